@@ -1,0 +1,36 @@
+"""The errors of the serving side; each message is one line that names the value and the remedy.
+
+FrontendLaunchError
+ +- PlacementError   the machine does not have what was asked of it
+ +- LaunchError      a process that cannot be started or never becomes ready
+ +- AdminError       the management frontend cannot be reached or refuses
+ +- DescribeError    a model that cannot be asked about itself
+"""
+
+
+class FrontendLaunchError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class PlacementError(FrontendLaunchError):
+    """The machine does not have what was asked of it."""
+
+
+class LaunchError(FrontendLaunchError):
+    """A process that cannot be started or never becomes ready.
+
+    Attributes:
+        log_tail: the last lines that the culprit wrote, possibly empty.
+    """
+
+    def __init__(self, text: str, log_tail: str = "") -> None:
+        super().__init__(text)
+        self.log_tail = log_tail
+
+
+class AdminError(FrontendLaunchError):
+    """The management frontend cannot be reached or refuses."""
+
+
+class DescribeError(FrontendLaunchError):
+    """A model that cannot be asked about itself."""

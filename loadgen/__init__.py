@@ -1,0 +1,1 @@
+"""What a user runs: load, its measurement, and one experiment around both."""
