@@ -1,0 +1,142 @@
+"""Our own counters of a query frontend, as ``GET /metrics/loadgen`` answers: monotone, so two readings subtract.
+
+Pure values and their JSON form, shared by the frontend that writes them and the client that reads them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from frontend_launch.errors import AdminError
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCounters:
+    """One model's queue.
+
+    Attributes:
+        max_batch: the largest batch a replica may be given; a setting, not a sum.
+        queue_length: queries waiting at this moment; a reading, not a sum.
+        batches: batches sent.
+        full_batches: those of the maximum size.
+        batch_size_sum: queries in all batches sent.
+        queue_empty_ns: time the queue was empty.
+    """
+
+    max_batch: int = 1
+    queue_length: int = 0
+    batches: int = 0
+    full_batches: int = 0
+    batch_size_sum: int = 0
+    queue_empty_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaCounters:
+    """One replica.
+
+    Attributes:
+        alive: its connection stands.
+        batches: batches answered.
+        queries: queries answered.
+        in_flight_ns: time with a batch outstanding, seen from the frontend.
+        recv_ns: of that, receiving, as the replica says.
+        parse_ns: of that, parsing, as the replica says.
+        compute_ns: of that, the model call, as the replica says.
+        timed_batches: batches whose answer said so; a foreign replica says nothing.
+    """
+
+    alive: bool = True
+    batches: int = 0
+    queries: int = 0
+    in_flight_ns: int = 0
+    recv_ns: int = 0
+    parse_ns: int = 0
+    compute_ns: int = 0
+    timed_batches: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """One reading.
+
+    Attributes:
+        now_ns: the frontend's monotonic clock at the reading.
+        loop_cpu_ns: CPU time of the thread that runs the frontend's loop.
+        process_cpu_ns: CPU time of the whole process, ZeroMQ's I/O threads included.
+        requests: valid requests read.
+        replies: answers sent, defaults included.
+        defaults: default outputs sent.
+        orphaned: queries dropped because their client is gone.
+        requeued: queries given a second replica after their first died.
+        paused_ns: time that reading requests was suspended at the bound of queued bytes.
+        dropped: messages that were not valid, by kind.
+        models: by ``name:version``.
+        replicas: by ``name:version:replica id``.
+    """
+
+    now_ns: int
+    loop_cpu_ns: int = 0
+    process_cpu_ns: int = 0
+    requests: int = 0
+    replies: int = 0
+    defaults: int = 0
+    orphaned: int = 0
+    requeued: int = 0
+    paused_ns: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    models: Mapping[str, ModelCounters] = field(default_factory=dict)
+    replicas: Mapping[str, ReplicaCounters] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Counters:
+        """Read what `to_json` wrote; members that this version does not know are ignored.
+
+        Raises:
+            AdminError: the text is not such a reading.
+        """
+        try:
+            document = json.loads(text)
+            models = {name: _read(ModelCounters, row) for name, row in document.pop("models").items()}
+            replicas = {name: _read(ReplicaCounters, row) for name, row in document.pop("replicas").items()}
+            counters: Counters = _read(cls, {**document, "models": models, "replicas": replicas})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise AdminError(f"the frontend's counters cannot be read: {error}") from None
+        return counters
+
+    def since(self, earlier: Counters) -> Counters:
+        """What happened between an earlier reading and this one.
+
+        Sums subtract, so that `now_ns` becomes the time between; settings and momentary readings are this one's.
+        """
+        difference: Counters = _subtract(self, earlier)
+        return difference
+
+
+def _read(kind: Any, row: Mapping[str, Any]) -> Any:
+    known = {item.name for item in fields(kind)}
+    return kind(**{name: value for name, value in row.items() if name in known})
+
+
+_READINGS = frozenset({"max_batch", "queue_length", "alive"})
+
+
+def _subtract(later: Any, earlier: Any) -> Any:
+    """Field by field: sums subtract, mappings key by key, settings and readings stay the later one's."""
+    names = [item.name for item in fields(later)]
+    return type(later)(**{name: _difference(name, getattr(later, name), getattr(earlier, name)) for name in names})
+
+
+def _difference(name: str, later: Any, earlier: Any) -> Any:
+    if name in _READINGS:
+        return later
+    if isinstance(later, Mapping):
+        return {key: _difference(key, value, earlier[key]) if key in earlier else value for key, value in later.items()}
+    return later - earlier if isinstance(later, int) else _subtract(later, earlier)

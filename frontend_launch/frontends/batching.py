@@ -1,0 +1,93 @@
+"""The queue of one model: hands out what is there, up to the maximum, and never waits to fill a batch.
+
+Pure: told the time, never reads it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from model_containers.wire import Buffer
+
+
+class Query(NamedTuple):
+    """One input that waits for its answer; a named tuple because one is made for every request.
+
+    Attributes:
+        client_id: who asked.
+        request_id: the client's own number of the request.
+        application: through which application it came, an index into nothing but the caller's tables.
+        payload: the input's bytes.
+        arrived_ns: when the frontend read it.
+        requeued: it was in a batch whose replica died.
+    """
+
+    client_id: int
+    request_id: int
+    application: str
+    payload: Buffer
+    arrived_ns: int
+    requeued: bool = False
+
+
+class BatchQueue:
+    """First in, first out; counts its bytes and the time it was empty.
+
+    Attributes:
+        queued_bytes: payload bytes that wait.
+    """
+
+    def __init__(self, now_ns: int) -> None:
+        self._queries: deque[Query] = deque()
+        self._empty_ns = 0
+        self._empty_since_ns: int | None = now_ns
+        self.queued_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._queries)
+
+    def push(self, query: Query, now_ns: int) -> None:
+        """Queue a query behind the others."""
+        self._queries.append(query)
+        self.queued_bytes += len(query.payload)
+        self._filled(now_ns)
+
+    def push_front(self, queries: Iterable[Query], now_ns: int) -> None:
+        """Queue the queries of a lost batch before all others, in their own order."""
+        returned = tuple(queries)
+        self._queries.extendleft(reversed(returned))
+        self.queued_bytes += sum(len(query.payload) for query in returned)
+        if returned:
+            self._filled(now_ns)
+
+    def take(self, maximum: int, now_ns: int) -> tuple[Query, ...]:
+        """Hand out what is there, at most `maximum`; an empty tuple when nothing waits."""
+        popleft = self._queries.popleft
+        batch = tuple(popleft() for _ in range(min(maximum, len(self._queries))))
+        self.queued_bytes -= sum(len(query.payload) for query in batch)
+        self._drained(now_ns)
+        return batch
+
+    def drop(self, unwanted: Callable[[Query], bool], now_ns: int) -> int:
+        """Forget the queries that nobody waits for any more; returns how many."""
+        kept = deque(query for query in self._queries if not unwanted(query))
+        dropped = len(self._queries) - len(kept)
+        self._queries = kept
+        self.queued_bytes = sum(len(query.payload) for query in kept)
+        self._drained(now_ns)
+        return dropped
+
+    def empty_ns(self, now_ns: int) -> int:
+        """How long the queue has been empty, in all, until now."""
+        return self._empty_ns + (now_ns - self._empty_since_ns if self._empty_since_ns is not None else 0)
+
+    def _filled(self, now_ns: int) -> None:
+        if self._empty_since_ns is not None:
+            self._empty_ns += now_ns - self._empty_since_ns
+            self._empty_since_ns = None
+
+    def _drained(self, now_ns: int) -> None:
+        if not self._queries and self._empty_since_ns is None:
+            self._empty_since_ns = now_ns

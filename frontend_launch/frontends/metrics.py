@@ -1,0 +1,233 @@
+"""The metrics registry in the shape of the original: counters, ratio counters, meters, histograms.
+
+``GET /metrics`` answers ``{category: [{name: {field: text}}]}``; every value is a string, categories
+without members are absent. Pure: told the time, never reads it; the sampling of reservoirs is seeded.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+M = TypeVar("M", bound="Metric")
+NS_PER_S = 1_000_000_000
+TICK_NS = 5 * NS_PER_S
+"""A meter's moving averages advance in ticks of 5 s."""
+
+
+class Metric(Protocol):
+    """What the registry needs of a metric."""
+
+    def fields(self, now_ns: int) -> dict[str, str]:
+        """The fields of the report, in order."""
+        ...
+
+
+class Counter:
+    """A sum."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self, amount: int) -> None:
+        """Add to the sum."""
+        self.count += amount
+
+    def fields(self, now_ns: int) -> dict[str, str]:
+        """The fields of the report."""
+        return {"count": str(self.count)}
+
+
+class RatioCounter:
+    """A numerator over a denominator; ``nan`` before the first."""
+
+    def __init__(self) -> None:
+        self._numerator = self._denominator = 0
+
+    def add(self, numerator: int, denominator: int) -> None:
+        """Add to both."""
+        self._numerator += numerator
+        self._denominator += denominator
+
+    def fields(self, now_ns: int) -> dict[str, str]:
+        """The fields of the report."""
+        return {"ratio": number_text(self._numerator / self._denominator if self._denominator else math.nan)}
+
+
+class Meter:
+    """Events per second: over its whole life, and as moving averages over 1, 5 and 15 minutes.
+
+    A moving average is -1 until the first tick, then the rate of that tick, then
+    ``rate += alpha * (instant - rate)`` with ``alpha = 1 - exp(-(5 s / 60 s) / minutes)``. Ticks are made
+    up for when the meter is marked or read: the first takes all events since the last, the others none.
+    """
+
+    _MINUTES = (1, 5, 15)
+    _ALPHAS = tuple(1 - math.exp(-(5 / 60) / minutes) for minutes in _MINUTES)
+
+    def __init__(self, now_ns: int) -> None:
+        self._created_ns = self._ticked_ns = now_ns
+        self._count = self._uncounted = 0
+        self._rates = [-1.0, -1.0, -1.0]
+
+    def mark(self, events: int, now_ns: int) -> None:
+        """Count events that happened now."""
+        self._tick(now_ns)
+        self._count += events
+        self._uncounted += events
+
+    def fields(self, now_ns: int) -> dict[str, str]:
+        """The fields of the report."""
+        self._tick(now_ns)
+        elapsed_s = (now_ns - self._created_ns) / NS_PER_S
+        rates = {
+            f"rate_{minutes}min": number_text(rate) for minutes, rate in zip(self._MINUTES, self._rates, strict=True)
+        }
+        rate = self._count / elapsed_s if elapsed_s else 0.0
+        return {"unit": "events per second", "rate": number_text(rate), **rates}
+
+    def _tick(self, now_ns: int) -> None:
+        ticks = (now_ns - self._ticked_ns) // TICK_NS
+        for _ in range(min(ticks, 10_000)):  # by then every average has decayed to nothing
+            instant = self._uncounted / 5
+            self._uncounted = 0
+            self._rates = [
+                instant if rate < 0 else rate + alpha * (instant - rate)
+                for rate, alpha in zip(self._rates, self._ALPHAS, strict=True)
+            ]
+        self._ticked_ns += ticks * TICK_NS
+
+
+class Histogram:
+    """A reservoir of bounded size (Vitter's algorithm R); all statistics come from the reservoir."""
+
+    def __init__(self, unit: str, capacity: int, seed: int = 0) -> None:
+        self._unit, self._capacity = unit, capacity
+        self._values: list[int] = []
+        self._seen = 0
+        self._random = random.Random(seed).random
+
+    def record(self, values: Iterable[int]) -> None:
+        """Add values, each of which is kept with the same chance."""
+        reservoir, capacity, draw = self._values, self._capacity, self._random
+        for value in values:
+            self._seen += 1
+            if len(reservoir) < capacity:
+                reservoir.append(value)
+            else:
+                slot = int(draw() * self._seen)
+                if slot < capacity:
+                    reservoir[slot] = value
+
+    def fields(self, now_ns: int) -> dict[str, str]:
+        """The fields of the report; all zero while nothing was recorded."""
+        if not self._values:
+            names = ("size", "min", "max", "mean", "std_dev", "p50", "p95", "p99")
+            return {"unit": self._unit, **dict.fromkeys(names, "0")}
+        ordered = np.sort(np.array(self._values, dtype=np.int64))
+        return {
+            "unit": self._unit,
+            "size": str(len(ordered)),
+            "min": str(ordered[0]),
+            "max": str(ordered[-1]),
+            "mean": number_text(float(ordered.mean())),
+            "std_dev": number_text(float(ordered.std())),
+            # Position q(n + 1), interpolated: the "R-6" or Weibull definition, as the original.
+            **{f"p{q}": number_text(float(np.percentile(ordered, q, method="weibull"))) for q in (50, 95, 99)},
+        }
+
+
+def number_text(value: float) -> str:
+    """A double as the original prints it: up to 17 significant digits, no trailing zeros."""
+    return f"{value:.17g}"
+
+
+class Registry:
+    """All metrics of a frontend, reported by category in the order of their creation."""
+
+    _CATEGORIES: tuple[tuple[str, type], ...] = (
+        ("counters", Counter),
+        ("ratio_counters", RatioCounter),
+        ("meters", Meter),
+        ("histograms", Histogram),
+    )
+
+    def __init__(self) -> None:
+        self._metrics: dict[str, Metric] = {}
+
+    def add(self, name: str, metric: M) -> M:
+        """Register a metric under its full name."""
+        self._metrics[name] = metric
+        return metric
+
+    def report(self, now_ns: int) -> dict[str, list[dict[str, dict[str, str]]]]:
+        """The document that ``GET /metrics`` answers."""
+        report = {}
+        for category, kind in self._CATEGORIES:
+            members = [{n: m.fields(now_ns)} for n, m in self._metrics.items() if isinstance(m, kind)]
+            if members:
+                report[category] = members
+        return report
+
+
+class InternalMetrics:
+    """Metrics of the whole frontend."""
+
+    def __init__(self, registry: Registry, now_ns: int) -> None:
+        # Never fed by the original either; it stays so that readers find the name.
+        registry.add("internal:rpc_request_queueing_delay", Histogram("microseconds", 2056))
+        self._throughput = registry.add("internal:aggregate_model_throughput", Meter(now_ns))
+        self._scheduled = registry.add("internal:aggregate_num_predictions", Counter())
+
+    def scheduled(self) -> None:
+        """A query was given to a model's queue."""
+        self._scheduled.add(1)
+
+    def answered(self, queries: int, now_ns: int) -> None:
+        """A replica answered a batch."""
+        self._throughput.mark(queries, now_ns)
+
+
+class ApplicationMetrics:
+    """Metrics of one application."""
+
+    def __init__(self, registry: Registry, application: str, now_ns: int) -> None:
+        prefix = f"app:{application}:"
+        self._latency = registry.add(prefix + "prediction_latency", Histogram("microseconds", 4096))
+        self._throughput = registry.add(prefix + "prediction_throughput", Meter(now_ns))
+        self._predictions = registry.add(prefix + "num_predictions", Counter())
+        self._defaults = registry.add(prefix + "default_prediction_ratio", RatioCounter())
+
+    def answered(self, arrived_ns: list[int], *, default: bool, now_ns: int) -> None:
+        """Queries that arrived at these times were answered now."""
+        self._latency.record([(now_ns - arrived) // 1000 for arrived in arrived_ns])
+        self._throughput.mark(len(arrived_ns), now_ns)
+        self._predictions.add(len(arrived_ns))
+        self._defaults.add(len(arrived_ns) if default else 0, len(arrived_ns))
+
+
+class ModelMetrics:
+    """Metrics of one model version; made when its first replica registers."""
+
+    def __init__(self, registry: Registry, name: str, version: str, now_ns: int) -> None:
+        prefix = f"model:{name}:{version}:"
+        self._latency = registry.add(prefix + "prediction_latency", Histogram("microseconds", 4096))
+        self._throughput = registry.add(prefix + "prediction_throughput", Meter(now_ns))
+        self._predictions = registry.add(prefix + "num_predictions", Counter())
+        self._cache_hits = registry.add(prefix + "cache_hit_ratio", RatioCounter())
+        self._batch_size = registry.add(prefix + "batch_size", Histogram("queries", 4096))
+
+    def queued(self) -> None:
+        """A query was queued; there is no cache, so it never hits."""
+        self._cache_hits.add(0, 1)
+
+    def answered(self, queries: int, latency_ns: int, now_ns: int) -> None:
+        """A replica answered a batch."""
+        self._latency.record([latency_ns // 1000])
+        self._throughput.mark(queries, now_ns)
+        self._predictions.add(queries)
+        self._batch_size.record([queries])

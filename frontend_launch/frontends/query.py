@@ -1,0 +1,477 @@
+"""The query frontend: requests in, batches out to replicas, answers back, on one event loop.
+
+Sockets in the order of a request's life: requests (ROUTER, 4456) → a model's queue → replicas (ROUTER,
+7000) → responses (ROUTER, 4455). Everything between two sockets is a plain call; nothing here awaits while
+a request is under way. What waits and who serves is decided by `batching` and `replicas`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import time
+from collections import Counter as Tally
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import zmq
+
+from frontend_launch import wire
+from frontend_launch.counters import Counters, ModelCounters, ReplicaCounters
+from frontend_launch.errors import LaunchError
+from frontend_launch.frontends.batching import BatchQueue, Query
+from frontend_launch.frontends.metrics import ApplicationMetrics, InternalMetrics, ModelMetrics, Registry
+from frontend_launch.frontends.reader import Frames, SocketReader
+from frontend_launch.frontends.replicas import Batch, ModelKey, Replica, ReplicaTable
+from frontend_launch.frontends.state import Application, ReplicaRecord, Store
+from frontend_launch.ports import Ports
+from model_containers.errors import WireError
+from model_containers.wire import (
+    BatchRequest,
+    BatchResponse,
+    Buffer,
+    DataType,
+    Heartbeat,
+    HeartbeatKind,
+    Metadata,
+    decode_from_replica,
+    encode_batch_request,
+    encode_heartbeat_reply,
+)
+
+log = logging.getLogger(__name__)
+
+MAX_CLIENTS = 65_536
+"""Client ids remembered; beyond it the oldest is forgotten."""
+
+MAX_GONE_REPLICAS = 256
+"""Replicas whose sums are kept after they are gone; beyond it the oldest are forgotten."""
+
+MAX_WAITING_MESSAGES = 256
+"""Requests that ZeroMQ reads ahead of the frontend, per client."""
+
+PROBE_DELAYS_S = (0.0, 0.05, 0.5)
+"""When to look for replicas that are gone after a connection broke: the event may come before its effect."""
+
+
+@dataclass(slots=True)
+class _Application:
+    """What the frontend knows of an application."""
+
+    name: str
+    default_output: bytes
+    metrics: ApplicationMetrics
+    models: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One model version that has, or had, a replica."""
+
+    key: ModelKey
+    input_type: DataType
+    queue: BatchQueue
+    metrics: ModelMetrics
+    batches: int = 0
+    full_batches: int = 0
+    batch_size_sum: int = 0
+
+
+class QueryFrontend:
+    """Serves until closed; use as an async context manager.
+
+    Args:
+        store: the configuration; watched for changes.
+        host: address to bind.
+        ports: ports to bind; `self.ports` says which were taken.
+        max_queued_bytes: payload bytes that may wait; at the bound requests are no longer read, so that
+            clients slow down and nothing is lost.
+
+    Raises:
+        LaunchError: a port is in use.
+    """
+
+    def __init__(self, store: Store, host: str, ports: Ports, max_queued_bytes: int) -> None:
+        self._store, self._max_queued_bytes = store, max_queued_bytes
+        self._registry = Registry()
+        self._internal = InternalMetrics(self._registry, time.monotonic_ns())
+        self._applications: dict[str, _Application] = {}
+        self._versions: dict[str, str] = {}
+        self._batch_sizes: dict[ModelKey, int] = {}
+        self._lanes: dict[ModelKey, _Lane] = {}
+        self._replicas = ReplicaTable()
+        self._gone_replicas: dict[str, ReplicaCounters] = {}
+        self._clients: OrderedDict[int, bytes] = OrderedDict()
+        self._next_client = self._next_message = self._next_connection = 0
+        self._requests = self._replies = self._defaults = self._orphaned = self._requeued = 0
+        self._paused_ns, self._paused_since_ns = 0, 0
+        self._dropped: Tally[str] = Tally()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._context = zmq.Context()
+        try:
+            self._bind(host, ports)
+        except BaseException:
+            self._context.destroy(linger=0)
+            raise
+
+    def _bind(self, host: str, ports: Ports) -> None:
+        self._request_socket = self._context.socket(zmq.ROUTER)
+        self._request_socket.setsockopt(zmq.RCVHWM, MAX_WAITING_MESSAGES)
+        self._response_socket = self._context.socket(zmq.ROUTER)
+        self._replica_socket = self._context.socket(zmq.ROUTER)
+        for socket in (self._response_socket, self._replica_socket):
+            # A mark at which ROUTER drops would lose answers; outstanding requests bound what waits here.
+            socket.setsockopt(zmq.SNDHWM, 0)
+            socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self.ports = replace(
+            ports,
+            request=_bind(self._request_socket, host, ports.request, "--request-port"),
+            response=_bind(self._response_socket, host, ports.response, "--response-port"),
+            replica=_bind(self._replica_socket, host, ports.replica, "--replica-port"),
+        )
+
+    async def __aenter__(self) -> QueryFrontend:
+        self._watcher = asyncio.create_task(self._watch(await self._store.watch()))
+        await self._load()
+        self._handshakes = SocketReader(self._response_socket, self._on_handshake)
+        self._incoming = SocketReader(self._request_socket, self._on_request, self._after_requests)
+        self._answers = SocketReader(self._replica_socket, self._on_replica, self._after_answers)
+        self._monitor_socket = self._replica_socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._breaks = SocketReader(self._monitor_socket, self._on_break)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for reader in (self._handshakes, self._incoming, self._answers, self._breaks):
+            reader.close()
+        self._watcher.cancel()
+        await asyncio.gather(self._watcher, *self._tasks, return_exceptions=True)
+        self._replica_socket.disable_monitor()
+        self._context.destroy(linger=0)
+
+    # Readings ------------------------------------------------------------------------------------------
+
+    def report(self) -> dict[str, list[dict[str, dict[str, str]]]]:
+        """The metrics in the shape of the original."""
+        return self._registry.report(time.monotonic_ns())
+
+    def counters(self) -> Counters:
+        """Our own monotone counters."""
+        now_ns = time.monotonic_ns()
+        paused_ns = self._paused_ns + (now_ns - self._paused_since_ns if self._incoming.paused else 0)
+        present = {_replica_name(replica): _replica_counters(replica, now_ns) for replica in self._replicas}
+        return Counters(
+            now_ns=now_ns,
+            loop_cpu_ns=time.thread_time_ns(),
+            process_cpu_ns=time.process_time_ns(),
+            requests=self._requests,
+            replies=self._replies,
+            defaults=self._defaults,
+            orphaned=self._orphaned,
+            requeued=self._requeued,
+            paused_ns=paused_ns,
+            dropped=dict(self._dropped),
+            models={":".join(key): self._model_counters(lane, now_ns) for key, lane in self._lanes.items()},
+            replicas={**self._gone_replicas, **present},
+        )
+
+    def _model_counters(self, lane: _Lane, now_ns: int) -> ModelCounters:
+        return ModelCounters(
+            max_batch=self._max_batch(lane.key),
+            queue_length=len(lane.queue),
+            batches=lane.batches,
+            full_batches=lane.full_batches,
+            batch_size_sum=lane.batch_size_sum,
+            queue_empty_ns=lane.queue.empty_ns(now_ns),
+        )
+
+    # Configuration -------------------------------------------------------------------------------------
+
+    async def _watch(self, changes: AsyncIterator[Event]) -> None:
+        raise NotImplementedError
+
+    # Clients -------------------------------------------------------------------------------------------
+
+    def _on_handshake(self, frames: Frames) -> None:
+        identity, *message = frames
+        try:
+            wire.check_handshake(message)
+        except WireError as error:
+            self._drop(error)
+            return
+        client_id = self._next_client
+        self._next_client += 1
+        self._clients[client_id] = bytes(identity)
+        if len(self._clients) > MAX_CLIENTS:
+            self._clients.popitem(last=False)
+        self._reply(client_id, wire.encode_handshake_reply(client_id))
+
+    def _on_request(self, frames: Frames) -> None:
+        now_ns = time.monotonic_ns()
+        try:
+            request = wire.decode_request(frames[1:])
+            self._accept(request, now_ns)
+        except WireError as error:
+            self._drop(error)
+
+    def _accept(self, request: wire.PredictRequest, now_ns: int) -> None:
+        application = self._applications.get(request.application)
+        if application is None:
+            raise WireError("unknown_application", f"a request for the unknown application {request.application!r}")
+        if request.client_id not in self._clients:
+            raise WireError("unknown_client", f"a request of client {request.client_id}, which has no handshake")
+        query = Query(request.client_id, request.request_id, application.name, request.payload, now_ns)
+        lane = self._lane_of(application)
+        if lane is None:
+            self._requests += 1
+            self._answer_default((query,), now_ns)
+            return
+        if request.input_type is not lane.input_type:
+            raise WireError(
+                "input_type",
+                f"a request with {request.input_type.canonical} for {lane.key[0]}, which takes {lane.input_type.canonical}",
+            )
+        self._requests += 1
+        self._internal.scheduled()
+        lane.metrics.queued()
+        lane.queue.push(query, now_ns)
+        if self._queued_bytes() >= self._max_queued_bytes:
+            self._paused_since_ns = now_ns
+            self._incoming.pause()
+
+    def _lane_of(self, application: _Application) -> _Lane | None:
+        """The first linked model with a current version that ever had a replica; None means the default output."""
+        for model in application.models:
+            version = self._versions.get(model)
+            if version is not None:
+                return self._lanes.get((model, version))
+        return None
+
+    def _after_requests(self) -> None:
+        for lane in self._lanes.values():
+            self._dispatch(lane)
+        self._answers.look_again()
+        self._handshakes.look_again()
+
+    def _reply(self, client_id: int, frames: list[Buffer]) -> bool:
+        """Send to a client; False when it is gone, and then its queued queries are forgotten."""
+        identity = self._clients.get(client_id)
+        if identity is None:
+            return False
+        try:
+            self._response_socket.send_multipart([identity, *frames], zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            if error.errno != errno.EHOSTUNREACH:
+                raise
+            self._forget_client(client_id)
+            return False
+        return True
+
+    def _forget_client(self, client_id: int) -> None:
+        now_ns = time.monotonic_ns()
+        del self._clients[client_id]
+        dropped = sum(
+            lane.queue.drop(lambda query: query.client_id == client_id, now_ns) for lane in self._lanes.values()
+        )
+        self._orphaned += dropped
+        log.warning("client %d is gone: dropped its %d queued queries", client_id, dropped)
+        self._resume_if_room(now_ns)
+
+    def _resume_if_room(self, now_ns: int) -> None:
+        if self._incoming.paused and self._queued_bytes() < self._max_queued_bytes:
+            self._paused_ns += now_ns - self._paused_since_ns
+            self._incoming.resume()
+
+    def _queued_bytes(self) -> int:
+        return sum(lane.queue.queued_bytes for lane in self._lanes.values())
+
+    # Answers -------------------------------------------------------------------------------------------
+
+    def _answer(self, batch: Batch, response: BatchResponse, now_ns: int) -> None:
+        arrived_ns: dict[str, list[int]] = {}
+        for query, output in zip(batch.queries, response.outputs, strict=True):
+            arrived_ns.setdefault(query.application, []).append(query.arrived_ns)
+            self._send_output(query, response.output_type, output)
+        for name, times in arrived_ns.items():
+            self._applications[name].metrics.answered(times, default=False, now_ns=now_ns)
+
+    def _answer_default(self, queries: Iterable[Query], now_ns: int) -> None:
+        """Answer with what the application registered for when there is no prediction."""
+        for query in queries:
+            application = self._applications[query.application]
+            self._defaults += 1
+            self._send_output(query, DataType.STRINGS, application.default_output)
+            application.metrics.answered([query.arrived_ns], default=True, now_ns=now_ns)
+
+    def _send_output(self, query: Query, output_type: DataType, output: Buffer) -> None:
+        frames = wire.encode_response(wire.PredictResponse(query.request_id, output_type, output))
+        if self._reply(query.client_id, frames):
+            self._replies += 1
+        else:
+            self._orphaned += 1
+
+    # Replicas ------------------------------------------------------------------------------------------
+
+    def _on_replica(self, frames: Frames) -> None:
+        now_ns = time.monotonic_ns()
+        identity, *message = frames
+        identity = bytes(identity)
+        replica = self._replicas.get(identity)
+        try:
+            match decode_from_replica(message):
+                case Heartbeat():
+                    kind = HeartbeatKind.KEEP_ALIVE if replica else HeartbeatKind.REQUEST_METADATA
+                    self._send_to_replica(identity, encode_heartbeat_reply(kind))
+                case Metadata() as metadata if replica is None:
+                    self._register(identity, metadata, now_ns)
+                case BatchResponse() as response if replica is not None:
+                    self._on_response(replica, response, now_ns)
+                case _:
+                    pass  # metadata of a registered replica, content of an unregistered one: ignored, as the original
+        except WireError as error:
+            self._drop(error)
+            if replica is not None:
+                # An unreadable answer will not come a second time: its batch goes to the next replica.
+                self._retry(replica, self._replicas.answered(replica, None, now_ns), now_ns)
+
+    def _register(self, identity: bytes, metadata: Metadata, now_ns: int) -> None:
+        key = (metadata.model_name, metadata.model_version)
+        lane = self._lanes.get(key)
+        if lane is None:
+            metrics = ModelMetrics(self._registry, *key, now_ns)
+            lane = self._lanes[key] = _Lane(key, metadata.input_type, BatchQueue(now_ns), metrics)
+        elif lane.input_type is not metadata.input_type:
+            raise WireError(
+                "input_type",
+                f"a replica of {key[0]}:{key[1]} takes {metadata.input_type.canonical}, the others {lane.input_type.canonical}",
+            )
+        replica = self._replicas.register(identity, key, metadata.input_type)
+        record = ReplicaRecord(*key, replica.replica_id, self._next_connection, metadata.input_type)
+        self._next_connection += 1
+        self._spawn(self._store.add_replica(record))
+        log.info("replica %s registered", _replica_name(replica))
+
+    def _on_response(self, replica: Replica, response: BatchResponse, now_ns: int) -> None:
+        if replica.batch is None or replica.batch.message_id != response.message_id:
+            self._drop(WireError("stray_response", f"an answer to message {response.message_id}, not in flight"))
+            return
+        expected = len(replica.batch.queries)
+        if len(response.outputs) != expected:
+            raise WireError("output_count", f"{len(response.outputs)} outputs for a batch of {expected}")
+        latency_ns = now_ns - replica.sent_ns
+        batch = self._replicas.answered(replica, response.times, now_ns)
+        assert batch is not None
+        self._dispatch(self._lanes[replica.model])  # the replica waits, the clients have waited already
+        self._internal.answered(expected, now_ns)
+        self._lanes[replica.model].metrics.answered(expected, latency_ns, now_ns)
+        self._answer(batch, response, now_ns)
+
+    def _after_answers(self) -> None:
+        self._resume_if_room(time.monotonic_ns())
+        self._handshakes.look_again()
+
+    def _dispatch(self, lane: _Lane) -> None:
+        """Give every idle replica a batch, as long as queries wait."""
+        while lane.queue and (replica := self._replicas.idle(lane.key)) is not None:
+            now_ns = time.monotonic_ns()
+            maximum = self._max_batch(lane.key)
+            batch = Batch(self._next_message, lane.queue.take(maximum, now_ns))
+            payloads = [query.payload for query in batch.queries]
+            frames = encode_batch_request(BatchRequest.of(batch.message_id, lane.input_type, payloads))
+            self._next_message = (self._next_message + 1) & 0x7FFFFFFF
+            self._replicas.sent(replica, batch, now_ns)
+            lane.batches += 1
+            lane.full_batches += len(batch.queries) == maximum
+            lane.batch_size_sum += len(batch.queries)
+            self._send_to_replica(replica.identity, frames)
+
+    def _max_batch(self, key: ModelKey) -> int:
+        return self._batch_sizes.get(key, 1)
+
+    def _send_to_replica(self, identity: bytes, frames: list[Buffer]) -> None:
+        try:
+            self._replica_socket.send_multipart([identity, *frames], zmq.NOBLOCK, copy=False)
+        except zmq.ZMQError as error:
+            if error.errno != errno.EHOSTUNREACH:
+                raise
+            replica = self._replicas.get(identity)
+            if replica is not None:
+                self._lose(replica)
+
+    def _on_break(self, _: Frames) -> None:
+        """A replica's connection broke; the event does not say whose."""
+        for delay_s in PROBE_DELAYS_S:
+            asyncio.get_running_loop().call_later(delay_s, self._probe)
+
+    def _probe(self) -> None:
+        """Find replicas whose connection is gone: sending to one fails, and a keep-alive is harmless to the others."""
+        for replica in self._replicas:
+            if replica.alive:
+                self._send_to_replica(replica.identity, encode_heartbeat_reply(HeartbeatKind.KEEP_ALIVE))
+        self._answers.look_again()
+
+    def _lose(self, replica: Replica) -> None:
+        now_ns = time.monotonic_ns()
+        batch = self._replicas.lost(replica, now_ns)
+        self._gone_replicas[_replica_name(replica)] = _replica_counters(replica, now_ns)
+        if len(self._gone_replicas) > MAX_GONE_REPLICAS:
+            del self._gone_replicas[next(iter(self._gone_replicas))]
+        log.warning(
+            "replica %s is gone, with %d queries in flight", _replica_name(replica), len(batch.queries) if batch else 0
+        )
+        self._retry(replica, batch, now_ns)
+
+    def _retry(self, replica: Replica, batch: Batch | None, now_ns: int) -> None:
+        """Queue a lost batch's queries again, at the head and once; a second loss gets the default output."""
+        if batch is None:
+            return
+        lane = self._lanes[replica.model]
+        first = [query for query in batch.queries if not query.requeued]
+        self._requeued += len(first)
+        lane.queue.push_front((query._replace(requeued=True) for query in first), now_ns)
+        self._answer_default((query for query in batch.queries if query.requeued), now_ns)
+        self._dispatch(lane)
+
+    # Odds and ends -------------------------------------------------------------------------------------
+
+    def _drop(self, error: WireError) -> None:
+        """Count a message that is not valid; say so once per kind."""
+        self._dropped[error.kind] += 1
+        if self._dropped[error.kind] == 1:
+            log.warning("dropped %s (further ones of this kind are counted only)", error)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _bind(socket: zmq.Socket[bytes], host: str, port: int, option: str) -> int:
+    try:
+        socket.bind(f"tcp://{host}:{port or '*'}")
+    except zmq.ZMQError as error:
+        raise LaunchError(
+            f"port {port} on {host} cannot be used ({error}): free it or choose another with {option}"
+        ) from None
+    endpoint = socket.getsockopt(zmq.LAST_ENDPOINT)
+    assert isinstance(endpoint, bytes)
+    return int(endpoint.rpartition(b":")[2])
+
+
+def _replica_name(replica: Replica) -> str:
+    return f"{replica.model[0]}:{replica.model[1]}:{replica.replica_id}"
+
+
+def _replica_counters(replica: Replica, now_ns: int) -> ReplicaCounters:
+    return ReplicaCounters(
+        alive=replica.alive,
+        batches=replica.batches,
+        queries=replica.queries,
+        in_flight_ns=replica.in_flight_until_ns(now_ns),
+        recv_ns=replica.recv_ns,
+        parse_ns=replica.parse_ns,
+        compute_ns=replica.compute_until_ns(now_ns),
+        timed_batches=replica.timed_batches,
+    )

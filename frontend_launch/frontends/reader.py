@@ -1,0 +1,98 @@
+"""Reads one ZeroMQ socket from an asyncio loop in bursts, without a task or a future per message."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import zmq
+
+BURST = 128
+"""Messages read before other work of the loop gets its turn."""
+
+Frames = list[bytes | memoryview]
+
+
+class SocketReader:
+    """Calls `handle` for every message of a socket, then `drained` when a burst is over.
+
+    ZeroMQ's descriptor is edge-triggered: it fires once when something changes, and any call on the socket
+    can swallow that edge. So a burst that did not empty the socket comes back by itself, and whoever sends
+    on the same socket calls `look_again` afterwards.
+    """
+
+    def __init__(
+        self, socket: zmq.Socket[bytes], handle: Callable[[Frames], None], drained: Callable[[], None] | None = None
+    ) -> None:
+        self._socket, self._handle, self._drained = socket, handle, drained
+        self._loop = asyncio.get_running_loop()
+        self._fd: int = socket.FD
+        self._scheduled = False
+        self._paused = False
+        self._loop.add_reader(self._fd, self._schedule)
+        self._schedule()
+
+    @property
+    def paused(self) -> bool:
+        """Whether reading is suspended."""
+        return self._paused
+
+    def pause(self) -> None:
+        """Leave messages where they are: the sockets fill and senders slow down."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Read on."""
+        self._paused = False
+        self._schedule()
+
+    def look_again(self) -> None:
+        """After a send on this socket: read what the send may have hidden."""
+        if not self._scheduled and int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            self._schedule()
+
+    def close(self) -> None:
+        """Stop reading; the socket stays open."""
+        self._paused = True
+        self._loop.remove_reader(self._fd)
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._burst)
+
+    def _burst(self) -> None:
+        self._scheduled = False
+        emptied = False
+        for _ in range(BURST):
+            if self._paused:
+                break
+            try:
+                frames = receive(self._socket)
+            except zmq.Again:
+                emptied = True
+                break
+            self._handle(frames)
+        if self._drained is not None:
+            self._drained()
+        if not emptied and not self._paused:
+            self._schedule()
+
+
+_COPIED_FRAMES = 7
+"""Frames before the payload of a request, routing identity included: small, and cheaper copied than referred to."""
+
+
+def receive(socket: zmq.Socket[bytes]) -> Frames:
+    """Read one whole message without waiting; a request's payload is a view on ZeroMQ's own memory.
+
+    Raises:
+        zmq.Again: none is there.
+    """
+    frames: Frames = [socket.recv(zmq.NOBLOCK)]
+    while socket.getsockopt(zmq.RCVMORE):
+        if len(frames) < _COPIED_FRAMES:
+            frames.append(socket.recv(zmq.NOBLOCK))
+        else:
+            frames.append(socket.recv(zmq.NOBLOCK, copy=False).buffer)
+    return frames

@@ -1,0 +1,66 @@
+"""Reads a query frontend's metrics over HTTP (port 1337)."""
+
+from __future__ import annotations
+
+import json
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+
+from frontend_launch.counters import Counters
+from frontend_launch.errors import AdminError
+
+TIMEOUT_S = 5.0
+
+
+class MetricsClient:
+    """Use as an async context manager.
+
+    Args:
+        base_url: such as ``http://127.0.0.1:1337``.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
+
+    async def __aenter__(self) -> MetricsClient:
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def counters(self) -> Counters:
+        """Our own monotone counters.
+
+        Raises:
+            AdminError: the frontend cannot be reached, or has none, because it is not ours.
+        """
+        return Counters.from_json(await self._get("/metrics/loadgen"))
+
+    async def metrics(self) -> dict[str, Any]:
+        """The metrics in the shape of the original.
+
+        Raises:
+            AdminError: the frontend cannot be reached, or answers something else.
+        """
+        text = await self._get("/metrics")
+        try:
+            document: dict[str, Any] = json.loads(text)
+        except ValueError as error:
+            raise AdminError(f"{self._base_url}/metrics does not answer with JSON: {error}") from None
+        return document
+
+    async def _get(self, path: str) -> bytes:
+        url = self._base_url + path
+        try:
+            async with self._session.get(url) as response:
+                body = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise AdminError(f"{url} cannot be read: {error or type(error).__name__}; check --metrics-port") from None
+        if response.status != 200:
+            raise AdminError(f"{url} answers with status {response.status}")
+        return body

@@ -1,0 +1,50 @@
+"""The command line: one file per verb, flags in, one call, one file out; knows text, nothing behind it does."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from loadgen.cli import doctor, saturate
+from loadgen.options import normalise_argv
+
+LIST_OPTIONS = {
+    "--cpus": "cpus",
+    "-c": "cpus",
+    "--gpus": "gpus",
+    "-g": "gpus",
+    "--client-cpus": "client_cpus",
+}
+"""Options whose value is a list of integers, by all of their spellings."""
+
+app = typer.Typer(
+    help="Size an ML serving deployment by experiment.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(saturate.saturate)
+app.command()(doctor.doctor)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 - costs --help nothing
+
+        typer.echo(f"loadgen {version('loadgen')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it.")] = False,
+) -> None:
+    """Size an ML serving deployment by experiment."""
+
+
+def main() -> None:
+    """Entry point of ``loadgen``."""
+    app(args=normalise_argv(sys.argv[1:], LIST_OPTIONS), prog_name="loadgen")

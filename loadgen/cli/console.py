@@ -1,0 +1,75 @@
+"""What verbs share: the log's form, signals, and errors as one line with an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, TypeVar
+
+import typer
+
+from loadgen.cli import exit_codes
+
+T = TypeVar("T")
+
+LINE_FORMAT = "%(asctime)s %(levelname)-8s [%(filename)s:%(lineno)d] %(message)s"
+DATE_FORMAT = "%y-%m-%d:%H:%M:%S"
+
+
+def set_up_logging() -> None:
+    """Log to standard output, a line each in the seed's form."""
+    logging.basicConfig(format=LINE_FORMAT, datefmt=DATE_FORMAT, level=logging.INFO, stream=sys.stdout, force=True)
+
+
+def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> tuple[T, signal.Signals | None]:
+    """Run a coroutine on uvloop; Ctrl-C and SIGTERM set the event it is given, a second one ends it at once.
+
+    Returns:
+        What it returned, and the signal that came, if one did.
+    """
+    import uvloop  # noqa: PLC0415 - `loadgen --help` does without
+
+    received: list[signal.Signals] = []
+
+    async def with_signals() -> T:
+        stop = asyncio.Event()
+
+        def on_signal(number: signal.Signals) -> None:
+            if received:
+                os._exit(exit_codes.of_signal(number))  # children die with us
+            received.append(number)
+            stop.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+        return await main(stop)
+
+    with one_line_errors(received):
+        return uvloop.run(with_signals()), received[0] if received else None
+    raise AssertionError("unreachable")
+
+
+@contextlib.contextmanager
+def one_line_errors(received: list[signal.Signals] | None = None) -> Iterator[None]:
+    """Turn errors raised on purpose into one line on standard error and their exit code."""
+    from frontend_launch.errors import FrontendLaunchError, LaunchError  # noqa: PLC0415 - with the rest, not before
+    from loadgen.errors import LoadgenError  # noqa: PLC0415
+
+    try:
+        yield
+    except (FrontendLaunchError, LoadgenError) as error:
+        tail = error.log_tail if isinstance(error, LaunchError) else ""
+        if tail:
+            typer.echo(tail, err=True)
+        fail(str(error))
+        raise typer.Exit(exit_codes.of_signal(received[0]) if received else exit_codes.of_error(error)) from None
+
+
+def fail(text: str) -> None:
+    """Say what went wrong, in one line."""
+    typer.echo(f"loadgen: {text}", err=True)

@@ -1,0 +1,59 @@
+"""What each exit code means; the one table.
+
+==== ==========================================================================================
+code meaning
+==== ==========================================================================================
+0    the run ended as asked
+1    a fault of the program itself
+2    an option or a setting that makes no sense
+3    the machine does not have what was asked of it (cores, GPUs)
+4    something could not be started, or was not ready in time (a port in use, a replica)
+5    the server to connect to cannot be reached or does not answer
+6    the run could not go on: nothing completed any more, or frontends or replicas were lost
+130  interrupted with Ctrl-C
+143  ended with SIGTERM
+==== ==========================================================================================
+
+Where results exist, 6, 130 and 143 have saved them.
+"""
+
+from __future__ import annotations
+
+import signal
+
+from frontend_launch.errors import AdminError, DescribeError, FrontendLaunchError, PlacementError
+from loadgen.errors import ConfigError, LoadgenError, TargetError
+
+OK = 0
+FAULT = 1
+CONFIG = 2
+PLACEMENT = 3
+LAUNCH = 4
+TARGET = 5
+RUN = 6
+
+_BY_CLASS: tuple[tuple[type[Exception], int], ...] = (
+    (ConfigError, CONFIG),
+    (DescribeError, CONFIG),
+    (PlacementError, PLACEMENT),
+    (AdminError, LAUNCH),
+    (FrontendLaunchError, LAUNCH),
+    (TargetError, TARGET),
+    (LoadgenError, RUN),
+)
+_BY_ENDING = {"stalled": RUN, "server_lost": RUN, "no_answer": TARGET}
+
+
+def of_error(error: Exception) -> int:
+    """The code for an error that ends the program."""
+    return next((code for kind, code in _BY_CLASS if isinstance(error, kind)), FAULT)
+
+
+def of_ending(ended: str) -> int:
+    """The code for a run that ended in some way and has results."""
+    return _BY_ENDING.get(ended, OK)
+
+
+def of_signal(number: signal.Signals) -> int:
+    """The shell's code for a program that a signal ended."""
+    return 128 + number

@@ -1,0 +1,54 @@
+"""From a run's record and the frontend's counters to the evidence of a verdict; pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from frontend_launch.counters import Counters
+from loadgen.recorder import Record
+from loadgen.verdict import Evidence
+
+
+def gather(record: Record, counters: Counters | None, application: str, max_batch: int, window: int) -> Evidence:
+    """Put together what is known of a run.
+
+    Args:
+        record: of the client.
+        counters: the frontend's, over the measured part; None where they could not be read.
+        application: what was asked; its model is found by its name.
+        max_batch: the largest batch a replica was given.
+        window: most requests in flight.
+    """
+    measured_ns = max(1, record.measured_ns)
+    client = Evidence(
+        max_batch=max_batch,
+        client_cpu_share=record.client.loop_cpu_ns / measured_ns,
+        window=window,
+        in_flight_mean=record.client.in_flight_ns / measured_ns,
+    )
+    key = None if counters is None else _model_key(application, counters)
+    if counters is None or key is None:
+        return client
+    model = counters.models[key]
+    replicas = [row for name, row in counters.replicas.items() if name.startswith(f"{key}:") and row.alive]
+    elapsed_ns = max(1, counters.now_ns)
+    available_ns = max(1, len(replicas) * elapsed_ns)
+    timed = any(row.timed_batches for row in replicas)
+    return replace(
+        client,
+        replicas=len(replicas),
+        busy_share=sum(row.compute_ns for row in replicas) / available_ns if timed else None,
+        in_flight_share=sum(row.in_flight_ns for row in replicas) / available_ns,
+        batches=sum(row.batches for row in replicas),
+        mean_batch=model.batch_size_sum / model.batches if model.batches else None,
+        full_batch_share=model.full_batches / model.batches if model.batches else None,
+        queue_empty_share=model.queue_empty_ns / elapsed_ns,
+        frontend_cpu_share=counters.loop_cpu_ns / elapsed_ns,
+    )
+
+
+def _model_key(application: str, counters: Counters) -> str | None:
+    """The model that answers: the one named like the application, or the only one there is."""
+    named = [name for name in counters.models if name.startswith(f"{application}:")]
+    candidates = named or list(counters.models)
+    return candidates[0] if len(candidates) == 1 else None

@@ -1,0 +1,319 @@
+"""One experiment: deployment (or none) → job → record → verdict → results.
+
+    results = await saturate(SaturateConfig(model="noop", duration_s=5))
+
+is all a notebook or a test needs; the command line does nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import logging
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from frontend_launch.admin import AdminClient
+from frontend_launch.counters import Counters
+from frontend_launch.errors import AdminError
+from frontend_launch.launch.deployment import (
+    DEFAULT_OUTPUT,
+    LATENCY_SLO_MICROS,
+    Deployment,
+    DeploymentConfig,
+    Endpoint,
+)
+from frontend_launch.launch.process import pin
+from frontend_launch.metrics_client import MetricsClient
+from loadgen import results as results_file
+from loadgen.config import Connection, Plan, SaturateConfig, prepare, replica_options
+from loadgen.environment import environment
+from loadgen.errors import ConfigError, Interrupted
+from loadgen.evidence import gather
+from loadgen.recorder import Record
+from loadgen.results import Results
+from loadgen.runner import Job, Phase, run
+from loadgen.targets.clipper import ClipperSpec
+from loadgen.verdict import judge
+from model_containers.wire import DataType
+
+log = logging.getLogger(__name__)
+
+FIRST_ANSWER_S = 10.0
+"""Patience for the first answer of a frontend that somebody else runs."""
+
+T = TypeVar("T")
+
+
+async def saturate(config: SaturateConfig, stop: asyncio.Event | None = None) -> Results:
+    """Bring up what the configuration says, load it as fast as it will go, judge, save, take everything down.
+
+    Args:
+        config: what to do.
+        stop: set it to end early; what was measured by then is kept.
+
+    Returns:
+        The results, which are saved too (`Results.path`); `Results.error` says what went wrong once load had begun.
+
+    Raises:
+        ConfigError: the configuration contradicts itself.
+        FrontendLaunchError: nothing could be started; nothing was measured and nothing is left running.
+        TargetError: the server does not answer.
+        Interrupted: `stop` was set before load had begun.
+    """
+    stop = stop or asyncio.Event()
+    plan = await _unless(stop, prepare(config))
+    started_at = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    pin(plan.placement["client"].cores)
+    async with _serving(plan, stop) as server, _Readings(server.endpoint) as readings, _either(stop, server) as halt:
+        record = await run(_job(plan, server), halt, readings.on_phase)
+        results = _results(plan, server, record, readings, started_at)
+        path = results_file.save(results, config.results_dir)
+        server.keep_logs(path.with_suffix(".logs"))
+    return replace(results, path=path)
+
+
+# The server ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """What is measured: a deployment of our own, or a frontend that somebody else runs.
+
+    Attributes:
+        endpoint: where it is reached.
+        application: the application to ask.
+        default_output: the bytes of the application's default output.
+        deployment: None where it is somebody else's.
+        notes: what could not be found out.
+    """
+
+    endpoint: Endpoint
+    application: str
+    default_output: bytes
+    deployment: Deployment | None = None
+    notes: tuple[str, ...] = ()
+
+    def keep_logs(self, directory: Path) -> None:
+        """Copy the logs of what we started."""
+        if self.deployment is not None:
+            shutil.copytree(self.deployment.log_directory, directory, dirs_exist_ok=True)
+
+
+@contextlib.asynccontextmanager
+async def _serving(plan: Plan, stop: asyncio.Event) -> AsyncIterator[_Server]:
+    config, model = plan.config, plan.model
+    if config.connection is not None:
+        yield await _unless(stop, _connect(config.connection, model.name))
+        return
+    deployment = Deployment(
+        DeploymentConfig(
+            model=model,
+            model_name=config.model,
+            placement=plan.placement,
+            max_batch=config.batch_size,
+            ports=config.ports,
+            replica_options=tuple(replica_options(config)),
+            ready_timeout_s=config.ready_timeout_s,
+        )
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        await _unless(stop, stack.enter_async_context(deployment))
+        yield _Server(deployment.endpoints[0], model.name, DEFAULT_OUTPUT.encode(), deployment)
+
+
+async def _connect(connection: Connection, model: str) -> _Server:
+    """Ask the management frontend for the application; where it cannot be asked, the run goes on without.
+
+    Raises:
+        ConfigError: it answers, and has no such application.
+    """
+    endpoint, name = Endpoint(connection.host, connection.ports), connection.application or model
+    try:
+        async with AdminClient(f"http://{connection.host}:{connection.ports.admin}") as admin:
+            application = await admin.application(name)
+    except AdminError as error:
+        note = f"the default output is taken to be {DEFAULT_OUTPUT}: {error}"
+        log.warning("%s", note)
+        return _Server(endpoint, name, DEFAULT_OUTPUT.encode(), notes=(note,))
+    if application is None:
+        raise ConfigError(f"{connection.host} has no application {name!r}: name one that it has with --app")
+    return _Server(endpoint, name, application.default_output.encode())
+
+
+@contextlib.asynccontextmanager
+async def _either(stop: asyncio.Event, server: _Server) -> AsyncIterator[asyncio.Event]:
+    """An event that is set when the user or the loss of the server ends the run."""
+    halt = asyncio.Event()
+    events = [stop] if server.deployment is None else [stop, server.deployment.failed]
+    tasks = [asyncio.create_task(_relay(event, halt)) for event in events]
+    try:
+        yield halt
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _relay(event: asyncio.Event, halt: asyncio.Event) -> None:
+    await event.wait()
+    halt.set()
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
+    """Do something, but give it up when `stop` is set.
+
+    Raises:
+        Interrupted: it was.
+    """
+    task = asyncio.create_task(work)
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise Interrupted("interrupted before there was anything to measure")
+    finally:
+        for pending in (task, stopped):
+            pending.cancel()
+        await asyncio.gather(task, stopped, return_exceptions=True)
+
+
+# The run ---------------------------------------------------------------------------------------------------
+
+
+def _job(plan: Plan, server: _Server) -> Job:
+    config, model, endpoint = plan.config, plan.model, server.endpoint
+    warmup_s = config.warmup_s if config.warmup_s is not None else (1.0 if config.requests is None else 0.0)
+    return Job(
+        target=ClipperSpec(
+            host=endpoint.host,
+            request_port=endpoint.ports.request,
+            response_port=endpoint.ports.response,
+            application=server.application,
+            output_type=model.output_type,
+            output_bytes=model.output_bytes,
+            default_output=server.default_output,
+        ),
+        inputs=plan.inputs,
+        window=plan.window,
+        duration_s=config.duration_s if config.requests is None else None,
+        requests=config.requests,
+        warmup_s=warmup_s,
+        timeout_s=config.timeout_s,
+        stall_s=config.stall_s,
+        first_answer_s=None if config.connection is None else FIRST_ANSWER_S,
+        log_every_s=config.log_every_s,
+        drain_s=0.0 if config.connection is None else config.connection.drain_s,
+    )
+
+
+class _Readings:
+    """The frontend's counters at both ends of the measured part, and its metrics; what cannot be read is a note."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._client = MetricsClient(f"http://{endpoint.host}:{endpoint.ports.metrics}")
+        self._first: Counters | None = None
+        self.metrics: dict[str, Any] | None = None
+        self.counters: Counters | None = None
+        self.notes: list[str] = []
+
+    async def __aenter__(self) -> _Readings:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._client.__aexit__(*error)
+
+    async def on_phase(self, phase: Phase) -> None:
+        """Take the reading that belongs to a moment of the run."""
+        try:
+            if phase is Phase.MEASURED_BEGINS:
+                self._first = await self._client.counters()
+                return
+            self.metrics = await self._client.metrics()
+            if self._first is not None:
+                self.counters = (await self._client.counters()).since(self._first)
+        except AdminError as error:
+            self.notes.append(str(error))
+            log.warning("%s", error)
+
+
+# The results -----------------------------------------------------------------------------------------------
+
+
+_ERRORS = {
+    "stalled": "no request completed for {stall_s:g} s (--stall)",
+    "no_answer": "no answer to the first request within {first_answer_s:g} s: is {application!r} linked to a model "
+    "that takes such inputs, and has it a replica?",
+    "interrupted": "interrupted; what was measured until then is kept",
+}
+
+
+def _ending(plan: Plan, server: _Server, record: Record) -> tuple[str, str | None]:
+    """Why the run ended, and one line where that is not as asked."""
+    if record.ended == "stopped":
+        failure = server.deployment.failure if server.deployment is not None else None
+        if failure is not None:
+            return "server_lost", str(failure)
+        return "interrupted", _ERRORS["interrupted"]
+    text = _ERRORS.get(record.ended)
+    if text is None:
+        return record.ended, None
+    return record.ended, text.format(
+        stall_s=plan.config.stall_s, first_answer_s=FIRST_ANSWER_S, application=server.application
+    )
+
+
+def _results(plan: Plan, server: _Server, record: Record, readings: _Readings, started_at: str) -> Results:
+    model = plan.model
+    ended, error = _ending(plan, server, record)
+    payload_bytes = plan.inputs.payload_bytes
+    return Results(
+        command=sys.argv,
+        started_at=started_at,
+        ended=ended,
+        error=error,
+        model={"name": model.name, "framework": model.framework, "weights": model.weights},
+        environment=environment(),
+        placement=_placement_rows(plan, server),
+        window={"requests": plan.window, "payload_bytes": payload_bytes, "bytes": plan.window * payload_bytes},
+        summary=results_file.summarise(record),
+        verdict=judge(gather(record, readings.counters, server.application, plan.config.batch_size, plan.window)),
+        histograms=results_file.histograms(record),
+        node_configs=[] if server.deployment is None else [_node_config(plan)],
+        clipper_metrics=readings.metrics,
+        client_metrics=results_file.client_metrics(record),
+        frontend_counters=None if readings.counters is None else asdict(readings.counters),
+        notes=[*server.notes, *readings.notes],
+    )
+
+
+def _placement_rows(plan: Plan, server: _Server) -> list[Mapping[str, Any]]:
+    processes = {} if server.deployment is None else server.deployment.processes
+    pids = {"client": os.getpid(), **{role: process.pid for role, process in processes.items()}}
+    return [{**asdict(row), "pid": pids[row.role]} for row in plan.placement.assignments]
+
+
+def _node_config(plan: Plan) -> dict[str, Any]:
+    """The seed's description of a deployment."""
+    config, model = plan.config, plan.model
+    replicas = plan.placement.replicas
+    return {
+        "name": model.name,
+        "input_type": DataType.of_dtype(np.dtype(model.input_dtype)).canonical,
+        "model_image": model.image,
+        "allocated_cpus": sorted({core for row in replicas for core in row.cores}),
+        "cpus_per_replica": config.cpus_per_replica or model.cpus_per_replica,
+        "slo": LATENCY_SLO_MICROS,
+        "num_replicas": len(replicas),
+        "gpus": [row.gpu for row in replicas if row.gpu is not None],
+        "batch_size": config.batch_size,
+    }

@@ -1,0 +1,143 @@
+"""What the verbs' options mean: text in, values out, so that nothing behind the command line sees text.
+
+Integer lists are written ``0 1``, ``0,1``, ``20-27``, as repeated flags, and in any mixture of these. The parser of
+the command line gives an option one word, so `normalise_argv` first joins the words that belong to a list.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from frontend_launch.launch.topology import expand_ranges
+from loadgen.errors import ConfigError
+
+MAX_SHAPE_ELEMENTS = 1_000_000_000
+"""Most elements of one input."""
+
+_SECONDS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|s|m|h|)", re.IGNORECASE)
+_SHAPE = re.compile(r"[0-9]{1,10}(x[0-9]{1,10})*", re.IGNORECASE)
+
+_MEMBER = "[0-9]+(?:-[0-9]+)?"
+_INTEGERS = re.compile(f"{_MEMBER}(?:,+{_MEMBER})*,*")
+"""A word that belongs to an integer list; a negative number is an option to any command line parser."""
+_VALUE = re.compile(r"[^-,].*", re.DOTALL)
+"""A word that is an option's value, for better or worse: ``none``, or something for the parser to refuse."""
+
+
+def parse_int_list(text: str | Iterable[str]) -> tuple[int, ...]:
+    """Integers in the order written; duplicates stay, for their meaning is the option's.
+
+    Args:
+        text: members and ranges separated by commas or spaces, such as ``0 1``, ``0,1`` or ``20-27``; or several texts.
+
+    Raises:
+        ConfigError: it is empty or something else.
+    """
+    whole = text if isinstance(text, str) else ",".join(text)
+    items = [item for item in re.split(r"[,\s]+", whole) if item]
+    if not items:
+        raise ConfigError(f"{whole!r} names no number: write a list such as 0,1 or 20-27")
+    try:
+        return expand_ranges(items)
+    except ValueError as error:
+        raise ConfigError(f"{error}" if items == [whole] else f"{whole!r}: {error}") from None
+
+
+def parse_gpus(text: str | Iterable[str]) -> tuple[int, ...]:
+    """A list of GPU numbers, or ``none``, which is the empty list.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    whole = text if isinstance(text, str) else ",".join(text)
+    if whole.strip().lower() == "none":
+        return ()
+    try:
+        return parse_int_list(whole)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; or none, alone, for no GPU") from None
+
+
+def parse_duration(text: str) -> float:
+    """Seconds: ``120``, ``120s``, ``2m``, ``1.5h`` or ``250ms``.
+
+    Raises:
+        ConfigError: it is something else, zero or infinite.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"{text!r} is not a duration: write 120, 120s, 2m, 1.5h or 250ms")
+    seconds = float(match[1]) * _SECONDS[match[2].lower()]
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"{text!r} is {'no time at all' if seconds == 0 else 'too long'}: write 120, 120s or 2m")
+    return seconds
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """The dimensions of one input, such as ``299x299x3``.
+
+    Raises:
+        ConfigError: it is something else, a dimension is 0, or there are more than `MAX_SHAPE_ELEMENTS` elements.
+    """
+    if _SHAPE.fullmatch(text.strip()) is None:
+        raise ConfigError(f"{text!r} is not a shape: write its dimensions such as 299x299x3")
+    shape = tuple(int(size) for size in text.strip().lower().split("x"))
+    if 0 in shape:
+        raise ConfigError(f"{text!r} has no elements: each dimension is at least 1")
+    if math.prod(shape) > MAX_SHAPE_ELEMENTS:
+        raise ConfigError(f"{text!r} has too many elements: use at most {MAX_SHAPE_ELEMENTS}")
+    return shape
+
+
+def normalise_argv(argv: Sequence[str], list_options: Mapping[str, str]) -> list[str]:
+    """Give each list option one comma-separated value, where it was first written.
+
+    An option's value is the word attached to it or next to it, and the words after that as long as they look like
+    integers: ``--gpus 0 1 -r 2 -g 3`` becomes ``--gpus 0,1,3 -r 2``. From ``--`` on, and from a list option without
+    a value on, words stay as they are: the first are no options, and the second is for the parser to refuse.
+
+    Args:
+        argv: the words after the program's name.
+        list_options: each spelling of a list option to the option's name, such as ``{"--gpus": "gpus", "-g": "gpus"}``.
+    """
+    words: list[str] = []
+    value_at: dict[str, int] = {}
+    at = 0
+    while at < len(argv) and argv[at] != "--":
+        flag, attached = _split_option(argv[at], list_options)
+        if flag is None:
+            words.append(argv[at])
+            at += 1
+            continue
+        values = attached or list(argv[at + 1 : at + 2])
+        if not values or _VALUE.fullmatch(values[0]) is None:
+            break
+        at += 1 if attached else 2
+        while at < len(argv) and _INTEGERS.fullmatch(argv[at]):
+            values.append(argv[at])
+            at += 1
+        name = list_options[flag]
+        if name in value_at:
+            words[value_at[name]] = _joined([words[value_at[name]], *values])
+        else:
+            words += [flag, _joined(values)]
+            value_at[name] = len(words) - 1
+    return [*words, *argv[at:]]
+
+
+def _split_option(word: str, list_options: Mapping[str, str]) -> tuple[str | None, list[str]]:
+    """The list option that a word is, or None, and the value attached to it (``--cpus=20``, ``-c20``), if any."""
+    flag, equals, value = word.partition("=")
+    if flag in list_options:
+        return flag, [value] if equals else []
+    if word[:2] in list_options:
+        return word[:2], [word[2:]]
+    return None, []
+
+
+def _joined(values: Iterable[str]) -> str:
+    # "0, 1" arrives as the words "0," and "1".
+    return re.sub(",+", ",", ",".join(values)).strip(",")

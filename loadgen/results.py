@@ -1,0 +1,230 @@
+"""The results document: typed, versioned, written atomically, read back.
+
+The schema is ``results.schema.json`` beside this file. A later version of the program reads every earlier
+version of the document; a change that cannot be read that way gets the next number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loadgen.errors import ConfigError
+from loadgen.recorder import Record
+from loadgen.targets.target import Outcome
+from loadgen.verdict import Evidence, Verdict
+
+SCHEMA_VERSION = 1
+SCHEMA_PATH = Path(__file__).with_name("results.schema.json")
+PERCENTILES = (50.0, 95.0, 99.0, 99.9)
+_NS_PER_MS = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The measured part: its length, requests sent in it, answers that arrived in it."""
+
+    duration_s: float
+    sent: int
+    completed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Counts over the whole run, warm-up included; throughput and latency of the measured part.
+
+    `sent` is the sum of `completed`, `defaulted`, `timed_out`, `failed` and `abandoned`. `left_behind` is None
+    where the server went away with the run. Latencies are milliseconds, None without answers.
+    """
+
+    sent: int
+    completed: int
+    defaulted: int
+    timed_out: int
+    failed: int
+    abandoned: int
+    late: int
+    unexpected: int
+    left_behind: int | None
+    measured: Measured
+    throughput_rps: float
+    latency_ms: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientMetrics:
+    """The seed's series, one entry per logging interval; seconds, None where nothing completed."""
+
+    thrus: list[float]
+    p99_lats: list[float | None]
+    mean_lats: list[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Histograms:
+    """Latencies as base64 HdrHistogram V2 blobs, nanoseconds; an interval without answers is None."""
+
+    latency: str
+    intervals: list[str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Everything one experiment leaves behind.
+
+    Attributes:
+        command: the command line.
+        started_at: wall-clock time, ISO 8601 with offset.
+        ended: why the run ended, see `loadgen.recorder.Record.ended`.
+        error: one line when the run did not end as asked, else None.
+        model: name, framework and weights of what was served.
+        environment: the machine and the software.
+        placement: a row per process.
+        window: most requests in flight, and what they weigh.
+        summary: what was measured.
+        verdict: who was the limit.
+        histograms: the latencies.
+        node_configs: the seed's description of the deployment, one per model.
+        clipper_metrics: the query frontend's metrics at the end; None where they could not be read.
+        client_metrics: the seed's series.
+        frontend_counters: our frontend's counters over the measured part; None where there are none.
+        notes: what the reader should know, such as metrics that could not be read.
+        path: where the document was saved; not part of it.
+    """
+
+    command: list[str]
+    started_at: str
+    ended: str
+    error: str | None
+    model: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    placement: list[Mapping[str, Any]]
+    window: Mapping[str, Any]
+    summary: Summary
+    verdict: Verdict
+    histograms: Histograms
+    node_configs: list[Mapping[str, Any]]
+    clipper_metrics: Mapping[str, Any] | None
+    client_metrics: ClientMetrics
+    frontend_counters: Mapping[str, Any] | None
+    notes: list[str] = field(default_factory=list)
+    path: Path | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document."""
+        return {"schema_version": SCHEMA_VERSION, **{k: v for k, v in asdict(self).items() if k != "path"}}
+
+
+def summarise(record: Record) -> Summary:
+    """Condense a record."""
+    latency, outcomes = record.latency, record.outcomes
+    measured_s = record.measured_ns / 1e9
+
+    def milliseconds(value_ns: float | None) -> float | None:
+        return None if value_ns is None else value_ns / _NS_PER_MS
+
+    return Summary(
+        sent=record.sent,
+        completed=outcomes[Outcome.COMPLETED],
+        defaulted=outcomes[Outcome.DEFAULTED],
+        timed_out=outcomes[Outcome.TIMED_OUT],
+        failed=outcomes[Outcome.FAILED],
+        abandoned=outcomes[Outcome.ABANDONED],
+        late=record.late,
+        unexpected=record.unexpected,
+        left_behind=record.left_behind,
+        measured=Measured(measured_s, record.measured_sent, latency.total),
+        throughput_rps=latency.total / measured_s if measured_s else 0.0,
+        latency_ms={
+            "mean": milliseconds(latency.mean_ns),
+            "min": milliseconds(latency.min_ns if latency.total else None),
+            **{f"p{percentile:g}": milliseconds(latency.percentile_ns(percentile)) for percentile in PERCENTILES},
+            "max": milliseconds(latency.max_ns if latency.total else None),
+        },
+    )
+
+
+def client_metrics(record: Record) -> ClientMetrics:
+    """The seed's three series."""
+    return ClientMetrics(
+        thrus=[interval.throughput_rps for interval in record.intervals],
+        p99_lats=[interval.p99_s for interval in record.intervals],
+        mean_lats=[interval.mean_s for interval in record.intervals],
+    )
+
+
+def histograms(record: Record) -> Histograms:
+    """The latencies of a record, encoded."""
+    return Histograms(record.latency.encode(), [interval.histogram for interval in record.intervals])
+
+
+def save(results: Results, directory: Path) -> Path:
+    """Write a results file that never replaces another and is never seen half-written.
+
+    Returns:
+        Its absolute path, ``results-%y%m%d_%H%M%S.json``, with a number added where that exists already.
+
+    Raises:
+        ConfigError: the directory cannot be written.
+    """
+    stem = time.strftime("results-%y%m%d_%H%M%S")
+    text = json.dumps(results.document(), indent=4)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        draft = directory / f".{stem}.{os.getpid()}.tmp"
+        with draft.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            return _publish(draft, directory, stem)
+        finally:
+            draft.unlink()
+    except OSError as error:
+        raise ConfigError(f"results cannot be written to {directory}: {error.strerror}; choose --results-dir") from None
+
+
+def _publish(draft: Path, directory: Path, stem: str) -> Path:
+    """Give a finished draft the first free name; linking fails where a name is taken."""
+    number = 1
+    while True:
+        path = directory / (f"{stem}.json" if number == 1 else f"{stem}-{number}.json")
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(draft)
+            return path.absolute()
+        number += 1
+
+
+def read(path: Path) -> Results:
+    """Read a results file of any version up to this one.
+
+    Raises:
+        ConfigError: it cannot be read, is no results file, or is of a later version.
+    """
+    try:
+        document = json.loads(path.read_text())
+        version = document.pop("schema_version")
+        if version > SCHEMA_VERSION:
+            raise ConfigError(f"{path} is of version {version}; this program reads up to {SCHEMA_VERSION}: update it")
+        summary, verdict = document["summary"], document["verdict"]
+        return Results(
+            **{
+                **document,
+                "summary": Summary(**{**summary, "measured": Measured(**summary["measured"])}),
+                "verdict": Verdict(**{**verdict, "evidence": Evidence(**verdict["evidence"])}),
+                "histograms": Histograms(**document["histograms"]),
+                "client_metrics": ClientMetrics(**document["client_metrics"]),
+            }
+        )
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{path} is not a results file: {error!r}") from None

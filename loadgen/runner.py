@@ -1,0 +1,254 @@
+"""One run: inputs through a target, as fast as a window of requests in flight allows; a job in, a record out.
+
+A job holds nothing but values, so that another process or machine can run it, and records merge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from loadgen.in_flight import InFlight
+from loadgen.inputs import SeededInputs
+from loadgen.recorder import NS_PER_S, Record, Recorder
+from loadgen.targets.target import Outcome, Target, TargetSpec
+
+log = logging.getLogger(__name__)
+
+BURST = 64
+"""Requests sent before replies are looked for again."""
+
+MAX_WAIT_S = 0.1
+"""The longest sleep: after it the run looks at its deadlines again."""
+
+YIELD_EVERY_NS = 500_000
+"""Time after which timers and signals get their turn while there is always more to send or to read."""
+
+
+class Phase(enum.Enum):
+    """Moments of a run at which others want to act."""
+
+    MEASURED_BEGINS = enum.auto()
+    MEASURED_ENDS = enum.auto()
+
+
+PhaseHook = Callable[[Phase], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one client process has to do.
+
+    Attributes:
+        target: the server and how to speak to it.
+        inputs: what to send.
+        window: most requests in flight.
+        duration_s: length of the measured part; None to stop by count.
+        requests: how many requests to send in all; None to stop by time.
+        warmup_s: time before the measured part.
+        timeout_s: patience for one reply; None for any.
+        stall_s: time without a completion after which the run has failed.
+        first_answer_s: the same for the very first answer; None for `stall_s`.
+        log_every_s: length of a logging interval.
+        drain_s: after the run, wait so long for what is outstanding.
+    """
+
+    target: TargetSpec
+    inputs: SeededInputs
+    window: int
+    duration_s: float | None
+    requests: int | None
+    warmup_s: float
+    timeout_s: float | None
+    stall_s: float
+    first_answer_s: float | None
+    log_every_s: float
+    drain_s: float
+
+
+async def run(
+    job: Job,
+    stop: asyncio.Event | None = None,
+    on_phase: PhaseHook | None = None,
+) -> Record:
+    """Run a job to its end, or until `stop` is set, and return what was measured up to there.
+
+    Args:
+        job: what to do.
+        stop: set it to end the run early, for instance because the server is lost.
+        on_phase: awaited beside the run when the measured part begins, and before the target is closed
+            when it ends.
+
+    Raises:
+        TargetError: the server cannot be reached.
+    """
+    pool = job.inputs.make()
+    target = job.target.make()
+    try:
+        await target.open(pool)
+        return await _Run(job, target, stop or asyncio.Event(), on_phase or _ignore).to_its_end()
+    finally:
+        await target.close()
+
+
+async def _ignore(_: Phase) -> None:
+    pass
+
+
+class _Run:
+    """The state of one run; `to_its_end` is its story."""
+
+    def __init__(self, job: Job, target: Target, stop: asyncio.Event, on_phase: PhaseHook) -> None:
+        self._job, self._target, self._stop, self._on_phase = job, target, stop, on_phase
+        self._in_flight = InFlight(job.window)
+        self._recorder = Recorder()
+        self._now_ns = self._started_ns = time.monotonic_ns()
+        self._measured_from_ns = self._started_ns + round(job.warmup_s * NS_PER_S)
+        self._ends_ns = self._measured_from_ns + round(job.duration_s * NS_PER_S) if job.duration_s else None
+        self._last_answer_ns: int | None = None
+        self._next_expiry_ns = self._started_ns
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def to_its_end(self) -> Record:
+        """Warm up, measure, stop sending, count what is left."""
+        try:
+            ended = await self._stream()
+            self._end_measured()
+            await self._on_phase(Phase.MEASURED_ENDS)
+            if self._job.drain_s and ended != "stopped":
+                await self._drain()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        record = self._recorder.record
+        record.ended = ended
+        record.late, record.unexpected = self._in_flight.late, self._in_flight.unexpected
+        self._recorder.ended(Outcome.ABANDONED, self._in_flight.outstanding)
+        return record
+
+    async def _stream(self) -> str:
+        """Send and read until something ends the run; returns what did."""
+        job, target, in_flight = self._job, self._target, self._in_flight
+        yielded_ns = self._now_ns
+        while True:
+            self._look_at_the_clock()
+            if (ended := self._over()) is not None:
+                return ended
+            room = min(job.window - in_flight.outstanding, BURST)
+            if job.requests is not None:
+                room = min(room, job.requests - in_flight.sent)
+            if room > 0:
+                target.send(in_flight.sent, room, self._now_ns)
+                in_flight.send(room, self._now_ns)
+                self._recorder.sent(room)
+            if not self._read() and room <= 0:
+                await self._wait()
+                yielded_ns = self._now_ns
+            elif self._now_ns - yielded_ns > YIELD_EVERY_NS:
+                await asyncio.sleep(0)
+                yielded_ns = self._now_ns
+
+    def _look_at_the_clock(self) -> None:
+        """Take the time of this turn, and account for the turn before it."""
+        before_ns, self._now_ns = self._now_ns, time.monotonic_ns()
+        if self._recorder.measuring:
+            self._recorder.record.client.in_flight_ns += self._in_flight.outstanding * (self._now_ns - before_ns)
+        elif self._now_ns >= self._measured_from_ns:
+            self._begin_measured()
+        if self._job.timeout_s is not None and self._now_ns >= self._next_expiry_ns:
+            expired = self._in_flight.expire(self._now_ns - round(self._job.timeout_s * NS_PER_S))
+            self._recorder.ended(Outcome.TIMED_OUT, expired)
+            self._next_expiry_ns = self._now_ns + NS_PER_S // 100
+
+    def _over(self) -> str | None:
+        job, now_ns = self._job, self._now_ns
+        if self._stop.is_set():
+            return "stopped"
+        if self._ends_ns is not None and now_ns >= self._ends_ns:
+            return "duration"
+        if job.requests is not None and self._in_flight.sent >= job.requests and not self._in_flight.outstanding:
+            return "requests"
+        if self._last_answer_ns is None and job.first_answer_s is not None:
+            return "no_answer" if now_ns - self._started_ns > job.first_answer_s * NS_PER_S else None
+        if now_ns - (self._last_answer_ns or self._started_ns) > job.stall_s * NS_PER_S:
+            return "stalled"
+        return None
+
+    def _read(self) -> bool:
+        """Take in the replies that are there; False when there were none."""
+        ids, done_ns, outcomes = self._target.drain()
+        if not len(ids):
+            return False
+        known, sent_ns = self._in_flight.settle(ids)
+        self._recorder.replied(outcomes[known], sent_ns[known], done_ns[known])
+        if known.any():
+            self._last_answer_ns = self._now_ns
+        return True
+
+    async def _wait(self) -> None:
+        """Nothing to send and nothing to read: sleep until there is, or until the next deadline."""
+        deadline_ns = min(self._now_ns + round(MAX_WAIT_S * NS_PER_S), self._ends_ns or self._now_ns + NS_PER_S)
+        if not self._recorder.measuring:
+            deadline_ns = min(deadline_ns, self._measured_from_ns)
+        await self._target.wait(max(0.0, (deadline_ns - self._now_ns) / NS_PER_S))
+        if self._recorder.measuring:
+            waited_ns = time.monotonic_ns() - self._now_ns
+            self._recorder.record.client.waiting_ns += waited_ns
+            if self._in_flight.outstanding >= self._job.window:
+                self._recorder.record.client.window_full_ns += waited_ns
+
+    def _begin_measured(self) -> None:
+        self._recorder.begin_measured(self._now_ns, self._ends_ns)
+        client = self._recorder.record.client
+        client.cpu_ns, client.loop_cpu_ns = -time.process_time_ns(), -time.thread_time_ns()
+        self._tasks += [
+            asyncio.create_task(self._log_lines(self._now_ns), name="periodic line"),
+            asyncio.create_task(self._on_phase(Phase.MEASURED_BEGINS), name="measured part begins"),
+        ]
+
+    def _end_measured(self) -> None:
+        if not self._recorder.measuring:
+            return
+        ends_ns = min(time.monotonic_ns(), self._ends_ns or self._now_ns)
+        client = self._recorder.record.client
+        client.cpu_ns += time.process_time_ns()
+        client.loop_cpu_ns += time.thread_time_ns()
+        self._log_interval(ends_ns)
+        self._recorder.end_measured(ends_ns)
+
+    async def _log_lines(self, began_ns: int) -> None:
+        """Log a line per interval, at absolute times; the last line is the end's own."""
+        every_ns = round(self._job.log_every_s * NS_PER_S)
+        due_ns = began_ns + every_ns
+        while self._ends_ns is None or due_ns + every_ns // 10 < self._ends_ns:
+            await asyncio.sleep(max(0, due_ns - time.monotonic_ns()) / NS_PER_S)
+            self._log_interval(time.monotonic_ns())
+            due_ns += every_ns
+
+    def _log_interval(self, now_ns: int) -> None:
+        interval = self._recorder.cut(now_ns)
+        if interval is None:
+            return
+        if interval.completed:
+            log.info("p99: %s, mean: %s, thruput: %s", interval.p99_s, interval.mean_s, interval.throughput_rps)
+        else:
+            log.info(
+                "nothing completed in %.1f s, %d requests in flight", interval.duration_s, self._in_flight.outstanding
+            )
+
+    async def _drain(self) -> None:
+        """Wait for what is outstanding, but not for long; what then remains is left behind."""
+        until_ns = time.monotonic_ns() + round(self._job.drain_s * NS_PER_S)
+        while self._in_flight.outstanding and not self._stop.is_set():
+            self._now_ns = time.monotonic_ns()
+            if self._now_ns >= until_ns:
+                break
+            if not self._read():
+                await self._target.wait(min(MAX_WAIT_S, (until_ns - self._now_ns) / NS_PER_S))
+        self._recorder.record.left_behind = self._in_flight.outstanding

@@ -1,0 +1,1 @@
+"""The servers that load can be sent to, one file each, behind one protocol."""

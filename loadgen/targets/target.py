@@ -1,0 +1,75 @@
+"""What the runner knows of a server."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from loadgen.inputs import Pool
+
+
+class Outcome(enum.IntEnum):
+    """How a request ended; final once reached."""
+
+    COMPLETED = 0
+    """A decodable reply of the model's output type and size."""
+    DEFAULTED = 1
+    """The application's default output."""
+    FAILED = 2
+    """Any other reply."""
+    TIMED_OUT = 3
+    """No reply within the timeout."""
+    ABANDONED = 4
+    """Still outstanding at the end of the run."""
+
+
+class Replies(NamedTuple):
+    """What arrived since the last look, in the order of arrival; three arrays of one length.
+
+    Attributes:
+        ids: int64, the requests that were answered; -1 for a message that answers none.
+        done_ns: int64, when each reply was read, monotonic clock.
+        outcomes: uint8, `Outcome` of each: completed, defaulted or failed.
+    """
+
+    ids: np.ndarray
+    done_ns: np.ndarray
+    outcomes: np.ndarray
+
+
+class Target(Protocol):
+    """A connection to a server that answers requests; ids are chosen by the caller and count up from 0."""
+
+    async def open(self, pool: Pool) -> None:
+        """Connect and prepare to send the pool's inputs; request `i` carries input `i` modulo their number.
+
+        Raises:
+            TargetError: the server cannot be reached or does not answer as it should.
+        """
+        ...
+
+    def send(self, first_id: int, count: int, now_ns: int) -> None:
+        """Send requests `first_id` to `first_id + count - 1` without waiting."""
+        ...
+
+    def drain(self) -> Replies:
+        """Hand out the replies that are there, without waiting; a bounded number of them."""
+        ...
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when replies may be there, at the latest after the timeout."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect; what is outstanding is left behind."""
+        ...
+
+
+class TargetSpec(Protocol):
+    """How to reach a server: picklable, so that another process or machine can do it."""
+
+    def make(self) -> Target:
+        """Make the target, not yet open."""
+        ...

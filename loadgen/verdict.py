@@ -1,0 +1,118 @@
+"""Were the replicas the limit? A pure judgement over the evidence of one run.
+
+Saturated means that the replicas were busy: their time in compute, as they report it, over the time they
+had. Full batches and a full queue are not enough (a slow frontend shows them in front of idle replicas),
+and a flat p99 says nothing (a window of requests in flight that is full is flat, and saturated).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Saturated = Literal["yes", "no", "undecided"]
+Limit = Literal["replicas", "frontend", "client", "load", "unknown"]
+
+BUSY_SHARE = 0.95
+"""From this share of time in compute on, replicas count as saturated."""
+
+QUEUE_EMPTY_SHARE = 0.05
+"""Up to this share of time, the queue counts as never empty: the frontend always had something to hand out."""
+
+WINDOW_FULL_SHARE = 0.9
+"""From this mean share of the window on, the client counts as having kept it full."""
+
+MIN_BATCHES = 3
+"""Batches each replica must have answered before its busy share means anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the judgement rests on, over the measured part; shares are of its time, None where not known.
+
+    Attributes:
+        max_batch: largest batch a replica may be given.
+        client_cpu_share: CPU time of the client's loop.
+        window: most requests in flight that the client allows itself.
+        in_flight_mean: mean number in flight.
+        replicas: replicas that were alive.
+        busy_share: their time in compute ÷ (replicas x time); None when none of them reports it.
+        in_flight_share: their time with a batch outstanding, seen from the frontend ÷ (replicas x time).
+        batches: batches answered.
+        mean_batch: mean size of the batches sent.
+        full_batch_share: batches of the maximum size ÷ all batches.
+        queue_empty_share: time the model's queue was empty.
+        frontend_cpu_share: CPU time of the frontend's loop.
+    """
+
+    max_batch: int
+    client_cpu_share: float
+    window: int
+    in_flight_mean: float
+    replicas: int | None = None
+    busy_share: float | None = None
+    in_flight_share: float | None = None
+    batches: int | None = None
+    mean_batch: float | None = None
+    full_batch_share: float | None = None
+    queue_empty_share: float | None = None
+    frontend_cpu_share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The judgement.
+
+    Attributes:
+        saturated: whether the replicas were busy all the time.
+        limit: what kept the throughput from being higher.
+        text: one sentence for a reader.
+        evidence: what it rests on.
+    """
+
+    saturated: Saturated
+    limit: Limit
+    text: str
+    evidence: Evidence
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Judge one run."""
+    if evidence.replicas is None:
+        return Verdict("undecided", "unknown", "undecided: the frontend's counters could not be read", evidence)
+    if evidence.replicas == 0 or (evidence.batches or 0) < MIN_BATCHES * evidence.replicas:
+        text = f"undecided: {evidence.batches or 0} batches on {evidence.replicas} replicas are too few; run for longer"
+        return Verdict("undecided", "unknown", text, evidence)
+    if evidence.busy_share is None:
+        share = _percent(evidence.in_flight_share)
+        text = (
+            f"undecided: the replicas do not report their time in compute (a batch was outstanding {share} of the time)"
+        )
+        return Verdict("undecided", "unknown", text, evidence)
+    state = f"replicas busy {_percent(evidence.busy_share)}, batches {evidence.mean_batch:.2f} of {evidence.max_batch}"
+    if evidence.busy_share >= BUSY_SHARE:
+        return Verdict("yes", "replicas", f"yes ({state}): the replicas are the limit", evidence)
+    limit, reason = _limit(evidence)
+    return Verdict("no", limit, f"no ({state}): {reason}", evidence)
+
+
+def _limit(evidence: Evidence) -> tuple[Limit, str]:
+    """Who kept the replicas waiting: follow the request from the client, the first that had no more to give."""
+    needed = evidence.max_batch * (evidence.replicas or 0)
+    if evidence.window < needed:
+        reason = f"{evidence.window} requests in flight cannot fill {needed} places in batches; raise --max-in-flight"
+        return "load", reason
+    queue_empty = evidence.queue_empty_share or 0.0
+    if queue_empty <= QUEUE_EMPTY_SHARE:
+        return "frontend", "queries always waited and replicas did too, so the frontend is the limit"
+    if evidence.in_flight_mean < WINDOW_FULL_SHARE * evidence.window:
+        reason = f"the queue was empty {_percent(queue_empty)} of the time and the client did not fill its window"
+        return "client", f"{reason}, so the client is the limit"
+    if (evidence.frontend_cpu_share or 0.0) >= 0.25:
+        reason = f"requests were on their way but the queue was empty {_percent(queue_empty)} of the time"
+        return "frontend", f"{reason}, so the frontend is the limit"
+    return "load", f"{evidence.window} requests in flight are too few for the way they travel; raise --max-in-flight"
+
+
+def _percent(share: float | None) -> str:
+    return "an unknown share" if share is None else f"{100 * share:.0f} %"

@@ -1,0 +1,59 @@
+"""The queue of a model loses nothing, duplicates nothing, and keeps the order."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frontend_launch.frontends.batching import BatchQueue, Query
+
+
+def query(number, client=0, size=4):
+    return Query(client, number, "app", bytes(size), 0)
+
+
+def numbers(queries):
+    return [query.request_id for query in queries]
+
+
+@given(st.lists(st.one_of(st.just("push"), st.integers(1, 5), st.just("return")), max_size=60))
+def test_batching_never_loses_duplicates_or_reorders(steps):
+    """Whatever is pushed comes out once, in order; a returned batch comes out again first."""
+    queue, pushed, taken, last = BatchQueue(0), 0, [], ()
+    for step in steps:
+        if step == "push":
+            queue.push(query(pushed), 0)
+            pushed += 1
+        elif step == "return":
+            del taken[len(taken) - len(last) :]
+            queue.push_front(last, 0)
+            last = ()
+        else:
+            before = len(queue)
+            last = queue.take(step, 0)
+            assert len(last) == min(step, before)
+            taken += numbers(last)
+        assert queue.queued_bytes == 4 * len(queue)
+    assert taken + numbers(queue.take(1000, 0)) == list(range(pushed))
+
+
+def test_dropping_a_clients_queries_leaves_the_others_in_order():
+    """And gives their bytes back."""
+    queue = BatchQueue(0)
+    for number in range(6):
+        queue.push(query(number, client=number % 2), 0)
+    assert queue.drop(lambda waiting: waiting.client_id == 0, 0) == 3
+    assert queue.queued_bytes == 12
+    assert numbers(queue.take(10, 0)) == [1, 3, 5]
+
+
+def test_empty_time_runs_only_while_nothing_waits():
+    """From the start, and again from the moment the last query leaves."""
+    queue = BatchQueue(100)
+    assert queue.empty_ns(110) == 10
+    queue.push(query(0), 120)
+    queue.push(query(1), 130)
+    assert queue.empty_ns(150) == 20
+    queue.take(1, 160)
+    assert queue.empty_ns(170) == 20
+    queue.take(1, 180)
+    assert queue.take(1, 185) == ()
+    assert queue.empty_ns(190) == 30

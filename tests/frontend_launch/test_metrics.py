@@ -1,0 +1,114 @@
+"""The shape and the arithmetic of the original's metrics."""
+
+import math
+
+import pytest
+
+from frontend_launch.frontends.metrics import (
+    NS_PER_S,
+    ApplicationMetrics,
+    Counter,
+    Histogram,
+    InternalMetrics,
+    Meter,
+    ModelMetrics,
+    RatioCounter,
+    Registry,
+)
+
+
+def test_the_report_lists_categories_in_order_and_every_value_as_text():
+    """Counters, ratio counters, meters, histograms; one-key objects in the order of creation."""
+    registry = Registry()
+    InternalMetrics(registry, 0)
+    ApplicationMetrics(registry, "vgg", 0)
+    ModelMetrics(registry, "vgg", "1", 0)
+    report = registry.report(NS_PER_S)
+    assert {category: [name for row in rows for name in row] for category, rows in report.items()} == {
+        "counters": ["internal:aggregate_num_predictions", "app:vgg:num_predictions", "model:vgg:1:num_predictions"],
+        "ratio_counters": ["app:vgg:default_prediction_ratio", "model:vgg:1:cache_hit_ratio"],
+        "meters": [
+            "internal:aggregate_model_throughput",
+            "app:vgg:prediction_throughput",
+            "model:vgg:1:prediction_throughput",
+        ],
+        "histograms": [
+            "internal:rpc_request_queueing_delay",
+            "app:vgg:prediction_latency",
+            "model:vgg:1:prediction_latency",
+            "model:vgg:1:batch_size",
+        ],
+    }
+    values = [value for rows in report.values() for row in rows for fields in row.values() for value in fields.values()]
+    assert all(isinstance(value, str) for value in values)
+    assert list(report["meters"][0]["internal:aggregate_model_throughput"]) == [
+        "unit",
+        "rate",
+        "rate_1min",
+        "rate_5min",
+        "rate_15min",
+    ]
+    assert list(report["histograms"][0]["internal:rpc_request_queueing_delay"]) == [
+        "unit",
+        "size",
+        "min",
+        "max",
+        "mean",
+        "std_dev",
+        "p50",
+        "p95",
+        "p99",
+    ]
+
+
+def test_a_category_without_members_is_absent():
+    """As the original."""
+    registry = Registry()
+    registry.add("some:counter", Counter())
+    assert list(registry.report(0)) == ["counters"]
+
+
+def test_moving_averages_follow_the_ticks():
+    """Per-5 s counts 100, 50, 0, 200 give the one-minute rates of the specification."""
+    meter, rates = Meter(0), []
+    for tick, events in enumerate([100, 50, 0, 200]):
+        if events:
+            meter.mark(events, tick * 5 * NS_PER_S + 1)
+        rates.append(float(meter.fields((tick + 1) * 5 * NS_PER_S)["rate_1min"]))
+    assert rates == pytest.approx([20, 19.200444146293233, 17.665261395199373, 19.451048494447257], rel=1e-15)
+
+
+def test_a_young_meter_says_minus_one_and_an_idle_one_decays():
+    """Ticks that nobody saw are made up for when it is read."""
+    meter = Meter(0)
+    meter.mark(10, 1)
+    assert meter.fields(4 * NS_PER_S)["rate_1min"] == "-1"
+    meter.fields(5 * NS_PER_S)
+    assert 0 < float(meter.fields(600 * NS_PER_S)["rate_1min"]) < 1e-3
+
+
+def test_a_ratio_without_events_is_not_a_number():
+    """Then it is one."""
+    ratio = RatioCounter()
+    assert math.isnan(float(ratio.fields(0)["ratio"]))
+    ratio.add(1, 4)
+    assert ratio.fields(0)["ratio"] == "0.25"
+
+
+def test_histogram_statistics():
+    """The specification's small example: position q(n + 1), population deviation."""
+    histogram = Histogram("microseconds", 100)
+    histogram.record([16, 53, 104, 113, 185, 202])
+    fields = histogram.fields(0)
+    assert (fields["size"], fields["min"], fields["max"]) == ("6", "16", "202")
+    assert (fields["p50"], fields["p95"], fields["p99"]) == ("108.5", "202", "202")
+    assert float(fields["std_dev"]) == pytest.approx(66.0691977)
+
+
+def test_a_reservoir_is_bounded_and_samples_everything():
+    """After many values it still holds its capacity, spread over all of them."""
+    histogram = Histogram("queries", 256)
+    histogram.record(range(100_000))
+    fields = histogram.fields(0)
+    assert fields["size"] == "256"
+    assert 30_000 < float(fields["mean"]) < 70_000

@@ -1,0 +1,99 @@
+"""Who is idle, what is in flight, and how readings add up."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frontend_launch.frontends.batching import Query
+from frontend_launch.frontends.replicas import Batch, ReplicaTable
+from model_containers.wire import DataType, ReplyTimes
+
+MODEL = ("noop", "1")
+
+
+def batch(number=0):
+    return Batch(number, (Query(0, number, "noop", b"1234", 0),))
+
+
+def table_of(count):
+    table = ReplicaTable()
+    return table, [table.register(b"%d" % number, MODEL, DataType.FLOATS) for number in range(count)]
+
+
+def test_ids_count_registrations_and_are_never_reused():
+    """A replica that comes back is a new one."""
+    table, (first, second) = table_of(2)
+    table.lost(first, 0)
+    again = table.register(first.identity, MODEL, DataType.FLOATS)
+    assert [first.replica_id, second.replica_id, again.replica_id] == [0, 1, 2]
+
+
+def test_the_longest_idle_replica_is_next_and_a_busy_one_is_not_idle():
+    """At most one batch is outstanding on each."""
+    table, (first, second) = table_of(2)
+    assert table.idle(MODEL) is first
+    table.sent(first, batch(), 10)
+    assert table.idle(MODEL) is second
+    table.sent(second, batch(), 20)
+    assert table.idle(MODEL) is None
+    table.answered(second, None, 30)
+    table.answered(first, None, 40)
+    assert table.idle(MODEL) is second
+
+
+def test_a_lost_replica_gives_its_batch_back():
+    """And is neither idle nor known any more."""
+    table, (replica,) = table_of(1)
+    table.sent(replica, batch(7), 10)
+    assert table.lost(replica, 25) == batch(7)
+    assert (table.idle(MODEL), table.get(replica.identity), replica.alive) == (None, None, False)
+    assert replica.in_flight_until_ns(1000) == 15
+
+
+def test_an_answer_without_a_batch_changes_nothing():
+    """A stray answer does not make a replica idle twice."""
+    table, (replica,) = table_of(1)
+    assert table.answered(replica, ReplyTimes(1, 1, 1), 10) is None
+    assert replica.batches == 0
+
+
+def test_time_in_compute_counts_the_batch_under_way():
+    """As far as it has got: the time since it was sent, less the overhead of the one before."""
+    table, (replica,) = table_of(1)
+    table.sent(replica, batch(), 1000)
+    assert replica.compute_until_ns(1050) == 0  # nothing is known of this replica yet
+    table.answered(replica, ReplyTimes(5, 5, 80), 1100)
+    assert replica.compute_until_ns(1150) == 80
+    table.sent(replica, batch(), 1200)
+    assert replica.compute_until_ns(1210) == 80
+    assert replica.compute_until_ns(1270) == 80 + 50
+    assert replica.in_flight_until_ns(1270) == 100 + 70
+
+
+@given(st.lists(st.tuples(st.integers(1, 100), st.integers(0, 100), st.integers(0, 30)), max_size=30))
+def test_readings_never_go_back(steps):
+    """Whatever the estimate was, a later reading is not smaller, and never more than the time there was."""
+    table, (replica,) = table_of(1)
+    now, last = 0, 0
+    for elapsed, handle, gap in steps:
+        table.sent(replica, batch(), now)
+        for _ in range(2):
+            now += elapsed
+            reading = replica.compute_until_ns(now)
+            assert last <= reading <= now
+            last = reading
+        table.answered(replica, ReplyTimes(0, 0, min(handle, 2 * elapsed)), now)
+        now += gap
+        assert last <= replica.compute_until_ns(now) <= now
+        last = replica.compute_until_ns(now)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_every_replica_is_handed_out_before_any_twice(count):
+    """Work spreads."""
+    table, replicas = table_of(count)
+    seen = []
+    while (replica := table.idle(MODEL)) is not None:
+        table.sent(replica, batch(), 0)
+        seen.append(replica)
+    assert seen == replicas

@@ -1,0 +1,71 @@
+"""Who was the limit, from the evidence alone."""
+
+from dataclasses import replace
+
+import pytest
+
+from loadgen.verdict import Evidence, judge
+
+SATURATED = Evidence(
+    replicas=2,
+    busy_share=0.98,
+    in_flight_share=0.995,
+    batches=400,
+    max_batch=2,
+    mean_batch=1.99,
+    full_batch_share=0.99,
+    queue_empty_share=0.0,
+    frontend_cpu_share=0.1,
+    client_cpu_share=0.1,
+    window=1000,
+    in_flight_mean=998.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "saturated", "limit"),
+    [
+        pytest.param({}, "yes", "replicas", id="busy replicas are the limit"),
+        pytest.param({"busy_share": 0.95}, "yes", "replicas", id="95 % is busy"),
+        pytest.param({"busy_share": 0.949}, "no", "frontend", id="a little less is not"),
+        pytest.param({"busy_share": 0.18}, "no", "frontend", id="full batches before idle replicas are the frontend's"),
+        pytest.param(
+            {"busy_share": 0.18, "queue_empty_share": 0.9, "in_flight_mean": 300.0},
+            "no",
+            "client",
+            id="an empty queue and an unfilled window are the client's",
+        ),
+        pytest.param(
+            {"busy_share": 0.18, "queue_empty_share": 0.9, "frontend_cpu_share": 0.6},
+            "no",
+            "frontend",
+            id="a full window that does not reach the queue is the frontend's",
+        ),
+        pytest.param(
+            {"busy_share": 0.18, "queue_empty_share": 0.9, "frontend_cpu_share": 0.05},
+            "no",
+            "load",
+            id="a full window that everybody waits for is too small",
+        ),
+        pytest.param({"busy_share": 0.5, "window": 3}, "no", "load", id="a window smaller than the batches"),
+        pytest.param({"busy_share": 0.97, "window": 3}, "yes", "replicas", id="a small window can still saturate"),
+        pytest.param({"busy_share": None}, "undecided", "unknown", id="foreign replicas do not say"),
+        pytest.param({"batches": 5}, "undecided", "unknown", id="too few batches"),
+        pytest.param({"replicas": None}, "undecided", "unknown", id="no counters"),
+        pytest.param({"replicas": 0}, "undecided", "unknown", id="no replica"),
+    ],
+)
+def test_judge(changes, saturated, limit):
+    """One row, one judgement."""
+    evidence = replace(SATURATED, **changes)
+    verdict = judge(evidence)
+    assert (verdict.saturated, verdict.limit, verdict.evidence) == (saturated, limit, evidence)
+
+
+def test_the_text_names_the_share_and_the_limit():
+    """A reader needs no table."""
+    text = judge(replace(SATURATED, busy_share=0.18, mean_batch=2.0)).text
+    assert text == (
+        "no (replicas busy 18 %, batches 2.00 of 2): queries always waited and replicas did too, "
+        "so the frontend is the limit"
+    )
