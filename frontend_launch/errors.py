@@ -5,6 +5,7 @@ FrontendLaunchError
  +- LaunchError      a process that cannot be started or never becomes ready
  +- AdminError       the management frontend cannot be reached or refuses
  +- DescribeError    a model that cannot be asked about itself
+ +- RestError        a request to the management frontend that it refuses
 """
 
 
@@ -34,3 +35,7 @@ class AdminError(FrontendLaunchError):
 
 class DescribeError(FrontendLaunchError):
     """A model that cannot be asked about itself."""
+
+
+class RestError(FrontendLaunchError):
+    """A REST body that cannot be read, or that asks for what cannot be; its text is the answer."""

@@ -109,7 +109,7 @@ class _Run:
         self._recorder = Recorder()
         self._now_ns = self._started_ns = time.monotonic_ns()
         self._measured_from_ns = self._started_ns + round(job.warmup_s * NS_PER_S)
-        self._ends_ns = self._measured_from_ns + round(job.duration_s * NS_PER_S) if job.duration_s else None
+        self._ends_ns: int | None = None
         self._last_answer_ns: int | None = None
         self._next_expiry_ns = self._started_ns
         self._tasks: list[asyncio.Task[None]] = []
@@ -204,6 +204,8 @@ class _Run:
                 self._recorder.record.client.window_full_ns += waited_ns
 
     def _begin_measured(self) -> None:
+        if self._job.duration_s is not None:
+            self._ends_ns = self._now_ns + round(self._job.duration_s * NS_PER_S)
         self._recorder.begin_measured(self._now_ns, self._ends_ns)
         client = self._recorder.record.client
         client.cpu_ns, client.loop_cpu_ns = -time.process_time_ns(), -time.thread_time_ns()

@@ -8,14 +8,14 @@ a request is under way. What waits and who serves is decided by `batching` and `
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import time
 from collections import Counter as Tally
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import zmq
 
@@ -26,7 +26,16 @@ from frontend_launch.frontends.batching import BatchQueue, Query
 from frontend_launch.frontends.metrics import ApplicationMetrics, InternalMetrics, ModelMetrics, Registry
 from frontend_launch.frontends.reader import Frames, SocketReader
 from frontend_launch.frontends.replicas import Batch, ModelKey, Replica, ReplicaTable
-from frontend_launch.frontends.state import Application, ReplicaRecord, Store
+from frontend_launch.frontends.state import (
+    ApplicationAdded,
+    Event,
+    LinksChanged,
+    ModelChanged,
+    ReplicaAdded,
+    ReplicaRecord,
+    Store,
+    VersionChanged,
+)
 from frontend_launch.ports import Ports
 from model_containers.errors import WireError
 from model_containers.wire import (
@@ -134,13 +143,14 @@ class QueryFrontend:
         )
 
     async def __aenter__(self) -> QueryFrontend:
-        self._watcher = asyncio.create_task(self._watch(await self._store.watch()))
+        # Watched before it is read, so that nothing falls between; what arrives twice is the same twice.
+        changes = await self._store.watch()
         await self._load()
         self._handshakes = SocketReader(self._response_socket, self._on_handshake)
         self._incoming = SocketReader(self._request_socket, self._on_request, self._after_requests)
         self._answers = SocketReader(self._replica_socket, self._on_replica, self._after_answers)
-        self._monitor_socket = self._replica_socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        self._breaks = SocketReader(self._monitor_socket, self._on_break)
+        self._breaks = SocketReader(self._replica_socket.get_monitor_socket(zmq.EVENT_DISCONNECTED), self._on_break)
+        self._watcher = asyncio.create_task(self._watch(changes), name="configuration changes")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -189,8 +199,53 @@ class QueryFrontend:
 
     # Configuration -------------------------------------------------------------------------------------
 
+    async def _load(self) -> None:
+        """Read what the store holds already."""
+        for application in await self._store.applications():
+            await self._read_application(application.name)
+            await self._read_links(application.name)
+        for model in await self._store.models():
+            await self._read_version(model.name)
+            await self._read_batch_size(model.name, model.version)
+
     async def _watch(self, changes: AsyncIterator[Event]) -> None:
-        raise NotImplementedError
+        """Follow the store."""
+        async for change in changes:
+            match change:
+                case ApplicationAdded(name):
+                    await self._read_application(name)
+                case LinksChanged(application):
+                    await self._read_links(application)
+                case VersionChanged(model):
+                    await self._read_version(model)
+                case ModelChanged(name, version):
+                    await self._read_batch_size(name, version)
+                case ReplicaAdded():
+                    pass  # the frontend knows its replicas first
+
+    async def _read_application(self, name: str) -> None:
+        stored = await self._store.application(name)
+        if stored is None:
+            return
+        known = self._applications.get(name)
+        metrics = known.metrics if known else ApplicationMetrics(self._registry, name, time.monotonic_ns())
+        models = known.models if known else ()
+        self._applications[name] = _Application(name, stored.default_output.encode(), metrics, models)
+
+    async def _read_links(self, name: str) -> None:
+        models = tuple(await self._store.linked_models(name))
+        if name in self._applications:
+            self._applications[name].models = models
+
+    async def _read_version(self, name: str) -> None:
+        version = await self._store.current_version(name)
+        if version is not None:
+            self._versions[name] = version
+
+    async def _read_batch_size(self, name: str, version: str) -> None:
+        model = await self._store.model(name, version)
+        if model is not None:
+            self._batch_sizes[name, version] = max(1, model.batch_size)
 
     # Clients -------------------------------------------------------------------------------------------
 
@@ -229,10 +284,8 @@ class QueryFrontend:
             self._answer_default((query,), now_ns)
             return
         if request.input_type is not lane.input_type:
-            raise WireError(
-                "input_type",
-                f"a request with {request.input_type.canonical} for {lane.key[0]}, which takes {lane.input_type.canonical}",
-            )
+            given, taken = request.input_type.canonical, lane.input_type.canonical
+            raise WireError("input_type", f"a request with {given} for {lane.key[0]}, which takes {taken}")
         self._requests += 1
         self._internal.scheduled()
         lane.metrics.queued()
@@ -343,15 +396,14 @@ class QueryFrontend:
             metrics = ModelMetrics(self._registry, *key, now_ns)
             lane = self._lanes[key] = _Lane(key, metadata.input_type, BatchQueue(now_ns), metrics)
         elif lane.input_type is not metadata.input_type:
-            raise WireError(
-                "input_type",
-                f"a replica of {key[0]}:{key[1]} takes {metadata.input_type.canonical}, the others {lane.input_type.canonical}",
-            )
+            given, taken = metadata.input_type.canonical, lane.input_type.canonical
+            raise WireError("input_type", f"a replica of {key[0]}:{key[1]} takes {given}, the others {taken}")
         replica = self._replicas.register(identity, key, metadata.input_type)
         record = ReplicaRecord(*key, replica.replica_id, self._next_connection, metadata.input_type)
         self._next_connection += 1
         self._spawn(self._store.add_replica(record))
         log.info("replica %s registered", _replica_name(replica))
+        self._dispatch(lane)
 
     def _on_response(self, replica: Replica, response: BatchResponse, now_ns: int) -> None:
         if replica.batch is None or replica.batch.message_id != response.message_id:

@@ -1,7 +1,8 @@
-"""Becomes a command after pinning itself and tying its life to the parent's: ``python -I -S child.py CORES PARENT -- COMMAND…``.
+"""Pins itself, ties its life to its parent's, then becomes a command.
 
-Run as a script, before anything else is loaded, so that the command's threads inherit the cores and there
-is no moment at which a killed parent leaves it behind. Standard library only; it imports nothing of ours.
+``python -I -S child.py CORES PARENT -- COMMAND…``, run as a script, before anything else is loaded, so that the
+command's threads inherit the cores and there is no moment at which a killed parent leaves it behind. Standard library
+only; it imports nothing of ours.
 """
 
 import ctypes

@@ -1,0 +1,136 @@
+"""The one REST client of a management frontend (port 1338), ours or any that speaks the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import TypeVar
+
+import aiohttp
+
+from frontend_launch import rest
+from frontend_launch.errors import AdminError, RestError
+from model_containers.wire import DataType
+
+TIMEOUT_S = 10.0
+MAX_QUOTED_CHARACTERS = 500
+"""How much of a server's text an error repeats."""
+
+T = TypeVar("T")
+
+
+class AdminClient:
+    """Use as an async context manager.
+
+    Every method raises AdminError, one line with the URL, when the frontend cannot be reached, refuses, or
+    answers something else than the protocol says.
+
+    Args:
+        base_url: such as ``http://127.0.0.1:1338``.
+        timeout_s: patience for one request.
+    """
+
+    def __init__(self, base_url: str, timeout_s: float = TIMEOUT_S) -> None:
+        self._base_url, self._timeout_s = base_url.rstrip("/"), timeout_s
+
+    async def __aenter__(self) -> AdminClient:
+        # One connection per request: the original sends a newline after each response, which on a connection
+        # that is kept would be read as the beginning of the next.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(force_close=True), timeout=aiohttp.ClientTimeout(total=self._timeout_s)
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def register_application(
+        self, name: str, input_type: DataType, default_output: str, latency_slo_micros: int
+    ) -> None:
+        """Register an application; refused when there is one of this name."""
+        await self._act(rest.AddApplication(name, input_type, default_output, latency_slo_micros))
+
+    async def register_model(
+        self,
+        name: str,
+        version: str,
+        input_type: DataType,
+        *,
+        batch_size: int,
+        labels: tuple[str, ...] = (),
+        container_name: str = "NO_CONTAINER",
+        model_data_path: str = "DEPRECATED",
+    ) -> None:
+        """Register a model version, which becomes the current one; refused when there is such a version.
+
+        The defaults are what the original's client sends; `batch_size` is the largest batch a replica is given.
+        """
+        await self._act(rest.AddModel(name, version, labels, input_type, container_name, model_data_path, batch_size))
+
+    async def link_model(self, application: str, model: str) -> None:
+        """Send an application's queries to a model; refused when they go to another."""
+        await self._act(rest.AddModelLinks(application, (model,)))
+
+    async def set_model_version(self, name: str, version: str) -> None:
+        """Send a model's queries to this version from now on."""
+        await self._act(rest.SetModelVersion(name, version))
+
+    async def applications(self) -> tuple[rest.ApplicationReply, ...]:
+        """All applications."""
+        body = rest.GetAllApplications(verbose=True)
+        return await self._ask(body, lambda answer: rest.parse_list(rest.ApplicationReply, answer))
+
+    async def application(self, name: str) -> rest.ApplicationReply | None:
+        """One application; None when it is unknown."""
+        body = rest.GetApplication(name)
+        return await self._ask(body, lambda answer: rest.parse_optional(rest.ApplicationReply, answer))
+
+    async def linked_models(self, application: str) -> tuple[str, ...]:
+        """Names of the models that an application's queries go to."""
+        return await self._ask(rest.GetLinkedModels(application), rest.parse_names)
+
+    async def model(self, name: str, version: str) -> rest.ModelReply | None:
+        """One model version; None when it is unknown."""
+        body = rest.GetModel(name, version)
+        return await self._ask(body, lambda answer: rest.parse_optional(rest.ModelReply, answer))
+
+    async def replicas(self, model_name: str, model_version: str) -> list[rest.ReplicaReply]:
+        """All replicas of a model version that ever registered, gone or not."""
+        body = rest.GetAllContainers(verbose=True)
+        replicas = await self._ask(body, lambda answer: rest.parse_list(rest.ReplicaReply, answer))
+        return [r for r in replicas if (r.model_name, r.model_version) == (model_name, model_version)]
+
+    async def _act(self, body: rest.Body) -> None:
+        answer = await self._post(body)
+        if answer.strip() != rest.SUCCESS.encode():
+            raise AdminError(f"{self._base_url}{body.path} answers {_quote(answer)!r}, not {rest.SUCCESS!r}")
+
+    async def _ask(self, body: rest.Body, read: Callable[[bytes], T]) -> T:
+        answer = await self._post(body)
+        try:
+            return read(answer)
+        except RestError as error:
+            raise AdminError(f"{self._base_url}{body.path} answers {_quote(answer)!r}: {error}") from None
+
+    async def _post(self, body: rest.Body) -> bytes:
+        url = self._base_url + body.path
+        try:
+            async with self._session.post(url, data=rest.encode(body).encode()) as response:
+                answer = await response.read()
+        except UnicodeEncodeError as error:
+            raise AdminError(f"{url} cannot be told {error.object!a}: it is not UTF-8") from None
+        except TimeoutError:
+            raise AdminError(f"{url} did not answer within {self._timeout_s:g} s; check --admin-port") from None
+        except (aiohttp.ClientError, OSError) as error:
+            text = " ".join(str(error).split()) or type(error).__name__
+            raise AdminError(f"{url} cannot be asked: {text}; check --admin-port") from None
+        if response.status != 200:
+            raise AdminError(f"{url} refuses: {_quote(answer)} (status {response.status})")
+        return answer
+
+
+def _quote(answer: bytes) -> str:
+    """A server's text on one line, cut when it is long."""
+    return " ".join(answer.decode(errors="replace").split())[:MAX_QUOTED_CHARACTERS]

@@ -1,0 +1,313 @@
+"""The configuration store that both frontends share: what it keeps, what it tells of changes, and one in memory.
+
+Everything is a coroutine, so that a store behind a socket fits the same protocol. Nothing is ever removed, as
+in the original: a store grows with what is registered, and with nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+from weakref import WeakSet
+
+from model_containers.wire import DataType
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What clients send queries to.
+
+    Attributes:
+        name: any text.
+        input_type: of its queries.
+        default_output: the answer when there is no prediction.
+        latency_slo_micros: orders the queue, earliest deadline first, and has no other effect.
+    """
+
+    name: str
+    input_type: DataType
+    default_output: str
+    latency_slo_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """One version of a model.
+
+    Attributes:
+        name: without commas and colons, which separate the parts of a store's keys.
+        version: likewise.
+        input_type: of its queries.
+        labels: likewise; at least one, since they are kept joined by commas: no labels are one empty label.
+        container_name: the image that serves it.
+        model_data_path: kept and handed out, otherwise unused.
+        batch_size: the largest batch a replica is given.
+    """
+
+    name: str
+    version: str
+    input_type: DataType
+    labels: tuple[str, ...]
+    container_name: str
+    model_data_path: str
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaRecord:
+    """One replica that registered.
+
+    Attributes:
+        model_name: what it serves.
+        model_version: likewise.
+        replica_id: number of earlier registrations of the same model version, never reused.
+        connection_id: number of earlier registrations of any.
+        input_type: the type it registered with.
+    """
+
+    model_name: str
+    model_version: str
+    replica_id: int
+    connection_id: int
+    input_type: DataType
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationAdded:
+    """An application was registered."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinksChanged:
+    """An application has another set of linked models."""
+
+    application: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionChanged:
+    """A model has another current version."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChanged:
+    """A model version was registered; its batch size may be another."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaAdded:
+    """A replica registered."""
+
+    model_name: str
+    model_version: str
+    replica_id: int
+
+
+Event = ApplicationAdded | LinksChanged | VersionChanged | ModelChanged | ReplicaAdded
+"""A change names what to read again, not what it became."""
+
+
+class Store(Protocol):
+    """The configuration of one deployment. Writing what exists replaces it; checks are for the caller.
+
+    The layout in Redis, whose notifications are the events:
+
+    ==================== == ============================== ====== ======= ==================
+    kept                 DB key                            type   event   is
+    ==================== == ============================== ====== ======= ==================
+    selection state      1  ``APP:0:0``                    string
+    model version        2  ``NAME:VERSION``               hash   hset    `ModelChanged`
+    replica              3  ``NAME,VERSION,REPLICA ID``    hash   hset    `ReplicaAdded`
+    application          5  ``APP``                        hash   hset    `ApplicationAdded`
+    current version      6  ``CURRENT_MODEL_VERSION:NAME`` string set     `VersionChanged`
+    linked models        7  ``APP``                        set    sadd    `LinksChanged`
+    ==================== == ============================== ====== ======= ==================
+    """
+
+    async def watch(self) -> AsyncIterator[Event]:
+        """Subscribe to changes: everything that is written after this returns comes out of the iterator.
+
+        The iterator never ends; who waits for it is cancelled. A change that is not yet taken when the same
+        happens again comes once. Letting go of the iterator ends the subscription.
+        """
+        ...
+
+    async def add_application(self, application: Application) -> None:
+        """Keep an application."""
+        ...
+
+    async def application(self, name: str) -> Application | None:
+        """The application of this name."""
+        ...
+
+    async def applications(self) -> tuple[Application, ...]:
+        """All of them, by name."""
+        ...
+
+    async def link_model(self, application: str, model: str) -> None:
+        """Add a model to those that an application asks."""
+        ...
+
+    async def linked_models(self, application: str) -> tuple[str, ...]:
+        """Names of the models that an application asks, in order; empty for an unknown application."""
+        ...
+
+    async def selection_state(self, application: str) -> str:
+        """The text behind an application's default answer; empty for an unknown application."""
+        ...
+
+    async def add_model(self, model: ModelVersion) -> None:
+        """Keep a model version; it does not become the current one by this."""
+        ...
+
+    async def model(self, name: str, version: str) -> ModelVersion | None:
+        """One version of a model."""
+        ...
+
+    async def models(self) -> tuple[ModelVersion, ...]:
+        """All versions of all models, by name and version."""
+        ...
+
+    async def set_current_version(self, model: str, version: str) -> None:
+        """Send a model's queries to this version from now on."""
+        ...
+
+    async def current_version(self, model: str) -> str | None:
+        """The version that a model's queries go to."""
+        ...
+
+    async def add_replica(self, replica: ReplicaRecord) -> None:
+        """Keep a replica that registered."""
+        ...
+
+    async def replica(self, model_name: str, model_version: str, replica_id: int) -> ReplicaRecord | None:
+        """One replica of a model version."""
+        ...
+
+    async def replicas(self) -> tuple[ReplicaRecord, ...]:
+        """All replicas that ever registered, by model, version and id."""
+        ...
+
+
+class Changes:
+    """One subscription, an `AsyncIterator` of events in the order of their first occurrence.
+
+    What waits to be taken is bounded by what the store holds, since the same event waits only once.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[Event, None] = {}
+        self._any = asyncio.Event()
+
+    def put(self, event: Event) -> None:
+        """Tell of a change."""
+        self._waiting[event] = None
+        self._any.set()
+
+    def __aiter__(self) -> Changes:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._waiting:
+            self._any.clear()
+            await self._any.wait()
+        event = next(iter(self._waiting))
+        del self._waiting[event]
+        return event
+
+
+class MemoryStore:
+    """The `Store` of frontends that share one process and one loop; its operations never suspend."""
+
+    def __init__(self) -> None:
+        self._applications: dict[str, Application] = {}
+        self._links: dict[str, set[str]] = {}
+        self._models: dict[tuple[str, str], ModelVersion] = {}
+        self._current: dict[str, str] = {}
+        self._replicas: dict[tuple[str, str, int], ReplicaRecord] = {}
+        # Weak, so that a watcher which is gone needs no farewell.
+        self._watchers: WeakSet[Changes] = WeakSet()
+
+    async def watch(self) -> AsyncIterator[Event]:
+        """See `Store`."""
+        changes = Changes()
+        self._watchers.add(changes)
+        return changes
+
+    def _tell(self, event: Event) -> None:
+        for changes in self._watchers:
+            changes.put(event)
+
+    async def add_application(self, application: Application) -> None:
+        """See `Store`."""
+        self._applications[application.name] = application
+        self._tell(ApplicationAdded(application.name))
+
+    async def application(self, name: str) -> Application | None:
+        """See `Store`."""
+        return self._applications.get(name)
+
+    async def applications(self) -> tuple[Application, ...]:
+        """See `Store`."""
+        return tuple(application for _, application in sorted(self._applications.items()))
+
+    async def link_model(self, application: str, model: str) -> None:
+        """See `Store`."""
+        links = self._links.setdefault(application, set())
+        if model not in links:
+            links.add(model)
+            self._tell(LinksChanged(application))
+
+    async def linked_models(self, application: str) -> tuple[str, ...]:
+        """See `Store`."""
+        return tuple(sorted(self._links.get(application, ())))
+
+    async def selection_state(self, application: str) -> str:
+        """See `Store`."""
+        known = self._applications.get(application)
+        return known.default_output if known else ""
+
+    async def add_model(self, model: ModelVersion) -> None:
+        """See `Store`."""
+        self._models[model.name, model.version] = model
+        self._tell(ModelChanged(model.name, model.version))
+
+    async def model(self, name: str, version: str) -> ModelVersion | None:
+        """See `Store`."""
+        return self._models.get((name, version))
+
+    async def models(self) -> tuple[ModelVersion, ...]:
+        """See `Store`."""
+        return tuple(model for _, model in sorted(self._models.items()))
+
+    async def set_current_version(self, model: str, version: str) -> None:
+        """See `Store`."""
+        self._current[model] = version
+        self._tell(VersionChanged(model))
+
+    async def current_version(self, model: str) -> str | None:
+        """See `Store`."""
+        return self._current.get(model)
+
+    async def add_replica(self, replica: ReplicaRecord) -> None:
+        """See `Store`."""
+        key = (replica.model_name, replica.model_version, replica.replica_id)
+        self._replicas[key] = replica
+        self._tell(ReplicaAdded(*key))
+
+    async def replica(self, model_name: str, model_version: str, replica_id: int) -> ReplicaRecord | None:
+        """See `Store`."""
+        return self._replicas.get((model_name, model_version, replica_id))
+
+    async def replicas(self) -> tuple[ReplicaRecord, ...]:
+        """See `Store`."""
+        return tuple(replica for _, replica in sorted(self._replicas.items()))

@@ -1,0 +1,307 @@
+"""The query frontend against clients and replicas on real sockets."""
+
+import contextlib
+
+import numpy as np
+import pytest
+import zmq
+from peers import ANY, Client, FrontendThread, Replica, dealer
+
+from frontend_launch import wire
+from frontend_launch.errors import LaunchError
+from frontend_launch.frontends.query import QueryFrontend
+from frontend_launch.frontends.state import MemoryStore
+from frontend_launch.ports import Ports
+from model_containers.wire import DataType, HeartbeatReply, ReplyTimes, encode_heartbeat
+
+
+@pytest.fixture
+def stack():
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def frontend():
+    thread = FrontendThread()
+    yield thread
+    thread.close()
+
+
+def value(response):
+    return float(np.frombuffer(response.output, "<f4")[0])
+
+
+def test_a_query_goes_through_and_its_answer_comes_back(frontend, stack):
+    """With the request's id and the replica's output."""
+    frontend.register()
+    client, replica = Client(frontend, stack), Replica(frontend, stack)
+    client.send(7, [21.0, 5.0])
+    batch = replica.receive_batch()
+    assert [np.frombuffer(part, "<f4").tolist() for part in batch.inputs] == [[21.0, 5.0]]
+    replica.answer(batch)
+    response = client.receive()
+    assert (response.request_id, response.output_type, value(response)) == (7, DataType.FLOATS, 42.0)
+
+
+def test_client_ids_count_from_zero(frontend, stack):
+    """One for each handshake."""
+    assert [Client(frontend, stack).client_id for _ in range(3)] == [0, 1, 2]
+
+
+def test_a_replica_gets_what_is_there_up_to_the_maximum_and_one_batch_at_a_time(frontend, stack):
+    """Never waiting to fill a batch."""
+    frontend.register(batch_size=3)
+    client, replica = Client(frontend, stack), Replica(frontend, stack)
+    client.send(0)
+    first = replica.receive_batch()
+    for number in range(1, 5):
+        client.send(number)
+    frontend.until(lambda: frontend.frontend._requests == 5)
+    assert replica.socket.poll(0) == 0
+    replica.answer(first)
+    second = replica.receive_batch()
+    replica.answer(second)
+    third = replica.receive_batch()
+    assert [batch.count for batch in (first, second, third)] == [1, 3, 1]
+    assert [batch.message_id for batch in (first, second, third)] == [0, 1, 2]
+
+
+def test_without_a_replica_the_default_output_comes_at_once(frontend, stack):
+    """And with an unlinked application too; an unknown one is dropped without an answer."""
+    frontend.register(default_output="none yet")
+    client = Client(frontend, stack)
+    client.send(1)
+    response = client.receive()
+    assert (response.output_type, bytes(response.output)) == (DataType.STRINGS, b"none yet")
+    client.send(2, application="who")
+    client.send(3)
+    assert client.receive().request_id == 3
+    assert frontend.counters().dropped == {"unknown_application": 1}
+
+
+@pytest.mark.parametrize(
+    ("frames", "kind"),
+    [
+        pytest.param([b""], "frame_count", id="one frame"),
+        pytest.param([b""] * 12, "frame_count", id="twelve frames"),
+        pytest.param([b"", *[b"\0" * 4] * 2, b"app", b"\x09\0\0\0", b"\1\0\0\0", b"\0" * 4], "data_type", id="type 9"),
+        pytest.param(
+            [b"", *[b"\0" * 4] * 2, b"app", b"\2\0\0\0", b"\2\0\0\0", b"\0" * 4], "payload_size", id="too short"
+        ),
+        pytest.param(
+            [b"", *[b"\0" * 4] * 2, b"app", b"\1\0\0\0", b"\1\0\0\0", b"\0" * 4], "input_type", id="ints for floats"
+        ),
+        pytest.param(
+            [b"", b"\x63\0\0\0", b"\0" * 4, b"app", b"\2\0\0\0", b"\1\0\0\0", b"\0" * 4],
+            "unknown_client",
+            id="a client id that was never handed out",
+        ),
+    ],
+)
+def test_what_would_crash_the_original_is_dropped_and_counted(frontend, stack, frames, kind):
+    """And the next good request is served."""
+    frontend.register()
+    client, replica = Client(frontend, stack), Replica(frontend, stack)
+    client.sending.send_multipart(frames)
+    client.send(1)
+    replica.answer(replica.receive_batch())
+    assert client.receive().request_id == 1
+    assert frontend.counters().dropped == {kind: 1}
+
+
+def test_a_malformed_handshake_hands_out_no_id(frontend, stack):
+    """One frame on the response port blocks the original; here it is dropped."""
+    with dealer(frontend.ports.response) as odd:
+        odd.send_multipart([b"x"])
+        frontend.until(lambda: frontend.frontend._dropped)
+    assert Client(frontend, stack).client_id == 0
+    assert frontend.counters().dropped == {"handshake": 1}
+
+
+def test_a_stray_answer_changes_nothing_and_a_wrong_count_is_tried_again(frontend, stack):
+    """The batch in flight stays in flight; a batch with a missing output goes to the replica once more."""
+    frontend.register()
+    client, replica = Client(frontend, stack), Replica(frontend, stack)
+    client.send(1)
+    batch = replica.receive_batch()
+    replica.answer(type(batch).of(99, DataType.FLOATS, batch.inputs))
+    frontend.until(lambda: frontend.frontend._dropped["stray_response"] == 1)
+    replica.answer(type(batch).of(batch.message_id, DataType.FLOATS, batch.inputs * 2))
+    again = replica.receive_batch()
+    replica.answer(again)
+    assert value(client.receive()) == 2.0
+    assert frontend.counters().requeued == 1
+
+
+def test_a_replica_that_dies_gives_its_batch_to_another(frontend, stack):
+    """At the head of the queue, and each query is answered once."""
+    frontend.register()
+    client, survivor = Client(frontend, stack), Replica(frontend, stack)
+    with contextlib.ExitStack() as life:
+        dying = Replica(frontend, life)
+        for number in range(6):
+            client.send(number, [float(number)])
+        survivors_batch, lost_batch = survivor.receive_batch(), dying.receive_batch()
+    frontend.until(lambda: not all(row.alive for row in frontend.frontend.counters().replicas.values()))
+    survivor.answer(survivors_batch)
+    again = survivor.receive_batch()
+    assert bytes(again.content).startswith(bytes(lost_batch.content))
+    survivor.answer(again)
+    served = survivors_batch.count + again.count
+    while served < 6:
+        batch = survivor.receive_batch()
+        survivor.answer(batch)
+        served += batch.count
+    answers = {response.request_id: value(response) for response in (client.receive() for _ in range(6))}
+    assert answers == {number: 2.0 * number for number in range(6)}
+    assert client.receiving.poll(0) == 0
+    assert frontend.counters().requeued == lost_batch.count
+
+
+def test_a_query_whose_second_replica_dies_too_gets_the_default(frontend, stack):
+    """It is not tried for ever."""
+    frontend.register(batch_size=1)
+    client = Client(frontend, stack)
+    for life_number in (1, 2):
+        with contextlib.ExitStack() as life:
+            dying = Replica(frontend, life)
+            if life_number == 1:
+                client.send(5)
+            dying.receive_batch()
+        frontend.until(lambda: not any(row.alive for row in frontend.frontend.counters().replicas.values()))
+    response = client.receive()
+    assert (response.request_id, bytes(response.output)) == (5, b"TIMEOUT")
+
+
+def test_silence_of_a_computing_replica_does_not_end_it(frontend, stack):
+    """Another one's death makes the frontend look, and find it alive."""
+    frontend.register()
+    client, computing = Client(frontend, stack), Replica(frontend, stack)
+    client.send(1)
+    batch = computing.receive_batch()
+    with contextlib.ExitStack() as life:
+        Replica(frontend, life)
+    frontend.until(lambda: not all(row.alive for row in frontend.frontend.counters().replicas.values()))
+    computing.answer(batch)
+    assert client.receive().request_id == 1
+
+
+def test_a_gone_clients_queries_are_dropped(frontend, stack):
+    """The first reply that cannot be routed tells; the next client is served at once."""
+    frontend.register(batch_size=1)
+    replica = Replica(frontend, stack)
+    with contextlib.ExitStack() as life:
+        gone = Client(frontend, life)
+        for number in range(1000):
+            gone.send(number)
+        frontend.until(lambda: frontend.frontend._requests == 1000)
+        batch = replica.receive_batch()
+    client = Client(frontend, stack)
+    client.send(7, [3.0])
+    frontend.until(lambda: frontend.frontend._requests == 1001)
+    while True:
+        replica.answer(batch)
+        batch = replica.receive_batch()
+        if np.frombuffer(batch.inputs[0], "<f4")[0] == 3.0:
+            break
+    replica.answer(batch)
+    assert value(client.receive()) == 6.0
+    counters = frontend.counters()
+    assert counters.replies + counters.orphaned == 1001
+    assert counters.orphaned >= 900
+    assert counters.models["app:1"].queue_length == 0
+
+
+def test_no_reply_is_lost_to_a_client_that_does_not_read(frontend, stack):
+    """Far beyond any default high-water mark."""
+    frontend.register(batch_size=500)
+    client, replica = Client(frontend, stack), Replica(frontend, stack)
+    total, done = 50_000, 0
+    for number in range(total):
+        client.send(number)
+    while done < total:
+        batch = replica.receive_batch()
+        replica.answer(batch)
+        done += batch.count
+    frontend.until(lambda: frontend.frontend._replies == total)
+    assert sorted(client.receive().request_id for _ in range(total)) == list(range(total))
+
+
+def test_at_the_bound_of_queued_bytes_reading_stops_and_nothing_is_lost(stack):
+    """Senders wait; once there is room it goes on."""
+    frontend = FrontendThread(max_queued_bytes=100 * 4000)
+    stack.callback(frontend.close)
+    frontend.register(batch_size=50)
+    client, replica = Client(frontend, stack), Replica(frontend, stack)
+    total, done = 3000, 0
+    client.sending.setsockopt(zmq.SNDHWM, 0)
+    for number in range(total):
+        client.send(number, np.full(1000, number))
+    frontend.until(lambda: frontend.frontend._incoming.paused)
+    assert frontend.counters().requests < 300
+    while done < total:
+        batch = replica.receive_batch()
+        replica.answer(batch)
+        done += batch.count
+    assert sorted(client.receive().request_id for _ in range(total)) == list(range(total))
+    assert frontend.counters().paused_ns > 0
+
+
+def test_counters_add_up_and_subtract(frontend, stack):
+    """Batches, full ones, sizes, and the replica's own times."""
+    frontend.register(batch_size=2)
+    client, replica = Client(frontend, stack), Replica(frontend, stack)
+    client.send(0)
+    replica.answer(replica.receive_batch(), ReplyTimes(10, 20, 30))
+    client.receive()
+    before = frontend.counters()
+    for number in range(1, 4):
+        client.send(number)
+    served = 0
+    while served < 3:
+        batch = replica.receive_batch()
+        replica.answer(batch, ReplyTimes(10, 20, 30))
+        served += batch.count
+    for _ in range(3):
+        client.receive()
+    after = frontend.counters()
+    change = type(after).from_json(after.to_json()).since(type(before).from_json(before.to_json()))
+    model, row = change.models["app:1"], change.replicas["app:1:0"]
+    assert (change.requests, change.replies, model.batch_size_sum, row.queries) == (3, 3, 3, 3)
+    assert model.batches == row.batches == row.timed_batches
+    assert (row.recv_ns, row.parse_ns, row.compute_ns) == (10 * row.batches, 20 * row.batches, 30 * row.batches)
+    assert 0 < row.in_flight_ns <= change.now_ns
+    assert 0 <= model.queue_empty_ns <= change.now_ns
+    report = {name: fields for rows in frontend.report().values() for row in rows for name, fields in row.items()}
+    assert report["app:app:num_predictions"] == {"count": "4"}
+    assert report["model:app:1:num_predictions"] == {"count": "4"}
+
+
+def test_every_heartbeat_is_answered(frontend, stack):
+    """At once, and with a request for metadata only to a stranger."""
+    replica = Replica(frontend, stack)
+    for _ in range(3):
+        replica.socket.send_multipart(encode_heartbeat())
+        assert replica.receive() == HeartbeatReply(0)
+
+
+def test_a_port_in_use_is_one_clear_line():
+    """With the option that chooses another."""
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as taken:
+        port = taken.bind_to_random_port("tcp://127.0.0.1")
+        with pytest.raises(LaunchError, match=rf"port {port} on 127.0.0.1 .*--response-port"):
+            QueryFrontend(MemoryStore(), "127.0.0.1", Ports(0, port, 0, 0, 0), 1)
+
+
+def test_handshake_reply_is_two_frames(frontend, stack):
+    """As the original's."""
+    with dealer(frontend.ports.response) as socket:
+        socket.send_multipart(wire.HANDSHAKE)
+        assert socket.recv_multipart() == [b"", b"\0\0\0\0"]
+
+
+def test_any_free_port_is_said(frontend):
+    """Asked for 0, told what it became."""
+    assert min(frontend.ports.request, frontend.ports.response, frontend.ports.replica) > 0
+    assert ANY.request == 0

@@ -1,0 +1,102 @@
+"""Whatever arrives is a message or a WireError; what the original would have crashed on is refused."""
+
+import contextlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frontend_launch import wire
+from model_containers.errors import WireError
+from model_containers.wire import DataType
+
+FRAMES = st.lists(st.one_of(st.binary(max_size=12), st.binary(min_size=4, max_size=4)), max_size=9)
+GOOD = wire.encode_request(wire.PredictRequest(0, 5, "vgg", DataType.FLOATS, np.ones(3, "<f4").tobytes()))
+
+
+@given(FRAMES)
+@pytest.mark.parametrize("decode", [wire.decode_request, wire.decode_response, wire.decode_handshake_reply])
+def test_garbage(decode, frames):
+    """Never another exception."""
+    with contextlib.suppress(WireError):
+        decode(frames)
+
+
+@given(st.integers(0, 6), st.binary(max_size=16))
+def test_one_wrong_frame(index, frame):
+    """A good request with one frame replaced is a request or a WireError."""
+    frames = list(GOOD)
+    frames[index] = frame
+    with contextlib.suppress(WireError):
+        wire.decode_request(frames)
+
+
+def changed(index, frame):
+    frames = list(GOOD)
+    frames[index] = frame
+    return frames
+
+
+@pytest.mark.parametrize(
+    ("frames", "kind"),
+    [
+        pytest.param(GOOD[:6], "frame_count", id="too few frames"),
+        pytest.param([*GOOD, b""], "frame_count", id="too many frames"),
+        pytest.param([], "frame_count", id="nothing"),
+        pytest.param(changed(0, b"x"), "delimiter", id="no empty delimiter"),
+        pytest.param(changed(1, b"\0\0\0"), "frame_size", id="a client id of three bytes"),
+        pytest.param(changed(2, b"\0" * 5), "frame_size", id="a request id of five bytes"),
+        pytest.param(changed(4, b"\x05\0\0\0"), "data_type", id="data type 5"),
+        pytest.param(changed(4, b"\xff\xff\xff\xff"), "data_type", id="data type -1"),
+        pytest.param(changed(5, b"\xff\xff\xff\xff"), "payload_size", id="a negative count"),
+        pytest.param(changed(5, b"\x04\0\0\0"), "payload_size", id="shorter than declared"),
+        pytest.param(changed(5, b"\x02\0\0\0"), "payload_size", id="longer than declared"),
+        pytest.param([*changed(5, b"\0\0\0\0")[:6], b""], "payload_size", id="no payload at all"),
+        pytest.param(changed(3, b"\xff"), "text", id="an application name that is not UTF-8"),
+        pytest.param(
+            wire.encode_request(wire.PredictRequest(0, 1, "a", DataType.STRINGS, b"a\0b")),
+            "embedded_nul",
+            id="a NUL inside a string",
+        ),
+    ],
+)
+def test_refused(frames, kind):
+    """Each fault has its own kind, under which it is counted."""
+    with pytest.raises(WireError) as refusal:
+        wire.decode_request(frames)
+    assert refusal.value.kind == kind
+
+
+payloads = st.one_of(
+    st.tuples(st.just(DataType.BYTES), st.binary(min_size=1)),
+    st.tuples(st.just(DataType.FLOATS), st.binary(min_size=1).map(lambda b: b * 4)),
+    st.tuples(st.just(DataType.DOUBLES), st.binary(min_size=1).map(lambda b: b * 8)),
+    st.tuples(
+        st.just(DataType.STRINGS),
+        st.text(st.characters(codec="ascii", exclude_characters="\0"), min_size=1).map(str.encode),
+    ),
+)
+ids = st.integers(-(2**31), 2**31 - 1)
+
+
+@given(ids, ids, st.text(), payloads)
+def test_request_round_trip(client_id, request_id, application, typed):
+    """What is encoded decodes to itself."""
+    with contextlib.suppress(UnicodeEncodeError):
+        request = wire.PredictRequest(client_id, request_id, application, *typed)
+        assert wire.decode_request(wire.encode_request(request)) == request
+
+
+@given(ids, payloads)
+def test_response_round_trip(request_id, typed):
+    """What is encoded decodes to itself."""
+    response = wire.PredictResponse(request_id, *typed)
+    assert wire.decode_response(wire.encode_response(response)) == response
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_handshake_has_two_frames(count):
+    """Anything else on that port is dropped."""
+    with pytest.raises(WireError):
+        wire.check_handshake([b""] * count)

@@ -1,0 +1,141 @@
+"""The client's target against a frontend and a replica on real sockets."""
+
+import asyncio
+import contextlib
+import threading
+
+import numpy as np
+import pytest
+import uvloop
+import zmq
+from peers import Client, FrontendThread, Replica
+
+from loadgen.errors import TargetError
+from loadgen.inputs import SeededInputs
+from loadgen.runner import Job, run
+from loadgen.targets import clipper
+from loadgen.targets.clipper import ClipperSpec
+from loadgen.targets.target import Outcome
+from model_containers.wire import DataType
+
+
+@pytest.fixture
+def frontend():
+    thread = FrontendThread()
+    yield thread
+    thread.close()
+
+
+def spec_of(ports, output_bytes=4):
+    return ClipperSpec("127.0.0.1", ports.request, ports.response, "app", DataType.FLOATS, output_bytes, b"TIMEOUT")
+
+
+def job(ports, requests, shape=(8,), output_bytes=4):
+    return Job(
+        target=spec_of(ports, output_bytes),
+        inputs=SeededInputs(shape, "float32", 4, 0),
+        window=100,
+        duration_s=None,
+        requests=requests,
+        warmup_s=0.0,
+        timeout_s=None,
+        stall_s=20.0,
+        first_answer_s=None,
+        log_every_s=60.0,
+        drain_s=0.0,
+    )
+
+
+@contextlib.contextmanager
+def serving(frontend):
+    """A replica that answers everything until the end, on its own thread."""
+    with contextlib.ExitStack() as stack:
+        replica = Replica(frontend, stack)
+        replica.socket.setsockopt(zmq.RCVTIMEO, 50)
+        done = threading.Event()
+
+        def serve():
+            while not done.is_set():
+                with contextlib.suppress(zmq.Again):
+                    replica.answer(replica.receive_batch())
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+@pytest.mark.parametrize("shape", [(8,), (64, 64, 3)])
+def test_every_request_is_answered(frontend, shape):
+    """Small payloads, which are copied, and large ones, which are not."""
+    frontend.register(batch_size=4)
+    with serving(frontend):
+        record = uvloop.run(run(job(frontend.ports, 2000, shape)))
+    assert (record.sent, record.outcomes[Outcome.COMPLETED]) == (2000, 2000)
+    assert record.late == record.unexpected == 0
+
+
+def test_defaults_and_wrong_answers_are_no_completions(frontend):
+    """The default output is told from an answer of the wrong size."""
+    frontend.register()
+    record = uvloop.run(run(job(frontend.ports, 100)))
+    assert record.outcomes[Outcome.DEFAULTED] == 100
+    with serving(frontend):
+        record = uvloop.run(run(job(frontend.ports, 100, output_bytes=8)))
+    assert record.outcomes[Outcome.FAILED] == 100
+
+
+def test_an_answer_of_any_size_will_do_where_the_size_may_vary(frontend):
+    """No expectation, no failure."""
+    frontend.register()
+    with serving(frontend):
+        record = uvloop.run(run(job(frontend.ports, 10, output_bytes=None)))
+    assert record.outcomes[Outcome.COMPLETED] == 10
+
+
+def test_nobody_there_is_one_clear_line(monkeypatch):
+    """With what to check."""
+    monkeypatch.setattr(clipper, "HANDSHAKE_TIMEOUT_S", 0.05)
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as silent:
+        port = silent.bind_to_random_port("tcp://127.0.0.1")
+        spec = ClipperSpec("127.0.0.1", port, port, "app", DataType.FLOATS, 4, b"")
+
+        async def attempt():
+            target = spec.make()
+            try:
+                await target.open(SeededInputs((1,), "float32", 1, 0).make())
+            finally:
+                await target.close()
+
+        with pytest.raises(TargetError, match=rf"no handshake from tcp://127.0.0.1:{port} .*--response-port"):
+            asyncio.run(attempt())
+
+
+def test_ids_are_complete_again_after_they_wrapped_on_the_wire():
+    """Request ids are 31 bits there and without end here."""
+    target = clipper.ClipperTarget(spec_of(clipper_ports()))
+    target._sent = (1 << 31) + 10
+    try:
+        full = target._full_ids(np.array([5, 9, (1 << 31) - 1, 20, -1]))
+    finally:
+        asyncio.run(target.close())
+    # 20 has not been sent a second time yet, so it is the first one.
+    assert full.tolist() == [(1 << 31) + 5, (1 << 31) + 9, (1 << 31) - 1, 20, -1]
+
+
+def clipper_ports():
+    return type("Ports", (), {"request": 1, "response": 1})
+
+
+def test_a_client_of_our_own_and_a_foreign_one_live_together(frontend):
+    """Each gets its own answers."""
+    frontend.register()
+    with contextlib.ExitStack() as stack, serving(frontend):
+        foreign = Client(frontend, stack)
+        foreign.send(3, [4.0])
+        record = uvloop.run(run(job(frontend.ports, 200)))
+        assert record.outcomes[Outcome.COMPLETED] == 200
+        assert np.frombuffer(foreign.receive().output, "<f4")[0] == 8.0

@@ -1,0 +1,213 @@
+"""One run against a target in memory: what is sent, what is counted, and what ends it."""
+
+import asyncio
+import logging
+import pickle
+import re
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import uvloop
+
+from loadgen.inputs import SeededInputs
+from loadgen.recorder import Record
+from loadgen.runner import Job, Phase, run
+from loadgen.targets.target import Outcome, Replies
+
+INPUTS = SeededInputs((4,), "float32", 3, 0)
+
+
+@dataclass(frozen=True)
+class FakeSpec:
+    """A server in memory: answers what `reply` makes of each id, `per_drain` at a time."""
+
+    per_drain: int = 100
+    mute: bool = False
+    fate: tuple[Outcome, ...] = (Outcome.COMPLETED,)
+    strays: tuple[int, ...] = ()
+    answers: int = 1 << 30
+
+    def make(self):
+        target = FakeTarget(self)
+        FakeSpec.last = target
+        return target
+
+
+class FakeTarget:
+    def __init__(self, spec):
+        self.spec, self.waiting, self.sent, self.closed, self.most, self.done = spec, [], [], False, 0, 0
+
+    async def open(self, pool):
+        assert len(pool) == INPUTS.count
+
+    def send(self, first_id, count, now_ns):
+        self.sent.append((first_id, count))
+        self.waiting += range(first_id, first_id + count)
+        self.most = max(self.most, len(self.waiting))
+        self.now_ns = now_ns
+
+    def drain(self):
+        spec = self.spec
+        count = 0 if spec.mute else min(spec.per_drain, spec.answers - self.done)
+        ids, self.waiting = self.waiting[:count], self.waiting[count:]
+        self.done += len(ids)
+        fates = [spec.fate[number % len(spec.fate)] for number in ids]
+        if ids:
+            ids, fates = [*ids, *spec.strays], [*fates, *[Outcome.COMPLETED] * len(spec.strays)]
+        return Replies(np.array(ids, np.int64), np.full(len(ids), self.now_ns + 5000), np.array(fates, np.uint8))
+
+    async def wait(self, timeout_s):
+        await asyncio.sleep(min(timeout_s, 0.001))
+
+    async def close(self):
+        self.closed = True
+
+
+def job(spec, **changes):
+    base = Job(
+        target=spec,
+        inputs=INPUTS,
+        window=50,
+        duration_s=None,
+        requests=None,
+        warmup_s=0.0,
+        timeout_s=None,
+        stall_s=60.0,
+        first_answer_s=None,
+        log_every_s=10.0,
+        drain_s=0.0,
+    )
+    return replace(base, **changes)
+
+
+def ran(spec, **changes):
+    return uvloop.run(run(job(spec, **changes)))
+
+
+def adds_up(record):
+    return record.sent == sum(record.outcomes.values())
+
+
+def test_requests_are_sent_and_counted_to_the_last():
+    """Stopping by count sends exactly so many, with consecutive ids, and waits for all answers."""
+    record = ran(FakeSpec(), requests=1234)
+    assert (record.sent, record.outcomes[Outcome.COMPLETED], record.ended) == (1234, 1234, "requests")
+    ids = [number for first, count in FakeSpec.last.sent for number in range(first, first + count)]
+    assert ids == list(range(1234))
+    assert FakeSpec.last.closed
+    assert record.latency.total == 1234
+
+
+def test_never_more_in_flight_than_the_window():
+    """And the window is used."""
+    ran(FakeSpec(per_drain=7), requests=1000, window=20)
+    assert FakeSpec.last.most == 20
+
+
+def test_stopping_by_time_abandons_what_is_outstanding():
+    """Every request has one outcome."""
+    record = ran(FakeSpec(per_drain=7), duration_s=0.05)
+    assert record.ended == "duration"
+    assert adds_up(record)
+    assert record.measured_ns == 50_000_000
+    assert record.outcomes[Outcome.ABANDONED] > 0
+
+
+def test_outcomes_late_and_unexpected_are_counted_apart():
+    """Only completed answers have latencies."""
+    fate = (Outcome.COMPLETED, Outcome.DEFAULTED, Outcome.FAILED)
+    record = ran(FakeSpec(fate=fate, strays=(0, 10**6), per_drain=30), requests=30)
+    assert [record.outcomes[outcome] for outcome in fate] == [10, 10, 10]
+    assert (record.late, record.unexpected) == (1, 1)
+    assert record.latency.total == 10
+    assert adds_up(record)
+
+
+def test_no_completion_for_the_stall_time_ends_the_run():
+    """As failed, with the counts kept."""
+    record = ran(FakeSpec(answers=10), duration_s=60.0, stall_s=0.05)
+    assert record.ended == "stalled"
+    assert record.outcomes[Outcome.COMPLETED] == 10
+    assert adds_up(record)
+
+
+def test_no_first_answer_in_time_is_told_apart():
+    """A server that never answers is another fault than one that stops."""
+    assert ran(FakeSpec(mute=True), duration_s=60.0, first_answer_s=0.05).ended == "no_answer"
+
+
+def test_requests_time_out():
+    """And make room for others."""
+    record = ran(FakeSpec(mute=True), duration_s=0.2, timeout_s=0.02)
+    assert record.outcomes[Outcome.TIMED_OUT] >= 50
+    assert record.sent > 50
+    assert adds_up(record)
+
+
+def test_the_measured_part_comes_after_the_warm_up():
+    """Requests before it count, and are not measured."""
+    record = ran(FakeSpec(per_drain=1), duration_s=0.03, warmup_s=0.03)
+    assert 0 < record.latency.total < record.outcomes[Outcome.COMPLETED]
+    assert record.measured_sent < record.sent
+
+
+def test_stop_ends_it_early_and_phases_are_told():
+    """What was measured by then is in the record."""
+
+    async def stopped():
+        stop, phases = asyncio.Event(), []
+
+        async def on_phase(phase):
+            phases.append(phase)
+            if phase is Phase.MEASURED_BEGINS:
+                stop.set()
+
+        return await run(job(FakeSpec(), duration_s=60.0), stop, on_phase), phases
+
+    record, phases = uvloop.run(stopped())
+    assert record.ended == "stopped"
+    assert phases == [Phase.MEASURED_BEGINS, Phase.MEASURED_ENDS]
+    assert adds_up(record)
+
+
+def test_left_behind_is_what_no_drain_brings_back():
+    """A server that runs on is given time to answer."""
+    record = ran(FakeSpec(answers=20), duration_s=0.02, drain_s=0.05)
+    assert record.left_behind == record.outcomes[Outcome.ABANDONED] == record.sent - 20
+
+
+def test_the_periodic_line_has_the_seeds_form(caplog):
+    """Seconds, seconds, requests a second; three whole intervals and the rest."""
+    caplog.set_level(logging.INFO)
+    ran(FakeSpec(), duration_s=0.1, log_every_s=0.03)
+    lines = [record.getMessage() for record in caplog.records if record.name == "loadgen.runner"]
+    assert len(lines) == 4
+    for line in lines:
+        assert re.fullmatch(r"p99: [0-9.e-]+, mean: [0-9.e-]+, thruput: [0-9.]+", line)
+
+
+def test_a_line_says_when_nothing_completed(caplog):
+    """Instead of numbers that there are not."""
+    caplog.set_level(logging.INFO)
+    ran(FakeSpec(mute=True), duration_s=0.02)
+    assert [record.getMessage() for record in caplog.records] == ["nothing completed in 0.0 s, 50 requests in flight"]
+
+
+def test_job_and_record_can_be_pickled():
+    """So that another process can run the one and send the other back."""
+    again = pickle.loads(pickle.dumps(job(FakeSpec(), requests=10)))
+    record = pickle.loads(pickle.dumps(uvloop.run(run(again))))
+    assert isinstance(record, Record)
+    assert record.sent == 10
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_inputs_are_distinct_and_seeded(count):
+    """The same seed draws the same inputs, image pixels up to 255."""
+    spec = SeededInputs((5, 5, 3), "float32", count, 7)
+    first, second = spec.make(), spec.make()
+    assert all(np.array_equal(a, b) for a, b in zip(first.arrays, second.arrays, strict=True))
+    assert len({array.tobytes() for array in first.arrays}) == count
+    assert 1 < max(array.max() for array in first.arrays) < 255
+    assert [len(payload) for payload in first.payloads()] == [300] * count
