@@ -54,8 +54,17 @@ def round_of(arguments: argparse.Namespace) -> tuple[float, float, float]:
     """One bare loop, then one deployment."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = ["taskset", "-c", str(arguments.core), sys.executable, __file__, "--bare"]
-    command += ["--model", arguments.model, "--batch-size", str(arguments.batch_size), "--seconds", str(arguments.seconds)]
-    bare = float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    command += [
+        "--model",
+        arguments.model,
+        "--batch-size",
+        str(arguments.batch_size),
+        "--seconds",
+        str(arguments.seconds),
+    ]
+    bare = float(
+        subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+    )
     with tempfile.TemporaryDirectory() as directory:
         config = SaturateConfig(
             model=arguments.model,

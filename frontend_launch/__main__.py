@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import logging
-import os
 import signal
 import sys
 from dataclasses import fields
@@ -32,9 +31,7 @@ def main() -> None:
         serve.add_argument(f"--{port.name}-port", type=int, default=port.default, metavar="PORT")
     serve.add_argument("--max-queued-bytes", type=int, default=MAX_QUEUED_BYTES, metavar="BYTES")
     arguments = parser.parse_args()
-    parent = os.environ.get("LOADGEN_PARENT_FD")
-    if parent is not None:
-        lifeline.hold(int(parent))
+    lifeline.hold()
     logging.basicConfig(format="%(asctime)s %(levelname)-8s %(message)s", level=logging.INFO)
     import uvloop  # noqa: PLC0415 - a wrong flag is told without it
 

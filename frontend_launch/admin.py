@@ -34,8 +34,9 @@ class AdminClient:
         self._base_url, self._timeout_s = base_url.rstrip("/"), timeout_s
 
     async def __aenter__(self) -> AdminClient:
-        # One connection per request: the original sends a newline after each response, which on a connection
-        # that is kept would be read as the beginning of the next.
+        # One connection per request: a server may close one that is kept (the original after 5 s) just when it is
+        # used again, and a POST that met that is not sent again. Nor does the original's newline after each
+        # response ever stand before the next.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(force_close=True), timeout=aiohttp.ClientTimeout(total=self._timeout_s)
         )

@@ -85,7 +85,7 @@ def parse(text: str | bytes) -> ModelInfo:
         row = json.loads(text)
         shape = row["input"]["shape"]
         return ModelInfo(
-            name=row["wire_name"],
+            name=row["name"],
             framework=row["framework"],
             weights=row["weights"],
             image=row["image"],
@@ -94,9 +94,9 @@ def parse(text: str | bytes) -> ModelInfo:
             output_shape=tuple(row["output"]["shape"]),
             output_type=DataType.parse(row["output"]["type"]),
             output_bytes=row["output"]["nbytes"],
-            cpus_per_replica=row["defaults"]["cpus_per_replica"],
-            gpus=tuple(row["defaults"]["gpus"]),
-            gpu_capable=row["gpu_capable"],
+            cpus_per_replica=row["cpus_per_replica"],
+            gpus=tuple(row["gpus"]),
+            gpu_capable=bool(row["gpus"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DescribeError(f"a model's description cannot be read: {error!r}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -45,6 +45,7 @@ class LoadOptions:
         threads: the framework's threads, as many as the replica has cores.
         gpu: use the one visible GPU; False hides GPUs from the framework.
         gpu_memory_fraction: share of the GPU's memory that the framework may take.
+        input_shape: of one input, for a model that takes any; None leaves it open.
     """
 
     weights: str = "seeded"
@@ -52,6 +53,7 @@ class LoadOptions:
     threads: int = 1
     gpu: bool = False
     gpu_memory_fraction: float = 0.9
+    input_shape: tuple[int, ...] | None = None
 
 
 class Model(Protocol):
@@ -81,7 +83,7 @@ class Description:
         framework: the library that computes it.
         input: one query's input.
         output: one query's output.
-        weights: the kinds of weights it can be loaded with, the default first.
+        weights: the weights it is loaded with.
         image: the tag of the container image that carries it.
         cpus_per_replica: default cores of a replica.
         gpus: default GPUs; empty for a model without GPU code.
@@ -91,7 +93,7 @@ class Description:
     framework: str
     input: TensorSpec
     output: TensorSpec
-    weights: tuple[str, ...]
+    weights: str
     image: str
     cpus_per_replica: int = 1
-    gpus: tuple[int, ...] = field(default=())
+    gpus: tuple[int, ...] = ()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.topology import core_ranges
+from model_containers import lifeline
 
 STOP_TIMEOUT_S = 3.0
 """Time a process has between SIGTERM and SIGKILL."""
@@ -40,11 +41,11 @@ class Command:
 class Process:
     """One running process; `exited` is a task that ends with its exit code."""
 
-    def __init__(self, role: str, process: asyncio.subprocess.Process, logs: Sequence[Path], lifeline: int) -> None:
+    def __init__(self, role: str, process: asyncio.subprocess.Process, logs: Sequence[Path], held: int) -> None:
         self.role = role
         self.pid = process.pid
         self.exited: asyncio.Task[int] = asyncio.create_task(process.wait(), name=f"{role} exited")
-        self._process, self._logs, self._lifeline = process, logs, lifeline
+        self._process, self._logs, self._held = process, logs, held
 
     @property
     def stdout(self) -> asyncio.StreamReader:
@@ -68,7 +69,7 @@ class Process:
                     self._process.kill()
                 await self.exited
         finally:
-            os.close(self._lifeline)
+            os.close(self._held)
 
 
 def affinity(pid: int) -> tuple[int, ...]:
@@ -116,8 +117,8 @@ async def start(command: Command, log_directory: Path, *, read_stdout: bool = Fa
         LaunchError: the system refuses to start it.
     """
     log_path, error_path = (log_directory / f"{command.role}.{suffix}" for suffix in ("log", "err"))
-    watched, lifeline = os.pipe()
-    environment = {**os.environ, **(command.environment or {}), "LOADGEN_PARENT_FD": str(watched)}
+    watched, held = os.pipe()
+    environment = {**os.environ, **(command.environment or {}), lifeline.VARIABLE: str(watched)}
     cores = ",".join(map(str, command.cores))
     shim = [sys.executable, "-I", "-S", str(_CHILD), cores, str(os.getpid()), "--"]
     try:
@@ -133,11 +134,11 @@ async def start(command: Command, log_directory: Path, *, read_stdout: bool = Fa
                 stderr=errors,
             )
     except OSError as error:
-        os.close(lifeline)
+        os.close(held)
         raise LaunchError(f"{command.role} cannot be started: {error}") from None
     finally:
         os.close(watched)
-    return Process(command.role, process, (log_path, error_path), lifeline)
+    return Process(command.role, process, (log_path, error_path), held)
 
 
 def _tail(path: Path, lines: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 from collections.abc import AsyncIterator, Iterator
 
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frontend_launch.frontends import management
-from frontend_launch.frontends.state import MemoryStore, ReplicaRecord
+from frontend_launch.frontends.state import Application, MemoryStore, ReplicaRecord
 from model_containers.wire import DataType
 
 TIMEOUT = aiohttp.ClientTimeout(total=10)
@@ -49,9 +50,9 @@ ROUTES = [
 class Served:
     """A management frontend on a port of its own, and a client that posts to it."""
 
-    def __init__(self, runner: asyncio.Runner) -> None:
+    def __init__(self, runner: asyncio.Runner, store: MemoryStore) -> None:
         self._runner = runner
-        self.store = MemoryStore()
+        self.store = store
         self._stack = contextlib.AsyncExitStack()
 
     async def open(self) -> None:
@@ -69,12 +70,21 @@ class Served:
 
     def ask(self, path: str, data: object = b"", method: str = "POST", **headers: str) -> tuple[int, str]:
         """Send a body as it is; gives status and text."""
+        return self.ask_at_once(1, path, data, method, **headers)[0]
+
+    def ask_at_once(
+        self, times: int, path: str, data: object, method: str = "POST", **headers: str
+    ) -> list[tuple[int, str]]:
+        """Send the same body several times at once."""
 
         async def exchange() -> tuple[int, str]:
             async with self._session.request(method, self._url + path, data=data, headers=headers) as response:
                 return response.status, await response.text()
 
-        return self._runner.run(exchange())
+        async def exchanges() -> list[tuple[int, str]]:
+            return await asyncio.gather(*(exchange() for _ in range(times)))
+
+        return self._runner.run(exchanges())
 
     def post(self, route: str, body: dict[str, object]) -> tuple[int, str]:
         """Send a JSON body to a route under /admin."""
@@ -86,10 +96,10 @@ class Served:
 
 
 @contextlib.contextmanager
-def served() -> Iterator[Served]:
-    """An empty management frontend."""
+def served(store: MemoryStore | None = None) -> Iterator[Served]:
+    """A management frontend over a store, by default an empty one."""
     with asyncio.Runner() as runner:
-        server = Served(runner)
+        server = Served(runner, store or MemoryStore())
         runner.run(server.open())
         try:
             yield server
@@ -132,7 +142,10 @@ def full(server: Served) -> Served:
     return server
 
 
-VGG_APP = '{"input_type":"floats","default_output":"TIMEOUT","latency_slo_micros":500000,"name":"app","linked_models":["vgg"]}'
+VGG_APP = (
+    '{"input_type":"floats","default_output":"TIMEOUT","latency_slo_micros":500000,'
+    '"name":"app","linked_models":["vgg"]}'
+)
 INTS_APP = (
     '{"input_type":"integers","default_output":"say \\"Ω\\"","latency_slo_micros":500000,'
     '"name":"ints app","linked_models":[]}'
@@ -348,8 +361,11 @@ def test_long_bodies(server: Served) -> None:
     """A body beyond the bound is refused; one just below it is read."""
     body = json.dumps(APP | {"default_output": "x"}).encode()
     fitting = body.replace(b'"x"', b'"%s"' % (b"x" * (management.MAX_BODY_BYTES - len(body))))
-    assert server.ask("/admin/add_app", fitting) == OK
-    assert server.ask("/admin/add_app", fitting + b" " * 16) == (400, "the body is longer than 1048576 bytes")
+    assert server.ask("/admin/add_app", io.BytesIO(fitting)) == OK
+    assert server.ask("/admin/add_app", io.BytesIO(fitting + b" " * 16)) == (
+        400,
+        "the body is longer than 1048576 bytes",
+    )
 
 
 def test_broken_encodings(server: Served) -> None:
@@ -368,6 +384,24 @@ def test_slow_bodies(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
         await answered.wait()
 
     assert server.ask("/admin/add_app", stalled()) == (400, "the body did not arrive within 0 s")
+
+
+class SlowStore(MemoryStore):
+    """A store that lets others go first, as one behind a socket does."""
+
+    async def application(self, name: str) -> Application | None:
+        """See `Store`."""
+        found = await super().application(name)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        return found
+
+
+def test_one_act_at_a_time() -> None:
+    """Of registrations that come at once, one finds the name free."""
+    with served(SlowStore()) as server:
+        answers = server.ask_at_once(5, "/admin/add_app", json.dumps(APP).encode())
+    assert sorted(answers) == [OK] + [(400, "application 'app' exists already")] * 4
 
 
 def test_errors_are_cut(server: Served) -> None:

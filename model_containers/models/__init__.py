@@ -1,0 +1,1 @@
+"""One model per file; each has `load(description, options)`, and only there is its framework imported."""

@@ -1,0 +1,119 @@
+"""How a replica is told what to do: flags, else environment variables, else defaults."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from model_containers.errors import SettingsError, WireError
+from model_containers.model import LoadOptions
+from model_containers.wire import DataType
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One replica's settings.
+
+    Attributes:
+        name: what it registers as; None for the model's name.
+        version: of the model.
+        host: the query frontend's host.
+        port: its port for replicas.
+        input_type: what somebody expects the model to take; None for no expectation.
+        max_batch: the largest batch to warm up for.
+        reply_times: append its times to each answer.
+        log_file: where its log goes; None for standard output.
+        load: how the model is loaded.
+    """
+
+    name: str | None = None
+    version: str = "1"
+    host: str = "127.0.0.1"
+    port: int = 7000
+    input_type: DataType | None = None
+    max_batch: int = 1
+    reply_times: bool = False
+    log_file: Path | None = None
+    load: LoadOptions = field(default_factory=LoadOptions)
+
+
+def read(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
+    """Read the settings.
+
+    Args:
+        flags: by the names of `FLAGS`, None where not given.
+        environment: of the process.
+
+    Raises:
+        SettingsError: a value makes no sense; the text names it and where it came from.
+    """
+
+    def value(flag: str | None, variable: str, parse: Callable[[str], T], default: T) -> T:
+        given = flags.get(flag) if flag is not None else None
+        source = f"--{flag}" if given is not None else variable
+        text = given if given is not None else environment.get(variable)
+        if text is None or text == "":
+            return default
+        try:
+            return parse(text)
+        except (ValueError, WireError) as error:
+            raise SettingsError(f"{source}={text}: {error}") from None
+
+    weights_file = value(None, "CLIPPER_MODEL_PATH", str, "")
+    return Settings(
+        name=value("name", "CLIPPER_MODEL_NAME", str, "") or None,
+        version=value("version", "CLIPPER_MODEL_VERSION", str, "1"),
+        host=value("host", "CLIPPER_IP", str, "127.0.0.1"),
+        port=value("port", "CLIPPER_PORT", _between(1, 65535), 7000),
+        input_type=value(None, "CLIPPER_INPUT_TYPE", DataType.parse, None),
+        max_batch=value("max-batch", "LOADGEN_MAX_BATCH", _between(1, 65536), 1),
+        reply_times=value(None, "LOADGEN_REPLY_TIMES", _truth, False),
+        log_file=value("log-file", "LOADGEN_LOG_FILE", Path, None),
+        load=LoadOptions(
+            weights=value("weights", "LOADGEN_WEIGHTS", str, weights_file or "seeded"),
+            seed=value("seed", "LOADGEN_SEED", _between(0, 2**63 - 1), 0),
+            threads=value("threads", "LOADGEN_THREADS", _between(1, 4096), len(os.sched_getaffinity(0))),
+            gpu=value("gpu", "LOADGEN_GPU", _truth, False),
+            gpu_memory_fraction=value(None, "CLIPPER_GPU_MEM_FRAC", _fraction, 0.9),
+            input_shape=value("input-shape", "LOADGEN_INPUT_SHAPE", _shape, None),
+        ),
+    )
+
+
+FLAGS = ("name", "version", "host", "port", "max-batch", "threads", "weights", "seed", "gpu", "input-shape", "log-file")
+"""The flags of ``serve``, each with a text."""
+
+
+def _between(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        number = int(text)
+        if not low <= number <= high:
+            raise ValueError(f"must be {low} to {high}")
+        return number
+
+    return parse
+
+
+def _truth(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError("must be 0 or 1")
+    return text == "1"
+
+
+def _fraction(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= 1:
+        raise ValueError("must be above 0 and at most 1")
+    return number
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    shape = tuple(int(size) for size in text.lower().split("x"))
+    if min(shape) < 1:
+        raise ValueError("each dimension is at least 1")
+    return shape
