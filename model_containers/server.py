@@ -26,8 +26,9 @@ from model_containers.wire import (
 )
 
 HEARTBEAT_EVERY_MS = 1_000
-HEARTBEAT_TTL_MS = 10_000
-"""ZMTP's own heartbeats: they are answered even while the model computes, and tell the frontend when we vanish."""
+HEARTBEAT_TIMEOUT_MS = 30_000
+"""ZMTP's own heartbeats, answered even while the model computes: they tell the frontend when our machine vanishes,
+and us when its does. Long, because a starved machine is slow and not dead."""
 
 _EMPTY = b""
 """The output for an input that the model cannot take."""
@@ -94,7 +95,8 @@ class _Replica:
         with self._context.socket(zmq.DEALER) as socket:
             socket.setsockopt(zmq.LINGER, 0)
             socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_EVERY_MS)
-            socket.setsockopt(zmq.HEARTBEAT_TTL, HEARTBEAT_TTL_MS)
+            socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+            socket.setsockopt(zmq.HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS)
             socket.connect(address)
             session = Session(self._metadata, time.monotonic_ns())
             socket.send_multipart(session.start().frames)

@@ -1,0 +1,61 @@
+# Each verb does all the set-up that it needs: python3 (3.11 or newer) with its venv module is enough to begin with.
+
+PYTHON ?= python3
+DURATION ?= 120
+ARGS ?=
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
+
+# extra $(1): where its dependencies have no wheel for this machine, say in one line what will not work ($(2)), and go on.
+define extra
+@echo "installing the extra $(1)"
+@$(PIP_INSTALL) --only-binary :all: --editable '.[$(1)]' >.venv/$(1).log 2>&1 || \
+	echo "left out: the extra $(1) cannot be installed here, so $(2) (reason: .venv/$(1).log)"
+endef
+
+.PHONY: help install saturate test check format bench clean
+
+help: ## list the verbs
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+
+install: $(STAMP) ## make .venv with every extra that has a wheel here
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || \
+		{ echo "$(PYTHON) is not there: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$$($(PYTHON) --version) is too old: 3.11 or newer is needed; name one: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) has no venv module: install it (Debian: apt-get install python3-venv)"; exit 1; }
+	@test -x $(BIN)/pip || { echo "making .venv"; $(PYTHON) -m venv .venv; }
+	@echo "installing loadgen and its tools"
+	@$(PIP_INSTALL) --editable '.[dev]'
+	$(call extra,models,the model inception will not load)
+	$(call extra,docker,loadgen cannot talk to a Docker engine)
+	$(call extra,report,reports have no plots)
+	@touch $@
+
+saturate: $(STAMP) ## saturate Inception V3 for DURATION seconds (120), with further options in ARGS
+	$(BIN)/loadgen saturate --model inception --batch-size 2 --duration $(DURATION) $(ARGS)
+
+test: $(STAMP) ## run the tests
+	$(BIN)/python -m pytest
+
+check: $(STAMP) ## lint, formatting, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## run the benchmarks
+	$(BIN)/python -m pytest benchmarks
+
+clean: ## remove .venv, caches and builds; results stay
+	rm -rf .venv build dist *.egg-info .*_cache .benchmarks .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,48 @@
+"""What the markers `docker` and `models` mean: where their needs are not met, a test is skipped and says why."""
+
+import functools
+import importlib.util
+import os
+import socket
+
+import pytest
+
+DOCKER_SOCKET = "/var/run/docker.sock"
+PROBE_TIMEOUT_S = 5.0
+REQUIRE_DOCKER = "LOADGEN_REQUIRE_DOCKER"
+
+
+@functools.cache
+def docker_is_missing():
+    """Why no Docker engine can be used, or None: a ping over its socket, without any library."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(PROBE_TIMEOUT_S)
+            connection.connect(DOCKER_SOCKET)
+            connection.sendall(b"GET /_ping HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n")
+            status = connection.makefile("rb").readline()
+    except OSError as error:
+        return f"no Docker engine answers at {DOCKER_SOCKET}: {error}"
+    if b" 200 " not in status:
+        return f"{DOCKER_SOCKET} answers {status!r}"
+    if importlib.util.find_spec("aiodocker") is None:
+        return "aiodocker is not installed: make install"
+    return None
+
+
+@functools.cache
+def models_are_missing():
+    """Why no model of a framework can be loaded, or None."""
+    if importlib.util.find_spec("tensorflow") is None:
+        return "tensorflow is not installed: make install"
+    return None
+
+
+def pytest_runtest_setup(item):
+    """Skip what cannot run here; LOADGEN_REQUIRE_DOCKER=1 makes it fail instead."""
+    if item.get_closest_marker("docker") and (reason := docker_is_missing()):
+        if os.environ.get(REQUIRE_DOCKER) == "1":
+            pytest.fail(f"{reason} ({REQUIRE_DOCKER}=1)", pytrace=False)
+        pytest.skip(reason)
+    if item.get_closest_marker("models") and (reason := models_are_missing()):
+        pytest.skip(reason)
