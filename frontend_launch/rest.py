@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, NoReturn, TypeVar, get_type_hints
 
 from frontend_launch.errors import RestError
-from frontend_launch.frontends.state import Application, ModelVersion, ReplicaRecord
+from frontend_launch.records import Application, ModelVersion, ReplicaRecord
 from model_containers.errors import WireError
 from model_containers.wire import DataType
 

@@ -69,8 +69,11 @@ async def saturate(config: SaturateConfig, stop: asyncio.Event | None = None) ->
         TargetError: the server does not answer.
         Interrupted: `stop` was set before load had begun.
     """
+    if config.topology is not None and config.topology.described:
+        raise ConfigError("nothing can run on a described topology: plan for it with --dry-run")
     stop = stop or asyncio.Event()
     plan = await _unless(stop, prepare(config))
+    results_file.make_directory(config.results_dir)
     started_at = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     pin(plan.placement["client"].cores)
     async with _serving(plan, stop) as server, _Readings(server.endpoint) as readings, _either(stop, server) as halt:

@@ -164,6 +164,22 @@ def histograms(record: Record) -> Histograms:
     return Histograms(record.latency.encode(), [interval.histogram for interval in record.intervals])
 
 
+def make_directory(directory: Path) -> None:
+    """Make the directory that results will be saved to, before anything is measured for nothing.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        writable = os.access(directory, os.W_OK)
+        reason = "" if writable else "it is not writable"
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    if reason:
+        raise ConfigError(f"results cannot be saved to {directory} ({reason}): choose another --results-dir")
+
+
 def save(results: Results, directory: Path) -> Path:
     """Write a results file that never replaces another and is never seen half-written.
 
@@ -175,8 +191,8 @@ def save(results: Results, directory: Path) -> Path:
     """
     stem = time.strftime("results-%y%m%d_%H%M%S")
     text = json.dumps(results.document(), indent=4)
+    make_directory(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         draft = directory / f".{stem}.{os.getpid()}.tmp"
         with draft.open("w") as file:
             file.write(text)
@@ -187,7 +203,7 @@ def save(results: Results, directory: Path) -> Path:
         finally:
             draft.unlink()
     except OSError as error:
-        raise ConfigError(f"results cannot be written to {directory}: {error.strerror}; choose --results-dir") from None
+        raise ConfigError(f"results cannot be saved to {directory} ({error.strerror})") from None
 
 
 def _publish(draft: Path, directory: Path, stem: str) -> Path:

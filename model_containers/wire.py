@@ -430,6 +430,6 @@ def _text(frame: Buffer, name: str) -> str:
 
 def _decimal_type(frame: Buffer) -> DataType:
     text = _text(frame, "input type")
-    if not (text.isascii() and text.isdigit()):
-        raise WireError("data_type", f"an input type {text!r} that is not a decimal number")
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise WireError("data_type", f"an input type {text[:20]!r} that is not a small decimal number")
     return data_type(int(text))

@@ -10,8 +10,9 @@ import zmq
 
 from frontend_launch import wire
 from frontend_launch.frontends.query import QueryFrontend
-from frontend_launch.frontends.state import Application, MemoryStore, ModelVersion
+from frontend_launch.frontends.state import MemoryStore
 from frontend_launch.ports import Ports
+from frontend_launch.records import Application, ModelVersion
 from model_containers.wire import (
     BatchResponse,
     DataType,
@@ -75,7 +76,7 @@ class FrontendThread:
 
         async def turn():
             async with asyncio.timeout(10):
-                while not condition():
+                while not condition():  # noqa: ASYNC110 - another loop's state, which tells nobody
                     await asyncio.sleep(0)
 
         self.call(turn())

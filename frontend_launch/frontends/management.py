@@ -22,7 +22,8 @@ from aiohttp import web
 
 from frontend_launch import rest
 from frontend_launch.errors import FrontendLaunchError, RestError
-from frontend_launch.frontends.state import Application, ModelVersion, Store
+from frontend_launch.frontends.state import Store
+from frontend_launch.records import Application, ModelVersion
 
 log = logging.getLogger(__name__)
 

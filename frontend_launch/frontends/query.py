@@ -32,11 +32,11 @@ from frontend_launch.frontends.state import (
     LinksChanged,
     ModelChanged,
     ReplicaAdded,
-    ReplicaRecord,
     Store,
     VersionChanged,
 )
 from frontend_launch.ports import Ports
+from frontend_launch.records import ReplicaRecord
 from model_containers.errors import WireError
 from model_containers.wire import (
     BatchRequest,

@@ -26,6 +26,7 @@ DEPLOYMENT_OPTIONS = (
     "runtime",
     "weights",
     "replica_port",
+    "ready_timeout",
     "topology",
 )
 """Options that say what to start, refused where nothing is started."""
@@ -80,6 +81,9 @@ def saturate(
     stall: Annotated[
         str, typer.Option(metavar="TIME", help="Time without any completion after which the run has failed.")
     ] = "60s",
+    ready_timeout: Annotated[
+        str, typer.Option(metavar="TIME", help="Patience for replicas to load and warm up.")
+    ] = "3m",
     log_every: Annotated[str, typer.Option(metavar="TIME", help="Time between two lines of the log.")] = "3s",
     results_dir: Annotated[Path, typer.Option(help="Directory for the results.")] = Path("results"),
     client_cpus: Annotated[
@@ -134,6 +138,7 @@ def saturate(
             seed=seed,
             log_every_s=_parsed("--log-every", parse_duration, log_every),
             results_dir=results_dir,
+            ready_timeout_s=_parsed("--ready-timeout", parse_duration, ready_timeout),
             ports=ports,
             connection=None
             if connect is None

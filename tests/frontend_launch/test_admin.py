@@ -14,7 +14,8 @@ from frontend_launch import rest
 from frontend_launch.admin import AdminClient
 from frontend_launch.errors import AdminError
 from frontend_launch.frontends.management import make_app
-from frontend_launch.frontends.state import MemoryStore, ReplicaRecord
+from frontend_launch.frontends.state import MemoryStore
+from frontend_launch.records import ReplicaRecord
 from model_containers.wire import DataType
 
 

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frontend_launch.frontends import management
-from frontend_launch.frontends.state import Application, MemoryStore, ReplicaRecord
+from frontend_launch.frontends.state import MemoryStore
+from frontend_launch.records import Application, ReplicaRecord
 from model_containers.wire import DataType
 
 TIMEOUT = aiohttp.ClientTimeout(total=10)

@@ -12,19 +12,17 @@ from dataclasses import replace
 import pytest
 
 from frontend_launch.frontends.state import (
-    Application,
     ApplicationAdded,
     Changes,
     Event,
     LinksChanged,
     MemoryStore,
     ModelChanged,
-    ModelVersion,
     ReplicaAdded,
-    ReplicaRecord,
     Store,
     VersionChanged,
 )
+from frontend_launch.records import Application, ModelVersion, ReplicaRecord
 from model_containers.wire import DataType
 
 PATIENCE_S = 10.0

@@ -1,0 +1,254 @@
+"""``loadgen saturate`` as a user types it, in processes of its own."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jsonschema
+import pytest
+from hdrh.histogram import HdrHistogram
+
+from loadgen import results as results_file
+
+ANY_PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
+LOADGEN = [str(Path(sys.executable).with_name("loadgen"))]
+DEADLINE_S = 60
+
+
+def command(tmp_path, *arguments, ports=ANY_PORTS):
+    return [*LOADGEN, "saturate", "--model", "noop", "--results-dir", str(tmp_path / "results"), *ports, *arguments]
+
+
+def ran(tmp_path, *arguments, **options):
+    return subprocess.run(
+        command(tmp_path, *arguments, **options), capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
+
+
+def document_of(output):
+    last = output.splitlines()[-1]
+    assert last.startswith("Saved results to ")
+    return Path(last.removeprefix("Saved results to "))
+
+
+def children_of(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def until(condition, deadline_s=DEADLINE_S):
+    """Poll what another process does; the deadline makes a failure, never a pass."""
+    give_up = time.monotonic() + deadline_s
+    while not (value := condition()):
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    return value
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def started(tmp_path, *arguments):
+    """The command, once its first line of measurements is out; and its children."""
+    process = subprocess.Popen(
+        command(tmp_path, "--log-every", "0.2s", *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while "thruput" not in (line := process.stdout.readline()):
+        assert line, process.stderr.read()
+    return process, children_of(process.pid)
+
+
+def test_a_run_ends_with_results_that_keep_their_schema(tmp_path):
+    """Counts add up, histograms read back, the verdict does not call a do-nothing model saturated."""
+    run = ran(tmp_path, "--duration", "2", "--log-every", "0.5")
+    assert run.returncode == 0, run.stderr
+    path = document_of(run.stdout)
+    document = json.loads(path.read_text())
+    jsonschema.validate(document, json.loads(results_file.SCHEMA_PATH.read_text()))
+    summary = document["summary"]
+    ended = ("completed", "defaulted", "timed_out", "failed", "abandoned")
+    assert summary["sent"] == sum(summary[name] for name in ended)
+    assert summary["measured"]["completed"] > 0
+    assert summary["failed"] == summary["defaulted"] == summary["unexpected"] == 0
+    total = HdrHistogram.decode(document["histograms"]["latency"].encode()).get_total_count()
+    assert total == summary["measured"]["completed"]
+    assert document["verdict"]["saturated"] != "yes"
+    assert document["verdict"]["limit"] in ("frontend", "client")
+    assert len(document["client_metrics"]["thrus"]) == 4
+    assert document["node_configs"][0]["name"] == "noop"
+    assert {row["role"] for row in document["placement"]} == {"client", "frontends", "replica-0"}
+    names = [name for rows in document["clipper_metrics"].values() for row in rows for name in row]
+    assert "model:noop:1:prediction_latency" in names
+    assert results_file.read(path).document() == document
+    assert "Got start of message 0" in (path.with_suffix(".logs") / "replica-0.log").read_text()
+    line = r"\d\d-\d\d-\d\d:\d\d:\d\d:\d\d INFO     \[runner.py:\d+\] p99: [\d.e-]+, mean: [\d.e-]+, thruput: [\d.]+"
+    assert len(re.findall(line, run.stdout)) == 4
+
+
+def test_stopping_by_count_answers_everything(tmp_path):
+    """No request is abandoned."""
+    run = ran(tmp_path, "--requests", "500", "--input-shape", "64x64x3", "--batch-size", "8")
+    assert run.returncode == 0, run.stderr
+    summary = json.loads(document_of(run.stdout).read_text())["summary"]
+    assert (summary["sent"], summary["completed"]) == (500, 500)
+
+
+def test_results_are_never_overwritten(tmp_path):
+    """Two runs, two files, even within a second."""
+    paths = [document_of(ran(tmp_path, "--requests", "10").stdout) for _ in range(2)]
+    assert len(set(paths)) == 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_keeps_what_was_measured(tmp_path, number, code):
+    """One clear line, a results file, the documented code, and nothing left."""
+    process, children = started(tmp_path, "--duration", "60")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == code
+    assert "Traceback" not in err
+    assert json.loads(document_of(out).read_text())["summary"]["completed"] > 0
+    assert not any(alive(child) for child in children)
+
+
+def test_a_signal_during_start_up_leaves_nothing(tmp_path):
+    """There is nothing to keep, and that is said."""
+    process = subprocess.Popen(
+        command(tmp_path, "--model", "inception"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    children = until(lambda: len(found := children_of(process.pid)) == 2 and found)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130
+    assert err.startswith("loadgen: interrupted")
+    assert not any(alive(child) for child in children)
+
+
+def test_killing_the_command_ends_everything_it_started(tmp_path):
+    """Even SIGKILL leaves no process behind."""
+    process, children = started(tmp_path, "--duration", "60", "--replicas", "2")
+    assert len(children) == 3
+    process.kill()
+    process.communicate()
+    until(lambda: not any(alive(child) for child in children), deadline_s=1.0)
+
+
+def test_killing_one_of_two_replicas_loses_nothing(tmp_path):
+    """The other one answers everything, and the run says what happened."""
+    process, children = started(tmp_path, "--requests", "60000", "--replicas", "2", "--batch-size", "8")
+    os.kill(max(children), signal.SIGKILL)
+    out, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0, err
+    assert "replica-1 ended with exit code -9; 1 replicas go on" in out
+    summary = json.loads(document_of(out).read_text())["summary"]
+    assert (summary["sent"], summary["completed"]) == (60000, 60000)
+
+
+def test_the_last_replicas_death_ends_the_run_with_its_log(tmp_path):
+    """And the results so far."""
+    process, children = started(tmp_path, "--duration", "60")
+    os.kill(max(children), signal.SIGKILL)
+    out, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 6
+    assert "replica-0, the last replica, ended with exit code -9" in err
+    document = json.loads(document_of(out).read_text())
+    assert document["ended"] == "server_lost"
+    assert document["summary"]["completed"] > 0
+
+
+def test_dead_frontends_end_the_run(tmp_path):
+    """Likewise."""
+    process, children = started(tmp_path, "--duration", "60")
+    os.kill(min(children), signal.SIGKILL)
+    out, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 6
+    assert "the frontends ended with exit code -9" in err
+    assert document_of(out).exists()
+
+
+def test_a_port_in_use_is_one_line(tmp_path):
+    """It names the port and the option that chooses another."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        run = ran(tmp_path, ports=[*ANY_PORTS[:1], f"--response-port={port}", *ANY_PORTS[2:]])
+    assert run.returncode == 4
+    assert f"port {port} on 127.0.0.1" in run.stderr
+    assert "--response-port" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_replica_that_is_not_ready_in_time_is_one_line_and_its_log(tmp_path):
+    """With the patience that it had."""
+    run = ran(tmp_path, "--model", "inception", "--ready-timeout", "1s")
+    assert run.returncode == 4
+    assert run.stderr.splitlines()[-1] == "loadgen: 0 of 1 replicas ready within 1 s"
+    assert "Traceback" not in run.stderr
+
+
+def test_the_readmes_command_plans_two_gpus(tmp_path):
+    """``--gpus 0 1`` is two GPUs, one replica on each."""
+    run = ran(
+        tmp_path, "--model", "inception", "--gpus", "0", "1", "--topology", "cpus=0-31,gpus=0-1", "--dry-run", ports=[]
+    )
+    assert run.returncode == 0, run.stderr
+    rows = [line.split() for line in run.stdout.splitlines() if "replica-" in line]
+    assert [(row[1], row[3]) for row in rows] == [("replica-0", "0"), ("replica-1", "1")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        pytest.param(["--model", "resnet"], 2, "no model 'resnet'", id="an unknown model"),
+        pytest.param(["--duration", "soon"], 2, "--duration: 'soon' is not a duration", id="no duration"),
+        pytest.param(["--batch-size", "0"], 2, "--batch-size 0 is not positive", id="an empty batch"),
+        pytest.param(["--cpus", "0", "4096"], 3, "4096", id="a core that is not there"),
+        pytest.param(["--model", "inception", "--gpus", "7"], 3, "7", id="a GPU that is not there"),
+        pytest.param(["--gpus", "0"], 2, "no GPU code", id="a GPU for a model without GPU code"),
+        pytest.param(["--replicas", "5000"], 3, "5000 replicas", id="more replicas than cores"),
+        pytest.param(["--topology", "cpus=0-3"], 2, "--dry-run", id="running on a described machine"),
+        pytest.param(["--app", "x"], 2, "--connect", id="an application without a connection"),
+        pytest.param(["--connect", "127.0.0.1", "--replicas", "2"], 2, "--replicas", id="replicas with a connection"),
+        pytest.param(["--runtime", "podman"], 2, "podman", id="an unknown runtime"),
+        pytest.param(["--input-shape", "0x3"], 2, "0x3", id="an empty shape"),
+        pytest.param(["--model", "inception", "--weights", "/no/file"], 2, "/no/file", id="weights that are not there"),
+        pytest.param(["--results-dir", "/proc/none"], 2, "/proc/none", id="a directory that cannot be written"),
+    ],
+)
+def test_bad_input_is_one_line_with_the_value(tmp_path, arguments, code, text):
+    """No traceback, the documented code, and nothing is measured for nothing."""
+    run = ran(tmp_path, "--duration", "60", *arguments)
+    assert run.returncode == code, run.stderr
+    assert text in run.stderr
+    assert len(run.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in run.stderr
+
+
+def test_help_and_version_are_there():
+    """And name the program."""
+    for arguments, text in ((["--help"], "saturate"), (["--version"], "loadgen "), (["saturate", "--help"], "--gpus")):
+        run = subprocess.run([*LOADGEN, *arguments], capture_output=True, text=True, timeout=30, check=True)
+        assert text in run.stdout
+
+
+def test_help_imports_nothing_heavy():
+    """So that it is instant."""
+    code = "import sys; from loadgen.cli import app; print(*(set(sys.modules) & set(sys.argv[1:])))"
+    heavy = ["numpy", "zmq", "uvloop", "aiohttp", "tensorflow", "hdrh"]
+    run = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, timeout=30, check=True)
+    assert run.stdout.strip() == ""
+
+
+def test_doctor_says_what_works_here():
+    """Each line is a finding, and what to do where there is something to do."""
+    run = subprocess.run([*LOADGEN, "doctor"], capture_output=True, text=True, timeout=30, check=True)
+    for name in ("cores", "open files", "packages", "libgomp", "docker", "gpus"):
+        assert re.search(rf"^(ok|--)\s+{name}\s", run.stdout, re.MULTILINE)

@@ -1,0 +1,213 @@
+"""A frontend that runs already: its verdicts, its absence, and what is left behind."""
+
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import uvloop
+import zmq
+
+from frontend_launch.admin import AdminClient
+from frontend_launch.ports import Ports
+from loadgen import experiment
+from loadgen.config import Connection, SaturateConfig
+from loadgen.errors import ConfigError, TargetError
+from loadgen.experiment import saturate
+from model_containers.model import TensorSpec
+from model_containers.server import serve
+from model_containers.settings import Settings
+from model_containers.wire import DataType
+
+
+class SlowModel:
+    """Sleeps for a fixed service time per batch."""
+
+    input = TensorSpec(None, "float32")
+    output = TensorSpec((1,), "float32")
+
+    def __init__(self, service_s):
+        self._service_s = service_s
+
+    def predict(self, batch):
+        time.sleep(self._service_s)
+        return np.zeros((len(batch), 1), np.float32)
+
+
+@pytest.fixture(scope="module")
+def frontends():
+    """Both frontends as a process, like `loadgen` starts them."""
+    ports = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "frontend_launch", "serve", *ports], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield Ports(**json.loads(process.stdout.readline()))
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stdout.close()
+
+
+async def register(ports, name, batch_size):
+    async with AdminClient(f"http://127.0.0.1:{ports.admin}") as admin:
+        await admin.register_application(name, DataType.FLOATS, "TIMEOUT", 500_000)
+        await admin.register_model(name, "1", DataType.FLOATS, batch_size=batch_size)
+        await admin.link_model(name, name)
+
+
+@contextlib.contextmanager
+def slow_model(ports, version, batch_size, service_s, reply_times=True):
+    """An application of one slow replica."""
+    name = f"slow{version}"
+
+    async def until_registered():
+        async with AdminClient(f"http://127.0.0.1:{ports.admin}") as admin, asyncio.timeout(30):
+            while not await admin.replicas(name, "1"):  # noqa: ASYNC110 - another process's state
+                await asyncio.sleep(0.02)
+
+    uvloop.run(register(ports, name, batch_size))
+    context = multiprocessing.get_context("fork")
+    settings = Settings(name=name, port=ports.replica, reply_times=reply_times, max_batch=1)
+    process = context.Process(target=serve, args=(SlowModel(service_s), name, settings))
+    process.start()
+    try:
+        uvloop.run(until_registered())
+        yield name
+    finally:
+        process.terminate()
+        process.join(10)
+        assert process.exitcode == 0
+
+
+def config(ports, tmp_path, application, **changes):
+    settings = {"model": "noop", "duration_s": 2.0, "warmup_s": 0.5, "log_every_s": 1.0, "batch_size": 4}
+    connection = Connection("127.0.0.1", ports, application, drain_s=0.5)
+    return SaturateConfig(**{**settings, **changes}, connection=connection, results_dir=tmp_path)
+
+
+def test_a_slow_model_behind_a_deep_window_is_saturated(frontends, tmp_path):
+    """Busy replicas, full batches, and the reader is told what is left behind."""
+    with slow_model(frontends, 1, 4, 0.02) as name:
+        results = uvloop.run(saturate(config(frontends, tmp_path, name, max_in_flight=400)))
+    assert (results.verdict.saturated, results.verdict.limit) == ("yes", "replicas")
+    assert results.verdict.evidence.busy_share > 0.95
+    assert results.summary.left_behind == results.summary.abandoned > 0
+    assert (results.ended, results.error) == ("duration", None)
+    assert results.node_configs == []
+
+
+def test_a_window_smaller_than_the_batch_is_the_loads_limit(frontends, tmp_path):
+    """Nobody can fill a batch of four with two requests."""
+    with slow_model(frontends, 2, 4, 0.0) as name:
+        results = uvloop.run(saturate(config(frontends, tmp_path, name, max_in_flight=2)))
+    assert (results.verdict.saturated, results.verdict.limit) == ("no", "load")
+
+
+def test_a_replica_that_does_not_report_its_times_leaves_the_verdict_undecided(frontends, tmp_path):
+    """As one of 2017 does not."""
+    with slow_model(frontends, 3, 4, 0.01, reply_times=False) as name:
+        results = uvloop.run(saturate(config(frontends, tmp_path, name, max_in_flight=50, duration_s=1.0)))
+    assert (results.verdict.saturated, results.verdict.limit) == ("undecided", "unknown")
+    assert results.summary.completed > 0
+
+
+def test_an_unreachable_metrics_port_is_a_note_and_the_run_goes_on(frontends, tmp_path):
+    """So is an unreachable management frontend."""
+    with slow_model(frontends, 4, 4, 0.001) as name, zmq.Context() as context, context.socket(zmq.PAIR) as closed:
+        port = closed.bind_to_random_port("tcp://127.0.0.1")
+        closed.unbind(f"tcp://127.0.0.1:{port}")
+        ports = Ports(frontends.request, frontends.response, frontends.replica, port, port)
+        results = uvloop.run(saturate(config(ports, tmp_path, name, duration_s=0.5, max_in_flight=20)))
+    assert results.clipper_metrics is None
+    assert any("--metrics-port" in note for note in results.notes)
+    assert any("--admin-port" in note for note in results.notes)
+    assert results.summary.completed > 0
+    assert results.verdict.saturated == "undecided"
+
+
+def test_defaults_are_no_completions(frontends, tmp_path):
+    """An application without a replica answers with its default output."""
+    uvloop.run(register(frontends, "nobody", 2))
+    results = uvloop.run(saturate(config(frontends, tmp_path, "nobody", requests=100)))
+    assert (results.summary.defaulted, results.summary.completed) == (100, 0)
+    assert results.summary.latency_ms["p99"] is None
+
+
+def test_an_application_that_is_not_there_is_one_line(frontends, tmp_path):
+    """It names the option."""
+    with pytest.raises(ConfigError, match=r"no application 'missing'.*--app"):
+        uvloop.run(saturate(config(frontends, tmp_path, "missing")))
+
+
+def test_no_answer_to_the_first_request_ends_the_run(frontends, tmp_path, monkeypatch):
+    """With the likely cause: here, inputs of another type than the model takes."""
+    monkeypatch.setattr(experiment, "FIRST_ANSWER_S", 0.3)
+
+    async def ints():
+        async with AdminClient(f"http://127.0.0.1:{frontends.admin}") as admin:
+            await admin.register_application("ints", DataType.INTS, "", 1)
+            await admin.register_model("ints", "1", DataType.INTS, batch_size=1)
+            await admin.link_model("ints", "ints")
+
+    uvloop.run(ints())
+    with zmq.Context() as context, context.socket(zmq.DEALER) as replica:
+        from model_containers.wire import Metadata, encode_heartbeat, encode_metadata
+
+        replica.connect(f"tcp://127.0.0.1:{frontends.replica}")
+        replica.send_multipart(encode_heartbeat())
+        replica.recv_multipart()
+        replica.send_multipart(encode_metadata(Metadata("ints", "1", DataType.INTS)))
+        replica.send_multipart(encode_heartbeat())
+        replica.recv_multipart()
+        results = uvloop.run(saturate(config(frontends, tmp_path, "ints")))
+        replica.setsockopt(zmq.LINGER, 0)
+    assert results.ended == "no_answer"
+    assert "'ints'" in results.error
+    assert results.path.exists()
+
+
+def test_nobody_there_is_one_line(tmp_path, monkeypatch):
+    """Within the time for a handshake."""
+    from loadgen.targets import clipper
+
+    monkeypatch.setattr(clipper, "HANDSHAKE_TIMEOUT_S", 0.2)
+    with zmq.Context() as context, context.socket(zmq.PAIR) as closed:
+        port = closed.bind_to_random_port("tcp://127.0.0.1")
+        closed.unbind(f"tcp://127.0.0.1:{port}")
+    with pytest.raises(TargetError, match="no handshake"):
+        uvloop.run(saturate(config(Ports(port, port, port, port, port), tmp_path, "x")))
+
+
+MEMORY = """
+import asyncio, resource, sys, uvloop
+from pathlib import Path
+from frontend_launch.ports import Ports
+from loadgen.config import Connection, SaturateConfig
+from loadgen.experiment import saturate
+ports, application, window, directory = sys.argv[1:]
+connection = Connection("127.0.0.1", Ports(*map(int, ports.split(","))), application, drain_s=0.1)
+config = SaturateConfig("noop", duration_s=4.0, max_in_flight=int(window), input_shape=(299, 299, 3), inputs=4,
+                        connection=connection, results_dir=Path(directory))
+results = uvloop.run(saturate(config))
+assert results.summary.abandoned >= 0.9 * int(window), results.summary
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def test_client_memory_does_not_grow_with_requests_in_flight(frontends, tmp_path):
+    """2000 images in flight, 2 GB of them, take at most 50 MB more than 20."""
+    ports = [frontends.request, frontends.response, frontends.replica, frontends.metrics, frontends.admin]
+    peaks = {}
+    with slow_model(frontends, 5, 1, 0.2) as name:
+        for window in (20, 2000):
+            command = [sys.executable, "-c", MEMORY, ",".join(map(str, ports)), name, str(window), str(tmp_path)]
+            run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+            assert run.returncode == 0, run.stderr
+            peaks[window] = int(run.stdout.splitlines()[-1])
+    assert peaks[2000] - peaks[20] < 50e6
