@@ -12,7 +12,7 @@ import numpy as np
 import zmq
 
 from model_containers.batch_log import BatchLog, open_log
-from model_containers.errors import SettingsError, WireError
+from model_containers.errors import ModelError, SettingsError, WireError
 from model_containers.model import Model
 from model_containers.session import Compute, Reconnect, Send, Session
 from model_containers.settings import Settings
@@ -45,12 +45,13 @@ def serve(model: Model, name: str, settings: Settings, stop: zmq.Socket[bytes] |
 
     Raises:
         SettingsError: the model takes other inputs than the settings expect.
+        ModelError: it fails already while it is warmed up.
     """
     replica = _Replica(model, name, settings)
-    replica.warm_up()
     if stop is None:
         signal.signal(signal.SIGTERM, _leave)
     try:
+        replica.warm_up()
         while replica.serve_connection(stop):
             pass
     except SystemExit:
@@ -80,7 +81,10 @@ class _Replica:
         shape = self._model.input.shape or (1,)
         for count in sorted({1, self._settings.max_batch}):
             began_ns = time.monotonic_ns()
-            self._model.predict(np.zeros((count, *shape), dtype=self._model.input.dtype))
+            try:
+                self._model.predict(np.zeros((count, *shape), dtype=self._model.input.dtype))
+            except Exception as error:  # a model may raise anything
+                raise ModelError(f"the model cannot compute a batch of {count}: {error!r}") from None
             self._log.info("warm at batch %d after %.3f s", count, (time.monotonic_ns() - began_ns) / 1e9)
 
     def close(self) -> None:
