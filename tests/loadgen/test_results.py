@@ -1,0 +1,94 @@
+"""The results document: its schema, its version, and how it is saved."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from loadgen import results as results_file
+from loadgen.errors import ConfigError
+from loadgen.recorder import LatencyHistogram, Record
+from loadgen.results import SCHEMA_PATH, read, save, summarise
+from loadgen.targets.target import Outcome
+
+VERSION_1 = Path(__file__).parents[1] / "golden" / "results-v1.json"
+
+
+@pytest.fixture
+def results():
+    return read(VERSION_1)
+
+
+def test_a_stored_file_of_version_1_is_read():
+    """Whatever the present version is."""
+    results = read(VERSION_1)
+    assert results.model["name"] == "noop"
+    assert results.summary.sent == results.summary.completed + results.summary.abandoned
+    assert results.verdict.evidence.max_batch == 2
+    histogram = LatencyHistogram.decode(results.histograms.latency)
+    assert histogram.total == results.summary.measured.completed
+    assert histogram.percentile_ns(99) / 1e6 == pytest.approx(results.summary.latency_ms["p99"], rel=1e-3)
+
+
+def test_the_stored_file_and_what_is_written_now_keep_the_schema(results, tmp_path):
+    """And are the same document."""
+    schema = json.loads(SCHEMA_PATH.read_text())
+    written = json.loads(save(results, tmp_path).read_text())
+    stored = json.loads(VERSION_1.read_text())
+    jsonschema.validate(stored, schema)
+    jsonschema.validate(written, schema)
+    assert written == stored
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        pytest.param(lambda d: d | {"schema_version": 2}, "is of version 2", id="a later version"),
+        pytest.param(lambda d: {"schema_version": 1}, "is not a results file", id="nothing in it"),
+        pytest.param(lambda d: [], "is not a results file", id="something else"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(tmp_path, change, text):
+    """With the file's name."""
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps(change(json.loads(VERSION_1.read_text()))))
+    with pytest.raises(ConfigError, match=text) as refusal:
+        read(path)
+    assert str(path) in str(refusal.value)
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    """Likewise."""
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read(tmp_path / "none.json")
+
+
+def test_saving_never_overwrites_and_leaves_no_draft(results, tmp_path, monkeypatch):
+    """Within one second too."""
+    monkeypatch.setattr(results_file.time, "strftime", lambda _: "results-171001_001313")
+    paths = [save(results, tmp_path / "new").name for _ in range(3)]
+    assert paths == ["results-171001_001313.json", "results-171001_001313-2.json", "results-171001_001313-3.json"]
+    assert len(list((tmp_path / "new").iterdir())) == 3
+
+
+def test_a_directory_that_cannot_be_made_is_one_line(results, tmp_path):
+    """It names the option."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="--results-dir"):
+        save(results, tmp_path / "file" / "below")
+
+
+def test_a_path_is_no_part_of_the_document(results):
+    """It says where the document is."""
+    assert "path" not in replace(results, path=Path("/x")).document()
+
+
+def test_a_summary_without_answers_has_no_latencies():
+    """Null, not zero."""
+    record = Record(sent=3, measured_ns=10**9)
+    record.outcomes[Outcome.ABANDONED] = 3
+    summary = summarise(record)
+    assert set(summary.latency_ms.values()) == {None}
+    assert (summary.throughput_rps, summary.abandoned) == (0.0, 3)
