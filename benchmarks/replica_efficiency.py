@@ -76,7 +76,6 @@ def round_of(arguments: argparse.Namespace) -> tuple[float, float, float]:
             ports=Ports(0, 0, 0, 0, 0),
         )
         results = uvloop.run(_saturate(config))
-    os.sched_setaffinity(0, range(os.cpu_count() or 1))
     return bare, results.summary.throughput_rps, results.verdict.evidence.busy_share or 0.0
 
 

@@ -31,7 +31,8 @@ from frontend_launch.launch.deployment import (
     DeploymentConfig,
     Endpoint,
 )
-from frontend_launch.launch.process import pin
+from frontend_launch.launch.process import pinned
+from frontend_launch.launch.topology import core_ranges
 from frontend_launch.metrics_client import MetricsClient
 from loadgen import results as results_file
 from loadgen.config import Connection, Plan, SaturateConfig, prepare, replica_options
@@ -74,13 +75,21 @@ async def saturate(config: SaturateConfig, stop: asyncio.Event | None = None) ->
     stop = stop or asyncio.Event()
     plan = await _unless(stop, prepare(config))
     results_file.make_directory(config.results_dir)
+    for row in plan.placement.assignments:
+        log.info("%s on cores %s%s", row.role, core_ranges(row.cores), " (shared)" if row.shared else "")
+    log.info("at most %d requests in flight, %d bytes each", plan.window, plan.inputs.payload_bytes)
     started_at = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    pin(plan.placement["client"].cores)
-    async with _serving(plan, stop) as server, _Readings(server.endpoint) as readings, _either(stop, server) as halt:
-        record = await run(_job(plan, server), halt, readings.on_phase)
-        results = _results(plan, server, record, readings, started_at)
-        path = results_file.save(results, config.results_dir)
-        server.keep_logs(path.with_suffix(".logs"))
+    surroundings = environment()
+    with pinned(plan.placement["client"].cores):
+        async with (
+            _serving(plan, stop) as server,
+            _Readings(server.endpoint) as readings,
+            _either(stop, server) as halt,
+        ):
+            record = await run(_job(plan, server), halt, readings.on_phase)
+            results = _results(plan, server, record, readings, started_at, surroundings)
+            path = results_file.save(results, config.results_dir)
+            server.keep_logs(path.with_suffix(".logs"))
     return replace(results, path=path)
 
 
@@ -275,7 +284,14 @@ def _ending(plan: Plan, server: _Server, record: Record) -> tuple[str, str | Non
     )
 
 
-def _results(plan: Plan, server: _Server, record: Record, readings: _Readings, started_at: str) -> Results:
+def _results(
+    plan: Plan,
+    server: _Server,
+    record: Record,
+    readings: _Readings,
+    started_at: str,
+    surroundings: Mapping[str, Any],
+) -> Results:
     model = plan.model
     ended, error = _ending(plan, server, record)
     payload_bytes = plan.inputs.payload_bytes
@@ -285,7 +301,7 @@ def _results(plan: Plan, server: _Server, record: Record, readings: _Readings, s
         ended=ended,
         error=error,
         model={"name": model.name, "framework": model.framework, "weights": model.weights},
-        environment=environment(),
+        environment=surroundings,
         placement=_placement_rows(plan, server),
         window={"requests": plan.window, "payload_bytes": payload_bytes, "bytes": plan.window * payload_bytes},
         summary=results_file.summarise(record),

@@ -54,7 +54,7 @@ from model_containers.wire import (
 log = logging.getLogger(__name__)
 
 MAX_CLIENTS = 65_536
-"""Client ids remembered; beyond it the oldest is forgotten."""
+"""Client ids remembered; beyond it the one that was silent for longest is forgotten."""
 
 MAX_GONE_REPLICAS = 256
 """Replicas whose sums are kept after they are gone; beyond it the oldest are forgotten."""
@@ -277,6 +277,7 @@ class QueryFrontend:
             raise WireError("unknown_application", f"a request for the unknown application {request.application!r}")
         if request.client_id not in self._clients:
             raise WireError("unknown_client", f"a request of client {request.client_id}, which has no handshake")
+        self._clients.move_to_end(request.client_id)
         query = Query(request.client_id, request.request_id, application.name, request.payload, now_ns)
         lane = self._lane_of(application)
         if lane is None:

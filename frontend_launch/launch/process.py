@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,18 +81,28 @@ def affinity(pid: int) -> tuple[int, ...]:
     return tuple(sorted(allowed))
 
 
-def pin(cores: tuple[int, ...]) -> None:
-    """Give this process, all of its threads, these cores and no others.
+@contextlib.contextmanager
+def pinned(cores: tuple[int, ...]) -> Iterator[None]:
+    """Run this process, all of its threads, on these cores and no others while the context lasts.
 
     Raises:
-        LaunchError: the kernel does not.
+        LaunchError: the kernel does not allow it.
     """
+    before = os.sched_getaffinity(0)
     try:
-        for thread in _threads(os.getpid()):
-            with contextlib.suppress(ProcessLookupError):
-                os.sched_setaffinity(thread, cores)
+        _pin(cores)
     except OSError as error:
         raise LaunchError(f"this process cannot run on cores {core_ranges(cores)}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        _pin(before)
+
+
+def _pin(cores: Iterable[int]) -> None:
+    for thread in _threads(os.getpid()):
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(thread, cores)
 
 
 def _threads(pid: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from typing import Any
 
 import numpy as np
@@ -77,8 +78,24 @@ def _frameworks(options: LoadOptions) -> tuple[Any, Any]:
     elif not gpus:
         raise ModelError("TensorFlow finds no GPU: leave the GPU out (--gpus none) or install its GPU build")
     else:
-        tensorflow.config.experimental.set_memory_growth(gpus[0], True)
+        _limit_memory(tensorflow, gpus[0], options.gpu_memory_fraction)
     return tensorflow, keras
+
+
+def _limit_memory(tensorflow: Any, gpu: Any, fraction: float) -> None:
+    """Let TensorFlow take a share of the GPU's memory, or what it needs where the driver does not tell the whole."""
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    try:
+        answer = subprocess.run(
+            [*query, *([f"--id={visible}"] if visible else [])], capture_output=True, text=True, timeout=10, check=True
+        )
+        total_mib = int(answer.stdout.splitlines()[0])
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        tensorflow.config.experimental.set_memory_growth(gpu, True)
+        return
+    limit = tensorflow.config.LogicalDeviceConfiguration(memory_limit=int(fraction * total_mib))
+    tensorflow.config.set_logical_device_configuration(gpu, [limit])
 
 
 def _set_weights(network: Any, keras: Any, options: LoadOptions) -> None:

@@ -1,0 +1,45 @@
+"""A frontend that does nothing: answers each request with one float, as fast as Python can; prints its ports."""
+
+from __future__ import annotations
+
+import json
+
+import zmq
+
+from frontend_launch import wire
+
+OUTPUT = bytes(4)
+FLOATS = b"\x02\0\0\0"
+
+
+def main() -> None:
+    context = zmq.Context()
+    responses, requests = context.socket(zmq.ROUTER), context.socket(zmq.ROUTER)
+    for socket in (responses, requests):
+        socket.setsockopt(zmq.SNDHWM, 0)
+        socket.setsockopt(zmq.RCVHWM, 0)
+    ports = {
+        "response": responses.bind_to_random_port("tcp://127.0.0.1"),
+        "request": requests.bind_to_random_port("tcp://127.0.0.1"),
+    }
+    print(json.dumps(ports), flush=True)
+    poller = zmq.Poller()
+    poller.register(responses, zmq.POLLIN)
+    poller.register(requests, zmq.POLLIN)
+    client = b""
+    while True:
+        ready = dict(poller.poll())
+        if responses in ready:
+            client = responses.recv_multipart()[0]
+            responses.send_multipart([client, *wire.encode_handshake_reply(0)])
+        if requests in ready:
+            try:
+                while True:
+                    frames = requests.recv_multipart(zmq.NOBLOCK, copy=False)
+                    responses.send_multipart([client, b"", frames[3].bytes, FLOATS, OUTPUT])
+            except zmq.Again:
+                pass
+
+
+if __name__ == "__main__":
+    main()
