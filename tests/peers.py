@@ -68,8 +68,8 @@ class FrontendThread:
             await self.store.link_model(name, name)
 
         self.call(write())
-        self.until(lambda: self.frontend._batch_sizes.get((name, "1")) == batch_size)
-        self.until(lambda: self.frontend._applications[name].models == (name,))
+        self.until(lambda: self.frontend._directory.max_batch((name, "1")) == batch_size)
+        self.until(lambda: self.frontend._directory.applications[name].models == (name,))
 
     def until(self, condition):
         """Let the frontend's loop turn until something holds."""

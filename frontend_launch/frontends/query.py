@@ -13,7 +13,7 @@ import logging
 import time
 from collections import Counter as Tally
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,18 +23,11 @@ from frontend_launch import wire
 from frontend_launch.counters import Counters, ModelCounters, ReplicaCounters
 from frontend_launch.errors import LaunchError
 from frontend_launch.frontends.batching import BatchQueue, Query
-from frontend_launch.frontends.metrics import ApplicationMetrics, InternalMetrics, ModelMetrics, Registry
+from frontend_launch.frontends.directory import Directory
+from frontend_launch.frontends.metrics import InternalMetrics, ModelMetrics, Registry
 from frontend_launch.frontends.reader import Frames, SocketReader
 from frontend_launch.frontends.replicas import Batch, ModelKey, Replica, ReplicaTable
-from frontend_launch.frontends.state import (
-    ApplicationAdded,
-    Event,
-    LinksChanged,
-    ModelChanged,
-    ReplicaAdded,
-    Store,
-    VersionChanged,
-)
+from frontend_launch.frontends.state import Store
 from frontend_launch.ports import Ports
 from frontend_launch.records import ReplicaRecord
 from model_containers.errors import WireError
@@ -64,16 +57,6 @@ MAX_WAITING_MESSAGES = 256
 
 PROBE_DELAYS_S = (0.0, 0.05, 0.5)
 """When to look for replicas that are gone after a connection broke: the event may come before its effect."""
-
-
-@dataclass(slots=True)
-class _Application:
-    """What the frontend knows of an application."""
-
-    name: str
-    default_output: bytes
-    metrics: ApplicationMetrics
-    models: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -107,9 +90,7 @@ class QueryFrontend:
         self._store, self._max_queued_bytes = store, max_queued_bytes
         self._registry = Registry()
         self._internal = InternalMetrics(self._registry, time.monotonic_ns())
-        self._applications: dict[str, _Application] = {}
-        self._versions: dict[str, str] = {}
-        self._batch_sizes: dict[ModelKey, int] = {}
+        self._directory = Directory(store, self._registry)
         self._lanes: dict[ModelKey, _Lane] = {}
         self._replicas = ReplicaTable()
         self._gone_replicas: dict[str, ReplicaCounters] = {}
@@ -143,21 +124,18 @@ class QueryFrontend:
         )
 
     async def __aenter__(self) -> QueryFrontend:
-        # Watched before it is read, so that nothing falls between; what arrives twice is the same twice.
-        changes = await self._store.watch()
-        await self._load()
+        await self._directory.start()
         self._handshakes = SocketReader(self._response_socket, self._on_handshake)
         self._incoming = SocketReader(self._request_socket, self._on_request, self._after_requests)
         self._answers = SocketReader(self._replica_socket, self._on_replica, self._after_answers)
         self._breaks = SocketReader(self._replica_socket.get_monitor_socket(zmq.EVENT_DISCONNECTED), self._on_break)
-        self._watcher = asyncio.create_task(self._watch(changes), name="configuration changes")
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for reader in (self._handshakes, self._incoming, self._answers, self._breaks):
             reader.close()
-        self._watcher.cancel()
-        await asyncio.gather(self._watcher, *self._tasks, return_exceptions=True)
+        await self._directory.stop()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._replica_socket.disable_monitor()
         self._context.destroy(linger=0)
 
@@ -189,63 +167,13 @@ class QueryFrontend:
 
     def _model_counters(self, lane: _Lane, now_ns: int) -> ModelCounters:
         return ModelCounters(
-            max_batch=self._max_batch(lane.key),
+            max_batch=self._directory.max_batch(lane.key),
             queue_length=len(lane.queue),
             batches=lane.batches,
             full_batches=lane.full_batches,
             batch_size_sum=lane.batch_size_sum,
             queue_empty_ns=lane.queue.empty_ns(now_ns),
         )
-
-    # Configuration -------------------------------------------------------------------------------------
-
-    async def _load(self) -> None:
-        """Read what the store holds already."""
-        for application in await self._store.applications():
-            await self._read_application(application.name)
-            await self._read_links(application.name)
-        for model in await self._store.models():
-            await self._read_version(model.name)
-            await self._read_batch_size(model.name, model.version)
-
-    async def _watch(self, changes: AsyncIterator[Event]) -> None:
-        """Follow the store."""
-        async for change in changes:
-            match change:
-                case ApplicationAdded(name):
-                    await self._read_application(name)
-                case LinksChanged(application):
-                    await self._read_links(application)
-                case VersionChanged(model):
-                    await self._read_version(model)
-                case ModelChanged(name, version):
-                    await self._read_batch_size(name, version)
-                case ReplicaAdded():
-                    pass  # the frontend knows its replicas first
-
-    async def _read_application(self, name: str) -> None:
-        stored = await self._store.application(name)
-        if stored is None:
-            return
-        known = self._applications.get(name)
-        metrics = known.metrics if known else ApplicationMetrics(self._registry, name, time.monotonic_ns())
-        models = known.models if known else ()
-        self._applications[name] = _Application(name, stored.default_output.encode(), metrics, models)
-
-    async def _read_links(self, name: str) -> None:
-        models = tuple(await self._store.linked_models(name))
-        if name in self._applications:
-            self._applications[name].models = models
-
-    async def _read_version(self, name: str) -> None:
-        version = await self._store.current_version(name)
-        if version is not None:
-            self._versions[name] = version
-
-    async def _read_batch_size(self, name: str, version: str) -> None:
-        model = await self._store.model(name, version)
-        if model is not None:
-            self._batch_sizes[name, version] = max(1, model.batch_size)
 
     # Clients -------------------------------------------------------------------------------------------
 
@@ -272,15 +200,16 @@ class QueryFrontend:
             self._drop(error)
 
     def _accept(self, request: wire.PredictRequest, now_ns: int) -> None:
-        application = self._applications.get(request.application)
+        application = self._directory.applications.get(request.application)
         if application is None:
             raise WireError("unknown_application", f"a request for the unknown application {request.application!r}")
         if request.client_id not in self._clients:
             raise WireError("unknown_client", f"a request of client {request.client_id}, which has no handshake")
         self._clients.move_to_end(request.client_id)
         query = Query(request.client_id, request.request_id, application.name, request.payload, now_ns)
-        lane = self._lane_of(application)
-        if lane is None:
+        model = self._directory.model_of(application)
+        lane = self._lanes.get(model) if model is not None else None
+        if lane is None:  # no model, or none that ever had a replica
             self._requests += 1
             self._answer_default((query,), now_ns)
             return
@@ -294,14 +223,6 @@ class QueryFrontend:
         if self._queued_bytes() >= self._max_queued_bytes:
             self._paused_since_ns = now_ns
             self._incoming.pause()
-
-    def _lane_of(self, application: _Application) -> _Lane | None:
-        """The first linked model with a current version that ever had a replica; None means the default output."""
-        for model in application.models:
-            version = self._versions.get(model)
-            if version is not None:
-                return self._lanes.get((model, version))
-        return None
 
     def _after_requests(self) -> None:
         for lane in self._lanes.values():
@@ -349,12 +270,12 @@ class QueryFrontend:
             arrived_ns.setdefault(query.application, []).append(query.arrived_ns)
             self._send_output(query, response.output_type, output)
         for name, times in arrived_ns.items():
-            self._applications[name].metrics.answered(times, default=False, now_ns=now_ns)
+            self._directory.applications[name].metrics.answered(times, default=False, now_ns=now_ns)
 
     def _answer_default(self, queries: Iterable[Query], now_ns: int) -> None:
         """Answer with what the application registered for when there is no prediction."""
         for query in queries:
-            application = self._applications[query.application]
+            application = self._directory.applications[query.application]
             self._defaults += 1
             self._send_output(query, DataType.STRINGS, application.default_output)
             application.metrics.answered([query.arrived_ns], default=True, now_ns=now_ns)
@@ -429,7 +350,7 @@ class QueryFrontend:
         """Give every idle replica a batch, as long as queries wait."""
         while lane.queue and (replica := self._replicas.idle(lane.key)) is not None:
             now_ns = time.monotonic_ns()
-            maximum = self._max_batch(lane.key)
+            maximum = self._directory.max_batch(lane.key)
             batch = Batch(self._next_message, lane.queue.take(maximum, now_ns))
             payloads = [query.payload for query in batch.queries]
             frames = encode_batch_request(BatchRequest.of(batch.message_id, lane.input_type, payloads))
@@ -439,9 +360,6 @@ class QueryFrontend:
             lane.full_batches += len(batch.queries) == maximum
             lane.batch_size_sum += len(batch.queries)
             self._send_to_replica(replica.identity, frames)
-
-    def _max_batch(self, key: ModelKey) -> int:
-        return self._batch_sizes.get(key, 1)
 
     def _send_to_replica(self, identity: bytes, frames: list[Buffer]) -> None:
         try:

@@ -214,6 +214,8 @@ class Deployment:
 
     def _fail(self, failure: LaunchError) -> None:
         if self.failure is None:
+            if failure.log_tail:
+                log.error("%s; the end of its log:\n%s", failure, failure.log_tail)
             self.failure = failure
             self.failed.set()
 

@@ -142,6 +142,8 @@ async def start(command: Command, log_directory: Path, *, read_stdout: bool = Fa
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE if read_stdout else errors,
                 stderr=errors,
+                # Ctrl-C in a terminal reaches the whole process group; ours ends its processes itself, in order.
+                start_new_session=True,
             )
     except OSError as error:
         os.close(held)

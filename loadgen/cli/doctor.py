@@ -6,7 +6,7 @@ import typer
 
 
 def doctor() -> None:
-    """Say what of loadgen works on this machine, and what to do about the rest."""
+    """Say what works here, and what to do about the rest."""
     from loadgen.doctor import examine  # noqa: PLC0415 - `--help` does without
 
     checks = examine()

@@ -108,7 +108,7 @@ def saturate(
     metrics_port: Annotated[int, typer.Option(help="Frontend's port for metrics.")] = 1337,
     admin_port: Annotated[int, typer.Option(help="Management frontend's port.")] = 1338,
 ) -> None:
-    """Send as many requests as a deployment takes; say how many that is, how long they took, and what the limit was."""
+    """Load a deployment as much as it takes, and say what limits it."""
     with console.one_line_errors():
         if runtime != "process":
             raise ConfigError(f"--runtime {runtime}: the only runtime is process")

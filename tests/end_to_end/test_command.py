@@ -60,7 +60,11 @@ def alive(pid):
 def started(tmp_path, *arguments):
     """The command, once its first line of measurements is out; and its children."""
     process = subprocess.Popen(
-        command(tmp_path, "--log-every", "0.2s", *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(tmp_path, "--log-every", "0.2s", *arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     while "thruput" not in (line := process.stdout.readline()):
         assert line, process.stderr.read()
@@ -110,13 +114,15 @@ def test_results_are_never_overwritten(tmp_path):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
 def test_a_signal_keeps_what_was_measured(tmp_path, number, code):
-    """One clear line, a results file, the documented code, and nothing left."""
+    """One clear line, a results file, the documented code, and nothing left; a terminal signals the whole group."""
     process, children = started(tmp_path, "--duration", "60")
-    process.send_signal(number)
+    os.killpg(process.pid, number)
     out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == code
     assert "Traceback" not in err
-    assert json.loads(document_of(out).read_text())["summary"]["completed"] > 0
+    document = json.loads(document_of(out).read_text())
+    assert document["ended"] == "interrupted"
+    assert document["summary"]["completed"] > 0
     assert not any(alive(child) for child in children)
 
 
