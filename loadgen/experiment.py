@@ -76,7 +76,7 @@ async def saturate(config: SaturateConfig, stop: asyncio.Event | None = None) ->
     plan = await _unless(stop, prepare(config))
     results_file.make_directory(config.results_dir)
     for row in plan.placement.assignments:
-        log.info("%s on cores %s%s", row.role, core_ranges(row.cores), " (shared)" if row.shared else "")
+        log.info("%s: cores %s%s", row.role, core_ranges(row.cores), " (shared)" if row.shared else "")
     log.info("at most %d requests in flight, %d bytes each", plan.window, plan.inputs.payload_bytes)
     started_at = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     surroundings = environment()

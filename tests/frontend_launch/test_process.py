@@ -1,0 +1,83 @@
+"""Processes of a deployment: pinned from the start, with a log, and ended whatever they do."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+import uvloop
+
+from frontend_launch.errors import LaunchError
+from frontend_launch.launch import process as process_module
+from frontend_launch.launch.process import Command, affinity, pinned, start
+
+CORE = min(os.sched_getaffinity(0))
+WAIT = "import threading; print('up', flush=True); threading.Event().wait()"
+STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {WAIT}"
+
+
+def test_a_process_runs_on_its_cores_and_ends_when_told(tmp_path):
+    """By SIGTERM."""
+
+    async def story():
+        process = await start(Command("p", ["-c", WAIT], (CORE,)), tmp_path, read_stdout=True)
+        assert await process.stdout.readline() == b"up\n"
+        assert affinity(process.pid) == (CORE,)
+        await process.stop()
+        return process.exited.result()
+
+    assert uvloop.run(story()) == -signal.SIGTERM
+
+
+def test_one_that_does_not_listen_is_killed(tmp_path, monkeypatch):
+    """After the time it had."""
+    monkeypatch.setattr(process_module, "STOP_TIMEOUT_S", 0.05)
+
+    async def story():
+        process = await start(Command("p", ["-c", STUBBORN]), tmp_path, read_stdout=True)
+        await process.stdout.readline()
+        await process.stop()
+        return process.exited.result()
+
+    assert uvloop.run(story()) == -signal.SIGKILL
+
+
+def test_the_tail_holds_the_log_and_standard_error(tmp_path):
+    """Only the last lines."""
+    code = "import sys; [print(n, file=sys.stderr) for n in range(100)]; sys.exit(3)"
+
+    async def story():
+        (tmp_path / "p.log").write_text("from its own log\n")
+        process = await start(Command("p", ["-c", code]), tmp_path)
+        assert await asyncio.wait_for(asyncio.shield(process.exited), 10) == 3
+        tail = process.log_tail(lines=2)
+        await process.stop()
+        return tail
+
+    assert uvloop.run(story()) == "from its own log\n98\n99"
+
+
+def test_what_cannot_be_started_is_one_line(tmp_path, monkeypatch):
+    """It names the role."""
+    monkeypatch.setattr(process_module.sys, "executable", "/no/such/python")
+    with pytest.raises(LaunchError, match="p cannot be started"):
+        uvloop.run(start(Command("p", []), tmp_path))
+
+
+def test_pinning_lasts_as_long_as_its_context():
+    """And gives the cores back."""
+    before = os.sched_getaffinity(0)
+    with pinned((CORE,)):
+        assert affinity(os.getpid()) == (CORE,)
+    assert os.sched_getaffinity(0) == before
+
+
+def test_pinning_to_a_core_that_is_not_there_is_one_line():
+    """It names the core."""
+    with pytest.raises(LaunchError, match="4095"), pinned((4095,)):
+        pass
+
+
+def test_a_gone_process_has_no_cores():
+    """And raises nothing."""
+    assert affinity(2**22 - 1) == ()
