@@ -25,11 +25,6 @@ from model_containers.wire import (
     encode_batch_response,
 )
 
-HEARTBEAT_EVERY_MS = 1_000
-HEARTBEAT_TIMEOUT_MS = 30_000
-"""ZMTP's own heartbeats, answered even while the model computes: they tell the frontend when our machine vanishes,
-and us when its does. Long, because a starved machine is slow and not dead."""
-
 _EMPTY = b""
 """The output for an input that the model cannot take."""
 
@@ -98,9 +93,6 @@ class _Replica:
         address = f"tcp://{self._settings.host}:{self._settings.port}"
         with self._context.socket(zmq.DEALER) as socket:
             socket.setsockopt(zmq.LINGER, 0)
-            socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_EVERY_MS)
-            socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
-            socket.setsockopt(zmq.HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS)
             socket.connect(address)
             session = Session(self._metadata, time.monotonic_ns())
             socket.send_multipart(session.start().frames)

@@ -55,6 +55,11 @@ MAX_GONE_REPLICAS = 256
 MAX_WAITING_MESSAGES = 256
 """Requests that ZeroMQ reads ahead of the frontend, per client."""
 
+HEARTBEAT_EVERY_MS = 5_000
+HEARTBEAT_TIMEOUT_MS = 60_000
+"""ZMTP's own heartbeats to replicas, whose I/O thread answers them even while the model computes: the connection of
+one that hangs or whose machine is gone breaks. Long, because a starved machine is slow and not dead."""
+
 PROBE_DELAYS_S = (0.0, 0.05, 0.5)
 """When to look for replicas that are gone after a connection broke: the event may come before its effect."""
 
@@ -112,6 +117,8 @@ class QueryFrontend:
         self._request_socket.setsockopt(zmq.RCVHWM, MAX_WAITING_MESSAGES)
         self._response_socket = self._context.socket(zmq.ROUTER)
         self._replica_socket = self._context.socket(zmq.ROUTER)
+        self._replica_socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_EVERY_MS)
+        self._replica_socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
         for socket in (self._response_socket, self._replica_socket):
             # A mark at which ROUTER drops would lose answers; outstanding requests bound what waits here.
             socket.setsockopt(zmq.SNDHWM, 0)

@@ -61,6 +61,7 @@ class Replica:
     handle_ns: int = 0
     timed_batches: int = 0
     _overhead_ns: int = field(default=0, repr=False)
+    _usual_ns: int = field(default=0, repr=False)
     _reported_ns: int = field(default=0, repr=False)
 
     def answered(self, times: ReplyTimes | None, now_ns: int) -> Batch | None:
@@ -78,6 +79,7 @@ class Replica:
             self.parse_ns += times.parse_ns
             self.handle_ns += times.handle_ns
             self._overhead_ns = max(0, elapsed_ns - times.handle_ns)
+            self._usual_ns = times.handle_ns
         return batch
 
     def in_flight_until_ns(self, now_ns: int) -> int:
@@ -88,12 +90,13 @@ class Replica:
         """Time in compute until now, so that two readings subtract to the time between them.
 
         The replica reports a batch when it is done. What the present batch has had so far is estimated: the
-        time since it was sent, less what the last batch spent outside the model call. Without this, a
-        reading errs by up to a batch, which for a slow model is a large part of a short run.
+        time since it was sent, less what the last batch spent outside the model call, but at most twice what
+        that spent inside: a replica that hangs is not busy. Without this, a reading errs by up to a batch, which
+        for a slow model is a large part of a short run.
         """
         present_ns = 0
         if self.batch is not None and self.timed_batches:
-            present_ns = max(0, now_ns - self.sent_ns - self._overhead_ns)
+            present_ns = min(2 * self._usual_ns, max(0, now_ns - self.sent_ns - self._overhead_ns))
         # An estimate may overshoot by a little what the replica then reports: a reading never goes back.
         self._reported_ns = max(self._reported_ns, self.handle_ns + present_ns)
         return self._reported_ns

@@ -1,6 +1,9 @@
 """The query frontend against clients and replicas on real sockets."""
 
 import contextlib
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from peers import ANY, Client, FrontendThread, Replica, dealer
 
 from frontend_launch import wire
 from frontend_launch.errors import LaunchError
+from frontend_launch.frontends import query
 from frontend_launch.frontends.query import QueryFrontend
 from frontend_launch.frontends.state import MemoryStore
 from frontend_launch.ports import Ports
@@ -184,6 +188,27 @@ def test_silence_of_a_computing_replica_does_not_end_it(frontend, stack):
         Replica(frontend, life)
     frontend.until(lambda: not all(row.alive for row in frontend.frontend.counters().replicas.values()))
     computing.answer(batch)
+    assert client.receive().request_id == 1
+
+
+def test_a_replica_that_hangs_is_found_by_zmtp_heartbeats(stack, monkeypatch):
+    """Its process is stopped, its connection stands, and its batch goes to another."""
+    monkeypatch.setattr(query, "HEARTBEAT_EVERY_MS", 50)
+    monkeypatch.setattr(query, "HEARTBEAT_TIMEOUT_MS", 300)
+    frontend = FrontendThread()
+    stack.callback(frontend.close)
+    frontend.register("noop")
+    client = Client(frontend, stack)
+    command = [sys.executable, "-m", "model_containers", "serve", "noop", "--port", str(frontend.ports.replica)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    stack.callback(process.wait, 10)
+    stack.callback(process.kill)
+    frontend.until(lambda: frontend.frontend._replicas.registrations(("noop", "1")) == 1)
+    process.send_signal(signal.SIGSTOP)
+    client.send(1, application="noop")
+    frontend.until(lambda: not any(row.alive for row in frontend.frontend.counters().replicas.values()))
+    replica = Replica(frontend, stack, name="noop")
+    replica.answer(replica.receive_batch())
     assert client.receive().request_id == 1
 
 

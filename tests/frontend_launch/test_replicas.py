@@ -68,6 +68,7 @@ def test_time_in_compute_counts_the_batch_under_way():
     assert replica.compute_until_ns(1210) == 80
     assert replica.compute_until_ns(1270) == 80 + 50
     assert replica.in_flight_until_ns(1270) == 100 + 70
+    assert replica.compute_until_ns(9999) == 80 + 2 * 80  # a replica that hangs is not busy
 
 
 @given(st.lists(st.tuples(st.integers(1, 100), st.integers(0, 100), st.integers(0, 30)), max_size=30))
