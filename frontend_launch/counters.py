@@ -65,7 +65,6 @@ class Counters:
 
     Attributes:
         now_ns: the frontend's monotonic clock at the reading.
-        loop_cpu_ns: CPU time of the thread that runs the frontend's loop.
         process_cpu_ns: CPU time of the whole process, ZeroMQ's I/O threads included.
         requests: valid requests read.
         replies: answers sent, defaults included.
@@ -79,7 +78,6 @@ class Counters:
     """
 
     now_ns: int
-    loop_cpu_ns: int = 0
     process_cpu_ns: int = 0
     requests: int = 0
     replies: int = 0

@@ -22,7 +22,7 @@ def gather(record: Record, counters: Counters | None, application: str, max_batc
     measured_ns = max(1, record.measured_ns)
     client = Evidence(
         max_batch=max_batch,
-        client_cpu_share=record.client.loop_cpu_ns / measured_ns,
+        client_cpu_share=record.client.cpu_ns / measured_ns,
         window=window,
         in_flight_mean=record.client.in_flight_ns / measured_ns,
     )
@@ -43,7 +43,7 @@ def gather(record: Record, counters: Counters | None, application: str, max_batc
         mean_batch=model.batch_size_sum / model.batches if model.batches else None,
         full_batch_share=model.full_batches / model.batches if model.batches else None,
         queue_empty_share=model.queue_empty_ns / elapsed_ns,
-        frontend_cpu_share=counters.loop_cpu_ns / elapsed_ns,
+        frontend_cpu_share=counters.process_cpu_ns / elapsed_ns,
     )
 
 

@@ -141,24 +141,15 @@ class ClientUse:
 
     Attributes:
         cpu_ns: CPU time of the whole process, ZeroMQ's I/O thread included.
-        loop_cpu_ns: CPU time of the thread that sends and reads.
-        waiting_ns: time that thread had nothing to do.
-        window_full_ns: of that, time with as many requests in flight as allowed.
         in_flight_ns: the number in flight, integrated over time.
     """
 
     cpu_ns: int = 0
-    loop_cpu_ns: int = 0
-    waiting_ns: int = 0
-    window_full_ns: int = 0
     in_flight_ns: int = 0
 
     def add(self, other: ClientUse) -> None:
         """Add another process's use."""
         self.cpu_ns += other.cpu_ns
-        self.loop_cpu_ns += other.loop_cpu_ns
-        self.waiting_ns += other.waiting_ns
-        self.window_full_ns += other.window_full_ns
         self.in_flight_ns += other.in_flight_ns
 
 

@@ -197,18 +197,13 @@ class _Run:
         if not self._recorder.measuring:
             deadline_ns = min(deadline_ns, self._measured_from_ns)
         await self._target.wait(max(0.0, (deadline_ns - self._now_ns) / NS_PER_S))
-        if self._recorder.measuring:
-            waited_ns = time.monotonic_ns() - self._now_ns
-            self._recorder.record.client.waiting_ns += waited_ns
-            if self._in_flight.outstanding >= self._job.window:
-                self._recorder.record.client.window_full_ns += waited_ns
 
     def _begin_measured(self) -> None:
         if self._job.duration_s is not None:
             self._ends_ns = self._now_ns + round(self._job.duration_s * NS_PER_S)
         self._recorder.begin_measured(self._now_ns, self._ends_ns)
         client = self._recorder.record.client
-        client.cpu_ns, client.loop_cpu_ns = -time.process_time_ns(), -time.thread_time_ns()
+        client.cpu_ns = -time.process_time_ns()
         self._tasks += [
             asyncio.create_task(self._log_lines(self._now_ns), name="periodic line"),
             asyncio.create_task(self._on_phase(Phase.MEASURED_BEGINS), name="measured part begins"),
@@ -220,7 +215,6 @@ class _Run:
         ends_ns = min(time.monotonic_ns(), self._ends_ns or self._now_ns)
         client = self._recorder.record.client
         client.cpu_ns += time.process_time_ns()
-        client.loop_cpu_ns += time.thread_time_ns()
         self._log_interval(ends_ns)
         self._recorder.end_measured(ends_ns)
 

@@ -22,6 +22,9 @@ QUEUE_EMPTY_SHARE = 0.05
 WINDOW_FULL_SHARE = 0.9
 """From this mean share of the window on, the client counts as having kept it full."""
 
+WORKING_SHARE = 0.25
+"""From this share of a core on, client or frontends count as working on requests that have not reached the queue."""
+
 MIN_BATCHES = 3
 """Batches each replica must have answered before its busy share means anything."""
 
@@ -32,7 +35,7 @@ class Evidence:
 
     Attributes:
         max_batch: largest batch a replica may be given.
-        client_cpu_share: CPU time of the client's loop.
+        client_cpu_share: CPU time of the client's process, ZeroMQ's threads included; 1 is one core.
         window: most requests in flight that the client allows itself.
         in_flight_mean: mean number in flight.
         replicas: replicas that were alive.
@@ -42,7 +45,7 @@ class Evidence:
         mean_batch: mean size of the batches sent.
         full_batch_share: batches of the maximum size ÷ all batches.
         queue_empty_share: time the model's queue was empty.
-        frontend_cpu_share: CPU time of the frontend's loop.
+        frontend_cpu_share: the same of the frontends' process.
     """
 
     max_batch: int
@@ -108,9 +111,12 @@ def _limit(evidence: Evidence) -> tuple[Limit, str]:
     if evidence.in_flight_mean < WINDOW_FULL_SHARE * evidence.window:
         reason = f"the queue was empty {_percent(queue_empty)} of the time and the client did not fill its window"
         return "client", f"{reason}, so the client is the limit"
-    if (evidence.frontend_cpu_share or 0.0) >= 0.25:
+    frontend_cpu, client_cpu = evidence.frontend_cpu_share or 0.0, evidence.client_cpu_share
+    most = max(frontend_cpu, client_cpu)
+    if most >= WORKING_SHARE:
+        limit: Limit = "frontend" if most == frontend_cpu else "client"
         reason = f"requests were on their way but the queue was empty {_percent(queue_empty)} of the time"
-        return "frontend", f"{reason}, so the frontend is the limit"
+        return limit, f"{reason}, and of those who carry them the {limit} worked most ({_percent(most)})"
     return "load", f"{evidence.window} requests in flight are too few for the way they travel; raise --max-in-flight"
 
 

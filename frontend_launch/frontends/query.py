@@ -159,7 +159,6 @@ class QueryFrontend:
         present = {_replica_name(replica): _replica_counters(replica, now_ns) for replica in self._replicas}
         return Counters(
             now_ns=now_ns,
-            loop_cpu_ns=time.thread_time_ns(),
             process_cpu_ns=time.process_time_ns(),
             requests=self._requests,
             replies=self._replies,

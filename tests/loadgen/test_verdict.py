@@ -42,6 +42,12 @@ SATURATED = Evidence(
             id="a full window that does not reach the queue is the frontend's",
         ),
         pytest.param(
+            {"busy_share": 0.18, "queue_empty_share": 0.9, "frontend_cpu_share": 0.4, "client_cpu_share": 0.5},
+            "no",
+            "client",
+            id="a full window that does not reach the queue is the client's when it works more",
+        ),
+        pytest.param(
             {"busy_share": 0.18, "queue_empty_share": 0.9, "frontend_cpu_share": 0.05},
             "no",
             "load",
