@@ -1,7 +1,7 @@
 """The client's own cost per request: send, receive and record, against a frontend that does nothing.
 
 The figure to read is the client's CPU time per request, `cpu_us_per_request` in the table's extra info, since the
-wall time is also the peer's; compare it only with others of the same session.
+wall time is also the peer's; compare it only with others of the same run.
 """
 
 from __future__ import annotations
