@@ -26,12 +26,16 @@ def results_text(results: Results) -> str:
     summary = results.summary
     latency = "  ".join(f"{name} {_milliseconds(value)}" for name, value in summary.latency_ms.items())
     counts = ", ".join(f"{getattr(summary, name)} {name}" for name in _COUNTS if getattr(summary, name))
-    extras = {"late": summary.late, "unexpected": summary.unexpected, "left_behind": summary.left_behind}
+    extras = {
+        "late": summary.late or None,
+        "unexpected": summary.unexpected or None,
+        "left_behind": summary.left_behind,
+    }
     lines = [
         f"throughput  {summary.throughput_rps:.2f} requests/s over {summary.measured.duration_s:.1f} s",
         f"latency ms  {latency}",
         f"requests    {summary.sent} sent: {counts or 'none answered'}"
-        + "".join(f"; {name}: {count}" for name, count in extras.items() if count),
+        + "".join(f"; {name}: {count}" for name, count in extras.items() if count is not None),
         f"in flight   {results.window['requests']} at most ({_bytes(results.window['bytes'])})"
         + (
             f", turned over in {results.window['requests'] / summary.throughput_rps:.3g} s"
