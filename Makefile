@@ -32,7 +32,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/pip || { echo "making .venv"; $(PYTHON) -m venv .venv; }
 	@echo "installing loadgen and its tools"
 	@$(PIP_INSTALL) --editable '.[dev]'
-	$(call extra,models,the model inception will not load)
+	$(call extra,tensorflow,vgg and inception will not load)
+	$(call extra,lightgbm,lgbm will not load)
+	$(call extra,sklearn,elastic-net and kernel-svm and kpca-svm will not load)
+	$(call extra,onnx,models from ONNX files will not load)
 	$(call extra,docker,loadgen cannot talk to a Docker engine)
 	$(call extra,report,reports have no plots)
 	@touch $@
