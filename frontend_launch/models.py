@@ -1,102 +1,116 @@
-"""Asks a model about itself without importing it: ``python -m model_containers describe MODEL``."""
+"""Asks a model about itself without importing it: ``python -m model_containers VERB MODEL``."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
+import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from frontend_launch.errors import DescribeError
-from model_containers.wire import DataType
+from model_containers.errors import ModelError
+from model_containers.model import Description
 
-DESCRIBE_TIMEOUT_S = 30.0
+DESCRIBE_TIMEOUT_S = 60.0
+"""A model of one's own may import its framework before it can say what it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """What a deployment and its client need to know of a model.
+async def catalogue() -> list[str]:
+    """The names in the catalogue, in the order in which it is listed.
 
-    Attributes:
-        name: the model's name, also of its application.
-        framework: the library that computes it.
-        weights: the weights it is loaded with.
-        image: the container image that carries it.
-        input_shape: of one query; None where any shape will do.
-        input_dtype: numpy dtype of one query.
-        output_shape: of one answer.
-        output_type: the wire type of an answer.
-        output_bytes: the size of an answer.
-        cpus_per_replica: default cores of a replica.
-        gpus: default GPUs.
-        gpu_capable: it has GPU code.
+    Raises:
+        DescribeError: it cannot be had.
     """
-
-    name: str
-    framework: str
-    weights: str
-    image: str
-    input_shape: tuple[int, ...] | None
-    input_dtype: str
-    output_shape: tuple[int, ...]
-    output_type: DataType
-    output_bytes: int
-    cpus_per_replica: int
-    gpus: tuple[int, ...]
-    gpu_capable: bool
+    row = await _ask("catalogue", DESCRIBE_TIMEOUT_S)
+    names: list[str] = row["names"]
+    return names
 
 
-async def describe(model: str, options: Sequence[str] = ()) -> ModelInfo:
+async def describe(model: str, options: Sequence[str] = ()) -> Description:
     """Ask a model about itself.
 
     Args:
-        model: its name in the catalogue.
+        model: its name in the catalogue, ``package.module:factory``, or ``onnx:FILE``.
         options: flags of the replica runtime that change the answer, such as ``--input-shape 8x8``.
 
     Raises:
         DescribeError: there is no such model, or it does not say.
     """
-    command = [sys.executable, "-m", "model_containers", "describe", model, *options]
+    row = await _ask("describe", DESCRIBE_TIMEOUT_S, model, *options)
+    try:
+        return Description.from_row(row)
+    except ModelError as error:
+        raise DescribeError(str(error)) from None
+
+
+async def verify(model: str, timeout_s: float) -> dict[str, Any]:
+    """Load a model, run batches, and check its answers.
+
+    Returns:
+        ``ok``, and the ``checks``: each with ``name``, ``ok`` and ``detail``.
+
+    Raises:
+        DescribeError: it cannot be loaded, or not in time.
+    """
+    report: dict[str, Any] = await _ask("verify", timeout_s, model)
+    return report
+
+
+async def reference(
+    model: str,
+    inputs: np.ndarray,
+    options: Sequence[str],
+    environment: Mapping[str, str],
+    timeout_s: float,
+) -> np.ndarray:
+    """A model's answers to inputs that are given to it one by one.
+
+    Args:
+        model: as for `describe`.
+        inputs: ``(n, *shape)`` of the model's dtype; for strings ``(n,)`` of numpy's ``S``.
+        options: flags of the replica runtime.
+        environment: variables added to ours.
+        timeout_s: patience for loading and answering.
+
+    Returns:
+        float64 ``(n, *output.shape)``.
+
+    Raises:
+        DescribeError: it cannot be loaded, or not in time.
+    """
+    with tempfile.TemporaryDirectory(prefix="loadgen-") as directory:
+        path = Path(directory) / "inputs.npy"
+        np.save(path, inputs, allow_pickle=False)
+        row = await _ask("reference", timeout_s, model, "--input", str(path), *options, environment=environment)
+    return np.array(row["outputs"], dtype=np.float64)
+
+
+async def _ask(verb: str, timeout_s: float, *arguments: str, environment: Mapping[str, str] | None = None) -> Any:
+    """Run a verb of the replica runtime and read the JSON that it prints."""
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        sys.executable,
+        *("-m", "model_containers", verb, *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **(environment or {})},
     )
     try:
-        out, err = await asyncio.wait_for(process.communicate(), DESCRIBE_TIMEOUT_S)
+        out, err = await asyncio.wait_for(process.communicate(), timeout_s)
     except TimeoutError:
-        raise DescribeError(f"model {model!r} did not describe itself within {DESCRIBE_TIMEOUT_S:.0f} s") from None
+        raise DescribeError(f"no answer to {' '.join([verb, *arguments])} within {timeout_s:.0f} s") from None
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-    if process.returncode != 0:
-        last = err.decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
-        raise DescribeError(last[0])
-    return parse(out)
-
-
-def parse(text: str | bytes) -> ModelInfo:
-    """Read the JSON of a description.
-
-    Raises:
-        DescribeError: it is not one.
-    """
     try:
-        row = json.loads(text)
-        shape = row["input"]["shape"]
-        return ModelInfo(
-            name=row["name"],
-            framework=row["framework"],
-            weights=row["weights"],
-            image=row["image"],
-            input_shape=None if shape is None else tuple(shape),
-            input_dtype=row["input"]["dtype"],
-            output_shape=tuple(row["output"]["shape"]),
-            output_type=DataType.parse(row["output"]["type"]),
-            output_bytes=row["output"]["nbytes"],
-            cpus_per_replica=row["cpus_per_replica"],
-            gpus=tuple(row["gpus"]),
-            gpu_capable=bool(row["gpus"]),
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise DescribeError(f"a model's description cannot be read: {error!r}") from None
+        return json.loads(out)
+    except ValueError:
+        last = err.decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
+        raise DescribeError(last[0]) from None

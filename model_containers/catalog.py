@@ -1,57 +1,117 @@
-"""The models there are: name → description and loader; imports no framework."""
+"""The models there are: name → description and loader; imports no framework.
+
+A name is one of the catalogue, ``package.module:factory`` for a model of one's own, or ``onnx:FILE``.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from model_containers.artefacts import digest
 from model_containers.errors import ModelError
-from model_containers.model import Description, LoadOptions, Model, TensorSpec
+from model_containers.model import TOLERANCE, Description, LoadOptions, Model, TensorSpec
+from model_containers.wire import DataType
 
+_IMAGE = TensorSpec((299, 299, 3), "float32")
+_FEATURES = TensorSpec((4096,), "float32")
+_LABEL = TensorSpec((1,), "float32")
+_CLASSES = TensorSpec((10,), "float32")
+_IMAGE_TYPES = ("floats", "bytes", "strings")
+_FLOATS = ("floats",)
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A model's module in `model_containers.models`, and what it says of itself."""
+_DESCRIPTIONS = (
+    Description(
+        name="vgg",
+        framework="tensorflow",
+        input=replace(_IMAGE, other_shapes=((224, 224, 3),)),
+        output=_FEATURES,
+        takes=_IMAGE_TYPES,
+        pixels=(299, 299, 3),
+        image="model-comp/vgg-feats",
+        cpus=(6, 7, 14, 15),
+        cpus_per_replica=2,
+        gpus=(0,),
+        gpu_capable=True,
+    ),
+    Description(
+        name="inception",
+        framework="tensorflow",
+        input=_IMAGE,
+        output=TensorSpec((2048,), "float32"),
+        takes=_IMAGE_TYPES,
+        pixels=(299, 299, 3),
+        image="model-comp/inception-feats",
+        cpus=(16, 17, 18),
+        gpus=(0,),
+        gpu_capable=True,
+    ),
+    Description(
+        name="lgbm",
+        framework="lightgbm",
+        input=TensorSpec((2048,), "float32"),
+        output=_CLASSES,
+        takes=_FLOATS,
+        answer="probabilities",
+        image="model-comp/lgbm",
+        cpus=(28, 29),
+    ),
+    Description(
+        name="kpca-svm",
+        framework="sklearn",
+        input=_FEATURES,
+        output=_LABEL,
+        takes=_FLOATS,
+        answer="label",
+        tolerance=0.0,
+        image="model-comp/kpca-svm",
+        cpus=tuple(range(20, 27)),
+        cpus_per_replica=2,
+    ),
+    Description(
+        name="kernel-svm",
+        framework="sklearn",
+        input=_FEATURES,
+        output=_LABEL,
+        takes=_FLOATS,
+        answer="label",
+        tolerance=0.0,
+        image="model-comp/kernel-svm",
+        cpus=tuple(range(20, 27)),
+    ),
+    Description(
+        name="elastic-net",
+        framework="sklearn",
+        input=_FEATURES,
+        output=_CLASSES,
+        takes=_FLOATS,
+        answer="probabilities",
+        image="model-comp/elastic-net",
+        cpus=tuple(range(20, 27)),
+    ),
+    Description(
+        name="noop",
+        framework="none",
+        input=TensorSpec(None, "float32"),
+        output=TensorSpec((1,), "float32"),
+        takes=("floats", "doubles", "integers", "bytes"),
+        answer="number",
+        tolerance=0.0,
+        image="model-comp/noop",
+    ),
+)
+_CATALOG = {description.name: description for description in _DESCRIPTIONS}
 
-    module: str
-    description: Description
-    any_shape: bool = False
-    has_weights: bool = True
+NAMES = tuple(_CATALOG)
+"""The catalogue, in the order in which it is listed."""
 
-
-_CATALOG = {
-    entry.description.name: entry
-    for entry in (
-        _Entry(
-            "inception",
-            Description(
-                name="inception",
-                framework="tensorflow",
-                input=TensorSpec((299, 299, 3), "float32"),
-                output=TensorSpec((2048,), "float32"),
-                weights="",
-                image="model-comp/inception-feats",
-                gpus=(0,),
-            ),
-        ),
-        _Entry(
-            "noop",
-            Description(
-                name="noop",
-                framework="none",
-                input=TensorSpec(None, "float32"),
-                output=TensorSpec((1,), "float32"),
-                weights="",
-                image="model-comp/noop",
-            ),
-            any_shape=True,
-            has_weights=False,
-        ),
-    )
-}
+_TRAINED = frozenset({"lightgbm", "sklearn"})
+"""Frameworks whose models are trained on this machine, once; the artefact is kept."""
 
 
 def describe(name: str, options: LoadOptions = LoadOptions()) -> Description:  # noqa: B008 - frozen
@@ -60,13 +120,18 @@ def describe(name: str, options: LoadOptions = LoadOptions()) -> Description:  #
     Raises:
         ModelError: there is no such model, or it cannot be loaded so.
     """
-    entry = _entry(name)
-    description = entry.description
-    if options.input_shape is not None:
-        if not entry.any_shape and options.input_shape != description.input.shape:
-            raise ModelError(f"{name} takes inputs of one shape only: leave --input-shape out")
-        description = replace(description, input=replace(description.input, shape=options.input_shape))
-    return replace(description, weights=_weights_text(options) if entry.has_weights else "none")
+    if name.startswith("onnx:"):
+        return _module("onnx").describe(name.removeprefix("onnx:"), options)  # type: ignore[no-any-return]
+    if ":" in name:
+        return _describe_own(name, _own(name), options)
+    if name not in _CATALOG:
+        raise ModelError(
+            f"there is no model {name!r}: choose one of {', '.join(NAMES)}; package.module:factory; or onnx:FILE"
+        )
+    description = _with_input(_CATALOG[name], options)
+    if options.xla and description.framework != "tensorflow":
+        raise ModelError(f"{name} cannot be compiled with XLA: leave --xla out")
+    return replace(description, weights=_weights_text(description, options))
 
 
 def load(name: str, options: LoadOptions = LoadOptions()) -> Model:  # noqa: B008 - frozen
@@ -75,28 +140,116 @@ def load(name: str, options: LoadOptions = LoadOptions()) -> Model:  # noqa: B00
     Raises:
         ModelError: there is no such model, its framework is not installed, or its weights cannot be had.
     """
+    if ":" in name and not name.startswith("onnx:"):
+        model = _own(name)
+        _describe_own(name, model, options)
+        if hasattr(model, "load"):
+            model.load(options)
+        return model  # type: ignore[no-any-return]
     description = describe(name, options)
-    module = importlib.import_module(f"model_containers.models.{_entry(name).module}")
-    factory: Callable[[Description, LoadOptions], Model] = module.load
+    module = "onnx" if name.startswith("onnx:") else name.replace("-", "_")
+    factory: Callable[[Description, LoadOptions], Model] = _module(module).load
     return factory(description, options)
 
 
-def _entry(name: str) -> _Entry:
-    try:
-        return _CATALOG[name]
-    except KeyError:
-        raise ModelError(f"there is no model {name!r}: choose one of {', '.join(_CATALOG)}") from None
+def train(name: str, seed: int) -> Path | None:
+    """Make a model's artefact, unless it is there; None for a model that has none.
+
+    Raises:
+        ModelError: there is no such model, its framework is not installed, or the artefact cannot be kept.
+    """
+    description = describe(name)
+    if description.framework not in _TRAINED:
+        return None
+    from model_containers.train import artefact  # noqa: PLC0415 - only here
+
+    return artefact(description, seed)
 
 
-def _weights_text(options: LoadOptions) -> str:
+def _module(name: str) -> Any:
+    return importlib.import_module(f"model_containers.models.{name}")
+
+
+def _with_input(description: Description, options: LoadOptions) -> Description:
+    """The description with the input's type and shape as asked."""
+    spec, wanted = description.input, options.input_shape
+    _check_type(description.name, description.takes, options)
+    data_type = options.input_type or spec.data_type
+    shapes = () if spec.shape is None else (spec.shape, *spec.other_shapes)
+    if wanted is not None and shapes and wanted not in shapes:
+        texts = " or ".join("x".join(map(str, shape)) for shape in shapes)
+        raise ModelError(f"--input-shape {'x'.join(map(str, wanted))}: {description.name} takes {texts}")
+    shape = wanted or spec.shape
+    pixels = (shape[0], shape[1], shape[2]) if description.pixels and shape else None
+    if data_type is DataType.STRINGS:
+        return replace(description, input=TensorSpec((), data_type.dtype), pixels=pixels)
+    others = tuple(other for other in shapes if other != shape)
+    return replace(description, input=TensorSpec(shape, data_type.dtype, others), pixels=pixels)
+
+
+def _check_type(name: str, takes: Iterable[str], options: LoadOptions) -> None:
+    if options.input_type is not None and options.input_type.canonical not in takes:
+        raise ModelError(f"{name} takes inputs of {' or '.join(takes)}, not {options.input_type.canonical}")
+
+
+def _weights_text(description: Description, options: LoadOptions) -> str:
     """Which weights exactly, for the results."""
+    if description.framework == "none":
+        return "none"
     if options.weights == "seeded":
         return f"seeded:{options.seed}"
     if options.weights == "imagenet":
+        if description.framework in _TRAINED:
+            raise ModelError(f"there are no ImageNet weights for {description.name}: use seeded or a file")
         return "imagenet"
-    path = Path(options.weights)
     try:
-        with path.open("rb") as file:
-            return f"file:{path} sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        return f"file:{options.weights} sha256:{digest(Path(options.weights))}"
     except OSError as error:
-        raise ModelError(f"weights {path} cannot be read ({error.strerror}): use seeded, imagenet or a file") from None
+        raise ModelError(
+            f"weights {options.weights} cannot be read ({error.strerror}): use seeded, imagenet or a file"
+        ) from None
+
+
+# Models of one's own -----------------------------------------------------------------------------------------
+
+
+def _own(name: str) -> Any:
+    """Call the factory that ``package.module:factory`` names."""
+    module_name, _, factory_name = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        factory = getattr(importlib.import_module(module_name), factory_name)
+    except ModuleNotFoundError as error:
+        raise ModelError(f"{name}: {error}: install it, or run where {module_name.partition('.')[0]} is") from None
+    except AttributeError:
+        raise ModelError(f"{name}: {module_name} has no {factory_name!r}") from None
+    except Exception as error:  # a module may raise anything when it is imported
+        raise ModelError(f"{name}: {module_name} cannot be imported: {error!r}") from None
+    try:
+        return factory()
+    except Exception as error:  # and so may a factory
+        raise ModelError(f"{name}: the factory failed: {error!r}") from None
+
+
+def _describe_own(name: str, model: Any, options: LoadOptions) -> Description:
+    missing = [part for part in ("name", "input", "output", "predict") if not hasattr(model, part)]
+    if missing:
+        raise ModelError(f"{name} made something without {', '.join(missing)}: see the protocol Model")
+    specs = (model.input, model.output)
+    if not all(isinstance(spec, TensorSpec) for spec in specs):
+        raise ModelError(f"{name}: input and output must be of the class TensorSpec of model_containers.model")
+    input_type = model.input.data_type.canonical
+    _check_type(model.name, (input_type,), options)
+    if options.input_shape not in (None, model.input.shape) and model.input.shape is not None:
+        raise ModelError(f"--input-shape: {name} takes {'x'.join(map(str, model.input.shape))}")
+    return Description(
+        name=model.name,
+        framework=name,
+        input=replace(model.input, shape=options.input_shape or model.input.shape),
+        output=model.output,
+        takes=(input_type,),
+        tolerance=getattr(model, "tolerance", TOLERANCE),
+        weights="none" if options.weights == "seeded" else options.weights,
+        gpu_capable=True,
+    )

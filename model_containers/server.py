@@ -6,20 +6,21 @@ import logging
 import signal
 import time
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 import zmq
 
 from model_containers.batch_log import BatchLog, open_log
-from model_containers.errors import ModelError, SettingsError, WireError
+from model_containers.errors import ModelError, WireError
 from model_containers.model import Model
 from model_containers.session import Compute, Reconnect, Send, Session
 from model_containers.settings import Settings
+from model_containers.verify import samples
 from model_containers.wire import (
     BatchRequest,
     BatchResponse,
     Buffer,
+    DataType,
     Metadata,
     ReplyTimes,
     encode_batch_response,
@@ -29,20 +30,18 @@ _EMPTY = b""
 """The output for an input that the model cannot take."""
 
 
-def serve(model: Model, name: str, settings: Settings, stop: zmq.Socket[bytes] | None = None) -> None:
+def serve(model: Model, settings: Settings, stop: zmq.Socket[bytes] | None = None) -> None:
     """Warm up, connect, and answer batches until SIGTERM.
 
     Args:
         model: loaded.
-        name: what to register as, unless the settings say otherwise.
-        settings: see there.
+        settings: see there; the name there, if any, is registered instead of the model's own.
         stop: for a server in a thread: a socket whose first message ends it, instead of the signal.
 
     Raises:
-        SettingsError: the model takes other inputs than the settings expect.
         ModelError: it fails already while it is warmed up.
     """
-    replica = _Replica(model, name, settings)
+    replica = _Replica(model, settings)
     if stop is None:
         signal.signal(signal.SIGTERM, _leave)
     try:
@@ -60,12 +59,9 @@ def _leave(*_: object) -> None:
 
 
 class _Replica:
-    def __init__(self, model: Model, name: str, settings: Settings) -> None:
+    def __init__(self, model: Model, settings: Settings) -> None:
         self._model, self._settings = model, settings
-        self._metadata = Metadata(settings.name or name, settings.version, model.input.data_type)
-        if settings.input_type is not None and settings.input_type is not self._metadata.input_type:
-            given, taken = settings.input_type, self._metadata.input_type
-            raise SettingsError(f"CLIPPER_INPUT_TYPE={given.canonical}: {name} takes {taken.canonical}")
+        self._metadata = Metadata(settings.name or model.name, settings.version, model.input.data_type)
         self._log = open_log(settings.log_file)
         self._batches = BatchLog(self._log)
         self._faults: Counter[str] = Counter()
@@ -73,11 +69,12 @@ class _Replica:
 
     def warm_up(self) -> None:
         """Run the smallest and the largest batch, so that no request pays for what happens once."""
-        shape = self._model.input.shape or (1,)
-        for count in sorted({1, self._settings.max_batch}):
+        for count in sorted({1, self._settings.load.max_batch}):
+            inputs = samples(self._model, count, seed=0)
+            inputs.flags.writeable = False
             began_ns = time.monotonic_ns()
             try:
-                self._model.predict(np.zeros((count, *shape), dtype=self._model.input.dtype))
+                self._model.predict(inputs)
             except Exception as error:  # a model may raise anything
                 raise ModelError(f"the model cannot compute a batch of {count}: {error!r}") from None
             self._log.info("warm at batch %d after %.3f s", count, (time.monotonic_ns() - began_ns) / 1e9)
@@ -157,42 +154,45 @@ class _Replica:
 
     def _outputs(self, request: BatchRequest) -> tuple[Buffer, ...]:
         """One output per input; inputs that the model cannot take get an empty one, the others their answer."""
-        spec = self._model.input
-        if request.count * len(request.inputs[0]) == len(request.content) and len(request.inputs[0]) == (
-            spec.nbytes or len(request.inputs[0])
-        ):
-            return self._predict(request.content, request.count)
-        return self._predict_each(request.inputs)
+        inputs = request.inputs
+        if self._metadata.input_type is DataType.STRINGS:
+            batch = np.empty(request.count, dtype=object)
+            batch[:] = [bytes(part) for part in inputs]
+            return self._predict(batch)
+        shape = self._model.input.shape_of(len(inputs[0]))
+        if shape is not None and all(len(part) == len(inputs[0]) for part in inputs):
+            # Inputs of one size lie back to back: a view on what was received is the batch.
+            return self._predict(self._array(request.content, (request.count, *shape)))
+        return tuple(self._predict_one(part) for part in inputs)
 
-    def _predict(self, content: Buffer, count: int) -> tuple[Buffer, ...]:
-        """Outputs for inputs of one size, back to back: a view on what was received is the batch."""
-        spec = self._model.output
+    def _predict_one(self, part: Buffer) -> Buffer:
+        """The output for one input among others of different sizes."""
+        shape = self._model.input.shape_of(len(part))
+        if shape is None:
+            self._fault("input_size", f"an input of {len(part)} bytes where the model takes {self._model.input}")
+            return _EMPTY
+        return self._predict(self._array(part, (1, *shape)))[0]
+
+    def _array(self, content: Buffer, shape: tuple[int, ...]) -> np.ndarray:
+        array = np.frombuffer(content, dtype=self._model.input.dtype).reshape(shape)
+        array.flags.writeable = False
+        return array
+
+    def _predict(self, batch: np.ndarray) -> tuple[Buffer, ...]:
+        """Outputs of a batch; where it fails, those of its inputs one by one, so that a bad one fails alone."""
+        spec, count = self._model.output, len(batch)
         try:
-            batch = np.frombuffer(content, dtype=self._model.input.dtype).reshape(
-                count, *(self._model.input.shape or (-1,))
-            )
-            batch.flags.writeable = False
             outputs = np.ascontiguousarray(self._model.predict(batch))
             if outputs.shape != (count, *(spec.shape or outputs.shape[1:])) or outputs.dtype != spec.dtype:
                 raise ValueError(f"the model answered with {outputs.dtype} {outputs.shape}")
         except Exception as error:  # a model may raise anything, and the replica goes on
             self._fault("model", f"a batch of {count} failed: {error!r}")
-            return (_EMPTY,) * count
+            if count == 1:
+                return (_EMPTY,)
+            return tuple(self._predict(batch[index : index + 1])[0] for index in range(count))
         whole = outputs.reshape(-1).view(np.uint8).data
         size = len(whole) // count
         return tuple(whole[index * size : (index + 1) * size] for index in range(count))
-
-    def _predict_each(self, inputs: Sequence[Buffer]) -> tuple[Buffer, ...]:
-        """Outputs for inputs of different sizes, one by one."""
-        wanted = self._model.input.nbytes
-        outputs: list[Buffer] = []
-        for part in inputs:
-            if wanted is not None and len(part) != wanted:
-                self._fault("input_size", f"an input of {len(part)} bytes where the model takes {wanted}")
-                outputs.append(_EMPTY)
-            else:
-                outputs += self._predict(part, 1)
-        return tuple(outputs)
 
     def _fault(self, kind: str, text: str) -> None:
         """Count a fault; say so once per kind."""

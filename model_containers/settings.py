@@ -24,8 +24,6 @@ class Settings:
         version: of the model.
         host: the query frontend's host.
         port: its port for replicas.
-        input_type: what somebody expects the model to take; None for no expectation.
-        max_batch: the largest batch to warm up for.
         reply_times: append its times to each answer.
         log_file: where its log goes; None for standard output.
         load: how the model is loaded.
@@ -35,8 +33,6 @@ class Settings:
     version: str = "1"
     host: str = "127.0.0.1"
     port: int = 7000
-    input_type: DataType | None = None
-    max_batch: int = 1
     reply_times: bool = False
     log_file: Path | None = None
     load: LoadOptions = field(default_factory=LoadOptions)
@@ -70,23 +66,27 @@ def read(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Set
         version=value("version", "CLIPPER_MODEL_VERSION", str, "1"),
         host=value("host", "CLIPPER_IP", str, "127.0.0.1"),
         port=value("port", "CLIPPER_PORT", _between(1, 65535), 7000),
-        input_type=value(None, "CLIPPER_INPUT_TYPE", DataType.parse, None),
-        max_batch=value("max-batch", "LOADGEN_MAX_BATCH", _between(1, 65536), 1),
         reply_times=value(None, "LOADGEN_REPLY_TIMES", _truth, False),
         log_file=value("log-file", "LOADGEN_LOG_FILE", Path, None),
         load=LoadOptions(
             weights=value("weights", "LOADGEN_WEIGHTS", str, weights_file or "seeded"),
             seed=value("seed", "LOADGEN_SEED", _between(0, 2**63 - 1), 0),
             threads=value("threads", "LOADGEN_THREADS", _between(1, 4096), len(os.sched_getaffinity(0))),
+            max_batch=value("max-batch", "LOADGEN_MAX_BATCH", _between(1, 65536), 1),
             gpu=value("gpu", "LOADGEN_GPU", _truth, False),
             gpu_memory_fraction=value(None, "CLIPPER_GPU_MEM_FRAC", _fraction, 0.9),
+            xla=value("xla", "LOADGEN_XLA", _truth, False),
             input_shape=value("input-shape", "LOADGEN_INPUT_SHAPE", _shape, None),
+            input_type=value("input-type", "CLIPPER_INPUT_TYPE", DataType.parse, None),
         ),
     )
 
 
-FLAGS = ("name", "version", "host", "port", "max-batch", "threads", "weights", "seed", "gpu", "input-shape", "log-file")
-"""The flags of ``serve``, each with a text."""
+LOAD_FLAGS = ("weights", "seed", "threads", "max-batch", "gpu", "xla", "input-shape", "input-type")
+"""The flags that say how a model is loaded, each with a text."""
+
+FLAGS = ("name", "version", "host", "port", "log-file", *LOAD_FLAGS)
+"""The flags of ``serve``."""
 
 
 def _between(low: int, high: int) -> Callable[[str], int]:

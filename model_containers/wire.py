@@ -58,6 +58,11 @@ class DataType(enum.IntEnum):
         """The name that the configuration store keeps, such as ``floats``."""
         return _CANONICAL[self]
 
+    @property
+    def dtype(self) -> str:
+        """The numpy dtype that it carries, ``str`` for strings."""
+        return _DTYPES[self]
+
     @classmethod
     def parse(cls, text: str) -> DataType:
         """Read a type's name in any spelling that the protocol admits (``floats``, ``float``, ``f``).
@@ -104,13 +109,14 @@ _BY_NAME = {
     }.items()
     for name in names.split()
 }
-_BY_DTYPE = {
-    "int8": DataType.BYTES,
-    "uint8": DataType.BYTES,
-    "int32": DataType.INTS,
-    "float32": DataType.FLOATS,
-    "float64": DataType.DOUBLES,
+_DTYPES = {
+    DataType.BYTES: "uint8",
+    DataType.INTS: "int32",
+    DataType.FLOATS: "float32",
+    DataType.DOUBLES: "float64",
+    DataType.STRINGS: "str",
 }
+_BY_DTYPE = {dtype: code for code, dtype in _DTYPES.items()} | {"int8": DataType.BYTES}
 _CODES = frozenset(DataType)
 OUTPUT_TYPES = frozenset({DataType.BYTES, DataType.INTS, DataType.FLOATS, DataType.STRINGS})
 """What a replica may answer with: doubles go in but never come out."""

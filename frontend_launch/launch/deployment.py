@@ -13,15 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-
 from frontend_launch.admin import AdminClient
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment, Placement, difference
 from frontend_launch.launch.process import Command, Process, affinity, start
-from frontend_launch.models import ModelInfo
 from frontend_launch.ports import Ports
-from model_containers.wire import DataType
+from model_containers.model import Description
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +54,24 @@ class DeploymentConfig:
         ready_timeout_s: patience for the replicas to load, warm up and register.
     """
 
-    model: ModelInfo
+    model: Description
     model_name: str
     placement: Placement
     max_batch: int
     ports: Ports = field(default_factory=Ports)
     replica_options: tuple[str, ...] = ()
     ready_timeout_s: float = 180.0
+
+
+def model_environment(model: Description, assignment: Assignment) -> dict[str, str]:
+    """The variables that make a model compute where it is placed."""
+    return {
+        "CLIPPER_INPUT_TYPE": model.input.data_type.canonical,
+        "LOADGEN_THREADS": str(len(assignment.cores)),
+        "LOADGEN_GPU": "0" if assignment.gpu is None else "1",
+        # A replica sees its own GPU and no other.
+        "CUDA_VISIBLE_DEVICES": "" if assignment.gpu is None else str(assignment.gpu),
+    }
 
 
 class Deployment:
@@ -144,11 +152,8 @@ class Deployment:
             "CLIPPER_PORT": str(endpoint.ports.replica),
             "LOADGEN_REPLY_TIMES": "1",
             "LOADGEN_MAX_BATCH": str(config.max_batch),
-            "LOADGEN_THREADS": str(len(assignment.cores)),
-            "LOADGEN_GPU": "0" if assignment.gpu is None else "1",
             "LOADGEN_LOG_FILE": str(log_file),
-            # A replica sees its own GPU and no other.
-            "CUDA_VISIBLE_DEVICES": "" if assignment.gpu is None else str(assignment.gpu),
+            **model_environment(config.model, assignment),
         }
         await self._start(Command(assignment.role, arguments, assignment.cores, environment))
 
@@ -161,7 +166,7 @@ class Deployment:
     async def _register(self, admin: AdminClient) -> None:
         """Through REST, in every runtime: the application, the model with its batch size, their link."""
         model, config = self._config.model, self._config
-        input_type = DataType.of_dtype(np.dtype(model.input_dtype))
+        input_type = model.input.data_type
         await admin.register_application(model.name, input_type, DEFAULT_OUTPUT, LATENCY_SLO_MICROS)
         await admin.register_model(model.name, MODEL_VERSION, input_type, batch_size=config.max_batch)
         await admin.link_model(model.name, model.name)

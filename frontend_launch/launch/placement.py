@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from frontend_launch.errors import PlacementError
 from frontend_launch.launch.topology import Topology, core_ranges
 
-__all__ = ["Assignment", "Placement", "PlacementRequest", "core_ranges", "difference", "plan", "render"]
+__all__ = ["Assignment", "Placement", "PlacementRequest", "core_ranges", "difference", "plan"]
 
 INFRASTRUCTURE_CORES = 4
 """Most cores that the frontends, and that the client, are given."""
@@ -122,18 +122,6 @@ def plan(topology: Topology, request: PlacementRequest) -> Placement:
             )
             for role, cores in cores_of.items()
         )
-    )
-
-
-def render(placement: Placement) -> str:
-    """The plan as an aligned table with a header, one line per process, without a newline at its end."""
-    rows = [("node", "role", "cores", "gpu", "shared")]
-    for a in placement.assignments:
-        gpu = "-" if a.gpu is None else str(a.gpu)
-        rows.append((a.node, a.role, core_ranges(a.cores), gpu, "yes" if a.shared else "-"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
 
 

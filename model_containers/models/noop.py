@@ -8,14 +8,14 @@ from model_containers.model import Description, LoadOptions
 
 
 class Noop:
-    """Answers 0 to any input."""
+    """Answers an input with its first number, so that answers can be told apart."""
 
     def __init__(self, description: Description) -> None:
-        self.input, self.output = description.input, description.output
+        self.name, self.input, self.output = description.name, description.input, description.output
 
     def predict(self, batch: np.ndarray) -> np.ndarray:
-        """Zeros, float32 ``(n, 1)``."""
-        return np.zeros((len(batch), 1), dtype=np.float32)
+        """First numbers, float32 ``(n, 1)``."""
+        return batch.reshape(len(batch), -1)[:, :1].astype(np.float32)
 
 
 def load(description: Description, options: LoadOptions) -> Noop:

@@ -28,6 +28,7 @@ from model_containers.wire import DataType
 class SlowModel:
     """Sleeps for a fixed service time per batch."""
 
+    name = "slow"
     input = TensorSpec(None, "float32")
     output = TensorSpec((1,), "float32")
 
@@ -73,8 +74,8 @@ def slow_model(ports, version, batch_size, service_s, reply_times=True):
 
     uvloop.run(register(ports, name, batch_size))
     context = multiprocessing.get_context("fork")
-    settings = Settings(name=name, port=ports.replica, reply_times=reply_times, max_batch=1)
-    process = context.Process(target=serve, args=(SlowModel(service_s), name, settings))
+    settings = Settings(name=name, port=ports.replica, reply_times=reply_times)
+    process = context.Process(target=serve, args=(SlowModel(service_s), settings))
     process.start()
     try:
         uvloop.run(until_registered())

@@ -11,13 +11,11 @@ from hypothesis import strategies as st
 
 from frontend_launch.errors import PlacementError
 from frontend_launch.launch.placement import (
-    Assignment,
     Placement,
     PlacementRequest,
     core_ranges,
     difference,
     plan,
-    render,
 )
 from frontend_launch.launch.topology import Topology, describe
 
@@ -397,23 +395,6 @@ def test_naming_what_the_planner_chose_changes_nothing(problem):
     chosen = [a.cores for a in placement.assignments if a.role.startswith("replica-") and a.gpu is None]
     if chosen:
         assert plan(topology, replace(request, cpus=tuple(chain(*chosen)))) == placement
-
-
-def test_render():
-    """The table has aligned columns and a dash where there is nothing to say."""
-    placement = Placement(
-        (
-            Assignment("node-a", "client", (0,), None, shared=True),
-            Assignment("node-a", "frontends", (0, 1, 2, 5), None, shared=True),
-            Assignment("node-a", "replica-0", (6, 7), 1, shared=False),
-        )
-    )
-    assert render(placement).splitlines() == [
-        "node    role       cores  gpu  shared",
-        "node-a  client     0      -    yes",
-        "node-a  frontends  0-2,5  -    yes",
-        "node-a  replica-0  6,7    1    -",
-    ]
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,14 @@ def ran(*arguments, **environment):
 def test_describe_is_json_with_shapes_types_and_weights():
     """All that others may know of a model."""
     row = json.loads(ran("describe", "inception", "--seed", "3").stdout)
-    assert row["input"] == {"shape": [299, 299, 3], "dtype": "float32", "type": "floats", "nbytes": 1_072_812}
-    assert row["output"] == {"shape": [2048], "dtype": "float32", "type": "floats", "nbytes": 8192}
+    assert row["input"] == {
+        "shape": [299, 299, 3],
+        "dtype": "float32",
+        "other_shapes": [],
+        "type": "floats",
+        "nbytes": 1_072_812,
+    }
+    assert (row["output"]["shape"], row["output"]["nbytes"]) == ([2048], 8192)
     assert (row["weights"], row["image"], row["gpus"]) == ("seeded:3", "model-comp/inception-feats", [0])
 
 
@@ -50,6 +56,7 @@ def test_describing_imports_no_framework():
     ("arguments", "code", "text"),
     [
         (["describe", "resnet"], 1, "there is no model 'resnet': choose one of"),
+        (["serve", "inception", "--input-type", "doubles"], 1, "floats or bytes or strings, not doubles"),
         (["serve", "noop", "--port", "x"], 2, "--port=x"),
         (["describe", "inception", "--weights", "/no/such.h5"], 1, "/no/such.h5"),
         (["describe", "inception", "--input-shape", "2x2"], 1, "--input-shape"),
@@ -88,7 +95,7 @@ def test_verify_finds_a_model_that_is_not_what_it_says():
             Odd.calls += 1
             return np.full((len(batch), 2), np.nan if len(batch) == 8 else len(batch) + Odd.calls, np.float64)
 
-    assert [check.name for check in verify(Odd(), 0) if not check.ok] == [
+    assert [check.name for check in verify(Odd(), catalog.describe("noop"), 0) if not check.ok] == [
         "shape",
         "dtype",
         "finite",

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import zmq
 
-from model_containers.errors import ModelError, SettingsError
-from model_containers.model import TensorSpec
+from model_containers.errors import ModelError
+from model_containers.model import LoadOptions, TensorSpec
 from model_containers.server import serve
 from model_containers.settings import Settings
 from model_containers.wire import (
@@ -27,6 +27,7 @@ from model_containers.wire import (
 class Doubling:
     """Twice the first element; remembers the batches it saw."""
 
+    name = "double"
     output = TensorSpec((1,), "float32")
 
     def __init__(self, shape):
@@ -49,7 +50,7 @@ class Wrong(Doubling):
 
 
 @contextlib.contextmanager
-def replica(model, tmp_path, **settings):
+def replica(model, tmp_path, max_batch=1, input_type=DataType.FLOATS, **settings):
     """A frontend's ROUTER, the identity of the one replica that registered there, and what it said."""
     with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
         router.setsockopt(zmq.LINGER, 0)
@@ -58,14 +59,16 @@ def replica(model, tmp_path, **settings):
         told, stop = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
         told.bind("inproc://stop")
         stop.connect("inproc://stop")
-        options = Settings(port=port, log_file=tmp_path / "replica.log", **settings)
-        thread = threading.Thread(target=serve, args=(model, "double", options, stop))
+        options = Settings(
+            port=port, log_file=tmp_path / "replica.log", load=LoadOptions(max_batch=max_batch), **settings
+        )
+        thread = threading.Thread(target=serve, args=(model, options, stop))
         thread.start()
         try:
             identity, *message = router.recv_multipart()
             assert decode_from_replica(message) == Heartbeat()
             router.send_multipart([identity, *encode_heartbeat_reply(HeartbeatKind.REQUEST_METADATA)])
-            assert decode_from_replica(router.recv_multipart()[1:]) == Metadata("double", "1", DataType.FLOATS)
+            assert decode_from_replica(router.recv_multipart()[1:]) == Metadata("double", "1", input_type)
             yield router, identity
         finally:
             told.send(b"")
@@ -117,10 +120,10 @@ def test_an_input_of_the_wrong_size_fails_alone(tmp_path):
 
 
 def test_a_model_that_raises_does_not_end_the_replica(tmp_path):
-    """The batch's outputs are empty, the next batch is answered, and the log says why once."""
+    """The bad input's output is empty, the others are answered, and the log says why once."""
     with replica(Doubling((1,)), tmp_path) as (router, identity):
         for _ in range(2):
-            assert values_of(decode_from_replica(ask(router, identity, [[1], [13]]))) == [[], []]
+            assert values_of(decode_from_replica(ask(router, identity, [[1], [13]]))) == [[2.0], []]
         assert values_of(decode_from_replica(ask(router, identity, [[4]]))) == [[8.0]]
     assert (tmp_path / "replica.log").read_text().count("thirteen") == 1
 
@@ -171,10 +174,36 @@ class Broken(Doubling):
 def test_a_model_that_fails_its_warm_up_never_registers(tmp_path):
     """And says which batch it was."""
     with pytest.raises(ModelError, match=r"a batch of 1: RuntimeError\('no weights'\)"):
-        serve(Broken((1,)), "double", Settings(log_file=tmp_path / "log"))
+        serve(Broken((1,)), Settings(log_file=tmp_path / "log"))
 
 
-def test_a_model_of_another_type_than_expected_is_refused(tmp_path):
-    """Before it registers."""
-    with pytest.raises(SettingsError, match="CLIPPER_INPUT_TYPE=strings"):
-        serve(Doubling((1,)), "double", Settings(input_type=DataType.STRINGS, log_file=tmp_path / "log"))
+class Lengths:
+    """The length of each text."""
+
+    name, input, output = "double", TensorSpec((), "str"), TensorSpec((1,), "float32")
+
+    def predict(self, batch):
+        return np.array([[len(text)] for text in batch], np.float32)
+
+
+def test_strings_reach_the_model_as_bytes(tmp_path):
+    """Of any length, together."""
+    with replica(Lengths(), tmp_path, input_type=DataType.STRINGS) as (router, identity):
+        request = BatchRequest.of(1, DataType.STRINGS, [b"a", b"", b"ccc"])
+        router.send_multipart([identity, *encode_batch_request(request)])
+        assert values_of(decode_from_replica(router.recv_multipart()[1:])) == [[1.0], [0.0], [3.0]]
+
+
+def test_inputs_whose_sizes_only_add_up_are_not_mixed_up(tmp_path):
+    """Three sizes with the first one's average: each is answered for itself."""
+    with replica(Doubling(None), tmp_path) as (router, identity):
+        assert values_of(decode_from_replica(ask(router, identity, [[1, 1], [2], [3, 3, 3]]))) == [[2.0], [4.0], [6.0]]
+
+
+def test_a_model_takes_its_other_shapes_as_well(tmp_path):
+    """Told apart by their size."""
+    model = Doubling((2,))
+    model.input = TensorSpec((2,), "float32", ((3,),))
+    with replica(model, tmp_path) as (router, identity):
+        assert values_of(decode_from_replica(ask(router, identity, [[1, 1, 1], [2, 2, 2]]))) == [[2.0], [4.0]]
+        assert values_of(decode_from_replica(ask(router, identity, [[1, 1], [2, 2, 2], [3]]))) == [[2.0], [4.0], []]

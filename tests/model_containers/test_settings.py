@@ -29,7 +29,7 @@ def test_everything_has_a_default():
     """The original's, where it had one."""
     settings = read({}, {})
     assert (settings.name, settings.version, settings.host, settings.port) == (None, "1", "127.0.0.1", 7000)
-    assert (settings.reply_times, settings.max_batch, settings.load.weights, settings.load.gpu) == (
+    assert (settings.reply_times, settings.load.max_batch, settings.load.weights, settings.load.gpu) == (
         False,
         1,
         "seeded",
@@ -41,7 +41,7 @@ def test_the_environment_is_read():
     """Every variable of it."""
     settings = read({}, ENVIRONMENT)
     assert (settings.name, settings.version, settings.host, settings.port) == ("vgg", "2", "query_frontend", 7001)
-    assert (settings.input_type, settings.reply_times, settings.max_batch) == (DataType.FLOATS, True, 16)
+    assert (settings.load.input_type, settings.reply_times, settings.load.max_batch) == (DataType.FLOATS, True, 16)
     assert settings.log_file == Path("/tmp/x.log")
     load = settings.load
     assert (load.threads, load.seed, load.gpu, load.gpu_memory_fraction, load.input_shape) == (3, 9, True, 0.5, (4, 5))
