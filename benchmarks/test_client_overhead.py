@@ -18,6 +18,7 @@ import uvloop
 from loadgen.inputs import SeededInputs
 from loadgen.runner import Job, run
 from loadgen.targets.clipper import ClipperSpec
+from model_containers.model import TensorSpec
 from model_containers.wire import DataType
 
 SHAPES = {"8 B": (2,), "8 KB": (2048,), "299x299x3": (299, 299, 3)}
@@ -40,7 +41,7 @@ def test_client(benchmark, peer, payload, window):
     """One run of so many requests."""
     requests = 2000 if payload == "299x299x3" else 20_000
     spec = ClipperSpec("127.0.0.1", peer["request"], peer["response"], "null", DataType.FLOATS, 4, b"")
-    inputs = SeededInputs(SHAPES[payload], "float32", 4, 0)
+    inputs = SeededInputs(TensorSpec(SHAPES[payload], "float32"), None, 4, 0)
     job = Job(spec, inputs, window, None, requests, 0.0, None, 60.0, None, 3600.0, 0.0)
     cpu_ns = []
 

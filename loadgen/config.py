@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from frontend_launch.launch.placement import Placement, PlacementRequest, plan
 from frontend_launch.launch.topology import Topology, core_ranges, discover
-from frontend_launch.models import ModelInfo, describe
+from frontend_launch.models import describe
 from frontend_launch.ports import Ports
 from loadgen.errors import ConfigError
-from loadgen.inputs import SeededInputs
+from loadgen.inputs import FileInputs, InputSource, SeededInputs
+from model_containers.model import Description
 
 MAX_WINDOW = 10_000
+SEEDED_INPUTS = 32
 WINDOW_BYTES = 1 << 30
 """By default so many requests may be in flight, and so many bytes of them."""
 
@@ -53,9 +55,13 @@ class SaturateConfig:
         timeout_s: patience for one reply; None for any.
         stall_s: time without a completion after which the run has failed.
         max_in_flight: None means the smaller of 10 000 and 1 GiB of payloads, at least 4 full batches a replica.
-        input_shape: of one input, for a model that takes any.
-        inputs: how many distinct inputs are sent.
+        input: a file or directory of inputs; None draws them.
+        input_type: what inputs are made of, as the wire names it; None for the model's usual type.
+        input_shape: of one input, for a model that takes several.
+        inputs: how many distinct inputs are sent; None means 32 that are drawn, or all of the files.
+        verify: compare every so many-th answer with the right one; None to believe them.
         weights: ``seeded``, ``imagenet`` or a file.
+        xla: compile the model with XLA.
         seed: of inputs and weights.
         log_every_s: length of a logging interval.
         results_dir: where the results go.
@@ -78,9 +84,13 @@ class SaturateConfig:
     timeout_s: float | None = None
     stall_s: float = 60.0
     max_in_flight: int | None = None
+    input: Path | None = None
+    input_type: str | None = None
     input_shape: tuple[int, ...] | None = None
-    inputs: int = 32
+    inputs: int | None = None
+    verify: int | None = None
     weights: str = "seeded"
+    xla: bool = False
     seed: int = 0
     log_every_s: float = 3.0
     results_dir: Path = Path("results")
@@ -99,13 +109,15 @@ class Plan:
         inputs: what will be sent.
         window: most requests in flight.
         placement: where everything runs.
+        notes: where this machine made the plan depart from the model's defaults.
     """
 
     config: SaturateConfig
-    model: ModelInfo
-    inputs: SeededInputs
+    model: Description
+    inputs: InputSource
     window: int
     placement: Placement
+    notes: tuple[str, ...] = ()
 
 
 async def prepare(config: SaturateConfig) -> Plan:
@@ -118,12 +130,22 @@ async def prepare(config: SaturateConfig) -> Plan:
     """
     _check(config)
     model = await describe(config.model, replica_options(config))
-    shape = model.input_shape or config.input_shape or (1,)
-    inputs = SeededInputs(shape, model.input_dtype, config.inputs, config.seed)
+    inputs = _inputs(config, model)
     topology = config.topology or discover()
-    request = _placement_request(config, model, topology)
+    request, notes = _placement_request(config, model, topology)
     window = config.max_in_flight or default_window(inputs.payload_bytes, config.batch_size * max(1, request.replicas))
-    return Plan(config, model, inputs, window, plan(topology, request))
+    return Plan(config, model, inputs, window, plan(topology, request), notes)
+
+
+def _inputs(config: SaturateConfig, model: Description) -> InputSource:
+    spec = model.input
+    if config.input is not None:
+        source = FileInputs(config.input, spec, model.pixels, config.inputs)
+        source.make()  # what is wrong with the files is said before anything starts
+        return source
+    if spec.shape is None:
+        spec = replace(spec, shape=(1,))
+    return SeededInputs(spec, model.pixels, config.inputs or SEEDED_INPUTS, config.seed)
 
 
 def default_window(payload_bytes: int, places: int) -> int:
@@ -139,6 +161,7 @@ def _check(config: SaturateConfig) -> None:
         "--stall": config.stall_s,
         "--inputs": config.inputs,
         "--requests": config.requests,
+        "--verify": config.verify,
         "--replicas": config.replicas,
         "--timeout": config.timeout_s,
         "--max-in-flight": config.max_in_flight,
@@ -156,21 +179,73 @@ def replica_options(config: SaturateConfig) -> list[str]:
     options = ["--weights", config.weights, "--seed", str(config.seed)]
     if config.input_shape is not None:
         options += ["--input-shape", "x".join(map(str, config.input_shape))]
+    if config.input_type is not None:
+        options += ["--input-type", config.input_type]
+    if config.xla:
+        options += ["--xla", "1"]
     return options
 
 
-def _placement_request(config: SaturateConfig, model: ModelInfo, topology: Topology) -> PlacementRequest:
+def _placement_request(
+    config: SaturateConfig, model: Description, topology: Topology
+) -> tuple[PlacementRequest, tuple[str, ...]]:
+    """What to ask of the planner: what the user said, else the model's defaults as far as the machine has them."""
     if config.connection is not None:
-        return PlacementRequest(replicas=0, client_cpus=config.client_cpus, frontends=False)
-    gpus = config.gpus
-    if gpus is None:
-        gpus = tuple(gpu for gpu in model.gpus if gpu in topology.gpus)
-    elif gpus and not model.gpu_capable:
-        raise ConfigError(f"--gpus {core_ranges(gpus)}: {model.name} has no GPU code; leave the option out")
-    return PlacementRequest(
-        replicas=config.replicas or max(1, len(config.gpus or ())),
-        cpus_per_replica=config.cpus_per_replica or model.cpus_per_replica,
-        cpus=config.cpus,
-        gpus=gpus,
+        return PlacementRequest(replicas=0, client_cpus=config.client_cpus, frontends=False), ()
+    if config.gpus and not model.gpu_capable:
+        raise ConfigError(f"--gpus {core_ranges(config.gpus)}: {model.name} has no GPU code; leave the option out")
+    replicas = config.replicas or max(1, len(config.gpus or ()))
+    defaults = model_defaults(model, topology, replicas, config.cpus)
+    request = PlacementRequest(
+        replicas=replicas,
+        cpus_per_replica=config.cpus_per_replica or defaults.cpus_per_replica,
+        cpus=config.cpus or (defaults.cpus if not config.client_cpus else None),
+        gpus=defaults.gpus if config.gpus is None else config.gpus,
         client_cpus=config.client_cpus,
     )
+    return request, defaults.notes
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDefaults:
+    """Where a model's replicas run on a machine when the user does not say.
+
+    Attributes:
+        cpus: the cores of all replicas; None leaves them to the planner.
+        cpus_per_replica: of each.
+        gpus: the model's that exist.
+        notes: a line for each of the model's own defaults that the machine does not have.
+    """
+
+    cpus: tuple[int, ...] | None
+    cpus_per_replica: int
+    gpus: tuple[int, ...]
+    notes: tuple[str, ...]
+
+
+def model_defaults(
+    model: Description, topology: Topology, replicas: int = 1, cpus: tuple[int, ...] | None = None
+) -> ModelDefaults:
+    """A model's defaults, as far as a machine has room for them.
+
+    Args:
+        model: the model.
+        topology: the machine.
+        replicas: how many are to run.
+        cpus: their cores, if the user said; then only the number for each is left to find.
+    """
+    notes = []
+    # Client and frontends want one core at least, unless the user says what the replicas take.
+    room = len(topology.cores) - 1 if cpus is None else len(cpus)
+    each = max(1, min(model.cpus_per_replica, room // replicas))
+    if each < model.cpus_per_replica:
+        notes.append(f"{model.name} wants {model.cpus_per_replica} cores per replica; there is room for {each}")
+    if cpus is None and model.cpus:
+        if set(model.cpus) <= set(topology.cores) and replicas * each <= len(model.cpus):
+            cpus = model.cpus
+        else:
+            notes.append(f"{model.name} wants cores {core_ranges(model.cpus)}; others are planned")
+    gpus = tuple(gpu for gpu in model.gpus if gpu in topology.gpus)
+    if gpus != model.gpus:
+        notes.append(f"{model.name} wants GPU {core_ranges(model.gpus)}; there is {core_ranges(gpus)}")
+    return ModelDefaults(cpus, each, gpus, tuple(notes))

@@ -19,8 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
+from frontend_launch import models
 from frontend_launch.admin import AdminClient
 from frontend_launch.counters import Counters
 from frontend_launch.errors import AdminError
@@ -30,11 +29,13 @@ from frontend_launch.launch.deployment import (
     Deployment,
     DeploymentConfig,
     Endpoint,
+    model_environment,
 )
 from frontend_launch.launch.process import pinned
 from frontend_launch.launch.topology import core_ranges
 from frontend_launch.metrics_client import MetricsClient
 from loadgen import results as results_file
+from loadgen.answers import AnswerCheck, answer_check
 from loadgen.config import Connection, Plan, SaturateConfig, prepare, replica_options
 from loadgen.environment import environment
 from loadgen.errors import ConfigError, Interrupted
@@ -44,7 +45,6 @@ from loadgen.results import Results
 from loadgen.runner import Job, Phase, run
 from loadgen.targets.clipper import ClipperSpec
 from loadgen.verdict import judge
-from model_containers.wire import DataType
 
 log = logging.getLogger(__name__)
 
@@ -77,17 +77,20 @@ async def saturate(config: SaturateConfig, stop: asyncio.Event | None = None) ->
     results_file.make_directory(config.results_dir)
     for row in plan.placement.assignments:
         log.info("%s: cores %s%s", row.role, core_ranges(row.cores), " (shared)" if row.shared else "")
+    for note in plan.notes:
+        log.info("%s", note)
     log.info("at most %d requests in flight, %d bytes each", plan.window, plan.inputs.payload_bytes)
     started_at = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     surroundings = environment()
+    check = await _unless(stop, _answer_check(plan))
     with pinned(plan.placement["client"].cores):
         async with (
             _serving(plan, stop) as server,
             _Readings(server.endpoint) as readings,
             _either(stop, server) as halt,
         ):
-            record = await run(_job(plan, server), halt, readings.on_phase)
-            results = _results(plan, server, record, readings, started_at, surroundings)
+            record = await run(_job(plan, server, check), halt, readings.on_phase)
+            results = _results(plan, server, record, check, readings, started_at, surroundings)
             path = results_file.save(results, config.results_dir)
             server.keep_logs(path.with_suffix(".logs"))
     return replace(results, path=path)
@@ -201,7 +204,7 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
 # The run ---------------------------------------------------------------------------------------------------
 
 
-def _job(plan: Plan, server: _Server) -> Job:
+def _job(plan: Plan, server: _Server, check: AnswerCheck | None) -> Job:
     config, model, endpoint = plan.config, plan.model, server.endpoint
     warmup_s = config.warmup_s if config.warmup_s is not None else (1.0 if config.requests is None else 0.0)
     return Job(
@@ -210,8 +213,8 @@ def _job(plan: Plan, server: _Server) -> Job:
             request_port=endpoint.ports.request,
             response_port=endpoint.ports.response,
             application=server.application,
-            output_type=model.output_type,
-            output_bytes=model.output_bytes,
+            output_type=model.output.data_type,
+            output_bytes=model.output.nbytes,
             default_output=server.default_output,
         ),
         inputs=plan.inputs,
@@ -224,7 +227,25 @@ def _job(plan: Plan, server: _Server) -> Job:
         first_answer_s=None if config.connection is None else FIRST_ANSWER_S,
         log_every_s=config.log_every_s,
         drain_s=0.0 if config.connection is None else config.connection.drain_s,
+        check=check,
     )
+
+
+async def _answer_check(plan: Plan) -> AnswerCheck | None:
+    """The right answers, if any are to be compared, from the model itself; asked on the cores of a replica."""
+    config, model = plan.config, plan.model
+    if config.verify is None:
+        return None
+    inputs = plan.inputs.make().stacked()
+    replica = next(iter(plan.placement.replicas), plan.placement["client"])
+    environment = model_environment(model, replica)
+    with pinned(replica.cores):
+        answers = await models.reference(
+            config.model, inputs, replica_options(config), environment, config.ready_timeout_s
+        )
+    log.info("%d right answers known: every %d. answer will be compared", len(answers), config.verify)
+    labels = model.answer == "label"
+    return answer_check(config.verify, answers, model.output.dtype, model.tolerance, labels)
 
 
 class _Readings:
@@ -288,6 +309,7 @@ def _results(
     plan: Plan,
     server: _Server,
     record: Record,
+    check: AnswerCheck | None,
     readings: _Readings,
     started_at: str,
     surroundings: Mapping[str, Any],
@@ -299,10 +321,12 @@ def _results(
         command=sys.argv,
         started_at=started_at,
         ended=ended,
-        error=error,
+        error=error or _mismatch(record),
         model={"name": model.name, "framework": model.framework, "weights": model.weights},
         environment=surroundings,
         placement=_placement_rows(plan, server),
+        inputs={"source": plan.inputs.text, "type": model.input.data_type.canonical},
+        answers=None if check is None else _answers(check, record),
         window={"requests": plan.window, "payload_bytes": payload_bytes, "bytes": plan.window * payload_bytes},
         summary=results_file.summarise(record),
         verdict=judge(gather(record, readings.counters, server.application, plan.config.batch_size, plan.window)),
@@ -311,8 +335,23 @@ def _results(
         clipper_metrics=readings.metrics,
         client_metrics=results_file.client_metrics(record),
         frontend_counters=None if readings.counters is None else asdict(readings.counters),
-        notes=[*server.notes, *readings.notes],
+        notes=[*plan.notes, *server.notes, *readings.notes],
     )
+
+
+def _mismatch(record: Record) -> str | None:
+    if not record.mismatched:
+        return None
+    return f"{record.mismatched} of {record.compared} answers that were compared are wrong"
+
+
+def _answers(check: AnswerCheck, record: Record) -> dict[str, Any]:
+    return {
+        "every": check.every,
+        "tolerance": check.tolerance,
+        "compared": record.compared,
+        "mismatched": record.mismatched,
+    }
 
 
 def _placement_rows(plan: Plan, server: _Server) -> list[Mapping[str, Any]]:
@@ -327,7 +366,7 @@ def _node_config(plan: Plan) -> dict[str, Any]:
     replicas = plan.placement.replicas
     return {
         "name": model.name,
-        "input_type": DataType.of_dtype(np.dtype(model.input_dtype)).canonical,
+        "input_type": model.input.data_type.canonical,
         "model_image": model.image,
         "allocated_cpus": sorted({core for row in replicas for core in row.cores}),
         "cpus_per_replica": config.cpus_per_replica or model.cpus_per_replica,

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
+from loadgen.errors import ConfigError
+from model_containers.model import TensorSpec
+from model_containers.wire import DataType
+
 PIXEL_RANGE = 255.0
+MAX_POOL_BYTES = 1 << 30
+"""Inputs from files are all held in memory; so many bytes of them at most."""
+
+_TEXT_LETTERS = 64
+"""Length of a random text."""
+
+_ARRAYS = (".npy", ".npz")
+_IMAGES = (".jpg", ".jpeg", ".png")
+_TEXTS = (".txt",)
+SUFFIXES = (*_ARRAYS, *_IMAGES, *_TEXTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,22 +34,53 @@ class Pool:
     """Inputs as arrays.
 
     Attributes:
-        arrays: one per input, all of one dtype, C-contiguous.
+        arrays: one per input, all of one dtype, little-endian and C-contiguous; of a string its bytes, uint8.
+        data_type: what they are on the wire.
     """
 
     arrays: Sequence[np.ndarray]
+    data_type: DataType
 
     def __len__(self) -> int:
         return len(self.arrays)
 
-    @property
-    def dtype(self) -> np.dtype:
-        """The inputs' dtype."""
-        return self.arrays[0].dtype
-
     def payloads(self) -> list[memoryview]:
         """The inputs' raw bytes, little-endian, without a copy."""
         return [array.reshape(-1).view(np.uint8).data for array in self.arrays]
+
+    def stacked(self) -> np.ndarray:
+        """All inputs as one array ``(n, *shape)``; strings as ``(n,)`` of numpy's ``S``.
+
+        Raises:
+            ConfigError: the inputs have different shapes.
+        """
+        if self.data_type is DataType.STRINGS:
+            return np.array([array.tobytes() for array in self.arrays])
+        if len({array.shape for array in self.arrays}) > 1:
+            raise ConfigError("--verify wants inputs of one shape: leave it out, or inputs of other shapes")
+        return np.stack(self.arrays)
+
+
+class InputSource(Protocol):
+    """Where inputs come from: picklable, and the same pool each time it is made."""
+
+    @property
+    def text(self) -> str:
+        """What they are, in a few words."""
+        ...
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of the largest input."""
+        ...
+
+    def make(self) -> Pool:
+        """Make the pool.
+
+        Raises:
+            ConfigError: a file cannot be read or does not hold what the model takes.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +88,188 @@ class SeededInputs:
     """How to draw a pool: the same seed gives the same inputs on every machine.
 
     Attributes:
-        shape: of one input.
-        dtype: a floating-point numpy dtype name.
+        spec: of one input, with a shape.
+        pixels: the shape of the image that an input is; None where it is none.
         count: how many distinct inputs.
         seed: of the generator.
     """
 
-    shape: tuple[int, ...]
-    dtype: str
+    spec: TensorSpec
+    pixels: tuple[int, int, int] | None
     count: int
     seed: int
 
     @property
+    def text(self) -> str:
+        """See `InputSource`."""
+        kind = "JPEG" if self._jpeg else "text" if self.spec.dtype == "str" else self.spec.dtype
+        shape = self.pixels if self._jpeg else self.spec.shape or (_TEXT_LETTERS,)
+        return f"{self.count} seeded inputs {'x'.join(map(str, shape or ()))} {kind}"
+
+    @property
     def payload_bytes(self) -> int:
-        """Bytes of one input."""
-        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+        """See `InputSource`; of JPEG files, whose sizes differ a little, the first one's."""
+        nbytes = self.spec.nbytes
+        return len(next(self._draw()).data) if nbytes is None else nbytes
+
+    @property
+    def _jpeg(self) -> bool:
+        return self.spec.dtype == "str" and self.pixels is not None
 
     def make(self) -> Pool:
-        """Draw the pool: pixels, uniform in [0, 255), for images (rank 3), else uniform in [0, 1)."""
-        generator = np.random.default_rng(self.seed)
-        scale = PIXEL_RANGE if len(self.shape) == 3 else 1.0
-        little_endian = np.dtype(self.dtype).newbyteorder("<")
-        return Pool(
-            [
-                (generator.random(self.shape, dtype=np.float32) * scale).astype(little_endian, order="C", copy=False)
-                for _ in range(self.count)
-            ]
-        )
+        """Draw the pool: pixels of noise, 0 to 255, for images, else uniform in [0, 1), whole numbers in [0, 128)."""
+        return Pool(list(islice(self._draw(), self.count)), self.spec.data_type)
+
+    def _draw(self) -> Iterator[np.ndarray]:
+        generator, dtype = np.random.default_rng(self.seed), self.spec.dtype
+        while True:
+            if self._jpeg:
+                yield _string(_jpeg(generator.integers(0, 256, self.pixels, dtype=np.uint8)))
+            elif dtype == "str":
+                yield generator.integers(ord("a"), ord("z") + 1, _TEXT_LETTERS, dtype=np.uint8)
+            elif np.dtype(dtype).kind == "f":
+                scale = PIXEL_RANGE if self._image else 1.0
+                numbers = generator.random(self.spec.shape, dtype=np.float32) * scale
+                yield numbers.astype(np.dtype(dtype).newbyteorder("<"), order="C", copy=False)
+            else:
+                yield generator.integers(0, 256 if self._image else 128, self.spec.shape, dtype=dtype)
+
+    @property
+    def _image(self) -> bool:
+        """Three dimensions are taken for an image's where the model does not say."""
+        return self.pixels is not None or len(self.spec.shape or ()) == 3
+
+
+@dataclass(frozen=True, slots=True)
+class FileInputs:
+    """A pool from a file, or from all files of a directory in the order of their names.
+
+    Arrays (npy, npz) hold one input or ``(n, *shape)`` of them; images (JPEG, PNG) one each; a text file one string a
+    line. Nothing is resized: an input has the shape that the model takes. For a model that takes images as strings,
+    JPEG files are sent as they are, whatever their size, and other images as JPEG.
+
+    Attributes:
+        path: the file or directory.
+        spec: of one input.
+        pixels: the shape of the image that an input is; None where it is none.
+        most: take so many inputs at most; None for all.
+    """
+
+    path: Path
+    spec: TensorSpec
+    pixels: tuple[int, int, int] | None
+    most: int | None
+
+    @property
+    def text(self) -> str:
+        """See `InputSource`."""
+        return f"{len(self.make())} inputs from {self.path}"
+
+    @property
+    def payload_bytes(self) -> int:
+        """See `InputSource`."""
+        return max(map(len, self.make().payloads()))
+
+    def make(self) -> Pool:
+        """Read them, see `InputSource`."""
+        arrays: list[np.ndarray] = []
+        total_bytes = 0
+        for file in self._files():
+            for array in self._read(file):
+                total_bytes += array.nbytes
+                if total_bytes > MAX_POOL_BYTES:
+                    raise ConfigError(
+                        f"{self.path} holds more than {MAX_POOL_BYTES >> 30} GiB of inputs: take {len(arrays)} of them "
+                        f"with --inputs {len(arrays)}"
+                    )
+                arrays.append(array)
+                if len(arrays) == self.most:
+                    return Pool(arrays, self.spec.data_type)
+        if not arrays:
+            raise ConfigError(f"{self.path} holds no input")
+        return Pool(arrays, self.spec.data_type)
+
+    def _files(self) -> list[Path]:
+        if self.path.is_dir():
+            files = sorted(file for file in self.path.iterdir() if file.suffix.lower() in SUFFIXES)
+            if not files:
+                raise ConfigError(f"{self.path} holds no file that ends in {', '.join(SUFFIXES)}")
+            return files
+        if self.path.suffix.lower() not in SUFFIXES:
+            raise ConfigError(f"{self.path} does not end in {', '.join(SUFFIXES)}, or is no directory")
+        return [self.path]
+
+    def _read(self, file: Path) -> Iterator[np.ndarray]:
+        suffix = file.suffix.lower()
+        try:
+            if suffix in _ARRAYS:
+                yield from self._arrays(file)
+            elif suffix in _IMAGES:
+                yield self._image(file)
+            else:
+                yield from self._lines(file)
+        except OSError as error:
+            raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from None
+
+    def _arrays(self, file: Path) -> Iterator[np.ndarray]:
+        if self.spec.dtype == "str":
+            raise ConfigError(f"{file} holds numbers where strings are sent: leave --input-type out")
+        try:
+            loaded: Any = np.load(file, allow_pickle=False)
+            arrays = [loaded] if isinstance(loaded, np.ndarray) else [loaded[name] for name in loaded.files]
+        except ValueError as error:
+            raise ConfigError(f"{file} cannot be read: {error}") from None
+        for array in arrays:
+            single = array.ndim == len(self._shapes[0]) if self._shapes else array.ndim < 2
+            for one in array[np.newaxis] if single else array:
+                yield self._fitted(one, file)
+
+    def _image(self, file: Path) -> np.ndarray:
+        if self.pixels is None and self.spec.shape is not None and len(self.spec.shape) != 3:
+            raise ConfigError(f"{file} is an image, and this model takes none")
+        if self.spec.dtype == "str" and file.suffix.lower() != ".png":
+            return _string(file.read_bytes())
+        from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - most runs do without
+
+        try:
+            with Image.open(file) as image:
+                pixels = np.asarray(image.convert("RGB"))
+        except UnidentifiedImageError:
+            raise ConfigError(f"{file} is not an image") from None
+        return _string(_jpeg(pixels)) if self.spec.dtype == "str" else self._fitted(pixels, file)
+
+    def _lines(self, file: Path) -> Iterator[np.ndarray]:
+        if self.spec.dtype != "str" or self.pixels is not None:
+            raise ConfigError(f"{file} is a text, and this model takes none")
+        for line in file.read_bytes().splitlines():
+            if line:
+                yield np.frombuffer(line, dtype=np.uint8)
+
+    @property
+    def _shapes(self) -> tuple[tuple[int, ...], ...]:
+        return () if self.spec.shape is None else (self.spec.shape, *self.spec.other_shapes)
+
+    def _fitted(self, array: np.ndarray, file: Path) -> np.ndarray:
+        """One input in the model's dtype, if it has a shape that the model takes and its numbers fit."""
+        wanted = np.dtype(self.spec.dtype).newbyteorder("<")
+        shape = "x".join(map(str, array.shape)) or "one number"
+        if self._shapes and array.shape not in self._shapes:
+            taken = " or ".join("x".join(map(str, taken)) for taken in self._shapes)
+            raise ConfigError(f"{file} holds {shape}, the model takes {taken}: resize it before")
+        if not np.can_cast(array.dtype, wanted, "same_kind"):
+            raise ConfigError(f"{file} holds {array.dtype}, the model takes {wanted}: convert it before")
+        return np.ascontiguousarray(array, dtype=wanted)
+
+
+def _jpeg(pixels: np.ndarray) -> bytes:
+    """Pixels, uint8 ``(height, width, 3)``, as a JPEG file at the usual quality, 75."""
+    from PIL import Image  # noqa: PLC0415 - most runs do without
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def _string(file: bytes) -> np.ndarray:
+    """The base64 of a file, without line breaks, as the bytes of a string."""
+    return np.frombuffer(base64.b64encode(file), dtype=np.uint8)

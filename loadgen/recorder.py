@@ -162,6 +162,8 @@ class Record:
         outcomes: requests by how they ended; they add up to `sent`.
         late: replies to requests whose outcome was final.
         unexpected: replies to nothing that was sent.
+        compared: answers that were compared with the right ones.
+        mismatched: those of them that were wrong.
         left_behind: requests still unanswered when the client left a server that runs on.
         measured_ns: length of the measured part.
         measured_sent: requests sent in it.
@@ -175,6 +177,8 @@ class Record:
     outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
     late: int = 0
     unexpected: int = 0
+    compared: int = 0
+    mismatched: int = 0
     left_behind: int | None = None
     measured_ns: int = 0
     measured_sent: int = 0
@@ -190,6 +194,8 @@ class Record:
             self.outcomes[outcome] += count
         self.late += other.late
         self.unexpected += other.unexpected
+        self.compared += other.compared
+        self.mismatched += other.mismatched
         if other.left_behind is not None:
             self.left_behind = (self.left_behind or 0) + other.left_behind
         self.measured_ns = max(self.measured_ns, other.measured_ns)
@@ -232,6 +238,11 @@ class Recorder:
     def ended(self, outcome: Outcome, count: int) -> None:
         """Count requests that ended without a reply."""
         self.record.outcomes[outcome] += count
+
+    def compared(self, agrees: bool) -> None:
+        """Count an answer that was compared with the right one."""
+        self.record.compared += 1
+        self.record.mismatched += not agrees
 
     def replied(self, outcomes: np.ndarray, sent_ns: np.ndarray, done_ns: np.ndarray) -> None:
         """Record replies: uint8 outcomes, int64 times, arrays of one length."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from loadgen.config import Plan
+from collections.abc import Sequence
+
+from frontend_launch.launch.placement import Placement
+from frontend_launch.launch.topology import Topology, core_ranges
+from loadgen.config import Plan, model_defaults
 from loadgen.results import Results
+from model_containers.model import Description, TensorSpec
 
 _COUNTS = ("completed", "defaulted", "timed_out", "failed", "abandoned")
 
@@ -11,14 +16,55 @@ _COUNTS = ("completed", "defaulted", "timed_out", "failed", "abandoned")
 def plan_text(plan: Plan) -> str:
     """What will run, in two lines."""
     config, inputs = plan.config, plan.inputs
-    shape = "x".join(map(str, inputs.shape))
     until = f"{config.duration_s:g} s" if config.requests is None else f"{config.requests} requests"
     return (
         f"{plan.model.name} ({plan.model.framework}, weights {plan.model.weights}), "
         f"{len(plan.placement.replicas)} replicas, batches up to {config.batch_size}, for {until}\n"
-        f"{inputs.count} inputs {shape} {inputs.dtype}, at most {plan.window} in flight "
-        f"({_bytes(plan.window * inputs.payload_bytes)})"
+        f"{inputs.text}, at most {plan.window} in flight ({_bytes(plan.window * inputs.payload_bytes)})"
+        + "".join(f"\n{note}" for note in plan.notes)
     )
+
+
+def placement_text(placement: Placement) -> str:
+    """Who runs where: a table, one line per process."""
+    rows = [("node", "role", "cores", "gpu", "shared")]
+    for a in placement.assignments:
+        gpu = "-" if a.gpu is None else str(a.gpu)
+        rows.append((a.node, a.role, core_ranges(a.cores), gpu, "yes" if a.shared else "-"))
+    return table(rows)
+
+
+def models_text(models: Sequence[Description], topology: Topology) -> str:
+    """The catalogue: a table, and below it where this machine departs from a model's defaults."""
+    rows = [("name", "framework", "input", "types", "output", "cores", "each", "gpus")]
+    notes: list[str] = []
+    for model in models:
+        rows.append(
+            (
+                model.name,
+                model.framework,
+                _shape(model.input),
+                ",".join(model.takes),
+                f"{_shape(model.output)} {model.answer}",
+                core_ranges(model.cpus),
+                str(model.cpus_per_replica),
+                core_ranges(model.gpus),
+            )
+        )
+        notes += model_defaults(model, topology).notes
+    return "\n".join([table(rows), *(f"here: {note}" for note in notes)])
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as aligned columns, without a newline at the end."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _shape(spec: TensorSpec) -> str:
+    return "any" if spec.shape is None else "x".join(map(str, spec.shape))
 
 
 def results_text(results: Results) -> str:
@@ -36,6 +82,7 @@ def results_text(results: Results) -> str:
         f"latency ms  {latency}",
         f"requests    {summary.sent} sent: {counts or 'none answered'}"
         + "".join(f"; {name}: {count}" for name, count in extras.items() if count is not None),
+        *_answers(results),
         f"in flight   {results.window['requests']} at most ({_bytes(results.window['bytes'])})"
         + (
             f", turned over in {results.window['requests'] / summary.throughput_rps:.3g} s"
@@ -46,6 +93,13 @@ def results_text(results: Results) -> str:
         *(f"note        {note}" for note in results.notes),
     ]
     return "\n".join(lines)
+
+
+def _answers(results: Results) -> list[str]:
+    answers = results.answers
+    if answers is None:
+        return []
+    return [f"answers     {answers['compared']} compared, {answers['mismatched']} wrong"]
 
 
 def _milliseconds(value: float | None) -> str:

@@ -86,6 +86,8 @@ class Results:
         model: name, framework and weights of what was served.
         environment: the machine and the software.
         placement: a row per process.
+        inputs: what was sent; None in files from before it was recorded.
+        answers: how many answers were compared with the right ones, and how many were wrong; None when none were.
         window: most requests in flight, and what they weigh.
         summary: what was measured.
         verdict: who was the limit.
@@ -114,6 +116,8 @@ class Results:
     client_metrics: ClientMetrics
     frontend_counters: Mapping[str, Any] | None
     notes: list[str] = field(default_factory=list)
+    inputs: Mapping[str, Any] | None = None
+    answers: Mapping[str, Any] | None = None
     path: Path | None = None
 
     def document(self) -> dict[str, Any]:

@@ -13,10 +13,13 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from loadgen.answers import AnswerCheck
 from loadgen.in_flight import InFlight
-from loadgen.inputs import SeededInputs
+from loadgen.inputs import InputSource
 from loadgen.recorder import NS_PER_S, Record, Recorder
-from loadgen.targets.target import Outcome, Target, TargetSpec
+from loadgen.targets.target import Outcome, Replies, Target, TargetSpec
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +59,11 @@ class Job:
         first_answer_s: the same for the very first answer; None for `stall_s`.
         log_every_s: length of a logging interval.
         drain_s: after the run, wait so long for what is outstanding.
+        check: compares answers with the right ones; None to believe them.
     """
 
     target: TargetSpec
-    inputs: SeededInputs
+    inputs: InputSource
     window: int
     duration_s: float | None
     requests: int | None
@@ -69,6 +73,7 @@ class Job:
     first_answer_s: float | None
     log_every_s: float
     drain_s: float
+    check: AnswerCheck | None = None
 
 
 async def run(
@@ -182,14 +187,22 @@ class _Run:
 
     def _read(self) -> bool:
         """Take in the replies that are there; False when there were none."""
-        ids, done_ns, outcomes = self._target.drain()
-        if not len(ids):
+        replies = self._target.drain()
+        if not len(replies.ids):
             return False
-        known, sent_ns = self._in_flight.settle(ids)
-        self._recorder.replied(outcomes[known], sent_ns[known], done_ns[known])
+        known, sent_ns = self._in_flight.settle(replies.ids)
+        self._recorder.replied(replies.outcomes[known], sent_ns[known], replies.done_ns[known])
+        if self._job.check is not None:
+            self._compare(self._job.check, replies, known)
         if known.any():
             self._last_answer_ns = self._now_ns
         return True
+
+    def _compare(self, check: AnswerCheck, replies: Replies, known: np.ndarray) -> None:
+        """Compare the answers that the check concerns with the right ones."""
+        concerned = known & (replies.outcomes == Outcome.COMPLETED) & check.concerns(replies.ids)
+        for index in np.flatnonzero(concerned).tolist():
+            self._recorder.compared(check.agrees(int(replies.ids[index]), replies.outputs[index]))
 
     async def _wait(self) -> None:
         """Nothing to send and nothing to read: sleep until there is, or until the next deadline."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from loadgen.cli import doctor, saturate
+from loadgen.cli import doctor, models, saturate
 from loadgen.options import normalise_argv
 
 LIST_OPTIONS = {
@@ -27,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(saturate.saturate)
+app.add_typer(models.app, name="models")
 app.command()(doctor.doctor)
 
 

@@ -10,11 +10,12 @@ code meaning
 4    something could not be started, or was not ready in time (a port in use, a replica)
 5    the server to connect to cannot be reached or does not answer
 6    the run could not go on: nothing completed any more, or frontends or replicas were lost
+7    wrong answers (``--verify``)
 130  interrupted with Ctrl-C
 143  ended with SIGTERM
 ==== ==========================================================================================
 
-Where results exist, 6, 130 and 143 have saved them.
+Where results exist, 6, 7, 130 and 143 have saved them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ PLACEMENT = 3
 LAUNCH = 4
 TARGET = 5
 RUN = 6
+WRONG = 7
 
 _BY_CLASS: tuple[tuple[type[Exception], int], ...] = (
     (ConfigError, CONFIG),
@@ -49,9 +51,9 @@ def of_error(error: Exception) -> int:
     return next((code for kind, code in _BY_CLASS if isinstance(error, kind)), FAULT)
 
 
-def of_ending(ended: str) -> int:
+def of_ending(ended: str, wrong_answers: int = 0) -> int:
     """The code for a run that ended in some way and has results."""
-    return _BY_ENDING.get(ended, OK)
+    return _BY_ENDING.get(ended, WRONG if wrong_answers else OK)
 
 
 def of_signal(number: signal.Signals) -> int:

@@ -37,7 +37,10 @@ CONNECTION_OPTIONS = ("app", "drain")
 
 def saturate(
     context: typer.Context,
-    model: Annotated[str, typer.Option("--model", "-m", help="Model to serve: a name of the catalogue.")],
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", help="A name that `loadgen models` lists, package.module:factory, or onnx:FILE."),
+    ],
     duration: Annotated[
         str, typer.Option("--duration", "-d", metavar="TIME", help="Length of the measured part: 120, 120s or 2m.")
     ] = "120s",
@@ -66,11 +69,25 @@ def saturate(
         ),
     ] = None,
     runtime: Annotated[str, typer.Option(help="Where replicas run: process.")] = "process",
-    weights: Annotated[str, typer.Option(help="seeded, imagenet, or a weights file.")] = "seeded",
-    input_shape: Annotated[
-        str | None, typer.Option(metavar="SHAPE", help="Shape of one input of noop, such as 299x299x3.")
+    weights: Annotated[str, typer.Option(help="seeded, imagenet, or a file.")] = "seeded",
+    xla: Annotated[bool, typer.Option("--xla", help="Compile vgg or inception with XLA.")] = False,
+    input_: Annotated[
+        Path | None,
+        typer.Option("--input", metavar="FILE|DIR", help="Inputs to send: npy, npz, JPEG, PNG.  [default: drawn]"),
     ] = None,
-    inputs: Annotated[int, typer.Option(help="Distinct inputs to send.")] = 32,
+    input_type: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TYPE", help="floats, bytes (pixels) or strings (base64 of JPEG).  [default: the model's]"
+        ),
+    ] = None,
+    input_shape: Annotated[
+        str | None, typer.Option(metavar="SHAPE", help="Shape of one input, where a model takes several: 299x299x3.")
+    ] = None,
+    inputs: Annotated[int | None, typer.Option(help="Distinct inputs to send.  [default: 32, or all files]")] = None,
+    verify: Annotated[
+        int | None, typer.Option(metavar="N", help="Compare every Nth answer with the right one.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the inputs and of seeded weights.")] = 0,
     max_in_flight: Annotated[
         int | None, typer.Option(help="Most requests in flight.  [default: 10000, or what fits in 1 GiB]")
@@ -133,8 +150,12 @@ def saturate(
             stall_s=_parsed("--stall", parse_duration, stall),
             max_in_flight=max_in_flight,
             input_shape=_optional("--input-shape", parse_shape, input_shape),
+            input=input_,
+            input_type=input_type,
             inputs=inputs,
+            verify=verify,
             weights=weights,
+            xla=xla,
             seed=seed,
             log_every_s=_parsed("--log-every", parse_duration, log_every),
             results_dir=results_dir,
@@ -190,13 +211,12 @@ def _topology(text: str | None, dry_run: bool) -> Topology | None:
 
 
 def _show_plan(config: SaturateConfig) -> None:
-    from frontend_launch.launch.placement import render  # noqa: PLC0415
     from loadgen.config import prepare  # noqa: PLC0415
-    from loadgen.report import plan_text  # noqa: PLC0415
+    from loadgen.report import placement_text, plan_text  # noqa: PLC0415
 
     plan, _ = console.run(lambda _: prepare(config))
     typer.echo(plan_text(plan))
-    typer.echo(render(plan.placement))
+    typer.echo(placement_text(plan.placement))
 
 
 def _run(config: SaturateConfig) -> None:
@@ -209,4 +229,5 @@ def _run(config: SaturateConfig) -> None:
     if results.error is not None:
         console.fail(results.error)
     typer.echo(f"Saved results to {results.path}")
-    raise typer.Exit(exit_codes.of_signal(received) if received else exit_codes.of_ending(results.ended))
+    wrong = results.answers["mismatched"] if results.answers else 0
+    raise typer.Exit(exit_codes.of_signal(received) if received else exit_codes.of_ending(results.ended, wrong))

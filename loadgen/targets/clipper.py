@@ -105,7 +105,7 @@ class ClipperTarget:
 
     def _frame(self, client_id: int, pool: Pool) -> None:
         payloads = pool.payloads()
-        input_type = DataType.of_dtype(pool.dtype)
+        input_type = pool.data_type
         self._shared = [
             wire.request_frames(client_id, self._spec.application, input_type, len(payload)) for payload in payloads
         ]
@@ -137,7 +137,7 @@ class ClipperTarget:
     def drain(self) -> Replies:
         """Read the replies that are there, at most `MAX_DRAIN`."""
         receive, get, clock = self._in.recv, self._in.getsockopt, time.monotonic_ns
-        ids, done_ns, outcomes = bytearray(), [], bytearray()
+        ids, done_ns, outcomes, outputs = bytearray(), [], bytearray(), []
         try:
             for _ in range(MAX_DRAIN):
                 frames = [receive(zmq.NOBLOCK)]
@@ -147,15 +147,18 @@ class ClipperTarget:
                 if len(frames) == 4 and len(frames[1]) == 4:
                     ids += frames[1]
                     outcomes.append(self._outcome(frames[2], frames[3]))
+                    outputs.append(frames[3])
                 else:
                     ids += b"\xff\xff\xff\xff"
                     outcomes.append(Outcome.FAILED)
+                    outputs.append(b"")
         except zmq.Again:
             pass
         return Replies(
             self._full_ids(np.frombuffer(ids, dtype="<i4").astype(np.int64)),
             np.array(done_ns, dtype=np.int64),
             np.frombuffer(outcomes, dtype=np.uint8),
+            outputs,
         )
 
     def _outcome(self, output_type: bytes, output: bytes) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -26,17 +27,19 @@ class Outcome(enum.IntEnum):
 
 
 class Replies(NamedTuple):
-    """What arrived since the last look, in the order of arrival; three arrays of one length.
+    """What arrived since the last look, in the order of arrival; all of one length.
 
     Attributes:
         ids: int64, the requests that were answered; -1 for a message that answers none.
         done_ns: int64, when each reply was read, monotonic clock.
         outcomes: uint8, `Outcome` of each: completed, defaulted or failed.
+        outputs: the answers' bytes.
     """
 
     ids: np.ndarray
     done_ns: np.ndarray
     outcomes: np.ndarray
+    outputs: Sequence[bytes]
 
 
 class Target(Protocol):

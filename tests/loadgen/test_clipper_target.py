@@ -16,6 +16,7 @@ from loadgen.runner import Job, run
 from loadgen.targets import clipper
 from loadgen.targets.clipper import ClipperSpec
 from loadgen.targets.target import Outcome
+from model_containers.model import TensorSpec
 from model_containers.wire import DataType
 
 
@@ -33,7 +34,7 @@ def spec_of(ports, output_bytes=4):
 def job(ports, requests, shape=(8,), output_bytes=4):
     return Job(
         target=spec_of(ports, output_bytes),
-        inputs=SeededInputs(shape, "float32", 4, 0),
+        inputs=SeededInputs(TensorSpec(shape, "float32"), None, 4, 0),
         window=100,
         duration_s=None,
         requests=requests,
@@ -106,7 +107,7 @@ def test_nobody_there_is_one_clear_line(monkeypatch):
         async def attempt():
             target = spec.make()
             try:
-                await target.open(SeededInputs((1,), "float32", 1, 0).make())
+                await target.open(SeededInputs(TensorSpec((1,), "float32"), None, 1, 0).make())
             finally:
                 await target.close()
 

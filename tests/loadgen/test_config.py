@@ -71,5 +71,5 @@ def test_a_plan_as_text():
     text = plan_text(planned(duration_s=30.0, gpus=(0, 1)))
     assert text == (
         "inception (tensorflow, weights seeded:0), 2 replicas, batches up to 2, for 30 s\n"
-        "32 inputs 299x299x3 float32, at most 1000 in flight (1023 MiB)"
+        "32 seeded inputs 299x299x3 float32, at most 1000 in flight (1023 MiB)"
     )

@@ -3,8 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-from loadgen.report import results_text
+from frontend_launch.launch.placement import Assignment, Placement
+from frontend_launch.launch.topology import describe
+from loadgen.report import models_text, placement_text, results_text
 from loadgen.results import read
+from model_containers import catalog
 
 RESULTS = read(Path(__file__).parents[1] / "golden" / "results-v1.json")
 
@@ -33,3 +36,37 @@ def test_without_answers_there_are_no_numbers():
     assert "mean -" in text
     assert "none answered" in text
     assert "turned over" not in text
+
+
+def test_placement():
+    """The table has aligned columns and a dash where there is nothing to say."""
+    placement = Placement(
+        (
+            Assignment("node-a", "client", (0,), None, shared=True),
+            Assignment("node-a", "frontends", (0, 1, 2, 5), None, shared=True),
+            Assignment("node-a", "replica-0", (6, 7), 1, shared=False),
+        )
+    )
+    assert placement_text(placement).splitlines() == [
+        "node    role       cores  gpu  shared",
+        "node-a  client     0      -    yes",
+        "node-a  frontends  0-2,5  -    yes",
+        "node-a  replica-0  6,7    1    -",
+    ]
+
+
+def test_answers_that_were_compared():
+    """How many, and how many were wrong."""
+    answers = {"every": 2, "tolerance": 0.0, "compared": 10, "mismatched": 3}
+    assert "answers     10 compared, 3 wrong" in results_text(replace(RESULTS, answers=answers)).splitlines()
+
+
+def test_the_catalogue_says_where_this_machine_is_too_small():
+    """A line for each default that is not to be had; none where everything is."""
+    models = [catalog.describe(name) for name in catalog.NAMES]
+    large = models_text(models, describe("cpus=0-31,gpus=0")).splitlines()
+    assert [line.split()[0] for line in large] == ["name", *catalog.NAMES]
+    small = models_text(models, describe("cpus=0-1")).splitlines()
+    assert "here: vgg wants 2 cores per replica; there is room for 1" in small
+    assert "here: inception wants cores 16-18; others are planned" in small
+    assert "here: inception wants GPU 0; there is -" in small

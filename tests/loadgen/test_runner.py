@@ -7,15 +7,16 @@ import re
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pytest
 import uvloop
 
+from loadgen.answers import AnswerCheck
 from loadgen.inputs import SeededInputs
 from loadgen.recorder import Record
 from loadgen.runner import Job, Phase, run
 from loadgen.targets.target import Outcome, Replies
+from model_containers.model import TensorSpec
 
-INPUTS = SeededInputs((4,), "float32", 3, 0)
+INPUTS = SeededInputs(TensorSpec((4,), "float32"), None, 3, 0)
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class FakeSpec:
     fate: tuple[Outcome, ...] = (Outcome.COMPLETED,)
     strays: tuple[int, ...] = ()
     answers: int = 1 << 30
+    wrong: tuple[int, ...] = ()
 
     def make(self):
         target = FakeTarget(self)
@@ -36,6 +38,7 @@ class FakeSpec:
 
 class FakeTarget:
     def __init__(self, spec):
+        self.outputs = dict.fromkeys(spec.wrong, b"\0\0\x80\x7f")
         self.spec, self.waiting, self.sent, self.closed, self.most, self.done = spec, [], [], False, 0, 0
 
     async def open(self, pool):
@@ -55,7 +58,9 @@ class FakeTarget:
         fates = [spec.fate[number % len(spec.fate)] for number in ids]
         if ids:
             ids, fates = [*ids, *spec.strays], [*fates, *[Outcome.COMPLETED] * len(spec.strays)]
-        return Replies(np.array(ids, np.int64), np.full(len(ids), self.now_ns + 5000), np.array(fates, np.uint8))
+        outputs = [self.outputs.get(number, np.float32(number % INPUTS.count).tobytes()) for number in ids]
+        done_ns = np.full(len(ids), self.now_ns + 5000)
+        return Replies(np.array(ids, np.int64), done_ns, np.array(fates, np.uint8), outputs)
 
     async def wait(self, timeout_s):
         await asyncio.sleep(min(timeout_s, 0.001))
@@ -202,12 +207,8 @@ def test_job_and_record_can_be_pickled():
     assert record.sent == 10
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_inputs_are_distinct_and_seeded(count):
-    """The same seed draws the same inputs, image pixels up to 255."""
-    spec = SeededInputs((5, 5, 3), "float32", count, 7)
-    first, second = spec.make(), spec.make()
-    assert all(np.array_equal(a, b) for a, b in zip(first.arrays, second.arrays, strict=True))
-    assert len({array.tobytes() for array in first.arrays}) == count
-    assert 1 < max(array.max() for array in first.arrays) < 255
-    assert [len(payload) for payload in first.payloads()] == [300] * count
+def test_answers_are_compared_with_the_right_ones():
+    """Every second answer, by the input it belongs to; one that is wrong is counted and still completed."""
+    check = AnswerCheck(2, np.array([[0.0], [1.0], [2.0]]), "float32", 0.0)
+    record = uvloop.run(run(job(FakeSpec(wrong=(4, 5)), requests=30, check=check)))
+    assert (record.compared, record.mismatched, record.outcomes[Outcome.COMPLETED]) == (15, 1, 30)

@@ -1,0 +1,79 @@
+"""Are the answers right? Compares them, under load, with what the model answers when it is asked one at a time.
+
+Pure. Numbers agree when they differ by no more than a tolerance, which is relative to the largest number among the
+expected answers. A check is worth something only if a wrong answer looks wrong: the answers to any two inputs must
+differ by a hundred times as much, and class labels must be of two classes at least.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from loadgen.errors import ConfigError
+
+DISTINCT = 100
+"""Answers to different inputs differ by at least so many tolerances."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnswerCheck:
+    """What to compare with.
+
+    Attributes:
+        every: compare every so many-th answer.
+        expected: float64 ``(inputs, elements)``, the right answers, by input.
+        dtype: numpy dtype of an answer's elements.
+        tolerance: largest difference of a right answer's elements, absolute.
+    """
+
+    every: int
+    expected: np.ndarray
+    dtype: str
+    tolerance: float
+
+    def concerns(self, ids: np.ndarray) -> np.ndarray:
+        """Which of the requests are compared, as a mask."""
+        mask: np.ndarray = ids % self.every == 0
+        return mask
+
+    def agrees(self, request_id: int, output: bytes) -> bool:
+        """Whether an answer's bytes are right."""
+        expected: np.ndarray = self.expected[request_id % len(self.expected)]
+        given = np.frombuffer(output, dtype=self.dtype)
+        return given.shape == expected.shape and bool((np.abs(given - expected) <= self.tolerance).all())
+
+
+def answer_check(every: int, answers: np.ndarray, dtype: str, relative_tolerance: float, labels: bool) -> AnswerCheck:
+    """A check against known answers.
+
+    Args:
+        every: compare every so many-th answer.
+        answers: float64 ``(inputs, *shape)``.
+        dtype: numpy dtype of an answer.
+        relative_tolerance: of the model, see `model_containers.model.Description.tolerance`.
+        labels: the answers are class labels, which may be alike.
+
+    Raises:
+        ConfigError: the answers are so much alike that a wrong one would not be noticed.
+    """
+    expected = answers.reshape(len(answers), -1).astype(np.float64)
+    tolerance = relative_tolerance * float(np.abs(expected).max(initial=0.0))
+    if labels:
+        if len(np.unique(expected, axis=0)) < 2:
+            raise ConfigError("--verify: all inputs are of one class, so wrong answers look right: take more --inputs")
+    else:
+        _refuse_alike(expected, tolerance)
+    return AnswerCheck(every, expected, dtype, tolerance)
+
+
+def _refuse_alike(expected: np.ndarray, tolerance: float) -> None:
+    for index in range(1, len(expected)):
+        differences = np.abs(expected[:index] - expected[index]).max(axis=1)
+        other = int(differences.argmin())
+        if differences[other] < DISTINCT * tolerance or differences[other] == 0:
+            raise ConfigError(
+                f"--verify: the answers to inputs {other} and {index} differ by {differences[other]:.2g}, less "
+                f"than {DISTINCT} x the tolerance, {tolerance:.2g}: take other inputs (--seed, --input) or fewer"
+            )

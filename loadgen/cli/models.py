@@ -1,0 +1,59 @@
+"""``loadgen models``: the catalogue, and checks that its models are what they say."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from loadgen.cli import console
+from loadgen.options import parse_duration
+
+if TYPE_CHECKING:
+    from model_containers.model import Description
+
+app = typer.Typer(help="List the models, or check them.", invoke_without_command=True)
+
+
+@app.callback()
+def models(context: typer.Context) -> None:
+    """List the models there are, with what they take, what they give, and where they run by default."""
+    if context.invoked_subcommand is not None:
+        return
+    from frontend_launch.launch.topology import discover  # noqa: PLC0415 - `--help` does without
+    from frontend_launch.models import catalogue, describe  # noqa: PLC0415
+    from loadgen.report import models_text  # noqa: PLC0415
+
+    async def ask() -> list[Description]:
+        return list(await asyncio.gather(*(describe(name) for name in await catalogue())))
+
+    descriptions, _ = console.run(lambda _: ask())
+    typer.echo(models_text(descriptions, discover()))
+
+
+@app.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Models.  [default: all]")] = None,
+    timeout: Annotated[str, typer.Option(metavar="TIME", help="Patience for one model.")] = "5m",
+) -> None:
+    """Load models, run batches of 1, 2 and 8, and check that the answers are what they should be."""
+    from frontend_launch import models  # noqa: PLC0415 - `--help` does without
+
+    with console.one_line_errors():
+        timeout_s = parse_duration(timeout)
+
+    async def check() -> bool:
+        good = True
+        for name in names or await models.catalogue():
+            report = await models.verify(name, timeout_s)
+            good &= report["ok"]
+            typer.echo(f"{name}: {'ok' if report['ok'] else 'NOT OK'}")
+            for finding in report["checks"]:
+                typer.echo(f"  {'ok ' if finding['ok'] else 'BAD'} {finding['name']}: {finding['detail']}")
+        return good
+
+    good, _ = console.run(lambda _: check())
+    if not good:
+        console.fail("a model is not what it says it is")
+        raise typer.Exit(1)
