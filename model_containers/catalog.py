@@ -131,6 +131,8 @@ def describe(name: str, options: LoadOptions = LoadOptions()) -> Description:  #
     description = _with_input(_CATALOG[name], options)
     if options.xla and description.framework != "tensorflow":
         raise ModelError(f"{name} cannot be compiled with XLA: leave --xla out")
+    if options.xla and options.input_type is DataType.STRINGS:
+        raise ModelError("XLA cannot compile the decoding of images: leave --xla or --input-type strings out")
     return replace(description, weights=_weights_text(description, options))
 
 
@@ -174,7 +176,7 @@ def _with_input(description: Description, options: LoadOptions) -> Description:
     """The description with the input's type and shape as asked."""
     spec, wanted = description.input, options.input_shape
     _check_type(description.name, description.takes, options)
-    data_type = options.input_type or spec.data_type
+    data_type = spec.data_type if options.input_type is None else options.input_type
     shapes = () if spec.shape is None else (spec.shape, *spec.other_shapes)
     if wanted is not None and shapes and wanted not in shapes:
         texts = " or ".join("x".join(map(str, shape)) for shape in shapes)

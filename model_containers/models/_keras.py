@@ -100,8 +100,6 @@ def load(
     graph = _folded(features) if fold else features.get_concrete_function()
     if not options.xla:
         return Network(description, graph, tensorflow, pad=False)
-    if strings:
-        raise ModelError("XLA cannot compile the decoding of images: leave --xla or --input-type strings out")
     compiled = Network(description, tensorflow.function(graph, jit_compile=True), tensorflow, pad=True)
     count = 1
     while count < options.max_batch:  # each size is compiled on its own; the largest is when the replica warms up

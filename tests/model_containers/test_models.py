@@ -1,0 +1,140 @@
+"""The models for real: their frameworks, their files, their answers."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from model_containers import catalog
+from model_containers.errors import ModelError
+from model_containers.model import LoadOptions
+from model_containers.wire import DataType
+
+CLASSIFIERS = ("lgbm", "kpca-svm", "kernel-svm", "elastic-net")
+
+
+def ran(*arguments):
+    run = subprocess.run(
+        [sys.executable, "-m", "model_containers", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", catalog.NAMES)
+def test_it_is_what_it_says(name):
+    """Shapes, dtypes, finite, deterministic, and a batch gives what single calls give."""
+    assert ran("verify", name)["ok"]
+
+
+@pytest.mark.models
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [("inception", ("--input-type", "strings")), ("inception", ("--xla", "1")), ("vgg", ("--xla", "1"))],
+)
+def test_networks_in_their_other_forms(name, flags):
+    """Files as text, and compiled for batches that are powers of two."""
+    assert ran("verify", name, "--max-batch", "8", *flags)["ok"]
+
+
+@pytest.mark.models
+def test_pixels_are_pixels_in_whatever_type(tmp_path):
+    """Bytes and floats of one image have the same features, and VGG takes the size that it computes with."""
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
+    answers = []
+    for input_type, inputs in (("bytes", pixels), ("floats", pixels.astype(np.float32))):
+        path = tmp_path / f"{input_type}.npy"
+        np.save(path, inputs)
+        answers.append(ran("reference", "vgg", "--input", str(path), "--input-type", input_type)["outputs"])
+    assert np.shape(answers) == (2, 2, 4096)
+    assert np.array_equal(answers[0], answers[1])
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_queries_fall_into_several_classes(name):
+    """The inputs that are drawn are told apart by what was trained on other ones."""
+    model = catalog.load(name, LoadOptions())
+    inputs = np.random.default_rng(0).random((32, *model.input.shape), dtype=np.float32)
+    answers = model.predict(inputs)
+    classes = answers[:, 0] if answers.shape[1] == 1 else answers.argmax(axis=1)
+    assert len(np.unique(classes)) >= 2
+    if answers.shape[1] > 1:
+        assert np.allclose(answers.sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.models
+def test_another_seed_is_another_model():
+    """Of the same shape."""
+    first, second = (catalog.load("elastic-net", LoadOptions(seed=seed)) for seed in (0, 1))
+    inputs = np.random.default_rng(0).random((4, 4096), dtype=np.float32)
+    assert not np.allclose(first.predict(inputs), second.predict(inputs))
+
+
+class Evil:
+    def __reduce__(self):
+        return (os.system, ("touch /tmp/loadgen-evil",))
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_pickle_is_no_model_file(name, tmp_path):
+    """It is refused, and nothing in it is run."""
+    path = tmp_path / "model.pkl"
+    path.write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        catalog.load(name, LoadOptions(weights=str(path)))
+    assert not os.path.exists("/tmp/loadgen-evil")
+
+
+@pytest.mark.models
+def test_a_file_of_another_type_is_refused(tmp_path):
+    """Skops loads only what it trusts."""
+    source = catalog.train("elastic-net", 0)
+    path = tmp_path / "model.skops"
+    with zipfile.ZipFile(source) as given, zipfile.ZipFile(path, "w") as changed:
+        for entry in given.namelist():
+            content = given.read(entry)
+            if entry == "schema.json":
+                content = content.replace(b"StandardScaler", b"StandardSmuggler")
+            changed.writestr(entry, content)
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        catalog.load("elastic-net", LoadOptions(weights=str(path)))
+
+
+@pytest.mark.models
+def test_a_classifier_of_other_features_is_refused(tmp_path):
+    """It would fail at every query."""
+    import lightgbm
+    import skops.io
+    from sklearn.linear_model import LogisticRegression
+
+    inputs, labels = np.random.default_rng(0).random((50, 4)), np.arange(50) % 2
+    trees, pipeline = tmp_path / "model.txt", tmp_path / "model.skops"
+    lightgbm.train({"objective": "binary", "verbose": -1}, lightgbm.Dataset(inputs, labels), 1).save_model(trees)
+    skops.io.dump(LogisticRegression().fit(inputs, labels), pipeline)
+    with pytest.raises(ModelError, match="4 features and 1 classes, not 2048 and 10"):
+        catalog.load("lgbm", LoadOptions(weights=str(trees)))
+    with pytest.raises(ModelError, match=r"no classifier of \(4096,\) features"):
+        catalog.load("elastic-net", LoadOptions(weights=str(pipeline)))
+
+
+def test_only_networks_take_other_types():
+    """And only they are compiled."""
+    with pytest.raises(ModelError, match="lgbm takes inputs of floats, not bytes"):
+        catalog.describe("lgbm", LoadOptions(input_type=DataType.BYTES))
+    with pytest.raises(ModelError, match="--xla"):
+        catalog.describe("lgbm", LoadOptions(xla=True))
+    with pytest.raises(ModelError, match="no ImageNet weights for lgbm"):
+        catalog.describe("lgbm", LoadOptions(weights="imagenet"))
