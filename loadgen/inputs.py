@@ -255,7 +255,7 @@ class FileInputs:
         shape = "x".join(map(str, array.shape)) or "one number"
         if self._shapes and array.shape not in self._shapes:
             taken = " or ".join("x".join(map(str, taken)) for taken in self._shapes)
-            raise ConfigError(f"{file} holds {shape}, the model takes {taken}: resize it before")
+            raise ConfigError(f"{file} holds inputs of {shape}, the model takes {taken}: resize them before")
         if not np.can_cast(array.dtype, wanted, "same_kind"):
             raise ConfigError(f"{file} holds {array.dtype}, the model takes {wanted}: convert it before")
         return np.ascontiguousarray(array, dtype=wanted)
