@@ -315,7 +315,8 @@ class QueryFrontend:
             self._drop(error)
             if replica is not None:
                 # An unreadable answer will not come a second time: its batch goes to the next replica.
-                self._retry(replica, self._replicas.answered(replica, None, now_ns), now_ns)
+                batch = self._replicas.answered(replica, None, now_ns)
+                self._retry(replica, () if batch is None else (batch,), now_ns)
 
     def _register(self, identity: bytes, metadata: Metadata, now_ns: int) -> None:
         key = (metadata.model_name, metadata.model_version)
@@ -334,13 +335,13 @@ class QueryFrontend:
         self._dispatch(lane)
 
     def _on_response(self, replica: Replica, response: BatchResponse, now_ns: int) -> None:
-        if replica.batch is None or replica.batch.message_id != response.message_id:
+        if not replica.outstanding or replica.outstanding[0].message_id != response.message_id:
             self._drop(WireError("stray_response", f"an answer to message {response.message_id}, not in flight"))
             return
-        expected = len(replica.batch.queries)
+        expected = len(replica.outstanding[0].queries)
         if len(response.outputs) != expected:
             raise WireError("output_count", f"{len(response.outputs)} outputs for a batch of {expected}")
-        latency_ns = now_ns - replica.sent_ns
+        latency_ns = now_ns - replica.began_ns
         batch = self._replicas.answered(replica, response.times, now_ns)
         assert batch is not None
         self._dispatch(self._lanes[replica.model])  # the replica waits, the clients have waited already
@@ -353,10 +354,10 @@ class QueryFrontend:
         self._handshakes.look_again()
 
     def _dispatch(self, lane: _Lane) -> None:
-        """Give every idle replica a batch, as long as queries wait."""
-        while lane.queue and (replica := self._replicas.idle(lane.key)) is not None:
+        """Give every replica that wants one a batch, as long as queries wait."""
+        maximum = self._directory.max_batch(lane.key)
+        while lane.queue and (replica := self._replicas.next(lane.key, len(lane.queue), maximum)) is not None:
             now_ns = time.monotonic_ns()
-            maximum = self._directory.max_batch(lane.key)
             batch = Batch(self._next_message, lane.queue.take(maximum, now_ns))
             payloads = [query.payload for query in batch.queries]
             frames = encode_batch_request(BatchRequest.of(batch.message_id, lane.input_type, payloads))
@@ -391,24 +392,25 @@ class QueryFrontend:
 
     def _lose(self, replica: Replica) -> None:
         now_ns = time.monotonic_ns()
-        batch = self._replicas.lost(replica, now_ns)
+        batches = self._replicas.lost(replica, now_ns)
         self._gone_replicas[_replica_name(replica)] = _replica_counters(replica, now_ns)
         if len(self._gone_replicas) > MAX_GONE_REPLICAS:
             del self._gone_replicas[next(iter(self._gone_replicas))]
         log.warning(
-            "replica %s is gone, with %d queries in flight", _replica_name(replica), len(batch.queries) if batch else 0
+            "replica %s is gone, with %d queries in flight",
+            _replica_name(replica),
+            sum(len(batch.queries) for batch in batches),
         )
-        self._retry(replica, batch, now_ns)
+        self._retry(replica, batches, now_ns)
 
-    def _retry(self, replica: Replica, batch: Batch | None, now_ns: int) -> None:
-        """Queue a lost batch's queries again, at the head and once; a second loss gets the default output."""
-        if batch is None:
-            return
+    def _retry(self, replica: Replica, batches: Iterable[Batch], now_ns: int) -> None:
+        """Queue the queries of lost batches again, at the head and once; a second loss gets the default output."""
         lane = self._lanes[replica.model]
-        first = [query for query in batch.queries if not query.requeued]
+        queries = [query for batch in batches for query in batch.queries]
+        first = [query for query in queries if not query.requeued]
         self._requeued += len(first)
         lane.queue.push_front((query._replace(requeued=True) for query in first), now_ns)
-        self._answer_default((query for query in batch.queries if query.requeued), now_ns)
+        self._answer_default((query for query in queries if query.requeued), now_ns)
         self._dispatch(lane)
 
     # Odds and ends -------------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
 """Who serves: the replicas that registered, which of them are idle, and what is in flight on each.
 
-Pure: told the time, never reads it. At most one batch is outstanding per replica. A replica leaves the
-table only when its connection is gone; silence says nothing, since a replica is silent while it computes.
+Pure: told the time, never reads it. One batch is outstanding per replica; one more may be sent ahead to a replica
+that reports its times, which is one of this project's, so that it finds its next batch without waiting for this
+process. A replica leaves the table only when its connection is gone; silence says nothing, since a replica is silent
+while it computes.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -35,8 +37,8 @@ class Replica:
         replica_id: number of earlier registrations of the same model, never reused.
         input_type: the type it registered with.
         alive: its connection stands.
-        batch: what is in flight on it, if anything.
-        sent_ns: when that was sent.
+        outstanding: what is in flight on it: the batch under way, and perhaps the one sent ahead.
+        began_ns: when the batch under way became so: it was sent, or the one before it was answered.
         batches: answered batches.
         queries: answered queries.
         in_flight_ns: time with a batch outstanding, as the frontend saw it, finished batches only.
@@ -51,8 +53,8 @@ class Replica:
     replica_id: int
     input_type: DataType
     alive: bool = True
-    batch: Batch | None = None
-    sent_ns: int = 0
+    outstanding: deque[Batch] = field(default_factory=deque)
+    began_ns: int = 0
     batches: int = 0
     queries: int = 0
     in_flight_ns: int = 0
@@ -65,11 +67,12 @@ class Replica:
     _reported_ns: int = field(default=0, repr=False)
 
     def answered(self, times: ReplyTimes | None, now_ns: int) -> Batch | None:
-        """Book the answer to the batch in flight and become idle; returns that batch."""
-        batch, self.batch = self.batch, None
-        if batch is None:
+        """Book the answer to the batch under way; returns that batch."""
+        if not self.outstanding:
             return None
-        elapsed_ns = now_ns - self.sent_ns
+        batch = self.outstanding.popleft()
+        elapsed_ns = now_ns - self.began_ns
+        self.began_ns = now_ns
         self.batches += 1
         self.queries += len(batch.queries)
         self.in_flight_ns += elapsed_ns
@@ -84,19 +87,19 @@ class Replica:
 
     def in_flight_until_ns(self, now_ns: int) -> int:
         """Time with a batch outstanding until now, the present one included."""
-        return self.in_flight_ns + (now_ns - self.sent_ns if self.batch is not None else 0)
+        return self.in_flight_ns + (now_ns - self.began_ns if self.outstanding else 0)
 
     def compute_until_ns(self, now_ns: int) -> int:
         """Time in compute until now, so that two readings subtract to the time between them.
 
         The replica reports a batch when it is done. What the present batch has had so far is estimated: the
-        time since it was sent, less what the last batch spent outside the model call, but at most twice what
+        time since it began, less what the last batch spent outside the model call, but at most twice what
         that spent inside: a replica that hangs is not busy. Without this, a reading errs by up to a batch, which
         for a slow model is a large part of a short run.
         """
         present_ns = 0
-        if self.batch is not None and self.timed_batches:
-            present_ns = min(2 * self._usual_ns, max(0, now_ns - self.sent_ns - self._overhead_ns))
+        if self.outstanding and self.timed_batches:
+            present_ns = min(2 * self._usual_ns, max(0, now_ns - self.began_ns - self._overhead_ns))
         # An estimate may overshoot by a little what the replica then reports: a reading never goes back.
         self._reported_ns = max(self._reported_ns, self.handle_ns + present_ns)
         return self._reported_ns
@@ -108,6 +111,9 @@ class ReplicaTable:
     def __init__(self) -> None:
         self._by_identity: dict[bytes, Replica] = {}
         self._idle: dict[ModelKey, OrderedDict[bytes, Replica]] = {}
+        self._busy: dict[ModelKey, OrderedDict[bytes, Replica]] = {}
+        """Those with one batch that would take another ahead, the one that has been busy for longest first."""
+        self._serving: Counter[ModelKey] = Counter()
         self._registrations: dict[ModelKey, int] = {}
 
     def __iter__(self) -> Iterator[Replica]:
@@ -124,6 +130,8 @@ class ReplicaTable:
         replica = Replica(identity, model, replica_id, input_type)
         self._by_identity[identity] = replica
         self._idle.setdefault(model, OrderedDict())[identity] = replica
+        self._busy.setdefault(model, OrderedDict())
+        self._serving[model] += 1
         return replica
 
     def registrations(self, model: ModelKey) -> int:
@@ -135,23 +143,51 @@ class ReplicaTable:
         waiting = self._idle.get(model)
         return next(iter(waiting.values())) if waiting else None
 
+    def next(self, model: ModelKey, queued: int, maximum: int) -> Replica | None:
+        """The replica that the next batch of a model should go to now, if any should.
+
+        An idle one; else, when so much is queued that each replica is going to get a full batch in any case, one that
+        has only one batch, the one that has been busy for longest. With less queued a batch waits for whichever
+        replica is the first to be idle.
+        """
+        replica = self.idle(model)
+        if replica is None and queued >= maximum * self._serving[model]:
+            busy = self._busy.get(model)
+            replica = next(iter(busy.values())) if busy else None
+        return replica
+
     def sent(self, replica: Replica, batch: Batch, now_ns: int) -> None:
-        """A batch was sent to an idle replica."""
-        del self._idle[replica.model][replica.identity]
-        replica.batch, replica.sent_ns = batch, now_ns
+        """A batch was sent to a replica that `next` named."""
+        if not replica.outstanding:
+            replica.began_ns = now_ns
+        replica.outstanding.append(batch)
+        self._file(replica)
 
     def answered(self, replica: Replica, times: ReplyTimes | None, now_ns: int) -> Batch | None:
-        """The batch in flight was answered; the replica is idle again."""
+        """The batch under way was answered; the replica is idle again, or at the one that was sent ahead."""
         batch = replica.answered(times, now_ns)
-        if batch is not None:
-            self._idle[replica.model][replica.identity] = replica
+        self._file(replica)
         return batch
 
-    def lost(self, replica: Replica, now_ns: int) -> Batch | None:
-        """A replica's connection is gone; returns the batch that went with it."""
+    def lost(self, replica: Replica, now_ns: int) -> tuple[Batch, ...]:
+        """A replica's connection is gone; returns the batches that went with it, in the order they were sent."""
         del self._by_identity[replica.identity]
-        self._idle[replica.model].pop(replica.identity, None)
+        self._serving[replica.model] -= 1
         replica.alive = False
         replica.in_flight_ns = replica.in_flight_until_ns(now_ns)
-        batch, replica.batch = replica.batch, None
-        return batch
+        batches = tuple(replica.outstanding)
+        replica.outstanding.clear()
+        self._file(replica)
+        return batches
+
+    def _file(self, replica: Replica) -> None:
+        """Keep a replica where its state belongs."""
+        idle, busy = self._idle[replica.model], self._busy[replica.model]
+        idle.pop(replica.identity, None)
+        busy.pop(replica.identity, None)
+        if not replica.alive:
+            return
+        if not replica.outstanding:
+            idle[replica.identity] = replica
+        elif len(replica.outstanding) == 1 and replica.timed_batches:
+            busy[replica.identity] = replica

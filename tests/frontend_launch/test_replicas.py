@@ -29,13 +29,14 @@ def test_ids_count_registrations_and_are_never_reused():
 
 
 def test_the_longest_idle_replica_is_next_and_a_busy_one_is_not_idle():
-    """At most one batch is outstanding on each."""
+    """A replica that reports no times is never sent a second batch, however much waits."""
     table, (first, second) = table_of(2)
     assert table.idle(MODEL) is first
     table.sent(first, batch(), 10)
     assert table.idle(MODEL) is second
     table.sent(second, batch(), 20)
     assert table.idle(MODEL) is None
+    assert table.next(MODEL, queued=1000, maximum=1) is None
     table.answered(second, None, 30)
     table.answered(first, None, 40)
     assert table.idle(MODEL) is second
@@ -45,9 +46,47 @@ def test_a_lost_replica_gives_its_batch_back():
     """And is neither idle nor known any more."""
     table, (replica,) = table_of(1)
     table.sent(replica, batch(7), 10)
-    assert table.lost(replica, 25) == batch(7)
+    assert table.lost(replica, 25) == (batch(7),)
     assert (table.idle(MODEL), table.get(replica.identity), replica.alive) == (None, None, False)
     assert replica.in_flight_until_ns(1000) == 15
+
+
+def timed_table_of(count):
+    """Replicas that have reported times once, at 0 ns, and are idle."""
+    table, replicas = table_of(count)
+    for replica in replicas:
+        table.sent(replica, batch(), 0)
+        table.answered(replica, ReplyTimes(0, 0, 0), 0)
+    return table, replicas
+
+
+def test_one_batch_is_sent_ahead_when_every_replica_will_get_a_full_one():
+    """To the replica that has been busy for longest, and never a third."""
+    table, (first, second) = timed_table_of(2)
+    table.sent(first, batch(1), 10)
+    assert table.next(MODEL, queued=1, maximum=4) is second, "an idle one gets what there is"
+    table.sent(second, batch(2), 20)
+    assert table.next(MODEL, queued=7, maximum=4) is None, "whoever is idle first shall have it"
+    assert table.next(MODEL, queued=8, maximum=4) is first
+    table.sent(first, batch(3), 30)
+    assert table.next(MODEL, queued=8, maximum=4) is second
+    table.sent(second, batch(4), 30)
+    assert table.next(MODEL, queued=1000, maximum=4) is None
+    assert table.answered(first, ReplyTimes(0, 0, 80), 100) == batch(1)
+    assert (first.began_ns, first.in_flight_until_ns(150)) == (100, 140)
+    assert table.next(MODEL, queued=8, maximum=4) is first
+    assert table.lost(second, 200) == (batch(2), batch(4)), "both come back, in order"
+    assert table.next(MODEL, queued=4, maximum=4) is first, "one replica is left to feed"
+
+
+def test_a_replica_that_was_sent_a_batch_ahead_never_waits():
+    """Its time in compute is the time there was, in both readings."""
+    table, (replica,) = timed_table_of(1)
+    table.sent(replica, batch(), 0)
+    for end in (100, 200, 300):
+        table.sent(replica, batch(), end - 50)
+        table.answered(replica, ReplyTimes(0, 0, 100), end)
+    assert replica.compute_until_ns(350) == 350
 
 
 def test_an_answer_without_a_batch_changes_nothing():
