@@ -37,6 +37,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(call extra,sklearn,elastic-net and kernel-svm and kpca-svm will not load)
 	$(call extra,onnx,models from ONNX files will not load)
 	$(call extra,docker,loadgen cannot talk to a Docker engine)
+	$(call extra,redis,frontends cannot share their configuration through Redis)
 	$(call extra,report,reports have no plots)
 	@touch $@
 

@@ -5,6 +5,7 @@ FrontendLaunchError
  +- LaunchError      a process that cannot be started or never becomes ready
  +- AdminError       the management frontend cannot be reached or refuses
  +- DescribeError    a model that cannot be asked about itself
+ +- StoreError       the configuration store does not answer
  +- RestError        a request to the management frontend that it refuses
 """
 
@@ -35,6 +36,10 @@ class AdminError(FrontendLaunchError):
 
 class DescribeError(FrontendLaunchError):
     """A model that cannot be asked about itself."""
+
+
+class StoreError(FrontendLaunchError):
+    """The configuration store does not answer."""
 
 
 class RestError(FrontendLaunchError):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from frontend_launch.errors import StoreError
 from frontend_launch.frontends.metrics import ApplicationMetrics, Registry
 from frontend_launch.frontends.replicas import ModelKey
 from frontend_launch.frontends.state import (
@@ -18,6 +20,8 @@ from frontend_launch.frontends.state import (
     Store,
     VersionChanged,
 )
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -85,17 +89,23 @@ class Directory:
 
     async def _follow(self, changes: AsyncIterator[Event]) -> None:
         async for change in changes:
-            match change:
-                case ApplicationAdded(name):
-                    await self._read_application(name)
-                case LinksChanged(application):
-                    await self._read_links(application)
-                case VersionChanged(model):
-                    await self._read_version(model)
-                case ModelChanged(name, version):
-                    await self._read_batch_size(name, version)
-                case ReplicaAdded():
-                    pass  # the frontend knows its replicas first
+            try:
+                await self._read(change)
+            except StoreError as error:  # what is known stays; when the store is back it tells of everything again
+                log.warning("%s", error)
+
+    async def _read(self, change: Event) -> None:
+        match change:
+            case ApplicationAdded(name):
+                await self._read_application(name)
+            case LinksChanged(application):
+                await self._read_links(application)
+            case VersionChanged(model):
+                await self._read_version(model)
+            case ModelChanged(name, version):
+                await self._read_batch_size(name, version)
+            case ReplicaAdded():
+                pass  # the frontend knows its replicas first
 
     async def _read_application(self, name: str) -> None:
         stored = await self._store.application(name)
@@ -105,6 +115,7 @@ class Directory:
         metrics = known.metrics if known else ApplicationMetrics(self._registry, name, time.monotonic_ns())
         models = known.models if known else ()
         self.applications[name] = ApplicationEntry(name, stored.default_output.encode(), metrics, models)
+        await self._store.add_selection_state(stored)
 
     async def _read_links(self, name: str) -> None:
         models = await self._store.linked_models(name)

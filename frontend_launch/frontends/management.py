@@ -8,6 +8,7 @@ The routes, their checks and the order of those are the original's; the bodies a
 - Responses say that they are ``text/plain``, and end where their Content-Length says; the original names no
   type and sends one newline more.
 - A batch size below 1 is refused, since no replica could ever be given a batch.
+- While the configuration store does not answer, neither does this: ``503``.
 - A body is at most `MAX_BODY_BYTES` long.
 """
 
@@ -21,7 +22,7 @@ from typing import TypeVar
 from aiohttp import web
 
 from frontend_launch import rest
-from frontend_launch.errors import FrontendLaunchError, RestError
+from frontend_launch.errors import FrontendLaunchError, RestError, StoreError
 from frontend_launch.frontends.state import Store
 from frontend_launch.records import Application, ModelVersion
 
@@ -77,6 +78,8 @@ async def _one_line(
     """Word every refusal as one line of text."""
     try:
         return await handler(request)
+    except StoreError as error:
+        return web.Response(status=503, text=str(error)[:MAX_ERROR_CHARACTERS])
     except FrontendLaunchError as error:
         return web.Response(status=400, text=str(error)[:MAX_ERROR_CHARACTERS])
     except web.HTTPNotFound:

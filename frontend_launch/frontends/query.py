@@ -21,7 +21,7 @@ import zmq
 
 from frontend_launch import wire
 from frontend_launch.counters import Counters, ModelCounters, ReplicaCounters
-from frontend_launch.errors import LaunchError
+from frontend_launch.errors import LaunchError, StoreError
 from frontend_launch.frontends.batching import BatchQueue, Query
 from frontend_launch.frontends.directory import Directory
 from frontend_launch.frontends.metrics import InternalMetrics, ModelMetrics, Registry
@@ -62,6 +62,10 @@ one that hangs or whose machine is gone breaks. Long, because a starved machine 
 
 PROBE_DELAYS_S = (0.0, 0.05, 0.5)
 """When to look for replicas that are gone after a connection broke: the event may come before its effect."""
+
+
+STORE_RETRY_S = 1.0
+"""Between two attempts to write to a store that does not answer."""
 
 
 @dataclass(slots=True)
@@ -142,6 +146,8 @@ class QueryFrontend:
         for reader in (self._handshakes, self._incoming, self._answers, self._breaks):
             reader.close()
         await self._directory.stop()
+        for task in self._tasks:
+            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._replica_socket.disable_monitor()
         self._context.destroy(linger=0)
@@ -330,9 +336,20 @@ class QueryFrontend:
         replica = self._replicas.register(identity, key, metadata.input_type)
         record = ReplicaRecord(*key, replica.replica_id, self._next_connection, metadata.input_type)
         self._next_connection += 1
-        self._spawn(self._store.add_replica(record))
+        self._spawn(self._keep(record))
         log.info("replica %s registered", _replica_name(replica))
         self._dispatch(lane)
+
+    async def _keep(self, record: ReplicaRecord) -> None:
+        """Write down a replica; it serves before that, and also while the store does not answer."""
+        while True:
+            try:
+                await self._store.add_replica(record)
+            except StoreError as error:
+                log.warning("%s", error)
+                await asyncio.sleep(STORE_RETRY_S)
+            else:
+                return
 
     def _on_response(self, replica: Replica, response: BatchResponse, now_ns: int) -> None:
         if not replica.outstanding or replica.outstanding[0].message_id != response.message_id:

@@ -102,6 +102,10 @@ class Store(Protocol):
         """Names of the models that an application asks, in order; empty for an unknown application."""
         ...
 
+    async def add_selection_state(self, application: Application) -> None:
+        """Keep the text behind an application's default answer."""
+        ...
+
     async def selection_state(self, application: str) -> str:
         """The text behind an application's default answer; empty for an unknown application."""
         ...
@@ -211,6 +215,9 @@ class MemoryStore:
     async def linked_models(self, application: str) -> tuple[str, ...]:
         """See `Store`."""
         return tuple(sorted(self._links.get(application, ())))
+
+    async def add_selection_state(self, application: Application) -> None:
+        """See `Store`; the application's record has it already."""
 
     async def selection_state(self, application: str) -> str:
         """See `Store`."""

@@ -10,7 +10,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 import pytest
+from redis.asyncio import Redis
+from redis_server import redis_port
 
+from frontend_launch.frontends.redis_store import open_store as open_store_in_redis
 from frontend_launch.frontends.state import (
     ApplicationAdded,
     Changes,
@@ -41,7 +44,17 @@ async def memory() -> AsyncIterator[Store]:
     yield MemoryStore()
 
 
-STORES = [pytest.param(memory, id="memory")]
+@contextlib.asynccontextmanager
+async def redis() -> AsyncIterator[Store]:
+    """An empty store in a real Redis."""
+    port = redis_port()
+    async with Redis(port=port) as client:
+        await client.flushall()
+    async with open_store_in_redis("127.0.0.1", port) as store:
+        yield store
+
+
+STORES = [pytest.param(memory, id="memory"), pytest.param(redis, id="redis", marks=pytest.mark.docker)]
 
 
 @pytest.fixture(params=STORES)
