@@ -3,6 +3,7 @@
 FrontendLaunchError
  +- PlacementError   the machine does not have what was asked of it
  +- LaunchError      a process that cannot be started or never becomes ready
+ |   +- ImageError   a container image that cannot be built
  +- AdminError       the management frontend cannot be reached or refuses
  +- DescribeError    a model that cannot be asked about itself
  +- StoreError       the configuration store does not answer
@@ -28,6 +29,10 @@ class LaunchError(FrontendLaunchError):
     def __init__(self, text: str, log_tail: str = "") -> None:
         super().__init__(text)
         self.log_tail = log_tail
+
+
+class ImageError(LaunchError):
+    """A container image that cannot be built; `log_tail` is the end of what the failing step wrote."""
 
 
 class AdminError(FrontendLaunchError):

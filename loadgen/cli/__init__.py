@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from loadgen.cli import doctor, models, saturate
+from loadgen.cli import doctor, images, models, saturate
 from loadgen.options import normalise_argv
 
 LIST_OPTIONS = {
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(saturate.saturate)
 app.add_typer(models.app, name="models")
+app.add_typer(images.app, name="images")
 app.command()(doctor.doctor)
 
 

@@ -1,0 +1,365 @@
+"""Container images: what they are made of, building them, and whether those that exist are up to date."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib.metadata
+import importlib.util
+import io
+import json
+import re
+import tarfile
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from frontend_launch import models
+from frontend_launch.errors import DescribeError, ImageError, LaunchError
+from frontend_launch.launch.docker import TIMEOUT_S, engine
+from frontend_launch.ports import Ports
+from model_containers.model import Description
+
+if TYPE_CHECKING:
+    import aiodocker
+
+BASE = "python:3.11-slim-bookworm"
+"""The image that ours are made from."""
+
+SOURCES_LABEL = "loadgen.sources"
+BASE_LABEL = "loadgen.base"
+VERSION_LABEL = "loadgen.version"
+
+SILENCE_S = 1800.0
+"""A build is given up when it shows nothing for so long: a large wheel is downloaded, a model trained, in silence."""
+
+TAIL_LINES = 20
+"""How much of a step's output is kept for the case that it fails."""
+
+_MODEL_NEEDS = frozenset({"numpy", "pyzmq"})
+_FRONTEND_NEEDS = frozenset({"aiohttp", "numpy", "pyzmq", "redis", "uvloop"})
+_APT = {"lightgbm": "libgomp1"}
+"""Debian packages that a framework's wheels take from the system."""
+
+_GPU_TAG = ":gpu"
+_STEP = re.compile(r"Step (\d+)/(\d+) : (.*)", re.DOTALL)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_INSTRUCTION_WIDTH = 100
+
+_PORTS = Ports()
+_FRONTENDS = (
+    (
+        "clipper/zmq_frontend:develop",
+        "query",
+        (_PORTS.metrics, _PORTS.response, _PORTS.request, _PORTS.replica),
+    ),
+    ("clipper/management_frontend:develop", "management", (_PORTS.admin,)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What an image is made of, but for the image it starts from.
+
+    Attributes:
+        tag: its name.
+        context: a tar archive with the Dockerfile and all that it copies.
+        arguments: of the build.
+    """
+
+    tag: str
+    context: bytes
+    arguments: Mapping[str, str]
+
+    def digest(self, base: str) -> str:
+        """The SHA-256, in hexadecimal, of all that the image is made of."""
+        arguments = json.dumps([base, sorted(self.arguments.items())]).encode()
+        return hashlib.sha256(hashlib.sha256(self.context).digest() + arguments).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """An image as the engine has it.
+
+    Attributes:
+        tag: its name.
+        state: how it compares with the sources installed here.
+        size_bytes: with the layers that it shares; None for one that is missing.
+        created: when it was built; None for one that is missing.
+    """
+
+    tag: str
+    state: Literal["current", "older than the sources", "missing"]
+    size_bytes: int | None = None
+    created: datetime | None = None
+
+
+async def build(names: Sequence[str], *, base: str = BASE, gpu: bool = False, say: Callable[[str], None]) -> None:
+    """Build the frontends' images and those of some models; to cancel it ends the step under way.
+
+    Args:
+        names: models of the catalogue; none for all of them.
+        base: the image to start from, one with Python 3.11 or newer, pip and apt.
+        gpu: build the models that have GPU code for GPUs, under the tag ``gpu``.
+        say: told of each step that is not answered from the engine's cache, and of each image.
+
+    Raises:
+        DescribeError: there is no such model.
+        LaunchError: no Docker engine answers.
+        ImageError: an image cannot be built; the text names it and the step.
+    """
+    async with engine() as docker:
+        for recipe in [*frontends(), *await _models(names, gpu)]:
+            await _build(docker, recipe, base, say)
+
+
+async def states() -> list[State]:
+    """All images that there should be, and those for GPUs that there are.
+
+    Raises:
+        DescribeError: the catalogue cannot be had.
+        LaunchError: no Docker engine answers.
+    """
+    async with engine() as docker:
+        wanted = [*frontends(), *await _models((), gpu=False)]
+        optional = [recipe for recipe in await _models((), gpu=True) if recipe.tag.endswith(_GPU_TAG)]
+        found = [await _state(docker, recipe) for recipe in (*wanted, *optional)]
+    return found[: len(wanted)] + [state for state in found[len(wanted) :] if state.state != "missing"]
+
+
+# What an image is made of ------------------------------------------------------------------------------------
+
+
+def frontends() -> list[Recipe]:
+    """The images of the query and of the management frontend."""
+    tar = context("frontend_launch", "Dockerfile.frontend", requirements(_FRONTEND_NEEDS, "redis"))
+    return [
+        Recipe(tag, tar, {"FRONTEND": frontend, "PORTS": " ".join(map(str, ports))})
+        for tag, frontend, ports in _FRONTENDS
+    ]
+
+
+def model(description: Description, *, gpu: bool = False) -> Recipe:
+    """The image of a model.
+
+    Args:
+        description: of a model of the catalogue.
+        gpu: for GPUs, if the model can use one.
+    """
+    gpu = gpu and description.gpu_capable
+    extra = f"{description.framework}-gpu" if gpu else description.framework
+    tar = context("model_containers", "Dockerfile.model", requirements(_MODEL_NEEDS, extra))
+    arguments = {"MODEL": description.name, "APT": _APT.get(description.framework, "")}
+    return Recipe(description.image + (_GPU_TAG if gpu else ""), tar, arguments)
+
+
+def requirements(names: Collection[str], extra: str) -> list[str]:
+    """The project's own requirements, as pip reads them: some of those it always has, and all of an extra, if any.
+
+    Raises:
+        LaunchError: the extra ``docker`` is not installed.
+    """
+    try:
+        from packaging.requirements import Requirement  # noqa: PLC0415 - behind an extra
+    except ImportError:
+        raise LaunchError("packaging is not installed: pip install 'loadgen[docker]'") from None
+    # An image is for Linux, whatever the machine that asks for it.
+    linux = {"os_name": "posix", "platform_system": "Linux", "sys_platform": "linux"}
+    picked = []
+    for requirement in map(Requirement, importlib.metadata.requires("loadgen") or ()):
+        marker, requirement.marker = requirement.marker, None
+        if marker is None or marker.evaluate({**linux, "extra": ""}):
+            wanted = requirement.name in names
+        else:
+            wanted = marker.evaluate({**linux, "extra": extra})
+        if wanted:
+            picked.append(str(requirement))
+    return sorted(picked)
+
+
+def context(package: str, dockerfile: str, needs: Sequence[str]) -> bytes:
+    """A tar archive to build from, the same for the same sources.
+
+    Args:
+        package: whose directory ``images`` holds the Dockerfile; ``frontend_launch`` comes with ``model_containers``.
+        dockerfile: its name there.
+        needs: the requirements to install.
+    """
+    files = {
+        "Dockerfile": (_directory(package) / "images" / dockerfile).read_bytes(),
+        "constraints.txt": (_directory("model_containers") / "images" / "constraints.txt").read_bytes(),
+        "requirements.txt": "".join(f"{need}\n" for need in needs).encode(),
+    }
+    for name in {package, "model_containers"}:
+        files |= _sources(name, _directory(name))
+    return _tar(files)
+
+
+def _directory(package: str) -> Path:
+    """Where a package is installed; found without importing it."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return Path(spec.submodule_search_locations[0])
+
+
+def _sources(package: str, directory: Path) -> dict[str, bytes]:
+    """A package's modules and data, but what images are built from: nothing inside one reads that."""
+    return {
+        f"{package}/{path.relative_to(directory).as_posix()}": path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file() and _belongs(path.relative_to(directory))
+    }
+
+
+def _belongs(path: Path) -> bool:
+    made = any(part == "__pycache__" or part.startswith(".") for part in path.parts) or path.suffix == ".pyc"
+    return not made and path.parts[0] != "images"
+
+
+def _tar(files: Mapping[str, bytes]) -> bytes:
+    """An archive without times or owners, in the order of the names."""
+    directories = {parent.as_posix() for name in files for parent in Path(name).parents} - {"."}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for name in sorted(directories | set(files)):
+            entry = tarfile.TarInfo(name)
+            if name in directories:
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+                tar.addfile(entry)
+            else:
+                entry.size, entry.mode = len(files[name]), 0o644
+                tar.addfile(entry, io.BytesIO(files[name]))
+    return buffer.getvalue()
+
+
+async def _models(names: Sequence[str], gpu: bool) -> list[Recipe]:
+    known = await models.catalogue()
+    for name in names:
+        if name not in known:
+            raise DescribeError(f"there is no image of a model {name!r}: choose some of {', '.join(known)}")
+    descriptions = await asyncio.gather(*(models.describe(name) for name in known if not names or name in names))
+    return [model(description, gpu=gpu) for description in descriptions]
+
+
+# Building ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Steps:
+    """Follows what the engine tells of a build.
+
+    Attributes:
+        tag: of the image.
+        current: the step under way, with its number and instruction.
+        tail: the last lines that it wrote.
+        done: the image is there.
+    """
+
+    tag: str
+    current: str = "before the first step"
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
+    done: bool = False
+    _unsaid: bool = False
+
+    def take(self, message: Mapping[str, Any]) -> str | None:
+        """Take one message.
+
+        Returns:
+            A line about a step that has begun and is not answered from the cache.
+        """
+        text = _COLOUR.sub("", message.get("stream") or message.get("status") or "").rstrip()
+        if step := _STEP.match(text):
+            instruction = " ".join(step[3].split())
+            self.current = f"[{step[1]}/{step[2]}] {self.tag}: {_shortened(instruction)}"
+            self.tail.clear()
+            self._unsaid = True
+            return None
+        if not text:
+            return None
+        if text == " ---> Using cache":
+            self._unsaid = False
+        elif not text.startswith(" ---> "):
+            self.tail.extend(text.splitlines())
+            self.done = self.done or text.startswith("Successfully built ")
+        line = self.current if self._unsaid else None
+        self._unsaid = False
+        return line
+
+
+async def _build(docker: aiodocker.Docker, recipe: Recipe, base: str, say: Callable[[str], None]) -> None:
+    import aiodocker  # noqa: PLC0415 - behind an extra
+
+    steps = Steps(recipe.tag)
+    began = time.monotonic()
+    try:
+        await _follow(docker, recipe, base, steps, say)
+    except aiodocker.DockerError as error:
+        # The engine repeats the instruction, which the text has already.
+        reason = error.message.rpartition("' returned a ")[2] if "' returned a " in error.message else error.message
+        raise _failure(steps, " ".join(reason.split())) from None
+    except TimeoutError:
+        raise _failure(steps, f"nothing was heard of it for {SILENCE_S:.0f} s") from None
+    except (OSError, ValueError) as error:
+        raise _failure(steps, f"the engine's answer cannot be read ({error or type(error).__name__})") from None
+    if not steps.done:
+        raise _failure(steps, "the engine broke off")
+    say(f"{recipe.tag}: built in {time.monotonic() - began:.1f} s")
+
+
+async def _follow(
+    docker: aiodocker.Docker, recipe: Recipe, base: str, steps: Steps, say: Callable[[str], None]
+) -> None:
+    messages = docker.images.build(
+        fileobj=io.BytesIO(recipe.context),
+        encoding="identity",
+        tag=recipe.tag,
+        buildargs={**recipe.arguments, "BASE": base},
+        labels={
+            SOURCES_LABEL: recipe.digest(base),
+            BASE_LABEL: base,
+            VERSION_LABEL: importlib.metadata.version("loadgen"),
+        },
+        forcerm=True,
+        stream=True,
+    )
+    clock = asyncio.get_running_loop().time
+    async with asyncio.timeout(SILENCE_S) as patience:
+        async for message in messages:
+            patience.reschedule(clock() + SILENCE_S)
+            if line := steps.take(message):
+                say(line)
+
+
+def _failure(steps: Steps, reason: str) -> ImageError:
+    return ImageError(f"{steps.tag} cannot be built: {steps.current}: {reason}", "\n".join(steps.tail))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _INSTRUCTION_WIDTH else text[: _INSTRUCTION_WIDTH - 1] + "…"
+
+
+# What there is -----------------------------------------------------------------------------------------------
+
+
+async def _state(docker: aiodocker.Docker, recipe: Recipe) -> State:
+    import aiodocker  # noqa: PLC0415 - behind an extra
+
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            image = await docker.images.inspect(recipe.tag)
+    except aiodocker.DockerError as error:
+        if error.status == 404:
+            return State(recipe.tag, "missing")
+        raise LaunchError(f"the Docker engine does not tell of {recipe.tag}: {error.message}") from None
+    except (OSError, ValueError, TimeoutError) as error:
+        reason = str(error) or type(error).__name__
+        raise LaunchError(f"the Docker engine does not tell of {recipe.tag}: {reason}") from None
+    labels = image["Config"].get("Labels") or {}
+    current = labels.get(SOURCES_LABEL) == recipe.digest(labels.get(BASE_LABEL, BASE))
+    created = datetime.fromisoformat(image["Created"])
+    return State(recipe.tag, "current" if current else "older than the sources", image["Size"], created)

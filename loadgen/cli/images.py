@@ -1,0 +1,86 @@
+"""``loadgen images``: container images of the models and of the frontends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loadgen.cli import console
+from loadgen.errors import Interrupted
+
+if TYPE_CHECKING:
+    from frontend_launch.launch.images import State
+
+app = typer.Typer(help="Build container images, or list them.", no_args_is_help=True)
+
+HEADINGS = ("image", "size", "age", "state")
+
+
+@app.command()
+def build(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Models of the catalogue.  [default: all]"),
+    ] = None,
+    base: Annotated[
+        str, typer.Option(metavar="IMAGE", help="What images start from: one with Python, pip and apt.")
+    ] = "python:3.11-slim-bookworm",
+    gpu: Annotated[bool, typer.Option("--gpu", help="Build vgg and inception for GPUs, with the tag gpu.")] = False,
+) -> None:
+    """Build the images of models, and always those of the frontends, from what is installed here."""
+    from frontend_launch.launch import images  # noqa: PLC0415 - `--help` does without
+
+    console.run(lambda stop: _unless(stop, images.build(names or (), base=base, gpu=gpu, say=typer.echo)))
+
+
+@app.command(name="list")
+def list_() -> None:
+    """List the images that there should be, and say which are missing or older than what is installed here."""
+    from frontend_launch.launch import images  # noqa: PLC0415 - `--help` does without
+
+    states, _ = console.run(lambda _: images.states())
+    typer.echo(_table(states, datetime.now(UTC)))
+    if any(state.state != "current" for state in states):
+        typer.echo("-> loadgen images build")
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do something, but give it up when `stop` is set.
+
+    Raises:
+        Interrupted: it is set.
+    """
+    task = asyncio.create_task(work)
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return await task
+        raise Interrupted("stopped before all images were built: those that were stay")
+    finally:
+        for pending in (task, stopped):
+            pending.cancel()
+        await asyncio.gather(task, stopped, return_exceptions=True)
+
+
+def _table(states: list[State], now: datetime) -> str:
+    rows = [HEADINGS, *(_row(state, now) for state in states)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _row(state: State, now: datetime) -> tuple[str, str, str, str]:
+    size = "-" if state.size_bytes is None else f"{state.size_bytes / 1e6:.0f} MB"
+    age = "-" if state.created is None else _age((now - state.created).total_seconds())
+    return state.tag, size, age, state.state
+
+
+def _age(seconds: float) -> str:
+    for unit, length_s in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length_s:
+            return f"{seconds // length_s:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
