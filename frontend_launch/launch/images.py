@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib.metadata
-import importlib.util
 import io
 import json
 import re
@@ -22,6 +21,7 @@ from frontend_launch import models
 from frontend_launch.errors import DescribeError, ImageError, LaunchError
 from frontend_launch.launch.docker import TIMEOUT_S, engine
 from frontend_launch.ports import Ports
+from model_containers import wire
 from model_containers.model import Description
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ _MODEL_NEEDS = frozenset({"numpy", "pyzmq"})
 _FRONTEND_NEEDS = frozenset({"aiohttp", "numpy", "pyzmq", "redis", "uvloop"})
 _APT = {"lightgbm": "libgomp1"}
 """Debian packages that a framework's wheels take from the system."""
+
+_PACKAGES = {"frontend_launch": Path(__file__).parents[1], "model_containers": Path(wire.__file__).parent}
+"""Where they are installed."""
 
 _GPU_TAG = ":gpu"
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)", re.DOTALL)
@@ -113,7 +116,7 @@ async def build(names: Sequence[str], *, base: str = BASE, gpu: bool = False, sa
         ImageError: an image cannot be built; the text names it and the step.
     """
     async with engine() as docker:
-        for recipe in [*frontends(), *await _models(names, gpu)]:
+        for recipe in [*frontends(), *await models_of(names, gpu)]:
             await _build(docker, recipe, base, say)
 
 
@@ -125,8 +128,8 @@ async def states() -> list[State]:
         LaunchError: no Docker engine answers.
     """
     async with engine() as docker:
-        wanted = [*frontends(), *await _models((), gpu=False)]
-        optional = [recipe for recipe in await _models((), gpu=True) if recipe.tag.endswith(_GPU_TAG)]
+        wanted = [*frontends(), *await models_of((), gpu=False)]
+        optional = [recipe for recipe in await models_of((), gpu=True) if recipe.tag.endswith(_GPU_TAG)]
         found = [await _state(docker, recipe) for recipe in (*wanted, *optional)]
     return found[: len(wanted)] + [state for state in found[len(wanted) :] if state.state != "missing"]
 
@@ -190,21 +193,13 @@ def context(package: str, dockerfile: str, needs: Sequence[str]) -> bytes:
         needs: the requirements to install.
     """
     files = {
-        "Dockerfile": (_directory(package) / "images" / dockerfile).read_bytes(),
-        "constraints.txt": (_directory("model_containers") / "images" / "constraints.txt").read_bytes(),
+        "Dockerfile": (_PACKAGES[package] / "images" / dockerfile).read_bytes(),
+        "constraints.txt": (_PACKAGES["model_containers"] / "images" / "constraints.txt").read_bytes(),
         "requirements.txt": "".join(f"{need}\n" for need in needs).encode(),
     }
     for name in {package, "model_containers"}:
-        files |= _sources(name, _directory(name))
+        files |= _sources(name, _PACKAGES[name])
     return _tar(files)
-
-
-def _directory(package: str) -> Path:
-    """Where a package is installed; found without importing it."""
-    spec = importlib.util.find_spec(package)
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    return Path(spec.submodule_search_locations[0])
 
 
 def _sources(package: str, directory: Path) -> dict[str, bytes]:
@@ -237,7 +232,12 @@ def _tar(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-async def _models(names: Sequence[str], gpu: bool) -> list[Recipe]:
+async def models_of(names: Sequence[str], gpu: bool) -> list[Recipe]:
+    """The images of some models of the catalogue; of all of them when none is named.
+
+    Raises:
+        DescribeError: there is no such model.
+    """
     known = await models.catalogue()
     for name in names:
         if name not in known:
@@ -255,12 +255,14 @@ class Steps:
 
     Attributes:
         tag: of the image.
+        base: the image it starts from.
         current: the step under way, with its number and instruction.
         tail: the last lines that it wrote.
         done: the image is there.
     """
 
     tag: str
+    base: str
     current: str = "before the first step"
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
     done: bool = False
@@ -274,7 +276,7 @@ class Steps:
         """
         text = _COLOUR.sub("", message.get("stream") or message.get("status") or "").rstrip()
         if step := _STEP.match(text):
-            instruction = " ".join(step[3].split())
+            instruction = " ".join(step[3].replace("FROM $BASE", f"FROM {self.base}").split())
             self.current = f"[{step[1]}/{step[2]}] {self.tag}: {_shortened(instruction)}"
             self.tail.clear()
             self._unsaid = True
@@ -294,7 +296,7 @@ class Steps:
 async def _build(docker: aiodocker.Docker, recipe: Recipe, base: str, say: Callable[[str], None]) -> None:
     import aiodocker  # noqa: PLC0415 - behind an extra
 
-    steps = Steps(recipe.tag)
+    steps = Steps(recipe.tag, base)
     began = time.monotonic()
     try:
         await _follow(docker, recipe, base, steps, say)

@@ -34,7 +34,7 @@ def build(
     """Build the images of models, and always those of the frontends, from what is installed here."""
     from frontend_launch.launch import images  # noqa: PLC0415 - `--help` does without
 
-    console.run(lambda stop: _unless(stop, images.build(names or (), base=base, gpu=gpu, say=typer.echo)))
+    console.run(lambda stop: unless(stop, images.build(names or (), base=base, gpu=gpu, say=typer.echo)))
 
 
 @app.command(name="list")
@@ -48,7 +48,7 @@ def list_() -> None:
         typer.echo("-> loadgen images build")
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
     """Do something, but give it up when `stop` is set.
 
     Raises:

@@ -1,0 +1,255 @@
+"""What images are made of, and what is told of a build."""
+
+import asyncio
+import inspect
+import io
+import shutil
+import tarfile
+
+import pytest
+
+from frontend_launch.errors import DescribeError, ImageError, LaunchError
+from frontend_launch.launch import images
+from loadgen.cli import exit_codes
+from loadgen.cli.images import build, unless
+from loadgen.errors import Interrupted
+from model_containers.model import Description, TensorSpec
+
+NUMBERS = TensorSpec((4,), "float32")
+
+
+def description(name="some", framework="none", **changes):
+    return Description(
+        name=name,
+        framework=framework,
+        input=NUMBERS,
+        output=NUMBERS,
+        takes=("floats",),
+        image=f"some/{name}",
+        **changes,
+    )
+
+
+def files(tar):
+    """Name → content of the regular files; each entry without time and owner."""
+    with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+        members = archive.getmembers()
+        assert [member.name for member in members] == sorted(member.name for member in members)
+        assert {(member.mtime, member.uid, member.gid) for member in members} == {(0, 0, 0)}
+        assert {member.mode for member in members} == {0o644, 0o755}
+        return {member.name: archive.extractfile(member).read() for member in members if member.isfile()}
+
+
+def write(path, text=""):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """Two small packages in place of ours, with what lies about in directories."""
+    for name, dockerfile in (("model_containers", "Dockerfile.model"), ("frontend_launch", "Dockerfile.frontend")):
+        write(tmp_path / name / "__init__.py")
+        write(tmp_path / name / "deep" / "module.py", "one")
+        write(tmp_path / name / "deep" / "data.json", "{}")
+        write(tmp_path / name / "deep" / "__pycache__" / "module.cpython-311.pyc")
+        write(tmp_path / name / "old.pyc")
+        write(tmp_path / name / ".hidden" / "x.py")
+        write(tmp_path / name / "images" / dockerfile, "FROM x")
+    write(tmp_path / "model_containers" / "images" / "constraints.txt", "numpy==1")
+    monkeypatch.setattr(images, "_PACKAGES", {name: tmp_path / name for name in images._PACKAGES})
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("framework", "extra"),
+    [
+        ("none", set()),
+        ("tensorflow", {"tensorflow"}),
+        ("lightgbm", {"lightgbm"}),
+        ("sklearn", {"scikit-learn", "skops"}),
+    ],
+)
+def test_a_model_image_installs_its_own_framework_only(framework, extra):
+    """Beside what the replica runtime needs; nothing of it for another platform or another extra."""
+    text = files(images.model(description(framework=framework)).context)["requirements.txt"].decode()
+    names = {line.partition(">")[0].replace("tensorflow-cpu", "tensorflow") for line in text.splitlines()}
+    assert names == {"numpy", "pyzmq"} | extra
+    assert ";" not in text
+
+
+def test_a_frontend_image_installs_what_frontends_need():
+    """No command line, no model."""
+    for recipe in images.frontends():
+        text = files(recipe.context)["requirements.txt"].decode()
+        names = {line.partition(">")[0] for line in text.splitlines()}
+        assert names - {"redis"} == {"aiohttp", "numpy", "pyzmq", "uvloop"}
+
+
+def test_a_gpu_image_has_another_tag_and_another_tensorflow():
+    """Where the model has GPU code; the others stay as they are."""
+    recipe = images.model(description(framework="tensorflow", gpu_capable=True), gpu=True)
+    assert recipe.tag == "some/some:gpu"
+    assert "tensorflow[and-cuda]" in files(recipe.context)["requirements.txt"].decode()
+    assert images.model(description(), gpu=True) == images.model(description())
+
+
+def test_lightgbm_gets_its_library_from_debian():
+    """Its wheels do not bring it."""
+    assert images.model(description(framework="lightgbm")).arguments["APT"] == "libgomp1"
+    assert images.model(description(framework="sklearn")).arguments["APT"] == ""
+
+
+def test_a_context_holds_the_right_packages_and_nothing_that_lies_about(packages):
+    """Modules and data; no byte code, no hidden files, no Dockerfiles but the one."""
+    model = {"__init__.py", "deep/module.py", "deep/data.json"}
+    about = {"Dockerfile", "constraints.txt", "requirements.txt"}
+    model_files = {f"model_containers/{name}" for name in model}
+    frontend_files = {f"frontend_launch/{name}" for name in model}
+    assert set(files(images.model(description()).context)) == about | model_files
+    for recipe in images.frontends():
+        assert set(files(recipe.context)) == about | model_files | frontend_files
+
+
+def test_the_installed_packages_make_a_context():
+    """With the Dockerfiles and constraints that are package data."""
+    content = files(images.model(description()).context)
+    assert b"\nFROM $BASE\n" in content["Dockerfile"]
+    assert b"numpy==" in content["constraints.txt"]
+    assert "model_containers/server.py" in content
+    assert not any(name.startswith(("frontend_launch", "loadgen")) or "__pycache__" in name for name in content)
+
+
+def test_models_of_one_framework_share_everything_up_to_their_name():
+    """Their contexts are equal, so the engine's cache answers each step that does not name the model."""
+    one, other = (images.model(description(name, "sklearn")) for name in ("one", "other"))
+    assert one.context == other.context
+    assert one.digest(images.BASE) != other.digest(images.BASE)
+
+
+def test_the_same_sources_give_the_same_digest(packages, tmp_path):
+    """Wherever they are, whenever they were written."""
+    before = images.model(description())
+    copy = packages / "copy" / "model_containers"
+    shutil.copytree(packages / "model_containers", copy, copy_function=shutil.copyfile)
+    shutil.rmtree(packages / "model_containers")
+    copy.rename(packages / "model_containers")
+    assert images.model(description()) == before
+    assert images.model(description()).digest("x") == before.digest("x")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    ["deep/module.py", "deep/new.py", "images/Dockerfile.model", "images/constraints.txt"],
+)
+def test_a_change_of_a_source_changes_the_digest(packages, changed):
+    """Whatever of it goes into the image."""
+    before = images.model(description()).digest(images.BASE)
+    write(packages / "model_containers" / changed, "changed")
+    assert images.model(description()).digest(images.BASE) != before
+
+
+def test_another_base_or_another_requirement_changes_the_digest(packages, monkeypatch):
+    """Both are part of what the image is made of."""
+    before = images.model(description()).digest(images.BASE)
+    assert images.model(description()).digest("other") != before
+    monkeypatch.setattr(images, "requirements", lambda names, extra: ["numpy>=3"])
+    assert images.model(description()).digest(images.BASE) != before
+
+
+def test_byte_code_does_not_change_the_digest(packages):
+    """It comes and goes."""
+    before = images.model(description()).digest(images.BASE)
+    write(packages / "model_containers" / "__pycache__" / "other.pyc", "changed")
+    assert images.model(description()).digest(images.BASE) == before
+
+
+def told(*texts):
+    """What is said while the engine tells these texts, and the follower."""
+    steps = images.Steps("some/image", "some:base")
+    said = [line for text in texts if (line := steps.take({"stream": text}))]
+    return said, steps
+
+
+def test_a_step_is_told_once_and_not_at_all_when_cached():
+    """With its number, the image and the instruction, in one line."""
+    said, steps = told(
+        *("Step 1/4 : ARG BASE=x", "\n", "Step 2/4 : FROM $BASE", "\n", " ---> 0123\n"),
+        *("Step 3/4 : RUN a\n  b", "\n", " ---> Using cache\n", " ---> 4567\n"),
+        *("Step 4/4 : RUN c", "\n", " ---> Running in 89ab\n", "\x1b[91moops\n\x1b[0m", "fine\n", " ---> cdef\n"),
+    )
+    assert said == ["[2/4] some/image: FROM some:base", "[4/4] some/image: RUN c"]
+    assert (list(steps.tail), steps.done) == (["oops", "fine"], False)
+
+
+def test_an_image_is_done_when_the_engine_says_so():
+    """And not when it goes silent."""
+    _, steps = told("Step 1/1 : FROM $BASE", "\n", " ---> 0123\n", "Successfully built 0123\n")
+    assert steps.done
+
+
+def test_the_output_kept_is_bounded():
+    """The last lines of the step under way."""
+    _, steps = told("Step 1/2 : RUN a", "old\n", "Step 2/2 : RUN b", *(f"line {index}\n" for index in range(100)))
+    assert list(steps.tail) == [f"line {index}" for index in range(80, 100)]
+
+
+def test_a_pull_counts_as_a_step_that_works():
+    """Its messages have another form."""
+    steps = images.Steps("some/image", "some:base")
+    assert steps.take({"stream": "Step 1/2 : FROM $BASE"}) is None
+    assert steps.take({"status": "Pulling from some", "id": "base"}) == "[1/2] some/image: FROM some:base"
+    assert steps.take({"aux": {"ID": "sha256:0"}}) is None
+
+
+def test_without_an_engine_it_is_one_line(monkeypatch):
+    """Said before any model is asked."""
+    pytest.importorskip("aiodocker")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    with pytest.raises(LaunchError, match="no Docker engine answers"):
+        asyncio.run(images.states())
+
+
+def test_without_a_socket_it_is_one_line(monkeypatch):
+    """The client fails in another way then."""
+    docker = pytest.importorskip("aiodocker.docker")
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(docker, "_sock_search_paths", [])
+    with pytest.raises(LaunchError, match="no Docker engine answers"):
+        asyncio.run(images.states())
+
+
+def test_a_model_that_is_not_there_is_one_line():
+    """It names those that are."""
+    with pytest.raises(DescribeError, match=r"'nope'.*choose some of vgg"):
+        asyncio.run(images.models_of(["nope"], gpu=False))
+
+
+def test_the_command_line_and_the_room_agree_on_the_base():
+    """The one says it without importing the other."""
+    assert inspect.signature(build).parameters["base"].default == images.BASE
+
+
+def test_an_image_that_cannot_be_built_has_the_code_of_what_cannot_be_started():
+    """Its log's tail comes with it."""
+    assert exit_codes.of_error(ImageError("", "tail")) == exit_codes.LAUNCH
+
+
+def test_stopped_while_building(monkeypatch):
+    """The work is cancelled, and it is said what stays."""
+    cancelled = []
+
+    async def never_ends():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.append(True)
+
+    async def stop_it():
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_soon(stop.set)
+        await unless(stop, never_ends())
+
+    with pytest.raises(Interrupted, match="those that were stay"):
+        asyncio.run(stop_it())
+    assert cancelled == [True]
