@@ -49,7 +49,7 @@ _PACKAGES = {"frontend_launch": Path(__file__).parents[1], "model_containers": P
 """Where they are installed."""
 
 _GPU_TAG = ":gpu"
-_STEP = re.compile(r"Step (\d+)/(\d+) : (.*)", re.DOTALL)
+_STEP = re.compile(r"Step (\d+/\d+) : (.*)", re.DOTALL)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _INSTRUCTION_WIDTH = 100
 
@@ -116,7 +116,8 @@ async def build(names: Sequence[str], *, base: str = BASE, gpu: bool = False, sa
         ImageError: an image cannot be built; the text names it and the step.
     """
     async with engine() as docker:
-        for recipe in [*frontends(), *await models_of(names, gpu)]:
+        chosen = [model(description, gpu=gpu) for description in await descriptions(names)]
+        for recipe in [*frontends(), *chosen]:
             await _build(docker, recipe, base, say)
 
 
@@ -128,10 +129,14 @@ async def states() -> list[State]:
         LaunchError: no Docker engine answers.
     """
     async with engine() as docker:
-        wanted = [*frontends(), *await models_of((), gpu=False)]
-        optional = [recipe for recipe in await models_of((), gpu=True) if recipe.tag.endswith(_GPU_TAG)]
-        found = [await _state(docker, recipe) for recipe in (*wanted, *optional)]
-    return found[: len(wanted)] + [state for state in found[len(wanted) :] if state.state != "missing"]
+        found = await descriptions()
+        wanted = [*frontends(), *map(model, found)]
+        optional = [model(description, gpu=True) for description in found if description.gpu_capable]
+        there = [await _state(docker, recipe) for recipe in optional]
+        return [
+            *[await _state(docker, recipe) for recipe in wanted],
+            *[state for state in there if state.state != "missing"],
+        ]
 
 
 # What an image is made of ------------------------------------------------------------------------------------
@@ -232,8 +237,8 @@ def _tar(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-async def models_of(names: Sequence[str], gpu: bool) -> list[Recipe]:
-    """The images of some models of the catalogue; of all of them when none is named.
+async def descriptions(names: Sequence[str] = ()) -> list[Description]:
+    """What models of the catalogue are; all of them when none is named.
 
     Raises:
         DescribeError: there is no such model.
@@ -242,8 +247,7 @@ async def models_of(names: Sequence[str], gpu: bool) -> list[Recipe]:
     for name in names:
         if name not in known:
             raise DescribeError(f"there is no image of a model {name!r}: choose some of {', '.join(known)}")
-    descriptions = await asyncio.gather(*(models.describe(name) for name in known if not names or name in names))
-    return [model(description, gpu=gpu) for description in descriptions]
+    return await asyncio.gather(*(models.describe(name) for name in known if not names or name in names))
 
 
 # Building ----------------------------------------------------------------------------------------------------
@@ -256,14 +260,16 @@ class Steps:
     Attributes:
         tag: of the image.
         base: the image it starts from.
-        current: the step under way, with its number and instruction.
+        number: of the step under way, of how many: ``2/9``; empty before the first.
+        instruction: of that step.
         tail: the last lines that it wrote.
         done: the image is there.
     """
 
     tag: str
     base: str
-    current: str = "before the first step"
+    number: str = ""
+    instruction: str = ""
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
     done: bool = False
     _unsaid: bool = False
@@ -274,23 +280,25 @@ class Steps:
         Returns:
             A line about a step that has begun and is not answered from the cache.
         """
-        text = _COLOUR.sub("", message.get("stream") or message.get("status") or "").rstrip()
-        if step := _STEP.match(text):
-            instruction = " ".join(step[3].replace("FROM $BASE", f"FROM {self.base}").split())
-            self.current = f"[{step[1]}/{step[2]}] {self.tag}: {_shortened(instruction)}"
-            self.tail.clear()
-            self._unsaid = True
+        written = _COLOUR.sub("", message.get("stream", "")).rstrip()
+        if step := _STEP.match(written):
+            self._begin(step[1], step[2])
             return None
-        if not text:
+        if not written and "status" not in message:  # a pull tells its status, thousands of times
             return None
-        if text == " ---> Using cache":
-            self._unsaid = False
-        elif not text.startswith(" ---> "):
-            self.tail.extend(text.splitlines())
-            self.done = self.done or text.startswith("Successfully built ")
-        line = self.current if self._unsaid else None
+        if not written.startswith(" ---> "):
+            self.tail.extend(written.splitlines())
+            self.done = self.done or written.startswith("Successfully built ")
+        new = self._unsaid and written != " ---> Using cache"
         self._unsaid = False
-        return line
+        return f"[{self.number}] {self.tag}: {self.instruction}" if new else None
+
+    def _begin(self, number: str, instruction: str) -> None:
+        text = " ".join(instruction.replace("FROM $BASE", f"FROM {self.base}").split())
+        self.number = number
+        self.instruction = text if len(text) <= _INSTRUCTION_WIDTH else text[: _INSTRUCTION_WIDTH - 1] + "…"
+        self.tail.clear()
+        self._unsaid = True
 
 
 async def _build(docker: aiodocker.Docker, recipe: Recipe, base: str, say: Callable[[str], None]) -> None:
@@ -338,11 +346,8 @@ async def _follow(
 
 
 def _failure(steps: Steps, reason: str) -> ImageError:
-    return ImageError(f"{steps.tag} cannot be built: {steps.current}: {reason}", "\n".join(steps.tail))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _INSTRUCTION_WIDTH else text[: _INSTRUCTION_WIDTH - 1] + "…"
+    where = f"step {steps.number}, {steps.instruction}: " if steps.number else ""
+    return ImageError(f"{steps.tag} cannot be built: {where}{reason}", "\n".join(steps.tail))
 
 
 # What there is -----------------------------------------------------------------------------------------------

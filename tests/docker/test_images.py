@@ -108,6 +108,17 @@ def test_builds_from_a_wheel_far_from_any_checkout(loadgen, noop):
     assert "model-comp/kernel-svm" in rows
 
 
+def test_an_image_can_be_out_of_date_or_not_there(noop, monkeypatch):
+    """Another requirement makes it older than the sources; a name that nobody has built is missing."""
+    monkeypatch.setattr(images, "requirements", lambda names, extra: ["numpy>=2"])
+    monkeypatch.setattr(images, "_FRONTENDS", (("loadgen-test/nobody:built", "query", (1,)),))
+    states = {state.tag: state for state in asyncio.run(images.states())}
+    assert states["loadgen-test/nobody:built"] == images.State("loadgen-test/nobody:built", "missing")
+    assert states[NOOP].state == "older than the sources"
+    assert states[NOOP].size_bytes > 1e6
+    assert states[NOOP].created.tzinfo is not None
+
+
 def test_what_is_in_a_model_image(noop):
     """No user root, no other package, no compiler; byte code is there."""
 
@@ -192,7 +203,7 @@ def test_a_base_that_is_not_there_is_one_line(loadgen):
     done = loadgen("images", "build", "noop", "--base", "loadgen-test/nowhere:none")
     assert done.returncode == 4
     last = done.stderr.splitlines()[-1]
-    assert "clipper/zmq_frontend:develop cannot be built: [2/" in last
+    assert "clipper/zmq_frontend:develop cannot be built: step 2/" in last
     assert "FROM loadgen-test/nowhere:none" in last
     assert "Traceback" not in done.stderr
 
@@ -200,7 +211,7 @@ def test_a_base_that_is_not_there_is_one_line(loadgen):
 def test_a_requirement_that_cannot_be_had_shows_what_pip_says(monkeypatch):
     """The failing step, and the end of its output."""
     monkeypatch.setattr(images, "requirements", lambda names, extra: ["numpy==0.0.1"])
-    with pytest.raises(ImageError, match=r"zmq_frontend:develop cannot be built: \[6/18\] .*RUN .*code: 1") as caught:
+    with pytest.raises(ImageError, match=r"zmq_frontend:develop cannot be built: step 6/18, RUN .*code: 1") as caught:
         asyncio.run(images.build(["noop"], say=lambda line: None))
     assert "numpy==0.0.1" in caught.value.log_tail
 

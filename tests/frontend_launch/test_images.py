@@ -222,7 +222,7 @@ def test_without_a_socket_it_is_one_line(monkeypatch):
 def test_a_model_that_is_not_there_is_one_line():
     """It names those that are."""
     with pytest.raises(DescribeError, match=r"'nope'.*choose some of vgg"):
-        asyncio.run(images.models_of(["nope"], gpu=False))
+        asyncio.run(images.descriptions(["nope"]))
 
 
 def test_the_command_line_and_the_room_agree_on_the_base():
