@@ -24,6 +24,7 @@ async def engine() -> AsyncIterator[aiodocker.Docker]:
     """
     try:
         import aiodocker  # noqa: PLC0415 - behind an extra
+        import aiohttp  # noqa: PLC0415 - what it is made with
     except ImportError:
         raise LaunchError("aiodocker is not installed: pip install 'loadgen[docker]'") from None
     async with contextlib.AsyncExitStack() as stack:
@@ -33,7 +34,7 @@ async def engine() -> AsyncIterator[aiodocker.Docker]:
                 await docker.version()
         except AssertionError:  # how the client says that it knows of no socket
             raise LaunchError("no Docker engine answers: there is no socket, and DOCKER_HOST is not set") from None
-        except (aiodocker.DockerError, ValueError, OSError, TimeoutError) as error:
+        except (aiodocker.DockerError, aiohttp.ClientError, ValueError, OSError, TimeoutError) as error:
             raise LaunchError(f"no Docker engine answers: {str(error) or type(error).__name__}") from None
         yield docker
 

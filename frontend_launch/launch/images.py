@@ -17,6 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import aiohttp
+
 from frontend_launch import models
 from frontend_launch.errors import DescribeError, ImageError, LaunchError
 from frontend_launch.launch.docker import TIMEOUT_S, engine
@@ -313,8 +315,8 @@ async def _build(docker: aiodocker.Docker, recipe: Recipe, base: str, say: Calla
         reason = error.message.rpartition("' returned a ")[2] if "' returned a " in error.message else error.message
         raise _failure(steps, " ".join(reason.split())) from None
     except TimeoutError:
-        raise _failure(steps, f"nothing was heard of it for {SILENCE_S:.0f} s") from None
-    except (OSError, ValueError) as error:
+        raise _failure(steps, f"nothing was heard of it for {SILENCE_S:g} s") from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
         raise _failure(steps, f"the engine's answer cannot be read ({error or type(error).__name__})") from None
     if not steps.done:
         raise _failure(steps, "the engine broke off")
@@ -363,7 +365,7 @@ async def _state(docker: aiodocker.Docker, recipe: Recipe) -> State:
         if error.status == 404:
             return State(recipe.tag, "missing")
         raise LaunchError(f"the Docker engine does not tell of {recipe.tag}: {error.message}") from None
-    except (OSError, ValueError, TimeoutError) as error:
+    except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
         reason = str(error) or type(error).__name__
         raise LaunchError(f"the Docker engine does not tell of {recipe.tag}: {reason}") from None
     labels = image["Config"].get("Labels") or {}

@@ -1,12 +1,15 @@
 """What images are made of, and what is told of a build."""
 
 import asyncio
+import contextlib
 import inspect
 import io
+import json
 import shutil
 import tarfile
 
 import pytest
+from aiohttp import web
 
 from frontend_launch.errors import DescribeError, ImageError, LaunchError
 from frontend_launch.launch import images
@@ -217,6 +220,76 @@ def test_without_a_socket_it_is_one_line(monkeypatch):
     monkeypatch.setattr(docker, "_sock_search_paths", [])
     with pytest.raises(LaunchError, match="no Docker engine answers"):
         asyncio.run(images.states())
+
+
+STEP = {"stream": "Step 1/2 : RUN something"}
+OUTPUT = {"stream": "it writes\n"}
+
+
+@contextlib.asynccontextmanager
+async def fake_engine(path, monkeypatch, messages, ending):
+    """An engine that tells these messages of any build, and then ends its answer in some way."""
+
+    async def version(request):
+        return web.json_response({"Version": "20.10", "ApiVersion": "1.41"})
+
+    async def build(request):
+        await request.read()
+        response = web.StreamResponse()
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        for message in messages:
+            await response.write(json.dumps(message).encode() + b"\n")
+        await ending(request)
+        return response
+
+    app = web.Application()
+    app.add_routes([web.get("/version", version), web.get("/v1.41/version", version), web.post("/v1.41/build", build)])
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.UnixSite(runner, str(path)).start()
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def regular(request):
+    """The answer ends as it should."""
+
+
+async def abrupt(request):
+    request.transport.abort()
+
+
+async def never(request):
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("messages", "ending", "reason"),
+    [
+        ((STEP, OUTPUT, {"error": "no", "errorDetail": {"message": "no"}}), regular, "no"),
+        ((STEP, OUTPUT), regular, "the engine broke off"),
+        ((STEP, OUTPUT), abrupt, "the engine('s answer cannot be read| broke off)"),
+        ((STEP, OUTPUT), never, "nothing was heard of it for 0.5 s"),
+    ],
+    ids=["error", "end", "abort", "silence"],
+)
+def test_a_build_that_does_not_end_well_names_image_and_step(tmp_path, monkeypatch, messages, ending, reason):
+    """Whatever the engine does, with the step's output."""
+    pytest.importorskip("aiodocker")
+    monkeypatch.setattr(images, "SILENCE_S", 0.5)
+
+    async def build():
+        async with fake_engine(tmp_path / "engine", monkeypatch, messages, ending), asyncio.timeout(10):
+            await images.build(["noop"], say=lambda line: None)
+
+    match = rf"^clipper/zmq_frontend:develop cannot be built: step 1/2, RUN something: {reason}"
+    with pytest.raises(ImageError, match=match) as caught:
+        asyncio.run(build())
+    assert caught.value.log_tail == "it writes"
 
 
 def test_a_model_that_is_not_there_is_one_line():
