@@ -40,7 +40,8 @@ def peer():
 def test_client(benchmark, peer, payload, window):
     """One run of so many requests."""
     requests = 2000 if payload == "299x299x3" else 20_000
-    spec = ClipperSpec("127.0.0.1", peer["request"], peer["response"], "null", DataType.FLOATS, 4, b"")
+    addresses = (f"tcp://127.0.0.1:{peer[name]}" for name in ("request", "response"))
+    spec = ClipperSpec(*addresses, "null", DataType.FLOATS, 4, b"")
     inputs = SeededInputs(TensorSpec(SHAPES[payload], "float32"), None, 4, 0)
     job = Job(spec, inputs, window, None, requests, 0.0, None, 60.0, None, 3600.0, 0.0)
     cpu_ns = []

@@ -1,18 +1,22 @@
-"""``python -m frontend_launch serve``: both frontends in one process and one loop, over one store in memory.
+"""``python -m frontend_launch serve|query|management``: the frontends as processes.
 
-Once every port is bound it prints them as one line of JSON; then it serves until SIGTERM, or until the
-process that started it is gone.
+`serve` is both in one process and one loop, over one store in memory; `query` and `management` are one each, over a
+store in Redis. Once every port is bound a line of JSON says which; then they serve until SIGTERM, or until the
+process that started them is gone.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import signal
 import sys
+from collections.abc import AsyncIterator
 from dataclasses import fields
+from pathlib import Path
 
 from frontend_launch.errors import FrontendLaunchError
 from frontend_launch.ports import Ports
@@ -20,37 +24,76 @@ from model_containers import lifeline
 
 MAX_QUEUED_BYTES = 2 << 30
 
+_PORTS = {
+    "serve": ("request", "response", "replica", "metrics", "admin"),
+    "query": ("request", "response", "replica", "metrics"),
+    "management": ("admin",),
+}
+"""The ports that each verb binds."""
+
 
 def main() -> None:
     """Read the flags and serve."""
-    parser = argparse.ArgumentParser(prog="frontend_launch", description=__doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    serve = verbs.add_parser("serve", help="serve both frontends")
-    serve.add_argument("--host", default="127.0.0.1")
-    for port in fields(Ports):
-        serve.add_argument(f"--{port.name}-port", type=int, default=port.default, metavar="PORT")
-    serve.add_argument("--max-queued-bytes", type=int, default=MAX_QUEUED_BYTES, metavar="BYTES")
-    arguments = parser.parse_args()
+    arguments = _parser().parse_args()
     lifeline.hold()
     logging.basicConfig(format="%(asctime)s %(levelname)-8s %(message)s", level=logging.INFO)
     import uvloop  # noqa: PLC0415 - a wrong flag is told without it
 
-    ports = Ports(**{port.name: getattr(arguments, f"{port.name}_port") for port in fields(Ports)})
     try:
-        uvloop.run(_serve(arguments.host, ports, arguments.max_queued_bytes))
+        uvloop.run(_serve(arguments))
     except FrontendLaunchError as error:
         sys.exit(str(error))
 
 
-async def _serve(host: str, ports: Ports, max_queued_bytes: int) -> None:
-    from frontend_launch.frontends.embedded import frontends  # noqa: PLC0415
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="frontend_launch", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    defaults = {port.name: port.default for port in fields(Ports)}
+    for name, help_text in (
+        ("serve", "serve both frontends"),
+        ("query", "serve the query frontend"),
+        ("management", "serve the management frontend"),
+    ):
+        verb = verbs.add_parser(name, help=help_text)
+        verb.add_argument("--host", default="127.0.0.1")
+        for port in _PORTS[name]:
+            verb.add_argument(f"--{port}-port", type=int, default=defaults[port], metavar="PORT")
+        if name != "management":
+            verb.add_argument("--max-queued-bytes", type=int, default=MAX_QUEUED_BYTES, metavar="BYTES")
+            verb.add_argument("--ipc-directory", type=Path, metavar="DIR", help="have sockets for clients here too")
+        if name != "serve":
+            # The spelling with underscores is that of the original's frontends.
+            verb.add_argument("--redis-ip", "--redis_ip", default="localhost", metavar="HOST")
+            verb.add_argument("--redis-port", "--redis_port", type=int, default=6379, metavar="PORT")
+    return parser
 
+
+async def _serve(arguments: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with frontends(host, ports, max_queued_bytes) as bound:
-        print(json.dumps({port.name: getattr(bound, port.name) for port in fields(Ports)}), flush=True)  # noqa: T201
+    async with _frontends(arguments) as bound:
+        ports = {name: getattr(bound, name) for name in _PORTS[arguments.verb]}
+        print(json.dumps(ports), flush=True)  # noqa: T201
         await stop.wait()
+
+
+@contextlib.asynccontextmanager
+async def _frontends(arguments: argparse.Namespace) -> AsyncIterator[Ports]:
+    from frontend_launch.frontends import assembly  # noqa: PLC0415 - a wrong flag is told without it
+
+    wanted = Ports(**{name: getattr(arguments, f"{name}_port") for name in _PORTS[arguments.verb]})
+    async with contextlib.AsyncExitStack() as stack:
+        if arguments.verb == "serve":
+            store = assembly.memory()
+        else:
+            store = await stack.enter_async_context(assembly.redis(arguments.redis_ip, arguments.redis_port))
+        if arguments.verb != "management":
+            query = assembly.query(store, arguments.host, wanted, arguments.max_queued_bytes, arguments.ipc_directory)
+            wanted = await stack.enter_async_context(query)
+        if arguments.verb != "query":
+            wanted = await stack.enter_async_context(assembly.management(store, arguments.host, wanted))
+        yield wanted
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ class Ports:
         replica: where replicas connect.
         metrics: its metrics over HTTP.
         admin: the management frontend's REST.
+        redis: the store of frontends that are containers.
     """
 
     request: int = 4456
@@ -22,3 +23,4 @@ class Ports:
     replica: int = 7000
     metrics: int = 1337
     admin: int = 1338
+    redis: int = 6380

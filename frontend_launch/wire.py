@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from model_containers.errors import WireError
@@ -60,6 +61,11 @@ class PredictResponse(NamedTuple):
     request_id: int
     output_type: DataType
     output: Buffer
+
+
+def ipc_addresses(directory: Path) -> tuple[str, str]:
+    """Where clients of the same machine connect to for requests and for responses, by the directory of the sockets."""
+    return f"ipc://{directory}/request", f"ipc://{directory}/response"
 
 
 HANDSHAKE: tuple[bytes, bytes] = (b"", b"")

@@ -27,11 +27,9 @@ from frontend_launch.launch.deployment import (
     DEFAULT_OUTPUT,
     LATENCY_SLO_MICROS,
     Deployment,
-    DeploymentConfig,
-    Endpoint,
-    model_environment,
 )
-from frontend_launch.launch.process import pinned
+from frontend_launch.launch.launcher import DeploymentConfig, Endpoint, model_environment
+from frontend_launch.launch.process import ProcessLauncher, pinned
 from frontend_launch.launch.topology import core_ranges
 from frontend_launch.metrics_client import MetricsClient
 from loadgen import results as results_file
@@ -92,7 +90,7 @@ async def saturate(config: SaturateConfig, stop: asyncio.Event | None = None) ->
             record = await run(_job(plan, server, check), halt, readings.on_phase)
             results = _results(plan, server, record, check, readings, started_at, surroundings)
             path = results_file.save(results, config.results_dir)
-            server.keep_logs(path.with_suffix(".logs"))
+            await server.keep_logs(path.with_suffix(".logs"))
     return replace(results, path=path)
 
 
@@ -117,9 +115,10 @@ class _Server:
     deployment: Deployment | None = None
     notes: tuple[str, ...] = ()
 
-    def keep_logs(self, directory: Path) -> None:
+    async def keep_logs(self, directory: Path) -> None:
         """Copy the logs of what we started."""
         if self.deployment is not None:
+            await self.deployment.keep_logs()
             shutil.copytree(self.deployment.log_directory, directory, dirs_exist_ok=True)
 
 
@@ -129,17 +128,16 @@ async def _serving(plan: Plan, stop: asyncio.Event) -> AsyncIterator[_Server]:
     if config.connection is not None:
         yield await _unless(stop, _connect(config.connection, model.name))
         return
-    deployment = Deployment(
-        DeploymentConfig(
-            model=model,
-            model_name=config.model,
-            placement=plan.placement,
-            max_batch=config.batch_size,
-            ports=config.ports,
-            replica_options=tuple(replica_options(config)),
-            ready_timeout_s=config.ready_timeout_s,
-        )
+    wanted = DeploymentConfig(
+        model=model,
+        model_name=config.model,
+        placement=plan.placement,
+        max_batch=config.batch_size,
+        ports=config.ports,
+        replica_options=tuple(replica_options(config)),
+        ready_timeout_s=config.ready_timeout_s,
     )
+    deployment = Deployment(wanted, ProcessLauncher(wanted))
     async with contextlib.AsyncExitStack() as stack:
         await _unless(stop, stack.enter_async_context(deployment))
         yield _Server(deployment.endpoints[0], model.name, DEFAULT_OUTPUT.encode(), deployment)
@@ -207,11 +205,11 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
 def _job(plan: Plan, server: _Server, check: AnswerCheck | None) -> Job:
     config, model, endpoint = plan.config, plan.model, server.endpoint
     warmup_s = config.warmup_s if config.warmup_s is not None else (1.0 if config.requests is None else 0.0)
+    request_address, response_address = endpoint.client_addresses()
     return Job(
         target=ClipperSpec(
-            host=endpoint.host,
-            request_port=endpoint.ports.request,
-            response_port=endpoint.ports.response,
+            request_address=request_address,
+            response_address=response_address,
             application=server.application,
             output_type=model.output.data_type,
             output_bytes=model.output.nbytes,
@@ -355,8 +353,8 @@ def _answers(check: AnswerCheck, record: Record) -> dict[str, Any]:
 
 
 def _placement_rows(plan: Plan, server: _Server) -> list[Mapping[str, Any]]:
-    processes = {} if server.deployment is None else server.deployment.processes
-    pids = {"client": os.getpid(), **{role: process.pid for role, process in processes.items()}}
+    parts = {} if server.deployment is None else server.deployment.parts
+    pids = {"client": os.getpid(), **{role: part.pid for role, part in parts.items()}}
     return [{**asdict(row), "pid": pids[row.role]} for row in plan.placement.assignments]
 
 

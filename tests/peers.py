@@ -32,16 +32,16 @@ ANY = Ports(0, 0, 0, 0, 0)
 class FrontendThread:
     """A query frontend on a loop of its own thread, with its store."""
 
-    def __init__(self, max_queued_bytes=1 << 30):
+    def __init__(self, max_queued_bytes=1 << 30, ipc_directory=None):
         self.loop = uvloop.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         self.store = MemoryStore()
-        self.frontend = self.call(self._start(max_queued_bytes))
+        self.frontend = self.call(self._start(max_queued_bytes, ipc_directory))
         self.ports = self.frontend.ports
 
-    async def _start(self, max_queued_bytes):
-        return await QueryFrontend(self.store, "127.0.0.1", ANY, max_queued_bytes).__aenter__()
+    async def _start(self, max_queued_bytes, ipc_directory):
+        return await QueryFrontend(self.store, "127.0.0.1", ANY, max_queued_bytes, ipc_directory).__aenter__()
 
     def call(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)

@@ -15,6 +15,7 @@ from collections import Counter as Tally
 from collections import OrderedDict
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -90,12 +91,15 @@ class QueryFrontend:
         ports: ports to bind; `self.ports` says which were taken.
         max_queued_bytes: payload bytes that may wait; at the bound requests are no longer read, so that
             clients slow down and nothing is lost.
+        ipc_directory: have the two sockets for clients there too, see `frontend_launch.wire.ipc_addresses`.
 
     Raises:
         LaunchError: a port is in use.
     """
 
-    def __init__(self, store: Store, host: str, ports: Ports, max_queued_bytes: int) -> None:
+    def __init__(
+        self, store: Store, host: str, ports: Ports, max_queued_bytes: int, ipc_directory: Path | None = None
+    ) -> None:
         self._store, self._max_queued_bytes = store, max_queued_bytes
         self._registry = Registry()
         self._internal = InternalMetrics(self._registry, time.monotonic_ns())
@@ -112,6 +116,8 @@ class QueryFrontend:
         self._context = zmq.Context()
         try:
             self._bind(host, ports)
+            if ipc_directory is not None:
+                self._bind_ipc(ipc_directory)
         except BaseException:
             self._context.destroy(linger=0)
             raise
@@ -133,6 +139,14 @@ class QueryFrontend:
             response=_bind(self._response_socket, host, ports.response, "--response-port"),
             replica=_bind(self._replica_socket, host, ports.replica, "--replica-port"),
         )
+
+    def _bind_ipc(self, directory: Path) -> None:
+        addresses = zip((self._request_socket, self._response_socket), wire.ipc_addresses(directory), strict=True)
+        for socket, address in addresses:
+            try:
+                socket.bind(address)
+            except zmq.ZMQError as error:
+                raise LaunchError(f"{address} cannot be used ({error}): choose another --ipc-directory") from None
 
     async def __aenter__(self) -> QueryFrontend:
         await self._directory.start()

@@ -48,6 +48,9 @@ POLICY = "DefaultOutputSelectionPolicy"
 TIMEOUT_S = 5.0
 """Patience for one answer of Redis."""
 
+FIRST_TIMEOUT_S = 30.0
+"""Patience for a Redis that is started at the same time."""
+
 RETRIES = 5
 FIRST_DELAY_S, LAST_DELAY_S = 0.1, 5.0
 """Between two attempts to reach a Redis that is gone."""
@@ -101,9 +104,9 @@ class RedisStore:
         if self._listener is None:
             self._listener = asyncio.create_task(self._listen(), name="changes in Redis")
         try:
-            await asyncio.wait_for(self._subscribed.wait(), TIMEOUT_S)
+            await asyncio.wait_for(self._subscribed.wait(), FIRST_TIMEOUT_S)
         except TimeoutError:
-            raise StoreError(f"Redis at {self._address} cannot be reached within {TIMEOUT_S:.0f} s") from None
+            raise StoreError(f"Redis at {self._address} cannot be reached within {FIRST_TIMEOUT_S:.0f} s") from None
         return changes
 
     async def _listen(self) -> None:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from frontend_launch.errors import LaunchError
+from frontend_launch.launch.launcher import (
+    DeploymentConfig,
+    Endpoint,
+    Running,
+    model_environment,
+    replica_environment,
+)
+from frontend_launch.launch.placement import Assignment
 from frontend_launch.launch.topology import core_ranges
+from frontend_launch.ports import Ports
 from model_containers import lifeline
 
+FRONTENDS_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 3.0
 """Time a process has between SIGTERM and SIGKILL."""
 
@@ -53,9 +65,12 @@ class Process:
         assert self._process.stdout is not None
         return self._process.stdout
 
-    def log_tail(self, lines: int = 15) -> str:
+    async def log_tail(self, lines: int = 15) -> str:
         """The last lines of its log, and of what it wrote to standard error."""
         return "\n".join(tail for path in self._logs if (tail := _tail(path, lines)))
+
+    async def keep_log(self) -> None:
+        """It is where it shall be: the process writes it there."""
 
     async def stop(self) -> None:
         """End it: SIGTERM, and SIGKILL for one that does not listen."""
@@ -70,6 +85,55 @@ class Process:
                 await self.exited
         finally:
             os.close(self._held)
+
+
+class ProcessLauncher:
+    """The `Launcher` of processes on this machine: both frontends in one, over one store in memory."""
+
+    def __init__(self, config: DeploymentConfig) -> None:
+        self._config = config
+        self._directory = tempfile.TemporaryDirectory(prefix="loadgen-")
+        self.log_directory = Path(self._directory.name)
+
+    async def __aenter__(self) -> ProcessLauncher:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._directory.cleanup()
+
+    async def start_frontends(self, started: Callable[[Running], None]) -> Endpoint:
+        """See `Launcher`."""
+        arguments = ["-m", "frontend_launch", "serve"]
+        for name in ("request", "response", "replica", "metrics", "admin"):
+            arguments += [f"--{name}-port", str(getattr(self._config.ports, name))]
+        command = Command("frontends", arguments, self._config.placement["frontends"].cores)
+        process = await start(command, self.log_directory, read_stdout=True)
+        started(process)
+        try:
+            bound = json.loads(await asyncio.wait_for(process.stdout.readline(), FRONTENDS_TIMEOUT_S))
+        except TimeoutError:
+            text = f"the frontends said nothing within {FRONTENDS_TIMEOUT_S:.0f} s"
+            raise LaunchError(text, await process.log_tail()) from None
+        except ValueError:  # they ended without a line of JSON; the last of their log is one clear line
+            raise LaunchError(await process.log_tail(lines=1) or "the frontends ended at once") from None
+        return Endpoint("127.0.0.1", Ports(**bound))
+
+    async def start_replica(self, assignment: Assignment, endpoint: Endpoint) -> Running:
+        """See `Launcher`."""
+        config = self._config
+        arguments = ["-m", "model_containers", "serve", config.model_name, *config.replica_options]
+        environment = {
+            **replica_environment(config),
+            **model_environment(config.model, assignment),
+            "CLIPPER_IP": endpoint.host,
+            "CLIPPER_PORT": str(endpoint.ports.replica),
+            "LOADGEN_LOG_FILE": str(self.log_directory / f"{assignment.role}.log"),
+        }
+        return await start(Command(assignment.role, arguments, assignment.cores, environment), self.log_directory)
+
+    async def cores_of(self, running: Running) -> tuple[int, ...]:
+        """See `Launcher`."""
+        return affinity(running.pid)
 
 
 def affinity(pid: int) -> tuple[int, ...]:

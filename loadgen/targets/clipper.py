@@ -38,18 +38,16 @@ class ClipperSpec:
     """A frontend, an application on it, and what its answers look like.
 
     Attributes:
-        host: the frontend's host.
-        request_port: where it reads requests.
-        response_port: where it hands out client ids and answers.
+        request_address: where the frontend reads requests, ``tcp://…`` or ``ipc://…``.
+        response_address: where it hands out client ids and answers.
         application: the application to ask.
         output_type: the wire type of a good answer.
         output_bytes: the size of a good answer; None where it may vary.
         default_output: the bytes of the application's default output.
     """
 
-    host: str
-    request_port: int
-    response_port: int
+    request_address: str
+    response_address: str
     application: str
     output_type: DataType
     output_bytes: int | None
@@ -84,11 +82,10 @@ class ClipperTarget:
         Raises:
             TargetError: nobody answers the handshake within 10 s.
         """
-        spec = self._spec
-        address = f"tcp://{spec.host}:{spec.response_port}"
+        address = self._spec.response_address
         try:
             self._receiving.connect(address)
-            self._sending.connect(f"tcp://{spec.host}:{spec.request_port}")
+            self._sending.connect(self._spec.request_address)
         except zmq.ZMQError as error:
             raise TargetError(f"{address} is not an address that can be connected to: {error}") from None
         self._in.send_multipart(wire.HANDSHAKE)

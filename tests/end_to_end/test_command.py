@@ -177,7 +177,7 @@ def test_dead_frontends_end_the_run(tmp_path):
     os.kill(min(children), signal.SIGKILL)
     out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 6
-    assert "the frontends ended with exit code -9" in err
+    assert "frontends ended with exit code -9" in err
     assert document_of(out).exists()
 
 

@@ -50,7 +50,7 @@ def test_the_tail_holds_the_log_and_standard_error(tmp_path):
         (tmp_path / "p.log").write_text("from its own log\n")
         process = await start(Command("p", ["-c", code]), tmp_path)
         assert await asyncio.wait_for(asyncio.shield(process.exited), 10) == 3
-        tail = process.log_tail(lines=2)
+        tail = await process.log_tail(lines=2)
         await process.stop()
         return tail
 

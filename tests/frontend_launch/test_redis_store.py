@@ -169,8 +169,9 @@ def test_redis_goes_away_and_comes_back_empty(server, caplog):
     assert caplog.text.count("is gone") == 1
 
 
-def test_without_redis_nothing_can_begin(server):
+def test_without_redis_nothing_can_begin(monkeypatch):
     """One line, within bounds."""
+    monkeypatch.setattr("frontend_launch.frontends.redis_store.FIRST_TIMEOUT_S", 0.5)
 
     async def scenario():
         async with open_store("127.0.0.1", 1) as store:

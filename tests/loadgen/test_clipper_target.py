@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import uvloop
 import zmq
 from peers import Client, FrontendThread, Replica
 
+from frontend_launch.wire import ipc_addresses
 from loadgen.errors import TargetError
 from loadgen.inputs import SeededInputs
 from loadgen.runner import Job, run
@@ -28,7 +30,8 @@ def frontend():
 
 
 def spec_of(ports, output_bytes=4):
-    return ClipperSpec("127.0.0.1", ports.request, ports.response, "app", DataType.FLOATS, output_bytes, b"TIMEOUT")
+    addresses = (f"tcp://127.0.0.1:{port}" for port in (ports.request, ports.response))
+    return ClipperSpec(*addresses, "app", DataType.FLOATS, output_bytes, b"TIMEOUT")
 
 
 def job(ports, requests, shape=(8,), output_bytes=4):
@@ -102,7 +105,7 @@ def test_nobody_there_is_one_clear_line(monkeypatch):
     monkeypatch.setattr(clipper, "HANDSHAKE_TIMEOUT_S", 0.05)
     with zmq.Context() as context, context.socket(zmq.ROUTER) as silent:
         port = silent.bind_to_random_port("tcp://127.0.0.1")
-        spec = ClipperSpec("127.0.0.1", port, port, "app", DataType.FLOATS, 4, b"")
+        spec = ClipperSpec(*[f"tcp://127.0.0.1:{port}"] * 2, "app", DataType.FLOATS, 4, b"")
 
         async def attempt():
             target = spec.make()
@@ -140,3 +143,18 @@ def test_a_client_of_our_own_and_a_foreign_one_live_together(frontend):
         record = uvloop.run(run(job(frontend.ports, 200)))
         assert record.outcomes[Outcome.COMPLETED] == 200
         assert np.frombuffer(foreign.receive().output, "<f4")[0] == 8.0
+
+
+def test_the_frontend_has_sockets_of_this_machine_too(tmp_path):
+    """Beside its ports."""
+    frontend = FrontendThread(ipc_directory=tmp_path)
+    try:
+        frontend.register()
+        request_address, response_address = ipc_addresses(tmp_path)
+        with serving(frontend):
+            over_ipc = job(frontend.ports, 100)
+            spec = replace(over_ipc.target, request_address=request_address, response_address=response_address)
+            records = [uvloop.run(run(wanted)) for wanted in (replace(over_ipc, target=spec), over_ipc)]
+        assert [record.outcomes[Outcome.COMPLETED] for record in records] == [100, 100]
+    finally:
+        frontend.close()

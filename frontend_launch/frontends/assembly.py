@@ -1,0 +1,56 @@
+"""What a process of frontends is put together from: a store, and one frontend or both over it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+from frontend_launch.frontends.http import listening, metrics_app
+from frontend_launch.frontends.management import make_app
+from frontend_launch.frontends.query import QueryFrontend
+from frontend_launch.frontends.state import MemoryStore, Store
+from frontend_launch.ports import Ports
+
+
+def memory() -> Store:
+    """A store for frontends of one process."""
+    return MemoryStore()
+
+
+@contextlib.asynccontextmanager
+async def redis(host: str, port: int) -> AsyncIterator[Store]:
+    """A store for frontends of several processes."""
+    from frontend_launch.frontends.redis_store import open_store  # noqa: PLC0415 - behind an extra
+
+    async with open_store(host, port) as store:
+        yield store
+
+
+@contextlib.asynccontextmanager
+async def query(
+    store: Store, host: str, ports: Ports, max_queued_bytes: int, ipc_directory: Path | None
+) -> AsyncIterator[Ports]:
+    """Serve the query frontend and its metrics while the context lasts; gives the ports that were taken.
+
+    Raises:
+        LaunchError: a port is in use.
+        StoreError: the store does not answer.
+    """
+    async with (
+        QueryFrontend(store, host, ports, max_queued_bytes, ipc_directory) as frontend,
+        listening(metrics_app(frontend), host, ports.metrics, "--metrics-port") as metrics,
+    ):
+        yield replace(frontend.ports, metrics=metrics)
+
+
+@contextlib.asynccontextmanager
+async def management(store: Store, host: str, ports: Ports) -> AsyncIterator[Ports]:
+    """Serve the management frontend while the context lasts; gives the ports that were taken.
+
+    Raises:
+        LaunchError: a port is in use.
+    """
+    async with listening(make_app(store), host, ports.admin, "--admin-port") as admin:
+        yield replace(ports, admin=admin)

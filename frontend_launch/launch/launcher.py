@@ -1,0 +1,151 @@
+"""What a deployment is made of, and what it asks of whoever starts its parts: processes here, containers there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from frontend_launch.launch.placement import Assignment, Placement
+from frontend_launch.ports import Ports
+from frontend_launch.wire import ipc_addresses
+from model_containers.model import Description
+
+MODEL_VERSION = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a query frontend and its management frontend are reached.
+
+    Attributes:
+        host: of their ports.
+        ports: the ports.
+        directory: where the query frontend's ``ipc`` sockets are; None where it has none, or on another machine.
+    """
+
+    host: str
+    ports: Ports
+    directory: Path | None = None
+
+    def client_addresses(self) -> tuple[str, str]:
+        """Where a client connects to for requests and for responses."""
+        if self.directory is not None:
+            return ipc_addresses(self.directory)
+        return f"tcp://{self.host}:{self.ports.request}", f"tcp://{self.host}:{self.ports.response}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentConfig:
+    """What to bring up.
+
+    Attributes:
+        model: what the replicas serve.
+        model_name: its name in the catalogue.
+        placement: where everything runs.
+        max_batch: the largest batch a replica is given.
+        ports: ports to bind.
+        replica_options: further flags of the replica runtime.
+        ready_timeout_s: patience for the replicas to load, warm up and register.
+        image: of the replicas, where they are containers; empty for the model's own.
+    """
+
+    model: Description
+    model_name: str
+    placement: Placement
+    max_batch: int
+    ports: Ports = field(default_factory=Ports)
+    replica_options: tuple[str, ...] = ()
+    ready_timeout_s: float = 180.0
+    image: str = ""
+
+
+class Running(Protocol):
+    """One part that was started.
+
+    Attributes:
+        role: its role in the placement.
+        pid: of its first process, as this machine counts.
+        exited: a task that ends with its exit code.
+    """
+
+    role: str
+    pid: int
+    exited: asyncio.Task[int]
+
+    async def log_tail(self, lines: int = 15) -> str:
+        """The last lines of its log, and of what it wrote to standard error."""
+        ...
+
+    async def keep_log(self) -> None:
+        """Have its log in the launcher's log directory, whole."""
+        ...
+
+    async def stop(self) -> None:
+        """End it, and leave nothing of it behind."""
+        ...
+
+
+class Launcher(Protocol):
+    """Starts the parts of one deployment; an async context manager, for what they share.
+
+    Attributes:
+        log_directory: the logs of all parts.
+    """
+
+    log_directory: Path
+
+    async def __aenter__(self) -> Launcher:
+        """Prepare."""
+        ...
+
+    async def __aexit__(self, *error: object) -> None:
+        """Leave nothing behind."""
+        ...
+
+    async def start_frontends(self, started: Callable[[Running], None]) -> Endpoint:
+        """Start what stands between clients and replicas, telling of each part; ready when this returns.
+
+        Raises:
+            LaunchError: it cannot be started, or is not ready in time.
+        """
+        ...
+
+    async def start_replica(self, assignment: Assignment, endpoint: Endpoint) -> Running:
+        """Start a replica; it registers when it is loaded and warm.
+
+        Raises:
+            LaunchError: it cannot be started.
+        """
+        ...
+
+    async def cores_of(self, running: Running) -> tuple[int, ...]:
+        """The cores that a part may use, as the kernel says; empty when it is gone.
+
+        Raises:
+            LaunchError: somebody else who should know says something else.
+        """
+        ...
+
+
+def replica_environment(config: DeploymentConfig) -> dict[str, str]:
+    """The variables that all replicas of a deployment share."""
+    return {
+        "CLIPPER_MODEL_NAME": config.model.name,
+        "CLIPPER_MODEL_VERSION": MODEL_VERSION,
+        "LOADGEN_REPLY_TIMES": "1",
+        "LOADGEN_MAX_BATCH": str(config.max_batch),
+    }
+
+
+def model_environment(model: Description, assignment: Assignment) -> dict[str, str]:
+    """The variables that make a model compute where it is placed."""
+    return {
+        "CLIPPER_INPUT_TYPE": model.input.data_type.canonical,
+        "LOADGEN_THREADS": str(len(assignment.cores)),
+        "LOADGEN_GPU": "0" if assignment.gpu is None else "1",
+        # A replica sees its own GPU and no other.
+        "CUDA_VISIBLE_DEVICES": "" if assignment.gpu is None else str(assignment.gpu),
+    }
