@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from frontend_launch.launch.placement import Placement, PlacementRequest, plan
+from frontend_launch.launch.placement import Assignment, Placement, PlacementRequest, plan
 from frontend_launch.launch.topology import Topology, core_ranges, discover
 from frontend_launch.models import describe
 from frontend_launch.ports import Ports
@@ -15,6 +15,8 @@ from model_containers.model import Description
 
 MAX_WINDOW = 10_000
 SEEDED_INPUTS = 32
+RUNTIMES = ("process", "docker")
+CONTAINERS = ("redis", "management", "query")
 WINDOW_BYTES = 1 << 30
 """By default so many requests may be in flight, and so many bytes of them."""
 
@@ -68,6 +70,8 @@ class SaturateConfig:
         ports: ports of the frontends that are started.
         connection: use a frontend that already runs, and start nothing.
         ready_timeout_s: patience for replicas to load and warm up.
+        runtime: ``process``, or ``docker`` for containers.
+        image: of the replicas' containers; empty for the model's.
     """
 
     model: str
@@ -97,6 +101,8 @@ class SaturateConfig:
     ports: Ports = field(default_factory=Ports)
     connection: Connection | None = None
     ready_timeout_s: float = 180.0
+    runtime: str = "process"
+    image: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +140,19 @@ async def prepare(config: SaturateConfig) -> Plan:
     topology = config.topology or discover()
     request, notes = _placement_request(config, model, topology)
     window = config.max_in_flight or default_window(inputs.payload_bytes, config.batch_size * max(1, request.replicas))
-    return Plan(config, model, inputs, window, plan(topology, request), notes)
+    placement = plan(topology, request)
+    if config.runtime == "docker":
+        placement = _in_containers(placement)
+    return Plan(config, model, inputs, window, placement, notes)
+
+
+def _in_containers(placement: Placement) -> Placement:
+    """The same, with a container each for what is one process of frontends otherwise."""
+    rows: list[Assignment] = []
+    for row in placement.assignments:
+        roles = CONTAINERS if row.role == "frontends" else (row.role,)
+        rows += [replace(row, role=role, shared=row.shared or len(roles) > 1) for role in roles]
+    return Placement(tuple(rows))
 
 
 def _inputs(config: SaturateConfig, model: Description) -> InputSource:
@@ -170,6 +188,10 @@ def _check(config: SaturateConfig) -> None:
     for option, value in positive.items():
         if value is not None and not value > 0:
             raise ConfigError(f"{option} {value:g} is not positive")
+    if config.runtime not in RUNTIMES:
+        raise ConfigError(f"--runtime {config.runtime} is none: choose {' or '.join(RUNTIMES)}")
+    if config.image and config.runtime != "docker":
+        raise ConfigError(f"--image {config.image} means nothing without --runtime docker")
     if config.warmup_s is not None and config.warmup_s < 0:
         raise ConfigError(f"--warmup {config.warmup_s:g} is negative")
 

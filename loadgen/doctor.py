@@ -10,7 +10,7 @@ import resource
 from dataclasses import dataclass
 
 from frontend_launch.errors import LaunchError
-from frontend_launch.launch.docker import engine_version
+from frontend_launch.launch.engine import engine_version
 from frontend_launch.launch.topology import core_ranges, discover
 from loadgen.environment import cpu_model, versions
 

@@ -28,7 +28,7 @@ from frontend_launch.launch.deployment import (
     LATENCY_SLO_MICROS,
     Deployment,
 )
-from frontend_launch.launch.launcher import DeploymentConfig, Endpoint, model_environment
+from frontend_launch.launch.launcher import DeploymentConfig, Endpoint, Launcher, model_environment
 from frontend_launch.launch.process import ProcessLauncher, pinned
 from frontend_launch.launch.topology import core_ranges
 from frontend_launch.metrics_client import MetricsClient
@@ -136,11 +136,20 @@ async def _serving(plan: Plan, stop: asyncio.Event) -> AsyncIterator[_Server]:
         ports=config.ports,
         replica_options=tuple(replica_options(config)),
         ready_timeout_s=config.ready_timeout_s,
+        image=config.image,
     )
-    deployment = Deployment(wanted, ProcessLauncher(wanted))
+    deployment = Deployment(wanted, _launcher(config.runtime, wanted))
     async with contextlib.AsyncExitStack() as stack:
         await _unless(stop, stack.enter_async_context(deployment))
         yield _Server(deployment.endpoints[0], model.name, DEFAULT_OUTPUT.encode(), deployment)
+
+
+def _launcher(runtime: str, config: DeploymentConfig) -> Launcher:
+    if runtime == "process":
+        return ProcessLauncher(config)
+    from frontend_launch.launch.docker import DockerLauncher  # noqa: PLC0415 - only where containers are wanted
+
+    return DockerLauncher(config)
 
 
 async def _connect(connection: Connection, model: str) -> _Server:

@@ -1,49 +1,529 @@
-"""The Docker engine."""
+"""Starts, watches and stops the containers of a deployment: the layout of the original, with today's fences.
+
+Names, labels, ports and variables are the original's, so that its components find ours. What is made carries a label
+with the run's id; what is removed is found by it, and nothing else is.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+import logging
+import os
+import random
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from frontend_launch.errors import LaunchError
+from frontend_launch.launch import cgroups
+from frontend_launch.launch.engine import engine, said
+from frontend_launch.launch.launcher import (
+    MODEL_VERSION,
+    DeploymentConfig,
+    Endpoint,
+    Running,
+    model_environment,
+    replica_environment,
+)
+from frontend_launch.launch.placement import Assignment
+from frontend_launch.launch.process import affinity
+from frontend_launch.launch.topology import core_ranges, expand_ranges
+from frontend_launch.ports import Ports
 
 if TYPE_CHECKING:
     import aiodocker
+    from aiodocker.containers import DockerContainer
 
-TIMEOUT_S = 5.0
+log = logging.getLogger(__name__)
+
+NETWORK = "clipper_network"
+REDIS_IMAGE = "redis:7-bookworm"
+QUERY_IMAGE = "clipper/zmq_frontend:develop"
+MANAGEMENT_IMAGE = "clipper/management_frontend:develop"
+
+ROLE_LABEL = "loadgen.role"
+RUN_LABEL = "loadgen.run"
+DIRECTORY_LABEL = "loadgen.directory"
+CLIPPER_LABEL = "ai.clipper.container.label"
+"""What every container of the original carries, with no value."""
+
+CALL_TIMEOUT_S = 60.0
+"""Patience for one answer of the engine, which may be busy with other containers."""
+
+READY_TIMEOUT_S = 60.0
+POLL_S = 0.05
+STOP_TIMEOUT_S = 2
+"""Time a container has between SIGTERM and SIGKILL."""
+
+USER = 65532
+"""Who the images' processes are; only where that is nobody on the host."""
+
+_INSIDE = Ports()
+"""The ports inside containers never change; those outside do."""
+
+_SOCKETS = "/run/loadgen"
+_MIB = 1 << 20
+_INFRASTRUCTURE_MEMORY_BYTES = {"redis": 512 * _MIB, "management": 512 * _MIB, "query": 4096 * _MIB}
+"""The query frontend queues up to 2 GiB of payloads."""
+
+_LEAST_REPLICA_MEMORY_BYTES = 4096 * _MIB
+_PIDS = 512
+_ENGINE_GONE = 255
+
+T = TypeVar("T")
 
 
-@contextlib.asynccontextmanager
-async def engine() -> AsyncIterator[aiodocker.Docker]:
-    """A connection to the engine, which has answered; whatever is under way on it ends when it is left.
+@dataclass(frozen=True, slots=True)
+class Container:
+    """What to start.
 
-    Raises:
-        LaunchError: no engine answers, or the extra ``docker`` is not installed.
+    Attributes:
+        role: its role in the placement.
+        image: its tag.
+        name: how its name begins; None leaves it to the engine.
+        command: instead of the image's; None for the image's.
+        labels: besides those that all have.
+        environment: its variables.
+        ports: inside → outside, on 127.0.0.1; 0 for any free one.
+        binds: directories and files of the host, as ``HOST:INSIDE[:ro]``.
+        memory_bytes: its limit.
+        assignment: its cores and GPU.
+        user: ``UID:GID``; empty for the image's.
     """
-    try:
-        import aiodocker  # noqa: PLC0415 - behind an extra
-        import aiohttp  # noqa: PLC0415 - what it is made with
-    except ImportError:
-        raise LaunchError("aiodocker is not installed: pip install 'loadgen[docker]'") from None
-    async with contextlib.AsyncExitStack() as stack:
+
+    role: str
+    image: str
+    name: str | None
+    command: Sequence[str] | None
+    labels: Mapping[str, str]
+    environment: Mapping[str, str]
+    ports: Mapping[int, int]
+    memory_bytes: int
+    assignment: Assignment
+    binds: Sequence[str] = ()
+    user: str = ""
+
+    def to_engine(self, run: str) -> dict[str, Any]:
+        """The request to create it, as the engine's API (1.40 and later) has it."""
+        assignment = self.assignment
+        host: dict[str, Any] = {
+            "NetworkMode": NETWORK,
+            "PortBindings": {
+                f"{inside}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(outside or "")}]
+                for inside, outside in self.ports.items()
+            },
+            "Binds": list(self.binds),
+            "CpusetCpus": ",".join(map(str, assignment.cores)),
+            "Memory": self.memory_bytes,
+            "MemorySwap": self.memory_bytes,  # of both together: no swap, which would be measured as the model
+            "PidsLimit": _PIDS,
+            "ReadonlyRootfs": True,
+            "Tmpfs": {"/tmp": "rw,nosuid,nodev,size=1g", "/data": "rw,nosuid,nodev,size=64m"},  # noqa: S108
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}},
+        }
+        if assignment.gpu is not None:
+            host["DeviceRequests"] = [
+                {"Driver": "nvidia", "DeviceIDs": [str(assignment.gpu)], "Capabilities": [["gpu"]]}
+            ]
+        request = {
+            "Image": self.image,
+            "Env": [f"{name}={value}" for name, value in self.environment.items()],
+            "Labels": {CLIPPER_LABEL: "", RUN_LABEL: run, ROLE_LABEL: self.role, **self.labels},
+            "ExposedPorts": {f"{inside}/tcp": {} for inside in self.ports},
+            "HostConfig": host,
+        }
+        if self.command is not None:
+            request["Cmd"] = list(self.command)
+        if self.user:
+            request["User"] = self.user
+        return request
+
+
+class RunningContainer:
+    """One container; implements `Running`."""
+
+    def __init__(self, role: str, name: str, pid: int, container: DockerContainer, log_directory: Path) -> None:
+        self.role, self.name, self.pid = role, name, pid
+        self.exited: asyncio.Task[int] = asyncio.create_task(self._wait(), name=f"{role} exited")
+        self._container, self._log = container, log_directory / f"{role}.log"
+
+    async def _wait(self) -> int:
+        """The engine tells; it goes away before its containers do, and then it is the culprit."""
         try:
-            async with asyncio.timeout(TIMEOUT_S):
-                docker = await stack.enter_async_context(aiodocker.Docker())
-                await docker.version()
-        except AssertionError:  # how the client says that it knows of no socket
-            raise LaunchError("no Docker engine answers: there is no socket, and DOCKER_HOST is not set") from None
-        except (aiodocker.DockerError, aiohttp.ClientError, ValueError, OSError, TimeoutError) as error:
-            raise LaunchError(f"no Docker engine answers: {str(error) or type(error).__name__}") from None
-        yield docker
+            return int((await self._container.wait())["StatusCode"])
+        except Exception as error:  # whatever the client raises when the other side is gone
+            log.error("%s cannot be watched any more: the Docker engine went away (%s)", self.role, said(error))
+            return _ENGINE_GONE
+
+    async def log_tail(self, lines: int = 15) -> str:
+        """See `Running`."""
+        with contextlib.suppress(LaunchError):
+            written = await _engine_call("log", self._container.log(stdout=True, stderr=True, tail=lines))
+            return "".join(written).rstrip()
+        return ""
+
+    async def keep_log(self) -> None:
+        """See `Running`."""
+        with contextlib.suppress(LaunchError):
+            written = await _engine_call("log", self._container.log(stdout=True, stderr=True))
+            await asyncio.to_thread(self._log.write_text, "".join(written))
+
+    async def ports(self) -> dict[int, int]:
+        """Inside → outside, as the engine bound them."""
+        shown = await _engine_call("inspect", self._container.show())
+        bound: dict[str, list[dict[str, str]] | None] = shown["NetworkSettings"]["Ports"]
+        return {int(inside.partition("/")[0]): int(where[0]["HostPort"]) for inside, where in bound.items() if where}
+
+    async def cores(self) -> tuple[int, ...]:
+        """The cores that the engine says it may use."""
+        shown = await _engine_call("inspect", self._container.show())
+        return expand_ranges(shown["HostConfig"]["CpusetCpus"].split(","))
+
+    async def stop(self) -> None:
+        """See `Running`."""
+        with contextlib.suppress(LaunchError):
+            await _engine_call("stop", self._container.stop(t=STOP_TIMEOUT_S))
+        with contextlib.suppress(LaunchError):
+            await _engine_call("remove", self._container.delete(force=True, v=True))
+        self.exited.cancel()
 
 
-async def engine_version() -> str:
-    """The version of the engine that answers.
+class DockerLauncher:
+    """The `Launcher` of containers: Redis, both frontends, replicas.
+
+    Our own client talks to the query frontend through sockets in a directory that both see; published ports, which go
+    through a proxy process of the engine, are for everybody else and for the checks of readiness.
+
+    Args:
+        config: what to bring up.
+        run: the id in the label of everything that is made.
+        directory: for logs and sockets; None for one that goes away with the deployment.
+    """
+
+    def __init__(self, config: DeploymentConfig, run: str = "", directory: Path | None = None) -> None:
+        self.run = run or secrets.token_hex(4)
+        self._config = config
+        self._own_directory = directory is None
+        self._directory = directory or Path(tempfile.mkdtemp(prefix="loadgen-"))
+        self.log_directory, self._sockets = self._directory / "logs", self._directory / "sockets"
+        self._stack = contextlib.AsyncExitStack()
+        self._query_name = ""
+
+    async def __aenter__(self) -> DockerLauncher:
+        async with contextlib.AsyncExitStack() as stack:
+            if self._own_directory:
+                stack.callback(shutil.rmtree, self._directory, ignore_errors=True)
+            for directory in (self.log_directory, self._sockets):
+                directory.mkdir(parents=True, exist_ok=True)
+            self._docker = await stack.enter_async_context(engine())
+            await self._check_images()
+            stack.push_async_callback(remove_run, self._docker, self.run)
+            await _make_network(self._docker, self.run)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stack.aclose()
+
+    async def start_frontends(self, started: Callable[[Running], None]) -> Endpoint:
+        """See `Launcher`."""
+        began_s = time.monotonic()
+        containers = self._infrastructure()
+        redis_name = f"redis-{random.randrange(100_000)}"
+        arguments = ["--host", "0.0.0.0", f"--redis_ip={redis_name}", f"--redis_port={_INSIDE.redis}"]  # noqa: S104
+
+        async def start(container: Container, name: str | None = None) -> RunningContainer:
+            running = await self._start(container, name)
+            started(running)
+            return running
+
+        redis, management, query = await _all(
+            start(containers["redis"], redis_name),
+            start(replace(containers["management"], command=arguments)),
+            start(replace(containers["query"], command=[*arguments, "--ipc-directory", _SOCKETS])),
+        )
+        self._query_name = query.name
+        outside = {**await redis.ports(), **await management.ports(), **await query.ports()}
+        ports = Ports(
+            request=outside[_INSIDE.request],
+            response=outside[_INSIDE.response],
+            replica=outside[_INSIDE.replica],
+            metrics=outside[_INSIDE.metrics],
+            admin=outside[_INSIDE.admin],
+            redis=outside[_INSIDE.redis],
+        )
+        await _all(
+            _until_ready(redis, began_s, lambda: _answers(ports.redis, b"PING\r\n", b"+PONG")),
+            _until_ready(management, began_s, lambda: _answers(ports.admin, b"GET / HTTP/1.0\r\n\r\n", b"HTTP/1.")),
+            _until_ready(query, began_s, lambda: _answers(ports.metrics, b"GET / HTTP/1.0\r\n\r\n", b"HTTP/1.")),
+        )
+        return Endpoint("127.0.0.1", ports, self._sockets)
+
+    def _infrastructure(self) -> dict[str, Container]:
+        outside, placement = self._config.ports, self._config.placement
+        user = self._prepare_sockets()
+        redis = ["redis-server", "--port", str(_INSIDE.redis), "--protected-mode", "no", "--save", "", "--dir", "/tmp"]  # noqa: S108
+
+        def container(role: str, image: str, name: str, label: str, ports: Mapping[int, int]) -> Container:
+            labels = {label: ""} if label else {}
+            memory = _INFRASTRUCTURE_MEMORY_BYTES[role]
+            return Container(role, image, name, None, labels, {}, ports, memory, placement[role])
+
+        return {
+            "redis": replace(
+                container("redis", REDIS_IMAGE, "redis", "", {_INSIDE.redis: outside.redis}),
+                command=redis,
+                user=f"{USER}:{USER}",
+            ),
+            "management": container(
+                "management",
+                MANAGEMENT_IMAGE,
+                "mgmt_frontend",
+                "ai.clipper.management_frontend.label",
+                {_INSIDE.admin: outside.admin},
+            ),
+            "query": replace(
+                container(
+                    "query",
+                    QUERY_IMAGE,
+                    "query_frontend",
+                    "ai.clipper.query_frontend.label",
+                    {
+                        _INSIDE.metrics: outside.metrics,
+                        _INSIDE.response: outside.response,
+                        _INSIDE.request: outside.request,
+                        _INSIDE.replica: outside.replica,
+                    },
+                ),
+                binds=[f"{self._sockets}:{_SOCKETS}"],
+                user=user,
+                labels={"ai.clipper.query_frontend.label": "", DIRECTORY_LABEL: str(self._directory)},
+            ),
+        }
+
+    def _prepare_sockets(self) -> str:
+        """Let the query frontend make sockets that we can connect to, and nobody else; returns who it has to be."""
+        self._directory.chmod(0o711)
+        if os.getuid() == 0:  # root may connect to anybody's
+            os.chown(self._sockets, USER, USER)
+            return f"{USER}:{USER}"
+        return f"{os.getuid()}:{os.getgid()}"
+
+    async def start_replica(self, assignment: Assignment, endpoint: Endpoint) -> Running:
+        """See `Launcher`."""
+        config = self._config
+        options, binds = _with_files(config.replica_options)
+        environment = {
+            **replica_environment(config),
+            **model_environment(config.model, assignment),
+            "CLIPPER_IP": self._query_name,
+        }
+        if assignment.gpu is not None:
+            del environment["CUDA_VISIBLE_DEVICES"]  # the container sees this GPU only, under another number
+        if config.model.weights not in ("none", "seeded:0"):
+            environment["LOADGEN_CACHE"] = "/tmp"  # noqa: S108 - the image holds what seed 0 makes, and cannot be written
+        container = Container(
+            role=assignment.role,
+            image=self._image(assignment),
+            name=None,
+            command=["python", "-m", "model_containers", "serve", config.model_name, *options],
+            labels={"ai.clipper.model_container.label": f"{config.model.name}_{MODEL_VERSION}"},
+            environment=environment,
+            ports={},
+            memory_bytes=self._replica_memory_bytes(),
+            assignment=assignment,
+            binds=binds,
+        )
+        return await self._start(container)
+
+    def _image(self, assignment: Assignment) -> str:
+        image = self._config.image or self._config.model.image
+        return f"{image}:gpu" if assignment.gpu is not None and ":" not in image else image
+
+    def _replica_memory_bytes(self) -> int:
+        """An equal share of four fifths of the memory, but never less than a large network needs."""
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return max(_LEAST_REPLICA_MEMORY_BYTES, memory * 4 // 5 // len(self._config.placement.replicas))
+
+    async def cores_of(self, running: Running) -> tuple[int, ...]:
+        """See `Launcher`; the engine and the cgroup must say what the kernel says."""
+        assert isinstance(running, RunningContainer)
+        kernel = affinity(running.pid)
+        others = {"the engine": await running.cores(), "the cgroup": cgroups.cores(running.pid)}
+        for who, cores in others.items():
+            if kernel and cores is not None and set(cores) != set(kernel):
+                raise LaunchError(
+                    f"{running.role} may run on {core_ranges(kernel)}, but {who} says {core_ranges(cores)}"
+                )
+        return kernel
+
+    # The engine ----------------------------------------------------------------------------------------
+
+    async def _check_images(self) -> None:
+        """Say before anything is started which image is missing.
+
+        Raises:
+            LaunchError: one is.
+        """
+        if not self._config.image and not self._config.model.image:
+            raise LaunchError(f"no image carries {self._config.model_name}: build one and name it with --image")
+        images = {self._image(assignment) for assignment in self._config.placement.replicas}
+        for image in (REDIS_IMAGE, MANAGEMENT_IMAGE, QUERY_IMAGE, *sorted(images)):
+            await _engine_call(f"image {image}", self._docker.images.inspect(image))
+
+    async def _start(self, container: Container, name: str | None = None) -> RunningContainer:
+        request = container.to_engine(self.run)
+        created = None
+        while created is None:
+            chosen = name or (f"{container.name}-{random.randrange(100_000)}" if container.name else None)
+            try:
+                created = await _engine_call(
+                    container.role, self._docker.containers.create(request, name=chosen), container
+                )
+            except _NameTaken:
+                if name is not None:
+                    raise LaunchError(f"the container name {name} is taken: try again") from None
+        await _engine_call(container.role, created.start(), container)
+        shown = await _engine_call(container.role, created.show(), container)
+        running = RunningContainer(
+            container.role, shown["Name"].lstrip("/"), shown["State"]["Pid"], created, self.log_directory
+        )
+        log.info("%s: container %s from %s", container.role, running.name, container.image)
+        return running
+
+
+async def remove_run(docker: aiodocker.Docker, run: str) -> list[str]:
+    """Remove what carries the label of a run, whatever its state; returns what that was."""
+    filters = {"label": [f"{RUN_LABEL}={run}" if run else RUN_LABEL]}
+    removed = []
+    containers = await _engine_call("list", docker.containers.list(all=True, filters=filters))
+    for container in containers:
+        with contextlib.suppress(LaunchError):
+            shown = await _engine_call("inspect", container.show())
+            await _engine_call("remove", container.delete(force=True, v=True))
+            removed.append(f"container {shown['Name'].lstrip('/')}")
+    for network in await _engine_call("list", docker.networks.list(filters=filters)):
+        with contextlib.suppress(LaunchError):  # another run's containers are in it: the last one takes it along
+            await _engine_call("remove", (await docker.networks.get(network["Id"])).delete())
+            removed.append(f"network {network['Name']}")
+    return removed
+
+
+async def _make_network(docker: aiodocker.Docker, run: str) -> None:
+    networks = await _engine_call("list", docker.networks.list(filters={"name": [NETWORK]}))
+    if any(network["Name"] == NETWORK for network in networks):
+        return
+    await _engine_call(
+        "network",
+        docker.networks.create(
+            {"Name": NETWORK, "Labels": {CLIPPER_LABEL: "", RUN_LABEL: run}, "CheckDuplicate": True}
+        ),
+    )
+
+
+async def _until_ready(container: RunningContainer, began_s: float, answers: Callable[[], Awaitable[bool]]) -> None:
+    give_up_s = time.monotonic() + READY_TIMEOUT_S
+    while not await answers():
+        if container.exited.done():
+            text = f"{container.role} ended with exit code {container.exited.result()} before it was ready"
+            raise LaunchError(text, await container.log_tail())
+        if time.monotonic() > give_up_s:
+            text = f"{container.role} is not ready within {READY_TIMEOUT_S:.0f} s"
+            raise LaunchError(text, await container.log_tail())
+        await asyncio.sleep(POLL_S)
+    log.info("%s ready after %.1f s", container.role, time.monotonic() - began_s)
+
+
+async def _answers(port: int, question: bytes, answer: bytes) -> bool:
+    """Whether a service says what it says when it is ready; the engine's proxy accepts before anybody listens."""
+    try:
+        async with asyncio.timeout(1):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(question)
+                return (await reader.read(len(answer))) == answer
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False
+
+
+async def _all(*work: Awaitable[T]) -> list[T]:
+    """Do things at once; the first that fails ends the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_coroutine(part)) for part in work]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def _coroutine(part: Awaitable[T]) -> T:
+    return await part
+
+
+def _with_files(options: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Options whose value is a file of the host: the file is bound into the container, and named as it is there."""
+    changed, binds = list(options), []
+    for index in _file_values(options):
+        path = Path(options[index]).absolute()
+        inside = f"/weights/{path.name}"
+        binds.append(f"{path}:{inside}:ro")
+        changed[index] = inside
+    return changed, binds
+
+
+def _file_values(options: Sequence[str]) -> Iterator[int]:
+    for index, option in enumerate(options[:-1]):
+        if option == "--weights" and options[index + 1] not in ("seeded", "imagenet"):
+            yield index + 1
+
+
+class _NameTaken(Exception):  # noqa: N818 - not an error: another name is tried
+    """The engine has a container of this name."""
+
+
+async def _engine_call(what: str, call: Awaitable[T], container: Container | None = None) -> T:
+    """Wait for the engine, within bounds, and word its refusals.
 
     Raises:
-        LaunchError: none does, or the extra ``docker`` is not installed.
+        LaunchError: it refuses, or does not answer.
     """
-    async with engine() as docker, asyncio.timeout(TIMEOUT_S):
-        return str((await docker.version())["Version"])
+    import aiodocker  # noqa: PLC0415 - behind an extra
+    import aiohttp  # noqa: PLC0415
+
+    try:
+        async with asyncio.timeout(CALL_TIMEOUT_S):
+            return await call
+    except aiodocker.DockerError as error:
+        if error.status == 409 and "name" in error.message and "in use" in error.message:
+            raise _NameTaken from None
+        raise LaunchError(refusal(what, error.message, container)) from None
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise LaunchError(f"{what}: the Docker engine does not answer: {said(error)}") from None
+
+
+def refusal(what: str, message: str, container: Container | None = None) -> str:
+    """What the engine's words mean and what to do about it, in one line."""
+    text = " ".join(message.split())
+    if "could not select device driver" in text:
+        gpu = "" if container is None else f" {container.assignment.gpu}"
+        return (
+            f"{what}: the engine cannot hand out GPU{gpu} ({text}): install the NVIDIA container toolkit, "
+            "or leave GPUs out with --gpus none"
+        )
+    if "No such image" in text or "no such image" in text:
+        image = text.rpartition("o such image: ")[2].removesuffix(":latest")
+        remedy = f"docker pull {image}" if image.startswith("redis") else "loadgen images build"
+        return f"there is no image {image}: {remedy}"
+    if "port is already allocated" in text or "address already in use" in text:
+        return f"{what}: a port is in use ({text}): free it or choose another, such as --request-port 0"
+    return f"{what}: the engine refuses: {text}"

@@ -21,7 +21,7 @@ import aiohttp
 
 from frontend_launch import models
 from frontend_launch.errors import DescribeError, ImageError, LaunchError
-from frontend_launch.launch.docker import TIMEOUT_S, engine
+from frontend_launch.launch.engine import TIMEOUT_S, engine
 from frontend_launch.ports import Ports
 from model_containers import wire
 from model_containers.model import Description

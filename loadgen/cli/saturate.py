@@ -24,6 +24,8 @@ DEPLOYMENT_OPTIONS = (
     "cpus_per_replica",
     "gpus",
     "runtime",
+    "image",
+    "redis_port",
     "weights",
     "replica_port",
     "ready_timeout",
@@ -68,7 +70,10 @@ def saturate(
             help="GPUs, one per replica while they last; none forces the CPU.  [default: the model's that exist]",
         ),
     ] = None,
-    runtime: Annotated[str, typer.Option(help="Where replicas run: process.")] = "process",
+    runtime: Annotated[str, typer.Option(help="Run as processes, or as containers: process, docker.")] = "process",
+    image: Annotated[
+        str, typer.Option(help="With --runtime docker: image of the replicas.  [default: the model's]")
+    ] = "",
     weights: Annotated[str, typer.Option(help="seeded, imagenet, or a file.")] = "seeded",
     xla: Annotated[bool, typer.Option("--xla", help="Compile vgg or inception with XLA.")] = False,
     input_: Annotated[
@@ -124,16 +129,15 @@ def saturate(
     replica_port: Annotated[int, typer.Option(help="Frontend's port for replicas.")] = 7000,
     metrics_port: Annotated[int, typer.Option(help="Frontend's port for metrics.")] = 1337,
     admin_port: Annotated[int, typer.Option(help="Management frontend's port.")] = 1338,
+    redis_port: Annotated[int, typer.Option(help="With --runtime docker: port of Redis.")] = 6380,
 ) -> None:
     """Load a deployment as much as it takes, and say what limits it."""
     with console.one_line_errors():
-        if runtime != "process":
-            raise ConfigError(f"--runtime {runtime}: the only runtime is process")
         _refuse_contradictions(context, connect)
         from frontend_launch.ports import Ports  # noqa: PLC0415 - `--help` does without
         from loadgen.config import Connection, SaturateConfig  # noqa: PLC0415
 
-        ports = Ports(request_port, response_port, replica_port, metrics_port, admin_port)
+        ports = Ports(request_port, response_port, replica_port, metrics_port, admin_port, redis_port)
         config = SaturateConfig(
             model=model,
             duration_s=_parsed("--duration", parse_duration, duration),
@@ -159,6 +163,8 @@ def saturate(
             seed=seed,
             log_every_s=_parsed("--log-every", parse_duration, log_every),
             results_dir=results_dir,
+            runtime=runtime,
+            image=image,
             ready_timeout_s=_parsed("--ready-timeout", parse_duration, ready_timeout),
             ports=ports,
             connection=None
