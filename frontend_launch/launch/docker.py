@@ -1,4 +1,4 @@
-"""Starts, watches and stops the containers of a deployment: the layout of the original, with today's fences.
+"""The containers of a deployment: the layout of the original, with today's fences.
 
 Names, labels, ports and variables are the original's, so that its components find ours. What is made carries a label
 with the run's id; what is removed is found by it, and nothing else is.
@@ -16,13 +16,21 @@ import shutil
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from frontend_launch.errors import LaunchError
-from frontend_launch.launch import cgroups
-from frontend_launch.launch.engine import engine, said
+from frontend_launch.launch import cgroups, runs
+from frontend_launch.launch.container import (
+    CLIPPER_LABEL,
+    DIRECTORY_LABEL,
+    NETWORK,
+    RUN_LABEL,
+    Container,
+    RunningContainer,
+)
+from frontend_launch.launch.engine import NameTaken, call, engine
 from frontend_launch.launch.launcher import (
     MODEL_VERSION,
     DeploymentConfig,
@@ -33,36 +41,23 @@ from frontend_launch.launch.launcher import (
 )
 from frontend_launch.launch.placement import Assignment
 from frontend_launch.launch.process import affinity
-from frontend_launch.launch.topology import core_ranges, expand_ranges
+from frontend_launch.launch.topology import core_ranges
 from frontend_launch.ports import Ports
 
 if TYPE_CHECKING:
     import aiodocker
-    from aiodocker.containers import DockerContainer
 
 log = logging.getLogger(__name__)
 
-NETWORK = "clipper_network"
 REDIS_IMAGE = "redis:7-bookworm"
 QUERY_IMAGE = "clipper/zmq_frontend:develop"
 MANAGEMENT_IMAGE = "clipper/management_frontend:develop"
 
-ROLE_LABEL = "loadgen.role"
-RUN_LABEL = "loadgen.run"
-DIRECTORY_LABEL = "loadgen.directory"
-CLIPPER_LABEL = "ai.clipper.container.label"
-"""What every container of the original carries, with no value."""
-
-CALL_TIMEOUT_S = 60.0
-"""Patience for one answer of the engine, which may be busy with other containers."""
-
 READY_TIMEOUT_S = 60.0
 POLL_S = 0.05
-STOP_TIMEOUT_S = 2
-"""Time a container has between SIGTERM and SIGKILL."""
 
 USER = 65532
-"""Who the images' processes are; only where that is nobody on the host."""
+"""Who the images' processes are."""
 
 _INSIDE = Ports()
 """The ports inside containers never change; those outside do."""
@@ -73,127 +68,8 @@ _INFRASTRUCTURE_MEMORY_BYTES = {"redis": 512 * _MIB, "management": 512 * _MIB, "
 """The query frontend queues up to 2 GiB of payloads."""
 
 _LEAST_REPLICA_MEMORY_BYTES = 4096 * _MIB
-_PIDS = 512
-_ENGINE_GONE = 255
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Container:
-    """What to start.
-
-    Attributes:
-        role: its role in the placement.
-        image: its tag.
-        name: how its name begins; None leaves it to the engine.
-        command: instead of the image's; None for the image's.
-        labels: besides those that all have.
-        environment: its variables.
-        ports: inside → outside, on 127.0.0.1; 0 for any free one.
-        binds: directories and files of the host, as ``HOST:INSIDE[:ro]``.
-        memory_bytes: its limit.
-        assignment: its cores and GPU.
-        user: ``UID:GID``; empty for the image's.
-    """
-
-    role: str
-    image: str
-    name: str | None
-    command: Sequence[str] | None
-    labels: Mapping[str, str]
-    environment: Mapping[str, str]
-    ports: Mapping[int, int]
-    memory_bytes: int
-    assignment: Assignment
-    binds: Sequence[str] = ()
-    user: str = ""
-
-    def to_engine(self, run: str) -> dict[str, Any]:
-        """The request to create it, as the engine's API (1.40 and later) has it."""
-        assignment = self.assignment
-        host: dict[str, Any] = {
-            "NetworkMode": NETWORK,
-            "PortBindings": {
-                f"{inside}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(outside or "")}]
-                for inside, outside in self.ports.items()
-            },
-            "Binds": list(self.binds),
-            "CpusetCpus": ",".join(map(str, assignment.cores)),
-            "Memory": self.memory_bytes,
-            "MemorySwap": self.memory_bytes,  # of both together: no swap, which would be measured as the model
-            "PidsLimit": _PIDS,
-            "ReadonlyRootfs": True,
-            "Tmpfs": {"/tmp": "rw,nosuid,nodev,size=1g", "/data": "rw,nosuid,nodev,size=64m"},  # noqa: S108
-            "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges"],
-            "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}},
-        }
-        if assignment.gpu is not None:
-            host["DeviceRequests"] = [
-                {"Driver": "nvidia", "DeviceIDs": [str(assignment.gpu)], "Capabilities": [["gpu"]]}
-            ]
-        request = {
-            "Image": self.image,
-            "Env": [f"{name}={value}" for name, value in self.environment.items()],
-            "Labels": {CLIPPER_LABEL: "", RUN_LABEL: run, ROLE_LABEL: self.role, **self.labels},
-            "ExposedPorts": {f"{inside}/tcp": {} for inside in self.ports},
-            "HostConfig": host,
-        }
-        if self.command is not None:
-            request["Cmd"] = list(self.command)
-        if self.user:
-            request["User"] = self.user
-        return request
-
-
-class RunningContainer:
-    """One container; implements `Running`."""
-
-    def __init__(self, role: str, name: str, pid: int, container: DockerContainer, log_directory: Path) -> None:
-        self.role, self.name, self.pid = role, name, pid
-        self.exited: asyncio.Task[int] = asyncio.create_task(self._wait(), name=f"{role} exited")
-        self._container, self._log = container, log_directory / f"{role}.log"
-
-    async def _wait(self) -> int:
-        """The engine tells; it goes away before its containers do, and then it is the culprit."""
-        try:
-            return int((await self._container.wait())["StatusCode"])
-        except Exception as error:  # whatever the client raises when the other side is gone
-            log.error("%s cannot be watched any more: the Docker engine went away (%s)", self.role, said(error))
-            return _ENGINE_GONE
-
-    async def log_tail(self, lines: int = 15) -> str:
-        """See `Running`."""
-        with contextlib.suppress(LaunchError):
-            written = await _engine_call("log", self._container.log(stdout=True, stderr=True, tail=lines))
-            return "".join(written).rstrip()
-        return ""
-
-    async def keep_log(self) -> None:
-        """See `Running`."""
-        with contextlib.suppress(LaunchError):
-            written = await _engine_call("log", self._container.log(stdout=True, stderr=True))
-            await asyncio.to_thread(self._log.write_text, "".join(written))
-
-    async def ports(self) -> dict[int, int]:
-        """Inside → outside, as the engine bound them."""
-        shown = await _engine_call("inspect", self._container.show())
-        bound: dict[str, list[dict[str, str]] | None] = shown["NetworkSettings"]["Ports"]
-        return {int(inside.partition("/")[0]): int(where[0]["HostPort"]) for inside, where in bound.items() if where}
-
-    async def cores(self) -> tuple[int, ...]:
-        """The cores that the engine says it may use."""
-        shown = await _engine_call("inspect", self._container.show())
-        return expand_ranges(shown["HostConfig"]["CpusetCpus"].split(","))
-
-    async def stop(self) -> None:
-        """See `Running`."""
-        with contextlib.suppress(LaunchError):
-            await _engine_call("stop", self._container.stop(t=STOP_TIMEOUT_S))
-        with contextlib.suppress(LaunchError):
-            await _engine_call("remove", self._container.delete(force=True, v=True))
-        self.exited.cancel()
 
 
 class DockerLauncher:
@@ -225,7 +101,7 @@ class DockerLauncher:
                 directory.mkdir(parents=True, exist_ok=True)
             self._docker = await stack.enter_async_context(engine())
             await self._check_images()
-            stack.push_async_callback(remove_run, self._docker, self.run)
+            stack.push_async_callback(runs.remove, self._docker, self.run)
             await _make_network(self._docker, self.run)
             self._stack = stack.pop_all()
         return self
@@ -377,7 +253,7 @@ class DockerLauncher:
             raise LaunchError(f"no image carries {self._config.model_name}: build one and name it with --image")
         images = {self._image(assignment) for assignment in self._config.placement.replicas}
         for image in (REDIS_IMAGE, MANAGEMENT_IMAGE, QUERY_IMAGE, *sorted(images)):
-            await _engine_call(f"image {image}", self._docker.images.inspect(image))
+            await call(f"image {image}", self._docker.images.inspect(image))
 
     async def _start(self, container: Container, name: str | None = None) -> RunningContainer:
         request = container.to_engine(self.run)
@@ -385,14 +261,12 @@ class DockerLauncher:
         while created is None:
             chosen = name or (f"{container.name}-{random.randrange(100_000)}" if container.name else None)
             try:
-                created = await _engine_call(
-                    container.role, self._docker.containers.create(request, name=chosen), container
-                )
-            except _NameTaken:
+                created = await call(container.role, self._docker.containers.create(request, name=chosen))
+            except NameTaken:
                 if name is not None:
-                    raise LaunchError(f"the container name {name} is taken: try again") from None
-        await _engine_call(container.role, created.start(), container)
-        shown = await _engine_call(container.role, created.show(), container)
+                    raise
+        await call(container.role, created.start())
+        shown = await call(container.role, created.show())
         running = RunningContainer(
             container.role, shown["Name"].lstrip("/"), shown["State"]["Pid"], created, self.log_directory
         )
@@ -400,28 +274,11 @@ class DockerLauncher:
         return running
 
 
-async def remove_run(docker: aiodocker.Docker, run: str) -> list[str]:
-    """Remove what carries the label of a run, whatever its state; returns what that was."""
-    filters = {"label": [f"{RUN_LABEL}={run}" if run else RUN_LABEL]}
-    removed = []
-    containers = await _engine_call("list", docker.containers.list(all=True, filters=filters))
-    for container in containers:
-        with contextlib.suppress(LaunchError):
-            shown = await _engine_call("inspect", container.show())
-            await _engine_call("remove", container.delete(force=True, v=True))
-            removed.append(f"container {shown['Name'].lstrip('/')}")
-    for network in await _engine_call("list", docker.networks.list(filters=filters)):
-        with contextlib.suppress(LaunchError):  # another run's containers are in it: the last one takes it along
-            await _engine_call("remove", (await docker.networks.get(network["Id"])).delete())
-            removed.append(f"network {network['Name']}")
-    return removed
-
-
 async def _make_network(docker: aiodocker.Docker, run: str) -> None:
-    networks = await _engine_call("list", docker.networks.list(filters={"name": [NETWORK]}))
+    networks = await call("list", docker.networks.list(filters={"name": [NETWORK]}))
     if any(network["Name"] == NETWORK for network in networks):
         return
-    await _engine_call(
+    await call(
         "network",
         docker.networks.create(
             {"Name": NETWORK, "Labels": {CLIPPER_LABEL: "", RUN_LABEL: run}, "CheckDuplicate": True}
@@ -485,45 +342,3 @@ def _file_values(options: Sequence[str]) -> Iterator[int]:
     for index, option in enumerate(options[:-1]):
         if option == "--weights" and options[index + 1] not in ("seeded", "imagenet"):
             yield index + 1
-
-
-class _NameTaken(Exception):  # noqa: N818 - not an error: another name is tried
-    """The engine has a container of this name."""
-
-
-async def _engine_call(what: str, call: Awaitable[T], container: Container | None = None) -> T:
-    """Wait for the engine, within bounds, and word its refusals.
-
-    Raises:
-        LaunchError: it refuses, or does not answer.
-    """
-    import aiodocker  # noqa: PLC0415 - behind an extra
-    import aiohttp  # noqa: PLC0415
-
-    try:
-        async with asyncio.timeout(CALL_TIMEOUT_S):
-            return await call
-    except aiodocker.DockerError as error:
-        if error.status == 409 and "name" in error.message and "in use" in error.message:
-            raise _NameTaken from None
-        raise LaunchError(refusal(what, error.message, container)) from None
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise LaunchError(f"{what}: the Docker engine does not answer: {said(error)}") from None
-
-
-def refusal(what: str, message: str, container: Container | None = None) -> str:
-    """What the engine's words mean and what to do about it, in one line."""
-    text = " ".join(message.split())
-    if "could not select device driver" in text:
-        gpu = "" if container is None else f" {container.assignment.gpu}"
-        return (
-            f"{what}: the engine cannot hand out GPU{gpu} ({text}): install the NVIDIA container toolkit, "
-            "or leave GPUs out with --gpus none"
-        )
-    if "No such image" in text or "no such image" in text:
-        image = text.rpartition("o such image: ")[2].removesuffix(":latest")
-        remedy = f"docker pull {image}" if image.startswith("redis") else "loadgen images build"
-        return f"there is no image {image}: {remedy}"
-    if "port is already allocated" in text or "address already in use" in text:
-        return f"{what}: a port is in use ({text}): free it or choose another, such as --request-port 0"
-    return f"{what}: the engine refuses: {text}"

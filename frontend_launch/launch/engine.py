@@ -1,11 +1,11 @@
-"""The Docker engine."""
+"""The Docker engine: a connection, calls within bounds, and what its refusals mean."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Awaitable
+from typing import TYPE_CHECKING, TypeVar
 
 from frontend_launch.errors import LaunchError
 
@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     import aiodocker
 
 TIMEOUT_S = 5.0
+"""Patience for a first answer."""
+
+CALL_TIMEOUT_S = 60.0
+"""Patience for any other: the engine may be busy with other containers."""
+
+T = TypeVar("T")
+
+
+class NameTaken(LaunchError):  # noqa: N818 - not a fault: another name is tried
+    """The engine has a container of this name."""
 
 
 @contextlib.asynccontextmanager
@@ -52,3 +62,40 @@ async def engine_version() -> str:
     """
     async with engine() as docker, asyncio.timeout(TIMEOUT_S):
         return str((await docker.version())["Version"])
+
+
+async def call(what: str, answer: Awaitable[T]) -> T:
+    """Wait for the engine, within bounds, and word its refusals.
+
+    Raises:
+        LaunchError: it refuses, or does not answer.
+    """
+    import aiodocker  # noqa: PLC0415 - behind an extra
+    import aiohttp  # noqa: PLC0415
+
+    try:
+        async with asyncio.timeout(CALL_TIMEOUT_S):
+            return await answer
+    except aiodocker.DockerError as error:
+        if error.status == 409 and "name" in error.message and "in use" in error.message:
+            raise NameTaken(f"{what}: the name is taken") from None
+        raise LaunchError(refusal(what, error.message)) from None
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise LaunchError(f"{what}: the Docker engine does not answer: {said(error)}") from None
+
+
+def refusal(what: str, message: str) -> str:
+    """What the engine's words mean and what to do about it, in one line."""
+    text = " ".join(message.split())
+    if "could not select device driver" in text:
+        return (
+            f"{what}: the engine cannot hand out GPUs ({text}): install the NVIDIA container toolkit, "
+            "or leave GPUs out with --gpus none"
+        )
+    if "No such image" in text or "no such image" in text:
+        image = text.rpartition("o such image: ")[2].removesuffix(":latest")
+        remedy = f"docker pull {image}" if image.startswith("redis") else "loadgen images build"
+        return f"there is no image {image}: {remedy}"
+    if "port is already allocated" in text or "address already in use" in text:
+        return f"{what}: a port is in use ({text}): free it or choose another, such as --request-port 0"
+    return f"{what}: the engine refuses: {text}"

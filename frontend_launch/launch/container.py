@@ -1,0 +1,156 @@
+"""One container: what the engine is asked for, and what runs then."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frontend_launch.errors import LaunchError
+from frontend_launch.launch.engine import call, said
+from frontend_launch.launch.placement import Assignment
+from frontend_launch.launch.topology import expand_ranges
+
+if TYPE_CHECKING:
+    from aiodocker.containers import DockerContainer
+
+log = logging.getLogger(__name__)
+
+NETWORK = "clipper_network"
+CLIPPER_LABEL = "ai.clipper.container.label"
+"""What every container of the original carries, with no value."""
+
+RUN_LABEL = "loadgen.run"
+ROLE_LABEL = "loadgen.role"
+GPU_LABEL = "loadgen.gpu"
+DIRECTORY_LABEL = "loadgen.directory"
+
+STOP_TIMEOUT_S = 2
+"""Time a container has between SIGTERM and SIGKILL."""
+
+_PIDS = 512
+_ENGINE_GONE = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """What to start.
+
+    Attributes:
+        role: its role in the placement.
+        image: its tag.
+        name: how its name begins; None leaves it to the engine.
+        command: instead of the image's; None for the image's.
+        labels: besides those that all have.
+        environment: its variables.
+        ports: inside → outside, on 127.0.0.1; 0 for any free one.
+        binds: directories and files of the host, as ``HOST:INSIDE[:ro]``.
+        memory_bytes: its limit.
+        assignment: its cores and GPU.
+        user: ``UID:GID``; empty for the image's.
+    """
+
+    role: str
+    image: str
+    name: str | None
+    command: Sequence[str] | None
+    labels: Mapping[str, str]
+    environment: Mapping[str, str]
+    ports: Mapping[int, int]
+    memory_bytes: int
+    assignment: Assignment
+    binds: Sequence[str] = ()
+    user: str = ""
+
+    def to_engine(self, run: str) -> dict[str, Any]:
+        """The request to create it, as the engine's API (1.40 and later) has it."""
+        assignment = self.assignment
+        host: dict[str, Any] = {
+            "NetworkMode": NETWORK,
+            "PortBindings": {
+                f"{inside}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(outside or "")}]
+                for inside, outside in self.ports.items()
+            },
+            "Binds": list(self.binds),
+            "CpusetCpus": ",".join(map(str, assignment.cores)),
+            "Memory": self.memory_bytes,
+            "MemorySwap": self.memory_bytes,  # of both together: no swap, which would be measured as the model
+            "PidsLimit": _PIDS,
+            "ReadonlyRootfs": True,
+            "Tmpfs": {"/tmp": "rw,nosuid,nodev,size=1g", "/data": "rw,nosuid,nodev,size=64m"},  # noqa: S108
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}},
+        }
+        if assignment.gpu is not None:
+            host["DeviceRequests"] = [
+                {"Driver": "nvidia", "DeviceIDs": [str(assignment.gpu)], "Capabilities": [["gpu"]]}
+            ]
+        labels = {CLIPPER_LABEL: "", RUN_LABEL: run, ROLE_LABEL: self.role, **self.labels}
+        if assignment.gpu is not None:
+            labels[GPU_LABEL] = str(assignment.gpu)
+        request = {
+            "Image": self.image,
+            "Env": [f"{name}={value}" for name, value in self.environment.items()],
+            "Labels": labels,
+            "ExposedPorts": {f"{inside}/tcp": {} for inside in self.ports},
+            "HostConfig": host,
+        }
+        if self.command is not None:
+            request["Cmd"] = list(self.command)
+        if self.user:
+            request["User"] = self.user
+        return request
+
+
+class RunningContainer:
+    """One container; implements `Running`."""
+
+    def __init__(self, role: str, name: str, pid: int, container: DockerContainer, log_directory: Path) -> None:
+        self.role, self.name, self.pid = role, name, pid
+        self.exited: asyncio.Task[int] = asyncio.create_task(self._wait(), name=f"{role} exited")
+        self._container, self._log = container, log_directory / f"{role}.log"
+
+    async def _wait(self) -> int:
+        """The engine tells; it goes away before its containers do, and then it is the culprit."""
+        try:
+            return int((await self._container.wait())["StatusCode"])
+        except Exception as error:  # whatever the client raises when the other side is gone
+            log.error("%s cannot be watched any more: the Docker engine went away (%s)", self.role, said(error))
+            return _ENGINE_GONE
+
+    async def log_tail(self, lines: int = 15) -> str:
+        """See `Running`."""
+        with contextlib.suppress(LaunchError):
+            written = await call("log", self._container.log(stdout=True, stderr=True, tail=lines))
+            return "".join(written).rstrip()
+        return ""
+
+    async def keep_log(self) -> None:
+        """See `Running`."""
+        with contextlib.suppress(LaunchError):
+            written = await call("log", self._container.log(stdout=True, stderr=True))
+            await asyncio.to_thread(self._log.write_text, "".join(written))
+
+    async def ports(self) -> dict[int, int]:
+        """Inside → outside, as the engine bound them."""
+        shown = await call("inspect", self._container.show())
+        bound: dict[str, list[dict[str, str]] | None] = shown["NetworkSettings"]["Ports"]
+        return {int(inside.partition("/")[0]): int(where[0]["HostPort"]) for inside, where in bound.items() if where}
+
+    async def cores(self) -> tuple[int, ...]:
+        """The cores that the engine says it may use."""
+        shown = await call("inspect", self._container.show())
+        return expand_ranges(shown["HostConfig"]["CpusetCpus"].split(","))
+
+    async def stop(self) -> None:
+        """See `Running`."""
+        with contextlib.suppress(LaunchError):
+            await call("stop", self._container.stop(t=STOP_TIMEOUT_S))
+        with contextlib.suppress(LaunchError):
+            await call("remove", self._container.delete(force=True, v=True))
+        self.exited.cancel()
