@@ -14,7 +14,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,30 +22,34 @@ from typing import Any, TypeVar
 from frontend_launch import models
 from frontend_launch.admin import AdminClient
 from frontend_launch.counters import Counters
-from frontend_launch.errors import AdminError
+from frontend_launch.errors import AdminError, LaunchError
 from frontend_launch.launch.deployment import (
     DEFAULT_OUTPUT,
     LATENCY_SLO_MICROS,
     Deployment,
 )
-from frontend_launch.launch.launcher import DeploymentConfig, Endpoint, Launcher, model_environment
-from frontend_launch.launch.process import ProcessLauncher, pinned
+from frontend_launch.launch.launcher import Endpoint, model_environment
+from frontend_launch.launch.process import pinned
 from frontend_launch.launch.topology import core_ranges
 from frontend_launch.metrics_client import MetricsClient
 from loadgen import results as results_file
 from loadgen.answers import AnswerCheck, answer_check
 from loadgen.config import Connection, Plan, SaturateConfig, prepare, replica_options
+from loadgen.deployments import deployment_of
 from loadgen.environment import environment
-from loadgen.errors import ConfigError, Interrupted
+from loadgen.errors import ConfigError
 from loadgen.evidence import gather
 from loadgen.recorder import Record
 from loadgen.results import Results
 from loadgen.runner import Job, Phase, run
 from loadgen.targets.clipper import ClipperSpec
-from loadgen.verdict import judge
+from loadgen.verdict import Verdict, judge
+from loadgen.waiting import unless
 
 log = logging.getLogger(__name__)
 
+LOOPBACK = ("127.0.0.1", "localhost")
+PROXIED = "requests go through the Docker engine's proxy process, which is measured with the rest"
 FIRST_ANSWER_S = 10.0
 """Patience for the first answer of a frontend that somebody else runs."""
 
@@ -71,7 +75,7 @@ async def saturate(config: SaturateConfig, stop: asyncio.Event | None = None) ->
     if config.topology is not None and config.topology.described:
         raise ConfigError("nothing can run on a described topology: plan for it with --dry-run")
     stop = stop or asyncio.Event()
-    plan = await _unless(stop, prepare(config))
+    plan = await unless(stop, prepare(config))
     results_file.make_directory(config.results_dir)
     for row in plan.placement.assignments:
         log.info("%s: cores %s%s", row.role, core_ranges(row.cores), " (shared)" if row.shared else "")
@@ -80,7 +84,7 @@ async def saturate(config: SaturateConfig, stop: asyncio.Event | None = None) ->
     log.info("at most %d requests in flight, %d bytes each", plan.window, plan.inputs.payload_bytes)
     started_at = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     surroundings = environment()
-    check = await _unless(stop, _answer_check(plan))
+    check = await unless(stop, _answer_check(plan))
     with pinned(plan.placement["client"].cores):
         async with (
             _serving(plan, stop) as server,
@@ -126,30 +130,12 @@ class _Server:
 async def _serving(plan: Plan, stop: asyncio.Event) -> AsyncIterator[_Server]:
     config, model = plan.config, plan.model
     if config.connection is not None:
-        yield await _unless(stop, _connect(config.connection, model.name))
+        yield await unless(stop, _connect(config.connection, model.name))
         return
-    wanted = DeploymentConfig(
-        model=model,
-        model_name=config.model,
-        placement=plan.placement,
-        max_batch=config.batch_size,
-        ports=config.ports,
-        replica_options=tuple(replica_options(config)),
-        ready_timeout_s=config.ready_timeout_s,
-        image=config.image,
-    )
-    deployment = Deployment(wanted, _launcher(config.runtime, wanted))
+    deployment = deployment_of(plan)
     async with contextlib.AsyncExitStack() as stack:
-        await _unless(stop, stack.enter_async_context(deployment))
+        await unless(stop, stack.enter_async_context(deployment))
         yield _Server(deployment.endpoints[0], model.name, DEFAULT_OUTPUT.encode(), deployment)
-
-
-def _launcher(runtime: str, config: DeploymentConfig) -> Launcher:
-    if runtime == "process":
-        return ProcessLauncher(config)
-    from frontend_launch.launch.docker import DockerLauncher  # noqa: PLC0415 - only where containers are wanted
-
-    return DockerLauncher(config)
 
 
 async def _connect(connection: Connection, model: str) -> _Server:
@@ -158,17 +144,42 @@ async def _connect(connection: Connection, model: str) -> _Server:
     Raises:
         ConfigError: it answers, and has no such application.
     """
-    endpoint, name = Endpoint(connection.host, connection.ports), connection.application or model
+    name = connection.application or model
+    endpoint, notes = await _neighbour(Endpoint(connection.host, connection.ports))
     try:
         async with AdminClient(f"http://{connection.host}:{connection.ports.admin}") as admin:
             application = await admin.application(name)
     except AdminError as error:
         note = f"the default output is taken to be {DEFAULT_OUTPUT}: {error}"
         log.warning("%s", note)
-        return _Server(endpoint, name, DEFAULT_OUTPUT.encode(), notes=(note,))
+        return _Server(endpoint, name, DEFAULT_OUTPUT.encode(), notes=(*notes, note))
     if application is None:
         raise ConfigError(f"{connection.host} has no application {name!r}: name one that it has with --app")
-    return _Server(endpoint, name, application.default_output.encode())
+    return _Server(endpoint, name, application.default_output.encode(), notes=notes)
+
+
+async def _neighbour(endpoint: Endpoint) -> tuple[Endpoint, tuple[str, ...]]:
+    """How to reach a frontend best that may be a container on this machine: through its sockets, if it has any.
+
+    Returns:
+        The endpoint, and what is to be said of it: ports of a container are those of a proxy process of the engine.
+    """
+    if endpoint.host not in LOOPBACK:
+        return endpoint, ()
+    try:
+        from frontend_launch.launch import runs  # noqa: PLC0415 - behind an extra
+        from frontend_launch.launch.engine import engine  # noqa: PLC0415
+
+        async with engine() as docker:
+            found = await runs.publishing(docker, endpoint.ports.request)
+    except LaunchError:
+        return endpoint, ()
+    if found is None:
+        return endpoint, ()
+    directory = runs.sockets(found)
+    if directory is None:
+        return endpoint, (PROXIED,)
+    return replace(endpoint, directory=directory), ()
 
 
 @contextlib.asynccontextmanager
@@ -187,25 +198,6 @@ async def _either(stop: asyncio.Event, server: _Server) -> AsyncIterator[asyncio
 async def _relay(event: asyncio.Event, halt: asyncio.Event) -> None:
     await event.wait()
     halt.set()
-
-
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
-    """Do something, but give it up when `stop` is set.
-
-    Raises:
-        Interrupted: it was.
-    """
-    task = asyncio.create_task(work)
-    stopped = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise Interrupted("interrupted before there was anything to measure")
-    finally:
-        for pending in (task, stopped):
-            pending.cancel()
-        await asyncio.gather(task, stopped, return_exceptions=True)
 
 
 # The run ---------------------------------------------------------------------------------------------------
@@ -336,7 +328,7 @@ def _results(
         answers=None if check is None else _answers(check, record),
         window={"requests": plan.window, "payload_bytes": payload_bytes, "bytes": plan.window * payload_bytes},
         summary=results_file.summarise(record),
-        verdict=judge(gather(record, readings.counters, server.application, plan.config.batch_size, plan.window)),
+        verdict=_verdict(plan, server, record, readings.counters),
         histograms=results_file.histograms(record),
         node_configs=[] if server.deployment is None else [_node_config(plan)],
         clipper_metrics=readings.metrics,
@@ -344,6 +336,11 @@ def _results(
         frontend_counters=None if readings.counters is None else asdict(readings.counters),
         notes=[*plan.notes, *server.notes, *readings.notes],
     )
+
+
+def _verdict(plan: Plan, server: _Server, record: Record, counters: Counters | None) -> Verdict:
+    verdict = judge(gather(record, counters, server.application, plan.config.batch_size, plan.window))
+    return replace(verdict, text=f"{verdict.text}; {PROXIED}") if PROXIED in server.notes else verdict
 
 
 def _mismatch(record: Record) -> str | None:

@@ -79,6 +79,10 @@ class Deployment:
     ) -> None:
         await self._stack.__aexit__(kind, error, trace)
 
+    def leave_running(self) -> None:
+        """On the way out, take nothing down; for containers only: processes end with the one that started them."""
+        self._launcher.stays = True
+
     async def keep_logs(self) -> None:
         """Have the logs of all parts in the log directory, whole."""
         await asyncio.gather(*(part.keep_log() for part in self.parts.values()))
@@ -142,7 +146,9 @@ class Deployment:
             LaunchError: they differ.
         """
         observed = {role: await self._launcher.cores_of(part) for role, part in self.parts.items()}
-        differences = difference(self._config.placement, {"client": affinity(os.getpid()), **observed})
+        if any(row.role == "client" for row in self._config.placement.assignments):
+            observed["client"] = affinity(os.getpid())
+        differences = difference(self._config.placement, observed)
         if differences:
             raise LaunchError("the kernel does not run the plan: " + "; ".join(differences))
 
@@ -173,4 +179,8 @@ class Deployment:
         self._stopping = True
         for task in self._watching:
             task.cancel()
+        if self._launcher.stays:
+            for part in self.parts.values():
+                part.exited.cancel()
+            return
         await asyncio.gather(*(part.stop() for part in reversed(self.parts.values())))

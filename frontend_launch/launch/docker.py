@@ -80,34 +80,42 @@ class DockerLauncher:
 
     Args:
         config: what to bring up.
+
+    Attributes:
         run: the id in the label of everything that is made.
-        directory: for logs and sockets; None for one that goes away with the deployment.
     """
 
-    def __init__(self, config: DeploymentConfig, run: str = "", directory: Path | None = None) -> None:
-        self.run = run or secrets.token_hex(4)
+    def __init__(self, config: DeploymentConfig) -> None:
+        self.run = secrets.token_hex(4)
+        self.stays = False
         self._config = config
-        self._own_directory = directory is None
-        self._directory = directory or Path(tempfile.mkdtemp(prefix="loadgen-"))
+        self._directory = Path(tempfile.mkdtemp(prefix=f"loadgen-{self.run}-"))
         self.log_directory, self._sockets = self._directory / "logs", self._directory / "sockets"
         self._stack = contextlib.AsyncExitStack()
         self._query_name = ""
 
     async def __aenter__(self) -> DockerLauncher:
         async with contextlib.AsyncExitStack() as stack:
-            if self._own_directory:
-                stack.callback(shutil.rmtree, self._directory, ignore_errors=True)
+            stack.callback(self._remove_directory)
             for directory in (self.log_directory, self._sockets):
                 directory.mkdir(parents=True, exist_ok=True)
             self._docker = await stack.enter_async_context(engine())
             await self._check_images()
-            stack.push_async_callback(runs.remove, self._docker, self.run)
+            stack.push_async_callback(self._remove)
             await _make_network(self._docker, self.run)
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
+
+    def _remove_directory(self) -> None:
+        if not self.stays:
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    async def _remove(self) -> None:
+        if not self.stays:
+            await runs.remove(self._docker, self.run)
 
     async def start_frontends(self, started: Callable[[Running], None]) -> Endpoint:
         """See `Launcher`."""

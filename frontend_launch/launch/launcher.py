@@ -93,9 +93,11 @@ class Launcher(Protocol):
 
     Attributes:
         log_directory: the logs of all parts.
+        stays: leave everything running on the way out.
     """
 
     log_directory: Path
+    stays: bool
 
     async def __aenter__(self) -> Launcher:
         """Prepare."""

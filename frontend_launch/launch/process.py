@@ -91,7 +91,7 @@ class ProcessLauncher:
     """The `Launcher` of processes on this machine: both frontends in one, over one store in memory."""
 
     def __init__(self, config: DeploymentConfig) -> None:
-        self._config = config
+        self._config, self.stays = config, False
         self._directory = tempfile.TemporaryDirectory(prefix="loadgen-")
         self.log_directory = Path(self._directory.name)
 

@@ -59,12 +59,20 @@ async def containers(docker: aiodocker.Docker, run: str = "") -> list[Found]:
     return sorted(shown, key=lambda found: (found.run, found.role))
 
 
+async def publishing(docker: aiodocker.Docker, port: int) -> Found | None:
+    """The running container, ours or not, that publishes a port on this machine."""
+    for container in await call("list", docker.containers.list(filters={"publish": [f"{port}"]})):
+        with contextlib.suppress(LaunchError):
+            return _found(await call("inspect", container.show()))
+    return None
+
+
 def _found(shown: dict[str, Any]) -> Found:
     labels, host = shown["Config"]["Labels"], shown["HostConfig"]
     bound: dict[str, list[dict[str, str]] | None] = shown["NetworkSettings"]["Ports"] or {}
     started = shown["State"]["StartedAt"]
     return Found(
-        run=labels[RUN_LABEL],
+        run=labels.get(RUN_LABEL, ""),
         role=labels.get(ROLE_LABEL, ""),
         name=shown["Name"].lstrip("/"),
         image=shown["Config"]["Image"],

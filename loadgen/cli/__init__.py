@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from loadgen.cli import doctor, images, models, saturate
+from loadgen.cli import deployments, doctor, images, models, saturate
 from loadgen.options import normalise_argv
 
 LIST_OPTIONS = {
@@ -27,6 +27,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(saturate.saturate)
+for verb in (deployments.up, deployments.down, deployments.ps, deployments.logs, deployments.metrics):
+    app.command()(verb)
 app.add_typer(models.app, name="models")
 app.add_typer(images.app, name="images")
 app.command()(doctor.doctor)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import typer
 
 from loadgen.cli import exit_codes
+from loadgen.errors import ConfigError
 
 T = TypeVar("T")
 
@@ -73,3 +74,16 @@ def one_line_errors(received: list[signal.Signals] | None = None) -> Iterator[No
 def fail(text: str) -> None:
     """Say what went wrong, in one line."""
     typer.echo(f"loadgen: {text}", err=True)
+
+
+def optional(option: str, parse: Callable[[str], T], text: str | None) -> T | None:
+    """Read an option's text, if it was given; an error names the option."""
+    return None if text is None else parsed(option, parse, text)
+
+
+def parsed(option: str, parse: Callable[[str], T], text: str) -> T:
+    """Read an option's text; an error names the option."""
+    try:
+        return parse(text)
+    except ConfigError as error:
+        raise ConfigError(f"{option}: {error}") from None

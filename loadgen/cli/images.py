@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from loadgen.cli import console
-from loadgen.errors import Interrupted
+from loadgen.waiting import unless
 
 if TYPE_CHECKING:
     from frontend_launch.launch.images import State
 
 app = typer.Typer(help="Build container images, or list them.", no_args_is_help=True)
 
+BUILD = "before all images were built: those that were stay"
 HEADINGS = ("image", "size", "age", "state")
 
 
@@ -34,43 +33,20 @@ def build(
     """Build the images of models, and always those of the frontends, from what is installed here."""
     from frontend_launch.launch import images  # noqa: PLC0415 - `--help` does without
 
-    console.run(lambda stop: unless(stop, images.build(names or (), base=base, gpu=gpu, say=typer.echo)))
+    console.run(lambda stop: unless(stop, images.build(names or (), base=base, gpu=gpu, say=typer.echo), BUILD))
 
 
 @app.command(name="list")
 def list_() -> None:
     """List the images that there should be, and say which are missing or older than what is installed here."""
     from frontend_launch.launch import images  # noqa: PLC0415 - `--help` does without
+    from loadgen.report import table  # noqa: PLC0415
 
     states, _ = console.run(lambda _: images.states())
-    typer.echo(_table(states, datetime.now(UTC)))
+    now = datetime.now(UTC)
+    typer.echo(table([HEADINGS, *(_row(state, now) for state in states)]))
     if any(state.state != "current" for state in states):
         typer.echo("-> loadgen images build")
-
-
-async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Do something, but give it up when `stop` is set.
-
-    Raises:
-        Interrupted: it is set.
-    """
-    task = asyncio.create_task(work)
-    stopped = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return await task
-        raise Interrupted("stopped before all images were built: those that were stay")
-    finally:
-        for pending in (task, stopped):
-            pending.cancel()
-        await asyncio.gather(task, stopped, return_exceptions=True)
-
-
-def _table(states: list[State], now: datetime) -> str:
-    rows = [HEADINGS, *(_row(state, now) for state in states)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def _row(state: State, now: datetime) -> tuple[str, str, str, str]:

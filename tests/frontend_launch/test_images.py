@@ -14,8 +14,9 @@ from aiohttp import web
 from frontend_launch.errors import DescribeError, ImageError, LaunchError
 from frontend_launch.launch import images
 from loadgen.cli import exit_codes
-from loadgen.cli.images import build, unless
+from loadgen.cli.images import BUILD, build
 from loadgen.errors import Interrupted
+from loadgen.waiting import unless
 from model_containers.model import Description, TensorSpec
 
 NUMBERS = TensorSpec((4,), "float32")
@@ -321,7 +322,7 @@ def test_stopped_while_building(monkeypatch):
     async def stop_it():
         stop = asyncio.Event()
         asyncio.get_running_loop().call_soon(stop.set)
-        await unless(stop, never_ends())
+        await unless(stop, never_ends(), BUILD)
 
     with pytest.raises(Interrupted, match="those that were stay"):
         asyncio.run(stop_it())

@@ -1,0 +1,226 @@
+"""``loadgen up|down|ps|logs|metrics``: deployments that stay, and what is left of those that crashed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loadgen.cli import console, parameters
+from loadgen.errors import ConfigError
+from loadgen.options import parse_duration, parse_gpus, parse_int_list, parse_shape
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from frontend_launch.launch.runs import Found
+    from frontend_launch.ports import Ports
+    from loadgen.config import SaturateConfig
+
+Run = Annotated[str, typer.Argument(metavar="[RUN]", help="A run, as `loadgen ps` shows it.  [default: the only one]")]
+HEADINGS = ("run", "role", "container", "image", "cores", "gpu", "state", "up")
+
+
+def up(
+    model: parameters.Model,
+    batch_size: parameters.BatchSize = 2,
+    replicas: parameters.Replicas = None,
+    cpus: parameters.Cpus = None,
+    cpus_per_replica: parameters.CpusPerReplica = None,
+    gpus: parameters.Gpus = None,
+    runtime: Annotated[
+        str, typer.Option(help="docker: containers that stay; process: processes, until Ctrl-C.")
+    ] = "docker",
+    image: parameters.Image = "",
+    weights: parameters.Weights = "seeded",
+    xla: parameters.Xla = False,
+    input_type: parameters.InputType = None,
+    input_shape: parameters.InputShape = None,
+    seed: parameters.Seed = 0,
+    ready_timeout: parameters.ReadyTimeout = "3m",
+    request_port: parameters.RequestPort = 4456,
+    response_port: parameters.ResponsePort = 4455,
+    replica_port: parameters.ReplicaPort = 7000,
+    metrics_port: parameters.MetricsPort = 1337,
+    admin_port: parameters.AdminPort = 1338,
+    redis_port: parameters.RedisPort = 6380,
+) -> None:
+    """Bring up a deployment that stays, for `loadgen saturate --connect`."""
+    with console.one_line_errors():
+        from frontend_launch.ports import Ports  # noqa: PLC0415 - `--help` does without
+        from loadgen.config import SaturateConfig  # noqa: PLC0415
+
+        config = SaturateConfig(
+            model=model,
+            batch_size=batch_size,
+            replicas=replicas,
+            cpus=console.optional("--cpus", parse_int_list, cpus),
+            cpus_per_replica=cpus_per_replica,
+            gpus=console.optional("--gpus", parse_gpus, gpus),
+            runtime=runtime,
+            image=image,
+            weights=weights,
+            xla=xla,
+            input_type=input_type,
+            input_shape=console.optional("--input-shape", parse_shape, input_shape),
+            seed=seed,
+            ready_timeout_s=console.parsed("--ready-timeout", parse_duration, ready_timeout),
+            ports=Ports(request_port, response_port, replica_port, metrics_port, admin_port, redis_port),
+        )
+    console.set_up_logging()
+    console.run(lambda stop: _up(config, stop))
+
+
+async def _up(config: SaturateConfig, stop: asyncio.Event) -> None:
+    from loadgen.deployments import up  # noqa: PLC0415
+
+    async with up(config, stop) as deployment:
+        endpoint = deployment.endpoints[0]
+        shape = "" if config.input_shape is None else f" --input-shape {'x'.join(map(str, config.input_shape))}"
+        typer.echo(
+            f"loadgen saturate --connect {endpoint.host} --model {config.model} --batch-size {config.batch_size}{shape}"
+            f"{_port_flags(endpoint.ports)}"
+        )
+        if config.runtime == "docker":
+            deployment.leave_running()
+        else:
+            typer.echo("serving until Ctrl-C")
+            await stop.wait()
+
+
+def _port_flags(ports: Ports) -> str:
+    from frontend_launch.ports import Ports  # noqa: PLC0415
+
+    usual = Ports()
+    names = ("request", "response", "metrics", "admin")
+    return "".join(
+        f" --{name}-port {getattr(ports, name)}" for name in names if getattr(ports, name) != getattr(usual, name)
+    )
+
+
+def down(
+    run: Run = "",
+    all_: Annotated[bool, typer.Option("--all", help="All runs, and whatever is left of those that crashed.")] = False,
+) -> None:
+    """Take down containers, network and directory of a run; nothing that loadgen did not label is touched."""
+
+    async def act() -> list[str]:
+        from frontend_launch.launch import runs  # noqa: PLC0415
+        from frontend_launch.launch.engine import engine  # noqa: PLC0415
+
+        async with engine() as docker:
+            chosen = "" if all_ else _chosen(run, await runs.containers(docker))
+            return await runs.remove(docker, chosen)
+
+    if run and all_:
+        with console.one_line_errors():
+            raise ConfigError(f"--all with the run {run}: leave one of them out")
+    removed, _ = console.run(lambda _: act())
+    for what in removed:
+        typer.echo(f"removed {what}")
+    if not removed:
+        typer.echo("nothing to remove")
+
+
+def ps() -> None:
+    """List the containers of all runs."""
+
+    async def act() -> list[Found]:
+        from frontend_launch.launch import runs  # noqa: PLC0415
+        from frontend_launch.launch.engine import engine  # noqa: PLC0415
+
+        async with engine() as docker:
+            return await runs.containers(docker)
+
+    found, _ = console.run(lambda _: act())
+    from loadgen.report import table  # noqa: PLC0415
+
+    typer.echo(table([HEADINGS, *map(_row, found)]))
+
+
+def _row(found: Found) -> tuple[str, ...]:
+    from frontend_launch.launch.runs import uptime_s  # noqa: PLC0415
+
+    up_s = uptime_s(found)
+    up = "-" if up_s is None else f"{up_s:.0f} s" if up_s < 600 else f"{up_s / 60:.0f} min"
+    return (found.run, found.role, found.name, found.image, found.cores or "-", found.gpu or "-", found.state, up)
+
+
+def logs(
+    run: Run = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
+    role: Annotated[str, typer.Option(help="Of this role only, such as query or replica-0.")] = "",
+) -> None:
+    """Print the logs of a run's containers, each line with its role."""
+
+    async def act(stop: asyncio.Event) -> None:
+        import asyncio  # noqa: PLC0415
+
+        from frontend_launch.launch import runs  # noqa: PLC0415
+        from frontend_launch.launch.engine import engine  # noqa: PLC0415
+
+        async with engine() as docker:
+            found = await runs.containers(docker)
+            chosen = _chosen(run, found)
+            roles = {one.name: one.role for one in found if one.run == chosen and role in ("", one.role)}
+            if not roles:
+                raise ConfigError(f"run {chosen} has no role {role!r}: choose one that `loadgen ps` shows")
+            printing = asyncio.create_task(_print(runs.logs(docker, list(roles), follow=follow), roles))
+            stopped = asyncio.create_task(stop.wait())
+            await asyncio.wait({printing, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (printing, stopped):
+                task.cancel()
+            await asyncio.gather(printing, stopped, return_exceptions=True)
+
+    console.run(act)
+
+
+async def _print(lines: AsyncIterator[tuple[str, str]], roles: dict[str, str]) -> None:
+    width = max(map(len, roles.values()))
+    async for name, line in lines:
+        typer.echo(f"{roles[name].ljust(width)}  {line}")
+
+
+def metrics(
+    run: Run = "",
+    ours: Annotated[bool, typer.Option("--counters", help="Our own counters instead, which only ever grow.")] = False,
+    host: Annotated[str, typer.Option(help="Ask a frontend of this host instead of a run of this machine.")] = "",
+    port: Annotated[int, typer.Option("--metrics-port", help="With --host: its port for metrics.")] = 1337,
+) -> None:
+    """Print the metrics of a query frontend as JSON."""
+
+    async def act() -> Any:
+        from frontend_launch.metrics_client import MetricsClient  # noqa: PLC0415
+
+        address = f"http://{host}:{port}" if host else await _metrics_address(run)
+        async with MetricsClient(address) as client:
+            return json.loads((await client.counters()).to_json()) if ours else await client.metrics()
+
+    answer, _ = console.run(lambda _: act())
+    typer.echo(json.dumps(answer, indent=4))
+
+
+async def _metrics_address(run: str) -> str:
+    from frontend_launch.launch import runs  # noqa: PLC0415
+    from frontend_launch.launch.engine import engine  # noqa: PLC0415
+    from frontend_launch.ports import Ports  # noqa: PLC0415
+
+    async with engine() as docker:
+        found = await runs.containers(docker)
+    chosen = _chosen(run, found)
+    for one in found:
+        if one.run == chosen and Ports().metrics in one.ports:
+            return f"http://127.0.0.1:{one.ports[Ports().metrics]}"
+    raise ConfigError(f"run {chosen} has no query frontend that runs: see `loadgen ps`")
+
+
+def _chosen(run: str, found: Sequence[Found]) -> str:
+    """The run that is meant."""
+    known = sorted({one.run for one in found})
+    if run in known or (not run and len(known) == 1):
+        return run or known[0]
+    if not known:
+        raise ConfigError("there is no run: bring one up with `loadgen up --model NAME`")
+    raise ConfigError(f"{f'there is no run {run!r}' if run else 'which run is meant'}: {', '.join(known)}")

@@ -1,0 +1,63 @@
+"""Deployments of our own: made for one run, or brought up to stay."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from frontend_launch.launch.deployment import Deployment
+from frontend_launch.launch.launcher import DeploymentConfig, Launcher
+from frontend_launch.launch.placement import Placement
+from frontend_launch.launch.process import ProcessLauncher
+from frontend_launch.launch.topology import core_ranges
+from loadgen.config import Plan, SaturateConfig, prepare, replica_options
+from loadgen.waiting import unless
+
+log = logging.getLogger(__name__)
+
+
+def deployment_of(plan: Plan) -> Deployment:
+    """The deployment that a plan describes, not yet up."""
+    config = plan.config
+    wanted = DeploymentConfig(
+        model=plan.model,
+        model_name=config.model,
+        placement=plan.placement,
+        max_batch=config.batch_size,
+        ports=config.ports,
+        replica_options=tuple(replica_options(config)),
+        ready_timeout_s=config.ready_timeout_s,
+        image=config.image,
+    )
+    return Deployment(wanted, _launcher(config.runtime, wanted))
+
+
+@contextlib.asynccontextmanager
+async def up(config: SaturateConfig, stop: asyncio.Event) -> AsyncIterator[Deployment]:
+    """Bring up what a configuration says, without a client.
+
+    Raises:
+        ConfigError: the configuration contradicts itself.
+        FrontendLaunchError: it cannot be started; nothing is left running.
+        Interrupted: `stop` was set before it was up.
+    """
+    plan = await unless(stop, prepare(config))
+    rows = tuple(row for row in plan.placement.assignments if row.role != "client")
+    plan = replace(plan, placement=Placement(rows))
+    for row in rows:
+        log.info("%s: cores %s%s", row.role, core_ranges(row.cores), " (shared)" if row.shared else "")
+    for note in plan.notes:
+        log.info("%s", note)
+    async with contextlib.AsyncExitStack() as stack:
+        yield await unless(stop, stack.enter_async_context(deployment_of(plan)))
+
+
+def _launcher(runtime: str, config: DeploymentConfig) -> Launcher:
+    if runtime == "process":
+        return ProcessLauncher(config)
+    from frontend_launch.launch.docker import DockerLauncher  # noqa: PLC0415 - only where containers are wanted
+
+    return DockerLauncher(config)
