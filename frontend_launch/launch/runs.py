@@ -102,8 +102,8 @@ async def remove(docker: aiodocker.Docker, run: str = "") -> list[str]:
             if found.directory:
                 await asyncio.to_thread(shutil.rmtree, found.directory, ignore_errors=True)
                 removed.append(f"directory {found.directory}")
-    for network in await call("list", docker.networks.list(filters={"label": [_label(run)]})):
-        with contextlib.suppress(LaunchError):  # another run's containers are in it: the last one takes it along
+    for network in await call("list", docker.networks.list(filters={"label": [RUN_LABEL]})):
+        with contextlib.suppress(LaunchError):  # another run's containers are in it: the last run takes it along
             await call("remove", (await docker.networks.get(network["Id"])).delete())
             removed.append(f"network {network['Name']}")
     return removed

@@ -1,0 +1,308 @@
+"""Containers for real: up, loaded, down, with nothing left; and everything that may go wrong on the way."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from frontend_launch.errors import LaunchError
+from frontend_launch.launch import docker as docker_module
+from frontend_launch.launch import runs
+from frontend_launch.launch.docker import DockerLauncher
+from frontend_launch.launch.engine import engine
+from frontend_launch.launch.launcher import DeploymentConfig
+from frontend_launch.launch.placement import Assignment, Placement
+from frontend_launch.ports import Ports
+from model_containers import catalog
+
+pytestmark = pytest.mark.docker
+
+LOADGEN = str(Path(sys.executable).with_name("loadgen"))
+PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin", "redis")]
+DOCKER = ["--runtime", "docker", "--model", "noop", *PORTS]
+DEADLINE_S = 120
+CORE = min(os.sched_getaffinity(0))
+
+
+def docker(*arguments):
+    run = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.split()
+
+
+def ours():
+    """Containers and networks of ours that there are."""
+    label = ["--filter", f"label={runs.RUN_LABEL}"]
+    return docker("ps", "--all", "--quiet", *label) + docker("network", "ls", "--quiet", *label)
+
+
+def ran(*arguments):
+    return subprocess.run([LOADGEN, *arguments], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+
+
+def until(condition):
+    """Poll what happens elsewhere; the deadline makes a failure, never a pass."""
+    give_up = time.monotonic() + DEADLINE_S
+    while not (value := condition()):
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    return value
+
+
+def results_of(output):
+    return json.loads(Path(output.splitlines()[-1].removeprefix("Saved results to ")).read_text())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def images():
+    """The images, from what is installed here."""
+    built = ran("images", "build", "noop")
+    assert built.returncode == 0, built.stderr
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(images):
+    """Nothing is there before, and nothing is left after each test: containers, networks, volumes, directories."""
+    assert ours() == [], "a deployment is up, which these tests would take down: loadgen down --all"
+    volumes = docker("volume", "ls", "--quiet")
+    yield
+    left = ours()
+    ran("down", "--all")
+    assert left == []
+    assert docker("volume", "ls", "--quiet") == volumes
+
+
+def test_a_whole_deployment(tmp_path):
+    """Redis, both frontends, two replicas: loaded through sockets, right answers, pinned as planned, taken down."""
+    run = ran("saturate", *DOCKER, "-r", "2", "-d", "2", "--verify", "5", "--results-dir", str(tmp_path))
+    assert run.returncode == 0, run.stderr
+    results = results_of(run.stdout)
+    assert results["answers"]["compared"] > results["answers"]["mismatched"] == 0
+    assert {row["role"] for row in results["placement"]} == {
+        *("client", "redis", "management", "query", "replica-0", "replica-1")
+    }
+    assert results["clipper_metrics"]["counters"]
+    logs = next(tmp_path.glob("*.logs"))
+    assert "registered as noop:1" in (logs / "replica-0.log").read_text()
+    assert (logs / "redis.log").exists()
+    assert "Ready to accept connections" in (logs / "redis.log").read_text()
+    directories = re.findall(r"loadgen-[0-9a-f]{8}-\w+", " ".join(os.listdir("/tmp")))
+    assert directories == []
+
+
+def test_a_deployment_that_stays(tmp_path):
+    """up, ps, logs, metrics, saturate --connect through its sockets, down."""
+    brought = ran("up", *DOCKER)
+    assert brought.returncode == 0, brought.stderr
+    command = brought.stdout.splitlines()[-1].split()
+    listed = ran("ps").stdout.splitlines()
+    assert [line.split()[1] for line in listed[1:]] == ["management", "query", "redis", "replica-0"]
+    assert all(" running " in line for line in listed[1:])
+    run_id = listed[1].split()[0]
+    assert "replica noop:1:0 registered" in ran("logs", "--role", "query").stdout
+    assert "model:noop:1" in ran("metrics", run_id).stdout
+    assert json.loads(ran("metrics", "--counters").stdout)["models"]["noop:1"]["max_batch"] == 2
+    for _ in range(2):
+        load = ran(*command[1:], "-d", "1", "--results-dir", str(tmp_path))
+        assert load.returncode == 0, load.stderr
+        assert "proxy" not in load.stdout
+        assert results_of(load.stdout)["summary"]["left_behind"] == 0
+    assert ran("logs", "--role", "nobody").returncode == 2
+    assert ran("down", "nowhere").returncode == 2
+    removed = ran("down").stdout
+    assert removed.count("removed container") == 4
+    assert "removed network clipper_network" in removed
+    assert "removed directory" in removed
+
+
+def test_what_goes_through_the_engine_s_proxy_is_said(tmp_path):
+    """When the sockets cannot be had; in the notes and in the verdict."""
+    command = ran("up", *DOCKER).stdout.splitlines()[-1].split()
+    for directory in Path("/tmp").glob("loadgen-????????-*/sockets"):
+        directory.rename(directory.with_name("hidden"))
+    results = results_of(ran(*command[1:], "-d", "1", "--results-dir", str(tmp_path)).stdout)
+    assert any("proxy process" in note for note in results["notes"])
+    assert "proxy process" in results["verdict"]["text"]
+    ran("down")
+
+
+def test_fences(tmp_path):
+    """Not root, nothing to write to, no capabilities, no new ones, limits; ports on this machine only."""
+    ran("up", *DOCKER)
+    for name in docker("ps", "--quiet", "--filter", f"label={runs.RUN_LABEL}"):
+        (shown,) = json.loads("".join(docker("inspect", "--format", "[{{json .}}]", name)))
+        host, config = shown["HostConfig"], shown["Config"]
+        assert config["User"].split(":")[0] not in ("", "0", "root")
+        assert (host["ReadonlyRootfs"], host["CapDrop"], host["SecurityOpt"]) == (True, ["ALL"], ["no-new-privileges"])
+        assert host["Memory"] == host["MemorySwap"] > 0
+        assert host["PidsLimit"] == 512
+        assert host["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "2"}
+        assert {where["HostIp"] for bound in host["PortBindings"].values() for where in bound} <= {"127.0.0.1"}
+        assert config["Labels"]["ai.clipper.container.label"] == ""
+    ran("down")
+
+
+def test_a_replica_that_is_killed_under_load_loses_nothing(tmp_path):
+    """Its batch is answered by the other; the run says so and goes on."""
+    arguments = ["saturate", *DOCKER, "-r", "2", "-d", "6", "--verify", "1", "--results-dir", str(tmp_path)]
+    process = subprocess.Popen([LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    lines = iter(process.stdout.readline, "")
+    assert any("p99: " in line for line in lines)
+    victim = docker("ps", "--quiet", "--filter", "label=loadgen.role=replica-0")
+    docker("kill", *victim)
+    out, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0, err
+    assert "replica-0 ended with exit code 137; 1 replicas go on" in out
+    results = results_of(out)
+    summary = results["summary"]
+    assert summary["defaulted"] == summary["failed"] == results["answers"]["mismatched"] == 0
+    assert summary["completed"] + summary["abandoned"] == summary["sent"]
+
+
+def test_the_last_replica_ends_the_run(tmp_path):
+    """With its log, and what was measured."""
+    arguments = ["saturate", *DOCKER, "-d", "60", "--results-dir", str(tmp_path)]
+    process = subprocess.Popen([LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    lines = iter(process.stdout.readline, "")
+    assert any("p99: " in line for line in lines)
+    docker("kill", *docker("ps", "--quiet", "--filter", "label=loadgen.role=replica-0"))
+    out, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 6
+    assert "replica-0, the last replica, ended with exit code 137" in err
+    assert results_of(out)["summary"]["completed"] > 0
+
+
+@pytest.mark.parametrize("until_line", ["redis: container", "query ready", "p99: "])
+def test_ctrl_c_at_any_time_leaves_nothing(tmp_path, until_line):
+    """Exit code 130; the fixture looks."""
+    arguments = ["saturate", *DOCKER, "-d", "60", "--results-dir", str(tmp_path)]
+    process = subprocess.Popen(
+        [LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    lines = iter(process.stdout.readline, "")
+    assert any(until_line in line for line in lines)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+
+
+def test_a_killed_run_is_found_by_its_label_and_nothing_else_is_touched(tmp_path):
+    """A foreign container and a foreign network stay."""
+    foreign = docker("run", "--detach", "--label", "somebody=else", "redis:7-bookworm", "redis-server")[0]
+    network = docker("network", "create", "--label", "somebody=else", "somebodys_network")[0]
+    try:
+        process = subprocess.Popen(
+            [LOADGEN, "saturate", *DOCKER, "-d", "60", "--results-dir", str(tmp_path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        lines = iter(process.stdout.readline, "")
+        assert any("p99: " in line for line in lines)
+        process.kill()
+        process.wait(10)
+        process.stdout.close()
+        assert len(ours()) == 5
+        removed = ran("down", "--all").stdout
+        assert removed.count("removed container") == 4
+        assert ours() == []
+        assert foreign[:12] in docker("ps", "--quiet")
+        assert network[:12] in docker("network", "ls", "--quiet")
+    finally:
+        docker("rm", "--force", "--volumes", foreign)
+        docker("network", "rm", network)
+
+
+def launched(placement, **changes):
+    """Start frontends and replicas through a launcher, and take everything down."""
+    config = DeploymentConfig(
+        model=catalog.describe("noop"), model_name="noop", placement=placement, max_batch=2, ports=Ports(*[0] * 6)
+    )
+    config = docker_module.replace(config, **changes)
+
+    async def story():
+        async with DockerLauncher(config) as launcher, asyncio.timeout(DEADLINE_S):
+            parts = []
+            endpoint = await launcher.start_frontends(parts.append)
+            for assignment in placement.replicas:
+                parts.append(await launcher.start_replica(assignment, endpoint))
+            return {part.role: part.name for part in parts}
+
+    return asyncio.run(story())
+
+
+def placement_of(gpu=None):
+    roles = ("redis", "management", "query", "replica-0")
+    return Placement(
+        tuple(Assignment("here", role, (CORE,), gpu if "replica" in role else None, shared=True) for role in roles)
+    )
+
+
+def test_a_stopped_container_of_the_same_name_is_no_obstacle(monkeypatch):
+    """Another name is taken."""
+    taken = docker("create", "--name", "mgmt_frontend-7", "redis:7-bookworm")[0]
+    numbers = iter([1, *[7] * 2, *range(100, 200)])
+    monkeypatch.setattr(docker_module.random, "randrange", lambda _: next(numbers))
+    try:
+        names = launched(placement_of())
+    finally:
+        docker("rm", "--force", "--volumes", taken)
+    assert re.fullmatch(r"mgmt_frontend-1\d\d", names["management"])
+
+
+def test_a_gpu_that_the_engine_does_not_have_is_one_line():
+    """The request reaches the engine, which refuses it; the refusal says what to do."""
+    subprocess.run(["docker", "tag", "model-comp/noop", "model-comp/noop:gpu"], check=True)
+    try:
+        with pytest.raises(LaunchError, match=r"replica-0: the engine cannot hand out GPUs .*--gpus none"):
+            launched(placement_of(gpu=0))
+    finally:
+        subprocess.run(["docker", "rmi", "model-comp/noop:gpu"], capture_output=True, check=True)
+
+
+def test_a_missing_image_is_one_line(tmp_path):
+    """Before anything is started, with the command that makes it."""
+    run = ran("saturate", *DOCKER, "--image", "nobody/nothing", "--results-dir", str(tmp_path))
+    assert run.returncode == 4
+    assert run.stderr == "loadgen: there is no image nobody/nothing: loadgen images build\n"
+
+
+def test_a_port_in_use_is_one_line(tmp_path):
+    """With the engine's words, and everything else taken down."""
+    busy = docker("run", "--detach", "--publish", "127.0.0.1::6379", "redis:7-bookworm", "redis-server")[0]
+    try:
+        port = docker("port", busy, "6379")[0].rpartition(":")[2]
+        flags = [flag for flag in DOCKER if not flag.startswith("--admin")]
+        run = ran("saturate", *flags, "--admin-port", port, "--results-dir", str(tmp_path))
+    finally:
+        docker("rm", "--force", "--volumes", busy)
+    assert run.returncode == 4
+    assert "a port is in use" in run.stderr.splitlines()[-1]
+
+
+def test_without_an_engine_is_one_line(tmp_path, monkeypatch):
+    """For each verb that wants one."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
+    for arguments in (["saturate", *DOCKER], ["up", *DOCKER], ["ps"], ["down"], ["logs"], ["metrics"]):
+        run = ran(*arguments)
+        assert run.returncode == 4
+        assert run.stderr.startswith("loadgen: no Docker engine answers")
+        assert len(run.stderr.splitlines()) == 1
+
+
+def test_the_engine_answers():
+    """What the other tests rest on."""
+
+    async def story():
+        async with engine() as docker_engine:
+            return await runs.containers(docker_engine)
+
+    assert asyncio.run(story()) == []
