@@ -213,7 +213,7 @@ def _placement_request(
 ) -> tuple[PlacementRequest, tuple[str, ...]]:
     """What to ask of the planner: what the user said, else the model's defaults as far as the machine has them."""
     if config.connection is not None:
-        return PlacementRequest(replicas=0, client_cpus=config.client_cpus, frontends=False), ()
+        return PlacementRequest(replicas=0, client_cpus=config.client_cpus, infrastructure=()), ()
     if config.gpus and not model.gpu_capable:
         raise ConfigError(f"--gpus {core_ranges(config.gpus)}: {model.name} has no GPU code; leave the option out")
     replicas = config.replicas or max(1, len(config.gpus or ()))

@@ -1,61 +1,51 @@
 """Who runs on which cores and GPU: a topology and a request in, a plan or the reason against it out; pure.
 
-The rules, in the order in which they are applied:
+``docs/placement.md`` says the rules in words. In the order in which they are applied:
 
 1. A replica that gets no GPU of its own runs on ``cpus_per_replica`` cores that no other process gets, from the cores
-   that the user named, in that order; unnamed, from the highest numbers, so that the lowest stay for the others.
-2. The client gets the cores that the user named for it. Otherwise frontends and client split the spare cores evenly,
-   up to four each; a single spare core is shared, and with none they share the cores of the replicas.
-   Cores that were named for replicas count as spare only when there are no others, even while no replica uses them.
-3. GPU replicas get cores of their own from what is left: frontends and client take no more than one core each where
-   GPU replicas would go short. Where that is not enough, GPU replicas share the cores of frontends and client.
-   Two replicas never share a core.
+   that the user named, in that order; unnamed, from the highest numbers that the infrastructure's layout leaves.
+2. Client and infrastructure get the cores that the user named for them. Otherwise they split the spare cores evenly,
+   as far as each has a use for them, and each takes the cores of its layout first; with a single spare core they share
+   it, and with none they share the cores of others. Cores that were named for replicas count as spare only when there
+   are no others, even while no replica uses them.
+3. GPU replicas get cores of their own from what is left, on the GPU's NUMA node first: client and infrastructure take
+   no more than one core each where GPU replicas would go short. Where that is not enough, GPU replicas share theirs.
+4. A physical core goes to one replica with all of its threads where there are enough.
+   Two replicas never share a core unless overlaps are allowed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
 
-from frontend_launch.errors import PlacementError
+from frontend_launch.launch.placement_request import (
+    CONTAINERS,
+    FRONTENDS,
+    PlacementRequest,
+    Service,
+    check,
+    cpu_shortage,
+    gpu_shortage,
+)
 from frontend_launch.launch.topology import Topology, core_ranges
 
-__all__ = ["Assignment", "Placement", "PlacementRequest", "core_ranges", "difference", "plan"]
+__all__ = [
+    "CONTAINERS",
+    "FRONTENDS",
+    "Assignment",
+    "Placement",
+    "PlacementRequest",
+    "Service",
+    "core_ranges",
+    "difference",
+    "plan",
+]
 
-INFRASTRUCTURE_CORES = 4
-"""Most cores that the frontends, and that the client, are given."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlacementRequest:
-    """What is to be placed on one machine.
-
-    Attributes:
-        replicas: how many; 0 only without frontends, when a server that already runs is measured.
-        cpus_per_replica: cores of each replica.
-        cpus: the cores named for replicas, in order; None leaves the choice to the planner.
-        gpus: replica ``i`` gets ``gpus[i]`` while they last.
-        client_cpus: the cores named for the client; None leaves the choice to the planner.
-        frontends: whether frontends are started here.
-    """
-
-    replicas: int = 1
-    cpus_per_replica: int = 1
-    cpus: tuple[int, ...] | None = None
-    gpus: tuple[int, ...] = ()
-    client_cpus: tuple[int, ...] | None = None
-    frontends: bool = True
-
-    @property
-    def gpu_replicas(self) -> int:
-        """Replicas with a GPU of their own."""
-        return min(self.replicas, len(self.gpus))
-
-    @property
-    def cpu_replicas(self) -> int:
-        """Replicas that compute on cores."""
-        return self.replicas - self.gpu_replicas
+CLIENT_CORES = 4
+"""Most cores that the client is given, and as many as it wants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +54,11 @@ class Assignment:
 
     Attributes:
         node: the machine's name.
-        role: ``client``, ``frontends``, or ``replica-0``, ``replica-1``, …
+        role: ``client``, a role of the infrastructure, or ``replica-0``, ``replica-1``, …
         cores: its cores, ascending.
         gpu: the number of its GPU, or None.
         shared: whether another process of the plan has one of its cores.
+        numa_nodes: the numbers of the memory nodes of its cores, ascending; empty when they are unknown.
     """
 
     node: str
@@ -75,13 +66,20 @@ class Assignment:
     cores: tuple[int, ...]
     gpu: int | None
     shared: bool
+    numa_nodes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A plan: one assignment per process, the client first, then the frontends, then the replicas in order."""
+    """A plan.
+
+    Attributes:
+        assignments: one per process, the client first, then the infrastructure, then the replicas, all in order.
+        overlaps: a line for each overlap that is there because the request allowed it.
+    """
 
     assignments: tuple[Assignment, ...]
+    overlaps: tuple[str, ...] = ()
 
     def __getitem__(self, role: str) -> Assignment:
         for assignment in self.assignments:
@@ -96,21 +94,21 @@ class Placement:
 
 
 def plan(topology: Topology, request: PlacementRequest) -> Placement:
-    """Place client, frontends and replicas.
+    """Place client, infrastructure and replicas.
 
     Raises:
         PlacementError: the request names what does not exist, contradicts itself, or needs more than there is.
     """
-    _check(topology, request)
-    cpu_cores = _cpu_replica_cores(topology, request)
-    infrastructure = _infrastructure(topology, request, cpu_cores)
-    replica_cores = _gpu_replica_cores(topology, request, cpu_cores, infrastructure) + cpu_cores
-    each = request.cpus_per_replica
-    cores_of = infrastructure | {
-        f"replica-{i}": replica_cores[i * each : (i + 1) * each] for i in range(request.replicas)
-    }
+    overlaps = check(topology, request)
+    cpu_replicas = _cpu_replicas(topology, request)
+    others = _client_and_infrastructure(topology, request, tuple(chain(*cpu_replicas)))
+    replicas = [*_gpu_replicas(topology, request, cpu_replicas, others), *cpu_replicas]
+    cores_of = others | {f"replica-{i}": cores for i, cores in enumerate(replicas)}
     gpu_of = {f"replica-{i}": gpu for i, gpu in enumerate(request.gpus)}
-    used = Counter(core for cores in cores_of.values() for core in cores)
+    used = Counter(chain(*cores_of.values()))
+    twice = [core for core, times in Counter(chain(*replicas)).items() if times > 1]
+    if twice:
+        overlaps += (f"replicas share core{'' if len(twice) == 1 else 's'} {core_ranges(twice)}",)
     return Placement(
         tuple(
             Assignment(
@@ -119,9 +117,11 @@ def plan(topology: Topology, request: PlacementRequest) -> Placement:
                 tuple(sorted(cores)),
                 gpu_of.get(role),
                 shared=any(used[core] > 1 for core in cores),
+                numa_nodes=topology.memory_of(cores),
             )
             for role, cores in cores_of.items()
-        )
+        ),
+        overlaps,
     )
 
 
@@ -141,125 +141,159 @@ def difference(placement: Placement, observed: Mapping[str, tuple[int, ...]]) ->
     return lines
 
 
-def _cpu_replica_cores(topology: Topology, request: PlacementRequest) -> tuple[int, ...]:
-    """The cores of all replicas without a GPU, one replica's after the other's."""
-    pool = request.cpus or _without(topology.cores, request.client_cpus or ())
-    needed = request.cpu_replicas * request.cpus_per_replica
-    if len(pool) < needed:
-        raise _cpu_shortage(topology, request, pool)
-    return pool[:needed] if request.cpus else pool[len(pool) - needed :]
+def _cpu_replicas(topology: Topology, request: PlacementRequest) -> list[tuple[int, ...]]:
+    """The cores of each replica without a GPU."""
+    each, needed = request.cpus_per_replica, request.cpu_replicas * request.cpus_per_replica
+    pool = request.cpus or _without(topology.cores, request.named_for_others)
+    if len(pool) < needed and request.allow_overlap:
+        pool = request.cpus or topology.cores
+    if len(pool) < (each if request.allow_overlap and needed else needed):
+        raise cpu_shortage(topology, request, pool)
+    choice = _Choice(topology)
+    if request.cpus:
+        return [choice.take(pool, each) for _ in range(request.cpu_replicas)]
+    # A thread of a core of the layout disturbs it as the core itself would.
+    layout = {thread for service in _chosen(request) for core in service.layout for thread in topology.physical(core)}
+    chosen = [choice.take(pool[::-1], each, disliked=layout) for _ in range(request.cpu_replicas)]
+    return chosen[::-1]
 
 
-def _infrastructure(
+def _chosen(request: PlacementRequest) -> list[Service]:
+    """The infrastructure whose cores the planner chooses."""
+    return [service for service in request.infrastructure if service.role not in request.infrastructure_cpus]
+
+
+def _client_and_infrastructure(
     topology: Topology, request: PlacementRequest, taken: tuple[int, ...]
 ) -> dict[str, tuple[int, ...]]:
-    """The cores of client and frontends, by role, beside the cores that CPU replicas have taken."""
-    spare, most = _spare(topology, request, taken), INFRASTRUCTURE_CORES
-    if request.client_cpus:
-        client, frontends = request.client_cpus, spare[:most] or request.client_cpus
-    elif not request.frontends:
-        client, frontends = spare[:most] or taken, ()
-    elif len(spare) < 2:
-        client = frontends = spare or taken
+    """The cores of client and infrastructure, by role, beside the cores that CPU replicas have taken."""
+    services, named = _chosen(request), request.infrastructure_cpus
+    client_wants = 0 if request.client_cpus else CLIENT_CORES
+    spare = _spare(topology, request, taken)
+    count = max(len(services) + (client_wants > 0), len(spare) - request.gpu_replicas * request.cpus_per_replica)
+    count = min(count, len(spare))
+    wanted = sum(service.most_cores for service in services)
+    for_services = min(wanted, max((count + 1) // 2, count - client_wants)) if services else 0
+    for_client = min(client_wants, count - for_services)
+
+    if for_services:
+        cores_of = _share_out(services, spare, for_services)
     else:
-        split = min(most, (len(spare) + 1) // 2)
-        client, frontends = spare[split : split + most], spare[:split]
-    return {"client": client} | ({"frontends": frontends} if request.frontends else {})
+        instead = request.client_cpus or tuple(chain(*named.values())) or taken
+        cores_of = {service.role: instead for service in services}
+    elsewhere = _without(spare, chain(*cores_of.values()))
+    layout = {core for service in services for core in service.layout}
+    preferred = (*_without(elsewhere, layout), *elsewhere)
+    client = request.client_cpus or tuple(dict.fromkeys(preferred))[:for_client]
+    client = client or spare or tuple(dict.fromkeys(chain(*named.values()))) or taken
+    return {"client": client} | {s.role: named.get(s.role) or cores_of[s.role] for s in request.infrastructure}
 
 
 def _spare(topology: Topology, request: PlacementRequest, taken: tuple[int, ...]) -> tuple[int, ...]:
-    """The cores that frontends and client may have for themselves, as far as the planner chooses them."""
-    free = _without(topology.cores, (*taken, *(request.client_cpus or ())))
+    """The cores that client and infrastructure may have for themselves, those on a replica's physical core last."""
+    free = _without(topology.cores, (*taken, *request.named_for_others))
     spare = _without(free, request.cpus or ()) or free
-    processes = int(request.frontends) + int(request.client_cpus is None)
-    return spare[: max(processes, len(spare) - request.gpu_replicas * request.cpus_per_replica)]
+    beside = {thread for core in taken for thread in topology.physical(core)}
+    return tuple(sorted(spare, key=lambda core: core in beside))
 
 
-def _gpu_replica_cores(
-    topology: Topology, request: PlacementRequest, taken: tuple[int, ...], infrastructure: Mapping[str, tuple[int, ...]]
-) -> tuple[int, ...]:
-    """The cores of all replicas with a GPU, one replica's after the other's."""
-    occupied = (*infrastructure.get("frontends", ()), *infrastructure["client"])
-    named = request.cpus or ()
+def _share_out(services: list[Service], spare: tuple[int, ...], count: int) -> dict[str, tuple[int, ...]]:
+    """Deal so many of the spare cores out, at least one: each service its layout first, then what no layout wants.
+
+    With fewer cores than services, the first ones, which have the least to do, share one.
+    """
+    sharing = max(0, len(services) - count)
+    owners = services[sharing:]
+    counts = dict.fromkeys(owners, 1)
+    for _ in range(count - len(owners)):
+        hungry = max(owners, key=lambda service: service.most_cores - counts[service])
+        counts[hungry] += 1
+    cores_of: dict[str, tuple[int, ...]] = {}
+    for service, cores in counts.items():
+        free = _without(spare, chain(*cores_of.values()))
+        others = {core for other in owners if other is not service for core in other.layout}
+        own = tuple(core for core in service.layout if core in free)
+        cores_of[service.role] = tuple(dict.fromkeys((*own, *_without(free, others), *free)))[:cores]
+    return {service.role: cores_of[owners[0].role] for service in services[:sharing]} | cores_of
+
+
+def _gpu_replicas(
+    topology: Topology,
+    request: PlacementRequest,
+    cpu_replicas: list[tuple[int, ...]],
+    others: Mapping[str, tuple[int, ...]],
+) -> list[tuple[int, ...]]:
+    """The cores of each replica with a GPU."""
+    each, taken, named = request.cpus_per_replica, set(chain(*cpu_replicas)), request.cpus or ()
+    occupied = tuple(chain(*(cores for role, cores in others.items() if role != "client"), others["client"]))
     unclaimed = _without(topology.cores, (*taken, *occupied, *named))
-    # In order of preference: nobody's, named for replicas but not needed by them, shared with the infrastructure.
-    preferred = (*reversed(unclaimed), *_without(named, (*taken, *occupied)), *_without(occupied, taken))
+    # In order of preference: nobody's, named for replicas but not needed by them, shared with the others.
+    preferred = (*unclaimed[::-1], *_without(named, (*taken, *occupied)), *_without(occupied, taken))
     pool = tuple(dict.fromkeys(preferred))
-    needed = request.gpu_replicas * request.cpus_per_replica
-    if len(pool) < needed:
-        raise _shortage(request, request.gpu_replicas, "GPU replica", pool, f"the others leave {_counted(pool)}")
-    return pool[:needed]
+    if len(pool) < request.gpu_replicas * each and request.allow_overlap:
+        pool = tuple(dict.fromkeys((*pool, *topology.cores)))
+    if len(pool) < (each if request.allow_overlap else request.gpu_replicas * each):
+        raise gpu_shortage(request, pool)
+    choice = _Choice(topology, [*cpu_replicas])
+    return [
+        choice.take(
+            pool,
+            each,
+            avoided={*occupied, *taken},
+            disliked=_without(topology.cores, topology.near(gpu)),
+        )
+        for gpu in request.gpus[: request.gpu_replicas]
+    ]
+
+
+@dataclass(slots=True)
+class _Choice:
+    """Chooses cores for one replica after the other, so that they share no physical core where it can be helped."""
+
+    topology: Topology
+    replicas: list[tuple[int, ...]] = field(default_factory=list)
+
+    def take(
+        self,
+        pool: tuple[int, ...],
+        count: int,
+        avoided: Collection[int] = (),
+        disliked: Collection[int] = (),
+    ) -> tuple[int, ...]:
+        """Cores for the next replica: those of other replicas only when nothing else is left.
+
+        Args:
+            pool: the cores that it may have, at least `count`, the preferred ones first.
+            count: how many.
+            avoided: those of the pool that others use and that are taken after all others.
+            disliked: those that are taken after the others, but before sharing a physical core with another replica.
+        """
+        others = Counter(chain(*self.replicas))
+        beside = {thread for core in others for thread in self.topology.physical(core)}
+        mine: list[int] = []
+        for _ in range(count):
+            free = [core for core in pool if core not in mine]
+            unshared = {core for core in free if core not in others and core not in avoided}
+            threads = {core: unshared.intersection(self.topology.physical(core)) for core in free}
+            left = count - len(mine)
+
+            def rank(core: int) -> tuple[object, ...]:
+                size = len(threads[core])  # noqa: B023 - called within the iteration only
+                return (
+                    others[core],
+                    core in avoided,
+                    core in beside,
+                    not any(core in self.topology.physical(own) for own in mine),
+                    core in disliked,
+                    size > left,  # noqa: B023 - likewise; taking a part would leave the rest to another replica
+                    -size,
+                )
+
+            mine.append(min(free, key=rank))
+        self.replicas.append(tuple(mine))
+        return tuple(mine)
 
 
 def _without(cores: tuple[int, ...], excluded: Iterable[int]) -> tuple[int, ...]:
     out = frozenset(excluded)
     return tuple(core for core in cores if core not in out)
-
-
-def _check(topology: Topology, request: PlacementRequest) -> None:
-    fewest = 1 if request.frontends else 0
-    if request.replicas < fewest:
-        raise PlacementError(f"--replicas {request.replicas} is too few: use at least {fewest}")
-    if request.cpus_per_replica < 1:
-        raise PlacementError(f"--cpus-per-replica {request.cpus_per_replica} is too few: use at least 1")
-    note = f" ({topology.note})" if topology.note else ""
-    for option, cores in (("--cpus", request.cpus), ("--client-cpus", request.client_cpus)):
-        if cores is not None and not cores:
-            raise PlacementError(f"{option} names no core: name at least one or leave it out")
-        _check_list(option, "core", cores or (), topology.cores, note)
-    _check_list("--gpus", "GPU", request.gpus, topology.gpus, "")
-    both = set(request.cpus or ()) & set(request.client_cpus or ())
-    if both:
-        raise PlacementError(f"--cpus and --client-cpus both name {_named('core', both)}: name different cores")
-
-
-def _check_list(option: str, noun: str, numbers: tuple[int, ...], existing: tuple[int, ...], note: str) -> None:
-    unknown = set(numbers) - set(existing)
-    if unknown:
-        remedy = f"choose from {core_ranges(existing)}{note}" if existing else f"there is none, use {option} none"
-        raise PlacementError(f"{option} names {_named(noun, unknown)}, not usable here: {remedy}")
-    repeated = [number for number, times in Counter(numbers).items() if times > 1]
-    if repeated:
-        raise PlacementError(f"{option} names {_named(noun, repeated)} more than once: name each once")
-
-
-def _cpu_shortage(topology: Topology, request: PlacementRequest, pool: tuple[int, ...]) -> PlacementError:
-    if request.cpus:
-        have, remedy = f"--cpus names {_counted(pool)}", "name more cores" if len(pool) < len(topology.cores) else ""
-    elif request.client_cpus:
-        have, remedy = f"--client-cpus leaves {_counted(pool)}", "name fewer --client-cpus"
-    else:
-        have, remedy = f"this machine offers {_counted(pool)}{f'; {topology.note}' if topology.note else ''}", ""
-    kind = "CPU replica" if request.gpu_replicas else "replica"
-    return _shortage(request, request.cpu_replicas, kind, pool, have, remedy)
-
-
-def _shortage(
-    request: PlacementRequest, replicas: int, kind: str, pool: tuple[int, ...], have: str, remedy: str = ""
-) -> PlacementError:
-    each = request.cpus_per_replica
-    remedies = []
-    if request.replicas > 1:
-        remedies.append("use fewer replicas")
-    if each > 1 and len(pool) >= replicas:
-        remedies.append(f"{'' if remedies else 'use '}--cpus-per-replica {len(pool) // replicas}")
-    if remedy:
-        remedies.append(remedy)
-    *first, last = remedies
-    advice = f"{', '.join(first)} or {last}" if first else last
-    need = f"{_plural(replicas, kind)} of {_plural(each, 'core')} need{'s' if replicas == 1 else ''}"
-    return PlacementError(f"{need} {_plural(replicas * each, 'core')} and {have}: {advice}")
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _named(noun: str, numbers: Iterable[int]) -> str:
-    listed = set(numbers)
-    return f"{noun}{'' if len(listed) == 1 else 's'} {core_ranges(listed)}"
-
-
-def _counted(pool: tuple[int, ...]) -> str:
-    """How many cores and which: ``4 (6,7,14,15)``."""
-    return f"{len(pool)} ({core_ranges(pool)})" if pool else "none"

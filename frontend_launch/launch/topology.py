@@ -9,7 +9,12 @@ cores                                           the affinity mask of this proces
 CPU quota, cgroup v2 (``cpu.max``)              ``$MAX $PERIOD`` in µs, or ``max``
 CPU quota, cgroup v1 (``cpu.cfs_*_us``)         quota and period in µs; a quota of -1 is none
 GPUs                                            ``/proc/driver/nvidia/gpus/*``, else ``/dev/nvidia[0-9]*``
+threads of one physical core                    ``/sys/devices/system/cpu/cpu*/topology/thread_siblings_list``
+NUMA nodes of cores                             ``/sys/devices/system/node/node*/cpulist``
+NUMA node of a GPU                              ``/sys/bus/pci/devices/*/numa_node``, by the driver's PCI bus id
 =============================================== ====================================================
+
+What one of these files does not tell is unknown, and the planner does without.
 
 A quota is a share of time and says nothing of cores. The planner deals in whole cores, so a quota of 2.5 cores
 leaves the first two: more busy cores than quota would be throttled together, which no measurement survives.
@@ -20,8 +25,9 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from frontend_launch.errors import PlacementError
@@ -30,7 +36,22 @@ MAX_RANGE_MEMBERS = 65_536
 """Most integers that one list may stand for; a typing error must not fill the memory."""
 
 _ITEM = re.compile(r"(?P<first>[0-9]{1,9})(?:-(?P<last>[0-9]{1,9}))?")
-_SYNTAX = "write cpus=0-31,gpus=0-1"
+_SYNTAX = "write cpus=0-31,gpus=0-1 and, if it matters, smt=2,numa=2"
+
+
+@dataclass(frozen=True, slots=True)
+class NumaNode:
+    """Cores and GPUs that are near the same memory.
+
+    Attributes:
+        number: the kernel's.
+        cores: the usable cores on it, ascending.
+        gpus: the GPUs on it, ascending; those of which it is not known are on none.
+    """
+
+    number: int
+    cores: tuple[int, ...]
+    gpus: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +64,8 @@ class Topology:
         node: the machine's name.
         described: True for a machine in words, on which nothing can be started.
         note: why there are fewer cores than the affinity allows; empty when nothing was cut.
+        siblings: the usable cores that are threads of one physical core, for each that has several.
+        numa_nodes: the nodes that have memory, ascending; empty when they are unknown.
     """
 
     cores: tuple[int, ...]
@@ -50,6 +73,23 @@ class Topology:
     node: str
     described: bool
     note: str = ""
+    siblings: tuple[tuple[int, ...], ...] = ()
+    numa_nodes: tuple[NumaNode, ...] = ()
+
+    def physical(self, core: int) -> tuple[int, ...]:
+        """The usable threads of the physical core that a core belongs to, itself among them."""
+        return next((group for group in self.siblings if core in group), (core,))
+
+    def memory_of(self, cores: Iterable[int]) -> tuple[int, ...]:
+        """The numbers of the NUMA nodes that cores are on; empty unless it is known for each of them."""
+        wanted = frozenset(cores)
+        nodes = [node for node in self.numa_nodes if wanted & set(node.cores)]
+        known = frozenset(core for node in nodes for core in node.cores)
+        return tuple(node.number for node in nodes) if wanted <= known else ()
+
+    def near(self, gpu: int) -> tuple[int, ...]:
+        """The usable cores on a GPU's NUMA node; all usable cores when the node is unknown."""
+        return next((node.cores for node in self.numa_nodes if gpu in node.gpus), self.cores)
 
 
 def discover(root: Path = Path("/")) -> Topology:
@@ -59,11 +99,16 @@ def discover(root: Path = Path("/")) -> Topology:
         root: where ``proc``, ``sys`` and ``dev`` are found.
     """
     cores, note = limit_to_quota(tuple(sorted(os.sched_getaffinity(0))), cpu_quota(root))
-    return Topology(cores, find_gpus(root), socket.gethostname(), described=False, note=note)
+    siblings, numa_nodes = find_siblings(cores, root), find_numa_nodes(cores, root)
+    return Topology(cores, find_gpus(root), socket.gethostname(), False, note, siblings, numa_nodes)
 
 
 def describe(text: str) -> Topology:
-    """A machine in words: ``cpus=LIST,gpus=LIST``, such as ``cpus=0-31,gpus=0-1``; without ``gpus`` it has none.
+    """A machine in words: ``cpus=LIST,gpus=LIST,smt=THREADS,numa=NODES``, such as ``cpus=0-31,gpus=0-1,smt=2,numa=2``.
+
+    Without ``gpus`` it has none; without ``smt`` a core is a physical core; without ``numa`` its nodes are unknown.
+    Numbers go round as Linux mostly gives them: of 32 cores with ``smt=2,numa=2``, 0 and 16 are one physical core,
+    node 0 has 0-7 and 16-23, node 1 the others. The GPUs are dealt out to the nodes in order.
 
     Raises:
         PlacementError: the text is something else.
@@ -73,7 +118,7 @@ def describe(text: str) -> Topology:
     for part in re.split(r"[,;\s]+", text.strip()):
         name, equals, value = part.rpartition("=")
         if equals:
-            if name not in ("cpus", "gpus") or name in fields:
+            if name not in ("cpus", "gpus", "smt", "numa") or name in fields:
                 raise PlacementError(f"topology {text!r}: {name!r} is unknown or said twice: {_SYNTAX}")
             members = fields[name] = []
         if members is None:
@@ -82,8 +127,39 @@ def describe(text: str) -> Topology:
     cores = _described_numbers(text, fields.get("cpus", []))
     if not cores:
         raise PlacementError(f"topology {text!r} has no cores: {_SYNTAX}")
-    gpus = fields.get("gpus", [])
-    return Topology(cores, () if gpus == ["none"] else _described_numbers(text, gpus), "described", described=True)
+    names = fields.get("gpus", [])
+    gpus = () if names == ["none"] else _described_numbers(text, names)
+    threads, nodes = (_described_count(text, name, fields) for name in ("smt", "numa"))
+    if len(cores) % (threads * nodes):
+        raise PlacementError(
+            f"topology {text!r}: {len(cores)} cores do not come in {nodes} equal nodes of cores with {threads} threads"
+        )
+    physical = [cores[first :: len(cores) // threads] for first in range(len(cores) // threads)]
+    on_node = len(physical) // nodes
+    numa_nodes = tuple(
+        NumaNode(
+            number,
+            tuple(sorted(chain(*physical[number * on_node : (number + 1) * on_node]))),
+            tuple(gpu for place, gpu in enumerate(gpus) if place * nodes // len(gpus) == number),
+        )
+        for number in range(nodes)
+    )
+    return Topology(
+        cores,
+        gpus,
+        "described",
+        described=True,
+        siblings=tuple(physical) if threads > 1 else (),
+        numa_nodes=numa_nodes if "numa" in fields else (),
+    )
+
+
+def _described_count(text: str, name: str, fields: Mapping[str, list[str]]) -> int:
+    match fields.get(name, ["1"]):
+        case [count] if re.fullmatch("[1-9][0-9]{0,3}", count):
+            return int(count)
+        case counts:
+            raise PlacementError(f"topology {text!r}: {name}={','.join(counts)} is no number from 1 on: {_SYNTAX}")
 
 
 def _described_numbers(text: str, members: list[str]) -> tuple[int, ...]:
@@ -143,8 +219,45 @@ def limit_to_quota(cores: tuple[int, ...], quota: float | None) -> tuple[tuple[i
 
 def find_gpus(root: Path = Path("/")) -> tuple[int, ...]:
     """The numbers of the NVIDIA GPUs, counted from 0 as CUDA does, whatever their device files are called."""
-    found = list((root / "proc/driver/nvidia/gpus").glob("*")) or list((root / "dev").glob("nvidia[0-9]*"))
+    found = _gpu_bus_ids(root) or [path.name for path in (root / "dev").glob("nvidia[0-9]*")]
     return tuple(range(len(found)))
+
+
+def _gpu_bus_ids(root: Path) -> list[str]:
+    """The PCI bus ids of the GPUs that the driver knows, ascending, in which order ``nvidia-smi`` numbers them."""
+    return sorted(path.name for path in (root / "proc/driver/nvidia/gpus").glob("*"))
+
+
+def find_siblings(cores: tuple[int, ...], root: Path = Path("/")) -> tuple[tuple[int, ...], ...]:
+    """Those of the cores that are threads of one physical core, for each physical core with several of them."""
+    groups = set()
+    for core in cores:
+        text = _read(root / f"sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")
+        groups.add(tuple(sorted(set(_kernel_list(text)) & set(cores))))
+    return tuple(sorted(group for group in groups if len(group) > 1))
+
+
+def find_numa_nodes(cores: tuple[int, ...], root: Path = Path("/")) -> tuple[NumaNode, ...]:
+    """The NUMA nodes that have some of the cores and memory, with the GPUs whose node the kernel tells."""
+    system = root / "sys/devices/system/node"
+    # A node without memory cannot be asked for any; kernels that do not list those that have some have no such node.
+    with_memory = _read(system / "has_memory").strip()
+    gpu_nodes = [_read(root / f"sys/bus/pci/devices/{bus_id}/numa_node").strip() for bus_id in _gpu_bus_ids(root)]
+    nodes = []
+    for path in system.glob("node[0-9]*"):
+        number = int(path.name.removeprefix("node"))
+        here = tuple(sorted(set(_kernel_list(_read(path / "cpulist"))) & set(cores)))
+        if here and (not with_memory or number in _kernel_list(with_memory)):
+            nodes.append(NumaNode(number, here, tuple(i for i, node in enumerate(gpu_nodes) if node == str(number))))
+    return tuple(sorted(nodes, key=lambda node: node.number))
+
+
+def _kernel_list(text: str) -> tuple[int, ...]:
+    """A list such as ``0-7,16-23`` from the kernel; empty where it is something else."""
+    try:
+        return expand_ranges(text.strip().split(","))
+    except ValueError:
+        return ()
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:

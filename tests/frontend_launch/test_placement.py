@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from frontend_launch.errors import PlacementError
 from frontend_launch.launch.placement import (
+    FRONTENDS,
     Placement,
     PlacementRequest,
     core_ranges,
@@ -95,19 +96,19 @@ def summary(placement: Placement) -> dict[str, str]:
         ),
         pytest.param(
             4,
-            PlacementRequest(replicas=0, frontends=False),
+            PlacementRequest(replicas=0, infrastructure=()),
             {"client": "0-3"},
             id="only a client, for a server that runs elsewhere",
         ),
         pytest.param(
             2,
-            PlacementRequest(replicas=0, frontends=False, client_cpus=(1,)),
+            PlacementRequest(replicas=0, infrastructure=(), client_cpus=(1,)),
             {"client": "1"},
             id="only a named client",
         ),
         pytest.param(
             2,
-            PlacementRequest(replicas=2, frontends=False),
+            PlacementRequest(replicas=2, infrastructure=()),
             {"client": "0,1*", "replica-0": "0*", "replica-1": "1*"},
             id="no frontends and no spare core",
         ),
@@ -301,12 +302,15 @@ def test_large_machine(request_, replicas):
         pytest.param(
             machine(8),
             PlacementRequest(cpus=(4, 5, 6), client_cpus=(6, 5)),
-            "--cpus and --client-cpus both name cores 5,6: name different cores",
+            "--cpus and --client-cpus both name cores 5,6: name different cores or add --allow-overlap",
             id="a collision",
         ),
         pytest.param(machine(8), PlacementRequest(0), "--replicas 0 is too few: use at least 1", id="no replica"),
         pytest.param(
-            machine(8), PlacementRequest(-1, frontends=False), "--replicas -1 is too few: use at least 0", id="negative"
+            machine(8),
+            PlacementRequest(-1, infrastructure=()),
+            "--replicas -1 is too few: use at least 0",
+            id="negative",
         ),
         pytest.param(
             machine(8),
@@ -346,7 +350,7 @@ def problems(draw: st.DrawFn) -> tuple[Topology, PlacementRequest]:
         cpus=draw(st.sampled_from([None, tuple(shuffled[:cut]) or None]) | wild),
         gpus=draw(st.sampled_from([(), topology.gpus, topology.gpus[::-1]]) | wild),
         client_cpus=draw(st.sampled_from([None, tuple(shuffled[cut:]) or None]) | wild),
-        frontends=draw(st.sampled_from([True, True, False])),
+        infrastructure=draw(st.sampled_from([FRONTENDS, FRONTENDS, ()])),
     )
     return topology, request
 
@@ -363,7 +367,7 @@ def test_a_plan_keeps_its_promises(problem):
     replicas = [a for a in placement.assignments if a.role.startswith("replica-")]
     infrastructure = [a for a in placement.assignments if a not in replicas]
 
-    expected = ["client", *(["frontends"] if request.frontends else [])]
+    expected = ["client", *(["frontends"] if request.infrastructure else [])]
     assert roles == expected + [f"replica-{i}" for i in range(request.replicas)]
     assert all(len(set(a.cores)) == request.cpus_per_replica for a in replicas)
     assert all(a.cores and set(a.cores) <= set(topology.cores) for a in placement.assignments)

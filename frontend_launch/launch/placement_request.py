@@ -1,0 +1,174 @@
+"""What may be asked of the planner, and the refusals of what contradicts itself or the machine; pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain, combinations
+
+from frontend_launch.errors import PlacementError
+from frontend_launch.launch.topology import Topology, core_ranges
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A part of the infrastructure, and the cores it wants where the machine has them.
+
+    Attributes:
+        role: its name in the plan; its cores are named with ``--ROLE-cpus``.
+        most_cores: more than these it is not given.
+        layout: which they are, at best; empty where any will do.
+    """
+
+    role: str
+    most_cores: int
+    layout: tuple[int, ...] = ()
+
+
+FRONTENDS = (Service("frontends", 4),)
+"""Both frontends in one process."""
+
+CONTAINERS = (
+    Service("redis", 1, (0,)),
+    Service("management", 1, (8,)),
+    Service("query", 10, (1, 2, 3, 4, 5, 9, 10, 11, 12, 13)),
+)
+"""A container each, on the cores of the original; the busiest comes last, see `placement`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementRequest:
+    """What is to be placed on one machine.
+
+    Attributes:
+        replicas: how many; 0 only without infrastructure, when a server that already runs is measured.
+        cpus_per_replica: cores of each replica.
+        cpus: the cores named for replicas, in order; None leaves the choice to the planner.
+        gpus: replica ``i`` gets ``gpus[i]`` while they last.
+        client_cpus: the cores named for the client; None leaves the choice to the planner.
+        infrastructure: what is started here beside the replicas, the busiest last.
+        infrastructure_cpus: the cores named for some of it, by role; the planner chooses for the others.
+        allow_overlap: whether what the user named may overlap, and replicas share cores when there are too few.
+    """
+
+    replicas: int = 1
+    cpus_per_replica: int = 1
+    cpus: tuple[int, ...] | None = None
+    gpus: tuple[int, ...] = ()
+    client_cpus: tuple[int, ...] | None = None
+    infrastructure: tuple[Service, ...] = FRONTENDS
+    infrastructure_cpus: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    allow_overlap: bool = False
+
+    @property
+    def gpu_replicas(self) -> int:
+        """Replicas with a GPU of their own."""
+        return min(self.replicas, len(self.gpus))
+
+    @property
+    def cpu_replicas(self) -> int:
+        """Replicas that compute on cores."""
+        return self.replicas - self.gpu_replicas
+
+    @property
+    def named_for_others(self) -> tuple[int, ...]:
+        """The cores that the user named for the client and the infrastructure."""
+        return tuple(dict.fromkeys(chain(self.client_cpus or (), *self.infrastructure_cpus.values())))
+
+
+def check(topology: Topology, request: PlacementRequest) -> tuple[str, ...]:
+    """Refuse what contradicts itself or names what does not exist.
+
+    Returns:
+        a line for each overlap of what the user named, which is empty unless the request allows them.
+
+    Raises:
+        PlacementError: it does.
+    """
+    fewest = 1 if request.infrastructure else 0
+    if request.replicas < fewest:
+        raise PlacementError(f"--replicas {request.replicas} is too few: use at least {fewest}")
+    if request.cpus_per_replica < 1:
+        raise PlacementError(f"--cpus-per-replica {request.cpus_per_replica} is too few: use at least 1")
+    strangers = sorted(request.infrastructure_cpus.keys() - {service.role for service in request.infrastructure})
+    if strangers:
+        raise PlacementError(f"--{strangers[0]}-cpus: no {strangers[0]} is started; leave the option out")
+    services = {f"--{role}-cpus": cores for role, cores in request.infrastructure_cpus.items()}
+    named = {"--cpus": request.cpus, "--client-cpus": request.client_cpus, **services}
+    note = f" ({topology.note})" if topology.note else ""
+    for option, cores in named.items():
+        if cores is not None and not cores:
+            raise PlacementError(f"{option} names no core: name at least one or leave it out")
+        _check_list(option, "core", cores or (), topology.cores, note)
+    _check_list("--gpus", "GPU", request.gpus, topology.gpus, "")
+    overlaps = []
+    for one, other in combinations(named, 2):
+        both = set(named[one] or ()) & set(named[other] or ())
+        # Services may share among themselves: that slows no replica, and no client that takes the time.
+        if both and one not in services:
+            overlaps.append(f"{one} and {other} both name {_named('core', both)}")
+    if overlaps and not request.allow_overlap:
+        raise PlacementError(f"{'; '.join(overlaps)}: name different cores or add --allow-overlap")
+    return tuple(overlaps)
+
+
+def _check_list(option: str, noun: str, numbers: tuple[int, ...], existing: tuple[int, ...], note: str) -> None:
+    unknown = set(numbers) - set(existing)
+    if unknown:
+        remedy = f"choose from {core_ranges(existing)}{note}" if existing else f"there is none, use {option} none"
+        raise PlacementError(f"{option} names {_named(noun, unknown)}, not usable here: {remedy}")
+    repeated = [number for number, times in Counter(numbers).items() if times > 1]
+    if repeated:
+        raise PlacementError(f"{option} names {_named(noun, repeated)} more than once: name each once")
+
+
+def cpu_shortage(topology: Topology, request: PlacementRequest, pool: tuple[int, ...]) -> PlacementError:
+    """The refusal when the replicas without a GPU need more cores than there are in their pool."""
+    if request.cpus:
+        have, remedy = f"--cpus names {_counted(pool)}", "name more cores" if len(pool) < len(topology.cores) else ""
+    elif request.named_for_others:
+        options = [f"--{role}-cpus" for role in request.infrastructure_cpus]
+        options = ["--client-cpus", *options] if request.client_cpus else options
+        have = f"{' and '.join(options)} leave{'' if len(options) > 1 else 's'} {_counted(pool)}"
+        remedy = f"name fewer {' or '.join(options)}"
+    else:
+        have, remedy = f"this machine offers {_counted(pool)}{f'; {topology.note}' if topology.note else ''}", ""
+    kind = "CPU replica" if request.gpu_replicas else "replica"
+    return _shortage(request, request.cpu_replicas, kind, pool, have, remedy)
+
+
+def gpu_shortage(request: PlacementRequest, pool: tuple[int, ...]) -> PlacementError:
+    """The refusal when the replicas with a GPU need more cores than the others leave or share."""
+    return _shortage(request, request.gpu_replicas, "GPU replica", pool, f"the others leave {_counted(pool)}")
+
+
+def _shortage(
+    request: PlacementRequest, replicas: int, kind: str, pool: tuple[int, ...], have: str, remedy: str = ""
+) -> PlacementError:
+    each = request.cpus_per_replica
+    remedies = []
+    if request.replicas > 1:
+        remedies.append("use fewer replicas")
+    if each > 1 and len(pool) >= replicas:
+        remedies.append(f"{'' if remedies else 'use '}--cpus-per-replica {len(pool) // replicas}")
+    if remedy:
+        remedies.append(remedy)
+    *first, last = remedies
+    advice = f"{', '.join(first)} or {last}" if first else last
+    need = f"{_plural(replicas, kind)} of {_plural(each, 'core')} need{'s' if replicas == 1 else ''}"
+    return PlacementError(f"{need} {_plural(replicas * each, 'core')} and {have}: {advice}")
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _named(noun: str, numbers: Iterable[int]) -> str:
+    listed = set(numbers)
+    return f"{noun}{'' if len(listed) == 1 else 's'} {core_ranges(listed)}"
+
+
+def _counted(pool: tuple[int, ...]) -> str:
+    """How many cores and which: ``4 (6,7,14,15)``."""
+    return f"{len(pool)} ({core_ranges(pool)})" if pool else "none"
