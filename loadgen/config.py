@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from frontend_launch.launch.placement import Assignment, Placement, PlacementRequest, plan
+from frontend_launch.launch.placement import CONTAINERS, FRONTENDS, Placement, PlacementRequest, plan
 from frontend_launch.launch.topology import Topology, core_ranges, discover
 from frontend_launch.models import describe
 from frontend_launch.ports import Ports
@@ -16,7 +17,6 @@ from model_containers.model import Description
 MAX_WINDOW = 10_000
 SEEDED_INPUTS = 32
 RUNTIMES = ("process", "docker")
-CONTAINERS = ("redis", "management", "query")
 WINDOW_BYTES = 1 << 30
 """By default so many requests may be in flight, and so many bytes of them."""
 
@@ -53,6 +53,8 @@ class SaturateConfig:
         cpus_per_replica: None means the model's default.
         gpus: None means the model's defaults that exist; empty forces the CPU.
         client_cpus: cores for this process; None leaves the choice to the planner.
+        infrastructure_cpus: cores by role, for those of frontends and containers that the user named.
+        allow_overlap: let cores that the user named collide; the results say where they do.
         topology: the machine; None means this one.
         timeout_s: patience for one reply; None for any.
         stall_s: time without a completion after which the run has failed.
@@ -84,6 +86,8 @@ class SaturateConfig:
     cpus_per_replica: int | None = None
     gpus: tuple[int, ...] | None = None
     client_cpus: tuple[int, ...] | None = None
+    infrastructure_cpus: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    allow_overlap: bool = False
     topology: Topology | None = None
     timeout_s: float | None = None
     stall_s: float = 60.0
@@ -141,18 +145,7 @@ async def prepare(config: SaturateConfig) -> Plan:
     request, notes = _placement_request(config, model, topology)
     window = config.max_in_flight or default_window(inputs.payload_bytes, config.batch_size * max(1, request.replicas))
     placement = plan(topology, request)
-    if config.runtime == "docker":
-        placement = _in_containers(placement)
-    return Plan(config, model, inputs, window, placement, notes)
-
-
-def _in_containers(placement: Placement) -> Placement:
-    """The same, with a container each for what is one process of frontends otherwise."""
-    rows: list[Assignment] = []
-    for row in placement.assignments:
-        roles = CONTAINERS if row.role == "frontends" else (row.role,)
-        rows += [replace(row, role=role, shared=row.shared or len(roles) > 1) for role in roles]
-    return Placement(tuple(rows))
+    return Plan(config, model, inputs, window, placement, (*notes, *placement.overlaps))
 
 
 def _inputs(config: SaturateConfig, model: Description) -> InputSource:
@@ -217,15 +210,31 @@ def _placement_request(
     if config.gpus and not model.gpu_capable:
         raise ConfigError(f"--gpus {core_ranges(config.gpus)}: {model.name} has no GPU code; leave the option out")
     replicas = config.replicas or max(1, len(config.gpus or ()))
-    defaults = model_defaults(model, topology, replicas, config.cpus)
+    gpus = _gpus(config, model, topology)
+    # Replicas with a GPU need none of the model's cores.
+    defaults = model_defaults(model, topology, max(1, replicas - len(gpus)), config.cpus)
     request = PlacementRequest(
         replicas=replicas,
         cpus_per_replica=config.cpus_per_replica or defaults.cpus_per_replica,
-        cpus=config.cpus or (defaults.cpus if not config.client_cpus else None),
-        gpus=defaults.gpus if config.gpus is None else config.gpus,
+        cpus=config.cpus or _unless_named(defaults.cpus, config),
+        gpus=gpus,
         client_cpus=config.client_cpus,
+        infrastructure=CONTAINERS if config.runtime == "docker" else FRONTENDS,
+        infrastructure_cpus=config.infrastructure_cpus,
+        allow_overlap=config.allow_overlap,
     )
     return request, defaults.notes
+
+
+def _gpus(config: SaturateConfig, model: Description, topology: Topology) -> tuple[int, ...]:
+    """Those the user named, else those of the model's that exist."""
+    return tuple(gpu for gpu in model.gpus if gpu in topology.gpus) if config.gpus is None else config.gpus
+
+
+def _unless_named(cpus: tuple[int, ...] | None, config: SaturateConfig) -> tuple[int, ...] | None:
+    """A model's default cores, unless the user wants some of them for something else."""
+    named = {core for cores in ((config.client_cpus or ()), *config.infrastructure_cpus.values()) for core in cores}
+    return cpus if named.isdisjoint(cpus or ()) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +262,7 @@ def model_defaults(
     Args:
         model: the model.
         topology: the machine.
-        replicas: how many are to run.
+        replicas: how many are to run on cores.
         cpus: their cores, if the user said; then only the number for each is left to find.
     """
     notes = []

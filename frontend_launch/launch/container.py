@@ -86,6 +86,8 @@ class Container:
             "SecurityOpt": ["no-new-privileges"],
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}},
         }
+        if assignment.numa_nodes:
+            host["CpusetMems"] = ",".join(map(str, assignment.numa_nodes))
         if assignment.gpu is not None:
             host["DeviceRequests"] = [
                 {"Driver": "nvidia", "DeviceIDs": [str(assignment.gpu)], "Capabilities": [["gpu"]]}

@@ -16,6 +16,10 @@ LIST_OPTIONS = {
     "--gpus": "gpus",
     "-g": "gpus",
     "--client-cpus": "client_cpus",
+    "--frontends-cpus": "frontends_cpus",
+    "--redis-cpus": "redis_cpus",
+    "--management-cpus": "management_cpus",
+    "--query-cpus": "query_cpus",
 }
 """Options whose value is a list of integers, by all of their spellings."""
 

@@ -30,6 +30,11 @@ def up(
     cpus: parameters.Cpus = None,
     cpus_per_replica: parameters.CpusPerReplica = None,
     gpus: parameters.Gpus = None,
+    frontends_cpus: parameters.FrontendsCpus = None,
+    redis_cpus: parameters.RedisCpus = None,
+    management_cpus: parameters.ManagementCpus = None,
+    query_cpus: parameters.QueryCpus = None,
+    allow_overlap: parameters.AllowOverlap = False,
     runtime: Annotated[
         str, typer.Option(help="docker: containers that stay; process: processes, until Ctrl-C.")
     ] = "docker",
@@ -59,6 +64,10 @@ def up(
             cpus=console.optional("--cpus", parse_int_list, cpus),
             cpus_per_replica=cpus_per_replica,
             gpus=console.optional("--gpus", parse_gpus, gpus),
+            infrastructure_cpus=parameters.infrastructure_cpus(
+                frontends=frontends_cpus, redis=redis_cpus, management=management_cpus, query=query_cpus
+            ),
+            allow_overlap=allow_overlap,
             runtime=runtime,
             image=image,
             weights=weights,

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from loadgen.cli import console
+from loadgen.options import parse_int_list
+
 Model = Annotated[
     str,
     typer.Option("--model", "-m", help="A name that `loadgen models` lists, package.module:factory, or onnx:FILE."),
@@ -29,6 +32,22 @@ Gpus = Annotated[
         help="GPUs, one per replica while they last; none forces the CPU.  [default: the model's that exist]",
     ),
 ]
+FrontendsCpus = Annotated[
+    str | None,
+    typer.Option(metavar="CORES", help="With --runtime process: cores of frontends.  [default: planned]"),
+]
+RedisCpus = Annotated[
+    str | None, typer.Option(metavar="CORES", help="With --runtime docker: cores of Redis.  [default: planned]")
+]
+ManagementCpus = Annotated[
+    str | None,
+    typer.Option(metavar="CORES", help="With --runtime docker: cores of the management frontend.  [default: planned]"),
+]
+QueryCpus = Annotated[
+    str | None,
+    typer.Option(metavar="CORES", help="With --runtime docker: cores of the query frontend.  [default: planned]"),
+]
+AllowOverlap = Annotated[bool, typer.Option("--allow-overlap", help="Let cores that were named collide.")]
 Image = Annotated[str, typer.Option(help="With --runtime docker: image of the replicas.  [default: the model's]")]
 Weights = Annotated[str, typer.Option(help="seeded, imagenet, or a file.")]
 Xla = Annotated[bool, typer.Option("--xla", help="Compile vgg or inception with XLA.")]
@@ -47,3 +66,14 @@ ReplicaPort = Annotated[int, typer.Option(help="Frontend's port for replicas.")]
 MetricsPort = Annotated[int, typer.Option(help="Frontend's port for metrics.")]
 AdminPort = Annotated[int, typer.Option(help="Management frontend's port.")]
 RedisPort = Annotated[int, typer.Option(help="With --runtime docker: port of Redis.")]
+
+
+def infrastructure_cpus(**texts: str | None) -> dict[str, tuple[int, ...]]:
+    """Cores by role, for those roles whose option was given; a keyword for each.
+
+    Raises:
+        ConfigError: one of them is no list of cores.
+    """
+    return {
+        role: console.parsed(f"--{role}-cpus", parse_int_list, text) for role, text in texts.items() if text is not None
+    }
