@@ -144,17 +144,18 @@ def difference(placement: Placement, observed: Mapping[str, tuple[int, ...]]) ->
 def _cpu_replicas(topology: Topology, request: PlacementRequest) -> list[tuple[int, ...]]:
     """The cores of each replica without a GPU."""
     each, needed = request.cpus_per_replica, request.cpu_replicas * request.cpus_per_replica
-    pool = request.cpus or _without(topology.cores, request.named_for_others)
+    named = request.named_for_others
+    pool = request.cpus or _without(topology.cores, named)
     if len(pool) < needed and request.allow_overlap:
         pool = request.cpus or topology.cores
-    if len(pool) < (each if request.allow_overlap and needed else needed):
+    if len(pool) < (min(each, needed) if request.allow_overlap else needed):
         raise cpu_shortage(topology, request, pool)
     choice = _Choice(topology)
     if request.cpus:
-        return [choice.take(pool, each) for _ in range(request.cpu_replicas)]
+        return [choice.take(pool, each, named) for _ in range(request.cpu_replicas)]
     # A thread of a core of the layout disturbs it as the core itself would.
     layout = {thread for service in _chosen(request) for core in service.layout for thread in topology.physical(core)}
-    chosen = [choice.take(pool[::-1], each, disliked=layout) for _ in range(request.cpu_replicas)]
+    chosen = [choice.take(pool[::-1], each, named, layout) for _ in range(request.cpu_replicas)]
     return chosen[::-1]
 
 
@@ -230,9 +231,10 @@ def _gpu_replicas(
     # In order of preference: nobody's, named for replicas but not needed by them, shared with the others.
     preferred = (*unclaimed[::-1], *_without(named, (*taken, *occupied)), *_without(occupied, taken))
     pool = tuple(dict.fromkeys(preferred))
-    if len(pool) < request.gpu_replicas * each and request.allow_overlap:
+    needed = request.gpu_replicas * each
+    if len(pool) < needed and request.allow_overlap:
         pool = tuple(dict.fromkeys((*pool, *topology.cores)))
-    if len(pool) < (each if request.allow_overlap else request.gpu_replicas * each):
+    if len(pool) < (min(each, needed) if request.allow_overlap else needed):
         raise gpu_shortage(request, pool)
     choice = _Choice(topology, [*cpu_replicas])
     return [
@@ -270,26 +272,26 @@ class _Choice:
         """
         others = Counter(chain(*self.replicas))
         beside = {thread for core in others for thread in self.topology.physical(core)}
+        physical = {core: frozenset(self.topology.physical(core)) for core in pool}
+        memory = {core: self.topology.memory_of((core,)) for core in pool}
         mine: list[int] = []
-        for _ in range(count):
-            free = [core for core in pool if core not in mine]
-            unshared = {core for core in free if core not in others and core not in avoided}
-            threads = {core: unshared.intersection(self.topology.physical(core)) for core in free}
-            left = count - len(mine)
+        while len(mine) < count:
+            unshared = {core for core in pool if core not in others and core not in avoided and core not in mine}
 
-            def rank(core: int) -> tuple[object, ...]:
-                size = len(threads[core])  # noqa: B023 - called within the iteration only
+            def rank(core: int, unshared: Collection[int] = frozenset(unshared)) -> tuple[object, ...]:
+                threads = len(physical[core].intersection(unshared))
                 return (
                     others[core],
                     core in avoided,
                     core in beside,
-                    not any(core in self.topology.physical(own) for own in mine),
+                    physical[core].isdisjoint(mine),
                     core in disliked,
-                    size > left,  # noqa: B023 - likewise; taking a part would leave the rest to another replica
-                    -size,
+                    bool(mine) and memory[core] != memory[mine[0]],
+                    threads > count - len(mine),  # taking a part would leave the rest to another replica
+                    -threads,
                 )
 
-            mine.append(min(free, key=rank))
+            mine.append(min((core for core in pool if core not in mine), key=rank))
         self.replicas.append(tuple(mine))
         return tuple(mine)
 
