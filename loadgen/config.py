@@ -53,8 +53,6 @@ class SaturateConfig:
         cpus_per_replica: None means the model's default.
         gpus: None means the model's defaults that exist; empty forces the CPU.
         client_cpus: cores for this process; None leaves the choice to the planner.
-        infrastructure_cpus: cores by role, for those of frontends and containers that the user named.
-        allow_overlap: let cores that the user named collide; the results say where they do.
         topology: the machine; None means this one.
         timeout_s: patience for one reply; None for any.
         stall_s: time without a completion after which the run has failed.
@@ -74,6 +72,8 @@ class SaturateConfig:
         ready_timeout_s: patience for replicas to load and warm up.
         runtime: ``process``, or ``docker`` for containers.
         image: of the replicas' containers; empty for the model's.
+        infrastructure_cpus: cores for what is started beside the replicas, by role; the planner chooses the others.
+        allow_overlap: whether cores that are named here may overlap; otherwise that is refused.
     """
 
     model: str
@@ -86,8 +86,6 @@ class SaturateConfig:
     cpus_per_replica: int | None = None
     gpus: tuple[int, ...] | None = None
     client_cpus: tuple[int, ...] | None = None
-    infrastructure_cpus: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    allow_overlap: bool = False
     topology: Topology | None = None
     timeout_s: float | None = None
     stall_s: float = 60.0
@@ -107,6 +105,8 @@ class SaturateConfig:
     ready_timeout_s: float = 180.0
     runtime: str = "process"
     image: str = ""
+    infrastructure_cpus: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    allow_overlap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,8 @@ async def prepare(config: SaturateConfig) -> Plan:
     request, notes = _placement_request(config, model, topology)
     window = config.max_in_flight or default_window(inputs.payload_bytes, config.batch_size * max(1, request.replicas))
     placement = plan(topology, request)
-    return Plan(config, model, inputs, window, placement, (*notes, *placement.overlaps))
+    notes += tuple(f"allowed overlap: {line}" for line in placement.overlaps)
+    return Plan(config, model, inputs, window, placement, notes)
 
 
 def _inputs(config: SaturateConfig, model: Description) -> InputSource:
@@ -210,31 +211,19 @@ def _placement_request(
     if config.gpus and not model.gpu_capable:
         raise ConfigError(f"--gpus {core_ranges(config.gpus)}: {model.name} has no GPU code; leave the option out")
     replicas = config.replicas or max(1, len(config.gpus or ()))
-    gpus = _gpus(config, model, topology)
-    # Replicas with a GPU need none of the model's cores.
-    defaults = model_defaults(model, topology, max(1, replicas - len(gpus)), config.cpus)
+    defaults = model_defaults(model, topology, replicas, config.cpus, config.cpus_per_replica, config.gpus)
+    others_named = bool(config.client_cpus or config.infrastructure_cpus)
     request = PlacementRequest(
         replicas=replicas,
-        cpus_per_replica=config.cpus_per_replica or defaults.cpus_per_replica,
-        cpus=config.cpus or _unless_named(defaults.cpus, config),
-        gpus=gpus,
+        cpus_per_replica=defaults.cpus_per_replica,
+        cpus=config.cpus or (None if others_named else defaults.cpus),
+        gpus=defaults.gpus,
         client_cpus=config.client_cpus,
         infrastructure=CONTAINERS if config.runtime == "docker" else FRONTENDS,
         infrastructure_cpus=config.infrastructure_cpus,
         allow_overlap=config.allow_overlap,
     )
     return request, defaults.notes
-
-
-def _gpus(config: SaturateConfig, model: Description, topology: Topology) -> tuple[int, ...]:
-    """Those the user named, else those of the model's that exist."""
-    return tuple(gpu for gpu in model.gpus if gpu in topology.gpus) if config.gpus is None else config.gpus
-
-
-def _unless_named(cpus: tuple[int, ...] | None, config: SaturateConfig) -> tuple[int, ...] | None:
-    """A model's default cores, unless the user wants some of them for something else."""
-    named = {core for cores in ((config.client_cpus or ()), *config.infrastructure_cpus.values()) for core in cores}
-    return cpus if named.isdisjoint(cpus or ()) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,28 +244,39 @@ class ModelDefaults:
 
 
 def model_defaults(
-    model: Description, topology: Topology, replicas: int = 1, cpus: tuple[int, ...] | None = None
+    model: Description,
+    topology: Topology,
+    replicas: int = 1,
+    cpus: tuple[int, ...] | None = None,
+    cpus_per_replica: int | None = None,
+    gpus: tuple[int, ...] | None = None,
 ) -> ModelDefaults:
     """A model's defaults, as far as a machine has room for them.
 
     Args:
         model: the model.
         topology: the machine.
-        replicas: how many are to run on cores.
-        cpus: their cores, if the user said; then only the number for each is left to find.
+        replicas: how many are to run.
+        cpus: the cores of those that get no GPU, if the user said.
+        cpus_per_replica: the cores of each, if the user said.
+        gpus: if the user said.
     """
     notes = []
+    if gpus is None:
+        gpus = tuple(gpu for gpu in model.gpus if gpu in topology.gpus)
+        if gpus != model.gpus:
+            notes.append(f"{model.name} wants GPU {core_ranges(model.gpus)}; there is {core_ranges(gpus)}")
+    on_cpus = replicas - min(replicas, len(gpus))
     # Client and frontends want one core at least, unless the user says what the replicas take.
-    room = len(topology.cores) - 1 if cpus is None else len(cpus)
-    each = max(1, min(model.cpus_per_replica, room // replicas))
-    if each < model.cpus_per_replica:
-        notes.append(f"{model.name} wants {model.cpus_per_replica} cores per replica; there is room for {each}")
+    room = (len(topology.cores) - (cpus is None)) // replicas
+    if cpus is not None and on_cpus:
+        room = min(len(cpus) // on_cpus, room)
+    each = cpus_per_replica or max(1, min(model.cpus_per_replica, room))
+    if each < model.cpus_per_replica and cpus_per_replica is None:
+        notes.insert(0, f"{model.name} wants {model.cpus_per_replica} cores per replica; there is room for {each}")
     if cpus is None and model.cpus:
-        if set(model.cpus) <= set(topology.cores) and replicas * each <= len(model.cpus):
+        if set(model.cpus) <= set(topology.cores) and on_cpus * each <= len(model.cpus):
             cpus = model.cpus
         else:
             notes.append(f"{model.name} wants cores {core_ranges(model.cpus)}; others are planned")
-    gpus = tuple(gpu for gpu in model.gpus if gpu in topology.gpus)
-    if gpus != model.gpus:
-        notes.append(f"{model.name} wants GPU {core_ranges(model.gpus)}; there is {core_ranges(gpus)}")
     return ModelDefaults(cpus, each, gpus, tuple(notes))

@@ -91,7 +91,8 @@ def saturate(
         str | None, typer.Option(metavar="CORES", help="Cores for this process.  [default: planned]")
     ] = None,
     topology: Annotated[
-        str | None, typer.Option(metavar="MACHINE", help="Another machine to plan for: cpus=0-31,gpus=0-1.")
+        str | None,
+        typer.Option(metavar="MACHINE", help="Another machine to plan for: cpus=0-31,gpus=0-1,smt=2,numa=2."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print plan and placement, start nothing.")] = False,
     connect: Annotated[
