@@ -185,6 +185,9 @@ def _client_and_infrastructure(
     elsewhere = _without(spare, chain(*cores_of.values()))
     layout = {core for service in services for core in service.layout}
     preferred = (*_without(elsewhere, layout), *elsewhere)
+    if request.gpu_replicas:  # they come next, and get whole physical cores when the client sits beside a service
+        beside = {t for core in chain(*cores_of.values(), *named.values()) for t in topology.physical(core)}
+        preferred = tuple(sorted(preferred, key=lambda core: (core in layout, core not in beside)))
     client = request.client_cpus or tuple(dict.fromkeys(preferred))[:for_client]
     client = client or spare or tuple(dict.fromkeys(chain(*named.values()))) or taken
     return {"client": client} | {s.role: named.get(s.role) or cores_of[s.role] for s in request.infrastructure}
@@ -280,6 +283,11 @@ class _Choice:
 
             def rank(core: int, unshared: Collection[int] = frozenset(unshared)) -> tuple[object, ...]:
                 threads = len(physical[core].intersection(unshared))
+                # Taking a part of a physical core would leave the rest to another replica. With one core for each,
+                # there is always a rest; then a core is better whose other threads nobody uses.
+                waste = (
+                    (threads > count - len(mine), -threads) if count > 1 else (not physical[core].isdisjoint(avoided),)
+                )
                 return (
                     others[core],
                     core in avoided,
@@ -287,8 +295,7 @@ class _Choice:
                     physical[core].isdisjoint(mine),
                     core in disliked,
                     bool(mine) and memory[core] != memory[mine[0]],
-                    threads > count - len(mine),  # taking a part would leave the rest to another replica
-                    -threads,
+                    waste,
                 )
 
             mine.append(min((core for core in pool if core not in mine), key=rank))

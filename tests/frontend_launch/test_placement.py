@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from frontend_launch.errors import PlacementError
 from frontend_launch.launch.placement import (
+    CONTAINERS,
     FRONTENDS,
     Placement,
     PlacementRequest,
@@ -21,6 +22,10 @@ from frontend_launch.launch.placement import (
 from frontend_launch.launch.topology import Topology, describe
 
 BIG = describe("cpus=0-31,gpus=0-1")
+DUAL = describe("cpus=0-31,gpus=0-1,smt=2,numa=2")
+"""Two nodes of eight physical cores with two threads and one GPU each: 0-7,16-23 and 8-15,24-31."""
+SMT = describe("cpus=0-7,smt=2")
+"""Four physical cores: 0 and 4, 1 and 5, 2 and 6, 3 and 7."""
 
 
 def machine(cores: int, gpus: int = 0) -> Topology:
@@ -205,6 +210,206 @@ def test_large_machine(request_, replicas):
     assert cores["client"] == ("24-27" if request_.client_cpus else "4-7")
 
 
+LAYOUT = {"redis": "0", "management": "8", "query": "1-5,9-13"}
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        pytest.param(
+            PlacementRequest(1, 1, tuple(range(20, 28)), infrastructure=CONTAINERS),
+            {"client": "6,7,14,15", **LAYOUT, "replica-0": "20"},
+            id="first example, one replica of one core",
+        ),
+        pytest.param(
+            PlacementRequest(4, 2, tuple(range(20, 28)), infrastructure=CONTAINERS),
+            {
+                "client": "6,7,14,15",
+                **LAYOUT,
+                "replica-0": "20,21",
+                "replica-1": "22,23",
+                "replica-2": "24,25",
+                "replica-3": "26,27",
+            },
+            id="first example, four replicas of two cores",
+        ),
+        pytest.param(
+            PlacementRequest(1, 2, (20, 21, 22, 23), (0, 1), infrastructure=CONTAINERS),
+            {"client": "6,7,14,15", **LAYOUT, "replica-0": "30,31@0"},
+            id="second example, one replica",
+        ),
+        pytest.param(
+            PlacementRequest(3, 2, (20, 21, 22, 23), (0, 1), infrastructure=CONTAINERS),
+            {"client": "6,7,14,15", **LAYOUT, "replica-0": "30,31@0", "replica-1": "28,29@1", "replica-2": "20,21"},
+            id="second example, three replicas",
+        ),
+        pytest.param(
+            PlacementRequest(4, 2, (20, 21, 22, 23), (0, 1), (24, 25, 26, 27), CONTAINERS),
+            {
+                "client": "24-27",
+                **LAYOUT,
+                "replica-0": "30,31@0",
+                "replica-1": "28,29@1",
+                "replica-2": "20,21",
+                "replica-3": "22,23",
+            },
+            id="second example, four replicas, the client on 24 to 27",
+        ),
+    ],
+)
+def test_the_examples_of_the_original(request_, expected):
+    """What the original's documentation runs on 32 cores and 2 GPUs is accepted, and nobody shares."""
+    assert summary(plan(BIG, request_)) == expected
+
+
+@pytest.mark.parametrize("core", [0, *range(1, 6), 8, *range(9, 14)])
+def test_the_layout_gives_way_to_what_the_user_named(core):
+    """A core of the layout that is named for replicas is theirs; nobody shares."""
+    placement = plan(BIG, PlacementRequest(cpus=(core,), infrastructure=CONTAINERS))
+    assert placement["replica-0"].cores == (core,)
+    assert not any(a.shared for a in placement.assignments)
+
+
+@pytest.mark.parametrize(
+    ("option", "changes"),
+    [
+        pytest.param("--redis-cpus", {"infrastructure_cpus": {"redis": (0, 20)}}, id="Redis"),
+        pytest.param("--management-cpus", {"infrastructure_cpus": {"management": (20,)}}, id="management"),
+        pytest.param("--query-cpus", {"infrastructure_cpus": {"query": (1, 2, 20)}}, id="query frontend"),
+        pytest.param("--client-cpus", {"client_cpus": (19, 20)}, id="client"),
+    ],
+)
+def test_conflicts(option, changes):
+    """Model cores against the others' are refused by name, unless that is allowed; then it is recorded and marked."""
+    request = PlacementRequest(1, 2, (20, 21), infrastructure=CONTAINERS, **changes)
+    overlap = f"--cpus and {option} both name core 20"
+    with pytest.raises(PlacementError) as caught:
+        plan(BIG, request)
+    assert str(caught.value) == f"{overlap}: name different cores or add --allow-overlap"
+
+    placement = plan(BIG, replace(request, allow_overlap=True))
+    assert placement.overlaps == (overlap,)
+    assert [a.role for a in placement.assignments if a.shared] == [option[2:-5], "replica-0"]
+
+
+def test_all_conflicts_are_named_at_once():
+    """Client against infrastructure too."""
+    request = PlacementRequest(1, 1, (5, 6), (), (6, 7), CONTAINERS, {"query": (7, 8), "redis": (8,)})
+    with pytest.raises(PlacementError) as caught:
+        plan(BIG, request)
+    assert str(caught.value) == (
+        "--cpus and --client-cpus both name core 6; --client-cpus and --query-cpus both name core 7: "
+        "name different cores or add --allow-overlap"
+    )
+
+
+@pytest.mark.parametrize(
+    ("topology", "request_", "replicas", "overlaps"),
+    [
+        pytest.param(
+            BIG,
+            PlacementRequest(4, 2, (20, 21, 22, 23), allow_overlap=True),
+            ["20,21*", "22,23*", "20,21*", "22,23*"],
+            ("replicas share cores 20-23",),
+            id="too many cores per replica",
+        ),
+        pytest.param(
+            machine(2),
+            PlacementRequest(3, allow_overlap=True),
+            ["1*", "0*", "1*"],
+            ("replicas share core 1",),
+            id="more replicas than cores",
+        ),
+        pytest.param(
+            machine(2, gpus=2),
+            PlacementRequest(3, gpus=(0, 1), allow_overlap=True),
+            ["0@0*", "0@1*", "1"],
+            ("replicas share core 0",),
+            id="replicas with GPUs",
+        ),
+        pytest.param(machine(4), PlacementRequest(allow_overlap=True), ["3"], (), id="nothing to allow"),
+    ],
+)
+def test_replicas_share_where_that_is_allowed(topology, request_, replicas, overlaps):
+    """They take turns on what there is, and the plan says so."""
+    placement = plan(topology, request_)
+    cores = summary(placement)
+    assert [cores[f"replica-{i}"] for i in range(request_.replicas)] == replicas
+    assert placement.overlaps == overlaps
+
+
+@pytest.mark.parametrize(
+    ("cores", "expected"),
+    [
+        pytest.param(1, ["0*", "0*", "0*", "0*", "0*"], id="one core for all"),
+        pytest.param(2, ["0*", "0*", "0*", "0*", "1"], id="the replica alone"),
+        pytest.param(3, ["0", "1*", "1*", "1*", "2"], id="the client alone too"),
+        pytest.param(4, ["2", "0*", "0*", "1", "3"], id="the query frontend alone too"),
+        pytest.param(6, ["3,4", "0", "1", "2", "5"], id="everybody alone"),
+        pytest.param(8, ["3-5", "0", "6", "1,2", "7"], id="more for client and query frontend"),
+        pytest.param(12, ["6,9-11", "0", "8", "1-5", "7"], id="four for the client"),
+        pytest.param(16, ["6,7,13,14", "0", "8", "1-5,9-12", "15"], id="the layout but for a core"),
+        pytest.param(17, ["6,7,14,15", "0", "8", "1-5,9-13", "16"], id="the layout"),
+    ],
+)
+def test_containers_on_smaller_machines(cores, expected):
+    """Client, Redis, management, query frontend and a replica: the layout as far as there are cores for it."""
+    assert list(summary(plan(machine(cores), PlacementRequest(infrastructure=CONTAINERS))).values()) == expected
+
+
+def test_cores_named_for_the_infrastructure():
+    """They are taken, the rest is planned around them, and services may share among themselves."""
+    named = {"redis": (15,), "management": (15,)}
+    placement = plan(machine(16), PlacementRequest(infrastructure=CONTAINERS, infrastructure_cpus=named))
+    assert list(summary(placement).values()) == ["0,6-8", "15*", "15*", "1-5,9-13", "14"]
+
+
+@pytest.mark.parametrize(
+    ("topology", "request_", "replicas"),
+    [
+        pytest.param(SMT, PlacementRequest(2, 2), ["2,6", "3,7"], id="both threads to one replica"),
+        pytest.param(SMT, PlacementRequest(4, 1), ["4", "5", "6", "7"], id="one thread each, the other left"),
+        pytest.param(SMT, PlacementRequest(5, 1), ["3", "4", "5", "6", "7"], id="the fifth has to share a core"),
+        pytest.param(SMT, PlacementRequest(2, 2, (0, 1, 4, 5)), ["0,4", "1,5"], id="named cores by physical core"),
+        pytest.param(SMT, PlacementRequest(2, 2, (1, 2, 4, 5)), ["1,5", "2,4"], id="the rest makes the second"),
+        pytest.param(SMT, PlacementRequest(2, 3), ["1,4,5", "3,6,7"], id="three cores take two physical ones"),
+        pytest.param(
+            DUAL, PlacementRequest(2, 2, (0, 8, 1, 9)), ["0,1", "8,9"], id="a replica's cores are on one NUMA node"
+        ),
+        pytest.param(
+            DUAL,
+            PlacementRequest(2, 2, gpus=(0, 1), infrastructure=CONTAINERS),
+            ["7,23@0", "15,31@1"],
+            id="GPU replicas are on the node of their GPU",
+        ),
+        pytest.param(
+            DUAL,
+            PlacementRequest(4, 2, (20, 21, 22, 23), (0, 1), (24, 25, 26, 27), CONTAINERS),
+            ["18,19@0", "15,31@1", "20,21", "22,23"],
+            id="second example, beside the physical cores of the CPU replicas",
+        ),
+        pytest.param(
+            DUAL,
+            PlacementRequest(1, 1, gpus=(1,), client_cpus=(*range(8, 16), *range(24, 32))),
+            ["23@1"],
+            id="no core left on the GPU's node: another one's, before sharing",
+        ),
+    ],
+)
+def test_physical_cores_and_numa_nodes(topology, request_, replicas):
+    """Replicas share neither physical cores nor spread over nodes where it can be helped."""
+    cores = summary(plan(topology, request_))
+    assert [cores[f"replica-{i}"] for i in range(request_.replicas)] == replicas
+
+
+def test_memory_follows_cores():
+    """Each process is told the nodes of its cores, and none where they are unknown."""
+    request = PlacementRequest(1, 2, (6, 7), infrastructure=CONTAINERS)
+    nodes = {a.role: a.numa_nodes for a in plan(DUAL, request).assignments}
+    assert nodes == {"client": (0, 1), "redis": (0,), "management": (1,), "query": (0, 1), "replica-0": (0,)}
+    assert {a.numa_nodes for a in plan(BIG, request).assignments} == {()}
+
+
 @pytest.mark.parametrize(
     ("topology", "request_", "message"),
     [
@@ -321,6 +526,25 @@ def test_large_machine(request_, replicas):
         pytest.param(
             machine(8), PlacementRequest(cpus=()), "--cpus names no core: name at least one or leave it out", id="empty"
         ),
+        pytest.param(
+            machine(8),
+            PlacementRequest(infrastructure_cpus={"redis": (0,)}),
+            "--redis-cpus: no redis is started; leave the option out",
+            id="cores for what is not started",
+        ),
+        pytest.param(
+            machine(2),
+            PlacementRequest(client_cpus=(0,), infrastructure=CONTAINERS, infrastructure_cpus={"query": (1,)}),
+            "1 replica of 1 core needs 1 core and --client-cpus and --query-cpus leave none: "
+            "name fewer --client-cpus or --query-cpus",
+            id="client and infrastructure have everything",
+        ),
+        pytest.param(
+            machine(2),
+            PlacementRequest(1, 3, (0, 1), allow_overlap=True),
+            "1 replica of 3 cores needs 3 cores and --cpus names 2 (0,1): use --cpus-per-replica 2",
+            id="no overlap makes cores of nothing",
+        ),
     ],
 )
 def test_refusals(topology, request_, message):
@@ -332,9 +556,13 @@ def test_refusals(topology, request_, message):
 
 @st.composite
 def topologies(draw: st.DrawFn) -> Topology:
-    """Machines with up to twelve cores and three GPUs."""
-    cores = draw(st.sets(st.integers(0, 20), min_size=1, max_size=12))
-    return Topology(tuple(sorted(cores)), tuple(range(draw(st.integers(0, 3)))), "here", described=False)
+    """Machines with up to twelve cores and three GPUs, of which more may be known."""
+    if draw(st.booleans()):
+        threads, nodes = draw(st.sampled_from([1, 2])), draw(st.sampled_from([1, 2]))
+        cores = threads * nodes * draw(st.integers(1, 4))
+        return describe(f"cpus=0-{cores - 1},gpus=0-{draw(st.integers(0, 2))},smt={threads},numa={nodes}")
+    chosen = draw(st.sets(st.integers(0, 20), min_size=1, max_size=12))
+    return Topology(tuple(sorted(chosen)), tuple(range(draw(st.integers(0, 3)))), "here", described=False)
 
 
 @st.composite
@@ -342,15 +570,22 @@ def problems(draw: st.DrawFn) -> tuple[Topology, PlacementRequest]:
     """A machine and a request that mostly names what exists, so that plans are as frequent as refusals."""
     topology = draw(topologies())
     shuffled = draw(st.permutations(topology.cores))
-    cut = draw(st.integers(0, len(shuffled)))
+    cuts = sorted(draw(st.lists(st.integers(0, len(shuffled)), min_size=2, max_size=2)))
     wild = st.lists(st.integers(-1, 21), max_size=3).map(tuple) if draw(st.integers(0, 4)) == 0 else st.nothing()
+    infrastructure = draw(st.sampled_from([FRONTENDS, FRONTENDS, CONTAINERS, CONTAINERS, ()]))
+    roles = {service.role for service in infrastructure}
+    named = tuple(shuffled[cuts[1] :])
     request = PlacementRequest(
         replicas=draw(st.sampled_from([1, 1, 1, 2, 2, 3, 4, 0])),
         cpus_per_replica=draw(st.sampled_from([1, 1, 1, 1, 2, 2, 3, 0])),
-        cpus=draw(st.sampled_from([None, tuple(shuffled[:cut]) or None]) | wild),
+        cpus=draw(st.sampled_from([None, tuple(shuffled[: cuts[0]]) or None]) | wild),
         gpus=draw(st.sampled_from([(), topology.gpus, topology.gpus[::-1]]) | wild),
-        client_cpus=draw(st.sampled_from([None, tuple(shuffled[cut:]) or None]) | wild),
-        infrastructure=draw(st.sampled_from([FRONTENDS, FRONTENDS, ()])),
+        client_cpus=draw(st.sampled_from([None, tuple(shuffled[cuts[0] : cuts[1]]) or None]) | wild),
+        infrastructure=infrastructure,
+        infrastructure_cpus=dict.fromkeys(draw(st.sets(st.sampled_from(sorted(roles)))), named)
+        if roles and named
+        else {},
+        allow_overlap=draw(st.sampled_from([False, False, False, True])),
     )
     return topology, request
 
@@ -365,27 +600,30 @@ def test_a_plan_keeps_its_promises(problem):
         return
     roles = [a.role for a in placement.assignments]
     replicas = [a for a in placement.assignments if a.role.startswith("replica-")]
-    infrastructure = [a for a in placement.assignments if a not in replicas]
 
-    expected = ["client", *(["frontends"] if request.infrastructure else [])]
+    expected = ["client", *(service.role for service in request.infrastructure)]
     assert roles == expected + [f"replica-{i}" for i in range(request.replicas)]
-    assert all(len(set(a.cores)) == request.cpus_per_replica for a in replicas)
+    assert all(len(set(a.cores)) == len(a.cores) == request.cpus_per_replica for a in replicas)
     assert all(a.cores and set(a.cores) <= set(topology.cores) for a in placement.assignments)
+    assert all(a.numa_nodes == topology.memory_of(a.cores) for a in placement.assignments)
     replica_cores = [core for a in replicas for core in a.cores]
-    assert len(replica_cores) == len(set(replica_cores))
     gpus = tuple(a.gpu for a in replicas if a.gpu is not None)
     assert gpus == request.gpus[: request.replicas]
     assert len(set(gpus)) == len(gpus)
     for a in placement.assignments:
         others = {core for b in placement.assignments if b is not a for core in b.cores}
         assert a.shared == bool(others & set(a.cores))
-    if len(topology.cores) > len(replica_cores):
-        cpu_replicas = [a for a in replicas if a.gpu is None]
-        assert not any(a.shared for a in cpu_replicas), "there was a core for the others"
     if request.client_cpus:
-        assert set(infrastructure[0].cores) == set(request.client_cpus)
+        assert set(placement["client"].cores) == set(request.client_cpus)
+    for role, cores in request.infrastructure_cpus.items():
+        assert set(placement[role].cores) == set(cores)
     if request.cpus:
         assert all(set(a.cores) <= set(request.cpus) for a in replicas if a.gpu is None)
+    if not request.allow_overlap:
+        assert not placement.overlaps
+        assert len(replica_cores) == len(set(replica_cores))
+        if len(topology.cores) > len(replica_cores):
+            assert not any(a.shared for a in replicas if a.gpu is None), "there was a core for the others"
 
 
 @given(problems())
@@ -393,12 +631,46 @@ def test_naming_what_the_planner_chose_changes_nothing(problem):
     """The cores that the planner chose for CPU replicas can be named, and the same plan comes out."""
     topology, request = problem
     try:
-        placement = plan(topology, replace(request, cpus=None))
+        placement = plan(topology, replace(request, cpus=None, allow_overlap=False))
     except PlacementError:
         return
     chosen = [a.cores for a in placement.assignments if a.role.startswith("replica-") and a.gpu is None]
-    if chosen:
-        assert plan(topology, replace(request, cpus=tuple(chain(*chosen)))) == placement
+    if chosen and not topology.siblings and not topology.numa_nodes:
+        named = replace(request, cpus=tuple(chain(*chosen)), allow_overlap=False)
+        assert plan(topology, named) == placement
+
+
+@given(
+    physical=st.integers(1, 8),
+    threads=st.sampled_from([1, 2, 4]),
+    replicas=st.integers(1, 6),
+    each=st.integers(1, 5),
+    data=st.data(),
+)
+def test_replicas_share_no_physical_core_where_there_are_enough(physical, threads, replicas, each, data):
+    """With whole physical cores for each replica, no two replicas meet on one, whether their cores are named or not."""
+    topology = describe(f"cpus=0-{physical * threads - 1},gpus=0-5,smt={threads}")
+    named = data.draw(st.none() | st.permutations(topology.cores).map(tuple))
+    if replicas * -(-each // threads) > physical:
+        return
+    placement = plan(topology, PlacementRequest(replicas, each, named))
+    threads_of = [{t for core in a.cores for t in topology.physical(core)} for a in placement.replicas]
+    assert sum(map(len, threads_of)) == len(set().union(*threads_of))
+
+
+@given(st.data())
+def test_what_the_user_named_twice_is_refused_by_number(data):
+    """The refusal has the cores in it that are in two lists."""
+    cores = st.sets(st.integers(0, 7), min_size=1, max_size=4).map(sorted).map(tuple)
+    cpus, client, query = data.draw(cores), data.draw(cores), data.draw(cores)
+    request = PlacementRequest(1, 1, cpus, (), client, CONTAINERS, {"query": query})
+    pairs = [set(cpus) & set(client), set(cpus) & set(query), set(client) & set(query)]
+    if any(pairs):
+        with pytest.raises(PlacementError, match="add --allow-overlap") as caught:
+            plan(machine(8), request)
+        assert all(core_ranges(both) in str(caught.value) for both in pairs if both)
+    else:
+        assert plan(machine(8), request).overlaps == ()
 
 
 @pytest.mark.parametrize(
