@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from frontend_launch.errors import PlacementError
 from frontend_launch.launch.topology import (
     MAX_RANGE_MEMBERS,
+    NumaNode,
     Topology,
     core_ranges,
     cpu_quota,
@@ -20,6 +21,8 @@ from frontend_launch.launch.topology import (
     discover,
     expand_ranges,
     find_gpus,
+    find_numa_nodes,
+    find_siblings,
     limit_to_quota,
 )
 
@@ -154,6 +157,72 @@ def test_find_gpus(tmp_path, files, gpus):
     assert find_gpus(machine(tmp_path, files)) == gpus
 
 
+def siblings_files(groups: Mapping[int, str]) -> dict[str, str]:
+    return {f"sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list": text for core, text in groups.items()}
+
+
+@pytest.mark.parametrize(
+    ("files", "siblings"),
+    [
+        pytest.param({}, (), id="unknown"),
+        pytest.param(siblings_files({0: "0\n", 1: "1\n", 2: "2\n"}), (), id="one thread each"),
+        pytest.param(siblings_files({0: "0,2\n", 1: "1,3\n", 2: "0,2\n"}), ((0, 2),), id="the usable threads"),
+        pytest.param(siblings_files({0: "0-1\n", 1: "0-1\n", 2: "2-3\n"}), ((0, 1),), id="neighbours"),
+        pytest.param(siblings_files({0: "many\n", 1: "\n"}), (), id="unreadable text"),
+    ],
+)
+def test_find_siblings(tmp_path, files, siblings):
+    """Threads of one physical core are found as far as they are usable."""
+    assert find_siblings((0, 1, 2), machine(tmp_path, files)) == siblings
+
+
+NODES = {"sys/devices/system/node/node0/cpulist": "0-1,8\n", "sys/devices/system/node/node1/cpulist": "2-3\n"}
+GPUS = {f"proc/driver/nvidia/gpus/0000:{bus}:00.0/information": "" for bus in ("01", "81")}
+
+
+@pytest.mark.parametrize(
+    ("files", "nodes"),
+    [
+        pytest.param({}, (), id="unknown"),
+        pytest.param(NODES, (NumaNode(0, (0, 1)), NumaNode(1, (2,))), id="the usable cores of each"),
+        pytest.param(
+            NODES | {"sys/devices/system/node/node2/cpulist": "4-7\n"},
+            (NumaNode(0, (0, 1)), NumaNode(1, (2,))),
+            id="a node without usable cores",
+        ),
+        pytest.param(NODES | {"sys/devices/system/node/has_memory": "1\n"}, (NumaNode(1, (2,)),), id="without memory"),
+        pytest.param(
+            NODES
+            | GPUS
+            | {
+                "sys/bus/pci/devices/0000:01:00.0/numa_node": "1\n",
+                "sys/bus/pci/devices/0000:81:00.0/numa_node": "-1\n",
+            },
+            (NumaNode(0, (0, 1)), NumaNode(1, (2,), (0,))),
+            id="one GPU's node is known",
+        ),
+        pytest.param(NODES | {"dev/nvidia0": ""}, (NumaNode(0, (0, 1)), NumaNode(1, (2,))), id="a GPU without bus id"),
+        pytest.param({"sys/devices/system/node/node0/cpulist": "\n"}, (), id="unreadable text"),
+    ],
+)
+def test_find_numa_nodes(tmp_path, files, nodes):
+    """Nodes with usable cores and memory, and the GPUs near them."""
+    assert find_numa_nodes((0, 1, 2), machine(tmp_path, files)) == nodes
+
+
+def test_what_a_topology_knows():
+    """Threads, memory and nearness; a core by itself, no memory and all cores where it knows nothing."""
+    dual = describe("cpus=0-7,gpus=0-1,smt=2,numa=2")
+    assert (dual.physical(5), dual.memory_of((0, 4)), dual.memory_of((3, 0)), dual.near(1)) == (
+        (1, 5),
+        (0,),
+        (0, 1),
+        (2, 3, 6, 7),
+    )
+    plain = describe("cpus=0-3,gpus=0")
+    assert (plain.physical(2), plain.memory_of((0,)), plain.near(0)) == ((2,), (), (0, 1, 2, 3))
+
+
 def test_discover_puts_affinity_quota_and_gpus_together(tmp_path, monkeypatch):
     """The usable machine is the affinity within the quota, and the note says what was cut."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {9, 2, 5})
@@ -192,6 +261,29 @@ def test_describe(text, cores, gpus):
 
 
 @pytest.mark.parametrize(
+    ("text", "siblings", "nodes"),
+    [
+        pytest.param("cpus=0-3,smt=1", (), (), id="one thread is no sibling"),
+        pytest.param("cpus=0-3,smt=2", ((0, 2), (1, 3)), (), id="threads"),
+        pytest.param(
+            "cpus=0-3,gpus=0-2,numa=2", (), (NumaNode(0, (0, 1), (0, 1)), NumaNode(1, (2, 3), (2,))), id="nodes"
+        ),
+        pytest.param("cpus=0-3;numa=1", (), (NumaNode(0, (0, 1, 2, 3)),), id="one node is known"),
+        pytest.param(
+            "numa=2 smt=2 cpus=0-7 gpus=5",
+            ((0, 4), (1, 5), (2, 6), (3, 7)),
+            (NumaNode(0, (0, 1, 4, 5), (5,)), NumaNode(1, (2, 3, 6, 7))),
+            id="both",
+        ),
+    ],
+)
+def test_describe_threads_and_nodes(text, siblings, nodes):
+    """Numbers go round the physical cores, which the nodes have in order."""
+    topology = describe(text)
+    assert (topology.siblings, topology.numa_nodes) == (siblings, nodes)
+
+
+@pytest.mark.parametrize(
     ("text", "complaint"),
     [
         pytest.param("", "does not begin with a name", id="empty"),
@@ -205,6 +297,10 @@ def test_describe(text, cores, gpus):
         pytest.param("cpus=7-0", "'7-0' runs backwards: write 0-7", id="backwards"),
         pytest.param("cpus=0-999999999", "longer than 65536", id="far too many"),
         pytest.param("cpus=0,gpus=0,none", "'none' is neither", id="none among others"),
+        pytest.param("cpus=0-3,smt=0", "smt=0 is no number from 1 on", id="no threads"),
+        pytest.param("cpus=0-3,numa=1,2", "numa=1,2 is no number from 1 on", id="two numbers of nodes"),
+        pytest.param("cpus=0-3,smt=", "smt= is no number from 1 on", id="empty threads"),
+        pytest.param("cpus=0-3,smt=2,numa=3", "4 cores do not come in 3 equal nodes", id="not to be divided"),
     ],
 )
 def test_describe_refuses(text, complaint):
@@ -216,7 +312,7 @@ def test_describe_refuses(text, complaint):
     assert "\n" not in str(caught.value)
 
 
-@given(st.text(alphabet="cpusg=0123456789-,; none", max_size=30))
+@given(st.text(alphabet="cpusgmta=0123456789-,; none", max_size=30))
 def test_describe_any_text(text):
     """Any text is a machine with ascending, distinct cores, or is refused."""
     try:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from frontend_launch.errors import DescribeError, PlacementError
-from frontend_launch.launch.topology import describe
+from frontend_launch.launch.topology import core_ranges, describe
 from loadgen.config import SaturateConfig, default_window, prepare
 from loadgen.errors import ConfigError
 from loadgen.report import plan_text
@@ -46,6 +46,48 @@ def planned(**changes):
 def test_replicas_and_gpus(changes, gpus):
     """Named or the model's defaults."""
     assert [row.gpu for row in planned(**changes).placement.replicas] == gpus
+
+
+@pytest.mark.parametrize(
+    ("changes", "cores"),
+    [
+        pytest.param({}, ["6,7"], id="the model's cores"),
+        pytest.param({"replicas": 4, "gpus": (0, 1)}, ["30,31", "28,29", "6,7", "14,15"], id="GPU replicas need none"),
+        pytest.param(
+            {"replicas": 4, "gpus": (0, 1), "cpus": (20, 21, 22, 23)},
+            ["30,31", "28,29", "20,21", "22,23"],
+            id="nor of the cores that the user named",
+        ),
+        pytest.param({"replicas": 3}, ["26,27", "28,29", "30,31"], id="more than the model's cores"),
+        pytest.param({"cpus_per_replica": 8}, ["24-31"], id="larger than the model's cores"),
+        pytest.param({"infrastructure_cpus": {"query": (6, 7)}}, ["30,31"], id="the query frontend is named instead"),
+    ],
+)
+def test_the_cores_of_replicas(changes, cores):
+    """Named or the model's defaults, charged to replicas without a GPU only."""
+    changes = {"model": "vgg", "gpus": (), "runtime": "docker", **changes}
+    assert [core_ranges(row.cores) for row in planned(**changes).placement.replicas] == cores
+
+
+@pytest.mark.parametrize(
+    ("runtime", "roles"),
+    [
+        pytest.param("process", ["client", "frontends", "replica-0"], id="processes"),
+        pytest.param("docker", ["client", "redis", "management", "query", "replica-0"], id="containers"),
+    ],
+)
+def test_roles(runtime, roles):
+    """What is placed depends on the runtime."""
+    assert [row.role for row in planned(runtime=runtime).placement.assignments] == roles
+
+
+def test_an_allowed_overlap_is_noted():
+    """It is refused otherwise."""
+    changes = {"gpus": (), "cpus": (1, 2), "client_cpus": (2, 3)}
+    with pytest.raises(PlacementError, match="both name core 2"):
+        planned(**changes)
+    notes = planned(**changes, allow_overlap=True).notes
+    assert "allowed overlap: --cpus and --client-cpus both name core 2" in notes
 
 
 @pytest.mark.parametrize(
