@@ -271,8 +271,9 @@ class _Choice:
             pool: the cores that it may have, at least `count`, the preferred ones first.
             count: how many.
             avoided: those of the pool that others use and that are taken after all others.
-            disliked: those that are taken after the others, but before sharing a physical core with another replica.
+            disliked: those that are taken after the others, but before a physical core of another replica.
         """
+        avoided, disliked = frozenset(avoided), frozenset(disliked)
         others = Counter(chain(*self.replicas))
         beside = {thread for core in others for thread in self.topology.physical(core)}
         physical = {core: frozenset(self.topology.physical(core)) for core in pool}
