@@ -2,6 +2,7 @@
 
 FrontendLaunchError
  +- PlacementError   the machine does not have what was asked of it
+ |   +- RequestError      what was asked of it contradicts itself
  +- LaunchError      a process that cannot be started or never becomes ready
  |   +- ImageError   a container image that cannot be built
  +- AdminError       the management frontend cannot be reached or refuses
@@ -17,6 +18,10 @@ class FrontendLaunchError(Exception):
 
 class PlacementError(FrontendLaunchError):
     """The machine does not have what was asked of it."""
+
+
+class RequestError(PlacementError):
+    """What was asked of a machine contradicts itself, or describes none."""
 
 
 class LaunchError(FrontendLaunchError):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 
 from frontend_launch.launch.placement import CONTAINERS, FRONTENDS, Placement, PlacementRequest, plan
@@ -14,6 +15,8 @@ from loadgen.errors import ConfigError
 from loadgen.inputs import FileInputs, InputSource, SeededInputs
 from model_containers.model import Description
 
+MAX_BATCH = 65_536
+MAX_PORT = 65_535
 MAX_WINDOW = 10_000
 SEEDED_INPUTS = 32
 RUNTIMES = ("process", "docker")
@@ -182,12 +185,26 @@ def _check(config: SaturateConfig) -> None:
     for option, value in positive.items():
         if value is not None and not value > 0:
             raise ConfigError(f"{option} {value:g} is not positive")
+    if config.batch_size > MAX_BATCH:
+        raise ConfigError(f"--batch-size {config.batch_size} is too large: at most {MAX_BATCH}")
+    _check_ports(config.ports if config.connection is None else config.connection.ports, config.connection is None)
     if config.runtime not in RUNTIMES:
         raise ConfigError(f"--runtime {config.runtime} is none: choose {' or '.join(RUNTIMES)}")
     if config.image and config.runtime != "docker":
         raise ConfigError(f"--image {config.image} means nothing without --runtime docker")
     if config.warmup_s is not None and config.warmup_s < 0:
         raise ConfigError(f"--warmup {config.warmup_s:g} is negative")
+
+
+def _check_ports(ports: Ports, ours: bool) -> None:
+    """Refuse numbers that are no ports; 0, which is any free one, only means something where we bind them."""
+    numbers = asdict(ports)
+    for name, number in numbers.items():
+        if not (0 if ours else 1) <= number <= MAX_PORT and (ours or name not in ("replica", "redis")):
+            raise ConfigError(f"--{name}-port {number} is no port: {'0, or ' if ours else ''}1 to {MAX_PORT}")
+    for first, second in combinations(numbers, 2):
+        if ours and numbers[first] and numbers[first] == numbers[second]:
+            raise ConfigError(f"--{first}-port and --{second}-port are both {numbers[first]}: choose different ones")
 
 
 def replica_options(config: SaturateConfig) -> list[str]:

@@ -37,7 +37,7 @@ from loadgen.answers import AnswerCheck, answer_check
 from loadgen.config import Connection, Plan, SaturateConfig, prepare, replica_options
 from loadgen.deployments import deployment_of
 from loadgen.environment import environment
-from loadgen.errors import ConfigError
+from loadgen.errors import ConfigError, TargetError
 from loadgen.evidence import gather
 from loadgen.recorder import Record
 from loadgen.results import Results
@@ -144,6 +144,7 @@ async def _connect(connection: Connection, model: str) -> _Server:
     Raises:
         ConfigError: it answers, and has no such application.
     """
+    await _resolve(connection.host)
     name = connection.application or model
     endpoint, notes = await _neighbour(Endpoint(connection.host, connection.ports))
     try:
@@ -156,6 +157,20 @@ async def _connect(connection: Connection, model: str) -> _Server:
     if application is None:
         raise ConfigError(f"{connection.host} has no application {name!r}: name one that it has with --app")
     return _Server(endpoint, name, application.default_output.encode(), notes=notes)
+
+
+async def _resolve(host: str) -> None:
+    """Say at once that a host has no address, not after the patience for its answer.
+
+    Raises:
+        TargetError: it has none.
+    """
+    try:
+        async with asyncio.timeout(FIRST_ANSWER_S):
+            await asyncio.get_running_loop().getaddrinfo(host, None)
+    except (OSError, UnicodeError, TimeoutError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+        raise TargetError(f"--connect {host}: {reason}; name a host that has an address") from None
 
 
 async def _neighbour(endpoint: Endpoint) -> tuple[Endpoint, tuple[str, ...]]:
@@ -334,13 +349,21 @@ def _results(
         clipper_metrics=readings.metrics,
         client_metrics=results_file.client_metrics(record),
         frontend_counters=None if readings.counters is None else asdict(readings.counters),
-        notes=[*plan.notes, *server.notes, *readings.notes],
+        notes=[*plan.notes, *server.notes, *readings.notes, *_unmeasured(record)],
     )
 
 
 def _verdict(plan: Plan, server: _Server, record: Record, counters: Counters | None) -> Verdict:
     verdict = judge(gather(record, counters, server.application, plan.config.batch_size, plan.window))
+    if not record.measured_ns:
+        return replace(verdict, text="undecided: nothing was measured")
     return replace(verdict, text=f"{verdict.text}; {PROXIED}") if PROXIED in server.notes else verdict
+
+
+def _unmeasured(record: Record) -> list[str]:
+    if record.measured_ns:
+        return []
+    return ["nothing was measured, the run ended within --warmup: use more --requests, or less --warmup"]
 
 
 def _mismatch(record: Record) -> str | None:

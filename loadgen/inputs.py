@@ -195,8 +195,10 @@ class FileInputs:
             if not files:
                 raise ConfigError(f"{self.path} holds no file that ends in {', '.join(SUFFIXES)}")
             return files
+        if not self.path.exists():
+            raise ConfigError(f"{self.path} is not there: name a file or a directory of inputs")
         if self.path.suffix.lower() not in SUFFIXES:
-            raise ConfigError(f"{self.path} does not end in {', '.join(SUFFIXES)}, or is no directory")
+            raise ConfigError(f"{self.path} is no directory and does not end in {', '.join(SUFFIXES)}")
         return [self.path]
 
     def _read(self, file: Path) -> Iterator[np.ndarray]:

@@ -197,6 +197,8 @@ def _check_type(name: str, takes: Iterable[str], options: LoadOptions) -> None:
 def _weights_text(description: Description, options: LoadOptions) -> str:
     """Which weights exactly, for the results."""
     if description.framework == "none":
+        if options.weights != "seeded":
+            raise ModelError(f"{description.name} has no weights: leave --weights out")
         return "none"
     if options.weights == "seeded":
         return f"seeded:{options.seed}"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, combinations
 
-from frontend_launch.errors import PlacementError
+from frontend_launch.errors import PlacementError, RequestError
 from frontend_launch.launch.topology import Topology, core_ranges
 
 
@@ -88,18 +88,18 @@ def check(topology: Topology, request: PlacementRequest) -> tuple[str, ...]:
     """
     fewest = 1 if request.infrastructure else 0
     if request.replicas < fewest:
-        raise PlacementError(f"--replicas {request.replicas} is too few: use at least {fewest}")
+        raise RequestError(f"--replicas {request.replicas} is too few: use at least {fewest}")
     if request.cpus_per_replica < 1:
-        raise PlacementError(f"--cpus-per-replica {request.cpus_per_replica} is too few: use at least 1")
+        raise RequestError(f"--cpus-per-replica {request.cpus_per_replica} is too few: use at least 1")
     strangers = sorted(request.infrastructure_cpus.keys() - {service.role for service in request.infrastructure})
     if strangers:
-        raise PlacementError(f"--{strangers[0]}-cpus: no {strangers[0]} is started; leave the option out")
+        raise RequestError(f"--{strangers[0]}-cpus: no {strangers[0]} is started; leave the option out")
     services = {f"--{role}-cpus": cores for role, cores in request.infrastructure_cpus.items()}
     named = {"--cpus": request.cpus, "--client-cpus": request.client_cpus, **services}
     note = f" ({topology.note})" if topology.note else ""
     for option, cores in named.items():
         if cores is not None and not cores:
-            raise PlacementError(f"{option} names no core: name at least one or leave it out")
+            raise RequestError(f"{option} names no core: name at least one or leave it out")
         _check_list(option, "core", cores or (), topology.cores, note)
     _check_list("--gpus", "GPU", request.gpus, topology.gpus, "")
     overlaps = []
@@ -109,7 +109,7 @@ def check(topology: Topology, request: PlacementRequest) -> tuple[str, ...]:
         if both and one not in services:
             overlaps.append(f"{one} and {other} both name {_named('core', both)}")
     if overlaps and not request.allow_overlap:
-        raise PlacementError(f"{'; '.join(overlaps)}: name different cores or add --allow-overlap")
+        raise RequestError(f"{'; '.join(overlaps)}: name different cores or add --allow-overlap")
     return tuple(overlaps)
 
 
@@ -120,7 +120,7 @@ def _check_list(option: str, noun: str, numbers: tuple[int, ...], existing: tupl
         raise PlacementError(f"{option} names {_named(noun, unknown)}, not usable here: {remedy}")
     repeated = [number for number, times in Counter(numbers).items() if times > 1]
     if repeated:
-        raise PlacementError(f"{option} names {_named(noun, repeated)} more than once: name each once")
+        raise RequestError(f"{option} names {_named(noun, repeated)} more than once: name each once")
 
 
 def cpu_shortage(topology: Topology, request: PlacementRequest, pool: tuple[int, ...]) -> PlacementError:

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from frontend_launch.errors import PlacementError
+from frontend_launch.errors import RequestError
 
 MAX_RANGE_MEMBERS = 65_536
 """Most integers that one list may stand for; a typing error must not fill the memory."""
@@ -111,7 +111,7 @@ def describe(text: str) -> Topology:
     node 0 has 0-7 and 16-23, node 1 the others. The GPUs are dealt out to the nodes in order.
 
     Raises:
-        PlacementError: the text is something else.
+        RequestError: the text is something else.
     """
     fields: dict[str, list[str]] = {}
     members: list[str] | None = None
@@ -119,19 +119,19 @@ def describe(text: str) -> Topology:
         name, equals, value = part.rpartition("=")
         if equals:
             if name not in ("cpus", "gpus", "smt", "numa") or name in fields:
-                raise PlacementError(f"topology {text!r}: {name!r} is unknown or said twice: {_SYNTAX}")
+                raise RequestError(f"topology {text!r}: {name!r} is unknown or said twice: {_SYNTAX}")
             members = fields[name] = []
         if members is None:
-            raise PlacementError(f"topology {text!r} does not begin with a name: {_SYNTAX}")
+            raise RequestError(f"topology {text!r} does not begin with a name: {_SYNTAX}")
         members.append(value)
     cores = _described_numbers(text, fields.get("cpus", []))
     if not cores:
-        raise PlacementError(f"topology {text!r} has no cores: {_SYNTAX}")
+        raise RequestError(f"topology {text!r} has no cores: {_SYNTAX}")
     names = fields.get("gpus", [])
     gpus = () if names == ["none"] else _described_numbers(text, names)
     threads, nodes = (_described_count(text, name, fields) for name in ("smt", "numa"))
     if len(cores) % (threads * nodes):
-        raise PlacementError(
+        raise RequestError(
             f"topology {text!r}: {len(cores)} cores do not come in {nodes} equal nodes of cores with {threads} threads"
         )
     physical = [cores[first :: len(cores) // threads] for first in range(len(cores) // threads)]
@@ -159,7 +159,7 @@ def _described_count(text: str, name: str, fields: Mapping[str, list[str]]) -> i
         case [count] if re.fullmatch("[1-9][0-9]{0,3}", count):
             return int(count)
         case counts:
-            raise PlacementError(f"topology {text!r}: {name}={','.join(counts)} is no number from 1 on: {_SYNTAX}")
+            raise RequestError(f"topology {text!r}: {name}={','.join(counts)} is no number from 1 on: {_SYNTAX}")
 
 
 def _described_numbers(text: str, members: list[str]) -> tuple[int, ...]:
@@ -167,7 +167,7 @@ def _described_numbers(text: str, members: list[str]) -> tuple[int, ...]:
     try:
         return tuple(sorted(set(expand_ranges(items)))) if items else ()
     except ValueError as error:
-        raise PlacementError(f"topology {text!r}: {error}") from None
+        raise RequestError(f"topology {text!r}: {error}") from None
 
 
 def expand_ranges(items: Iterable[str]) -> tuple[int, ...]:

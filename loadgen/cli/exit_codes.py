@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import signal
 
-from frontend_launch.errors import AdminError, DescribeError, FrontendLaunchError, PlacementError
+from frontend_launch.errors import AdminError, DescribeError, FrontendLaunchError, PlacementError, RequestError
 from loadgen.errors import ConfigError, LoadgenError, TargetError
 
 OK = 0
@@ -37,6 +37,7 @@ WRONG = 7
 _BY_CLASS: tuple[tuple[type[Exception], int], ...] = (
     (ConfigError, CONFIG),
     (DescribeError, CONFIG),
+    (RequestError, CONFIG),
     (PlacementError, PLACEMENT),
     (AdminError, LAUNCH),
     (FrontendLaunchError, LAUNCH),

@@ -66,7 +66,7 @@ def saturate(
     xla: parameters.Xla = False,
     input_: Annotated[
         Path | None,
-        typer.Option("--input", metavar="FILE|DIR", help="Inputs to send: npy, npz, JPEG, PNG.  [default: drawn]"),
+        typer.Option("--input", metavar="FILE|DIR", help="Inputs to send: npy, npz, JPEG, PNG, txt.  [default: drawn]"),
     ] = None,
     input_type: parameters.InputType = None,
     input_shape: parameters.InputShape = None,
@@ -167,10 +167,11 @@ def _refuse_contradictions(context: typer.Context, connect: str | None) -> None:
     given = [name for name in unfit if _was_given(context, name)]
     if given:
         flags = ", ".join("--" + name.replace("_", "-") for name in given)
-        reason = (
-            "only means something with --connect" if connect is None else "says what to start, --connect starts nothing"
-        )
-        raise ConfigError(f"{flags} {reason}: leave one of them out")
+        if connect is None:
+            raise ConfigError(f"{flags} only means something with --connect: leave it out, or add --connect HOST")
+        raise ConfigError(f"{flags} says what to start, --connect starts nothing: leave one of them out")
+    if _was_given(context, "requests") and _was_given(context, "duration"):
+        raise ConfigError("--requests stops by count and --duration by time: leave one of them out")
 
 
 def _was_given(context: typer.Context, name: str) -> bool:

@@ -258,3 +258,35 @@ def test_doctor_says_what_works_here():
     run = subprocess.run([*LOADGEN, "doctor"], capture_output=True, text=True, timeout=30, check=True)
     for name in ("cores", "open files", "packages", "libgomp", "docker", "gpus"):
         assert re.search(rf"^(ok|--)\s+{name}\s", run.stdout, re.MULTILINE)
+
+
+def test_a_run_that_ends_within_its_warm_up_measured_nothing_and_says_so(tmp_path):
+    """In the verdict and in a note, not as throughput."""
+    run = ran(tmp_path, "--requests", "100", "--warmup", "30s")
+    assert run.returncode == 0
+    assert "saturated   undecided: nothing was measured" in run.stdout
+    assert "note        nothing was measured, the run ended within --warmup" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--requests", "5", "--duration", "3"], "--requests stops by count and --duration by time"),
+        (["--app", "x"], "--app only means something with --connect"),
+        (["--input", "/nowhere"], "/nowhere is not there"),
+        (["--cpus", "0,0"], "more than once"),
+    ],
+)
+def test_options_that_make_no_sense(tmp_path, arguments, text):
+    """Code 2 and one line."""
+    run = ran(tmp_path, *arguments)
+    assert run.returncode == 2
+    assert text in run.stderr
+    assert len(run.stderr.strip().splitlines()) == 1
+
+
+def test_a_host_without_an_address_is_said_at_once(tmp_path):
+    """Not after the patience for its answer."""
+    run = ran(tmp_path, "--connect", "nowhere.invalid", ports=())
+    assert run.returncode == 5
+    assert run.stderr.splitlines()[-1].startswith("loadgen: --connect nowhere.invalid: ")

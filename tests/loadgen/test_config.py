@@ -7,7 +7,8 @@ import pytest
 
 from frontend_launch.errors import DescribeError, PlacementError
 from frontend_launch.launch.topology import core_ranges, describe
-from loadgen.config import SaturateConfig, default_window, prepare
+from frontend_launch.ports import Ports
+from loadgen.config import Connection, SaturateConfig, default_window, prepare
 from loadgen.errors import ConfigError
 from loadgen.report import plan_text
 
@@ -100,6 +101,14 @@ def test_an_allowed_overlap_is_noted():
         ({"warmup_s": -1.0}, ConfigError, "--warmup -1"),
         ({"requests": 0}, ConfigError, "--requests 0"),
         ({"input_shape": (2, 2)}, DescribeError, "--input-shape"),
+        ({"batch_size": 1 << 20}, ConfigError, "--batch-size 1048576 is too large"),
+        ({"ports": Ports(request=99_999)}, ConfigError, "--request-port 99999 is no port: 0, or 1 to 65535"),
+        ({"ports": Ports(admin=-1)}, ConfigError, "--admin-port -1"),
+        ({"ports": Ports(metrics=4000, admin=4000)}, ConfigError, "--metrics-port and --admin-port are both 4000"),
+        ({"connection": Connection("h", Ports(request=0))}, ConfigError, "--request-port 0 is no port: 1 to 65535"),
+        ({"model": "noop", "weights": "x.h5"}, DescribeError, "noop has no weights"),
+        ({"runtime": "podman"}, ConfigError, "--runtime podman is none: choose process or docker"),
+        ({"image": "x"}, ConfigError, "--image x means nothing without --runtime docker"),
     ],
 )
 def test_contradictions(changes, error, text):

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from frontend_launch.errors import AdminError, DescribeError, LaunchError, PlacementError, RestError
+from frontend_launch.errors import AdminError, DescribeError, LaunchError, PlacementError, RequestError, RestError
 from loadgen.cli import exit_codes
 from loadgen.errors import ConfigError, TargetError
 
@@ -15,6 +15,7 @@ from loadgen.errors import ConfigError, TargetError
         (ConfigError(), 2),
         (DescribeError(), 2),
         (PlacementError(), 3),
+        (RequestError(), 2),
         (LaunchError(""), 4),
         (AdminError(), 4),
         (RestError(), 4),

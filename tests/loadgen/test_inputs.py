@@ -137,7 +137,7 @@ def write(path):
         ("a.txt", VECTOR, None, "a.txt is a text, and this model takes none"),
         ("a.jpg", IMAGE, PIXELS, "a.jpg is not an image"),
         ("a.npz", VECTOR, None, "a.npz cannot be read"),
-        ("a.csv", VECTOR, None, "a.csv does not end in .npy"),
+        ("a.csv", VECTOR, None, "a.csv is no directory and does not end in .npy"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path, name, spec, pixels, text):
@@ -149,7 +149,7 @@ def test_what_does_not_fit_is_refused(tmp_path, name, spec, pixels, text):
 
 def test_what_is_not_there_is_refused(tmp_path):
     """A file, a directory without inputs, a file without lines."""
-    with pytest.raises(ConfigError, match=r"nowhere\.npy cannot"):
+    with pytest.raises(ConfigError, match=r"nowhere\.npy is not there"):
         FileInputs(tmp_path / "nowhere.npy", VECTOR, None, None).make()
     with pytest.raises(ConfigError, match="holds no file that ends in"):
         FileInputs(tmp_path, VECTOR, None, None).make()
