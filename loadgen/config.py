@@ -282,7 +282,7 @@ def model_defaults(
     if gpus is None:
         gpus = tuple(gpu for gpu in model.gpus if gpu in topology.gpus)
         if gpus != model.gpus:
-            notes.append(f"{model.name} wants GPU {core_ranges(model.gpus)}; there is {core_ranges(gpus)}")
+            notes.append(f"{model.name}'s default GPU {core_ranges(model.gpus)}: not here")
     on_cpus = replicas - min(replicas, len(gpus))
     # Client and frontends want one core at least, unless the user says what the replicas take.
     room = (len(topology.cores) - (cpus is None)) // replicas
@@ -290,10 +290,12 @@ def model_defaults(
         room = min(len(cpus) // on_cpus, room)
     each = cpus_per_replica or max(1, min(model.cpus_per_replica, room))
     if each < model.cpus_per_replica and cpus_per_replica is None:
-        notes.insert(0, f"{model.name} wants {model.cpus_per_replica} cores per replica; there is room for {each}")
+        notes.insert(0, f"{model.name}'s default {model.cpus_per_replica} cores per replica: there is room for {each}")
     if cpus is None and model.cpus:
         if set(model.cpus) <= set(topology.cores) and on_cpus * each <= len(model.cpus):
             cpus = model.cpus
         else:
-            notes.append(f"{model.name} wants cores {core_ranges(model.cpus)}; others are planned")
+            notes.append(
+                f"{model.name}'s default cores {core_ranges(model.cpus)}: not here, or too few; others are planned"
+            )
     return ModelDefaults(cpus, each, gpus, tuple(notes))

@@ -357,6 +357,9 @@ def _verdict(plan: Plan, server: _Server, record: Record, counters: Counters | N
     verdict = judge(gather(record, counters, server.application, plan.config.batch_size, plan.window))
     if not record.measured_ns:
         return replace(verdict, text="undecided: nothing was measured")
+    if not record.latency.total:
+        undecided = "undecided: no answer counted as completed in the measured part"
+        return replace(verdict, saturated="undecided", limit="unknown", text=undecided)
     return replace(verdict, text=f"{verdict.text}; {PROXIED}") if PROXIED in server.notes else verdict
 
 

@@ -83,7 +83,9 @@ def judge(evidence: Evidence) -> Verdict:
     """Judge one run."""
     if evidence.replicas is None:
         return Verdict("undecided", "unknown", "undecided: the frontend's counters could not be read", evidence)
-    if evidence.replicas == 0 or (evidence.batches or 0) < MIN_BATCHES * evidence.replicas:
+    if evidence.replicas == 0:
+        return Verdict("undecided", "unknown", "undecided: no replica was left at the end", evidence)
+    if (evidence.batches or 0) < MIN_BATCHES * evidence.replicas:
         text = f"undecided: {evidence.batches or 0} batches on {evidence.replicas} replicas are too few; run for longer"
         return Verdict("undecided", "unknown", text, evidence)
     if evidence.busy_share is None:

@@ -58,6 +58,8 @@ def read_inputs(path: Path, model: Model) -> np.ndarray:
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} is not an npy file: {error}") from None
     spec = model.input
+    if not inputs.ndim:
+        raise ModelError(f"{path} holds one number, not inputs of (n, *{spec.shape})")
     if spec.dtype == "str" and inputs.dtype.kind == "S" and inputs.ndim == 1:
         return inputs.astype(object)
     taken = spec.shape is None or (len(inputs) and inputs[0].shape in (spec.shape, *spec.other_shapes))

@@ -148,6 +148,7 @@ def model_environment(model: Description, assignment: Assignment) -> dict[str, s
         "CLIPPER_INPUT_TYPE": model.input.data_type.canonical,
         "LOADGEN_THREADS": str(len(assignment.cores)),
         "LOADGEN_GPU": "0" if assignment.gpu is None else "1",
-        # A replica sees its own GPU and no other.
+        # A replica sees its own GPU and no other, by the number that the driver gives it.
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": "" if assignment.gpu is None else str(assignment.gpu),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -57,4 +58,9 @@ def _root(
 
 def main() -> None:
     """Entry point of ``loadgen``."""
-    app(args=normalise_argv(sys.argv[1:], LIST_OPTIONS), prog_name="loadgen")
+    try:
+        app(args=normalise_argv(sys.argv[1:], LIST_OPTIONS), prog_name="loadgen")
+        sys.stdout.flush()
+    except OSError as error:  # whoever read the output is gone, or the disk is full
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(f"loadgen: the output cannot be written: {error.strerror}")

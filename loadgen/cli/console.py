@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
@@ -19,11 +20,15 @@ from loadgen.errors import ConfigError
 T = TypeVar("T")
 
 LINE_FORMAT = "%(asctime)s %(levelname)-8s [%(filename)s:%(lineno)d] %(message)s"
+AGAIN_S = 1.0
+"""A second signal after so long a time ends the program at once, without saving anything."""
+
 DATE_FORMAT = "%y-%m-%d:%H:%M:%S"
 
 
 def set_up_logging() -> None:
-    """Log to standard output, a line each in the seed's form."""
+    """Log to standard output, a line each in the seed's form; one that cannot be written is not worth a traceback."""
+    logging.raiseExceptions = False
     logging.basicConfig(format=LINE_FORMAT, datefmt=DATE_FORMAT, level=logging.INFO, stream=sys.stdout, force=True)
 
 
@@ -40,9 +45,16 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> tuple[T, sig
     async def with_signals() -> T:
         stop = asyncio.Event()
 
+        first_s = 0.0
+
         def on_signal(number: signal.Signals) -> None:
+            nonlocal first_s
             if received:
-                os._exit(exit_codes.of_signal(number))  # children die with us
+                # Two at once are one that came twice: a terminal and a wrapper both pass it on.
+                if time.monotonic() - first_s > AGAIN_S:
+                    os._exit(exit_codes.of_signal(number))  # children die with us; containers stay: loadgen down
+                return
+            first_s = time.monotonic()
             received.append(number)
             stop.set()
 

@@ -290,3 +290,29 @@ def test_a_host_without_an_address_is_said_at_once(tmp_path):
     run = ran(tmp_path, "--connect", "nowhere.invalid", ports=())
     assert run.returncode == 5
     assert run.stderr.splitlines()[-1].startswith("loadgen: --connect nowhere.invalid: ")
+
+
+def test_two_signals_at_once_are_one(tmp_path):
+    """A terminal and a wrapper both pass it on; the results are saved."""
+    process, _ = started(tmp_path, "--duration", "60")
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130
+    assert document_of(out).exists()
+
+
+def test_output_that_cannot_be_written_is_one_line(tmp_path):
+    """The results are saved all the same."""
+    with open("/dev/full", "w") as full:
+        run = subprocess.run(
+            command(tmp_path, "--duration", "1"),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+    assert run.returncode == 1
+    assert run.stderr == "loadgen: the output cannot be written: No space left on device\n"
+    assert list((tmp_path / "results").glob("*.json"))

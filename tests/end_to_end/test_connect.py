@@ -94,7 +94,7 @@ def config(ports, tmp_path, application, **changes):
 
 def test_a_slow_model_behind_a_deep_window_is_saturated(frontends, tmp_path):
     """Busy replicas, full batches, and the reader is told what is left behind."""
-    with slow_model(frontends, 1, 4, 0.02) as name:
+    with slow_model(frontends, 1, 4, 0.1) as name:
         results = uvloop.run(saturate(config(frontends, tmp_path, name, max_in_flight=400)))
     assert (results.verdict.saturated, results.verdict.limit) == ("yes", "replicas")
     assert results.verdict.evidence.busy_share > 0.95
