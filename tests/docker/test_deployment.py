@@ -28,6 +28,7 @@ LOADGEN = str(Path(sys.executable).with_name("loadgen"))
 PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin", "redis")]
 DOCKER = ["--runtime", "docker", "--model", "noop", *PORTS]
 DEADLINE_S = 120
+GUIDE = (Path(__file__).parents[2] / "docs" / "your-own-model.md").read_text()
 CORE = min(os.sched_getaffinity(0))
 
 
@@ -164,6 +165,39 @@ def test_a_replica_that_is_killed_under_load_loses_nothing(tmp_path):
     summary = results["summary"]
     assert summary["defaulted"] == summary["failed"] == results["answers"]["mismatched"] == 0
     assert summary["completed"] + summary["abandoned"] == summary["sent"]
+
+
+def test_redis_that_ends_under_load_loses_nothing(tmp_path):
+    """Queries are served by what the query frontend knows."""
+    arguments = ["saturate", *DOCKER, "-d", "5", "--results-dir", str(tmp_path)]
+    process = subprocess.Popen([LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    lines = iter(process.stdout.readline, "")
+    assert any("p99: " in line for line in lines)
+    docker("kill", *docker("ps", "--quiet", "--filter", "label=loadgen.role=redis"))
+    out, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0, err
+    assert "redis ended with exit code 137; queries are served without it" in out
+    summary = results_of(out)["summary"]
+    assert summary["completed"] + summary["abandoned"] == summary["sent"]
+
+
+def test_a_model_of_one_s_own_in_a_container(tmp_path):
+    """As the guide says."""
+    for block in re.findall(r"```(?:python|dockerfile)\n(.*?)```", GUIDE, re.DOTALL):
+        name = match[1] if (match := re.match(r"# (\S+)", block)) else "Dockerfile"
+        (tmp_path / name).write_text(block)
+    docker("build", "--quiet", "--tag", "linear", str(tmp_path))
+    try:
+        (line,) = re.findall(
+            r"^loadgen (saturate --model linear:Projection --runtime docker.*) --duration", GUIDE, re.M
+        )
+        command = [LOADGEN, *line.split(), *PORTS, "-d", "1", "--verify", "5"]
+        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+        assert run.returncode == 0, run.stderr
+        answers = results_of(run.stdout)["answers"]
+        assert answers["compared"] > answers["mismatched"] == 0
+    finally:
+        docker("rmi", "linear")
 
 
 def test_the_last_replica_ends_the_run(tmp_path):

@@ -33,7 +33,7 @@ def guide(tmp_path):
 
 
 def command_of(model):
-    (line,) = re.findall(rf"^loadgen saturate --model {re.escape(model)}.*$", GUIDE, re.MULTILINE)
+    line = re.findall(rf"^loadgen saturate --model {re.escape(model)}.*$", GUIDE, re.MULTILINE)[0]
     words = shlex.split(line)
     words[words.index("--duration") + 1] = "1"
     return [str(Path(sys.executable).with_name(words[0])), *words[1:], *ANY_PORTS]
