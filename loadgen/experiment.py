@@ -43,6 +43,7 @@ from loadgen.recorder import Record
 from loadgen.results import Results
 from loadgen.runner import Job, Phase, run
 from loadgen.targets.clipper import ClipperSpec
+from loadgen.targets.target import Outcome
 from loadgen.verdict import Verdict, judge
 from loadgen.waiting import unless
 
@@ -349,7 +350,7 @@ def _results(
         clipper_metrics=readings.metrics,
         client_metrics=results_file.client_metrics(record),
         frontend_counters=None if readings.counters is None else asdict(readings.counters),
-        notes=[*plan.notes, *server.notes, *readings.notes, *_unmeasured(record)],
+        notes=[*plan.notes, *server.notes, *readings.notes, *_remarks(record)],
     )
 
 
@@ -363,10 +364,14 @@ def _verdict(plan: Plan, server: _Server, record: Record, counters: Counters | N
     return replace(verdict, text=f"{verdict.text}; {PROXIED}") if PROXIED in server.notes else verdict
 
 
-def _unmeasured(record: Record) -> list[str]:
-    if record.measured_ns:
-        return []
-    return ["nothing was measured, the run ended within --warmup: use more --requests, or less --warmup"]
+def _remarks(record: Record) -> list[str]:
+    """What the reader should know of how requests fared."""
+    remarks = []
+    if not record.measured_ns:
+        remarks.append("nothing was measured, the run ended within --warmup: use more --requests, or less --warmup")
+    if failed := record.outcomes[Outcome.FAILED]:
+        remarks.append(f"{failed} requests failed: the logs of the replicas, beside the results, say why")
+    return remarks
 
 
 def _mismatch(record: Record) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -219,9 +220,11 @@ class FileInputs:
         try:
             loaded: Any = np.load(file, allow_pickle=False)
             arrays = [loaded] if isinstance(loaded, np.ndarray) else [loaded[name] for name in loaded.files]
-        except ValueError as error:
+        except (ValueError, EOFError, zipfile.BadZipFile) as error:
             raise ConfigError(f"{file} cannot be read: {error}") from None
         for array in arrays:
+            if not array.ndim:
+                raise ConfigError(f"{file} holds one number, not inputs: save an array")
             single = array.ndim == len(self._shapes[0]) if self._shapes else array.ndim < 2
             for one in array[np.newaxis] if single else array:
                 yield self._fitted(one, file)

@@ -158,6 +158,23 @@ def test_what_is_not_there_is_refused(tmp_path):
         FileInputs(tmp_path, TEXT, None, None).make()
 
 
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more"])
+def test_broken_files_are_refused(tmp_path, content):
+    """Empty, or cut off."""
+    for name in ("a.npy", "a.npz"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ConfigError, match=f"{name} cannot be read"):
+            FileInputs(tmp_path / name, VECTOR, None, None).make()
+
+
+def test_one_number_is_no_input(tmp_path):
+    """Whatever the model takes."""
+    np.save(tmp_path / "a.npy", np.float32(1))
+    for spec in (VECTOR, TensorSpec(None, "float32")):
+        with pytest.raises(ConfigError, match="holds one number"):
+            FileInputs(tmp_path / "a.npy", spec, None, None).make()
+
+
 def test_more_than_memory_is_meant_for_is_refused(tmp_path, monkeypatch):
     """With how many there is room for."""
     monkeypatch.setattr("loadgen.inputs.MAX_POOL_BYTES", 40)
