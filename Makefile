@@ -38,6 +38,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(call extra,onnx,models from ONNX files will not load)
 	$(call extra,docker,loadgen cannot talk to a Docker engine)
 	$(call extra,redis,frontends cannot share their configuration through Redis)
+	$(call extra,gpu,GPUs are not watched)
 	$(call extra,report,reports have no plots)
 	@touch $@
 

@@ -112,5 +112,6 @@ async def _ask(verb: str, timeout_s: float, *arguments: str, environment: Mappin
     try:
         return json.loads(out)
     except ValueError:
-        last = err.decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
-        raise DescribeError(last[0]) from None
+        said = err.decode(errors="replace").strip().splitlines()[-1:]
+        silent = f"{arguments[0] if arguments else verb} ended with exit code {process.returncode} and said nothing"
+        raise DescribeError(said[0] if said else silent) from None

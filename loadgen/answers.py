@@ -13,6 +13,9 @@ import numpy as np
 
 from loadgen.errors import ConfigError
 
+_STRIDE = 40503
+"""Knuth's multiplicative hash: 65536 times the golden ratio, an odd number."""
+
 DISTINCT = 100
 """Answers to different inputs differ by at least so many tolerances."""
 
@@ -34,8 +37,12 @@ class AnswerCheck:
     tolerance: float
 
     def concerns(self, ids: np.ndarray) -> np.ndarray:
-        """Which of the requests are compared, as a mask."""
-        mask: np.ndarray = ids % self.every == 0
+        """Which of the requests are compared, as a mask: of every so many in a row one, in an irregular place.
+
+        A regular place would meet the same inputs again and again, since these go round too.
+        """
+        groups = ids // self.every
+        mask: np.ndarray = ids % self.every == (groups * _STRIDE >> 16) % self.every
         return mask
 
     def agrees(self, request_id: int, output: bytes) -> bool:
@@ -59,6 +66,10 @@ def answer_check(every: int, answers: np.ndarray, dtype: str, relative_tolerance
         ConfigError: the answers are so much alike that a wrong one would not be noticed.
     """
     expected = answers.reshape(len(answers), -1).astype(np.float64)
+    if len(expected) < 2:
+        raise ConfigError("--verify: with one input every answer looks right: take more --inputs")
+    if not np.isfinite(expected).all():
+        raise ConfigError("--verify: the model's own answers are not all finite, so nothing can be compared with them")
     tolerance = relative_tolerance * float(np.abs(expected).max(initial=0.0))
     if labels:
         if len(np.unique(expected, axis=0)) < 2:

@@ -14,7 +14,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +39,7 @@ from loadgen.deployments import deployment_of
 from loadgen.environment import environment
 from loadgen.errors import ConfigError, TargetError
 from loadgen.evidence import gather
+from loadgen.hardware import Reading, summarise
 from loadgen.recorder import Record
 from loadgen.results import Results
 from loadgen.runner import Job, Phase, run
@@ -46,6 +47,8 @@ from loadgen.targets.clipper import ClipperSpec
 from loadgen.targets.target import Outcome
 from loadgen.verdict import Verdict, judge
 from loadgen.waiting import unless
+from loadgen.watching import watching
+from model_containers.wire import DataType
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +94,10 @@ async def saturate(config: SaturateConfig, stop: asyncio.Event | None = None) ->
             _serving(plan, stop) as server,
             _Readings(server.endpoint) as readings,
             _either(stop, server) as halt,
+            watching(_pids(server), plan.placement.assignments[0 if server.deployment is None else 1].cores) as watch,
         ):
             record = await run(_job(plan, server, check), halt, readings.on_phase)
-            results = _results(plan, server, record, check, readings, started_at, surroundings)
+            results = _results(plan, server, record, check, readings, watch.readings(), started_at, surroundings)
             path = results_file.save(results, config.results_dir)
             await server.keep_logs(path.with_suffix(".logs"))
     return replace(results, path=path)
@@ -251,6 +255,8 @@ async def _answer_check(plan: Plan) -> AnswerCheck | None:
     config, model = plan.config, plan.model
     if config.verify is None:
         return None
+    if model.output.data_type is DataType.STRINGS:
+        raise ConfigError(f"--verify: {model.name} answers with text, which cannot be compared: leave it out")
     inputs = plan.inputs.make().stacked()
     replica = next(iter(plan.placement.replicas), plan.placement["client"])
     environment = model_environment(model, replica)
@@ -326,17 +332,26 @@ def _results(
     record: Record,
     check: AnswerCheck | None,
     readings: _Readings,
+    hardware: Sequence[Reading],
     started_at: str,
     surroundings: Mapping[str, Any],
 ) -> Results:
     model = plan.model
     ended, error = _ending(plan, server, record)
     payload_bytes = plan.inputs.payload_bytes
+    verdict = _verdict(plan, server, record, readings.counters)
+    watched = summarise(
+        hardware,
+        record.measured_from_ns,
+        record.measured_from_ns + record.measured_ns,
+        plan.placement.assignments,
+        verdict.saturated == "yes",
+    )
     return Results(
         command=sys.argv,
         started_at=started_at,
         ended=ended,
-        error=error or _mismatch(record),
+        error=error or _mismatch(record) or _fruitless(record),
         model={"name": model.name, "framework": model.framework, "weights": model.weights},
         environment=surroundings,
         placement=_placement_rows(plan, server),
@@ -344,13 +359,14 @@ def _results(
         answers=None if check is None else _answers(check, record),
         window={"requests": plan.window, "payload_bytes": payload_bytes, "bytes": plan.window * payload_bytes},
         summary=results_file.summarise(record),
-        verdict=_verdict(plan, server, record, readings.counters),
+        verdict=verdict,
+        hardware=watched,
         histograms=results_file.histograms(record),
         node_configs=[] if server.deployment is None else [_node_config(plan)],
         clipper_metrics=readings.metrics,
         client_metrics=results_file.client_metrics(record),
         frontend_counters=None if readings.counters is None else asdict(readings.counters),
-        notes=[*plan.notes, *server.notes, *readings.notes, *_remarks(record)],
+        notes=[*plan.notes, *server.notes, *readings.notes, *_remarks(record), *(watched or {}).get("findings", ())],
     )
 
 
@@ -362,6 +378,13 @@ def _verdict(plan: Plan, server: _Server, record: Record, counters: Counters | N
         undecided = "undecided: no answer counted as completed in the measured part"
         return replace(verdict, saturated="undecided", limit="unknown", text=undecided)
     return replace(verdict, text=f"{verdict.text}; {PROXIED}") if PROXIED in server.notes else verdict
+
+
+def _fruitless(record: Record) -> str | None:
+    if record.outcomes[Outcome.COMPLETED]:
+        return None
+    ended = ", ".join(f"{count} {outcome.name.lower()}" for outcome, count in record.outcomes.items() if count)
+    return f"no request completed: {ended or 'none was sent'}"
 
 
 def _remarks(record: Record) -> list[str]:
@@ -390,9 +413,14 @@ def _answers(check: AnswerCheck, record: Record) -> dict[str, Any]:
 
 
 def _placement_rows(plan: Plan, server: _Server) -> list[Mapping[str, Any]]:
-    parts = {} if server.deployment is None else server.deployment.parts
-    pids = {"client": os.getpid(), **{role: part.pid for role, part in parts.items()}}
+    pids = _pids(server)
     return [{**asdict(row), "pid": pids[row.role]} for row in plan.placement.assignments]
+
+
+def _pids(server: _Server) -> dict[str, int]:
+    """The processes of the plan, by role."""
+    parts = {} if server.deployment is None else server.deployment.parts
+    return {"client": os.getpid(), **{role: part.pid for role, part in parts.items()}}
 
 
 def _node_config(plan: Plan) -> dict[str, Any]:

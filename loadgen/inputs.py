@@ -24,6 +24,7 @@ MAX_POOL_BYTES = 1 << 30
 _TEXT_LETTERS = 64
 """Length of a random text."""
 
+_JPEG_START = b"\xff\xd8\xff"
 _ARRAYS = (".npy", ".npz")
 _IMAGES = (".jpg", ".jpeg", ".png")
 _TEXTS = (".txt",)
@@ -218,8 +219,9 @@ class FileInputs:
         if self.spec.dtype == "str":
             raise ConfigError(f"{file} holds numbers where strings are sent: leave --input-type out")
         try:
-            loaded: Any = np.load(file, allow_pickle=False)
-            arrays = [loaded] if isinstance(loaded, np.ndarray) else [loaded[name] for name in loaded.files]
+            with file.open("rb") as stream:
+                loaded: Any = np.load(stream, allow_pickle=False)
+                arrays = [loaded] if isinstance(loaded, np.ndarray) else [loaded[name] for name in loaded.files]
         except (ValueError, EOFError, zipfile.BadZipFile) as error:
             raise ConfigError(f"{file} cannot be read: {error}") from None
         for array in arrays:
@@ -233,7 +235,10 @@ class FileInputs:
         if self.pixels is None and self.spec.shape is not None and len(self.spec.shape) != 3:
             raise ConfigError(f"{file} is an image, and this model takes none")
         if self.spec.dtype == "str" and file.suffix.lower() != ".png":
-            return _string(file.read_bytes())
+            content = file.read_bytes()
+            if not content.startswith(_JPEG_START):
+                raise ConfigError(f"{file} is not a JPEG file")
+            return _string(content)
         from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - most runs do without
 
         try:
@@ -241,6 +246,8 @@ class FileInputs:
                 pixels = np.asarray(image.convert("RGB"))
         except UnidentifiedImageError:
             raise ConfigError(f"{file} is not an image") from None
+        except Image.DecompressionBombError as error:
+            raise ConfigError(f"{file} is too large: {error}") from None
         return _string(_jpeg(pixels)) if self.spec.dtype == "str" else self._fitted(pixels, file)
 
     def _lines(self, file: Path) -> Iterator[np.ndarray]:
@@ -263,7 +270,15 @@ class FileInputs:
             raise ConfigError(f"{file} holds inputs of {shape}, the model takes {taken}: resize them before")
         if not np.can_cast(array.dtype, wanted, "same_kind"):
             raise ConfigError(f"{file} holds {array.dtype}, the model takes {wanted}: convert it before")
-        return np.ascontiguousarray(array, dtype=wanted)
+        if wanted.kind in "iu" and array.size:
+            limits = np.iinfo(wanted)
+            if array.min() < limits.min or array.max() > limits.max:
+                raise ConfigError(f"{file} holds {array.min()} to {array.max()}, beyond {wanted}: scale it before")
+        with np.errstate(over="ignore"):
+            fitted = np.ascontiguousarray(array, dtype=wanted)
+        if wanted.kind == "f" and not np.isfinite(fitted).all():
+            raise ConfigError(f"{file} holds numbers that are not finite in {wanted}: no answer could be right")
+        return fitted
 
 
 def _jpeg(pixels: np.ndarray) -> bytes:

@@ -165,6 +165,7 @@ class Record:
         compared: answers that were compared with the right ones.
         mismatched: those of them that were wrong.
         left_behind: requests still unanswered when the client left a server that runs on.
+        measured_from_ns: when the measured part began, monotonic clock; 0 when it never did.
         measured_ns: length of the measured part.
         measured_sent: requests sent in it.
         latency: latencies of the answers that arrived in it.
@@ -180,6 +181,7 @@ class Record:
     compared: int = 0
     mismatched: int = 0
     left_behind: int | None = None
+    measured_from_ns: int = 0
     measured_ns: int = 0
     measured_sent: int = 0
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
@@ -221,7 +223,7 @@ class Recorder:
     def begin_measured(self, now_ns: int, until_ns: int | None) -> None:
         """The measured part begins; answers after `until_ns` will not belong to it."""
         self.measuring = True
-        self._started_ns = self._cut_ns = now_ns
+        self._started_ns = self._cut_ns = self.record.measured_from_ns = now_ns
         self._until_ns = HIGHEST_TIME_NS if until_ns is None else until_ns
 
     def end_measured(self, now_ns: int) -> None:

@@ -83,6 +83,7 @@ def results_text(results: Results) -> str:
         f"requests    {summary.sent} sent: {counts or 'none answered'}"
         + "".join(f"; {name}: {count}" for name, count in extras.items() if count is not None),
         *_answers(results),
+        *_cores(results),
         f"in flight   {results.window['requests']} at most ({_bytes(results.window['bytes'])})"
         + (
             f", turned over in {results.window['requests'] / summary.throughput_rps:.3g} s"
@@ -100,6 +101,19 @@ def _answers(results: Results) -> list[str]:
     if answers is None:
         return []
     return [f"answers     {answers['compared']} compared, {answers['mismatched']} wrong"]
+
+
+def _cores(results: Results) -> list[str]:
+    """How busy each core of the plan was, and whose it is."""
+    if results.hardware is None:
+        return []
+    roles: dict[str, list[str]] = {}
+    for row in results.placement:
+        for core in row["cores"]:
+            roles.setdefault(str(core), []).append(row["role"])
+    shares = results.hardware["cores"]
+    texts = [f"{core}: {shares[core]['mean']:.0%} ({', '.join(roles[core])})" for core in roles if core in shares]
+    return [f"cores       {'  '.join(texts)}"] if texts else []
 
 
 def _milliseconds(value: float | None) -> str:

@@ -88,6 +88,7 @@ class Results:
         placement: a row per process.
         inputs: what was sent; None in files from before it was recorded.
         answers: how many answers were compared with the right ones, and how many were wrong; None when none were.
+        hardware: what cores, processes and GPUs did in the measured part; None where it was not watched.
         window: most requests in flight, and what they weigh.
         summary: what was measured.
         verdict: who was the limit.
@@ -118,6 +119,7 @@ class Results:
     notes: list[str] = field(default_factory=list)
     inputs: Mapping[str, Any] | None = None
     answers: Mapping[str, Any] | None = None
+    hardware: Mapping[str, Any] | None = None
     path: Path | None = None
 
     def document(self) -> dict[str, Any]:

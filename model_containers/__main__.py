@@ -23,6 +23,9 @@ def main() -> None:
     from model_containers import settings  # noqa: PLC0415 - after the lifeline, which must come first
 
     arguments = _parser(settings).parse_args()
+    if arguments.run is not _serve:
+        # Whatever a model prints while it is imported or loaded must not get into the JSON.
+        sys.stdout, arguments.out = sys.stderr, sys.stdout
     flags = {flag: getattr(arguments, flag.replace("-", "_"), None) for flag in settings.FLAGS}
     try:
         arguments.run(arguments, settings.read(flags, os.environ))
@@ -72,13 +75,13 @@ def _serve(arguments: argparse.Namespace, settings: Any) -> None:
 def _catalogue(arguments: argparse.Namespace, settings: Any) -> None:
     from model_containers import catalog  # noqa: PLC0415
 
-    _print({"names": catalog.NAMES})
+    _print(arguments, {"names": catalog.NAMES})
 
 
 def _describe(arguments: argparse.Namespace, settings: Any) -> None:
     from model_containers import catalog  # noqa: PLC0415
 
-    _print(catalog.describe(arguments.model, settings.load).to_row())
+    _print(arguments, catalog.describe(arguments.model, settings.load).to_row())
 
 
 def _verify(arguments: argparse.Namespace, settings: Any) -> None:
@@ -88,7 +91,7 @@ def _verify(arguments: argparse.Namespace, settings: Any) -> None:
     description = catalog.describe(arguments.model, settings.load)
     checks = verify(catalog.load(arguments.model, settings.load), description, settings.load.seed)
     ok = all(check.ok for check in checks)
-    _print({"model": arguments.model, "ok": ok, "checks": [asdict(check) for check in checks]})
+    _print(arguments, {"model": arguments.model, "ok": ok, "checks": [asdict(check) for check in checks]})
     sys.exit(0 if ok else 1)
 
 
@@ -98,18 +101,18 @@ def _reference(arguments: argparse.Namespace, settings: Any) -> None:
 
     model = catalog.load(arguments.model, settings.load)
     outputs = reference(model, read_inputs(arguments.input, model))
-    _print({"outputs": outputs.tolist()})
+    _print(arguments, {"outputs": outputs.tolist()})
 
 
 def _train(arguments: argparse.Namespace, settings: Any) -> None:
     from model_containers import catalog  # noqa: PLC0415
 
     path = catalog.train(arguments.model, settings.load.seed)
-    _print({"model": arguments.model, "artefact": None if path is None else str(path)})
+    _print(arguments, {"model": arguments.model, "artefact": None if path is None else str(path)})
 
 
-def _print(row: dict[str, Any]) -> None:
-    print(json.dumps(row))  # noqa: T201
+def _print(arguments: argparse.Namespace, row: dict[str, Any]) -> None:
+    print(json.dumps(row), file=arguments.out, flush=True)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,17 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from model_containers.artefacts import digest
-from model_containers.errors import ModelError
+from model_containers.errors import ModelError, WireError
 from model_containers.model import TOLERANCE, Description, LoadOptions, Model, TensorSpec
-from model_containers.wire import DataType
+from model_containers.wire import OUTPUT_TYPES, DataType
 
 _IMAGE = TensorSpec((299, 299, 3), "float32")
 _FEATURES = TensorSpec((4096,), "float32")
@@ -236,6 +238,22 @@ def _own(name: str) -> Any:
         raise ModelError(f"{name}: the factory failed: {error!r}") from None
 
 
+def _check_spec(what: str, spec: TensorSpec, allowed: Collection[DataType]) -> None:
+    """Refuse a shape that is none, and a dtype that the wire does not carry."""
+    names = sorted(data_type.dtype for data_type in allowed)
+    try:
+        fits = spec.data_type in allowed
+    except (TypeError, WireError):
+        fits = False
+    if not fits:
+        raise ModelError(f"{what} has the dtype {spec.dtype!r}: choose one of {', '.join(names)}")
+    shape = spec.shape
+    if shape is not None and not (isinstance(shape, tuple) and all(isinstance(n, int) and n > 0 for n in shape)):
+        raise ModelError(
+            f"{what} has the shape {shape!r}: write a tuple of whole numbers above 0, such as (299, 299, 3)"
+        )
+
+
 def _describe_own(name: str, model: Any, options: LoadOptions) -> Description:
     missing = [part for part in ("name", "input", "output", "predict") if not hasattr(model, part)]
     if missing:
@@ -243,6 +261,10 @@ def _describe_own(name: str, model: Any, options: LoadOptions) -> Description:
     specs = (model.input, model.output)
     if not all(isinstance(spec, TensorSpec) for spec in specs):
         raise ModelError(f"{name}: input and output must be of the class TensorSpec of model_containers.model")
+    for side, spec, allowed in (("input", model.input, frozenset(DataType)), ("output", model.output, OUTPUT_TYPES)):
+        _check_spec(f"{name}: {side}", spec, allowed)
+    if not isinstance(model.name, str) or not model.name or set(model.name) & set(":,"):
+        raise ModelError(f"{name}: the name {model.name!r} must be a text without colons and commas")
     input_type = model.input.data_type.canonical
     _check_type(model.name, (input_type,), options)
     if options.input_shape not in (None, model.input.shape) and model.input.shape is not None:
@@ -253,7 +275,8 @@ def _describe_own(name: str, model: Any, options: LoadOptions) -> Description:
         input=replace(model.input, shape=options.input_shape or model.input.shape),
         output=model.output,
         takes=(input_type,),
-        tolerance=getattr(model, "tolerance", TOLERANCE),
+        answer=getattr(model, "answer", "features"),
+        tolerance=getattr(model, "tolerance", 0.0 if np.dtype(model.output.dtype).kind in "iu" else TOLERANCE),
         weights="none" if options.weights == "seeded" else options.weights,
         gpu_capable=True,
     )

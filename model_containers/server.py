@@ -74,7 +74,7 @@ class _Replica:
             inputs.flags.writeable = False
             began_ns = time.monotonic_ns()
             try:
-                self._model.predict(inputs)
+                self._check(self._model.predict(inputs), count)
             except Exception as error:  # a model may raise anything
                 raise ModelError(f"the model cannot compute a batch of {count}: {error!r}") from None
             self._log.info("warm at batch %d after %.3f s", count, (time.monotonic_ns() - began_ns) / 1e9)
@@ -180,11 +180,10 @@ class _Replica:
 
     def _predict(self, batch: np.ndarray) -> tuple[Buffer, ...]:
         """Outputs of a batch; where it fails, those of its inputs one by one, so that a bad one fails alone."""
-        spec, count = self._model.output, len(batch)
+        count = len(batch)
         try:
             outputs = np.ascontiguousarray(self._model.predict(batch))
-            if outputs.shape != (count, *(spec.shape or outputs.shape[1:])) or outputs.dtype != spec.dtype:
-                raise ValueError(f"the model answered with {outputs.dtype} {outputs.shape}")
+            self._check(outputs, count)
         except Exception as error:  # a model may raise anything, and the replica goes on
             self._fault("model", f"a batch of {count} failed: {error!r}")
             if count == 1:
@@ -193,6 +192,12 @@ class _Replica:
         whole = outputs.reshape(-1).view(np.uint8).data
         size = len(whole) // count
         return tuple(whole[index * size : (index + 1) * size] for index in range(count))
+
+    def _check(self, outputs: np.ndarray, count: int) -> None:
+        spec = self._model.output
+        if outputs.shape != (count, *(spec.shape or outputs.shape[1:])) or outputs.dtype != spec.dtype:
+            said = f"{spec.dtype} {(count, *(spec.shape or ()))}"
+            raise ValueError(f"it answers with {outputs.dtype} {outputs.shape}, not {said}")
 
     def _fault(self, kind: str, text: str) -> None:
         """Count a fault; say so once per kind."""

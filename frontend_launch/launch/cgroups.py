@@ -1,4 +1,4 @@
-"""Which cores a process's cgroup leaves it, as the kernel's files say, version 1 and 2."""
+"""What the kernel's files say of a process's cgroups, version 1 and 2."""
 
 from __future__ import annotations
 
@@ -14,31 +14,51 @@ def cores(pid: int, root: Path = Path("/")) -> tuple[int, ...] | None:
         pid: of the process.
         root: of the file system that holds ``proc`` and ``sys``.
     """
-    try:
-        lines = (root / f"proc/{pid}/cgroup").read_text().splitlines()
-    except OSError:
-        return None
-    for file in cpuset_files(lines):
-        try:
-            text = (root / "sys/fs/cgroup" / file).read_text().strip()
-        except OSError:
-            continue
-        if text:
-            return expand_ranges(text.split(","))
-    return None
+    text = read_first(pid, "cpuset", "cpuset.effective_cpus", "cpuset.cpus.effective", "cpuset.cpus", root=root).strip()
+    return expand_ranges(text.split(",")) if text else None
 
 
-def cpuset_files(lines: list[str]) -> list[str]:
-    """Where the cores are written, below ``/sys/fs/cgroup``, of the cgroups in ``/proc/PID/cgroup``, best first.
+def members(pid: int, root: Path = Path("/")) -> list[int]:
+    """The processes in a process's cgroup; itself alone where that cannot be seen."""
+    return [int(line) for line in read_first(pid, "cpu", "cgroup.procs", root=root).split()] or [pid]
+
+
+def differs(pid: int, other: int, root: Path = Path("/")) -> bool:
+    """Whether two processes are in different cgroups."""
+    return _lines(pid, root) != _lines(other, root)
+
+
+def read_first(pid: int, controller: str, *names: str, root: Path = Path("/")) -> str:
+    """The first of some files of a process's cgroup that can be read; empty when none can."""
+    for directory in directories(_lines(pid, root), controller):
+        for name in names:
+            try:
+                text = (root / "sys/fs/cgroup" / directory / name).read_text()
+            except OSError:
+                continue
+            if text.strip():
+                return text
+    return ""
+
+
+def directories(lines: list[str], controller: str) -> list[str]:
+    """Where a controller keeps its files, below ``/sys/fs/cgroup``, of the cgroups in ``/proc/PID/cgroup``, best first.
 
     A line is ``ID:CONTROLLERS:PATH``; version 2 has one with no controllers.
     """
-    files = []
+    first, second = [], []
     for line in lines:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        if "cpuset" in controllers.split(","):
-            files += [f"cpuset{path}/cpuset.effective_cpus", f"cpuset{path}/cpuset.cpus"]
+        if controller in controllers.split(","):
+            first += [f"{controllers}{path}", f"{controller}{path}"]
         elif not controllers:
-            files += [f"{path.lstrip('/')}/cpuset.cpus.effective"]
-    return sorted(files, key=lambda file: not file.startswith("cpuset"))
+            second.append(path.lstrip("/"))
+    return first + second
+
+
+def _lines(pid: int, root: Path) -> list[str]:
+    try:
+        return (root / f"proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return []

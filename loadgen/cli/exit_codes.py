@@ -9,7 +9,7 @@ code meaning
 3    the machine does not have what was asked of it (cores, GPUs)
 4    something could not be started, or was not ready in time (a port in use, a replica)
 5    the server to connect to cannot be reached or does not answer
-6    the run could not go on: nothing completed any more, or frontends or replicas were lost
+6    the run could not go on: nothing completed, or frontends or replicas were lost
 7    wrong answers (``--verify``)
 130  interrupted with Ctrl-C
 143  ended with SIGTERM
@@ -52,9 +52,9 @@ def of_error(error: Exception) -> int:
     return next((code for kind, code in _BY_CLASS if isinstance(error, kind)), FAULT)
 
 
-def of_ending(ended: str, wrong_answers: int = 0) -> int:
+def of_ending(ended: str, wrong_answers: int = 0, completed: int = 1) -> int:
     """The code for a run that ended in some way and has results."""
-    return _BY_ENDING.get(ended, WRONG if wrong_answers else OK)
+    return _BY_ENDING.get(ended, WRONG if wrong_answers else OK if completed else RUN)
 
 
 def of_signal(number: signal.Signals) -> int:

@@ -39,6 +39,7 @@ def verify(
 ) -> None:
     """Load models, run batches of 1, 2 and 8, and check that the answers are what they should be."""
     from frontend_launch import models  # noqa: PLC0415 - `--help` does without
+    from frontend_launch.errors import DescribeError  # noqa: PLC0415
 
     with console.one_line_errors():
         timeout_s = parse_duration(timeout)
@@ -46,7 +47,10 @@ def verify(
     async def check() -> bool:
         good = True
         for name in names or await models.catalogue():
-            report = await models.verify(name, timeout_s)
+            try:
+                report = await models.verify(name, timeout_s)
+            except DescribeError as error:  # the others are looked at all the same
+                report = {"ok": False, "checks": [{"ok": False, "name": "load", "detail": str(error)}]}
             good &= report["ok"]
             typer.echo(f"{name}: {'ok' if report['ok'] else 'NOT OK'}")
             for finding in report["checks"]:

@@ -209,4 +209,8 @@ def _run(config: SaturateConfig) -> None:
         console.fail(results.error)
     typer.echo(f"Saved results to {results.path}")
     wrong = results.answers["mismatched"] if results.answers else 0
-    raise typer.Exit(exit_codes.of_signal(received) if received else exit_codes.of_ending(results.ended, wrong))
+    raise typer.Exit(
+        exit_codes.of_signal(received)
+        if received
+        else exit_codes.of_ending(results.ended, wrong, results.summary.completed)
+    )

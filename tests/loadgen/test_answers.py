@@ -29,10 +29,12 @@ def test_an_answer_agrees_or_not(request_id, answer, agrees):
     assert check.agrees(request_id, np.array(answer, np.float32).tobytes()) is agrees
 
 
-def test_every_so_many_th():
-    """By the request's number."""
-    check = answer_check(3, FEATURES, "float32", 0.001, labels=False)
-    assert check.concerns(np.arange(7)).tolist() == [True, False, False, True, False, False, True]
+@pytest.mark.parametrize("every", [1, 2, 3, 10, 31, 32, 33, 64, 1000])
+def test_every_so_many_th(every):
+    """One of each group of so many, and in time every input of a pool of 32."""
+    mask = answer_check(every, FEATURES, "float32", 0.001, labels=False).concerns(np.arange(2000 * every))
+    assert mask.reshape(-1, every).sum(axis=1).tolist() == [1] * 2000
+    assert set(np.flatnonzero(mask) % 32) == set(range(32))
 
 
 @pytest.mark.parametrize(
@@ -40,6 +42,8 @@ def test_every_so_many_th():
     [
         pytest.param([[1.0], [1.0], [1.0]], 0.0, True, "one class", id="labels of one class"),
         pytest.param([[1.0], [2.0], [1.0]], 0.0, False, "inputs 0 and 2", id="two exact answers alike"),
+        pytest.param([[1.0]], 0.0, False, "with one input", id="one input"),
+        pytest.param([[1.0], [float("nan")]], 0.0, False, "not all finite", id="no number"),
         pytest.param([[1.0], [1.05], [0.0]], 0.001, False, "inputs 0 and 1 differ by 0.05", id="nearly alike"),
     ],
 )

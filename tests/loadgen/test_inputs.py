@@ -136,6 +136,7 @@ def write(path):
         ("a.png", VECTOR, None, "a.png is an image, and this model takes none"),
         ("a.txt", VECTOR, None, "a.txt is a text, and this model takes none"),
         ("a.jpg", IMAGE, PIXELS, "a.jpg is not an image"),
+        ("a.jpg", TEXT, PIXELS, "a.jpg is not a JPEG file"),
         ("a.npz", VECTOR, None, "a.npz cannot be read"),
         ("a.csv", VECTOR, None, "a.csv is no directory and does not end in .npy"),
     ],
@@ -156,6 +157,22 @@ def test_what_is_not_there_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text("")
     with pytest.raises(ConfigError, match="holds no input"):
         FileInputs(tmp_path, TEXT, None, None).make()
+
+
+@pytest.mark.parametrize(
+    ("array", "dtype", "text"),
+    [
+        (np.full(4, 300, np.uint16), "uint8", "holds 300 to 300, beyond uint8"),
+        (np.full(4, 1 << 40), "int32", "beyond int32"),
+        (np.full(4, 1e300), "float32", "not finite in float32"),
+        (np.array([0, 1, np.nan, 0], np.float32), "float32", "not finite"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(tmp_path, array, dtype, text):
+    """Nothing is cut off or wrapped in silence."""
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(ConfigError, match=text):
+        FileInputs(tmp_path / "a.npy", TensorSpec((4,), dtype), None, None).make()
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more"])

@@ -39,7 +39,7 @@ def test_the_stored_file_and_what_is_written_now_keep_the_schema(results, tmp_pa
     stored = json.loads(VERSION_1.read_text())
     jsonschema.validate(stored, schema)
     jsonschema.validate(written, schema)
-    assert written == {"inputs": None, "answers": None, **stored}
+    assert written == {"inputs": None, "answers": None, "hardware": None, **stored}
 
 
 @pytest.mark.parametrize(

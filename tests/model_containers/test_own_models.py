@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "your-own-model.md").read_text()
+LOADGEN = str(Path(sys.executable).with_name("loadgen"))
 ANY_PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
 
 
@@ -36,7 +37,7 @@ def command_of(model):
     line = re.findall(rf"^loadgen saturate --model {re.escape(model)}.*$", GUIDE, re.MULTILINE)[0]
     words = shlex.split(line)
     words[words.index("--duration") + 1] = "1"
-    return [str(Path(sys.executable).with_name(words[0])), *words[1:], *ANY_PORTS]
+    return [LOADGEN, *words[1:], *ANY_PORTS]
 
 
 def results_of(run):
@@ -78,6 +79,8 @@ def test_the_guide_s_pytorch_model_describes_itself(guide):
         ("mine:fails", [], "the factory failed: RuntimeError('no')"),
         ("mine:Half", [], "without output, predict"),
         ("mine:Tuples", [], "TensorSpec"),
+        ("mine:Doubles", [], "output has the dtype 'float64': choose one of float32, int32, str, uint8"),
+        ("mine:Empty", [], "input has the shape (0,): write a tuple of whole numbers above 0"),
         ("mine:Good", ["--input-type", "bytes"], "takes inputs of floats, not bytes"),
         ("mine:Good", ["--input-shape", "4"], "takes 3"),
         ("broken:make", [], "broken cannot be imported: ZeroDivisionError"),
@@ -96,11 +99,29 @@ def test_what_does_not_fit_is_one_line(tmp_path, name, flags, text):
         "class Good(Half):\n"
         "    input, output = TensorSpec((3,), 'float32'), TensorSpec((3,), 'float32')\n"
         "    def predict(self, batch): return batch\n"
+        "class Doubles(Good): output = TensorSpec((1,), 'float64')\n"
+        "class Empty(Good): input = TensorSpec((0,), 'float32')\n"
     )
     run = describe(name, tmp_path, *flags)
     assert run.returncode == 1
     assert text in run.stderr
     assert len(run.stderr.strip().splitlines()) == 1
+
+
+def test_what_a_model_prints_does_no_harm(tmp_path):
+    """Its description is read all the same."""
+    (tmp_path / "noisy.py").write_text(
+        "from model_containers.model import TensorSpec\n"
+        "print('noise')\n"
+        "class Noisy:\n"
+        "    name, input, output = 'noisy', TensorSpec((9,), 'float32'), TensorSpec((9,), 'float32')\n"
+        "    def load(self, options): print('more noise')\n"
+        "    def predict(self, batch): return batch\n"
+    )
+    results = results_of(
+        ran([LOADGEN, "saturate", "-m", "noisy:Noisy", "-d", "1", "--verify", "3", *ANY_PORTS], tmp_path)
+    )
+    assert results["answers"]["compared"] > 0
 
 
 onnx = pytest.mark.skipif(

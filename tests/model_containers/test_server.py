@@ -43,10 +43,10 @@ class Doubling:
 
 
 class Wrong(Doubling):
-    """Answers with another dtype than it says."""
+    """Answers to ones with another dtype than it says."""
 
     def predict(self, batch):
-        return super().predict(batch).astype(np.float64)
+        return super().predict(batch).astype(np.float64 if (batch == 1).any() else np.float32)
 
 
 @contextlib.contextmanager
@@ -175,6 +175,17 @@ def test_a_model_that_fails_its_warm_up_never_registers(tmp_path):
     """And says which batch it was."""
     with pytest.raises(ModelError, match=r"a batch of 1: RuntimeError\('no weights'\)"):
         serve(Broken((1,)), Settings(log_file=tmp_path / "log"))
+
+
+def test_a_model_that_answers_otherwise_than_it_says_never_registers(tmp_path):
+    """It would fail every query."""
+
+    class Otherwise(Doubling):
+        def predict(self, batch):
+            return np.zeros((len(batch), 2), np.float32)
+
+    with pytest.raises(ModelError, match=r"answers with float32 \(1, 2\), not float32 \(1, 1\)"):
+        serve(Otherwise((1,)), Settings(log_file=tmp_path / "log"))
 
 
 class Lengths:
