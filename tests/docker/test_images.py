@@ -263,5 +263,5 @@ def test_ctrl_c_ends_the_build_here_and_in_the_engine(endless_base, tmp_path):
     finally:
         process.kill()
     assert process.returncode == 130
-    assert errors.splitlines() == ["loadgen: stopped before all images were built: those that were stay"]
+    assert errors.splitlines() == ["loadgen: interrupted before all images were built: those that were stay"]
     asyncio.run(until_running(0))
