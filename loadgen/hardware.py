@@ -181,8 +181,8 @@ def findings(
         outside = sum(whole.processes_on.get(core, 0.0) for core in cores) - ours
         if outside > OUTSIDE_SHARE * len(cores) and cores <= whole.processes_on.keys():
             lines.append(
-                f"processes outside the plan used {outside:.0%} of a core on cores {core_ranges(cores)}, "
-                f"which are for {', '.join(roles)}"
+                f"processes outside the plan used {outside:.0%} of a core on the cores of {', '.join(roles)} "
+                f"({core_ranges(cores)})"
             )
     lines += [
         f"{role} was held back by the CPU quota of its cgroup for {seconds:.1f} s"

@@ -79,7 +79,10 @@ def test_only_the_period_counts():
         pytest.param(reading(10, 1, 5, 0.5, 0.5, 5), True, "replica-0 kept its cores 1 busy 50%", id="idle cores"),
         pytest.param(reading(10, 1, 5, 0.5, 0.5, 5), False, None, id="idle cores of replicas that were not saturated"),
         pytest.param(
-            reading(10, 3, 10, 1, 1, 10), True, "outside the plan used 10% of a core on cores 0", id="somebody else"
+            reading(10, 3, 10, 1, 1, 10),
+            True,
+            "outside the plan used 10% of a core on the cores of client, frontends (0)",
+            id="somebody else",
         ),
         pytest.param(reading(10, 2.1, 10, 1, 1, 10), True, None, id="hardly anybody else"),
         pytest.param(
