@@ -14,7 +14,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,7 +39,7 @@ from loadgen.deployments import deployment_of
 from loadgen.environment import environment
 from loadgen.errors import ConfigError, TargetError
 from loadgen.evidence import gather
-from loadgen.hardware import Reading, summarise
+from loadgen.hardware import summarise
 from loadgen.recorder import Record
 from loadgen.results import Results
 from loadgen.runner import Job, Phase, run
@@ -47,7 +47,7 @@ from loadgen.targets.clipper import ClipperSpec
 from loadgen.targets.target import Outcome
 from loadgen.verdict import Verdict, judge
 from loadgen.waiting import unless
-from loadgen.watching import watching
+from loadgen.watching import Watch, watching
 from model_containers.wire import DataType
 
 log = logging.getLogger(__name__)
@@ -94,10 +94,11 @@ async def saturate(config: SaturateConfig, stop: asyncio.Event | None = None) ->
             _serving(plan, stop) as server,
             _Readings(server.endpoint) as readings,
             _either(stop, server) as halt,
-            watching(_pids(server), plan.placement.assignments[0 if server.deployment is None else 1].cores) as watch,
+            watching(_pids(server), plan.placement.assignments[0 if server.deployment is None else 1]) as watch,
         ):
             record = await run(_job(plan, server, check), halt, readings.on_phase)
-            results = _results(plan, server, record, check, readings, watch.readings(), started_at, surroundings)
+            results = _results(plan, server, record, check, readings, watch, started_at, surroundings)
+            results.notes.extend(await watch.notes())
             path = results_file.save(results, config.results_dir)
             await server.keep_logs(path.with_suffix(".logs"))
     return replace(results, path=path)
@@ -332,7 +333,7 @@ def _results(
     record: Record,
     check: AnswerCheck | None,
     readings: _Readings,
-    hardware: Sequence[Reading],
+    watch: Watch,
     started_at: str,
     surroundings: Mapping[str, Any],
 ) -> Results:
@@ -341,10 +342,10 @@ def _results(
     payload_bytes = plan.inputs.payload_bytes
     verdict = _verdict(plan, server, record, readings.counters)
     watched = summarise(
-        hardware,
+        watch.readings(),
         record.measured_from_ns,
         record.measured_from_ns + record.measured_ns,
-        plan.placement.assignments,
+        [*plan.placement.assignments, watch.assignment],
         verdict.saturated == "yes",
     )
     return Results(

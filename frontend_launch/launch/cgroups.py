@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import contextlib
+from pathlib import Path, PurePosixPath
 
 from frontend_launch.launch.topology import expand_ranges
 
@@ -24,8 +25,10 @@ def members(pid: int, root: Path = Path("/")) -> list[int]:
 
 
 def differs(pid: int, other: int, root: Path = Path("/")) -> bool:
-    """Whether two processes are in different cgroups."""
-    return _lines(pid, root) != _lines(other, root)
+    """Whether two processes are in different cgroups of those that `members` looks at."""
+    # Controllers are mounted one by one in version 1: a difference in another one's says nothing of these members.
+    one, two = (directories(_lines(process, root), "cpu")[:1] for process in (pid, other))
+    return one != two
 
 
 def read_first(pid: int, controller: str, *names: str, root: Path = Path("/")) -> str:
@@ -39,6 +42,22 @@ def read_first(pid: int, controller: str, *names: str, root: Path = Path("/")) -
             if text.strip():
                 return text
     return ""
+
+
+def read_upwards(pid: int, controller: str, name: str, root: Path = Path("/")) -> list[str]:
+    """A file of a process's cgroup and of those that this one is in, from the inside out, as far as they can be seen.
+
+    In a container the path may be the host's, which is not below the mount; the mount is then what can be seen.
+    """
+    mount = root / "sys/fs/cgroup"
+    for directory in directories(_lines(pid, root), controller):
+        texts = []
+        for level in (PurePosixPath(directory), *PurePosixPath(directory).parents):
+            with contextlib.suppress(OSError):
+                texts.append((mount / level / name).read_text())
+        if texts:
+            return texts
+    return []
 
 
 def directories(lines: list[str], controller: str) -> list[str]:
