@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from frontend_launch.launch.placement import Placement
 from frontend_launch.launch.topology import Topology, core_ranges
 from loadgen.config import Plan, model_defaults
+from loadgen.hardware import SAMPLER
 from loadgen.results import Results
 from model_containers.model import Description, TensorSpec
 
@@ -83,7 +85,7 @@ def results_text(results: Results) -> str:
         f"requests    {summary.sent} sent: {counts or 'none answered'}"
         + "".join(f"; {name}: {count}" for name, count in extras.items() if count is not None),
         *_answers(results),
-        *_cores(results),
+        *_hardware(results),
         f"in flight   {results.window['requests']} at most ({_bytes(results.window['bytes'])})"
         + (
             f", turned over in {results.window['requests'] / summary.throughput_rps:.3g} s"
@@ -103,17 +105,59 @@ def _answers(results: Results) -> list[str]:
     return [f"answers     {answers['compared']} compared, {answers['mismatched']} wrong"]
 
 
-def _cores(results: Results) -> list[str]:
-    """How busy each core of the plan was, and whose it is."""
+def _hardware(results: Results) -> list[str]:
+    """What was watched, a line each for cores, processes and GPUs."""
     if results.hardware is None:
         return []
-    roles: dict[str, list[str]] = {}
-    for row in results.placement:
+    found = {
+        "cores": _cores(results.hardware["cores"], results.placement),
+        "processes": _processes(results.hardware["processes"]),
+        "gpus": _gpus(results.hardware["gpus"]),
+    }
+    return [f"{name:<12}{'  '.join(texts)}" for name, texts in found.items() if texts]
+
+
+def _cores(shares: Mapping[str, Any], placement: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How busy the cores of the plan were on the average; those of the same roles are taken together."""
+    roles: dict[int, list[str]] = {}
+    for row in placement:
         for core in row["cores"]:
-            roles.setdefault(str(core), []).append(row["role"])
-    shares = results.hardware["cores"]
-    texts = [f"{core}: {shares[core]['mean']:.0%} ({', '.join(roles[core])})" for core in roles if core in shares]
-    return [f"cores       {'  '.join(texts)}"] if texts else []
+            roles.setdefault(core, []).append(row["role"])
+    cores: dict[tuple[str, ...], list[int]] = {}
+    for core in sorted(roles):
+        if str(core) in shares:
+            cores.setdefault(tuple(roles[core]), []).append(core)
+    means = {names: sum(shares[str(core)]["mean"] for core in group) / len(group) for names, group in cores.items()}
+    return [f"{core_ranges(group)}: {means[names]:.0%} ({', '.join(names)})" for names, group in cores.items()]
+
+
+def _processes(processes: Mapping[str, Any]) -> list[str]:
+    """CPU share (1 is one core) and memory; replicas, which are alike, as the least and the most."""
+    replicas = [row for role, row in processes.items() if role.startswith("replica")]
+    texts = [
+        f"{role} {row['cpu_mean']:.0%} {_bytes(row['rss_max_bytes'])}"
+        for role, row in processes.items()
+        if role != SAMPLER and (len(replicas) == 1 or row not in replicas)
+    ]
+    if len(replicas) > 1:
+        shares = [row["cpu_mean"] for row in replicas]
+        memory = max(row["rss_max_bytes"] for row in replicas)
+        texts.append(f"{len(replicas)} replicas {min(shares):.0%} to {max(shares):.0%} {_bytes(memory)} each at most")
+    return texts
+
+
+def _gpus(gpus: Mapping[str, Any]) -> list[str]:
+    """Utilisation, memory and processes, a dash for what a GPU does not tell."""
+    return [
+        f"{gpu}: {_share(row['utilisation_mean'])} (at most {_share(row['utilisation_max'])}), "
+        f"{'-' if row['memory_max_bytes'] is None else _bytes(row['memory_max_bytes'])}, "
+        f"{'-' if row['processes_max'] is None else row['processes_max']} processes"
+        for gpu, row in gpus.items()
+    ]
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
 
 
 def _milliseconds(value: float | None) -> str:

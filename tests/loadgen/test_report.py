@@ -70,3 +70,38 @@ def test_the_catalogue_says_where_this_machine_is_too_small():
     assert "here: vgg's default 2 cores per replica: there is room for 1" in small
     assert "here: inception's default cores 16-18: not here, or too few; others are planned" in small
     assert "here: inception's default GPU 0: not here" in small
+
+
+def process(cpu_mean, rss_max_bytes):
+    return {"cpu_mean": cpu_mean, "cpu_max": 1.0, "rss_max_bytes": rss_max_bytes}
+
+
+def test_what_was_watched():
+    """Cores of the same roles together, replicas as a range, GPUs as far as they tell."""
+    row = RESULTS.placement[0]
+    placement = [
+        {**row, "role": "client", "cores": [0]},
+        {**row, "role": "frontends", "cores": [0]},
+        {**row, "role": "replica-0", "cores": [1, 2, 3, 5]},
+        {**row, "role": "replica-1", "cores": [6]},
+    ]
+    gpu = {"utilisation_mean": 0.755, "utilisation_max": 1.0, "memory_max_bytes": 3 << 30, "processes_max": 1}
+    hardware = {
+        "cores": {str(core): {"mean": core / 10, "max": 1.0} for core in range(8)},
+        "processes": {
+            "client": process(0.3, 5 << 20),
+            "replica-0": process(0.5, 6 << 20),
+            "replica-1": process(0.7, 1 << 20),
+            "sampler": process(0.01, 1),
+        },
+        "gpus": {"0": gpu, "1": dict.fromkeys(gpu)},
+    }
+    lines = results_text(replace(RESULTS, placement=placement, hardware=hardware)).splitlines()
+    assert lines[3:6] == [
+        "cores       0: 0% (client, frontends)  1-3,5: 28% (replica-0)  6: 60% (replica-1)",
+        "processes   client 30% 5 MiB  2 replicas 50% to 70% 6 MiB each at most",
+        "gpus        0: 76% (at most 100%), 3 GiB, 1 processes  1: - (at most -), -, - processes",
+    ]
+    assert "gpus" not in results_text(replace(RESULTS, placement=placement, hardware={**hardware, "gpus": {}}))
+    one = {"replica-0": process(1.0, 1 << 20)}
+    assert "processes   replica-0 100% 1 MiB" in results_text(replace(RESULTS, hardware={**hardware, "processes": one}))
