@@ -268,8 +268,9 @@ def findings(
         if saturated and row.role.startswith("replica") and row.gpu is None and seen:
             share = sum(seen) / len(seen)
             if share < IDLE_SHARE:
+                # Not what it used itself: where others used its cores, it may have wanted more.
                 lines.append(
-                    f"{row.role} kept its cores {core_ranges(row.cores)} busy {share:.0%} of the time only: "
+                    f"cores {core_ranges(row.cores)} of {row.role} were busy {share:.0%} of the time only: "
                     "fewer may do, or its framework does not use them"
                 )
     for cores, roles in _islands(assignments):

@@ -103,6 +103,23 @@ def test_a_run_ends_with_results_that_keep_their_schema(tmp_path):
     assert len(re.findall(line, run.stdout)) == 4
 
 
+def test_the_hardware_is_watched_meanwhile(tmp_path):
+    """Every process of the plan is in the results and in the summary, and so is the one that watches."""
+    run = ran(tmp_path, "--duration", "4")
+    assert run.returncode == 0, run.stderr
+    document = json.loads(document_of(run.stdout).read_text())
+    jsonschema.validate(document, json.loads(results_file.SCHEMA_PATH.read_text()))
+    hardware = document["hardware"]
+    assert hardware["processes"].keys() == {"client", "frontends", "replica-0", "sampler"}
+    assert hardware["processes"]["client"]["cpu_mean"] > 0
+    for row in document["placement"]:
+        assert all(hardware["cores"][str(core)]["mean"] > 0 for core in row["cores"])
+    assert set(hardware["findings"]) <= set(document["notes"])
+    assert not any("not watched" in note for note in document["notes"])
+    assert re.search(r"^cores       .*\(replica-0\)$", run.stdout, re.MULTILINE)
+    assert re.search(r"^processes   client .*  frontends .*  replica-0 ", run.stdout, re.MULTILINE)
+
+
 def test_stopping_by_count_answers_everything(tmp_path):
     """No request is abandoned."""
     run = ran(tmp_path, "--requests", "500", "--input-shape", "64x64x3", "--batch-size", "8")

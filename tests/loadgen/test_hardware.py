@@ -88,7 +88,9 @@ def test_only_the_period_counts():
 @pytest.mark.parametrize(
     ("last", "saturated", "text"),
     [
-        pytest.param(reading(10, 1, 5, 0.5, 0.5, 5), True, "replica-0 kept its cores 1 busy 50%", id="idle cores"),
+        pytest.param(
+            reading(10, 1, 5, 0.5, 0.5, 5), True, "cores 1 of replica-0 were busy 50% of the time only", id="idle cores"
+        ),
         pytest.param(reading(10, 1, 5, 0.5, 0.5, 5), False, None, id="idle cores of replicas that were not saturated"),
         pytest.param(
             reading(10, 3, 10, 1, 1, 10),
@@ -304,6 +306,13 @@ class Gpus:
 def test_gpus_tell_what_they_can():
     """What one of them does not answer takes nothing away from the others."""
     assert read_gpus(Gpus()) == {0: (0.75, 1 << 30, 1), 1: (None, 1 << 30, 1)}
+
+
+def test_nvidias_library_has_what_is_asked_of_it():
+    """By these names."""
+    pynvml = pytest.importorskip("pynvml")
+    names = [name for name in vars(Gpus) if not name.startswith("_")]
+    assert [name for name in ("nvmlInit", "nvmlShutdown", *names) if not hasattr(pynvml, name)] == []
 
 
 HERE = Assignment("here", "client", tuple(os.sched_getaffinity(0)), None, shared=True)
