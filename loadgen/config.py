@@ -155,9 +155,7 @@ async def prepare(config: SaturateConfig) -> Plan:
 def _inputs(config: SaturateConfig, model: Description) -> InputSource:
     spec = model.input
     if config.input is not None:
-        source = FileInputs(config.input, spec, model.pixels, config.inputs)
-        source.make()  # what is wrong with the files is said before anything starts
-        return source
+        return FileInputs(config.input, spec, model.pixels, config.inputs).looked_at()
     if spec.shape is None:
         spec = replace(spec, shape=(1,))
     return SeededInputs(spec, model.pixels, config.inputs or SEEDED_INPUTS, config.seed)

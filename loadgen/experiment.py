@@ -129,7 +129,10 @@ class _Server:
         """Copy the logs of what we started."""
         if self.deployment is not None:
             await self.deployment.keep_logs()
-            shutil.copytree(self.deployment.log_directory, directory, dirs_exist_ok=True)
+            try:
+                shutil.copytree(self.deployment.log_directory, directory, dirs_exist_ok=True)
+            except OSError as error:  # the results are saved; they are not worth less without the logs
+                log.warning("the logs cannot be kept in %s: %s", directory, error)
 
 
 @contextlib.asynccontextmanager

@@ -6,7 +6,7 @@ import base64
 import io
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -155,22 +155,25 @@ class FileInputs:
         spec: of one input.
         pixels: the shape of the image that an input is; None where it is none.
         most: take so many inputs at most; None for all.
+        text: see `InputSource`; `looked_at` knows it.
+        payload_bytes: likewise.
     """
 
     path: Path
     spec: TensorSpec
     pixels: tuple[int, int, int] | None
     most: int | None
+    text: str = ""
+    payload_bytes: int = 0
 
-    @property
-    def text(self) -> str:
-        """See `InputSource`."""
-        return f"{len(self.make())} inputs from {self.path}"
+    def looked_at(self) -> FileInputs:
+        """The same, after a look at the files; what was seen holds from then on, whatever becomes of them.
 
-    @property
-    def payload_bytes(self) -> int:
-        """See `InputSource`."""
-        return max(map(len, self.make().payloads()))
+        Raises:
+            ConfigError: see `InputSource.make`.
+        """
+        payloads = self.make().payloads()
+        return replace(self, text=f"{len(payloads)} inputs from {self.path}", payload_bytes=max(map(len, payloads)))
 
     def make(self) -> Pool:
         """Read them, see `InputSource`."""

@@ -125,7 +125,7 @@ class _Run:
             ended = await self._stream()
             self._end_measured()
             await self._on_phase(Phase.MEASURED_ENDS)
-            if self._job.drain_s and ended != "stopped":
+            if self._job.drain_s:
                 await self._drain()
         finally:
             for task in self._tasks:

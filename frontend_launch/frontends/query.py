@@ -393,13 +393,16 @@ class QueryFrontend:
             payloads = [query.payload for query in batch.queries]
             frames = encode_batch_request(BatchRequest.of(batch.message_id, lane.input_type, payloads))
             self._next_message = (self._next_message + 1) & 0x7FFFFFFF
+            if not self._send_to_replica(replica.identity, frames):
+                lane.queue.push_front(batch.queries, now_ns)  # no replica had it: it may still be lost once
+                continue
             self._replicas.sent(replica, batch, now_ns)
             lane.batches += 1
             lane.full_batches += len(batch.queries) == maximum
             lane.batch_size_sum += len(batch.queries)
-            self._send_to_replica(replica.identity, frames)
 
-    def _send_to_replica(self, identity: bytes, frames: list[Buffer]) -> None:
+    def _send_to_replica(self, identity: bytes, frames: list[Buffer]) -> bool:
+        """Send; False when the replica is gone, and then it is taken out."""
         try:
             self._replica_socket.send_multipart([identity, *frames], zmq.NOBLOCK, copy=False)
         except zmq.ZMQError as error:
@@ -408,6 +411,8 @@ class QueryFrontend:
             replica = self._replicas.get(identity)
             if replica is not None:
                 self._lose(replica)
+            return False
+        return True
 
     def _on_break(self, _: Frames) -> None:
         """A replica's connection broke; the event does not say whose."""

@@ -152,7 +152,7 @@ class RedisStore:
                 changes.put(event)
 
     async def _catch_up(self) -> None:
-        for replica in self._own_replicas.values():
+        for replica in tuple(self._own_replicas.values()):
             await self.add_replica(replica)
         for database in _EVENTS:
             for key in await self._keys(database):

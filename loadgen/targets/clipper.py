@@ -160,7 +160,11 @@ class ClipperTarget:
 
     def _outcome(self, output_type: bytes, output: bytes) -> Outcome:
         expected_bytes = self._spec.output_bytes
-        if output_type == self._output_type and (expected_bytes is None or len(output) == expected_bytes):
+        if output_type == self._output_type and (
+            len(output) == expected_bytes
+            if expected_bytes is not None
+            else len(output) > 0 and len(output) % self._spec.output_type.element_bytes == 0
+        ):
             return Outcome.COMPLETED
         if output_type == self._default_type and output == self._spec.default_output:
             return Outcome.DEFAULTED

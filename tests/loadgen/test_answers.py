@@ -20,6 +20,7 @@ FEATURES = np.array([[1.0, 0.0], [0.0, 1.0], [-2.0, 0.0]])
         pytest.param(0, [1.01, 0.0], False, id="beyond it"),
         pytest.param(1, [1.0, 0.0], False, id="another input's answer"),
         pytest.param(0, [1.0], False, id="of another size"),
+        pytest.param(0, [], False, id="of no size"),
         pytest.param(0, [float("nan"), 0.0], False, id="not a number"),
     ],
 )

@@ -148,6 +148,14 @@ def test_what_does_not_fit_is_refused(tmp_path, name, spec, pixels, text):
         FileInputs(tmp_path / name, spec, pixels, None).make()
 
 
+def test_what_was_seen_of_files_holds(tmp_path):
+    """Also when they are gone afterwards."""
+    np.save(tmp_path / "a.npy", np.zeros((3, 4), np.float32))
+    source = FileInputs(tmp_path / "a.npy", VECTOR, None, None).looked_at()
+    (tmp_path / "a.npy").unlink()
+    assert (source.payload_bytes, source.text) == (16, f"3 inputs from {tmp_path / 'a.npy'}")
+
+
 def test_what_is_not_there_is_refused(tmp_path):
     """A file, a directory without inputs, a file without lines."""
     with pytest.raises(ConfigError, match=r"nowhere\.npy is not there"):

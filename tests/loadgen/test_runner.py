@@ -185,7 +185,7 @@ def test_left_behind_is_what_no_drain_brings_back():
 def test_the_periodic_line_has_the_seeds_form(caplog):
     """Seconds, seconds, requests a second; three whole intervals and the rest."""
     caplog.set_level(logging.INFO)
-    ran(FakeSpec(), duration_s=0.1, log_every_s=0.03)
+    ran(FakeSpec(), duration_s=1.0, log_every_s=0.3)
     lines = [record.getMessage() for record in caplog.records if record.name == "loadgen.runner"]
     assert len(lines) == 4
     for line in lines:
