@@ -158,3 +158,14 @@ def test_the_frontend_has_sockets_of_this_machine_too(tmp_path):
         assert [record.outcomes[Outcome.COMPLETED] for record in records] == [100, 100]
     finally:
         frontend.close()
+
+
+@pytest.mark.parametrize("output", [b"", b"abc"])
+def test_an_answer_that_cannot_be_one_has_failed(output):
+    """Of any size, but not of none, which is how a replica says that it could not answer, nor of half a number."""
+    target = ClipperSpec("tcp://h:1", "tcp://h:2", "app", DataType.FLOATS, None, b"TIMEOUT").make()
+    outcome = target._outcome
+    target._output_type, target._default_type = b"\2\0\0\0", b"\4\0\0\0"
+    assert outcome(b"\2\0\0\0", output) is Outcome.FAILED
+    assert outcome(b"\2\0\0\0", b"abcd") is Outcome.COMPLETED
+    uvloop.run(target.close())
