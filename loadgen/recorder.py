@@ -1,7 +1,6 @@
-"""Latencies and counts of a run; the only place that knows percentiles.
+"""Latencies and counts of a run.
 
-Pure: told the time, never reads it. A record is picklable, and records of several processes merge by
-adding their counts, so that percentiles are computed once, from all samples.
+Pure: told the time, never reads it. A record is picklable, and records of several processes merge.
 """
 
 from __future__ import annotations
@@ -9,104 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from hdrh.histogram import HdrHistogram
 
+from frontend_launch.histogram import NS_PER_S, LatencyHistogram
 from loadgen.targets.target import Outcome
 
-NS_PER_S = 1_000_000_000
-LOWEST_NS = 1_000
-HIGHEST_NS = 3_600 * NS_PER_S
 HIGHEST_TIME_NS = 2**63 - 1
-DIGITS = 3
-
-_LAYOUT = HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
-_UNIT_BITS: int = _LAYOUT.unit_magnitude
-_HALF_BITS: int = _LAYOUT.sub_bucket_half_count_magnitude
-
-
-class LatencyHistogram:
-    """An HDR histogram of nanoseconds, 1 µs to 1 h at 3 significant digits, filled in bulk.
-
-    The bucket layout is HdrHistogram's: the index of a value is computed here for whole arrays at once
-    (the library's own call costs about a microsecond a value), everything that leaves is the library's format.
-
-    Attributes:
-        counts: int64, one per bucket.
-        total: number of values.
-        sum_ns: exact sum of the values.
-        min_ns: exact smallest value; 0 without values.
-        max_ns: exact largest value; 0 without values.
-    """
-
-    def __init__(self) -> None:
-        self.counts = np.zeros(_LAYOUT.counts_len, dtype=np.int64)
-        self.total = self.sum_ns = self.min_ns = self.max_ns = 0
-
-    def record(self, values_ns: np.ndarray) -> None:
-        """Add values, int64 nanoseconds; beyond an hour they count as an hour."""
-        if not values_ns.size:
-            return
-        values = np.clip(values_ns, 0, HIGHEST_NS)
-        np.add.at(self.counts, _indices(values), 1)
-        smallest, largest = int(values.min()), int(values.max())
-        self.min_ns = min(self.min_ns, smallest) if self.total else smallest
-        self.max_ns = max(self.max_ns, largest)
-        self.sum_ns += int(values.sum())
-        self.total += values.size
-
-    def add(self, other: LatencyHistogram) -> None:
-        """Add another histogram's values."""
-        if not other.total:
-            return
-        self.counts += other.counts
-        self.min_ns = min(self.min_ns, other.min_ns) if self.total else other.min_ns
-        self.max_ns = max(self.max_ns, other.max_ns)
-        self.sum_ns += other.sum_ns
-        self.total += other.total
-
-    def percentile_ns(self, percentile: float) -> int | None:
-        """The largest value equivalent to the one at a percentile, as HdrHistogram defines it; None when empty."""
-        if not self.total:
-            return None
-        rank = max(1, int(percentile / 100 * self.total + 0.5))
-        index = int(np.searchsorted(np.cumsum(self.counts), rank))
-        highest: int = _LAYOUT.get_highest_equivalent_value(_LAYOUT.get_value_from_index(index))
-        return min(highest, self.max_ns)
-
-    @property
-    def mean_ns(self) -> float | None:
-        """The exact mean; None when empty."""
-        return self.sum_ns / self.total if self.total else None
-
-    def encode(self) -> str:
-        """HdrHistogram's V2 compressed format in base64, which any HdrHistogram tool reads; unit nanoseconds."""
-        histogram = HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
-        np.frombuffer(histogram.counts, dtype=np.uint64)[:] = self.counts
-        histogram.total_count = self.total
-        if self.total:
-            histogram.min_value, histogram.max_value = self.min_ns, self.max_ns
-        text: bytes = histogram.encode()
-        return text.decode()
-
-    @classmethod
-    def decode(cls, text: str) -> LatencyHistogram:
-        """Read what `encode` wrote; the sum, the smallest and the largest value come back to 3 digits."""
-        histogram = HdrHistogram.decode(text.encode())
-        result = cls()
-        result.counts[:] = np.frombuffer(histogram.counts, dtype=np.uint64)[: len(result.counts)]
-        result.total = histogram.get_total_count()
-        if result.total:
-            result.min_ns, result.max_ns = histogram.get_min_value(), histogram.get_max_value()
-            result.sum_ns = round(histogram.get_mean_value() * result.total)
-        return result
-
-
-def _indices(values: np.ndarray) -> np.ndarray:
-    """HdrHistogram's ``countsArrayIndex`` for many values: the power of two picks the bucket, the top bits the slot."""
-    exponents = np.frexp(values.astype(np.float64))[1]  # values < 2**53, so the exponent is exact
-    buckets = np.maximum(exponents - (_UNIT_BITS + _HALF_BITS + 1), 0)
-    indices: np.ndarray = (buckets << _HALF_BITS) + (values >> (buckets + _UNIT_BITS))
-    return indices
 
 
 @dataclass(frozen=True, slots=True)

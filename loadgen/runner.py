@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from frontend_launch.histogram import NS_PER_S
 from loadgen.answers import AnswerCheck
 from loadgen.in_flight import InFlight
 from loadgen.inputs import InputSource
-from loadgen.recorder import NS_PER_S, Record, Recorder
+from loadgen.recorder import Record, Recorder
 from loadgen.targets.target import Outcome, Replies, Target, TargetSpec
 
 log = logging.getLogger(__name__)

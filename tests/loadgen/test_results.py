@@ -7,9 +7,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from frontend_launch.histogram import LatencyHistogram
 from loadgen import results as results_file
 from loadgen.errors import ConfigError
-from loadgen.recorder import LatencyHistogram, Record
+from loadgen.recorder import Record
 from loadgen.results import SCHEMA_PATH, read, save, summarise
 from loadgen.targets.target import Outcome
 
