@@ -24,8 +24,8 @@ import numpy as np
 import uvloop
 
 from frontend_launch.ports import Ports
-from loadgen.config import SaturateConfig
-from loadgen.experiment import saturate
+from loadgen.config import ExperimentConfig
+from loadgen.experiment import run_experiment
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def round_of(arguments: argparse.Namespace) -> tuple[float, float, float]:
         subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
     )
     with tempfile.TemporaryDirectory() as directory:
-        config = SaturateConfig(
+        config = ExperimentConfig(
             model=arguments.model,
             batch_size=arguments.batch_size,
             duration_s=arguments.seconds,
@@ -79,8 +79,8 @@ def round_of(arguments: argparse.Namespace) -> tuple[float, float, float]:
     return bare, results.summary.throughput_rps, results.verdict.evidence.busy_share or 0.0
 
 
-async def _saturate(config: SaturateConfig):
-    return await saturate(config, asyncio.Event())
+async def _saturate(config: ExperimentConfig):
+    return await run_experiment(config, asyncio.Event())
 
 
 def bare_rps(model: str, batch_size: int, seconds: float) -> float:

@@ -30,19 +30,15 @@ class Connection:
 
     Attributes:
         host: where.
-        ports: its ports; the replicas' is not used.
         application: the application to ask; None for the model's name.
-        drain_s: after the run, wait so long for what is outstanding.
     """
 
     host: str
-    ports: Ports = field(default_factory=Ports)
     application: str | None = None
-    drain_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class SaturateConfig:
+class ExperimentConfig:
     """What `saturate` shall do; the defaults are those of the command line.
 
     Attributes:
@@ -70,7 +66,8 @@ class SaturateConfig:
         seed: of inputs and weights.
         log_every_s: length of a logging interval.
         results_dir: where the results go.
-        ports: ports of the frontends that are started.
+        ports: ports of the frontends, whether they are started or run already.
+        drain_s: after the run, wait so long for what is outstanding; None means 5 s for a frontend that runs already.
         connection: use a frontend that already runs, and start nothing.
         ready_timeout_s: patience for replicas to load and warm up.
         runtime: ``process``, or ``docker`` for containers.
@@ -92,6 +89,7 @@ class SaturateConfig:
     topology: Topology | None = None
     timeout_s: float | None = None
     stall_s: float = 60.0
+    drain_s: float | None = None
     max_in_flight: int | None = None
     input: Path | None = None
     input_type: str | None = None
@@ -125,7 +123,7 @@ class Plan:
         notes: where this machine made the plan depart from the model's defaults.
     """
 
-    config: SaturateConfig
+    config: ExperimentConfig
     model: Description
     inputs: InputSource
     window: int
@@ -133,7 +131,7 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
-async def prepare(config: SaturateConfig) -> Plan:
+async def prepare(config: ExperimentConfig) -> Plan:
     """Work out a configuration without starting anything.
 
     Raises:
@@ -152,7 +150,7 @@ async def prepare(config: SaturateConfig) -> Plan:
     return Plan(config, model, inputs, window, placement, notes)
 
 
-def _inputs(config: SaturateConfig, model: Description) -> InputSource:
+def _inputs(config: ExperimentConfig, model: Description) -> InputSource:
     spec = model.input
     if config.input is not None:
         return FileInputs(config.input, spec, model.pixels, config.inputs).looked_at()
@@ -166,7 +164,7 @@ def default_window(payload_bytes: int, places: int) -> int:
     return max(4 * places, min(MAX_WINDOW, WINDOW_BYTES // payload_bytes))
 
 
-def _check(config: SaturateConfig) -> None:
+def _check(config: ExperimentConfig) -> None:
     positive = {
         "--duration": config.duration_s,
         "--batch-size": config.batch_size,
@@ -185,7 +183,7 @@ def _check(config: SaturateConfig) -> None:
             raise ConfigError(f"{option} {value:g} is not positive")
     if config.batch_size > MAX_BATCH:
         raise ConfigError(f"--batch-size {config.batch_size} is too large: at most {MAX_BATCH}")
-    _check_ports(config.ports if config.connection is None else config.connection.ports, config.connection is None)
+    _check_ports(config.ports, config.connection is None)
     if config.runtime not in RUNTIMES:
         raise ConfigError(f"--runtime {config.runtime} is none: choose {' or '.join(RUNTIMES)}")
     if config.image and config.runtime != "docker":
@@ -205,7 +203,7 @@ def _check_ports(ports: Ports, ours: bool) -> None:
             raise ConfigError(f"--{first}-port and --{second}-port are both {numbers[first]}: choose different ones")
 
 
-def replica_options(config: SaturateConfig) -> list[str]:
+def replica_options(config: ExperimentConfig) -> list[str]:
     """Flags of the replica runtime that this configuration comes to."""
     options = ["--weights", config.weights, "--seed", str(config.seed)]
     if config.input_shape is not None:
@@ -218,7 +216,7 @@ def replica_options(config: SaturateConfig) -> list[str]:
 
 
 def _placement_request(
-    config: SaturateConfig, model: Description, topology: Topology
+    config: ExperimentConfig, model: Description, topology: Topology
 ) -> tuple[PlacementRequest, tuple[str, ...]]:
     """What to ask of the planner: what the user said, else the model's defaults as far as the machine has them."""
     if config.connection is not None:

@@ -13,7 +13,7 @@ from frontend_launch.launch.launcher import DeploymentConfig, Launcher
 from frontend_launch.launch.placement import Placement
 from frontend_launch.launch.process import ProcessLauncher
 from frontend_launch.launch.topology import core_ranges
-from loadgen.config import Plan, SaturateConfig, prepare, replica_options
+from loadgen.config import ExperimentConfig, Plan, prepare, replica_options
 from loadgen.waiting import unless
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def deployment_of(plan: Plan) -> Deployment:
 
 
 @contextlib.asynccontextmanager
-async def up(config: SaturateConfig, stop: asyncio.Event) -> AsyncIterator[Deployment]:
+async def up(config: ExperimentConfig, stop: asyncio.Event) -> AsyncIterator[Deployment]:
     """Bring up what a configuration says, without a client.
 
     Raises:

@@ -1,6 +1,6 @@
 """One experiment: deployment (or none) → job → record → verdict → results.
 
-    results = await saturate(SaturateConfig(model="noop", duration_s=5))
+    results = await run_experiment(ExperimentConfig(model="noop", duration_s=5))
 
 is all a notebook or a test needs; the command line does nothing else.
 """
@@ -12,37 +12,30 @@ import contextlib
 import datetime
 import logging
 import os
-import shutil
 import sys
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, TypeVar
+from dataclasses import asdict, replace
+from typing import Any
 
 from frontend_launch import models
-from frontend_launch.admin import AdminClient
 from frontend_launch.counters import Counters
-from frontend_launch.errors import AdminError, LaunchError
-from frontend_launch.launch.deployment import (
-    DEFAULT_OUTPUT,
-    LATENCY_SLO_MICROS,
-    Deployment,
-)
+from frontend_launch.errors import AdminError
+from frontend_launch.launch.deployment import LATENCY_SLO_MICROS
 from frontend_launch.launch.launcher import Endpoint, model_environment
 from frontend_launch.launch.process import pinned
 from frontend_launch.launch.topology import core_ranges
 from frontend_launch.metrics_client import MetricsClient
 from loadgen import results as results_file
 from loadgen.answers import AnswerCheck, answer_check
-from loadgen.config import Connection, Plan, SaturateConfig, prepare, replica_options
-from loadgen.deployments import deployment_of
+from loadgen.config import ExperimentConfig, Plan, prepare, replica_options
 from loadgen.environment import environment
-from loadgen.errors import ConfigError, TargetError
+from loadgen.errors import ConfigError
 from loadgen.evidence import gather
 from loadgen.hardware import summarise
 from loadgen.recorder import Record
 from loadgen.results import Results
 from loadgen.runner import Job, Phase, run
+from loadgen.serving import FIRST_ANSWER_S, PROXIED, Server, serving
 from loadgen.targets.clipper import ClipperSpec
 from loadgen.targets.target import Outcome
 from loadgen.verdict import Verdict, judge
@@ -52,16 +45,12 @@ from model_containers.wire import DataType
 
 log = logging.getLogger(__name__)
 
-LOOPBACK = ("127.0.0.1", "localhost")
-PROXIED = "requests go through the Docker engine's proxy process, which is measured with the rest"
-FIRST_ANSWER_S = 10.0
-"""Patience for the first answer of a frontend that somebody else runs."""
-
-T = TypeVar("T")
+DRAIN_S = 5.0
+"""Patience at the end for what is outstanding, where the server stays: it would go on with it for nobody."""
 
 
-async def saturate(config: SaturateConfig, stop: asyncio.Event | None = None) -> Results:
-    """Bring up what the configuration says, load it as fast as it will go, judge, save, take everything down.
+async def run_experiment(config: ExperimentConfig, stop: asyncio.Event | None = None) -> Results:
+    """Bring up what the configuration says, load it, judge, save, take everything down.
 
     Args:
         config: what to do.
@@ -81,133 +70,56 @@ async def saturate(config: SaturateConfig, stop: asyncio.Event | None = None) ->
     stop = stop or asyncio.Event()
     plan = await unless(stop, prepare(config))
     results_file.make_directory(config.results_dir)
+    tell(plan)
+    check = await unless(stop, known_answers(plan))
+    with pinned(plan.placement["client"].cores):
+        async with serving(plan, stop) as server:
+            results = await measure(plan, server, check, stop)
+            await server.keep_logs(results.saved_at.with_suffix(".logs"))
+    return results
+
+
+async def measure(plan: Plan, server: Server, check: AnswerCheck | None, stop: asyncio.Event) -> Results:
+    """Load a server that is up as a plan says, from this process, which is where it shall be; judge and save.
+
+    Args:
+        plan: what to do.
+        server: to whom.
+        check: the right answers, if any are to be compared.
+        stop: set it to end early; what was measured by then is kept.
+
+    Raises:
+        TargetError: the server does not answer.
+        ConfigError: the results cannot be saved.
+    """
+    started_at = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    surroundings = environment()
+    beside = plan.placement.assignments[0 if server.deployment is None else 1]
+    async with (
+        _Readings(server.endpoint) as readings,
+        _either(stop, server) as halt,
+        watching(_pids(server), beside) as watch,
+    ):
+        record = await run(_job(plan, server, check), halt, readings.on_phase)
+        results = _results(plan, server, record, check, readings, watch, started_at, surroundings)
+        results.notes.extend(await watch.notes())
+    return replace(results, path=results_file.save(results, plan.config.results_dir))
+
+
+def tell(plan: Plan) -> None:
+    """Log what is going to happen where."""
     for row in plan.placement.assignments:
         log.info("%s: cores %s%s", row.role, core_ranges(row.cores), " (shared)" if row.shared else "")
     for note in plan.notes:
         log.info("%s", note)
     log.info("at most %d requests in flight, %d bytes each", plan.window, plan.inputs.payload_bytes)
-    started_at = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    surroundings = environment()
-    check = await unless(stop, _answer_check(plan))
-    with pinned(plan.placement["client"].cores):
-        async with (
-            _serving(plan, stop) as server,
-            _Readings(server.endpoint) as readings,
-            _either(stop, server) as halt,
-            watching(_pids(server), plan.placement.assignments[0 if server.deployment is None else 1]) as watch,
-        ):
-            record = await run(_job(plan, server, check), halt, readings.on_phase)
-            results = _results(plan, server, record, check, readings, watch, started_at, surroundings)
-            results.notes.extend(await watch.notes())
-            path = results_file.save(results, config.results_dir)
-            await server.keep_logs(path.with_suffix(".logs"))
-    return replace(results, path=path)
 
 
-# The server ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Server:
-    """What is measured: a deployment of our own, or a frontend that somebody else runs.
-
-    Attributes:
-        endpoint: where it is reached.
-        application: the application to ask.
-        default_output: the bytes of the application's default output.
-        deployment: None where it is somebody else's.
-        notes: what could not be found out.
-    """
-
-    endpoint: Endpoint
-    application: str
-    default_output: bytes
-    deployment: Deployment | None = None
-    notes: tuple[str, ...] = ()
-
-    async def keep_logs(self, directory: Path) -> None:
-        """Copy the logs of what we started."""
-        if self.deployment is not None:
-            await self.deployment.keep_logs()
-            try:
-                shutil.copytree(self.deployment.log_directory, directory, dirs_exist_ok=True)
-            except OSError as error:  # the results are saved; they are not worth less without the logs
-                log.warning("the logs cannot be kept in %s: %s", directory, error)
+# The run ---------------------------------------------------------------------------------------------------
 
 
 @contextlib.asynccontextmanager
-async def _serving(plan: Plan, stop: asyncio.Event) -> AsyncIterator[_Server]:
-    config, model = plan.config, plan.model
-    if config.connection is not None:
-        yield await unless(stop, _connect(config.connection, model.name))
-        return
-    deployment = deployment_of(plan)
-    async with contextlib.AsyncExitStack() as stack:
-        await unless(stop, stack.enter_async_context(deployment))
-        yield _Server(deployment.endpoints[0], model.name, DEFAULT_OUTPUT.encode(), deployment)
-
-
-async def _connect(connection: Connection, model: str) -> _Server:
-    """Ask the management frontend for the application; where it cannot be asked, the run goes on without.
-
-    Raises:
-        ConfigError: it answers, and has no such application.
-    """
-    await _resolve(connection.host)
-    name = connection.application or model
-    endpoint, notes = await _neighbour(Endpoint(connection.host, connection.ports))
-    try:
-        async with AdminClient(f"http://{connection.host}:{connection.ports.admin}") as admin:
-            application = await admin.application(name)
-    except AdminError as error:
-        note = f"the default output is taken to be {DEFAULT_OUTPUT}: {error}"
-        log.warning("%s", note)
-        return _Server(endpoint, name, DEFAULT_OUTPUT.encode(), notes=(*notes, note))
-    if application is None:
-        raise ConfigError(f"{connection.host} has no application {name!r}: name one that it has with --app")
-    return _Server(endpoint, name, application.default_output.encode(), notes=notes)
-
-
-async def _resolve(host: str) -> None:
-    """Say at once that a host has no address, not after the patience for its answer.
-
-    Raises:
-        TargetError: it has none.
-    """
-    try:
-        async with asyncio.timeout(FIRST_ANSWER_S):
-            await asyncio.get_running_loop().getaddrinfo(host, None)
-    except (OSError, UnicodeError, TimeoutError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-        raise TargetError(f"--connect {host}: {reason}; name a host that has an address") from None
-
-
-async def _neighbour(endpoint: Endpoint) -> tuple[Endpoint, tuple[str, ...]]:
-    """How to reach a frontend best that may be a container on this machine: through its sockets, if it has any.
-
-    Returns:
-        The endpoint, and what is to be said of it: ports of a container are those of a proxy process of the engine.
-    """
-    if endpoint.host not in LOOPBACK:
-        return endpoint, ()
-    try:
-        from frontend_launch.launch import runs  # noqa: PLC0415 - behind an extra
-        from frontend_launch.launch.engine import engine  # noqa: PLC0415
-
-        async with engine() as docker:
-            found = await runs.publishing(docker, endpoint.ports.request)
-    except LaunchError:
-        return endpoint, ()
-    if found is None:
-        return endpoint, ()
-    directory = runs.sockets(found)
-    if directory is None:
-        return endpoint, (PROXIED,)
-    return replace(endpoint, directory=directory), ()
-
-
-@contextlib.asynccontextmanager
-async def _either(stop: asyncio.Event, server: _Server) -> AsyncIterator[asyncio.Event]:
+async def _either(stop: asyncio.Event, server: Server) -> AsyncIterator[asyncio.Event]:
     """An event that is set when the user or the loss of the server ends the run."""
     halt = asyncio.Event()
     events = [stop] if server.deployment is None else [stop, server.deployment.failed]
@@ -224,10 +136,7 @@ async def _relay(event: asyncio.Event, halt: asyncio.Event) -> None:
     halt.set()
 
 
-# The run ---------------------------------------------------------------------------------------------------
-
-
-def _job(plan: Plan, server: _Server, check: AnswerCheck | None) -> Job:
+def _job(plan: Plan, server: Server, check: AnswerCheck | None) -> Job:
     config, model, endpoint = plan.config, plan.model, server.endpoint
     warmup_s = config.warmup_s if config.warmup_s is not None else (1.0 if config.requests is None else 0.0)
     request_address, response_address = endpoint.client_addresses()
@@ -249,12 +158,12 @@ def _job(plan: Plan, server: _Server, check: AnswerCheck | None) -> Job:
         stall_s=config.stall_s,
         first_answer_s=None if config.connection is None else FIRST_ANSWER_S,
         log_every_s=config.log_every_s,
-        drain_s=0.0 if config.connection is None else config.connection.drain_s,
+        drain_s=config.drain_s if config.drain_s is not None else DRAIN_S if config.connection else 0.0,
         check=check,
     )
 
 
-async def _answer_check(plan: Plan) -> AnswerCheck | None:
+async def known_answers(plan: Plan) -> AnswerCheck | None:
     """The right answers, if any are to be compared, from the model itself; asked on the cores of a replica."""
     config, model = plan.config, plan.model
     if config.verify is None:
@@ -315,7 +224,7 @@ _ERRORS = {
 }
 
 
-def _ending(plan: Plan, server: _Server, record: Record) -> tuple[str, str | None]:
+def _ending(plan: Plan, server: Server, record: Record) -> tuple[str, str | None]:
     """Why the run ended, and one line where that is not as asked."""
     if record.ended == "stopped":
         failure = server.deployment.failure if server.deployment is not None else None
@@ -332,7 +241,7 @@ def _ending(plan: Plan, server: _Server, record: Record) -> tuple[str, str | Non
 
 def _results(
     plan: Plan,
-    server: _Server,
+    server: Server,
     record: Record,
     check: AnswerCheck | None,
     readings: _Readings,
@@ -374,7 +283,7 @@ def _results(
     )
 
 
-def _verdict(plan: Plan, server: _Server, record: Record, counters: Counters | None) -> Verdict:
+def _verdict(plan: Plan, server: Server, record: Record, counters: Counters | None) -> Verdict:
     verdict = judge(gather(record, counters, server.application, plan.config.batch_size, plan.window))
     if not record.measured_ns:
         return replace(verdict, text="undecided: nothing was measured")
@@ -416,12 +325,12 @@ def _answers(check: AnswerCheck, record: Record) -> dict[str, Any]:
     }
 
 
-def _placement_rows(plan: Plan, server: _Server) -> list[Mapping[str, Any]]:
+def _placement_rows(plan: Plan, server: Server) -> list[Mapping[str, Any]]:
     pids = _pids(server)
     return [{**asdict(row), "pid": pids[row.role]} for row in plan.placement.assignments]
 
 
-def _pids(server: _Server) -> dict[str, int]:
+def _pids(server: Server) -> dict[str, int]:
     """The processes of the plan, by role."""
     parts = {} if server.deployment is None else server.deployment.parts
     return {"client": os.getpid(), **{role: part.pid for role, part in parts.items()}}

@@ -122,6 +122,12 @@ class Results:
     hardware: Mapping[str, Any] | None = None
     path: Path | None = None
 
+    @property
+    def saved_at(self) -> Path:
+        """The path of results that were saved."""
+        assert self.path is not None
+        return self.path
+
     def document(self) -> dict[str, Any]:
         """The JSON document."""
         return {"schema_version": SCHEMA_VERSION, **{k: v for k, v in asdict(self).items() if k != "path"}}

@@ -13,8 +13,10 @@ from loadgen.options import normalise_argv
 
 LIST_OPTIONS = {
     "--cpus": "cpus",
+    "--model_cpus": "cpus",
     "-c": "cpus",
     "--gpus": "gpus",
+    "--model_gpus": "gpus",
     "-g": "gpus",
     "--client-cpus": "client_cpus",
     "--frontends-cpus": "frontends_cpus",

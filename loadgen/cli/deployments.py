@@ -10,79 +10,34 @@ import typer
 
 from loadgen.cli import console, parameters
 from loadgen.errors import ConfigError
-from loadgen.options import parse_duration, parse_gpus, parse_int_list, parse_shape
 
 if TYPE_CHECKING:
     import asyncio
 
     from frontend_launch.launch.runs import Found
     from frontend_launch.ports import Ports
-    from loadgen.config import SaturateConfig
+    from loadgen.config import ExperimentConfig
 
 Run = Annotated[str, typer.Argument(metavar="[RUN]", help="A run, as `loadgen ps` shows it.  [default: the only one]")]
 HEADINGS = ("run", "role", "container", "image", "cores", "gpu", "state", "up")
 
 
+@parameters.takes(parameters.model, parameters.size, parameters.placement, parameters.ports)
 def up(
-    model: parameters.Model,
-    batch_size: parameters.BatchSize = 2,
-    replicas: parameters.Replicas = None,
-    cpus: parameters.Cpus = None,
-    cpus_per_replica: parameters.CpusPerReplica = None,
-    gpus: parameters.Gpus = None,
-    frontends_cpus: parameters.FrontendsCpus = None,
-    redis_cpus: parameters.RedisCpus = None,
-    management_cpus: parameters.ManagementCpus = None,
-    query_cpus: parameters.QueryCpus = None,
-    allow_overlap: parameters.AllowOverlap = False,
+    settings: parameters.Settings,
     runtime: Annotated[
         str, typer.Option(help="docker: containers that stay; process: processes, until Ctrl-C.")
     ] = "docker",
-    image: parameters.Image = "",
-    weights: parameters.Weights = "seeded",
-    xla: parameters.Xla = False,
-    input_type: parameters.InputType = None,
-    input_shape: parameters.InputShape = None,
-    seed: parameters.Seed = 0,
-    ready_timeout: parameters.ReadyTimeout = "3m",
-    request_port: parameters.RequestPort = 4456,
-    response_port: parameters.ResponsePort = 4455,
-    replica_port: parameters.ReplicaPort = 7000,
-    metrics_port: parameters.MetricsPort = 1337,
-    admin_port: parameters.AdminPort = 1338,
-    redis_port: parameters.RedisPort = 6380,
 ) -> None:
     """Bring up a deployment that stays, for `loadgen saturate --connect`."""
-    with console.one_line_errors():
-        from frontend_launch.ports import Ports  # noqa: PLC0415 - `--help` does without
-        from loadgen.config import SaturateConfig  # noqa: PLC0415
+    from loadgen.config import ExperimentConfig  # noqa: PLC0415 - `--help` does without
 
-        config = SaturateConfig(
-            model=model,
-            batch_size=batch_size,
-            replicas=replicas,
-            cpus=console.optional("--cpus", parse_int_list, cpus),
-            cpus_per_replica=cpus_per_replica,
-            gpus=console.optional("--gpus", parse_gpus, gpus),
-            infrastructure_cpus=parameters.infrastructure_cpus(
-                frontends=frontends_cpus, redis=redis_cpus, management=management_cpus, query=query_cpus
-            ),
-            allow_overlap=allow_overlap,
-            runtime=runtime,
-            image=image,
-            weights=weights,
-            xla=xla,
-            input_type=input_type,
-            input_shape=console.optional("--input-shape", parse_shape, input_shape),
-            seed=seed,
-            ready_timeout_s=console.parsed("--ready-timeout", parse_duration, ready_timeout),
-            ports=Ports(request_port, response_port, replica_port, metrics_port, admin_port, redis_port),
-        )
+    config = ExperimentConfig(**settings, runtime=runtime)
     console.set_up_logging()
     console.run(lambda stop: _up(config, stop))
 
 
-async def _up(config: SaturateConfig, stop: asyncio.Event) -> None:
+async def _up(config: ExperimentConfig, stop: asyncio.Event) -> None:
     from loadgen.deployments import up  # noqa: PLC0415
 
     async with up(config, stop) as deployment:

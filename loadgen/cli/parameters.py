@@ -1,79 +1,311 @@
-"""Options that say what to bring up, for the verbs that do: `saturate` and `up`."""
+"""The options that verbs share, in groups: a group is a function from options as typed to fields of a configuration.
+
+A verb names its groups and gets their options beside its own::
+
+    @takes(parameters.model, parameters.ports)
+    def up(settings: Settings, runtime: Annotated[str, typer.Option()] = "docker") -> None: ...
+
+`settings` then holds what the groups returned, to make an `ExperimentConfig` of.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from loadgen.cli import console
-from loadgen.options import parse_int_list
+from loadgen.errors import ConfigError
+from loadgen.options import parse_duration, parse_gpus, parse_int_list, parse_shape
 
-Model = Annotated[
-    str,
-    typer.Option("--model", "-m", help="A name that `loadgen models` lists, package.module:factory, or onnx:FILE."),
-]
-BatchSize = Annotated[int, typer.Option("--batch-size", "-b", help="Largest batch a replica is given.")]
-Replicas = Annotated[
-    int | None, typer.Option("--replicas", "-r", help="Replicas to start.  [default: one per GPU named, else 1]")
-]
-Cpus = Annotated[
-    str | None, typer.Option("--cpus", "-c", metavar="CORES", help="Cores for replicas: 0 1, or 0,1, or 20-27.")
-]
-CpusPerReplica = Annotated[
-    int | None, typer.Option("--cpus-per-replica", "-p", help="Cores of each replica.  [default: the model's]")
-]
-Gpus = Annotated[
-    str | None,
-    typer.Option(
-        "--gpus",
-        "-g",
-        metavar="GPUS",
-        help="GPUs, one per replica while they last; none forces the CPU.  [default: the model's that exist]",
-    ),
-]
-FrontendsCpus = Annotated[
-    str | None,
-    typer.Option(metavar="CORES", help="With --runtime process: cores of frontends.  [default: planned]"),
-]
-RedisCpus = Annotated[
-    str | None, typer.Option(metavar="CORES", help="With --runtime docker: cores of Redis.  [default: planned]")
-]
-ManagementCpus = Annotated[
-    str | None,
-    typer.Option(metavar="CORES", help="With --runtime docker: cores of the management frontend.  [default: planned]"),
-]
-QueryCpus = Annotated[
-    str | None,
-    typer.Option(metavar="CORES", help="With --runtime docker: cores of the query frontend.  [default: planned]"),
-]
-AllowOverlap = Annotated[bool, typer.Option("--allow-overlap", help="Let cores that were named collide.")]
-Image = Annotated[str, typer.Option(help="With --runtime docker: image of the replicas.  [default: the model's]")]
-Weights = Annotated[str, typer.Option(help="seeded, imagenet, or a file.")]
-Xla = Annotated[bool, typer.Option("--xla", help="Compile vgg or inception with XLA.")]
-InputType = Annotated[
-    str | None,
-    typer.Option(metavar="TYPE", help="floats, bytes (pixels), or strings (base64 of JPEG).  [default: the model's]"),
-]
-InputShape = Annotated[
-    str | None, typer.Option(metavar="SHAPE", help="Shape of one input, where a model takes several: 299x299x3.")
-]
-Seed = Annotated[int, typer.Option(help="Seed of the inputs and of seeded weights.")]
-ReadyTimeout = Annotated[str, typer.Option(metavar="TIME", help="Patience for replicas to load and warm up.")]
-RequestPort = Annotated[int, typer.Option(help="Frontend's port for requests; 0 takes any free one.")]
-ResponsePort = Annotated[int, typer.Option(help="Frontend's port for responses.")]
-ReplicaPort = Annotated[int, typer.Option(help="Frontend's port for replicas.")]
-MetricsPort = Annotated[int, typer.Option(help="Frontend's port for metrics.")]
-AdminPort = Annotated[int, typer.Option(help="Management frontend's port.")]
-RedisPort = Annotated[int, typer.Option(help="With --runtime docker: port of Redis.")]
+Settings = dict[str, Any]
+"""Fields of a configuration, by name."""
+
+Group = Callable[..., Settings]
 
 
-def infrastructure_cpus(**texts: str | None) -> dict[str, tuple[int, ...]]:
-    """Cores by role, for those roles whose option was given; a keyword for each.
+def takes(*groups: Group) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a verb the options of groups; it receives what they return, as one dictionary, before its own options."""
 
-    Raises:
-        ConfigError: one of them is no list of cores.
-    """
+    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
+        own = _parameters(verb)
+        own.pop("settings")
+        shared = [_parameters(group) for group in groups]
+        everything = {name: parameter for members in (own, *shared) for name, parameter in members.items()}
+
+        def command(**given: Any) -> None:
+            settings: Settings = {}
+            with console.one_line_errors():
+                for group, members in zip(groups, shared, strict=True):
+                    settings |= group(**{name: given[name] for name in members})
+            verb(settings, **{name: given[name] for name in own})
+
+        command.__name__, command.__doc__ = verb.__name__, verb.__doc__
+        # The parser of the command line looks at these two.
+        command.__signature__ = inspect.Signature(list(everything.values()))  # type: ignore[attr-defined]
+        command.__annotations__ = {name: parameter.annotation for name, parameter in everything.items()}
+        return command
+
+    return decorate
+
+
+def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    parameters = inspect.signature(function, eval_str=True).parameters
+    return {name: parameter.replace(kind=parameter.KEYWORD_ONLY) for name, parameter in parameters.items()}
+
+
+def was_given(context: typer.Context, name: str) -> bool:
+    """Whether an option was written on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+# What to bring up ------------------------------------------------------------------------------------------
+
+
+def model(
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "--model_name",
+            "-m",
+            help="A name that `loadgen models` lists, package.module:factory, or onnx:FILE.",
+        ),
+    ],
+    weights: Annotated[str, typer.Option(help="seeded, imagenet, or a file.")] = "seeded",
+    xla: Annotated[bool, typer.Option("--xla", help="Compile vgg or inception with XLA.")] = False,
+    input_type: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TYPE", help="floats, bytes (pixels), or strings (base64 of JPEG).  [default: the model's]"
+        ),
+    ] = None,
+    input_shape: Annotated[
+        str | None, typer.Option(metavar="SHAPE", help="Shape of one input, where a model takes several: 299x299x3.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the inputs and of seeded weights.")] = 0,
+) -> Settings:
+    """Which model."""
     return {
-        role: console.parsed(f"--{role}-cpus", parse_int_list, text) for role, text in texts.items() if text is not None
+        "model": model,
+        "weights": weights,
+        "xla": xla,
+        "input_type": input_type,
+        "input_shape": console.optional("--input-shape", parse_shape, input_shape),
+        "seed": seed,
     }
+
+
+def size(
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Largest batch a replica is given.")] = 2,
+    replicas: Annotated[
+        int | None, typer.Option("--replicas", "-r", help="Replicas to start.  [default: one per GPU named, else 1]")
+    ] = None,
+    cpus_per_replica: Annotated[
+        int | None, typer.Option("--cpus-per-replica", "-p", help="Cores of each replica.  [default: the model's]")
+    ] = None,
+) -> Settings:
+    """How large a deployment."""
+    return {"batch_size": batch_size, "replicas": replicas, "cpus_per_replica": cpus_per_replica}
+
+
+def placement(
+    cpus: Annotated[
+        str | None,
+        typer.Option(
+            "--cpus", "--model_cpus", "-c", metavar="CORES", help="Cores for replicas: 0 1, or 0,1, or 20-27."
+        ),
+    ] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            "--gpus",
+            "--model_gpus",
+            "-g",
+            metavar="GPUS",
+            help="GPUs, one per replica while they last; none forces the CPU.  [default: the model's that exist]",
+        ),
+    ] = None,
+    frontends_cpus: Annotated[
+        str | None,
+        typer.Option(metavar="CORES", help="With --runtime process: cores of frontends.  [default: planned]"),
+    ] = None,
+    redis_cpus: Annotated[
+        str | None, typer.Option(metavar="CORES", help="With --runtime docker: cores of Redis.  [default: planned]")
+    ] = None,
+    management_cpus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CORES", help="With --runtime docker: cores of the management frontend.  [default: planned]"
+        ),
+    ] = None,
+    query_cpus: Annotated[
+        str | None,
+        typer.Option(metavar="CORES", help="With --runtime docker: cores of the query frontend.  [default: planned]"),
+    ] = None,
+    allow_overlap: Annotated[bool, typer.Option("--allow-overlap", help="Let cores that were named collide.")] = False,
+    image: Annotated[
+        str, typer.Option(help="With --runtime docker: image of the replicas.  [default: the model's]")
+    ] = "",
+    ready_timeout: Annotated[
+        str, typer.Option(metavar="TIME", help="Patience for replicas to load and warm up.")
+    ] = "3m",
+) -> Settings:
+    """Where it runs, and how it is brought up."""
+    infrastructure = {
+        "frontends": frontends_cpus,
+        "redis": redis_cpus,
+        "management": management_cpus,
+        "query": query_cpus,
+    }
+    return {
+        "cpus": console.optional("--cpus", parse_int_list, cpus),
+        "gpus": console.optional("--gpus", parse_gpus, gpus),
+        "infrastructure_cpus": {
+            role: console.parsed(f"--{role}-cpus", parse_int_list, text)
+            for role, text in infrastructure.items()
+            if text is not None
+        },
+        "allow_overlap": allow_overlap,
+        "image": image,
+        "ready_timeout_s": console.parsed("--ready-timeout", parse_duration, ready_timeout),
+    }
+
+
+def ports(
+    request_port: Annotated[int, typer.Option(help="Frontend's port for requests; 0 takes any free one.")] = 4456,
+    response_port: Annotated[int, typer.Option(help="Frontend's port for responses.")] = 4455,
+    replica_port: Annotated[int, typer.Option(help="Frontend's port for replicas.")] = 7000,
+    metrics_port: Annotated[int, typer.Option(help="Frontend's port for metrics.")] = 1337,
+    admin_port: Annotated[int, typer.Option(help="Management frontend's port.")] = 1338,
+    redis_port: Annotated[int, typer.Option(help="With --runtime docker: port of Redis.")] = 6380,
+) -> Settings:
+    """The ports of the frontends."""
+    from frontend_launch.ports import Ports  # noqa: PLC0415 - `--help` does without
+
+    return {"ports": Ports(request_port, response_port, replica_port, metrics_port, admin_port, redis_port)}
+
+
+# What to load it with --------------------------------------------------------------------------------------
+
+
+def inputs(
+    input_: Annotated[
+        Path | None,
+        typer.Option("--input", metavar="FILE|DIR", help="Inputs to send: npy, npz, JPEG, PNG, txt.  [default: drawn]"),
+    ] = None,
+    inputs: Annotated[int | None, typer.Option(help="Distinct inputs to send.  [default: 32, or all files]")] = None,
+    verify: Annotated[
+        int | None, typer.Option(metavar="N", help="Compare every Nth answer with the right one.")
+    ] = None,
+) -> Settings:
+    """What to send."""
+    return {"input": input_, "inputs": inputs, "verify": verify}
+
+
+def client(
+    log_every: Annotated[str, typer.Option(metavar="TIME", help="Time between two lines of the log.")] = "3s",
+    results_dir: Annotated[Path, typer.Option(help="Directory for the results.")] = Path("results"),
+    client_cpus: Annotated[
+        str | None, typer.Option(metavar="CORES", help="Cores for this process.  [default: planned]")
+    ] = None,
+) -> Settings:
+    """The client."""
+    return {
+        "log_every_s": console.parsed("--log-every", parse_duration, log_every),
+        "results_dir": results_dir,
+        "client_cpus": console.optional("--client-cpus", parse_int_list, client_cpus),
+    }
+
+
+def window(
+    max_in_flight: Annotated[
+        int | None, typer.Option(help="Most requests in flight.  [default: 10000, or what fits in 1 GiB]")
+    ] = None,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Patience for one reply.  [default: without end]")
+    ] = None,
+    stall: Annotated[
+        str, typer.Option(metavar="TIME", help="Time without any completion after which the run has failed.")
+    ] = "60s",
+    drain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Patience for outstanding requests at the end.  [default: 5s with --connect, else none]",
+        ),
+    ] = None,
+) -> Settings:
+    """How much at once, and for how long to wait."""
+    return {
+        "drain_s": console.optional("--drain", parse_duration, drain),
+        "max_in_flight": max_in_flight,
+        "timeout_s": console.optional("--timeout", parse_duration, timeout),
+        "stall_s": console.parsed("--stall", parse_duration, stall),
+    }
+
+
+# Something that runs already -------------------------------------------------------------------------------
+
+_STARTING = (
+    "replicas",
+    "cpus",
+    "cpus_per_replica",
+    "gpus",
+    "runtime",
+    "frontends_cpus",
+    "redis_cpus",
+    "management_cpus",
+    "query_cpus",
+    "allow_overlap",
+    "image",
+    "redis_port",
+    "weights",
+    "replica_port",
+    "ready_timeout",
+    "topology",
+)
+"""Options that say what to start, refused where nothing is started."""
+
+
+def connection(
+    context: typer.Context,
+    connect: Annotated[
+        str | None, typer.Option(metavar="HOST", help="Load a frontend that already runs there; start nothing.")
+    ] = None,
+    app: Annotated[
+        str | None, typer.Option(help="With --connect: the application to ask.  [default: the model's name]")
+    ] = None,
+) -> Settings:
+    """A frontend that runs already, in place of a deployment."""
+    if connect is None:
+        if app is not None:
+            raise ConfigError(f"--app {app} only means something with --connect: leave it out, or add --connect HOST")
+        return {}
+    unfit = ", ".join("--" + name.replace("_", "-") for name in _STARTING if was_given(context, name))
+    if unfit:
+        raise ConfigError(f"{unfit} says what to start, --connect starts nothing: leave one of them out")
+    from loadgen.config import Connection  # noqa: PLC0415 - `--help` does without
+
+    return {"connection": Connection(connect, app)}
+
+
+def planning(
+    topology: Annotated[
+        str | None,
+        typer.Option(metavar="MACHINE", help="Another machine to plan for: cpus=0-31,gpus=0-1,smt=2,numa=2."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print plan and placement, start nothing.")] = False,
+) -> Settings:
+    """Only a plan, for this machine or another."""
+    if topology is None:
+        return {"dry_run": dry_run}
+    if not dry_run:
+        raise ConfigError(f"--topology {topology} describes another machine, on which nothing can run: add --dry-run")
+    from frontend_launch.launch.topology import describe  # noqa: PLC0415 - `--help` does without
+
+    return {"dry_run": dry_run, "topology": describe(topology)}

@@ -16,9 +16,9 @@ import zmq
 from frontend_launch.admin import AdminClient
 from frontend_launch.ports import Ports
 from loadgen import experiment
-from loadgen.config import Connection, SaturateConfig
+from loadgen.config import Connection, ExperimentConfig
 from loadgen.errors import ConfigError, TargetError
-from loadgen.experiment import saturate
+from loadgen.experiment import run_experiment
 from model_containers.model import TensorSpec
 from model_containers.server import serve
 from model_containers.settings import Settings
@@ -88,14 +88,14 @@ def slow_model(ports, version, batch_size, service_s, reply_times=True):
 
 def config(ports, tmp_path, application, **changes):
     settings = {"model": "noop", "duration_s": 2.0, "warmup_s": 0.5, "log_every_s": 1.0, "batch_size": 4}
-    connection = Connection("127.0.0.1", ports, application, drain_s=0.5)
-    return SaturateConfig(**{**settings, **changes}, connection=connection, results_dir=tmp_path)
+    settings |= {"connection": Connection("127.0.0.1", application), "ports": ports, "drain_s": 0.5}
+    return ExperimentConfig(**{**settings, **changes}, results_dir=tmp_path)
 
 
 def test_a_slow_model_behind_a_deep_window_is_saturated(frontends, tmp_path):
     """Busy replicas, full batches, and the reader is told what is left behind."""
     with slow_model(frontends, 1, 4, 0.1) as name:
-        results = uvloop.run(saturate(config(frontends, tmp_path, name, max_in_flight=400)))
+        results = uvloop.run(run_experiment(config(frontends, tmp_path, name, max_in_flight=400)))
     assert (results.verdict.saturated, results.verdict.limit) == ("yes", "replicas")
     assert results.verdict.evidence.busy_share > 0.95
     assert results.summary.left_behind == results.summary.abandoned > 0
@@ -106,14 +106,14 @@ def test_a_slow_model_behind_a_deep_window_is_saturated(frontends, tmp_path):
 def test_a_window_smaller_than_the_batch_is_the_loads_limit(frontends, tmp_path):
     """Nobody can fill a batch of four with two requests."""
     with slow_model(frontends, 2, 4, 0.0) as name:
-        results = uvloop.run(saturate(config(frontends, tmp_path, name, max_in_flight=2)))
+        results = uvloop.run(run_experiment(config(frontends, tmp_path, name, max_in_flight=2)))
     assert (results.verdict.saturated, results.verdict.limit) == ("no", "load")
 
 
 def test_a_replica_that_does_not_report_its_times_leaves_the_verdict_undecided(frontends, tmp_path):
     """As one of 2017 does not."""
     with slow_model(frontends, 3, 4, 0.01, reply_times=False) as name:
-        results = uvloop.run(saturate(config(frontends, tmp_path, name, max_in_flight=50, duration_s=1.0)))
+        results = uvloop.run(run_experiment(config(frontends, tmp_path, name, max_in_flight=50, duration_s=1.0)))
     assert (results.verdict.saturated, results.verdict.limit) == ("undecided", "unknown")
     assert results.summary.completed > 0
 
@@ -124,7 +124,7 @@ def test_an_unreachable_metrics_port_is_a_note_and_the_run_goes_on(frontends, tm
         port = closed.bind_to_random_port("tcp://127.0.0.1")
         closed.unbind(f"tcp://127.0.0.1:{port}")
         ports = Ports(frontends.request, frontends.response, frontends.replica, port, port)
-        results = uvloop.run(saturate(config(ports, tmp_path, name, duration_s=0.5, max_in_flight=20)))
+        results = uvloop.run(run_experiment(config(ports, tmp_path, name, duration_s=0.5, max_in_flight=20)))
     assert results.clipper_metrics is None
     assert any("--metrics-port" in note for note in results.notes)
     assert any("--admin-port" in note for note in results.notes)
@@ -135,7 +135,7 @@ def test_an_unreachable_metrics_port_is_a_note_and_the_run_goes_on(frontends, tm
 def test_defaults_are_no_completions(frontends, tmp_path):
     """An application without a replica answers with its default output."""
     uvloop.run(register(frontends, "nobody", 2))
-    results = uvloop.run(saturate(config(frontends, tmp_path, "nobody", requests=100)))
+    results = uvloop.run(run_experiment(config(frontends, tmp_path, "nobody", requests=100)))
     assert (results.summary.defaulted, results.summary.completed) == (100, 0)
     assert results.summary.latency_ms["p99"] is None
 
@@ -143,7 +143,7 @@ def test_defaults_are_no_completions(frontends, tmp_path):
 def test_an_application_that_is_not_there_is_one_line(frontends, tmp_path):
     """It names the option."""
     with pytest.raises(ConfigError, match=r"no application 'missing'.*--app"):
-        uvloop.run(saturate(config(frontends, tmp_path, "missing")))
+        uvloop.run(run_experiment(config(frontends, tmp_path, "missing")))
 
 
 def test_no_answer_to_the_first_request_ends_the_run(frontends, tmp_path, monkeypatch):
@@ -166,7 +166,7 @@ def test_no_answer_to_the_first_request_ends_the_run(frontends, tmp_path, monkey
         replica.send_multipart(encode_metadata(Metadata("ints", "1", DataType.INTS)))
         replica.send_multipart(encode_heartbeat())
         replica.recv_multipart()
-        results = uvloop.run(saturate(config(frontends, tmp_path, "ints")))
+        results = uvloop.run(run_experiment(config(frontends, tmp_path, "ints")))
         replica.setsockopt(zmq.LINGER, 0)
     assert results.ended == "no_answer"
     assert "'ints'" in results.error
@@ -182,20 +182,20 @@ def test_nobody_there_is_one_line(tmp_path, monkeypatch):
         port = closed.bind_to_random_port("tcp://127.0.0.1")
         closed.unbind(f"tcp://127.0.0.1:{port}")
     with pytest.raises(TargetError, match="no handshake"):
-        uvloop.run(saturate(config(Ports(port, port, port, port, port), tmp_path, "x")))
+        uvloop.run(run_experiment(config(Ports(port, port, port, port, port), tmp_path, "x")))
 
 
 MEMORY = """
 import asyncio, resource, sys, uvloop
 from pathlib import Path
 from frontend_launch.ports import Ports
-from loadgen.config import Connection, SaturateConfig
-from loadgen.experiment import saturate
+from loadgen.config import Connection, ExperimentConfig
+from loadgen.experiment import run_experiment
 ports, application, window, directory = sys.argv[1:]
-connection = Connection("127.0.0.1", Ports(*map(int, ports.split(","))), application, drain_s=0.1)
-config = SaturateConfig("noop", duration_s=4.0, max_in_flight=int(window), input_shape=(299, 299, 3), inputs=4,
-                        connection=connection, results_dir=Path(directory))
-results = uvloop.run(saturate(config))
+config = ExperimentConfig("noop", duration_s=4.0, max_in_flight=int(window), input_shape=(299, 299, 3), inputs=4,
+                          connection=Connection("127.0.0.1", application), ports=Ports(*map(int, ports.split(","))),
+                          drain_s=0.1, results_dir=Path(directory))
+results = uvloop.run(run_experiment(config))
 assert results.summary.abandoned >= 0.9 * int(window), results.summary
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """

@@ -8,7 +8,7 @@ import pytest
 from frontend_launch.errors import DescribeError, PlacementError
 from frontend_launch.launch.topology import core_ranges, describe
 from frontend_launch.ports import Ports
-from loadgen.config import Connection, SaturateConfig, default_window, prepare
+from loadgen.config import Connection, ExperimentConfig, default_window, prepare
 from loadgen.errors import ConfigError
 from loadgen.report import plan_text
 
@@ -31,7 +31,7 @@ def test_default_window(payload_bytes, places, window):
 
 
 def planned(**changes):
-    return asyncio.run(prepare(replace(SaturateConfig("inception", topology=MACHINE), **changes)))
+    return asyncio.run(prepare(replace(ExperimentConfig("inception", topology=MACHINE), **changes)))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,11 @@ def test_an_allowed_overlap_is_noted():
         ({"ports": Ports(request=99_999)}, ConfigError, "--request-port 99999 is no port: 0, or 1 to 65535"),
         ({"ports": Ports(admin=-1)}, ConfigError, "--admin-port -1"),
         ({"ports": Ports(metrics=4000, admin=4000)}, ConfigError, "--metrics-port and --admin-port are both 4000"),
-        ({"connection": Connection("h", Ports(request=0))}, ConfigError, "--request-port 0 is no port: 1 to 65535"),
+        (
+            {"connection": Connection("h"), "ports": Ports(request=0)},
+            ConfigError,
+            "--request-port 0 is no port: 1 to 65535",
+        ),
         ({"model": "noop", "weights": "x.h5"}, DescribeError, "noop has no weights"),
         ({"runtime": "podman"}, ConfigError, "--runtime podman is none: choose process or docker"),
         ({"image": "x"}, ConfigError, "--image x means nothing without --runtime docker"),
