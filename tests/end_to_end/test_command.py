@@ -294,7 +294,7 @@ def test_a_run_that_ends_within_its_warm_up_measured_nothing_and_says_so(tmp_pat
     ("arguments", "text"),
     [
         (["--requests", "5", "--duration", "3"], "--requests stops by count and --duration by time"),
-        (["--app", "x"], "--app only means something with --connect"),
+        (["--app", "x"], "--app x only means something with --connect"),
         (["--input", "/nowhere"], "/nowhere is not there"),
         (["--cpus", "0,0"], "more than once"),
     ],
