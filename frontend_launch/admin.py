@@ -78,6 +78,10 @@ class AdminClient:
         """Send a model's queries to this version from now on."""
         await self._act(rest.SetModelVersion(name, version))
 
+    async def set_batch_size(self, name: str, version: str, batch_size: int) -> None:
+        """Give a model's replicas batches up to this size from now on; a route that the original does not have."""
+        await self._act(rest.SetBatchSize(name, version, batch_size))
+
     async def applications(self) -> tuple[rest.ApplicationReply, ...]:
         """All applications."""
         body = rest.GetAllApplications(verbose=True)

@@ -73,6 +73,16 @@ class SetModelVersion(Body):
 
 
 @dataclass(frozen=True, slots=True)
+class SetBatchSize(Body):
+    """Change the largest batch that replicas of a model version are given; answered with `SUCCESS`. Ours alone."""
+
+    path: ClassVar[str] = "/admin/set_batch_size"
+    model_name: str
+    model_version: str
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True)
 class GetAllApplications(Body):
     """Answered with a list of names, or of `ApplicationReply` when verbose."""
 

@@ -131,6 +131,48 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a plan stands on, the same for all sizes of a deployment.
+
+    Attributes:
+        model: what the model says of itself.
+        inputs: what will be sent.
+        topology: the machine.
+    """
+
+    model: Description
+    inputs: InputSource
+    topology: Topology
+
+
+async def survey(config: ExperimentConfig) -> Ground:
+    """Find out what a plan stands on.
+
+    Raises:
+        ConfigError: the inputs are not what the model takes.
+        DescribeError: there is no such model.
+    """
+    model = await describe(config.model, replica_options(config))
+    return Ground(model, _inputs(config, model), config.topology or discover())
+
+
+def plan_on(config: ExperimentConfig, ground: Ground) -> Plan:
+    """Work out a configuration.
+
+    Raises:
+        ConfigError: it contradicts itself or the model.
+        PlacementError: the machine does not have what it asks for.
+    """
+    check(config)
+    request, notes = _placement_request(config, ground.model, ground.topology)
+    places = config.batch_size * max(1, request.replicas)
+    window = config.max_in_flight or default_window(ground.inputs.payload_bytes, places)
+    placement = plan(ground.topology, request)
+    notes += tuple(f"allowed overlap: {line}" for line in placement.overlaps)
+    return Plan(config, ground.model, ground.inputs, window, placement, notes)
+
+
 async def prepare(config: ExperimentConfig) -> Plan:
     """Work out a configuration without starting anything.
 
@@ -139,15 +181,8 @@ async def prepare(config: ExperimentConfig) -> Plan:
         PlacementError: the machine does not have what it asks for.
         DescribeError: there is no such model.
     """
-    _check(config)
-    model = await describe(config.model, replica_options(config))
-    inputs = _inputs(config, model)
-    topology = config.topology or discover()
-    request, notes = _placement_request(config, model, topology)
-    window = config.max_in_flight or default_window(inputs.payload_bytes, config.batch_size * max(1, request.replicas))
-    placement = plan(topology, request)
-    notes += tuple(f"allowed overlap: {line}" for line in placement.overlaps)
-    return Plan(config, model, inputs, window, placement, notes)
+    check(config)
+    return plan_on(config, await survey(config))
 
 
 def _inputs(config: ExperimentConfig, model: Description) -> InputSource:
@@ -164,7 +199,12 @@ def default_window(payload_bytes: int, places: int) -> int:
     return max(4 * places, min(MAX_WINDOW, WINDOW_BYTES // payload_bytes))
 
 
-def _check(config: ExperimentConfig) -> None:
+def check(config: ExperimentConfig) -> None:
+    """Refuse what makes no sense whatever the model and the machine.
+
+    Raises:
+        ConfigError: something does not.
+    """
     positive = {
         "--duration": config.duration_s,
         "--batch-size": config.batch_size,

@@ -8,6 +8,7 @@ The routes, their checks and the order of those are the original's; the bodies a
 - Responses say that they are ``text/plain``, and end where their Content-Length says; the original names no
   type and sends one newline more.
 - A batch size below 1 is refused, since no replica could ever be given a batch.
+- The batch size of a model can be changed, by a route that the original does not have.
 - While the configuration store does not answer, neither does this: ``503``.
 - A body is at most `MAX_BODY_BYTES` long.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from aiohttp import web
@@ -58,6 +60,7 @@ def make_app(store: Store) -> web.Application:
             route(rest.AddModel, _add_model),
             route(rest.AddModelLinks, _add_model_links),
             route(rest.SetModelVersion, _set_model_version),
+            route(rest.SetBatchSize, _set_batch_size),
             route(rest.GetAllApplications, _get_all_applications),
             route(rest.GetApplication, _get_application),
             route(rest.GetLinkedModels, _get_linked_models),
@@ -117,8 +120,7 @@ async def _add_model(store: Store, body: rest.AddModel) -> str:
     for text in (name, version, *body.labels):
         if "," in text or ":" in text:
             raise RestError(f"{text!r} holds a comma or a colon; a model's name, version and labels cannot")
-    if body.batch_size < 1:
-        raise RestError(f"batch_size is {body.batch_size}; it must be at least 1")
+    _check_batch_size(body.batch_size)
     if await store.model(name, version) is not None:
         raise RestError(f"model {name!r} version {version!r} exists already")
     model = ModelVersion(
@@ -153,15 +155,16 @@ async def _add_model_links(store: Store, body: rest.AddModelLinks) -> str:
 
 
 async def _set_model_version(store: Store, body: rest.SetModelVersion) -> str:
-    name, version = body.model_name, body.model_version
-    model = await store.model(name, version)
-    if model is None:
-        versions = [known.version for known in await store.models() if known.name == name]
-        if not versions:
-            raise RestError(f"model {name!r} is unknown")
-        raise RestError(f"model {name!r} has no version {version!r}; it has {', '.join(map(repr, versions))}")
+    model = await _known_model(store, body.model_name, body.model_version)
     await _check_links(store, model)
-    await store.set_current_version(name, version)
+    await store.set_current_version(model.name, model.version)
+    return rest.SUCCESS
+
+
+async def _set_batch_size(store: Store, body: rest.SetBatchSize) -> str:
+    _check_batch_size(body.batch_size)
+    model = await _known_model(store, body.model_name, body.model_version)
+    await store.add_model(replace(model, batch_size=body.batch_size))
     return rest.SUCCESS
 
 
@@ -228,12 +231,27 @@ async def _known_application(store: Store, name: str) -> Application:
     return application
 
 
+async def _known_model(store: Store, name: str, version: str) -> ModelVersion:
+    model = await store.model(name, version)
+    if model is None:
+        versions = [known.version for known in await store.models() if known.name == name]
+        if not versions:
+            raise RestError(f"model {name!r} is unknown")
+        raise RestError(f"model {name!r} has no version {version!r}; it has {', '.join(map(repr, versions))}")
+    return model
+
+
 async def _current_model(store: Store, name: str) -> ModelVersion:
     version = await store.current_version(name)
     model = None if version is None else await store.model(name, version)
     if model is None:
         raise RestError(f"model {name!r} has no current version; register it first")
     return model
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise RestError(f"batch_size is {batch_size}; it must be at least 1")
 
 
 async def _check_links(store: Store, model: ModelVersion) -> None:

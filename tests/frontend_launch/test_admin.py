@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
@@ -91,6 +92,9 @@ def test_registration() -> None:
             model = await store.model("vgg", "2")
             assert model is not None
             assert model.batch_size == 8
+            await admin.set_batch_size("vgg", "2", 32)
+            assert await store.model("vgg", "2") == replace(model, batch_size=32)
+            assert await store.current_version("vgg") == "1"
 
     asyncio.run(scenario())
 

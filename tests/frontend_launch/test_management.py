@@ -37,6 +37,7 @@ ROUTES = [
     "add_model",
     "add_model_links",
     "set_model_version",
+    "set_batch_size",
     "get_all_applications",
     "get_application",
     "get_linked_models",
@@ -287,6 +288,18 @@ def test_answers(full: Served, route: str, body: dict[str, object], text: str) -
             {"model_name": "vgg", "model_version": "3"},
             "model 'vgg' has no version '3'; it has '1', '2'",
             id="unknown current version",
+        ),
+        pytest.param(
+            "set_batch_size",
+            {"model_name": "vgg", "model_version": "3", "batch_size": 4},
+            "model 'vgg' has no version '3'; it has '1', '2'",
+            id="batch size of an unknown version",
+        ),
+        pytest.param(
+            "set_batch_size",
+            {"model_name": "vgg", "model_version": "1", "batch_size": 0},
+            "batch_size is 0; it must be at least 1",
+            id="batch size: none",
         ),
         pytest.param(
             "get_linked_models",

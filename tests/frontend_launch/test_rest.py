@@ -20,6 +20,7 @@ BODIES = (
     rest.AddModel,
     rest.AddModelLinks,
     rest.SetModelVersion,
+    rest.SetBatchSize,
     rest.GetAllApplications,
     rest.GetApplication,
     rest.GetLinkedModels,
@@ -65,9 +66,9 @@ def application(**changes: object) -> bytes:
 
 
 def test_every_route_has_a_body() -> None:
-    """The twelve routes of the original are there, each once."""
+    """The twelve routes of the original are there, each once, and ours."""
     routes = "add_app add_model add_model_links set_model_version get_all_applications get_application"
-    routes += " get_linked_models get_all_models get_model get_all_containers get_container get_state"
+    routes += " get_linked_models get_all_models get_model get_all_containers get_container get_state set_batch_size"
     assert {body.path for body in BODIES} == {f"/admin/{route}" for route in routes.split()}
 
 
