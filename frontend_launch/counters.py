@@ -89,6 +89,11 @@ class Counters:
     models: Mapping[str, ModelCounters] = field(default_factory=dict)
     replicas: Mapping[str, ReplicaCounters] = field(default_factory=dict)
 
+    @property
+    def unanswered(self) -> int:
+        """Queries that wait or are with a replica at this moment; nothing that subtracting readings could tell."""
+        return self.requests - self.replies - self.orphaned
+
     def to_json(self) -> str:
         """One line of JSON."""
         return json.dumps(asdict(self))

@@ -20,6 +20,7 @@ MAX_PORT = 65_535
 MAX_WINDOW = 10_000
 SEEDED_INPUTS = 32
 RUNTIMES = ("process", "docker")
+WARMUP_S = 1.0
 WINDOW_BYTES = 1 << 30
 """By default so many requests may be in flight, and so many bytes of them."""
 
@@ -109,6 +110,13 @@ class ExperimentConfig:
     infrastructure_cpus: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     allow_overlap: bool = False
 
+    @property
+    def warmup_or_default_s(self) -> float:
+        """Time before the measured part."""
+        if self.warmup_s is not None:
+            return self.warmup_s
+        return WARMUP_S if self.requests is None else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -120,6 +128,7 @@ class Plan:
         inputs: what will be sent.
         window: most requests in flight.
         placement: where everything runs.
+        cpus_per_replica: cores of each replica that has no GPU.
         notes: where this machine made the plan depart from the model's defaults.
     """
 
@@ -128,6 +137,7 @@ class Plan:
     inputs: InputSource
     window: int
     placement: Placement
+    cpus_per_replica: int
     notes: tuple[str, ...] = ()
 
 
@@ -170,7 +180,7 @@ def plan_on(config: ExperimentConfig, ground: Ground) -> Plan:
     window = config.max_in_flight or default_window(ground.inputs.payload_bytes, places)
     placement = plan(ground.topology, request)
     notes += tuple(f"allowed overlap: {line}" for line in placement.overlaps)
-    return Plan(config, ground.model, ground.inputs, window, placement, notes)
+    return Plan(config, ground.model, ground.inputs, window, placement, request.cpus_per_replica, notes)
 
 
 async def prepare(config: ExperimentConfig) -> Plan:

@@ -138,7 +138,6 @@ async def _relay(event: asyncio.Event, halt: asyncio.Event) -> None:
 
 def _job(plan: Plan, server: Server, check: AnswerCheck | None) -> Job:
     config, model, endpoint = plan.config, plan.model, server.endpoint
-    warmup_s = config.warmup_s if config.warmup_s is not None else (1.0 if config.requests is None else 0.0)
     request_address, response_address = endpoint.client_addresses()
     return Job(
         target=ClipperSpec(
@@ -153,7 +152,7 @@ def _job(plan: Plan, server: Server, check: AnswerCheck | None) -> Job:
         window=plan.window,
         duration_s=config.duration_s if config.requests is None else None,
         requests=config.requests,
-        warmup_s=warmup_s,
+        warmup_s=config.warmup_or_default_s,
         timeout_s=config.timeout_s,
         stall_s=config.stall_s,
         first_answer_s=None if config.connection is None else FIRST_ANSWER_S,
@@ -345,7 +344,7 @@ def _node_config(plan: Plan) -> dict[str, Any]:
         "input_type": model.input.data_type.canonical,
         "model_image": model.image,
         "allocated_cpus": sorted({core for row in replicas for core in row.cores}),
-        "cpus_per_replica": config.cpus_per_replica or model.cpus_per_replica,
+        "cpus_per_replica": plan.cpus_per_replica,
         "slo": LATENCY_SLO_MICROS,
         "num_replicas": len(replicas),
         "gpus": [row.gpu for row in replicas if row.gpu is not None],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from frontend_launch.launch.topology import Topology, core_ranges
 from loadgen.config import Plan, model_defaults
 from loadgen.hardware import SAMPLER
 from loadgen.results import Results
+from loadgen.sweep import Sweep, SweepPlan
 from model_containers.model import Description, TensorSpec
 
 _COUNTS = ("completed", "defaulted", "timed_out", "failed", "abandoned")
@@ -34,6 +36,37 @@ def placement_text(placement: Placement) -> str:
         gpu = "-" if a.gpu is None else str(a.gpu)
         rows.append((a.node, a.role, core_ranges(a.cores), gpu, "yes" if a.shared else "-"))
     return table(rows)
+
+
+def sweep_plan_text(plan: SweepPlan) -> str:
+    """The grid with the cores and GPUs of each cell's replicas, and about how long it takes."""
+    rows = [("cell", "replicas", "cores each", "batch", "cores of the replicas", "gpus", "client")]
+    for cell, planned in plan.plans.items():
+        replicas = planned.placement.replicas
+        cores = " ".join(core_ranges(row.cores) for row in replicas if row.gpu is None) or "-"
+        gpus = core_ranges([row.gpu for row in replicas if row.gpu is not None]) or "-"
+        client = core_ranges(planned.placement["client"].cores)
+        size = cell.size
+        rows.append(
+            (cell.name, str(size.replicas), str(size.cpus_per_replica), str(cell.batch_size), cores, gpus, client)
+        )
+    repeats = len(plan.order) - len(plan.plans)
+    extra = f", {repeats} of them again" if repeats else ""
+    expected = datetime.timedelta(seconds=round(plan.expected_s))
+    return f"{table(rows)}\n{len(plan.plans)} iterations\n{len(plan.order)} measurements{extra}: about {expected}"
+
+
+def sweep_text(sweep: Sweep) -> str:
+    """What a sweep measured: a table, one line per measurement, and how far the machine drifted."""
+    rows = [("cell", "requests/s", "p99 ms", "saturated", "")]
+    for entry in sweep.entries:
+        throughput = "-" if entry.throughput_rps is None else f"{entry.throughput_rps:.2f}"
+        remark = entry.error or ("anchor" if entry.kind == "anchor" else "")
+        rows.append((entry.cell, throughput, _milliseconds(entry.p99_ms), entry.saturated or "-", remark))
+    text = table(rows)
+    if sweep.drift is not None:
+        text += f"\ndrift: the first cell again at the end, {sweep.drift:+.1%} requests/s"
+    return text
 
 
 def models_text(models: Sequence[Description], topology: Topology) -> str:

@@ -15,6 +15,7 @@ from frontend_launch.errors import LaunchError
 from frontend_launch.launch.launcher import MODEL_VERSION, DeploymentConfig, Endpoint, Launcher, Running
 from frontend_launch.launch.placement import Assignment, difference
 from frontend_launch.launch.process import affinity
+from frontend_launch.metrics_client import MetricsClient
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,9 @@ LATENCY_SLO_MICROS = 500_000
 
 CARRIERS = ("frontends", "query")
 """Parts that every query goes through."""
+
+SETTLE_TIMEOUT_S = 60.0
+"""Patience for the query frontend to follow a change, and to be rid of what was asked for before it."""
 
 TELL_EVERY_S = 5.0
 POLL_S = 0.05
@@ -68,10 +72,10 @@ class Deployment:
             await stack.enter_async_context(self._launcher)
             stack.push_async_callback(self._stop)
             endpoint = await self._launcher.start_frontends(self._watch)
-            admin = await stack.enter_async_context(AdminClient(f"http://{endpoint.host}:{endpoint.ports.admin}"))
-            await self._register(admin)
+            self._admin = await stack.enter_async_context(AdminClient(f"http://{endpoint.host}:{endpoint.ports.admin}"))
+            await self._register()
             await self._start_replicas(endpoint)
-            await self._until_ready(admin)
+            await self._until_ready()
             await self._check_placement()
             self.endpoints.append(endpoint)
             self._stack = stack.pop_all()
@@ -85,6 +89,28 @@ class Deployment:
     def leave_running(self) -> None:
         """On the way out, take nothing down; for containers only: processes end with the one that started them."""
         self._launcher.stays = True
+
+    async def set_batch_size(self, batch_size: int) -> None:
+        """Give the replicas batches up to this size from now on, and nothing that was asked for before.
+
+        Raises:
+            LaunchError: the query frontend does not follow in time, or is not rid of earlier queries.
+            AdminError: a frontend does not answer.
+        """
+        model = self._config.model.name
+        await self._admin.set_batch_size(model, MODEL_VERSION, batch_size)
+        endpoint = self.endpoints[0]
+        async with MetricsClient(f"http://{endpoint.host}:{endpoint.ports.metrics}") as metrics:
+            give_up_s = time.monotonic() + SETTLE_TIMEOUT_S
+            while True:
+                counters = await metrics.counters()
+                follows = counters.models[f"{model}:{MODEL_VERSION}"].max_batch == batch_size
+                if follows and not counters.unanswered:
+                    return
+                if time.monotonic() > give_up_s:
+                    state = f"{counters.unanswered} queries" if follows else "the old batch size"
+                    raise LaunchError(f"the query frontend still has {state} after {SETTLE_TIMEOUT_S:.0f} s")
+                await asyncio.sleep(POLL_S)
 
     async def keep_logs(self) -> None:
         """Have the logs of all parts in the log directory, whole."""
@@ -110,19 +136,19 @@ class Deployment:
         self._watching.add(task)
         task.add_done_callback(self._watching.discard)
 
-    async def _register(self, admin: AdminClient) -> None:
+    async def _register(self) -> None:
         """Through REST, in every runtime: the application, the model with its batch size, their link."""
-        model, config = self._config.model, self._config
+        model, config, admin = self._config.model, self._config, self._admin
         input_type = model.input.data_type
         await admin.register_application(model.name, input_type, DEFAULT_OUTPUT, LATENCY_SLO_MICROS)
         await admin.register_model(model.name, MODEL_VERSION, input_type, batch_size=config.max_batch)
         await admin.link_model(model.name, model.name)
 
-    async def _until_ready(self, admin: AdminClient) -> None:
+    async def _until_ready(self) -> None:
         """Wait until every replica has registered, which it does when it is loaded and warm."""
         wanted = len(self._config.placement.replicas)
         began_s = told_s = time.monotonic()
-        while (ready := len(await admin.replicas(self._config.model.name, MODEL_VERSION))) < wanted:
+        while (ready := len(await self._admin.replicas(self._config.model.name, MODEL_VERSION))) < wanted:
             now_s = time.monotonic()
             gone = [part for part in self.parts.values() if part.exited.done()]
             if gone:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from loadgen.cli import deployments, doctor, images, models, saturate
+from loadgen.cli import deployments, doctor, images, models, saturate, sweep
 from loadgen.options import normalise_argv
 
 LIST_OPTIONS = {
@@ -24,7 +24,7 @@ LIST_OPTIONS = {
     "--management-cpus": "management_cpus",
     "--query-cpus": "query_cpus",
 }
-"""Options whose value is a list of integers, by all of their spellings."""
+"""Options whose value is a list of integers, by all of their spellings; `sweep` has more of them."""
 
 app = typer.Typer(
     help="Size an ML serving deployment by experiment.",
@@ -34,6 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(saturate.saturate)
+app.command()(sweep.sweep)
 for verb in (deployments.up, deployments.down, deployments.ps, deployments.logs, deployments.metrics):
     app.command()(verb)
 app.add_typer(models.app, name="models")
@@ -60,8 +61,10 @@ def _root(
 
 def main() -> None:
     """Entry point of ``loadgen``."""
+    argv = sys.argv[1:]
+    lists = {**LIST_OPTIONS, **sweep.LIST_OPTIONS} if argv[:1] == ["sweep"] else LIST_OPTIONS
     try:
-        app(args=normalise_argv(sys.argv[1:], LIST_OPTIONS), prog_name="loadgen")
+        app(args=normalise_argv(argv, lists), prog_name="loadgen")
         sys.stdout.flush()
     except OSError as error:  # whoever read the output is gone, or the disk is full
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -58,9 +58,9 @@ def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def was_given(context: typer.Context, name: str) -> bool:
-    """Whether an option was written on the command line."""
+    """Whether an option was written, on the command line or in a file."""
     source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
+    return source is not None and source.name != "DEFAULT"
 
 
 # What to bring up ------------------------------------------------------------------------------------------

@@ -1,0 +1,159 @@
+"""``loadgen sweep``: every combination of settings, one after the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loadgen.cli import console, exit_codes, parameters
+from loadgen.errors import ConfigError
+from loadgen.options import parse_duration, parse_int_list
+
+if TYPE_CHECKING:
+    from loadgen.sweep import Sweep, SweepConfig
+
+LIST_OPTIONS = {
+    **dict.fromkeys(("--batch-sizes", "--batch_sizes", "--batch-size", "-b"), "batch_sizes"),
+    **dict.fromkeys(("--replicas", "--num_replicas", "-r"), "replicas"),
+    **dict.fromkeys(("--cpus-per-replica", "--cpus_per_replica_nums", "-p"), "cpus_per_replica"),
+}
+"""Options of this verb whose value is a list of integers, by all of their spellings."""
+
+
+def _described(context: typer.Context, path: Path | None) -> Path | None:
+    """Take what a file says for the defaults of all other options."""
+    if path is None:
+        return None
+    import tomllib  # noqa: PLC0415 - only with a file
+
+    with console.one_line_errors():
+        try:
+            table = tomllib.loads(path.read_text())
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"--file {path} cannot be read: {error}") from None
+        context.default_map = dict(_default(path, context.command, *item) for item in table.items())
+    return path
+
+
+def _default(path: Path, command: Any, key: str, value: Any) -> tuple[str, Any]:
+    flag = "--" + key.replace("_", "-")
+    for parameter in command.params:
+        if flag in parameter.opts and parameter.name is not None and flag != "--file":
+            text = ",".join(map(str, value)) if isinstance(value, list) else value
+            return parameter.name, text
+    raise ConfigError(f"--file {path} has the key {key!r}, which is no option of sweep: see `loadgen sweep --help`")
+
+
+@parameters.takes(
+    parameters.model,
+    parameters.placement,
+    parameters.inputs,
+    parameters.window,
+    parameters.client,
+    parameters.ports,
+    parameters.planning,
+)
+def sweep(
+    settings: parameters.Settings,
+    batch_sizes: Annotated[
+        str,
+        typer.Option(
+            "--batch-sizes", "--batch_sizes", "--batch-size", "-b", metavar="SIZES", help="Largest batches to combine."
+        ),
+    ] = "2",
+    replicas: Annotated[
+        str | None,
+        typer.Option(
+            "--replicas",
+            "--num_replicas",
+            "-r",
+            metavar="COUNTS",
+            help="Replicas to combine.  [default: one per GPU named, else 1]",
+        ),
+    ] = None,
+    cpus_per_replica: Annotated[
+        str | None,
+        typer.Option(
+            "--cpus-per-replica",
+            "--cpus_per_replica_nums",
+            "-p",
+            metavar="COUNTS",
+            help="Cores of each replica to combine.  [default: the model's]",
+        ),
+    ] = None,
+    duration: Annotated[
+        str,
+        typer.Option("--duration", "--duration_seconds", "-d", metavar="TIME", help="Measured part of each cell."),
+    ] = "120s",
+    warmup: Annotated[str, typer.Option(metavar="TIME", help="Time before it.")] = "500ms",
+    repeat: Annotated[int, typer.Option(help="Measure each cell so often, in an order that is drawn.")] = 1,
+    anchor_every: Annotated[
+        int | None, typer.Option(help="Measure the first cell again after so many.  [default: at the end]")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the newest sweep of these very options.")
+    ] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            is_eager=True,
+            callback=_described,
+            help="Options from a TOML file, by their long names; those on the command line come before it.",
+        ),
+    ] = None,
+    runtime: Annotated[str, typer.Option(help="Run as processes, or as containers: process, docker.")] = "process",
+) -> None:
+    """Measure every combination of replicas, cores per replica and batch sizes."""
+    dry_run = settings.pop("dry_run")
+    with console.one_line_errors():
+        from loadgen.config import ExperimentConfig  # noqa: PLC0415 - `--help` does without
+        from loadgen.sweep import SweepConfig  # noqa: PLC0415
+
+        config = SweepConfig(
+            base=ExperimentConfig(
+                **settings,
+                duration_s=console.parsed("--duration", parse_duration, duration),
+                warmup_s=0.0 if warmup == "0" else console.parsed("--warmup", parse_duration, warmup),
+                runtime=runtime,
+            ),
+            replicas=console.optional("--replicas", parse_int_list, replicas) or (),
+            cpus_per_replica=console.optional("--cpus-per-replica", parse_int_list, cpus_per_replica) or (),
+            batch_sizes=console.parsed("--batch-sizes", parse_int_list, batch_sizes),
+            repeat=repeat,
+            anchor_every=anchor_every,
+        )
+    if dry_run:
+        _show_plan(config)
+    else:
+        _run(config, resume)
+
+
+def _show_plan(config: SweepConfig) -> None:
+    from loadgen.report import sweep_plan_text  # noqa: PLC0415 - `--help` does without
+    from loadgen.sweep import prepare_sweep  # noqa: PLC0415
+
+    plan, _ = console.run(lambda _: prepare_sweep(config))
+    typer.echo(sweep_plan_text(plan))
+
+
+def _run(config: SweepConfig, resume: bool) -> None:
+    from loadgen.report import sweep_text  # noqa: PLC0415 - `--help` does without
+    from loadgen.sweep import prepare_sweep, run_sweep  # noqa: PLC0415
+    from loadgen.waiting import unless  # noqa: PLC0415
+
+    console.set_up_logging()
+
+    async def act(stop: Any) -> Sweep:
+        plan = await unless(stop, prepare_sweep(config))
+        return await run_sweep(plan, stop, resume=resume)
+
+    done, _ = console.run(act)
+    typer.echo(sweep_text(done))
+    failed = [entry for entry in done.entries if entry.error is not None]
+    if failed:
+        console.fail(f"{len(failed)} of {len(done.entries)} measurements did not end as asked; the ledger says why")
+    typer.echo(f"Saved the sweep to {done.directory}")
+    raise typer.Exit(exit_codes.RUN if failed else exit_codes.OK)

@@ -1,0 +1,157 @@
+"""``loadgen sweep`` as a user types it."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from frontend_launch.histogram import LatencyHistogram
+from loadgen import ledger as ledgers
+from loadgen import results as results_file
+
+LOADGEN = str(Path(sys.executable).with_name("loadgen"))
+DEADLINE_S = 120
+NAMES = ("request", "response", "replica", "metrics", "admin")
+SEED_EXAMPLES = [
+    "--duration_seconds 120 --model_name vgg --num_replicas 1 2 3 4 --batch_sizes 1 2 4 8 16 32 "
+    "--model_cpus 20 21 22 23 24 25 26 27 --cpus_per_replica_nums 1,2",
+    "--duration_seconds 120 --model_name vgg --num_replicas 1 2 3 4 --batch_sizes 1 2 4 8 16 32 "
+    "--model_gpus 0,1 --model_cpus 20 21 22 23 --cpus_per_replica_nums 2",
+    "-m vgg -d 30 -g 1 -c 20 21 22 23 24 25 26",
+]
+
+
+def free_ports():
+    """As many ports as a deployment needs, free a moment ago."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in NAMES]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def command(tmp_path, *arguments, ports=(0, 0, 0, 0, 0)):
+    flags = [f"--{name}-port={port}" for name, port in zip(NAMES, ports, strict=True)]
+    return [LOADGEN, "sweep", "--model", "noop", "--results-dir", str(tmp_path / "results"), *flags, *arguments]
+
+
+def ran(arguments):
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+
+
+def directory_of(output):
+    return Path(output.splitlines()[-1].removeprefix("Saved the sweep to "))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "iterations"),
+    list(zip(SEED_EXAMPLES, (48, 24, 1), strict=True)),
+    ids=["cpus", "gpus", "short options"],
+)
+def test_the_commands_of_the_original_driver(arguments, iterations):
+    """Each is a plan on a machine that has what it names."""
+    dry = ["--dry-run", "--topology", "cpus=0-31,gpus=0-1"]
+    done = ran([LOADGEN, "sweep", *arguments.split(), *dry])
+    assert done.returncode == 0, done.stderr
+    assert f"\n{iterations} iterations\n" in done.stdout
+
+
+def test_what_cannot_be_placed_is_refused_at_once():
+    """All of it, before anything is started, and nothing of what can be."""
+    done = ran([LOADGEN, "sweep", "-m", "noop", "-r", "1", "2", "4096", "-p", "1", "5000", "-b", "1", "2"])
+    assert done.returncode == 3
+    assert done.stderr.startswith("loadgen: 8 of 12 combinations cannot be placed:\n")
+    assert "r1-c5000" in done.stderr
+    assert "r1-c1:" not in done.stderr
+    assert not done.stdout
+
+
+def test_batch_sizes_change_while_replicas_stay(tmp_path):
+    """Each cell has results of its own, with batches of its own size, from the same replica."""
+    done = ran(command(tmp_path, "-b", "1", "8", "-d", "500ms", "--log-every", "200ms", "--repeat", "2"))
+    assert done.returncode == 0, done.stderr
+    directory = directory_of(done.stdout)
+    entries = list(ledgers.read_entries(directory))
+    assert sorted((entry.cell, entry.repeat) for entry in entries[:-1]) == [
+        (cell, repeat) for cell in ("r1-c1-b1", "r1-c1-b8") for repeat in (0, 1)
+    ]
+    assert (entries[-1].cell, entries[-1].kind) == (entries[0].cell, "anchor")
+    pids = set()
+    for entry in entries:
+        results = results_file.read(directory / entry.results)
+        assert results.verdict.evidence.max_batch == entry.batch_size
+        assert results.verdict.evidence.mean_batch <= entry.batch_size
+        assert (results.verdict.evidence.mean_batch > 1) is (entry.batch_size > 1)
+        assert results.summary.throughput_rps == entry.throughput_rps
+        assert LatencyHistogram.decode(results.histograms.latency).total == results.summary.measured.completed
+        pids.add(next(row["pid"] for row in results.placement if row["role"] == "replica-0"))
+    assert len(pids) == 1
+    assert done.stdout.count("replicas ready") == 1
+
+
+def test_a_file_describes_a_sweep(tmp_path):
+    """The command line comes before it; a key that is no option is refused."""
+    file = tmp_path / "sweep.toml"
+    file.write_text('model = "noop"\nbatch-sizes = [1, 2, 4]\nreplicas = 3\n')
+    plan = [LOADGEN, "sweep", "--file", str(file), "--dry-run", "--topology", "cpus=0-31"]
+    assert "\n3 iterations\n" in ran(plan).stdout
+    assert "\n1 iterations\n" in ran([*plan, "-b", "8"]).stdout
+    file.write_text("replica = 3\n")
+    done = ran(plan)
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"loadgen: --file {file} has the key 'replica', which is no option of sweep: see `loadgen sweep --help`\n",
+    )
+
+
+def members_of(session):
+    """Processes of a session, without those that are only waiting to be buried."""
+    members = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, sid = stat.read_text().rsplit(")", 1)[1].split()[:4]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(sid) == session and state != "Z":
+            members.append(int(stat.parent.name))
+    return members
+
+
+def test_a_sweep_survives_being_killed_anywhere(tmp_path):
+    """Ten times, at random moments: each cell is in the ledger exactly once, and nothing holds a port or a core."""
+    moments = random.Random(7)
+    ports = free_ports()
+    arguments = command(tmp_path, "-b", "1", "2", "4", "-r", "1", "2", "-d", "300ms", "--warmup", "50ms", ports=ports)
+    for number in range(10):
+        resume = ["--resume"] if list(tmp_path.glob("results/sweep-*/sweep.json")) else []
+        process = subprocess.Popen(
+            [*arguments, *resume], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            process.wait(moments.uniform(0.3, 3.0))
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+        process.wait(DEADLINE_S)
+        give_up = time.monotonic() + DEADLINE_S
+        while members_of(process.pid):
+            assert time.monotonic() < give_up, f"start {number}: {members_of(process.pid)}"
+            time.sleep(0.01)
+        for port in ports:
+            socket.create_server(("127.0.0.1", port)).close()
+    done = ran([*arguments, "--resume"])
+    assert done.returncode == 0, done.stderr
+    directory = directory_of(done.stdout)
+    assert list(tmp_path.glob("results/sweep-*")) == [directory]
+    measured = [(entry.cell, entry.kind) for entry in ledgers.read_entries(directory)]
+    assert sorted(measured) == sorted(
+        [("r1-c1-b1", "anchor"), *((f"r{r}-c1-b{b}", "cell") for r in (1, 2) for b in (1, 2, 4))]
+    )
+    for line in (directory / ledgers.LEDGER).read_text().splitlines():
+        assert json.loads(line)["error"] is None

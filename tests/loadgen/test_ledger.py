@@ -1,0 +1,83 @@
+"""What is in a ledger stays there, whenever its writer dies."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadgen import ledger as ledgers
+from loadgen.errors import ConfigError
+from loadgen.grid import Cell, Measurement, Size
+from loadgen.ledger import Entry
+
+ENTRY = Entry("r1-c2-b4", 1, 2, 4, 0, "cell", "results-1.json", None, 12.5, 80.25, "yes", "2026-01-01T00:00:00+00:00")
+SETTINGS = {"batch_sizes": [1, 2]}
+
+
+def begun(directory, *entries):
+    with ledgers.begin(directory, {"settings": SETTINGS, "command": ["loadgen"]}) as ledger:
+        for entry in entries:
+            ledger.add(entry)
+    return ledger.directory
+
+
+def test_an_entry_knows_what_was_measured():
+    """So that a resumed sweep knows what is left."""
+    assert ENTRY.measurement == Measurement(Cell(Size(1, 2), 4))
+
+
+@given(st.data())
+def test_a_ledger_that_is_cut_off_anywhere_goes_on(tmp_path_factory, data):
+    """Entries before the cut are all there, and the next one is not spoilt by it."""
+    directory = begun(tmp_path_factory.mktemp("results"), *(replace(ENTRY, repeat=number) for number in range(3)))
+    path = directory / ledgers.LEDGER
+    whole = path.read_bytes()
+    cut = data.draw(st.integers(0, len(whole)))
+    path.write_bytes(whole[:cut])
+    finished = [
+        json.loads(line)["repeat"] for line in whole[: cut + 1].splitlines(keepends=True) if line.endswith(b"}\n")
+    ]
+    with ledgers.resume(directory.parent, SETTINGS) as ledger:
+        known = [entry.repeat for entry in ledger.entries]
+        assert known[: len(finished)] == finished
+        ledger.add(replace(ENTRY, repeat=9))
+    assert [entry.repeat for entry in ledgers.read_entries(directory)] == [*known, 9]
+
+
+def test_only_a_sweep_of_the_same_settings_is_resumed(tmp_path: Path):
+    """The newest of them."""
+    begun(tmp_path)
+    newest = begun(tmp_path)
+    with ledgers.resume(tmp_path, SETTINGS) as ledger:
+        assert ledger.directory == newest
+    with pytest.raises(ConfigError, match="no sweep with these settings"), ledgers.resume(tmp_path, {}):
+        pass
+
+
+def test_two_processes_never_write_to_one_ledger(tmp_path: Path):
+    """The second is told."""
+    begun(tmp_path)
+    with (
+        ledgers.resume(tmp_path, SETTINGS),
+        pytest.raises(ConfigError, match="another process works on"),
+        ledgers.resume(tmp_path, SETTINGS),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{}", "not the directory of a sweep"),
+        ("[", "not the directory"),
+        ('{"schema_version": 99}', "is of version 99"),
+    ],
+)
+def test_a_header_that_cannot_be_read(tmp_path: Path, text: str, complaint: str):
+    """One line, with the directory."""
+    (tmp_path / ledgers.HEADER).write_text(text)
+    with pytest.raises(ConfigError, match=complaint):
+        ledgers.read_header(tmp_path)
