@@ -101,6 +101,7 @@ async def _ask(verb: str, timeout_s: float, *arguments: str, environment: Mappin
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, **(environment or {})},
+        start_new_session=True,  # Ctrl-C is for us, who end it
     )
     try:
         out, err = await asyncio.wait_for(process.communicate(), timeout_s)

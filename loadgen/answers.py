@@ -82,11 +82,18 @@ def answer_check(every: int, answers: np.ndarray, dtype: str, relative_tolerance
 
 
 def _refuse_alike(expected: np.ndarray, tolerance: float) -> None:
-    for index in range(1, len(expected)):
-        differences = np.abs(expected[:index] - expected[index]).max(axis=1)
-        other = int(differences.argmin())
-        if differences[other] < DISTINCT * tolerance or differences[other] == 0:
+    # Answers that are alike are alike in every element, so only neighbours in the one that differs most are compared.
+    along = expected[:, int(np.ptp(expected, axis=0).argmax())]
+    order = np.argsort(along, kind="stable")
+    ends = np.searchsorted(along[order], along[order] + DISTINCT * tolerance, side="right")
+    for place, (index, end) in enumerate(zip(order.tolist(), ends.tolist(), strict=True)):
+        neighbours = order[place + 1 : end]
+        if not len(neighbours):
+            continue
+        differences = np.abs(expected[neighbours] - expected[index]).max(axis=1)
+        least = int(differences.argmin())
+        if differences[least] < DISTINCT * tolerance or differences[least] == 0:
             raise ConfigError(
-                f"--verify: the answers to inputs {other} and {index} differ by {differences[other]:.2g}, less "
-                f"than {DISTINCT} x the tolerance, {tolerance:.2g}: take other inputs (--seed, --input) or fewer"
+                f"--verify: the answers to inputs {index} and {neighbours[least]} differ by {differences[least]:.2g}, "
+                f"less than {DISTINCT} x the tolerance, {tolerance:.2g}: take other inputs (--seed, --input) or fewer"
             )

@@ -173,6 +173,8 @@ class FileInputs:
             ConfigError: see `InputSource.make`.
         """
         payloads = self.make().payloads()
+        if self.most is not None and len(payloads) < self.most:
+            raise ConfigError(f"--inputs {self.most}: {self.path} holds {len(payloads)}; ask for no more than that")
         return replace(self, text=f"{len(payloads)} inputs from {self.path}", payload_bytes=max(map(len, payloads)))
 
     def make(self) -> Pool:

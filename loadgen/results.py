@@ -204,29 +204,44 @@ def save(results: Results, directory: Path) -> Path:
     stem = time.strftime("results-%y%m%d_%H%M%S")
     text = json.dumps(results.document(), indent=4)
     make_directory(directory)
+    draft = directory / f".{stem}.{os.getpid()}.tmp"
     try:
-        draft = directory / f".{stem}.{os.getpid()}.tmp"
         with draft.open("w") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        try:
-            return _publish(draft, directory, stem)
-        finally:
-            draft.unlink()
+        return _publish(draft, directory, stem)
     except OSError as error:
         raise ConfigError(f"results cannot be saved to {directory} ({error.strerror})") from None
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink()
 
 
 def _publish(draft: Path, directory: Path, stem: str) -> Path:
-    """Give a finished draft the first free name; linking fails where a name is taken."""
+    """Give a finished draft the first free name."""
     number = 1
     while True:
         path = directory / (f"{stem}.json" if number == 1 else f"{stem}-{number}.json")
         with contextlib.suppress(FileExistsError):
-            path.hardlink_to(draft)
+            _rename(draft, path)
             return path.absolute()
         number += 1
+
+
+def _rename(draft: Path, path: Path) -> None:
+    """Give a file another name, unless that is taken.
+
+    Raises:
+        FileExistsError: it is.
+    """
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: take the name, then put the file there
+        path.touch(exist_ok=False)
+        draft.replace(path)
 
 
 def read(path: Path) -> Results:

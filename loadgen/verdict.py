@@ -82,7 +82,12 @@ class Verdict:
 def judge(evidence: Evidence) -> Verdict:
     """Judge one run."""
     if evidence.replicas is None:
-        return Verdict("undecided", "unknown", "undecided: the frontend's counters could not be read", evidence)
+        return Verdict(
+            "undecided",
+            "unknown",
+            "undecided: nothing is known of the replicas, for want of the frontend's counters of this model",
+            evidence,
+        )
     if evidence.replicas == 0:
         return Verdict("undecided", "unknown", "undecided: no replica was left at the end", evidence)
     if (evidence.batches or 0) < MIN_BATCHES * evidence.replicas:

@@ -195,7 +195,8 @@ class _Replica:
 
     def _check(self, outputs: np.ndarray, count: int) -> None:
         spec = self._model.output
-        if outputs.shape != (count, *(spec.shape or outputs.shape[1:])) or outputs.dtype != spec.dtype:
+        shape = outputs.shape[1:] if spec.shape is None else spec.shape
+        if outputs.shape != (count, *shape) or outputs.dtype != spec.dtype:
             said = f"{spec.dtype} {(count, *(spec.shape or ()))}"
             raise ValueError(f"it answers with {outputs.dtype} {outputs.shape}, not {said}")
 

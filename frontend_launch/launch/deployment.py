@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from frontend_launch.admin import AdminClient
-from frontend_launch.errors import LaunchError
+from frontend_launch.errors import AdminError, LaunchError
 from frontend_launch.launch.launcher import MODEL_VERSION, DeploymentConfig, Endpoint, Launcher, Running
 from frontend_launch.launch.placement import Assignment, difference
 from frontend_launch.launch.process import affinity
@@ -148,12 +148,9 @@ class Deployment:
         """Wait until every replica has registered, which it does when it is loaded and warm."""
         wanted = len(self._config.placement.replicas)
         began_s = told_s = time.monotonic()
-        while (ready := len(await self._admin.replicas(self._config.model.name, MODEL_VERSION))) < wanted:
+        while (ready := await self._ready()) < wanted:
             now_s = time.monotonic()
-            gone = [part for part in self.parts.values() if part.exited.done()]
-            if gone:
-                text = f"{gone[0].role} ended with exit code {gone[0].exited.result()} before it was ready"
-                raise LaunchError(text, await gone[0].log_tail())
+            await self._check_alive()
             if now_s - began_s > self._config.ready_timeout_s:
                 text = f"{ready} of {wanted} replicas ready within {self._config.ready_timeout_s:.0f} s"
                 raise LaunchError(text, await self._log_tails())
@@ -162,6 +159,30 @@ class Deployment:
                 told_s = now_s
             await asyncio.sleep(POLL_S)
         log.info("%d of %d replicas ready after %.1f s", wanted, wanted, time.monotonic() - began_s)
+
+    async def _ready(self) -> int:
+        """How many replicas have registered.
+
+        Raises:
+            AdminError: the management frontend does not answer, though it is there.
+            LaunchError: it is gone.
+        """
+        try:
+            return len(await self._admin.replicas(self._config.model.name, MODEL_VERSION))
+        except AdminError:
+            await self._check_alive()
+            raise
+
+    async def _check_alive(self) -> None:
+        """While not all is ready, nothing may end.
+
+        Raises:
+            LaunchError: something did.
+        """
+        gone = [part for part in self.parts.values() if part.exited.done()]
+        if gone:
+            text = f"{gone[0].role} ended with exit code {gone[0].exited.result()} before all was ready"
+            raise LaunchError(text, await gone[0].log_tail())
 
     async def _log_tails(self) -> str:
         """The end of each part's log."""

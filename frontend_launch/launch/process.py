@@ -209,9 +209,11 @@ async def start(command: Command, log_directory: Path, *, read_stdout: bool = Fa
                 # Ctrl-C in a terminal reaches the whole process group; ours ends its processes itself, in order.
                 start_new_session=True,
             )
-    except OSError as error:
+    except BaseException as error:  # cancelled too
         os.close(held)
-        raise LaunchError(f"{command.role} cannot be started: {error}") from None
+        if isinstance(error, OSError):
+            raise LaunchError(f"{command.role} cannot be started: {error}") from None
+        raise
     finally:
         os.close(watched)
     return Process(command.role, process, (log_path, error_path), held)

@@ -40,6 +40,7 @@ def verify(
     """Load models, run batches of 1, 2 and 8, and check that the answers are what they should be."""
     from frontend_launch import models  # noqa: PLC0415 - `--help` does without
     from frontend_launch.errors import DescribeError  # noqa: PLC0415
+    from loadgen.waiting import unless  # noqa: PLC0415
 
     with console.one_line_errors():
         timeout_s = parse_duration(timeout)
@@ -57,7 +58,7 @@ def verify(
                 typer.echo(f"  {'ok ' if finding['ok'] else 'BAD'} {finding['name']}: {finding['detail']}")
         return good
 
-    good, _ = console.run(lambda _: check())
+    good, _ = console.run(lambda stop: unless(stop, check(), "before all models were checked"))
     if not good:
         console.fail("a model is not what it says it is")
         raise typer.Exit(1)

@@ -156,6 +156,16 @@ def test_what_was_seen_of_files_holds(tmp_path):
     assert (source.payload_bytes, source.text) == (16, f"3 inputs from {tmp_path / 'a.npy'}")
 
 
+def test_fewer_inputs_than_were_asked_for_are_refused(tmp_path):
+    """Not sent more often than the user thinks."""
+    path = tmp_path / "three.npy"
+    np.save(path, np.zeros((3, 2), np.float32))
+    spec = TensorSpec((2,), "float32")
+    assert len(FileInputs(path, spec, None, 3).looked_at().make()) == 3
+    with pytest.raises(ConfigError, match=r"--inputs 4: .*three\.npy holds 3"):
+        FileInputs(path, spec, None, 4).looked_at()
+
+
 def test_what_is_not_there_is_refused(tmp_path):
     """A file, a directory without inputs, a file without lines."""
     with pytest.raises(ConfigError, match=r"nowhere\.npy is not there"):

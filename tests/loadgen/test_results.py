@@ -74,6 +74,18 @@ def test_saving_never_overwrites_and_leaves_no_draft(results, tmp_path, monkeypa
     assert len(list((tmp_path / "new").iterdir())) == 3
 
 
+def test_a_file_system_without_links_does_too(results, tmp_path, monkeypatch):
+    """Two results of one second, and no draft left."""
+
+    def refused(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    first, second = save(results, tmp_path), save(results, tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted({first, second})
+    assert read(first).summary == read(second).summary == results.summary
+
+
 def test_a_directory_that_cannot_be_made_is_one_line(results, tmp_path):
     """It names the option."""
     (tmp_path / "file").write_text("")
