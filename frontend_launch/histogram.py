@@ -59,11 +59,19 @@ class LatencyHistogram:
         self.sum_ns += other.sum_ns
         self.total += other.total
 
-    def percentile_ns(self, percentile: float) -> int | None:
-        """The largest value equivalent to the one at a percentile, as HdrHistogram defines it; None when empty."""
-        if not self.total:
+    def percentile_ns(self, percentile: float, beyond: int = 0) -> int | None:
+        """The largest value equivalent to the one at a percentile, as HdrHistogram defines it.
+
+        Args:
+            percentile: 0 to 100.
+            beyond: values that are not recorded, known only to be larger than all that are.
+
+        Returns:
+            Nanoseconds; None when there are no values, or when the percentile falls among those beyond.
+        """
+        rank = max(1, int(percentile / 100 * (self.total + beyond) + 0.5))
+        if rank > self.total:
             return None
-        rank = max(1, int(percentile / 100 * self.total + 0.5))
         index = int(np.searchsorted(np.cumsum(self.counts), rank))
         highest: int = _LAYOUT.get_highest_equivalent_value(_LAYOUT.get_value_from_index(index))
         return min(highest, self.max_ns)

@@ -11,16 +11,25 @@ from frontend_launch.launch.placement import CONTAINERS, FRONTENDS, Placement, P
 from frontend_launch.launch.topology import Topology, core_ranges, discover
 from frontend_launch.models import describe
 from frontend_launch.ports import Ports
+from loadgen import requests_log
+from loadgen.arrivals import Arrivals
 from loadgen.errors import ConfigError
 from loadgen.inputs import FileInputs, InputSource, SeededInputs
+from loadgen.slo import Condition
 from model_containers.model import Description
 
 MAX_BATCH = 65_536
 MAX_PORT = 65_535
 MAX_WINDOW = 10_000
+MAX_OUTSTANDING = 1_000_000
+"""With a schedule: requests in flight at which a run is given up, about 1 GB of what ZeroMQ keeps for each."""
+
 SEEDED_INPUTS = 32
 RUNTIMES = ("process", "docker")
 WARMUP_S = 1.0
+TIMEOUT_S = 60.0
+DRAIN_S = 5.0
+SCHEDULE_DRAIN_S = 10.0
 WINDOW_BYTES = 1 << 30
 """By default so many requests may be in flight, and so many bytes of them."""
 
@@ -54,9 +63,11 @@ class ExperimentConfig:
         gpus: None means the model's defaults that exist; empty forces the CPU.
         client_cpus: cores for this process; None leaves the choice to the planner.
         topology: the machine; None means this one.
-        timeout_s: patience for one reply; None for any.
+        arrivals: when to send; None for as soon as there is room in flight. Its duration is that of the measured part.
+        timeout_s: patience for one reply; None for any, or 60 s from the planned time where there is one.
         stall_s: time without a completion after which the run has failed.
-        max_in_flight: None means the smaller of 10 000 and 1 GiB of payloads, at least 4 full batches a replica.
+        max_in_flight: None means the smaller of 10 000 and 1 GiB of payloads, at least 4 full batches a replica; with
+            arrivals, a million, at which the run is given up.
         input: a file or directory of inputs; None draws them.
         input_type: what inputs are made of, as the wire names it; None for the model's usual type.
         input_shape: of one input, for a model that takes several.
@@ -68,7 +79,10 @@ class ExperimentConfig:
         log_every_s: length of a logging interval.
         results_dir: where the results go.
         ports: ports of the frontends, whether they are started or run already.
-        drain_s: after the run, wait so long for what is outstanding; None means 5 s for a frontend that runs already.
+        drain_s: after the run, wait so long for what is outstanding; None means 5 s for a frontend that runs already,
+            10 s with arrivals, else not at all.
+        requests_log: file for a row per request, npz or csv.
+        fail_if: conditions that are not to come true.
         connection: use a frontend that already runs, and start nothing.
         ready_timeout_s: patience for replicas to load and warm up.
         runtime: ``process``, or ``docker`` for containers.
@@ -81,6 +95,7 @@ class ExperimentConfig:
     duration_s: float = 120.0
     requests: int | None = None
     warmup_s: float | None = None
+    arrivals: Arrivals | None = None
     batch_size: int = 2
     replicas: int | None = None
     cpus: tuple[int, ...] | None = None
@@ -91,6 +106,8 @@ class ExperimentConfig:
     timeout_s: float | None = None
     stall_s: float = 60.0
     drain_s: float | None = None
+    requests_log: Path | None = None
+    fail_if: tuple[Condition, ...] = ()
     max_in_flight: int | None = None
     input: Path | None = None
     input_type: str | None = None
@@ -109,6 +126,18 @@ class ExperimentConfig:
     image: str = ""
     infrastructure_cpus: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     allow_overlap: bool = False
+
+    @property
+    def timeout_or_default_s(self) -> float | None:
+        """Patience for one reply."""
+        return TIMEOUT_S if self.timeout_s is None and self.arrivals is not None else self.timeout_s
+
+    @property
+    def drain_or_default_s(self) -> float:
+        """Patience for what is outstanding at the end; none for what goes down with our own deployment."""
+        if self.drain_s is not None:
+            return self.drain_s
+        return SCHEDULE_DRAIN_S if self.arrivals is not None else DRAIN_S if self.connection is not None else 0.0
 
     @property
     def warmup_or_default_s(self) -> float:
@@ -177,7 +206,8 @@ def plan_on(config: ExperimentConfig, ground: Ground) -> Plan:
     check(config)
     request, notes = _placement_request(config, ground.model, ground.topology)
     places = config.batch_size * max(1, request.replicas)
-    window = config.max_in_flight or default_window(ground.inputs.payload_bytes, places)
+    usual = default_window(ground.inputs.payload_bytes, places) if config.arrivals is None else MAX_OUTSTANDING
+    window = config.max_in_flight or usual
     placement = plan(ground.topology, request)
     notes += tuple(f"allowed overlap: {line}" for line in placement.overlaps)
     return Plan(config, ground.model, ground.inputs, window, placement, request.cpus_per_replica, notes)
@@ -236,6 +266,8 @@ def check(config: ExperimentConfig) -> None:
     _check_ports(config.ports, config.connection is None)
     if config.runtime not in RUNTIMES:
         raise ConfigError(f"--runtime {config.runtime} is none: choose {' or '.join(RUNTIMES)}")
+    if config.requests_log is not None:
+        requests_log.check(config.requests_log)
     if config.image and config.runtime != "docker":
         raise ConfigError(f"--image {config.image} means nothing without --runtime docker")
     if config.warmup_s is not None and config.warmup_s < 0:

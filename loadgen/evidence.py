@@ -26,6 +26,14 @@ def gather(record: Record, counters: Counters | None, application: str, max_batc
         window=window,
         in_flight_mean=record.client.in_flight_ns / measured_ns,
     )
+    if (offered := record.offered) is not None:
+        lag_p99_ns = offered.lag.percentile_ns(99)
+        client = replace(
+            client,
+            offered_rps=offered.planned / measured_ns * 1e9,
+            throughput_rps=offered.arrived / measured_ns * 1e9,
+            lag_p99_ms=None if lag_p99_ns is None else lag_p99_ns / 1e6,
+        )
     key = None if counters is None else _model_key(application, counters)
     if counters is None or key is None:
         return client

@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from frontend_launch import models
@@ -25,6 +26,7 @@ from frontend_launch.launch.launcher import Endpoint, model_environment
 from frontend_launch.launch.process import pinned
 from frontend_launch.launch.topology import core_ranges
 from frontend_launch.metrics_client import MetricsClient
+from loadgen import requests_log, slo
 from loadgen import results as results_file
 from loadgen.answers import AnswerCheck, answer_check
 from loadgen.config import ExperimentConfig, Plan, prepare, replica_options
@@ -33,7 +35,7 @@ from loadgen.errors import ConfigError
 from loadgen.evidence import gather
 from loadgen.hardware import summarise
 from loadgen.recorder import Record
-from loadgen.results import Results
+from loadgen.results import Results, Summary
 from loadgen.runner import Job, Phase, run
 from loadgen.serving import FIRST_ANSWER_S, PROXIED, Server, serving
 from loadgen.targets.clipper import ClipperSpec
@@ -44,9 +46,6 @@ from loadgen.watching import Watch, watching
 from model_containers.wire import DataType
 
 log = logging.getLogger(__name__)
-
-DRAIN_S = 5.0
-"""Patience at the end for what is outstanding, where the server stays: it would go on with it for nobody."""
 
 
 async def run_experiment(config: ExperimentConfig, stop: asyncio.Event | None = None) -> Results:
@@ -103,7 +102,20 @@ async def measure(plan: Plan, server: Server, check: AnswerCheck | None, stop: a
         record = await run(_job(plan, server, check), halt, readings.on_phase)
         results = _results(plan, server, record, check, readings, watch, started_at, surroundings)
         results.notes.extend(await watch.notes())
+    if plan.config.requests_log is not None:
+        results.notes.extend(_save_requests(plan.config.requests_log, record, len(plan.inputs.make())))
     return replace(results, path=results_file.save(results, plan.config.results_dir))
+
+
+def _save_requests(path: Path, record: Record, inputs: int) -> list[str]:
+    """Write a row per request; what cannot be written is a note, for the results are worth no less."""
+    try:
+        requests_log.save(path, [rows.table(inputs, client) for client, rows in enumerate(record.requests)])
+    except ConfigError as error:
+        log.warning("%s", error)
+        return [str(error)]
+    left_out = sum(rows.left_out for rows in record.requests)
+    return [f"--requests-log: {left_out} requests beyond {requests_log.MAX_ROWS} are left out"] if left_out else []
 
 
 def tell(plan: Plan) -> None:
@@ -112,7 +124,11 @@ def tell(plan: Plan) -> None:
         log.info("%s: cores %s%s", row.role, core_ranges(row.cores), " (shared)" if row.shared else "")
     for note in plan.notes:
         log.info("%s", note)
-    log.info("at most %d requests in flight, %d bytes each", plan.window, plan.inputs.payload_bytes)
+    arrivals, payload_bytes = plan.config.arrivals, plan.inputs.payload_bytes
+    if arrivals is None:
+        log.info("at most %d requests in flight, %d bytes each", plan.window, payload_bytes)
+    else:
+        log.info("%s for %g s, %d bytes each", arrivals.text, arrivals.duration_s, payload_bytes)
 
 
 # The run ---------------------------------------------------------------------------------------------------
@@ -150,15 +166,17 @@ def _job(plan: Plan, server: Server, check: AnswerCheck | None) -> Job:
         ),
         inputs=plan.inputs,
         window=plan.window,
-        duration_s=config.duration_s if config.requests is None else None,
+        duration_s=config.duration_s if config.requests is None and config.arrivals is None else None,
         requests=config.requests,
         warmup_s=config.warmup_or_default_s,
-        timeout_s=config.timeout_s,
+        timeout_s=config.timeout_or_default_s,
         stall_s=config.stall_s,
         first_answer_s=None if config.connection is None else FIRST_ANSWER_S,
         log_every_s=config.log_every_s,
-        drain_s=config.drain_s if config.drain_s is not None else DRAIN_S if config.connection else 0.0,
+        drain_s=config.drain_or_default_s,
         check=check,
+        arrivals=config.arrivals,
+        keep_requests=config.requests_log is not None,
     )
 
 
@@ -219,6 +237,8 @@ _ERRORS = {
     "stalled": "no request completed for {stall_s:g} s (--stall)",
     "no_answer": "no answer to the first request within {first_answer_s:g} s: is {application!r} linked to a model "
     "that takes such inputs, and has it a replica?",
+    "overrun": "{window} requests without an answer are more than memory is meant for: the server is far behind "
+    "(--max-in-flight)",
     "interrupted": "interrupted; what was measured until then is kept",
 }
 
@@ -234,7 +254,7 @@ def _ending(plan: Plan, server: Server, record: Record) -> tuple[str, str | None
     if text is None:
         return record.ended, None
     return record.ended, text.format(
-        stall_s=plan.config.stall_s, first_answer_s=FIRST_ANSWER_S, application=server.application
+        stall_s=plan.config.stall_s, window=plan.window, first_answer_s=FIRST_ANSWER_S, application=server.application
     )
 
 
@@ -251,6 +271,7 @@ def _results(
     model = plan.model
     ended, error = _ending(plan, server, record)
     payload_bytes = plan.inputs.payload_bytes
+    summary = results_file.summarise(record)
     verdict = _verdict(plan, server, record, readings.counters)
     watched = summarise(
         watch.readings(),
@@ -270,7 +291,8 @@ def _results(
         inputs={"source": plan.inputs.text, "type": model.input.data_type.canonical},
         answers=None if check is None else _answers(check, record),
         window={"requests": plan.window, "payload_bytes": payload_bytes, "bytes": plan.window * payload_bytes},
-        summary=results_file.summarise(record),
+        summary=summary,
+        thresholds=_thresholds(plan.config, summary),
         verdict=verdict,
         hardware=watched,
         histograms=results_file.histograms(record),
@@ -290,6 +312,13 @@ def _verdict(plan: Plan, server: Server, record: Record, counters: Counters | No
         undecided = "undecided: no answer counted as completed in the measured part"
         return replace(verdict, saturated="undecided", limit="unknown", text=undecided)
     return replace(verdict, text=f"{verdict.text}; {PROXIED}") if PROXIED in server.notes else verdict
+
+
+def _thresholds(config: ExperimentConfig, summary: Summary) -> list[Mapping[str, Any]] | None:
+    if not config.fail_if:
+        return None
+    found = [(condition, *slo.crossed(condition, summary)) for condition in config.fail_if]
+    return [{"condition": str(condition), "found": text, "crossed": crossed} for condition, crossed, text in found]
 
 
 def _fruitless(record: Record) -> str | None:

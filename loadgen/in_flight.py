@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 _FREE = -1
+_HIGHEST_TIME_NS = 2**63 - 1
 
 
 class Settled(NamedTuple):
@@ -19,10 +20,26 @@ class Settled(NamedTuple):
 
     Attributes:
         known: bool, one per reply: it is the first answer to an outstanding request.
-        sent_ns: int64, one per reply: when its request was sent; 0 where not known.
+        planned_ns: int64, one per reply: when its request was to be sent; 0 where not known.
+        sent_ns: int64, one per reply: when it was sent; 0 where not known.
     """
 
     known: np.ndarray
+    planned_ns: np.ndarray
+    sent_ns: np.ndarray
+
+
+class Lost(NamedTuple):
+    """Requests that were given up on; int64, all of one length.
+
+    Attributes:
+        ids: which.
+        planned_ns: when they were to be sent.
+        sent_ns: when they were sent.
+    """
+
+    ids: np.ndarray
+    planned_ns: np.ndarray
     sent_ns: np.ndarray
 
 
@@ -31,6 +48,7 @@ class InFlight:
 
     Args:
         capacity: a hint for the most requests in flight at once; more is possible, and slower.
+        planned: requests are sent by a plan; otherwise the time at which one was sent is its planned time.
 
     Attributes:
         sent: requests sent so far, also the next id.
@@ -39,23 +57,33 @@ class InFlight:
         unexpected: replies to ids that were never sent.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, *, planned: bool = False) -> None:
         slots = 1 << max(10, (4 * capacity - 1).bit_length())
         self._mask = slots - 1
         self._ids = np.full(slots, _FREE, dtype=np.int64)
         self._sent_ns = np.zeros(slots, dtype=np.int64)
-        self._stragglers: dict[int, int] = {}
+        self._planned_ns = np.zeros(slots, dtype=np.int64) if planned else self._sent_ns
+        self._stragglers: dict[int, tuple[int, int]] = {}
         self._oldest = 0
         self.sent = self.outstanding = self.late = self.unexpected = 0
 
-    def send(self, count: int, now_ns: int) -> None:
-        """The next `count` requests, at most a quarter of the slots, were sent now."""
+    def send(self, count: int, now_ns: int, planned_ns: np.ndarray | None = None) -> None:
+        """The next `count` requests, at most a quarter of the slots, were sent now.
+
+        Args:
+            count: how many.
+            now_ns: now.
+            planned_ns: int64 ``(count,)``, ascending: when they were to be sent, if there is a plan.
+        """
         slots = np.arange(self.sent, self.sent + count) & self._mask
         taken = slots[self._ids[slots] != _FREE]
         if taken.size:
-            self._stragglers.update(zip(self._ids[taken].tolist(), self._sent_ns[taken].tolist(), strict=True))
+            times = zip(self._planned_ns[taken].tolist(), self._sent_ns[taken].tolist(), strict=True)
+            self._stragglers.update(zip(self._ids[taken].tolist(), times, strict=True))
         self._ids[slots] = np.arange(self.sent, self.sent + count)
         self._sent_ns[slots] = now_ns
+        if planned_ns is not None:
+            self._planned_ns[slots] = planned_ns
         self.sent += count
         self.outstanding += count
 
@@ -68,47 +96,50 @@ class InFlight:
         slots = ids & self._mask
         known = (self._ids[slots] == ids) & (ids >= 0)
         if known.all() and _distinct(ids):
-            sent_ns = self._sent_ns[slots]
+            settled = Settled(known, self._planned_ns[slots], self._sent_ns[slots])
             self._ids[slots] = _FREE
         else:
-            known, sent_ns = self._settle_one_by_one(ids)
-        self.outstanding -= int(np.count_nonzero(known))
-        return Settled(known, sent_ns)
+            settled = self._settle_one_by_one(ids)
+        self.outstanding -= int(np.count_nonzero(settled.known))
+        return settled
 
-    def _settle_one_by_one(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _settle_one_by_one(self, ids: np.ndarray) -> Settled:
         known = np.zeros(len(ids), dtype=bool)
-        sent_ns = np.zeros(len(ids), dtype=np.int64)
+        planned_ns, sent_ns = np.zeros((2, len(ids)), dtype=np.int64)
         for index, request_id in enumerate(ids.tolist()):
             slot = request_id & self._mask
             if request_id >= 0 and self._ids[slot] == request_id:
-                known[index], sent_ns[index] = True, self._sent_ns[slot]
+                known[index], planned_ns[index], sent_ns[index] = True, self._planned_ns[slot], self._sent_ns[slot]
                 self._ids[slot] = _FREE
             elif request_id in self._stragglers:
-                known[index], sent_ns[index] = True, self._stragglers.pop(request_id)
+                known[index], (planned_ns[index], sent_ns[index]) = True, self._stragglers.pop(request_id)
             elif 0 <= request_id < self.sent:
                 self.late += 1
             else:
                 self.unexpected += 1
-        return known, sent_ns
+        return Settled(known, planned_ns, sent_ns)
 
-    def expire(self, sent_before_ns: int) -> int:
-        """Give up on requests sent at or before a time; returns how many."""
-        expired = [request_id for request_id, sent_ns in self._stragglers.items() if sent_ns <= sent_before_ns]
-        for request_id in expired:
+    def expire(self, planned_before_ns: int) -> Lost:
+        """Give up on requests planned at or before a time."""
+        gone = [(request_id, *times) for request_id, times in self._stragglers.items() if times[0] <= planned_before_ns]
+        for request_id, *_ in gone:
             del self._stragglers[request_id]
-        count = len(expired)
-        # Ids are sent in order: everything before `_oldest` has an outcome or is a straggler.
+        # Ids are sent in the order of the plan: everything before `_oldest` has an outcome or is a straggler.
         self._oldest = max(self._oldest, self.sent - len(self._ids))
         while self._oldest < self.sent:
             slot = self._oldest & self._mask
             if self._ids[slot] == self._oldest:
-                if self._sent_ns[slot] > sent_before_ns:
+                if self._planned_ns[slot] > planned_before_ns:
                     break
                 self._ids[slot] = _FREE
-                count += 1
+                gone.append((self._oldest, int(self._planned_ns[slot]), int(self._sent_ns[slot])))
             self._oldest += 1
-        self.outstanding -= count
-        return count
+        self.outstanding -= len(gone)
+        return Lost(*np.array(gone, dtype=np.int64).reshape(-1, 3).T)
+
+    def give_up(self) -> Lost:
+        """Give up on everything."""
+        return self.expire(_HIGHEST_TIME_NS)
 
 
 def _distinct(ids: np.ndarray) -> bool:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from frontend_launch.histogram import NS_PER_S, LatencyHistogram
-from loadgen.targets.target import Outcome
+from loadgen.in_flight import Lost, Settled
+from loadgen.requests_log import RequestsLog
+from loadgen.targets.target import Outcome, Replies
 
 HIGHEST_TIME_NS = 2**63 - 1
 
@@ -60,6 +62,33 @@ class ClientUse:
 
 
 @dataclass(slots=True)
+class Offered:
+    """What became of the requests that a schedule planned for the measured part.
+
+    Attributes:
+        planned: how many there were.
+        answered: how many of them were answered, at any time.
+        arrived: answers that arrived in the measured part, to whichever request of the run.
+        service: latencies of the answers, from when ZeroMQ took the request.
+        lag: how much later than planned requests were sent.
+    """
+
+    planned: int = 0
+    answered: int = 0
+    arrived: int = 0
+    service: LatencyHistogram = field(default_factory=LatencyHistogram)
+    lag: LatencyHistogram = field(default_factory=LatencyHistogram)
+
+    def add(self, other: Offered) -> None:
+        """Add what became of another client's share."""
+        self.planned += other.planned
+        self.answered += other.answered
+        self.arrived += other.arrived
+        self.service.add(other.service)
+        self.lag.add(other.lag)
+
+
+@dataclass(slots=True)
 class Record:
     """What happened in one run, over the whole of it unless said otherwise.
 
@@ -74,10 +103,14 @@ class Record:
         measured_from_ns: when the measured part began, monotonic clock; 0 when it never did.
         measured_ns: length of the measured part.
         measured_sent: requests sent in it.
-        latency: latencies of the answers that arrived in it.
-        intervals: the same, by logging interval.
+        latency: latencies of the answers that arrived in it; where a schedule says when to send, from the planned time,
+            of the answers to requests that were planned for it.
+        intervals: latencies of the answers that arrived in it, by logging interval.
         client: the client's own use of its time.
-        ended: why the run ended: ``duration``, ``requests``, ``stalled``, ``no_answer`` or ``stopped``.
+        offered: what became of a schedule; None where a window says when to send.
+        requests: a log of each client, where rows are kept.
+        ended: why the run ended: ``duration``, ``requests``, ``schedule``, ``overrun``, ``stalled``, ``no_answer`` or
+            ``stopped``.
     """
 
     sent: int = 0
@@ -93,6 +126,8 @@ class Record:
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
     intervals: list[Interval] = field(default_factory=list)
     client: ClientUse = field(default_factory=ClientUse)
+    offered: Offered | None = None
+    requests: list[RequestsLog] = field(default_factory=list)
     ended: str = "duration"
 
     def merge(self, other: Record) -> None:
@@ -110,19 +145,28 @@ class Record:
         self.measured_sent += other.measured_sent
         self.latency.add(other.latency)
         self.client.add(other.client)
+        if self.offered is not None and other.offered is not None:
+            self.offered.add(other.offered)
+        self.requests += other.requests
 
 
 class Recorder:
     """Fills a record while a run is under way; outside the measured part only outcomes are counted.
+
+    Args:
+        log: gets a row for each request that has ended.
 
     Attributes:
         record: what was recorded so far.
         measuring: the measured part is under way.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log: RequestsLog | None = None) -> None:
         self.record = Record()
         self.measuring = False
+        self._log = log
+        if log is not None:
+            self.record.requests.append(log)
         self._interval = LatencyHistogram()
         self._started_ns = self._until_ns = self._cut_ns = 0
 
@@ -132,35 +176,55 @@ class Recorder:
         self._started_ns = self._cut_ns = self.record.measured_from_ns = now_ns
         self._until_ns = HIGHEST_TIME_NS if until_ns is None else until_ns
 
+    def planned(self, count: int) -> None:
+        """So many requests were planned for the measured part, if there is a plan."""
+
     def end_measured(self, now_ns: int) -> None:
         """The measured part is over."""
         self.measuring = False
         self.record.measured_ns = now_ns - self._started_ns
 
-    def sent(self, count: int) -> None:
-        """Count requests that were sent now."""
+    def sent(self, count: int, now_ns: int, planned_ns: np.ndarray | None = None) -> None:
+        """Count requests that were sent now, with their planned times if there is a plan."""
         self.record.sent += count
         if self.measuring:
             self.record.measured_sent += count
 
-    def ended(self, outcome: Outcome, count: int) -> None:
+    def ended(self, outcome: Outcome, lost: Lost) -> None:
         """Count requests that ended without a reply."""
-        self.record.outcomes[outcome] += count
+        self.record.outcomes[outcome] += len(lost.ids)
+        if self._log is not None:
+            self._log.lost(lost, outcome)
 
     def compared(self, agrees: bool) -> None:
         """Count an answer that was compared with the right one."""
         self.record.compared += 1
         self.record.mismatched += not agrees
 
-    def replied(self, outcomes: np.ndarray, sent_ns: np.ndarray, done_ns: np.ndarray) -> None:
-        """Record replies: uint8 outcomes, int64 times, arrays of one length."""
+    def replied(self, replies: Replies, settled: Settled) -> None:
+        """Record replies to requests that were outstanding."""
+        known = settled.known
+        if known.all():
+            outcomes, done_ns, planned_ns, sent_ns = replies.outcomes, replies.done_ns, *settled[1:]
+        else:
+            outcomes, done_ns = replies.outcomes[known], replies.done_ns[known]
+            planned_ns, sent_ns = settled.planned_ns[known], settled.sent_ns[known]
         counts = np.bincount(outcomes, minlength=len(Outcome))
         for outcome in Outcome:
             self.record.outcomes[outcome] += int(counts[outcome])
-        if not self.measuring:
-            return
-        answered = (outcomes == Outcome.COMPLETED) & (done_ns >= self._started_ns) & (done_ns < self._until_ns)
-        self._interval.record((done_ns - sent_ns)[answered])
+        self._measure(outcomes == Outcome.COMPLETED, planned_ns, sent_ns, done_ns)
+        if self._log is not None:
+            self._log.replied(replies.ids[known], planned_ns, sent_ns, done_ns, outcomes)
+
+    def _measure(self, completed: np.ndarray, planned_ns: np.ndarray, sent_ns: np.ndarray, done_ns: np.ndarray) -> None:
+        """Record those answers that belong to the measured part."""
+        if self.measuring:
+            arrived = completed & (done_ns >= self._started_ns) & (done_ns < self._until_ns)
+            self._interval.record((done_ns - planned_ns)[arrived])
+
+    def _closed(self, histogram: LatencyHistogram) -> None:
+        """An interval was closed."""
+        self.record.latency.add(histogram)
 
     def cut(self, now_ns: int) -> Interval | None:
         """Close the present interval and begin the next; None when it would have no length."""
@@ -177,6 +241,50 @@ class Recorder:
             histogram=histogram.encode() if histogram.total else None,
         )
         self._cut_ns = now_ns
-        self.record.latency.add(histogram)
+        self._closed(histogram)
         self.record.intervals.append(interval)
         return interval
+
+
+class ScheduleRecorder(Recorder):
+    """Fills the record of a run whose schedule says when to send.
+
+    Latencies count from the planned time and are those of all requests that were planned for the measured part,
+    whenever they were answered; so it is what was planned, not what happened to be answered, that is measured.
+
+    Args:
+        from_ns: when the measured part begins, by the plan.
+        until_ns: when it ends.
+        log: gets a row for each request that has ended.
+    """
+
+    def __init__(self, from_ns: int, until_ns: int, log: RequestsLog | None = None) -> None:
+        super().__init__(log)
+        self._from_ns, self._to_ns = from_ns, until_ns
+        self.record.offered = self._offered = Offered()
+
+    def planned(self, count: int) -> None:
+        """See `Recorder`."""
+        self._offered.planned = count
+
+    def sent(self, count: int, now_ns: int, planned_ns: np.ndarray | None = None) -> None:
+        """See `Recorder`."""
+        assert planned_ns is not None
+        self.record.sent += count
+        counted = planned_ns if planned_ns[0] >= self._from_ns else planned_ns[planned_ns >= self._from_ns]
+        self.record.measured_sent += len(counted)
+        self._offered.lag.record(now_ns - counted)
+
+    def _measure(self, completed: np.ndarray, planned_ns: np.ndarray, sent_ns: np.ndarray, done_ns: np.ndarray) -> None:
+        arrived = completed & (done_ns >= self._from_ns) & (done_ns < self._to_ns)
+        counted = completed & (planned_ns >= self._from_ns)
+        latency_ns = done_ns - planned_ns
+        self.record.latency.record(latency_ns[counted])
+        self._offered.service.record((done_ns - sent_ns)[counted])
+        self._offered.answered += int(np.count_nonzero(counted))
+        self._offered.arrived += int(np.count_nonzero(arrived))
+        if self.measuring:
+            self._interval.record(latency_ns[arrived])
+
+    def _closed(self, histogram: LatencyHistogram) -> None:
+        """An interval is only for its line; what is measured is recorded as it comes."""

@@ -21,11 +21,13 @@ def plan_text(plan: Plan) -> str:
     """What will run, in two lines."""
     config, inputs = plan.config, plan.inputs
     until = f"{config.duration_s:g} s" if config.requests is None else f"{config.requests} requests"
+    load = f"at most {plan.window} in flight ({_bytes(plan.window * inputs.payload_bytes)})"
+    if config.arrivals is not None:
+        load = config.arrivals.text
     return (
         f"{plan.model.name} ({plan.model.framework}, weights {plan.model.weights}), "
         f"{len(plan.placement.replicas)} replicas, batches up to {config.batch_size}, for {until}\n"
-        f"{inputs.text}, at most {plan.window} in flight ({_bytes(plan.window * inputs.payload_bytes)})"
-        + "".join(f"\n{note}" for note in plan.notes)
+        f"{inputs.text}, {load}" + "".join(f"\n{note}" for note in plan.notes)
     )
 
 
@@ -105,7 +107,11 @@ def _shape(spec: TensorSpec) -> str:
 def results_text(results: Results) -> str:
     """What came out, in a few lines."""
     summary = results.summary
-    latency = "  ".join(f"{name} {_milliseconds(value)}" for name, value in summary.latency_ms.items())
+    above = summary.latency_above_ms or {}
+    latency = "  ".join(
+        f"{name} {f'above {_milliseconds(above[name])}' if name in above else _milliseconds(value)}"
+        for name, value in summary.latency_ms.items()
+    )
     counts = ", ".join(f"{getattr(summary, name)} {name}" for name in _COUNTS if getattr(summary, name))
     extras = {
         "late": summary.late or None,
@@ -115,20 +121,40 @@ def results_text(results: Results) -> str:
     lines = [
         f"throughput  {summary.throughput_rps:.2f} requests/s over {summary.measured.duration_s:.1f} s",
         f"latency ms  {latency}",
+        *_open_loop(results),
         f"requests    {summary.sent} sent: {counts or 'none answered'}"
         + "".join(f"; {name}: {count}" for name, count in extras.items() if count is not None),
         *_answers(results),
         *_hardware(results),
-        f"in flight   {results.window['requests']} at most ({_bytes(results.window['bytes'])})"
-        + (
-            f", turned over in {results.window['requests'] / summary.throughput_rps:.3g} s"
-            if summary.throughput_rps
-            else ""
-        ),
+        *_window(results),
         f"saturated   {results.verdict.text}",
         *(f"note        {note}" for note in results.notes),
     ]
     return "\n".join(lines)
+
+
+def _window(results: Results) -> list[str]:
+    """How much was kept in flight, where that says when to send."""
+    window, throughput_rps = results.window, results.summary.throughput_rps
+    if results.summary.planned is not None:
+        return []
+    turned_over = f", turned over in {window['requests'] / throughput_rps:.3g} s" if throughput_rps else ""
+    return [f"in flight   {window['requests']} at most ({_bytes(window['bytes'])}){turned_over}"]
+
+
+def _open_loop(results: Results) -> list[str]:
+    """What was offered, and the two other latencies, where a schedule says when to send."""
+    summary = results.summary
+    if summary.planned is None:
+        return []
+    measured = summary.measured
+    lines = [
+        f"offered     {summary.offered_rps:.2f} requests/s: {measured.sent} of {summary.planned} planned were sent"
+    ]
+    for name, latencies in (("service ms", summary.service_ms), ("lag ms", summary.lag_ms)):
+        shown = {name: value for name, value in (latencies or {}).items() if name in ("p50", "p99", "max")}
+        lines.append(f"{name:<12}" + "  ".join(f"{key} {_milliseconds(value)}" for key, value in shown.items()))
+    return lines
 
 
 def _answers(results: Results) -> list[str]:

@@ -11,10 +11,11 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from frontend_launch.histogram import LatencyHistogram
 from loadgen.errors import ConfigError
 from loadgen.recorder import Record
 from loadgen.targets.target import Outcome
@@ -22,7 +23,7 @@ from loadgen.verdict import Evidence, Verdict
 
 SCHEMA_VERSION = 1
 SCHEMA_PATH = Path(__file__).with_name("results.schema.json")
-PERCENTILES = (50.0, 95.0, 99.0, 99.9)
+PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 _NS_PER_MS = 1e6
 
 
@@ -41,6 +42,12 @@ class Summary:
 
     `sent` is the sum of `completed`, `defaulted`, `timed_out`, `failed` and `abandoned`. `left_behind` is None
     where the server went away with the run. Latencies are milliseconds, None without answers.
+
+    Where a schedule says when to send, `latency_ms` counts from the planned time, over all requests that were planned
+    for the measured part; those that were not answered as they should be count as slower than any answer. What falls
+    among them is None, and `latency_above_ms` says what it is larger than. `service_ms` counts from when ZeroMQ took
+    the request, its queue included; `lag_ms` is how much later than planned requests were sent; `planned` requests are
+    `offered_rps` a second. All five are None where a window says when to send.
     """
 
     sent: int
@@ -55,6 +62,11 @@ class Summary:
     measured: Measured
     throughput_rps: float
     latency_ms: Mapping[str, float | None]
+    planned: int | None = None
+    offered_rps: float | None = None
+    latency_above_ms: Mapping[str, float] | None = None
+    service_ms: Mapping[str, float | None] | None = None
+    lag_ms: Mapping[str, float | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +80,15 @@ class ClientMetrics:
 
 @dataclass(frozen=True, slots=True)
 class Histograms:
-    """Latencies as base64 HdrHistogram V2 blobs, nanoseconds; an interval without answers is None."""
+    """Latencies as base64 HdrHistogram V2 blobs, nanoseconds; an interval without answers is None.
+
+    `service` and `lag` are None where a window says when to send.
+    """
 
     latency: str
     intervals: list[str | None]
+    service: str | None = None
+    lag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +105,7 @@ class Results:
         placement: a row per process.
         inputs: what was sent; None in files from before it was recorded.
         answers: how many answers were compared with the right ones, and how many were wrong; None when none were.
+        thresholds: conditions that were not to come true, each with its text and whether it did; None without any.
         hardware: what cores, processes and GPUs did in the measured part; None where it was not watched.
         window: most requests in flight, and what they weigh.
         summary: what was measured.
@@ -120,6 +138,7 @@ class Results:
     inputs: Mapping[str, Any] | None = None
     answers: Mapping[str, Any] | None = None
     hardware: Mapping[str, Any] | None = None
+    thresholds: list[Mapping[str, Any]] | None = None
     path: Path | None = None
 
     @property
@@ -135,13 +154,12 @@ class Results:
 
 def summarise(record: Record) -> Summary:
     """Condense a record."""
-    latency, outcomes = record.latency, record.outcomes
+    outcomes, offered = record.outcomes, record.offered
     measured_s = record.measured_ns / 1e9
-
-    def milliseconds(value_ns: float | None) -> float | None:
-        return None if value_ns is None else value_ns / _NS_PER_MS
-
-    return Summary(
+    lost = 0 if offered is None else offered.planned - offered.answered
+    arrived = record.latency.total if offered is None else offered.arrived
+    latency_ms = _latencies(record.latency, lost)
+    summary = Summary(
         sent=record.sent,
         completed=outcomes[Outcome.COMPLETED],
         defaulted=outcomes[Outcome.DEFAULTED],
@@ -151,15 +169,37 @@ def summarise(record: Record) -> Summary:
         late=record.late,
         unexpected=record.unexpected,
         left_behind=record.left_behind,
-        measured=Measured(measured_s, record.measured_sent, latency.total),
-        throughput_rps=latency.total / measured_s if measured_s else 0.0,
-        latency_ms={
-            "mean": milliseconds(latency.mean_ns),
-            "min": milliseconds(latency.min_ns if latency.total else None),
-            **{f"p{percentile:g}": milliseconds(latency.percentile_ns(percentile)) for percentile in PERCENTILES},
-            "max": milliseconds(latency.max_ns if latency.total else None),
-        },
+        measured=Measured(measured_s, record.measured_sent, record.latency.total),
+        throughput_rps=arrived / measured_s if measured_s else 0.0,
+        latency_ms=latency_ms,
     )
+    if offered is None:
+        return summary
+    slowest_ms = record.latency.max_ns / _NS_PER_MS
+    return replace(
+        summary,
+        planned=offered.planned,
+        offered_rps=offered.planned / measured_s if measured_s else 0.0,
+        latency_above_ms={
+            name: slowest_ms for name, value in latency_ms.items() if value is None and record.latency.total
+        },
+        service_ms=_latencies(offered.service),
+        lag_ms=_latencies(offered.lag),
+    )
+
+
+def _latencies(histogram: LatencyHistogram, lost: int = 0) -> dict[str, float | None]:
+    """Milliseconds by name; `lost` values are slower than all of the histogram's."""
+
+    def milliseconds(value_ns: float | None) -> float | None:
+        return None if value_ns is None else value_ns / _NS_PER_MS
+
+    return {
+        "mean": None if lost else milliseconds(histogram.mean_ns),
+        "min": milliseconds(histogram.min_ns if histogram.total else None),
+        **{f"p{percentile:g}": milliseconds(histogram.percentile_ns(percentile, lost)) for percentile in PERCENTILES},
+        "max": milliseconds(histogram.max_ns if histogram.total and not lost else None),
+    }
 
 
 def client_metrics(record: Record) -> ClientMetrics:
@@ -173,7 +213,13 @@ def client_metrics(record: Record) -> ClientMetrics:
 
 def histograms(record: Record) -> Histograms:
     """The latencies of a record, encoded."""
-    return Histograms(record.latency.encode(), [interval.histogram for interval in record.intervals])
+    offered = record.offered
+    return Histograms(
+        latency=record.latency.encode(),
+        intervals=[interval.histogram for interval in record.intervals],
+        service=None if offered is None else offered.service.encode(),
+        lag=None if offered is None else offered.lag.encode(),
+    )
 
 
 def make_directory(directory: Path) -> None:

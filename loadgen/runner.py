@@ -1,4 +1,4 @@
-"""One run: inputs through a target, as fast as a window of requests in flight allows; a job in, a record out.
+"""One run: inputs through a target, as fast as a window allows or by a schedule; a job in, a record out.
 
 A job holds nothing but values, so that another process or machine can run it, and records merge.
 """
@@ -17,9 +17,13 @@ import numpy as np
 
 from frontend_launch.histogram import NS_PER_S
 from loadgen.answers import AnswerCheck
+from loadgen.arrivals import Arrivals
 from loadgen.in_flight import InFlight
 from loadgen.inputs import InputSource
-from loadgen.recorder import Record, Recorder
+from loadgen.pace import Pace, Schedule, Window
+from loadgen.pacing import Sleeper
+from loadgen.recorder import Record, Recorder, ScheduleRecorder
+from loadgen.requests_log import RequestsLog
 from loadgen.targets.target import Outcome, Replies, Target, TargetSpec
 
 log = logging.getLogger(__name__)
@@ -27,8 +31,14 @@ log = logging.getLogger(__name__)
 BURST = 64
 """Requests sent before replies are looked for again."""
 
-MAX_WAIT_S = 0.1
+MAX_WAIT_NS = 100_000_000
 """The longest sleep: after it the run looks at its deadlines again."""
+
+LEAD_NS = 20_000_000
+"""From the start of a run to the first planned request, so that what is done once is done."""
+
+MAX_UNANSWERED = 1_000_000
+"""Timed-out requests that may be unanswered before the run ends: a server that does not read leaves them in memory."""
 
 YIELD_EVERY_NS = 500_000
 """Time after which timers and signals get their turn while there is always more to send or to read."""
@@ -51,16 +61,18 @@ class Job:
     Attributes:
         target: the server and how to speak to it.
         inputs: what to send.
-        window: most requests in flight.
-        duration_s: length of the measured part; None to stop by count.
+        window: most requests in flight; with a schedule, at more the run has failed.
+        duration_s: length of the measured part; None to stop by count, or as the schedule says.
         requests: how many requests to send in all; None to stop by time.
         warmup_s: time before the measured part.
-        timeout_s: patience for one reply; None for any.
+        timeout_s: patience for one reply, from its planned time if there is one; None for any.
         stall_s: time without a completion after which the run has failed.
         first_answer_s: the same for the very first answer; None for `stall_s`.
         log_every_s: length of a logging interval.
         drain_s: after the run, wait so long for what is outstanding.
         check: compares answers with the right ones; None to believe them.
+        arrivals: when to send; None for as soon as the window has room.
+        keep_requests: keep a row of each request.
     """
 
     target: TargetSpec
@@ -75,6 +87,8 @@ class Job:
     log_every_s: float
     drain_s: float
     check: AnswerCheck | None = None
+    arrivals: Arrivals | None = None
+    keep_requests: bool = False
 
 
 async def run(
@@ -95,11 +109,12 @@ async def run(
     """
     pool = job.inputs.make()
     target = job.target.make()
-    try:
-        await target.open(pool)
-        return await _Run(job, target, stop or asyncio.Event(), on_phase or _ignore).to_its_end()
-    finally:
-        await target.close()
+    with Sleeper() as sleeper:
+        try:
+            await target.open(pool)
+            return await _Run(job, target, sleeper, stop or asyncio.Event(), on_phase or _ignore).to_its_end()
+        finally:
+            await target.close()
 
 
 async def _ignore(_: Phase) -> None:
@@ -109,14 +124,26 @@ async def _ignore(_: Phase) -> None:
 class _Run:
     """The state of one run; `to_its_end` is its story."""
 
-    def __init__(self, job: Job, target: Target, stop: asyncio.Event, on_phase: PhaseHook) -> None:
-        self._job, self._target, self._stop, self._on_phase = job, target, stop, on_phase
-        self._in_flight = InFlight(job.window)
-        self._recorder = Recorder()
-        self._now_ns = self._started_ns = time.monotonic_ns()
-        self._measured_from_ns = self._started_ns + round(job.warmup_s * NS_PER_S)
-        self._ends_ns: int | None = None
-        self._last_answer_ns: int | None = None
+    def __init__(self, job: Job, target: Target, sleeper: Sleeper, stop: asyncio.Event, on_phase: PhaseHook) -> None:
+        self._job, self._target, self._sleeper, self._stop, self._on_phase = job, target, sleeper, stop, on_phase
+        log = RequestsLog() if job.keep_requests else None
+        warmup_ns = round(job.warmup_s * NS_PER_S)
+        if job.arrivals is None:
+            self._pace: Pace = Window(job.window, job.requests)
+            self._recorder = Recorder(log)
+            self._in_flight = InFlight(job.window)
+            self._now_ns = self._started_ns = time.monotonic_ns()
+            self._measured_from_ns, self._ends_ns = self._started_ns + warmup_ns, None
+        else:
+            times_ns = job.arrivals.times_ns(job.warmup_s)
+            self._in_flight = InFlight(min(job.window, len(times_ns)), planned=True)
+            self._now_ns = self._started_ns = time.monotonic_ns()
+            self._measured_from_ns = self._started_ns + LEAD_NS + warmup_ns
+            self._ends_ns = self._measured_from_ns + round(job.arrivals.duration_s * NS_PER_S)
+            self._pace = Schedule(times_ns + self._measured_from_ns, self._ends_ns, job.window)
+            self._recorder = ScheduleRecorder(self._measured_from_ns, self._ends_ns, log)
+        self._answered = False
+        self._quiet_since_ns = self._started_ns
         self._next_expiry_ns = self._started_ns
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -135,30 +162,38 @@ class _Run:
         record = self._recorder.record
         record.ended = ended
         record.late, record.unexpected = self._in_flight.late, self._in_flight.unexpected
-        self._recorder.ended(Outcome.ABANDONED, self._in_flight.outstanding)
+        self._recorder.ended(Outcome.ABANDONED, self._in_flight.give_up())
         return record
 
     async def _stream(self) -> str:
         """Send and read until something ends the run; returns what did."""
-        job, target, in_flight = self._job, self._target, self._in_flight
+        pace, in_flight = self._pace, self._in_flight
         yielded_ns = self._now_ns
         while True:
             self._look_at_the_clock()
             if (ended := self._over()) is not None:
                 return ended
-            room = min(job.window - in_flight.outstanding, BURST)
-            if job.requests is not None:
-                room = min(room, job.requests - in_flight.sent)
-            if room > 0:
-                target.send(in_flight.sent, room, self._now_ns)
-                in_flight.send(room, self._now_ns)
-                self._recorder.sent(room)
-            if not self._read() and room <= 0:
-                await self._wait()
+            due = pace.due(self._now_ns, in_flight.sent, in_flight.outstanding)
+            if due:
+                self._send(min(due, BURST))
+            if not self._read() and due <= BURST and not pace.due(self._now_ns, in_flight.sent, in_flight.outstanding):
+                await self._sleep()
                 yielded_ns = self._now_ns
             elif self._now_ns - yielded_ns > YIELD_EVERY_NS:
                 await asyncio.sleep(0)
                 yielded_ns = self._now_ns
+
+    def _send(self, count: int) -> None:
+        """Send the next requests; with a plan, the time at which they were sent is when ZeroMQ had taken them all."""
+        in_flight, now_ns = self._in_flight, self._now_ns
+        if not in_flight.outstanding:
+            self._quiet_since_ns = now_ns
+        planned_ns = self._pace.planned_ns(in_flight.sent, count)
+        self._target.send(in_flight.sent, count, now_ns)
+        if planned_ns is not None:
+            now_ns = time.monotonic_ns()
+        in_flight.send(count, now_ns, planned_ns)
+        self._recorder.sent(count, now_ns, planned_ns)
 
     def _look_at_the_clock(self) -> None:
         """Take the time of this turn, and account for the turn before it."""
@@ -167,6 +202,10 @@ class _Run:
             self._recorder.record.client.in_flight_ns += self._in_flight.outstanding * (self._now_ns - before_ns)
         elif self._now_ns >= self._measured_from_ns:
             self._begin_measured()
+        self._expire()
+
+    def _expire(self) -> None:
+        """Give up on requests whose time is over."""
         if self._job.timeout_s is not None and self._now_ns >= self._next_expiry_ns:
             expired = self._in_flight.expire(self._now_ns - round(self._job.timeout_s * NS_PER_S))
             self._recorder.ended(Outcome.TIMED_OUT, expired)
@@ -176,13 +215,15 @@ class _Run:
         job, now_ns = self._job, self._now_ns
         if self._stop.is_set():
             return "stopped"
-        if self._ends_ns is not None and now_ns >= self._ends_ns:
+        if job.arrivals is None and self._ends_ns is not None and now_ns >= self._ends_ns:
             return "duration"
-        if job.requests is not None and self._in_flight.sent >= job.requests and not self._in_flight.outstanding:
-            return "requests"
-        if self._last_answer_ns is None and job.first_answer_s is not None:
+        if (why := self._pace.over(now_ns, self._in_flight.sent, self._in_flight.outstanding)) is not None:
+            return why
+        if self._recorder.record.outcomes[Outcome.TIMED_OUT] - self._in_flight.late > MAX_UNANSWERED:
+            return "overrun"
+        if not self._answered and job.first_answer_s is not None:
             return "no_answer" if now_ns - self._started_ns > job.first_answer_s * NS_PER_S else None
-        if now_ns - (self._last_answer_ns or self._started_ns) > job.stall_s * NS_PER_S:
+        if self._in_flight.outstanding and now_ns - self._quiet_since_ns > job.stall_s * NS_PER_S:
             return "stalled"
         return None
 
@@ -191,12 +232,13 @@ class _Run:
         replies = self._target.drain()
         if not len(replies.ids):
             return False
-        known, sent_ns = self._in_flight.settle(replies.ids)
-        self._recorder.replied(replies.outcomes[known], sent_ns[known], replies.done_ns[known])
+        settled = self._in_flight.settle(replies.ids)
+        self._recorder.replied(replies, settled)
         if self._job.check is not None:
-            self._compare(self._job.check, replies, known)
-        if known.any():
-            self._last_answer_ns = self._now_ns
+            self._compare(self._job.check, replies, settled.known)
+        if settled.known.any():
+            self._answered = True
+            self._quiet_since_ns = self._now_ns
         return True
 
     def _compare(self, check: AnswerCheck, replies: Replies, known: np.ndarray) -> None:
@@ -205,21 +247,27 @@ class _Run:
         for index in np.flatnonzero(concerned).tolist():
             self._recorder.compared(check.agrees(int(replies.ids[index]), replies.outputs[index]))
 
-    async def _wait(self) -> None:
+    async def _sleep(self) -> None:
         """Nothing to send and nothing to read: sleep until there is, or until the next deadline."""
-        deadline_ns = min(self._now_ns + round(MAX_WAIT_S * NS_PER_S), self._ends_ns or self._now_ns + NS_PER_S)
+        deadlines_ns = [self._now_ns + MAX_WAIT_NS]
+        if (next_ns := self._pace.next_ns(self._in_flight.sent)) is not None:
+            deadlines_ns.append(next_ns)
+        if self._ends_ns is not None and self._ends_ns > self._now_ns:
+            deadlines_ns.append(self._ends_ns)
         if not self._recorder.measuring:
-            deadline_ns = min(deadline_ns, self._measured_from_ns)
-        await self._target.wait(max(0.0, (deadline_ns - self._now_ns) / NS_PER_S))
+            deadlines_ns.append(self._measured_from_ns)
+        self._target.notify(self._sleeper.wake)
+        await self._sleeper.sleep_until(min(deadlines_ns))
 
     def _begin_measured(self) -> None:
-        if self._job.duration_s is not None:
-            self._ends_ns = self._now_ns + round(self._job.duration_s * NS_PER_S)
-        self._recorder.begin_measured(self._now_ns, self._ends_ns)
+        began_ns = self._now_ns if self._job.arrivals is None else self._measured_from_ns
+        if self._job.duration_s is not None and self._job.arrivals is None:
+            self._ends_ns = began_ns + round(self._job.duration_s * NS_PER_S)
+        self._recorder.begin_measured(began_ns, self._ends_ns)
         client = self._recorder.record.client
         client.cpu_ns = -time.process_time_ns()
         self._tasks += [
-            asyncio.create_task(self._log_lines(self._now_ns), name="periodic line"),
+            asyncio.create_task(self._log_lines(began_ns), name="periodic line"),
             asyncio.create_task(self._on_phase(Phase.MEASURED_BEGINS), name="measured part begins"),
         ]
 
@@ -227,6 +275,7 @@ class _Run:
         if not self._recorder.measuring:
             return
         ends_ns = min(time.monotonic_ns(), self._ends_ns or self._now_ns)
+        self._recorder.planned(self._pace.between(self._measured_from_ns, ends_ns))
         client = self._recorder.record.client
         client.cpu_ns += time.process_time_ns()
         self._log_interval(ends_ns)
@@ -259,6 +308,8 @@ class _Run:
             self._now_ns = time.monotonic_ns()
             if self._now_ns >= until_ns:
                 break
+            self._expire()
             if not self._read():
-                await self._target.wait(min(MAX_WAIT_S, (until_ns - self._now_ns) / NS_PER_S))
+                self._target.notify(self._sleeper.wake)
+                await self._sleeper.sleep_until(min(self._now_ns + MAX_WAIT_NS, until_ns))
         self._recorder.record.left_behind = self._in_flight.outstanding

@@ -137,6 +137,19 @@ def evaluate(condition: Condition, summary: Summary) -> Finding:
     return Finding(condition, value, holds, f"{condition.metric} {shown}, wanted {bound}")
 
 
+def crossed(condition: Condition, summary: Summary) -> tuple[bool, str]:
+    """Has a condition that was not to come true come true? What was not measured has: nobody can say that it did not.
+
+    Returns:
+        Whether it has, and a text for a reader, such as ``p99 is 231 ms``.
+    """
+    value = _measured(condition, summary)
+    shown = "unknown" if value is None else _shown(condition, value)
+    if value is None and condition.metric in LATENCIES and summary.latency_above_ms:
+        shown = f"above {summary.latency_above_ms.get(condition.metric, 0.0):.4g} ms"
+    return value is None or condition.allows(value), f"{condition.metric} is {shown}"
+
+
 def _measured(condition: Condition, summary: Summary) -> float | None:
     """The metric in the unit of the condition's value."""
     if condition.metric in LATENCIES:

@@ -7,7 +7,7 @@ and a flat p99 says nothing (a window of requests in flight that is full is flat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Saturated = Literal["yes", "no", "undecided"]
@@ -24,6 +24,12 @@ WINDOW_FULL_SHARE = 0.9
 
 WORKING_SHARE = 0.25
 """From this share of a core on, client or frontends count as working on requests that have not reached the queue."""
+
+LATE_MS = 10.0
+"""From this schedule lag at the 99th percentile on, what was offered is not what was planned."""
+
+CARRIED_SHARE = 0.99
+"""From this share of the offered rate on, it counts as carried."""
 
 MIN_BATCHES = 3
 """Batches each replica must have answered before its busy share means anything."""
@@ -46,6 +52,9 @@ class Evidence:
         full_batch_share: batches of the maximum size ÷ all batches.
         queue_empty_share: time the model's queue was empty.
         frontend_cpu_share: the same of the frontends' process.
+        offered_rps: requests a second that a schedule planned; None where a window says when to send.
+        throughput_rps: answers a second; None likewise.
+        lag_p99_ms: how much later than planned requests were sent; None likewise.
     """
 
     max_batch: int
@@ -60,6 +69,9 @@ class Evidence:
     full_batch_share: float | None = None
     queue_empty_share: float | None = None
     frontend_cpu_share: float | None = None
+    offered_rps: float | None = None
+    throughput_rps: float | None = None
+    lag_p99_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +93,27 @@ class Verdict:
 
 def judge(evidence: Evidence) -> Verdict:
     """Judge one run."""
+    verdict = _judge_replicas(evidence)
+    if evidence.offered_rps is None:
+        return verdict
+    offered, carried = f"{evidence.offered_rps:.4g} requests/s offered", evidence.throughput_rps or 0.0
+    if (evidence.lag_p99_ms or 0.0) >= LATE_MS:
+        late = f"sent late (p99 {evidence.lag_p99_ms:.3g} ms)"
+        text = f"{offered}, but {late}: the client was the limit, so nothing is shown"
+        return replace(verdict, limit="client", text=f"{verdict.text}; {text}")
+    if carried >= CARRIED_SHARE * evidence.offered_rps:
+        reserve = "without reserve" if verdict.saturated == "yes" else "all answered in time"
+        return replace(verdict, limit="load", text=f"{_state(evidence, verdict)}: {offered}, {reserve}")
+    return replace(verdict, text=f"{verdict.text}; {offered}, {carried:.4g} answered")
+
+
+def _state(evidence: Evidence, verdict: Verdict) -> str:
+    if evidence.busy_share is None:
+        return verdict.saturated
+    return f"{verdict.saturated} (replicas busy {_percent(evidence.busy_share)})"
+
+
+def _judge_replicas(evidence: Evidence) -> Verdict:
     if evidence.replicas is None:
         return Verdict(
             "undecided",
@@ -109,13 +142,13 @@ def judge(evidence: Evidence) -> Verdict:
 def _limit(evidence: Evidence) -> tuple[Limit, str]:
     """Who kept the replicas waiting: follow the request from the client, the first that had no more to give."""
     needed = evidence.max_batch * (evidence.replicas or 0)
-    if evidence.window < needed:
+    if evidence.offered_rps is None and evidence.window < needed:
         reason = f"{evidence.window} requests in flight cannot fill {needed} places in batches; raise --max-in-flight"
         return "load", reason
     queue_empty = evidence.queue_empty_share or 0.0
     if queue_empty <= QUEUE_EMPTY_SHARE:
         return "frontend", "queries always waited and replicas did too, so the frontend is the limit"
-    if evidence.in_flight_mean < WINDOW_FULL_SHARE * evidence.window:
+    if evidence.offered_rps is None and evidence.in_flight_mean < WINDOW_FULL_SHARE * evidence.window:
         reason = f"the queue was empty {_percent(queue_empty)} of the time and the client did not fill its window"
         return "client", f"{reason}, so the client is the limit"
     frontend_cpu, client_cpu = evidence.frontend_cpu_share or 0.0, evidence.client_cpu_share

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from loadgen.cli import deployments, doctor, images, models, saturate, sweep
+from loadgen.cli import deployments, doctor, images, models, rate, saturate, sweep
 from loadgen.options import normalise_argv
 
 LIST_OPTIONS = {
@@ -34,6 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(saturate.saturate)
+app.command()(rate.rate)
 app.command()(sweep.sweep)
 for verb in (deployments.up, deployments.down, deployments.ps, deployments.logs, deployments.metrics):
     app.command()(verb)

@@ -10,12 +10,15 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import typer
 
 from loadgen.cli import exit_codes
 from loadgen.errors import ConfigError
+
+if TYPE_CHECKING:
+    from loadgen.config import ExperimentConfig
 
 T = TypeVar("T")
 
@@ -65,6 +68,33 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> tuple[T, sig
     with one_line_errors(received):
         return uvloop.run(with_signals()), received[0] if received else None
     raise AssertionError("unreachable")
+
+
+def show_plan(config: ExperimentConfig) -> None:
+    """Print what an experiment would run, and where."""
+    from loadgen.config import prepare  # noqa: PLC0415
+    from loadgen.report import placement_text, plan_text  # noqa: PLC0415
+
+    plan, _ = run(lambda _: prepare(config))
+    typer.echo(plan_text(plan))
+    typer.echo(placement_text(plan.placement))
+
+
+def measure(config: ExperimentConfig) -> NoReturn:
+    """Run an experiment, say what came out, and exit with its code."""
+    from loadgen.experiment import run_experiment  # noqa: PLC0415 - `loadgen --help` does without
+    from loadgen.report import results_text  # noqa: PLC0415
+
+    set_up_logging()
+    results, received = run(lambda stop: run_experiment(config, stop))
+    typer.echo(results_text(results))
+    if results.error is not None:
+        fail(results.error)
+    for threshold in results.thresholds or ():
+        if threshold["crossed"]:
+            fail(f"--fail-if {threshold['condition']}: {threshold['found']}")
+    typer.echo(f"Saved results to {results.path}")
+    raise typer.Exit(exit_codes.of_signal(received) if received else exit_codes.of_results(results))
 
 
 @contextlib.contextmanager

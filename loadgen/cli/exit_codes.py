@@ -11,19 +11,24 @@ code meaning
 5    the server to connect to cannot be reached or does not answer
 6    the run could not go on: nothing completed, or frontends or replicas were lost
 7    wrong answers (``--verify``)
+8    a condition of ``--fail-if`` came true
 130  interrupted with Ctrl-C
 143  ended with SIGTERM
 ==== ==========================================================================================
 
-Where results exist, 6, 7, 130 and 143 have saved them.
+Where results exist, 6, 7, 8, 130 and 143 have saved them.
 """
 
 from __future__ import annotations
 
 import signal
+from typing import TYPE_CHECKING
 
 from frontend_launch.errors import AdminError, DescribeError, FrontendLaunchError, PlacementError, RequestError
 from loadgen.errors import ConfigError, LoadgenError, TargetError
+
+if TYPE_CHECKING:
+    from loadgen.results import Results
 
 OK = 0
 FAULT = 1
@@ -33,6 +38,7 @@ LAUNCH = 4
 TARGET = 5
 RUN = 6
 WRONG = 7
+THRESHOLD = 8
 
 _BY_CLASS: tuple[tuple[type[Exception], int], ...] = (
     (ConfigError, CONFIG),
@@ -44,7 +50,7 @@ _BY_CLASS: tuple[tuple[type[Exception], int], ...] = (
     (TargetError, TARGET),
     (LoadgenError, RUN),
 )
-_BY_ENDING = {"stalled": RUN, "server_lost": RUN, "no_answer": TARGET}
+_BY_ENDING = {"stalled": RUN, "server_lost": RUN, "overrun": RUN, "no_answer": TARGET}
 
 
 def of_error(error: Exception) -> int:
@@ -52,9 +58,15 @@ def of_error(error: Exception) -> int:
     return next((code for kind, code in _BY_CLASS if isinstance(error, kind)), FAULT)
 
 
-def of_ending(ended: str, wrong_answers: int = 0, completed: int = 1) -> int:
-    """The code for a run that ended in some way and has results."""
-    return _BY_ENDING.get(ended, WRONG if wrong_answers else OK if completed else RUN)
+def of_results(results: Results) -> int:
+    """The code for a run that has results."""
+    if results.ended in _BY_ENDING:
+        return _BY_ENDING[results.ended]
+    if results.answers is not None and results.answers["mismatched"]:
+        return WRONG
+    if not results.summary.completed:
+        return RUN
+    return THRESHOLD if any(threshold["crossed"] for threshold in results.thresholds or ()) else OK
 
 
 def of_signal(number: signal.Signals) -> int:

@@ -20,6 +20,7 @@ import typer
 from loadgen.cli import console
 from loadgen.errors import ConfigError
 from loadgen.options import parse_duration, parse_gpus, parse_int_list, parse_shape
+from loadgen.slo import parse as parse_conditions
 
 Settings = dict[str, Any]
 """Fields of a configuration, by name."""
@@ -213,9 +214,20 @@ def client(
     client_cpus: Annotated[
         str | None, typer.Option(metavar="CORES", help="Cores for this process.  [default: planned]")
     ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CONDITION", help="Exit with code 8 if it comes true: 'p99>300ms', 'failed>0'."),
+    ] = None,
+    requests_log: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a row for each request, npz or csv.")
+    ] = None,
 ) -> Settings:
     """The client."""
     return {
+        "fail_if": tuple(
+            condition for text in fail_if or () for condition in console.parsed("--fail-if", parse_conditions, text)
+        ),
+        "requests_log": requests_log,
         "log_every_s": console.parsed("--log-every", parse_duration, log_every),
         "results_dir": results_dir,
         "client_cpus": console.optional("--client-cpus", parse_int_list, client_cpus),
@@ -235,17 +247,36 @@ def window(
     drain: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME",
-            help="Patience for outstanding requests at the end.  [default: 5s with --connect, else none]",
+            metavar="TIME", help="Patience for what is outstanding at the end.  [default: 5s with --connect, else none]"
         ),
     ] = None,
 ) -> Settings:
     """How much at once, and for how long to wait."""
+    return _patience(max_in_flight, timeout, stall, drain)
+
+
+def patience(
+    max_in_flight: Annotated[
+        int | None, typer.Option(help="Requests in flight at which the run is given up.  [default: 1000000]")
+    ] = None,
+    timeout: Annotated[str, typer.Option(metavar="TIME", help="Patience for a reply, from its planned time.")] = "60s",
+    stall: Annotated[
+        str, typer.Option(metavar="TIME", help="Time without any completion after which the run has failed.")
+    ] = "60s",
+    drain: Annotated[
+        str, typer.Option(metavar="TIME", help="Patience for what is outstanding after the last request.")
+    ] = "10s",
+) -> Settings:
+    """How long to wait, where a schedule says when to send."""
+    return _patience(max_in_flight, timeout, stall, drain)
+
+
+def _patience(max_in_flight: int | None, timeout: str | None, stall: str, drain: str | None) -> Settings:
     return {
-        "drain_s": console.optional("--drain", parse_duration, drain),
         "max_in_flight": max_in_flight,
         "timeout_s": console.optional("--timeout", parse_duration, timeout),
         "stall_s": console.parsed("--stall", parse_duration, stall),
+        "drain_s": console.optional("--drain", parse_duration, drain),
     }
 
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loadgen.cli import console, exit_codes, parameters
+from loadgen.cli import console, parameters
 from loadgen.errors import ConfigError
 from loadgen.options import parse_duration
 
 if TYPE_CHECKING:
-    from loadgen.config import ExperimentConfig
+    pass
 
 
 @parameters.takes(
@@ -53,33 +53,6 @@ def saturate(
             runtime=runtime,
         )
     if dry_run:
-        _show_plan(config)
+        console.show_plan(config)
     else:
-        _run(config)
-
-
-def _show_plan(config: ExperimentConfig) -> None:
-    from loadgen.config import prepare  # noqa: PLC0415
-    from loadgen.report import placement_text, plan_text  # noqa: PLC0415
-
-    plan, _ = console.run(lambda _: prepare(config))
-    typer.echo(plan_text(plan))
-    typer.echo(placement_text(plan.placement))
-
-
-def _run(config: ExperimentConfig) -> None:
-    from loadgen.experiment import run_experiment  # noqa: PLC0415
-    from loadgen.report import results_text  # noqa: PLC0415
-
-    console.set_up_logging()
-    results, received = console.run(lambda stop: run_experiment(config, stop))
-    typer.echo(results_text(results))
-    if results.error is not None:
-        console.fail(results.error)
-    typer.echo(f"Saved results to {results.path}")
-    wrong = results.answers["mismatched"] if results.answers else 0
-    raise typer.Exit(
-        exit_codes.of_signal(received)
-        if received
-        else exit_codes.of_ending(results.ended, wrong, results.summary.completed)
-    )
+        console.measure(config)

@@ -6,7 +6,9 @@ may have hidden; the receiving socket is read until it is empty, then waited for
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +66,7 @@ class ClipperTarget:
     def __init__(self, spec: ClipperSpec) -> None:
         self._spec = spec
         self._sent = 0
+        self._next: asyncio.Future[list[bytes]] | None = None
         self._context = zmq.asyncio.Context()
         self._receiving = self._context.socket(zmq.DEALER)
         self._sending = self._context.socket(zmq.DEALER)
@@ -135,11 +138,13 @@ class ClipperTarget:
         """Read the replies that are there, at most `MAX_DRAIN`."""
         receive, get, clock = self._in.recv, self._in.getsockopt, time.monotonic_ns
         ids, done_ns, outcomes, outputs = bytearray(), [], bytearray(), []
+        frames = self._received()
         try:
             for _ in range(MAX_DRAIN):
-                frames = [receive(zmq.NOBLOCK)]
-                while get(zmq.RCVMORE):
-                    frames.append(receive(zmq.NOBLOCK))
+                if frames is None:
+                    frames = [receive(zmq.NOBLOCK)]
+                    while get(zmq.RCVMORE):
+                        frames.append(receive(zmq.NOBLOCK))
                 done_ns.append(clock())
                 if len(frames) == 4 and len(frames[1]) == 4:
                     ids += frames[1]
@@ -149,6 +154,7 @@ class ClipperTarget:
                     ids += b"\xff\xff\xff\xff"
                     outcomes.append(Outcome.FAILED)
                     outputs.append(b"")
+                frames = None
         except zmq.Again:
             pass
         return Replies(
@@ -176,9 +182,18 @@ class ClipperTarget:
         full = newest - ((newest - wire_ids) & _ID_MASK)
         return np.where((wire_ids < 0) | (full < 0), wire_ids, full)
 
-    async def wait(self, timeout_s: float) -> None:
-        """Return when replies may be there, at the latest after the timeout."""
-        await self._receiving.poll(max(1, round(timeout_s * 1000)))
+    def notify(self, wake: Callable[[], None]) -> None:
+        """Have the event loop receive the next reply, which `drain` will hand out first."""
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._receiving.recv_multipart())
+            self._next.add_done_callback(lambda _: wake())
+
+    def _received(self) -> list[bytes] | None:
+        """The reply that the event loop received, if it did."""
+        if self._next is None or not self._next.done():
+            return None
+        future, self._next = self._next, None
+        return None if future.cancelled() else future.result()
 
     async def close(self) -> None:
         """Disconnect; what is outstanding is left behind."""

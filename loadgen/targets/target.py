@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -61,8 +61,12 @@ class Target(Protocol):
         """Hand out the replies that are there, without waiting; a bounded number of them."""
         ...
 
-    async def wait(self, timeout_s: float) -> None:
-        """Return when replies may be there, at the latest after the timeout."""
+    def notify(self, wake: Callable[[], None]) -> None:
+        """Call `wake` once, from the event loop, as soon as replies may be there.
+
+        Asked for after a `drain` that found none, whenever the caller is going to sleep; asking again before the call
+        came changes nothing.
+        """
         ...
 
     async def close(self) -> None:

@@ -1,12 +1,17 @@
 """Each error that ends the program has the code that the table says."""
 
 import signal
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from frontend_launch.errors import AdminError, DescribeError, LaunchError, PlacementError, RequestError, RestError
+from loadgen import results as results_file
 from loadgen.cli import exit_codes
 from loadgen.errors import ConfigError, TargetError
+
+RESULTS = results_file.read(Path(__file__).parents[1] / "golden" / "results-v1.json")
 
 
 @pytest.mark.parametrize(
@@ -30,11 +35,23 @@ def test_errors(error, code):
 
 
 @pytest.mark.parametrize(
-    ("ended", "code"), [("duration", 0), ("requests", 0), ("stalled", 6), ("server_lost", 6), ("no_answer", 5)]
+    ("changes", "code"),
+    [
+        ({}, 0),
+        ({"ended": "schedule"}, 0),
+        ({"ended": "stalled"}, 6),
+        ({"ended": "server_lost"}, 6),
+        ({"ended": "overrun"}, 6),
+        ({"ended": "no_answer"}, 5),
+        ({"answers": {"mismatched": 1}, "thresholds": [{"crossed": True}]}, 7),
+        ({"answers": {"mismatched": 0}, "thresholds": [{"crossed": False}, {"crossed": True}]}, 8),
+        ({"thresholds": [{"crossed": False}]}, 0),
+        ({"summary": replace(RESULTS.summary, completed=0)}, 6),
+    ],
 )
-def test_endings(ended, code):
-    """A run with results says by its code how it ended."""
-    assert exit_codes.of_ending(ended) == code
+def test_results(changes, code):
+    """A run with results says by its code how it went, the worst first."""
+    assert exit_codes.of_results(replace(RESULTS, **changes)) == code
 
 
 def test_signals():

@@ -3,13 +3,20 @@
 import numpy as np
 import pytest
 
-from loadgen.recorder import Record, Recorder
-from loadgen.targets.target import Outcome
+from frontend_launch.histogram import LatencyHistogram
+from loadgen.in_flight import Lost, Settled
+from loadgen.recorder import Offered, Record, Recorder, ScheduleRecorder
+from loadgen.requests_log import NOT_DONE, RequestsLog
+from loadgen.targets.target import Outcome, Replies
 
 
 def replies(*rows):
-    outcomes, sent, done = zip(*rows, strict=True)
-    return np.array(outcomes, np.uint8), np.array(sent, np.int64), np.array(done, np.int64)
+    """Rows of outcome, planned time, done time and, where it is another, sent time."""
+    outcomes, planned, done = (np.array(column, np.int64) for column in zip(*(row[:3] for row in rows), strict=True))
+    sent = np.array([row[-1] if len(row) > 3 else row[1] for row in rows], np.int64)
+    known = np.ones(len(rows), bool)
+    answers = Replies(np.arange(len(rows)), done, outcomes.astype(np.uint8), [b""] * len(rows))
+    return answers, Settled(known, planned, sent)
 
 
 def test_only_answers_that_arrive_in_the_measured_part_are_measured():
@@ -59,7 +66,57 @@ def test_records_of_two_clients_merge():
 def test_sent_requests_count_as_measured_only_in_the_measured_part(count):
     """Sending before the measured part is warm-up."""
     recorder = Recorder()
-    recorder.sent(2)
+    recorder.sent(2, 0)
     recorder.begin_measured(0, None)
-    recorder.sent(count)
+    recorder.sent(count, 0)
     assert (recorder.record.sent, recorder.record.measured_sent) == (2 + count, count)
+
+
+def test_what_was_planned_for_the_measured_part_is_measured_whenever_it_is_answered():
+    """Latency counts from the plan, service from the sending; warm-up counts for the throughput only."""
+    recorder = ScheduleRecorder(1_000_000, 2_000_000)
+    recorder.planned(3)
+    recorder.sent(2, 995_000, np.array([980_000, 990_000]))
+    recorder.begin_measured(1_000_000, 2_000_000)
+    recorder.sent(3, 1_600_000, np.array([1_000_000, 1_500_000, 1_600_000]))
+    recorder.replied(*replies((Outcome.COMPLETED, 990_000, 1_700_000, 995_000)))
+    recorder.replied(*replies((Outcome.COMPLETED, 1_000_000, 1_800_000, 1_600_000)))
+    recorder.cut(2_000_000)
+    recorder.end_measured(2_000_000)
+    recorder.replied(*replies((Outcome.COMPLETED, 1_500_000, 3_000_000, 1_600_000)))
+    recorder.replied(*replies((Outcome.FAILED, 1_600_000, 3_000_000, 1_600_000)))
+    record, offered = recorder.record, recorder.record.offered
+    assert (record.latency.total, record.latency.min_ns, record.latency.max_ns) == (2, 800_000, 1_500_000)
+    assert (offered.service.min_ns, offered.service.max_ns) == (200_000, 1_400_000)
+    assert (offered.lag.total, offered.lag.min_ns, offered.lag.max_ns) == (3, 0, 600_000)
+    assert (offered.planned, offered.answered, offered.arrived) == (3, 2, 2)
+    assert (record.sent, record.measured_sent) == (5, 3)
+    assert [interval.completed for interval in record.intervals] == [2]
+
+
+def test_shares_of_a_schedule_merge():
+    """As if one client had sent them all."""
+
+    def offered(numbers):
+        service, lag = LatencyHistogram(), LatencyHistogram()
+        lag.record(np.array(numbers))
+        return Offered(len(numbers), len(numbers), 1, service, lag)
+
+    one, other = Record(offered=offered([5_000, 7_000])), Record(offered=offered([900_000]))
+    one.merge(other)
+    assert (one.offered.planned, one.offered.answered, one.offered.arrived) == (3, 3, 2)
+    assert np.array_equal(one.offered.lag.counts, offered([5_000, 7_000, 900_000]).lag.counts)
+
+
+def test_a_log_has_a_row_for_each_request_that_ended():
+    """Answered or not, in the order of the ids."""
+    log = RequestsLog()
+    recorder = Recorder(log)
+    recorder.replied(*replies((Outcome.COMPLETED, 10, 30), (Outcome.FAILED, 20, 25)))
+    recorder.ended(Outcome.TIMED_OUT, Lost(*np.array([[2], [30], [31]])))
+    table = log.table(inputs=2)
+    assert table["id"].tolist() == [0, 1, 2]
+    assert table["input"].tolist() == [0, 1, 0]
+    assert table["sent_ns"].tolist() == [10, 20, 31]
+    assert table["done_ns"].tolist() == [30, 25, NOT_DONE]
+    assert table["outcome"].tolist() == [Outcome.COMPLETED, Outcome.FAILED, Outcome.TIMED_OUT]

@@ -4,15 +4,19 @@ import asyncio
 import logging
 import pickle
 import re
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
 import uvloop
 
+from loadgen import slo
 from loadgen.answers import AnswerCheck
+from loadgen.arrivals import Renewal
 from loadgen.inputs import SeededInputs
 from loadgen.recorder import Record
-from loadgen.runner import Job, Phase, run
+from loadgen.results import summarise
+from loadgen.runner import BURST, Job, Phase, run
 from loadgen.targets.target import Outcome, Replies
 from model_containers.model import TensorSpec
 
@@ -40,6 +44,7 @@ class FakeTarget:
     def __init__(self, spec):
         self.outputs = dict.fromkeys(spec.wrong, b"\0\0\x80\x7f")
         self.spec, self.waiting, self.sent, self.closed, self.most, self.done = spec, [], [], False, 0, 0
+        self.now_ns = 0
 
     async def open(self, pool):
         assert len(pool) == INPUTS.count
@@ -62,8 +67,8 @@ class FakeTarget:
         done_ns = np.full(len(ids), self.now_ns + 5000)
         return Replies(np.array(ids, np.int64), done_ns, np.array(fates, np.uint8), outputs)
 
-    async def wait(self, timeout_s):
-        await asyncio.sleep(min(timeout_s, 0.001))
+    def notify(self, wake):
+        asyncio.get_running_loop().call_later(0.001, wake)
 
     async def close(self):
         self.closed = True
@@ -212,3 +217,116 @@ def test_answers_are_compared_with_the_right_ones():
     check = AnswerCheck(2, np.array([[0.0], [1.0], [2.0]]), "float32", 0.0)
     record = uvloop.run(run(job(FakeSpec(wrong=(4, 5)), requests=30, check=check)))
     assert (record.compared, record.mismatched, record.outcomes[Outcome.COMPLETED]) == (15, 1, 30)
+
+
+@dataclass(frozen=True)
+class ClockedSpec:
+    """A server that answers at once, but for a pause of its own, and those requests that it swallows."""
+
+    pause_s: tuple[float, float] = (0.0, 0.0)
+    swallow_every: int = 0
+
+    def make(self):
+        return ClockedTarget(self)
+
+
+class ClockedTarget:
+    def __init__(self, spec):
+        self.spec, self.waiting, self.began_ns = spec, [], None
+
+    async def open(self, pool):
+        self.loop = asyncio.get_running_loop()
+
+    def send(self, first_id, count, now_ns):
+        self.began_ns = self.began_ns or now_ns
+        every = self.spec.swallow_every
+        self.waiting += [number for number in range(first_id, first_id + count) if not every or number % every]
+
+    def drain(self):
+        now_ns = time.monotonic_ns()
+        begin_ns, end_ns = (self.began_ns + round(at_s * 1e9) if self.began_ns else 0 for at_s in self.spec.pause_s)
+        ids, self.waiting = ([], self.waiting) if begin_ns <= now_ns < end_ns else (self.waiting, [])
+        replies = np.array(ids, np.int64), np.full(len(ids), now_ns), np.zeros(len(ids), np.uint8)
+        return Replies(*replies, [bytes(4)] * len(ids))
+
+    def notify(self, wake):
+        self.loop.call_later(0.002, wake)
+
+    async def close(self):
+        pass
+
+
+def offered(spec, rate_rps, duration_s, **changes):
+    arrivals = Renewal(rate_rps, duration_s, 0.0, 0)
+    return ran(spec, arrivals=arrivals, window=10**6, timeout_s=0.4, drain_s=5.0, **changes)
+
+
+def test_a_schedule_sends_what_was_planned_and_no_more():
+    """Whatever the window, warm-up apart."""
+    record = offered(ClockedSpec(), 400, 0.5, warmup_s=0.25)
+    assert record.ended == "schedule"
+    assert (record.sent, record.measured_sent, record.offered.planned, record.offered.answered) == (300, 200, 200, 200)
+    assert (record.latency.total, record.offered.lag.total, record.offered.service.total) == (200, 200, 200)
+    assert record.measured_ns == 500_000_000
+    assert adds_up(record)
+
+
+def test_a_pause_of_the_server_is_in_the_latencies_of_all_who_came_in_it():
+    """Of 200 a second for 4 s, 800, those of a pause of 0.3 s, 60, wait for its end: 300 ms, 295 ms, … 5 ms.
+
+    The slowest 1 %, eight of them, wait 265 ms or more, so p99 is 260 to 265 ms and the maximum 300 ms. A client that
+    waited for answers before it sent would have sent one request in the pause, and found a p99 of nothing at all.
+    """
+    summary = summarise(offered(ClockedSpec(pause_s=(1.0, 1.3)), 200, 4.0))
+    noise_ms = 60  # of a machine on which others run too; the lower bounds are exact to the histogram's 3 digits
+    assert 259 <= summary.latency_ms["p99"] <= 265 + noise_ms
+    assert 294 <= summary.latency_ms["max"] <= 300 + noise_ms
+    assert summary.latency_ms["p90"] <= noise_ms
+    assert summary.service_ms["p99"] >= 259  # they were sent on time, and the server had them
+
+
+def test_what_is_never_answered_is_slower_than_any_answer():
+    """2 % swallowed: p95 is a number, p99 is none, but has a bound, and a threshold on it is crossed."""
+    record = offered(ClockedSpec(swallow_every=50), 400, 1.0)
+    summary = summarise(record)
+    assert (record.outcomes[Outcome.TIMED_OUT], record.outcomes[Outcome.COMPLETED]) == (8, 392)
+    assert summary.latency_ms["p95"] is not None
+    assert summary.latency_ms["p99"] is summary.latency_ms["max"] is summary.latency_ms["mean"] is None
+    slowest_ms = record.latency.max_ns / 1e6
+    assert summary.latency_above_ms == dict.fromkeys(("mean", "p99", "p99.9", "max"), slowest_ms)
+    assert slo.crossed(slo.parse("p99>300ms")[0], summary)[0]
+    assert slo.crossed(slo.parse("p99<300ms")[0], summary)[0]
+    assert not slo.crossed(slo.parse("p95>300ms")[0], summary)[0]
+    assert adds_up(record)
+
+
+def test_too_much_in_flight_ends_the_run():
+    """Rather than thinning the load."""
+    record = ran(FakeSpec(mute=True), arrivals=Renewal(1000.0, 5.0, 0.0, 0), window=50)
+    assert record.ended == "overrun"
+    assert 51 <= record.sent <= 51 + BURST
+    assert adds_up(record)
+
+
+def test_a_schedule_that_is_stopped_counts_what_was_planned_until_then():
+    """Nobody failed to answer what was never sent."""
+
+    async def stopped():
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.2, stop.set)
+        return await run(job(ClockedSpec(), arrivals=Renewal(500.0, 60.0, 0.0, 0), window=10**6), stop)
+
+    record = uvloop.run(stopped())
+    assert record.ended == "stopped"
+    assert record.offered.planned <= record.sent + BURST
+    assert summarise(record).latency_ms["p50"] is not None
+
+
+def test_rows_of_requests_are_kept():
+    """One for each, with the times of the histograms."""
+    record = offered(ClockedSpec(swallow_every=50), 400, 0.5, keep_requests=True)
+    table = record.requests[0].table(inputs=INPUTS.count)
+    assert table["id"].tolist() == list(range(200))
+    done = table["outcome"] == Outcome.COMPLETED
+    assert int((table["done_ns"] - table["planned_ns"])[done].max()) == record.latency.max_ns
+    assert int((table["sent_ns"] - table["planned_ns"]).max()) == record.offered.lag.max_ns

@@ -1,0 +1,360 @@
+"""When to send: the planned time of every request of an open-loop run, computed before it begins. Pure and seeded.
+
+Times are int64 nanoseconds from the beginning of the measured part, ascending; those of the warm-up, which is sent at
+the rate that the schedule begins with, are negative. `constant`, `ramp` and `steps` are as regular as their rate
+allows, `poisson` has independent exponential times between requests, and `gamma` has independent ones of a chosen
+coefficient of variation: 1 is Poisson's, more is burstier. A trace is what somebody recorded.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from loadgen.errors import ConfigError
+from loadgen.options import parse_duration
+
+NS_PER_S = 1_000_000_000
+MAX_REQUESTS = 36_000_000
+"""Most requests of one schedule: ten thousand a second for an hour, 288 MB of times."""
+
+KINDS = "constant, poisson, gamma:cv=2, ramp:50..500, steps:50x30s,100x30s or trace:FILE"
+_NUMBER = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+
+
+class Arrivals(Protocol):
+    """A schedule: picklable, and the same times each time it is made.
+
+    Attributes:
+        text: what it is, in a few words.
+        duration_s: of its measured part.
+        mean_rps: requests a second on the average of it.
+        initial_rps: requests a second at its beginning.
+    """
+
+    @property
+    def text(self) -> str:
+        """See the class."""
+        ...
+
+    @property
+    def duration_s(self) -> float:
+        """See the class."""
+        ...
+
+    @property
+    def mean_rps(self) -> float:
+        """See the class."""
+        ...
+
+    @property
+    def initial_rps(self) -> float:
+        """See the class."""
+        ...
+
+    def times_ns(self, warmup_s: float) -> np.ndarray:
+        """The planned times, int64."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """Requests with independent times between them.
+
+    Attributes:
+        rate_rps: requests a second.
+        duration_s: of the measured part.
+        cv: coefficient of variation of the time between two requests: 0 for constant, 1 for Poisson.
+        seed: of the generator.
+    """
+
+    rate_rps: float
+    duration_s: float
+    cv: float
+    seed: int
+
+    @property
+    def text(self) -> str:
+        """See `Arrivals`."""
+        kind = {0.0: "constant", 1.0: "poisson"}.get(self.cv, f"gamma, cv {self.cv:g}")
+        return f"{kind} {self.rate_rps:g} requests/s"
+
+    @property
+    def mean_rps(self) -> float:
+        """See `Arrivals`."""
+        return self.rate_rps
+
+    @property
+    def initial_rps(self) -> float:
+        """See `Arrivals`."""
+        return self.rate_rps
+
+    def times_ns(self, warmup_s: float) -> np.ndarray:
+        """See `Arrivals`."""
+        if not self.cv:
+            first = -math.floor(warmup_s * self.rate_rps)
+            last = math.ceil(self.duration_s * self.rate_rps - 1e-9)
+            return _rounded(np.arange(first, last) / self.rate_rps)
+        generator = np.random.default_rng(self.seed)
+        length_s = warmup_s + self.duration_s
+        expected = length_s * self.rate_rps
+        times_s = np.empty(0)
+        while not times_s.size or times_s[-1] < length_s:
+            # A gamma distribution of shape 1/cv² has this coefficient of variation; shape 1 is the exponential one.
+            count = int(expected + 6 * self.cv * math.sqrt(expected)) + 16
+            gaps_s = generator.gamma(1 / self.cv**2, self.cv**2 / self.rate_rps, count)
+            times_s = np.concatenate([times_s, (times_s[-1] if times_s.size else 0.0) + np.cumsum(gaps_s)])
+        return _rounded(times_s[: np.searchsorted(times_s, length_s)] - warmup_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """A rate that changes evenly, requests as regular as that allows.
+
+    Attributes:
+        from_rps: at the beginning of the measured part.
+        to_rps: at its end.
+        duration_s: of the measured part.
+    """
+
+    from_rps: float
+    to_rps: float
+    duration_s: float
+
+    @property
+    def text(self) -> str:
+        """See `Arrivals`."""
+        return f"ramp {self.from_rps:g} to {self.to_rps:g} requests/s"
+
+    @property
+    def mean_rps(self) -> float:
+        """See `Arrivals`."""
+        return (self.from_rps + self.to_rps) / 2
+
+    @property
+    def initial_rps(self) -> float:
+        """See `Arrivals`."""
+        return self.from_rps
+
+    def times_ns(self, warmup_s: float) -> np.ndarray:
+        """See `Arrivals`; request k is due when the rate, integrated from the beginning, reaches k."""
+        slope = (self.to_rps - self.from_rps) / self.duration_s
+        number = np.arange(math.ceil(self.mean_rps * self.duration_s - 1e-9))
+        # The root of slope/2 t² + from t = k that does not cancel: 2k / (from + sqrt(from² + 2 slope k)).
+        root = np.sqrt(np.maximum(0.0, self.from_rps**2 + 2 * slope * number))
+        times_s = np.divide(2 * number, self.from_rps + root, out=np.zeros(len(number)), where=number > 0)
+        return np.concatenate([_warmup(self.from_rps, warmup_s), _rounded(times_s)])
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """One constant rate after the other.
+
+    Attributes:
+        steps: rate in requests a second and duration in seconds of each.
+    """
+
+    steps: tuple[tuple[float, float], ...]
+
+    @property
+    def text(self) -> str:
+        """See `Arrivals`."""
+        return "steps " + ", ".join(f"{rate_rps:g} requests/s for {each_s:g} s" for rate_rps, each_s in self.steps)
+
+    @property
+    def duration_s(self) -> float:
+        """See `Arrivals`."""
+        return math.fsum(each_s for _, each_s in self.steps)
+
+    @property
+    def mean_rps(self) -> float:
+        """See `Arrivals`."""
+        return math.fsum(rate_rps * each_s for rate_rps, each_s in self.steps) / self.duration_s
+
+    @property
+    def initial_rps(self) -> float:
+        """See `Arrivals`."""
+        return self.steps[0][0]
+
+    def times_ns(self, warmup_s: float) -> np.ndarray:
+        """See `Arrivals`."""
+        parts, begins_s = [_warmup(self.initial_rps, warmup_s)], 0.0
+        for rate_rps, each_s in self.steps:
+            parts.append(_rounded(begins_s + np.arange(math.ceil(rate_rps * each_s - 1e-9)) / rate_rps))
+            begins_s += each_s
+        return np.concatenate(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Requests at the times that a file names, the first of them at once.
+
+    Attributes:
+        path: of the file: a time in seconds a line, or a CSV file with them in its first column; ascending.
+        time_scale: time runs so many times as long as in the file.
+        duration_s: from the first to the last request, and the mean time between two beyond it.
+        count: how many.
+    """
+
+    path: Path
+    time_scale: float
+    duration_s: float
+    count: int
+
+    @property
+    def text(self) -> str:
+        """See `Arrivals`."""
+        return f"trace {self.path}, {self.count} requests" + (
+            "" if self.time_scale == 1 else f", time x {self.time_scale:g}"
+        )
+
+    @property
+    def mean_rps(self) -> float:
+        """See `Arrivals`."""
+        return self.count / self.duration_s
+
+    @property
+    def initial_rps(self) -> float:
+        """See `Arrivals`; the mean, since a single time has no rate."""
+        return self.mean_rps
+
+    def times_ns(self, warmup_s: float) -> np.ndarray:
+        """See `Arrivals`."""
+        times_s = _read_times(self.path)
+        measured = _rounded((times_s - times_s[0]) * self.time_scale)
+        return np.concatenate([_warmup(self.mean_rps, warmup_s), measured])
+
+
+def parse_arrivals(
+    text: str, rate_rps: float | None, duration_s: float | None, seed: int, time_scale: float = 1.0
+) -> Arrivals:
+    """Read a schedule.
+
+    Args:
+        text: ``constant``, ``poisson``, ``gamma:cv=2``, ``ramp:50..500``, ``steps:50x30s,100x30s`` or ``trace:FILE``.
+        rate_rps: for those that do not name one; else None.
+        duration_s: for those that do not name one; else None.
+        seed: of what is drawn.
+        time_scale: of a trace.
+
+    Raises:
+        ConfigError: it is none, or it and the rate or the duration contradict each other.
+    """
+    kind, _, details = text.partition(":")
+    kind = kind.strip().lower()
+    if kind in ("ramp", "steps", "trace") and rate_rps is not None:
+        raise ConfigError(f"{text!r} has rates of its own: leave --rate {rate_rps:g} out")
+    if kind in ("steps", "trace") and duration_s is not None:
+        raise ConfigError(f"{text!r} has a duration of its own: leave --duration {duration_s:g} out")
+    if kind != "trace" and time_scale != 1:
+        raise ConfigError(f"--time-scale {time_scale:g} is for a trace, not for {text!r}: leave it out")
+    seconds = 120.0 if duration_s is None else duration_s
+    match kind:
+        case "constant" | "poisson" | "gamma":
+            arrivals: Arrivals = Renewal(_rate(text, rate_rps), seconds, _cv(text, kind, details), seed)
+        case "ramp":
+            arrivals = _ramp(text, details, seconds)
+        case "steps":
+            arrivals = Steps(tuple(_step(text, part) for part in details.split(",")))
+        case "trace":
+            arrivals = _trace(details, time_scale)
+        case _:
+            raise ConfigError(f"{text!r} is no schedule: write {KINDS}")
+    if (count := arrivals.mean_rps * arrivals.duration_s) > MAX_REQUESTS:
+        raise ConfigError(f"{arrivals.text}: {count:.3g} requests are more than {MAX_REQUESTS}: take less time")
+    return arrivals
+
+
+def _rate(text: str, rate_rps: float | None) -> float:
+    if rate_rps is None:
+        raise ConfigError(f"{text!r} wants a rate: add --rate, in requests a second")
+    if not 0 < rate_rps < math.inf:
+        raise ConfigError(f"--rate {rate_rps:g} is no rate: it must be positive")
+    return rate_rps
+
+
+def _cv(text: str, kind: str, details: str) -> float:
+    if kind != "gamma":
+        if details:
+            raise ConfigError(f"{text!r}: {kind} takes no {details!r}: write {kind}")
+        return 0.0 if kind == "constant" else 1.0
+    match = re.fullmatch(rf"\s*cv\s*=\s*{_NUMBER}\s*", details)
+    if match is None or not 0.01 <= float(match[1]) <= 100:
+        raise ConfigError(f"{text!r} names no coefficient of variation: write gamma:cv=2, from 0.01 to 100")
+    return float(match[1])
+
+
+def _ramp(text: str, details: str, duration_s: float) -> Ramp:
+    match = re.fullmatch(rf"\s*{_NUMBER}\s*\.\.\s*{_NUMBER}\s*", details)
+    if match is None or not float(match[1]) + float(match[2]) > 0:
+        raise ConfigError(f"{text!r} names no two rates: write ramp:50..500")
+    return Ramp(float(match[1]), float(match[2]), duration_s)
+
+
+def _step(text: str, part: str) -> tuple[float, float]:
+    match = re.fullmatch(rf"\s*{_NUMBER}\s*x\s*(\S+)\s*", part)
+    if match is None or not float(match[1]) > 0:
+        raise ConfigError(f"{text!r}: {part!r} is no step: write a rate and a time, such as 50x30s")
+    return float(match[1]), parse_duration(match[2])
+
+
+def _trace(details: str, time_scale: float) -> Trace:
+    if not 0 < time_scale < math.inf:
+        raise ConfigError(f"--time-scale {time_scale:g} is not positive")
+    if not details:
+        raise ConfigError("a trace is in a file: write trace:FILE")
+    path = Path(details)
+    times_s = _read_times(path)
+    spread_s = float(times_s[-1] - times_s[0]) * time_scale
+    if not spread_s > 0:
+        raise ConfigError(f"{path} names {len(times_s)} times that do not differ: two that do make a trace")
+    return Trace(path, time_scale, spread_s * len(times_s) / (len(times_s) - 1), len(times_s))
+
+
+def _read_times(path: Path) -> np.ndarray:
+    """The times of a trace, float64 seconds, ascending; a first line without a number is a heading.
+
+    Raises:
+        ConfigError: it cannot be read, or names something else.
+    """
+    times_s: list[float] = []
+    try:
+        with path.open(newline="") as file:
+            for number, row in enumerate(csv.reader(file), start=1):
+                if not row or not row[0].strip():
+                    continue
+                try:
+                    time_s = float(row[0])
+                except ValueError:
+                    if times_s or number > 1:
+                        raise ConfigError(f"{path}, line {number}: {row[0]!r} is no time in seconds") from None
+                    continue
+                if not math.isfinite(time_s) or (times_s and time_s < times_s[-1]):
+                    raise ConfigError(
+                        f"{path}, line {number}: {row[0]!r} comes before the time above it: sort the file"
+                    )
+                times_s.append(time_s)
+                if len(times_s) > MAX_REQUESTS:
+                    raise ConfigError(f"{path} names more than {MAX_REQUESTS} times: cut it")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not times_s:
+        raise ConfigError(f"{path} names no time")
+    return np.array(times_s)
+
+
+def _warmup(rate_rps: float, warmup_s: float) -> np.ndarray:
+    if not rate_rps:
+        return np.empty(0, dtype=np.int64)
+    return _rounded(np.arange(-math.floor(warmup_s * rate_rps), 0) / rate_rps)
+
+
+def _rounded(times_s: np.ndarray) -> np.ndarray:
+    times_ns: np.ndarray = np.rint(times_s * NS_PER_S).astype(np.int64)
+    return times_ns

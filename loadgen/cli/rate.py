@@ -1,0 +1,60 @@
+"""``loadgen rate``: load on a schedule that does not care how fast answers come."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from loadgen.cli import console, parameters
+from loadgen.options import parse_duration
+
+
+@parameters.takes(
+    parameters.model,
+    parameters.size,
+    parameters.placement,
+    parameters.inputs,
+    parameters.patience,
+    parameters.client,
+    parameters.connection,
+    parameters.ports,
+    parameters.planning,
+)
+def rate(
+    settings: parameters.Settings,
+    rate: Annotated[float | None, typer.Option("--rate", help="Requests a second.")] = None,
+    arrivals: Annotated[
+        str,
+        typer.Option(
+            metavar="SCHEDULE",
+            help="constant, poisson, gamma:cv=2, ramp:50..500, steps:50x30s,100x30s, or trace:FILE.",
+        ),
+    ] = "constant",
+    duration: Annotated[
+        str | None,
+        typer.Option("--duration", "-d", metavar="TIME", help="Length of the measured part.  [default: 120s]"),
+    ] = None,
+    time_scale: Annotated[float, typer.Option(help="Of a trace: its time runs so many times as long.")] = 1.0,
+    warmup: Annotated[str, typer.Option(metavar="TIME", help="Time before it, at its first rate.")] = "1s",
+    runtime: Annotated[str, typer.Option(help="Run as processes, or as containers: process, docker.")] = "process",
+) -> None:
+    """Offer load at a rate, and say what its users would feel."""
+    dry_run = settings.pop("dry_run")
+    with console.one_line_errors():
+        from loadgen.arrivals import parse_arrivals  # noqa: PLC0415 - `--help` does without
+        from loadgen.config import ExperimentConfig  # noqa: PLC0415
+
+        duration_s = console.optional("--duration", parse_duration, duration)
+        schedule = parse_arrivals(arrivals, rate, duration_s, settings["seed"], time_scale)
+        config = ExperimentConfig(
+            **settings,
+            arrivals=schedule,
+            duration_s=schedule.duration_s,
+            warmup_s=0.0 if warmup == "0" else console.parsed("--warmup", parse_duration, warmup),
+            runtime=runtime,
+        )
+    if dry_run:
+        console.show_plan(config)
+    else:
+        console.measure(config)

@@ -1,0 +1,102 @@
+"""How many requests to send now: as many as a window has room for, or those that a schedule says are due. Pure."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+
+class Pace(Protocol):
+    """Says when to send; told what was sent and what is outstanding."""
+
+    def due(self, now_ns: int, sent: int, outstanding: int) -> int:
+        """How many requests to send now, at least 0."""
+        ...
+
+    def next_ns(self, sent: int) -> int | None:
+        """When the next request is due, if time alone decides; None where an answer comes first, or none is left."""
+        ...
+
+    def planned_ns(self, first: int, count: int) -> np.ndarray | None:
+        """The planned times of requests, int64; None where there is no plan."""
+        ...
+
+    def between(self, from_ns: int, until_ns: int) -> int:
+        """How many requests are planned for a time; 0 where there is no plan."""
+        ...
+
+    def over(self, now_ns: int, sent: int, outstanding: int) -> str | None:
+        """Why there is nothing more to send or to wait for, if so."""
+        ...
+
+
+class Window:
+    """Keeps a number of requests in flight.
+
+    Args:
+        size: how many.
+        requests: how many to send in all; None to send without end.
+    """
+
+    def __init__(self, size: int, requests: int | None) -> None:
+        self._size, self._requests = size, requests
+
+    def due(self, now_ns: int, sent: int, outstanding: int) -> int:
+        """See `Pace`."""
+        room = self._size - outstanding
+        return max(0, room if self._requests is None else min(room, self._requests - sent))
+
+    def next_ns(self, sent: int) -> int | None:
+        """See `Pace`."""
+        return None
+
+    def planned_ns(self, first: int, count: int) -> np.ndarray | None:
+        """See `Pace`."""
+        return None
+
+    def between(self, from_ns: int, until_ns: int) -> int:
+        """See `Pace`."""
+        return 0
+
+    def over(self, now_ns: int, sent: int, outstanding: int) -> str | None:
+        """See `Pace`."""
+        return "requests" if self._requests is not None and sent >= self._requests and not outstanding else None
+
+
+class Schedule:
+    """Sends each request at its planned time, however slowly answers come.
+
+    Args:
+        times_ns: int64, ascending.
+        until_ns: end of the measured part.
+        most: outstanding requests at which the run is given up, because memory is not without end.
+    """
+
+    def __init__(self, times_ns: np.ndarray, until_ns: int, most: int) -> None:
+        self._times_ns, self._until_ns, self._most = times_ns, until_ns, most
+
+    def due(self, now_ns: int, sent: int, outstanding: int) -> int:
+        """See `Pace`."""
+        if sent >= len(self._times_ns) or self._times_ns[sent] > now_ns:
+            return 0
+        return int(np.searchsorted(self._times_ns[sent:], now_ns, side="right"))
+
+    def next_ns(self, sent: int) -> int | None:
+        """See `Pace`."""
+        return int(self._times_ns[sent]) if sent < len(self._times_ns) else None
+
+    def planned_ns(self, first: int, count: int) -> np.ndarray | None:
+        """See `Pace`."""
+        return self._times_ns[first : first + count]
+
+    def between(self, from_ns: int, until_ns: int) -> int:
+        """See `Pace`."""
+        first, end = np.searchsorted(self._times_ns, [from_ns, until_ns])
+        return int(end - first)
+
+    def over(self, now_ns: int, sent: int, outstanding: int) -> str | None:
+        """See `Pace`."""
+        if outstanding > self._most:
+            return "overrun"
+        return "schedule" if sent >= len(self._times_ns) and now_ns >= self._until_ns else None

@@ -1,0 +1,108 @@
+"""Sleeping until something happens or an exact moment comes, whichever is first.
+
+The event loop's own timers tick in milliseconds. A timerfd that is armed with an absolute time of the monotonic clock
+and watched by the loop wakes it within some tens of microseconds; where there is none (only Linux has it), the loop's
+timers must do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import time
+
+NS_PER_S = 1_000_000_000
+_ABSOLUTE = 1  # TFD_TIMER_ABSTIME
+_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC  # TFD_NONBLOCK, TFD_CLOEXEC
+
+
+class _Times(ctypes.Structure):
+    """``struct itimerspec``: an interval, which is not used, and the moment."""
+
+    _fields_ = (
+        ("interval_s", ctypes.c_long),
+        ("interval_ns", ctypes.c_long),
+        ("value_s", ctypes.c_long),
+        ("value_ns", ctypes.c_long),
+    )
+
+
+class Sleeper:
+    """One sleeper; `wake` may be called at any time from the loop, and is not lost when nobody sleeps.
+
+    Use as a context manager, within a running loop.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._waiter: asyncio.Future[None] | None = None
+        self._woken = False
+        self._handle: asyncio.TimerHandle | None = None
+        self._times = _Times()
+        self._timer = _timer()
+
+    def __enter__(self) -> Sleeper:
+        if self._timer is not None:
+            self._loop.add_reader(self._timer, self._on_timer)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._timer is not None:
+            self._loop.remove_reader(self._timer)
+            os.close(self._timer)
+            self._timer = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether there is a timer that is more exact than the loop's own."""
+        return self._timer is not None
+
+    def wake(self) -> None:
+        """End the sleep that is under way, or the next one at once."""
+        self._woken = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def sleep_until(self, deadline_ns: int) -> None:
+        """Sleep until a time of the monotonic clock, or until woken."""
+        if not self._woken and deadline_ns > time.monotonic_ns():
+            self._waiter = self._loop.create_future()
+            self._arm(deadline_ns)
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+                if self._handle is not None:
+                    self._handle.cancel()
+                    self._handle = None
+        else:
+            await asyncio.sleep(0)  # whatever calls us in a row, others get their turn
+        self._woken = False
+
+    def _arm(self, deadline_ns: int) -> None:
+        if self._timer is None:
+            delay_s = (deadline_ns - time.monotonic_ns()) / NS_PER_S
+            self._handle = self._loop.call_later(max(0.0, delay_s), self.wake)
+            return
+        self._times.value_s, self._times.value_ns = divmod(deadline_ns, NS_PER_S)
+        _libc.timerfd_settime(self._timer, _ABSOLUTE, ctypes.byref(self._times), None)
+
+    def _on_timer(self) -> None:
+        assert self._timer is not None
+        try:
+            os.read(self._timer, 8)
+        except BlockingIOError:  # armed anew since it fired
+            return
+        self.wake()
+
+
+def _timer() -> int | None:
+    try:
+        descriptor = _libc.timerfd_create(time.CLOCK_MONOTONIC, _FLAGS)
+    except AttributeError:
+        return None
+    return descriptor if descriptor >= 0 else None
+
+
+_libc = ctypes.CDLL(None, use_errno=True)

@@ -1,0 +1,117 @@
+"""``loadgen rate`` as a user types it."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from frontend_launch.histogram import LatencyHistogram
+from loadgen import results as results_file
+from loadgen.results import SCHEMA_PATH
+
+LOADGEN = str(Path(sys.executable).with_name("loadgen"))
+ANY_PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
+DEADLINE_S = 60
+
+
+def command(tmp_path, *arguments):
+    return [LOADGEN, "rate", "-m", "noop", "--results-dir", str(tmp_path / "results"), *ANY_PORTS, *arguments]
+
+
+def ran(tmp_path, *arguments):
+    return subprocess.run(
+        command(tmp_path, *arguments), capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
+
+
+def results_of(output):
+    return results_file.read(Path(output.splitlines()[-1].removeprefix("Saved results to ")))
+
+
+def test_what_was_planned_is_offered_and_answered(tmp_path):
+    """Exactly so many requests; every latency has its histogram; the document keeps its schema."""
+    log = tmp_path / "requests.csv"
+    done = ran(tmp_path, "--rate", "200", "-d", "2s", "--log-every", "500ms", "--requests-log", str(log))
+    assert done.returncode == 0, done.stderr
+    results = results_of(done.stdout)
+    summary = results.summary
+    assert (results.ended, summary.planned, summary.measured.sent, summary.measured.completed) == (
+        "schedule",
+        400,
+        400,
+        400,
+    )
+    assert (summary.sent, summary.completed) == (600, 600)
+    assert summary.offered_rps == 200
+    for blob, latencies in ((results.histograms.service, summary.service_ms), (results.histograms.lag, summary.lag_ms)):
+        histogram = LatencyHistogram.decode(blob)
+        assert histogram.total == 400
+        assert histogram.percentile_ns(99) / 1e6 == pytest.approx(latencies["p99"], rel=1e-3)
+    assert results.verdict.limit in ("load", "client")  # the latter on a machine that is busy with something else
+    jsonschema.validate(results.document(), json.loads(SCHEMA_PATH.read_text()))
+    rows = list(csv.DictReader(log.open()))
+    assert [int(row["id"]) for row in rows] == list(range(600))
+    assert {row["outcome"] for row in rows} == {"completed"}
+    planned_ns = np.array([int(row["planned_ns"]) for row in rows])
+    assert set(np.diff(planned_ns)) == {5_000_000}
+    assert "offered     200.00 requests/s: 400 of 400 planned were sent" in done.stdout
+
+
+def test_a_client_that_was_stopped_shows_it(tmp_path):
+    """Schedule lag has the 300 ms, and so have the latencies from the plan."""
+    process = subprocess.Popen(
+        command(tmp_path, "--rate", "200", "-d", "3s", "--log-every", "300ms"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while "thruput" not in (line := process.stdout.readline()):
+        assert line, process.stderr.read()
+    os.kill(process.pid, signal.SIGSTOP)
+    time.sleep(0.3)  # what is measured, not a wait for something
+    os.kill(process.pid, signal.SIGCONT)
+    output, errors = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0, errors
+    summary = results_of(output).summary
+    assert summary.planned == summary.measured.sent == 600
+    # 60 of 600 requests came due while it was stopped, the first of them about 300 ms before it went on.
+    assert summary.lag_ms["max"] >= 290
+    assert summary.lag_ms["p99"] >= 250
+    assert summary.latency_ms["max"] >= 290
+    assert summary.latency_ms["p99"] >= 250
+
+
+def test_thresholds(tmp_path):
+    """Those that are crossed are named with what was found, and the exit code is their own."""
+    done = ran(tmp_path, "--rate", "50", "-d", "1s", "--fail-if", "p99>0.001ms", "--fail-if", "failed>0")
+    assert done.returncode == 8
+    assert re.fullmatch(r"loadgen: --fail-if p99>0.001ms: p99 is [0-9.]+ ms\n", done.stderr)
+    thresholds = results_of(done.stdout).thresholds
+    assert [(row["condition"], row["crossed"]) for row in thresholds] == [("p99>0.001ms", True), ("failed>0", False)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "'constant' wants a rate: add --rate"),
+        (["--rate", "5", "--arrivals", "ramp:1..2"], "'ramp:1..2' has rates of its own: leave --rate 5 out"),
+        (["--arrivals", "steps:1x1s", "-d", "5"], "leave --duration 5 out"),
+        (["--rate", "5", "--fail-if", "p98>1ms"], "--fail-if: 'p98>1ms': there is no metric p98"),
+        (["--rate", "5", "--requests-log", "x.parquet"], "--requests-log x.parquet does not end in .npz or .csv"),
+    ],
+)
+def test_options_that_make_no_sense(tmp_path, arguments, complaint):
+    """One line that says so."""
+    done = ran(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert complaint in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,80 @@
+"""A sleeper wakes at the time it was told, or when it is woken."""
+
+import asyncio
+import time
+
+import pytest
+import uvloop
+
+from loadgen import pacing
+from loadgen.pacing import Sleeper
+
+MS = 1_000_000
+
+
+@pytest.fixture(params=["timerfd", "the loop's timers"], autouse=True)
+def timer(request, monkeypatch):
+    """Both kinds of timer."""
+    if request.param != "timerfd":
+        monkeypatch.setattr(pacing, "_timer", lambda: None)
+    return request.param
+
+
+def slept(scenario):
+    async def within():
+        with Sleeper() as sleeper:
+            return await asyncio.wait_for(scenario(sleeper), 10)
+
+    return uvloop.run(within())
+
+
+def test_never_too_early(timer):
+    """At the deadline or later, again and again with one sleeper."""
+
+    async def scenario(sleeper):
+        assert sleeper.exact is (timer == "timerfd")
+        for _ in range(5):
+            deadline_ns = time.monotonic_ns() + 3 * MS
+            await sleeper.sleep_until(deadline_ns)
+            # The loop's own timers count whole milliseconds.
+            assert time.monotonic_ns() >= deadline_ns - (0 if sleeper.exact else MS)
+
+    slept(scenario)
+
+
+def test_a_call_ends_the_sleep():
+    """Long before its deadline, whether it comes during the sleep or before it."""
+
+    async def scenario(sleeper):
+        far_ns = time.monotonic_ns() + 3_600_000 * MS
+        asyncio.get_running_loop().call_soon(sleeper.wake)
+        await sleeper.sleep_until(far_ns)
+        sleeper.wake()
+        await sleeper.sleep_until(far_ns)
+
+    slept(scenario)
+
+
+def test_a_deadline_that_is_past_lets_others_run():
+    """So that a run that is always late can still be stopped."""
+
+    async def scenario(sleeper):
+        ran = []
+        asyncio.get_running_loop().call_soon(lambda: ran.append(True))
+        await sleeper.sleep_until(0)
+        assert ran
+
+    slept(scenario)
+
+
+def test_a_sleep_that_is_cancelled_leaves_nothing():
+    """The next one is as good as new."""
+
+    async def scenario(sleeper):
+        task = asyncio.create_task(sleeper.sleep_until(time.monotonic_ns() + 3_600_000 * MS))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await sleeper.sleep_until(time.monotonic_ns() + MS)
+
+    slept(scenario)
