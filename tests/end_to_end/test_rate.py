@@ -58,7 +58,7 @@ def test_what_was_planned_is_offered_and_answered(tmp_path):
         assert histogram.percentile_ns(99) / 1e6 == pytest.approx(latencies["p99"], rel=1e-3)
     assert results.verdict.limit in ("load", "client")  # the latter on a machine that is busy with something else
     jsonschema.validate(results.document(), json.loads(SCHEMA_PATH.read_text()))
-    rows = list(csv.DictReader(log.open()))
+    rows = list(csv.DictReader(log.read_text().splitlines()))
     assert [int(row["id"]) for row in rows] == list(range(600))
     assert {row["outcome"] for row in rows} == {"completed"}
     planned_ns = np.array([int(row["planned_ns"]) for row in rows])
