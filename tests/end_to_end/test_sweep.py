@@ -1,5 +1,6 @@
 """``loadgen sweep`` as a user types it."""
 
+import contextlib
 import json
 import os
 import random
@@ -29,12 +30,14 @@ SEED_EXAMPLES = [
 
 
 def free_ports():
-    """As many ports as a deployment needs, free a moment ago."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in NAMES]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    """As many ports as a deployment needs, free a moment ago; of a range from which the system takes none by itself."""
+    ports = []
+    for port in random.Random(os.getpid()).sample(range(20_000, 30_000), 100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.append(port)
+        if len(ports) == len(NAMES):
+            return ports
+    raise AssertionError("hardly any port is free")
 
 
 def command(tmp_path, *arguments, ports=(0, 0, 0, 0, 0)):
