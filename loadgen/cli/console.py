@@ -73,7 +73,7 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> tuple[T, sig
 def show_plan(config: ExperimentConfig) -> None:
     """Print what an experiment would run, and where."""
     from loadgen.config import prepare  # noqa: PLC0415
-    from loadgen.report import placement_text, plan_text  # noqa: PLC0415
+    from loadgen.report.text import placement_text, plan_text  # noqa: PLC0415
 
     plan, _ = run(lambda _: prepare(config))
     typer.echo(plan_text(plan))
@@ -83,7 +83,7 @@ def show_plan(config: ExperimentConfig) -> None:
 def measure(config: ExperimentConfig) -> NoReturn:
     """Run an experiment, say what came out, and exit with its code."""
     from loadgen.experiment import run_experiment  # noqa: PLC0415 - `loadgen --help` does without
-    from loadgen.report import results_text  # noqa: PLC0415
+    from loadgen.report.text import results_text  # noqa: PLC0415
 
     set_up_logging()
     results, received = run(lambda stop: run_experiment(config, stop))

@@ -99,7 +99,7 @@ def ps() -> None:
             return await runs.containers(docker)
 
     found, _ = console.run(lambda _: act())
-    from loadgen.report import table  # noqa: PLC0415
+    from loadgen.report.text import table  # noqa: PLC0415
 
     typer.echo(table([HEADINGS, *map(_row, found)]))
 

@@ -40,7 +40,7 @@ def build(
 def list_() -> None:
     """List the images that there should be, and say which are missing or older than what is installed here."""
     from frontend_launch.launch import images  # noqa: PLC0415 - `--help` does without
-    from loadgen.report import table  # noqa: PLC0415
+    from loadgen.report.text import table  # noqa: PLC0415
 
     states, _ = console.run(lambda _: images.states())
     now = datetime.now(UTC)

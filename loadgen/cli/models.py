@@ -23,7 +23,7 @@ def models(context: typer.Context) -> None:
         return
     from frontend_launch.launch.topology import discover  # noqa: PLC0415 - `--help` does without
     from frontend_launch.models import catalogue, describe  # noqa: PLC0415
-    from loadgen.report import models_text  # noqa: PLC0415
+    from loadgen.report.text import models_text  # noqa: PLC0415
 
     async def ask() -> list[Description]:
         return list(await asyncio.gather(*(describe(name) for name in await catalogue())))

@@ -132,7 +132,7 @@ def sweep(
 
 
 def _show_plan(config: SweepConfig) -> None:
-    from loadgen.report import sweep_plan_text  # noqa: PLC0415 - `--help` does without
+    from loadgen.report.text import sweep_plan_text  # noqa: PLC0415 - `--help` does without
     from loadgen.sweep import prepare_sweep  # noqa: PLC0415
 
     plan, _ = console.run(lambda _: prepare_sweep(config))
@@ -140,7 +140,7 @@ def _show_plan(config: SweepConfig) -> None:
 
 
 def _run(config: SweepConfig, resume: bool) -> None:
-    from loadgen.report import sweep_text  # noqa: PLC0415 - `--help` does without
+    from loadgen.report.text import sweep_text  # noqa: PLC0415 - `--help` does without
     from loadgen.sweep import prepare_sweep, run_sweep  # noqa: PLC0415
     from loadgen.waiting import unless  # noqa: PLC0415
 

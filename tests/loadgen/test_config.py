@@ -10,7 +10,7 @@ from frontend_launch.launch.topology import core_ranges, describe
 from frontend_launch.ports import Ports
 from loadgen.config import Connection, ExperimentConfig, default_window, prepare
 from loadgen.errors import ConfigError
-from loadgen.report import plan_text
+from loadgen.report.text import plan_text
 
 MACHINE = describe("cpus=0-31,gpus=0-1")
 IMAGE_BYTES = 299 * 299 * 3 * 4

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from frontend_launch.launch.placement import Assignment, Placement
 from frontend_launch.launch.topology import describe
-from loadgen.report import models_text, placement_text, results_text
+from loadgen.report.text import models_text, placement_text, results_text
 from loadgen.results import read
 from model_containers import catalog
 
-RESULTS = read(Path(__file__).parents[1] / "golden" / "results-v1.json")
+RESULTS = read(Path(__file__).parents[2] / "golden" / "results-v1.json")
 
 
 def test_results_in_five_lines():
