@@ -18,6 +18,9 @@ _LAYOUT = HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
 _UNIT_BITS: int = _LAYOUT.unit_magnitude
 _HALF_BITS: int = _LAYOUT.sub_bucket_half_count_magnitude
 
+SPECTRUM_POINTS = 24
+"""Points of a spectrum from one power of ten to the next."""
+
 
 class LatencyHistogram:
     """An HDR histogram of nanoseconds, 1 µs to 1 h at 3 significant digits, filled in bulk.
@@ -76,6 +79,22 @@ class LatencyHistogram:
         highest: int = _LAYOUT.get_highest_equivalent_value(_LAYOUT.get_value_from_index(index))
         return min(highest, self.max_ns)
 
+    def spectrum(self) -> tuple[np.ndarray, np.ndarray]:
+        """The latency that one in ``x`` values reaches, for ``x`` from 1 to their number: where percentiles come from.
+
+        ``x`` is 1/(1-q) for the quantile q: 2 is the median, 100 is p99.
+
+        Returns:
+            float64 ``x``, rising, evenly spaced on a logarithmic scale; int64 nanoseconds. Both empty without values.
+        """
+        if not self.total:
+            return np.empty(0), np.empty(0, dtype=np.int64)
+        steps = round(np.log10(self.total) * SPECTRUM_POINTS) + 1
+        one_in = np.logspace(0, np.log10(self.total), max(1, steps))
+        ranks = self.total - np.floor(self.total / one_in + 1e-9).astype(np.int64) + 1
+        lowest, width = _buckets(np.searchsorted(np.cumsum(self.counts), ranks))
+        return one_in, np.minimum(lowest + width - 1, self.max_ns)
+
     @property
     def mean_ns(self) -> float | None:
         """The exact mean; None when empty."""
@@ -100,7 +119,9 @@ class LatencyHistogram:
         result.total = histogram.get_total_count()
         if result.total:
             result.min_ns, result.max_ns = histogram.get_min_value(), histogram.get_max_value()
-            result.sum_ns = round(histogram.get_mean_value() * result.total)
+            lowest, width = _buckets(np.flatnonzero(result.counts))
+            middles = lowest + (width >> 1)  # the library's mean, which takes milliseconds, is of these too
+            result.sum_ns = round(float(result.counts[result.counts > 0] @ middles.astype(np.float64)))
         return result
 
 
@@ -110,3 +131,11 @@ def _indices(values: np.ndarray) -> np.ndarray:
     buckets = np.maximum(exponents - (_UNIT_BITS + _HALF_BITS + 1), 0)
     indices: np.ndarray = (buckets << _HALF_BITS) + (values >> (buckets + _UNIT_BITS))
     return indices
+
+
+def _buckets(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest value of each bucket and how many values are in it: HdrHistogram's ``get_value_from_index``."""
+    buckets = np.maximum((indices >> _HALF_BITS) - 1, 0)
+    slots = indices - (buckets << _HALF_BITS)
+    shifts = buckets + _UNIT_BITS
+    return slots << shifts, np.ones_like(indices) << shifts

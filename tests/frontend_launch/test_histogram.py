@@ -1,6 +1,7 @@
 """Bulk recording agrees with the library's own, value for value."""
 
 import numpy as np
+import pytest
 from hdrh.histogram import HdrHistogram
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +58,29 @@ def test_encoded_blobs_read_back(samples):
     assert np.array_equal(LatencyHistogram.decode(blob).counts, bulk(samples).counts)
 
 
+@given(values)
+def test_what_is_read_back_has_the_librarys_mean(samples):
+    """Without its walk over all values."""
+    blob = bulk(samples).encode()
+    library = HdrHistogram.decode(blob.encode()).get_mean_value()
+    assert LatencyHistogram.decode(blob).mean_ns == pytest.approx(library, rel=1e-9, abs=1)
+
+
+@given(values)
+def test_one_in_so_many_values_reaches_what_the_spectrum_says(samples):
+    """To a bucket's width, from all of them to the largest alone; it never falls."""
+    one_in, latency_ns = bulk(samples).spectrum()
+    ordered = sorted(samples)
+    assert one_in[0] == 1
+    assert one_in[-1] == pytest.approx(len(samples))
+    assert latency_ns[-1] == ordered[-1]
+    assert np.all(np.diff(latency_ns) >= 0)
+    library = HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
+    for x, latency in zip(one_in, latency_ns, strict=True):
+        exact = ordered[-int(len(samples) / x + 1e-9)]
+        assert latency == min(library.get_highest_equivalent_value(exact), ordered[-1])
+
+
 def test_values_beyond_an_hour_count_as_an_hour():
     """Nothing is lost at the upper end."""
     histogram = bulk([2 * HIGHEST_NS])
@@ -67,3 +91,4 @@ def test_an_empty_histogram_has_no_percentile():
     """No samples, no numbers."""
     empty = LatencyHistogram()
     assert (empty.percentile_ns(99), empty.mean_ns) == (None, None)
+    assert [len(values) for values in empty.spectrum()] == [0, 0]
