@@ -1,0 +1,68 @@
+"""``loadgen report``: results as a table, CSV, JSON, or a page with plots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from loadgen.cli import console, exit_codes
+from loadgen.errors import ConfigError
+
+if TYPE_CHECKING:
+    from loadgen.report.reading import Collection
+
+STANDARD_OUTPUT = "-"
+
+
+def report(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Results files, directories of them, directories of sweeps.")
+    ],
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with plots, in one file.")] = None,
+    csv: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write a line per run.")] = None,
+    json: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write cells and runs as JSON.")] = None,
+) -> None:
+    """Show what was measured: a table, and whatever files are asked for; - is standard output."""
+    with console.one_line_errors():
+        if csv == json == STANDARD_OUTPUT:
+            raise ConfigError("--csv - and --json - both ask for standard output: write one of them to a file")
+        from loadgen.report import tables  # noqa: PLC0415 - `--help` does without
+        from loadgen.report.reading import collect  # noqa: PLC0415
+
+        collection = collect(paths)
+        if html is not None:
+            from loadgen.report.page import page  # noqa: PLC0415
+
+            _write("--html", html, page(collection))
+        if csv is not None:
+            _write("--csv", csv, tables.csv_text(collection))
+        if json is not None:
+            _write("--json", json, tables.json_text(collection))
+    if STANDARD_OUTPUT not in (csv, json):
+        _show(collection)
+    for line in collection.unreadable:
+        console.fail(line)
+    raise typer.Exit(exit_codes.CONFIG if collection.unreadable else exit_codes.OK)
+
+
+def _write(option: str, path: Path | str, text: str) -> None:
+    if str(path) == STANDARD_OUTPUT:
+        typer.echo(text, nl=False)
+        return
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{option} {path} cannot be written: {error.strerror}") from None
+
+
+def _show(collection: Collection) -> None:
+    from rich.console import Console  # noqa: PLC0415 - `--help` does without
+
+    from loadgen.report.tables import terminal_table  # noqa: PLC0415
+
+    terminal = Console(highlight=False, markup=False)
+    if not terminal.is_terminal:
+        terminal.width = 1000  # a pipe has no width to keep to
+    terminal.print(terminal_table(collection))

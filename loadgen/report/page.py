@@ -1,0 +1,180 @@
+"""One HTML file with everything in it: the data as JSON, a script that draws it, and plotly's JavaScript once.
+
+The page asks no network for anything, and its policy forbids it to. What belongs to a run is drawn when it is looked
+at, so that hundreds of cells cost no more than their data.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from frontend_launch.histogram import LatencyHistogram
+from loadgen.errors import ConfigError
+from loadgen.report.curves import pareto_front, scaling
+from loadgen.report.reading import Collection
+from loadgen.report.runs import Cell, Run, Spread
+from loadgen.report.timeline import Curves, budget, hardware, stages, throughput_and_p99
+
+DIGITS = 4
+"""Significant digits of what is drawn."""
+
+
+def page(collection: Collection) -> str:
+    """The page, as HTML.
+
+    Raises:
+        ConfigError: plotly is not installed.
+    """
+    try:
+        from plotly.offline import get_plotlyjs  # noqa: PLC0415 - behind an extra
+    except ImportError:
+        raise ConfigError("--html needs plotly: pip install 'loadgen[report]'") from None
+
+    files = resources.files(__package__)
+    # In JSON, < can only be within a string, where it could end the script element.
+    data = json.dumps(page_data(collection), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    parts = {
+        "style": files.joinpath("page.css").read_text("utf-8"),
+        "data": data,
+        "plotly": get_plotlyjs(),
+        "script": files.joinpath("page.js").read_text("utf-8"),
+    }
+    template = files.joinpath("page.html").read_text("utf-8")
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
+
+
+def page_data(collection: Collection) -> dict[str, Any]:
+    """What the page's script draws, as JSON takes it; numbers to `DIGITS` digits."""
+    by_model: dict[str, list[Cell]] = {}
+    for cell in collection.cells:
+        by_model.setdefault(cell.configuration.model, []).append(cell)
+    numbers = {id(cell): number for number, cell in enumerate(collection.cells)}
+    environments: dict[str, int] = {}
+    runs: list[dict[str, Any]] = []
+    cells = [_cell(cell, runs, environments) for cell in collection.cells]
+    return {
+        "cells": cells,
+        "fronts": [[numbers[id(cell)] for cell in pareto_front(group)] for group in by_model.values()],
+        "scaling": [
+            {"cells": [numbers[id(cell)] for cell in row.cells], "efficiency": _rounded(row.efficiency)}
+            for row in scaling(collection.cells)
+        ],
+        "runs": runs,
+        "environments": [json.loads(text) for text in environments],
+        "missing": [asdict(row) for row in collection.missing],
+        "unreadable": list(collection.unreadable),
+    }
+
+
+def _cell(cell: Cell, runs: list[dict[str, Any]], environments: dict[str, int]) -> dict[str, Any]:
+    """One cell; its runs are appended to those before."""
+    own = [*cell.runs, *cell.anchors]
+    first = len(runs)
+    latencies = LatencyHistogram()
+    for number, run in enumerate(own):
+        latency = LatencyHistogram.decode(run.results.histograms.latency)
+        if any(run is counted for counted in cell.counted):
+            latencies.add(latency)
+        runs.append(_run(_title(run, number, own), run, latency, environments))
+    c = cell.configuration
+    return {
+        "name": cell.name,
+        "kind": cell.name.replace(c.name, "").strip(),
+        "model": c.model,
+        "replicas": c.replicas,
+        "cpusPerReplica": c.cpus_per_replica,
+        "cores": c.cores,
+        "gpus": c.gpus,
+        "batch": c.batch_size,
+        "offered": cell.load.offered_rps,
+        "throughput": _spread(cell.throughput_rps),
+        "p50": _spread(cell.latency_ms("p50")),
+        "p99": _spread(cell.latency_ms("p99")),
+        "busy": _spread(cell.busy_share),
+        "saturated": cell.verdicts("saturated"),
+        "limit": cell.verdicts("limit"),
+        "drift": None if cell.drift is None else _digits(cell.drift),
+        "spectrum": _spectrum(latencies),
+        "runs": list(range(first, len(runs))),
+    }
+
+
+def _title(run: Run, number: int, runs: list[Run]) -> str:
+    if run.anchor:
+        return "anchor"
+    return f"repeat {number + 1}" if sum(not other.anchor for other in runs) > 1 else ""
+
+
+def _run(title: str, run: Run, latency: LatencyHistogram, environments: dict[str, int]) -> dict[str, Any]:
+    results, summary = run.results, run.results.summary
+    throughput, p99 = throughput_and_p99(results)
+    curves = {"throughput": throughput, "p99": p99, **hardware(results)}
+    watched = results.hardware or {}
+    environment = json.dumps(results.environment, sort_keys=True)
+    return {
+        "title": title,
+        "file": run.path.name,
+        "command": results.command,
+        "startedAt": results.started_at,
+        "ended": results.ended,
+        "error": results.error,
+        "model": results.model,
+        "inputs": None if results.inputs is None else results.inputs["source"],
+        "window": results.window["requests"],
+        "seconds": _digits(summary.measured.duration_s),
+        "throughput": _digits(summary.throughput_rps),
+        "latency": {name: None if ms is None else _digits(ms) for name, ms in summary.latency_ms.items()},
+        "counts": {
+            name: getattr(summary, name)
+            for name in ("sent", "completed", "defaulted", "timed_out", "failed", "abandoned", "late", "unexpected")
+        },
+        "verdict": {"saturated": results.verdict.saturated, "text": results.verdict.text},
+        "notes": results.notes,
+        "curves": {name: _curves(group) for name, group in curves.items()},
+        "spectrum": _spectrum(latency),
+        "stages": [asdict(stage) for stage in stages(results)],
+        "budget": [asdict(stage) for stage in budget(results)],
+        "placement": [
+            {name: row[name] for name in ("node", "role", "cores", "gpu", "shared")} for row in results.placement
+        ],
+        "coreShares": {core: _digits(row["mean"]) for core, row in watched.get("cores", {}).items()},
+        "processes": {
+            role: {"cpu": _digits(row["cpu_mean"]), "bytes": row["rss_max_bytes"]}
+            for role, row in watched.get("processes", {}).items()
+        },
+        "environment": environments.setdefault(environment, len(environments)),
+    }
+
+
+def _curves(curves: Curves) -> dict[str, Any]:
+    return {"at": _rounded(curves.at_s), "lines": {name: _rounded(values) for name, values in curves.lines.items()}}
+
+
+def _spectrum(latency: LatencyHistogram) -> dict[str, Any] | None:
+    """The spectrum; None without answers."""
+    if not latency.total:
+        return None
+    one_in, latency_ns = latency.spectrum()
+    milliseconds = latency_ns / 1e6
+    # Flat stretches need their ends only.
+    kept = np.ones(len(one_in), dtype=bool)
+    kept[1:-1] = (milliseconds[1:-1] != milliseconds[:-2]) | (milliseconds[1:-1] != milliseconds[2:])
+    return {"oneIn": _rounded(one_in[kept].tolist()), "ms": _rounded(milliseconds[kept].tolist())}
+
+
+def _spread(spread: Spread | None) -> list[float] | None:
+    return None if spread is None else [_digits(spread.median), _digits(spread.low), _digits(spread.high)]
+
+
+def _rounded(values: Any) -> list[float | None]:
+    return [None if value is None else _digits(value) for value in values]
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")

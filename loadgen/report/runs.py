@@ -1,0 +1,241 @@
+"""Results as rows that can be compared: runs, the configurations they measured, and cells of repeated runs. Pure.
+
+Whatever a file does not tell, such as the cores behind a server that somebody else runs, is None here.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loadgen.results import Results
+
+REPLICA = "replica-"
+"""How the roles of replicas begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What was measured, without the load.
+
+    Attributes:
+        model: its name.
+        weights: which.
+        inputs: what was sent.
+        machine: CPU model, cores and name.
+        replicas: how many.
+        cpus_per_replica: cores of each.
+        cores: distinct cores of all replicas.
+        gpus: distinct GPUs of all replicas.
+        batch_size: largest batch a replica may be given.
+    """
+
+    model: str
+    weights: str
+    inputs: str | None
+    machine: str
+    replicas: int | None
+    cpus_per_replica: int | None
+    cores: int | None
+    gpus: int | None
+    batch_size: int | None
+
+    @property
+    def name(self) -> str:
+        """Such as ``r2-c1-b8``, as sweeps name their cells; with ``g1`` where there are GPUs."""
+        sizes = {"r": self.replicas, "c": self.cpus_per_replica, "g": self.gpus or None, "b": self.batch_size}
+        return "-".join(f"{letter}{size}" for letter, size in sizes.items() if size is not None) or "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How a run was loaded.
+
+    Attributes:
+        offered_rps: the rate of an open loop; None for a saturating run.
+        window: most requests in flight of a saturating run; None in an open loop, where it is no part of the load.
+    """
+
+    offered_rps: float | None
+    window: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One results file.
+
+    Attributes:
+        configuration: what was measured.
+        load: how.
+        results: the document.
+        path: where it was read from.
+        repeat: how often a sweep had measured the cell before; 0 outside sweeps.
+        anchor: a sweep measured the cell again to expose drift.
+    """
+
+    configuration: Configuration
+    load: Load
+    results: Results
+    path: Path
+    repeat: int = 0
+    anchor: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """One figure of repeated runs: the median, the least and the most."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One configuration under one load, and all that was measured of it.
+
+    Attributes:
+        name: of the configuration, with what tells it apart from others of that name.
+        runs: all but anchors, in the order they were started.
+        anchors: measured again to expose drift.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+    anchors: tuple[Run, ...] = ()
+
+    @property
+    def configuration(self) -> Configuration:
+        """What was measured."""
+        return self.runs[0].configuration
+
+    @property
+    def load(self) -> Load:
+        """How it was loaded."""
+        return self.runs[0].load
+
+    @property
+    def counted(self) -> tuple[Run, ...]:
+        """Runs that ended as asked; where none did, all of them."""
+        return tuple(run for run in self.runs if run.results.error is None) or self.runs
+
+    @property
+    def throughput_rps(self) -> Spread:
+        """Completed requests a second."""
+        spread = self._spread(lambda results: results.summary.throughput_rps)
+        assert spread is not None
+        return spread
+
+    def latency_ms(self, metric: str) -> Spread | None:
+        """A percentile such as ``p99``, or ``mean``; None where a run has none."""
+        return self._spread(lambda results: results.summary.latency_ms.get(metric))
+
+    @property
+    def busy_share(self) -> Spread | None:
+        """Share of the replicas' time in compute; None where a run does not tell."""
+        return self._spread(lambda results: results.verdict.evidence.busy_share)
+
+    @property
+    def mean_batch(self) -> Spread | None:
+        """Mean size of batches; None where a run does not tell."""
+        return self._spread(lambda results: results.verdict.evidence.mean_batch)
+
+    def verdicts(self, member: str) -> str:
+        """What the verdicts say of ``saturated`` or ``limit``, each answer once."""
+        return ", ".join(dict.fromkeys(getattr(run.results.verdict, member) for run in self.counted))
+
+    @property
+    def drift(self) -> float | None:
+        """Throughput of the last anchor ÷ the runs' median, less 1; None without either."""
+        before = self.throughput_rps.median
+        if not self.anchors or not before:
+            return None
+        return self.anchors[-1].results.summary.throughput_rps / before - 1
+
+    def _spread(self, figure: Callable[[Results], float | None]) -> Spread | None:
+        values = [figure(run.results) for run in self.counted]
+        known = [value for value in values if value is not None]
+        if len(known) < len(values):  # a median over some of them would be another figure
+            return None
+        return Spread(statistics.median(known), min(known), max(known))
+
+
+def run_of(results: Results, path: Path, repeat: int = 0, anchor: bool = False) -> Run:
+    """What a results file says about itself."""
+    offered_rps: float | None = getattr(results.summary, "offered_rps", None)
+    window = results.window["requests"] if offered_rps is None else None
+    return Run(_configuration(results), Load(offered_rps, window), results, path, repeat, anchor)
+
+
+def _configuration(results: Results) -> Configuration:
+    environment, placement = results.environment, results.placement
+    node: Mapping[str, Any] = results.node_configs[0] if results.node_configs else {}
+    rows = [row for row in placement if row["role"].startswith(REPLICA)]
+    nodes = dict.fromkeys(row["node"] for row in placement)
+    return Configuration(
+        model=results.model["name"],
+        weights=results.model["weights"],
+        inputs=None if results.inputs is None else results.inputs["source"],
+        machine=f"{environment['cpu_model']}, {environment['cores']} cores ({', '.join(nodes)})",
+        replicas=node.get("num_replicas", results.verdict.evidence.replicas),
+        cpus_per_replica=node.get("cpus_per_replica"),
+        cores=len({(row["node"], core) for row in rows for core in row["cores"]}) if node else None,
+        gpus=len({(row["node"], row["gpu"]) for row in rows if row["gpu"] is not None}) if node else None,
+        batch_size=node.get("batch_size", _served_batch(results)),
+    )
+
+
+def _served_batch(results: Results) -> int | None:
+    """The largest batch of a server that somebody else runs, where its frontend tells and has one model."""
+    models = list(((results.frontend_counters or {}).get("models") or {}).values())
+    return models[0].get("max_batch") if len(models) == 1 else None
+
+
+def cells_of(runs: Iterable[Run]) -> tuple[Cell, ...]:
+    """Runs of one configuration and load together, smallest configurations first."""
+    groups: dict[tuple[Configuration, Load], list[Run]] = {}
+    for run in sorted(runs, key=lambda run: (run.results.started_at, run.path)):
+        groups.setdefault((run.configuration, run.load), []).append(run)
+    keys = sorted(groups, key=lambda key: _order(*key))
+    return tuple(_cell(name, groups[key]) for key, name in zip(keys, _names(keys), strict=True))
+
+
+def _cell(name: str, runs: Sequence[Run]) -> Cell:
+    anchors = tuple(run for run in runs if run.anchor)
+    measured = tuple(run for run in runs if not run.anchor)
+    # An anchor whose cell was not given stands for itself.
+    return Cell(name, measured, anchors) if measured else Cell(name, anchors)
+
+
+def _order(configuration: Configuration, load: Load) -> tuple[Any, ...]:
+    c = configuration
+    sizes = (c.gpus, c.replicas, c.cpus_per_replica, c.batch_size, load.offered_rps, load.window)
+    return (c.model, *(-1 if size is None else size for size in sizes), c.weights, c.inputs or "", c.machine)
+
+
+def _names(keys: Sequence[tuple[Configuration, Load]]) -> list[str]:
+    """Names of cells: what they share with all others is left out, so that they stay short."""
+    several_models = len({configuration.model for configuration, _ in keys}) > 1
+    plain = [f"{c.model} {c.name}" if several_models else c.name for c, _ in keys]
+    names = []
+    for (configuration, load), name in zip(keys, plain, strict=True):
+        alike = [key for key, other in zip(keys, plain, strict=True) if other == name]
+        differing = [
+            text(configuration, load) for text in _QUALIFIERS if len({text(c, other) for c, other in alike}) > 1
+        ]
+        names.append(" ".join([name, *differing]))
+    return names
+
+
+_QUALIFIERS: tuple[Callable[[Configuration, Load], str], ...] = (
+    lambda c, load: "saturating" if load.offered_rps is None else f"{load.offered_rps:g}/s",
+    lambda c, load: "" if load.window is None else f"window {load.window}",
+    lambda c, load: c.weights,
+    lambda c, load: c.inputs or "unknown inputs",
+    lambda c, load: c.machine,
+    lambda c, load: f"on {c.cores} cores",
+)

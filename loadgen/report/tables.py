@@ -1,0 +1,144 @@
+"""Cells as a table for a terminal, and runs as CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from loadgen.report.runs import Cell, Configuration, Run, Spread
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from loadgen.report.reading import Collection
+
+PERCENTILES = ("p50", "p95", "p99", "p99.9")
+
+
+def terminal_table(collection: Collection) -> Table:
+    """A line per cell: medians of its runs, and how far these are apart where there are several."""
+    from rich import box  # noqa: PLC0415 - the one table that needs it
+    from rich.table import Table  # noqa: PLC0415
+
+    repeated = any(len(cell.counted) > 1 for cell in collection.cells)
+    open_loop = any(cell.load.offered_rps is not None for cell in collection.cells)
+    drifts = [f"{cell.name} measured again: {cell.drift:+.1%}" for cell in collection.cells if cell.drift is not None]
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, caption="\n".join(drifts), caption_justify="left"
+    )
+    table.add_column("cell", no_wrap=True)
+    numbers = ["cores", "gpus", "batch", *(["offered/s"] if open_loop else []), "requests/s"]
+    numbers += [*(["±"] if repeated else []), "p50 ms", "p99 ms", "busy"]
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("saturated")
+    table.add_column("limit")
+    for cell in collection.cells:
+        table.add_row(*_cell_texts(cell, repeated, open_loop))
+    for missing in collection.missing:
+        empty = [""] * (len(table.columns) - 2)
+        table.add_row(missing.cell, *empty, f"not measured: {missing.reason}", style="red")
+    return table
+
+
+def _cell_texts(cell: Cell, repeated: bool, open_loop: bool) -> list[str]:
+    c, throughput = cell.configuration, cell.throughput_rps
+    failed = next((run.results.error for run in cell.counted if run.results.error is not None), None)
+    return [
+        cell.name,
+        _count(c.cores),
+        _count(c.gpus),
+        _count(c.batch_size),
+        *([_number(cell.load.offered_rps)] if open_loop else []),
+        _number(throughput.median),
+        *([_half_width(throughput)] if repeated else []),
+        _number(_median(cell.latency_ms("p50"))),
+        _number(_median(cell.latency_ms("p99"))),
+        "-" if cell.busy_share is None else f"{cell.busy_share.median:.0%}",
+        cell.verdicts("saturated"),
+        cell.verdicts("limit") if failed is None else failed,
+    ]
+
+
+def csv_text(collection: Collection) -> str:
+    """A line per run, after a line of names; empty where a file does not tell. Names end in their units."""
+    rows = [run_row(cell, run) for cell in collection.cells for run in (*cell.runs, *cell.anchors)]
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()
+
+
+def json_text(collection: Collection) -> str:
+    """Cells with their spreads and their runs, and what was not measured."""
+    cells = [
+        {
+            "cell": cell.name,
+            **asdict(cell.configuration),
+            **asdict(cell.load),
+            "throughput_rps": asdict(cell.throughput_rps),
+            **{f"{metric}_ms": _dict(cell.latency_ms(metric)) for metric in ("mean", *PERCENTILES)},
+            "busy_share": _dict(cell.busy_share),
+            "mean_batch": _dict(cell.mean_batch),
+            "drift": cell.drift,
+            "runs": [run_row(cell, run) for run in (*cell.runs, *cell.anchors)],
+        }
+        for cell in collection.cells
+    ]
+    missing = [asdict(row) for row in collection.missing]
+    return json.dumps({"cells": cells, "missing": missing, "unreadable": collection.unreadable}, indent=2) + "\n"
+
+
+def run_row(cell: Cell, run: Run) -> dict[str, Any]:
+    """One run, flat."""
+    results, summary = run.results, run.results.summary
+    evidence = results.verdict.evidence
+    return {
+        "cell": cell.name,
+        "repeat": run.repeat,
+        "anchor": run.anchor,
+        **{name: getattr(run.configuration, name) for name in Configuration.__dataclass_fields__},
+        "offered_rps": run.load.offered_rps,
+        "window": run.load.window,
+        "started_at": results.started_at,
+        "duration_s": summary.measured.duration_s,
+        "throughput_rps": summary.throughput_rps,
+        **{f"{metric}_ms": summary.latency_ms.get(metric) for metric in ("mean", "min", *PERCENTILES, "max")},
+        **{
+            name: getattr(summary, name)
+            for name in ("sent", "completed", "defaulted", "timed_out", "failed", "abandoned")
+        },
+        "busy_share": evidence.busy_share,
+        "mean_batch": evidence.mean_batch,
+        "saturated": results.verdict.saturated,
+        "limit": results.verdict.limit,
+        "ended": results.ended,
+        "error": results.error,
+        "file": str(run.path),
+    }
+
+
+def _dict(spread: Spread | None) -> dict[str, float] | None:
+    return None if spread is None else asdict(spread)
+
+
+def _median(spread: Spread | None) -> float | None:
+    return None if spread is None else spread.median
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _half_width(spread: Spread) -> str:
+    """Half of what lies between the least and the most, as a share of the median."""
+    return f"{(spread.high - spread.low) / 2 / spread.median:.1%}" if spread.median else "-"

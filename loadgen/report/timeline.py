@@ -1,0 +1,204 @@
+"""What happened in the course of a run, and where the time of its requests went, from a results document. Pure.
+
+Only what a document holds is here: older files have no queue lengths, and connected runs no processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from frontend_launch.histogram import LatencyHistogram
+from loadgen.report.runs import REPLICA
+
+if TYPE_CHECKING:
+    from loadgen.results import Results
+
+Values = list[float | None]
+
+MAX_POINTS = 200
+"""Most points of one curve: a plot is hardly wider, and a report of many runs stays small."""
+
+MAX_REPLICAS = 4
+"""Replicas beyond so many are shown by their mean."""
+
+SAMPLER = "sampler"
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Curves over one time axis.
+
+    Attributes:
+        at_s: seconds since the measured part began, one for each point.
+        lines: values by name, as many as there are times; None where unknown.
+    """
+
+    at_s: list[float]
+    lines: dict[str, Values]
+
+
+def throughput_and_p99(results: Results) -> tuple[Curves, Curves]:
+    """Requests a second and p99 (ms) by logging interval; where intervals are taken together, the largest p99."""
+    series = results.client_metrics
+    ends_s = _interval_ends_s(results)
+    p99_ms: Values = [None if p99_s is None else 1000 * p99_s for p99_s in series.p99_lats]
+    throughput: Values = list(series.thrus)
+    return (
+        _thinned(Curves(ends_s, {"throughput": throughput}), _mean),
+        _thinned(Curves(ends_s, {"p99": p99_ms}), max),
+    )
+
+
+def _interval_ends_s(results: Results) -> list[float]:
+    """When each logging interval ended: all are of one length but the last, which ends with the measured part.
+
+    A document does not say how long they are, but how many answers an interval had, and how many a second that is.
+    """
+    count, duration_s = len(results.client_metrics.thrus), results.summary.measured.duration_s
+    each_s = duration_s / max(1, count)
+    for throughput_rps, blob in list(zip(results.client_metrics.thrus, results.histograms.intervals, strict=False))[
+        :-1
+    ]:
+        if blob is not None and throughput_rps:
+            each_s = LatencyHistogram.decode(blob).total / throughput_rps
+            break
+    return [min(each_s * (number + 1), duration_s) for number in range(count - 1)] + [duration_s] * (count > 0)
+
+
+def hardware(results: Results) -> dict[str, Curves]:
+    """What was watched; what there is nothing of is left out.
+
+    Returns:
+        ``cpu`` of each process (1 is one core), ``gpu`` utilisation, ``queue`` length, ``fill`` of batches (1 is full).
+    """
+    series = _series(results)
+    if series is None:
+        return {}
+    lines = {
+        "cpu": _grouped(series.get("processes", {})),
+        "gpu": {f"GPU {gpu}": list(values) for gpu, values in series.get("gpus", {}).items()},
+        "queue": {key: list(values) for key, values in series.get("queue_length", {}).items()},
+        "fill": {key: list(values) for key, values in series.get("batch_fill", {}).items()},
+    }
+    known = {
+        name: {line: values for line, values in group.items() if any(value is not None for value in values)}
+        for name, group in lines.items()
+    }
+    return {name: _thinned(Curves(list(series["at_s"]), group), _mean) for name, group in known.items() if group}
+
+
+def _series(results: Results) -> Mapping[str, Any] | None:
+    """The readings; files from before there were series of their own have them in the samples of the hardware."""
+    series: Mapping[str, Any] | None = getattr(results, "series", None)
+    if series is not None:
+        return series
+    samples: Sequence[Mapping[str, Any]] = (results.hardware or {}).get("samples", ())
+    if not samples:
+        return None
+    return {
+        "at_s": [sample["at_s"] for sample in samples],
+        **{
+            name: {key: [sample[name].get(key) for sample in samples] for sample in samples[:1] for key in sample[name]}
+            for name in ("processes", "gpus")
+        },
+    }
+
+
+def _grouped(processes: Mapping[str, Sequence[float | None]]) -> dict[str, Values]:
+    """Without the sampler; many replicas as their mean."""
+    lines = {role: list(values) for role, values in processes.items() if role != SAMPLER}
+    replicas = [role for role in lines if role.startswith(REPLICA)]
+    if len(replicas) <= MAX_REPLICAS:
+        return lines
+    together = [list(values) for values in zip(*(lines.pop(role) for role in replicas), strict=True)]
+    return {**lines, f"mean of {len(replicas)} replicas": [_known(values, _mean) for values in together]}
+
+
+def _thinned(curves: Curves, how: Callable[[list[float]], float]) -> Curves:
+    """So many neighbours taken together that there are no more than `MAX_POINTS`."""
+    step = -(-len(curves.at_s) // MAX_POINTS)
+    if step <= 1:
+        return curves
+    starts = range(0, len(curves.at_s), step)
+    lines = {
+        name: [_known(values[start : start + step], how) for start in starts] for name, values in curves.lines.items()
+    }
+    return Curves([curves.at_s[min(start + step, len(curves.at_s)) - 1] for start in starts], lines)
+
+
+def _known(values: Sequence[float | None], how: Callable[[list[float]], float]) -> float | None:
+    known = [value for value in values if value is not None]
+    return how(known) if known else None
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+# Where the time went ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of a request.
+
+    Attributes:
+        name: for a reader.
+        mean_ms: its mean; of RPC and compute over batches.
+        p50_ms: its median; None where it is known as a difference of means only.
+        p99_ms: likewise.
+    """
+
+    name: str
+    mean_ms: float
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+
+
+_STAGES = {"queue_wait": "queue wait", "rpc": "RPC", "compute": "compute"}
+
+
+def stages(results: Results) -> list[Stage]:
+    """The stages of the only model, in the order a request meets them; those that are known."""
+    tables = _model_stages(results)
+    if tables is None:
+        return []
+    lag = getattr(results.summary, "lag_ms", None)
+    rows = [("client wait", lag)] if lag else []
+    rows += [(name, tables.get(key)) for key, name in _STAGES.items()]
+    return [_stage(name, row) for name, row in rows if row and row.get("mean_ms", row.get("mean")) is not None]
+
+
+def _model_stages(results: Results) -> Mapping[str, Any] | None:
+    tables: Mapping[str, Any] = getattr(results, "stages", None) or {}
+    models = [table for key, table in tables.items() if key.count(":") == 1]
+    return models[0] if len(models) == 1 else None
+
+
+def _stage(name: str, row: Mapping[str, Any]) -> Stage:
+    def figure(metric: str) -> Any:
+        return row.get(f"{metric}_ms", row.get(metric))
+
+    return Stage(name, figure("mean"), figure("p50"), figure("p99"))
+
+
+def budget(results: Results) -> list[Stage]:
+    """A mean request's time, in parts that add up to its mean latency; empty where they are not known.
+
+    RPC and compute are means over batches, so that parts are exact for batches of one size only; where they come to
+    more than the latency, there is no budget.
+    """
+    known = {stage.name: stage.mean_ms for stage in stages(results)}
+    latency_ms = results.summary.latency_ms.get("mean")
+    if latency_ms is None or "queue wait" not in known or "RPC" not in known:
+        return []
+    rpc_ms, compute_ms = known["RPC"], known.get("compute")
+    rest_ms = latency_ms - known.get("client wait", 0.0) - known["queue wait"] - rpc_ms
+    if rest_ms < 0 or (compute_ms or 0.0) > rpc_ms:
+        return []
+    replica = [("RPC", rpc_ms)] if compute_ms is None else [("RPC beyond compute", rpc_ms - compute_ms)]
+    parts = [("client wait", known.get("client wait")), ("queue wait", known["queue wait"]), *replica]
+    parts += [("compute", compute_ms), ("client and transport", rest_ms)]
+    return [Stage(name, mean_ms) for name, mean_ms in parts if mean_ms is not None]
