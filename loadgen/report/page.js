@@ -18,7 +18,7 @@ function h(tag, attributes = {}, ...children) {
     else if (value === true) element.setAttribute(name, "");
     else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
 
@@ -135,10 +135,11 @@ function sizeAxis(title, sizes) {
   return axis(title, { type: "log", tickmode: "array", tickvals: values, ticktext: values.map(String), range: [Math.log10(values[0]) - 0.08, Math.log10(values[values.length - 1]) + 0.08] });
 }
 
-function latencyAxis(values) {
+/** From zero, or logarithmic where most would lie flat on zero. */
+function valueAxis(title, values) {
   return logarithmic(values)
-    ? axis("latency (ms)", { type: "log", dtick: stretch(values) > 300 ? 1 : "D2", tickformat: ",~r" })
-    : axis("latency (ms)", { rangemode: "tozero", tickformat: "," });
+    ? axis(title, { type: "log", dtick: stretch(values) > 300 ? 1 : "D2", tickformat: ",~r" })
+    : axis(title, { rangemode: "tozero", tickformat: "," });
 }
 
 // All cells ------------------------------------------------------------------------------------------------
@@ -167,8 +168,8 @@ function batchCard(title, text, cells, metric, yAxis) {
         type: "scatter", mode: "lines+markers", name,
         x: own.map((cell) => cell.batch), y: own.map((cell) => cell[metric][0]), customdata: own.map((cell) => data.cells.indexOf(cell)),
         text: own.map((cell) => cell.name),
-        line: { color: colour(index), width: 2, dash: DASHES[dash % DASHES.length] },
-        marker: { size: 7, symbol: SYMBOLS[dash % SYMBOLS.length], color: colour(index) },
+        line: { color: colour(index), width: lines.size > COLOURS ? 1.5 : 2, dash: DASHES[dash % DASHES.length] },
+        marker: { size: lines.size > COLOURS ? 5 : 7, symbol: SYMBOLS[dash % SYMBOLS.length], color: colour(index) },
         error_y: spread ? { type: "data", symmetric: false, array: own.map((cell) => cell[metric][2] - cell[metric][0]), arrayminus: own.map((cell) => cell[metric][0] - cell[metric][1]), thickness: 1.2, width: 4, color: colour(index) } : undefined,
         hovertemplate: `<b>%{text}</b><br>%{y:,.4~r} ${yAxis.unit}<extra></extra>`,
       };
@@ -179,8 +180,8 @@ function batchCard(title, text, cells, metric, yAxis) {
   return card(title, text, make, { legend: legend(colours, dashes), onClick: (point) => chooseCell(point.customdata) });
 }
 
-const THROUGHPUT = { unit: "requests/s", make: () => axis("throughput (requests/s)", { rangemode: "tozero", tickformat: "," }) };
-const P99 = { unit: "ms", make: (values) => ({ ...latencyAxis(values), title: axis("p99 latency (ms)").title }) };
+const THROUGHPUT = { unit: "requests/s", make: (values) => valueAxis("throughput (requests/s)", values) };
+const P99 = { unit: "ms", make: (values) => valueAxis("p99 latency (ms)", values) };
 
 /** Every cell as a point; those that no other beats in both are marked and joined. */
 function tradeOffCard(cells) {
@@ -202,9 +203,10 @@ function tradeOffCard(cells) {
           textposition: "bottom right", textfont: { size: 11, color: css("--quiet") }, cliponaxis: false,
         })),
     ];
-    const values = cells.map((cell) => middle(cell.p99));
-    const room = Math.max(...cells.map((cell) => middle(cell.throughput))) * 1.12;
-    return { traces, layout: layout(axis("throughput (requests/s)", { range: [0, room], tickformat: "," }), P99.make(values)) };
+    const [x, y] = ["throughput", "p99"].map((metric) => cells.map((cell) => middle(cell[metric])));
+    const most = Math.max(...x) * 1.25; // names are to the right of points
+    const range = logarithmic(x) ? [Math.log10(Math.min(...x) / 1.25), Math.log10(most)] : [0, most];
+    return { traces, layout: layout({ ...THROUGHPUT.make(x), range }, P99.make(y)) };
   };
   return card("Throughput against p99", "Right and down is better. On the marked Pareto front, no other cell is better in both.", make, { onClick: (point) => chooseCell(point.customdata) });
 }
@@ -241,20 +243,30 @@ function spectrumCard(title, text, lines, kind) {
       customdata: line.spectrum.oneIn.map((oneIn) => `${number(100 - 100 / oneIn)} %`), hovertemplate: `<b>${escaped(line.name)}</b><br>%{customdata}: %{y:,.4~r} ms<extra></extra>`,
     }));
     const most = Math.max(...lines.flatMap((line) => line.spectrum.oneIn));
-    const ticks = [[1, "0 %"], [2, "50 %"], [10, "90 %"], [100, "99 %"], [1e3, "99.9 %"], [1e4, "99.99 %"], [1e5, "99.999 %"], [1e6, "99.9999 %"]].filter(([oneIn]) => oneIn <= most);
-    const x = axis("percentile, spaced by 1/(1 − q)", { type: "log", tickmode: "array", tickvals: ticks.map(([oneIn]) => oneIn), ticktext: ticks.map(([, name]) => name) });
-    return { traces, layout: layout(x, latencyAxis(lines.flatMap((line) => line.spectrum.ms))) };
+    const ticks = [[1, "0"], [2, "50"], [10, "90"], [100, "99"], [1e3, "99.9"], [1e4, "99.99"], [1e5, "99.999"], [1e6, "99.9999"], [1e7, "99.99999"]].filter(([oneIn]) => oneIn <= most);
+    const x = axis("percentile (%), spaced by 1/(1 − q)", { type: "log", tickmode: "array", tickvals: ticks.map(([oneIn]) => oneIn), ticktext: ticks.map(([, name]) => name), tickangle: 0 });
+    return { traces, layout: layout(x, valueAxis("latency (ms)", lines.flatMap((line) => line.spectrum.ms))) };
   };
   return card(title, text, make, { kind, legend: legend(names) });
 }
 
 const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
 
+/** The cells whose spectrum is worth a look, as many as there are colours. */
+function notable() {
+  const fastest = new Map();
+  for (const cell of data.cells) {
+    const line = `${replicasName(cell)}, ${coresName(cell)}`;
+    if (!fastest.has(line) || middle(fastest.get(line).throughput) < middle(cell.throughput)) fastest.set(line, cell);
+  }
+  const cells = unique([...data.fronts.flat().map((index) => data.cells[index]), ...fastest.values()]);
+  return cells.filter((cell) => cell.spectrum).slice(0, COLOURS);
+}
+
 function overview() {
   const saturating = data.cells.filter((cell) => cell.offered === null && cell.batch !== null);
   const known = data.cells.filter((cell) => cell.p99);
-  const front = data.fronts.flat().map((index) => data.cells[index]).filter((cell) => cell.spectrum);
-  const shown = front.slice(0, COLOURS);
+  const shown = notable();
   document.getElementById("overview").append(
     h("h2", {}, "All cells"),
     h("div", { class: "grid" },
@@ -262,7 +274,7 @@ function overview() {
       saturating.some((cell) => cell.p99) && batchCard("p99 over batch size", "Of saturating runs, whose latency is the queue's: window ÷ throughput.", saturating, "p99", P99),
       known.length && tradeOffCard(known),
       data.scaling.length && scalingCard(),
-      shown.length && spectrumCard("Latency spectrum", `Of the ${front.length > shown.length ? `first ${shown.length} of ${front.length} cells` : plural(shown.length, "cell")} on the Pareto front, repeats taken together.`, shown, data.scaling.length ? "wide" : ""),
+      shown.length && spectrumCard("Latency spectrum", "Of cells on the Pareto front, and of the highest throughput of each number of replicas and cores; repeats taken together.", shown, data.scaling.length ? "wide" : ""),
     ),
   );
 }
@@ -280,6 +292,7 @@ function head() {
   const period = days.length > 1 ? `${days[0]} to ${days[days.length - 1]}` : days[0];
   document.title = `${models.join(", ")} · loadgen report`;
   document.getElementById("summary").append(
+    h("p", { class: "eyebrow" }, "loadgen report"),
     h("h1", {}, models.join(", ") || "Nothing was measured"),
     h("p", { class: "quiet" }, [...machines, period].filter(Boolean).join(" · ")),
     data.cells.length && h("dl", { class: "figures" },
@@ -309,7 +322,7 @@ const COLUMNS = [
 ];
 
 function cellsTable() {
-  const repeated = data.cells.some((cell) => cell.runs.length > 1);
+  const repeated = data.cells.some((cell) => cell.repeats > 1);
   const columns = COLUMNS.filter(([name, value]) => (name === "±" ? repeated : name === "GPUs" ? data.cells.some(value) : name === "offered /s" ? data.cells.some((cell) => value(cell) !== null) : true));
   const front = new Set(data.fronts.flat());
   const body = h("tbody");
@@ -385,19 +398,19 @@ function runSection() {
 
 function runContent(run) {
   const line = (name, title, text, yTitle, format) => run.curves[name] && linesCard(title, text, run.curves[name], yTitle, format);
-  return h("div", { class: "content" },
-    verdict(run),
-    h("div", { class: "grid" },
+  const thirds = [
       line("throughput", "Throughput", "by logging interval", "requests/s", ","),
       line("p99", "p99 latency", "by logging interval", "ms", ","),
       line("fill", "Batch fill", "mean batch ÷ largest batch", "share", ".0%"),
       line("queue", "Queue length", "queries waiting in the frontend", "queries", ","),
       line("cpu", "CPU", "of each process; 100 % is one core", "share of a core", ".0%"),
       line("gpu", "GPU", "utilisation", "share", ".0%"),
-      run.spectrum && spectrumCard("Latency spectrum", "", [{ name: "this run", spectrum: run.spectrum }], "third"),
-      run.stages.length > 0 && stagesCard(run),
-      placementCard(run)),
-    environment(run));
+      run.spectrum && spectrumCard("Latency spectrum", "of all answers of the measured part", [{ name: "this run", spectrum: run.spectrum }], "third"),
+  ].filter(Boolean);
+  // What comes after them fills the row that they leave open.
+  const open = ["", "two-thirds", "third"][thirds.length % 3];
+  const rest = run.stages.length ? [stagesCard(run, open), placementCard(run, open ? "wide" : "")] : [placementCard(run, open || "wide")];
+  return h("div", { class: "content" }, verdict(run), h("div", { class: "grid" }, thirds, rest), environment(run));
 }
 
 function verdict(run) {
@@ -424,20 +437,20 @@ function linesCard(title, text, curves, yTitle, format) {
   return card(title, text, make, { kind: "third", legend: legend(names) });
 }
 
-function stagesCard(run) {
+function stagesCard(run, kind) {
   const total = run.budget.reduce((sum, stage) => sum + stage.mean_ms, 0);
   const share = (stage) => percent(stage.mean_ms / total, 1);
   const bar = run.budget.length > 0 && h("div", { class: "budget", role: "img", "aria-label": run.budget.map((stage) => `${stage.name} ${share(stage)}`).join(", ") },
     run.budget.map((stage, index) => h("span", { style: `flex-grow:${stage.mean_ms / total};background:${varColour(index)}`, title: `${stage.name} ${share(stage)}` })));
   const key = run.budget.length > 0 && h("ul", { class: "legend" }, run.budget.map((stage, index) => h("li", {}, h("span", { class: "swatch", style: `background:${varColour(index)}` }), `${stage.name} ${number(stage.mean_ms)} ms (${share(stage)})`)));
   const rows = run.stages.map((stage) => h("tr", {}, h("td", {}, stage.name), [stage.mean_ms, stage.p50_ms, stage.p99_ms].map((value) => h("td", {}, number(value)))));
-  return h("figure", { class: "card" },
+  return h("figure", { class: `card top ${kind}` },
     h("figcaption", {}, h("h3", {}, "Where the time went"), h("p", {}, "A mean request; RPC and compute are means over batches.")), bar, key,
     h("div", { class: "inner" }, h("table", {}, h("thead", {}, h("tr", {}, ["stage", "mean ms", "p50 ms", "p99 ms"].map((title) => h("th", { scope: "col" }, title)))), h("tbody", {}, rows))));
 }
 
 /** Cores as squares: tinted by who runs there, filled as far as they were busy. */
-function placementCard(run) {
+function placementCard(run, kind) {
   const roles = run.placement.map((row) => row.role);
   const nodes = unique(run.placement.map((row) => row.node));
   const short = (role) => role.replace(/^replica-/, "r").replace(/frontends?$/, "fe");
@@ -449,7 +462,7 @@ function placementCard(run) {
     return h("div", { class: `core ${owners.length ? "" : "free"}`, title: `${label}: ${names}${busy}` },
       owners.length > 0 && h("span", { class: "tint", style: `background:${paint}` }),
       owners.length > 0 && share !== undefined && h("span", { class: "fill", style: `height:${100 * share}%;background:${paint}` }),
-      h("b", {}, label), h("br"), owners.map((row) => short(row.role)).join(" "), share !== undefined && h("span", { class: "share" }, percent(share)));
+      h("span", { class: "top" }, h("b", {}, label), share !== undefined && h("span", {}, percent(share))), owners.map((row) => short(row.role)).join(" "));
   };
   const maps = nodes.map((node, number) => {
     const rows = run.placement.filter((row) => row.node === node);
@@ -466,7 +479,7 @@ function placementCard(run) {
     h("td", {}, h("span", { class: "swatch", style: `background:${varColour(roles.indexOf(row.role))}` }), ` ${row.role}`),
     h("td", {}, ranges(row.cores) || "–"), h("td", {}, row.gpu === null ? "–" : String(row.gpu)), h("td", {}, row.shared ? "yes" : "–"),
     titles.length > 4 && [h("td", {}, percent(used[row.role] && used[row.role].cpu)), h("td", {}, used[row.role] ? bytes(used[row.role].bytes) : "–")]))));
-  return h("figure", { class: "card" }, h("figcaption", {}, h("h3", {}, "Placement"), h("p", {}, "Cores, by who runs there; the fill is how busy each was.")), maps, h("div", { class: "inner" }, table));
+  return h("figure", { class: `card top ${kind}` }, h("figcaption", {}, h("h3", {}, "Placement"), h("p", {}, "Cores, by who runs there; the fill is how busy each was.")), maps, h("div", { class: "inner" }, table));
 }
 
 function environment(run) {

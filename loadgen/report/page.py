@@ -101,6 +101,7 @@ def _cell(cell: Cell, runs: list[dict[str, Any]], environments: dict[str, int]) 
         "limit": cell.verdicts("limit"),
         "drift": None if cell.drift is None else _digits(cell.drift),
         "spectrum": _spectrum(latencies),
+        "repeats": len(cell.counted),
         "runs": list(range(first, len(runs))),
     }
 

@@ -1,0 +1,156 @@
+"""Results documents for tests, made from the stored one; nothing was measured."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from frontend_launch.histogram import LatencyHistogram
+from loadgen.results import ClientMetrics, Histograms, Measured, Results, read
+
+GOLDEN = read(Path(__file__).parent / "golden" / "results-v1.json")
+PERCENTILES = (50.0, 95.0, 99.0, 99.9)
+
+
+@dataclass(frozen=True)
+class Described(Results):
+    """Results with the members that runs of a deployment of our own have."""
+
+    series: dict | None = None
+    stages: dict | None = None
+
+
+def results(
+    replicas=1,
+    cpus=1,
+    batch=2,
+    *,
+    gpus=(),
+    throughput_rps=None,
+    latency_ms=None,
+    seconds=60,
+    model="noop",
+    seed=0,
+    described=False,
+    **members,
+):
+    """A saturating run: throughput grows with all of them, less and less, and the window is the latency's cause."""
+    random = np.random.default_rng([seed, replicas, cpus, batch])
+    rate = throughput_rps or 40 * (replicas * cpus) ** 0.9 * batch**0.4
+    p50_ms = latency_ms or 1000 * 200 / rate
+    histogram = LatencyHistogram()
+    histogram.record((p50_ms * 1e6 * random.lognormal(0, 0.25, int(rate * seconds))).astype(np.int64))
+    interval = LatencyHistogram()
+    interval.record(np.full(round(3 * rate), round(p50_ms * 1e6)))
+    count = -(-seconds // 3)
+    percentiles = {f"p{p:g}": histogram.percentile_ns(p) / 1e6 for p in PERCENTILES}
+    cores = [list(range(2 + i * cpus, 2 + (i + 1) * cpus)) for i in range(replicas)]
+    row = GOLDEN.placement[0]
+    placement = [
+        {**row, "role": "client", "cores": [0], "shared": False},
+        {**row, "role": "frontends", "cores": [1], "shared": False},
+        *(
+            {**row, "role": f"replica-{i}", "cores": own, "shared": False, "gpu": gpus[i % len(gpus)] if gpus else None}
+            for i, own in enumerate(cores)
+        ),
+    ]
+    extra = _watched(placement, seconds, gpus, histogram, random) if described else {}
+    values = {name: getattr(GOLDEN, name) for name in Results.__dataclass_fields__}
+    made = Described(
+        **{
+            **values,
+            "model": {**GOLDEN.model, "name": model},
+            "environment": {**GOLDEN.environment, "cores": 64, "usable_cores": list(range(max(64, 2 + replicas * cpus)))},
+            "placement": placement,
+            "inputs": {"source": "32 seeded inputs", "type": "floats"},
+            "window": {"requests": 200, "payload_bytes": 4, "bytes": 800},
+            "summary": replace(
+                GOLDEN.summary,
+                sent=histogram.total + 200,
+                completed=histogram.total,
+                abandoned=200,
+                measured=Measured(float(seconds), histogram.total, histogram.total),
+                throughput_rps=histogram.total / seconds,
+                latency_ms={
+                    "mean": histogram.mean_ns / 1e6,
+                    "min": histogram.min_ns / 1e6,
+                    **percentiles,
+                    "max": histogram.max_ns / 1e6,
+                },
+            ),
+            "verdict": replace(
+                GOLDEN.verdict,
+                saturated="yes",
+                limit="replicas",
+                text=f"yes (replicas busy 99 %, batches {batch:.2f} of {batch}): the replicas are the limit",
+                evidence=replace(GOLDEN.verdict.evidence, max_batch=batch, replicas=replicas, busy_share=0.99),
+            ),
+            "histograms": Histograms(histogram.encode(), [interval.encode()] * count),
+            "client_metrics": ClientMetrics(
+                thrus=[round(3 * rate) / 3] * count,
+                p99_lats=list(p50_ms / 1000 * random.normal(1.5, 0.1, count)),
+                mean_lats=[p50_ms / 1000] * count,
+            ),
+            "node_configs": [
+                {
+                    **GOLDEN.node_configs[0],
+                    "allocated_cpus": sorted(core for own in cores for core in own),
+                    "num_replicas": replicas,
+                    "cpus_per_replica": cpus,
+                    "batch_size": batch,
+                    "gpus": list(gpus),
+                }
+            ],
+            **extra,
+            **members,
+        }
+    )
+    return made
+
+
+def _watched(placement, seconds, gpus, histogram, random):
+    """What the hardware did, and where the time went."""
+    at_s = [float(second) for second in range(1, seconds)]
+
+    def around(value, scale):
+        return [float(x) for x in np.clip(random.normal(value, scale, len(at_s)), 0, None)]
+
+    roles = [row["role"] for row in placement]
+    cores = sorted({core for row in placement for core in row["cores"]})
+    latency_ms = histogram.mean_ns / 1e6
+
+    def stage(share):
+        return {"mean_ms": share * latency_ms, "p50_ms": share * latency_ms, "p99_ms": 1.6 * share * latency_ms, "count": 10}
+
+    return {
+        "series": {
+            "at_s": at_s,
+            "cores": {str(core): around(0.9, 0.02) for core in cores},
+            "processes": {role: around(0.9, 0.05) for role in [*roles, "sampler"]},
+            "gpus": {str(gpu): around(0.8, 0.05) for gpu in sorted(set(gpus))},
+            "queue_length": {"noop:1": [round(x) for x in around(150, 10)]},
+            "batch_fill": {"noop:1": [None, *around(0.97, 0.01)[1:]]},
+        },
+        "stages": {
+            "noop:1": {"queue_wait": stage(0.7), "rpc": stage(0.2), "compute": stage(0.18), "batch_size": {"2": 10}},
+            "noop:1:0": {"rpc": stage(0.2), "compute": stage(0.18), "batch_size": {"2": 10}},
+        },
+        "hardware": {
+            "readings": seconds,
+            "every_s": 1.0,
+            "cores": {str(core): {"mean": float(random.uniform(0.2, 1)), "max": 1.0} for core in cores},
+            "processes": {
+                role: {
+                    "cpu_mean": 0.9,
+                    "cpu_max": 1.0,
+                    "rss_max_bytes": 300 << 20,
+                    "throttled_periods": 0,
+                    "throttled_s": 0.0,
+                }
+                for role in roles
+            },
+            "gpus": {},
+            "samples": [],
+            "findings": [],
+        },
+    }
