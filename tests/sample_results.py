@@ -56,11 +56,15 @@ def results(
     ]
     extra = _watched(placement, seconds, gpus, histogram, random) if described else {}
     values = {name: getattr(GOLDEN, name) for name in Results.__dataclass_fields__}
-    made = Described(
+    return Described(
         **{
             **values,
             "model": {**GOLDEN.model, "name": model},
-            "environment": {**GOLDEN.environment, "cores": 64, "usable_cores": list(range(max(64, 2 + replicas * cpus)))},
+            "environment": {
+                **GOLDEN.environment,
+                "cores": 64,
+                "usable_cores": list(range(max(64, 2 + replicas * cpus))),
+            },
             "placement": placement,
             "inputs": {"source": "32 seeded inputs", "type": "floats"},
             "window": {"requests": 200, "payload_bytes": 4, "bytes": 800},
@@ -105,7 +109,6 @@ def results(
             **members,
         }
     )
-    return made
 
 
 def _watched(placement, seconds, gpus, histogram, random):
@@ -120,7 +123,12 @@ def _watched(placement, seconds, gpus, histogram, random):
     latency_ms = histogram.mean_ns / 1e6
 
     def stage(share):
-        return {"mean_ms": share * latency_ms, "p50_ms": share * latency_ms, "p99_ms": 1.6 * share * latency_ms, "count": 10}
+        return {
+            "mean_ms": share * latency_ms,
+            "p50_ms": share * latency_ms,
+            "p99_ms": 1.6 * share * latency_ms,
+            "count": 10,
+        }
 
     return {
         "series": {

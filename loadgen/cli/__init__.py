@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from loadgen.cli import deployments, doctor, images, models, rate, report, saturate, sweep
+from loadgen.cli import best, deployments, doctor, images, models, rate, report, saturate, sweep
 from loadgen.options import normalise_argv
 
 LIST_OPTIONS = {
@@ -37,6 +37,7 @@ app.command()(saturate.saturate)
 app.command()(rate.rate)
 app.command()(sweep.sweep)
 app.command()(report.report)
+app.command()(best.best)
 for verb in (deployments.up, deployments.down, deployments.ps, deployments.logs, deployments.metrics):
     app.command()(verb)
 app.add_typer(models.app, name="models")
