@@ -91,6 +91,11 @@ class Page:
         frames = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
         await self.evaluate(f"{frames}.then(() => true)")
 
+    async def until(self, expression):
+        """Wait until an expression is true."""
+        look = f"const look = () => {expression} ? done(true) : requestAnimationFrame(look); look();"
+        await self.evaluate(f"new Promise(done => {{ {look} }})")
+
     async def evaluate(self, expression):
         """The value of an expression, awaited."""
         result = await self.command("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)

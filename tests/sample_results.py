@@ -56,7 +56,7 @@ def results(
     ]
     extra = _watched(placement, seconds, gpus, histogram, random) if described else {}
     values = {name: getattr(GOLDEN, name) for name in Results.__dataclass_fields__}
-    return Described(
+    return (Described if described else Results)(
         **{
             **values,
             "model": {**GOLDEN.model, "name": model},

@@ -198,7 +198,7 @@ def _served_batch(results: Results) -> int | None:
 def cells_of(runs: Iterable[Run]) -> tuple[Cell, ...]:
     """Runs of one configuration and load together, smallest configurations first."""
     groups: dict[tuple[Configuration, Load], list[Run]] = {}
-    for run in sorted(runs, key=lambda run: (run.results.started_at, run.path)):
+    for run in sorted(runs, key=lambda run: (run.results.started_at, run.repeat, run.path)):
         groups.setdefault((run.configuration, run.load), []).append(run)
     keys = sorted(groups, key=lambda key: _order(*key))
     return tuple(_cell(name, groups[key]) for key, name in zip(keys, _names(keys), strict=True))

@@ -1,0 +1,77 @@
+"""Files and directories → runs; what cannot be read is a line."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+from sample_results import GOLDEN
+
+from loadgen.errors import ConfigError
+from loadgen.ledger import Entry
+from loadgen.report.reading import Missing, collect
+from loadgen.results import save
+
+
+def entry(cell, results=None, error=None, repeat=0, kind="cell"):
+    return Entry(cell, 1, 1, 2, repeat, kind, results, error, None, None, None, "2026-11-23T10:00:00+00:00")
+
+
+def make_sweep(directory, entries, tail=""):
+    directory.mkdir(exist_ok=True)
+    (directory / "sweep.json").write_text(json.dumps({"schema_version": 1, "settings": {}}))
+    lines = [json.dumps(asdict(row)) + "\n" for row in entries]
+    (directory / "ledger.jsonl").write_text("".join(lines) + tail)
+    return directory
+
+
+def test_files_and_directories(tmp_path):
+    """A file that is named twice counts once."""
+    first, second = save(GOLDEN, tmp_path), save(GOLDEN, tmp_path)
+    (cell,) = collect([tmp_path, first]).cells
+    assert sorted(run.path for run in cell.runs) == sorted([first, second])
+
+
+def test_a_sweep_is_what_its_ledger_says(tmp_path):
+    """Repeats, anchors, failures; neither a line nor a file of a measurement that was cut off."""
+    first, second, anchor, _ = (save(GOLDEN, tmp_path).name for _ in range(4))
+    entries = [
+        entry("r1-c1-b2", first),
+        entry("r1-c1-b2", second, repeat=1),
+        entry("r9-c1-b2", error="replica-8 did not become ready"),
+        entry("r1-c1-b2", anchor, kind="anchor"),
+    ]
+    sweep = make_sweep(tmp_path, entries, tail='{"cell": "r1-c1-b2", "repl')
+    collection = collect([tmp_path / first, sweep])
+    (cell,) = collection.cells
+    assert [(run.path.name, run.repeat) for run in cell.runs] == [(first, 0), (second, 1)]
+    assert [run.path.name for run in cell.anchors] == [anchor]
+    assert collection.missing == (Missing("r9-c1-b2", "replica-8 did not become ready"),)
+    assert collection.unreadable == ()
+
+
+def test_what_cannot_be_read_is_a_line_each_and_the_rest_is_there(tmp_path):
+    """With its name."""
+    good = save(GOLDEN, tmp_path / "good")
+    (tmp_path / "torn.json").write_text(good.read_text()[:1000])
+    (tmp_path / "empty").mkdir()
+    sweep = make_sweep(tmp_path / "sweep-1", [entry("r1-c1-b2", "gone.json")])
+    paths = [tmp_path / "torn.json", tmp_path / "none.json", tmp_path / "empty", good, sweep, tmp_path]
+    collection = collect(paths)
+    assert len(collection.cells) == 1
+    named = [tmp_path / "torn.json", tmp_path / "none.json", tmp_path / "empty", sweep / "gone.json", tmp_path]
+    for path, line in zip(named, collection.unreadable, strict=True):
+        assert line.startswith(f"{path} ")
+        assert "\n" not in line
+    assert f"name a sweep in it, such as {sweep}" in collection.unreadable[-1]
+
+
+def test_nothing_to_report_is_refused(tmp_path):
+    """In one line."""
+    with pytest.raises(ConfigError, match=r"none\.json cannot be read"):
+        collect([tmp_path / "none.json"])
+
+
+def test_a_sweep_of_failures_is_reported(tmp_path):
+    """There is nothing to draw, and something to say."""
+    collection = collect([make_sweep(tmp_path, [entry("r1-c1-b2", error="a port is in use")])])
+    assert (collection.cells, len(collection.missing)) == ((), 1)

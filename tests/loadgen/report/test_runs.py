@@ -1,0 +1,131 @@
+"""Runs, the cells that repeats make, and what is drawn over them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sample_results import GOLDEN, results
+
+from loadgen.report.curves import pareto_front, scaling
+from loadgen.report.runs import Spread, cells_of, run_of
+
+PLAIN = results(seconds=3)
+
+
+def cell_run(replicas=1, cpus=1, batch=2, *, rps=100.0, p99=50.0, started="2026-11-23T10:00:00+00:00", **members):
+    """A run of one cell; `members` replace those of its results."""
+    made = replace(
+        PLAIN,
+        node_configs=[
+            {**PLAIN.node_configs[0], "num_replicas": replicas, "cpus_per_replica": cpus, "batch_size": batch}
+        ],
+        summary=replace(
+            PLAIN.summary, throughput_rps=rps, latency_ms={**PLAIN.summary.latency_ms, "p50": 1.0, "p99": p99}
+        ),
+        started_at=started,
+        **members,
+    )
+    return run_of(made, Path(f"{replicas}-{cpus}-{batch}-{started}.json"))
+
+
+def test_repeats_are_one_cell_with_median_and_spread():
+    """In whatever order they are given."""
+    runs = [cell_run(rps=rps, p99=p99) for rps, p99 in ((110, 70), (100, 50), (130, 60))]
+    (cell,) = cells_of(runs)
+    assert cell.name == "r1-c1-b2"
+    assert cell.throughput_rps == Spread(110, 100, 130)
+    assert cell.latency_ms("p99") == Spread(60, 50, 70)
+    assert cell.verdicts("saturated") == "yes"
+
+
+def test_a_percentile_that_a_repeat_lacks_is_unknown():
+    """A median of the others would be of another figure."""
+    (cell,) = cells_of([cell_run(p99=50), cell_run(p99=None)])
+    assert cell.latency_ms("p99") is None
+    assert cell.latency_ms("p50") == Spread(1, 1, 1)
+
+
+def test_runs_that_did_not_end_as_asked_do_not_count():
+    """Unless there are no others."""
+    good, bad = cell_run(rps=100), cell_run(rps=1, error="no request completed for 30 s (--stall)")
+    assert cells_of([bad, good])[0].throughput_rps.median == 100
+    assert cells_of([bad])[0].throughput_rps.median == 1
+
+
+def test_anchors_show_drift_and_are_no_repeats():
+    """The last one, against the median of the cell's own runs."""
+    anchors = [
+        replace(cell_run(rps=rps, started=f"2026-11-23T1{n}:00:00+00:00"), anchor=True) for n, rps in ((2, 90), (1, 99))
+    ]
+    (cell,) = cells_of([*anchors, cell_run(rps=100)])
+    assert cell.throughput_rps == Spread(100, 100, 100)
+    assert cell.drift == pytest.approx(-0.1)
+    assert cells_of([cell_run()])[0].drift is None
+    assert len(cells_of(anchors)[0].runs) == 2
+
+
+@pytest.mark.parametrize(
+    ("other", "names"),
+    [
+        pytest.param(cell_run(2), ["r1-c1-b2", "r2-c1-b2"], id="their names differ"),
+        pytest.param(
+            cell_run(model={**PLAIN.model, "name": "vgg"}), ["noop r1-c1-b2", "vgg r1-c1-b2"], id="another model"
+        ),
+        pytest.param(
+            cell_run(window={**PLAIN.window, "requests": 9}),
+            ["r1-c1-b2 window 9", "r1-c1-b2 window 200"],
+            id="another window",
+        ),
+        pytest.param(
+            cell_run(inputs=None), ["r1-c1-b2 unknown inputs", "r1-c1-b2 32 seeded inputs"], id="inputs not recorded"
+        ),
+    ],
+)
+def test_names_say_what_differs_and_no_more(other, names):
+    """Smaller cells come first."""
+    assert [cell.name for cell in cells_of([cell_run(), other])] == names
+
+
+def test_a_server_of_somebody_elses_has_what_its_frontend_tells():
+    """Neither cores nor GPUs, and its own largest batch."""
+    c = run_of(replace(GOLDEN, node_configs=[]), Path("x")).configuration
+    assert (c.replicas, c.cpus_per_replica, c.cores, c.gpus, c.batch_size) == (1, None, None, None, 2)
+    silent = replace(GOLDEN.verdict, evidence=replace(GOLDEN.verdict.evidence, replicas=None))
+    c = run_of(replace(GOLDEN, node_configs=[], verdict=silent, frontend_counters=None), Path("x")).configuration
+    assert (c.replicas, c.batch_size, c.name) == (None, None, "unknown")
+
+
+@given(st.lists(st.tuples(st.integers(1, 20), st.one_of(st.none(), st.integers(1, 20))), min_size=1, max_size=12))
+def test_nobody_beats_the_pareto_front(points):
+    """Each cell on it is beaten by none, each other one by some cell on it, or equal to one."""
+    cells = cells_of(cell_run(replicas=n + 1, rps=rps, p99=p99) for n, (rps, p99) in enumerate(points))
+    front = [(c.throughput_rps.median, c.latency_ms("p99").median) for c in pareto_front(cells)]
+    known = [(rps, p99) for rps, p99 in points if p99 is not None]
+    assert front == sorted(front)
+    for rps, p99 in known:
+        at_least_as_good = [f for f in front if f[0] >= rps and f[1] <= p99]
+        assert at_least_as_good
+        if (rps, p99) in front:
+            assert at_least_as_good == [(rps, p99)]
+
+
+def test_scaling_is_over_replicas_alone():
+    """Throughput per replica against that of the fewest, for each batch size and number of cores."""
+    cells = cells_of(
+        [
+            cell_run(1, rps=100),
+            cell_run(2, rps=180),
+            cell_run(4, rps=300),
+            cell_run(2, batch=8, rps=300),
+            cell_run(4, batch=8, rps=660),
+            cell_run(1, cpus=2, rps=1),
+            cell_run(2, cpus=4, rps=1),
+        ]
+    )
+    rows = {tuple(cell.name for cell in row.cells): row.efficiency for row in scaling(cells)}
+    assert rows == {
+        ("r1-c1-b2", "r2-c1-b2", "r4-c1-b2"): pytest.approx((1, 0.9, 0.75)),
+        ("r2-c1-b8", "r4-c1-b8"): pytest.approx((1, 1.1)),
+    }

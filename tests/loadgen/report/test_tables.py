@@ -1,0 +1,134 @@
+"""The terminal's table, CSV and JSON; the command that writes them."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from sample_results import GOLDEN, results
+from typer.testing import CliRunner
+
+from loadgen.cli import app
+from loadgen.report.reading import Collection, Missing
+from loadgen.report.runs import cells_of, run_of
+from loadgen.report.tables import csv_text, json_text, terminal_table
+from loadgen.results import save
+
+RUNS = [
+    results(1, seconds=3, throughput_rps=100.0),
+    results(1, seconds=3, throughput_rps=120.0, seed=1),
+    replace(results(2, gpus=(0,), seconds=3), error="[bold]stalled[/bold]"),
+]
+
+
+def collection(runs=RUNS, missing=()):
+    return Collection(cells_of(run_of(made, Path(f"{n}.json")) for n, made in enumerate(runs)), tuple(missing), ())
+
+
+def shown(what):
+    console = Console(width=200, file=io.StringIO(), markup=False, highlight=False)
+    console.print(terminal_table(what))
+    return [line.split() for line in console.file.getvalue().splitlines() if line.strip()]
+
+
+def test_a_line_for_each_cell():
+    """With the spread of repeats, and why a run or a cell failed."""
+    head, _, first, second, missing = shown(collection(missing=[Missing("r9-c1-b2", "no room [for] it")]))
+    assert head[:6] == ["cell", "cores", "gpus", "batch", "requests/s", "±"]
+    assert first[:6] == ["r1-c1-b2", "1", "0", "2", "110", "9.1%"]
+    assert first[-3:] == ["99%", "yes", "replicas"]
+    assert second[:2] == ["r2-c1-g1-b2", "2"]
+    assert second[-1] == "[bold]stalled[/bold]"
+    assert " ".join(missing) == "r9-c1-b2 not measured: no room [for] it"
+
+
+def test_without_repeats_there_is_no_spread():
+    """Nor an offered rate in saturating runs."""
+    head = " ".join(shown(collection(RUNS[:1]))[0])
+    assert head == "cell cores gpus batch requests/s p50 ms p99 ms busy saturated limit"
+
+
+def test_drift_is_below_the_table():
+    """Where an anchor was measured again."""
+    anchor = replace(run_of(RUNS[1], Path("a.json")), anchor=True)
+    cells = cells_of([run_of(RUNS[0], Path("0.json")), anchor])
+    assert " ".join(shown(Collection(cells, (), ()))[-1]) == "r1-c1-b2 measured again: +20.0%"
+
+
+def test_csv_has_a_line_for_each_run():
+    """Empty where a file does not tell."""
+    rows = list(csv.DictReader(io.StringIO(csv_text(collection([*RUNS, replace(GOLDEN, node_configs=[])])))))
+    assert len(rows) == 4
+    by_file = {row["file"]: row for row in rows}
+    assert float(by_file["1.json"]["throughput_rps"]) == RUNS[1].summary.throughput_rps
+    assert float(by_file["0.json"]["p99_ms"]) == RUNS[0].summary.latency_ms["p99"]
+    assert by_file["2.json"]["error"] == "[bold]stalled[/bold]"
+    assert by_file["3.json"]["cores"] == ""
+    assert csv_text(collection([], [Missing("x", "y")])) == ""
+
+
+def test_json_has_cells_with_their_runs():
+    """And what was not measured."""
+    document = json.loads(json_text(collection(missing=[Missing("x", "y")])))
+    first = document["cells"][0]
+    assert first["throughput_rps"] == {"median": 110.0, "low": 100.0, "high": 120.0}
+    assert [run["file"] for run in first["runs"]] == ["0.json", "1.json"]
+    assert first["cores"] == 1
+    assert document["missing"] == [{"cell": "x", "reason": "y"}]
+
+
+@pytest.fixture
+def runner():
+    return CliRunner()
+
+
+def test_the_command_writes_what_is_asked_for(tmp_path, runner):
+    """The table unless standard output is taken."""
+    pytest.importorskip("plotly")
+    path = save(results(seconds=3), tmp_path)
+    html, table = tmp_path / "report.html", tmp_path / "report.csv"
+    done = runner.invoke(app, ["report", str(path), "--html", str(html), "--csv", str(table)])
+    assert done.exit_code == 0
+    assert "r1-c1-b2" in done.output
+    assert html.read_text().startswith("<!doctype html>")
+    assert table.read_text().startswith("cell,")
+    done = runner.invoke(app, ["report", str(path), "--json", "-"])
+    assert json.loads(done.stdout)["cells"][0]["cell"] == "r1-c1-b2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "rest"),
+    [
+        ("report {good} {torn}", "torn.json is not a results file", True),
+        ("report {torn}", "torn.json is not a results file", False),
+        ("report {good} --csv - --json -", "both ask for standard output", False),
+        ("report {good} --csv {torn}/x", "cannot be written", False),
+        ("best {good} --rate 0 --slo p99<1s", "--rate 0 is not a rate", False),
+        ("best {good} --rate 1 --slo p99<1", "--slo: 'p99<1'", False),
+        ("best {good} {torn} --rate 1 --slo p99<100s", "torn.json is not a results file", True),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(tmp_path, runner, arguments, said, rest):
+    """And the rest is shown where there is any."""
+    names = {"good": save(results(seconds=3), tmp_path), "torn": tmp_path / "torn.json"}
+    names["torn"].write_text("{")
+    done = runner.invoke(app, [word.format(**names) for word in arguments.split()])
+    assert done.exit_code == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("loadgen: ")
+    assert said in line
+    assert ("r1-c1-b2" in done.stdout) == rest
+
+
+@pytest.mark.parametrize(("rate", "code"), [("50", 0), ("500", 8)])
+def test_best_says_by_its_code_whether_there_is_one(tmp_path, runner, rate, code):
+    """For scripts."""
+    path = save(results(seconds=3, throughput_rps=100.0, latency_ms=10.0), tmp_path)
+    done = runner.invoke(app, ["best", str(path), "--rate", rate, "--slo", "p99<100ms"])
+    assert done.exit_code == code
+    assert done.stdout.startswith(
+        "best        r1-c1-b2 (1 core, 0 GPUs)\n" if code == 0 else "best        not measured"
+    )

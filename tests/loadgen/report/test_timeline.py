@@ -1,0 +1,131 @@
+"""What happened in the course of a run, and where time went."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+from sample_results import GOLDEN, Described, results
+
+from loadgen.report.timeline import MAX_POINTS, budget, hardware, stages, throughput_and_p99
+from loadgen.results import ClientMetrics, Histograms, Summary
+
+PLAIN = results(seconds=10)
+DESCRIBED = results(2, seconds=10, gpus=(0,), described=True)
+
+
+def test_intervals_end_when_they_ended():
+    """Of 3 s each, as answers and their rate tell, but the last, which ends with the measured part."""
+    throughput, p99 = throughput_and_p99(PLAIN)
+    assert throughput.at_s == pytest.approx([3, 6, 9, 10], abs=0.01)
+    assert throughput.lines["throughput"] == PLAIN.client_metrics.thrus
+    assert p99.lines["p99"] == pytest.approx([1000 * p99_s for p99_s in PLAIN.client_metrics.p99_lats])
+
+
+def test_intervals_without_answers():
+    """Have no p99, and a throughput of nothing."""
+    silent = replace(
+        PLAIN, client_metrics=ClientMetrics([0.0] * 2, [None] * 2, [None] * 2), histograms=Histograms("", [None] * 2)
+    )
+    throughput, p99 = throughput_and_p99(silent)
+    assert (throughput.at_s, throughput.lines["throughput"], p99.lines["p99"]) == ([5, 10], [0, 0], [None, None])
+    none = replace(PLAIN, client_metrics=ClientMetrics([], [], []), histograms=Histograms("", []))
+    assert throughput_and_p99(none)[0].at_s == []
+
+
+def test_of_many_intervals_the_worst_p99_stays():
+    """And the mean throughput: percentiles have no mean."""
+    count = 3 * MAX_POINTS
+    p99s = [0.001] * count
+    p99s[10], p99s[20] = 9.0, None
+    long = replace(
+        PLAIN,
+        client_metrics=ClientMetrics([1.0, 2.0, 3.0] * MAX_POINTS, p99s, p99s),
+        histograms=Histograms(PLAIN.histograms.latency, [None] * count),
+    )
+    throughput, p99 = throughput_and_p99(long)
+    assert len(throughput.at_s) == len(p99.lines["p99"]) == MAX_POINTS
+    assert throughput.at_s[-1] == long.summary.measured.duration_s
+    assert set(throughput.lines["throughput"]) == {2.0}
+    assert p99.lines["p99"][3] == 9000
+    assert p99.lines["p99"][6] == 1
+
+
+def test_what_was_watched():
+    """All there is of it, without the sampler."""
+    curves = hardware(DESCRIBED)
+    assert {name: list(group.lines) for name, group in curves.items()} == {
+        "cpu": ["client", "frontends", "replica-0", "replica-1"],
+        "gpu": ["GPU 0"],
+        "queue": ["noop:1"],
+        "fill": ["noop:1"],
+    }
+    assert all(len(values) == 9 for group in curves.values() for values in (group.at_s, *group.lines.values()))
+    assert curves["fill"].lines["noop:1"][0] is None
+
+
+def test_what_is_not_there_is_not_invented():
+    """Older files and connected runs; a GPU that does not tell."""
+    assert hardware(GOLDEN) == {}
+    silent = {**DESCRIBED.series, "gpus": {"0": [None] * 9}, "queue_length": {}}
+    assert set(hardware(replace(DESCRIBED, series=silent))) == {"cpu", "fill"}
+    assert stages(GOLDEN) == budget(GOLDEN) == []
+
+
+def test_files_from_before_there_were_series_have_samples():
+    """Of processes and GPUs."""
+    samples = [
+        {"at_s": at, "cores": {}, "processes": {"client": at / 10}, "rss_bytes": {}, "gpus": {}} for at in (1, 2)
+    ]
+    older = replace(GOLDEN, hardware={"samples": samples})
+    assert {name: (c.at_s, c.lines) for name, c in hardware(older).items()} == {"cpu": ([1, 2], {"client": [0.1, 0.2]})}
+
+
+def test_many_replicas_are_shown_by_their_mean():
+    """A line each would hide all."""
+    series = {"at_s": [1.0], "processes": {"client": [0.5], **{f"replica-{i}": [i / 10] for i in range(8)}}}
+    (cpu,) = hardware(replace(DESCRIBED, series=series)).values()
+    assert cpu.lines == {"client": [0.5], "mean of 8 replicas": [pytest.approx(0.35)]}
+
+
+def test_the_budget_adds_up_to_the_mean_latency():
+    """In the order that a request meets its parts."""
+    parts = budget(DESCRIBED)
+    assert [part.name for part in parts] == ["queue wait", "RPC beyond compute", "compute", "client and transport"]
+    assert sum(part.mean_ms for part in parts) == pytest.approx(DESCRIBED.summary.latency_ms["mean"])
+    assert [stage.name for stage in stages(DESCRIBED)] == ["queue wait", "RPC", "compute"]
+
+
+@dataclass(frozen=True)
+class OpenLoop(Summary):
+    """A summary with the lag of an open loop."""
+
+    lag_ms: dict | None = None
+
+
+def test_lag_is_the_clients_wait():
+    """In an open loop."""
+    members = {name: getattr(DESCRIBED.summary, name) for name in Summary.__dataclass_fields__}
+    late = replace(DESCRIBED, summary=OpenLoop(**members, lag_ms={"mean": 1.0, "p50": 0.5, "p99": 3.0}))
+    assert stages(late)[0].name == budget(late)[0].name == "client wait"
+    assert stages(late)[0].p99_ms == 3.0
+
+
+@pytest.mark.parametrize(
+    ("change", "count"),
+    [
+        pytest.param({"rpc": {"mean_ms": 1e9}, "compute": {"mean_ms": 1.0}}, 0, id="more than the latency"),
+        pytest.param({"rpc": {"mean_ms": 1.0}, "compute": {"mean_ms": 2.0}}, 0, id="more compute than RPC"),
+        pytest.param({"compute": None}, 3, id="replicas that do not report compute"),
+        pytest.param({"queue_wait": None}, 0, id="no queue wait"),
+    ],
+)
+def test_a_budget_that_does_not_add_up_is_none(change, count):
+    """Means over batches are not means over requests."""
+    table = {**DESCRIBED.stages["noop:1"], **change}
+    assert len(budget(replace(DESCRIBED, stages={"noop:1": table}))) == count
+
+
+def test_two_models_have_no_common_stages():
+    """Which one a request went to is not known."""
+    assert isinstance(DESCRIBED, Described)
+    table = DESCRIBED.stages["noop:1"]
+    assert stages(replace(DESCRIBED, stages={"noop:1": table, "vgg:1": table})) == []
