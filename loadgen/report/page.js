@@ -7,6 +7,7 @@ const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
 const STROKES = { solid: "", dash: "6 4", dot: "2 3", dashdot: "6 3 2 3", longdash: "10 4", longdashdot: "10 3 2 3" };
 const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "x"];
 const COLOURS = 8;
+const FEW = 8; // cores that nobody uses are drawn only when there are so few of them
 
 // Elements and numbers -------------------------------------------------------------------------------------
 
@@ -467,11 +468,14 @@ function placementCard(run, kind) {
   const maps = nodes.map((node, number) => {
     const rows = run.placement.filter((row) => row.node === node);
     const usable = number === 0 ? data.environments[run.environment].usable_cores : [];
-    const cores = unique([...usable, ...rows.flatMap((row) => row.cores)]).sort((a, b) => a - b);
+    const taken = unique(rows.flatMap((row) => row.cores));
+    const free = usable.filter((core) => !taken.includes(core));
+    const cores = [...taken, ...(free.length > FEW ? [] : free)].sort((a, b) => a - b);
     const gpus = unique(rows.map((row) => row.gpu).filter((gpu) => gpu !== null)).sort((a, b) => a - b);
     return [nodes.length > 1 && h("p", {}, node), h("div", { class: "cores" },
       cores.map((core) => square(String(core), rows.filter((row) => row.cores.includes(core)), run.coreShares[core])),
-      gpus.map((gpu) => square(`GPU ${gpu}`, rows.filter((row) => row.gpu === gpu))))];
+      gpus.map((gpu) => square(`GPU ${gpu}`, rows.filter((row) => row.gpu === gpu)))),
+      free.length > FEW && h("p", { class: "quiet" }, `Not used: cores ${ranges(free)}`)];
   });
   const used = run.processes;
   const titles = ["process", "cores", "GPU", "shared", ...(Object.keys(used).length ? ["CPU", "memory"] : [])];

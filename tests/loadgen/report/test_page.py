@@ -14,6 +14,8 @@ from loadgen.report.page import page, page_data
 from loadgen.report.reading import Collection, Missing
 from loadgen.report.runs import cells_of, run_of
 
+pytest.importorskip("plotly", reason="needs the extra report")
+
 PLOTLY_BYTES = 5_500_000
 """No more than that are plotly's own."""
 
@@ -198,6 +200,8 @@ def test_200_cells_stay_small():
 
 def test_the_page_asks_no_network_for_anything():
     """Its own parts name no address, and its policy allows none."""
-    own = page(small()).replace(pytest.importorskip("plotly.offline").get_plotlyjs(), "")
+    from plotly.offline import get_plotlyjs
+
+    own = page(small()).replace(get_plotlyjs(), "")
     assert "default-src 'none'" in own
     assert set(re.findall(r"https?://[^\"' )]+", own)) <= {"http://www.w3.org/2000/svg"}
