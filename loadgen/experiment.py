@@ -29,6 +29,7 @@ from frontend_launch.metrics_client import MetricsClient
 from loadgen import requests_log, slo
 from loadgen import results as results_file
 from loadgen.answers import AnswerCheck, answer_check
+from loadgen.arrivals import Renewal
 from loadgen.config import ExperimentConfig, Plan, prepare, replica_options
 from loadgen.environment import environment
 from loadgen.errors import ConfigError
@@ -289,6 +290,7 @@ def _results(
         environment=surroundings,
         placement=_placement_rows(plan, server),
         inputs={"source": plan.inputs.text, "type": model.input.data_type.canonical},
+        arrivals=_arrivals(plan.config),
         answers=None if check is None else _answers(check, record),
         window={"requests": plan.window, "payload_bytes": payload_bytes, "bytes": plan.window * payload_bytes},
         summary=summary,
@@ -302,6 +304,13 @@ def _results(
         frontend_counters=None if readings.counters is None else asdict(readings.counters),
         notes=[*plan.notes, *server.notes, *readings.notes, *_remarks(record), *(watched or {}).get("findings", ())],
     )
+
+
+def _arrivals(config: ExperimentConfig) -> dict[str, Any] | None:
+    arrivals = config.arrivals
+    if arrivals is None:
+        return None
+    return {"text": arrivals.text, "rate_rps": arrivals.rate_rps if isinstance(arrivals, Renewal) else None}
 
 
 def _verdict(plan: Plan, server: Server, record: Record, counters: Counters | None) -> Verdict:

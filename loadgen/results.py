@@ -104,6 +104,8 @@ class Results:
         environment: the machine and the software.
         placement: a row per process.
         inputs: what was sent; None in files from before it was recorded.
+        arrivals: the schedule of an open loop, in words and its rate, None of one that varies; None where a window says
+            when to send.
         answers: how many answers were compared with the right ones, and how many were wrong; None when none were.
         thresholds: conditions that were not to come true, each with its text and whether it did; None without any.
         hardware: what cores, processes and GPUs did in the measured part; None where it was not watched.
@@ -136,6 +138,7 @@ class Results:
     frontend_counters: Mapping[str, Any] | None
     notes: list[str] = field(default_factory=list)
     inputs: Mapping[str, Any] | None = None
+    arrivals: Mapping[str, Any] | None = None
     answers: Mapping[str, Any] | None = None
     hardware: Mapping[str, Any] | None = None
     thresholds: list[Mapping[str, Any]] | None = None

@@ -44,7 +44,14 @@ def test_the_stored_file_and_what_is_written_now_keep_the_schema(results, tmp_pa
     stored["summary"] |= later
     stored["histograms"] |= {"service": None, "lag": None}
     stored["verdict"]["evidence"] |= {"offered_rps": None, "throughput_rps": None, "lag_p99_ms": None}
-    assert written == {"inputs": None, "answers": None, "hardware": None, "thresholds": None, **stored}
+    assert written == {
+        "inputs": None,
+        "arrivals": None,
+        "answers": None,
+        "hardware": None,
+        "thresholds": None,
+        **stored,
+    }
 
 
 @pytest.mark.parametrize(
