@@ -2,9 +2,9 @@
 
 What a run shows of a rate R:
 
-* An **open loop** at R or more that holds the objective, kept up, and ended as asked, shows that its configuration
+* An **open loop** at R or more that holds the objective, is carried, and ended as asked, shows that its configuration
   carries R: less load is no harder. One at R or less that does not, shows that it does not carry R. Anything else says
-  nothing about R.
+  nothing about R: one at a rate that varies, and one whose client was the limit.
 * A **saturating** run shows a throughput T. Where T < R and replicas or frontend were the limit, the configuration does
   not carry R; where client or load were, more was possible and nothing is known. Where T >= R, the throughput will do.
   Its latency is that of a window that is always full: where it holds the objective, it does so for senders that never
@@ -23,12 +23,10 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from loadgen.slo import Condition, evaluate
+from loadgen.verdict import CARRIED_SHARE
 
 if TYPE_CHECKING:
     from loadgen.report.runs import Cell, Configuration, Load, Run
-
-KEPT_UP_SHARE = 0.99
-"""Answers ÷ requests sent, both of the measured part, from which on an open loop counts as answered at its rate."""
 
 _SURE_Z2 = 2.576**2
 """Squared quantile of the normal distribution for 99 % confidence."""
@@ -144,7 +142,7 @@ class _Case:
 
     def judged(self) -> Candidate:
         """What the runs show: open loops first, for they are what was asked."""
-        open_loops = [run for run in self.runs if run.load.offered_rps is not None]
+        open_loops = [run for run in self.runs if _offered(run) and run.results.verdict.limit != "client"]
         failed = [run for run in open_loops if _offered(run) <= self.rate_rps and self._broken(run)]
         if failed:
             run = max(failed, key=_offered)
@@ -157,10 +155,9 @@ class _Case:
         if good:
             nearest = min(good, key=lambda group: _offered(group[0]))
             return self._candidate(Shown.OPEN_LOOP, _open_loop(nearest[0]), nearest)
-        windows = [
-            self._of_window(group) for group in _by_load(run for run in self.runs if run.load.offered_rps is None)
-        ]
-        return min(windows, key=lambda c: c.shown, default=self._candidate(Shown.NOTHING, "no run that ended as asked"))
+        windows = [self._of_window(group) for group in _by_load(_saturating(self.runs))]
+        nothing = self._candidate(Shown.NOTHING, "no run that says anything about this rate")
+        return min(windows, key=lambda c: c.shown, default=nothing)
 
     def _of_window(self, runs: Sequence[Run]) -> Candidate:
         """What saturating runs with one window show."""
@@ -186,9 +183,8 @@ class _Case:
 
     def _broken(self, run: Run) -> str | None:
         """Why an open loop does not carry its rate within the objective; None where it does."""
-        measured = run.results.summary.measured
-        if measured.completed < KEPT_UP_SHARE * measured.sent:
-            return f"only {measured.completed} of {measured.sent} requests were answered in time"
+        if _throughput(run) < CARRIED_SHARE * (run.results.summary.offered_rps or 0.0):
+            return f"only {_number(_throughput(run))} requests/s were answered"
         return self._violated(run)
 
     def _violated(self, run: Run) -> str | None:
@@ -216,7 +212,7 @@ def _by_load(runs: Iterable[Run]) -> list[list[Run]]:
 
 def _limit(runs: Iterable[Run]) -> str | None:
     """The verdict of the saturating run that got furthest."""
-    saturating = [run for run in runs if run.load.offered_rps is None]
+    saturating = _saturating(runs)
     if not saturating:
         return None
     run = max(saturating, key=_throughput)
@@ -232,8 +228,13 @@ def _name(configuration: Configuration, cells: Sequence[Cell]) -> str:
     return prefix + configuration.name
 
 
+def _saturating(runs: Iterable[Run]) -> list[Run]:
+    return [run for run in runs if run.load.arrivals is None]
+
+
 def _offered(run: Run) -> float:
-    return run.load.offered_rps or 0.0
+    """The rate of an open loop; nothing where it has not one rate."""
+    return run.load.rate_rps or 0.0
 
 
 def _throughput(run: Run) -> float:

@@ -41,7 +41,7 @@ def scaling(cells: Sequence[Cell]) -> list[Scaling]:
     groups: dict[object, list[Cell]] = {}
     for cell in cells:
         c = cell.configuration
-        if c.replicas and cell.load.offered_rps is None:
+        if c.replicas and cell.load.arrivals is None:
             # The default window follows the replicas, so it is no part of what is equal.
             alike = replace(c, replicas=None, cores=None, gpus=bool(c.gpus))
             groups.setdefault(alike, []).append(cell)

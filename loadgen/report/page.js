@@ -312,7 +312,7 @@ const COLUMNS = [
   ["cores", (cell) => cell.cores, number],
   ["GPUs", (cell) => cell.gpus, number],
   ["batch", (cell) => cell.batch, number],
-  ["offered /s", (cell) => cell.offered, number],
+  ["offered /s", (cell) => middle(cell.offered), number],
   ["requests/s", (cell) => middle(cell.throughput), number],
   ["±", (cell) => (middle(cell.throughput) ? (cell.throughput[2] - cell.throughput[1]) / 2 / middle(cell.throughput) : null), (value) => percent(value, 1)],
   ["p50 ms", (cell) => middle(cell.p50), number],
@@ -422,7 +422,7 @@ function verdict(run) {
     run.error && h("p", {}, h("b", {}, "Did not end as asked: "), run.error),
     h("p", {}, h("b", {}, "Saturated: "), run.verdict.text),
     h("p", { class: "quiet" }, `${number(run.throughput)} requests/s over ${number(run.seconds)} s · latency ms: ${latency}`),
-    h("p", { class: "quiet" }, `${run.counts.sent.toLocaleString("en-US")} sent: ${counts.join(", ") || "none answered"} · window ${run.window.toLocaleString("en-US")}`),
+    h("p", { class: "quiet" }, `${run.counts.sent.toLocaleString("en-US")} sent: ${counts.join(", ") || "none answered"} · ${run.arrivals ?? `window ${run.window.toLocaleString("en-US")}`}`),
     run.notes.length > 0 && h("ul", {}, run.notes.map((note) => h("li", {}, note))));
 }
 

@@ -56,11 +56,13 @@ class Load:
     """How a run was loaded.
 
     Attributes:
-        offered_rps: the rate of an open loop; None for a saturating run.
+        arrivals: the schedule of an open loop, in words; None for a saturating run.
+        rate_rps: its rate; None where it varies.
         window: most requests in flight of a saturating run; None in an open loop, where it is no part of the load.
     """
 
-    offered_rps: float | None
+    arrivals: str | None
+    rate_rps: float | None
     window: int | None
 
 
@@ -130,6 +132,11 @@ class Cell:
         assert spread is not None
         return spread
 
+    @property
+    def offered_rps(self) -> Spread | None:
+        """Requests a second that the schedule of an open loop planned; None for saturating runs."""
+        return self._spread(lambda results: results.summary.offered_rps)
+
     def latency_ms(self, metric: str) -> Spread | None:
         """A percentile such as ``p99``, or ``mean``; None where a run has none."""
         return self._spread(lambda results: results.summary.latency_ms.get(metric))
@@ -166,9 +173,14 @@ class Cell:
 
 def run_of(results: Results, path: Path, repeat: int = 0, anchor: bool = False) -> Run:
     """What a results file says about itself."""
-    offered_rps: float | None = getattr(results.summary, "offered_rps", None)
-    window = results.window["requests"] if offered_rps is None else None
-    return Run(_configuration(results), Load(offered_rps, window), results, path, repeat, anchor)
+    return Run(_configuration(results), _load(results), results, path, repeat, anchor)
+
+
+def _load(results: Results) -> Load:
+    if results.summary.offered_rps is None:
+        return Load(None, None, results.window["requests"])
+    arrivals = results.arrivals or {"text": "unknown schedule", "rate_rps": None}
+    return Load(arrivals["text"], arrivals["rate_rps"], None)
 
 
 def _configuration(results: Results) -> Configuration:
@@ -213,8 +225,15 @@ def _cell(name: str, runs: Sequence[Run]) -> Cell:
 
 def _order(configuration: Configuration, load: Load) -> tuple[Any, ...]:
     c = configuration
-    sizes = (c.gpus, c.replicas, c.cpus_per_replica, c.batch_size, load.offered_rps, load.window)
-    return (c.model, *(-1 if size is None else size for size in sizes), c.weights, c.inputs or "", c.machine)
+    sizes = (c.gpus, c.replicas, c.cpus_per_replica, c.batch_size, load.rate_rps, load.window)
+    return (
+        c.model,
+        *(-1 if size is None else size for size in sizes),
+        load.arrivals or "",
+        c.weights,
+        c.inputs or "",
+        c.machine,
+    )
 
 
 def _names(keys: Sequence[tuple[Configuration, Load]]) -> list[str]:
@@ -232,7 +251,7 @@ def _names(keys: Sequence[tuple[Configuration, Load]]) -> list[str]:
 
 
 _QUALIFIERS: tuple[Callable[[Configuration, Load], str], ...] = (
-    lambda c, load: "saturating" if load.offered_rps is None else f"{load.offered_rps:g}/s",
+    lambda c, load: load.arrivals or "saturating",
     lambda c, load: "" if load.window is None else f"window {load.window}",
     lambda c, load: c.weights,
     lambda c, load: c.inputs or "unknown inputs",

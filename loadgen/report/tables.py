@@ -24,7 +24,7 @@ def terminal_table(collection: Collection) -> Table:
     from rich.table import Table  # noqa: PLC0415
 
     repeated = any(len(cell.counted) > 1 for cell in collection.cells)
-    open_loop = any(cell.load.offered_rps is not None for cell in collection.cells)
+    open_loop = any(cell.load.arrivals is not None for cell in collection.cells)
     drifts = [f"{cell.name} measured again: {cell.drift:+.1%}" for cell in collection.cells if cell.drift is not None]
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, caption="\n".join(drifts), caption_justify="left"
@@ -52,7 +52,7 @@ def _cell_texts(cell: Cell, repeated: bool, open_loop: bool) -> list[str]:
         _count(c.cores),
         _count(c.gpus),
         _count(c.batch_size),
-        *([_number(cell.load.offered_rps)] if open_loop else []),
+        *([_number(_median(cell.offered_rps))] if open_loop else []),
         _number(throughput.median),
         *([_half_width(throughput)] if repeated else []),
         _number(_median(cell.latency_ms("p50"))),
@@ -81,6 +81,7 @@ def json_text(collection: Collection) -> str:
             "cell": cell.name,
             **asdict(cell.configuration),
             **asdict(cell.load),
+            "offered_rps": _dict(cell.offered_rps),
             "throughput_rps": asdict(cell.throughput_rps),
             **{f"{metric}_ms": _dict(cell.latency_ms(metric)) for metric in ("mean", *PERCENTILES)},
             "busy_share": _dict(cell.busy_share),
@@ -103,7 +104,8 @@ def run_row(cell: Cell, run: Run) -> dict[str, Any]:
         "repeat": run.repeat,
         "anchor": run.anchor,
         **{name: getattr(run.configuration, name) for name in Configuration.__dataclass_fields__},
-        "offered_rps": run.load.offered_rps,
+        "arrivals": run.load.arrivals,
+        "offered_rps": summary.offered_rps,
         "window": run.load.window,
         "started_at": results.started_at,
         "duration_s": summary.measured.duration_s,

@@ -165,10 +165,12 @@ def stages(results: Results) -> list[Stage]:
     tables = _model_stages(results)
     if tables is None:
         return []
-    lag = getattr(results.summary, "lag_ms", None)
-    rows = [("client wait", lag)] if lag else []
-    rows += [(name, tables.get(key)) for key, name in _STAGES.items()]
-    return [_stage(name, row) for name, row in rows if row and row.get("mean_ms", row.get("mean")) is not None]
+    lag = results.summary.lag_ms or {}
+    rows = [_stage("client wait", *(lag.get(name) for name in ("mean", "p50", "p99")))]
+    for key, name in _STAGES.items():
+        row = tables.get(key) or {}
+        rows.append(_stage(name, *(row.get(f"{metric}_ms") for metric in ("mean", "p50", "p99"))))
+    return [row for row in rows if row is not None]
 
 
 def _model_stages(results: Results) -> Mapping[str, Any] | None:
@@ -177,11 +179,8 @@ def _model_stages(results: Results) -> Mapping[str, Any] | None:
     return models[0] if len(models) == 1 else None
 
 
-def _stage(name: str, row: Mapping[str, Any]) -> Stage:
-    def figure(metric: str) -> Any:
-        return row.get(f"{metric}_ms", row.get(metric))
-
-    return Stage(name, figure("mean"), figure("p50"), figure("p99"))
+def _stage(name: str, mean_ms: float | None, p50_ms: float | None, p99_ms: float | None) -> Stage | None:
+    return None if mean_ms is None else Stage(name, mean_ms, p50_ms, p99_ms)
 
 
 def budget(results: Results) -> list[Stage]:

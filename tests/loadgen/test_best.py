@@ -1,7 +1,7 @@
 """Which configuration carries a rate, and what may be said of it."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,31 +12,23 @@ from sample_results import GOLDEN, results
 from loadgen.best import Shown, choose
 from loadgen.cli.best import choice_text
 from loadgen.report.runs import cells_of, run_of
-from loadgen.results import Measured, Summary
+from loadgen.results import Measured
 from loadgen.slo import parse
 
 SLO = parse("p99<250ms")
 MEASURED = results(seconds=3)
 
 
-@dataclass(frozen=True)
-class OpenLoop(Summary):
-    """A summary of requests that were sent at a rate."""
-
-    offered_rps: float | None = None
-
-
-def run(replicas=1, cpus=1, gpus=(), *, rps, p99, offered=None, window=100, limit="replicas", error=None, kept_up=1.0):
+def run(replicas=1, cpus=1, gpus=(), *, rps, p99, offered=None, window=100, limit="replicas", error=None, steady=True):
     """A run with just what counts; 1000 answers."""
     summary = replace(
         MEASURED.summary,
         throughput_rps=rps,
-        measured=Measured(10.0, round(1000 / kept_up), 1000),
+        offered_rps=offered,
+        measured=Measured(10.0, 1000, 1000),
         latency_ms={**MEASURED.summary.latency_ms, "p99": p99},
     )
-    if offered is not None:
-        members = {name: getattr(summary, name) for name in Summary.__dataclass_fields__}
-        summary = OpenLoop(**{**members, "offered_rps": offered})
+    rate_rps = offered if steady else None
     node = {**MEASURED.node_configs[0], "num_replicas": replicas, "cpus_per_replica": cpus, "gpus": list(gpus)}
     rows = [
         {**GOLDEN.placement[0], "role": f"replica-{i}", "cores": list(range(i * cpus, (i + 1) * cpus)), "gpu": gpu}
@@ -49,6 +41,7 @@ def run(replicas=1, cpus=1, gpus=(), *, rps, p99, offered=None, window=100, limi
         summary=summary,
         verdict=replace(MEASURED.verdict, limit=limit),
         window={**MEASURED.window, "requests": window},
+        arrivals=None if offered is None else {"text": f"{offered} requests/s", "rate_rps": rate_rps},
         error=error,
     )
     return run_of(made, Path(f"{replicas}-{cpus}-{rps}.json"))
@@ -67,7 +60,10 @@ def answer(*runs, rate=100.0, slo=SLO):
         pytest.param([run(rps=100, p99=250, offered=100)], Shown.NOT, id="open loop that is too slow"),
         pytest.param([run(rps=50, p99=250, offered=50)], Shown.NOT, id="open loop too slow at less already"),
         pytest.param([run(rps=150, p99=300, offered=150)], Shown.NOTHING, id="too slow at more says nothing"),
-        pytest.param([run(rps=100, p99=9, offered=100, kept_up=0.9)], Shown.NOT, id="open loop that did not keep up"),
+        pytest.param([run(rps=90, p99=9, offered=100)], Shown.NOT, id="open loop that did not keep up"),
+        pytest.param([run(rps=99, p99=9, offered=100)], Shown.OPEN_LOOP, id="a request under way at the end"),
+        pytest.param([run(rps=150, p99=9, offered=150, steady=False)], Shown.NOTHING, id="a rate that varied"),
+        pytest.param([run(rps=90, p99=900, offered=100, limit="client")], Shown.NOTHING, id="a client that was late"),
         pytest.param([run(rps=100, p99=None, offered=100)], Shown.NOT, id="no answer, no percentile"),
         pytest.param(
             [run(rps=100, p99=200, offered=100), run(rps=100, p99=300, offered=100)], Shown.NOT, id="one repeat failed"
@@ -191,6 +187,6 @@ def test_the_best_was_measured_at_the_rate_or_above(runs, rate):
         p99s = [
             r.results.summary.latency_ms["p99"]
             for r in own
-            if max(r.load.offered_rps or 0, r.results.summary.throughput_rps) >= rate
+            if max(r.load.rate_rps or 0, r.results.summary.throughput_rps) >= rate
         ]
         assert any((math.inf if p99 is None else p99) < 250 for p99 in p99s)

@@ -1,12 +1,12 @@
 """What happened in the course of a run, and where time went."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 from sample_results import GOLDEN, Described, results
 
 from loadgen.report.timeline import MAX_POINTS, budget, hardware, stages, throughput_and_p99
-from loadgen.results import ClientMetrics, Histograms, Summary
+from loadgen.results import ClientMetrics, Histograms
 
 PLAIN = results(seconds=10)
 DESCRIBED = results(2, seconds=10, gpus=(0,), described=True)
@@ -94,17 +94,10 @@ def test_the_budget_adds_up_to_the_mean_latency():
     assert [stage.name for stage in stages(DESCRIBED)] == ["queue wait", "RPC", "compute"]
 
 
-@dataclass(frozen=True)
-class OpenLoop(Summary):
-    """A summary with the lag of an open loop."""
-
-    lag_ms: dict | None = None
-
-
 def test_lag_is_the_clients_wait():
     """In an open loop."""
-    members = {name: getattr(DESCRIBED.summary, name) for name in Summary.__dataclass_fields__}
-    late = replace(DESCRIBED, summary=OpenLoop(**members, lag_ms={"mean": 1.0, "p50": 0.5, "p99": 3.0}))
+    lag_ms = {"mean": 1.0, "p50": 0.5, "p99": 3.0}
+    late = replace(DESCRIBED, summary=replace(DESCRIBED.summary, lag_ms=lag_ms))
     assert stages(late)[0].name == budget(late)[0].name == "client wait"
     assert stages(late)[0].p99_ms == 3.0
 
