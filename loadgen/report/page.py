@@ -21,6 +21,9 @@ from loadgen.report.reading import Collection
 from loadgen.report.runs import Cell, Run, Spread
 from loadgen.report.timeline import Curves, budget, hardware, stages, throughput_and_p99
 
+SCRIPTS = ("draw.js", "cells.js", "run.js")
+"""One script in this order."""
+
 DIGITS = 4
 """Significant digits of what is drawn."""
 
@@ -36,14 +39,14 @@ def page(collection: Collection) -> str:
     except ImportError:
         raise ConfigError("--html needs plotly: pip install 'loadgen[report]'") from None
 
-    files = resources.files(__package__)
+    files = resources.files(__package__) / "html"
     # In JSON, < can only be within a string, where it could end the script element.
     data = json.dumps(page_data(collection), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     parts = {
         "style": files.joinpath("page.css").read_text("utf-8"),
         "data": data,
         "plotly": get_plotlyjs(),
-        "script": files.joinpath("page.js").read_text("utf-8"),
+        "script": "".join(files.joinpath(name).read_text("utf-8") for name in SCRIPTS),
     }
     template = files.joinpath("page.html").read_text("utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)

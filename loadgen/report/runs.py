@@ -251,8 +251,7 @@ def _names(keys: Sequence[tuple[Configuration, Load]]) -> list[str]:
 
 
 _QUALIFIERS: tuple[Callable[[Configuration, Load], str], ...] = (
-    lambda c, load: load.arrivals or "saturating",
-    lambda c, load: "" if load.window is None else f"window {load.window}",
+    lambda c, load: load.arrivals or f"window {load.window}",
     lambda c, load: c.weights,
     lambda c, load: c.inputs or "unknown inputs",
     lambda c, load: c.machine,

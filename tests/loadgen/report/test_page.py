@@ -40,8 +40,9 @@ def collection(runs, missing=()):
 
 
 def small():
-    """What real runs of this version leave behind, and one from before there was hardware."""
-    return collection([GOLDEN, replace(GOLDEN, started_at="2026-11-23T14:00:00+00:00")])
+    """What two real runs left behind, before hardware was watched."""
+    larger = {**GOLDEN.node_configs[0], "batch_size": 4}
+    return collection([GOLDEN, replace(GOLDEN, node_configs=[larger])])
 
 
 def large():
@@ -72,7 +73,7 @@ def opened(tmp_path, what, act):
     ("what", "titles"),
     [
         pytest.param(
-            small, [*OVERVIEW, "Latency spectrum", "Throughput", "p99 latency", "Latency spectrum"], id="small"
+            small, [*OVERVIEW, "Latency spectrum", "Throughput", "p99 latency", "Latency spectrum"], id="two cells"
         ),
         pytest.param(
             large,

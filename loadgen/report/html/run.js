@@ -1,0 +1,220 @@
+// One run at a time: what belongs to it is drawn when it is chosen, and let go when the next one is.
+
+const order = data.cells.flatMap((cell, index) => cell.runs.map((run) => ({ cell: index, run })));
+let chosen = -1;
+
+/** Show the first run of a cell, and go there. */
+function chooseCell(index) {
+  choose(order.findIndex(({ cell }) => cell === index));
+  const section = document.getElementById("run");
+  section.scrollIntoView();
+  section.focus({ preventScroll: true });
+}
+
+function choose(position) {
+  if (!order[position] || position === chosen) return;
+  chosen = position;
+  const { cell, run } = order[position];
+  const section = document.getElementById("run");
+  for (const row of document.querySelectorAll("#cells tr[data-cell]")) {
+    row.classList.toggle("chosen", Number(row.dataset.cell) === cell);
+  }
+  history.replaceState(null, "", `#run-${position + 1}`);
+  forget(section);
+  section.querySelector(".content").replaceWith(runContent(data.runs[run]));
+  section.querySelector("select").value = String(position);
+  section.querySelector(".before").disabled = position === 0;
+  section.querySelector(".after").disabled = position === order.length - 1;
+}
+
+function runSection() {
+  const name = ({ cell, run }) => [data.cells[cell].name, data.runs[run].title].filter(Boolean).join(", ");
+  const options = order.map((item, position) => h("option", { value: position }, name(item)));
+  const step = (kind, label, by, arrow) =>
+    h("button", { type: "button", class: kind, "aria-label": label, onclick: () => choose(chosen + by) }, arrow);
+  document.getElementById("run").append(
+    h(
+      "div",
+      { class: "picker" },
+      h("h2", {}, "Run"),
+      h("select", { "aria-label": "Run", onchange: (event) => choose(Number(event.target.value)) }, options),
+      step("before", "Run before", -1, "←"),
+      step("after", "Next run", 1, "→"),
+    ),
+    h("div", { class: "content" }),
+  );
+  const throughput = (position) => data.runs[order[position].run].throughput;
+  const fastest = order.reduce((best, _, position) => (throughput(position) > throughput(best) ? position : best), 0);
+  const wanted = () => Number((location.hash.match(/^#run-(\d+)$/) || [])[1]) - 1;
+  choose(order[wanted()] ? wanted() : fastest);
+  addEventListener("hashchange", () => choose(wanted()));
+}
+
+function runContent(run) {
+  const curves = (name, title, text, unit, format) =>
+    run.curves[name] && curvesCard(title, text, run.curves[name], unit, format);
+  const thirds = [
+    curves("throughput", "Throughput", "by logging interval", "requests/s", ","),
+    curves("p99", "p99 latency", "by logging interval", "ms", ","),
+    curves("fill", "Batch fill", "mean batch ÷ largest batch", "share", ".0%"),
+    curves("queue", "Queue length", "queries waiting in the frontend", "queries", ","),
+    curves("cpu", "CPU", "of each process; 100 % is one core", "share of a core", ".0%"),
+    curves("gpu", "GPU", "utilisation", "share", ".0%"),
+    run.spectrum &&
+      spectrumCard("Latency spectrum", "of the measured part", [{ name: "this run", spectrum: run.spectrum }], "third"),
+  ].filter(Boolean);
+  // What comes after them fills the row that they leave open.
+  const open = ["", "two-thirds", "third"][thirds.length % 3];
+  const rest = run.stages.length
+    ? [stagesCard(run, open), placementCard(run, open ? "wide" : "")]
+    : [placementCard(run, open || "wide")];
+  return h("div", { class: "content" }, verdict(run), h("div", { class: "grid" }, thirds, rest), environment(run));
+}
+
+function verdict(run) {
+  const ended = Object.entries(run.counts).filter(([name, count]) => count && name !== "sent");
+  const counts = ended.map(([name, count]) => `${grouped(count)} ${name.replace("_", " ")}`).join(", ");
+  const latency = Object.entries(run.latency).map(([name, ms]) => `${name} ${number(ms)}`);
+  const load = run.arrivals ?? `window ${grouped(run.window)}`;
+  const quiet = (text) => h("p", { class: "quiet" }, text);
+  return h(
+    "div",
+    { class: `verdict ${run.error ? "failed" : run.verdict.saturated}` },
+    run.error && h("p", {}, h("b", {}, "Did not end as asked: "), run.error),
+    h("p", {}, h("b", {}, "Saturated: "), run.verdict.text),
+    quiet(`${number(run.throughput)} requests/s over ${number(run.seconds)} s · latency ms: ${latency.join(" · ")}`),
+    quiet(`${grouped(run.counts.sent)} sent: ${counts || "none answered"} · ${load}`),
+    run.notes.length > 0 && h("ul", {}, run.notes.map((note) => h("li", {}, note))),
+  );
+}
+
+function curvesCard(title, text, { at, lines }, unit, format) {
+  const names = Object.keys(lines);
+  const make = () => {
+    const traces = names.map((name, index) =>
+      line(name, at, lines[name], index, 0, {
+        mode: at.length > 40 ? "lines" : "lines+markers",
+        hovertemplate: `<b>${escaped(name)}</b><br>%{x} s: %{y:${format === "," ? ",.4~r" : ".1%"}}<extra></extra>`,
+      }),
+    );
+    const y = axis(unit, { rangemode: "tozero", tickformat: format, nticks: 5 });
+    return { traces, layout: layout(axis("time (s)", { rangemode: "tozero" }), y) };
+  };
+  return card(title, text, make, { kind: "third", legend: legend(names) });
+}
+
+function plainCard(kind, title, text, ...content) {
+  return h("figure", { class: `card top ${kind}` }, h("figcaption", {}, h("h3", {}, title), h("p", {}, text)), content);
+}
+
+const swatch = (index) => h("span", { class: "swatch", style: `background:${paint(index)}` });
+
+function stagesCard(run, kind) {
+  const total = run.budget.reduce((sum, stage) => sum + stage.mean_ms, 0);
+  const shares = run.budget.map((stage) => stage.mean_ms / total);
+  const texts = run.budget.map(({ name, mean_ms }, i) => `${name} ${number(mean_ms)} ms (${percent(shares[i], 1)})`);
+  const parts = shares.map((share, index) =>
+    h("span", { style: `flex-grow:${share};background:${paint(index)}`, title: texts[index] }),
+  );
+  const rows = run.stages.map((stage) => {
+    const cells = [stage.mean_ms, stage.p50_ms, stage.p99_ms].map((ms) => h("td", {}, number(ms)));
+    return h("tr", {}, h("td", {}, stage.name), cells);
+  });
+  return plainCard(
+    kind,
+    "Where the time went",
+    "A mean request; RPC and compute are means over batches.",
+    parts.length > 0 && h("div", { class: "budget", role: "img", "aria-label": texts.join(", ") }, parts),
+    parts.length > 0 && h("ul", { class: "legend" }, texts.map((text, index) => h("li", {}, swatch(index), text))),
+    table(["stage", "mean ms", "p50 ms", "p99 ms"], rows),
+  );
+}
+
+/** Cores as tiles: tinted by who runs there, filled as far as they were busy. */
+function placementCard(run, kind) {
+  const nodes = unique(run.placement.map((row) => row.node));
+  const usable = data.environments[run.environment].usable_cores; // of the client's node, which is the first
+  const maps = nodes.map((node, index) => [
+    nodes.length > 1 && h("p", {}, node),
+    coreMap(run, run.placement.filter((row) => row.node === node), index === 0 ? usable : []),
+  ]);
+  const used = run.processes;
+  const watched = Object.keys(used).length > 0;
+  const rows = run.placement.map((row, index) => {
+    const cells = [ranges(row.cores) || "–", known(row.gpu) ? String(row.gpu) : "–", row.shared ? "yes" : "–"];
+    const own = used[row.role];
+    if (watched) cells.push(own ? percent(own.cpu) : "–", own ? bytes(own.bytes) : "–");
+    return h("tr", {}, h("td", {}, swatch(index), ` ${row.role}`), cells.map((text) => h("td", {}, text)));
+  });
+  const titles = ["process", "cores", "GPU", "shared", ...(watched ? ["CPU", "memory"] : [])];
+  const text = "Cores, by who runs there; the fill is how busy each was.";
+  return plainCard(kind, "Placement", text, maps, table(titles, rows));
+}
+
+function coreMap(run, rows, usable) {
+  const taken = unique(rows.flatMap((row) => row.cores));
+  const free = usable.filter((core) => !taken.includes(core));
+  const cores = [...taken, ...(free.length > FEW ? [] : free)].sort((a, b) => a - b);
+  const gpus = unique(rows.map((row) => row.gpu).filter(known)).sort((a, b) => a - b);
+  const onCore = (core) => rows.filter((row) => row.cores.includes(core));
+  const onGpu = (gpu) => rows.filter((row) => row.gpu === gpu);
+  return [
+    h(
+      "div",
+      { class: "cores" },
+      cores.map((core) => tile(run, String(core), onCore(core), run.coreShares[core])),
+      gpus.map((gpu) => tile(run, `GPU ${gpu}`, onGpu(gpu))),
+    ),
+    free.length > FEW && h("p", { class: "quiet" }, `Not used: cores ${ranges(free)}`),
+  ];
+}
+
+function tile(run, label, owners, share) {
+  const roles = owners.map((row) => row.role);
+  const title = `${label}: ${roles.join(", ") || "not used"}${known(share) ? `, busy ${percent(share)}` : ""}`;
+  const short = (role) => role.replace(/^replica-/, "r").replace(/^frontends?$/, "fe");
+  const stops = owners.map((row, index) => {
+    const [from, to] = [index, index + 1].map((edge) => `${(100 * edge) / owners.length}%`);
+    return `${paint(run.placement.indexOf(row))} ${from} ${to}`;
+  });
+  const background = `background:linear-gradient(90deg, ${stops.join(", ")})`;
+  return h(
+    "div",
+    { class: owners.length ? "core" : "core free", title },
+    owners.length > 0 && h("span", { class: "tint", style: background }),
+    owners.length > 0 && known(share) && h("span", { class: "fill", style: `height:${100 * share}%;${background}` }),
+    h("span", { class: "top" }, h("b", {}, label), known(share) && h("span", {}, percent(share))),
+    roles.map(short).join(" "),
+  );
+}
+
+function environment(run) {
+  const row = data.environments[run.environment];
+  const pairs = {
+    model: `${run.model.name}, ${run.model.framework}, weights ${run.model.weights}`,
+    inputs: run.inputs,
+    started: run.startedAt,
+    ended: run.ended,
+    file: run.file,
+    machine: `${row.cpu_model}, ${plural(row.cores, "core")}, ${bytes(row.memory_bytes)}`,
+    "usable cores": ranges(row.usable_cores),
+    system: row.platform,
+    python: row.python,
+    packages: Object.entries(row.packages).map((pair) => pair.join(" ")).join(", "),
+    variables: Object.entries(row.variables).map((pair) => pair.join("=")).join(", "),
+    commit: row.git_commit,
+  };
+  const rows = Object.entries(pairs).filter(([, text]) => text);
+  return h(
+    "details",
+    {},
+    h("summary", {}, "Environment"),
+    h("dl", { class: "pairs" }, rows.map(([name, text]) => [h("dt", {}, name), h("dd", {}, text)])),
+    h("pre", {}, run.command.join(" ")),
+  );
+}
+
+head();
+if (data.cells.length) overview();
+if (data.cells.length || data.missing.length) cellsTable();
+if (order.length) runSection();
