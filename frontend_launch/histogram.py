@@ -79,19 +79,24 @@ class LatencyHistogram:
         highest: int = _LAYOUT.get_highest_equivalent_value(_LAYOUT.get_value_from_index(index))
         return min(highest, self.max_ns)
 
-    def spectrum(self) -> tuple[np.ndarray, np.ndarray]:
+    def spectrum(self, beyond: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """The latency that one in ``x`` values reaches, for ``x`` from 1 to their number: where percentiles come from.
 
         ``x`` is 1/(1-q) for the quantile q: 2 is the median, 100 is p99.
 
+        Args:
+            beyond: values that are not recorded, known only to be larger than all that are.
+
         Returns:
-            float64 ``x``, rising, evenly spaced on a logarithmic scale; int64 nanoseconds. Both empty without values.
+            float64 ``x``, rising, evenly spaced on a logarithmic scale, as far as values were recorded; int64
+            nanoseconds. Both empty without values.
         """
+        number = self.total + beyond
         if not self.total:
             return np.empty(0), np.empty(0, dtype=np.int64)
-        steps = round(np.log10(self.total) * SPECTRUM_POINTS) + 1
-        one_in = np.logspace(0, np.log10(self.total), max(1, steps))
-        ranks = self.total - np.floor(self.total / one_in + 1e-9).astype(np.int64) + 1
+        one_in = np.logspace(0, np.log10(number), round(np.log10(number) * SPECTRUM_POINTS) + 1)
+        ranks = number - np.floor(number / one_in + 1e-9).astype(np.int64) + 1
+        one_in, ranks = one_in[ranks <= self.total], ranks[ranks <= self.total]
         lowest, width = _buckets(np.searchsorted(np.cumsum(self.counts), ranks))
         return one_in, np.minimum(lowest + width - 1, self.max_ns)
 

@@ -79,11 +79,12 @@ def _cell(cell: Cell, runs: list[dict[str, Any]], environments: dict[str, int]) 
     """One cell; its runs are appended to those before."""
     own = [*cell.runs, *cell.anchors]
     first = len(runs)
-    latencies = LatencyHistogram()
+    latencies, lost = LatencyHistogram(), 0
     for number, run in enumerate(own):
         latency = LatencyHistogram.decode(run.results.histograms.latency)
         if any(run is counted for counted in cell.counted):
             latencies.add(latency)
+            lost += _lost(run)
         runs.append(_run(_title(run, number, own), run, latency, environments))
     c = cell.configuration
     return {
@@ -103,7 +104,7 @@ def _cell(cell: Cell, runs: list[dict[str, Any]], environments: dict[str, int]) 
         "saturated": cell.verdicts("saturated"),
         "limit": cell.verdicts("limit"),
         "drift": None if cell.drift is None else _digits(cell.drift),
-        "spectrum": _spectrum(latencies),
+        "spectrum": _spectrum(latencies, lost),
         "repeats": len(cell.counted),
         "runs": list(range(first, len(runs))),
     }
@@ -142,7 +143,7 @@ def _run(title: str, run: Run, latency: LatencyHistogram, environments: dict[str
         "verdict": {"saturated": results.verdict.saturated, "text": results.verdict.text},
         "notes": results.notes,
         "curves": {name: _curves(group) for name, group in curves.items()},
-        "spectrum": _spectrum(latency),
+        "spectrum": _spectrum(latency, _lost(run)),
         "stages": [asdict(stage) for stage in stages(results)],
         "budget": [asdict(stage) for stage in budget(results)],
         "placement": [
@@ -161,11 +162,17 @@ def _curves(curves: Curves) -> dict[str, Any]:
     return {"at": _rounded(curves.at_s), "lines": {name: _rounded(values) for name, values in curves.lines.items()}}
 
 
-def _spectrum(latency: LatencyHistogram) -> dict[str, Any] | None:
-    """The spectrum; None without answers."""
-    if not latency.total:
+def _lost(run: Run) -> int:
+    """Requests of an open loop that were not answered as they should: slower than any answer."""
+    summary = run.results.summary
+    return 0 if summary.planned is None else max(0, summary.planned - summary.measured.completed)
+
+
+def _spectrum(latency: LatencyHistogram, lost: int) -> dict[str, Any] | None:
+    """The spectrum, as far as requests were answered; None without answers."""
+    one_in, latency_ns = latency.spectrum(lost)
+    if not len(one_in):
         return None
-    one_in, latency_ns = latency.spectrum()
     milliseconds = latency_ns / 1e6
     # Flat stretches need their ends only.
     kept = np.ones(len(one_in), dtype=bool)

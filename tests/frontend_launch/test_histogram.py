@@ -81,6 +81,17 @@ def test_one_in_so_many_values_reaches_what_the_spectrum_says(samples):
         assert latency == min(library.get_highest_equivalent_value(exact), ordered[-1])
 
 
+@given(values, st.integers(1, 50))
+def test_a_spectrum_ends_where_values_were_not_recorded(samples, beyond):
+    """What is beyond counts as slower than all, so it is that of all values as far as these go."""
+    largest = bulk([*samples, *[HIGHEST_NS] * beyond])
+    one_in, latency_ns = bulk(samples).spectrum(beyond)
+    whole_in, whole_ns = largest.spectrum()
+    assert np.array_equal(one_in, whole_in[: len(one_in)])
+    assert np.all(latency_ns <= whole_ns[: len(one_in)])
+    assert np.all(whole_ns[len(one_in) :] == HIGHEST_NS)
+
+
 def test_values_beyond_an_hour_count_as_an_hour():
     """Nothing is lost at the upper end."""
     histogram = bulk([2 * HIGHEST_NS])

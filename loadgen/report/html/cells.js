@@ -77,7 +77,7 @@ function overview() {
     data.scaling.length > 0 && scalingCard(),
   ].filter(Boolean);
   if (shown.length > 1) {
-    const text = `Of at most ${COLOURS} cells: first the Pareto front, then the fastest of each line above.`;
+    const text = `Of at most ${COLOURS} cells: first the Pareto front, then the fastest of each number of replicas and cores.`;
     cards.push(spectrumCard("Latency spectrum", text, shown, cards.length % 2 ? "" : "wide"));
   }
   if (!cards.length) return;
