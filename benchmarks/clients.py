@@ -57,7 +57,7 @@ def loadgen(task: Task) -> Measured:
     """The project's client: public names only, recording included."""
     addresses = (f"tcp://127.0.0.1:{port}" for port in (task.request_port, task.response_port))
     job = Job(
-        target=ClipperSpec(*addresses, APPLICATION, DataType.FLOATS, task.payload_bytes, b""),
+        target=ClipperSpec(*addresses, APPLICATION, DataType.FLOATS, task.payload_bytes, b"", keep_outputs=False),
         inputs=SeededInputs(TensorSpec((task.payload_bytes // 4,), "float32"), None, DISTINCT_INPUTS, 0),
         window=task.window,
         duration_s=task.seconds,

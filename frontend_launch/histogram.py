@@ -18,6 +18,9 @@ _LAYOUT = HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
 _UNIT_BITS: int = _LAYOUT.unit_magnitude
 _HALF_BITS: int = _LAYOUT.sub_bucket_half_count_magnitude
 
+_WAITING = 4096
+"""Values that wait to be counted, at most."""
+
 SPECTRUM_POINTS = 24
 """Points of a spectrum from one power of ten to the next."""
 
@@ -27,6 +30,7 @@ class LatencyHistogram:
 
     The bucket layout is HdrHistogram's: the index of a value is computed here for whole arrays at once
     (the library's own call costs about a microsecond a value), everything that leaves is the library's format.
+    Values are counted some thousands at a time, since computing the indices of one costs what a hundred do.
 
     Attributes:
         counts: int64, one per bucket.
@@ -37,30 +41,73 @@ class LatencyHistogram:
     """
 
     def __init__(self) -> None:
-        self.counts = np.zeros(_LAYOUT.counts_len, dtype=np.int64)
-        self.total = self.sum_ns = self.min_ns = self.max_ns = 0
+        self._counts = np.zeros(_LAYOUT.counts_len, dtype=np.int64)
+        self._total = self._sum_ns = self._min_ns = self._max_ns = 0
+        self._waiting = np.empty(_WAITING, dtype=np.int64)
+        self._waits = 0
 
     def record(self, values_ns: np.ndarray) -> None:
         """Add values, int64 nanoseconds; beyond an hour they count as an hour."""
-        if not values_ns.size:
-            return
-        values = np.clip(values_ns, 0, HIGHEST_NS)
-        np.add.at(self.counts, _indices(values), 1)
-        smallest, largest = int(values.min()), int(values.max())
-        self.min_ns = min(self.min_ns, smallest) if self.total else smallest
-        self.max_ns = max(self.max_ns, largest)
-        self.sum_ns += int(values.sum())
-        self.total += values.size
+        waits = self._waits + len(values_ns)
+        if waits > _WAITING:
+            self._count_waiting()
+            self._count(values_ns)
+        else:
+            self._waiting[self._waits : waits] = values_ns
+            self._waits = waits
 
     def add(self, other: LatencyHistogram) -> None:
         """Add another histogram's values."""
         if not other.total:
             return
-        self.counts += other.counts
-        self.min_ns = min(self.min_ns, other.min_ns) if self.total else other.min_ns
-        self.max_ns = max(self.max_ns, other.max_ns)
-        self.sum_ns += other.sum_ns
-        self.total += other.total
+        self._min_ns = min(self.min_ns, other.min_ns) if self.total else other.min_ns
+        self._max_ns = max(self.max_ns, other.max_ns)
+        self._sum_ns += other.sum_ns
+        self._total += other.total
+        self._counts += other.counts
+
+    @property
+    def counts(self) -> np.ndarray:
+        """See the class."""
+        self._count_waiting()
+        return self._counts
+
+    @property
+    def total(self) -> int:
+        """See the class."""
+        return self._total + self._waits
+
+    @property
+    def sum_ns(self) -> int:
+        """See the class."""
+        self._count_waiting()
+        return self._sum_ns
+
+    @property
+    def min_ns(self) -> int:
+        """See the class."""
+        self._count_waiting()
+        return self._min_ns
+
+    @property
+    def max_ns(self) -> int:
+        """See the class."""
+        self._count_waiting()
+        return self._max_ns
+
+    def _count_waiting(self) -> None:
+        if self._waits:
+            waiting, self._waits = self._waiting[: self._waits], 0
+            self._count(waiting)
+
+    def _count(self, values_ns: np.ndarray) -> None:
+        values = np.clip(values_ns, 0, HIGHEST_NS)
+        np.add.at(self._counts, _indices(values), 1)
+        smallest, largest = int(values.min()), int(values.max())
+        self._min_ns = min(self._min_ns, smallest) if self._total else smallest
+        self._max_ns = max(self._max_ns, largest)
+        self._sum_ns += int(values.sum())
+        self._total += values.size
 
     def percentile_ns(self, percentile: float, beyond: int = 0) -> int | None:
         """The largest value equivalent to the one at a percentile, as HdrHistogram defines it.
@@ -120,13 +167,14 @@ class LatencyHistogram:
         """Read what `encode` wrote; the sum, the smallest and the largest value come back to 3 digits."""
         histogram = HdrHistogram.decode(text.encode())
         result = cls()
-        result.counts[:] = np.frombuffer(histogram.counts, dtype=np.uint64)[: len(result.counts)]
-        result.total = histogram.get_total_count()
-        if result.total:
-            result.min_ns, result.max_ns = histogram.get_min_value(), histogram.get_max_value()
-            lowest, width = _buckets(np.flatnonzero(result.counts))
+        counts = result._counts
+        counts[:] = np.frombuffer(histogram.counts, dtype=np.uint64)[: len(counts)]
+        result._total = histogram.get_total_count()
+        if result._total:
+            result._min_ns, result._max_ns = histogram.get_min_value(), histogram.get_max_value()
+            lowest, width = _buckets(np.flatnonzero(counts))
             middles = lowest + (width >> 1)  # the library's mean, which takes milliseconds, is of these too
-            result.sum_ns = round(float(result.counts[result.counts > 0] @ middles.astype(np.float64)))
+            result._sum_ns = round(float(counts[counts > 0] @ middles.astype(np.float64)))
         return result
 
 

@@ -168,3 +168,50 @@ def decode_response(frames: Sequence[Buffer]) -> PredictResponse:
     if len(frames[3]) % output_type.element_bytes:
         raise WireError("payload_size", f"{len(frames[3])} bytes of output type {output_type.canonical}")
     return PredictResponse(unpack_i32(frames[1], "request id"), output_type, frames[3])
+
+
+class ResponseBurst(NamedTuple):
+    """The columns of responses that arrived back to back; all of one length.
+
+    Attributes:
+        request_ids: i32 each, little-endian, joined; -1 for what is no response.
+        output_types: i32 each, still as bytes; empty for what is no response.
+        outputs: as in `PredictResponse`.
+    """
+
+    request_ids: bytes
+    output_types: list[Buffer]
+    outputs: list[Buffer]
+
+
+def decode_response_burst(frames: Sequence[Buffer]) -> ResponseBurst:
+    """Read the frames of whole messages that arrived back to back, for readers that cannot afford a call a message.
+
+    Where all of them have the size that belongs to their place, which they mostly have, they are read in columns.
+    Otherwise a response begins wherever an empty frame, two of 4 bytes and one more follow each other, and each stretch
+    between two responses counts as one message that is none.
+    """
+    request_ids, output_types = frames[1::4], frames[2::4]
+    aligned = len(frames) % 4 == 0 and not any(map(len, frames[::4]))
+    if not aligned or {*map(len, request_ids), *map(len, output_types)} != {4}:
+        frames = _without_strays(frames)
+        request_ids, output_types = frames[1::4], frames[2::4]
+    return ResponseBurst(b"".join(request_ids), list(output_types), list(frames[3::4]))
+
+
+_STRAY: list[Buffer] = [b"", b"\xff\xff\xff\xff", b"", b""]
+"""Stands for frames that belong to no response."""
+
+
+def _without_strays(frames: Sequence[Buffer]) -> list[Buffer]:
+    kept: list[Buffer] = []
+    at, astray = 0, False
+    while at < len(frames):
+        if [len(frame) for frame in frames[at : at + 3]] == [0, 4, 4] and at + 3 < len(frames):
+            kept += frames[at : at + 4]
+            at, astray = at + 4, False
+        else:
+            if not astray:
+                kept += _STRAY
+            at, astray = at + 1, True
+    return kept

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loadgen.errors import ConfigError
+from model_containers.wire import Buffer
 
 _STRIDE = 40503
 """Knuth's multiplicative hash: 65536 times the golden ratio, an odd number."""
@@ -45,7 +46,7 @@ class AnswerCheck:
         mask: np.ndarray = ids % self.every == (groups * _STRIDE >> 16) % self.every
         return mask
 
-    def agrees(self, request_id: int, output: bytes) -> bool:
+    def agrees(self, request_id: int, output: Buffer) -> bool:
         """Whether an answer's bytes are right."""
         expected: np.ndarray = self.expected[request_id % len(self.expected)]
         if len(output) % np.dtype(self.dtype).itemsize:

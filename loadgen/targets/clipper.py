@@ -7,32 +7,57 @@ may have hidden; the receiving socket is read until it is empty, then waited for
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
 
 import numpy as np
 import zmq
-import zmq.asyncio
 
 from frontend_launch import wire
 from loadgen.errors import TargetError
 from loadgen.inputs import Pool
 from loadgen.targets.target import Outcome, Replies
 from model_containers.errors import WireError
-from model_containers.wire import DataType
+from model_containers.wire import Buffer, DataType
 
 HANDSHAKE_TIMEOUT_S = 10.0
-MAX_DRAIN = 512
-"""Replies read before the caller gets its turn."""
+
+_READS = (1, 3, 12, *[16] * 31)
+"""Replies read between two looks at the clock, up to the caller's turn. A reply is taken to have arrived when the
+reading that it was part of was over: with one it is exact, and with 16 it is late by what 15 others took to read."""
+
+_LARGE_READS = (1,) * 16
+"""The same for large outputs, which ZeroMQ wants its memory back of."""
 
 _COPY_BELOW_BYTES = 2048
 """Payloads up to this size are cheaper copied than referred to."""
 
+_LARGE_OUTPUT_BYTES = 32_768
+"""Outputs from this size on are cheaper referred to than copied."""
+
+_BURST = 64
+"""Requests whose frames lie ready in a row; a call may send more."""
+
 _ID_MASK = 0x7FFFFFFF
 """Request ids are i32 on the wire; beyond two thousand million they start again from 0."""
 
-_MORE = zmq.NOBLOCK | zmq.SNDMORE
+# Plain numbers: the library's enumerations cost more than the calls that take them.
+_NOW = int(zmq.NOBLOCK)
+_NOW_AND_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+_EVENTS, _RCVMORE, _POLLIN = int(zmq.EVENTS), int(zmq.RCVMORE), int(zmq.POLLIN)
+
+_REQUEST_FLAGS = (*[_NOW_AND_MORE] * 6, _NOW)
+_NO_ID = bytes(4)
+
+_run: Callable[[Iterable[object]], None] = deque[object](maxlen=0).extend
+"""Run an iterator to its end, for what its steps do."""
+
+_NO_REPLIES = Replies(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +71,7 @@ class ClipperSpec:
         output_type: the wire type of a good answer.
         output_bytes: the size of a good answer; None where it may vary.
         default_output: the bytes of the application's default output.
+        keep_outputs: hand the answers' bytes on; without, they are forgotten as soon as they have been judged.
     """
 
     request_address: str
@@ -54,6 +80,7 @@ class ClipperSpec:
     output_type: DataType
     output_bytes: int | None
     default_output: bytes
+    keep_outputs: bool = True
 
     def make(self) -> ClipperTarget:
         """Make the target, not yet open."""
@@ -66,18 +93,17 @@ class ClipperTarget:
     def __init__(self, spec: ClipperSpec) -> None:
         self._spec = spec
         self._sent = 0
-        self._next: asyncio.Future[list[bytes]] | None = None
-        self._context = zmq.asyncio.Context()
-        self._receiving = self._context.socket(zmq.DEALER)
-        self._sending = self._context.socket(zmq.DEALER)
-        for socket in (self._receiving, self._sending):
+        self._context = zmq.Context()
+        self._in, self._out = self._context.socket(zmq.DEALER), self._context.socket(zmq.DEALER)
+        for socket in (self._in, self._out):
             # The requests in flight bound what waits here; a mark in messages would block or drop before that.
             socket.setsockopt(zmq.SNDHWM, 0)
             socket.setsockopt(zmq.RCVHWM, 0)
             socket.setsockopt(zmq.LINGER, 0)
-        # The blocking interface of the same sockets: with NOBLOCK a burst costs no future per message.
-        self._in: zmq.Socket[bytes] = zmq.Socket.shadow(self._receiving)
-        self._out: zmq.Socket[bytes] = zmq.Socket.shadow(self._sending)
+        # The compiled methods without what `zmq.Socket` puts around them in Python: calls a frame are what counts here.
+        self._send_frame: Callable[..., Any] = super(zmq.Socket, self._out).send
+        self._receive_frame: Callable[..., Any] = super(zmq.Socket, self._in).recv
+        self._large = self._watched = False
 
     async def open(self, pool: Pool) -> None:
         """Connect, get a client id, and frame the pool's inputs once.
@@ -87,16 +113,21 @@ class ClipperTarget:
         """
         address = self._spec.response_address
         try:
-            self._receiving.connect(address)
-            self._sending.connect(self._spec.request_address)
+            self._in.connect(address)
+            self._out.connect(self._spec.request_address)
         except zmq.ZMQError as error:
             raise TargetError(f"{address} is not an address that can be connected to: {error}") from None
         self._in.send_multipart(wire.HANDSHAKE)
-        if not await self._receiving.poll(HANDSHAKE_TIMEOUT_S * 1000):
+        answered = asyncio.Event()
+        self.notify(answered.set)
+        try:
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+                await answered.wait()
+        except TimeoutError:
             raise TargetError(
                 f"no handshake from {address} within {HANDSHAKE_TIMEOUT_S:.0f} s: is a query frontend running there? "
                 "Check the host and --response-port"
-            )
+            ) from None
         try:
             client_id = wire.decode_handshake_reply(self._in.recv_multipart())
         except WireError as error:
@@ -104,67 +135,75 @@ class ClipperTarget:
         self._frame(client_id, pool)
 
     def _frame(self, client_id: int, pool: Pool) -> None:
+        """Lay out the frames of a whole number of turns through the pool, in the order of sending."""
         payloads = pool.payloads()
-        input_type = pool.data_type
-        self._shared = [
-            wire.request_frames(client_id, self._spec.application, input_type, len(payload)) for payload in payloads
-        ]
-        self._copy = [len(payload) < _COPY_BELOW_BYTES for payload in payloads]
-        self._payloads = [
-            bytes(payload) if copy else zmq.Frame(payload, copy=False)
-            for payload, copy in zip(payloads, self._copy, strict=True)
-        ]
+        requests: list[Buffer | zmq.Frame] = []
+        for payload in payloads:
+            shared = wire.request_frames(client_id, self._spec.application, pool.data_type, len(payload))
+            last = bytes(payload) if len(payload) < _COPY_BELOW_BYTES else zmq.Frame(payload, copy=False)
+            requests += (b"", shared.client_id, _NO_ID, *shared[1:], last)
+        turns = -(-_BURST // len(payloads))
+        self._requests, self._laid_out = requests * turns, len(payloads) * turns
+        self._flags = [*_REQUEST_FLAGS] * self._laid_out
         self._output_type = int(self._spec.output_type).to_bytes(4, "little")
         self._default_type = int(DataType.STRINGS).to_bytes(4, "little")
 
     def send(self, first_id: int, count: int, now_ns: int) -> None:
         """Hand requests to ZeroMQ, whose queue is bounded by what the caller keeps in flight."""
-        send = self._out.send
-        ids = (np.arange(first_id, first_id + count) & _ID_MASK).astype("<i4").tobytes()
-        pool_size = len(self._payloads)
-        for index in range(count):
-            which = (first_id + index) % pool_size
-            shared = self._shared[which]
-            send(b"", _MORE)
-            send(shared.client_id, _MORE)
-            send(ids[4 * index : 4 * index + 4], _MORE)
-            send(shared.application, _MORE)
-            send(shared.input_type, _MORE)
-            send(shared.element_count, _MORE)
-            send(self._payloads[which], zmq.NOBLOCK, copy=self._copy[which])
+        ids = (np.arange(first_id, first_id + count) & _ID_MASK).astype("<i4").view("V4").tolist()
+        sent = 0
+        while sent < count:
+            first = (first_id + sent) % self._laid_out
+            some = min(count - sent, self._laid_out - first)
+            frames = self._requests[7 * first : 7 * (first + some)]
+            frames[2::7] = ids[sent : sent + some]
+            _run(map(self._send_frame, frames, self._flags))
+            sent += some
         self._sent = first_id + count
 
     def drain(self) -> Replies:
-        """Read the replies that are there, at most `MAX_DRAIN`."""
-        receive, get, clock = self._in.recv, self._in.getsockopt, time.monotonic_ns
-        ids, done_ns, outcomes, outputs = bytearray(), [], bytearray(), []
-        frames = self._received()
-        try:
-            for _ in range(MAX_DRAIN):
-                if frames is None:
-                    frames = [receive(zmq.NOBLOCK)]
-                    while get(zmq.RCVMORE):
-                        frames.append(receive(zmq.NOBLOCK))
-                done_ns.append(clock())
-                if len(frames) == 4 and len(frames[1]) == 4:
-                    ids += frames[1]
-                    outcomes.append(self._outcome(frames[2], frames[3]))
-                    outputs.append(frames[3])
-                else:
-                    ids += b"\xff\xff\xff\xff"
-                    outcomes.append(Outcome.FAILED)
-                    outputs.append(b"")
-                frames = None
-        except zmq.Again:
-            pass
+        """Read the replies that are there, some hundreds at most."""
+        ids, outcomes, outputs = bytearray(), bytearray(), list[Buffer]()
+        counts, times_ns = [], []
+        for most in _LARGE_READS if self._large else _READS:
+            if not self._readable():
+                break
+            burst = wire.decode_response_burst(self._read(most))
+            times_ns.append(time.monotonic_ns())
+            counts.append(len(burst.outputs))
+            ids += burst.request_ids
+            outcomes += self._outcomes(burst)
+            if self._spec.keep_outputs:
+                outputs += burst.outputs
+            self._large = len(burst.outputs[-1]) >= _LARGE_OUTPUT_BYTES
+        if not counts:
+            return _NO_REPLIES
         return Replies(
             self._full_ids(np.frombuffer(ids, dtype="<i4").astype(np.int64)),
-            np.array(done_ns, dtype=np.int64),
+            np.repeat(np.array(times_ns), counts),
             np.frombuffer(outcomes, dtype=np.uint8),
             outputs,
         )
 
-    def _outcome(self, output_type: bytes, output: bytes) -> Outcome:
+    def _read(self, most: int) -> list[Buffer]:
+        """The frames of the next messages; of several, where their number of frames is a reply's."""
+        frames: list[Any] = []
+        copied = (True, True, True, not self._large)
+        with contextlib.suppress(zmq.Again):
+            # What was received before the socket was found empty stays in the list.
+            frames.extend(map(self._receive_frame, repeat(_NOW), copied * most))
+        while self._in.get(_RCVMORE):  # a message of another length has shifted the others
+            frames.append(self._receive_frame(_NOW, True))
+        return [frame.buffer if isinstance(frame, zmq.Frame) else frame for frame in frames] if self._large else frames
+
+    def _outcomes(self, burst: wire.ResponseBurst) -> bytes:
+        """`Outcome` of each; where all are what is expected, without looking at each."""
+        types, outputs = burst.output_types, burst.outputs
+        if types.count(self._output_type) == len(types) and {*map(len, outputs)} == {self._spec.output_bytes}:
+            return bytes(len(types))  # the code of completed is 0
+        return bytes(map(self._outcome, types, outputs))
+
+    def _outcome(self, output_type: Buffer, output: Buffer) -> Outcome:
         expected_bytes = self._spec.output_bytes
         if output_type == self._output_type and (
             len(output) == expected_bytes
@@ -183,18 +222,29 @@ class ClipperTarget:
         return np.where((wire_ids < 0) | (full < 0), wire_ids, full)
 
     def notify(self, wake: Callable[[], None]) -> None:
-        """Have the event loop receive the next reply, which `drain` will hand out first."""
-        if self._next is None:
-            self._next = asyncio.ensure_future(self._receiving.recv_multipart())
-            self._next.add_done_callback(lambda _: wake())
+        """Call `wake` when a reply is there."""
+        if self._readable():
+            wake()
+        elif not self._watched:
+            self._watched = True
+            asyncio.get_running_loop().add_reader(self._in.FD, self._on_change, wake)
 
-    def _received(self) -> list[bytes] | None:
-        """The reply that the event loop received, if it did."""
-        if self._next is None or not self._next.done():
-            return None
-        future, self._next = self._next, None
-        return None if future.cancelled() else future.result()
+    def _on_change(self, wake: Callable[[], None]) -> None:
+        """Something about the socket has changed, which need not be a reply."""
+        if self._readable():
+            self._unwatch()
+            wake()
+
+    def _unwatch(self) -> None:
+        if self._watched:
+            self._watched = False
+            asyncio.get_running_loop().remove_reader(self._in.FD)
+
+    def _readable(self) -> bool:
+        """Whether a reply is there; ZeroMQ's descriptor only tells of a change after such a look has found none."""
+        return bool(int(self._in.get(_EVENTS)) & _POLLIN)
 
     async def close(self) -> None:
         """Disconnect; what is outstanding is left behind."""
+        self._unwatch()
         self._context.destroy(linger=0)

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from loadgen.inputs import Pool
+from model_containers.wire import Buffer
 
 
 class Outcome(enum.IntEnum):
@@ -33,13 +34,13 @@ class Replies(NamedTuple):
         ids: int64, the requests that were answered; -1 for a message that answers none.
         done_ns: int64, when each reply was read, monotonic clock.
         outcomes: uint8, `Outcome` of each: completed, defaulted or failed.
-        outputs: the answers' bytes.
+        outputs: the answers' bytes; empty where the target was told not to keep them.
     """
 
     ids: np.ndarray
     done_ns: np.ndarray
     outcomes: np.ndarray
-    outputs: Sequence[bytes]
+    outputs: Sequence[Buffer]
 
 
 class Target(Protocol):
