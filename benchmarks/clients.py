@@ -105,25 +105,28 @@ def _dealers(task: Task, context: zmq.Context) -> list[zmq.Socket]:
     return sockets
 
 
+def _payloads(task: Task) -> list[bytes]:
+    return [np.random.default_rng(seed).bytes(task.payload_bytes) for seed in range(DISTINCT_INPUTS)]
+
+
 def pyzmq(task: Task) -> Measured:
     """The library alone: one request's frames over and over, replies thrown away."""
     sending, receiving = _dealers(task, zmq.Context())
     receiving.send_multipart(wire.HANDSHAKE)
     client_id = wire.decode_handshake_reply(receiving.recv_multipart())
-    payload = bytes(task.payload_bytes)
-    request = wire.PredictRequest(client_id, 0, APPLICATION, DataType.FLOATS, payload)
-    *head, _ = wire.encode_request(request)
+    payloads = _payloads(task)
+    *head, _ = wire.encode_request(wire.PredictRequest(client_id, 0, APPLICATION, DataType.FLOATS, payloads[0]))
     small = task.payload_bytes < 2048
-    last = payload if small else zmq.Frame(payload, copy=False)
+    last = payloads if small else [zmq.Frame(payload, copy=False) for payload in payloads]
     send, receive, more = sending.send, receiving.recv, zmq.SNDMORE
     sent = done = 0
     stopwatch = Stopwatch(task)
     while not stopwatch.over(done):
         room = min(task.window - (sent - done), BURST)
-        for _ in range(room):
+        for index in range(room):
             for frame in head:
                 send(frame, more)
-            send(last, copy=small)
+            send(last[index % DISTINCT_INPUTS], copy=small)
         sent += max(0, room)
         before = done
         try:
@@ -148,7 +151,7 @@ async def _awaiting(task: Task) -> Measured:
     sending, receiving = _dealers(task, zmq.asyncio.Context())
     await receiving.send_multipart(wire.HANDSHAKE)
     client_id = wire.decode_handshake_reply(await receiving.recv_multipart())
-    payload = np.zeros(task.payload_bytes, np.uint8).tobytes()
+    payloads = _payloads(task)
     window = asyncio.Semaphore(task.window)
     pending: dict[int, asyncio.Future[wire.PredictResponse]] = {}
     latencies: list[float] = []
@@ -156,6 +159,7 @@ async def _awaiting(task: Task) -> Measured:
     async def ask(request_id: int) -> None:
         reply = pending[request_id] = asyncio.get_running_loop().create_future()
         began = time.monotonic()
+        payload = payloads[request_id % DISTINCT_INPUTS]
         request = wire.PredictRequest(client_id, request_id, APPLICATION, DataType.FLOATS, payload)
         await sending.send_multipart(wire.encode_request(request))
         await reply

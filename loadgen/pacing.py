@@ -40,6 +40,7 @@ class Sleeper:
         self._woken = False
         self._handle: asyncio.TimerHandle | None = None
         self._times = _Times()
+        self._armed_ns = self._deadline_ns = 0
         self._timer = _timer()
 
     def __enter__(self) -> Sleeper:
@@ -85,6 +86,10 @@ class Sleeper:
             delay_s = (deadline_ns - time.monotonic_ns()) / NS_PER_S
             self._handle = self._loop.call_later(max(0.0, delay_s), self.wake)
             return
+        self._deadline_ns = deadline_ns
+        if time.monotonic_ns() < self._armed_ns <= deadline_ns:
+            return  # a timer that fires too early is armed anew then, which is rarer than that it is not needed
+        self._armed_ns = deadline_ns
         self._times.value_s, self._times.value_ns = divmod(deadline_ns, NS_PER_S)
         _libc.timerfd_settime(self._timer, _ABSOLUTE, ctypes.byref(self._times), None)
 
@@ -94,7 +99,10 @@ class Sleeper:
             os.read(self._timer, 8)
         except BlockingIOError:  # armed anew since it fired
             return
-        self.wake()
+        if self._waiter is not None and time.monotonic_ns() < self._deadline_ns:
+            self._arm(self._deadline_ns)
+        else:
+            self.wake()
 
 
 def _timer() -> int | None:

@@ -8,6 +8,7 @@
 #include <zmq.h>
 
 #define BURST 64
+#define INPUTS 4
 
 static void *dealer(void *context, const char *port) {
     void *socket = zmq_socket(context, ZMQ_DEALER);
@@ -65,7 +66,8 @@ int main(int argc, char **argv) {
     void *context = zmq_ctx_new(), *sending = dealer(context, argv[1]), *receiving = dealer(context, argv[2]);
     int bytes = atoi(argv[3]), window = atoi(argv[4]), client, sent = 0, measuring = 0;
     long done = 0, done_before = 0;
-    void *payload = calloc(1, bytes);
+    char *payloads = malloc((size_t)bytes * INPUTS);
+    for (long i = 0; i < (long)bytes * INPUTS; i++) payloads[i] = (char)rand();
     zmq_send(receiving, "", 0, ZMQ_SNDMORE);
     zmq_send(receiving, "", 0, 0);
     if (zmq_recv(receiving, &client, 4, 0) < 0) return 1;
@@ -75,7 +77,10 @@ int main(int argc, char **argv) {
         if (!measuring && now >= begins) measuring = 1, begins = now, cpu_before = cpu_s(), done_before = done;
         int room = window - (sent - (int)done);
         if (room > BURST) room = BURST;
-        for (int i = 0; i < room; i++) request(sending, client, sent++, payload, bytes);
+        for (int i = 0; i < room; i++) {
+            request(sending, client, sent, payloads + (size_t)bytes * (sent % INPUTS), bytes);
+            sent++;
+        }
         long before = done;
         while (done - before < 512 && reply(receiving)) done++;
         if (done == before && room <= 0) {

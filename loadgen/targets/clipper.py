@@ -7,7 +7,6 @@ may have hidden; the receiving socket is read until it is empty, then waited for
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -27,9 +26,9 @@ from model_containers.wire import Buffer, DataType
 
 HANDSHAKE_TIMEOUT_S = 10.0
 
-_READS = (1, 3, 12, *[16] * 31)
+_READS = (1, 15, *[32] * 15)
 """Replies read between two looks at the clock, up to the caller's turn. A reply is taken to have arrived when the
-reading that it was part of was over: with one it is exact, and with 16 it is late by what 15 others took to read."""
+reading that it was part of was over: with one it is exact, and with 32 it is late by what 31 others took to read."""
 
 _LARGE_READS = (1,) * 16
 """The same for large outputs, which ZeroMQ wants its memory back of."""
@@ -103,7 +102,9 @@ class ClipperTarget:
         # The compiled methods without what `zmq.Socket` puts around them in Python: calls a frame are what counts here.
         self._send_frame: Callable[..., Any] = super(zmq.Socket, self._out).send
         self._receive_frame: Callable[..., Any] = super(zmq.Socket, self._in).recv
-        self._large = self._watched = False
+        self._large = False
+        self._descriptor: int | None = None
+        self._wake: Callable[[], None] | None = None
 
     async def open(self, pool: Pool) -> None:
         """Connect, get a client id, and frame the pool's inputs once.
@@ -118,6 +119,8 @@ class ClipperTarget:
         except zmq.ZMQError as error:
             raise TargetError(f"{address} is not an address that can be connected to: {error}") from None
         self._in.send_multipart(wire.HANDSHAKE)
+        self._descriptor = int(self._in.FD)
+        asyncio.get_running_loop().add_reader(self._descriptor, self._on_change)
         answered = asyncio.Event()
         self.notify(answered.set)
         try:
@@ -135,16 +138,16 @@ class ClipperTarget:
         self._frame(client_id, pool)
 
     def _frame(self, client_id: int, pool: Pool) -> None:
-        """Lay out the frames of a whole number of turns through the pool, in the order of sending."""
+        """Lay out the frames of several turns through the pool, in the order of sending."""
         payloads = pool.payloads()
         requests: list[Buffer | zmq.Frame] = []
         for payload in payloads:
             shared = wire.request_frames(client_id, self._spec.application, pool.data_type, len(payload))
             last = bytes(payload) if len(payload) < _COPY_BELOW_BYTES else zmq.Frame(payload, copy=False)
             requests += (b"", shared.client_id, _NO_ID, *shared[1:], last)
-        turns = -(-_BURST // len(payloads))
-        self._requests, self._laid_out = requests * turns, len(payloads) * turns
-        self._flags = [*_REQUEST_FLAGS] * self._laid_out
+        turns = 1 - (-_BURST // len(payloads))  # from wherever a burst begins, it does not reach the end
+        self._pool_size, self._laid_out = len(payloads), len(payloads) * turns
+        self._requests, self._flags = requests * turns, [*_REQUEST_FLAGS] * self._laid_out
         self._output_type = int(self._spec.output_type).to_bytes(4, "little")
         self._default_type = int(DataType.STRINGS).to_bytes(4, "little")
 
@@ -153,7 +156,7 @@ class ClipperTarget:
         ids = (np.arange(first_id, first_id + count) & _ID_MASK).astype("<i4").view("V4").tolist()
         sent = 0
         while sent < count:
-            first = (first_id + sent) % self._laid_out
+            first = (first_id + sent) % self._pool_size
             some = min(count - sent, self._laid_out - first)
             frames = self._requests[7 * first : 7 * (first + some)]
             frames[2::7] = ids[sent : sent + some]
@@ -165,11 +168,13 @@ class ClipperTarget:
         """Read the replies that are there, some hundreds at most."""
         ids, outcomes, outputs = bytearray(), bytearray(), list[Buffer]()
         counts, times_ns = [], []
+        emptied = False
         for most in _LARGE_READS if self._large else _READS:
-            if not self._readable():
+            if emptied or not self._readable():
                 break
-            burst = wire.decode_response_burst(self._read(most))
+            frames, emptied = self._read(most)
             times_ns.append(time.monotonic_ns())
+            burst = wire.decode_response_burst(frames)
             counts.append(len(burst.outputs))
             ids += burst.request_ids
             outcomes += self._outcomes(burst)
@@ -185,16 +190,21 @@ class ClipperTarget:
             outputs,
         )
 
-    def _read(self, most: int) -> list[Buffer]:
-        """The frames of the next messages; of several, where their number of frames is a reply's."""
+    def _read(self, most: int) -> tuple[list[Buffer], bool]:
+        """The frames of the next messages, and whether there are no more; of so many as have a reply's length."""
         frames: list[Any] = []
         copied = (True, True, True, not self._large)
-        with contextlib.suppress(zmq.Again):
+        try:
             # What was received before the socket was found empty stays in the list.
             frames.extend(map(self._receive_frame, repeat(_NOW), copied * most))
+            emptied = False
+        except zmq.Again:
+            emptied = True
         while self._in.get(_RCVMORE):  # a message of another length has shifted the others
             frames.append(self._receive_frame(_NOW, True))
-        return [frame.buffer if isinstance(frame, zmq.Frame) else frame for frame in frames] if self._large else frames
+        if self._large:
+            frames = [frame.buffer if isinstance(frame, zmq.Frame) else frame for frame in frames]
+        return frames, emptied
 
     def _outcomes(self, burst: wire.ResponseBurst) -> bytes:
         """`Outcome` of each; where all are what is expected, without looking at each."""
@@ -217,6 +227,8 @@ class ClipperTarget:
 
     def _full_ids(self, wire_ids: np.ndarray) -> np.ndarray:
         """The caller's ids: the latest sent one that looks so on the wire; one never sent stays as it is."""
+        if self._sent <= _ID_MASK:
+            return wire_ids
         newest = self._sent - 1
         full = newest - ((newest - wire_ids) & _ID_MASK)
         return np.where((wire_ids < 0) | (full < 0), wire_ids, full)
@@ -225,20 +237,14 @@ class ClipperTarget:
         """Call `wake` when a reply is there."""
         if self._readable():
             wake()
-        elif not self._watched:
-            self._watched = True
-            asyncio.get_running_loop().add_reader(self._in.FD, self._on_change, wake)
+        else:
+            self._wake = wake
 
-    def _on_change(self, wake: Callable[[], None]) -> None:
-        """Something about the socket has changed, which need not be a reply."""
-        if self._readable():
-            self._unwatch()
+    def _on_change(self) -> None:
+        """Something about the socket has changed, which need not be a reply; looking at it quiets the descriptor."""
+        if self._readable() and self._wake is not None:
+            wake, self._wake = self._wake, None
             wake()
-
-    def _unwatch(self) -> None:
-        if self._watched:
-            self._watched = False
-            asyncio.get_running_loop().remove_reader(self._in.FD)
 
     def _readable(self) -> bool:
         """Whether a reply is there; ZeroMQ's descriptor only tells of a change after such a look has found none."""
@@ -246,5 +252,6 @@ class ClipperTarget:
 
     async def close(self) -> None:
         """Disconnect; what is outstanding is left behind."""
-        self._unwatch()
+        if self._descriptor is not None:
+            asyncio.get_running_loop().remove_reader(self._descriptor)
         self._context.destroy(linger=0)
