@@ -164,6 +164,7 @@ def _job(plan: Plan, server: Server, check: AnswerCheck | None) -> Job:
             output_type=model.output.data_type,
             output_bytes=model.output.nbytes,
             default_output=server.default_output,
+            keep_outputs=check is not None,
         ),
         inputs=plan.inputs,
         window=plan.window,

@@ -100,3 +100,37 @@ def test_a_handshake_has_two_frames(count):
     """Anything else on that port is dropped."""
     with pytest.raises(WireError):
         wire.check_handshake([b""] * count)
+
+
+RESPONSE = [b"", b"\5\0\0\0", b"\2\0\0\0", b"abcd"]
+NONE = (b"\xff\xff\xff\xff", b"", b"")
+
+
+@pytest.mark.parametrize(
+    ("strays", "expected"),
+    [
+        pytest.param([], [], id="nothing astray"),
+        pytest.param([[b"", b"\0\0\0\0"]], [NONE], id="too few frames"),
+        pytest.param([[*RESPONSE, b"more"]], [tuple(RESPONSE[1:]), NONE], id="too many frames"),
+        pytest.param([[b"x"], [b"y", b"z", b"z"]], [NONE], id="neighbours that are none, and four frames together"),
+        pytest.param([[b"", b"id", b"\2\0\0\0", b"abcd"]], [NONE], id="an id of another size"),
+    ],
+)
+@pytest.mark.parametrize("good", [1, 3])
+def test_responses_are_found_among_messages_that_are_none(strays, expected, good):
+    """Before them and after them, whatever the strays did to the places of the frames."""
+    stray = [frame for message in strays for frame in message]
+    burst = wire.decode_response_burst([*RESPONSE * good, *stray, *RESPONSE * good])
+    ids = [burst.request_ids[at : at + 4] for at in range(0, len(burst.request_ids), 4)]
+    assert list(zip(ids, burst.output_types, burst.outputs, strict=True)) == [
+        *[tuple(RESPONSE[1:])] * good,
+        *expected,
+        *[tuple(RESPONSE[1:])] * good,
+    ]
+
+
+@given(FRAMES)
+def test_a_burst_of_garbage(frames):
+    """Columns of one length, whatever arrives."""
+    burst = wire.decode_response_burst(frames)
+    assert len(burst.request_ids) == 4 * len(burst.output_types) == 4 * len(burst.outputs)

@@ -169,3 +169,82 @@ def test_an_answer_that_cannot_be_one_has_failed(output):
     assert outcome(b"\2\0\0\0", output) is Outcome.FAILED
     assert outcome(b"\2\0\0\0", b"abcd") is Outcome.COMPLETED
     uvloop.run(target.close())
+
+
+@contextlib.contextmanager
+def scripted(messages):
+    """A server that hands out client id 7 and then sends these messages, to whoever shook hands."""
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as responses:
+        responses.setsockopt(zmq.LINGER, 0)
+        responses.setsockopt(zmq.RCVTIMEO, 10_000)
+        port = responses.bind_to_random_port("tcp://127.0.0.1")
+
+        def serve():
+            client = responses.recv_multipart()[0]
+            responses.send_multipart([client, b"", b"\7\0\0\0"])
+            for message in messages:
+                responses.send_multipart([client, *message])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield port
+        finally:
+            thread.join()
+
+
+def drained(messages, count, **fields):
+    """What a target that has sent 100 requests makes of messages: ids, outcomes and outputs of `count` replies."""
+
+    async def drain(port):
+        target = replace(spec_of(type("Ports", (), {"request": port, "response": port})), **fields).make()
+        try:
+            await target.open(SeededInputs(TensorSpec((1,), "float32"), None, 3, 0).make())
+            target.send(0, 100, 0)
+            ids, outcomes, outputs, done_ns = [], [], [], []
+            async with asyncio.timeout(10):
+                while len(ids) < count:
+                    arrived = asyncio.Event()
+                    target.notify(arrived.set)
+                    await arrived.wait()
+                    replies = target.drain()
+                    ids += replies.ids.tolist()
+                    outcomes += replies.outcomes.tolist()
+                    outputs += map(bytes, replies.outputs)
+                    done_ns += replies.done_ns.tolist()
+            assert done_ns == sorted(done_ns)
+            return ids, outcomes, outputs
+        finally:
+            await target.close()
+
+    with scripted(messages) as port:
+        return uvloop.run(drain(port))
+
+
+def reply(request_id, output=b"abcd", output_type=2):
+    return [b"", request_id.to_bytes(4, "little"), output_type.to_bytes(4, "little"), output]
+
+
+def test_messages_that_are_no_replies_shift_no_others():
+    """They answer nothing, and the replies around them are read as they are."""
+    messages = [reply(1), [b"", b"x"], reply(2), [b""] * 6, *map(reply, range(3, 40))]
+    ids, outcomes, outputs = drained(messages, 41)
+    assert ids == [1, -1, 2, -1, *range(3, 40)]
+    assert [outcomes[index] for index in (0, 1, 3)] == [Outcome.COMPLETED, Outcome.FAILED, Outcome.FAILED]
+    assert outputs[2] == b"abcd"
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("size", [4, clipper._LARGE_OUTPUT_BYTES])
+def test_outputs_are_kept_where_they_are_wanted(size, keep):
+    """Small ones, which are copied, and large ones, which are not; they are judged in any case."""
+    sent = [bytes([number]) * size for number in range(60)]
+    messages = [
+        *(reply(number, output) for number, output in enumerate(sent)),
+        reply(60, b"TIMEOUT", 4),
+        reply(61, b""),
+    ]
+    ids, outcomes, outputs = drained(messages, 62, output_bytes=size, keep_outputs=keep)
+    assert ids == list(range(62))
+    assert outcomes == [Outcome.COMPLETED] * 60 + [Outcome.DEFAULTED, Outcome.FAILED]
+    assert outputs == ([*sent, b"TIMEOUT", b""] if keep else [])

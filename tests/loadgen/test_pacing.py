@@ -78,3 +78,17 @@ def test_a_sleep_that_is_cancelled_leaves_nothing():
         await sleeper.sleep_until(time.monotonic_ns() + MS)
 
     slept(scenario)
+
+
+@pytest.mark.parametrize(("first_ms", "then_ms"), [(3, 12), (3_600_000, 3)])
+def test_a_sleep_that_was_woken_leaves_the_next_its_own_deadline(first_ms, then_ms):
+    """Whether that is later or earlier than the one that was not reached."""
+
+    async def scenario(sleeper):
+        asyncio.get_running_loop().call_soon(sleeper.wake)
+        await sleeper.sleep_until(time.monotonic_ns() + first_ms * MS)
+        deadline_ns = time.monotonic_ns() + then_ms * MS
+        await sleeper.sleep_until(deadline_ns)
+        assert time.monotonic_ns() >= deadline_ns - (0 if sleeper.exact else MS)
+
+    slept(scenario)
