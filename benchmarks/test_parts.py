@@ -1,0 +1,113 @@
+"""What the parts of a request's way cost in this process: codecs, queue, recorder; compare within one run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from frontend_launch import wire
+from frontend_launch.frontends.batching import BatchQueue, Query
+from frontend_launch.histogram import LatencyHistogram
+from loadgen.in_flight import InFlight
+from loadgen.recorder import Recorder
+from loadgen.targets.target import Outcome, Replies
+from model_containers.wire import (
+    BatchRequest,
+    BatchResponse,
+    DataType,
+    ReplyTimes,
+    decode_from_frontend,
+    decode_from_replica,
+    encode_batch_request,
+    encode_batch_response,
+)
+
+SIZES = {"8 B": 8, "8 KB": 8192, "299x299x3": 1_072_812}
+BATCH = 32
+
+
+@pytest.mark.parametrize("payload", SIZES)
+def test_decode_request(benchmark, payload):
+    """As the query frontend reads it."""
+    request = wire.PredictRequest(0, 5, "app", DataType.FLOATS, bytes(SIZES[payload]))
+    assert benchmark(wire.decode_request, wire.encode_request(request)) == request
+
+
+def test_encode_response(benchmark):
+    """As the query frontend writes it."""
+    assert len(benchmark(wire.encode_response, wire.PredictResponse(5, DataType.FLOATS, b"abcd"))) == 4
+
+
+@pytest.mark.parametrize("replies", [1, 32])
+def test_decode_responses(benchmark, replies):
+    """As the client reads them: a burst at a time."""
+    frames = wire.encode_response(wire.PredictResponse(5, DataType.FLOATS, b"abcd")) * replies
+    assert len(benchmark(wire.decode_response_burst, frames).outputs) == replies
+
+
+@pytest.mark.parametrize("payload", SIZES)
+def test_encode_batch(benchmark, payload):
+    """Joining the inputs, the one copy of a payload, and framing them."""
+    inputs = [bytes(SIZES[payload])] * (8 if payload == "299x299x3" else BATCH)
+
+    def encode():
+        return encode_batch_request(BatchRequest.of(1, DataType.FLOATS, inputs))
+
+    assert len(benchmark(encode)) == 8
+
+
+@pytest.mark.parametrize("payload", SIZES)
+def test_decode_batch(benchmark, payload):
+    """As the replica reads it, without a copy."""
+    inputs = [bytes(SIZES[payload])] * (8 if payload == "299x299x3" else BATCH)
+    frames = encode_batch_request(BatchRequest.of(1, DataType.FLOATS, inputs))
+    assert benchmark(decode_from_frontend, frames).count == len(inputs)
+
+
+def test_batch_response(benchmark):
+    """As the replica writes it and the frontend reads it."""
+    response = BatchResponse(1, DataType.FLOATS, (b"abcd",) * BATCH, ReplyTimes(1, 2, 3))
+
+    def there_and_back():
+        return decode_from_replica(encode_batch_response(response))
+
+    assert len(benchmark(there_and_back).outputs) == BATCH
+
+
+def test_queue(benchmark):
+    """A batch's queries through the queue of a model."""
+    query = Query(0, 5, "app", b"abcdefgh", 0)
+    queue = BatchQueue(0)
+
+    def through():
+        for _ in range(BATCH):
+            queue.push(query, 1)
+        return queue.take(BATCH, 2)
+
+    assert len(benchmark(through)) == BATCH
+
+
+@pytest.mark.parametrize("replies", [1, 32, 512])
+def test_record(benchmark, replies):
+    """What happens to replies behind the socket: outcomes, latencies, room in the window."""
+    in_flight, recorder = InFlight(10_000), Recorder()
+    recorder.begin_measured(0, None)
+    done_ns, outcomes = np.full(replies, 2_000_000), np.zeros(replies, dtype=np.uint8)
+    assert not Outcome.COMPLETED
+
+    def record():
+        first = in_flight.sent
+        in_flight.send(replies, 1_000_000)
+        ids = np.arange(first, first + replies)
+        recorder.replied(Replies(ids, done_ns, outcomes, ()), in_flight.settle(ids))
+
+    benchmark(record)
+    assert recorder.record.outcomes[Outcome.COMPLETED] == in_flight.sent
+
+
+@pytest.mark.parametrize("values", [1, 32, 512])
+def test_histogram(benchmark, values):
+    """Values counted, as many at a time."""
+    histogram = LatencyHistogram()
+    benchmark(histogram.record, np.full(values, 2_000_000))
+    assert histogram.total
