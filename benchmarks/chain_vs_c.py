@@ -1,0 +1,138 @@
+"""The whole chain, client, frontend and do-nothing replicas, as a share of a client in C on an echoing server in C.
+
+The frontend has the first core; client and replicas have the second, where the client in C runs too. Interleaved
+rounds; medians of the rounds' shares. The frontend's CPU time per request is from its own counters.
+
+    .venv/bin/python benchmarks/chain_vs_c.py [--sizes 8 8192 1072812] [--windows 1000] [--replicas 1] [--rounds 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+from c_peer import UnavailableError, built, echo_server
+from client_vs_c import WINDOWS, run
+
+from frontend_launch.ports import Ports
+from loadgen.config import ExperimentConfig
+from loadgen.experiment import run_experiment
+
+SHAPES = {8: (2,), 8192: (2048,), 1_072_812: (299, 299, 3)}
+BATCHES = {8: 32, 8192: 32, 1_072_812: 8}
+TARGETS = {8: 0.08, 8192: 0.35, 1_072_812: 0.45}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One setting of the chain."""
+
+    size: int
+    window: int
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one run of the chain came to; CPU time in microseconds a request."""
+
+    rps: float
+    share: float
+    client_us: float
+    frontend_us: float
+    limit: str
+
+
+def main() -> None:
+    """Run the rounds and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(SHAPES), choices=SHAPES, help="payload bytes")
+    parser.add_argument("--windows", type=int, nargs="+", default=[1000], help="requests in flight")
+    parser.add_argument("--replicas", type=int, nargs="+", default=[1])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.5, help="of each measured part")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.ERROR)
+    points = [
+        Point(size, window, replicas)
+        for size in arguments.sizes
+        for window in arguments.windows
+        for replicas in arguments.replicas
+    ]
+    measured: dict[Point, list[Figures]] = {point: [] for point in points}
+    cores = sorted(os.sched_getaffinity(0))
+    try:
+        with built() as programs, echo_server(programs, cores[0]) as ports:
+            for _ in range(arguments.rounds):
+                c_rps = {
+                    size: run("c", programs, cores[-1], ports, size, arguments.seconds)["rps"]
+                    for size in arguments.sizes
+                }
+                for point in points:
+                    measured[point].append(chain(point, arguments.seconds, cores, c_rps[point.size]))
+    except UnavailableError as reason:
+        sys.exit(f"skipped: {reason}")
+    report(measured)
+
+
+def chain(point: Point, seconds: float, cores: list[int], c_rps: float) -> Figures:
+    """One run of a deployment of its own."""
+    with tempfile.TemporaryDirectory() as directory:
+        config = ExperimentConfig(
+            model="noop",
+            duration_s=seconds,
+            warmup_s=0.5,
+            batch_size=BATCHES[point.size],
+            replicas=point.replicas,
+            cpus=(cores[-1],) * point.replicas,
+            cpus_per_replica=1,
+            client_cpus=(cores[-1],),
+            infrastructure_cpus={"frontends": (cores[0],)},
+            allow_overlap=True,
+            input_shape=SHAPES[point.size],
+            inputs=4,
+            max_in_flight=min(point.window, WINDOWS[point.size]) if point.size > 8192 else point.window,
+            results_dir=Path(directory),
+            ports=Ports(0, 0, 0, 0, 0),
+        )
+        results = uvloop.run(_run(config))
+    counters, completed = results.frontend_counters, results.summary.measured.completed
+    return Figures(
+        rps=results.summary.throughput_rps,
+        share=results.summary.throughput_rps / c_rps,
+        client_us=results.verdict.evidence.client_cpu_share * results.summary.measured.duration_s * 1e6 / completed,
+        frontend_us=counters["process_cpu_ns"] / counters["replies"] / 1000,
+        limit=results.verdict.limit,
+    )
+
+
+async def _run(config: ExperimentConfig):
+    return await run_experiment(config, asyncio.Event())
+
+
+def report(measured: dict[Point, list[Figures]]) -> None:
+    """Medians, and the spread of the shares."""
+    print("  bytes  window  replicas  requests/s  share of C (least ... most)  target  client us  frontend us  limit")
+    for point, runs in measured.items():
+        shares = [figures.share for figures in runs]
+        print(
+            f"{point.size:7}  {point.window:6}  {point.replicas:8}"
+            f"  {statistics.median(figures.rps for figures in runs):10,.0f}"
+            f"  {statistics.median(shares):10.3f} ({min(shares):.3f} ... {max(shares):.3f})"
+            f"  {TARGETS[point.size]:6}"
+            f"  {statistics.median(figures.client_us for figures in runs):9.1f}"
+            f"  {statistics.median(figures.frontend_us for figures in runs):11.1f}"
+            f"  {runs[-1].limit}"
+        )
+
+
+if __name__ == "__main__":
+    main()
