@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import zmq
+import zmq.asyncio
 
 from frontend_launch import wire
 from loadgen.errors import TargetError
@@ -92,18 +93,20 @@ class ClipperTarget:
     def __init__(self, spec: ClipperSpec) -> None:
         self._spec = spec
         self._sent = 0
-        self._context = zmq.Context()
-        self._in, self._out = self._context.socket(zmq.DEALER), self._context.socket(zmq.DEALER)
-        for socket in (self._in, self._out):
+        self._context = zmq.asyncio.Context()
+        self._receiving, self._sending = self._context.socket(zmq.DEALER), self._context.socket(zmq.DEALER)
+        for socket in (self._receiving, self._sending):
             # The requests in flight bound what waits here; a mark in messages would block or drop before that.
             socket.setsockopt(zmq.SNDHWM, 0)
             socket.setsockopt(zmq.RCVHWM, 0)
             socket.setsockopt(zmq.LINGER, 0)
+        # The blocking interface of the same sockets: with NOBLOCK a burst costs no future per message.
+        self._in: zmq.Socket[bytes] = zmq.Socket.shadow(self._receiving)
+        self._out: zmq.Socket[bytes] = zmq.Socket.shadow(self._sending)
         # The compiled methods without what `zmq.Socket` puts around them in Python: calls a frame are what counts here.
         self._send_frame: Callable[..., Any] = super(zmq.Socket, self._out).send
         self._receive_frame: Callable[..., Any] = super(zmq.Socket, self._in).recv
         self._large = False
-        self._descriptor: int | None = None
         self._wake: Callable[[], None] | None = None
 
     async def open(self, pool: Pool) -> None:
@@ -118,24 +121,22 @@ class ClipperTarget:
             self._out.connect(self._spec.request_address)
         except zmq.ZMQError as error:
             raise TargetError(f"{address} is not an address that can be connected to: {error}") from None
-        self._in.send_multipart(wire.HANDSHAKE)
-        self._descriptor = int(self._in.FD)
-        asyncio.get_running_loop().add_reader(self._descriptor, self._on_change)
-        answered = asyncio.Event()
-        self.notify(answered.set)
         try:
             async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
-                await answered.wait()
+                await self._receiving.send_multipart(wire.HANDSHAKE)
+                answer = await self._receiving.recv_multipart()
         except TimeoutError:
             raise TargetError(
                 f"no handshake from {address} within {HANDSHAKE_TIMEOUT_S:.0f} s: is a query frontend running there? "
                 "Check the host and --response-port"
             ) from None
         try:
-            client_id = wire.decode_handshake_reply(self._in.recv_multipart())
+            client_id = wire.decode_handshake_reply(answer)
         except WireError as error:
             raise TargetError(f"{address} does not speak the client protocol: {error}; check --response-port") from None
         self._frame(client_id, pool)
+        # From here on we look after the socket's descriptor ourselves: a future per sleep costs more than a call.
+        asyncio.get_running_loop().add_reader(int(self._in.FD), self._on_change)
 
     def _frame(self, client_id: int, pool: Pool) -> None:
         """Lay out the frames of several turns through the pool, in the order of sending."""
@@ -252,6 +253,4 @@ class ClipperTarget:
 
     async def close(self) -> None:
         """Disconnect; what is outstanding is left behind."""
-        if self._descriptor is not None:
-            asyncio.get_running_loop().remove_reader(self._descriptor)
         self._context.destroy(linger=0)
