@@ -56,6 +56,25 @@ class LatencyHistogram:
             self._waiting[self._waits : waits] = values_ns
             self._waits = waits
 
+    def record_one(self, value_ns: int) -> None:
+        """Add one value, as `record` does."""
+        if self._waits == _WAITING:
+            self._count_waiting()
+        self._waiting[self._waits] = value_ns
+        self._waits += 1
+
+    def since(self, earlier: LatencyHistogram) -> LatencyHistogram:
+        """The values that came after an earlier state of this histogram; their extremes to 3 digits."""
+        result = LatencyHistogram()
+        counts = np.maximum(self.counts - earlier.counts, 0)
+        result._counts, result._total = counts, int(counts.sum())
+        if result._total:
+            lowest, width = _buckets(np.flatnonzero(counts)[[0, -1]])
+            result._min_ns = max(int(lowest[0]), self.min_ns)
+            result._max_ns = min(int(lowest[1] + width[1] - 1), self.max_ns)
+            result._sum_ns = max(0, self.sum_ns - earlier.sum_ns)
+        return result
+
     def add(self, other: LatencyHistogram) -> None:
         """Add another histogram's values."""
         if not other.total:
@@ -108,6 +127,10 @@ class LatencyHistogram:
         self._max_ns = max(self._max_ns, largest)
         self._sum_ns += int(values.sum())
         self._total += values.size
+
+    def count_at_most(self, value_ns: int) -> int:
+        """How many values are at most so many nanoseconds, to 3 digits."""
+        return int(self.counts[: int(_indices(np.array([value_ns]))[0]) + 1].sum())
 
     def percentile_ns(self, percentile: float, beyond: int = 0) -> int | None:
         """The largest value equivalent to the one at a percentile, as HdrHistogram defines it.

@@ -8,8 +8,10 @@ from typing import Any
 
 import aiohttp
 
+from frontend_launch import stages
 from frontend_launch.counters import Counters
 from frontend_launch.errors import AdminError
+from frontend_launch.stages import Stages
 
 TIMEOUT_S = 5.0
 
@@ -40,6 +42,14 @@ class MetricsClient:
             AdminError: the frontend cannot be reached, or has none, because it is not ours.
         """
         return Counters.from_json(await self._get("/metrics/loadgen"))
+
+    async def stages(self) -> dict[str, Stages]:
+        """Where the time went, by model and by replica.
+
+        Raises:
+            AdminError: the frontend cannot be reached, or has none, because it is not ours.
+        """
+        return stages.from_json(await self._get("/metrics/loadgen/stages"))
 
     async def metrics(self) -> dict[str, Any]:
         """The metrics in the shape of the original.

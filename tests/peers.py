@@ -128,9 +128,9 @@ class Replica:
         self.socket = stack.enter_context(dealer(frontend.ports.replica))
         self.socket.send_multipart(encode_heartbeat())
         assert self.receive() == HeartbeatReply(1)
-        registered = frontend.frontend._replicas.registrations((name, "1"))
+        known = set(frontend.frontend.counters().replicas)
         self.socket.send_multipart(encode_metadata(Metadata(name, "1", input_type)))
-        frontend.until(lambda: frontend.frontend._replicas.registrations((name, "1")) > registered)
+        frontend.until(lambda: set(frontend.frontend.counters().replicas) - known)
 
     def receive(self):
         return decode_from_frontend(self.socket.recv_multipart())

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from frontend_launch import stages
 from frontend_launch.errors import LaunchError
 from frontend_launch.frontends.query import QueryFrontend
 
@@ -14,17 +17,26 @@ SHUTDOWN_TIMEOUT_S = 1.0
 
 
 def metrics_app(frontend: QueryFrontend) -> web.Application:
-    """``/metrics`` in the shape of the original, ``/metrics/loadgen`` with our own monotone counters."""
-
-    async def metrics(_: web.Request) -> web.Response:
-        return web.json_response(frontend.report())
-
-    async def counters(_: web.Request) -> web.Response:
-        return web.Response(text=frontend.counters().to_json(), content_type="application/json")
-
+    """``/metrics`` in the shape of the original; our own under ``/metrics/loadgen``, and all for Prometheus."""
     application = web.Application()
-    application.add_routes([web.get("/metrics", metrics), web.get("/metrics/loadgen", counters)])
+    application.add_routes(
+        [
+            _page("/metrics", "application/json", lambda: json.dumps(frontend.report(), indent=4)),
+            _page("/metrics/loadgen", "application/json", lambda: frontend.counters().to_json()),
+            _page("/metrics/loadgen/stages", "application/json", lambda: stages.to_json(frontend.stages())),
+            _page("/metrics/prometheus", CONTENT_TYPE_PLAIN_0_0_4, frontend.prometheus),
+        ]
+    )
     return application
+
+
+def _page(path: str, content_type: str, make: Callable[[], str | bytes]) -> web.RouteDef:
+    async def get(_: web.Request) -> web.Response:
+        content = make()
+        body = content.encode() if isinstance(content, str) else content
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    return web.get(path, get)
 
 
 @contextlib.asynccontextmanager

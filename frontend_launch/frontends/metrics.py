@@ -13,6 +13,8 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from frontend_launch.frontends.numbers import double_text, long_double_text, mean, percentile, standard_deviation
+
 M = TypeVar("M", bound="Metric")
 NS_PER_S = 1_000_000_000
 TICK_NS = 5 * NS_PER_S
@@ -55,7 +57,7 @@ class RatioCounter:
 
     def fields(self, now_ns: int) -> dict[str, str]:
         """The fields of the report."""
-        return {"ratio": number_text(self._numerator / self._denominator if self._denominator else math.nan)}
+        return {"ratio": double_text(self._numerator / self._denominator if self._denominator else math.nan)}
 
 
 class Meter:
@@ -64,6 +66,9 @@ class Meter:
     A moving average is -1 until the first tick, then the rate of that tick, then
     ``rate += alpha * (instant - rate)`` with ``alpha = 1 - exp(-(5 s / 60 s) / minutes)``. Ticks are made
     up for when the meter is marked or read: the first takes all events since the last, the others none.
+
+    Attributes:
+        count: all events.
     """
 
     _MINUTES = (1, 5, 15)
@@ -71,13 +76,13 @@ class Meter:
 
     def __init__(self, now_ns: int) -> None:
         self._created_ns = self._ticked_ns = now_ns
-        self._count = self._uncounted = 0
+        self.count = self._uncounted = 0
         self._rates = [-1.0, -1.0, -1.0]
 
     def mark(self, events: int, now_ns: int) -> None:
         """Count events that happened now."""
         self._tick(now_ns)
-        self._count += events
+        self.count += events
         self._uncounted += events
 
     def fields(self, now_ns: int) -> dict[str, str]:
@@ -85,10 +90,10 @@ class Meter:
         self._tick(now_ns)
         elapsed_s = (now_ns - self._created_ns) / NS_PER_S
         rates = {
-            f"rate_{minutes}min": number_text(rate) for minutes, rate in zip(self._MINUTES, self._rates, strict=True)
+            f"rate_{minutes}min": double_text(rate) for minutes, rate in zip(self._MINUTES, self._rates, strict=True)
         }
-        rate = self._count / elapsed_s if elapsed_s else 0.0
-        return {"unit": "events per second", "rate": number_text(rate), **rates}
+        rate = self.count / elapsed_s if elapsed_s else 0.0
+        return {"unit": "events per second", "rate": double_text(rate), **rates}
 
     def _tick(self, now_ns: int) -> None:
         ticks = (now_ns - self._ticked_ns) // TICK_NS
@@ -103,23 +108,28 @@ class Meter:
 
 
 class Histogram:
-    """A reservoir of bounded size (Vitter's algorithm R); all statistics come from the reservoir."""
+    """A reservoir of bounded size (Vitter's algorithm R); all statistics come from the reservoir.
+
+    Attributes:
+        unit: of its values.
+        seen: how many values there were.
+    """
 
     def __init__(self, unit: str, capacity: int, seed: int = 0) -> None:
-        self._unit, self._capacity = unit, capacity
+        self.unit, self._capacity = unit, capacity
+        self.seen = 0
         self._values: list[int] = []
-        self._seen = 0
         self._random = random.Random(seed).random
 
     def record(self, values: Iterable[int]) -> None:
         """Add values, each of which is kept with the same chance."""
         reservoir, capacity, draw = self._values, self._capacity, self._random
         for value in values:
-            self._seen += 1
+            self.seen += 1
             if len(reservoir) < capacity:
                 reservoir.append(value)
             else:
-                slot = int(draw() * self._seen)
+                slot = int(draw() * self.seen)
                 if slot < capacity:
                     reservoir[slot] = value
 
@@ -127,23 +137,17 @@ class Histogram:
         """The fields of the report; all zero while nothing was recorded."""
         if not self._values:
             names = ("size", "min", "max", "mean", "std_dev", "p50", "p95", "p99")
-            return {"unit": self._unit, **dict.fromkeys(names, "0")}
+            return {"unit": self.unit, **dict.fromkeys(names, "0")}
         ordered = np.sort(np.array(self._values, dtype=np.int64))
         return {
-            "unit": self._unit,
+            "unit": self.unit,
             "size": str(len(ordered)),
             "min": str(ordered[0]),
             "max": str(ordered[-1]),
-            "mean": number_text(float(ordered.mean())),
-            "std_dev": number_text(float(ordered.std())),
-            # Position q(n + 1), interpolated: the "R-6" or Weibull definition, as the original.
-            **{f"p{q}": number_text(float(np.percentile(ordered, q, method="weibull"))) for q in (50, 95, 99)},
+            "mean": long_double_text(mean(ordered)),
+            "std_dev": long_double_text(standard_deviation(ordered)),
+            **{f"p{q * 100:.0f}": long_double_text(percentile(ordered, q)) for q in (0.5, 0.95, 0.99)},
         }
-
-
-def number_text(value: float) -> str:
-    """A double as the original prints it: up to 17 significant digits, no trailing zeros."""
-    return f"{value:.17g}"
 
 
 class Registry:
@@ -164,6 +168,10 @@ class Registry:
         self._metrics[name] = metric
         return metric
 
+    def items(self) -> Iterable[tuple[str, Metric]]:
+        """Names and metrics, in the order of their creation."""
+        return self._metrics.items()
+
     def report(self, now_ns: int) -> dict[str, list[dict[str, dict[str, str]]]]:
         """The document that ``GET /metrics`` answers."""
         report = {}
@@ -172,62 +180,3 @@ class Registry:
             if members:
                 report[category] = members
         return report
-
-
-class InternalMetrics:
-    """Metrics of the whole frontend."""
-
-    def __init__(self, registry: Registry, now_ns: int) -> None:
-        # Never fed by the original either; it stays so that readers find the name.
-        registry.add("internal:rpc_request_queueing_delay", Histogram("microseconds", 2056))
-        self._throughput = registry.add("internal:aggregate_model_throughput", Meter(now_ns))
-        self._scheduled = registry.add("internal:aggregate_num_predictions", Counter())
-
-    def scheduled(self) -> None:
-        """A query was given to a model's queue."""
-        self._scheduled.add(1)
-
-    def answered(self, queries: int, now_ns: int) -> None:
-        """A replica answered a batch."""
-        self._throughput.mark(queries, now_ns)
-
-
-class ApplicationMetrics:
-    """Metrics of one application."""
-
-    def __init__(self, registry: Registry, application: str, now_ns: int) -> None:
-        prefix = f"app:{application}:"
-        self._latency = registry.add(prefix + "prediction_latency", Histogram("microseconds", 4096))
-        self._throughput = registry.add(prefix + "prediction_throughput", Meter(now_ns))
-        self._predictions = registry.add(prefix + "num_predictions", Counter())
-        self._defaults = registry.add(prefix + "default_prediction_ratio", RatioCounter())
-
-    def answered(self, arrived_ns: list[int], *, default: bool, now_ns: int) -> None:
-        """Queries that arrived at these times were answered now."""
-        self._latency.record([(now_ns - arrived) // 1000 for arrived in arrived_ns])
-        self._throughput.mark(len(arrived_ns), now_ns)
-        self._predictions.add(len(arrived_ns))
-        self._defaults.add(len(arrived_ns) if default else 0, len(arrived_ns))
-
-
-class ModelMetrics:
-    """Metrics of one model version; made when its first replica registers."""
-
-    def __init__(self, registry: Registry, name: str, version: str, now_ns: int) -> None:
-        prefix = f"model:{name}:{version}:"
-        self._latency = registry.add(prefix + "prediction_latency", Histogram("microseconds", 4096))
-        self._throughput = registry.add(prefix + "prediction_throughput", Meter(now_ns))
-        self._predictions = registry.add(prefix + "num_predictions", Counter())
-        self._cache_hits = registry.add(prefix + "cache_hit_ratio", RatioCounter())
-        self._batch_size = registry.add(prefix + "batch_size", Histogram("queries", 4096))
-
-    def queued(self) -> None:
-        """A query was queued; there is no cache, so it never hits."""
-        self._cache_hits.add(0, 1)
-
-    def answered(self, queries: int, latency_ns: int, now_ns: int) -> None:
-        """A replica answered a batch."""
-        self._latency.record([latency_ns // 1000])
-        self._throughput.mark(queries, now_ns)
-        self._predictions.add(queries)
-        self._batch_size.record([queries])

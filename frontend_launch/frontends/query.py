@@ -14,23 +14,27 @@ import time
 from collections import Counter as Tally
 from collections import OrderedDict
 from collections.abc import Coroutine, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import zmq
 
 from frontend_launch import wire
-from frontend_launch.counters import Counters, ModelCounters, ReplicaCounters
+from frontend_launch.counters import Counters, ReplicaCounters
 from frontend_launch.errors import LaunchError, StoreError
-from frontend_launch.frontends.batching import BatchQueue, Query
+from frontend_launch.frontends.batching import Query
 from frontend_launch.frontends.directory import Directory
-from frontend_launch.frontends.metrics import InternalMetrics, ModelMetrics, Registry
+from frontend_launch.frontends.instruments import InternalMetrics
+from frontend_launch.frontends.lanes import Lane
+from frontend_launch.frontends.metrics import Registry
+from frontend_launch.frontends.prometheus import exposition
 from frontend_launch.frontends.reader import Frames, SocketReader
 from frontend_launch.frontends.replicas import Batch, ModelKey, Replica, ReplicaTable
 from frontend_launch.frontends.state import Store
 from frontend_launch.ports import Ports
 from frontend_launch.records import ReplicaRecord
+from frontend_launch.stages import Stages
 from model_containers.errors import WireError
 from model_containers.wire import (
     BatchRequest,
@@ -69,19 +73,6 @@ STORE_RETRY_S = 1.0
 """Between two attempts to write to a store that does not answer."""
 
 
-@dataclass(slots=True)
-class _Lane:
-    """One model version that has, or had, a replica."""
-
-    key: ModelKey
-    input_type: DataType
-    queue: BatchQueue
-    metrics: ModelMetrics
-    batches: int = 0
-    full_batches: int = 0
-    batch_size_sum: int = 0
-
-
 class QueryFrontend:
     """Serves until closed; use as an async context manager.
 
@@ -104,7 +95,7 @@ class QueryFrontend:
         self._registry = Registry()
         self._internal = InternalMetrics(self._registry, time.monotonic_ns())
         self._directory = Directory(store, self._registry)
-        self._lanes: dict[ModelKey, _Lane] = {}
+        self._lanes: dict[ModelKey, Lane] = {}
         self._replicas = ReplicaTable()
         self._gone_replicas: dict[str, ReplicaCounters] = {}
         self._clients: OrderedDict[int, bytes] = OrderedDict()
@@ -172,11 +163,15 @@ class QueryFrontend:
         """The metrics in the shape of the original."""
         return self._registry.report(time.monotonic_ns())
 
+    def prometheus(self) -> bytes:
+        """All of them in the text format of Prometheus."""
+        return exposition(self._registry, self.counters(), self.stages(), time.monotonic_ns())
+
     def counters(self) -> Counters:
         """Our own monotone counters."""
         now_ns = time.monotonic_ns()
         paused_ns = self._paused_ns + (now_ns - self._paused_since_ns if self._incoming.paused else 0)
-        present = {_replica_name(replica): _replica_counters(replica, now_ns) for replica in self._replicas}
+        present = {replica.name: replica.counters(now_ns) for replica in self._replicas}
         return Counters(
             now_ns=now_ns,
             process_cpu_ns=time.process_time_ns(),
@@ -187,19 +182,21 @@ class QueryFrontend:
             requeued=self._requeued,
             paused_ns=paused_ns,
             dropped=dict(self._dropped),
-            models={":".join(key): self._model_counters(lane, now_ns) for key, lane in self._lanes.items()},
+            models={
+                ":".join(key): lane.counters(self._directory.max_batch(key), now_ns)
+                for key, lane in self._lanes.items()
+            },
             replicas={**self._gone_replicas, **present},
         )
 
-    def _model_counters(self, lane: _Lane, now_ns: int) -> ModelCounters:
-        return ModelCounters(
-            max_batch=self._directory.max_batch(lane.key),
-            queue_length=len(lane.queue),
-            batches=lane.batches,
-            full_batches=lane.full_batches,
-            batch_size_sum=lane.batch_size_sum,
-            queue_empty_ns=lane.queue.empty_ns(now_ns),
-        )
+    def stages(self) -> dict[str, Stages]:
+        """Where the time went, by model and by replica."""
+        replicas = list(self._replicas)
+        models = {
+            ":".join(key): lane.stages(replica for replica in replicas if replica.model == key)
+            for key, lane in self._lanes.items()
+        }
+        return {**models, **{replica.name: replica.stages for replica in replicas}}
 
     # Clients -------------------------------------------------------------------------------------------
 
@@ -243,9 +240,7 @@ class QueryFrontend:
             given, taken = request.input_type.canonical, lane.input_type.canonical
             raise WireError("input_type", f"a request with {given} for {lane.key[0]}, which takes {taken}")
         self._requests += 1
-        self._internal.scheduled()
-        lane.metrics.queued()
-        lane.queue.push(query, now_ns)
+        lane.push(query, now_ns)
         if self._queued_bytes() >= self._max_queued_bytes:
             self._paused_since_ns = now_ns
             self._incoming.pause()
@@ -342,8 +337,7 @@ class QueryFrontend:
         key = (metadata.model_name, metadata.model_version)
         lane = self._lanes.get(key)
         if lane is None:
-            metrics = ModelMetrics(self._registry, *key, now_ns)
-            lane = self._lanes[key] = _Lane(key, metadata.input_type, BatchQueue(now_ns), metrics)
+            lane = self._lanes[key] = Lane(key, metadata.input_type, self._registry, self._internal, now_ns)
         elif lane.input_type is not metadata.input_type:
             given, taken = metadata.input_type.canonical, lane.input_type.canonical
             raise WireError("input_type", f"a replica of {key[0]}:{key[1]} takes {given}, the others {taken}")
@@ -351,7 +345,7 @@ class QueryFrontend:
         record = ReplicaRecord(*key, replica.replica_id, self._next_connection, metadata.input_type)
         self._next_connection += 1
         self._spawn(self._keep(record))
-        log.info("replica %s registered", _replica_name(replica))
+        log.info("replica %s registered", replica.name)
         self._dispatch(lane)
 
     async def _keep(self, record: ReplicaRecord) -> None:
@@ -375,16 +369,16 @@ class QueryFrontend:
         latency_ns = now_ns - replica.began_ns
         batch = self._replicas.answered(replica, response.times, now_ns)
         assert batch is not None
-        self._dispatch(self._lanes[replica.model])  # the replica waits, the clients have waited already
-        self._internal.answered(expected, now_ns)
-        self._lanes[replica.model].metrics.answered(expected, latency_ns, now_ns)
+        lane = self._lanes[replica.model]
+        self._dispatch(lane)  # the replica waits, the clients have waited already
+        lane.answered(replica, batch, response, latency_ns, now_ns)
         self._answer(batch, response, now_ns)
 
     def _after_answers(self) -> None:
         self._resume_if_room(time.monotonic_ns())
         self._handshakes.look_again()
 
-    def _dispatch(self, lane: _Lane) -> None:
+    def _dispatch(self, lane: Lane) -> None:
         """Give every replica that wants one a batch, as long as queries wait."""
         maximum = self._directory.max_batch(lane.key)
         while lane.queue and (replica := self._replicas.next(lane.key, len(lane.queue), maximum)) is not None:
@@ -397,9 +391,7 @@ class QueryFrontend:
                 lane.queue.push_front(batch.queries, now_ns)  # no replica had it: it may still be lost once
                 continue
             self._replicas.sent(replica, batch, now_ns)
-            lane.batches += 1
-            lane.full_batches += len(batch.queries) == maximum
-            lane.batch_size_sum += len(batch.queries)
+            lane.sent(batch.queries, maximum, now_ns)
 
     def _send_to_replica(self, identity: bytes, frames: list[Buffer]) -> bool:
         """Send; False when the replica is gone, and then it is taken out."""
@@ -429,12 +421,13 @@ class QueryFrontend:
     def _lose(self, replica: Replica) -> None:
         now_ns = time.monotonic_ns()
         batches = self._replicas.lost(replica, now_ns)
-        self._gone_replicas[_replica_name(replica)] = _replica_counters(replica, now_ns)
+        self._lanes[replica.model].lost(replica)
+        self._gone_replicas[replica.name] = replica.counters(now_ns)
         if len(self._gone_replicas) > MAX_GONE_REPLICAS:
             del self._gone_replicas[next(iter(self._gone_replicas))]
         log.warning(
             "replica %s is gone, with %d queries in flight",
-            _replica_name(replica),
+            replica.name,
             sum(len(batch.queries) for batch in batches),
         )
         self._retry(replica, batches, now_ns)
@@ -473,20 +466,3 @@ def _bind(socket: zmq.Socket[bytes], host: str, port: int, option: str) -> int:
     endpoint = socket.getsockopt(zmq.LAST_ENDPOINT)
     assert isinstance(endpoint, bytes)
     return int(endpoint.rpartition(b":")[2])
-
-
-def _replica_name(replica: Replica) -> str:
-    return f"{replica.model[0]}:{replica.model[1]}:{replica.replica_id}"
-
-
-def _replica_counters(replica: Replica, now_ns: int) -> ReplicaCounters:
-    return ReplicaCounters(
-        alive=replica.alive,
-        batches=replica.batches,
-        queries=replica.queries,
-        in_flight_ns=replica.in_flight_until_ns(now_ns),
-        recv_ns=replica.recv_ns,
-        parse_ns=replica.parse_ns,
-        compute_ns=replica.compute_until_ns(now_ns),
-        timed_batches=replica.timed_batches,
-    )

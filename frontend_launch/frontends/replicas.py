@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from frontend_launch.counters import ReplicaCounters
 from frontend_launch.frontends.batching import Query
+from frontend_launch.stages import Stages
 from model_containers.wire import DataType, ReplyTimes
 
 ModelKey = tuple[str, str]
@@ -46,6 +48,7 @@ class Replica:
         parse_ns: time in parsing, as the replica says.
         handle_ns: time in the model call, as the replica says.
         timed_batches: answered batches that came with times; a foreign replica sends none.
+        stages: how long batches took, and how large they were.
     """
 
     identity: bytes
@@ -62,9 +65,28 @@ class Replica:
     parse_ns: int = 0
     handle_ns: int = 0
     timed_batches: int = 0
+    stages: Stages = field(default_factory=Stages, repr=False)
     _overhead_ns: int = field(default=0, repr=False)
     _usual_ns: int = field(default=0, repr=False)
     _reported_ns: int = field(default=0, repr=False)
+
+    @property
+    def name(self) -> str:
+        """Model, version and id."""
+        return f"{self.model[0]}:{self.model[1]}:{self.replica_id}"
+
+    def counters(self, now_ns: int) -> ReplicaCounters:
+        """The sums until now."""
+        return ReplicaCounters(
+            alive=self.alive,
+            batches=self.batches,
+            queries=self.queries,
+            in_flight_ns=self.in_flight_until_ns(now_ns),
+            recv_ns=self.recv_ns,
+            parse_ns=self.parse_ns,
+            compute_ns=self.compute_until_ns(now_ns),
+            timed_batches=self.timed_batches,
+        )
 
     def answered(self, times: ReplyTimes | None, now_ns: int) -> Batch | None:
         """Book the answer to the batch under way; returns that batch."""
@@ -133,10 +155,6 @@ class ReplicaTable:
         self._busy.setdefault(model, OrderedDict())
         self._serving[model] += 1
         return replica
-
-    def registrations(self, model: ModelKey) -> int:
-        """How many replicas of a model ever registered."""
-        return self._registrations.get(model, 0)
 
     def idle(self, model: ModelKey) -> Replica | None:
         """The replica of a model that has been idle for longest, if one is."""

@@ -4,17 +4,8 @@ import math
 
 import pytest
 
-from frontend_launch.frontends.metrics import (
-    NS_PER_S,
-    ApplicationMetrics,
-    Counter,
-    Histogram,
-    InternalMetrics,
-    Meter,
-    ModelMetrics,
-    RatioCounter,
-    Registry,
-)
+from frontend_launch.frontends.instruments import ApplicationMetrics, InternalMetrics, ModelMetrics
+from frontend_launch.frontends.metrics import NS_PER_S, Counter, Histogram, Meter, RatioCounter, Registry
 
 
 def test_the_report_lists_categories_in_order_and_every_value_as_text():
@@ -69,13 +60,13 @@ def test_a_category_without_members_is_absent():
 
 
 def test_moving_averages_follow_the_ticks():
-    """Per-5 s counts 100, 50, 0, 200 give the one-minute rates of the specification."""
+    """Per-5 s counts 100, 50, 0, 200 give the one-minute rates of the specification, to the last digit."""
     meter, rates = Meter(0), []
     for tick, events in enumerate([100, 50, 0, 200]):
         if events:
             meter.mark(events, tick * 5 * NS_PER_S + 1)
-        rates.append(float(meter.fields((tick + 1) * 5 * NS_PER_S)["rate_1min"]))
-    assert rates == pytest.approx([20, 19.200444146293233, 17.665261395199373, 19.451048494447257], rel=1e-15)
+        rates.append(meter.fields((tick + 1) * 5 * NS_PER_S)["rate_1min"])
+    assert rates == ["20", "19.200444146293233", "17.665261395199373", "19.451048494447257"]
 
 
 def test_a_young_meter_says_minus_one_and_an_idle_one_decays():
@@ -102,7 +93,44 @@ def test_histogram_statistics():
     fields = histogram.fields(0)
     assert (fields["size"], fields["min"], fields["max"]) == ("6", "16", "202")
     assert (fields["p50"], fields["p95"], fields["p99"]) == ("108.5", "202", "202")
+    assert float(fields["mean"]) == pytest.approx(673 / 6)
     assert float(fields["std_dev"]) == pytest.approx(66.0691977)
+
+
+def test_every_metric_is_fed():
+    """By the events of one batch of two queries, of which the frontend tells."""
+    registry = Registry()
+    internal, model = InternalMetrics(registry, 0), ModelMetrics(registry, "vgg", "1", 0)
+    application = ApplicationMetrics(registry, "vgg", 0)
+    for _ in range(2):
+        internal.scheduled()
+        model.queued()
+    internal.sent(3_000_000)
+    internal.answered(2, NS_PER_S)
+    model.answered(2, 8_000_000, NS_PER_S)
+    application.answered([0, 1_000_000], default=False, now_ns=11_000_000)
+    report = registry.report(2 * NS_PER_S)
+    fields = {name: fields for rows in report.values() for row in rows for name, fields in row.items()}
+    assert {name: row["count"] for name, row in fields.items() if "count" in row} == {
+        "internal:aggregate_num_predictions": "2",
+        "model:vgg:1:num_predictions": "2",
+        "app:vgg:num_predictions": "2",
+    }
+    assert {name: row["ratio"] for name, row in fields.items() if "ratio" in row} == {
+        "model:vgg:1:cache_hit_ratio": "0",
+        "app:vgg:default_prediction_ratio": "0",
+    }
+    assert {name: row["rate"] for name, row in fields.items() if "rate" in row} == {
+        "internal:aggregate_model_throughput": "1",
+        "model:vgg:1:prediction_throughput": "1",
+        "app:vgg:prediction_throughput": "1",
+    }
+    assert {name: (row["min"], row["max"]) for name, row in fields.items() if "min" in row} == {
+        "internal:rpc_request_queueing_delay": ("3000", "3000"),
+        "model:vgg:1:prediction_latency": ("8000", "8000"),
+        "model:vgg:1:batch_size": ("2", "2"),
+        "app:vgg:prediction_latency": ("10000", "11000"),
+    }
 
 
 def test_a_reservoir_is_bounded_and_samples_everything():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import zmq
 from peers import ANY, Client, FrontendThread, Replica, dealer
+from prometheus_client.parser import text_string_to_metric_families
 
 from frontend_launch import wire
 from frontend_launch.errors import LaunchError
@@ -203,7 +204,7 @@ def test_a_replica_that_hangs_is_found_by_zmtp_heartbeats(stack, monkeypatch):
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     stack.callback(process.wait, 10)
     stack.callback(process.kill)
-    frontend.until(lambda: frontend.frontend._replicas.registrations(("noop", "1")) == 1)
+    frontend.until(lambda: "noop:1:0" in frontend.frontend.counters().replicas)
     process.send_signal(signal.SIGSTOP)
     client.send(1, application="noop")
     frontend.until(lambda: not any(row.alive for row in frontend.frontend.counters().replicas.values()))
@@ -330,3 +331,45 @@ def test_any_free_port_is_said(frontend):
     """Asked for 0, told what it became."""
     assert min(frontend.ports.request, frontend.ports.response, frontend.ports.replica) > 0
     assert ANY.request == 0
+
+
+def test_stages_add_up_over_replicas_that_come_and_go(frontend, stack):
+    """A model's are the sums of its replicas'; the wait in the queue is its own, of each query."""
+    frontend.register(batch_size=2)
+    client, first = Client(frontend, stack), Replica(frontend, stack)
+    client.send(1)
+    first.answer(first.receive_batch(), ReplyTimes(1000, 2000, 3_000_000))
+    client.receive()
+    second = Replica(frontend, stack)
+    first.socket.close()
+    frontend.until(lambda: not frontend.frontend.counters().replicas["app:1:0"].alive)
+    client.send(2)
+    second.answer(second.receive_batch())
+    client.receive()
+    stages = frontend.frontend.stages()
+    assert set(stages) == {"app:1", "app:1:1"}
+    whole, present = stages["app:1"], stages["app:1:1"]
+    assert (whole.queue_wait.total, whole.rpc.total, whole.compute.total, whole.batch_sizes) == (2, 2, 1, {1: 2})
+    assert (present.queue_wait.total, present.rpc.total, present.compute.total) == (0, 1, 0)
+    assert whole.compute.max_ns == 3_000_000
+
+
+def test_prometheus_reads_the_metrics(frontend, stack):
+    """The original's names as labels, our counters, and exact histograms."""
+    frontend.register(batch_size=2)
+    client, replica = Client(frontend, stack), Replica(frontend, stack)
+    client.send(1)
+    replica.answer(replica.receive_batch(), ReplyTimes(1000, 2000, 3_000_000))
+    client.receive()
+    text = b'loadgen_num_predictions_total{of="app",scope="app"} 1.0'
+    frontend.until(lambda: text in frontend.frontend.prometheus())  # a reply leaves before it is counted
+    families = text_string_to_metric_families(frontend.frontend.prometheus().decode())
+    samples = {(row.name, *sorted(row.labels.values())): row.value for family in families for row in family.samples}
+    assert samples["loadgen_num_predictions_total", "app:1", "model"] == 1
+    assert samples["loadgen_batch_size_queries", "0.99", "app:1", "model"] == 1
+    assert samples["loadgen_compute_seconds_bucket", "0.0025", "app:1", "model"] == 0
+    assert samples["loadgen_compute_seconds_bucket", "0.005", "app:1", "model"] == 1
+    assert samples["loadgen_compute_seconds_sum", "app:1:0", "replica"] == pytest.approx(0.003)
+    assert samples["loadgen_batch_queries_bucket", "1", "app:1", "model"] == 1
+    assert samples["loadgen_replica_alive", "app:1:0"] == 1
+    assert samples["loadgen_frontend_requests_total",] == 1

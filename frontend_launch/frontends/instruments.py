@@ -1,0 +1,67 @@
+"""The metrics that there are, by the original's names, and the events that feed them."""
+
+from __future__ import annotations
+
+from frontend_launch.frontends.metrics import Counter, Histogram, Meter, RatioCounter, Registry
+
+
+class InternalMetrics:
+    """Metrics of the whole frontend."""
+
+    def __init__(self, registry: Registry, now_ns: int) -> None:
+        self._delay = registry.add("internal:rpc_request_queueing_delay", Histogram("microseconds", 2056))
+        self._throughput = registry.add("internal:aggregate_model_throughput", Meter(now_ns))
+        self._scheduled = registry.add("internal:aggregate_num_predictions", Counter())
+
+    def scheduled(self) -> None:
+        """A query was given to a model's queue."""
+        self._scheduled.add(1)
+
+    def sent(self, waited_ns: int) -> None:
+        """A batch was sent, whose oldest query had waited so long; the original has this histogram but never fed it."""
+        self._delay.record((waited_ns // 1000,))
+
+    def answered(self, queries: int, now_ns: int) -> None:
+        """A replica answered a batch."""
+        self._throughput.mark(queries, now_ns)
+
+
+class ApplicationMetrics:
+    """Metrics of one application."""
+
+    def __init__(self, registry: Registry, application: str, now_ns: int) -> None:
+        prefix = f"app:{application}:"
+        self._latency = registry.add(prefix + "prediction_latency", Histogram("microseconds", 4096))
+        self._throughput = registry.add(prefix + "prediction_throughput", Meter(now_ns))
+        self._predictions = registry.add(prefix + "num_predictions", Counter())
+        self._defaults = registry.add(prefix + "default_prediction_ratio", RatioCounter())
+
+    def answered(self, arrived_ns: list[int], *, default: bool, now_ns: int) -> None:
+        """Queries that arrived at these times were answered now."""
+        self._latency.record([(now_ns - arrived) // 1000 for arrived in arrived_ns])
+        self._throughput.mark(len(arrived_ns), now_ns)
+        self._predictions.add(len(arrived_ns))
+        self._defaults.add(len(arrived_ns) if default else 0, len(arrived_ns))
+
+
+class ModelMetrics:
+    """Metrics of one model version; made when its first replica registers."""
+
+    def __init__(self, registry: Registry, name: str, version: str, now_ns: int) -> None:
+        prefix = f"model:{name}:{version}:"
+        self._latency = registry.add(prefix + "prediction_latency", Histogram("microseconds", 4096))
+        self._throughput = registry.add(prefix + "prediction_throughput", Meter(now_ns))
+        self._predictions = registry.add(prefix + "num_predictions", Counter())
+        self._cache_hits = registry.add(prefix + "cache_hit_ratio", RatioCounter())
+        self._batch_size = registry.add(prefix + "batch_size", Histogram("queries", 4096))
+
+    def queued(self) -> None:
+        """A query was queued; there is no cache, so it never hits."""
+        self._cache_hits.add(0, 1)
+
+    def answered(self, queries: int, latency_ns: int, now_ns: int) -> None:
+        """A replica answered a batch."""
+        self._latency.record([latency_ns // 1000])
+        self._throughput.mark(queries, now_ns)
+        self._predictions.add(queries)
+        self._batch_size.record([queries])

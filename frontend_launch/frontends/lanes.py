@@ -1,0 +1,81 @@
+"""One model's way through the frontend: its queue, its metrics and its sums. Pure: told the time, never reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from frontend_launch.counters import ModelCounters
+from frontend_launch.frontends.batching import BatchQueue, Query
+from frontend_launch.frontends.instruments import InternalMetrics, ModelMetrics
+from frontend_launch.frontends.metrics import Registry
+from frontend_launch.frontends.replicas import Batch, ModelKey, Replica
+from frontend_launch.stages import Stages
+from model_containers.wire import BatchResponse, DataType
+
+
+class Lane:
+    """One model version that has, or had, a replica.
+
+    Args:
+        key: name and version.
+        input_type: that of its first replica.
+        registry: where its metrics are made.
+        internal: the metrics of the whole frontend, which it feeds too.
+        now_ns: the time.
+    """
+
+    def __init__(
+        self, key: ModelKey, input_type: DataType, registry: Registry, internal: InternalMetrics, now_ns: int
+    ) -> None:
+        self.key, self.input_type = key, input_type
+        self.queue = BatchQueue(now_ns)
+        self._metrics, self._internal = ModelMetrics(registry, *key, now_ns), internal
+        self._stages = Stages()
+        """Of replicas that are gone; and of all, how long queries waited."""
+        self._batches = self._full_batches = self._batch_size_sum = 0
+
+    def push(self, query: Query, now_ns: int) -> None:
+        """Queue a query."""
+        self._internal.scheduled()
+        self._metrics.queued()
+        self.queue.push(query, now_ns)
+
+    def sent(self, queries: tuple[Query, ...], maximum: int, now_ns: int) -> None:
+        """A batch was sent to a replica."""
+        self._batches += 1
+        self._full_batches += len(queries) == maximum
+        self._batch_size_sum += len(queries)
+        self._internal.sent(now_ns - queries[0].arrived_ns)
+        self._stages.queue_wait.record(np.array([now_ns - query.arrived_ns for query in queries]))
+
+    def answered(self, replica: Replica, batch: Batch, response: BatchResponse, latency_ns: int, now_ns: int) -> None:
+        """A replica answered a batch."""
+        queries, times = len(batch.queries), response.times
+        self._internal.answered(queries, now_ns)
+        self._metrics.answered(queries, latency_ns, now_ns)
+        replica.stages.answered(queries, latency_ns, None if times is None else times.handle_ns)
+
+    def lost(self, replica: Replica) -> None:
+        """A replica is gone; what it did stays."""
+        self._stages.add(replica.stages)
+
+    def stages(self, replicas: Iterable[Replica]) -> Stages:
+        """All there was until now, with that of the replicas that are there."""
+        stages = Stages()
+        stages.add(self._stages)
+        for replica in replicas:
+            stages.add(replica.stages)
+        return stages
+
+    def counters(self, maximum: int, now_ns: int) -> ModelCounters:
+        """The sums until now."""
+        return ModelCounters(
+            max_batch=maximum,
+            queue_length=len(self.queue),
+            batches=self._batches,
+            full_batches=self._full_batches,
+            batch_size_sum=self._batch_size_sum,
+            queue_empty_ns=self.queue.empty_ns(now_ns),
+        )
