@@ -18,7 +18,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from frontend_launch import models
+from frontend_launch import models, stages
 from frontend_launch.counters import Counters
 from frontend_launch.errors import AdminError
 from frontend_launch.launch.deployment import LATENCY_SLO_MICROS
@@ -26,6 +26,7 @@ from frontend_launch.launch.launcher import Endpoint, model_environment
 from frontend_launch.launch.process import pinned
 from frontend_launch.launch.topology import core_ranges
 from frontend_launch.metrics_client import MetricsClient
+from frontend_launch.stages import Stages
 from loadgen import requests_log, slo
 from loadgen import results as results_file
 from loadgen.answers import AnswerCheck, answer_check
@@ -98,7 +99,7 @@ async def measure(plan: Plan, server: Server, check: AnswerCheck | None, stop: a
     async with (
         _Readings(server.endpoint) as readings,
         _either(stop, server) as halt,
-        watching(_pids(server), beside) as watch,
+        watching(_pids(server), beside, _metrics_address(server.endpoint)) as watch,
     ):
         record = await run(_job(plan, server, check), halt, readings.on_phase)
         results = _results(plan, server, record, check, readings, watch, started_at, surroundings)
@@ -201,14 +202,19 @@ async def known_answers(plan: Plan) -> AnswerCheck | None:
     return answer_check(config.verify, answers, model.output.dtype, model.tolerance, labels)
 
 
+def _metrics_address(endpoint: Endpoint) -> str:
+    return f"{endpoint.host}:{endpoint.ports.metrics}"
+
+
 class _Readings:
-    """The frontend's counters at both ends of the measured part, and its metrics; what cannot be read is a note."""
+    """The frontend's counters and stages over the measured part, and its metrics; what cannot be read is a note."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._client = MetricsClient(f"http://{endpoint.host}:{endpoint.ports.metrics}")
-        self._first: Counters | None = None
+        self._client = MetricsClient(f"http://{_metrics_address(endpoint)}")
+        self._first: tuple[Counters, dict[str, Stages]] | None = None
         self.metrics: dict[str, Any] | None = None
         self.counters: Counters | None = None
+        self.stages: dict[str, Stages] | None = None
         self.notes: list[str] = []
 
     async def __aenter__(self) -> _Readings:
@@ -222,11 +228,13 @@ class _Readings:
         """Take the reading that belongs to a moment of the run."""
         try:
             if phase is Phase.MEASURED_BEGINS:
-                self._first = await self._client.counters()
+                self._first = await self._client.counters(), await self._client.stages()
                 return
-            self.metrics = await self._client.metrics()
             if self._first is not None:
-                self.counters = (await self._client.counters()).since(self._first)
+                counters, before = self._first
+                self.counters = (await self._client.counters()).since(counters)
+                self.stages = stages.since(await self._client.stages(), before)
+            self.metrics = await self._client.metrics()
         except AdminError as error:
             self.notes.append(str(error))
             log.warning("%s", error)
@@ -303,6 +311,7 @@ def _results(
         clipper_metrics=readings.metrics,
         client_metrics=results_file.client_metrics(record),
         frontend_counters=None if readings.counters is None else asdict(readings.counters),
+        stages=None if readings.stages is None else results_file.stage_tables(readings.stages),
         notes=[*plan.notes, *server.notes, *readings.notes, *_remarks(record), *(watched or {}).get("findings", ())],
     )
 

@@ -1,4 +1,4 @@
-"""What cores, processes and GPUs did while load ran: readings of the kernel's counters → shares, peaks and findings.
+"""What cores, processes, GPUs and queues did while load ran: readings of counters → shares, peaks and findings.
 
 Pure. `loadgen.sampler` takes the readings in a process of its own.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -28,7 +28,7 @@ OUTSIDE_SHARE_OF_MANY = 0.01
 
 MAX_SAMPLES = 3600
 MAX_VALUES = 100_000
-"""Most samples that are kept, and most shares of cores and roles in all of them."""
+"""Most samples that are kept, and most values in all of them."""
 
 _NS_PER_S = 1_000_000_000
 _TICKS_PER_S = 100
@@ -36,8 +36,25 @@ _TICKS_PER_S = 100
 
 
 @dataclass(frozen=True, slots=True)
+class Queue:
+    """A model's queue at one moment.
+
+    Attributes:
+        length: queries that wait.
+        batches: batches sent until now.
+        queries: queries in them.
+        max_batch: the largest batch a replica may be given.
+    """
+
+    length: int
+    batches: int
+    queries: int
+    max_batch: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
-    """Counters at one moment; all but the last two only ever grow.
+    """Counters at one moment; all but the last three only ever grow.
 
     Attributes:
         at_ns: monotonic clock.
@@ -46,6 +63,7 @@ class Reading:
         throttled: of each role, periods in which a quota of its cgroup held it back, and ns, summed over cores.
         rss_bytes: memory of each role; what its processes share counts for each of them.
         gpus: of each GPU, its utilisation (0 to 1), memory in bytes, and processes; None for what it does not tell.
+        queues: of each model, as the frontend tells.
     """
 
     at_ns: int
@@ -54,10 +72,11 @@ class Reading:
     throttled: Mapping[str, tuple[int, int]]
     rss_bytes: Mapping[str, int]
     gpus: Mapping[int, tuple[float | None, int | None, int | None]] = field(default_factory=dict)
+    queues: Mapping[str, Queue] = field(default_factory=dict)
 
     def to_row(self) -> dict[str, Any]:
         """As JSON takes it."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return asdict(self)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Reading:
@@ -73,6 +92,7 @@ class Reading:
             throttled={role: (int(pair[0]), int(pair[1])) for role, pair in row["throttled"].items()},
             rss_bytes=dict(row["rss_bytes"]),
             gpus={int(gpu): (values[0], values[1], values[2]) for gpu, values in row["gpus"].items()},
+            queues={key: Queue(**values) for key, values in row["queues"].items()},
         )
 
 
@@ -112,6 +132,7 @@ class Sample:
         processes_on: of each core, the share in processes.
         busy: of each core, the share in all but idling.
         cpu: of each role.
+        batch_fill: of each model, the mean batch over the largest there may be; None where none was sent.
     """
 
     at_s: float
@@ -119,6 +140,7 @@ class Sample:
     processes_on: Mapping[int, float]
     busy: Mapping[int, float]
     cpu: Mapping[str, float]
+    batch_fill: Mapping[str, float | None]
 
 
 def between(first: Reading, second: Reading, began_ns: int) -> Sample:
@@ -133,7 +155,14 @@ def between(first: Reading, second: Reading, began_ns: int) -> Sample:
         # The kernel counts in whole ticks, which may come to a little more than the time there was.
         busy={core: min(1.0, max(0, busy_ns) / elapsed_ns) for core, (_, busy_ns) in grown.items()},
         cpu={role: max(0, ns - first.cpu_ns.get(role, ns)) / elapsed_ns for role, ns in second.cpu_ns.items()},
+        batch_fill={key: _fill(first.queues.get(key), queue) for key, queue in second.queues.items()},
     )
+
+
+def _fill(first: Queue | None, second: Queue) -> float | None:
+    batches, queries = (0, 0) if first is None else (first.batches, first.queries)
+    sent = second.batches - batches
+    return (second.queries - queries) / sent / second.max_batch if sent > 0 else None
 
 
 class Thinned:
@@ -237,18 +266,20 @@ def summarise(
 
 
 def _most_samples(reading: Reading) -> int:
-    width = len(reading.cores) + 2 * len(reading.cpu_ns) + len(reading.gpus) + 1
+    width = len(reading.cores) + 2 * len(reading.cpu_ns) + len(reading.gpus) + 2 * len(reading.queues) + 1
     return max(2, min(MAX_SAMPLES, MAX_VALUES // width))
 
 
 def _row(sample: Sample, reading: Reading) -> dict[str, Any]:
-    """A sample as it is stored; a GPU's utilisation is that at its end."""
+    """A sample as it is stored; a GPU's utilisation and a queue's length are those at its end."""
     return {
         "at_s": round(sample.at_s, 3),
         "cores": {str(core): round(share, 3) for core, share in sample.busy.items()},
         "processes": {role: round(share, 3) for role, share in sample.cpu.items()},
         "rss_bytes": dict(reading.rss_bytes),
         "gpus": {str(gpu): values[0] for gpu, values in reading.gpus.items()},
+        "queue_length": {key: queue.length for key, queue in reading.queues.items()},
+        "batch_fill": {key: None if fill is None else round(fill, 4) for key, fill in sample.batch_fill.items()},
     }
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from frontend_launch.histogram import LatencyHistogram
+from frontend_launch.stages import Stages
 from loadgen.errors import ConfigError
 from loadgen.recorder import Record
 from loadgen.targets.target import Outcome
@@ -117,6 +118,7 @@ class Results:
         clipper_metrics: the query frontend's metrics at the end; None where they could not be read.
         client_metrics: the seed's series.
         frontend_counters: our frontend's counters over the measured part; None where there are none.
+        stages: where the time went in the measured part, by model and replica; None where our frontend did not say.
         notes: what the reader should know, such as metrics that could not be read.
         path: where the document was saved; not part of it.
     """
@@ -142,6 +144,7 @@ class Results:
     answers: Mapping[str, Any] | None = None
     hardware: Mapping[str, Any] | None = None
     thresholds: list[Mapping[str, Any]] | None = None
+    stages: Mapping[str, Any] | None = None
     path: Path | None = None
 
     @property
@@ -202,6 +205,21 @@ def _latencies(histogram: LatencyHistogram, lost: int = 0) -> dict[str, float | 
         "min": milliseconds(histogram.min_ns if histogram.total else None),
         **{f"p{percentile:g}": milliseconds(histogram.percentile_ns(percentile, lost)) for percentile in PERCENTILES},
         "max": milliseconds(histogram.max_ns if histogram.total and not lost else None),
+    }
+
+
+def stage_tables(stages: Mapping[str, Stages]) -> dict[str, Any]:
+    """Queue wait, RPC and compute of each model and replica, condensed and whole; and batches by size."""
+    return {
+        key: {
+            **{
+                name: {"count": histogram.total, "time_ms": _latencies(histogram), "histogram": histogram.encode()}
+                for name in ("queue_wait", "rpc", "compute")
+                if (histogram := getattr(row, name)).total
+            },
+            "batch_sizes": {str(size): count for size, count in sorted(row.batch_sizes.items())},
+        }
+        for key, row in stages.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""``python -m loadgen.sampler``: reads the kernel's counters once a second, in a process of its own.
+"""``python -m loadgen.sampler``: reads the kernel's counters, and the frontend's, once a second in a process of its own.
 
 In the client's process even a thread would hold up the loop that sends, for as long as it takes to read the files.
 Each reading is a line of JSON. After the first one it prints an empty line, so that whoever started it knows that its
@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import http.client
 import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from frontend_launch.counters import Counters
+from frontend_launch.errors import AdminError
 from frontend_launch.launch import cgroups
 from loadgen.hardware import (
     SAMPLER,
+    Queue,
     Reading,
     Tally,
     next_due_s,
@@ -31,6 +36,9 @@ from model_containers import lifeline
 READINGS_BEFORE_SLOWING = 3600
 """After so many readings, the time between two of them doubles: what is written stays small however long the run."""
 
+FRONTEND_TIMEOUT_S = 0.5
+"""Patience with the frontend: one that answers later is too busy to be asked."""
+
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -41,6 +49,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS")
     parser.add_argument("--watch", action="append", default=[], metavar="ROLE=PID")
+    parser.add_argument("--frontend", metavar="HOST:PORT", help="where its metrics are")
     arguments = parser.parse_args()
     lifeline.hold()
     watched = {role: int(pid) for role, _, pid in (text.partition("=") for text in arguments.watch)}
@@ -48,7 +57,8 @@ def main() -> None:
     every_s, due_s, written, tally = arguments.every, time.monotonic(), 0, Tally()
     with arguments.out.open("a") as out, _gpus() as gpus:
         while True:
-            out.write(json.dumps(read(watched, tally, gpus).to_row(), separators=(",", ":")) + "\n")
+            reading = replace(read(watched, tally, gpus), queues=read_queues(arguments.frontend))
+            out.write(json.dumps(reading.to_row(), separators=(",", ":")) + "\n")
             out.flush()
             written += 1
             if written == 1:
@@ -78,6 +88,24 @@ def read(watched: Mapping[str, int], tally: Tally, gpus: Any = None) -> Reading:
         rss_bytes={role: sum(map(_rss_bytes, pids)) for role, pids in members.items()},
         gpus={} if gpus is None else read_gpus(gpus),
     )
+
+
+def read_queues(frontend: str | None) -> dict[str, Queue]:
+    """The queues of a frontend, by model; none where it is not ours, not there, or does not answer in time."""
+    if frontend is None:
+        return {}
+    connection = http.client.HTTPConnection(frontend, timeout=FRONTEND_TIMEOUT_S)
+    try:
+        connection.request("GET", "/metrics/loadgen")
+        counters = Counters.from_json(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, AdminError):
+        return {}
+    finally:
+        connection.close()
+    return {
+        key: Queue(row.queue_length, row.batches, row.batch_size_sum, row.max_batch)
+        for key, row in counters.models.items()
+    }
 
 
 def _members(pid: int, watched: Collection[int]) -> list[int]:

@@ -70,18 +70,22 @@ class Watch:
 
 
 @contextlib.asynccontextmanager
-async def watching(pids: Mapping[str, int], beside: Assignment) -> AsyncIterator[Watch]:
+async def watching(pids: Mapping[str, int], beside: Assignment, frontend: str | None = None) -> AsyncIterator[Watch]:
     """Watch processes while the context lasts; a run goes on without, if that cannot be.
 
     Args:
         pids: the processes, by role.
         beside: whose cores the sampler uses too.
+        frontend: ``host:port`` of the query frontend's metrics, where its queues are watched too.
     """
     assignment = replace(beside, role=SAMPLER, shared=True)
+    options = [f"--watch={role}={pid}" for role, pid in pids.items()]
+    if frontend is not None:
+        options.append(f"--frontend={frontend}")
     async with contextlib.AsyncExitStack() as stack:
         try:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadgen-")))
-            watch = await _start(pids, assignment, directory)
+            watch = await _start(options, assignment, directory)
         except (LaunchError, OSError) as error:
             log.warning("the hardware is not watched: %s", error)
             yield Watch(assignment, reason=str(error))
@@ -91,10 +95,8 @@ async def watching(pids: Mapping[str, int], beside: Assignment) -> AsyncIterator
         yield watch
 
 
-async def _start(pids: Mapping[str, int], assignment: Assignment, directory: Path) -> Watch:
+async def _start(options: list[str], assignment: Assignment, directory: Path) -> Watch:
     path = directory / "readings"
-    arguments = ["-m", "loadgen.sampler", "--out", str(path), "--every", str(EVERY_S)]
-    for role, pid in pids.items():
-        arguments += ["--watch", f"{role}={pid}"]
+    arguments = ["-m", "loadgen.sampler", "--out", str(path), "--every", str(EVERY_S), *options]
     process = await start(Command(SAMPLER, arguments, assignment.cores), directory, read_stdout=True)
     return Watch(assignment, path, process)

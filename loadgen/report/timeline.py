@@ -90,18 +90,19 @@ def hardware(results: Results) -> dict[str, Curves]:
 
 
 def _series(results: Results) -> Mapping[str, Any] | None:
-    """The readings; files from before there were series of their own have them in the samples of the hardware."""
-    series: Mapping[str, Any] | None = getattr(results, "series", None)
-    if series is not None:
-        return series
+    """The samples, by what was sampled; older files have none of the queues."""
     samples: Sequence[Mapping[str, Any]] = (results.hardware or {}).get("samples", ())
     if not samples:
         return None
     return {
         "at_s": [sample["at_s"] for sample in samples],
         **{
-            name: {key: [sample[name].get(key) for sample in samples] for sample in samples[:1] for key in sample[name]}
-            for name in ("processes", "gpus")
+            name: {
+                key: [sample.get(name, {}).get(key) for sample in samples]
+                for sample in samples[-1:]
+                for key in sample.get(name, {})
+            }
+            for name in ("processes", "gpus", "queue_length", "batch_fill")
         },
     }
 
@@ -168,13 +169,13 @@ def stages(results: Results) -> list[Stage]:
     lag = results.summary.lag_ms or {}
     rows = [_stage("client wait", *(lag.get(name) for name in ("mean", "p50", "p99")))]
     for key, name in _STAGES.items():
-        row = tables.get(key) or {}
-        rows.append(_stage(name, *(row.get(f"{metric}_ms") for metric in ("mean", "p50", "p99"))))
+        time_ms = tables[key]["time_ms"] if key in tables else {}
+        rows.append(_stage(name, *(time_ms.get(metric) for metric in ("mean", "p50", "p99"))))
     return [row for row in rows if row is not None]
 
 
 def _model_stages(results: Results) -> Mapping[str, Any] | None:
-    tables: Mapping[str, Any] = getattr(results, "stages", None) or {}
+    tables = results.stages or {}
     models = [table for key, table in tables.items() if key.count(":") == 1]
     return models[0] if len(models) == 1 else None
 

@@ -114,17 +114,31 @@ def test_a_file_describes_a_sweep(tmp_path):
     )
 
 
-def members_of(session):
-    """Processes of a session, without those that are only waiting to be buried."""
-    members = []
+def alive():
+    """All processes by number, with their parents; without those that are only waiting to be buried."""
+    parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, sid = stat.read_text().rsplit(")", 1)[1].split()[:4]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(sid) == session and state != "Z":
-            members.append(int(stat.parent.name))
-    return members
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            state, parent = stat.read_text().rsplit(")", 1)[1].split()[:2]
+            if state != "Z":
+                parents[int(stat.parent.name)] = int(parent)
+    return parents
+
+
+def family_of(pid):
+    """A process and all that came from it, whatever their sessions are."""
+    parents, family = alive(), {pid}
+    while more := {child for child, parent in parents.items() if parent in family} - family:
+        family |= more
+    return family
+
+
+def in_use(port):
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return True
+    return False
 
 
 def test_a_sweep_survives_being_killed_anywhere(tmp_path):
@@ -140,14 +154,16 @@ def test_a_sweep_survives_being_killed_anywhere(tmp_path):
         try:
             process.wait(moments.uniform(0.3, 3.0))
         except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGSTOP)  # so that nobody is born between the census and the kill
+            family = family_of(process.pid)
             os.kill(process.pid, signal.SIGKILL)
+        else:
+            family = {process.pid}
         process.wait(DEADLINE_S)
         give_up = time.monotonic() + DEADLINE_S
-        while members_of(process.pid):
-            assert time.monotonic() < give_up, f"start {number}: {members_of(process.pid)}"
+        while left := [*(family & alive().keys()), *filter(in_use, ports)]:
+            assert time.monotonic() < give_up, f"start {number}: processes or ports {left}"
             time.sleep(0.01)
-        for port in ports:
-            socket.create_server(("127.0.0.1", port)).close()
     done = ran([*arguments, "--resume"])
     assert done.returncode == 0, done.stderr
     directory = directory_of(done.stdout)

@@ -15,10 +15,12 @@ import pytest
 import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
+from peers import FrontendThread, Replica
 
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment
 from loadgen.hardware import (
+    Queue,
     Reading,
     Tally,
     Thinned,
@@ -28,7 +30,7 @@ from loadgen.hardware import (
     parse_throttled,
     summarise,
 )
-from loadgen.sampler import read, read_gpus
+from loadgen.sampler import read, read_gpus, read_queues
 from loadgen.watching import watching
 
 S = 1_000_000_000
@@ -335,6 +337,27 @@ def test_watching(monkeypatch):
     assert readings[-1].cpu_ns.keys() == {"client", "sampler"}
     assert readings[-1].rss_bytes["sampler"] > 1 << 20
     assert list(watch.readings()) == []
+
+
+def test_queues_are_read_from_the_frontend():
+    """One that cannot be asked has none; what is not ours neither."""
+    frontend = FrontendThread()
+    with contextlib.ExitStack() as stack:
+        stack.callback(frontend.close)
+        frontend.register(batch_size=4)
+        Replica(frontend, stack)
+        with frontend.metrics() as port:
+            assert read_queues(f"127.0.0.1:{port}") == {"app:1": Queue(0, 0, 0, 4)}
+        assert read_queues(f"127.0.0.1:{port}") == read_queues(None) == {}
+
+
+def test_how_full_batches_were():
+    """Between two readings; not known where none was sent."""
+    first = replace(reading(1), queues={"noop:1": Queue(5, 10, 30, 4)})
+    second = replace(reading(2), queues={"noop:1": Queue(7, 12, 36, 4), "vgg:1": Queue(1, 0, 0, 2)})
+    (sample,) = summary(first, second)["samples"]
+    assert sample["queue_length"] == {"noop:1": 7, "vgg:1": 1}
+    assert sample["batch_fill"] == {"noop:1": 0.75, "vgg:1": None}
 
 
 def test_a_sampler_that_cannot_start_is_a_note(monkeypatch):

@@ -50,6 +50,7 @@ def test_the_stored_file_and_what_is_written_now_keep_the_schema(results, tmp_pa
         "answers": None,
         "hardware": None,
         "thresholds": None,
+        "stages": None,
         **stored,
     }
 

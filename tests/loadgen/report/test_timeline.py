@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from sample_results import GOLDEN, Described, results
+from sample_results import GOLDEN, results
 
 from loadgen.report.timeline import MAX_POINTS, budget, hardware, stages, throughput_and_p99
 from loadgen.results import ClientMetrics, Histograms
@@ -65,13 +65,13 @@ def test_what_was_watched():
 def test_what_is_not_there_is_not_invented():
     """Older files and connected runs; a GPU that does not tell."""
     assert hardware(GOLDEN) == {}
-    silent = {**DESCRIBED.series, "gpus": {"0": [None] * 9}, "queue_length": {}}
-    assert set(hardware(replace(DESCRIBED, series=silent))) == {"cpu", "fill"}
+    silent = [{**sample, "gpus": {"0": None}, "queue_length": {}} for sample in DESCRIBED.hardware["samples"]]
+    assert set(hardware(replace(DESCRIBED, hardware={"samples": silent}))) == {"cpu", "fill"}
     assert stages(GOLDEN) == budget(GOLDEN) == []
 
 
-def test_files_from_before_there_were_series_have_samples():
-    """Of processes and GPUs."""
+def test_older_files_have_no_queues():
+    """Their samples are of processes and GPUs."""
     samples = [
         {"at_s": at, "cores": {}, "processes": {"client": at / 10}, "rss_bytes": {}, "gpus": {}} for at in (1, 2)
     ]
@@ -81,8 +81,8 @@ def test_files_from_before_there_were_series_have_samples():
 
 def test_many_replicas_are_shown_by_their_mean():
     """A line each would hide all."""
-    series = {"at_s": [1.0], "processes": {"client": [0.5], **{f"replica-{i}": [i / 10] for i in range(8)}}}
-    (cpu,) = hardware(replace(DESCRIBED, series=series)).values()
+    sample = {"at_s": 1.0, "processes": {"client": 0.5, **{f"replica-{i}": i / 10 for i in range(8)}}}
+    (cpu,) = hardware(replace(DESCRIBED, hardware={"samples": [sample]})).values()
     assert cpu.lines == {"client": [0.5], "mean of 8 replicas": [pytest.approx(0.35)]}
 
 
@@ -102,23 +102,26 @@ def test_lag_is_the_clients_wait():
     assert stages(late)[0].p99_ms == 3.0
 
 
+def stage(mean_ms):
+    return {"time_ms": {"mean": mean_ms}}
+
+
 @pytest.mark.parametrize(
     ("change", "count"),
     [
-        pytest.param({"rpc": {"mean_ms": 1e9}, "compute": {"mean_ms": 1.0}}, 0, id="more than the latency"),
-        pytest.param({"rpc": {"mean_ms": 1.0}, "compute": {"mean_ms": 2.0}}, 0, id="more compute than RPC"),
+        pytest.param({"rpc": stage(1e9), "compute": stage(1.0)}, 0, id="more than the latency"),
+        pytest.param({"rpc": stage(1.0), "compute": stage(2.0)}, 0, id="more compute than RPC"),
         pytest.param({"compute": None}, 3, id="replicas that do not report compute"),
         pytest.param({"queue_wait": None}, 0, id="no queue wait"),
     ],
 )
 def test_a_budget_that_does_not_add_up_is_none(change, count):
     """Means over batches are not means over requests."""
-    table = {**DESCRIBED.stages["noop:1"], **change}
+    table = {name: row for name, row in {**DESCRIBED.stages["noop:1"], **change}.items() if row is not None}
     assert len(budget(replace(DESCRIBED, stages={"noop:1": table}))) == count
 
 
 def test_two_models_have_no_common_stages():
     """Which one a request went to is not known."""
-    assert isinstance(DESCRIBED, Described)
     table = DESCRIBED.stages["noop:1"]
     assert stages(replace(DESCRIBED, stages={"noop:1": table, "vgg:1": table})) == []

@@ -9,6 +9,7 @@ import uvloop
 import zmq
 
 from frontend_launch import wire
+from frontend_launch.frontends.http import listening, metrics_app
 from frontend_launch.frontends.query import QueryFrontend
 from frontend_launch.frontends.state import MemoryStore
 from frontend_launch.ports import Ports
@@ -45,6 +46,16 @@ class FrontendThread:
 
     def call(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)
+
+    @contextlib.contextmanager
+    def metrics(self):
+        """Its metrics over HTTP while the context lasts; gives the port."""
+        server = listening(metrics_app(self.frontend), "127.0.0.1", 0, "--metrics-port")
+        port = self.call(server.__aenter__())
+        try:
+            yield port
+        finally:
+            self.call(server.__aexit__(None, None, None))
 
     def counters(self):
         async def read():

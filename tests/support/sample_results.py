@@ -1,6 +1,6 @@
 """Results documents for tests, made from the stored one; nothing was measured."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +8,8 @@ import numpy as np
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.results import ClientMetrics, Histograms, Measured, Results, read
 
-GOLDEN = read(Path(__file__).parent / "golden" / "results-v1.json")
+GOLDEN = read(Path(__file__).parents[1] / "golden" / "results-v1.json")
 PERCENTILES = (50.0, 95.0, 99.0, 99.9)
-
-
-@dataclass(frozen=True)
-class Described(Results):
-    """Results with the members that runs of a deployment of our own have."""
-
-    series: dict | None = None
-    stages: dict | None = None
 
 
 def results(
@@ -56,7 +48,7 @@ def results(
     ]
     extra = _watched(placement, seconds, gpus, histogram, random) if described else {}
     values = {name: getattr(GOLDEN, name) for name in Results.__dataclass_fields__}
-    return (Described if described else Results)(
+    return Results(
         **{
             **values,
             "model": {**GOLDEN.model, "name": model},
@@ -113,35 +105,23 @@ def results(
 
 def _watched(placement, seconds, gpus, histogram, random):
     """What the hardware did, and where the time went."""
-    at_s = [float(second) for second in range(1, seconds)]
 
-    def around(value, scale):
-        return [float(x) for x in np.clip(random.normal(value, scale, len(at_s)), 0, None)]
+    def around(value, scale, count):
+        return [float(x) for x in np.clip(random.normal(value, scale, count), 0, None)]
 
     roles = [row["role"] for row in placement]
+    watched, used = [*roles, "sampler"], sorted(set(gpus))
     cores = sorted({core for row in placement for core in row["cores"]})
     latency_ms = histogram.mean_ns / 1e6
 
     def stage(share):
-        return {
-            "mean_ms": share * latency_ms,
-            "p50_ms": share * latency_ms,
-            "p99_ms": 1.6 * share * latency_ms,
-            "count": 10,
-        }
+        time_ms = {"mean": share * latency_ms, "p50": share * latency_ms, "p99": 1.6 * share * latency_ms}
+        return {"time_ms": time_ms, "count": 10}
 
     return {
-        "series": {
-            "at_s": at_s,
-            "cores": {str(core): around(0.9, 0.02) for core in cores},
-            "processes": {role: around(0.9, 0.05) for role in [*roles, "sampler"]},
-            "gpus": {str(gpu): around(0.8, 0.05) for gpu in sorted(set(gpus))},
-            "queue_length": {"noop:1": [round(x) for x in around(150, 10)]},
-            "batch_fill": {"noop:1": [None, *around(0.97, 0.01)[1:]]},
-        },
         "stages": {
-            "noop:1": {"queue_wait": stage(0.7), "rpc": stage(0.2), "compute": stage(0.18), "batch_size": {"2": 10}},
-            "noop:1:0": {"rpc": stage(0.2), "compute": stage(0.18), "batch_size": {"2": 10}},
+            "noop:1": {"queue_wait": stage(0.7), "rpc": stage(0.2), "compute": stage(0.18), "batch_sizes": {"2": 10}},
+            "noop:1:0": {"rpc": stage(0.2), "compute": stage(0.18), "batch_sizes": {"2": 10}},
         },
         "hardware": {
             "readings": seconds,
@@ -158,7 +138,18 @@ def _watched(placement, seconds, gpus, histogram, random):
                 for role in roles
             },
             "gpus": {},
-            "samples": [],
+            "samples": [
+                {
+                    "at_s": second,
+                    "cores": dict(zip(map(str, cores), around(0.9, 0.02, len(cores)), strict=True)),
+                    "processes": dict(zip(watched, around(0.9, 0.05, len(watched)), strict=True)),
+                    "gpus": dict(zip(map(str, used), around(0.8, 0.05, len(used)), strict=True)),
+                    "rss_bytes": dict.fromkeys(watched, 300 << 20),
+                    "queue_length": {"noop:1": round(around(150, 10, 1)[0])},
+                    "batch_fill": {"noop:1": around(0.97, 0.01, 1)[0] if second > 1 else None},
+                }
+                for second in map(float, range(1, seconds))
+            ],
             "findings": [],
         },
     }
