@@ -70,7 +70,7 @@ def loadgen(task: Task) -> Measured:
         drain_s=0.0,
     )
     record = uvloop.run(run(job))
-    return Measured(record.latency.total, record.measured_ns / 1e9, record.client.cpu_ns / 1e9)
+    return Measured(record.latency.total, record.measured_ns / 1e9, record.clients[0].cpu_ns / 1e9)
 
 
 class Stopwatch:

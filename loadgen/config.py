@@ -20,6 +20,7 @@ from model_containers.model import Description
 
 MAX_BATCH = 65_536
 MAX_PORT = 65_535
+MAX_CLIENTS = 256
 MAX_WINDOW = 10_000
 MAX_OUTSTANDING = 1_000_000
 """With a schedule: requests in flight at which a run is given up, about 1 GB of what ZeroMQ keeps for each."""
@@ -61,7 +62,8 @@ class ExperimentConfig:
         cpus: cores for replicas; None leaves the choice to the planner.
         cpus_per_replica: None means the model's default.
         gpus: None means the model's defaults that exist; empty forces the CPU.
-        client_cpus: cores for this process; None leaves the choice to the planner.
+        client_cpus: cores for the client; None leaves the choice to the planner.
+        clients: client processes; with 1 it is this one that sends.
         topology: the machine; None means this one.
         arrivals: when to send; None for as soon as there is room in flight. Its duration is that of the measured part.
         timeout_s: patience for one reply; None for any, or 60 s from the planned time where there is one.
@@ -102,6 +104,7 @@ class ExperimentConfig:
     cpus_per_replica: int | None = None
     gpus: tuple[int, ...] | None = None
     client_cpus: tuple[int, ...] | None = None
+    clients: int = 1
     topology: Topology | None = None
     timeout_s: float | None = None
     stall_s: float = 60.0
@@ -207,7 +210,7 @@ def plan_on(config: ExperimentConfig, ground: Ground) -> Plan:
     request, notes = _placement_request(config, ground.model, ground.topology)
     places = config.batch_size * max(1, request.replicas)
     usual = default_window(ground.inputs.payload_bytes, places) if config.arrivals is None else MAX_OUTSTANDING
-    window = config.max_in_flight or usual
+    window = config.max_in_flight or max(usual, config.clients)
     placement = plan(ground.topology, request)
     notes += tuple(f"allowed overlap: {line}" for line in placement.overlaps)
     return Plan(config, ground.model, ground.inputs, window, placement, request.cpus_per_replica, notes)
@@ -257,12 +260,19 @@ def check(config: ExperimentConfig) -> None:
         "--timeout": config.timeout_s,
         "--max-in-flight": config.max_in_flight,
         "--cpus-per-replica": config.cpus_per_replica,
+        "--clients": config.clients,
     }
     for option, value in positive.items():
         if value is not None and not value > 0:
             raise ConfigError(f"{option} {value:g} is not positive")
     if config.batch_size > MAX_BATCH:
         raise ConfigError(f"--batch-size {config.batch_size} is too large: at most {MAX_BATCH}")
+    if config.clients > MAX_CLIENTS:
+        raise ConfigError(f"--clients {config.clients} are too many: use at most {MAX_CLIENTS}")
+    shares = {"--requests": config.requests, "--max-in-flight": config.max_in_flight}
+    for option, value in shares.items():
+        if value is not None and config.clients > value:
+            raise ConfigError(f"--clients {config.clients} is more than {option} {value}: use at most {value}")
     _check_ports(config.ports, config.connection is None)
     if config.runtime not in RUNTIMES:
         raise ConfigError(f"--runtime {config.runtime} is none: choose {' or '.join(RUNTIMES)}")
@@ -302,7 +312,10 @@ def _placement_request(
 ) -> tuple[PlacementRequest, tuple[str, ...]]:
     """What to ask of the planner: what the user said, else the model's defaults as far as the machine has them."""
     if config.connection is not None:
-        return PlacementRequest(replicas=0, client_cpus=config.client_cpus, infrastructure=()), ()
+        request = PlacementRequest(
+            replicas=0, client_cpus=config.client_cpus, infrastructure=(), clients=config.clients
+        )
+        return request, ()
     if config.gpus and not model.gpu_capable:
         raise ConfigError(f"--gpus {core_ranges(config.gpus)}: {model.name} has no GPU code; leave the option out")
     replicas = config.replicas or max(1, len(config.gpus or ()))
@@ -314,6 +327,7 @@ def _placement_request(
         cpus=config.cpus or (None if others_named else defaults.cpus),
         gpus=defaults.gpus,
         client_cpus=config.client_cpus,
+        clients=config.clients,
         infrastructure=CONTAINERS if config.runtime == "docker" else FRONTENDS,
         infrastructure_cpus=config.infrastructure_cpus,
         allow_overlap=config.allow_overlap,

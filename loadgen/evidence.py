@@ -22,9 +22,10 @@ def gather(record: Record, counters: Counters | None, application: str, max_batc
     measured_ns = max(1, record.measured_ns)
     client = Evidence(
         max_batch=max_batch,
-        client_cpu_share=record.client.cpu_ns / measured_ns,
+        client_cpu_share=max(client.cpu_ns for client in record.clients) / measured_ns,
         window=window,
-        in_flight_mean=record.client.in_flight_ns / measured_ns,
+        in_flight_mean=sum(client.in_flight_ns for client in record.clients) / measured_ns,
+        clients=len(record.clients),
     )
     if (offered := record.offered) is not None:
         lag_p99_ns = offered.lag.percentile_ns(99)

@@ -31,6 +31,7 @@ from loadgen import requests_log, slo
 from loadgen import results as results_file
 from loadgen.answers import AnswerCheck, answer_check
 from loadgen.arrivals import Renewal
+from loadgen.clients import Clients, clients
 from loadgen.config import ExperimentConfig, Plan, prepare, replica_options
 from loadgen.environment import environment
 from loadgen.errors import ConfigError
@@ -38,7 +39,7 @@ from loadgen.evidence import gather
 from loadgen.hardware import summarise
 from loadgen.recorder import Record
 from loadgen.results import Results, Summary
-from loadgen.runner import Job, Phase, run
+from loadgen.runner import Hooks, Job, Phase
 from loadgen.serving import FIRST_ANSWER_S, PROXIED, Server, serving
 from loadgen.targets.clipper import ClipperSpec
 from loadgen.targets.target import Outcome
@@ -99,10 +100,11 @@ async def measure(plan: Plan, server: Server, check: AnswerCheck | None, stop: a
     async with (
         _Readings(server.endpoint) as readings,
         _either(stop, server) as halt,
-        watching(_pids(server), beside, _metrics_address(server.endpoint)) as watch,
+        clients(plan.config.clients, plan.placement["client"]) as senders,
+        watching({**_pids(server), **senders.pids}, beside, _metrics_address(server.endpoint)) as watch,
     ):
-        record = await run(_job(plan, server, check), halt, readings.on_phase)
-        results = _results(plan, server, record, check, readings, watch, started_at, surroundings)
+        record = await senders.run(_job(plan, server, check), halt, Hooks(readings.on_phase))
+        results = _results(plan, server, senders, record, check, readings, watch, started_at, surroundings)
         results.notes.extend(await watch.notes())
     if plan.config.requests_log is not None:
         results.notes.extend(_save_requests(plan.config.requests_log, record, len(plan.inputs.make())))
@@ -249,6 +251,7 @@ _ERRORS = {
     "that takes such inputs, and has it a replica?",
     "overrun": "{window} requests without an answer are more than memory is meant for: the server is far behind "
     "(--max-in-flight)",
+    "client_lost": "a client process ended early: the others stopped, and what they measured is kept",
     "interrupted": "interrupted; what was measured until then is kept",
 }
 
@@ -271,6 +274,7 @@ def _ending(plan: Plan, server: Server, record: Record) -> tuple[str, str | None
 def _results(
     plan: Plan,
     server: Server,
+    senders: Clients,
     record: Record,
     check: AnswerCheck | None,
     readings: _Readings,
@@ -287,7 +291,7 @@ def _results(
         watch.readings(),
         record.measured_from_ns,
         record.measured_from_ns + record.measured_ns,
-        [*plan.placement.assignments, watch.assignment],
+        [*plan.placement.assignments, *senders.assignments, watch.assignment],
         verdict.saturated == "yes",
     )
     return Results(
@@ -297,7 +301,7 @@ def _results(
         error=error or _mismatch(record) or _fruitless(record),
         model={"name": model.name, "framework": model.framework, "weights": model.weights},
         environment=surroundings,
-        placement=_placement_rows(plan, server),
+        placement=_placement_rows(plan, server, senders),
         inputs={"source": plan.inputs.text, "type": model.input.data_type.canonical},
         arrivals=_arrivals(plan.config),
         answers=None if check is None else _answers(check, record),
@@ -372,9 +376,9 @@ def _answers(check: AnswerCheck, record: Record) -> dict[str, Any]:
     }
 
 
-def _placement_rows(plan: Plan, server: Server) -> list[Mapping[str, Any]]:
-    pids = _pids(server)
-    return [{**asdict(row), "pid": pids[row.role]} for row in plan.placement.assignments]
+def _placement_rows(plan: Plan, server: Server, senders: Clients) -> list[Mapping[str, Any]]:
+    pids = {**_pids(server), **senders.pids}
+    return [{**asdict(row), "pid": pids[row.role]} for row in (*plan.placement.assignments, *senders.assignments)]
 
 
 def _pids(server: Server) -> dict[str, int]:

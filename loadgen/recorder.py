@@ -5,7 +5,9 @@ Pure: told the time, never reads it. A record is picklable, and records of sever
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from loadgen.requests_log import RequestsLog
 from loadgen.targets.target import Outcome, Replies
 
 HIGHEST_TIME_NS = 2**63 - 1
+_AS_ASKED = ("duration", "requests", "schedule")
 _OUTCOMES = tuple(Outcome)
 """By their codes, without the cost of asking the enumeration for each reading."""
 
@@ -29,6 +32,7 @@ class Interval:
         completed: answers that arrived in it.
         p99_s: 99th percentile of their latency, None without answers.
         mean_s: mean of their latency, None without answers.
+        in_flight: mean number of requests in flight.
         histogram: their latencies, encoded; None without answers.
     """
 
@@ -37,7 +41,36 @@ class Interval:
     completed: int
     p99_s: float | None
     mean_s: float | None
+    in_flight: float
     histogram: str | None
+
+    @classmethod
+    def of(cls, histogram: LatencyHistogram, end_s: float, duration_s: float, in_flight: float) -> Interval:
+        """An interval with these latencies."""
+        p99_ns, mean_ns = histogram.percentile_ns(99), histogram.mean_ns
+        return cls(
+            end_s=end_s,
+            duration_s=duration_s,
+            completed=histogram.total,
+            p99_s=None if p99_ns is None else p99_ns / NS_PER_S,
+            mean_s=None if mean_ns is None else mean_ns / NS_PER_S,
+            in_flight=in_flight,
+            histogram=histogram.encode() if histogram.total else None,
+        )
+
+    @classmethod
+    def merged(cls, intervals: Sequence[Interval]) -> Interval:
+        """Intervals of several clients over the same time as one; their ends differ by what timers are late."""
+        histogram = LatencyHistogram()
+        for interval in intervals:
+            if interval.histogram is not None:
+                histogram.add(LatencyHistogram.decode(interval.histogram))
+        return cls.of(
+            histogram,
+            max(interval.end_s for interval in intervals),
+            sum(interval.duration_s for interval in intervals) / len(intervals),
+            sum(interval.in_flight for interval in intervals),
+        )
 
     @property
     def throughput_rps(self) -> float:
@@ -47,7 +80,7 @@ class Interval:
 
 @dataclass(slots=True)
 class ClientUse:
-    """What the client itself did during the measured part: the evidence that it was not the limit.
+    """What one client process did during the measured part: the evidence that it was not the limit.
 
     Attributes:
         cpu_ns: CPU time of the whole process, ZeroMQ's I/O thread included.
@@ -56,11 +89,6 @@ class ClientUse:
 
     cpu_ns: int = 0
     in_flight_ns: int = 0
-
-    def add(self, other: ClientUse) -> None:
-        """Add another process's use."""
-        self.cpu_ns += other.cpu_ns
-        self.in_flight_ns += other.in_flight_ns
 
 
 @dataclass(slots=True)
@@ -108,11 +136,11 @@ class Record:
         latency: latencies of the answers that arrived in it; where a schedule says when to send, from the planned time,
             of the answers to requests that were planned for it.
         intervals: latencies of the answers that arrived in it, by logging interval.
-        client: the client's own use of its time.
+        clients: how each client process used its time.
         offered: what became of a schedule; None where a window says when to send.
         requests: a log of each client, where rows are kept.
-        ended: why the run ended: ``duration``, ``requests``, ``schedule``, ``overrun``, ``stalled``, ``no_answer`` or
-            ``stopped``.
+        ended: why the run ended: ``duration``, ``requests``, ``schedule``, ``overrun``, ``stalled``, ``no_answer``,
+            ``client_lost`` or ``stopped``.
     """
 
     sent: int = 0
@@ -127,13 +155,13 @@ class Record:
     measured_sent: int = 0
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
     intervals: list[Interval] = field(default_factory=list)
-    client: ClientUse = field(default_factory=ClientUse)
+    clients: list[ClientUse] = field(default_factory=lambda: [ClientUse()])
     offered: Offered | None = None
     requests: list[RequestsLog] = field(default_factory=list)
     ended: str = "duration"
 
     def merge(self, other: Record) -> None:
-        """Add the record of another client that ran at the same time; intervals stay this one's."""
+        """Add the record of another client that ran at the same time."""
         self.sent += other.sent
         for outcome, count in other.outcomes.items():
             self.outcomes[outcome] += count
@@ -143,10 +171,18 @@ class Record:
         self.mismatched += other.mismatched
         if other.left_behind is not None:
             self.left_behind = (self.left_behind or 0) + other.left_behind
+        begun = [time_ns for time_ns in (self.measured_from_ns, other.measured_from_ns) if time_ns]
+        self.measured_from_ns = min(begun, default=0)
         self.measured_ns = max(self.measured_ns, other.measured_ns)
         self.measured_sent += other.measured_sent
         self.latency.add(other.latency)
-        self.client.add(other.client)
+        self.intervals = [
+            Interval.merged([interval for interval in both if interval is not None])
+            for both in zip_longest(self.intervals, other.intervals)
+        ]
+        self.clients += other.clients
+        if self.ended in _AS_ASKED:
+            self.ended = other.ended
         if self.offered is not None and other.offered is not None:
             self.offered.add(other.offered)
         self.requests += other.requests
@@ -170,7 +206,7 @@ class Recorder:
         if log is not None:
             self.record.requests.append(log)
         self._interval = LatencyHistogram()
-        self._started_ns = self._until_ns = self._cut_ns = 0
+        self._started_ns = self._until_ns = self._cut_ns = self._cut_in_flight_ns = 0
 
     def begin_measured(self, now_ns: int, until_ns: int | None) -> None:
         """The measured part begins; answers after `until_ns` will not belong to it."""
@@ -232,16 +268,14 @@ class Recorder:
         if not self.measuring or now_ns <= self._cut_ns:
             return None
         histogram, self._interval = self._interval, LatencyHistogram()
-        p99_ns, mean_ns = histogram.percentile_ns(99), histogram.mean_ns
-        interval = Interval(
+        in_flight_ns = self.record.clients[0].in_flight_ns
+        interval = Interval.of(
+            histogram,
             end_s=(now_ns - self._started_ns) / NS_PER_S,
             duration_s=(now_ns - self._cut_ns) / NS_PER_S,
-            completed=histogram.total,
-            p99_s=None if p99_ns is None else p99_ns / NS_PER_S,
-            mean_s=None if mean_ns is None else mean_ns / NS_PER_S,
-            histogram=histogram.encode() if histogram.total else None,
+            in_flight=(in_flight_ns - self._cut_in_flight_ns) / (now_ns - self._cut_ns),
         )
-        self._cut_ns = now_ns
+        self._cut_ns, self._cut_in_flight_ns = now_ns, in_flight_ns
         self._closed(histogram)
         self.record.intervals.append(interval)
         return interval

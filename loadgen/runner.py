@@ -9,7 +9,7 @@ import asyncio
 import enum
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from loadgen.in_flight import InFlight
 from loadgen.inputs import InputSource
 from loadgen.pace import Pace, Schedule, Window
 from loadgen.pacing import Sleeper
-from loadgen.recorder import Record, Recorder, ScheduleRecorder
+from loadgen.recorder import Interval, Record, Recorder, ScheduleRecorder
 from loadgen.requests_log import RequestsLog
 from loadgen.targets.target import Outcome, Replies, Target, TargetSpec
 
@@ -51,7 +51,31 @@ class Phase(enum.Enum):
     MEASURED_ENDS = enum.auto()
 
 
-PhaseHook = Callable[[Phase], Coroutine[Any, Any, None]]
+async def _ignore(_: Phase) -> None:
+    pass
+
+
+def log_line(interval: Interval) -> None:
+    """Log what an interval came to, as the original did."""
+    if interval.completed:
+        log.info("p99: %s, mean: %s, thruput: %s", interval.p99_s, interval.mean_s, interval.throughput_rps)
+    else:
+        log.info("nothing completed in %.1f s, %.0f requests in flight", interval.duration_s, interval.in_flight)
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What others do while a run is under way.
+
+    Attributes:
+        on_phase: awaited beside the run when the measured part begins, and before the target is closed when it ends.
+        on_interval: called with each logging interval when it is over.
+        begin: awaited when the server has been reached; says when the run begins, monotonic clock. None for at once.
+    """
+
+    on_phase: Callable[[Phase], Coroutine[Any, Any, None]] = _ignore
+    on_interval: Callable[[Interval], None] = log_line
+    begin: Callable[[], Awaitable[int]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +97,8 @@ class Job:
         check: compares answers with the right ones; None to believe them.
         arrivals: when to send; None for as soon as the window has room.
         keep_requests: keep a row of each request.
+        client: this client's number, from 0, ...
+        clients: ... of so many: it sends every so-many-th request of the schedule.
     """
 
     target: TargetSpec
@@ -89,55 +115,52 @@ class Job:
     check: AnswerCheck | None = None
     arrivals: Arrivals | None = None
     keep_requests: bool = False
+    client: int = 0
+    clients: int = 1
 
 
-async def run(
-    job: Job,
-    stop: asyncio.Event | None = None,
-    on_phase: PhaseHook | None = None,
-) -> Record:
+async def run(job: Job, stop: asyncio.Event | None = None, hooks: Hooks | None = None) -> Record:
     """Run a job to its end, or until `stop` is set, and return what was measured up to there.
 
     Args:
         job: what to do.
         stop: set it to end the run early, for instance because the server is lost.
-        on_phase: awaited beside the run when the measured part begins, and before the target is closed
-            when it ends.
+        hooks: what others do meanwhile.
 
     Raises:
         TargetError: the server cannot be reached.
     """
+    hooks = hooks or Hooks()
     pool = job.inputs.make()
     target = job.target.make()
     with Sleeper() as sleeper:
         try:
             await target.open(pool)
-            return await _Run(job, target, sleeper, stop or asyncio.Event(), on_phase or _ignore).to_its_end()
+            begins_ns = None if hooks.begin is None else await hooks.begin()
+            return await _Run(job, target, sleeper, stop or asyncio.Event(), hooks, begins_ns).to_its_end()
         finally:
             await target.close()
-
-
-async def _ignore(_: Phase) -> None:
-    pass
 
 
 class _Run:
     """The state of one run; `to_its_end` is its story."""
 
-    def __init__(self, job: Job, target: Target, sleeper: Sleeper, stop: asyncio.Event, on_phase: PhaseHook) -> None:
-        self._job, self._target, self._sleeper, self._stop, self._on_phase = job, target, sleeper, stop, on_phase
+    def __init__(
+        self, job: Job, target: Target, sleeper: Sleeper, stop: asyncio.Event, hooks: Hooks, begins_ns: int | None
+    ) -> None:
+        self._job, self._target, self._sleeper, self._stop, self._hooks = job, target, sleeper, stop, hooks
         log = RequestsLog() if job.keep_requests else None
         warmup_ns = round(job.warmup_s * NS_PER_S)
         if job.arrivals is None:
             self._pace: Pace = Window(job.window, job.requests)
             self._recorder = Recorder(log)
             self._in_flight = InFlight(job.window)
-            self._now_ns = self._started_ns = time.monotonic_ns()
+            self._now_ns = self._started_ns = begins_ns or time.monotonic_ns()
             self._measured_from_ns, self._ends_ns = self._started_ns + warmup_ns, None
         else:
-            times_ns = job.arrivals.times_ns(job.warmup_s)
+            times_ns = job.arrivals.times_ns(job.warmup_s)[job.client :: job.clients]
             self._in_flight = InFlight(min(job.window, len(times_ns)), planned=True)
-            self._now_ns = self._started_ns = time.monotonic_ns()
+            self._now_ns = self._started_ns = begins_ns or time.monotonic_ns()
             self._measured_from_ns = self._started_ns + LEAD_NS + warmup_ns
             self._ends_ns = self._measured_from_ns + round(job.arrivals.duration_s * NS_PER_S)
             self._pace = Schedule(times_ns + self._measured_from_ns, self._ends_ns, job.window)
@@ -149,10 +172,11 @@ class _Run:
 
     async def to_its_end(self) -> Record:
         """Warm up, measure, stop sending, count what is left."""
+        await self._sleeper.sleep_until(self._started_ns)
         try:
             ended = await self._stream()
             self._end_measured()
-            await self._on_phase(Phase.MEASURED_ENDS)
+            await self._hooks.on_phase(Phase.MEASURED_ENDS)
             if self._job.drain_s:
                 await self._drain()
         finally:
@@ -199,7 +223,7 @@ class _Run:
         """Take the time of this turn, and account for the turn before it."""
         before_ns, self._now_ns = self._now_ns, time.monotonic_ns()
         if self._recorder.measuring:
-            self._recorder.record.client.in_flight_ns += self._in_flight.outstanding * (self._now_ns - before_ns)
+            self._recorder.record.clients[0].in_flight_ns += self._in_flight.outstanding * (self._now_ns - before_ns)
         elif self._now_ns >= self._measured_from_ns:
             self._begin_measured()
         self._expire()
@@ -264,11 +288,11 @@ class _Run:
         if self._job.duration_s is not None and self._job.arrivals is None:
             self._ends_ns = began_ns + round(self._job.duration_s * NS_PER_S)
         self._recorder.begin_measured(began_ns, self._ends_ns)
-        client = self._recorder.record.client
+        client = self._recorder.record.clients[0]
         client.cpu_ns = -time.process_time_ns()
         self._tasks += [
             asyncio.create_task(self._log_lines(began_ns), name="periodic line"),
-            asyncio.create_task(self._on_phase(Phase.MEASURED_BEGINS), name="measured part begins"),
+            asyncio.create_task(self._hooks.on_phase(Phase.MEASURED_BEGINS), name="measured part begins"),
         ]
 
     def _end_measured(self) -> None:
@@ -276,7 +300,7 @@ class _Run:
             return
         ends_ns = min(time.monotonic_ns(), self._ends_ns or self._now_ns)
         self._recorder.planned(self._pace.between(self._measured_from_ns, ends_ns))
-        client = self._recorder.record.client
+        client = self._recorder.record.clients[0]
         client.cpu_ns += time.process_time_ns()
         self._log_interval(ends_ns)
         self._recorder.end_measured(ends_ns)
@@ -292,14 +316,8 @@ class _Run:
 
     def _log_interval(self, now_ns: int) -> None:
         interval = self._recorder.cut(now_ns)
-        if interval is None:
-            return
-        if interval.completed:
-            log.info("p99: %s, mean: %s, thruput: %s", interval.p99_s, interval.mean_s, interval.throughput_rps)
-        else:
-            log.info(
-                "nothing completed in %.1f s, %d requests in flight", interval.duration_s, self._in_flight.outstanding
-            )
+        if interval is not None:
+            self._hooks.on_interval(interval)
 
     async def _drain(self) -> None:
         """Wait for what is outstanding, but not for long; what then remains is left behind."""

@@ -1,4 +1,4 @@
-"""``python -m loadgen.sampler``: reads the kernel's counters, and the frontend's, once a second in a process of its own.
+"""``python -m loadgen.sampler``: reads the kernel's and the frontend's counters once a second, in its own process.
 
 In the client's process even a thread would hold up the loop that sends, for as long as it takes to read the files.
 Each reading is a line of JSON. After the first one it prints an empty line, so that whoever started it knows that its

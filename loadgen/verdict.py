@@ -41,7 +41,8 @@ class Evidence:
 
     Attributes:
         max_batch: largest batch a replica may be given.
-        client_cpu_share: CPU time of the client's process, ZeroMQ's threads included; 1 is one core.
+        client_cpu_share: CPU time of the client's process, ZeroMQ's threads included; 1 is one core. Of several clients
+            that of the busiest.
         window: most requests in flight that the client allows itself.
         in_flight_mean: mean number in flight.
         replicas: replicas that were alive.
@@ -55,6 +56,7 @@ class Evidence:
         offered_rps: requests a second that a schedule planned; None where a window says when to send.
         throughput_rps: answers a second; None likewise.
         lag_p99_ms: how much later than planned requests were sent; None likewise.
+        clients: client processes.
     """
 
     max_batch: int
@@ -72,6 +74,12 @@ class Evidence:
     offered_rps: float | None = None
     throughput_rps: float | None = None
     lag_p99_ms: float | None = None
+    clients: int = 1
+
+    @property
+    def more_clients(self) -> str:
+        """What to do where the client is the limit."""
+        return f"try --clients {2 * self.clients}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,7 @@ def judge(evidence: Evidence) -> Verdict:
     offered, carried = f"{evidence.offered_rps:.4g} requests/s offered", evidence.throughput_rps or 0.0
     if (evidence.lag_p99_ms or 0.0) >= LATE_MS:
         late = f"sent late (p99 {evidence.lag_p99_ms:.3g} ms)"
-        text = f"{offered}, but {late}: the client was the limit, so nothing is shown"
+        text = f"{offered}, but {late}: the client was the limit, so nothing is shown; {evidence.more_clients}"
         return replace(verdict, limit="client", text=f"{verdict.text}; {text}")
     if carried >= CARRIED_SHARE * evidence.offered_rps:
         reserve = "without reserve" if verdict.saturated == "yes" else "all answered in time"
@@ -150,13 +158,14 @@ def _limit(evidence: Evidence) -> tuple[Limit, str]:
         return "frontend", "queries always waited and replicas did too, so the frontend is the limit"
     if evidence.offered_rps is None and evidence.in_flight_mean < WINDOW_FULL_SHARE * evidence.window:
         reason = f"the queue was empty {_percent(queue_empty)} of the time and the client did not fill its window"
-        return "client", f"{reason}, so the client is the limit"
+        return "client", f"{reason}, so the client is the limit; {evidence.more_clients}"
     frontend_cpu, client_cpu = evidence.frontend_cpu_share or 0.0, evidence.client_cpu_share
     most = max(frontend_cpu, client_cpu)
     if most >= WORKING_SHARE:
         limit: Limit = "frontend" if most == frontend_cpu else "client"
         reason = f"requests were on their way but the queue was empty {_percent(queue_empty)} of the time"
-        return limit, f"{reason}, and of those who carry them the {limit} worked most ({_percent(most)})"
+        text = f"{reason}, and of those who carry them the {limit} worked most ({_percent(most)})"
+        return limit, f"{text}; {evidence.more_clients}" if limit == "client" else text
     return "load", f"{evidence.window} requests in flight are too few for the way they travel; raise --max-in-flight"
 
 

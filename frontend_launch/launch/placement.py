@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 CLIENT_CORES = 4
-"""Most cores that the client is given, and as many as it wants."""
+"""Most cores that the client is given, unless it is of more processes, and as many as it wants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ def _client_and_infrastructure(
 ) -> dict[str, tuple[int, ...]]:
     """The cores of client and infrastructure, by role, beside the cores that CPU replicas have taken."""
     services, named = _chosen(request), request.infrastructure_cpus
-    client_wants = 0 if request.client_cpus else CLIENT_CORES
+    client_wants = 0 if request.client_cpus else max(CLIENT_CORES, request.clients)
     spare = _spare(topology, request, taken)
     count = max(len(services) + (client_wants > 0), len(spare) - request.gpu_replicas * request.cpus_per_replica)
     count = min(count, len(spare))

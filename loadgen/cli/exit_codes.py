@@ -50,7 +50,7 @@ _BY_CLASS: tuple[tuple[type[Exception], int], ...] = (
     (TargetError, TARGET),
     (LoadgenError, RUN),
 )
-_BY_ENDING = {"stalled": RUN, "server_lost": RUN, "overrun": RUN, "no_answer": TARGET}
+_BY_ENDING = {"stalled": RUN, "server_lost": RUN, "overrun": RUN, "client_lost": RUN, "no_answer": TARGET}
 
 
 def of_error(error: Exception) -> int:

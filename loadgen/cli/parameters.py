@@ -212,8 +212,11 @@ def client(
     log_every: Annotated[str, typer.Option(metavar="TIME", help="Time between two lines of the log.")] = "3s",
     results_dir: Annotated[Path, typer.Option(help="Directory for the results.")] = Path("results"),
     client_cpus: Annotated[
-        str | None, typer.Option(metavar="CORES", help="Cores for this process.  [default: planned]")
+        str | None, typer.Option(metavar="CORES", help="Cores for the client.  [default: planned]")
     ] = None,
+    clients: Annotated[
+        int, typer.Option("--clients", "-n", metavar="N", help="Client processes, each with its share of the work.")
+    ] = 1,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(metavar="CONDITION", help="Exit with code 8 if it comes true: 'p99>300ms', 'failed>0'."),
@@ -231,6 +234,7 @@ def client(
         "log_every_s": console.parsed("--log-every", parse_duration, log_every),
         "results_dir": results_dir,
         "client_cpus": console.optional("--client-cpus", parse_int_list, client_cpus),
+        "clients": clients,
     }
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.in_flight import Lost, Settled
@@ -60,6 +62,43 @@ def test_records_of_two_clients_merge():
     one.outcomes[Outcome.COMPLETED], other.outcomes[Outcome.COMPLETED] = 3, 4
     one.merge(other)
     assert (one.sent, one.measured_ns, one.left_behind, one.outcomes[Outcome.COMPLETED]) == (7, 12, 1, 7)
+    assert len(one.clients) == 2
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 10**10), st.integers(0, 1)), max_size=30), min_size=4, max_size=4))
+def test_four_records_merge_into_what_one_would_have_been(clients):
+    """Bucket for bucket, of the whole and of each interval."""
+
+    def recorded(*latencies):
+        recorder = Recorder()
+        recorder.begin_measured(0, None)
+        for number in (0, 1):
+            rows = [(Outcome.COMPLETED, 0, ns) for ns, interval in latencies if interval == number]
+            if rows:
+                recorder.replied(*replies(*rows))
+            recorder.record.clients[0].in_flight_ns += 10 * len(rows)
+            recorder.cut(10 * (number + 1))
+        recorder.end_measured(20)
+        return recorder.record
+
+    whole = recorded(*(row for rows in clients for row in rows))
+    merged = recorded(*clients[0])
+    for rows in clients[1:]:
+        merged.merge(recorded(*rows))
+    assert np.array_equal(merged.latency.counts, whole.latency.counts)
+    assert merged.latency.sum_ns == whole.latency.sum_ns
+    for one, other in zip(merged.intervals, whole.intervals, strict=True):
+        assert (one.completed, one.in_flight, one.duration_s) == (other.completed, other.in_flight, other.duration_s)
+        counts = [LatencyHistogram.decode(row.histogram).counts for row in (one, other) if row.histogram]
+        assert all(np.array_equal(row, counts[0]) for row in counts)
+
+
+def test_an_ending_that_was_not_asked_for_is_kept():
+    """Whichever of the records has it."""
+    for one, other in (("schedule", "overrun"), ("overrun", "schedule")):
+        record = Record(ended=one)
+        record.merge(Record(ended=other))
+        assert record.ended == "overrun"
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])

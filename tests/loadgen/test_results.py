@@ -43,7 +43,7 @@ def test_the_stored_file_and_what_is_written_now_keep_the_schema(results, tmp_pa
     later = {"planned": None, "offered_rps": None, "latency_above_ms": None, "service_ms": None, "lag_ms": None}
     stored["summary"] |= later
     stored["histograms"] |= {"service": None, "lag": None}
-    stored["verdict"]["evidence"] |= {"offered_rps": None, "throughput_rps": None, "lag_p99_ms": None}
+    stored["verdict"]["evidence"] |= {"offered_rps": None, "throughput_rps": None, "lag_p99_ms": None, "clients": 1}
     assert written == {
         "inputs": None,
         "arrivals": None,

@@ -16,7 +16,7 @@ from loadgen.arrivals import Renewal
 from loadgen.inputs import SeededInputs
 from loadgen.recorder import Record
 from loadgen.results import summarise
-from loadgen.runner import BURST, Job, Phase, run
+from loadgen.runner import BURST, Hooks, Job, Phase, run
 from loadgen.targets.target import Outcome, Replies
 from model_containers.model import TensorSpec
 
@@ -173,7 +173,7 @@ def test_stop_ends_it_early_and_phases_are_told():
             if phase is Phase.MEASURED_BEGINS:
                 stop.set()
 
-        return await run(job(FakeSpec(), duration_s=60.0), stop, on_phase), phases
+        return await run(job(FakeSpec(), duration_s=60.0), stop, Hooks(on_phase)), phases
 
     record, phases = uvloop.run(stopped())
     assert record.ended == "stopped"
@@ -274,15 +274,16 @@ def test_a_schedule_sends_what_was_planned_and_no_more():
 def test_a_pause_of_the_server_is_in_the_latencies_of_all_who_came_in_it():
     """Of 200 a second for 20 s, 4000, those of a pause of 2 s, 400, wait for its end: 2000 ms, 1995 ms, … 5 ms.
 
-    The slowest 1 %, forty of them, wait 1805 ms or more, so p99 is 1800 to 1805 ms and the maximum 2000 ms. A client
-    that waited for answers before it sent would have sent one request in the pause, and found a p99 of nothing at all.
+    The slowest 1 % are forty, 2000 ms to 1805 ms, so p99 is the next, 1800 ms; all of it up to 5 ms less, as the pause
+    begins between two requests. A client that waited for answers before it sent would have sent one request in the
+    pause, and found a p99 of nothing at all.
     """
     summary = summarise(offered(ClockedSpec(pause_s=(5.0, 7.0)), 200, 20.0, timeout_s=5.0))
     noise_ms = 200  # of a machine on which others run too; the lower bounds are exact to the histogram's 3 digits
-    assert 1798 <= summary.latency_ms["p99"] <= 1805 + noise_ms
-    assert 1994 <= summary.latency_ms["max"] <= 2000 + noise_ms
+    assert 1794 <= summary.latency_ms["p99"] <= 1800 + noise_ms
+    assert 1993 <= summary.latency_ms["max"] <= 2000 + noise_ms
     assert summary.latency_ms["p50"] <= noise_ms
-    assert summary.service_ms["p99"] >= 1798  # they were sent on time, and the server had them
+    assert summary.service_ms["p99"] >= 1794  # they were sent on time, and the server had them
 
 
 def test_what_is_never_answered_is_slower_than_any_answer():

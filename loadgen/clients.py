@@ -1,0 +1,404 @@
+"""Who sends: this process, or several client processes with a share of the work each.
+
+Each of several is told its job and the moment at which all begin, over a Unix socket; it tells of each logging
+interval, and hands over its record in the end. Messages are pickled values behind their length; they go between
+processes of one user only. Nothing of a single request passes that way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import pickle
+import struct
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+import uvloop
+
+from frontend_launch.errors import LaunchError
+from frontend_launch.histogram import NS_PER_S
+from frontend_launch.launch.placement import Assignment
+from frontend_launch.launch.process import Command, Process, start
+from loadgen import runner
+from loadgen.errors import TargetError
+from loadgen.recorder import Interval, Record
+from loadgen.runner import Hooks, Job, Phase
+from model_containers import lifeline
+
+log = logging.getLogger(__name__)
+
+START_TIMEOUT_S = 30.0
+"""Patience for a client process to start and to reach the server."""
+
+END_TIMEOUT_S = 60.0
+"""Patience for its record, after the last one has done its part of the run."""
+
+LEAD_NS = 50_000_000
+"""From the last client's word that it is ready to the beginning: enough for all to be told."""
+
+_LENGTH = struct.Struct("<Q")
+_READY, _MEASURED, _GO_ON, _STOP = "ready", "measured", "go on", "stop"
+
+
+class Clients(Protocol):
+    """Whoever sends the requests of a run.
+
+    Attributes:
+        assignments: where the client processes run; empty where this process is the only one.
+        pids: theirs, by role.
+    """
+
+    assignments: tuple[Assignment, ...]
+
+    @property
+    def pids(self) -> Mapping[str, int]:
+        """See the class."""
+        ...
+
+    async def run(self, job: Job, stop: asyncio.Event, hooks: Hooks) -> Record:
+        """Do a job, see `loadgen.runner.run`."""
+        ...
+
+
+@contextlib.asynccontextmanager
+async def clients(count: int, assignment: Assignment) -> AsyncIterator[Clients]:
+    """So many clients, on the cores of an assignment, while the context lasts.
+
+    Raises:
+        LaunchError: a process cannot be started.
+    """
+    if count == 1:
+        yield _ThisProcess()
+        return
+    async with contextlib.AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadgen-")))
+        together = _Processes(directory)
+        for number, cores in enumerate(share_out(assignment.cores, count)):
+            await together.start(replace(assignment, role=f"client-{number}", cores=cores, shared=True))
+            stack.push_async_callback(together.processes[-1].stop)
+        yield together
+
+
+def share_out(cores: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
+    """Deal cores to processes: each gets its own while they last, and as many as the others."""
+    if len(cores) < count:
+        return [(cores[number % len(cores)],) for number in range(count)]
+    bounds = [number * len(cores) // count for number in range(count + 1)]
+    return [cores[begin:end] for begin, end in pairwise(bounds)]
+
+
+def split(job: Job, count: int) -> list[Job]:
+    """The shares of a job: of the window, of the requests, and every so-many-th one of a schedule."""
+
+    def share(whole: int, number: int) -> int:
+        return whole // count + (number < whole % count)
+
+    return [
+        replace(
+            job,
+            window=max(1, share(job.window, number)),
+            requests=None if job.requests is None else share(job.requests, number),
+            client=number,
+            clients=count,
+        )
+        for number in range(count)
+    ]
+
+
+class _ThisProcess:
+    """The usual case."""
+
+    assignments: tuple[Assignment, ...] = ()
+    pids: Mapping[str, int] = {}
+
+    async def run(self, job: Job, stop: asyncio.Event, hooks: Hooks) -> Record:
+        return await runner.run(job, stop, hooks)
+
+
+class _Processes:
+    """Several, which wait for their job."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.assignments: tuple[Assignment, ...] = ()
+        self.processes: list[Process] = []
+
+    @property
+    def pids(self) -> Mapping[str, int]:
+        return {row.role: process.pid for row, process in zip(self.assignments, self.processes, strict=True)}
+
+    async def start(self, assignment: Assignment) -> None:
+        path = self._directory / f"{assignment.role}.socket"
+        arguments = ["-m", "loadgen.clients", str(path)]
+        self.processes.append(await start(Command(assignment.role, arguments, assignment.cores), self._directory))
+        self.assignments += (assignment,)
+
+    async def run(self, job: Job, stop: asyncio.Event, hooks: Hooks) -> Record:
+        async with contextlib.AsyncExitStack() as stack:
+            peers = [
+                await stack.enter_async_context(_connected(self._directory / f"{row.role}.socket", process))
+                for row, process in zip(self.assignments, self.processes, strict=True)
+            ]
+            return await _Run(peers, hooks).to_its_end(split(job, len(peers)), stop)
+
+
+class _Peer:
+    """One client process, as the one that leads sees it."""
+
+    def __init__(self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.process, self._reader, self._writer = process, reader, writer
+
+    def tell(self, message: Any) -> None:
+        """Send a message; to one that is gone it is not sent, which its silence says."""
+        if not self._writer.is_closing():
+            _write(self._writer, message)
+
+    def give_up(self) -> None:
+        """It will not be heard of any more."""
+        self._writer.close()
+
+    async def hear(self) -> Any:
+        """The next message.
+
+        Raises:
+            TargetError: the client could not reach the server.
+            EOFError: it is gone.
+        """
+        message = await _read(self._reader)
+        if isinstance(message, TargetError):
+            raise message
+        return message
+
+
+@contextlib.asynccontextmanager
+async def _connected(path: Path, process: Process) -> AsyncIterator[_Peer]:
+    """A connection to a client process, which listens as soon as it has started."""
+    try:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while True:
+                try:
+                    reader, writer = await asyncio.open_unix_connection(path)
+                except OSError:
+                    if process.exited.done():
+                        raise await _lost(process) from None
+                    await asyncio.sleep(0.01)
+                else:
+                    break
+    except TimeoutError:
+        raise LaunchError(
+            f"{process.role} did not start within {START_TIMEOUT_S:g} s", await process.log_tail()
+        ) from None
+    try:
+        yield _Peer(process, reader, writer)
+    finally:
+        writer.close()
+
+
+async def _lost(process: Process) -> LaunchError:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(process.exited), 1.0)
+    code = process.exited.result() if process.exited.done() else "none"
+    return LaunchError(f"{process.role} ended early, with exit code {code}", await process.log_tail())
+
+
+class _Run:
+    """One job, done by all of them; the shares begin together, and what they come to is one record."""
+
+    def __init__(self, peers: Sequence[_Peer], hooks: Hooks) -> None:
+        self._peers, self._hooks = peers, hooks
+        self._intervals: list[list[Interval]] = [[] for _ in peers]
+        self._told = 0
+        self._measured = asyncio.Event()
+        self._left = len(peers)
+
+    async def to_its_end(self, jobs: Sequence[Job], stop: asyncio.Event) -> Record:
+        for peer, job in zip(self._peers, jobs, strict=True):
+            peer.tell(job)
+        await self._ready()
+        begins_ns = time.monotonic_ns() + LEAD_NS
+        for peer in self._peers:
+            peer.tell(begins_ns)
+        tasks = [asyncio.create_task(self._stopping(stop)), asyncio.create_task(self._phases(begins_ns, jobs[0]))]
+        try:
+            records = await asyncio.gather(*map(self._follow, range(len(self._peers))))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return await self._merged(records)
+
+    async def _ready(self) -> None:
+        """All have reached the server.
+
+        Raises:
+            LaunchError: one is gone, or takes too long.
+            TargetError: one could not reach it.
+        """
+        for peer in self._peers:
+            try:
+                async with asyncio.timeout(START_TIMEOUT_S):
+                    assert await peer.hear() == _READY
+            except EOFError:
+                raise await _lost(peer.process) from None
+            except TimeoutError:
+                text = f"{peer.process.role} did not reach the server within {START_TIMEOUT_S:g} s"
+                raise LaunchError(text, await peer.process.log_tail()) from None
+
+    async def _stopping(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        for peer in self._peers:
+            peer.tell(_STOP)
+
+    async def _phases(self, begins_ns: int, job: Job) -> None:
+        measured_from_ns = begins_ns + round(job.warmup_s * NS_PER_S)
+        await asyncio.sleep((measured_from_ns - time.monotonic_ns()) / NS_PER_S)
+        await self._hooks.on_phase(Phase.MEASURED_BEGINS)
+        await self._measured.wait()
+        await self._hooks.on_phase(Phase.MEASURED_ENDS)
+        for peer in self._peers:
+            peer.tell(_GO_ON)
+        await asyncio.sleep(job.drain_s + END_TIMEOUT_S)
+        for peer in self._peers:
+            peer.give_up()
+
+    async def _follow(self, number: int) -> Record | None:
+        """Hear of one client until its record; None when it is gone before, which ends the run of the others."""
+        peer, measured = self._peers[number], False
+        try:
+            while True:
+                message = await peer.hear()
+                if isinstance(message, Record):
+                    return message
+                if message == _MEASURED:
+                    measured = True
+                    self._done()
+                else:
+                    self._intervals[number].append(message)
+                    self._tell_intervals()
+        except (EOFError, TargetError) as error:
+            log.error("%s", error if isinstance(error, TargetError) else await _lost(peer.process))
+            for other in self._peers:
+                other.tell(_STOP)
+            if not measured:
+                self._done()
+            return None
+
+    def _done(self) -> None:
+        self._left -= 1
+        if not self._left:
+            self._measured.set()
+
+    def _tell_intervals(self) -> None:
+        """Tell of the intervals that all have told of."""
+        for of_all in list(zip(*self._intervals, strict=False))[self._told :]:
+            self._told += 1
+            self._hooks.on_interval(Interval.merged(of_all))
+
+    async def _merged(self, records: Sequence[Record | None]) -> Record:
+        known = [record for record in records if record is not None]
+        if not known:
+            raise await _lost(self._peers[0].process)
+        whole = known[0]
+        for record in known[1:]:
+            whole.merge(record)
+        if len(known) < len(records):
+            whole.ended = "client_lost"
+        return whole
+
+
+def _write(writer: asyncio.StreamWriter, message: Any) -> None:
+    data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    writer.write(_LENGTH.pack(len(data)) + data)
+
+
+async def _read(reader: asyncio.StreamReader) -> Any:
+    """The next message.
+
+    Raises:
+        EOFError: there is none any more.
+    """
+    try:
+        (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+        return pickle.loads(await reader.readexactly(length))  # noqa: S301 - of a process that we started
+    except (asyncio.IncompleteReadError, ConnectionError):
+        raise EOFError from None
+
+
+# The client process ----------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """``python -m loadgen.clients SOCKET``: do one job that the first to connect brings."""
+    lifeline.hold()
+    uvloop.run(_serve(Path(sys.argv[1])))
+
+
+async def _serve(path: Path) -> None:
+    leader: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = (
+        asyncio.get_running_loop().create_future()
+    )
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        leader.set_result((reader, writer))
+
+    temporary = path.with_suffix(".new")
+    server = await asyncio.start_unix_server(connected, temporary)
+    temporary.rename(path)  # whoever sees it can connect
+    reader, writer = await leader
+    server.close()
+    job: Job = await _read(reader)
+    stop, go_on = asyncio.Event(), asyncio.Event()
+    begins: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def listen() -> None:
+        while True:
+            try:
+                message = await _read(reader)
+            except EOFError:
+                message = _STOP
+            if message == _GO_ON:
+                go_on.set()
+            elif message == _STOP:
+                stop.set()
+                if not begins.done():
+                    begins.set_result(time.monotonic_ns())
+                if reader.at_eof():
+                    go_on.set()
+                    return
+            else:
+                begins.set_result(message)
+
+    async def begin() -> int:
+        _write(writer, _READY)
+        return await begins
+
+    async def on_phase(phase: Phase) -> None:
+        if phase is Phase.MEASURED_ENDS:
+            _write(writer, _MEASURED)
+            await go_on.wait()
+
+    hooks = Hooks(on_phase, lambda interval: _write(writer, interval), begin)
+    listening = asyncio.create_task(listen(), name="the leader's words")
+    try:
+        _write(writer, await runner.run(job, stop, hooks))
+    except TargetError as error:
+        _write(writer, error)
+    finally:
+        listening.cancel()
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""``--clients`` as a user types it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from frontend_launch.histogram import LatencyHistogram
+from loadgen import results as results_file
+from loadgen.results import SCHEMA_PATH
+
+LOADGEN = str(Path(sys.executable).with_name("loadgen"))
+ANY_PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
+DEADLINE_S = 60
+
+
+def command(tmp_path, verb, *arguments):
+    return [LOADGEN, verb, "-m", "noop", "--results-dir", str(tmp_path / "results"), *ANY_PORTS, *arguments]
+
+
+def results_in(tmp_path):
+    (path,) = (tmp_path / "results").glob("*.json")
+    return results_file.read(path)
+
+
+def test_histograms_of_several_clients_are_one(tmp_path):
+    """Bucket for bucket that of the rows of all requests, and the schedule is that of a single client."""
+    log = tmp_path / "requests.npz"
+    arguments = ("--rate", "300", "--arrivals", "poisson", "-d", "2s", "--log-every", "500ms")
+    done = subprocess.run(
+        command(tmp_path, "rate", "-n", "4", *arguments, "--requests-log", str(log)),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    results, rows = results_in(tmp_path), np.load(log)
+    assert sorted(set(rows["client"].tolist())) == [0, 1, 2, 3]
+    measured_from_ns = np.sort(rows["planned_ns"])[-results.summary.planned]
+    measured = rows["planned_ns"] >= measured_from_ns
+    single = LatencyHistogram()
+    single.record((rows["done_ns"] - rows["planned_ns"])[measured])
+    assert np.array_equal(LatencyHistogram.decode(results.histograms.latency).counts, single.counts)
+    assert results.summary.planned == results.summary.measured.sent == int(measured.sum())
+    assert len(re.findall("thruput", done.stdout)) == len(results.client_metrics.thrus) == 4
+    assert results.verdict.evidence.clients == 4
+    assert {row["role"] for row in results.placement} == {
+        "client",
+        "frontends",
+        "replica-0",
+        *(f"client-{number}" for number in range(4)),
+    }
+    jsonschema.validate(results.document(), json.loads(SCHEMA_PATH.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("kill", "code", "ended"), [(False, 130, "interrupted"), (True, 6, "client_lost")], ids=["Ctrl-C", "one is killed"]
+)
+def test_what_was_measured_is_kept(tmp_path, kill, code, ended):
+    """Of all clients, or of those that are left; and nobody stays."""
+    process = subprocess.Popen(
+        command(tmp_path, "saturate", "-n", "2", "-d", "60s", "--log-every", "300ms"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while "thruput" not in (line := process.stdout.readline()):
+        assert line, process.stderr.read()
+    (children,) = (
+        path.read_text().split() for path in Path(f"/proc/{process.pid}/task/{process.pid}").glob("children")
+    )
+    lines = {int(pid): Path(f"/proc/{pid}/cmdline").read_text().split("\0") for pid in children}
+    senders = [pid for pid, line in lines.items() if "loadgen.clients" in line]
+    assert len(senders) == 2
+    os.kill(*((senders[0], signal.SIGKILL) if kill else (process.pid, signal.SIGINT)))
+    _, said = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == code, said
+    results = results_in(tmp_path)
+    assert results.ended == ended
+    assert results.summary.measured.completed > 0
+    assert results.verdict.evidence.clients == (1 if kill else 2)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("-n", "0"), "loadgen: --clients 0 is not positive\n"),
+        (("-n", "5", "--requests", "4"), "loadgen: --clients 5 is more than --requests 4: use at most 4\n"),
+        (("-n", "300"), "loadgen: --clients 300 are too many: use at most 256\n"),
+    ],
+)
+def test_numbers_that_make_no_sense(tmp_path, arguments, text):
+    """One line each."""
+    done = subprocess.run(
+        command(tmp_path, "saturate", *arguments), capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
+    assert (done.returncode, done.stderr) == (2, text)
