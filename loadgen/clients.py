@@ -45,7 +45,7 @@ LEAD_NS = 50_000_000
 """From the last client's word that it is ready to the beginning: enough for all to be told."""
 
 _LENGTH = struct.Struct("<Q")
-_READY, _MEASURED, _GO_ON, _STOP = "ready", "measured", "go on", "stop"
+_READY, _MEASURED, _GO_ON, _ENOUGH, _STOP = "ready", "measured", "go on", "enough", "stop"
 
 
 class Clients(Protocol):
@@ -226,7 +226,11 @@ class _Run:
         begins_ns = time.monotonic_ns() + LEAD_NS
         for peer in self._peers:
             peer.tell(begins_ns)
-        tasks = [asyncio.create_task(self._stopping(stop)), asyncio.create_task(self._phases(begins_ns, jobs[0]))]
+        tasks = [
+            asyncio.create_task(self._pass_on(stop, _STOP)),
+            asyncio.create_task(self._pass_on(self._hooks.enough, _ENOUGH)),
+            asyncio.create_task(self._phases(begins_ns, jobs[0])),
+        ]
         try:
             records = await asyncio.gather(*map(self._follow, range(len(self._peers))))
         finally:
@@ -252,10 +256,10 @@ class _Run:
                 text = f"{peer.process.role} did not reach the server within {START_TIMEOUT_S:g} s"
                 raise LaunchError(text, await peer.process.log_tail()) from None
 
-    async def _stopping(self, stop: asyncio.Event) -> None:
-        await stop.wait()
+    async def _pass_on(self, event: asyncio.Event, message: str) -> None:
+        await event.wait()
         for peer in self._peers:
-            peer.tell(_STOP)
+            peer.tell(message)
 
     async def _phases(self, begins_ns: int, job: Job) -> None:
         measured_from_ns = begins_ns + round(job.warmup_s * NS_PER_S)
@@ -355,7 +359,7 @@ async def _serve(path: Path) -> None:
     reader, writer = await leader
     server.close()
     job: Job = await _read(reader)
-    stop, go_on = asyncio.Event(), asyncio.Event()
+    stop, go_on, enough = asyncio.Event(), asyncio.Event(), asyncio.Event()
     begins: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def listen() -> None:
@@ -366,6 +370,8 @@ async def _serve(path: Path) -> None:
                 message = _STOP
             if message == _GO_ON:
                 go_on.set()
+            elif message == _ENOUGH:
+                enough.set()
             elif message == _STOP:
                 stop.set()
                 if not begins.done():
@@ -385,7 +391,7 @@ async def _serve(path: Path) -> None:
             _write(writer, _MEASURED)
             await go_on.wait()
 
-    hooks = Hooks(on_phase, lambda interval: _write(writer, interval), begin)
+    hooks = Hooks(on_phase, lambda interval: _write(writer, interval), begin, enough)
     listening = asyncio.create_task(listen(), name="the leader's words")
     try:
         _write(writer, await runner.run(job, stop, hooks))

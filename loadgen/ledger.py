@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 from loadgen.errors import ConfigError
 from loadgen.grid import Cell, Measurement, Size
+from loadgen.results import new_directory
 
 SCHEMA_VERSION = 1
 HEADER = "sweep.json"
@@ -97,7 +98,7 @@ def begin(results_dir: Path, header: Mapping[str, Any]) -> Iterator[Ledger]:
     stem = time.strftime("sweep-%y%m%d_%H%M%S")
     text = json.dumps({"schema_version": SCHEMA_VERSION, **header}, indent=4)
     try:
-        directory = _new_directory(results_dir, stem)
+        directory = new_directory(results_dir, stem)
         (directory / HEADER).write_text(text)
     except OSError as error:
         raise ConfigError(f"a sweep cannot be kept in {results_dir} ({error.strerror}): choose another") from None
@@ -146,16 +147,6 @@ def read_entries(directory: Path) -> Iterator[Entry]:
         for line in lines:
             with contextlib.suppress(ValueError, TypeError):
                 yield Entry(**json.loads(line))
-
-
-def _new_directory(results_dir: Path, stem: str) -> Path:
-    number = 1
-    while True:
-        directory = results_dir / (stem if number == 1 else f"{stem}-{number}")
-        with contextlib.suppress(FileExistsError):
-            directory.mkdir(parents=True)
-            return directory.absolute()
-        number += 1
 
 
 @contextlib.contextmanager

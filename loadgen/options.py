@@ -76,6 +76,20 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
+def parse_share(text: str) -> float:
+    """``2%`` or ``0.02`` → 0.02.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    try:
+        share = float(number)
+    except ValueError:
+        raise ConfigError(f"{text!r} is no share: write such as 2% or 0.02") from None
+    return share / 100 if percent else share
+
+
 def parse_shape(text: str) -> tuple[int, ...]:
     """The dimensions of one input, such as ``299x299x3``.
 

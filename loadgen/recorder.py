@@ -140,7 +140,7 @@ class Record:
         offered: what became of a schedule; None where a window says when to send.
         requests: a log of each client, where rows are kept.
         ended: why the run ended: ``duration``, ``requests``, ``schedule``, ``overrun``, ``stalled``, ``no_answer``,
-            ``client_lost`` or ``stopped``.
+            ``client_lost``, ``enough`` or ``stopped``.
     """
 
     sent: int = 0

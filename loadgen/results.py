@@ -259,6 +259,21 @@ def make_directory(directory: Path) -> None:
         raise ConfigError(f"results cannot be saved to {directory} ({reason}): choose another --results-dir")
 
 
+def new_directory(results_dir: Path, stem: str) -> Path:
+    """Make a directory for several results; a number is added to its name where that exists already.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    number = 1
+    while True:
+        directory = results_dir / (stem if number == 1 else f"{stem}-{number}")
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir(parents=True)
+            return directory.absolute()
+        number += 1
+
+
 def save(results: Results, directory: Path) -> Path:
     """Write a results file that never replaces another and is never seen half-written.
 

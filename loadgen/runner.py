@@ -10,7 +10,7 @@ import enum
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -71,11 +71,13 @@ class Hooks:
         on_phase: awaited beside the run when the measured part begins, and before the target is closed when it ends.
         on_interval: called with each logging interval when it is over.
         begin: awaited when the server has been reached; says when the run begins, monotonic clock. None for at once.
+        enough: set it when all is known that was to be found out; what is outstanding is still waited for.
     """
 
     on_phase: Callable[[Phase], Coroutine[Any, Any, None]] = _ignore
     on_interval: Callable[[Interval], None] = log_line
     begin: Callable[[], Awaitable[int]] | None = None
+    enough: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +241,8 @@ class _Run:
         job, now_ns = self._job, self._now_ns
         if self._stop.is_set():
             return "stopped"
+        if self._hooks.enough.is_set():
+            return "enough"
         if job.arrivals is None and self._ends_ns is not None and now_ns >= self._ends_ns:
             return "duration"
         if (why := self._pace.over(now_ns, self._in_flight.sent, self._in_flight.outstanding)) is not None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from loadgen.cli import best, deployments, doctor, images, models, rate, report, saturate, sweep
+from loadgen.cli import best, capacity, deployments, doctor, images, models, rate, report, saturate, sweep
 from loadgen.options import normalise_argv
 
 LIST_OPTIONS = {
@@ -36,6 +36,7 @@ app = typer.Typer(
 app.command()(saturate.saturate)
 app.command()(rate.rate)
 app.command()(sweep.sweep)
+app.command()(capacity.capacity)
 app.command()(report.report)
 app.command()(best.best)
 for verb in (deployments.up, deployments.down, deployments.ps, deployments.logs, deployments.metrics):

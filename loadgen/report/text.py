@@ -10,6 +10,7 @@ from frontend_launch.launch.placement import Placement
 from frontend_launch.launch.topology import Topology, core_ranges
 from loadgen.config import Plan, model_defaults
 from loadgen.hardware import SAMPLER
+from loadgen.probing import Found
 from loadgen.results import Results
 from loadgen.sweep import Sweep, SweepPlan
 from model_containers.model import Description, TensorSpec
@@ -69,6 +70,25 @@ def sweep_text(sweep: Sweep) -> str:
     if sweep.drift is not None:
         text += f"\ndrift: the first cell again at the end, {sweep.drift:+.1%} requests/s"
     return text
+
+
+def capacity_text(found: Found) -> str:
+    """What a search found: all of its probes, the answer with its interval, and what it took."""
+    capacity = found.capacity
+    rows = [("probe", "requests/s", "s", "outcome", "")]
+    for probe in capacity.probes:
+        rows.append((probe.step, f"{probe.rate_rps:.4g}", f"{probe.duration_s:.0f}", probe.outcome, probe.text))
+    lines = [table(rows)]
+    if capacity.rate_rps is None:
+        lines.append("capacity    not found: no rate held the objective")
+    else:
+        until = "unknown" if capacity.failed_rps is None else f"{capacity.failed_rps:.4g}"
+        state = "confirmed" if capacity.confirmed else "not confirmed"
+        lines.append(
+            f"capacity    {capacity.rate_rps:.4g} requests/s, {state}; the next rate that did not hold is {until}"
+        )
+    lines.append(f"search      {len(capacity.probes)} probes in {datetime.timedelta(seconds=round(found.seconds))}")
+    return "\n".join(lines)
 
 
 def models_text(models: Sequence[Description], topology: Topology) -> str:

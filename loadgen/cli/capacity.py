@@ -1,0 +1,95 @@
+"""``loadgen capacity``: the highest rate that holds an objective."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from loadgen.cli import console, exit_codes, parameters
+from loadgen.errors import ConfigError
+from loadgen.options import parse_duration, parse_share
+
+if TYPE_CHECKING:
+    from loadgen.arrivals import Renewal
+    from loadgen.probing import CapacityConfig
+
+
+@parameters.takes(
+    parameters.model,
+    parameters.size,
+    parameters.placement,
+    parameters.inputs,
+    parameters.patience,
+    parameters.client,
+    parameters.connection,
+    parameters.ports,
+    parameters.planning,
+)
+def capacity(
+    settings: parameters.Settings,
+    slo: Annotated[str, typer.Option(metavar="CONDITIONS", help="What has to hold: p99<250ms,failed<0.1%.")],
+    tolerance: Annotated[str, typer.Option(metavar="SHARE", help="How exact the answer is to be.")] = "2%",
+    duration: Annotated[
+        str, typer.Option("--duration", "-d", metavar="TIME", help="Measured part of a probe; those that decide: 5 x.")
+    ] = "30s",
+    warmup: Annotated[str, typer.Option(metavar="TIME", help="Time before it, at its rate.")] = "1s",
+    arrivals: Annotated[str, typer.Option(metavar="SCHEDULE", help="poisson, constant, or gamma:cv=2.")] = "poisson",
+    start: Annotated[
+        float | None,
+        typer.Option(metavar="RATE", help="First rate to probe.  [default: from a short run at full speed]"),
+    ] = None,
+    probes: Annotated[int, typer.Option(help="Most probes.")] = 60,
+    runtime: Annotated[str, typer.Option(help="Run as processes, or as containers: process, docker.")] = "process",
+) -> None:
+    """Find the highest rate that holds an objective."""
+    dry_run = settings.pop("dry_run")
+    with console.one_line_errors():
+        from loadgen.capacity import Limits  # noqa: PLC0415 - `--help` does without
+        from loadgen.config import ExperimentConfig  # noqa: PLC0415
+        from loadgen.probing import CapacityConfig  # noqa: PLC0415
+        from loadgen.slo import parse  # noqa: PLC0415
+
+        base = ExperimentConfig(
+            **settings,
+            warmup_s=0.0 if warmup == "0" else console.parsed("--warmup", parse_duration, warmup),
+            runtime=runtime,
+        )
+        config = CapacityConfig(
+            base=base,
+            conditions=tuple(console.parsed("--slo", parse, slo)),
+            cv=_schedule(arrivals).cv,
+            start_rps=start,
+            limits=Limits(
+                tolerance=console.parsed("--tolerance", parse_share, tolerance),
+                duration_s=console.parsed("--duration", parse_duration, duration),
+                probes=probes,
+            ),
+        )
+    if dry_run:
+        console.show_plan(base)
+    else:
+        _run(config)
+
+
+def _schedule(text: str) -> Renewal:
+    from loadgen.arrivals import Renewal, parse_arrivals  # noqa: PLC0415 - `--help` does without
+
+    if text.partition(":")[0].strip().lower() in ("ramp", "steps", "trace"):
+        raise ConfigError(f"--arrivals {text}: a search varies the rate itself: use poisson, constant or gamma:cv=2")
+    schedule = console.parsed("--arrivals", lambda one: parse_arrivals(one, 1.0, 1.0, 0, 1.0), text)
+    assert isinstance(schedule, Renewal)
+    return schedule
+
+
+def _run(config: CapacityConfig) -> None:
+    from loadgen.probing import find_capacity  # noqa: PLC0415 - `--help` does without
+    from loadgen.report.text import capacity_text  # noqa: PLC0415
+
+    console.set_up_logging()
+    found, _ = console.run(lambda stop: find_capacity(config, stop))
+    typer.echo(capacity_text(found))
+    if not found.capacity.confirmed:
+        console.fail(f"no capacity was confirmed: {found.capacity.ended}")
+    typer.echo(f"Saved the search to {found.directory}")
+    raise typer.Exit(exit_codes.OK if found.capacity.confirmed else exit_codes.THRESHOLD)

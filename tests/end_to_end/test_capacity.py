@@ -1,0 +1,100 @@
+"""``loadgen capacity`` as a user types it."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LOADGEN = str(Path(sys.executable).with_name("loadgen"))
+ANY_PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
+DEADLINE_S = 120
+
+
+def command(tmp_path, *arguments):
+    return [LOADGEN, "capacity", "-m", "noop", "--results-dir", str(tmp_path / "results"), *ANY_PORTS, *arguments]
+
+
+def ran(tmp_path, *arguments):
+    return subprocess.run(
+        command(tmp_path, *arguments), capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
+
+
+def document_in(tmp_path):
+    (path,) = (tmp_path / "results").glob("capacity-*/capacity.json")
+    return path.parent, json.loads(path.read_text())
+
+
+def test_a_search_with_few_probes(tmp_path):
+    """It says that they were not enough; every probe is kept with its results."""
+    done = ran(tmp_path, "--slo", "p99<10s,failed<0.1%", "-d", "1s", "--start", "700", "--probes", "2")
+    assert done.returncode == 8, done.stderr
+    assert done.stderr == "loadgen: no capacity was confirmed: 2 probes were not enough\n"
+    directory, document = document_in(tmp_path)
+    probes = document["capacity"]["probes"]
+    assert [(probe["step"], probe["rate_rps"]) for probe in probes] == [("bracket", 700.0), ("bracket", 1400.0)]
+    assert [probe["outcome"] for probe in probes] == ["pass", "pass"]
+    assert all(json.loads((directory / probe["results"]).read_text())["ended"] == "schedule" for probe in probes)
+    assert document["capacity"]["rate_rps"] == 1400.0
+    assert not document["capacity"]["confirmed"]
+    assert document["slo"] == ["p99<10s", "failed<0.1%"]
+    assert (directory / "logs" / "replica-0.log").exists()
+    assert "capacity    1400 requests/s, not confirmed; the next rate that did not hold is unknown" in done.stdout
+
+
+def test_a_hopeless_probe_is_cut_short(tmp_path):
+    """Long before its time, and the next one begins on an empty deployment."""
+    arguments = ("--slo", "p99<1ms", "-d", "60s", "--start", "100000", "--probes", "1")
+    done = ran(tmp_path, *arguments)
+    assert done.returncode == 8, done.stderr
+    directory, document = document_in(tmp_path)
+    (probe,) = document["capacity"]["probes"]
+    assert probe["outcome"] in ("fail", "client-limited")
+    results = json.loads((directory / probe["results"]).read_text())
+    assert results["ended"] == "cut_short"
+    assert results["summary"]["measured"]["duration_s"] < 30
+
+
+def test_ctrl_c_keeps_the_probes(tmp_path):
+    """Those that were finished."""
+    process = subprocess.Popen(
+        command(tmp_path, "--slo", "p99<10s", "-d", "1s", "--start", "500"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while "bracket: 500 requests/s" not in (line := process.stdout.readline()):
+        assert line, process.stderr.read()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130
+    assert "interrupted before there was an answer" in said
+    _, document = document_in(tmp_path)
+    assert [probe["outcome"] for probe in document["capacity"]["probes"]][:1] == ["pass"]
+    assert document["capacity"]["ended"] == "under way"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (
+            ("--slo", "quick"),
+            "--slo: 'quick' is no condition: write such as p99<250ms or failed<0.1%, joined by commas",
+        ),
+        (("--slo", "p99<1s", "--tolerance", "0"), "--tolerance 0 is out of bounds: use 0.1% to 50%"),
+        (("--slo", "p99<1s", "--tolerance", "few"), "--tolerance: 'few' is no share: write such as 2% or 0.02"),
+        (
+            ("--slo", "p99<1s", "--arrivals", "ramp:1..2"),
+            "--arrivals ramp:1..2: a search varies the rate itself: use poisson, constant or gamma:cv=2",
+        ),
+        (("--slo", "p99<1s", "--start", "-5"), "--start -5 is no rate: it must be positive"),
+        (("--slo", "p99<1s", "--probes", "0"), "--probes 0 is not positive"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(tmp_path, arguments, text):
+    """In one line, before anything is started."""
+    done = ran(tmp_path, *arguments)
+    assert (done.returncode, done.stderr) == (2, f"loadgen: {text}\n")
