@@ -444,4 +444,5 @@ def _node_config(plan: Plan) -> dict[str, Any]:
         "num_replicas": len(replicas),
         "gpus": [row.gpu for row in replicas if row.gpu is not None],
         "batch_size": config.batch_size,
+        "runtime": config.runtime,
     }

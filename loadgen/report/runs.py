@@ -188,11 +188,12 @@ def _configuration(results: Results) -> Configuration:
     node: Mapping[str, Any] = results.node_configs[0] if results.node_configs else {}
     rows = [row for row in placement if row["role"].startswith(REPLICA)]
     nodes = dict.fromkeys(row["node"] for row in placement)
+    containers = ", in containers" if node.get("runtime") == "docker" else ""
     return Configuration(
         model=results.model["name"],
         weights=results.model["weights"],
         inputs=None if results.inputs is None else results.inputs["source"],
-        machine=f"{environment['cpu_model']}, {environment['cores']} cores ({', '.join(nodes)})",
+        machine=f"{environment['cpu_model']}, {environment['cores']} cores ({', '.join(nodes)}){containers}",
         replicas=node.get("num_replicas", results.verdict.evidence.replicas),
         cpus_per_replica=node.get("cpus_per_replica"),
         cores=len({(row["node"], core) for row in rows for core in row["cores"]}) if node else None,

@@ -40,6 +40,13 @@ def test_repeats_are_one_cell_with_median_and_spread():
     assert cell.verdicts("saturated") == "yes"
 
 
+def test_containers_are_another_configuration():
+    """They cost what processes do not."""
+    plain = PLAIN.node_configs[0]
+    runs = [cell_run(), run_of(replace(PLAIN, node_configs=[{**plain, "runtime": "docker"}]), Path("docker.json"))]
+    assert [run.configuration.machine.endswith(", in containers") for run in runs] == [False, True]
+
+
 def test_a_percentile_that_a_repeat_lacks_is_unknown():
     """A median of the others would be of another figure."""
     (cell,) = cells_of([cell_run(p99=50), cell_run(p99=None)])
