@@ -15,10 +15,12 @@ define extra
 	echo "left out: the extra $(1) cannot be installed here, so $(2) (reason: .venv/$(1).log)"
 endef
 
-.PHONY: help install saturate test check format bench clean
+BASE ?= HEAD~1
+
+.PHONY: help install saturate test check format bench bench-compare bench-c clean
 
 help: ## list the verbs
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
 
 install: $(STAMP) ## make .venv with every extra that has a wheel here
 
@@ -58,8 +60,15 @@ format: $(STAMP) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## run the benchmarks
-	$(BIN)/python -m pytest benchmarks
+bench: $(STAMP) ## run the benchmarks; their JSON is kept in .benchmarks
+	$(BIN)/python -m pytest benchmarks --benchmark-autosave --benchmark-columns=min,median,max,rounds --benchmark-sort=fullname
+
+bench-c: $(STAMP) ## client and chain against a client in C
+	$(BIN)/python benchmarks/client_vs_c.py
+	$(BIN)/python benchmarks/chain_vs_c.py
+
+bench-compare: $(STAMP) ## what HEAD costs of the revision BASE (HEAD~1), interleaved; further options in ARGS
+	$(BIN)/python benchmarks/compare.py $(BASE) $(ARGS)
 
 clean: ## remove .venv, caches and builds; results stay
 	rm -rf .venv build dist *.egg-info .*_cache .benchmarks .hypothesis

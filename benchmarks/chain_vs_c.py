@@ -92,7 +92,7 @@ def chain(point: Point, seconds: float, cores: list[int], c_rps: float) -> Figur
             warmup_s=0.5,
             batch_size=BATCHES[point.size],
             replicas=point.replicas,
-            cpus=(cores[-1],) * point.replicas,
+            cpus=(cores[-1],),
             cpus_per_replica=1,
             client_cpus=(cores[-1],),
             infrastructure_cpus={"frontends": (cores[0],)},
