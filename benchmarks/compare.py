@@ -34,15 +34,15 @@ def main() -> None:
     parser.add_argument("-k", dest="only", default="", help="as pytest's own")
     arguments = parser.parse_args()
     times: tuple[Times, Times] = defaultdict(list), defaultdict(list)
-    with tempfile.TemporaryDirectory() as name:
-        with (
-            checked_out(arguments.base, Path(name, "base")) as base,
-            checked_out(arguments.head, Path(name, "head")) as head,
-        ):
-            for _ in range(arguments.rounds):
-                for tree, into in zip((base, head), times, strict=True):
-                    for label, value in measured(tree, arguments.only):
-                        into[label].append(value)
+    with (
+        tempfile.TemporaryDirectory() as name,
+        checked_out(arguments.base, Path(name, "base")) as base,
+        checked_out(arguments.head, Path(name, "head")) as head,
+    ):
+        for _ in range(arguments.rounds):
+            for tree, into in zip((base, head), times, strict=True):
+                for label, value in measured(tree, arguments.only):
+                    into[label].append(value)
     report(*times)
 
 

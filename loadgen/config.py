@@ -64,6 +64,7 @@ class ExperimentConfig:
         gpus: None means the model's defaults that exist; empty forces the CPU.
         client_cpus: cores for the client; None leaves the choice to the planner.
         clients: client processes; with 1 it is this one that sends.
+        until_steady: end the run before its time when throughput and p99 do not change any more.
         topology: the machine; None means this one.
         arrivals: when to send; None for as soon as there is room in flight. Its duration is that of the measured part.
         timeout_s: patience for one reply; None for any, or 60 s from the planned time where there is one.
@@ -105,6 +106,7 @@ class ExperimentConfig:
     gpus: tuple[int, ...] | None = None
     client_cpus: tuple[int, ...] | None = None
     clients: int = 1
+    until_steady: bool = False
     topology: Topology | None = None
     timeout_s: float | None = None
     stall_s: float = 60.0

@@ -16,7 +16,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from frontend_launch import models, stages
 from frontend_launch.counters import Counters
@@ -37,14 +37,15 @@ from loadgen.environment import environment
 from loadgen.errors import ConfigError
 from loadgen.evidence import gather
 from loadgen.hardware import summarise
-from loadgen.recorder import Interval, Record
+from loadgen.recorder import Record
 from loadgen.results import Results, Summary
-from loadgen.runner import Hooks, Job, Phase, log_line
+from loadgen.runner import Hooks, Job, Phase
 from loadgen.serving import FIRST_ANSWER_S, PROXIED, Server, serving
 from loadgen.targets.clipper import ClipperSpec
 from loadgen.targets.target import Outcome
 from loadgen.verdict import Verdict, judge
 from loadgen.waiting import unless
+from loadgen.watchers import UntilSteady, Watched, Watcher
 from loadgen.watching import Watch, watching
 from model_containers.wire import DataType
 
@@ -81,22 +82,6 @@ async def run_experiment(config: ExperimentConfig, stop: asyncio.Event | None = 
     return results
 
 
-class Watcher(Protocol):
-    """Looks at each logging interval of a run, and ends the run when it has seen enough.
-
-    Attributes:
-        ended: why the run ended then.
-        drains: what is outstanding then is waited for.
-    """
-
-    ended: str
-    drains: bool
-
-    def enough(self, interval: Interval) -> bool:
-        """Whether this was enough, with what was seen before."""
-        ...
-
-
 async def measure(
     plan: Plan, server: Server, check: AnswerCheck | None, stop: asyncio.Event, watcher: Watcher | None = None
 ) -> Results:
@@ -107,7 +92,7 @@ async def measure(
         server: to whom.
         check: the right answers, if any are to be compared.
         stop: set it to end early; what was measured by then is kept.
-        watcher: may end the run early too.
+        watcher: may end the run early too; None for none but what the plan wants.
 
     Raises:
         TargetError: the server does not answer.
@@ -123,7 +108,7 @@ async def measure(
         watching({**_pids(server), **senders.pids}, beside, _metrics_address(server.endpoint)) as watch,
     ):
         hooks = Hooks(readings.on_phase)
-        watched = _Watched(watcher, hooks.enough, halt)
+        watched = Watched(watcher or (UntilSteady() if plan.config.until_steady else None), hooks.enough, halt)
         record = await senders.run(_job(plan, server, check), halt, replace(hooks, on_interval=watched))
         record.ended = watched.ended or record.ended
         results = _results(plan, server, senders, record, check, readings, watch, started_at, surroundings)
@@ -131,27 +116,6 @@ async def measure(
     if plan.config.requests_log is not None:
         results.notes.extend(_save_requests(plan.config.requests_log, record, len(plan.inputs.make())))
     return replace(results, path=results_file.save(results, plan.config.results_dir))
-
-
-class _Watched:
-    """Logs each interval, and ends the run when its watcher, if there is one, has seen enough.
-
-    Attributes:
-        ended: why it did so; empty where it did not.
-    """
-
-    def __init__(self, watcher: Watcher | None, enough: asyncio.Event, halt: asyncio.Event) -> None:
-        self._watcher, self._enough, self._halt = watcher, enough, halt
-        self.ended = ""
-
-    def __call__(self, interval: Interval) -> None:
-        if self.ended:
-            return  # a fragment
-        log_line(interval)
-        watcher = self._watcher
-        if watcher is not None and not self._halt.is_set() and watcher.enough(interval):
-            self.ended = watcher.ended
-            (self._enough if watcher.drains else self._halt).set()
 
 
 def _save_requests(path: Path, record: Record, inputs: int) -> list[str]:

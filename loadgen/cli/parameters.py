@@ -238,6 +238,16 @@ def client(
     }
 
 
+def ending(
+    until_steady: Annotated[
+        bool,
+        typer.Option("--until-steady", help="End early, once throughput and p99 over intervals of the log are steady."),
+    ] = False,
+) -> Settings:
+    """When a run may end early."""
+    return {"until_steady": until_steady}
+
+
 def window(
     max_in_flight: Annotated[
         int | None, typer.Option(help="Most requests in flight.  [default: 10000, or what fits in 1 GiB]")

@@ -17,6 +17,7 @@ from loadgen.options import parse_duration
     parameters.inputs,
     parameters.patience,
     parameters.client,
+    parameters.ending,
     parameters.connection,
     parameters.ports,
     parameters.planning,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     parameters.inputs,
     parameters.window,
     parameters.client,
+    parameters.ending,
     parameters.connection,
     parameters.ports,
     parameters.planning,

@@ -52,6 +52,7 @@ def _default(path: Path, command: Any, key: str, value: Any) -> tuple[str, Any]:
     parameters.inputs,
     parameters.window,
     parameters.client,
+    parameters.ending,
     parameters.ports,
     parameters.planning,
 )
