@@ -18,7 +18,8 @@ class SocketReader:
 
     ZeroMQ's descriptor is edge-triggered: it fires once when something changes, and any call on the socket
     can swallow that edge. So a burst that did not empty the socket comes back by itself, and whoever sends
-    on the same socket calls `look_again` afterwards.
+    on the same socket calls `look_again` afterwards. An exception of `handle` is the loop's to report; the messages
+    behind that one are read all the same.
     """
 
     def __init__(
@@ -27,8 +28,7 @@ class SocketReader:
         self._socket, self._handle, self._drained = socket, handle, drained
         self._loop = asyncio.get_running_loop()
         self._fd: int = socket.FD
-        self._scheduled = False
-        self._paused = False
+        self._scheduled = self._paused = self._closed = False
         self._loop.add_reader(self._fd, self._schedule)
         self._schedule()
 
@@ -53,7 +53,7 @@ class SocketReader:
 
     def close(self) -> None:
         """Stop reading; the socket stays open."""
-        self._paused = True
+        self._closed = True
         self._loop.remove_reader(self._fd)
 
     def _schedule(self) -> None:
@@ -63,20 +63,24 @@ class SocketReader:
 
     def _burst(self) -> None:
         self._scheduled = False
+        if self._closed:
+            return
         emptied = False
-        for _ in range(BURST):
-            if self._paused:
-                break
-            try:
-                frames = receive(self._socket)
-            except zmq.Again:
-                emptied = True
-                break
-            self._handle(frames)
-        if self._drained is not None:
-            self._drained()
-        if not emptied and not self._paused:
-            self._schedule()
+        try:
+            for _ in range(BURST):
+                if self._paused:
+                    break
+                try:
+                    frames = receive(self._socket)
+                except zmq.Again:
+                    emptied = True
+                    break
+                self._handle(frames)
+            if self._drained is not None:
+                self._drained()
+        finally:
+            if not emptied and not self._paused:
+                self._schedule()
 
 
 _COPIED_FRAMES = 7
