@@ -47,10 +47,10 @@ class PlacementRequest:
         cpus: the cores named for replicas, in order; None leaves the choice to the planner.
         gpus: replica ``i`` gets ``gpus[i]`` while they last.
         client_cpus: the cores named for the client; None leaves the choice to the planner.
-        clients: its processes, each of which has a use for a core of its own.
         infrastructure: what is started here beside the replicas, the busiest last.
         infrastructure_cpus: the cores named for some of it, by role; the planner chooses for the others.
         allow_overlap: whether what the user named may overlap, and replicas share cores when there are too few.
+        clients: client processes, each of which has a use for a core of its own.
     """
 
     replicas: int = 1
@@ -58,10 +58,10 @@ class PlacementRequest:
     cpus: tuple[int, ...] | None = None
     gpus: tuple[int, ...] = ()
     client_cpus: tuple[int, ...] | None = None
-    clients: int = 1
     infrastructure: tuple[Service, ...] = FRONTENDS
     infrastructure_cpus: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     allow_overlap: bool = False
+    clients: int = 1
 
     @property
     def gpu_replicas(self) -> int:

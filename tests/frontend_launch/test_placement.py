@@ -697,3 +697,9 @@ def test_a_role_is_found_by_its_name():
     assert placement["replica-0"].cores == (3,)
     with pytest.raises(KeyError):
         placement["replica-1"]
+
+
+def test_more_client_processes_want_more_cores():
+    """Of a machine that has them; a few share what the client has in any case."""
+    topology = describe("cpus=0-31")
+    assert [len(plan(topology, PlacementRequest(clients=count))["client"].cores) for count in (1, 4, 8)] == [4, 4, 8]
