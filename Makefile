@@ -42,6 +42,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(call extra,redis,frontends cannot share their configuration through Redis)
 	$(call extra,gpu,GPUs are not watched)
 	$(call extra,report,reports have no plots)
+	$(call extra,peers,benchmarks have no other load generators beside ours)
 	@touch $@
 
 saturate: $(STAMP) ## saturate Inception V3 for DURATION seconds (120), with further options in ARGS
