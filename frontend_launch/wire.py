@@ -136,8 +136,9 @@ def decode_request(frames: Sequence[Buffer]) -> PredictRequest:
     delimiter, client_id, request_id, application, code, count, payload = frames
     if len(delimiter):
         raise WireError("delimiter", "a request without its empty delimiter")
-    input_type = data_type(unpack_i32(code, "data type"))
-    size = unpack_i32(count, "element count") * input_type.element_bytes
+    client, number, kind, elements = _numbers(client_id, request_id, code, count)
+    input_type = data_type(kind)
+    size = elements * input_type.element_bytes
     if size != len(payload) or size <= 0:
         raise WireError("payload_size", f"a payload of {len(payload)} bytes where {size} are announced")
     if input_type is DataType.STRINGS and b"\0" in bytes(payload):
@@ -146,9 +147,19 @@ def decode_request(frames: Sequence[Buffer]) -> PredictRequest:
         name = str(application, "utf-8")
     except UnicodeDecodeError:
         raise WireError("text", "an application name that is not UTF-8") from None
-    return PredictRequest(
-        unpack_i32(client_id, "client id"), unpack_i32(request_id, "request id"), name, input_type, payload
-    )
+    return PredictRequest(client, number, name, input_type, payload)
+
+
+_NUMBERS = struct.Struct("<4i")
+_NUMBER_NAMES = ("client id", "request id", "data type", "element count")
+
+
+def _numbers(*frames: Buffer) -> tuple[int, ...]:
+    """The four integers of a request, all at once where each frame has its size."""
+    first, second, third, fourth = map(len, frames)
+    if first == second == third == fourth == 4:
+        return _NUMBERS.unpack(b"".join(frames))
+    return tuple(unpack_i32(frame, name) for frame, name in zip(frames, _NUMBER_NAMES, strict=True))
 
 
 def encode_response(response: PredictResponse) -> list[Buffer]:

@@ -117,7 +117,7 @@ _DTYPES = {
     DataType.STRINGS: "str",
 }
 _BY_DTYPE = {dtype: code for code, dtype in _DTYPES.items()} | {"int8": DataType.BYTES}
-_CODES = frozenset(DataType)
+_BY_CODE = {int(code): code for code in DataType}
 OUTPUT_TYPES = frozenset({DataType.BYTES, DataType.INTS, DataType.FLOATS, DataType.STRINGS})
 """What a replica may answer with: doubles go in but never come out."""
 
@@ -233,9 +233,10 @@ def data_type(code: int) -> DataType:
     Raises:
         WireError: the code is none of 0 to 4.
     """
-    if code not in _CODES:
-        raise WireError("data_type", f"unknown data type code {code}")
-    return DataType(code)
+    try:
+        return _BY_CODE[code]
+    except KeyError:
+        raise WireError("data_type", f"unknown data type code {code}") from None
 
 
 def encode_heartbeat() -> list[Buffer]:

@@ -29,7 +29,7 @@ from frontend_launch.frontends.instruments import InternalMetrics
 from frontend_launch.frontends.lanes import Lane
 from frontend_launch.frontends.metrics import Registry
 from frontend_launch.frontends.prometheus import exposition
-from frontend_launch.frontends.reader import Frames, SocketReader
+from frontend_launch.frontends.reader import Frames, Sender, SocketReader
 from frontend_launch.frontends.replicas import Batch, ModelKey, Replica, ReplicaTable
 from frontend_launch.frontends.state import Store
 from frontend_launch.ports import Ports
@@ -117,7 +117,9 @@ class QueryFrontend:
         self._request_socket = self._context.socket(zmq.ROUTER)
         self._request_socket.setsockopt(zmq.RCVHWM, MAX_WAITING_MESSAGES)
         self._response_socket = self._context.socket(zmq.ROUTER)
+        self._send_response = Sender(self._response_socket)
         self._replica_socket = self._context.socket(zmq.ROUTER)
+        self._send_batch = Sender(self._replica_socket)
         self._replica_socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_EVERY_MS)
         self._replica_socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
         for socket in (self._response_socket, self._replica_socket):
@@ -257,7 +259,7 @@ class QueryFrontend:
         if identity is None:
             return False
         try:
-            self._response_socket.send_multipart([identity, *frames], zmq.NOBLOCK)
+            self._send_response([identity, *frames])
         except zmq.ZMQError as error:
             if error.errno != errno.EHOSTUNREACH:
                 raise
@@ -281,7 +283,10 @@ class QueryFrontend:
             self._incoming.resume()
 
     def _queued_bytes(self) -> int:
-        return sum(lane.queue.queued_bytes for lane in self._lanes.values())
+        queued_bytes = 0
+        for lane in self._lanes.values():  # for each request: a generator would cost twice as much
+            queued_bytes += lane.queue.queued_bytes
+        return queued_bytes
 
     # Answers -------------------------------------------------------------------------------------------
 
@@ -396,7 +401,7 @@ class QueryFrontend:
     def _send_to_replica(self, identity: bytes, frames: list[Buffer]) -> bool:
         """Send; False when the replica is gone, and then it is taken out."""
         try:
-            self._replica_socket.send_multipart([identity, *frames], zmq.NOBLOCK, copy=False)
+            self._send_batch([identity, *frames])
         except zmq.ZMQError as error:
             if error.errno != errno.EHOSTUNREACH:
                 raise

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import zmq
+
+from model_containers.wire import Buffer
 
 BURST = 128
 """Messages read before other work of the loop gets its turn."""
@@ -26,6 +29,7 @@ class SocketReader:
         self, socket: zmq.Socket[bytes], handle: Callable[[Frames], None], drained: Callable[[], None] | None = None
     ) -> None:
         self._socket, self._handle, self._drained = socket, handle, drained
+        self._receive = Receiver(socket)
         self._loop = asyncio.get_running_loop()
         self._fd: int = socket.FD
         self._scheduled = self._paused = self._closed = False
@@ -71,7 +75,7 @@ class SocketReader:
                 if self._paused:
                     break
                 try:
-                    frames = receive(self._socket)
+                    frames = self._receive()
                 except zmq.Again:
                     emptied = True
                     break
@@ -86,17 +90,70 @@ class SocketReader:
 _COPIED_FRAMES = 7
 """Frames before the payload of a request, routing identity included: small, and cheaper copied than referred to."""
 
+_COPY_BELOW_BYTES = 2048
+"""So are payloads up to this size."""
 
-def receive(socket: zmq.Socket[bytes]) -> Frames:
-    """Read one whole message without waiting; a request's payload is a view on ZeroMQ's own memory.
+_COPY_SENT_BELOW_BYTES = 65_536
+"""Last frames up to this size are copied; what is sent as it is comes back through a thread of pyzmq's own."""
 
-    Raises:
-        zmq.Again: none is there.
+# Plain numbers: the library's enumerations cost more than the calls that take them.
+_NOW = int(zmq.NOBLOCK)
+_NOW_AND_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+_RCVMORE = int(zmq.RCVMORE)
+
+
+class Receiver:
+    """Reads whole messages without waiting; a large last frame is a view on ZeroMQ's own memory.
+
+    Args:
+        socket: whichever.
     """
-    frames: Frames = [socket.recv(zmq.NOBLOCK)]
-    while socket.getsockopt(zmq.RCVMORE):
-        if len(frames) < _COPIED_FRAMES:
-            frames.append(socket.recv(zmq.NOBLOCK))
-        else:
-            frames.append(socket.recv(zmq.NOBLOCK, copy=False).buffer)
-    return frames
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        compiled = _compiled(socket)
+        self._receive_frame, self._get = compiled.recv, compiled.get
+        self._copies = True
+
+    def __call__(self) -> Frames:
+        """Read one message.
+
+        Raises:
+            zmq.Again: none is there.
+        """
+        receive, get = self._receive_frame, self._get
+        frames: Frames = [receive(_NOW)]
+        while get(_RCVMORE):
+            if self._copies or len(frames) < _COPIED_FRAMES:
+                frames.append(receive(_NOW))
+            else:
+                frames.append(receive(_NOW, False).buffer)
+        self._copies = len(frames[-1]) < _COPY_BELOW_BYTES  # payloads are mostly as large as the one before
+        return frames
+
+
+class Sender:
+    """Sends whole messages without waiting.
+
+    Args:
+        socket: whichever.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self._send_frame = _compiled(socket).send
+
+    def __call__(self, frames: Sequence[Buffer]) -> None:
+        """Send one message.
+
+        Raises:
+            zmq.ZMQError: it cannot be sent now, or the one it is for is not there.
+        """
+        send = self._send_frame
+        for frame in frames[:-1]:
+            send(frame, _NOW_AND_MORE)
+        last = frames[-1]
+        send(last, _NOW, len(last) < _COPY_SENT_BELOW_BYTES)
+
+
+def _compiled(socket: zmq.Socket[bytes]) -> Any:
+    """A socket's compiled methods, without what pyzmq puts around them in Python."""
+    return super(zmq.Socket, socket)
