@@ -225,7 +225,8 @@ class _Run:
         """Take the time of this turn, and account for the turn before it."""
         before_ns, self._now_ns = self._now_ns, time.monotonic_ns()
         if self._recorder.measuring:
-            self._recorder.record.clients[0].in_flight_ns += self._in_flight.outstanding * (self._now_ns - before_ns)
+            held_ns = min(self._now_ns, self._ends_ns or self._now_ns) - before_ns
+            self._recorder.record.clients[0].in_flight_ns += self._in_flight.outstanding * max(0, held_ns)
         elif self._now_ns >= self._measured_from_ns:
             self._begin_measured()
         self._expire()
