@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from frontend_launch.launch.process import pinned
+from loadgen import requests_log
 from loadgen.answers import AnswerCheck
 from loadgen.arrivals import Renewal
 from loadgen.capacity import Ask, Capacity, Limits, Probe, bound_ms, hopeless, judge, search
@@ -169,7 +170,7 @@ class _Prober:
         """Half of what the deployment does at full speed, in a short run with few requests in flight."""
         plan, config = self._plan, self._plan.config
         window = 4 * config.batch_size * max(1, len(plan.placement.replicas)) * config.clients
-        short = replace(config, duration_s=FIRST_S, requests=None, warmup_s=None)
+        short = replace(config, duration_s=FIRST_S, requests=None, warmup_s=None, requests_log=None)
         results = await self._measured(replace(plan, config=short, window=window), None)
         return FIRST_SHARE * max(results.summary.throughput_rps, 1 / FIRST_S)
 
@@ -177,7 +178,8 @@ class _Prober:
         config = self._config
         seed = config.base.seed + len(self._probes)
         arrivals = Renewal(ask.rate_rps, ask.duration_s, config.cv, seed)
-        settings = replace(self._plan.config, arrivals=arrivals, duration_s=ask.duration_s)
+        rows = requests_log.numbered(self._plan.config.requests_log, f"{len(self._probes) + 1}")
+        settings = replace(self._plan.config, arrivals=arrivals, duration_s=ask.duration_s, requests_log=rows)
         backlog = _Backlog(config.conditions)
         window = self._plan.config.max_in_flight or MAX_OUTSTANDING
         results = await self._measured(replace(self._plan, config=settings, window=window), backlog)

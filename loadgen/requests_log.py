@@ -65,6 +65,11 @@ class RequestsLog:
         return dict(zip(COLUMNS, columns, strict=True))
 
 
+def numbered(path: Path | None, which: str) -> Path | None:
+    """The file of one of several measurements, ``rows-r1-c1-b2-0.npz`` for ``rows.npz``; None for none."""
+    return None if path is None else path.with_stem(f"{path.stem}-{which}")
+
+
 def check(path: Path) -> None:
     """Refuse a file that could not be written, before anything is measured for it.
 

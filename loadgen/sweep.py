@@ -19,6 +19,7 @@ from typing import Any
 from frontend_launch.errors import FrontendLaunchError, PlacementError
 from frontend_launch.launch.process import pinned
 from loadgen import ledger as ledgers
+from loadgen import requests_log
 from loadgen.answers import AnswerCheck
 from loadgen.config import ExperimentConfig, Ground, Plan, check, plan_on, survey
 from loadgen.errors import ConfigError, Interrupted, TargetError
@@ -246,7 +247,10 @@ class _Run:
         cell = measurement.cell
         if server.deployment is not None:
             await unless(self._stop, server.deployment.set_batch_size(cell.batch_size), _TOO_EARLY)
-        results = await measure(self._cell_plan(cell), server, self._check, self._stop)
+        plan = self._cell_plan(cell)
+        rows = requests_log.numbered(plan.config.requests_log, f"{cell.name}-{measurement.repeat}-{measurement.kind}")
+        plan = replace(plan, config=replace(plan.config, requests_log=rows))
+        results = await measure(plan, server, self._check, self._stop)
         if results.ended == "interrupted":
             raise Interrupted(_TOO_EARLY)
         self._keep(measurement, results, results.error)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from engine_proxy import EngineProxy
 
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch import docker as docker_module
@@ -179,6 +180,29 @@ def test_redis_that_ends_under_load_loses_nothing(tmp_path):
     assert "redis ended with exit code 137; queries are served without it" in out
     summary = results_of(out)["summary"]
     assert summary["completed"] + summary["abandoned"] == summary["sent"]
+
+
+def test_the_engine_going_away_under_load_ends_the_run(tmp_path, monkeypatch):
+    """In one line and with its own code; what was measured is kept, and the label finds the containers later."""
+    proxy = EngineProxy(tmp_path / "engine.sock")
+    monkeypatch.setenv("DOCKER_HOST", proxy.url)
+    arguments = ["saturate", *DOCKER, "-d", "60", "--log-every", "500ms", "--results-dir", str(tmp_path / "results")]
+    process = subprocess.Popen([LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        lines = iter(process.stdout.readline, "")
+        assert any("p99: " in line for line in lines), process.stderr.read()
+    finally:
+        proxy.close()
+    out, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 6, err
+    assert "the Docker engine went away" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    results = results_of(out)
+    assert results["ended"] == "server_lost"
+    assert results["summary"]["measured"]["completed"] > 0
+    monkeypatch.delenv("DOCKER_HOST")
+    assert "removed container" in ran("down", "--all").stdout
+    assert ours() == []
 
 
 def test_a_model_of_one_s_own_in_a_container(tmp_path):

@@ -78,8 +78,16 @@ def test_what_cannot_be_placed_is_refused_at_once():
 
 def test_batch_sizes_change_while_replicas_stay(tmp_path):
     """Each cell has results of its own, with batches of its own size, from the same replica."""
-    done = ran(command(tmp_path, "-b", "1", "8", "-d", "500ms", "--log-every", "200ms", "--repeat", "2"))
+    rows = ("--requests-log", str(tmp_path / "rows.npz"))
+    done = ran(
+        command(tmp_path, "-b", "1", "8", "-d", "500ms", "--log-every", "200ms", "--repeat", "2", "-n", "2", *rows)
+    )
     assert done.returncode == 0, done.stderr
+    stems = sorted(path.stem for path in tmp_path.glob("*.npz"))
+    assert [stem for stem in stems if "anchor" not in stem] == [
+        f"rows-r1-c1-b{batch}-{repeat}-cell" for batch in (1, 8) for repeat in (0, 1)
+    ]
+    assert len(stems) == 5
     directory = directory_of(done.stdout)
     entries = list(ledgers.read_entries(directory))
     assert sorted((entry.cell, entry.repeat) for entry in entries[:-1]) == [
