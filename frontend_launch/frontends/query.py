@@ -29,7 +29,7 @@ from frontend_launch.frontends.instruments import InternalMetrics
 from frontend_launch.frontends.lanes import Lane
 from frontend_launch.frontends.metrics import Registry
 from frontend_launch.frontends.prometheus import exposition
-from frontend_launch.frontends.reader import Frames, Sender, SocketReader
+from frontend_launch.frontends.reader import Frames, RequestReceiver, Sender, SocketReader
 from frontend_launch.frontends.replicas import Batch, ModelKey, Replica, ReplicaTable
 from frontend_launch.frontends.state import Store
 from frontend_launch.ports import Ports
@@ -144,7 +144,9 @@ class QueryFrontend:
     async def __aenter__(self) -> QueryFrontend:
         await self._directory.start()
         self._handshakes = SocketReader(self._response_socket, self._on_handshake)
-        self._incoming = SocketReader(self._request_socket, self._on_request, self._after_requests)
+        self._incoming = SocketReader(
+            self._request_socket, self._on_request, self._after_requests, RequestReceiver(self._request_socket)
+        )
         self._answers = SocketReader(self._replica_socket, self._on_replica, self._after_answers)
         self._breaks = SocketReader(self._replica_socket.get_monitor_socket(zmq.EVENT_DISCONNECTED), self._on_break)
         return self

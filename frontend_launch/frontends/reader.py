@@ -26,10 +26,14 @@ class SocketReader:
     """
 
     def __init__(
-        self, socket: zmq.Socket[bytes], handle: Callable[[Frames], None], drained: Callable[[], None] | None = None
+        self,
+        socket: zmq.Socket[bytes],
+        handle: Callable[[Frames], None],
+        drained: Callable[[], None] | None = None,
+        receive: Callable[[], Frames] | None = None,
     ) -> None:
         self._socket, self._handle, self._drained = socket, handle, drained
-        self._receive = Receiver(socket)
+        self._receive = receive or receiver(socket)
         self._loop = asyncio.get_running_loop()
         self._fd: int = socket.FD
         self._scheduled = self._paused = self._closed = False
@@ -87,14 +91,14 @@ class SocketReader:
                 self._schedule()
 
 
-_COPIED_FRAMES = 7
-"""Frames before the payload of a request, routing identity included: small, and cheaper copied than referred to."""
-
 _COPY_BELOW_BYTES = 2048
-"""So are payloads up to this size."""
+"""Payloads up to this size are cheaper copied than referred to."""
 
 _COPY_SENT_BELOW_BYTES = 65_536
 """Last frames up to this size are copied; what is sent as it is comes back through a thread of pyzmq's own."""
+
+_REQUEST_FRAMES = 8
+"""Of a request, with the routing identity."""
 
 # Plain numbers: the library's enumerations cost more than the calls that take them.
 _NOW = int(zmq.NOBLOCK)
@@ -102,33 +106,75 @@ _NOW_AND_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _RCVMORE = int(zmq.RCVMORE)
 
 
-class Receiver:
-    """Reads whole messages without waiting; a large last frame is a view on ZeroMQ's own memory.
+def receiver(socket: zmq.Socket[bytes]) -> Callable[[], Frames]:
+    """How to read one whole message of a socket without waiting; it raises `zmq.Again` when none is there."""
+    compiled = _compiled(socket)
+    receive_frame, get = compiled.recv, compiled.get
+
+    def receive() -> Frames:
+        frames: Frames = [receive_frame(_NOW)]
+        while get(_RCVMORE):
+            frames.append(receive_frame(_NOW))
+        return frames
+
+    return receive
+
+
+class RequestReceiver:
+    """Reads requests without asking after each frame whether there is another, which costs more than the frame.
+
+    As many frames as a request has are read in one go. No request is lost that way: if one came, it ends with them. If
+    not, what was read begins with messages that are none, because they are shorter; then the rest of the last message
+    is read too, and if that is a request, it is the last of these frames. Large payloads are views on ZeroMQ's memory.
 
     Args:
-        socket: whichever.
+        socket: a ROUTER.
     """
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         compiled = _compiled(socket)
         self._receive_frame, self._get = compiled.recv, compiled.get
-        self._copies = True
+        self._copied = _COPIED
+        self._next: Frames | None = None
 
     def __call__(self) -> Frames:
-        """Read one message.
+        """Read one request, or one or more messages that are none as one.
 
         Raises:
-            zmq.Again: none is there.
+            zmq.Again: nothing is there.
         """
-        receive, get = self._receive_frame, self._get
-        frames: Frames = [receive(_NOW)]
-        while get(_RCVMORE):
-            if self._copies or len(frames) < _COPIED_FRAMES:
-                frames.append(receive(_NOW))
-            else:
-                frames.append(receive(_NOW, False).buffer)
-        self._copies = len(frames[-1]) < _COPY_BELOW_BYTES  # payloads are mostly as large as the one before
+        if self._next is not None:
+            frames, self._next = self._next, None
+            return frames
+        frames = []
+        try:
+            frames.extend(map(self._receive_frame, _EACH_NOW, self._copied))
+        except zmq.Again:  # whole messages only are handed out, so those were all shorter
+            if not frames:
+                raise
+        if self._copied is _REFERRED:
+            frames = [frame.buffer if isinstance(frame, zmq.Frame) else frame for frame in frames]
+        if self._get(_RCVMORE):
+            return self._apart(frames)
+        self._copied = _COPIED if len(frames[-1]) < _COPY_BELOW_BYTES else _REFERRED
         return frames
+
+    def _apart(self, frames: Frames) -> Frames:
+        """Read the rest of the last message; what comes before a request is handed out first."""
+        while self._get(_RCVMORE):
+            frames.append(self._receive_frame(_NOW))
+        request = frames[-_REQUEST_FRAMES:]
+        if len(request[1]) or any(len(request[place]) != 4 for place in _NUMBERS):
+            return frames
+        self._next = request
+        return frames[:-_REQUEST_FRAMES]
+
+
+_COPIED = (True,) * _REQUEST_FRAMES
+_REFERRED = (*_COPIED[:-1], False)
+_EACH_NOW = (_NOW,) * _REQUEST_FRAMES
+_NUMBERS = (2, 3, 5, 6)
+"""Where a request has its fields of four bytes, behind the identity and an empty frame."""
 
 
 class Sender:

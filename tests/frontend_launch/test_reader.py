@@ -6,8 +6,10 @@ import contextlib
 import pytest
 import uvloop
 import zmq
+from hypothesis import given
+from hypothesis import strategies as st
 
-from frontend_launch.frontends.reader import BURST, SocketReader
+from frontend_launch.frontends.reader import BURST, RequestReceiver, SocketReader
 
 
 @contextlib.contextmanager
@@ -76,3 +78,31 @@ def test_what_is_not_read_stays_where_it_is(how):
             assert len(seen) == (how == "pause")
 
     uvloop.run(story())
+
+
+def request(number, payload):
+    """A request behind its routing identity."""
+    numbers = number.to_bytes(4, "little")
+    return [b"\0iden", b"", b"\0\0\0\0", numbers, b"app", b"\2\0\0\0", b"\1\0\0\0", payload]
+
+
+ODD = st.lists(st.sampled_from([b"", b"\0iden", b"1234", b"x" * 5000]), min_size=1, max_size=14).filter(
+    lambda frames: len(frames) != 8
+)
+
+
+@given(st.lists(st.one_of(ODD, st.sampled_from([b"12345678", b"y" * 5000]))))
+def test_no_request_is_lost_among_messages_that_are_none(messages):
+    """Each comes out whole, in its order; nothing else looks like one."""
+    sent = [request(n, part) if isinstance(part, bytes) else part for n, part in enumerate(messages)]
+    received = []
+    with pair() as (reading, writing):
+        for frames in sent:
+            writing.send_multipart(frames)
+        receive = RequestReceiver(reading)
+        with contextlib.suppress(zmq.Again):
+            while True:
+                received.append([bytes(frame) for frame in receive()])
+    assert [frame for frames in received for frame in frames] == [frame for frames in sent for frame in frames]
+    requests = [frames for frames in sent if len(frames) == 8]
+    assert [frames for frames in received if len(frames) == 8 and frames in requests] == requests
