@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.engine import call, said
+from frontend_launch.launch.launcher import ENGINE_GONE
 from frontend_launch.launch.placement import Assignment
 from frontend_launch.launch.topology import expand_ranges
 
@@ -33,7 +34,6 @@ STOP_TIMEOUT_S = 2
 """Time a container has between SIGTERM and SIGKILL."""
 
 _PIDS = 512
-_ENGINE_GONE = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +122,8 @@ class RunningContainer:
         try:
             return int((await self._container.wait())["StatusCode"])
         except Exception as error:  # whatever the client raises when the other side is gone
-            log.error("%s cannot be watched any more: the Docker engine went away (%s)", self.role, said(error))
-            return _ENGINE_GONE
+            log.debug("%s: %s", self.role, said(error))
+            return ENGINE_GONE
 
     async def log_tail(self, lines: int = 15) -> str:
         """See `Running`."""

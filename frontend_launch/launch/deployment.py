@@ -12,7 +12,7 @@ from types import TracebackType
 
 from frontend_launch.admin import AdminClient
 from frontend_launch.errors import AdminError, LaunchError
-from frontend_launch.launch.launcher import MODEL_VERSION, DeploymentConfig, Endpoint, Launcher, Running
+from frontend_launch.launch.launcher import MODEL_VERSION, DeploymentConfig, Endpoint, Launcher, Running, ending
 from frontend_launch.launch.placement import Assignment, difference
 from frontend_launch.launch.process import affinity
 from frontend_launch.metrics_client import MetricsClient
@@ -181,7 +181,7 @@ class Deployment:
         """
         gone = [part for part in self.parts.values() if part.exited.done()]
         if gone:
-            text = f"{gone[0].role} ended with exit code {gone[0].exited.result()} before all was ready"
+            text = f"{gone[0].role} {ending(gone[0].exited.result())} before all was ready"
             raise LaunchError(text, await gone[0].log_tail())
 
     async def _log_tails(self) -> str:
@@ -209,13 +209,13 @@ class Deployment:
             return
         left = sum(not p.exited.done() for role, p in self.parts.items() if role.startswith("replica"))
         if part.role in CARRIERS:
-            await self._fail(f"{part.role} ended with exit code {code}", part)
+            await self._fail(f"{part.role} {ending(code)}", part)
         elif not part.role.startswith("replica"):
-            log.warning("%s ended with exit code %s; queries are served without it", part.role, code)
+            log.warning("%s %s; queries are served without it", part.role, ending(code))
         elif left == 0:
-            await self._fail(f"{part.role}, the last replica, ended with exit code {code}", part)
+            await self._fail(f"{part.role}, the last replica, {ending(code)}", part)
         else:
-            log.warning("%s ended with exit code %s; %d replicas go on", part.role, code, left)
+            log.warning("%s %s; %d replicas go on", part.role, ending(code), left)
 
     async def _fail(self, text: str, part: Running) -> None:
         if self.failure is not None:

@@ -36,6 +36,7 @@ from frontend_launch.launch.launcher import (
     DeploymentConfig,
     Endpoint,
     Running,
+    ending,
     model_environment,
     replica_environment,
 )
@@ -114,8 +115,12 @@ class DockerLauncher:
             shutil.rmtree(self._directory, ignore_errors=True)
 
     async def _remove(self) -> None:
-        if not self.stays:
+        if self.stays:
+            return
+        try:
             await runs.remove(self._docker, self.run)
+        except LaunchError as error:  # what was measured is worth no less
+            log.error("run %s is not removed (%s): `loadgen down --all` does it when that is over", self.run, error)
 
     async def start_frontends(self, started: Callable[[Running], None]) -> Endpoint:
         """See `Launcher`."""
@@ -298,7 +303,7 @@ async def _until_ready(container: RunningContainer, began_s: float, answers: Cal
     give_up_s = time.monotonic() + READY_TIMEOUT_S
     while not await answers():
         if container.exited.done():
-            text = f"{container.role} ended with exit code {container.exited.result()} before it was ready"
+            text = f"{container.role} {ending(container.exited.result())} before it was ready"
             raise LaunchError(text, await container.log_tail())
         if time.monotonic() > give_up_s:
             text = f"{container.role} is not ready within {READY_TIMEOUT_S:.0f} s"

@@ -20,6 +20,9 @@ CALL_TIMEOUT_S = 60.0
 
 T = TypeVar("T")
 
+_UNREACHABLE = 900
+"""The client's own status for an engine that it cannot connect to."""
+
 
 class NameTaken(LaunchError):  # noqa: N818 - not a fault: another name is tried
     """The engine has a container of this name."""
@@ -79,6 +82,8 @@ async def call(what: str, answer: Awaitable[T]) -> T:
     except aiodocker.DockerError as error:
         if error.status == 409 and "name" in error.message and "in use" in error.message:
             raise NameTaken(f"{what}: the name is taken") from None
+        if error.status == _UNREACHABLE:
+            raise LaunchError(f"{what}: the Docker engine does not answer: {said(error)}") from None
         raise LaunchError(refusal(what, error.message)) from None
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise LaunchError(f"{what}: the Docker engine does not answer: {said(error)}") from None

@@ -15,6 +15,16 @@ from model_containers.model import Description
 
 MODEL_VERSION = "1"
 
+ENGINE_GONE = -1000
+"""In place of the exit code of a container whose engine went away, so that nobody can tell."""
+
+
+def ending(code: int) -> str:
+    """How a part ended, after its name."""
+    if code == ENGINE_GONE:
+        return "cannot be watched any more, since the Docker engine went away"
+    return f"ended with exit code {code}"
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -68,7 +78,7 @@ class Running(Protocol):
     Attributes:
         role: its role in the placement.
         pid: of its first process, as this machine counts.
-        exited: a task that ends with its exit code.
+        exited: a task that ends with its exit code, or with `ENGINE_GONE`.
     """
 
     role: str
