@@ -177,7 +177,7 @@ class _Run:
         await self._sleeper.sleep_until(self._started_ns)
         try:
             ended = await self._stream()
-            self._end_measured()
+            self._end_measured(ended)
             await self._hooks.on_phase(Phase.MEASURED_ENDS)
             if self._job.drain_s:
                 await self._drain()
@@ -300,10 +300,14 @@ class _Run:
             asyncio.create_task(self._hooks.on_phase(Phase.MEASURED_BEGINS), name="measured part begins"),
         ]
 
-    def _end_measured(self) -> None:
+    def _end_measured(self, ended: str) -> None:
         if not self._recorder.measuring:
             return
         ends_ns = min(time.monotonic_ns(), self._ends_ns or self._now_ns)
+        next_ns = self._pace.next_ns(self._in_flight.sent)
+        if ended == "enough" and next_ns is not None:
+            # Whoever has seen enough takes what was sent: what became due since the last turn is not part of it.
+            ends_ns = min(ends_ns, next_ns)
         self._recorder.planned(self._pace.between(self._measured_from_ns, ends_ns))
         client = self._recorder.record.clients[0]
         client.cpu_ns += time.process_time_ns()

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +29,7 @@ from model_containers.model import Description
 
 if TYPE_CHECKING:
     import aiodocker
+    from packaging.requirements import Requirement
 
 BASE = "python:3.11-slim-bookworm"
 """The image that ours are made from."""
@@ -173,22 +175,28 @@ def requirements(names: Collection[str], extra: str) -> list[str]:
     Raises:
         LaunchError: the extra ``docker`` is not installed.
     """
-    try:
-        from packaging.requirements import Requirement  # noqa: PLC0415 - behind an extra
-    except ImportError:
-        raise LaunchError("packaging is not installed: pip install 'loadgen[docker]'") from None
     # An image is for Linux, whatever the machine that asks for it.
     linux = {"os_name": "posix", "platform_system": "Linux", "sys_platform": "linux"}
     picked = []
-    for requirement in map(Requirement, importlib.metadata.requires("loadgen") or ()):
-        marker, requirement.marker = requirement.marker, None
+    for requirement in _declared():
+        marker = requirement.marker
         if marker is None or marker.evaluate({**linux, "extra": ""}):
             wanted = requirement.name in names
         else:
             wanted = marker.evaluate({**linux, "extra": extra})
         if wanted:
-            picked.append(str(requirement))
+            picked.append(str(requirement).partition(";")[0].strip())
     return sorted(picked)
+
+
+@cache
+def _declared() -> Sequence[Requirement]:
+    """What the project says that it requires."""
+    try:
+        from packaging.requirements import Requirement  # noqa: PLC0415 - behind an extra
+    except ImportError:
+        raise LaunchError("packaging is not installed: pip install 'loadgen[docker]'") from None
+    return [Requirement(line) for line in importlib.metadata.requires("loadgen") or ()]
 
 
 def context(package: str, dockerfile: str, needs: Sequence[str]) -> bytes:
