@@ -18,15 +18,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from frontend_launch import models, stages
-from frontend_launch.counters import Counters
-from frontend_launch.errors import AdminError
+from frontend_launch import models
 from frontend_launch.launch.deployment import LATENCY_SLO_MICROS
-from frontend_launch.launch.launcher import Endpoint, model_environment
+from frontend_launch.launch.launcher import model_environment
 from frontend_launch.launch.process import pinned
 from frontend_launch.launch.topology import core_ranges
-from frontend_launch.metrics_client import MetricsClient
-from frontend_launch.stages import Stages
 from loadgen import requests_log, slo
 from loadgen import results as results_file
 from loadgen.answers import AnswerCheck, answer_check
@@ -35,14 +31,14 @@ from loadgen.clients import Clients, clients
 from loadgen.config import ExperimentConfig, Plan, prepare, replica_options
 from loadgen.environment import environment
 from loadgen.errors import ConfigError
-from loadgen.evidence import gather
+from loadgen.frontend_server import PROXIED
 from loadgen.hardware import summarise
+from loadgen.inputs import InputSource
 from loadgen.recorder import Record
 from loadgen.results import Results, Summary
-from loadgen.runner import Hooks, Job, Phase
-from loadgen.serving import FIRST_ANSWER_S, PROXIED, Server, serving
-from loadgen.targets.clipper import ClipperSpec
-from loadgen.targets.target import Outcome
+from loadgen.runner import Hooks, Job
+from loadgen.serving import FIRST_ANSWER_S, Readings, Server, serving
+from loadgen.targets.target import Outcome, TargetSpec
 from loadgen.verdict import Verdict, judge
 from loadgen.waiting import unless
 from loadgen.watchers import UntilSteady, Watched, Watcher
@@ -102,14 +98,15 @@ async def measure(
     surroundings = environment()
     beside = plan.placement.assignments[0 if server.deployment is None else 1]
     async with (
-        _Readings(server.endpoint) as readings,
+        server.readings() as readings,
+        server.load(plan, check is not None) as (inputs, target),
         _either(stop, server) as halt,
         clients(plan.config.clients, plan.placement["client"]) as senders,
-        watching({**_pids(server), **senders.pids}, beside, _metrics_address(server.endpoint)) as watch,
+        watching({**_pids(server), **senders.pids}, beside, server.metrics_address) as watch,
     ):
         hooks = Hooks(readings.on_phase)
         watched = Watched(watcher or (UntilSteady() if plan.config.until_steady else None), hooks.enough, halt)
-        record = await senders.run(_job(plan, server, check), halt, replace(hooks, on_interval=watched))
+        record = await senders.run(_job(plan, inputs, target, check), halt, replace(hooks, on_interval=watched))
         record.ended = watched.ended or record.ended
         results = _results(plan, server, senders, record, check, readings, watch, started_at, surroundings)
         results.notes.extend(await watch.notes())
@@ -163,20 +160,11 @@ async def _relay(event: asyncio.Event, halt: asyncio.Event) -> None:
     halt.set()
 
 
-def _job(plan: Plan, server: Server, check: AnswerCheck | None) -> Job:
-    config, model, endpoint = plan.config, plan.model, server.endpoint
-    request_address, response_address = endpoint.client_addresses()
+def _job(plan: Plan, inputs: InputSource, target: TargetSpec, check: AnswerCheck | None) -> Job:
+    config = plan.config
     return Job(
-        target=ClipperSpec(
-            request_address=request_address,
-            response_address=response_address,
-            application=server.application,
-            output_type=model.output.data_type,
-            output_bytes=model.output.nbytes,
-            default_output=server.default_output,
-            keep_outputs=check is not None,
-        ),
-        inputs=plan.inputs,
+        target=target,
+        inputs=inputs,
         window=plan.window,
         duration_s=config.duration_s if config.requests is None and config.arrivals is None else None,
         requests=config.requests,
@@ -211,51 +199,12 @@ async def known_answers(plan: Plan) -> AnswerCheck | None:
     return answer_check(config.verify, answers, model.output.dtype, model.tolerance, labels)
 
 
-def _metrics_address(endpoint: Endpoint) -> str:
-    return f"{endpoint.host}:{endpoint.ports.metrics}"
-
-
-class _Readings:
-    """The frontend's counters and stages over the measured part, and its metrics; what cannot be read is a note."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._client = MetricsClient(f"http://{_metrics_address(endpoint)}")
-        self._first: tuple[Counters, dict[str, Stages]] | None = None
-        self.metrics: dict[str, Any] | None = None
-        self.counters: Counters | None = None
-        self.stages: dict[str, Stages] | None = None
-        self.notes: list[str] = []
-
-    async def __aenter__(self) -> _Readings:
-        await self._client.__aenter__()
-        return self
-
-    async def __aexit__(self, *error: Any) -> None:
-        await self._client.__aexit__(*error)
-
-    async def on_phase(self, phase: Phase) -> None:
-        """Take the reading that belongs to a moment of the run."""
-        try:
-            if phase is Phase.MEASURED_BEGINS:
-                self._first = await self._client.counters(), await self._client.stages()
-                return
-            if self._first is not None:
-                counters, before = self._first
-                self.counters = (await self._client.counters()).since(counters)
-                self.stages = stages.since(await self._client.stages(), before)
-            self.metrics = await self._client.metrics()
-        except AdminError as error:
-            self.notes.append(str(error))
-            log.warning("%s", error)
-
-
 # The results -----------------------------------------------------------------------------------------------
 
 
 _ERRORS = {
     "stalled": "no request completed for {stall_s:g} s (--stall)",
-    "no_answer": "no answer to the first request within {first_answer_s:g} s: is {application!r} linked to a model "
-    "that takes such inputs, and has it a replica?",
+    "no_answer": "no answer to the first request within {first_answer_s:g} s: {silence}",
     "overrun": "{window} requests without an answer are more than memory is meant for: the server is far behind "
     "(--max-in-flight)",
     "client_lost": "a client process ended early: the others stopped, and what they measured is kept",
@@ -274,7 +223,7 @@ def _ending(plan: Plan, server: Server, record: Record) -> tuple[str, str | None
     if text is None:
         return record.ended, None
     return record.ended, text.format(
-        stall_s=plan.config.stall_s, window=plan.window, first_answer_s=FIRST_ANSWER_S, application=server.application
+        stall_s=plan.config.stall_s, window=plan.window, first_answer_s=FIRST_ANSWER_S, silence=server.silence
     )
 
 
@@ -284,7 +233,7 @@ def _results(
     senders: Clients,
     record: Record,
     check: AnswerCheck | None,
-    readings: _Readings,
+    readings: Readings,
     watch: Watch,
     started_at: str,
     surroundings: Mapping[str, Any],
@@ -293,7 +242,7 @@ def _results(
     ended, error = _ending(plan, server, record)
     payload_bytes = plan.inputs.payload_bytes
     summary = results_file.summarise(record)
-    verdict = _verdict(plan, server, record, readings.counters)
+    verdict = _verdict(plan, server, record, readings)
     watched = summarise(
         watch.readings(),
         record.measured_from_ns,
@@ -319,10 +268,8 @@ def _results(
         hardware=watched,
         histograms=results_file.histograms(record),
         node_configs=[] if server.deployment is None else [_node_config(plan)],
-        clipper_metrics=readings.metrics,
         client_metrics=results_file.client_metrics(record),
-        frontend_counters=None if readings.counters is None else asdict(readings.counters),
-        stages=None if readings.stages is None else results_file.stage_tables(readings.stages),
+        **asdict(readings.measurements),
         notes=[*plan.notes, *server.notes, *readings.notes, *_remarks(record), *(watched or {}).get("findings", ())],
     )
 
@@ -334,14 +281,14 @@ def _arrivals(config: ExperimentConfig) -> dict[str, Any] | None:
     return {"text": arrivals.text, "rate_rps": arrivals.rate_rps if isinstance(arrivals, Renewal) else None}
 
 
-def _verdict(plan: Plan, server: Server, record: Record, counters: Counters | None) -> Verdict:
-    verdict = judge(gather(record, counters, server.application, plan.config.batch_size, plan.window))
+def _verdict(plan: Plan, server: Server, record: Record, readings: Readings) -> Verdict:
+    verdict = judge(readings.evidence(record, plan))
     if not record.measured_ns:
         return replace(verdict, text="undecided: nothing was measured")
     if not record.latency.total:
         undecided = "undecided: no answer counted as completed in the measured part"
         return replace(verdict, saturated="undecided", limit="unknown", text=undecided)
-    return replace(verdict, text=f"{verdict.text}; {PROXIED}") if PROXIED in server.notes else verdict
+    return replace(verdict, text=f"{verdict.text}; {PROXIED}") if server.proxied else verdict
 
 
 def _thresholds(config: ExperimentConfig, summary: Summary) -> list[Mapping[str, Any]] | None:

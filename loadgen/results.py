@@ -93,6 +93,21 @@ class Histograms:
 
 
 @dataclass(frozen=True, slots=True)
+class Measurements:
+    """What the server itself said of the measured part; each None where it did not.
+
+    Attributes:
+        clipper_metrics: the query frontend's metrics at the end.
+        frontend_counters: our frontend's counters.
+        stages: where the time went, by model and replica.
+    """
+
+    clipper_metrics: Mapping[str, Any] | None = None
+    frontend_counters: Mapping[str, Any] | None = None
+    stages: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """Everything one experiment leaves behind.
 

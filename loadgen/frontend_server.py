@@ -1,0 +1,211 @@
+"""A query frontend as what is measured: one of our own deployment, or one that somebody else runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from frontend_launch import stages
+from frontend_launch.admin import AdminClient
+from frontend_launch.counters import Counters
+from frontend_launch.errors import AdminError, LaunchError
+from frontend_launch.launch.deployment import DEFAULT_OUTPUT, Deployment
+from frontend_launch.launch.launcher import Endpoint
+from frontend_launch.metrics_client import MetricsClient
+from frontend_launch.ports import Ports
+from frontend_launch.stages import Stages
+from loadgen.config import Connection, Plan
+from loadgen.errors import ConfigError, TargetError
+from loadgen.evidence import gather
+from loadgen.inputs import InputSource
+from loadgen.recorder import Record
+from loadgen.results import Measurements, stage_tables
+from loadgen.runner import Phase
+from loadgen.targets.clipper import ClipperSpec
+from loadgen.targets.target import TargetSpec
+from loadgen.verdict import Evidence
+
+log = logging.getLogger(__name__)
+
+LOOPBACK = ("127.0.0.1", "localhost")
+PROXIED = "requests go through the Docker engine's proxy process, which is measured with the rest"
+RESOLVE_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class FrontendServer:
+    """See `loadgen.serving.Server`.
+
+    Attributes:
+        endpoint: where it is reached.
+        application: the application to ask.
+        default_output: the bytes of the application's default output.
+        deployment: None where it is somebody else's.
+        notes: what could not be found out.
+    """
+
+    endpoint: Endpoint
+    application: str
+    default_output: bytes
+    deployment: Deployment | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def metrics_address(self) -> str | None:
+        """See `Server`."""
+        return f"{self.endpoint.host}:{self.endpoint.ports.metrics}"
+
+    @property
+    def silence(self) -> str:
+        """See `Server`."""
+        return f"is {self.application!r} linked to a model that takes such inputs, and has it a replica?"
+
+    @property
+    def proxied(self) -> bool:
+        """See `Server`."""
+        return PROXIED in self.notes
+
+    @contextlib.asynccontextmanager
+    async def load(self, plan: Plan, keep_outputs: bool) -> AsyncIterator[tuple[InputSource, TargetSpec]]:
+        """See `Server`."""
+        request_address, response_address = self.endpoint.client_addresses()
+        output = plan.model.output
+        yield (
+            plan.inputs,
+            ClipperSpec(
+                request_address=request_address,
+                response_address=response_address,
+                application=self.application,
+                output_type=output.data_type,
+                output_bytes=output.nbytes,
+                default_output=self.default_output,
+                keep_outputs=keep_outputs,
+            ),
+        )
+
+    def readings(self) -> FrontendReadings:
+        """See `Server`."""
+        return FrontendReadings(self)
+
+    async def keep_logs(self, directory: Path) -> None:
+        """Copy the logs of what we started."""
+        if self.deployment is not None:
+            await self.deployment.keep_logs()
+            try:
+                shutil.copytree(self.deployment.log_directory, directory, dirs_exist_ok=True)
+            except OSError as error:  # the results are saved; they are not worth less without the logs
+                log.warning("the logs cannot be kept in %s: %s", directory, error)
+
+
+class FrontendReadings:
+    """See `loadgen.serving.Readings`: the frontend's counters and stages over the measured part, and its metrics."""
+
+    def __init__(self, server: FrontendServer) -> None:
+        self._application = server.application
+        self._client = MetricsClient(f"http://{server.metrics_address}")
+        self._first: tuple[Counters, dict[str, Stages]] | None = None
+        self._metrics: dict[str, Any] | None = None
+        self._counters: Counters | None = None
+        self._stages: dict[str, Stages] | None = None
+        self.notes: list[str] = []
+
+    async def __aenter__(self) -> FrontendReadings:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._client.__aexit__(*error)
+
+    async def on_phase(self, phase: Phase) -> None:
+        """See `Readings`."""
+        try:
+            if phase is Phase.MEASURED_BEGINS:
+                self._first = await self._client.counters(), await self._client.stages()
+                return
+            if self._first is not None:
+                counters, before = self._first
+                self._counters = (await self._client.counters()).since(counters)
+                self._stages = stages.since(await self._client.stages(), before)
+            self._metrics = await self._client.metrics()
+        except AdminError as error:
+            self.notes.append(str(error))
+            log.warning("%s", error)
+
+    def evidence(self, record: Record, plan: Plan) -> Evidence:
+        """See `Readings`."""
+        return gather(record, self._counters, self._application, plan.config.batch_size, plan.window)
+
+    @property
+    def measurements(self) -> Measurements:
+        """See `Readings`."""
+        return Measurements(
+            clipper_metrics=self._metrics,
+            frontend_counters=None if self._counters is None else asdict(self._counters),
+            stages=None if self._stages is None else stage_tables(self._stages),
+        )
+
+
+async def connect(connection: Connection, ports: Ports, model: str) -> FrontendServer:
+    """Ask the management frontend for the application; where it cannot be asked, the run goes on without.
+
+    Raises:
+        ConfigError: it answers, and has no such application.
+        TargetError: the host has no address.
+    """
+    await _resolve(connection.host)
+    name = connection.application or model
+    endpoint, notes = await _neighbour(Endpoint(connection.host, ports))
+    try:
+        async with AdminClient(f"http://{connection.host}:{ports.admin}") as admin:
+            application = await admin.application(name)
+    except AdminError as error:
+        note = f"the default output is taken to be {DEFAULT_OUTPUT}: {error}"
+        log.warning("%s", note)
+        return FrontendServer(endpoint, name, DEFAULT_OUTPUT.encode(), notes=(*notes, note))
+    if application is None:
+        raise ConfigError(f"{connection.host} has no application {name!r}: name one that it has with --app")
+    return FrontendServer(endpoint, name, application.default_output.encode(), notes=notes)
+
+
+async def _resolve(host: str) -> None:
+    """Say at once that a host has no address, not after the patience for its answer.
+
+    Raises:
+        TargetError: it has none.
+    """
+    try:
+        async with asyncio.timeout(RESOLVE_TIMEOUT_S):
+            await asyncio.get_running_loop().getaddrinfo(host, None)
+    except (OSError, UnicodeError, TimeoutError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+        raise TargetError(f"--connect {host}: {reason}; name a host that has an address") from None
+
+
+async def _neighbour(endpoint: Endpoint) -> tuple[Endpoint, tuple[str, ...]]:
+    """How to reach a frontend best that may be a container on this machine: through its sockets, if it has any.
+
+    Returns:
+        The endpoint, and what is to be said of it: ports of a container are those of a proxy process of the engine.
+    """
+    if endpoint.host not in LOOPBACK:
+        return endpoint, ()
+    try:
+        from frontend_launch.launch import runs  # noqa: PLC0415 - behind an extra
+        from frontend_launch.launch.engine import engine  # noqa: PLC0415
+
+        async with engine() as docker:
+            found = await runs.publishing(docker, endpoint.ports.request)
+    except LaunchError:
+        return endpoint, ()
+    if found is None:
+        return endpoint, ()
+    directory = runs.sockets(found)
+    if directory is None:
+        return endpoint, (PROXIED,)
+    return replace(endpoint, directory=directory), ()
