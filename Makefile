@@ -17,7 +17,7 @@ endef
 
 BASE ?= HEAD~1
 
-.PHONY: help install saturate test check format bench bench-compare bench-c clean
+.PHONY: help install saturate test check format proto bench bench-compare bench-c clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -40,6 +40,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(call extra,onnx,models from ONNX files will not load)
 	$(call extra,docker,loadgen cannot talk to a Docker engine)
 	$(call extra,redis,frontends cannot share their configuration through Redis)
+	$(call extra,oip,servers of the Open Inference Protocol cannot be loaded)
 	$(call extra,gpu,GPUs are not watched)
 	$(call extra,report,reports have no plots)
 	$(call extra,peers,benchmarks have no other load generators beside ours)
@@ -60,6 +61,10 @@ check: $(STAMP) ## lint, formatting, types, import contracts
 format: $(STAMP) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+proto: $(STAMP) ## make the modules of the protocol's messages anew, after a change of inference.proto
+	$(PIP_INSTALL) 'grpcio-tools==1.75.1' --target .venv/proto
+	PYTHONPATH=.venv/proto $(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. loadgen/oip/inference.proto
 
 bench: $(STAMP) ## run the benchmarks; their JSON is kept in .benchmarks
 	$(BIN)/python -m pytest benchmarks --benchmark-autosave --benchmark-columns=min,median,max,rounds --benchmark-sort=fullname

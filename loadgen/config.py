@@ -15,6 +15,7 @@ from loadgen import requests_log
 from loadgen.arrivals import Arrivals
 from loadgen.errors import ConfigError
 from loadgen.inputs import FileInputs, InputSource, SeededInputs
+from loadgen.remote import Asked, Remote, TargetOptions, look
 from loadgen.slo import Condition
 from model_containers.model import Description
 
@@ -24,6 +25,12 @@ MAX_CLIENTS = 256
 MAX_WINDOW = 10_000
 MAX_OUTSTANDING = 1_000_000
 """With a schedule: requests in flight at which a run is given up, about 1 GB of what ZeroMQ keeps for each."""
+
+MAX_REMOTE_OUTSTANDING = 20_000
+"""The same where each request is a stream or waits for a connection, about 20 KB of what those keep."""
+
+REMOTE_WINDOW = 64
+"""Requests in flight at somebody else's server, or four times what it says that it computes at once."""
 
 SEEDED_INPUTS = 32
 RUNTIMES = ("process", "docker")
@@ -87,6 +94,7 @@ class ExperimentConfig:
         requests_log: file for a row per request, npz or csv.
         fail_if: conditions that are not to come true.
         connection: use a frontend that already runs, and start nothing.
+        target: use a model on somebody else's server, and start nothing; `model` is then without meaning.
         ready_timeout_s: patience for replicas to load and warm up.
         runtime: ``process``, or ``docker`` for containers.
         image: of the replicas' containers; empty for the model's.
@@ -126,11 +134,17 @@ class ExperimentConfig:
     results_dir: Path = Path("results")
     ports: Ports = field(default_factory=Ports)
     connection: Connection | None = None
+    target: TargetOptions | None = None
     ready_timeout_s: float = 180.0
     runtime: str = "process"
     image: str = ""
     infrastructure_cpus: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     allow_overlap: bool = False
+
+    @property
+    def starts(self) -> bool:
+        """Whether a deployment of our own is started."""
+        return self.connection is None and self.target is None
 
     @property
     def timeout_or_default_s(self) -> float | None:
@@ -142,7 +156,7 @@ class ExperimentConfig:
         """Patience for what is outstanding at the end; none for what goes down with our own deployment."""
         if self.drain_s is not None:
             return self.drain_s
-        return SCHEDULE_DRAIN_S if self.arrivals is not None else DRAIN_S if self.connection is not None else 0.0
+        return SCHEDULE_DRAIN_S if self.arrivals is not None else 0.0 if self.starts else DRAIN_S
 
     @property
     def warmup_or_default_s(self) -> float:
@@ -164,6 +178,7 @@ class Plan:
         placement: where everything runs.
         cpus_per_replica: cores of each replica that has no GPU.
         notes: where this machine made the plan depart from the model's defaults.
+        remote: the model on somebody else's server; None where it is one of ours, or behind a query frontend.
     """
 
     config: ExperimentConfig
@@ -173,6 +188,7 @@ class Plan:
     placement: Placement
     cpus_per_replica: int
     notes: tuple[str, ...] = ()
+    remote: Remote | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +199,13 @@ class Ground:
         model: what the model says of itself.
         inputs: what will be sent.
         topology: the machine.
+        remote: the model on somebody else's server; then `inputs` are those of the batch size that was surveyed.
     """
 
     model: Description
     inputs: InputSource
     topology: Topology
+    remote: Remote | None = None
 
 
 async def survey(config: ExperimentConfig) -> Ground:
@@ -196,7 +214,13 @@ async def survey(config: ExperimentConfig) -> Ground:
     Raises:
         ConfigError: the inputs are not what the model takes.
         DescribeError: there is no such model.
+        TargetError: somebody else's server cannot be reached, or has no such model.
     """
+    if config.target is not None:
+        if config.verify is not None:
+            raise ConfigError(f"--verify {config.verify}: nobody knows what --target should answer: leave it out")
+        remote = await look(config.target)
+        return Ground(remote.description, remote.inputs(_asked(config)), config.topology or discover(), remote)
     model = await describe(config.model, replica_options(config))
     return Ground(model, _inputs(config, model), config.topology or discover())
 
@@ -210,12 +234,25 @@ def plan_on(config: ExperimentConfig, ground: Ground) -> Plan:
     """
     check(config)
     request, notes = _placement_request(config, ground.model, ground.topology)
-    places = config.batch_size * max(1, request.replicas)
-    usual = default_window(ground.inputs.payload_bytes, places) if config.arrivals is None else MAX_OUTSTANDING
-    window = config.max_in_flight or max(usual, config.clients)
+    remote = ground.remote
+    inputs = ground.inputs if remote is None else remote.inputs(_asked(config))
+    window = config.max_in_flight or max(_usual_window(config, inputs, request.replicas, remote), config.clients)
     placement = plan(ground.topology, request)
     notes += tuple(f"allowed overlap: {line}" for line in placement.overlaps)
-    return Plan(config, ground.model, ground.inputs, window, placement, request.cpus_per_replica, notes)
+    return Plan(config, ground.model, inputs, window, placement, request.cpus_per_replica, notes, remote)
+
+
+def _asked(config: ExperimentConfig) -> Asked:
+    return Asked(config.batch_size, config.input, config.inputs, config.seed)
+
+
+def _usual_window(config: ExperimentConfig, inputs: InputSource, replicas: int, remote: Remote | None) -> int:
+    """Most requests in flight where the user does not say."""
+    if config.arrivals is not None:
+        return MAX_OUTSTANDING if remote is None else MAX_REMOTE_OUTSTANDING
+    if remote is None:
+        return default_window(inputs.payload_bytes, config.batch_size * max(1, replicas))
+    return min(MAX_REMOTE_OUTSTANDING, max(REMOTE_WINDOW, 4 * -(-remote.places // config.batch_size)))
 
 
 async def prepare(config: ExperimentConfig) -> Plan:
@@ -275,7 +312,7 @@ def check(config: ExperimentConfig) -> None:
     for option, value in shares.items():
         if value is not None and config.clients > value:
             raise ConfigError(f"--clients {config.clients} is more than {option} {value}: use at most {value}")
-    _check_ports(config.ports, config.connection is None)
+    _check_ports(config.ports, config.starts)
     if config.runtime not in RUNTIMES:
         raise ConfigError(f"--runtime {config.runtime} is none: choose {' or '.join(RUNTIMES)}")
     if config.requests_log is not None:
@@ -313,7 +350,7 @@ def _placement_request(
     config: ExperimentConfig, model: Description, topology: Topology
 ) -> tuple[PlacementRequest, tuple[str, ...]]:
     """What to ask of the planner: what the user said, else the model's defaults as far as the machine has them."""
-    if config.connection is not None:
+    if not config.starts:
         request = PlacementRequest(
             replicas=0, client_cpus=config.client_cpus, infrastructure=(), clients=config.clients
         )

@@ -10,7 +10,7 @@ from loadgen.verdict import Evidence
 
 
 def gather(record: Record, counters: Counters | None, application: str, max_batch: int, window: int) -> Evidence:
-    """Put together what is known of a run.
+    """Put together what is known of a run on a query frontend.
 
     Args:
         record: of the client.
@@ -19,22 +19,7 @@ def gather(record: Record, counters: Counters | None, application: str, max_batc
         max_batch: the largest batch a replica was given.
         window: most requests in flight.
     """
-    measured_ns = max(1, record.measured_ns)
-    client = Evidence(
-        max_batch=max_batch,
-        client_cpu_share=max(client.cpu_ns for client in record.clients) / measured_ns,
-        window=window,
-        in_flight_mean=sum(client.in_flight_ns for client in record.clients) / measured_ns,
-        clients=len(record.clients),
-    )
-    if (offered := record.offered) is not None:
-        lag_p99_ns = offered.lag.percentile_ns(99)
-        client = replace(
-            client,
-            offered_rps=offered.planned / measured_ns * 1e9,
-            throughput_rps=offered.arrived / measured_ns * 1e9,
-            lag_p99_ms=None if lag_p99_ns is None else lag_p99_ns / 1e6,
-        )
+    client = client_evidence(record, max_batch, window)
     key = None if counters is None else _model_key(application, counters)
     if counters is None or key is None:
         return client
@@ -54,6 +39,27 @@ def gather(record: Record, counters: Counters | None, application: str, max_batc
         queue_empty_share=model.queue_empty_ns / elapsed_ns,
         frontend_cpu_share=counters.process_cpu_ns / elapsed_ns,
     )
+
+
+def client_evidence(record: Record, max_batch: int, window: int) -> Evidence:
+    """What the client knows of a run; see `gather`."""
+    measured_ns = max(1, record.measured_ns)
+    client = Evidence(
+        max_batch=max_batch,
+        client_cpu_share=max(client.cpu_ns for client in record.clients) / measured_ns,
+        window=window,
+        in_flight_mean=sum(client.in_flight_ns for client in record.clients) / measured_ns,
+        clients=len(record.clients),
+    )
+    if (offered := record.offered) is not None:
+        lag_p99_ns = offered.lag.percentile_ns(99)
+        client = replace(
+            client,
+            offered_rps=offered.planned / measured_ns * 1e9,
+            throughput_rps=offered.arrived / measured_ns * 1e9,
+            lag_p99_ms=None if lag_p99_ns is None else lag_p99_ns / 1e6,
+        )
+    return client
 
 
 def _model_key(application: str, counters: Counters) -> str | None:

@@ -171,7 +171,7 @@ def _job(plan: Plan, inputs: InputSource, target: TargetSpec, check: AnswerCheck
         warmup_s=config.warmup_or_default_s,
         timeout_s=config.timeout_or_default_s,
         stall_s=config.stall_s,
-        first_answer_s=None if config.connection is None else FIRST_ANSWER_S,
+        first_answer_s=None if config.starts else FIRST_ANSWER_S,
         log_every_s=config.log_every_s,
         drain_s=config.drain_or_default_s,
         check=check,
@@ -269,6 +269,7 @@ def _results(
         histograms=results_file.histograms(record),
         node_configs=[] if server.deployment is None else [_node_config(plan)],
         client_metrics=results_file.client_metrics(record),
+        failures=dict(record.failures),
         **asdict(readings.measurements),
         notes=[*plan.notes, *server.notes, *readings.notes, *_remarks(record), *(watched or {}).get("findings", ())],
     )
@@ -310,7 +311,9 @@ def _remarks(record: Record) -> list[str]:
     remarks = []
     if not record.measured_ns:
         remarks.append("nothing was measured, the run ended within --warmup: use more --requests, or less --warmup")
-    if failed := record.outcomes[Outcome.FAILED]:
+    if record.failures:
+        remarks += [f"{count} requests failed: {reason}" for reason, count in record.failures.most_common()]
+    elif failed := record.outcomes[Outcome.FAILED]:
         remarks.append(f"{failed} requests failed: the logs of the replicas, beside the results, say why")
     return remarks
 

@@ -5,6 +5,7 @@ Pure: told the time, never reads it. A record is picklable, and records of sever
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -141,6 +142,7 @@ class Record:
         requests: a log of each client, where rows are kept.
         ended: why the run ended: ``duration``, ``requests``, ``schedule``, ``overrun``, ``stalled``, ``no_answer``,
             ``client_lost``, ``enough`` or ``stopped``.
+        failures: requests that failed, by the reason that the server gave.
     """
 
     sent: int = 0
@@ -159,6 +161,7 @@ class Record:
     offered: Offered | None = None
     requests: list[RequestsLog] = field(default_factory=list)
     ended: str = "duration"
+    failures: Counter[str] = field(default_factory=Counter)
 
     def merge(self, other: Record) -> None:
         """Add the record of another client that ran at the same time."""
@@ -186,6 +189,7 @@ class Record:
         if self.offered is not None and other.offered is not None:
             self.offered.add(other.offered)
         self.requests += other.requests
+        self.failures += other.failures
 
 
 class Recorder:

@@ -100,11 +100,15 @@ class Measurements:
         clipper_metrics: the query frontend's metrics at the end.
         frontend_counters: our frontend's counters.
         stages: where the time went, by model and replica.
+        server_statistics: counts of a server of the Open Inference Protocol.
+        server_metrics: its Prometheus metrics before and after, by name and labels.
     """
 
     clipper_metrics: Mapping[str, Any] | None = None
     frontend_counters: Mapping[str, Any] | None = None
     stages: Mapping[str, Any] | None = None
+    server_statistics: Mapping[str, Any] | None = None
+    server_metrics: Mapping[str, list[float]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,9 @@ class Results:
         client_metrics: the seed's series.
         frontend_counters: our frontend's counters over the measured part; None where there are none.
         stages: where the time went in the measured part, by model and replica; None where our frontend did not say.
+        server_statistics: what somebody else's server counted in the measured part; None where it did not say.
+        server_metrics: its Prometheus metrics before and after the measured part, by name and labels; likewise.
+        failures: requests that failed, by the reason that the server gave.
         notes: what the reader should know, such as metrics that could not be read.
         path: where the document was saved; not part of it.
     """
@@ -160,6 +167,9 @@ class Results:
     hardware: Mapping[str, Any] | None = None
     thresholds: list[Mapping[str, Any]] | None = None
     stages: Mapping[str, Any] | None = None
+    server_statistics: Mapping[str, Any] | None = None
+    server_metrics: Mapping[str, list[float]] | None = None
+    failures: Mapping[str, int] = field(default_factory=dict)
     path: Path | None = None
 
     @property

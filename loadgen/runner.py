@@ -187,6 +187,7 @@ class _Run:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         record = self._recorder.record
         record.ended = ended
+        record.failures.update(self._target.failures)
         record.late, record.unexpected = self._in_flight.late, self._in_flight.unexpected
         self._recorder.ended(Outcome.ABANDONED, self._in_flight.give_up())
         return record

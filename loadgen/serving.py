@@ -111,6 +111,11 @@ async def serving(plan: Plan, stop: asyncio.Event) -> AsyncIterator[Server]:
     if config.connection is not None:
         yield await unless(stop, connect(config.connection, config.ports, model.name))
         return
+    if plan.remote is not None:
+        from loadgen.remote_server import RemoteServer  # noqa: PLC0415 - most runs do without
+
+        yield RemoteServer(plan.remote)
+        return
     deployment = deployment_of(plan)
     async with contextlib.AsyncExitStack() as stack:
         await unless(stop, stack.enter_async_context(deployment))

@@ -57,6 +57,8 @@ class Evidence:
         throughput_rps: answers a second; None likewise.
         lag_p99_ms: how much later than planned requests were sent; None likewise.
         clients: client processes.
+        rows: inputs that a request carries.
+        queued_mean: mean number of requests in the server's queue; where `queue_empty_share` is not known.
     """
 
     max_batch: int
@@ -75,6 +77,22 @@ class Evidence:
     throughput_rps: float | None = None
     lag_p99_ms: float | None = None
     clients: int = 1
+    rows: int = 1
+    queued_mean: float | None = None
+
+    @property
+    def queue_empty(self) -> bool:
+        """Whether replicas had to wait for requests now and then."""
+        if self.queue_empty_share is None and self.queued_mean is not None:
+            return self.queued_mean < 1
+        return (self.queue_empty_share or 0.0) > QUEUE_EMPTY_SHARE
+
+    @property
+    def queue_text(self) -> str:
+        """How the queue was found."""
+        if self.queue_empty_share is None and self.queued_mean is not None:
+            return f"{self.queued_mean:.2g} requests waited in the server's queue on average"
+        return f"the queue was empty {_percent(self.queue_empty_share or 0.0)} of the time"
 
     @property
     def more_clients(self) -> str:
@@ -149,21 +167,22 @@ def _judge_replicas(evidence: Evidence) -> Verdict:
 
 def _limit(evidence: Evidence) -> tuple[Limit, str]:
     """Who kept the replicas waiting: follow the request from the client, the first that had no more to give."""
-    needed = evidence.max_batch * (evidence.replicas or 0)
+    needed = -(-evidence.max_batch // evidence.rows) * (evidence.replicas or 0)
     if evidence.offered_rps is None and evidence.window < needed:
         reason = f"{evidence.window} requests in flight cannot fill {needed} places in batches; raise --max-in-flight"
         return "load", reason
-    queue_empty = evidence.queue_empty_share or 0.0
-    if queue_empty <= QUEUE_EMPTY_SHARE:
+    if not evidence.queue_empty:
+        if evidence.queue_empty_share is None:
+            return "frontend", f"{evidence.queue_text} and instances did too, so the server's own work is the limit"
         return "frontend", "queries always waited and replicas did too, so the frontend is the limit"
     if evidence.offered_rps is None and evidence.in_flight_mean < WINDOW_FULL_SHARE * evidence.window:
-        reason = f"the queue was empty {_percent(queue_empty)} of the time and the client did not fill its window"
+        reason = f"{evidence.queue_text} and the client did not fill its window"
         return "client", f"{reason}, so the client is the limit; {evidence.more_clients}"
     frontend_cpu, client_cpu = evidence.frontend_cpu_share or 0.0, evidence.client_cpu_share
     most = max(frontend_cpu, client_cpu)
     if most >= WORKING_SHARE:
         limit: Limit = "frontend" if most == frontend_cpu else "client"
-        reason = f"requests were on their way but the queue was empty {_percent(queue_empty)} of the time"
+        reason = f"requests were on their way but {evidence.queue_text}"
         text = f"{reason}, and of those who carry them the {limit} worked most ({_percent(most)})"
         return limit, f"{text}; {evidence.more_clients}" if limit == "client" else text
     return "load", f"{evidence.window} requests in flight are too few for the way they travel; raise --max-in-flight"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loadgen.cli import console, exit_codes, parameters
+from loadgen.cli.target import target
 from loadgen.errors import ConfigError
 from loadgen.options import parse_duration, parse_share
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     parameters.patience,
     parameters.client,
     parameters.connection,
+    target,
     parameters.ports,
     parameters.planning,
 )

@@ -68,15 +68,16 @@ def was_given(context: typer.Context, name: str) -> bool:
 
 
 def model(
+    context: typer.Context,
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--model",
             "--model_name",
             "-m",
             help="A name that `loadgen models` lists, package.module:factory, or onnx:FILE.",
         ),
-    ],
+    ] = None,
     weights: Annotated[str, typer.Option(help="seeded, imagenet, or a file.")] = "seeded",
     xla: Annotated[bool, typer.Option("--xla", help="Compile vgg or inception with XLA.")] = False,
     input_type: Annotated[
@@ -86,17 +87,23 @@ def model(
         ),
     ] = None,
     input_shape: Annotated[
-        str | None, typer.Option(metavar="SHAPE", help="Shape of one input, where a model takes several: 299x299x3.")
+        str | None,
+        typer.Option(
+            metavar="SHAPE", help="Shape of one input, where a model takes several: 299x299x3; with --target NAME:4x4,…"
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the inputs and of seeded weights.")] = 0,
 ) -> Settings:
     """Which model."""
+    elsewhere = context.params.get("target") is not None
+    if model is None and not elsewhere:
+        raise ConfigError("--model is missing: name one that `loadgen models` lists")
     return {
-        "model": model,
+        "model": model or "",
         "weights": weights,
         "xla": xla,
         "input_type": input_type,
-        "input_shape": console.optional("--input-shape", parse_shape, input_shape),
+        "input_shape": None if elsewhere else console.optional("--input-shape", parse_shape, input_shape),
         "seed": seed,
     }
 
@@ -296,7 +303,7 @@ def _patience(max_in_flight: int | None, timeout: str | None, stall: str, drain:
 
 # Something that runs already -------------------------------------------------------------------------------
 
-_STARTING = (
+STARTING = (
     "replicas",
     "cpus",
     "cpus_per_replica",
@@ -331,7 +338,7 @@ def connection(
         if app is not None:
             raise ConfigError(f"--app {app} only means something with --connect: leave it out, or add --connect HOST")
         return {}
-    unfit = ", ".join("--" + name.replace("_", "-") for name in _STARTING if was_given(context, name))
+    unfit = ", ".join("--" + name.replace("_", "-") for name in STARTING if was_given(context, name))
     if unfit:
         raise ConfigError(f"{unfit} says what to start, --connect starts nothing: leave one of them out")
     from loadgen.config import Connection  # noqa: PLC0415 - `--help` does without

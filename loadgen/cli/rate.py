@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from loadgen.cli import console, parameters
+from loadgen.cli.target import target
 from loadgen.options import parse_duration
 
 
@@ -19,6 +20,7 @@ from loadgen.options import parse_duration
     parameters.client,
     parameters.ending,
     parameters.connection,
+    target,
     parameters.ports,
     parameters.planning,
 )

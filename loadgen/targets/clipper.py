@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
@@ -108,6 +108,11 @@ class ClipperTarget:
         self._receive_frame: Callable[..., Any] = super(zmq.Socket, self._in).recv
         self._large = False
         self._wake: Callable[[], None] | None = None
+
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """A frontend of this protocol gives no reasons."""
+        return {}
 
     async def open(self, pool: Pool) -> None:
         """Connect, get a client id, and frame the pool's inputs once.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -45,6 +45,11 @@ class Replies(NamedTuple):
 
 class Target(Protocol):
     """A connection to a server that answers requests; ids are chosen by the caller and count up from 0."""
+
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """How many requests failed for each reason that servers gave; empty where they give none."""
+        ...
 
     async def open(self, pool: Pool) -> None:
         """Connect and prepare to send the pool's inputs; request `i` carries input `i` modulo their number.

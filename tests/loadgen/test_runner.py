@@ -6,6 +6,7 @@ import pickle
 import re
 import time
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 import uvloop
@@ -41,6 +42,8 @@ class FakeSpec:
 
 
 class FakeTarget:
+    failures = MappingProxyType({"because": 1})
+
     def __init__(self, spec):
         self.outputs = dict.fromkeys(spec.wrong, b"\0\0\x80\x7f")
         self.spec, self.waiting, self.sent, self.closed, self.most, self.done = spec, [], [], False, 0, 0
@@ -231,6 +234,8 @@ class ClockedSpec:
 
 
 class ClockedTarget:
+    failures = MappingProxyType({})
+
     def __init__(self, spec):
         self.spec, self.waiting, self.began_ns = spec, [], None
 

@@ -1,0 +1,85 @@
+"""What follows ``--target``: which protocol, where, and which model; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from loadgen.errors import ConfigError
+
+Protocol = Literal["grpc", "http", "json"]
+
+SCHEMES: dict[str, tuple[Protocol, bool]] = {
+    "oip+grpc": ("grpc", False),
+    "oip+grpcs": ("grpc", True),
+    "oip+http": ("http", False),
+    "oip+https": ("http", True),
+    "http+json": ("json", False),
+    "https+json": ("json", True),
+}
+"""The protocol of each scheme, and whether it goes through TLS."""
+
+_EXAMPLES = "oip+grpc://127.0.0.1:8001/MODEL, oip+http://127.0.0.1:8000/MODEL or http+json://127.0.0.1:8000/PATH"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A model on a server.
+
+    Attributes:
+        text: as it was written.
+        protocol: gRPC or HTTP of the Open Inference Protocol, or any JSON over HTTP.
+        tls: encrypted.
+        host: a name or number.
+        port: a TCP port.
+        model: the model's name; of ``json`` the last part of the path.
+        version: of the model; empty for the server's choice.
+        path: of ``json``, with its query; otherwise what comes before the protocol's own, mostly empty.
+    """
+
+    text: str
+    protocol: Protocol
+    tls: bool
+    host: str
+    port: int
+    model: str
+    version: str = ""
+    path: str = ""
+
+    @property
+    def authority(self) -> str:
+        """Host and port as they stand in a URL."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def base_url(self) -> str:
+        """The server over HTTP."""
+        return f"http{'s' if self.tls else ''}://{self.authority}"
+
+
+def parse_address(text: str) -> Address:
+    """Read an address such as ``oip+grpc://host:8001/model/version``.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"--target {text}: {error}") from None
+    if parts.scheme not in SCHEMES:
+        raise ConfigError(f"--target {text}: the scheme is none of {', '.join(SCHEMES)}; such as {_EXAMPLES}")
+    protocol, tls = SCHEMES[parts.scheme]
+    if not parts.hostname or port is None or not port:
+        raise ConfigError(f"--target {text}: host and port are needed, such as {_EXAMPLES}")
+    if parts.username is not None:
+        raise ConfigError(f"--target: credentials do not belong into an address: use --token-file for {parts.hostname}")
+    steps = [step for step in parts.path.split("/") if step]
+    if protocol == "json":
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        return Address(text, protocol, tls, parts.hostname, port, steps[-1] if steps else "endpoint", path=path)
+    if not 1 <= len(steps) <= 2 or parts.query:
+        raise ConfigError(f"--target {text}: one model is needed, and its version at most, such as {_EXAMPLES}")
+    return Address(text, protocol, tls, parts.hostname, port, *steps)

@@ -1,0 +1,134 @@
+"""What a server counted over the measured part, from two readings of its statistics; pure.
+
+Source: Triton's extension "statistics". Times of single requests are sums over requests; those of batches are sums over
+executions, so they are what an instance was busy for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from loadgen.errors import TargetError
+
+STAGES = ("queue", "compute_input", "compute_infer", "compute_output")
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """How often something happened, and for how long in all."""
+
+    count: int = 0
+    ns: int = 0
+
+    def since(self, before: Sum) -> Sum:
+        """What was added."""
+        return Sum(self.count - before.count, self.ns - before.ns)
+
+    @property
+    def mean_ms(self) -> float | None:
+        """Of one; None without any."""
+        return self.ns / self.count / 1e6 if self.count else None
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What a server has counted for a model.
+
+    Attributes:
+        rows: inferences, one for each row of a batch.
+        executions: batches that were computed.
+        succeeded: requests that were answered, and their whole time in the server.
+        failed: requests that were not.
+        stages: of requests, by the names of `STAGES`.
+        batches: executions by the size of their batch, and the time in which they were computed.
+    """
+
+    rows: int = 0
+    executions: int = 0
+    succeeded: Sum = Sum()
+    failed: Sum = Sum()
+    stages: Mapping[str, Sum] = field(default_factory=dict)
+    batches: Mapping[int, Sum] = field(default_factory=dict)
+
+    def since(self, before: Statistics) -> Statistics:
+        """What was added."""
+        return Statistics(
+            self.rows - before.rows,
+            self.executions - before.executions,
+            self.succeeded.since(before.succeeded),
+            self.failed.since(before.failed),
+            {name: value.since(before.stages.get(name, Sum())) for name, value in self.stages.items()},
+            {
+                size: added
+                for size, value in self.batches.items()
+                if (added := value.since(before.batches.get(size, Sum()))).count
+            },
+        )
+
+    @property
+    def mean_batch(self) -> float | None:
+        """Rows of a batch; None without any."""
+        return self.rows / self.executions if self.executions else None
+
+    @property
+    def busy_ns(self) -> int:
+        """The time that instances were computing, all of them together."""
+        return sum(value.ns for value in self.batches.values())
+
+
+def read(document: Mapping[str, Any], model: str) -> Statistics:
+    """Read the JSON of ``/v2/models/MODEL/stats``; of several versions the sum.
+
+    Raises:
+        TargetError: it is none.
+    """
+    try:
+        each = [_read(row) for row in document["model_stats"] if row["name"] == model]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise TargetError("the server's statistics cannot be understood") from None
+    total = Statistics()
+    for one in each:
+        total = _added(total, one)
+    return total
+
+
+def _read(row: Mapping[str, Any]) -> Statistics:
+    stats = row["inference_stats"]
+    return Statistics(
+        int(row["inference_count"]),
+        int(row["execution_count"]),
+        _sum(stats.get("success")),
+        _sum(stats.get("fail")),
+        {name: _sum(stats.get(name)) for name in STAGES},
+        {int(batch["batch_size"]): _batch(batch) for batch in row.get("batch_stats") or ()},
+    )
+
+
+def _batch(batch: Mapping[str, Any]) -> Sum:
+    parts = [_sum(batch.get(name)) for name in STAGES[1:]]
+    return Sum(max(part.count for part in parts), sum(part.ns for part in parts))
+
+
+def _sum(value: Mapping[str, Any] | None) -> Sum:
+    value = value or {}
+    return Sum(int(value.get("count", 0)), int(value.get("ns", 0)))
+
+
+def _added(one: Statistics, other: Statistics) -> Statistics:
+    def add(first: Sum, second: Sum) -> Sum:
+        return Sum(first.count + second.count, first.ns + second.ns)
+
+    def merge(first: Mapping[Any, Sum], second: Mapping[Any, Sum]) -> dict[Any, Sum]:
+        keys: Iterator[Any] = iter({**first, **second})
+        return {key: add(first.get(key, Sum()), second.get(key, Sum())) for key in keys}
+
+    return Statistics(
+        one.rows + other.rows,
+        one.executions + other.executions,
+        add(one.succeeded, other.succeeded),
+        add(one.failed, other.failed),
+        merge(one.stages, other.stages),
+        merge(one.batches, other.batches),
+    )

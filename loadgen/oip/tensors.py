@@ -1,0 +1,183 @@
+"""Tensors of the Open Inference Protocol: datatypes, shapes, bytes; pure.
+
+Source of names and layouts: https://github.com/kserve/open-inference-protocol, "Tensor Data" and "Tensor Data Types",
+and the binary tensor data extension: numbers are little-endian in row-major order, an element of BYTES is its length
+as four bytes and then its content.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from loadgen.errors import ConfigError
+
+DTYPES = {
+    "BOOL": "bool",
+    "UINT8": "uint8",
+    "UINT16": "uint16",
+    "UINT32": "uint32",
+    "UINT64": "uint64",
+    "INT8": "int8",
+    "INT16": "int16",
+    "INT32": "int32",
+    "INT64": "int64",
+    "FP16": "float16",
+    "BF16": "uint16",
+    "FP32": "float32",
+    "FP64": "float64",
+}
+"""Numpy's name for each datatype of a fixed size; of BF16, which numpy does not have, for its bits."""
+
+BYTES = "BYTES"
+TEXT_LETTERS = 64
+"""Length of a random text."""
+
+_PIXEL_RANGE = 255.0
+_LENGTH = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor of a model.
+
+    Attributes:
+        name: the model's.
+        datatype: the protocol's.
+        shape: -1 for a dimension that may vary.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        """How many there are, of a shape that is known."""
+        return math.prod(self.shape)
+
+    @property
+    def text(self) -> str:
+        """Such as ``INPUT FP32 1x299x299x3``."""
+        return f"{self.name} {self.datatype} {'x'.join(map(str, self.shape)) or 'scalar'}"
+
+
+def check_datatype(tensor: Tensor) -> None:
+    """Refuse a datatype that the protocol does not have.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if tensor.datatype != BYTES and tensor.datatype not in DTYPES:
+        raise ConfigError(f"{tensor.name} is of {tensor.datatype}, which is none of {', '.join([*DTYPES, BYTES])}")
+
+
+def resolve(tensor: Tensor, rows: int | None, given: tuple[int, ...] | None) -> Tensor:
+    """The tensor of one request.
+
+    Args:
+        tensor: as the server describes it.
+        rows: the batch size, for a model whose first dimension is the batch; None for one without.
+        given: the shape without the batch, where the user says it.
+
+    Raises:
+        ConfigError: a dimension is not known, or the shape that was given is not one of the tensor's.
+    """
+    own = tensor.shape if rows is None else tensor.shape[1:]
+    shape = own if given is None else given
+    text = "x".join(map(str, own))
+    if any(size < 0 for size in shape):
+        raise ConfigError(
+            f"{tensor.name} has the shape {text}, -1 may vary: say it with --input-shape, such as {_eg(own)}"
+        )
+    if len(own) != len(shape) or any(size not in (-1, chosen) for size, chosen in zip(own, shape, strict=True)):
+        written = "x".join(map(str, shape))
+        raise ConfigError(
+            f"--input-shape {written} is not a shape of {tensor.name}, which has {text or 'no dimension'}"
+        )
+    return Tensor(tensor.name, tensor.datatype, shape if rows is None else (rows, *shape))
+
+
+def _eg(shape: Sequence[int]) -> str:
+    return "x".join(str(size if size > 0 else 8) for size in shape)
+
+
+def draw(generator: np.random.Generator, tensor: Tensor) -> bytes:
+    """Content for a tensor: pixels of noise, 0 to 255, where it looks like images, otherwise in [0, 1) or [0, 128)."""
+    if tensor.datatype == BYTES:
+        letters = generator.integers(ord("a"), ord("z") + 1, (tensor.elements, TEXT_LETTERS), dtype=np.uint8)
+        return encode_strings(row.tobytes() for row in letters)
+    image = len(tensor.shape) >= 3
+    if tensor.datatype == "BOOL":
+        return generator.integers(0, 2, tensor.shape, dtype=np.uint8).tobytes()
+    if tensor.datatype[0] in "UI":
+        return (
+            generator.integers(0, 256 if image and tensor.datatype == "UINT8" else 128, tensor.shape, dtype="int64")
+            .astype(np.dtype(DTYPES[tensor.datatype]).newbyteorder("<"))
+            .tobytes()
+        )
+    return encode_numbers(
+        generator.random(tensor.shape, dtype=np.float32) * (_PIXEL_RANGE if image else 1), tensor.datatype
+    )
+
+
+def encode_numbers(array: np.ndarray, datatype: str) -> bytes:
+    """An array's numbers in a datatype of fixed size; of BF16 the upper half of each float32, which rounds to zero."""
+    if datatype == "BF16":
+        bits = np.ascontiguousarray(array, dtype="<f4").view("<u4")
+        return (bits >> 16).astype("<u2").tobytes()
+    return np.ascontiguousarray(array, dtype=np.dtype(DTYPES[datatype]).newbyteorder("<")).tobytes()
+
+
+def encode_strings(strings: Iterable[bytes]) -> bytes:
+    """Elements of BYTES."""
+    return b"".join(_LENGTH.pack(len(string)) + string for string in strings)
+
+
+def decode_strings(content: bytes) -> list[bytes]:
+    """The elements of what `encode_strings` made.
+
+    Raises:
+        ValueError: it was cut short.
+    """
+    strings, at = [], 0
+    while at < len(content):
+        if at + 4 > len(content):
+            raise ValueError("a length is cut short")
+        (length,) = _LENGTH.unpack_from(content, at)
+        if at + 4 + length > len(content):
+            raise ValueError("a string is cut short")
+        strings.append(content[at + 4 : at + 4 + length])
+        at += 4 + length
+    return strings
+
+
+def size_fits(tensor: Tensor, content: bytes | memoryview) -> bool:
+    """Whether content has the size of a tensor of a known shape."""
+    if tensor.datatype == BYTES:
+        try:
+            return len(decode_strings(bytes(content))) == tensor.elements
+        except ValueError:
+            return False
+    return len(content) == tensor.elements * np.dtype(DTYPES[tensor.datatype]).itemsize
+
+
+def as_json(tensor: Tensor, content: bytes) -> list[object]:
+    """A tensor's elements in one flat list, as JSON has them.
+
+    Raises:
+        ConfigError: its datatype cannot be written so.
+    """
+    if tensor.datatype in ("FP16", "BF16"):
+        raise ConfigError(
+            f"{tensor.name} is of {tensor.datatype}, which JSON does not have, and this server takes no binary tensors "
+            "over HTTP: use oip+grpc://"
+        )
+    if tensor.datatype == BYTES:
+        return [string.decode("utf-8", "replace") for string in decode_strings(content)]
+    elements: list[object] = np.frombuffer(content, np.dtype(DTYPES[tensor.datatype]).newbyteorder("<")).tolist()
+    return elements

@@ -1,0 +1,309 @@
+"""HTTP/1.1: requests are whole messages that were made before, one at a time on each connection.
+
+Answers are parsed by llhttp, through httptools; of the clients that were tried it is the one that costs least, see
+docs/performance.md. Connections are opened as they are needed, up to a number; requests beyond wait for one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from loadgen.errors import ConfigError, TargetError
+from loadgen.inputs import Pool
+from loadgen.oip.access import Access
+from loadgen.oip.address import Address
+from loadgen.oip.messages import HEADER_LENGTH, AnswerJudge, error_text
+from loadgen.oip.tensors import Tensor
+from loadgen.targets.mailbox import Mailbox
+from loadgen.targets.target import Replies
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 10.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
+"""Between two attempts to connect to a server that is away."""
+
+_HEADER_LENGTH = HEADER_LENGTH.lower().encode()
+
+
+class Judge(Protocol):
+    """Says what is wrong with an answer."""
+
+    def http(self, answer: bytes, json_bytes: int | None) -> str | None:
+        """What is wrong with a body, if anything is; `json_bytes` of it are JSON where binary tensors follow."""
+        ...
+
+
+class JudgeSpec(Protocol):
+    """What answers should be: picklable."""
+
+    def make(self) -> Judge:
+        """Make the judge."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TensorAnswers:
+    """Answers that carry tensors.
+
+    Attributes:
+        outputs: all of them.
+    """
+
+    outputs: tuple[Tensor, ...]
+
+    def make(self) -> AnswerJudge:
+        """See `JudgeSpec`."""
+        return AnswerJudge(self.outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSpec:
+    """A server that answers requests over HTTP/1.1; requests are whole messages, their head included.
+
+    Attributes:
+        address: of the server.
+        access: what it wants besides; headers are part of the requests.
+        answers: what they should be.
+        connections: at most.
+        timeout_s: patience for one reply; None for any. A connection that took longer is closed a second later.
+    """
+
+    address: Address
+    access: Access
+    answers: JudgeSpec
+    connections: int
+    timeout_s: float | None = None
+
+    def make(self) -> HttpTarget:
+        """Make the target, not yet open."""
+        return HttpTarget(self)
+
+
+class HttpTarget:
+    """See `HttpSpec`; implements `loadgen.targets.target.Target`."""
+
+    def __init__(self, spec: HttpSpec) -> None:
+        self._spec = spec
+        self._mailbox = Mailbox()
+        self._judge = spec.answers.make()
+        self._messages: list[bytes] = []
+        self._waiting: deque[int] = deque()
+        self._idle: list[_Connection] = []
+        self._open: set[_Connection] = set()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._lost = self._closed = False
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """See `Target`."""
+        return self._mailbox.failures
+
+    async def open(self, pool: Pool) -> None:
+        """Connect once, to see that it can be done.
+
+        Raises:
+            TargetError: the server cannot be reached within 10 s.
+            ConfigError: httptools is not installed, or a certificate cannot be used.
+        """
+        try:
+            import httptools  # noqa: PLC0415 - behind an extra
+        except ImportError:
+            raise ConfigError("httptools is not installed: pip install 'loadgen[oip]'") from None
+        self._parser: Callable[[Any], Any] = httptools.HttpResponseParser
+        self._messages = [bytes(payload) for payload in pool.payloads()]
+        self._tls = self._spec.access.ssl_context() if self._spec.address.tls else None
+        try:
+            await self._connect()
+        except OSError as error:
+            raise TargetError(f"{self._spec.address.text}: it cannot be reached: {_why(error)}") from None
+
+    def send(self, first_id: int, count: int, now_ns: int) -> None:
+        """Write requests to connections that have none; those for which there is none wait."""
+        for request_id in range(first_id, first_id + count):
+            if self._idle:
+                self._write(self._idle.pop(), request_id)
+            else:
+                self._waiting.append(request_id)
+        self._open_more()
+
+    def _write(self, connection: _Connection, request_id: int) -> None:
+        connection.begin(request_id, self._messages[request_id % len(self._messages)])
+
+    def _open_more(self) -> None:
+        """Open connections for those that wait; while the server is away, one attempt at a time."""
+        most = min(
+            self._spec.connections - len(self._open), len(self._waiting), 1 if self._lost else len(self._waiting)
+        )
+        while not self._closed and len(self._opening) < most:
+            task = asyncio.create_task(self._reach(), name="connect")
+            self._opening.add(task)
+            task.add_done_callback(self._reached)
+
+    def _reached(self, task: asyncio.Task[None]) -> None:
+        self._opening.discard(task)
+        if not task.cancelled():
+            self._open_more()
+
+    async def _reach(self) -> None:
+        """Connect, however often it takes; requests wait as they would at a server that is busy."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                await self._connect()
+            except OSError as error:
+                if not self._lost:
+                    log.warning("%s: no connection (%s); requests wait for one", self._spec.address.text, _why(error))
+                self._lost = True
+            else:
+                if self._lost:
+                    log.warning("%s: connected again", self._spec.address.text)
+                self._lost = False
+                return
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _connect(self) -> None:
+        address = self._spec.address
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await loop.create_connection(self._new, address.host, address.port, ssl=self._tls)
+
+    def _new(self) -> _Connection:
+        return _Connection(self)
+
+    # What connections tell -------------------------------------------------------------------------------------
+
+    def ready(self, connection: _Connection) -> None:
+        """A connection has no request."""
+        self._open.add(connection)
+        if self._waiting:
+            self._write(connection, self._waiting.popleft())
+        else:
+            self._idle.append(connection)
+
+    def answered(self, request_id: int, status: int, body: bytes, json_bytes: int | None) -> None:
+        """An answer is here."""
+        if status != 200:
+            self._mailbox.failed(request_id, f"{status}: {error_text(body)}")
+            return
+        wrong = self._judge.http(body, json_bytes)
+        if wrong is None:
+            self._mailbox.completed(request_id)
+        else:
+            self._mailbox.failed(request_id, wrong)
+
+    def lost(self, connection: _Connection, request_id: int | None, reason: str) -> None:
+        """A connection is no more."""
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if request_id is not None:
+            self._mailbox.failed(request_id, reason)
+        self._open_more()
+
+    def parser(self, connection: _Connection) -> Any:
+        """A parser of one connection's answers."""
+        return self._parser(connection)
+
+    @property
+    def patience_s(self) -> float | None:
+        """After so long without its answer a connection is closed."""
+        return None if self._spec.timeout_s is None else self._spec.timeout_s + 1.0
+
+    def drain(self) -> Replies:
+        """See `Target`."""
+        return self._mailbox.drain()
+
+    def notify(self, wake: Callable[[], None]) -> None:
+        """See `Target`."""
+        self._mailbox.notify(wake)
+
+    async def close(self) -> None:
+        """Disconnect; what is outstanding is left behind."""
+        self._closed = True
+        opening = list(self._opening)
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
+        for connection in list(self._open):
+            connection.abort()
+        # Transports tell their protocols in a later turn of the loop.
+        await asyncio.sleep(0)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection, with one request at a time; also what the parser tells."""
+
+    def __init__(self, owner: HttpTarget) -> None:
+        self._owner = owner
+        self._request_id: int | None = None
+        self._closing = False
+        self._patience: asyncio.TimerHandle | None = None
+        self._parts: list[bytes] = []
+        self._json_bytes: int | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._parser = self._owner.parser(self)
+        self._owner.ready(self)
+
+    def begin(self, request_id: int, message: bytes) -> None:
+        """Send a request."""
+        self._request_id = request_id
+        if self._owner.patience_s is not None:
+            self._patience = asyncio.get_running_loop().call_later(self._owner.patience_s, self.abort)
+        self._transport.write(message)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except Exception as error:  # the parser's own, and whatever answers that are no HTTP come to
+            self._reason = f"the answer is no HTTP: {error}"
+            self._transport.abort()
+
+    _reason = "the connection was lost before the answer"
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == _HEADER_LENGTH:
+            self._json_bytes = int(value)
+
+    def on_body(self, body: bytes) -> None:
+        self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        request_id, self._request_id = self._request_id, None
+        if self._patience is not None:
+            self._patience.cancel()
+        parts, self._parts = self._parts, []
+        json_bytes, self._json_bytes = self._json_bytes, None
+        if request_id is None:
+            self._transport.abort()
+            return
+        status = self._parser.get_status_code()
+        self._owner.answered(request_id, status, parts[0] if len(parts) == 1 else b"".join(parts), json_bytes)
+        if self._parser.should_keep_alive():
+            self._owner.ready(self)
+        else:
+            self._transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+        self._owner.lost(self, self._request_id, self._reason)
+
+    def abort(self) -> None:
+        """Give up on it."""
+        self._transport.abort()
+
+
+def _why(error: OSError) -> str:
+    """An error of connecting, in a few words."""
+    if isinstance(error, TimeoutError):
+        return f"nobody answered within {CONNECT_TIMEOUT_S:.0f} s"
+    return (error.strerror or str(error) or type(error).__name__).strip()

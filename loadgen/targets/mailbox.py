@@ -1,0 +1,77 @@
+"""Replies that come one by one, kept until the runner looks; and in what words servers refused."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from loadgen.targets.target import Outcome, Replies
+
+log = logging.getLogger(__name__)
+
+MOST_REASONS = 16
+"""Reasons that are told apart; the others are counted together."""
+
+OTHER_REASONS = "other reasons"
+_NO_REPLIES = Replies(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8), ())
+
+
+class Mailbox:
+    """What has arrived since the last look.
+
+    Attributes:
+        failures: why requests failed, and how many did for each reason.
+    """
+
+    def __init__(self) -> None:
+        self._ids: list[int] = []
+        self._done_ns: list[int] = []
+        self._outcomes = bytearray()
+        self._wake: Callable[[], None] | None = None
+        self.failures: dict[str, int] = {}
+
+    def completed(self, request_id: int) -> None:
+        """A good answer is here."""
+        self._put(request_id, Outcome.COMPLETED)
+
+    def failed(self, request_id: int, reason: str) -> None:
+        """Any other answer is here, or none will come; each reason is logged once."""
+        if reason not in self.failures:
+            if len(self.failures) >= MOST_REASONS:
+                reason = OTHER_REASONS
+            log.warning("requests fail: %s", reason)
+        self.failures[reason] = self.failures.get(reason, 0) + 1
+        self._put(request_id, Outcome.FAILED)
+
+    def _put(self, request_id: int, outcome: Outcome) -> None:
+        self._ids.append(request_id)
+        self._done_ns.append(time.monotonic_ns())
+        self._outcomes.append(outcome)
+        if self._wake is not None:
+            wake, self._wake = self._wake, None
+            wake()
+
+    def drain(self) -> Replies:
+        """See `loadgen.targets.target.Target`."""
+        if not self._ids:
+            return _NO_REPLIES
+        replies = Replies(
+            np.array(self._ids, dtype=np.int64),
+            np.array(self._done_ns, dtype=np.int64),
+            np.frombuffer(bytes(self._outcomes), dtype=np.uint8),
+            (),
+        )
+        self._ids.clear()
+        self._done_ns.clear()
+        self._outcomes.clear()
+        return replies
+
+    def notify(self, wake: Callable[[], None]) -> None:
+        """See `loadgen.targets.target.Target`."""
+        if self._ids:
+            wake()
+        else:
+            self._wake = wake
