@@ -63,8 +63,8 @@ format: $(STAMP) ## format the code
 	$(BIN)/ruff format .
 
 proto: $(STAMP) ## make the modules of the protocol's messages anew, after a change of inference.proto
-	$(PIP_INSTALL) 'grpcio-tools==1.75.1' --target .venv/proto
-	PYTHONPATH=.venv/proto $(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. loadgen/oip/inference.proto
+	$(PYTHON) -m venv .venv/proto && .venv/proto/bin/python -m pip install -qq grpcio-tools==1.75.1
+	.venv/proto/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. loadgen/oip/inference.proto
 
 bench: $(STAMP) ## run the benchmarks; their JSON is kept in .benchmarks
 	$(BIN)/python -m pytest benchmarks --benchmark-autosave --benchmark-columns=min,median,max,rounds --benchmark-sort=fullname

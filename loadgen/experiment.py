@@ -258,7 +258,7 @@ def _results(
         model={"name": model.name, "framework": model.framework, "weights": model.weights},
         environment=surroundings,
         placement=_placement_rows(plan, server, senders),
-        inputs={"source": plan.inputs.text, "type": model.input.data_type.canonical},
+        inputs=_inputs(plan),
         arrivals=_arrivals(plan.config),
         answers=None if check is None else _answers(check, record),
         window={"requests": plan.window, "payload_bytes": payload_bytes, "bytes": plan.window * payload_bytes},
@@ -273,6 +273,18 @@ def _results(
         **asdict(readings.measurements),
         notes=[*plan.notes, *server.notes, *readings.notes, *_remarks(record), *(watched or {}).get("findings", ())],
     )
+
+
+def _inputs(plan: Plan) -> dict[str, Any]:
+    if plan.remote is None:
+        return {"source": plan.inputs.text, "type": plan.model.input.data_type.canonical}
+    kinds = ", ".join(plan.model.takes)
+    return {
+        "source": plan.inputs.text,
+        "type": kinds,
+        "rows": plan.config.batch_size,
+        "target": plan.remote.options.address.text,
+    }
 
 
 def _arrivals(config: ExperimentConfig) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, product
 from typing import Literal, NamedTuple
 
@@ -28,22 +28,34 @@ class Size(NamedTuple):
         return f"r{self.replicas}-c{self.cpus_per_replica}"
 
 
+NOWHERE = Size(0, 0)
+"""Of a server that somebody else runs."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Cell:
     """One combination of settings.
 
     Attributes:
-        size: of the deployment.
-        batch_size: largest batch a replica is given.
+        size: of the deployment; without meaning for a server that somebody else runs.
+        batch_size: largest batch a replica is given; with such a server the rows of a request.
+        in_flight: most requests in flight; 0 for as many as a single run would have.
+        rate_rps: requests a second; 0 for as many as the server takes.
     """
 
     size: Size
     batch_size: int
+    in_flight: int = 0
+    rate_rps: float = 0.0
 
     @property
     def name(self) -> str:
-        """Such as ``r2-c1-b8``."""
-        return f"{self.size.name}-b{self.batch_size}"
+        """Such as ``r2-c1-b8``, with ``i16`` for requests in flight and ``q100`` for a rate where they are part of it."""
+        parts = [self.size.name] if self.size != NOWHERE else []
+        parts.append(f"b{self.batch_size}")
+        parts += [f"i{self.in_flight}"] if self.in_flight else []
+        parts += [f"q{self.rate_rps:g}"] if self.rate_rps else []
+        return "-".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,12 @@ def cells(replicas: Sequence[int], cpus_per_replica: Sequence[int], batch_sizes:
     """All combinations, each once; replicas change slowest and batch sizes fastest, as in the original's driver."""
     axes = (dict.fromkeys(axis) for axis in (replicas, cpus_per_replica, batch_sizes))
     return tuple(Cell(Size(count, each), batch_size) for count, each, batch_size in product(*axes))
+
+
+def loaded(grid: Iterable[Cell], in_flight: Sequence[int], rates_rps: Sequence[float]) -> tuple[Cell, ...]:
+    """Each cell under each load: so many requests in flight, or such a rate; with neither, under that of a single run."""
+    loads = [(count, 0.0) for count in dict.fromkeys(in_flight)] + [(0, rate) for rate in dict.fromkeys(rates_rps)]
+    return tuple(replace(cell, in_flight=count, rate_rps=rate) for cell in grid for count, rate in loads or [(0, 0.0)])
 
 
 def schedule(grid: Sequence[Cell], repeat: int, seed: int, anchor_every: int | None) -> tuple[Measurement, ...]:

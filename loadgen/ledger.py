@@ -42,6 +42,8 @@ class Entry:
         p99_ms: 99th percentile of the latency; None without answers.
         saturated: the verdict; None without results.
         finished_at: wall-clock time, ISO 8601 with offset.
+        in_flight: most requests in flight; 0 where that is not part of the cell.
+        rate_rps: requests a second; likewise.
     """
 
     cell: str
@@ -56,11 +58,14 @@ class Entry:
     p99_ms: float | None
     saturated: str | None
     finished_at: str
+    in_flight: int = 0
+    rate_rps: float = 0.0
 
     @property
     def measurement(self) -> Measurement:
         """What was measured."""
-        cell = Cell(Size(self.replicas, self.cpus_per_replica), self.batch_size)
+        size = Size(self.replicas, self.cpus_per_replica)
+        cell = Cell(size, self.batch_size, self.in_flight, self.rate_rps)
         return Measurement(cell, self.repeat, "anchor" if self.kind == "anchor" else "cell")
 
 

@@ -121,6 +121,21 @@ def parse_shapes(text: str) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def parse_rates(text: str) -> tuple[float, ...]:
+    """Rates such as ``100,200.5``.
+
+    Raises:
+        ConfigError: one of them is no number.
+    """
+    try:
+        rates = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        rates = ()
+    if not rates or not all(map(math.isfinite, rates)):
+        raise ConfigError(f"{text!r} is no list of rates: write it such as 100,200")
+    return rates
+
+
 def normalise_argv(argv: Sequence[str], list_options: Mapping[str, str]) -> list[str]:
     """Give each list option one comma-separated value, where it was first written.
 

@@ -49,12 +49,12 @@ class RemoteServer:
     Attributes:
         remote: the model.
         notes: what the reader of results should know.
-        found: connections that were found to be enough.
+        found: connections that were found to be enough, by requests in flight and bytes of each.
     """
 
     remote: Remote
     notes: tuple[str, ...] = ()
-    found: int | None = None
+    found: dict[tuple[int, int], int] = field(default_factory=dict)
     deployment: None = field(default=None, init=False)
     metrics_address: None = field(default=None, init=False)
     proxied: bool = field(default=False, init=False)
@@ -72,9 +72,7 @@ class RemoteServer:
             inputs = plan.inputs
             if self.remote.options.shared_memory:
                 inputs = await stack.enter_async_context(self._in_shared_memory(plan))
-            connections = self.remote.options.connections or self.found
-            if connections is None:
-                connections = self.found = await self._connections(plan, inputs)
+            connections = self.remote.options.connections or await self._connections(plan, inputs)
             yield inputs, self.remote.spec(config.batch_size, connections, config.timeout_or_default_s)
 
     async def _connections(self, plan: Plan, inputs: InputSource) -> int:
@@ -86,6 +84,13 @@ class RemoteServer:
         if plan.config.arrivals is not None:
             return 1 if grpc else MOST_CONNECTIONS
         window = min(plan.window, TRIALS[-1])
+        key = window, inputs.payload_bytes
+        if key not in self.found:
+            self.found[key] = await self._try(plan, inputs, window)
+        return self.found[key]
+
+    async def _try(self, plan: Plan, inputs: InputSource, window: int) -> int:
+        grpc = self.remote.options.address.protocol == "grpc"
         trials = [count for count in TRIALS if count <= (min(window, 8) if grpc else window)]
         if len(trials) == 1:
             return trials[0]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import hashlib
 import json
 import logging
 import sys
@@ -21,10 +22,11 @@ from frontend_launch.launch.process import pinned
 from loadgen import ledger as ledgers
 from loadgen import requests_log
 from loadgen.answers import AnswerCheck
+from loadgen.arrivals import Renewal
 from loadgen.config import ExperimentConfig, Ground, Plan, check, plan_on, survey
 from loadgen.errors import ConfigError, Interrupted, TargetError
 from loadgen.experiment import known_answers, measure, tell
-from loadgen.grid import Cell, Measurement, Size, by_size, cells, schedule
+from loadgen.grid import NOWHERE, Cell, Measurement, Size, by_size, cells, loaded, schedule
 from loadgen.ledger import Entry, Ledger
 from loadgen.results import Results
 from loadgen.serving import Server, serving
@@ -46,6 +48,9 @@ class SweepConfig:
         replicas: to combine; empty for the one that a single run would have.
         cpus_per_replica: to combine; empty for the one that a single run would have.
         batch_sizes: to combine.
+        in_flight: loads to combine with them, each so many requests in flight.
+        rates_rps: more of them, each a rate; with neither there is one load, that of a single run.
+        cv: coefficient of variation of the time between requests, where there are rates.
         repeat: how often each cell is measured.
         anchor_every: cells after which the first is measured again; None for once, at the end.
     """
@@ -54,6 +59,9 @@ class SweepConfig:
     replicas: tuple[int, ...] = ()
     cpus_per_replica: tuple[int, ...] = ()
     batch_sizes: tuple[int, ...] = (2,)
+    in_flight: tuple[int, ...] = ()
+    rates_rps: tuple[float, ...] = ()
+    cv: float = 0.0
     repeat: int = 1
     anchor_every: int | None = None
 
@@ -61,6 +69,10 @@ class SweepConfig:
     def settings(self) -> dict[str, Any]:
         """What makes two sweeps the same, as JSON can say it."""
         settings: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        target = settings["base"]["target"]
+        if target is not None:  # headers may be secrets
+            headers = json.dumps(target["access"]["headers"])
+            target["access"]["headers"] = hashlib.sha256(headers.encode()).hexdigest()
         return settings
 
 
@@ -118,19 +130,28 @@ async def prepare_sweep(config: SweepConfig) -> SweepPlan:
         raise ConfigError(f"--repeat {config.repeat} is not positive")
     if config.anchor_every is not None and config.anchor_every < 1:
         raise ConfigError(f"--anchor-every {config.anchor_every} is not positive")
-    for option, axis in (("--replicas", config.replicas), ("--cpus-per-replica", config.cpus_per_replica)):
-        if axis and min(axis) < 1:
-            raise ConfigError(f"{option} {min(axis)} is not positive")
+    axes: dict[str, Sequence[float]] = {
+        "--replicas": config.replicas,
+        "--cpus-per-replica": config.cpus_per_replica,
+        "--in-flight": config.in_flight,
+        "--rates": config.rates_rps,
+    }
+    for option, axis in axes.items():
+        if axis and not min(axis) > 0:
+            raise ConfigError(f"{option} {min(axis):g} is not positive")
     for batch_size in config.batch_sizes:
         check(replace(config.base, batch_size=batch_size))
-    ground = await survey(config.base)
-    grid = _grid(config, ground)
+    smallest = replace(config.base, batch_size=min(config.batch_sizes))
+    ground = await survey(smallest)
+    grid = loaded(_grid(config, ground), config.in_flight, config.rates_rps)
     plans = _plans(config, ground, grid)
     return SweepPlan(config, plans, schedule(grid, config.repeat, config.base.seed, config.anchor_every))
 
 
 def _grid(config: SweepConfig, ground: Ground) -> tuple[Cell, ...]:
     """The cells; an axis that was not given has the one value of a single run."""
+    if not config.base.starts:
+        return cells((NOWHERE.replicas,), (NOWHERE.cpus_per_replica,), config.batch_sizes)
     if config.replicas and config.cpus_per_replica:
         return cells(config.replicas, config.cpus_per_replica, config.batch_sizes)
     grid: list[Cell] = []
@@ -150,7 +171,7 @@ def _plans(config: SweepConfig, ground: Ground, grid: Sequence[Cell]) -> dict[Ce
     plans, refused = {}, {}
     for cell in grid:
         try:
-            plans[cell] = plan_on(_of_cell(config.base, cell), ground)
+            plans[cell] = plan_on(_of_cell(config, cell), ground)
         except (ConfigError, PlacementError) as error:
             refused[cell] = str(error)
     if not refused:
@@ -158,14 +179,20 @@ def _plans(config: SweepConfig, ground: Ground, grid: Sequence[Cell]) -> dict[Ce
     # The batch size has no part in it, so sizes of deployments say it all.
     reasons: dict[str, dict[str, None]] = {}
     for cell, reason in refused.items():
-        reasons.setdefault(reason, {})[cell.size.name] = None
+        reasons.setdefault(reason, {})[cell.name if cell.size == NOWHERE else cell.size.name] = None
     lines = [f"  {', '.join(names)}: {reason}" for reason, names in reasons.items()]
     raise PlacementError("\n".join([f"{len(refused)} of {len(grid)} combinations cannot be placed:", *lines]))
 
 
-def _of_cell(base: ExperimentConfig, cell: Cell) -> ExperimentConfig:
-    size = cell.size
-    return replace(base, replicas=size.replicas, cpus_per_replica=size.cpus_per_replica, batch_size=cell.batch_size)
+def _of_cell(config: SweepConfig, cell: Cell) -> ExperimentConfig:
+    size, base = cell.size, replace(config.base, batch_size=cell.batch_size)
+    if size != NOWHERE:
+        base = replace(base, replicas=size.replicas, cpus_per_replica=size.cpus_per_replica)
+    if cell.in_flight:
+        base = replace(base, max_in_flight=cell.in_flight)
+    if cell.rate_rps:
+        base = replace(base, arrivals=Renewal(cell.rate_rps, base.duration_s, config.cv, base.seed))
+    return base
 
 
 async def run_sweep(plan: SweepPlan, stop: asyncio.Event, *, resume: bool = False) -> Sweep:
@@ -221,8 +248,8 @@ class _Run:
 
     async def _with_deployment(self, size: Size, group: Sequence[Measurement]) -> int:
         """Measure on one deployment as long as it lasts; returns how many measurements are finished."""
-        largest = max(cell.batch_size for cell in self._plan.plans if cell.size == size)
-        plan = self._cell_plan(Cell(size, largest))
+        largest = max((cell for cell in self._plan.plans if cell.size == size), key=lambda cell: cell.batch_size)
+        plan = self._cell_plan(largest)
         tell(plan)
         finished = 0
         try:
@@ -275,6 +302,8 @@ class _Run:
             p99_ms=None if results is None else results.summary.latency_ms["p99"],
             saturated=None if results is None else results.verdict.saturated,
             finished_at=_now(),
+            in_flight=cell.in_flight,
+            rate_rps=cell.rate_rps,
         )
         self._ledger.add(entry)
         self._done += 1

@@ -8,11 +8,9 @@ import typer
 
 from loadgen.cli import console, exit_codes, parameters
 from loadgen.cli.target import target
-from loadgen.errors import ConfigError
 from loadgen.options import parse_duration, parse_share
 
 if TYPE_CHECKING:
-    from loadgen.arrivals import Renewal
     from loadgen.probing import CapacityConfig
 
 
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     parameters.patience,
     parameters.client,
     parameters.connection,
+    target,
     target,
     parameters.ports,
     parameters.planning,
@@ -60,7 +59,7 @@ def capacity(
         config = CapacityConfig(
             base=base,
             conditions=tuple(console.parsed("--slo", parse, slo)),
-            cv=_schedule(arrivals).cv,
+            cv=parameters.spread(arrivals),
             start_rps=start,
             limits=Limits(
                 tolerance=console.parsed("--tolerance", parse_share, tolerance),
@@ -72,16 +71,6 @@ def capacity(
         console.show_plan(base)
     else:
         _run(config)
-
-
-def _schedule(text: str) -> Renewal:
-    from loadgen.arrivals import Renewal, parse_arrivals  # noqa: PLC0415 - `--help` does without
-
-    if text.partition(":")[0].strip().lower() in ("ramp", "steps", "trace"):
-        raise ConfigError(f"--arrivals {text}: a search varies the rate itself: use poisson, constant or gamma:cv=2")
-    schedule = console.parsed("--arrivals", lambda one: parse_arrivals(one, 1.0, 1.0, 0, 1.0), text)
-    assert isinstance(schedule, Renewal)
-    return schedule
 
 
 def _run(config: CapacityConfig) -> None:

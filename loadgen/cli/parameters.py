@@ -64,6 +64,17 @@ def was_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name != "DEFAULT"
 
 
+def spread(text: str) -> float:
+    """The coefficient of variation of arrivals whose rate is said elsewhere: of poisson, constant or gamma:cv=2."""
+    from loadgen.arrivals import Renewal, parse_arrivals  # noqa: PLC0415 - `--help` does without
+
+    if text.partition(":")[0].strip().lower() in ("ramp", "steps", "trace"):
+        raise ConfigError(f"--arrivals {text}: its rate is varied already: use poisson, constant or gamma:cv=2")
+    schedule = console.parsed("--arrivals", lambda one: parse_arrivals(one, 1.0, 1.0, 0, 1.0), text)
+    assert isinstance(schedule, Renewal)
+    return schedule.cv
+
+
 # What to bring up ------------------------------------------------------------------------------------------
 
 

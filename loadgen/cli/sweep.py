@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loadgen.cli import console, exit_codes, parameters
+from loadgen.cli.target import target
 from loadgen.errors import ConfigError
-from loadgen.options import parse_duration, parse_int_list
+from loadgen.options import parse_duration, parse_int_list, parse_rates
 
 if TYPE_CHECKING:
     from loadgen.sweep import Sweep, SweepConfig
@@ -18,6 +19,7 @@ LIST_OPTIONS = {
     **dict.fromkeys(("--batch-sizes", "--batch_sizes", "--batch-size", "-b"), "batch_sizes"),
     **dict.fromkeys(("--replicas", "--num_replicas", "-r"), "replicas"),
     **dict.fromkeys(("--cpus-per-replica", "--cpus_per_replica_nums", "-p"), "cpus_per_replica"),
+    "--in-flight": "in_flight",
 }
 """Options of this verb whose value is a list of integers, by all of their spellings."""
 
@@ -53,15 +55,22 @@ def _default(path: Path, command: Any, key: str, value: Any) -> tuple[str, Any]:
     parameters.window,
     parameters.client,
     parameters.ending,
+    target,
     parameters.ports,
     parameters.planning,
 )
 def sweep(
     settings: parameters.Settings,
+    context: typer.Context,
     batch_sizes: Annotated[
         str,
         typer.Option(
-            "--batch-sizes", "--batch_sizes", "--batch-size", "-b", metavar="SIZES", help="Largest batches to combine."
+            "--batch-sizes",
+            "--batch_sizes",
+            "--batch-size",
+            "-b",
+            metavar="SIZES",
+            help="Largest batches, or rows of requests, to combine.",
         ),
     ] = "2",
     replicas: Annotated[
@@ -84,6 +93,16 @@ def sweep(
             help="Cores of each replica to combine.  [default: the model's]",
         ),
     ] = None,
+    in_flight: Annotated[
+        str | None,
+        typer.Option("--in-flight", metavar="COUNTS", help="Requests in flight to combine.  [default: as in saturate]"),
+    ] = None,
+    rates: Annotated[
+        str | None, typer.Option(metavar="RATES", help="Rates to combine, 100,200; see `loadgen rate`.")
+    ] = None,
+    arrivals: Annotated[
+        str, typer.Option(metavar="SCHEDULE", help="Of the rates: constant, poisson, or gamma:cv=2.")
+    ] = "constant",
     duration: Annotated[
         str,
         typer.Option("--duration", "--duration_seconds", "-d", metavar="TIME", help="Measured part of each cell."),
@@ -107,12 +126,15 @@ def sweep(
     ] = None,
     runtime: Annotated[str, typer.Option(help="Run as processes, or as containers: process, docker.")] = "process",
 ) -> None:
-    """Measure every combination of replicas, cores per replica and batch sizes."""
+    """Measure every combination of replicas, cores per replica, batch sizes, requests in flight and rates."""
     dry_run = settings.pop("dry_run")
+    settings.pop("batch_size", None)
     with console.one_line_errors():
         from loadgen.config import ExperimentConfig  # noqa: PLC0415 - `--help` does without
         from loadgen.sweep import SweepConfig  # noqa: PLC0415
 
+        elsewhere = "target" in settings
+        sizes = "1" if elsewhere and not parameters.was_given(context, "batch_sizes") else batch_sizes
         config = SweepConfig(
             base=ExperimentConfig(
                 **settings,
@@ -122,7 +144,10 @@ def sweep(
             ),
             replicas=console.optional("--replicas", parse_int_list, replicas) or (),
             cpus_per_replica=console.optional("--cpus-per-replica", parse_int_list, cpus_per_replica) or (),
-            batch_sizes=console.parsed("--batch-sizes", parse_int_list, batch_sizes),
+            batch_sizes=console.parsed("--batch-sizes", parse_int_list, sizes),
+            in_flight=console.optional("--in-flight", parse_int_list, in_flight) or (),
+            rates_rps=console.optional("--rates", parse_rates, rates) or (),
+            cv=parameters.spread(arrivals),
             repeat=repeat,
             anchor_every=anchor_every,
         )

@@ -198,7 +198,7 @@ def _configuration(results: Results) -> Configuration:
         cpus_per_replica=node.get("cpus_per_replica"),
         cores=len({(row["node"], core) for row in rows for core in row["cores"]}) if node else None,
         gpus=len({(row["node"], row["gpu"]) for row in rows if row["gpu"] is not None}) if node else None,
-        batch_size=node.get("batch_size", _served_batch(results)),
+        batch_size=node.get("batch_size", (results.inputs or {}).get("rows", _served_batch(results))),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from frontend_launch.launch.placement import Placement
 from frontend_launch.launch.topology import Topology, core_ranges
 from loadgen.config import Plan, model_defaults
+from loadgen.grid import NOWHERE
 from loadgen.hardware import SAMPLER
 from loadgen.probing import Found
 from loadgen.results import Results
@@ -50,9 +51,8 @@ def sweep_plan_text(plan: SweepPlan) -> str:
         gpus = core_ranges([row.gpu for row in replicas if row.gpu is not None]) or "-"
         client = core_ranges(planned.placement["client"].cores)
         size = cell.size
-        rows.append(
-            (cell.name, str(size.replicas), str(size.cpus_per_replica), str(cell.batch_size), cores, gpus, client)
-        )
+        sizes = ("-", "-") if size == NOWHERE else (str(size.replicas), str(size.cpus_per_replica))
+        rows.append((cell.name, *sizes, str(cell.batch_size), cores, gpus, client))
     repeats = len(plan.order) - len(plan.plans)
     extra = f", {repeats} of them again" if repeats else ""
     expected = datetime.timedelta(seconds=round(plan.expected_s))
