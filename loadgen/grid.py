@@ -50,7 +50,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Such as ``r2-c1-b8``, with ``i16`` for requests in flight and ``q100`` for a rate where they are part of it."""
+        """Such as ``r2-c1-b8``, with ``i16`` for requests in flight and ``q100`` for a rate where they belong."""
         parts = [self.size.name] if self.size != NOWHERE else []
         parts.append(f"b{self.batch_size}")
         parts += [f"i{self.in_flight}"] if self.in_flight else []
@@ -80,7 +80,7 @@ def cells(replicas: Sequence[int], cpus_per_replica: Sequence[int], batch_sizes:
 
 
 def loaded(grid: Iterable[Cell], in_flight: Sequence[int], rates_rps: Sequence[float]) -> tuple[Cell, ...]:
-    """Each cell under each load: so many requests in flight, or such a rate; with neither, under that of a single run."""
+    """Each cell under each load: so many requests in flight, or such a rate; with neither, that of a single run."""
     loads = [(count, 0.0) for count in dict.fromkeys(in_flight)] + [(0, rate) for rate in dict.fromkeys(rates_rps)]
     return tuple(replace(cell, in_flight=count, rate_rps=rate) for cell in grid for count, rate in loads or [(0, 0.0)])
 

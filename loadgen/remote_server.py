@@ -38,7 +38,7 @@ USUAL_METRICS = {"triton": ":8002/metrics", "mlserver": ":8082/metrics"}
 
 TRIALS = (1, 2, 4, 8, 16, 32, 64)
 TRIAL_S, ROUNDS = 0.2, 3
-NEARLY_BEST = 0.95
+NEARLY_BEST = 0.9
 """The fewest connections that carry so much of what any number does are enough."""
 
 

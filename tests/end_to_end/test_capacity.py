@@ -88,7 +88,7 @@ def test_ctrl_c_keeps_the_probes(tmp_path):
         (("--slo", "p99<1s", "--tolerance", "few"), "--tolerance: 'few' is no share: write such as 2% or 0.02"),
         (
             ("--slo", "p99<1s", "--arrivals", "ramp:1..2"),
-            "--arrivals ramp:1..2: a search varies the rate itself: use poisson, constant or gamma:cv=2",
+            "--arrivals ramp:1..2: its rate is varied already: use poisson, constant or gamma:cv=2",
         ),
         (("--slo", "p99<1s", "--start", "-5"), "--start -5 is no rate: it must be positive"),
         (("--slo", "p99<1s", "--probes", "0"), "--probes 0 is not positive"),
