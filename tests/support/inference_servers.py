@@ -68,7 +68,7 @@ def _build(*command):
     except subprocess.TimeoutExpired as error:
         _unavailable(str(error))
     if done.returncode:
-        _unavailable(f"{' '.join(command[1:4])}: {(done.stderr or done.stdout).strip()[-500:]}")
+        _unavailable(f"{' '.join(command[1:])}: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
 
 
 def _unavailable(reason):
