@@ -212,8 +212,10 @@ _ERRORS = {
 }
 
 
-def _ending(plan: Plan, server: Server, record: Record) -> tuple[str, str | None]:
+def _ending(plan: Plan, server: Server, record: Record, lost: str | None) -> tuple[str, str | None]:
     """Why the run ended, and one line where that is not as asked."""
+    if lost is not None:
+        return "server_lost", lost
     if record.ended == "stopped":
         failure = server.deployment.failure if server.deployment is not None else None
         if failure is not None:
@@ -239,7 +241,7 @@ def _results(
     surroundings: Mapping[str, Any],
 ) -> Results:
     model = plan.model
-    ended, error = _ending(plan, server, record)
+    ended, error = _ending(plan, server, record, readings.lost)
     payload_bytes = plan.inputs.payload_bytes
     summary = results_file.summarise(record)
     verdict = _verdict(plan, server, record, readings)
@@ -271,7 +273,14 @@ def _results(
         client_metrics=results_file.client_metrics(record),
         failures=dict(record.failures),
         **asdict(readings.measurements),
-        notes=[*plan.notes, *server.notes, *readings.notes, *_remarks(record), *(watched or {}).get("findings", ())],
+        notes=[
+            *plan.notes,
+            *server.notes,
+            *readings.notes,
+            *_remarks(record),
+            *_others(plan, record, readings.measurements.server_statistics),
+            *(watched or {}).get("findings", ()),
+        ],
     )
 
 
@@ -328,6 +337,20 @@ def _remarks(record: Record) -> list[str]:
     elif failed := record.outcomes[Outcome.FAILED]:
         remarks.append(f"{failed} requests failed: the logs of the replicas, beside the results, say why")
     return remarks
+
+
+def _others(plan: Plan, record: Record, statistics: Mapping[str, Any] | None) -> list[str]:
+    """Somebody else's server has counted more or fewer answers than the client, beyond what the edges explain."""
+    if statistics is None:
+        return []
+    counted, seen = statistics["succeeded"], record.latency.total
+    if abs(counted - seen) <= max(_EDGES_SHARE * seen, min(plan.window, record.sent)):
+        return []
+    return [f"the server answered {counted} requests, of which this client saw {seen}: does somebody else load it too?"]
+
+
+_EDGES_SHARE = 0.05
+"""The server is read a moment before the measured part begins and after it ends."""
 
 
 def _mismatch(record: Record) -> str | None:

@@ -114,6 +114,7 @@ class FrontendReadings:
         self._counters: Counters | None = None
         self._stages: dict[str, Stages] | None = None
         self.notes: list[str] = []
+        self.lost: str | None = None
 
     async def __aenter__(self) -> FrontendReadings:
         await self._client.__aenter__()

@@ -176,11 +176,11 @@ class RemoteReadings:
         self._model = remote if isinstance(remote, OipModel) else None
         self._server: Server | None = None
         self._before: Statistics | None = None
-        self._began_ns = self._ended_ns = 0
         self._metrics_before: dict[str, float] = {}
         self._metrics: dict[str, list[float]] | None = None
         self.statistics: Statistics | None = None
         self.notes: list[str] = []
+        self.lost: str | None = None
 
     async def __aenter__(self) -> RemoteReadings:
         if self._model is not None:
@@ -200,10 +200,22 @@ class RemoteReadings:
             return
         if self._before is not None and statistics is not None:
             self.statistics = statistics.since(self._before)
+            if self.statistics.executions < 0:
+                self.statistics = None
+                self._note("the server began its statistics anew, so it was started again: they are left out")
+        await self._look()
         if metrics:
             self._metrics = {
                 name: [self._metrics_before.get(name, 0.0), value] for name, value in sorted(metrics.items())
             }
+
+    async def _look(self) -> None:
+        """See whether the server is still there."""
+        if self._server is not None:
+            try:
+                await self._server.about()
+            except TargetError as error:
+                self.lost = f"the server was gone at the end: {error}"
 
     async def _statistics(self) -> Statistics | None:
         if self._server is None or self._model is None:
@@ -253,7 +265,8 @@ class RemoteReadings:
         """See `Readings`."""
         if self._model is None:
             return Measurements(server_metrics=self._metrics)
-        key, statistics = self._model.model.name, self.statistics
+        key = f"{self._model.model.name}:{self._model.options.address.version or 'default'}"
+        statistics = self.statistics
         if statistics is None:
             return Measurements(server_metrics=self._metrics)
         return Measurements(

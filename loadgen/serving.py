@@ -30,9 +30,11 @@ class Readings(Protocol):
 
     Attributes:
         notes: what could not be read.
+        lost: one line where the server was not there any more at the end.
     """
 
     notes: list[str]
+    lost: str | None
 
     async def __aenter__(self) -> Self: ...
 

@@ -144,7 +144,7 @@ def _judge_replicas(evidence: Evidence) -> Verdict:
         return Verdict(
             "undecided",
             "unknown",
-            "undecided: nothing is known of the replicas, for want of the frontend's counters of this model",
+            "undecided: nothing is known of the replicas, for want of the server's own counters of this model",
             evidence,
         )
     if evidence.replicas == 0:

@@ -145,12 +145,30 @@ def results_text(results: Results) -> str:
         f"requests    {summary.sent} sent: {counts or 'none answered'}"
         + "".join(f"; {name}: {count}" for name, count in extras.items() if count is not None),
         *_answers(results),
+        *_server(results),
         *_hardware(results),
         *_window(results),
         f"saturated   {results.verdict.text}",
         *(f"note        {note}" for note in results.notes),
     ]
     return "\n".join(lines)
+
+
+def _server(results: Results) -> list[str]:
+    """What somebody else's server counted, and where its time went."""
+    counted = results.server_statistics
+    if counted is None:
+        return []
+    means = [
+        f"{name.removeprefix('compute_')} {_milliseconds(table['time_ms']['mean'])}"
+        for tables in (results.stages or {}).values()
+        for name, table in tables.items()
+        if name != "batch_sizes"
+    ]
+    batch = "" if counted["mean_batch"] is None else f", batches {counted['mean_batch']:.3g} on average"
+    seen = results.summary.measured.completed
+    lines = [f"server      {counted['succeeded']} answered, {counted['failed']} failed{batch}; the client saw {seen}"]
+    return [*lines, f"  mean ms   {'  '.join(means)}"] if means else lines
 
 
 def _window(results: Results) -> list[str]:

@@ -159,6 +159,13 @@ class Stage:
 
 
 _STAGES = {"queue_wait": "queue wait", "rpc": "RPC", "compute": "compute"}
+_SERVER_STAGES = {
+    "queue": "server's queue",
+    "compute_input": "compute input",
+    "compute_infer": "compute infer",
+    "compute_output": "compute output",
+}
+"""Of a server of the Open Inference Protocol, whose means are over requests."""
 
 
 def stages(results: Results) -> list[Stage]:
@@ -168,7 +175,7 @@ def stages(results: Results) -> list[Stage]:
         return []
     lag = results.summary.lag_ms or {}
     rows = [_stage("client wait", *(lag.get(name) for name in ("mean", "p50", "p99")))]
-    for key, name in _STAGES.items():
+    for key, name in (_STAGES | _SERVER_STAGES).items():
         time_ms = tables[key]["time_ms"] if key in tables else {}
         rows.append(_stage(name, *(time_ms.get(metric) for metric in ("mean", "p50", "p99"))))
     return [row for row in rows if row is not None]
@@ -192,6 +199,11 @@ def budget(results: Results) -> list[Stage]:
     """
     known = {stage.name: stage.mean_ms for stage in stages(results)}
     latency_ms = results.summary.latency_ms.get("mean")
+    if latency_ms is not None and set(_SERVER_STAGES.values()) <= known.keys():
+        rest_ms = latency_ms - sum(known.values())
+        return (
+            [*(Stage(*item) for item in known.items()), Stage("client and transport", rest_ms)] if rest_ms >= 0 else []
+        )
     if latency_ms is None or "queue wait" not in known or "RPC" not in known:
         return []
     rpc_ms, compute_ms = known["RPC"], known.get("compute")
