@@ -95,7 +95,8 @@ def _check_stub(venv):
     needs = subprocess.run(["ldd", stub], env=_variables(venv), capture_output=True, text=True, timeout=10, check=True)
     missing = [line.split()[0] for line in needs.stdout.splitlines() if "not found" in line]
     if missing:
-        _unavailable(f"Triton's Python backend needs {', '.join(missing)} (Debian: apt-get install libpython3.11)")
+        package = f"libpython{sys.version_info.major}.{sys.version_info.minor}"
+        _unavailable(f"Triton's Python backend needs {', '.join(missing)} (Debian: apt-get install {package})")
 
 
 def _variables(venv, **more):
