@@ -136,7 +136,7 @@ def triton(tmp_path, *, models=(), cores=(), arguments=(), repository=SERVERS / 
         *(f"--load-model={model}" for model in models),
         *arguments,
     ]
-    running = Running(_pinned(command, cores), _variables(venv), tmp_path / "triton.log", ports)
+    running = Running(_launcher(cores) + command, _variables(venv), tmp_path / "triton.log", ports)
     try:
         with running.serving():
             yield running
@@ -160,7 +160,7 @@ def mlserver(tmp_path, *, cores=()):
     # Not bin/mlserver: its first line names the directory that the environment was built in.
     start = "from mlserver.cli import main; main()"
     command = [str(venv / "bin" / "python"), "-c", start, "start", str(SERVERS / "mlserver")]
-    running = Running(_pinned(command, cores), variables, tmp_path / "mlserver.log", ports)
+    running = Running(_launcher(cores) + command, variables, tmp_path / "mlserver.log", ports)
     with running.serving():
         yield running
 
@@ -262,5 +262,8 @@ def _free_ports(count):
         return [each.getsockname()[1] for each in sockets]
 
 
-def _pinned(command, cores):
-    return ["taskset", "-c", ",".join(map(str, cores)), *command] if cores else command
+def _launcher(cores):
+    """What starts a server: it stays on its cores, and does not outlive tests that are killed."""
+    # The kernel's signal comes when the thread that started the server ends: start and restart in one that lasts.
+    pinned = ["taskset", "-c", ",".join(map(str, cores))] if cores else []
+    return ["setpriv", "--pdeathsig", "KILL", *pinned]
