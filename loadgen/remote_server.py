@@ -322,7 +322,7 @@ def document(statistics: Statistics) -> Mapping[str, Any]:
 
 
 def samples(text: str) -> dict[str, float]:
-    """The samples of a Prometheus exposition, by name and labels as they are written there.
+    """The samples of a Prometheus exposition, by name and labels; names of counters end in ``_total``.
 
     Raises:
         ValueError: it is none.

@@ -3,24 +3,9 @@
 import json
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-
-LOADGEN = str(Path(sys.executable).with_name("loadgen"))
-ANY_PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
-DEADLINE_S = 120
-
-
-def command(tmp_path, *arguments):
-    return [LOADGEN, "capacity", "-m", "noop", "--results-dir", str(tmp_path / "results"), *ANY_PORTS, *arguments]
-
-
-def ran(tmp_path, *arguments):
-    return subprocess.run(
-        command(tmp_path, *arguments), capture_output=True, text=True, timeout=DEADLINE_S, check=False
-    )
+from program import DEADLINE_S, noop, ran
 
 
 def document_in(tmp_path):
@@ -30,7 +15,9 @@ def document_in(tmp_path):
 
 def test_a_search_with_few_probes(tmp_path):
     """It says that they were not enough; every probe is kept with its results."""
-    done = ran(tmp_path, "--slo", "p99<10s,failed<0.1%", "-d", "1s", "--start", "700", "--probes", "2")
+    done = ran(
+        noop(tmp_path, "capacity", "--slo", "p99<10s,failed<0.1%", "-d", "1s", "--start", "700", "--probes", "2")
+    )
     assert done.returncode == 8, done.stderr
     assert done.stderr == "loadgen: no capacity was confirmed: 2 probes were not enough\n"
     directory, document = document_in(tmp_path)
@@ -48,7 +35,7 @@ def test_a_search_with_few_probes(tmp_path):
 def test_a_hopeless_probe_is_cut_short(tmp_path):
     """Long before its time, and the next one begins on an empty deployment."""
     arguments = ("--slo", "p99<1ms", "-d", "60s", "--start", "100000", "--probes", "1")
-    done = ran(tmp_path, *arguments)
+    done = ran(noop(tmp_path, "capacity", *arguments))
     assert done.returncode == 8, done.stderr
     directory, document = document_in(tmp_path)
     (probe,) = document["capacity"]["probes"]
@@ -61,7 +48,7 @@ def test_a_hopeless_probe_is_cut_short(tmp_path):
 def test_ctrl_c_keeps_the_probes(tmp_path):
     """Those that were finished."""
     process = subprocess.Popen(
-        command(tmp_path, "--slo", "p99<10s", "-d", "1s", "--start", "500"),
+        noop(tmp_path, "capacity", "--slo", "p99<10s", "-d", "1s", "--start", "500"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -96,5 +83,5 @@ def test_ctrl_c_keeps_the_probes(tmp_path):
 )
 def test_what_makes_no_sense_is_refused(tmp_path, arguments, text):
     """In one line, before anything is started."""
-    done = ran(tmp_path, *arguments)
+    done = ran(noop(tmp_path, "capacity", *arguments))
     assert (done.returncode, done.stderr) == (2, f"loadgen: {text}\n")

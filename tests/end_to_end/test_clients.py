@@ -5,24 +5,16 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
+from program import DEADLINE_S, noop, ran
 
 from frontend_launch.histogram import LatencyHistogram
 from loadgen import results as results_file
 from loadgen.results import SCHEMA_PATH
-
-LOADGEN = str(Path(sys.executable).with_name("loadgen"))
-ANY_PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
-DEADLINE_S = 60
-
-
-def command(tmp_path, verb, *arguments):
-    return [LOADGEN, verb, "-m", "noop", "--results-dir", str(tmp_path / "results"), *ANY_PORTS, *arguments]
 
 
 def results_in(tmp_path):
@@ -34,13 +26,7 @@ def test_histograms_of_several_clients_are_one(tmp_path):
     """Bucket for bucket that of the rows of all requests, and the schedule is that of a single client."""
     log = tmp_path / "requests.npz"
     arguments = ("--rate", "300", "--arrivals", "poisson", "-d", "2s", "--log-every", "500ms")
-    done = subprocess.run(
-        command(tmp_path, "rate", "-n", "4", *arguments, "--requests-log", str(log)),
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-    )
+    done = ran(noop(tmp_path, "rate", "-n", "4", *arguments, "--requests-log", str(log)))
     assert done.returncode == 0, done.stderr
     results, rows = results_in(tmp_path), np.load(log)
     assert sorted(set(rows["client"].tolist())) == [0, 1, 2, 3]
@@ -67,7 +53,7 @@ def test_histograms_of_several_clients_are_one(tmp_path):
 def test_what_was_measured_is_kept(tmp_path, kill, code, ended):
     """Of all clients, or of those that are left; and nobody stays."""
     process = subprocess.Popen(
-        command(tmp_path, "saturate", "-n", "2", "-d", "60s", "--log-every", "300ms"),
+        noop(tmp_path, "saturate", "-n", "2", "-d", "60s", "--log-every", "300ms"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -100,7 +86,5 @@ def test_what_was_measured_is_kept(tmp_path, kill, code, ended):
 )
 def test_numbers_that_make_no_sense(tmp_path, arguments, text):
     """One line each."""
-    done = subprocess.run(
-        command(tmp_path, "saturate", *arguments), capture_output=True, text=True, timeout=DEADLINE_S, check=False
-    )
+    done = ran(noop(tmp_path, "saturate", *arguments))
     assert (done.returncode, done.stderr) == (2, text)

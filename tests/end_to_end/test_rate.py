@@ -6,31 +6,17 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
+from program import DEADLINE_S, noop, ran
 
 from frontend_launch.histogram import LatencyHistogram
 from loadgen import results as results_file
 from loadgen.results import SCHEMA_PATH
-
-LOADGEN = str(Path(sys.executable).with_name("loadgen"))
-ANY_PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
-DEADLINE_S = 60
-
-
-def command(tmp_path, *arguments):
-    return [LOADGEN, "rate", "-m", "noop", "--results-dir", str(tmp_path / "results"), *ANY_PORTS, *arguments]
-
-
-def ran(tmp_path, *arguments):
-    return subprocess.run(
-        command(tmp_path, *arguments), capture_output=True, text=True, timeout=DEADLINE_S, check=False
-    )
 
 
 def results_of(output):
@@ -40,7 +26,7 @@ def results_of(output):
 def test_what_was_planned_is_offered_and_answered(tmp_path):
     """Exactly so many requests; every latency has its histogram; the document keeps its schema."""
     log = tmp_path / "requests.csv"
-    done = ran(tmp_path, "--rate", "200", "-d", "2s", "--log-every", "500ms", "--requests-log", str(log))
+    done = ran(noop(tmp_path, "rate", "--rate", "200", "-d", "2s", "--log-every", "500ms", "--requests-log", str(log)))
     assert done.returncode == 0, done.stderr
     results = results_of(done.stdout)
     summary = results.summary
@@ -69,7 +55,7 @@ def test_what_was_planned_is_offered_and_answered(tmp_path):
 def test_a_client_that_was_stopped_shows_it(tmp_path):
     """Schedule lag has the 300 ms, and so have the latencies from the plan."""
     process = subprocess.Popen(
-        command(tmp_path, "--rate", "200", "-d", "3s", "--log-every", "300ms"),
+        noop(tmp_path, "rate", "--rate", "200", "-d", "3s", "--log-every", "300ms"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -92,7 +78,7 @@ def test_a_client_that_was_stopped_shows_it(tmp_path):
 
 def test_thresholds(tmp_path):
     """Those that are crossed are named with what was found, and the exit code is their own."""
-    done = ran(tmp_path, "--rate", "50", "-d", "1s", "--fail-if", "p99>0.001ms", "--fail-if", "failed>0")
+    done = ran(noop(tmp_path, "rate", "--rate", "50", "-d", "1s", "--fail-if", "p99>0.001ms", "--fail-if", "failed>0"))
     assert done.returncode == 8
     assert re.fullmatch(r"loadgen: --fail-if p99>0.001ms: p99 is [0-9.]+ ms\n", done.stderr)
     thresholds = results_of(done.stdout).thresholds
@@ -111,7 +97,7 @@ def test_thresholds(tmp_path):
 )
 def test_options_that_make_no_sense(tmp_path, arguments, complaint):
     """One line that says so."""
-    done = ran(tmp_path, *arguments)
+    done = ran(noop(tmp_path, "rate", *arguments))
     assert (done.returncode, done.stdout) == (2, "")
     assert complaint in done.stderr
     assert done.stderr.count("\n") == 1

@@ -7,18 +7,16 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from program import DEADLINE_S, LOADGEN, ran
 
 from frontend_launch.histogram import LatencyHistogram
 from loadgen import ledger as ledgers
 from loadgen import results as results_file
 
-LOADGEN = str(Path(sys.executable).with_name("loadgen"))
-DEADLINE_S = 120
 NAMES = ("request", "response", "replica", "metrics", "admin")
 SEED_EXAMPLES = [
     "--duration_seconds 120 --model_name vgg --num_replicas 1 2 3 4 --batch_sizes 1 2 4 8 16 32 "
@@ -43,10 +41,6 @@ def free_ports():
 def command(tmp_path, *arguments, ports=(0, 0, 0, 0, 0)):
     flags = [f"--{name}-port={port}" for name, port in zip(NAMES, ports, strict=True)]
     return [LOADGEN, "sweep", "--model", "noop", "--results-dir", str(tmp_path / "results"), *flags, *arguments]
-
-
-def ran(arguments):
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
 
 
 def directory_of(output):
