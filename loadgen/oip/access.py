@@ -38,6 +38,11 @@ class Access:
     certificate: Path | None = None
     key: Path | None = None
 
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Headers as gRPC takes them, which has another place for the host."""
+        return tuple((name, value) for name, value in self.headers if name != "host")
+
     def ssl_context(self) -> ssl.SSLContext:
         """For HTTP.
 
@@ -64,12 +69,14 @@ class Access:
             ConfigError: a file cannot be read, or gRPC is not installed.
         """
         grpc = grpc_library()
+        host = dict(self.headers).get("host")
+        options = [*GRPC_OPTIONS, *([("grpc.default_authority", host)] if host else [])]
         if not address.tls:
-            return grpc.aio.insecure_channel(address.authority, options=GRPC_OPTIONS)
+            return grpc.aio.insecure_channel(address.authority, options=options)
         self.ssl_context()  # says what is wrong with the files, which gRPC does not
         files = (self.ca, self.key, self.certificate)
         contents = [None if file is None else file.read_bytes() for file in files]
-        return grpc.aio.secure_channel(address.authority, grpc.ssl_channel_credentials(*contents), options=GRPC_OPTIONS)
+        return grpc.aio.secure_channel(address.authority, grpc.ssl_channel_credentials(*contents), options=options)
 
 
 def grpc_library() -> Any:

@@ -166,7 +166,7 @@ class _GrpcServer:
         self._pb: Any = inference_pb2
         self._model = {"name": address.model, "version": address.version}
         self._channel = access.channel(address)
-        self._metadata = access.headers
+        self._metadata = access.metadata
 
     async def about(self) -> Mapping[str, Any]:
         return await self._ask("ServerMetadata", {})

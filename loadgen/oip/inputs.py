@@ -216,9 +216,9 @@ class RequestInputs:
 def post(address: Address, path: str, access: Access, content_type: str, headers: dict[str, str], body: bytes) -> bytes:
     """A whole HTTP request."""
     fields = {
-        "Host": address.authority,
-        "Content-Type": content_type,
-        "Content-Length": str(len(body)),
+        "host": address.authority,
+        "content-type": content_type,
+        "content-length": str(len(body)),
         **headers,
         **dict(access.headers),
     }

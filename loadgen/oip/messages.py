@@ -17,7 +17,7 @@ from loadgen.oip.tensors import Tensor, as_json, size_fits
 REQUEST_ID = "loadgen"
 """The same for all: an answer belongs to a request by its stream or connection, so no byte of one ever changes."""
 
-HEADER_LENGTH = "Inference-Header-Content-Length"
+HEADER_LENGTH = "inference-header-content-length"
 """The HTTP header that says where JSON ends and binary tensors begin."""
 
 
@@ -136,7 +136,7 @@ class AnswerJudge:
         try:
             rows = json.loads(head)["outputs"]
             tensors = [Tensor(row["name"], row["datatype"], tuple(row["shape"])) for row in rows]
-            sizes = [row.get("parameters", {}).get("binary_data_size") for row in rows]
+            sizes = [(row.get("parameters") or {}).get("binary_data_size") for row in rows]
         except (ValueError, KeyError, TypeError, AttributeError):
             return "the answer is no inference response"
         if (wrong := self._wrong(tensors)) is not None:

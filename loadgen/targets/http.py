@@ -28,7 +28,7 @@ CONNECT_TIMEOUT_S = 10.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
 """Between two attempts to connect to a server that is away."""
 
-_HEADER_LENGTH = HEADER_LENGTH.lower().encode()
+_HEADER_LENGTH = HEADER_LENGTH.encode()
 
 
 class Judge(Protocol):

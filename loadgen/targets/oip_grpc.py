@@ -100,7 +100,7 @@ class OipGrpcTarget:
 
     async def _work(self, request_id: int) -> None:
         """Make one call after the other."""
-        loop, metadata = asyncio.get_running_loop(), self._spec.access.headers or None
+        loop, metadata = asyncio.get_running_loop(), self._spec.access.metadata or None
         timeout_s = None if self._spec.timeout_s is None else self._spec.timeout_s + DEADLINE_BEYOND_S
         while True:
             message = self._messages[request_id % len(self._messages)]

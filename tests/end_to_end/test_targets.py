@@ -8,7 +8,7 @@ import jsonschema
 import numpy as np
 import pytest
 import trustme
-from inference_servers import mlserver, triton
+from inference_servers import kserve, mlserver, triton
 from program import DEADLINE_S, ran, target
 
 from loadgen import results as results_file
@@ -144,6 +144,16 @@ def test_mlserver_answers(other, tmp_path, protocol, verb):
     assert results.server_statistics is None
     assert any(name.startswith("model_infer_request_success_total") for name in results.server_metrics)
     assert results.model["framework"].startswith("mlserver")
+
+
+@BOTH
+def test_kserve_answers(tmp_path, protocol):
+    """Its own model server; what it leaves null is nothing."""
+    with kserve(tmp_path) as running:
+        words = target(tmp_path, "saturate", url(running, protocol, "double"), "--requests", "50", "-b", "2")
+        results = results_of(ran([*words, "--connections", "2", "--max-in-flight", "4"]))
+    assert results.summary.completed == 50
+    assert results.model["framework"].startswith("kserve")
 
 
 def test_any_json(server, other, tmp_path):

@@ -32,7 +32,7 @@ LOG_TAIL_LINES = 40
 
 
 def environment(name):
-    """The virtual environment of ``triton`` or ``mlserver``, made at its first use and kept in the user's cache.
+    """The virtual environment of a server or tool, made at its first use and kept in the user's cache.
 
     Where it cannot be made, the test is skipped, or fails if LOADGEN_REQUIRE_SERVERS is set.
     """
@@ -161,6 +161,23 @@ def mlserver(tmp_path, *, cores=()):
     start = "from mlserver.cli import main; main()"
     command = [str(venv / "bin" / "python"), "-c", start, "start", str(SERVERS / "mlserver")]
     running = Running(_launcher(cores) + command, variables, tmp_path / "mlserver.log", ports)
+    with running.serving():
+        yield running
+
+
+@contextlib.contextmanager
+def kserve(tmp_path, *, cores=()):
+    """KServe's model server, when it is ready; ends with the context.
+
+    Args:
+        tmp_path: where its log goes.
+        cores: what it may run on, anywhere if empty.
+    """
+    venv, ports = environment("kserve"), _free_ports(2)
+    grpc, http_ = ports
+    command = [str(venv / "bin" / "python"), str(SERVERS / "kserve" / "double.py")]
+    command += [f"--http_port={http_}", f"--grpc_port={grpc}"]
+    running = Running(_launcher(cores) + command, _variables(venv), tmp_path / "kserve.log", [*ports, http_])
     with running.serving():
         yield running
 
