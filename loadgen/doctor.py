@@ -37,7 +37,7 @@ class Check:
 
 def examine() -> list[Check]:
     """Look at cores, limits, libraries, the Docker engine and GPUs."""
-    return [_cores(), _memory(), _open_files(), _packages(), _models(), _libgomp(), _docker(), _gpus()]
+    return [_cores(), _memory(), _open_files(), _packages(), _models(), _libgomp(), _targets(), _docker(), _gpus()]
 
 
 def _cores() -> Check:
@@ -75,6 +75,20 @@ def _models() -> Check:
 def _libgomp() -> Check:
     library = ctypes.util.find_library("gomp")
     return Check("libgomp", library is not None, library or "not found", "" if library else "apt-get install libgomp1")
+
+
+def _targets() -> Check:
+    missing = [name for name in ("grpc", "google.protobuf", "httptools") if not _importable(name)]
+    remedy = "pip install 'loadgen[oip]'; until then --target cannot be used"
+    found = f"not installed: {', '.join(missing)}" if missing else "gRPC and HTTP"
+    return Check("targets", not missing, found, remedy if missing else "")
+
+
+def _importable(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # not even the package that it is part of
+        return False
 
 
 def _docker() -> Check:

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ PACKAGES = (
     "loadgen",
     "aiodocker",
     "aiohttp",
+    "grpcio",
     "hdrhistogram",
+    "httptools",
     "keras",
     "lightgbm",
     "numpy",
@@ -25,6 +28,22 @@ PACKAGES = (
     "uvloop",
 )
 _VARIABLE_PREFIXES = ("OMP_", "MKL_", "OPENBLAS_", "BLIS_", "KMP_", "GOMP_", "TF_", "XLA_", "CUDA_", "LOADGEN_")
+
+
+SECRET_OPTIONS = ("--header",)
+"""Options whose value is not for files that are kept and shown."""
+
+
+def command() -> list[str]:
+    """The command line, without what may be a secret: of a header its name stays."""
+    words = list(sys.argv)
+    for at, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag in SECRET_OPTIONS and equals:
+            words[at] = f"{flag}={value.partition(':')[0]}: …"
+        elif flag in SECRET_OPTIONS and at + 1 < len(words):
+            words[at + 1] = f"{words[at + 1].partition(':')[0]}: …"
+    return words
 
 
 def environment() -> dict[str, Any]:

@@ -12,7 +12,6 @@ import contextlib
 import datetime
 import logging
 import os
-import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from loadgen.answers import AnswerCheck, answer_check
 from loadgen.arrivals import Renewal
 from loadgen.clients import Clients, clients
 from loadgen.config import ExperimentConfig, Plan, prepare, replica_options
-from loadgen.environment import environment
+from loadgen.environment import command, environment
 from loadgen.errors import ConfigError
 from loadgen.frontend_server import PROXIED
 from loadgen.hardware import summarise
@@ -253,7 +252,7 @@ def _results(
         verdict.saturated == "yes",
     )
     return Results(
-        command=sys.argv,
+        command=command(),
         started_at=started_at,
         ended=ended,
         error=error or _mismatch(record) or _fruitless(record),

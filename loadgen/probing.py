@@ -6,7 +6,6 @@ import asyncio
 import datetime
 import json
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,6 +17,7 @@ from loadgen.answers import AnswerCheck
 from loadgen.arrivals import Renewal
 from loadgen.capacity import Ask, Capacity, Limits, Probe, bound_ms, hopeless, judge, search
 from loadgen.config import MAX_OUTSTANDING, ExperimentConfig, Plan, prepare
+from loadgen.environment import command
 from loadgen.errors import ConfigError, Interrupted
 from loadgen.experiment import known_answers, measure, tell
 from loadgen.recorder import Interval
@@ -213,7 +213,7 @@ class _Prober:
         """
         directory = self._plan.config.results_dir
         document = {
-            "command": sys.argv,
+            "command": command(),
             "model": self._plan.model.name,
             "slo": [str(condition) for condition in self._config.conditions],
             "tolerance": self._config.limits.tolerance,

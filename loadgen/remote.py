@@ -101,10 +101,9 @@ async def look(options: TargetOptions) -> Remote:
     """
     if options.connections is not None and options.connections < 1:
         raise ConfigError(f"--connections {options.connections} is not positive")
-    if options.address.protocol == "json":
-        from loadgen.json_endpoint import JsonEndpoint  # noqa: PLC0415 - the two do not need each other
-
-        return JsonEndpoint.of(options)
-    from loadgen.oip.remote import look as look_at_model  # noqa: PLC0415
-
-    return await look_at_model(options)
+    try:
+        from loadgen.json_endpoint import JsonEndpoint  # noqa: PLC0415 - behind an extra
+        from loadgen.oip.remote import look as look_at_model  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigError(f"--target needs {error.name}: pip install 'loadgen[oip]'") from None
+    return JsonEndpoint.of(options) if options.address.protocol == "json" else await look_at_model(options)

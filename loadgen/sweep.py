@@ -10,7 +10,6 @@ import datetime
 import hashlib
 import json
 import logging
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +23,7 @@ from loadgen import requests_log
 from loadgen.answers import AnswerCheck
 from loadgen.arrivals import Renewal
 from loadgen.config import ExperimentConfig, Ground, Plan, check, plan_on, survey
+from loadgen.environment import command
 from loadgen.errors import ConfigError, Interrupted, TargetError
 from loadgen.experiment import known_answers, measure, tell
 from loadgen.grid import NOWHERE, Cell, Measurement, Size, by_size, cells, loaded, schedule
@@ -209,7 +209,7 @@ async def run_sweep(plan: SweepPlan, stop: asyncio.Event, *, resume: bool = Fals
     """
     config = plan.config
     header = {
-        "command": sys.argv,
+        "command": command(),
         "started_at": _now(),
         "model": config.base.model,
         "cells": len(plan.plans),

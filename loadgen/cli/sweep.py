@@ -43,7 +43,7 @@ def _default(path: Path, command: Any, key: str, value: Any) -> tuple[str, Any]:
     flag = "--" + key.replace("_", "-")
     for parameter in command.params:
         if flag in parameter.opts and parameter.name is not None and flag != "--file":
-            text = ",".join(map(str, value)) if isinstance(value, list) else value
+            text = ",".join(map(str, value)) if isinstance(value, list) and not parameter.multiple else value
             return parameter.name, text
     raise ConfigError(f"--file {path} has the key {key!r}, which is no option of sweep: see `loadgen sweep --help`")
 

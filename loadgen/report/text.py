@@ -26,6 +26,9 @@ def plan_text(plan: Plan) -> str:
     load = f"at most {plan.window} in flight ({_bytes(plan.window * inputs.payload_bytes)})"
     if config.arrivals is not None:
         load = config.arrivals.text
+    if plan.remote is not None:
+        what = f"{plan.remote.options.address.text} ({plan.model.framework})"
+        return f"{what}, {config.batch_size} rows a request, for {until}\n{inputs.text}, {load}"
     return (
         f"{plan.model.name} ({plan.model.framework}, weights {plan.model.weights}), "
         f"{len(plan.placement.replicas)} replicas, batches up to {config.batch_size}, for {until}\n"

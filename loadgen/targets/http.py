@@ -247,6 +247,7 @@ class _Connection(asyncio.Protocol):
         self._patience: asyncio.TimerHandle | None = None
         self._parts: list[bytes] = []
         self._json_bytes: int | None = None
+        self._reason = "the connection was lost before the answer"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -266,8 +267,6 @@ class _Connection(asyncio.Protocol):
         except Exception as error:  # the parser's own, and whatever answers that are no HTTP come to
             self._reason = f"the answer is no HTTP: {error}"
             self._transport.abort()
-
-    _reason = "the connection was lost before the answer"
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == _HEADER_LENGTH:

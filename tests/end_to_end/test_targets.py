@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -33,7 +34,7 @@ def results_of(done):
     assert done.returncode == 0, done.stdout + done.stderr
     path = Path(done.stdout.splitlines()[-1].removeprefix("Saved results to "))
     jsonschema.validate(json.loads(path.read_text()), json.loads(results_file.SCHEMA_PATH.read_text()))
-    return results_file.read(path)
+    return replace(results_file.read(path), path=path)
 
 
 def url(running, protocol, model):
@@ -85,6 +86,18 @@ def test_requests_that_a_model_takes_are_answered(server, tmp_path, protocol, mo
     assert (results.summary.sent, results.summary.completed) == (200, 200)
     assert results.failures == {}
     assert not list(Path("/dev/shm").glob("loadgen-*"))  # ours; the backend's begin otherwise
+
+
+def test_a_plan_is_shown_and_secrets_are_not_kept(server, tmp_path):
+    """Of a header its name stays in the results."""
+    words = target(tmp_path, "saturate", url(server, "grpc", "slow"), "--header", "x-key: secret", "--requests", "2")
+    done = ran([*words, "--dry-run"])
+    assert done.returncode == 0, done.stderr
+    assert "slow (triton" in done.stdout
+    assert "32 seeded inputs INPUT FP32 1x8" in done.stdout
+    results = results_of(ran([*words, "--connections", "1"]))
+    assert "secret" not in results.saved_at.read_text()
+    assert "x-key: …" in results.command
 
 
 def test_what_is_sent_is_what_the_files_hold(server, tmp_path):
