@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -44,6 +44,7 @@ class Entry:
         finished_at: wall-clock time, ISO 8601 with offset.
         in_flight: most requests in flight; 0 where that is not part of the cell.
         rate_rps: requests a second; likewise.
+        crossed: conditions of ``--fail-if`` that came true, each with its value.
     """
 
     cell: str
@@ -60,6 +61,7 @@ class Entry:
     finished_at: str
     in_flight: int = 0
     rate_rps: float = 0.0
+    crossed: Sequence[str] = ()
 
     @property
     def measurement(self) -> Measurement:

@@ -304,6 +304,7 @@ class _Run:
             finished_at=_now(),
             in_flight=cell.in_flight,
             rate_rps=cell.rate_rps,
+            crossed=() if results is None else _crossed(results),
         )
         self._ledger.add(entry)
         self._done += 1
@@ -316,6 +317,11 @@ class _Run:
 
 
 _TOO_EARLY = "before the sweep was finished; start it again with --resume to go on"
+
+
+def _crossed(results: Results) -> list[str]:
+    thresholds = results.thresholds or ()
+    return [f"{one['condition']}: {one['found']}" for one in thresholds if one["crossed"]]
 
 
 def _outcome(entry: Entry) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -99,6 +100,17 @@ def test_batch_sizes_change_while_replicas_stay(tmp_path):
         pids.add(next(row["pid"] for row in results.placement if row["role"] == "replica-0"))
     assert len(pids) == 1
     assert done.stdout.count("replicas ready") == 1
+
+
+def test_thresholds(tmp_path):
+    """Each that came true is said with its cell and its value, also when the sweep was finished by an earlier start."""
+    arguments = ("-b", "1", "2", "-d", "300ms", "--fail-if", "p99>0.001ms", "--fail-if", "failed>0")
+    for resume in ((), ("--resume",)):
+        done = ran(command(tmp_path, *arguments, *resume))
+        assert done.returncode == 8, done.stderr
+        cells = re.findall(r"^loadgen: (\S+): --fail-if p99>0\.001ms: p99 is [0-9.]+ ms$", done.stderr, re.MULTILINE)
+        assert cells == ["r1-c1-b1", "r1-c1-b2", "r1-c1-b1"]
+        assert len(done.stderr.splitlines()) == 3
 
 
 def test_a_file_describes_a_sweep(tmp_path):
