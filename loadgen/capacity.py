@@ -270,18 +270,18 @@ def growing(in_flight: Sequence[float]) -> bool:
     return second > GROWTH * first and second - first > GROWN_REQUESTS
 
 
-def hopeless(in_flight: Sequence[float], completed_rps: float, bound_ms: float | None) -> bool:
+def hopeless(in_flight: Sequence[float], rate_rps: float, bound_ms: float | None) -> bool:
     """Whether a probe that is under way cannot pass any more: its backlog grows, and is far more than is allowed.
 
     Args:
         in_flight: mean requests in flight of the intervals so far.
-        completed_rps: answers a second in the last of them.
+        rate_rps: requests a second that are sent; not answers, of which there are none while the first are under way.
         bound_ms: the largest latency that the conditions allow; None where they allow any.
     """
     if len(in_flight) < 3 or not in_flight[-3] < in_flight[-2] < in_flight[-1]:
         return False
     allowed_s = HOPELESS * (1.0 if bound_ms is None else bound_ms / 1000)
-    return in_flight[-1] > max(GROWN_REQUESTS, completed_rps * allowed_s)
+    return in_flight[-1] > max(GROWN_REQUESTS, rate_rps * allowed_s)
 
 
 def bound_ms(conditions: Sequence[Condition]) -> float | None:

@@ -130,14 +130,14 @@ class _Backlog:
     ended = "cut_short"
     drains = False
 
-    def __init__(self, conditions: Sequence[Condition]) -> None:
-        self._bound_ms = bound_ms(conditions)
+    def __init__(self, rate_rps: float, conditions: Sequence[Condition]) -> None:
+        self._rate_rps, self._bound_ms = rate_rps, bound_ms(conditions)
         self.in_flight: list[float] = []
 
     def enough(self, interval: Interval) -> bool:
         if interval.duration_s >= INTERVAL_S / 2:  # the last one may be a fragment
             self.in_flight.append(interval.in_flight)
-        return hopeless(self.in_flight, interval.throughput_rps, self._bound_ms)
+        return hopeless(self.in_flight, self._rate_rps, self._bound_ms)
 
 
 class _Prober:
@@ -180,7 +180,7 @@ class _Prober:
         arrivals = Renewal(ask.rate_rps, ask.duration_s, config.cv, seed)
         rows = requests_log.numbered(self._plan.config.requests_log, f"{len(self._probes) + 1}")
         settings = replace(self._plan.config, arrivals=arrivals, duration_s=ask.duration_s, requests_log=rows)
-        backlog = _Backlog(config.conditions)
+        backlog = _Backlog(ask.rate_rps, config.conditions)
         window = self._plan.config.max_in_flight or MAX_OUTSTANDING
         results = await self._measured(replace(self._plan, config=settings, window=window), backlog)
         return judge(ask, results, config.conditions, backlog.in_flight)

@@ -34,8 +34,7 @@ def probe(ask, conditions, seed, service_s=SERVICE_S):
         begin_ns, end_ns = begin_s * NS, (begin_s + interval_s) * NS
         held_ns = np.clip(np.minimum(done_ns, end_ns) - np.maximum(times_ns, begin_ns), 0, None)
         in_flight.append(float(held_ns.sum()) / (interval_s * NS))
-        completed = np.count_nonzero((done_ns >= begin_ns) & (done_ns < end_ns)) / interval_s
-        if cut := hopeless(in_flight, completed, bound_ms(conditions)):
+        if cut := hopeless(in_flight, ask.rate_rps, bound_ms(conditions)):
             break
     measured = times_ns >= 0
     record = Record(measured_ns=round(ask.duration_s * NS), offered=Offered(), clients=[ClientUse()])
@@ -173,10 +172,11 @@ def test_whether_a_backlog_grew(in_flight, grows):
         pytest.param([300, 200, 300], 250, False, id="it does not only grow"),
         pytest.param([100, 300], 250, False, id="too early to say"),
         pytest.param([100, 200, 300], None, False, id="no bound: four seconds' worth"),
+        pytest.param([50, 150, 250], 10_000, False, id="the first answers are under way, and may be for long"),
     ],
 )
 def test_a_probe_is_cut_short_when_it_is_hopeless(in_flight, bound, cut):
-    """At 100 answers a second."""
+    """At 100 requests a second."""
     assert hopeless(in_flight, 100.0, bound) is cut
 
 
