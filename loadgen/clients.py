@@ -263,9 +263,12 @@ class _Run:
 
     async def _phases(self, begins_ns: int, job: Job) -> None:
         measured_from_ns = begins_ns + round(job.warmup_s * NS_PER_S)
-        await asyncio.sleep((measured_from_ns - time.monotonic_ns()) / NS_PER_S)
-        await self._hooks.on_phase(Phase.MEASURED_BEGINS)
-        await self._measured.wait()
+        try:  # whoever is told to stop while warming up has no measured part
+            async with asyncio.timeout((measured_from_ns - time.monotonic_ns()) / NS_PER_S):
+                await self._measured.wait()
+        except TimeoutError:
+            await self._hooks.on_phase(Phase.MEASURED_BEGINS)
+            await self._measured.wait()
         await self._hooks.on_phase(Phase.MEASURED_ENDS)
         for peer in self._peers:
             peer.tell(_GO_ON)

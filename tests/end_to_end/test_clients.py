@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import jsonschema
@@ -74,6 +75,24 @@ def test_what_was_measured_is_kept(tmp_path, kill, code, ended):
     assert results.summary.measured.completed > 0
     assert results.verdict.evidence.clients == (1 if kill else 2)
     assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+
+
+def test_ctrl_c_does_not_wait_for_the_warm_up(tmp_path):
+    """Nothing was measured then, which is said."""
+    process = subprocess.Popen(
+        noop(tmp_path, "saturate", "-n", "2", "-d", "60s", "--warmup", "10m"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while "replicas ready" not in (line := process.stdout.readline()):
+        assert line, process.stderr.read()
+    time.sleep(2.0)  # the clients are warming up
+    os.kill(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130
+    assert "nothing was measured" in said
+    assert results_in(tmp_path).summary.sent > 0
 
 
 @pytest.mark.parametrize(
