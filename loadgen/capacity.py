@@ -1,10 +1,10 @@
 """The highest rate that holds an objective, by experiment: a search that asks for probes and judges them. Pure.
 
 1. **Bracket.** From a first rate on, double while probes pass, or halve while they do not.
-2. **Narrow.** Halve the bracket on a logarithmic scale until its ends are half a tolerance apart, with longer probes
-   towards the end: a rate so close to capacity passes or fails by chance, which time makes smaller.
+2. **Narrow.** Halve the bracket on a logarithmic scale until its ends are a quarter of the tolerance apart, with longer
+   probes towards the end: a rate so close to capacity passes or fails by chance, which time makes smaller.
 3. **Confirm.** A long probe at the highest rate that passed, and one 5 % above it. Where the first fails, the search
-   goes down by half a tolerance; where the second passes, it narrows again above.
+   goes down by a quarter of the tolerance; where the second passes, it narrows again above.
 
 A probe *passes* when all conditions hold, the rate was carried and the backlog did not grow; it is *unstable* when the
 backlog grew, whatever the latencies were in so short a time; it is *client-limited* when requests left late, which says
@@ -95,7 +95,7 @@ class Limits:
     """When to stop.
 
     Attributes:
-        tolerance: relative width of the bracket at which narrowing ends.
+        tolerance: how exact the answer is to be; narrowing ends at a quarter of it.
         duration_s: of a probe.
         probes: most of them.
     """
@@ -110,7 +110,7 @@ class Capacity:
     """What was found.
 
     Attributes:
-        rate_rps: the highest rate that passed and was confirmed; None where none was.
+        rate_rps: the highest rate that passed; where it is not confirmed, below all that did not. None where none did.
         failed_rps: the lowest rate above it that did not pass; None where none was found.
         confirmed: a longer probe passed at the rate, and one 5 % above it did not.
         ended: why the search ended.
@@ -146,7 +146,16 @@ class _Searcher:
             ended = yield from self._search()
         except _Spent as why:
             ended = str(why)
-        return Capacity(self._low, self._high, self._confirmed, ended, tuple(self._probes))
+        return Capacity(*self._answer(), self._confirmed, ended, tuple(self._probes))
+
+    def _answer(self) -> tuple[float | None, float | None]:
+        """What was found, and what failed above it: probed rates, which the ends of the bracket need not be."""
+        passed = [probe.rate_rps for probe in self._probes if probe.outcome == "pass"]
+        failed = [probe.rate_rps for probe in self._probes if probe.outcome in ("fail", "unstable")]
+        rate_rps = self._low
+        if not self._confirmed:
+            rate_rps = max((one for one in passed if one < min(failed, default=math.inf)), default=None)
+        return rate_rps, min((one for one in failed if one > (rate_rps or 0.0)), default=None)
 
     def _search(self) -> Generator[Ask, Probe, str]:
         yield from self._bracket()

@@ -139,6 +139,20 @@ def test_a_search_that_ends_otherwise(outcomes, limits, ended, rate_rps):
     assert (capacity.ended, capacity.rate_rps, capacity.confirmed) == (ended, rate_rps, False)
 
 
+@pytest.mark.parametrize("probes", range(1, 40))
+def test_the_answer_names_rates_that_were_probed(probes):
+    """However early the search ends: the bracket's ends are moved where chance may have decided."""
+    capacity, _ = scripted(_shorter_ones_pass, Limits(probes=probes))
+    passed = {probe.rate_rps for probe in capacity.probes if probe.outcome == "pass"}
+    failed = {probe.rate_rps for probe in capacity.probes if probe.outcome == "fail"}
+    assert capacity.rate_rps in passed
+    assert capacity.failed_rps in (failed or {None})
+
+
+def _shorter_ones_pass(ask):
+    return "pass" if ask.rate_rps < (900 if ask.step == "confirm" else 1000) else "fail"
+
+
 def test_probes_at_low_rates_are_longer():
     """Percentiles want samples, up to a point."""
     _, asked = scripted(lambda ask: "pass" if ask.rate_rps < 9 else "fail", Limits(duration_s=10.0), start_rps=16.0)
