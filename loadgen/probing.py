@@ -15,7 +15,7 @@ from frontend_launch.launch.process import pinned
 from loadgen import requests_log
 from loadgen.answers import AnswerCheck
 from loadgen.arrivals import Renewal
-from loadgen.capacity import Ask, Capacity, Limits, Probe, bound_ms, hopeless, judge, search
+from loadgen.capacity import HIGHEST_RPS, LOWEST_RPS, Ask, Capacity, Limits, Probe, bound_ms, hopeless, judge, search
 from loadgen.config import MAX_OUTSTANDING, ExperimentConfig, Plan, prepare
 from loadgen.environment import command
 from loadgen.errors import ConfigError, Interrupted
@@ -86,7 +86,7 @@ async def find_capacity(config: CapacityConfig, stop: asyncio.Event) -> Found:
         TargetError: the server does not answer.
         Interrupted: `stop` was set before there was an answer.
     """
-    _check(config)
+    check_search(config)
     plan = await unless(stop, prepare(config.base))
     directory = _directory(config.base.results_dir)
     plan = replace(plan, config=replace(plan.config, results_dir=directory, log_every_s=INTERVAL_S))
@@ -102,7 +102,12 @@ async def find_capacity(config: CapacityConfig, stop: asyncio.Event) -> Found:
     return Found(capacity, time.monotonic() - began_s, directory)
 
 
-def _check(config: CapacityConfig) -> None:
+def check_search(config: CapacityConfig) -> None:
+    """Refuse what makes no sense.
+
+    Raises:
+        ConfigError: it says what.
+    """
     limits = config.limits
     if not 0.001 <= limits.tolerance <= 0.5:
         raise ConfigError(f"--tolerance {limits.tolerance:.3g} is out of bounds: use 0.1% to 50%")
@@ -110,6 +115,8 @@ def _check(config: CapacityConfig) -> None:
         raise ConfigError(f"--probes {limits.probes} is not positive")
     if config.start_rps is not None and not config.start_rps > 0:
         raise ConfigError(f"--start {config.start_rps:g} is no rate: it must be positive")
+    if config.start_rps is not None and not LOWEST_RPS <= config.start_rps <= HIGHEST_RPS:
+        raise ConfigError(f"--start {config.start_rps:g} is out of bounds: use {LOWEST_RPS:g} to {HIGHEST_RPS:g}")
 
 
 def _directory(results_dir: Path) -> Path:

@@ -48,7 +48,7 @@ def capacity(
     with console.one_line_errors():
         from loadgen.capacity import Limits  # noqa: PLC0415 - `--help` does without
         from loadgen.config import ExperimentConfig  # noqa: PLC0415
-        from loadgen.probing import CapacityConfig  # noqa: PLC0415
+        from loadgen.probing import CapacityConfig, check_search  # noqa: PLC0415
         from loadgen.slo import parse  # noqa: PLC0415
 
         base = ExperimentConfig(
@@ -67,6 +67,7 @@ def capacity(
                 probes=probes,
             ),
         )
+        check_search(config)
     if dry_run:
         console.show_plan(base)
     else:

@@ -78,7 +78,9 @@ def test_ctrl_c_keeps_the_probes(tmp_path):
             "--arrivals ramp:1..2: its rate is varied already: use poisson, constant or gamma:cv=2",
         ),
         (("--slo", "p99<1s", "--start", "-5"), "--start -5 is no rate: it must be positive"),
+        (("--slo", "p99<1s", "--start", "1e7"), "--start 1e+07 is out of bounds: use 0.01 to 1e+06"),
         (("--slo", "p99<1s", "--probes", "0"), "--probes 0 is not positive"),
+        (("--slo", "p99<1s", "--probes", "0", "--dry-run"), "--probes 0 is not positive"),
     ],
 )
 def test_what_makes_no_sense_is_refused(tmp_path, arguments, text):
