@@ -82,7 +82,7 @@ class Renewal:
     @property
     def text(self) -> str:
         """See `Arrivals`."""
-        kind = {0.0: "constant", 1.0: "poisson"}.get(self.cv, f"gamma, cv {self.cv:g}")
+        kind = {0.0: "constant", 1.0: "poisson"}.get(self.cv, f"gamma (cv {self.cv:g})")
         return f"{kind} {self.rate_rps:g} requests/s"
 
     @property

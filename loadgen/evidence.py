@@ -57,6 +57,7 @@ def client_evidence(record: Record, max_batch: int, window: int) -> Evidence:
             client,
             offered_rps=offered.planned / measured_ns * 1e9,
             throughput_rps=offered.arrived / measured_ns * 1e9,
+            answered_share=offered.answered / offered.planned if offered.planned else None,
             lag_p99_ms=None if lag_p99_ns is None else lag_p99_ns / 1e6,
         )
     return client

@@ -330,7 +330,7 @@ def _remarks(record: Record) -> list[str]:
     """What the reader should know of how requests fared."""
     remarks = []
     if not record.measured_ns:
-        remarks.append("nothing was measured, the run ended within --warmup: use more --requests, or less --warmup")
+        remarks.append("nothing was measured, the run ended within --warmup: make it longer, or use less --warmup")
     if record.failures:
         remarks += [f"{count} requests failed: {reason}" for reason, count in record.failures.most_common()]
     elif failed := record.outcomes[Outcome.FAILED]:

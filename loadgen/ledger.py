@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from typing import Any, TextIO
 from loadgen.errors import ConfigError
 from loadgen.grid import Cell, Measurement, Size
 from loadgen.results import new_directory
+
+log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 HEADER = "sweep.json"
@@ -106,7 +109,12 @@ def begin(results_dir: Path, header: Mapping[str, Any]) -> Iterator[Ledger]:
     text = json.dumps({"schema_version": SCHEMA_VERSION, **header}, indent=4)
     try:
         directory = new_directory(results_dir, stem)
-        (directory / HEADER).write_text(text)
+        draft = directory / f".{HEADER}"
+        with draft.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(directory / HEADER)
     except OSError as error:
         raise ConfigError(f"a sweep cannot be kept in {results_dir} ({error.strerror}): choose another") from None
     with _held(directory) as ledger:
@@ -114,21 +122,22 @@ def begin(results_dir: Path, header: Mapping[str, Any]) -> Iterator[Ledger]:
 
 
 @contextlib.contextmanager
-def resume(results_dir: Path, settings: Mapping[str, Any]) -> Iterator[Ledger]:
-    """The newest sweep with these settings.
+def resume(results_dir: Path, header: Mapping[str, Any]) -> Iterator[Ledger]:
+    """The newest sweep with the header's settings; where there is none, a new one: the last may have been killed first.
 
     Raises:
-        ConfigError: there is none, or another process works on it.
+        ConfigError: another process works on it, or a new one cannot be kept.
     """
+    settings = json.loads(json.dumps(header["settings"]))
     for path in sorted(results_dir.glob(f"sweep-*/{HEADER}"), key=lambda path: path.stat().st_mtime, reverse=True):
         with contextlib.suppress(ConfigError):
-            if read_header(path.parent)["settings"] == json.loads(json.dumps(settings)):
+            if read_header(path.parent).get("settings") == settings:
+                opened = _held(path.parent)
                 break
     else:
-        raise ConfigError(
-            f"--resume: {results_dir} has no sweep with these settings: repeat its options, or leave it out"
-        )
-    with _held(path.parent) as ledger:
+        log.warning("--resume: %s has no sweep with these settings; this is a new one", results_dir)
+        opened = begin(results_dir, header)
+    with opened as ledger:
         yield ledger
 
 

@@ -131,7 +131,7 @@ def probe_text(probe: Probe) -> str:
     return f"{probe.step}: {probe.rate_rps:.4g} requests/s for {probe.duration_s:.0f} s: {probe.outcome}, {probe.text}"
 
 
-class _Backlog:
+class Backlog:
     """Watches a probe, and cuts it short when it cannot pass any more."""
 
     ended = "cut_short"
@@ -142,7 +142,9 @@ class _Backlog:
         self.in_flight: list[float] = []
 
     def enough(self, interval: Interval) -> bool:
-        if interval.duration_s >= INTERVAL_S / 2:  # the last one may be a fragment
+        """See `Watcher`."""
+        # The last one may be a fragment; and before the first answers requests are under way, which is no backlog.
+        if interval.duration_s >= INTERVAL_S / 2 and (self.in_flight or interval.completed):
             self.in_flight.append(interval.in_flight)
         return hopeless(self.in_flight, self._rate_rps, self._bound_ms)
 
@@ -187,12 +189,12 @@ class _Prober:
         arrivals = Renewal(ask.rate_rps, ask.duration_s, config.cv, seed)
         rows = requests_log.numbered(self._plan.config.requests_log, f"{len(self._probes) + 1}")
         settings = replace(self._plan.config, arrivals=arrivals, duration_s=ask.duration_s, requests_log=rows)
-        backlog = _Backlog(ask.rate_rps, config.conditions)
+        backlog = Backlog(ask.rate_rps, config.conditions)
         window = self._plan.config.max_in_flight or MAX_OUTSTANDING
         results = await self._measured(replace(self._plan, config=settings, window=window), backlog)
         return judge(ask, results, config.conditions, backlog.in_flight)
 
-    async def _measured(self, plan: Plan, backlog: _Backlog | None) -> Results:
+    async def _measured(self, plan: Plan, backlog: Backlog | None) -> Results:
         """Measure on an empty deployment.
 
         Raises:

@@ -69,6 +69,7 @@ class SweepConfig:
     def settings(self) -> dict[str, Any]:
         """What makes two sweeps the same, as JSON can say it."""
         settings: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        del settings["base"]["results_dir"]  # where they are kept is no part of what is measured
         target = settings["base"]["target"]
         if target is not None:  # headers may be secrets
             headers = json.dumps(target["access"]["headers"])
@@ -217,7 +218,7 @@ async def run_sweep(plan: SweepPlan, stop: asyncio.Event, *, resume: bool = Fals
         "settings": config.settings,
     }
     results_dir = config.base.results_dir
-    opened = ledgers.resume(results_dir, config.settings) if resume else ledgers.begin(results_dir, header)
+    opened = ledgers.resume(results_dir, header) if resume else ledgers.begin(results_dir, header)
     with opened as ledger:
         done = {entry.measurement for entry in ledger.entries}
         todo = [measurement for measurement in plan.order if measurement not in done]

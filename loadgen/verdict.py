@@ -57,6 +57,7 @@ class Evidence:
         throughput_rps: answers a second; None likewise.
         lag_p99_ms: how much later than planned requests were sent; None likewise.
         clients: client processes.
+        answered_share: share of what was planned for the measured part that was answered, whenever; None likewise.
         rows: inputs that a request carries.
         queued_mean: mean number of requests in the server's queue; where `queue_empty_share` is not known.
     """
@@ -77,6 +78,7 @@ class Evidence:
     throughput_rps: float | None = None
     lag_p99_ms: float | None = None
     clients: int = 1
+    answered_share: float | None = None
     rows: int = 1
     queued_mean: float | None = None
 
@@ -127,6 +129,8 @@ def judge(evidence: Evidence) -> Verdict:
         late = f"sent late (p99 {evidence.lag_p99_ms:.3g} ms)"
         text = f"{offered}, but {late}: the client was the limit, so nothing is shown; {evidence.more_clients}"
         return replace(verdict, limit="client", text=f"{verdict.text}; {text}")
+    if evidence.answered_share is not None and evidence.answered_share < CARRIED_SHARE:
+        return replace(verdict, text=f"{verdict.text}; {offered}, {_percent(evidence.answered_share)} of them answered")
     if carried >= CARRIED_SHARE * evidence.offered_rps:
         reserve = "without reserve" if verdict.saturated == "yes" else "all answered in time"
         return replace(verdict, limit="load", text=f"{_state(evidence, verdict)}: {offered}, {reserve}")

@@ -54,7 +54,7 @@ def choice_text(choice: Choice, question: str) -> str:
     else:
         lines += [f"best        {_described(choice.best)}", *_why(choice.best)]
         if choice.runner_up is None:
-            lines.append("runner-up   not measured: no other configuration was shown to by such a run")
+            lines.append("runner-up   not measured: no other configuration was shown to carry it")
         else:
             lines += [f"runner-up   {_described(choice.runner_up)}", *_why(choice.runner_up)]
     for candidate in choice.unknown[:MOST_NAMED]:

@@ -8,6 +8,7 @@ import typer
 
 from loadgen.cli import console, exit_codes, parameters
 from loadgen.cli.target import target
+from loadgen.errors import ConfigError
 from loadgen.options import parse_duration, parse_share
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def capacity(
         from loadgen.probing import CapacityConfig, check_search  # noqa: PLC0415
         from loadgen.slo import parse  # noqa: PLC0415
 
+        if settings["fail_if"]:
+            raise ConfigError(f"--fail-if {settings['fail_if'][0]}: a search wants what has to hold: use --slo")
         base = ExperimentConfig(
             **settings,
             warmup_s=0.0 if warmup == "0" else console.parsed("--warmup", parse_duration, warmup),

@@ -152,6 +152,10 @@ def results_text(results: Results) -> str:
         *_hardware(results),
         *_window(results),
         f"saturated   {results.verdict.text}",
+        *(
+            f"condition   {row['condition']}: {'came true' if row['crossed'] else 'did not come true'}, {row['found']}"
+            for row in results.thresholds or ()
+        ),
         *(f"note        {note}" for note in results.notes),
     ]
     return "\n".join(lines)

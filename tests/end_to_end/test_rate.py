@@ -81,6 +81,8 @@ def test_thresholds(tmp_path):
     done = ran(noop(tmp_path, "rate", "--rate", "50", "-d", "1s", "--fail-if", "p99>0.001ms", "--fail-if", "failed>0"))
     assert done.returncode == 8
     assert re.fullmatch(r"loadgen: --fail-if p99>0.001ms: p99 is [0-9.]+ ms\n", done.stderr)
+    assert re.search(r"^condition   p99>0.001ms: came true, p99 is [0-9.]+ ms$", done.stdout, re.MULTILINE)
+    assert re.search(r"^condition   failed>0: did not come true, failed is 0$", done.stdout, re.MULTILINE)
     thresholds = results_of(done.stdout).thresholds
     assert [(row["condition"], row["crossed"]) for row in thresholds] == [("p99>0.001ms", True), ("failed>0", False)]
 

@@ -9,7 +9,8 @@ from sample_results import GOLDEN
 from loadgen import slo
 from loadgen.arrivals import Renewal
 from loadgen.capacity import Ask, Limits, Probe, bound_ms, growing, hopeless, judge, search
-from loadgen.recorder import ClientUse, Offered, Record
+from loadgen.probing import Backlog
+from loadgen.recorder import ClientUse, Interval, Offered, Record
 from loadgen.results import summarise
 from loadgen.targets.target import Outcome
 
@@ -192,6 +193,16 @@ def test_whether_a_backlog_grew(in_flight, grows):
 def test_a_probe_is_cut_short_when_it_is_hopeless(in_flight, bound, cut):
     """At 100 requests a second."""
     assert hopeless(in_flight, 100.0, bound) is cut
+
+
+def test_requests_under_way_before_the_first_answers_are_no_backlog():
+    """A server that takes five seconds for each has five seconds' worth of them, and no more."""
+    backlog = Backlog(10.0, slo.parse("failed<0.1%"))
+    for second in range(1, 13):
+        completed = 0 if second <= 5 else 10
+        interval = Interval(float(second), 1.0, completed, None, None, min(second, 5) * 10.0, None)
+        assert not backlog.enough(interval)
+    assert not growing(backlog.in_flight)
 
 
 def test_what_a_probe_came_to():

@@ -40,7 +40,7 @@ def test_a_ledger_that_is_cut_off_anywhere_goes_on(tmp_path_factory, data):
     finished = [
         json.loads(line)["repeat"] for line in whole[: cut + 1].splitlines(keepends=True) if line.endswith(b"}\n")
     ]
-    with ledgers.resume(directory.parent, SETTINGS) as ledger:
+    with ledgers.resume(directory.parent, {"settings": SETTINGS}) as ledger:
         known = [entry.repeat for entry in ledger.entries]
         assert known[: len(finished)] == finished
         ledger.add(replace(ENTRY, repeat=9))
@@ -51,19 +51,20 @@ def test_only_a_sweep_of_the_same_settings_is_resumed(tmp_path: Path):
     """The newest of them."""
     begun(tmp_path)
     newest = begun(tmp_path)
-    with ledgers.resume(tmp_path, SETTINGS) as ledger:
+    with ledgers.resume(tmp_path, {"settings": SETTINGS}) as ledger:
         assert ledger.directory == newest
-    with pytest.raises(ConfigError, match="no sweep with these settings"), ledgers.resume(tmp_path, {}):
-        pass
+    with ledgers.resume(tmp_path, {"settings": {"other": 1}}) as ledger:
+        assert ledger.entries == []
+    assert len(list(tmp_path.glob("sweep-*"))) == 3
 
 
 def test_two_processes_never_write_to_one_ledger(tmp_path: Path):
     """The second is told."""
     begun(tmp_path)
     with (
-        ledgers.resume(tmp_path, SETTINGS),
+        ledgers.resume(tmp_path, {"settings": SETTINGS}),
         pytest.raises(ConfigError, match="another process works on"),
-        ledgers.resume(tmp_path, SETTINGS),
+        ledgers.resume(tmp_path, {"settings": SETTINGS}),
     ):
         pass
 

@@ -75,3 +75,35 @@ def test_the_text_names_the_share_and_the_limit():
         "no (replicas busy 18 %, batches 2.00 of 2): queries always waited and replicas did too, "
         "so the frontend is the limit"
     )
+
+
+REMOTE = replace(SATURATED, busy_share=0.7, queue_empty_share=None, frontend_cpu_share=None, max_batch=8, replicas=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "limit", "text"),
+    [
+        (
+            {"queued_mean": 12.0},
+            "frontend",
+            "12 requests waited in the server's queue on average and instances did",
+        ),
+        ({"queued_mean": 0.1, "in_flight_mean": 300.0}, "client", "the client did not fill its window"),
+        ({"queued_mean": 0.1}, "load", "raise --max-in-flight"),
+        ({"queued_mean": 0.1, "window": 1, "rows": 4}, "load", "1 requests in flight cannot fill 2 places"),
+        ({"queued_mean": 12.0, "window": 2, "rows": 4, "in_flight_mean": 2.0}, "frontend", "the server's own work"),
+    ],
+    ids=["queue", "client", "window", "rows do not fill", "rows fill"],
+)
+def test_a_server_that_tells_means_only(changes, limit, text):
+    """Its mean queue stands for the share of time that it was empty; a request fills as many places as it has rows."""
+    verdict = judge(replace(REMOTE, **changes))
+    assert verdict.limit == limit
+    assert text in verdict.text
+
+
+def test_what_was_never_answered_is_not_answered_in_time():
+    """However many answers a second there were."""
+    load = replace(SATURATED, busy_share=0.3, offered_rps=20.0, throughput_rps=20.0, lag_p99_ms=0.1)
+    assert judge(replace(load, answered_share=1.0)).text.endswith("all answered in time")
+    assert judge(replace(load, answered_share=0.78)).text.endswith("20 requests/s offered, 78 % of them answered")
