@@ -242,7 +242,7 @@ def _results(
     model = plan.model
     ended, error = _ending(plan, server, record, readings.lost)
     payload_bytes = plan.inputs.payload_bytes
-    summary = results_file.summarise(record)
+    summary = results_file.summarise(record, plan.config.timeout_or_default_s)
     verdict = _verdict(plan, server, record, readings)
     watched = summarise(
         watch.readings(),

@@ -183,8 +183,13 @@ class Results:
         return {"schema_version": SCHEMA_VERSION, **{k: v for k, v in asdict(self).items() if k != "path"}}
 
 
-def summarise(record: Record) -> Summary:
-    """Condense a record."""
+def summarise(record: Record, timeout_s: float | None = None) -> Summary:
+    """Condense a record.
+
+    Args:
+        record: of the client.
+        timeout_s: patience for one reply, which is what all are known to have taken where all of them timed out.
+    """
     outcomes, offered = record.outcomes, record.offered
     measured_s = record.measured_ns / 1e9
     lost = 0 if offered is None else offered.planned - offered.answered
@@ -206,13 +211,15 @@ def summarise(record: Record) -> Summary:
     )
     if offered is None:
         return summary
-    slowest_ms = record.latency.max_ns / _NS_PER_MS
+    slowest_ms = record.latency.max_ns / _NS_PER_MS if record.latency.total else None
+    if slowest_ms is None and timeout_s is not None and record.sent == outcomes[Outcome.TIMED_OUT]:
+        slowest_ms = timeout_s * 1e3
     return replace(
         summary,
         planned=offered.planned,
         offered_rps=offered.planned / measured_s if measured_s else 0.0,
         latency_above_ms={
-            name: slowest_ms for name, value in latency_ms.items() if value is None and record.latency.total
+            name: slowest_ms for name, value in latency_ms.items() if value is None and slowest_ms is not None
         },
         service_ms=_latencies(offered.service),
         lag_ms=_latencies(offered.lag),

@@ -26,6 +26,8 @@ def plan_text(plan: Plan) -> str:
     load = f"at most {plan.window} in flight ({_bytes(plan.window * inputs.payload_bytes)})"
     if config.arrivals is not None:
         load = config.arrivals.text
+    if config.clients > 1:
+        load += f", from {config.clients} client processes"
     if plan.remote is not None:
         what = f"{plan.remote.options.address.text} ({plan.model.framework})"
         return f"{what}, {config.batch_size} rows a request, for {until}\n{inputs.text}, {load}"

@@ -10,7 +10,7 @@ import pytest
 from frontend_launch.histogram import LatencyHistogram
 from loadgen import results as results_file
 from loadgen.errors import ConfigError
-from loadgen.recorder import Record
+from loadgen.recorder import Offered, Record
 from loadgen.results import SCHEMA_PATH, read, save, summarise
 from loadgen.targets.target import Outcome
 
@@ -121,3 +121,12 @@ def test_a_summary_without_answers_has_no_latencies():
     summary = summarise(record)
     assert set(summary.latency_ms.values()) == {None}
     assert (summary.throughput_rps, summary.abandoned) == (0.0, 3)
+
+
+def test_where_nothing_was_answered_in_time_the_timeout_is_a_lower_bound():
+    """Of each percentile; but not where some failed at once."""
+    record = Record(sent=10, measured_ns=10**9, offered=Offered(planned=10))
+    record.outcomes[Outcome.TIMED_OUT] = 10
+    assert summarise(record, 0.5).latency_above_ms["p50"] == 500
+    record.outcomes[Outcome.TIMED_OUT], record.outcomes[Outcome.FAILED] = 9, 1
+    assert summarise(record, 0.5).latency_above_ms == {}
