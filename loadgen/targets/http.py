@@ -198,12 +198,12 @@ class HttpTarget:
         else:
             self._mailbox.failed(request_id, wrong)
 
-    def lost(self, connection: _Connection, request_id: int | None, reason: str) -> None:
-        """A connection is no more."""
+    def lost(self, connection: _Connection, request_id: int | None, reason: str | None) -> None:
+        """A connection is no more, nor the answer to its request, if any; no reason where nobody waits for that."""
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
-        if request_id is not None:
+        if request_id is not None and reason is not None:
             self._mailbox.failed(request_id, reason)
         self._open_more()
 
@@ -243,11 +243,11 @@ class _Connection(asyncio.Protocol):
     def __init__(self, owner: HttpTarget) -> None:
         self._owner = owner
         self._request_id: int | None = None
-        self._closing = False
         self._patience: asyncio.TimerHandle | None = None
         self._parts: list[bytes] = []
         self._json_bytes: int | None = None
-        self._reason = "the connection was lost before the answer"
+        self._until_closed = False
+        self._reason: str | None = "the connection was lost before the answer"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -258,7 +258,7 @@ class _Connection(asyncio.Protocol):
         """Send a request."""
         self._request_id = request_id
         if self._owner.patience_s is not None:
-            self._patience = asyncio.get_running_loop().call_later(self._owner.patience_s, self.abort)
+            self._patience = asyncio.get_running_loop().call_later(self._owner.patience_s, self._give_up)
         self._transport.write(message)
 
     def data_received(self, data: bytes) -> None:
@@ -268,14 +268,22 @@ class _Connection(asyncio.Protocol):
             self._reason = f"the answer is no HTTP: {error}"
             self._transport.abort()
 
+    def on_message_begin(self) -> None:
+        self._until_closed = True
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        if name.lower() == _HEADER_LENGTH:
+        name = name.lower()
+        if name == _HEADER_LENGTH:
             self._json_bytes = int(value)
+        elif name in (b"content-length", b"transfer-encoding"):
+            self._until_closed = False
 
     def on_body(self, body: bytes) -> None:
         self._parts.append(body)
 
     def on_message_complete(self) -> None:
+        if self._parser.get_status_code() < 200:  # the answer is still to come
+            return
         request_id, self._request_id = self._request_id, None
         if self._patience is not None:
             self._patience.cancel()
@@ -292,6 +300,8 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
+        if error is None and self._until_closed and self._parts and self._request_id is not None:
+            self.on_message_complete()  # of no other length than that of the connection
         if self._patience is not None:
             self._patience.cancel()
         self._owner.lost(self, self._request_id, self._reason)
@@ -299,6 +309,11 @@ class _Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Give up on it."""
         self._transport.abort()
+
+    def _give_up(self) -> None:
+        """The runner has given up on the request before."""
+        self._reason = None
+        self.abort()
 
 
 def _why(error: OSError) -> str:

@@ -1,0 +1,98 @@
+"""Answers over HTTP/1.1, as servers may write them: what counts, and what becomes of the connection."""
+
+import asyncio
+import json
+
+import pytest
+import uvloop
+
+from loadgen.inputs import InputSource, Pool
+from loadgen.json_endpoint import JsonAnswers
+from loadgen.oip.access import Access
+from loadgen.oip.address import parse_address
+from loadgen.oip.inputs import post
+from loadgen.runner import Hooks, Job, run
+from loadgen.targets.http import HttpSpec
+from loadgen.targets.target import Outcome
+from model_containers.wire import DataType
+
+BODY = json.dumps({"text": "x" * 20}).encode()
+SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+CHUNKS = b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n"
+
+
+class Inputs(InputSource):
+    """One request."""
+
+    def __init__(self, address):
+        self.request = post(address, "/", Access(), "application/json", {}, b"{}")
+
+    def make(self):
+        import numpy as np
+
+        return Pool([np.frombuffer(self.request, np.uint8)], DataType.BYTES)
+
+
+async def loaded(answer, closes, *, timeout_s=None):
+    async def serve(reader, writer):
+        try:
+            while True:
+                await reader.readuntil(b"\r\n\r\n{}")
+                writer.write(answer)
+                await writer.drain()
+                if closes:
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    async with asyncio.timeout(20), await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        address = parse_address(f"http+json://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+        spec = HttpSpec(address, Access(), JsonAnswers(("text",)), 2, timeout_s)
+        job = Job(spec, Inputs(address), 4, None, 20, 0.0, timeout_s, 5.0, None, 1.0, 0.0)
+        return await run(job, hooks=Hooks(on_interval=lambda _: None))
+
+
+@pytest.mark.parametrize(
+    ("answer", "closes"),
+    [
+        (SIZED, False),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY, True),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS, False),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + SIZED, False),
+        (b"HTTP/1.0 200 OK\r\n\r\n" + BODY, True),
+    ],
+    ids=["kept", "closed", "chunks", "an interim answer", "until it is closed"],
+)
+def test_good_answers(answer, closes):
+    """However they end."""
+    record = uvloop.run(loaded(answer, closes))
+    assert record.failures == {}
+    assert record.outcomes[Outcome.COMPLETED] == record.sent == 20
+
+
+@pytest.mark.parametrize(
+    ("answer", "closes", "reason"),
+    [
+        (b"\0garbage\r\n\r\n", False, "the answer is no HTTP"),
+        (b"", True, "the connection was lost before the answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nabc", True, "the connection was lost before the answer"),
+        (b'HTTP/1.1 503 No\r\nContent-Length: 15\r\n\r\n{"error": "no"}', False, "503: no"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", False, "the answer has no text"),
+    ],
+    ids=["garbage", "nothing", "cut short", "error", "incomplete"],
+)
+def test_bad_answers(answer, closes, reason):
+    """Each has its reason, and the next request gets a connection all the same."""
+    record = uvloop.run(loaded(answer, closes))
+    ((said, count),) = record.failures.items()
+    assert said.startswith(reason)
+    assert count == record.outcomes[Outcome.FAILED] == record.sent == 20
+
+
+def test_what_is_never_answered_timed_out_and_nothing_else():
+    """Its connection makes room for the next."""
+    record = uvloop.run(loaded(b"HTTP/1.1 200 OK\r\n", False, timeout_s=0.05))
+    assert record.outcomes[Outcome.TIMED_OUT] == record.sent == 20
+    assert record.failures == {}
