@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -61,11 +62,21 @@ def _parser() -> argparse.ArgumentParser:
         if name != "management":
             verb.add_argument("--max-queued-bytes", type=int, default=MAX_QUEUED_BYTES, metavar="BYTES")
             verb.add_argument("--ipc-directory", type=Path, metavar="DIR", help="have sockets for clients here too")
+            verb.add_argument(
+                "--shard", type=_shard, default=(0, 1), metavar="I/N", help="this is the I-th, from 0, of N"
+            )
         if name != "serve":
             # The spelling with underscores is that of the original's frontends.
             verb.add_argument("--redis-ip", "--redis_ip", default="localhost", metavar="HOST")
             verb.add_argument("--redis-port", "--redis_port", type=int, default=6379, metavar="PORT")
     return parser
+
+
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch("([0-9]{1,4})/([0-9]{1,4})", text)
+    if match is None or int(match[1]) >= int(match[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I below N, such as 0/2")
+    return int(match[1]), int(match[2])
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
@@ -89,7 +100,9 @@ async def _frontends(arguments: argparse.Namespace) -> AsyncIterator[Ports]:
         else:
             store = await stack.enter_async_context(assembly.redis(arguments.redis_ip, arguments.redis_port))
         if arguments.verb != "management":
-            query = assembly.query(store, arguments.host, wanted, arguments.max_queued_bytes, arguments.ipc_directory)
+            query = assembly.query(
+                store, arguments.host, wanted, arguments.max_queued_bytes, arguments.ipc_directory, arguments.shard
+            )
             wanted = await stack.enter_async_context(query)
         if arguments.verb != "query":
             wanted = await stack.enter_async_context(assembly.management(store, arguments.host, wanted))

@@ -6,8 +6,8 @@ Pure values and their JSON form, shared by the frontend that writes them and the
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from frontend_launch.errors import AdminError
@@ -122,6 +122,14 @@ class Counters:
         difference: Counters = _subtract(self, earlier)
         return difference
 
+    @classmethod
+    def together(cls, readings: Sequence[Counters]) -> Counters:
+        """One reading of several frontends: sums of everything, so that shares of `now_ns` are means over them."""
+        whole: Counters = readings[0]
+        for reading in readings[1:]:
+            whole = _sum(whole, reading)
+        return whole
+
 
 def _read(kind: Any, row: Mapping[str, Any]) -> Any:
     known = {item.name for item in fields(kind)}
@@ -143,3 +151,16 @@ def _difference(name: str, later: Any, earlier: Any) -> Any:
     if isinstance(later, Mapping):
         return {key: _difference(key, value, earlier[key]) if key in earlier else value for key, value in later.items()}
     return later - earlier if isinstance(later, int) else _subtract(later, earlier)
+
+
+def _sum(one: Any, other: Any) -> Any:
+    """Of numbers, of mappings key by key, of readings field by field; a setting is the larger one."""
+    if isinstance(one, Mapping):
+        both = {key: _sum(value, other[key]) if key in other else value for key, value in one.items()}
+        return {**other, **both}
+    if isinstance(one, int):
+        return one + other
+    summed = {item.name: _sum(getattr(one, item.name), getattr(other, item.name)) for item in fields(one)}
+    return replace(
+        one, **summed | ({"max_batch": max(one.max_batch, other.max_batch)} if "max_batch" in summed else {})
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from frontend_launch.errors import AdminError
@@ -90,6 +90,15 @@ def from_json(text: str | bytes) -> dict[str, Stages]:
         return {key: Stages.from_row(row) for key, row in json.loads(text).items()}
     except Exception as error:  # HdrHistogram's decoder raises whatever its layers do
         raise AdminError(f"the frontend's stages cannot be read: {error}") from None
+
+
+def together(readings: Iterable[Mapping[str, Stages]]) -> dict[str, Stages]:
+    """What several frontends counted, all in all."""
+    whole: dict[str, Stages] = {}
+    for reading in readings:
+        for key, row in reading.items():
+            whole.setdefault(key, Stages()).add(row)
+    return whole
 
 
 def since(later: Mapping[str, Stages], earlier: Mapping[str, Stages]) -> dict[str, Stages]:

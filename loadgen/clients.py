@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +24,7 @@ import uvloop
 
 from frontend_launch.errors import LaunchError
 from frontend_launch.histogram import NS_PER_S
-from frontend_launch.launch.placement import Assignment
+from frontend_launch.launch.placement import Assignment, share_out
 from frontend_launch.launch.process import Command, Process, start
 from loadgen import runner
 from loadgen.errors import TargetError
@@ -85,14 +84,6 @@ async def clients(count: int, assignment: Assignment) -> AsyncIterator[Clients]:
             await together.start(replace(assignment, role=f"client-{number}", cores=cores, shared=True))
             stack.push_async_callback(together.processes[-1].stop)
         yield together
-
-
-def share_out(cores: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
-    """Deal cores to processes: each gets its own while they last, and as many as the others."""
-    if len(cores) < count:
-        return [(cores[number % len(cores)],) for number in range(count)]
-    bounds = [number * len(cores) // count for number in range(count + 1)]
-    return [cores[begin:end] for begin, end in pairwise(bounds)]
 
 
 def split(job: Job, count: int) -> list[Job]:

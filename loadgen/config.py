@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 
-from frontend_launch.launch.placement import CONTAINERS, FRONTENDS, Placement, PlacementRequest, plan
+from frontend_launch.launch.placement import CONTAINERS, FRONTENDS, Placement, PlacementRequest, plan, several
 from frontend_launch.launch.topology import Topology, core_ranges, discover
 from frontend_launch.models import describe
 from frontend_launch.ports import Ports
@@ -100,6 +100,7 @@ class ExperimentConfig:
         image: of the replicas' containers; empty for the model's.
         infrastructure_cpus: cores for what is started beside the replicas, by role; the planner chooses the others.
         allow_overlap: whether cores that are named here may overlap; otherwise that is refused.
+        frontends: query frontends, each with its share of the replicas and of the load.
     """
 
     model: str
@@ -140,6 +141,7 @@ class ExperimentConfig:
     image: str = ""
     infrastructure_cpus: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     allow_overlap: bool = False
+    frontends: int = 1
 
     @property
     def starts(self) -> bool:
@@ -300,6 +302,7 @@ def check(config: ExperimentConfig) -> None:
         "--max-in-flight": config.max_in_flight,
         "--cpus-per-replica": config.cpus_per_replica,
         "--clients": config.clients,
+        "--frontends": config.frontends,
     }
     for option, value in positive.items():
         if value is not None and not value > 0:
@@ -358,6 +361,10 @@ def _placement_request(
     if config.gpus and not model.gpu_capable:
         raise ConfigError(f"--gpus {core_ranges(config.gpus)}: {model.name} has no GPU code; leave the option out")
     replicas = config.replicas or max(1, len(config.gpus or ()))
+    if config.frontends > replicas:
+        raise ConfigError(
+            f"--frontends {config.frontends}: each needs a replica, and --replicas is {replicas}: change one of them"
+        )
     defaults = model_defaults(model, topology, replicas, config.cpus, config.cpus_per_replica, config.gpus)
     others_named = bool(config.client_cpus or config.infrastructure_cpus)
     request = PlacementRequest(
@@ -367,7 +374,7 @@ def _placement_request(
         gpus=defaults.gpus,
         client_cpus=config.client_cpus,
         clients=config.clients,
-        infrastructure=CONTAINERS if config.runtime == "docker" else FRONTENDS,
+        infrastructure=several(CONTAINERS if config.runtime == "docker" else FRONTENDS, config.frontends),
         infrastructure_cpus=config.infrastructure_cpus,
         allow_overlap=config.allow_overlap,
     )

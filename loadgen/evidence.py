@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from frontend_launch.counters import Counters
@@ -9,24 +10,27 @@ from loadgen.recorder import Record
 from loadgen.verdict import Evidence
 
 
-def gather(record: Record, counters: Counters | None, application: str, max_batch: int, window: int) -> Evidence:
-    """Put together what is known of a run on a query frontend.
+def gather(record: Record, frontends: Sequence[Counters], application: str, max_batch: int, window: int) -> Evidence:
+    """Put together what is known of a run on query frontends.
 
     Args:
         record: of the client.
-        counters: the frontend's, over the measured part; None where they could not be read.
+        frontends: the counters of each, over the measured part; none where they could not be read.
         application: what was asked; its model is found by its name.
         max_batch: the largest batch a replica was given.
         window: most requests in flight.
     """
     client = client_evidence(record, max_batch, window)
-    key = None if counters is None else _model_key(application, counters)
-    if counters is None or key is None:
+    if not frontends:
+        return client
+    counters = Counters.together(frontends)
+    key = _model_key(application, counters)
+    if key is None:
         return client
     model = counters.models[key]
     replicas = [row for name, row in counters.replicas.items() if name.startswith(f"{key}:") and row.alive]
-    elapsed_ns = max(1, counters.now_ns)
-    available_ns = max(1, len(replicas) * elapsed_ns)
+    elapsed_ns = max(1, counters.now_ns)  # of all frontends
+    available_ns = max(1, len(replicas) * elapsed_ns // len(frontends))
     timed = any(row.timed_batches for row in replicas)
     return replace(
         client,
@@ -37,7 +41,8 @@ def gather(record: Record, counters: Counters | None, application: str, max_batc
         mean_batch=model.batch_size_sum / model.batches if model.batches else None,
         full_batch_share=model.full_batches / model.batches if model.batches else None,
         queue_empty_share=model.queue_empty_ns / elapsed_ns,
-        frontend_cpu_share=counters.process_cpu_ns / elapsed_ns,
+        # The one that has most to do limits the others, since the client keeps them evenly loaded.
+        frontend_cpu_share=max(each.process_cpu_ns / max(1, each.now_ns) for each in frontends),
     )
 
 

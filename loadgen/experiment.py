@@ -101,7 +101,7 @@ async def measure(
         server.load(plan, check is not None) as (inputs, target),
         _either(stop, server) as halt,
         clients(plan.config.clients, plan.placement["client"]) as senders,
-        watching({**_pids(server), **senders.pids}, beside, server.metrics_address) as watch,
+        watching({**_pids(server), **senders.pids}, beside, server.metrics_addresses) as watch,
     ):
         hooks = Hooks(readings.on_phase)
         watched = Watched(watcher or (UntilSteady() if plan.config.until_steady else None), hooks.enough, halt)

@@ -28,6 +28,7 @@ from loadgen.recorder import Record
 from loadgen.results import Measurements, stage_tables
 from loadgen.runner import Phase
 from loadgen.targets.clipper import ClipperSpec
+from loadgen.targets.evenly import EvenlySpec
 from loadgen.targets.target import TargetSpec
 from loadgen.verdict import Evidence
 
@@ -43,23 +44,23 @@ class FrontendServer:
     """See `loadgen.serving.Server`.
 
     Attributes:
-        endpoint: where it is reached.
+        endpoints: where it is reached; several are frontends that the client loads evenly.
         application: the application to ask.
         default_output: the bytes of the application's default output.
         deployment: None where it is somebody else's.
         notes: what could not be found out.
     """
 
-    endpoint: Endpoint
+    endpoints: tuple[Endpoint, ...]
     application: str
     default_output: bytes
     deployment: Deployment | None = None
     notes: tuple[str, ...] = ()
 
     @property
-    def metrics_address(self) -> str | None:
+    def metrics_addresses(self) -> tuple[str, ...]:
         """See `Server`."""
-        return f"{self.endpoint.host}:{self.endpoint.ports.metrics}"
+        return tuple(f"{endpoint.host}:{endpoint.ports.metrics}" for endpoint in self.endpoints)
 
     @property
     def silence(self) -> str:
@@ -74,20 +75,19 @@ class FrontendServer:
     @contextlib.asynccontextmanager
     async def load(self, plan: Plan, keep_outputs: bool) -> AsyncIterator[tuple[InputSource, TargetSpec]]:
         """See `Server`."""
-        request_address, response_address = self.endpoint.client_addresses()
         output = plan.model.output
-        yield (
-            plan.inputs,
+        specs = [
             ClipperSpec(
-                request_address=request_address,
-                response_address=response_address,
+                *endpoint.client_addresses(),
                 application=self.application,
                 output_type=output.data_type,
                 output_bytes=output.nbytes,
                 default_output=self.default_output,
                 keep_outputs=keep_outputs,
-            ),
-        )
+            )
+            for endpoint in self.endpoints
+        ]
+        yield plan.inputs, specs[0] if len(specs) == 1 else EvenlySpec(tuple(specs))
 
     def readings(self) -> FrontendReadings:
         """See `Server`."""
@@ -104,39 +104,45 @@ class FrontendServer:
 
 
 class FrontendReadings:
-    """See `loadgen.serving.Readings`: the frontend's counters and stages over the measured part, and its metrics."""
+    """See `loadgen.serving.Readings`: the frontends' counters and stages over the measured part, and their metrics."""
 
     def __init__(self, server: FrontendServer) -> None:
         self._application = server.application
-        self._client = MetricsClient(f"http://{server.metrics_address}")
-        self._first: tuple[Counters, dict[str, Stages]] | None = None
-        self._metrics: dict[str, Any] | None = None
-        self._counters: Counters | None = None
+        self._clients = [MetricsClient(f"http://{address}") for address in server.metrics_addresses]
+        self._stack = contextlib.AsyncExitStack()
+        self._first: list[tuple[Counters, dict[str, Stages]]] = []
+        self._metrics: list[dict[str, Any]] = []
+        self._counters: list[Counters] = []
         self._stages: dict[str, Stages] | None = None
         self.notes: list[str] = []
         self.lost: str | None = None
 
     async def __aenter__(self) -> FrontendReadings:
-        await self._client.__aenter__()
+        for client in self._clients:
+            await self._stack.enter_async_context(client)
         return self
 
     async def __aexit__(self, *error: Any) -> None:
-        await self._client.__aexit__(*error)
+        await self._stack.aclose()
 
     async def on_phase(self, phase: Phase) -> None:
         """See `Readings`."""
         try:
             if phase is Phase.MEASURED_BEGINS:
-                self._first = await self._client.counters(), await self._client.stages()
+                self._first = await self._counted()
                 return
-            if self._first is not None:
-                counters, before = self._first
-                self._counters = (await self._client.counters()).since(counters)
-                self._stages = stages.since(await self._client.stages(), before)
-            self._metrics = await self._client.metrics()
+            if self._first:
+                last = await self._counted()
+                pairs = list(zip(last, self._first, strict=True))
+                self._counters = [later.since(earlier) for (later, _), (earlier, _) in pairs]
+                self._stages = stages.together(stages.since(later, earlier) for (_, later), (_, earlier) in pairs)
+            self._metrics = [await client.metrics() for client in self._clients]
         except AdminError as error:
             self.notes.append(str(error))
             log.warning("%s", error)
+
+    async def _counted(self) -> list[tuple[Counters, dict[str, Stages]]]:
+        return [(await client.counters(), await client.stages()) for client in self._clients]
 
     def evidence(self, record: Record, plan: Plan) -> Evidence:
         """See `Readings`."""
@@ -146,10 +152,15 @@ class FrontendReadings:
     def measurements(self) -> Measurements:
         """See `Readings`."""
         return Measurements(
-            clipper_metrics=self._metrics,
-            frontend_counters=None if self._counters is None else asdict(self._counters),
+            clipper_metrics=_one_after_the_other(self._metrics) if self._metrics else None,
+            frontend_counters=asdict(Counters.together(self._counters)) if self._counters else None,
             stages=None if self._stages is None else stage_tables(self._stages),
         )
+
+
+def _one_after_the_other(metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    """The original's metrics, each kind's rows frontend by frontend; those of one are as they are."""
+    return {kind: [row for one in metrics for row in one[kind]] for kind in metrics[0]}
 
 
 async def connect(connection: Connection, ports: Ports, model: str) -> FrontendServer:
@@ -168,10 +179,10 @@ async def connect(connection: Connection, ports: Ports, model: str) -> FrontendS
     except AdminError as error:
         note = f"the default output is taken to be {DEFAULT_OUTPUT}: {error}"
         log.warning("%s", note)
-        return FrontendServer(endpoint, name, DEFAULT_OUTPUT.encode(), notes=(*notes, note))
+        return FrontendServer((endpoint,), name, DEFAULT_OUTPUT.encode(), notes=(*notes, note))
     if application is None:
         raise ConfigError(f"{connection.host} has no application {name!r}: name one that it has with --app")
-    return FrontendServer(endpoint, name, application.default_output.encode(), notes=notes)
+    return FrontendServer((endpoint,), name, application.default_output.encode(), notes=notes)
 
 
 async def _resolve(host: str) -> None:

@@ -56,7 +56,7 @@ class RemoteServer:
     notes: tuple[str, ...] = ()
     found: dict[tuple[int, int], int] = field(default_factory=dict)
     deployment: None = field(default=None, init=False)
-    metrics_address: None = field(default=None, init=False)
+    metrics_addresses: tuple[str, ...] = field(default=(), init=False)
     proxied: bool = field(default=False, init=False)
 
     @property

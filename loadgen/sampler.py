@@ -13,7 +13,7 @@ import http.client
 import json
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS")
     parser.add_argument("--watch", action="append", default=[], metavar="ROLE=PID")
-    parser.add_argument("--frontend", metavar="HOST:PORT", help="where its metrics are")
+    parser.add_argument("--frontend", action="append", default=[], metavar="HOST:PORT", help="where its metrics are")
     arguments = parser.parse_args()
     lifeline.hold()
     watched = {role: int(pid) for role, _, pid in (text.partition("=") for text in arguments.watch)}
@@ -90,22 +90,24 @@ def read(watched: Mapping[str, int], tally: Tally, gpus: Any = None) -> Reading:
     )
 
 
-def read_queues(frontend: str | None) -> dict[str, Queue]:
-    """The queues of a frontend, by model; none where it is not ours, not there, or does not answer in time."""
-    if frontend is None:
-        return {}
+def read_queues(frontends: Iterable[str]) -> dict[str, Queue]:
+    """The queues of all frontends, by model; none where one is not ours, not there, or does not answer in time."""
+    readings = [reading for frontend in frontends if (reading := _read_counters(frontend)) is not None]
+    return {
+        key: Queue(row.queue_length, row.batches, row.batch_size_sum, row.max_batch)
+        for key, row in (Counters.together(readings).models.items() if readings else ())
+    }
+
+
+def _read_counters(frontend: str) -> Counters | None:
     connection = http.client.HTTPConnection(frontend, timeout=FRONTEND_TIMEOUT_S)
     try:
         connection.request("GET", "/metrics/loadgen")
-        counters = Counters.from_json(connection.getresponse().read())
+        return Counters.from_json(connection.getresponse().read())
     except (OSError, http.client.HTTPException, AdminError):
-        return {}
+        return None
     finally:
         connection.close()
-    return {
-        key: Queue(row.queue_length, row.batches, row.batch_size_sum, row.max_batch)
-        for key, row in counters.models.items()
-    }
 
 
 def _members(pid: int, watched: Collection[int]) -> list[int]:

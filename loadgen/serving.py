@@ -68,8 +68,8 @@ class Server(Protocol):
         ...
 
     @property
-    def metrics_address(self) -> str | None:
-        """``host:port`` where our frontend's queues can be watched; None where there is none."""
+    def metrics_addresses(self) -> tuple[str, ...]:
+        """``host:port`` of each query frontend, where its queues can be watched."""
         ...
 
     @property
@@ -121,4 +121,4 @@ async def serving(plan: Plan, stop: asyncio.Event) -> AsyncIterator[Server]:
     deployment = deployment_of(plan)
     async with contextlib.AsyncExitStack() as stack:
         await unless(stop, stack.enter_async_context(deployment))
-        yield FrontendServer(deployment.endpoints[0], model.name, DEFAULT_OUTPUT.encode(), deployment)
+        yield FrontendServer(tuple(deployment.endpoints), model.name, DEFAULT_OUTPUT.encode(), deployment)

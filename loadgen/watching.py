@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,18 +70,17 @@ class Watch:
 
 
 @contextlib.asynccontextmanager
-async def watching(pids: Mapping[str, int], beside: Assignment, frontend: str | None = None) -> AsyncIterator[Watch]:
+async def watching(pids: Mapping[str, int], beside: Assignment, frontends: Iterable[str] = ()) -> AsyncIterator[Watch]:
     """Watch processes while the context lasts; a run goes on without, if that cannot be.
 
     Args:
         pids: the processes, by role.
         beside: whose cores the sampler uses too.
-        frontend: ``host:port`` of the query frontend's metrics, where its queues are watched too.
+        frontends: ``host:port`` of the query frontends' metrics, where their queues are watched too.
     """
     assignment = replace(beside, role=SAMPLER, shared=True)
     options = [f"--watch={role}={pid}" for role, pid in pids.items()]
-    if frontend is not None:
-        options.append(f"--frontend={frontend}")
+    options += [f"--frontend={frontend}" for frontend in frontends]
     async with contextlib.AsyncExitStack() as stack:
         try:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadgen-")))

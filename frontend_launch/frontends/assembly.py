@@ -10,6 +10,7 @@ from pathlib import Path
 from frontend_launch.frontends.http import listening, metrics_app
 from frontend_launch.frontends.management import make_app
 from frontend_launch.frontends.query import QueryFrontend
+from frontend_launch.frontends.replicas import Shard
 from frontend_launch.frontends.state import MemoryStore, Store
 from frontend_launch.ports import Ports
 
@@ -30,7 +31,7 @@ async def redis(host: str, port: int) -> AsyncIterator[Store]:
 
 @contextlib.asynccontextmanager
 async def query(
-    store: Store, host: str, ports: Ports, max_queued_bytes: int, ipc_directory: Path | None
+    store: Store, host: str, ports: Ports, max_queued_bytes: int, ipc_directory: Path | None, shard: tuple[int, int]
 ) -> AsyncIterator[Ports]:
     """Serve the query frontend and its metrics while the context lasts; gives the ports that were taken.
 
@@ -39,7 +40,7 @@ async def query(
         StoreError: the store does not answer.
     """
     async with (
-        QueryFrontend(store, host, ports, max_queued_bytes, ipc_directory) as frontend,
+        QueryFrontend(store, host, ports, max_queued_bytes, ipc_directory, Shard(*shard)) as frontend,
         listening(metrics_app(frontend), host, ports.metrics, "--metrics-port") as metrics,
     ):
         yield replace(frontend.ports, metrics=metrics)

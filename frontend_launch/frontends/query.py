@@ -30,7 +30,7 @@ from frontend_launch.frontends.lanes import Lane
 from frontend_launch.frontends.metrics import Registry
 from frontend_launch.frontends.prometheus import exposition
 from frontend_launch.frontends.reader import Frames, RequestReceiver, Sender, SocketReader
-from frontend_launch.frontends.replicas import Batch, ModelKey, Replica, ReplicaTable
+from frontend_launch.frontends.replicas import Batch, ModelKey, Replica, ReplicaTable, Shard
 from frontend_launch.frontends.state import Store
 from frontend_launch.ports import Ports
 from frontend_launch.records import ReplicaRecord
@@ -83,20 +83,27 @@ class QueryFrontend:
         max_queued_bytes: payload bytes that may wait; at the bound requests are no longer read, so that
             clients slow down and nothing is lost.
         ipc_directory: have the two sockets for clients there too, see `frontend_launch.wire.ipc_addresses`.
+        shard: which of several query frontends this is.
 
     Raises:
         LaunchError: a port is in use.
     """
 
     def __init__(
-        self, store: Store, host: str, ports: Ports, max_queued_bytes: int, ipc_directory: Path | None = None
+        self,
+        store: Store,
+        host: str,
+        ports: Ports,
+        max_queued_bytes: int,
+        ipc_directory: Path | None = None,
+        shard: Shard = Shard(),  # noqa: B008 - it is immutable
     ) -> None:
         self._store, self._max_queued_bytes = store, max_queued_bytes
         self._registry = Registry()
         self._internal = InternalMetrics(self._registry, time.monotonic_ns())
         self._directory = Directory(store, self._registry)
         self._lanes: dict[ModelKey, Lane] = {}
-        self._replicas = ReplicaTable()
+        self._replicas = ReplicaTable(shard)
         self._gone_replicas: dict[str, ReplicaCounters] = {}
         self._clients: OrderedDict[int, bytes] = OrderedDict()
         self._next_client = self._next_message = self._next_connection = 0

@@ -36,7 +36,7 @@ class Replica:
     Attributes:
         identity: the routing identity of its connection.
         model: name and version it registered with.
-        replica_id: number of earlier registrations of the same model, never reused.
+        replica_id: as `Shard` numbers the registrations of its model; never reused.
         input_type: the type it registered with.
         alive: its connection stands.
         outstanding: what is in flight on it: the batch under way, and perhaps the one sent ahead.
@@ -127,10 +127,21 @@ class Replica:
         return self._reported_ns
 
 
+class Shard(NamedTuple):
+    """Which of several query frontends of one deployment this is: the ids of their replicas are `number` modulo `of`.
+
+    So no two replicas of the deployment have the same id, though no frontend knows of the others.
+    """
+
+    number: int = 0
+    of: int = 1
+
+
 class ReplicaTable:
     """All replicas of a frontend, by the identity of their connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, shard: Shard = Shard()) -> None:  # noqa: B008 - it is immutable
+        self._shard = shard
         self._by_identity: dict[bytes, Replica] = {}
         self._idle: dict[ModelKey, OrderedDict[bytes, Replica]] = {}
         self._busy: dict[ModelKey, OrderedDict[bytes, Replica]] = {}
@@ -146,9 +157,9 @@ class ReplicaTable:
         return self._by_identity.get(identity)
 
     def register(self, identity: bytes, model: ModelKey, input_type: DataType) -> Replica:
-        """Add a replica, idle; its id is the number of earlier registrations of its model."""
-        replica_id = self._registrations.get(model, 0)
-        self._registrations[model] = replica_id + 1
+        """Add a replica, idle; its id counts the earlier registrations of its model, see `Shard`."""
+        replica_id = self._registrations.get(model, self._shard.number)
+        self._registrations[model] = replica_id + self._shard.of
         replica = Replica(identity, model, replica_id, input_type)
         self._by_identity[identity] = replica
         self._idle.setdefault(model, OrderedDict())[identity] = replica

@@ -7,12 +7,21 @@ import contextlib
 import logging
 import os
 import time
+from itertools import cycle
 from pathlib import Path
 from types import TracebackType
 
 from frontend_launch.admin import AdminClient
 from frontend_launch.errors import AdminError, LaunchError
-from frontend_launch.launch.launcher import MODEL_VERSION, DeploymentConfig, Endpoint, Launcher, Running, ending
+from frontend_launch.launch.launcher import (
+    MODEL_VERSION,
+    DeploymentConfig,
+    Endpoint,
+    Launcher,
+    Running,
+    ending,
+    together,
+)
 from frontend_launch.launch.placement import Assignment, difference
 from frontend_launch.launch.process import affinity
 from frontend_launch.metrics_client import MetricsClient
@@ -24,7 +33,7 @@ LATENCY_SLO_MICROS = 500_000
 """What the original's driver registers; the objective orders the queue and has no other effect."""
 
 CARRIERS = ("frontends", "query")
-"""Parts that every query goes through."""
+"""Services that every query goes through."""
 
 SETTLE_TIMEOUT_S = 60.0
 """Patience for the query frontend to follow a change, and to be rid of what was asked for before it."""
@@ -41,7 +50,7 @@ class Deployment:
         launcher: what starts it.
 
     Attributes:
-        endpoints: where the frontends are reached.
+        endpoints: where the frontends are reached; replica ``i`` belongs to the ``i`` modulo their number.
         parts: what runs, by role.
         failed: set when the deployment can serve no more: a frontend ended, or the last replica.
         failure: why.
@@ -71,13 +80,14 @@ class Deployment:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self._launcher)
             stack.push_async_callback(self._stop)
-            endpoint = await self._launcher.start_frontends(self._watch)
-            self._admin = await stack.enter_async_context(AdminClient(f"http://{endpoint.host}:{endpoint.ports.admin}"))
-            await self._register()
-            await self._start_replicas(endpoint)
+            self.endpoints = await self._launcher.start_frontends(self._watch)
+            addresses = {f"http://{endpoint.host}:{endpoint.ports.admin}" for endpoint in self.endpoints}
+            self._admins = [await stack.enter_async_context(AdminClient(address)) for address in addresses]
+            for admin in self._admins:
+                await self._register(admin)
+            await self._start_replicas()
             await self._until_ready()
             await self._check_placement()
-            self.endpoints.append(endpoint)
             self._stack = stack.pop_all()
         return self
 
@@ -97,9 +107,13 @@ class Deployment:
             LaunchError: the query frontend does not follow in time, or is not rid of earlier queries.
             AdminError: a frontend does not answer.
         """
+        for admin in self._admins:
+            await admin.set_batch_size(self._config.model.name, MODEL_VERSION, batch_size)
+        for endpoint in self.endpoints:
+            await self._until_settled(endpoint, batch_size)
+
+    async def _until_settled(self, endpoint: Endpoint, batch_size: int) -> None:
         model = self._config.model.name
-        await self._admin.set_batch_size(model, MODEL_VERSION, batch_size)
-        endpoint = self.endpoints[0]
         async with MetricsClient(f"http://{endpoint.host}:{endpoint.ports.metrics}") as metrics:
             give_up_s = time.monotonic() + SETTLE_TIMEOUT_S
             while True:
@@ -116,18 +130,14 @@ class Deployment:
         """Have the logs of all parts in the log directory, whole."""
         await asyncio.gather(*(part.keep_log() for part in self.parts.values()))
 
-    async def _start_replicas(self, endpoint: Endpoint) -> None:
+    async def _start_replicas(self) -> None:
         """All at once; the first that cannot be started ends the others' start."""
 
-        async def start(assignment: Assignment) -> None:
+        async def start(assignment: Assignment, endpoint: Endpoint) -> None:
             self._watch(await self._launcher.start_replica(assignment, endpoint))
 
-        try:
-            async with asyncio.TaskGroup() as starting:
-                for assignment in self._config.placement.replicas:
-                    starting.create_task(start(assignment))
-        except ExceptionGroup as group:
-            raise group.exceptions[0] from None
+        replicas = self._config.placement.replicas
+        await together(*(start(replica, endpoint) for replica, endpoint in zip(replicas, cycle(self.endpoints))))
 
     def _watch(self, part: Running) -> None:
         """A part was started: it belongs to this from now on."""
@@ -136,9 +146,9 @@ class Deployment:
         self._watching.add(task)
         task.add_done_callback(self._watching.discard)
 
-    async def _register(self) -> None:
+    async def _register(self, admin: AdminClient) -> None:
         """Through REST, in every runtime: the application, the model with its batch size, their link."""
-        model, config, admin = self._config.model, self._config, self._admin
+        model, config = self._config.model, self._config
         input_type = model.input.data_type
         await admin.register_application(model.name, input_type, DEFAULT_OUTPUT, LATENCY_SLO_MICROS)
         await admin.register_model(model.name, MODEL_VERSION, input_type, batch_size=config.max_batch)
@@ -168,7 +178,7 @@ class Deployment:
             LaunchError: it is gone.
         """
         try:
-            return len(await self._admin.replicas(self._config.model.name, MODEL_VERSION))
+            return sum([len(await admin.replicas(self._config.model.name, MODEL_VERSION)) for admin in self._admins])
         except AdminError:
             await self._check_alive()
             raise
@@ -203,19 +213,26 @@ class Deployment:
             raise LaunchError("the kernel does not run the plan: " + "; ".join(differences))
 
     async def _until_exit(self, part: Running) -> None:
-        """A part ended: expected while stopping, else it is said, and the last replica or a frontend fails us."""
+        """A part ended: expected while stopping, else it is said, and a frontend or its last replica fails us."""
         code = await asyncio.shield(part.exited)
         if self._stopping:
             return
-        left = sum(not p.exited.done() for role, p in self.parts.items() if role.startswith("replica"))
-        if part.role in CARRIERS:
+        service, _, number = part.role.partition("-")
+        if service in CARRIERS:
             await self._fail(f"{part.role} {ending(code)}", part)
-        elif not part.role.startswith("replica"):
+        elif service != "replica":
             log.warning("%s %s; queries are served without it", part.role, ending(code))
-        elif left == 0:
-            await self._fail(f"{part.role}, the last replica, {ending(code)}", part)
+        elif not self._left(int(number) % len(self.endpoints)):
+            whose = "" if len(self.endpoints) == 1 else " of its frontend"
+            await self._fail(f"{part.role}, the last replica{whose}, {ending(code)}", part)
         else:
+            left = sum(map(self._left, range(len(self.endpoints))))
             log.warning("%s %s; %d replicas go on", part.role, ending(code), left)
+
+    def _left(self, frontend: int) -> int:
+        """How many of a frontend's replicas go on."""
+        of_it = self._config.placement.replicas[frontend :: len(self.endpoints)]
+        return sum(row.role in self.parts and not self.parts[row.role].exited.done() for row in of_it)
 
     async def _fail(self, text: str, part: Running) -> None:
         if self.failure is not None:

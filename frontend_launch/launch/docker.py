@@ -15,8 +15,8 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -38,7 +38,10 @@ from frontend_launch.launch.launcher import (
     Running,
     ending,
     model_environment,
+    ports_of,
     replica_environment,
+    shard_flags,
+    together,
 )
 from frontend_launch.launch.placement import Assignment
 from frontend_launch.launch.process import affinity
@@ -60,13 +63,15 @@ POLL_S = 0.05
 USER = 65532
 """Who the images' processes are."""
 
+_HTTP = (b"GET / HTTP/1.0\r\n\r\n", b"HTTP/1.")
+
 _INSIDE = Ports()
 """The ports inside containers never change; those outside do."""
 
 _SOCKETS = "/run/loadgen"
 _MIB = 1 << 20
-_INFRASTRUCTURE_MEMORY_BYTES = {"redis": 512 * _MIB, "management": 512 * _MIB, "query": 4096 * _MIB}
-"""The query frontend queues up to 2 GiB of payloads."""
+_QUERY_MEMORY_BYTES = 4096 * _MIB
+"""A query frontend queues up to 2 GiB of payloads."""
 
 _LEAST_REPLICA_MEMORY_BYTES = 4096 * _MIB
 
@@ -93,7 +98,7 @@ class DockerLauncher:
         self._directory = Path(tempfile.mkdtemp(prefix=f"loadgen-{self.run}-"))
         self.log_directory, self._sockets = self._directory / "logs", self._directory / "sockets"
         self._stack = contextlib.AsyncExitStack()
-        self._query_name = ""
+        self._query_names: dict[Endpoint, str] = {}
 
     async def __aenter__(self) -> DockerLauncher:
         async with contextlib.AsyncExitStack() as stack:
@@ -122,10 +127,10 @@ class DockerLauncher:
         except LaunchError as error:  # what was measured is worth no less
             log.error("run %s is not removed (%s): `loadgen down --all` does it when that is over", self.run, error)
 
-    async def start_frontends(self, started: Callable[[Running], None]) -> Endpoint:
-        """See `Launcher`."""
+    async def start_frontends(self, started: Callable[[Running], None]) -> list[Endpoint]:
+        """See `Launcher`; the query frontends share a store and the management frontend."""
         began_s = time.monotonic()
-        containers = self._infrastructure()
+        queries = self._config.placement.of("query")
         redis_name = f"redis-{random.randrange(100_000)}"
         arguments = ["--host", "0.0.0.0", f"--redis_ip={redis_name}", f"--redis_port={_INSIDE.redis}"]  # noqa: S104
 
@@ -134,75 +139,92 @@ class DockerLauncher:
             started(running)
             return running
 
-        redis, management, query = await _all(
-            start(containers["redis"], redis_name),
-            start(replace(containers["management"], command=arguments)),
-            start(replace(containers["query"], command=[*arguments, "--ipc-directory", _SOCKETS])),
+        redis, management, *frontends = await together(
+            start(self._redis(), redis_name),
+            start(replace(self._management(), command=arguments)),
+            *(
+                start(
+                    replace(
+                        self._query(number, assignment),
+                        command=[*arguments, "--ipc-directory", _SOCKETS, *shard_flags(number, len(queries))],
+                    )
+                )
+                for number, assignment in enumerate(queries)
+            ),
         )
-        self._query_name = query.name
-        outside = {**await redis.ports(), **await management.ports(), **await query.ports()}
-        ports = Ports(
-            request=outside[_INSIDE.request],
-            response=outside[_INSIDE.response],
-            replica=outside[_INSIDE.replica],
-            metrics=outside[_INSIDE.metrics],
-            admin=outside[_INSIDE.admin],
-            redis=outside[_INSIDE.redis],
+        shared = {**await redis.ports(), **await management.ports()}
+        endpoints = [
+            Endpoint("127.0.0.1", _outside({**shared, **await query.ports()}), self._sockets / query.role)
+            for query in frontends
+        ]
+        ports = endpoints[0].ports
+        await together(
+            _until_ready(redis, began_s, ports.redis, b"PING\r\n", b"+PONG"),
+            _until_ready(management, began_s, ports.admin, *_HTTP),
+            *(
+                _until_ready(query, began_s, endpoint.ports.metrics, *_HTTP)
+                for query, endpoint in zip(frontends, endpoints, strict=True)
+            ),
         )
-        await _all(
-            _until_ready(redis, began_s, lambda: _answers(ports.redis, b"PING\r\n", b"+PONG")),
-            _until_ready(management, began_s, lambda: _answers(ports.admin, b"GET / HTTP/1.0\r\n\r\n", b"HTTP/1.")),
-            _until_ready(query, began_s, lambda: _answers(ports.metrics, b"GET / HTTP/1.0\r\n\r\n", b"HTTP/1.")),
-        )
-        return Endpoint("127.0.0.1", ports, self._sockets)
+        self._query_names = {endpoint: query.name for query, endpoint in zip(frontends, endpoints, strict=True)}
+        return endpoints
 
-    def _infrastructure(self) -> dict[str, Container]:
-        outside, placement = self._config.ports, self._config.placement
-        user = self._prepare_sockets()
+    def _redis(self) -> Container:
         redis = ["redis-server", "--port", str(_INSIDE.redis), "--protected-mode", "no", "--save", "", "--dir", "/tmp"]  # noqa: S108
+        return Container(
+            role="redis",
+            image=REDIS_IMAGE,
+            name="redis",
+            command=redis,
+            labels={},
+            environment={},
+            ports={_INSIDE.redis: self._config.ports.redis},
+            memory_bytes=512 * _MIB,
+            assignment=self._config.placement["redis"],
+            user=f"{USER}:{USER}",
+        )
 
-        def container(role: str, image: str, name: str, label: str, ports: Mapping[int, int]) -> Container:
-            labels = {label: ""} if label else {}
-            memory = _INFRASTRUCTURE_MEMORY_BYTES[role]
-            return Container(role, image, name, None, labels, {}, ports, memory, placement[role])
+    def _management(self) -> Container:
+        return Container(
+            role="management",
+            image=MANAGEMENT_IMAGE,
+            name="mgmt_frontend",
+            command=None,
+            labels={"ai.clipper.management_frontend.label": ""},
+            environment={},
+            ports={_INSIDE.admin: self._config.ports.admin},
+            memory_bytes=512 * _MIB,
+            assignment=self._config.placement["management"],
+        )
 
-        return {
-            "redis": replace(
-                container("redis", REDIS_IMAGE, "redis", "", {_INSIDE.redis: outside.redis}),
-                command=redis,
-                user=f"{USER}:{USER}",
-            ),
-            "management": container(
-                "management",
-                MANAGEMENT_IMAGE,
-                "mgmt_frontend",
-                "ai.clipper.management_frontend.label",
-                {_INSIDE.admin: outside.admin},
-            ),
-            "query": replace(
-                container(
-                    "query",
-                    QUERY_IMAGE,
-                    "query_frontend",
-                    "ai.clipper.query_frontend.label",
-                    {
-                        _INSIDE.metrics: outside.metrics,
-                        _INSIDE.response: outside.response,
-                        _INSIDE.request: outside.request,
-                        _INSIDE.replica: outside.replica,
-                    },
-                ),
-                binds=[f"{self._sockets}:{_SOCKETS}"],
-                user=user,
-                labels={"ai.clipper.query_frontend.label": "", DIRECTORY_LABEL: str(self._directory)},
-            ),
-        }
+    def _query(self, number: int, assignment: Assignment) -> Container:
+        sockets = self._sockets / assignment.role
+        outside = ports_of(self._config, number)
+        return Container(
+            role=assignment.role,
+            image=QUERY_IMAGE,
+            name="query_frontend",
+            command=None,
+            labels={"ai.clipper.query_frontend.label": "", DIRECTORY_LABEL: str(self._directory)},
+            environment={},
+            ports={
+                _INSIDE.metrics: outside.metrics,
+                _INSIDE.response: outside.response,
+                _INSIDE.request: outside.request,
+                _INSIDE.replica: outside.replica,
+            },
+            memory_bytes=_QUERY_MEMORY_BYTES,
+            assignment=assignment,
+            binds=[f"{sockets}:{_SOCKETS}"],
+            user=self._prepare(sockets),
+        )
 
-    def _prepare_sockets(self) -> str:
-        """Let the query frontend make sockets that we can connect to, and nobody else; returns who it has to be."""
+    def _prepare(self, sockets: Path) -> str:
+        """Let a query frontend make sockets that we can connect to, and nobody else; returns who it has to be."""
+        sockets.mkdir()
         self._directory.chmod(0o711)
         if os.getuid() == 0:  # root may connect to anybody's
-            os.chown(self._sockets, USER, USER)
+            os.chown(sockets, USER, USER)
             return f"{USER}:{USER}"
         return f"{os.getuid()}:{os.getgid()}"
 
@@ -213,7 +235,7 @@ class DockerLauncher:
         environment = {
             **replica_environment(config),
             **model_environment(config.model, assignment),
-            "CLIPPER_IP": self._query_name,
+            "CLIPPER_IP": self._query_names[endpoint],
         }
         if assignment.gpu is not None:
             del environment["CUDA_VISIBLE_DEVICES"]  # the container sees this GPU only, under another number
@@ -299,9 +321,14 @@ async def _make_network(docker: aiodocker.Docker, run: str) -> None:
     )
 
 
-async def _until_ready(container: RunningContainer, began_s: float, answers: Callable[[], Awaitable[bool]]) -> None:
+def _outside(ports: Mapping[int, int]) -> Ports:
+    """What the ports inside containers are outside."""
+    return Ports(**{name: ports[inside] for name, inside in asdict(_INSIDE).items()})
+
+
+async def _until_ready(container: RunningContainer, began_s: float, port: int, question: bytes, answer: bytes) -> None:
     give_up_s = time.monotonic() + READY_TIMEOUT_S
-    while not await answers():
+    while not await _answers(port, question, answer):
         if container.exited.done():
             text = f"{container.role} {ending(container.exited.result())} before it was ready"
             raise LaunchError(text, await container.log_tail())
@@ -324,20 +351,6 @@ async def _answers(port: int, question: bytes, answer: bytes) -> bool:
                 writer.close()
     except (OSError, TimeoutError):
         return False
-
-
-async def _all(*work: Awaitable[T]) -> list[T]:
-    """Do things at once; the first that fails ends the others."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_coroutine(part)) for part in work]
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return [task.result() for task in tasks]
-
-
-async def _coroutine(part: Awaitable[T]) -> T:
-    return await part
 
 
 def _with_files(options: Sequence[str]) -> tuple[list[str], list[str]]:

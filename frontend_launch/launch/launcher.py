@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from frontend_launch.launch.placement import Assignment, Placement
 from frontend_launch.ports import Ports
 from frontend_launch.wire import ipc_addresses
 from model_containers.model import Description
+
+T = TypeVar("T")
 
 MODEL_VERSION = "1"
 
@@ -56,7 +58,7 @@ class DeploymentConfig:
         model_name: its name in the catalogue.
         placement: where everything runs.
         max_batch: the largest batch a replica is given.
-        ports: ports to bind.
+        ports: ports to bind; those of the first frontend, where there are several, and free ones for the others.
         replica_options: further flags of the replica runtime.
         ready_timeout_s: patience for the replicas to load, warm up and register.
         image: of the replicas, where they are containers; empty for the model's own.
@@ -117,8 +119,11 @@ class Launcher(Protocol):
         """Leave nothing behind."""
         ...
 
-    async def start_frontends(self, started: Callable[[Running], None]) -> Endpoint:
+    async def start_frontends(self, started: Callable[[Running], None]) -> list[Endpoint]:
         """Start what stands between clients and replicas, telling of each part; ready when this returns.
+
+        Returns:
+            Where each query frontend of the placement is reached, and the management frontend that it belongs to.
 
         Raises:
             LaunchError: it cannot be started, or is not ready in time.
@@ -140,6 +145,26 @@ class Launcher(Protocol):
             LaunchError: somebody else who should know says something else.
         """
         ...
+
+
+def ports_of(config: DeploymentConfig, number: int) -> Ports:
+    """The ports that a query frontend is to bind."""
+    return config.ports if number == 0 else Ports(request=0, response=0, replica=0, metrics=0, admin=0)
+
+
+def shard_flags(number: int, of: int) -> list[str]:
+    """What tells a query frontend that it is one of several."""
+    return ["--shard", f"{number}/{of}"] if of > 1 else []
+
+
+async def together(*work: Coroutine[Any, Any, T]) -> list[T]:
+    """Do things at once; the first that fails ends the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(part) for part in work]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 def replica_environment(config: DeploymentConfig) -> dict[str, str]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, pairwise
 
 from frontend_launch.launch.placement_request import (
     CONTAINERS,
@@ -29,6 +29,7 @@ from frontend_launch.launch.placement_request import (
     check,
     cpu_shortage,
     gpu_shortage,
+    several,
 )
 from frontend_launch.launch.topology import Topology, core_ranges
 
@@ -42,6 +43,8 @@ __all__ = [
     "core_ranges",
     "difference",
     "plan",
+    "several",
+    "share_out",
 ]
 
 CLIENT_CORES = 4
@@ -87,10 +90,14 @@ class Placement:
                 return assignment
         raise KeyError(role)
 
+    def of(self, service: str) -> tuple[Assignment, ...]:
+        """The assignments of a service's processes, one or several, in order."""
+        return tuple(row for row in self.assignments if row.role == service or row.role.startswith(f"{service}-"))
+
     @property
     def replicas(self) -> tuple[Assignment, ...]:
         """The replicas' assignments, in order."""
-        return tuple(assignment for assignment in self.assignments if assignment.role.startswith("replica-"))
+        return self.of("replica")
 
 
 def plan(topology: Topology, request: PlacementRequest) -> Placement:
@@ -103,7 +110,12 @@ def plan(topology: Topology, request: PlacementRequest) -> Placement:
     cpu_replicas = _cpu_replicas(topology, request)
     others = _client_and_infrastructure(topology, request, tuple(chain(*cpu_replicas)))
     replicas = [*_gpu_replicas(topology, request, cpu_replicas, others), *cpu_replicas]
-    cores_of = others | {f"replica-{i}": cores for i, cores in enumerate(replicas)}
+    processes = {"client": ("client",)} | {service.role: service.roles for service in request.infrastructure}
+    cores_of = {
+        role: cores
+        for service, all_cores in others.items()
+        for role, cores in zip(processes[service], share_out(all_cores, len(processes[service])), strict=True)
+    } | {f"replica-{i}": cores for i, cores in enumerate(replicas)}
     gpu_of = {f"replica-{i}": gpu for i, gpu in enumerate(request.gpus)}
     used = Counter(chain(*cores_of.values()))
     twice = [core for core, times in Counter(chain(*replicas)).items() if times > 1]
@@ -123,6 +135,14 @@ def plan(topology: Topology, request: PlacementRequest) -> Placement:
         ),
         overlaps,
     )
+
+
+def share_out(cores: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
+    """Deal cores to processes: each gets its own while they last, and as many as the others."""
+    if len(cores) < count:
+        return [(cores[number % len(cores)],) for number in range(count)]
+    bounds = [number * len(cores) // count for number in range(count + 1)]
+    return [cores[begin:end] for begin, end in pairwise(bounds)]
 
 
 def difference(placement: Placement, observed: Mapping[str, tuple[int, ...]]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, combinations
 
 from frontend_launch.errors import PlacementError, RequestError
@@ -19,11 +19,20 @@ class Service:
         role: its name in the plan; its cores are named with ``--ROLE-cpus``.
         most_cores: more than these it is not given.
         layout: which they are, at best; empty where any will do.
+        processes: how many share its cores out; each has a line of the plan, the role with its number, if several.
     """
 
     role: str
     most_cores: int
     layout: tuple[int, ...] = ()
+    processes: int = 1
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Of its processes."""
+        if self.processes == 1:
+            return (self.role,)
+        return tuple(f"{self.role}-{number}" for number in range(self.processes))
 
 
 FRONTENDS = (Service("frontends", 4),)
@@ -35,6 +44,12 @@ CONTAINERS = (
     Service("query", 10, (1, 2, 3, 4, 5, 9, 10, 11, 12, 13)),
 )
 """A container each, on the cores of the original; the busiest comes last, see `placement`."""
+
+
+def several(infrastructure: tuple[Service, ...], frontends: int) -> tuple[Service, ...]:
+    """The same with so many query frontends, each of which has a use for two cores: its loop's and its sockets'."""
+    *others, last = infrastructure
+    return (*others, replace(last, processes=frontends, most_cores=max(last.most_cores, 2 * frontends)))
 
 
 @dataclass(frozen=True, slots=True)

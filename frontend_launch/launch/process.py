@@ -18,7 +18,10 @@ from frontend_launch.launch.launcher import (
     Endpoint,
     Running,
     model_environment,
+    ports_of,
     replica_environment,
+    shard_flags,
+    together,
 )
 from frontend_launch.launch.placement import Assignment
 from frontend_launch.launch.topology import core_ranges
@@ -88,7 +91,10 @@ class Process:
 
 
 class ProcessLauncher:
-    """The `Launcher` of processes on this machine: both frontends in one, over one store in memory."""
+    """The `Launcher` of processes on this machine: both frontends in one, over a store in its memory.
+
+    Several such processes know nothing of each other: each has its own replicas, and its own management frontend.
+    """
 
     def __init__(self, config: DeploymentConfig) -> None:
         self._config, self.stays = config, False
@@ -101,21 +107,26 @@ class ProcessLauncher:
     async def __aexit__(self, *error: object) -> None:
         self._directory.cleanup()
 
-    async def start_frontends(self, started: Callable[[Running], None]) -> Endpoint:
+    async def start_frontends(self, started: Callable[[Running], None]) -> list[Endpoint]:
         """See `Launcher`."""
-        arguments = ["-m", "frontend_launch", "serve"]
+        count = len(self._config.placement.of("frontends"))
+        return await together(*(self._start_frontends(number, count, started) for number in range(count)))
+
+    async def _start_frontends(self, number: int, count: int, started: Callable[[Running], None]) -> Endpoint:
+        ports, assignment = ports_of(self._config, number), self._config.placement.of("frontends")[number]
+        arguments = ["-m", "frontend_launch", "serve", *shard_flags(number, count)]
         for name in ("request", "response", "replica", "metrics", "admin"):
-            arguments += [f"--{name}-port", str(getattr(self._config.ports, name))]
-        command = Command("frontends", arguments, self._config.placement["frontends"].cores)
+            arguments += [f"--{name}-port", str(getattr(ports, name))]
+        command = Command(assignment.role, arguments, assignment.cores)
         process = await start(command, self.log_directory, read_stdout=True)
         started(process)
         try:
             bound = json.loads(await asyncio.wait_for(process.stdout.readline(), FRONTENDS_TIMEOUT_S))
         except TimeoutError:
-            text = f"the frontends said nothing within {FRONTENDS_TIMEOUT_S:.0f} s"
+            text = f"{assignment.role} said nothing within {FRONTENDS_TIMEOUT_S:.0f} s"
             raise LaunchError(text, await process.log_tail()) from None
         except ValueError:  # they ended without a line of JSON; the last of their log is one clear line
-            raise LaunchError(await process.log_tail(lines=1) or "the frontends ended at once") from None
+            raise LaunchError(await process.log_tail(lines=1) or f"{assignment.role} ended at once") from None
         return Endpoint("127.0.0.1", Ports(**bound))
 
     async def start_replica(self, assignment: Assignment, endpoint: Endpoint) -> Running:

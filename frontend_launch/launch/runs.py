@@ -92,16 +92,17 @@ async def remove(docker: aiodocker.Docker, run: str = "") -> list[str]:
     Returns:
         What was removed.
     """
-    removed = []
+    removed, directories = [], set[str]()
     listed = await call("list", docker.containers.list(all=True, filters={"label": [_label(run)]}))
     for container in listed:
         with contextlib.suppress(LaunchError):
             found = _found(await call("inspect", container.show()))
             await call("remove", container.delete(force=True, v=True))
             removed.append(f"container {found.name}")
-            if found.directory:
-                await asyncio.to_thread(shutil.rmtree, found.directory, ignore_errors=True)
-                removed.append(f"directory {found.directory}")
+            directories.add(found.directory)
+    for directory in sorted(directories - {""}):
+        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        removed.append(f"directory {directory}")
     for network in await call("list", docker.networks.list(filters={"label": [RUN_LABEL]})):
         with contextlib.suppress(LaunchError):  # another run's containers are in it: the last run takes it along
             await call("remove", (await docker.networks.get(network["Id"])).delete())
@@ -152,7 +153,7 @@ def uptime_s(found: Found) -> float | None:
 
 def sockets(found: Found) -> Path | None:
     """The directory of a query frontend's sockets, if this process can see it."""
-    directory = Path(found.directory) / "sockets"
+    directory = Path(found.directory) / "sockets" / found.role
     return directory if found.directory and directory.is_dir() else None
 
 

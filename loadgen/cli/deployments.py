@@ -41,12 +41,12 @@ async def _up(config: ExperimentConfig, stop: asyncio.Event) -> None:
     from loadgen.deployments import up  # noqa: PLC0415
 
     async with up(config, stop) as deployment:
-        endpoint = deployment.endpoints[0]
         shape = "" if config.input_shape is None else f" --input-shape {'x'.join(map(str, config.input_shape))}"
-        typer.echo(
-            f"loadgen saturate --connect {endpoint.host} --model {config.model} --batch-size {config.batch_size}{shape}"
-            f"{_port_flags(endpoint.ports)}"
-        )
+        for endpoint in deployment.endpoints:
+            typer.echo(
+                f"loadgen saturate --connect {endpoint.host} --model {config.model} --batch-size {config.batch_size}"
+                f"{shape}{_port_flags(endpoint.ports)}"
+            )
         if config.runtime == "docker":
             deployment.leave_running()
         else:

@@ -149,6 +149,9 @@ def placement(
             help="GPUs, one per replica while they last; none forces the CPU.  [default: the model's that exist]",
         ),
     ] = None,
+    frontends: Annotated[
+        int, typer.Option(metavar="N", help="Query frontends, each with its share of the replicas and of the load.")
+    ] = 1,
     frontends_cpus: Annotated[
         str | None,
         typer.Option(metavar="CORES", help="With --runtime process: cores of frontends.  [default: planned]"),
@@ -184,6 +187,7 @@ def placement(
     return {
         "cpus": console.optional("--cpus", parse_int_list, cpus),
         "gpus": console.optional("--gpus", parse_gpus, gpus),
+        "frontends": frontends,
         "infrastructure_cpus": {
             role: console.parsed(f"--{role}-cpus", parse_int_list, text)
             for role, text in infrastructure.items()
@@ -320,6 +324,7 @@ STARTING = (
     "cpus_per_replica",
     "gpus",
     "runtime",
+    "frontends",
     "frontends_cpus",
     "redis_cpus",
     "management_cpus",

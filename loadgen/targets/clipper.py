@@ -21,7 +21,7 @@ import zmq.asyncio
 from frontend_launch import wire
 from loadgen.errors import TargetError
 from loadgen.inputs import Pool
-from loadgen.targets.target import Outcome, Replies
+from loadgen.targets.target import NO_REPLIES, Outcome, Replies
 from model_containers.errors import WireError
 from model_containers.wire import Buffer, DataType
 
@@ -56,8 +56,6 @@ _NO_ID = bytes(4)
 
 _run: Callable[[Iterable[object]], None] = deque[object](maxlen=0).extend
 """Run an iterator to its end, for what its steps do."""
-
-_NO_REPLIES = Replies(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +186,7 @@ class ClipperTarget:
                 outputs += burst.outputs
             self._large = len(burst.outputs[-1]) >= _LARGE_OUTPUT_BYTES
         if not counts:
-            return _NO_REPLIES
+            return NO_REPLIES
         return Replies(
             self._full_ids(np.frombuffer(ids, dtype="<i4").astype(np.int64)),
             np.repeat(np.array(times_ns), counts),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from loadgen.targets.target import Outcome, Replies
+from loadgen.targets.target import NO_REPLIES, Outcome, Replies
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +16,6 @@ MOST_REASONS = 16
 """Reasons that are told apart; the others are counted together."""
 
 OTHER_REASONS = "other reasons"
-_NO_REPLIES = Replies(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8), ())
 
 
 class Mailbox:
@@ -57,7 +56,7 @@ class Mailbox:
     def drain(self) -> Replies:
         """See `loadgen.targets.target.Target`."""
         if not self._ids:
-            return _NO_REPLIES
+            return NO_REPLIES
         replies = Replies(
             np.array(self._ids, dtype=np.int64),
             np.array(self._done_ns, dtype=np.int64),

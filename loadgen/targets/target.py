@@ -43,6 +43,9 @@ class Replies(NamedTuple):
     outputs: Sequence[Buffer]
 
 
+NO_REPLIES = Replies(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8), ())
+
+
 class Target(Protocol):
     """A connection to a server that answers requests; ids are chosen by the caller and count up from 0."""
 

@@ -99,6 +99,29 @@ def test_a_whole_deployment(tmp_path):
     assert directories == []
 
 
+def test_several_query_frontends(tmp_path):
+    """Over one Redis: each with its own replicas and sockets, and both are known to the management frontend."""
+    two = ("-r", "2", "--frontends", "2", "--allow-overlap")
+    run = ran("saturate", *DOCKER, *two, "-d", "2", "--verify", "5", "--results-dir", str(tmp_path))
+    assert run.returncode == 0, run.stderr
+    results = results_of(run.stdout)
+    assert results["answers"]["compared"] > results["answers"]["mismatched"] == 0
+    assert {row["role"] for row in results["placement"]} == {
+        *("client", "redis", "management", "query-0", "query-1", "replica-0", "replica-1")
+    }
+    assert {name: row["queries"] > 0 for name, row in results["frontend_counters"]["replicas"].items()} == {
+        "noop:1:0": True,
+        "noop:1:1": True,
+    }
+    brought = ran("up", *DOCKER, *two)
+    assert brought.returncode == 0, brought.stderr
+    for command in brought.stdout.splitlines()[-2:]:
+        load = ran(*command.split()[1:], "-d", "1", "--results-dir", str(tmp_path))
+        assert load.returncode == 0, load.stderr
+        assert "proxy" not in load.stdout
+    assert ran("down").stdout.count("removed directory") == 1
+
+
 def test_a_deployment_that_stays(tmp_path):
     """up, ps, logs, metrics, saturate --connect through its sockets, down."""
     brought = ran("up", *DOCKER)
@@ -289,7 +312,7 @@ def launched(placement, **changes):
     async def story():
         async with DockerLauncher(config) as launcher, asyncio.timeout(DEADLINE_S):
             parts = []
-            endpoint = await launcher.start_frontends(parts.append)
+            (endpoint,) = await launcher.start_frontends(parts.append)
             for assignment in placement.replicas:
                 parts.append(await launcher.start_replica(assignment, endpoint))
             return {part.role: part.name for part in parts}

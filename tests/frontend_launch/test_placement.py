@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import chain
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from frontend_launch.errors import PlacementError
 from frontend_launch.launch.placement import (
@@ -18,6 +15,8 @@ from frontend_launch.launch.placement import (
     core_ranges,
     difference,
     plan,
+    several,
+    share_out,
 )
 from frontend_launch.launch.topology import Topology, describe
 
@@ -554,125 +553,6 @@ def test_refusals(topology, request_, message):
     assert str(caught.value) == message
 
 
-@st.composite
-def topologies(draw: st.DrawFn) -> Topology:
-    """Machines with up to twelve cores and three GPUs, of which more may be known."""
-    if draw(st.booleans()):
-        threads, nodes = draw(st.sampled_from([1, 2])), draw(st.sampled_from([1, 2]))
-        cores = threads * nodes * draw(st.integers(1, 4))
-        return describe(f"cpus=0-{cores - 1},gpus=0-{draw(st.integers(0, 2))},smt={threads},numa={nodes}")
-    chosen = draw(st.sets(st.integers(0, 20), min_size=1, max_size=12))
-    return Topology(tuple(sorted(chosen)), tuple(range(draw(st.integers(0, 3)))), "here", described=False)
-
-
-@st.composite
-def problems(draw: st.DrawFn) -> tuple[Topology, PlacementRequest]:
-    """A machine and a request that mostly names what exists, so that plans are as frequent as refusals."""
-    topology = draw(topologies())
-    shuffled = draw(st.permutations(topology.cores))
-    cuts = sorted(draw(st.lists(st.integers(0, len(shuffled)), min_size=2, max_size=2)))
-    wild = st.lists(st.integers(-1, 21), max_size=3).map(tuple) if draw(st.integers(0, 4)) == 0 else st.nothing()
-    infrastructure = draw(st.sampled_from([FRONTENDS, FRONTENDS, CONTAINERS, CONTAINERS, ()]))
-    roles = {service.role for service in infrastructure}
-    named = tuple(shuffled[cuts[1] :])
-    request = PlacementRequest(
-        replicas=draw(st.sampled_from([1, 1, 1, 2, 2, 3, 4, 0])),
-        cpus_per_replica=draw(st.sampled_from([1, 1, 1, 1, 2, 2, 3, 0])),
-        cpus=draw(st.sampled_from([None, tuple(shuffled[: cuts[0]]) or None]) | wild),
-        gpus=draw(st.sampled_from([(), topology.gpus, topology.gpus[::-1]]) | wild),
-        client_cpus=draw(st.sampled_from([None, tuple(shuffled[cuts[0] : cuts[1]]) or None]) | wild),
-        infrastructure=infrastructure,
-        infrastructure_cpus=dict.fromkeys(draw(st.sets(st.sampled_from(sorted(roles)))), named)
-        if roles and named
-        else {},
-        allow_overlap=draw(st.sampled_from([False, False, False, True])),
-    )
-    return topology, request
-
-
-@given(problems())
-def test_a_plan_keeps_its_promises(problem):
-    """Either a refusal, or every replica has its cores, no two replicas share, and sharing is marked."""
-    topology, request = problem
-    try:
-        placement = plan(topology, request)
-    except PlacementError:
-        return
-    roles = [a.role for a in placement.assignments]
-    replicas = [a for a in placement.assignments if a.role.startswith("replica-")]
-
-    expected = ["client", *(service.role for service in request.infrastructure)]
-    assert roles == expected + [f"replica-{i}" for i in range(request.replicas)]
-    assert all(len(set(a.cores)) == len(a.cores) == request.cpus_per_replica for a in replicas)
-    assert all(a.cores and set(a.cores) <= set(topology.cores) for a in placement.assignments)
-    assert all(a.numa_nodes == topology.memory_of(a.cores) for a in placement.assignments)
-    replica_cores = [core for a in replicas for core in a.cores]
-    gpus = tuple(a.gpu for a in replicas if a.gpu is not None)
-    assert gpus == request.gpus[: request.replicas]
-    assert len(set(gpus)) == len(gpus)
-    for a in placement.assignments:
-        others = {core for b in placement.assignments if b is not a for core in b.cores}
-        assert a.shared == bool(others & set(a.cores))
-    if request.client_cpus:
-        assert set(placement["client"].cores) == set(request.client_cpus)
-    for role, cores in request.infrastructure_cpus.items():
-        assert set(placement[role].cores) == set(cores)
-    if request.cpus:
-        assert all(set(a.cores) <= set(request.cpus) for a in replicas if a.gpu is None)
-    if not request.allow_overlap:
-        assert not placement.overlaps
-        assert len(replica_cores) == len(set(replica_cores))
-        if len(topology.cores) > len(replica_cores):
-            assert not any(a.shared for a in replicas if a.gpu is None), "there was a core for the others"
-
-
-@given(problems())
-def test_naming_what_the_planner_chose_changes_nothing(problem):
-    """The cores that the planner chose for CPU replicas can be named, and the same plan comes out."""
-    topology, request = problem
-    try:
-        placement = plan(topology, replace(request, cpus=None, allow_overlap=False))
-    except PlacementError:
-        return
-    chosen = [a.cores for a in placement.assignments if a.role.startswith("replica-") and a.gpu is None]
-    if chosen and not topology.siblings and not topology.numa_nodes:
-        named = replace(request, cpus=tuple(chain(*chosen)), allow_overlap=False)
-        assert plan(topology, named) == placement
-
-
-@given(
-    physical=st.integers(1, 8),
-    threads=st.sampled_from([1, 2, 4]),
-    replicas=st.integers(1, 6),
-    each=st.integers(1, 5),
-    data=st.data(),
-)
-def test_replicas_share_no_physical_core_where_there_are_enough(physical, threads, replicas, each, data):
-    """With whole physical cores for each replica, no two replicas meet on one, whether their cores are named or not."""
-    topology = describe(f"cpus=0-{physical * threads - 1},gpus=0-5,smt={threads}")
-    named = data.draw(st.none() | st.permutations(topology.cores).map(tuple))
-    if replicas * -(-each // threads) > physical:
-        return
-    placement = plan(topology, PlacementRequest(replicas, each, named))
-    threads_of = [{t for core in a.cores for t in topology.physical(core)} for a in placement.replicas]
-    assert sum(map(len, threads_of)) == len(set().union(*threads_of))
-
-
-@given(st.data())
-def test_what_the_user_named_twice_is_refused_by_number(data):
-    """The refusal has the cores in it that are in two lists."""
-    cores = st.sets(st.integers(0, 7), min_size=1, max_size=4).map(sorted).map(tuple)
-    cpus, client, query = data.draw(cores), data.draw(cores), data.draw(cores)
-    request = PlacementRequest(1, 1, cpus, (), client, CONTAINERS, {"query": query})
-    pairs = [set(cpus) & set(client), set(cpus) & set(query), set(client) & set(query)]
-    if any(pairs):
-        with pytest.raises(PlacementError, match="add --allow-overlap") as caught:
-            plan(machine(8), request)
-        assert all(core_ranges(both) in str(caught.value) for both in pairs if both)
-    else:
-        assert plan(machine(8), request).overlaps == ()
-
-
 @pytest.mark.parametrize(
     ("observed", "lines"),
     [
@@ -703,3 +583,46 @@ def test_more_client_processes_want_more_cores():
     """Of a machine that has them; a few share what the client has in any case."""
     topology = describe("cpus=0-31")
     assert [len(plan(topology, PlacementRequest(clients=count))["client"].cores) for count in (1, 4, 8)] == [4, 4, 8]
+
+
+@pytest.mark.parametrize(
+    ("cores", "infrastructure", "frontends", "expected"),
+    [
+        pytest.param(2, FRONTENDS, 2, ["0,1*", "0*", "1*", "0*", "1*"], id="no spare core"),
+        pytest.param(3, FRONTENDS, 2, ["0*", "0*", "0*", "1", "2"], id="one spare core for all"),
+        pytest.param(5, FRONTENDS, 2, ["2", "0", "1", "3", "4"], id="one each"),
+        pytest.param(6, FRONTENDS, 3, ["2,3", "0*", "1", "0*", "4", "5"], id="three share two"),
+        pytest.param(16, FRONTENDS, 2, ["4-7", "0,1", "2,3", "14", "15"], id="two each"),
+        pytest.param(16, FRONTENDS, 3, ["6-9", "0,1", "2,3", "4,5", "14", "15"], id="three with two each"),
+        pytest.param(
+            17, CONTAINERS, 2, ["6,7,13,14", "0", "8", "1-4", "5,9-12", "15", "16"], id="the layout is shared out"
+        ),
+    ],
+)
+def test_several_frontends(cores, infrastructure, frontends, expected):
+    """Each has cores of its own, as far as there are any, and a line of the plan."""
+    request = PlacementRequest(2, 1, infrastructure=several(infrastructure, frontends), allow_overlap=True)
+    placement = plan(machine(cores), request)
+    assert list(summary(placement).values()) == expected
+    assert len(placement.of(infrastructure[-1].role)) == frontends
+
+
+def test_cores_named_for_several_frontends():
+    """Are shared out among them."""
+    request = PlacementRequest(2, 1, infrastructure=several(FRONTENDS, 2), infrastructure_cpus={"frontends": (5, 6, 7)})
+    assert [a.cores for a in plan(machine(8), request).of("frontends")] == [(5,), (6, 7)]
+
+
+@pytest.mark.parametrize(
+    ("cores", "count", "shares"),
+    [
+        ((3,), 2, [(3,), (3,)]),
+        ((3, 4), 2, [(3,), (4,)]),
+        ((3, 4, 5), 2, [(3,), (4, 5)]),
+        ((0, 1, 2, 3), 3, [(0,), (1,), (2, 3)]),
+        ((0, 1), 3, [(0,), (1,), (0,)]),
+    ],
+)
+def test_cores_are_dealt_out(cores, count, shares):
+    """None is idle, and none is shared unless there are too few."""
+    assert share_out(cores, count) == shares

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend_launch.frontends.batching import Query
-from frontend_launch.frontends.replicas import Batch, ReplicaTable
+from frontend_launch.frontends.replicas import Batch, ReplicaTable, Shard
 from model_containers.wire import DataType, ReplyTimes
 
 MODEL = ("noop", "1")
@@ -26,6 +26,17 @@ def test_ids_count_registrations_and_are_never_reused():
     table.lost(first, 0)
     again = table.register(first.identity, MODEL, DataType.FLOATS)
     assert [first.replica_id, second.replica_id, again.replica_id] == [0, 1, 2]
+
+
+def test_ids_of_several_frontends_do_not_meet():
+    """Each counts on by their number."""
+    tables = [ReplicaTable(Shard(number, 3)) for number in range(3)]
+    ids = [
+        table.register(b"%d" % connection, MODEL, DataType.FLOATS).replica_id
+        for connection in range(2)
+        for table in tables
+    ]
+    assert ids == [0, 1, 2, 3, 4, 5]
 
 
 def test_the_longest_idle_replica_is_next_and_a_busy_one_is_not_idle():

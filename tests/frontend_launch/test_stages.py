@@ -49,6 +49,19 @@ def test_a_reading_survives_json(batches):
     assert seen(read) == seen(given_)
 
 
+@given(BATCHES, BATCHES)
+def test_several_frontends_as_one(first, second):
+    """A model's stages add up, and replicas stand side by side."""
+    both = stages.together(
+        [
+            {"noop:1": stages_of(first), "noop:1:0": stages_of(first)},
+            {"noop:1": stages_of(second), "noop:1:1": stages_of(second)},
+        ]
+    )
+    assert seen(both["noop:1"]) == seen(stages_of(first + second))
+    assert [seen(both[f"noop:1:{number}"]) for number in (0, 1)] == [seen(stages_of(first)), seen(stages_of(second))]
+
+
 def test_what_was_not_known_before_is_new():
     """As a replica that came in between."""
     row = stages_of([(2, 1000, 500)])

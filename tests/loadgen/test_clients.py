@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from frontend_launch.launch.placement import Assignment
 from loadgen.arrivals import Renewal
-from loadgen.clients import clients, share_out, split
+from loadgen.clients import clients, split
 from loadgen.errors import TargetError
 from loadgen.inputs import SeededInputs
 from loadgen.runner import Hooks, Job
@@ -38,21 +38,6 @@ def job(**changes):
         "drain_s": 0.0,
     }
     return Job(**{**usual, **changes})
-
-
-@pytest.mark.parametrize(
-    ("cores", "count", "shares"),
-    [
-        ((3,), 2, [(3,), (3,)]),
-        ((3, 4), 2, [(3,), (4,)]),
-        ((3, 4, 5), 2, [(3,), (4, 5)]),
-        ((0, 1, 2, 3), 3, [(0,), (1,), (2, 3)]),
-        ((0, 1), 3, [(0,), (1,), (0,)]),
-    ],
-)
-def test_cores_are_dealt_out(cores, count, shares):
-    """None is idle, and none is shared unless there are too few."""
-    assert share_out(cores, count) == shares
 
 
 @given(st.integers(1, 1000), st.integers(1, 1000), st.integers(1, 20))

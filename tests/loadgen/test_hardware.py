@@ -347,8 +347,9 @@ def test_queues_are_read_from_the_frontend():
         frontend.register(batch_size=4)
         Replica(frontend, stack)
         with frontend.metrics() as port:
-            assert read_queues(f"127.0.0.1:{port}") == {"app:1": Queue(0, 0, 0, 4)}
-        assert read_queues(f"127.0.0.1:{port}") == read_queues(None) == {}
+            address = f"127.0.0.1:{port}"
+            assert read_queues([address]) == read_queues([address, address]) == {"app:1": Queue(0, 0, 0, 4)}
+        assert read_queues([address]) == read_queues([]) == {}
 
 
 def test_how_full_batches_were():

@@ -1,0 +1,102 @@
+"""``--frontends`` as a user types it."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import jsonschema
+import pytest
+from program import DEADLINE_S, noop, ran
+
+from loadgen import results as results_file
+from loadgen.results import SCHEMA_PATH
+
+TWO = ("--frontends", "2", "-r", "2", "--allow-overlap")
+
+
+def results_in(tmp_path):
+    (path,) = (tmp_path / "results").glob("*.json")
+    return results_file.read(path)
+
+
+def test_each_frontend_gets_its_share(tmp_path):
+    """Of the replicas and of the requests; what they counted is one reading, and answers are right."""
+    done = ran(noop(tmp_path, "saturate", *TWO, "--requests", "4000", "--max-in-flight", "100", "--verify", "3"))
+    assert done.returncode == 0, done.stderr
+    results = results_in(tmp_path)
+    jsonschema.validate(results.document(), json.loads(SCHEMA_PATH.read_text()))
+    roles = {row["role"]: row for row in results.placement}
+    assert set(roles) == {"client", "frontends-0", "frontends-1", "replica-0", "replica-1"}
+    assert roles["frontends-0"]["pid"] != roles["frontends-1"]["pid"]
+    assert results.summary.completed == 4000
+    assert results.answers["compared"] > results.answers["mismatched"] == 0
+    counters = results.frontend_counters
+    assert set(counters["replicas"]) == {"noop:1:0", "noop:1:1"}
+    shares = [row["queries"] for row in counters["replicas"].values()]
+    assert 3000 < sum(shares) <= 4000, "the first reading may come when some are answered already"
+    assert min(shares) > 500, "the frontend that is slower gets less, but not nothing"
+    assert results.verdict.evidence.replicas == 2
+    batches = [results.stages[f"noop:1:{number}"]["batch_sizes"] for number in range(2)]
+    assert all(sum(sizes.values()) for sizes in batches)
+    names = [name for row in results.clipper_metrics["counters"] for name in row]
+    assert names.count("app:noop:num_predictions") == 2, "one row for each frontend"
+
+
+def test_rate_and_sweep_take_it_too(tmp_path):
+    """A batch size changes on all frontends before the next cell begins."""
+    done = ran(noop(tmp_path, "rate", *TWO, "--rate", "200", "-d", "1s", "-n", "2"))
+    assert done.returncode == 0, done.stderr
+    results = results_in(tmp_path)
+    assert results.summary.measured.completed == 200
+    shares = [row["queries"] for row in results.frontend_counters["replicas"].values()]
+    assert max(shares) - min(shares) <= 20, "idle frontends take turns"
+    swept = ran(noop(tmp_path, "sweep", *TWO, "-b", "2,4", "-d", "1s"))
+    assert swept.returncode == 0, swept.stderr
+    cells = [results_file.read(path) for path in sorted((tmp_path / "results").glob("sweep-*/results*.json"))]
+    largest = {cell.node_configs[0]["batch_size"]: cell.frontend_counters["models"]["noop:1"] for cell in cells}
+    assert {size: row["max_batch"] for size, row in largest.items()} == {2: 2, 4: 4}
+
+
+@pytest.mark.parametrize(
+    ("role", "text"),
+    [
+        ("replica-1", "replica-1, the last replica of its frontend, ended with exit code -9"),
+        ("frontends-1", "frontends-1 ended with exit code -9"),
+    ],
+)
+def test_what_is_lost_ends_the_run(tmp_path, role, text):
+    """Queries of that frontend would wait without end."""
+    process = subprocess.Popen(
+        noop(tmp_path, "saturate", *TWO, "-d", "60s", "--log-every", "300ms"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while "thruput" not in (line := process.stdout.readline()):
+        assert line, process.stderr.read()
+    os.kill(pid_of(process.pid, role), signal.SIGKILL)
+    _, said = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 6, said
+    results = results_in(tmp_path)
+    assert results.ended == "server_lost"
+    assert text in results.error
+    assert results.summary.measured.completed > 0
+
+
+def pid_of(parent, role):
+    """The process of a role, known by its shard or by its log."""
+    for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        words = Path(f"/proc/{pid}/cmdline").read_text() + Path(f"/proc/{pid}/environ").read_text()
+        if f"{role}.log" in words or (role == "frontends-1" and "\0--shard\x001/2\0" in words):
+            return int(pid)
+    raise AssertionError(role)
+
+
+def test_more_frontends_than_replicas(tmp_path):
+    """Are refused before anything is started."""
+    done = ran(noop(tmp_path, "saturate", "--frontends", "2", "-r", "1"))
+    assert done.returncode == 2
+    assert "--frontends 2: each needs a replica, and --replicas is 1: change one of them" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

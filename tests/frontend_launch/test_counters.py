@@ -1,0 +1,46 @@
+"""Readings of counters: of several frontends as one, and what came between two of them."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frontend_launch.counters import Counters, ModelCounters, ReplicaCounters
+
+NUMBERS = st.integers(0, 10**12)
+
+
+def readings(number):
+    """Readings of a frontend whose replicas have ids of their own."""
+    models = st.dictionaries(st.sampled_from(["a:1", "b:1"]), st.builds(ModelCounters, *[NUMBERS] * 6))
+    replicas = st.dictionaries(
+        st.sampled_from([f"a:1:{number}", f"a:1:{number + 2}"]),
+        st.builds(ReplicaCounters, st.booleans(), *[NUMBERS] * 7),
+    )
+    dropped = st.dictionaries(st.sampled_from(["frames", "type"]), NUMBERS)
+    return st.builds(Counters, *[NUMBERS] * 8, dropped, models, replicas)
+
+
+@given(readings(0), readings(1))
+def test_several_frontends_as_one(first, second):
+    """Sums of everything but settings; replicas side by side."""
+    both = Counters.together([first, second])
+    assert (both.now_ns, both.requests) == (first.now_ns + second.now_ns, first.requests + second.requests)
+    assert both.unanswered == first.unanswered + second.unanswered
+    assert both.replicas == {**first.replicas, **second.replicas}
+    for key, model in both.models.items():
+        rows = [reading.models[key] for reading in (first, second) if key in reading.models]
+        assert model.batches == sum(row.batches for row in rows)
+        assert model.queue_length == sum(row.queue_length for row in rows)
+        assert model.max_batch == max(row.max_batch for row in rows)
+    assert sum(both.dropped.values()) == sum(first.dropped.values()) + sum(second.dropped.values())
+    assert Counters.together([first]) == first
+
+
+@given(readings(0))
+def test_a_reading_survives_json_and_nothing_comes_between_it_and_itself(reading):
+    """But for settings and what is read at a moment."""
+    assert Counters.from_json(reading.to_json()) == reading
+    nothing = reading.since(reading)
+    assert nothing.now_ns == nothing.requests == nothing.unanswered == sum(nothing.dropped.values()) == 0
+    assert {key: row.max_batch for key, row in nothing.models.items()} == {
+        key: row.max_batch for key, row in reading.models.items()
+    }
