@@ -1,9 +1,10 @@
 """The whole chain, client, frontend and do-nothing replicas, as a share of a client in C on an echoing server in C.
 
-The frontend has the first core; client and replicas have the second, where the client in C runs too. Interleaved
-rounds; medians of the rounds' shares. The frontend's CPU time per request is from its own counters.
+The frontend has the first core; client and replicas have the second, where the client in C runs too. Where several
+frontends are compared with one, all may use all cores. Interleaved rounds; medians of the rounds' shares. The
+frontends' CPU time per request is from their own counters.
 
-    .venv/bin/python benchmarks/chain_vs_c.py [--sizes 8 8192 1072812] [--windows 1000] [--replicas 1] [--rounds 5]
+    .venv/bin/python benchmarks/chain_vs_c.py [--sizes 8 8192 1072812] [--windows 1000] [--replicas 1] [--frontends 1]
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Point:
     size: int
     window: int
     replicas: int
+    frontends: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +59,21 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SHAPES), choices=SHAPES, help="payload bytes")
     parser.add_argument("--windows", type=int, nargs="+", default=[1000], help="requests in flight")
     parser.add_argument("--replicas", type=int, nargs="+", default=[1])
+    parser.add_argument("--frontends", type=int, nargs="+", default=[1])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.5, help="of each measured part")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
     points = [
-        Point(size, window, replicas)
+        Point(size, window, replicas, frontends)
         for size in arguments.sizes
         for window in arguments.windows
         for replicas in arguments.replicas
+        for frontends in arguments.frontends
     ]
     measured: dict[Point, list[Figures]] = {point: [] for point in points}
-    cores = sorted(os.sched_getaffinity(0))
+    cores = tuple(sorted(os.sched_getaffinity(0)))
+    frontends_cores, others = (cores, cores) if max(arguments.frontends) > 1 else (cores[:1], cores[-1:])
     try:
         with built() as programs, echo_server(programs, cores[0]) as ports:
             for _ in range(arguments.rounds):
@@ -77,13 +82,15 @@ def main() -> None:
                     for size in arguments.sizes
                 }
                 for point in points:
-                    measured[point].append(chain(point, arguments.seconds, cores, c_rps[point.size]))
+                    measured[point].append(chain(point, arguments.seconds, frontends_cores, others, c_rps[point.size]))
     except UnavailableError as reason:
         sys.exit(f"skipped: {reason}")
     report(measured)
 
 
-def chain(point: Point, seconds: float, cores: list[int], c_rps: float) -> Figures:
+def chain(
+    point: Point, seconds: float, frontends_cores: tuple[int, ...], others: tuple[int, ...], c_rps: float
+) -> Figures:
     """One run of a deployment of its own."""
     with tempfile.TemporaryDirectory() as directory:
         config = ExperimentConfig(
@@ -92,10 +99,11 @@ def chain(point: Point, seconds: float, cores: list[int], c_rps: float) -> Figur
             warmup_s=0.5,
             batch_size=BATCHES[point.size],
             replicas=point.replicas,
-            cpus=(cores[-1],),
+            cpus=others,
             cpus_per_replica=1,
-            client_cpus=(cores[-1],),
-            infrastructure_cpus={"frontends": (cores[0],)},
+            client_cpus=others,
+            infrastructure_cpus={"frontends": frontends_cores},
+            frontends=point.frontends,
             allow_overlap=True,
             input_shape=SHAPES[point.size],
             inputs=4,
@@ -120,11 +128,13 @@ async def _run(config: ExperimentConfig):
 
 def report(measured: dict[Point, list[Figures]]) -> None:
     """Medians, and the spread of the shares."""
-    print("  bytes  window  replicas  requests/s  share of C (least ... most)  target  client us  frontend us  limit")
+    print(
+        "  bytes  window  replicas  frontends  requests/s  share of C (least ... most)  target  client us  frontend us  limit"
+    )
     for point, runs in measured.items():
         shares = [figures.share for figures in runs]
         print(
-            f"{point.size:7}  {point.window:6}  {point.replicas:8}"
+            f"{point.size:7}  {point.window:6}  {point.replicas:8}  {point.frontends:9}"
             f"  {statistics.median(figures.rps for figures in runs):10,.0f}"
             f"  {statistics.median(shares):10.3f} ({min(shares):.3f} ... {max(shares):.3f})"
             f"  {TARGETS[point.size]:6}"

@@ -61,7 +61,9 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument(f"--{port}-port", type=int, default=defaults[port], metavar="PORT")
         if name != "management":
             verb.add_argument("--max-queued-bytes", type=int, default=MAX_QUEUED_BYTES, metavar="BYTES")
-            verb.add_argument("--ipc-directory", type=Path, metavar="DIR", help="have sockets for clients here too")
+            verb.add_argument(
+                "--ipc-directory", type=Path, metavar="DIR", help="have sockets for clients and replicas here too"
+            )
             verb.add_argument(
                 "--shard", type=_shard, default=(0, 1), metavar="I/N", help="this is the I-th, from 0, of N"
             )

@@ -63,9 +63,17 @@ class PredictResponse(NamedTuple):
     output: Buffer
 
 
-def ipc_addresses(directory: Path) -> tuple[str, str]:
-    """Where clients of the same machine connect to for requests and for responses, by the directory of the sockets."""
-    return f"ipc://{directory}/request", f"ipc://{directory}/response"
+class LocalAddresses(NamedTuple):
+    """Where clients and replicas of the same machine connect to."""
+
+    request: str
+    response: str
+    replica: str
+
+
+def ipc_addresses(directory: Path) -> LocalAddresses:
+    """The sockets of a query frontend in a directory."""
+    return LocalAddresses(*(f"ipc://{directory}/{name}" for name in LocalAddresses._fields))
 
 
 HANDSHAKE: tuple[bytes, bytes] = (b"", b"")

@@ -31,6 +31,7 @@ def deployment_of(plan: Plan) -> Deployment:
         replica_options=tuple(replica_options(config)),
         ready_timeout_s=config.ready_timeout_s,
         image=config.image,
+        payload_bytes=plan.inputs.payload_bytes,
     )
     return Deployment(wanted, _launcher(config.runtime, wanted))
 

@@ -271,6 +271,7 @@ def _results(
         node_configs=[] if server.deployment is None else [_node_config(plan)],
         client_metrics=results_file.client_metrics(record),
         failures=dict(record.failures),
+        transport=server.transport,
         **asdict(readings.measurements),
         notes=[
             *plan.notes,

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,13 @@ class FrontendServer:
     def metrics_addresses(self) -> tuple[str, ...]:
         """See `Server`."""
         return tuple(f"{endpoint.host}:{endpoint.ports.metrics}" for endpoint in self.endpoints)
+
+    @property
+    def transport(self) -> Mapping[str, str] | None:
+        """See `Server`."""
+        endpoint = self.endpoints[0]
+        client = {"client": "tcp" if endpoint.directory is None else "ipc"}
+        return client if self.deployment is None else client | {"replicas": "ipc" if endpoint.local_replicas else "tcp"}
 
     @property
     def silence(self) -> str:

@@ -57,6 +57,7 @@ class RemoteServer:
     found: dict[tuple[int, int], int] = field(default_factory=dict)
     deployment: None = field(default=None, init=False)
     metrics_addresses: tuple[str, ...] = field(default=(), init=False)
+    transport: None = field(default=None, init=False)
     proxied: bool = field(default=False, init=False)
 
     @property

@@ -141,6 +141,8 @@ class Results:
         server_statistics: what somebody else's server counted in the measured part; None where it did not say.
         server_metrics: its Prometheus metrics before and after the measured part, by name and labels; likewise.
         failures: requests that failed, by the reason that the server gave.
+        transport: how ``client`` and ``replicas`` reached the query frontend, ``tcp`` or ``ipc``; None without one, and
+            in files from before it was recorded.
         notes: what the reader should know, such as metrics that could not be read.
         path: where the document was saved; not part of it.
     """
@@ -170,6 +172,7 @@ class Results:
     server_statistics: Mapping[str, Any] | None = None
     server_metrics: Mapping[str, list[float]] | None = None
     failures: Mapping[str, int] = field(default_factory=dict)
+    transport: Mapping[str, str] | None = None
     path: Path | None = None
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -70,6 +70,11 @@ class Server(Protocol):
     @property
     def metrics_addresses(self) -> tuple[str, ...]:
         """``host:port`` of each query frontend, where its queues can be watched."""
+        ...
+
+    @property
+    def transport(self) -> Mapping[str, str] | None:
+        """How client and replicas reach the query frontend, as far as it is known: ``tcp`` or ``ipc``."""
         ...
 
     @property

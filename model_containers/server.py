@@ -87,7 +87,7 @@ class _Replica:
 
     def serve_connection(self, stop: zmq.Socket[bytes] | None) -> bool:
         """Serve one connection; True when there shall be another, because the frontend is gone."""
-        address = f"tcp://{self._settings.host}:{self._settings.port}"
+        address = self._settings.address
         with self._context.socket(zmq.DEALER) as socket:
             socket.setsockopt(zmq.LINGER, 0)
             socket.connect(address)

@@ -24,6 +24,7 @@ class Settings:
         version: of the model.
         host: the query frontend's host.
         port: its port for replicas.
+        frontend: its address for replicas, as ZeroMQ writes it; empty for TCP to host and port.
         reply_times: append its times to each answer.
         log_file: where its log goes; None for standard output.
         load: how the model is loaded.
@@ -36,6 +37,12 @@ class Settings:
     reply_times: bool = False
     log_file: Path | None = None
     load: LoadOptions = field(default_factory=LoadOptions)
+    frontend: str = ""
+
+    @property
+    def address(self) -> str:
+        """What the replica connects to."""
+        return self.frontend or f"tcp://{self.host}:{self.port}"
 
 
 def read(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
@@ -68,6 +75,7 @@ def read(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Set
         port=value("port", "CLIPPER_PORT", _between(1, 65535), 7000),
         reply_times=value(None, "LOADGEN_REPLY_TIMES", _truth, False),
         log_file=value("log-file", "LOADGEN_LOG_FILE", Path, None),
+        frontend=value(None, "LOADGEN_FRONTEND", str, ""),
         load=LoadOptions(
             weights=value("weights", "LOADGEN_WEIGHTS", str, weights_file or "seeded"),
             seed=value("seed", "LOADGEN_SEED", _between(0, 2**63 - 1), 0),

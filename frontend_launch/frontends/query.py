@@ -82,7 +82,7 @@ class QueryFrontend:
         ports: ports to bind; `self.ports` says which were taken.
         max_queued_bytes: payload bytes that may wait; at the bound requests are no longer read, so that
             clients slow down and nothing is lost.
-        ipc_directory: have the two sockets for clients there too, see `frontend_launch.wire.ipc_addresses`.
+        ipc_directory: have sockets for clients and replicas there too, see `frontend_launch.wire.ipc_addresses`.
         shard: which of several query frontends this is.
 
     Raises:
@@ -141,8 +141,8 @@ class QueryFrontend:
         )
 
     def _bind_ipc(self, directory: Path) -> None:
-        addresses = zip((self._request_socket, self._response_socket), wire.ipc_addresses(directory), strict=True)
-        for socket, address in addresses:
+        sockets = (self._request_socket, self._response_socket, self._replica_socket)
+        for socket, address in zip(sockets, wire.ipc_addresses(directory), strict=True):
             try:
                 socket.bind(address)
             except zmq.ZMQError as error:

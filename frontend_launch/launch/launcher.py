@@ -36,16 +36,18 @@ class Endpoint:
         host: of their ports.
         ports: the ports.
         directory: where the query frontend's ``ipc`` sockets are; None where it has none, or on another machine.
+        local_replicas: whether replicas connect there too.
     """
 
     host: str
     ports: Ports
     directory: Path | None = None
+    local_replicas: bool = False
 
     def client_addresses(self) -> tuple[str, str]:
         """Where a client connects to for requests and for responses."""
         if self.directory is not None:
-            return ipc_addresses(self.directory)
+            return ipc_addresses(self.directory)[:2]
         return f"tcp://{self.host}:{self.ports.request}", f"tcp://{self.host}:{self.ports.response}"
 
 
@@ -62,6 +64,7 @@ class DeploymentConfig:
         replica_options: further flags of the replica runtime.
         ready_timeout_s: patience for the replicas to load, warm up and register.
         image: of the replicas, where they are containers; empty for the model's own.
+        payload_bytes: of one input, by which processes choose between TCP and Unix sockets.
     """
 
     model: Description
@@ -72,6 +75,7 @@ class DeploymentConfig:
     replica_options: tuple[str, ...] = ()
     ready_timeout_s: float = 180.0
     image: str = ""
+    payload_bytes: int = 0
 
 
 class Running(Protocol):

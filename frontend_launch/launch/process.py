@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import zmq
+
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.launcher import (
     DeploymentConfig,
@@ -26,9 +28,14 @@ from frontend_launch.launch.launcher import (
 from frontend_launch.launch.placement import Assignment
 from frontend_launch.launch.topology import core_ranges
 from frontend_launch.ports import Ports
+from frontend_launch.wire import ipc_addresses
 from model_containers import lifeline
 
 FRONTENDS_TIMEOUT_S = 30.0
+
+LOCAL_FROM_BYTES = 262_144
+"""Inputs from this size on go through Unix sockets, for which both sides need less time; smaller ones are faster over
+TCP, those of 64 KiB more than twice. Measured: ``docs/performance.md``."""
 STOP_TIMEOUT_S = 3.0
 """Time a process has between SIGTERM and SIGKILL."""
 
@@ -117,6 +124,9 @@ class ProcessLauncher:
         arguments = ["-m", "frontend_launch", "serve", *shard_flags(number, count)]
         for name in ("request", "response", "replica", "metrics", "admin"):
             arguments += [f"--{name}-port", str(getattr(ports, name))]
+        sockets = self._sockets(assignment.role)
+        if sockets is not None:
+            arguments += ["--ipc-directory", str(sockets)]
         command = Command(assignment.role, arguments, assignment.cores)
         process = await start(command, self.log_directory, read_stdout=True)
         started(process)
@@ -127,7 +137,16 @@ class ProcessLauncher:
             raise LaunchError(text, await process.log_tail()) from None
         except ValueError:  # they ended without a line of JSON; the last of their log is one clear line
             raise LaunchError(await process.log_tail(lines=1) or f"{assignment.role} ended at once") from None
-        return Endpoint("127.0.0.1", Ports(**bound))
+        return Endpoint("127.0.0.1", Ports(**bound), sockets, local_replicas=sockets is not None)
+
+    def _sockets(self, role: str) -> Path | None:
+        """A directory for a frontend's Unix sockets, where they pay and the system takes so long a path."""
+        directory = Path(self._directory.name, f"{role}.sockets")
+        longest = max(len(os.fsencode(address)) for address in ipc_addresses(directory)) - len("ipc://")
+        if self._config.payload_bytes < LOCAL_FROM_BYTES or longest > zmq.IPC_PATH_MAX_LEN:
+            return None
+        directory.mkdir()
+        return directory
 
     async def start_replica(self, assignment: Assignment, endpoint: Endpoint) -> Running:
         """See `Launcher`."""
@@ -140,6 +159,8 @@ class ProcessLauncher:
             "CLIPPER_PORT": str(endpoint.ports.replica),
             "LOADGEN_LOG_FILE": str(self.log_directory / f"{assignment.role}.log"),
         }
+        if endpoint.local_replicas and endpoint.directory is not None:
+            environment["LOADGEN_FRONTEND"] = ipc_addresses(endpoint.directory).replica
         return await start(Command(assignment.role, arguments, assignment.cores, environment), self.log_directory)
 
     async def cores_of(self, running: Running) -> tuple[int, ...]:

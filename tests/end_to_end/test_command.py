@@ -128,6 +128,29 @@ def test_stopping_by_count_answers_everything(tmp_path):
     assert (summary["sent"], summary["completed"]) == (500, 500)
 
 
+@pytest.mark.parametrize(("side", "transport"), [(255, "tcp"), (256, "ipc")])
+def test_large_inputs_go_through_unix_sockets(tmp_path, side, transport):
+    """Of client and replicas alike; the results say so."""
+    run = ran(tmp_path, "--requests", "50", "--input-shape", f"{side}x{side}", "--verify", "5")
+    assert run.returncode == 0, run.stderr
+    document = json.loads(document_of(run.stdout).read_text())
+    assert document["transport"] == {"client": transport, "replicas": transport}
+    assert document["summary"]["completed"] == 50
+    assert document["answers"]["mismatched"] == 0
+
+
+def test_a_directory_with_too_long_a_name_for_sockets(tmp_path, monkeypatch):
+    """TCP does."""
+    temporary = tmp_path / ("x" * 100)
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    run = ran(tmp_path, "--requests", "20", "--input-shape", "299x299x3")
+    assert run.returncode == 0, run.stderr
+    document = json.loads(document_of(run.stdout).read_text())
+    assert document["transport"] == {"client": "tcp", "replicas": "tcp"}
+    assert list(temporary.iterdir()) == []
+
+
 def test_results_are_never_overwritten(tmp_path):
     """Two runs, two files, even within a second."""
     paths = [document_of(ran(tmp_path, "--requests", "10").stdout) for _ in range(2)]

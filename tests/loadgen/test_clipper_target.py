@@ -150,7 +150,7 @@ def test_the_frontend_has_sockets_of_this_machine_too(tmp_path):
     frontend = FrontendThread(ipc_directory=tmp_path)
     try:
         frontend.register()
-        request_address, response_address = ipc_addresses(tmp_path)
+        request_address, response_address, _ = ipc_addresses(tmp_path)
         with serving(frontend):
             over_ipc = job(frontend.ports, 100)
             spec = replace(over_ipc.target, request_address=request_address, response_address=response_address)

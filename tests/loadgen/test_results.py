@@ -49,6 +49,7 @@ def test_the_stored_file_and_what_is_written_now_keep_the_schema(results, tmp_pa
         "server_statistics": None,
         "server_metrics": None,
         "failures": {},
+        "transport": None,
         "inputs": None,
         "arrivals": None,
         "answers": None,

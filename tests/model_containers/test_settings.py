@@ -22,6 +22,7 @@ ENVIRONMENT = {
     "LOADGEN_GPU": "1",
     "LOADGEN_INPUT_SHAPE": "4x5",
     "LOADGEN_LOG_FILE": "/tmp/x.log",
+    "LOADGEN_FRONTEND": "ipc:///run/x/replica",
 }
 
 
@@ -35,6 +36,7 @@ def test_everything_has_a_default():
         "seeded",
         False,
     )
+    assert settings.address == "tcp://127.0.0.1:7000"
 
 
 def test_the_environment_is_read():
@@ -42,7 +44,7 @@ def test_the_environment_is_read():
     settings = read({}, ENVIRONMENT)
     assert (settings.name, settings.version, settings.host, settings.port) == ("vgg", "2", "query_frontend", 7001)
     assert (settings.load.input_type, settings.reply_times, settings.load.max_batch) == (DataType.FLOATS, True, 16)
-    assert settings.log_file == Path("/tmp/x.log")
+    assert (settings.log_file, settings.address) == (Path("/tmp/x.log"), "ipc:///run/x/replica")
     load = settings.load
     assert (load.threads, load.seed, load.gpu, load.gpu_memory_fraction, load.input_shape) == (3, 9, True, 0.5, (4, 5))
 
