@@ -129,7 +129,8 @@ async def _run(config: ExperimentConfig):
 def report(measured: dict[Point, list[Figures]]) -> None:
     """Medians, and the spread of the shares."""
     print(
-        "  bytes  window  replicas  frontends  requests/s  share of C (least ... most)  target  client us  frontend us  limit"
+        "  bytes  window  replicas  frontends  requests/s  share of C (least ... most)"
+        "  target  client us  frontend us  limit"
     )
     for point, runs in measured.items():
         shares = [figures.share for figures in runs]
