@@ -175,6 +175,21 @@ def encode_response(response: PredictResponse) -> list[Buffer]:
     return [b"", _I32.pack(response.request_id), _I32.pack(response.output_type), response.output]
 
 
+RESPONSE_FRAMES = 4
+
+
+def encode_response_burst(
+    identities: Sequence[bytes], request_ids: Sequence[int], output_type: DataType, outputs: Sequence[Buffer]
+) -> list[Buffer]:
+    """Frames of many responses of one type back to back, each behind the routing identity of whom it is for."""
+    frames: list[Buffer] = [b""] * ((1 + RESPONSE_FRAMES) * len(outputs))
+    frames[0::5] = identities
+    frames[2::5] = map(_I32.pack, request_ids)
+    frames[3::5] = [_I32.pack(output_type)] * len(outputs)
+    frames[4::5] = outputs
+    return frames
+
+
 def decode_response(frames: Sequence[Buffer]) -> PredictResponse:
     """Read a response.
 

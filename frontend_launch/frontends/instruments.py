@@ -13,9 +13,9 @@ class InternalMetrics:
         self._throughput = registry.add("internal:aggregate_model_throughput", Meter(now_ns))
         self._scheduled = registry.add("internal:aggregate_num_predictions", Counter())
 
-    def scheduled(self) -> None:
-        """A query was given to a model's queue."""
-        self._scheduled.add(1)
+    def scheduled(self, queries: int) -> None:
+        """So many queries were given to a model's queue."""
+        self._scheduled.add(queries)
 
     def sent(self, waited_ns: int) -> None:
         """A batch was sent, whose oldest query had waited so long; the original has this histogram but never fed it."""
@@ -55,9 +55,9 @@ class ModelMetrics:
         self._cache_hits = registry.add(prefix + "cache_hit_ratio", RatioCounter())
         self._batch_size = registry.add(prefix + "batch_size", Histogram("queries", 4096))
 
-    def queued(self) -> None:
-        """A query was queued; there is no cache, so it never hits."""
-        self._cache_hits.add(0, 1)
+    def queued(self, queries: int) -> None:
+        """So many queries were queued; there is no cache, so they never hit."""
+        self._cache_hits.add(0, queries)
 
     def answered(self, queries: int, latency_ns: int, now_ns: int) -> None:
         """A replica answered a batch."""

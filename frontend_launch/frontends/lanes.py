@@ -34,13 +34,18 @@ class Lane:
         self._metrics, self._internal = ModelMetrics(registry, *key, now_ns), internal
         self._stages = Stages()
         """Of replicas that are gone; and of all, how long queries waited."""
-        self._batches = self._full_batches = self._batch_size_sum = 0
+        self._batches = self._full_batches = self._batch_size_sum = self._uncounted = 0
 
     def push(self, query: Query, now_ns: int) -> None:
-        """Queue a query."""
-        self._internal.scheduled()
-        self._metrics.queued()
+        """Queue a query; the metrics have it after `count`."""
+        self._uncounted += 1
         self.queue.push(query, now_ns)
+
+    def count(self) -> None:
+        """Tell the metrics of the queries that were queued since the last time, all at once."""
+        self._internal.scheduled(self._uncounted)
+        self._metrics.queued(self._uncounted)
+        self._uncounted = 0
 
     def sent(self, queries: tuple[Query, ...], maximum: int, now_ns: int) -> None:
         """A batch was sent to a replica."""

@@ -12,8 +12,7 @@ import errno
 import logging
 import time
 from collections import Counter as Tally
-from collections import OrderedDict
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from frontend_launch import wire
 from frontend_launch.counters import Counters, ReplicaCounters
 from frontend_launch.errors import LaunchError, StoreError
 from frontend_launch.frontends.batching import Query
+from frontend_launch.frontends.clients import Clients
 from frontend_launch.frontends.directory import Directory
 from frontend_launch.frontends.instruments import InternalMetrics
 from frontend_launch.frontends.lanes import Lane
@@ -50,9 +50,6 @@ from model_containers.wire import (
 )
 
 log = logging.getLogger(__name__)
-
-MAX_CLIENTS = 65_536
-"""Client ids remembered; beyond it the one that was silent for longest is forgotten."""
 
 MAX_GONE_REPLICAS = 256
 """Replicas whose sums are kept after they are gone; beyond it the oldest are forgotten."""
@@ -105,8 +102,7 @@ class QueryFrontend:
         self._lanes: dict[ModelKey, Lane] = {}
         self._replicas = ReplicaTable(shard)
         self._gone_replicas: dict[str, ReplicaCounters] = {}
-        self._clients: OrderedDict[int, bytes] = OrderedDict()
-        self._next_client = self._next_message = self._next_connection = 0
+        self._next_message = self._next_connection = 0
         self._requests = self._replies = self._defaults = self._orphaned = self._requeued = 0
         self._paused_ns, self._paused_since_ns = 0, 0
         self._dropped: Tally[str] = Tally()
@@ -124,7 +120,7 @@ class QueryFrontend:
         self._request_socket = self._context.socket(zmq.ROUTER)
         self._request_socket.setsockopt(zmq.RCVHWM, MAX_WAITING_MESSAGES)
         self._response_socket = self._context.socket(zmq.ROUTER)
-        self._send_response = Sender(self._response_socket)
+        self._clients = Clients(self._response_socket, self._on_client_gone)
         self._replica_socket = self._context.socket(zmq.ROUTER)
         self._send_batch = Sender(self._replica_socket)
         self._replica_socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_EVERY_MS)
@@ -212,18 +208,10 @@ class QueryFrontend:
     # Clients -------------------------------------------------------------------------------------------
 
     def _on_handshake(self, frames: Frames) -> None:
-        identity, *message = frames
         try:
-            wire.check_handshake(message)
+            self._clients.greet(frames)
         except WireError as error:
             self._drop(error)
-            return
-        client_id = self._next_client
-        self._next_client += 1
-        self._clients[client_id] = bytes(identity)
-        if len(self._clients) > MAX_CLIENTS:
-            self._clients.popitem(last=False)
-        self._reply(client_id, wire.encode_handshake_reply(client_id))
 
     def _on_request(self, frames: Frames) -> None:
         now_ns = time.monotonic_ns()
@@ -237,9 +225,8 @@ class QueryFrontend:
         application = self._directory.applications.get(request.application)
         if application is None:
             raise WireError("unknown_application", f"a request for the unknown application {request.application!r}")
-        if request.client_id not in self._clients:
+        if not self._clients.heard_of(request.client_id):
             raise WireError("unknown_client", f"a request of client {request.client_id}, which has no handshake")
-        self._clients.move_to_end(request.client_id)
         query = Query(request.client_id, request.request_id, application.name, request.payload, now_ns)
         model = self._directory.model_of(application)
         lane = self._lanes.get(model) if model is not None else None
@@ -258,27 +245,14 @@ class QueryFrontend:
 
     def _after_requests(self) -> None:
         for lane in self._lanes.values():
+            lane.count()
             self._dispatch(lane)
         self._answers.look_again()
         self._handshakes.look_again()
 
-    def _reply(self, client_id: int, frames: list[Buffer]) -> bool:
-        """Send to a client; False when it is gone, and then its queued queries are forgotten."""
-        identity = self._clients.get(client_id)
-        if identity is None:
-            return False
-        try:
-            self._send_response([identity, *frames])
-        except zmq.ZMQError as error:
-            if error.errno != errno.EHOSTUNREACH:
-                raise
-            self._forget_client(client_id)
-            return False
-        return True
-
-    def _forget_client(self, client_id: int) -> None:
+    def _on_client_gone(self, client_id: int) -> None:
+        """Forget its queued queries."""
         now_ns = time.monotonic_ns()
-        del self._clients[client_id]
         dropped = sum(
             lane.queue.drop(lambda query: query.client_id == client_id, now_ns) for lane in self._lanes.values()
         )
@@ -300,11 +274,9 @@ class QueryFrontend:
     # Answers -------------------------------------------------------------------------------------------
 
     def _answer(self, batch: Batch, response: BatchResponse, now_ns: int) -> None:
-        arrived_ns: dict[str, list[int]] = {}
-        for query, output in zip(batch.queries, response.outputs, strict=True):
-            arrived_ns.setdefault(query.application, []).append(query.arrived_ns)
-            self._send_output(query, response.output_type, output)
-        for name, times in arrived_ns.items():
+        self._send_outputs(batch.queries, response.output_type, response.outputs)
+        for name in {query.application for query in batch.queries}:
+            times = [query.arrived_ns for query in batch.queries if query.application == name]
             self._directory.applications[name].metrics.answered(times, default=False, now_ns=now_ns)
 
     def _answer_default(self, queries: Iterable[Query], now_ns: int) -> None:
@@ -312,15 +284,13 @@ class QueryFrontend:
         for query in queries:
             application = self._directory.applications[query.application]
             self._defaults += 1
-            self._send_output(query, DataType.STRINGS, application.default_output)
+            self._send_outputs((query,), DataType.STRINGS, (application.default_output,))
             application.metrics.answered([query.arrived_ns], default=True, now_ns=now_ns)
 
-    def _send_output(self, query: Query, output_type: DataType, output: Buffer) -> None:
-        frames = wire.encode_response(wire.PredictResponse(query.request_id, output_type, output))
-        if self._reply(query.client_id, frames):
-            self._replies += 1
-        else:
-            self._orphaned += 1
+    def _send_outputs(self, queries: Sequence[Query], output_type: DataType, outputs: Sequence[Buffer]) -> None:
+        sent = self._clients.answer(queries, output_type, outputs)
+        self._replies += sent
+        self._orphaned += len(queries) - sent
 
     # Replicas ------------------------------------------------------------------------------------------
 

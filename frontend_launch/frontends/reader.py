@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import errno
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from itertools import cycle
+from operator import length_hint
 from typing import Any
 
 import zmq
@@ -181,11 +185,32 @@ class Sender:
     """Sends whole messages without waiting.
 
     Args:
-        socket: whichever.
+        socket: a ROUTER.
     """
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self._send_frame = _compiled(socket).send
+
+    def burst(self, frames: Sequence[Buffer], length: int) -> int:
+        """Send messages of `length` frames each, back to back, until one is for a peer that is not there.
+
+        Returns:
+            How many were sent.
+
+        Raises:
+            zmq.ZMQError: for any other reason one cannot be sent.
+        """
+        copied = max(map(len, frames[length - 1 :: length]), default=0) < _COPY_SENT_BELOW_BYTES
+        left = iter(frames)
+        flags = (*[_NOW_AND_MORE] * (length - 1), _NOW)
+        try:
+            _run(map(self._send_frame, left, cycle(flags), cycle((*[True] * (length - 1), copied))))
+        except zmq.ZMQError as error:
+            if error.errno != errno.EHOSTUNREACH:
+                raise
+            # Which peer a message is for is said by its first frame, so that one and nothing else was refused.
+            return (len(frames) - length_hint(left) - 1) // length
+        return len(frames) // length
 
     def __call__(self, frames: Sequence[Buffer]) -> None:
         """Send one message.
@@ -198,6 +223,10 @@ class Sender:
             send(frame, _NOW_AND_MORE)
         last = frames[-1]
         send(last, _NOW, len(last) < _COPY_SENT_BELOW_BYTES)
+
+
+_run: Callable[[Iterable[object]], None] = deque[object](maxlen=0).extend
+"""Run an iterator to its end, for what its steps do."""
 
 
 def _compiled(socket: zmq.Socket[bytes]) -> Any:

@@ -102,9 +102,8 @@ def test_every_metric_is_fed():
     registry = Registry()
     internal, model = InternalMetrics(registry, 0), ModelMetrics(registry, "vgg", "1", 0)
     application = ApplicationMetrics(registry, "vgg", 0)
-    for _ in range(2):
-        internal.scheduled()
-        model.queued()
+    internal.scheduled(2)
+    model.queued(2)
     internal.sent(3_000_000)
     internal.answered(2, NS_PER_S)
     model.answered(2, 8_000_000, NS_PER_S)

@@ -1,0 +1,92 @@
+"""Answers on their way back to clients, of whom some are gone."""
+
+import contextlib
+import time
+
+import pytest
+import zmq
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from frontend_launch import wire
+from frontend_launch.frontends.batching import Query
+from frontend_launch.frontends.clients import Clients
+from model_containers.errors import WireError
+from model_containers.wire import DataType
+
+PATIENCE_MS = 10_000
+
+
+class Party:
+    """A frontend's response socket, and clients that have said hello; two of them are gone since."""
+
+    def __init__(self, context):
+        self.router = context.socket(zmq.ROUTER)
+        self.router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self.lost = []
+        self.clients = Clients(self.router, self.lost.append)
+        port = self.router.bind_to_random_port("tcp://127.0.0.1")
+        self.peers, self.identities = [], []
+        for number in range(4):
+            peer = context.socket(zmq.DEALER)
+            peer.connect(f"tcp://127.0.0.1:{port}")
+            peer.send_multipart(wire.HANDSHAKE)
+            assert self.router.poll(PATIENCE_MS)
+            hello = self.router.recv_multipart()
+            self.identities.append(hello[0])
+            self.clients.greet(hello)
+            assert peer.poll(PATIENCE_MS)
+            assert wire.decode_handshake_reply(peer.recv_multipart()) == number
+            self.peers.append(peer)
+
+    def part(self, *gone):
+        """Close some, and wait until the router knows."""
+        give_up_s = time.monotonic() + PATIENCE_MS / 1000
+        for number in gone:
+            self.peers[number].close(linger=0)
+            with contextlib.suppress(zmq.ZMQError):  # nobody is there to get it
+                while time.monotonic() < give_up_s:
+                    self.router.send_multipart([self.identities[number], b"", b"\xff\xff\xff\xff"])
+        assert time.monotonic() < give_up_s
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0, 1, 2, 3, 99]), st.sampled_from([b"", b"answer", bytes(70_000)])), max_size=12
+    )
+)
+def test_whoever_is_there_gets_every_answer(asked):
+    """In order, whatever else is in the batch; whoever is gone is told of once."""
+    with zmq.Context() as context:
+        party = Party(context)
+        party.part(1, 3)
+        queries = [Query(client, number, "app", b"", 0) for number, (client, _) in enumerate(asked)]
+        outputs = [output for _, output in asked]
+        sent = party.clients.answer(queries, DataType.BYTES, outputs)
+        for client in (0, 2):
+            expected = [
+                [b"", number.to_bytes(4, "little"), bytes(4), output]
+                for number, (asker, output) in enumerate(asked)
+                if asker == client
+            ]
+            got = []
+            for _ in expected:
+                assert party.peers[client].poll(PATIENCE_MS)
+                got.append(party.peers[client].recv_multipart())
+            assert got == expected
+        assert sent == sum(client in (0, 2) for client, _ in asked)
+        assert sorted(party.lost) == sorted({client for client, _ in asked} & {1, 3})
+        assert not any(party.clients.heard_of(client) for client in party.lost)
+        context.destroy(linger=0)
+
+
+def test_what_is_no_handshake_gets_no_id():
+    """And the next one gets the next."""
+    with zmq.Context() as context:
+        party = Party(context)
+        with pytest.raises(WireError):
+            party.clients.greet([b"identity", b"", b"", b""])
+        assert party.clients.heard_of(3)
+        assert not party.clients.heard_of(4)
+        context.destroy(linger=0)
