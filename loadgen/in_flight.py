@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-_FREE = -1
+_FREE = -(2**63)
+"""What no request and no reply is called."""
+
 _HIGHEST_TIME_NS = 2**63 - 1
 
 
@@ -75,17 +77,26 @@ class InFlight:
             now_ns: now.
             planned_ns: int64 ``(count,)``, ascending: when they were to be sent, if there is a plan.
         """
-        slots = np.arange(self.sent, self.sent + count) & self._mask
-        taken = slots[self._ids[slots] != _FREE]
-        if taken.size:
-            times = zip(self._planned_ns[taken].tolist(), self._sent_ns[taken].tolist(), strict=True)
-            self._stragglers.update(zip(self._ids[taken].tolist(), times, strict=True))
-        self._ids[slots] = np.arange(self.sent, self.sent + count)
+        first = 0
+        while first < count:  # twice where the ring begins anew
+            slot = self.sent & self._mask
+            some = min(count - first, len(self._ids) - slot)
+            self._occupy(slice(slot, slot + some), now_ns, None if planned_ns is None else planned_ns[first:][:some])
+            self.sent += some
+            first += some
+        self.outstanding += count
+
+    def _occupy(self, slots: slice, now_ns: int, planned_ns: np.ndarray | None) -> None:
+        """Give slots to the next requests; whoever has one of them still becomes a straggler."""
+        ids = self._ids[slots]
+        taken = ids != _FREE
+        if np.count_nonzero(taken):
+            times = zip(self._planned_ns[slots][taken].tolist(), self._sent_ns[slots][taken].tolist(), strict=True)
+            self._stragglers.update(zip(ids[taken].tolist(), times, strict=True))
+        ids[:] = np.arange(self.sent, self.sent + len(ids))
         self._sent_ns[slots] = now_ns
         if planned_ns is not None:
             self._planned_ns[slots] = planned_ns
-        self.sent += count
-        self.outstanding += count
 
     def settle(self, ids: np.ndarray) -> Settled:
         """Replies to these requests arrived: each outstanding one gets its outcome, the rest are counted.
@@ -93,13 +104,16 @@ class InFlight:
         Args:
             ids: int64, in the order of arrival; an id may occur twice, the first time counts.
         """
+        # A call of numpy costs the same for one reply as for a hundred, and replies often come a few at a time.
         slots = ids & self._mask
-        known = (self._ids[slots] == ids) & (ids >= 0)
-        if known.all() and _distinct(ids):
-            settled = Settled(known, self._planned_ns[slots], self._sent_ns[slots])
+        known = self._ids[slots] == ids
+        if np.count_nonzero(known) == len(ids) and _distinct(ids):
+            sent_ns = self._sent_ns[slots]
+            planned_ns = sent_ns if self._planned_ns is self._sent_ns else self._planned_ns[slots]
             self._ids[slots] = _FREE
-        else:
-            settled = self._settle_one_by_one(ids)
+            self.outstanding -= len(ids)
+            return Settled(known, planned_ns, sent_ns)
+        settled = self._settle_one_by_one(ids)
         self.outstanding -= int(np.count_nonzero(settled.known))
         return settled
 
@@ -144,4 +158,4 @@ class InFlight:
 
 def _distinct(ids: np.ndarray) -> bool:
     """Whether no id occurs twice; replies mostly arrive in order, which is the cheap case."""
-    return bool((np.diff(ids) > 0).all()) or len(np.unique(ids)) == len(ids)
+    return np.count_nonzero(ids[1:] > ids[:-1]) == len(ids) - 1 or len(np.unique(ids)) == len(ids)

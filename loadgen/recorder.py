@@ -245,23 +245,28 @@ class Recorder:
 
     def replied(self, replies: Replies, settled: Settled) -> None:
         """Record replies to requests that were outstanding."""
-        known = settled.known
-        if known.all():
-            outcomes, done_ns, planned_ns, sent_ns = replies.outcomes, replies.done_ns, *settled[1:]
-        else:
-            outcomes, done_ns = replies.outcomes[known], replies.done_ns[known]
-            planned_ns, sent_ns = settled.planned_ns[known], settled.sent_ns[known]
-        for outcome, count in zip(_OUTCOMES, np.bincount(outcomes).tolist(), strict=False):
-            self.record.outcomes[outcome] += count
-        self._measure(outcomes == Outcome.COMPLETED, planned_ns, sent_ns, done_ns)
+        ids, done_ns, outcomes = replies.ids, replies.done_ns, replies.outcomes
+        known, planned_ns, sent_ns = settled
+        if np.count_nonzero(known) < len(known):
+            ids, done_ns, outcomes = ids[known], done_ns[known], outcomes[known]
+            planned_ns, sent_ns = planned_ns[known], sent_ns[known]
         if self._log is not None:
-            self._log.replied(replies.ids[known], planned_ns, sent_ns, done_ns, outcomes)
+            self._log.replied(ids, planned_ns, sent_ns, done_ns, outcomes)
+        if np.count_nonzero(outcomes):  # the code of completed is 0
+            for outcome, count in zip(_OUTCOMES, np.bincount(outcomes).tolist(), strict=False):
+                self.record.outcomes[outcome] += count
+            completed = outcomes == Outcome.COMPLETED
+            planned_ns, sent_ns, done_ns = planned_ns[completed], sent_ns[completed], done_ns[completed]
+        else:
+            self.record.outcomes[Outcome.COMPLETED] += len(outcomes)
+        if len(done_ns):
+            self._measure(planned_ns, sent_ns, done_ns)
 
-    def _measure(self, completed: np.ndarray, planned_ns: np.ndarray, sent_ns: np.ndarray, done_ns: np.ndarray) -> None:
-        """Record those answers that belong to the measured part."""
+    def _measure(self, planned_ns: np.ndarray, sent_ns: np.ndarray, done_ns: np.ndarray) -> None:
+        """Record those good answers, in the order of their arrival, that belong to the measured part."""
         if self.measuring:
-            arrived = completed & (done_ns >= self._started_ns) & (done_ns < self._until_ns)
-            self._interval.record((done_ns - planned_ns)[arrived])
+            latency_ns = done_ns - planned_ns
+            self._interval.record(_between(latency_ns, done_ns, self._started_ns, self._until_ns))
 
     def _closed(self, histogram: LatencyHistogram) -> None:
         """An interval was closed."""
@@ -314,16 +319,26 @@ class ScheduleRecorder(Recorder):
         self.record.measured_sent += len(counted)
         self._offered.lag.record(now_ns - counted)
 
-    def _measure(self, completed: np.ndarray, planned_ns: np.ndarray, sent_ns: np.ndarray, done_ns: np.ndarray) -> None:
-        arrived = completed & (done_ns >= self._from_ns) & (done_ns < self._to_ns)
-        counted = completed & (planned_ns >= self._from_ns)
-        latency_ns = done_ns - planned_ns
-        self.record.latency.record(latency_ns[counted])
-        self._offered.service.record((done_ns - sent_ns)[counted])
-        self._offered.answered += int(np.count_nonzero(counted))
-        self._offered.arrived += int(np.count_nonzero(arrived))
+    def _measure(self, planned_ns: np.ndarray, sent_ns: np.ndarray, done_ns: np.ndarray) -> None:
+        latency_ns, service_ns = done_ns - planned_ns, done_ns - sent_ns
+        arrived_ns = _between(latency_ns, done_ns, self._from_ns, self._to_ns)
+        self._offered.arrived += len(arrived_ns)
         if self.measuring:
-            self._interval.record(latency_ns[arrived])
+            self._interval.record(arrived_ns)
+        counted = planned_ns >= self._from_ns
+        answered = int(np.count_nonzero(counted))
+        if answered < len(counted):
+            latency_ns, service_ns = latency_ns[counted], service_ns[counted]
+        self._offered.answered += answered
+        self.record.latency.record(latency_ns)
+        self._offered.service.record(service_ns)
 
     def _closed(self, histogram: LatencyHistogram) -> None:
         """An interval is only for its line; what is measured is recorded as it comes."""
+
+
+def _between(values: np.ndarray, times_ns: np.ndarray, from_ns: int, until_ns: int) -> np.ndarray:
+    """The values of those times, ascending and at least one, that are in a period; mostly all are."""
+    if times_ns[0] >= from_ns and times_ns[-1] < until_ns:
+        return values
+    return values[(times_ns >= from_ns) & (times_ns < until_ns)]

@@ -15,7 +15,7 @@ from loadgen.targets.target import NO_REPLIES, Replies, Target, TargetSpec
 
 @dataclass(frozen=True, slots=True)
 class EvenlySpec:
-    """The servers, two or more.
+    """The servers, two or more, of a target that reads replies, and so takes their time, when it is drained.
 
     Attributes:
         specs: one each.
@@ -66,7 +66,7 @@ class EvenlyTarget:
                 first_id += share
 
     def drain(self) -> Replies:
-        """Read the replies of all, one server after the other."""
+        """Read the replies of all, one server after the other, so that their times ascend."""
         found = []
         for number, target in enumerate(self._targets):
             replies = target.drain()

@@ -32,7 +32,7 @@ class Replies(NamedTuple):
 
     Attributes:
         ids: int64, the requests that were answered; -1 for a message that answers none.
-        done_ns: int64, when each reply was read, monotonic clock.
+        done_ns: int64, ascending, when each reply was read, monotonic clock.
         outcomes: uint8, `Outcome` of each: completed, defaulted or failed.
         outputs: the answers' bytes; empty where the target was told not to keep them.
     """
