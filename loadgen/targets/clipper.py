@@ -37,7 +37,7 @@ _LARGE_READS = (1,) * 16
 _COPY_BELOW_BYTES = 2048
 """Payloads up to this size are cheaper copied than referred to."""
 
-_LARGE_OUTPUT_BYTES = 32_768
+_LARGE_OUTPUT_BYTES = 8192
 """Outputs from this size on are cheaper referred to than copied."""
 
 _BURST = 64
