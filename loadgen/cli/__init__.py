@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from loadgen.cli import best, capacity, deployments, doctor, images, models, rate, report, saturate, sweep
+from loadgen.cli import (
+    best,
+    capacity,
+    console,
+    deployments,
+    doctor,
+    exit_codes,
+    images,
+    models,
+    rate,
+    report,
+    saturate,
+    sweep,
+)
 from loadgen.options import normalise_argv
 
 LIST_OPTIONS = {
@@ -68,8 +82,29 @@ def main() -> None:
     argv = sys.argv[1:]
     lists = {**LIST_OPTIONS, **sweep.LIST_OPTIONS} if argv[:1] == ["sweep"] else LIST_OPTIONS
     try:
-        app(args=normalise_argv(argv, lists), prog_name="loadgen")
+        code = app(args=normalise_argv(argv, lists), prog_name="loadgen", standalone_mode=False)
         sys.stdout.flush()
+    except typer.Abort:
+        sys.exit(exit_codes.of_signal(signal.SIGINT))
+    except typer.TyperException as error:
+        _refuse(error)
     except OSError as error:  # whoever read the output is gone, or the disk is full
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(f"loadgen: the output cannot be written: {error.strerror}")
+    sys.exit(code)
+
+
+def _refuse(error: typer.TyperException) -> NoReturn:
+    """Say in one line what the parser does not like; or a verb's help, where the verb alone says nothing."""
+    text = error.format_message().rstrip(".")
+    if "\n" in text:
+        typer.echo(text, err=True)
+    else:
+        context = getattr(error, "ctx", None)
+        path = "loadgen" if context is None else context.command_path
+        # Behind a value of the wrong type is an error of what reads types, which knows the value.
+        details = getattr(error.__cause__, "errors", list)
+        values = [detail["input"] for detail in details()]
+        given = f"{', '.join(map(repr, values))} is given, " if values else ""
+        console.fail(f"{text[:1].lower()}{text[1:]}: {given}see `{path} --help`")
+    sys.exit(exit_codes.CONFIG)

@@ -151,6 +151,30 @@ def test_a_directory_with_too_long_a_name_for_sockets(tmp_path, monkeypatch):
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["rate", "-m", "noop", "--rate", "abc"], r".*'--rate'.*: 'abc' is given, see `loadgen rate --help`"),
+        (["saturate", "--nonsense"], r"no such option: --nonsense.*: see `loadgen saturate --help`"),
+        (["sature"], r"no such command 'sature'.*: see `loadgen --help`"),
+        (["models", "x"], r"no such command 'x'.*: see `loadgen models --help`"),
+    ],
+)
+def test_what_cannot_be_parsed_is_one_line(arguments, line):
+    """With the value and where to look."""
+    run = subprocess.run([*LOADGEN, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 2
+    assert re.fullmatch(f"loadgen: {line}\n", run.stderr)
+    assert run.stdout == ""
+
+
+def test_a_verb_that_says_nothing_alone():
+    """Gets its help."""
+    run = subprocess.run(LOADGEN, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 2
+    assert "saturate" in run.stderr
+
+
 def test_results_are_never_overwritten(tmp_path):
     """Two runs, two files, even within a second."""
     paths = [document_of(ran(tmp_path, "--requests", "10").stdout) for _ in range(2)]
