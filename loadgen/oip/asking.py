@@ -226,6 +226,8 @@ def _why(error: Exception) -> str:
     """The cause of a connection's error, which the library wraps with what the user knows already; in one line."""
     if isinstance(error, aiohttp.ClientResponseError):
         return "what answers there does not speak HTTP"
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientConnectionResetError):
+        return "it closed the connection without an answer, as a port that is not for HTTP does"
     cause = getattr(error, "os_error", None) or error
     number = getattr(cause, "errno", None)
     text = os.strerror(number) if number and number > 0 else getattr(cause, "strerror", None) or str(cause)

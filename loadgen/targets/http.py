@@ -92,7 +92,7 @@ class HttpTarget:
         self._spec = spec
         self._mailbox = Mailbox()
         self._judge = spec.answers.make()
-        self._messages: list[bytes] = []
+        self._messages: list[memoryview] = []
         self._waiting: deque[int] = deque()
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
@@ -116,7 +116,7 @@ class HttpTarget:
         except ImportError:
             raise ConfigError("httptools is not installed: pip install 'loadgen[oip]'") from None
         self._parser: Callable[[Any], Any] = httptools.HttpResponseParser
-        self._messages = [bytes(payload) for payload in pool.payloads()]
+        self._messages = pool.payloads()
         self._tls = self._spec.access.ssl_context() if self._spec.address.tls else None
         try:
             await self._connect()
@@ -254,7 +254,7 @@ class _Connection(asyncio.Protocol):
         self._parser = self._owner.parser(self)
         self._owner.ready(self)
 
-    def begin(self, request_id: int, message: bytes) -> None:
+    def begin(self, request_id: int, message: memoryview) -> None:
         """Send a request."""
         self._request_id = request_id
         if self._owner.patience_s is not None:

@@ -148,6 +148,7 @@ class OipGrpcTarget:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(channel.close() for channel in self._channels))
+        self._messages = []  # copies, which are many bytes; what else refers to this may take its time to go
 
 
 def _reason(error: Any) -> str:
