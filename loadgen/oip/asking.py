@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
@@ -229,6 +230,8 @@ def _why(error: Exception) -> str:
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientConnectionResetError):
         return "it closed the connection without an answer, as a port that is not for HTTP does"
     cause = getattr(error, "os_error", None) or error
+    if isinstance(cause, ssl.SSLError):  # its number is none of the system's
+        return " ".join(str(cause).split())[:200]
     number = getattr(cause, "errno", None)
     text = os.strerror(number) if number and number > 0 else getattr(cause, "strerror", None) or str(cause)
     return " ".join(text.split())[:200] or type(error).__name__
