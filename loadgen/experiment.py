@@ -343,7 +343,7 @@ def _others(plan: Plan, record: Record, statistics: Mapping[str, Any] | None) ->
     """Somebody else's server has counted more or fewer answers than the client, beyond what the edges explain."""
     if statistics is None:
         return []
-    counted, seen = statistics["succeeded"], record.latency.total
+    counted, seen = statistics["succeeded"], record.latency.total if record.offered is None else record.offered.arrived
     if abs(counted - seen) <= max(_EDGES_SHARE * seen, min(plan.window, record.sent)):
         return []
     return [f"the server answered {counted} requests, of which this client saw {seen}: does somebody else load it too?"]

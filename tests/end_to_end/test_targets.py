@@ -1,6 +1,7 @@
 """Servers of others, the real ones: every verb, what they count, and what goes wrong with them."""
 
 import json
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import trustme
 from inference_servers import kserve, mlserver, triton
 from program import DEADLINE_S, ran, target
+from tls_proxy import tls_proxy
 
 from loadgen import results as results_file
 from loadgen.cli import exit_codes
@@ -116,6 +118,17 @@ def test_a_rate_is_offered_and_answered(server, tmp_path, protocol):
     assert results.summary.planned == 200
     assert results.summary.measured.completed == 200
     assert results.summary.service_ms["p50"] <= results.summary.latency_ms["p50"]
+
+
+def test_more_than_the_server_can_do(server, tmp_path):
+    """Its count is of what it answered meanwhile, and is compared with that."""
+    words = target(tmp_path, "rate", url(server, "grpc", "slow"), "--rate", "400", "-d", "2s", "--warmup", "200ms")
+    done = ran(words)
+    results = results_of(done)
+    assert results.summary.measured.completed == 800, "in the end all were answered"
+    ((counted, seen),) = re.findall(r"server +(\d+) answered, 0 failed.*; the client saw (\d+)", done.stdout)
+    assert abs(int(counted) - int(seen)) <= 24
+    assert int(counted) < 500
 
 
 def test_a_sweep_varies_what_a_client_can(server, tmp_path):
@@ -281,3 +294,25 @@ def test_tls(tmp_path):
         done = ran(words)
         assert done.returncode == exit_codes.TARGET
         assert "CERTIFICATE_VERIFY_FAILED" in done.stderr
+
+
+def test_tls_over_http(server, tmp_path):
+    """With certificates on both sides, tensors and JSON alike; a server that nobody vouches for is refused."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    client = authority.issue_cert("client@example.com")
+    client.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    client.private_key_pem.write_to_path(tmp_path / "key.pem")
+    files = ["--tls-cert", f"{tmp_path}/cert.pem", "--tls-key", f"{tmp_path}/key.pem"]
+    with tls_proxy(server.http, authority.issue_cert("127.0.0.1"), authority) as address:
+        words = target(tmp_path, "saturate", f"oip+https://{address}/noop", "--requests", "20", "--connections", "2")
+        words += ["--input-shape", "300000", *files]
+        assert results_of(ran([*words, "--tls-ca", f"{tmp_path}/ca.pem"])).summary.completed == 20
+        body = '{"inputs": [{"name": "INPUT", "datatype": "FP32", "shape": [1, 2], "data": "$input"}]}'
+        endpoint = target(tmp_path, "saturate", f"https+json://{address}/v2/models/noop/infer", "--requests", "20")
+        endpoint += ["--body", body, "--answer", "outputs[0].data", "--input-shape", "2", *files]
+        assert results_of(ran([*endpoint, "--tls-ca", f"{tmp_path}/ca.pem"])).summary.completed == 20
+        for refused in (words, endpoint):
+            done = ran(refused)
+            assert done.returncode == exit_codes.TARGET, done.stdout
+            assert "certificate" in done.stderr.lower()
