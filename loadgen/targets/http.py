@@ -7,26 +7,20 @@ docs/performance.md. Connections are opened as they are needed, up to a number; 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from loadgen.errors import ConfigError, TargetError
+from loadgen.errors import ConfigError
 from loadgen.inputs import Pool
 from loadgen.oip.access import Access
 from loadgen.oip.address import Address
 from loadgen.oip.messages import HEADER_LENGTH, AnswerJudge, error_text
 from loadgen.oip.tensors import Tensor
+from loadgen.targets.dialing import Dialer
 from loadgen.targets.mailbox import Mailbox
 from loadgen.targets.target import Replies
-
-log = logging.getLogger(__name__)
-
-CONNECT_TIMEOUT_S = 10.0
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
-"""Between two attempts to connect to a server that is away."""
 
 _HEADER_LENGTH = HEADER_LENGTH.encode()
 
@@ -96,8 +90,7 @@ class HttpTarget:
         self._waiting: deque[int] = deque()
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
-        self._opening: set[asyncio.Task[None]] = set()
-        self._lost = self._closed = False
+        self._dialer = Dialer(spec.address.text, self._connect, self._wanted)
 
     @property
     def failures(self) -> dict[str, int]:
@@ -118,10 +111,7 @@ class HttpTarget:
         self._parser: Callable[[Any], Any] = httptools.HttpResponseParser
         self._messages = pool.payloads()
         self._tls = self._spec.access.ssl_context() if self._spec.address.tls else None
-        try:
-            await self._connect()
-        except OSError as error:
-            raise TargetError(f"{self._spec.address.text}: it cannot be reached: {_why(error)}") from None
+        await self._dialer.first()
 
     def send(self, first_id: int, count: int, now_ns: int) -> None:
         """Write requests to connections that have none; those for which there is none wait."""
@@ -130,49 +120,18 @@ class HttpTarget:
                 self._write(self._idle.pop(), request_id)
             else:
                 self._waiting.append(request_id)
-        self._open_more()
+        self._dialer.open_more()
 
     def _write(self, connection: _Connection, request_id: int) -> None:
         connection.begin(request_id, self._messages[request_id % len(self._messages)])
 
-    def _open_more(self) -> None:
-        """Open connections for those that wait; while the server is away, one attempt at a time."""
-        most = min(
-            self._spec.connections - len(self._open), len(self._waiting), 1 if self._lost else len(self._waiting)
-        )
-        while not self._closed and len(self._opening) < most:
-            task = asyncio.create_task(self._reach(), name="connect")
-            self._opening.add(task)
-            task.add_done_callback(self._reached)
-
-    def _reached(self, task: asyncio.Task[None]) -> None:
-        self._opening.discard(task)
-        if not task.cancelled():
-            self._open_more()
-
-    async def _reach(self) -> None:
-        """Connect, however often it takes; requests wait as they would at a server that is busy."""
-        pause_s = FIRST_PAUSE_S
-        while True:
-            try:
-                await self._connect()
-            except OSError as error:
-                if not self._lost:
-                    log.warning("%s: no connection (%s); requests wait for one", self._spec.address.text, _why(error))
-                self._lost = True
-            else:
-                if self._lost:
-                    log.warning("%s: connected again", self._spec.address.text)
-                self._lost = False
-                return
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+    def _wanted(self) -> int:
+        """Connections for those that wait."""
+        return min(self._spec.connections - len(self._open), len(self._waiting))
 
     async def _connect(self) -> None:
         address = self._spec.address
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            await loop.create_connection(self._new, address.host, address.port, ssl=self._tls)
+        await asyncio.get_running_loop().create_connection(self._new, address.host, address.port, ssl=self._tls)
 
     def _new(self) -> _Connection:
         return _Connection(self)
@@ -205,7 +164,7 @@ class HttpTarget:
             self._idle.remove(connection)
         if request_id is not None and reason is not None:
             self._mailbox.failed(request_id, reason)
-        self._open_more()
+        self._dialer.open_more()
 
     def parser(self, connection: _Connection) -> Any:
         """A parser of one connection's answers."""
@@ -226,11 +185,7 @@ class HttpTarget:
 
     async def close(self) -> None:
         """Disconnect; what is outstanding is left behind."""
-        self._closed = True
-        opening = list(self._opening)
-        for task in opening:
-            task.cancel()
-        await asyncio.gather(*opening, return_exceptions=True)
+        await self._dialer.close()
         for connection in list(self._open):
             connection.abort()
         # Transports tell their protocols in a later turn of the loop.
@@ -258,7 +213,7 @@ class _Connection(asyncio.Protocol):
         """Send a request."""
         self._request_id = request_id
         if self._owner.patience_s is not None:
-            self._patience = asyncio.get_running_loop().call_later(self._owner.patience_s, self._give_up)
+            self._patience = asyncio.get_running_loop().call_later(self._owner.patience_s, self.abort)
         self._transport.write(message)
 
     def data_received(self, data: bytes) -> None:
@@ -307,17 +262,6 @@ class _Connection(asyncio.Protocol):
         self._owner.lost(self, self._request_id, self._reason)
 
     def abort(self) -> None:
-        """Give up on it."""
-        self._transport.abort()
-
-    def _give_up(self) -> None:
-        """The runner has given up on the request before."""
+        """Give up on it, and on the answer for which nobody waits any more."""
         self._reason = None
-        self.abort()
-
-
-def _why(error: OSError) -> str:
-    """An error of connecting, in a few words."""
-    if isinstance(error, TimeoutError):
-        return f"nobody answered within {CONNECT_TIMEOUT_S:.0f} s"
-    return (error.strerror or str(error) or type(error).__name__).strip()
+        self._transport.abort()

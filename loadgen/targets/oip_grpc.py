@@ -1,38 +1,41 @@
-"""The Open Inference Protocol over gRPC: messages are bytes that were made before, one stream for each request.
+"""The Open Inference Protocol over gRPC: prepared messages over HTTP/2 connections of our own.
 
-gRPC's own objects cost most of what a request costs here; so a request is one call, made by one of as many coroutines
-as requests were ever in flight, and nothing else.
+gRPC's own library took three to six times the CPU time for a call, most of it in waking up threads of its own; see
+docs/performance.md. What it is used for is to ask the server about itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import ssl
+import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import cycle
-from typing import Any
+from typing import cast
 
-from loadgen.errors import TargetError
+from frontend_launch.histogram import NS_PER_S
+from loadgen.errors import ConfigError
 from loadgen.inputs import Pool
-from loadgen.oip.access import Access, grpc_library
+from loadgen.oip.access import Access
 from loadgen.oip.address import Address
 from loadgen.oip.messages import AnswerJudge
 from loadgen.oip.tensors import Tensor
+from loadgen.targets import http2
+from loadgen.targets.dialing import Dialer
 from loadgen.targets.mailbox import Mailbox
 from loadgen.targets.target import Replies
 
-log = logging.getLogger(__name__)
-
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
-CONNECT_TIMEOUT_S = 10.0
-DEADLINE_BEYOND_S = 1.0
-"""So long after the runner has given up on a request its call ends too."""
+BEYOND_TIMEOUT_S = 1.0
+"""So long after the runner has given up on a request its call is given up too."""
+EXPIRE_EVERY_S = 1.0
+LOST = "the connection was lost before the answer"
 
 
 @dataclass(frozen=True, slots=True)
 class OipGrpcSpec:
-    """A model on a server; requests are whole ``ModelInferRequest`` messages.
+    """A model on a server; requests are ``ModelInferRequest`` messages with their prefix, see `http2.prefixed`.
 
     Attributes:
         address: of the model.
@@ -60,10 +63,15 @@ class OipGrpcTarget:
         self._spec = spec
         self._mailbox = Mailbox()
         self._judge = AnswerJudge(spec.outputs)
-        self._messages: list[bytes] = []
-        self._channels: list[Any] = []
-        self._idle: list[asyncio.Future[int]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._messages: list[memoryview] = []
+        self._waiting: deque[tuple[int, int]] = deque()
+        """Requests, and since when; in the order in which they were to be sent."""
+        self._open: list[_Connection] = []
+        self._leaving: set[_Connection] = set()
+        self._turn = 0
+        self._dialer = Dialer(spec.address.text, self._connect, self._wanted)
+        self._expiring: asyncio.TimerHandle | None = None
+        self._closed = False
 
     @property
     def failures(self) -> dict[str, int]:
@@ -74,64 +82,116 @@ class OipGrpcTarget:
         """Connect.
 
         Raises:
-            TargetError: the server cannot be reached within 10 s.
+            TargetError: the server cannot be reached within 10 s, or does not speak HTTP/2.
+            ConfigError: hpack is not installed, or a certificate cannot be used.
         """
-        self._messages = [bytes(payload) for payload in pool.payloads()]
-        self._error: type[Exception] = grpc_library().aio.AioRpcError
-        self._channels = [self._spec.access.channel(self._spec.address) for _ in range(self._spec.connections)]
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await asyncio.gather(*(channel.channel_ready() for channel in self._channels))
-        except TimeoutError:
-            raise TargetError(
-                f"{self._spec.address.text}: no connection within {CONNECT_TIMEOUT_S:.0f} s: is a server running there?"
-            ) from None
-        self._calls = cycle([channel.unary_unary(METHOD) for channel in self._channels])
-        self._watching = asyncio.create_task(self._watch(self._channels[0]), name="state of the connection")
+            import hpack  # noqa: F401, PLC0415 - behind an extra
+        except ImportError:
+            raise ConfigError("hpack is not installed: pip install 'loadgen[oip]'") from None
+        address, access = self._spec.address, self._spec.access
+        self._tls: ssl.SSLContext | None = None
+        if address.tls:
+            self._tls = access.ssl_context()
+            self._tls.set_alpn_protocols(["h2"])
+        self._headers = [
+            (":method", "POST"),
+            (":scheme", "https" if address.tls else "http"),
+            (":path", METHOD),
+            (":authority", dict(access.headers).get("host", address.authority)),
+            ("te", "trailers"),
+            ("content-type", "application/grpc"),
+            ("user-agent", "loadgen"),
+            *access.metadata,
+        ]
+        self._messages = pool.payloads()
+        await self._dialer.first(self._spec.connections)
+        if self._spec.timeout_s is not None:
+            self._expire(self._spec.timeout_s + BEYOND_TIMEOUT_S)
+
+    async def _connect(self) -> None:
+        """Make a connection that takes calls."""
+        address, loop = self._spec.address, asyncio.get_running_loop()
+        _, connection = await loop.create_connection(
+            lambda: _Connection(self, http2.Connection(self._headers)), address.host, address.port, ssl=self._tls
+        )
+        try:
+            await connection.opened
+        except BaseException:
+            connection.abort()
+            raise
+
+    def _wanted(self) -> int:
+        return self._spec.connections - len(self._open)
 
     def send(self, first_id: int, count: int, now_ns: int) -> None:
-        """Hand requests to coroutines that wait for one; where all are at work there is one more from then on."""
-        for request_id in range(first_id, first_id + count):
-            if self._idle:
-                self._idle.pop().set_result(request_id)
-            else:
-                task = asyncio.create_task(self._work(request_id))
-                self._tasks.add(task)
+        """Begin calls, over one connection after the other; those for which there is no room wait."""
+        self._waiting.extend((request_id, now_ns) for request_id in range(first_id, first_id + count))
+        self._begin()
 
-    async def _work(self, request_id: int) -> None:
-        """Make one call after the other."""
-        loop, metadata = asyncio.get_running_loop(), self._spec.access.metadata or None
-        timeout_s = None if self._spec.timeout_s is None else self._spec.timeout_s + DEADLINE_BEYOND_S
-        while True:
-            message = self._messages[request_id % len(self._messages)]
-            call = next(self._calls)
-            try:
-                # Ready or not: while the server is away requests wait for it, as they would at a server that is busy.
-                answer = await call(message, timeout=timeout_s, metadata=metadata, wait_for_ready=True)
-            except self._error as error:
-                self._mailbox.failed(request_id, _reason(error))
-            else:
-                wrong = self._judge.grpc(answer)
-                if wrong is None:
-                    self._mailbox.completed(request_id)
-                else:
-                    self._mailbox.failed(request_id, wrong)
-            idle: asyncio.Future[int] = loop.create_future()
-            self._idle.append(idle)
-            request_id = await idle
+    def _begin(self) -> None:
+        """Begin calls for those that wait, as far as there is room."""
+        waiting, messages = self._waiting, self._messages
+        while waiting and (connection := self._next()) is not None:
+            request_id, since_ns = waiting.popleft()
+            connection.core.call(request_id, messages[request_id % len(messages)], since_ns)
+        for connection in self._open:
+            connection.flush()
 
-    async def _watch(self, channel: Any) -> None:
-        """Say when a connection is lost, and when there is one again."""
-        ready = grpc_library().ChannelConnectivity.READY
-        state, lost = ready, False
-        while True:
-            await channel.wait_for_state_change(state)
-            state = channel.get_state(try_to_connect=True)
-            if state is ready and lost:
-                log.warning("%s: connected again", self._spec.address.text)
-            elif state is not ready and not lost:
-                log.warning("%s: the connection is lost; requests wait for another", self._spec.address.text)
-            lost = state is not ready
+    def _next(self) -> _Connection | None:
+        """The next connection in turn that has room."""
+        for _ in self._open:
+            self._turn = (self._turn + 1) % len(self._open)
+            if self._open[self._turn].core.room:
+                return self._open[self._turn]
+        return None
+
+    def _expire(self, patience_s: float) -> None:
+        """Give up what nobody waits for any more."""
+        self._expiring = asyncio.get_running_loop().call_later(EXPIRE_EVERY_S, self._expire, patience_s)
+        until_ns = time.monotonic_ns() - round(patience_s * NS_PER_S)
+        while self._waiting and self._waiting[0][1] <= until_ns:
+            self._waiting.popleft()
+        for connection in (*self._open, *self._leaving):
+            connection.core.expire(until_ns)
+            connection.flush()
+        self._begin()
+
+    # What connections tell -------------------------------------------------------------------------------------
+
+    def opened(self, connection: _Connection) -> None:
+        """A connection takes calls."""
+        self._open.append(connection)
+        self._begin()
+
+    def answered(self, answers: list[http2.Answer]) -> None:
+        """Calls have ended."""
+        for request_id, message, reason in answers:
+            wrong = reason if message is None else self._judge.grpc(message)
+            if wrong is None:
+                self._mailbox.completed(request_id)
+            else:
+                self._mailbox.failed(request_id, wrong)
+        if self._waiting:
+            self._begin()
+
+    def again(self, requests: list[tuple[int, int]]) -> None:
+        """The server has not looked at these calls, which began at these times."""
+        self._waiting.extendleft(reversed(requests))
+
+    def leaving(self, connection: _Connection) -> None:
+        """A connection takes no more calls, and another takes its place; those under way may still end."""
+        if connection in self._open:
+            self._open.remove(connection)
+            self._leaving.add(connection)
+            self._dialer.open_more()
+
+    def lost(self, connection: _Connection, request_ids: list[int], reason: str) -> None:
+        """A connection is no more, nor the answers to these requests."""
+        self.leaving(connection)
+        self._leaving.discard(connection)
+        for request_id in request_ids if not self._closed else ():
+            self._mailbox.failed(request_id, reason)
 
     def drain(self) -> Replies:
         """See `Target`."""
@@ -142,15 +202,68 @@ class OipGrpcTarget:
         self._mailbox.notify(wake)
 
     async def close(self) -> None:
-        """Disconnect; calls that are outstanding are cancelled."""
-        tasks = [*self._tasks, *([self._watching] if hasattr(self, "_watching") else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(channel.close() for channel in self._channels))
-        self._messages = []  # copies, which are many bytes; what else refers to this may take its time to go
+        """Disconnect; what is outstanding is left behind."""
+        self._closed = True
+        if self._expiring is not None:
+            self._expiring.cancel()
+        await self._dialer.close()
+        for connection in (*self._open, *self._leaving):
+            connection.abort()
+        # Transports tell their protocols in a later turn of the loop.
+        await asyncio.sleep(0)
 
 
-def _reason(error: Any) -> str:
-    """Status and words of an error, in one short line."""
-    return f"{error.code().name}: {' '.join((error.details() or '').split())[:200]}"
+class _Connection(asyncio.Protocol):
+    """The shell of one connection.
+
+    Attributes:
+        core: what it speaks.
+        opened: done when it takes calls; an OSError when it is never going to.
+    """
+
+    def __init__(self, owner: OipGrpcTarget, core: http2.Connection) -> None:
+        self._owner, self.core = owner, core
+        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what there is to write."""
+        if self.core.outgoing:
+            self._transport.writelines(self.core.outgoing)
+            self.core.outgoing = []
+
+    def data_received(self, data: bytes) -> None:
+        core, owner = self.core, self._owner
+        answers = core.received(data)
+        if core.unseen:
+            owner.again(core.unseen)
+            core.unseen = []
+        if core.ready and not self.opened.done():
+            self.opened.set_result(None)
+            owner.opened(self)
+        if answers:
+            owner.answered(answers)
+        self.flush()
+        if not core.usable and self.opened.done():
+            owner.leaving(self)
+        if core.broken:
+            self.abort()
+        elif not core.usable and not core.keys and self.opened.done():
+            self._transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.opened.done():
+            self.opened.set_exception(ConnectionError(self.core.broken or _why_not(error)))
+            self.opened.exception()  # seen, whether somebody still waits or not
+        self._owner.lost(self, self.core.keys, self.core.broken or LOST)
+
+    def abort(self) -> None:
+        """Give up on it."""
+        self._transport.abort()
+
+
+def _why_not(error: Exception | None) -> str:
+    return f"the connection was closed before it could be used{f': {error}' if error else ''}"
