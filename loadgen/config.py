@@ -15,7 +15,8 @@ from loadgen import requests_log
 from loadgen.arrivals import Arrivals
 from loadgen.errors import ConfigError
 from loadgen.inputs import FileInputs, InputSource, SeededInputs
-from loadgen.remote import Asked, Remote, TargetOptions, look
+from loadgen.remotes.look import look
+from loadgen.remotes.remote import Asked, Remote, TargetOptions
 from loadgen.slo import Condition
 from model_containers.model import Description
 

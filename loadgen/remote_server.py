@@ -18,10 +18,10 @@ from loadgen.errors import ConfigError, TargetError
 from loadgen.evidence import client_evidence
 from loadgen.inputs import InputSource, Pool
 from loadgen.oip.asking import NotOfferedError, Server, server_at
-from loadgen.oip.remote import OipModel
 from loadgen.oip.statistics import Statistics, read
 from loadgen.recorder import Record
-from loadgen.remote import Asked, Remote
+from loadgen.remotes.oip_model import OipModel
+from loadgen.remotes.remote import Asked, Remote
 from loadgen.results import Measurements
 from loadgen.runner import Hooks, Job, Phase, run
 from loadgen.targets.target import TargetSpec

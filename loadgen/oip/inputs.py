@@ -16,7 +16,6 @@ from loadgen.oip.access import Access
 from loadgen.oip.address import Address
 from loadgen.oip.messages import HEADER_LENGTH, Content, Shared, grpc_request, http_request
 from loadgen.oip.tensors import BYTES, DTYPES, Tensor, draw, encode_numbers, encode_strings
-from loadgen.targets.http2 import prefixed
 from model_containers.model import TensorSpec
 from model_containers.wire import DataType
 
@@ -206,7 +205,7 @@ class RequestInputs:
     def _message(self, contents: Sequence[Content]) -> bytes:
         tensors = self.contents.tensors
         if self.address.protocol == "grpc":
-            return prefixed(grpc_request(self.address.model, self.address.version, tensors, contents))
+            return grpc_request(self.address.model, self.address.version, tensors, contents)
         body, json_bytes = http_request(tensors, contents, self.outputs, binary=self.binary)
         version = f"/versions/{self.address.version}" if self.address.version else ""
         headers = {HEADER_LENGTH: str(json_bytes)} if json_bytes is not None else {}

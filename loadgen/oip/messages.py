@@ -52,7 +52,7 @@ _MOST_KNOWN = 16
 
 
 def grpc_request(model: str, version: str, tensors: Sequence[Tensor], contents: Sequence[Content]) -> bytes:
-    """A ``ModelInferRequest``."""
+    """A ``ModelInferRequest`` as a call carries it, see `prefixed`."""
     request = pb.ModelInferRequest(model_name=model, model_version=version, id=REQUEST_ID)
     for tensor, content in zip(tensors, contents, strict=True):
         row = request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
@@ -64,7 +64,12 @@ def grpc_request(model: str, version: str, tensors: Sequence[Tensor], contents: 
                     row.parameters[key].int64_param = value
         else:
             request.raw_input_contents.append(content)
-    return request.SerializeToString()
+    return prefixed(request.SerializeToString())
+
+
+def prefixed(message: bytes) -> bytes:
+    """A message as gRPC sends it: that it is not compressed, and its length in four bytes, before it."""
+    return b"\0" + len(message).to_bytes(4, "big") + message
 
 
 def http_request(

@@ -158,7 +158,7 @@ class Connection:
 
         Args:
             key: what `Answer` is to call it.
-            message: with its prefix, see `prefixed`.
+            message: behind its prefix of five bytes, as a call carries it.
             since_ns: when it began, for `expire`.
         """
         stream, size = self._next_stream, len(message)
@@ -386,11 +386,6 @@ class Connection:
         if len(call.unsent):  # answered before it was all asked
             self._cancel(stream, call)
         self._answers.append(Answer(call.key, None, refusal) if refusal else Answer(call.key, message[5:]))
-
-
-def prefixed(message: bytes) -> bytes:
-    """A message as calls carry it: not compressed, and its length."""
-    return b"\0" + _NUMBER.pack(len(message)) + message
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:

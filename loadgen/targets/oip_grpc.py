@@ -35,7 +35,7 @@ LOST = "the connection was lost before the answer"
 
 @dataclass(frozen=True, slots=True)
 class OipGrpcSpec:
-    """A model on a server; requests are ``ModelInferRequest`` messages with their prefix, see `http2.prefixed`.
+    """A model on a server; requests are what `loadgen.oip.messages.grpc_request` makes.
 
     Attributes:
         address: of the model.

@@ -9,8 +9,9 @@ from h2_server import HEAD, OK, Peer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loadgen.oip.messages import prefixed
 from loadgen.targets import http2
-from loadgen.targets.http2 import Answer, Connection, prefixed
+from loadgen.targets.http2 import Answer, Connection
 
 HEADERS = [(":method", "POST"), (":scheme", "http"), (":path", "/a/B"), (":authority", "host:1"), ("te", "trailers")]
 Codes = h2.settings.SettingCodes

@@ -7,10 +7,10 @@ import pytest
 import uvloop
 
 from loadgen.inputs import InputSource, Pool
-from loadgen.json_endpoint import JsonAnswers
 from loadgen.oip.access import Access
 from loadgen.oip.address import parse_address
 from loadgen.oip.inputs import post
+from loadgen.remotes.json_endpoint import JsonAnswers
 from loadgen.runner import Hooks, Job, run
 from loadgen.targets.http import HttpSpec
 from loadgen.targets.target import Outcome

@@ -14,8 +14,8 @@ from loadgen.inputs import InputSource, Pool
 from loadgen.oip import inference_pb2 as pb
 from loadgen.oip.access import Access
 from loadgen.oip.address import parse_address
+from loadgen.oip.messages import prefixed
 from loadgen.runner import Hooks, Job, run
-from loadgen.targets.http2 import prefixed
 from loadgen.targets.oip_grpc import METHOD, OipGrpcSpec
 from loadgen.targets.target import Outcome
 from model_containers.wire import DataType

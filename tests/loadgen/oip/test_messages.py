@@ -1,6 +1,7 @@
 """Requests and answers as bytes."""
 
 import json
+import struct
 
 import pytest
 
@@ -15,14 +16,16 @@ CONTENT = (bytes(8), b"\1\0\0\0x")
 
 def test_a_grpc_request_carries_raw_contents_in_the_order_of_its_inputs():
     """And says where those lie that it does not carry."""
-    request = pb.ModelInferRequest.FromString(grpc_request("m", "2", (A, B), CONTENT))
+    prefix, message = grpc_request("m", "2", (A, B), CONTENT)[:5], grpc_request("m", "2", (A, B), CONTENT)[5:]
+    assert prefix == struct.pack(">BI", 0, len(message))
+    request = pb.ModelInferRequest.FromString(message)
     assert (request.model_name, request.model_version, request.id) == ("m", "2", REQUEST_ID)
     assert [(row.name, row.datatype, list(row.shape)) for row in request.inputs] == [
         ("A", "FP32", [2]),
         ("B", "BYTES", [1]),
     ]
     assert tuple(request.raw_input_contents) == CONTENT
-    shared = pb.ModelInferRequest.FromString(grpc_request("m", "", (A,), [Shared("r", 16, 8)]))
+    shared = pb.ModelInferRequest.FromString(grpc_request("m", "", (A,), [Shared("r", 16, 8)])[5:])
     assert not shared.raw_input_contents
     parameters = shared.inputs[0].parameters
     assert parameters["shared_memory_region"].string_param == "r"

@@ -1,4 +1,4 @@
-"""A model on a server of the Open Inference Protocol, as `loadgen.remote.Remote`."""
+"""A model on a server of the Open Inference Protocol, as `loadgen.remotes.remote.Remote`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from loadgen.oip.asking import describe
 from loadgen.oip.inputs import Contents, FileContents, RequestInputs, SeededContents, seeded_count
 from loadgen.oip.metadata import ModelMetadata, ServerMetadata
 from loadgen.oip.tensors import BYTES, DTYPES, Tensor, resolve
-from loadgen.remote import Asked, TargetOptions
+from loadgen.remotes.remote import Asked, TargetOptions
 from loadgen.targets.http import HttpSpec, TensorAnswers
 from loadgen.targets.oip_grpc import OipGrpcSpec
 from loadgen.targets.target import TargetSpec
@@ -20,7 +20,7 @@ SEEDED_REQUESTS = 32
 
 @dataclass(frozen=True, slots=True)
 class OipModel:
-    """See `loadgen.remote.Remote`.
+    """See `loadgen.remotes.remote.Remote`.
 
     Attributes:
         options: where, and how to get in.
@@ -31,6 +31,22 @@ class OipModel:
     options: TargetOptions
     server: ServerMetadata
     model: ModelMetadata
+
+    @classmethod
+    async def at(cls, options: TargetOptions) -> OipModel:
+        """Ask the server.
+
+        Raises:
+            TargetError: it cannot be reached, has no such model, or cannot share memory where that is wanted.
+            ConfigError: an option means nothing here.
+        """
+        for option, value in (("--body", options.body), ("--answer", options.answer)):
+            if value is not None:
+                raise ConfigError(f"{option} {value} means something with http+json:// only: leave it out")
+        server, model = await describe(options.address, options.access)
+        if options.shared_memory and "system_shared_memory" not in server.extensions:
+            raise TargetError(f"--shared-memory: {server.name} does not have the extension: leave it out")
+        return cls(options, server, model)
 
     @property
     def description(self) -> Description:
@@ -102,22 +118,6 @@ class OipModel:
         if address.protocol == "grpc":
             return OipGrpcSpec(address, access, outputs, connections, timeout_s)
         return HttpSpec(address, access, TensorAnswers(outputs), connections, timeout_s)
-
-
-async def look(options: TargetOptions) -> OipModel:
-    """Ask the server.
-
-    Raises:
-        TargetError: it cannot be reached, has no such model, or cannot share memory where that is wanted.
-        ConfigError: an option means nothing here.
-    """
-    for option, value in (("--body", options.body), ("--answer", options.answer)):
-        if value is not None:
-            raise ConfigError(f"{option} {value} means something with http+json:// only: leave it out")
-    server, model = await describe(options.address, options.access)
-    if options.shared_memory and "system_shared_memory" not in server.extensions:
-        raise TargetError(f"--shared-memory: {server.name} does not have the extension: leave it out")
-    return OipModel(options, server, model)
 
 
 def _spec(tensors: tuple[Tensor, ...]) -> TensorSpec:

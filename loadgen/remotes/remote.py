@@ -1,4 +1,4 @@
-"""Models on servers that somebody else runs, described alike: what to send them, and how."""
+"""What is known of a model on a server that somebody else runs, whatever it speaks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from loadgen.errors import ConfigError
 from loadgen.inputs import InputSource
 from loadgen.oip.access import Access
 from loadgen.oip.address import Address
@@ -90,20 +89,3 @@ class Remote(Protocol):
     def spec(self, batch_size: int, connections: int, timeout_s: float | None) -> TargetSpec:
         """How to send it."""
         ...
-
-
-async def look(options: TargetOptions) -> Remote:
-    """Find out what is there.
-
-    Raises:
-        TargetError: nothing, or not what it should be.
-        ConfigError: the options contradict each other.
-    """
-    if options.connections is not None and options.connections < 1:
-        raise ConfigError(f"--connections {options.connections} is not positive")
-    try:
-        from loadgen.json_endpoint import JsonEndpoint  # noqa: PLC0415 - behind an extra
-        from loadgen.oip.remote import look as look_at_model  # noqa: PLC0415
-    except ImportError as error:
-        raise ConfigError(f"--target needs {error.name}: pip install 'loadgen[oip]'") from None
-    return JsonEndpoint.of(options) if options.address.protocol == "json" else await look_at_model(options)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from loadgen.errors import ConfigError
-from loadgen.json_endpoint import JsonAnswers, JsonEndpoint
 from loadgen.oip.address import parse_address
-from loadgen.remote import Asked, TargetOptions
+from loadgen.remotes.json_endpoint import JsonAnswers, JsonEndpoint
+from loadgen.remotes.remote import Asked, TargetOptions
 
 ADDRESS = parse_address("http+json://host:8000/v1/completions")
 

@@ -16,7 +16,7 @@ from loadgen.errors import ConfigError
 from loadgen.inputs import FileInputs, Pool
 from loadgen.oip.inputs import post
 from loadgen.oip.tensors import TEXT_LETTERS
-from loadgen.remote import Asked, TargetOptions
+from loadgen.remotes.remote import Asked, TargetOptions
 from loadgen.targets.http import HttpSpec
 from model_containers.model import Description, TensorSpec
 from model_containers.wire import DataType
@@ -30,7 +30,7 @@ _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
 @dataclass(frozen=True, slots=True)
 class JsonEndpoint:
-    """See `loadgen.remote.Remote`.
+    """See `loadgen.remotes.remote.Remote`.
 
     Attributes:
         options: where, and how to get in.
