@@ -70,7 +70,8 @@ class MetricsClient:
             async with self._session.get(url) as response:
                 body = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise AdminError(f"{url} cannot be read: {error or type(error).__name__}; check --metrics-port") from None
+            why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+            raise AdminError(f"{url} cannot be read: {why}; check --metrics-port") from None
         if response.status != 200:
             raise AdminError(f"{url} answers with status {response.status}")
         return body

@@ -44,11 +44,16 @@ class ApplicationMetrics:
         self._defaults.add(len(arrived_ns) if default else 0, len(arrived_ns))
 
 
+def model_prefix(name: str, version: str) -> str:
+    """How the names of a model version's metrics begin."""
+    return f"model:{name}:{version}:"
+
+
 class ModelMetrics:
     """Metrics of one model version; made when its first replica registers."""
 
     def __init__(self, registry: Registry, name: str, version: str, now_ns: int) -> None:
-        prefix = f"model:{name}:{version}:"
+        prefix = model_prefix(name, version)
         self._latency = registry.add(prefix + "prediction_latency", Histogram("microseconds", 4096))
         self._throughput = registry.add(prefix + "prediction_throughput", Meter(now_ns))
         self._predictions = registry.add(prefix + "num_predictions", Counter())

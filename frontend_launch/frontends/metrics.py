@@ -168,6 +168,11 @@ class Registry:
         self._metrics[name] = metric
         return metric
 
+    def remove(self, prefix: str) -> None:
+        """Forget the metrics whose names begin so."""
+        for name in [name for name in self._metrics if name.startswith(prefix)]:
+            del self._metrics[name]
+
     def items(self) -> Iterable[tuple[str, Metric]]:
         """Names and metrics, in the order of their creation."""
         return self._metrics.items()

@@ -25,8 +25,9 @@ from frontend_launch.errors import LaunchError, StoreError
 from frontend_launch.frontends.batching import Query
 from frontend_launch.frontends.clients import Clients
 from frontend_launch.frontends.directory import Directory
-from frontend_launch.frontends.instruments import InternalMetrics
+from frontend_launch.frontends.instruments import InternalMetrics, model_prefix
 from frontend_launch.frontends.lanes import Lane
+from frontend_launch.frontends.memory import MemoryReturn
 from frontend_launch.frontends.metrics import Registry
 from frontend_launch.frontends.prometheus import exposition
 from frontend_launch.frontends.reader import Frames, RequestReceiver, Sender, SocketReader
@@ -53,6 +54,9 @@ log = logging.getLogger(__name__)
 
 MAX_GONE_REPLICAS = 256
 """Replicas whose sums are kept after they are gone; beyond it the oldest are forgotten."""
+
+MAX_LANES = 256
+"""Model versions whose sums are kept; beyond it the oldest without replicas are forgotten."""
 
 MAX_WAITING_MESSAGES = 256
 """Requests that ZeroMQ reads ahead of the frontend, per client."""
@@ -150,6 +154,7 @@ class QueryFrontend:
         self._incoming = SocketReader(
             self._request_socket, self._on_request, self._after_requests, RequestReceiver(self._request_socket)
         )
+        self._memory = MemoryReturn(self._queued_bytes)
         self._answers = SocketReader(self._replica_socket, self._on_replica, self._after_answers)
         self._breaks = SocketReader(self._replica_socket.get_monitor_socket(zmq.EVENT_DISCONNECTED), self._on_break)
         return self
@@ -157,6 +162,7 @@ class QueryFrontend:
     async def __aexit__(self, *_: object) -> None:
         for reader in (self._handshakes, self._incoming, self._answers, self._breaks):
             reader.close()
+        self._memory.close()
         await self._directory.stop()
         for task in self._tasks:
             task.cancel()
@@ -259,6 +265,7 @@ class QueryFrontend:
         self._orphaned += dropped
         log.warning("client %d is gone: dropped its %d queued queries", client_id, dropped)
         self._resume_if_room(now_ns)
+        self._memory.look()
 
     def _resume_if_room(self, now_ns: int) -> None:
         if self._incoming.paused and self._queued_bytes() < self._max_queued_bytes:
@@ -321,6 +328,7 @@ class QueryFrontend:
         key = (metadata.model_name, metadata.model_version)
         lane = self._lanes.get(key)
         if lane is None:
+            self._forget_a_lane()
             lane = self._lanes[key] = Lane(key, metadata.input_type, self._registry, self._internal, now_ns)
         elif lane.input_type is not metadata.input_type:
             given, taken = metadata.input_type.canonical, lane.input_type.canonical
@@ -331,6 +339,15 @@ class QueryFrontend:
         self._spawn(self._keep(record))
         log.info("replica %s registered", replica.name)
         self._dispatch(lane)
+
+    def _forget_a_lane(self) -> None:
+        """Where there are very many, forget the oldest model version that has neither replicas nor queries."""
+        if len(self._lanes) < MAX_LANES:
+            return
+        idle = (key for key, lane in self._lanes.items() if not self._replicas.serving(key) and not lane.queue)
+        if (key := next(idle, None)) is not None:
+            del self._lanes[key]
+            self._registry.remove(model_prefix(*key))
 
     async def _keep(self, record: ReplicaRecord) -> None:
         """Write down a replica; it serves before that, and also while the store does not answer."""
@@ -360,6 +377,7 @@ class QueryFrontend:
 
     def _after_answers(self) -> None:
         self._resume_if_room(time.monotonic_ns())
+        self._memory.look()
         self._handshakes.look_again()
 
     def _dispatch(self, lane: Lane) -> None:
@@ -401,6 +419,7 @@ class QueryFrontend:
             if replica.alive:
                 self._send_to_replica(replica.identity, encode_heartbeat_reply(HeartbeatKind.KEEP_ALIVE))
         self._answers.look_again()
+        self._handshakes.look_again()
 
     def _lose(self, replica: Replica) -> None:
         now_ns = time.monotonic_ns()

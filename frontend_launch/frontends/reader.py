@@ -51,12 +51,17 @@ class SocketReader:
 
     def pause(self) -> None:
         """Leave messages where they are: the sockets fill and senders slow down."""
-        self._paused = True
+        if not self._paused:
+            self._paused = True
+            # Nobody quiets the descriptor now, and the loop would find it ready at each turn.
+            self._loop.remove_reader(self._fd)
 
     def resume(self) -> None:
         """Read on."""
-        self._paused = False
-        self._schedule()
+        if self._paused:
+            self._paused = False
+            self._loop.add_reader(self._fd, self._schedule)
+            self._schedule()
 
     def look_again(self) -> None:
         """After a send on this socket: read what the send may have hidden."""

@@ -167,6 +167,10 @@ class ReplicaTable:
         self._serving[model] += 1
         return replica
 
+    def serving(self, model: ModelKey) -> int:
+        """How many replicas a model has."""
+        return self._serving[model]
+
     def idle(self, model: ModelKey) -> Replica | None:
         """The replica of a model that has been idle for longest, if one is."""
         waiting = self._idle.get(model)

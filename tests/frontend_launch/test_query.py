@@ -373,3 +373,37 @@ def test_prometheus_reads_the_metrics(frontend, stack):
     assert samples["loadgen_batch_queries_bucket", "1", "app:1", "model"] == 1
     assert samples["loadgen_replica_alive", "app:1:0"] == 1
     assert samples["loadgen_frontend_requests_total",] == 1
+
+
+def test_model_versions_that_nobody_serves_any_more_are_forgotten_beyond_a_number(frontend, stack, monkeypatch):
+    """The oldest first, with their metrics; those that are served stay."""
+    monkeypatch.setattr(query, "MAX_LANES", 3)
+    frontend.register("kept")
+    kept = Replica(frontend, stack, "kept")
+    for number in range(5):
+        with contextlib.ExitStack() as gone:
+            Replica(frontend, gone, f"model-{number}")
+        frontend.until(lambda: len(list(frontend.frontend._replicas)) == 1)
+    assert list(frontend.counters().models) == ["kept:1", "model-3:1", "model-4:1"]
+    names = {name for rows in frontend.report().values() for row in rows for name in row}
+    assert not any(name.startswith("model:model-2:") for name in names)
+    client = Client(frontend, stack)
+    client.send(1, application="kept")
+    kept.answer(kept.receive_batch())
+    assert client.receive().request_id == 1
+
+
+def test_a_handshake_during_a_probe_is_answered(frontend, stack):
+    """A probe may answer with defaults, on the socket of the handshakes, and so hide one."""
+    hidden = stack.enter_context(dealer(frontend.ports.response))
+
+    async def probe():
+        hidden.send_multipart(wire.HANDSHAKE)
+        socket = frontend.frontend._response_socket
+        for _ in range(10_000):
+            if socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # what a send does: the edge is gone
+                break
+        frontend.frontend._probe()
+
+    frontend.call(probe())
+    assert hidden.recv_multipart()[0] == b""

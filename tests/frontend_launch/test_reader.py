@@ -54,6 +54,51 @@ def test_all_messages_are_read_in_order_whatever_a_handler_does():
     assert len(failed) == len([number for number in seen if number % 7 == 3])
 
 
+def test_a_pause_costs_nothing_while_messages_keep_coming(monkeypatch):
+    """The descriptor, which nobody quiets, is not looked at."""
+    turns, burst = [], SocketReader._burst
+    monkeypatch.setattr(SocketReader, "_burst", lambda reader: turns.append(1) or burst(reader))
+
+    async def story():
+        seen = []
+        with pair() as (reading, writing):
+            reader = SocketReader(reading, seen.append)
+            reader.pause()
+            for _ in range(5):
+                writing.send(b"x")
+                await asyncio.sleep(0.01)
+            paused = len(turns)
+            reader.resume()
+            await until(lambda: len(seen) == 5)
+            writing.send(b"x")
+            await until(lambda: len(seen) == 6)
+            reader.close()
+        return paused
+
+    assert uvloop.run(story()) <= 2
+
+
+def test_what_a_send_has_hidden_is_seen_by_looking_again():
+    """Any call on a socket may swallow the edge of its descriptor: nothing but the look tells of the message."""
+
+    async def story():
+        seen = []
+        with pair() as (reading, writing):
+            reader = SocketReader(reading, seen.append)
+            await asyncio.sleep(0.01)
+            writing.send(b"x")
+            reading.getsockopt(zmq.EVENTS)  # as every send does: the edge is gone
+            for _ in range(20):
+                await asyncio.sleep(0)
+            hidden = len(seen)
+            reader.look_again()
+            await until(lambda: seen)
+            reader.close()
+        return hidden
+
+    assert uvloop.run(story()) == 0
+
+
 @pytest.mark.parametrize("how", ["pause", "close"])
 def test_what_is_not_read_stays_where_it_is(how):
     """While reading is suspended, and for good once it is closed; that is not a pause."""
