@@ -16,6 +16,9 @@ _FREE = -(2**63)
 
 _HIGHEST_TIME_NS = 2**63 - 1
 
+_LOOKED_AT = 1024
+"""Requests that are looked at together for how old they are."""
+
 
 class Settled(NamedTuple):
     """What a drain of replies meant.
@@ -135,21 +138,33 @@ class InFlight:
 
     def expire(self, planned_before_ns: int) -> Lost:
         """Give up on requests planned at or before a time."""
-        gone = [(request_id, *times) for request_id, times in self._stragglers.items() if times[0] <= planned_before_ns]
+        # Ids are sent in the order of the plan, and stragglers are the oldest, in that order too.
+        gone = []
+        for request_id, times in self._stragglers.items():
+            if times[0] > planned_before_ns:
+                break
+            gone.append((request_id, *times))
         for request_id, *_ in gone:
             del self._stragglers[request_id]
-        # Ids are sent in the order of the plan: everything before `_oldest` has an outcome or is a straggler.
+        losses = [np.array(gone, dtype=np.int64).reshape(-1, 3)]
+        # Everything before `_oldest` has an outcome or is a straggler.
         self._oldest = max(self._oldest, self.sent - len(self._ids))
         while self._oldest < self.sent:
-            slot = self._oldest & self._mask
-            if self._ids[slot] == self._oldest:
-                if self._planned_ns[slot] > planned_before_ns:
-                    break
-                self._ids[slot] = _FREE
-                gone.append((self._oldest, int(self._planned_ns[slot]), int(self._sent_ns[slot])))
-            self._oldest += 1
-        self.outstanding -= len(gone)
-        return Lost(*np.array(gone, dtype=np.int64).reshape(-1, 3).T)
+            ids = np.arange(self._oldest, min(self._oldest + _LOOKED_AT, self.sent))
+            slots = ids & self._mask
+            outstanding = self._ids[slots] == ids
+            young = np.flatnonzero(outstanding & (self._planned_ns[slots] > planned_before_ns))
+            passed = int(young[0]) if len(young) else len(ids)
+            lost = np.flatnonzero(outstanding[:passed])
+            slots = slots[lost]
+            losses.append(np.column_stack((ids[lost], self._planned_ns[slots], self._sent_ns[slots])))
+            self._ids[slots] = _FREE
+            self._oldest += passed
+            if passed < len(ids):
+                break
+        together = np.concatenate(losses)
+        self.outstanding -= len(together)
+        return Lost(*together.T)
 
     def give_up(self) -> Lost:
         """Give up on everything."""

@@ -18,6 +18,8 @@ from loadgen.requests_log import RequestsLog
 from loadgen.targets.target import Outcome, Replies
 
 HIGHEST_TIME_NS = 2**63 - 1
+MAX_INTERVALS = 30_000
+"""Intervals that are kept, some 50 MB; a day at the usual three seconds. Later ones are logged only."""
 _AS_ASKED = ("duration", "requests", "schedule")
 _OUTCOMES = tuple(Outcome)
 """By their codes, without the cost of asking the enumeration for each reading."""
@@ -128,6 +130,7 @@ class Record:
         outcomes: requests by how they ended; they add up to `sent`.
         late: replies to requests whose outcome was final.
         unexpected: replies to nothing that was sent.
+        replies: that arrived in the measured part, whatever they said.
         compared: answers that were compared with the right ones.
         mismatched: those of them that were wrong.
         left_behind: requests still unanswered when the client left a server that runs on.
@@ -149,6 +152,7 @@ class Record:
     outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
     late: int = 0
     unexpected: int = 0
+    replies: int = 0
     compared: int = 0
     mismatched: int = 0
     left_behind: int | None = None
@@ -170,6 +174,7 @@ class Record:
             self.outcomes[outcome] += count
         self.late += other.late
         self.unexpected += other.unexpected
+        self.replies += other.replies
         self.compared += other.compared
         self.mismatched += other.mismatched
         if other.left_behind is not None:
@@ -247,6 +252,8 @@ class Recorder:
         """Record replies to requests that were outstanding."""
         ids, done_ns, outcomes = replies.ids, replies.done_ns, replies.outcomes
         known, planned_ns, sent_ns = settled
+        if self.measuring:
+            self.record.replies += len(ids)
         if np.count_nonzero(known) < len(known):
             ids, done_ns, outcomes = ids[known], done_ns[known], outcomes[known]
             planned_ns, sent_ns = planned_ns[known], sent_ns[known]
@@ -286,7 +293,8 @@ class Recorder:
         )
         self._cut_ns, self._cut_in_flight_ns = now_ns, in_flight_ns
         self._closed(histogram)
-        self.record.intervals.append(interval)
+        if len(self.record.intervals) < MAX_INTERVALS:
+            self.record.intervals.append(interval)
         return interval
 
 
