@@ -6,6 +6,7 @@ Whatever a file does not tell, such as the cores behind a server that somebody e
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ class Configuration:
         cores: distinct cores of all replicas.
         gpus: distinct GPUs of all replicas.
         batch_size: largest batch a replica may be given.
+        frontends: query frontends; None where they are not ours.
+        clients: processes that sent.
     """
 
     model: str
@@ -43,12 +46,23 @@ class Configuration:
     cores: int | None
     gpus: int | None
     batch_size: int | None
+    frontends: int | None = None
+    clients: int = 1
 
     @property
     def name(self) -> str:
-        """Such as ``r2-c1-b8``, as sweeps name their cells; with ``g1`` where there are GPUs."""
+        """Such as ``r2-c1-b8``, as sweeps name their cells; with ``g1`` where there are GPUs.
+
+        Several frontends and clients are named too: ``r2-c1-b8-f2-n2``.
+        """
         sizes = {"r": self.replicas, "c": self.cpus_per_replica, "g": self.gpus or None, "b": self.batch_size}
+        sizes |= {"f": _several(self.frontends), "n": _several(self.clients)}
         return "-".join(f"{letter}{size}" for letter, size in sizes.items() if size is not None) or "unknown"
+
+
+def _several(count: int | None) -> int | None:
+    """A number that is worth naming."""
+    return count if count is not None and count > 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +200,7 @@ def _load(results: Results) -> Load:
 def _configuration(results: Results) -> Configuration:
     environment, placement = results.environment, results.placement
     node: Mapping[str, Any] = results.node_configs[0] if results.node_configs else {}
+    roles = Counter(row["role"].rstrip("-0123456789") for row in placement)
     rows = [row for row in placement if row["role"].startswith(REPLICA)]
     nodes = dict.fromkeys(row["node"] for row in placement)
     containers = ", in containers" if node.get("runtime") == "docker" else ""
@@ -199,6 +214,8 @@ def _configuration(results: Results) -> Configuration:
         cores=len({(row["node"], core) for row in rows for core in row["cores"]}) if node else None,
         gpus=len({(row["node"], row["gpu"]) for row in rows if row["gpu"] is not None}) if node else None,
         batch_size=node.get("batch_size", (results.inputs or {}).get("rows", _served_batch(results))),
+        frontends=(roles["frontends"] or roles["query"]) if node else None,
+        clients=results.verdict.evidence.clients,
     )
 
 
@@ -226,7 +243,7 @@ def _cell(name: str, runs: Sequence[Run]) -> Cell:
 
 def _order(configuration: Configuration, load: Load) -> tuple[Any, ...]:
     c = configuration
-    sizes = (c.gpus, c.replicas, c.cpus_per_replica, c.batch_size, load.rate_rps, load.window)
+    sizes = (c.gpus, c.replicas, c.cpus_per_replica, c.batch_size, c.frontends, c.clients, load.rate_rps, load.window)
     return (
         c.model,
         *(-1 if size is None else size for size in sizes),
