@@ -4,19 +4,20 @@ The frontend has the first core; client and replicas have the second, where the 
 frontends are compared with one, all may use all cores. Interleaved rounds; medians of the rounds' shares. The
 frontends' CPU time per request is from their own counters.
 
-    .venv/bin/python benchmarks/chain_vs_c.py [--sizes 8 8192 1072812] [--windows 1000] [--replicas 1] [--frontends 1]
+    .venv/bin/python benchmarks/chain_vs_c.py [--sizes 8 8192 1072812] [--windows 1000] [--replicas 1] [--clients 1]
+        [--frontends 1]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import logging
 import os
 import statistics
-import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import uvloop
@@ -39,6 +40,7 @@ class Point:
     size: int
     window: int
     replicas: int
+    clients: int
     frontends: int
 
 
@@ -59,16 +61,19 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SHAPES), choices=SHAPES, help="payload bytes")
     parser.add_argument("--windows", type=int, nargs="+", default=[1000], help="requests in flight")
     parser.add_argument("--replicas", type=int, nargs="+", default=[1])
+    parser.add_argument("--clients", type=int, nargs="+", default=[1], help="processes that share the window")
     parser.add_argument("--frontends", type=int, nargs="+", default=[1])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.5, help="of each measured part")
+    parser.add_argument("--json", type=Path, help="keep all measurements here")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
     points = [
-        Point(size, window, replicas, frontends)
+        Point(size, window, replicas, clients, frontends)
         for size in arguments.sizes
         for window in arguments.windows
         for replicas in arguments.replicas
+        for clients in arguments.clients
         for frontends in arguments.frontends
     ]
     measured: dict[Point, list[Figures]] = {point: [] for point in points}
@@ -84,7 +89,11 @@ def main() -> None:
                 for point in points:
                     measured[point].append(chain(point, arguments.seconds, frontends_cores, others, c_rps[point.size]))
     except UnavailableError as reason:
-        sys.exit(f"skipped: {reason}")
+        print(f"skipped: {reason}")
+        return
+    if arguments.json:
+        rows = [asdict(point) | asdict(figures) for point, runs in measured.items() for figures in runs]
+        arguments.json.write_text(json.dumps(rows, indent=1))
     report(measured)
 
 
@@ -103,6 +112,7 @@ def chain(
             cpus_per_replica=1,
             client_cpus=others,
             infrastructure_cpus={"frontends": frontends_cores},
+            clients=point.clients,
             frontends=point.frontends,
             allow_overlap=True,
             input_shape=SHAPES[point.size],
@@ -129,13 +139,13 @@ async def _run(config: ExperimentConfig):
 def report(measured: dict[Point, list[Figures]]) -> None:
     """Medians, and the spread of the shares."""
     print(
-        "  bytes  window  replicas  frontends  requests/s  share of C (least ... most)"
+        "  bytes  window  replicas  clients  frontends  requests/s  share of C (least ... most)"
         "  target  client us  frontend us  limit"
     )
     for point, runs in measured.items():
         shares = [figures.share for figures in runs]
         print(
-            f"{point.size:7}  {point.window:6}  {point.replicas:8}  {point.frontends:9}"
+            f"{point.size:7}  {point.window:6}  {point.replicas:8}  {point.clients:7}  {point.frontends:9}"
             f"  {statistics.median(figures.rps for figures in runs):10,.0f}"
             f"  {statistics.median(shares):10.3f} ({min(shares):.3f} ... {max(shares):.3f})"
             f"  {TARGETS[point.size]:6}"

@@ -32,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=list(WINDOWS), help="payload bytes")
     parser.add_argument("--clients", nargs="+", default=list(CLIENTS), choices=CLIENTS)
+    parser.add_argument("--windows", type=int, nargs="+", help="requests in flight  [default: 1000, of images 64]")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measured part")
     parser.add_argument("--json", type=Path, help="keep all measurements here")
@@ -40,33 +41,43 @@ def main() -> None:
     try:
         with built() as programs, echo_server(programs, server_core) as ports:
             rows = [
-                {"round": number, "bytes": size, "client": client}
-                | run(client, programs, client_core, ports, size, arguments.seconds)
+                {"round": number, "bytes": size, "window": window, "client": client}
+                | run(client, programs, client_core, ports, size, arguments.seconds, window)
                 for number in range(arguments.rounds)
                 for size in arguments.sizes
+                for window in arguments.windows or [WINDOWS.get(size, 100)]
                 for client in arguments.clients
             ]
     except UnavailableError as reason:
-        sys.exit(f"skipped: {reason}")
+        print(f"skipped: {reason}")
+        return
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1))
-    for size in arguments.sizes:
-        report(size, [row for row in rows if row["bytes"] == size])
+    for size, window in dict.fromkeys((row["bytes"], row["window"]) for row in rows):
+        report(size, window, [row for row in rows if (row["bytes"], row["window"]) == (size, window)])
 
 
-def run(client: str, programs: Path, core: int, ports: tuple[int, int], size: int, seconds: float) -> dict[str, float]:
+def run(
+    client: str,
+    programs: Path,
+    core: int,
+    ports: tuple[int, int],
+    size: int,
+    seconds: float,
+    window: int | None = None,
+) -> dict[str, float]:
     """One measured part of one client."""
     python = [sys.executable, str(Path(__file__).with_name("clients.py")), client]
     command = ["taskset", "-c", str(core), *([str(programs / "client")] if client == "c" else python)]
-    numbers = (*ports, size, WINDOWS.get(size, 100), WARMUP_S, seconds)
+    numbers = (*ports, size, window or WINDOWS.get(size, 100), WARMUP_S, seconds)
     done = subprocess.run([*command, *map(str, numbers)], check=True, capture_output=True, text=True, timeout=60)
     measured = json.loads(done.stdout)
     return {"rps": measured["requests"] / measured["wall_s"], "cpu_us": measured["cpu_s"] / measured["requests"] * 1e6}
 
 
-def report(size: int, rows: list[dict[str, float]]) -> None:
+def report(size: int, window: int, rows: list[dict[str, float]]) -> None:
     """Medians of one payload, and the ratios of each round to the client in C of the same round."""
-    print(f"\n{size} bytes, {WINDOWS.get(size, 100)} in flight")
+    print(f"\n{size} bytes, {window} in flight")
     print("client      requests/s   CPU us/request  (least ... most)  x C's CPU (least ... most)")
     by_client: dict[str, list[dict[str, float]]] = {}
     for row in rows:
@@ -77,7 +88,7 @@ def report(size: int, rows: list[dict[str, float]]) -> None:
         if "c" in by_client:
             ratios = [row["cpu_us"] / c["cpu_us"] for row, c in zip(measured, by_client["c"], strict=True)]
             line += f"  {statistics.median(ratios):8.2f} {_spread(ratios)}"
-            if client == "loadgen" and size in TARGETS:
+            if client == "loadgen" and WINDOWS.get(size) == window:
                 line += f"  target {TARGETS[size]}"
         print(line)
     if {"loadgen", "await"} <= by_client.keys():

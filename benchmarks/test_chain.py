@@ -1,0 +1,52 @@
+"""Client, frontend and a do-nothing replica, each a process: so many requests through all of them.
+
+`frontend_us` and `client_us` in the extra info are CPU time per request; beside a client in C: `chain_vs_c.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+import uvloop
+
+from frontend_launch.ports import Ports
+from loadgen.config import ExperimentConfig
+from loadgen.experiment import run_experiment
+
+SETTINGS = {"8 B": ((2,), 32, 1000), "8 KB": ((2048,), 32, 1000), "299x299x3": ((299, 299, 3), 8, 64)}
+SECONDS = 2.0
+
+
+@pytest.mark.parametrize("payload", SETTINGS)
+def test_chain(benchmark, tmp_path, payload):
+    """Some seconds at full speed."""
+    shape, batch_size, window = SETTINGS[payload]
+    cores = sorted(os.sched_getaffinity(0))
+    config = ExperimentConfig(
+        model="noop",
+        duration_s=SECONDS,
+        batch_size=batch_size,
+        cpus=(cores[-1],),
+        cpus_per_replica=1,
+        client_cpus=(cores[-1],),
+        infrastructure_cpus={"frontends": (cores[0],)},
+        allow_overlap=True,
+        input_shape=shape,
+        inputs=4,
+        max_in_flight=window,
+        results_dir=tmp_path,
+        ports=Ports(0, 0, 0, 0, 0),
+    )
+    results = benchmark.pedantic(lambda: uvloop.run(run_experiment(config, asyncio.Event())), rounds=1)
+    summary, counters = results.summary, results.frontend_counters
+    completed = summary.measured.completed
+    client_s = results.verdict.evidence.client_cpu_share * summary.measured.duration_s
+    benchmark.extra_info |= {
+        "requests_per_s": round(summary.throughput_rps),
+        "frontend_us": round(counters["process_cpu_ns"] / counters["replies"] / 1000, 1),
+        "client_us": round(client_s * 1e6 / completed, 1),
+        "limit": results.verdict.limit,
+    }
+    assert completed > 0
