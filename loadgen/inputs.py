@@ -268,22 +268,37 @@ class FileInputs:
 
     def _fitted(self, array: np.ndarray, file: Path) -> np.ndarray:
         """One input in the model's dtype, if it has a shape that the model takes and its numbers fit."""
-        wanted = np.dtype(self.spec.dtype).newbyteorder("<")
-        shape = "x".join(map(str, array.shape)) or "one number"
-        if self._shapes and array.shape not in self._shapes:
-            taken = " or ".join("x".join(map(str, taken)) for taken in self._shapes)
-            raise ConfigError(f"{file} holds inputs of {shape}, the model takes {taken}: resize them before")
-        if not np.can_cast(array.dtype, wanted, "same_kind"):
-            raise ConfigError(f"{file} holds {array.dtype}, the model takes {wanted}: convert it before")
-        if wanted.kind in "iu" and array.size:
-            limits = np.iinfo(wanted)
-            if array.min() < limits.min or array.max() > limits.max:
-                raise ConfigError(f"{file} holds {array.min()} to {array.max()}, beyond {wanted}: scale it before")
-        with np.errstate(over="ignore"):
-            fitted = np.ascontiguousarray(array, dtype=wanted)
-        if wanted.kind == "f" and not np.isfinite(fitted).all():
-            raise ConfigError(f"{file} holds numbers that are not finite in {wanted}: no answer could be right")
-        return fitted
+        return fitted(array, self.spec.dtype, self._shapes, str(file))
+
+
+def fitted(array: np.ndarray, dtype: str, shapes: Sequence[tuple[int, ...]], source: str) -> np.ndarray:
+    """One input in a model's dtype, little-endian.
+
+    Args:
+        array: as it was found.
+        dtype: the model's.
+        shapes: that the model takes; none for any.
+        source: where it was found, for errors.
+
+    Raises:
+        ConfigError: it has none of the shapes, or its numbers do not fit.
+    """
+    wanted = np.dtype(dtype).newbyteorder("<")
+    shape = "x".join(map(str, array.shape)) or "one number"
+    if shapes and array.shape not in shapes:
+        taken = " or ".join("x".join(map(str, taken)) for taken in shapes)
+        raise ConfigError(f"{source} holds inputs of {shape}, the model takes {taken}: resize them before")
+    if not np.can_cast(array.dtype, wanted, "same_kind"):
+        raise ConfigError(f"{source} holds {array.dtype}, the model takes {wanted}: convert it before")
+    if wanted.kind in "iu" and array.size:
+        limits = np.iinfo(wanted)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise ConfigError(f"{source} holds {array.min()} to {array.max()}, beyond {wanted}: scale it before")
+    with np.errstate(over="ignore"):
+        fits = np.ascontiguousarray(array, dtype=wanted)
+    if wanted.kind == "f" and not np.isfinite(fits).all():
+        raise ConfigError(f"{source} holds numbers that are not finite in {wanted}: no answer could be right")
+    return fits
 
 
 def _jpeg(pixels: np.ndarray) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -36,7 +37,8 @@ def target(
         ),
     ] = None,
     connections: Annotated[
-        int | None, typer.Option(metavar="N", help="With --target: connections.  [default: found by trying]")
+        int | None,
+        typer.Option(metavar="N", help="With --target: connections of a client.  [default: enough]"),
     ] = None,
     shared_memory: Annotated[
         bool, typer.Option("--shared-memory", help="With --target: inputs lie in memory that the server shares.")
@@ -80,8 +82,15 @@ def target(
     if (tls_cert is None) != (tls_key is None):
         raise ConfigError("--tls-cert and --tls-key belong together: give both")
     address = parse_address(target)
+    tls = [name for name in ("tls_ca", "tls_cert", "tls_key") if parameters.was_given(context, name)]
+    if tls and not address.tls:
+        raise ConfigError(f"{_flags(tls)} means something with TLS only: leave it out, or use {_secure(address.text)}")
+    if metrics_url is not None and not _is_url(metrics_url):
+        raise ConfigError(f"--metrics-url {metrics_url} is no URL: write it as http://HOST:PORT/metrics")
     headers = [_header(text) for text in header or ()]
     if token_file is not None:
+        if any(name == "authorization" for name, _ in headers):
+            raise ConfigError("--header Authorization and --token-file say the same: give one of them")
         headers.append(("authorization", f"Bearer {_token(token_file)}"))
     options = TargetOptions(
         address=address,
@@ -104,16 +113,38 @@ def _flags(names: list[str]) -> str:
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     name, value = name.strip().lower(), value.strip()
-    if not colon or not name or not all(char.isalnum() or char in "-_." for char in name) or not value.isprintable():
-        raise ConfigError(f"--header {name!r} is none: write it as 'name: value'")
+    plain = text.isascii() and value.isprintable() and all(char.isalnum() or char in "-_." for char in name)
+    if not colon or not name or not plain:
+        raise ConfigError(f"--header {name!r} is none: write it as 'name: value', in ASCII")
+    if name in _OURS or name.endswith("-bin"):
+        raise ConfigError(f"--header {name!r} is not for you to say: leave it out")
     return name, value
+
+
+_OURS = ("connection", "content-length", "te", "transfer-encoding", "upgrade")
+"""Headers that the protocols need as they are; those that end in ``-bin`` have an encoding of their own in gRPC."""
+
+
+def _secure(target: str) -> str:
+    """The same address through TLS."""
+    scheme, rest = target.split("://", 1)
+    return f"{'https+json' if scheme == 'http+json' else scheme + 's'}://{rest}"
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
 
 
 def _token(path: Path) -> str:
     try:
         token = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--token-file {path} cannot be read: {error}") from None
+        reason = (error.strerror if isinstance(error, OSError) else None) or "it is no text"
+        raise ConfigError(f"--token-file {path} cannot be read: {reason}") from None
     if not token or not token.isprintable() or " " in token:
         raise ConfigError(f"--token-file {path} holds no token: one line without spaces is expected")
     return token

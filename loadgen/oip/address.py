@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from loadgen.errors import ConfigError
 
@@ -19,6 +19,9 @@ SCHEMES: dict[str, tuple[Protocol, bool]] = {
     "https+json": ("json", True),
 }
 """The protocol of each scheme, and whether it goes through TLS."""
+
+_UNQUOTED = "/%:@!$&'()*+,;=~?"
+"""What stays as it is in a path and a query, beside letters, digits and ``-._``."""
 
 _EXAMPLES = "oip+grpc://127.0.0.1:8001/MODEL, oip+http://127.0.0.1:8000/MODEL or http+json://127.0.0.1:8000/PATH"
 
@@ -35,7 +38,7 @@ class Address:
         port: a TCP port.
         model: the model's name; of ``json`` the last part of the path.
         version: of the model; empty for the server's choice.
-        path: of ``json``, with its query; otherwise what comes before the protocol's own, mostly empty.
+        path: of ``json``, with its query, as it is sent; otherwise empty.
     """
 
     text: str
@@ -74,11 +77,15 @@ def parse_address(text: str) -> Address:
     protocol, tls = SCHEMES[parts.scheme]
     if not parts.hostname or port is None or not port:
         raise ConfigError(f"--target {text}: host and port are needed, such as {_EXAMPLES}")
+    try:
+        parts.hostname.encode("idna")
+    except UnicodeError:
+        raise ConfigError(f"--target {text}: {parts.hostname} is no name of a host") from None
     if parts.username is not None:
         raise ConfigError(f"--target: credentials do not belong into an address: use --token-file for {parts.hostname}")
     steps = [step for step in parts.path.split("/") if step]
     if protocol == "json":
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        path = quote(parts.path or "/", _UNQUOTED) + (f"?{quote(parts.query, _UNQUOTED)}" if parts.query else "")
         return Address(text, protocol, tls, parts.hostname, port, steps[-1] if steps else "endpoint", path=path)
     if not 1 <= len(steps) <= 2 or parts.query:
         raise ConfigError(f"--target {text}: one model is needed, and its version at most, such as {_EXAMPLES}")

@@ -86,7 +86,7 @@ async def describe(address: Address, access: Access) -> tuple[ServerMetadata, Mo
         model = model_metadata(await server.about_model())
         try:
             max_batch, instances = model_config(await server.config())
-        except NotOfferedError:
+        except TargetError:  # an extension: whoever does not let us have it is loaded all the same
             return about, model
         return about, replace(model, max_batch=max_batch, instances=instances)
     except TargetError as error:
@@ -223,13 +223,20 @@ class _GrpcServer:
         return TargetError(f"{method} is answered with {code.name}: {details}")
 
 
+def _before_tls(cause: BaseException) -> bool:
+    """Whether a handshake was cut off, which leaves no number and no words."""
+    return isinstance(cause, ConnectionError) and not cause.errno
+
+
 def _why(error: Exception) -> str:
     """The cause of a connection's error, which the library wraps with what the user knows already; in one line."""
     if isinstance(error, aiohttp.ClientResponseError):
         return "what answers there does not speak HTTP"
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientConnectionResetError):
         return "it closed the connection without an answer, as a port that is not for HTTP does"
-    cause = getattr(error, "os_error", None) or error
+    cause: BaseException = getattr(error, "os_error", None) or error
+    if isinstance(error, aiohttp.ClientConnectorSSLError | aiohttp.ClientConnectorError) and _before_tls(cause):
+        return "it closed the connection instead of speaking TLS"
     if isinstance(cause, ssl.SSLError):  # its number is none of the system's
         return " ".join(str(cause).split())[:200]
     number = getattr(cause, "errno", None)

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from loadgen.errors import ConfigError
-from loadgen.inputs import MAX_POOL_BYTES, FileInputs, Pool
+from loadgen.inputs import MAX_POOL_BYTES, FileInputs, Pool, fitted
 from loadgen.oip.access import Access
 from loadgen.oip.address import Address
 from loadgen.oip.messages import HEADER_LENGTH, Content, Shared, grpc_request, http_request
@@ -101,6 +101,8 @@ class FileContents:
                 f"{self.path} holds {' and '.join(map(str, sorted(sizes)))} inputs: as many of each are needed"
             )
         count = sizes.pop()
+        if not count:
+            raise ConfigError(f"--input {self.path} holds no input")
         rows = self.tensors[0].shape[0] if self.batched else 1
         for first in range(0, count * rows, rows):
             yield tuple(b"".join(column[index % count] for index in range(first, first + rows)) for column in columns)
@@ -113,9 +115,8 @@ class FileContents:
         elif tensor.datatype == BYTES:
             return [encode_strings([string]) for string in islice(self._strings(tensor), self.most)]
         else:
-            dtype = "float32" if tensor.datatype == "BF16" else DTYPES[tensor.datatype]
             pixels = shape if len(shape) == 3 else None
-            arrays = FileInputs(self.path, TensorSpec(shape, dtype), pixels, self.most).make().arrays
+            arrays = FileInputs(self.path, TensorSpec(shape, _dtype(tensor)), pixels, self.most).make().arrays
         return [encode_numbers(array, tensor.datatype) for array in arrays]
 
     def _strings(self, tensor: Tensor) -> Iterator[bytes]:
@@ -142,10 +143,15 @@ class FileContents:
             raise ConfigError(
                 f"--input {self.path} is no npz: of several inputs one is needed with an array for each name"
             ) from None
-        if array.shape[1:] != shape:
-            found, wanted = ("x".join(map(str, size)) for size in (array.shape[1:], shape))
-            raise ConfigError(f"--input {self.path}: {tensor.name} is {found}, the model takes {wanted}")
-        return list(array[: self.most])
+        if not array.ndim:
+            raise ConfigError(f"--input {self.path}: {tensor.name} is one number: save an array of inputs")
+        source = f"--input {self.path}: {tensor.name}"
+        return [fitted(one, _dtype(tensor), (shape,), source) for one in array[: self.most]]
+
+
+def _dtype(tensor: Tensor) -> str:
+    """What numpy has for a datatype; BF16 is cut from float32."""
+    return "float32" if tensor.datatype == "BF16" else DTYPES[tensor.datatype]
 
 
 def seeded_count(tensors: Sequence[Tensor], wanted: int) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadgen.oip import inference_pb2 as pb
-from loadgen.oip.tensors import Tensor, as_json, size_fits
+from loadgen.oip.tensors import Tensor, as_json, count_fits, size_fits
 
 REQUEST_ID = "loadgen"
 """The same for all: an answer belongs to a request by its stream or connection, so no byte of one ever changes."""
@@ -141,7 +141,7 @@ class AnswerJudge:
         try:
             rows = json.loads(head)["outputs"]
             tensors = [Tensor(row["name"], row["datatype"], tuple(row["shape"])) for row in rows]
-            sizes = [(row.get("parameters") or {}).get("binary_data_size") for row in rows]
+            sizes = [_binary_size(row) for row in rows]
         except (ValueError, KeyError, TypeError, AttributeError):
             return "the answer is no inference response"
         if (wrong := self._wrong(tensors)) is not None:
@@ -151,6 +151,8 @@ class AnswerJudge:
             if size is None:
                 if not isinstance(row.get("data"), list):
                     return f"the answer has no data for {tensor.name}"
+                if not count_fits(tensor, row["data"]):
+                    return f"the answer's {tensor.text} has other data"
                 continue
             raw.append((tensor, answer[at : at + size]))
             at += size
@@ -180,6 +182,18 @@ class AnswerJudge:
             if not size_fits(tensor, content):
                 return f"the answer's {tensor.text} has {len(content)} bytes"
         return None
+
+
+def _binary_size(row: Mapping[str, Any]) -> int | None:
+    """How many bytes of a tensor lie behind the JSON; None where it has them.
+
+    Raises:
+        ValueError: it is no number of bytes.
+    """
+    size = (row.get("parameters") or {}).get("binary_data_size")
+    if size is not None and (type(size) is not int or size < 0):
+        raise ValueError(size)
+    return size
 
 
 def _alike(shape: Sequence[int], wanted: Sequence[int]) -> bool:

@@ -93,7 +93,14 @@ def _tensors(rows: Sequence[Mapping[str, Any]] | None) -> tuple[Tensor, ...]:
 
 
 def model_config(document: Mapping[str, Any]) -> tuple[int, int]:
-    """The largest batch and the instances of the JSON of ``/v2/models/MODEL/config``."""
-    groups = document.get("instance_group") or []
-    instances = sum(int(group.get("count", 1)) * max(1, len(group.get("gpus") or ())) for group in groups)
-    return int(document.get("max_batch_size", 0)), max(1, instances)
+    """The largest batch and the instances of the JSON of ``/v2/models/MODEL/config``.
+
+    Raises:
+        TargetError: it is none.
+    """
+    try:
+        groups = document.get("instance_group") or []
+        instances = sum(int(group.get("count", 1)) * max(1, len(group.get("gpus") or ())) for group in groups)
+        return int(document.get("max_batch_size", 0)), max(1, instances)
+    except (TypeError, ValueError, AttributeError):
+        raise TargetError("what it says of the model's configuration cannot be understood") from None

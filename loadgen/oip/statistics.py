@@ -67,6 +67,13 @@ class Statistics:
             },
         )
 
+    def follows(self, before: Statistics) -> bool:
+        """Whether this can be a later reading of the same counters, none of which ever falls."""
+        added = self.since(before)
+        sums = [added.succeeded, added.failed, *added.stages.values(), *added.batches.values()]
+        numbers = [added.rows, added.executions, *(number for one in sums for number in (one.count, one.ns))]
+        return min(numbers) >= 0 and before.batches.keys() <= self.batches.keys()
+
     @property
     def mean_batch(self) -> float | None:
         """Rows of a batch; None without any."""

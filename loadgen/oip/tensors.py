@@ -163,7 +163,17 @@ def size_fits(tensor: Tensor, content: bytes | memoryview) -> bool:
             return len(decode_strings(bytes(content))) == tensor.elements
         except ValueError:
             return False
-    return len(content) == tensor.elements * np.dtype(DTYPES[tensor.datatype]).itemsize
+    dtype = DTYPES.get(tensor.datatype)
+    return dtype is not None and len(content) == tensor.elements * np.dtype(dtype).itemsize
+
+
+def count_fits(tensor: Tensor, data: object) -> bool:
+    """Whether JSON has as many elements as a tensor of a known shape, nested in any way, texts where it is of BYTES."""
+    rows = [data]
+    while any(isinstance(row, list) for row in rows):
+        rows = [one for row in rows for one in (row if isinstance(row, list) else [row])]
+    kinds: tuple[type, ...] = (str,) if tensor.datatype == BYTES else (int, float, type(None))
+    return len(rows) == tensor.elements and all(isinstance(one, kinds) for one in rows)
 
 
 def as_json(tensor: Tensor, content: bytes) -> list[object]:

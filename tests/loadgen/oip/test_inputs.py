@@ -41,7 +41,7 @@ def test_several_inputs_come_from_one_file_by_their_names(tmp_path):
     with pytest.raises(ConfigError, match="has no array 'B'"):
         contents_of(file, (ROWS, other))
     np.savez(file, A=np.ones((4, 2), np.float32), B=np.arange(4).reshape(4, 1))
-    with pytest.raises(ConfigError, match="A is 2, the model takes 3"):
+    with pytest.raises(ConfigError, match="A holds inputs of 2, the model takes 3"):
         contents_of(file, (ROWS, other))
 
 
@@ -52,6 +52,35 @@ def test_strings_come_from_lines_and_from_whole_files(tmp_path):
     (tmp_path / "b.jpg").write_bytes(b"\xff\xd8")
     assert contents_of(tmp_path, (tensor,)) == [(b"\3\0\0\0one",), (b"\3\0\0\0two",), (b"\2\0\0\0\xff\xd8",)]
     assert len(contents_of(tmp_path, (tensor,), most=2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("arrays", "match"),
+    [
+        ({"A": np.ones((0, 3)), "B": np.ones((0, 1), np.int64)}, "holds no input"),
+        ({"A": np.full((2, 3), "x"), "B": np.ones((2, 1), np.int64)}, "A holds <U1, the model takes float32"),
+        ({"A": np.ones((2, 3), complex), "B": np.ones((2, 1), np.int64)}, "A holds complex128"),
+        ({"A": np.ones((2, 3)), "B": np.full((2, 1), 1e30)}, "B holds float64, the model takes int64"),
+        ({"A": np.full((2, 3), np.nan), "B": np.ones((2, 1), np.int64)}, "A holds numbers that are not finite"),
+        ({"A": np.float32(1), "B": np.ones((2, 1), np.int64)}, "A is one number"),
+    ],
+    ids=["nothing", "texts", "complex", "floats for integers", "not finite", "a number"],
+)
+def test_several_inputs_that_a_model_cannot_take(tmp_path, arrays, match):
+    """One line for each, as for a single input."""
+    file = tmp_path / "x.npz"
+    np.savez(file, **arrays)
+    with pytest.raises(ConfigError, match=match):
+        contents_of(file, (ROWS, Tensor("B", "INT64", (2, 1))))
+
+
+@pytest.mark.parametrize("name", ["empty.txt", "directory"])
+def test_files_without_any_text(tmp_path, name):
+    """Are refused."""
+    path = tmp_path / name
+    path.mkdir() if name == "directory" else path.write_text("")
+    with pytest.raises(ConfigError, match="holds no input"):
+        contents_of(path, (Tensor("A", "BYTES", (1, 1)),))
 
 
 def test_a_request_over_http_is_whole():

@@ -110,6 +110,24 @@ def test_what_is_no_message(answer):
     assert AnswerJudge([OUT]).grpc(answer) == "the answer is no ModelInferResponse"
 
 
+@pytest.mark.parametrize("size", ["8", -1, 2.5, True])
+def test_a_size_that_is_none(size):
+    """The answer is none either."""
+    row = {"name": "OUT", "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": size}}
+    head = json.dumps({"outputs": [row]}).encode()
+    assert AnswerJudge([OUT]).http(head + bytes(8), len(head)) == "the answer is no inference response"
+
+
+def test_an_output_more_of_a_datatype_that_nobody_knows():
+    """Cannot be judged, and is wrong."""
+    rows = [
+        {"name": name, "datatype": kind, "shape": [1, 2], "parameters": {"binary_data_size": 8}}
+        for name, kind in (("OUT", "FP32"), ("MORE", "FP8"))
+    ]
+    head = json.dumps({"outputs": rows}).encode()
+    assert AnswerJudge([OUT]).http(head + bytes(16), len(head)) == "the answer's MORE FP8 1x2 has 8 bytes"
+
+
 @pytest.mark.parametrize("answer", [b"", b"{}", b"[]", b'{"outputs": [1]}', b'{"outputs": [{"name": "OUT"}]}'])
 def test_what_is_no_json_answer(answer):
     """Is said to be none."""
@@ -122,6 +140,11 @@ def test_answers_in_json():
     assert AnswerJudge([OUT]).http(json.dumps({"outputs": [row]}).encode(), None) is None
     row["parameters"] = None  # as some servers write what they do not have
     assert AnswerJudge([OUT]).http(json.dumps({"outputs": [row]}).encode(), None) is None
+    for data in ([], [0.0], [0.0, "x"], [[0.0], [0.0], [0.0]]):
+        wrong = AnswerJudge([OUT]).http(json.dumps({"outputs": [{**row, "data": data}]}).encode(), None)
+        assert wrong == "the answer's OUT FP32 1x2 has other data"
+    nested = json.dumps({"outputs": [{**row, "data": [[0.0, None]]}]}).encode()
+    assert AnswerJudge([OUT]).http(nested, None) is None
     del row["data"]
     assert AnswerJudge([OUT]).http(json.dumps({"outputs": [row]}).encode(), None) == "the answer has no data for OUT"
 

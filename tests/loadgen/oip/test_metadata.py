@@ -47,6 +47,27 @@ def test_batches_and_instances(config, expected):
     assert model_config(config) == expected
 
 
+@pytest.mark.parametrize(
+    "config", [{"max_batch_size": None}, {"instance_group": [1]}, {"instance_group": [{"count": "x"}]}]
+)
+def test_a_configuration_that_is_none(config):
+    """Is said to be none, and can be done without."""
+    with pytest.raises(TargetError, match="cannot be understood"):
+        model_config(config)
+
+
+def test_a_reading_of_a_server_that_was_started_again_does_not_follow():
+    """However much it has counted since."""
+
+    def reading(*factor_and_failed):
+        return read(stats(*factor_and_failed), "m")
+
+    assert reading(3).follows(reading(2))
+    assert reading(2).follows(reading(2))
+    assert not reading(2).follows(reading(3))
+    assert not reading(3, 0).follows(reading(2, 1)), "one counter that fell is enough"
+
+
 def stats(factor, failed=0):
     duration = {"count": 10 * factor, "ns": str(1000 * factor)}
     row = {
