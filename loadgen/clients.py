@@ -214,6 +214,8 @@ class _Run:
         for peer, job in zip(self._peers, jobs, strict=True):
             peer.tell(job)
         await self._ready()
+        if not jobs[0].warmup_s:
+            await self._hooks.on_phase(Phase.MEASURED_BEGINS)
         begins_ns = time.monotonic_ns() + LEAD_NS
         for peer in self._peers:
             peer.tell(begins_ns)
@@ -258,7 +260,8 @@ class _Run:
             async with asyncio.timeout((measured_from_ns - time.monotonic_ns()) / NS_PER_S):
                 await self._measured.wait()
         except TimeoutError:
-            await self._hooks.on_phase(Phase.MEASURED_BEGINS)
+            if job.warmup_s:
+                await self._hooks.on_phase(Phase.MEASURED_BEGINS)
             await self._measured.wait()
         await self._hooks.on_phase(Phase.MEASURED_ENDS)
         for peer in self._peers:

@@ -240,6 +240,10 @@ def plan_on(config: ExperimentConfig, ground: Ground) -> Plan:
     remote = ground.remote
     inputs = ground.inputs if remote is None else remote.inputs(_asked(config))
     window = config.max_in_flight or max(_usual_window(config, inputs, request.replicas, remote), config.clients)
+    most = None if remote is None or config.arrivals is not None else remote.options.most_in_flight(config.clients)
+    if most is not None and most < window:
+        window = most
+        notes += (f"{most} requests in flight at most: over HTTP a connection carries one at a time (--connections)",)
     placement = plan(ground.topology, request)
     notes += tuple(f"allowed overlap: {line}" for line in placement.overlaps)
     return Plan(config, ground.model, inputs, window, placement, request.cpus_per_replica, notes, remote)
@@ -255,7 +259,9 @@ def _usual_window(config: ExperimentConfig, inputs: InputSource, replicas: int, 
         return MAX_OUTSTANDING if remote is None else MAX_REMOTE_OUTSTANDING
     if remote is None:
         return default_window(inputs.payload_bytes, config.batch_size * max(1, replicas))
-    return min(MAX_REMOTE_OUTSTANDING, max(REMOTE_WINDOW, 4 * -(-remote.places // config.batch_size)))
+    places = -(-remote.places // config.batch_size)
+    most = min(MAX_REMOTE_OUTSTANDING, max(1, WINDOW_BYTES // inputs.payload_bytes))
+    return min(most, max(REMOTE_WINDOW, 4 * places))
 
 
 async def prepare(config: ExperimentConfig) -> Plan:

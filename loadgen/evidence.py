@@ -32,12 +32,14 @@ def gather(record: Record, frontends: Sequence[Counters], application: str, max_
     elapsed_ns = max(1, counters.now_ns)  # of all frontends
     available_ns = max(1, len(replicas) * elapsed_ns // len(frontends))
     timed = any(row.timed_batches for row in replicas)
+    compute_ns, batches = sum(row.compute_ns for row in replicas), sum(row.batches for row in replicas)
     return replace(
         client,
         replicas=len(replicas),
-        busy_share=sum(row.compute_ns for row in replicas) / available_ns if timed else None,
+        busy_share=compute_ns / available_ns if timed else None,
+        gap_ms=max(0, available_ns - compute_ns) / batches / 1e6 if timed and batches else None,
         in_flight_share=sum(row.in_flight_ns for row in replicas) / available_ns,
-        batches=sum(row.batches for row in replicas),
+        batches=batches,
         mean_batch=model.batch_size_sum / model.batches if model.batches else None,
         full_batch_share=model.full_batches / model.batches if model.batches else None,
         queue_empty_share=model.queue_empty_ns / elapsed_ns,
@@ -55,6 +57,7 @@ def client_evidence(record: Record, max_batch: int, window: int) -> Evidence:
         window=window,
         in_flight_mean=sum(client.in_flight_ns for client in record.clients) / measured_ns,
         clients=len(record.clients),
+        sent=record.sent,
     )
     if (offered := record.offered) is not None:
         lag_p99_ns = offered.lag.percentile_ns(99)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from frontend_launch import models
+from frontend_launch.histogram import NS_PER_S
 from frontend_launch.launch.deployment import LATENCY_SLO_MICROS
 from frontend_launch.launch.launcher import model_environment
 from frontend_launch.launch.process import pinned
@@ -98,8 +99,8 @@ async def measure(
     beside = plan.placement.assignments[0 if server.deployment is None else 1]
     async with (
         server.readings() as readings,
-        server.load(plan, check is not None) as (inputs, target),
         _either(stop, server) as halt,
+        server.load(plan, check is not None, halt) as (inputs, target),
         clients(plan.config.clients, plan.placement["client"]) as senders,
         watching({**_pids(server), **senders.pids}, beside, server.metrics_addresses) as watch,
     ):
@@ -272,7 +273,8 @@ def _results(
         client_metrics=results_file.client_metrics(record),
         failures=dict(record.failures),
         transport=server.transport,
-        **asdict(readings.measurements),
+        connections=server.connections,
+        **_measurements(record, readings),
         notes=[
             *plan.notes,
             *server.notes,
@@ -282,6 +284,14 @@ def _results(
             *(watched or {}).get("findings", ()),
         ],
     )
+
+
+def _measurements(record: Record, readings: Readings) -> dict[str, Any]:
+    """What the server measured, and beside its count of answers that of the client."""
+    measurements = asdict(readings.measurements)
+    if measurements["server_statistics"] is not None:
+        measurements["server_statistics"]["client_replies"] = record.replies
+    return measurements
 
 
 def _inputs(plan: Plan) -> dict[str, Any]:
@@ -332,24 +342,41 @@ def _remarks(record: Record) -> list[str]:
     remarks = []
     if not record.measured_ns:
         remarks.append("nothing was measured, the run ended within --warmup: make it longer, or use less --warmup")
+    silent_s = sum(interval.duration_s for interval in record.intervals if not interval.completed)
+    if record.latency.total and silent_s >= _SILENCE_S:
+        remarks.append(
+            f"nothing completed for {silent_s:.3g} of {record.measured_ns / NS_PER_S:.3g} s, in whole intervals of the "
+            "log: no latency tells of requests that are still waiting"
+        )
     if record.failures:
-        remarks += [f"{count} requests failed: {reason}" for reason, count in record.failures.most_common()]
+        common = record.failures.most_common()
+        remarks += [f"{count} requests failed: {reason}" for reason, count in common[:_REASONS]]
+        if rest := sum(count for _, count in common[_REASONS:]):
+            remarks.append(f"{rest} requests failed for other reasons, which the results have")
     elif failed := record.outcomes[Outcome.FAILED]:
         remarks.append(f"{failed} requests failed: the logs of the replicas, beside the results, say why")
     return remarks
 
 
+_SILENCE_S = 0.9
+"""So long without an answer is worth a note: a second, as timers have it."""
+
+_REASONS = 5
+"""Reasons of failures that are noted one by one."""
+
+
 def _others(plan: Plan, record: Record, statistics: Mapping[str, Any] | None) -> list[str]:
     """Somebody else's server has counted more or fewer answers than the client, beyond what the edges explain."""
-    if statistics is None:
+    if statistics is None or not record.measured_ns:
         return []
-    counted, seen = statistics["succeeded"], record.latency.total if record.offered is None else record.offered.arrived
-    if abs(counted - seen) <= max(_EDGES_SHARE * seen, min(plan.window, record.sent)):
+    counted, seen = statistics["succeeded"] + statistics["failed"], record.replies
+    in_flight = sum(client.in_flight_ns for client in record.clients) / record.measured_ns
+    if abs(counted - seen) <= max(_EDGES_SHARE * seen, in_flight, _EDGES):
         return []
     return [f"the server answered {counted} requests, of which this client saw {seen}: does somebody else load it too?"]
 
 
-_EDGES_SHARE = 0.05
+_EDGES_SHARE, _EDGES = 0.05, 10
 """The server is read a moment before the measured part begins and after it ends."""
 
 

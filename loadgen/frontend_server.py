@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from frontend_launch import stages
 from frontend_launch.admin import AdminClient
@@ -33,6 +33,7 @@ from loadgen.targets.target import TargetSpec
 from loadgen.verdict import Evidence
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 LOOPBACK = ("127.0.0.1", "localhost")
 PROXIED = "requests go through the Docker engine's proxy process, which is measured with the rest"
@@ -58,6 +59,11 @@ class FrontendServer:
     notes: tuple[str, ...] = ()
 
     @property
+    def connections(self) -> None:
+        """See `Server`."""
+        return None
+
+    @property
     def metrics_addresses(self) -> tuple[str, ...]:
         """See `Server`."""
         return tuple(f"{endpoint.host}:{endpoint.ports.metrics}" for endpoint in self.endpoints)
@@ -80,7 +86,9 @@ class FrontendServer:
         return PROXIED in self.notes
 
     @contextlib.asynccontextmanager
-    async def load(self, plan: Plan, keep_outputs: bool) -> AsyncIterator[tuple[InputSource, TargetSpec]]:
+    async def load(
+        self, plan: Plan, keep_outputs: bool, stop: asyncio.Event
+    ) -> AsyncIterator[tuple[InputSource, TargetSpec]]:
         """See `Server`."""
         output = plan.model.output
         specs = [
@@ -114,10 +122,10 @@ class FrontendReadings:
     """See `loadgen.serving.Readings`: the frontends' counters and stages over the measured part, and their metrics."""
 
     def __init__(self, server: FrontendServer) -> None:
-        self._application = server.application
+        self._application, self._deployment = server.application, server.deployment
         self._clients = [MetricsClient(f"http://{address}") for address in server.metrics_addresses]
         self._stack = contextlib.AsyncExitStack()
-        self._first: list[tuple[Counters, dict[str, Stages]]] = []
+        self._first: list[tuple[Counters, dict[str, Stages]] | None] = []
         self._metrics: list[dict[str, Any]] = []
         self._counters: list[Counters] = []
         self._stages: dict[str, Stages] | None = None
@@ -134,22 +142,33 @@ class FrontendReadings:
 
     async def on_phase(self, phase: Phase) -> None:
         """See `Readings`."""
-        try:
-            if phase is Phase.MEASURED_BEGINS:
-                self._first = await self._counted()
-                return
-            if self._first:
-                last = await self._counted()
-                pairs = list(zip(last, self._first, strict=True))
-                self._counters = [later.since(earlier) for (later, _), (earlier, _) in pairs]
-                self._stages = stages.together(stages.since(later, earlier) for (_, later), (_, earlier) in pairs)
-            self._metrics = [await client.metrics() for client in self._clients]
-        except AdminError as error:
-            self.notes.append(str(error))
-            log.warning("%s", error)
+        if phase is Phase.MEASURED_BEGINS:
+            self._first = await self._of_each(_counted)
+            return
+        last = await self._of_each(_counted)
+        pairs = [(later, first) for later, first in zip(last, self._first, strict=False) if later and first]
+        if pairs:
+            self._counters = [later.since(first) for (later, _), (first, _) in pairs]
+            self._stages = stages.together(stages.since(later, first) for (_, later), (_, first) in pairs)
+        self._metrics = [one for one in await self._of_each(MetricsClient.metrics) if one is not None]
+        deployment = self._deployment
+        if deployment is not None and deployment.failure is None and None in last:
+            self.lost = f"a frontend did not answer any more at the end: {self.notes[-1]}"
 
-    async def _counted(self) -> list[tuple[Counters, dict[str, Stages]]]:
-        return [(await client.counters(), await client.stages()) for client in self._clients]
+    async def _of_each(self, reading: Callable[[MetricsClient], Awaitable[T]]) -> list[T | None]:
+        """A reading of each frontend, at the same time; None for one that cannot be read, which is a note."""
+        found: list[T | None] = []
+        for one in await asyncio.gather(*map(reading, self._clients), return_exceptions=True):
+            if isinstance(one, AdminError):
+                if str(one) not in self.notes:
+                    self.notes.append(str(one))
+                    log.warning("%s", one)
+                found.append(None)
+            elif isinstance(one, BaseException):
+                raise one
+            else:
+                found.append(one)
+        return found
 
     def evidence(self, record: Record, plan: Plan) -> Evidence:
         """See `Readings`."""
@@ -163,6 +182,10 @@ class FrontendReadings:
             frontend_counters=asdict(Counters.together(self._counters)) if self._counters else None,
             stages=None if self._stages is None else stage_tables(self._stages),
         )
+
+
+async def _counted(client: MetricsClient) -> tuple[Counters, dict[str, Stages]]:
+    return await client.counters(), await client.stages()
 
 
 def _one_after_the_other(metrics: list[dict[str, Any]]) -> dict[str, Any]:

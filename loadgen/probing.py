@@ -132,13 +132,19 @@ def probe_text(probe: Probe) -> str:
 
 
 class Backlog:
-    """Watches a probe, and cuts it short when it cannot pass any more."""
+    """Watches a probe, and cuts it short when it cannot pass any more.
+
+    Args:
+        rate_rps: of the probe.
+        conditions: that have to hold.
+        drains: what is outstanding is waited for: it would be in the way of the next probe at a server that works on
+            for a client that is gone.
+    """
 
     ended = "cut_short"
-    drains = False
 
-    def __init__(self, rate_rps: float, conditions: Sequence[Condition]) -> None:
-        self._rate_rps, self._bound_ms = rate_rps, bound_ms(conditions)
+    def __init__(self, rate_rps: float, conditions: Sequence[Condition], drains: bool) -> None:
+        self._rate_rps, self._bound_ms, self.drains = rate_rps, bound_ms(conditions), drains
         self.in_flight: list[float] = []
 
     def enough(self, interval: Interval) -> bool:
@@ -189,7 +195,7 @@ class _Prober:
         arrivals = Renewal(ask.rate_rps, ask.duration_s, config.cv, seed)
         rows = requests_log.numbered(self._plan.config.requests_log, f"{len(self._probes) + 1}")
         settings = replace(self._plan.config, arrivals=arrivals, duration_s=ask.duration_s, requests_log=rows)
-        backlog = Backlog(ask.rate_rps, config.conditions)
+        backlog = Backlog(ask.rate_rps, config.conditions, drains=self._server.deployment is None)
         window = self._plan.config.max_in_flight or MAX_OUTSTANDING
         results = await self._measured(replace(self._plan, config=settings, window=window), backlog)
         return judge(ask, results, config.conditions, backlog.in_flight)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from multiprocessing import shared_memory
@@ -21,7 +23,7 @@ from loadgen.oip.asking import NotOfferedError, Server, server_at
 from loadgen.oip.statistics import Statistics, read
 from loadgen.recorder import Record
 from loadgen.remotes.oip_model import OipModel
-from loadgen.remotes.remote import Asked, Remote
+from loadgen.remotes.remote import MOST_CONNECTIONS, Asked, Remote
 from loadgen.results import Measurements
 from loadgen.runner import Hooks, Job, Phase, run
 from loadgen.targets.target import TargetSpec
@@ -36,10 +38,16 @@ MOST_METRICS = 5000
 USUAL_METRICS = {"triton": ":8002/metrics", "mlserver": ":8082/metrics"}
 """Where servers have their Prometheus metrics unless told otherwise, by the name that they give themselves."""
 
-TRIALS = (1, 2, 4, 8, 16, 32, 64)
-TRIAL_S, ROUNDS = 0.2, 3
+TRIALS = (1, 2, 4, 8)
+TRIAL_S, ROUNDS, TRIAL_WINDOW = 0.2, 3, 64
 NEARLY_BEST = 0.9
 """The fewest connections that carry so much of what any number does are enough."""
+
+EASY_RPS, EASY_BYTES_PER_S = 1000.0, 50e6
+"""Up to so much in the first trial, one connection is not what limits."""
+
+ENDING_S = 2.0
+"""Patience for a server's last word when the user has ended the run."""
 
 
 @dataclass(slots=True)
@@ -49,16 +57,19 @@ class RemoteServer:
     Attributes:
         remote: the model.
         notes: what the reader of results should know.
+        connections: see `Server`.
         found: connections that were found to be enough, by requests in flight and bytes of each.
     """
 
     remote: Remote
     notes: tuple[str, ...] = ()
+    connections: int | None = None
     found: dict[tuple[int, int], int] = field(default_factory=dict)
     deployment: None = field(default=None, init=False)
     metrics_addresses: tuple[str, ...] = field(default=(), init=False)
     transport: None = field(default=None, init=False)
     proxied: bool = field(default=False, init=False)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     @property
     def silence(self) -> str:
@@ -66,48 +77,57 @@ class RemoteServer:
         return f"is {self.remote.options.address.text} ready to answer?"
 
     @contextlib.asynccontextmanager
-    async def load(self, plan: Plan, keep_outputs: bool) -> AsyncIterator[tuple[InputSource, TargetSpec]]:
+    async def load(
+        self, plan: Plan, keep_outputs: bool, stop: asyncio.Event
+    ) -> AsyncIterator[tuple[InputSource, TargetSpec]]:
         """See `Server`."""
-        config = plan.config
+        config, self._stop = plan.config, stop
         async with contextlib.AsyncExitStack() as stack:
             inputs = plan.inputs
             if self.remote.options.shared_memory:
                 inputs = await stack.enter_async_context(self._in_shared_memory(plan))
-            connections = self.remote.options.connections or await self._connections(plan, inputs)
-            yield inputs, self.remote.spec(config.batch_size, connections, config.timeout_or_default_s)
+            self.connections = self.remote.options.connections or await self._enough(plan, inputs)
+            yield inputs, self.remote.spec(config.batch_size, self.connections, config.timeout_or_default_s)
 
-    async def _connections(self, plan: Plan, inputs: InputSource) -> int:
-        """How many connections are enough: tried, the trials of each number spread over the time that all of them take.
+    async def _enough(self, plan: Plan, inputs: InputSource) -> int:
+        """How many connections are enough; said in the log.
 
-        With a schedule nothing is tried, which would be load that nobody asked for.
+        Over HTTP/1.1 a connection carries one request, so there are as many as requests in flight. Over gRPC one
+        carries many, and whether as many as several do is tried, unless the user said how much to send or when.
         """
-        grpc = self.remote.options.address.protocol == "grpc"
-        if plan.config.arrivals is not None:
-            return 1 if grpc else MOST_CONNECTIONS
-        window = min(plan.window, TRIALS[-1])
+        config = plan.config
+        if self.remote.options.address.protocol != "grpc":
+            most = MOST_CONNECTIONS if config.arrivals is not None else -(-plan.window // config.clients)
+            log.info("connections: %d at most, one for each request in flight; --connections N says fewer", most)
+            return most
+        if config.arrivals is not None or config.requests is not None:
+            log.info("connections: 1, which carries many requests; --connections N says more")
+            return 1
+        window = min(plan.window, TRIAL_WINDOW)
         key = window, inputs.payload_bytes
         if key not in self.found:
-            self.found[key] = await self._try(plan, inputs, window)
+            self.found[key] = await self._try(plan, _Made(inputs, inputs.make()), window)
         return self.found[key]
 
     async def _try(self, plan: Plan, inputs: InputSource, window: int) -> int:
-        grpc = self.remote.options.address.protocol == "grpc"
-        trials = [count for count in TRIALS if count <= (min(window, 8) if grpc else window)]
-        if len(trials) == 1:
-            return trials[0]
-        inputs = _Made(inputs, inputs.make())
+        """Short runs with some numbers of connections, spread over the time that all of them take."""
+
+        async def rate(count: int) -> float:
+            spec = self.remote.spec(plan.config.batch_size, count, plan.config.timeout_or_default_s)
+            return await _trial(spec, inputs, window, self._stop)
+
+        first = await rate(1)
+        if first <= EASY_RPS and first * inputs.payload_bytes <= EASY_BYTES_PER_S:
+            log.info("connections: 1 carries %.4g requests/s, which is easy; --connections N says more", first)
+            return 1
+        trials = [count for count in TRIALS if count <= window]
         rates: dict[int, list[float]] = {count: [] for count in trials}
         for count in trials * ROUNDS:
-            spec = self.remote.spec(plan.config.batch_size, count, plan.config.timeout_or_default_s)
-            rate = await _trial(spec, inputs, window)
-            if not rate:  # too slow for trials, or not well: the run itself will show it
-                return trials[0] if grpc else trials[-1]
-            rates[count].append(rate)
+            rates[count].append(await rate(count))
         middle = {count: sorted(each)[ROUNDS // 2] for count, each in rates.items()}
-        best = max(middle.values())
-        enough = next(count for count, rate in middle.items() if rate >= NEARLY_BEST * best)
-        tried = ", ".join(f"{count}: {rate:.4g}/s" for count, rate in middle.items())
-        log.info("connections: %d, found by trying (%s); --connections says it", enough, tried)
+        enough = next(count for count, found in middle.items() if found >= NEARLY_BEST * max(middle.values()))
+        tried = ", ".join(f"{count}: {found:.4g}/s" for count, found in middle.items())
+        log.info("connections: %d, found by trying (%s); --connections N says it", enough, tried)
         return enough
 
     @contextlib.asynccontextmanager
@@ -139,16 +159,17 @@ class RemoteServer:
             memory.close()
             memory.unlink()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the user has ended the run."""
+        return self._stop.is_set()
+
     def readings(self) -> RemoteReadings:
         """See `Server`."""
-        return RemoteReadings(self.remote)
+        return RemoteReadings(self)
 
     async def keep_logs(self, directory: Path) -> None:
         """They are not ours."""
-
-
-MOST_CONNECTIONS = 1000
-"""Where a schedule says when to send, over HTTP: opened as they are needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +191,7 @@ class _Made:
         return self.pool
 
 
-async def _trial(spec: TargetSpec, inputs: InputSource, window: int) -> float:
+async def _trial(spec: TargetSpec, inputs: InputSource, window: int, stop: asyncio.Event) -> float:
     """Requests that were answered in a second of a very short run."""
     job = Job(
         target=spec,
@@ -185,18 +206,19 @@ async def _trial(spec: TargetSpec, inputs: InputSource, window: int) -> float:
         log_every_s=10.0,
         drain_s=5.0,
     )
-    record = await run(job, hooks=Hooks(on_interval=lambda _: None))
+    record = await run(job, stop, Hooks(on_interval=lambda _: None))
     return record.latency.total / (record.measured_ns / 1e9) if record.measured_ns else 0.0
 
 
 class RemoteReadings:
     """See `loadgen.serving.Readings`: the server's statistics and metrics over the measured part."""
 
-    def __init__(self, remote: Remote) -> None:
-        self._remote = remote
-        self._model = remote if isinstance(remote, OipModel) else None
+    def __init__(self, whose: RemoteServer) -> None:
+        self._whose, self._remote = whose, whose.remote
+        self._model = self._remote if isinstance(self._remote, OipModel) else None
         self._server: Server | None = None
         self._before: Statistics | None = None
+        self._before_ns = self._elapsed_ns = 0
         self._metrics_before: dict[str, float] = {}
         self._metrics: dict[str, list[float]] | None = None
         self.statistics: Statistics | None = None
@@ -214,29 +236,32 @@ class RemoteReadings:
 
     async def on_phase(self, phase: Phase) -> None:
         """See `Readings`."""
-        statistics = await self._statistics()
-        metrics = await self._prometheus()
         if phase is Phase.MEASURED_BEGINS:
-            self._before, self._metrics_before = statistics, metrics
+            self._before, self._before_ns = await self._statistics(), time.monotonic_ns()
+            self._metrics_before = await self._prometheus()
             return
-        if self._before is not None and statistics is not None:
-            self.statistics = statistics.since(self._before)
-            if self.statistics.executions < 0:
-                self.statistics = None
+        try:
+            async with asyncio.timeout(ENDING_S if self._whose.stopped else None):
+                await self._end()
+        except TimeoutError:
+            self._note(f"the server's own numbers are left out: no answer within {ENDING_S:.0f} s")
+
+    async def _end(self) -> None:
+        """The last readings, and whether the server is still there."""
+        after, self._elapsed_ns = await self._statistics(), time.monotonic_ns() - self._before_ns
+        if self._before is not None and after is not None:
+            if after.follows(self._before):
+                self.statistics = after.since(self._before)
+            else:
                 self._note("the server began its statistics anew, so it was started again: they are left out")
-        await self._look()
-        if metrics:
+        if metrics := await self._prometheus():
             self._metrics = {
                 name: [self._metrics_before.get(name, 0.0), value] for name, value in sorted(metrics.items())
             }
-
-    async def _look(self) -> None:
-        """See whether the server is still there."""
-        if self._server is not None:
-            try:
-                await self._server.about()
-            except TargetError as error:
-                self.lost = f"the server was gone at the end: {error}"
+        try:
+            await self._remote.still_there()
+        except TargetError as error:
+            self.lost = f"the server was gone at the end: {error}"
 
     async def _statistics(self) -> Statistics | None:
         if self._server is None or self._model is None:
@@ -256,10 +281,12 @@ class RemoteReadings:
         try:
             timeout = aiohttp.ClientTimeout(total=METRICS_TIMEOUT_S)
             async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
-                return samples(await response.text()) if response.status == 200 else {}
+                if response.status != 200:
+                    raise ValueError(f"answered with {response.status}")
+                return samples(await response.text())
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
             if self._remote.options.metrics_url is not None:
-                self._note(f"--metrics-url {url} cannot be read: {error}")
+                self._note(f"--metrics-url {url} cannot be read: {error or type(error).__name__}")
             return {}
 
     def _metrics_url(self) -> str | None:
@@ -271,15 +298,16 @@ class RemoteReadings:
         return None if place is None else f"http://{host}{place}"
 
     def _note(self, text: str) -> None:
-        self.notes.append(text)
-        log.warning("%s", text)
+        if text not in self.notes:
+            self.notes.append(text)
+            log.warning("%s", text)
 
     def evidence(self, record: Record, plan: Plan) -> Evidence:
         """See `Readings`."""
         evidence = replace(client_evidence(record, plan.config.batch_size, plan.window), rows=plan.config.batch_size)
         if self._model is None or self.statistics is None or self.statistics.executions == 0:
             return evidence
-        return of_statistics(evidence, self.statistics, self._model, max(1, record.measured_ns))
+        return of_statistics(evidence, self.statistics, self._model, max(1, self._elapsed_ns))
 
     @property
     def measurements(self) -> Measurements:
@@ -297,13 +325,13 @@ class RemoteReadings:
         )
 
 
-def of_statistics(evidence: Evidence, statistics: Statistics, model: OipModel, measured_ns: int) -> Evidence:
+def of_statistics(evidence: Evidence, statistics: Statistics, model: OipModel, elapsed_ns: int) -> Evidence:
     """What a server's statistics add to the evidence: how busy its instances were, and with which batches."""
     instances = model.model.instances or 1
     max_batch = max(1, model.model.max_batch or 1)
     full = sum(value.count for size, value in statistics.batches.items() if size >= max_batch)
     executions = sum(value.count for value in statistics.batches.values())
-    busy = statistics.busy_ns / (instances * measured_ns) if statistics.batches else None
+    busy = statistics.busy_ns / (instances * elapsed_ns) if statistics.batches else None
     queue = statistics.stages["queue"]
     return replace(
         evidence,
@@ -314,7 +342,7 @@ def of_statistics(evidence: Evidence, statistics: Statistics, model: OipModel, m
         batches=statistics.executions,
         mean_batch=statistics.mean_batch,
         full_batch_share=full / executions if executions else None,
-        queued_mean=queue.ns / measured_ns,
+        queued_mean=queue.ns / elapsed_ns,
     )
 
 

@@ -143,6 +143,7 @@ class Results:
         failures: requests that failed, by the reason that the server gave.
         transport: how ``client`` and ``replicas`` reached the query frontend, ``tcp`` or ``ipc``; None without one, and
             in files from before it was recorded.
+        connections: of each client to somebody else's server, at most; None otherwise.
         notes: what the reader should know, such as metrics that could not be read.
         path: where the document was saved; not part of it.
     """
@@ -173,6 +174,7 @@ class Results:
     server_metrics: Mapping[str, list[float]] | None = None
     failures: Mapping[str, int] = field(default_factory=dict)
     transport: Mapping[str, str] | None = None
+    connections: int | None = None
     path: Path | None = None
 
     @property

@@ -68,7 +68,8 @@ class Hooks:
     """What others do while a run is under way.
 
     Attributes:
-        on_phase: awaited beside the run when the measured part begins, and before the target is closed when it ends.
+        on_phase: awaited when the measured part begins, beside the run after a warm-up and before the first request
+            without one; and before the target is closed when it ends.
         on_interval: called with each logging interval when it is over.
         begin: awaited when the server has been reached; says when the run begins, monotonic clock. None for at once.
         enough: set it when all is known that was to be found out; what is outstanding is still waited for.
@@ -138,6 +139,8 @@ async def run(job: Job, stop: asyncio.Event | None = None, hooks: Hooks | None =
     with Sleeper() as sleeper:
         try:
             await target.open(pool)
+            if not job.warmup_s:
+                await hooks.on_phase(Phase.MEASURED_BEGINS)
             begins_ns = None if hooks.begin is None else await hooks.begin()
             return await _Run(job, target, sleeper, stop or asyncio.Event(), hooks, begins_ns).to_its_end()
         finally:
@@ -224,13 +227,19 @@ class _Run:
 
     def _look_at_the_clock(self) -> None:
         """Take the time of this turn, and account for the turn before it."""
-        before_ns, self._now_ns = self._now_ns, time.monotonic_ns()
         if self._recorder.measuring:
-            held_ns = min(self._now_ns, self._ends_ns or self._now_ns) - before_ns
-            self._recorder.record.clients[0].in_flight_ns += self._in_flight.outstanding * max(0, held_ns)
-        elif self._now_ns >= self._measured_from_ns:
-            self._begin_measured()
+            self._account()
+        else:
+            self._now_ns = time.monotonic_ns()
+            if self._now_ns >= self._measured_from_ns:
+                self._begin_measured()
         self._expire()
+
+    def _account(self) -> None:
+        """Count what was in flight until now."""
+        before_ns, self._now_ns = self._now_ns, time.monotonic_ns()
+        held_ns = min(self._now_ns, self._ends_ns or self._now_ns) - before_ns
+        self._recorder.record.clients[0].in_flight_ns += self._in_flight.outstanding * max(0, held_ns)
 
     def _expire(self) -> None:
         """Give up on requests whose time is over."""
@@ -296,10 +305,10 @@ class _Run:
         self._recorder.begin_measured(began_ns, self._ends_ns)
         client = self._recorder.record.clients[0]
         client.cpu_ns = -time.process_time_ns()
-        self._tasks += [
-            asyncio.create_task(self._log_lines(began_ns), name="periodic line"),
-            asyncio.create_task(self._hooks.on_phase(Phase.MEASURED_BEGINS), name="measured part begins"),
-        ]
+        self._tasks.append(asyncio.create_task(self._log_lines(began_ns), name="periodic line"))
+        if self._job.warmup_s:
+            beside = self._hooks.on_phase(Phase.MEASURED_BEGINS)
+            self._tasks.append(asyncio.create_task(beside, name="measured part begins"))
 
     def _end_measured(self, ended: str) -> None:
         if not self._recorder.measuring:
@@ -321,7 +330,9 @@ class _Run:
         due_ns = began_ns + every_ns
         while self._ends_ns is None or due_ns + every_ns // 10 < self._ends_ns:
             await asyncio.sleep(max(0, due_ns - time.monotonic_ns()) / NS_PER_S)
-            self._log_interval(time.monotonic_ns())
+            if self._recorder.measuring:
+                self._account()
+                self._log_interval(self._now_ns)
             due_ns += every_ns
 
     def _log_interval(self, now_ns: int) -> None:

@@ -87,8 +87,15 @@ class Server(Protocol):
         """Whether requests go through the Docker engine's proxy process."""
         ...
 
-    def load(self, plan: Plan, keep_outputs: bool) -> AbstractAsyncContextManager[tuple[InputSource, TargetSpec]]:
-        """What to send and how, while the context lasts.
+    @property
+    def connections(self) -> int | None:
+        """Connections of each client, at most, since `load`; None where that is no choice."""
+        ...
+
+    def load(
+        self, plan: Plan, keep_outputs: bool, stop: asyncio.Event
+    ) -> AbstractAsyncContextManager[tuple[InputSource, TargetSpec]]:
+        """What to send and how, while the context lasts; finding out how ends early when `stop` is set.
 
         Raises:
             TargetError: the server refuses.

@@ -25,6 +25,12 @@ WINDOW_FULL_SHARE = 0.9
 WORKING_SHARE = 0.25
 """From this share of a core on, client or frontends count as working on requests that have not reached the queue."""
 
+FULL_SHARE = 0.9
+"""From this mean share of the largest batch on, batches count as full."""
+
+FEW_WINDOWS = 3
+"""With less than so many windows of requests in all, most of a run is its beginning and its end."""
+
 LATE_MS = 10.0
 """From this schedule lag at the 99th percentile on, what was offered is not what was planned."""
 
@@ -60,6 +66,8 @@ class Evidence:
         answered_share: share of what was planned for the measured part that was answered, whenever; None likewise.
         rows: inputs that a request carries.
         queued_mean: mean number of requests in the server's queue; where `queue_empty_share` is not known.
+        sent: requests sent in all; None where that is not known.
+        gap_ms: mean time between two model calls of a replica; None where they do not report their time.
     """
 
     max_batch: int
@@ -81,6 +89,15 @@ class Evidence:
     answered_share: float | None = None
     rows: int = 1
     queued_mean: float | None = None
+    sent: int | None = None
+    gap_ms: float | None = None
+
+    @property
+    def batches_had_room(self) -> bool:
+        """Whether batches would have been fuller, had there been more to do: whatever waited went into the next one."""
+        if self.mean_batch is None or self.mean_batch >= FULL_SHARE * self.max_batch:
+            return False
+        return self.queued_mean * self.rows < self.max_batch if self.queued_mean is not None else self.queue_empty
 
     @property
     def queue_empty(self) -> bool:
@@ -132,7 +149,10 @@ def judge(evidence: Evidence) -> Verdict:
     if evidence.answered_share is not None and evidence.answered_share < CARRIED_SHARE:
         return replace(verdict, text=f"{verdict.text}; {offered}, {_percent(evidence.answered_share)} of them answered")
     if carried >= CARRIED_SHARE * evidence.offered_rps:
-        reserve = "without reserve" if verdict.saturated == "yes" else "all answered in time"
+        if verdict.saturated == "undecided" and evidence.busy_share is not None and evidence.batches_had_room:
+            reserve = f"all answered in time, with room in batches ({evidence.mean_batch:.2f} of {evidence.max_batch})"
+        else:
+            reserve = "without reserve" if verdict.saturated == "yes" else "all answered in time"
         return replace(verdict, limit="load", text=f"{_state(evidence, verdict)}: {offered}, {reserve}")
     return replace(verdict, text=f"{verdict.text}; {offered}, {carried:.4g} answered")
 
@@ -163,8 +183,13 @@ def _judge_replicas(evidence: Evidence) -> Verdict:
         )
         return Verdict("undecided", "unknown", text, evidence)
     state = f"replicas busy {_percent(evidence.busy_share)}, batches {evidence.mean_batch:.2f} of {evidence.max_batch}"
+    if evidence.busy_share >= BUSY_SHARE and evidence.batches_had_room:
+        more = "a higher rate" if evidence.offered_rps is not None else "a higher --max-in-flight"
+        text = f"undecided ({state}): always busy, with room in their batches; {more} shows what those would carry"
+        return Verdict("undecided", "load", text, evidence)
     if evidence.busy_share >= BUSY_SHARE:
-        return Verdict("yes", "replicas", f"yes ({state}): the replicas are the limit", evidence)
+        gap = "" if evidence.gap_ms is None else f", {evidence.gap_ms:.2g} ms between two"
+        return Verdict("yes", "replicas", f"yes ({state}{gap}): the replicas are the limit", evidence)
     limit, reason = _limit(evidence)
     return Verdict("no", limit, f"no ({state}): {reason}", evidence)
 
@@ -179,7 +204,11 @@ def _limit(evidence: Evidence) -> tuple[Limit, str]:
         if evidence.queue_empty_share is None:
             return "frontend", f"{evidence.queue_text} and instances did too, so the server's own work is the limit"
         return "frontend", "queries always waited and replicas did too, so the frontend is the limit"
-    if evidence.offered_rps is None and evidence.in_flight_mean < WINDOW_FULL_SHARE * evidence.window:
+    if evidence.offered_rps is not None:
+        return "unknown", "replicas had time to spare, so what was not answered was held up elsewhere"
+    if evidence.in_flight_mean < WINDOW_FULL_SHARE * evidence.window:
+        if evidence.sent is not None and evidence.sent < FEW_WINDOWS * evidence.window:
+            return "unknown", f"{evidence.sent} requests are too few to keep {evidence.window} in flight; send more"
         reason = f"{evidence.queue_text} and the client did not fill its window"
         return "client", f"{reason}, so the client is the limit; {evidence.more_clients}"
     frontend_cpu, client_cpu = evidence.frontend_cpu_share or 0.0, evidence.client_cpu_share

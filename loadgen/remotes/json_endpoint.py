@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from loadgen.errors import ConfigError
+from loadgen.errors import ConfigError, TargetError
 from loadgen.inputs import FileInputs, Pool
 from loadgen.oip.inputs import post
 from loadgen.oip.tensors import TEXT_LETTERS
@@ -25,6 +26,7 @@ INPUT, INPUTS = "$input", "$inputs"
 """What in the template stands for one input, and for a list of as many as the batch size says."""
 
 SEEDED_REQUESTS = 32
+CALL_TIMEOUT_S = 5.0
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
 
@@ -79,6 +81,16 @@ class JsonEndpoint:
     def spec(self, batch_size: int, connections: int, timeout_s: float | None) -> HttpSpec:
         """See `Remote`."""
         return HttpSpec(self.options.address, self.options.access, JsonAnswers(self.answer), connections, timeout_s)
+
+    async def still_there(self) -> None:
+        """See `Remote`; it has no question that costs it nothing, so it is only called."""
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                _, writer = await asyncio.open_connection(self.options.address.host, self.options.address.port)
+            writer.close()
+        except OSError as error:
+            reason = error.strerror or "nobody answers"
+            raise TargetError(f"{self.options.address.text} cannot be reached: {reason}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from loadgen.errors import ConfigError, TargetError
-from loadgen.oip.asking import describe
+from loadgen.oip.asking import describe, server_at
 from loadgen.oip.inputs import Contents, FileContents, RequestInputs, SeededContents, seeded_count
 from loadgen.oip.metadata import ModelMetadata, ServerMetadata
 from loadgen.oip.tensors import BYTES, DTYPES, Tensor, resolve
@@ -118,6 +118,14 @@ class OipModel:
         if address.protocol == "grpc":
             return OipGrpcSpec(address, access, outputs, connections, timeout_s)
         return HttpSpec(address, access, TensorAnswers(outputs), connections, timeout_s)
+
+    async def still_there(self) -> None:
+        """See `Remote`."""
+        server = server_at(self.options.address, self.options.access)
+        try:
+            await server.about()
+        finally:
+            await server.close()
 
 
 def _spec(tensors: tuple[Tensor, ...]) -> TensorSpec:

@@ -13,6 +13,9 @@ from loadgen.oip.address import Address
 from loadgen.targets.target import TargetSpec
 from model_containers.model import Description
 
+MOST_CONNECTIONS = 1000
+"""Of a client, over HTTP/1.1, where each carries one request at a time."""
+
 
 @dataclass(frozen=True, slots=True)
 class TargetOptions:
@@ -37,6 +40,12 @@ class TargetOptions:
     body: str | None = None
     answer: str | None = None
     metrics_url: str | None = None
+
+    def most_in_flight(self, clients: int) -> int | None:
+        """Requests that connections can carry at once, of so many client processes; None for any number."""
+        if self.address.protocol == "grpc":
+            return None
+        return (self.connections or MOST_CONNECTIONS) * clients
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,4 +97,12 @@ class Remote(Protocol):
 
     def spec(self, batch_size: int, connections: int, timeout_s: float | None) -> TargetSpec:
         """How to send it."""
+        ...
+
+    async def still_there(self) -> None:
+        """See whether the server still answers.
+
+        Raises:
+            TargetError: it does not.
+        """
         ...

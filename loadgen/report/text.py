@@ -175,9 +175,8 @@ def _server(results: Results) -> list[str]:
         if name != "batch_sizes"
     ]
     batch = "" if counted["mean_batch"] is None else f", batches {counted['mean_batch']:.3g} on average"
-    # Answers that arrived meanwhile, as the server counts them; a schedule's are measured whenever they arrive.
-    seen = round(results.summary.throughput_rps * results.summary.measured.duration_s)
-    lines = [f"server      {counted['succeeded']} answered, {counted['failed']} failed{batch}; the client saw {seen}"]
+    seen = f"; the client saw {counted['client_replies']}" if "client_replies" in counted else ""
+    lines = [f"server      {counted['succeeded']} answered, {counted['failed']} failed{batch}{seen}"]
     return [*lines, f"  mean ms   {'  '.join(means)}"] if means else lines
 
 

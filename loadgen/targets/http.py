@@ -7,11 +7,13 @@ docs/performance.md. Connections are opened as they are needed, up to a number; 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+from frontend_launch.histogram import NS_PER_S
 from loadgen.errors import ConfigError
 from loadgen.inputs import Pool
 from loadgen.oip.access import Access
@@ -87,7 +89,8 @@ class HttpTarget:
         self._mailbox = Mailbox()
         self._judge = spec.answers.make()
         self._messages: list[memoryview] = []
-        self._waiting: deque[int] = deque()
+        self._waiting: deque[tuple[int, int]] = deque()
+        """Requests, and since when."""
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
         self._dialer = Dialer(spec.address.text, self._connect, self._wanted)
@@ -109,6 +112,7 @@ class HttpTarget:
         except ImportError:
             raise ConfigError("httptools is not installed: pip install 'loadgen[oip]'") from None
         self._parser: Callable[[Any], Any] = httptools.HttpResponseParser
+        self.errors: tuple[type[Exception], ...] = (httptools.HttpParserError, httptools.HttpParserUpgrade)
         self._messages = pool.payloads()
         self._tls = self._spec.access.ssl_context() if self._spec.address.tls else None
         await self._dialer.first()
@@ -119,7 +123,7 @@ class HttpTarget:
             if self._idle:
                 self._write(self._idle.pop(), request_id)
             else:
-                self._waiting.append(request_id)
+                self._waiting.append((request_id, now_ns))
         self._dialer.open_more()
 
     def _write(self, connection: _Connection, request_id: int) -> None:
@@ -141,10 +145,21 @@ class HttpTarget:
     def ready(self, connection: _Connection) -> None:
         """A connection has no request."""
         self._open.add(connection)
-        if self._waiting:
-            self._write(connection, self._waiting.popleft())
-        else:
+        request_id = self._next()
+        if request_id is None:
             self._idle.append(connection)
+        else:
+            self._write(connection, request_id)
+
+    def _next(self) -> int | None:
+        """The request that has waited for longest, of those that somebody still waits for."""
+        timeout_s = self._spec.timeout_s
+        oldest_ns = 0 if timeout_s is None else time.monotonic_ns() - round(timeout_s * NS_PER_S)
+        while self._waiting:
+            request_id, since_ns = self._waiting.popleft()
+            if since_ns > oldest_ns:
+                return request_id
+        return None
 
     def answered(self, request_id: int, status: int, body: bytes, json_bytes: int | None) -> None:
         """An answer is here."""
@@ -201,7 +216,8 @@ class _Connection(asyncio.Protocol):
         self._patience: asyncio.TimerHandle | None = None
         self._parts: list[bytes] = []
         self._json_bytes: int | None = None
-        self._until_closed = False
+        self._answers: list[tuple[int, bytes, int | None]] = []
+        self._until_closed = self._goes_on = False
         self._reason: str | None = "the connection was lost before the answer"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -219,9 +235,28 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
-        except Exception as error:  # the parser's own, and whatever answers that are no HTTP come to
+        except self._owner.errors as error:
             self._reason = f"the answer is no HTTP: {error}"
             self._transport.abort()
+        if self._answers:
+            self._settle()
+
+    def _settle(self) -> None:
+        """What was answered is known now that all that was read is parsed; the next request may be sent."""
+        (answer, *more), self._answers = self._answers, []
+        goes_on, self._goes_on = self._goes_on, False
+        request_id, self._request_id = self._request_id, None
+        if self._patience is not None:
+            self._patience.cancel()
+        if request_id is not None:
+            self._owner.answered(request_id, *answer)
+        if request_id is None or more:
+            self._transport.abort()  # nobody asked: what else it says would be taken for another answer
+        elif not self._transport.is_closing():
+            if goes_on:
+                self._owner.ready(self)
+            else:
+                self._transport.close()
 
     def on_message_begin(self) -> None:
         self._until_closed = True
@@ -229,7 +264,7 @@ class _Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
         if name == _HEADER_LENGTH:
-            self._json_bytes = int(value)
+            self._json_bytes = int(value) if value.isdigit() else None
         elif name in (b"content-length", b"transfer-encoding"):
             self._until_closed = False
 
@@ -239,24 +274,16 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._parser.get_status_code() < 200:  # the answer is still to come
             return
-        request_id, self._request_id = self._request_id, None
-        if self._patience is not None:
-            self._patience.cancel()
         parts, self._parts = self._parts, []
         json_bytes, self._json_bytes = self._json_bytes, None
-        if request_id is None:
-            self._transport.abort()
-            return
-        status = self._parser.get_status_code()
-        self._owner.answered(request_id, status, parts[0] if len(parts) == 1 else b"".join(parts), json_bytes)
-        if self._parser.should_keep_alive():
-            self._owner.ready(self)
-        else:
-            self._transport.close()
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._answers.append((self._parser.get_status_code(), body, json_bytes))
+        self._goes_on = self._parser.should_keep_alive()  # later it has forgotten
 
     def connection_lost(self, error: Exception | None) -> None:
         if error is None and self._until_closed and self._parts and self._request_id is not None:
             self.on_message_complete()  # of no other length than that of the connection
+            self._settle()
         if self._patience is not None:
             self._patience.cancel()
         self._owner.lost(self, self._request_id, self._reason)

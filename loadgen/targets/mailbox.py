@@ -38,9 +38,9 @@ class Mailbox:
 
     def failed(self, request_id: int, reason: str) -> None:
         """Any other answer is here, or none will come; each reason is logged once."""
+        if reason not in self.failures and len(self.failures) >= MOST_REASONS:
+            reason = OTHER_REASONS
         if reason not in self.failures:
-            if len(self.failures) >= MOST_REASONS:
-                reason = OTHER_REASONS
             log.warning("requests fail: %s", reason)
         self.failures[reason] = self.failures.get(reason, 0) + 1
         self._put(request_id, Outcome.FAILED)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 import uvloop
@@ -96,3 +97,39 @@ def test_what_is_never_answered_timed_out_and_nothing_else():
     record = uvloop.run(loaded(b"HTTP/1.1 200 OK\r\n", False, timeout_s=0.05))
     assert record.outcomes[Outcome.TIMED_OUT] == record.sent == 20
     assert record.failures == {}
+
+
+def test_an_answer_that_nobody_asked_for_is_nobodys():
+    """Two in one go: the second is not taken for that to the next request, whose connection is another."""
+    record = uvloop.run(loaded(SIZED + SIZED, False))
+    assert record.outcomes[Outcome.COMPLETED] == record.sent == 20
+    assert (record.late, record.unexpected) == (0, 0)
+
+
+def test_what_nobody_waits_for_any_more_is_not_sent():
+    """Requests wait for a connection for no longer than their answers are waited for."""
+
+    async def main():
+        async def serve(reader, writer):
+            try:
+                while True:
+                    await reader.readuntil(b"\r\n\r\n{}")
+                    writer.write(SIZED)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                writer.close()
+
+        async with asyncio.timeout(20), await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            address = parse_address(f"http+json://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+            target = HttpSpec(address, Access(), JsonAnswers(("text",)), 1, timeout_s=60.0).make()
+            await target.open(Inputs(address).make())
+            now_ns, answered = time.monotonic_ns(), []
+            target.send(0, 1, now_ns)
+            target.send(1, 1, now_ns - 61 * 10**9)
+            target.send(2, 1, now_ns)
+            while 2 not in answered:
+                answered += target.drain().ids.tolist()
+                await asyncio.sleep(0)
+            await target.close()
+            return answered
+
+    assert uvloop.run(main()) == [0, 2]

@@ -45,11 +45,13 @@ def test_the_stored_file_and_what_is_written_now_keep_the_schema(results, tmp_pa
     stored["histograms"] |= {"service": None, "lag": None}
     stored["verdict"]["evidence"] |= {"offered_rps": None, "throughput_rps": None, "lag_p99_ms": None, "clients": 1}
     stored["verdict"]["evidence"] |= {"answered_share": None, "rows": 1, "queued_mean": None}
+    stored["verdict"]["evidence"] |= {"sent": None, "gap_ms": None}
     assert written == {
         "server_statistics": None,
         "server_metrics": None,
         "failures": {},
         "transport": None,
+        "connections": None,
         "inputs": None,
         "arrivals": None,
         "answers": None,

@@ -81,6 +81,49 @@ REMOTE = replace(SATURATED, busy_share=0.7, queue_empty_share=None, frontend_cpu
 
 
 @pytest.mark.parametrize(
+    ("changes", "saturated", "text"),
+    [
+        (
+            {"queued_mean": 0.003, "mean_batch": 1.0},
+            "undecided",
+            "room in their batches; a higher --max-in-flight",
+        ),
+        ({"queued_mean": 1.2, "mean_batch": 2.5}, "undecided", "with room in their batches"),
+        ({"queued_mean": 50.0, "mean_batch": 4.0}, "yes", "the replicas are the limit"),
+        ({"queued_mean": 1.2, "mean_batch": 8.0}, "yes", "the replicas are the limit"),
+        ({"queue_empty_share": 0.3, "mean_batch": 2.5}, "undecided", "with room in their batches"),
+        ({"queue_empty_share": 0.0, "mean_batch": 2.5}, "yes", "the replicas are the limit"),
+        (
+            {"queued_mean": 1.2, "mean_batch": 2.5, "offered_rps": 50.0, "throughput_rps": 50.0},
+            "undecided",
+            "50 requests/s offered, all answered in time, with room in batches (2.50 of 8)",
+        ),
+    ],
+    ids=[
+        "one at a time",
+        "some",
+        "chosen by the server",
+        "full",
+        "queue seen empty",
+        "queue never empty",
+        "a schedule",
+    ],
+)
+def test_replicas_that_are_always_busy_with_batches_that_are_not_full(changes, saturated, text):
+    """They could carry more where nothing that waited was left out of a batch."""
+    verdict = judge(replace(REMOTE, busy_share=0.99, **changes))
+    assert verdict.saturated == saturated
+    assert text in verdict.text
+
+
+def test_fewer_requests_than_a_window_say_little():
+    """Nobody is blamed."""
+    verdict = judge(replace(REMOTE, busy_share=0.03, queued_mean=0.0, in_flight_mean=5.0, sent=16))
+    assert (verdict.saturated, verdict.limit) == ("no", "unknown")
+    assert "16 requests are too few to keep 1000 in flight" in verdict.text
+
+
+@pytest.mark.parametrize(
     ("changes", "limit", "text"),
     [
         (

@@ -1,0 +1,29 @@
+"""Replies one by one, and why requests failed."""
+
+import logging
+
+from loadgen.targets.mailbox import MOST_REASONS, OTHER_REASONS, Mailbox
+
+
+def test_each_reason_is_logged_once_and_counted_with_the_others_beyond_a_number(caplog):
+    """Servers that put an id into each error do not fill the log."""
+    mailbox = Mailbox()
+    with caplog.at_level(logging.WARNING):
+        for number in range(100):
+            mailbox.failed(number, f"no place for {number}")
+            mailbox.failed(number, "no place for 0")
+    assert len(caplog.records) == MOST_REASONS + 1
+    assert mailbox.failures["no place for 0"] == 101
+    assert mailbox.failures[OTHER_REASONS] == 100 - MOST_REASONS
+    assert len(mailbox.drain().ids) == 200
+
+
+def test_whoever_asks_is_woken_once():
+    """At once where something is there already."""
+    mailbox, woken = Mailbox(), []
+    mailbox.notify(lambda: woken.append(1))
+    mailbox.completed(1)
+    mailbox.completed(2)
+    assert woken == [1]
+    mailbox.notify(lambda: woken.append(2))
+    assert woken == [1, 2]
