@@ -278,6 +278,7 @@ def _results(
         notes=[
             *plan.notes,
             *server.notes,
+            *(() if server.deployment is None else server.deployment.losses),
             *readings.notes,
             *_remarks(record),
             *_others(plan, record, readings.measurements.server_statistics),

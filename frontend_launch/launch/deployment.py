@@ -54,6 +54,7 @@ class Deployment:
         parts: what runs, by role.
         failed: set when the deployment can serve no more: a frontend ended, or the last replica.
         failure: why.
+        losses: replicas that ended while others go on, a line each.
         log_directory: the logs of all parts; gone with the deployment.
 
     Raises:
@@ -66,6 +67,7 @@ class Deployment:
         self.parts: dict[str, Running] = {}
         self.failed = asyncio.Event()
         self.failure: LaunchError | None = None
+        self.losses: list[str] = []
         self._config, self._launcher = config, launcher
         self._stack = contextlib.AsyncExitStack()
         self._stopping = False
@@ -227,7 +229,8 @@ class Deployment:
             await self._fail(f"{part.role}, the last replica{whose}, {ending(code)}", part)
         else:
             left = sum(map(self._left, range(len(self.endpoints))))
-            log.warning("%s %s; %d replicas go on", part.role, ending(code), left)
+            self.losses.append(f"{part.role} {ending(code)}; {left} replicas go on")
+            log.warning("%s", self.losses[-1])
 
     def _left(self, frontend: int) -> int:
         """How many of a frontend's replicas go on."""

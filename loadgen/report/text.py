@@ -153,6 +153,7 @@ def results_text(results: Results) -> str:
         *_server(results),
         *_hardware(results),
         *_window(results),
+        *_way(results),
         f"saturated   {results.verdict.text}",
         *(
             f"condition   {row['condition']}: {'came true' if row['crossed'] else 'did not come true'}, {row['found']}"
@@ -187,6 +188,14 @@ def _window(results: Results) -> list[str]:
         return []
     turned_over = f", turned over in {window['requests'] / throughput_rps:.3g} s" if throughput_rps else ""
     return [f"in flight   {window['requests']} at most ({_bytes(window['bytes'])}){turned_over}"]
+
+
+def _way(results: Results) -> list[str]:
+    """How requests travelled, as far as it is known."""
+    ways = [f"{who} {how}" for who, how in (results.transport or {}).items()]
+    if results.connections is not None:
+        ways.append(f"{results.connections} connections at most")
+    return [f"transport   {', '.join(ways)}"] if ways else []
 
 
 def _open_loop(results: Results) -> list[str]:

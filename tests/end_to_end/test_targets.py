@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import trustme
 from inference_servers import kserve, mlserver, triton
+from ingress import ingress
 from program import DEADLINE_S, ran, target
 from tls_proxy import tls_proxy
 
@@ -102,12 +103,23 @@ def test_a_plan_is_shown_and_secrets_are_not_kept(server, tmp_path):
     assert "x-key: …" in results.command
 
 
-def test_what_is_sent_is_what_the_files_hold(server, tmp_path):
-    """A model that answers with its input shows it; here the sum of two inputs of one file."""
+@BOTH
+@pytest.mark.parametrize("how", [(), ("--shared-memory",)], ids=["sent", "shared"])
+def test_what_arrives_is_what_the_files_hold(server, tmp_path, protocol, how):
+    """The model refuses where A is not what B says; and it does look."""
     file = tmp_path / "inputs.npz"
-    np.savez(file, A=np.ones((3, 4), np.float32), B=np.zeros((3, 2), np.int64))
-    words = target(tmp_path, "saturate", url(server, "grpc", "pair"), "--input", str(file), "--requests", "9")
-    assert results_of(ran([*words, "--connections", "1"])).summary.completed == 9
+    numbers = np.arange(9)
+    marks = np.column_stack((numbers, np.full(9, 99)))
+    np.savez(file, A=np.repeat(numbers, 4).reshape(9, 4).astype(np.float32), B=marks)
+    words = target(tmp_path, "saturate", url(server, protocol, "pair"), "--input", str(file), "--requests", "90", *how)
+    results = results_of(ran(words))
+    assert (results.summary.completed, results.failures) == (90, {})
+    np.savez(file, A=np.repeat(numbers, 4).reshape(9, 4).astype(np.float32) + (marks[:, :1] == 4), B=marks)
+    results = results_of(ran(words))
+    assert results.summary.completed == 80
+    ((reason, count),) = results.failures.items()
+    assert count == 10
+    assert "A is [5.0, 5.0, 5.0, 5.0], not 4" in reason
 
 
 @BOTH
@@ -149,14 +161,19 @@ def results_file_entries(output):
     return [json.loads(line) for line in (directory / "ledger.jsonl").read_text().splitlines()]
 
 
-def test_a_search_for_capacity(server, tmp_path):
-    """The first two probes of one: 160 rows a second is what the model can do at most."""
-    words = target(tmp_path, "capacity", url(server, "grpc", "slow"), "--slo", "p50<300ms", "--probes", "2")
-    done = ran([*words, "-d", "1s", "--start", "100"])
+@BOTH
+def test_a_search_for_capacity(server, tmp_path, protocol):
+    """Its first two probes: 160 rows a second is what the model can do at most.
+
+    What a probe that was cut short has left in the server's queue is not in the way of the next one.
+    """
+    words = target(tmp_path, "capacity", url(server, protocol, "slow"), "--slo", "p50<250ms", "--probes", "2")
+    done = ran([*words, "-d", "3s", "--start", "260"])
     assert done.returncode == exit_codes.THRESHOLD, done.stdout + done.stderr
     (path,) = (tmp_path / "results").glob("capacity-*/capacity.json")
     probes = json.loads(path.read_text())["capacity"]["probes"]
-    assert [(probe["rate_rps"], probe["outcome"]) for probe in probes] == [(100, "pass"), (200, "fail")]
+    assert [(probe["rate_rps"], probe["outcome"]) for probe in probes] == [(260, "fail"), (130, "pass")]
+    assert "cut short" in probes[0]["text"]
 
 
 @BOTH
@@ -180,6 +197,22 @@ def test_kserve_answers(tmp_path, protocol):
         results = results_of(ran([*words, "--connections", "2", "--max-in-flight", "4"]))
     assert results.summary.completed == 50
     assert results.model["framework"].startswith("kserve")
+
+
+def test_kserve_behind_an_ingress(tmp_path):
+    """Which knows the model by its host and asks for a token."""
+    (tmp_path / "token").write_text("secret\n")
+    with kserve(tmp_path) as running, ingress(running.http, "double.models.example.com", "secret") as (address, passed):
+        words = target(tmp_path, "saturate", f"oip+http://{address}/double", "--requests", "50")
+        host = ("--header", "Host: double.models.example.com")
+        results = results_of(ran([*words, *host, "--token-file", f"{tmp_path}/token"]))
+        assert results.summary.completed == 50
+        assert passed.count("/v2/models/double/infer") == 50
+        assert "secret" not in results.saved_at.read_text()
+        for refused, reason in ((words, "no route for"), ([*words, *host], "no token")):
+            done = ran(refused)
+            assert done.returncode == exit_codes.TARGET
+            assert reason in done.stderr
 
 
 def test_any_json(server, other, tmp_path):
@@ -266,7 +299,17 @@ def test_a_server_that_is_gone(tmp_path, protocol):
         ("grpc", "slow", ("--model", "noop"), "--model means nothing with --target"),
         ("grpc", "slow", ("--body", "{}"), "--body {} means something with http+json:// only"),
         ("grpcs", "slow", (), "it cannot be reached: "),
-        ("https", "slow", (), "it cannot be reached: "),
+        ("https", "slow", (), "it cannot be reached: it closed the connection instead of speaking TLS"),
+        (
+            "http",
+            "slow",
+            ("--tls-ca", "x.pem"),
+            "--tls-ca means something with TLS only: leave it out, or use oip+https",
+        ),
+        ("http", "slow", ("--metrics-url", "nonsense"), "--metrics-url nonsense is no URL"),
+        ("grpc", "slow", ("--header", "x-a: ü"), "--header 'x-a' is none: write it as 'name: value', in ASCII"),
+        ("grpc", "slow", ("--header", "x-bin: a"), "--header 'x-bin' is not for you to say"),
+        ("http", "slow", ("--header", "content-length: 5"), "--header 'content-length' is not for you to say"),
     ],
 )
 def test_what_is_refused_before_any_load(server, tmp_path, protocol, model, arguments, said):
