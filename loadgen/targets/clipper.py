@@ -106,6 +106,7 @@ class ClipperTarget:
         self._receive_frame: Callable[..., Any] = super(zmq.Socket, self._in).recv
         self._large = False
         self._wake: Callable[[], None] | None = None
+        self._watched: int | None = None
 
     @property
     def failures(self) -> Mapping[str, int]:
@@ -139,7 +140,8 @@ class ClipperTarget:
             raise TargetError(f"{address} does not speak the client protocol: {error}; check --response-port") from None
         self._frame(client_id, pool)
         # From here on we look after the socket's descriptor ourselves: a future per sleep costs more than a call.
-        asyncio.get_running_loop().add_reader(int(self._in.FD), self._on_change)
+        self._watched = int(self._in.FD)
+        asyncio.get_running_loop().add_reader(self._watched, self._on_change)
 
     def _frame(self, client_id: int, pool: Pool) -> None:
         """Lay out the frames of several turns through the pool, in the order of sending."""
@@ -256,4 +258,8 @@ class ClipperTarget:
 
     async def close(self) -> None:
         """Disconnect; what is outstanding is left behind."""
+        if self._watched is not None:
+            # pyzmq does so only where it has watched it before us, which it has not when the handshake was quick. The
+            # next socket with this number would not be heard of.
+            asyncio.get_running_loop().remove_reader(self._watched)
         self._context.destroy(linger=0)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import uvloop
 import zmq
+import zmq.asyncio
 from peers import Client, FrontendThread, Replica
 
 from frontend_launch.wire import ipc_addresses
@@ -248,3 +249,31 @@ def test_outputs_are_kept_where_they_are_wanted(size, keep):
     assert ids == list(range(62))
     assert outcomes == [Outcome.COMPLETED] * 60 + [Outcome.DEFAULTED, Outcome.FAILED]
     assert outputs == ([*sent, b"TIMEOUT", b""] if keep else [])
+
+
+def test_whatever_number_a_socket_has_it_is_heard(frontend, monkeypatch):
+    """Also where the one before had the same, and its handshake was answered before anybody waited for it."""
+
+    async def quick(socket, frames):
+        socket._shadow_sock.send_multipart(frames)
+        while not socket._shadow_sock.poll(0):
+            pass
+
+    async def slow(socket, frames):
+        asyncio.get_running_loop().call_later(0.01, socket._shadow_sock.send_multipart, frames)
+
+    async def story():
+        numbers = []
+        for send in (quick, slow):
+            monkeypatch.setattr(zmq.asyncio.Socket, "send_multipart", send)
+            target = spec_of(frontend.ports).make()
+            await target.open(SeededInputs(TensorSpec((8,), "float32"), None, 1, 0).make())
+            numbers.append(target._receiving.fileno())
+            for _ in range(3):  # turns in which the loop begins to watch it
+                await asyncio.sleep(0)
+            await target.close()
+        return numbers
+
+    monkeypatch.setattr(clipper, "HANDSHAKE_TIMEOUT_S", 3.0)
+    first, second = uvloop.run(story())
+    assert first == second, "otherwise this shows nothing"
