@@ -62,6 +62,7 @@ class _Replica:
     def __init__(self, model: Model, settings: Settings) -> None:
         self._model, self._settings = model, settings
         self._metadata = Metadata(settings.name or model.name, settings.version, model.input.data_type)
+        self._output_type = model.output.data_type
         self._log = open_log(settings.log_file)
         self._batches = BatchLog(self._log)
         self._faults: Counter[str] = Counter()
@@ -146,7 +147,7 @@ class _Replica:
     ) -> None:
         response = BatchResponse(
             request.message_id,
-            self._model.output.data_type,
+            self._output_type,
             outputs,
             times if self._settings.reply_times else None,
         )
