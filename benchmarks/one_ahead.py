@@ -90,7 +90,7 @@ def frontends() -> Iterator[Ports]:
     ports = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
     core = min(os.sched_getaffinity(0))
     command = ["taskset", "-c", str(core), sys.executable, "-m", "frontend_launch", "serve", *ports]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         yield Ports(**json.loads(process.stdout.readline()))
     finally:
@@ -103,7 +103,10 @@ def replicas(ports: Ports, seconds: float, batch_size: int) -> Iterator[None]:
     """One that reports its times and one that does not, each behind an application of its own."""
     uvloop.run(register(ports, batch_size))
     context = multiprocessing.get_context("fork")
-    settings = [Settings(name=name(ahead), port=ports.replica, reply_times=ahead) for ahead in (True, False)]
+    settings = [
+        Settings(name=name(ahead), port=ports.replica, reply_times=ahead, log_file=os.devnull)
+        for ahead in (True, False)
+    ]
     processes = [context.Process(target=serve, args=(Waiting(seconds), one)) for one in settings]
     for process in processes:
         process.start()
