@@ -12,14 +12,11 @@ from loadgen.errors import ConfigError
 from loadgen.oip.address import Address
 
 GRPC_OPTIONS = (
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    # Channels would share a connection otherwise.
-    ("grpc.use_local_subchannel_pool", 1),
 )
+"""So that a server that was started again can be asked soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +41,7 @@ class Access:
         return tuple((name, value) for name, value in self.headers if name != "host")
 
     def ssl_context(self) -> ssl.SSLContext:
-        """For HTTP.
+        """For HTTP, and for HTTP/2 of our own.
 
         Raises:
             ConfigError: a file cannot be read or does not hold what it should.
@@ -63,7 +60,7 @@ class Access:
         return context
 
     def channel(self, address: Address) -> Any:
-        """A `grpc.aio.Channel`, not yet connected.
+        """A `grpc.aio.Channel` to ask the server by, not yet connected.
 
         Raises:
             ConfigError: a file cannot be read, or gRPC is not installed.
