@@ -106,7 +106,8 @@ class ProcessLauncher:
     def __init__(self, config: DeploymentConfig) -> None:
         self._config, self.stays = config, False
         self._directory = tempfile.TemporaryDirectory(prefix="loadgen-")
-        self.log_directory = Path(self._directory.name)
+        self.log_directory = Path(self._directory.name, "logs")
+        self.log_directory.mkdir()
 
     async def __aenter__(self) -> ProcessLauncher:
         return self

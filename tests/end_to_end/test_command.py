@@ -137,6 +137,8 @@ def test_large_inputs_go_through_unix_sockets(tmp_path, side, transport):
     assert document["transport"] == {"client": transport, "replicas": transport}
     assert document["summary"]["completed"] == 50
     assert document["answers"]["mismatched"] == 0
+    assert "cannot be kept" not in run.stdout
+    assert (document_of(run.stdout).with_suffix(".logs") / "replica-0.log").exists()
 
 
 def test_a_directory_with_too_long_a_name_for_sockets(tmp_path, monkeypatch):
