@@ -344,7 +344,8 @@ def _remarks(record: Record) -> list[str]:
     if not record.measured_ns:
         remarks.append("nothing was measured, the run ended within --warmup: make it longer, or use less --warmup")
     silent_s = sum(interval.duration_s for interval in record.intervals if not interval.completed)
-    if record.latency.total and silent_s >= _SILENCE_S:
+    # A schedule's latencies count from the plan, so they do tell.
+    if record.offered is None and record.latency.total and silent_s >= _SILENCE_S:
         remarks.append(
             f"nothing completed for {silent_s:.3g} of {record.measured_ns / NS_PER_S:.3g} s, in whole intervals of the "
             "log: no latency tells of requests that are still waiting"

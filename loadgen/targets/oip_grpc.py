@@ -117,7 +117,7 @@ class OipGrpcTarget:
         )
         try:
             await connection.opened
-        except BaseException:
+        except BaseException:  # nobody waited long enough, a cancellation included: it is not to be left open
             connection.abort()
             raise
 

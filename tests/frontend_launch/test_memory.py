@@ -9,7 +9,7 @@ from frontend_launch.frontends.memory import LARGE_BYTES, MemoryReturn
 
 
 def given_back(monkeypatch, *story):
-    """How often, when so much was queued at one look after the other; None waits for what is under way."""
+    """How often, when so much was queued at each look; at None the loop turns, and what is due is done."""
     monkeypatch.setattr(memory, "QUIET_S", 0.0)
     queued, trims = [0], []
 
@@ -17,7 +17,8 @@ def given_back(monkeypatch, *story):
         returned = MemoryReturn(lambda: queued[0], lambda: trims.append(1))
         for step in story:
             if step is None:
-                await asyncio.sleep(0.01)
+                for _ in range(3):
+                    await asyncio.sleep(0)
             else:
                 queued[0] = step
                 returned.look()
