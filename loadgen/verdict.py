@@ -149,7 +149,7 @@ def judge(evidence: Evidence) -> Verdict:
     if evidence.answered_share is not None and evidence.answered_share < CARRIED_SHARE:
         return replace(verdict, text=f"{verdict.text}; {offered}, {_percent(evidence.answered_share)} of them answered")
     if carried >= CARRIED_SHARE * evidence.offered_rps:
-        if verdict.saturated == "undecided" and evidence.busy_share is not None and evidence.batches_had_room:
+        if (evidence.busy_share or 0.0) >= BUSY_SHARE and evidence.batches_had_room:
             reserve = f"all answered in time, with room in batches ({evidence.mean_batch:.2f} of {evidence.max_batch})"
         else:
             reserve = "without reserve" if verdict.saturated == "yes" else "all answered in time"

@@ -116,6 +116,13 @@ def test_replicas_that_are_always_busy_with_batches_that_are_not_full(changes, s
     assert text in verdict.text
 
 
+def test_replicas_that_idle_are_not_said_to_have_room_in_batches():
+    """A schedule that asks for little; here also for too little to judge."""
+    little = replace(REMOTE, busy_share=0.01, queued_mean=0.0, mean_batch=1.0, offered_rps=0.3, throughput_rps=0.3)
+    for evidence in (little, replace(little, batches=2)):
+        assert judge(evidence).text.endswith("0.3 requests/s offered, all answered in time")
+
+
 def test_fewer_requests_than_a_window_say_little():
     """Nobody is blamed."""
     verdict = judge(replace(REMOTE, busy_share=0.03, queued_mean=0.0, in_flight_mean=5.0, sent=16))
