@@ -6,7 +6,6 @@ with the run's id; what is removed is found by it, and nothing else is.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -36,7 +35,6 @@ from frontend_launch.launch.launcher import (
     DeploymentConfig,
     Endpoint,
     Running,
-    ending,
     model_environment,
     ports_of,
     replica_environment,
@@ -45,6 +43,7 @@ from frontend_launch.launch.launcher import (
 )
 from frontend_launch.launch.placement import Assignment
 from frontend_launch.launch.process import affinity
+from frontend_launch.launch.readiness import until_ready
 from frontend_launch.launch.topology import core_ranges
 from frontend_launch.ports import Ports
 
@@ -56,9 +55,6 @@ log = logging.getLogger(__name__)
 REDIS_IMAGE = "redis:7-bookworm"
 QUERY_IMAGE = "clipper/zmq_frontend:develop"
 MANAGEMENT_IMAGE = "clipper/management_frontend:develop"
-
-READY_TIMEOUT_S = 60.0
-POLL_S = 0.05
 
 USER = 65532
 """Who the images' processes are."""
@@ -159,10 +155,10 @@ class DockerLauncher:
         ]
         ports = endpoints[0].ports
         await together(
-            _until_ready(redis, began_s, ports.redis, b"PING\r\n", b"+PONG"),
-            _until_ready(management, began_s, ports.admin, *_HTTP),
+            until_ready(redis, began_s, ports.redis, b"PING\r\n", b"+PONG"),
+            until_ready(management, began_s, ports.admin, *_HTTP),
             *(
-                _until_ready(query, began_s, endpoint.ports.metrics, *_HTTP)
+                until_ready(query, began_s, endpoint.ports.metrics, *_HTTP)
                 for query, endpoint in zip(frontends, endpoints, strict=True)
             ),
         )
@@ -324,33 +320,6 @@ async def _make_network(docker: aiodocker.Docker, run: str) -> None:
 def _outside(ports: Mapping[int, int]) -> Ports:
     """What the ports inside containers are outside."""
     return Ports(**{name: ports[inside] for name, inside in asdict(_INSIDE).items()})
-
-
-async def _until_ready(container: RunningContainer, began_s: float, port: int, question: bytes, answer: bytes) -> None:
-    give_up_s = time.monotonic() + READY_TIMEOUT_S
-    while not await _answers(port, question, answer):
-        if container.exited.done():
-            text = f"{container.role} {ending(container.exited.result())} before it was ready"
-            raise LaunchError(text, await container.log_tail())
-        if time.monotonic() > give_up_s:
-            text = f"{container.role} is not ready within {READY_TIMEOUT_S:.0f} s"
-            raise LaunchError(text, await container.log_tail())
-        await asyncio.sleep(POLL_S)
-    log.info("%s ready after %.1f s", container.role, time.monotonic() - began_s)
-
-
-async def _answers(port: int, question: bytes, answer: bytes) -> bool:
-    """Whether a service says what it says when it is ready; the engine's proxy accepts before anybody listens."""
-    try:
-        async with asyncio.timeout(1):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            try:
-                writer.write(question)
-                return (await reader.read(len(answer))) == answer
-            finally:
-                writer.close()
-    except (OSError, TimeoutError):
-        return False
 
 
 def _with_files(options: Sequence[str]) -> tuple[list[str], list[str]]:
