@@ -285,7 +285,7 @@ class _Choice:
         avoided: Collection[int] = (),
         disliked: Collection[int] = (),
     ) -> tuple[int, ...]:
-        """Cores for the next replica: those of other replicas only when nothing else is left.
+        """Cores for the next replica, ascending: those of other replicas only when nothing else is left.
 
         Args:
             pool: the cores that it may have, at least `count`, the preferred ones first.
@@ -320,8 +320,8 @@ class _Choice:
                 )
 
             mine.append(min((core for core in pool if core not in mine), key=rank))
-        self.replicas.append(tuple(mine))
-        return tuple(mine)
+        self.replicas.append(tuple(sorted(mine)))
+        return self.replicas[-1]
 
 
 def _without(cores: tuple[int, ...], excluded: Iterable[int]) -> tuple[int, ...]:

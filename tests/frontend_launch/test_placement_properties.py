@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import chain
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from frontend_launch.errors import PlacementError
@@ -96,6 +96,7 @@ def test_a_plan_keeps_its_promises(problem):
             assert not any(a.shared for a in replicas if a.gpu is None), "there was a core for the others"
 
 
+@example((describe("cpus=0-1"), PlacementRequest(cpus_per_replica=2, infrastructure=several(FRONTENDS, 2))))
 @given(problems())
 def test_naming_what_the_planner_chose_changes_nothing(problem):
     """The cores that the planner chose for CPU replicas can be named, and the same plan comes out."""
