@@ -94,16 +94,17 @@ class OipGrpcTarget:
         if address.tls:
             self._tls = access.ssl_context()
             self._tls.set_alpn_protocols(["h2"])
-        self._headers = [
-            (":method", "POST"),
-            (":scheme", "https" if address.tls else "http"),
-            (":path", METHOD),
-            (":authority", dict(access.headers).get("host", address.authority)),
-            ("te", "trailers"),
-            ("content-type", "application/grpc"),
-            ("user-agent", "loadgen"),
-            *access.metadata,
-        ]
+        headers = {
+            ":method": "POST",
+            ":scheme": "https" if address.tls else "http",
+            ":path": METHOD,
+            ":authority": dict(access.headers).get("host", address.authority),
+            "te": "trailers",
+            "content-type": "application/grpc",
+            "user-agent": "loadgen",
+            **dict(access.metadata),
+        }
+        self._headers = list(headers.items())
         self._messages = pool.payloads()
         await self._dialer.first(self._spec.connections)
         if self._spec.timeout_s is not None:

@@ -52,7 +52,7 @@ def good(peer, stream):
 
 def test_requests_are_what_was_prepared():
     """With the headers that were asked for; the host is one of HTTP/2's own."""
-    access = Access((("host", "model.example.com"), ("authorization", "Bearer x")))
+    access = Access((("host", "model.example.com"), ("authorization", "Bearer x"), ("user-agent", "mine")))
     record, (peer,) = uvloop.run(against(good, access=access))
     assert record.outcomes[Outcome.COMPLETED] == record.sent == 20
     assert sorted(body for _, body in peer.asked.values()) == sorted(Inputs().requests[i % 3] for i in range(20))
@@ -60,6 +60,7 @@ def test_requests_are_what_was_prepared():
         fields = dict(headers)
         assert (fields[":path"], fields[":authority"]) == (METHOD, "model.example.com")
         assert fields["authorization"] == "Bearer x"
+        assert [value for name, value in headers if name == "user-agent"] == ["mine"]
         assert "host" not in fields
 
 
