@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from frontend_launch import models
-from frontend_launch.histogram import NS_PER_S
 from frontend_launch.launch.deployment import LATENCY_SLO_MICROS
 from frontend_launch.launch.launcher import model_environment
 from frontend_launch.launch.process import pinned
 from frontend_launch.launch.topology import core_ranges
-from loadgen import requests_log, slo
+from loadgen import remarks, requests_log, slo
 from loadgen import results as results_file
 from loadgen.answers import AnswerCheck, answer_check
 from loadgen.arrivals import Renewal
@@ -38,7 +37,7 @@ from loadgen.recorder import Record
 from loadgen.results import Results, Summary
 from loadgen.runner import Hooks, Job
 from loadgen.serving import FIRST_ANSWER_S, Readings, Server, serving
-from loadgen.targets.target import Outcome, TargetSpec
+from loadgen.targets.target import TargetSpec
 from loadgen.verdict import Verdict, judge
 from loadgen.waiting import unless
 from loadgen.watchers import UntilSteady, Watched, Watcher
@@ -256,7 +255,7 @@ def _results(
         command=command(),
         started_at=started_at,
         ended=ended,
-        error=error or _mismatch(record) or _fruitless(record),
+        error=error or remarks.error(record),
         model={"name": model.name, "framework": model.framework, "weights": model.weights},
         environment=surroundings,
         placement=_placement_rows(plan, server, senders),
@@ -280,8 +279,8 @@ def _results(
             *server.notes,
             *(() if server.deployment is None else server.deployment.losses),
             *readings.notes,
-            *_remarks(record),
-            *_others(plan, record, readings.measurements.server_statistics),
+            *remarks.remarks(record),
+            *remarks.others(record, readings.measurements.server_statistics),
             *(watched or {}).get("findings", ()),
         ],
     )
@@ -329,63 +328,6 @@ def _thresholds(config: ExperimentConfig, summary: Summary) -> list[Mapping[str,
         return None
     found = [(condition, *slo.crossed(condition, summary)) for condition in config.fail_if]
     return [{"condition": str(condition), "found": text, "crossed": crossed} for condition, crossed, text in found]
-
-
-def _fruitless(record: Record) -> str | None:
-    if record.outcomes[Outcome.COMPLETED]:
-        return None
-    ended = ", ".join(f"{count} {outcome.name.lower()}" for outcome, count in record.outcomes.items() if count)
-    return f"no request completed: {ended or 'none was sent'}"
-
-
-def _remarks(record: Record) -> list[str]:
-    """What the reader should know of how requests fared."""
-    remarks = []
-    if not record.measured_ns:
-        remarks.append("nothing was measured, the run ended within --warmup: make it longer, or use less --warmup")
-    silent_s = sum(interval.duration_s for interval in record.intervals if not interval.completed)
-    # A schedule's latencies count from the plan, so they do tell.
-    if record.offered is None and record.latency.total and silent_s >= _SILENCE_S:
-        remarks.append(
-            f"nothing completed for {silent_s:.3g} of {record.measured_ns / NS_PER_S:.3g} s, in whole intervals of the "
-            "log: no latency tells of requests that are still waiting"
-        )
-    if record.failures:
-        common = record.failures.most_common()
-        remarks += [f"{count} requests failed: {reason}" for reason, count in common[:_REASONS]]
-        if rest := sum(count for _, count in common[_REASONS:]):
-            remarks.append(f"{rest} requests failed for other reasons, which the results have")
-    elif failed := record.outcomes[Outcome.FAILED]:
-        remarks.append(f"{failed} requests failed: the logs of the replicas, beside the results, say why")
-    return remarks
-
-
-_SILENCE_S = 0.9
-"""So long without an answer is worth a note: a second, as timers have it."""
-
-_REASONS = 5
-"""Reasons of failures that are noted one by one."""
-
-
-def _others(plan: Plan, record: Record, statistics: Mapping[str, Any] | None) -> list[str]:
-    """Somebody else's server has counted more or fewer answers than the client, beyond what the edges explain."""
-    if statistics is None or not record.measured_ns:
-        return []
-    counted, seen = statistics["succeeded"] + statistics["failed"], record.replies
-    in_flight = sum(client.in_flight_ns for client in record.clients) / record.measured_ns
-    if abs(counted - seen) <= max(_EDGES_SHARE * seen, in_flight, _EDGES):
-        return []
-    return [f"the server answered {counted} requests, of which this client saw {seen}: does somebody else load it too?"]
-
-
-_EDGES_SHARE, _EDGES = 0.05, 10
-"""The server is read a moment before the measured part begins and after it ends."""
-
-
-def _mismatch(record: Record) -> str | None:
-    if not record.mismatched:
-        return None
-    return f"{record.mismatched} of {record.compared} answers that were compared are wrong"
 
 
 def _answers(check: AnswerCheck, record: Record) -> dict[str, Any]:
