@@ -1,8 +1,8 @@
 """Who sends: this process, or several client processes with a share of the work each.
 
 Each of several is told its job and the moment at which all begin, over a Unix socket; it tells of each logging
-interval, and hands over its record in the end. Messages are pickled values behind their length; they go between
-processes of one user only. Nothing of a single request passes that way.
+interval and of what it would log, and hands over its record in the end. Messages are pickled values behind their
+length; they go between processes of one user only. Nothing of a single request passes that way.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import logging.handlers
 import pickle
 import struct
 import sys
@@ -157,13 +158,15 @@ class _Peer:
         self._writer.close()
 
     async def hear(self) -> Any:
-        """The next message.
+        """The next message that is not for the log.
 
         Raises:
             TargetError: the client could not reach the server.
             EOFError: it is gone.
         """
-        message = await _read(self._reader)
+        while isinstance(message := await _read(self._reader), logging.LogRecord):
+            message.msg = f"{self.process.role}: {message.msg}"
+            logging.getLogger(message.name).handle(message)
         if isinstance(message, TargetError):
             raise message
         return message
@@ -342,6 +345,19 @@ def main() -> None:
     uvloop.run(_serve(Path(sys.argv[1])))
 
 
+class _LeadersLog(logging.handlers.QueueHandler):
+    """Has warnings logged by the one that leads."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        super().__init__(None)  # type: ignore[arg-type]  # there is no queue, see `enqueue`
+        self._writer = writer
+        self.setLevel(logging.WARNING)
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        if not self._writer.is_closing():
+            _write(self._writer, record)
+
+
 async def _serve(path: Path) -> None:
     leader: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = (
         asyncio.get_running_loop().create_future()
@@ -355,6 +371,7 @@ async def _serve(path: Path) -> None:
     temporary.rename(path)  # whoever sees it can connect
     reader, writer = await leader
     server.close()
+    logging.getLogger().addHandler(_LeadersLog(writer))
     job: Job = await _read(reader)
     stop, go_on, enough = asyncio.Event(), asyncio.Event(), asyncio.Event()
     begins: asyncio.Future[int] = asyncio.get_running_loop().create_future()

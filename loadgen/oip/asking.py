@@ -145,9 +145,9 @@ class _HttpServer:
         except (aiohttp.ClientError, OSError) as error:
             raise TargetError(f"it cannot be reached: {_why(error)}") from None
         if status in (404, 405, 501):
-            raise NotOfferedError(f"{path} is answered with {status}: {error_text(content)}")
+            raise NotOfferedError(f"{path} is answered with {error_text(status, content)}")
         if status >= 400:
-            raise TargetError(f"{path} is answered with {status}: {error_text(content)}")
+            raise TargetError(f"{path} is answered with {error_text(status, content)}")
         try:
             document = json.loads(content or b"{}")
         except ValueError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from loadgen.oip import inference_pb2 as pb
@@ -200,8 +201,8 @@ def _alike(shape: Sequence[int], wanted: Sequence[int]) -> bool:
     return len(shape) == len(wanted) and all(size in (-1, found) for size, found in zip(wanted, shape, strict=True))
 
 
-def error_text(body: bytes) -> str:
-    """The server's words of an answer that is an error, in one short line."""
+def error_text(status: int, body: bytes) -> str:
+    """An HTTP answer that is an error, in one short line: its status, and why in the server's words, if it has any."""
     try:
         document: Any = json.loads(body)
         found = document.get("error", document) if isinstance(document, Mapping) else document
@@ -210,4 +211,7 @@ def error_text(body: bytes) -> str:
         text = found if isinstance(found, str) else json.dumps(found)
     except (ValueError, UnicodeDecodeError):
         text = body.decode("utf-8", "replace")
-    return " ".join(text.split())[:200]
+    return f"{status}: {' '.join(text.split())[:200] or _PHRASES.get(status, 'no reason given')}"
+
+
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}

@@ -164,7 +164,7 @@ class HttpTarget:
     def answered(self, request_id: int, status: int, body: bytes, json_bytes: int | None) -> None:
         """An answer is here."""
         if status != 200:
-            self._mailbox.failed(request_id, f"{status}: {error_text(body)}")
+            self._mailbox.failed(request_id, error_text(status, body))
             return
         wrong = self._judge.http(body, json_bytes)
         if wrong is None:

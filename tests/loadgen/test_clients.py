@@ -1,6 +1,7 @@
 """How work is shared between client processes."""
 
 import asyncio
+import contextlib
 
 import numpy as np
 import pytest
@@ -13,8 +14,12 @@ from loadgen.arrivals import Renewal
 from loadgen.clients import clients, split
 from loadgen.errors import TargetError
 from loadgen.inputs import SeededInputs
+from loadgen.oip.address import parse_address
+from loadgen.remotes.json_endpoint import JsonEndpoint
+from loadgen.remotes.remote import Asked, TargetOptions
 from loadgen.runner import Hooks, Job
 from loadgen.targets.clipper import ClipperSpec
+from loadgen.targets.target import Outcome
 from model_containers.model import TensorSpec
 from model_containers.wire import DataType
 
@@ -68,3 +73,28 @@ def test_a_server_that_is_not_there_is_one_error():
 
     with pytest.raises(TargetError, match="is a query frontend running there"):
         uvloop.run(story())
+
+
+def test_what_clients_warn_of_is_logged_with_their_names(caplog):
+    """Once for each reason and client, as one client would."""
+
+    async def refuse(reader, writer):
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                await reader.readuntil(b'\r\n\r\n"')
+                writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async def story():
+        async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server, clients(2, HERE) as senders:
+            address = parse_address(f"http+json://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+            endpoint = JsonEndpoint.of(TargetOptions(address, body='"$input"', answer="text"))
+            target, inputs = endpoint.spec(1, 1, None), endpoint.inputs(Asked(1, None, 1, 0))
+            loads = job(target=target, inputs=inputs, duration_s=None, requests=20)
+            return await senders.run(loads, asyncio.Event(), Hooks())
+
+    record = uvloop.run(story())
+    assert record.outcomes[Outcome.FAILED] == 20
+    assert sorted(row.getMessage() for row in caplog.records) == [
+        f"client-{number}: requests fail: 503: Service Unavailable" for number in range(2)
+    ]

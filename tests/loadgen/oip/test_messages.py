@@ -157,9 +157,9 @@ def test_answers_in_json():
         (b'{"detail": "not found"}', '{"detail": "not found"}'),
         (b"<html>oops</html>", "<html>oops</html>"),
         (b"\xff", "\N{REPLACEMENT CHARACTER}"),
-        (b"", ""),
+        (b" \n", "Service Unavailable"),
     ],
 )
 def test_what_servers_say_in_errors(body, text):
     """In one line."""
-    assert error_text(body) == text
+    assert error_text(503, body) == f"503: {text}"
