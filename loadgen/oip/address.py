@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from loadgen.errors import ConfigError
 
@@ -38,7 +38,7 @@ class Address:
         port: a TCP port.
         model: the model's name; of ``json`` the last part of the path.
         version: of the model; empty for the server's choice.
-        path: of ``json``, with its query, as it is sent; otherwise empty.
+        path: as it is sent: of ``json`` all of it, with its query; of ``http`` what comes before ``/v2``.
     """
 
     text: str
@@ -60,9 +60,23 @@ class Address:
         """The server over HTTP."""
         return f"http{'s' if self.tls else ''}://{self.authority}"
 
+    @property
+    def server_path(self) -> str:
+        """Of ``http``: where the server is asked about itself."""
+        return f"{self.path}/v2"
+
+    @property
+    def model_path(self) -> str:
+        """Of ``http``: where the model is."""
+        version = f"/versions/{quote(self.version, '')}" if self.version else ""
+        return f"{self.server_path}/models/{quote(self.model, '')}{version}"
+
 
 def parse_address(text: str) -> Address:
     """Read an address such as ``oip+grpc://host:8001/model/version``.
+
+    Over HTTP it may also be as requests have it, ``…/prefix/v2/models/model/versions/version/infer``, whatever comes
+    before ``/v2``: that is how some ingresses route.
 
     Raises:
         ConfigError: it is none.
@@ -87,6 +101,19 @@ def parse_address(text: str) -> Address:
     if protocol == "json":
         path = quote(parts.path or "/", _UNQUOTED) + (f"?{quote(parts.query, _UNQUOTED)}" if parts.query else "")
         return Address(text, protocol, tls, parts.hostname, port, steps[-1] if steps else "endpoint", path=path)
+    prefix, steps = _routed(steps) if protocol == "http" else ([], steps)
     if not 1 <= len(steps) <= 2 or parts.query:
         raise ConfigError(f"--target {text}: one model is needed, and its version at most, such as {_EXAMPLES}")
-    return Address(text, protocol, tls, parts.hostname, port, *steps)
+    model, version = (*map(unquote, steps), "")[:2]
+    path = quote("".join(f"/{step}" for step in prefix), _UNQUOTED)
+    return Address(text, protocol, tls, parts.hostname, port, model, version, path)
+
+
+def _routed(steps: list[str]) -> tuple[list[str], list[str]]:
+    """The steps of a path before ``/v2``, and model and version; the whole path is model and version without it."""
+    for place in range(len(steps) - 2):
+        if steps[place : place + 2] == ["v2", "models"]:
+            model, *more = steps[place + 2 :]
+            more = more[:-1] if more[-1:] == ["infer"] else more
+            return steps[:place], [model, *(more[1:] if more[:1] == ["versions"] else more)]
+    return [], steps

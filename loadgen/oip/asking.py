@@ -107,11 +107,10 @@ class _HttpServer:
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
             connector=aiohttp.TCPConnector(ssl=context),
         )
-        version = f"/versions/{address.version}" if address.version else ""
-        self._model = f"/v2/models/{address.model}{version}"
+        self._server, self._model = address.server_path, address.model_path
 
     async def about(self) -> Mapping[str, Any]:
-        return await self._ask("GET", "/v2")
+        return await self._ask("GET", self._server)
 
     async def about_model(self) -> Mapping[str, Any]:
         try:
@@ -127,10 +126,10 @@ class _HttpServer:
 
     async def share(self, region: str, key: str, size_bytes: int) -> None:
         body = {"key": key, "offset": 0, "byte_size": size_bytes}
-        await self._ask("POST", f"/v2/systemsharedmemory/region/{region}/register", body)
+        await self._ask("POST", f"{self._server}/systemsharedmemory/region/{region}/register", body)
 
     async def unshare(self, region: str) -> None:
-        await self._ask("POST", f"/v2/systemsharedmemory/region/{region}/unregister", {})
+        await self._ask("POST", f"{self._server}/systemsharedmemory/region/{region}/unregister", {})
 
     async def close(self) -> None:
         await self._session.close()

@@ -213,10 +213,9 @@ class RequestInputs:
         if self.address.protocol == "grpc":
             return grpc_request(self.address.model, self.address.version, tensors, contents)
         body, json_bytes = http_request(tensors, contents, self.outputs, binary=self.binary)
-        version = f"/versions/{self.address.version}" if self.address.version else ""
         headers = {HEADER_LENGTH: str(json_bytes)} if json_bytes is not None else {}
         kind = "application/octet-stream" if json_bytes is not None else "application/json"
-        return post(self.address, f"/v2/models/{self.address.model}{version}/infer", self.access, kind, headers, body)
+        return post(self.address, f"{self.address.model_path}/infer", self.access, kind, headers, body)
 
 
 def post(address: Address, path: str, access: Access, content_type: str, headers: dict[str, str], body: bytes) -> bytes:

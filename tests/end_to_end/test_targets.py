@@ -200,10 +200,14 @@ def test_kserve_answers(tmp_path, protocol):
 
 
 def test_kserve_behind_an_ingress(tmp_path):
-    """Which knows the model by its host and asks for a token."""
+    """Which knows the model by its host and a path, and asks for a token."""
     (tmp_path / "token").write_text("secret\n")
-    with kserve(tmp_path) as running, ingress(running.http, "double.models.example.com", "secret") as (address, passed):
-        words = target(tmp_path, "saturate", f"oip+http://{address}/double", "--requests", "50")
+    with (
+        kserve(tmp_path) as running,
+        ingress(running.http, "double.models.example.com", "secret", "/serving/team") as (address, passed),
+    ):
+        path = f"{address}/serving/team/v2/models/double"
+        words = target(tmp_path, "saturate", f"oip+http://{path}", "--requests", "50")
         host = ("--header", "Host: double.models.example.com")
         results = results_of(ran([*words, *host, "--token-file", f"{tmp_path}/token"]))
         assert results.summary.completed == 50
@@ -340,7 +344,7 @@ def test_tls(tmp_path):
 
 
 def test_tls_over_http(server, tmp_path):
-    """With certificates on both sides, tensors and JSON alike; a server that nobody vouches for is refused."""
+    """With certificates on both sides, tensors and JSON alike; a server without one, or of another name, is refused."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     client = authority.issue_cert("client@example.com")
@@ -359,3 +363,8 @@ def test_tls_over_http(server, tmp_path):
             done = ran(refused)
             assert done.returncode == exit_codes.TARGET, done.stdout
             assert "certificate" in done.stderr.lower()
+    with tls_proxy(server.http, authority.issue_cert("elsewhere.example.com"), authority) as address:
+        words = target(tmp_path, "saturate", f"oip+https://{address}/noop", "--requests", "20", *files)
+        done = ran([*words, "--tls-ca", f"{tmp_path}/ca.pem"])
+        assert done.returncode == exit_codes.TARGET
+        assert "not valid for '127.0.0.1'" in done.stderr

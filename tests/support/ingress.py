@@ -1,4 +1,4 @@
-"""An ingress: passes HTTP requests on for one host name and one bearer token, and refuses all others."""
+"""An ingress: passes HTTP requests on for one host name, path and bearer token, and refuses all others."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ PATIENCE_S = 10
 
 
 @contextlib.contextmanager
-def ingress(backend, host, token):
+def ingress(backend, host, token, prefix=""):
     """Serve on a port of this machine; gives ``host:port`` and the list of requests that were passed on."""
     passed, started = [], queue.Queue()
 
@@ -20,17 +20,16 @@ def ingress(backend, host, token):
         stop = asyncio.Event()
 
         async def handle(request):
-            if request.headers.get("host") != host:
+            if request.headers.get("host") != host or not request.path.startswith(f"{prefix}/"):
                 return web.json_response({"error": f"no route for {request.headers.get('host')}"}, status=404)
             if request.headers.get("authorization") != f"Bearer {token}":
                 return web.json_response({"error": "no token"}, status=401)
-            passed.append(request.path)
+            path = request.path.removeprefix(prefix)
+            passed.append(path)
             body = await request.read()
             kept = ("content-type", "inference-header-content-length")
             headers = {name: request.headers[name] for name in kept if name in request.headers}
-            async with session.request(
-                request.method, f"http://{backend}{request.path}", data=body, headers=headers
-            ) as got:
+            async with session.request(request.method, f"http://{backend}{path}", data=body, headers=headers) as got:
                 answer = await got.read()
                 return web.Response(
                     body=answer, status=got.status, headers={k: v for k, v in got.headers.items() if k.lower() in kept}

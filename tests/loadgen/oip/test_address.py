@@ -51,3 +51,28 @@ def test_what_is_no_address(text, match):
 def test_an_ipv6_address_is_written_in_brackets():
     """As URLs want it."""
     assert parse_address("oip+http://[::1]:8000/m").base_url == "http://[::1]:8000"
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "version", "path"),
+    [
+        ("oip+http://host:80/m", "m", "", "/v2/models/m"),
+        ("oip+http://host:80/m/3", "m", "3", "/v2/models/m/versions/3"),
+        ("oip+http://host:80/v2/models/m", "m", "", "/v2/models/m"),
+        ("oip+https://host:80/a/b/v2/models/m/versions/3/infer", "m", "3", "/a/b/v2/models/m/versions/3"),
+        ("oip+http://host:80/a/v2/models/m/infer/", "m", "", "/a/v2/models/m"),
+        ("oip+http://host:80/a b/v2/models/m%20n", "m n", "", "/a%20b/v2/models/m%20n"),
+    ],
+)
+def test_paths_over_http(text, model, version, path):
+    """Short, or as requests have them, behind whatever an ingress puts before."""
+    address = parse_address(text)
+    assert (address.model, address.version, address.model_path) == (model, version, path)
+    assert address.server_path == path.partition("/models/")[0]
+
+
+@pytest.mark.parametrize("path", ["/a/v2/models/", "/a/b/c", "/v2/models/m/1/2"])
+def test_paths_without_one_model(path):
+    """Are refused as all others are."""
+    with pytest.raises(ConfigError, match="one model is needed"):
+        parse_address(f"oip+http://host:1{path}")
