@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import uvloop
@@ -60,8 +59,6 @@ class Measured:
 
 class NullTarget:
     """A server that has answered before `send` returns."""
-
-    failures: ClassVar[dict[str, int]] = {}
 
     def __init__(self) -> None:
         self._answers: list[tuple[int, int, int]] = []

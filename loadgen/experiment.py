@@ -202,7 +202,7 @@ async def known_answers(plan: Plan) -> AnswerCheck | None:
 
 
 _ERRORS = {
-    "stalled": "no request completed for {stall_s:g} s (--stall)",
+    "stalled": "no answer to any request for {stall_s:g} s (--stall)",
     "no_answer": "no answer to the first request within {first_answer_s:g} s: {silence}",
     "overrun": "{window} requests without an answer are more than memory is meant for: the server is far behind "
     "(--max-in-flight)",

@@ -252,6 +252,10 @@ class Recorder:
         """Record replies to requests that were outstanding."""
         ids, done_ns, outcomes = replies.ids, replies.done_ns, replies.outcomes
         known, planned_ns, sent_ns = settled
+        if replies.reasons:
+            failed = np.flatnonzero(outcomes == Outcome.FAILED).tolist()
+            why = zip(failed, replies.reasons, strict=True)
+            self.record.failures.update(reason for place, reason in why if known[place])
         if self.measuring:
             self.record.replies += len(ids)
         if np.count_nonzero(known) < len(known):

@@ -93,7 +93,7 @@ class Job:
         requests: how many requests to send in all; None to stop by time.
         warmup_s: time before the measured part.
         timeout_s: patience for one reply, from its planned time if there is one; None for any.
-        stall_s: time without a completion after which the run has failed.
+        stall_s: time without any answer to what is in flight after which the run has failed.
         first_answer_s: the same for the very first answer; None for `stall_s`.
         log_every_s: length of a logging interval.
         drain_s: after the run, wait so long for what is outstanding.
@@ -171,7 +171,7 @@ class _Run:
             self._pace = Schedule(times_ns + self._measured_from_ns, self._ends_ns, job.window)
             self._recorder = ScheduleRecorder(self._measured_from_ns, self._ends_ns, log)
         self._answered = False
-        self._quiet_since_ns = self._started_ns
+        self._quiet_since_ns = self._idle_since_ns = self._started_ns
         self._next_expiry_ns = self._started_ns
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -190,7 +190,6 @@ class _Run:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         record = self._recorder.record
         record.ended = ended
-        record.failures.update(self._target.failures)
         record.late, record.unexpected = self._in_flight.late, self._in_flight.unexpected
         self._recorder.ended(Outcome.ABANDONED, self._in_flight.give_up())
         return record
@@ -216,8 +215,8 @@ class _Run:
     def _send(self, count: int) -> None:
         """Send the next requests; with a plan, the time at which they were sent is when ZeroMQ had taken them all."""
         in_flight, now_ns = self._in_flight, self._now_ns
-        if not in_flight.outstanding:
-            self._quiet_since_ns = now_ns
+        if not in_flight.outstanding:  # nobody owed an answer meanwhile
+            self._quiet_since_ns += now_ns - self._idle_since_ns
         planned_ns = self._pace.planned_ns(in_flight.sent, count)
         self._target.send(in_flight.sent, count, now_ns)
         if planned_ns is not None:
@@ -246,6 +245,8 @@ class _Run:
         if self._job.timeout_s is not None and self._now_ns >= self._next_expiry_ns:
             expired = self._in_flight.expire(self._now_ns - round(self._job.timeout_s * NS_PER_S))
             self._recorder.ended(Outcome.TIMED_OUT, expired)
+            if len(expired.ids):
+                self._idle_since_ns = self._now_ns
             self._next_expiry_ns = self._now_ns + NS_PER_S // 100
 
     def _over(self) -> str | None:
@@ -277,6 +278,8 @@ class _Run:
             self._compare(self._job.check, replies, settled.known)
         if settled.known.any():
             self._answered = True
+            self._quiet_since_ns = self._idle_since_ns = self._now_ns
+        elif (replies.ids >= 0).any():  # late, but whoever answers has not stalled
             self._quiet_since_ns = self._now_ns
         return True
 

@@ -278,7 +278,7 @@ def window(
         str | None, typer.Option(metavar="TIME", help="Patience for one reply.  [default: without end]")
     ] = None,
     stall: Annotated[
-        str, typer.Option(metavar="TIME", help="Time without any completion after which the run has failed.")
+        str, typer.Option(metavar="TIME", help="Time without any answer after which the run has failed.")
     ] = "60s",
     drain: Annotated[
         str | None,
@@ -297,7 +297,7 @@ def patience(
     ] = None,
     timeout: Annotated[str, typer.Option(metavar="TIME", help="Patience for a reply, from its planned time.")] = "60s",
     stall: Annotated[
-        str, typer.Option(metavar="TIME", help="Time without any completion after which the run has failed.")
+        str, typer.Option(metavar="TIME", help="Time without any answer after which the run has failed.")
     ] = "60s",
     drain: Annotated[
         str, typer.Option(metavar="TIME", help="Patience for what is outstanding after the last request.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
@@ -107,11 +107,6 @@ class ClipperTarget:
         self._large = False
         self._wake: Callable[[], None] | None = None
         self._watched: int | None = None
-
-    @property
-    def failures(self) -> Mapping[str, int]:
-        """A frontend of this protocol gives no reasons."""
-        return {}
 
     async def open(self, pool: Pool) -> None:
         """Connect, get a client id, and frame the pool's inputs once.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,11 +40,6 @@ class EvenlyTarget:
         self._turn = 0
         self._wake: Callable[[], None] | None = None
 
-    @property
-    def failures(self) -> Mapping[str, int]:
-        """Of all servers."""
-        return sum((Counter(target.failures) for target in self._targets), Counter[str]())
-
     async def open(self, pool: Pool) -> None:
         """Connect to all.
 
@@ -80,6 +74,7 @@ class EvenlyTarget:
             np.concatenate([replies.done_ns for replies in found]),
             np.concatenate([replies.outcomes for replies in found]),
             [output for replies in found for output in replies.outputs],
+            [reason for replies in found for reason in replies.reasons],
         )
 
     def notify(self, wake: Callable[[], None]) -> None:

@@ -95,11 +95,6 @@ class HttpTarget:
         self._open: set[_Connection] = set()
         self._dialer = Dialer(spec.address.text, self._connect, self._wanted)
 
-    @property
-    def failures(self) -> dict[str, int]:
-        """See `Target`."""
-        return self._mailbox.failures
-
     async def open(self, pool: Pool) -> None:
         """Connect once, to see that it can be done.
 

@@ -19,18 +19,15 @@ OTHER_REASONS = "other reasons"
 
 
 class Mailbox:
-    """What has arrived since the last look.
-
-    Attributes:
-        failures: why requests failed, and how many did for each reason.
-    """
+    """What has arrived since the last look."""
 
     def __init__(self) -> None:
         self._ids: list[int] = []
         self._done_ns: list[int] = []
         self._outcomes = bytearray()
+        self._reasons: list[str] = []
+        self._known_reasons: set[str] = set()
         self._wake: Callable[[], None] | None = None
-        self.failures: dict[str, int] = {}
 
     def completed(self, request_id: int) -> None:
         """A good answer is here."""
@@ -38,11 +35,12 @@ class Mailbox:
 
     def failed(self, request_id: int, reason: str) -> None:
         """Any other answer is here, or none will come; each reason is logged once."""
-        if reason not in self.failures and len(self.failures) >= MOST_REASONS:
+        if reason not in self._known_reasons and len(self._known_reasons) >= MOST_REASONS:
             reason = OTHER_REASONS
-        if reason not in self.failures:
+        if reason not in self._known_reasons:
+            self._known_reasons.add(reason)
             log.warning("requests fail: %s", reason)
-        self.failures[reason] = self.failures.get(reason, 0) + 1
+        self._reasons.append(reason)
         self._put(request_id, Outcome.FAILED)
 
     def _put(self, request_id: int, outcome: Outcome) -> None:
@@ -62,10 +60,12 @@ class Mailbox:
             np.array(self._done_ns, dtype=np.int64),
             np.frombuffer(bytes(self._outcomes), dtype=np.uint8),
             (),
+            tuple(self._reasons),
         )
         self._ids.clear()
         self._done_ns.clear()
         self._outcomes.clear()
+        self._reasons.clear()
         return replies
 
     def notify(self, wake: Callable[[], None]) -> None:

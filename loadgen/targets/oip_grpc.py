@@ -73,11 +73,6 @@ class OipGrpcTarget:
         self._expiring: asyncio.TimerHandle | None = None
         self._closed = False
 
-    @property
-    def failures(self) -> dict[str, int]:
-        """See `Target`."""
-        return self._mailbox.failures
-
     async def open(self, pool: Pool) -> None:
         """Connect.
 

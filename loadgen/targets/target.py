@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -35,12 +35,14 @@ class Replies(NamedTuple):
         done_ns: int64, ascending, when each reply was read, monotonic clock.
         outcomes: uint8, `Outcome` of each: completed, defaulted or failed.
         outputs: the answers' bytes; empty where the target was told not to keep them.
+        reasons: of those that failed why, in order; empty where the server gives none. Few are distinct.
     """
 
     ids: np.ndarray
     done_ns: np.ndarray
     outcomes: np.ndarray
     outputs: Sequence[Buffer]
+    reasons: Sequence[str] = ()
 
 
 NO_REPLIES = Replies(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8), ())
@@ -48,11 +50,6 @@ NO_REPLIES = Replies(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, n
 
 class Target(Protocol):
     """A connection to a server that answers requests; ids are chosen by the caller and count up from 0."""
-
-    @property
-    def failures(self) -> Mapping[str, int]:
-        """How many requests failed for each reason that servers gave; empty where they give none."""
-        ...
 
     async def open(self, pool: Pool) -> None:
         """Connect and prepare to send the pool's inputs; request `i` carries input `i` modulo their number.

@@ -45,6 +45,16 @@ def test_only_answers_that_arrive_in_the_measured_part_are_measured():
     assert record.outcomes[Outcome.DEFAULTED] == record.outcomes[Outcome.FAILED] == 1
 
 
+def test_reasons_are_counted_of_requests_that_failed():
+    """Not of those that had timed out before the server said why it would not answer them."""
+    answers, settled = replies(*[(Outcome.FAILED, 0, 5), (Outcome.COMPLETED, 0, 5)] * 2)
+    settled.known[2:] = False
+    recorder = Recorder()
+    recorder.replied(answers._replace(reasons=("busy", "too late")), settled)
+    assert recorder.record.failures == {"busy": 1}
+    assert recorder.record.outcomes[Outcome.FAILED] == recorder.record.outcomes[Outcome.COMPLETED] == 1
+
+
 def test_intervals_add_up_to_the_whole():
     """Each answer is in exactly one interval."""
     recorder = Recorder()

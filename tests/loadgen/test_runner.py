@@ -6,7 +6,6 @@ import pickle
 import re
 import time
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 import numpy as np
 import uvloop
@@ -42,8 +41,6 @@ class FakeSpec:
 
 
 class FakeTarget:
-    failures = MappingProxyType({"because": 1})
-
     def __init__(self, spec):
         self.outputs = dict.fromkeys(spec.wrong, b"\0\0\x80\x7f")
         self.spec, self.waiting, self.sent, self.closed, self.most, self.done = spec, [], [], False, 0, 0
@@ -137,12 +134,19 @@ def test_outcomes_late_and_unexpected_are_counted_apart():
     assert adds_up(record)
 
 
-def test_no_completion_for_the_stall_time_ends_the_run():
+def test_no_answer_for_the_stall_time_ends_the_run():
     """As failed, with the counts kept."""
     record = ran(FakeSpec(answers=10), duration_s=60.0, stall_s=0.05)
     assert record.ended == "stalled"
     assert record.outcomes[Outcome.COMPLETED] == 10
     assert adds_up(record)
+
+
+def test_requests_that_time_out_are_no_answers():
+    """A server that never answers has stalled, however often the window is given up and filled again."""
+    record = ran(FakeSpec(answers=10), duration_s=60.0, stall_s=0.2, timeout_s=0.02)
+    assert record.ended == "stalled"
+    assert record.outcomes[Outcome.TIMED_OUT] > INPUTS.count
 
 
 def test_no_first_answer_in_time_is_told_apart():
@@ -234,8 +238,6 @@ class ClockedSpec:
 
 
 class ClockedTarget:
-    failures = MappingProxyType({})
-
     def __init__(self, spec):
         self.spec, self.waiting, self.began_ns = spec, [], None
 
