@@ -149,7 +149,7 @@ class _HttpServer:
             raise TargetError(f"{path} is answered with {error_text(status, content)}")
         try:
             document = json.loads(content or b"{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
         if not isinstance(document, Mapping):
             raise TargetError(f"{path} is not answered with JSON: is this a server of the Open Inference Protocol?")
@@ -175,7 +175,9 @@ class _GrpcServer:
         return await self._ask("ModelMetadata", self._model)
 
     async def config(self) -> Mapping[str, Any]:
-        answer: Mapping[str, Any] = (await self._ask("ModelConfig", self._model))["config"]
+        answer: Mapping[str, Any] | None = (await self._ask("ModelConfig", self._model)).get("config")
+        if answer is None:
+            raise TargetError("ModelConfig is answered with none")
         return answer
 
     async def statistics(self) -> Mapping[str, Any]:

@@ -122,7 +122,9 @@ class AnswerJudge:
             return "the answer is no ModelInferResponse"
         tensors = [Tensor(row.name, row.datatype, tuple(row.shape)) for row in response.outputs]
         raw = list(response.raw_output_contents)
-        wrong = self._wrong(tensors) or (self._wrong_sizes(tensors, raw) if raw else None)
+        wrong = self._wrong(tensors)
+        if wrong is None:
+            wrong = self._wrong_sizes(tensors, raw) if raw else _wrong_counts(tensors, response.outputs)
         if wrong is None and raw and not any(tensor.datatype == "BYTES" for tensor in tensors):
             del response.raw_output_contents[:]
             self._remember(len(answer), answer, response.SerializeToString())
@@ -141,9 +143,9 @@ class AnswerJudge:
         head = answer if json_bytes is None else answer[:json_bytes]
         try:
             rows = json.loads(head)["outputs"]
-            tensors = [Tensor(row["name"], row["datatype"], tuple(row["shape"])) for row in rows]
+            tensors = [_tensor(row) for row in rows]
             sizes = [_binary_size(row) for row in rows]
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return "the answer is no inference response"
         if (wrong := self._wrong(tensors)) is not None:
             return wrong
@@ -185,6 +187,28 @@ class AnswerJudge:
         return None
 
 
+def _wrong_counts(tensors: Sequence[Tensor], rows: Sequence[Any]) -> str | None:
+    """The same of contents that are written out, in the field of their type, as ``InferOutputTensor`` has them."""
+    for tensor, row in zip(tensors, rows, strict=True):
+        count = sum(len(values) for _, values in row.contents.ListFields())
+        if count != tensor.elements:
+            return f"the answer's {tensor.text} has {count} elements"
+    return None
+
+
+def _tensor(row: Mapping[str, Any]) -> Tensor:
+    """An output's name, datatype and shape.
+
+    Raises:
+        ValueError: they are none.
+        KeyError, TypeError: likewise.
+    """
+    name, datatype, shape = row["name"], row["datatype"], tuple(row["shape"])
+    if not isinstance(name, str) or not isinstance(datatype, str) or any(type(size) is not int for size in shape):
+        raise ValueError(row)
+    return Tensor(name, datatype, shape)
+
+
 def _binary_size(row: Mapping[str, Any]) -> int | None:
     """How many bytes of a tensor lie behind the JSON; None where it has them.
 
@@ -209,7 +233,7 @@ def error_text(status: int, body: bytes) -> str:
         if isinstance(found, Mapping):
             found = found.get("message", found)
         text = found if isinstance(found, str) else json.dumps(found)
-    except (ValueError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         text = body.decode("utf-8", "replace")
     return f"{status}: {' '.join(text.split())[:200] or _PHRASES.get(status, 'no reason given')}"
 

@@ -170,7 +170,7 @@ class JsonAnswers:
         """See `loadgen.targets.http.Judge`."""
         try:
             found = json.loads(answer)
-        except ValueError:
+        except (ValueError, RecursionError):
             return "the answer is no JSON"
         for step in self.path:
             try:

@@ -128,10 +128,34 @@ def test_an_output_more_of_a_datatype_that_nobody_knows():
     assert AnswerJudge([OUT]).http(head + bytes(16), len(head)) == "the answer's MORE FP8 1x2 has 8 bytes"
 
 
-@pytest.mark.parametrize("answer", [b"", b"{}", b"[]", b'{"outputs": [1]}', b'{"outputs": [{"name": "OUT"}]}'])
+@pytest.mark.parametrize(
+    ("count", "wrong"),
+    [
+        (2, None),
+        (0, "the answer's OUT FP32 1x2 has 0 elements"),
+        (1, "the answer's OUT FP32 1x2 has 1 elements"),
+    ],
+)
+def test_contents_that_are_written_out(count, wrong):
+    """In a field of their type instead of as bytes; there have to be as many."""
+    answer = pb.ModelInferResponse()
+    answer.outputs.add(name="OUT", datatype="FP32", shape=(1, 2)).contents.fp32_contents.extend([0.5] * count)
+    assert AnswerJudge([OUT]).grpc(answer.SerializeToString()) == wrong
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(b"", b"{}", b"[]", b'{"outputs": [1]}', b'{"outputs": [{"name": "OUT"}]}'),
+        pytest.param(b"[" * 100_000, id="deep"),
+        b'{"outputs": [{"name": ["OUT"], "datatype": "FP32", "shape": [1, 2], "data": [0, 0]}]}',
+        b'{"outputs": [{"name": "OUT", "datatype": "FP32", "shape": [null, 2], "data": [0, 0]}]}',
+        b'{"outputs": [{"name": "OUT", "datatype": {}, "shape": [1, 2], "data": [0, 0]}]}',
+    ],
+)
 def test_what_is_no_json_answer(answer):
     """Is said to be none."""
-    assert AnswerJudge([OUT]).http(answer, None) == "the answer is no inference response"
+    assert AnswerJudge([Tensor("OUT", "FP32", (-1, 2))]).http(answer, None) == "the answer is no inference response"
 
 
 def test_answers_in_json():
@@ -158,6 +182,7 @@ def test_answers_in_json():
         (b"<html>oops</html>", "<html>oops</html>"),
         (b"\xff", "\N{REPLACEMENT CHARACTER}"),
         (b" \n", "Service Unavailable"),
+        pytest.param(b"[" * 100_000, "[" * 200, id="deep"),
     ],
 )
 def test_what_servers_say_in_errors(body, text):
