@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 
 from loadgen.config import Plan
+from loadgen.connections import enough
 from loadgen.errors import ConfigError, TargetError
 from loadgen.evidence import client_evidence
 from loadgen.inputs import InputSource, Pool
@@ -38,13 +39,7 @@ MOST_METRICS = 5000
 USUAL_METRICS = {"triton": ":8002/metrics", "mlserver": ":8082/metrics"}
 """Where servers have their Prometheus metrics unless told otherwise, by the name that they give themselves."""
 
-TRIALS = (1, 2, 4, 8)
-TRIAL_S, ROUNDS, TRIAL_WINDOW = 0.2, 3, 64
-NEARLY_BEST = 0.9
-"""The fewest connections that carry so much of what any number does are enough."""
-
-EASY_RPS, EASY_BYTES_PER_S = 1000.0, 50e6
-"""Up to so much in the first trial, one connection is not what limits."""
+TRIAL_S, TRIAL_WINDOW = 0.2, 64
 
 ENDING_S = 2.0
 """Patience for a server's last word when the user has ended the run."""
@@ -110,25 +105,13 @@ class RemoteServer:
         return self.found[key]
 
     async def _try(self, plan: Plan, inputs: InputSource, window: int) -> int:
-        """Short runs with some numbers of connections, spread over the time that all of them take."""
-
-        async def rate(count: int) -> float:
+        async def rate_rps(count: int, in_flight: int) -> float:
             spec = self.remote.spec(plan.config.batch_size, count, plan.config.timeout_or_default_s)
-            return await _trial(spec, inputs, window, self._stop)
+            return await _trial(spec, inputs, in_flight, self._stop)
 
-        first = await rate(1)
-        if first <= EASY_RPS and first * inputs.payload_bytes <= EASY_BYTES_PER_S:
-            log.info("connections: 1 carries %.4g requests/s, which is easy; --connections N says more", first)
-            return 1
-        trials = [count for count in TRIALS if count <= window]
-        rates: dict[int, list[float]] = {count: [] for count in trials}
-        for count in trials * ROUNDS:
-            rates[count].append(await rate(count))
-        middle = {count: sorted(each)[ROUNDS // 2] for count, each in rates.items()}
-        enough = next(count for count, found in middle.items() if found >= NEARLY_BEST * max(middle.values()))
-        tried = ", ".join(f"{count}: {found:.4g}/s" for count, found in middle.items())
-        log.info("connections: %d, found by trying (%s); --connections N says it", enough, tried)
-        return enough
+        found, how = await enough(rate_rps, window, inputs.payload_bytes)
+        log.info("connections: %d, %s; --connections N says another number", found, how)
+        return found
 
     @contextlib.asynccontextmanager
     async def _in_shared_memory(self, plan: Plan) -> AsyncIterator[InputSource]:
