@@ -188,6 +188,9 @@ class _Run:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            for task in self._tasks:  # what was measured is worth no less
+                if not task.cancelled() and (error := task.exception()) is not None:
+                    log.error("%s: %r", task.get_name(), error)
         record = self._recorder.record
         record.ended = ended
         record.late, record.unexpected = self._in_flight.late, self._in_flight.unexpected
