@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import zipfile
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -25,6 +26,9 @@ _TEXT_LETTERS = 64
 """Length of a random text."""
 
 _JPEG_START = b"\xff\xd8\xff"
+DAMAGED = (zipfile.BadZipFile, zlib.error)
+"""What a damaged npz raises, beside what one of another kind does."""
+
 _ARRAYS = (".npy", ".npz")
 _IMAGES = (".jpg", ".jpeg", ".png")
 _TEXTS = (".txt",)
@@ -61,6 +65,38 @@ class Pool:
         if len({array.shape for array in self.arrays}) > 1:
             raise ConfigError("--verify wants inputs of one shape: leave it out, or inputs of other shapes")
         return np.stack(self.arrays)
+
+
+def request_pool(requests: Iterable[bytes], source: str) -> Pool:
+    """Whole requests as a pool.
+
+    Args:
+        requests: one after the other.
+        source: what they come from, for the refusal.
+
+    Raises:
+        ConfigError: they are more than 1 GiB.
+    """
+    arrays: list[np.ndarray] = []
+    total_bytes = 0
+    for request in requests:
+        total_bytes += len(request)
+        if total_bytes > MAX_POOL_BYTES and arrays:
+            raise ConfigError(
+                f"{source} make more than {MAX_POOL_BYTES >> 30} GiB of requests: take fewer with --inputs"
+            )
+        arrays.append(np.frombuffer(request, np.uint8))
+    return Pool(arrays, DataType.BYTES)
+
+
+def enough_of(wanted: int | None, found: int, path: Path) -> None:
+    """Refuse files with fewer inputs than were asked for.
+
+    Raises:
+        ConfigError: they are.
+    """
+    if wanted is not None and found < wanted:
+        raise ConfigError(f"--inputs {wanted}: {path} holds {found}; ask for no more than that")
 
 
 class InputSource(Protocol):
@@ -173,8 +209,7 @@ class FileInputs:
             ConfigError: see `InputSource.make`.
         """
         payloads = self.make().payloads()
-        if self.most is not None and len(payloads) < self.most:
-            raise ConfigError(f"--inputs {self.most}: {self.path} holds {len(payloads)}; ask for no more than that")
+        enough_of(self.most, len(payloads), self.path)
         return replace(self, text=f"{len(payloads)} inputs from {self.path}", payload_bytes=max(map(len, payloads)))
 
     def make(self) -> Pool:
@@ -227,7 +262,7 @@ class FileInputs:
             with file.open("rb") as stream:
                 loaded: Any = np.load(stream, allow_pickle=False)
                 arrays = [loaded] if isinstance(loaded, np.ndarray) else [loaded[name] for name in loaded.files]
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, EOFError, *DAMAGED) as error:
             raise ConfigError(f"{file} cannot be read: {error}") from None
         for array in arrays:
             if not array.ndim:

@@ -51,7 +51,7 @@ def remarks(record: Record) -> list[str]:
 
 
 def others(record: Record, statistics: Mapping[str, int] | None) -> list[str]:
-    """Whether somebody else loads the server too: it has counted other answers than this client has seen.
+    """Whether somebody else loads the server, or answers in its place: its count is not what this client has seen.
 
     Args:
         record: what this client saw.
@@ -61,6 +61,13 @@ def others(record: Record, statistics: Mapping[str, int] | None) -> list[str]:
         return []
     counted, seen = statistics["succeeded"] + statistics["failed"], record.replies
     in_flight = sum(client.in_flight_ns for client in record.clients) / record.measured_ns
-    if abs(counted - seen) <= max(EDGES_SHARE * seen, in_flight, EDGES):
-        return []
-    return [f"the server answered {counted} requests, of which this client saw {seen}: does somebody else load it too?"]
+    edges = max(EDGES_SHARE * seen, in_flight, EDGES)
+    if counted > seen + edges:
+        return [f"the server answered {counted} requests, this client saw {seen}: does somebody else load it too?"]
+    # What failed may have been refused on the way, or lost with a connection.
+    if counted < seen - record.outcomes[Outcome.FAILED] - edges:
+        return [
+            f"the server answered {counted} requests, this client saw {seen} answers: are there several servers behind "
+            "the address, or something that answers in its place?"
+        ]
+    return []

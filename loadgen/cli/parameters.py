@@ -272,7 +272,8 @@ def ending(
 
 def window(
     max_in_flight: Annotated[
-        int | None, typer.Option(help="Most requests in flight.  [default: 10000, or what fits in 1 GiB]")
+        int | None,
+        typer.Option(help="Most requests in flight.  [default: 10000, with --target 64; no more than 1 GiB]"),
     ] = None,
     timeout: Annotated[
         str | None, typer.Option(metavar="TIME", help="Patience for one reply.  [default: without end]")
@@ -283,7 +284,8 @@ def window(
     drain: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME", help="Patience for what is outstanding at the end.  [default: 5s with --connect, else none]"
+            metavar="TIME",
+            help="Patience for what is outstanding at the end.  [default: 5s with --connect and --target, else none]",
         ),
     ] = None,
 ) -> Settings:
@@ -293,7 +295,8 @@ def window(
 
 def patience(
     max_in_flight: Annotated[
-        int | None, typer.Option(help="Requests in flight at which the run is given up.  [default: 1000000]")
+        int | None,
+        typer.Option(help="Requests in flight at which the run is given up.  [default: 1000000, with --target 20000]"),
     ] = None,
     timeout: Annotated[str, typer.Option(metavar="TIME", help="Patience for a reply, from its planned time.")] = "60s",
     stall: Annotated[

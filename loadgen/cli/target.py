@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -88,6 +89,9 @@ def target(
     if metrics_url is not None and not _is_url(metrics_url):
         raise ConfigError(f"--metrics-url {metrics_url} is no URL: write it as http://HOST:PORT/metrics")
     headers = [_header(text) for text in header or ()]
+    for name, times in Counter(name for name, _ in headers).items():
+        if times > 1:
+            raise ConfigError(f"--header {name!r} is given {times} times: give it once")
     if token_file is not None:
         if any(name == "authorization" for name, _ in headers):
             raise ConfigError("--header Authorization and --token-file say the same: give one of them")
@@ -145,6 +149,6 @@ def _token(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "it is no text"
         raise ConfigError(f"--token-file {path} cannot be read: {reason}") from None
-    if not token or not token.isprintable() or " " in token:
-        raise ConfigError(f"--token-file {path} holds no token: one line without spaces is expected")
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise ConfigError(f"--token-file {path} holds no token: one line of ASCII without spaces is expected")
     return token

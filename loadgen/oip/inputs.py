@@ -11,13 +11,12 @@ from typing import Protocol
 import numpy as np
 
 from loadgen.errors import ConfigError
-from loadgen.inputs import MAX_POOL_BYTES, FileInputs, Pool, fitted
+from loadgen.inputs import DAMAGED, MAX_POOL_BYTES, FileInputs, Pool, enough_of, fitted, request_pool
 from loadgen.oip.access import Access
 from loadgen.oip.address import Address
 from loadgen.oip.messages import HEADER_LENGTH, Content, Shared, grpc_request, http_request
 from loadgen.oip.tensors import BYTES, DTYPES, Tensor, draw, encode_numbers, encode_strings
 from model_containers.model import TensorSpec
-from model_containers.wire import DataType
 
 
 class Contents(Protocol):
@@ -70,7 +69,7 @@ class SeededContents:
 
 @dataclass(frozen=True, slots=True)
 class FileContents:
-    """From a file, or from all files of a directory; a request takes as many inputs as it has rows, in turn.
+    """From a file, or from all files of a directory; a request takes the next inputs, as many as it has rows.
 
     For one input tensor: npy, npz, images, and for BYTES text files, a string a line, or any other file as one string.
     For several: an npz whose arrays have the tensors' names, each ``(n, *shape)``.
@@ -103,8 +102,9 @@ class FileContents:
         count = sizes.pop()
         if not count:
             raise ConfigError(f"--input {self.path} holds no input")
+        enough_of(self.most, count, self.path)
         rows = self.tensors[0].shape[0] if self.batched else 1
-        for first in range(0, count * rows, rows):
+        for first in range(0, count, rows):
             yield tuple(b"".join(column[index % count] for index in range(first, first + rows)) for column in columns)
 
     def _column(self, tensor: Tensor) -> list[bytes]:
@@ -135,11 +135,11 @@ class FileContents:
         if tensor.datatype == BYTES:
             raise ConfigError(f"--input {self.path}: {tensor.name} is of BYTES, which no npz holds: leave it out")
         try:
-            with np.load(self.path, allow_pickle=False) as arrays:
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 array: np.ndarray = arrays[tensor.name]
         except KeyError:
             raise ConfigError(f"--input {self.path} has no array {tensor.name!r}, which the model takes") from None
-        except (OSError, ValueError, EOFError, TypeError, AttributeError):
+        except (OSError, ValueError, EOFError, TypeError, AttributeError, *DAMAGED):
             raise ConfigError(
                 f"--input {self.path} is no npz: of several inputs one is needed with an array for each name"
             ) from None
@@ -195,8 +195,7 @@ class RequestInputs:
 
     def make(self) -> Pool:
         """See `InputSource`."""
-        arrays = [np.frombuffer(message, np.uint8) for message in self._messages(self.contents.each())]
-        return Pool(arrays, DataType.BYTES)
+        return request_pool(self._messages(self.contents.each()), self.text)
 
     def _messages(self, each: Iterator[tuple[bytes, ...]]) -> Iterator[bytes]:
         offset = 0

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from loadgen.errors import ConfigError, TargetError
-from loadgen.inputs import FileInputs, Pool
+from loadgen.inputs import FileInputs, Pool, enough_of, request_pool
 from loadgen.oip.inputs import post
 from loadgen.oip.tensors import TEXT_LETTERS
 from loadgen.remotes.remote import Asked, TargetOptions
 from loadgen.targets.http import HttpSpec
 from model_containers.model import Description, TensorSpec
-from model_containers.wire import DataType
 
 INPUT, INPUTS = "$input", "$inputs"
 """What in the template stands for one input, and for a list of as many as the batch size says."""
@@ -126,7 +125,7 @@ class JsonInputs:
 
     def make(self) -> Pool:
         """See `InputSource`."""
-        return Pool([np.frombuffer(request, np.uint8) for request in self._requests()], DataType.BYTES)
+        return request_pool(self._requests(), self.text)
 
     def _requests(self) -> Iterator[bytes]:
         inputs = list(self._inputs())
@@ -134,7 +133,7 @@ class JsonInputs:
             raise ConfigError(f"--input {self.asked.input} holds no input")
         address, rows = self.options.address, self.asked.batch_size
         endless = cycle(inputs)
-        for _ in inputs:
+        for _ in range(0, len(inputs), rows):
             some = list(islice(endless, rows))
             body = json.dumps(_filled(self.template, some)).encode()
             yield post(address, address.path, self.options.access, "application/json", {}, body)
@@ -142,7 +141,9 @@ class JsonInputs:
     def _inputs(self) -> Iterator[Any]:
         asked, shape = self.asked, self.options.shapes.get("")
         if asked.input is not None:
-            yield from islice(_from_file(asked.input), asked.inputs)
+            inputs = list(islice(_from_file(asked.input), asked.inputs))
+            enough_of(asked.inputs, len(inputs), asked.input)
+            yield from inputs
             return
         generator = np.random.default_rng(asked.seed)
         for _ in range(asked.inputs or SEEDED_REQUESTS):

@@ -313,6 +313,7 @@ def test_a_server_that_is_gone(tmp_path, protocol):
         ("http", "slow", ("--metrics-url", "nonsense"), "--metrics-url nonsense is no URL"),
         ("grpc", "slow", ("--header", "x-a: ü"), "--header 'x-a' is none: write it as 'name: value', in ASCII"),
         ("grpc", "slow", ("--header", "x-bin: a"), "--header 'x-bin' is not for you to say"),
+        ("http", "slow", ("--header", "a: 1", "--header", "A: 2"), "--header 'a' is given 2 times: give it once"),
         ("http", "slow", ("--header", "content-length: 5"), "--header 'content-length' is not for you to say"),
     ],
 )

@@ -88,14 +88,23 @@ def test_wrong_answers_are_an_error():
 
 
 @pytest.mark.parametrize(
-    ("counted", "in_flight", "strange"),
-    [(1000, 0, False), (1049, 0, False), (1051, 0, True), (949, 0, True), (1090, 100, False), (1110, 100, True)],
+    ("counted", "in_flight", "failed", "why"),
+    [
+        (1000, 0, 0, None),
+        (1049, 0, 0, None),
+        (1051, 0, 0, "does somebody else load it"),
+        (1090, 100, 0, None),
+        (1110, 100, 0, "does somebody else load it"),
+        (951, 0, 0, None),
+        (949, 0, 0, "several servers behind"),
+        (949, 0, 100, None),
+        (849, 0, 100, "several servers behind"),
+    ],
 )
-def test_answers_that_somebody_else_had(counted, in_flight, strange):
-    """Beyond what the edges of the measured part explain: a share, and what was in flight."""
+def test_answers_that_somebody_else_had_or_gave(counted, in_flight, failed, why):
+    """Beyond what the edges of the measured part, and failures on the way, explain."""
     record = record_of(500, 500, clients=[ClientUse(in_flight_ns=in_flight * 2 * NS_PER_S)])
+    record.outcomes[Outcome.FAILED] = failed
     found = others(record, {"succeeded": counted, "failed": 0})
-    assert bool(found) == strange
-    assert all(
-        one.startswith(f"the server answered {counted} requests, of which this client saw 1000") for one in found
-    )
+    assert len(found) == (why is not None)
+    assert all(f"the server answered {counted} requests, this client saw 1000" in one and why in one for one in found)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from loadgen import inputs
 from loadgen.errors import ConfigError
 from loadgen.oip import inference_pb2 as pb
 from loadgen.oip.access import Access
@@ -26,7 +27,7 @@ def test_rows_are_taken_in_turn(tmp_path):
     rows = [
         np.frombuffer(content, "<f4").reshape(2, 3)[:, 0].tolist() for (content,) in contents_of(tmp_path / "x.npy")
     ]
-    assert rows == [[0, 3], [6, 0], [3, 6]]
+    assert rows == [[0, 3], [6, 0]]
 
 
 def test_several_inputs_come_from_one_file_by_their_names(tmp_path):
@@ -43,6 +44,46 @@ def test_several_inputs_come_from_one_file_by_their_names(tmp_path):
     np.savez(file, A=np.ones((4, 2), np.float32), B=np.arange(4).reshape(4, 1))
     with pytest.raises(ConfigError, match="A holds inputs of 2, the model takes 3"):
         contents_of(file, (ROWS, other))
+
+
+def damaged(path):
+    """An npz whose compressed array has other bytes than were written."""
+    np.savez_compressed(path, A=np.arange(3000, dtype=np.float32).reshape(1000, 3))
+    content = bytearray(path.read_bytes())
+    content[100:200] = bytes(100)
+    path.write_bytes(content)
+
+
+def junk(path):
+    """What begins as an npz does."""
+    path.write_bytes(b"PK\3\4 and nothing else")
+
+
+@pytest.mark.parametrize("spoil", [damaged, junk])
+def test_files_that_are_spoilt(tmp_path, spoil):
+    """In whichever way, for one input and for several."""
+    spoil(tmp_path / "x.npz")
+    with pytest.raises(ConfigError, match=r"x.npz cannot be read: "):
+        contents_of(tmp_path / "x.npz")
+    with pytest.raises(ConfigError, match=r"x.npz is no npz: "):
+        contents_of(tmp_path / "x.npz", (ROWS, Tensor("B", "INT64", (2, 1))))
+
+
+def test_no_fewer_inputs_than_were_asked_for(tmp_path):
+    """They would be sent more often than was meant."""
+    np.save(tmp_path / "x.npy", np.zeros((3, 3), np.float32))
+    assert len(contents_of(tmp_path / "x.npy", most=3)) == 2
+    with pytest.raises(ConfigError, match=r"--inputs 4: .*x.npy holds 3; ask for no more than that"):
+        contents_of(tmp_path / "x.npy", most=4)
+
+
+def test_requests_that_are_too_many_for_memory(monkeypatch):
+    """Are refused before they fill it; a single one may be larger."""
+    monkeypatch.setattr(inputs, "MAX_POOL_BYTES", 100)
+    assert len(inputs.request_pool([bytes(50)] * 2, "x")) == 2
+    assert len(inputs.request_pool([bytes(101)], "x")) == 1
+    with pytest.raises(ConfigError, match="x make more than 0 GiB of requests: take fewer with --inputs"):
+        inputs.request_pool(iter([bytes(50)] * 3), "x")
 
 
 def test_strings_come_from_lines_and_from_whole_files(tmp_path):

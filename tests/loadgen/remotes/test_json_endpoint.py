@@ -32,7 +32,9 @@ def test_several_inputs_are_a_list(tmp_path):
     """As many as the batch size says."""
     (tmp_path / "x.json").write_text('[{"a": 1}, [2], 3]')
     found = bodies(endpoint('{"all": "$inputs"}'), Asked(2, tmp_path / "x.json", None, 0))
-    assert found == [{"all": [{"a": 1}, [2]]}, {"all": [3, {"a": 1}]}, {"all": [[2], 3]}]
+    assert found == [{"all": [{"a": 1}, [2]]}, {"all": [3, {"a": 1}]}]
+    with pytest.raises(ConfigError, match=r"--inputs 4: .*x.json holds 3; ask for no more than that"):
+        bodies(endpoint(), Asked(1, tmp_path / "x.json", 4, 0))
 
 
 def test_numbers_of_a_shape_are_drawn():
