@@ -1,8 +1,9 @@
 """Who sends: this process, or several client processes with a share of the work each.
 
 Each of several is told its job and the moment at which all begin, over a Unix socket; it tells of each logging
-interval and of what it would log, and hands over its record in the end. Messages are pickled values behind their
-length; they go between processes of one user only. Nothing of a single request passes that way.
+interval and of what it would log, and hands over its record in the end. One that is silent when it should not be is
+taken for lost, as one that has ended. Messages are pickled values behind their length; they go between processes of
+one user only. Nothing of a single request passes that way.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import asyncio
 import contextlib
 import logging
 import logging.handlers
+import math
 import pickle
 import struct
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +28,7 @@ import uvloop
 
 from frontend_launch.errors import LaunchError
 from frontend_launch.histogram import NS_PER_S
+from frontend_launch.launch.launcher import together
 from frontend_launch.launch.placement import Assignment, share_out
 from frontend_launch.launch.process import Command, Process, start
 from loadgen import runner
@@ -39,7 +43,7 @@ START_TIMEOUT_S = 30.0
 """Patience for a client process to start and to reach the server."""
 
 END_TIMEOUT_S = 60.0
-"""Patience for its record, after the last one has done its part of the run."""
+"""Patience for a message of it, beyond the time for which it may have nothing to say."""
 
 LEAD_NS = 50_000_000
 """From the last client's word that it is ready to the beginning: enough for all to be told."""
@@ -80,11 +84,11 @@ async def clients(count: int, assignment: Assignment) -> AsyncIterator[Clients]:
         return
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadgen-")))
-        together = _Processes(directory)
+        several = _Processes(directory)
         for number, cores in enumerate(share_out(assignment.cores, count)):
-            await together.start(replace(assignment, role=f"client-{number}", cores=cores, shared=True))
-            stack.push_async_callback(together.processes[-1].stop)
-        yield together
+            await several.start(replace(assignment, role=f"client-{number}", cores=cores, shared=True))
+            stack.push_async_callback(several.processes[-1].stop)
+        yield several
 
 
 def split(job: Job, count: int) -> list[Job]:
@@ -147,22 +151,27 @@ class _Peer:
 
     def __init__(self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.process, self._reader, self._writer = process, reader, writer
+        self._patience: asyncio.TimerHandle | None = None
 
     def tell(self, message: Any) -> None:
         """Send a message; to one that is gone it is not sent, which its silence says."""
         if not self._writer.is_closing():
             _write(self._writer, message)
 
-    def give_up(self) -> None:
-        """It will not be heard of any more."""
-        self._writer.close()
+    def expect(self, within_s: float | None) -> None:
+        """Give it up after so many seconds, unless told otherwise until then; None for as long as it takes."""
+        if self._patience is not None:
+            self._patience.cancel()
+        # `close` would wait until it has taken what it was told, which a stopped process never does.
+        abort = self._writer.transport.abort
+        self._patience = None if within_s is None else asyncio.get_running_loop().call_later(within_s, abort)
 
     async def hear(self) -> Any:
         """The next message that is not for the log.
 
         Raises:
             TargetError: the client could not reach the server.
-            EOFError: it is gone.
+            EOFError: it is gone, or was given up.
         """
         while isinstance(message := await _read(self._reader), logging.LogRecord):
             message.msg = f"{self.process.role}: {message.msg}"
@@ -190,17 +199,20 @@ async def _connected(path: Path, process: Process) -> AsyncIterator[_Peer]:
         raise LaunchError(
             f"{process.role} did not start within {START_TIMEOUT_S:g} s", await process.log_tail()
         ) from None
+    peer = _Peer(process, reader, writer)
     try:
-        yield _Peer(process, reader, writer)
+        yield peer
     finally:
-        writer.close()
+        peer.expect(None)
+        writer.close()  # which tells a client that has not ended to stop
 
 
 async def _lost(process: Process) -> LaunchError:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(asyncio.shield(process.exited), 1.0)
-    code = process.exited.result() if process.exited.done() else "none"
-    return LaunchError(f"{process.role} ended early, with exit code {code}", await process.log_tail())
+    done = process.exited.done()
+    what = f"ended early, with exit code {process.exited.result()}" if done else "does not answer any more"
+    return LaunchError(f"{process.role} {what}", await process.log_tail())
 
 
 class _Run:
@@ -208,10 +220,10 @@ class _Run:
 
     def __init__(self, peers: Sequence[_Peer], hooks: Hooks) -> None:
         self._peers, self._hooks = peers, hooks
-        self._intervals: list[list[Interval]] = [[] for _ in peers]
-        self._told = 0
+        self._intervals: list[deque[Interval]] = [deque() for _ in peers]
+        self._measuring = set(peers)
         self._measured = asyncio.Event()
-        self._left = len(peers)
+        self._silence_s = 0.0
 
     async def to_its_end(self, jobs: Sequence[Job], stop: asyncio.Event) -> Record:
         for peer, job in zip(self._peers, jobs, strict=True):
@@ -220,15 +232,17 @@ class _Run:
         if not jobs[0].warmup_s:
             await self._hooks.on_phase(Phase.MEASURED_BEGINS)
         begins_ns = time.monotonic_ns() + LEAD_NS
+        self._silence_s = _longest_silence_s(jobs[0])
         for peer in self._peers:
             peer.tell(begins_ns)
+            peer.expect(jobs[0].warmup_s + self._silence_s + END_TIMEOUT_S)
         tasks = [
             asyncio.create_task(self._pass_on(stop, _STOP)),
             asyncio.create_task(self._pass_on(self._hooks.enough, _ENOUGH)),
-            asyncio.create_task(self._phases(begins_ns, jobs[0])),
         ]
         try:
-            records = await asyncio.gather(*map(self._follow, range(len(self._peers))))
+            follow = map(self._follow, range(len(self._peers)))
+            _, *records = await together(self._phases(begins_ns, jobs[0]), *follow)
         finally:
             for task in tasks:
                 task.cancel()
@@ -254,8 +268,15 @@ class _Run:
 
     async def _pass_on(self, event: asyncio.Event, message: str) -> None:
         await event.wait()
+        self._end(message)
+
+    def _end(self, message: str) -> None:
+        """Tell all to end their measured part, which they do at once."""
+        self._silence_s = 0.0
         for peer in self._peers:
             peer.tell(message)
+        for peer in self._measuring:
+            peer.expect(END_TIMEOUT_S)
 
     async def _phases(self, begins_ns: int, job: Job) -> None:
         measured_from_ns = begins_ns + round(job.warmup_s * NS_PER_S)
@@ -269,42 +290,39 @@ class _Run:
         await self._hooks.on_phase(Phase.MEASURED_ENDS)
         for peer in self._peers:
             peer.tell(_GO_ON)
-        await asyncio.sleep(job.drain_s + END_TIMEOUT_S)
-        for peer in self._peers:
-            peer.give_up()
+            peer.expect(job.drain_s + END_TIMEOUT_S)
 
     async def _follow(self, number: int) -> Record | None:
-        """Hear of one client until its record; None when it is gone before, which ends the run of the others."""
-        peer, measured = self._peers[number], False
+        """Hear of one client until its record; None when it is lost before, which ends the run of the others."""
+        peer = self._peers[number]
         try:
             while True:
                 message = await peer.hear()
                 if isinstance(message, Record):
                     return message
                 if message == _MEASURED:
-                    measured = True
-                    self._done()
+                    peer.expect(None)  # it waits for the others, and is told when to go on
+                    self._done(peer)
                 else:
+                    peer.expect(self._silence_s + END_TIMEOUT_S)
                     self._intervals[number].append(message)
                     self._tell_intervals()
         except (EOFError, TargetError) as error:
             log.error("%s", error if isinstance(error, TargetError) else await _lost(peer.process))
-            for other in self._peers:
-                other.tell(_STOP)
-            if not measured:
-                self._done()
+            self._done(peer)
+            self._end(_STOP)
             return None
 
-    def _done(self) -> None:
-        self._left -= 1
-        if not self._left:
+    def _done(self, peer: _Peer) -> None:
+        """It has no measured part any more."""
+        self._measuring.discard(peer)
+        if not self._measuring:
             self._measured.set()
 
     def _tell_intervals(self) -> None:
-        """Tell of the intervals that all have told of."""
-        for of_all in list(zip(*self._intervals, strict=False))[self._told :]:
-            self._told += 1
-            self._hooks.on_interval(Interval.merged(of_all))
+        """Tell of the interval that all have told of by now, if there is one."""
+        if all(self._intervals):
+            self._hooks.on_interval(Interval.merged([of_one.popleft() for of_one in self._intervals]))
 
     async def _merged(self, records: Sequence[Record | None]) -> Record:
         known = [record for record in records if record is not None]
@@ -316,6 +334,12 @@ class _Run:
         if len(known) < len(records):
             whole.ended = "client_lost"
         return whole
+
+
+def _longest_silence_s(job: Job) -> float:
+    """So long a client says nothing while it measures: a logging interval and some, or all of it, seconds."""
+    length_s = job.duration_s if job.arrivals is None else job.arrivals.duration_s
+    return min(2 * job.log_every_s, math.inf if length_s is None else length_s)
 
 
 def _write(writer: asyncio.StreamWriter, message: Any) -> None:

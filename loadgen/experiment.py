@@ -206,7 +206,7 @@ _ERRORS = {
     "no_answer": "no answer to the first request within {first_answer_s:g} s: {silence}",
     "overrun": "{window} requests without an answer are more than memory is meant for: the server is far behind "
     "(--max-in-flight)",
-    "client_lost": "a client process ended early: the others stopped, and what they measured is kept",
+    "client_lost": "a client process ended early or fell silent: the others stopped, and what they measured is kept",
     "interrupted": "interrupted; what was measured until then is kept",
 }
 

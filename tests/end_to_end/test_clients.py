@@ -1,11 +1,13 @@
 """``--clients`` as a user types it."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
 import time
+from http.client import HTTPConnection
 from pathlib import Path
 
 import jsonschema
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from program import DEADLINE_S, noop, ran
 
+from frontend_launch.counters import Counters
 from frontend_launch.histogram import LatencyHistogram
 from loadgen import results as results_file
 from loadgen.results import SCHEMA_PATH
@@ -21,6 +24,24 @@ from loadgen.results import SCHEMA_PATH
 def results_in(tmp_path):
     (path,) = (tmp_path / "results").glob("*.json")
     return results_file.read(path)
+
+
+def children_of(process):
+    """The command lines of its child processes, by their ids."""
+    lines = {}
+    for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended since
+            lines[int(pid)] = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    return lines
+
+
+def until(condition):
+    """Poll what another process does; the deadline makes a failure, never a pass."""
+    give_up = time.monotonic() + DEADLINE_S
+    while not (value := condition()):
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    return value
 
 
 def test_histograms_of_several_clients_are_one(tmp_path):
@@ -61,11 +82,8 @@ def test_what_was_measured_is_kept(tmp_path, kill, code, ended):
     )
     while "thruput" not in (line := process.stdout.readline()):
         assert line, process.stderr.read()
-    (children,) = (
-        path.read_text().split() for path in Path(f"/proc/{process.pid}/task/{process.pid}").glob("children")
-    )
-    lines = {int(pid): Path(f"/proc/{pid}/cmdline").read_text().split("\0") for pid in children}
-    senders = [pid for pid, line in lines.items() if "loadgen.clients" in line]
+    children = children_of(process)
+    senders = [pid for pid, line in children.items() if "loadgen.clients" in line]
     assert len(senders) == 2
     os.kill(*((senders[0], signal.SIGKILL) if kill else (process.pid, signal.SIGINT)))
     _, said = process.communicate(timeout=DEADLINE_S)
@@ -75,6 +93,19 @@ def test_what_was_measured_is_kept(tmp_path, kill, code, ended):
     assert results.summary.measured.completed > 0
     assert results.verdict.evidence.clients == (1 if kill else 2)
     assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+
+
+def metrics_of(process):
+    """Where the sampler reads the metrics of the query frontend, once it runs."""
+    words = [word for line in children_of(process).values() for word in line]
+    return [word.removeprefix("--frontend=") for word in words if word.startswith("--frontend=")]
+
+
+def requests_at(metrics):
+    """How many requests the query frontend has read."""
+    with contextlib.closing(HTTPConnection(metrics, timeout=DEADLINE_S)) as connection:
+        connection.request("GET", "/metrics/loadgen")
+        return Counters.from_json(connection.getresponse().read()).requests
 
 
 def test_ctrl_c_does_not_wait_for_the_warm_up(tmp_path):
@@ -87,7 +118,8 @@ def test_ctrl_c_does_not_wait_for_the_warm_up(tmp_path):
     )
     while "replicas ready" not in (line := process.stdout.readline()):
         assert line, process.stderr.read()
-    time.sleep(2.0)  # the clients are warming up
+    (metrics,) = until(lambda: metrics_of(process))
+    until(lambda: requests_at(metrics))  # the clients are warming up
     os.kill(process.pid, signal.SIGINT)
     said, _ = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130

@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import os
+import signal
+import weakref
 
 import numpy as np
 import pytest
@@ -10,20 +13,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend_launch.launch.placement import Assignment
+from loadgen import clients as module
 from loadgen.arrivals import Renewal
 from loadgen.clients import clients, split
 from loadgen.errors import TargetError
 from loadgen.inputs import SeededInputs
 from loadgen.oip.address import parse_address
+from loadgen.recorder import Interval, Record
 from loadgen.remotes.json_endpoint import JsonEndpoint
 from loadgen.remotes.remote import Asked, TargetOptions
-from loadgen.runner import Hooks, Job
+from loadgen.runner import Hooks, Job, Phase
 from loadgen.targets.clipper import ClipperSpec
 from loadgen.targets.target import Outcome
 from model_containers.model import TensorSpec
 from model_containers.wire import DataType
 
 HERE = Assignment("here", "client", (0,), None, shared=True)
+DEADLINE_S = 60.0
+"""For a story that would not end otherwise; it makes a failure, never a pass."""
+PATIENCE_S = 3.0
+"""Instead of `END_TIMEOUT_S`: enough for a client that is well."""
 
 
 def job(**changes):
@@ -75,26 +84,160 @@ def test_a_server_that_is_not_there_is_one_error():
         uvloop.run(story())
 
 
-def test_what_clients_warn_of_is_logged_with_their_names(caplog):
-    """Once for each reason and client, as one client would."""
+@contextlib.asynccontextmanager
+async def refusing(asked=lambda: None):
+    """What to do for a server that refuses all it is asked; `asked` is called each time."""
 
     async def refuse(reader, writer):
-        with contextlib.suppress(asyncio.IncompleteReadError):
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 await reader.readuntil(b'\r\n\r\n"')
+                asked()
                 writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
         writer.close()
 
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        address = parse_address(f"http+json://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+        endpoint = JsonEndpoint.of(TargetOptions(address, body='"$input"', answer="text"))
+        yield {"target": endpoint.spec(1, 1, None), "inputs": endpoint.inputs(Asked(1, None, 1, 0))}
+
+
+def test_what_clients_warn_of_is_logged_with_their_names(caplog):
+    """Once for each reason and client, as one client would."""
+
     async def story():
-        async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server, clients(2, HERE) as senders:
-            address = parse_address(f"http+json://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
-            endpoint = JsonEndpoint.of(TargetOptions(address, body='"$input"', answer="text"))
-            target, inputs = endpoint.spec(1, 1, None), endpoint.inputs(Asked(1, None, 1, 0))
-            loads = job(target=target, inputs=inputs, duration_s=None, requests=20)
-            return await senders.run(loads, asyncio.Event(), Hooks())
+        async with refusing() as server, clients(2, HERE) as senders:
+            return await senders.run(job(**server, duration_s=None, requests=20), asyncio.Event(), Hooks())
 
     record = uvloop.run(story())
     assert record.outcomes[Outcome.FAILED] == 20
     assert sorted(row.getMessage() for row in caplog.records) == [
         f"client-{number}: requests fail: 503: Service Unavailable" for number in range(2)
     ]
+
+
+@pytest.mark.parametrize(
+    "length",
+    [{"requests": 10**9, "duration_s": None}, {"arrivals": Renewal(100.0, 600.0, 1.0, 5)}],
+    ids=["requests", "schedule"],
+)
+def test_a_client_that_falls_silent_is_lost(monkeypatch, caplog, length):
+    """However long the run is; what the other measured is kept."""
+    monkeypatch.setattr(module, "END_TIMEOUT_S", PATIENCE_S)
+
+    async def story():
+        async with asyncio.timeout(DEADLINE_S), refusing() as server, clients(2, HERE) as senders:
+
+            def halt(_):
+                os.kill(senders.pids["client-1"], signal.SIGSTOP)
+
+            return await senders.run(job(**server, **length, log_every_s=0.1), asyncio.Event(), Hooks(on_interval=halt))
+
+    record = uvloop.run(story())
+    assert (record.ended, len(record.clients)) == ("client_lost", 1)
+    assert record.measured_ns > 0
+    assert "client-1 does not answer any more" in [row.getMessage() for row in caplog.records]
+
+
+def test_a_client_that_falls_silent_does_not_outlast_the_users_patience(monkeypatch):
+    """Though it had good reason to say nothing for long: it was warming up."""
+    monkeypatch.setattr(module, "END_TIMEOUT_S", PATIENCE_S)
+
+    async def story():
+        begun, stop = asyncio.Event(), asyncio.Event()
+        async with asyncio.timeout(DEADLINE_S), refusing(begun.set) as server, clients(2, HERE) as senders:
+
+            async def interrupt():
+                await begun.wait()
+                os.kill(senders.pids["client-1"], signal.SIGSTOP)
+                stop.set()
+
+            run = senders.run(job(**server, warmup_s=600.0), stop, Hooks())
+            return (await asyncio.gather(run, interrupt()))[0]
+
+    record = uvloop.run(story())
+    assert (record.ended, len(record.clients), record.measured_ns) == ("client_lost", 1, 0)
+
+
+def test_a_client_that_falls_silent_with_its_record_is_lost(monkeypatch):
+    """It had measured, but nobody knows what."""
+    monkeypatch.setattr(module, "END_TIMEOUT_S", PATIENCE_S)
+
+    async def story():
+        async with asyncio.timeout(DEADLINE_S), refusing() as server, clients(2, HERE) as senders:
+
+            async def halt(phase):
+                if phase is Phase.MEASURED_ENDS:
+                    os.kill(senders.pids["client-1"], signal.SIGSTOP)
+
+            return await senders.run(job(**server, duration_s=0.1), asyncio.Event(), Hooks(halt))
+
+    record = uvloop.run(story())
+    assert (record.ended, len(record.clients)) == ("client_lost", 1)
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_what_fails_beside_a_run_ends_it(phase):
+    """As with one client, and does not leave the others waiting."""
+
+    async def fail(now):
+        if now is phase:
+            raise RuntimeError("as it was told")
+
+    async def story():
+        async with asyncio.timeout(DEADLINE_S), refusing() as server, clients(2, HERE) as senders:
+            await senders.run(job(**server, warmup_s=0.1, duration_s=0.1), asyncio.Event(), Hooks(fail))
+
+    with pytest.raises(RuntimeError, match="as it was told"):
+        uvloop.run(story())
+
+
+class Told(Interval):
+    """An interval that can be asked whether somebody keeps it."""
+
+
+class Scripted:
+    """A client process that says what it is told to."""
+
+    def __init__(self, intervals):
+        self._messages = self._script(intervals)
+
+    def _script(self, intervals):
+        yield "ready"
+        yield from intervals
+        yield "measured"
+        yield Record(ended="duration")
+
+    def tell(self, message):
+        pass
+
+    def expect(self, within_s):
+        pass
+
+    async def hear(self):
+        await asyncio.sleep(0)  # the others say something too
+        return next(self._messages)
+
+
+def test_intervals_are_merged_in_order_and_not_kept():
+    """However many there are, and as far as all clients have told of them."""
+    alive, merged, kept = [], [], []
+
+    def intervals(count):
+        for number in range(count):
+            interval = Told(float(number), 1.0, 0, None, None, 2.0, None)
+            alive.append(weakref.ref(interval))
+            yield interval
+
+    def heard(interval):
+        merged.append((interval.end_s, interval.in_flight))
+        kept.append(sum(each() is not None for each in alive))
+
+    async def story():
+        run = module._Run([Scripted(intervals(50)), Scripted(intervals(40))], Hooks(on_interval=heard))
+        async with asyncio.timeout(DEADLINE_S):
+            await run.to_its_end([job()] * 2, asyncio.Event())
+
+    uvloop.run(story())
+    assert merged == [(float(number), 4.0) for number in range(40)]
+    assert max(kept) <= 4
