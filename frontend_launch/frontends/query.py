@@ -111,6 +111,7 @@ class QueryFrontend:
         self._paused_ns, self._paused_since_ns = 0, 0
         self._dropped: Tally[str] = Tally()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._probes: list[asyncio.TimerHandle] = []
         self._context = zmq.Context()
         try:
             self._bind(host, ports)
@@ -162,6 +163,7 @@ class QueryFrontend:
     async def __aexit__(self, *_: object) -> None:
         for reader in (self._handshakes, self._incoming, self._answers, self._breaks):
             reader.close()
+        self._cancel_probes()
         self._memory.close()
         await self._directory.stop()
         for task in self._tasks:
@@ -409,9 +411,14 @@ class QueryFrontend:
         return True
 
     def _on_break(self, _: Frames) -> None:
-        """A replica's connection broke; the event does not say whose."""
-        for delay_s in PROBE_DELAYS_S:
-            asyncio.get_running_loop().call_later(delay_s, self._probe)
+        """A replica's connection broke; the event does not say whose, so the last one's probes serve all before it."""
+        self._cancel_probes()
+        loop = asyncio.get_running_loop()
+        self._probes = [loop.call_later(delay_s, self._probe) for delay_s in PROBE_DELAYS_S]
+
+    def _cancel_probes(self) -> None:
+        for probe in self._probes:
+            probe.cancel()
 
     def _probe(self) -> None:
         """Find replicas whose connection is gone: sending to one fails, and a keep-alive is harmless to the others."""

@@ -1,5 +1,6 @@
 """The query frontend against clients and replicas on real sockets."""
 
+import asyncio
 import contextlib
 import signal
 import subprocess
@@ -407,3 +408,46 @@ def test_a_handshake_during_a_probe_is_answered(frontend, stack):
 
     frontend.call(probe())
     assert hidden.recv_multipart()[0] == b""
+
+
+class Probed(QueryFrontend):
+    """Counts probes."""
+
+    probes = 0
+
+    def _probe(self):
+        self.probes += 1
+        super()._probe()
+
+
+def test_no_probe_outlives_the_frontend(monkeypatch):
+    """It would find closed sockets."""
+    monkeypatch.setattr(query, "PROBE_DELAYS_S", (0.2,))
+
+    async def main():
+        loop, due, errors = asyncio.get_running_loop(), asyncio.Event(), []
+        loop.set_exception_handler(lambda _, context: errors.append(context["exception"]))
+        async with asyncio.timeout(20):
+            async with Probed(MemoryStore(), "127.0.0.1", ANY, 1) as frontend:
+                frontend._on_break([])
+            loop.call_later(0.2, due.set)  # after the probe, which has waited for longer
+            await due.wait()
+        return frontend.probes, errors
+
+    assert asyncio.run(main()) == (0, [])
+
+
+def test_of_many_breaks_the_last_one_has_its_probes(monkeypatch):
+    """They serve all the others."""
+    monkeypatch.setattr(query, "PROBE_DELAYS_S", (0.0, 0.001))
+
+    async def main():
+        loop, due = asyncio.get_running_loop(), asyncio.Event()
+        async with asyncio.timeout(20), Probed(MemoryStore(), "127.0.0.1", ANY, 1) as frontend:
+            for _ in range(1000):
+                frontend._on_break([])
+            loop.call_later(0.001, due.set)  # after the probes, which have waited for longer
+            await due.wait()
+            return frontend.probes
+
+    assert asyncio.run(main()) == 2
