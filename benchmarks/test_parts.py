@@ -33,15 +33,17 @@ def test_decode_request(benchmark, payload):
     assert benchmark(wire.decode_request, wire.encode_request(request)) == request
 
 
-def test_encode_response(benchmark):
-    """As the query frontend writes it."""
-    assert len(benchmark(wire.encode_response, wire.PredictResponse(5, DataType.FLOATS, b"abcd"))) == 4
+@pytest.mark.parametrize("replies", [1, 32])
+def test_encode_responses(benchmark, replies):
+    """As the query frontend writes them: a batch at a time."""
+    columns = ([b"id"] * replies, [5] * replies, DataType.FLOATS, [b"abcd"] * replies)
+    assert len(benchmark(wire.encode_response_burst, *columns)) == 5 * replies
 
 
 @pytest.mark.parametrize("replies", [1, 32])
 def test_decode_responses(benchmark, replies):
     """As the client reads them: a burst at a time."""
-    frames = wire.encode_response(wire.PredictResponse(5, DataType.FLOATS, b"abcd")) * replies
+    frames = wire.encode_response_burst([b"id"], [5], DataType.FLOATS, [b"abcd"])[1:] * replies
     assert len(benchmark(wire.decode_response_burst, frames).outputs) == replies
 
 

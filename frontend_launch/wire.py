@@ -170,11 +170,6 @@ def _numbers(*frames: Buffer) -> tuple[int, ...]:
     return tuple(unpack_i32(frame, name) for frame, name in zip(frames, _NUMBER_NAMES, strict=True))
 
 
-def encode_response(response: PredictResponse) -> list[Buffer]:
-    """Frames of one response."""
-    return [b"", _I32.pack(response.request_id), _I32.pack(response.output_type), response.output]
-
-
 RESPONSE_FRAMES = 4
 
 

@@ -88,11 +88,17 @@ def test_request_round_trip(client_id, request_id, application, typed):
         assert wire.decode_request(wire.encode_request(request)) == request
 
 
-@given(ids, payloads)
-def test_response_round_trip(request_id, typed):
-    """What is encoded decodes to itself."""
-    response = wire.PredictResponse(request_id, *typed)
-    assert wire.decode_response(wire.encode_response(response)) == response
+@given(st.lists(st.tuples(st.binary(), ids, st.binary()), min_size=1), st.sampled_from(DataType))
+def test_responses_round_trip(responses, output_type):
+    """What is encoded decodes to itself, without whom it is for."""
+    identities, request_ids, outputs = map(list, zip(*responses, strict=True))
+    frames = wire.encode_response_burst(identities, request_ids, output_type, outputs)
+    assert frames[:: 1 + wire.RESPONSE_FRAMES] == identities
+    del frames[:: 1 + wire.RESPONSE_FRAMES]
+    burst = wire.decode_response_burst(frames)
+    assert np.frombuffer(burst.request_ids, "<i4").tolist() == request_ids
+    assert [int.from_bytes(code, "little") for code in burst.output_types] == [output_type] * len(outputs)
+    assert burst.outputs == outputs
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

@@ -56,17 +56,23 @@ def test_request(request_, frames):
 
 
 def test_response():
-    """Two floats for request 5."""
-    response = wire.PredictResponse(5, DataType.FLOATS, np.array([0.5, -1], "<f4").tobytes())
-    frames = ["", "05 00 00 00", "02 00 00 00", "00 00 00 3f 00 00 80 bf"]
-    assert hexes(wire.encode_response(response)) == frames
-    assert wire.decode_response([bytes.fromhex(frame) for frame in frames]) == response
+    """Two floats for request 5 and one for 258, each behind whom it is for; the client gets them without that."""
+    outputs = [np.array(values, "<f4").tobytes() for values in ([0.5, -1], [2])]
+    five = ["", "05 00 00 00", "02 00 00 00", "00 00 00 3f 00 00 80 bf"]
+    other = ["", "02 01 00 00", "02 00 00 00", "00 00 00 40"]
+    sent = wire.encode_response_burst([b"\x0a", b"\x0b"], [5, 258], DataType.FLOATS, outputs)
+    assert hexes(sent) == ["0a", *five, "0b", *other]
+    assert len(sent) == 2 * (1 + wire.RESPONSE_FRAMES)
+    burst = wire.decode_response_burst([bytes.fromhex(frame) for frame in (*five, *other)])
+    assert burst.request_ids.hex(" ") == "05 00 00 00 02 01 00 00"
+    assert hexes(burst.output_types) == ["02 00 00 00"] * 2
+    assert burst.outputs == outputs
 
 
 def test_default_output_is_a_string_without_a_nul():
     """The seven bytes that the original's driver registers."""
-    frames = wire.encode_response(wire.PredictResponse(1, DataType.STRINGS, b"TIMEOUT"))
-    assert hexes(frames) == ["", "01 00 00 00", "04 00 00 00", "54 49 4d 45 4f 55 54"]
+    frames = wire.encode_response_burst([b"\x0a"], [1], DataType.STRINGS, [b"TIMEOUT"])
+    assert hexes(frames) == ["0a", "", "01 00 00 00", "04 00 00 00", "54 49 4d 45 4f 55 54"]
 
 
 def test_handshake():
