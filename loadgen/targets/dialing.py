@@ -12,11 +12,14 @@ log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
-"""Between two attempts to connect to a server that is away."""
+"""Before an attempt to connect to a server that is away, or that is of no use."""
 
 
 class Dialer:
-    """Opens connections beside the load; while the server is away, one attempt at a time.
+    """Opens connections beside the load: all that are wanted at once, or one at a time with a pause before each.
+
+    One at a time from an attempt that failed until one succeeds, and from a connection that was lost `unused` until
+    another has `answered`. Attempts that were under way when the first of them failed each end by themselves.
 
     Args:
         name: of the server, for the log.
@@ -27,7 +30,8 @@ class Dialer:
     def __init__(self, name: str, connect: Callable[[], Awaitable[None]], wanted: Callable[[], int]) -> None:
         self._name, self._connect, self._wanted = name, connect, wanted
         self._opening: set[asyncio.Task[None]] = set()
-        self._lost = self._closed = False
+        self._pause_s = 0.0  # before the next attempt; none while all is well
+        self._no_use = self._dialing = False
 
     async def first(self, count: int = 1) -> None:
         """Make connections before there is any load.
@@ -40,38 +44,57 @@ class Dialer:
                 await self._connect_in_time()
         except OSError as error:
             raise TargetError(f"{self._name}: it cannot be reached: {_why(error)}") from None
+        self._dialing = True
+        self.open_more()  # what was lost meanwhile
 
     def open_more(self) -> None:
         """Begin to make the connections that are wanted; the number may have changed."""
         wanted = self._wanted()
-        most = min(1, wanted) if self._lost else wanted
-        while not self._closed and len(self._opening) < most:
-            task = asyncio.create_task(self._reach(), name="connect")
+        most = min(1, wanted) if self._pause_s else wanted
+        while self._dialing and len(self._opening) < most:
+            task = asyncio.create_task(self._attempt(self._pause_s), name="connect")
             self._opening.add(task)
-            task.add_done_callback(self._reached)
+            task.add_done_callback(self._attempted)
 
-    def _reached(self, task: asyncio.Task[None]) -> None:
+    def unused(self) -> None:
+        """A connection was lost that had answered nothing since it was made; call it before `open_more`."""
+        self._no_use = True
+        self._slow_down("a connection was lost before it had answered anything; the next are made one at a time")
+
+    def answered(self) -> None:
+        """A connection has answered, for the first time since it was made."""
+        if self._no_use:
+            self._no_use = False
+            self._go_on()
+            self.open_more()
+
+    def _attempted(self, task: asyncio.Task[None]) -> None:
         self._opening.discard(task)
         if not task.cancelled():
             self.open_more()
 
-    async def _reach(self) -> None:
-        """Connect, however often it takes; requests wait as they would at a server that is busy."""
-        pause_s = FIRST_PAUSE_S
-        while True:
-            try:
-                await self._connect_in_time()
-            except OSError as error:
-                if not self._lost:
-                    log.warning("%s: no connection (%s); requests wait for one", self._name, _why(error))
-                self._lost = True
-            else:
-                if self._lost:
-                    log.warning("%s: connected again", self._name)
-                self._lost = False
-                return
+    async def _attempt(self, pause_s: float) -> None:
+        """Connect, or fail to; requests wait meanwhile as they would at a server that is busy."""
+        if pause_s:
             await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        try:
+            await self._connect_in_time()
+        except OSError as error:
+            self._slow_down(f"no connection ({_why(error)}); requests wait for one")
+        else:
+            if not self._no_use:
+                self._go_on()
+
+    def _slow_down(self, why: str) -> None:
+        if not self._pause_s:
+            log.warning("%s: %s", self._name, why)
+            self._pause_s = FIRST_PAUSE_S
+
+    def _go_on(self) -> None:
+        if self._pause_s:
+            log.warning("%s: connected again", self._name)
+            self._pause_s = 0.0
 
     async def _connect_in_time(self) -> None:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -79,7 +102,7 @@ class Dialer:
 
     async def close(self) -> None:
         """Make no more."""
-        self._closed = True
+        self._dialing = False
         opening = list(self._opening)
         for task in opening:
             task.cancel()

@@ -156,6 +156,10 @@ class HttpTarget:
                 return request_id
         return None
 
+    def useful(self) -> None:
+        """A connection has its first answer."""
+        self._dialer.answered()
+
     def answered(self, request_id: int, status: int, body: bytes, json_bytes: int | None) -> None:
         """An answer is here."""
         if status != 200:
@@ -174,6 +178,8 @@ class HttpTarget:
             self._idle.remove(connection)
         if request_id is not None and reason is not None:
             self._mailbox.failed(request_id, reason)
+            if not connection.answered:
+                self._dialer.unused()
         self._dialer.open_more()
 
     def parser(self, connection: _Connection) -> Any:
@@ -203,10 +209,14 @@ class HttpTarget:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, with one request at a time; also what the parser tells."""
+    """One connection, with one request at a time; also what the parser tells.
+
+    Attributes:
+        answered: there was an answer on it.
+    """
 
     def __init__(self, owner: HttpTarget) -> None:
-        self._owner = owner
+        self._owner, self.answered = owner, False
         self._request_id: int | None = None
         self._patience: asyncio.TimerHandle | None = None
         self._parts: list[bytes] = []
@@ -243,6 +253,9 @@ class _Connection(asyncio.Protocol):
         request_id, self._request_id = self._request_id, None
         if self._patience is not None:
             self._patience.cancel()
+        if not self.answered:
+            self.answered = True
+            self._owner.useful()
         if request_id is not None:
             self._owner.answered(request_id, *answer)
         if request_id is None or more:

@@ -160,8 +160,11 @@ class OipGrpcTarget:
         self._open.append(connection)
         self._begin()
 
-    def answered(self, answers: list[http2.Answer]) -> None:
-        """Calls have ended."""
+    def answered(self, connection: _Connection, answers: list[http2.Answer]) -> None:
+        """Calls of a connection have ended."""
+        if not connection.answered:
+            connection.answered = True
+            self._dialer.answered()
         for request_id, message, reason in answers:
             wrong = reason if message is None else self._judge.grpc(message)
             if wrong is None:
@@ -180,13 +183,19 @@ class OipGrpcTarget:
         if connection in self._open:
             self._open.remove(connection)
             self._leaving.add(connection)
+            if not connection.answered and (connection.core.broken or not connection.core.keys):
+                self._dialer.unused()
             self._dialer.open_more()
 
     def lost(self, connection: _Connection, request_ids: list[int], reason: str) -> None:
         """A connection is no more, nor the answers to these requests."""
+        if self._closed:
+            return
+        if request_ids and not connection.answered:
+            self._dialer.unused()
         self.leaving(connection)
         self._leaving.discard(connection)
-        for request_id in request_ids if not self._closed else ():
+        for request_id in request_ids:
             self._mailbox.failed(request_id, reason)
 
     def drain(self) -> Replies:
@@ -215,10 +224,11 @@ class _Connection(asyncio.Protocol):
     Attributes:
         core: what it speaks.
         opened: done when it takes calls; an OSError when it is never going to.
+        answered: a call of it has ended.
     """
 
     def __init__(self, owner: OipGrpcTarget, core: http2.Connection) -> None:
-        self._owner, self.core = owner, core
+        self._owner, self.core, self.answered = owner, core, False
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -241,7 +251,7 @@ class _Connection(asyncio.Protocol):
             self.opened.set_result(None)
             owner.opened(self)
         if answers:
-            owner.answered(answers)
+            owner.answered(self, answers)
         self.flush()
         if not core.usable and self.opened.done():
             owner.leaving(self)

@@ -13,6 +13,7 @@ from loadgen.oip.address import parse_address
 from loadgen.oip.inputs import post
 from loadgen.remotes.json_endpoint import JsonAnswers
 from loadgen.runner import Hooks, Job, run
+from loadgen.targets import dialing
 from loadgen.targets.http import HttpSpec
 from loadgen.targets.target import Outcome
 from model_containers.wire import DataType
@@ -84,12 +85,31 @@ def test_good_answers(answer, closes):
     ],
     ids=["garbage", "nothing", "cut short", "error", "incomplete"],
 )
-def test_bad_answers(answer, closes, reason):
-    """Each has its reason, and the next request gets a connection all the same."""
+def test_bad_answers(monkeypatch, answer, closes, reason):
+    """Each has its reason, and the next request gets a connection all the same, if not at once."""
+    for pause in ("FIRST_PAUSE_S", "LONGEST_PAUSE_S"):
+        monkeypatch.setattr(dialing, pause, 0.001)
     record = uvloop.run(loaded(answer, closes))
     ((said, count),) = record.failures.items()
     assert said.startswith(reason)
     assert count == record.outcomes[Outcome.FAILED] == record.sent == 20
+
+
+def test_a_server_that_is_of_no_use_is_not_stormed(monkeypatch):
+    """Each connection that it closes without an answer is followed by a pause."""
+    pauses, pause_s = [], 0.00123
+    for name in ("FIRST_PAUSE_S", "LONGEST_PAUSE_S"):
+        monkeypatch.setattr(dialing, name, pause_s)
+
+    async def sleep(delay_s, sleep=asyncio.sleep):
+        if delay_s == pause_s:
+            pauses.append(delay_s)
+        await sleep(delay_s)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    record = uvloop.run(loaded(b"", True))
+    assert record.outcomes[Outcome.FAILED] == 20
+    assert len(pauses) >= 15  # of twenty connections, of which a few were made before the first was lost
 
 
 def test_what_is_never_answered_timed_out_and_nothing_else():

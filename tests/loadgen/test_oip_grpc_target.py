@@ -7,7 +7,7 @@ import h2.settings
 import numpy as np
 import pytest
 import uvloop
-from h2_server import serving
+from h2_server import Peer, serving
 
 from loadgen.errors import TargetError
 from loadgen.inputs import InputSource, Pool
@@ -22,6 +22,8 @@ from model_containers.wire import DataType
 
 ANSWER = prefixed(pb.ModelInferResponse(model_name="m").SerializeToString())
 Codes = h2.settings.SettingCodes
+GOAWAY = bytes((0, 0, 8, 7, 0, 0, 0, 0, 0))
+"""The head of such a frame; behind it come the last stream and a code."""
 
 
 class Inputs(InputSource):
@@ -71,6 +73,13 @@ def test_several_connections_take_turns():
     assert [len(peer.asked) for peer in peers] == [5, 5, 5, 5]
 
 
+def test_of_connections_that_were_not_needed_nothing_is_said(caplog):
+    """That they are closed at the end is no trouble."""
+    record, _ = uvloop.run(against(good, connections=4, requests=1))
+    assert record.outcomes[Outcome.COMPLETED] == record.sent == 1
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize("settings", [{Codes.MAX_CONCURRENT_STREAMS: 2}, {Codes.INITIAL_WINDOW_SIZE: 7}])
 def test_a_server_that_takes_little_at_a_time(settings):
     """The others wait until there is room."""
@@ -78,6 +87,13 @@ def test_a_server_that_takes_little_at_a_time(settings):
     assert record.outcomes[Outcome.COMPLETED] == record.sent == 20
 
 
+@pytest.fixture
+def no_pause_ends(monkeypatch):
+    """Whoever pauses before an attempt to connect never gets to it."""
+    monkeypatch.setattr("loadgen.targets.dialing.FIRST_PAUSE_S", 3600.0)
+
+
+@pytest.mark.usefixtures("no_pause_ends")
 def test_a_server_that_leaves_now_and_then():
     """As proxies do after so many calls: those that it has not looked at are made again elsewhere, and none fails."""
 
@@ -106,6 +122,118 @@ def test_a_server_that_ends_the_connection_for_a_reason():
     assert reason == "the server ended the connection: ENHANCE_YOUR_CALM calm down"
     assert count == record.outcomes[Outcome.FAILED] > 0
     assert record.outcomes[Outcome.COMPLETED] + count == record.sent == 20
+
+
+async def against_one_that_begins(begin, **options):
+    """A run against a server of good answers that first does something else with a connection; as `against`."""
+    peers = []
+
+    async def serve(reader, writer):
+        peer = Peer()
+        peers.append(peer)
+        try:
+            await begin(len(peers), peer, reader, writer)
+            writer.write(peer.said())
+            while data := await reader.read(1 << 16):
+                if not peer.leaving:
+                    for stream in peer.hear(data):
+                        good(peer, stream)
+                    writer.write(peer.said())
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    async with asyncio.timeout(20), await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        return await loaded(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", **options), peers
+
+
+async def first_calls(peer, reader, writer):
+    """The streams of the first calls that are heard; ConnectionError when there are none."""
+    writer.write(peer.said())
+    while data := await reader.read(1 << 16):
+        if streams := peer.hear(data):
+            return streams
+        writer.write(peer.said())
+    raise ConnectionError
+
+
+@pytest.mark.usefixtures("no_pause_ends")
+def test_a_server_that_leaves_before_it_answers():
+    """The connection may still be of use, and so it is replaced at once."""
+
+    async def main():
+        replaced = asyncio.Event()
+
+        async def begin(number, peer, reader, writer):
+            if number > 1:
+                replaced.set()
+                return
+            streams = await first_calls(peer, reader, writer)
+            good(peer, streams[0])
+            peer.leaving = True
+            writer.write(GOAWAY + bytes((0, 0, 0, streams[0])) + bytes(4))  # not with h2, which says nothing after it
+            await replaced.wait()
+
+        return await against_one_that_begins(begin)
+
+    record, peers = uvloop.run(main())
+    assert record.outcomes[Outcome.COMPLETED] == record.sent == 20
+    assert record.failures == {}
+    assert len(peers) == 2
+
+
+def leaving(times, code, waits):
+    """Leave the first connections before any call, when the client has heard that it may begin them or before."""
+
+    async def begin(number, peer, reader, writer):
+        if number > times:
+            return
+        if waits:
+            writer.write(peer.said())
+            await reader.read(1 << 16)
+        peer.leave(0, code)
+
+    return begin
+
+
+LEAVING = pytest.mark.parametrize(
+    ("code", "waits"), [(0, False), (0, True), (11, False)], ids=["at once", "a little later", "for a reason"]
+)
+
+
+@LEAVING
+@pytest.mark.usefixtures("no_pause_ends")
+def test_a_server_that_takes_no_calls_is_not_stormed(code, waits):
+    """There is a pause before the next connection, as there is at a server that is away."""
+    record, peers = uvloop.run(
+        against_one_that_begins(leaving(10**9, code, waits), requests=4, window=4, timeout_s=0.05)
+    )
+    assert record.outcomes[Outcome.TIMED_OUT] == record.sent == 4
+    assert len(peers) == 1
+
+
+@pytest.mark.usefixtures("no_pause_ends")
+def test_a_server_that_takes_calls_and_hangs_up_is_not_stormed():
+    """Nor does it count as of use that it listens."""
+
+    async def begin(_, peer, reader, writer):
+        await first_calls(peer, reader, writer)
+        raise ConnectionError
+
+    record, peers = uvloop.run(against_one_that_begins(begin, requests=4, window=1, timeout_s=0.05))
+    assert record.outcomes[Outcome.FAILED] + record.outcomes[Outcome.TIMED_OUT] == record.sent == 4
+    assert len(peers) == 1
+
+
+@LEAVING
+def test_a_server_that_takes_no_calls_for_a_while(code, waits, monkeypatch):
+    """One connection at a time is tried; when one answers, there are soon as many as are wanted."""
+    monkeypatch.setattr("loadgen.targets.dialing.FIRST_PAUSE_S", 0.001)
+    record, peers = uvloop.run(against_one_that_begins(leaving(9, code, waits), connections=4))
+    assert record.outcomes[Outcome.COMPLETED] == record.sent == 20
+    assert record.failures == {}
+    assert 10 <= len(peers) <= 13
 
 
 def test_answers_that_are_none():
