@@ -262,8 +262,8 @@ class FileInputs:
             with file.open("rb") as stream:
                 loaded: Any = np.load(stream, allow_pickle=False)
                 arrays = [loaded] if isinstance(loaded, np.ndarray) else [loaded[name] for name in loaded.files]
-        except (ValueError, EOFError, *DAMAGED) as error:
-            raise ConfigError(f"{file} cannot be read: {error}") from None
+        except (ValueError, EOFError, *DAMAGED):
+            raise ConfigError(f"{file} cannot be read: it holds no arrays of numbers, or is damaged") from None
         for array in arrays:
             if not array.ndim:
                 raise ConfigError(f"{file} holds one number, not inputs: save an array")

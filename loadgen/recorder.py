@@ -323,6 +323,11 @@ class ScheduleRecorder(Recorder):
         """See `Recorder`."""
         self._offered.planned = count
 
+    def end_measured(self, now_ns: int) -> None:
+        """See `Recorder`; a run that ends before its plan does has measured until then."""
+        super().end_measured(now_ns)
+        self._to_ns = min(self._to_ns, now_ns)
+
     def sent(self, count: int, now_ns: int, planned_ns: np.ndarray | None = None) -> None:
         """See `Recorder`."""
         assert planned_ns is not None

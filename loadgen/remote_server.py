@@ -13,7 +13,7 @@ from pathlib import Path
 
 from loadgen.config import Plan
 from loadgen.connections import enough
-from loadgen.errors import ConfigError, TargetError
+from loadgen.errors import ConfigError, Interrupted, TargetError
 from loadgen.inputs import InputSource, Pool
 from loadgen.oip.asking import server_at
 from loadgen.remote_readings import RemoteReadings
@@ -91,7 +91,10 @@ class RemoteServer:
     async def _try(self, plan: Plan, inputs: InputSource, window: int) -> int:
         async def rate_rps(count: int, in_flight: int) -> float:
             spec = self.remote.spec(plan.config.batch_size, count, plan.config.timeout_or_default_s)
-            return await _trial(spec, inputs, in_flight, self._stop)
+            found_rps = await _trial(spec, inputs, in_flight, self._stop)
+            if self._stop.is_set():
+                raise Interrupted("interrupted before there was anything to measure")
+            return found_rps
 
         found, how = await enough(rate_rps, window, inputs.payload_bytes)
         log.info("connections: %d, %s; --connections N says another number", found, how)

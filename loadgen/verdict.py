@@ -150,9 +150,9 @@ def judge(evidence: Evidence) -> Verdict:
         return replace(verdict, text=f"{verdict.text}; {offered}, {_percent(evidence.answered_share)} of them answered")
     if carried >= CARRIED_SHARE * evidence.offered_rps:
         if (evidence.busy_share or 0.0) >= BUSY_SHARE and evidence.batches_had_room:
-            reserve = f"all answered in time, with room in batches ({evidence.mean_batch:.2f} of {evidence.max_batch})"
+            reserve = f"as many answered, with room in batches ({evidence.mean_batch:.2f} of {evidence.max_batch})"
         else:
-            reserve = "without reserve" if verdict.saturated == "yes" else "all answered in time"
+            reserve = "without reserve" if verdict.saturated == "yes" else "as many answered"
         return replace(verdict, limit="load", text=f"{_state(evidence, verdict)}: {offered}, {reserve}")
     return replace(verdict, text=f"{verdict.text}; {offered}, {carried:.4g} answered")
 

@@ -194,7 +194,7 @@ def _way(results: Results) -> list[str]:
     """How requests travelled, as far as it is known."""
     ways = [f"{who} {how}" for who, how in (results.transport or {}).items()]
     if results.connections is not None:
-        ways.append(f"{results.connections} connections at most")
+        ways.append(f"{results.connections} connection{'' if results.connections == 1 else 's'} at most")
     return [f"transport   {', '.join(ways)}"] if ways else []
 
 

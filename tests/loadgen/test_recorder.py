@@ -143,6 +143,18 @@ def test_what_was_planned_for_the_measured_part_is_measured_whenever_it_is_answe
     assert [interval.completed for interval in record.intervals] == [2]
 
 
+def test_a_schedule_that_is_given_up_was_measured_until_then():
+    """Answers that arrive later are not of its throughput, though the plan went on."""
+    recorder = ScheduleRecorder(1_000_000, 9_000_000)
+    recorder.begin_measured(1_000_000, 9_000_000)
+    recorder.sent(2, 1_000_000, np.array([1_000_000, 1_000_000]))
+    recorder.replied(*replies((Outcome.COMPLETED, 1_000_000, 1_400_000)))
+    recorder.end_measured(1_500_000)
+    recorder.replied(*replies((Outcome.COMPLETED, 1_000_000, 1_600_000)))
+    assert recorder.record.offered.arrived == 1
+    assert recorder.record.latency.total == 2
+
+
 def test_shares_of_a_schedule_merge():
     """As if one client had sent them all."""
 

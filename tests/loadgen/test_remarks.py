@@ -99,12 +99,14 @@ def test_wrong_answers_are_an_error():
         (949, 0, 0, "several servers behind"),
         (949, 0, 100, None),
         (849, 0, 100, "several servers behind"),
+        (1149, 0, 100, None),
+        (1151, 0, 100, "does somebody else load it"),
     ],
 )
 def test_answers_that_somebody_else_had_or_gave(counted, in_flight, failed, why):
     """Beyond what the edges of the measured part, and failures on the way, explain."""
     record = record_of(500, 500, clients=[ClientUse(in_flight_ns=in_flight * 2 * NS_PER_S)])
-    record.outcomes[Outcome.FAILED] = failed
+    record.outcomes[Outcome.FAILED] = record.outcomes[Outcome.TIMED_OUT] = failed
     found = others(record, {"succeeded": counted, "failed": 0})
     assert len(found) == (why is not None)
     assert all(f"the server answered {counted} requests, this client saw 1000" in one and why in one for one in found)

@@ -96,7 +96,7 @@ REMOTE = replace(SATURATED, busy_share=0.7, queue_empty_share=None, frontend_cpu
         (
             {"queued_mean": 1.2, "mean_batch": 2.5, "offered_rps": 50.0, "throughput_rps": 50.0},
             "undecided",
-            "50 requests/s offered, all answered in time, with room in batches (2.50 of 8)",
+            "50 requests/s offered, as many answered, with room in batches (2.50 of 8)",
         ),
     ],
     ids=[
@@ -120,7 +120,7 @@ def test_replicas_that_idle_are_not_said_to_have_room_in_batches():
     """A schedule that asks for little; here also for too little to judge."""
     little = replace(REMOTE, busy_share=0.01, queued_mean=0.0, mean_batch=1.0, offered_rps=0.3, throughput_rps=0.3)
     for evidence in (little, replace(little, batches=2)):
-        assert judge(evidence).text.endswith("0.3 requests/s offered, all answered in time")
+        assert judge(evidence).text.endswith("0.3 requests/s offered, as many answered")
 
 
 def test_fewer_requests_than_a_window_say_little():
@@ -155,5 +155,5 @@ def test_a_server_that_tells_means_only(changes, limit, text):
 def test_what_was_never_answered_is_not_answered_in_time():
     """However many answers a second there were."""
     load = replace(SATURATED, busy_share=0.3, offered_rps=20.0, throughput_rps=20.0, lag_p99_ms=0.1)
-    assert judge(replace(load, answered_share=1.0)).text.endswith("all answered in time")
+    assert judge(replace(load, answered_share=1.0)).text.endswith("as many answered")
     assert judge(replace(load, answered_share=0.78)).text.endswith("20 requests/s offered, 78 % of them answered")
