@@ -78,7 +78,7 @@ def target(
         raise ConfigError(f"{_flags(unfit)} means nothing with --target, which starts nothing: leave it out")
     from loadgen.oip.access import Access  # noqa: PLC0415 - `--help` does without
     from loadgen.oip.address import parse_address  # noqa: PLC0415
-    from loadgen.remotes.remote import TargetOptions  # noqa: PLC0415 - likewise
+    from loadgen.remotes.remote import TargetOptions  # noqa: PLC0415 - `--help` does without
 
     if (tls_cert is None) != (tls_key is None):
         raise ConfigError("--tls-cert and --tls-key belong together: give both")

@@ -17,7 +17,7 @@ async def look(options: TargetOptions) -> Remote:
         raise ConfigError(f"--connections {options.connections} is not positive")
     try:
         from loadgen.remotes.json_endpoint import JsonEndpoint  # noqa: PLC0415 - behind an extra
-        from loadgen.remotes.oip_model import OipModel  # noqa: PLC0415 - likewise
+        from loadgen.remotes.oip_model import OipModel  # noqa: PLC0415 - behind an extra
     except ImportError as error:
         raise ConfigError(f"--target needs {error.name}: pip install 'loadgen[oip]'") from None
     return JsonEndpoint.of(options) if options.address.protocol == "json" else await OipModel.at(options)

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -47,15 +46,6 @@ def ours():
 
 def ran(*arguments):
     return subprocess.run([LOADGEN, *arguments], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
-
-
-def until(condition):
-    """Poll what happens elsewhere; the deadline makes a failure, never a pass."""
-    give_up = time.monotonic() + DEADLINE_S
-    while not (value := condition()):
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
-    return value
 
 
 def results_of(output):

@@ -6,14 +6,13 @@ import os
 import re
 import signal
 import subprocess
-import time
 from http.client import HTTPConnection
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
-from program import DEADLINE_S, noop, ran
+from program import DEADLINE_S, noop, ran, until
 
 from frontend_launch.counters import Counters
 from frontend_launch.histogram import LatencyHistogram
@@ -33,15 +32,6 @@ def children_of(process):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended since
             lines[int(pid)] = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     return lines
-
-
-def until(condition):
-    """Poll what another process does; the deadline makes a failure, never a pass."""
-    give_up = time.monotonic() + DEADLINE_S
-    while not (value := condition()):
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
-    return value
 
 
 def test_histograms_of_several_clients_are_one(tmp_path):

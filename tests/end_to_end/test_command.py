@@ -7,12 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jsonschema
 import pytest
 from hdrh.histogram import HdrHistogram
+from program import until
 
 from loadgen import results as results_file
 
@@ -44,15 +44,6 @@ def children_of(pid):
 def those_that_run(module, pids):
     """The processes of one of our packages; their replicas are numbered in the order of their starts."""
     return [pid for pid in pids if module in Path(f"/proc/{pid}/cmdline").read_text().split("\0")]
-
-
-def until(condition, deadline_s=DEADLINE_S):
-    """Poll what another process does; the deadline makes a failure, never a pass."""
-    give_up = time.monotonic() + deadline_s
-    while not (value := condition()):
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
-    return value
 
 
 def alive(pid):

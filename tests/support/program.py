@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 LOADGEN = str(Path(sys.executable).with_name("loadgen"))
@@ -22,3 +23,12 @@ def target(tmp_path, verb, url, *arguments):
 def ran(words):
     """What it said, when it has ended."""
     return subprocess.run(words, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+
+
+def until(condition, deadline_s=DEADLINE_S):
+    """Poll what another process does, and give what it came to; the deadline makes a failure, never a pass."""
+    give_up = time.monotonic() + deadline_s
+    while not (value := condition()):
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    return value
