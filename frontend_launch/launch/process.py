@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -87,6 +88,7 @@ class Process:
         try:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
+                self._process.send_signal(signal.SIGCONT)  # a stopped process takes a signal when it goes on
             try:
                 await asyncio.wait_for(asyncio.shield(self.exited), STOP_TIMEOUT_S)
             except TimeoutError:

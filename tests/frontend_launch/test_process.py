@@ -42,6 +42,19 @@ def test_one_that_does_not_listen_is_killed(tmp_path, monkeypatch):
     assert uvloop.run(story()) == -signal.SIGKILL
 
 
+def test_one_that_was_stopped_ends_by_the_same_signal(tmp_path):
+    """A process that SIGSTOP holds takes SIGTERM when it goes on."""
+
+    async def story():
+        process = await start(Command("p", ["-c", WAIT]), tmp_path, read_stdout=True)
+        await process.stdout.readline()
+        os.kill(process.pid, signal.SIGSTOP)
+        await process.stop()
+        return process.exited.result()
+
+    assert uvloop.run(story()) == -signal.SIGTERM
+
+
 def test_the_tail_holds_the_log_and_standard_error(tmp_path):
     """Only the last lines."""
     code = "import sys; [print(n, file=sys.stderr) for n in range(100)]; sys.exit(3)"
