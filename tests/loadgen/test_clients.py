@@ -31,7 +31,7 @@ from model_containers.wire import DataType
 HERE = Assignment("here", "client", (0,), None, shared=True)
 DEADLINE_S = 60.0
 """For a story that would not end otherwise; it makes a failure, never a pass."""
-PATIENCE_S = 3.0
+PATIENCE_S = 2.0
 """Instead of `END_TIMEOUT_S`: enough for a client that is well."""
 
 
@@ -76,11 +76,13 @@ def test_a_server_that_is_not_there_is_one_error():
     """Of all the clients."""
 
     async def story():
+        async with refusing() as server:
+            pass  # from here on nothing listens there
         async with clients(2, HERE) as senders:
             assert list(senders.pids) == ["client-0", "client-1"]
-            await senders.run(job(), asyncio.Event(), Hooks())
+            await senders.run(job(**server), asyncio.Event(), Hooks())
 
-    with pytest.raises(TargetError, match="is a query frontend running there"):
+    with pytest.raises(TargetError, match="cannot be reached"):
         uvloop.run(story())
 
 
