@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 
-import pytest
 from program import DEADLINE_S, noop, ran
 
 
@@ -62,28 +61,3 @@ def test_ctrl_c_keeps_the_probes(tmp_path):
     _, document = document_in(tmp_path)
     assert [probe["outcome"] for probe in document["capacity"]["probes"]][:1] == ["pass"]
     assert document["capacity"]["ended"] == "under way"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (
-            ("--slo", "quick"),
-            "--slo: 'quick' is no condition: write such as p99<250ms or failed<0.1%, joined by commas",
-        ),
-        (("--slo", "p99<1s", "--tolerance", "0"), "--tolerance 0 is out of bounds: use 0.1% to 50%"),
-        (("--slo", "p99<1s", "--tolerance", "few"), "--tolerance: 'few' is no share: write such as 2% or 0.02"),
-        (
-            ("--slo", "p99<1s", "--arrivals", "ramp:1..2"),
-            "--arrivals ramp:1..2: its rate is varied already: use poisson, constant or gamma:cv=2",
-        ),
-        (("--slo", "p99<1s", "--start", "-5"), "--start -5 is no rate: it must be positive"),
-        (("--slo", "p99<1s", "--start", "1e7"), "--start 1e+07 is out of bounds: use 0.01 to 1e+06"),
-        (("--slo", "p99<1s", "--probes", "0"), "--probes 0 is not positive"),
-        (("--slo", "p99<1s", "--probes", "0", "--dry-run"), "--probes 0 is not positive"),
-    ],
-)
-def test_what_makes_no_sense_is_refused(tmp_path, arguments, text):
-    """In one line, before anything is started."""
-    done = ran(noop(tmp_path, "capacity", *arguments))
-    assert (done.returncode, done.stderr) == (2, f"loadgen: {text}\n")

@@ -115,17 +115,3 @@ def test_ctrl_c_does_not_wait_for_the_warm_up(tmp_path):
     assert process.returncode == 130
     assert "nothing was measured" in said
     assert results_in(tmp_path).summary.sent > 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (("-n", "0"), "loadgen: --clients 0 is not positive\n"),
-        (("-n", "5", "--requests", "4"), "loadgen: --clients 5 is more than --requests 4: use at most 4\n"),
-        (("-n", "300"), "loadgen: --clients 300 are too many: use at most 256\n"),
-    ],
-)
-def test_numbers_that_make_no_sense(tmp_path, arguments, text):
-    """One line each."""
-    done = ran(noop(tmp_path, "saturate", *arguments))
-    assert (done.returncode, done.stderr) == (2, text)

@@ -144,30 +144,6 @@ def test_a_directory_with_too_long_a_name_for_sockets(tmp_path, monkeypatch):
     assert list(temporary.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        (["rate", "-m", "noop", "--rate", "abc"], r".*'--rate'.*: 'abc' is given, see `loadgen rate --help`"),
-        (["saturate", "--nonsense"], r"no such option: --nonsense.*: see `loadgen saturate --help`"),
-        (["sature"], r"no such command 'sature'.*: see `loadgen --help`"),
-        (["models", "x"], r"no such command 'x'.*: see `loadgen models --help`"),
-    ],
-)
-def test_what_cannot_be_parsed_is_one_line(arguments, line):
-    """With the value and where to look."""
-    run = subprocess.run([*LOADGEN, *arguments], capture_output=True, text=True, timeout=60, check=False)
-    assert run.returncode == 2
-    assert re.fullmatch(f"loadgen: {line}\n", run.stderr)
-    assert run.stdout == ""
-
-
-def test_a_verb_that_says_nothing_alone():
-    """Gets its help."""
-    run = subprocess.run(LOADGEN, capture_output=True, text=True, timeout=60, check=False)
-    assert run.returncode == 2
-    assert "saturate" in run.stderr
-
-
 def test_results_are_never_overwritten(tmp_path):
     """Two runs, two files, even within a second."""
     paths = [document_of(ran(tmp_path, "--requests", "10").stdout) for _ in range(2)]
@@ -262,51 +238,6 @@ def test_a_replica_that_is_not_ready_in_time_is_one_line_and_its_log(tmp_path):
     assert "Traceback" not in run.stderr
 
 
-def test_the_readmes_command_plans_two_gpus(tmp_path):
-    """``--gpus 0 1`` is two GPUs, one replica on each."""
-    run = ran(
-        tmp_path, "--model", "inception", "--gpus", "0", "1", "--topology", "cpus=0-31,gpus=0-1", "--dry-run", ports=[]
-    )
-    assert run.returncode == 0, run.stderr
-    rows = [line.split() for line in run.stdout.splitlines() if "replica-" in line]
-    assert [(row[1], row[3]) for row in rows] == [("replica-0", "0"), ("replica-1", "1")]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "text"),
-    [
-        pytest.param(["--model", "resnet"], 2, "no model 'resnet'", id="an unknown model"),
-        pytest.param(["--duration", "soon"], 2, "--duration: 'soon' is not a duration", id="no duration"),
-        pytest.param(["--batch-size", "0"], 2, "--batch-size 0 is not positive", id="an empty batch"),
-        pytest.param(["--cpus", "0", "4096"], 3, "4096", id="a core that is not there"),
-        pytest.param(["--model", "inception", "--gpus", "7"], 3, "7", id="a GPU that is not there"),
-        pytest.param(["--gpus", "0"], 2, "no GPU code", id="a GPU for a model without GPU code"),
-        pytest.param(["--replicas", "5000"], 3, "5000 replicas", id="more replicas than cores"),
-        pytest.param(["--topology", "cpus=0-3"], 2, "--dry-run", id="running on a described machine"),
-        pytest.param(["--app", "x"], 2, "--connect", id="an application without a connection"),
-        pytest.param(["--connect", "127.0.0.1", "--replicas", "2"], 2, "--replicas", id="replicas with a connection"),
-        pytest.param(["--runtime", "podman"], 2, "podman", id="an unknown runtime"),
-        pytest.param(["--input-shape", "0x3"], 2, "0x3", id="an empty shape"),
-        pytest.param(["--model", "inception", "--weights", "/no/file"], 2, "/no/file", id="weights that are not there"),
-        pytest.param(["--results-dir", "/proc/none"], 2, "/proc/none", id="a directory that cannot be written"),
-    ],
-)
-def test_bad_input_is_one_line_with_the_value(tmp_path, arguments, code, text):
-    """No traceback, the documented code, and nothing is measured for nothing."""
-    run = ran(tmp_path, "--duration", "60", *arguments)
-    assert run.returncode == code, run.stderr
-    assert text in run.stderr
-    assert len(run.stderr.strip().splitlines()) == 1
-    assert "Traceback" not in run.stderr
-
-
-def test_help_and_version_are_there():
-    """And name the program."""
-    for arguments, text in ((["--help"], "saturate"), (["--version"], "loadgen "), (["saturate", "--help"], "--gpus")):
-        run = subprocess.run([*LOADGEN, *arguments], capture_output=True, text=True, timeout=30, check=True)
-        assert text in run.stdout
-
-
 def test_help_imports_nothing_heavy():
     """So that it is instant."""
     code = "import sys; from loadgen.cli import app; print(*(set(sys.modules) & set(sys.argv[1:])))"
@@ -328,30 +259,6 @@ def test_a_run_that_ends_within_its_warm_up_measured_nothing_and_says_so(tmp_pat
     assert run.returncode == 0
     assert "saturated   undecided: nothing was measured" in run.stdout
     assert "note        nothing was measured, the run ended within --warmup" in run.stdout
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (["--requests", "5", "--duration", "3"], "--requests stops by count and --duration by time"),
-        (["--app", "x"], "--app x only means something with --connect"),
-        (["--input", "/nowhere"], "/nowhere is not there"),
-        (["--cpus", "0,0"], "more than once"),
-    ],
-)
-def test_options_that_make_no_sense(tmp_path, arguments, text):
-    """Code 2 and one line."""
-    run = ran(tmp_path, *arguments)
-    assert run.returncode == 2
-    assert text in run.stderr
-    assert len(run.stderr.strip().splitlines()) == 1
-
-
-def test_a_host_without_an_address_is_said_at_once(tmp_path):
-    """Not after the patience for its answer."""
-    run = ran(tmp_path, "--connect", "nowhere.invalid", ports=())
-    assert run.returncode == 5
-    assert run.stderr.splitlines()[-1].startswith("loadgen: --connect nowhere.invalid: ")
 
 
 def test_two_signals_at_once_are_one(tmp_path):

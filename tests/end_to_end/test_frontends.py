@@ -92,11 +92,3 @@ def pid_of(parent, role):
         if f"{role}.log" in words or (role == "frontends-1" and "\0--shard\x001/2\0" in words):
             return int(pid)
     raise AssertionError(role)
-
-
-def test_more_frontends_than_replicas(tmp_path):
-    """Are refused before anything is started."""
-    done = ran(noop(tmp_path, "saturate", "--frontends", "2", "-r", "1"))
-    assert done.returncode == 2
-    assert "--frontends 2: each needs a replica, and --replicas is 1: change one of them" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1

@@ -85,21 +85,3 @@ def test_thresholds(tmp_path):
     assert re.search(r"^condition   failed>0: did not come true, failed is 0$", done.stdout, re.MULTILINE)
     thresholds = results_of(done.stdout).thresholds
     assert [(row["condition"], row["crossed"]) for row in thresholds] == [("p99>0.001ms", True), ("failed>0", False)]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        ([], "'constant' wants a rate: add --rate"),
-        (["--rate", "5", "--arrivals", "ramp:1..2"], "'ramp:1..2' has rates of its own: leave --rate 5 out"),
-        (["--arrivals", "steps:1x1s", "-d", "5"], "leave --duration 5 out"),
-        (["--rate", "5", "--fail-if", "p98>1ms"], "--fail-if: 'p98>1ms': there is no metric p98"),
-        (["--rate", "5", "--requests-log", "x.parquet"], "--requests-log x.parquet does not end in .npz or .csv"),
-    ],
-)
-def test_options_that_make_no_sense(tmp_path, arguments, complaint):
-    """One line that says so."""
-    done = ran(noop(tmp_path, "rate", *arguments))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert complaint in done.stderr
-    assert done.stderr.count("\n") == 1

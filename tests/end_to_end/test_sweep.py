@@ -11,7 +11,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
 from program import DEADLINE_S, LOADGEN, ran
 
 from frontend_launch.histogram import LatencyHistogram
@@ -19,13 +18,6 @@ from loadgen import ledger as ledgers
 from loadgen import results as results_file
 
 NAMES = ("request", "response", "replica", "metrics", "admin")
-SEED_EXAMPLES = [
-    "--duration_seconds 120 --model_name vgg --num_replicas 1 2 3 4 --batch_sizes 1 2 4 8 16 32 "
-    "--model_cpus 20 21 22 23 24 25 26 27 --cpus_per_replica_nums 1,2",
-    "--duration_seconds 120 --model_name vgg --num_replicas 1 2 3 4 --batch_sizes 1 2 4 8 16 32 "
-    "--model_gpus 0,1 --model_cpus 20 21 22 23 --cpus_per_replica_nums 2",
-    "-m vgg -d 30 -g 1 -c 20 21 22 23 24 25 26",
-]
 
 
 def free_ports():
@@ -46,29 +38,6 @@ def command(tmp_path, *arguments, ports=(0, 0, 0, 0, 0)):
 
 def directory_of(output):
     return Path(output.splitlines()[-1].removeprefix("Saved the sweep to "))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "iterations"),
-    list(zip(SEED_EXAMPLES, (48, 24, 1), strict=True)),
-    ids=["cpus", "gpus", "short options"],
-)
-def test_the_commands_of_the_original_driver(arguments, iterations):
-    """Each is a plan on a machine that has what it names."""
-    dry = ["--dry-run", "--topology", "cpus=0-31,gpus=0-1"]
-    done = ran([LOADGEN, "sweep", *arguments.split(), *dry])
-    assert done.returncode == 0, done.stderr
-    assert f"\n{iterations} iterations\n" in done.stdout
-
-
-def test_what_cannot_be_placed_is_refused_at_once():
-    """All of it, before anything is started, and nothing of what can be."""
-    done = ran([LOADGEN, "sweep", "-m", "noop", "-r", "1", "2", "4096", "-p", "1", "5000", "-b", "1", "2"])
-    assert done.returncode == 3
-    assert done.stderr.startswith("loadgen: 8 of 12 combinations cannot be placed:\n")
-    assert "r1-c5000" in done.stderr
-    assert "r1-c1:" not in done.stderr
-    assert not done.stdout
 
 
 def test_batch_sizes_change_while_replicas_stay(tmp_path):
@@ -111,21 +80,6 @@ def test_thresholds(tmp_path):
         cells = re.findall(r"^loadgen: (\S+): --fail-if p99>0\.001ms: p99 is [0-9.]+ ms$", done.stderr, re.MULTILINE)
         assert cells == ["r1-c1-b1", "r1-c1-b2", "r1-c1-b1"]
         assert len(done.stderr.splitlines()) == 3
-
-
-def test_a_file_describes_a_sweep(tmp_path):
-    """The command line comes before it; a key that is no option is refused."""
-    file = tmp_path / "sweep.toml"
-    file.write_text('model = "noop"\nbatch-sizes = [1, 2, 4]\nreplicas = 3\n')
-    plan = [LOADGEN, "sweep", "--file", str(file), "--dry-run", "--topology", "cpus=0-31"]
-    assert "\n3 iterations\n" in ran(plan).stdout
-    assert "\n1 iterations\n" in ran([*plan, "-b", "8"]).stdout
-    file.write_text("replica = 3\n")
-    done = ran(plan)
-    assert (done.returncode, done.stderr) == (
-        2,
-        f"loadgen: --file {file} has the key 'replica', which is no option of sweep: see `loadgen sweep --help`\n",
-    )
 
 
 def alive():

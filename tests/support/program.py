@@ -1,9 +1,15 @@
 """The program as a user starts it."""
 
+import contextlib
+import io
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
+
+from loadgen.cli import main
 
 LOADGEN = str(Path(sys.executable).with_name("loadgen"))
 ANY_PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
@@ -23,6 +29,19 @@ def target(tmp_path, verb, url, *arguments):
 def ran(words):
     """What it said, when it has ended."""
     return subprocess.run(words, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+
+
+def asked(words):
+    """The same without a process: for a command that ends before it starts anything."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "argv", list(words))
+        try:
+            main()
+            code = 0
+        except SystemExit as error:
+            code = error.code or 0
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 def until(condition, deadline_s=DEADLINE_S):

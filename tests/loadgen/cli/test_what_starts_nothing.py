@@ -1,0 +1,209 @@
+"""Commands that end before they start anything: help, plans, and what is refused."""
+
+import re
+
+import pytest
+from program import LOADGEN, asked, noop
+
+SEED_EXAMPLES = [
+    "--duration_seconds 120 --model_name vgg --num_replicas 1 2 3 4 --batch_sizes 1 2 4 8 16 32 "
+    "--model_cpus 20 21 22 23 24 25 26 27 --cpus_per_replica_nums 1,2",
+    "--duration_seconds 120 --model_name vgg --num_replicas 1 2 3 4 --batch_sizes 1 2 4 8 16 32 "
+    "--model_gpus 0,1 --model_cpus 20 21 22 23 --cpus_per_replica_nums 2",
+    "-m vgg -d 30 -g 1 -c 20 21 22 23 24 25 26",
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["rate", "-m", "noop", "--rate", "abc"], r".*'--rate'.*: 'abc' is given, see `loadgen rate --help`"),
+        (["saturate", "--nonsense"], r"no such option: --nonsense.*: see `loadgen saturate --help`"),
+        (["sature"], r"no such command 'sature'.*: see `loadgen --help`"),
+        (["models", "x"], r"no such command 'x'.*: see `loadgen models --help`"),
+    ],
+)
+def test_what_cannot_be_parsed_is_one_line(arguments, line):
+    """With the value and where to look."""
+    run = asked([LOADGEN, *arguments])
+    assert run.returncode == 2
+    assert re.fullmatch(f"loadgen: {line}\n", run.stderr)
+    assert run.stdout == ""
+
+
+def test_a_verb_that_says_nothing_alone():
+    """Gets its help."""
+    run = asked([LOADGEN])
+    assert run.returncode == 2
+    assert "saturate" in run.stderr
+
+
+def test_the_readmes_command_plans_two_gpus():
+    """``--gpus 0 1`` is two GPUs, one replica on each."""
+    machine = ["--topology", "cpus=0-31,gpus=0-1", "--dry-run"]
+    run = asked([LOADGEN, "saturate", "--model", "inception", "--gpus", "0", "1", *machine])
+    assert run.returncode == 0, run.stderr
+    rows = [line.split() for line in run.stdout.splitlines() if "replica-" in line]
+    assert [(row[1], row[3]) for row in rows] == [("replica-0", "0"), ("replica-1", "1")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        pytest.param(["--model", "resnet"], 2, "no model 'resnet'", id="an unknown model"),
+        pytest.param(["--duration", "soon"], 2, "--duration: 'soon' is not a duration", id="no duration"),
+        pytest.param(["--batch-size", "0"], 2, "--batch-size 0 is not positive", id="an empty batch"),
+        pytest.param(["--cpus", "0", "4096"], 3, "4096", id="a core that is not there"),
+        pytest.param(["--model", "inception", "--gpus", "7"], 3, "7", id="a GPU that is not there"),
+        pytest.param(["--gpus", "0"], 2, "no GPU code", id="a GPU for a model without GPU code"),
+        pytest.param(["--replicas", "5000"], 3, "5000 replicas", id="more replicas than cores"),
+        pytest.param(["--topology", "cpus=0-3"], 2, "--dry-run", id="running on a described machine"),
+        pytest.param(["--app", "x"], 2, "--connect", id="an application without a connection"),
+        pytest.param(["--connect", "127.0.0.1", "--replicas", "2"], 2, "--replicas", id="replicas with a connection"),
+        pytest.param(["--runtime", "podman"], 2, "podman", id="an unknown runtime"),
+        pytest.param(["--input-shape", "0x3"], 2, "0x3", id="an empty shape"),
+        pytest.param(["--model", "inception", "--weights", "/no/file"], 2, "/no/file", id="weights that are not there"),
+        pytest.param(["--results-dir", "/proc/none"], 2, "/proc/none", id="a directory that cannot be written"),
+    ],
+)
+def test_bad_input_is_one_line_with_the_value(tmp_path, arguments, code, text):
+    """No traceback, the documented code, and nothing is measured for nothing."""
+    run = asked(noop(tmp_path, "saturate", "--duration", "60", *arguments))
+    assert run.returncode == code, run.stderr
+    assert text in run.stderr
+    assert len(run.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in run.stderr
+
+
+def test_help_and_version_are_there():
+    """And name the program."""
+    for arguments, text in ((["--help"], "saturate"), (["--version"], "loadgen "), (["saturate", "--help"], "--gpus")):
+        run = asked([LOADGEN, *arguments])
+        assert text in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--requests", "5", "--duration", "3"], "--requests stops by count and --duration by time"),
+        (["--app", "x"], "--app x only means something with --connect"),
+        (["--input", "/nowhere"], "/nowhere is not there"),
+        (["--cpus", "0,0"], "more than once"),
+    ],
+)
+def test_options_that_make_no_sense(tmp_path, arguments, text):
+    """Code 2 and one line."""
+    run = asked(noop(tmp_path, "saturate", *arguments))
+    assert run.returncode == 2
+    assert text in run.stderr
+    assert len(run.stderr.strip().splitlines()) == 1
+
+
+def test_a_host_without_an_address_is_said_at_once():
+    """Not after the patience for its answer."""
+    run = asked([LOADGEN, "saturate", "-m", "noop", "--connect", "nowhere.invalid"])
+    assert run.returncode == 5
+    assert run.stderr.splitlines()[-1].startswith("loadgen: --connect nowhere.invalid: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "'constant' wants a rate: add --rate"),
+        (["--rate", "5", "--arrivals", "ramp:1..2"], "'ramp:1..2' has rates of its own: leave --rate 5 out"),
+        (["--arrivals", "steps:1x1s", "-d", "5"], "leave --duration 5 out"),
+        (["--rate", "5", "--fail-if", "p98>1ms"], "--fail-if: 'p98>1ms': there is no metric p98"),
+        (["--rate", "5", "--requests-log", "x.parquet"], "--requests-log x.parquet does not end in .npz or .csv"),
+    ],
+)
+def test_rates_that_make_no_sense(tmp_path, arguments, complaint):
+    """One line that says so."""
+    done = asked(noop(tmp_path, "rate", *arguments))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert complaint in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (
+            ("--slo", "quick"),
+            "--slo: 'quick' is no condition: write such as p99<250ms or failed<0.1%, joined by commas",
+        ),
+        (("--slo", "p99<1s", "--tolerance", "0"), "--tolerance 0 is out of bounds: use 0.1% to 50%"),
+        (("--slo", "p99<1s", "--tolerance", "few"), "--tolerance: 'few' is no share: write such as 2% or 0.02"),
+        (
+            ("--slo", "p99<1s", "--arrivals", "ramp:1..2"),
+            "--arrivals ramp:1..2: its rate is varied already: use poisson, constant or gamma:cv=2",
+        ),
+        (("--slo", "p99<1s", "--start", "-5"), "--start -5 is no rate: it must be positive"),
+        (("--slo", "p99<1s", "--start", "1e7"), "--start 1e+07 is out of bounds: use 0.01 to 1e+06"),
+        (("--slo", "p99<1s", "--probes", "0"), "--probes 0 is not positive"),
+        (("--slo", "p99<1s", "--probes", "0", "--dry-run"), "--probes 0 is not positive"),
+    ],
+)
+def test_searches_that_make_no_sense(tmp_path, arguments, text):
+    """In one line, before anything is started."""
+    done = asked(noop(tmp_path, "capacity", *arguments))
+    assert (done.returncode, done.stderr) == (2, f"loadgen: {text}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("-n", "0"), "loadgen: --clients 0 is not positive\n"),
+        (("-n", "5", "--requests", "4"), "loadgen: --clients 5 is more than --requests 4: use at most 4\n"),
+        (("-n", "300"), "loadgen: --clients 300 are too many: use at most 256\n"),
+    ],
+)
+def test_numbers_of_clients_that_make_no_sense(tmp_path, arguments, text):
+    """One line each."""
+    done = asked(noop(tmp_path, "saturate", *arguments))
+    assert (done.returncode, done.stderr) == (2, text)
+
+
+def test_more_frontends_than_replicas(tmp_path):
+    """Are refused before anything is started."""
+    done = asked(noop(tmp_path, "saturate", "--frontends", "2", "-r", "1"))
+    assert done.returncode == 2
+    assert "--frontends 2: each needs a replica, and --replicas is 1: change one of them" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "iterations"),
+    list(zip(SEED_EXAMPLES, (48, 24, 1), strict=True)),
+    ids=["cpus", "gpus", "short options"],
+)
+def test_the_commands_of_the_original_driver(arguments, iterations):
+    """Each is a plan on a machine that has what it names."""
+    dry = ["--dry-run", "--topology", "cpus=0-31,gpus=0-1"]
+    done = asked([LOADGEN, "sweep", *arguments.split(), *dry])
+    assert done.returncode == 0, done.stderr
+    assert f"\n{iterations} iterations\n" in done.stdout
+
+
+def test_what_cannot_be_placed_is_refused_at_once():
+    """All of it, before anything is started, and nothing of what can be."""
+    done = asked([LOADGEN, "sweep", "-m", "noop", "-r", "1", "2", "4096", "-p", "1", "5000", "-b", "1", "2"])
+    assert done.returncode == 3
+    assert done.stderr.startswith("loadgen: 8 of 12 combinations cannot be placed:\n")
+    assert "r1-c5000" in done.stderr
+    assert "r1-c1:" not in done.stderr
+    assert not done.stdout
+
+
+def test_a_file_describes_a_sweep(tmp_path):
+    """The command line comes before it; a key that is no option is refused."""
+    file = tmp_path / "sweep.toml"
+    file.write_text('model = "noop"\nbatch-sizes = [1, 2, 4]\nreplicas = 3\n')
+    plan = [LOADGEN, "sweep", "--file", str(file), "--dry-run", "--topology", "cpus=0-31"]
+    assert "\n3 iterations\n" in asked(plan).stdout
+    assert "\n1 iterations\n" in asked([*plan, "-b", "8"]).stdout
+    file.write_text("replica = 3\n")
+    done = asked(plan)
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"loadgen: --file {file} has the key 'replica', which is no option of sweep: see `loadgen sweep --help`\n",
+    )
