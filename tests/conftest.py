@@ -1,15 +1,39 @@
-"""What the markers `docker` and `models` mean: where their needs are not met, a test is skipped and says why."""
+"""What the markers mean: which tests have them, where they are skipped, and which run one after another."""
 
 import functools
 import importlib.util
 import os
 import socket
+from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+HERE = Path(__file__).parent
+FOLDERS = ("browser", "docker", "end_to_end", "models", "servers")
+"""A folder of this name marks its tests with its name; `make test-quick` runs the tests without such a mark."""
+
+IN_ONE_PROCESS = ("browser", "docker", "models", "servers", "serial")
+"""Marks whose tests share something: with several workers, one worker runs all of them."""
 
 DOCKER_SOCKET = "/var/run/docker.sock"
 PROBE_TIMEOUT_S = 5.0
 REQUIRE_DOCKER = "LOADGEN_REQUIRE_DOCKER"
+
+# An example takes longer on a busy machine; that is no fault of the code.
+settings.register_profile("loadgen", deadline=None)
+settings.load_profile("loadgen")
+
+
+def pytest_collection_modifyitems(items):
+    """Give each test the marks of its folder, and a worker that it shares with its like."""
+    for item in items:
+        folder = item.path.relative_to(HERE).parts[0]
+        if folder in FOLDERS:
+            item.add_marker(folder)
+        group = next((mark for mark in IN_ONE_PROCESS if item.get_closest_marker(mark)), None)
+        if group is not None:
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @functools.cache

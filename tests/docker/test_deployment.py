@@ -22,8 +22,6 @@ from frontend_launch.launch.placement import Assignment, Placement
 from frontend_launch.ports import Ports
 from model_containers import catalog
 
-pytestmark = pytest.mark.docker
-
 LOADGEN = str(Path(sys.executable).with_name("loadgen"))
 PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin", "redis")]
 DOCKER = ["--runtime", "docker", "--model", "noop", *PORTS]

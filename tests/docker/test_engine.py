@@ -2,10 +2,6 @@
 
 import asyncio
 
-import pytest
-
-pytestmark = pytest.mark.docker
-
 
 def test_reads_the_version():
     """The engine answers aiodocker and names its version."""

@@ -23,8 +23,6 @@ from frontend_launch.launch import images
 from frontend_launch.ports import Ports
 from model_containers.wire import DataType
 
-pytestmark = pytest.mark.docker
-
 NOOP = "model-comp/noop"
 CHECKOUT = Path(__file__).parents[2]
 PACKAGES = ("loadgen", "frontend_launch", "model_containers")

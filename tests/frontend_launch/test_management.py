@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 import aiohttp
 import pytest
 from aiohttp import web
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend_launch.frontends import management
@@ -446,7 +446,6 @@ def test_any_body_is_answered() -> None:
     """Whatever bytes a body holds, the answer is 200, or 400 with one line."""
     with served() as server:
 
-        @settings(deadline=None)
         @given(st.sampled_from(ROUTES), bodies)
         def check(route: str, body: bytes) -> None:
             status, text = server.ask(f"/admin/{route}", body)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -75,7 +75,6 @@ SCHEDULES = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(SCHEDULES, st.sampled_from([0.0, 0.5, 2.0]))
 def test_every_schedule_ascends_within_its_time(arrivals, warmup_s):
     """Warm-up before 0 at the first rate, the measured part from 0 to its end; the same when it is made again."""

@@ -21,8 +21,6 @@ APPLICATION = Application("app", DataType.INTS, "TIMEOUT", 500_000)
 MODEL = ModelVersion("vgg", "1", DataType.FLOATS, ("a", "b"), "image", "path", 2)
 REPLICA = ReplicaRecord("vgg", "1", 3, 5, DataType.FLOATS)
 
-pytestmark = pytest.mark.docker
-
 
 @pytest.fixture(scope="module")
 def server():

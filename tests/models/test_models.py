@@ -31,14 +31,12 @@ def ran(*arguments):
     return json.loads(run.stdout)
 
 
-@pytest.mark.models
 @pytest.mark.parametrize("name", catalog.NAMES)
 def test_it_is_what_it_says(name):
     """Shapes, dtypes, finite, deterministic, and a batch gives what single calls give."""
     assert ran("verify", name)["ok"]
 
 
-@pytest.mark.models
 @pytest.mark.parametrize(
     ("name", "flags"),
     [("inception", ("--input-type", "strings")), ("inception", ("--xla", "1")), ("vgg", ("--xla", "1"))],
@@ -48,7 +46,6 @@ def test_networks_in_their_other_forms(name, flags):
     assert ran("verify", name, "--max-batch", "8", *flags)["ok"]
 
 
-@pytest.mark.models
 def test_pixels_are_pixels_in_whatever_type(tmp_path):
     """Bytes and floats of one image have the same features, and VGG takes the size that it computes with."""
     pixels = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
@@ -61,7 +58,6 @@ def test_pixels_are_pixels_in_whatever_type(tmp_path):
     assert np.array_equal(answers[0], answers[1])
 
 
-@pytest.mark.models
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_queries_fall_into_several_classes(name):
     """The inputs that are drawn are told apart by what was trained on other ones."""
@@ -74,7 +70,6 @@ def test_queries_fall_into_several_classes(name):
         assert np.allclose(answers.sum(axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.models
 def test_another_seed_is_another_model():
     """Of the same shape."""
     first, second = (catalog.load("elastic-net", LoadOptions(seed=seed)) for seed in (0, 1))
@@ -87,7 +82,6 @@ class Evil:
         return (os.system, ("touch /tmp/loadgen-evil",))
 
 
-@pytest.mark.models
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_a_pickle_is_no_model_file(name, tmp_path):
     """It is refused, and nothing in it is run."""
@@ -98,7 +92,6 @@ def test_a_pickle_is_no_model_file(name, tmp_path):
     assert not os.path.exists("/tmp/loadgen-evil")
 
 
-@pytest.mark.models
 def test_a_file_of_another_type_is_refused(tmp_path):
     """Skops loads only what it trusts."""
     source = catalog.train("elastic-net", 0)
@@ -113,7 +106,6 @@ def test_a_file_of_another_type_is_refused(tmp_path):
         catalog.load("elastic-net", LoadOptions(weights=str(path)))
 
 
-@pytest.mark.models
 def test_a_classifier_of_other_features_is_refused(tmp_path):
     """It would fail at every query."""
     import lightgbm

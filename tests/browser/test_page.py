@@ -1,0 +1,164 @@
+"""The page, in a real browser."""
+
+import asyncio
+from dataclasses import replace
+
+import browser
+import pytest
+from sample_pages import collection, large, small
+from sample_results import results
+
+from loadgen.report.page import page
+from loadgen.report.reading import Missing
+
+pytest.importorskip("plotly", reason="needs the extra report")
+
+DESKTOP, NARROW = (1280, 900), (390, 800)
+SHOWN = """[...document.querySelectorAll('.plot')].map(plot => ({
+    title: plot.parentElement.querySelector('h3').textContent,
+    traces: plot.data.length,
+    drawn: plot.querySelectorAll('.trace .js-line, .trace .point').length,
+    titles: [...plot.querySelectorAll('.xtitle, .ytitle')].map(title => title.textContent),
+    ink: getComputedStyle(plot.querySelector('.xtick text')).fill,
+}))"""
+FITS = """[...document.querySelectorAll('.plot')].every(
+    plot => Math.abs(plot.querySelector('.main-svg').getBoundingClientRect().width - plot.clientWidth) <= 1)"""
+OVERVIEW = ["Throughput over batch size", "p99 over batch size", "Throughput against p99"]
+
+
+async def look(path, act):
+    """Open the page, and do something with it; nothing may complain, and nothing be asked for."""
+    async with browser.browser() as tab:
+        await tab.open(path, *DESKTOP)
+        found = await act(tab)
+        assert tab.complaints == []
+        assert tab.requests == []
+        return found
+
+
+def opened(tmp_path, what, act):
+    browser.required()
+    path = tmp_path / "report.html"
+    path.write_text(page(what), encoding="utf-8")
+    return asyncio.run(look(path, act))
+
+
+@pytest.mark.parametrize(
+    ("what", "titles"),
+    [
+        pytest.param(
+            small, [*OVERVIEW, "Latency spectrum", "Throughput", "p99 latency", "Latency spectrum"], id="two cells"
+        ),
+        pytest.param(
+            large,
+            [
+                *OVERVIEW,
+                "Scaling over replicas",
+                "Latency spectrum",
+                *("Throughput", "p99 latency", "Batch fill", "Queue length", "CPU", "Latency spectrum"),
+            ],
+            id="200 cells",
+        ),
+    ],
+)
+def test_every_plot_is_drawn_in_light_and_dark_wide_and_narrow(tmp_path, what, titles):
+    """With labelled axes, and in colours of the scheme."""
+
+    async def act(tab):
+        found = []
+        for size in (DESKTOP, NARROW):
+            await tab.resize(*size)
+            for scheme in ("light", "dark"):
+                await tab.scheme(scheme)
+                await tab.until(FITS)
+                assert await tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+                found.append(await tab.evaluate(SHOWN))
+        return found
+
+    views = opened(tmp_path, what(), act)
+    assert len(views) == 4
+    for plots in views:
+        assert [plot["title"] for plot in plots] == titles
+        for plot in plots:
+            assert plot["traces"] >= 1
+            assert plot["drawn"] >= 1, plot["title"]
+            assert len(plot["titles"]) == 2
+            assert all(plot["titles"])
+    light, dark = views[:2]
+    assert all(one["ink"] != other["ink"] for one, other in zip(light, dark, strict=True))
+
+
+def test_a_run_is_shown_when_it_is_chosen(tmp_path):
+    """By its cell in the table, by the next button, and by its address; only one is in the page at a time."""
+    heading = "document.querySelector('#run select').selectedOptions[0].textContent"
+    press = "document.querySelector('{}').click()"
+
+    async def act(tab):
+        first = await tab.evaluate(heading)
+        count = await tab.evaluate("document.querySelectorAll('.plot').length")
+        await tab.evaluate(press.format('#cells tr[data-cell="7"] button'))
+        await tab.settle()
+        chosen = await tab.evaluate(heading), await tab.evaluate("location.hash")
+        await tab.evaluate(press.format("#run .after"))
+        await tab.settle()
+        after = await tab.evaluate(heading)
+        await tab.evaluate("location.hash = '#run-1'")
+        await tab.settle()
+        assert await tab.evaluate("document.querySelectorAll('.plot').length") == count
+        return first, chosen, after, await tab.evaluate(heading)
+
+    found = opened(tmp_path, large(), act)
+    assert found == ("r8-c8-b512", ("r1-c2-b128", "#run-8"), "r1-c2-b256", "r1-c2-b1")
+
+
+def test_the_table_sorts_by_keyboard(tmp_path):
+    """Enter on a head sorts by it, again the other way round; what was not measured stays last."""
+    names = "[...document.querySelectorAll('#cells tbody tr')].map(row => row.cells[0].textContent)"
+
+    async def act(tab):
+        await tab.evaluate(
+            "[...document.querySelectorAll('#cells th button')].find(b => b.textContent == 'p99 ms').focus()"
+        )
+        orders = []
+        for _ in range(2):
+            for kind in ("keyDown", "keyUp"):
+                await tab.command("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", text="\r")
+            orders.append(await tab.evaluate(names))
+        return orders
+
+    rising, falling = opened(tmp_path, large(), act)
+    assert rising[0].startswith("r8-c8-b512")
+    assert rising[-2:] == ["r1-c1-g1-b1", "r9-c8-b1"]
+    assert falling[0] == "r1-c1-g1-b1"
+
+
+def test_a_sweep_without_results_says_why(tmp_path):
+    """And draws nothing."""
+
+    async def act(tab):
+        return await tab.evaluate("document.body.innerText"), await tab.evaluate(
+            "document.querySelectorAll('.plot').length"
+        )
+
+    text, plots = opened(tmp_path, collection([], [Missing("r1-c1-b1", "a port is in use")]), act)
+    assert "not measured: a port is in use" in text
+    assert plots == 0
+
+
+def test_what_files_say_is_text_and_never_html(tmp_path):
+    """Whatever a note, a command or a model's name holds."""
+    evil = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"><b>"
+    made = replace(
+        results(seconds=3),
+        notes=[evil],
+        command=[evil],
+        model={"name": evil, "framework": evil, "weights": evil},
+        error=evil,
+    )
+
+    async def act(tab):
+        return await tab.evaluate("[document.title, document.querySelectorAll('#run img, #summary img').length]")
+
+    title, images = opened(tmp_path, collection([made]), act)
+    assert title == f"{evil} · loadgen report"
+    assert images == 0
