@@ -87,30 +87,30 @@ class LatencyHistogram:
 
     @property
     def counts(self) -> np.ndarray:
-        """See the class."""
+        """Values per bucket, int64; owned by the histogram."""
         self._count_waiting()
         return self._counts
 
     @property
     def total(self) -> int:
-        """See the class."""
+        """Number of values."""
         return self._total + self._waits
 
     @property
     def sum_ns(self) -> int:
-        """See the class."""
+        """Sum of the values."""
         self._count_waiting()
         return self._sum_ns
 
     @property
     def min_ns(self) -> int:
-        """See the class."""
+        """The smallest value, exact; 0 without values."""
         self._count_waiting()
         return self._min_ns
 
     @property
     def max_ns(self) -> int:
-        """See the class."""
+        """The largest value, exact; 0 without values."""
         self._count_waiting()
         return self._max_ns
 

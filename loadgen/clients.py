@@ -64,7 +64,7 @@ class Clients(Protocol):
 
     @property
     def pids(self) -> Mapping[str, int]:
-        """See the class."""
+        """Process ids of the client processes, by role."""
         ...
 
     async def run(self, job: Job, stop: asyncio.Event, hooks: Hooks) -> Record:

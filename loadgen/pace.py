@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
+from typing_extensions import override
 
 
 class Pace(Protocol):
@@ -31,7 +32,7 @@ class Pace(Protocol):
         ...
 
 
-class Window:
+class Window(Pace):
     """Keeps a number of requests in flight.
 
     Args:
@@ -42,29 +43,29 @@ class Window:
     def __init__(self, size: int, requests: int | None) -> None:
         self._size, self._requests = size, requests
 
+    @override
     def due(self, now_ns: int, sent: int, outstanding: int) -> int:
-        """See `Pace`."""
         room = self._size - outstanding
         return max(0, room if self._requests is None else min(room, self._requests - sent))
 
+    @override
     def next_ns(self, sent: int) -> int | None:
-        """See `Pace`."""
         return None
 
+    @override
     def planned_ns(self, first: int, count: int) -> np.ndarray | None:
-        """See `Pace`."""
         return None
 
+    @override
     def between(self, from_ns: int, until_ns: int) -> int:
-        """See `Pace`."""
         return 0
 
+    @override
     def over(self, now_ns: int, sent: int, outstanding: int) -> str | None:
-        """See `Pace`."""
         return "requests" if self._requests is not None and sent >= self._requests and not outstanding else None
 
 
-class Schedule:
+class Schedule(Pace):
     """Sends each request at its planned time, however slowly answers come.
 
     Args:
@@ -76,27 +77,27 @@ class Schedule:
     def __init__(self, times_ns: np.ndarray, until_ns: int, most: int) -> None:
         self._times_ns, self._until_ns, self._most = times_ns, until_ns, most
 
+    @override
     def due(self, now_ns: int, sent: int, outstanding: int) -> int:
-        """See `Pace`."""
         if sent >= len(self._times_ns) or self._times_ns[sent] > now_ns:
             return 0
         return int(np.searchsorted(self._times_ns[sent:], now_ns, side="right"))
 
+    @override
     def next_ns(self, sent: int) -> int | None:
-        """See `Pace`."""
         return int(self._times_ns[sent]) if sent < len(self._times_ns) else None
 
+    @override
     def planned_ns(self, first: int, count: int) -> np.ndarray | None:
-        """See `Pace`."""
         return self._times_ns[first : first + count]
 
+    @override
     def between(self, from_ns: int, until_ns: int) -> int:
-        """See `Pace`."""
         first, end = np.searchsorted(self._times_ns, [from_ns, until_ns])
         return int(end - first)
 
+    @override
     def over(self, now_ns: int, sent: int, outstanding: int) -> str | None:
-        """See `Pace`."""
         if outstanding > self._most:
             return "overrun"
         return "schedule" if sent >= len(self._times_ns) and now_ns >= self._until_ns else None

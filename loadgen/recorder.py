@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 
 import numpy as np
+from typing_extensions import override
 
 from frontend_launch.histogram import NS_PER_S, LatencyHistogram
 from loadgen.in_flight import Lost, Settled
@@ -319,23 +320,25 @@ class ScheduleRecorder(Recorder):
         self._from_ns, self._to_ns = from_ns, until_ns
         self.record.offered = self._offered = Offered()
 
+    @override
     def planned(self, count: int) -> None:
-        """See `Recorder`."""
         self._offered.planned = count
 
+    @override
     def end_measured(self, now_ns: int) -> None:
-        """See `Recorder`; a run that ends before its plan does has measured until then."""
+        """A run that ends before its plan does has measured until then."""
         super().end_measured(now_ns)
         self._to_ns = min(self._to_ns, now_ns)
 
+    @override
     def sent(self, count: int, now_ns: int, planned_ns: np.ndarray | None = None) -> None:
-        """See `Recorder`."""
         assert planned_ns is not None
         self.record.sent += count
         counted = planned_ns if planned_ns[0] >= self._from_ns else planned_ns[planned_ns >= self._from_ns]
         self.record.measured_sent += len(counted)
         self._offered.lag.record(now_ns - counted)
 
+    @override
     def _measure(self, planned_ns: np.ndarray, sent_ns: np.ndarray, done_ns: np.ndarray) -> None:
         latency_ns, service_ns = done_ns - planned_ns, done_ns - sent_ns
         arrived_ns = _between(latency_ns, done_ns, self._from_ns, self._to_ns)
@@ -350,6 +353,7 @@ class ScheduleRecorder(Recorder):
         self.record.latency.record(latency_ns)
         self._offered.service.record(service_ns)
 
+    @override
     def _closed(self, histogram: LatencyHistogram) -> None:
         """An interval is only for its line; what is measured is recorded as it comes."""
 

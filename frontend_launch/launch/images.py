@@ -45,7 +45,9 @@ TAIL_LINES = 20
 """How much of a step's output is kept for the case that it fails."""
 
 _MODEL_NEEDS = frozenset({"numpy", "pyzmq"})
-_FRONTEND_NEEDS = frozenset({"aiohttp", "hdrhistogram", "numpy", "prometheus-client", "pyzmq", "redis", "uvloop"})
+_FRONTEND_NEEDS = frozenset(
+    {"aiohttp", "hdrhistogram", "numpy", "prometheus-client", "pyzmq", "redis", "typing_extensions", "uvloop"}
+)
 _APT = {"lightgbm": "libgomp1"}
 """Debian packages that a framework's wheels take from the system."""
 

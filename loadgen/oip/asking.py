@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import aiohttp
+from typing_extensions import override
 
 from loadgen.errors import TargetError
 from loadgen.oip.access import Access, grpc_library
@@ -95,8 +96,8 @@ async def describe(address: Address, access: Access) -> tuple[ServerMetadata, Mo
         await server.close()
 
 
-class _HttpServer:
-    """See `Server`."""
+class _HttpServer(Server):
+    """A server that is asked over HTTP."""
 
     def __init__(self, address: Address, access: Access) -> None:
         self._address = address
@@ -109,28 +110,35 @@ class _HttpServer:
         )
         self._server, self._model = address.server_path, address.model_path
 
+    @override
     async def about(self) -> Mapping[str, Any]:
         return await self._ask("GET", self._server)
 
+    @override
     async def about_model(self) -> Mapping[str, Any]:
         try:
             return await self._ask("GET", self._model)
         except NotOfferedError as error:
             raise TargetError(f"no model {self._address.model!r}: {error}") from None
 
+    @override
     async def config(self) -> Mapping[str, Any]:
         return await self._ask("GET", f"{self._model}/config")
 
+    @override
     async def statistics(self) -> Mapping[str, Any]:
         return await self._ask("GET", f"{self._model}/stats")
 
+    @override
     async def share(self, region: str, key: str, size_bytes: int) -> None:
         body = {"key": key, "offset": 0, "byte_size": size_bytes}
         await self._ask("POST", f"{self._server}/systemsharedmemory/region/{region}/register", body)
 
+    @override
     async def unshare(self, region: str) -> None:
         await self._ask("POST", f"{self._server}/systemsharedmemory/region/{region}/unregister", {})
 
+    @override
     async def close(self) -> None:
         await self._session.close()
 
@@ -156,8 +164,8 @@ class _HttpServer:
         return document
 
 
-class _GrpcServer:
-    """See `Server`."""
+class _GrpcServer(Server):
+    """A server that is asked over gRPC, through its own library."""
 
     def __init__(self, address: Address, access: Access) -> None:
         from loadgen.oip import inference_pb2  # noqa: PLC0415 - behind an extra
@@ -168,28 +176,35 @@ class _GrpcServer:
         self._channel = access.channel(address)
         self._metadata = access.metadata
 
+    @override
     async def about(self) -> Mapping[str, Any]:
         return await self._ask("ServerMetadata", {})
 
+    @override
     async def about_model(self) -> Mapping[str, Any]:
         return await self._ask("ModelMetadata", self._model)
 
+    @override
     async def config(self) -> Mapping[str, Any]:
         answer: Mapping[str, Any] | None = (await self._ask("ModelConfig", self._model)).get("config")
         if answer is None:
             raise TargetError("ModelConfig is answered with none")
         return answer
 
+    @override
     async def statistics(self) -> Mapping[str, Any]:
         return await self._ask("ModelStatistics", self._model)
 
+    @override
     async def share(self, region: str, key: str, size_bytes: int) -> None:
         request = {"name": region, "key": key, "offset": 0, "byte_size": size_bytes}
         await self._ask("SystemSharedMemoryRegister", request)
 
+    @override
     async def unshare(self, region: str) -> None:
         await self._ask("SystemSharedMemoryUnregister", {"name": region})
 
+    @override
     async def close(self) -> None:
         await self._channel.close()
 

@@ -68,6 +68,8 @@ class Asked:
 class Remote(Protocol):
     """A model that is there."""
 
+    __slots__ = ()
+
     @property
     def options(self) -> TargetOptions:
         """Where, and how to get in."""

@@ -52,7 +52,7 @@ class Mailbox:
             wake()
 
     def drain(self) -> Replies:
-        """See `loadgen.targets.target.Target`."""
+        """Hand out what has arrived, without waiting; nothing stays behind."""
         if not self._ids:
             return NO_REPLIES
         replies = Replies(
@@ -69,7 +69,7 @@ class Mailbox:
         return replies
 
     def notify(self, wake: Callable[[], None]) -> None:
-        """See `loadgen.targets.target.Target`."""
+        """Call `wake` once, as soon as a reply is there: at once if one is."""
         if self._ids:
             wake()
         else:

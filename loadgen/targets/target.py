@@ -83,6 +83,8 @@ class Target(Protocol):
 class TargetSpec(Protocol):
     """How to reach a server: picklable, so that another process or machine can do it."""
 
+    __slots__ = ()
+
     def make(self) -> Target:
         """Make the target, not yet open."""
         ...
