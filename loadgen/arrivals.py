@@ -1,9 +1,10 @@
-"""When to send: the planned time of every request of an open-loop run, computed before it begins. Pure and seeded.
+"""When to send: the planned time of every request of an open-loop run, computed before it begins.
 
 Times are int64 nanoseconds from the beginning of the measured part, ascending; those of the warm-up, which is sent at
 the rate that the schedule begins with, are negative. `constant`, `ramp` and `steps` are as regular as their rate
 allows, `poisson` has independent exponential times between requests, and `gamma` has independent ones of a chosen
-coefficient of variation: 1 is Poisson's, more is burstier. A trace is what somebody recorded.
+coefficient of variation: 1 is Poisson's, more is burstier. A trace is what somebody recorded; it alone reads a
+file.
 """
 
 from __future__ import annotations
