@@ -96,12 +96,15 @@ class Renewal(Arrivals):
     def times_ns(self, warmup_s: float) -> np.ndarray:
         if not self.cv:
             first = -math.floor(warmup_s * self.rate_rps)
+            # A product that ought to be whole may come out a little more, which would add a request at the very end.
             last = math.ceil(self.duration_s * self.rate_rps - 1e-9)
             return _rounded(np.arange(first, last) / self.rate_rps)
         generator = np.random.default_rng(self.seed)
         length_s = warmup_s + self.duration_s
         expected = length_s * self.rate_rps
         times_s = np.empty(0)
+        # Their number in a time has this mean, and about `cv` times its root for deviation. Six deviations more make
+        # a second draw rare.
         while not times_s.size or times_s[-1] < length_s:
             # A gamma distribution of shape 1/cv² has this coefficient of variation; shape 1 is the exponential one.
             count = int(expected + 6 * self.cv * math.sqrt(expected)) + 16

@@ -342,6 +342,8 @@ class ScheduleRecorder(Recorder):
     def _measure(self, planned_ns: np.ndarray, sent_ns: np.ndarray, done_ns: np.ndarray) -> None:
         latency_ns, service_ns = done_ns - planned_ns, done_ns - sent_ns
         arrived_ns = _between(latency_ns, done_ns, self._from_ns, self._to_ns)
+        # Two sets: throughput and the interval's line are of what arrived in the measured part, the latencies below are
+        # of what was planned for it. The second is not cut off at its end, or the slowest answers would be missing.
         self._offered.arrived += len(arrived_ns)
         if self.measuring:
             self._interval.record(arrived_ns)

@@ -217,6 +217,8 @@ def summarise(record: Record, timeout_s: float | None = None) -> Summary:
     if offered is None:
         return summary
     slowest_ms = record.latency.max_ns / _NS_PER_MS if record.latency.total else None
+    # A percentile that falls among unanswered requests is above the slowest answer. Without any answer only a timeout
+    # bounds it from below, and only if every request waited that long: failed and abandoned ones may not have.
     if slowest_ms is None and timeout_s is not None and record.sent == outcomes[Outcome.TIMED_OUT]:
         slowest_ms = timeout_s * 1e3
     return replace(

@@ -96,6 +96,7 @@ class SocketReader:
             if self._drained is not None:
                 self._drained()
         finally:
+            # The descriptor has fired for these messages and will not do so again; also after an exception of `handle`.
             if not emptied and not self._paused:
                 self._schedule()
 

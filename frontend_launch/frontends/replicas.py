@@ -216,6 +216,8 @@ class ReplicaTable:
     def _file(self, replica: Replica) -> None:
         """Keep a replica where its state belongs."""
         idle, busy = self._idle[replica.model], self._busy[replica.model]
+        # Taken out and put back behind the others: so the first of each is the one that was idle or busy for longest.
+        # Replicas that report their times are this project's: only they are known to take a batch ahead.
         idle.pop(replica.identity, None)
         busy.pop(replica.identity, None)
         if not replica.alive:

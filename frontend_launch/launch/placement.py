@@ -191,9 +191,12 @@ def _client_and_infrastructure(
     services, named = _chosen(request), request.infrastructure_cpus
     client_wants = 0 if request.client_cpus else max(CLIENT_CORES, request.clients)
     spare = _spare(topology, request, taken)
+    # GPU replicas come after this and take what is left, so theirs are set aside here; but client and each service
+    # keep a core, even where GPU replicas then have to share.
     count = max(len(services) + (client_wants > 0), len(spare) - request.gpu_replicas * request.cpus_per_replica)
     count = min(count, len(spare))
     wanted = sum(service.most_cores for service in services)
+    # An even split, the odd core to the services, and what the client has no use for.
     for_services = min(wanted, max((count + 1) // 2, count - client_wants)) if services else 0
     for_client = min(client_wants, count - for_services)
 
@@ -309,6 +312,9 @@ class _Choice:
                 waste = (
                     (threads > count - len(mine), -threads) if count > 1 else (not physical[core].isdisjoint(avoided),)
                 )
+                # From what hurts most to what hurts least: to share a core with another replica, then with client or
+                # infrastructure, then a physical core with another replica. What follows only chooses among equals:
+                # the physical core that it is on, the GPU's node, one memory, and the least waste.
                 return (
                     others[core],
                     core in avoided,

@@ -235,6 +235,7 @@ class ClipperTarget(Target):
         """The caller's ids: the latest sent one that looks so on the wire; one never sent stays as it is."""
         if self._sent <= _ID_MASK:
             return wire_ids
+        # The distance modulo 2**31 says how many requests ago it was sent, since far fewer are ever in flight.
         newest = self._sent - 1
         full = newest - ((newest - wire_ids) & _ID_MASK)
         return np.where((wire_ids < 0) | (full < 0), wire_ids, full)
