@@ -202,6 +202,11 @@ def _one_after_the_other(metrics: list[dict[str, Any]]) -> dict[str, Any]:
 async def connect(connection: Connection, ports: Ports, model: str) -> FrontendServer:
     """Ask the management frontend for the application; where it cannot be asked, the run goes on without.
 
+    Args:
+        connection: the host, and the application, if one is named.
+        ports: where it is reached on that host.
+        model: name of the application to ask where none is named.
+
     Raises:
         ConfigError: it answers, and has no such application.
         TargetError: the host has no address.

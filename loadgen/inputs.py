@@ -93,6 +93,11 @@ def request_pool(requests: Iterable[bytes], source: str) -> Pool:
 def enough_of(wanted: int | None, found: int, path: Path) -> None:
     """Refuse files with fewer inputs than were asked for.
 
+    Args:
+        wanted: how many were asked for; None for all there are.
+        found: how many there are.
+        path: of the files, for the refusal.
+
     Raises:
         ConfigError: they are.
     """

@@ -12,7 +12,13 @@ class Pace(Protocol):
     """Says when to send; told what was sent and what is outstanding."""
 
     def due(self, now_ns: int, sent: int, outstanding: int) -> int:
-        """How many requests to send now, at least 0."""
+        """How many requests to send now, at least 0.
+
+        Args:
+            now_ns: monotonic clock.
+            sent: requests sent so far.
+            outstanding: those of them without an outcome.
+        """
         ...
 
     def next_ns(self, sent: int) -> int | None:
@@ -20,15 +26,31 @@ class Pace(Protocol):
         ...
 
     def planned_ns(self, first: int, count: int) -> np.ndarray | None:
-        """The planned times of requests, int64; None where there is no plan."""
+        """The planned times of requests, int64; None where there is no plan.
+
+        Args:
+            first: number of the first request, from 0.
+            count: how many.
+        """
         ...
 
     def between(self, from_ns: int, until_ns: int) -> int:
-        """How many requests are planned for a time; 0 where there is no plan."""
+        """How many requests are planned for a time; 0 where there is no plan.
+
+        Args:
+            from_ns: monotonic clock; a request planned for this moment counts.
+            until_ns: monotonic clock; one planned for this moment does not.
+        """
         ...
 
     def over(self, now_ns: int, sent: int, outstanding: int) -> str | None:
-        """Why there is nothing more to send or to wait for, if so."""
+        """Why there is nothing more to send or to wait for, if so.
+
+        Args:
+            now_ns: monotonic clock.
+            sent: requests sent so far.
+            outstanding: those of them without an outcome.
+        """
         ...
 
 

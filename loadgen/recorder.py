@@ -50,7 +50,14 @@ class Interval:
 
     @classmethod
     def of(cls, histogram: LatencyHistogram, end_s: float, duration_s: float, in_flight: float) -> Interval:
-        """An interval with these latencies."""
+        """An interval with these latencies.
+
+        Args:
+            histogram: latencies of the answers that arrived in it.
+            end_s: since the measured part began.
+            duration_s: its length, above 0.
+            in_flight: mean number of requests.
+        """
         p99_ns, mean_ns = histogram.percentile_ns(99), histogram.mean_ns
         return cls(
             end_s=end_s,
@@ -219,7 +226,12 @@ class Recorder:
         self._started_ns = self._until_ns = self._cut_ns = self._cut_in_flight_ns = 0
 
     def begin_measured(self, now_ns: int, until_ns: int | None) -> None:
-        """The measured part begins; answers after `until_ns` will not belong to it."""
+        """The measured part begins; answers after `until_ns` will not belong to it.
+
+        Args:
+            now_ns: its beginning, monotonic clock.
+            until_ns: its end, monotonic clock; None for none, as in a run that ends by count.
+        """
         self.measuring = True
         self._started_ns = self._cut_ns = self.record.measured_from_ns = now_ns
         self._until_ns = HIGHEST_TIME_NS if until_ns is None else until_ns
@@ -233,13 +245,24 @@ class Recorder:
         self.record.measured_ns = now_ns - self._started_ns
 
     def sent(self, count: int, now_ns: int, planned_ns: np.ndarray | None = None) -> None:
-        """Count requests that were sent now, with their planned times if there is a plan."""
+        """Count requests that were sent now, with their planned times if there is a plan.
+
+        Args:
+            count: how many.
+            now_ns: monotonic clock.
+            planned_ns: int64 ``(count,)``, ascending; None without a plan.
+        """
         self.record.sent += count
         if self.measuring:
             self.record.measured_sent += count
 
     def ended(self, outcome: Outcome, lost: Lost) -> None:
-        """Count requests that ended without a reply."""
+        """Count requests that ended without a reply.
+
+        Args:
+            outcome: of all of them.
+            lost: which.
+        """
         self.record.outcomes[outcome] += len(lost.ids)
         if self._log is not None:
             self._log.lost(lost, outcome)
@@ -250,7 +273,12 @@ class Recorder:
         self.record.mismatched += not agrees
 
     def replied(self, replies: Replies, settled: Settled) -> None:
-        """Record replies to requests that were outstanding."""
+        """Record replies to requests that were outstanding.
+
+        Args:
+            replies: in the order of arrival.
+            settled: what `InFlight.settle` said of them, one for each reply.
+        """
         ids, done_ns, outcomes = replies.ids, replies.done_ns, replies.outcomes
         known, planned_ns, sent_ns = settled
         if replies.reasons:

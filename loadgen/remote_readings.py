@@ -173,7 +173,14 @@ class RemoteReadings(Readings):
 
 
 def of_statistics(evidence: Evidence, statistics: Statistics, model: OipModel, elapsed_ns: int) -> Evidence:
-    """What a server's statistics add to the evidence: how busy its instances were, and with which batches."""
+    """What a server's statistics add to the evidence: how busy its instances were, and with which batches.
+
+    Args:
+        evidence: what the client knows.
+        statistics: of the measured part only.
+        model: for its instances and largest batch; one where it does not say.
+        elapsed_ns: between the two readings, at least 1.
+    """
     instances = model.model.instances or 1
     max_batch = max(1, model.model.max_batch or 1)
     full = sum(value.count for size, value in statistics.batches.items() if size >= max_batch)

@@ -139,6 +139,10 @@ class RemoteServer(Server):
 def shared(name: str, contents: bytes) -> Iterator[None]:
     """POSIX shared memory with these contents, while the context lasts.
 
+    Args:
+        name: without the leading slash; not in use yet.
+        contents: copied; none make a region of one byte.
+
     Raises:
         ConfigError: there is not so much.
     """

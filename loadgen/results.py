@@ -301,6 +301,10 @@ def make_directory(directory: Path) -> None:
 def new_directory(results_dir: Path, stem: str) -> Path:
     """Make a directory for several results; a number is added to its name where that exists already.
 
+    Args:
+        results_dir: made too where it is missing.
+        stem: its name, unless that is taken.
+
     Raises:
         OSError: it cannot be made.
     """
@@ -315,6 +319,10 @@ def new_directory(results_dir: Path, stem: str) -> Path:
 
 def save(results: Results, directory: Path) -> Path:
     """Write a results file that never replaces another and is never seen half-written.
+
+    Args:
+        results: whole.
+        directory: made where it is missing.
 
     Returns:
         Its absolute path, ``results-%y%m%d_%H%M%S.json``, with a number added where that exists already.

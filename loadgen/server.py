@@ -38,7 +38,12 @@ class Readings(Protocol):
         ...
 
     def evidence(self, record: Record, plan: Plan) -> Evidence:
-        """What a verdict can rest on."""
+        """What a verdict can rest on.
+
+        Args:
+            record: of all clients together.
+            plan: what was asked for.
+        """
         ...
 
     @property
@@ -91,6 +96,11 @@ class Server(Protocol):
         self, plan: Plan, keep_outputs: bool, stop: asyncio.Event
     ) -> AbstractAsyncContextManager[tuple[InputSource, TargetSpec]]:
         """What to send and how, while the context lasts; finding out how ends early when `stop` is set.
+
+        Args:
+            plan: says what to send.
+            keep_outputs: the target hands answers' bytes on, so that they can be compared.
+            stop: set it to end the trial of connections early.
 
         Raises:
             TargetError: the server refuses.

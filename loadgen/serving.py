@@ -21,6 +21,10 @@ FIRST_ANSWER_S = 10.0
 async def serving(plan: Plan, stop: asyncio.Event) -> AsyncIterator[Server]:
     """What a plan wants measured: brought up on the way in and taken down on the way out, or found.
 
+    Args:
+        plan: what to measure.
+        stop: set it to end the start early.
+
     Raises:
         FrontendLaunchError: it cannot be started; nothing is left running.
         ConfigError: the frontend to connect to has no such application.

@@ -339,7 +339,12 @@ class RedisStore(Store):
 
 @contextlib.asynccontextmanager
 async def open_store(host: str, port: int) -> AsyncIterator[RedisStore]:
-    """A store while the context lasts."""
+    """A store while the context lasts.
+
+    Args:
+        host: of Redis.
+        port: of Redis.
+    """
     store = RedisStore(host, port)
     try:
         yield store

@@ -97,7 +97,12 @@ class Store(Protocol):
         ...
 
     async def link_model(self, application: str, model: str) -> None:
-        """Add a model to those that an application asks."""
+        """Add a model to those that an application asks.
+
+        Args:
+            application: its name.
+            model: its name, without a version.
+        """
         ...
 
     async def linked_models(self, application: str) -> tuple[str, ...]:
@@ -117,7 +122,12 @@ class Store(Protocol):
         ...
 
     async def model(self, name: str, version: str) -> ModelVersion | None:
-        """One version of a model."""
+        """One version of a model.
+
+        Args:
+            name: of the model.
+            version: of the model.
+        """
         ...
 
     async def models(self) -> tuple[ModelVersion, ...]:
@@ -125,7 +135,12 @@ class Store(Protocol):
         ...
 
     async def set_current_version(self, model: str, version: str) -> None:
-        """Send a model's queries to this version from now on."""
+        """Send a model's queries to this version from now on.
+
+        Args:
+            model: its name.
+            version: need not be registered; checks are for the caller.
+        """
         ...
 
     async def current_version(self, model: str) -> str | None:
@@ -137,7 +152,13 @@ class Store(Protocol):
         ...
 
     async def replica(self, model_name: str, model_version: str, replica_id: int) -> ReplicaRecord | None:
-        """One replica of a model version."""
+        """One replica of a model version.
+
+        Args:
+            model_name: of the model.
+            model_version: of the model.
+            replica_id: as the query frontend numbers replicas of this version, from 0.
+        """
         ...
 
     async def replicas(self) -> tuple[ReplicaRecord, ...]:

@@ -112,7 +112,15 @@ class Container:
 
 
 class RunningContainer(Running):
-    """One container of a deployment."""
+    """One container of a deployment.
+
+    Args:
+        role: its role in the placement.
+        name: as the engine has it, without the leading slash.
+        pid: of its first process, as this machine counts.
+        container: the engine's handle of it.
+        log_directory: where `keep_log` writes ``ROLE.log``.
+    """
 
     def __init__(self, role: str, name: str, pid: int, container: DockerContainer, log_directory: Path) -> None:
         self.role, self.name, self.pid = role, name, pid

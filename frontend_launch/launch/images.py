@@ -174,6 +174,10 @@ def model(description: Description, *, gpu: bool = False) -> Recipe:
 def requirements(names: Collection[str], extra: str) -> list[str]:
     """The project's own requirements, as pip reads them: some of those it always has, and all of an extra, if any.
 
+    Args:
+        names: of those that have no extra, as the project declares them.
+        extra: all of its requirements are taken; one that does not exist has none.
+
     Raises:
         LaunchError: the extra ``docker`` is not installed.
     """

@@ -103,6 +103,10 @@ class Placement:
 def plan(topology: Topology, request: PlacementRequest) -> Placement:
     """Place client, infrastructure and replicas.
 
+    Args:
+        topology: the machine.
+        request: what is asked of it.
+
     Raises:
         PlacementError: the request names what does not exist, contradicts itself, or needs more than there is.
     """
@@ -138,7 +142,12 @@ def plan(topology: Topology, request: PlacementRequest) -> Placement:
 
 
 def share_out(cores: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
-    """Deal cores to processes: each gets its own while they last, and as many as the others."""
+    """Deal cores to processes: each gets its own while they last, and as many as the others.
+
+    Args:
+        cores: at least one.
+        count: of processes; with more than cores, processes share.
+    """
     if len(cores) < count:
         return [(cores[number % len(cores)],) for number in range(count)]
     bounds = [number * len(cores) // count for number in range(count + 1)]

@@ -63,7 +63,14 @@ class Command:
 
 
 class Process(Running):
-    """One running process; `exited` is a task that ends with its exit code."""
+    """One running process; `exited` is a task that ends with its exit code.
+
+    Args:
+        role: its role in the placement.
+        process: just started.
+        logs: files whose last lines `log_tail` gives; they need not exist.
+        held: descriptor of the pipe whose end ends the process; `stop` closes it.
+    """
 
     def __init__(self, role: str, process: asyncio.subprocess.Process, logs: Sequence[Path], held: int) -> None:
         self.role = role

@@ -53,7 +53,13 @@ class Server(Protocol):
         ...
 
     async def share(self, region: str, key: str, size_bytes: int) -> None:
-        """Extension "system shared memory": make a region known to the server."""
+        """Extension "system shared memory": make a region known to the server.
+
+        Args:
+            region: its name in later requests.
+            key: of POSIX shared memory, with the leading slash.
+            size_bytes: from its beginning.
+        """
         ...
 
     async def unshare(self, region: str) -> None:
@@ -68,6 +74,10 @@ class Server(Protocol):
 def server_at(address: Address, access: Access) -> Server:
     """The server at an address, not yet asked.
 
+    Args:
+        address: of the server and of the model to ask about.
+        access: certificates and headers for it.
+
     Raises:
         ConfigError: a certificate cannot be used, or gRPC is not installed.
     """
@@ -76,6 +86,10 @@ def server_at(address: Address, access: Access) -> Server:
 
 async def describe(address: Address, access: Access) -> tuple[ServerMetadata, ModelMetadata]:
     """What there is at an address.
+
+    Args:
+        address: of the server and of the model.
+        access: certificates and headers for it.
 
     Raises:
         TargetError: it cannot be reached, or has no such model.

@@ -158,7 +158,12 @@ def _dtype(tensor: Tensor) -> str:
 
 
 def seeded_count(tensors: Sequence[Tensor], wanted: int) -> int:
-    """So many distinct requests, or as many as fit in 1 GiB."""
+    """So many distinct requests, or as many as fit in 1 GiB.
+
+    Args:
+        tensors: of one request.
+        wanted: distinct requests; at least one is made.
+    """
     size_bytes = sum(
         tensor.elements * (68 if tensor.datatype == BYTES else np.dtype(DTYPES[tensor.datatype]).itemsize)
         for tensor in tensors
@@ -222,7 +227,16 @@ class RequestInputs(InputSource):
 
 
 def post(address: Address, path: str, access: Access, content_type: str, headers: dict[str, str], body: bytes) -> bytes:
-    """A whole HTTP request."""
+    """A whole HTTP request.
+
+    Args:
+        address: whose host the request names.
+        path: of the URL, from the leading slash on.
+        access: its headers come last, and replace others of the same name.
+        content_type: of the body.
+        headers: further ones, by lower-case name.
+        body: whole; sent as it is.
+    """
     fields = {
         "host": address.authority,
         "content-type": content_type,

@@ -35,7 +35,12 @@ class Judge(Protocol):
     __slots__ = ()
 
     def http(self, answer: bytes, json_bytes: int | None) -> str | None:
-        """What is wrong with a body, if anything is; `json_bytes` of it are JSON where binary tensors follow."""
+        """What is wrong with a body, if anything is; `json_bytes` of it are JSON where binary tensors follow.
+
+        Args:
+            answer: the whole body.
+            json_bytes: how many of its first bytes are JSON; None for all.
+        """
         ...
 
 
@@ -170,7 +175,14 @@ class HttpTarget(Target):
         self._dialer.answered()
 
     def answered(self, request_id: int, status: int, body: bytes, json_bytes: int | None) -> None:
-        """An answer is here."""
+        """An answer is here.
+
+        Args:
+            request_id: which was answered.
+            status: of HTTP.
+            body: whole.
+            json_bytes: how many of its first bytes are JSON; None for all.
+        """
         if status != 200:
             self._mailbox.failed(request_id, error_text(status, body))
             return
@@ -181,7 +193,13 @@ class HttpTarget(Target):
             self._mailbox.failed(request_id, wrong)
 
     def lost(self, connection: _Connection, request_id: int | None, reason: str | None) -> None:
-        """A connection is no more, nor the answer to its request, if any; no reason where nobody waits for that."""
+        """A connection is no more, nor the answer to its request, if any; no reason where nobody waits for that.
+
+        Args:
+            connection: which.
+            request_id: its request without an answer; None without one.
+            reason: why the answer is missing; None where no caller waits for it.
+        """
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)

@@ -34,7 +34,12 @@ class Mailbox:
         self._put(request_id, Outcome.COMPLETED)
 
     def failed(self, request_id: int, reason: str) -> None:
-        """Any other answer is here, or none will come; each reason is logged once."""
+        """Any other answer is here, or none will come; each reason is logged once.
+
+        Args:
+            request_id: which failed.
+            reason: for a reader; of many different ones all but the first 16 are counted together.
+        """
         if reason not in self._known_reasons and len(self._known_reasons) >= MOST_REASONS:
             reason = OTHER_REASONS
         if reason not in self._known_reasons:

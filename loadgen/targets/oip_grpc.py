@@ -166,7 +166,12 @@ class OipGrpcTarget(Target):
         self._begin()
 
     def answered(self, connection: _Connection, answers: list[http2.Answer]) -> None:
-        """Calls of a connection have ended."""
+        """Calls of a connection have ended.
+
+        Args:
+            connection: whose calls they were.
+            answers: request, its message or None, and why there is none.
+        """
         if not connection.answered:
             connection.answered = True
             self._dialer.answered()
@@ -193,7 +198,13 @@ class OipGrpcTarget(Target):
             self._dialer.open_more()
 
     def lost(self, connection: _Connection, request_ids: list[int], reason: str) -> None:
-        """A connection is no more, nor the answers to these requests."""
+        """A connection is no more, nor the answers to these requests.
+
+        Args:
+            connection: which.
+            request_ids: its calls without an answer.
+            reason: why, for a reader.
+        """
         if self._closed:
             return
         if request_ids and not connection.answered:
