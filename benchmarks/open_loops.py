@@ -85,7 +85,7 @@ class NullTarget:
 
 
 class NullSpec:
-    """See `NullTarget`."""
+    """Makes a `NullTarget`."""
 
     def make(self) -> NullTarget:
         return NullTarget()

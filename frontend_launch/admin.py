@@ -50,7 +50,14 @@ class AdminClient:
     async def register_application(
         self, name: str, input_type: DataType, default_output: str, latency_slo_micros: int
     ) -> None:
-        """Register an application; refused when there is one of this name."""
+        """Register an application; refused when there is one of this name.
+
+        Args:
+            name: of an application that is not there yet.
+            input_type: of its queries.
+            default_output: answered when there is no answer of a model.
+            latency_slo_micros: objective in microseconds; the frontend keeps it and does not act on it.
+        """
         await self._act(rest.AddApplication(name, input_type, default_output, latency_slo_micros))
 
     async def register_model(
@@ -67,19 +74,44 @@ class AdminClient:
         """Register a model version, which becomes the current one; refused when there is such a version.
 
         The defaults are what the original's client sends; `batch_size` is the largest batch a replica is given.
+
+        Args:
+            name: of the model.
+            version: any text; unique for the model.
+            input_type: of its inputs.
+            batch_size: largest batch, in queries.
+            labels: free texts, kept and not interpreted.
+            container_name: kept and not interpreted.
+            model_data_path: kept and not interpreted.
         """
         await self._act(rest.AddModel(name, version, labels, input_type, container_name, model_data_path, batch_size))
 
     async def link_model(self, application: str, model: str) -> None:
-        """Send an application's queries to a model; refused when they go to another."""
+        """Send an application's queries to a model; refused when they go to another.
+
+        Args:
+            application: its name.
+            model: its name; the current version is asked.
+        """
         await self._act(rest.AddModelLinks(application, (model,)))
 
     async def set_model_version(self, name: str, version: str) -> None:
-        """Send a model's queries to this version from now on."""
+        """Send a model's queries to this version from now on.
+
+        Args:
+            name: of the model.
+            version: one that is registered.
+        """
         await self._act(rest.SetModelVersion(name, version))
 
     async def set_batch_size(self, name: str, version: str, batch_size: int) -> None:
-        """Give a model's replicas batches up to this size from now on; a route that the original does not have."""
+        """Give a model's replicas batches up to this size from now on; a route that the original does not have.
+
+        Args:
+            name: of the model.
+            version: of the model.
+            batch_size: largest batch, in queries.
+        """
         await self._act(rest.SetBatchSize(name, version, batch_size))
 
     async def applications(self) -> tuple[rest.ApplicationReply, ...]:
@@ -97,12 +129,22 @@ class AdminClient:
         return await self._ask(rest.GetLinkedModels(application), rest.parse_names)
 
     async def model(self, name: str, version: str) -> rest.ModelReply | None:
-        """One model version; None when it is unknown."""
+        """One model version; None when it is unknown.
+
+        Args:
+            name: of the model.
+            version: of the model.
+        """
         body = rest.GetModel(name, version)
         return await self._ask(body, lambda answer: rest.parse_optional(rest.ModelReply, answer))
 
     async def replicas(self, model_name: str, model_version: str) -> list[rest.ReplicaReply]:
-        """All replicas of a model version that ever registered, gone or not."""
+        """All replicas of a model version that ever registered, gone or not.
+
+        Args:
+            model_name: of the model.
+            model_version: of the model.
+        """
         body = rest.GetAllContainers(verbose=True)
         replicas = await self._ask(body, lambda answer: rest.parse_list(rest.ReplicaReply, answer))
         return [r for r in replicas if (r.model_name, r.model_version) == (model_name, model_version)]

@@ -27,6 +27,10 @@ class RequestError(PlacementError):
 class LaunchError(FrontendLaunchError):
     """A process that cannot be started or never becomes ready.
 
+    Args:
+        text: the message, one line.
+        log_tail: empty without one.
+
     Attributes:
         log_tail: the last lines that the culprit wrote, possibly empty.
     """

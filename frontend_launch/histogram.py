@@ -70,6 +70,7 @@ class LatencyHistogram:
         result._counts, result._total = counts, int(counts.sum())
         if result._total:
             lowest, width = _buckets(np.flatnonzero(counts)[[0, -1]])
+            # Which values came later is known by their bucket only; but none lies outside the extremes of all.
             result._min_ns = max(int(lowest[0]), self.min_ns)
             result._max_ns = min(int(lowest[1] + width[1] - 1), self.max_ns)
             result._sum_ns = max(0, self.sum_ns - earlier.sum_ns)
@@ -87,30 +88,30 @@ class LatencyHistogram:
 
     @property
     def counts(self) -> np.ndarray:
-        """See the class."""
+        """Values per bucket, int64; owned by the histogram."""
         self._count_waiting()
         return self._counts
 
     @property
     def total(self) -> int:
-        """See the class."""
+        """Number of values."""
         return self._total + self._waits
 
     @property
     def sum_ns(self) -> int:
-        """See the class."""
+        """Sum of the values."""
         self._count_waiting()
         return self._sum_ns
 
     @property
     def min_ns(self) -> int:
-        """See the class."""
+        """The smallest value, exact; 0 without values."""
         self._count_waiting()
         return self._min_ns
 
     @property
     def max_ns(self) -> int:
-        """See the class."""
+        """The largest value, exact; 0 without values."""
         self._count_waiting()
         return self._max_ns
 
@@ -165,6 +166,8 @@ class LatencyHistogram:
         if not self.total:
             return np.empty(0), np.empty(0, dtype=np.int64)
         one_in = np.logspace(0, np.log10(number), round(np.log10(number) * SPECTRUM_POINTS) + 1)
+        # One in x of the values are the floor(number / x) largest; this is the rank of the smallest of them. A quotient
+        # that ought to be whole may come out a little less, which the addend makes up for.
         ranks = number - np.floor(number / one_in + 1e-9).astype(np.int64) + 1
         one_in, ranks = one_in[ranks <= self.total], ranks[ranks <= self.total]
         lowest, width = _buckets(np.searchsorted(np.cumsum(self.counts), ranks))

@@ -53,6 +53,10 @@ async def describe(model: str, options: Sequence[str] = ()) -> Description:
 async def verify(model: str, timeout_s: float) -> dict[str, Any]:
     """Load a model, run batches, and check its answers.
 
+    Args:
+        model: as ``--model`` names it.
+        timeout_s: patience for all of it.
+
     Returns:
         ``ok``, and the ``checks``: each with ``name``, ``ok`` and ``detail``.
 

@@ -162,7 +162,12 @@ class ApplicationReply:
 
     @classmethod
     def of(cls, application: Application, linked_models: tuple[str, ...]) -> ApplicationReply:
-        """From what the store keeps."""
+        """From what the store keeps.
+
+        Args:
+            application: as kept.
+            linked_models: names, in order.
+        """
         slo = application.latency_slo_micros
         return cls(application.input_type, application.default_output, slo, application.name, linked_models)
 
@@ -181,7 +186,12 @@ class ModelReply:
 
     @classmethod
     def of(cls, model: ModelVersion, *, is_current_version: bool) -> ModelReply:
-        """From what the store keeps."""
+        """From what the store keeps.
+
+        Args:
+            model: as kept.
+            is_current_version: queries of the model go to it.
+        """
         what = (model.name, model.version, model.input_type, model.labels)
         return cls(*what, model.container_name, model.model_data_path, is_current_version)
 
@@ -211,6 +221,10 @@ def encode(value: object) -> str:
 def parse(body_type: type[T], body: bytes) -> T:
     """Read the JSON object of a body or a reply.
 
+    Args:
+        body_type: the dataclass of the body or the reply.
+        body: as received.
+
     Raises:
         RestError: not JSON; not an object; a member that is missing or of another type; an unknown input type.
     """
@@ -220,6 +234,10 @@ def parse(body_type: type[T], body: bytes) -> T:
 
 def parse_optional(reply_type: type[T], body: bytes) -> T | None:
     """Read a reply; None for the ``{}`` that stands for what is unknown.
+
+    Args:
+        reply_type: the dataclass of the reply.
+        body: as received.
 
     Raises:
         RestError: see `parse`.
@@ -231,6 +249,10 @@ def parse_optional(reply_type: type[T], body: bytes) -> T | None:
 
 def parse_list(reply_type: type[T], body: bytes) -> tuple[T, ...]:
     """Read a list of replies.
+
+    Args:
+        reply_type: the dataclass of each reply.
+        body: as received.
 
     Raises:
         RestError: not a JSON list, or see `parse`.

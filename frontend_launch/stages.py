@@ -34,7 +34,13 @@ class Stages:
         self.batch_sizes: Counter[int] = Counter()
 
     def answered(self, queries: int, rpc_ns: int, compute_ns: int | None) -> None:
-        """A batch was answered; `compute_ns` is None where the replica did not say."""
+        """A batch was answered; `compute_ns` is None where the replica did not say.
+
+        Args:
+            queries: of the batch.
+            rpc_ns: since the batch was sent, or since the answer to the one before it.
+            compute_ns: in the model call; None where the replica did not say.
+        """
         self.rpc.record_one(rpc_ns)
         if compute_ns is not None:
             self.compute.record_one(compute_ns)
@@ -102,6 +108,11 @@ def together(readings: Iterable[Mapping[str, Stages]]) -> dict[str, Stages]:
 
 
 def since(later: Mapping[str, Stages], earlier: Mapping[str, Stages]) -> dict[str, Stages]:
-    """What was counted between two readings, of everything the later one knows."""
+    """What was counted between two readings, of everything the later one knows.
+
+    Args:
+        later: by model, or by model and replica.
+        earlier: the same at an earlier time; what it does not know counts from nothing.
+    """
     none = Stages()
     return {key: row.since(earlier.get(key, none)) for key, row in later.items()}

@@ -107,7 +107,14 @@ def decode_handshake_reply(frames: Sequence[Buffer]) -> int:
 
 
 def request_frames(client_id: int, application: str, input_type: DataType, payload_bytes: int) -> RequestFrames:
-    """The frames that all requests of one client with payloads of one size share; see `RequestFrames`."""
+    """The frames that all requests of one client with payloads of one size share; see `RequestFrames`.
+
+    Args:
+        client_id: as the frontend gave it in the handshake.
+        application: its name.
+        input_type: of the payload's elements.
+        payload_bytes: of each request.
+    """
     return RequestFrames(
         _I32.pack(client_id),
         application.encode(),
@@ -176,7 +183,14 @@ RESPONSE_FRAMES = 4
 def encode_response_burst(
     identities: Sequence[bytes], request_ids: Sequence[int], output_type: DataType, outputs: Sequence[Buffer]
 ) -> list[Buffer]:
-    """Frames of many responses of one type back to back, each behind the routing identity of whom it is for."""
+    """Frames of many responses of one type back to back, each behind the routing identity of whom it is for.
+
+    Args:
+        identities: routing identity for each response.
+        request_ids: the clients' own numbers, in the same order.
+        output_type: of all outputs.
+        outputs: one for each response, raw; not copied.
+    """
     frames: list[Buffer] = [b""] * ((1 + RESPONSE_FRAMES) * len(outputs))
     frames[0::5] = identities
     frames[2::5] = map(_I32.pack, request_ids)

@@ -47,7 +47,12 @@ class AnswerCheck:
         return mask
 
     def agrees(self, request_id: int, output: Buffer) -> bool:
-        """Whether an answer's bytes are right."""
+        """Whether an answer's bytes are right.
+
+        Args:
+            request_id: which request it answers; its input is this modulo the number of inputs.
+            output: raw little-endian elements; of any length.
+        """
         expected: np.ndarray = self.expected[request_id % len(self.expected)]
         if len(output) % np.dtype(self.dtype).itemsize:
             return False

@@ -1,9 +1,10 @@
-"""When to send: the planned time of every request of an open-loop run, computed before it begins. Pure and seeded.
+"""When to send: the planned time of every request of an open-loop run, computed before it begins.
 
 Times are int64 nanoseconds from the beginning of the measured part, ascending; those of the warm-up, which is sent at
 the rate that the schedule begins with, are negative. `constant`, `ramp` and `steps` are as regular as their rate
 allows, `poisson` has independent exponential times between requests, and `gamma` has independent ones of a chosen
-coefficient of variation: 1 is Poisson's, more is burstier. A trace is what somebody recorded.
+coefficient of variation: 1 is Poisson's, more is burstier. A trace is what somebody recorded; it alone reads a
+file.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from __future__ import annotations
 import csv
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from typing_extensions import override
 
 from loadgen.errors import ConfigError
 from loadgen.options import parse_duration
@@ -29,33 +31,28 @@ _NUMBER = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 
 
 class Arrivals(Protocol):
-    """A schedule: picklable, and the same times each time it is made.
+    """A schedule: picklable, and the same times each time it is made."""
 
-    Attributes:
-        text: what it is, in a few words.
-        duration_s: of its measured part.
-        mean_rps: requests a second on the average of it.
-        initial_rps: requests a second at its beginning.
-    """
+    __slots__ = ()
 
     @property
     def text(self) -> str:
-        """See the class."""
+        """What it is, in a few words."""
         ...
 
     @property
     def duration_s(self) -> float:
-        """See the class."""
+        """Seconds of the measured part."""
         ...
 
     @property
     def mean_rps(self) -> float:
-        """See the class."""
+        """Requests a second, averaged over the measured part."""
         ...
 
     @property
     def initial_rps(self) -> float:
-        """See the class."""
+        """Requests a second at the beginning of the measured part."""
         ...
 
     def times_ns(self, warmup_s: float) -> np.ndarray:
@@ -64,7 +61,7 @@ class Arrivals(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Renewal:
+class Renewal(Arrivals):
     """Requests with independent times between them.
 
     Attributes:
@@ -75,36 +72,39 @@ class Renewal:
     """
 
     rate_rps: float
-    duration_s: float
+    duration_s: float = field()  # `field()`, or the base's property would be its default
     cv: float
     seed: int
 
     @property
+    @override
     def text(self) -> str:
-        """See `Arrivals`."""
         kind = {0.0: "constant", 1.0: "poisson"}.get(self.cv, f"gamma (cv {self.cv:g})")
         return f"{kind} {self.rate_rps:g} requests/s"
 
     @property
+    @override
     def mean_rps(self) -> float:
-        """See `Arrivals`."""
         return self.rate_rps
 
     @property
+    @override
     def initial_rps(self) -> float:
-        """See `Arrivals`."""
         return self.rate_rps
 
+    @override
     def times_ns(self, warmup_s: float) -> np.ndarray:
-        """See `Arrivals`."""
         if not self.cv:
             first = -math.floor(warmup_s * self.rate_rps)
+            # A product that ought to be whole may come out a little more, which would add a request at the very end.
             last = math.ceil(self.duration_s * self.rate_rps - 1e-9)
             return _rounded(np.arange(first, last) / self.rate_rps)
         generator = np.random.default_rng(self.seed)
         length_s = warmup_s + self.duration_s
         expected = length_s * self.rate_rps
         times_s = np.empty(0)
+        # Their number in a time has this mean, and about `cv` times its root for deviation. Six deviations more make
+        # a second draw rare.
         while not times_s.size or times_s[-1] < length_s:
             # A gamma distribution of shape 1/cv² has this coefficient of variation; shape 1 is the exponential one.
             count = int(expected + 6 * self.cv * math.sqrt(expected)) + 16
@@ -114,7 +114,7 @@ class Renewal:
 
 
 @dataclass(frozen=True, slots=True)
-class Ramp:
+class Ramp(Arrivals):
     """A rate that changes evenly, requests as regular as that allows.
 
     Attributes:
@@ -125,25 +125,26 @@ class Ramp:
 
     from_rps: float
     to_rps: float
-    duration_s: float
+    duration_s: float = field()  # `field()`, or the base's property would be its default
 
     @property
+    @override
     def text(self) -> str:
-        """See `Arrivals`."""
         return f"ramp {self.from_rps:g} to {self.to_rps:g} requests/s"
 
     @property
+    @override
     def mean_rps(self) -> float:
-        """See `Arrivals`."""
         return (self.from_rps + self.to_rps) / 2
 
     @property
+    @override
     def initial_rps(self) -> float:
-        """See `Arrivals`."""
         return self.from_rps
 
+    @override
     def times_ns(self, warmup_s: float) -> np.ndarray:
-        """See `Arrivals`; request k is due when the rate, integrated from the beginning, reaches k."""
+        """Request k is due when the rate, integrated from the beginning, reaches k."""
         slope = (self.to_rps - self.from_rps) / self.duration_s
         number = np.arange(math.ceil(self.mean_rps * self.duration_s - 1e-9))
         # The root of slope/2 t² + from t = k that does not cancel: 2k / (from + sqrt(from² + 2 slope k)).
@@ -153,7 +154,7 @@ class Ramp:
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
+class Steps(Arrivals):
     """One constant rate after the other.
 
     Attributes:
@@ -163,27 +164,27 @@ class Steps:
     steps: tuple[tuple[float, float], ...]
 
     @property
+    @override
     def text(self) -> str:
-        """See `Arrivals`."""
         return "steps " + ", ".join(f"{rate_rps:g} requests/s for {each_s:g} s" for rate_rps, each_s in self.steps)
 
     @property
+    @override
     def duration_s(self) -> float:
-        """See `Arrivals`."""
         return math.fsum(each_s for _, each_s in self.steps)
 
     @property
+    @override
     def mean_rps(self) -> float:
-        """See `Arrivals`."""
         return math.fsum(rate_rps * each_s for rate_rps, each_s in self.steps) / self.duration_s
 
     @property
+    @override
     def initial_rps(self) -> float:
-        """See `Arrivals`."""
         return self.steps[0][0]
 
+    @override
     def times_ns(self, warmup_s: float) -> np.ndarray:
-        """See `Arrivals`."""
         parts, begins_s = [_warmup(self.initial_rps, warmup_s)], 0.0
         for rate_rps, each_s in self.steps:
             parts.append(_rounded(begins_s + np.arange(math.ceil(rate_rps * each_s - 1e-9)) / rate_rps))
@@ -192,7 +193,7 @@ class Steps:
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(Arrivals):
     """Requests at the times that a file names, the first of them at once.
 
     Attributes:
@@ -204,28 +205,29 @@ class Trace:
 
     path: Path
     time_scale: float
-    duration_s: float
+    duration_s: float = field()  # `field()`, or the base's property would be its default
     count: int
 
     @property
+    @override
     def text(self) -> str:
-        """See `Arrivals`."""
         return f"trace {self.path}, {self.count} requests" + (
             "" if self.time_scale == 1 else f", time x {self.time_scale:g}"
         )
 
     @property
+    @override
     def mean_rps(self) -> float:
-        """See `Arrivals`."""
         return self.count / self.duration_s
 
     @property
+    @override
     def initial_rps(self) -> float:
-        """See `Arrivals`; the mean, since a single time has no rate."""
+        """The mean, since a single time has no rate."""
         return self.mean_rps
 
+    @override
     def times_ns(self, warmup_s: float) -> np.ndarray:
-        """See `Arrivals`."""
         times_s = _read_times(self.path)
         measured = _rounded((times_s - times_s[0]) * self.time_scale)
         return np.concatenate([_warmup(self.mean_rps, warmup_s), measured])

@@ -182,7 +182,9 @@ class _Searcher:
         tolerance, near = self._limits.tolerance, False
         while self._high / self._low > 1 + tolerance / 4:
             if not near and self._high / self._low <= 1 + NEAR * tolerance:
-                near = True  # the ends were found by short probes, which chance may have decided: some room for that
+                # Chance may have decided the short probes that found the ends. Both move out by a tolerance, so that
+                # the long probes can put a wrong end right; once only, or the bracket would never close.
+                near = True
                 self._low, self._high = self._low / (1 + tolerance), self._high * (1 + tolerance)
             middle = math.sqrt(self._low * self._high)
             if (yield from self._passes("narrow", middle, LONGER if near else 1.0)):

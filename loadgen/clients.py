@@ -64,17 +64,27 @@ class Clients(Protocol):
 
     @property
     def pids(self) -> Mapping[str, int]:
-        """See the class."""
+        """Process ids of the client processes, by role."""
         ...
 
     async def run(self, job: Job, stop: asyncio.Event, hooks: Hooks) -> Record:
-        """Do a job, see `loadgen.runner.run`."""
+        """Do a job, see `loadgen.runner.run`.
+
+        Args:
+            job: of all clients together; each gets its share.
+            stop: set it to end the run early.
+            hooks: run in this process.
+        """
         ...
 
 
 @contextlib.asynccontextmanager
 async def clients(count: int, assignment: Assignment) -> AsyncIterator[Clients]:
     """So many clients, on the cores of an assignment, while the context lasts.
+
+    Args:
+        count: how many, at least 1; one is this process.
+        assignment: whose cores they divide.
 
     Raises:
         LaunchError: a process cannot be started.
@@ -92,7 +102,12 @@ async def clients(count: int, assignment: Assignment) -> AsyncIterator[Clients]:
 
 
 def split(job: Job, count: int) -> list[Job]:
-    """The shares of a job: of the window, of the requests, and every so-many-th one of a schedule."""
+    """The shares of a job: of the window, of the requests, and every so-many-th one of a schedule.
+
+    Args:
+        job: of all clients together.
+        count: how many shares.
+    """
 
     def share(whole: int, number: int) -> int:
         return whole // count + (number < whole % count)

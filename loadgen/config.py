@@ -231,6 +231,10 @@ async def survey(config: ExperimentConfig) -> Ground:
 def plan_on(config: ExperimentConfig, ground: Ground) -> Plan:
     """Work out a configuration.
 
+    Args:
+        config: what is asked for.
+        ground: the machine and the model that it is worked out for.
+
     Raises:
         ConfigError: it contradicts itself or the model.
         PlacementError: the machine does not have what it asks for.
@@ -286,7 +290,12 @@ def _inputs(config: ExperimentConfig, model: Description) -> InputSource:
 
 
 def default_window(payload_bytes: int, places: int) -> int:
-    """Most requests in flight: enough to keep `places` in batches full four times over, at most 1 GiB otherwise."""
+    """Most requests in flight: enough to keep `places` in batches full four times over, at most 1 GiB otherwise.
+
+    Args:
+        payload_bytes: of one request, at least 1.
+        places: requests that the server computes at once.
+    """
     return max(4 * places, min(MAX_WINDOW, WINDOW_BYTES // payload_bytes))
 
 

@@ -40,6 +40,10 @@ def deployment_of(plan: Plan) -> Deployment:
 async def up(config: ExperimentConfig, stop: asyncio.Event) -> AsyncIterator[Deployment]:
     """Bring up what a configuration says, without a client.
 
+    Args:
+        config: what to bring up; its client is not placed.
+        stop: set it to end the start early.
+
     Raises:
         ConfigError: the configuration contradicts itself.
         FrontendLaunchError: it cannot be started; nothing is left running.

@@ -49,7 +49,13 @@ def gather(record: Record, frontends: Sequence[Counters], application: str, max_
 
 
 def client_evidence(record: Record, max_batch: int, window: int) -> Evidence:
-    """What the client knows of a run; see `gather`."""
+    """What the client knows of a run; see `gather`.
+
+    Args:
+        record: of all clients together.
+        max_batch: the largest batch a replica is given, in queries.
+        window: most requests in flight, of all clients together.
+    """
     measured_ns = max(1, record.measured_ns)
     client = Evidence(
         max_batch=max_batch,

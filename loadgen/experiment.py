@@ -36,7 +36,8 @@ from loadgen.inputs import InputSource
 from loadgen.recorder import Record
 from loadgen.results import Results, Summary
 from loadgen.runner import Hooks, Job
-from loadgen.serving import FIRST_ANSWER_S, Readings, Server, serving
+from loadgen.server import Readings, Server
+from loadgen.serving import FIRST_ANSWER_S, serving
 from loadgen.targets.target import TargetSpec
 from loadgen.verdict import Verdict, judge
 from loadgen.waiting import unless

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from typing_extensions import override
+
 from frontend_launch import stages
 from frontend_launch.admin import AdminClient
 from frontend_launch.counters import Counters
@@ -27,6 +29,7 @@ from loadgen.inputs import InputSource
 from loadgen.recorder import Record
 from loadgen.results import Measurements, stage_tables
 from loadgen.runner import Phase
+from loadgen.server import Readings, Server
 from loadgen.targets.clipper import ClipperSpec
 from loadgen.targets.evenly import EvenlySpec
 from loadgen.targets.target import TargetSpec
@@ -41,8 +44,8 @@ RESOLVE_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class FrontendServer:
-    """See `loadgen.serving.Server`.
+class FrontendServer(Server):
+    """Query frontends that are up, one or several.
 
     Attributes:
         endpoints: where it is reached; several are frontends that the client loads evenly.
@@ -59,37 +62,37 @@ class FrontendServer:
     notes: tuple[str, ...] = ()
 
     @property
+    @override
     def connections(self) -> None:
-        """See `Server`."""
         return None
 
     @property
+    @override
     def metrics_addresses(self) -> tuple[str, ...]:
-        """See `Server`."""
         return tuple(f"{endpoint.host}:{endpoint.ports.metrics}" for endpoint in self.endpoints)
 
     @property
+    @override
     def transport(self) -> Mapping[str, str] | None:
-        """See `Server`."""
         endpoint = self.endpoints[0]
         client = {"client": "tcp" if endpoint.directory is None else "ipc"}
         return client if self.deployment is None else client | {"replicas": "ipc" if endpoint.local_replicas else "tcp"}
 
     @property
+    @override
     def silence(self) -> str:
-        """See `Server`."""
         return f"is {self.application!r} linked to a model that takes such inputs, and has it a replica?"
 
     @property
+    @override
     def proxied(self) -> bool:
-        """See `Server`."""
         return PROXIED in self.notes
 
     @contextlib.asynccontextmanager
+    @override
     async def load(
         self, plan: Plan, keep_outputs: bool, stop: asyncio.Event
     ) -> AsyncIterator[tuple[InputSource, TargetSpec]]:
-        """See `Server`."""
         output = plan.model.output
         specs = [
             ClipperSpec(
@@ -104,10 +107,11 @@ class FrontendServer:
         ]
         yield plan.inputs, specs[0] if len(specs) == 1 else EvenlySpec(tuple(specs))
 
+    @override
     def readings(self) -> FrontendReadings:
-        """See `Server`."""
         return FrontendReadings(self)
 
+    @override
     async def keep_logs(self, directory: Path) -> None:
         """Copy the logs of what we started."""
         if self.deployment is not None:
@@ -118,8 +122,8 @@ class FrontendServer:
                 log.warning("the logs cannot be kept in %s: %s", directory, error)
 
 
-class FrontendReadings:
-    """See `loadgen.serving.Readings`: the frontends' counters and stages over the measured part, and their metrics."""
+class FrontendReadings(Readings):
+    """The frontends' counters and stages over the measured part, and their metrics."""
 
     def __init__(self, server: FrontendServer) -> None:
         self._application, self._deployment = server.application, server.deployment
@@ -132,16 +136,18 @@ class FrontendReadings:
         self.notes: list[str] = []
         self.lost: str | None = None
 
+    @override
     async def __aenter__(self) -> FrontendReadings:
         for client in self._clients:
             await self._stack.enter_async_context(client)
         return self
 
+    @override
     async def __aexit__(self, *error: Any) -> None:
         await self._stack.aclose()
 
+    @override
     async def on_phase(self, phase: Phase) -> None:
-        """See `Readings`."""
         if phase is Phase.MEASURED_BEGINS:
             self._first = await self._of_each(_counted)
             return
@@ -170,13 +176,13 @@ class FrontendReadings:
                 found.append(one)
         return found
 
+    @override
     def evidence(self, record: Record, plan: Plan) -> Evidence:
-        """See `Readings`."""
         return gather(record, self._counters, self._application, plan.config.batch_size, plan.window)
 
     @property
+    @override
     def measurements(self) -> Measurements:
-        """See `Readings`."""
         return Measurements(
             clipper_metrics=_one_after_the_other(self._metrics) if self._metrics else None,
             frontend_counters=asdict(Counters.together(self._counters)) if self._counters else None,
@@ -195,6 +201,11 @@ def _one_after_the_other(metrics: list[dict[str, Any]]) -> dict[str, Any]:
 
 async def connect(connection: Connection, ports: Ports, model: str) -> FrontendServer:
     """Ask the management frontend for the application; where it cannot be asked, the run goes on without.
+
+    Args:
+        connection: the host, and the application, if one is named.
+        ports: where it is reached on that host.
+        model: name of the application to ask where none is named.
 
     Raises:
         ConfigError: it answers, and has no such application.

@@ -74,13 +74,25 @@ class Measurement:
 
 
 def cells(replicas: Sequence[int], cpus_per_replica: Sequence[int], batch_sizes: Sequence[int]) -> tuple[Cell, ...]:
-    """All combinations, each once; replicas change slowest and batch sizes fastest, as in the original's driver."""
+    """All combinations, each once; replicas change slowest and batch sizes fastest, as in the original's driver.
+
+    Args:
+        replicas: how many; repeated numbers count once.
+        cpus_per_replica: cores of each replica.
+        batch_sizes: largest batches, in queries.
+    """
     axes = (dict.fromkeys(axis) for axis in (replicas, cpus_per_replica, batch_sizes))
     return tuple(Cell(Size(count, each), batch_size) for count, each, batch_size in product(*axes))
 
 
 def loaded(grid: Iterable[Cell], in_flight: Sequence[int], rates_rps: Sequence[float]) -> tuple[Cell, ...]:
-    """Each cell under each load: so many requests in flight, or such a rate; with neither, that of a single run."""
+    """Each cell under each load: so many requests in flight, or such a rate; with neither, that of a single run.
+
+    Args:
+        grid: the cells without a load.
+        in_flight: most requests in flight; empty for none of these loads.
+        rates_rps: requests a second; empty for none of these loads.
+    """
     loads = [(count, 0.0) for count in dict.fromkeys(in_flight)] + [(0, rate) for rate in dict.fromkeys(rates_rps)]
     return tuple(replace(cell, in_flight=count, rate_rps=rate) for cell in grid for count, rate in loads or [(0, 0.0)])
 

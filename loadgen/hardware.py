@@ -108,7 +108,12 @@ class Tally:
         self._total_ns: dict[str, int] = {}
 
     def add(self, role: str, times_ns: Mapping[tuple[int, int], int]) -> int:
-        """Count the CPU time of a role's processes, by pid and start; returns what the role has used until now."""
+        """Count the CPU time of a role's processes, by pid and start; returns what the role has used until now.
+
+        Args:
+            role: its role in the placement.
+            times_ns: by pid and start, in ticks: CPU time since the process began; of those that run now.
+        """
         before = self._seen.get(role, times_ns)
         grown_ns = sum(max(0, ns - before.get(process, 0)) for process, ns in times_ns.items())
         self._seen[role] = times_ns
@@ -117,7 +122,13 @@ class Tally:
 
 
 def next_due_s(due_s: float, every_s: float, now_s: float) -> float:
-    """When to read again: on the beat, and never within half of one, for short times make coarse shares."""
+    """When to read again: on the beat, and never within half of one, for short times make coarse shares.
+
+    Args:
+        due_s: when the last reading was due.
+        every_s: between two readings.
+        now_s: of the same clock as `due_s`.
+    """
     beats = math.ceil((now_s - due_s) / every_s + 0.5)
     return due_s + max(1, beats) * every_s
 
@@ -144,7 +155,13 @@ class Sample:
 
 
 def between(first: Reading, second: Reading, began_ns: int) -> Sample:
-    """What happened between two readings."""
+    """What happened between two readings.
+
+    Args:
+        first: the earlier reading.
+        second: the later one; cores that are in one reading only are left out.
+        began_ns: the zero of the sample's time, of the readings' clock.
+    """
     elapsed_ns = max(1, second.at_ns - first.at_ns)
     both = sorted(first.cores.keys() & second.cores.keys())
     grown = {core: [b - a for a, b in zip(first.cores[core], second.cores[core], strict=True)] for core in both}
@@ -292,7 +309,14 @@ def _throttled(first: Reading, last: Reading, role: str) -> tuple[int, float]:
 def findings(
     whole: Sample, throttled: Mapping[str, tuple[int, float]], assignments: Sequence[Assignment], saturated: bool
 ) -> list[str]:
-    """What a reader should look at, a line each."""
+    """What a reader should look at, a line each.
+
+    Args:
+        whole: over the whole measured part.
+        throttled: by role: periods in which a quota held it back, and seconds of that, summed over cores.
+        assignments: who ran where.
+        saturated: the replicas were found to be busy all the time.
+    """
     lines = []
     for row in assignments:
         seen = [whole.busy[core] for core in row.cores if core in whole.busy]
@@ -353,6 +377,10 @@ def parse_stat(text: str, tick_ns: int) -> dict[int, tuple[int, int]]:
     """``/proc/stat`` → nanoseconds of each core in processes (user, nice, system), and in all but idle and iowait.
 
     The fields are those of proc_pid_stat(5): user nice system idle iowait irq softirq steal.
+
+    Args:
+        text: of the whole file.
+        tick_ns: length of a tick of the kernel.
     """
     cores = {}
     for line in text.splitlines():
@@ -368,6 +396,10 @@ def parse_process_cpu(text: str, tick_ns: int) -> tuple[int, int]:
     """``/proc/PID/stat`` → when the process started, in ticks, and the CPU time of all its threads, in nanoseconds.
 
     These are fields 22, 14 and 15; they stand behind a name that may hold anything.
+
+    Args:
+        text: of the whole file.
+        tick_ns: length of a tick of the kernel.
     """
     fields = text.rpartition(")")[2].split()
     return int(fields[19]), (int(fields[11]) + int(fields[12])) * tick_ns

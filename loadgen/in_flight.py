@@ -138,7 +138,8 @@ class InFlight:
 
     def expire(self, planned_before_ns: int) -> Lost:
         """Give up on requests planned at or before a time."""
-        # Ids are sent in the order of the plan, and stragglers are the oldest, in that order too.
+        # Ids are sent in the order of the plan, and stragglers are the oldest, in that order too. So the search ends at
+        # the first request that is young enough, and costs what has ended since the last one, not what is in flight.
         gone = []
         for request_id, times in self._stragglers.items():
             if times[0] > planned_before_ns:
@@ -147,7 +148,7 @@ class InFlight:
         for request_id, *_ in gone:
             del self._stragglers[request_id]
         losses = [np.array(gone, dtype=np.int64).reshape(-1, 3)]
-        # Everything before `_oldest` has an outcome or is a straggler.
+        # Everything before `_oldest` has an outcome or is a straggler, and so has everything whose slot was given away.
         self._oldest = max(self._oldest, self.sent - len(self._ids))
         while self._oldest < self.sent:
             ids = np.arange(self._oldest, min(self._oldest + _LOOKED_AT, self.sent))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from typing_extensions import override
 
 from loadgen.errors import ConfigError
 from model_containers.model import TensorSpec
@@ -92,6 +93,11 @@ def request_pool(requests: Iterable[bytes], source: str) -> Pool:
 def enough_of(wanted: int | None, found: int, path: Path) -> None:
     """Refuse files with fewer inputs than were asked for.
 
+    Args:
+        wanted: how many were asked for; None for all there are.
+        found: how many there are.
+        path: of the files, for the refusal.
+
     Raises:
         ConfigError: they are.
     """
@@ -101,6 +107,8 @@ def enough_of(wanted: int | None, found: int, path: Path) -> None:
 
 class InputSource(Protocol):
     """Where inputs come from: picklable, and the same pool each time it is made."""
+
+    __slots__ = ()
 
     @property
     def text(self) -> str:
@@ -122,7 +130,7 @@ class InputSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class SeededInputs:
+class SeededInputs(InputSource):
     """How to draw a pool: the same seed gives the same inputs on every machine.
 
     Attributes:
@@ -138,15 +146,16 @@ class SeededInputs:
     seed: int
 
     @property
+    @override
     def text(self) -> str:
-        """See `InputSource`."""
         kind = "JPEG" if self._jpeg else "text" if self.spec.dtype == "str" else self.spec.dtype
         shape = self.pixels if self._jpeg else self.spec.shape or (_TEXT_LETTERS,)
         return f"{self.count} seeded inputs {'x'.join(map(str, shape or ()))} {kind}"
 
     @property
+    @override
     def payload_bytes(self) -> int:
-        """See `InputSource`; of JPEG files, whose sizes differ a little, the first one's."""
+        """Bytes of an input; of JPEG files, whose sizes differ a little, the first one's."""
         nbytes = self.spec.nbytes
         return len(next(self._draw()).data) if nbytes is None else nbytes
 
@@ -154,6 +163,7 @@ class SeededInputs:
     def _jpeg(self) -> bool:
         return self.spec.dtype == "str" and self.pixels is not None
 
+    @override
     def make(self) -> Pool:
         """Draw the pool: pixels of noise, 0 to 255, for images, else uniform in [0, 1), whole numbers in [0, 128)."""
         return Pool(list(islice(self._draw(), self.count)), self.spec.data_type)
@@ -179,7 +189,7 @@ class SeededInputs:
 
 
 @dataclass(frozen=True, slots=True)
-class FileInputs:
+class FileInputs(InputSource):
     """A pool from a file, or from all files of a directory in the order of their names.
 
     Arrays (npy, npz) hold one input or ``(n, *shape)`` of them; images (JPEG, PNG) one each; a text file one string a
@@ -212,6 +222,7 @@ class FileInputs:
         enough_of(self.most, len(payloads), self.path)
         return replace(self, text=f"{len(payloads)} inputs from {self.path}", payload_bytes=max(map(len, payloads)))
 
+    @override
     def make(self) -> Pool:
         """Read them, see `InputSource`."""
         arrays: list[np.ndarray] = []

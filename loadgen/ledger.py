@@ -77,6 +77,10 @@ class Entry:
 class Ledger:
     """The ledger of one sweep, held by one process at a time; made by `begin` or `resume`.
 
+    Args:
+        directory: of the sweep; what is in it already is read.
+        file: of the entries, open for appending and locked; closed by the caller.
+
     Attributes:
         directory: of the sweep.
         entries: what was finished, in that order.
@@ -124,6 +128,10 @@ def begin(results_dir: Path, header: Mapping[str, Any]) -> Iterator[Ledger]:
 @contextlib.contextmanager
 def resume(results_dir: Path, header: Mapping[str, Any]) -> Iterator[Ledger]:
     """The newest sweep with the header's settings; where there is none, a new one: the last may have been killed first.
+
+    Args:
+        results_dir: where sweeps are.
+        header: of the sweep to go on with; its ``settings`` must be equal to those of the header found.
 
     Raises:
         ConfigError: another process works on it, or a new one cannot be kept.

@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
+from typing_extensions import override
 
 
 class Pace(Protocol):
     """Says when to send; told what was sent and what is outstanding."""
 
     def due(self, now_ns: int, sent: int, outstanding: int) -> int:
-        """How many requests to send now, at least 0."""
+        """How many requests to send now, at least 0.
+
+        Args:
+            now_ns: monotonic clock.
+            sent: requests sent so far.
+            outstanding: those of them without an outcome.
+        """
         ...
 
     def next_ns(self, sent: int) -> int | None:
@@ -19,19 +26,35 @@ class Pace(Protocol):
         ...
 
     def planned_ns(self, first: int, count: int) -> np.ndarray | None:
-        """The planned times of requests, int64; None where there is no plan."""
+        """The planned times of requests, int64; None where there is no plan.
+
+        Args:
+            first: number of the first request, from 0.
+            count: how many.
+        """
         ...
 
     def between(self, from_ns: int, until_ns: int) -> int:
-        """How many requests are planned for a time; 0 where there is no plan."""
+        """How many requests are planned for a time; 0 where there is no plan.
+
+        Args:
+            from_ns: monotonic clock; a request planned for this moment counts.
+            until_ns: monotonic clock; one planned for this moment does not.
+        """
         ...
 
     def over(self, now_ns: int, sent: int, outstanding: int) -> str | None:
-        """Why there is nothing more to send or to wait for, if so."""
+        """Why there is nothing more to send or to wait for, if so.
+
+        Args:
+            now_ns: monotonic clock.
+            sent: requests sent so far.
+            outstanding: those of them without an outcome.
+        """
         ...
 
 
-class Window:
+class Window(Pace):
     """Keeps a number of requests in flight.
 
     Args:
@@ -42,29 +65,29 @@ class Window:
     def __init__(self, size: int, requests: int | None) -> None:
         self._size, self._requests = size, requests
 
+    @override
     def due(self, now_ns: int, sent: int, outstanding: int) -> int:
-        """See `Pace`."""
         room = self._size - outstanding
         return max(0, room if self._requests is None else min(room, self._requests - sent))
 
+    @override
     def next_ns(self, sent: int) -> int | None:
-        """See `Pace`."""
         return None
 
+    @override
     def planned_ns(self, first: int, count: int) -> np.ndarray | None:
-        """See `Pace`."""
         return None
 
+    @override
     def between(self, from_ns: int, until_ns: int) -> int:
-        """See `Pace`."""
         return 0
 
+    @override
     def over(self, now_ns: int, sent: int, outstanding: int) -> str | None:
-        """See `Pace`."""
         return "requests" if self._requests is not None and sent >= self._requests and not outstanding else None
 
 
-class Schedule:
+class Schedule(Pace):
     """Sends each request at its planned time, however slowly answers come.
 
     Args:
@@ -76,27 +99,27 @@ class Schedule:
     def __init__(self, times_ns: np.ndarray, until_ns: int, most: int) -> None:
         self._times_ns, self._until_ns, self._most = times_ns, until_ns, most
 
+    @override
     def due(self, now_ns: int, sent: int, outstanding: int) -> int:
-        """See `Pace`."""
         if sent >= len(self._times_ns) or self._times_ns[sent] > now_ns:
             return 0
         return int(np.searchsorted(self._times_ns[sent:], now_ns, side="right"))
 
+    @override
     def next_ns(self, sent: int) -> int | None:
-        """See `Pace`."""
         return int(self._times_ns[sent]) if sent < len(self._times_ns) else None
 
+    @override
     def planned_ns(self, first: int, count: int) -> np.ndarray | None:
-        """See `Pace`."""
         return self._times_ns[first : first + count]
 
+    @override
     def between(self, from_ns: int, until_ns: int) -> int:
-        """See `Pace`."""
         first, end = np.searchsorted(self._times_ns, [from_ns, until_ns])
         return int(end - first)
 
+    @override
     def over(self, now_ns: int, sent: int, outstanding: int) -> str | None:
-        """See `Pace`."""
         if outstanding > self._most:
             return "overrun"
         return "schedule" if sent >= len(self._times_ns) and now_ns >= self._until_ns else None

@@ -114,7 +114,9 @@ class Sleeper:
             return
         self._wake_ns = wake_ns
         if time.monotonic_ns() < self._armed_ns <= wake_ns:
-            return  # a timer that fires too early is armed anew then, which is rarer than that it is not needed
+            # An earlier time is armed. Most sleeps are ended by a reply, so arming for each would be a system call for
+            # nothing; if the timer does fire in a longer sleep, `_on_timer` arms it anew.
+            return
         self._armed_ns = wake_ns
         self._times.value_s, self._times.value_ns = divmod(wake_ns, NS_PER_S)
         _libc.timerfd_settime(self._timer, _ABSOLUTE, ctypes.byref(self._times), None)

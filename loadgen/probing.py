@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from typing_extensions import override
+
 from frontend_launch.launch.process import pinned
 from loadgen import requests_log
 from loadgen.answers import AnswerCheck
@@ -22,9 +24,11 @@ from loadgen.errors import ConfigError, Interrupted
 from loadgen.experiment import known_answers, measure, tell
 from loadgen.recorder import Interval
 from loadgen.results import Results, new_directory
-from loadgen.serving import Server, serving
+from loadgen.server import Server
+from loadgen.serving import serving
 from loadgen.slo import Condition
 from loadgen.waiting import unless
+from loadgen.watchers import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +135,7 @@ def probe_text(probe: Probe) -> str:
     return f"{probe.step}: {probe.rate_rps:.4g} requests/s for {probe.duration_s:.0f} s: {probe.outcome}, {probe.text}"
 
 
-class Backlog:
+class Backlog(Watcher):
     """Watches a probe, and cuts it short when it cannot pass any more.
 
     Args:
@@ -147,8 +151,8 @@ class Backlog:
         self._rate_rps, self._bound_ms, self.drains = rate_rps, bound_ms(conditions), drains
         self.in_flight: list[float] = []
 
+    @override
     def enough(self, interval: Interval) -> bool:
-        """See `Watcher`."""
         # The last one may be a fragment; and before the first answers requests are under way, which is no backlog.
         if interval.duration_s >= INTERVAL_S / 2 and (self.in_flight or interval.completed):
             self.in_flight.append(interval.in_flight)

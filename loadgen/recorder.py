@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 
 import numpy as np
+from typing_extensions import override
 
 from frontend_launch.histogram import NS_PER_S, LatencyHistogram
 from loadgen.in_flight import Lost, Settled
@@ -49,7 +50,14 @@ class Interval:
 
     @classmethod
     def of(cls, histogram: LatencyHistogram, end_s: float, duration_s: float, in_flight: float) -> Interval:
-        """An interval with these latencies."""
+        """An interval with these latencies.
+
+        Args:
+            histogram: latencies of the answers that arrived in it.
+            end_s: since the measured part began.
+            duration_s: its length, above 0.
+            in_flight: mean number of requests.
+        """
         p99_ns, mean_ns = histogram.percentile_ns(99), histogram.mean_ns
         return cls(
             end_s=end_s,
@@ -218,7 +226,12 @@ class Recorder:
         self._started_ns = self._until_ns = self._cut_ns = self._cut_in_flight_ns = 0
 
     def begin_measured(self, now_ns: int, until_ns: int | None) -> None:
-        """The measured part begins; answers after `until_ns` will not belong to it."""
+        """The measured part begins; answers after `until_ns` will not belong to it.
+
+        Args:
+            now_ns: its beginning, monotonic clock.
+            until_ns: its end, monotonic clock; None for none, as in a run that ends by count.
+        """
         self.measuring = True
         self._started_ns = self._cut_ns = self.record.measured_from_ns = now_ns
         self._until_ns = HIGHEST_TIME_NS if until_ns is None else until_ns
@@ -232,13 +245,24 @@ class Recorder:
         self.record.measured_ns = now_ns - self._started_ns
 
     def sent(self, count: int, now_ns: int, planned_ns: np.ndarray | None = None) -> None:
-        """Count requests that were sent now, with their planned times if there is a plan."""
+        """Count requests that were sent now, with their planned times if there is a plan.
+
+        Args:
+            count: how many.
+            now_ns: monotonic clock.
+            planned_ns: int64 ``(count,)``, ascending; None without a plan.
+        """
         self.record.sent += count
         if self.measuring:
             self.record.measured_sent += count
 
     def ended(self, outcome: Outcome, lost: Lost) -> None:
-        """Count requests that ended without a reply."""
+        """Count requests that ended without a reply.
+
+        Args:
+            outcome: of all of them.
+            lost: which.
+        """
         self.record.outcomes[outcome] += len(lost.ids)
         if self._log is not None:
             self._log.lost(lost, outcome)
@@ -249,7 +273,12 @@ class Recorder:
         self.record.mismatched += not agrees
 
     def replied(self, replies: Replies, settled: Settled) -> None:
-        """Record replies to requests that were outstanding."""
+        """Record replies to requests that were outstanding.
+
+        Args:
+            replies: in the order of arrival.
+            settled: what `InFlight.settle` said of them, one for each reply.
+        """
         ids, done_ns, outcomes = replies.ids, replies.done_ns, replies.outcomes
         known, planned_ns, sent_ns = settled
         if replies.reasons:
@@ -319,26 +348,30 @@ class ScheduleRecorder(Recorder):
         self._from_ns, self._to_ns = from_ns, until_ns
         self.record.offered = self._offered = Offered()
 
+    @override
     def planned(self, count: int) -> None:
-        """See `Recorder`."""
         self._offered.planned = count
 
+    @override
     def end_measured(self, now_ns: int) -> None:
-        """See `Recorder`; a run that ends before its plan does has measured until then."""
+        """A run that ends before its plan does has measured until then."""
         super().end_measured(now_ns)
         self._to_ns = min(self._to_ns, now_ns)
 
+    @override
     def sent(self, count: int, now_ns: int, planned_ns: np.ndarray | None = None) -> None:
-        """See `Recorder`."""
         assert planned_ns is not None
         self.record.sent += count
         counted = planned_ns if planned_ns[0] >= self._from_ns else planned_ns[planned_ns >= self._from_ns]
         self.record.measured_sent += len(counted)
         self._offered.lag.record(now_ns - counted)
 
+    @override
     def _measure(self, planned_ns: np.ndarray, sent_ns: np.ndarray, done_ns: np.ndarray) -> None:
         latency_ns, service_ns = done_ns - planned_ns, done_ns - sent_ns
         arrived_ns = _between(latency_ns, done_ns, self._from_ns, self._to_ns)
+        # Two sets: throughput and the interval's line are of what arrived in the measured part, the latencies below are
+        # of what was planned for it. The second is not cut off at its end, or the slowest answers would be missing.
         self._offered.arrived += len(arrived_ns)
         if self.measuring:
             self._interval.record(arrived_ns)
@@ -350,6 +383,7 @@ class ScheduleRecorder(Recorder):
         self.record.latency.record(latency_ns)
         self._offered.service.record(service_ns)
 
+    @override
     def _closed(self, histogram: LatencyHistogram) -> None:
         """An interval is only for its line; what is measured is recorded as it comes."""
 

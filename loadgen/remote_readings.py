@@ -1,4 +1,4 @@
-"""What somebody else's server says of itself over the measured part; see `loadgen.serving.Readings`."""
+"""What somebody else's server says of itself over the measured part."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import aiohttp
+from typing_extensions import override
 
 from loadgen.config import Plan
 from loadgen.errors import TargetError
@@ -21,6 +22,7 @@ from loadgen.remotes.oip_model import OipModel
 from loadgen.remotes.remote import Remote
 from loadgen.results import Measurements
 from loadgen.runner import Phase
+from loadgen.server import Readings
 from loadgen.verdict import Evidence
 
 log = logging.getLogger(__name__)
@@ -36,8 +38,8 @@ ENDING_S = 2.0
 """Patience for a server's last word when the user has ended the run."""
 
 
-class RemoteReadings:
-    """See `loadgen.serving.Readings`: the server's statistics and metrics over the measured part.
+class RemoteReadings(Readings):
+    """The server's statistics and metrics over the measured part.
 
     Args:
         remote: the model.
@@ -56,17 +58,19 @@ class RemoteReadings:
         self.notes: list[str] = []
         self.lost: str | None = None
 
+    @override
     async def __aenter__(self) -> RemoteReadings:
         if self._model is not None:
             self._server = server_at(self._model.options.address, self._model.options.access)
         return self
 
+    @override
     async def __aexit__(self, *error: Any) -> None:
         if self._server is not None:
             await self._server.close()
 
+    @override
     async def on_phase(self, phase: Phase) -> None:
-        """See `Readings`."""
         if phase is Phase.MEASURED_BEGINS:
             self._before, self._before_ns = await self._statistics(), time.monotonic_ns()
             self._metrics_before = await self._prometheus()
@@ -145,16 +149,16 @@ class RemoteReadings:
             self.notes.append(text)
             log.warning("%s", text)
 
+    @override
     def evidence(self, record: Record, plan: Plan) -> Evidence:
-        """See `Readings`."""
         evidence = replace(client_evidence(record, plan.config.batch_size, plan.window), rows=plan.config.batch_size)
         if self._model is None or self.statistics is None or self.statistics.executions == 0:
             return evidence
         return of_statistics(evidence, self.statistics, self._model, max(1, self._elapsed_ns))
 
     @property
+    @override
     def measurements(self) -> Measurements:
-        """See `Readings`."""
         if self._model is None:
             return Measurements(server_metrics=self._metrics)
         key = f"{self._model.model.name}:{self._model.options.address.version or 'default'}"
@@ -169,7 +173,14 @@ class RemoteReadings:
 
 
 def of_statistics(evidence: Evidence, statistics: Statistics, model: OipModel, elapsed_ns: int) -> Evidence:
-    """What a server's statistics add to the evidence: how busy its instances were, and with which batches."""
+    """What a server's statistics add to the evidence: how busy its instances were, and with which batches.
+
+    Args:
+        evidence: what the client knows.
+        statistics: of the measured part only.
+        model: for its instances and largest batch; one where it does not say.
+        elapsed_ns: between the two readings, at least 1.
+    """
     instances = model.model.instances or 1
     max_batch = max(1, model.model.max_batch or 1)
     full = sum(value.count for size, value in statistics.batches.items() if size >= max_batch)

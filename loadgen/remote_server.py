@@ -1,4 +1,4 @@
-"""A model on somebody else's server as what is measured; see `loadgen.serving.Server`."""
+"""A model on somebody else's server as what is measured."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from multiprocessing import shared_memory
 from pathlib import Path
 
+from typing_extensions import override
+
 from loadgen.config import Plan
 from loadgen.connections import enough
 from loadgen.errors import ConfigError, Interrupted, TargetError
@@ -20,6 +22,7 @@ from loadgen.remote_readings import RemoteReadings
 from loadgen.remotes.oip_model import OipModel
 from loadgen.remotes.remote import MOST_CONNECTIONS, Asked, Remote
 from loadgen.runner import Hooks, Job, run
+from loadgen.server import Server
 from loadgen.targets.target import TargetSpec
 
 log = logging.getLogger(__name__)
@@ -30,13 +33,13 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux has it
 
 
 @dataclass(slots=True)
-class RemoteServer:
-    """See `loadgen.serving.Server`.
+class RemoteServer(Server):
+    """A server that is up, with one model on it.
 
     Attributes:
         remote: the model.
         notes: what the reader of results should know.
-        connections: see `Server`.
+        connections: of each client, at most, since `load`; None before it.
         found: connections that were found to be enough, by requests in flight and bytes of each.
     """
 
@@ -51,15 +54,15 @@ class RemoteServer:
     _stop: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     @property
+    @override
     def silence(self) -> str:
-        """See `Server`."""
         return f"is {self.remote.options.address.text} ready to answer?"
 
     @contextlib.asynccontextmanager
+    @override
     async def load(
         self, plan: Plan, keep_outputs: bool, stop: asyncio.Event
     ) -> AsyncIterator[tuple[InputSource, TargetSpec]]:
-        """See `Server`."""
         config, self._stop = plan.config, stop
         async with contextlib.AsyncExitStack() as stack:
             inputs = plan.inputs
@@ -123,10 +126,11 @@ class RemoteServer:
             finally:
                 await server.close()
 
+    @override
     def readings(self) -> RemoteReadings:
-        """See `Server`."""
         return RemoteReadings(self.remote, lambda: self._stop.is_set())
 
+    @override
     async def keep_logs(self, directory: Path) -> None:
         """They are not ours."""
 
@@ -134,6 +138,10 @@ class RemoteServer:
 @contextlib.contextmanager
 def shared(name: str, contents: bytes) -> Iterator[None]:
     """POSIX shared memory with these contents, while the context lasts.
+
+    Args:
+        name: without the leading slash; not in use yet.
+        contents: copied; none make a region of one byte.
 
     Raises:
         ConfigError: there is not so much.
@@ -154,20 +162,23 @@ def shared(name: str, contents: bytes) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class _Made(InputSource):
     """Inputs that are made once for many short runs, which would take longer to make than to send."""
 
     source: InputSource
     pool: Pool
 
     @property
+    @override
     def text(self) -> str:
         return self.source.text
 
     @property
+    @override
     def payload_bytes(self) -> int:
         return self.source.payload_bytes
 
+    @override
     def make(self) -> Pool:
         return self.pool
 

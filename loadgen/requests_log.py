@@ -36,11 +36,24 @@ class RequestsLog:
     def replied(
         self, ids: np.ndarray, planned_ns: np.ndarray, sent_ns: np.ndarray, done_ns: np.ndarray, outcomes: np.ndarray
     ) -> None:
-        """Requests were answered, in whatever way: arrays of one length."""
+        """Requests were answered, in whatever way: arrays of one length.
+
+        Args:
+            ids: int64.
+            planned_ns: int64, monotonic clock.
+            sent_ns: int64, monotonic clock.
+            done_ns: int64, monotonic clock.
+            outcomes: uint8, `Outcome` of each.
+        """
         self._add(np.stack([ids, planned_ns, sent_ns, done_ns, outcomes.astype(np.int64)]))
 
     def lost(self, lost: Lost, outcome: Outcome) -> None:
-        """Requests ended without an answer."""
+        """Requests ended without an answer.
+
+        Args:
+            lost: which; there may be none.
+            outcome: of all of them.
+        """
         if len(lost.ids):
             ending = np.broadcast_to(np.array([[NOT_DONE], [int(outcome)]]), (2, len(lost.ids)))
             self._add(np.concatenate([np.stack(lost), ending]))
@@ -66,7 +79,12 @@ class RequestsLog:
 
 
 def numbered(path: Path | None, which: str) -> Path | None:
-    """The file of one of several measurements, ``rows-r1-c1-b2-0.npz`` for ``rows.npz``; None for none."""
+    """The file of one of several measurements, ``rows-r1-c1-b2-0.npz`` for ``rows.npz``; None for none.
+
+    Args:
+        path: of all measurements; None where no rows are kept.
+        which: goes between the name and its suffix.
+    """
     return None if path is None else path.with_stem(f"{path.stem}-{which}")
 
 
@@ -87,6 +105,10 @@ def save(path: Path, tables: list[dict[str, np.ndarray]]) -> None:
 
     ``outcome`` is a number in an npz file and its name in a CSV file (`loadgen.targets.target.Outcome`). Times are of
     the machine's monotonic clock.
+
+    Args:
+        path: ends in ``.npz``, or the file is CSV.
+        tables: one for each client, with int64 columns of one length.
 
     Raises:
         ConfigError: it cannot be written.

@@ -217,6 +217,8 @@ def summarise(record: Record, timeout_s: float | None = None) -> Summary:
     if offered is None:
         return summary
     slowest_ms = record.latency.max_ns / _NS_PER_MS if record.latency.total else None
+    # A percentile that falls among unanswered requests is above the slowest answer. Without any answer only a timeout
+    # bounds it from below, and only if every request waited that long: failed and abandoned ones may not have.
     if slowest_ms is None and timeout_s is not None and record.sent == outcomes[Outcome.TIMED_OUT]:
         slowest_ms = timeout_s * 1e3
     return replace(
@@ -299,6 +301,10 @@ def make_directory(directory: Path) -> None:
 def new_directory(results_dir: Path, stem: str) -> Path:
     """Make a directory for several results; a number is added to its name where that exists already.
 
+    Args:
+        results_dir: made too where it is missing.
+        stem: its name, unless that is taken.
+
     Raises:
         OSError: it cannot be made.
     """
@@ -313,6 +319,10 @@ def new_directory(results_dir: Path, stem: str) -> Path:
 
 def save(results: Results, directory: Path) -> Path:
     """Write a results file that never replaces another and is never seen half-written.
+
+    Args:
+        results: whole.
+        directory: made where it is missing.
 
     Returns:
         Its absolute path, ``results-%y%m%d_%H%M%S.json``, with a number added where that exists already.

@@ -208,6 +208,8 @@ class _Run:
             due = pace.due(self._now_ns, in_flight.sent, in_flight.outstanding)
             if due:
                 self._send(min(due, BURST))
+            # Reading takes time, in which more may have become due: the pace is asked again, or the sleep would make it
+            # late.
             if not self._read() and due <= BURST and not pace.due(self._now_ns, in_flight.sent, in_flight.outstanding):
                 await self._sleep()
                 yielded_ns = self._now_ns
@@ -218,7 +220,9 @@ class _Run:
     def _send(self, count: int) -> None:
         """Send the next requests; with a plan, the time at which they were sent is when ZeroMQ had taken them all."""
         in_flight, now_ns = self._in_flight, self._now_ns
-        if not in_flight.outstanding:  # nobody owed an answer meanwhile
+        # A stall is a time without the answers that are owed. None was owed while nothing was in flight, so that time
+        # is taken out by moving the beginning.
+        if not in_flight.outstanding:
             self._quiet_since_ns += now_ns - self._idle_since_ns
         planned_ns = self._pace.planned_ns(in_flight.sent, count)
         self._target.send(in_flight.sent, count, now_ns)
@@ -262,6 +266,7 @@ class _Run:
             return "duration"
         if (why := self._pace.over(now_ns, self._in_flight.sent, self._in_flight.outstanding)) is not None:
             return why
+        # A timed-out request no longer counts as in flight, so nothing else bounds those that no reply comes for.
         if self._recorder.record.outcomes[Outcome.TIMED_OUT] - self._in_flight.late > MAX_UNANSWERED:
             return "overrun"
         if not self._answered and job.first_answer_s is not None:

@@ -1,119 +1,29 @@
-"""What is measured: a deployment of our own, up while it is, or a server that somebody else runs."""
+"""Bring up what a plan wants measured, or find it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager
-from pathlib import Path
-from typing import Any, Protocol, Self
+from collections.abc import AsyncIterator
 
-from frontend_launch.launch.deployment import DEFAULT_OUTPUT, Deployment
+from frontend_launch.launch.deployment import DEFAULT_OUTPUT
 from loadgen.config import Plan
 from loadgen.deployments import deployment_of
 from loadgen.frontend_server import FrontendServer, connect
-from loadgen.inputs import InputSource
-from loadgen.recorder import Record
-from loadgen.results import Measurements
-from loadgen.runner import Phase
-from loadgen.targets.target import TargetSpec
-from loadgen.verdict import Evidence
+from loadgen.server import Server
 from loadgen.waiting import unless
 
 FIRST_ANSWER_S = 10.0
 """Patience for the first answer of a server that somebody else runs."""
 
 
-class Readings(Protocol):
-    """What a server itself tells of the measured part; what cannot be read is a note.
-
-    Attributes:
-        notes: what could not be read.
-        lost: one line where the server was not there any more at the end.
-    """
-
-    notes: list[str]
-    lost: str | None
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(self, *error: Any) -> None: ...
-
-    async def on_phase(self, phase: Phase) -> None:
-        """Take the reading that belongs to a moment of the run."""
-        ...
-
-    def evidence(self, record: Record, plan: Plan) -> Evidence:
-        """What a verdict can rest on."""
-        ...
-
-    @property
-    def measurements(self) -> Measurements:
-        """The server's own part of the results."""
-        ...
-
-
-class Server(Protocol):
-    """A server that is up."""
-
-    @property
-    def deployment(self) -> Deployment | None:
-        """Ours; None where it is somebody else's."""
-        ...
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the reader of results should know of it."""
-        ...
-
-    @property
-    def metrics_addresses(self) -> tuple[str, ...]:
-        """``host:port`` of each query frontend, where its queues can be watched."""
-        ...
-
-    @property
-    def transport(self) -> Mapping[str, str] | None:
-        """How client and replicas reach the query frontend, as far as it is known: ``tcp`` or ``ipc``."""
-        ...
-
-    @property
-    def silence(self) -> str:
-        """What to look at when not even the first request is answered."""
-        ...
-
-    @property
-    def proxied(self) -> bool:
-        """Whether requests go through the Docker engine's proxy process."""
-        ...
-
-    @property
-    def connections(self) -> int | None:
-        """Connections of each client, at most, since `load`; None where that is no choice."""
-        ...
-
-    def load(
-        self, plan: Plan, keep_outputs: bool, stop: asyncio.Event
-    ) -> AbstractAsyncContextManager[tuple[InputSource, TargetSpec]]:
-        """What to send and how, while the context lasts; finding out how ends early when `stop` is set.
-
-        Raises:
-            TargetError: the server refuses.
-        """
-        ...
-
-    def readings(self) -> Readings:
-        """Readings of one run, not yet begun."""
-        ...
-
-    async def keep_logs(self, directory: Path) -> None:
-        """Copy the logs of what we started."""
-        ...
-
-
 @contextlib.asynccontextmanager
 async def serving(plan: Plan, stop: asyncio.Event) -> AsyncIterator[Server]:
     """What a plan wants measured: brought up on the way in and taken down on the way out, or found.
+
+    Args:
+        plan: what to measure.
+        stop: set it to end the start early.
 
     Raises:
         FrontendLaunchError: it cannot be started; nothing is left running.

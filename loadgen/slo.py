@@ -129,7 +129,12 @@ def _example(metric: str) -> str:
 
 
 def evaluate(condition: Condition, summary: Summary) -> Finding:
-    """Does a condition hold? What was not measured, such as a percentile without answers, holds neither way."""
+    """Does a condition hold? What was not measured, such as a percentile without answers, holds neither way.
+
+    Args:
+        condition: what has to hold.
+        summary: what was measured.
+    """
     value = _measured(condition, summary)
     holds = value is not None and condition.allows(value)
     shown = "unknown" if value is None else _shown(condition, value)
@@ -139,6 +144,10 @@ def evaluate(condition: Condition, summary: Summary) -> Finding:
 
 def crossed(condition: Condition, summary: Summary) -> tuple[bool, str]:
     """Has a condition that was not to come true come true? What was not measured has: nobody can say that it did not.
+
+    Args:
+        condition: what must not come true.
+        summary: what was measured.
 
     Returns:
         Whether it has, and a text for a reader, such as ``p99 is 231 ms``.

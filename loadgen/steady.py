@@ -67,7 +67,12 @@ class Steadiness:
 
 
 def is_steady(throughput_rps: Sequence[float], p99_ms: Sequence[float | None]) -> bool:
-    """Whether a run is steady, by the default parameters; see `steadiness`."""
+    """Whether a run is steady, by the default parameters; see `steadiness`.
+
+    Args:
+        throughput_rps: one for each logging interval, in order.
+        p99_ms: the same; None for an interval without answers.
+    """
     return steadiness(throughput_rps, p99_ms).steady
 
 

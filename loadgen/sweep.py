@@ -29,7 +29,8 @@ from loadgen.experiment import known_answers, measure, tell
 from loadgen.grid import NOWHERE, Cell, Measurement, Size, by_size, cells, loaded, schedule
 from loadgen.ledger import Entry, Ledger
 from loadgen.results import Results
-from loadgen.serving import Server, serving
+from loadgen.server import Server
+from loadgen.serving import serving
 from loadgen.waiting import unless
 
 log = logging.getLogger(__name__)

@@ -16,6 +16,11 @@ async def unless(
 ) -> T:
     """Do something, but give it up when `stop` is set.
 
+    Args:
+        stop: set it to cancel the work.
+        work: awaited here; cancelled and waited for when `stop` is set.
+        text: follows "interrupted" in the error.
+
     Raises:
         Interrupted: it was; `text` says what it was too early for.
     """

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from typing import Protocol
 
+from typing_extensions import override
+
 from loadgen.recorder import Interval
 from loadgen.runner import log_line
 from loadgen.steady import steadiness
@@ -32,7 +34,7 @@ class Watcher(Protocol):
         ...
 
 
-class UntilSteady:
+class UntilSteady(Watcher):
     """Has seen enough when throughput and p99 were shown not to change any more."""
 
     ended = "steady"
@@ -43,8 +45,8 @@ class UntilSteady:
         self._p99_ms: list[float | None] = []
         self._each_s = 0.0
 
+    @override
     def enough(self, interval: Interval) -> bool:
-        """See `Watcher`."""
         self._each_s = self._each_s or interval.duration_s
         if interval.duration_s < FRAGMENT * self._each_s:
             return False

@@ -36,7 +36,13 @@ class BatchLog:
         self._second, self._count = 0, 0
 
     def batch(self, message_id: int, times: ReplyTimes, now_ns: int) -> None:
-        """Log one batch."""
+        """Log one batch.
+
+        Args:
+            message_id: of the batch on the wire.
+            times: what it took.
+            now_ns: monotonic clock, never earlier than before.
+        """
         second = now_ns // NS_PER_S
         if second != self._second:
             self.flush()

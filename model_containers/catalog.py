@@ -119,6 +119,10 @@ _TRAINED = frozenset({"lightgbm", "sklearn"})
 def describe(name: str, options: LoadOptions = LoadOptions()) -> Description:  # noqa: B008 - frozen
     """What a model is, loaded with these options, without loading it.
 
+    Args:
+        name: of the catalogue, ``package.module:factory`` or ``onnx:FILE``.
+        options: how it would be loaded.
+
     Raises:
         ModelError: there is no such model, or it cannot be loaded so.
     """
@@ -141,6 +145,10 @@ def describe(name: str, options: LoadOptions = LoadOptions()) -> Description:  #
 def load(name: str, options: LoadOptions = LoadOptions()) -> Model:  # noqa: B008 - frozen
     """Load a model.
 
+    Args:
+        name: of the catalogue, ``package.module:factory`` or ``onnx:FILE``.
+        options: weights, GPU, threads and the rest.
+
     Raises:
         ModelError: there is no such model, its framework is not installed, or its weights cannot be had.
     """
@@ -158,6 +166,10 @@ def load(name: str, options: LoadOptions = LoadOptions()) -> Model:  # noqa: B00
 
 def train(name: str, seed: int) -> Path | None:
     """Make a model's artefact, unless it is there; None for a model that has none.
+
+    Args:
+        name: as for `describe`.
+        seed: of data and training.
 
     Raises:
         ModelError: there is no such model, its framework is not installed, or the artefact cannot be kept.

@@ -14,6 +14,10 @@ class ModelContainersError(Exception):
 class WireError(ModelContainersError):
     """A message that does not follow the protocol.
 
+    Args:
+        kind: short name of what is wrong, for counting.
+        text: the message, one line.
+
     Attributes:
         kind: a short stable word for counters, such as ``frame_count``.
     """

@@ -74,6 +74,10 @@ class Session:
     def received(self, frames: Sequence[Buffer], now_ns: int) -> Send | Compute | None:
         """Take in a message.
 
+        Args:
+            frames: of one whole message.
+            now_ns: monotonic clock.
+
         Raises:
             WireError: it does not follow the protocol; nothing else comes of it.
         """

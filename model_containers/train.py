@@ -33,6 +33,10 @@ _FORMAT = 1
 def artefact(description: Description, seed: int) -> Path:
     """The file that a classifier is loaded from, made now if it is not there.
 
+    Args:
+        description: of a classifier of the catalogue.
+        seed: of data and training; each has a file of its own.
+
     Raises:
         ModelError: the library is not installed, or the file cannot be kept or is not what was written.
     """
@@ -52,7 +56,12 @@ def artefact(description: Description, seed: int) -> Path:
 
 
 def training_data(description: Description, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs, float32 ``(vectors, features)`` in [0, 1), and their classes, int64 ``(vectors,)`` of 0 to 9."""
+    """Inputs, float32 ``(vectors, features)`` in [0, 1), and their classes, int64 ``(vectors,)`` of 0 to 9.
+
+    Args:
+        description: of a classifier, whose input has one dimension.
+        seed: the same seed gives the same on every machine.
+    """
     assert description.input.shape is not None
     (features,) = description.input.shape
     generator = np.random.default_rng([seed, 1])  # another stream than that of the queries

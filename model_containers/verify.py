@@ -23,7 +23,13 @@ class Check:
 
 
 def verify(model: Model, description: Description, seed: int) -> list[Check]:
-    """Run seeded batches of 1, 2 and 8 and look at the answers."""
+    """Run seeded batches of 1, 2 and 8 and look at the answers.
+
+    Args:
+        model: loaded.
+        description: what it should be.
+        seed: of the inputs.
+    """
     inputs = samples(model, max(BATCHES), seed)
     outputs = {count: model.predict(inputs[:count]) for count in BATCHES}
     whole = outputs[max(BATCHES)]
@@ -43,12 +49,21 @@ def verify(model: Model, description: Description, seed: int) -> list[Check]:
 
 
 def reference(model: Model, inputs: np.ndarray) -> np.ndarray:
-    """Answers of single calls, ``(n, *output.shape)``."""
+    """Answers of single calls, ``(n, *output.shape)``.
+
+    Args:
+        model: loaded.
+        inputs: ``(n, *input.shape)`` in the model's dtype.
+    """
     return np.concatenate([model.predict(inputs[index : index + 1]) for index in range(len(inputs))])
 
 
 def read_inputs(path: Path, model: Model) -> np.ndarray:
     """Inputs from an npy file, ``(n, *input.shape)`` of the model's dtype; for strings ``(n,)`` of bytes.
+
+    Args:
+        path: of the file.
+        model: loaded; says which shape and dtype it takes.
 
     Raises:
         ModelError: the file cannot be read or holds something else.
@@ -69,7 +84,13 @@ def read_inputs(path: Path, model: Model) -> np.ndarray:
 
 
 def samples(model: Model, count: int, seed: int) -> np.ndarray:
-    """Inputs that a model takes, as it wants a batch: its own, else letters, or numbers uniform in [0, 1)."""
+    """Inputs that a model takes, as it wants a batch: its own, else letters, or numbers uniform in [0, 1).
+
+    Args:
+        model: loaded; its own `samples` comes first.
+        count: of inputs.
+        seed: of what is drawn.
+    """
     if hasattr(model, "samples"):
         own: np.ndarray = model.samples(count, seed)
         return own

@@ -182,7 +182,13 @@ class BatchRequest:
 
     @classmethod
     def of(cls, message_id: int, input_type: DataType, inputs: Sequence[Buffer]) -> BatchRequest:
-        """Join the inputs, raw little-endian elements or strings without their NUL: the one copy of a payload."""
+        """Join the inputs, raw little-endian elements or strings without their NUL: the one copy of a payload.
+
+        Args:
+            message_id: of the batch, int32 on the wire.
+            input_type: of all inputs.
+            inputs: raw, at least one.
+        """
         if input_type is DataType.STRINGS:
             splits = tuple(range(1, len(inputs)))
             content = b"".join(part for text in inputs for part in (text, b"\0"))
@@ -418,6 +424,10 @@ def _expect_count(frames: Sequence[Buffer], count: int) -> None:
 
 def unpack_i32(frame: Buffer, name: str) -> int:
     """Read a 4-byte integer.
+
+    Args:
+        frame: of 4 bytes, little-endian.
+        name: of the field, for the error.
 
     Raises:
         WireError: the frame has another size.

@@ -22,7 +22,12 @@ def memory() -> Store:
 
 @contextlib.asynccontextmanager
 async def redis(host: str, port: int) -> AsyncIterator[Store]:
-    """A store for frontends of several processes."""
+    """A store for frontends of several processes.
+
+    Args:
+        host: of Redis.
+        port: of Redis.
+    """
     from frontend_launch.frontends.redis_store import open_store  # noqa: PLC0415 - behind an extra
 
     async with open_store(host, port) as store:
@@ -34,6 +39,14 @@ async def query(
     store: Store, host: str, ports: Ports, max_queued_bytes: int, ipc_directory: Path | None, shard: tuple[int, int]
 ) -> AsyncIterator[Ports]:
     """Serve the query frontend and its metrics while the context lasts; gives the ports that were taken.
+
+    Args:
+        store: configuration; shared with the management frontend.
+        host: to bind on.
+        ports: to bind; 0 takes any free one.
+        max_queued_bytes: payload bytes that may wait; at the bound the frontend stops reading.
+        ipc_directory: for Unix sockets beside the ports; None for none.
+        shard: this frontend's number, from 0, and of how many.
 
     Raises:
         LaunchError: a port is in use.
@@ -49,6 +62,11 @@ async def query(
 @contextlib.asynccontextmanager
 async def management(store: Store, host: str, ports: Ports) -> AsyncIterator[Ports]:
     """Serve the management frontend while the context lasts; gives the ports that were taken.
+
+    Args:
+        store: configuration; shared with the query frontend.
+        host: to bind on.
+        ports: whose `admin` is bound; 0 takes any free one.
 
     Raises:
         LaunchError: a port is in use.

@@ -49,13 +49,23 @@ class BatchQueue:
         return len(self._queries)
 
     def push(self, query: Query, now_ns: int) -> None:
-        """Queue a query behind the others."""
+        """Queue a query behind the others.
+
+        Args:
+            query: its payload's bytes count as queued.
+            now_ns: monotonic clock.
+        """
         self._queries.append(query)
         self.queued_bytes += len(query.payload)
         self._filled(now_ns)
 
     def push_front(self, queries: Iterable[Query], now_ns: int) -> None:
-        """Queue the queries of a lost batch before all others, in their own order."""
+        """Queue the queries of a lost batch before all others, in their own order.
+
+        Args:
+            queries: in their own order; none is fine.
+            now_ns: monotonic clock.
+        """
         returned = tuple(queries)
         self._queries.extendleft(reversed(returned))
         self.queued_bytes += sum(len(query.payload) for query in returned)
@@ -63,7 +73,12 @@ class BatchQueue:
             self._filled(now_ns)
 
     def take(self, maximum: int, now_ns: int) -> tuple[Query, ...]:
-        """Hand out what is there, at most `maximum`; an empty tuple when nothing waits."""
+        """Hand out what is there, at most `maximum`; an empty tuple when nothing waits.
+
+        Args:
+            maximum: largest batch, in queries.
+            now_ns: monotonic clock.
+        """
         popleft = self._queries.popleft
         batch = tuple(popleft() for _ in range(min(maximum, len(self._queries))))
         self.queued_bytes -= sum(len(query.payload) for query in batch)
@@ -71,7 +86,12 @@ class BatchQueue:
         return batch
 
     def drop(self, unwanted: Callable[[Query], bool], now_ns: int) -> int:
-        """Forget the queries that nobody waits for any more; returns how many."""
+        """Forget the queries that nobody waits for any more; returns how many.
+
+        Args:
+            unwanted: true for a query that is to go; asked once for each.
+            now_ns: monotonic clock.
+        """
         kept = deque(query for query in self._queries if not unwanted(query))
         dropped = len(self._queries) - len(kept)
         self._queries = kept

@@ -52,7 +52,13 @@ class Clients:
         return True
 
     def answer(self, queries: Sequence[Query], output_type: DataType, outputs: Sequence[Buffer]) -> int:
-        """Send each query its output; returns how many could be sent, the others' clients being gone."""
+        """Send each query its output; returns how many could be sent, the others' clients being gone.
+
+        Args:
+            queries: who asked.
+            output_type: of all outputs.
+            outputs: one for each query, raw.
+        """
         answered = 0
         while queries:
             known = [place for place, query in enumerate(queries) if query.client_id in self._identities]

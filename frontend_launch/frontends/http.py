@@ -43,6 +43,12 @@ def _page(path: str, content_type: str, make: Callable[[], str | bytes]) -> web.
 async def listening(application: web.Application, host: str, port: int, option: str) -> AsyncIterator[int]:
     """Serve an application while the context lasts; gives the port.
 
+    Args:
+        application: what to serve; cleaned up on the way out.
+        host: to bind on.
+        port: to bind; 0 takes any free one.
+        option: that chooses the port, for the error.
+
     Raises:
         LaunchError: the port is in use.
     """

@@ -6,7 +6,12 @@ from frontend_launch.frontends.metrics import Counter, Histogram, Meter, RatioCo
 
 
 class InternalMetrics:
-    """Metrics of the whole frontend."""
+    """Metrics of the whole frontend.
+
+    Args:
+        registry: gets the metrics.
+        now_ns: monotonic clock; rates begin here.
+    """
 
     def __init__(self, registry: Registry, now_ns: int) -> None:
         self._delay = registry.add("internal:rpc_request_queueing_delay", Histogram("microseconds", 2056))
@@ -22,12 +27,23 @@ class InternalMetrics:
         self._delay.record((waited_ns // 1000,))
 
     def answered(self, queries: int, now_ns: int) -> None:
-        """A replica answered a batch."""
+        """A replica answered a batch.
+
+        Args:
+            queries: of the batch.
+            now_ns: monotonic clock.
+        """
         self._throughput.mark(queries, now_ns)
 
 
 class ApplicationMetrics:
-    """Metrics of one application."""
+    """Metrics of one application.
+
+    Args:
+        registry: gets the metrics.
+        application: name, part of the metrics' names.
+        now_ns: monotonic clock; rates begin here.
+    """
 
     def __init__(self, registry: Registry, application: str, now_ns: int) -> None:
         prefix = f"app:{application}:"
@@ -37,7 +53,13 @@ class ApplicationMetrics:
         self._defaults = registry.add(prefix + "default_prediction_ratio", RatioCounter())
 
     def answered(self, arrived_ns: list[int], *, default: bool, now_ns: int) -> None:
-        """Queries that arrived at these times were answered now."""
+        """Queries that arrived at these times were answered now.
+
+        Args:
+            arrived_ns: one for each query, monotonic clock.
+            default: they got the application's default output.
+            now_ns: monotonic clock.
+        """
         self._latency.record([(now_ns - arrived) // 1000 for arrived in arrived_ns])
         self._throughput.mark(len(arrived_ns), now_ns)
         self._predictions.add(len(arrived_ns))
@@ -45,12 +67,24 @@ class ApplicationMetrics:
 
 
 def model_prefix(name: str, version: str) -> str:
-    """How the names of a model version's metrics begin."""
+    """How the names of a model version's metrics begin.
+
+    Args:
+        name: of the model.
+        version: of the model.
+    """
     return f"model:{name}:{version}:"
 
 
 class ModelMetrics:
-    """Metrics of one model version; made when its first replica registers."""
+    """Metrics of one model version; made when its first replica registers.
+
+    Args:
+        registry: gets the metrics.
+        name: of the model.
+        version: of the model.
+        now_ns: monotonic clock; rates begin here.
+    """
 
     def __init__(self, registry: Registry, name: str, version: str, now_ns: int) -> None:
         prefix = model_prefix(name, version)
@@ -65,7 +99,13 @@ class ModelMetrics:
         self._cache_hits.add(0, queries)
 
     def answered(self, queries: int, latency_ns: int, now_ns: int) -> None:
-        """A replica answered a batch."""
+        """A replica answered a batch.
+
+        Args:
+            queries: of the batch.
+            latency_ns: since the batch was sent, or since the answer to the one before it.
+            now_ns: monotonic clock.
+        """
         self._latency.record([latency_ns // 1000])
         self._throughput.mark(queries, now_ns)
         self._predictions.add(queries)

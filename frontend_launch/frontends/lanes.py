@@ -37,7 +37,12 @@ class Lane:
         self._batches = self._full_batches = self._batch_size_sum = self._uncounted = 0
 
     def push(self, query: Query, now_ns: int) -> None:
-        """Queue a query; the metrics have it after `count`."""
+        """Queue a query; the metrics have it after `count`.
+
+        Args:
+            query: for this lane's model.
+            now_ns: monotonic clock.
+        """
         self._uncounted += 1
         self.queue.push(query, now_ns)
 
@@ -48,7 +53,13 @@ class Lane:
         self._uncounted = 0
 
     def sent(self, queries: tuple[Query, ...], maximum: int, now_ns: int) -> None:
-        """A batch was sent to a replica."""
+        """A batch was sent to a replica.
+
+        Args:
+            queries: of the batch, at least one, the oldest first.
+            maximum: largest batch at that time, in queries.
+            now_ns: monotonic clock.
+        """
         self._batches += 1
         self._full_batches += len(queries) == maximum
         self._batch_size_sum += len(queries)
@@ -56,7 +67,15 @@ class Lane:
         self._stages.queue_wait.record(np.array([now_ns - query.arrived_ns for query in queries]))
 
     def answered(self, replica: Replica, batch: Batch, response: BatchResponse, latency_ns: int, now_ns: int) -> None:
-        """A replica answered a batch."""
+        """A replica answered a batch.
+
+        Args:
+            replica: which; its stages are added to.
+            batch: what it was sent.
+            response: with the replica's times, if it reports them.
+            latency_ns: since the batch was sent, or since the answer to the one before it.
+            now_ns: monotonic clock.
+        """
         queries, times = len(batch.queries), response.times
         self._internal.answered(queries, now_ns)
         self._metrics.answered(queries, latency_ns, now_ns)
@@ -75,7 +94,12 @@ class Lane:
         return stages
 
     def counters(self, maximum: int, now_ns: int) -> ModelCounters:
-        """The sums until now."""
+        """The sums until now.
+
+        Args:
+            maximum: largest batch at present, in queries.
+            now_ns: monotonic clock.
+        """
         return ModelCounters(
             max_batch=maximum,
             queue_length=len(self.queue),

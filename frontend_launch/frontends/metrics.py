@@ -51,7 +51,12 @@ class RatioCounter:
         self._numerator = self._denominator = 0
 
     def add(self, numerator: int, denominator: int) -> None:
-        """Add to both."""
+        """Add to both.
+
+        Args:
+            numerator: at least 0.
+            denominator: at least 0.
+        """
         self._numerator += numerator
         self._denominator += denominator
 
@@ -80,7 +85,12 @@ class Meter:
         self._rates = [-1.0, -1.0, -1.0]
 
     def mark(self, events: int, now_ns: int) -> None:
-        """Count events that happened now."""
+        """Count events that happened now.
+
+        Args:
+            events: how many, at least 0.
+            now_ns: monotonic clock, never earlier than before.
+        """
         self._tick(now_ns)
         self.count += events
         self._uncounted += events
@@ -109,6 +119,11 @@ class Meter:
 
 class Histogram:
     """A reservoir of bounded size (Vitter's algorithm R); all statistics come from the reservoir.
+
+    Args:
+        unit: of the values, part of the metric's text.
+        capacity: values that the reservoir keeps.
+        seed: of the sampling.
 
     Attributes:
         unit: of its values.
@@ -164,7 +179,12 @@ class Registry:
         self._metrics: dict[str, Metric] = {}
 
     def add(self, name: str, metric: M) -> M:
-        """Register a metric under its full name."""
+        """Register a metric under its full name.
+
+        Args:
+            name: full, as the original's documents have it.
+            metric: returned as it is.
+        """
         self._metrics[name] = metric
         return metric
 

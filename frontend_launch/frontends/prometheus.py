@@ -29,7 +29,14 @@ _MOMENTARY = frozenset({"max_batch", "queue_length", "alive"})
 
 
 def exposition(registry: Registry, counters: Counters, stages: Mapping[str, Stages], now_ns: int) -> bytes:
-    """All metrics, as Prometheus reads them."""
+    """All metrics, as Prometheus reads them.
+
+    Args:
+        registry: metrics in the original's shape.
+        counters: the frontend's own.
+        stages: by model, or by model and replica.
+        now_ns: monotonic clock.
+    """
     families = _Families()
     for name, metric in registry.items():
         _add_original(families, name, metric, now_ns)

@@ -27,6 +27,12 @@ class SocketReader:
     can swallow that edge. So a burst that did not empty the socket comes back by itself, and whoever sends
     on the same socket calls `look_again` afterwards. An exception of `handle` is the loop's to report; the messages
     behind that one are read all the same.
+
+    Args:
+        socket: stays the caller's to close.
+        handle: gets the frames of one message.
+        drained: called after each burst, even one without messages; None for nothing to do.
+        receive: reads one message or raises `zmq.Again`; None for `receiver`.
     """
 
     def __init__(
@@ -96,6 +102,7 @@ class SocketReader:
             if self._drained is not None:
                 self._drained()
         finally:
+            # The descriptor has fired for these messages and will not do so again; also after an exception of `handle`.
             if not emptied and not self._paused:
                 self._schedule()
 
@@ -198,6 +205,10 @@ class Sender:
 
     def burst(self, frames: Sequence[Buffer], length: int) -> int:
         """Send messages of `length` frames each, back to back, until one is for a peer that is not there.
+
+        Args:
+            frames: of all messages in a row, each beginning with the routing identity.
+            length: frames of one message.
 
         Returns:
             How many were sent.

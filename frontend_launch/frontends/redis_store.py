@@ -21,6 +21,7 @@ from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import RedisError
+from typing_extensions import override
 
 from frontend_launch.errors import StoreError
 from frontend_launch.frontends.state import (
@@ -30,6 +31,7 @@ from frontend_launch.frontends.state import (
     LinksChanged,
     ModelChanged,
     ReplicaAdded,
+    Store,
     VersionChanged,
 )
 from frontend_launch.records import Application, ModelVersion, ReplicaRecord
@@ -61,8 +63,8 @@ _KEEPALIVE = {socket.TCP_KEEPIDLE: 5, socket.TCP_KEEPINTVL: 2, socket.TCP_KEEPCN
 _EVENTS = {MODELS: "hset", REPLICAS: "hset", APPLICATIONS: "hset", METADATA: "set", LINKS: "sadd"}
 
 
-class RedisStore:
-    """See `Store`; use `open_store`.
+class RedisStore(Store):
+    """The store of frontends that are containers, in Redis; `open_store` opens one.
 
     Args:
         host: of Redis.
@@ -93,8 +95,9 @@ class RedisStore:
 
     # Changes -------------------------------------------------------------------------------------------
 
+    @override
     async def watch(self) -> AsyncIterator[Event]:
-        """See `Store`.
+        """Subscribe to changes; a first call waits until Redis has confirmed the subscription.
 
         Raises:
             StoreError: Redis cannot be reached.
@@ -160,8 +163,8 @@ class RedisStore:
 
     # Applications --------------------------------------------------------------------------------------
 
+    @override
     async def add_application(self, application: Application) -> None:
-        """See `Store`."""
         row = {
             "input_type": application.input_type.canonical,
             "policy": POLICY,
@@ -170,8 +173,8 @@ class RedisStore:
         }
         await self._write_hash(APPLICATIONS, application.name, row)
 
+    @override
     async def application(self, name: str) -> Application | None:
-        """See `Store`."""
         row = await self._hash(APPLICATIONS, name)
         with _readable(APPLICATIONS, name):
             return (
@@ -183,26 +186,26 @@ class RedisStore:
             )
         return None
 
+    @override
     async def applications(self) -> tuple[Application, ...]:
-        """See `Store`."""
         found = [await self.application(name) for name in await self._keys(APPLICATIONS)]
         return tuple(application for application in found if application is not None)
 
+    @override
     async def link_model(self, application: str, model: str) -> None:
-        """See `Store`."""
         await self._do(self._clients[LINKS].sadd(application, model))
 
+    @override
     async def linked_models(self, application: str) -> tuple[str, ...]:
-        """See `Store`."""
         return tuple(sorted(await self._do(self._clients[LINKS].smembers(application))))
 
+    @override
     async def add_selection_state(self, application: Application) -> None:
-        """See `Store`."""
         state = json.dumps({"y_hat": application.default_output}, separators=(",", ":"))
         await self._do(self._clients[STATES].set(f"{application.name}:0:0", state))
 
+    @override
     async def selection_state(self, application: str) -> str:
-        """See `Store`."""
         state = await self._do(self._clients[STATES].get(f"{application}:0:0"))
         if state is not None:
             with contextlib.suppress(ValueError, KeyError, TypeError):
@@ -212,8 +215,8 @@ class RedisStore:
 
     # Models --------------------------------------------------------------------------------------------
 
+    @override
     async def add_model(self, model: ModelVersion) -> None:
-        """See `Store`."""
         row = {
             "model_name": model.name,
             "model_version": model.version,
@@ -226,8 +229,8 @@ class RedisStore:
         }
         await self._write_hash(MODELS, f"{model.name}:{model.version}", row)
 
+    @override
     async def model(self, name: str, version: str) -> ModelVersion | None:
-        """See `Store`."""
         key = f"{name}:{version}"
         row = await self._hash(MODELS, key)
         with _readable(MODELS, key):
@@ -246,25 +249,25 @@ class RedisStore:
             )
         return None
 
+    @override
     async def models(self) -> tuple[ModelVersion, ...]:
-        """See `Store`."""
         keys = [key.partition(":") for key in await self._keys(MODELS)]
         found = [await self.model(name, version) for name, _, version in sorted(keys)]
         return tuple(model for model in found if model is not None)
 
+    @override
     async def set_current_version(self, model: str, version: str) -> None:
-        """See `Store`."""
         await self._do(self._clients[METADATA].set(CURRENT + model, version))
 
+    @override
     async def current_version(self, model: str) -> str | None:
-        """See `Store`."""
         version = await self._do(self._clients[METADATA].get(CURRENT + model))
         return None if version is None else str(version)
 
     # Replicas ------------------------------------------------------------------------------------------
 
+    @override
     async def add_replica(self, replica: ReplicaRecord) -> None:
-        """See `Store`."""
         identity = (replica.model_name, replica.model_version, replica.replica_id)
         self._own_replicas[identity] = replica
         row = {
@@ -278,8 +281,8 @@ class RedisStore:
         }
         await self._write_hash(REPLICAS, ",".join(map(str, identity)), row)
 
+    @override
     async def replica(self, model_name: str, model_version: str, replica_id: int) -> ReplicaRecord | None:
-        """See `Store`."""
         key = f"{model_name},{model_version},{replica_id}"
         row = await self._hash(REPLICAS, key)
         with _readable(REPLICAS, key):
@@ -296,8 +299,8 @@ class RedisStore:
             )
         return None
 
+    @override
     async def replicas(self) -> tuple[ReplicaRecord, ...]:
-        """See `Store`."""
         events = [_event(REPLICAS, key) for key in await self._keys(REPLICAS)]
         keys = sorted((e.model_name, e.model_version, e.replica_id) for e in events if isinstance(e, ReplicaAdded))
         found = [await self.replica(*key) for key in keys]
@@ -336,7 +339,12 @@ class RedisStore:
 
 @contextlib.asynccontextmanager
 async def open_store(host: str, port: int) -> AsyncIterator[RedisStore]:
-    """A store while the context lasts."""
+    """A store while the context lasts.
+
+    Args:
+        host: of Redis.
+        port: of Redis.
+    """
     store = RedisStore(host, port)
     try:
         yield store

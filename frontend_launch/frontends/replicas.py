@@ -89,7 +89,12 @@ class Replica:
         )
 
     def answered(self, times: ReplyTimes | None, now_ns: int) -> Batch | None:
-        """Book the answer to the batch under way; returns that batch."""
+        """Book the answer to the batch under way; returns that batch.
+
+        Args:
+            times: as the replica reports them; None from one that does not.
+            now_ns: monotonic clock.
+        """
         if not self.outstanding:
             return None
         batch = self.outstanding.popleft()
@@ -157,7 +162,13 @@ class ReplicaTable:
         return self._by_identity.get(identity)
 
     def register(self, identity: bytes, model: ModelKey, input_type: DataType) -> Replica:
-        """Add a replica, idle; its id counts the earlier registrations of its model, see `Shard`."""
+        """Add a replica, idle; its id counts the earlier registrations of its model, see `Shard`.
+
+        Args:
+            identity: routing identity of the connection; not in the table yet.
+            model: name and version.
+            input_type: that the replica says it takes.
+        """
         replica_id = self._registrations.get(model, self._shard.number)
         self._registrations[model] = replica_id + self._shard.of
         replica = Replica(identity, model, replica_id, input_type)
@@ -182,6 +193,11 @@ class ReplicaTable:
         An idle one; else, when so much is queued that each replica is going to get a full batch in any case, one that
         has only one batch, the one that has been busy for longest. With less queued a batch waits for whichever
         replica is the first to be idle.
+
+        Args:
+            model: name and version.
+            queued: queries of the model that wait.
+            maximum: largest batch, in queries.
         """
         replica = self.idle(model)
         if replica is None and queued >= maximum * self._serving[model]:
@@ -190,20 +206,37 @@ class ReplicaTable:
         return replica
 
     def sent(self, replica: Replica, batch: Batch, now_ns: int) -> None:
-        """A batch was sent to a replica that `next` named."""
+        """A batch was sent to a replica that `next` named.
+
+        Args:
+            replica: which.
+            batch: at least one query.
+            now_ns: monotonic clock.
+        """
         if not replica.outstanding:
             replica.began_ns = now_ns
         replica.outstanding.append(batch)
         self._file(replica)
 
     def answered(self, replica: Replica, times: ReplyTimes | None, now_ns: int) -> Batch | None:
-        """The batch under way was answered; the replica is idle again, or at the one that was sent ahead."""
+        """The batch under way was answered; the replica is idle again, or at the one that was sent ahead.
+
+        Args:
+            replica: which.
+            times: as the replica reports them; None from one that does not.
+            now_ns: monotonic clock.
+        """
         batch = replica.answered(times, now_ns)
         self._file(replica)
         return batch
 
     def lost(self, replica: Replica, now_ns: int) -> tuple[Batch, ...]:
-        """A replica's connection is gone; returns the batches that went with it, in the order they were sent."""
+        """A replica's connection is gone; returns the batches that went with it, in the order they were sent.
+
+        Args:
+            replica: one that is in the table.
+            now_ns: monotonic clock.
+        """
         del self._by_identity[replica.identity]
         self._serving[replica.model] -= 1
         replica.alive = False
@@ -216,6 +249,8 @@ class ReplicaTable:
     def _file(self, replica: Replica) -> None:
         """Keep a replica where its state belongs."""
         idle, busy = self._idle[replica.model], self._busy[replica.model]
+        # Taken out and put back behind the others: so the first of each is the one that was idle or busy for longest.
+        # Replicas that report their times are this project's: only they are known to take a batch ahead.
         idle.pop(replica.identity, None)
         busy.pop(replica.identity, None)
         if not replica.alive:

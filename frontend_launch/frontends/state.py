@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakSet
 
+from typing_extensions import override
+
 from frontend_launch.records import Application, ModelVersion, ReplicaRecord
 
 
@@ -95,7 +97,12 @@ class Store(Protocol):
         ...
 
     async def link_model(self, application: str, model: str) -> None:
-        """Add a model to those that an application asks."""
+        """Add a model to those that an application asks.
+
+        Args:
+            application: its name.
+            model: its name, without a version.
+        """
         ...
 
     async def linked_models(self, application: str) -> tuple[str, ...]:
@@ -115,7 +122,12 @@ class Store(Protocol):
         ...
 
     async def model(self, name: str, version: str) -> ModelVersion | None:
-        """One version of a model."""
+        """One version of a model.
+
+        Args:
+            name: of the model.
+            version: of the model.
+        """
         ...
 
     async def models(self) -> tuple[ModelVersion, ...]:
@@ -123,7 +135,12 @@ class Store(Protocol):
         ...
 
     async def set_current_version(self, model: str, version: str) -> None:
-        """Send a model's queries to this version from now on."""
+        """Send a model's queries to this version from now on.
+
+        Args:
+            model: its name.
+            version: need not be registered; checks are for the caller.
+        """
         ...
 
     async def current_version(self, model: str) -> str | None:
@@ -135,7 +152,13 @@ class Store(Protocol):
         ...
 
     async def replica(self, model_name: str, model_version: str, replica_id: int) -> ReplicaRecord | None:
-        """One replica of a model version."""
+        """One replica of a model version.
+
+        Args:
+            model_name: of the model.
+            model_version: of the model.
+            replica_id: as the query frontend numbers replicas of this version, from 0.
+        """
         ...
 
     async def replicas(self) -> tuple[ReplicaRecord, ...]:
@@ -170,8 +193,8 @@ class Changes:
         return event
 
 
-class MemoryStore:
-    """The `Store` of frontends that share one process and one loop; its operations never suspend."""
+class MemoryStore(Store):
+    """The store of frontends that share one process and one loop; its operations never suspend."""
 
     def __init__(self) -> None:
         self._applications: dict[str, Application] = {}
@@ -182,8 +205,8 @@ class MemoryStore:
         # Weak, so that a watcher which is gone needs no farewell.
         self._watchers: WeakSet[Changes] = WeakSet()
 
+    @override
     async def watch(self) -> AsyncIterator[Event]:
-        """See `Store`."""
         changes = Changes()
         self._watchers.add(changes)
         return changes
@@ -192,70 +215,71 @@ class MemoryStore:
         for changes in self._watchers:
             changes.put(event)
 
+    @override
     async def add_application(self, application: Application) -> None:
-        """See `Store`."""
         self._applications[application.name] = application
         self._tell(ApplicationAdded(application.name))
 
+    @override
     async def application(self, name: str) -> Application | None:
-        """See `Store`."""
         return self._applications.get(name)
 
+    @override
     async def applications(self) -> tuple[Application, ...]:
-        """See `Store`."""
         return tuple(application for _, application in sorted(self._applications.items()))
 
+    @override
     async def link_model(self, application: str, model: str) -> None:
-        """See `Store`."""
         links = self._links.setdefault(application, set())
         if model not in links:
             links.add(model)
             self._tell(LinksChanged(application))
 
+    @override
     async def linked_models(self, application: str) -> tuple[str, ...]:
-        """See `Store`."""
         return tuple(sorted(self._links.get(application, ())))
 
+    @override
     async def add_selection_state(self, application: Application) -> None:
-        """See `Store`; the application's record has it already."""
+        """Nothing to do: the application's record has the text already."""
 
+    @override
     async def selection_state(self, application: str) -> str:
-        """See `Store`."""
         known = self._applications.get(application)
         return known.default_output if known else ""
 
+    @override
     async def add_model(self, model: ModelVersion) -> None:
-        """See `Store`."""
         self._models[model.name, model.version] = model
         self._tell(ModelChanged(model.name, model.version))
 
+    @override
     async def model(self, name: str, version: str) -> ModelVersion | None:
-        """See `Store`."""
         return self._models.get((name, version))
 
+    @override
     async def models(self) -> tuple[ModelVersion, ...]:
-        """See `Store`."""
         return tuple(model for _, model in sorted(self._models.items()))
 
+    @override
     async def set_current_version(self, model: str, version: str) -> None:
-        """See `Store`."""
         self._current[model] = version
         self._tell(VersionChanged(model))
 
+    @override
     async def current_version(self, model: str) -> str | None:
-        """See `Store`."""
         return self._current.get(model)
 
+    @override
     async def add_replica(self, replica: ReplicaRecord) -> None:
-        """See `Store`."""
         key = (replica.model_name, replica.model_version, replica.replica_id)
         self._replicas[key] = replica
         self._tell(ReplicaAdded(*key))
 
+    @override
     async def replica(self, model_name: str, model_version: str, replica_id: int) -> ReplicaRecord | None:
-        """See `Store`."""
         return self._replicas.get((model_name, model_version, replica_id))
 
+    @override
     async def replicas(self) -> tuple[ReplicaRecord, ...]:
-        """See `Store`."""
         return tuple(replica for _, replica in sorted(self._replicas.items()))

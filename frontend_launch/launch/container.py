@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.engine import call, said
-from frontend_launch.launch.launcher import ENGINE_GONE
+from frontend_launch.launch.launcher import ENGINE_GONE, Running
 from frontend_launch.launch.placement import Assignment
 from frontend_launch.launch.topology import expand_ranges
 
@@ -109,8 +111,16 @@ class Container:
         return request
 
 
-class RunningContainer:
-    """One container; implements `Running`."""
+class RunningContainer(Running):
+    """One container of a deployment.
+
+    Args:
+        role: its role in the placement.
+        name: as the engine has it, without the leading slash.
+        pid: of its first process, as this machine counts.
+        container: the engine's handle of it.
+        log_directory: where `keep_log` writes ``ROLE.log``.
+    """
 
     def __init__(self, role: str, name: str, pid: int, container: DockerContainer, log_directory: Path) -> None:
         self.role, self.name, self.pid = role, name, pid
@@ -125,15 +135,15 @@ class RunningContainer:
             log.debug("%s: %s", self.role, said(error))
             return ENGINE_GONE
 
+    @override
     async def log_tail(self, lines: int = 15) -> str:
-        """See `Running`."""
         with contextlib.suppress(LaunchError):
             written = await call("log", self._container.log(stdout=True, stderr=True, tail=lines))
             return "".join(written).rstrip()
         return ""
 
+    @override
     async def keep_log(self) -> None:
-        """See `Running`."""
         with contextlib.suppress(LaunchError):
             written = await call("log", self._container.log(stdout=True, stderr=True))
             await asyncio.to_thread(self._log.write_text, "".join(written))
@@ -149,8 +159,8 @@ class RunningContainer:
         shown = await call("inspect", self._container.show())
         return expand_ranges(shown["HostConfig"]["CpusetCpus"].split(","))
 
+    @override
     async def stop(self) -> None:
-        """See `Running`."""
         with contextlib.suppress(LaunchError):
             await call("stop", self._container.stop(t=STOP_TIMEOUT_S))
         with contextlib.suppress(LaunchError):

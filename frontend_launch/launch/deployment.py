@@ -75,7 +75,7 @@ class Deployment:
 
     @property
     def log_directory(self) -> Path:
-        """See the class."""
+        """Logs of all parts; gone with the deployment."""
         return self._launcher.log_directory
 
     async def __aenter__(self) -> Deployment:

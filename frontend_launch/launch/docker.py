@@ -19,6 +19,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from typing_extensions import override
+
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch import cgroups, runs
 from frontend_launch.launch.container import (
@@ -34,6 +36,7 @@ from frontend_launch.launch.launcher import (
     MODEL_VERSION,
     DeploymentConfig,
     Endpoint,
+    Launcher,
     Running,
     model_environment,
     ports_of,
@@ -74,7 +77,7 @@ _LEAST_REPLICA_MEMORY_BYTES = 4096 * _MIB
 T = TypeVar("T")
 
 
-class DockerLauncher:
+class DockerLauncher(Launcher):
     """The `Launcher` of containers: Redis, both frontends, replicas.
 
     Our own client talks to the query frontend through sockets in a directory that both see; published ports, which go
@@ -96,6 +99,7 @@ class DockerLauncher:
         self._stack = contextlib.AsyncExitStack()
         self._query_names: dict[Endpoint, str] = {}
 
+    @override
     async def __aenter__(self) -> DockerLauncher:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._remove_directory)
@@ -108,6 +112,7 @@ class DockerLauncher:
             self._stack = stack.pop_all()
         return self
 
+    @override
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
 
@@ -123,8 +128,9 @@ class DockerLauncher:
         except LaunchError as error:  # what was measured is worth no less
             log.error("run %s is not removed (%s): `loadgen down --all` does it when that is over", self.run, error)
 
+    @override
     async def start_frontends(self, started: Callable[[Running], None]) -> list[Endpoint]:
-        """See `Launcher`; the query frontends share a store and the management frontend."""
+        """The query frontends share a store and the management frontend."""
         began_s = time.monotonic()
         queries = self._config.placement.of("query")
         redis_name = f"redis-{random.randrange(100_000)}"
@@ -224,8 +230,8 @@ class DockerLauncher:
             return f"{USER}:{USER}"
         return f"{os.getuid()}:{os.getgid()}"
 
+    @override
     async def start_replica(self, assignment: Assignment, endpoint: Endpoint) -> Running:
-        """See `Launcher`."""
         config = self._config
         options, binds = _with_files(config.replica_options)
         environment = {
@@ -260,8 +266,9 @@ class DockerLauncher:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         return max(_LEAST_REPLICA_MEMORY_BYTES, memory * 4 // 5 // len(self._config.placement.replicas))
 
+    @override
     async def cores_of(self, running: Running) -> tuple[int, ...]:
-        """See `Launcher`; the engine and the cgroup must say what the kernel says."""
+        """The engine and the cgroup must say what the kernel says."""
         assert isinstance(running, RunningContainer)
         kernel = affinity(running.pid)
         others = {"the engine": await running.cores(), "the cgroup": cgroups.cores(running.pid)}

@@ -70,6 +70,10 @@ async def engine_version() -> str:
 async def call(what: str, answer: Awaitable[T]) -> T:
     """Wait for the engine, within bounds, and word its refusals.
 
+    Args:
+        what: it is about, for the error.
+        answer: of the client; awaited here, `CALL_TIMEOUT_S` at most.
+
     Raises:
         LaunchError: it refuses, or does not answer.
     """
@@ -90,7 +94,12 @@ async def call(what: str, answer: Awaitable[T]) -> T:
 
 
 def refusal(what: str, message: str) -> str:
-    """What the engine's words mean and what to do about it, in one line."""
+    """What the engine's words mean and what to do about it, in one line.
+
+    Args:
+        what: it is about; begins the line.
+        message: the engine's.
+    """
     text = " ".join(message.split())
     if "could not select device driver" in text:
         return (

@@ -45,7 +45,9 @@ TAIL_LINES = 20
 """How much of a step's output is kept for the case that it fails."""
 
 _MODEL_NEEDS = frozenset({"numpy", "pyzmq"})
-_FRONTEND_NEEDS = frozenset({"aiohttp", "hdrhistogram", "numpy", "prometheus-client", "pyzmq", "redis", "uvloop"})
+_FRONTEND_NEEDS = frozenset(
+    {"aiohttp", "hdrhistogram", "numpy", "prometheus-client", "pyzmq", "redis", "typing_extensions", "uvloop"}
+)
 _APT = {"lightgbm": "libgomp1"}
 """Debian packages that a framework's wheels take from the system."""
 
@@ -171,6 +173,10 @@ def model(description: Description, *, gpu: bool = False) -> Recipe:
 
 def requirements(names: Collection[str], extra: str) -> list[str]:
     """The project's own requirements, as pip reads them: some of those it always has, and all of an extra, if any.
+
+    Args:
+        names: of those that have no extra, as the project declares them.
+        extra: all of its requirements are taken; one that does not exist has none.
 
     Raises:
         LaunchError: the extra ``docker`` is not installed.

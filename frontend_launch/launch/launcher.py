@@ -137,6 +137,10 @@ class Launcher(Protocol):
     async def start_replica(self, assignment: Assignment, endpoint: Endpoint) -> Running:
         """Start a replica; it registers when it is loaded and warm.
 
+        Args:
+            assignment: its role, cores and GPU.
+            endpoint: the query frontend to register with, one that `start_frontends` gave.
+
         Raises:
             LaunchError: it cannot be started.
         """
@@ -152,12 +156,22 @@ class Launcher(Protocol):
 
 
 def ports_of(config: DeploymentConfig, number: int) -> Ports:
-    """The ports that a query frontend is to bind."""
+    """The ports that a query frontend is to bind.
+
+    Args:
+        config: whose ports are those of the first frontend.
+        number: of the frontend, from 0; all but the first take free ports.
+    """
     return config.ports if number == 0 else Ports(request=0, response=0, replica=0, metrics=0, admin=0)
 
 
 def shard_flags(number: int, of: int) -> list[str]:
-    """What tells a query frontend that it is one of several."""
+    """What tells a query frontend that it is one of several.
+
+    Args:
+        number: of the frontend, from 0.
+        of: how many there are.
+    """
     return ["--shard", f"{number}/{of}"] if of > 1 else []
 
 
@@ -182,7 +196,12 @@ def replica_environment(config: DeploymentConfig) -> dict[str, str]:
 
 
 def model_environment(model: Description, assignment: Assignment) -> dict[str, str]:
-    """The variables that make a model compute where it is placed."""
+    """The variables that make a model compute where it is placed.
+
+    Args:
+        model: what is served.
+        assignment: its cores, and its GPU if it has one.
+    """
     return {
         "CLIPPER_INPUT_TYPE": model.input.data_type.canonical,
         "LOADGEN_THREADS": str(len(assignment.cores)),

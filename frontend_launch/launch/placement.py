@@ -103,6 +103,10 @@ class Placement:
 def plan(topology: Topology, request: PlacementRequest) -> Placement:
     """Place client, infrastructure and replicas.
 
+    Args:
+        topology: the machine.
+        request: what is asked of it.
+
     Raises:
         PlacementError: the request names what does not exist, contradicts itself, or needs more than there is.
     """
@@ -138,7 +142,12 @@ def plan(topology: Topology, request: PlacementRequest) -> Placement:
 
 
 def share_out(cores: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
-    """Deal cores to processes: each gets its own while they last, and as many as the others."""
+    """Deal cores to processes: each gets its own while they last, and as many as the others.
+
+    Args:
+        cores: at least one.
+        count: of processes; with more than cores, processes share.
+    """
     if len(cores) < count:
         return [(cores[number % len(cores)],) for number in range(count)]
     bounds = [number * len(cores) // count for number in range(count + 1)]
@@ -191,9 +200,12 @@ def _client_and_infrastructure(
     services, named = _chosen(request), request.infrastructure_cpus
     client_wants = 0 if request.client_cpus else max(CLIENT_CORES, request.clients)
     spare = _spare(topology, request, taken)
+    # GPU replicas come after this and take what is left, so theirs are set aside here; but client and each service
+    # keep a core, even where GPU replicas then have to share.
     count = max(len(services) + (client_wants > 0), len(spare) - request.gpu_replicas * request.cpus_per_replica)
     count = min(count, len(spare))
     wanted = sum(service.most_cores for service in services)
+    # An even split, the odd core to the services, and what the client has no use for.
     for_services = min(wanted, max((count + 1) // 2, count - client_wants)) if services else 0
     for_client = min(client_wants, count - for_services)
 
@@ -309,6 +321,9 @@ class _Choice:
                 waste = (
                     (threads > count - len(mine), -threads) if count > 1 else (not physical[core].isdisjoint(avoided),)
                 )
+                # From what hurts most to what hurts least: to share a core with another replica, then with client or
+                # infrastructure, then a physical core with another replica. What follows only chooses among equals:
+                # the physical core that it is on, the GPU's node, one memory, and the least waste.
                 return (
                     others[core],
                     core in avoided,

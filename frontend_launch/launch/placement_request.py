@@ -47,7 +47,12 @@ CONTAINERS = (
 
 
 def several(infrastructure: tuple[Service, ...], frontends: int) -> tuple[Service, ...]:
-    """The same with so many query frontends, each of which has a use for two cores: its loop's and its sockets'."""
+    """The same with so many query frontends, each of which has a use for two cores: its loop's and its sockets'.
+
+    Args:
+        infrastructure: the query frontend last.
+        frontends: how many, at least 1.
+    """
     *others, last = infrastructure
     return (*others, replace(last, processes=frontends, most_cores=max(last.most_cores, 2 * frontends)))
 
@@ -97,6 +102,10 @@ class PlacementRequest:
 def check(topology: Topology, request: PlacementRequest) -> tuple[str, ...]:
     """Refuse what contradicts itself or names what does not exist.
 
+    Args:
+        topology: the machine.
+        request: what is asked of it.
+
     Returns:
         a line for each overlap of what the user named, which is empty unless the request allows them.
 
@@ -141,7 +150,13 @@ def _check_list(option: str, noun: str, numbers: tuple[int, ...], existing: tupl
 
 
 def cpu_shortage(topology: Topology, request: PlacementRequest, pool: tuple[int, ...]) -> PlacementError:
-    """The refusal when the replicas without a GPU need more cores than there are in their pool."""
+    """The refusal when the replicas without a GPU need more cores than there are in their pool.
+
+    Args:
+        topology: the machine.
+        request: what is asked of it.
+        pool: the cores that there are for them.
+    """
     if request.cpus:
         have, remedy = f"--cpus names {_counted(pool)}", "name more cores" if len(pool) < len(topology.cores) else ""
     elif request.named_for_others:
@@ -156,7 +171,12 @@ def cpu_shortage(topology: Topology, request: PlacementRequest, pool: tuple[int,
 
 
 def gpu_shortage(request: PlacementRequest, pool: tuple[int, ...]) -> PlacementError:
-    """The refusal when the replicas with a GPU need more cores than the others leave or share."""
+    """The refusal when the replicas with a GPU need more cores than the others leave or share.
+
+    Args:
+        request: what is asked of the machine.
+        pool: the cores that there are for them.
+    """
     return _shortage(request, request.gpu_replicas, "GPU replica", pool, f"the others leave {_counted(pool)}")
 
 

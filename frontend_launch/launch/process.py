@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import zmq
+from typing_extensions import override
 
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.launcher import (
     DeploymentConfig,
     Endpoint,
+    Launcher,
     Running,
     model_environment,
     ports_of,
@@ -61,8 +63,15 @@ class Command:
     environment: Mapping[str, str] | None = None
 
 
-class Process:
-    """One running process; `exited` is a task that ends with its exit code."""
+class Process(Running):
+    """One running process; `exited` is a task that ends with its exit code.
+
+    Args:
+        role: its role in the placement.
+        process: just started.
+        logs: files whose last lines `log_tail` gives; they need not exist.
+        held: descriptor of the pipe whose end ends the process; `stop` closes it.
+    """
 
     def __init__(self, role: str, process: asyncio.subprocess.Process, logs: Sequence[Path], held: int) -> None:
         self.role = role
@@ -76,13 +85,16 @@ class Process:
         assert self._process.stdout is not None
         return self._process.stdout
 
+    @override
     async def log_tail(self, lines: int = 15) -> str:
         """The last lines of its log, and of what it wrote to standard error."""
         return "\n".join(tail for path in self._logs if (tail := _tail(path, lines)))
 
+    @override
     async def keep_log(self) -> None:
         """It is where it shall be: the process writes it there."""
 
+    @override
     async def stop(self) -> None:
         """End it: SIGTERM, and SIGKILL for one that does not listen."""
         try:
@@ -99,8 +111,8 @@ class Process:
             os.close(self._held)
 
 
-class ProcessLauncher:
-    """The `Launcher` of processes on this machine: both frontends in one, over a store in its memory.
+class ProcessLauncher(Launcher):
+    """Starts processes on this machine: both frontends in one, over a store in its memory.
 
     Several such processes know nothing of each other: each has its own replicas, and its own management frontend.
     """
@@ -111,14 +123,16 @@ class ProcessLauncher:
         self.log_directory = Path(self._directory.name, "logs")
         self.log_directory.mkdir()
 
+    @override
     async def __aenter__(self) -> ProcessLauncher:
         return self
 
+    @override
     async def __aexit__(self, *error: object) -> None:
         self._directory.cleanup()
 
+    @override
     async def start_frontends(self, started: Callable[[Running], None]) -> list[Endpoint]:
-        """See `Launcher`."""
         count = len(self._config.placement.of("frontends"))
         return await together(*(self._start_frontends(number, count, started) for number in range(count)))
 
@@ -151,8 +165,8 @@ class ProcessLauncher:
         directory.mkdir()
         return directory
 
+    @override
     async def start_replica(self, assignment: Assignment, endpoint: Endpoint) -> Running:
-        """See `Launcher`."""
         config = self._config
         arguments = ["-m", "model_containers", "serve", config.model_name, *config.replica_options]
         environment = {
@@ -166,8 +180,8 @@ class ProcessLauncher:
             environment["LOADGEN_FRONTEND"] = ipc_addresses(endpoint.directory).replica
         return await start(Command(assignment.role, arguments, assignment.cores, environment), self.log_directory)
 
+    @override
     async def cores_of(self, running: Running) -> tuple[int, ...]:
-        """See `Launcher`."""
         return affinity(running.pid)
 
 

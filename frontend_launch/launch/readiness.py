@@ -21,6 +21,13 @@ POLL_S = 0.05
 async def until_ready(container: RunningContainer, began_s: float, port: int, question: bytes, answer: bytes) -> None:
     """Wait until a container gives this answer to this question.
 
+    Args:
+        container: whose end makes waiting pointless.
+        began_s: when it was started, monotonic clock, for the log.
+        port: on 127.0.0.1.
+        question: bytes to write.
+        answer: bytes that a service that is ready answers with first.
+
     Raises:
         LaunchError: it ended, or does not within `TIMEOUT_S`.
     """
@@ -37,7 +44,13 @@ async def until_ready(container: RunningContainer, began_s: float, port: int, qu
 
 
 async def answers(port: int, question: bytes, answer: bytes) -> bool:
-    """Whether a service says what it says when it is ready; the engine's proxy accepts before anybody listens."""
+    """Whether a service says what it says when it is ready; the engine's proxy accepts before anybody listens.
+
+    Args:
+        port: on 127.0.0.1.
+        question: bytes to write.
+        answer: bytes that a service that is ready answers with first.
+    """
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)

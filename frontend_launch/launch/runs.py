@@ -50,7 +50,12 @@ class Found:
 
 
 async def containers(docker: aiodocker.Docker, run: str = "") -> list[Found]:
-    """Our containers, of one run or of all, by run and role."""
+    """Our containers, of one run or of all, by run and role.
+
+    Args:
+        docker: the client of the engine.
+        run: id of the run; None for all runs.
+    """
     listed = await call("list", docker.containers.list(all=True, filters={"label": [_label(run)]}))
     shown = []
     for container in listed:
@@ -60,7 +65,12 @@ async def containers(docker: aiodocker.Docker, run: str = "") -> list[Found]:
 
 
 async def publishing(docker: aiodocker.Docker, port: int) -> Found | None:
-    """The running container, ours or not, that publishes a port on this machine."""
+    """The running container, ours or not, that publishes a port on this machine.
+
+    Args:
+        docker: the client of the engine.
+        port: on this machine.
+    """
     for container in await call("list", docker.containers.list(filters={"publish": [f"{port}"]})):
         with contextlib.suppress(LaunchError):
             return _found(await call("inspect", container.show()))
@@ -89,6 +99,10 @@ def _found(shown: dict[str, Any]) -> Found:
 async def remove(docker: aiodocker.Docker, run: str = "") -> list[str]:
     """Remove what carries the label of a run, or of any, whatever its state, and its directory.
 
+    Args:
+        docker: the client of the engine.
+        run: id of the run; None for all runs.
+
     Returns:
         What was removed.
     """
@@ -114,6 +128,11 @@ async def logs(docker: aiodocker.Docker, names: Collection[str], *, follow: bool
     """Lines of containers' logs with the container's name: one's after the other's, or as they come.
 
     With `follow` it ends when the containers do.
+
+    Args:
+        docker: the client of the engine.
+        names: of containers.
+        follow: go on until the containers end.
     """
     if not follow:
         for name in names:

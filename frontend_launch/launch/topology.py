@@ -229,7 +229,12 @@ def _gpu_bus_ids(root: Path) -> list[str]:
 
 
 def find_siblings(cores: tuple[int, ...], root: Path = Path("/")) -> tuple[tuple[int, ...], ...]:
-    """Those of the cores that are threads of one physical core, for each physical core with several of them."""
+    """Those of the cores that are threads of one physical core, for each physical core with several of them.
+
+    Args:
+        cores: those that this process may use.
+        root: where ``/`` is; another directory in tests.
+    """
     groups = set()
     for core in cores:
         text = _read(root / f"sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")
@@ -238,7 +243,12 @@ def find_siblings(cores: tuple[int, ...], root: Path = Path("/")) -> tuple[tuple
 
 
 def find_numa_nodes(cores: tuple[int, ...], root: Path = Path("/")) -> tuple[NumaNode, ...]:
-    """The NUMA nodes that have some of the cores and memory, with the GPUs whose node the kernel tells."""
+    """The NUMA nodes that have some of the cores and memory, with the GPUs whose node the kernel tells.
+
+    Args:
+        cores: those that this process may use.
+        root: where ``/`` is; another directory in tests.
+    """
     system = root / "sys/devices/system/node"
     # A node without memory cannot be asked for any; kernels that do not list those that have some have no such node.
     with_memory = _read(system / "has_memory").strip()

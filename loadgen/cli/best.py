@@ -45,7 +45,12 @@ def best(
 
 
 def choice_text(choice: Choice, question: str) -> str:
-    """The answer, in a few lines."""
+    """The answer, in a few lines.
+
+    Args:
+        choice: the answer.
+        question: what was asked, for a reader.
+    """
     from loadgen.best import Shown  # noqa: PLC0415 - `--help` does without
 
     lines = []

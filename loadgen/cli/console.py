@@ -119,12 +119,24 @@ def fail(text: str) -> None:
 
 
 def optional(option: str, parse: Callable[[str], T], text: str | None) -> T | None:
-    """Read an option's text, if it was given; an error names the option."""
+    """Read an option's text, if it was given; an error names the option.
+
+    Args:
+        option: its name, for the error.
+        parse: reads the text, or raises `ConfigError`.
+        text: as typed; None where the option was not given.
+    """
     return None if text is None else parsed(option, parse, text)
 
 
 def parsed(option: str, parse: Callable[[str], T], text: str) -> T:
-    """Read an option's text; an error names the option."""
+    """Read an option's text; an error names the option.
+
+    Args:
+        option: its name, for the error.
+        parse: reads the text, or raises `ConfigError`.
+        text: as typed.
+    """
     try:
         return parse(text)
     except ConfigError as error:

@@ -59,7 +59,12 @@ def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def was_given(context: typer.Context, name: str) -> bool:
-    """Whether an option was written, on the command line or in a file."""
+    """Whether an option was written, on the command line or in a file.
+
+    Args:
+        context: of the verb.
+        name: of the parameter in Python, not the option's.
+    """
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
 

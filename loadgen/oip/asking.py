@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import aiohttp
+from typing_extensions import override
 
 from loadgen.errors import TargetError
 from loadgen.oip.access import Access, grpc_library
@@ -52,7 +53,13 @@ class Server(Protocol):
         ...
 
     async def share(self, region: str, key: str, size_bytes: int) -> None:
-        """Extension "system shared memory": make a region known to the server."""
+        """Extension "system shared memory": make a region known to the server.
+
+        Args:
+            region: its name in later requests.
+            key: of POSIX shared memory, with the leading slash.
+            size_bytes: from its beginning.
+        """
         ...
 
     async def unshare(self, region: str) -> None:
@@ -67,6 +74,10 @@ class Server(Protocol):
 def server_at(address: Address, access: Access) -> Server:
     """The server at an address, not yet asked.
 
+    Args:
+        address: of the server and of the model to ask about.
+        access: certificates and headers for it.
+
     Raises:
         ConfigError: a certificate cannot be used, or gRPC is not installed.
     """
@@ -75,6 +86,10 @@ def server_at(address: Address, access: Access) -> Server:
 
 async def describe(address: Address, access: Access) -> tuple[ServerMetadata, ModelMetadata]:
     """What there is at an address.
+
+    Args:
+        address: of the server and of the model.
+        access: certificates and headers for it.
 
     Raises:
         TargetError: it cannot be reached, or has no such model.
@@ -95,8 +110,8 @@ async def describe(address: Address, access: Access) -> tuple[ServerMetadata, Mo
         await server.close()
 
 
-class _HttpServer:
-    """See `Server`."""
+class _HttpServer(Server):
+    """A server that is asked over HTTP."""
 
     def __init__(self, address: Address, access: Access) -> None:
         self._address = address
@@ -109,28 +124,35 @@ class _HttpServer:
         )
         self._server, self._model = address.server_path, address.model_path
 
+    @override
     async def about(self) -> Mapping[str, Any]:
         return await self._ask("GET", self._server)
 
+    @override
     async def about_model(self) -> Mapping[str, Any]:
         try:
             return await self._ask("GET", self._model)
         except NotOfferedError as error:
             raise TargetError(f"no model {self._address.model!r}: {error}") from None
 
+    @override
     async def config(self) -> Mapping[str, Any]:
         return await self._ask("GET", f"{self._model}/config")
 
+    @override
     async def statistics(self) -> Mapping[str, Any]:
         return await self._ask("GET", f"{self._model}/stats")
 
+    @override
     async def share(self, region: str, key: str, size_bytes: int) -> None:
         body = {"key": key, "offset": 0, "byte_size": size_bytes}
         await self._ask("POST", f"{self._server}/systemsharedmemory/region/{region}/register", body)
 
+    @override
     async def unshare(self, region: str) -> None:
         await self._ask("POST", f"{self._server}/systemsharedmemory/region/{region}/unregister", {})
 
+    @override
     async def close(self) -> None:
         await self._session.close()
 
@@ -156,8 +178,8 @@ class _HttpServer:
         return document
 
 
-class _GrpcServer:
-    """See `Server`."""
+class _GrpcServer(Server):
+    """A server that is asked over gRPC, through its own library."""
 
     def __init__(self, address: Address, access: Access) -> None:
         from loadgen.oip import inference_pb2  # noqa: PLC0415 - behind an extra
@@ -168,28 +190,35 @@ class _GrpcServer:
         self._channel = access.channel(address)
         self._metadata = access.metadata
 
+    @override
     async def about(self) -> Mapping[str, Any]:
         return await self._ask("ServerMetadata", {})
 
+    @override
     async def about_model(self) -> Mapping[str, Any]:
         return await self._ask("ModelMetadata", self._model)
 
+    @override
     async def config(self) -> Mapping[str, Any]:
         answer: Mapping[str, Any] | None = (await self._ask("ModelConfig", self._model)).get("config")
         if answer is None:
             raise TargetError("ModelConfig is answered with none")
         return answer
 
+    @override
     async def statistics(self) -> Mapping[str, Any]:
         return await self._ask("ModelStatistics", self._model)
 
+    @override
     async def share(self, region: str, key: str, size_bytes: int) -> None:
         request = {"name": region, "key": key, "offset": 0, "byte_size": size_bytes}
         await self._ask("SystemSharedMemoryRegister", request)
 
+    @override
     async def unshare(self, region: str) -> None:
         await self._ask("SystemSharedMemoryUnregister", {"name": region})
 
+    @override
     async def close(self) -> None:
         await self._channel.close()
 

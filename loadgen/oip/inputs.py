@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from typing_extensions import override
 
 from loadgen.errors import ConfigError
-from loadgen.inputs import DAMAGED, MAX_POOL_BYTES, FileInputs, Pool, enough_of, fitted, request_pool
+from loadgen.inputs import DAMAGED, MAX_POOL_BYTES, FileInputs, InputSource, Pool, enough_of, fitted, request_pool
 from loadgen.oip.access import Access
 from loadgen.oip.address import Address
 from loadgen.oip.messages import HEADER_LENGTH, Content, Shared, grpc_request, http_request
@@ -21,6 +22,8 @@ from model_containers.model import TensorSpec
 
 class Contents(Protocol):
     """Where the contents of tensors come from: picklable, and the same each time."""
+
+    __slots__ = ()
 
     @property
     def text(self) -> str:
@@ -42,7 +45,7 @@ class Contents(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class SeededContents:
+class SeededContents(Contents):
     """Drawn; the same seed gives the same on every machine.
 
     Attributes:
@@ -51,24 +54,24 @@ class SeededContents:
         seed: of the generator.
     """
 
-    tensors: tuple[Tensor, ...]
+    tensors: tuple[Tensor, ...] = field()  # `field()`, or the base's property would be its default
     count: int
     seed: int
 
     @property
+    @override
     def text(self) -> str:
-        """See `Contents`."""
         return f"{self.count} seeded inputs {', '.join(tensor.text for tensor in self.tensors)}"
 
+    @override
     def each(self) -> Iterator[tuple[bytes, ...]]:
-        """See `Contents`."""
         generator = np.random.default_rng(self.seed)
         for _ in range(self.count):
             yield tuple(draw(generator, tensor) for tensor in self.tensors)
 
 
 @dataclass(frozen=True, slots=True)
-class FileContents:
+class FileContents(Contents):
     """From a file, or from all files of a directory; a request takes the next inputs, as many as it has rows.
 
     For one input tensor: npy, npz, images, and for BYTES text files, a string a line, or any other file as one string.
@@ -82,17 +85,17 @@ class FileContents:
     """
 
     path: Path
-    tensors: tuple[Tensor, ...]
+    tensors: tuple[Tensor, ...] = field()  # `field()`, or the base's property would be its default
     batched: bool
     most: int | None
 
     @property
+    @override
     def text(self) -> str:
-        """See `Contents`."""
         return f"inputs from {self.path}"
 
+    @override
     def each(self) -> Iterator[tuple[bytes, ...]]:
-        """See `Contents`."""
         columns = [self._column(tensor) for tensor in self.tensors]
         sizes = {len(column) for column in columns}
         if len(sizes) > 1:
@@ -155,7 +158,12 @@ def _dtype(tensor: Tensor) -> str:
 
 
 def seeded_count(tensors: Sequence[Tensor], wanted: int) -> int:
-    """So many distinct requests, or as many as fit in 1 GiB."""
+    """So many distinct requests, or as many as fit in 1 GiB.
+
+    Args:
+        tensors: of one request.
+        wanted: distinct requests; at least one is made.
+    """
     size_bytes = sum(
         tensor.elements * (68 if tensor.datatype == BYTES else np.dtype(DTYPES[tensor.datatype]).itemsize)
         for tensor in tensors
@@ -164,8 +172,8 @@ def seeded_count(tensors: Sequence[Tensor], wanted: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestInputs:
-    """Whole requests, ready to be sent, as their targets want them; implements `loadgen.inputs.InputSource`.
+class RequestInputs(InputSource):
+    """Whole requests, ready to be sent, as their targets want them.
 
     Attributes:
         contents: what they carry.
@@ -184,17 +192,18 @@ class RequestInputs:
     region: str | None = None
 
     @property
+    @override
     def text(self) -> str:
-        """See `InputSource`."""
         return self.contents.text
 
     @property
+    @override
     def payload_bytes(self) -> int:
-        """See `InputSource`; of one request with all that belongs to it."""
+        """Bytes of one request with all that belongs to it."""
         return max(map(len, self._messages(islice(self.contents.each(), 1))))
 
+    @override
     def make(self) -> Pool:
-        """See `InputSource`."""
         return request_pool(self._messages(self.contents.each()), self.text)
 
     def _messages(self, each: Iterator[tuple[bytes, ...]]) -> Iterator[bytes]:
@@ -218,7 +227,16 @@ class RequestInputs:
 
 
 def post(address: Address, path: str, access: Access, content_type: str, headers: dict[str, str], body: bytes) -> bytes:
-    """A whole HTTP request."""
+    """A whole HTTP request.
+
+    Args:
+        address: whose host the request names.
+        path: of the URL, from the leading slash on.
+        access: its headers come last, and replace others of the same name.
+        content_type: of the body.
+        headers: further ones, by lower-case name.
+        body: whole; sent as it is.
+    """
     fields = {
         "host": address.authority,
         "content-type": content_type,

@@ -53,7 +53,14 @@ _MOST_KNOWN = 16
 
 
 def grpc_request(model: str, version: str, tensors: Sequence[Tensor], contents: Sequence[Content]) -> bytes:
-    """A ``ModelInferRequest`` as a call carries it, see `prefixed`."""
+    """A ``ModelInferRequest`` as a call carries it, see `prefixed`.
+
+    Args:
+        model: its name.
+        version: empty for the server's choice.
+        tensors: the inputs, with their shapes.
+        contents: one for each tensor: its bytes, or where they are in shared memory.
+    """
     request = pb.ModelInferRequest(model_name=model, model_version=version, id=REQUEST_ID)
     for tensor, content in zip(tensors, contents, strict=True):
         row = request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
@@ -77,6 +84,12 @@ def http_request(
     tensors: Sequence[Tensor], contents: Sequence[Content], outputs: Sequence[Tensor], *, binary: bool
 ) -> tuple[bytes, int | None]:
     """The body of a ``POST …/infer``, and the length of its JSON where binary tensors follow.
+
+    Args:
+        tensors: the inputs, with their shapes.
+        contents: one for each tensor: its bytes, or where they are in shared memory.
+        outputs: what the answer is to carry.
+        binary: tensors are bytes behind the JSON, in requests and answers; otherwise JSON has them.
 
     Raises:
         ConfigError: a datatype cannot be written as JSON.
@@ -226,7 +239,12 @@ def _alike(shape: Sequence[int], wanted: Sequence[int]) -> bool:
 
 
 def error_text(status: int, body: bytes) -> str:
-    """An HTTP answer that is an error, in one short line: its status, and why in the server's words, if it has any."""
+    """An HTTP answer that is an error, in one short line: its status, and why in the server's words, if it has any.
+
+    Args:
+        status: of HTTP.
+        body: whole; JSON or any text.
+    """
     try:
         document: Any = json.loads(body)
         found = document.get("error", document) if isinstance(document, Mapping) else document

@@ -88,6 +88,10 @@ class Statistics:
 def read(document: Mapping[str, Any], model: str) -> Statistics:
     """Read the JSON of ``/v2/models/MODEL/stats``; of several versions the sum.
 
+    Args:
+        document: as parsed.
+        model: name of the model whose counts are wanted.
+
     Raises:
         TargetError: it is none.
     """

@@ -107,7 +107,12 @@ def _eg(shape: Sequence[int]) -> str:
 
 
 def draw(generator: np.random.Generator, tensor: Tensor) -> bytes:
-    """Content for a tensor: pixels of noise, 0 to 255, where it looks like images, otherwise in [0, 1) or [0, 128)."""
+    """Content for a tensor: pixels of noise, 0 to 255, where it looks like images, otherwise in [0, 1) or [0, 128).
+
+    Args:
+        generator: advanced by what is drawn.
+        tensor: with a shape that has no unknown dimension.
+    """
     if tensor.datatype == BYTES:
         letters = generator.integers(ord("a"), ord("z") + 1, (tensor.elements, TEXT_LETTERS), dtype=np.uint8)
         return encode_strings(row.tobytes() for row in letters)
@@ -126,7 +131,12 @@ def draw(generator: np.random.Generator, tensor: Tensor) -> bytes:
 
 
 def encode_numbers(array: np.ndarray, datatype: str) -> bytes:
-    """An array's numbers in a datatype of fixed size; of BF16 the upper half of each float32, which rounds to zero."""
+    """An array's numbers in a datatype of fixed size; of BF16 the upper half of each float32, which rounds to zero.
+
+    Args:
+        array: of any shape; in C order on the wire.
+        datatype: of the protocol, any but BYTES.
+    """
     if datatype == "BF16":
         bits = np.ascontiguousarray(array, dtype="<f4").view("<u4")
         return (bits >> 16).astype("<u2").tobytes()
@@ -157,7 +167,12 @@ def decode_strings(content: bytes) -> list[bytes]:
 
 
 def size_fits(tensor: Tensor, content: bytes | memoryview) -> bool:
-    """Whether content has the size of a tensor of a known shape."""
+    """Whether content has the size of a tensor of a known shape.
+
+    Args:
+        tensor: with a shape that has no unknown dimension.
+        content: raw, as on the wire.
+    """
     if tensor.datatype == BYTES:
         try:
             return len(decode_strings(bytes(content))) == tensor.elements
@@ -168,7 +183,12 @@ def size_fits(tensor: Tensor, content: bytes | memoryview) -> bool:
 
 
 def count_fits(tensor: Tensor, data: object) -> bool:
-    """Whether JSON has as many elements as a tensor of a known shape, nested in any way, texts where it is of BYTES."""
+    """Whether JSON has as many elements as a tensor of a known shape, nested in any way, texts where it is of BYTES.
+
+    Args:
+        tensor: with a shape that has no unknown dimension.
+        data: as parsed from JSON.
+    """
     rows = [data]
     while any(isinstance(row, list) for row in rows):
         rows = [one for row in rows for one in (row if isinstance(row, list) else [row])]
@@ -178,6 +198,10 @@ def count_fits(tensor: Tensor, data: object) -> bool:
 
 def as_json(tensor: Tensor, content: bytes) -> list[object]:
     """A tensor's elements in one flat list, as JSON has them.
+
+    Args:
+        tensor: whose datatype the content has.
+        content: raw, as on the wire.
 
     Raises:
         ConfigError: its datatype cannot be written so.

@@ -6,19 +6,20 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from loadgen.errors import ConfigError, TargetError
-from loadgen.inputs import FileInputs, Pool, enough_of, request_pool
+from loadgen.inputs import FileInputs, InputSource, Pool, enough_of, request_pool
 from loadgen.oip.inputs import post
 from loadgen.oip.tensors import TEXT_LETTERS
-from loadgen.remotes.remote import Asked, TargetOptions
-from loadgen.targets.http import HttpSpec
+from loadgen.remotes.remote import Asked, Remote, TargetOptions
+from loadgen.targets.http import HttpSpec, Judge, JudgeSpec
 from model_containers.model import Description, TensorSpec
 
 INPUT, INPUTS = "$input", "$inputs"
@@ -30,8 +31,8 @@ _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
 
 @dataclass(frozen=True, slots=True)
-class JsonEndpoint:
-    """See `loadgen.remotes.remote.Remote`.
+class JsonEndpoint(Remote):
+    """Any model that answers JSON over HTTP.
 
     Attributes:
         options: where, and how to get in.
@@ -39,7 +40,7 @@ class JsonEndpoint:
         answer: the steps to the answer.
     """
 
-    options: TargetOptions
+    options: TargetOptions = field()  # `field()`, or the base's property would be its default
     template: Any
     answer: tuple[str | int, ...]
 
@@ -59,30 +60,31 @@ class JsonEndpoint:
         return cls(options, _template(options.body), _steps(options.answer or ""))
 
     @property
+    @override
     def description(self) -> Description:
-        """See `Remote`."""
         text = TensorSpec((), "str")
         return Description(
             name=self.options.address.model, framework="http+json", input=text, output=text, takes=("JSON",)
         )
 
     @property
+    @override
     def places(self) -> int:
-        """See `Remote`."""
         return 1
 
+    @override
     def inputs(self, asked: Asked, region: str | None = None) -> JsonInputs:
-        """See `Remote`."""
         if asked.batch_size > 1 and not _holds(self.template, INPUTS):
             raise ConfigError(f'--batch-size {asked.batch_size} wants "{INPUTS}" in --body, which becomes a list')
         return JsonInputs(self.options, self.template, asked)
 
+    @override
     def spec(self, batch_size: int, connections: int, timeout_s: float | None) -> HttpSpec:
-        """See `Remote`."""
         return HttpSpec(self.options.address, self.options.access, JsonAnswers(self.answer), connections, timeout_s)
 
+    @override
     async def still_there(self) -> None:
-        """See `Remote`; it has no question that costs it nothing, so it is only called."""
+        """Connects only, since any request would cost the server work."""
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 _, writer = await asyncio.open_connection(self.options.address.host, self.options.address.port)
@@ -93,8 +95,8 @@ class JsonEndpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class JsonInputs:
-    """Whole requests; implements `loadgen.inputs.InputSource`.
+class JsonInputs(InputSource):
+    """Whole requests.
 
     Inputs are strings: drawn, or the lines of text files; with a shape, or from npy files, they are (nested) lists of
     numbers. A JSON file holds a list of inputs of any kind.
@@ -110,8 +112,8 @@ class JsonInputs:
     asked: Asked
 
     @property
+    @override
     def text(self) -> str:
-        """See `InputSource`."""
         if self.asked.input is not None:
             return f"inputs from {self.asked.input}"
         shape = self.options.shapes.get("")
@@ -119,12 +121,12 @@ class JsonInputs:
         return f"{self.asked.inputs or SEEDED_REQUESTS} seeded inputs of {kind}"
 
     @property
+    @override
     def payload_bytes(self) -> int:
-        """See `InputSource`."""
         return max(map(len, islice(self._requests(), 1)))
 
+    @override
     def make(self) -> Pool:
-        """See `InputSource`."""
         return request_pool(self._requests(), self.text)
 
     def _requests(self) -> Iterator[bytes]:
@@ -154,8 +156,8 @@ class JsonInputs:
 
 
 @dataclass(frozen=True, slots=True)
-class JsonAnswers:
-    """What answers should be; see `loadgen.targets.http.JudgeSpec`.
+class JsonAnswers(JudgeSpec, Judge):
+    """What answers should be; judges them too.
 
     Attributes:
         path: the steps to what an answer has to have; without any it has to be JSON.
@@ -163,12 +165,12 @@ class JsonAnswers:
 
     path: tuple[str | int, ...]
 
+    @override
     def make(self) -> JsonAnswers:
-        """See `JudgeSpec`."""
         return self
 
+    @override
     def http(self, answer: bytes, json_bytes: int | None) -> str | None:
-        """See `loadgen.targets.http.Judge`."""
         try:
             found = json.loads(answer)
         except (ValueError, RecursionError):

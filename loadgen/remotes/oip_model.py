@@ -1,15 +1,17 @@
-"""A model on a server of the Open Inference Protocol, as `loadgen.remotes.remote.Remote`."""
+"""A model on a server of the Open Inference Protocol."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+
+from typing_extensions import override
 
 from loadgen.errors import ConfigError, TargetError
 from loadgen.oip.asking import describe, server_at
 from loadgen.oip.inputs import Contents, FileContents, RequestInputs, SeededContents, seeded_count
 from loadgen.oip.metadata import ModelMetadata, ServerMetadata
 from loadgen.oip.tensors import BYTES, DTYPES, Tensor, resolve
-from loadgen.remotes.remote import Asked, TargetOptions
+from loadgen.remotes.remote import Asked, Remote, TargetOptions
 from loadgen.targets.http import HttpSpec, TensorAnswers
 from loadgen.targets.oip_grpc import OipGrpcSpec
 from loadgen.targets.target import TargetSpec
@@ -19,8 +21,8 @@ SEEDED_REQUESTS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class OipModel:
-    """See `loadgen.remotes.remote.Remote`.
+class OipModel(Remote):
+    """A model, as its server describes it.
 
     Attributes:
         options: where, and how to get in.
@@ -28,7 +30,7 @@ class OipModel:
         model: what it says of the model.
     """
 
-    options: TargetOptions
+    options: TargetOptions = field()  # `field()`, or the base's property would be its default
     server: ServerMetadata
     model: ModelMetadata
 
@@ -49,8 +51,8 @@ class OipModel:
         return cls(options, server, model)
 
     @property
+    @override
     def description(self) -> Description:
-        """See `Remote`."""
         model, server = self.model, self.server
         return Description(
             name=self.options.address.model,
@@ -61,12 +63,12 @@ class OipModel:
         )
 
     @property
+    @override
     def places(self) -> int:
-        """See `Remote`."""
         return max(1, self.model.max_batch or 1) * (self.model.instances or 1)
 
+    @override
     def inputs(self, asked: Asked, region: str | None = None) -> RequestInputs:
-        """See `Remote`."""
         contents = self.contents(asked)
         binary = self.options.shared_memory or "binary_tensor_data" in self.server.extensions
         address, access = self.options.address, self.options.access
@@ -112,15 +114,15 @@ class OipModel:
             for tensor in outputs
         )
 
+    @override
     def spec(self, batch_size: int, connections: int, timeout_s: float | None) -> TargetSpec:
-        """See `Remote`."""
         address, access, outputs = self.options.address, self.options.access, self._outputs(batch_size)
         if address.protocol == "grpc":
             return OipGrpcSpec(address, access, outputs, connections, timeout_s)
         return HttpSpec(address, access, TensorAnswers(outputs), connections, timeout_s)
 
+    @override
     async def still_there(self) -> None:
-        """See `Remote`."""
         server = server_at(self.options.address, self.options.access)
         try:
             await server.about()

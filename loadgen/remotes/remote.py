@@ -68,6 +68,8 @@ class Asked:
 class Remote(Protocol):
     """A model that is there."""
 
+    __slots__ = ()
+
     @property
     def options(self) -> TargetOptions:
         """Where, and how to get in."""
@@ -96,7 +98,13 @@ class Remote(Protocol):
         ...
 
     def spec(self, batch_size: int, connections: int, timeout_s: float | None) -> TargetSpec:
-        """How to send it."""
+        """How to send it.
+
+        Args:
+            batch_size: rows of a request.
+            connections: at most, of one client.
+            timeout_s: patience for one reply; None for any.
+        """
         ...
 
     async def still_there(self) -> None:

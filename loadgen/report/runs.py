@@ -186,7 +186,14 @@ class Cell:
 
 
 def run_of(results: Results, path: Path, repeat: int = 0, anchor: bool = False) -> Run:
-    """What a results file says about itself."""
+    """What a results file says about itself.
+
+    Args:
+        results: as read.
+        path: of the file.
+        repeat: its number among the runs of its cell, from 0.
+        anchor: it is a repetition of the first cell, against drift.
+    """
     return Run(_configuration(results), _load(results), results, path, repeat, anchor)
 
 

@@ -96,7 +96,12 @@ def json_text(collection: Collection) -> str:
 
 
 def run_row(cell: Cell, run: Run) -> dict[str, Any]:
-    """One run, flat."""
+    """One run, flat.
+
+    Args:
+        cell: that the run belongs to.
+        run: one of its runs or anchors.
+    """
     results, summary = run.results, run.results.summary
     evidence = results.verdict.evidence
     return {

@@ -97,7 +97,12 @@ def capacity_text(found: Found) -> str:
 
 
 def models_text(models: Sequence[Description], topology: Topology) -> str:
-    """The catalogue: a table, and below it where this machine departs from a model's defaults."""
+    """The catalogue: a table, and below it where this machine departs from a model's defaults.
+
+    Args:
+        models: of the catalogue, in the order of the table.
+        topology: of this machine.
+    """
     rows = [("name", "framework", "input", "types", "output", "cores", "each", "gpus")]
     notes: list[str] = []
     for model in models:

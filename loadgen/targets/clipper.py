@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import zmq
 import zmq.asyncio
+from typing_extensions import override
 
 from frontend_launch import wire
 from loadgen.errors import TargetError
 from loadgen.inputs import Pool
-from loadgen.targets.target import NO_REPLIES, Outcome, Replies
+from loadgen.targets.target import NO_REPLIES, Outcome, Replies, Target, TargetSpec
 from model_containers.errors import WireError
 from model_containers.wire import Buffer, DataType
 
@@ -59,7 +60,7 @@ _run: Callable[[Iterable[object]], None] = deque[object](maxlen=0).extend
 
 
 @dataclass(frozen=True, slots=True)
-class ClipperSpec:
+class ClipperSpec(TargetSpec):
     """A frontend, an application on it, and what its answers look like.
 
     Attributes:
@@ -80,13 +81,14 @@ class ClipperSpec:
     default_output: bytes
     keep_outputs: bool = True
 
+    @override
     def make(self) -> ClipperTarget:
         """Make the target, not yet open."""
         return ClipperTarget(self)
 
 
-class ClipperTarget:
-    """See `ClipperSpec`; implements `loadgen.targets.target.Target`."""
+class ClipperTarget(Target):
+    """Sends to a frontend; see `ClipperSpec`."""
 
     def __init__(self, spec: ClipperSpec) -> None:
         self._spec = spec
@@ -108,6 +110,7 @@ class ClipperTarget:
         self._wake: Callable[[], None] | None = None
         self._watched: int | None = None
 
+    @override
     async def open(self, pool: Pool) -> None:
         """Connect, get a client id, and frame the pool's inputs once.
 
@@ -152,6 +155,7 @@ class ClipperTarget:
         self._output_type = int(self._spec.output_type).to_bytes(4, "little")
         self._default_type = int(DataType.STRINGS).to_bytes(4, "little")
 
+    @override
     def send(self, first_id: int, count: int, now_ns: int) -> None:
         """Hand requests to ZeroMQ, whose queue is bounded by what the caller keeps in flight."""
         ids = (np.arange(first_id, first_id + count) & _ID_MASK).astype("<i4").view("V4").tolist()
@@ -165,6 +169,7 @@ class ClipperTarget:
             sent += some
         self._sent = first_id + count
 
+    @override
     def drain(self) -> Replies:
         """Read the replies that are there, some hundreds at most."""
         ids, outcomes, outputs = bytearray(), bytearray(), list[Buffer]()
@@ -230,10 +235,12 @@ class ClipperTarget:
         """The caller's ids: the latest sent one that looks so on the wire; one never sent stays as it is."""
         if self._sent <= _ID_MASK:
             return wire_ids
+        # The distance modulo 2**31 says how many requests ago it was sent, since far fewer are ever in flight.
         newest = self._sent - 1
         full = newest - ((newest - wire_ids) & _ID_MASK)
         return np.where((wire_ids < 0) | (full < 0), wire_ids, full)
 
+    @override
     def notify(self, wake: Callable[[], None]) -> None:
         """Call `wake` when a reply is there."""
         if self._readable():
@@ -251,6 +258,7 @@ class ClipperTarget:
         """Whether a reply is there; ZeroMQ's descriptor only tells of a change after such a look has found none."""
         return bool(int(self._in.get(_EVENTS)) & _POLLIN)
 
+    @override
     async def close(self) -> None:
         """Disconnect; what is outstanding is left behind."""
         if self._watched is not None:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from typing_extensions import override
 
 from loadgen.inputs import Pool
 from loadgen.targets.target import NO_REPLIES, Replies, Target, TargetSpec
 
 
 @dataclass(frozen=True, slots=True)
-class EvenlySpec:
+class EvenlySpec(TargetSpec):
     """The servers, two or more, of a target that reads replies, and so takes their time, when it is drained.
 
     Attributes:
@@ -22,13 +23,14 @@ class EvenlySpec:
 
     specs: tuple[TargetSpec, ...]
 
+    @override
     def make(self) -> EvenlyTarget:
         """Make the target, not yet open."""
         return EvenlyTarget([spec.make() for spec in self.specs])
 
 
-class EvenlyTarget:
-    """See `EvenlySpec`; implements `loadgen.targets.target.Target`.
+class EvenlyTarget(Target):
+    """Sends to several servers; see `EvenlySpec`.
 
     What a server has to do is what was sent to it and is not answered. A request that is never answered counts for
     good: whoever loses requests gets fewer.
@@ -40,6 +42,7 @@ class EvenlyTarget:
         self._turn = 0
         self._wake: Callable[[], None] | None = None
 
+    @override
     async def open(self, pool: Pool) -> None:
         """Connect to all.
 
@@ -49,6 +52,7 @@ class EvenlyTarget:
         for target in self._targets:
             await target.open(pool)
 
+    @override
     def send(self, first_id: int, count: int, now_ns: int) -> None:
         """Send each server a run of consecutive requests, as many as it takes to have as much to do as the others."""
         shares = level(self._outstanding, count, self._turn)
@@ -59,6 +63,7 @@ class EvenlyTarget:
                 self._outstanding[number] += share
                 first_id += share
 
+    @override
     def drain(self) -> Replies:
         """Read the replies of all, one server after the other, so that their times ascend."""
         found = []
@@ -77,6 +82,7 @@ class EvenlyTarget:
             [reason for replies in found for reason in replies.reasons],
         )
 
+    @override
     def notify(self, wake: Callable[[], None]) -> None:
         """Call `wake` when a reply of any is there."""
         self._wake = wake
@@ -89,6 +95,7 @@ class EvenlyTarget:
             wake, self._wake = self._wake, None
             wake()
 
+    @override
     async def close(self) -> None:
         """Disconnect from all."""
         await asyncio.gather(*(target.close() for target in self._targets))

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+from typing_extensions import override
+
 from frontend_launch.histogram import NS_PER_S
 from loadgen.errors import ConfigError
 from loadgen.inputs import Pool
@@ -22,7 +24,7 @@ from loadgen.oip.messages import HEADER_LENGTH, AnswerJudge, error_text
 from loadgen.oip.tensors import Tensor
 from loadgen.targets.dialing import Dialer
 from loadgen.targets.mailbox import Mailbox
-from loadgen.targets.target import Replies
+from loadgen.targets.target import Replies, Target, TargetSpec
 
 _HEADER_LENGTH = HEADER_LENGTH.encode()
 
@@ -30,13 +32,22 @@ _HEADER_LENGTH = HEADER_LENGTH.encode()
 class Judge(Protocol):
     """Says what is wrong with an answer."""
 
+    __slots__ = ()
+
     def http(self, answer: bytes, json_bytes: int | None) -> str | None:
-        """What is wrong with a body, if anything is; `json_bytes` of it are JSON where binary tensors follow."""
+        """What is wrong with a body, if anything is; `json_bytes` of it are JSON where binary tensors follow.
+
+        Args:
+            answer: the whole body.
+            json_bytes: how many of its first bytes are JSON; None for all.
+        """
         ...
 
 
 class JudgeSpec(Protocol):
     """What answers should be: picklable."""
+
+    __slots__ = ()
 
     def make(self) -> Judge:
         """Make the judge."""
@@ -44,7 +55,7 @@ class JudgeSpec(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class TensorAnswers:
+class TensorAnswers(JudgeSpec):
     """Answers that carry tensors.
 
     Attributes:
@@ -53,13 +64,13 @@ class TensorAnswers:
 
     outputs: tuple[Tensor, ...]
 
+    @override
     def make(self) -> AnswerJudge:
-        """See `JudgeSpec`."""
         return AnswerJudge(self.outputs)
 
 
 @dataclass(frozen=True, slots=True)
-class HttpSpec:
+class HttpSpec(TargetSpec):
     """A server that answers requests over HTTP/1.1; requests are whole messages, their head included.
 
     Attributes:
@@ -76,13 +87,14 @@ class HttpSpec:
     connections: int
     timeout_s: float | None = None
 
+    @override
     def make(self) -> HttpTarget:
         """Make the target, not yet open."""
         return HttpTarget(self)
 
 
-class HttpTarget:
-    """See `HttpSpec`; implements `loadgen.targets.target.Target`."""
+class HttpTarget(Target):
+    """Sends to a server over HTTP/1.1; see `HttpSpec`."""
 
     def __init__(self, spec: HttpSpec) -> None:
         self._spec = spec
@@ -95,6 +107,7 @@ class HttpTarget:
         self._open: set[_Connection] = set()
         self._dialer = Dialer(spec.address.text, self._connect, self._wanted)
 
+    @override
     async def open(self, pool: Pool) -> None:
         """Connect once, to see that it can be done.
 
@@ -112,6 +125,7 @@ class HttpTarget:
         self._tls = self._spec.access.ssl_context() if self._spec.address.tls else None
         await self._dialer.first()
 
+    @override
     def send(self, first_id: int, count: int, now_ns: int) -> None:
         """Write requests to connections that have none; those for which there is none wait."""
         for request_id in range(first_id, first_id + count):
@@ -161,7 +175,14 @@ class HttpTarget:
         self._dialer.answered()
 
     def answered(self, request_id: int, status: int, body: bytes, json_bytes: int | None) -> None:
-        """An answer is here."""
+        """An answer is here.
+
+        Args:
+            request_id: which was answered.
+            status: of HTTP.
+            body: whole.
+            json_bytes: how many of its first bytes are JSON; None for all.
+        """
         if status != 200:
             self._mailbox.failed(request_id, error_text(status, body))
             return
@@ -172,7 +193,13 @@ class HttpTarget:
             self._mailbox.failed(request_id, wrong)
 
     def lost(self, connection: _Connection, request_id: int | None, reason: str | None) -> None:
-        """A connection is no more, nor the answer to its request, if any; no reason where nobody waits for that."""
+        """A connection is no more, nor the answer to its request, if any; no reason where nobody waits for that.
+
+        Args:
+            connection: which.
+            request_id: its request without an answer; None without one.
+            reason: why the answer is missing; None where no caller waits for it.
+        """
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
@@ -191,14 +218,15 @@ class HttpTarget:
         """After so long without its answer a connection is closed."""
         return None if self._spec.timeout_s is None else self._spec.timeout_s + 1.0
 
+    @override
     def drain(self) -> Replies:
-        """See `Target`."""
         return self._mailbox.drain()
 
+    @override
     def notify(self, wake: Callable[[], None]) -> None:
-        """See `Target`."""
         self._mailbox.notify(wake)
 
+    @override
     async def close(self) -> None:
         """Disconnect; what is outstanding is left behind."""
         await self._dialer.close()

@@ -34,7 +34,12 @@ class Mailbox:
         self._put(request_id, Outcome.COMPLETED)
 
     def failed(self, request_id: int, reason: str) -> None:
-        """Any other answer is here, or none will come; each reason is logged once."""
+        """Any other answer is here, or none will come; each reason is logged once.
+
+        Args:
+            request_id: which failed.
+            reason: for a reader; of many different ones all but the first 16 are counted together.
+        """
         if reason not in self._known_reasons and len(self._known_reasons) >= MOST_REASONS:
             reason = OTHER_REASONS
         if reason not in self._known_reasons:
@@ -52,7 +57,7 @@ class Mailbox:
             wake()
 
     def drain(self) -> Replies:
-        """See `loadgen.targets.target.Target`."""
+        """Hand out what has arrived, without waiting; nothing stays behind."""
         if not self._ids:
             return NO_REPLIES
         replies = Replies(
@@ -69,7 +74,7 @@ class Mailbox:
         return replies
 
     def notify(self, wake: Callable[[], None]) -> None:
-        """See `loadgen.targets.target.Target`."""
+        """Call `wake` once, as soon as a reply is there: at once if one is."""
         if self._ids:
             wake()
         else:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
+from typing_extensions import override
+
 from frontend_launch.histogram import NS_PER_S
 from loadgen.errors import ConfigError
 from loadgen.inputs import Pool
@@ -24,7 +26,7 @@ from loadgen.oip.tensors import Tensor
 from loadgen.targets import http2
 from loadgen.targets.dialing import Dialer
 from loadgen.targets.mailbox import Mailbox
-from loadgen.targets.target import Replies
+from loadgen.targets.target import Replies, Target, TargetSpec
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 BEYOND_TIMEOUT_S = 1.0
@@ -34,7 +36,7 @@ LOST = "the connection was lost before the answer"
 
 
 @dataclass(frozen=True, slots=True)
-class OipGrpcSpec:
+class OipGrpcSpec(TargetSpec):
     """A model on a server; requests are what `loadgen.oip.messages.grpc_request` makes.
 
     Attributes:
@@ -51,13 +53,14 @@ class OipGrpcSpec:
     connections: int = 1
     timeout_s: float | None = None
 
+    @override
     def make(self) -> OipGrpcTarget:
         """Make the target, not yet open."""
         return OipGrpcTarget(self)
 
 
-class OipGrpcTarget:
-    """See `OipGrpcSpec`; implements `loadgen.targets.target.Target`."""
+class OipGrpcTarget(Target):
+    """Sends to a server over gRPC; see `OipGrpcSpec`."""
 
     def __init__(self, spec: OipGrpcSpec) -> None:
         self._spec = spec
@@ -73,6 +76,7 @@ class OipGrpcTarget:
         self._expiring: asyncio.TimerHandle | None = None
         self._closed = False
 
+    @override
     async def open(self, pool: Pool) -> None:
         """Connect.
 
@@ -120,6 +124,7 @@ class OipGrpcTarget:
     def _wanted(self) -> int:
         return self._spec.connections - len(self._open)
 
+    @override
     def send(self, first_id: int, count: int, now_ns: int) -> None:
         """Begin calls, over one connection after the other; those for which there is no room wait."""
         self._waiting.extend((request_id, now_ns) for request_id in range(first_id, first_id + count))
@@ -161,7 +166,12 @@ class OipGrpcTarget:
         self._begin()
 
     def answered(self, connection: _Connection, answers: list[http2.Answer]) -> None:
-        """Calls of a connection have ended."""
+        """Calls of a connection have ended.
+
+        Args:
+            connection: whose calls they were.
+            answers: request, its message or None, and why there is none.
+        """
         if not connection.answered:
             connection.answered = True
             self._dialer.answered()
@@ -188,7 +198,13 @@ class OipGrpcTarget:
             self._dialer.open_more()
 
     def lost(self, connection: _Connection, request_ids: list[int], reason: str) -> None:
-        """A connection is no more, nor the answers to these requests."""
+        """A connection is no more, nor the answers to these requests.
+
+        Args:
+            connection: which.
+            request_ids: its calls without an answer.
+            reason: why, for a reader.
+        """
         if self._closed:
             return
         if request_ids and not connection.answered:
@@ -198,14 +214,15 @@ class OipGrpcTarget:
         for request_id in request_ids:
             self._mailbox.failed(request_id, reason)
 
+    @override
     def drain(self) -> Replies:
-        """See `Target`."""
         return self._mailbox.drain()
 
+    @override
     def notify(self, wake: Callable[[], None]) -> None:
-        """See `Target`."""
         self._mailbox.notify(wake)
 
+    @override
     async def close(self) -> None:
         """Disconnect; what is outstanding is left behind."""
         self._closed = True

@@ -60,7 +60,13 @@ class Target(Protocol):
         ...
 
     def send(self, first_id: int, count: int, now_ns: int) -> None:
-        """Send requests `first_id` to `first_id + count - 1` without waiting."""
+        """Send requests `first_id` to `first_id + count - 1` without waiting.
+
+        Args:
+            first_id: continues those sent before.
+            count: at least 1.
+            now_ns: monotonic clock.
+        """
         ...
 
     def drain(self) -> Replies:
@@ -82,6 +88,8 @@ class Target(Protocol):
 
 class TargetSpec(Protocol):
     """How to reach a server: picklable, so that another process or machine can do it."""
+
+    __slots__ = ()
 
     def make(self) -> Target:
         """Make the target, not yet open."""

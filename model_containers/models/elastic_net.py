@@ -16,7 +16,14 @@ __all__ = ["FILE", "fit", "load"]
 
 
 def fit(inputs: np.ndarray, labels: np.ndarray, seed: int, path: Path) -> None:
-    """Fit it and write it; the tolerance is one that is reached in seconds."""
+    """Fit it and write it; the tolerance is one that is reached in seconds.
+
+    Args:
+        inputs: float32 ``(n, features)``.
+        labels: int64 ``(n,)``, a class each.
+        seed: of the solver.
+        path: of the file to write.
+    """
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - where it is used
     from sklearn.pipeline import make_pipeline  # noqa: PLC0415
     from sklearn.preprocessing import StandardScaler  # noqa: PLC0415

@@ -9,7 +9,12 @@ from model_containers.models import _keras
 
 
 def load(description: Description, options: LoadOptions) -> _keras.Network:
-    """Load it, see `model_containers.models._keras.load`."""
+    """Load it, see `model_containers.models._keras.load`.
+
+    Args:
+        description: of this model.
+        options: weights, GPU, threads and compilation.
+    """
     return _keras.load(description, options, _build, _preprocess, (299, 299), fold=True)
 
 

@@ -16,7 +16,14 @@ __all__ = ["FILE", "fit", "load"]
 
 
 def fit(inputs: np.ndarray, labels: np.ndarray, seed: int, path: Path) -> None:
-    """Fit it and write it; nothing in it is drawn at random."""
+    """Fit it and write it; nothing in it is drawn at random.
+
+    Args:
+        inputs: float32 ``(n, features)``.
+        labels: int64 ``(n,)``, a class each.
+        seed: not used.
+        path: of the file to write.
+    """
     from sklearn.pipeline import make_pipeline  # noqa: PLC0415 - where it is used
     from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
     from sklearn.svm import SVC  # noqa: PLC0415

@@ -20,7 +20,14 @@ COMPONENTS = 100
 
 
 def fit(inputs: np.ndarray, labels: np.ndarray, seed: int, path: Path) -> None:
-    """Fit it and write it."""
+    """Fit it and write it.
+
+    Args:
+        inputs: float32 ``(n, features)``.
+        labels: int64 ``(n,)``, a class each.
+        seed: of the eigensolver.
+        path: of the file to write.
+    """
     from sklearn.decomposition import KernelPCA  # noqa: PLC0415 - where it is used
     from sklearn.pipeline import make_pipeline  # noqa: PLC0415
     from sklearn.svm import SVC  # noqa: PLC0415

@@ -23,7 +23,13 @@ TREES = 100
 
 
 class Trees:
-    """A booster that answers a batch with one call."""
+    """A booster that answers a batch with one call.
+
+    Args:
+        description: of this model.
+        booster: loaded; the model owns it.
+        threads: for one prediction.
+    """
 
     def __init__(self, description: Description, booster: Any, threads: int) -> None:
         self.name, self.input, self.output = description.name, description.input, description.output
@@ -37,6 +43,12 @@ class Trees:
 
 def fit(inputs: np.ndarray, labels: np.ndarray, seed: int, path: Path) -> None:
     """Fit it and write it.
+
+    Args:
+        inputs: float32 ``(n, features)``.
+        labels: int64 ``(n,)``, a class each.
+        seed: of the training.
+        path: of the file to write.
 
     Raises:
         ModelError: LightGBM is not installed.
@@ -58,6 +70,10 @@ def fit(inputs: np.ndarray, labels: np.ndarray, seed: int, path: Path) -> None:
 
 def load(description: Description, options: LoadOptions) -> Trees:
     """Read the trees: a given file, or the artefact of a seed.
+
+    Args:
+        description: of this model.
+        options: weights, their seed, and threads.
 
     Raises:
         ModelError: LightGBM is not installed, or the file cannot be read or holds something else.

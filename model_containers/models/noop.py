@@ -19,5 +19,10 @@ class Noop:
 
 
 def load(description: Description, options: LoadOptions) -> Noop:
-    """Make it."""
+    """Make it.
+
+    Args:
+        description: of this model.
+        options: not used.
+    """
     return Noop(description)

@@ -24,7 +24,12 @@ _DTYPES = {
 
 
 class OnnxModel:
-    """One session; the first of the file's outputs answers."""
+    """One session; the first of the file's outputs answers.
+
+    Args:
+        description: of the file's model.
+        session: of ONNX Runtime; the model owns it.
+    """
 
     def __init__(self, description: Description, session: Any) -> None:
         self.name, self.input, self.output = description.name, description.input, description.output
@@ -41,6 +46,10 @@ class OnnxModel:
 def describe(path: str, options: LoadOptions) -> Description:
     """What a file holds.
 
+    Args:
+        path: of the ONNX file.
+        options: type and shape of its input, where those of the file are not meant.
+
     Raises:
         ModelError: ONNX Runtime is not installed, or the file cannot be read or cannot be served.
     """
@@ -49,6 +58,10 @@ def describe(path: str, options: LoadOptions) -> Description:
 
 def load(description: Description, options: LoadOptions) -> OnnxModel:
     """Load the file that a description names.
+
+    Args:
+        description: as `describe` gave it.
+        options: GPU and threads.
 
     Raises:
         ModelError: as `describe`.

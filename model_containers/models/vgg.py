@@ -12,7 +12,12 @@ _MEANS_BGR = (103.939, 116.779, 123.68)
 
 
 def load(description: Description, options: LoadOptions) -> _keras.Network:
-    """Load it, see `model_containers.models._keras.load`."""
+    """Load it, see `model_containers.models._keras.load`.
+
+    Args:
+        description: of this model.
+        options: weights, GPU, threads and compilation.
+    """
     return _keras.load(description, options, _build, _preprocess, (224, 224), fold=False)
 
 

@@ -87,7 +87,8 @@ def test_a_frontend_image_installs_what_frontends_need():
     for recipe in images.frontends():
         text = files(recipe.context)["requirements.txt"].decode()
         names = {line.partition(">")[0] for line in text.splitlines()}
-        assert names - {"redis"} == {"aiohttp", "hdrhistogram", "numpy", "prometheus-client", "pyzmq", "uvloop"}
+        needed = {"aiohttp", "hdrhistogram", "numpy", "prometheus-client", "pyzmq", "typing_extensions", "uvloop"}
+        assert names - {"redis"} == needed
 
 
 def test_a_gpu_image_has_another_tag_and_another_tensorflow():

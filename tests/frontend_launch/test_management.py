@@ -404,7 +404,7 @@ class SlowStore(MemoryStore):
     """A store that lets others go first, as one behind a socket does."""
 
     async def application(self, name: str) -> Application | None:
-        """See `Store`."""
+        """As the base does, late."""
         found = await super().application(name)
         for _ in range(100):
             await asyncio.sleep(0)

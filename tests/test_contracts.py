@@ -1,0 +1,112 @@
+"""What the modules promise beside their behaviour."""
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import frontend_launch
+import loadgen
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("loadgen", "frontend_launch", "model_containers")
+IMPORTS = {"asyncio", "time", "logging", "zmq", "socket"}
+CALLS = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "print"}
+MODULES = sorted(
+    module.name
+    for package in (frontend_launch, loadgen)
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    if not module.name.endswith(("__main__", "_pb2", "launch.child"))
+)
+
+
+def cores():
+    """The modules that the contract in pyproject.toml lists."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (found,) = (contract for contract in contracts if contract["name"].startswith("Pure cores"))
+    return found["source_modules"]
+
+
+def impurities(tree):
+    """What a module contains that a core must not."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.AsyncFunctionDef() | ast.Await() | ast.AsyncFor() | ast.AsyncWith():
+                yield "awaits"
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in CALLS:
+                yield f"calls {name}"
+            case ast.Import(names=names):
+                yield from (f"imports {each.name}" for each in names if each.name.partition(".")[0] in IMPORTS)
+            case ast.ImportFrom(module=str(name)) if name.partition(".")[0] in IMPORTS:
+                yield f"imports {name}"
+
+
+@pytest.mark.parametrize("name", cores())
+def test_a_core_is_pure(name):
+    """It never awaits, reads a clock, logs, or opens a file or a socket."""
+    tree = ast.parse((ROOT / name.replace(".", "/")).with_suffix(".py").read_text())
+    assert list(impurities(tree)) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "async def f(): ...",
+        "Path('x').open()",
+        "open('x')",
+        "import os, time",
+        "from asyncio.events import X",
+        "print()",
+    ],
+)
+def test_what_is_not_pure_is_seen(text):
+    """Each kind of it."""
+    assert len(list(impurities(ast.parse(text)))) == 1
+
+
+def test_a_module_that_says_it_is_pure_is_a_core():
+    """So that the list stays whole."""
+    paths = (path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    said = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in paths
+        if re.search(r"\b[Pp]ure\b", ast.get_docstring(ast.parse(path.read_text())) or "")
+    }
+    assert said <= set(cores())
+
+
+def classes():
+    """All classes of the two packages that have protocols, each where it is defined."""
+    for name in MODULES:
+        module = importlib.import_module(name)
+        for _, found in inspect.getmembers(module, inspect.isclass):
+            if found.__module__ == name:
+                yield found
+
+
+def test_no_field_has_a_property_of_a_protocol_for_its_default():
+    """A dataclass takes an inherited class attribute for the default of its field."""
+    wrong = [
+        f"{found.__qualname__}.{field.name}"
+        for found in classes()
+        if dataclasses.is_dataclass(found)
+        for field in dataclasses.fields(found)
+        if isinstance(field.default, property)
+    ]
+    assert wrong == []
+
+
+def test_slots_hold():
+    """A base without slots, such as a protocol, would add a dictionary to each instance."""
+    wrong = [
+        found.__qualname__
+        for found in classes()
+        if "__slots__" in vars(found) and getattr(found, "__dictoffset__", 0) and not issubclass(found, BaseException)
+    ]
+    assert wrong == []
