@@ -4,12 +4,16 @@ import functools
 import importlib.util
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
 DOCKER_SOCKET = "/var/run/docker.sock"
 PROBE_TIMEOUT_S = 5.0
 REQUIRE_DOCKER = "LOADGEN_REQUIRE_DOCKER"
+
+# What the support modules assert is checked under `python -O` too, as what the tests do.
+pytest.register_assert_rewrite(*(path.stem for path in (Path(__file__).parent / "support").glob("*.py")))
 
 
 @functools.cache
