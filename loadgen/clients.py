@@ -268,18 +268,21 @@ class _Run:
         """All have reached the server.
 
         Raises:
-            LaunchError: one is gone, or takes too long.
+            LaunchError: one is gone, takes too long, or says something else.
             TargetError: one could not reach it.
         """
         for peer in self._peers:
             try:
                 async with asyncio.timeout(START_TIMEOUT_S):
-                    assert await peer.hear() == _READY
+                    message = await peer.hear()
             except EOFError:
                 raise await _lost(peer.process) from None
             except TimeoutError:
                 text = f"{peer.process.role} did not reach the server within {START_TIMEOUT_S:g} s"
                 raise LaunchError(text, await peer.process.log_tail()) from None
+            if message != _READY:
+                text = f"{peer.process.role} sent a {type(message).__name__} before it was ready"
+                raise LaunchError(text, await peer.process.log_tail())
 
     async def _pass_on(self, event: asyncio.Event, message: str) -> None:
         await event.wait()

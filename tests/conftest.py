@@ -20,6 +20,9 @@ DOCKER_SOCKET = "/var/run/docker.sock"
 PROBE_TIMEOUT_S = 5.0
 REQUIRE_DOCKER = "LOADGEN_REQUIRE_DOCKER"
 
+# What the support modules assert is checked under `python -O` too, as what the tests do.
+pytest.register_assert_rewrite(*(path.stem for path in (HERE / "support").glob("*.py")))
+
 # An example takes longer on a busy machine; that is no fault of the code.
 settings.register_profile("loadgen", deadline=None)
 settings.load_profile("loadgen")

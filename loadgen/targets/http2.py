@@ -27,7 +27,7 @@ END_STREAM, ACK, END_HEADERS, PADDED, PRIORITISED = 0x1, 0x1, 0x4, 0x8, 0x20
 
 HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = range(1, 6)
 
-CANCEL = 0x8
+PROTOCOL_ERROR, FLOW_CONTROL_ERROR, CANCEL = 0x1, 0x3, 0x8
 ERRORS = (
     *("NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED"),
     *("FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM"),
@@ -40,15 +40,26 @@ STATUSES = (
     *("INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
 )
 
+_STATUS_NAMES = {str(number): name for number, name in enumerate(STATUSES)}
+
 _FRAME_HEAD = struct.Struct(">HBBBI")
 """Length in two parts, kind, flags, stream."""
 _HEAD_BYTES = 9
 _SETTING = struct.Struct(">HI")
 _NUMBER = struct.Struct(">I")
+_SIZES = {PRIORITY: 5, RST_STREAM: 4, PING: 8, WINDOW_UPDATE: 4}
+"""Bytes of a frame, by its kind, where all of a kind have the same number."""
 
 _OUR_FRAME_BYTES = 16_384
 """The largest frame that a server may send us: the least that there is, so that little is kept of one cut in two."""
+_LARGEST_FRAME_BYTES = 2**24 - 1
+"""The most that a server may let us send in a frame."""
 _MOST_HEADER_BYTES = 1 << 18
+_MOST_HEADER_FRAMES = _MOST_HEADER_BYTES // _OUR_FRAME_BYTES
+"""A count bounds the bytes too, and empty frames."""
+_MOST_KNOWN = 64
+"""Blocks of headers that are remembered; a server that does not vary its answers needs three."""
+_MOST_WORDS = 200
 _DEFAULT_WINDOW, _LARGEST_WINDOW = 65_535, 2**31 - 1
 _WINDOW_LEFT = 1 << 30
 """When the server may send no more than that, it is told that it may send more: answers never wait."""
@@ -90,7 +101,7 @@ class _Call:
         self.key, self.window, self.unsent, self.began_ns = key, window, unsent, began_ns
         self.queued = False
         self.parts: list[bytes] = []
-        self.refusal = ""
+        self.refusal = "the answer has no HTTP status"  # until one came
 
 
 class Connection:
@@ -118,7 +129,7 @@ class Connection:
         self._calls: dict[int, _Call] = {}
         self._next_stream = 1
         self._rest = b""
-        self._block: tuple[int, int, bytes] | None = None
+        self._block: tuple[int, int, list[bytes]] | None = None
         self._window = self._initial_window = _DEFAULT_WINDOW
         self._their_window = _LARGEST_WINDOW
         self._frame_bytes = _OUR_FRAME_BYTES
@@ -163,9 +174,9 @@ class Connection:
         """
         stream, size = self._next_stream, len(message)
         self._next_stream = stream + 2
-        call = self._calls[stream] = _Call(key, self._initial_window, b"", since_ns)
-        head = self._usual_head
-        if head is not None and size <= self._frame_bytes and size <= call.window and size <= self._window:
+        head, window = self._usual_head, self._initial_window
+        if head is not None and size <= self._frame_bytes and size <= window and size <= self._window:
+            self._calls[stream] = _Call(key, window - size, b"", since_ns)
             # The frame of headers and the head of the only frame of data in one go.
             block = self._usual_block
             frames = head.pack(
@@ -175,8 +186,8 @@ class Connection:
             self.outgoing += (frames, message)
             self._window -= size
             return
+        call = self._calls[stream] = _Call(key, window, memoryview(message), since_ns)
         self.outgoing += _header_frames(stream, self._encoded(), self._frame_bytes)
-        call.unsent = memoryview(message)
         self._queue(stream, call)
         self._send()
 
@@ -195,11 +206,17 @@ class Connection:
             if call.began_ns > until_ns:
                 break
             del self._calls[stream]
-            self._cancel(stream, call)
+            self._reset(stream, call, CANCEL)
 
-    def _cancel(self, stream: int, call: _Call) -> None:
+    def _reset(self, stream: int, call: _Call, code: int) -> None:
         call.unsent = b""
-        self.outgoing.append(_frame(RST_STREAM, 0, stream, _NUMBER.pack(CANCEL)))
+        self.outgoing.append(_frame(RST_STREAM, 0, stream, _NUMBER.pack(code)))
+
+    def _fail(self, stream: int, call: _Call, code: int, what: str) -> None:
+        """End a call whose rules the server broke; the connection goes on."""
+        del self._calls[stream]
+        self._reset(stream, call, code)
+        self._answers.append(Answer(call.key, None, f"{what}: {ERRORS[code]}"))
 
     # What is sent as windows allow ---------------------------------------------------------------------
 
@@ -242,7 +259,7 @@ class Connection:
         while begin + _HEAD_BYTES <= end:
             high, low, kind, flags, stream = _FRAME_HEAD.unpack_from(data, begin)
             size = high << 8 | low
-            if not (self.ready or kind == SETTINGS):
+            if not self.ready and (kind != SETTINGS or flags & ACK):
                 raise _BrokenError("what answers there does not speak HTTP/2")
             if size > _OUR_FRAME_BYTES:
                 raise _BrokenError(f"the server sent a frame of {size} bytes, which may have {_OUR_FRAME_BYTES}")
@@ -264,22 +281,31 @@ class Connection:
             self._data(flags, stream, payload)
         elif kind == HEADERS:
             if flags & (PADDED | PRIORITISED):
-                payload = _unpadded(flags, payload)[5 if flags & PRIORITISED else 0 :]
+                payload = _bare(flags, payload)
             self._header_block(flags, stream, payload, flags & END_STREAM)
         elif kind == CONTINUATION:
-            if self._block is None or self._block[0] != stream:
-                raise _BrokenError("the server continued headers that did not begin")
-            _, ends, block = self._block
-            self._header_block(flags, stream, block + payload, ends)
-        elif kind == WINDOW_UPDATE:
-            self._more_window(stream, _NUMBER.unpack_from(payload)[0] & _LARGEST_WINDOW)
+            self._continued(flags, stream, payload)
+        elif kind < CONTINUATION:  # unknown kinds are to be ignored
+            self._control(kind, flags, stream, payload)
+
+    def _control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        """Take in a frame of those that are no part of an answer."""
+        size = len(payload)
+        if size != _SIZES.get(kind, size):
+            right = _SIZES[kind]
+            raise _BrokenError(f"the server sent a frame of kind {kind} with {size} bytes, which must have {right}")
+        if stream and kind in (SETTINGS, PING, GOAWAY):
+            raise _BrokenError(f"the server sent a frame of kind {kind} on stream {stream}, which must be on 0")
+        if kind == WINDOW_UPDATE:
+            self._more_window(stream, _NUMBER.unpack(payload)[0] & _LARGEST_WINDOW)
         elif kind == RST_STREAM:
-            if (call := self._calls.pop(stream, None)) is not None:
+            if (call := self._calls.pop(stream, None)) is None:
+                self._check_began(kind, stream)
+            else:
                 call.unsent = b""
                 self._answers.append(Answer(call.key, None, f"the server gave the call up: {_error(payload)}"))
         elif kind == SETTINGS:
-            if not flags & ACK:
-                self._settings(payload)
+            self._settings(flags, payload)
         elif kind == PING:
             if not flags & ACK:
                 self.outgoing.append(_frame(PING, ACK, 0, payload))
@@ -287,20 +313,36 @@ class Connection:
             self._going_away(payload)
         elif kind == PUSH_PROMISE:
             raise _BrokenError("the server pushes, which it was asked not to do")
-        # PRIORITY says nothing to a client, and unknown kinds are to be ignored.
+        elif not stream:  # on any other, PRIORITY says nothing to a client
+            self._check_began(kind, stream)
 
-    def _settings(self, payload: bytes) -> None:
+    def _check_began(self, kind: int, stream: int) -> None:
+        """A stream without a call under way had one."""
+        if not stream & 1 or stream >= self._next_stream:
+            raise _BrokenError(f"the server sent a frame of kind {kind} on stream {stream}, which no call began")
+
+    def _settings(self, flags: int, payload: bytes) -> None:
+        if flags & ACK:
+            if payload:
+                raise _BrokenError("the server confirmed settings and sent others in one frame")
+            return
         for name, value in _SETTING.iter_unpack(payload):
             if name == HEADER_TABLE_SIZE:
                 self._encoder.header_table_size = min(value, 4096)
                 self._usual_head, self._usual_block = None, b""
+            elif name == ENABLE_PUSH:
+                _check_setting("ENABLE_PUSH", value, 0, 0)
             elif name == MAX_CONCURRENT_STREAMS:
                 self._most_calls = value
             elif name == MAX_FRAME_SIZE:
+                _check_setting("MAX_FRAME_SIZE", value, _OUR_FRAME_BYTES, _LARGEST_FRAME_BYTES)
                 self._frame_bytes = value
             elif name == INITIAL_WINDOW_SIZE:
+                _check_setting("INITIAL_WINDOW_SIZE", value, 0, _LARGEST_WINDOW)
                 more, self._initial_window = value - self._initial_window, value
                 for stream, call in self._calls.items():
+                    if call.window + more > _LARGEST_WINDOW:
+                        raise _BrokenError(f"the server opened a call's window of {call.window} bytes by {more}")
                     call.window += more
                     self._queue(stream, call)
         self.outgoing.append(_frame(SETTINGS, ACK, 0, b""))
@@ -309,8 +351,16 @@ class Connection:
 
     def _more_window(self, stream: int, more: int) -> None:
         if not stream:
+            if not 0 < more <= _LARGEST_WINDOW - self._window:
+                raise _BrokenError(f"the server opened the connection's window of {self._window} bytes by {more}")
             self._window += more
-        elif (call := self._calls.get(stream)) is not None:
+        elif (call := self._calls.get(stream)) is None:
+            self._check_began(WINDOW_UPDATE, stream)
+        elif not more:
+            self._fail(stream, call, PROTOCOL_ERROR, "the server opened the call's window by nothing")
+        elif more > _LARGEST_WINDOW - call.window:
+            self._fail(stream, call, FLOW_CONTROL_ERROR, "the server opened the call's window too far")
+        else:
             call.window += more
             self._queue(stream, call)
         self._send()
@@ -325,7 +375,7 @@ class Connection:
             self.unseen.append((call.key, call.began_ns))
         (code,) = _NUMBER.unpack_from(payload, 4)
         if code:
-            words = payload[8:].decode("utf-8", "replace")
+            words = _line(payload[8:].decode("utf-8", "replace"))
             raise _BrokenError(f"the server ended the connection: {_error(payload[4:])} {words}".rstrip())
 
     def _data(self, flags: int, stream: int, payload: bytes) -> None:
@@ -333,11 +383,12 @@ class Connection:
         if self._their_window < _WINDOW_LEFT:
             self._allow(_LARGEST_WINDOW - self._their_window)
             self._their_window = _LARGEST_WINDOW
+        if flags & PADDED:
+            payload = _bare(PADDED, payload)
         call = self._calls.get(stream)
         if call is None:
+            self._check_began(DATA, stream)
             return
-        if flags & PADDED:
-            payload = _unpadded(flags, payload)
         if payload:
             call.parts.append(payload)
         if flags & END_STREAM:
@@ -346,19 +397,31 @@ class Connection:
     def _allow(self, more: int) -> None:
         self.outgoing.append(_frame(WINDOW_UPDATE, 0, 0, _NUMBER.pack(more)))
 
+    def _continued(self, flags: int, stream: int, payload: bytes) -> None:
+        if self._block is None or self._block[0] != stream:
+            raise _BrokenError("the server continued headers that did not begin")
+        _, ends, parts = self._block
+        parts.append(payload)
+        if len(parts) > _MOST_HEADER_FRAMES:
+            raise _BrokenError(f"the server sent headers in more than {_MOST_HEADER_FRAMES} frames")
+        if flags & END_HEADERS:
+            self._block = None
+            self._header_block(flags, stream, b"".join(parts), ends)
+
     def _header_block(self, flags: int, stream: int, block: bytes, ends: int) -> None:
         if not flags & END_HEADERS:
-            if len(block) > _MOST_HEADER_BYTES:
-                raise _BrokenError(f"the server sent headers of more than {_MOST_HEADER_BYTES} bytes")
-            self._block = (stream, ends, block)
+            self._block = (stream, ends, [block])
             return
-        self._block = None
         fields = self._known.get(block) or self._decoded(block)
         call = self._calls.get(stream)
         if call is None:
+            self._check_began(HEADERS, stream)
             return
-        if fields.http_status not in ("", "200") and not fields.http_status.startswith("1"):
-            call.refusal = f"HTTP status {fields.http_status}"
+        if status := fields.http_status:
+            if status == "200":
+                call.refusal = ""
+            elif not status.startswith("1"):
+                call.refusal = f"HTTP status {_line(status)}"
         if ends:
             self._ended(stream, call, _refusal(fields))
 
@@ -370,10 +433,10 @@ class Connection:
             raise _BrokenError(f"the server sent headers that cannot be read: {error}") from None
         names = (b":status", b"grpc-status", b"grpc-message")
         fields = _Fields(*(found.get(name, b"").decode("utf-8", "replace") for name in names))
-        if _only_numbers(block):
-            self._known[block] = fields
-        else:
+        if not _only_numbers(block):
             self._known.clear()  # the same numbers may mean something else now
+        elif len(self._known) < _MOST_KNOWN:
+            self._known[block] = fields
         return fields
 
     def _ended(self, stream: int, call: _Call, refusal: str) -> None:
@@ -384,7 +447,7 @@ class Connection:
         if not refusal and (len(message) < 5 or message[0] or len(message) != 5 + _NUMBER.unpack_from(message, 1)[0]):
             refusal = "the answer is not one plain message"
         if len(call.unsent):  # answered before it was all asked
-            self._cancel(stream, call)
+            self._reset(stream, call, CANCEL)
         self._answers.append(Answer(call.key, None, refusal) if refusal else Answer(call.key, message[5:]))
 
 
@@ -406,8 +469,28 @@ def _only_numbers(block: bytes) -> bool:
     return min(block, default=0) >= 0x80 and 0xFF not in block
 
 
-def _unpadded(flags: int, payload: bytes) -> bytes:
-    return payload[1 : len(payload) - payload[0]] if flags & PADDED else payload
+def _bare(flags: int, payload: bytes) -> bytes:
+    """What a frame carries, without what its flags say is around it."""
+    if flags & PADDED:
+        padding = payload[0]
+        if padding >= len(payload):
+            raise _BrokenError(f"the server padded a frame of {len(payload)} bytes with {padding}")
+        payload = payload[1 : len(payload) - padding]
+    if flags & PRIORITISED:
+        if len(payload) < _SIZES[PRIORITY]:
+            raise _BrokenError("the server cut the priority of headers short")
+        payload = payload[_SIZES[PRIORITY] :]
+    return payload
+
+
+def _check_setting(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise _BrokenError(f"the server set {name} to {value}, outside {least} to {most}")
+
+
+def _line(text: str) -> str:
+    """What a server says, in one short line."""
+    return " ".join(text.split())[:_MOST_WORDS]
 
 
 def _error(payload: bytes) -> str:
@@ -422,5 +505,5 @@ def _refusal(fields: _Fields) -> str:
         return ""
     if not status:
         return "the answer has no status"
-    name = STATUSES[int(status)] if status.isdecimal() and int(status) < len(STATUSES) else f"status {status}"
-    return f"{name}: {' '.join(unquote(fields.grpc_message).split())[:200]}"
+    name = _STATUS_NAMES.get(status) or f"status {_line(status)}"
+    return f"{name}: {_line(unquote(fields.grpc_message))}"

@@ -12,6 +12,7 @@ import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment
 from loadgen import clients as module
 from loadgen.arrivals import Renewal
@@ -192,6 +193,26 @@ def test_what_fails_beside_a_run_ends_it(phase):
 
     with pytest.raises(RuntimeError, match="as it was told"):
         uvloop.run(story())
+
+
+def test_a_client_that_does_not_begin_with_its_being_ready_is_an_error():
+    """With its name, and what it sent instead."""
+
+    class Early:
+        role = "client-1"
+
+        async def log_tail(self):
+            return "its log"
+
+    async def story():
+        peer = Scripted([])
+        peer.process = Early()
+        peer.hear = lambda: asyncio.sleep(0, Record(ended="duration"))
+        await module._Run([peer], Hooks()).to_its_end([job()], asyncio.Event())
+
+    with pytest.raises(LaunchError, match=r"^client-1 sent a Record before it was ready$") as caught:
+        uvloop.run(story())
+    assert caught.value.log_tail == "its log"
 
 
 class Told(Interval):
