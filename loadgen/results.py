@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from frontend_launch.histogram import LatencyHistogram
+from frontend_launch.members import from_members
 from frontend_launch.stages import Stages
 from loadgen.errors import ConfigError
 from loadgen.recorder import Record
@@ -364,7 +365,7 @@ def _rename(draft: Path, path: Path) -> None:
 
 
 def read(path: Path) -> Results:
-    """Read a results file of any version up to this one.
+    """Read a results file of any version up to this one; members that this version does not know are ignored.
 
     Raises:
         ConfigError: it cannot be read, is no results file, or is of a later version.
@@ -375,14 +376,16 @@ def read(path: Path) -> Results:
         if version > SCHEMA_VERSION:
             raise ConfigError(f"{path} is of version {version}; this program reads up to {SCHEMA_VERSION}: update it")
         summary, verdict = document["summary"], document["verdict"]
-        return Results(
-            **{
+        return from_members(
+            Results,
+            {
                 **document,
-                "summary": Summary(**{**summary, "measured": Measured(**summary["measured"])}),
-                "verdict": Verdict(**{**verdict, "evidence": Evidence(**verdict["evidence"])}),
-                "histograms": Histograms(**document["histograms"]),
-                "client_metrics": ClientMetrics(**document["client_metrics"]),
-            }
+                "summary": from_members(Summary, {**summary, "measured": from_members(Measured, summary["measured"])}),
+                "verdict": from_members(Verdict, {**verdict, "evidence": from_members(Evidence, verdict["evidence"])}),
+                "histograms": from_members(Histograms, document["histograms"]),
+                "client_metrics": from_members(ClientMetrics, document["client_metrics"]),
+                "path": None,  # not part of the document
+            },
         )
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
