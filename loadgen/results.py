@@ -43,7 +43,7 @@ class Summary:
     """Counts over the whole run, warm-up included; throughput and latency of the measured part.
 
     `sent` is the sum of `completed`, `defaulted`, `timed_out`, `failed` and `abandoned`. `left_behind` is None
-    where the server went away with the run. Latencies are milliseconds, None without answers.
+    where the run did not wait for what was outstanding. Latencies are milliseconds, None without answers.
 
     Where a schedule says when to send, `latency_ms` counts from the planned time, over all requests that were planned
     for the measured part; those that were not answered as they should be count as slower than any answer. What falls

@@ -19,7 +19,7 @@ import typer
 
 from loadgen.cli import console
 from loadgen.errors import ConfigError
-from loadgen.options import parse_duration, parse_gpus, parse_int_list, parse_shape
+from loadgen.options import parse_duration, parse_duration_or_zero, parse_gpus, parse_int_list, parse_shape
 from loadgen.slo import parse as parse_conditions
 
 Settings = dict[str, Any]
@@ -315,7 +315,7 @@ def _patience(max_in_flight: int | None, timeout: str | None, stall: str, drain:
         "max_in_flight": max_in_flight,
         "timeout_s": console.optional("--timeout", parse_duration, timeout),
         "stall_s": console.parsed("--stall", parse_duration, stall),
-        "drain_s": console.optional("--drain", parse_duration, drain),
+        "drain_s": console.optional("--drain", parse_duration_or_zero, drain),
     }
 
 
