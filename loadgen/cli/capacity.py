@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     parameters.client,
     parameters.connection,
     target,
-    target,
     parameters.ports,
     parameters.planning,
 )

@@ -1,11 +1,14 @@
 """What verbs make of their options: durations of zero, and groups of options."""
 
+import inspect
 from types import SimpleNamespace
+from typing import Annotated
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from loadgen.cli import app, console, exit_codes, sweep
+from loadgen.cli import app, console, exit_codes, parameters, sweep
 
 VERBS = {
     "saturate": [],
@@ -64,3 +67,56 @@ def test_zero_is_no_patience_for_a_model():
     """Of the verb that checks models, likewise."""
     done = CliRunner().invoke(app, ["models", "verify", "noop", "--timeout", "0s"])
     assert done.stderr == "loadgen: --timeout: '0s' is no time at all: write 120, 120s or 2m\n"
+
+
+def option(*flags):
+    return Annotated[int, typer.Option(*flags)]
+
+
+def first(context: typer.Context, size: option("--size", "-s") = 1):
+    return {}
+
+
+def second(context: typer.Context, other: option() = 1):
+    return {}
+
+
+def same_name(size: option("--length") = 1):
+    return {}
+
+
+def same_flag(length: option("--length", "-s") = 1):
+    return {}
+
+
+def default_flag(thing: option("--other") = 1):
+    return {}
+
+
+def verb(settings, context: typer.Context, duration: option("--duration", "-d") = 1):
+    """A verb with an option of its own."""
+
+
+def own(settings, seconds: option("-d", "--size") = 1):
+    """A verb with an option that a group has too."""
+
+
+@pytest.mark.parametrize(
+    ("groups", "of", "twice"),
+    [
+        pytest.param([first, second, first], verb, "size, --size, -s", id="a group"),
+        pytest.param([first, same_name], verb, "size", id="a name"),
+        pytest.param([first, same_flag], verb, "-s", id="a flag"),
+        pytest.param([second, default_flag], verb, "--other", id="a flag that follows from the name"),
+        pytest.param([first], own, "--size", id="a flag of the verb"),
+    ],
+)
+def test_what_is_defined_twice_is_refused(groups, of, twice):
+    """The second would hide the first, or be evaluated twice."""
+    with pytest.raises(ValueError, match=f"^{of.__name__} and its groups define {twice} more than once$"):
+        parameters.takes(*groups)(of)
+
+
+def test_the_context_is_no_option():
+    """Any number of groups look at it."""
+    assert "context" in inspect.signature(parameters.takes(first, second)(verb)).parameters
