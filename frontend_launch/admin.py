@@ -74,10 +74,6 @@ class AdminClient:
         """Send an application's queries to a model; refused when they go to another."""
         await self._act(rest.AddModelLinks(application, (model,)))
 
-    async def set_model_version(self, name: str, version: str) -> None:
-        """Send a model's queries to this version from now on."""
-        await self._act(rest.SetModelVersion(name, version))
-
     async def set_batch_size(self, name: str, version: str, batch_size: int) -> None:
         """Give a model's replicas batches up to this size from now on; a route that the original does not have."""
         await self._act(rest.SetBatchSize(name, version, batch_size))
