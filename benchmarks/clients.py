@@ -25,7 +25,7 @@ from loadgen.inputs import SeededInputs
 from loadgen.runner import Job, run
 from loadgen.targets.clipper import ClipperSpec
 from model_containers.model import TensorSpec
-from model_containers.wire import DataType
+from model_containers.wire import Buffer, DataType
 
 APPLICATION = "echo"
 BURST = 64
@@ -115,7 +115,7 @@ def pyzmq(task: Task) -> Measured:
     receiving.send_multipart(wire.HANDSHAKE)
     client_id = wire.decode_handshake_reply(receiving.recv_multipart())
     payloads = _payloads(task)
-    *head, _ = wire.encode_request(wire.PredictRequest(client_id, 0, APPLICATION, DataType.FLOATS, payloads[0]))
+    *head, _ = wire.encode_request_burst(client_id, [0], APPLICATION, DataType.FLOATS, payloads[:1])
     small = task.payload_bytes < 2048
     last = payloads if small else [zmq.Frame(payload, copy=False) for payload in payloads]
     send, receive, more = sending.send, receiving.recv, zmq.SNDMORE
@@ -153,23 +153,23 @@ async def _awaiting(task: Task) -> Measured:
     client_id = wire.decode_handshake_reply(await receiving.recv_multipart())
     payloads = _payloads(task)
     window = asyncio.Semaphore(task.window)
-    pending: dict[int, asyncio.Future[wire.PredictResponse]] = {}
+    pending: dict[int, asyncio.Future[Buffer]] = {}
     latencies: list[float] = []
 
     async def ask(request_id: int) -> None:
         reply = pending[request_id] = asyncio.get_running_loop().create_future()
         began = time.monotonic()
         payload = payloads[request_id % DISTINCT_INPUTS]
-        request = wire.PredictRequest(client_id, request_id, APPLICATION, DataType.FLOATS, payload)
-        await sending.send_multipart(wire.encode_request(request))
+        frames = wire.encode_request_burst(client_id, [request_id], APPLICATION, DataType.FLOATS, [payload])
+        await sending.send_multipart(frames)
         await reply
         latencies.append(time.monotonic() - began)
         window.release()
 
     async def receive() -> None:
         while True:
-            response = wire.decode_response(await receiving.recv_multipart())
-            pending.pop(response.request_id).set_result(response)
+            response = wire.decode_response_burst(await receiving.recv_multipart())
+            pending.pop(int.from_bytes(response.request_ids, "little")).set_result(*response.outputs)
 
     receiver = asyncio.create_task(receive())
     tasks: set[asyncio.Task[None]] = set()

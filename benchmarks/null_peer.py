@@ -7,9 +7,11 @@ import json
 import zmq
 
 from frontend_launch import wire
+from model_containers.wire import Buffer, DataType
 
 OUTPUT = bytes(4)
-FLOATS = b"\x02\0\0\0"
+REQUEST_ID, RESPONSE_ID = 1 + wire.REQUEST_ID, 1 + wire.RESPONSE_ID
+"""Places of the ids behind the routing identity."""
 
 
 def main() -> None:
@@ -26,17 +28,19 @@ def main() -> None:
     poller = zmq.Poller()
     poller.register(responses, zmq.POLLIN)
     poller.register(requests, zmq.POLLIN)
-    client = b""
+    response: list[Buffer] = []
     while True:
         ready = dict(poller.poll())
         if responses in ready:
             client = responses.recv_multipart()[0]
             responses.send_multipart([client, *wire.encode_handshake_reply(0)])
+            response = wire.encode_response_burst([client], [0], DataType.FLOATS, [OUTPUT])
         if requests in ready:
             try:
                 while True:
                     frames = requests.recv_multipart(zmq.NOBLOCK, copy=False)
-                    responses.send_multipart([client, b"", frames[3].bytes, FLOATS, OUTPUT])
+                    response[RESPONSE_ID] = frames[REQUEST_ID].bytes
+                    responses.send_multipart(response)
             except zmq.Again:
                 pass
 

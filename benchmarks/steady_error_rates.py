@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadgen.steady import SteadyParameters, is_steady
+from loadgen.steady import SteadyParameters, steadiness
 
 PARAMETERS = SteadyParameters()
 WITHIN = (60, 120, 240)
@@ -85,7 +85,7 @@ def called(signal: Signal, noise: Noise, runs: int, random: np.random.Generator)
 
 def _first_call(throughput: list[float], p99: list[float]) -> int | None:
     looks = range(PARAMETERS.min_intervals + PARAMETERS.looks - 1, len(throughput) + 1)
-    return next((look for look in looks if is_steady(throughput[:look], p99[:look])), None)
+    return next((look for look in looks if steadiness(throughput[:look], p99[:look]).steady), None)
 
 
 def scatter(share: float, correlation: float, count: int, random: np.random.Generator) -> np.ndarray:

@@ -30,7 +30,8 @@ BATCH = 32
 def test_decode_request(benchmark, payload):
     """As the query frontend reads it."""
     request = wire.PredictRequest(0, 5, "app", DataType.FLOATS, bytes(SIZES[payload]))
-    assert benchmark(wire.decode_request, wire.encode_request(request)) == request
+    frames = wire.encode_request_burst(0, [5], "app", DataType.FLOATS, [request.payload])
+    assert benchmark(wire.decode_request, frames) == request
 
 
 @pytest.mark.parametrize("replies", [1, 32])

@@ -95,15 +95,6 @@ class AdminClient:
         """
         await self._act(rest.AddModelLinks(application, (model,)))
 
-    async def set_model_version(self, name: str, version: str) -> None:
-        """Send a model's queries to this version from now on.
-
-        Args:
-            name: of the model.
-            version: one that is registered.
-        """
-        await self._act(rest.SetModelVersion(name, version))
-
     async def set_batch_size(self, name: str, version: str, batch_size: int) -> None:
         """Give a model's replicas batches up to this size from now on; a route that the original does not have.
 

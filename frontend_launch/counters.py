@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from frontend_launch.errors import AdminError
+from frontend_launch.members import from_members
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +108,11 @@ class Counters:
         """
         try:
             document = json.loads(text)
-            models = {name: _read(ModelCounters, row) for name, row in document.pop("models").items()}
-            replicas = {name: _read(ReplicaCounters, row) for name, row in document.pop("replicas").items()}
-            counters: Counters = _read(cls, {**document, "models": models, "replicas": replicas})
+            models = {name: from_members(ModelCounters, row) for name, row in document.pop("models").items()}
+            replicas = {name: from_members(ReplicaCounters, row) for name, row in document.pop("replicas").items()}
+            return from_members(cls, {**document, "models": models, "replicas": replicas})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise AdminError(f"the frontend's counters cannot be read: {error}") from None
-        return counters
 
     def since(self, earlier: Counters) -> Counters:
         """What happened between an earlier reading and this one.
@@ -129,11 +129,6 @@ class Counters:
         for reading in readings[1:]:
             whole = _sum(whole, reading)
         return whole
-
-
-def _read(kind: Any, row: Mapping[str, Any]) -> Any:
-    known = {item.name for item in fields(kind)}
-    return kind(**{name: value for name, value in row.items() if name in known})
 
 
 _READINGS = frozenset({"max_batch", "queue_length", "alive"})

@@ -21,9 +21,9 @@ whether it is the application's default output: that is a string equal to what t
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from model_containers.errors import WireError
 from model_containers.wire import Buffer, DataType, data_type, unpack_i32
@@ -47,20 +47,6 @@ class PredictRequest(NamedTuple):
     application: str
     input_type: DataType
     payload: Buffer
-
-
-class PredictResponse(NamedTuple):
-    """One answer on the wire.
-
-    Attributes:
-        request_id: which request it answers.
-        output_type: element type of the output.
-        output: raw little-endian elements, or the bytes of a string.
-    """
-
-    request_id: int
-    output_type: DataType
-    output: Buffer
 
 
 class LocalAddresses(NamedTuple):
@@ -106,37 +92,36 @@ def decode_handshake_reply(frames: Sequence[Buffer]) -> int:
     return unpack_i32(frames[1], "client id")
 
 
-def request_frames(client_id: int, application: str, input_type: DataType, payload_bytes: int) -> RequestFrames:
-    """The frames that all requests of one client with payloads of one size share; see `RequestFrames`.
+REQUEST_FRAMES = 7
+REQUEST_ID = 2
+"""Which frame of a request is its id: a sender may prepare requests and put their ids in later."""
+
+REQUEST_NUMBERS = (1, 2, 4, 5)
+"""Which frames of a request are integers of four bytes."""
+
+Payload = TypeVar("Payload", bound=Sized)
+
+
+def encode_request_burst(
+    client_id: int, request_ids: Sequence[int], application: str, input_type: DataType, payloads: Sequence[Payload]
+) -> list[bytes | Payload]:
+    """Frames of many requests of one client to one application, back to back.
 
     Args:
-        client_id: as the frontend gave it in the handshake.
-        application: its name.
-        input_type: of the payload's elements.
-        payload_bytes: of each request.
+        client_id: from the handshake.
+        request_ids: one for each payload.
+        application: the application that is asked.
+        input_type: element type of the payloads.
+        payloads: see `PredictRequest`; any objects whose length is their number of bytes.
     """
-    return RequestFrames(
-        _I32.pack(client_id),
-        application.encode(),
-        _I32.pack(input_type),
-        _I32.pack(payload_bytes // input_type.element_bytes),
-    )
-
-
-class RequestFrames(NamedTuple):
-    """The unchanging frames of a stream of requests: a request is ``[b"", client_id, ID, *rest, PAYLOAD]``."""
-
-    client_id: bytes
-    application: bytes
-    input_type: bytes
-    element_count: bytes
-
-
-def encode_request(request: PredictRequest) -> list[Buffer]:
-    """Frames of one request."""
-    shared = request_frames(request.client_id, request.application, request.input_type, len(request.payload))
-    head = [b"", shared.client_id, _I32.pack(request.request_id)]
-    return [*head, shared.application, shared.input_type, shared.element_count, request.payload]
+    frames: list[bytes | Payload] = [b""] * (REQUEST_FRAMES * len(payloads))
+    frames[1::REQUEST_FRAMES] = [_I32.pack(client_id)] * len(payloads)
+    frames[REQUEST_ID::REQUEST_FRAMES] = map(_I32.pack, request_ids)
+    frames[3::REQUEST_FRAMES] = [application.encode()] * len(payloads)
+    frames[4::REQUEST_FRAMES] = [_I32.pack(input_type)] * len(payloads)
+    frames[5::REQUEST_FRAMES] = [_I32.pack(len(payload) // input_type.element_bytes) for payload in payloads]
+    frames[6::REQUEST_FRAMES] = payloads
+    return frames
 
 
 def decode_request(frames: Sequence[Buffer]) -> PredictRequest:
@@ -146,8 +131,8 @@ def decode_request(frames: Sequence[Buffer]) -> PredictRequest:
         WireError: anything that the protocol does not admit, and what the original would have crashed on:
             unknown types, a payload of another size than announced or of none, a NUL inside a string.
     """
-    if len(frames) != 7:
-        raise WireError("frame_count", f"a request of {len(frames)} frames where 7 belong")
+    if len(frames) != REQUEST_FRAMES:
+        raise WireError("frame_count", f"a request of {len(frames)} frames where {REQUEST_FRAMES} belong")
     delimiter, client_id, request_id, application, code, count, payload = frames
     if len(delimiter):
         raise WireError("delimiter", "a request without its empty delimiter")
@@ -178,6 +163,8 @@ def _numbers(*frames: Buffer) -> tuple[int, ...]:
 
 
 RESPONSE_FRAMES = 4
+RESPONSE_ID = 1
+"""Which frame of a response is the id of its request."""
 
 
 def encode_response_burst(
@@ -191,26 +178,13 @@ def encode_response_burst(
         output_type: of all outputs.
         outputs: one for each response, raw; not copied.
     """
-    frames: list[Buffer] = [b""] * ((1 + RESPONSE_FRAMES) * len(outputs))
-    frames[0::5] = identities
-    frames[2::5] = map(_I32.pack, request_ids)
-    frames[3::5] = [_I32.pack(output_type)] * len(outputs)
-    frames[4::5] = outputs
+    size = 1 + RESPONSE_FRAMES
+    frames: list[Buffer] = [b""] * (size * len(outputs))
+    frames[0::size] = identities
+    frames[1 + RESPONSE_ID :: size] = map(_I32.pack, request_ids)
+    frames[3::size] = [_I32.pack(output_type)] * len(outputs)
+    frames[4::size] = outputs
     return frames
-
-
-def decode_response(frames: Sequence[Buffer]) -> PredictResponse:
-    """Read a response.
-
-    Raises:
-        WireError: anything that the protocol does not admit.
-    """
-    if len(frames) != 4 or len(frames[0]):
-        raise WireError("frame_count", f"a response of {len(frames)} frames where 4 belong")
-    output_type = data_type(unpack_i32(frames[2], "output type"))
-    if len(frames[3]) % output_type.element_bytes:
-        raise WireError("payload_size", f"{len(frames[3])} bytes of output type {output_type.canonical}")
-    return PredictResponse(unpack_i32(frames[1], "request id"), output_type, frames[3])
 
 
 class ResponseBurst(NamedTuple):
@@ -219,7 +193,7 @@ class ResponseBurst(NamedTuple):
     Attributes:
         request_ids: i32 each, little-endian, joined; -1 for what is no response.
         output_types: i32 each, still as bytes; empty for what is no response.
-        outputs: as in `PredictResponse`.
+        outputs: raw little-endian elements, or the bytes of a string.
     """
 
     request_ids: bytes
@@ -234,12 +208,12 @@ def decode_response_burst(frames: Sequence[Buffer]) -> ResponseBurst:
     Otherwise a response begins wherever an empty frame, two of 4 bytes and one more follow each other, and each stretch
     between two responses counts as one message that is none.
     """
-    request_ids, output_types = frames[1::4], frames[2::4]
-    aligned = len(frames) % 4 == 0 and not any(map(len, frames[::4]))
+    request_ids, output_types = frames[RESPONSE_ID::RESPONSE_FRAMES], frames[2::RESPONSE_FRAMES]
+    aligned = len(frames) % RESPONSE_FRAMES == 0 and not any(map(len, frames[::RESPONSE_FRAMES]))
     if not aligned or {*map(len, request_ids), *map(len, output_types)} != {4}:
         frames = _without_strays(frames)
-        request_ids, output_types = frames[1::4], frames[2::4]
-    return ResponseBurst(b"".join(request_ids), list(output_types), list(frames[3::4]))
+        request_ids, output_types = frames[RESPONSE_ID::RESPONSE_FRAMES], frames[2::RESPONSE_FRAMES]
+    return ResponseBurst(b"".join(request_ids), list(output_types), list(frames[3::RESPONSE_FRAMES]))
 
 
 _STRAY: list[Buffer] = [b"", b"\xff\xff\xff\xff", b"", b""]

@@ -90,8 +90,8 @@ class ExperimentConfig:
         log_every_s: length of a logging interval.
         results_dir: where the results go.
         ports: ports of the frontends, whether they are started or run already.
-        drain_s: after the run, wait so long for what is outstanding; None means 5 s for a frontend that runs already,
-            10 s with arrivals, else not at all.
+        drain_s: after the run, wait so long for what is outstanding; 0 means not at all, None 5 s for a frontend that
+            runs already, 10 s with arrivals, else not at all.
         requests_log: file for a row per request, npz or csv.
         fail_if: conditions that are not to come true.
         connection: use a frontend that already runs, and start nothing.
@@ -315,6 +315,7 @@ def check(config: ExperimentConfig) -> None:
         "--verify": config.verify,
         "--replicas": config.replicas,
         "--timeout": config.timeout_s,
+        "--ready-timeout": config.ready_timeout_s,
         "--max-in-flight": config.max_in_flight,
         "--cpus-per-replica": config.cpus_per_replica,
         "--clients": config.clients,
@@ -338,8 +339,9 @@ def check(config: ExperimentConfig) -> None:
         requests_log.check(config.requests_log)
     if config.image and config.runtime != "docker":
         raise ConfigError(f"--image {config.image} means nothing without --runtime docker")
-    if config.warmup_s is not None and config.warmup_s < 0:
-        raise ConfigError(f"--warmup {config.warmup_s:g} is negative")
+    for option, value in (("--warmup", config.warmup_s), ("--drain", config.drain_s)):
+        if value is not None and not value >= 0:
+            raise ConfigError(f"{option} {value:g} is negative")
 
 
 def _check_ports(ports: Ports, ours: bool) -> None:

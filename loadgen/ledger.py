@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from frontend_launch.members import from_members
 from loadgen.errors import ConfigError
 from loadgen.grid import Cell, Measurement, Size
 from loadgen.results import new_directory
@@ -166,11 +167,14 @@ def read_header(directory: Path) -> dict[str, Any]:
 
 
 def read_entries(directory: Path) -> Iterator[Entry]:
-    """What a sweep has finished; a line that is cut off, because its writer was killed, is none."""
+    """What a sweep has finished; a line that is cut off, because its writer was killed, is none.
+
+    Members that this version does not know are ignored.
+    """
     with contextlib.suppress(FileNotFoundError), (directory / LEDGER).open() as lines:
         for line in lines:
-            with contextlib.suppress(ValueError, TypeError):
-                yield Entry(**json.loads(line))
+            with contextlib.suppress(ValueError, TypeError, AttributeError):
+                yield from_members(Entry, json.loads(line))
 
 
 @contextlib.contextmanager

@@ -67,12 +67,24 @@ def parse_duration(text: str) -> float:
     Raises:
         ConfigError: it is something else, zero or infinite.
     """
+    seconds = parse_duration_or_zero(text)
+    if seconds == 0:
+        raise ConfigError(f"{text!r} is no time at all: write 120, 120s or 2m")
+    return seconds
+
+
+def parse_duration_or_zero(text: str) -> float:
+    """As `parse_duration`, or zero in any unit: ``0``, ``0s``, ``0.0``.
+
+    Raises:
+        ConfigError: it is something else, or infinite.
+    """
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise ConfigError(f"{text!r} is not a duration: write 120, 120s, 2m, 1.5h or 250ms")
     seconds = float(match[1]) * _SECONDS[match[2].lower()]
-    if not 0 < seconds < math.inf:
-        raise ConfigError(f"{text!r} is {'no time at all' if seconds == 0 else 'too long'}: write 120, 120s or 2m")
+    if seconds == math.inf:
+        raise ConfigError(f"{text!r} is too long: write 120, 120s or 2m")
     return seconds
 
 

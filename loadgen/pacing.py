@@ -63,16 +63,6 @@ class Sleeper:
             os.close(self._timer)
             self._timer = None
 
-    @property
-    def exact(self) -> bool:
-        """Whether there is a timer that is more exact than the loop's own."""
-        return self._timer is not None
-
-    @property
-    def early_ns(self) -> int:
-        """How long before its deadline the next sleep is to end; 0 where the timer is not exact."""
-        return self._early_ns
-
     def wake(self) -> None:
         """End the sleep that is under way, or the next one at once."""
         self._woken = True

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from frontend_launch.histogram import LatencyHistogram
+from frontend_launch.members import from_members
 from frontend_launch.stages import Stages
 from loadgen.errors import ConfigError
 from loadgen.recorder import Record
@@ -42,7 +43,7 @@ class Summary:
     """Counts over the whole run, warm-up included; throughput and latency of the measured part.
 
     `sent` is the sum of `completed`, `defaulted`, `timed_out`, `failed` and `abandoned`. `left_behind` is None
-    where the server went away with the run. Latencies are milliseconds, None without answers.
+    where the run did not wait for what was outstanding. Latencies are milliseconds, None without answers.
 
     Where a schedule says when to send, `latency_ms` counts from the planned time, over all requests that were planned
     for the measured part; those that were not answered as they should be count as slower than any answer. What falls
@@ -374,7 +375,7 @@ def _rename(draft: Path, path: Path) -> None:
 
 
 def read(path: Path) -> Results:
-    """Read a results file of any version up to this one.
+    """Read a results file of any version up to this one; members that this version does not know are ignored.
 
     Raises:
         ConfigError: it cannot be read, is no results file, or is of a later version.
@@ -385,14 +386,16 @@ def read(path: Path) -> Results:
         if version > SCHEMA_VERSION:
             raise ConfigError(f"{path} is of version {version}; this program reads up to {SCHEMA_VERSION}: update it")
         summary, verdict = document["summary"], document["verdict"]
-        return Results(
-            **{
+        return from_members(
+            Results,
+            {
                 **document,
-                "summary": Summary(**{**summary, "measured": Measured(**summary["measured"])}),
-                "verdict": Verdict(**{**verdict, "evidence": Evidence(**verdict["evidence"])}),
-                "histograms": Histograms(**document["histograms"]),
-                "client_metrics": ClientMetrics(**document["client_metrics"]),
-            }
+                "summary": from_members(Summary, {**summary, "measured": from_members(Measured, summary["measured"])}),
+                "verdict": from_members(Verdict, {**verdict, "evidence": from_members(Evidence, verdict["evidence"])}),
+                "histograms": from_members(Histograms, document["histograms"]),
+                "client_metrics": from_members(ClientMetrics, document["client_metrics"]),
+                "path": None,  # not part of the document
+            },
         )
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None

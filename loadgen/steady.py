@@ -66,16 +66,6 @@ class Steadiness:
     text: str
 
 
-def is_steady(throughput_rps: Sequence[float], p99_ms: Sequence[float | None]) -> bool:
-    """Whether a run is steady, by the default parameters; see `steadiness`.
-
-    Args:
-        throughput_rps: one for each logging interval, in order.
-        p99_ms: the same; None for an interval without answers.
-    """
-    return steadiness(throughput_rps, p99_ms).steady
-
-
 def steadiness(
     throughput_rps: Sequence[float], p99_ms: Sequence[float | None], parameters: SteadyParameters = DEFAULTS
 ) -> Steadiness:

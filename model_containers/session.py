@@ -57,14 +57,12 @@ class Session:
         now_ns: when the connection was begun.
 
     Attributes:
-        registered: the frontend has asked for the metadata and got it.
         due_ns: when `idle` wants to be called if nothing arrives before.
     """
 
     def __init__(self, metadata: Metadata, now_ns: int) -> None:
         self._metadata = metadata
         self._heard_ns: int | None = None
-        self.registered = False
         self.due_ns = now_ns + IDLE_NS
 
     def start(self) -> Send:
@@ -87,7 +85,6 @@ class Session:
         if isinstance(message, HeartbeatReply):
             if message.kind is HeartbeatKind.KEEP_ALIVE:
                 return None
-            self.registered = True
             return Send(encode_metadata(self._metadata))
         if message.input_type is not self._metadata.input_type:
             given, taken = message.input_type.canonical, self._metadata.input_type.canonical

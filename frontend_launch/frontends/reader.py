@@ -12,6 +12,7 @@ from typing import Any
 
 import zmq
 
+from frontend_launch import wire
 from model_containers.wire import Buffer
 
 BURST = 128
@@ -113,7 +114,7 @@ _COPY_BELOW_BYTES = 2048
 _COPY_SENT_BELOW_BYTES = 65_536
 """Last frames up to this size are copied; what is sent as it is comes back through a thread of pyzmq's own."""
 
-_REQUEST_FRAMES = 8
+_REQUEST_FRAMES = 1 + wire.REQUEST_FRAMES
 """Of a request, with the routing identity."""
 
 # Plain numbers: the library's enumerations cost more than the calls that take them.
@@ -189,7 +190,7 @@ class RequestReceiver:
 _COPIED = (True,) * _REQUEST_FRAMES
 _REFERRED = (*_COPIED[:-1], False)
 _EACH_NOW = (_NOW,) * _REQUEST_FRAMES
-_NUMBERS = (2, 3, 5, 6)
+_NUMBERS = tuple(1 + place for place in wire.REQUEST_NUMBERS)
 """Where a request has its fields of four bytes, behind the identity and an empty frame."""
 
 

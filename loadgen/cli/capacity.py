@@ -9,7 +9,7 @@ import typer
 from loadgen.cli import console, exit_codes, parameters
 from loadgen.cli.target import target
 from loadgen.errors import ConfigError
-from loadgen.options import parse_duration, parse_share
+from loadgen.options import parse_duration, parse_duration_or_zero, parse_share
 
 if TYPE_CHECKING:
     from loadgen.probing import CapacityConfig
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     parameters.patience,
     parameters.client,
     parameters.connection,
-    target,
     target,
     parameters.ports,
     parameters.planning,
@@ -56,7 +55,7 @@ def capacity(
             raise ConfigError(f"--fail-if {settings['fail_if'][0]}: a search wants what has to hold: use --slo")
         base = ExperimentConfig(
             **settings,
-            warmup_s=0.0 if warmup == "0" else console.parsed("--warmup", parse_duration, warmup),
+            warmup_s=console.parsed("--warmup", parse_duration_or_zero, warmup),
             runtime=runtime,
         )
         config = CapacityConfig(

@@ -43,7 +43,7 @@ def verify(
     from loadgen.waiting import unless  # noqa: PLC0415
 
     with console.one_line_errors():
-        timeout_s = parse_duration(timeout)
+        timeout_s = console.parsed("--timeout", parse_duration, timeout)
 
     async def check() -> bool:
         good = True

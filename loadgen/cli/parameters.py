@@ -11,15 +11,17 @@ A verb names its groups and gets their options beside its own::
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.models import ParameterInfo
 
 from loadgen.cli import console
 from loadgen.errors import ConfigError
-from loadgen.options import parse_duration, parse_gpus, parse_int_list, parse_shape
+from loadgen.options import parse_duration, parse_duration_or_zero, parse_gpus, parse_int_list, parse_shape
 from loadgen.slo import parse as parse_conditions
 
 Settings = dict[str, Any]
@@ -29,13 +31,20 @@ Group = Callable[..., Settings]
 
 
 def takes(*groups: Group) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a verb the options of groups; it receives what they return, as one dictionary, before its own options."""
+    """Give a verb the options of groups; it receives what they return, as one dictionary, before its own options.
+
+    Raises:
+        ValueError: a group is named twice, or an option is defined twice.
+    """
 
     def decorate(verb: Callable[..., None]) -> Callable[..., None]:
         own = _parameters(verb)
         own.pop("settings")
         shared = [_parameters(group) for group in groups]
         everything = {name: parameter for members in (own, *shared) for name, parameter in members.items()}
+        defined = Counter(spelling for members in (own, *shared) for spelling in _spellings(members))
+        if twice := [spelling for spelling, times in defined.items() if times > 1]:
+            raise ValueError(f"{verb.__name__} and its groups define {', '.join(twice)} more than once")
 
         def command(**given: Any) -> None:
             settings: Settings = {}
@@ -56,6 +65,16 @@ def takes(*groups: Group) -> Callable[[Callable[..., None]], Callable[..., None]
 def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     parameters = inspect.signature(function, eval_str=True).parameters
     return {name: parameter.replace(kind=parameter.KEYWORD_ONLY) for name, parameter in parameters.items()}
+
+
+def _spellings(parameters: Mapping[str, inspect.Parameter]) -> Iterator[str]:
+    """What the options among parameters are called: their names and their flags; the context belongs to all."""
+    for name, parameter in parameters.items():
+        option = next(iter(getattr(parameter.annotation, "__metadata__", ())), None)
+        if isinstance(option, ParameterInfo):
+            # In an annotation, where it has no other use, the first flag lies in the place of the default.
+            flags = [str(flag) for flag in (option.default, *(option.param_decls or ())) if flag not in (None, ...)]
+            yield from (name, *(flags or ["--" + name.replace("_", "-")]))
 
 
 def was_given(context: typer.Context, name: str) -> bool:
@@ -320,7 +339,7 @@ def _patience(max_in_flight: int | None, timeout: str | None, stall: str, drain:
         "max_in_flight": max_in_flight,
         "timeout_s": console.optional("--timeout", parse_duration, timeout),
         "stall_s": console.parsed("--stall", parse_duration, stall),
-        "drain_s": console.optional("--drain", parse_duration, drain),
+        "drain_s": console.optional("--drain", parse_duration_or_zero, drain),
     }
 
 

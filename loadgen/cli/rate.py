@@ -8,7 +8,7 @@ import typer
 
 from loadgen.cli import console, parameters
 from loadgen.cli.target import target
-from loadgen.options import parse_duration
+from loadgen.options import parse_duration, parse_duration_or_zero
 
 
 @parameters.takes(
@@ -54,7 +54,7 @@ def rate(
             **settings,
             arrivals=schedule,
             duration_s=schedule.duration_s,
-            warmup_s=0.0 if warmup == "0" else console.parsed("--warmup", parse_duration, warmup),
+            warmup_s=console.parsed("--warmup", parse_duration_or_zero, warmup),
             runtime=runtime,
         )
     if dry_run:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from loadgen.cli import console, parameters
 from loadgen.cli.target import target
 from loadgen.errors import ConfigError
-from loadgen.options import parse_duration
-
-if TYPE_CHECKING:
-    pass
+from loadgen.options import parse_duration, parse_duration_or_zero
 
 
 @parameters.takes(
@@ -51,7 +48,7 @@ def saturate(
         config = ExperimentConfig(
             **settings,
             duration_s=console.parsed("--duration", parse_duration, duration),
-            warmup_s=0.0 if warmup == "0" else console.optional("--warmup", parse_duration, warmup),
+            warmup_s=console.optional("--warmup", parse_duration_or_zero, warmup),
             requests=requests,
             runtime=runtime,
         )

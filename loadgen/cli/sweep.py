@@ -10,7 +10,7 @@ import typer
 from loadgen.cli import console, exit_codes, parameters
 from loadgen.cli.target import target
 from loadgen.errors import ConfigError
-from loadgen.options import parse_duration, parse_int_list, parse_rates
+from loadgen.options import parse_duration, parse_duration_or_zero, parse_int_list, parse_rates
 
 if TYPE_CHECKING:
     from loadgen.sweep import Sweep, SweepConfig
@@ -139,7 +139,7 @@ def sweep(
             base=ExperimentConfig(
                 **settings,
                 duration_s=console.parsed("--duration", parse_duration, duration),
-                warmup_s=0.0 if warmup == "0" else console.parsed("--warmup", parse_duration, warmup),
+                warmup_s=console.parsed("--warmup", parse_duration_or_zero, warmup),
                 runtime=runtime,
             ),
             replicas=console.optional("--replicas", parse_int_list, replicas) or (),

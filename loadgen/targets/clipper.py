@@ -52,8 +52,10 @@ _NOW = int(zmq.NOBLOCK)
 _NOW_AND_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _EVENTS, _RCVMORE, _POLLIN = int(zmq.EVENTS), int(zmq.RCVMORE), int(zmq.POLLIN)
 
-_REQUEST_FLAGS = (*[_NOW_AND_MORE] * 6, _NOW)
-_NO_ID = bytes(4)
+_REQUEST_FLAGS = (*[_NOW_AND_MORE] * (wire.REQUEST_FRAMES - 1), _NOW)
+_IDS = slice(wire.REQUEST_ID, None, wire.REQUEST_FRAMES)
+_COPIED = (True,) * wire.RESPONSE_FRAMES
+_REFERRED = (*_COPIED[:-1], False)
 
 _run: Callable[[Iterable[object]], None] = deque[object](maxlen=0).extend
 """Run an iterator to its end, for what its steps do."""
@@ -143,12 +145,12 @@ class ClipperTarget(Target):
 
     def _frame(self, client_id: int, pool: Pool) -> None:
         """Lay out the frames of several turns through the pool, in the order of sending."""
-        payloads = pool.payloads()
-        requests: list[Buffer | zmq.Frame] = []
-        for payload in payloads:
-            shared = wire.request_frames(client_id, self._spec.application, pool.data_type, len(payload))
-            last = bytes(payload) if len(payload) < _COPY_BELOW_BYTES else zmq.Frame(payload, copy=False)
-            requests += (b"", shared.client_id, _NO_ID, *shared[1:], last)
+        payloads = [
+            bytes(payload) if len(payload) < _COPY_BELOW_BYTES else zmq.Frame(payload, copy=False)
+            for payload in pool.payloads()
+        ]
+        no_ids = [0] * len(payloads)
+        requests = wire.encode_request_burst(client_id, no_ids, self._spec.application, pool.data_type, payloads)
         turns = 1 - (-_BURST // len(payloads))  # from wherever a burst begins, it does not reach the end
         self._pool_size, self._laid_out = len(payloads), len(payloads) * turns
         self._requests, self._flags = requests * turns, [*_REQUEST_FLAGS] * self._laid_out
@@ -163,8 +165,8 @@ class ClipperTarget(Target):
         while sent < count:
             first = (first_id + sent) % self._pool_size
             some = min(count - sent, self._laid_out - first)
-            frames = self._requests[7 * first : 7 * (first + some)]
-            frames[2::7] = ids[sent : sent + some]
+            frames = self._requests[wire.REQUEST_FRAMES * first : wire.REQUEST_FRAMES * (first + some)]
+            frames[_IDS] = ids[sent : sent + some]
             _run(map(self._send_frame, frames, self._flags))
             sent += some
         self._sent = first_id + count
@@ -199,7 +201,7 @@ class ClipperTarget(Target):
     def _read(self, most: int) -> tuple[list[Buffer], bool]:
         """The frames of the next messages, and whether there are no more; of so many as have a reply's length."""
         frames: list[Any] = []
-        copied = (True, True, True, not self._large)
+        copied = _REFERRED if self._large else _COPIED
         try:
             # What was received before the socket was found empty stays in the list.
             frames.extend(map(self._receive_frame, repeat(_NOW), copied * most))

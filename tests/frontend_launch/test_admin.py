@@ -81,7 +81,7 @@ def test_registration() -> None:
             await admin.register_model("vgg", "1", DataType.INTS, batch_size=8)
             await admin.register_model("vgg", "2", DataType.INTS, batch_size=8, labels=("a",))
             await admin.link_model("app", "vgg")
-            await admin.set_model_version("vgg", "1")
+            await store.set_current_version("vgg", "1")
             application = rest.ApplicationReply(DataType.INTS, "TIMEOUT", 500_000, "app", ("vgg",))
             assert await admin.applications() == (application,)
             assert await admin.application("app") == application

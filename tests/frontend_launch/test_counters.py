@@ -1,5 +1,7 @@
 """Readings of counters: of several frontends as one, and what came between two of them."""
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,3 +46,12 @@ def test_a_reading_survives_json_and_nothing_comes_between_it_and_itself(reading
     assert {key: row.max_batch for key, row in nothing.models.items()} == {
         key: row.max_batch for key, row in reading.models.items()
     }
+
+
+def test_members_of_a_later_version_are_ignored():
+    """In the reading, and in those of models and replicas."""
+    reading = Counters(7, requests=3, models={"a:1": ModelCounters(batches=1)}, replicas={"a:1:0": ReplicaCounters()})
+    document = json.loads(reading.to_json())
+    for members in (document, document["models"]["a:1"], document["replicas"]["a:1:0"]):
+        members["of_a_later_version"] = [1]
+    assert Counters.from_json(json.dumps(document)) == reading

@@ -12,11 +12,11 @@ from model_containers.errors import WireError
 from model_containers.wire import DataType
 
 FRAMES = st.lists(st.one_of(st.binary(max_size=12), st.binary(min_size=4, max_size=4)), max_size=9)
-GOOD = wire.encode_request(wire.PredictRequest(0, 5, "vgg", DataType.FLOATS, np.ones(3, "<f4").tobytes()))
+GOOD = wire.encode_request_burst(0, [5], "vgg", DataType.FLOATS, [np.ones(3, "<f4").tobytes()])
 
 
 @given(FRAMES)
-@pytest.mark.parametrize("decode", [wire.decode_request, wire.decode_response, wire.decode_handshake_reply])
+@pytest.mark.parametrize("decode", [wire.decode_request, wire.decode_handshake_reply])
 def test_garbage(decode, frames):
     """Never another exception."""
     with contextlib.suppress(WireError):
@@ -55,7 +55,7 @@ def changed(index, frame):
         pytest.param([*changed(5, b"\0\0\0\0")[:6], b""], "payload_size", id="no payload at all"),
         pytest.param(changed(3, b"\xff"), "text", id="an application name that is not UTF-8"),
         pytest.param(
-            wire.encode_request(wire.PredictRequest(0, 1, "a", DataType.STRINGS, b"a\0b")),
+            wire.encode_request_burst(0, [1], "a", DataType.STRINGS, [b"a\0b"]),
             "embedded_nul",
             id="a NUL inside a string",
         ),
@@ -80,12 +80,20 @@ payloads = st.one_of(
 ids = st.integers(-(2**31), 2**31 - 1)
 
 
-@given(ids, ids, st.text(), payloads)
-def test_request_round_trip(client_id, request_id, application, typed):
-    """What is encoded decodes to itself."""
+@given(ids, st.lists(ids, min_size=1, max_size=5), st.text(), payloads)
+def test_requests_round_trip(client_id, request_ids, application, typed):
+    """What is encoded decodes to itself, one request after the other."""
+    data_type, payload = typed
     with contextlib.suppress(UnicodeEncodeError):
-        request = wire.PredictRequest(client_id, request_id, application, *typed)
-        assert wire.decode_request(wire.encode_request(request)) == request
+        sent = [payload * (1 + place) for place in range(len(request_ids))]
+        frames = wire.encode_request_burst(client_id, request_ids, application, data_type, sent)
+        assert [
+            wire.decode_request(frames[at : at + wire.REQUEST_FRAMES])
+            for at in range(0, len(frames), wire.REQUEST_FRAMES)
+        ] == [
+            wire.PredictRequest(client_id, request_id, application, data_type, payload)
+            for request_id, payload in zip(request_ids, sent, strict=True)
+        ]
 
 
 @given(st.lists(st.tuples(st.binary(), ids, st.binary()), min_size=1), st.sampled_from(DataType))

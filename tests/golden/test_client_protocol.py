@@ -1,82 +1,190 @@
-"""The client protocol, byte for byte, restated from its specification."""
+"""The client protocol, byte for byte, restated from its specification: what the product itself sends and reads."""
+
+import asyncio
+import contextlib
 
 import numpy as np
 import pytest
+import zmq
+import zmq.asyncio
 
 from frontend_launch import wire
+from frontend_launch.frontends.batching import Query
+from frontend_launch.frontends.clients import Clients
+from loadgen.inputs import Pool
+from loadgen.targets.clipper import ClipperSpec
+from loadgen.targets.target import Outcome
 from model_containers.wire import DataType
+
+TIMEOUT_S = 10.0
 
 
 def hexes(frames):
     return [bytes(frame).hex(" ") for frame in frames]
 
 
-FLOATS = np.array([1, 2, 3], dtype="<f4").tobytes()
+def raw(table):
+    return [bytes.fromhex(frame) for frame in table]
+
+
+FLOATS = np.array([[1, 2, 3], [4, 5, 6]], dtype="<f4")
+LARGE = np.zeros((2, 4096), dtype="<f4")
 
 REQUESTS = [
     pytest.param(
-        wire.PredictRequest(0, 5, "vgg", DataType.FLOATS, FLOATS),
+        (0, 5, "vgg", DataType.FLOATS, list(FLOATS)),
         [
-            "",
-            "00 00 00 00",
-            "05 00 00 00",
-            "76 67 67",
-            "02 00 00 00",
-            "03 00 00 00",
-            "00 00 80 3f 00 00 00 40 00 00 40 40",
+            [
+                "",
+                "00 00 00 00",
+                "05 00 00 00",
+                "76 67 67",
+                "02 00 00 00",
+                "03 00 00 00",
+                "00 00 80 40 00 00 a0 40 00 00 c0 40",
+            ],
+            [
+                "",
+                "00 00 00 00",
+                "06 00 00 00",
+                "76 67 67",
+                "02 00 00 00",
+                "03 00 00 00",
+                "00 00 80 3f 00 00 00 40 00 00 40 40",
+            ],
         ],
-        id="three floats",
+        id="three floats, and three others",
     ),
     pytest.param(
-        wire.PredictRequest(1, 258, "inception", DataType.STRINGS, b"abc"),
+        (1, 258, "inception", DataType.STRINGS, [np.frombuffer(b"abc", np.uint8)]),
         [
-            "",
-            "01 00 00 00",
-            "02 01 00 00",
-            "69 6e 63 65 70 74 69 6f 6e",
-            "04 00 00 00",
-            "03 00 00 00",
-            "61 62 63",
+            [
+                "",
+                "01 00 00 00",
+                "02 01 00 00",
+                "69 6e 63 65 70 74 69 6f 6e",
+                "04 00 00 00",
+                "03 00 00 00",
+                "61 62 63",
+            ]
         ],
         id="a string counts its bytes and has no NUL",
     ),
     pytest.param(
-        wire.PredictRequest(0, 0, "a", DataType.DOUBLES, np.array([1.0], "<f8").tobytes()),
-        ["", "00 00 00 00", "00 00 00 00", "61", "03 00 00 00", "01 00 00 00", "00 00 00 00 00 00 f0 3f"],
+        (0, 0, "a", DataType.DOUBLES, [np.array([1.0], "<f8")]),
+        [["", "00 00 00 00", "00 00 00 00", "61", "03 00 00 00", "01 00 00 00", "00 00 00 00 00 00 f0 3f"]],
         id="one double is one element of eight bytes",
+    ),
+    pytest.param(
+        (258, 0x7FFFFFFF, "a", DataType.FLOATS, list(LARGE)),
+        [
+            ["", "02 01 00 00", "ff ff ff 7f", "61", "02 00 00 00", "00 10 00 00", LARGE[1].tobytes().hex(" ")],
+            ["", "02 01 00 00", "00 00 00 00", "61", "02 00 00 00", "00 10 00 00", LARGE[0].tobytes().hex(" ")],
+        ],
+        id="large payloads, and the id after the last one",
     ),
 ]
 
 
-@pytest.mark.parametrize(("request_", "frames"), REQUESTS)
-def test_request(request_, frames):
-    """Both ways."""
-    assert hexes(wire.encode_request(request_)) == frames
-    assert wire.decode_request([bytes.fromhex(frame) for frame in frames]) == request_
+@contextlib.asynccontextmanager
+async def client_of(client_id, application, pool):
+    """The client of this project, opened, on plain sockets: the target, both sockets, its identity, its handshake."""
+    async with asyncio.timeout(TIMEOUT_S):
+        with zmq.asyncio.Context() as context, context.socket(zmq.ROUTER) as ours, context.socket(zmq.ROUTER) as theirs:
+            addresses = [
+                f"tcp://127.0.0.1:{socket.bind_to_random_port('tcp://127.0.0.1')}" for socket in (ours, theirs)
+            ]
+            target = ClipperSpec(*addresses, application, DataType.FLOATS, None, b"TIMEOUT").make()
+            opening = asyncio.create_task(target.open(pool))
+            try:
+                identity, *handshake = await theirs.recv_multipart()
+                await theirs.send_multipart([identity, b"", client_id.to_bytes(4, "little")])
+                await opening
+                yield target, ours, theirs, identity, handshake
+            finally:
+                opening.cancel()
+                await target.close()
+                for socket in (ours, theirs):
+                    socket.setsockopt(zmq.LINGER, 0)
 
 
-def test_response():
-    """Two floats for request 5 and one for 258, each behind whom it is for; the client gets them without that."""
-    outputs = [np.array(values, "<f4").tobytes() for values in ([0.5, -1], [2])]
-    five = ["", "05 00 00 00", "02 00 00 00", "00 00 00 3f 00 00 80 bf"]
-    other = ["", "02 01 00 00", "02 00 00 00", "00 00 00 40"]
-    sent = wire.encode_response_burst([b"\x0a", b"\x0b"], [5, 258], DataType.FLOATS, outputs)
-    assert hexes(sent) == ["0a", *five, "0b", *other]
-    assert len(sent) == 2 * (1 + wire.RESPONSE_FRAMES)
-    burst = wire.decode_response_burst([bytes.fromhex(frame) for frame in (*five, *other)])
-    assert burst.request_ids.hex(" ") == "05 00 00 00 02 01 00 00"
-    assert hexes(burst.output_types) == ["02 00 00 00"] * 2
-    assert burst.outputs == outputs
+@pytest.mark.parametrize(("asked", "tables"), REQUESTS)
+def test_request(asked, tables):
+    """What the client sends, one message each, and what the frontend makes of it."""
+    client_id, first_id, application, data_type, arrays = asked
+
+    async def sent():
+        async with client_of(client_id, application, Pool(arrays, data_type)) as (target, requests, *_):
+            target.send(first_id, len(tables), 0)
+            return [(await requests.recv_multipart())[1:] for _ in tables]
+
+    messages = asyncio.run(sent())
+    assert [hexes(message) for message in messages] == tables
+    for number, table in enumerate(tables, start=first_id):
+        payload = arrays[number % len(arrays)].tobytes()
+        expected = wire.PredictRequest(client_id, number & 0x7FFFFFFF, application, data_type, payload)
+        assert wire.decode_request(raw(table)) == expected
 
 
-def test_default_output_is_a_string_without_a_nul():
-    """The seven bytes that the original's driver registers."""
-    frames = wire.encode_response_burst([b"\x0a"], [1], DataType.STRINGS, [b"TIMEOUT"])
-    assert hexes(frames) == ["0a", "", "01 00 00 00", "04 00 00 00", "54 49 4d 45 4f 55 54"]
+RESPONSES = [
+    pytest.param(
+        (DataType.FLOATS, [5, 258], [np.array(values, "<f4").tobytes() for values in ([0.5, -1], [2])]),
+        [
+            ["", "05 00 00 00", "02 00 00 00", "00 00 00 3f 00 00 80 bf"],
+            ["", "02 01 00 00", "02 00 00 00", "00 00 00 40"],
+        ],
+        Outcome.COMPLETED,
+        id="two floats, and one",
+    ),
+    pytest.param(
+        (DataType.STRINGS, [1], [b"TIMEOUT"]),
+        [["", "01 00 00 00", "04 00 00 00", "54 49 4d 45 4f 55 54"]],
+        Outcome.DEFAULTED,
+        id="the default output of the original's driver is a string without a NUL",
+    ),
+]
 
 
-def test_handshake():
-    """Two empty frames out, the client id back."""
-    assert hexes(wire.HANDSHAKE) == ["", ""]
-    assert hexes(wire.encode_handshake_reply(3)) == ["", "03 00 00 00"]
-    assert wire.decode_handshake_reply([b"", b"\x03\0\0\0"]) == 3
+@pytest.mark.parametrize(("answers", "tables", "_"), RESPONSES)
+def test_handshake_and_response(answers, tables, _):
+    """What the frontend sends: a client id for two empty frames, then responses, one message each."""
+    output_type, request_ids, outputs = answers
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as ours, context.socket(zmq.DEALER) as theirs:
+        for socket in (ours, theirs):
+            socket.setsockopt(zmq.LINGER, 0)
+            socket.setsockopt(zmq.RCVTIMEO, round(TIMEOUT_S * 1e3))
+        theirs.connect(f"tcp://127.0.0.1:{ours.bind_to_random_port('tcp://127.0.0.1')}")
+        clients = Clients(ours, gone=lambda client_id: None)
+        theirs.send_multipart([b"", b""])
+        clients.greet(ours.recv_multipart())
+        assert hexes(theirs.recv_multipart()) == ["", "00 00 00 00"]
+        queries = [Query(0, request_id, "app", b"", 0) for request_id in request_ids]
+        assert clients.answer(queries, output_type, outputs) == len(queries)
+        assert [hexes(theirs.recv_multipart()) for _ in tables] == tables
+
+
+@pytest.mark.parametrize(("answers", "tables", "outcome"), RESPONSES)
+def test_what_the_client_makes_of_responses(answers, tables, outcome):
+    """Their ids, outcomes and outputs; its handshake is two empty frames."""
+    _, request_ids, outputs = answers
+
+    async def read():
+        pool = Pool([FLOATS[0]], DataType.FLOATS)
+        async with client_of(3, "app", pool) as (target, requests, responses, identity, handshake):
+            assert hexes(handshake) == ["", ""]
+            target.send(0, 300, 0)
+            assert hexes(await requests.recv_multipart())[2] == "03 00 00 00"
+            for table in tables:
+                await responses.send_multipart([identity, *raw(table)])
+            replies = []
+            while sum(len(some.ids) for some in replies) < len(tables):
+                arrived = asyncio.Event()
+                target.notify(arrived.set)
+                await arrived.wait()
+                replies.append(target.drain())
+            return replies
+
+    replies = asyncio.run(read())
+    assert [int(number) for some in replies for number in some.ids] == request_ids
+    assert [int(number) for some in replies for number in some.outcomes] == [outcome] * len(tables)
+    assert [bytes(output) for some in replies for output in some.outputs] == outputs

@@ -99,6 +99,8 @@ def test_an_allowed_overlap_is_noted():
         ({"model": "noop", "gpus": (0,)}, ConfigError, "no GPU code"),
         ({"batch_size": 0}, ConfigError, "--batch-size 0"),
         ({"warmup_s": -1.0}, ConfigError, "--warmup -1"),
+        ({"drain_s": -1.0}, ConfigError, "--drain -1"),
+        ({"ready_timeout_s": 0.0}, ConfigError, "--ready-timeout 0"),
         ({"requests": 0}, ConfigError, "--requests 0"),
         ({"input_shape": (2, 2)}, DescribeError, "--input-shape"),
         ({"batch_size": 1 << 20}, ConfigError, "--batch-size 1048576 is too large"),

@@ -1,7 +1,7 @@
 """What is in a ledger stays there, whenever its writer dies."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +45,16 @@ def test_a_ledger_that_is_cut_off_anywhere_goes_on(tmp_path_factory, data):
         assert known[: len(finished)] == finished
         ledger.add(replace(ENTRY, repeat=9))
     assert [entry.repeat for entry in ledgers.read_entries(directory)] == [*known, 9]
+
+
+def test_members_of_a_later_version_are_ignored_and_lines_that_are_no_entries_are_passed_over(tmp_path):
+    """A measurement that a later version made is one, whatever else that wrote of it."""
+    directory = begun(tmp_path, ENTRY)
+    path = directory / ledgers.LEDGER
+    later = {**json.loads(path.read_text()), "repeat": 1, "of_a_later_version": [1]}
+    path.write_text("".join(json.dumps(line) + "\n" for line in (asdict(ENTRY), 3, [], {}, "text", later)))
+    known = replace(ENTRY, crossed=[])  # as JSON has it
+    assert list(ledgers.read_entries(directory)) == [known, replace(known, repeat=1)]
 
 
 def test_only_a_sweep_of_the_same_settings_is_resumed(tmp_path: Path):

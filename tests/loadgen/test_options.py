@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.errors import ConfigError, LoadgenError
-from loadgen.options import normalise_argv, parse_duration, parse_gpus, parse_int_list, parse_shape
+from loadgen.options import (
+    normalise_argv,
+    parse_duration,
+    parse_duration_or_zero,
+    parse_gpus,
+    parse_int_list,
+    parse_shape,
+)
 
 LISTS = {"--gpus": "gpus", "-g": "gpus", "--cpus": "cpus", "-c": "cpus", "--client-cpus": "client_cpus"}
 
@@ -90,7 +97,7 @@ def test_gpus_refuses(text):
 )
 def test_duration(text, seconds):
     """Durations become seconds."""
-    assert parse_duration(text) == seconds
+    assert parse_duration(text) == parse_duration_or_zero(text) == seconds
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import jsonschema
@@ -60,6 +61,22 @@ def test_the_stored_file_and_what_is_written_now_keep_the_schema(results, tmp_pa
         "stages": None,
         **stored,
     }
+
+
+@pytest.mark.parametrize(
+    "section",
+    ["", "summary", "summary.measured", "verdict", "verdict.evidence", "histograms", "client_metrics", "window"],
+)
+def test_members_of_a_later_version_are_ignored(tmp_path, section):
+    """Wherever they are; they change nothing of what is known."""
+    document = json.loads(VERSION_1.read_text())
+    reduce(dict.__getitem__, filter(None, section.split(".")), document)["of_a_later_version"] = {"any": ["thing"]}
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(document))
+    found, known = read(path), read(VERSION_1)
+    if section == "window":  # a mapping is kept as it is
+        known = replace(known, window={**known.window, "of_a_later_version": {"any": ["thing"]}})
+    assert found == known
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from loadgen.steady import SteadyParameters, is_steady, steadiness, student_quantile
+from loadgen.steady import SteadyParameters, steadiness, student_quantile
 
 TIME = np.arange(100.0)
 
@@ -46,9 +46,9 @@ def walk(share, seed=0, count=100):
         pytest.param(np.ones(34), np.ones(34), True, id="just enough"),
     ],
 )
-def test_is_steady(throughput, p99, steady):
+def test_steady(throughput, p99, steady):
     """By the default parameters; both series must be."""
-    assert is_steady(throughput.tolist(), p99.tolist()) is steady
+    assert steadiness(throughput.tolist(), p99.tolist()).steady is steady
 
 
 @pytest.mark.parametrize(("unknown", "steady"), [(99, False), (48, False), (47, True)])
@@ -56,7 +56,7 @@ def test_an_interval_without_p99_is_not_steady(unknown, steady):
     """As long as it is in the window of a look."""
     p99 = [1.0] * 100
     p99[unknown] = None
-    assert is_steady([1.0] * 100, p99) is steady
+    assert steadiness([1.0] * 100, p99).steady is steady
     assert ("no p99 in 1 of the last" in steadiness([1.0] * 100, p99).text) is (unknown == 99)
 
 
@@ -65,8 +65,8 @@ def test_looks_must_agree():
     throughput = [1.0] * 30 + [1.4] * 10 + [1.0] * 60
     at = [steadiness(throughput[:count], [1.0] * count, SteadyParameters(looks=1)).steady for count in range(1, 101)]
     first = at.index(True, 31) + 1
-    assert not is_steady(throughput[:first], [1.0] * first)
-    assert is_steady(throughput[: first + 4], [1.0] * (first + 4))
+    assert not steadiness(throughput[:first], [1.0] * first).steady
+    assert steadiness(throughput[: first + 4], [1.0] * (first + 4)).steady
     assert f"but not yet after {first - 1} intervals" in steadiness(throughput[:first], [1.0] * first).text
 
 
@@ -102,7 +102,7 @@ def test_units_do_not_matter(values, unit):
     """Nor does any input make it fail."""
     scaled = [value * unit for value in values]
     text = steadiness(values, values).text
-    assert isinstance(is_steady(scaled, scaled), bool)
+    assert isinstance(steadiness(scaled, scaled).steady, bool)
     assert text
 
 

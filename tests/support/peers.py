@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+from typing import NamedTuple
 
 import numpy as np
 import uvloop
@@ -114,6 +115,14 @@ def dealer(port, **options):
         context.destroy(linger=0)
 
 
+class Response(NamedTuple):
+    """One answer."""
+
+    request_id: int
+    output_type: DataType
+    output: bytes
+
+
 class Client:
     """A client of the 2017 protocol."""
 
@@ -125,11 +134,15 @@ class Client:
 
     def send(self, request_id, values=(1.0,), application="app"):
         payload = np.array(values, "<f4").tobytes()
-        request = wire.PredictRequest(self.client_id, request_id, application, DataType.FLOATS, payload)
-        self.sending.send_multipart(wire.encode_request(request))
+        request = wire.encode_request_burst(self.client_id, [request_id], application, DataType.FLOATS, [payload])
+        self.sending.send_multipart(request)
 
     def receive(self):
-        return wire.decode_response(self.receiving.recv_multipart())
+        frames = self.receiving.recv_multipart()
+        assert len(frames) == wire.RESPONSE_FRAMES
+        burst = wire.decode_response_burst(frames)
+        request_id, output_type = (int.from_bytes(i32, "little") for i32 in (burst.request_ids, *burst.output_types))
+        return Response(request_id, DataType(output_type), *burst.outputs)
 
 
 class Replica:

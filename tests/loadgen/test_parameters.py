@@ -1,0 +1,122 @@
+"""What verbs make of their options: durations of zero, and groups of options."""
+
+import inspect
+from types import SimpleNamespace
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from loadgen.cli import app, console, exit_codes, parameters, sweep
+
+VERBS = {
+    "saturate": [],
+    "rate": ["--rate", "10"],
+    "capacity": ["--slo", "p99<1s"],
+    "sweep": [],
+}
+ZEROS = ["0", "0s", "0ms", "0.0", "0m", ".0h", " 0 "]
+
+
+@pytest.fixture
+def configured(monkeypatch):
+    """Runs a verb up to its configuration: what it said of errors, and the configuration, None where it refused."""
+    found = []
+    monkeypatch.setattr(console, "show_plan", found.append)
+    monkeypatch.setattr(sweep, "_show_plan", lambda config: found.append(config.base))
+
+    def run(verb, *words):
+        found.clear()
+        done = CliRunner().invoke(app, [verb, "-m", "noop", *VERBS[verb], "--dry-run", *words])
+        assert done.exit_code == (exit_codes.OK if found else exit_codes.CONFIG), done.output
+        return SimpleNamespace(error=done.stderr, config=found[0] if found else None)
+
+    return run
+
+
+@pytest.mark.parametrize("zero", ZEROS)
+@pytest.mark.parametrize("verb", VERBS)
+def test_zero_means_none(configured, verb, zero):
+    """However it is written: no warm-up, and no waiting at the end."""
+    config = configured(verb, "--warmup", zero, "--drain", zero).config
+    assert (config.warmup_s, config.drain_s) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("zero", ["0", "0s", "0.0"])
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("option", ["--duration", "--timeout", "--stall", "--log-every", "--ready-timeout"])
+def test_zero_is_refused_where_nothing_could_be_measured_with_it(configured, verb, option, zero):
+    """A part without length, no patience at all, a line at each moment; it never stands for no limit."""
+    said = configured(verb, option, zero).error
+    assert said == f"loadgen: {option}: {zero!r} is no time at all: write 120, 120s or 2m\n"
+
+
+@pytest.mark.parametrize("zero", ["0", "0.0", '"0s"'])
+def test_zero_in_a_file(configured, tmp_path, zero):
+    """TOML has numbers as well as texts."""
+    path = tmp_path / "sweep.toml"
+    path.write_text(f"warmup = {zero}\ndrain = {zero}\n")
+    config = configured("sweep", "--file", str(path)).config
+    assert (config.warmup_s, config.drain_s) == (0.0, 0.0)
+    path.write_text(f"duration = {zero}\n")
+    assert "--duration: " in configured("sweep", "--file", str(path)).error
+
+
+def test_zero_is_no_patience_for_a_model():
+    """Of the verb that checks models, likewise."""
+    done = CliRunner().invoke(app, ["models", "verify", "noop", "--timeout", "0s"])
+    assert done.stderr == "loadgen: --timeout: '0s' is no time at all: write 120, 120s or 2m\n"
+
+
+def option(*flags):
+    return Annotated[int, typer.Option(*flags)]
+
+
+def first(context: typer.Context, size: option("--size", "-s") = 1):
+    return {}
+
+
+def second(context: typer.Context, other: option() = 1):
+    return {}
+
+
+def same_name(size: option("--length") = 1):
+    return {}
+
+
+def same_flag(length: option("--length", "-s") = 1):
+    return {}
+
+
+def default_flag(thing: option("--other") = 1):
+    return {}
+
+
+def verb(settings, context: typer.Context, duration: option("--duration", "-d") = 1):
+    """A verb with an option of its own."""
+
+
+def own(settings, seconds: option("-d", "--size") = 1):
+    """A verb with an option that a group has too."""
+
+
+@pytest.mark.parametrize(
+    ("groups", "of", "twice"),
+    [
+        pytest.param([first, second, first], verb, "size, --size, -s", id="a group"),
+        pytest.param([first, same_name], verb, "size", id="a name"),
+        pytest.param([first, same_flag], verb, "-s", id="a flag"),
+        pytest.param([second, default_flag], verb, "--other", id="a flag that follows from the name"),
+        pytest.param([first], own, "--size", id="a flag of the verb"),
+    ],
+)
+def test_what_is_defined_twice_is_refused(groups, of, twice):
+    """The second would hide the first, or be evaluated twice."""
+    with pytest.raises(ValueError, match=f"^{of.__name__} and its groups define {twice} more than once$"):
+        parameters.takes(*groups)(of)
+
+
+def test_the_context_is_no_option():
+    """Any number of groups look at it."""
+    assert "context" in inspect.signature(parameters.takes(first, second)(verb)).parameters
