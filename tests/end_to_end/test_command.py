@@ -307,6 +307,17 @@ def test_help_and_version_are_there():
         assert text in run.stdout
 
 
+@pytest.mark.parametrize("arguments", [["--version"], ["saturate", "--help"], [], ["saturate", "--nonsense"]], ids=str)
+def test_the_module_is_the_command(arguments):
+    """With the command's name in usage and errors, and its exit codes."""
+    runs = [
+        subprocess.run([*words, *arguments], capture_output=True, text=True, timeout=30, check=False)
+        for words in (LOADGEN, [sys.executable, "-m", "loadgen"])
+    ]
+    command, module = ((run.returncode, run.stdout, run.stderr) for run in runs)
+    assert module == command
+
+
 def test_help_imports_nothing_heavy():
     """So that it is instant."""
     code = "import sys; from loadgen.cli import app; print(*(set(sys.modules) & set(sys.argv[1:])))"
