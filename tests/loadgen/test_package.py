@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from importlib.resources import files
 from pathlib import Path
 
@@ -69,6 +71,14 @@ def test_importing_it_imports_nothing_heavy():
     code = "import sys, loadgen; print(*(m for m in sys.modules if m in sys.argv[1:] or m.startswith('loadgen.')))"
     run = subprocess.run([sys.executable, "-c", code, *HEAVY], capture_output=True, text=True, timeout=30, check=True)
     assert run.stdout.strip() == ""
+
+
+def test_the_page_of_the_package_links_to_nothing_beside_it():
+    """Where the page is shown, the repository's other files are not."""
+    root = Path(__file__).parents[2]
+    page = root / tomllib.loads((root / "pyproject.toml").read_text())["project"]["readme"]
+    links = re.findall(r"\]\(([^)]*)\)|^\[[^]]*\]:\s*(\S+)|(?:href|src)=\"([^\"]*)", page.read_text(), re.MULTILINE)
+    assert [link for found in links for link in found if link and not link.startswith(("https://", "#"))] == []
 
 
 @pytest.mark.parametrize("package", ["loadgen", "frontend_launch", "model_containers"])
