@@ -318,6 +318,12 @@ def test_the_module_is_the_command(arguments):
     assert module == command
 
 
+def test_the_catalogue_is_listed():
+    """By what is installed, each model with a line of its own."""
+    run = subprocess.run([*LOADGEN, "models"], capture_output=True, text=True, timeout=30, check=True)
+    assert {"inception", "vgg", "noop"} <= {line.split()[0] for line in run.stdout.splitlines() if line}
+
+
 def test_help_imports_nothing_heavy():
     """So that it is instant."""
     code = "import sys; from loadgen.cli import app; print(*(set(sys.modules) & set(sys.argv[1:])))"
