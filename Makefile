@@ -67,7 +67,7 @@ proto: $(STAMP) ## make the modules of the protocol's messages anew, after a cha
 	.venv/proto/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. loadgen/oip/inference.proto
 
 bench: $(STAMP) ## run the benchmarks; their JSON is kept in .benchmarks
-	$(BIN)/python -m pytest benchmarks --benchmark-autosave --benchmark-columns=min,median,max,rounds --benchmark-sort=fullname
+	$(BIN)/python -m pytest benchmarks --benchmark-autosave
 
 bench-c: $(STAMP) ## client and chain against a client in C
 	$(BIN)/python benchmarks/client_vs_c.py

@@ -1,13 +1,74 @@
-"""Servers that the benchmarks run against."""
+"""Servers that the benchmarks run against, and the tables that they end with."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
+
+BENCHMARKS = pytest.StashKey[list]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_benchmark_group_stats(config, benchmarks):
+    """Keep what was measured for tables of our own; a comparison with saved runs has the plugin's."""
+    if config.getoption("benchmark_compare"):
+        return None
+    config.stash[BENCHMARKS] = benchmarks
+    return []
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """One table for each file, or for each value of the first parameter where there are two."""
+    tables = defaultdict(dict)
+    for benchmark in config.stash.get(BENCHMARKS, []):
+        title, label = place(benchmark)
+        wall = {} if "wall_us_per_request" in benchmark["extra_info"] else {"wall_us_per_call": benchmark["min"] * 1e6}
+        tables[title][label] = wall | benchmark["extra_info"]
+    for title, rows in tables.items():
+        terminalreporter.write_line("")
+        for line in table(title, rows):
+            terminalreporter.write_line(line)
+
+
+def place(benchmark: dict) -> tuple[str, str]:
+    """The table of a benchmark, and its row there."""
+    file, _, name = benchmark["fullname"].rpartition("/")[2].partition("::")
+    *first, last = (benchmark["params"] or {"": ""}).items()
+    if not first:
+        return file, name.removeprefix("test_")
+    return ", ".join([file, *(f"{name} {value}" for name, value in first)]), f"{last[0]} {last[1]}"
+
+
+def table(title: str, rows: dict[str, dict]) -> list[str]:
+    """Lines of a table; a column for whatever is known of any row."""
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    heading = [title, *(re.sub(r"\bus\b", "µs", name.replace("_", " ")) for name in columns)]
+    cells = [heading, *([label, *(text(row.get(name)) for name in columns)] for label, row in rows.items())]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for label, *values in cells:
+        padded = [value.rjust(width) for value, width in zip(values, widths[1:], strict=True)]
+        lines.append("   ".join([label.ljust(widths[0]), *padded]).rstrip())
+    return lines
+
+
+def text(value: object) -> str:
+    """A value for a reader: numbers with four significant digits."""
+    match value:
+        case None:
+            return ""
+        case list() | tuple():
+            return " ".join(map(text, value))
+        case int() | float():
+            return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+        case _:
+            return str(value)
 
 
 @pytest.fixture(scope="session")

@@ -45,6 +45,7 @@ def test_chain(benchmark, tmp_path, payload):
     client_s = results.verdict.evidence.client_cpu_share * summary.measured.duration_s
     benchmark.extra_info |= {
         "requests_per_s": round(summary.throughput_rps),
+        "wall_us_per_request": round(1e6 / summary.throughput_rps, 1),
         "frontend_us": round(counters["process_cpu_ns"] / counters["replies"] / 1000, 1),
         "client_us": round(client_s * 1e6 / completed, 1),
         "limit": results.verdict.limit,

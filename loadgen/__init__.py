@@ -1,1 +1,85 @@
-"""What a user runs: load, its measurement, and one experiment around both."""
+"""What a user runs: load, its measurement, and one experiment around both.
+
+`__all__` is the public interface in Python. Each name is imported at its first use, so ``import loadgen`` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from frontend_launch.errors import FrontendLaunchError
+    from loadgen.arrivals import parse_arrivals
+    from loadgen.capacity import Limits
+    from loadgen.config import Connection, ExperimentConfig
+    from loadgen.errors import ConfigError, Interrupted, LoadgenError, TargetError
+    from loadgen.experiment import run_experiment
+    from loadgen.probing import CapacityConfig, find_capacity
+    from loadgen.results import Results
+    from loadgen.results import read as read_results
+    from loadgen.slo import parse as parse_slo
+    from loadgen.sweep import SweepConfig, prepare_sweep, run_sweep
+
+    __version__: str
+
+__all__ = [
+    "CapacityConfig",
+    "ConfigError",
+    "Connection",
+    "ExperimentConfig",
+    "FrontendLaunchError",
+    "Interrupted",
+    "Limits",
+    "LoadgenError",
+    "Results",
+    "SweepConfig",
+    "TargetError",
+    "__version__",
+    "find_capacity",
+    "parse_arrivals",
+    "parse_slo",
+    "prepare_sweep",
+    "read_results",
+    "run_experiment",
+    "run_sweep",
+]
+
+_SOURCES = {
+    "CapacityConfig": "loadgen.probing:CapacityConfig",
+    "ConfigError": "loadgen.errors:ConfigError",
+    "Connection": "loadgen.config:Connection",
+    "ExperimentConfig": "loadgen.config:ExperimentConfig",
+    "FrontendLaunchError": "frontend_launch.errors:FrontendLaunchError",
+    "Interrupted": "loadgen.errors:Interrupted",
+    "Limits": "loadgen.capacity:Limits",
+    "LoadgenError": "loadgen.errors:LoadgenError",
+    "Results": "loadgen.results:Results",
+    "SweepConfig": "loadgen.sweep:SweepConfig",
+    "TargetError": "loadgen.errors:TargetError",
+    "find_capacity": "loadgen.probing:find_capacity",
+    "parse_arrivals": "loadgen.arrivals:parse_arrivals",
+    "parse_slo": "loadgen.slo:parse",
+    "prepare_sweep": "loadgen.sweep:prepare_sweep",
+    "read_results": "loadgen.results:read",
+    "run_experiment": "loadgen.experiment:run_experiment",
+    "run_sweep": "loadgen.sweep:run_sweep",
+}
+"""Where each public name is defined."""
+
+if not TYPE_CHECKING:  # a type checker would accept any name of a module that has this function
+
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            value = import_module("importlib.metadata").version("loadgen")
+        elif name in _SOURCES:
+            module, _, attribute = _SOURCES[name].partition(":")
+            value = getattr(import_module(module), attribute)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -77,7 +77,7 @@ class Found:
     directory: Path
 
 
-async def find_capacity(config: CapacityConfig, stop: asyncio.Event) -> Found:
+async def find_capacity(config: CapacityConfig, stop: asyncio.Event | None = None) -> Found:
     """Bring up a deployment and find the highest rate at which it holds an objective.
 
     Args:
@@ -91,6 +91,7 @@ async def find_capacity(config: CapacityConfig, stop: asyncio.Event) -> Found:
         Interrupted: `stop` was set before there was an answer.
     """
     check_search(config)
+    stop = stop or asyncio.Event()
     plan = await unless(stop, prepare(config.base))
     directory = _directory(config.base.results_dir)
     plan = replace(plan, config=replace(plan.config, results_dir=directory, log_every_s=INTERVAL_S))

@@ -197,7 +197,7 @@ def _of_cell(config: SweepConfig, cell: Cell) -> ExperimentConfig:
     return base
 
 
-async def run_sweep(plan: SweepPlan, stop: asyncio.Event, *, resume: bool = False) -> Sweep:
+async def run_sweep(plan: SweepPlan, stop: asyncio.Event | None = None, *, resume: bool = False) -> Sweep:
     """Measure what is not measured yet, and keep each measurement as soon as it is finished.
 
     Args:
@@ -224,7 +224,7 @@ async def run_sweep(plan: SweepPlan, stop: asyncio.Event, *, resume: bool = Fals
         done = {entry.measurement for entry in ledger.entries}
         todo = [measurement for measurement in plan.order if measurement not in done]
         log.info("%d of %d measurements to make, kept in %s", len(todo), len(plan.order), ledger.directory)
-        await _Run(plan, ledger, todo, stop).to_its_end()
+        await _Run(plan, ledger, todo, stop or asyncio.Event()).to_its_end()
         return Sweep(ledger.directory, tuple(ledger.entries))
 
 

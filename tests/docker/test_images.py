@@ -24,8 +24,8 @@ from model_containers.wire import DataType
 
 NOOP = "model-comp/noop"
 CHECKOUT = Path(__file__).parents[2]
-PACKAGES = ("loadgen", "frontend_launch", "model_containers")
-FILES = ("pyproject.toml", "constraints.txt", "README.md", "LICENSE")
+FOLDERS = ("loadgen", "frontend_launch", "model_containers", "docs")
+FILES = ("pyproject.toml", "constraints.txt", "LICENSE")
 LOOK_INSIDE = """
 import importlib.util, json, os, shutil, sys
 print(json.dumps({
@@ -50,7 +50,7 @@ def loadgen(tmp_path_factory):
     room = tmp_path_factory.mktemp("wheel")
     source = room / "source"
     source.mkdir()
-    for name in PACKAGES:  # a copy, since building leaves files behind
+    for name in FOLDERS:  # a copy, since building leaves files behind
         shutil.copytree(CHECKOUT / name, source / name, symlinks=True)
     for name in FILES:
         shutil.copy(CHECKOUT / name, source / name)

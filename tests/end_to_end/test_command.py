@@ -238,6 +238,23 @@ def test_a_replica_that_is_not_ready_in_time_is_one_line_and_its_log(tmp_path):
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.parametrize("arguments", [["--version"], ["saturate", "--help"], [], ["saturate", "--nonsense"]], ids=str)
+def test_the_module_is_the_command(arguments):
+    """With the command's name in usage and errors, and its exit codes."""
+    runs = [
+        subprocess.run([*words, *arguments], capture_output=True, text=True, timeout=30, check=False)
+        for words in (LOADGEN, [sys.executable, "-m", "loadgen"])
+    ]
+    command, module = ((run.returncode, run.stdout, run.stderr) for run in runs)
+    assert module == command
+
+
+def test_the_catalogue_is_listed():
+    """By what is installed, each model with a line of its own."""
+    run = subprocess.run([*LOADGEN, "models"], capture_output=True, text=True, timeout=30, check=True)
+    assert {"inception", "vgg", "noop"} <= {line.split()[0] for line in run.stdout.splitlines() if line}
+
+
 def test_help_imports_nothing_heavy():
     """So that it is instant."""
     code = "import sys; from loadgen.cli import app; print(*(set(sys.modules) & set(sys.argv[1:])))"
