@@ -5,75 +5,102 @@ DURATION ?= 120
 ARGS ?=
 
 BIN := .venv/bin
-STAMP := .venv/.installed
+RUN := .venv/.saturate
+ALL := .venv/.installed
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
+EXTRAS := tensorflow lightgbm sklearn onnx docker redis oip gpu report peers
+comma := ,
+space := $() $()
 
 # extra $(1): where its dependencies have no wheel for this machine, say in one line what will not work ($(2)), and go on.
 define extra
-@echo "installing the extra $(1)"
-@$(PIP_INSTALL) --only-binary :all: --editable '.[$(1)]' >.venv/$(1).log 2>&1 || \
+echo "installing the extra $(1)"; \
+$(PIP_INSTALL) --only-binary :all: --editable '.[$(1)]' >.venv/$(1).log 2>&1 || \
 	echo "left out: the extra $(1) cannot be installed here, so $(2) (reason: .venv/$(1).log)"
 endef
 
+QUICK := not (browser or docker or end_to_end or evidence or models or servers)
+WORKERS ?= auto
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --durations 25 --durations-min 1
+
 BASE ?= HEAD~1
 
-.PHONY: help install saturate test check format proto bench bench-compare bench-c clean
+.PHONY: help install saturate test test-quick evidence check format proto bench bench-compare bench-c clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
 
-install: $(STAMP) ## make .venv with every extra that has a wheel here
+install: $(ALL) ## make .venv with every extra that has a wheel here
 
-$(STAMP): pyproject.toml constraints.txt
+.venv/bin/pip:
 	@command -v $(PYTHON) >/dev/null || \
 		{ echo "$(PYTHON) is not there: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$$($(PYTHON) --version) is too old: 3.11 or newer is needed; name one: make PYTHON=/path/to/python3"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "$(PYTHON) has no venv module: install it (Debian: apt-get install python3-venv)"; exit 1; }
-	@test -x $(BIN)/pip || { echo "making .venv"; $(PYTHON) -m venv .venv; }
-	@echo "installing loadgen and its tools"
-	@$(PIP_INSTALL) --editable '.[dev]'
-	$(call extra,tensorflow,vgg and inception will not load)
-	$(call extra,lightgbm,lgbm will not load)
-	$(call extra,sklearn,elastic-net and kernel-svm and kpca-svm will not load)
-	$(call extra,onnx,models from ONNX files will not load)
-	$(call extra,docker,loadgen cannot talk to a Docker engine)
-	$(call extra,redis,frontends cannot share their configuration through Redis)
-	$(call extra,oip,servers of the Open Inference Protocol cannot be loaded)
-	$(call extra,gpu,GPUs are not watched)
-	$(call extra,report,reports have no plots)
-	$(call extra,peers,benchmarks have no other load generators beside ours)
+	@echo "making .venv"
+	@$(PYTHON) -m venv .venv
+
+# What `make saturate` needs, which is a third of everything.
+$(RUN): pyproject.toml constraints.txt | .venv/bin/pip
+	@echo "installing loadgen"
+	@$(PIP_INSTALL) --editable .
+	@$(call extra,tensorflow,vgg and inception will not load)
 	@touch $@
 
-saturate: $(STAMP) ## saturate Inception V3 for DURATION seconds (120), with further options in ARGS
+# All at once takes a quarter of the time; extra by extra is for a machine that lacks a wheel.
+$(ALL): pyproject.toml constraints.txt | .venv/bin/pip
+	@echo "installing loadgen, its tools and its extras"
+	@$(PIP_INSTALL) --only-binary :all: --editable '.[dev,$(subst $(space),$(comma),$(EXTRAS))]' >.venv/all.log 2>&1 || { \
+	$(PIP_INSTALL) --editable '.[dev]' || exit 1; \
+	$(call extra,tensorflow,vgg and inception will not load); \
+	$(call extra,lightgbm,lgbm will not load); \
+	$(call extra,sklearn,elastic-net and kernel-svm and kpca-svm will not load); \
+	$(call extra,onnx,models from ONNX files will not load); \
+	$(call extra,docker,loadgen cannot talk to a Docker engine); \
+	$(call extra,redis,frontends cannot share their configuration through Redis); \
+	$(call extra,oip,servers of the Open Inference Protocol cannot be loaded); \
+	$(call extra,gpu,GPUs are not watched); \
+	$(call extra,report,reports have no plots); \
+	$(call extra,peers,benchmarks have no other load generators beside ours); }
+	@touch $(RUN) $@
+
+saturate: $(RUN) ## saturate Inception V3 for DURATION seconds (120), with further options in ARGS
 	$(BIN)/loadgen saturate --model inception --batch-size 2 --duration $(DURATION) $(ARGS)
 
-test: $(STAMP) ## run the tests
-	$(BIN)/python -m pytest
+test: $(ALL) ## run all tests; COVERAGE=1 measures which branches they take
+	$(PYTEST) -m 'not evidence' $(if $(COVERAGE),--cov --cov-report=term-missing:skip-covered)
 
-check: $(STAMP) ## lint, formatting, types, import contracts
+test-quick: $(ALL) ## run the tests that need no server, container, browser or framework, within a minute
+	$(PYTEST) -m '$(QUICK)' $(if $(COVERAGE),--cov --cov-report=term-missing:skip-covered)
+
+evidence: $(ALL) ## run what takes long and shows a promise; its tables are kept in docs/evidence
+	$(BIN)/python -m pytest -m evidence
+	$(BIN)/python -m pytest -m 'hypothesis and $(QUICK)' --hypothesis-profile=evidence
+
+check: $(ALL) ## lint, formatting, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(STAMP) ## format the code
+format: $(ALL) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-proto: $(STAMP) ## make the modules of the protocol's messages anew, after a change of inference.proto
+proto: $(ALL) ## make the modules of the protocol's messages anew, after a change of inference.proto
 	$(PYTHON) -m venv .venv/proto && .venv/proto/bin/python -m pip install -qq grpcio-tools==1.75.1
 	.venv/proto/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. loadgen/oip/inference.proto
 
-bench: $(STAMP) ## run the benchmarks; their JSON is kept in .benchmarks
+bench: $(ALL) ## run the benchmarks; their JSON is kept in .benchmarks
 	$(BIN)/python -m pytest benchmarks --benchmark-autosave
 
-bench-c: $(STAMP) ## client and chain against a client in C
+bench-c: $(ALL) ## client and chain against a client in C
 	$(BIN)/python benchmarks/client_vs_c.py
 	$(BIN)/python benchmarks/chain_vs_c.py
 
-bench-compare: $(STAMP) ## what HEAD costs of the revision BASE (HEAD~1), interleaved; further options in ARGS
+bench-compare: $(ALL) ## what HEAD costs of the revision BASE (HEAD~1), interleaved; further options in ARGS
 	$(BIN)/python benchmarks/compare.py $(BASE) $(ARGS)
 
 clean: ## remove .venv, caches and builds; results stay

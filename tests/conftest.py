@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 HERE = Path(__file__).parent
-FOLDERS = ("browser", "docker", "end_to_end", "models", "servers")
+FOLDERS = ("browser", "docker", "end_to_end", "evidence", "models", "servers")
 """A folder of this name marks its tests with its name; `make test-quick` runs the tests without such a mark."""
 
 IN_ONE_PROCESS = ("browser", "docker", "models", "servers", "serial")
@@ -25,7 +25,11 @@ pytest.register_assert_rewrite(*(path.stem for path in (HERE / "support").glob("
 
 # An example takes longer on a busy machine; that is no fault of the code.
 settings.register_profile("loadgen", deadline=None)
+settings.register_profile("evidence", deadline=None, max_examples=2000)
 settings.load_profile("loadgen")
+
+# Threads of a framework that spin while they wait take the core from the workers beside them.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pytest_collection_modifyitems(items):

@@ -18,21 +18,46 @@ from model_containers.wire import DataType
 CLASSIFIERS = ("lgbm", "kpca-svm", "kernel-svm", "elastic-net")
 
 
-def ran(*arguments):
-    run = subprocess.run(
-        [sys.executable, "-m", "model_containers", *arguments],
-        capture_output=True,
+RUNTIME = """
+import contextlib, io, json, sys
+from model_containers.__main__ import main
+for line in sys.stdin:
+    out, err = io.StringIO(), io.StringIO()
+    sys.argv = ["model_containers", *json.loads(line)]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+            code = 0
+        except SystemExit as error:
+            code = error.code or 0
+    print(json.dumps([code, out.getvalue(), err.getvalue()]), file=sys.__stdout__, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def ran():
+    """`python -m model_containers` with these words, in one process for all: frameworks take seconds to load."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUNTIME],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        timeout=280,
-        check=False,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
     )
-    assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout)
+
+    def run(*arguments):
+        print(json.dumps(arguments), file=process.stdin, flush=True)
+        code, out, err = json.loads(process.stdout.readline())
+        assert code == 0, err
+        return json.loads(out)
+
+    with process:
+        yield run
+        process.stdin.close()
 
 
 @pytest.mark.parametrize("name", catalog.NAMES)
-def test_it_is_what_it_says(name):
+def test_it_is_what_it_says(ran, name):
     """Shapes, dtypes, finite, deterministic, and a batch gives what single calls give."""
     assert ran("verify", name)["ok"]
 
@@ -41,12 +66,12 @@ def test_it_is_what_it_says(name):
     ("name", "flags"),
     [("inception", ("--input-type", "strings")), ("inception", ("--xla", "1")), ("vgg", ("--xla", "1"))],
 )
-def test_networks_in_their_other_forms(name, flags):
+def test_networks_in_their_other_forms(ran, name, flags):
     """Files as text, and compiled for batches that are powers of two."""
     assert ran("verify", name, "--max-batch", "8", *flags)["ok"]
 
 
-def test_pixels_are_pixels_in_whatever_type(tmp_path):
+def test_pixels_are_pixels_in_whatever_type(ran, tmp_path):
     """Bytes and floats of one image have the same features, and VGG takes the size that it computes with."""
     pixels = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
     answers = []
@@ -130,3 +155,16 @@ def test_only_networks_take_other_types():
         catalog.describe("lgbm", LoadOptions(xla=True))
     with pytest.raises(ModelError, match="no ImageNet weights for lgbm"):
         catalog.describe("lgbm", LoadOptions(weights="imagenet"))
+
+
+def test_inceptions_seeded_weights_tell_inputs_apart(ran, tmp_path):
+    """Answers to different inputs differ far more than rounding, and another seed gives other answers."""
+    images = np.random.default_rng(0).uniform(0, 255, (2, 299, 299, 3)).astype(np.float32)
+    np.save(tmp_path / "in.npy", images)
+    outputs = [
+        np.array(ran("reference", "inception", "--seed", seed, "--input", str(tmp_path / "in.npy"))["outputs"])
+        for seed in ("0", "1")
+    ]
+    first, other = outputs
+    assert np.abs(first[0] - first[1]).max() > 1e-2
+    assert np.abs(first - other).max() > 1e-2
