@@ -38,12 +38,13 @@ def probe(ask, conditions, seed, service_s=SERVICE_S):
         if cut := hopeless(in_flight, ask.rate_rps, bound_ms(conditions)):
             break
     measured = times_ns >= 0
-    record = Record(measured_ns=round(ask.duration_s * NS), offered=Offered(), clients=[ClientUse()])
+    offered = Offered()
+    record = Record(measured_ns=round(ask.duration_s * NS), offered=offered, clients=[ClientUse()])
     record.latency.record((done_ns - times_ns)[measured].astype(np.int64))
     record.outcomes[Outcome.COMPLETED] = len(times_ns)
     record.sent = len(times_ns)
-    record.offered.planned = record.offered.answered = int(measured.sum())
-    record.offered.arrived = int(np.count_nonzero((done_ns >= 0) & (done_ns < ask.duration_s * NS)))
+    offered.planned = offered.answered = int(measured.sum())
+    offered.arrived = int(np.count_nonzero((done_ns >= 0) & (done_ns < ask.duration_s * NS)))
     results = replace(GOLDEN, summary=summarise(record), ended="cut_short" if cut else "schedule", path=None)
     return judge(ask, results, conditions, in_flight)
 
@@ -77,6 +78,7 @@ def test_a_known_capacity_is_found_within_the_tolerance(text):
     """In at least 19 of 20 trials, each with arrivals of its own."""
     conditions = slo.parse(text)
     bound = bound_ms(conditions)
+    assert bound is not None
     expected = highest_rate(bound / 1000, 0.99 if "p99" in text else 0.95)
     limits = Limits(tolerance=0.02, duration_s=30.0)
     answers = [found(conditions, seed, limits) for seed in range(20)]
