@@ -27,6 +27,7 @@ from client_vs_c import WINDOWS, run
 from frontend_launch.ports import Ports
 from loadgen.config import ExperimentConfig
 from loadgen.experiment import run_experiment
+from loadgen.results import Results
 
 SHAPES = {8: (2,), 8192: (2048,), 1_072_812: (299, 299, 3)}
 BATCHES = {8: 32, 8192: 32, 1_072_812: 8}
@@ -123,6 +124,7 @@ def chain(
         )
         results = uvloop.run(_run(config))
     counters, completed = results.frontend_counters, results.summary.measured.completed
+    assert counters is not None
     return Figures(
         rps=results.summary.throughput_rps,
         share=results.summary.throughput_rps / c_rps,
@@ -132,7 +134,7 @@ def chain(
     )
 
 
-async def _run(config: ExperimentConfig):
+async def _run(config: ExperimentConfig) -> Results:
     return await run_experiment(config, asyncio.Event())
 
 

@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from c_peer import UnavailableError, built, echo_server
 
@@ -75,11 +76,11 @@ def run(
     return {"rps": measured["requests"] / measured["wall_s"], "cpu_us": measured["cpu_s"] / measured["requests"] * 1e6}
 
 
-def report(size: int, window: int, rows: list[dict[str, float]]) -> None:
+def report(size: int, window: int, rows: list[dict[str, Any]]) -> None:
     """Medians of one payload, and the ratios of each round to the client in C of the same round."""
     print(f"\n{size} bytes, {window} in flight")
     print("client      requests/s   CPU us/request  (least ... most)  x C's CPU (least ... most)")
-    by_client: dict[str, list[dict[str, float]]] = {}
+    by_client: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         by_client.setdefault(row["client"], []).append(row)
     for client, measured in by_client.items():

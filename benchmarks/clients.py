@@ -14,6 +14,7 @@ import json
 import sys
 import time
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import uvloop
@@ -28,6 +29,7 @@ from model_containers.model import TensorSpec
 from model_containers.wire import Buffer, DataType
 
 APPLICATION = "echo"
+S = TypeVar("S", zmq.Socket[bytes], zmq.asyncio.Socket)
 BURST = 64
 DISTINCT_INPUTS = 4
 
@@ -55,9 +57,11 @@ class Measured:
 
 def loadgen(task: Task) -> Measured:
     """The project's client: public names only, recording included."""
-    addresses = (f"tcp://127.0.0.1:{port}" for port in (task.request_port, task.response_port))
+    request, response = (f"tcp://127.0.0.1:{port}" for port in (task.request_port, task.response_port))
     job = Job(
-        target=ClipperSpec(*addresses, APPLICATION, DataType.FLOATS, task.payload_bytes, b"", keep_outputs=False),
+        target=ClipperSpec(
+            request, response, APPLICATION, DataType.FLOATS, task.payload_bytes, b"", keep_outputs=False
+        ),
         inputs=SeededInputs(TensorSpec((task.payload_bytes // 4,), "float32"), None, DISTINCT_INPUTS, 0),
         window=task.window,
         duration_s=task.seconds,
@@ -91,10 +95,11 @@ class Stopwatch:
 
     def measured(self, done: int) -> Measured:
         """What the measured part came to."""
+        assert self._cpu is not None
         return Measured(done - self._done_before, time.monotonic() - self._begins, time.process_time() - self._cpu)
 
 
-def _dealers(task: Task, context: zmq.Context) -> list[zmq.Socket]:
+def _dealers(task: Task, context: zmq.Context[S]) -> list[S]:
     sockets = []
     for port in (task.request_port, task.response_port):
         socket = context.socket(zmq.DEALER)
@@ -117,7 +122,7 @@ def pyzmq(task: Task) -> Measured:
     payloads = _payloads(task)
     *head, _ = wire.encode_request_burst(client_id, [0], APPLICATION, DataType.FLOATS, payloads[:1])
     small = task.payload_bytes < 2048
-    last = payloads if small else [zmq.Frame(payload, copy=False) for payload in payloads]
+    last: list[Any] = payloads if small else [zmq.Frame(payload, copy=False) for payload in payloads]
     send, receive, more = sending.send, receiving.recv, zmq.SNDMORE
     sent = done = 0
     stopwatch = Stopwatch(task)
@@ -193,7 +198,9 @@ CLIENTS = {"loadgen": loadgen, "pyzmq": pyzmq, "await": awaiting}
 def main() -> None:
     """Run the client that is named, and print what it measured."""
     name, *ports_and_sizes, warmup_s, seconds = sys.argv[1:]
-    measured = CLIENTS[name](Task(*map(int, ports_and_sizes), float(warmup_s), float(seconds)))
+    request_port, response_port, payload_bytes, window = map(int, ports_and_sizes)
+    task = Task(request_port, response_port, payload_bytes, window, float(warmup_s), float(seconds))
+    measured = CLIENTS[name](task)
     print(json.dumps({"requests": measured.requests, "wall_s": measured.wall_s, "cpu_s": measured.cpu_s}), flush=True)
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,10 +73,11 @@ def text(value: object) -> str:
 
 
 @pytest.fixture(scope="session")
-def null_peer():
+def null_peer() -> Iterator[tuple[int, int]]:
     """The ports of a frontend that does nothing, for requests and for responses."""
     script = str(Path(__file__).with_name("null_peer.py"))
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
         ports = json.loads(process.stdout.readline())
         yield ports["request"], ports["response"]
         process.kill()

@@ -13,22 +13,24 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
-from inference_servers import environment, triton  # noqa: E402
-
-from benchmarks.triton_noop import build  # noqa: E402
+from inference_servers import Running, environment, triton
+from triton_noop import build
 
 SIZES = ("small", "image")
 IN_FLIGHT = (1, 4, 16)
 SERVER_CORE, CLIENT_CORE = 0, 1
 TIMEOUT_S = 120
+Row = tuple[float, float, float, float]
+"""CPU in microseconds a request, memory in bytes, requests a second, p50 in microseconds."""
 
 
-def libraries(directory):
+def libraries(directory: Path) -> Path:
     """What perf_analyzer is linked with and its wheel lacks, from Triton's; returns the directory of links."""
     links = directory / "libraries"
     links.mkdir()
@@ -38,7 +40,7 @@ def libraries(directory):
     return links
 
 
-def perf_analyzer(server, model, in_flight, shared, links):
+def perf_analyzer(server: Running, model: str, in_flight: int, shared: bool, links: Path) -> Row:
     """CPU seconds and requests of its whole life, peak memory in bytes, and what it says of throughput and p50."""
     program = environment("perf_analyzer") / "bin" / "perf_analyzer"
     before = answered(server, model)
@@ -52,6 +54,7 @@ def perf_analyzer(server, model, in_flight, shared, links):
         stderr=subprocess.STDOUT,
         text=True,
     )
+    assert process.stdout is not None
     said = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = status
@@ -63,13 +66,14 @@ def perf_analyzer(server, model, in_flight, shared, links):
     return cpu_us, usage.ru_maxrss * 1024, float(throughput[1]), float(p50[1])
 
 
-def answered(server, model):
+def answered(server: Running, model: str) -> int:
     """Requests that the server has answered since it started."""
     with urllib.request.urlopen(f"http://{server.http}/v2/models/{model}/stats", timeout=10) as response:
-        return json.load(response)["model_stats"][0]["inference_count"]
+        count: int = json.load(response)["model_stats"][0]["inference_count"]
+    return count
 
 
-def ours(server, model, in_flight, shared, protocol="grpc"):
+def ours(server: Running, model: str, in_flight: int, shared: bool, protocol: str = "grpc") -> Row:
     """The same of our client; CPU in the measured part, which has no start of Python in it."""
     with tempfile.TemporaryDirectory() as directory:
         address = server.grpc if protocol == "grpc" else server.http
@@ -97,7 +101,7 @@ def ours(server, model, in_flight, shared, protocol="grpc"):
     return cpu_us, memory, summary["throughput_rps"], summary["latency_ms"]["p50"] * 1e3
 
 
-def line(name, rows):
+def line(name: str, rows: list[Row]) -> str:
     """One client's rounds in a line."""
     cpu, memory, throughput, p50 = zip(*rows, strict=True)
     middle = statistics.median
@@ -107,7 +111,7 @@ def line(name, rows):
     )
 
 
-def main():
+def main() -> None:
     """Measure and print."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     with tempfile.TemporaryDirectory() as scratch:
@@ -116,14 +120,14 @@ def main():
         with triton(directory, repository=build(directory), cores=[SERVER_CORE]) as server:
             for model in SIZES:
                 for in_flight in IN_FLIGHT:
-                    clients = {
-                        "perf_analyzer": lambda m=model, n=in_flight: perf_analyzer(server, m, n, False, links),
-                        "ours": lambda m=model, n=in_flight: ours(server, m, n, False),
-                        "ours, HTTP": lambda m=model, n=in_flight: ours(server, m, n, False, "http"),
-                        "perf_analyzer, shm": lambda m=model, n=in_flight: perf_analyzer(server, m, n, True, links),
-                        "ours, shm": lambda m=model, n=in_flight: ours(server, m, n, True),
+                    clients: dict[str, Callable[[], Row]] = {
+                        "perf_analyzer": partial(perf_analyzer, server, model, in_flight, False, links),
+                        "ours": partial(ours, server, model, in_flight, False),
+                        "ours, HTTP": partial(ours, server, model, in_flight, False, "http"),
+                        "perf_analyzer, shm": partial(perf_analyzer, server, model, in_flight, True, links),
+                        "ours, shm": partial(ours, server, model, in_flight, True),
                     }
-                    found = {name: [] for name in clients}
+                    found: dict[str, list[Row]] = {name: [] for name in clients}
                     for _ in range(rounds):
                         for name, measure in clients.items():
                             found[name].append(measure())

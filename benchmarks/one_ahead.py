@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -92,6 +92,7 @@ def frontends() -> Iterator[Ports]:
     command = ["taskset", "-c", str(core), sys.executable, "-m", "frontend_launch", "serve", *ports]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
+        assert process.stdout is not None
         yield Ports(**json.loads(process.stdout.readline()))
     finally:
         process.terminate()
@@ -104,7 +105,7 @@ def replicas(ports: Ports, seconds: float, batch_size: int) -> Iterator[None]:
     uvloop.run(register(ports, batch_size))
     context = multiprocessing.get_context("fork")
     settings = [
-        Settings(name=name(ahead), port=ports.replica, reply_times=ahead, log_file=os.devnull)
+        Settings(name=name(ahead), port=ports.replica, reply_times=ahead, log_file=Path(os.devnull))
         for ahead in (True, False)
     ]
     processes = [context.Process(target=serve, args=(Waiting(seconds), one)) for one in settings]
@@ -158,9 +159,11 @@ def loaded(ports: Ports, ahead: bool, rate_rps: float | None, arguments: argpars
         return uvloop.run(run_experiment(config))
 
 
-def spread(values: list[float]) -> str:
+def spread(values: Sequence[float | None]) -> str:
     """Median, least and most."""
-    return f"{statistics.median(values):.4g} ({min(values):.4g} ... {max(values):.4g})"
+    known = [value for value in values if value is not None]
+    assert len(known) == len(values), "a percentile lies among the requests without an answer"
+    return f"{statistics.median(known):.4g} ({min(known):.4g} ... {max(known):.4g})"
 
 
 if __name__ == "__main__":

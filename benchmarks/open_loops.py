@@ -19,10 +19,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import uvloop
 
+from frontend_launch.histogram import LatencyHistogram
 from loadgen.arrivals import Renewal
 from loadgen.inputs import Pool, SeededInputs
 from loadgen.runner import Job, run
@@ -95,8 +97,8 @@ def loadgen(server: str, rate_rps: float, seconds: float, *ports: int) -> Measur
     """The project's client."""
     spec: TargetSpec = NullSpec()
     if server == "echo":
-        addresses = (f"tcp://127.0.0.1:{port}" for port in ports)
-        spec = ClipperSpec(*addresses, "echo", DataType.FLOATS, INPUT_BYTES, b"", keep_outputs=False)
+        request, response = (f"tcp://127.0.0.1:{port}" for port in ports)
+        spec = ClipperSpec(request, response, "echo", DataType.FLOATS, INPUT_BYTES, b"", keep_outputs=False)
     arrivals = Renewal(rate_rps, seconds, cv=1.0, seed=SEED)
     job = Job(
         target=spec,
@@ -124,8 +126,12 @@ def loadgen(server: str, rate_rps: float, seconds: float, *ports: int) -> Measur
     )
 
 
-def _percentiles_us(histogram) -> tuple[float, ...]:
-    return tuple(histogram.percentile_ns(percent) / 1000 for percent in (50, 99, 100))
+def _percentiles_us(histogram: LatencyHistogram) -> tuple[float, float, float]:
+    p50, p99, most = (histogram.percentile_ns(percent) for percent in (50, 99, 100))
+    assert p50 is not None
+    assert p99 is not None
+    assert most is not None
+    return p50 / 1000, p99 / 1000, most / 1000
 
 
 def mlperf(server: str, rate_rps: float, seconds: float) -> Measured:
@@ -134,7 +140,7 @@ def mlperf(server: str, rate_rps: float, seconds: float) -> Measured:
 
     sent, cpu_s = 0, [0.0, 0.0]
 
-    def issue(samples: list) -> None:
+    def issue(samples: list[Any]) -> None:
         nonlocal sent
         peer.QuerySamplesComplete([peer.QuerySampleResponse(sample.id, 0, 0) for sample in samples])
         if not sent:
@@ -158,19 +164,20 @@ def mlperf(server: str, rate_rps: float, seconds: float) -> Measured:
         peer.DestroyQSL(library)
         peer.DestroySUT(system)
         log = _detail_log(Path(directory))
+    p50, p99, most = (
+        log[f"result_{name}_latency_ns"] / 1000 for name in ("50.00_percentile", "99.00_percentile", "max")
+    )
     return Measured(
         planned=log["generated_query_count"],
         sent=sent,
         answered_share=log["result_completed_samples_per_sec"] / log["result_scheduled_samples_per_sec"],
-        answer_us=tuple(
-            log[f"result_{name}_latency_ns"] / 1000 for name in ("50.00_percentile", "99.00_percentile", "max")
-        ),
+        answer_us=(p50, p99, most),
         lag_us=None,
         cpu_us=(cpu_s[1] - cpu_s[0]) / sent * 1e6,
     )
 
 
-def _detail_log(directory: Path) -> dict:
+def _detail_log(directory: Path) -> dict[str, Any]:
     """The values of the log by their keys; a line is ``:::MLLOG`` and an object in JSON."""
     lines = (directory / "mlperf_log_detail.txt").read_text().splitlines()
     entries = (json.loads(line.partition(" ")[2]) for line in lines if line.startswith(":::MLLOG"))

@@ -26,6 +26,7 @@ import uvloop
 from frontend_launch.ports import Ports
 from loadgen.config import ExperimentConfig
 from loadgen.experiment import run_experiment
+from loadgen.results import Results
 
 
 def main() -> None:
@@ -79,7 +80,7 @@ def round_of(arguments: argparse.Namespace) -> tuple[float, float, float]:
     return bare, results.summary.throughput_rps, results.verdict.evidence.busy_share or 0.0
 
 
-async def _saturate(config: ExperimentConfig):
+async def _saturate(config: ExperimentConfig) -> Results:
     return await run_experiment(config, asyncio.Event())
 
 

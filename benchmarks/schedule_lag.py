@@ -49,7 +49,8 @@ def main() -> None:
     arguments = parser.parse_args()
     server_core, client_core, *_ = [*sorted(os.sched_getaffinity(0)), *os.sched_getaffinity(0)]
     with contextlib.ExitStack() as stack:
-        loops, ports = [("loadgen", "null"), ("mlperf", "null")] * ("null" in arguments.servers), ()
+        loops = [("loadgen", "null"), ("mlperf", "null")] * ("null" in arguments.servers)
+        ports: tuple[int, ...] = ()
         if ("mlperf", "null") in loops and importlib.util.find_spec("mlperf_loadgen") is None:
             print("left out: mlcommons-loadgen is not installed (pip install -c constraints.txt '.[peers]')")
             loops.remove(("mlperf", "null"))
@@ -72,7 +73,8 @@ def run(point: Point, core: int, seconds: float, ports: tuple[int, ...]) -> dict
     command = ["taskset", "-c", str(core), sys.executable, str(OPEN_LOOPS), point.client, point.server]
     numbers = (point.rate_rps, seconds, *(ports if point.server == "echo" else ()))
     done = subprocess.run([*command, *map(str, numbers)], check=True, stdout=subprocess.PIPE, text=True, timeout=120)
-    return json.loads(done.stdout.splitlines()[-1])
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
 
 
 def report(measured: dict[Point, list[dict[str, Any]]]) -> None:

@@ -96,7 +96,8 @@ def scatter(share: float, correlation: float, count: int, random: np.random.Gene
     for index in range(1, count):
         logarithm[index] = correlation * logarithm[index - 1] + innovations[index]
     sigma = np.sqrt(np.log1p(share**2))
-    return np.exp(sigma * logarithm - sigma**2 / 2)
+    factors: np.ndarray = np.exp(sigma * logarithm - sigma**2 / 2)
+    return factors
 
 
 def changes_too_much(signal: Signal) -> np.ndarray:

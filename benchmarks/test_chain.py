@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 
 import pytest
 import uvloop
+from pytest_benchmark.fixture import BenchmarkFixture
 
 from frontend_launch.ports import Ports
 from loadgen.config import ExperimentConfig
@@ -20,7 +22,7 @@ SECONDS = 2.0
 
 
 @pytest.mark.parametrize("payload", SETTINGS)
-def test_chain(benchmark, tmp_path, payload):
+def test_chain(benchmark: BenchmarkFixture, tmp_path: Path, payload: str) -> None:
     """Some seconds at full speed."""
     shape, batch_size, window = SETTINGS[payload]
     cores = sorted(os.sched_getaffinity(0))

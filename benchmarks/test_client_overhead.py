@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 import uvloop
+from pytest_benchmark.fixture import BenchmarkFixture
 
 from loadgen.inputs import SeededInputs
 from loadgen.runner import Job, run
@@ -30,15 +31,15 @@ def requests_of(payload: str, window: int) -> int:
 
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("payload", SHAPES)
-def test_client(benchmark, null_peer, payload, window):
+def test_client(benchmark: BenchmarkFixture, null_peer: tuple[int, int], payload: str, window: int) -> None:
     """One run of so many requests."""
     inputs = SeededInputs(TensorSpec(SHAPES[payload], "float32"), None, 4, 0)
     if window * inputs.payload_bytes > MOST_BYTES:
         pytest.skip(f"{window} requests of {inputs.payload_bytes} bytes are more than 1 GiB in flight")
     requests = requests_of(payload, window)
-    addresses = (f"tcp://127.0.0.1:{port}" for port in null_peer)
+    request, response = (f"tcp://127.0.0.1:{port}" for port in null_peer)
     job = Job(
-        target=ClipperSpec(*addresses, "null", DataType.FLOATS, 4, b"", keep_outputs=False),
+        target=ClipperSpec(request, response, "null", DataType.FLOATS, 4, b"", keep_outputs=False),
         inputs=inputs,
         window=window,
         duration_s=None,

@@ -10,16 +10,20 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import zmq
+from pytest_benchmark.fixture import BenchmarkFixture
 
 from model_containers.model import LoadOptions, TensorSpec
 from model_containers.server import serve
 from model_containers.settings import Settings
 from model_containers.wire import (
     BatchRequest,
+    BatchResponse,
     DataType,
     HeartbeatKind,
     decode_from_replica,
@@ -50,12 +54,12 @@ class Busy:
 def replicate(shape: tuple[int, ...], seconds: float, port: int, core: int) -> None:
     """The replica's process."""
     os.sched_setaffinity(0, {core})
-    settings = Settings(port=port, reply_times=True, log_file=os.devnull, load=LoadOptions(max_batch=1))
+    settings = Settings(port=port, reply_times=True, log_file=Path(os.devnull), load=LoadOptions(max_batch=1))
     serve(Busy(shape, seconds), settings)
 
 
 @pytest.fixture
-def router():
+def router() -> Iterator[tuple[zmq.Socket[bytes], int]]:
     """The frontend's socket and its port."""
     with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
         socket.setsockopt(zmq.LINGER, 0)
@@ -65,7 +69,7 @@ def router():
 
 @pytest.mark.parametrize("call_s", [0.0, 0.05])
 @pytest.mark.parametrize("batch", BATCHES)
-def test_replica(benchmark, router, batch, call_s):
+def test_replica(benchmark: BenchmarkFixture, router: tuple[zmq.Socket[bytes], int], batch: str, call_s: float) -> None:
     """Some batches, one always waiting in the replica's socket."""
     count, shape = BATCHES[batch]
     socket, port = router
@@ -79,16 +83,19 @@ def test_replica(benchmark, router, batch, call_s):
         socket.recv_multipart()
         payload = np.random.default_rng(0).random(shape, dtype=np.float32).tobytes()
         frames = [identity, *encode_batch_request(BatchRequest.of(1, DataType.FLOATS, [payload] * count))]
-        inside_ns, elapsed_ns = [], []
+        inside_ns: list[int] = []
+        elapsed_ns: list[int] = []
 
-        def rounds():
+        def rounds() -> None:
             for _ in range(2):
                 socket.send_multipart(frames, copy=False)
             began_ns = 0
             for number in range(ROUNDS):
-                times = decode_from_replica(socket.recv_multipart()[1:]).times
+                response = decode_from_replica(socket.recv_multipart()[1:])
+                assert isinstance(response, BatchResponse)
+                assert response.times is not None
                 if number:
-                    inside_ns.append(times.handle_ns)
+                    inside_ns.append(response.times.handle_ns)
                 else:
                     began_ns = time.monotonic_ns()
                 if number < ROUNDS - 2:

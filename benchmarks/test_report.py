@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
+from pathlib import Path
 
 import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
 from sample_results import results
 
 from loadgen import results as results_file
 from loadgen.report.page import page
-from loadgen.report.reading import collect
+from loadgen.report.reading import Collection, collect
 from loadgen.report.tables import csv_text, terminal_table
 
 GRID = list(product(range(1, 6), range(1, 6), (1, 2, 4, 8, 16, 32, 64, 128)))
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory):
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("sweep")
     for replicas, cpus, batch in GRID:
         results_file.save(results(replicas, cpus, batch, described=True), directory)
     return directory
 
 
-def test_reading(benchmark, directory):
+def test_reading(benchmark: BenchmarkFixture, directory: Path) -> None:
     """From files to cells."""
     assert len(benchmark(collect, [directory]).cells) == len(GRID) == 200
 
 
 @pytest.mark.parametrize("make", [terminal_table, csv_text, page], ids=["table", "csv", "page"])
-def test_writing(benchmark, directory, make):
+def test_writing(benchmark: BenchmarkFixture, directory: Path, make: Callable[[Collection], object]) -> None:
     """From cells to what is looked at; the page's bytes are in the extra info."""
     pytest.importorskip("plotly")
     collection = collect([directory])

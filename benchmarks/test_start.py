@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+from pytest_benchmark.fixture import BenchmarkFixture
+
 HEAVY = ("numpy", "zmq", "uvloop", "aiohttp")
 EMPTY = """
 import typer
@@ -22,11 +24,12 @@ OURS = "import sys; sys.argv = ['loadgen', '--help']; from loadgen.cli import ma
 ROUNDS = 9
 
 
-def test_help(benchmark):
+def test_help(benchmark: BenchmarkFixture) -> None:
     """Interleaved; the ratio of the medians is in the extra info, the target is 1.3."""
-    empty_s, ours_s = [], []
+    empty_s: list[float] = []
+    ours_s: list[float] = []
 
-    def once():
+    def once() -> None:
         empty_s.append(seconds(EMPTY))
         ours_s.append(seconds(OURS))
 
@@ -42,7 +45,7 @@ def seconds(program: str) -> float:
     return time.monotonic() - began
 
 
-def test_help_loads_nothing_heavy(benchmark):
+def test_help_loads_nothing_heavy(benchmark: BenchmarkFixture) -> None:
     """What a user has not asked for is not imported."""
 
     def imported() -> set[str]:

@@ -43,6 +43,7 @@ def echo_server(programs: Path, core: int) -> Iterator[tuple[int, int]]:
     command = ["taskset", "-c", str(core), str(programs / "echo_server")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
+            assert process.stdout is not None
             ports = json.loads(process.stdout.readline())
             yield ports["request"], ports["response"]
         finally:

@@ -15,7 +15,7 @@ from collections import Counter as Tally
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import zmq
 
@@ -149,7 +149,7 @@ class QueryFrontend:
             except zmq.ZMQError as error:
                 raise LaunchError(f"{address} cannot be used ({error}): choose another --ipc-directory") from None
 
-    async def __aenter__(self) -> QueryFrontend:
+    async def __aenter__(self) -> Self:
         await self._directory.start()
         self._handshakes = SocketReader(self._response_socket, self._on_handshake)
         self._incoming = SocketReader(

@@ -3,18 +3,21 @@
 import asyncio
 import json
 import os
+import random
 import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engine_proxy import EngineProxy
 
 from frontend_launch.errors import LaunchError
-from frontend_launch.launch import docker as docker_module
 from frontend_launch.launch import runs
+from frontend_launch.launch.container import RUN_LABEL
 from frontend_launch.launch.docker import DockerLauncher
 from frontend_launch.launch.engine import engine
 from frontend_launch.launch.launcher import DeploymentConfig
@@ -38,7 +41,7 @@ def docker(*arguments):
 
 def ours():
     """Containers and networks of ours that there are."""
-    label = ["--filter", f"label={runs.RUN_LABEL}"]
+    label = ["--filter", f"label={RUN_LABEL}"]
     return docker("ps", "--all", "--quiet", *label) + docker("network", "ls", "--quiet", *label)
 
 
@@ -149,7 +152,7 @@ def test_what_goes_through_the_engine_s_proxy_is_said(tmp_path):
 def test_fences(tmp_path):
     """Not root, nothing to write to, no capabilities, no new ones, limits; ports on this machine only."""
     ran("up", *DOCKER)
-    for name in docker("ps", "--quiet", "--filter", f"label={runs.RUN_LABEL}"):
+    for name in docker("ps", "--quiet", "--filter", f"label={RUN_LABEL}"):
         (shown,) = json.loads("".join(docker("inspect", "--format", "[{{json .}}]", name)))
         host, config = shown["HostConfig"], shown["Config"]
         assert config["User"].split(":")[0] not in ("", "0", "root")
@@ -166,6 +169,7 @@ def test_a_replica_that_is_killed_under_load_loses_nothing(tmp_path):
     """Its batch is answered by the other; the run says so and goes on."""
     arguments = ["saturate", *DOCKER, "-r", "2", "-d", "6", "--verify", "1", "--results-dir", str(tmp_path)]
     process = subprocess.Popen([LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     lines = iter(process.stdout.readline, "")
     assert any("p99: " in line for line in lines)
     victim = docker("ps", "--quiet", "--filter", "label=loadgen.role=replica-0")
@@ -183,6 +187,7 @@ def test_redis_that_ends_under_load_loses_nothing(tmp_path):
     """Queries are served by what the query frontend knows."""
     arguments = ["saturate", *DOCKER, "-d", "5", "--results-dir", str(tmp_path)]
     process = subprocess.Popen([LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     lines = iter(process.stdout.readline, "")
     assert any("p99: " in line for line in lines)
     docker("kill", *docker("ps", "--quiet", "--filter", "label=loadgen.role=redis"))
@@ -199,6 +204,8 @@ def test_the_engine_going_away_under_load_ends_the_run(tmp_path, monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", proxy.url)
     arguments = ["saturate", *DOCKER, "-d", "60", "--log-every", "500ms", "--results-dir", str(tmp_path / "results")]
     process = subprocess.Popen([LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
     try:
         lines = iter(process.stdout.readline, "")
         assert any("p99: " in line for line in lines), process.stderr.read()
@@ -239,6 +246,7 @@ def test_the_last_replica_ends_the_run(tmp_path):
     """With its log, and what was measured."""
     arguments = ["saturate", *DOCKER, "-d", "60", "--results-dir", str(tmp_path)]
     process = subprocess.Popen([LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     lines = iter(process.stdout.readline, "")
     assert any("p99: " in line for line in lines)
     docker("kill", *docker("ps", "--quiet", "--filter", "label=loadgen.role=replica-0"))
@@ -255,6 +263,7 @@ def test_ctrl_c_at_any_time_leaves_nothing(tmp_path, until_line):
     process = subprocess.Popen(
         [LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
+    assert process.stdout is not None
     lines = iter(process.stdout.readline, "")
     assert any(until_line in line for line in lines)
     process.send_signal(signal.SIGINT)
@@ -274,6 +283,7 @@ def test_a_killed_run_is_found_by_its_label_and_nothing_else_is_touched(tmp_path
             stderr=subprocess.DEVNULL,
             text=True,
         )
+        assert process.stdout is not None
         lines = iter(process.stdout.readline, "")
         assert any("p99: " in line for line in lines)
         process.kill()
@@ -295,11 +305,11 @@ def launched(placement, **changes):
     config = DeploymentConfig(
         model=catalog.describe("noop"), model_name="noop", placement=placement, max_batch=2, ports=Ports(*[0] * 6)
     )
-    config = docker_module.replace(config, **changes)
+    config = replace(config, **changes)
 
     async def story():
         async with DockerLauncher(config) as launcher, asyncio.timeout(DEADLINE_S):
-            parts = []
+            parts: list[Any] = []
             (endpoint,) = await launcher.start_frontends(parts.append)
             for assignment in placement.replicas:
                 parts.append(await launcher.start_replica(assignment, endpoint))
@@ -319,7 +329,7 @@ def test_a_stopped_container_of_the_same_name_is_no_obstacle(monkeypatch):
     """Another name is taken."""
     taken = docker("create", "--name", "mgmt_frontend-7", "redis:7-bookworm")[0]
     numbers = iter([1, *[7] * 2, *range(100, 200)])
-    monkeypatch.setattr(docker_module.random, "randrange", lambda _: next(numbers))
+    monkeypatch.setattr(random, "randrange", lambda _: next(numbers))
     try:
         names = launched(placement_of())
     finally:

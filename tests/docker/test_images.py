@@ -11,6 +11,7 @@ import sys
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from peers import Client
 from frontend_launch.admin import AdminClient
 from frontend_launch.errors import ImageError
 from frontend_launch.launch import images
+from frontend_launch.launch.engine import engine
 from frontend_launch.ports import Ports
 from model_containers.wire import DataType
 
@@ -81,8 +83,8 @@ def noop(loadgen):
 @contextlib.asynccontextmanager
 async def container(**config):
     """A container of noop's image that is removed in the end, with this machine's network and a file system to read."""
-    async with images.engine() as docker:
-        host = {"NetworkMode": "host", "ReadonlyRootfs": True}
+    async with engine() as docker:
+        host: dict[str, Any] = {"NetworkMode": "host", "ReadonlyRootfs": True}
         running = await docker.containers.run({"Image": NOOP, "HostConfig": host, **config})
         try:
             yield running
@@ -112,8 +114,11 @@ def test_an_image_can_be_out_of_date_or_not_there(noop, monkeypatch):
     states = {state.tag: state for state in asyncio.run(images.states())}
     assert states["loadgen-test/nobody:built"] == images.State("loadgen-test/nobody:built", "missing")
     assert states[NOOP].state == "older than the sources"
-    assert states[NOOP].size_bytes > 1e6
-    assert states[NOOP].created.tzinfo is not None
+    size_bytes, created = states[NOOP].size_bytes, states[NOOP].created
+    assert size_bytes is not None
+    assert size_bytes > 1e6
+    assert created is not None
+    assert created.tzinfo is not None
 
 
 def test_what_is_in_a_model_image(noop):
@@ -138,7 +143,7 @@ def test_a_frontend_image_holds_the_frontends_for_either_port(noop):
     """What it is called with selects the frontend; its flags come after the image's name."""
 
     async def look():
-        async with asyncio.timeout(30), images.engine() as docker:
+        async with asyncio.timeout(30), engine() as docker:
             return [(await docker.images.inspect(recipe.tag))["Config"] for recipe in images.frontends()]
 
     query, management = asyncio.run(look())
@@ -156,6 +161,7 @@ def frontends():
     process = subprocess.Popen(
         [sys.executable, "-m", "frontend_launch", "serve", *ports], stdout=subprocess.PIPE, text=True
     )
+    assert process.stdout is not None
     try:
         yield Ports(**json.loads(process.stdout.readline()))
     finally:
@@ -226,11 +232,11 @@ def endless_base():
     archive.seek(0)
 
     async def make():
-        async with asyncio.timeout(60), images.engine() as docker:
+        async with asyncio.timeout(60), engine() as docker:
             await docker.images.build(fileobj=archive, encoding="identity", tag=tag)
 
     async def remove():
-        async with asyncio.timeout(60), images.engine() as docker:
+        async with asyncio.timeout(60), engine() as docker:
             await docker.images.delete(tag, force=True)
 
     asyncio.run(make())
@@ -242,7 +248,7 @@ def test_ctrl_c_ends_the_build_here_and_in_the_engine(endless_base, tmp_path):
     """One line and the shell's code; the step's container goes away."""
 
     async def steps_running():
-        async with images.engine() as docker:
+        async with engine() as docker:
             return sum("sleep 1000" in container["Command"] for container in await docker.containers.list())
 
     async def until_running(wanted):
@@ -252,6 +258,7 @@ def test_ctrl_c_ends_the_build_here_and_in_the_engine(endless_base, tmp_path):
 
     call = [Path(sys.executable).with_name("loadgen"), "images", "build", "noop", "--base", endless_base]
     process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert process.stdout is not None
     try:
         assert f"FROM {endless_base}" in process.stdout.readline()
         asyncio.run(until_running(1))

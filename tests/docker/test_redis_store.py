@@ -61,6 +61,7 @@ def test_the_schema_is_the_original_s(server):
             async with Redis(port=server.port, db=database, decode_responses=True) as client:
                 for key in await client.keys("*"):
                     kind = await client.type(key)
+                    assert isinstance(kind, str)
                     read = {"string": client.get, "hash": client.hgetall, "set": client.smembers}[kind]
                     found[database, key] = await read(key)
         assert found == {

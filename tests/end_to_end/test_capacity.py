@@ -52,6 +52,8 @@ def test_ctrl_c_keeps_the_probes(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
+    assert process.stdout is not None
+    assert process.stderr is not None
     while "bracket: 500 requests/s" not in (line := process.stdout.readline()):
         assert line, process.stderr.read()
     process.send_signal(signal.SIGINT)

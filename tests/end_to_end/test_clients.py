@@ -70,6 +70,8 @@ def test_what_was_measured_is_kept(tmp_path, kill, code, ended):
         stderr=subprocess.PIPE,
         text=True,
     )
+    assert process.stdout is not None
+    assert process.stderr is not None
     while "thruput" not in (line := process.stdout.readline()):
         assert line, process.stderr.read()
     children = children_of(process)
@@ -106,6 +108,8 @@ def test_ctrl_c_does_not_wait_for_the_warm_up(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
+    assert process.stdout is not None
+    assert process.stderr is not None
     while "replicas ready" not in (line := process.stdout.readline()):
         assert line, process.stderr.read()
     (metrics,) = until(lambda: metrics_of(process))

@@ -62,6 +62,8 @@ def started(tmp_path, *arguments):
         text=True,
         start_new_session=True,
     )
+    assert process.stdout is not None
+    assert process.stderr is not None
     while "thruput" not in (line := process.stdout.readline()):
         assert line, process.stderr.read()
     return process, children_of(process.pid)
@@ -212,7 +214,8 @@ def test_the_last_replicas_death_ends_the_run_with_its_log(tmp_path):
 def test_dead_frontends_end_the_run(tmp_path):
     """Likewise."""
     process, children = started(tmp_path, "--duration", "60")
-    os.kill(*those_that_run("frontend_launch", children), signal.SIGKILL)
+    (frontends,) = those_that_run("frontend_launch", children)
+    os.kill(frontends, signal.SIGKILL)
     out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 6
     assert "frontends ended with exit code -9" in err

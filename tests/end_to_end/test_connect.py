@@ -47,6 +47,7 @@ def frontends():
     process = subprocess.Popen(
         [sys.executable, "-m", "frontend_launch", "serve", *ports], stdout=subprocess.PIPE, text=True
     )
+    assert process.stdout is not None
     try:
         yield Ports(**json.loads(process.stdout.readline()))
     finally:
@@ -97,6 +98,7 @@ def test_a_slow_model_behind_a_deep_window_is_saturated(frontends, tmp_path):
     with slow_model(frontends, 1, 4, 0.1) as name:
         results = uvloop.run(run_experiment(config(frontends, tmp_path, name, max_in_flight=400)))
     assert (results.verdict.saturated, results.verdict.limit) == ("yes", "replicas")
+    assert results.verdict.evidence.busy_share is not None
     assert results.verdict.evidence.busy_share > 0.95
     assert results.summary.left_behind == results.summary.abandoned > 0
     assert (results.ended, results.error) == ("duration", None)
@@ -169,7 +171,9 @@ def test_no_answer_to_the_first_request_ends_the_run(frontends, tmp_path, monkey
         results = uvloop.run(run_experiment(config(frontends, tmp_path, "ints")))
         replica.setsockopt(zmq.LINGER, 0)
     assert results.ended == "no_answer"
+    assert results.error is not None
     assert "'ints'" in results.error
+    assert results.path is not None
     assert results.path.exists()
 
 

@@ -55,8 +55,11 @@ def test_rate_and_sweep_take_it_too(tmp_path):
     swept = ran(noop(tmp_path, "sweep", *TWO, "-b", "2,4", "-d", "1s"))
     assert swept.returncode == 0, swept.stderr
     cells = [results_file.read(path) for path in sorted((tmp_path / "results").glob("sweep-*/results*.json"))]
-    largest = {cell.node_configs[0]["batch_size"]: cell.frontend_counters["models"]["noop:1"] for cell in cells}
-    assert {size: row["max_batch"] for size, row in largest.items()} == {2: 2, 4: 4}
+    largest = {}
+    for cell in cells:
+        assert cell.frontend_counters is not None
+        largest[cell.node_configs[0]["batch_size"]] = cell.frontend_counters["models"]["noop:1"]["max_batch"]
+    assert largest == {2: 2, 4: 4}
 
 
 @pytest.mark.parametrize(
@@ -74,6 +77,8 @@ def test_what_is_lost_ends_the_run(tmp_path, role, text):
         stderr=subprocess.PIPE,
         text=True,
     )
+    assert process.stdout is not None
+    assert process.stderr is not None
     while "thruput" not in (line := process.stdout.readline()):
         assert line, process.stderr.read()
     os.kill(pid_of(process.pid, role), signal.SIGKILL)

@@ -41,7 +41,9 @@ def test_what_was_planned_is_offered_and_answered(tmp_path):
     for blob, latencies in ((results.histograms.service, summary.service_ms), (results.histograms.lag, summary.lag_ms)):
         histogram = LatencyHistogram.decode(blob)
         assert histogram.total == 400
-        assert histogram.percentile_ns(99) / 1e6 == pytest.approx(latencies["p99"], rel=1e-3)
+        p99_ns = histogram.percentile_ns(99)
+        assert p99_ns is not None
+        assert p99_ns / 1e6 == pytest.approx(latencies["p99"], rel=1e-3)
     assert results.verdict.limit in ("load", "client")  # the latter on a machine that is busy with something else
     jsonschema.validate(results.document(), json.loads(SCHEMA_PATH.read_text()))
     rows = list(csv.DictReader(log.read_text().splitlines()))
@@ -60,6 +62,8 @@ def test_a_client_that_was_stopped_shows_it(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
+    assert process.stdout is not None
+    assert process.stderr is not None
     while "thruput" not in (line := process.stdout.readline()):
         assert line, process.stderr.read()
     os.kill(process.pid, signal.SIGSTOP)

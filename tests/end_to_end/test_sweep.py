@@ -62,8 +62,10 @@ def test_batch_sizes_change_while_replicas_stay(tmp_path):
     for entry in entries:
         results = results_file.read(directory / entry.results)
         assert results.verdict.evidence.max_batch == entry.batch_size
-        assert results.verdict.evidence.mean_batch <= entry.batch_size
-        assert (results.verdict.evidence.mean_batch > 1) is (entry.batch_size > 1)
+        mean_batch = results.verdict.evidence.mean_batch
+        assert mean_batch is not None
+        assert mean_batch <= entry.batch_size
+        assert (mean_batch > 1) is (entry.batch_size > 1)
         assert results.summary.throughput_rps == entry.throughput_rps
         assert LatencyHistogram.decode(results.histograms.latency).total == results.summary.measured.completed
         pids.add(next(row["pid"] for row in results.placement if row["role"] == "replica-0"))

@@ -54,6 +54,7 @@ def verified(code, name, tmp_path):
     frontends = subprocess.Popen(
         [sys.executable, "-c", code, "serve", *flags], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
+    assert frontends.stdout is not None
     replica = None
     try:
         ports = Ports(**json.loads(frontends.stdout.readline()))

@@ -17,7 +17,9 @@ def numbers(queries):
 @given(st.lists(st.one_of(st.just("push"), st.integers(1, 5), st.just("return")), max_size=60))
 def test_batching_never_loses_duplicates_or_reorders(steps):
     """Whatever is pushed comes out once, in order; a returned batch comes out again first."""
-    queue, pushed, taken, last = BatchQueue(0), 0, [], ()
+    queue, pushed = BatchQueue(0), 0
+    taken: list[int] = []
+    last: tuple[Query, ...] = ()
     for step in steps:
         if step == "push":
             queue.push(query(pushed), 0)

@@ -1,5 +1,7 @@
 """Who is in a cgroup, and what it and those around it say, in either version."""
 
+from pathlib import PosixPath
+
 import pytest
 
 from frontend_launch.launch import cgroups
@@ -11,7 +13,7 @@ BOTH = ["4:cpu,cpuacct:/a/b", "0::/c"]
 def root(tmp_path):
     """A machine with no processes."""
 
-    class Root(type(tmp_path)):
+    class Root(PosixPath):
         def process(self, pid, *lines):
             self.file(f"proc/{pid}/cgroup", "".join(f"{line}\n" for line in lines))
 

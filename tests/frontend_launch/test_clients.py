@@ -23,7 +23,7 @@ class Party:
     def __init__(self, context):
         self.router = context.socket(zmq.ROUTER)
         self.router.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        self.lost = []
+        self.lost: list[int] = []
         self.clients = Clients(self.router, self.lost.append)
         port = self.router.bind_to_random_port("tcp://127.0.0.1")
         self.peers, self.identities = [], []

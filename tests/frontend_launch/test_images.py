@@ -41,7 +41,8 @@ def files(tar):
         assert [member.name for member in members] == sorted(member.name for member in members)
         assert {(member.mtime, member.uid, member.gid) for member in members} == {(0, 0, 0)}
         assert {member.mode for member in members} == {0o644, 0o755}
-        return {member.name: archive.extractfile(member).read() for member in members if member.isfile()}
+        opened = {member.name: archive.extractfile(member) for member in members if member.isfile()}
+        return {name: file.read() for name, file in opened.items() if file is not None}
 
 
 def write(path, text=""):

@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import aiohttp
 import pytest
@@ -31,7 +32,7 @@ MODEL = {
     "model_data_path": "DEPRECATED",
     "batch_size": 2,
 }
-LINK = {"app_name": "app", "model_names": ["vgg"]}
+LINK: dict[str, object] = {"app_name": "app", "model_names": ["vgg"]}
 ROUTES = [
     "add_app",
     "add_model",
@@ -92,7 +93,7 @@ class Served:
         """Send a JSON body to a route under /admin."""
         return self.ask(f"/admin/{route}", json.dumps(body).encode())
 
-    def add_replica(self, *replica: object) -> None:
+    def add_replica(self, *replica: Any) -> None:
         """What the query frontend does when a replica registers."""
         self._runner.run(self.store.add_replica(ReplicaRecord(*replica)))
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 
 import pytest
 import uvloop
@@ -72,7 +73,7 @@ def test_the_tail_holds_the_log_and_standard_error(tmp_path):
 
 def test_what_cannot_be_started_is_one_line(tmp_path, monkeypatch):
     """It names the role."""
-    monkeypatch.setattr(process_module.sys, "executable", "/no/such/python")
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
     with pytest.raises(LaunchError, match="p cannot be started"):
         uvloop.run(start(Command("p", []), tmp_path))
 

@@ -18,7 +18,7 @@ from frontend_launch.frontends import query
 from frontend_launch.frontends.query import QueryFrontend
 from frontend_launch.frontends.state import MemoryStore
 from frontend_launch.ports import Ports
-from model_containers.wire import DataType, HeartbeatReply, ReplyTimes, encode_heartbeat
+from model_containers.wire import DataType, HeartbeatKind, HeartbeatReply, ReplyTimes, encode_heartbeat
 
 
 @pytest.fixture
@@ -310,7 +310,7 @@ def test_every_heartbeat_is_answered(frontend, stack):
     replica = Replica(frontend, stack)
     for _ in range(3):
         replica.socket.send_multipart(encode_heartbeat())
-        assert replica.receive() == HeartbeatReply(0)
+        assert replica.receive() == HeartbeatReply(HeartbeatKind.KEEP_ALIVE)
 
 
 def test_a_port_in_use_is_one_clear_line():

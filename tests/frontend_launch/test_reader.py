@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend_launch.frontends.reader import BURST, RequestReceiver, SocketReader
+from model_containers.wire import Buffer
 
 
 @contextlib.contextmanager
@@ -63,10 +64,15 @@ def test_all_messages_are_read_in_order_whatever_a_handler_does():
 def test_a_pause_costs_nothing_while_messages_keep_coming(monkeypatch):
     """The descriptor, which nobody quiets, is not looked at."""
     turns, burst = [], SocketReader._burst
-    monkeypatch.setattr(SocketReader, "_burst", lambda reader: turns.append(1) or burst(reader))
+
+    def counted(reader):
+        turns.append(1)
+        burst(reader)
+
+    monkeypatch.setattr(SocketReader, "_burst", counted)
 
     async def story():
-        seen = []
+        seen: list[list[Buffer]] = []
         with pair() as (reading, writing):
             reader = SocketReader(reading, seen.append)
             reader.pause()
@@ -88,7 +94,7 @@ def test_what_a_send_has_hidden_is_seen_by_looking_again():
     """Any call on a socket may swallow the edge of its descriptor: nothing but the look tells of the message."""
 
     async def story():
-        seen = []
+        seen: list[list[Buffer]] = []
         with pair() as (reading, writing):
             reader = SocketReader(reading, seen.append)
             await turns_of_the_loop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 
 import pytest
 from hypothesis import given
@@ -56,7 +56,8 @@ FIELDS = {
 
 def body_of(body_type: type[rest.Body]) -> st.SearchStrategy[rest.Body]:
     """Any body of one route."""
-    return st.builds(body_type, **{field.name: FIELDS[field.type] for field in fields(body_type)})
+    assert is_dataclass(body_type)
+    return st.builds(body_type, **{field.name: FIELDS[str(field.type)] for field in fields(body_type)})
 
 
 def application(**changes: object) -> bytes:

@@ -60,7 +60,8 @@ STORES = [pytest.param(memory, id="memory"), pytest.param(redis, id="redis", mar
 @pytest.fixture(params=STORES)
 def open_store(request: pytest.FixtureRequest) -> OpenStore:
     """Opens an empty store."""
-    return request.param
+    opener: OpenStore = request.param
+    return opener
 
 
 def on(open_store: OpenStore, scenario: Callable[[Store], Awaitable[None]]) -> None:
@@ -83,7 +84,9 @@ def test_empty(open_store: OpenStore) -> None:
     """An empty store knows nothing, and says so without an error."""
 
     async def scenario(store: Store) -> None:
-        assert await store.applications() == await store.models() == await store.replicas() == ()
+        assert await store.applications() == ()
+        assert await store.models() == ()
+        assert await store.replicas() == ()
         assert await store.application("app") is None
         assert await store.model("vgg", "1") is None
         assert await store.current_version("vgg") is None

@@ -1,8 +1,10 @@
 """Which configuration carries a rate, and what may be said of it."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -30,7 +32,7 @@ def run(replicas=1, cpus=1, gpus=(), *, rps, p99, offered=None, window=100, limi
     )
     rate_rps = offered if steady else None
     node = {**MEASURED.node_configs[0], "num_replicas": replicas, "cpus_per_replica": cpus, "gpus": list(gpus)}
-    rows = [
+    rows: list[Mapping[str, Any]] = [
         {**GOLDEN.placement[0], "role": f"replica-{i}", "cores": list(range(i * cpus, (i + 1) * cpus)), "gpu": gpu}
         for i, gpu in zip(range(replicas), gpus or [None] * replicas, strict=True)
     ]

@@ -60,7 +60,7 @@ def job(**changes):
 def test_shares_add_up(window, requests, count):
     """To the whole, as far as each has one at least."""
     shares = split(job(window=window, requests=requests), count)
-    assert sum(share.requests for share in shares) == requests
+    assert sum(share.requests or 0 for share in shares) == requests
     assert sum(share.window for share in shares) == max(window, count)
     assert max(share.window for share in shares) - min(share.window for share in shares) <= 1
 
@@ -221,7 +221,7 @@ class Told(Interval):
     """An interval that can be asked whether somebody keeps it."""
 
 
-class Scripted:
+class Scripted(module._Peer):
     """A client process that says what it is told to."""
 
     def __init__(self, intervals):

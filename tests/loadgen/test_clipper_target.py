@@ -31,8 +31,8 @@ def frontend():
 
 
 def spec_of(ports, output_bytes=4):
-    addresses = (f"tcp://127.0.0.1:{port}" for port in (ports.request, ports.response))
-    return ClipperSpec(*addresses, "app", DataType.FLOATS, output_bytes, b"TIMEOUT")
+    request, response = (f"tcp://127.0.0.1:{port}" for port in (ports.request, ports.response))
+    return ClipperSpec(request, response, "app", DataType.FLOATS, output_bytes, b"TIMEOUT")
 
 
 def job(ports, requests, shape=(8,), output_bytes=4):
@@ -106,7 +106,8 @@ def test_nobody_there_is_one_clear_line(monkeypatch):
     monkeypatch.setattr(clipper, "HANDSHAKE_TIMEOUT_S", 0.05)
     with zmq.Context() as context, context.socket(zmq.ROUTER) as silent:
         port = silent.bind_to_random_port("tcp://127.0.0.1")
-        spec = ClipperSpec(*[f"tcp://127.0.0.1:{port}"] * 2, "app", DataType.FLOATS, 4, b"")
+        address = f"tcp://127.0.0.1:{port}"
+        spec = ClipperSpec(address, address, "app", DataType.FLOATS, 4, b"")
 
         async def attempt():
             target = spec.make()
@@ -202,7 +203,9 @@ def drained(messages, count, **fields):
         try:
             await target.open(SeededInputs(TensorSpec((1,), "float32"), None, 3, 0).make())
             target.send(0, 100, 0)
-            ids, outcomes, outputs, done_ns = [], [], [], []
+            ids: list[int] = []
+            outputs: list[bytes] = []
+            outcomes, done_ns = [], []
             async with asyncio.timeout(10):
                 while len(ids) < count:
                     arrived = asyncio.Event()

@@ -6,8 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen.inputs import Pool
 from loadgen.targets.evenly import EvenlyTarget, level
 from loadgen.targets.target import NO_REPLIES, Outcome, Replies
+from model_containers.wire import DataType
 
 OUTSTANDING = st.lists(st.integers(0, 1000), min_size=1, max_size=6)
 
@@ -114,7 +116,7 @@ def test_whoever_answers_first_wakes_once():
 def test_all_are_opened_and_closed():
     """With the same inputs."""
     servers = [Server(), Server()]
-    target, pool = EvenlyTarget(servers), object()
+    target, pool = EvenlyTarget(servers), Pool([np.zeros(1, np.float32)], DataType.FLOATS)
     asyncio.run(target.open(pool))
     assert [server.pool for server in servers] == [pool, pool]
     asyncio.run(target.close())

@@ -83,6 +83,7 @@ def test_only_the_period_counts():
     """Readings before and after are left out; with one there is nothing to say."""
     readings = [reading(0), reading(1, replica=1), reading(2, replica=1.5), reading(3, replica=9)]
     found = summarise(readings, S, 2 * S, PLAN, False)
+    assert found is not None
     assert found["processes"]["replica-0"]["cpu_mean"] == pytest.approx(0.5)
     assert summarise(readings, S, S, PLAN, False) is None
 
@@ -149,6 +150,7 @@ def test_a_long_run_keeps_its_peaks(monkeypatch):
     monkeypatch.setattr("loadgen.hardware.MAX_SAMPLES", 4)
     used = [min(second, 1) for second in range(50)]  # all of the first second, nothing later
     found = summarise((reading(second, 0, use) for second, use in enumerate(used)), 0, 99 * S, PLAN, False)
+    assert found is not None
     assert found["readings"] == 50
     assert found["cores"]["1"] == {"mean": pytest.approx(1 / 49), "max": 1.0}
     assert 1 <= len(found["samples"]) < 4
@@ -210,6 +212,7 @@ def test_shares_are_of_the_time_there_was(steps):
     again = [Reading.from_row(json.loads(json.dumps(one.to_row()))) for one in readings]
     assert again == readings
     found = summarise(readings, 0, round(at * S), PLAN, False)
+    assert found is not None
     assert 0 <= found["cores"]["1"]["mean"] <= found["cores"]["1"]["max"] + 1e-6 <= 1 + 1e-5
     assert found["processes"]["replica-0"]["cpu_mean"] <= found["cores"]["1"]["mean"] + 1e-6
 
@@ -228,6 +231,7 @@ def test_the_kernel_s_files():
 def busy(code):
     """A process that runs code, which has to print a line first."""
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None
     try:
         process.stdout.readline()
         yield process
@@ -267,6 +271,7 @@ def test_children_count_unless_they_are_watched_themselves():
         "print(pid, flush=True)\nos.waitpid(pid, 0)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None
     try:
         child = int(process.stdout.readline())
         watched = {"parent": process.pid}
@@ -381,6 +386,7 @@ def test_a_sampler_that_dies_is_a_note():
 
     async def story():
         async with watching({"client": os.getpid()}, HERE) as watch:
+            assert watch._process is not None
             os.kill(watch._process.pid, signal.SIGKILL)
             await asyncio.wait_for(asyncio.shield(watch._process.exited), 30)
             return len(list(watch.readings())), await watch.notes()
@@ -395,7 +401,9 @@ def test_a_sampler_that_fails_at_once_is_a_note():
     """It does not hold up the run."""
 
     async def story():
-        async with watching({"client pid": "none"}, HERE) as watch:
+        broken = {"client pid": "none"}
+        async with watching(broken, HERE) as watch:  # type: ignore[arg-type]  # wrong on purpose: no pid
+            assert watch._process is not None
             await asyncio.wait_for(asyncio.shield(watch._process.exited), 30)
             return await watch.notes()
 

@@ -29,6 +29,12 @@ class Inputs(InputSource):
     def __init__(self, address):
         self.request = post(address, "/", Access(), "application/json", {}, b"{}")
 
+    text = "one request"
+
+    @property
+    def payload_bytes(self):
+        return len(self.request)
+
     def make(self):
         import numpy as np
 

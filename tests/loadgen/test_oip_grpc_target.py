@@ -32,6 +32,12 @@ class Inputs(InputSource):
     def __init__(self, size=10):
         self.requests = [prefixed(bytes([number]) * size) for number in range(3)]
 
+    text = "requests of some bytes"
+
+    @property
+    def payload_bytes(self):
+        return len(self.requests[0])
+
     def make(self):
         return Pool([np.frombuffer(request, np.uint8) for request in self.requests], DataType.BYTES)
 

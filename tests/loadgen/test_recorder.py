@@ -135,6 +135,7 @@ def test_what_was_planned_for_the_measured_part_is_measured_whenever_it_is_answe
     recorder.replied(*replies((Outcome.COMPLETED, 1_500_000, 3_000_000, 1_600_000)))
     recorder.replied(*replies((Outcome.FAILED, 1_600_000, 3_000_000, 1_600_000)))
     record, offered = recorder.record, recorder.record.offered
+    assert offered is not None
     assert (record.latency.total, record.latency.min_ns, record.latency.max_ns) == (2, 800_000, 1_500_000)
     assert (offered.service.min_ns, offered.service.max_ns) == (200_000, 1_400_000)
     assert (offered.lag.total, offered.lag.min_ns, offered.lag.max_ns) == (3, 0, 600_000)
@@ -151,6 +152,7 @@ def test_a_schedule_that_is_given_up_was_measured_until_then():
     recorder.replied(*replies((Outcome.COMPLETED, 1_000_000, 1_400_000)))
     recorder.end_measured(1_500_000)
     recorder.replied(*replies((Outcome.COMPLETED, 1_000_000, 1_600_000)))
+    assert recorder.record.offered is not None
     assert recorder.record.offered.arrived == 1
     assert recorder.record.latency.total == 2
 
@@ -165,6 +167,7 @@ def test_shares_of_a_schedule_merge():
 
     one, other = Record(offered=offered([5_000, 7_000])), Record(offered=offered([900_000]))
     one.merge(other)
+    assert one.offered is not None
     assert (one.offered.planned, one.offered.answered, one.offered.arrived) == (3, 3, 2)
     assert np.array_equal(one.offered.lag.counts, offered([5_000, 7_000, 900_000]).lag.counts)
 

@@ -5,6 +5,7 @@ import logging
 import pickle
 import re
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -34,6 +35,8 @@ class FakeSpec:
     strays: tuple[int, ...] = ()
     answers: int = 1 << 30
     wrong: tuple[int, ...] = ()
+    last: ClassVar["FakeTarget"]
+    """The target that was made last."""
 
     def make(self):
         target = FakeTarget(self)
@@ -285,6 +288,11 @@ def offered(spec, rate_rps, duration_s, **changes):
     return ran(spec, arrivals=arrivals, window=10**6, **{"timeout_s": 0.4, "drain_s": 5.0, **changes})
 
 
+def known(values):
+    """Those percentiles that are known."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def test_a_schedule_sends_what_was_planned_and_no_more(clock):
     """Whatever the window, warm-up apart."""
     record = offered(ClockedSpec(clock), 400, 0.5, warmup_s=0.25)
@@ -304,10 +312,11 @@ def test_a_pause_of_the_server_is_in_the_latencies_of_all_who_came_in_it(clock):
     """
     summary = summarise(offered(ClockedSpec(clock, pause_s=(5.0, 7.0)), 200, 20.0, timeout_s=5.0))
     poll_ms = 3  # the server looks for requests each 2 ms; the lower bounds are exact to the histogram's 3 digits
-    assert 1794 <= summary.latency_ms["p99"] <= 1800 + poll_ms
-    assert 1993 <= summary.latency_ms["max"] <= 2000 + poll_ms
-    assert summary.latency_ms["p50"] <= poll_ms
-    assert 1794 <= summary.service_ms["p99"] <= 1800 + poll_ms  # they were sent on time, and the server had them
+    latency_ms, service_ms = known(summary.latency_ms), known(summary.service_ms)
+    assert 1794 <= latency_ms["p99"] <= 1800 + poll_ms
+    assert 1993 <= latency_ms["max"] <= 2000 + poll_ms
+    assert latency_ms["p50"] <= poll_ms
+    assert 1794 <= service_ms["p99"] <= 1800 + poll_ms  # they were sent on time, and the server had them
 
 
 def test_what_is_never_answered_is_slower_than_any_answer(clock):

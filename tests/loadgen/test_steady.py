@@ -54,7 +54,7 @@ def test_steady(throughput, p99, steady):
 @pytest.mark.parametrize(("unknown", "steady"), [(99, False), (48, False), (47, True)])
 def test_an_interval_without_p99_is_not_steady(unknown, steady):
     """As long as it is in the window of a look."""
-    p99 = [1.0] * 100
+    p99: list[float | None] = [1.0] * 100
     p99[unknown] = None
     assert steadiness([1.0] * 100, p99).steady is steady
     assert ("no p99 in 1 of the last" in steadiness([1.0] * 100, p99).text) is (unknown == 99)

@@ -18,6 +18,15 @@ def cache(monkeypatch, tmp_path):
     return tmp_path / "cache"
 
 
+def writes(text):
+    """Makes a file of that text."""
+
+    def make(path):
+        path.write_text(text)
+
+    return make
+
+
 def test_it_is_made_once():
     """Whoever asks next gets the same file."""
     made = []
@@ -46,7 +55,7 @@ def test_many_at_once_make_it_once():
 
 def test_a_changed_file_is_refused():
     """With what to do about it."""
-    path = artefacts.get("key", "model.txt", lambda path: path.write_text("trees"))
+    path = artefacts.get("key", "model.txt", writes("trees"))
     path.write_text("other trees")
     with pytest.raises(ModelError, match=r"model\.txt is not what was written .* remove .*key to make it anew"):
         artefacts.get("key", "model.txt", lambda path: None)
@@ -62,7 +71,7 @@ def test_what_fails_halfway_leaves_nothing(cache):
     with pytest.raises(RuntimeError):
         artefacts.get("key", "model.txt", fail)
     assert [entry.name for entry in (cache / "artefacts").iterdir()] == ["key.lock"]
-    assert artefacts.get("key", "model.txt", lambda path: path.write_text("whole")).read_text() == "whole"
+    assert artefacts.get("key", "model.txt", writes("whole")).read_text() == "whole"
 
 
 def test_a_place_that_cannot_be_written_is_one_line(monkeypatch, tmp_path):
@@ -70,7 +79,7 @@ def test_a_place_that_cannot_be_written_is_one_line(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LOADGEN_CACHE", str(tmp_path / "file"))
     with pytest.raises(ModelError, match="LOADGEN_CACHE"):
-        artefacts.get("key", "model.txt", lambda path: path.write_text(""))
+        artefacts.get("key", "model.txt", writes(""))
 
 
 @pytest.mark.models

@@ -25,6 +25,7 @@ def test_the_end_of_the_pipe_ends_the_process():
         stdout=subprocess.PIPE,
         text=True,
     )
+    assert process.stdout is not None
     os.close(watched)
     assert process.stdout.readline() == "held\n"
     assert process.poll() is None

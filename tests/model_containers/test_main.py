@@ -89,7 +89,7 @@ def test_verify_finds_a_model_that_is_not_what_it_says():
     model = catalog.load("noop", LoadOptions(input_shape=(4,)))
 
     class Odd:
-        input, output, calls = model.input, model.output, 0
+        name, input, output, calls = model.name, model.input, model.output, 0
 
         def predict(self, batch):
             Odd.calls += 1

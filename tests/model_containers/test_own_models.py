@@ -29,7 +29,9 @@ def describe(name, directory, *flags):
 def guide(tmp_path):
     """A directory with the guide's Python files; the commands of its shell blocks."""
     for block in re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL):
-        (tmp_path / re.match(r"# (\S+)", block)[1]).write_text(block)
+        name = re.match(r"# (\S+)", block)
+        assert name is not None
+        (tmp_path / name[1]).write_text(block)
     return tmp_path
 
 

@@ -106,7 +106,9 @@ def test_times_go_only_to_a_frontend_that_asked_for_them(tmp_path, reply_times, 
     with replica(Doubling((1,)), tmp_path, reply_times=reply_times) as (router, identity):
         answer = ask(router, identity, [[1]])
     assert len(answer) == frames
-    times = decode_from_replica(answer).times
+    response = decode_from_replica(answer)
+    assert isinstance(response, BatchResponse)
+    times = response.times
     assert (times is not None) == reply_times
     if times is not None:
         assert times.handle_ns > 0

@@ -188,6 +188,7 @@ def test_round_trip_of_inputs(data, input_type):
     """Every input comes out of a batch as it went in, in order."""
     inputs = data.draw(st.lists(elements(input_type), min_size=1, max_size=5))
     request = decode_from_frontend(encode_batch_request(BatchRequest.of(1, input_type, inputs)))
+    assert isinstance(request, BatchRequest)
     assert list(map(bytes, request.inputs)) == inputs
 
 

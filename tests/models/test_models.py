@@ -87,6 +87,7 @@ def test_pixels_are_pixels_in_whatever_type(ran, tmp_path):
 def test_queries_fall_into_several_classes(name):
     """The inputs that are drawn are told apart by what was trained on other ones."""
     model = catalog.load(name, LoadOptions())
+    assert model.input.shape is not None
     inputs = np.random.default_rng(0).random((32, *model.input.shape), dtype=np.float32)
     answers = model.predict(inputs)
     classes = answers[:, 0] if answers.shape[1] == 1 else answers.argmax(axis=1)
@@ -120,6 +121,7 @@ def test_a_pickle_is_no_model_file(name, tmp_path):
 def test_a_file_of_another_type_is_refused(tmp_path):
     """Skops loads only what it trusts."""
     source = catalog.train("elastic-net", 0)
+    assert source is not None
     path = tmp_path / "model.skops"
     with zipfile.ZipFile(source) as given, zipfile.ZipFile(path, "w") as changed:
         for entry in given.namelist():

@@ -257,6 +257,8 @@ def test_a_server_that_is_started_again(tmp_path, protocol):
         words = target(tmp_path, "rate", url(running, protocol, "noop"), "--rate", "200", "-d", "8s", "--drain", "60s")
         words += ["--input-shape", "8", "--log-every", "300ms"]
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stderr is not None
         while "thruput" not in (line := process.stdout.readline()):
             assert line, process.stderr.read()
         running.restart()
@@ -277,6 +279,8 @@ def test_a_server_that_is_gone(tmp_path, protocol):
         words = target(tmp_path, "saturate", url(running, protocol, "noop"), "-d", "60s", "--stall", "1s")
         words += ["--drain", "100ms", "--input-shape", "8", "--log-every", "300ms", "--connections", "2"]
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stderr is not None
         while "thruput" not in (line := process.stdout.readline()):
             assert line, process.stderr.read()
         running.kill()

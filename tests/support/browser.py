@@ -9,7 +9,9 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -18,7 +20,7 @@ CHROMIUM = shutil.which("chromium")
 TIMEOUT_S = 60.0
 
 
-def required():
+def required() -> None:
     """Skip where there is no browser, unless there has to be one."""
     if CHROMIUM is None and not os.environ.get("LOADGEN_REQUIRE_BROWSER"):
         pytest.skip("needs chromium: apt-get install chromium")
@@ -33,12 +35,14 @@ class Page:
         requests: addresses that the page asked for, other than its own.
     """
 
-    def __init__(self, socket):
-        self._socket, self._next, self._answers = socket, 0, {}
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket, self._next = socket, 0
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._loaded = asyncio.Event()
-        self.complaints, self.requests = [], []
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
 
-    async def listen(self):
+    async def listen(self) -> None:
         async for message in self._socket:
             event = json.loads(message.data)
             if "id" in event:
@@ -46,7 +50,7 @@ class Page:
             else:
                 self._on_event(event["method"], event.get("params", {}))
 
-    def _on_event(self, method, params):
+    def _on_event(self, method: str, params: dict[str, Any]) -> None:
         if method == "Page.loadEventFired":
             self._loaded.set()
         elif method == "Runtime.exceptionThrown":
@@ -58,7 +62,7 @@ class Page:
         elif method == "Network.requestWillBeSent" and params["request"]["url"].startswith(("http", "ws", "ftp")):
             self.requests.append(params["request"]["url"])
 
-    async def command(self, method, **params):
+    async def command(self, method: str, **params: object) -> Any:
         """Send a command; returns its result."""
         self._next += 1
         answer = self._answers[self._next] = asyncio.get_running_loop().create_future()
@@ -67,7 +71,7 @@ class Page:
         assert "error" not in event, event
         return event["result"]
 
-    async def open(self, path, width, height):
+    async def open(self, path: Path, width: int, height: int) -> None:
         """Load a file, and wait until it is drawn."""
         for domain in ("Page", "Runtime", "Log", "Network"):
             await self.command(f"{domain}.enable")
@@ -76,46 +80,47 @@ class Page:
         await asyncio.wait_for(self._loaded.wait(), TIMEOUT_S)
         await self.settle()
 
-    async def resize(self, width, height):
+    async def resize(self, width: int, height: int) -> None:
         await self.command(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
         )
 
-    async def scheme(self, name):
+    async def scheme(self, name: str) -> None:
         """Prefer ``light`` or ``dark``."""
         await self.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
         await self.settle()
 
-    async def settle(self):
+    async def settle(self) -> None:
         """Wait for two frames: whatever was asked to be drawn is."""
         frames = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
         await self.evaluate(f"{frames}.then(() => true)")
 
-    async def until(self, expression):
+    async def until(self, expression: str) -> None:
         """Wait until an expression is true."""
         look = f"const look = () => {expression} ? done(true) : requestAnimationFrame(look); look();"
         await self.evaluate(f"new Promise(done => {{ {look} }})")
 
-    async def evaluate(self, expression):
+    async def evaluate(self, expression: str) -> Any:
         """The value of an expression, awaited."""
         result = await self.command("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    async def screenshot(self, path):
+    async def screenshot(self, path: Path) -> None:
         """The whole page as PNG."""
         size = (await self.command("Page.getLayoutMetrics"))["cssContentSize"]
         shot = await self.command("Page.captureScreenshot", captureBeyondViewport=True, clip={**size, "scale": 1})
-        path.write_bytes(base64.b64decode(shot["data"]))
+        path.write_bytes(base64.b64decode(shot["data"]))  # noqa: ASYNC240 - the tab sends nothing meanwhile
 
 
 @contextlib.asynccontextmanager
-async def browser():
+async def browser() -> AsyncIterator[Page]:
     """A tab in a browser with a profile of its own, which is gone afterwards."""
     profile = Path(tempfile.mkdtemp(prefix="loadgen-browser-"))
     flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-port=0"]
     flags += ["--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"]
     flags += ["--host-resolver-rules=MAP * ~NOTFOUND"]
+    assert CHROMIUM is not None
     process = await asyncio.create_subprocess_exec(
         CHROMIUM,
         *flags,
@@ -125,6 +130,7 @@ async def browser():
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
+    assert process.stderr is not None
     draining = None
     try:
         address = await asyncio.wait_for(_port(process.stderr), TIMEOUT_S)
@@ -146,7 +152,7 @@ async def browser():
         shutil.rmtree(profile, ignore_errors=True)
 
 
-async def _port(stream):
+async def _port(stream: asyncio.StreamReader) -> str:
     """The address that the browser says it listens on."""
     async for line in stream:
         if b"DevTools listening on ws://" in line:
@@ -154,6 +160,6 @@ async def _port(stream):
     raise AssertionError("chromium ended before it listened")
 
 
-async def _drain(stream):
+async def _drain(stream: asyncio.StreamReader) -> None:
     async for _ in stream:
         pass

@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import cast
 
 import h2.config
 import h2.connection
 import h2.events
 import h2.settings
 
-OK = [("grpc-status", "0")]
-HEAD = [(":status", "200"), ("content-type", "application/grpc")]
+Headers = list[tuple[str, str]]
+OK: Headers = [("grpc-status", "0")]
+HEAD: Headers = [(":status", "200"), ("content-type", "application/grpc")]
 
 
 class Peer:
@@ -20,21 +23,25 @@ class Peer:
         events: everything else that was heard.
     """
 
-    def __init__(self, settings=None):
+    def __init__(self, settings: dict[h2.settings.SettingCodes, int] | None = None) -> None:
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
         self.h2.local_settings = h2.settings.Settings(client=False, initial_values=settings or {})
         self.h2.max_inbound_frame_size = self.h2.local_settings.max_frame_size
         self.h2.initiate_connection()
-        self._asking, self._left = {}, {}
-        self.asked, self.events, self.leaving = {}, [], False
+        self._asking: dict[int, tuple[Headers, list[bytes]]] = {}
+        self._left: dict[int, tuple[bytes, Headers]] = {}
+        self.asked: dict[int, tuple[Headers, bytes]] = {}
+        self.events: list[h2.events.Event] = []
+        self.leaving = False
 
-    def hear(self, data):
+    def hear(self, data: Iterable[int]) -> list[int]:
         """Take in what the client wrote; returns the streams of the calls that are complete with it."""
         complete = []
         for event in self.h2.receive_data(bytes(data)):
             match event:
                 case h2.events.RequestReceived():
-                    self._asking[event.stream_id] = (event.headers, [])
+                    headers = cast(Headers, event.headers)  # declared as bytes; header_encoding makes it text
+                    self._asking[event.stream_id] = (headers, [])
                 case h2.events.DataReceived():
                     self._asking[event.stream_id][1].append(event.data)
                     self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
@@ -49,13 +56,13 @@ class Peer:
                     self.events.append(event)
         return complete
 
-    def answer(self, stream, message, trailers=OK):
+    def answer(self, stream: int, message: bytes, trailers: Headers = OK) -> None:
         """Answer with bytes, as much of them at a time as the client's windows allow."""
         self.h2.send_headers(stream, HEAD)
         self._left[stream] = (message, trailers)
         self._send()
 
-    def _send(self):
+    def _send(self) -> None:
         for stream, (message, trailers) in [*self._left.items()]:
             while message and (most := min(self.h2.local_flow_control_window(stream), 16_384)):
                 self.h2.send_data(stream, message[:most])
@@ -65,27 +72,29 @@ class Peer:
                 del self._left[stream]
                 self.h2.send_headers(stream, trailers, end_stream=True)
 
-    def leave(self, last, code=0, words=None):
+    def leave(self, last: int, code: int = 0, words: bytes | None = None) -> None:
         """Say that the connection ends, and which call was the last that was looked at."""
         self.h2.close_connection(code, words, last)
         self.leaving = True
 
-    def said(self):
+    def said(self) -> bytes:
         """What is to be written to the client."""
         return self.h2.data_to_send()
 
 
 @contextlib.asynccontextmanager
-async def serving(answer, settings=None):
+async def serving(
+    answer: Callable[[Peer, int], None], settings: dict[h2.settings.SettingCodes, int] | None = None
+) -> AsyncIterator[tuple[str, list[Peer]]]:
     """Listen on a port of this machine; gives ``host:port`` and a list of the peers so far.
 
     Args:
         answer: called with a peer and a stream for each call that was heard.
         settings: of HTTP/2, by their numbers.
     """
-    peers = []
+    peers: list[Peer] = []
 
-    async def serve(reader, writer):
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = Peer(settings)
         peers.append(peer)
         try:

@@ -18,7 +18,9 @@ import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -31,7 +33,7 @@ POLL_S = 0.05
 LOG_TAIL_LINES = 40
 
 
-def environment(name):
+def environment(name: str) -> Path:
     """The virtual environment of a server or tool, made at its first use and kept in the user's cache.
 
     Where it cannot be made, the test is skipped, or fails if LOADGEN_REQUIRE_SERVERS is set.
@@ -50,7 +52,7 @@ def environment(name):
     return made
 
 
-def _make(made, pins):
+def _make(made: Path, pins: Path) -> None:
     with tempfile.TemporaryDirectory(dir=made.parent, prefix=f"{made.name}.") as scratch:
         building = Path(scratch) / "environment"
         _build(sys.executable, "-m", "venv", str(building))
@@ -62,7 +64,7 @@ def _make(made, pins):
         building.rename(made)
 
 
-def _build(*command):
+def _build(*command: str) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as error:
@@ -71,17 +73,17 @@ def _build(*command):
         _unavailable(f"{' '.join(command[1:])}: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
 
 
-def _unavailable(reason):
+def _unavailable(reason: str) -> NoReturn:
     if os.environ.get(REQUIRED):
         pytest.fail(f"{reason} ({REQUIRED} is set)", pytrace=False)
     pytest.skip(reason)
 
 
-def _triton_files(venv):
+def _triton_files(venv: Path) -> Path:
     return next(venv.glob("lib/python*/site-packages/pytriton/tritonserver"))
 
 
-def _stub(server):
+def _stub(server: Path) -> Path:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stub = server / "python_backend_stubs" / version / "triton_python_backend_stub"
     if not stub.exists():
@@ -89,7 +91,7 @@ def _stub(server):
     return stub
 
 
-def _check_stub(venv):
+def _check_stub(venv: Path) -> None:
     """The stub embeds the interpreter's shared library, which comes with no package of Python's."""
     stub = _triton_files(venv) / "backends" / "python" / "triton_python_backend_stub"
     needs = subprocess.run(["ldd", stub], env=_variables(venv), capture_output=True, text=True, timeout=10, check=True)
@@ -99,7 +101,7 @@ def _check_stub(venv):
         _unavailable(f"Triton's Python backend needs {', '.join(missing)} (Debian: apt-get install {package})")
 
 
-def _variables(venv, **more):
+def _variables(venv: Path, **more: str) -> dict[str, str]:
     """The environment variables of a server: nothing of the Python that runs the tests."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
     return kept | {
@@ -111,7 +113,14 @@ def _variables(venv, **more):
 
 
 @contextlib.contextmanager
-def triton(tmp_path, *, models=(), cores=(), arguments=(), repository=SERVERS / "triton"):
+def triton(
+    tmp_path: Path,
+    *,
+    models: Collection[str] = (),
+    cores: Collection[int] = (),
+    arguments: Sequence[str] = (),
+    repository: Path = SERVERS / "triton",
+) -> Iterator[Running]:
     """A Triton that is ready; ends with the context.
 
     Args:
@@ -147,7 +156,7 @@ def triton(tmp_path, *, models=(), cores=(), arguments=(), repository=SERVERS / 
 
 
 @contextlib.contextmanager
-def mlserver(tmp_path, *, cores=()):
+def mlserver(tmp_path: Path, *, cores: Collection[int] = ()) -> Iterator[Running]:
     """An MLServer that is ready; ends with the context.
 
     Args:
@@ -166,7 +175,7 @@ def mlserver(tmp_path, *, cores=()):
 
 
 @contextlib.contextmanager
-def kserve(tmp_path, *, cores=()):
+def kserve(tmp_path: Path, *, cores: Collection[int] = ()) -> Iterator[Running]:
     """KServe's model server, when it is ready; ends with the context.
 
     Args:
@@ -190,18 +199,20 @@ class Running:
         log: the file of what it wrote, of all its lives.
     """
 
-    def __init__(self, command, variables, log, ports):
-        self._command, self._variables, self._process = command, variables, None
+    def __init__(self, command: Sequence[str], variables: dict[str, str], log: Path, ports: Sequence[int]) -> None:
+        self._command, self._variables = command, variables
+        self._process: subprocess.Popen[bytes] | None = None
         self.log = log
         self.grpc, self.http, self.metrics = (f"127.0.0.1:{port}" for port in ports)
 
     @property
-    def pid(self):
+    def pid(self) -> int:
         """The server's process."""
+        assert self._process is not None
         return self._process.pid
 
     @contextlib.contextmanager
-    def serving(self):
+    def serving(self) -> Iterator[None]:
         """Ready within the context, gone after it."""
         try:
             self._start()
@@ -209,18 +220,19 @@ class Running:
         finally:
             self._stop()
 
-    def kill(self):
+    def kill(self) -> None:
         """SIGKILL to the server and its children; returns when it is gone."""
+        assert self._process is not None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait(STOP_TIMEOUT_S)
 
-    def restart(self):
+    def restart(self) -> None:
         """Kill it if it runs, and start it on the same ports; returns when it is ready."""
         self.kill()
         self._start()
 
-    def _start(self):
+    def _start(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -239,7 +251,7 @@ class Running:
                 raise AssertionError(f"the server is not ready after {READY_TIMEOUT_S} s:\n{self._log_tail()}")
             time.sleep(POLL_S)
 
-    def _is_ready(self):
+    def _is_ready(self) -> bool:
         connection = http.client.HTTPConnection(self.http, timeout=1)
         try:
             connection.request("GET", "/v2/health/ready")
@@ -250,7 +262,7 @@ class Running:
             connection.close()
         return ready and _listens(self.grpc) and _listens(self.metrics)
 
-    def _stop(self):
+    def _stop(self) -> None:
         if self._process is None:
             return
         self._process.terminate()
@@ -258,11 +270,11 @@ class Running:
             self._process.wait(STOP_TIMEOUT_S)
         self.kill()
 
-    def _log_tail(self):
+    def _log_tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
 
 
-def _listens(address):
+def _listens(address: str) -> bool:
     host, port = address.split(":")
     try:
         socket.create_connection((host, int(port)), 1).close()
@@ -271,7 +283,7 @@ def _listens(address):
     return True
 
 
-def _free_ports(count):
+def _free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -279,7 +291,7 @@ def _free_ports(count):
         return [each.getsockname()[1] for each in sockets]
 
 
-def _launcher(cores):
+def _launcher(cores: Collection[int]) -> list[str]:
     """What starts a server: it stays on its cores, and does not outlive tests that are killed."""
     # The kernel's signal comes when the thread that started the server ends: start and restart in one that lasts.
     pinned = ["taskset", "-c", ",".join(map(str, cores))] if cores else []

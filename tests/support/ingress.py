@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+from collections.abc import Iterator
 
 import aiohttp
 from aiohttp import web
@@ -12,14 +13,15 @@ PATIENCE_S = 10
 
 
 @contextlib.contextmanager
-def ingress(backend, host, token, prefix=""):
+def ingress(backend: str, host: str, token: str, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
     """Serve on a port of this machine; gives ``host:port`` and the list of requests that were passed on."""
-    passed, started = [], queue.Queue()
+    passed: list[str] = []
+    started: queue.Queue[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
 
-    async def main():
+    async def main() -> None:
         stop = asyncio.Event()
 
-        async def handle(request):
+        async def handle(request: web.Request) -> web.Response:
             if request.headers.get("host") != host or not request.path.startswith(f"{prefix}/"):
                 return web.json_response({"error": f"no route for {request.headers.get('host')}"}, status=404)
             if request.headers.get("authorization") != f"Bearer {token}":

@@ -3,30 +3,39 @@
 import asyncio
 import contextlib
 import threading
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import uvloop
 import zmq
+from numpy.typing import ArrayLike
 
 from frontend_launch import wire
+from frontend_launch.counters import Counters
 from frontend_launch.frontends.http import listening, metrics_app
 from frontend_launch.frontends.query import QueryFrontend
 from frontend_launch.frontends.state import MemoryStore
 from frontend_launch.ports import Ports
 from frontend_launch.records import Application, ModelVersion
 from model_containers.wire import (
+    BatchRequest,
     BatchResponse,
     DataType,
+    FromFrontend,
     Heartbeat,
+    HeartbeatKind,
     HeartbeatReply,
     Metadata,
+    ReplyTimes,
     decode_from_frontend,
     encode_batch_response,
     encode_heartbeat,
     encode_metadata,
 )
 
+T = TypeVar("T")
 TIMEOUT_MS = 10_000
 ANY = Ports(0, 0, 0, 0, 0)
 
@@ -34,7 +43,7 @@ ANY = Ports(0, 0, 0, 0, 0)
 class FrontendThread:
     """A query frontend on a loop of its own thread, with its store."""
 
-    def __init__(self, max_queued_bytes=1 << 30, ipc_directory=None):
+    def __init__(self, max_queued_bytes: int = 1 << 30, ipc_directory: Path | None = None) -> None:
         self.loop = uvloop.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
@@ -42,14 +51,14 @@ class FrontendThread:
         self.frontend = self.call(self._start(max_queued_bytes, ipc_directory))
         self.ports = self.frontend.ports
 
-    async def _start(self, max_queued_bytes, ipc_directory):
+    async def _start(self, max_queued_bytes: int, ipc_directory: Path | None) -> QueryFrontend:
         return await QueryFrontend(self.store, "127.0.0.1", ANY, max_queued_bytes, ipc_directory).__aenter__()
 
-    def call(self, coroutine):
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)
 
     @contextlib.contextmanager
-    def metrics(self):
+    def metrics(self) -> Iterator[int]:
         """Its metrics over HTTP while the context lasts; gives the port."""
         server = listening(metrics_app(self.frontend), "127.0.0.1", 0, "--metrics-port")
         port = self.call(server.__aenter__())
@@ -58,22 +67,28 @@ class FrontendThread:
         finally:
             self.call(server.__aexit__(None, None, None))
 
-    def counters(self):
-        async def read():
+    def counters(self) -> Counters:
+        async def read() -> Counters:
             return self.frontend.counters()
 
         return self.call(read())
 
-    def report(self):
-        async def read():
+    def report(self) -> dict[str, list[dict[str, dict[str, str]]]]:
+        async def read() -> dict[str, list[dict[str, dict[str, str]]]]:
             return self.frontend.report()
 
         return self.call(read())
 
-    def register(self, name="app", input_type=DataType.FLOATS, batch_size=2, default_output="TIMEOUT"):
+    def register(
+        self,
+        name: str = "app",
+        input_type: DataType = DataType.FLOATS,
+        batch_size: int = 2,
+        default_output: str = "TIMEOUT",
+    ) -> None:
         """An application linked to a model of the same name."""
 
-        async def write():
+        async def write() -> None:
             await self.store.add_application(Application(name, input_type, default_output, 500_000))
             await self.store.add_model(ModelVersion(name, "1", input_type, (), "x", "x", batch_size))
             await self.store.set_current_version(name, "1")
@@ -83,17 +98,17 @@ class FrontendThread:
         self.until(lambda: self.frontend._directory.max_batch((name, "1")) == batch_size)
         self.until(lambda: self.frontend._directory.applications[name].models == (name,))
 
-    def until(self, condition):
+    def until(self, condition: Callable[[], object]) -> None:
         """Let the frontend's loop turn until something holds."""
 
-        async def turn():
+        async def turn() -> None:
             async with asyncio.timeout(10):
                 while not condition():  # noqa: ASYNC110 - another loop's state, which tells nobody
                     await asyncio.sleep(0)
 
         self.call(turn())
 
-    def close(self):
+    def close(self) -> None:
         self.call(self.frontend.__aexit__(None, None, None))
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(10)
@@ -101,7 +116,7 @@ class FrontendThread:
 
 
 @contextlib.contextmanager
-def dealer(port, **options):
+def dealer(port: int, **options: int | bytes) -> Iterator[zmq.Socket[bytes]]:
     """A DEALER of a context of its own, as separate processes have them."""
     context = zmq.Context()
     socket = context.socket(zmq.DEALER)
@@ -123,21 +138,27 @@ class Response(NamedTuple):
     output: bytes
 
 
+class Listening(Protocol):
+    """What a client has to know of a frontend."""
+
+    ports: Ports
+
+
 class Client:
     """A client of the 2017 protocol."""
 
-    def __init__(self, frontend, stack):
+    def __init__(self, frontend: Listening, stack: contextlib.ExitStack) -> None:
         self.receiving = stack.enter_context(dealer(frontend.ports.response))
         self.sending = stack.enter_context(dealer(frontend.ports.request))
         self.receiving.send_multipart(wire.HANDSHAKE)
         self.client_id = wire.decode_handshake_reply(self.receiving.recv_multipart())
 
-    def send(self, request_id, values=(1.0,), application="app"):
+    def send(self, request_id: int, values: ArrayLike = (1.0,), application: str = "app") -> None:
         payload = np.array(values, "<f4").tobytes()
         request = wire.encode_request_burst(self.client_id, [request_id], application, DataType.FLOATS, [payload])
         self.sending.send_multipart(request)
 
-    def receive(self):
+    def receive(self) -> Response:
         frames = self.receiving.recv_multipart()
         assert len(frames) == wire.RESPONSE_FRAMES
         burst = wire.decode_response_burst(frames)
@@ -148,24 +169,30 @@ class Client:
 class Replica:
     """A container of the 2017 protocol; answers only when told to."""
 
-    def __init__(self, frontend, stack, name="app", input_type=DataType.FLOATS):
+    def __init__(
+        self,
+        frontend: FrontendThread,
+        stack: contextlib.ExitStack,
+        name: str = "app",
+        input_type: DataType = DataType.FLOATS,
+    ) -> None:
         self.socket = stack.enter_context(dealer(frontend.ports.replica))
         self.socket.send_multipart(encode_heartbeat())
-        assert self.receive() == HeartbeatReply(1)
+        assert self.receive() == HeartbeatReply(HeartbeatKind.REQUEST_METADATA)
         known = set(frontend.frontend.counters().replicas)
         self.socket.send_multipart(encode_metadata(Metadata(name, "1", input_type)))
         frontend.until(lambda: set(frontend.frontend.counters().replicas) - known)
 
-    def receive(self):
+    def receive(self) -> FromFrontend:
         return decode_from_frontend(self.socket.recv_multipart())
 
-    def receive_batch(self):
+    def receive_batch(self) -> BatchRequest:
         """The next batch; keep-alives in between are what a busy replica skips."""
         while isinstance(message := self.receive(), HeartbeatReply):
             pass
         return message
 
-    def answer(self, batch, times=None):
+    def answer(self, batch: BatchRequest, times: ReplyTimes | None = None) -> None:
         """Twice its first element, for each input."""
         outputs = tuple((2 * np.frombuffer(part, "<f4")[:1]).tobytes() for part in batch.inputs)
         self.socket.send_multipart(

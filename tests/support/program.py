@@ -5,46 +5,47 @@ import io
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import pytest
 
 from loadgen.cli import main
+
+T = TypeVar("T")
 
 LOADGEN = str(Path(sys.executable).with_name("loadgen"))
 ANY_PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
 DEADLINE_S = 120
 
 
-def noop(tmp_path, verb, *arguments):
+def noop(tmp_path: Path, verb: str, *arguments: str) -> list[str]:
     """The words of a verb on our own do-nothing model, on free ports."""
     return [LOADGEN, verb, "-m", "noop", "--results-dir", str(tmp_path / "results"), *ANY_PORTS, *arguments]
 
 
-def target(tmp_path, verb, url, *arguments):
+def target(tmp_path: Path, verb: str, url: str, *arguments: str) -> list[str]:
     """The words of a verb on a server that runs already."""
     return [LOADGEN, verb, "--target", url, "--results-dir", str(tmp_path / "results"), *arguments]
 
 
-def ran(words):
+def ran(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """What it said, when it has ended."""
     return subprocess.run(words, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
 
 
-def asked(words):
+def asked(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """The same without a process: for a command that ends before it starts anything."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setattr(sys, "argv", list(words))
-        try:
+        with pytest.raises(SystemExit) as ended:
             main()
-            code = 0
-        except SystemExit as error:
-            code = error.code or 0
-    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+    return subprocess.CompletedProcess(words, int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 
-def until(condition, deadline_s=DEADLINE_S):
+def until(condition: Callable[[], T | Literal[False]], deadline_s: float = DEADLINE_S) -> T:
     """Poll what another process does, and give what it came to; the deadline makes a failure, never a pass."""
     give_up = time.monotonic() + deadline_s
     while not (value := condition()):

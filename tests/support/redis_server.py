@@ -13,10 +13,10 @@ PORT = 6380
 class RedisServer:
     """One container; it can be stopped and started, and keeps nothing when it is."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+            self.port: int = free.getsockname()[1]
         self.container = _docker(
             *("run", "--detach", "--publish", f"127.0.0.1:{self.port}:{PORT}", IMAGE),
             *("redis-server", "--port", str(PORT), "--protected-mode", "no", "--save", ""),
@@ -24,7 +24,7 @@ class RedisServer:
         atexit.register(self.remove)
         self.wait()
 
-    def wait(self):
+    def wait(self) -> None:
         """Until it answers."""
         give_up = time.monotonic() + 30
         while True:
@@ -38,32 +38,32 @@ class RedisServer:
             assert time.monotonic() < give_up, _docker("logs", self.container)
             time.sleep(0.02)
 
-    def stop(self):
+    def stop(self) -> None:
         """It is gone, with all that it held."""
         _docker("stop", "--time", "0", self.container)
 
-    def start(self):
+    def start(self) -> None:
         """It is back, empty."""
         _docker("start", self.container)
         self.wait()
 
-    def remove(self):
+    def remove(self) -> None:
         """For good."""
         subprocess.run(["docker", "rm", "--force", "--volumes", self.container], capture_output=True, check=False)
 
 
 @functools.cache
-def shared():
+def shared() -> RedisServer:
     """The one that tests share."""
     return RedisServer()
 
 
-def redis_port():
+def redis_port() -> int:
     """The port of the shared one."""
     return shared().port
 
 
-def _docker(*arguments):
+def _docker(*arguments: str) -> str:
     run = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()

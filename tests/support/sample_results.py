@@ -1,7 +1,9 @@
 """Results documents for tests, made from the stored one; nothing was measured."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,19 +15,19 @@ PERCENTILES = (50.0, 95.0, 99.0, 99.9)
 
 
 def results(
-    replicas=1,
-    cpus=1,
-    batch=2,
+    replicas: int = 1,
+    cpus: int = 1,
+    batch: int = 2,
     *,
-    gpus=(),
-    throughput_rps=None,
-    latency_ms=None,
-    seconds=60,
-    model="noop",
-    seed=0,
-    described=False,
-    **members,
-):
+    gpus: Sequence[int] = (),
+    throughput_rps: float | None = None,
+    latency_ms: float | None = None,
+    seconds: int = 60,
+    model: str = "noop",
+    seed: int = 0,
+    described: bool = False,
+    **members: Any,
+) -> Results:
     """A saturating run: throughput grows with all of them, less and less, and the window is the latency's cause."""
     random = np.random.default_rng([seed, replicas, cpus, batch])
     rate = throughput_rps or 40 * (replicas * cpus) ** 0.9 * batch**0.4
@@ -35,7 +37,7 @@ def results(
     interval = LatencyHistogram()
     interval.record(np.full(round(3 * rate), round(p50_ms * 1e6)))
     count = -(-seconds // 3)
-    percentiles = {f"p{p:g}": histogram.percentile_ns(p) / 1e6 for p in PERCENTILES}
+    percentiles = {f"p{p:g}": _ms(histogram.percentile_ns(p)) for p in PERCENTILES}
     cores = [list(range(2 + i * cpus, 2 + (i + 1) * cpus)) for i in range(replicas)]
     row = GOLDEN.placement[0]
     placement = [
@@ -68,10 +70,10 @@ def results(
                 measured=Measured(float(seconds), histogram.total, histogram.total),
                 throughput_rps=histogram.total / seconds,
                 latency_ms={
-                    "mean": histogram.mean_ns / 1e6,
-                    "min": histogram.min_ns / 1e6,
+                    "mean": _ms(histogram.mean_ns),
+                    "min": _ms(histogram.min_ns),
                     **percentiles,
-                    "max": histogram.max_ns / 1e6,
+                    "max": _ms(histogram.max_ns),
                 },
             ),
             "verdict": replace(
@@ -103,18 +105,29 @@ def results(
     )
 
 
-def _watched(placement, seconds, gpus, histogram, random):
+def _ms(time_ns: float | None) -> float:
+    assert time_ns is not None
+    return time_ns / 1e6
+
+
+def _watched(
+    placement: Sequence[Mapping[str, Any]],
+    seconds: int,
+    gpus: Sequence[int],
+    histogram: LatencyHistogram,
+    random: np.random.Generator,
+) -> dict[str, Any]:
     """What the hardware did, and where the time went."""
 
-    def around(value, scale, count):
+    def around(value: float, scale: float, count: int) -> list[float]:
         return [float(x) for x in np.clip(random.normal(value, scale, count), 0, None)]
 
     roles = [row["role"] for row in placement]
     watched, used = [*roles, "sampler"], sorted(set(gpus))
     cores = sorted({core for row in placement for core in row["cores"]})
-    latency_ms = histogram.mean_ns / 1e6
+    latency_ms = _ms(histogram.mean_ns)
 
-    def stage(share):
+    def stage(share: float) -> dict[str, Any]:
         time_ms = {"mean": share * latency_ms, "p50": share * latency_ms, "p99": 1.6 * share * latency_ms}
         return {"time_ms": time_ms, "count": 10}
 

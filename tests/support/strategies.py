@@ -1,11 +1,14 @@
 """Hypothesis strategies that several test files share."""
 
+from collections.abc import Sequence
+
 from hypothesis import strategies as st
 
 from model_containers.wire import (
     OUTPUT_TYPES,
     BatchRequest,
     BatchResponse,
+    Buffer,
     DataType,
     Heartbeat,
     HeartbeatKind,
@@ -20,7 +23,7 @@ FRAMES = st.lists(st.binary(max_size=40), max_size=9)
 """Any multipart message."""
 
 
-def elements(data_type, max_size=6):
+def elements(data_type: DataType, max_size: int = 6) -> st.SearchStrategy[bytes]:
     """The raw bytes of up to max_size elements; a string has no NUL of its own."""
     if data_type is DataType.STRINGS:
         return st.binary(max_size=max_size).map(lambda text: text.replace(b"\0", b""))
@@ -30,14 +33,14 @@ def elements(data_type, max_size=6):
 
 
 @st.composite
-def batch_requests(draw):
+def batch_requests(draw: st.DrawFn) -> BatchRequest:
     """A batch of one to five inputs, ragged, possibly empty ones among them."""
     data_type = draw(st.sampled_from(DataType))
     return BatchRequest.of(draw(I32), data_type, draw(st.lists(elements(data_type), min_size=1, max_size=5)))
 
 
 @st.composite
-def batch_responses(draw):
+def batch_responses(draw: st.DrawFn) -> BatchResponse:
     """An answer of up to five outputs, with reply times or without."""
     data_type = draw(st.sampled_from(sorted(OUTPUT_TYPES)))
     outputs = tuple(draw(st.lists(elements(data_type), max_size=5)))
@@ -45,7 +48,7 @@ def batch_responses(draw):
     return BatchResponse(draw(I32), data_type, outputs, times)
 
 
-def metadata():
+def metadata() -> st.SearchStrategy[Metadata]:
     """A replica's introduction; the names are any text that UTF-8 can carry."""
     text = st.text(st.characters(codec="utf-8"), max_size=20)
     return st.builds(Metadata, text, text, st.sampled_from(DataType))
@@ -59,32 +62,32 @@ FROM_FRONTEND = st.builds(HeartbeatReply, st.sampled_from(HeartbeatKind)) | batc
 
 
 @st.composite
-def mutated(draw, frames):
+def mutated(draw: st.DrawFn, frames: Sequence[Buffer]) -> list[bytes]:
     """A valid message with one thing wrong: a frame lost, doubled, cut, prolonged, or one bit of it turned over."""
-    frames = [bytes(frame) for frame in frames]
-    at = draw(st.integers(0, len(frames) - 1))
-    frame = frames[at]
-    frames[at : at + 1] = draw(st.sampled_from([_lose, _double, _cut, _prolong, _flip]))(draw, frame)
-    return frames
+    parts = [bytes(frame) for frame in frames]
+    at = draw(st.integers(0, len(parts) - 1))
+    frame = parts[at]
+    parts[at : at + 1] = draw(st.sampled_from([_lose, _double, _cut, _prolong, _flip]))(draw, frame)
+    return parts
 
 
-def _lose(_draw, _frame):
+def _lose(_draw: st.DrawFn, _frame: bytes) -> list[bytes]:
     return []
 
 
-def _double(_draw, frame):
+def _double(_draw: st.DrawFn, frame: bytes) -> list[bytes]:
     return [frame, frame]
 
 
-def _cut(draw, frame):
+def _cut(draw: st.DrawFn, frame: bytes) -> list[bytes]:
     return [frame[: draw(st.integers(0, len(frame)))]]
 
 
-def _prolong(draw, frame):
+def _prolong(draw: st.DrawFn, frame: bytes) -> list[bytes]:
     return [frame + draw(st.binary(min_size=1, max_size=9))]
 
 
-def _flip(draw, frame):
+def _flip(draw: st.DrawFn, frame: bytes) -> list[bytes]:
     if not frame:
         return [frame]
     turned = bytearray(frame)

@@ -160,7 +160,7 @@ def test_what_is_no_json_answer(answer):
 
 def test_answers_in_json():
     """Their data has to be there."""
-    row = {"name": "OUT", "datatype": "FP32", "shape": [1, 2], "data": [0.0, 0.0]}
+    row: dict[str, object] = {"name": "OUT", "datatype": "FP32", "shape": [1, 2], "data": [0.0, 0.0]}
     assert AnswerJudge([OUT]).http(json.dumps({"outputs": [row]}).encode(), None) is None
     row["parameters"] = None  # as some servers write what they do not have
     assert AnswerJudge([OUT]).http(json.dumps({"outputs": [row]}).encode(), None) is None

@@ -108,7 +108,12 @@ def test_a_server_of_somebody_elses_has_what_its_frontend_tells():
 def test_nobody_beats_the_pareto_front(points):
     """Each cell on it is beaten by none, each other one by some cell on it, or equal to one."""
     cells = cells_of(cell_run(replicas=n + 1, rps=rps, p99=p99) for n, (rps, p99) in enumerate(points))
-    front = [(c.throughput_rps.median, c.latency_ms("p99").median) for c in pareto_front(cells)]
+    front = []
+    for cell in pareto_front(cells):
+        p99_ms = cell.latency_ms("p99")
+        assert cell.throughput_rps is not None
+        assert p99_ms is not None
+        front.append((cell.throughput_rps.median, p99_ms.median))
     known = [(rps, p99) for rps, p99 in points if p99 is not None]
     assert front == sorted(front)
     for rps, p99 in known:

@@ -30,9 +30,10 @@ def collection(runs=RUNS, missing=()):
 
 
 def shown(what):
-    console = Console(width=200, file=io.StringIO(), markup=False, highlight=False)
+    written = io.StringIO()
+    console = Console(width=200, file=written, markup=False, highlight=False)
     console.print(terminal_table(what))
-    return [line.split() for line in console.file.getvalue().splitlines() if line.strip()]
+    return [line.split() for line in written.getvalue().splitlines() if line.strip()]
 
 
 def test_a_line_for_each_cell():

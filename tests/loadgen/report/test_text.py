@@ -1,7 +1,9 @@
 """What a terminal shows of results."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from frontend_launch.launch.placement import Assignment, Placement
 from frontend_launch.launch.topology import describe
@@ -79,7 +81,7 @@ def process(cpu_mean, rss_max_bytes):
 def test_what_was_watched():
     """Cores of the same roles together, replicas as a range, GPUs as far as they tell."""
     row = RESULTS.placement[0]
-    placement = [
+    placement: list[Mapping[str, Any]] = [
         {**row, "role": "client", "cores": [0]},
         {**row, "role": "frontends", "cores": [0]},
         {**row, "role": "replica-0", "cores": [1, 2, 3, 5]},

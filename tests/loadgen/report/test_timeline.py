@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from sample_results import GOLDEN, results
 
@@ -17,7 +18,8 @@ def test_intervals_end_when_they_ended():
     throughput, p99 = throughput_and_p99(PLAIN)
     assert throughput.at_s == pytest.approx([3, 6, 9, 10], abs=0.01)
     assert throughput.lines["throughput"] == PLAIN.client_metrics.thrus
-    assert p99.lines["p99"] == pytest.approx([1000 * p99_s for p99_s in PLAIN.client_metrics.p99_lats])
+    p99_s = np.array(PLAIN.client_metrics.p99_lats)
+    assert p99.lines["p99"] == pytest.approx(1000 * p99_s)
 
 
 def test_intervals_without_answers():
@@ -34,7 +36,7 @@ def test_intervals_without_answers():
 def test_of_many_intervals_the_worst_p99_stays():
     """And the mean throughput: percentiles have no mean."""
     count = 3 * MAX_POINTS
-    p99s = [0.001] * count
+    p99s: list[float | None] = [0.001] * count
     p99s[10], p99s[20] = 9.0, None
     long = replace(
         PLAIN,
@@ -58,13 +60,15 @@ def test_what_was_watched():
         "queue": ["noop:1"],
         "fill": ["noop:1"],
     }
-    assert all(len(values) == 9 for group in curves.values() for values in (group.at_s, *group.lines.values()))
+    assert {len(group.at_s) for group in curves.values()} == {9}
+    assert {len(values) for group in curves.values() for values in group.lines.values()} == {9}
     assert curves["fill"].lines["noop:1"][0] is None
 
 
 def test_what_is_not_there_is_not_invented():
     """Older files and connected runs; a GPU that does not tell."""
     assert hardware(GOLDEN) == {}
+    assert DESCRIBED.hardware is not None
     silent = [{**sample, "gpus": {"0": None}, "queue_length": {}} for sample in DESCRIBED.hardware["samples"]]
     assert set(hardware(replace(DESCRIBED, hardware={"samples": silent}))) == {"cpu", "fill"}
     assert stages(GOLDEN) == budget(GOLDEN) == []
@@ -117,11 +121,13 @@ def stage(mean_ms):
 )
 def test_a_budget_that_does_not_add_up_is_none(change, count):
     """Means over batches are not means over requests."""
+    assert DESCRIBED.stages is not None
     table = {name: row for name, row in {**DESCRIBED.stages["noop:1"], **change}.items() if row is not None}
     assert len(budget(replace(DESCRIBED, stages={"noop:1": table}))) == count
 
 
 def test_two_models_have_no_common_stages():
     """Which one a request went to is not known."""
+    assert DESCRIBED.stages is not None
     table = DESCRIBED.stages["noop:1"]
     assert stages(replace(DESCRIBED, stages={"noop:1": table, "vgg:1": table})) == []
