@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frontend_launch.histogram import DIGITS, HIGHEST_NS, LOWEST_NS, LatencyHistogram
@@ -58,6 +58,7 @@ def test_encoded_blobs_read_back(samples):
     assert np.array_equal(LatencyHistogram.decode(blob).counts, bulk(samples).counts)
 
 
+@settings(max_examples=25)  # the library walks over all values that there could be
 @given(values)
 def test_what_is_read_back_has_the_librarys_mean(samples):
     """Without its walk over all values."""

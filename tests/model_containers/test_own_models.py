@@ -47,6 +47,7 @@ def results_of(run):
     return json.loads(Path(run.stdout.splitlines()[-1].removeprefix("Saved results to ")).read_text())
 
 
+@pytest.mark.end_to_end
 def test_the_guide_s_object(guide):
     """Typed as it stands there; its answers are right."""
     results = results_of(ran(command_of("linear:Projection"), guide))
@@ -110,6 +111,7 @@ def test_what_does_not_fit_is_one_line(tmp_path, name, flags, text):
     assert len(run.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.end_to_end
 def test_what_a_model_prints_does_no_harm(tmp_path):
     """Its description is read all the same."""
     (tmp_path / "noisy.py").write_text(
@@ -146,6 +148,7 @@ def write_onnx(path, batch="n", inputs=("x",), width=4, type_name="FLOAT"):
 
 
 @onnx
+@pytest.mark.end_to_end
 def test_an_onnx_file_is_served(tmp_path):
     """As the guide says, with the file's shapes, and right answers."""
     write_onnx(tmp_path / "model.onnx")
