@@ -9,14 +9,15 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-BENCHMARKS = pytest.StashKey[list]()
+BENCHMARKS = pytest.StashKey[list[dict[str, Any]]]()
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_benchmark_group_stats(config, benchmarks):
+def pytest_benchmark_group_stats(config: pytest.Config, benchmarks: list[dict[str, Any]]) -> list[object] | None:
     """Keep what was measured for tables of our own; a comparison with saved runs has the plugin's."""
     if config.getoption("benchmark_compare"):
         return None
@@ -24,9 +25,9 @@ def pytest_benchmark_group_stats(config, benchmarks):
     return []
 
 
-def pytest_terminal_summary(terminalreporter, config):
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """One table for each file, or for each value of the first parameter where there are two."""
-    tables = defaultdict(dict)
+    tables: defaultdict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     for benchmark in config.stash.get(BENCHMARKS, []):
         title, label = place(benchmark)
         wall = {} if "wall_us_per_request" in benchmark["extra_info"] else {"wall_us_per_call": benchmark["min"] * 1e6}
@@ -37,7 +38,7 @@ def pytest_terminal_summary(terminalreporter, config):
             terminalreporter.write_line(line)
 
 
-def place(benchmark: dict) -> tuple[str, str]:
+def place(benchmark: dict[str, Any]) -> tuple[str, str]:
     """The table of a benchmark, and its row there."""
     file, _, name = benchmark["fullname"].rpartition("/")[2].partition("::")
     *first, last = (benchmark["params"] or {"": ""}).items()
@@ -46,7 +47,7 @@ def place(benchmark: dict) -> tuple[str, str]:
     return ", ".join([file, *(f"{name} {value}" for name, value in first)]), f"{last[0]} {last[1]}"
 
 
-def table(title: str, rows: dict[str, dict]) -> list[str]:
+def table(title: str, rows: dict[str, dict[str, Any]]) -> list[str]:
     """Lines of a table; a column for whatever is known of any row."""
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
     heading = [title, *(re.sub(r"\bus\b", "µs", name.replace("_", " ")) for name in columns)]

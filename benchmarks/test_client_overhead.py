@@ -54,7 +54,7 @@ def test_client(benchmark: BenchmarkFixture, null_peer: tuple[int, int], payload
     first = replace(job, requests=1, window=1)
     spent_ns, start_ns = [], []
 
-    def once():
+    def once() -> None:
         start_ns.append(spent_by(first))
         spent_ns.append(spent_by(job))
 

@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_a_module_that_says_it_is_pure_is_a_core():
     assert said <= set(cores())
 
 
-def classes():
+def classes() -> Iterator[type]:
     """All classes of the two packages that have protocols, each where it is defined."""
     for name in MODULES:
         module = importlib.import_module(name)
@@ -107,6 +108,6 @@ def test_slots_hold():
     wrong = [
         found.__qualname__
         for found in classes()
-        if "__slots__" in vars(found) and getattr(found, "__dictoffset__", 0) and not issubclass(found, BaseException)
+        if "__slots__" in vars(found) and found.__dictoffset__ and not issubclass(found, BaseException)
     ]
     assert wrong == []

@@ -13,7 +13,7 @@ from frontend_launch.frontends.batching import Query
 from frontend_launch.frontends.clients import Clients
 from loadgen.inputs import Pool
 from loadgen.targets.clipper import ClipperSpec
-from loadgen.targets.target import Outcome
+from loadgen.targets.target import Outcome, Replies
 from model_containers.wire import DataType
 
 TIMEOUT_S = 10.0
@@ -91,10 +91,10 @@ async def client_of(client_id, application, pool):
     """The client of this project, opened, on plain sockets: the target, both sockets, its identity, its handshake."""
     async with asyncio.timeout(TIMEOUT_S):
         with zmq.asyncio.Context() as context, context.socket(zmq.ROUTER) as ours, context.socket(zmq.ROUTER) as theirs:
-            addresses = [
+            request, response = (
                 f"tcp://127.0.0.1:{socket.bind_to_random_port('tcp://127.0.0.1')}" for socket in (ours, theirs)
-            ]
-            target = ClipperSpec(*addresses, application, DataType.FLOATS, None, b"TIMEOUT").make()
+            )
+            target = ClipperSpec(request, response, application, DataType.FLOATS, None, b"TIMEOUT").make()
             opening = asyncio.create_task(target.open(pool))
             try:
                 identity, *handshake = await theirs.recv_multipart()
@@ -156,7 +156,7 @@ def test_handshake_and_response(answers, tables, _):
         theirs.connect(f"tcp://127.0.0.1:{ours.bind_to_random_port('tcp://127.0.0.1')}")
         clients = Clients(ours, gone=lambda client_id: None)
         theirs.send_multipart([b"", b""])
-        clients.greet(ours.recv_multipart())
+        clients.greet([*ours.recv_multipart()])
         assert hexes(theirs.recv_multipart()) == ["", "00 00 00 00"]
         queries = [Query(0, request_id, "app", b"", 0) for request_id in request_ids]
         assert clients.answer(queries, output_type, outputs) == len(queries)
@@ -176,7 +176,7 @@ def test_what_the_client_makes_of_responses(answers, tables, outcome):
             assert hexes(await requests.recv_multipart())[2] == "03 00 00 00"
             for table in tables:
                 await responses.send_multipart([identity, *raw(table)])
-            replies = []
+            replies: list[Replies] = []
             while sum(len(some.ids) for some in replies) < len(tables):
                 arrived = asyncio.Event()
                 target.notify(arrived.set)

@@ -21,6 +21,8 @@ def test_a_known_capacity_is_found_within_the_tolerance(text):
     for one in answers:
         assert one.probes[-1].step == "above"
         assert one.probes[-1].outcome != "pass"
+        assert one.rate_rps is not None
+        assert one.failed_rps is not None
         assert one.rate_rps < one.failed_rps <= 1.06 * one.rate_rps
 
 

@@ -555,7 +555,8 @@ def test_any_frames_are_taken(said, greeted, cuts, sizes):
     """In any order and any pieces, with any settings: no exception, no endless work, windows and frames in bounds."""
     connection = under_way(*sizes) if greeted else Connection(HEADERS)
     written(connection)
-    rest, turn, answered = b"".join(said), 0, []
+    rest, turn = b"".join(said), 0
+    answered: list[Answer] = []
     with steps_at_most(20_000):
         while rest and not connection.broken:
             cut = cuts[turn % len(cuts)]

@@ -52,7 +52,8 @@ def test_members_of_a_later_version_are_ignored_and_lines_that_are_no_entries_ar
     directory = begun(tmp_path, ENTRY)
     path = directory / ledgers.LEDGER
     later = {**json.loads(path.read_text()), "repeat": 1, "of_a_later_version": [1]}
-    path.write_text("".join(json.dumps(line) + "\n" for line in (asdict(ENTRY), 3, [], {}, "text", later)))
+    lines: list[object] = [asdict(ENTRY), 3, [], {}, "text", later]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     known = replace(ENTRY, crossed=[])  # as JSON has it
     assert list(ledgers.read_entries(directory)) == [known, replace(known, repeat=1)]
 

@@ -52,9 +52,9 @@ def test_a_public_name_can_be_used(name):
 def test_an_unknown_name_is_the_usual_error():
     """As of any module."""
     with pytest.raises(AttributeError, match=r"^module 'loadgen' has no attribute 'no_such_name'$"):
-        _ = loadgen.no_such_name
+        _ = loadgen.no_such_name  # type: ignore[attr-defined]  # wrong on purpose
     with pytest.raises(ImportError, match="cannot import name 'no_such_name' from 'loadgen'"):
-        from loadgen import no_such_name  # noqa: F401
+        from loadgen import no_such_name  # type: ignore[attr-defined]  # noqa: F401 - wrong on purpose
 
 
 def test_type_checkers_see_what_is_imported():

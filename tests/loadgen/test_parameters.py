@@ -8,6 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from loadgen import ExperimentConfig
 from loadgen.cli import app, console, exit_codes, parameters, sweep
 
 VERBS = {
@@ -22,7 +23,7 @@ ZEROS = ["0", "0s", "0ms", "0.0", "0m", ".0h", " 0 "]
 @pytest.fixture
 def configured(monkeypatch):
     """Runs a verb up to its configuration: what it said of errors, and the configuration, None where it refused."""
-    found = []
+    found: list[ExperimentConfig] = []
     monkeypatch.setattr(console, "show_plan", found.append)
     monkeypatch.setattr(sweep, "_show_plan", lambda config: found.append(config.base))
 
@@ -69,35 +70,31 @@ def test_zero_is_no_patience_for_a_model():
     assert done.stderr == "loadgen: --timeout: '0s' is no time at all: write 120, 120s or 2m\n"
 
 
-def option(*flags):
-    return Annotated[int, typer.Option(*flags)]
-
-
-def first(context: typer.Context, size: option("--size", "-s") = 1):
+def first(context: typer.Context, size: Annotated[int, typer.Option("--size", "-s")] = 1):
     return {}
 
 
-def second(context: typer.Context, other: option() = 1):
+def second(context: typer.Context, other: Annotated[int, typer.Option()] = 1):
     return {}
 
 
-def same_name(size: option("--length") = 1):
+def same_name(size: Annotated[int, typer.Option("--length")] = 1):
     return {}
 
 
-def same_flag(length: option("--length", "-s") = 1):
+def same_flag(length: Annotated[int, typer.Option("--length", "-s")] = 1):
     return {}
 
 
-def default_flag(thing: option("--other") = 1):
+def default_flag(thing: Annotated[int, typer.Option("--other")] = 1):
     return {}
 
 
-def verb(settings, context: typer.Context, duration: option("--duration", "-d") = 1):
+def verb(settings, context: typer.Context, duration: Annotated[int, typer.Option("--duration", "-d")] = 1):
     """A verb with an option of its own."""
 
 
-def own(settings, seconds: option("-d", "--size") = 1):
+def own(settings, seconds: Annotated[int, typer.Option("-d", "--size")] = 1):
     """A verb with an option that a group has too."""
 
 

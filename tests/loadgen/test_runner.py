@@ -4,6 +4,7 @@ import asyncio
 import logging
 import pickle
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -253,7 +254,8 @@ class ClockedSpec:
 
 class ClockedTarget:
     def __init__(self, spec):
-        self.spec, self.waiting, self.began_ns, self.wake = spec, [], None, None
+        self.spec, self.waiting, self.began_ns = spec, [], None
+        self.wake: Callable[[], object] | None = None
 
     async def open(self, pool):
         pass
@@ -277,6 +279,7 @@ class ClockedTarget:
 
     def on_time(self):
         wake, self.wake = self.wake, None
+        assert wake is not None
         wake()
 
     async def close(self):

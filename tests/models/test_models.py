@@ -45,15 +45,19 @@ def ran():
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
     )
 
+    stdin, stdout = process.stdin, process.stdout
+    assert stdin is not None
+    assert stdout is not None
+
     def run(*arguments):
-        print(json.dumps(arguments), file=process.stdin, flush=True)
-        code, out, err = json.loads(process.stdout.readline())
+        print(json.dumps(arguments), file=stdin, flush=True)
+        code, out, err = json.loads(stdout.readline())
         assert code == 0, err
         return json.loads(out)
 
     with process:
         yield run
-        process.stdin.close()
+        stdin.close()
 
 
 @pytest.mark.parametrize("name", catalog.NAMES)

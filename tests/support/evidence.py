@@ -8,7 +8,7 @@ from pathlib import Path
 DIRECTORY = Path(__file__).parents[2] / "docs" / "evidence"
 
 
-def keep(name, title, text):
+def keep(name: str, title: str, text: str) -> None:
     """Write a page, which says when and on what its figures were taken."""
     DIRECTORY.mkdir(exist_ok=True)
     where = f"{date.today().isoformat()}, {os.cpu_count()} cores, Python {platform.python_version()}, `make evidence`"

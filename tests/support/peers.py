@@ -163,7 +163,8 @@ class Client:
         assert len(frames) == wire.RESPONSE_FRAMES
         burst = wire.decode_response_burst(frames)
         request_id, output_type = (int.from_bytes(i32, "little") for i32 in (burst.request_ids, *burst.output_types))
-        return Response(request_id, DataType(output_type), *burst.outputs)
+        (output,) = burst.outputs
+        return Response(request_id, DataType(output_type), bytes(output))
 
 
 class Replica:

@@ -1,5 +1,6 @@
 """Collections of results that pages are made of."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,19 +8,20 @@ from sample_results import GOLDEN, results
 
 from loadgen.report.reading import Collection, Missing
 from loadgen.report.runs import cells_of, run_of
+from loadgen.results import Results
 
 
-def collection(runs, missing=()):
+def collection(runs: Iterable[Results], missing: Iterable[Missing] = ()) -> Collection:
     return Collection(cells_of(run_of(made, Path(f"{n}.json")) for n, made in enumerate(runs)), tuple(missing), ())
 
 
-def small():
+def small() -> Collection:
     """What two real runs left behind, before hardware was watched."""
     larger = {**GOLDEN.node_configs[0], "batch_size": 4}
     return collection([GOLDEN, replace(GOLDEN, node_configs=[larger])])
 
 
-def large():
+def large() -> Collection:
     """200 cells, with everything that there is."""
     sizes = [(r, c, b) for r in (1, 2, 3, 4, 8) for c in (1, 2, 4, 8) for b in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)]
     made = [results(r, c, b, gpus=(0, 1) if c == 1 else (), described=True, seconds=30) for r, c, b in sizes]

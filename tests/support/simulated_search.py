@@ -1,6 +1,7 @@
 """The search for the highest rate on servers in virtual time, whose highest rate is known."""
 
 import functools
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +9,10 @@ from sample_results import GOLDEN
 
 from loadgen import slo
 from loadgen.arrivals import Renewal
-from loadgen.capacity import bound_ms, hopeless, judge, search
+from loadgen.capacity import Ask, Capacity, Limits, Probe, bound_ms, hopeless, judge, search
 from loadgen.recorder import ClientUse, Offered, Record
 from loadgen.results import summarise
+from loadgen.slo import Condition
 from loadgen.targets.target import Outcome
 
 OBJECTIVES = ("p99<20ms", "p95<10ms,failed<0.1%", "p99<250ms")
@@ -19,18 +21,20 @@ SERVICE_S = 0.002
 """Time for a request at a server that takes one at a time: 500 requests/s, if it never waits."""
 
 
-def waits(times_ns, service_ns):
+def waits(times_ns: np.ndarray, service_ns: float) -> np.ndarray:
     """When each answer comes, of a server that takes requests one at a time in the order of their arrival."""
     order = np.arange(len(times_ns))
-    return np.maximum.accumulate(times_ns - order * service_ns) + (order + 1) * service_ns
+    done_ns: np.ndarray = np.maximum.accumulate(times_ns - order * service_ns) + (order + 1) * service_ns
+    return done_ns
 
 
-def probe(ask, conditions, seed, service_s=SERVICE_S):
+def probe(ask: Ask, conditions: Sequence[Condition], seed: int, service_s: float = SERVICE_S) -> Probe:
     """A probe in virtual time, cut short as a real one is."""
     warmup_s, interval_s = 1.0, 1.0
     times_ns = Renewal(ask.rate_rps, ask.duration_s, 1.0, seed).times_ns(warmup_s)
     done_ns = waits(times_ns, round(service_s * NS))
-    in_flight, cut = [], False
+    in_flight: list[float] = []
+    cut = False
     for begin_s in np.arange(0.0, ask.duration_s - interval_s / 2, interval_s):
         begin_ns, end_ns = begin_s * NS, (begin_s + interval_s) * NS
         held_ns = np.clip(np.minimum(done_ns, end_ns) - np.maximum(times_ns, begin_ns), 0, None)
@@ -38,17 +42,20 @@ def probe(ask, conditions, seed, service_s=SERVICE_S):
         if cut := hopeless(in_flight, ask.rate_rps, bound_ms(conditions)):
             break
     measured = times_ns >= 0
-    record = Record(measured_ns=round(ask.duration_s * NS), offered=Offered(), clients=[ClientUse()])
+    offered = Offered()
+    record = Record(measured_ns=round(ask.duration_s * NS), offered=offered, clients=[ClientUse()])
     record.latency.record((done_ns - times_ns)[measured].astype(np.int64))
     record.outcomes[Outcome.COMPLETED] = len(times_ns)
     record.sent = len(times_ns)
-    record.offered.planned = record.offered.answered = int(measured.sum())
-    record.offered.arrived = int(np.count_nonzero((done_ns >= 0) & (done_ns < ask.duration_s * NS)))
+    offered.planned = offered.answered = int(measured.sum())
+    offered.arrived = int(np.count_nonzero((done_ns >= 0) & (done_ns < ask.duration_s * NS)))
     results = replace(GOLDEN, summary=summarise(record), ended="cut_short" if cut else "schedule", path=None)
     return judge(ask, results, conditions, in_flight)
 
 
-def found(conditions, seed, limits, start_rps=40.0, service_s=SERVICE_S):
+def found(
+    conditions: Sequence[Condition], seed: int, limits: Limits, start_rps: float = 40.0, service_s: float = SERVICE_S
+) -> Capacity:
     steps = search(start_rps, limits)
     ask = next(steps)
     number = 0
@@ -57,11 +64,12 @@ def found(conditions, seed, limits, start_rps=40.0, service_s=SERVICE_S):
         try:
             ask = steps.send(probe(ask, conditions, 1000 * seed + number, service_s))
         except StopIteration as end:
-            return end.value
+            capacity: Capacity = end.value
+            return capacity
 
 
 @functools.cache
-def highest_rate(bound_s, quantile, service_s=SERVICE_S):
+def highest_rate(bound_s: float, quantile: float, service_s: float = SERVICE_S) -> float:
     """What a very long run finds: of two million requests, by bisection."""
     low, high = 0.05 / service_s, 1 / service_s
     unit = np.cumsum(np.random.default_rng(1).exponential(1.0, 2_000_000))
@@ -73,13 +81,18 @@ def highest_rate(bound_s, quantile, service_s=SERVICE_S):
     return low
 
 
-def trials(text, seeds, limits):
+def trials(text: str, seeds: Iterable[int], limits: Limits) -> list[Capacity]:
     """What the search finds for an objective, once for each seed of the arrivals."""
     conditions = slo.parse(text)
     return [found(conditions, seed, limits) for seed in seeds]
 
 
-def right(answer, text, limits):
+def right(answer: Capacity, text: str, limits: Limits) -> bool:
     """Whether it is confirmed, and within the tolerance of what a very long run finds."""
-    expected = highest_rate(bound_ms(slo.parse(text)) / 1000, 0.99 if "p99" in text else 0.95)
-    return answer.confirmed and abs(answer.rate_rps / expected - 1) <= limits.tolerance
+    bound = bound_ms(slo.parse(text))
+    assert bound is not None
+    expected = highest_rate(bound / 1000, 0.99 if "p99" in text else 0.95)
+    if not answer.confirmed:
+        return False
+    assert answer.rate_rps is not None
+    return abs(answer.rate_rps / expected - 1) <= limits.tolerance
