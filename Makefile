@@ -21,7 +21,7 @@ endef
 
 QUICK := not (browser or docker or end_to_end or evidence or models or servers)
 WORKERS ?= auto
-PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --durations 25 --durations-min 1
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup --durations 25 --durations-min 1
 
 BASE ?= HEAD~1
 
