@@ -13,8 +13,8 @@ HERE = Path(__file__).parent
 FOLDERS = ("browser", "docker", "end_to_end", "evidence", "models", "servers")
 """A folder of this name marks its tests with its name; `make test-quick` runs the tests without such a mark."""
 
-IN_ONE_PROCESS = ("browser", "docker", "models", "servers", "serial")
-"""Marks whose tests share something: with several workers, one worker runs all of them."""
+TOGETHER = ("docker", "servers", "models", "browser", "serial")
+"""Marks whose tests share something: with several workers one runs all of them, and the longest begin first."""
 
 DOCKER_SOCKET = "/var/run/docker.sock"
 PROBE_TIMEOUT_S = 5.0
@@ -38,9 +38,13 @@ def pytest_collection_modifyitems(items):
         folder = item.path.relative_to(HERE).parts[0]
         if folder in FOLDERS:
             item.add_marker(folder)
-        group = next((mark for mark in IN_ONE_PROCESS if item.get_closest_marker(mark)), None)
-        if group is not None:
+        if (group := _group(item)) is not None:
             item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: (*TOGETHER, None).index(_group(item)))
+
+
+def _group(item):
+    return next((mark for mark in TOGETHER if item.get_closest_marker(mark)), None)
 
 
 @functools.cache

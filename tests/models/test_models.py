@@ -68,7 +68,7 @@ def test_it_is_what_it_says(ran, name):
 
 @pytest.mark.parametrize(
     ("name", "flags"),
-    [("inception", ("--input-type", "strings")), ("inception", ("--xla", "1")), ("vgg", ("--xla", "1"))],
+    [("inception", ("--input-type", "strings")), ("inception", ("--xla", "1"))],
 )
 def test_networks_in_their_other_forms(ran, name, flags):
     """Files as text, and compiled for batches that are powers of two."""
