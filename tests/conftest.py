@@ -32,6 +32,7 @@ settings.load_profile("loadgen")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the workers read the groups
 def pytest_collection_modifyitems(items):
     """Give each test the marks of its folder, and a worker that it shares with its like."""
     for item in items:
