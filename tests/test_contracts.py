@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import os
 import pkgutil
 import re
 import tomllib
@@ -111,3 +112,10 @@ def test_slots_hold():
         if "__slots__" in vars(found) and found.__dictoffset__ and not issubclass(found, BaseException)
     ]
     assert wrong == []
+
+
+@pytest.mark.serial
+def test_workers_see_the_groups_of_tests(request):
+    """Tests that share an engine or a server would get in each other's way in two workers."""
+    several = "PYTEST_XDIST_WORKER" in os.environ
+    assert request.node.nodeid.endswith("@serial") is several, "use `make test`, or --dist loadgroup"
