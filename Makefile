@@ -91,7 +91,7 @@ format: $(ALL) ## format the code
 
 proto: $(ALL) ## make the modules of the protocol's messages anew, after a change of inference.proto
 	$(PYTHON) -m venv .venv/proto && .venv/proto/bin/python -m pip install -qq grpcio-tools==1.75.1
-	.venv/proto/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. loadgen/oip/inference.proto
+	.venv/proto/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. loadgen/targets/oip/inference.proto
 
 bench: $(ALL) ## run the benchmarks; their JSON is kept in .benchmarks
 	$(BIN)/python -m pytest benchmarks --benchmark-autosave

@@ -26,8 +26,8 @@ from client_vs_c import WINDOWS, run
 
 from frontend_launch.ports import Ports
 from loadgen.config import ExperimentConfig
-from loadgen.experiment import run_experiment
-from loadgen.results import Results
+from loadgen.experiments.experiment import run_experiment
+from loadgen.results.document import Results
 
 SHAPES = {8: (2,), 8192: (2048,), 1_072_812: (299, 299, 3)}
 BATCHES = {8: 32, 8192: 32, 1_072_812: 8}

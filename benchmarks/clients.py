@@ -22,8 +22,8 @@ import zmq
 import zmq.asyncio
 
 from frontend_launch import wire
-from loadgen.inputs import SeededInputs
-from loadgen.runner import Job, run
+from loadgen.load.inputs import SeededInputs
+from loadgen.load.runner import Job, run
 from loadgen.targets.clipper import ClipperSpec
 from model_containers.model import TensorSpec
 from model_containers.wire import Buffer, DataType

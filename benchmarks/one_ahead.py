@@ -29,10 +29,10 @@ import uvloop
 
 from frontend_launch.admin import AdminClient
 from frontend_launch.ports import Ports
-from loadgen.arrivals import Renewal
 from loadgen.config import Connection, ExperimentConfig
-from loadgen.experiment import run_experiment
-from loadgen.results import Results
+from loadgen.experiments.experiment import run_experiment
+from loadgen.load.arrivals import Renewal
+from loadgen.results.document import Results
 from model_containers.model import TensorSpec
 from model_containers.server import serve
 from model_containers.settings import Settings

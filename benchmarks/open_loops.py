@@ -25,11 +25,11 @@ import numpy as np
 import uvloop
 
 from frontend_launch.histogram import LatencyHistogram
-from loadgen.arrivals import Renewal
-from loadgen.inputs import Pool, SeededInputs
-from loadgen.runner import Job, run
+from loadgen.load.arrivals import Renewal
+from loadgen.load.inputs import Pool, SeededInputs
+from loadgen.load.runner import Job, run
+from loadgen.load.target import Outcome, Replies, TargetSpec
 from loadgen.targets.clipper import ClipperSpec
-from loadgen.targets.target import Outcome, Replies, TargetSpec
 from model_containers.model import TensorSpec
 from model_containers.wire import DataType
 

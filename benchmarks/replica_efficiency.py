@@ -25,8 +25,8 @@ import uvloop
 
 from frontend_launch.ports import Ports
 from loadgen.config import ExperimentConfig
-from loadgen.experiment import run_experiment
-from loadgen.results import Results
+from loadgen.experiments.experiment import run_experiment
+from loadgen.results.document import Results
 
 
 def main() -> None:

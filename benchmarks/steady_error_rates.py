@@ -1,4 +1,4 @@
-"""How often `loadgen.steady` errs: simulated runs, looked at after every interval until they are called steady.
+"""How often `loadgen.judging.steady` errs: simulated runs, looked at after every interval until they are called steady.
 
 Two errors are counted, per run and not per look: a run that is called steady while what it measures, without the noise,
 still changes over the window by its margin or more; and a run that is steady and not called so within so many
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadgen.steady import SteadyParameters, steadiness
+from loadgen.judging.steady import SteadyParameters, steadiness
 
 PARAMETERS = SteadyParameters()
 WITHIN = (60, 120, 240)

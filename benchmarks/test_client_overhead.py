@@ -13,8 +13,8 @@ import pytest
 import uvloop
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from loadgen.inputs import SeededInputs
-from loadgen.runner import Job, run
+from loadgen.load.inputs import SeededInputs
+from loadgen.load.runner import Job, run
 from loadgen.targets.clipper import ClipperSpec
 from model_containers.model import TensorSpec
 from model_containers.wire import DataType

@@ -9,9 +9,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from frontend_launch import wire
 from frontend_launch.frontends.batching import BatchQueue, Query
 from frontend_launch.histogram import LatencyHistogram
-from loadgen.in_flight import InFlight
-from loadgen.recorder import Recorder
-from loadgen.targets.target import Outcome, Replies
+from loadgen.load.in_flight import InFlight
+from loadgen.load.recorder import Recorder
+from loadgen.load.target import Outcome, Replies
 from model_containers.wire import (
     BatchRequest,
     BatchResponse,

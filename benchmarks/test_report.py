@@ -10,10 +10,10 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from sample_results import results
 
-from loadgen import results as results_file
 from loadgen.report.page import page
 from loadgen.report.reading import Collection, collect
 from loadgen.report.tables import csv_text, terminal_table
+from loadgen.results import document as results_file
 
 GRID = list(product(range(1, 6), range(1, 6), (1, 2, 4, 8, 16, 32, 64, 128)))
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from frontend_launch.errors import FrontendLaunchError
-    from loadgen.arrivals import parse_arrivals
-    from loadgen.capacity import Limits
     from loadgen.config import Connection, ExperimentConfig
     from loadgen.errors import ConfigError, Interrupted, LoadgenError, TargetError
-    from loadgen.experiment import run_experiment
-    from loadgen.probing import CapacityConfig, find_capacity
-    from loadgen.results import Results
-    from loadgen.results import read as read_results
-    from loadgen.slo import parse as parse_slo
-    from loadgen.sweep import SweepConfig, prepare_sweep, run_sweep
+    from loadgen.experiments.capacity import CapacityConfig, find_capacity
+    from loadgen.experiments.experiment import run_experiment
+    from loadgen.experiments.search import Limits
+    from loadgen.experiments.sweep import SweepConfig, prepare_sweep, run_sweep
+    from loadgen.judging.slo import parse as parse_slo
+    from loadgen.load.arrivals import parse_arrivals
+    from loadgen.results.document import Results
+    from loadgen.results.document import read as read_results
 
     __version__: str
 
@@ -46,24 +46,24 @@ __all__ = [
 ]
 
 _SOURCES = {
-    "CapacityConfig": "loadgen.probing:CapacityConfig",
+    "CapacityConfig": "loadgen.experiments.capacity:CapacityConfig",
     "ConfigError": "loadgen.errors:ConfigError",
     "Connection": "loadgen.config:Connection",
     "ExperimentConfig": "loadgen.config:ExperimentConfig",
     "FrontendLaunchError": "frontend_launch.errors:FrontendLaunchError",
     "Interrupted": "loadgen.errors:Interrupted",
-    "Limits": "loadgen.capacity:Limits",
+    "Limits": "loadgen.experiments.search:Limits",
     "LoadgenError": "loadgen.errors:LoadgenError",
-    "Results": "loadgen.results:Results",
-    "SweepConfig": "loadgen.sweep:SweepConfig",
+    "Results": "loadgen.results.document:Results",
+    "SweepConfig": "loadgen.experiments.sweep:SweepConfig",
     "TargetError": "loadgen.errors:TargetError",
-    "find_capacity": "loadgen.probing:find_capacity",
-    "parse_arrivals": "loadgen.arrivals:parse_arrivals",
-    "parse_slo": "loadgen.slo:parse",
-    "prepare_sweep": "loadgen.sweep:prepare_sweep",
-    "read_results": "loadgen.results:read",
-    "run_experiment": "loadgen.experiment:run_experiment",
-    "run_sweep": "loadgen.sweep:run_sweep",
+    "find_capacity": "loadgen.experiments.capacity:find_capacity",
+    "parse_arrivals": "loadgen.load.arrivals:parse_arrivals",
+    "parse_slo": "loadgen.judging.slo:parse",
+    "prepare_sweep": "loadgen.experiments.sweep:prepare_sweep",
+    "read_results": "loadgen.results.document:read",
+    "run_experiment": "loadgen.experiments.experiment:run_experiment",
+    "run_sweep": "loadgen.experiments.sweep:run_sweep",
 }
 """Where each public name is defined."""
 

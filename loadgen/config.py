@@ -11,13 +11,13 @@ from frontend_launch.launch.placement import CONTAINERS, FRONTENDS, Placement, P
 from frontend_launch.launch.topology import Topology, core_ranges, discover
 from frontend_launch.models import describe
 from frontend_launch.ports import Ports
-from loadgen import requests_log
-from loadgen.arrivals import Arrivals
 from loadgen.errors import ConfigError
-from loadgen.inputs import FileInputs, InputSource, SeededInputs
-from loadgen.remotes.look import look
-from loadgen.remotes.remote import Asked, Remote, TargetOptions
-from loadgen.slo import Condition
+from loadgen.judging.slo import Condition
+from loadgen.load import requests_log
+from loadgen.load.arrivals import Arrivals
+from loadgen.load.inputs import FileInputs, InputSource, SeededInputs
+from loadgen.targets.discover import look
+from loadgen.targets.remote import Asked, Remote, TargetOptions
 from model_containers.model import Description
 
 MAX_BATCH = 65_536

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.engine import engine_version
 from frontend_launch.launch.topology import core_ranges, discover
-from loadgen.environment import cpu_model, versions
+from loadgen.results.environment import cpu_model, versions
 
 MIN_CORES = 2
 MIN_OPEN_FILES = 1024

@@ -12,7 +12,7 @@ from loadgen.cli import console, exit_codes
 from loadgen.errors import ConfigError
 
 if TYPE_CHECKING:
-    from loadgen.best import Candidate, Choice
+    from loadgen.experiments.choice import Candidate, Choice
 
 MOST_NAMED = 3
 """Configurations about which nothing is known that are named."""
@@ -29,9 +29,9 @@ def best(
     with console.one_line_errors():
         if not 0 < rate < math.inf:
             raise ConfigError(f"--rate {rate:g} is not a rate: give requests a second, such as 100")
-        from loadgen.best import choose  # noqa: PLC0415 - `--help` does without
+        from loadgen.experiments.choice import choose  # noqa: PLC0415 - `--help` does without
+        from loadgen.judging.slo import parse  # noqa: PLC0415
         from loadgen.report.reading import collect  # noqa: PLC0415
-        from loadgen.slo import parse  # noqa: PLC0415
 
         objective = console.parsed("--slo", parse, slo)
         collection = collect(paths)
@@ -51,7 +51,7 @@ def choice_text(choice: Choice, question: str) -> str:
         choice: the answer.
         question: what was asked, for a reader.
     """
-    from loadgen.best import Shown  # noqa: PLC0415 - `--help` does without
+    from loadgen.experiments.choice import Shown  # noqa: PLC0415 - `--help` does without
 
     lines = []
     if choice.best is None:
@@ -82,7 +82,7 @@ def _described(candidate: Candidate) -> str:
 
 
 def _why(candidate: Candidate) -> list[str]:
-    from loadgen.best import Shown  # noqa: PLC0415 - `--help` does without
+    from loadgen.experiments.choice import Shown  # noqa: PLC0415 - `--help` does without
 
     p99 = "" if candidate.p99_ms is None else f"; p99 {candidate.p99_ms:.4g} ms"
     lines = [

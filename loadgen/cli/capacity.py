@@ -12,7 +12,7 @@ from loadgen.errors import ConfigError
 from loadgen.options import parse_duration, parse_duration_or_zero, parse_share
 
 if TYPE_CHECKING:
-    from loadgen.probing import CapacityConfig
+    from loadgen.experiments.capacity import CapacityConfig
 
 
 @parameters.takes(
@@ -46,10 +46,10 @@ def capacity(
     """Find the highest rate that holds an objective."""
     dry_run = settings.pop("dry_run")
     with console.one_line_errors():
-        from loadgen.capacity import Limits  # noqa: PLC0415 - `--help` does without
         from loadgen.config import ExperimentConfig  # noqa: PLC0415
-        from loadgen.probing import CapacityConfig, check_search  # noqa: PLC0415
-        from loadgen.slo import parse  # noqa: PLC0415
+        from loadgen.experiments.capacity import CapacityConfig, check_search  # noqa: PLC0415
+        from loadgen.experiments.search import Limits  # noqa: PLC0415 - `--help` does without
+        from loadgen.judging.slo import parse  # noqa: PLC0415
 
         if settings["fail_if"]:
             raise ConfigError(f"--fail-if {settings['fail_if'][0]}: a search wants what has to hold: use --slo")
@@ -77,7 +77,7 @@ def capacity(
 
 
 def _run(config: CapacityConfig) -> None:
-    from loadgen.probing import find_capacity  # noqa: PLC0415 - `--help` does without
+    from loadgen.experiments.capacity import find_capacity  # noqa: PLC0415 - `--help` does without
     from loadgen.report.text import capacity_text  # noqa: PLC0415
 
     console.set_up_logging()

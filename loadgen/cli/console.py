@@ -82,7 +82,7 @@ def show_plan(config: ExperimentConfig) -> None:
 
 def measure(config: ExperimentConfig) -> NoReturn:
     """Run an experiment, say what came out, and exit with its code."""
-    from loadgen.experiment import run_experiment  # noqa: PLC0415 - `loadgen --help` does without
+    from loadgen.experiments.experiment import run_experiment  # noqa: PLC0415 - `loadgen --help` does without
     from loadgen.report.text import results_text  # noqa: PLC0415
 
     set_up_logging()

@@ -38,7 +38,7 @@ def up(
 
 
 async def _up(config: ExperimentConfig, stop: asyncio.Event) -> None:
-    from loadgen.deployments import up  # noqa: PLC0415
+    from loadgen.servers.deployment import up  # noqa: PLC0415
 
     async with up(config, stop) as deployment:
         shape = "" if config.input_shape is None else f" --input-shape {'x'.join(map(str, config.input_shape))}"

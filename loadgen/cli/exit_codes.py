@@ -28,7 +28,7 @@ from frontend_launch.errors import AdminError, DescribeError, FrontendLaunchErro
 from loadgen.errors import ConfigError, LoadgenError, TargetError
 
 if TYPE_CHECKING:
-    from loadgen.results import Results
+    from loadgen.results.document import Results
 
 OK = 0
 FAULT = 1

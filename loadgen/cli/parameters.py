@@ -21,8 +21,8 @@ from typer.models import ParameterInfo
 
 from loadgen.cli import console
 from loadgen.errors import ConfigError
+from loadgen.judging.slo import parse as parse_conditions
 from loadgen.options import parse_duration, parse_duration_or_zero, parse_gpus, parse_int_list, parse_shape
-from loadgen.slo import parse as parse_conditions
 
 Settings = dict[str, Any]
 """Fields of a configuration, by name."""
@@ -90,7 +90,7 @@ def was_given(context: typer.Context, name: str) -> bool:
 
 def spread(text: str) -> float:
     """The coefficient of variation of arrivals whose rate is said elsewhere: of poisson, constant or gamma:cv=2."""
-    from loadgen.arrivals import Renewal, parse_arrivals  # noqa: PLC0415 - `--help` does without
+    from loadgen.load.arrivals import Renewal, parse_arrivals  # noqa: PLC0415 - `--help` does without
 
     if text.partition(":")[0].strip().lower() in ("ramp", "steps", "trace"):
         raise ConfigError(f"--arrivals {text}: its rate is varied already: use poisson, constant or gamma:cv=2")

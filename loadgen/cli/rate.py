@@ -45,8 +45,8 @@ def rate(
     """Offer load at a rate, and say what its users would feel."""
     dry_run = settings.pop("dry_run")
     with console.one_line_errors():
-        from loadgen.arrivals import parse_arrivals  # noqa: PLC0415 - `--help` does without
         from loadgen.config import ExperimentConfig  # noqa: PLC0415
+        from loadgen.load.arrivals import parse_arrivals  # noqa: PLC0415 - `--help` does without
 
         duration_s = console.optional("--duration", parse_duration, duration)
         schedule = parse_arrivals(arrivals, rate, duration_s, settings["seed"], time_scale)

@@ -13,7 +13,7 @@ from loadgen.errors import ConfigError
 from loadgen.options import parse_duration, parse_duration_or_zero, parse_int_list, parse_rates
 
 if TYPE_CHECKING:
-    from loadgen.sweep import Sweep, SweepConfig
+    from loadgen.experiments.sweep import Sweep, SweepConfig
 
 LIST_OPTIONS = {
     **dict.fromkeys(("--batch-sizes", "--batch_sizes", "--batch-size", "-b"), "batch_sizes"),
@@ -131,7 +131,7 @@ def sweep(
     settings.pop("batch_size", None)
     with console.one_line_errors():
         from loadgen.config import ExperimentConfig  # noqa: PLC0415 - `--help` does without
-        from loadgen.sweep import SweepConfig  # noqa: PLC0415
+        from loadgen.experiments.sweep import SweepConfig  # noqa: PLC0415
 
         elsewhere = "target" in settings
         sizes = "1" if elsewhere and not parameters.was_given(context, "batch_sizes") else batch_sizes
@@ -158,16 +158,16 @@ def sweep(
 
 
 def _show_plan(config: SweepConfig) -> None:
+    from loadgen.experiments.sweep import prepare_sweep  # noqa: PLC0415
     from loadgen.report.text import sweep_plan_text  # noqa: PLC0415 - `--help` does without
-    from loadgen.sweep import prepare_sweep  # noqa: PLC0415
 
     plan, _ = console.run(lambda _: prepare_sweep(config))
     typer.echo(sweep_plan_text(plan))
 
 
 def _run(config: SweepConfig, resume: bool) -> None:
+    from loadgen.experiments.sweep import prepare_sweep, run_sweep  # noqa: PLC0415
     from loadgen.report.text import sweep_text  # noqa: PLC0415 - `--help` does without
-    from loadgen.sweep import prepare_sweep, run_sweep  # noqa: PLC0415
     from loadgen.waiting import unless  # noqa: PLC0415
 
     console.set_up_logging()

@@ -76,9 +76,9 @@ def target(
     unfit = [name for name in _MEANINGLESS if parameters.was_given(context, name)]
     if unfit:
         raise ConfigError(f"{_flags(unfit)} means nothing with --target, which starts nothing: leave it out")
-    from loadgen.oip.access import Access  # noqa: PLC0415 - `--help` does without
-    from loadgen.oip.address import parse_address  # noqa: PLC0415
-    from loadgen.remotes.remote import TargetOptions  # noqa: PLC0415 - `--help` does without
+    from loadgen.targets.access import Access  # noqa: PLC0415 - `--help` does without
+    from loadgen.targets.address import parse_address  # noqa: PLC0415
+    from loadgen.targets.remote import TargetOptions  # noqa: PLC0415 - `--help` does without
 
     if (tls_cert is None) != (tls_key is None):
         raise ConfigError("--tls-cert and --tls-key belong together: give both")

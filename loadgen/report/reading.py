@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadgen import ledger
 from loadgen.errors import ConfigError
+from loadgen.experiments import ledger
 from loadgen.report.runs import Cell, Run, cells_of, run_of
-from loadgen.results import read
+from loadgen.results.document import read
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from loadgen.results import Results
+    from loadgen.results.document import Results
 
 REPLICA = "replica-"
 """How the roles of replicas begin."""

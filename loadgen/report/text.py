@@ -9,11 +9,11 @@ from typing import Any
 from frontend_launch.launch.placement import Placement
 from frontend_launch.launch.topology import Topology, core_ranges
 from loadgen.config import Plan, model_defaults
-from loadgen.grid import NOWHERE
-from loadgen.hardware import SAMPLER
-from loadgen.probing import Found
-from loadgen.results import Results
-from loadgen.sweep import Sweep, SweepPlan
+from loadgen.experiments.capacity import Found
+from loadgen.experiments.grid import NOWHERE
+from loadgen.experiments.sweep import Sweep, SweepPlan
+from loadgen.hardware.summary import SAMPLER
+from loadgen.results.document import Results
 from model_containers.model import Description, TensorSpec
 
 _COUNTS = ("completed", "defaulted", "timed_out", "failed", "abandoned")

@@ -13,7 +13,7 @@ from frontend_launch.histogram import LatencyHistogram
 from loadgen.report.runs import REPLICA
 
 if TYPE_CHECKING:
-    from loadgen.results import Results
+    from loadgen.results.document import Results
 
 Values = list[float | None]
 

@@ -21,8 +21,8 @@ from typing_extensions import override
 
 from frontend_launch import wire
 from loadgen.errors import TargetError
-from loadgen.inputs import Pool
-from loadgen.targets.target import NO_REPLIES, Outcome, Replies, Target, TargetSpec
+from loadgen.load.inputs import Pool
+from loadgen.load.target import NO_REPLIES, Outcome, Replies, Target, TargetSpec
 from model_containers.errors import WireError
 from model_containers.wire import Buffer, DataType
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from loadgen.targets.target import NO_REPLIES, Outcome, Replies
+from loadgen.load.target import NO_REPLIES, Outcome, Replies
 
 log = logging.getLogger(__name__)
 

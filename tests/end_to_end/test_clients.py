@@ -16,8 +16,8 @@ from program import DEADLINE_S, noop, ran, until
 
 from frontend_launch.counters import Counters
 from frontend_launch.histogram import LatencyHistogram
-from loadgen import results as results_file
-from loadgen.results import SCHEMA_PATH
+from loadgen.results import document as results_file
+from loadgen.results.document import SCHEMA_PATH
 
 
 def results_in(tmp_path):
@@ -75,7 +75,7 @@ def test_what_was_measured_is_kept(tmp_path, kill, code, ended):
     while "thruput" not in (line := process.stdout.readline()):
         assert line, process.stderr.read()
     children = children_of(process)
-    senders = [pid for pid, line in children.items() if "loadgen.clients" in line]
+    senders = [pid for pid, line in children.items() if "loadgen.load.clients" in line]
     assert len(senders) == 2
     os.kill(*((senders[0], signal.SIGKILL) if kill else (process.pid, signal.SIGINT)))
     _, said = process.communicate(timeout=DEADLINE_S)

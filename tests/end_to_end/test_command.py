@@ -14,7 +14,7 @@ import pytest
 from hdrh.histogram import HdrHistogram
 from program import until
 
-from loadgen import results as results_file
+from loadgen.results import document as results_file
 
 ANY_PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
 LOADGEN = [str(Path(sys.executable).with_name("loadgen"))]

@@ -15,10 +15,10 @@ import zmq
 
 from frontend_launch.admin import AdminClient
 from frontend_launch.ports import Ports
-from loadgen import experiment
 from loadgen.config import Connection, ExperimentConfig
 from loadgen.errors import ConfigError, TargetError
-from loadgen.experiment import run_experiment
+from loadgen.experiments import experiment
+from loadgen.experiments.experiment import run_experiment
 from model_containers.model import TensorSpec
 from model_containers.server import serve
 from model_containers.settings import Settings
@@ -194,7 +194,7 @@ import asyncio, resource, sys, uvloop
 from pathlib import Path
 from frontend_launch.ports import Ports
 from loadgen.config import Connection, ExperimentConfig
-from loadgen.experiment import run_experiment
+from loadgen.experiments.experiment import run_experiment
 ports, application, window, directory = sys.argv[1:]
 config = ExperimentConfig("noop", duration_s=4.0, max_in_flight=int(window), input_shape=(299, 299, 3), inputs=4,
                           connection=Connection("127.0.0.1", application), ports=Ports(*map(int, ports.split(","))),

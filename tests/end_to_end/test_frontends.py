@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 from program import DEADLINE_S, noop, ran
 
-from loadgen import results as results_file
-from loadgen.results import SCHEMA_PATH
+from loadgen.results import document as results_file
+from loadgen.results.document import SCHEMA_PATH
 
 TWO = ("--frontends", "2", "-r", "2", "--allow-overlap")
 

@@ -15,8 +15,8 @@ import pytest
 from program import DEADLINE_S, noop, ran
 
 from frontend_launch.histogram import LatencyHistogram
-from loadgen import results as results_file
-from loadgen.results import SCHEMA_PATH
+from loadgen.results import document as results_file
+from loadgen.results.document import SCHEMA_PATH
 
 
 def results_of(output):

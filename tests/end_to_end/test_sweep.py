@@ -14,8 +14,8 @@ from pathlib import Path
 from program import DEADLINE_S, LOADGEN, ran
 
 from frontend_launch.histogram import LatencyHistogram
-from loadgen import ledger as ledgers
-from loadgen import results as results_file
+from loadgen.experiments import ledger as ledgers
+from loadgen.results import document as results_file
 
 NAMES = ("request", "response", "replica", "metrics", "admin")
 

@@ -3,7 +3,7 @@
 import evidence
 from simulated_search import OBJECTIVES, right, trials
 
-from loadgen.capacity import Limits
+from loadgen.experiments.search import Limits
 
 TRIALS = 60
 WANTED = 0.95

@@ -11,9 +11,9 @@ import zmq.asyncio
 from frontend_launch import wire
 from frontend_launch.frontends.batching import Query
 from frontend_launch.frontends.clients import Clients
-from loadgen.inputs import Pool
+from loadgen.load.inputs import Pool
+from loadgen.load.target import Outcome, Replies
 from loadgen.targets.clipper import ClipperSpec
-from loadgen.targets.target import Outcome, Replies
 from model_containers.wire import DataType
 
 TIMEOUT_S = 10.0

@@ -15,8 +15,8 @@ from ingress import ingress
 from program import DEADLINE_S, asked, ran, target
 from tls_proxy import tls_proxy
 
-from loadgen import results as results_file
 from loadgen.cli import exit_codes
+from loadgen.results import document as results_file
 
 SHORT = ("-d", "1s", "--warmup", "200ms")
 

@@ -8,7 +8,7 @@ from sample_results import GOLDEN, results
 
 from loadgen.report.reading import Collection, Missing
 from loadgen.report.runs import cells_of, run_of
-from loadgen.results import Results
+from loadgen.results.document import Results
 
 
 def collection(runs: Iterable[Results], missing: Iterable[Missing] = ()) -> Collection:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from frontend_launch.histogram import LatencyHistogram
-from loadgen.results import ClientMetrics, Histograms, Measured, Results, read
+from loadgen.results.document import ClientMetrics, Histograms, Measured, Results, read
 
 GOLDEN = read(Path(__file__).parents[1] / "golden" / "results-v1.json")
 PERCENTILES = (50.0, 95.0, 99.0, 99.9)

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 from sample_results import GOLDEN
 
-from loadgen import slo
-from loadgen.arrivals import Renewal
-from loadgen.capacity import Ask, Capacity, Limits, Probe, bound_ms, hopeless, judge, search
-from loadgen.recorder import ClientUse, Offered, Record
-from loadgen.results import summarise
-from loadgen.slo import Condition
-from loadgen.targets.target import Outcome
+from loadgen.experiments.search import Ask, Capacity, Limits, Probe, bound_ms, hopeless, judge, search
+from loadgen.judging import slo
+from loadgen.judging.slo import Condition
+from loadgen.load.arrivals import Renewal
+from loadgen.load.recorder import ClientUse, Offered, Record
+from loadgen.load.target import Outcome
+from loadgen.results.document import summarise
 
 OBJECTIVES = ("p99<20ms", "p95<10ms,failed<0.1%", "p99<250ms")
 NS = 1_000_000_000

@@ -45,7 +45,7 @@ class VirtualTime:
 
 
 class VirtualSleeper:
-    """Stands for `loadgen.pacing.Sleeper`."""
+    """Stands for `loadgen.load.sleeper.Sleeper`."""
 
     def __init__(self, clock: VirtualTime) -> None:
         self._clock, self._woken = clock, False

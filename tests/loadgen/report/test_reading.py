@@ -7,9 +7,9 @@ import pytest
 from sample_results import GOLDEN
 
 from loadgen.errors import ConfigError
-from loadgen.ledger import Entry
+from loadgen.experiments.ledger import Entry
 from loadgen.report.reading import Missing, collect
-from loadgen.results import save
+from loadgen.results.document import save
 
 
 def entry(cell, results=None, error=None, repeat=0, kind="cell"):

@@ -16,7 +16,7 @@ from loadgen.cli import app
 from loadgen.report.reading import Collection, Missing
 from loadgen.report.runs import cells_of, run_of
 from loadgen.report.tables import csv_text, json_text, terminal_table
-from loadgen.results import save
+from loadgen.results.document import save
 
 RUNS = [
     results(1, seconds=3, throughput_rps=100.0),

@@ -7,7 +7,7 @@ import pytest
 from sample_results import GOLDEN, results
 
 from loadgen.report.timeline import MAX_POINTS, budget, hardware, stages, throughput_and_p99
-from loadgen.results import ClientMetrics, Histograms
+from loadgen.results.document import ClientMetrics, Histograms
 
 PLAIN = results(seconds=10)
 DESCRIBED = results(2, seconds=10, gpus=(0,), described=True)

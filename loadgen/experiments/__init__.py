@@ -1,0 +1,1 @@
+"""One experiment, and many: sweep, capacity."""

@@ -1,0 +1,259 @@
+"""The search for capacity on a deployment that is brought up once: asks for probes, measures and keeps them."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from typing_extensions import override
+
+from frontend_launch.launch.process import pinned
+from loadgen.config import MAX_OUTSTANDING, ExperimentConfig, Plan, prepare
+from loadgen.errors import ConfigError, Interrupted
+from loadgen.experiments.experiment import known_answers, measure, tell
+from loadgen.experiments.search import (
+    HIGHEST_RPS,
+    LOWEST_RPS,
+    Ask,
+    Capacity,
+    Limits,
+    Probe,
+    bound_ms,
+    hopeless,
+    judge,
+    search,
+)
+from loadgen.judging.early_stop import Watcher
+from loadgen.judging.slo import Condition
+from loadgen.load import requests_log
+from loadgen.load.answers import AnswerCheck
+from loadgen.load.arrivals import Renewal
+from loadgen.load.recorder import Interval
+from loadgen.results.document import Results, new_directory
+from loadgen.results.environment import command
+from loadgen.servers.server import Server
+from loadgen.servers.serving import serving
+from loadgen.waiting import unless
+
+log = logging.getLogger(__name__)
+
+FILE = "capacity.json"
+FIRST_S = 5.0
+"""Length of the run that tells at which rate to begin."""
+
+FIRST_SHARE = 0.5
+"""The search begins at so much of what the deployment does at full speed."""
+
+INTERVAL_S = 1.0
+"""How often a probe's backlog is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityConfig:
+    """What `capacity` shall do.
+
+    Attributes:
+        base: all settings but when to send and for how long.
+        conditions: that have to hold.
+        cv: of the times between two requests: 1 is Poisson, 0 constant.
+        start_rps: the first rate; None for half of what a short run at full speed comes to.
+        limits: when to stop.
+    """
+
+    base: ExperimentConfig
+    conditions: tuple[Condition, ...]
+    cv: float = 1.0
+    start_rps: float | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search left behind.
+
+    Attributes:
+        capacity: the answer, and all probes.
+        seconds: how long it took.
+        directory: of its results.
+    """
+
+    capacity: Capacity
+    seconds: float
+    directory: Path
+
+
+async def find_capacity(config: CapacityConfig, stop: asyncio.Event | None = None) -> Found:
+    """Bring up a deployment and find the highest rate at which it holds an objective.
+
+    Args:
+        config: what to do.
+        stop: set it to end early; the probes until then are kept.
+
+    Raises:
+        ConfigError: the configuration contradicts itself.
+        FrontendLaunchError: nothing could be started.
+        TargetError: the server does not answer.
+        Interrupted: `stop` was set before there was an answer.
+    """
+    check_search(config)
+    stop = stop or asyncio.Event()
+    plan = await unless(stop, prepare(config.base))
+    directory = _directory(config.base.results_dir)
+    plan = replace(plan, config=replace(plan.config, results_dir=directory, log_every_s=INTERVAL_S))
+    tell(plan)
+    check = await unless(stop, known_answers(plan))
+    began_s = time.monotonic()
+    with pinned(plan.placement["client"].cores):
+        async with serving(plan, stop) as server:
+            try:
+                capacity = await _Prober(config, plan, server, check, stop).search()
+            finally:
+                await server.keep_logs(directory / "logs")
+    return Found(capacity, time.monotonic() - began_s, directory)
+
+
+def check_search(config: CapacityConfig) -> None:
+    """Refuse what makes no sense.
+
+    Raises:
+        ConfigError: it says what.
+    """
+    limits = config.limits
+    if not 0.001 <= limits.tolerance <= 0.5:
+        raise ConfigError(f"--tolerance {limits.tolerance:.3g} is out of bounds: use 0.1% to 50%")
+    if limits.probes < 1:
+        raise ConfigError(f"--probes {limits.probes} is not positive")
+    if config.start_rps is not None and not config.start_rps > 0:
+        raise ConfigError(f"--start {config.start_rps:g} is no rate: it must be positive")
+    if config.start_rps is not None and not LOWEST_RPS <= config.start_rps <= HIGHEST_RPS:
+        raise ConfigError(f"--start {config.start_rps:g} is out of bounds: use {LOWEST_RPS:g} to {HIGHEST_RPS:g}")
+
+
+def _directory(results_dir: Path) -> Path:
+    try:
+        return new_directory(results_dir, f"capacity-{datetime.datetime.now():%y%m%d_%H%M%S}")
+    except OSError as error:
+        raise ConfigError(f"a search cannot be kept in {results_dir} ({error.strerror}): choose another") from None
+
+
+def probe_text(probe: Probe) -> str:
+    """A probe in one line."""
+    return f"{probe.step}: {probe.rate_rps:.4g} requests/s for {probe.duration_s:.0f} s: {probe.outcome}, {probe.text}"
+
+
+class Backlog(Watcher):
+    """Watches a probe, and cuts it short when it cannot pass any more.
+
+    Args:
+        rate_rps: of the probe.
+        conditions: that have to hold.
+        drains: what is outstanding is waited for: it would be in the way of the next probe at a server that works on
+            for a client that is gone.
+    """
+
+    ended = "cut_short"
+
+    def __init__(self, rate_rps: float, conditions: Sequence[Condition], drains: bool) -> None:
+        self._rate_rps, self._bound_ms, self.drains = rate_rps, bound_ms(conditions), drains
+        self.in_flight: list[float] = []
+
+    @override
+    def enough(self, interval: Interval) -> bool:
+        # The last one may be a fragment; and before the first answers requests are under way, which is no backlog.
+        if interval.duration_s >= INTERVAL_S / 2 and (self.in_flight or interval.completed):
+            self.in_flight.append(interval.in_flight)
+        return hopeless(self.in_flight, self._rate_rps, self._bound_ms)
+
+
+class _Prober:
+    """A search on a server."""
+
+    def __init__(
+        self, config: CapacityConfig, plan: Plan, server: Server, check: AnswerCheck | None, stop: asyncio.Event
+    ) -> None:
+        self._config, self._plan, self._server, self._check, self._stop = config, plan, server, check, stop
+        self._probes: list[Probe] = []
+
+    async def search(self) -> Capacity:
+        """Probe until there is an answer."""
+        config = self._config
+        steps = search(config.start_rps or await self._first_rps(), config.limits)
+        ask = next(steps)
+        while True:
+            probe = await self._probe(ask)
+            self._probes.append(probe)
+            log.info("%s", probe_text(probe))
+            self._keep(Capacity(None, None, False, "under way", tuple(self._probes)))
+            try:
+                ask = steps.send(probe)
+            except StopIteration as end:
+                capacity: Capacity = end.value
+                self._keep(capacity)
+                return capacity
+
+    async def _first_rps(self) -> float:
+        """Half of what the deployment does at full speed, in a short run with few requests in flight."""
+        plan, config = self._plan, self._plan.config
+        window = 4 * config.batch_size * max(1, len(plan.placement.replicas)) * config.clients
+        short = replace(config, duration_s=FIRST_S, requests=None, warmup_s=None, requests_log=None)
+        results = await self._measured(replace(plan, config=short, window=window), None)
+        return FIRST_SHARE * max(results.summary.throughput_rps, 1 / FIRST_S)
+
+    async def _probe(self, ask: Ask) -> Probe:
+        config = self._config
+        seed = config.base.seed + len(self._probes)
+        arrivals = Renewal(ask.rate_rps, ask.duration_s, config.cv, seed)
+        rows = requests_log.numbered(self._plan.config.requests_log, f"{len(self._probes) + 1}")
+        settings = replace(self._plan.config, arrivals=arrivals, duration_s=ask.duration_s, requests_log=rows)
+        backlog = Backlog(ask.rate_rps, config.conditions, drains=self._server.deployment is None)
+        window = self._plan.config.max_in_flight or MAX_OUTSTANDING
+        results = await self._measured(replace(self._plan, config=settings, window=window), backlog)
+        return judge(ask, results, config.conditions, backlog.in_flight)
+
+    async def _measured(self, plan: Plan, backlog: Backlog | None) -> Results:
+        """Measure on an empty deployment.
+
+        Raises:
+            Interrupted: the search is to end.
+        """
+        await self._settle()
+        results = await measure(plan, self._server, self._check, self._stop, backlog)
+        if results.ended == "interrupted":
+            raise Interrupted(f"interrupted before there was an answer; the probes are in {plan.config.results_dir}")
+        return results
+
+    async def _settle(self) -> None:
+        """What the last probe left behind is answered."""
+        deployment = self._server.deployment
+        if deployment is not None:
+            await unless(
+                self._stop, deployment.set_batch_size(self._plan.config.batch_size), "before there was an answer"
+            )
+
+    def _keep(self, capacity: Capacity) -> None:
+        """Write down what is known.
+
+        Raises:
+            ConfigError: it cannot be.
+        """
+        directory = self._plan.config.results_dir
+        document = {
+            "command": command(),
+            "model": self._plan.model.name,
+            "slo": [str(condition) for condition in self._config.conditions],
+            "tolerance": self._config.limits.tolerance,
+            "capacity": asdict(capacity),
+        }
+        path = directory / FILE
+        temporary = path.with_suffix(".new")
+        try:
+            temporary.write_text(json.dumps(document, indent=2) + "\n")
+            temporary.replace(path)
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written ({error.strerror}): choose another --results-dir") from None

@@ -1,0 +1,249 @@
+"""The cheapest measured configuration that carries a rate within an objective; pure.
+
+What a run shows of a rate R:
+
+* An **open loop** at R or more that holds the objective, is carried, and ended as asked, shows that its configuration
+  carries R: less load is no harder. One at R or less that does not, shows that it does not carry R. Anything else says
+  nothing about R: one at a rate that varies, and one whose client was the limit.
+* A **saturating** run shows a throughput T. Where T < R and replicas or frontend were the limit, the configuration does
+  not carry R; where client or load were, more was possible and nothing is known. Where T >= R, the throughput will do.
+  Its latency is that of a window that is always full: where it holds the objective, it does so for senders that never
+  have more than that window outstanding. Of requests that arrive at R whatever is outstanding, it shows nothing, for
+  neither is it a bound on their queue, nor do they wait as long as in a window of thousands.
+
+So open loops come first; a window is a weaker claim, and said to be one. Nothing is interpolated or extrapolated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from loadgen.judging.slo import Condition, evaluate
+from loadgen.judging.verdict import CARRIED_SHARE
+
+if TYPE_CHECKING:
+    from loadgen.report.runs import Cell, Configuration, Load, Run
+
+_SURE_Z2 = 2.576**2
+"""Squared quantile of the normal distribution for 99 % confidence."""
+
+
+class Shown(IntEnum):
+    """What was shown of a configuration at the rate, best first."""
+
+    OPEN_LOOP = 0
+    WINDOW = 1
+    THROUGHPUT = 2
+    NOTHING = 3
+    NOT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One configuration, and what is known of it at the rate.
+
+    Attributes:
+        name: of the configuration.
+        configuration: what it is.
+        shown: what was shown.
+        text: how, in one line.
+        p99_ms: largest p99 of the runs that show it; None where nothing does, or they have none.
+        limit: what limits it, in words; None where no saturating run says so.
+        caution: why to be careful, such as too few samples for a percentile; None without reason.
+    """
+
+    name: str
+    configuration: Configuration
+    shown: Shown
+    text: str
+    p99_ms: float | None = None
+    limit: str | None = None
+    caution: str | None = None
+
+    @property
+    def cost(self) -> tuple[int, int] | None:
+        """GPUs and cores of the replicas, GPUs first, for one costs more than a core; None where they are not known."""
+        cores, gpus = self.configuration.cores, self.configuration.gpus
+        return None if cores is None or gpus is None else (gpus, cores)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The answer.
+
+    Attributes:
+        best: the cheapest configuration that carries the rate within the objective; None where none was shown to.
+        runner_up: the next one, on evidence of the same kind.
+        unknown: configurations that are cheaper than the best and may do, but were not measured so that one knows.
+        candidates: all of them, as they were judged.
+    """
+
+    best: Candidate | None
+    runner_up: Candidate | None
+    unknown: tuple[Candidate, ...]
+    candidates: tuple[Candidate, ...]
+
+
+def choose(cells: Iterable[Cell], rate_rps: float, objective: Sequence[Condition]) -> Choice:
+    """The cheapest configuration (fewest GPUs, then fewest cores, then lowest p99) for a rate.
+
+    Args:
+        cells: what was measured; anchors count as runs like others.
+        rate_rps: requests a second to carry.
+        objective: conditions that must all hold.
+    """
+    groups: dict[Configuration, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.configuration, []).append(cell)
+    cases = (
+        _Case(
+            name=_name(configuration, own),
+            configuration=configuration,
+            runs=tuple(run for cell in own for run in (*cell.runs, *cell.anchors) if run.results.error is None),
+            rate_rps=rate_rps,
+            objective=objective,
+        )
+        for configuration, own in groups.items()
+    )
+    candidates = sorted((case.judged() for case in cases), key=_rank)
+    shown = [c for c in candidates if c.shown <= Shown.WINDOW and c.cost is not None]
+    best = min(shown, key=lambda c: c.shown, default=None)
+    alike = [c for c in shown if best is not None and c.shown == best.shown and c is not best]
+    unknown = [
+        c
+        for c in candidates
+        if c is not best and c.shown < Shown.NOT and (best is None or (c.shown > best.shown and _cheaper(c, best)))
+    ]
+    return Choice(best, alike[0] if alike else None, tuple(unknown), tuple(candidates))
+
+
+def _rank(candidate: Candidate) -> tuple[float, ...]:
+    cost = candidate.cost or (math.inf, math.inf)
+    return (*cost, math.inf if candidate.p99_ms is None else candidate.p99_ms)
+
+
+def _cheaper(candidate: Candidate, other: Candidate) -> bool:
+    return candidate.cost is not None and other.cost is not None and candidate.cost < other.cost
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One configuration and the question."""
+
+    name: str
+    configuration: Configuration
+    runs: tuple[Run, ...]
+    rate_rps: float
+    objective: Sequence[Condition]
+
+    def judged(self) -> Candidate:
+        """What the runs show: open loops first, for they are what was asked."""
+        open_loops = [run for run in self.runs if _offered(run) and run.results.verdict.limit != "client"]
+        failed = [run for run in open_loops if _offered(run) <= self.rate_rps and self._broken(run)]
+        if failed:
+            run = max(failed, key=_offered)
+            return self._candidate(Shown.NOT, f"{_open_loop(run)}: {self._broken(run)}")
+        good = [
+            group
+            for group in _by_load(run for run in open_loops if _offered(run) >= self.rate_rps)
+            if not any(map(self._broken, group))
+        ]
+        if good:
+            nearest = min(good, key=lambda group: _offered(group[0]))
+            return self._candidate(Shown.OPEN_LOOP, _open_loop(nearest[0]), nearest)
+        windows = [self._of_window(group) for group in _by_load(_saturating(self.runs))]
+        nothing = self._candidate(Shown.NOTHING, "no run that says anything about this rate")
+        return min(windows, key=lambda c: c.shown, default=nothing)
+
+    def _of_window(self, runs: Sequence[Run]) -> Candidate:
+        """What saturating runs with one window show."""
+        least = min(runs, key=_throughput)
+        rate, limit = f"{_number(_throughput(least))} requests/s when saturated", least.results.verdict.limit
+        if _throughput(least) < self.rate_rps:
+            if limit in ("replicas", "frontend"):
+                return self._candidate(Shown.NOT, f"only {rate}")
+            text = f"only {rate}, but its limit was not the server ({limit}): it may carry more"
+            return self._candidate(Shown.NOTHING, text)
+        violated = next(filter(None, map(self._violated, runs)), None)
+        if violated is None:
+            return self._candidate(Shown.WINDOW, f"{rate}, at most {least.load.window} requests in flight", runs)
+        unknown = f"with a full window: {violated}; at {self.rate_rps:g} requests/s: not measured"
+        return self._candidate(Shown.THROUGHPUT, f"{rate}; {unknown}")
+
+    def _candidate(self, shown: Shown, text: str, runs: Sequence[Run] = ()) -> Candidate:
+        """A candidate that some runs speak for."""
+        p99s = [ms for run in runs if (ms := run.results.summary.latency_ms.get("p99")) is not None]
+        times = f", {len(runs)} times" if len(runs) > 1 else ""
+        p99_ms, limit = max(p99s, default=None), _limit(self.runs)
+        return Candidate(self.name, self.configuration, shown, text + times, p99_ms, limit, self._caution(runs))
+
+    def _broken(self, run: Run) -> str | None:
+        """Why an open loop does not carry its rate within the objective; None where it does."""
+        if _throughput(run) < CARRIED_SHARE * (run.results.summary.offered_rps or 0.0):
+            return f"only {_number(_throughput(run))} requests/s were answered"
+        return self._violated(run)
+
+    def _violated(self, run: Run) -> str | None:
+        findings = [evaluate(condition, run.results.summary) for condition in self.objective]
+        return next((finding.text for finding in findings if not finding.holds), None)
+
+    def _caution(self, runs: Sequence[Run]) -> str | None:
+        """A percentile q wants z²·q/(1-q) samples, for an error of 1-q at 99 % confidence."""
+        answers = min((run.results.summary.measured.completed for run in runs), default=None)
+        for condition in self.objective:
+            if answers is not None and condition.metric.startswith("p"):
+                quantile = float(condition.metric[1:]) / 100
+                wanted = math.ceil(_SURE_Z2 * quantile / (1 - quantile))
+                if answers < wanted:
+                    return f"{answers} answers are few for a {condition.metric}: {wanted} make it sure"
+        return None
+
+
+def _by_load(runs: Iterable[Run]) -> list[list[Run]]:
+    groups: dict[Load, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.load, []).append(run)
+    return list(groups.values())
+
+
+def _limit(runs: Iterable[Run]) -> str | None:
+    """The verdict of the saturating run that got furthest."""
+    saturating = _saturating(runs)
+    if not saturating:
+        return None
+    run = max(saturating, key=_throughput)
+    verdict = run.results.verdict
+    busy = verdict.evidence.busy_share
+    replicas = "" if busy is None else f" (replicas busy {busy:.0%})"
+    return f"{verdict.limit}{replicas}, at {_number(_throughput(run))} requests/s when saturated"
+
+
+def _name(configuration: Configuration, cells: Sequence[Cell]) -> str:
+    """The cells' name, without what tells their loads apart."""
+    prefix = f"{configuration.model} " if cells[0].name.startswith(f"{configuration.model} ") else ""
+    return prefix + configuration.name
+
+
+def _saturating(runs: Iterable[Run]) -> list[Run]:
+    return [run for run in runs if run.load.arrivals is None]
+
+
+def _offered(run: Run) -> float:
+    """The rate of an open loop; nothing where it has not one rate."""
+    return run.load.rate_rps or 0.0
+
+
+def _throughput(run: Run) -> float:
+    return run.results.summary.throughput_rps
+
+
+def _open_loop(run: Run) -> str:
+    return f"open loop at {_number(_offered(run))} requests/s"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if value < 1000 else f"{value:.0f}"

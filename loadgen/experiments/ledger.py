@@ -1,0 +1,191 @@
+"""What a sweep has measured so far: a directory with a header and a line per measurement, on disk before the next one.
+
+The ledger is only ever appended to, and a line is synced before anything else happens, so that a sweep that is killed
+at any moment has lost nothing but the measurement that was under way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from frontend_launch.members import from_members
+from loadgen.errors import ConfigError
+from loadgen.experiments.grid import Cell, Measurement, Size
+from loadgen.results.document import new_directory
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+HEADER = "sweep.json"
+LEDGER = "ledger.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One measurement that was finished, well or badly.
+
+    Attributes:
+        cell: its name.
+        replicas: how many.
+        cpus_per_replica: cores of each.
+        batch_size: largest batch a replica is given.
+        repeat: how often the cell was measured before, as this kind.
+        kind: ``cell``, or ``anchor``.
+        results: name of its results file in the directory; None without.
+        error: one line where it did not end as asked.
+        throughput_rps: answers a second; None without results.
+        p99_ms: 99th percentile of the latency; None without answers.
+        saturated: the verdict; None without results.
+        finished_at: wall-clock time, ISO 8601 with offset.
+        in_flight: most requests in flight; 0 where that is not part of the cell.
+        rate_rps: requests a second; likewise.
+        crossed: conditions of ``--fail-if`` that came true, each with its value.
+    """
+
+    cell: str
+    replicas: int
+    cpus_per_replica: int
+    batch_size: int
+    repeat: int
+    kind: str
+    results: str | None
+    error: str | None
+    throughput_rps: float | None
+    p99_ms: float | None
+    saturated: str | None
+    finished_at: str
+    in_flight: int = 0
+    rate_rps: float = 0.0
+    crossed: Sequence[str] = ()
+
+    @property
+    def measurement(self) -> Measurement:
+        """What was measured."""
+        size = Size(self.replicas, self.cpus_per_replica)
+        cell = Cell(size, self.batch_size, self.in_flight, self.rate_rps)
+        return Measurement(cell, self.repeat, "anchor" if self.kind == "anchor" else "cell")
+
+
+class Ledger:
+    """The ledger of one sweep, held by one process at a time; made by `begin` or `resume`.
+
+    Args:
+        directory: of the sweep; what is in it already is read.
+        file: of the entries, open for appending and locked; closed by the caller.
+
+    Attributes:
+        directory: of the sweep.
+        entries: what was finished, in that order.
+    """
+
+    def __init__(self, directory: Path, file: TextIO) -> None:
+        self.directory, self._file = directory, file
+        self.entries: list[Entry] = list(read_entries(directory))
+
+    def add(self, entry: Entry) -> None:
+        """Append an entry; it is on disk when this returns."""
+        self._file.write(json.dumps(asdict(entry)) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.entries.append(entry)
+
+
+@contextlib.contextmanager
+def begin(results_dir: Path, header: Mapping[str, Any]) -> Iterator[Ledger]:
+    """A new sweep, in a directory of its own.
+
+    Args:
+        results_dir: where to make the directory, ``sweep-%y%m%d_%H%M%S``.
+        header: what is to be measured.
+
+    Raises:
+        ConfigError: the directory cannot be written.
+    """
+    stem = time.strftime("sweep-%y%m%d_%H%M%S")
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **header}, indent=4)
+    try:
+        directory = new_directory(results_dir, stem)
+        draft = directory / f".{HEADER}"
+        with draft.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(directory / HEADER)
+    except OSError as error:
+        raise ConfigError(f"a sweep cannot be kept in {results_dir} ({error.strerror}): choose another") from None
+    with _held(directory) as ledger:
+        yield ledger
+
+
+@contextlib.contextmanager
+def resume(results_dir: Path, header: Mapping[str, Any]) -> Iterator[Ledger]:
+    """The newest sweep with the header's settings; where there is none, a new one: the last may have been killed first.
+
+    Args:
+        results_dir: where sweeps are.
+        header: of the sweep to go on with; its ``settings`` must be equal to those of the header found.
+
+    Raises:
+        ConfigError: another process works on it, or a new one cannot be kept.
+    """
+    settings = json.loads(json.dumps(header["settings"]))
+    for path in sorted(results_dir.glob(f"sweep-*/{HEADER}"), key=lambda path: path.stat().st_mtime, reverse=True):
+        with contextlib.suppress(ConfigError):
+            if read_header(path.parent).get("settings") == settings:
+                opened = _held(path.parent)
+                break
+    else:
+        log.warning("--resume: %s has no sweep with these settings; this is a new one", results_dir)
+        opened = begin(results_dir, header)
+    with opened as ledger:
+        yield ledger
+
+
+def read_header(directory: Path) -> dict[str, Any]:
+    """The header of a sweep.
+
+    Raises:
+        ConfigError: it is no sweep's directory, or of a later version.
+    """
+    try:
+        header: dict[str, Any] = json.loads((directory / HEADER).read_text())
+        version = header["schema_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{directory} is not the directory of a sweep: {error!r}") from None
+    if version > SCHEMA_VERSION:
+        raise ConfigError(f"{directory} is of version {version}; this program reads up to {SCHEMA_VERSION}: update it")
+    return header
+
+
+def read_entries(directory: Path) -> Iterator[Entry]:
+    """What a sweep has finished; a line that is cut off, because its writer was killed, is none.
+
+    Members that this version does not know are ignored.
+    """
+    with contextlib.suppress(FileNotFoundError), (directory / LEDGER).open() as lines:
+        for line in lines:
+            with contextlib.suppress(ValueError, TypeError, AttributeError):
+                yield from_members(Entry, json.loads(line))
+
+
+@contextlib.contextmanager
+def _held(directory: Path) -> Iterator[Ledger]:
+    path = directory / LEDGER
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(f"another process works on {directory}: wait for it, or end it") from None
+        file.seek(0)
+        if not (text := file.read()).endswith("\n") and text:
+            file.write("\n")  # what was cut off becomes a line of its own, which readers pass over
+        yield Ledger(directory, file)

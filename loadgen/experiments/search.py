@@ -1,0 +1,301 @@
+"""The highest rate that holds an objective, by experiment: a search that asks for probes and judges them. Pure.
+
+1. **Bracket.** From a first rate on, double while probes pass, or halve while they do not.
+2. **Narrow.** Halve the bracket on a logarithmic scale until its ends are a quarter of the tolerance apart, with longer
+   probes towards the end: a rate so close to capacity passes or fails by chance, which time makes smaller.
+3. **Confirm.** A long probe at the highest rate that passed, and one 5 % above it. Where the first fails, the search
+   goes down by a quarter of the tolerance; where the second passes, it narrows again above.
+
+A probe *passes* when all conditions hold, the rate was carried and the backlog did not grow; it is *unstable* when the
+backlog grew, whatever the latencies were in so short a time; it is *client-limited* when requests left late, which says
+nothing about the server, and ends the search.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from loadgen.judging.slo import Condition, evaluate
+from loadgen.judging.verdict import CARRIED_SHARE
+from loadgen.results.document import Results
+
+Outcome = Literal["pass", "fail", "unstable", "client-limited", "lost"]
+Step = Literal["bracket", "narrow", "confirm", "above"]
+
+ABOVE = 1.05
+"""The second of the confirming probes asks for so much more."""
+
+LONGER = 5.0
+"""A probe near the end of the search, and one that confirms it, lasts so many times as long as the others."""
+
+NEAR = 4.0
+"""Near the end is where the bracket is no wider than so many tolerances."""
+
+SAMPLES = 660
+"""Requests that a probe has at least: as many as 99 % confidence in a 99th percentile wants."""
+
+MAX_STRETCH = 4.0
+"""But a probe is stretched by no more than this for them."""
+
+GROWTH = 1.5
+"""A backlog that is so many times as large in the second half as in the first has grown: one that grows evenly is 3
+times as large, one that grows like the square root of time, as at exactly full utilisation, 1.83 times."""
+
+GROWN_REQUESTS = 3.0
+"""And by so many requests at least, which leaves out those backlogs that are hardly any."""
+
+HOPELESS = 4.0
+"""A probe is cut short when its backlog is worth so many times the latency bound, or so many seconds without one."""
+
+LOWEST_RPS = 0.01
+HIGHEST_RPS = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The probe that the search wants next.
+
+    Attributes:
+        step: what for.
+        rate_rps: requests a second.
+        duration_s: of its measured part.
+    """
+
+    step: Step
+    rate_rps: float
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a probe came to.
+
+    Attributes:
+        step: what it was for.
+        rate_rps: requests a second that were asked for.
+        duration_s: of its measured part.
+        outcome: see the module.
+        text: why, for a reader.
+        results: name of its results file; empty without.
+    """
+
+    step: Step
+    rate_rps: float
+    duration_s: float
+    outcome: Outcome
+    text: str
+    results: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When to stop.
+
+    Attributes:
+        tolerance: how exact the answer is to be; narrowing ends at a quarter of it.
+        duration_s: of a probe.
+        probes: most of them.
+    """
+
+    tolerance: float = 0.02
+    duration_s: float = 30.0
+    probes: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What was found.
+
+    Attributes:
+        rate_rps: the highest rate that passed; where it is not confirmed, below all that did not. None where none did.
+        failed_rps: the lowest rate above it that did not pass; None where none was found.
+        confirmed: a longer probe passed at the rate, and one 5 % above it did not.
+        ended: why the search ended.
+        probes: all of them, in order.
+    """
+
+    rate_rps: float | None
+    failed_rps: float | None
+    confirmed: bool
+    ended: str
+    probes: tuple[Probe, ...]
+
+
+Search = Generator[Ask, Probe, Capacity]
+
+
+class _Spent(Exception):  # noqa: N818 - not a fault: there are no more probes
+    """The search has to end."""
+
+
+class _Searcher:
+    """The state of a search; `story` tells it."""
+
+    def __init__(self, start_rps: float, limits: Limits) -> None:
+        self._start_rps, self._limits = start_rps, limits
+        self._probes: list[Probe] = []
+        self._low: float | None = None
+        self._high: float | None = None
+        self._confirmed = False
+
+    def story(self) -> Search:
+        try:
+            ended = yield from self._search()
+        except _Spent as why:
+            ended = str(why)
+        return Capacity(*self._answer(), self._confirmed, ended, tuple(self._probes))
+
+    def _answer(self) -> tuple[float | None, float | None]:
+        """What was found, and what failed above it: probed rates, which the ends of the bracket need not be."""
+        passed = [probe.rate_rps for probe in self._probes if probe.outcome == "pass"]
+        failed = [probe.rate_rps for probe in self._probes if probe.outcome in ("fail", "unstable")]
+        rate_rps = self._low
+        if not self._confirmed:
+            rate_rps = max((one for one in passed if one < min(failed, default=math.inf)), default=None)
+        return rate_rps, min((one for one in failed if one > (rate_rps or 0.0)), default=None)
+
+    def _search(self) -> Generator[Ask, Probe, str]:
+        yield from self._bracket()
+        while True:
+            yield from self._narrow()
+            if (yield from self._confirm()):
+                return "confirmed"
+
+    def _bracket(self) -> Generator[Ask, Probe, None]:
+        rate_rps = self._start_rps
+        while self._low is None or self._high is None:
+            if not LOWEST_RPS <= rate_rps <= HIGHEST_RPS:
+                raise _Spent(f"no bracket between {LOWEST_RPS:g} and {HIGHEST_RPS:g} requests/s")
+            if (yield from self._passes("bracket", rate_rps)):
+                self._low = rate_rps
+                rate_rps *= 2
+            else:
+                self._high = rate_rps
+                rate_rps /= 2
+
+    def _narrow(self) -> Generator[Ask, Probe, None]:
+        assert self._low is not None
+        assert self._high is not None
+        tolerance, near = self._limits.tolerance, False
+        while self._high / self._low > 1 + tolerance / 4:
+            if not near and self._high / self._low <= 1 + NEAR * tolerance:
+                # Chance may have decided the short probes that found the ends. Both move out by a tolerance, so that
+                # the long probes can put a wrong end right; once only, or the bracket would never close.
+                near = True
+                self._low, self._high = self._low / (1 + tolerance), self._high * (1 + tolerance)
+            middle = math.sqrt(self._low * self._high)
+            if (yield from self._passes("narrow", middle, LONGER if near else 1.0)):
+                self._low = middle
+            else:
+                self._high = middle
+
+    def _confirm(self) -> Generator[Ask, Probe, bool]:
+        """True when it is confirmed; else the bracket has moved."""
+        assert self._low is not None
+        while not (yield from self._passes("confirm", self._low, LONGER)):
+            self._high, self._low = self._low, self._low / (1 + self._limits.tolerance / 4)
+        above = max(self._high or 0.0, self._low * ABOVE)
+        if (yield from self._passes("above", above, LONGER)):
+            self._low, self._high = above, above * ABOVE
+            return False
+        self._high = min(self._high or above, above)
+        self._confirmed = True
+        return True
+
+    def _passes(self, step: Step, rate_rps: float, longer: float = 1.0) -> Generator[Ask, Probe, bool]:
+        if len(self._probes) >= self._limits.probes:
+            raise _Spent(f"{self._limits.probes} probes were not enough")
+        wanted_s = min(SAMPLES / rate_rps, MAX_STRETCH * self._limits.duration_s)
+        probe = yield Ask(step, rate_rps, longer * max(self._limits.duration_s, wanted_s))
+        self._probes.append(probe)
+        if probe.outcome in ("client-limited", "lost"):
+            raise _Spent(f"{probe.rate_rps:.4g} requests/s: {probe.text}")
+        return probe.outcome == "pass"
+
+
+def search(start_rps: float, limits: Limits) -> Search:
+    """A search as a generator: it yields what to probe, is sent what came out, and returns what it found.
+
+    Args:
+        start_rps: the first rate to probe.
+        limits: when to stop.
+    """
+    return _Searcher(start_rps, limits).story()
+
+
+def judge(ask: Ask, results: Results, conditions: Sequence[Condition], in_flight: Sequence[float]) -> Probe:
+    """What a probe came to.
+
+    Args:
+        ask: what was asked for.
+        results: what was measured.
+        conditions: that have to hold.
+        in_flight: mean requests in flight of intervals of one length.
+    """
+    outcome, text = _judged(results, conditions, in_flight)
+    name = "" if results.path is None else results.path.name
+    return Probe(ask.step, ask.rate_rps, ask.duration_s, outcome, text, name)
+
+
+def _judged(results: Results, conditions: Sequence[Condition], in_flight: Sequence[float]) -> tuple[Outcome, str]:
+    summary = results.summary
+    if results.verdict.limit == "client":
+        return "client-limited", results.verdict.text
+    if results.ended == "cut_short":
+        return "fail", "cut short: the backlog grew beyond hope"
+    if results.ended == "overrun":
+        return "fail", results.error or "overrun"
+    if results.ended != "schedule":
+        return "lost", results.error or results.ended
+    findings = [evaluate(condition, summary) for condition in conditions]
+    text = ", ".join(finding.text for finding in findings)
+    if not all(finding.holds for finding in findings):
+        return "fail", text
+    if summary.throughput_rps < CARRIED_SHARE * (summary.offered_rps or 0.0) * _whole(results):
+        return "fail", f"{summary.throughput_rps:.4g} of {summary.offered_rps:.4g} requests/s were answered"
+    if growing(in_flight):
+        return "unstable", f"{text}, but the backlog grew"
+    return "pass", text
+
+
+def _whole(results: Results) -> float:
+    """The share of requests that can have been answered within the measured part: those of its last moments cannot."""
+    summary = results.summary
+    p99_ms = summary.latency_ms["p99"] or 0.0
+    return max(0.5, 1 - p99_ms / 1000 / max(1e-9, summary.measured.duration_s))
+
+
+def growing(in_flight: Sequence[float]) -> bool:
+    """Whether a backlog grew: evenly, or like the square root of time.
+
+    Args:
+        in_flight: its mean over intervals of one length, at least four.
+    """
+    half = len(in_flight) // 2
+    if half < 2:
+        return False
+    first, second = sum(in_flight[:half]) / half, sum(in_flight[-half:]) / half
+    return second > GROWTH * first and second - first > GROWN_REQUESTS
+
+
+def hopeless(in_flight: Sequence[float], rate_rps: float, bound_ms: float | None) -> bool:
+    """Whether a probe that is under way cannot pass any more: its backlog grows, and is far more than is allowed.
+
+    Args:
+        in_flight: mean requests in flight of the intervals so far.
+        rate_rps: requests a second that are sent; not answers, of which there are none while the first are under way.
+        bound_ms: the largest latency that the conditions allow; None where they allow any.
+    """
+    if len(in_flight) < 3 or not in_flight[-3] < in_flight[-2] < in_flight[-1]:
+        return False
+    allowed_s = HOPELESS * (1.0 if bound_ms is None else bound_ms / 1000)
+    return in_flight[-1] > max(GROWN_REQUESTS, rate_rps * allowed_s)
+
+
+def bound_ms(conditions: Sequence[Condition]) -> float | None:
+    """The largest latency that conditions allow for any percentile; None where they do not speak of it."""
+    bounds = [one.value for one in conditions if one.unit == "ms" and one.operator in ("<", "<=")]
+    return max(bounds, default=None)

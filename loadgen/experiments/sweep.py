@@ -1,0 +1,347 @@
+"""A sweep: every combination of settings measured, each kept as soon as it is known.
+
+Replicas stay up while only the batch size changes. What a cell could not do is recorded, and the sweep goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from frontend_launch.errors import FrontendLaunchError, PlacementError
+from frontend_launch.launch.process import pinned
+from loadgen.config import ExperimentConfig, Ground, Plan, check, plan_on, survey
+from loadgen.errors import ConfigError, Interrupted, TargetError
+from loadgen.experiments import ledger as ledgers
+from loadgen.experiments.experiment import known_answers, measure, tell
+from loadgen.experiments.grid import NOWHERE, Cell, Measurement, Size, by_size, cells, loaded, schedule
+from loadgen.experiments.ledger import Entry, Ledger
+from loadgen.load import requests_log
+from loadgen.load.answers import AnswerCheck
+from loadgen.load.arrivals import Renewal
+from loadgen.results.document import Results
+from loadgen.results.environment import command
+from loadgen.servers.server import Server
+from loadgen.servers.serving import serving
+from loadgen.waiting import unless
+
+log = logging.getLogger(__name__)
+
+OVERHEAD_S = 1.0
+START_S = 5.0
+"""What a measurement takes beyond its own time, and bringing up a deployment; guesses, until there is experience."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepConfig:
+    """What `sweep` shall do.
+
+    Attributes:
+        base: all settings but those that the grid varies.
+        replicas: to combine; empty for the one that a single run would have.
+        cpus_per_replica: to combine; empty for the one that a single run would have.
+        batch_sizes: to combine.
+        in_flight: loads to combine with them, each so many requests in flight.
+        rates_rps: more of them, each a rate; with neither there is one load, that of a single run.
+        cv: coefficient of variation of the time between requests, where there are rates.
+        repeat: how often each cell is measured.
+        anchor_every: cells after which the first is measured again; None for once, at the end.
+    """
+
+    base: ExperimentConfig
+    replicas: tuple[int, ...] = ()
+    cpus_per_replica: tuple[int, ...] = ()
+    batch_sizes: tuple[int, ...] = (2,)
+    in_flight: tuple[int, ...] = ()
+    rates_rps: tuple[float, ...] = ()
+    cv: float = 0.0
+    repeat: int = 1
+    anchor_every: int | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What makes two sweeps the same, as JSON can say it."""
+        settings: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        del settings["base"]["results_dir"]  # where they are kept is no part of what is measured
+        target = settings["base"]["target"]
+        if target is not None:  # headers may be secrets
+            headers = json.dumps(target["access"]["headers"])
+            target["access"]["headers"] = hashlib.sha256(headers.encode()).hexdigest()
+        return settings
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPlan:
+    """What a sweep comes to on a machine.
+
+    Attributes:
+        config: the configuration.
+        plans: of each cell.
+        order: what is measured, in this order.
+    """
+
+    config: SweepConfig
+    plans: Mapping[Cell, Plan]
+    order: tuple[Measurement, ...]
+
+    @property
+    def expected_s(self) -> float:
+        """About how long it takes."""
+        return _expected_s(self.config.base, self.order)
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What a sweep left behind.
+
+    Attributes:
+        directory: of its results.
+        entries: what was finished, by this start and those before.
+    """
+
+    directory: Path
+    entries: tuple[Entry, ...]
+
+    @property
+    def drift(self) -> float | None:
+        """Throughput of the anchor at its last measurement, over that of its first, less 1; None where not known."""
+        anchors = [entry for entry in self.entries if entry.kind == "anchor" and entry.throughput_rps]
+        first = next((e for e in self.entries if anchors and e.cell == anchors[-1].cell and e.throughput_rps), None)
+        if first is None or first.kind == "anchor":
+            return None
+        return (anchors[-1].throughput_rps or 0.0) / (first.throughput_rps or 1.0) - 1
+
+
+async def prepare_sweep(config: SweepConfig) -> SweepPlan:
+    """Work out a sweep without starting anything.
+
+    Raises:
+        ConfigError: it contradicts itself or the model.
+        PlacementError: there are combinations that cannot be placed; it names all of them.
+        DescribeError: there is no such model.
+    """
+    if config.repeat < 1:
+        raise ConfigError(f"--repeat {config.repeat} is not positive")
+    if config.anchor_every is not None and config.anchor_every < 1:
+        raise ConfigError(f"--anchor-every {config.anchor_every} is not positive")
+    axes: dict[str, Sequence[float]] = {
+        "--replicas": config.replicas,
+        "--cpus-per-replica": config.cpus_per_replica,
+        "--in-flight": config.in_flight,
+        "--rates": config.rates_rps,
+    }
+    for option, axis in axes.items():
+        if axis and not min(axis) > 0:
+            raise ConfigError(f"{option} {min(axis):g} is not positive")
+    for batch_size in config.batch_sizes:
+        check(replace(config.base, batch_size=batch_size))
+    smallest = replace(config.base, batch_size=min(config.batch_sizes))
+    ground = await survey(smallest)
+    grid = loaded(_grid(config, ground), config.in_flight, config.rates_rps)
+    plans = _plans(config, ground, grid)
+    return SweepPlan(config, plans, schedule(grid, config.repeat, config.base.seed, config.anchor_every))
+
+
+def _grid(config: SweepConfig, ground: Ground) -> tuple[Cell, ...]:
+    """The cells; an axis that was not given has the one value of a single run."""
+    if not config.base.starts:
+        return cells((NOWHERE.replicas,), (NOWHERE.cpus_per_replica,), config.batch_sizes)
+    if config.replicas and config.cpus_per_replica:
+        return cells(config.replicas, config.cpus_per_replica, config.batch_sizes)
+    grid: list[Cell] = []
+    for count in config.replicas or (max(1, len(config.base.gpus or ())),):
+        single = plan_on(replace(config.base, replicas=count, batch_size=min(config.batch_sizes)), ground)
+        each = config.cpus_per_replica or (single.cpus_per_replica,)
+        grid += cells((count,), each, config.batch_sizes)
+    return tuple(grid)
+
+
+def _plans(config: SweepConfig, ground: Ground, grid: Sequence[Cell]) -> dict[Cell, Plan]:
+    """A plan for each cell.
+
+    Raises:
+        PlacementError: there are cells without; it names all of them.
+    """
+    plans, refused = {}, {}
+    for cell in grid:
+        try:
+            plans[cell] = plan_on(_of_cell(config, cell), ground)
+        except (ConfigError, PlacementError) as error:
+            refused[cell] = str(error)
+    if not refused:
+        return plans
+    # The batch size has no part in it, so sizes of deployments say it all.
+    reasons: dict[str, dict[str, None]] = {}
+    for cell, reason in refused.items():
+        reasons.setdefault(reason, {})[cell.name if cell.size == NOWHERE else cell.size.name] = None
+    lines = [f"  {', '.join(names)}: {reason}" for reason, names in reasons.items()]
+    raise PlacementError("\n".join([f"{len(refused)} of {len(grid)} combinations cannot be placed:", *lines]))
+
+
+def _of_cell(config: SweepConfig, cell: Cell) -> ExperimentConfig:
+    size, base = cell.size, replace(config.base, batch_size=cell.batch_size)
+    if size != NOWHERE:
+        base = replace(base, replicas=size.replicas, cpus_per_replica=size.cpus_per_replica)
+    if cell.in_flight:
+        base = replace(base, max_in_flight=cell.in_flight)
+    if cell.rate_rps:
+        base = replace(base, arrivals=Renewal(cell.rate_rps, base.duration_s, config.cv, base.seed))
+    return base
+
+
+async def run_sweep(plan: SweepPlan, stop: asyncio.Event | None = None, *, resume: bool = False) -> Sweep:
+    """Measure what is not measured yet, and keep each measurement as soon as it is finished.
+
+    Args:
+        plan: what to measure.
+        stop: set it to end early; the measurement under way is lost, all others are kept.
+        resume: go on with the newest sweep of these settings.
+
+    Raises:
+        ConfigError: there is nothing to resume, or the results cannot be saved.
+        Interrupted: `stop` was set.
+    """
+    config = plan.config
+    header = {
+        "command": command(),
+        "started_at": _now(),
+        "model": config.base.model,
+        "cells": len(plan.plans),
+        "repeat": config.repeat,
+        "settings": config.settings,
+    }
+    results_dir = config.base.results_dir
+    opened = ledgers.resume(results_dir, header) if resume else ledgers.begin(results_dir, header)
+    with opened as ledger:
+        done = {entry.measurement for entry in ledger.entries}
+        todo = [measurement for measurement in plan.order if measurement not in done]
+        log.info("%d of %d measurements to make, kept in %s", len(todo), len(plan.order), ledger.directory)
+        await _Run(plan, ledger, todo, stop or asyncio.Event()).to_its_end()
+        return Sweep(ledger.directory, tuple(ledger.entries))
+
+
+class _Run:
+    """What is left of a sweep; `to_its_end` is its story."""
+
+    def __init__(self, plan: SweepPlan, ledger: Ledger, todo: Sequence[Measurement], stop: asyncio.Event) -> None:
+        self._plan, self._ledger, self._stop = plan, ledger, stop
+        self._todo = list(todo)
+        self._check: AnswerCheck | None = None
+        self._began_s = time.monotonic()
+        self._done = 0
+
+    async def to_its_end(self) -> None:
+        """One deployment after the other."""
+        if not self._todo:
+            return
+        self._check = await unless(self._stop, known_answers(self._plan.plans[self._todo[0].cell]))
+        for size, group in list(by_size(self._todo)):
+            left = group
+            while left:
+                left = left[await self._with_deployment(size, left) :]
+
+    async def _with_deployment(self, size: Size, group: Sequence[Measurement]) -> int:
+        """Measure on one deployment as long as it lasts; returns how many measurements are finished."""
+        largest = max((cell for cell in self._plan.plans if cell.size == size), key=lambda cell: cell.batch_size)
+        plan = self._cell_plan(largest)
+        tell(plan)
+        finished = 0
+        try:
+            with pinned(plan.placement["client"].cores):
+                async with serving(plan, self._stop) as server:
+                    for measurement in group:
+                        results = await self._measure(server, measurement)
+                        finished += 1
+                        if results.ended == "server_lost":
+                            break
+                    await server.keep_logs(self._ledger.directory / f"{group[0].cell.name}-{group[0].repeat}.logs")
+        except (FrontendLaunchError, TargetError) as error:
+            # Without a deployment none of them can be measured; once there was one, it is this measurement's fault.
+            lost = group[finished : finished + 1] if finished else group
+            for measurement in lost:
+                log.error("%s: %s", measurement.cell.name, error)
+                self._keep(measurement, None, str(error))
+            finished += len(lost)
+        return finished
+
+    async def _measure(self, server: Server, measurement: Measurement) -> Results:
+        cell = measurement.cell
+        if server.deployment is not None:
+            await unless(self._stop, server.deployment.set_batch_size(cell.batch_size), _TOO_EARLY)
+        plan = self._cell_plan(cell)
+        rows = requests_log.numbered(plan.config.requests_log, f"{cell.name}-{measurement.repeat}-{measurement.kind}")
+        plan = replace(plan, config=replace(plan.config, requests_log=rows))
+        results = await measure(plan, server, self._check, self._stop)
+        if results.ended == "interrupted":
+            raise Interrupted(_TOO_EARLY)
+        self._keep(measurement, results, results.error)
+        return results
+
+    def _cell_plan(self, cell: Cell) -> Plan:
+        plan = self._plan.plans[cell]
+        return replace(plan, config=replace(plan.config, results_dir=self._ledger.directory))
+
+    def _keep(self, measurement: Measurement, results: Results | None, error: str | None) -> None:
+        cell = measurement.cell
+        entry = Entry(
+            cell=cell.name,
+            replicas=cell.size.replicas,
+            cpus_per_replica=cell.size.cpus_per_replica,
+            batch_size=cell.batch_size,
+            repeat=measurement.repeat,
+            kind=measurement.kind,
+            results=None if results is None else results.saved_at.name,
+            error=error,
+            throughput_rps=None if results is None else results.summary.throughput_rps,
+            p99_ms=None if results is None else results.summary.latency_ms["p99"],
+            saturated=None if results is None else results.verdict.saturated,
+            finished_at=_now(),
+            in_flight=cell.in_flight,
+            rate_rps=cell.rate_rps,
+            crossed=() if results is None else _crossed(results),
+        )
+        self._ledger.add(entry)
+        self._done += 1
+        left = len(self._todo) - self._done
+        each_s = (time.monotonic() - self._began_s) / self._done
+        number = len(self._ledger.entries)
+        log.info(
+            "%d of %d, %s: %s; %s left", number, len(self._plan.order), cell.name, _outcome(entry), _time(left * each_s)
+        )
+
+
+_TOO_EARLY = "before the sweep was finished; start it again with --resume to go on"
+
+
+def _crossed(results: Results) -> list[str]:
+    thresholds = results.thresholds or ()
+    return [f"{one['condition']}: {one['found']}" for one in thresholds if one["crossed"]]
+
+
+def _outcome(entry: Entry) -> str:
+    if entry.throughput_rps is None:
+        return f"failed, {entry.error}"
+    p99 = "-" if entry.p99_ms is None else f"{entry.p99_ms:.4g}"
+    failed = "" if entry.error is None else f", {entry.error}"
+    return f"{entry.throughput_rps:.2f} requests/s, p99 {p99} ms, saturated {entry.saturated}{failed}"
+
+
+def _expected_s(config: ExperimentConfig, order: Sequence[Measurement]) -> float:
+    each_s = config.duration_s + config.warmup_or_default_s + OVERHEAD_S
+    return len(order) * each_s + START_S * sum(1 for _ in by_size(order))
+
+
+def _time(seconds: float) -> str:
+    return str(datetime.timedelta(seconds=round(seconds)))
+
+
+def _now() -> str:
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")

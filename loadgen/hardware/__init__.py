@@ -1,0 +1,1 @@
+"""What cores, processes and GPUs did."""

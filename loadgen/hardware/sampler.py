@@ -1,0 +1,191 @@
+"""``python -m loadgen.hardware.sampler``: reads the kernel's and the frontend's counters once a second.
+
+In the client's process even a thread would hold up the loop that sends, for as long as it takes to read the files.
+Each reading is a line of JSON. After the first one it prints an empty line, so that whoever started it knows that its
+own start costs nobody anything any more. It ends by SIGTERM, or with the process that started it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from frontend_launch.counters import Counters
+from frontend_launch.errors import AdminError
+from frontend_launch.launch import cgroups
+from loadgen.hardware.summary import (
+    SAMPLER,
+    Queue,
+    Reading,
+    Tally,
+    next_due_s,
+    parse_process_cpu,
+    parse_stat,
+    parse_throttled,
+)
+from model_containers import lifeline
+
+READINGS_BEFORE_SLOWING = 3600
+"""After so many readings, the time between two of them doubles: what is written stays small however long the run."""
+
+FRONTEND_TIMEOUT_S = 0.5
+"""Patience with the frontend: one that answers later is too busy to be asked."""
+
+_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> None:
+    """Sample until the end."""
+    parser = argparse.ArgumentParser(prog="python -m loadgen.hardware.sampler", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS")
+    parser.add_argument("--watch", action="append", default=[], metavar="ROLE=PID")
+    parser.add_argument("--frontend", action="append", default=[], metavar="HOST:PORT", help="where its metrics are")
+    arguments = parser.parse_args()
+    lifeline.hold()
+    watched = {role: int(pid) for role, _, pid in (text.partition("=") for text in arguments.watch)}
+    watched[SAMPLER] = os.getpid()
+    every_s, due_s, written, tally = arguments.every, time.monotonic(), 0, Tally()
+    with arguments.out.open("a") as out, _gpus() as gpus:
+        while True:
+            reading = replace(read(watched, tally, gpus), queues=read_queues(arguments.frontend))
+            out.write(json.dumps(reading.to_row(), separators=(",", ":")) + "\n")
+            out.flush()
+            written += 1
+            if written == 1:
+                print(flush=True)  # noqa: T201 - this is what its parent waits for
+            if written % READINGS_BEFORE_SLOWING == 0:
+                every_s *= 2
+            now_s = time.monotonic()
+            due_s = next_due_s(due_s, every_s, now_s)
+            time.sleep(due_s - now_s)
+
+
+def read(watched: Mapping[str, int], tally: Tally, gpus: Any = None) -> Reading:
+    """Read everything now.
+
+    Args:
+        watched: a process of each role; it counts with its children, but what runs in a cgroup of its own, as a
+            container does, is read whole.
+        tally: what was counted until now; goes on counting.
+        gpus: NVIDIA's library, ready for use; None without GPUs.
+    """
+    members = {role: _members(pid, watched.values()) for role, pid in watched.items()}
+    return Reading(
+        at_ns=time.monotonic_ns(),
+        cores=parse_stat(Path("/proc/stat").read_text(), _TICK_NS),
+        cpu_ns={role: tally.add(role, _cpu_ns(pids)) for role, pids in members.items()},
+        throttled={role: _throttled(pid) for role, pid in watched.items()},
+        rss_bytes={role: sum(map(_rss_bytes, pids)) for role, pids in members.items()},
+        gpus={} if gpus is None else read_gpus(gpus),
+    )
+
+
+def read_queues(frontends: Iterable[str]) -> dict[str, Queue]:
+    """The queues of all frontends, by model; none where one is not ours, not there, or does not answer in time."""
+    readings = [reading for frontend in frontends if (reading := _read_counters(frontend)) is not None]
+    return {
+        key: Queue(row.queue_length, row.batches, row.batch_size_sum, row.max_batch)
+        for key, row in (Counters.together(readings).models.items() if readings else ())
+    }
+
+
+def _read_counters(frontend: str) -> Counters | None:
+    connection = http.client.HTTPConnection(frontend, timeout=FRONTEND_TIMEOUT_S)
+    try:
+        connection.request("GET", "/metrics/loadgen")
+        return Counters.from_json(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, AdminError):
+        return None
+    finally:
+        connection.close()
+
+
+def _members(pid: int, watched: Collection[int]) -> list[int]:
+    return cgroups.members(pid) if cgroups.differs(pid, os.getpid()) else _family(pid, watched)
+
+
+def _family(pid: int, watched: Collection[int]) -> list[int]:
+    """A process and its descendants, without those that are watched themselves, as all that the client starts are."""
+    found, waiting = [], [pid]
+    while waiting:
+        found.append(waiting.pop())
+        for path in Path(f"/proc/{found[-1]}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                waiting += [child for child in map(int, path.read_text().split()) if child not in watched]
+    return found
+
+
+def _cpu_ns(pids: list[int]) -> dict[tuple[int, int], int]:
+    """CPU time of processes by number and start, since numbers are used again."""
+    found = {}
+    for pid in pids:
+        with contextlib.suppress(OSError, ValueError, IndexError):  # it is gone
+            started, cpu_ns = parse_process_cpu(Path(f"/proc/{pid}/stat").read_text(), _TICK_NS)
+            found[pid, started] = cpu_ns
+    return found
+
+
+def _rss_bytes(pid: int) -> int:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+    return 0
+
+
+def _throttled(pid: int) -> tuple[int, int]:
+    """Of the quota of its own cgroup and of those around it: each of them holds it back."""
+    each = [parse_throttled(text) for text in cgroups.read_upwards(pid, "cpu", "cpu.stat")]
+    return sum(periods for periods, _ in each), sum(ns for _, ns in each)
+
+
+@contextlib.contextmanager
+def _gpus() -> Iterator[Any]:
+    """NVIDIA's library, if it and a driver are there."""
+    try:
+        import pynvml  # noqa: PLC0415 - behind an extra
+
+        pynvml.nvmlInit()
+    except Exception:  # not installed, no driver, a driver that is broken: no GPUs to watch
+        yield None
+        return
+    try:
+        yield pynvml
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def read_gpus(pynvml: Any) -> dict[int, tuple[float | None, int | None, int | None]]:
+    """Utilisation (0 to 1), memory in use in bytes, and number of compute processes of each GPU, by its number.
+
+    A value that a GPU does not tell (such as the utilisation of one that is partitioned) is None; one that cannot be
+    asked at all is left out.
+    """
+
+    def asked(question: Callable[[], Any]) -> Any:
+        with contextlib.suppress(pynvml.NVMLError):
+            return question()
+        return None
+
+    found = {}
+    for index in range(asked(pynvml.nvmlDeviceGetCount) or 0):
+        gpu = asked(lambda index=index: pynvml.nvmlDeviceGetHandleByIndex(index))  # type: ignore[misc]
+        if gpu is not None:
+            found[index] = (
+                asked(lambda gpu=gpu: pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu / 100),  # type: ignore[misc]
+                asked(lambda gpu=gpu: int(pynvml.nvmlDeviceGetMemoryInfo(gpu).used)),  # type: ignore[misc]
+                asked(lambda gpu=gpu: len(pynvml.nvmlDeviceGetComputeRunningProcesses(gpu))),  # type: ignore[misc]
+            )
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,414 @@
+"""What cores, processes, GPUs and queues did while load ran: readings of counters → shares, peaks and findings.
+
+Pure. `loadgen.hardware.sampler` takes the readings in a process of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from frontend_launch.launch.placement import Assignment
+from frontend_launch.launch.topology import core_ranges
+
+SAMPLER = "sampler"
+"""The role of the process that takes the readings: it is watched like the others."""
+
+IDLE_SHARE = 0.8
+"""Cores of a replica below this were idle, though it was never without a batch."""
+
+OUTSIDE_SHARE = 0.05
+"""So much of a core for processes outside the plan is pointed out, ..."""
+
+OUTSIDE_SHARE_OF_MANY = 0.01
+"""... and no less than this of each, where roles share many cores: the kernel's own threads take some everywhere."""
+
+MAX_SAMPLES = 3600
+MAX_VALUES = 100_000
+"""Most samples that are kept, and most values in all of them."""
+
+_NS_PER_S = 1_000_000_000
+_TICKS_PER_S = 100
+"""Most kernels look at what a core does at 100 to 1000 ticks a second: its times are estimates by so many samples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A model's queue at one moment.
+
+    Attributes:
+        length: queries that wait.
+        batches: batches sent until now.
+        queries: queries in them.
+        max_batch: the largest batch a replica may be given.
+    """
+
+    length: int
+    batches: int
+    queries: int
+    max_batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Counters at one moment; all but the last three only ever grow.
+
+    Attributes:
+        at_ns: monotonic clock.
+        cores: of each core, nanoseconds in processes, and in all but idling.
+        cpu_ns: CPU time of each role.
+        throttled: of each role, periods in which a quota of its cgroup held it back, and ns, summed over cores.
+        rss_bytes: memory of each role; what its processes share counts for each of them.
+        gpus: of each GPU, its utilisation (0 to 1), memory in bytes, and processes; None for what it does not tell.
+        queues: of each model, as the frontend tells.
+    """
+
+    at_ns: int
+    cores: Mapping[int, tuple[int, int]]
+    cpu_ns: Mapping[str, int]
+    throttled: Mapping[str, tuple[int, int]]
+    rss_bytes: Mapping[str, int]
+    gpus: Mapping[int, tuple[float | None, int | None, int | None]] = field(default_factory=dict)
+    queues: Mapping[str, Queue] = field(default_factory=dict)
+
+    def to_row(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self)
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Reading:
+        """Read what `to_row` made, after JSON turned numbers that are keys into texts.
+
+        Raises:
+            KeyError, ValueError, TypeError: it is no reading.
+        """
+        return cls(
+            at_ns=int(row["at_ns"]),
+            cores={int(core): (int(pair[0]), int(pair[1])) for core, pair in row["cores"].items()},
+            cpu_ns=dict(row["cpu_ns"]),
+            throttled={role: (int(pair[0]), int(pair[1])) for role, pair in row["throttled"].items()},
+            rss_bytes=dict(row["rss_bytes"]),
+            gpus={int(gpu): (values[0], values[1], values[2]) for gpu, values in row["gpus"].items()},
+            queues={key: Queue(**values) for key, values in row["queues"].items()},
+        )
+
+
+class Tally:
+    """CPU time of each role that only grows, though its processes come and go.
+
+    What a process used after the last time it was seen is lost; what one used before it was first seen counts, except
+    the first time that its role is looked at.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Mapping[tuple[int, int], int]] = {}
+        self._total_ns: dict[str, int] = {}
+
+    def add(self, role: str, times_ns: Mapping[tuple[int, int], int]) -> int:
+        """Count the CPU time of a role's processes, by pid and start; returns what the role has used until now.
+
+        Args:
+            role: its role in the placement.
+            times_ns: by pid and start, in ticks: CPU time since the process began; of those that run now.
+        """
+        before = self._seen.get(role, times_ns)
+        grown_ns = sum(max(0, ns - before.get(process, 0)) for process, ns in times_ns.items())
+        self._seen[role] = times_ns
+        self._total_ns[role] = self._total_ns.get(role, 0) + grown_ns
+        return self._total_ns[role]
+
+
+def next_due_s(due_s: float, every_s: float, now_s: float) -> float:
+    """When to read again: on the beat, and never within half of one, for short times make coarse shares.
+
+    Args:
+        due_s: when the last reading was due.
+        every_s: between two readings.
+        now_s: of the same clock as `due_s`.
+    """
+    beats = math.ceil((now_s - due_s) / every_s + 0.5)
+    return due_s + max(1, beats) * every_s
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What happened between two readings, as shares: 1 is one core.
+
+    Attributes:
+        at_s: the end, seconds after the measured part began.
+        elapsed_s: from one to the other.
+        processes_on: of each core, the share in processes.
+        busy: of each core, the share in all but idling.
+        cpu: of each role.
+        batch_fill: of each model, the mean batch over the largest there may be; None where none was sent.
+    """
+
+    at_s: float
+    elapsed_s: float
+    processes_on: Mapping[int, float]
+    busy: Mapping[int, float]
+    cpu: Mapping[str, float]
+    batch_fill: Mapping[str, float | None]
+
+
+def between(first: Reading, second: Reading, began_ns: int) -> Sample:
+    """What happened between two readings.
+
+    Args:
+        first: the earlier reading.
+        second: the later one; cores that are in one reading only are left out.
+        began_ns: the zero of the sample's time, of the readings' clock.
+    """
+    elapsed_ns = max(1, second.at_ns - first.at_ns)
+    both = sorted(first.cores.keys() & second.cores.keys())
+    grown = {core: [b - a for a, b in zip(first.cores[core], second.cores[core], strict=True)] for core in both}
+    return Sample(
+        at_s=(second.at_ns - began_ns) / _NS_PER_S,
+        elapsed_s=elapsed_ns / _NS_PER_S,
+        processes_on={core: max(0, running_ns) / elapsed_ns for core, (running_ns, _) in grown.items()},
+        # The kernel counts in whole ticks, which may come to a little more than the time there was.
+        busy={core: min(1.0, max(0, busy_ns) / elapsed_ns) for core, (_, busy_ns) in grown.items()},
+        cpu={role: max(0, ns - first.cpu_ns.get(role, ns)) / elapsed_ns for role, ns in second.cpu_ns.items()},
+        batch_fill={key: _fill(first.queues.get(key), queue) for key, queue in second.queues.items()},
+    )
+
+
+def _fill(first: Queue | None, second: Queue) -> float | None:
+    batches, queries = (0, 0) if first is None else (first.batches, first.queries)
+    sent = second.batches - batches
+    return (second.queries - queries) / sent / second.max_batch if sent > 0 else None
+
+
+class Thinned:
+    """Keeps every reading, then every second one, then every fourth, so that there are never more than `most`."""
+
+    def __init__(self, most: int) -> None:
+        assert most >= 2
+        self.kept: list[Reading] = []
+        self._most, self._every, self._count = most - most % 2, 1, 0
+
+    def add(self, reading: Reading) -> None:
+        """Take the next reading."""
+        if self._count % self._every == 0:
+            if len(self.kept) == self._most:  # an even number, so this reading is one of those to keep
+                self.kept = self.kept[::2]
+                self._every *= 2
+            self.kept.append(reading)
+        self._count += 1
+
+
+class _Peaks:
+    """The most there was of everything, and the mean of what has no counter."""
+
+    def __init__(self) -> None:
+        self.busy: dict[int, float] = {}
+        self.cpu: dict[str, float] = {}
+        self.rss_bytes: dict[str, int] = {}
+        self.gpus: dict[int, dict[str, Any]] = {}
+        self._utilisation: dict[int, tuple[float, int]] = {}
+
+    def between(self, sample: Sample) -> None:
+        _raise(self.busy, sample.busy)
+        _raise(self.cpu, sample.cpu)
+
+    def at(self, reading: Reading) -> None:
+        _raise(self.rss_bytes, reading.rss_bytes)
+        for gpu, values in reading.gpus.items():
+            row = self.gpus.setdefault(
+                gpu, dict.fromkeys(("utilisation_mean", "utilisation_max", "memory_max_bytes", "processes_max"))
+            )
+            known = zip(("utilisation_max", "memory_max_bytes", "processes_max"), values, strict=True)
+            _raise(row, {name: value for name, value in known if value is not None})
+            if values[0] is not None:
+                total, count = self._utilisation.get(gpu, (0.0, 0))
+                self._utilisation[gpu] = (total + values[0], count + 1)
+                row["utilisation_mean"] = (total + values[0]) / (count + 1)
+
+
+def _raise(most: dict[Any, Any], values: Mapping[Any, Any]) -> None:
+    for key, value in values.items():
+        if most.get(key) is None or value > most[key]:
+            most[key] = value
+
+
+def summarise(
+    readings: Iterable[Reading], began_ns: int, ended_ns: int, assignments: Sequence[Assignment], saturated: bool
+) -> dict[str, Any] | None:
+    """What the readings within a period come to; None with fewer than two of them.
+
+    Args:
+        readings: in order; looked at one by one, so that a long run needs no more memory than a short one.
+        began_ns: when the period began, monotonic clock.
+        ended_ns: when it ended.
+        assignments: the plan, and where the sampler ran.
+        saturated: the replicas were found to be busy all the time.
+    """
+    within = (reading for reading in readings if began_ns <= reading.at_ns <= ended_ns)
+    first = last = next(within, None)
+    if first is None or last is None:
+        return None
+    thinned, peaks, count = Thinned(_most_samples(first)), _Peaks(), 1
+    thinned.add(first)
+    peaks.at(first)
+    for reading in within:
+        peaks.between(between(last, reading, began_ns))
+        peaks.at(reading)
+        thinned.add(reading)
+        last, count = reading, count + 1
+    if count < 2:
+        return None
+    whole = between(first, last, began_ns)
+    throttled = {role: _throttled(first, last, role) for role in whole.cpu}
+    return {
+        "readings": count,
+        "every_s": round(whole.elapsed_s / (count - 1), 3),
+        "cores": {str(core): {"mean": share, "max": peaks.busy[core]} for core, share in whole.busy.items()},
+        "processes": {
+            role: {
+                "cpu_mean": share,
+                "cpu_max": peaks.cpu[role],
+                "rss_max_bytes": peaks.rss_bytes.get(role, 0),
+                "throttled_periods": throttled[role][0],
+                "throttled_s": throttled[role][1],
+            }
+            for role, share in whole.cpu.items()
+        },
+        "gpus": {str(gpu): row for gpu, row in sorted(peaks.gpus.items())},
+        "samples": [_row(between(a, b, began_ns), b) for a, b in pairwise(thinned.kept)],
+        "findings": findings(whole, throttled, assignments, saturated),
+    }
+
+
+def _most_samples(reading: Reading) -> int:
+    width = len(reading.cores) + 2 * len(reading.cpu_ns) + len(reading.gpus) + 2 * len(reading.queues) + 1
+    return max(2, min(MAX_SAMPLES, MAX_VALUES // width))
+
+
+def _row(sample: Sample, reading: Reading) -> dict[str, Any]:
+    """A sample as it is stored; a GPU's utilisation and a queue's length are those at its end."""
+    return {
+        "at_s": round(sample.at_s, 3),
+        "cores": {str(core): round(share, 3) for core, share in sample.busy.items()},
+        "processes": {role: round(share, 3) for role, share in sample.cpu.items()},
+        "rss_bytes": dict(reading.rss_bytes),
+        "gpus": {str(gpu): values[0] for gpu, values in reading.gpus.items()},
+        "queue_length": {key: queue.length for key, queue in reading.queues.items()},
+        "batch_fill": {key: None if fill is None else round(fill, 4) for key, fill in sample.batch_fill.items()},
+    }
+
+
+def _throttled(first: Reading, last: Reading, role: str) -> tuple[int, float]:
+    """Periods and seconds; a cgroup that is gone has no counters any more."""
+    before, after = first.throttled.get(role, (0, 0)), last.throttled.get(role, (0, 0))
+    return max(0, after[0] - before[0]), max(0, after[1] - before[1]) / _NS_PER_S
+
+
+def findings(
+    whole: Sample, throttled: Mapping[str, tuple[int, float]], assignments: Sequence[Assignment], saturated: bool
+) -> list[str]:
+    """What a reader should look at, a line each.
+
+    Args:
+        whole: over the whole measured part.
+        throttled: by role: periods in which a quota held it back, and seconds of that, summed over cores.
+        assignments: who ran where.
+        saturated: the replicas were found to be busy all the time.
+    """
+    lines = []
+    for row in assignments:
+        seen = [whole.busy[core] for core in row.cores if core in whole.busy]
+        if saturated and row.role.startswith("replica") and row.gpu is None and seen:
+            share = sum(seen) / len(seen)
+            if share < IDLE_SHARE:
+                # Not what it used itself: where others used its cores, it may have wanted more.
+                lines.append(
+                    f"cores {core_ranges(row.cores)} of {row.role} were busy {share:.0%} of the time only: "
+                    "fewer may do, or its framework does not use them"
+                )
+    for cores, roles in _islands(assignments):
+        ours = sum(whole.cpu.get(role, 0.0) for role in roles)
+        outside = sum(whole.processes_on.get(core, 0.0) for core in cores) - ours
+        owners = ", ".join(role for role in roles if role != SAMPLER)
+        if cores <= whole.processes_on.keys() and outside > _outside_share(len(cores), whole.elapsed_s):
+            lines.append(
+                f"processes outside the plan used {outside:.0%} of a core on the cores of {owners} "
+                f"({core_ranges(cores)})"
+            )
+    lines += [
+        f"{role} was held back by the CPU quota of its cgroup in {periods} periods, {seconds:.1f} s over all cores"
+        for role, (periods, seconds) in throttled.items()
+        if periods or seconds
+    ]
+    return lines
+
+
+def _outside_share(cores: int, elapsed_s: float) -> float:
+    """What processes outside the plan must use of some cores to be pointed out, as a share of one core.
+
+    A core's times are samples at ticks, each of a core in use or not. The standard deviation of a share from n ticks is
+    0.5 / sqrt(n) at most; what is below three of them may be nothing at all.
+    """
+    noise = 3 * 0.5 * math.sqrt(cores / max(1.0, _TICKS_PER_S * elapsed_s))
+    return max(OUTSIDE_SHARE, OUTSIDE_SHARE_OF_MANY * cores, noise)
+
+
+def _islands(assignments: Iterable[Assignment]) -> list[tuple[frozenset[int], list[str]]]:
+    """Roles that share cores, with the cores of them all: of more than these no process of the plan can use."""
+    islands: list[tuple[frozenset[int], list[str]]] = []
+    for row in assignments:
+        cores, roles = frozenset(row.cores), [row.role]
+        apart = []
+        for other_cores, other_roles in islands:
+            if cores & other_cores:
+                cores, roles = cores | other_cores, [*other_roles, *roles]
+            else:
+                apart.append((other_cores, other_roles))
+        islands = [*apart, (cores, roles)]
+    return islands
+
+
+# The kernel's files ------------------------------------------------------------------------------------------
+
+
+def parse_stat(text: str, tick_ns: int) -> dict[int, tuple[int, int]]:
+    """``/proc/stat`` → nanoseconds of each core in processes (user, nice, system), and in all but idle and iowait.
+
+    The fields are those of proc_pid_stat(5): user nice system idle iowait irq softirq steal.
+
+    Args:
+        text: of the whole file.
+        tick_ns: length of a tick of the kernel.
+    """
+    cores = {}
+    for line in text.splitlines():
+        name, *values = line.split()
+        if name.startswith("cpu") and name != "cpu":
+            user, nice, system, _, _, *rest = map(int, values[:8])
+            running = (user + nice + system) * tick_ns
+            cores[int(name.removeprefix("cpu"))] = (running, running + sum(rest) * tick_ns)
+    return cores
+
+
+def parse_process_cpu(text: str, tick_ns: int) -> tuple[int, int]:
+    """``/proc/PID/stat`` → when the process started, in ticks, and the CPU time of all its threads, in nanoseconds.
+
+    These are fields 22, 14 and 15; they stand behind a name that may hold anything.
+
+    Args:
+        text: of the whole file.
+        tick_ns: length of a tick of the kernel.
+    """
+    fields = text.rpartition(")")[2].split()
+    return int(fields[19]), (int(fields[11]) + int(fields[12])) * tick_ns
+
+
+def parse_throttled(text: str) -> tuple[int, int]:
+    """``cpu.stat`` of a cgroup, either version → periods in which it was throttled, and nanoseconds over all cores."""
+    values = dict(line.split(maxsplit=1) for line in text.splitlines() if " " in line)
+    time_ns = (
+        values.get("throttled_time", 0) if "throttled_usec" not in values else int(values["throttled_usec"]) * 1000
+    )
+    return int(values.get("nr_throttled", 0)), int(time_ns)

@@ -1,0 +1,101 @@
+"""Has the hardware watched while load runs, by `loadgen.hardware.sampler` in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from frontend_launch.errors import LaunchError
+from frontend_launch.launch.placement import Assignment
+from frontend_launch.launch.process import Command, Process, start
+from loadgen.hardware.summary import SAMPLER, Reading
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 1.0
+START_TIMEOUT_S = 10.0
+"""Patience for the first reading; a driver of GPUs may take its time. Later, watching begins during the run."""
+
+
+class Watch:
+    """What is being watched.
+
+    Args:
+        assignment: where the sampler runs.
+        path: of the readings.
+        process: the sampler; None where it could not be started.
+        reason: why it could not.
+    """
+
+    def __init__(
+        self, assignment: Assignment, path: Path | None = None, process: Process | None = None, reason: str = ""
+    ) -> None:
+        self.assignment = assignment
+        self._path, self._process, self._reason = path, process, reason
+
+    async def started(self) -> None:
+        """Wait for the first reading, so that the sampler's own start is over before load begins."""
+        assert self._process is not None
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.stdout.readline(), START_TIMEOUT_S)
+
+    async def stop(self) -> None:
+        """End the sampler."""
+        assert self._process is not None
+        await self._process.stop()
+
+    def readings(self) -> Iterator[Reading]:
+        """All readings until now, one at a time; it ends at a line that is half written."""
+        if self._path is None:
+            return
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError), self._path.open() as lines:
+            for line in lines:
+                yield Reading.from_row(json.loads(line))
+
+    async def notes(self) -> list[str]:
+        """A line where the hardware is not watched, or not any more."""
+        if self._process is None:
+            return [f"the hardware was not watched: {self._reason}"]
+        if not self._process.exited.done():
+            return []
+        said = await self._process.log_tail(lines=1)
+        text = f"the sampler ended with exit code {self._process.exited.result()}{said and ': '}{said}"
+        return [f"the hardware was not watched to the end: {text}"]
+
+
+@contextlib.asynccontextmanager
+async def watching(pids: Mapping[str, int], beside: Assignment, frontends: Iterable[str] = ()) -> AsyncIterator[Watch]:
+    """Watch processes while the context lasts; a run goes on without, if that cannot be.
+
+    Args:
+        pids: the processes, by role.
+        beside: whose cores the sampler uses too.
+        frontends: ``host:port`` of the query frontends' metrics, where their queues are watched too.
+    """
+    assignment = replace(beside, role=SAMPLER, shared=True)
+    options = [f"--watch={role}={pid}" for role, pid in pids.items()]
+    options += [f"--frontend={frontend}" for frontend in frontends]
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadgen-")))
+            watch = await _start(options, assignment, directory)
+        except (LaunchError, OSError) as error:
+            log.warning("the hardware is not watched: %s", error)
+            yield Watch(assignment, reason=str(error))
+            return
+        stack.push_async_callback(watch.stop)
+        await watch.started()
+        yield watch
+
+
+async def _start(options: list[str], assignment: Assignment, directory: Path) -> Watch:
+    path = directory / "readings"
+    arguments = ["-m", "loadgen.hardware.sampler", "--out", str(path), "--every", str(EVERY_S), *options]
+    process = await start(Command(SAMPLER, arguments, assignment.cores), directory, read_stdout=True)
+    return Watch(assignment, path, process)

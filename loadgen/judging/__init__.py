@@ -1,0 +1,1 @@
+"""Record to evidence to verdict: limits, objectives, steadiness, remarks."""

@@ -1,0 +1,85 @@
+"""What looks at the logging intervals of a run and may end it early, because enough is known."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+from typing_extensions import override
+
+from loadgen.judging.steady import steadiness
+from loadgen.load.recorder import Interval
+from loadgen.load.runner import log_line
+
+log = logging.getLogger(__name__)
+
+FRAGMENT = 0.5
+"""An interval shorter than so much of the first is the rest of a run, and is not looked at."""
+
+
+class Watcher(Protocol):
+    """Looks at each logging interval of a run, and says when it has seen enough.
+
+    Attributes:
+        ended: why the run ended then.
+        drains: what is outstanding then is waited for.
+    """
+
+    ended: str
+    drains: bool
+
+    def enough(self, interval: Interval) -> bool:
+        """Whether this was enough, with what was seen before."""
+        ...
+
+
+class UntilSteady(Watcher):
+    """Has seen enough when throughput and p99 were shown not to change any more."""
+
+    ended = "steady"
+    drains = True
+
+    def __init__(self) -> None:
+        self._throughput_rps: list[float] = []
+        self._p99_ms: list[float | None] = []
+        self._each_s = 0.0
+
+    @override
+    def enough(self, interval: Interval) -> bool:
+        self._each_s = self._each_s or interval.duration_s
+        if interval.duration_s < FRAGMENT * self._each_s:
+            return False
+        self._throughput_rps.append(interval.throughput_rps)
+        self._p99_ms.append(None if interval.p99_s is None else 1000 * interval.p99_s)
+        found = steadiness(self._throughput_rps, self._p99_ms)
+        if found.steady:
+            log.info("steady: %s", found.text)
+        return found.steady
+
+
+class Watched:
+    """Logs each interval, and ends the run when its watcher, if there is one, has seen enough.
+
+    Args:
+        watcher: who looks.
+        enough: set to end the run and wait for what is outstanding.
+        halt: set to end the run at once; others may set it too.
+
+    Attributes:
+        ended: why it did so; empty where it did not.
+    """
+
+    def __init__(self, watcher: Watcher | None, enough: asyncio.Event, halt: asyncio.Event) -> None:
+        self._watcher, self._enough, self._halt = watcher, enough, halt
+        self.ended = ""
+
+    def __call__(self, interval: Interval) -> None:
+        """A logging interval is over."""
+        if self.ended:
+            return  # a fragment
+        log_line(interval)
+        watcher = self._watcher
+        if watcher is not None and not self._halt.is_set() and watcher.enough(interval):
+            self.ended = watcher.ended
+            (self._enough if watcher.drains else self._halt).set()

@@ -1,0 +1,73 @@
+"""What a reader of the results should know of how requests fared, in sentences; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from frontend_launch.histogram import NS_PER_S
+from loadgen.load.recorder import Record
+from loadgen.load.target import Outcome
+
+SILENCE_S = 0.9
+"""So long without an answer is worth a remark: a second, as timers have it."""
+
+MOST_REASONS = 5
+"""Reasons of failures that are told one by one."""
+
+EDGES_SHARE, EDGES = 0.05, 10
+"""A server is read a moment before the measured part begins and after it ends: it counts so many answers more."""
+
+
+def error(record: Record) -> str | None:
+    """Why answers are not worth their numbers, in one line; None where they are."""
+    if record.mismatched:
+        return f"{record.mismatched} of {record.compared} answers that were compared are wrong"
+    if record.outcomes[Outcome.COMPLETED]:
+        return None
+    ended = ", ".join(f"{count} {outcome.name.lower()}" for outcome, count in record.outcomes.items() if count)
+    return f"no request completed: {ended or 'none was sent'}"
+
+
+def remarks(record: Record) -> list[str]:
+    """A line for each thing that the numbers of a run do not tell, or not by themselves."""
+    lines = []
+    if not record.measured_ns:
+        lines.append("nothing was measured, the run ended within --warmup: make it longer, or use less --warmup")
+    silent_s = sum(interval.duration_s for interval in record.intervals if not interval.completed)
+    # A schedule's latencies count from the plan, so they do tell.
+    if record.offered is None and record.latency.total and silent_s >= SILENCE_S:
+        lines.append(
+            f"nothing completed for {silent_s:.3g} of {record.measured_ns / NS_PER_S:.3g} s, in whole intervals of the "
+            "log: no latency tells of requests that are still waiting"
+        )
+    if record.failures:
+        common = record.failures.most_common()
+        lines += [f"{count} requests failed: {reason}" for reason, count in common[:MOST_REASONS]]
+        if rest := sum(count for _, count in common[MOST_REASONS:]):
+            lines.append(f"{rest} requests failed for other reasons, which the results have")
+    elif failed := record.outcomes[Outcome.FAILED]:
+        lines.append(f"{failed} requests failed: the logs of the replicas, beside the results, say why")
+    return lines
+
+
+def others(record: Record, statistics: Mapping[str, int] | None) -> list[str]:
+    """Whether somebody else loads the server, or answers in its place: its count is not what this client has seen.
+
+    Args:
+        record: what this client saw.
+        statistics: the server's own, of the measured part, with ``succeeded`` and ``failed``; None where it has none.
+    """
+    if statistics is None or not record.measured_ns:
+        return []
+    counted, seen = statistics["succeeded"] + statistics["failed"], record.replies
+    in_flight = sum(client.in_flight_ns for client in record.clients) / record.measured_ns
+    edges = max(EDGES_SHARE * seen, in_flight, EDGES)
+    if counted > seen + record.outcomes[Outcome.TIMED_OUT] + edges:  # which the server may have answered all the same
+        return [f"the server answered {counted} requests, this client saw {seen}: does somebody else load it too?"]
+    # What failed may have been refused on the way, or lost with a connection.
+    if counted < seen - record.outcomes[Outcome.FAILED] - edges:
+        return [
+            f"the server answered {counted} requests, this client saw {seen} answers: are there several servers behind "
+            "the address, or something that answers in its place?"
+        ]
+    return []

@@ -1,0 +1,96 @@
+"""What the runner knows of a server."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from loadgen.load.inputs import Pool
+from model_containers.wire import Buffer
+
+
+class Outcome(enum.IntEnum):
+    """How a request ended; final once reached."""
+
+    COMPLETED = 0
+    """A decodable reply of the model's output type and size."""
+    DEFAULTED = 1
+    """The application's default output."""
+    FAILED = 2
+    """Any other reply."""
+    TIMED_OUT = 3
+    """No reply within the timeout."""
+    ABANDONED = 4
+    """Still outstanding at the end of the run."""
+
+
+class Replies(NamedTuple):
+    """What arrived since the last look, in the order of arrival; all of one length.
+
+    Attributes:
+        ids: int64, the requests that were answered; -1 for a message that answers none.
+        done_ns: int64, ascending, when each reply was read, monotonic clock.
+        outcomes: uint8, `Outcome` of each: completed, defaulted or failed.
+        outputs: the answers' bytes; empty where the target was told not to keep them.
+        reasons: of those that failed why, in order; empty where the server gives none. Few are distinct.
+    """
+
+    ids: np.ndarray
+    done_ns: np.ndarray
+    outcomes: np.ndarray
+    outputs: Sequence[Buffer]
+    reasons: Sequence[str] = ()
+
+
+NO_REPLIES = Replies(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8), ())
+
+
+class Target(Protocol):
+    """A connection to a server that answers requests; ids are chosen by the caller and count up from 0."""
+
+    async def open(self, pool: Pool) -> None:
+        """Connect and prepare to send the pool's inputs; request `i` carries input `i` modulo their number.
+
+        Raises:
+            TargetError: the server cannot be reached or does not answer as it should.
+        """
+        ...
+
+    def send(self, first_id: int, count: int, now_ns: int) -> None:
+        """Send requests `first_id` to `first_id + count - 1` without waiting.
+
+        Args:
+            first_id: continues those sent before.
+            count: at least 1.
+            now_ns: monotonic clock.
+        """
+        ...
+
+    def drain(self) -> Replies:
+        """Hand out the replies that are there, without waiting; a bounded number of them."""
+        ...
+
+    def notify(self, wake: Callable[[], None]) -> None:
+        """Call `wake` once, from the event loop, as soon as replies may be there.
+
+        Asked for after a `drain` that found none, whenever the caller is going to sleep; asking again before the call
+        came changes nothing.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Disconnect; what is outstanding is left behind."""
+        ...
+
+
+class TargetSpec(Protocol):
+    """How to reach a server: picklable, so that another process or machine can do it."""
+
+    __slots__ = ()
+
+    def make(self) -> Target:
+        """Make the target, not yet open."""
+        ...

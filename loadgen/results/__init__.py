@@ -1,0 +1,1 @@
+"""The results document: typed, saved and read."""

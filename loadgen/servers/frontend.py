@@ -1,0 +1,264 @@
+"""A query frontend as what is measured: one of our own deployment, or one that somebody else runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from typing_extensions import override
+
+from frontend_launch import stages
+from frontend_launch.admin import AdminClient
+from frontend_launch.counters import Counters
+from frontend_launch.errors import AdminError, LaunchError
+from frontend_launch.launch.deployment import DEFAULT_OUTPUT, Deployment
+from frontend_launch.launch.launcher import Endpoint
+from frontend_launch.metrics_client import MetricsClient
+from frontend_launch.ports import Ports
+from frontend_launch.stages import Stages
+from loadgen.config import Connection, Plan
+from loadgen.errors import ConfigError, TargetError
+from loadgen.judging.evidence import gather
+from loadgen.judging.verdict import Evidence
+from loadgen.load.inputs import InputSource
+from loadgen.load.recorder import Record
+from loadgen.load.runner import Phase
+from loadgen.load.target import TargetSpec
+from loadgen.results.document import Measurements, stage_tables
+from loadgen.servers.server import Readings, Server
+from loadgen.targets.balanced import EvenlySpec
+from loadgen.targets.clipper import ClipperSpec
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+LOOPBACK = ("127.0.0.1", "localhost")
+PROXIED = "requests go through the Docker engine's proxy process, which is measured with the rest"
+RESOLVE_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class FrontendServer(Server):
+    """Query frontends that are up, one or several.
+
+    Attributes:
+        endpoints: where it is reached; several are frontends that the client loads evenly.
+        application: the application to ask.
+        default_output: the bytes of the application's default output.
+        deployment: None where it is somebody else's.
+        notes: what could not be found out.
+    """
+
+    endpoints: tuple[Endpoint, ...]
+    application: str
+    default_output: bytes
+    deployment: Deployment | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    @override
+    def connections(self) -> None:
+        return None
+
+    @property
+    @override
+    def metrics_addresses(self) -> tuple[str, ...]:
+        return tuple(f"{endpoint.host}:{endpoint.ports.metrics}" for endpoint in self.endpoints)
+
+    @property
+    @override
+    def transport(self) -> Mapping[str, str] | None:
+        endpoint = self.endpoints[0]
+        client = {"client": "tcp" if endpoint.directory is None else "ipc"}
+        return client if self.deployment is None else client | {"replicas": "ipc" if endpoint.local_replicas else "tcp"}
+
+    @property
+    @override
+    def silence(self) -> str:
+        return f"is {self.application!r} linked to a model that takes such inputs, and has it a replica?"
+
+    @property
+    @override
+    def proxied(self) -> bool:
+        return PROXIED in self.notes
+
+    @contextlib.asynccontextmanager
+    @override
+    async def load(
+        self, plan: Plan, keep_outputs: bool, stop: asyncio.Event
+    ) -> AsyncIterator[tuple[InputSource, TargetSpec]]:
+        output = plan.model.output
+        specs = [
+            ClipperSpec(
+                *endpoint.client_addresses(),
+                application=self.application,
+                output_type=output.data_type,
+                output_bytes=output.nbytes,
+                default_output=self.default_output,
+                keep_outputs=keep_outputs,
+            )
+            for endpoint in self.endpoints
+        ]
+        yield plan.inputs, specs[0] if len(specs) == 1 else EvenlySpec(tuple(specs))
+
+    @override
+    def readings(self) -> FrontendReadings:
+        return FrontendReadings(self)
+
+    @override
+    async def keep_logs(self, directory: Path) -> None:
+        """Copy the logs of what we started."""
+        if self.deployment is not None:
+            await self.deployment.keep_logs()
+            try:
+                shutil.copytree(self.deployment.log_directory, directory, dirs_exist_ok=True)
+            except OSError as error:  # the results are saved; they are not worth less without the logs
+                log.warning("the logs cannot be kept in %s: %s", directory, error)
+
+
+class FrontendReadings(Readings):
+    """The frontends' counters and stages over the measured part, and their metrics."""
+
+    def __init__(self, server: FrontendServer) -> None:
+        self._application, self._deployment = server.application, server.deployment
+        self._clients = [MetricsClient(f"http://{address}") for address in server.metrics_addresses]
+        self._stack = contextlib.AsyncExitStack()
+        self._first: list[tuple[Counters, dict[str, Stages]] | None] = []
+        self._metrics: list[dict[str, Any]] = []
+        self._counters: list[Counters] = []
+        self._stages: dict[str, Stages] | None = None
+        self.notes: list[str] = []
+        self.lost: str | None = None
+
+    @override
+    async def __aenter__(self) -> FrontendReadings:
+        for client in self._clients:
+            await self._stack.enter_async_context(client)
+        return self
+
+    @override
+    async def __aexit__(self, *error: Any) -> None:
+        await self._stack.aclose()
+
+    @override
+    async def on_phase(self, phase: Phase) -> None:
+        if phase is Phase.MEASURED_BEGINS:
+            self._first = await self._of_each(_counted)
+            return
+        last = await self._of_each(_counted)
+        pairs = [(later, first) for later, first in zip(last, self._first, strict=False) if later and first]
+        if pairs:
+            self._counters = [later.since(first) for (later, _), (first, _) in pairs]
+            self._stages = stages.together(stages.since(later, first) for (_, later), (_, first) in pairs)
+        self._metrics = [one for one in await self._of_each(MetricsClient.metrics) if one is not None]
+        deployment = self._deployment
+        if deployment is not None and deployment.failure is None and None in last:
+            self.lost = f"a frontend did not answer any more at the end: {self.notes[-1]}"
+
+    async def _of_each(self, reading: Callable[[MetricsClient], Awaitable[T]]) -> list[T | None]:
+        """A reading of each frontend, at the same time; None for one that cannot be read, which is a note."""
+        found: list[T | None] = []
+        for one in await asyncio.gather(*map(reading, self._clients), return_exceptions=True):
+            if isinstance(one, AdminError):
+                if str(one) not in self.notes:
+                    self.notes.append(str(one))
+                    log.warning("%s", one)
+                found.append(None)
+            elif isinstance(one, BaseException):
+                raise one
+            else:
+                found.append(one)
+        return found
+
+    @override
+    def evidence(self, record: Record, plan: Plan) -> Evidence:
+        return gather(record, self._counters, self._application, plan.config.batch_size, plan.window)
+
+    @property
+    @override
+    def measurements(self) -> Measurements:
+        return Measurements(
+            clipper_metrics=_one_after_the_other(self._metrics) if self._metrics else None,
+            frontend_counters=asdict(Counters.together(self._counters)) if self._counters else None,
+            stages=None if self._stages is None else stage_tables(self._stages),
+        )
+
+
+async def _counted(client: MetricsClient) -> tuple[Counters, dict[str, Stages]]:
+    return await client.counters(), await client.stages()
+
+
+def _one_after_the_other(metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    """The original's metrics, each kind's rows frontend by frontend; those of one are as they are."""
+    return {kind: [row for one in metrics for row in one[kind]] for kind in metrics[0]}
+
+
+async def connect(connection: Connection, ports: Ports, model: str) -> FrontendServer:
+    """Ask the management frontend for the application; where it cannot be asked, the run goes on without.
+
+    Args:
+        connection: the host, and the application, if one is named.
+        ports: where it is reached on that host.
+        model: name of the application to ask where none is named.
+
+    Raises:
+        ConfigError: it answers, and has no such application.
+        TargetError: the host has no address.
+    """
+    await _resolve(connection.host)
+    name = connection.application or model
+    endpoint, notes = await _neighbour(Endpoint(connection.host, ports))
+    try:
+        async with AdminClient(f"http://{connection.host}:{ports.admin}") as admin:
+            application = await admin.application(name)
+    except AdminError as error:
+        note = f"the default output is taken to be {DEFAULT_OUTPUT}: {error}"
+        log.warning("%s", note)
+        return FrontendServer((endpoint,), name, DEFAULT_OUTPUT.encode(), notes=(*notes, note))
+    if application is None:
+        raise ConfigError(f"{connection.host} has no application {name!r}: name one that it has with --app")
+    return FrontendServer((endpoint,), name, application.default_output.encode(), notes=notes)
+
+
+async def _resolve(host: str) -> None:
+    """Say at once that a host has no address, not after the patience for its answer.
+
+    Raises:
+        TargetError: it has none.
+    """
+    try:
+        async with asyncio.timeout(RESOLVE_TIMEOUT_S):
+            await asyncio.get_running_loop().getaddrinfo(host, None)
+    except (OSError, UnicodeError, TimeoutError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+        raise TargetError(f"--connect {host}: {reason}; name a host that has an address") from None
+
+
+async def _neighbour(endpoint: Endpoint) -> tuple[Endpoint, tuple[str, ...]]:
+    """How to reach a frontend best that may be a container on this machine: through its sockets, if it has any.
+
+    Returns:
+        The endpoint, and what is to be said of it: ports of a container are those of a proxy process of the engine.
+    """
+    if endpoint.host not in LOOPBACK:
+        return endpoint, ()
+    try:
+        from frontend_launch.launch import runs  # noqa: PLC0415 - behind an extra
+        from frontend_launch.launch.engine import engine  # noqa: PLC0415
+
+        async with engine() as docker:
+            found = await runs.publishing(docker, endpoint.ports.request)
+    except LaunchError:
+        return endpoint, ()
+    if found is None:
+        return endpoint, ()
+    directory = runs.sockets(found)
+    if directory is None:
+        return endpoint, (PROXIED,)
+    return replace(endpoint, directory=directory), ()

@@ -1,0 +1,202 @@
+"""A model on somebody else's server as what is measured."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from multiprocessing import shared_memory
+from pathlib import Path
+
+from typing_extensions import override
+
+from loadgen.config import Plan
+from loadgen.errors import ConfigError, Interrupted, TargetError
+from loadgen.load.inputs import InputSource, Pool
+from loadgen.load.runner import Hooks, Job, run
+from loadgen.load.target import TargetSpec
+from loadgen.servers.connections import enough
+from loadgen.servers.remote_readings import RemoteReadings
+from loadgen.servers.server import Server
+from loadgen.targets.oip.admin import server_at
+from loadgen.targets.oip.model import OipModel
+from loadgen.targets.remote import MOST_CONNECTIONS, Asked, Remote
+
+log = logging.getLogger(__name__)
+
+TRIAL_S, TRIAL_WINDOW = 0.2, 64
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux has it
+
+
+@dataclass(slots=True)
+class RemoteServer(Server):
+    """A server that is up, with one model on it.
+
+    Attributes:
+        remote: the model.
+        notes: what the reader of results should know.
+        connections: of each client, at most, since `load`; None before it.
+        found: connections that were found to be enough, by requests in flight and bytes of each.
+    """
+
+    remote: Remote
+    notes: tuple[str, ...] = ()
+    connections: int | None = None
+    found: dict[tuple[int, int], int] = field(default_factory=dict)
+    deployment: None = field(default=None, init=False)
+    metrics_addresses: tuple[str, ...] = field(default=(), init=False)
+    transport: None = field(default=None, init=False)
+    proxied: bool = field(default=False, init=False)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+
+    @property
+    @override
+    def silence(self) -> str:
+        return f"is {self.remote.options.address.text} ready to answer?"
+
+    @contextlib.asynccontextmanager
+    @override
+    async def load(
+        self, plan: Plan, keep_outputs: bool, stop: asyncio.Event
+    ) -> AsyncIterator[tuple[InputSource, TargetSpec]]:
+        config, self._stop = plan.config, stop
+        async with contextlib.AsyncExitStack() as stack:
+            inputs = plan.inputs
+            if self.remote.options.shared_memory:
+                inputs = await stack.enter_async_context(self._in_shared_memory(plan))
+            self.connections = self.remote.options.connections or await self._enough(plan, inputs)
+            yield inputs, self.remote.spec(config.batch_size, self.connections, config.timeout_or_default_s)
+
+    async def _enough(self, plan: Plan, inputs: InputSource) -> int:
+        """How many connections are enough; said in the log.
+
+        Over HTTP/1.1 a connection carries one request, so there are as many as requests in flight. Over gRPC one
+        carries many, and whether as many as several do is tried, unless the user said how much to send or when.
+        """
+        config = plan.config
+        if self.remote.options.address.protocol != "grpc":
+            most = MOST_CONNECTIONS if config.arrivals is not None else -(-plan.window // config.clients)
+            log.info("connections: %d at most, one for each request in flight; --connections N says fewer", most)
+            return most
+        if config.arrivals is not None or config.requests is not None:
+            log.info("connections: 1, which carries many requests; --connections N says more")
+            return 1
+        window = min(plan.window, TRIAL_WINDOW)
+        key = window, inputs.payload_bytes
+        if key not in self.found:
+            self.found[key] = await self._try(plan, _Made(inputs, inputs.make()), window)
+        return self.found[key]
+
+    async def _try(self, plan: Plan, inputs: InputSource, window: int) -> int:
+        async def rate_rps(count: int, in_flight: int) -> float:
+            spec = self.remote.spec(plan.config.batch_size, count, plan.config.timeout_or_default_s)
+            found_rps = await _trial(spec, inputs, in_flight, self._stop)
+            if self._stop.is_set():
+                raise Interrupted("interrupted before there was anything to measure")
+            return found_rps
+
+        found, how = await enough(rate_rps, window, inputs.payload_bytes)
+        log.info("connections: %d, %s; --connections N says another number", found, how)
+        return found
+
+    @contextlib.asynccontextmanager
+    async def _in_shared_memory(self, plan: Plan) -> AsyncIterator[InputSource]:
+        """The inputs in a region that the server knows."""
+        remote, options = self.remote, self.remote.options
+        assert isinstance(remote, OipModel)
+        config = plan.config
+        asked = Asked(config.batch_size, config.input, config.inputs, config.seed)
+        contents = b"".join(content for each in remote.contents(asked).each() for content in each)
+        name = f"loadgen-{os.getpid()}-{id(plan):x}"
+        with shared(name, contents):
+            server = server_at(options.address, options.access)
+            try:
+                await server.share(name, f"/{name}", len(contents))
+                try:
+                    yield remote.inputs(asked, name)
+                finally:
+                    try:
+                        await server.unshare(name)
+                    except TargetError as error:
+                        log.warning("the server still has the shared memory %s: %s", name, error)
+            finally:
+                await server.close()
+
+    @override
+    def readings(self) -> RemoteReadings:
+        return RemoteReadings(self.remote, lambda: self._stop.is_set())
+
+    @override
+    async def keep_logs(self, directory: Path) -> None:
+        """They are not ours."""
+
+
+@contextlib.contextmanager
+def shared(name: str, contents: bytes) -> Iterator[None]:
+    """POSIX shared memory with these contents, while the context lasts.
+
+    Args:
+        name: without the leading slash; not in use yet.
+        contents: copied; none make a region of one byte.
+
+    Raises:
+        ConfigError: there is not so much.
+    """
+    size_bytes = max(1, len(contents))
+    with contextlib.ExitStack() as stack:
+        try:
+            memory = shared_memory.SharedMemory(name, create=True, size=size_bytes)
+            stack.callback(memory.unlink)
+            stack.callback(memory.close)
+            with open(SHARED_MEMORY / name, "r+b") as file:  # without room for it, writing would end the process
+                os.posix_fallocate(file.fileno(), 0, size_bytes)
+        except OSError as error:
+            text = f"--shared-memory: {size_bytes} bytes cannot be had in {SHARED_MEMORY} ({error.strerror})"
+            raise ConfigError(f"{text}: use less --inputs or --batch-size, or leave it out") from None
+        memoryview(memory.buf or b"")[: len(contents)] = contents
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class _Made(InputSource):
+    """Inputs that are made once for many short runs, which would take longer to make than to send."""
+
+    source: InputSource
+    pool: Pool
+
+    @property
+    @override
+    def text(self) -> str:
+        return self.source.text
+
+    @property
+    @override
+    def payload_bytes(self) -> int:
+        return self.source.payload_bytes
+
+    @override
+    def make(self) -> Pool:
+        return self.pool
+
+
+async def _trial(spec: TargetSpec, inputs: InputSource, window: int, stop: asyncio.Event) -> float:
+    """Requests that were answered in a second of a very short run."""
+    job = Job(
+        target=spec,
+        inputs=inputs,
+        window=window,
+        duration_s=TRIAL_S,
+        requests=None,
+        warmup_s=0.05,
+        timeout_s=None,
+        stall_s=10.0,
+        first_answer_s=10.0,
+        log_every_s=10.0,
+        drain_s=5.0,
+    )
+    record = await run(job, stop, Hooks(on_interval=lambda _: None))
+    return record.latency.total / (record.measured_ns / 1e9) if record.measured_ns else 0.0

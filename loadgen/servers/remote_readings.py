@@ -1,0 +1,242 @@
+"""What somebody else's server says of itself over the measured part."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+from typing_extensions import override
+
+from loadgen.config import Plan
+from loadgen.errors import TargetError
+from loadgen.judging.evidence import client_evidence
+from loadgen.judging.verdict import Evidence
+from loadgen.load.recorder import Record
+from loadgen.load.runner import Phase
+from loadgen.results.document import Measurements
+from loadgen.servers.server import Readings
+from loadgen.targets.oip.admin import NotOfferedError, Server, server_at
+from loadgen.targets.oip.model import OipModel
+from loadgen.targets.oip.statistics import Statistics, read
+from loadgen.targets.remote import Remote
+
+log = logging.getLogger(__name__)
+
+METRICS_TIMEOUT_S = 5.0
+MOST_METRICS = 5000
+"""Samples of a server's metrics that are kept."""
+
+USUAL_METRICS = {"triton": ":8002/metrics", "mlserver": ":8082/metrics"}
+"""Where servers have their Prometheus metrics unless told otherwise, by the name that they give themselves."""
+
+ENDING_S = 2.0
+"""Patience for a server's last word when the user has ended the run."""
+
+
+class RemoteReadings(Readings):
+    """The server's statistics and metrics over the measured part.
+
+    Args:
+        remote: the model.
+        stopped: whether the user has ended the run.
+    """
+
+    def __init__(self, remote: Remote, stopped: Callable[[], bool]) -> None:
+        self._remote, self._stopped = remote, stopped
+        self._model = remote if isinstance(remote, OipModel) else None
+        self._server: Server | None = None
+        self._before: Statistics | None = None
+        self._before_ns = self._elapsed_ns = 0
+        self._metrics_before: str | None = None
+        self._metrics: dict[str, list[float]] | None = None
+        self.statistics: Statistics | None = None
+        self.notes: list[str] = []
+        self.lost: str | None = None
+
+    @override
+    async def __aenter__(self) -> RemoteReadings:
+        if self._model is not None:
+            self._server = server_at(self._model.options.address, self._model.options.access)
+        return self
+
+    @override
+    async def __aexit__(self, *error: Any) -> None:
+        if self._server is not None:
+            await self._server.close()
+
+    @override
+    async def on_phase(self, phase: Phase) -> None:
+        if phase is Phase.MEASURED_BEGINS:
+            self._before, self._before_ns = await self._statistics(), time.monotonic_ns()
+            self._metrics_before = await self._prometheus()
+            return
+        try:
+            async with asyncio.timeout(ENDING_S if self._stopped() else None):
+                await self._end()
+        except TimeoutError:
+            self._note(f"the server's own numbers are left out: no answer within {ENDING_S:.0f} s")
+
+    async def _end(self) -> None:
+        """The last readings, and whether the server is still there."""
+        after, self._elapsed_ns = await self._statistics(), time.monotonic_ns() - self._before_ns
+        if after is not None:
+            if self._before is None:
+                self._note("the server's statistics are left out: they could not be read when the measured part began")
+            elif after.follows(self._before):
+                self.statistics = after.since(self._before)
+            else:
+                self._note("the server began its statistics anew, so it was started again: they are left out")
+        metrics = await self._prometheus()
+        if metrics is not None and self._metrics_before is not None:
+            self._keep(self._metrics_before, metrics)
+        elif metrics is not None or self._metrics_before is not None:
+            self._note("the server's metrics are left out: they could be read once only")
+        try:
+            await self._remote.still_there()
+        except TargetError as error:
+            self.lost = f"the server was gone at the end: {error}"
+
+    def _keep(self, before: str, after: str) -> None:
+        """Read the metrics, which takes too long for a time at which requests are sent."""
+        try:
+            first = samples(before)
+            self._metrics = {name: [first.get(name, 0.0), value] for name, value in sorted(samples(after).items())}
+        except ValueError as error:
+            self._note(f"the server's metrics cannot be read: {error}")
+
+    async def _statistics(self) -> Statistics | None:
+        if self._server is None or self._model is None:
+            return None
+        try:
+            return read(await self._server.statistics(), self._model.model.name)
+        except NotOfferedError:
+            return None
+        except TargetError as error:
+            self._note(f"the server's statistics cannot be read: {error}")
+            return None
+
+    async def _prometheus(self) -> str | None:
+        """The exposition as it is."""
+        url = self._metrics_url()
+        if url is None:
+            return None
+        try:
+            timeout = aiohttp.ClientTimeout(total=METRICS_TIMEOUT_S)
+            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+                if response.status != 200:
+                    raise ValueError(f"answered with {response.status}")
+                return await response.text()
+        except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
+            if self._remote.options.metrics_url is not None:
+                self._note(f"--metrics-url {url} cannot be read: {error or type(error).__name__}")
+            return None
+
+    def _metrics_url(self) -> str | None:
+        options = self._remote.options
+        if options.metrics_url is not None or self._model is None:
+            return options.metrics_url
+        place = USUAL_METRICS.get(self._model.server.name)
+        host = f"[{options.address.host}]" if ":" in options.address.host else options.address.host
+        return None if place is None else f"http://{host}{place}"
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+            log.warning("%s", text)
+
+    @override
+    def evidence(self, record: Record, plan: Plan) -> Evidence:
+        evidence = replace(client_evidence(record, plan.config.batch_size, plan.window), rows=plan.config.batch_size)
+        if self._model is None or self.statistics is None or self.statistics.executions == 0:
+            return evidence
+        return of_statistics(evidence, self.statistics, self._model, max(1, self._elapsed_ns))
+
+    @property
+    @override
+    def measurements(self) -> Measurements:
+        if self._model is None:
+            return Measurements(server_metrics=self._metrics)
+        key = f"{self._model.model.name}:{self._model.options.address.version or 'default'}"
+        statistics = self.statistics
+        if statistics is None:
+            return Measurements(server_metrics=self._metrics)
+        return Measurements(
+            stages={key: stage_table(statistics)},
+            server_statistics=document(statistics),
+            server_metrics=self._metrics,
+        )
+
+
+def of_statistics(evidence: Evidence, statistics: Statistics, model: OipModel, elapsed_ns: int) -> Evidence:
+    """What a server's statistics add to the evidence: how busy its instances were, and with which batches.
+
+    Args:
+        evidence: what the client knows.
+        statistics: of the measured part only.
+        model: for its instances and largest batch; one where it does not say.
+        elapsed_ns: between the two readings, at least 1.
+    """
+    instances = model.model.instances or 1
+    max_batch = max(1, model.model.max_batch or 1)
+    full = sum(value.count for size, value in statistics.batches.items() if size >= max_batch)
+    executions = sum(value.count for value in statistics.batches.values())
+    busy = statistics.busy_ns / (instances * elapsed_ns) if statistics.batches else None
+    queue = statistics.stages["queue"]
+    return replace(
+        evidence,
+        max_batch=max_batch,
+        replicas=instances if model.model.instances is not None else None,
+        busy_share=busy,
+        in_flight_share=busy,
+        batches=statistics.executions,
+        mean_batch=statistics.mean_batch,
+        full_batch_share=full / executions if executions else None,
+        queued_mean=queue.ns / elapsed_ns,
+    )
+
+
+def stage_table(statistics: Statistics) -> Mapping[str, Any]:
+    """The server's stages, as the results have those of our own frontend; means are all that it tells."""
+    return {
+        **{
+            name: {"count": value.count, "time_ms": {"mean": value.mean_ms}}
+            for name, value in statistics.stages.items()
+            if value.count
+        },
+        "batch_sizes": {str(size): value.count for size, value in sorted(statistics.batches.items())},
+    }
+
+
+def document(statistics: Statistics) -> Mapping[str, Any]:
+    """The counts for the results."""
+    return {
+        "succeeded": statistics.succeeded.count,
+        "failed": statistics.failed.count,
+        "inferences": statistics.rows,
+        "executions": statistics.executions,
+        "mean_batch": statistics.mean_batch,
+        "request_mean_ms": statistics.succeeded.mean_ms,
+    }
+
+
+def samples(text: str) -> dict[str, float]:
+    """The samples of a Prometheus exposition, by name and labels; names of counters end in ``_total``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415 - where there is one
+
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = float(sample.value)
+            if len(found) >= MOST_METRICS:
+                return found
+    return found

@@ -1,0 +1,94 @@
+"""How a server lets us in: TLS, headers, a token; and a channel or a session that has them all."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loadgen.errors import ConfigError
+from loadgen.targets.address import Address
+
+GRPC_OPTIONS = (
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+"""So that a server that was started again can be asked soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a server wants besides its address.
+
+    Attributes:
+        headers: sent with each request, names in lower case.
+        ca: certificates of the authorities to trust, PEM; None for the system's.
+        certificate: our own with its chain, PEM, for a server that asks for one; None without.
+        key: its private key, PEM.
+    """
+
+    headers: tuple[tuple[str, str], ...] = ()
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Headers as gRPC takes them, which has another place for the host."""
+        return tuple((name, value) for name, value in self.headers if name != "host")
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """For HTTP, and for HTTP/2 of our own.
+
+        Raises:
+            ConfigError: a file cannot be read or does not hold what it should.
+        """
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"--tls-ca {self.ca} cannot be used: {error.strerror or error}") from None
+        if self.certificate is not None:
+            try:
+                context.load_cert_chain(self.certificate, self.key)
+            except (OSError, ssl.SSLError) as error:
+                raise ConfigError(
+                    f"--tls-cert {self.certificate} with --tls-key {self.key} cannot be used: {error.strerror or error}"
+                ) from None
+        return context
+
+    def channel(self, address: Address) -> Any:
+        """A `grpc.aio.Channel` to ask the server by, not yet connected.
+
+        Raises:
+            ConfigError: a file cannot be read, or gRPC is not installed.
+        """
+        grpc = grpc_library()
+        host = dict(self.headers).get("host")
+        options = [*GRPC_OPTIONS, *([("grpc.default_authority", host)] if host else [])]
+        if not address.tls:
+            return grpc.aio.insecure_channel(address.authority, options=options)
+        self.ssl_context()  # says what is wrong with the files, which gRPC does not
+        files = (self.ca, self.key, self.certificate)
+        contents = [None if file is None else file.read_bytes() for file in files]
+        return grpc.aio.secure_channel(address.authority, grpc.ssl_channel_credentials(*contents), options=options)
+
+
+def grpc_library() -> Any:
+    """The module `grpc`.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    # Processes are started beside the load, never forks that go on with gRPC; it would warn of them.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    # What it would log comes as an error too.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        import grpc  # noqa: PLC0415 - behind an extra
+        import grpc.aio  # noqa: PLC0415
+    except ImportError:
+        raise ConfigError("gRPC is not installed: pip install 'loadgen[oip]'") from None
+    return grpc

@@ -1,0 +1,23 @@
+"""Finds out what there is at an address."""
+
+from __future__ import annotations
+
+from loadgen.errors import ConfigError
+from loadgen.targets.remote import Remote, TargetOptions
+
+
+async def look(options: TargetOptions) -> Remote:
+    """Find out what is there.
+
+    Raises:
+        TargetError: nothing, or not what it should be.
+        ConfigError: the options contradict each other.
+    """
+    if options.connections is not None and options.connections < 1:
+        raise ConfigError(f"--connections {options.connections} is not positive")
+    try:
+        from loadgen.targets.json_endpoint import JsonEndpoint  # noqa: PLC0415 - behind an extra
+        from loadgen.targets.oip.model import OipModel  # noqa: PLC0415 - behind an extra
+    except ImportError as error:
+        raise ConfigError(f"--target needs {error.name}: pip install 'loadgen[oip]'") from None
+    return JsonEndpoint.of(options) if options.address.protocol == "json" else await OipModel.at(options)

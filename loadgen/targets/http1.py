@@ -1,0 +1,330 @@
+"""HTTP/1.1: requests are whole messages that were made before, one at a time on each connection.
+
+Answers are parsed by llhttp, through httptools; of the clients that were tried it is the one that costs least, see
+docs/performance.md. Connections are opened as they are needed, up to a number; requests beyond wait for one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from typing_extensions import override
+
+from frontend_launch.histogram import NS_PER_S
+from loadgen.errors import ConfigError
+from loadgen.load.inputs import Pool
+from loadgen.load.target import Replies, Target, TargetSpec
+from loadgen.targets.access import Access
+from loadgen.targets.address import Address
+from loadgen.targets.dialer import Dialer
+from loadgen.targets.mailbox import Mailbox
+from loadgen.targets.oip.messages import HEADER_LENGTH, AnswerJudge, error_text
+from loadgen.targets.oip.tensors import Tensor
+
+_HEADER_LENGTH = HEADER_LENGTH.encode()
+
+
+class Judge(Protocol):
+    """Says what is wrong with an answer."""
+
+    __slots__ = ()
+
+    def http(self, answer: bytes, json_bytes: int | None) -> str | None:
+        """What is wrong with a body, if anything is; `json_bytes` of it are JSON where binary tensors follow.
+
+        Args:
+            answer: the whole body.
+            json_bytes: how many of its first bytes are JSON; None for all.
+        """
+        ...
+
+
+class JudgeSpec(Protocol):
+    """What answers should be: picklable."""
+
+    __slots__ = ()
+
+    def make(self) -> Judge:
+        """Make the judge."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TensorAnswers(JudgeSpec):
+    """Answers that carry tensors.
+
+    Attributes:
+        outputs: all of them.
+    """
+
+    outputs: tuple[Tensor, ...]
+
+    @override
+    def make(self) -> AnswerJudge:
+        return AnswerJudge(self.outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSpec(TargetSpec):
+    """A server that answers requests over HTTP/1.1; requests are whole messages, their head included.
+
+    Attributes:
+        address: of the server.
+        access: what it wants besides; headers are part of the requests.
+        answers: what they should be.
+        connections: at most.
+        timeout_s: patience for one reply; None for any. A connection that took longer is closed a second later.
+    """
+
+    address: Address
+    access: Access
+    answers: JudgeSpec
+    connections: int
+    timeout_s: float | None = None
+
+    @override
+    def make(self) -> HttpTarget:
+        """Make the target, not yet open."""
+        return HttpTarget(self)
+
+
+class HttpTarget(Target):
+    """Sends to a server over HTTP/1.1; see `HttpSpec`."""
+
+    def __init__(self, spec: HttpSpec) -> None:
+        self._spec = spec
+        self._mailbox = Mailbox()
+        self._judge = spec.answers.make()
+        self._messages: list[memoryview] = []
+        self._waiting: deque[tuple[int, int]] = deque()
+        """Requests, and since when."""
+        self._idle: list[_Connection] = []
+        self._open: set[_Connection] = set()
+        self._dialer = Dialer(spec.address.text, self._connect, self._wanted)
+
+    @override
+    async def open(self, pool: Pool) -> None:
+        """Connect once, to see that it can be done.
+
+        Raises:
+            TargetError: the server cannot be reached within 10 s.
+            ConfigError: httptools is not installed, or a certificate cannot be used.
+        """
+        try:
+            import httptools  # noqa: PLC0415 - behind an extra
+        except ImportError:
+            raise ConfigError("httptools is not installed: pip install 'loadgen[oip]'") from None
+        self._parser: Callable[[Any], Any] = httptools.HttpResponseParser
+        self.errors: tuple[type[Exception], ...] = (httptools.HttpParserError, httptools.HttpParserUpgrade)
+        self._messages = pool.payloads()
+        self._tls = self._spec.access.ssl_context() if self._spec.address.tls else None
+        await self._dialer.first()
+
+    @override
+    def send(self, first_id: int, count: int, now_ns: int) -> None:
+        """Write requests to connections that have none; those for which there is none wait."""
+        for request_id in range(first_id, first_id + count):
+            if self._idle:
+                self._write(self._idle.pop(), request_id)
+            else:
+                self._waiting.append((request_id, now_ns))
+        self._dialer.open_more()
+
+    def _write(self, connection: _Connection, request_id: int) -> None:
+        connection.begin(request_id, self._messages[request_id % len(self._messages)])
+
+    def _wanted(self) -> int:
+        """Connections for those that wait."""
+        return min(self._spec.connections - len(self._open), len(self._waiting))
+
+    async def _connect(self) -> None:
+        address = self._spec.address
+        await asyncio.get_running_loop().create_connection(self._new, address.host, address.port, ssl=self._tls)
+
+    def _new(self) -> _Connection:
+        return _Connection(self)
+
+    # What connections tell -------------------------------------------------------------------------------------
+
+    def ready(self, connection: _Connection) -> None:
+        """A connection has no request."""
+        self._open.add(connection)
+        request_id = self._next()
+        if request_id is None:
+            self._idle.append(connection)
+        else:
+            self._write(connection, request_id)
+
+    def _next(self) -> int | None:
+        """The request that has waited for longest, of those that somebody still waits for."""
+        timeout_s = self._spec.timeout_s
+        oldest_ns = 0 if timeout_s is None else time.monotonic_ns() - round(timeout_s * NS_PER_S)
+        while self._waiting:
+            request_id, since_ns = self._waiting.popleft()
+            if since_ns > oldest_ns:
+                return request_id
+        return None
+
+    def useful(self) -> None:
+        """A connection has its first answer."""
+        self._dialer.answered()
+
+    def answered(self, request_id: int, status: int, body: bytes, json_bytes: int | None) -> None:
+        """An answer is here.
+
+        Args:
+            request_id: which was answered.
+            status: of HTTP.
+            body: whole.
+            json_bytes: how many of its first bytes are JSON; None for all.
+        """
+        if status != 200:
+            self._mailbox.failed(request_id, error_text(status, body))
+            return
+        wrong = self._judge.http(body, json_bytes)
+        if wrong is None:
+            self._mailbox.completed(request_id)
+        else:
+            self._mailbox.failed(request_id, wrong)
+
+    def lost(self, connection: _Connection, request_id: int | None, reason: str | None) -> None:
+        """A connection is no more, nor the answer to its request, if any; no reason where nobody waits for that.
+
+        Args:
+            connection: which.
+            request_id: its request without an answer; None without one.
+            reason: why the answer is missing; None where no caller waits for it.
+        """
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if request_id is not None and reason is not None:
+            self._mailbox.failed(request_id, reason)
+            if not connection.answered:
+                self._dialer.unused()
+        self._dialer.open_more()
+
+    def parser(self, connection: _Connection) -> Any:
+        """A parser of one connection's answers."""
+        return self._parser(connection)
+
+    @property
+    def patience_s(self) -> float | None:
+        """After so long without its answer a connection is closed."""
+        return None if self._spec.timeout_s is None else self._spec.timeout_s + 1.0
+
+    @override
+    def drain(self) -> Replies:
+        return self._mailbox.drain()
+
+    @override
+    def notify(self, wake: Callable[[], None]) -> None:
+        self._mailbox.notify(wake)
+
+    @override
+    async def close(self) -> None:
+        """Disconnect; what is outstanding is left behind."""
+        await self._dialer.close()
+        for connection in list(self._open):
+            connection.abort()
+        # Transports tell their protocols in a later turn of the loop.
+        await asyncio.sleep(0)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection, with one request at a time; also what the parser tells.
+
+    Attributes:
+        answered: there was an answer on it.
+    """
+
+    def __init__(self, owner: HttpTarget) -> None:
+        self._owner, self.answered = owner, False
+        self._request_id: int | None = None
+        self._patience: asyncio.TimerHandle | None = None
+        self._parts: list[bytes] = []
+        self._json_bytes: int | None = None
+        self._answers: list[tuple[int, bytes, int | None]] = []
+        self._until_closed = self._goes_on = False
+        self._reason: str | None = "the connection was lost before the answer"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._parser = self._owner.parser(self)
+        self._owner.ready(self)
+
+    def begin(self, request_id: int, message: memoryview) -> None:
+        """Send a request."""
+        self._request_id = request_id
+        if self._owner.patience_s is not None:
+            self._patience = asyncio.get_running_loop().call_later(self._owner.patience_s, self.abort)
+        self._transport.write(message)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except self._owner.errors as error:
+            self._reason = f"the answer is no HTTP: {error}"
+            self._transport.abort()
+        if self._answers:
+            self._settle()
+
+    def _settle(self) -> None:
+        """What was answered is known now that all that was read is parsed; the next request may be sent."""
+        (answer, *more), self._answers = self._answers, []
+        goes_on, self._goes_on = self._goes_on, False
+        request_id, self._request_id = self._request_id, None
+        if self._patience is not None:
+            self._patience.cancel()
+        if not self.answered:
+            self.answered = True
+            self._owner.useful()
+        if request_id is not None:
+            self._owner.answered(request_id, *answer)
+        if request_id is None or more:
+            self._transport.abort()  # nobody asked: what else it says would be taken for another answer
+        elif not self._transport.is_closing():
+            if goes_on:
+                self._owner.ready(self)
+            else:
+                self._transport.close()
+
+    def on_message_begin(self) -> None:
+        self._until_closed = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name == _HEADER_LENGTH:
+            self._json_bytes = int(value) if value.isdigit() else None
+        elif name in (b"content-length", b"transfer-encoding"):
+            self._until_closed = False
+
+    def on_body(self, body: bytes) -> None:
+        self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._parser.get_status_code() < 200:  # the answer is still to come
+            return
+        parts, self._parts = self._parts, []
+        json_bytes, self._json_bytes = self._json_bytes, None
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._answers.append((self._parser.get_status_code(), body, json_bytes))
+        self._goes_on = self._parser.should_keep_alive()  # later it has forgotten
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if error is None and self._until_closed and self._parts and self._request_id is not None:
+            self.on_message_complete()  # of no other length than that of the connection
+            self._settle()
+        if self._patience is not None:
+            self._patience.cancel()
+        self._owner.lost(self, self._request_id, self._reason)
+
+    def abort(self) -> None:
+        """Give up on it, and on the answer for which nobody waits any more."""
+        self._reason = None
+        self._transport.abort()

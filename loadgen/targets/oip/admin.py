@@ -1,0 +1,274 @@
+"""Ask a server about itself and its model, over gRPC or HTTP; the answers are the same."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+import aiohttp
+from typing_extensions import override
+
+from loadgen.errors import TargetError
+from loadgen.targets.access import Access, grpc_library
+from loadgen.targets.address import Address
+from loadgen.targets.oip.messages import error_text
+from loadgen.targets.oip.metadata import ModelMetadata, ServerMetadata, model_config, model_metadata, server_metadata
+
+TIMEOUT_S = 10.0
+"""Patience for one answer."""
+
+_SERVICE = "/inference.GRPCInferenceService/"
+
+
+class NotOfferedError(TargetError):
+    """The server does not have the extension that was asked."""
+
+
+class Server(Protocol):
+    """A server that can be asked; all answers as the protocol's JSON has them.
+
+    Each method raises `TargetError` when the server cannot be reached or refuses, and `NotOfferedError` when it does
+    not know the question.
+    """
+
+    async def about(self) -> Mapping[str, Any]:
+        """Server metadata."""
+        ...
+
+    async def about_model(self) -> Mapping[str, Any]:
+        """Model metadata."""
+        ...
+
+    async def config(self) -> Mapping[str, Any]:
+        """Extension "model configuration"."""
+        ...
+
+    async def statistics(self) -> Mapping[str, Any]:
+        """Extension "statistics"."""
+        ...
+
+    async def share(self, region: str, key: str, size_bytes: int) -> None:
+        """Extension "system shared memory": make a region known to the server.
+
+        Args:
+            region: its name in later requests.
+            key: of POSIX shared memory, with the leading slash.
+            size_bytes: from its beginning.
+        """
+        ...
+
+    async def unshare(self, region: str) -> None:
+        """The same: make it forgotten."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect."""
+        ...
+
+
+def server_at(address: Address, access: Access) -> Server:
+    """The server at an address, not yet asked.
+
+    Args:
+        address: of the server and of the model to ask about.
+        access: certificates and headers for it.
+
+    Raises:
+        ConfigError: a certificate cannot be used, or gRPC is not installed.
+    """
+    return _GrpcServer(address, access) if address.protocol == "grpc" else _HttpServer(address, access)
+
+
+async def describe(address: Address, access: Access) -> tuple[ServerMetadata, ModelMetadata]:
+    """What there is at an address.
+
+    Args:
+        address: of the server and of the model.
+        access: certificates and headers for it.
+
+    Raises:
+        TargetError: it cannot be reached, or has no such model.
+        ConfigError: see `server_at`.
+    """
+    server = server_at(address, access)
+    try:
+        about = server_metadata(await server.about())
+        model = model_metadata(await server.about_model())
+        try:
+            max_batch, instances = model_config(await server.config())
+        except TargetError:  # an extension: whoever does not let us have it is loaded all the same
+            return about, model
+        return about, replace(model, max_batch=max_batch, instances=instances)
+    except TargetError as error:
+        raise type(error)(f"{address.text}: {error}") from None
+    finally:
+        await server.close()
+
+
+class _HttpServer(Server):
+    """A server that is asked over HTTP."""
+
+    def __init__(self, address: Address, access: Access) -> None:
+        self._address = address
+        context = access.ssl_context() if address.tls else True
+        self._session = aiohttp.ClientSession(
+            address.base_url,
+            headers=dict(access.headers),
+            timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
+            connector=aiohttp.TCPConnector(ssl=context),
+        )
+        self._server, self._model = address.server_path, address.model_path
+
+    @override
+    async def about(self) -> Mapping[str, Any]:
+        return await self._ask("GET", self._server)
+
+    @override
+    async def about_model(self) -> Mapping[str, Any]:
+        try:
+            return await self._ask("GET", self._model)
+        except NotOfferedError as error:
+            raise TargetError(f"no model {self._address.model!r}: {error}") from None
+
+    @override
+    async def config(self) -> Mapping[str, Any]:
+        return await self._ask("GET", f"{self._model}/config")
+
+    @override
+    async def statistics(self) -> Mapping[str, Any]:
+        return await self._ask("GET", f"{self._model}/stats")
+
+    @override
+    async def share(self, region: str, key: str, size_bytes: int) -> None:
+        body = {"key": key, "offset": 0, "byte_size": size_bytes}
+        await self._ask("POST", f"{self._server}/systemsharedmemory/region/{region}/register", body)
+
+    @override
+    async def unshare(self, region: str) -> None:
+        await self._ask("POST", f"{self._server}/systemsharedmemory/region/{region}/unregister", {})
+
+    @override
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+        try:
+            async with self._session.request(method, path, json=body) as response:
+                content = await response.read()
+                status = response.status
+        except TimeoutError:
+            raise TargetError(f"no answer within {TIMEOUT_S:.0f} s: is a server running there?") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise TargetError(f"it cannot be reached: {_why(error)}") from None
+        if status in (404, 405, 501):
+            raise NotOfferedError(f"{path} is answered with {error_text(status, content)}")
+        if status >= 400:
+            raise TargetError(f"{path} is answered with {error_text(status, content)}")
+        try:
+            document = json.loads(content or b"{}")
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, Mapping):
+            raise TargetError(f"{path} is not answered with JSON: is this a server of the Open Inference Protocol?")
+        return document
+
+
+class _GrpcServer(Server):
+    """A server that is asked over gRPC, through its own library."""
+
+    def __init__(self, address: Address, access: Access) -> None:
+        from loadgen.targets.oip import inference_pb2  # noqa: PLC0415 - behind an extra
+
+        self._grpc = grpc_library()
+        self._pb: Any = inference_pb2
+        self._model = {"name": address.model, "version": address.version}
+        self._channel = access.channel(address)
+        self._metadata = access.metadata
+
+    @override
+    async def about(self) -> Mapping[str, Any]:
+        return await self._ask("ServerMetadata", {})
+
+    @override
+    async def about_model(self) -> Mapping[str, Any]:
+        return await self._ask("ModelMetadata", self._model)
+
+    @override
+    async def config(self) -> Mapping[str, Any]:
+        answer: Mapping[str, Any] | None = (await self._ask("ModelConfig", self._model)).get("config")
+        if answer is None:
+            raise TargetError("ModelConfig is answered with none")
+        return answer
+
+    @override
+    async def statistics(self) -> Mapping[str, Any]:
+        return await self._ask("ModelStatistics", self._model)
+
+    @override
+    async def share(self, region: str, key: str, size_bytes: int) -> None:
+        request = {"name": region, "key": key, "offset": 0, "byte_size": size_bytes}
+        await self._ask("SystemSharedMemoryRegister", request)
+
+    @override
+    async def unshare(self, region: str) -> None:
+        await self._ask("SystemSharedMemoryUnregister", {"name": region})
+
+    @override
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def _ask(self, method: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        from google.protobuf.json_format import MessageToDict  # noqa: PLC0415 - behind an extra
+
+        call = self._channel.unary_unary(
+            _SERVICE + method,
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=getattr(self._pb, f"{method}Response").FromString,
+        )
+        try:
+            async with asyncio.timeout(TIMEOUT_S + 1.0):
+                answer = await call(
+                    getattr(self._pb, f"{method}Request")(**fields), metadata=self._metadata, timeout=TIMEOUT_S
+                )
+        except TimeoutError:
+            raise TargetError(f"no answer within {TIMEOUT_S:.0f} s: is a server running there?") from None
+        except self._grpc.aio.AioRpcError as error:
+            raise self._refusal(method, error) from None
+        document: Mapping[str, Any] = MessageToDict(
+            answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+        return document
+
+    def _refusal(self, method: str, error: Any) -> TargetError:
+        code, details = error.code(), " ".join((error.details() or "").split())[:300]
+        if code is self._grpc.StatusCode.UNAVAILABLE:
+            return TargetError(f"it cannot be reached: {details}")
+        if code is self._grpc.StatusCode.UNIMPLEMENTED:
+            return NotOfferedError(f"{method} is not offered: {details}")
+        return TargetError(f"{method} is answered with {code.name}: {details}")
+
+
+def _before_tls(cause: BaseException) -> bool:
+    """Whether a handshake was cut off, which leaves no number and no words."""
+    return isinstance(cause, ConnectionError) and not cause.errno
+
+
+def _why(error: Exception) -> str:
+    """The cause of a connection's error, which the library wraps with what the user knows already; in one line."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "what answers there does not speak HTTP"
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientConnectionResetError):
+        return "it closed the connection without an answer, as a port that is not for HTTP does"
+    cause: BaseException = getattr(error, "os_error", None) or error
+    if isinstance(error, aiohttp.ClientConnectorSSLError | aiohttp.ClientConnectorError) and _before_tls(cause):
+        return "it closed the connection instead of speaking TLS"
+    if isinstance(cause, ssl.SSLError):  # its number is none of the system's
+        return " ".join(str(cause).split())[:200]
+    number = getattr(cause, "errno", None)
+    text = os.strerror(number) if number and number > 0 else getattr(cause, "strerror", None) or str(cause)
+    return " ".join(text.split())[:200] or type(error).__name__

@@ -1,0 +1,292 @@
+"""The Open Inference Protocol over gRPC: prepared messages over HTTP/2 connections of our own.
+
+gRPC's own library took three to six times the CPU time for a call, most of it in waking up threads of its own; see
+docs/performance.md. What it is used for is to ask the server about itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from typing_extensions import override
+
+from frontend_launch.histogram import NS_PER_S
+from loadgen.errors import ConfigError
+from loadgen.load.inputs import Pool
+from loadgen.load.target import Replies, Target, TargetSpec
+from loadgen.targets import http2
+from loadgen.targets.access import Access
+from loadgen.targets.address import Address
+from loadgen.targets.dialer import Dialer
+from loadgen.targets.mailbox import Mailbox
+from loadgen.targets.oip.messages import AnswerJudge
+from loadgen.targets.oip.tensors import Tensor
+
+METHOD = "/inference.GRPCInferenceService/ModelInfer"
+BEYOND_TIMEOUT_S = 1.0
+"""So long after the runner has given up on a request its call is given up too."""
+EXPIRE_EVERY_S = 1.0
+LOST = "the connection was lost before the answer"
+
+
+@dataclass(frozen=True, slots=True)
+class OipGrpcSpec(TargetSpec):
+    """A model on a server; requests are what `loadgen.targets.oip.messages.grpc_request` makes.
+
+    Attributes:
+        address: of the model.
+        access: what the server wants besides.
+        outputs: what a good answer carries.
+        connections: over which calls are spread in turn.
+        timeout_s: patience for one reply; None for any.
+    """
+
+    address: Address
+    access: Access
+    outputs: tuple[Tensor, ...]
+    connections: int = 1
+    timeout_s: float | None = None
+
+    @override
+    def make(self) -> OipGrpcTarget:
+        """Make the target, not yet open."""
+        return OipGrpcTarget(self)
+
+
+class OipGrpcTarget(Target):
+    """Sends to a server over gRPC; see `OipGrpcSpec`."""
+
+    def __init__(self, spec: OipGrpcSpec) -> None:
+        self._spec = spec
+        self._mailbox = Mailbox()
+        self._judge = AnswerJudge(spec.outputs)
+        self._messages: list[memoryview] = []
+        self._waiting: deque[tuple[int, int]] = deque()
+        """Requests, and since when; in the order in which they were to be sent."""
+        self._open: list[_Connection] = []
+        self._leaving: set[_Connection] = set()
+        self._turn = 0
+        self._dialer = Dialer(spec.address.text, self._connect, self._wanted)
+        self._expiring: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    @override
+    async def open(self, pool: Pool) -> None:
+        """Connect.
+
+        Raises:
+            TargetError: the server cannot be reached within 10 s, or does not speak HTTP/2.
+            ConfigError: hpack is not installed, or a certificate cannot be used.
+        """
+        try:
+            import hpack  # noqa: F401, PLC0415 - behind an extra
+        except ImportError:
+            raise ConfigError("hpack is not installed: pip install 'loadgen[oip]'") from None
+        address, access = self._spec.address, self._spec.access
+        self._tls: ssl.SSLContext | None = None
+        if address.tls:
+            self._tls = access.ssl_context()
+            self._tls.set_alpn_protocols(["h2"])
+        headers = {
+            ":method": "POST",
+            ":scheme": "https" if address.tls else "http",
+            ":path": METHOD,
+            ":authority": dict(access.headers).get("host", address.authority),
+            "te": "trailers",
+            "content-type": "application/grpc",
+            "user-agent": "loadgen",
+            **dict(access.metadata),
+        }
+        self._headers = list(headers.items())
+        self._messages = pool.payloads()
+        await self._dialer.first(self._spec.connections)
+        if self._spec.timeout_s is not None:
+            self._expire(self._spec.timeout_s + BEYOND_TIMEOUT_S)
+
+    async def _connect(self) -> None:
+        """Make a connection that takes calls."""
+        address, loop = self._spec.address, asyncio.get_running_loop()
+        _, connection = await loop.create_connection(
+            lambda: _Connection(self, http2.Connection(self._headers)), address.host, address.port, ssl=self._tls
+        )
+        try:
+            await connection.opened
+        except BaseException:  # nobody waited long enough, a cancellation included: it is not to be left open
+            connection.abort()
+            raise
+
+    def _wanted(self) -> int:
+        return self._spec.connections - len(self._open)
+
+    @override
+    def send(self, first_id: int, count: int, now_ns: int) -> None:
+        """Begin calls, over one connection after the other; those for which there is no room wait."""
+        self._waiting.extend((request_id, now_ns) for request_id in range(first_id, first_id + count))
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin calls for those that wait, as far as there is room."""
+        waiting, messages = self._waiting, self._messages
+        while waiting and (connection := self._next()) is not None:
+            request_id, since_ns = waiting.popleft()
+            connection.core.call(request_id, messages[request_id % len(messages)], since_ns)
+        for connection in self._open:
+            connection.flush()
+
+    def _next(self) -> _Connection | None:
+        """The next connection in turn that has room."""
+        for _ in self._open:
+            self._turn = (self._turn + 1) % len(self._open)
+            if self._open[self._turn].core.room:
+                return self._open[self._turn]
+        return None
+
+    def _expire(self, patience_s: float) -> None:
+        """Give up what nobody waits for any more."""
+        self._expiring = asyncio.get_running_loop().call_later(EXPIRE_EVERY_S, self._expire, patience_s)
+        until_ns = time.monotonic_ns() - round(patience_s * NS_PER_S)
+        while self._waiting and self._waiting[0][1] <= until_ns:
+            self._waiting.popleft()
+        for connection in (*self._open, *self._leaving):
+            connection.core.expire(until_ns)
+            connection.flush()
+        self._begin()
+
+    # What connections tell -------------------------------------------------------------------------------------
+
+    def opened(self, connection: _Connection) -> None:
+        """A connection takes calls."""
+        self._open.append(connection)
+        self._begin()
+
+    def answered(self, connection: _Connection, answers: list[http2.Answer]) -> None:
+        """Calls of a connection have ended.
+
+        Args:
+            connection: whose calls they were.
+            answers: request, its message or None, and why there is none.
+        """
+        if not connection.answered:
+            connection.answered = True
+            self._dialer.answered()
+        for request_id, message, reason in answers:
+            wrong = reason if message is None else self._judge.grpc(message)
+            if wrong is None:
+                self._mailbox.completed(request_id)
+            else:
+                self._mailbox.failed(request_id, wrong)
+        if self._waiting:
+            self._begin()
+
+    def again(self, requests: list[tuple[int, int]]) -> None:
+        """The server has not looked at these calls, which began at these times."""
+        self._waiting.extendleft(reversed(requests))
+
+    def leaving(self, connection: _Connection) -> None:
+        """A connection takes no more calls, and another takes its place; those under way may still end."""
+        if connection in self._open:
+            self._open.remove(connection)
+            self._leaving.add(connection)
+            if not connection.answered and (connection.core.broken or not connection.core.keys):
+                self._dialer.unused()
+            self._dialer.open_more()
+
+    def lost(self, connection: _Connection, request_ids: list[int], reason: str) -> None:
+        """A connection is no more, nor the answers to these requests.
+
+        Args:
+            connection: which.
+            request_ids: its calls without an answer.
+            reason: why, for a reader.
+        """
+        if self._closed:
+            return
+        if request_ids and not connection.answered:
+            self._dialer.unused()
+        self.leaving(connection)
+        self._leaving.discard(connection)
+        for request_id in request_ids:
+            self._mailbox.failed(request_id, reason)
+
+    @override
+    def drain(self) -> Replies:
+        return self._mailbox.drain()
+
+    @override
+    def notify(self, wake: Callable[[], None]) -> None:
+        self._mailbox.notify(wake)
+
+    @override
+    async def close(self) -> None:
+        """Disconnect; what is outstanding is left behind."""
+        self._closed = True
+        if self._expiring is not None:
+            self._expiring.cancel()
+        await self._dialer.close()
+        for connection in (*self._open, *self._leaving):
+            connection.abort()
+        # Transports tell their protocols in a later turn of the loop.
+        await asyncio.sleep(0)
+
+
+class _Connection(asyncio.Protocol):
+    """The shell of one connection.
+
+    Attributes:
+        core: what it speaks.
+        opened: done when it takes calls; an OSError when it is never going to.
+        answered: a call of it has ended.
+    """
+
+    def __init__(self, owner: OipGrpcTarget, core: http2.Connection) -> None:
+        self._owner, self.core, self.answered = owner, core, False
+        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what there is to write."""
+        if self.core.outgoing:
+            self._transport.writelines(self.core.outgoing)
+            self.core.outgoing = []
+
+    def data_received(self, data: bytes) -> None:
+        core, owner = self.core, self._owner
+        answers = core.received(data)
+        if core.unseen:
+            owner.again(core.unseen)
+            core.unseen = []
+        if core.ready and not self.opened.done():
+            self.opened.set_result(None)
+            owner.opened(self)
+        if answers:
+            owner.answered(self, answers)
+        self.flush()
+        if not core.usable and self.opened.done():
+            owner.leaving(self)
+        if core.broken:
+            self.abort()
+        elif not core.usable and not core.keys and self.opened.done():
+            self._transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.opened.done():
+            self.opened.set_exception(ConnectionError(self.core.broken or _why_not(error)))
+            self.opened.exception()  # seen, whether somebody still waits or not
+        self._owner.lost(self, self.core.keys, self.core.broken or LOST)
+
+    def abort(self) -> None:
+        """Give up on it."""
+        self._transport.abort()
+
+
+def _why_not(error: Exception | None) -> str:
+    return f"the connection was closed before it could be used{f': {error}' if error else ''}"

@@ -1,0 +1,106 @@
+"""What a server says of itself and of a model, the same however it was asked; pure.
+
+Source: https://github.com/kserve/open-inference-protocol, "Server Metadata" and "Model Metadata"; Triton's extension
+"model configuration" for what is known of batches and instances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loadgen.errors import TargetError
+from loadgen.targets.oip.tensors import Tensor, check_datatype
+
+
+@dataclass(frozen=True, slots=True)
+class ServerMetadata:
+    """A server.
+
+    Attributes:
+        name: such as ``triton``.
+        version: its own.
+        extensions: of the protocol, such as ``statistics``.
+    """
+
+    name: str
+    version: str
+    extensions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMetadata:
+    """A model.
+
+    Attributes:
+        name: its own.
+        platform: what runs it.
+        inputs: all that a request carries.
+        outputs: all that an answer carries.
+        max_batch: rows that the server puts into one batch at most; 0 where it makes none; None where it does not say.
+        instances: how many there are of it; None where the server does not say.
+    """
+
+    name: str
+    platform: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    max_batch: int | None = None
+    instances: int | None = None
+
+    @property
+    def batched(self) -> bool:
+        """Whether the first dimension of its inputs is the batch: the server says so, or all of them leave it open."""
+        if self.max_batch is not None:
+            return self.max_batch > 0
+        return bool(self.inputs) and all(tensor.shape[:1] == (-1,) for tensor in self.inputs)
+
+
+def server_metadata(document: Mapping[str, Any]) -> ServerMetadata:
+    """Read the JSON of ``/v2``.
+
+    Raises:
+        TargetError: it is none.
+    """
+    name, version, extensions = document.get("name"), document.get("version", ""), document.get("extensions") or []
+    if not isinstance(name, str) or not isinstance(version, str) or not isinstance(extensions, list):
+        raise TargetError("what it says of itself is no server metadata of the Open Inference Protocol")
+    return ServerMetadata(name, version, tuple(map(str, extensions)))
+
+
+def model_metadata(document: Mapping[str, Any]) -> ModelMetadata:
+    """Read the JSON of ``/v2/models/MODEL``; numbers may be strings, as protocol buffers write them in JSON.
+
+    Raises:
+        TargetError: it is none.
+        ConfigError: a tensor is of no datatype of the protocol.
+    """
+    try:
+        name, platform = str(document["name"]), str(document.get("platform") or "")
+        inputs, outputs = _tensors(document.get("inputs")), _tensors(document.get("outputs"))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise TargetError("what it says of the model is no model metadata of the Open Inference Protocol") from None
+    for tensor in (*inputs, *outputs):
+        check_datatype(tensor)
+    return ModelMetadata(name, platform, inputs, outputs)
+
+
+def _tensors(rows: Sequence[Mapping[str, Any]] | None) -> tuple[Tensor, ...]:
+    return tuple(
+        Tensor(str(row["name"]), str(row["datatype"]), tuple(map(int, row.get("shape") or ()))) for row in rows or ()
+    )
+
+
+def model_config(document: Mapping[str, Any]) -> tuple[int, int]:
+    """The largest batch and the instances of the JSON of ``/v2/models/MODEL/config``.
+
+    Raises:
+        TargetError: it is none.
+    """
+    try:
+        groups = document.get("instance_group") or []
+        instances = sum(int(group.get("count", 1)) * max(1, len(group.get("gpus") or ())) for group in groups)
+        return int(document.get("max_batch_size", 0)), max(1, instances)
+    except (TypeError, ValueError, AttributeError):
+        raise TargetError("what it says of the model's configuration cannot be understood") from None

@@ -1,0 +1,142 @@
+"""A model on a server of the Open Inference Protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from typing_extensions import override
+
+from loadgen.errors import ConfigError, TargetError
+from loadgen.load.target import TargetSpec
+from loadgen.targets.http1 import HttpSpec, TensorAnswers
+from loadgen.targets.oip.admin import describe, server_at
+from loadgen.targets.oip.grpc_target import OipGrpcSpec
+from loadgen.targets.oip.metadata import ModelMetadata, ServerMetadata
+from loadgen.targets.oip.requests import Contents, FileContents, RequestInputs, SeededContents, seeded_count
+from loadgen.targets.oip.tensors import BYTES, DTYPES, Tensor, resolve
+from loadgen.targets.remote import Asked, Remote, TargetOptions
+from model_containers.model import Description, TensorSpec
+
+SEEDED_REQUESTS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class OipModel(Remote):
+    """A model, as its server describes it.
+
+    Attributes:
+        options: where, and how to get in.
+        server: what the server says of itself.
+        model: what it says of the model.
+    """
+
+    options: TargetOptions = field()  # `field()`, or the base's property would be its default
+    server: ServerMetadata
+    model: ModelMetadata
+
+    @classmethod
+    async def at(cls, options: TargetOptions) -> OipModel:
+        """Ask the server.
+
+        Raises:
+            TargetError: it cannot be reached, has no such model, or cannot share memory where that is wanted.
+            ConfigError: an option means nothing here.
+        """
+        for option, value in (("--body", options.body), ("--answer", options.answer)):
+            if value is not None:
+                raise ConfigError(f"{option} {value} means something with http+json:// only: leave it out")
+        server, model = await describe(options.address, options.access)
+        if options.shared_memory and "system_shared_memory" not in server.extensions:
+            raise TargetError(f"--shared-memory: {server.name} does not have the extension: leave it out")
+        return cls(options, server, model)
+
+    @property
+    @override
+    def description(self) -> Description:
+        model, server = self.model, self.server
+        return Description(
+            name=self.options.address.model,
+            framework=" ".join(filter(None, (server.name, server.version))),
+            input=_spec(model.inputs),
+            output=_spec(model.outputs),
+            takes=tuple(tensor.datatype for tensor in model.inputs),
+        )
+
+    @property
+    @override
+    def places(self) -> int:
+        return max(1, self.model.max_batch or 1) * (self.model.instances or 1)
+
+    @override
+    def inputs(self, asked: Asked, region: str | None = None) -> RequestInputs:
+        contents = self.contents(asked)
+        binary = self.options.shared_memory or "binary_tensor_data" in self.server.extensions
+        address, access = self.options.address, self.options.access
+        return RequestInputs(contents, address, access, self._outputs(asked.batch_size), binary, region)
+
+    def contents(self, asked: Asked) -> Contents:
+        """What requests carry.
+
+        Raises:
+            ConfigError: the model does not take that.
+        """
+        tensors = self._tensors(asked.batch_size)
+        if asked.input is None:
+            return SeededContents(tensors, seeded_count(tensors, asked.inputs or SEEDED_REQUESTS), asked.seed)
+        return FileContents(asked.input, tensors, self.model.batched, asked.inputs)
+
+    def _tensors(self, batch_size: int) -> tuple[Tensor, ...]:
+        model, shapes = self.model, self.options.shapes
+        if not model.inputs:
+            raise ConfigError(f"{self.options.address.text}: the server does not say what {model.name} takes")
+        if not model.batched and batch_size > 1:
+            raise ConfigError(f"--batch-size {batch_size}: {model.name} takes no batches: leave it out")
+        if model.max_batch and batch_size > model.max_batch:
+            raise ConfigError(f"--batch-size {batch_size}: {model.name} takes {model.max_batch} at most")
+        unknown = [name for name in shapes if name and name not in {tensor.name for tensor in model.inputs}]
+        if unknown:
+            names = ", ".join(tensor.name for tensor in model.inputs)
+            raise ConfigError(f"--input-shape {unknown[0]}: {model.name} has no such input, it has {names}")
+        if "" in shapes and len(model.inputs) > 1:
+            names = ",".join(f"{tensor.name}:…" for tensor in model.inputs)
+            raise ConfigError(f"--input-shape: {model.name} has several inputs: say --input-shape {names}")
+        rows = batch_size if model.batched else None
+        only = shapes.get("")
+        return tuple(resolve(tensor, rows, shapes.get(tensor.name, only)) for tensor in model.inputs)
+
+    def _outputs(self, batch_size: int) -> tuple[Tensor, ...]:
+        """What answers are to carry: as many rows as the request."""
+        outputs = self.model.outputs
+        if not self.model.batched:
+            return outputs
+        return tuple(
+            replace(tensor, shape=(batch_size, *tensor.shape[1:])) if tensor.shape[:1] == (-1,) else tensor
+            for tensor in outputs
+        )
+
+    @override
+    def spec(self, batch_size: int, connections: int, timeout_s: float | None) -> TargetSpec:
+        address, access, outputs = self.options.address, self.options.access, self._outputs(batch_size)
+        if address.protocol == "grpc":
+            return OipGrpcSpec(address, access, outputs, connections, timeout_s)
+        return HttpSpec(address, access, TensorAnswers(outputs), connections, timeout_s)
+
+    @override
+    async def still_there(self) -> None:
+        server = server_at(self.options.address, self.options.access)
+        try:
+            await server.about()
+        finally:
+            await server.close()
+
+
+def _spec(tensors: tuple[Tensor, ...]) -> TensorSpec:
+    """The first tensor, as models of our own describe theirs."""
+    if not tensors:
+        return TensorSpec(None, "uint8")
+    first = tensors[0]
+    return TensorSpec(None, "str" if first.datatype == BYTES else _WIRE.get(DTYPES[first.datatype], "uint8"))
+
+
+_WIRE = {"int32": "int32", "float32": "float32", "float64": "float64"}
+"""Dtypes that our own models' descriptions have too."""

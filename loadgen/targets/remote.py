@@ -1,0 +1,116 @@
+"""What is known of a model on a server that somebody else runs, whatever it speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from loadgen.load.inputs import InputSource
+from loadgen.load.target import TargetSpec
+from loadgen.targets.access import Access
+from loadgen.targets.address import Address
+from model_containers.model import Description
+
+MOST_CONNECTIONS = 1000
+"""Of a client, over HTTP/1.1, where each carries one request at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetOptions:
+    """What ``--target`` and the options beside it say.
+
+    Attributes:
+        address: of the model.
+        access: how the server lets us in.
+        shapes: of inputs, without the batch, by name; under the empty name that of the only one.
+        connections: how many; None to find out.
+        shared_memory: inputs lie in shared memory.
+        body: of ``json``: the template of a request, or ``@FILE`` that holds it.
+        answer: of ``json``: where the answer is in the response.
+        metrics_url: of the server's Prometheus metrics; None for where such a server usually has them.
+    """
+
+    address: Address
+    access: Access = field(default_factory=Access)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    connections: int | None = None
+    shared_memory: bool = False
+    body: str | None = None
+    answer: str | None = None
+    metrics_url: str | None = None
+
+    def most_in_flight(self, clients: int) -> int | None:
+        """Requests that connections can carry at once, of so many client processes; None for any number."""
+        if self.address.protocol == "grpc":
+            return None
+        return (self.connections or MOST_CONNECTIONS) * clients
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What requests shall carry.
+
+    Attributes:
+        batch_size: rows of a request.
+        input: a file or directory; None draws them.
+        inputs: how many distinct ones; None means 32 that are drawn, or all of the files.
+        seed: of what is drawn.
+    """
+
+    batch_size: int
+    input: Path | None
+    inputs: int | None
+    seed: int
+
+
+class Remote(Protocol):
+    """A model that is there."""
+
+    __slots__ = ()
+
+    @property
+    def options(self) -> TargetOptions:
+        """Where, and how to get in."""
+        ...
+
+    @property
+    def description(self) -> Description:
+        """What is known of it, as of the models of our own."""
+        ...
+
+    @property
+    def places(self) -> int:
+        """Requests of one row that the server computes at once, as far as it says so; otherwise 1."""
+        ...
+
+    def inputs(self, asked: Asked, region: str | None = None) -> InputSource:
+        """What to send.
+
+        Args:
+            asked: what requests shall carry.
+            region: the shared memory where inputs lie, if they do.
+
+        Raises:
+            ConfigError: the model does not take that.
+        """
+        ...
+
+    def spec(self, batch_size: int, connections: int, timeout_s: float | None) -> TargetSpec:
+        """How to send it.
+
+        Args:
+            batch_size: rows of a request.
+            connections: at most, of one client.
+            timeout_s: patience for one reply; None for any.
+        """
+        ...
+
+    async def still_there(self) -> None:
+        """See whether the server still answers.
+
+        Raises:
+            TargetError: it does not.
+        """
+        ...

@@ -1,0 +1,59 @@
+"""Each error that ends the program has the code that the table says."""
+
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from frontend_launch.errors import AdminError, DescribeError, LaunchError, PlacementError, RequestError, RestError
+from loadgen.cli import exit_codes
+from loadgen.errors import ConfigError, TargetError
+from loadgen.results import document as results_file
+
+RESULTS = results_file.read(Path(__file__).parents[2] / "golden" / "results-v1.json")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError(), 2),
+        (DescribeError(), 2),
+        (PlacementError(), 3),
+        (RequestError(), 2),
+        (LaunchError(""), 4),
+        (AdminError(), 4),
+        (RestError(), 4),
+        (TargetError(), 5),
+        (ValueError(), 1),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+def test_errors(error, code):
+    """By class, the most special first."""
+    assert exit_codes.of_error(error) == code
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({}, 0),
+        ({"ended": "schedule"}, 0),
+        ({"ended": "stalled"}, 6),
+        ({"ended": "server_lost"}, 6),
+        ({"ended": "overrun"}, 6),
+        ({"ended": "no_answer"}, 5),
+        ({"answers": {"mismatched": 1}, "thresholds": [{"crossed": True}]}, 7),
+        ({"answers": {"mismatched": 0}, "thresholds": [{"crossed": False}, {"crossed": True}]}, 8),
+        ({"thresholds": [{"crossed": False}]}, 0),
+        ({"summary": replace(RESULTS.summary, completed=0)}, 6),
+    ],
+)
+def test_results(changes, code):
+    """A run with results says by its code how it went, the worst first."""
+    assert exit_codes.of_results(replace(RESULTS, **changes)) == code
+
+
+def test_signals():
+    """As a shell reports them."""
+    assert (exit_codes.of_signal(signal.SIGINT), exit_codes.of_signal(signal.SIGTERM)) == (130, 143)

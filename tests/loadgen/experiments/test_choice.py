@@ -1,0 +1,194 @@
+"""Which configuration carries a rate, and what may be said of it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sample_results import GOLDEN, results
+
+from loadgen.cli.best import choice_text
+from loadgen.experiments.choice import Shown, choose
+from loadgen.judging.slo import parse
+from loadgen.report.runs import cells_of, run_of
+from loadgen.results.document import Measured
+
+SLO = parse("p99<250ms")
+MEASURED = results(seconds=3)
+
+
+def run(replicas=1, cpus=1, gpus=(), *, rps, p99, offered=None, window=100, limit="replicas", error=None, steady=True):
+    """A run with just what counts; 1000 answers."""
+    summary = replace(
+        MEASURED.summary,
+        throughput_rps=rps,
+        offered_rps=offered,
+        measured=Measured(10.0, 1000, 1000),
+        latency_ms={**MEASURED.summary.latency_ms, "p99": p99},
+    )
+    rate_rps = offered if steady else None
+    node = {**MEASURED.node_configs[0], "num_replicas": replicas, "cpus_per_replica": cpus, "gpus": list(gpus)}
+    rows: list[Mapping[str, Any]] = [
+        {**GOLDEN.placement[0], "role": f"replica-{i}", "cores": list(range(i * cpus, (i + 1) * cpus)), "gpu": gpu}
+        for i, gpu in zip(range(replicas), gpus or [None] * replicas, strict=True)
+    ]
+    made = replace(
+        MEASURED,
+        node_configs=[node],
+        placement=rows,
+        summary=summary,
+        verdict=replace(MEASURED.verdict, limit=limit),
+        window={**MEASURED.window, "requests": window},
+        arrivals=None if offered is None else {"text": f"{offered} requests/s", "rate_rps": rate_rps},
+        error=error,
+    )
+    return run_of(made, Path(f"{replicas}-{cpus}-{rps}.json"))
+
+
+def answer(*runs, rate=100.0, slo=SLO):
+    return choose(cells_of(runs), rate, slo)
+
+
+@pytest.mark.parametrize(
+    ("runs", "shown"),
+    [
+        pytest.param([run(rps=100, p99=200, offered=100)], Shown.OPEN_LOOP, id="open loop at the rate"),
+        pytest.param([run(rps=150, p99=200, offered=150)], Shown.OPEN_LOOP, id="open loop at more"),
+        pytest.param([run(rps=99, p99=200, offered=99)], Shown.NOTHING, id="open loop at less"),
+        pytest.param([run(rps=100, p99=250, offered=100)], Shown.NOT, id="open loop that is too slow"),
+        pytest.param([run(rps=50, p99=250, offered=50)], Shown.NOT, id="open loop too slow at less already"),
+        pytest.param([run(rps=150, p99=300, offered=150)], Shown.NOTHING, id="too slow at more says nothing"),
+        pytest.param([run(rps=90, p99=9, offered=100)], Shown.NOT, id="open loop that did not keep up"),
+        pytest.param([run(rps=99, p99=9, offered=100)], Shown.OPEN_LOOP, id="a request under way at the end"),
+        pytest.param([run(rps=150, p99=9, offered=150, steady=False)], Shown.NOTHING, id="a rate that varied"),
+        pytest.param([run(rps=90, p99=900, offered=100, limit="client")], Shown.NOTHING, id="a client that was late"),
+        pytest.param([run(rps=100, p99=None, offered=100)], Shown.NOT, id="no answer, no percentile"),
+        pytest.param(
+            [run(rps=100, p99=200, offered=100), run(rps=100, p99=300, offered=100)], Shown.NOT, id="one repeat failed"
+        ),
+        pytest.param(
+            [run(rps=120, p99=200, offered=120), run(rps=150, p99=300, offered=150)],
+            Shown.OPEN_LOOP,
+            id="too slow at more only",
+        ),
+        pytest.param([run(rps=120, p99=200)], Shown.WINDOW, id="saturating within the objective"),
+        pytest.param([run(rps=120, p99=300)], Shown.THROUGHPUT, id="saturating beyond it says nothing of its latency"),
+        pytest.param([run(rps=90, p99=1)], Shown.NOT, id="saturated below the rate"),
+        pytest.param([run(rps=90, p99=1, limit="frontend")], Shown.NOT, id="frontend the limit"),
+        pytest.param([run(rps=90, p99=1, limit="client")], Shown.NOTHING, id="client the limit"),
+        pytest.param([run(rps=90, p99=1, limit="load")], Shown.NOTHING, id="too little sent"),
+        pytest.param([run(rps=120, p99=200), run(rps=90, p99=200)], Shown.NOT, id="a repeat below the rate"),
+        pytest.param([run(rps=120, p99=200, error="stalled")], Shown.NOTHING, id="a run that did not end as asked"),
+        pytest.param(
+            [run(rps=90, p99=1, window=1, limit="load"), run(rps=120, p99=300, window=100)],
+            Shown.THROUGHPUT,
+            id="a larger window shows more",
+        ),
+        pytest.param(
+            [run(rps=120, p99=200), run(rps=100, p99=300, offered=100)], Shown.NOT, id="an open loop counts more"
+        ),
+    ],
+)
+def test_what_is_shown(runs, shown):
+    """Of one configuration, by its runs, for 100 requests/s within 250 ms."""
+    (candidate,) = answer(*runs).candidates
+    assert candidate.shown == shown
+    assert (answer(*runs).best is not None) == (shown <= Shown.WINDOW)
+
+
+def test_gpus_count_before_cores_and_cores_before_latency():
+    """Which is what the configuration costs."""
+    runs = [
+        run(1, 1, (0,), rps=100, p99=1, offered=100),
+        run(4, 2, rps=100, p99=10, offered=100),
+        run(2, 2, rps=100, p99=200, offered=100),
+        run(4, 1, rps=100, p99=100, offered=100),
+    ]
+    choice = answer(*runs)
+    assert [c.name for c in choice.candidates] == ["r4-c1-b2", "r2-c2-b2", "r4-c2-b2", "r1-c1-g1-b2"]
+    assert (choice.best.name, choice.runner_up.name) == ("r4-c1-b2", "r2-c2-b2")
+
+
+def test_an_open_loop_comes_before_a_cheaper_window():
+    """Which is named as what it is: cheaper, and not known to do."""
+    choice = answer(run(1, rps=200, p99=9), run(2, rps=200, p99=9, offered=200), run(3, rps=200, p99=999))
+    assert (choice.best.name, choice.runner_up) == ("r2-c1-b2", None)
+    assert [c.name for c in choice.unknown] == ["r1-c1-b2"]
+    text = choice_text(choice, "100 requests/s with p99<250ms")
+    assert "best        r2-c1-b2 (2 cores, 0 GPUs)\n" in text
+    assert "limit     not measured: no saturating run" in text
+    assert "runner-up   not measured" in text
+    assert "cheaper?    r1-c1-b2 (1 core, 0 GPUs): 200 requests/s when saturated" in text
+
+
+def test_nothing_is_said_that_was_not_measured():
+    """Though the throughput is enough."""
+    choice = answer(run(1, rps=60, p99=9), run(2, rps=120, p99=900))
+    text = choice_text(choice, "100 requests/s with p99<250ms")
+    assert text.splitlines() == [
+        "best        not measured: no configuration was shown to carry 100 requests/s with p99<250ms",
+        "perhaps     r2-c1-b2 (2 cores, 0 GPUs): 120 requests/s when saturated; with a full window: "
+        "p99 900 ms, wanted <250ms; at 100 requests/s: not measured",
+        "ruled out   1 of 2 configurations",
+        "            r1-c1-b2: only 60 requests/s when saturated",
+    ]
+
+
+def test_a_window_is_a_weaker_claim():
+    """And says what limits the configuration."""
+    choice = answer(run(rps=120, p99=200), run(rps=130, p99=210))
+    text = choice_text(choice, "100 requests/s with p99<250ms")
+    assert "shown by  120 requests/s when saturated, at most 100 requests in flight, 2 times; p99 210 ms" in text
+    assert "limit     replicas (replicas busy 99%), at 130 requests/s when saturated" in text
+    assert "but       for senders that wait for replies" in text
+
+
+@pytest.mark.parametrize(
+    ("slo", "caution"),
+    [
+        ("p99<250ms", None),
+        ("p99.9<10s", "1000 answers are few for a p99.9: 6630 make it sure"),
+        ("max<10h", None),
+        ("failed<100%", None),
+    ],
+)
+def test_few_samples_for_a_percentile_are_said(slo, caution):
+    """1000 are enough for a p99, which wants 657."""
+    slo = slo.replace("10h", "36000s")
+    assert answer(run(rps=100, p99=9, offered=100), slo=parse(slo)).best.caution == caution
+
+
+def test_without_placement_there_is_no_cost():
+    """A server that somebody else runs is never the cheapest, and is not hidden either."""
+    alien = run_of(replace(run(rps=100, p99=9, offered=100).results, node_configs=[]), Path("x.json"))
+    choice = answer(alien)
+    assert choice.best is None
+    assert "its cores and GPUs are not known" in choice_text(choice, "…")
+
+
+RUNS = st.builds(
+    run,
+    replicas=st.integers(1, 3),
+    rps=st.floats(1, 200),
+    p99=st.one_of(st.none(), st.floats(1, 500)),
+    offered=st.one_of(st.none(), st.floats(1, 200)),
+    limit=st.sampled_from(["replicas", "client"]),
+)
+
+
+@given(st.lists(RUNS, min_size=1, max_size=8), st.floats(1, 200))
+def test_the_best_was_measured_at_the_rate_or_above(runs, rate):
+    """Whatever was measured, nothing is extrapolated."""
+    best = answer(*runs, rate=rate).best
+    if best is not None:
+        own = [r for r in runs if r.configuration == best.configuration]
+        p99s = [
+            r.results.summary.latency_ms["p99"]
+            for r in own
+            if max(r.load.rate_rps or 0, r.results.summary.throughput_rps) >= rate
+        ]
+        assert any((math.inf if p99 is None else p99) < 250 for p99 in p99s)

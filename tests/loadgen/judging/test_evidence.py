@@ -1,0 +1,49 @@
+"""From counters of one frontend and of several to evidence."""
+
+import pytest
+
+from frontend_launch.counters import Counters, ModelCounters, ReplicaCounters
+from loadgen.judging.evidence import gather
+from loadgen.load.recorder import ClientUse, Record
+
+SECOND = 1_000_000_000
+
+
+def record():
+    use = ClientUse(cpu_ns=SECOND // 2, in_flight_ns=10 * SECOND)
+    return Record(sent=500, measured_ns=SECOND, measured_from_ns=1, clients=[use])
+
+
+def frontend(number, *, busy, cpu, batches=100, empty=0):
+    return Counters(
+        now_ns=SECOND,
+        process_cpu_ns=round(cpu * SECOND),
+        models={"m:1": ModelCounters(4, 0, batches, batches // 2, 3 * batches, empty)},
+        replicas={f"m:1:{number}": ReplicaCounters(True, batches, 3 * batches, SECOND, 0, 0, busy, batches)},
+    )
+
+
+def test_one_frontend():
+    """Shares are of the time; the gap between two batches is what a replica did not compute."""
+    evidence = gather(record(), [frontend(0, busy=9 * SECOND // 10, cpu=0.3)], "m", 4, 20)
+    assert (evidence.replicas, evidence.batches, evidence.mean_batch) == (1, 100, 3.0)
+    assert (evidence.busy_share, evidence.frontend_cpu_share) == pytest.approx((0.9, 0.3))
+    assert evidence.gap_ms == pytest.approx(1.0)
+    assert (evidence.in_flight_mean, evidence.client_cpu_share, evidence.sent) == (10.0, 0.5, 500)
+
+
+def test_several_frontends():
+    """Replicas share the time of all of them; of CPU shares the highest counts, since that one limits the others."""
+    both = [frontend(0, busy=SECOND, cpu=0.3), frontend(1, busy=SECOND // 2, cpu=0.8)]
+    evidence = gather(record(), both, "m", 4, 20)
+    assert (evidence.replicas, evidence.batches) == (2, 200)
+    assert evidence.busy_share == pytest.approx(0.75)
+    assert evidence.frontend_cpu_share == pytest.approx(0.8)
+    assert evidence.queue_empty_share == 0.0
+    assert evidence.gap_ms == pytest.approx(2.5)
+
+
+def test_nothing_is_known_of_frontends_that_did_not_answer():
+    """The client's own numbers stay."""
+    evidence = gather(record(), [], "m", 4, 20)
+    assert (evidence.replicas, evidence.busy_share, evidence.client_cpu_share) == (None, None, 0.5)

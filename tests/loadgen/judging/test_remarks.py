@@ -1,0 +1,112 @@
+"""What is said beside the numbers."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from frontend_launch.histogram import NS_PER_S, LatencyHistogram
+from loadgen.judging.remarks import MOST_REASONS, error, others, remarks
+from loadgen.load.recorder import ClientUse, Interval, Offered, Record
+from loadgen.load.target import Outcome
+
+
+def latencies(count):
+    histogram = LatencyHistogram()
+    histogram.record(np.full(count, NS_PER_S // 100))
+    return histogram
+
+
+def record_of(*completed, **fields):
+    """Intervals of a second each with so many answers."""
+    return Record(
+        outcomes=dict.fromkeys(Outcome, 0) | {Outcome.COMPLETED: sum(completed)},
+        measured_ns=len(completed) * NS_PER_S,
+        replies=sum(completed),
+        latency=latencies(sum(completed)),
+        intervals=[Interval.of(latencies(count), end_s, 1, 0) for end_s, count in enumerate(completed, 1)],
+        **fields,
+    )
+
+
+def test_of_a_usual_run_nothing_is_said():
+    """Answers in each interval, all of them good, and the server has counted as many."""
+    record = record_of(100, 100, 100)
+    assert (error(record), remarks(record)) == (None, [])
+    assert others(record, {"succeeded": 300, "failed": 0}) == others(record, None) == []
+
+
+@pytest.mark.parametrize(
+    ("completed", "fields", "said"),
+    [
+        ((100, 0, 0, 50), {}, ["nothing completed for 2 of 4 s, in whole intervals of the log: "]),
+        ((100, 0, 0, 50), {"offered": Offered()}, []),  # their latencies count from the plan
+        ((0, 0), {}, []),  # there are no latencies that could mislead
+        ((), {}, ["nothing was measured, the run ended within --warmup"]),
+    ],
+)
+def test_silence(completed, fields, said):
+    """Requests that wait longer than the run have no latency."""
+    found = remarks(record_of(*completed, **fields))
+    assert len(found) == len(said)
+    assert all(map(str.startswith, found, said))
+
+
+def test_reasons_of_failures_come_with_the_most_frequent_first():
+    """So many of them, the others together."""
+    failures = Counter({f"reason {number}": number for number in range(1, MOST_REASONS + 3)})
+    found = remarks(record_of(100, failures=failures))
+    assert found[0] == f"{MOST_REASONS + 2} requests failed: reason {MOST_REASONS + 2}"
+    assert found[-1] == "3 requests failed for other reasons, which the results have"
+    assert len(found) == MOST_REASONS + 1
+
+
+def test_failures_without_reasons_are_in_the_logs():
+    """A query frontend's replicas say nothing on the wire."""
+    record = record_of(100)
+    record.outcomes[Outcome.FAILED] = 7
+    assert remarks(record) == ["7 requests failed: the logs of the replicas, beside the results, say why"]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "said"),
+    [
+        ({}, "no request completed: none was sent"),
+        ({Outcome.TIMED_OUT: 3, Outcome.FAILED: 2}, "no request completed: 2 failed, 3 timed_out"),
+    ],
+)
+def test_a_run_without_completed_requests_is_an_error(outcomes, said):
+    """Which says how they ended."""
+    record = record_of()
+    record.outcomes |= outcomes
+    assert error(record) == said
+
+
+def test_wrong_answers_are_an_error():
+    """However many were right."""
+    assert error(record_of(100, compared=10, mismatched=1)) == "1 of 10 answers that were compared are wrong"
+
+
+@pytest.mark.parametrize(
+    ("counted", "in_flight", "failed", "why"),
+    [
+        (1000, 0, 0, None),
+        (1049, 0, 0, None),
+        (1051, 0, 0, "does somebody else load it"),
+        (1090, 100, 0, None),
+        (1110, 100, 0, "does somebody else load it"),
+        (951, 0, 0, None),
+        (949, 0, 0, "several servers behind"),
+        (949, 0, 100, None),
+        (849, 0, 100, "several servers behind"),
+        (1149, 0, 100, None),
+        (1151, 0, 100, "does somebody else load it"),
+    ],
+)
+def test_answers_that_somebody_else_had_or_gave(counted, in_flight, failed, why):
+    """Beyond what the edges of the measured part, and failures on the way, explain."""
+    record = record_of(500, 500, clients=[ClientUse(in_flight_ns=in_flight * 2 * NS_PER_S)])
+    record.outcomes[Outcome.FAILED] = record.outcomes[Outcome.TIMED_OUT] = failed
+    found = others(record, {"succeeded": counted, "failed": 0})
+    assert len(found) == (why is not None)
+    assert all(f"the server answered {counted} requests, this client saw 1000" in one and why in one for one in found)

@@ -1,0 +1,148 @@
+"""Objectives: what may be written, and what holds."""
+
+import contextlib
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadgen.errors import ConfigError
+from loadgen.judging import slo
+from loadgen.results.document import Measured, read
+
+GOLDEN = read(Path(__file__).parents[2] / "golden" / "results-v1.json").summary
+SUMMARY = replace(
+    GOLDEN,
+    sent=1000,
+    completed=990,
+    failed=1,
+    timed_out=0,
+    defaulted=4,
+    abandoned=5,
+    measured=Measured(duration_s=9.0, sent=900, completed=891),
+    throughput_rps=99.0,
+    latency_ms={**GOLDEN.latency_ms, "p50": 40.0, "p90": 90.0, "p99": 250.0, "max": 1500.0},
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "operator", "value", "unit"),
+    [
+        ("p99<250ms", "p99", "<", 250.0, "ms"),
+        ("p99.9 <= 1.5 s", "p99.9", "<=", 1500.0, "ms"),
+        ("mean<800us", "mean", "<", 0.8, "ms"),
+        ("max<800µs", "max", "<", 0.8, "ms"),
+        ("P95<1S", "p95", "<", 1000.0, "ms"),
+        ("throughput>=100req/s", "throughput", ">=", 100.0, "req/s"),
+        ("throughput>.5", "throughput", ">", 0.5, "req/s"),
+        ("failed<0.1%", "failed", "<", 0.001, "%"),
+        ("timed_out<1", "timed_out", "<", 1.0, ""),
+        ("achieved>=99%", "achieved", ">=", 0.99, "%"),
+    ],
+)
+def test_what_may_be_written(text, metric, operator, value, unit):
+    """Spaces and case do not matter; a value is kept in one unit for each metric."""
+    (condition,) = slo.parse(text)
+    assert (condition.metric, condition.operator, condition.unit) == (metric, operator, unit)
+    assert condition.value == pytest.approx(value)
+    assert str(condition) == text.replace(" ", "")
+
+
+def test_conditions_are_joined_by_commas():
+    """In the order written."""
+    assert [c.text for c in slo.parse("p99<250ms, failed<0.1%,achieved>=99%")] == [
+        "p99<250ms",
+        "failed<0.1%",
+        "achieved>=99%",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param("", "no condition", id="nothing"),
+        pytest.param("p99", "no condition", id="no bound"),
+        pytest.param("p99=250ms", "no condition", id="an operator that is none"),
+        pytest.param("p99<250ms,", "no condition", id="a comma too many"),
+        pytest.param("p99<-1ms", "no condition", id="a negative bound"),
+        pytest.param("p98<250ms", "there is no metric p98, only p50, ", id="a metric that is none"),
+        pytest.param("p99<250", "write p99<250ms", id="a latency without a unit"),
+        pytest.param("p99<250%", "measured in us or µs or ms or s", id="a latency as a share"),
+        pytest.param("failed<3ms", "measured in % or no unit", id="a share as a latency"),
+        pytest.param("achieved>0.99", "write achieved>=99%", id="a share without a unit"),
+        pytest.param("throughput>1" + "0" * 400, "too large", id="infinite"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(text, said):
+    """It names the value and the remedy."""
+    with pytest.raises(ConfigError, match=re.escape(said)) as refusal:
+        slo.parse(text)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "holds", "said"),
+    [
+        ("p50<41ms", True, "p50 40 ms, wanted <41ms"),
+        ("p99<250ms", False, "p99 250 ms, wanted <250ms"),
+        ("p99<=250ms", True, "p99 250 ms, wanted <=250ms"),
+        ("max<1.5s", False, "max 1500 ms, wanted <1.5s"),
+        ("p90>100ms", False, "p90 90 ms, wanted >100ms"),
+        ("throughput>=99req/s", True, "throughput 99 req/s, wanted >=99req/s"),
+        ("throughput>99", False, "throughput 99 req/s, wanted >99"),
+        ("failed<0.1%", False, "failed 0.1 %, wanted <0.1%"),
+        ("failed<2", True, "failed 1, wanted <2"),
+        ("timed_out<=0", True, "timed_out 0, wanted <=0"),
+        ("defaulted<0.5%", True, "defaulted 0.4 %, wanted <0.5%"),
+        ("abandoned<5", False, "abandoned 5, wanted <5"),
+        ("achieved>=99%", True, "achieved 99 %, wanted >=99%"),
+        ("achieved>99.5%", False, "achieved 99 %, wanted >99.5%"),
+    ],
+)
+def test_what_holds(text, holds, said):
+    """With what was measured, in words."""
+    (condition,) = slo.parse(text)
+    finding = slo.evaluate(condition, SUMMARY)
+    assert (finding.holds, finding.text) == (holds, said)
+
+
+@pytest.mark.parametrize("text", ["p99<250ms", "p99>1us", "p90<1s", "failed<0.1%", "failed>=0%", "achieved>=0%"])
+def test_what_was_not_measured_holds_neither_way(text):
+    """Nothing was sent, so there is neither a latency nor a share."""
+    nothing = replace(
+        SUMMARY, sent=0, failed=0, measured=Measured(9.0, 0, 0), latency_ms=dict.fromkeys(GOLDEN.latency_ms)
+    )
+    finding = slo.evaluate(slo.parse(text)[0], nothing)
+    assert (finding.holds, finding.value) == (False, None)
+    assert " unknown, " in finding.text
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(249.9999, "249.9999 ms"), (12345.6, "12346 ms"), (0.000123456, "0.0001235 ms"), (250.0, "250 ms")],
+)
+def test_digits_show_on_which_side_a_value_is(value, said):
+    """Four of them, or as many as it takes."""
+    summary = replace(SUMMARY, latency_ms={"p99": value})
+    assert slo.evaluate(slo.parse("p99<250ms")[0], summary).text.startswith(f"p99 {said}, ")
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6))
+def test_a_bound_and_its_opposite_part_all_values(bound, value):
+    """Exactly one of them holds."""
+    summary = replace(SUMMARY, latency_ms={"p99": value})
+    below, above = (
+        slo.evaluate(slo.Condition("p99", operator, bound, "ms", f"p99{operator}{bound}ms"), summary)
+        for operator in ("<", ">=")
+    )
+    assert below.holds != above.holds
+
+
+@given(st.text(max_size=30))
+def test_garbage(text):
+    """Whatever is written is a list of conditions or one error, never another."""
+    with contextlib.suppress(ConfigError):
+        assert slo.parse(text)

@@ -1,0 +1,149 @@
+"""Each schedule is of the distribution that its name says, and the same each time."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from loadgen.errors import ConfigError
+from loadgen.load.arrivals import MAX_REQUESTS, NS_PER_S, Renewal, parse_arrivals
+
+REJECTED_BELOW = 0.001
+"""Of a true distribution one seed in a thousand would be rejected; these seeds are not."""
+
+
+def gaps_s(arrivals, warmup_s=0.0):
+    return np.diff(arrivals.times_ns(warmup_s)) / NS_PER_S
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_poisson_gaps_are_exponential(seed):
+    """Kolmogorov and Smirnov do not object, and would to a rate that is 5 % off."""
+    gaps = gaps_s(parse_arrivals("poisson", 200, 100, seed))
+    assert stats.kstest(gaps, stats.expon(scale=1 / 200).cdf).pvalue > REJECTED_BELOW
+    assert stats.kstest(gaps, stats.expon(scale=1 / 210).cdf).pvalue < REJECTED_BELOW
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("cv", [0.5, 2.0])
+def test_gamma_gaps_have_their_variation(cv, seed):
+    """Gamma of shape 1/cv², and not exponential."""
+    gaps = gaps_s(parse_arrivals(f"gamma:cv={cv}", 200, 100, seed))
+    shape = 1 / cv**2
+    assert stats.kstest(gaps, stats.gamma(shape, scale=1 / (200 * shape)).cdf).pvalue > REJECTED_BELOW
+    assert stats.kstest(gaps, stats.expon(scale=1 / 200).cdf).pvalue < REJECTED_BELOW
+
+
+def test_poisson_counts_are_poisson():
+    """The number of requests varies from seed to seed as much as it should."""
+    counts = [len(Renewal(50.0, 10.0, 1.0, seed).times_ns(0.0)) for seed in range(400)]
+    assert stats.ttest_1samp(counts, 500).pvalue > REJECTED_BELOW
+    dispersion = np.var(counts, ddof=1) * (len(counts) - 1) / 500
+    assert REJECTED_BELOW < stats.chi2(len(counts) - 1).cdf(dispersion) < 1 - REJECTED_BELOW
+
+
+@pytest.mark.parametrize(
+    ("text", "rate", "duration", "expected_s"),
+    [
+        pytest.param("constant", 4, 1, [0, 0.25, 0.5, 0.75], id="constant"),
+        pytest.param("steps:2x1s,4x500ms", None, None, [0, 0.5, 1, 1.25], id="steps"),
+        # The integral of 4t is 2t²: request k is due at sqrt(k/2).
+        pytest.param("ramp:0..4", None, 1, [0, 0.7071067811865476], id="ramp from nothing"),
+        # The integral of 8-8t over 1 s is 4: 8t - 4t² = k, t = 1 - sqrt(1 - k/4).
+        pytest.param("ramp:8..0", None, 1, [0, 1 - 0.75**0.5, 1 - 0.5**0.5, 1 - 0.25**0.5], id="ramp to nothing"),
+        pytest.param("ramp:4..4", None, 1, [0, 0.25, 0.5, 0.75], id="ramp that stays"),
+    ],
+)
+def test_regular_schedules(text, rate, duration, expected_s):
+    """Requests where the integrated rate reaches whole numbers."""
+    times_ns = parse_arrivals(text, rate, duration, 0).times_ns(0.0)
+    assert times_ns.tolist() == pytest.approx([time_s * NS_PER_S for time_s in expected_s], abs=1)
+
+
+SCHEDULES = st.one_of(
+    st.builds(
+        lambda rate, cv, seed: Renewal(rate, 3.0, cv, seed),
+        st.floats(1, 2000),
+        st.sampled_from([0, 1, 3]),
+        st.integers(0, 9),
+    ),
+    st.builds(lambda a, b: parse_arrivals(f"ramp:{a}..{b}", None, 3.0, 0), st.integers(1, 900), st.integers(0, 900)),
+    st.builds(
+        lambda a, b: parse_arrivals(f"steps:{a}x1s,{b}x2s", None, None, 0), st.integers(1, 900), st.integers(1, 900)
+    ),
+)
+
+
+@given(SCHEDULES, st.sampled_from([0.0, 0.5, 2.0]))
+def test_every_schedule_ascends_within_its_time(arrivals, warmup_s):
+    """Warm-up before 0 at the first rate, the measured part from 0 to its end; the same when it is made again."""
+    times_ns = arrivals.times_ns(warmup_s)
+    assert times_ns.dtype == np.int64
+    assert (np.diff(times_ns) >= 0).all()
+    assert np.array_equal(times_ns, arrivals.times_ns(warmup_s))
+    if times_ns.size:
+        assert times_ns[0] >= -warmup_s * NS_PER_S - 1
+        assert times_ns[-1] <= arrivals.duration_s * NS_PER_S + 1
+    measured = int((times_ns >= 0).sum())
+    expected = arrivals.mean_rps * arrivals.duration_s
+    assert abs(measured - expected) <= 1 + 6 * getattr(arrivals, "cv", 0) * np.sqrt(expected)
+    warm = arrivals.initial_rps * warmup_s
+    assert abs(len(times_ns) - measured - warm) <= 1 + 6 * getattr(arrivals, "cv", 0) * np.sqrt(warm + 1)
+
+
+def test_a_trace_is_replayed(tmp_path):
+    """From its first time on, as fast as is wanted; a heading and further columns do not matter."""
+    path = tmp_path / "trace.csv"
+    path.write_text("time,who\n100.5,a\n101.0,b\n\n103.5,c\n")
+    arrivals = parse_arrivals(f"trace:{path}", None, None, 0, time_scale=0.5)
+    assert arrivals.times_ns(0.0).tolist() == [0, NS_PER_S // 4, 3 * NS_PER_S // 2]
+    assert arrivals.duration_s == 2.25
+    assert arrivals.mean_rps == pytest.approx(3 / 2.25)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("1\n0.5\n", "line 2: '0.5' comes before"),
+        ("1\n2\nx\n", "line 3: 'x' is no time"),
+        ("", "names no time"),
+        ("3\n3\n", "do not differ"),
+        ("1\nnan\n", "line 2"),
+    ],
+)
+def test_a_trace_that_makes_no_sense(tmp_path, content, complaint):
+    """The file and the line are named."""
+    path = tmp_path / "trace.txt"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=complaint) as refusal:
+        parse_arrivals(f"trace:{path}", None, None, 0)
+    assert str(path) in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate", "duration", "scale", "complaint"),
+    [
+        ("constant", None, None, 1, "wants a rate: add --rate"),
+        ("constant", 0, None, 1, "--rate 0 is no rate"),
+        ("constant:3", 2, None, 1, "takes no '3'"),
+        ("gamma", 2, None, 1, "write gamma:cv=2"),
+        ("gamma:cv=0", 2, None, 1, "write gamma:cv=2"),
+        ("ramp:1-2", None, None, 1, "write ramp:50..500"),
+        ("ramp:0..0", None, None, 1, "names no two rates"),
+        ("ramp:1..2", 5, None, 1, "leave --rate 5 out"),
+        ("steps:1", None, None, 1, "'1' is no step"),
+        ("steps:0x1s", None, None, 1, "is no step"),
+        ("steps:1xs", None, None, 1, "is not a duration"),
+        ("steps:1x1s", None, 5, 1, "leave --duration 5 out"),
+        ("trace:", None, None, 1, "write trace:FILE"),
+        ("trace:/nowhere", None, None, 1, "cannot be read: No such file"),
+        ("poisson", 5, None, 2, "--time-scale 2 is for a trace"),
+        ("bursts", 5, None, 1, "is no schedule: write constant, poisson"),
+        ("constant", 1e6, 3600, 1, f"more than {MAX_REQUESTS}"),
+    ],
+)
+def test_schedules_that_make_no_sense(text, rate, duration, scale, complaint):
+    """One line each, with the remedy."""
+    with pytest.raises(ConfigError, match=complaint):
+        parse_arrivals(text, rate, duration, 0, scale)

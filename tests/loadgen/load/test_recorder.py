@@ -1,0 +1,186 @@
+"""What counts as measured, and what is only counted."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frontend_launch.histogram import LatencyHistogram
+from loadgen.load.in_flight import Lost, Settled
+from loadgen.load.recorder import Offered, Record, Recorder, ScheduleRecorder
+from loadgen.load.requests_log import NOT_DONE, RequestsLog
+from loadgen.load.target import Outcome, Replies
+
+
+def replies(*rows):
+    """Rows of outcome, planned time, done time and, where it is another, sent time."""
+    outcomes, planned, done = (np.array(column, np.int64) for column in zip(*(row[:3] for row in rows), strict=True))
+    sent = np.array([row[-1] if len(row) > 3 else row[1] for row in rows], np.int64)
+    known = np.ones(len(rows), bool)
+    answers = Replies(np.arange(len(rows)), done, outcomes.astype(np.uint8), [b""] * len(rows))
+    return answers, Settled(known, planned, sent)
+
+
+def test_only_answers_that_arrive_in_the_measured_part_are_measured():
+    """Warm-up, defaults, failures and what comes after the end are counted, not measured."""
+    recorder = Recorder()
+    recorder.replied(*replies((Outcome.COMPLETED, 0, 50)))
+    recorder.begin_measured(100, until_ns=200)
+    recorder.replied(
+        *replies(
+            (Outcome.COMPLETED, 0, 99),
+            (Outcome.COMPLETED, 90, 100),
+            (Outcome.DEFAULTED, 110, 120),
+            (Outcome.FAILED, 110, 130),
+            (Outcome.COMPLETED, 150, 199),
+            (Outcome.COMPLETED, 150, 200),
+        )
+    )
+    recorder.cut(200)
+    recorder.end_measured(200)
+    record = recorder.record
+    assert record.latency.total == 2
+    assert (record.latency.min_ns, record.latency.max_ns) == (10, 49)
+    assert record.outcomes[Outcome.COMPLETED] == 5
+    assert record.outcomes[Outcome.DEFAULTED] == record.outcomes[Outcome.FAILED] == 1
+
+
+def test_reasons_are_counted_of_requests_that_failed():
+    """Not of those that had timed out before the server said why it would not answer them."""
+    answers, settled = replies(*[(Outcome.FAILED, 0, 5), (Outcome.COMPLETED, 0, 5)] * 2)
+    settled.known[2:] = False
+    recorder = Recorder()
+    recorder.replied(answers._replace(reasons=("busy", "too late")), settled)
+    assert recorder.record.failures == {"busy": 1}
+    assert recorder.record.outcomes[Outcome.FAILED] == recorder.record.outcomes[Outcome.COMPLETED] == 1
+
+
+def test_intervals_add_up_to_the_whole():
+    """Each answer is in exactly one interval."""
+    recorder = Recorder()
+    recorder.begin_measured(0, until_ns=None)
+    for done in range(10, 100, 10):
+        recorder.replied(*replies((Outcome.COMPLETED, 0, done)))
+        recorder.cut(done)
+    assert recorder.cut(90) is None
+    assert sum(interval.completed for interval in recorder.record.intervals) == recorder.record.latency.total == 9
+
+
+def test_records_of_two_clients_merge():
+    """Counts add, the longer measured part counts."""
+    one, other = Record(sent=3, measured_ns=10, left_behind=1), Record(sent=4, measured_ns=12, left_behind=None)
+    one.outcomes[Outcome.COMPLETED], other.outcomes[Outcome.COMPLETED] = 3, 4
+    one.merge(other)
+    assert (one.sent, one.measured_ns, one.left_behind, one.outcomes[Outcome.COMPLETED]) == (7, 12, 1, 7)
+    assert len(one.clients) == 2
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 10**10), st.integers(0, 1)), max_size=30), min_size=4, max_size=4))
+def test_four_records_merge_into_what_one_would_have_been(clients):
+    """Bucket for bucket, of the whole and of each interval."""
+
+    def recorded(*latencies):
+        recorder = Recorder()
+        recorder.begin_measured(0, None)
+        for number in (0, 1):
+            rows = [(Outcome.COMPLETED, 0, ns) for ns, interval in latencies if interval == number]
+            if rows:
+                recorder.replied(*replies(*rows))
+            recorder.record.clients[0].in_flight_ns += 10 * len(rows)
+            recorder.cut(10 * (number + 1))
+        recorder.end_measured(20)
+        return recorder.record
+
+    whole = recorded(*(row for rows in clients for row in rows))
+    merged = recorded(*clients[0])
+    for rows in clients[1:]:
+        merged.merge(recorded(*rows))
+    assert np.array_equal(merged.latency.counts, whole.latency.counts)
+    assert merged.latency.sum_ns == whole.latency.sum_ns
+    for one, other in zip(merged.intervals, whole.intervals, strict=True):
+        assert (one.completed, one.in_flight, one.duration_s) == (other.completed, other.in_flight, other.duration_s)
+        counts = [LatencyHistogram.decode(row.histogram).counts for row in (one, other) if row.histogram]
+        assert all(np.array_equal(row, counts[0]) for row in counts)
+
+
+def test_an_ending_that_was_not_asked_for_is_kept():
+    """Whichever of the records has it."""
+    for one, other in (("schedule", "overrun"), ("overrun", "schedule")):
+        record = Record(ended=one)
+        record.merge(Record(ended=other))
+        assert record.ended == "overrun"
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_sent_requests_count_as_measured_only_in_the_measured_part(count):
+    """Sending before the measured part is warm-up."""
+    recorder = Recorder()
+    recorder.sent(2, 0)
+    recorder.begin_measured(0, None)
+    recorder.sent(count, 0)
+    assert (recorder.record.sent, recorder.record.measured_sent) == (2 + count, count)
+
+
+def test_what_was_planned_for_the_measured_part_is_measured_whenever_it_is_answered():
+    """Latency counts from the plan, service from the sending; warm-up counts for the throughput only."""
+    recorder = ScheduleRecorder(1_000_000, 2_000_000)
+    recorder.planned(3)
+    recorder.sent(2, 995_000, np.array([980_000, 990_000]))
+    recorder.begin_measured(1_000_000, 2_000_000)
+    recorder.sent(3, 1_600_000, np.array([1_000_000, 1_500_000, 1_600_000]))
+    recorder.replied(*replies((Outcome.COMPLETED, 990_000, 1_700_000, 995_000)))
+    recorder.replied(*replies((Outcome.COMPLETED, 1_000_000, 1_800_000, 1_600_000)))
+    recorder.cut(2_000_000)
+    recorder.end_measured(2_000_000)
+    recorder.replied(*replies((Outcome.COMPLETED, 1_500_000, 3_000_000, 1_600_000)))
+    recorder.replied(*replies((Outcome.FAILED, 1_600_000, 3_000_000, 1_600_000)))
+    record, offered = recorder.record, recorder.record.offered
+    assert offered is not None
+    assert (record.latency.total, record.latency.min_ns, record.latency.max_ns) == (2, 800_000, 1_500_000)
+    assert (offered.service.min_ns, offered.service.max_ns) == (200_000, 1_400_000)
+    assert (offered.lag.total, offered.lag.min_ns, offered.lag.max_ns) == (3, 0, 600_000)
+    assert (offered.planned, offered.answered, offered.arrived) == (3, 2, 2)
+    assert (record.sent, record.measured_sent) == (5, 3)
+    assert [interval.completed for interval in record.intervals] == [2]
+
+
+def test_a_schedule_that_is_given_up_was_measured_until_then():
+    """Answers that arrive later are not of its throughput, though the plan went on."""
+    recorder = ScheduleRecorder(1_000_000, 9_000_000)
+    recorder.begin_measured(1_000_000, 9_000_000)
+    recorder.sent(2, 1_000_000, np.array([1_000_000, 1_000_000]))
+    recorder.replied(*replies((Outcome.COMPLETED, 1_000_000, 1_400_000)))
+    recorder.end_measured(1_500_000)
+    recorder.replied(*replies((Outcome.COMPLETED, 1_000_000, 1_600_000)))
+    assert recorder.record.offered is not None
+    assert recorder.record.offered.arrived == 1
+    assert recorder.record.latency.total == 2
+
+
+def test_shares_of_a_schedule_merge():
+    """As if one client had sent them all."""
+
+    def offered(numbers):
+        service, lag = LatencyHistogram(), LatencyHistogram()
+        lag.record(np.array(numbers))
+        return Offered(len(numbers), len(numbers), 1, service, lag)
+
+    one, other = Record(offered=offered([5_000, 7_000])), Record(offered=offered([900_000]))
+    one.merge(other)
+    assert one.offered is not None
+    assert (one.offered.planned, one.offered.answered, one.offered.arrived) == (3, 3, 2)
+    assert np.array_equal(one.offered.lag.counts, offered([5_000, 7_000, 900_000]).lag.counts)
+
+
+def test_a_log_has_a_row_for_each_request_that_ended():
+    """Answered or not, in the order of the ids."""
+    log = RequestsLog()
+    recorder = Recorder(log)
+    recorder.replied(*replies((Outcome.COMPLETED, 10, 30), (Outcome.FAILED, 20, 25)))
+    recorder.ended(Outcome.TIMED_OUT, Lost(*np.array([[2], [30], [31]])))
+    table = log.table(inputs=2)
+    assert table["id"].tolist() == [0, 1, 2]
+    assert table["input"].tolist() == [0, 1, 0]
+    assert table["sent_ns"].tolist() == [10, 20, 31]
+    assert table["done_ns"].tolist() == [30, 25, NOT_DONE]
+    assert table["outcome"].tolist() == [Outcome.COMPLETED, Outcome.FAILED, Outcome.TIMED_OUT]

@@ -1,0 +1,371 @@
+"""One run against a target in memory: what is sent, what is counted, and what ends it."""
+
+import asyncio
+import logging
+import pickle
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import uvloop
+from virtual_time import VirtualTime
+
+from loadgen.judging import slo
+from loadgen.load import runner
+from loadgen.load.answers import AnswerCheck
+from loadgen.load.arrivals import Renewal
+from loadgen.load.inputs import SeededInputs
+from loadgen.load.recorder import Record
+from loadgen.load.runner import BURST, Hooks, Job, Phase, run
+from loadgen.load.target import Outcome, Replies
+from loadgen.results.document import summarise
+from model_containers.model import TensorSpec
+
+INPUTS = SeededInputs(TensorSpec((4,), "float32"), None, 3, 0)
+
+
+@dataclass(frozen=True)
+class FakeSpec:
+    """A server in memory: answers what `reply` makes of each id, `per_drain` at a time."""
+
+    per_drain: int = 100
+    mute: bool = False
+    fate: tuple[Outcome, ...] = (Outcome.COMPLETED,)
+    strays: tuple[int, ...] = ()
+    answers: int = 1 << 30
+    wrong: tuple[int, ...] = ()
+    last: ClassVar["FakeTarget"]
+    """The target that was made last."""
+
+    def make(self):
+        target = FakeTarget(self)
+        FakeSpec.last = target
+        return target
+
+
+class FakeTarget:
+    def __init__(self, spec):
+        self.outputs = dict.fromkeys(spec.wrong, b"\0\0\x80\x7f")
+        self.spec, self.waiting, self.sent, self.closed, self.most, self.done = spec, [], [], False, 0, 0
+        self.now_ns = 0
+
+    async def open(self, pool):
+        assert len(pool) == INPUTS.count
+
+    def send(self, first_id, count, now_ns):
+        self.sent.append((first_id, count))
+        self.waiting += range(first_id, first_id + count)
+        self.most = max(self.most, len(self.waiting))
+        self.now_ns = now_ns
+
+    def drain(self):
+        spec = self.spec
+        count = 0 if spec.mute else min(spec.per_drain, spec.answers - self.done)
+        ids, self.waiting = self.waiting[:count], self.waiting[count:]
+        self.done += len(ids)
+        fates = [spec.fate[number % len(spec.fate)] for number in ids]
+        if ids:
+            ids, fates = [*ids, *spec.strays], [*fates, *[Outcome.COMPLETED] * len(spec.strays)]
+        outputs = [self.outputs.get(number, np.float32(number % INPUTS.count).tobytes()) for number in ids]
+        done_ns = np.full(len(ids), self.now_ns + 5000)
+        return Replies(np.array(ids, np.int64), done_ns, np.array(fates, np.uint8), outputs)
+
+    def notify(self, wake):
+        asyncio.get_running_loop().call_later(0.001, wake)
+
+    async def close(self):
+        self.closed = True
+
+
+def job(spec, **changes):
+    base = Job(
+        target=spec,
+        inputs=INPUTS,
+        window=50,
+        duration_s=None,
+        requests=None,
+        warmup_s=0.0,
+        timeout_s=None,
+        stall_s=60.0,
+        first_answer_s=None,
+        log_every_s=10.0,
+        drain_s=0.0,
+    )
+    return replace(base, **changes)
+
+
+def ran(spec, **changes):
+    return uvloop.run(run(job(spec, **changes)))
+
+
+def adds_up(record):
+    return record.sent == sum(record.outcomes.values())
+
+
+def test_requests_are_sent_and_counted_to_the_last():
+    """Stopping by count sends exactly so many, with consecutive ids, and waits for all answers."""
+    record = ran(FakeSpec(), requests=1234)
+    assert (record.sent, record.outcomes[Outcome.COMPLETED], record.ended) == (1234, 1234, "requests")
+    ids = [number for first, count in FakeSpec.last.sent for number in range(first, first + count)]
+    assert ids == list(range(1234))
+    assert FakeSpec.last.closed
+    assert record.latency.total == 1234
+
+
+def test_never_more_in_flight_than_the_window():
+    """And the window is used."""
+    ran(FakeSpec(per_drain=7), requests=1000, window=20)
+    assert FakeSpec.last.most == 20
+
+
+def test_stopping_by_time_abandons_what_is_outstanding():
+    """Every request has one outcome."""
+    record = ran(FakeSpec(per_drain=7), duration_s=0.05)
+    assert record.ended == "duration"
+    assert adds_up(record)
+    assert record.measured_ns == 50_000_000
+    assert record.outcomes[Outcome.ABANDONED] > 0
+
+
+def test_outcomes_late_and_unexpected_are_counted_apart():
+    """Only completed answers have latencies."""
+    fate = (Outcome.COMPLETED, Outcome.DEFAULTED, Outcome.FAILED)
+    record = ran(FakeSpec(fate=fate, strays=(0, 10**6), per_drain=30), requests=30)
+    assert [record.outcomes[outcome] for outcome in fate] == [10, 10, 10]
+    assert (record.late, record.unexpected) == (1, 1)
+    assert record.latency.total == 10
+    assert adds_up(record)
+
+
+def test_no_answer_for_the_stall_time_ends_the_run():
+    """As failed, with the counts kept."""
+    record = ran(FakeSpec(answers=10), duration_s=60.0, stall_s=0.05)
+    assert record.ended == "stalled"
+    assert record.outcomes[Outcome.COMPLETED] == 10
+    assert adds_up(record)
+
+
+def test_requests_that_time_out_are_no_answers():
+    """A server that never answers has stalled, however often the window is given up and filled again."""
+    record = ran(FakeSpec(answers=10), duration_s=60.0, stall_s=0.2, timeout_s=0.02)
+    assert record.ended == "stalled"
+    assert record.outcomes[Outcome.TIMED_OUT] > INPUTS.count
+
+
+def test_no_first_answer_in_time_is_told_apart():
+    """A server that never answers is another fault than one that stops."""
+    assert ran(FakeSpec(mute=True), duration_s=60.0, first_answer_s=0.05).ended == "no_answer"
+
+
+def test_requests_time_out():
+    """And make room for others."""
+    record = ran(FakeSpec(mute=True), duration_s=0.2, timeout_s=0.02)
+    assert record.outcomes[Outcome.TIMED_OUT] >= 50
+    assert record.sent > 50
+    assert adds_up(record)
+
+
+def test_the_measured_part_comes_after_the_warm_up():
+    """Requests before it count, and are not measured."""
+    record = ran(FakeSpec(per_drain=1), duration_s=0.03, warmup_s=0.03)
+    assert 0 < record.latency.total < record.outcomes[Outcome.COMPLETED]
+    assert record.measured_sent < record.sent
+
+
+def test_stop_ends_it_early_and_phases_are_told():
+    """What was measured by then is in the record."""
+
+    async def stopped():
+        stop, phases = asyncio.Event(), []
+
+        async def on_phase(phase):
+            phases.append(phase)
+            if phase is Phase.MEASURED_BEGINS:
+                stop.set()
+
+        return await run(job(FakeSpec(), duration_s=60.0), stop, Hooks(on_phase)), phases
+
+    record, phases = uvloop.run(stopped())
+    assert record.ended == "stopped"
+    assert phases == [Phase.MEASURED_BEGINS, Phase.MEASURED_ENDS]
+    assert adds_up(record)
+
+
+def test_left_behind_is_what_no_drain_brings_back():
+    """A server that runs on is given time to answer."""
+    record = ran(FakeSpec(answers=20), duration_s=0.02, drain_s=0.05)
+    assert record.left_behind == record.outcomes[Outcome.ABANDONED] == record.sent - 20
+
+
+def test_the_periodic_line_has_the_seeds_form(caplog):
+    """Seconds, seconds, requests a second; three whole intervals and the rest."""
+    caplog.set_level(logging.INFO)
+    ran(FakeSpec(), duration_s=1.0, log_every_s=0.3)
+    lines = [record.getMessage() for record in caplog.records if record.name == "loadgen.load.runner"]
+    assert len(lines) == 4
+    for line in lines:
+        assert re.fullmatch(r"p99: [0-9.e-]+, mean: [0-9.e-]+, thruput: [0-9.]+", line)
+
+
+def test_a_line_says_when_nothing_completed(caplog):
+    """Instead of numbers that there are not."""
+    caplog.set_level(logging.INFO)
+    ran(FakeSpec(mute=True), duration_s=0.02)
+    assert [record.getMessage() for record in caplog.records] == ["nothing completed in 0.0 s, 50 requests in flight"]
+
+
+def test_job_and_record_can_be_pickled():
+    """So that another process can run the one and send the other back."""
+    again = pickle.loads(pickle.dumps(job(FakeSpec(), requests=10)))
+    record = pickle.loads(pickle.dumps(uvloop.run(run(again))))
+    assert isinstance(record, Record)
+    assert record.sent == 10
+
+
+def test_answers_are_compared_with_the_right_ones():
+    """Every second answer, by the input it belongs to; one that is wrong is counted and still completed."""
+    check = AnswerCheck(2, np.array([[0.0], [1.0], [2.0]]), "float32", 0.0)
+    record = uvloop.run(run(job(FakeSpec(wrong=(4, 5)), requests=30, check=check)))
+    assert (record.compared, record.mismatched, record.outcomes[Outcome.COMPLETED]) == (15, 1, 30)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time of the test's run, which does not pass while it waits."""
+    clock = VirtualTime()
+    monkeypatch.setattr(runner, "time", clock)
+    monkeypatch.setattr(runner, "Sleeper", clock.sleeper)
+    return clock
+
+
+@dataclass(frozen=True)
+class ClockedSpec:
+    """A server that answers at once, but for a pause of its own, and those requests that it swallows."""
+
+    clock: VirtualTime
+    pause_s: tuple[float, float] = (0.0, 0.0)
+    swallow_every: int = 0
+
+    def make(self):
+        return ClockedTarget(self)
+
+
+class ClockedTarget:
+    def __init__(self, spec):
+        self.spec, self.waiting, self.began_ns = spec, [], None
+        self.wake: Callable[[], object] | None = None
+
+    async def open(self, pool):
+        pass
+
+    def send(self, first_id, count, now_ns):
+        self.began_ns = self.began_ns or now_ns
+        every = self.spec.swallow_every
+        self.waiting += [number for number in range(first_id, first_id + count) if not every or number % every]
+
+    def drain(self):
+        now_ns = self.spec.clock.monotonic_ns()
+        begin_ns, end_ns = (self.began_ns + round(at_s * 1e9) if self.began_ns else 0 for at_s in self.spec.pause_s)
+        ids, self.waiting = ([], self.waiting) if begin_ns <= now_ns < end_ns else (self.waiting, [])
+        replies = np.array(ids, np.int64), np.full(len(ids), now_ns), np.zeros(len(ids), np.uint8)
+        return Replies(*replies, [bytes(4)] * len(ids))
+
+    def notify(self, wake):
+        if self.wake is None:
+            self.spec.clock.call_later(0.002, self.on_time)
+        self.wake = wake
+
+    def on_time(self):
+        wake, self.wake = self.wake, None
+        assert wake is not None
+        wake()
+
+    async def close(self):
+        pass
+
+
+def offered(spec, rate_rps, duration_s, **changes):
+    arrivals = Renewal(rate_rps, duration_s, 0.0, 0)
+    return ran(spec, arrivals=arrivals, window=10**6, **{"timeout_s": 0.4, "drain_s": 5.0, **changes})
+
+
+def known(values):
+    """Those percentiles that are known."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def test_a_schedule_sends_what_was_planned_and_no_more(clock):
+    """Whatever the window, warm-up apart."""
+    record = offered(ClockedSpec(clock), 400, 0.5, warmup_s=0.25)
+    assert record.ended == "schedule"
+    assert (record.sent, record.measured_sent, record.offered.planned, record.offered.answered) == (300, 200, 200, 200)
+    assert (record.latency.total, record.offered.lag.total, record.offered.service.total) == (200, 200, 200)
+    assert record.measured_ns == 500_000_000
+    assert adds_up(record)
+
+
+def test_a_pause_of_the_server_is_in_the_latencies_of_all_who_came_in_it(clock):
+    """Of 200 a second for 20 s, 4000, those of a pause of 2 s, 400, wait for its end: 2000 ms, 1995 ms, … 5 ms.
+
+    The slowest 1 % are forty, 2000 ms to 1805 ms, so p99 is the next, 1800 ms; all of it up to 5 ms less, as the pause
+    begins between two requests. A client that waited for answers before it sent would have sent one request in the
+    pause, and found a p99 of nothing at all.
+    """
+    summary = summarise(offered(ClockedSpec(clock, pause_s=(5.0, 7.0)), 200, 20.0, timeout_s=5.0))
+    poll_ms = 3  # the server looks for requests each 2 ms; the lower bounds are exact to the histogram's 3 digits
+    latency_ms, service_ms = known(summary.latency_ms), known(summary.service_ms)
+    assert 1794 <= latency_ms["p99"] <= 1800 + poll_ms
+    assert 1993 <= latency_ms["max"] <= 2000 + poll_ms
+    assert latency_ms["p50"] <= poll_ms
+    assert 1794 <= service_ms["p99"] <= 1800 + poll_ms  # they were sent on time, and the server had them
+
+
+def test_what_is_never_answered_is_slower_than_any_answer(clock):
+    """2 % swallowed: p95 is a number, p99 is none, but has a bound, and a threshold on it is crossed."""
+    record = offered(ClockedSpec(clock, swallow_every=50), 400, 1.0)
+    summary = summarise(record)
+    assert (record.outcomes[Outcome.TIMED_OUT], record.outcomes[Outcome.COMPLETED]) == (8, 392)
+    assert summary.latency_ms["p95"] is not None
+    assert summary.latency_ms["p99"] is summary.latency_ms["max"] is summary.latency_ms["mean"] is None
+    slowest_ms = record.latency.max_ns / 1e6
+    assert summary.latency_above_ms == dict.fromkeys(("mean", "p99", "p99.9", "max"), slowest_ms)
+    assert slo.crossed(slo.parse("p99>300ms")[0], summary)[0]
+    assert slo.crossed(slo.parse("p99<300ms")[0], summary)[0]
+    assert not slo.crossed(slo.parse("p95>300ms")[0], summary)[0]
+    assert adds_up(record)
+
+
+def test_too_much_in_flight_ends_the_run():
+    """Rather than thinning the load."""
+    record = ran(FakeSpec(mute=True), arrivals=Renewal(1000.0, 5.0, 0.0, 0), window=50)
+    assert record.ended == "overrun"
+    assert 51 <= record.sent <= 51 + BURST
+    assert adds_up(record)
+
+
+def test_a_schedule_that_is_stopped_counts_what_was_planned_until_then(clock):
+    """Nobody failed to answer what was never sent."""
+
+    async def stopped():
+        stop = asyncio.Event()
+        clock.call_later(0.2, stop.set)
+        return await run(job(ClockedSpec(clock), arrivals=Renewal(500.0, 60.0, 0.0, 0), window=10**6), stop)
+
+    record = uvloop.run(stopped())
+    assert record.ended == "stopped"
+    assert 89 <= record.offered.planned <= 91  # in 200 ms, less the 20 ms before the first
+    assert record.offered.planned <= record.sent + BURST
+    assert summarise(record).latency_ms["p50"] is not None
+
+
+def test_rows_of_requests_are_kept(clock):
+    """One for each, with the times of the histograms."""
+    record = offered(ClockedSpec(clock, swallow_every=50), 400, 0.5, keep_requests=True)
+    table = record.requests[0].table(inputs=INPUTS.count)
+    assert table["id"].tolist() == list(range(200))
+    done = table["outcome"] == Outcome.COMPLETED
+    assert int((table["done_ns"] - table["planned_ns"])[done].max()) == record.latency.max_ns
+    assert int((table["sent_ns"] - table["planned_ns"]).max()) == record.offered.lag.max_ns

@@ -1,0 +1,99 @@
+"""Servers of others: shared memory, and what they say of themselves."""
+
+import asyncio
+import errno
+import os
+
+import pytest
+import uvloop
+
+from loadgen.errors import ConfigError
+from loadgen.load.runner import Phase
+from loadgen.servers.remote import SHARED_MEMORY, shared
+from loadgen.servers.remote_readings import RemoteReadings
+from loadgen.targets.address import parse_address
+from loadgen.targets.json_endpoint import JsonEndpoint
+from loadgen.targets.remote import TargetOptions
+
+NAME = f"loadgen-test-{os.getpid()}"
+
+
+def test_shared_memory_is_there_as_long_as_it_is_needed():
+    """With the contents."""
+    with shared(NAME, b"abc"):
+        assert (SHARED_MEMORY / NAME).read_bytes()[:3] == b"abc"
+    assert not (SHARED_MEMORY / NAME).exists()
+
+
+def test_shared_memory_that_there_is_not_enough_of(monkeypatch):
+    """Is refused before anything is written, which would end the process; nothing stays."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with (
+        pytest.raises(ConfigError, match=r"--shared-memory: 3 bytes cannot be had in /dev/shm \(No space left"),
+        shared(NAME, b"abc"),
+    ):
+        pass
+    assert not (SHARED_MEMORY / NAME).exists()
+
+
+def test_what_goes_wrong_meanwhile_is_no_matter_of_shared_memory():
+    """Errors of a run stay what they are."""
+    with pytest.raises(ConnectionError), shared(NAME, b"abc"):
+        raise ConnectionError
+    assert not (SHARED_MEMORY / NAME).exists()
+
+
+async def read(*answers, phases=tuple(Phase)):
+    """The readings of a server whose metrics are answered so, one after the other; None is an error."""
+    waiting = list(answers)
+
+    async def serve(reader, writer):
+        if await reader.readline():
+            text = waiting.pop(0)
+            status, body = (503, b"") if text is None else (200, text.encode())
+            writer.write(
+                b"HTTP/1.1 %d x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body
+            )
+        writer.close()
+
+    async with asyncio.timeout(20), await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        at = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        options = TargetOptions(
+            parse_address(f"http+json://{at}/"), body='"$input"', metrics_url=f"http://{at}/metrics"
+        )
+        async with RemoteReadings(JsonEndpoint.of(options), lambda: False) as readings:
+            for phase in phases:
+                await readings.on_phase(phase)
+            return readings.measurements.server_metrics, readings.notes
+
+
+def test_metrics_before_and_after():
+    """One that is new was nothing before."""
+    metrics, notes = uvloop.run(read("a_total 1\n", "a_total 3\nb_total 2\n"))
+    assert (metrics, notes) == ({"a_total": [1.0, 3.0], "b_total": [0.0, 2.0]}, [])
+
+
+@pytest.mark.parametrize("answers", [(None, "a_total 3\n"), ("a_total 3\n", None)])
+def test_metrics_that_could_be_read_once(answers):
+    """Say nothing of the time between, and are left out."""
+    metrics, notes = uvloop.run(read(*answers))
+    assert metrics is None
+    assert notes[0].endswith("/metrics cannot be read: answered with 503")
+    assert notes[1] == "the server's metrics are left out: they could be read once only"
+
+
+def test_a_first_reading_that_did_not_end_in_time():
+    """Is said as well."""
+    metrics, notes = uvloop.run(read("a_total 3\n", phases=[Phase.MEASURED_ENDS]))
+    assert (metrics, notes) == (None, ["the server's metrics are left out: they could be read once only"])
+
+
+def test_metrics_that_are_none():
+    """Whatever the page is."""
+    metrics, notes = uvloop.run(read("<html>", "<html>"))
+    assert metrics is None
+    assert notes[0].startswith("the server's metrics cannot be read: ")

@@ -1,0 +1,56 @@
+"""What a server says of itself, over gRPC."""
+
+import asyncio
+
+import grpc
+import grpc.aio
+import pytest
+
+from loadgen.errors import TargetError
+from loadgen.targets.access import Access
+from loadgen.targets.address import parse_address
+from loadgen.targets.oip import inference_pb2 as pb
+from loadgen.targets.oip.admin import describe
+
+METADATA = pb.ModelMetadataResponse(name="m", platform="test")
+METADATA.inputs.add(name="IN", datatype="FP32", shape=[-1, 4])
+METADATA.outputs.add(name="OUT", datatype="FP32", shape=[-1, 2])
+
+
+async def described(**answers):
+    """Ask a server that answers these methods, and no others."""
+
+    def handler(answer):
+        async def behave(_request, _context):
+            return answer
+
+        return grpc.unary_unary_rpc_method_handler(
+            behave, response_serializer=lambda message: message.SerializeToString()
+        )
+
+    server = grpc.aio.server()
+    handlers = {method: handler(answer) for method, answer in answers.items()}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        return await describe(parse_address(f"oip+grpc://127.0.0.1:{port}/m"), Access())
+    finally:
+        await server.stop(None)
+
+
+ABOUT = {"ServerMetadata": pb.ServerMetadataResponse(name="test", version="1"), "ModelMetadata": METADATA}
+
+
+@pytest.mark.parametrize("more", [{}, {"ModelConfig": pb.ModelConfigResponse()}], ids=["not offered", "empty"])
+def test_a_server_without_configurations(more):
+    """Of its models is loaded all the same; how many instances there are is not known."""
+    about, model = asyncio.run(described(**ABOUT, **more))
+    assert (about.name, model.name) == ("test", "m")
+    assert (model.max_batch, model.instances) == (None, None)
+
+
+def test_a_server_without_the_model():
+    """Is refused, by what it said."""
+    with pytest.raises(TargetError, match="ModelMetadata"):
+        asyncio.run(described(ServerMetadata=ABOUT["ServerMetadata"]))

@@ -1,0 +1,78 @@
+"""What follows --target."""
+
+import pytest
+
+from loadgen.errors import ConfigError
+from loadgen.targets.address import parse_address
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("oip+grpc://host:8001/m", ("grpc", False, "host", 8001, "m", "", "")),
+        ("oip+grpcs://host:8001/m/3", ("grpc", True, "host", 8001, "m", "3", "")),
+        ("oip+http://[::1]:8000/m", ("http", False, "::1", 8000, "m", "", "")),
+        ("oip+https://127.0.0.1:443/m/", ("http", True, "127.0.0.1", 443, "m", "", "")),
+        (
+            "http+json://host:80/v1/completions?a=b",
+            ("json", False, "host", 80, "completions", "", "/v1/completions?a=b"),
+        ),
+        ("https+json://host:443", ("json", True, "host", 443, "endpoint", "", "/")),
+    ],
+    ids=["grpc", "version", "ipv6", "slash", "json", "no path"],
+)
+def test_addresses(text, expected):
+    """Each scheme, with what may follow it."""
+    address = parse_address(text)
+    found = (address.protocol, address.tls, address.host, address.port, address.model, address.version, address.path)
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("host:8001/m", "scheme is none of"),
+        ("http://host:8000/m", "scheme is none of"),
+        ("oip+grpc://host/m", "host and port are needed"),
+        ("oip+grpc://:1/m", "host and port are needed"),
+        ("oip+grpc://host:99999/m", "99999|range"),
+        ("oip+grpc://host:1/", "one model is needed"),
+        ("oip+grpc://host:1/m/1/2", "one model is needed"),
+        ("oip+http://me:secret@host:1/m", "--token-file"),
+    ],
+)
+def test_what_is_no_address(text, match):
+    """It names the value and what would do."""
+    with pytest.raises(ConfigError, match=match) as caught:
+        parse_address(text)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_ipv6_address_is_written_in_brackets():
+    """As URLs want it."""
+    assert parse_address("oip+http://[::1]:8000/m").base_url == "http://[::1]:8000"
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "version", "path"),
+    [
+        ("oip+http://host:80/m", "m", "", "/v2/models/m"),
+        ("oip+http://host:80/m/3", "m", "3", "/v2/models/m/versions/3"),
+        ("oip+http://host:80/v2/models/m", "m", "", "/v2/models/m"),
+        ("oip+https://host:80/a/b/v2/models/m/versions/3/infer", "m", "3", "/a/b/v2/models/m/versions/3"),
+        ("oip+http://host:80/a/v2/models/m/infer/", "m", "", "/a/v2/models/m"),
+        ("oip+http://host:80/a b/v2/models/m%20n", "m n", "", "/a%20b/v2/models/m%20n"),
+    ],
+)
+def test_paths_over_http(text, model, version, path):
+    """Short, or as requests have them, behind whatever an ingress puts before."""
+    address = parse_address(text)
+    assert (address.model, address.version, address.model_path) == (model, version, path)
+    assert address.server_path == path.partition("/models/")[0]
+
+
+@pytest.mark.parametrize("path", ["/a/v2/models/", "/a/b/c", "/v2/models/m/1/2"])
+def test_paths_without_one_model(path):
+    """Are refused as all others are."""
+    with pytest.raises(ConfigError, match="one model is needed"):
+        parse_address(f"oip+http://host:1{path}")

@@ -1,0 +1,282 @@
+"""The client's target against a frontend and a replica on real sockets."""
+
+import asyncio
+import contextlib
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import uvloop
+import zmq
+import zmq.asyncio
+from peers import Client, FrontendThread, Replica
+
+from frontend_launch.wire import ipc_addresses
+from loadgen.errors import TargetError
+from loadgen.load.inputs import SeededInputs
+from loadgen.load.runner import Job, run
+from loadgen.load.target import Outcome
+from loadgen.targets import clipper
+from loadgen.targets.clipper import ClipperSpec
+from model_containers.model import TensorSpec
+from model_containers.wire import DataType
+
+
+@pytest.fixture
+def frontend():
+    thread = FrontendThread()
+    yield thread
+    thread.close()
+
+
+def spec_of(ports, output_bytes=4):
+    request, response = (f"tcp://127.0.0.1:{port}" for port in (ports.request, ports.response))
+    return ClipperSpec(request, response, "app", DataType.FLOATS, output_bytes, b"TIMEOUT")
+
+
+def job(ports, requests, shape=(8,), output_bytes=4):
+    return Job(
+        target=spec_of(ports, output_bytes),
+        inputs=SeededInputs(TensorSpec(shape, "float32"), None, 4, 0),
+        window=100,
+        duration_s=None,
+        requests=requests,
+        warmup_s=0.0,
+        timeout_s=None,
+        stall_s=20.0,
+        first_answer_s=None,
+        log_every_s=60.0,
+        drain_s=0.0,
+    )
+
+
+@contextlib.contextmanager
+def serving(frontend):
+    """A replica that answers everything until the end, on its own thread."""
+    with contextlib.ExitStack() as stack:
+        replica = Replica(frontend, stack)
+        replica.socket.setsockopt(zmq.RCVTIMEO, 50)
+        done = threading.Event()
+
+        def serve():
+            while not done.is_set():
+                with contextlib.suppress(zmq.Again):
+                    replica.answer(replica.receive_batch())
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+@pytest.mark.parametrize("shape", [(8,), (64, 64, 3)])
+def test_every_request_is_answered(frontend, shape):
+    """Small payloads, which are copied, and large ones, which are not."""
+    frontend.register(batch_size=4)
+    with serving(frontend):
+        record = uvloop.run(run(job(frontend.ports, 2000, shape)))
+    assert (record.sent, record.outcomes[Outcome.COMPLETED]) == (2000, 2000)
+    assert record.late == record.unexpected == 0
+
+
+def test_defaults_and_wrong_answers_are_no_completions(frontend):
+    """The default output is told from an answer of the wrong size."""
+    frontend.register()
+    record = uvloop.run(run(job(frontend.ports, 100)))
+    assert record.outcomes[Outcome.DEFAULTED] == 100
+    with serving(frontend):
+        record = uvloop.run(run(job(frontend.ports, 100, output_bytes=8)))
+    assert record.outcomes[Outcome.FAILED] == 100
+
+
+def test_an_answer_of_any_size_will_do_where_the_size_may_vary(frontend):
+    """No expectation, no failure."""
+    frontend.register()
+    with serving(frontend):
+        record = uvloop.run(run(job(frontend.ports, 10, output_bytes=None)))
+    assert record.outcomes[Outcome.COMPLETED] == 10
+
+
+def test_nobody_there_is_one_clear_line(monkeypatch):
+    """With what to check."""
+    monkeypatch.setattr(clipper, "HANDSHAKE_TIMEOUT_S", 0.05)
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as silent:
+        port = silent.bind_to_random_port("tcp://127.0.0.1")
+        address = f"tcp://127.0.0.1:{port}"
+        spec = ClipperSpec(address, address, "app", DataType.FLOATS, 4, b"")
+
+        async def attempt():
+            target = spec.make()
+            try:
+                await target.open(SeededInputs(TensorSpec((1,), "float32"), None, 1, 0).make())
+            finally:
+                await target.close()
+
+        with pytest.raises(TargetError, match=rf"no handshake from tcp://127.0.0.1:{port} .*--response-port"):
+            asyncio.run(attempt())
+
+
+def test_ids_are_complete_again_after_they_wrapped_on_the_wire():
+    """Request ids are 31 bits there and without end here."""
+    target = clipper.ClipperTarget(spec_of(clipper_ports()))
+    target._sent = (1 << 31) + 10
+    try:
+        full = target._full_ids(np.array([5, 9, (1 << 31) - 1, 20, -1]))
+    finally:
+        asyncio.run(target.close())
+    # 20 has not been sent a second time yet, so it is the first one.
+    assert full.tolist() == [(1 << 31) + 5, (1 << 31) + 9, (1 << 31) - 1, 20, -1]
+
+
+def clipper_ports():
+    return type("Ports", (), {"request": 1, "response": 1})
+
+
+def test_a_client_of_our_own_and_a_foreign_one_live_together(frontend):
+    """Each gets its own answers."""
+    frontend.register()
+    with contextlib.ExitStack() as stack, serving(frontend):
+        foreign = Client(frontend, stack)
+        foreign.send(3, [4.0])
+        record = uvloop.run(run(job(frontend.ports, 200)))
+        assert record.outcomes[Outcome.COMPLETED] == 200
+        assert np.frombuffer(foreign.receive().output, "<f4")[0] == 8.0
+
+
+def test_the_frontend_has_sockets_of_this_machine_too(tmp_path):
+    """Beside its ports."""
+    frontend = FrontendThread(ipc_directory=tmp_path)
+    try:
+        frontend.register()
+        request_address, response_address, _ = ipc_addresses(tmp_path)
+        with serving(frontend):
+            over_ipc = job(frontend.ports, 100)
+            spec = replace(over_ipc.target, request_address=request_address, response_address=response_address)
+            records = [uvloop.run(run(wanted)) for wanted in (replace(over_ipc, target=spec), over_ipc)]
+        assert [record.outcomes[Outcome.COMPLETED] for record in records] == [100, 100]
+    finally:
+        frontend.close()
+
+
+@pytest.mark.parametrize("output", [b"", b"abc"])
+def test_an_answer_that_cannot_be_one_has_failed(output):
+    """Of any size, but not of none, which is how a replica says that it could not answer, nor of half a number."""
+    target = ClipperSpec("tcp://h:1", "tcp://h:2", "app", DataType.FLOATS, None, b"TIMEOUT").make()
+    outcome = target._outcome
+    target._output_type, target._default_type = b"\2\0\0\0", b"\4\0\0\0"
+    assert outcome(b"\2\0\0\0", output) is Outcome.FAILED
+    assert outcome(b"\2\0\0\0", b"abcd") is Outcome.COMPLETED
+    uvloop.run(target.close())
+
+
+@contextlib.contextmanager
+def scripted(messages):
+    """A server that hands out client id 7 and then sends these messages, to whoever shook hands."""
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as responses:
+        responses.setsockopt(zmq.LINGER, 0)
+        responses.setsockopt(zmq.RCVTIMEO, 10_000)
+        port = responses.bind_to_random_port("tcp://127.0.0.1")
+
+        def serve():
+            client = responses.recv_multipart()[0]
+            responses.send_multipart([client, b"", b"\7\0\0\0"])
+            for message in messages:
+                responses.send_multipart([client, *message])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield port
+        finally:
+            thread.join()
+
+
+def drained(messages, count, **fields):
+    """What a target that has sent 100 requests makes of messages: ids, outcomes and outputs of `count` replies."""
+
+    async def drain(port):
+        target = replace(spec_of(type("Ports", (), {"request": port, "response": port})), **fields).make()
+        try:
+            await target.open(SeededInputs(TensorSpec((1,), "float32"), None, 3, 0).make())
+            target.send(0, 100, 0)
+            ids: list[int] = []
+            outputs: list[bytes] = []
+            outcomes, done_ns = [], []
+            async with asyncio.timeout(10):
+                while len(ids) < count:
+                    arrived = asyncio.Event()
+                    target.notify(arrived.set)
+                    await arrived.wait()
+                    replies = target.drain()
+                    ids += replies.ids.tolist()
+                    outcomes += replies.outcomes.tolist()
+                    outputs += map(bytes, replies.outputs)
+                    done_ns += replies.done_ns.tolist()
+            assert done_ns == sorted(done_ns)
+            return ids, outcomes, outputs
+        finally:
+            await target.close()
+
+    with scripted(messages) as port:
+        return uvloop.run(drain(port))
+
+
+def reply(request_id, output=b"abcd", output_type=2):
+    return [b"", request_id.to_bytes(4, "little"), output_type.to_bytes(4, "little"), output]
+
+
+def test_messages_that_are_no_replies_shift_no_others():
+    """They answer nothing, and the replies around them are read as they are."""
+    messages = [reply(1), [b"", b"x"], reply(2), [b""] * 6, *map(reply, range(3, 40))]
+    ids, outcomes, outputs = drained(messages, 41)
+    assert ids == [1, -1, 2, -1, *range(3, 40)]
+    assert [outcomes[index] for index in (0, 1, 3)] == [Outcome.COMPLETED, Outcome.FAILED, Outcome.FAILED]
+    assert outputs[2] == b"abcd"
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("size", [4, clipper._LARGE_OUTPUT_BYTES])
+def test_outputs_are_kept_where_they_are_wanted(size, keep):
+    """Small ones, which are copied, and large ones, which are not; they are judged in any case."""
+    sent = [bytes([number]) * size for number in range(60)]
+    messages = [
+        *(reply(number, output) for number, output in enumerate(sent)),
+        reply(60, b"TIMEOUT", 4),
+        reply(61, b""),
+    ]
+    ids, outcomes, outputs = drained(messages, 62, output_bytes=size, keep_outputs=keep)
+    assert ids == list(range(62))
+    assert outcomes == [Outcome.COMPLETED] * 60 + [Outcome.DEFAULTED, Outcome.FAILED]
+    assert outputs == ([*sent, b"TIMEOUT", b""] if keep else [])
+
+
+def test_whatever_number_a_socket_has_it_is_heard(frontend, monkeypatch):
+    """Also where the one before had the same, and its handshake was answered before anybody waited for it."""
+
+    async def quick(socket, frames):
+        socket._shadow_sock.send_multipart(frames)
+        while not socket._shadow_sock.poll(0):
+            pass
+
+    async def slow(socket, frames):
+        asyncio.get_running_loop().call_later(0.01, socket._shadow_sock.send_multipart, frames)
+
+    async def story():
+        numbers = []
+        for send in (quick, slow):
+            monkeypatch.setattr(zmq.asyncio.Socket, "send_multipart", send)
+            target = spec_of(frontend.ports).make()
+            await target.open(SeededInputs(TensorSpec((8,), "float32"), None, 1, 0).make())
+            numbers.append(target._receiving.fileno())
+            for _ in range(3):  # turns in which the loop begins to watch it
+                await asyncio.sleep(0)
+            await target.close()
+        return numbers
+
+    monkeypatch.setattr(clipper, "HANDSHAKE_TIMEOUT_S", 3.0)
+    first, second = uvloop.run(story())
+    assert first == second, "otherwise this shows nothing"
