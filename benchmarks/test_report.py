@@ -13,7 +13,7 @@ from sample_results import results
 from loadgen.report.page import page
 from loadgen.report.reading import Collection, collect
 from loadgen.report.tables import csv_text, terminal_table
-from loadgen.results import document as results_file
+from loadgen.results import files as results_files
 
 GRID = list(product(range(1, 6), range(1, 6), (1, 2, 4, 8, 16, 32, 64, 128)))
 
@@ -22,7 +22,7 @@ GRID = list(product(range(1, 6), range(1, 6), (1, 2, 4, 8, 16, 32, 64, 128)))
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("sweep")
     for replicas, cpus, batch in GRID:
-        results_file.save(results(replicas, cpus, batch, described=True), directory)
+        results_files.save(results(replicas, cpus, batch, described=True), directory)
     return directory
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from loadgen.judging.slo import parse as parse_slo
     from loadgen.load.arrivals import parse_arrivals
     from loadgen.results.document import Results
-    from loadgen.results.document import read as read_results
+    from loadgen.results.files import read as read_results
 
     __version__: str
 
@@ -61,7 +61,7 @@ _SOURCES = {
     "parse_arrivals": "loadgen.load.arrivals:parse_arrivals",
     "parse_slo": "loadgen.judging.slo:parse",
     "prepare_sweep": "loadgen.experiments.sweep:prepare_sweep",
-    "read_results": "loadgen.results.document:read",
+    "read_results": "loadgen.results.files:read",
     "run_experiment": "loadgen.experiments.experiment:run_experiment",
     "run_sweep": "loadgen.experiments.sweep:run_sweep",
 }

@@ -23,7 +23,7 @@ from loadgen.cli import (
     saturate,
     sweep,
 )
-from loadgen.options import normalise_argv
+from loadgen.cli.argv import normalise_argv
 
 LIST_OPTIONS = {
     "--cpus": "cpus",

@@ -9,7 +9,7 @@ import typer
 from loadgen.cli import console, exit_codes, parameters
 from loadgen.cli.target import target
 from loadgen.errors import ConfigError
-from loadgen.options import parse_duration, parse_duration_or_zero, parse_share
+from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_share
 
 if TYPE_CHECKING:
     from loadgen.experiments.capacity import CapacityConfig

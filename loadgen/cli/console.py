@@ -72,7 +72,7 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> tuple[T, sig
 
 def show_plan(config: ExperimentConfig) -> None:
     """Print what an experiment would run, and where."""
-    from loadgen.config import prepare  # noqa: PLC0415
+    from loadgen.plan import prepare  # noqa: PLC0415
     from loadgen.report.text import placement_text, plan_text  # noqa: PLC0415
 
     plan, _ = run(lambda _: prepare(config))

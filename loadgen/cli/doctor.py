@@ -2,13 +2,112 @@
 
 from __future__ import annotations
 
+import asyncio
+import ctypes.util
+import importlib.util
+import os
+import resource
+from dataclasses import dataclass
+
 import typer
+
+from frontend_launch.errors import LaunchError
+from frontend_launch.launch.engine import engine_version
+from frontend_launch.launch.topology import core_ranges, discover
+from loadgen.results.environment import cpu_model, versions
+
+MIN_CORES = 2
+MIN_OPEN_FILES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding.
+
+    Attributes:
+        name: what was looked at.
+        ok: it is as it should be.
+        found: what is there.
+        remedy: what to do about it; empty when there is nothing to do.
+    """
+
+    name: str
+    ok: bool
+    found: str
+    remedy: str = ""
+
+
+def examine() -> list[Check]:
+    """Look at cores, limits, libraries, the Docker engine and GPUs."""
+    return [_cores(), _memory(), _open_files(), _packages(), _models(), _libgomp(), _targets(), _docker(), _gpus()]
+
+
+def _cores() -> Check:
+    topology = discover()
+    usable = len(topology.cores)
+    found = f"{usable} of {os.cpu_count()} usable ({core_ranges(topology.cores)}), {cpu_model()}"
+    if topology.note:
+        found += f"; {topology.note}"
+    remedy = "" if usable >= MIN_CORES else "client and frontends will share the replica's core: give it a second one"
+    return Check("cores", usable >= MIN_CORES, found, remedy)
+
+
+def _memory() -> Check:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    ok = total >= 4 << 30
+    return Check("memory", ok, f"{total / 2**30:.1f} GiB", "" if ok else "lower --max-in-flight and --inputs")
+
+
+def _open_files() -> Check:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    ok = soft >= MIN_OPEN_FILES or soft == resource.RLIM_INFINITY
+    return Check("open files", ok, f"limit {soft}", "" if ok else f"ulimit -n {MIN_OPEN_FILES}")
+
+
+def _packages() -> Check:
+    return Check("packages", True, ", ".join(f"{name} {version}" for name, version in versions().items()))
+
+
+def _models() -> Check:
+    ok = importlib.util.find_spec("tensorflow") is not None
+    remedy = "pip install 'loadgen[models]'; until then only noop can be served"
+    return Check("tensorflow", ok, "installed" if ok else "not installed", "" if ok else remedy)
+
+
+def _libgomp() -> Check:
+    library = ctypes.util.find_library("gomp")
+    return Check("libgomp", library is not None, library or "not found", "" if library else "apt-get install libgomp1")
+
+
+def _targets() -> Check:
+    missing = [name for name in ("grpc", "google.protobuf", "httptools") if not _importable(name)]
+    remedy = "pip install 'loadgen[oip]'; until then --target cannot be used"
+    found = f"not installed: {', '.join(missing)}" if missing else "gRPC and HTTP"
+    return Check("targets", not missing, found, remedy if missing else "")
+
+
+def _importable(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # not even the package that it is part of
+        return False
+
+
+def _docker() -> Check:
+    try:
+        return Check("docker", True, f"engine {asyncio.run(engine_version())}")
+    except LaunchError as error:
+        return Check("docker", False, str(error), "start an engine, or use --runtime process")
+
+
+def _gpus() -> Check:
+    gpus = discover().gpus
+    found = f"{len(gpus)} ({core_ranges(gpus)})" if gpus else "none"
+    return Check("gpus", bool(gpus), found, "" if gpus else "models run on the CPU (--gpus none)")
 
 
 def doctor() -> None:
     """Say what works here, and what to do about the rest."""
-    from loadgen.doctor import examine  # noqa: PLC0415 - `--help` does without
-
     checks = examine()
     width = max(len(check.name) for check in checks)
     for check in checks:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loadgen.cli import console
-from loadgen.options import parse_duration
+from loadgen.parsing import parse_duration
 
 if TYPE_CHECKING:
     from model_containers.model import Description

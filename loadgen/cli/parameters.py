@@ -22,7 +22,7 @@ from typer.models import ParameterInfo
 from loadgen.cli import console
 from loadgen.errors import ConfigError
 from loadgen.judging.slo import parse as parse_conditions
-from loadgen.options import parse_duration, parse_duration_or_zero, parse_gpus, parse_int_list, parse_shape
+from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_gpus, parse_int_list, parse_shape
 
 Settings = dict[str, Any]
 """Fields of a configuration, by name."""

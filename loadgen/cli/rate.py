@@ -8,7 +8,7 @@ import typer
 
 from loadgen.cli import console, parameters
 from loadgen.cli.target import target
-from loadgen.options import parse_duration, parse_duration_or_zero
+from loadgen.parsing import parse_duration, parse_duration_or_zero
 
 
 @parameters.takes(

@@ -10,7 +10,7 @@ import typer
 from loadgen.cli import console, exit_codes, parameters
 from loadgen.cli.target import target
 from loadgen.errors import ConfigError
-from loadgen.options import parse_duration, parse_duration_or_zero, parse_int_list, parse_rates
+from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_int_list, parse_rates
 
 if TYPE_CHECKING:
     from loadgen.experiments.sweep import Sweep, SweepConfig

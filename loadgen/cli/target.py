@@ -11,7 +11,7 @@ import typer
 
 from loadgen.cli import console, parameters
 from loadgen.errors import ConfigError
-from loadgen.options import parse_shapes
+from loadgen.parsing import parse_shapes
 
 _MEANINGLESS = (
     *parameters.STARTING,

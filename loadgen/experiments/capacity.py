@@ -14,7 +14,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from frontend_launch.launch.process import pinned
-from loadgen.config import MAX_OUTSTANDING, ExperimentConfig, Plan, prepare
+from loadgen.config import ExperimentConfig
 from loadgen.errors import ConfigError, Interrupted
 from loadgen.experiments.experiment import known_answers, measure, tell
 from loadgen.experiments.search import (
@@ -34,9 +34,11 @@ from loadgen.judging.slo import Condition
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal
-from loadgen.load.recorder import Interval
-from loadgen.results.document import Results, new_directory
+from loadgen.load.record import Interval
+from loadgen.plan import MAX_OUTSTANDING, Plan, prepare
+from loadgen.results.document import Results
 from loadgen.results.environment import command
+from loadgen.results.files import new_directory
 from loadgen.servers.server import Server
 from loadgen.servers.serving import serving
 from loadgen.waiting import unless

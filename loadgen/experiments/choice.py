@@ -26,7 +26,7 @@ from loadgen.judging.slo import Condition, evaluate
 from loadgen.judging.verdict import CARRIED_SHARE
 
 if TYPE_CHECKING:
-    from loadgen.report.runs import Cell, Configuration, Load, Run
+    from loadgen.results.cells import Cell, Configuration, Load, Run
 
 _SURE_Z2 = 2.576**2
 """Squared quantile of the normal distribution for 99 % confidence."""

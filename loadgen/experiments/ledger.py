@@ -20,7 +20,7 @@ from typing import Any, TextIO
 from frontend_launch.members import from_members
 from loadgen.errors import ConfigError
 from loadgen.experiments.grid import Cell, Measurement, Size
-from loadgen.results.document import new_directory
+from loadgen.results.files import new_directory
 
 log = logging.getLogger(__name__)
 

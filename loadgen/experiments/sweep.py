@@ -18,7 +18,7 @@ from typing import Any
 
 from frontend_launch.errors import FrontendLaunchError, PlacementError
 from frontend_launch.launch.process import pinned
-from loadgen.config import ExperimentConfig, Ground, Plan, check, plan_on, survey
+from loadgen.config import ExperimentConfig, check
 from loadgen.errors import ConfigError, Interrupted, TargetError
 from loadgen.experiments import ledger as ledgers
 from loadgen.experiments.experiment import known_answers, measure, tell
@@ -27,6 +27,7 @@ from loadgen.experiments.ledger import Entry, Ledger
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal
+from loadgen.plan import Ground, Plan, plan_on, survey
 from loadgen.results.document import Results
 from loadgen.results.environment import command
 from loadgen.servers.server import Server

@@ -21,7 +21,7 @@ from typing import Any
 from frontend_launch.counters import Counters
 from frontend_launch.errors import AdminError
 from frontend_launch.launch import cgroups
-from loadgen.hardware.summary import (
+from loadgen.hardware.readings import (
     SAMPLER,
     Queue,
     Reading,

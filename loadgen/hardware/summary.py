@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from frontend_launch.launch.placement import Assignment
 from frontend_launch.launch.topology import core_ranges
-
-SAMPLER = "sampler"
-"""The role of the process that takes the readings: it is watched like the others."""
+from loadgen.hardware.readings import MAX_SAMPLES, MAX_VALUES, NS_PER_S, SAMPLER, TICKS_PER_S, Queue, Reading
 
 IDLE_SHARE = 0.8
 """Cores of a replica below this were idle, though it was never without a batch."""
@@ -25,112 +23,6 @@ OUTSIDE_SHARE = 0.05
 
 OUTSIDE_SHARE_OF_MANY = 0.01
 """... and no less than this of each, where roles share many cores: the kernel's own threads take some everywhere."""
-
-MAX_SAMPLES = 3600
-MAX_VALUES = 100_000
-"""Most samples that are kept, and most values in all of them."""
-
-_NS_PER_S = 1_000_000_000
-_TICKS_PER_S = 100
-"""Most kernels look at what a core does at 100 to 1000 ticks a second: its times are estimates by so many samples."""
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """A model's queue at one moment.
-
-    Attributes:
-        length: queries that wait.
-        batches: batches sent until now.
-        queries: queries in them.
-        max_batch: the largest batch a replica may be given.
-    """
-
-    length: int
-    batches: int
-    queries: int
-    max_batch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """Counters at one moment; all but the last three only ever grow.
-
-    Attributes:
-        at_ns: monotonic clock.
-        cores: of each core, nanoseconds in processes, and in all but idling.
-        cpu_ns: CPU time of each role.
-        throttled: of each role, periods in which a quota of its cgroup held it back, and ns, summed over cores.
-        rss_bytes: memory of each role; what its processes share counts for each of them.
-        gpus: of each GPU, its utilisation (0 to 1), memory in bytes, and processes; None for what it does not tell.
-        queues: of each model, as the frontend tells.
-    """
-
-    at_ns: int
-    cores: Mapping[int, tuple[int, int]]
-    cpu_ns: Mapping[str, int]
-    throttled: Mapping[str, tuple[int, int]]
-    rss_bytes: Mapping[str, int]
-    gpus: Mapping[int, tuple[float | None, int | None, int | None]] = field(default_factory=dict)
-    queues: Mapping[str, Queue] = field(default_factory=dict)
-
-    def to_row(self) -> dict[str, Any]:
-        """As JSON takes it."""
-        return asdict(self)
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Reading:
-        """Read what `to_row` made, after JSON turned numbers that are keys into texts.
-
-        Raises:
-            KeyError, ValueError, TypeError: it is no reading.
-        """
-        return cls(
-            at_ns=int(row["at_ns"]),
-            cores={int(core): (int(pair[0]), int(pair[1])) for core, pair in row["cores"].items()},
-            cpu_ns=dict(row["cpu_ns"]),
-            throttled={role: (int(pair[0]), int(pair[1])) for role, pair in row["throttled"].items()},
-            rss_bytes=dict(row["rss_bytes"]),
-            gpus={int(gpu): (values[0], values[1], values[2]) for gpu, values in row["gpus"].items()},
-            queues={key: Queue(**values) for key, values in row["queues"].items()},
-        )
-
-
-class Tally:
-    """CPU time of each role that only grows, though its processes come and go.
-
-    What a process used after the last time it was seen is lost; what one used before it was first seen counts, except
-    the first time that its role is looked at.
-    """
-
-    def __init__(self) -> None:
-        self._seen: dict[str, Mapping[tuple[int, int], int]] = {}
-        self._total_ns: dict[str, int] = {}
-
-    def add(self, role: str, times_ns: Mapping[tuple[int, int], int]) -> int:
-        """Count the CPU time of a role's processes, by pid and start; returns what the role has used until now.
-
-        Args:
-            role: its role in the placement.
-            times_ns: by pid and start, in ticks: CPU time since the process began; of those that run now.
-        """
-        before = self._seen.get(role, times_ns)
-        grown_ns = sum(max(0, ns - before.get(process, 0)) for process, ns in times_ns.items())
-        self._seen[role] = times_ns
-        self._total_ns[role] = self._total_ns.get(role, 0) + grown_ns
-        return self._total_ns[role]
-
-
-def next_due_s(due_s: float, every_s: float, now_s: float) -> float:
-    """When to read again: on the beat, and never within half of one, for short times make coarse shares.
-
-    Args:
-        due_s: when the last reading was due.
-        every_s: between two readings.
-        now_s: of the same clock as `due_s`.
-    """
-    beats = math.ceil((now_s - due_s) / every_s + 0.5)
-    return due_s + max(1, beats) * every_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +58,8 @@ def between(first: Reading, second: Reading, began_ns: int) -> Sample:
     both = sorted(first.cores.keys() & second.cores.keys())
     grown = {core: [b - a for a, b in zip(first.cores[core], second.cores[core], strict=True)] for core in both}
     return Sample(
-        at_s=(second.at_ns - began_ns) / _NS_PER_S,
-        elapsed_s=elapsed_ns / _NS_PER_S,
+        at_s=(second.at_ns - began_ns) / NS_PER_S,
+        elapsed_s=elapsed_ns / NS_PER_S,
         processes_on={core: max(0, running_ns) / elapsed_ns for core, (running_ns, _) in grown.items()},
         # The kernel counts in whole ticks, which may come to a little more than the time there was.
         busy={core: min(1.0, max(0, busy_ns) / elapsed_ns) for core, (_, busy_ns) in grown.items()},
@@ -303,7 +195,7 @@ def _row(sample: Sample, reading: Reading) -> dict[str, Any]:
 def _throttled(first: Reading, last: Reading, role: str) -> tuple[int, float]:
     """Periods and seconds; a cgroup that is gone has no counters any more."""
     before, after = first.throttled.get(role, (0, 0)), last.throttled.get(role, (0, 0))
-    return max(0, after[0] - before[0]), max(0, after[1] - before[1]) / _NS_PER_S
+    return max(0, after[0] - before[0]), max(0, after[1] - before[1]) / NS_PER_S
 
 
 def findings(
@@ -351,7 +243,7 @@ def _outside_share(cores: int, elapsed_s: float) -> float:
     A core's times are samples at ticks, each of a core in use or not. The standard deviation of a share from n ticks is
     0.5 / sqrt(n) at most; what is below three of them may be nothing at all.
     """
-    noise = 3 * 0.5 * math.sqrt(cores / max(1.0, _TICKS_PER_S * elapsed_s))
+    noise = 3 * 0.5 * math.sqrt(cores / max(1.0, TICKS_PER_S * elapsed_s))
     return max(OUTSIDE_SHARE, OUTSIDE_SHARE_OF_MANY * cores, noise)
 
 
@@ -371,44 +263,3 @@ def _islands(assignments: Iterable[Assignment]) -> list[tuple[frozenset[int], li
 
 
 # The kernel's files ------------------------------------------------------------------------------------------
-
-
-def parse_stat(text: str, tick_ns: int) -> dict[int, tuple[int, int]]:
-    """``/proc/stat`` → nanoseconds of each core in processes (user, nice, system), and in all but idle and iowait.
-
-    The fields are those of proc_pid_stat(5): user nice system idle iowait irq softirq steal.
-
-    Args:
-        text: of the whole file.
-        tick_ns: length of a tick of the kernel.
-    """
-    cores = {}
-    for line in text.splitlines():
-        name, *values = line.split()
-        if name.startswith("cpu") and name != "cpu":
-            user, nice, system, _, _, *rest = map(int, values[:8])
-            running = (user + nice + system) * tick_ns
-            cores[int(name.removeprefix("cpu"))] = (running, running + sum(rest) * tick_ns)
-    return cores
-
-
-def parse_process_cpu(text: str, tick_ns: int) -> tuple[int, int]:
-    """``/proc/PID/stat`` → when the process started, in ticks, and the CPU time of all its threads, in nanoseconds.
-
-    These are fields 22, 14 and 15; they stand behind a name that may hold anything.
-
-    Args:
-        text: of the whole file.
-        tick_ns: length of a tick of the kernel.
-    """
-    fields = text.rpartition(")")[2].split()
-    return int(fields[19]), (int(fields[11]) + int(fields[12])) * tick_ns
-
-
-def parse_throttled(text: str) -> tuple[int, int]:
-    """``cpu.stat`` of a cgroup, either version → periods in which it was throttled, and nanoseconds over all cores."""
-    values = dict(line.split(maxsplit=1) for line in text.splitlines() if " " in line)
-    time_ns = (
-        values.get("throttled_time", 0) if "throttled_usec" not in values else int(values["throttled_usec"]) * 1000
-    )
-    return int(values.get("nr_throttled", 0)), int(time_ns)

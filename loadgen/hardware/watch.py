@@ -14,7 +14,7 @@ from pathlib import Path
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment
 from frontend_launch.launch.process import Command, Process, start
-from loadgen.hardware.summary import SAMPLER, Reading
+from loadgen.hardware.readings import SAMPLER, Reading
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from typing_extensions import override
 
 from loadgen.judging.steady import steadiness
-from loadgen.load.recorder import Interval
+from loadgen.load.record import Interval
 from loadgen.load.runner import log_line
 
 log = logging.getLogger(__name__)

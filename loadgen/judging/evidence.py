@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from frontend_launch.counters import Counters
 from loadgen.judging.verdict import Evidence
-from loadgen.load.recorder import Record
+from loadgen.load.record import Record
 
 
 def gather(record: Record, frontends: Sequence[Counters], application: str, max_batch: int, window: int) -> Evidence:

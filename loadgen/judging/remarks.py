@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from frontend_launch.histogram import NS_PER_S
-from loadgen.load.recorder import Record
+from loadgen.load.record import Record
 from loadgen.load.target import Outcome
 
 SILENCE_S = 0.9

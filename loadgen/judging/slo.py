@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 from loadgen.errors import ConfigError
 
 if TYPE_CHECKING:
-    from loadgen.results.document import Summary
+    from loadgen.load.summary import Summary
 
 LATENCIES: Final = ("p50", "p90", "p95", "p99", "p99.9", "mean", "max")
 OUTCOMES: Final = ("failed", "timed_out", "defaulted", "abandoned")

@@ -20,7 +20,7 @@ import numpy as np
 from typing_extensions import override
 
 from loadgen.errors import ConfigError
-from loadgen.options import parse_duration
+from loadgen.parsing import parse_duration
 
 NS_PER_S = 1_000_000_000
 MAX_REQUESTS = 36_000_000

@@ -13,9 +13,6 @@ import contextlib
 import logging
 import logging.handlers
 import math
-import pickle
-import struct
-import sys
 import tempfile
 import time
 from collections import deque
@@ -24,8 +21,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import uvloop
-
 from frontend_launch.errors import LaunchError
 from frontend_launch.histogram import NS_PER_S
 from frontend_launch.launch.launcher import together
@@ -33,9 +28,9 @@ from frontend_launch.launch.placement import Assignment, share_out
 from frontend_launch.launch.process import Command, Process, start
 from loadgen.errors import TargetError
 from loadgen.load import runner
-from loadgen.load.recorder import Interval, Record
+from loadgen.load.client_messages import ENOUGH, GO_ON, MEASURED, READY, STOP, read, write
+from loadgen.load.record import Interval, Record
 from loadgen.load.runner import Hooks, Job, Phase
-from model_containers import lifeline
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +42,6 @@ END_TIMEOUT_S = 60.0
 
 LEAD_NS = 50_000_000
 """From the last client's word that it is ready to the beginning: enough for all to be told."""
-
-_LENGTH = struct.Struct("<Q")
-_READY, _MEASURED, _GO_ON, _ENOUGH, _STOP = "ready", "measured", "go on", "enough", "stop"
 
 
 class Clients(Protocol):
@@ -148,7 +140,7 @@ class _Processes:
 
     async def start(self, assignment: Assignment) -> None:
         path = self._directory / f"{assignment.role}.socket"
-        arguments = ["-m", "loadgen.load.clients", str(path)]
+        arguments = ["-m", "loadgen.load.client_process", str(path)]
         self.processes.append(await start(Command(assignment.role, arguments, assignment.cores), self._directory))
         self.assignments += (assignment,)
 
@@ -171,7 +163,7 @@ class _Peer:
     def tell(self, message: Any) -> None:
         """Send a message; to one that is gone it is not sent, which its silence says."""
         if not self._writer.is_closing():
-            _write(self._writer, message)
+            write(self._writer, message)
 
     def expect(self, within_s: float | None) -> None:
         """Give it up after so many seconds, unless told otherwise until then; None for as long as it takes."""
@@ -188,7 +180,7 @@ class _Peer:
             TargetError: the client could not reach the server.
             EOFError: it is gone, or was given up.
         """
-        while isinstance(message := await _read(self._reader), logging.LogRecord):
+        while isinstance(message := await read(self._reader), logging.LogRecord):
             message.msg = f"{self.process.role}: {message.msg}"
             logging.getLogger(message.name).handle(message)
         if isinstance(message, TargetError):
@@ -252,8 +244,8 @@ class _Run:
             peer.tell(begins_ns)
             peer.expect(jobs[0].warmup_s + self._silence_s + END_TIMEOUT_S)
         tasks = [
-            asyncio.create_task(self._pass_on(stop, _STOP)),
-            asyncio.create_task(self._pass_on(self._hooks.enough, _ENOUGH)),
+            asyncio.create_task(self._pass_on(stop, STOP)),
+            asyncio.create_task(self._pass_on(self._hooks.enough, ENOUGH)),
         ]
         try:
             follow = map(self._follow, range(len(self._peers)))
@@ -280,7 +272,7 @@ class _Run:
             except TimeoutError:
                 text = f"{peer.process.role} did not reach the server within {START_TIMEOUT_S:g} s"
                 raise LaunchError(text, await peer.process.log_tail()) from None
-            if message != _READY:
+            if message != READY:
                 text = f"{peer.process.role} sent a {type(message).__name__} before it was ready"
                 raise LaunchError(text, await peer.process.log_tail())
 
@@ -307,7 +299,7 @@ class _Run:
             await self._measured.wait()
         await self._hooks.on_phase(Phase.MEASURED_ENDS)
         for peer in self._peers:
-            peer.tell(_GO_ON)
+            peer.tell(GO_ON)
             peer.expect(job.drain_s + END_TIMEOUT_S)
 
     async def _follow(self, number: int) -> Record | None:
@@ -318,7 +310,7 @@ class _Run:
                 message = await peer.hear()
                 if isinstance(message, Record):
                     return message
-                if message == _MEASURED:
+                if message == MEASURED:
                     peer.expect(None)  # it waits for the others, and is told when to go on
                     self._done(peer)
                 else:
@@ -328,7 +320,7 @@ class _Run:
         except (EOFError, TargetError) as error:
             log.error("%s", error if isinstance(error, TargetError) else await _lost(peer.process))
             self._done(peer)
-            self._end(_STOP)
+            self._end(STOP)
             return None
 
     def _done(self, peer: _Peer) -> None:
@@ -358,109 +350,3 @@ def _longest_silence_s(job: Job) -> float:
     """So long a client says nothing while it measures: a logging interval and some, or all of it, seconds."""
     length_s = job.duration_s if job.arrivals is None else job.arrivals.duration_s
     return min(2 * job.log_every_s, math.inf if length_s is None else length_s)
-
-
-def _write(writer: asyncio.StreamWriter, message: Any) -> None:
-    data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    writer.write(_LENGTH.pack(len(data)) + data)
-
-
-async def _read(reader: asyncio.StreamReader) -> Any:
-    """The next message.
-
-    Raises:
-        EOFError: there is none any more.
-    """
-    try:
-        (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-        return pickle.loads(await reader.readexactly(length))  # noqa: S301 - of a process that we started
-    except (asyncio.IncompleteReadError, ConnectionError):
-        raise EOFError from None
-
-
-# The client process ----------------------------------------------------------------------------------------
-
-
-def main() -> None:
-    """``python -m loadgen.load.clients SOCKET``: do one job that the first to connect brings."""
-    lifeline.hold()
-    uvloop.run(_serve(Path(sys.argv[1])))
-
-
-class _LeadersLog(logging.handlers.QueueHandler):
-    """Has warnings logged by the one that leads."""
-
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
-        super().__init__(None)  # type: ignore[arg-type]  # there is no queue, see `enqueue`
-        self._writer = writer
-        self.setLevel(logging.WARNING)
-
-    def enqueue(self, record: logging.LogRecord) -> None:
-        if not self._writer.is_closing():
-            _write(self._writer, record)
-
-
-async def _serve(path: Path) -> None:
-    leader: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = (
-        asyncio.get_running_loop().create_future()
-    )
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        leader.set_result((reader, writer))
-
-    temporary = path.with_suffix(".new")
-    server = await asyncio.start_unix_server(connected, temporary)
-    temporary.rename(path)  # whoever sees it can connect
-    reader, writer = await leader
-    server.close()
-    logging.getLogger().addHandler(_LeadersLog(writer))
-    job: Job = await _read(reader)
-    stop, go_on, enough = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    begins: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-    async def listen() -> None:
-        while True:
-            try:
-                message = await _read(reader)
-            except EOFError:
-                message = _STOP
-            if message == _GO_ON:
-                go_on.set()
-            elif message == _ENOUGH:
-                enough.set()
-            elif message == _STOP:
-                stop.set()
-                if not begins.done():
-                    begins.set_result(time.monotonic_ns())
-                if reader.at_eof():
-                    go_on.set()
-                    return
-            else:
-                begins.set_result(message)
-
-    async def begin() -> int:
-        _write(writer, _READY)
-        return await begins
-
-    async def on_phase(phase: Phase) -> None:
-        if phase is Phase.MEASURED_ENDS:
-            _write(writer, _MEASURED)
-            await go_on.wait()
-
-    hooks = Hooks(on_phase, lambda interval: _write(writer, interval), begin, enough)
-    listening = asyncio.create_task(listen(), name="the leader's words")
-    try:
-        _write(writer, await runner.run(job, stop, hooks))
-    except TargetError as error:
-        _write(writer, error)
-    finally:
-        listening.cancel()
-        with contextlib.suppress(ConnectionError):
-            await writer.drain()
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-
-
-if __name__ == "__main__":
-    main()

@@ -21,7 +21,8 @@ from loadgen.load.arrivals import Arrivals
 from loadgen.load.in_flight import InFlight
 from loadgen.load.inputs import InputSource
 from loadgen.load.pace import Pace, Schedule, Window
-from loadgen.load.recorder import Interval, Record, Recorder, ScheduleRecorder
+from loadgen.load.record import Interval, Record
+from loadgen.load.recorder import Recorder, ScheduleRecorder
 from loadgen.load.requests_log import RequestsLog
 from loadgen.load.sleeper import Sleeper
 from loadgen.load.target import Outcome, Replies, Target, TargetSpec

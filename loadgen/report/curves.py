@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from loadgen.report.runs import Cell
+from loadgen.results.cells import Cell
 
 
 def pareto_front(cells: Sequence[Cell]) -> list[Cell]:

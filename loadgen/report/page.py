@@ -18,8 +18,8 @@ from frontend_launch.histogram import LatencyHistogram
 from loadgen.errors import ConfigError
 from loadgen.report.curves import pareto_front, scaling
 from loadgen.report.reading import Collection
-from loadgen.report.runs import Cell, Run, Spread
 from loadgen.report.timeline import Curves, budget, hardware, stages, throughput_and_p99
+from loadgen.results.cells import Cell, Run, Spread
 
 SCRIPTS = ("draw.js", "cells.js", "run.js")
 """One script in this order."""

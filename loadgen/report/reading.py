@@ -8,8 +8,8 @@ from pathlib import Path
 
 from loadgen.errors import ConfigError
 from loadgen.experiments import ledger
-from loadgen.report.runs import Cell, Run, cells_of, run_of
-from loadgen.results.document import read
+from loadgen.results.cells import Cell, Run, cells_of, run_of
+from loadgen.results.files import read
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from loadgen.report.runs import Cell, Configuration, Run, Spread
+from loadgen.results.cells import Cell, Configuration, Run, Spread
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,11 +8,11 @@ from typing import Any
 
 from frontend_launch.launch.placement import Placement
 from frontend_launch.launch.topology import Topology, core_ranges
-from loadgen.config import Plan, model_defaults
 from loadgen.experiments.capacity import Found
 from loadgen.experiments.grid import NOWHERE
 from loadgen.experiments.sweep import Sweep, SweepPlan
-from loadgen.hardware.summary import SAMPLER
+from loadgen.hardware.readings import SAMPLER
+from loadgen.plan import Plan, model_defaults
 from loadgen.results.document import Results
 from model_containers.model import Description, TensorSpec
 

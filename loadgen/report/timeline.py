@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from frontend_launch.histogram import LatencyHistogram
-from loadgen.report.runs import REPLICA
+from loadgen.results.cells import REPLICA
 
 if TYPE_CHECKING:
     from loadgen.results.document import Results

@@ -13,7 +13,8 @@ from frontend_launch.launch.launcher import DeploymentConfig, Launcher
 from frontend_launch.launch.placement import Placement
 from frontend_launch.launch.process import ProcessLauncher
 from frontend_launch.launch.topology import core_ranges
-from loadgen.config import ExperimentConfig, Plan, prepare, replica_options
+from loadgen.config import ExperimentConfig
+from loadgen.plan import Plan, prepare, replica_options
 from loadgen.waiting import unless
 
 log = logging.getLogger(__name__)

@@ -6,32 +6,25 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from typing_extensions import override
 
-from frontend_launch import stages
 from frontend_launch.admin import AdminClient
-from frontend_launch.counters import Counters
 from frontend_launch.errors import AdminError, LaunchError
 from frontend_launch.launch.deployment import DEFAULT_OUTPUT, Deployment
 from frontend_launch.launch.launcher import Endpoint
-from frontend_launch.metrics_client import MetricsClient
 from frontend_launch.ports import Ports
-from frontend_launch.stages import Stages
-from loadgen.config import Connection, Plan
+from loadgen.config import Connection
 from loadgen.errors import ConfigError, TargetError
-from loadgen.judging.evidence import gather
-from loadgen.judging.verdict import Evidence
 from loadgen.load.inputs import InputSource
-from loadgen.load.recorder import Record
-from loadgen.load.runner import Phase
 from loadgen.load.target import TargetSpec
-from loadgen.results.document import Measurements, stage_tables
-from loadgen.servers.server import Readings, Server
+from loadgen.plan import Plan
+from loadgen.servers.frontend_readings import FrontendReadings
+from loadgen.servers.server import Server
 from loadgen.targets.balanced import EvenlySpec
 from loadgen.targets.clipper import ClipperSpec
 
@@ -109,7 +102,7 @@ class FrontendServer(Server):
 
     @override
     def readings(self) -> FrontendReadings:
-        return FrontendReadings(self)
+        return FrontendReadings(self.application, self.metrics_addresses, self.deployment)
 
     @override
     async def keep_logs(self, directory: Path) -> None:
@@ -120,83 +113,6 @@ class FrontendServer(Server):
                 shutil.copytree(self.deployment.log_directory, directory, dirs_exist_ok=True)
             except OSError as error:  # the results are saved; they are not worth less without the logs
                 log.warning("the logs cannot be kept in %s: %s", directory, error)
-
-
-class FrontendReadings(Readings):
-    """The frontends' counters and stages over the measured part, and their metrics."""
-
-    def __init__(self, server: FrontendServer) -> None:
-        self._application, self._deployment = server.application, server.deployment
-        self._clients = [MetricsClient(f"http://{address}") for address in server.metrics_addresses]
-        self._stack = contextlib.AsyncExitStack()
-        self._first: list[tuple[Counters, dict[str, Stages]] | None] = []
-        self._metrics: list[dict[str, Any]] = []
-        self._counters: list[Counters] = []
-        self._stages: dict[str, Stages] | None = None
-        self.notes: list[str] = []
-        self.lost: str | None = None
-
-    @override
-    async def __aenter__(self) -> FrontendReadings:
-        for client in self._clients:
-            await self._stack.enter_async_context(client)
-        return self
-
-    @override
-    async def __aexit__(self, *error: Any) -> None:
-        await self._stack.aclose()
-
-    @override
-    async def on_phase(self, phase: Phase) -> None:
-        if phase is Phase.MEASURED_BEGINS:
-            self._first = await self._of_each(_counted)
-            return
-        last = await self._of_each(_counted)
-        pairs = [(later, first) for later, first in zip(last, self._first, strict=False) if later and first]
-        if pairs:
-            self._counters = [later.since(first) for (later, _), (first, _) in pairs]
-            self._stages = stages.together(stages.since(later, first) for (_, later), (_, first) in pairs)
-        self._metrics = [one for one in await self._of_each(MetricsClient.metrics) if one is not None]
-        deployment = self._deployment
-        if deployment is not None and deployment.failure is None and None in last:
-            self.lost = f"a frontend did not answer any more at the end: {self.notes[-1]}"
-
-    async def _of_each(self, reading: Callable[[MetricsClient], Awaitable[T]]) -> list[T | None]:
-        """A reading of each frontend, at the same time; None for one that cannot be read, which is a note."""
-        found: list[T | None] = []
-        for one in await asyncio.gather(*map(reading, self._clients), return_exceptions=True):
-            if isinstance(one, AdminError):
-                if str(one) not in self.notes:
-                    self.notes.append(str(one))
-                    log.warning("%s", one)
-                found.append(None)
-            elif isinstance(one, BaseException):
-                raise one
-            else:
-                found.append(one)
-        return found
-
-    @override
-    def evidence(self, record: Record, plan: Plan) -> Evidence:
-        return gather(record, self._counters, self._application, plan.config.batch_size, plan.window)
-
-    @property
-    @override
-    def measurements(self) -> Measurements:
-        return Measurements(
-            clipper_metrics=_one_after_the_other(self._metrics) if self._metrics else None,
-            frontend_counters=asdict(Counters.together(self._counters)) if self._counters else None,
-            stages=None if self._stages is None else stage_tables(self._stages),
-        )
-
-
-async def _counted(client: MetricsClient) -> tuple[Counters, dict[str, Stages]]:
-    return await client.counters(), await client.stages()
-
-
-def _one_after_the_other(metrics: list[dict[str, Any]]) -> dict[str, Any]:
-    """The original's metrics, each kind's rows frontend by frontend; those of one are as they are."""
-    return {kind: [row for one in metrics for row in one[kind]] for kind in metrics[0]}
 
 
 async def connect(connection: Connection, ports: Ports, model: str) -> FrontendServer:

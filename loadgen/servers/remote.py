@@ -13,11 +13,11 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from loadgen.config import Plan
 from loadgen.errors import ConfigError, Interrupted, TargetError
 from loadgen.load.inputs import InputSource, Pool
 from loadgen.load.runner import Hooks, Job, run
 from loadgen.load.target import TargetSpec
+from loadgen.plan import Plan
 from loadgen.servers.connections import enough
 from loadgen.servers.remote_readings import RemoteReadings
 from loadgen.servers.server import Server

@@ -12,12 +12,12 @@ from typing import Any
 import aiohttp
 from typing_extensions import override
 
-from loadgen.config import Plan
 from loadgen.errors import TargetError
 from loadgen.judging.evidence import client_evidence
 from loadgen.judging.verdict import Evidence
-from loadgen.load.recorder import Record
+from loadgen.load.record import Record
 from loadgen.load.runner import Phase
+from loadgen.plan import Plan
 from loadgen.results.document import Measurements
 from loadgen.servers.server import Readings
 from loadgen.targets.oip.admin import NotOfferedError, Server, server_at

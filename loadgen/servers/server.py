@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from frontend_launch.launch.deployment import Deployment
-from loadgen.config import Plan
 from loadgen.judging.verdict import Evidence
 from loadgen.load.inputs import InputSource
-from loadgen.load.recorder import Record
+from loadgen.load.record import Record
 from loadgen.load.runner import Phase
 from loadgen.load.target import TargetSpec
+from loadgen.plan import Plan
 from loadgen.results.document import Measurements
 
 

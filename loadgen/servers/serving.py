@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from frontend_launch.launch.deployment import DEFAULT_OUTPUT
-from loadgen.config import Plan
+from loadgen.plan import Plan
 from loadgen.servers.deployment import deployment_of
 from loadgen.servers.frontend import FrontendServer, connect
 from loadgen.servers.server import Server

@@ -22,8 +22,10 @@ from loadgen.load.target import Replies, Target, TargetSpec
 from loadgen.targets.access import Access
 from loadgen.targets.address import Address
 from loadgen.targets.dialer import Dialer
+from loadgen.targets.http_request import error_text
 from loadgen.targets.mailbox import Mailbox
-from loadgen.targets.oip.messages import HEADER_LENGTH, AnswerJudge, error_text
+from loadgen.targets.oip.answers import AnswerJudge
+from loadgen.targets.oip.messages import HEADER_LENGTH
 from loadgen.targets.oip.tensors import Tensor
 
 _HEADER_LENGTH = HEADER_LENGTH.encode()

@@ -17,7 +17,7 @@ from typing_extensions import override
 from loadgen.errors import ConfigError, TargetError
 from loadgen.load.inputs import FileInputs, InputSource, Pool, enough_of, request_pool
 from loadgen.targets.http1 import HttpSpec, Judge, JudgeSpec
-from loadgen.targets.oip.requests import post
+from loadgen.targets.http_request import post
 from loadgen.targets.oip.tensors import TEXT_LETTERS
 from loadgen.targets.remote import Asked, Remote, TargetOptions
 from model_containers.model import Description, TensorSpec

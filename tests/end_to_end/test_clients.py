@@ -16,13 +16,13 @@ from program import DEADLINE_S, noop, ran, until
 
 from frontend_launch.counters import Counters
 from frontend_launch.histogram import LatencyHistogram
-from loadgen.results import document as results_file
+from loadgen.results import files
 from loadgen.results.document import SCHEMA_PATH
 
 
 def results_in(tmp_path):
     (path,) = (tmp_path / "results").glob("*.json")
-    return results_file.read(path)
+    return files.read(path)
 
 
 def children_of(process):

@@ -15,6 +15,7 @@ from hdrh.histogram import HdrHistogram
 from program import until
 
 from loadgen.results import document as results_file
+from loadgen.results import files as results_files
 
 ANY_PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
 LOADGEN = [str(Path(sys.executable).with_name("loadgen"))]
@@ -90,7 +91,7 @@ def test_a_run_ends_with_results_that_keep_their_schema(tmp_path):
     assert {row["role"] for row in document["placement"]} == {"client", "frontends", "replica-0"}
     names = [name for rows in document["clipper_metrics"].values() for row in rows for name in row]
     assert "model:noop:1:prediction_latency" in names
-    assert results_file.read(path).document() == document
+    assert results_files.read(path).document() == document
     assert "Got start of message 0" in (path.with_suffix(".logs") / "replica-0.log").read_text()
     line = r"\d\d-\d\d-\d\d:\d\d:\d\d:\d\d INFO     \[runner.py:\d+\] p99: [\d.e-]+, mean: [\d.e-]+, thruput: [\d.]+"
     assert len(re.findall(line, run.stdout)) == 4

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from program import DEADLINE_S, noop, ran
 
-from loadgen.results import document as results_file
+from loadgen.results import files
 from loadgen.results.document import SCHEMA_PATH
 
 TWO = ("--frontends", "2", "-r", "2", "--allow-overlap")
@@ -18,7 +18,7 @@ TWO = ("--frontends", "2", "-r", "2", "--allow-overlap")
 
 def results_in(tmp_path):
     (path,) = (tmp_path / "results").glob("*.json")
-    return results_file.read(path)
+    return files.read(path)
 
 
 def test_each_frontend_gets_its_share(tmp_path):
@@ -54,7 +54,7 @@ def test_rate_and_sweep_take_it_too(tmp_path):
     assert max(shares) - min(shares) <= 20, "idle frontends take turns"
     swept = ran(noop(tmp_path, "sweep", *TWO, "-b", "2,4", "-d", "1s"))
     assert swept.returncode == 0, swept.stderr
-    cells = [results_file.read(path) for path in sorted((tmp_path / "results").glob("sweep-*/results*.json"))]
+    cells = [files.read(path) for path in sorted((tmp_path / "results").glob("sweep-*/results*.json"))]
     largest = {}
     for cell in cells:
         assert cell.frontend_counters is not None

@@ -15,12 +15,12 @@ import pytest
 from program import DEADLINE_S, noop, ran
 
 from frontend_launch.histogram import LatencyHistogram
-from loadgen.results import document as results_file
+from loadgen.results import files
 from loadgen.results.document import SCHEMA_PATH
 
 
 def results_of(output):
-    return results_file.read(Path(output.splitlines()[-1].removeprefix("Saved results to ")))
+    return files.read(Path(output.splitlines()[-1].removeprefix("Saved results to ")))
 
 
 def test_what_was_planned_is_offered_and_answered(tmp_path):

@@ -15,7 +15,7 @@ from program import DEADLINE_S, LOADGEN, ran
 
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.experiments import ledger as ledgers
-from loadgen.results import document as results_file
+from loadgen.results import files
 
 NAMES = ("request", "response", "replica", "metrics", "admin")
 
@@ -60,7 +60,7 @@ def test_batch_sizes_change_while_replicas_stay(tmp_path):
     assert (entries[-1].cell, entries[-1].kind) == (entries[0].cell, "anchor")
     pids = set()
     for entry in entries:
-        results = results_file.read(directory / entry.results)
+        results = files.read(directory / entry.results)
         assert results.verdict.evidence.max_batch == entry.batch_size
         mean_batch = results.verdict.evidence.mean_batch
         assert mean_batch is not None

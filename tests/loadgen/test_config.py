@@ -8,8 +8,9 @@ import pytest
 from frontend_launch.errors import DescribeError, PlacementError
 from frontend_launch.launch.topology import core_ranges, describe
 from frontend_launch.ports import Ports
-from loadgen.config import Connection, ExperimentConfig, default_window, prepare
+from loadgen.config import Connection, ExperimentConfig
 from loadgen.errors import ConfigError
+from loadgen.plan import default_window, prepare
 from loadgen.report.text import plan_text
 
 MACHINE = describe("cpus=0-31,gpus=0-1")

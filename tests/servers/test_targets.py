@@ -17,6 +17,7 @@ from tls_proxy import tls_proxy
 
 from loadgen.cli import exit_codes
 from loadgen.results import document as results_file
+from loadgen.results import files as results_files
 
 SHORT = ("-d", "1s", "--warmup", "200ms")
 
@@ -37,7 +38,7 @@ def results_of(done):
     assert done.returncode == 0, done.stdout + done.stderr
     path = Path(done.stdout.splitlines()[-1].removeprefix("Saved results to "))
     jsonschema.validate(json.loads(path.read_text()), json.loads(results_file.SCHEMA_PATH.read_text()))
-    return replace(results_file.read(path), path=path)
+    return replace(results_files.read(path), path=path)
 
 
 def url(running, protocol, model):
@@ -245,7 +246,7 @@ def test_a_server_that_answers_with_errors(server, tmp_path, protocol):
     assert done.returncode == exit_codes.RUN
     assert "no request completed: 40 failed" in done.stderr
     (path,) = (tmp_path / "results").glob("*.json")
-    ((reason, count),) = results_file.read(path).failures.items()
+    ((reason, count),) = results_files.read(path).failures.items()
     assert "it always fails" in reason
     assert count == 40
 
@@ -265,7 +266,7 @@ def test_a_server_that_is_started_again(tmp_path, protocol):
         output, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, output + errors
     assert "connected again" in output
-    results = results_file.read(Path(output.splitlines()[-1].removeprefix("Saved results to ")))
+    results = results_files.read(Path(output.splitlines()[-1].removeprefix("Saved results to ")))
     summary = results.summary
     assert summary.sent == summary.completed + summary.failed
     assert summary.failed < 200
@@ -289,7 +290,7 @@ def test_a_server_that_is_gone(tmp_path, protocol):
     (line,) = errors.splitlines()
     assert line.startswith("loadgen: the server was gone at the end: it cannot be reached: ")
     (path,) = (tmp_path / "results").glob("*.json")
-    assert results_file.read(path).summary.completed > 0
+    assert results_files.read(path).summary.completed > 0
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 from sample_results import GOLDEN, results
 
 from loadgen.report.reading import Collection, Missing
-from loadgen.report.runs import cells_of, run_of
+from loadgen.results.cells import cells_of, run_of
 from loadgen.results.document import Results
 
 

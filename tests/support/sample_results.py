@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from frontend_launch.histogram import LatencyHistogram
-from loadgen.results.document import ClientMetrics, Histograms, Measured, Results, read
+from loadgen.load.summary import Measured
+from loadgen.results.document import ClientMetrics, Histograms, Results
+from loadgen.results.files import read
 
 GOLDEN = read(Path(__file__).parents[1] / "golden" / "results-v1.json")
 PERCENTILES = (50.0, 95.0, 99.0, 99.9)

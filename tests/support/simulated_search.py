@@ -11,9 +11,9 @@ from loadgen.experiments.search import Ask, Capacity, Limits, Probe, bound_ms, h
 from loadgen.judging import slo
 from loadgen.judging.slo import Condition
 from loadgen.load.arrivals import Renewal
-from loadgen.load.recorder import ClientUse, Offered, Record
+from loadgen.load.record import ClientUse, Offered, Record
+from loadgen.load.summary import summarise
 from loadgen.load.target import Outcome
-from loadgen.results.document import summarise
 
 OBJECTIVES = ("p99<20ms", "p95<10ms,failed<0.1%", "p99<250ms")
 NS = 1_000_000_000

@@ -16,7 +16,7 @@ from typing_extensions import override
 from loadgen.errors import TargetError
 from loadgen.targets.access import Access, grpc_library
 from loadgen.targets.address import Address
-from loadgen.targets.oip.messages import error_text
+from loadgen.targets.http_request import error_text
 from loadgen.targets.oip.metadata import ModelMetadata, ServerMetadata, model_config, model_metadata, server_metadata
 
 TIMEOUT_S = 10.0

@@ -25,7 +25,7 @@ from loadgen.targets.access import Access
 from loadgen.targets.address import Address
 from loadgen.targets.dialer import Dialer
 from loadgen.targets.mailbox import Mailbox
-from loadgen.targets.oip.messages import AnswerJudge
+from loadgen.targets.oip.answers import AnswerJudge
 from loadgen.targets.oip.tensors import Tensor
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"

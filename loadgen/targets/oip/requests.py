@@ -15,6 +15,7 @@ from loadgen.errors import ConfigError
 from loadgen.load.inputs import DAMAGED, MAX_POOL_BYTES, FileInputs, InputSource, Pool, enough_of, fitted, request_pool
 from loadgen.targets.access import Access
 from loadgen.targets.address import Address
+from loadgen.targets.http_request import post
 from loadgen.targets.oip.messages import HEADER_LENGTH, Content, Shared, grpc_request, http_request
 from loadgen.targets.oip.tensors import BYTES, DTYPES, Tensor, draw, encode_numbers, encode_strings
 from model_containers.model import TensorSpec
@@ -224,25 +225,3 @@ class RequestInputs(InputSource):
         headers = {HEADER_LENGTH: str(json_bytes)} if json_bytes is not None else {}
         kind = "application/octet-stream" if json_bytes is not None else "application/json"
         return post(self.address, f"{self.address.model_path}/infer", self.access, kind, headers, body)
-
-
-def post(address: Address, path: str, access: Access, content_type: str, headers: dict[str, str], body: bytes) -> bytes:
-    """A whole HTTP request.
-
-    Args:
-        address: whose host the request names.
-        path: of the URL, from the leading slash on.
-        access: its headers come last, and replace others of the same name.
-        content_type: of the body.
-        headers: further ones, by lower-case name.
-        body: whole; sent as it is.
-    """
-    fields = {
-        "host": address.authority,
-        "content-type": content_type,
-        "content-length": str(len(body)),
-        **headers,
-        **dict(access.headers),
-    }
-    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body

@@ -9,9 +9,9 @@ import pytest
 from frontend_launch.errors import AdminError, DescribeError, LaunchError, PlacementError, RequestError, RestError
 from loadgen.cli import exit_codes
 from loadgen.errors import ConfigError, TargetError
-from loadgen.results import document as results_file
+from loadgen.results import files
 
-RESULTS = results_file.read(Path(__file__).parents[2] / "golden" / "results-v1.json")
+RESULTS = files.read(Path(__file__).parents[2] / "golden" / "results-v1.json")
 
 
 @pytest.mark.parametrize(

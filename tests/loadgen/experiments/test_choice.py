@@ -14,8 +14,8 @@ from sample_results import GOLDEN, results
 from loadgen.cli.best import choice_text
 from loadgen.experiments.choice import Shown, choose
 from loadgen.judging.slo import parse
-from loadgen.report.runs import cells_of, run_of
-from loadgen.results.document import Measured
+from loadgen.load.summary import Measured
+from loadgen.results.cells import cells_of, run_of
 
 SLO = parse("p99<250ms")
 MEASURED = results(seconds=3)

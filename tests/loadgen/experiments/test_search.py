@@ -9,7 +9,7 @@ from simulated_search import OBJECTIVES, right, trials
 from loadgen.experiments.capacity import Backlog
 from loadgen.experiments.search import Ask, Limits, Probe, growing, hopeless, judge, search
 from loadgen.judging import slo
-from loadgen.load.recorder import Interval
+from loadgen.load.record import Interval
 
 
 @pytest.mark.parametrize("text", OBJECTIVES)

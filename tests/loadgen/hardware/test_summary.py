@@ -19,18 +19,9 @@ from peers import FrontendThread, Replica
 
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment
+from loadgen.hardware.readings import Queue, Reading, Tally, next_due_s, parse_process_cpu, parse_stat, parse_throttled
 from loadgen.hardware.sampler import read, read_gpus, read_queues
-from loadgen.hardware.summary import (
-    Queue,
-    Reading,
-    Tally,
-    Thinned,
-    next_due_s,
-    parse_process_cpu,
-    parse_stat,
-    parse_throttled,
-    summarise,
-)
+from loadgen.hardware.summary import Thinned, summarise
 from loadgen.hardware.watch import watching
 
 S = 1_000_000_000

@@ -13,7 +13,7 @@ from loadgen.judging import early_stop as watchers
 from loadgen.judging.early_stop import UntilSteady, Watched
 from loadgen.judging.steady import Steadiness
 from loadgen.load.arrivals import Renewal
-from loadgen.load.recorder import Interval
+from loadgen.load.record import Interval
 
 
 def interval(duration_s=1.0, rate_rps=100.0, p99_s=0.02):

@@ -4,7 +4,7 @@ import pytest
 
 from frontend_launch.counters import Counters, ModelCounters, ReplicaCounters
 from loadgen.judging.evidence import gather
-from loadgen.load.recorder import ClientUse, Record
+from loadgen.load.record import ClientUse, Record
 
 SECOND = 1_000_000_000
 

@@ -7,7 +7,7 @@ import pytest
 
 from frontend_launch.histogram import NS_PER_S, LatencyHistogram
 from loadgen.judging.remarks import MOST_REASONS, error, others, remarks
-from loadgen.load.recorder import ClientUse, Interval, Offered, Record
+from loadgen.load.record import ClientUse, Interval, Offered, Record
 from loadgen.load.target import Outcome
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from loadgen.errors import ConfigError
 from loadgen.judging import slo
-from loadgen.results.document import Measured, read
+from loadgen.load.summary import Measured
+from loadgen.results.files import read
 
 GOLDEN = read(Path(__file__).parents[2] / "golden" / "results-v1.json").summary
 SUMMARY = replace(

@@ -20,7 +20,7 @@ from loadgen.load import clients as module
 from loadgen.load.arrivals import Renewal
 from loadgen.load.clients import clients, split
 from loadgen.load.inputs import SeededInputs
-from loadgen.load.recorder import Interval, Record
+from loadgen.load.record import Interval, Record
 from loadgen.load.runner import Hooks, Job, Phase
 from loadgen.load.target import Outcome
 from loadgen.targets.address import parse_address

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.load.in_flight import Lost, Settled
-from loadgen.load.recorder import Offered, Record, Recorder, ScheduleRecorder
+from loadgen.load.record import Offered, Record
+from loadgen.load.recorder import Recorder, ScheduleRecorder
 from loadgen.load.requests_log import NOT_DONE, RequestsLog
 from loadgen.load.target import Outcome, Replies
 

@@ -18,10 +18,10 @@ from loadgen.load import runner
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal
 from loadgen.load.inputs import SeededInputs
-from loadgen.load.recorder import Record
+from loadgen.load.record import Record
 from loadgen.load.runner import BURST, Hooks, Job, Phase, run
+from loadgen.load.summary import summarise
 from loadgen.load.target import Outcome, Replies
-from loadgen.results.document import summarise
 from model_containers.model import TensorSpec
 
 INPUTS = SeededInputs(TensorSpec((4,), "float32"), None, 3, 0)

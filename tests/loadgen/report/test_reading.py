@@ -9,7 +9,7 @@ from sample_results import GOLDEN
 from loadgen.errors import ConfigError
 from loadgen.experiments.ledger import Entry
 from loadgen.report.reading import Missing, collect
-from loadgen.results.document import save
+from loadgen.results.files import save
 
 
 def entry(cell, results=None, error=None, repeat=0, kind="cell"):

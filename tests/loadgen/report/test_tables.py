@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from loadgen.cli import app
 from loadgen.report.reading import Collection, Missing
-from loadgen.report.runs import cells_of, run_of
 from loadgen.report.tables import csv_text, json_text, terminal_table
-from loadgen.results.document import save
+from loadgen.results.cells import cells_of, run_of
+from loadgen.results.files import save
 
 RUNS = [
     results(1, seconds=3, throughput_rps=100.0),

@@ -8,7 +8,7 @@ from typing import Any
 from frontend_launch.launch.placement import Assignment, Placement
 from frontend_launch.launch.topology import describe
 from loadgen.report.text import models_text, placement_text, results_text
-from loadgen.results.document import read
+from loadgen.results.files import read
 from model_containers import catalog
 
 RESULTS = read(Path(__file__).parents[2] / "golden" / "results-v1.json")

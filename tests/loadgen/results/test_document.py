@@ -11,9 +11,11 @@ import pytest
 
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.errors import ConfigError
-from loadgen.load.recorder import Offered, Record
+from loadgen.load.record import Offered, Record
+from loadgen.load.summary import summarise
 from loadgen.load.target import Outcome
-from loadgen.results.document import SCHEMA_PATH, read, save, summarise
+from loadgen.results.document import SCHEMA_PATH
+from loadgen.results.files import read, save
 
 VERSION_1 = Path(__file__).parents[2] / "golden" / "results-v1.json"
 

@@ -14,8 +14,8 @@ from loadgen.targets import dialer as dialing
 from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
 from loadgen.targets.http1 import HttpSpec
+from loadgen.targets.http_request import post
 from loadgen.targets.json_endpoint import JsonAnswers
-from loadgen.targets.oip.requests import post
 from model_containers.wire import DataType
 
 BODY = json.dumps({"text": "x" * 20}).encode()

@@ -5,8 +5,10 @@ import struct
 
 import pytest
 
+from loadgen.targets.http_request import error_text
 from loadgen.targets.oip import inference_pb2 as pb
-from loadgen.targets.oip.messages import REQUEST_ID, AnswerJudge, Shared, error_text, grpc_request, http_request
+from loadgen.targets.oip.answers import AnswerJudge
+from loadgen.targets.oip.messages import REQUEST_ID, Shared, grpc_request, http_request
 from loadgen.targets.oip.tensors import Tensor
 
 A, B = Tensor("A", "FP32", (2,)), Tensor("B", "BYTES", (1,))

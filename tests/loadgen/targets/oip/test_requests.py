@@ -9,8 +9,9 @@ from loadgen.errors import ConfigError
 from loadgen.load import inputs
 from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
+from loadgen.targets.http_request import post
 from loadgen.targets.oip import inference_pb2 as pb
-from loadgen.targets.oip.requests import FileContents, RequestInputs, SeededContents, post, seeded_count
+from loadgen.targets.oip.requests import FileContents, RequestInputs, SeededContents, seeded_count
 from loadgen.targets.oip.tensors import Tensor
 
 ROWS = Tensor("A", "FP32", (2, 3))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sample_results import GOLDEN, results
 
 from loadgen.report.curves import pareto_front, scaling
-from loadgen.report.runs import Spread, cells_of, run_of
+from loadgen.results.cells import Spread, cells_of, run_of
 
 PLAIN = results(seconds=3)
 

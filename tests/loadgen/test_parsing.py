@@ -6,15 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen.cli.argv import normalise_argv
 from loadgen.errors import ConfigError, LoadgenError
-from loadgen.options import (
-    normalise_argv,
-    parse_duration,
-    parse_duration_or_zero,
-    parse_gpus,
-    parse_int_list,
-    parse_shape,
-)
+from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_gpus, parse_int_list, parse_shape
 
 LISTS = {"--gpus": "gpus", "-g": "gpus", "--cpus": "cpus", "-c": "cpus", "--client-cpus": "client_cpus"}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
 from frontend_launch.launch.topology import expand_ranges
 from loadgen.errors import ConfigError
@@ -21,10 +21,8 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|s|m|h|)", re.IGNORECA
 _SHAPE = re.compile(r"[0-9]{1,10}(x[0-9]{1,10})*", re.IGNORECASE)
 
 _MEMBER = "[0-9]+(?:-[0-9]+)?"
-_INTEGERS = re.compile(f"{_MEMBER}(?:,+{_MEMBER})*,*")
+INTEGERS = re.compile(f"{_MEMBER}(?:,+{_MEMBER})*,*")
 """A word that belongs to an integer list; a negative number is an option to any command line parser."""
-_VALUE = re.compile(r"[^-,].*", re.DOTALL)
-"""A word that is an option's value, for better or worse: ``none``, or something for the parser to refuse."""
 
 
 def parse_int_list(text: str | Iterable[str]) -> tuple[int, ...]:
@@ -146,54 +144,3 @@ def parse_rates(text: str) -> tuple[float, ...]:
     if not rates or not all(map(math.isfinite, rates)):
         raise ConfigError(f"{text!r} is no list of rates: write it such as 100,200")
     return rates
-
-
-def normalise_argv(argv: Sequence[str], list_options: Mapping[str, str]) -> list[str]:
-    """Give each list option one comma-separated value, where it was first written.
-
-    An option's value is the word attached to it or next to it, and the words after that as long as they look like
-    integers: ``--gpus 0 1 -r 2 -g 3`` becomes ``--gpus 0,1,3 -r 2``. From ``--`` on, and from a list option without
-    a value on, words stay as they are: the first are no options, and the second is for the parser to refuse.
-
-    Args:
-        argv: the words after the program's name.
-        list_options: each spelling of a list option to the option's name, such as ``{"--gpus": "gpus", "-g": "gpus"}``.
-    """
-    words: list[str] = []
-    value_at: dict[str, int] = {}
-    at = 0
-    while at < len(argv) and argv[at] != "--":
-        flag, attached = _split_option(argv[at], list_options)
-        if flag is None:
-            words.append(argv[at])
-            at += 1
-            continue
-        values = attached or list(argv[at + 1 : at + 2])
-        if not values or _VALUE.fullmatch(values[0]) is None:
-            break
-        at += 1 if attached else 2
-        while at < len(argv) and _INTEGERS.fullmatch(argv[at]):
-            values.append(argv[at])
-            at += 1
-        name = list_options[flag]
-        if name in value_at:
-            words[value_at[name]] = _joined([words[value_at[name]], *values])
-        else:
-            words += [flag, _joined(values)]
-            value_at[name] = len(words) - 1
-    return [*words, *argv[at:]]
-
-
-def _split_option(word: str, list_options: Mapping[str, str]) -> tuple[str | None, list[str]]:
-    """The list option that a word is, or None, and the value attached to it (``--cpus=20``, ``-c20``), if any."""
-    flag, equals, value = word.partition("=")
-    if flag in list_options:
-        return flag, [value] if equals else []
-    if word[:2] in list_options:
-        return word[:2], [word[2:]]
-    return None, []
-
-
-def _joined(values: Iterable[str]) -> str:
-    # "0, 1" arrives as the words "0," and "1".
-    return re.sub(",+", ",", ",".join(values)).strip(",")

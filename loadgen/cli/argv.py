@@ -1,0 +1,62 @@
+"""The words of the command line, before the parser sees them: lists in any style become one value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from loadgen.parsing import INTEGERS
+
+_VALUE = re.compile(r"[^-,].*", re.DOTALL)
+"""A word that is an option's value, for better or worse: ``none``, or something for the parser to refuse."""
+
+
+def normalise_argv(argv: Sequence[str], list_options: Mapping[str, str]) -> list[str]:
+    """Give each list option one comma-separated value, where it was first written.
+
+    An option's value is the word attached to it or next to it, and the words after that as long as they look like
+    integers: ``--gpus 0 1 -r 2 -g 3`` becomes ``--gpus 0,1,3 -r 2``. From ``--`` on, and from a list option without
+    a value on, words stay as they are: the first are no options, and the second is for the parser to refuse.
+
+    Args:
+        argv: the words after the program's name.
+        list_options: each spelling of a list option to the option's name, such as ``{"--gpus": "gpus", "-g": "gpus"}``.
+    """
+    words: list[str] = []
+    value_at: dict[str, int] = {}
+    at = 0
+    while at < len(argv) and argv[at] != "--":
+        flag, attached = _split_option(argv[at], list_options)
+        if flag is None:
+            words.append(argv[at])
+            at += 1
+            continue
+        values = attached or list(argv[at + 1 : at + 2])
+        if not values or _VALUE.fullmatch(values[0]) is None:
+            break
+        at += 1 if attached else 2
+        while at < len(argv) and INTEGERS.fullmatch(argv[at]):
+            values.append(argv[at])
+            at += 1
+        name = list_options[flag]
+        if name in value_at:
+            words[value_at[name]] = _joined([words[value_at[name]], *values])
+        else:
+            words += [flag, _joined(values)]
+            value_at[name] = len(words) - 1
+    return [*words, *argv[at:]]
+
+
+def _split_option(word: str, list_options: Mapping[str, str]) -> tuple[str | None, list[str]]:
+    """The list option that a word is, or None, and the value attached to it (``--cpus=20``, ``-c20``), if any."""
+    flag, equals, value = word.partition("=")
+    if flag in list_options:
+        return flag, [value] if equals else []
+    if word[:2] in list_options:
+        return word[:2], [word[2:]]
+    return None, []
+
+
+def _joined(values: Iterable[str]) -> str:
+    # "0, 1" arrives as the words "0," and "1".
+    return re.sub(",+", ",", ",".join(values)).strip(",")

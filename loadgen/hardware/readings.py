@@ -1,0 +1,158 @@
+"""What is read of cores, processes, queues and GPUs, and how texts of the kernel are read; pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+SAMPLER = "sampler"
+"""The role of the process that takes the readings: it is watched like the others."""
+
+MAX_SAMPLES = 3600
+MAX_VALUES = 100_000
+"""Most samples that are kept, and most values in all of them."""
+
+NS_PER_S = 1_000_000_000
+TICKS_PER_S = 100
+"""Most kernels look at what a core does at 100 to 1000 ticks a second: its times are estimates by so many samples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A model's queue at one moment.
+
+    Attributes:
+        length: queries that wait.
+        batches: batches sent until now.
+        queries: queries in them.
+        max_batch: the largest batch a replica may be given.
+    """
+
+    length: int
+    batches: int
+    queries: int
+    max_batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Counters at one moment; all but the last three only ever grow.
+
+    Attributes:
+        at_ns: monotonic clock.
+        cores: of each core, nanoseconds in processes, and in all but idling.
+        cpu_ns: CPU time of each role.
+        throttled: of each role, periods in which a quota of its cgroup held it back, and ns, summed over cores.
+        rss_bytes: memory of each role; what its processes share counts for each of them.
+        gpus: of each GPU, its utilisation (0 to 1), memory in bytes, and processes; None for what it does not tell.
+        queues: of each model, as the frontend tells.
+    """
+
+    at_ns: int
+    cores: Mapping[int, tuple[int, int]]
+    cpu_ns: Mapping[str, int]
+    throttled: Mapping[str, tuple[int, int]]
+    rss_bytes: Mapping[str, int]
+    gpus: Mapping[int, tuple[float | None, int | None, int | None]] = field(default_factory=dict)
+    queues: Mapping[str, Queue] = field(default_factory=dict)
+
+    def to_row(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self)
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Reading:
+        """Read what `to_row` made, after JSON turned numbers that are keys into texts.
+
+        Raises:
+            KeyError, ValueError, TypeError: it is no reading.
+        """
+        return cls(
+            at_ns=int(row["at_ns"]),
+            cores={int(core): (int(pair[0]), int(pair[1])) for core, pair in row["cores"].items()},
+            cpu_ns=dict(row["cpu_ns"]),
+            throttled={role: (int(pair[0]), int(pair[1])) for role, pair in row["throttled"].items()},
+            rss_bytes=dict(row["rss_bytes"]),
+            gpus={int(gpu): (values[0], values[1], values[2]) for gpu, values in row["gpus"].items()},
+            queues={key: Queue(**values) for key, values in row["queues"].items()},
+        )
+
+
+class Tally:
+    """CPU time of each role that only grows, though its processes come and go.
+
+    What a process used after the last time it was seen is lost; what one used before it was first seen counts, except
+    the first time that its role is looked at.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Mapping[tuple[int, int], int]] = {}
+        self._total_ns: dict[str, int] = {}
+
+    def add(self, role: str, times_ns: Mapping[tuple[int, int], int]) -> int:
+        """Count the CPU time of a role's processes, by pid and start; returns what the role has used until now.
+
+        Args:
+            role: its role in the placement.
+            times_ns: by pid and start, in ticks: CPU time since the process began; of those that run now.
+        """
+        before = self._seen.get(role, times_ns)
+        grown_ns = sum(max(0, ns - before.get(process, 0)) for process, ns in times_ns.items())
+        self._seen[role] = times_ns
+        self._total_ns[role] = self._total_ns.get(role, 0) + grown_ns
+        return self._total_ns[role]
+
+
+def next_due_s(due_s: float, every_s: float, now_s: float) -> float:
+    """When to read again: on the beat, and never within half of one, for short times make coarse shares.
+
+    Args:
+        due_s: when the last reading was due.
+        every_s: between two readings.
+        now_s: of the same clock as `due_s`.
+    """
+    beats = math.ceil((now_s - due_s) / every_s + 0.5)
+    return due_s + max(1, beats) * every_s
+
+
+def parse_stat(text: str, tick_ns: int) -> dict[int, tuple[int, int]]:
+    """``/proc/stat`` → nanoseconds of each core in processes (user, nice, system), and in all but idle and iowait.
+
+    The fields are those of proc_pid_stat(5): user nice system idle iowait irq softirq steal.
+
+    Args:
+        text: of the whole file.
+        tick_ns: length of a tick of the kernel.
+    """
+    cores = {}
+    for line in text.splitlines():
+        name, *values = line.split()
+        if name.startswith("cpu") and name != "cpu":
+            user, nice, system, _, _, *rest = map(int, values[:8])
+            running = (user + nice + system) * tick_ns
+            cores[int(name.removeprefix("cpu"))] = (running, running + sum(rest) * tick_ns)
+    return cores
+
+
+def parse_process_cpu(text: str, tick_ns: int) -> tuple[int, int]:
+    """``/proc/PID/stat`` → when the process started, in ticks, and the CPU time of all its threads, in nanoseconds.
+
+    These are fields 22, 14 and 15; they stand behind a name that may hold anything.
+
+    Args:
+        text: of the whole file.
+        tick_ns: length of a tick of the kernel.
+    """
+    fields = text.rpartition(")")[2].split()
+    return int(fields[19]), (int(fields[11]) + int(fields[12])) * tick_ns
+
+
+def parse_throttled(text: str) -> tuple[int, int]:
+    """``cpu.stat`` of a cgroup, either version → periods in which it was throttled, and nanoseconds over all cores."""
+    values = dict(line.split(maxsplit=1) for line in text.splitlines() if " " in line)
+    time_ns = (
+        values.get("throttled_time", 0) if "throttled_usec" not in values else int(values["throttled_usec"]) * 1000
+    )
+    return int(values.get("nr_throttled", 0)), int(time_ns)

@@ -1,0 +1,196 @@
+"""What happened in a run: values that are picklable and merge."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+
+from frontend_launch.histogram import NS_PER_S, LatencyHistogram
+from loadgen.load.requests_log import RequestsLog
+from loadgen.load.target import Outcome
+
+MAX_INTERVALS = 30_000
+"""Intervals that are kept, some 50 MB; a day at the usual three seconds. Later ones are logged only."""
+
+_AS_ASKED = ("duration", "requests", "schedule")
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The answers of one logging interval.
+
+    Attributes:
+        end_s: its end, seconds since the measured part began.
+        duration_s: its length.
+        completed: answers that arrived in it.
+        p99_s: 99th percentile of their latency, None without answers.
+        mean_s: mean of their latency, None without answers.
+        in_flight: mean number of requests in flight.
+        histogram: their latencies, encoded; None without answers.
+    """
+
+    end_s: float
+    duration_s: float
+    completed: int
+    p99_s: float | None
+    mean_s: float | None
+    in_flight: float
+    histogram: str | None
+
+    @classmethod
+    def of(cls, histogram: LatencyHistogram, end_s: float, duration_s: float, in_flight: float) -> Interval:
+        """An interval with these latencies.
+
+        Args:
+            histogram: latencies of the answers that arrived in it.
+            end_s: since the measured part began.
+            duration_s: its length, above 0.
+            in_flight: mean number of requests.
+        """
+        p99_ns, mean_ns = histogram.percentile_ns(99), histogram.mean_ns
+        return cls(
+            end_s=end_s,
+            duration_s=duration_s,
+            completed=histogram.total,
+            p99_s=None if p99_ns is None else p99_ns / NS_PER_S,
+            mean_s=None if mean_ns is None else mean_ns / NS_PER_S,
+            in_flight=in_flight,
+            histogram=histogram.encode() if histogram.total else None,
+        )
+
+    @classmethod
+    def merged(cls, intervals: Sequence[Interval]) -> Interval:
+        """Intervals of several clients over the same time as one; their ends differ by what timers are late."""
+        histogram = LatencyHistogram()
+        for interval in intervals:
+            if interval.histogram is not None:
+                histogram.add(LatencyHistogram.decode(interval.histogram))
+        return cls.of(
+            histogram,
+            max(interval.end_s for interval in intervals),
+            sum(interval.duration_s for interval in intervals) / len(intervals),
+            sum(interval.in_flight for interval in intervals),
+        )
+
+    @property
+    def throughput_rps(self) -> float:
+        """Answers a second."""
+        return self.completed / self.duration_s
+
+
+@dataclass(slots=True)
+class ClientUse:
+    """What one client process did during the measured part: the evidence that it was not the limit.
+
+    Attributes:
+        cpu_ns: CPU time of the whole process, ZeroMQ's I/O thread included.
+        in_flight_ns: the number in flight, integrated over time.
+    """
+
+    cpu_ns: int = 0
+    in_flight_ns: int = 0
+
+
+@dataclass(slots=True)
+class Offered:
+    """What became of the requests that a schedule planned for the measured part.
+
+    Attributes:
+        planned: how many there were.
+        answered: how many of them were answered, at any time.
+        arrived: answers that arrived in the measured part, to whichever request of the run.
+        service: latencies of the answers, from when ZeroMQ took the request.
+        lag: how much later than planned requests were sent.
+    """
+
+    planned: int = 0
+    answered: int = 0
+    arrived: int = 0
+    service: LatencyHistogram = field(default_factory=LatencyHistogram)
+    lag: LatencyHistogram = field(default_factory=LatencyHistogram)
+
+    def add(self, other: Offered) -> None:
+        """Add what became of another client's share."""
+        self.planned += other.planned
+        self.answered += other.answered
+        self.arrived += other.arrived
+        self.service.add(other.service)
+        self.lag.add(other.lag)
+
+
+@dataclass(slots=True)
+class Record:
+    """What happened in one run, over the whole of it unless said otherwise.
+
+    Attributes:
+        sent: requests sent.
+        outcomes: requests by how they ended; they add up to `sent`.
+        late: replies to requests whose outcome was final.
+        unexpected: replies to nothing that was sent.
+        replies: that arrived in the measured part, whatever they said.
+        compared: answers that were compared with the right ones.
+        mismatched: those of them that were wrong.
+        left_behind: requests still unanswered when the client left a server that runs on.
+        measured_from_ns: when the measured part began, monotonic clock; 0 when it never did.
+        measured_ns: length of the measured part.
+        measured_sent: requests sent in it.
+        latency: latencies of the answers that arrived in it; where a schedule says when to send, from the planned time,
+            of the answers to requests that were planned for it.
+        intervals: latencies of the answers that arrived in it, by logging interval.
+        clients: how each client process used its time.
+        offered: what became of a schedule; None where a window says when to send.
+        requests: a log of each client, where rows are kept.
+        ended: why the run ended: ``duration``, ``requests``, ``schedule``, ``overrun``, ``stalled``, ``no_answer``,
+            ``client_lost``, ``enough`` or ``stopped``.
+        failures: requests that failed, by the reason that the server gave.
+    """
+
+    sent: int = 0
+    outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
+    late: int = 0
+    unexpected: int = 0
+    replies: int = 0
+    compared: int = 0
+    mismatched: int = 0
+    left_behind: int | None = None
+    measured_from_ns: int = 0
+    measured_ns: int = 0
+    measured_sent: int = 0
+    latency: LatencyHistogram = field(default_factory=LatencyHistogram)
+    intervals: list[Interval] = field(default_factory=list)
+    clients: list[ClientUse] = field(default_factory=lambda: [ClientUse()])
+    offered: Offered | None = None
+    requests: list[RequestsLog] = field(default_factory=list)
+    ended: str = "duration"
+    failures: Counter[str] = field(default_factory=Counter)
+
+    def merge(self, other: Record) -> None:
+        """Add the record of another client that ran at the same time."""
+        self.sent += other.sent
+        for outcome, count in other.outcomes.items():
+            self.outcomes[outcome] += count
+        self.late += other.late
+        self.unexpected += other.unexpected
+        self.replies += other.replies
+        self.compared += other.compared
+        self.mismatched += other.mismatched
+        if other.left_behind is not None:
+            self.left_behind = (self.left_behind or 0) + other.left_behind
+        begun = [time_ns for time_ns in (self.measured_from_ns, other.measured_from_ns) if time_ns]
+        self.measured_from_ns = min(begun, default=0)
+        self.measured_ns = max(self.measured_ns, other.measured_ns)
+        self.measured_sent += other.measured_sent
+        self.latency.add(other.latency)
+        self.intervals = [
+            Interval.merged([interval for interval in both if interval is not None])
+            for both in zip_longest(self.intervals, other.intervals)
+        ]
+        self.clients += other.clients
+        if self.ended in _AS_ASKED:
+            self.ended = other.ended
+        if self.offered is not None and other.offered is not None:
+            self.offered.add(other.offered)
+        self.requests += other.requests
+        self.failures += other.failures

@@ -1,0 +1,137 @@
+"""Results files: written atomically and never over another, read back."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from pathlib import Path
+
+from frontend_launch.members import from_members
+from loadgen.errors import ConfigError
+from loadgen.judging.verdict import Evidence, Verdict
+from loadgen.load.summary import Measured, Summary
+from loadgen.results.document import SCHEMA_VERSION, ClientMetrics, Histograms, Results
+
+
+def make_directory(directory: Path) -> None:
+    """Make the directory that results will be saved to, before anything is measured for nothing.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        writable = os.access(directory, os.W_OK)
+        reason = "" if writable else "it is not writable"
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    if reason:
+        raise ConfigError(f"results cannot be saved to {directory} ({reason}): choose another --results-dir")
+
+
+def new_directory(results_dir: Path, stem: str) -> Path:
+    """Make a directory for several results; a number is added to its name where that exists already.
+
+    Args:
+        results_dir: made too where it is missing.
+        stem: its name, unless that is taken.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    number = 1
+    while True:
+        directory = results_dir / (stem if number == 1 else f"{stem}-{number}")
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir(parents=True)
+            return directory.absolute()
+        number += 1
+
+
+def save(results: Results, directory: Path) -> Path:
+    """Write a results file that never replaces another and is never seen half-written.
+
+    Args:
+        results: whole.
+        directory: made where it is missing.
+
+    Returns:
+        Its absolute path, ``results-%y%m%d_%H%M%S.json``, with a number added where that exists already.
+
+    Raises:
+        ConfigError: the directory cannot be written.
+    """
+    stem = time.strftime("results-%y%m%d_%H%M%S")
+    text = json.dumps(results.document(), indent=4)
+    make_directory(directory)
+    draft = directory / f".{stem}.{os.getpid()}.tmp"
+    try:
+        with draft.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        return _publish(draft, directory, stem)
+    except OSError as error:
+        raise ConfigError(f"results cannot be saved to {directory} ({error.strerror})") from None
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+
+
+def _publish(draft: Path, directory: Path, stem: str) -> Path:
+    """Give a finished draft the first free name."""
+    number = 1
+    while True:
+        path = directory / (f"{stem}.json" if number == 1 else f"{stem}-{number}.json")
+        with contextlib.suppress(FileExistsError):
+            _rename(draft, path)
+            return path.absolute()
+        number += 1
+
+
+def _rename(draft: Path, path: Path) -> None:
+    """Give a file another name, unless that is taken.
+
+    Raises:
+        FileExistsError: it is.
+    """
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: take the name, then put the file there
+        path.touch(exist_ok=False)
+        draft.replace(path)
+
+
+def read(path: Path) -> Results:
+    """Read a results file of any version up to this one; members that this version does not know are ignored.
+
+    Raises:
+        ConfigError: it cannot be read, is no results file, or is of a later version.
+    """
+    try:
+        document = json.loads(path.read_text())
+        version = document.pop("schema_version")
+        if version > SCHEMA_VERSION:
+            raise ConfigError(f"{path} is of version {version}; this program reads up to {SCHEMA_VERSION}: update it")
+        summary, verdict = document["summary"], document["verdict"]
+        return from_members(
+            Results,
+            {
+                **document,
+                "summary": from_members(Summary, {**summary, "measured": from_members(Measured, summary["measured"])}),
+                "verdict": from_members(Verdict, {**verdict, "evidence": from_members(Evidence, verdict["evidence"])}),
+                "histograms": from_members(Histograms, document["histograms"]),
+                "client_metrics": from_members(ClientMetrics, document["client_metrics"]),
+                "path": None,  # not part of the document
+            },
+        )
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{path} is not a results file: {error!r}") from None

@@ -1,0 +1,112 @@
+"""What a query frontend says of itself: counters, stages and metrics of the measured part."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from typing_extensions import override
+
+from frontend_launch import stages
+from frontend_launch.counters import Counters
+from frontend_launch.errors import AdminError
+from frontend_launch.launch.deployment import Deployment
+from frontend_launch.metrics_client import MetricsClient
+from frontend_launch.stages import Stages
+from loadgen.judging.evidence import gather
+from loadgen.judging.verdict import Evidence
+from loadgen.load.record import Record
+from loadgen.load.runner import Phase
+from loadgen.plan import Plan
+from loadgen.results.document import Measurements, stage_tables
+from loadgen.servers.server import Readings
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class FrontendReadings(Readings):
+    """The frontends' counters and stages over the measured part, and their metrics.
+
+    Args:
+        application: the application that is asked.
+        metrics_addresses: ``host:port`` of each frontend.
+        deployment: whose frontends they are; None for external ones.
+    """
+
+    def __init__(self, application: str, metrics_addresses: Sequence[str], deployment: Deployment | None) -> None:
+        self._application, self._deployment = application, deployment
+        self._clients = [MetricsClient(f"http://{address}") for address in metrics_addresses]
+        self._stack = contextlib.AsyncExitStack()
+        self._first: list[tuple[Counters, dict[str, Stages]] | None] = []
+        self._metrics: list[dict[str, Any]] = []
+        self._counters: list[Counters] = []
+        self._stages: dict[str, Stages] | None = None
+        self.notes: list[str] = []
+        self.lost: str | None = None
+
+    @override
+    async def __aenter__(self) -> FrontendReadings:
+        for client in self._clients:
+            await self._stack.enter_async_context(client)
+        return self
+
+    @override
+    async def __aexit__(self, *error: Any) -> None:
+        await self._stack.aclose()
+
+    @override
+    async def on_phase(self, phase: Phase) -> None:
+        if phase is Phase.MEASURED_BEGINS:
+            self._first = await self._of_each(_counted)
+            return
+        last = await self._of_each(_counted)
+        pairs = [(later, first) for later, first in zip(last, self._first, strict=False) if later and first]
+        if pairs:
+            self._counters = [later.since(first) for (later, _), (first, _) in pairs]
+            self._stages = stages.together(stages.since(later, first) for (_, later), (_, first) in pairs)
+        self._metrics = [one for one in await self._of_each(MetricsClient.metrics) if one is not None]
+        deployment = self._deployment
+        if deployment is not None and deployment.failure is None and None in last:
+            self.lost = f"a frontend did not answer any more at the end: {self.notes[-1]}"
+
+    async def _of_each(self, reading: Callable[[MetricsClient], Awaitable[T]]) -> list[T | None]:
+        """A reading of each frontend, at the same time; None for one that cannot be read, which is a note."""
+        found: list[T | None] = []
+        for one in await asyncio.gather(*map(reading, self._clients), return_exceptions=True):
+            if isinstance(one, AdminError):
+                if str(one) not in self.notes:
+                    self.notes.append(str(one))
+                    log.warning("%s", one)
+                found.append(None)
+            elif isinstance(one, BaseException):
+                raise one
+            else:
+                found.append(one)
+        return found
+
+    @override
+    def evidence(self, record: Record, plan: Plan) -> Evidence:
+        return gather(record, self._counters, self._application, plan.config.batch_size, plan.window)
+
+    @property
+    @override
+    def measurements(self) -> Measurements:
+        return Measurements(
+            clipper_metrics=_one_after_the_other(self._metrics) if self._metrics else None,
+            frontend_counters=asdict(Counters.together(self._counters)) if self._counters else None,
+            stages=None if self._stages is None else stage_tables(self._stages),
+        )
+
+
+async def _counted(client: MetricsClient) -> tuple[Counters, dict[str, Stages]]:
+    return await client.counters(), await client.stages()
+
+
+def _one_after_the_other(metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    """The original's metrics, each kind's rows frontend by frontend; those of one are as they are."""
+    return {kind: [row for one in metrics for row in one[kind]] for kind in metrics[0]}

@@ -1,0 +1,54 @@
+"""HTTP requests to external servers, and what their errors say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from loadgen.targets.access import Access
+from loadgen.targets.address import Address
+
+
+def error_text(status: int, body: bytes) -> str:
+    """An HTTP answer that is an error, in one short line: its status, and why in the server's words, if it has any.
+
+    Args:
+        status: of HTTP.
+        body: whole; JSON or any text.
+    """
+    try:
+        document: Any = json.loads(body)
+        found = document.get("error", document) if isinstance(document, Mapping) else document
+        if isinstance(found, Mapping):
+            found = found.get("message", found)
+        text = found if isinstance(found, str) else json.dumps(found)
+    except (ValueError, RecursionError):
+        text = body.decode("utf-8", "replace")
+    return f"{status}: {' '.join(text.split())[:200] or _PHRASES.get(status, 'no reason given')}"
+
+
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+
+
+def post(address: Address, path: str, access: Access, content_type: str, headers: dict[str, str], body: bytes) -> bytes:
+    """A whole HTTP request.
+
+    Args:
+        address: whose host the request names.
+        path: of the URL, from the leading slash on.
+        access: its headers come last, and replace others of the same name.
+        content_type: of the body.
+        headers: further ones, by lower-case name.
+        body: whole; sent as it is.
+    """
+    fields = {
+        "host": address.authority,
+        "content-type": content_type,
+        "content-length": str(len(body)),
+        **headers,
+        **dict(access.headers),
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body
