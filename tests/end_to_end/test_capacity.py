@@ -2,9 +2,8 @@
 
 import json
 import signal
-import subprocess
 
-from program import DEADLINE_S, noop, ran
+from program import DEADLINE_S, noop, ran, started
 
 
 def document_in(tmp_path):
@@ -46,16 +45,9 @@ def test_a_hopeless_probe_is_cut_short(tmp_path):
 
 def test_ctrl_c_keeps_the_probes(tmp_path):
     """Those that were finished."""
-    process = subprocess.Popen(
-        noop(tmp_path, "capacity", "--slo", "p99<10s", "-d", "1s", "--start", "500"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = started(
+        noop(tmp_path, "capacity", "--slo", "p99<10s", "-d", "1s", "--start", "500"), "bracket: 500 requests/s"
     )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    while "bracket: 500 requests/s" not in (line := process.stdout.readline()):
-        assert line, process.stderr.read()
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130

@@ -5,14 +5,13 @@ import json
 import os
 import re
 import signal
-import subprocess
 from http.client import HTTPConnection
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
-from program import DEADLINE_S, noop, ran, until
+from program import DEADLINE_S, noop, ran, started, until
 
 from frontend_launch.counters import Counters
 from frontend_launch.histogram import LatencyHistogram
@@ -64,18 +63,9 @@ def test_histograms_of_several_clients_are_one(tmp_path):
 )
 def test_what_was_measured_is_kept(tmp_path, kill, code, ended):
     """Of all clients, or of those that are left; and nobody stays."""
-    process = subprocess.Popen(
-        noop(tmp_path, "saturate", "-n", "2", "-d", "60s", "--log-every", "300ms"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    while "thruput" not in (line := process.stdout.readline()):
-        assert line, process.stderr.read()
+    process = started(noop(tmp_path, "saturate", "-n", "2", "-d", "60s", "--log-every", "300ms"))
     children = children_of(process)
-    senders = [pid for pid, line in children.items() if "loadgen.load.clients" in line]
+    senders = [pid for pid, line in children.items() if "loadgen.load.client_process" in line]
     assert len(senders) == 2
     os.kill(*((senders[0], signal.SIGKILL) if kill else (process.pid, signal.SIGINT)))
     _, said = process.communicate(timeout=DEADLINE_S)
@@ -102,16 +92,7 @@ def requests_at(metrics):
 
 def test_ctrl_c_does_not_wait_for_the_warm_up(tmp_path):
     """Nothing was measured then, which is said."""
-    process = subprocess.Popen(
-        noop(tmp_path, "saturate", "-n", "2", "-d", "60s", "--warmup", "10m"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    while "replicas ready" not in (line := process.stdout.readline()):
-        assert line, process.stderr.read()
+    process = started(noop(tmp_path, "saturate", "-n", "2", "-d", "60s", "--warmup", "10m"), "replicas ready")
     (metrics,) = until(lambda: metrics_of(process))
     until(lambda: requests_at(metrics))  # the clients are warming up
     os.kill(process.pid, signal.SIGINT)

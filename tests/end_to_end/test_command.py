@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import jsonschema
+import program
 import pytest
 from hdrh.histogram import HdrHistogram
 from program import until
@@ -56,17 +57,7 @@ def alive(pid):
 
 def started(tmp_path, *arguments):
     """The command, once its first line of measurements is out; and its children."""
-    process = subprocess.Popen(
-        command(tmp_path, "--log-every", "0.2s", *arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    while "thruput" not in (line := process.stdout.readline()):
-        assert line, process.stderr.read()
+    process = program.started(command(tmp_path, "--log-every", "0.2s", *arguments), start_new_session=True)
     return process, children_of(process.pid)
 
 

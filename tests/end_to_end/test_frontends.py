@@ -3,12 +3,11 @@
 import json
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import jsonschema
 import pytest
-from program import DEADLINE_S, noop, ran
+from program import DEADLINE_S, noop, ran, started
 
 from loadgen.results import files
 from loadgen.results.document import SCHEMA_PATH
@@ -71,16 +70,7 @@ def test_rate_and_sweep_take_it_too(tmp_path):
 )
 def test_what_is_lost_ends_the_run(tmp_path, role, text):
     """Queries of that frontend would wait without end."""
-    process = subprocess.Popen(
-        noop(tmp_path, "saturate", *TWO, "-d", "60s", "--log-every", "300ms"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    while "thruput" not in (line := process.stdout.readline()):
-        assert line, process.stderr.read()
+    process = started(noop(tmp_path, "saturate", *TWO, "-d", "60s", "--log-every", "300ms"))
     os.kill(pid_of(process.pid, role), signal.SIGKILL)
     _, said = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 6, said

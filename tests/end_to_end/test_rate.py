@@ -5,14 +5,13 @@ import json
 import os
 import re
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
-from program import DEADLINE_S, noop, ran
+from program import DEADLINE_S, noop, ran, started
 
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.results import files
@@ -56,16 +55,7 @@ def test_what_was_planned_is_offered_and_answered(tmp_path):
 
 def test_a_client_that_was_stopped_shows_it(tmp_path):
     """Schedule lag has the 300 ms, and so have the latencies from the plan."""
-    process = subprocess.Popen(
-        noop(tmp_path, "rate", "--rate", "200", "-d", "3s", "--log-every", "300ms"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    while "thruput" not in (line := process.stdout.readline()):
-        assert line, process.stderr.read()
+    process = started(noop(tmp_path, "rate", "--rate", "200", "-d", "3s", "--log-every", "300ms"))
     os.kill(process.pid, signal.SIGSTOP)
     time.sleep(0.3)  # what is measured, not a wait for something
     os.kill(process.pid, signal.SIGCONT)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 import trustme
 from inference_servers import kserve, mlserver, triton
 from ingress import ingress
-from program import DEADLINE_S, asked, ran, target
+from program import DEADLINE_S, asked, ran, started, target
 from tls_proxy import tls_proxy
 
 from loadgen.cli import exit_codes
@@ -260,11 +259,7 @@ def test_a_server_that_is_started_again(tmp_path, protocol):
     with triton(tmp_path, models=("noop",)) as running:
         words = target(tmp_path, "rate", url(running, protocol, "noop"), "--rate", "200", "-d", "8s", "--drain", "60s")
         words += ["--input-shape", "8", "--log-every", "300ms"]
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        assert process.stderr is not None
-        while "thruput" not in (line := process.stdout.readline()):
-            assert line, process.stderr.read()
+        process = started(words)
         running.restart()
         output, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, output + errors
@@ -282,11 +277,7 @@ def test_a_server_that_is_gone(tmp_path, protocol):
     with triton(tmp_path, models=("noop",)) as running:
         words = target(tmp_path, "saturate", url(running, protocol, "noop"), "-d", "60s", "--stall", "1s")
         words += ["--drain", "100ms", "--input-shape", "8", "--log-every", "300ms", "--connections", "2"]
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        assert process.stderr is not None
-        while "thruput" not in (line := process.stdout.readline()):
-            assert line, process.stderr.read()
+        process = started(words)
         running.kill()
         output, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == exit_codes.RUN, output + errors

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pytest
 
@@ -33,6 +33,16 @@ def target(tmp_path: Path, verb: str, url: str, *arguments: str) -> list[str]:
 def ran(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """What it said, when it has ended."""
     return subprocess.run(words, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+
+
+def started(words: Sequence[str], line: str = "thruput", **options: Any) -> subprocess.Popen[str]:
+    """The command under way, once it has said so; the default is its first line of measurements."""
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    while line not in (said := process.stdout.readline()):
+        assert said, process.stderr.read()
+    return process
 
 
 def asked(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
