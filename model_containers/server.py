@@ -11,20 +11,13 @@ import numpy as np
 import zmq
 
 from model_containers.batch_log import BatchLog, open_log
+from model_containers.data_types import Buffer, DataType
 from model_containers.errors import ModelError, WireError
 from model_containers.model import Model
 from model_containers.session import Compute, Reconnect, Send, Session
 from model_containers.settings import Settings
 from model_containers.verify import samples
-from model_containers.wire import (
-    BatchRequest,
-    BatchResponse,
-    Buffer,
-    DataType,
-    Metadata,
-    ReplyTimes,
-    encode_batch_response,
-)
+from model_containers.wire import BatchRequest, BatchResponse, Metadata, ReplyTimes, encode_batch_response
 
 _EMPTY = b""
 """The output for an input that the model cannot take."""

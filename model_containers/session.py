@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from model_containers.data_types import Buffer
 from model_containers.errors import WireError
 from model_containers.wire import (
     BatchRequest,
-    Buffer,
     HeartbeatKind,
     HeartbeatReply,
     Metadata,

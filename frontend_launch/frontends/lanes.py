@@ -12,7 +12,8 @@ from frontend_launch.frontends.instruments import InternalMetrics, ModelMetrics
 from frontend_launch.frontends.metrics import Registry
 from frontend_launch.frontends.replicas import Batch, ModelKey, Replica
 from frontend_launch.stages import Stages
-from model_containers.wire import BatchResponse, DataType
+from model_containers.data_types import DataType
+from model_containers.wire import BatchResponse
 
 
 class Lane:

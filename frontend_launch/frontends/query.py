@@ -36,12 +36,11 @@ from frontend_launch.frontends.state import Store
 from frontend_launch.ports import Ports
 from frontend_launch.records import ReplicaRecord
 from frontend_launch.stages import Stages
+from model_containers.data_types import Buffer, DataType
 from model_containers.errors import WireError
 from model_containers.wire import (
     BatchRequest,
     BatchResponse,
-    Buffer,
-    DataType,
     Heartbeat,
     HeartbeatKind,
     Metadata,

@@ -38,7 +38,7 @@ from loadgen.results.environment import environment
 from loadgen.servers.server import Server
 from loadgen.servers.serving import FIRST_ANSWER_S, serving
 from loadgen.waiting import unless
-from model_containers.wire import DataType
+from model_containers.data_types import DataType
 
 log = logging.getLogger(__name__)
 

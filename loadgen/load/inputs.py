@@ -16,8 +16,8 @@ import numpy as np
 from typing_extensions import override
 
 from loadgen.errors import ConfigError
+from model_containers.data_types import DataType
 from model_containers.model import TensorSpec
-from model_containers.wire import DataType
 
 PIXEL_RANGE = 255.0
 MAX_POOL_BYTES = 1 << 30

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from frontend_launch import wire
 from frontend_launch.frontends.batching import Query
 from frontend_launch.frontends.clients import Clients
+from model_containers.data_types import DataType
 from model_containers.errors import WireError
-from model_containers.wire import DataType
 
 PATIENCE_MS = 10_000
 

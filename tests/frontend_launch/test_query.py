@@ -18,7 +18,8 @@ from frontend_launch.frontends import query
 from frontend_launch.frontends.query import QueryFrontend
 from frontend_launch.frontends.state import MemoryStore
 from frontend_launch.ports import Ports
-from model_containers.wire import DataType, HeartbeatKind, HeartbeatReply, ReplyTimes, encode_heartbeat
+from model_containers.data_types import DataType
+from model_containers.wire import HeartbeatKind, HeartbeatReply, ReplyTimes, encode_heartbeat
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from frontend_launch.frontends.clients import Clients
 from loadgen.load.inputs import Pool
 from loadgen.load.target import Outcome, Replies
 from loadgen.targets.clipper import ClipperSpec
-from model_containers.wire import DataType
+from model_containers.data_types import DataType
 
 TIMEOUT_S = 10.0
 
