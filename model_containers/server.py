@@ -16,6 +16,7 @@ from model_containers.errors import ModelError, WireError
 from model_containers.model import Model
 from model_containers.session import Compute, Reconnect, Send, Session
 from model_containers.settings import Settings
+from model_containers.units import NS_PER_S
 from model_containers.verify import samples
 from model_containers.wire import BatchRequest, BatchResponse, Metadata, ReplyTimes, encode_batch_response
 
@@ -71,7 +72,7 @@ class _Replica:
                 self._check(self._model.predict(inputs), count)
             except Exception as error:  # a model may raise anything
                 raise ModelError(f"the model cannot compute a batch of {count}: {error!r}") from None
-            self._log.info("warm at batch %d after %.3f s", count, (time.monotonic_ns() - began_ns) / 1e9)
+            self._log.info("warm at batch %d after %.3f s", count, (time.monotonic_ns() - began_ns) / NS_PER_S)
 
     def close(self) -> None:
         """Write what is left of the log, and leave."""

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from frontend_launch.errors import LaunchError
-from frontend_launch.histogram import NS_PER_S
 from frontend_launch.launch.launcher import together
 from frontend_launch.launch.placement import Assignment, share_out
 from frontend_launch.launch.process import Command, Process, start
@@ -31,6 +30,7 @@ from loadgen.load import runner
 from loadgen.load.client_messages import ENOUGH, GO_ON, MEASURED, READY, STOP, read, write
 from loadgen.load.record import Interval, Record
 from loadgen.load.runner import Hooks, Job, Phase
+from model_containers.units import NS_PER_S
 
 log = logging.getLogger(__name__)
 
