@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from frontend_launch.integers import core_ranges
 from frontend_launch.launch.placement import CONTAINERS, FRONTENDS, Placement, PlacementRequest, plan, several
-from frontend_launch.launch.topology import Topology, core_ranges, discover
+from frontend_launch.launch.topology import Topology, discover
 from frontend_launch.models import describe
 from loadgen.config import ExperimentConfig, check
 from loadgen.errors import ConfigError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path, PurePosixPath
 
-from frontend_launch.launch.topology import expand_ranges
+from frontend_launch.integers import expand_ranges
 
 
 def cores(pid: int, root: Path = Path("/")) -> tuple[int, ...] | None:

@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
+from frontend_launch.integers import core_ranges
 from frontend_launch.launch.placement_request import (
     CONTAINERS,
     FRONTENDS,
@@ -31,7 +32,7 @@ from frontend_launch.launch.placement_request import (
     gpu_shortage,
     several,
 )
-from frontend_launch.launch.topology import Topology, core_ranges
+from frontend_launch.launch.topology import Topology
 
 __all__ = [
     "CONTAINERS",

@@ -17,6 +17,7 @@ import zmq
 from typing_extensions import override
 
 from frontend_launch.errors import LaunchError
+from frontend_launch.integers import core_ranges
 from frontend_launch.launch.launcher import (
     DeploymentConfig,
     Endpoint,
@@ -26,11 +27,10 @@ from frontend_launch.launch.launcher import (
     ports_of,
     replica_environment,
     shard_flags,
-    together,
 )
 from frontend_launch.launch.placement import Assignment
-from frontend_launch.launch.topology import core_ranges
 from frontend_launch.ports import Ports
+from frontend_launch.tasks import gather_all
 from frontend_launch.wire import ipc_addresses
 from model_containers import lifeline
 
@@ -134,7 +134,7 @@ class ProcessLauncher(Launcher):
     @override
     async def start_frontends(self, started: Callable[[Running], None]) -> list[Endpoint]:
         count = len(self._config.placement.of("frontends"))
-        return await together(*(self._start_frontends(number, count, started) for number in range(count)))
+        return await gather_all(*(self._start_frontends(number, count, started) for number in range(count)))
 
     async def _start_frontends(self, number: int, count: int, started: Callable[[Running], None]) -> Endpoint:
         ports, assignment = ports_of(self._config, number), self._config.placement.of("frontends")[number]
