@@ -12,10 +12,10 @@ from pathlib import Path
 from types import TracebackType
 
 from frontend_launch.admin import AdminClient
+from frontend_launch.affinity import affinity
 from frontend_launch.errors import AdminError, LaunchError
 from frontend_launch.launch.launcher import MODEL_VERSION, DeploymentConfig, Endpoint, Launcher, Running, ending
 from frontend_launch.launch.placement import Assignment, difference
-from frontend_launch.launch.process import affinity
 from frontend_launch.metrics_client import MetricsClient
 from frontend_launch.tasks import gather_all
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import override
 
+from frontend_launch.affinity import affinity
 from frontend_launch.errors import LaunchError
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch import cgroups, runs
@@ -45,7 +46,6 @@ from frontend_launch.launch.launcher import (
     shard_flags,
 )
 from frontend_launch.launch.placement import Assignment
-from frontend_launch.launch.process import affinity
 from frontend_launch.launch.readiness import until_ready
 from frontend_launch.ports import Ports
 from frontend_launch.tasks import gather_all

@@ -16,9 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from frontend_launch import models
+from frontend_launch.affinity import pinned
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.launcher import model_environment
-from frontend_launch.launch.process import pinned
 from loadgen.config import ExperimentConfig
 from loadgen.errors import ConfigError
 from loadgen.experiments.document import pids, results_of

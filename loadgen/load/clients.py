@@ -21,9 +21,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from frontend_launch.children import Command, Process, start
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment, share_out
-from frontend_launch.launch.process import Command, Process, start
 from frontend_launch.tasks import gather_all
 from loadgen.errors import TargetError
 from loadgen.load import runner
