@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import override
 
+from frontend_launch import cgroups
 from frontend_launch.affinity import affinity
 from frontend_launch.errors import LaunchError
 from frontend_launch.integers import core_ranges
-from frontend_launch.launch import cgroups, runs
+from frontend_launch.launch import runs
 from frontend_launch.launch.container import (
     CLIPPER_LABEL,
     DIRECTORY_LABEL,

@@ -28,8 +28,9 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from frontend_launch import cgroups
 from frontend_launch.errors import RequestError
 from frontend_launch.integers import core_ranges, expand_ranges
 
@@ -238,27 +239,8 @@ def _kernel_list(text: str) -> tuple[int, ...]:
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
     """The tightest CPU quota, in cores, of this process's cgroups and all their parents; None without one."""
-    return min((quota for directory in _cgroup_directories(root) for quota in _quotas(directory)), default=None)
-
-
-def _cgroup_directories(root: Path) -> Iterator[Path]:
-    """The cgroups that hold this process, and their parents up to each mount, as far as they can be seen.
-
-    A line of ``/proc/self/cgroup`` is ``ID:CONTROLLERS:PATH``; version 2 has one with no controllers. In a container
-    the path may be the host's, which is not below the mount; the mount itself is then the container's own cgroup.
-    """
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        match line.split(":", 2):
-            case [_, "", path]:
-                mounts = ("", "unified")
-            case [_, controllers, path] if "cpu" in controllers.split(","):
-                mounts = (controllers, "cpu")
-            case _:
-                continue
-        below = PurePosixPath(path.lstrip("/"))
-        # A path that leads out of the mount says that the mount is all that can be seen.
-        levels = [PurePosixPath()] if ".." in below.parts else [below, *below.parents]
-        yield from (root / "sys/fs/cgroup" / mount / level for mount in mounts for level in levels)
+    levels = (level for directory in cgroups.directories("self", "cpu", root) for level in directory.levels)
+    return min((quota for level in levels for quota in _quotas(root / cgroups.MOUNT / level)), default=None)
 
 
 def _quotas(directory: Path) -> Iterator[float]:

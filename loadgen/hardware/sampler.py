@@ -18,9 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from frontend_launch import cgroups
 from frontend_launch.counters import Counters
 from frontend_launch.errors import AdminError
-from frontend_launch.launch import cgroups
 from loadgen.hardware.readings import (
     SAMPLER,
     Queue,
