@@ -91,6 +91,9 @@ _DTYPES = {
 }
 _BY_DTYPE = {dtype: code for code, dtype in _DTYPES.items()} | {"int8": DataType.BYTES}
 _BY_CODE = {int(code): code for code in DataType}
+TEXT_LETTERS = 64
+"""Length of a text that is drawn."""
+
 OUTPUT_TYPES = frozenset({DataType.BYTES, DataType.INTS, DataType.FLOATS, DataType.STRINGS})
 """What a replica may answer with: doubles go in but never come out."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model_containers.data_types import TEXT_LETTERS
 from model_containers.errors import ModelError
 from model_containers.model import Description, Model
 
@@ -96,7 +97,7 @@ def samples(model: Model, count: int, seed: int) -> np.ndarray:
         return own
     generator = np.random.default_rng(seed)
     if model.input.dtype == "str":
-        letters = generator.integers(ord("a"), ord("z") + 1, (count, 64), dtype=np.uint8)
+        letters = generator.integers(ord("a"), ord("z") + 1, (count, TEXT_LETTERS), dtype=np.uint8)
         texts = np.empty(count, dtype=object)
         texts[:] = [row.tobytes() for row in letters]
         return texts
