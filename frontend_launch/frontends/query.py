@@ -25,8 +25,8 @@ from frontend_launch.errors import LaunchError, StoreError
 from frontend_launch.frontends.batching import Query
 from frontend_launch.frontends.clients import Clients
 from frontend_launch.frontends.directory import Directory
-from frontend_launch.frontends.instruments import InternalMetrics
 from frontend_launch.frontends.memory import MemoryReturn
+from frontend_launch.frontends.metric_definitions import InternalMetrics
 from frontend_launch.frontends.metrics import Registry
 from frontend_launch.frontends.prometheus import exposition
 from frontend_launch.frontends.reader import Frames, RequestReceiver, SocketReader
@@ -109,7 +109,7 @@ class QueryFrontend:
             drop=self._drop,
             settled=self._after_answers,
         )
-        self._lanes = self._link.lanes
+        self._pipelines = self._link.pipelines
         for socket in (self._response_socket, self._replica_socket):
             # A mark at which ROUTER drops would lose answers; outstanding requests bound what waits here.
             socket.setsockopt(zmq.SNDHWM, 0)
@@ -205,24 +205,24 @@ class QueryFrontend:
             raise WireError("unknown_client", f"a request of client {request.client_id}, which has no handshake")
         query = Query(request.client_id, request.request_id, application.name, request.payload, now_ns)
         model = self._directory.model_of(application)
-        lane = self._lanes.get(model) if model is not None else None
-        if lane is None:  # no model, or none that ever had a replica
+        pipeline = self._pipelines.get(model) if model is not None else None
+        if pipeline is None:  # no model, or none that ever had a replica
             self._requests += 1
             self._answer_default((query,), now_ns)
             return
-        if request.input_type is not lane.input_type:
-            given, taken = request.input_type.canonical, lane.input_type.canonical
-            raise WireError("input_type", f"a request with {given} for {lane.key[0]}, which takes {taken}")
+        if request.input_type is not pipeline.input_type:
+            given, taken = request.input_type.canonical, pipeline.input_type.canonical
+            raise WireError("input_type", f"a request with {given} for {pipeline.key[0]}, which takes {taken}")
         self._requests += 1
-        lane.push(query, now_ns)
+        pipeline.push(query, now_ns)
         if self._queued_bytes() >= self._max_queued_bytes:
             self._paused_since_ns = now_ns
             self._incoming.pause()
 
     def _after_requests(self) -> None:
-        for lane in self._lanes.values():
-            lane.count()
-            self._link.dispatch(lane)
+        for pipeline in self._pipelines.values():
+            pipeline.count()
+            self._link.dispatch(pipeline)
         self._link.look_again()
         self._handshakes.look_again()
 
@@ -230,7 +230,8 @@ class QueryFrontend:
         """Forget its queued queries."""
         now_ns = time.monotonic_ns()
         dropped = sum(
-            lane.queue.drop(lambda query: query.client_id == client_id, now_ns) for lane in self._lanes.values()
+            pipeline.queue.drop(lambda query: query.client_id == client_id, now_ns)
+            for pipeline in self._pipelines.values()
         )
         self._orphaned += dropped
         log.warning("client %d is gone: dropped its %d queued queries", client_id, dropped)
@@ -244,8 +245,8 @@ class QueryFrontend:
 
     def _queued_bytes(self) -> int:
         queued_bytes = 0
-        for lane in self._lanes.values():  # for each request: a generator would cost twice as much
-            queued_bytes += lane.queue.queued_bytes
+        for pipeline in self._pipelines.values():  # for each request: a generator would cost twice as much
+            queued_bytes += pipeline.queue.queued_bytes
         return queued_bytes
 
     # Answers -------------------------------------------------------------------------------------------

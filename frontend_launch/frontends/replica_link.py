@@ -13,9 +13,9 @@ import zmq
 from frontend_launch.counters import ModelCounters, ReplicaCounters
 from frontend_launch.frontends.batching import Query
 from frontend_launch.frontends.directory import Directory
-from frontend_launch.frontends.instruments import InternalMetrics, model_prefix
-from frontend_launch.frontends.lanes import Lane
+from frontend_launch.frontends.metric_definitions import InternalMetrics, model_prefix
 from frontend_launch.frontends.metrics import Registry
+from frontend_launch.frontends.pipeline import ModelPipeline
 from frontend_launch.frontends.reader import Frames, Sender, SocketReader
 from frontend_launch.frontends.replicas import Batch, ModelKey, Replica, ReplicaTable, Shard
 from frontend_launch.records import ReplicaRecord
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 MAX_GONE_REPLICAS = 256
 """Replicas whose sums are kept after they are gone; beyond it the oldest are forgotten."""
 
-MAX_LANES = 256
+MAX_PIPELINES = 256
 """Model versions whose sums are kept; beyond it the oldest without replicas are forgotten."""
 
 HEARTBEAT_EVERY_MS = 5_000
@@ -66,7 +66,7 @@ class ReplicaLink:
         settled: called after messages of replicas, and after a search for replicas that are gone.
 
     Attributes:
-        lanes: by model version, of those that have, or had, a replica.
+        pipelines: by model version, of those that have, or had, a replica.
         requeued: queries that were queued a second time.
     """
 
@@ -90,7 +90,7 @@ class ReplicaLink:
         self._directory, self._registry, self._internal = directory, registry, internal
         self._answer, self._answer_default, self._registered = answer, answer_default, registered
         self._drop, self._settled = drop, settled
-        self.lanes: dict[ModelKey, Lane] = {}
+        self.pipelines: dict[ModelKey, ModelPipeline] = {}
         self.requeued = 0
         self._replicas = ReplicaTable(shard)
         self._gone_replicas: dict[str, ReplicaCounters] = {}
@@ -118,7 +118,8 @@ class ReplicaLink:
     def model_counters(self, now_ns: int) -> dict[str, ModelCounters]:
         """The sums by model version until now."""
         return {
-            ":".join(key): lane.counters(self._directory.max_batch(key), now_ns) for key, lane in self.lanes.items()
+            ":".join(key): pipeline.counters(self._directory.max_batch(key), now_ns)
+            for key, pipeline in self.pipelines.items()
         }
 
     def replica_counters(self, now_ns: int) -> dict[str, ReplicaCounters]:
@@ -129,8 +130,8 @@ class ReplicaLink:
         """Where the time went, by model and by replica."""
         replicas = list(self._replicas)
         models = {
-            ":".join(key): lane.stages(replica for replica in replicas if replica.model == key)
-            for key, lane in self.lanes.items()
+            ":".join(key): pipeline.stages(replica for replica in replicas if replica.model == key)
+            for key, pipeline in self.pipelines.items()
         }
         return {**models, **{replica.name: replica.stages for replica in replicas}}
 
@@ -161,27 +162,31 @@ class ReplicaLink:
 
     def _register(self, identity: bytes, metadata: Metadata, now_ns: int) -> None:
         key = (metadata.model_name, metadata.model_version)
-        lane = self.lanes.get(key)
-        if lane is None:
-            self._forget_a_lane()
-            lane = self.lanes[key] = Lane(key, metadata.input_type, self._registry, self._internal, now_ns)
-        elif lane.input_type is not metadata.input_type:
-            given, taken = metadata.input_type.canonical, lane.input_type.canonical
+        pipeline = self.pipelines.get(key)
+        if pipeline is None:
+            self._forget_a_pipeline()
+            pipeline = self.pipelines[key] = ModelPipeline(
+                key, metadata.input_type, self._registry, self._internal, now_ns
+            )
+        elif pipeline.input_type is not metadata.input_type:
+            given, taken = metadata.input_type.canonical, pipeline.input_type.canonical
             raise WireError("input_type", f"a replica of {key[0]}:{key[1]} takes {given}, the others {taken}")
         replica = self._replicas.register(identity, key, metadata.input_type)
         record = ReplicaRecord(*key, replica.replica_id, self._next_connection, metadata.input_type)
         self._next_connection += 1
         self._registered(record)
         log.info("replica %s registered", replica.name)
-        self.dispatch(lane)
+        self.dispatch(pipeline)
 
-    def _forget_a_lane(self) -> None:
+    def _forget_a_pipeline(self) -> None:
         """Where there are very many, forget the oldest model version that has neither replicas nor queries."""
-        if len(self.lanes) < MAX_LANES:
+        if len(self.pipelines) < MAX_PIPELINES:
             return
-        idle = (key for key, lane in self.lanes.items() if not self._replicas.serving(key) and not lane.queue)
+        idle = (
+            key for key, pipeline in self.pipelines.items() if not self._replicas.serving(key) and not pipeline.queue
+        )
         if (key := next(idle, None)) is not None:
-            del self.lanes[key]
+            del self.pipelines[key]
             self._registry.remove(model_prefix(*key))
 
     def _on_response(self, replica: Replica, response: BatchResponse, now_ns: int) -> None:
@@ -194,27 +199,27 @@ class ReplicaLink:
         latency_ns = now_ns - replica.began_ns
         batch = self._replicas.answered(replica, response.times, now_ns)
         assert batch is not None
-        lane = self.lanes[replica.model]
-        self.dispatch(lane)  # the replica waits, the clients have waited already
-        lane.answered(replica, batch, response, latency_ns, now_ns)
+        pipeline = self.pipelines[replica.model]
+        self.dispatch(pipeline)  # the replica waits, the clients have waited already
+        pipeline.answered(replica, batch, response, latency_ns, now_ns)
         self._answer(batch, response, now_ns)
 
     # Batches -------------------------------------------------------------------------------------------
 
-    def dispatch(self, lane: Lane) -> None:
+    def dispatch(self, pipeline: ModelPipeline) -> None:
         """Give every replica that wants one a batch, as long as queries wait."""
-        maximum = self._directory.max_batch(lane.key)
-        while lane.queue and (replica := self._replicas.next(lane.key, len(lane.queue), maximum)) is not None:
+        queue, maximum = pipeline.queue, self._directory.max_batch(pipeline.key)
+        while queue and (replica := self._replicas.next(pipeline.key, len(queue), maximum)) is not None:
             now_ns = time.monotonic_ns()
-            batch = Batch(self._next_message, lane.queue.take(maximum, now_ns))
+            batch = Batch(self._next_message, queue.take(maximum, now_ns))
             payloads = [query.payload for query in batch.queries]
-            frames = encode_batch_request(BatchRequest.of(batch.message_id, lane.input_type, payloads))
+            frames = encode_batch_request(BatchRequest.of(batch.message_id, pipeline.input_type, payloads))
             self._next_message = (self._next_message + 1) & 0x7FFFFFFF
             if not self._send_to_replica(replica.identity, frames):
-                lane.queue.push_front(batch.queries, now_ns)  # no replica had it: it may still be lost once
+                queue.push_front(batch.queries, now_ns)  # no replica had it: it may still be lost once
                 continue
             self._replicas.sent(replica, batch, now_ns)
-            lane.sent(batch.queries, maximum, now_ns)
+            pipeline.sent(batch.queries, maximum, now_ns)
 
     def _send_to_replica(self, identity: bytes, frames: list[Buffer]) -> bool:
         """Send; False when the replica is gone, and then it is taken out."""
@@ -250,7 +255,7 @@ class ReplicaLink:
     def _lose(self, replica: Replica) -> None:
         now_ns = time.monotonic_ns()
         batches = self._replicas.lost(replica, now_ns)
-        self.lanes[replica.model].lost(replica)
+        self.pipelines[replica.model].lost(replica)
         self._gone_replicas[replica.name] = replica.counters(now_ns)
         if len(self._gone_replicas) > MAX_GONE_REPLICAS:
             del self._gone_replicas[next(iter(self._gone_replicas))]
@@ -263,10 +268,10 @@ class ReplicaLink:
 
     def _retry(self, replica: Replica, batches: Iterable[Batch], now_ns: int) -> None:
         """Queue the queries of lost batches again, at the head and once; a second loss gets the default output."""
-        lane = self.lanes[replica.model]
+        pipeline = self.pipelines[replica.model]
         queries = [query for batch in batches for query in batch.queries]
         first = [query for query in queries if not query.requeued]
         self.requeued += len(first)
-        lane.queue.push_front((query._replace(requeued=True) for query in first), now_ns)
+        pipeline.queue.push_front((query._replace(requeued=True) for query in first), now_ns)
         self._answer_default((query for query in queries if query.requeued), now_ns)
-        self.dispatch(lane)
+        self.dispatch(pipeline)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from frontend_launch.frontends.instruments import ApplicationMetrics, InternalMetrics, ModelMetrics
+from frontend_launch.frontends.metric_definitions import ApplicationMetrics, InternalMetrics, ModelMetrics
 from frontend_launch.frontends.metrics import Counter, Histogram, Meter, RatioCounter, Registry
 from model_containers.units import NS_PER_S
 

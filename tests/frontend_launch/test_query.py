@@ -381,7 +381,7 @@ def test_prometheus_reads_the_metrics(frontend, stack):
 
 def test_model_versions_that_nobody_serves_any_more_are_forgotten_beyond_a_number(frontend, stack, monkeypatch):
     """The oldest first, with their metrics; those that are served stay."""
-    monkeypatch.setattr(replica_link, "MAX_LANES", 3)
+    monkeypatch.setattr(replica_link, "MAX_PIPELINES", 3)
     frontend.register("kept")
     kept = Replica(frontend, stack, "kept")
     for number in range(5):
