@@ -12,7 +12,7 @@ MOUNT = "sys/fs/cgroup"
 """Below the root of the file system."""
 
 
-class Directory(NamedTuple):
+class Location(NamedTuple):
     """The directory of one cgroup.
 
     Attributes:
@@ -105,7 +105,7 @@ def read_upwards(pid: int, controller: str, name: str, root: Path = Path("/")) -
     return []
 
 
-def directories(pid: int | Literal["self"], controller: str, root: Path = Path("/")) -> list[Directory]:
+def directories(pid: int | Literal["self"], controller: str, root: Path = Path("/")) -> list[Location]:
     """Where a controller may keep the files of a process's cgroup, best first; the only reader of ``/proc/PID/cgroup``.
 
     A line is ``ID:CONTROLLERS:PATH``; version 2 has one with no controllers.
@@ -119,9 +119,9 @@ def directories(pid: int | Literal["self"], controller: str, root: Path = Path("
     for line in _lines(pid, root):
         match line.split(":", 2):
             case [_, "", path]:
-                second += [Directory(mount, path.lstrip("/")) for mount in ("", "unified")]
+                second += [Location(mount, path.lstrip("/")) for mount in ("", "unified")]
             case [_, controllers, path] if controller in controllers.split(","):
-                first += [Directory(mount, path.lstrip("/")) for mount in (controllers, controller)]
+                first += [Location(mount, path.lstrip("/")) for mount in (controllers, controller)]
     return first + second
 
 

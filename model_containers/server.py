@@ -35,7 +35,7 @@ def serve(model: Model, settings: Settings, stop: zmq.Socket[bytes] | None = Non
     Raises:
         ModelError: it fails already while it is warmed up.
     """
-    replica = _Replica(model, settings)
+    replica = _ReplicaRuntime(model, settings)
     if stop is None:
         signal.signal(signal.SIGTERM, _leave)
     try:
@@ -52,7 +52,7 @@ def _leave(*_: object) -> None:
     raise SystemExit(0)
 
 
-class _Replica:
+class _ReplicaRuntime:
     def __init__(self, model: Model, settings: Settings) -> None:
         self._model, self._settings = model, settings
         self._metadata = Metadata(settings.name or model.name, settings.version, model.input.data_type)

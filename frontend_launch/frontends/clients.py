@@ -16,7 +16,7 @@ MAX_CLIENTS = 65_536
 """Client ids remembered; beyond it the one that was silent for longest is forgotten."""
 
 
-class Clients:
+class ClientTable:
     """The clients of one response socket.
 
     Args:

@@ -23,7 +23,7 @@ from frontend_launch import wire
 from frontend_launch.counters import Counters
 from frontend_launch.errors import LaunchError, StoreError
 from frontend_launch.frontends.batching import Query
-from frontend_launch.frontends.clients import Clients
+from frontend_launch.frontends.clients import ClientTable
 from frontend_launch.frontends.directory import Directory
 from frontend_launch.frontends.memory import MemoryReturn
 from frontend_launch.frontends.metric_definitions import InternalMetrics
@@ -95,7 +95,7 @@ class QueryFrontend:
         self._request_socket = self._context.socket(zmq.ROUTER)
         self._request_socket.setsockopt(zmq.RCVHWM, MAX_WAITING_MESSAGES)
         self._response_socket = self._context.socket(zmq.ROUTER)
-        self._clients = Clients(self._response_socket, self._on_client_gone)
+        self._clients = ClientTable(self._response_socket, self._on_client_gone)
         self._replica_socket = self._context.socket(zmq.ROUTER)
         self._link = ReplicaLink(
             self._replica_socket,
