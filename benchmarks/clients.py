@@ -25,8 +25,8 @@ from frontend_launch import wire
 from loadgen.load.inputs import SeededInputs
 from loadgen.load.runner import Job, run
 from loadgen.targets.clipper import ClipperSpec
+from model_containers.data_types import Buffer, DataType
 from model_containers.model import TensorSpec
-from model_containers.wire import Buffer, DataType
 
 APPLICATION = "echo"
 S = TypeVar("S", zmq.Socket[bytes], zmq.asyncio.Socket)

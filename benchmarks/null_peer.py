@@ -7,7 +7,7 @@ import json
 import zmq
 
 from frontend_launch import wire
-from model_containers.wire import Buffer, DataType
+from model_containers.data_types import Buffer, DataType
 
 OUTPUT = bytes(4)
 REQUEST_ID, RESPONSE_ID = 1 + wire.REQUEST_ID, 1 + wire.RESPONSE_ID

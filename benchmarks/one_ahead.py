@@ -33,10 +33,10 @@ from loadgen.config import Connection, ExperimentConfig
 from loadgen.experiments.experiment import run_experiment
 from loadgen.load.arrivals import Renewal
 from loadgen.results.document import Results
+from model_containers.data_types import DataType
 from model_containers.model import TensorSpec
 from model_containers.server import serve
 from model_containers.settings import Settings
-from model_containers.wire import DataType
 
 SHAPE = (2,)
 

@@ -30,8 +30,8 @@ from loadgen.load.inputs import Pool, SeededInputs
 from loadgen.load.runner import Job, run
 from loadgen.load.target import Outcome, Replies, TargetSpec
 from loadgen.targets.clipper import ClipperSpec
+from model_containers.data_types import DataType
 from model_containers.model import TensorSpec
-from model_containers.wire import DataType
 
 INPUT_BYTES = 8192
 SEED = 1

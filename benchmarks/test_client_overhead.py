@@ -16,8 +16,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from loadgen.load.inputs import SeededInputs
 from loadgen.load.runner import Job, run
 from loadgen.targets.clipper import ClipperSpec
+from model_containers.data_types import DataType
 from model_containers.model import TensorSpec
-from model_containers.wire import DataType
 
 SHAPES = {"8 B": (2,), "8 KB": (2048,), "299x299x3": (299, 299, 3)}
 WINDOWS = (1, 10, 100, 1000, 10_000)

@@ -12,11 +12,10 @@ from frontend_launch.histogram import LatencyHistogram
 from loadgen.load.in_flight import InFlight
 from loadgen.load.recorder import Recorder
 from loadgen.load.target import Outcome, Replies
+from model_containers.data_types import Buffer, DataType
 from model_containers.wire import (
     BatchRequest,
     BatchResponse,
-    Buffer,
-    DataType,
     FromReplica,
     ReplyTimes,
     decode_from_frontend,

@@ -18,13 +18,13 @@ import pytest
 import zmq
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from model_containers.data_types import DataType
 from model_containers.model import LoadOptions, TensorSpec
 from model_containers.server import serve
 from model_containers.settings import Settings
 from model_containers.wire import (
     BatchRequest,
     BatchResponse,
-    DataType,
     HeartbeatKind,
     decode_from_replica,
     encode_batch_request,

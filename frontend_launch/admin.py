@@ -10,7 +10,7 @@ import aiohttp
 
 from frontend_launch import rest
 from frontend_launch.errors import AdminError, RestError
-from model_containers.wire import DataType
+from model_containers.data_types import DataType
 
 TIMEOUT_S = 10.0
 MAX_QUOTED_CHARACTERS = 500

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from hdrh.histogram import HdrHistogram
 
-NS_PER_S = 1_000_000_000
+from model_containers.units import NS_PER_S
+
 LOWEST_NS = 1_000
 HIGHEST_NS = 3_600 * NS_PER_S
 DIGITS = 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model_containers.wire import DataType
+from model_containers.data_types import DataType
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, NoReturn, TypeVar, get_type_hints
 
 from frontend_launch.errors import RestError
 from frontend_launch.records import Application, ModelVersion, ReplicaRecord
+from model_containers.data_types import DataType
 from model_containers.errors import WireError
-from model_containers.wire import DataType
 
 SUCCESS = "Success!"
 

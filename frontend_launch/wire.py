@@ -25,8 +25,9 @@ from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from model_containers.data_types import Buffer, DataType, data_type
 from model_containers.errors import WireError
-from model_containers.wire import Buffer, DataType, data_type, unpack_i32
+from model_containers.wire import unpack_i32
 
 _I32 = struct.Struct("<i")
 

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterable
 
-from frontend_launch.launch.topology import expand_ranges
+from frontend_launch.integers import expand_ranges
 from loadgen.errors import ConfigError
 
 MAX_SHAPE_ELEMENTS = 1_000_000_000

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from frontend_launch.integers import core_ranges
 from frontend_launch.launch.placement import CONTAINERS, FRONTENDS, Placement, PlacementRequest, plan, several
-from frontend_launch.launch.topology import Topology, core_ranges, discover
+from frontend_launch.launch.topology import Topology, discover
 from frontend_launch.models import describe
 from loadgen.config import ExperimentConfig, check
 from loadgen.errors import ConfigError
-from loadgen.load.inputs import FileInputs, InputSource, SeededInputs
+from loadgen.load.inputs import DRAWN_INPUTS, FileInputs, InputSource, SeededInputs
 from loadgen.targets.discover import look
 from loadgen.targets.remote import Asked, Remote
 from model_containers.model import Description
@@ -24,7 +25,6 @@ MAX_REMOTE_OUTSTANDING = 20_000
 REMOTE_WINDOW = 64
 """Requests in flight at somebody else's server, or four times what it says that it computes at once."""
 
-SEEDED_INPUTS = 32
 WINDOW_BYTES = 1 << 30
 """By default so many requests may be in flight, and so many bytes of them."""
 
@@ -146,7 +146,7 @@ def _inputs(config: ExperimentConfig, model: Description) -> InputSource:
         return FileInputs(config.input, spec, model.pixels, config.inputs).looked_at()
     if spec.shape is None:
         spec = replace(spec, shape=(1,))
-    return SeededInputs(spec, model.pixels, config.inputs or SEEDED_INPUTS, config.seed)
+    return SeededInputs(spec, model.pixels, config.inputs or DRAWN_INPUTS, config.seed)
 
 
 def default_window(payload_bytes: int, places: int) -> int:

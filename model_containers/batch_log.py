@@ -13,9 +13,9 @@ import logging.handlers
 import sys
 from pathlib import Path
 
+from model_containers.units import NS_PER_S
 from model_containers.wire import ReplyTimes
 
-NS_PER_S = 1_000_000_000
 BATCHES_PER_S = 100
 """More than that in a second are left out, and counted."""
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from model_containers.artefacts import digest
+from model_containers.data_types import OUTPUT_TYPES, DataType
 from model_containers.errors import ModelError, WireError
 from model_containers.model import TOLERANCE, Description, LoadOptions, Model, TensorSpec
-from model_containers.wire import OUTPUT_TYPES, DataType
 
 _IMAGE = TensorSpec((299, 299, 3), "float32")
 _FEATURES = TensorSpec((4096,), "float32")

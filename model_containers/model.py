@@ -8,8 +8,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from model_containers.data_types import DataType
 from model_containers.errors import ModelError
-from model_containers.wire import DataType
 
 Answer = Literal["features", "probabilities", "label", "number"]
 """What a model answers with: an image's features, class probabilities, one class label, or one number."""

@@ -11,20 +11,14 @@ import numpy as np
 import zmq
 
 from model_containers.batch_log import BatchLog, open_log
+from model_containers.data_types import Buffer, DataType
 from model_containers.errors import ModelError, WireError
 from model_containers.model import Model
 from model_containers.session import Compute, Reconnect, Send, Session
 from model_containers.settings import Settings
+from model_containers.units import NS_PER_S
 from model_containers.verify import samples
-from model_containers.wire import (
-    BatchRequest,
-    BatchResponse,
-    Buffer,
-    DataType,
-    Metadata,
-    ReplyTimes,
-    encode_batch_response,
-)
+from model_containers.wire import BatchRequest, BatchResponse, Metadata, ReplyTimes, encode_batch_response
 
 _EMPTY = b""
 """The output for an input that the model cannot take."""
@@ -41,7 +35,7 @@ def serve(model: Model, settings: Settings, stop: zmq.Socket[bytes] | None = Non
     Raises:
         ModelError: it fails already while it is warmed up.
     """
-    replica = _Replica(model, settings)
+    replica = _ReplicaRuntime(model, settings)
     if stop is None:
         signal.signal(signal.SIGTERM, _leave)
     try:
@@ -58,7 +52,7 @@ def _leave(*_: object) -> None:
     raise SystemExit(0)
 
 
-class _Replica:
+class _ReplicaRuntime:
     def __init__(self, model: Model, settings: Settings) -> None:
         self._model, self._settings = model, settings
         self._metadata = Metadata(settings.name or model.name, settings.version, model.input.data_type)
@@ -78,7 +72,7 @@ class _Replica:
                 self._check(self._model.predict(inputs), count)
             except Exception as error:  # a model may raise anything
                 raise ModelError(f"the model cannot compute a batch of {count}: {error!r}") from None
-            self._log.info("warm at batch %d after %.3f s", count, (time.monotonic_ns() - began_ns) / 1e9)
+            self._log.info("warm at batch %d after %.3f s", count, (time.monotonic_ns() - began_ns) / NS_PER_S)
 
     def close(self) -> None:
         """Write what is left of the log, and leave."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from model_containers.data_types import Buffer
 from model_containers.errors import WireError
+from model_containers.units import NS_PER_S
 from model_containers.wire import (
     BatchRequest,
-    Buffer,
     HeartbeatKind,
     HeartbeatReply,
     Metadata,
@@ -22,7 +23,6 @@ from model_containers.wire import (
     encode_metadata,
 )
 
-NS_PER_S = 1_000_000_000
 IDLE_NS = 5 * NS_PER_S
 """Silence after which an idle replica sends a heartbeat."""
 

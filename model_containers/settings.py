@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from model_containers.data_types import DataType
 from model_containers.errors import SettingsError, WireError
 from model_containers.model import LoadOptions
-from model_containers.wire import DataType
 
 T = TypeVar("T")
 

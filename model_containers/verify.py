@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model_containers.data_types import TEXT_LETTERS
 from model_containers.errors import ModelError
 from model_containers.model import Description, Model
 
@@ -14,7 +15,7 @@ BATCHES = (1, 2, 8)
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Finding:
     """One finding."""
 
     name: str
@@ -22,7 +23,7 @@ class Check:
     detail: str
 
 
-def verify(model: Model, description: Description, seed: int) -> list[Check]:
+def verify(model: Model, description: Description, seed: int) -> list[Finding]:
     """Run seeded batches of 1, 2 and 8 and look at the answers.
 
     Args:
@@ -40,11 +41,11 @@ def verify(model: Model, description: Description, seed: int) -> list[Check]:
     expected = {count: (count, *(model.output.shape or whole.shape[1:])) for count in BATCHES}
     allowed = description.tolerance
     return [
-        Check("shape", shapes == expected, f"{whole.shape} for a batch of {len(whole)}"),
-        Check("dtype", str(whole.dtype) == model.output.dtype, str(whole.dtype)),
-        Check("finite", bool(np.isfinite(whole).all()), f"{int(np.isfinite(whole).sum())} of {whole.size} values"),
-        Check("deterministic", np.array_equal(whole, model.predict(inputs)), "the same batch twice"),
-        Check("batch equals single", difference <= allowed, f"differs by {difference:.1e}, at most {allowed:.0e}"),
+        Finding("shape", shapes == expected, f"{whole.shape} for a batch of {len(whole)}"),
+        Finding("dtype", str(whole.dtype) == model.output.dtype, str(whole.dtype)),
+        Finding("finite", bool(np.isfinite(whole).all()), f"{int(np.isfinite(whole).sum())} of {whole.size} values"),
+        Finding("deterministic", np.array_equal(whole, model.predict(inputs)), "the same batch twice"),
+        Finding("batch equals single", difference <= allowed, f"differs by {difference:.1e}, at most {allowed:.0e}"),
     ]
 
 
@@ -96,7 +97,7 @@ def samples(model: Model, count: int, seed: int) -> np.ndarray:
         return own
     generator = np.random.default_rng(seed)
     if model.input.dtype == "str":
-        letters = generator.integers(ord("a"), ord("z") + 1, (count, 64), dtype=np.uint8)
+        letters = generator.integers(ord("a"), ord("z") + 1, (count, TEXT_LETTERS), dtype=np.uint8)
         texts = np.empty(count, dtype=object)
         texts[:] = [row.tobytes() for row in letters]
         return texts

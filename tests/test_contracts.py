@@ -24,7 +24,7 @@ MODULES = sorted(
     module.name
     for package in (frontend_launch, loadgen)
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
-    if not module.name.endswith(("__main__", "_pb2", "launch.child"))
+    if not module.name.endswith(("__main__", "_pb2", "pin_and_exec"))
 )
 
 

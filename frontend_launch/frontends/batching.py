@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from model_containers.wire import Buffer
+from model_containers.data_types import Buffer
 
 
 class Query(NamedTuple):

@@ -10,13 +10,13 @@ import zmq
 from frontend_launch import wire
 from frontend_launch.frontends.batching import Query
 from frontend_launch.frontends.reader import Frames, Sender
-from model_containers.wire import Buffer, DataType
+from model_containers.data_types import Buffer, DataType
 
 MAX_CLIENTS = 65_536
 """Client ids remembered; beyond it the one that was silent for longest is forgotten."""
 
 
-class Clients:
+class ClientTable:
     """The clients of one response socket.
 
     Args:

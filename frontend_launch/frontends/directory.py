@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from frontend_launch.errors import StoreError
-from frontend_launch.frontends.instruments import ApplicationMetrics
+from frontend_launch.frontends.metric_definitions import ApplicationMetrics
 from frontend_launch.frontends.metrics import Registry
 from frontend_launch.frontends.replicas import ModelKey
 from frontend_launch.frontends.state import (

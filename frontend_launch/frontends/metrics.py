@@ -13,10 +13,10 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from frontend_launch.frontends.numbers import double_text, long_double_text, mean, percentile, standard_deviation
+from frontend_launch.frontends.metric_numbers import double_text, long_double_text, mean, percentile, standard_deviation
+from model_containers.units import NS_PER_S
 
 M = TypeVar("M", bound="Metric")
-NS_PER_S = 1_000_000_000
 TICK_NS = 5 * NS_PER_S
 """A meter's moving averages advance in ticks of 5 s."""
 

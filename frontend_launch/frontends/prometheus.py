@@ -17,8 +17,9 @@ from prometheus_client.metrics_core import Metric
 
 from frontend_launch.counters import Counters
 from frontend_launch.frontends.metrics import Counter, Histogram, Meter, RatioCounter, Registry
-from frontend_launch.histogram import NS_PER_S, LatencyHistogram
+from frontend_launch.histogram import LatencyHistogram
 from frontend_launch.stages import Stages
+from model_containers.units import NS_PER_S
 
 PREFIX = "loadgen_"
 

@@ -1,74 +1,49 @@
-"""The query frontend: requests in, batches out to replicas, answers back, on one event loop.
+"""The query frontend: takes requests, queues them by model, and answers clients, on one event loop.
 
 Sockets in the order of a request's life: requests (ROUTER, 4456) → a model's queue → replicas (ROUTER,
 7000) → responses (ROUTER, 4455). Everything between two sockets is a plain call; nothing here awaits while
-a request is under way. What waits and who serves is decided by `batching` and `replicas`.
+a request is under way. `replica_link` has the side of the replicas; `batching` and `replicas` decide what waits and
+which replica serves.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import time
 from collections import Counter as Tally
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import zmq
 
 from frontend_launch import wire
-from frontend_launch.counters import Counters, ReplicaCounters
+from frontend_launch.counters import Counters
 from frontend_launch.errors import LaunchError, StoreError
 from frontend_launch.frontends.batching import Query
-from frontend_launch.frontends.clients import Clients
+from frontend_launch.frontends.clients import ClientTable
 from frontend_launch.frontends.directory import Directory
-from frontend_launch.frontends.instruments import InternalMetrics, model_prefix
-from frontend_launch.frontends.lanes import Lane
 from frontend_launch.frontends.memory import MemoryReturn
+from frontend_launch.frontends.metric_definitions import InternalMetrics
 from frontend_launch.frontends.metrics import Registry
 from frontend_launch.frontends.prometheus import exposition
-from frontend_launch.frontends.reader import Frames, RequestReceiver, Sender, SocketReader
-from frontend_launch.frontends.replicas import Batch, ModelKey, Replica, ReplicaTable, Shard
+from frontend_launch.frontends.reader import Frames, RequestReceiver, SocketReader
+from frontend_launch.frontends.replica_link import ReplicaLink
+from frontend_launch.frontends.replicas import Batch, Shard
 from frontend_launch.frontends.state import Store
 from frontend_launch.ports import Ports
 from frontend_launch.records import ReplicaRecord
 from frontend_launch.stages import Stages
+from model_containers.data_types import Buffer, DataType
 from model_containers.errors import WireError
-from model_containers.wire import (
-    BatchRequest,
-    BatchResponse,
-    Buffer,
-    DataType,
-    Heartbeat,
-    HeartbeatKind,
-    Metadata,
-    decode_from_replica,
-    encode_batch_request,
-    encode_heartbeat_reply,
-)
+from model_containers.wire import BatchResponse
 
 log = logging.getLogger(__name__)
 
-MAX_GONE_REPLICAS = 256
-"""Replicas whose sums are kept after they are gone; beyond it the oldest are forgotten."""
-
-MAX_LANES = 256
-"""Model versions whose sums are kept; beyond it the oldest without replicas are forgotten."""
-
 MAX_WAITING_MESSAGES = 256
 """Requests that ZeroMQ reads ahead of the frontend, per client."""
-
-HEARTBEAT_EVERY_MS = 5_000
-HEARTBEAT_TIMEOUT_MS = 60_000
-"""ZMTP's own heartbeats to replicas, whose I/O thread answers them even while the model computes: the connection of
-one that hangs or whose machine is gone breaks. Long, because a starved machine is slow and not dead."""
-
-PROBE_DELAYS_S = (0.0, 0.05, 0.5)
-"""When to look for replicas that are gone after a connection broke: the event may come before its effect."""
-
 
 STORE_RETRY_S = 1.0
 """Between two attempts to write to a store that does not answer."""
@@ -103,33 +78,38 @@ class QueryFrontend:
         self._registry = Registry()
         self._internal = InternalMetrics(self._registry, time.monotonic_ns())
         self._directory = Directory(store, self._registry)
-        self._lanes: dict[ModelKey, Lane] = {}
-        self._replicas = ReplicaTable(shard)
-        self._gone_replicas: dict[str, ReplicaCounters] = {}
-        self._next_message = self._next_connection = 0
-        self._requests = self._replies = self._defaults = self._orphaned = self._requeued = 0
+        self._requests = self._replies = self._defaults = self._orphaned = 0
         self._paused_ns, self._paused_since_ns = 0, 0
         self._dropped: Tally[str] = Tally()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._probes: list[asyncio.TimerHandle] = []
         self._context = zmq.Context()
         try:
-            self._bind(host, ports)
+            self._bind(host, ports, shard)
             if ipc_directory is not None:
                 self._bind_ipc(ipc_directory)
         except BaseException:
             self._context.destroy(linger=0)
             raise
 
-    def _bind(self, host: str, ports: Ports) -> None:
+    def _bind(self, host: str, ports: Ports, shard: Shard) -> None:
         self._request_socket = self._context.socket(zmq.ROUTER)
         self._request_socket.setsockopt(zmq.RCVHWM, MAX_WAITING_MESSAGES)
         self._response_socket = self._context.socket(zmq.ROUTER)
-        self._clients = Clients(self._response_socket, self._on_client_gone)
+        self._clients = ClientTable(self._response_socket, self._on_client_gone)
         self._replica_socket = self._context.socket(zmq.ROUTER)
-        self._send_batch = Sender(self._replica_socket)
-        self._replica_socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_EVERY_MS)
-        self._replica_socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        self._link = ReplicaLink(
+            self._replica_socket,
+            shard,
+            self._directory,
+            self._registry,
+            self._internal,
+            answer=self._answer,
+            answer_default=self._answer_default,
+            registered=self._on_registered,
+            drop=self._drop,
+            settled=self._after_answers,
+        )
+        self._pipelines = self._link.pipelines
         for socket in (self._response_socket, self._replica_socket):
             # A mark at which ROUTER drops would lose answers; outstanding requests bound what waits here.
             socket.setsockopt(zmq.SNDHWM, 0)
@@ -156,20 +136,17 @@ class QueryFrontend:
             self._request_socket, self._on_request, self._after_requests, RequestReceiver(self._request_socket)
         )
         self._memory = MemoryReturn(self._queued_bytes)
-        self._answers = SocketReader(self._replica_socket, self._on_replica, self._after_answers)
-        self._breaks = SocketReader(self._replica_socket.get_monitor_socket(zmq.EVENT_DISCONNECTED), self._on_break)
+        self._link.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for reader in (self._handshakes, self._incoming, self._answers, self._breaks):
+        for reader in (self._handshakes, self._incoming, self._link):
             reader.close()
-        self._cancel_probes()
         self._memory.close()
         await self._directory.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._replica_socket.disable_monitor()
         self._context.destroy(linger=0)
 
     # Readings ------------------------------------------------------------------------------------------
@@ -186,7 +163,6 @@ class QueryFrontend:
         """Our own monotone counters."""
         now_ns = time.monotonic_ns()
         paused_ns = self._paused_ns + (now_ns - self._paused_since_ns if self._incoming.paused else 0)
-        present = {replica.name: replica.counters(now_ns) for replica in self._replicas}
         return Counters(
             now_ns=now_ns,
             process_cpu_ns=time.process_time_ns(),
@@ -194,24 +170,16 @@ class QueryFrontend:
             replies=self._replies,
             defaults=self._defaults,
             orphaned=self._orphaned,
-            requeued=self._requeued,
+            requeued=self._link.requeued,
             paused_ns=paused_ns,
             dropped=dict(self._dropped),
-            models={
-                ":".join(key): lane.counters(self._directory.max_batch(key), now_ns)
-                for key, lane in self._lanes.items()
-            },
-            replicas={**self._gone_replicas, **present},
+            models=self._link.model_counters(now_ns),
+            replicas=self._link.replica_counters(now_ns),
         )
 
     def stages(self) -> dict[str, Stages]:
         """Where the time went, by model and by replica."""
-        replicas = list(self._replicas)
-        models = {
-            ":".join(key): lane.stages(replica for replica in replicas if replica.model == key)
-            for key, lane in self._lanes.items()
-        }
-        return {**models, **{replica.name: replica.stages for replica in replicas}}
+        return self._link.stages()
 
     # Clients -------------------------------------------------------------------------------------------
 
@@ -237,32 +205,33 @@ class QueryFrontend:
             raise WireError("unknown_client", f"a request of client {request.client_id}, which has no handshake")
         query = Query(request.client_id, request.request_id, application.name, request.payload, now_ns)
         model = self._directory.model_of(application)
-        lane = self._lanes.get(model) if model is not None else None
-        if lane is None:  # no model, or none that ever had a replica
+        pipeline = self._pipelines.get(model) if model is not None else None
+        if pipeline is None:  # no model, or none that ever had a replica
             self._requests += 1
             self._answer_default((query,), now_ns)
             return
-        if request.input_type is not lane.input_type:
-            given, taken = request.input_type.canonical, lane.input_type.canonical
-            raise WireError("input_type", f"a request with {given} for {lane.key[0]}, which takes {taken}")
+        if request.input_type is not pipeline.input_type:
+            given, taken = request.input_type.canonical, pipeline.input_type.canonical
+            raise WireError("input_type", f"a request with {given} for {pipeline.key[0]}, which takes {taken}")
         self._requests += 1
-        lane.push(query, now_ns)
+        pipeline.push(query, now_ns)
         if self._queued_bytes() >= self._max_queued_bytes:
             self._paused_since_ns = now_ns
             self._incoming.pause()
 
     def _after_requests(self) -> None:
-        for lane in self._lanes.values():
-            lane.count()
-            self._dispatch(lane)
-        self._answers.look_again()
+        for pipeline in self._pipelines.values():
+            pipeline.count()
+            self._link.dispatch(pipeline)
+        self._link.look_again()
         self._handshakes.look_again()
 
     def _on_client_gone(self, client_id: int) -> None:
         """Forget its queued queries."""
         now_ns = time.monotonic_ns()
         dropped = sum(
-            lane.queue.drop(lambda query: query.client_id == client_id, now_ns) for lane in self._lanes.values()
+            pipeline.queue.drop(lambda query: query.client_id == client_id, now_ns)
+            for pipeline in self._pipelines.values()
         )
         self._orphaned += dropped
         log.warning("client %d is gone: dropped its %d queued queries", client_id, dropped)
@@ -276,8 +245,8 @@ class QueryFrontend:
 
     def _queued_bytes(self) -> int:
         queued_bytes = 0
-        for lane in self._lanes.values():  # for each request: a generator would cost twice as much
-            queued_bytes += lane.queue.queued_bytes
+        for pipeline in self._pipelines.values():  # for each request: a generator would cost twice as much
+            queued_bytes += pipeline.queue.queued_bytes
         return queued_bytes
 
     # Answers -------------------------------------------------------------------------------------------
@@ -303,53 +272,10 @@ class QueryFrontend:
 
     # Replicas ------------------------------------------------------------------------------------------
 
-    def _on_replica(self, frames: Frames) -> None:
-        now_ns = time.monotonic_ns()
-        identity, *message = frames
-        identity = bytes(identity)
-        replica = self._replicas.get(identity)
-        try:
-            match decode_from_replica(message):
-                case Heartbeat():
-                    kind = HeartbeatKind.KEEP_ALIVE if replica else HeartbeatKind.REQUEST_METADATA
-                    self._send_to_replica(identity, encode_heartbeat_reply(kind))
-                case Metadata() as metadata if replica is None:
-                    self._register(identity, metadata, now_ns)
-                case BatchResponse() as response if replica is not None:
-                    self._on_response(replica, response, now_ns)
-                case _:
-                    pass  # metadata of a registered replica, content of an unregistered one: ignored, as the original
-        except WireError as error:
-            self._drop(error)
-            if replica is not None:
-                # An unreadable answer will not come a second time: its batch goes to the next replica.
-                batch = self._replicas.answered(replica, None, now_ns)
-                self._retry(replica, () if batch is None else (batch,), now_ns)
-
-    def _register(self, identity: bytes, metadata: Metadata, now_ns: int) -> None:
-        key = (metadata.model_name, metadata.model_version)
-        lane = self._lanes.get(key)
-        if lane is None:
-            self._forget_a_lane()
-            lane = self._lanes[key] = Lane(key, metadata.input_type, self._registry, self._internal, now_ns)
-        elif lane.input_type is not metadata.input_type:
-            given, taken = metadata.input_type.canonical, lane.input_type.canonical
-            raise WireError("input_type", f"a replica of {key[0]}:{key[1]} takes {given}, the others {taken}")
-        replica = self._replicas.register(identity, key, metadata.input_type)
-        record = ReplicaRecord(*key, replica.replica_id, self._next_connection, metadata.input_type)
-        self._next_connection += 1
-        self._spawn(self._keep(record))
-        log.info("replica %s registered", replica.name)
-        self._dispatch(lane)
-
-    def _forget_a_lane(self) -> None:
-        """Where there are very many, forget the oldest model version that has neither replicas nor queries."""
-        if len(self._lanes) < MAX_LANES:
-            return
-        idle = (key for key, lane in self._lanes.items() if not self._replicas.serving(key) and not lane.queue)
-        if (key := next(idle, None)) is not None:
-            del self._lanes[key]
-            self._registry.remove(model_prefix(*key))
+    def _on_registered(self, record: ReplicaRecord) -> None:
+        task = asyncio.get_running_loop().create_task(self._keep(record))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _keep(self, record: ReplicaRecord) -> None:
         """Write down a replica; it serves before that, and also while the store does not answer."""
@@ -362,95 +288,10 @@ class QueryFrontend:
             else:
                 return
 
-    def _on_response(self, replica: Replica, response: BatchResponse, now_ns: int) -> None:
-        if not replica.outstanding or replica.outstanding[0].message_id != response.message_id:
-            self._drop(WireError("stray_response", f"an answer to message {response.message_id}, not in flight"))
-            return
-        expected = len(replica.outstanding[0].queries)
-        if len(response.outputs) != expected:
-            raise WireError("output_count", f"{len(response.outputs)} outputs for a batch of {expected}")
-        latency_ns = now_ns - replica.began_ns
-        batch = self._replicas.answered(replica, response.times, now_ns)
-        assert batch is not None
-        lane = self._lanes[replica.model]
-        self._dispatch(lane)  # the replica waits, the clients have waited already
-        lane.answered(replica, batch, response, latency_ns, now_ns)
-        self._answer(batch, response, now_ns)
-
     def _after_answers(self) -> None:
         self._resume_if_room(time.monotonic_ns())
         self._memory.look()
         self._handshakes.look_again()
-
-    def _dispatch(self, lane: Lane) -> None:
-        """Give every replica that wants one a batch, as long as queries wait."""
-        maximum = self._directory.max_batch(lane.key)
-        while lane.queue and (replica := self._replicas.next(lane.key, len(lane.queue), maximum)) is not None:
-            now_ns = time.monotonic_ns()
-            batch = Batch(self._next_message, lane.queue.take(maximum, now_ns))
-            payloads = [query.payload for query in batch.queries]
-            frames = encode_batch_request(BatchRequest.of(batch.message_id, lane.input_type, payloads))
-            self._next_message = (self._next_message + 1) & 0x7FFFFFFF
-            if not self._send_to_replica(replica.identity, frames):
-                lane.queue.push_front(batch.queries, now_ns)  # no replica had it: it may still be lost once
-                continue
-            self._replicas.sent(replica, batch, now_ns)
-            lane.sent(batch.queries, maximum, now_ns)
-
-    def _send_to_replica(self, identity: bytes, frames: list[Buffer]) -> bool:
-        """Send; False when the replica is gone, and then it is taken out."""
-        try:
-            self._send_batch([identity, *frames])
-        except zmq.ZMQError as error:
-            if error.errno != errno.EHOSTUNREACH:
-                raise
-            replica = self._replicas.get(identity)
-            if replica is not None:
-                self._lose(replica)
-            return False
-        return True
-
-    def _on_break(self, _: Frames) -> None:
-        """A replica's connection broke; the event does not say whose, so the last one's probes serve all before it."""
-        self._cancel_probes()
-        loop = asyncio.get_running_loop()
-        self._probes = [loop.call_later(delay_s, self._probe) for delay_s in PROBE_DELAYS_S]
-
-    def _cancel_probes(self) -> None:
-        for probe in self._probes:
-            probe.cancel()
-
-    def _probe(self) -> None:
-        """Find replicas whose connection is gone: sending to one fails, and a keep-alive is harmless to the others."""
-        for replica in self._replicas:
-            if replica.alive:
-                self._send_to_replica(replica.identity, encode_heartbeat_reply(HeartbeatKind.KEEP_ALIVE))
-        self._answers.look_again()
-        self._handshakes.look_again()
-
-    def _lose(self, replica: Replica) -> None:
-        now_ns = time.monotonic_ns()
-        batches = self._replicas.lost(replica, now_ns)
-        self._lanes[replica.model].lost(replica)
-        self._gone_replicas[replica.name] = replica.counters(now_ns)
-        if len(self._gone_replicas) > MAX_GONE_REPLICAS:
-            del self._gone_replicas[next(iter(self._gone_replicas))]
-        log.warning(
-            "replica %s is gone, with %d queries in flight",
-            replica.name,
-            sum(len(batch.queries) for batch in batches),
-        )
-        self._retry(replica, batches, now_ns)
-
-    def _retry(self, replica: Replica, batches: Iterable[Batch], now_ns: int) -> None:
-        """Queue the queries of lost batches again, at the head and once; a second loss gets the default output."""
-        lane = self._lanes[replica.model]
-        queries = [query for batch in batches for query in batch.queries]
-        first = [query for query in queries if not query.requeued]
-        self._requeued += len(first)
-        lane.queue.push_front((query._replace(requeued=True) for query in first), now_ns)
-        self._answer_default((query for query in queries if query.requeued), now_ns)
-        self._dispatch(lane)
 
     # Odds and ends -------------------------------------------------------------------------------------
 
@@ -459,11 +300,6 @@ class QueryFrontend:
         self._dropped[error.kind] += 1
         if self._dropped[error.kind] == 1:
             log.warning("dropped %s (further ones of this kind are counted only)", error)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _bind(socket: zmq.Socket[bytes], host: str, port: int, option: str) -> int:

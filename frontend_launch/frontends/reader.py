@@ -13,7 +13,7 @@ from typing import Any
 import zmq
 
 from frontend_launch import wire
-from model_containers.wire import Buffer
+from model_containers.data_types import Buffer
 
 BURST = 128
 """Messages read before other work of the loop gets its turn."""

@@ -35,8 +35,8 @@ from frontend_launch.frontends.state import (
     VersionChanged,
 )
 from frontend_launch.records import Application, ModelVersion, ReplicaRecord
+from model_containers.data_types import DataType
 from model_containers.errors import WireError
-from model_containers.wire import DataType
 
 log = logging.getLogger(__name__)
 

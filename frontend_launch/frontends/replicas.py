@@ -16,7 +16,8 @@ from typing import NamedTuple
 from frontend_launch.counters import ReplicaCounters
 from frontend_launch.frontends.batching import Query
 from frontend_launch.stages import Stages
-from model_containers.wire import DataType, ReplyTimes
+from model_containers.data_types import DataType
+from model_containers.wire import ReplyTimes
 
 ModelKey = tuple[str, str]
 """Model name and version."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from frontend_launch.errors import LaunchError
+from frontend_launch.integers import expand_ranges
 from frontend_launch.launch.engine import call, said
 from frontend_launch.launch.launcher import ENGINE_GONE, Running
 from frontend_launch.launch.placement import Assignment
-from frontend_launch.launch.topology import expand_ranges
 
 if TYPE_CHECKING:
     from aiodocker.containers import DockerContainer

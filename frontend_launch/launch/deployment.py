@@ -12,19 +12,12 @@ from pathlib import Path
 from types import TracebackType
 
 from frontend_launch.admin import AdminClient
+from frontend_launch.affinity import affinity
 from frontend_launch.errors import AdminError, LaunchError
-from frontend_launch.launch.launcher import (
-    MODEL_VERSION,
-    DeploymentConfig,
-    Endpoint,
-    Launcher,
-    Running,
-    ending,
-    together,
-)
+from frontend_launch.launch.launcher import MODEL_VERSION, DeploymentConfig, Endpoint, Launcher, Running, ending
 from frontend_launch.launch.placement import Assignment, difference
-from frontend_launch.launch.process import affinity
 from frontend_launch.metrics_client import MetricsClient
+from frontend_launch.tasks import gather_all
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +132,7 @@ class Deployment:
             self._watch(await self._launcher.start_replica(assignment, endpoint))
 
         replicas = self._config.placement.replicas
-        await together(*(start(replica, endpoint) for replica, endpoint in zip(replicas, cycle(self.endpoints))))
+        await gather_all(*(start(replica, endpoint) for replica, endpoint in zip(replicas, cycle(self.endpoints))))
 
     def _watch(self, part: Running) -> None:
         """A part was started: it belongs to this from now on."""

@@ -21,8 +21,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import override
 
+from frontend_launch import cgroups
+from frontend_launch.affinity import affinity
 from frontend_launch.errors import LaunchError
-from frontend_launch.launch import cgroups, runs
+from frontend_launch.integers import core_ranges
+from frontend_launch.launch import runs
 from frontend_launch.launch.container import (
     CLIPPER_LABEL,
     DIRECTORY_LABEL,
@@ -42,13 +45,11 @@ from frontend_launch.launch.launcher import (
     ports_of,
     replica_environment,
     shard_flags,
-    together,
 )
 from frontend_launch.launch.placement import Assignment
-from frontend_launch.launch.process import affinity
 from frontend_launch.launch.readiness import until_ready
-from frontend_launch.launch.topology import core_ranges
 from frontend_launch.ports import Ports
+from frontend_launch.tasks import gather_all
 
 if TYPE_CHECKING:
     import aiodocker
@@ -141,7 +142,7 @@ class DockerLauncher(Launcher):
             started(running)
             return running
 
-        redis, management, *frontends = await together(
+        redis, management, *frontends = await gather_all(
             start(self._redis(), redis_name),
             start(replace(self._management(), command=arguments)),
             *(
@@ -160,7 +161,7 @@ class DockerLauncher(Launcher):
             for query in frontends
         ]
         ports = endpoints[0].ports
-        await together(
+        await gather_all(
             until_ready(redis, began_s, ports.redis, b"PING\r\n", b"+PONG"),
             until_ready(management, began_s, ports.admin, *_HTTP),
             *(

@@ -270,7 +270,7 @@ async def descriptions(names: Sequence[str] = ()) -> list[Description]:
 
 
 @dataclass(slots=True)
-class Steps:
+class BuildSteps:
     """Follows what the engine tells of a build.
 
     Attributes:
@@ -320,7 +320,7 @@ class Steps:
 async def _build(docker: aiodocker.Docker, recipe: Recipe, base: str, say: Callable[[str], None]) -> None:
     import aiodocker  # noqa: PLC0415 - behind an extra
 
-    steps = Steps(recipe.tag, base)
+    steps = BuildSteps(recipe.tag, base)
     began = time.monotonic()
     try:
         await _follow(docker, recipe, base, steps, say)
@@ -338,7 +338,7 @@ async def _build(docker: aiodocker.Docker, recipe: Recipe, base: str, say: Calla
 
 
 async def _follow(
-    docker: aiodocker.Docker, recipe: Recipe, base: str, steps: Steps, say: Callable[[str], None]
+    docker: aiodocker.Docker, recipe: Recipe, base: str, steps: BuildSteps, say: Callable[[str], None]
 ) -> None:
     messages = docker.images.build(
         fileobj=io.BytesIO(recipe.context),
@@ -361,7 +361,7 @@ async def _follow(
                 say(line)
 
 
-def _failure(steps: Steps, reason: str) -> ImageError:
+def _failure(steps: BuildSteps, reason: str) -> ImageError:
     where = f"step {steps.number}, {steps.instruction}: " if steps.number else ""
     return ImageError(f"{steps.tag} cannot be built: {where}{reason}", "\n".join(steps.tail))
 

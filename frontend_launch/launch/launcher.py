@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 from frontend_launch.launch.placement import Assignment, Placement
 from frontend_launch.ports import Ports
 from frontend_launch.wire import ipc_addresses
 from model_containers.model import Description
-
-T = TypeVar("T")
 
 MODEL_VERSION = "1"
 
@@ -173,16 +171,6 @@ def shard_flags(number: int, of: int) -> list[str]:
         of: how many there are.
     """
     return ["--shard", f"{number}/{of}"] if of > 1 else []
-
-
-async def together(*work: Coroutine[Any, Any, T]) -> list[T]:
-    """Do things at once; the first that fails ends the others."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(part) for part in work]
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 def replica_environment(config: DeploymentConfig) -> dict[str, str]:

@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
+from frontend_launch.integers import core_ranges
 from frontend_launch.launch.placement_request import (
     CONTAINERS,
     FRONTENDS,
@@ -31,7 +32,7 @@ from frontend_launch.launch.placement_request import (
     gpu_shortage,
     several,
 )
-from frontend_launch.launch.topology import Topology, core_ranges
+from frontend_launch.launch.topology import Topology
 
 __all__ = [
     "CONTAINERS",
@@ -179,7 +180,7 @@ def _cpu_replicas(topology: Topology, request: PlacementRequest) -> list[tuple[i
         pool = request.cpus or topology.cores
     if len(pool) < (min(each, needed) if request.allow_overlap else needed):
         raise cpu_shortage(topology, request, pool)
-    choice = _Choice(topology)
+    choice = _CoreChoice(topology)
     if request.cpus:
         return [choice.take(pool, each, named) for _ in range(request.cpu_replicas)]
     # A thread of a core of the layout disturbs it as the core itself would.
@@ -271,7 +272,7 @@ def _gpu_replicas(
         pool = tuple(dict.fromkeys((*pool, *topology.cores)))
     if len(pool) < (min(each, needed) if request.allow_overlap else needed):
         raise gpu_shortage(request, pool)
-    choice = _Choice(topology, [*cpu_replicas])
+    choice = _CoreChoice(topology, [*cpu_replicas])
     return [
         choice.take(
             pool,
@@ -284,7 +285,7 @@ def _gpu_replicas(
 
 
 @dataclass(slots=True)
-class _Choice:
+class _CoreChoice:
     """Chooses cores for one replica after the other, so that they share no physical core where it can be helped."""
 
     topology: Topology

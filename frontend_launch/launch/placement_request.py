@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, combinations
 
 from frontend_launch.errors import PlacementError, RequestError
-from frontend_launch.launch.topology import Topology, core_ranges
+from frontend_launch.integers import core_ranges
+from frontend_launch.launch.topology import Topology
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,19 @@
-"""Starts, watches and stops the processes of a deployment on this machine."""
+"""Starts the parts of a deployment as processes on this machine."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
-import signal
-import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import zmq
 from typing_extensions import override
 
+from frontend_launch.affinity import affinity
+from frontend_launch.children import Command, start
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.launcher import (
     DeploymentConfig,
@@ -26,89 +24,17 @@ from frontend_launch.launch.launcher import (
     ports_of,
     replica_environment,
     shard_flags,
-    together,
 )
 from frontend_launch.launch.placement import Assignment
-from frontend_launch.launch.topology import core_ranges
 from frontend_launch.ports import Ports
+from frontend_launch.tasks import gather_all
 from frontend_launch.wire import ipc_addresses
-from model_containers import lifeline
 
 FRONTENDS_TIMEOUT_S = 30.0
 
 LOCAL_FROM_BYTES = 262_144
 """Inputs from this size on go through Unix sockets, for which both sides need less time; smaller ones are faster over
 TCP, those of 64 KiB more than twice. Measured: ``docs/performance.md``."""
-STOP_TIMEOUT_S = 3.0
-"""Time a process has between SIGTERM and SIGKILL."""
-
-_CHILD = Path(__file__).with_name("child.py")
-_TAIL_BYTES = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What to start.
-
-    Attributes:
-        role: its role in the placement, also the name of its log.
-        arguments: the command line after the Python interpreter.
-        cores: the cores it may use; empty for no change.
-        environment: variables added to ours.
-    """
-
-    role: str
-    arguments: Sequence[str]
-    cores: tuple[int, ...] = ()
-    environment: Mapping[str, str] | None = None
-
-
-class Process(Running):
-    """One running process; `exited` is a task that ends with its exit code.
-
-    Args:
-        role: its role in the placement.
-        process: just started.
-        logs: files whose last lines `log_tail` gives; they need not exist.
-        held: descriptor of the pipe whose end ends the process; `stop` closes it.
-    """
-
-    def __init__(self, role: str, process: asyncio.subprocess.Process, logs: Sequence[Path], held: int) -> None:
-        self.role = role
-        self.pid = process.pid
-        self.exited: asyncio.Task[int] = asyncio.create_task(process.wait(), name=f"{role} exited")
-        self._process, self._logs, self._held = process, logs, held
-
-    @property
-    def stdout(self) -> asyncio.StreamReader:
-        """What it prints; only for a process started with `read_stdout`."""
-        assert self._process.stdout is not None
-        return self._process.stdout
-
-    @override
-    async def log_tail(self, lines: int = 15) -> str:
-        """The last lines of its log, and of what it wrote to standard error."""
-        return "\n".join(tail for path in self._logs if (tail := _tail(path, lines)))
-
-    @override
-    async def keep_log(self) -> None:
-        """It is where it shall be: the process writes it there."""
-
-    @override
-    async def stop(self) -> None:
-        """End it: SIGTERM, and SIGKILL for one that does not listen."""
-        try:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
-                self._process.send_signal(signal.SIGCONT)  # a stopped process takes a signal when it goes on
-            try:
-                await asyncio.wait_for(asyncio.shield(self.exited), STOP_TIMEOUT_S)
-            except TimeoutError:
-                with contextlib.suppress(ProcessLookupError):
-                    self._process.kill()
-                await self.exited
-        finally:
-            os.close(self._held)
 
 
 class ProcessLauncher(Launcher):
@@ -134,7 +60,7 @@ class ProcessLauncher(Launcher):
     @override
     async def start_frontends(self, started: Callable[[Running], None]) -> list[Endpoint]:
         count = len(self._config.placement.of("frontends"))
-        return await together(*(self._start_frontends(number, count, started) for number in range(count)))
+        return await gather_all(*(self._start_frontends(number, count, started) for number in range(count)))
 
     async def _start_frontends(self, number: int, count: int, started: Callable[[Running], None]) -> Endpoint:
         ports, assignment = ports_of(self._config, number), self._config.placement.of("frontends")[number]
@@ -183,93 +109,3 @@ class ProcessLauncher(Launcher):
     @override
     async def cores_of(self, running: Running) -> tuple[int, ...]:
         return affinity(running.pid)
-
-
-def affinity(pid: int) -> tuple[int, ...]:
-    """The cores that the kernel lets a process use, over all of its threads; empty when it is gone."""
-    allowed: set[int] = set()
-    for thread in _threads(pid):
-        with contextlib.suppress(ProcessLookupError):
-            allowed |= os.sched_getaffinity(thread)
-    return tuple(sorted(allowed))
-
-
-@contextlib.contextmanager
-def pinned(cores: tuple[int, ...]) -> Iterator[None]:
-    """Run this process, all of its threads, on these cores and no others while the context lasts.
-
-    Raises:
-        LaunchError: the kernel does not allow it.
-    """
-    before = os.sched_getaffinity(0)
-    try:
-        _pin(cores)
-    except OSError as error:
-        raise LaunchError(f"this process cannot run on cores {core_ranges(cores)}: {error.strerror}") from None
-    try:
-        yield
-    finally:
-        _pin(before)
-
-
-def _pin(cores: Iterable[int]) -> None:
-    for thread in _threads(os.getpid()):
-        with contextlib.suppress(ProcessLookupError):
-            os.sched_setaffinity(thread, cores)
-
-
-def _threads(pid: int) -> list[int]:
-    with contextlib.suppress(FileNotFoundError):
-        return [int(entry.name) for entry in Path(f"/proc/{pid}/task").iterdir()]
-    return []
-
-
-async def start(command: Command, log_directory: Path, *, read_stdout: bool = False) -> Process:
-    """Start a process that is pinned from its first instruction and dies with this one.
-
-    Two things end it when this process is gone, even by SIGKILL: the kernel's parent-death signal, and the
-    end of a pipe whose other end only we hold (it watches ``LOADGEN_PARENT_FD``).
-
-    Args:
-        command: what to start.
-        log_directory: ``ROLE.err`` there takes standard error, and standard output unless that is read; a
-            process that keeps a log of its own is expected to write it to ``ROLE.log``.
-        read_stdout: hand its standard output to the caller as `Process.stdout`.
-
-    Raises:
-        LaunchError: the system refuses to start it.
-    """
-    log_path, error_path = (log_directory / f"{command.role}.{suffix}" for suffix in ("log", "err"))
-    watched, held = os.pipe()
-    environment = {**os.environ, **(command.environment or {}), lifeline.VARIABLE: str(watched)}
-    cores = ",".join(map(str, command.cores))
-    shim = [sys.executable, "-I", "-S", str(_CHILD), cores, str(os.getpid()), "--"]
-    try:
-        with error_path.open("ab") as errors:
-            process = await asyncio.create_subprocess_exec(
-                *shim,
-                sys.executable,
-                *command.arguments,
-                env=environment,
-                pass_fds=(watched,),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE if read_stdout else errors,
-                stderr=errors,
-                # Ctrl-C in a terminal reaches the whole process group; ours ends its processes itself, in order.
-                start_new_session=True,
-            )
-    except BaseException as error:  # cancelled too
-        os.close(held)
-        if isinstance(error, OSError):
-            raise LaunchError(f"{command.role} cannot be started: {error}") from None
-        raise
-    finally:
-        os.close(watched)
-    return Process(command.role, process, (log_path, error_path), held)
-
-
-def _tail(path: Path, lines: int) -> str:
-    with contextlib.suppress(OSError), path.open("rb") as log:
-        log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
-        return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
-    return ""

@@ -28,14 +28,12 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from frontend_launch import cgroups
 from frontend_launch.errors import RequestError
+from frontend_launch.integers import core_ranges, expand_ranges
 
-MAX_RANGE_MEMBERS = 65_536
-"""Most integers that one list may stand for; a typing error must not fill the memory."""
-
-_ITEM = re.compile(r"(?P<first>[0-9]{1,9})(?:-(?P<last>[0-9]{1,9}))?")
 _SYNTAX = "write cpus=0-31,gpus=0-1 and, if it matters, smt=2,numa=2"
 
 
@@ -170,37 +168,6 @@ def _described_numbers(text: str, members: list[str]) -> tuple[int, ...]:
         raise RequestError(f"topology {text!r}: {error}") from None
 
 
-def expand_ranges(items: Iterable[str]) -> tuple[int, ...]:
-    """The integers that items such as ``3`` and ``20-27`` stand for, in their order; the inverse of `core_ranges`.
-
-    Raises:
-        ValueError: an item is neither, runs backwards, or the list is longer than `MAX_RANGE_MEMBERS`.
-    """
-    numbers: list[int] = []
-    for item in items:
-        match = _ITEM.fullmatch(item)
-        if match is None:
-            raise ValueError(f"{item!r} is neither a whole number nor a range such as 20-27")
-        first, last = int(match["first"]), int(match["last"] or match["first"])
-        if last < first:
-            raise ValueError(f"{item!r} runs backwards: write {last}-{first}")
-        if len(numbers) + last - first >= MAX_RANGE_MEMBERS:
-            raise ValueError(f"{item!r} makes the list longer than {MAX_RANGE_MEMBERS} numbers: name fewer")
-        numbers.extend(range(first, last + 1))
-    return tuple(numbers)
-
-
-def core_ranges(cores: Iterable[int]) -> str:
-    """Core numbers as ``taskset`` writes them, ascending: ``0-2,5``; a pair is ``0,1``, nothing is ``-``."""
-    runs: list[list[int]] = []
-    for core in sorted(set(cores)):
-        if runs and core == runs[-1][-1] + 1:
-            runs[-1].append(core)
-        else:
-            runs.append([core])
-    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs) or "-"
-
-
 def limit_to_quota(cores: tuple[int, ...], quota: float | None) -> tuple[tuple[int, ...], str]:
     """The first whole cores that a quota pays for, at least one, and a note when that cut any.
 
@@ -272,27 +239,8 @@ def _kernel_list(text: str) -> tuple[int, ...]:
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
     """The tightest CPU quota, in cores, of this process's cgroups and all their parents; None without one."""
-    return min((quota for directory in _cgroup_directories(root) for quota in _quotas(directory)), default=None)
-
-
-def _cgroup_directories(root: Path) -> Iterator[Path]:
-    """The cgroups that hold this process, and their parents up to each mount, as far as they can be seen.
-
-    A line of ``/proc/self/cgroup`` is ``ID:CONTROLLERS:PATH``; version 2 has one with no controllers. In a container
-    the path may be the host's, which is not below the mount; the mount itself is then the container's own cgroup.
-    """
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        match line.split(":", 2):
-            case [_, "", path]:
-                mounts = ("", "unified")
-            case [_, controllers, path] if "cpu" in controllers.split(","):
-                mounts = (controllers, "cpu")
-            case _:
-                continue
-        below = PurePosixPath(path.lstrip("/"))
-        # A path that leads out of the mount says that the mount is all that can be seen.
-        levels = [PurePosixPath()] if ".." in below.parts else [below, *below.parents]
-        yield from (root / "sys/fs/cgroup" / mount / level for mount in mounts for level in levels)
+    levels = (level for directory in cgroups.directories("self", "cpu", root) for level in directory.levels)
+    return min((quota for level in levels for quota in _quotas(root / cgroups.MOUNT / level)), default=None)
 
 
 def _quotas(directory: Path) -> Iterator[float]:

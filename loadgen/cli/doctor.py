@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import typer
 
 from frontend_launch.errors import LaunchError
+from frontend_launch.integers import core_ranges
 from frontend_launch.launch.engine import engine_version
-from frontend_launch.launch.topology import core_ranges, discover
+from frontend_launch.launch.topology import discover
 from loadgen.results.environment import cpu_model, versions
 
 MIN_CORES = 2

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from frontend_launch.launch.process import pinned
+from frontend_launch.affinity import pinned
 from loadgen.config import ExperimentConfig
 from loadgen.errors import ConfigError, Interrupted
 from loadgen.experiments.experiment import known_answers, measure, tell

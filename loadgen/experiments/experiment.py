@@ -16,9 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from frontend_launch import models
+from frontend_launch.affinity import pinned
+from frontend_launch.integers import core_ranges
 from frontend_launch.launch.launcher import model_environment
-from frontend_launch.launch.process import pinned
-from frontend_launch.launch.topology import core_ranges
 from loadgen.config import ExperimentConfig
 from loadgen.errors import ConfigError
 from loadgen.experiments.document import pids, results_of
@@ -38,7 +38,7 @@ from loadgen.results.environment import environment
 from loadgen.servers.server import Server
 from loadgen.servers.serving import FIRST_ANSWER_S, serving
 from loadgen.waiting import unless
-from model_containers.wire import DataType
+from model_containers.data_types import DataType
 
 log = logging.getLogger(__name__)
 

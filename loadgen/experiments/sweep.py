@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from frontend_launch.affinity import pinned
 from frontend_launch.errors import FrontendLaunchError, PlacementError
-from frontend_launch.launch.process import pinned
 from loadgen.config import ExperimentConfig, check
 from loadgen.errors import ConfigError, Interrupted, TargetError
 from loadgen.experiments import ledger as ledgers

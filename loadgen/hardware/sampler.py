@@ -18,9 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from frontend_launch import cgroups
 from frontend_launch.counters import Counters
 from frontend_launch.errors import AdminError
-from frontend_launch.launch import cgroups
 from loadgen.hardware.readings import (
     SAMPLER,
     Queue,
@@ -32,6 +32,7 @@ from loadgen.hardware.readings import (
     parse_throttled,
 )
 from model_containers import lifeline
+from model_containers.units import NS_PER_S
 
 READINGS_BEFORE_SLOWING = 3600
 """After so many readings, the time between two of them doubles: what is written stays small however long the run."""
@@ -39,7 +40,7 @@ READINGS_BEFORE_SLOWING = 3600
 FRONTEND_TIMEOUT_S = 0.5
 """Patience with the frontend: one that answers later is too busy to be asked."""
 
-_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+_TICK_NS = NS_PER_S // os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 

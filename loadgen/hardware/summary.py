@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from frontend_launch.integers import core_ranges
 from frontend_launch.launch.placement import Assignment
-from frontend_launch.launch.topology import core_ranges
-from loadgen.hardware.readings import MAX_SAMPLES, MAX_VALUES, NS_PER_S, SAMPLER, TICKS_PER_S, Queue, Reading
+from loadgen.hardware.readings import MAX_SAMPLES, MAX_VALUES, SAMPLER, TICKS_PER_S, Queue, Reading
+from model_containers.units import NS_PER_S
 
 IDLE_SHARE = 0.8
 """Cores of a replica below this were idle, though it was never without a batch."""

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from frontend_launch.children import Command, Process, start
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment
-from frontend_launch.launch.process import Command, Process, start
 from loadgen.hardware.readings import SAMPLER, Reading
 
 log = logging.getLogger(__name__)

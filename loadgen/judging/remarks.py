@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from frontend_launch.histogram import NS_PER_S
 from loadgen.load.record import Record
 from loadgen.load.target import Outcome
+from model_containers.units import NS_PER_S
 
 SILENCE_S = 0.9
 """So long without an answer is worth a remark: a second, as timers have it."""

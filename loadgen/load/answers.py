@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loadgen.errors import ConfigError
-from model_containers.wire import Buffer
+from model_containers.data_types import Buffer
 
 _STRIDE = 40503
 """Knuth's multiplicative hash: 65536 times the golden ratio, an odd number."""

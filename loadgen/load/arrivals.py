@@ -21,8 +21,8 @@ from typing_extensions import override
 
 from loadgen.errors import ConfigError
 from loadgen.parsing import parse_duration
+from model_containers.units import NS_PER_S
 
-NS_PER_S = 1_000_000_000
 MAX_REQUESTS = 36_000_000
 """Most requests of one schedule: ten thousand a second for an hour, 288 MB of times."""
 

@@ -21,16 +21,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from frontend_launch.children import Command, Process, start
 from frontend_launch.errors import LaunchError
-from frontend_launch.histogram import NS_PER_S
-from frontend_launch.launch.launcher import together
 from frontend_launch.launch.placement import Assignment, share_out
-from frontend_launch.launch.process import Command, Process, start
+from frontend_launch.tasks import gather_all
 from loadgen.errors import TargetError
 from loadgen.load import runner
 from loadgen.load.client_messages import ENOUGH, GO_ON, MEASURED, READY, STOP, read, write
 from loadgen.load.record import Interval, Record
 from loadgen.load.runner import Hooks, Job, Phase
+from model_containers.units import NS_PER_S
 
 log = logging.getLogger(__name__)
 
@@ -249,7 +249,7 @@ class _Run:
         ]
         try:
             follow = map(self._follow, range(len(self._peers)))
-            _, *records = await together(self._phases(begins_ns, jobs[0]), *follow)
+            _, *records = await gather_all(self._phases(begins_ns, jobs[0]), *follow)
         finally:
             for task in tasks:
                 task.cancel()

@@ -16,15 +16,15 @@ import numpy as np
 from typing_extensions import override
 
 from loadgen.errors import ConfigError
+from model_containers.data_types import TEXT_LETTERS, DataType
 from model_containers.model import TensorSpec
-from model_containers.wire import DataType
 
 PIXEL_RANGE = 255.0
 MAX_POOL_BYTES = 1 << 30
 """Inputs from files are all held in memory; so many bytes of them at most."""
 
-_TEXT_LETTERS = 64
-"""Length of a random text."""
+DRAWN_INPUTS = 32
+"""How many inputs are drawn where the user does not say."""
 
 _JPEG_START = b"\xff\xd8\xff"
 DAMAGED = (zipfile.BadZipFile, zlib.error)
@@ -149,7 +149,7 @@ class SeededInputs(InputSource):
     @override
     def text(self) -> str:
         kind = "JPEG" if self._jpeg else "text" if self.spec.dtype == "str" else self.spec.dtype
-        shape = self.pixels if self._jpeg else self.spec.shape or (_TEXT_LETTERS,)
+        shape = self.pixels if self._jpeg else self.spec.shape or (TEXT_LETTERS,)
         return f"{self.count} seeded inputs {'x'.join(map(str, shape or ()))} {kind}"
 
     @property
@@ -174,7 +174,7 @@ class SeededInputs(InputSource):
             if self._jpeg:
                 yield _string(_jpeg(generator.integers(0, 256, self.pixels, dtype=np.uint8)))
             elif dtype == "str":
-                yield generator.integers(ord("a"), ord("z") + 1, _TEXT_LETTERS, dtype=np.uint8)
+                yield generator.integers(ord("a"), ord("z") + 1, TEXT_LETTERS, dtype=np.uint8)
             elif np.dtype(dtype).kind == "f":
                 scale = PIXEL_RANGE if self._image else 1.0
                 numbers = generator.random(self.spec.shape, dtype=np.float32) * scale

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
-from frontend_launch.histogram import NS_PER_S, LatencyHistogram
+from frontend_launch.histogram import LatencyHistogram
 from loadgen.load.requests_log import RequestsLog
 from loadgen.load.target import Outcome
+from model_containers.units import NS_PER_S
 
 MAX_INTERVALS = 30_000
 """Intervals that are kept, some 50 MB; a day at the usual three seconds. Later ones are logged only."""

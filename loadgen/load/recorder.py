@@ -8,11 +8,12 @@ from __future__ import annotations
 import numpy as np
 from typing_extensions import override
 
-from frontend_launch.histogram import NS_PER_S, LatencyHistogram
+from frontend_launch.histogram import LatencyHistogram
 from loadgen.load.in_flight import Lost, Settled
 from loadgen.load.record import MAX_INTERVALS, Interval, Offered, Record
 from loadgen.load.requests_log import RequestsLog
 from loadgen.load.target import Outcome, Replies
+from model_containers.units import NS_PER_S
 
 HIGHEST_TIME_NS = 2**63 - 1
 _OUTCOMES = tuple(Outcome)

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from frontend_launch.histogram import NS_PER_S
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Arrivals
 from loadgen.load.in_flight import InFlight
@@ -26,6 +25,7 @@ from loadgen.load.recorder import Recorder, ScheduleRecorder
 from loadgen.load.requests_log import RequestsLog
 from loadgen.load.sleeper import Sleeper
 from loadgen.load.target import Outcome, Replies, Target, TargetSpec
+from model_containers.units import NS_PER_S
 
 log = logging.getLogger(__name__)
 

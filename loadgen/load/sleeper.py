@@ -13,7 +13,7 @@ import ctypes
 import os
 import time
 
-NS_PER_S = 1_000_000_000
+from model_containers.units import NS_PER_S
 
 MOST_EARLY_NS = 50_000
 """The longest time before its deadline at which a sleep ends."""

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from loadgen.load.inputs import Pool
-from model_containers.wire import Buffer
+from model_containers.data_types import Buffer
 
 
 class Outcome(enum.IntEnum):

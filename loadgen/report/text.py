@@ -6,8 +6,9 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from frontend_launch.integers import core_ranges
 from frontend_launch.launch.placement import Placement
-from frontend_launch.launch.topology import Topology, core_ranges
+from frontend_launch.launch.topology import Topology
 from loadgen.experiments.capacity import Found
 from loadgen.experiments.grid import NOWHERE
 from loadgen.experiments.sweep import Sweep, SweepPlan

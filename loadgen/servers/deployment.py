@@ -8,11 +8,11 @@ import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+from frontend_launch.integers import core_ranges
 from frontend_launch.launch.deployment import Deployment
 from frontend_launch.launch.launcher import DeploymentConfig, Launcher
 from frontend_launch.launch.placement import Placement
 from frontend_launch.launch.process import ProcessLauncher
-from frontend_launch.launch.topology import core_ranges
 from loadgen.config import ExperimentConfig
 from loadgen.plan import Plan, prepare, replica_options
 from loadgen.waiting import unless

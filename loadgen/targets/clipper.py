@@ -23,8 +23,8 @@ from frontend_launch import wire
 from loadgen.errors import TargetError
 from loadgen.load.inputs import Pool
 from loadgen.load.target import NO_REPLIES, Outcome, Replies, Target, TargetSpec
+from model_containers.data_types import Buffer, DataType
 from model_containers.errors import WireError
-from model_containers.wire import Buffer, DataType
 
 HANDSHAKE_TIMEOUT_S = 10.0
 

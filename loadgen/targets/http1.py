@@ -15,7 +15,6 @@ from typing import Any, Protocol, cast
 
 from typing_extensions import override
 
-from frontend_launch.histogram import NS_PER_S
 from loadgen.errors import ConfigError
 from loadgen.load.inputs import Pool
 from loadgen.load.target import Replies, Target, TargetSpec
@@ -27,6 +26,7 @@ from loadgen.targets.mailbox import Mailbox
 from loadgen.targets.oip.answers import AnswerJudge
 from loadgen.targets.oip.messages import HEADER_LENGTH
 from loadgen.targets.oip.tensors import Tensor
+from model_containers.units import NS_PER_S
 
 _HEADER_LENGTH = HEADER_LENGTH.encode()
 

@@ -15,17 +15,16 @@ import numpy as np
 from typing_extensions import override
 
 from loadgen.errors import ConfigError, TargetError
-from loadgen.load.inputs import FileInputs, InputSource, Pool, enough_of, request_pool
+from loadgen.load.inputs import DRAWN_INPUTS, FileInputs, InputSource, Pool, enough_of, request_pool
 from loadgen.targets.http1 import HttpSpec, Judge, JudgeSpec
 from loadgen.targets.http_request import post
-from loadgen.targets.oip.tensors import TEXT_LETTERS
 from loadgen.targets.remote import Asked, Remote, TargetOptions
+from model_containers.data_types import TEXT_LETTERS
 from model_containers.model import Description, TensorSpec
 
 INPUT, INPUTS = "$input", "$inputs"
 """What in the template stands for one input, and for a list of as many as the batch size says."""
 
-SEEDED_REQUESTS = 32
 CALL_TIMEOUT_S = 5.0
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
@@ -118,7 +117,7 @@ class JsonInputs(InputSource):
             return f"inputs from {self.asked.input}"
         shape = self.options.shapes.get("")
         kind = "text" if shape is None else "x".join(map(str, shape)) + " numbers"
-        return f"{self.asked.inputs or SEEDED_REQUESTS} seeded inputs of {kind}"
+        return f"{self.asked.inputs or DRAWN_INPUTS} seeded inputs of {kind}"
 
     @property
     @override
@@ -148,7 +147,7 @@ class JsonInputs(InputSource):
             yield from inputs
             return
         generator = np.random.default_rng(asked.seed)
-        for _ in range(asked.inputs or SEEDED_REQUESTS):
+        for _ in range(asked.inputs or DRAWN_INPUTS):
             if shape is not None:
                 yield generator.random(shape, dtype=np.float32).round(6).tolist()
             else:

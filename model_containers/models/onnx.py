@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from model_containers.artefacts import digest
+from model_containers.data_types import DataType
 from model_containers.errors import ModelError
 from model_containers.model import Description, LoadOptions, TensorSpec
-from model_containers.wire import DataType
 
 _DTYPES = {
     "tensor(float)": "float32",

@@ -22,7 +22,7 @@ from frontend_launch.errors import ImageError
 from frontend_launch.launch import images
 from frontend_launch.launch.engine import engine
 from frontend_launch.ports import Ports
-from model_containers.wire import DataType
+from model_containers.data_types import DataType
 
 NOOP = "model-comp/noop"
 CHECKOUT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from frontend_launch.frontends.management import make_app
 from frontend_launch.frontends.metrics import Registry
 from frontend_launch.frontends.redis_store import RedisStore, open_store
 from frontend_launch.records import Application, ModelVersion, ReplicaRecord
-from model_containers.wire import DataType
+from model_containers.data_types import DataType
 
 APPLICATION = Application("app", DataType.INTS, "TIMEOUT", 500_000)
 MODEL = ModelVersion("vgg", "1", DataType.FLOATS, ("a", "b"), "image", "path", 2)

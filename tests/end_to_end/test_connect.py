@@ -19,10 +19,10 @@ from loadgen.config import Connection, ExperimentConfig
 from loadgen.errors import ConfigError, TargetError
 from loadgen.experiments import experiment
 from loadgen.experiments.experiment import run_experiment
+from model_containers.data_types import DataType
 from model_containers.model import TensorSpec
 from model_containers.server import serve
 from model_containers.settings import Settings
-from model_containers.wire import DataType
 
 
 class SlowModel:

@@ -17,7 +17,7 @@ from frontend_launch.errors import AdminError
 from frontend_launch.frontends.management import make_app
 from frontend_launch.frontends.state import MemoryStore
 from frontend_launch.records import ReplicaRecord
-from model_containers.wire import DataType
+from model_containers.data_types import DataType
 
 
 @contextlib.asynccontextmanager

@@ -4,7 +4,7 @@ from pathlib import PosixPath
 
 import pytest
 
-from frontend_launch.launch import cgroups
+from frontend_launch import cgroups
 
 BOTH = ["4:cpu,cpuacct:/a/b", "0::/c"]
 
@@ -65,6 +65,8 @@ def test_members(root, lines, file):
         pytest.param(BOTH, {"cpu,cpuacct/a/b": "1", "cpu,cpuacct": "3", "c": "9"}, ["1", "3"], id="version 1 first"),
         pytest.param(["4:cpu:/docker/x"], {"cpu": "3"}, ["3"], id="in a container, by the host's path"),
         pytest.param(["4:cpu:/docker/x"], {}, [], id="nothing can be seen"),
+        pytest.param(["0::/a"], {"unified/a": "1"}, ["1"], id="version 2, mounted beside version 1"),
+        pytest.param(["0::/../x"], {"": "1"}, ["1"], id="outside of the mount"),
     ],
 )
 def test_a_file_of_all_levels(root, lines, files, texts):

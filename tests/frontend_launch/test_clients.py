@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from frontend_launch import wire
 from frontend_launch.frontends.batching import Query
-from frontend_launch.frontends.clients import Clients
+from frontend_launch.frontends.clients import ClientTable
+from model_containers.data_types import DataType
 from model_containers.errors import WireError
-from model_containers.wire import DataType
 
 PATIENCE_MS = 10_000
 
@@ -24,7 +24,7 @@ class Party:
         self.router = context.socket(zmq.ROUTER)
         self.router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.lost: list[int] = []
-        self.clients = Clients(self.router, self.lost.append)
+        self.clients = ClientTable(self.router, self.lost.append)
         port = self.router.bind_to_random_port("tcp://127.0.0.1")
         self.peers, self.identities = [], []
         for number in range(4):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from frontend_launch.launch import cgroups
+from frontend_launch import cgroups
 from frontend_launch.launch.container import Container
 from frontend_launch.launch.engine import refusal
 from frontend_launch.launch.placement import Assignment

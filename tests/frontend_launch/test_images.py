@@ -172,7 +172,7 @@ def test_byte_code_does_not_change_the_digest(packages):
 
 def told(*texts):
     """What is said while the engine tells these texts, and the follower."""
-    steps = images.Steps("some/image", "some:base")
+    steps = images.BuildSteps("some/image", "some:base")
     said = [line for text in texts if (line := steps.take({"stream": text}))]
     return said, steps
 
@@ -202,7 +202,7 @@ def test_the_output_kept_is_bounded():
 
 def test_a_pull_counts_as_a_step_that_works():
     """Its messages have another form."""
-    steps = images.Steps("some/image", "some:base")
+    steps = images.BuildSteps("some/image", "some:base")
     assert steps.take({"stream": "Step 1/2 : FROM $BASE"}) is None
     assert steps.take({"status": "Pulling from some", "id": "base"}) == "[1/2] some/image: FROM some:base"
     assert steps.take({"aux": {"ID": "sha256:0"}}) is None

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from frontend_launch.frontends import management
 from frontend_launch.frontends.state import MemoryStore
 from frontend_launch.records import Application, ReplicaRecord
-from model_containers.wire import DataType
+from model_containers.data_types import DataType
 
 TIMEOUT = aiohttp.ClientTimeout(total=10)
 

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from frontend_launch.frontends.instruments import ApplicationMetrics, InternalMetrics, ModelMetrics
-from frontend_launch.frontends.metrics import NS_PER_S, Counter, Histogram, Meter, RatioCounter, Registry
+from frontend_launch.frontends.metric_definitions import ApplicationMetrics, InternalMetrics, ModelMetrics
+from frontend_launch.frontends.metrics import Counter, Histogram, Meter, RatioCounter, Registry
+from model_containers.units import NS_PER_S
 
 
 def test_the_report_lists_categories_in_order_and_every_value_as_text():

@@ -5,6 +5,7 @@ import contextlib
 import signal
 import subprocess
 import sys
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from frontend_launch import wire
 from frontend_launch.errors import LaunchError
-from frontend_launch.frontends import query
+from frontend_launch.frontends import query, replica_link
 from frontend_launch.frontends.query import QueryFrontend
+from frontend_launch.frontends.replica_link import ReplicaLink
 from frontend_launch.frontends.state import MemoryStore
 from frontend_launch.ports import Ports
-from model_containers.wire import DataType, HeartbeatKind, HeartbeatReply, ReplyTimes, encode_heartbeat
+from model_containers.data_types import DataType
+from model_containers.wire import HeartbeatKind, HeartbeatReply, ReplyTimes, encode_heartbeat
 
 
 @pytest.fixture
@@ -195,8 +198,8 @@ def test_silence_of_a_computing_replica_does_not_end_it(frontend, stack):
 
 def test_a_replica_that_hangs_is_found_by_zmtp_heartbeats(stack, monkeypatch):
     """Its process is stopped, its connection stands, and its batch goes to another."""
-    monkeypatch.setattr(query, "HEARTBEAT_EVERY_MS", 50)
-    monkeypatch.setattr(query, "HEARTBEAT_TIMEOUT_MS", 300)
+    monkeypatch.setattr(replica_link, "HEARTBEAT_EVERY_MS", 50)
+    monkeypatch.setattr(replica_link, "HEARTBEAT_TIMEOUT_MS", 300)
     frontend = FrontendThread()
     stack.callback(frontend.close)
     frontend.register("noop")
@@ -378,13 +381,13 @@ def test_prometheus_reads_the_metrics(frontend, stack):
 
 def test_model_versions_that_nobody_serves_any_more_are_forgotten_beyond_a_number(frontend, stack, monkeypatch):
     """The oldest first, with their metrics; those that are served stay."""
-    monkeypatch.setattr(query, "MAX_LANES", 3)
+    monkeypatch.setattr(replica_link, "MAX_PIPELINES", 3)
     frontend.register("kept")
     kept = Replica(frontend, stack, "kept")
     for number in range(5):
         with contextlib.ExitStack() as gone:
             Replica(frontend, gone, f"model-{number}")
-        frontend.until(lambda: len(list(frontend.frontend._replicas)) == 1)
+        frontend.until(lambda: len(list(frontend.frontend._link._replicas)) == 1)
     assert list(frontend.counters().models) == ["kept:1", "model-3:1", "model-4:1"]
     names = {name for rows in frontend.report().values() for row in rows for name in row}
     assert not any(name.startswith("model:model-2:") for name in names)
@@ -404,13 +407,13 @@ def test_a_handshake_during_a_probe_is_answered(frontend, stack):
         for _ in range(10_000):
             if socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # what a send does: the edge is gone
                 break
-        frontend.frontend._probe()
+        frontend.frontend._link._probe()
 
     frontend.call(probe())
     assert hidden.recv_multipart()[0] == b""
 
 
-class Probed(QueryFrontend):
+class Probed(ReplicaLink):
     """Counts probes."""
 
     probes = 0
@@ -422,32 +425,36 @@ class Probed(QueryFrontend):
 
 def test_no_probe_outlives_the_frontend(monkeypatch):
     """It would find closed sockets."""
-    monkeypatch.setattr(query, "PROBE_DELAYS_S", (0.2,))
+    monkeypatch.setattr(replica_link, "PROBE_DELAYS_S", (0.2,))
+    monkeypatch.setattr(query, "ReplicaLink", Probed)
 
     async def main():
         loop, due, errors = asyncio.get_running_loop(), asyncio.Event(), []
         loop.set_exception_handler(lambda _, context: errors.append(context["exception"]))
         async with asyncio.timeout(20):
-            async with Probed(MemoryStore(), "127.0.0.1", ANY, 1) as frontend:
-                frontend._on_break([])
+            async with QueryFrontend(MemoryStore(), "127.0.0.1", ANY, 1) as frontend:
+                link = cast("Probed", frontend._link)
+                link._on_break([])
             loop.call_later(0.2, due.set)  # after the probe, which has waited for longer
             await due.wait()
-        return frontend.probes, errors
+        return link.probes, errors
 
     assert asyncio.run(main()) == (0, [])
 
 
 def test_of_many_breaks_the_last_one_has_its_probes(monkeypatch):
     """They serve all the others."""
-    monkeypatch.setattr(query, "PROBE_DELAYS_S", (0.0, 0.001))
+    monkeypatch.setattr(replica_link, "PROBE_DELAYS_S", (0.0, 0.001))
+    monkeypatch.setattr(query, "ReplicaLink", Probed)
 
     async def main():
         loop, due = asyncio.get_running_loop(), asyncio.Event()
-        async with asyncio.timeout(20), Probed(MemoryStore(), "127.0.0.1", ANY, 1) as frontend:
+        async with asyncio.timeout(20), QueryFrontend(MemoryStore(), "127.0.0.1", ANY, 1) as frontend:
+            link = cast("Probed", frontend._link)
             for _ in range(1000):
-                frontend._on_break([])
+                link._on_break([])
             loop.call_later(0.001, due.set)  # after the probes, which have waited for longer
             await due.wait()
-            return frontend.probes
+            return link.probes
 
     assert asyncio.run(main()) == 2

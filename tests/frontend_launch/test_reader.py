@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend_launch.frontends.reader import BURST, RequestReceiver, SocketReader
-from model_containers.wire import Buffer
+from model_containers.data_types import Buffer
 
 
 @contextlib.contextmanager

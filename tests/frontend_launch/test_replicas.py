@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from frontend_launch.frontends.batching import Query
 from frontend_launch.frontends.replicas import Batch, ReplicaTable, Shard
-from model_containers.wire import DataType, ReplyTimes
+from model_containers.data_types import DataType
+from model_containers.wire import ReplyTimes
 
 MODEL = ("noop", "1")
 

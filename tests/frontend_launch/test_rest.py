@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from frontend_launch import rest
 from frontend_launch.errors import RestError
 from frontend_launch.records import Application, ModelVersion, ReplicaRecord
-from model_containers.wire import DataType
+from model_containers.data_types import DataType
 
 BODIES = (
     rest.AddApplication,

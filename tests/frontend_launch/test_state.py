@@ -26,7 +26,7 @@ from frontend_launch.frontends.state import (
     VersionChanged,
 )
 from frontend_launch.records import Application, ModelVersion, ReplicaRecord
-from model_containers.wire import DataType
+from model_containers.data_types import DataType
 
 PATIENCE_S = 10.0
 """How long an event may take before a test fails."""

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend_launch import wire
+from model_containers.data_types import DataType
 from model_containers.errors import WireError
-from model_containers.wire import DataType
 
 FRAMES = st.lists(st.one_of(st.binary(max_size=12), st.binary(min_size=4, max_size=4)), max_size=9)
 GOOD = wire.encode_request_burst(0, [5], "vgg", DataType.FLOATS, [np.ones(3, "<f4").tobytes()])

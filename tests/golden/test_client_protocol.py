@@ -10,11 +10,11 @@ import zmq.asyncio
 
 from frontend_launch import wire
 from frontend_launch.frontends.batching import Query
-from frontend_launch.frontends.clients import Clients
+from frontend_launch.frontends.clients import ClientTable
 from loadgen.load.inputs import Pool
 from loadgen.load.target import Outcome, Replies
 from loadgen.targets.clipper import ClipperSpec
-from model_containers.wire import DataType
+from model_containers.data_types import DataType
 
 TIMEOUT_S = 10.0
 
@@ -154,7 +154,7 @@ def test_handshake_and_response(answers, tables, _):
             socket.setsockopt(zmq.LINGER, 0)
             socket.setsockopt(zmq.RCVTIMEO, round(TIMEOUT_S * 1e3))
         theirs.connect(f"tcp://127.0.0.1:{ours.bind_to_random_port('tcp://127.0.0.1')}")
-        clients = Clients(ours, gone=lambda client_id: None)
+        clients = ClientTable(ours, gone=lambda client_id: None)
         theirs.send_multipart([b"", b""])
         clients.greet([*ours.recv_multipart()])
         assert hexes(theirs.recv_multipart()) == ["", "00 00 00 00"]

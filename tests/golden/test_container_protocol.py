@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from model_containers.data_types import DataType
 from model_containers.wire import (
     BatchRequest,
     BatchResponse,
-    DataType,
     Heartbeat,
     HeartbeatKind,
     HeartbeatReply,

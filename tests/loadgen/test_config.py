@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from frontend_launch.errors import DescribeError, PlacementError
-from frontend_launch.launch.topology import core_ranges, describe
+from frontend_launch.integers import core_ranges
+from frontend_launch.launch.topology import describe
 from frontend_launch.ports import Ports
 from loadgen.config import Connection, ExperimentConfig
 from loadgen.errors import ConfigError

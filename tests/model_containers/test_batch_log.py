@@ -6,7 +6,8 @@ import re
 import pytest
 
 from model_containers import batch_log
-from model_containers.batch_log import BATCHES_PER_S, NS_PER_S, BatchLog, open_log
+from model_containers.batch_log import BATCHES_PER_S, BatchLog, open_log
+from model_containers.units import NS_PER_S
 from model_containers.wire import ReplyTimes
 
 TIMES = ReplyTimes(172_000, 195_000, 123_944_000)

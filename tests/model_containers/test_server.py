@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import zmq
 
+from model_containers.data_types import DataType
 from model_containers.errors import ModelError
 from model_containers.model import LoadOptions, TensorSpec
 from model_containers.server import serve
@@ -14,7 +15,6 @@ from model_containers.settings import Settings
 from model_containers.wire import (
     BatchRequest,
     BatchResponse,
-    DataType,
     Heartbeat,
     HeartbeatKind,
     Metadata,

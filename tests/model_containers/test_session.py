@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model_containers.data_types import DataType
 from model_containers.errors import WireError
 from model_containers.session import GIVE_UP_NS, IDLE_NS, Compute, Reconnect, Send, Session
 from model_containers.wire import (
     BatchRequest,
-    DataType,
     HeartbeatKind,
     Metadata,
     encode_batch_request,

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from model_containers.data_types import DataType
 from model_containers.errors import SettingsError
 from model_containers.settings import read
-from model_containers.wire import DataType
 
 ENVIRONMENT = {
     "CLIPPER_MODEL_NAME": "vgg",

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import FRAMES, FROM_FRONTEND, FROM_REPLICA, elements, mutated
 
+from model_containers.data_types import DataType
 from model_containers.errors import WireError
 from model_containers.wire import (
     BatchRequest,
     BatchResponse,
-    DataType,
     Heartbeat,
     HeartbeatReply,
     Metadata,

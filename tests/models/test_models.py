@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from model_containers import catalog
+from model_containers.data_types import DataType
 from model_containers.errors import ModelError
 from model_containers.model import LoadOptions
-from model_containers.wire import DataType
 
 CLASSIFIERS = ("lgbm", "kpca-svm", "kernel-svm", "elastic-net")
 

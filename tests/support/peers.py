@@ -19,10 +19,10 @@ from frontend_launch.frontends.query import QueryFrontend
 from frontend_launch.frontends.state import MemoryStore
 from frontend_launch.ports import Ports
 from frontend_launch.records import Application, ModelVersion
+from model_containers.data_types import DataType
 from model_containers.wire import (
     BatchRequest,
     BatchResponse,
-    DataType,
     FromFrontend,
     Heartbeat,
     HeartbeatKind,

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
+from model_containers.data_types import OUTPUT_TYPES, Buffer, DataType
 from model_containers.wire import (
-    OUTPUT_TYPES,
     BatchRequest,
     BatchResponse,
-    Buffer,
-    DataType,
     Heartbeat,
     HeartbeatKind,
     HeartbeatReply,

@@ -17,10 +17,10 @@ from model_containers.model import Description
 SWAPPING_FRONTENDS = """
 import dataclasses, sys
 from frontend_launch.__main__ import main
-from frontend_launch.frontends import query
+from frontend_launch.frontends import replica_link
 from model_containers.wire import BatchResponse
 
-decode, swapped = query.decode_from_replica, False
+decode, swapped = replica_link.decode_from_replica, False
 
 def swap_once(frames):
     global swapped
@@ -30,7 +30,7 @@ def swap_once(frames):
         return dataclasses.replace(message, outputs=message.outputs[::-1])
     return message
 
-query.decode_from_replica = swap_once
+replica_link.decode_from_replica = swap_once
 main()
 """
 HONEST_FRONTENDS = "from frontend_launch.__main__ import main; main()"

@@ -16,7 +16,6 @@ from typing import cast
 
 from typing_extensions import override
 
-from frontend_launch.histogram import NS_PER_S
 from loadgen.errors import ConfigError
 from loadgen.load.inputs import Pool
 from loadgen.load.target import Replies, Target, TargetSpec
@@ -27,6 +26,7 @@ from loadgen.targets.dialer import Dialer
 from loadgen.targets.mailbox import Mailbox
 from loadgen.targets.oip.answers import AnswerJudge
 from loadgen.targets.oip.tensors import Tensor
+from model_containers.units import NS_PER_S
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 BEYOND_TIMEOUT_S = 1.0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing_extensions import override
 
 from loadgen.errors import ConfigError, TargetError
+from loadgen.load.inputs import DRAWN_INPUTS
 from loadgen.load.target import TargetSpec
 from loadgen.targets.http1 import HttpSpec, TensorAnswers
 from loadgen.targets.oip.admin import describe, server_at
@@ -16,8 +17,6 @@ from loadgen.targets.oip.requests import Contents, FileContents, RequestInputs, 
 from loadgen.targets.oip.tensors import BYTES, DTYPES, Tensor, resolve
 from loadgen.targets.remote import Asked, Remote, TargetOptions
 from model_containers.model import Description, TensorSpec
-
-SEEDED_REQUESTS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ class OipModel(Remote):
         """
         tensors = self._tensors(asked.batch_size)
         if asked.input is None:
-            return SeededContents(tensors, seeded_count(tensors, asked.inputs or SEEDED_REQUESTS), asked.seed)
+            return SeededContents(tensors, seeded_count(tensors, asked.inputs or DRAWN_INPUTS), asked.seed)
         return FileContents(asked.input, tensors, self.model.batched, asked.inputs)
 
     def _tensors(self, batch_size: int) -> tuple[Tensor, ...]:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from loadgen.errors import ConfigError
+from loadgen.load.inputs import PIXEL_RANGE
+from model_containers.data_types import TEXT_LETTERS
 
 DTYPES = {
     "BOOL": "bool",
@@ -34,10 +36,7 @@ DTYPES = {
 """Numpy's name for each datatype of a fixed size; of BF16, which numpy does not have, for its bits."""
 
 BYTES = "BYTES"
-TEXT_LETTERS = 64
-"""Length of a random text."""
 
-_PIXEL_RANGE = 255.0
 _LENGTH = struct.Struct("<I")
 
 
@@ -126,7 +125,7 @@ def draw(generator: np.random.Generator, tensor: Tensor) -> bytes:
             .tobytes()
         )
     return encode_numbers(
-        generator.random(tensor.shape, dtype=np.float32) * (_PIXEL_RANGE if image else 1), tensor.datatype
+        generator.random(tensor.shape, dtype=np.float32) * (PIXEL_RANGE if image else 1), tensor.datatype
     )
 
 

@@ -5,10 +5,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from frontend_launch.histogram import NS_PER_S, LatencyHistogram
+from frontend_launch.histogram import LatencyHistogram
 from loadgen.judging.remarks import MOST_REASONS, error, others, remarks
 from loadgen.load.record import ClientUse, Interval, Offered, Record
 from loadgen.load.target import Outcome
+from model_containers.units import NS_PER_S
 
 
 def latencies(count):

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from loadgen.errors import ConfigError
-from loadgen.load.arrivals import MAX_REQUESTS, NS_PER_S, Renewal, parse_arrivals
+from loadgen.load.arrivals import MAX_REQUESTS, Renewal, parse_arrivals
+from model_containers.units import NS_PER_S
 
 REJECTED_BELOW = 0.001
 """Of a true distribution one seed in a thousand would be rejected; these seeds are not."""

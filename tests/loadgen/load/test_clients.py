@@ -27,8 +27,8 @@ from loadgen.targets.address import parse_address
 from loadgen.targets.clipper import ClipperSpec
 from loadgen.targets.json_endpoint import JsonEndpoint
 from loadgen.targets.remote import Asked, TargetOptions
+from model_containers.data_types import DataType
 from model_containers.model import TensorSpec
-from model_containers.wire import DataType
 
 HERE = Assignment("here", "client", (0,), None, shared=True)
 DEADLINE_S = 60.0

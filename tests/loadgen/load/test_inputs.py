@@ -10,8 +10,8 @@ from PIL import Image
 
 from loadgen.errors import ConfigError
 from loadgen.load.inputs import FileInputs, SeededInputs
+from model_containers.data_types import DataType
 from model_containers.model import TensorSpec
-from model_containers.wire import DataType
 
 PIXELS = (5, 7, 3)
 IMAGE = TensorSpec(PIXELS, "float32")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from loadgen.load.inputs import Pool
 from loadgen.load.target import NO_REPLIES, Outcome, Replies
 from loadgen.targets.balanced import EvenlyTarget, level
-from model_containers.wire import DataType
+from model_containers.data_types import DataType
 
 OUTSTANDING = st.lists(st.integers(0, 1000), min_size=1, max_size=6)
 

@@ -19,8 +19,8 @@ from loadgen.load.runner import Job, run
 from loadgen.load.target import Outcome
 from loadgen.targets import clipper
 from loadgen.targets.clipper import ClipperSpec
+from model_containers.data_types import DataType
 from model_containers.model import TensorSpec
-from model_containers.wire import DataType
 
 
 @pytest.fixture

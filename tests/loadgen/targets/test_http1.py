@@ -16,7 +16,7 @@ from loadgen.targets.address import parse_address
 from loadgen.targets.http1 import HttpSpec
 from loadgen.targets.http_request import post
 from loadgen.targets.json_endpoint import JsonAnswers
-from model_containers.wire import DataType
+from model_containers.data_types import DataType
 
 BODY = json.dumps({"text": "x" * 20}).encode()
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY

@@ -18,7 +18,7 @@ from loadgen.targets.address import parse_address
 from loadgen.targets.oip import inference_pb2 as pb
 from loadgen.targets.oip.grpc_target import METHOD, OipGrpcSpec
 from loadgen.targets.oip.messages import prefixed
-from model_containers.wire import DataType
+from model_containers.data_types import DataType
 
 ANSWER = prefixed(pb.ModelInferResponse(model_name="m").SerializeToString())
 Codes = h2.settings.SettingCodes

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend_launch.frontends.numbers import (
+from frontend_launch.frontends.metric_numbers import (
     double_text,
     long_double_text,
     mean,

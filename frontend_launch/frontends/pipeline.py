@@ -8,14 +8,15 @@ import numpy as np
 
 from frontend_launch.counters import ModelCounters
 from frontend_launch.frontends.batching import BatchQueue, Query
-from frontend_launch.frontends.instruments import InternalMetrics, ModelMetrics
+from frontend_launch.frontends.metric_definitions import InternalMetrics, ModelMetrics
 from frontend_launch.frontends.metrics import Registry
 from frontend_launch.frontends.replicas import Batch, ModelKey, Replica
 from frontend_launch.stages import Stages
-from model_containers.wire import BatchResponse, DataType
+from model_containers.data_types import DataType
+from model_containers.wire import BatchResponse
 
 
-class Lane:
+class ModelPipeline:
     """One model version that has, or had, a replica.
 
     Args:
@@ -40,7 +41,7 @@ class Lane:
         """Queue a query; the metrics have it after `count`.
 
         Args:
-            query: for this lane's model.
+            query: for this pipeline's model.
             now_ns: monotonic clock.
         """
         self._uncounted += 1

@@ -1,4 +1,4 @@
-"""Processes of a deployment: pinned from the start, with a log, and ended whatever they do."""
+"""Child processes: pinned from the start, with a log, and ended whatever they do."""
 
 import asyncio
 import os
@@ -8,9 +8,10 @@ import sys
 import pytest
 import uvloop
 
+from frontend_launch import children
+from frontend_launch.affinity import affinity
+from frontend_launch.children import Command, start
 from frontend_launch.errors import LaunchError
-from frontend_launch.launch import process as process_module
-from frontend_launch.launch.process import Command, affinity, pinned, start
 
 CORE = min(os.sched_getaffinity(0))
 WAIT = "import threading; print('up', flush=True); threading.Event().wait()"
@@ -32,7 +33,7 @@ def test_a_process_runs_on_its_cores_and_ends_when_told(tmp_path):
 
 def test_one_that_does_not_listen_is_killed(tmp_path, monkeypatch):
     """After the time it had."""
-    monkeypatch.setattr(process_module, "STOP_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(children, "STOP_TIMEOUT_S", 0.05)
 
     async def story():
         process = await start(Command("p", ["-c", STUBBORN]), tmp_path, read_stdout=True)
@@ -76,22 +77,3 @@ def test_what_cannot_be_started_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     with pytest.raises(LaunchError, match="p cannot be started"):
         uvloop.run(start(Command("p", []), tmp_path))
-
-
-def test_pinning_lasts_as_long_as_its_context():
-    """And gives the cores back."""
-    before = os.sched_getaffinity(0)
-    with pinned((CORE,)):
-        assert affinity(os.getpid()) == (CORE,)
-    assert os.sched_getaffinity(0) == before
-
-
-def test_pinning_to_a_core_that_is_not_there_is_one_line():
-    """It names the core."""
-    with pytest.raises(LaunchError, match="4095"), pinned((4095,)):
-        pass
-
-
-def test_a_gone_process_has_no_cores():
-    """And raises nothing."""
-    assert affinity(2**22 - 1) == ()

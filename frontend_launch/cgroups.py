@@ -1,11 +1,35 @@
-"""What the kernel's files say of a process's cgroups, version 1 and 2."""
+"""Reads the kernel's files of a process's cgroups, version 1 and 2."""
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple
 
-from frontend_launch.launch.topology import expand_ranges
+from frontend_launch.integers import expand_ranges
+
+MOUNT = "sys/fs/cgroup"
+"""Below the root of the file system."""
+
+
+class Location(NamedTuple):
+    """The directory of one cgroup.
+
+    Attributes:
+        mount: of its hierarchy, below ``/sys/fs/cgroup``; empty for that directory itself.
+        path: below the mount. In a container it may be the host's, which is not there.
+    """
+
+    mount: str
+    path: str
+
+    @property
+    def levels(self) -> list[PurePosixPath]:
+        """The cgroup and all that it is in, up to the mount, from the inside out, below ``/sys/fs/cgroup``."""
+        below = PurePosixPath(self.path)
+        # A path that leads out of the mount says that the mount is all that can be seen.
+        inside = [PurePosixPath()] if ".." in below.parts else [below, *below.parents]
+        return [PurePosixPath(self.mount) / level for level in inside]
 
 
 def cores(pid: int, root: Path = Path("/")) -> tuple[int, ...] | None:
@@ -38,7 +62,7 @@ def differs(pid: int, other: int, root: Path = Path("/")) -> bool:
         root: where ``/`` is; another directory in tests.
     """
     # Controllers are mounted one by one in version 1: a difference in another one's says nothing of these members.
-    one, two = (directories(_lines(process, root), "cpu")[:1] for process in (pid, other))
+    one, two = (directories(process, "cpu", root)[:1] for process in (pid, other))
     return one != two
 
 
@@ -51,10 +75,10 @@ def read_first(pid: int, controller: str, *names: str, root: Path = Path("/")) -
         root: where ``/`` is; another directory in tests.
         *names: of the files, in the order of preference.
     """
-    for directory in directories(_lines(pid, root), controller):
+    for mount, path in directories(pid, controller, root):
         for name in names:
             try:
-                text = (root / "sys/fs/cgroup" / directory / name).read_text()
+                text = (root / MOUNT / mount / path / name).read_text()
             except OSError:
                 continue
             if text.strip():
@@ -65,47 +89,44 @@ def read_first(pid: int, controller: str, *names: str, root: Path = Path("/")) -
 def read_upwards(pid: int, controller: str, name: str, root: Path = Path("/")) -> list[str]:
     """A file of a process's cgroup and of those that this one is in, from the inside out, as far as they can be seen.
 
-    In a container the path may be the host's, which is not below the mount; the mount is then what can be seen.
-
     Args:
         pid: of the process.
         controller: such as ``cpu``.
         name: of the file.
         root: where ``/`` is; another directory in tests.
     """
-    mount = root / "sys/fs/cgroup"
-    for directory in directories(_lines(pid, root), controller):
+    for directory in directories(pid, controller, root):
         texts = []
-        for level in (PurePosixPath(directory), *PurePosixPath(directory).parents):
+        for level in directory.levels:
             with contextlib.suppress(OSError):
-                texts.append((mount / level / name).read_text())
+                texts.append((root / MOUNT / level / name).read_text())
         if texts:
             return texts
     return []
 
 
-def directories(lines: list[str], controller: str) -> list[str]:
-    """Where a controller keeps its files, below ``/sys/fs/cgroup``, of the cgroups in ``/proc/PID/cgroup``, best first.
+def directories(pid: int | Literal["self"], controller: str, root: Path = Path("/")) -> list[Location]:
+    """Where a controller may keep the files of a process's cgroup, best first; the only reader of ``/proc/PID/cgroup``.
 
     A line is ``ID:CONTROLLERS:PATH``; version 2 has one with no controllers.
 
     Args:
-        lines: of ``/proc/PID/cgroup``.
+        pid: of the process.
         controller: such as ``cpu``.
+        root: where ``/`` is; another directory in tests.
     """
     first, second = [], []
-    for line in lines:
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if controller in controllers.split(","):
-            first += [f"{controllers}{path}", f"{controller}{path}"]
-        elif not controllers:
-            second.append(path.lstrip("/"))
+    for line in _lines(pid, root):
+        match line.split(":", 2):
+            case [_, "", path]:
+                second += [Location(mount, path.lstrip("/")) for mount in ("", "unified")]
+            case [_, controllers, path] if controller in controllers.split(","):
+                first += [Location(mount, path.lstrip("/")) for mount in (controllers, controller)]
     return first + second
 
 
-def _lines(pid: int, root: Path) -> list[str]:
+def _lines(pid: int | Literal["self"], root: Path) -> list[str]:
     try:
-        return (root / f"proc/{pid}/cgroup").read_text().splitlines()
+        return (root / f"proc/{pid}/cgroup").read_text(errors="surrogateescape").splitlines()
     except OSError:
         return []

@@ -1,0 +1,50 @@
+"""Which cores a process may use, and this process pinned to some of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from frontend_launch.errors import LaunchError
+from frontend_launch.integers import core_ranges
+
+
+def affinity(pid: int) -> tuple[int, ...]:
+    """The cores that the kernel lets a process use, over all of its threads; empty when it is gone."""
+    allowed: set[int] = set()
+    for thread in _threads(pid):
+        with contextlib.suppress(ProcessLookupError):
+            allowed |= os.sched_getaffinity(thread)
+    return tuple(sorted(allowed))
+
+
+@contextlib.contextmanager
+def pinned(cores: tuple[int, ...]) -> Iterator[None]:
+    """Run this process, all of its threads, on these cores and no others while the context lasts.
+
+    Raises:
+        LaunchError: the kernel does not allow it.
+    """
+    before = os.sched_getaffinity(0)
+    try:
+        _pin(cores)
+    except OSError as error:
+        raise LaunchError(f"this process cannot run on cores {core_ranges(cores)}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        _pin(before)
+
+
+def _pin(cores: Iterable[int]) -> None:
+    for thread in _threads(os.getpid()):
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(thread, cores)
+
+
+def _threads(pid: int) -> list[int]:
+    with contextlib.suppress(FileNotFoundError):
+        return [int(entry.name) for entry in Path(f"/proc/{pid}/task").iterdir()]
+    return []

@@ -1,0 +1,277 @@
+"""The replica side of a query frontend: sends batches, takes answers, retries the batches of a lost replica."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+import zmq
+
+from frontend_launch.counters import ModelCounters, ReplicaCounters
+from frontend_launch.frontends.batching import Query
+from frontend_launch.frontends.directory import Directory
+from frontend_launch.frontends.metric_definitions import InternalMetrics, model_prefix
+from frontend_launch.frontends.metrics import Registry
+from frontend_launch.frontends.pipeline import ModelPipeline
+from frontend_launch.frontends.reader import Frames, Sender, SocketReader
+from frontend_launch.frontends.replicas import Batch, ModelKey, Replica, ReplicaTable, Shard
+from frontend_launch.records import ReplicaRecord
+from frontend_launch.stages import Stages
+from model_containers.data_types import Buffer
+from model_containers.errors import WireError
+from model_containers.wire import (
+    BatchRequest,
+    BatchResponse,
+    Heartbeat,
+    HeartbeatKind,
+    Metadata,
+    decode_from_replica,
+    encode_batch_request,
+    encode_heartbeat_reply,
+)
+
+log = logging.getLogger(__name__)
+
+MAX_GONE_REPLICAS = 256
+"""Replicas whose sums are kept after they are gone; beyond it the oldest are forgotten."""
+
+MAX_PIPELINES = 256
+"""Model versions whose sums are kept; beyond it the oldest without replicas are forgotten."""
+
+HEARTBEAT_EVERY_MS = 5_000
+HEARTBEAT_TIMEOUT_MS = 60_000
+"""ZMTP's own heartbeats to replicas, whose I/O thread answers them even while the model computes: the connection of
+one that hangs or whose machine is gone breaks. Long, because a starved machine is slow and not dead."""
+
+PROBE_DELAYS_S = (0.0, 0.05, 0.5)
+"""When to look for replicas that are gone after a connection broke: the event may come before its effect."""
+
+
+class ReplicaLink:
+    """The replicas behind one socket, from `open` to `close`.
+
+    Args:
+        socket: a ROUTER that refuses to send to peers that are not there; not bound yet.
+        shard: which of several query frontends this is.
+        directory: says how large a batch may be.
+        registry: where models get their metrics.
+        internal: the metrics of the whole frontend.
+        answer: called with a batch, a replica's answer to it, and the time.
+        answer_default: called with queries that get no prediction, and the time.
+        registered: called with each new replica.
+        drop: called with what is wrong with a message of a replica.
+        settled: called after messages of replicas, and after a search for replicas that are gone.
+
+    Attributes:
+        pipelines: by model version, of those that have, or had, a replica.
+        requeued: queries that were queued a second time.
+    """
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        shard: Shard,
+        directory: Directory,
+        registry: Registry,
+        internal: InternalMetrics,
+        *,
+        answer: Callable[[Batch, BatchResponse, int], None],
+        answer_default: Callable[[Iterable[Query], int], None],
+        registered: Callable[[ReplicaRecord], None],
+        drop: Callable[[WireError], None],
+        settled: Callable[[], None],
+    ) -> None:
+        self._socket, self._send_batch = socket, Sender(socket)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_EVERY_MS)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        self._directory, self._registry, self._internal = directory, registry, internal
+        self._answer, self._answer_default, self._registered = answer, answer_default, registered
+        self._drop, self._settled = drop, settled
+        self.pipelines: dict[ModelKey, ModelPipeline] = {}
+        self.requeued = 0
+        self._replicas = ReplicaTable(shard)
+        self._gone_replicas: dict[str, ReplicaCounters] = {}
+        self._next_message = self._next_connection = 0
+        self._probes: list[asyncio.TimerHandle] = []
+
+    def open(self) -> None:
+        """Read from the running loop."""
+        self._answers = SocketReader(self._socket, self._on_replica, self._settled)
+        self._breaks = SocketReader(self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED), self._on_break)
+
+    def close(self) -> None:
+        """Read no more; the socket stays open."""
+        self._answers.close()
+        self._breaks.close()
+        self._cancel_probes()
+        self._socket.disable_monitor()
+
+    def look_again(self) -> None:
+        """After batches were sent: read what sending may have hidden."""
+        self._answers.look_again()
+
+    # Readings ------------------------------------------------------------------------------------------
+
+    def model_counters(self, now_ns: int) -> dict[str, ModelCounters]:
+        """The sums by model version until now."""
+        return {
+            ":".join(key): pipeline.counters(self._directory.max_batch(key), now_ns)
+            for key, pipeline in self.pipelines.items()
+        }
+
+    def replica_counters(self, now_ns: int) -> dict[str, ReplicaCounters]:
+        """The sums by replica until now, first of those that are gone."""
+        return {**self._gone_replicas, **{replica.name: replica.counters(now_ns) for replica in self._replicas}}
+
+    def stages(self) -> dict[str, Stages]:
+        """Where the time went, by model and by replica."""
+        replicas = list(self._replicas)
+        models = {
+            ":".join(key): pipeline.stages(replica for replica in replicas if replica.model == key)
+            for key, pipeline in self.pipelines.items()
+        }
+        return {**models, **{replica.name: replica.stages for replica in replicas}}
+
+    # What replicas say ---------------------------------------------------------------------------------
+
+    def _on_replica(self, frames: Frames) -> None:
+        now_ns = time.monotonic_ns()
+        identity, *message = frames
+        identity = bytes(identity)
+        replica = self._replicas.get(identity)
+        try:
+            match decode_from_replica(message):
+                case Heartbeat():
+                    kind = HeartbeatKind.KEEP_ALIVE if replica else HeartbeatKind.REQUEST_METADATA
+                    self._send_to_replica(identity, encode_heartbeat_reply(kind))
+                case Metadata() as metadata if replica is None:
+                    self._register(identity, metadata, now_ns)
+                case BatchResponse() as response if replica is not None:
+                    self._on_response(replica, response, now_ns)
+                case _:
+                    pass  # metadata of a registered replica, content of an unregistered one: ignored, as the original
+        except WireError as error:
+            self._drop(error)
+            if replica is not None:
+                # An unreadable answer will not come a second time: its batch goes to the next replica.
+                batch = self._replicas.answered(replica, None, now_ns)
+                self._retry(replica, () if batch is None else (batch,), now_ns)
+
+    def _register(self, identity: bytes, metadata: Metadata, now_ns: int) -> None:
+        key = (metadata.model_name, metadata.model_version)
+        pipeline = self.pipelines.get(key)
+        if pipeline is None:
+            self._forget_a_pipeline()
+            pipeline = self.pipelines[key] = ModelPipeline(
+                key, metadata.input_type, self._registry, self._internal, now_ns
+            )
+        elif pipeline.input_type is not metadata.input_type:
+            given, taken = metadata.input_type.canonical, pipeline.input_type.canonical
+            raise WireError("input_type", f"a replica of {key[0]}:{key[1]} takes {given}, the others {taken}")
+        replica = self._replicas.register(identity, key, metadata.input_type)
+        record = ReplicaRecord(*key, replica.replica_id, self._next_connection, metadata.input_type)
+        self._next_connection += 1
+        self._registered(record)
+        log.info("replica %s registered", replica.name)
+        self.dispatch(pipeline)
+
+    def _forget_a_pipeline(self) -> None:
+        """Where there are very many, forget the oldest model version that has neither replicas nor queries."""
+        if len(self.pipelines) < MAX_PIPELINES:
+            return
+        idle = (
+            key for key, pipeline in self.pipelines.items() if not self._replicas.serving(key) and not pipeline.queue
+        )
+        if (key := next(idle, None)) is not None:
+            del self.pipelines[key]
+            self._registry.remove(model_prefix(*key))
+
+    def _on_response(self, replica: Replica, response: BatchResponse, now_ns: int) -> None:
+        if not replica.outstanding or replica.outstanding[0].message_id != response.message_id:
+            self._drop(WireError("stray_response", f"an answer to message {response.message_id}, not in flight"))
+            return
+        expected = len(replica.outstanding[0].queries)
+        if len(response.outputs) != expected:
+            raise WireError("output_count", f"{len(response.outputs)} outputs for a batch of {expected}")
+        latency_ns = now_ns - replica.began_ns
+        batch = self._replicas.answered(replica, response.times, now_ns)
+        assert batch is not None
+        pipeline = self.pipelines[replica.model]
+        self.dispatch(pipeline)  # the replica waits, the clients have waited already
+        pipeline.answered(replica, batch, response, latency_ns, now_ns)
+        self._answer(batch, response, now_ns)
+
+    # Batches -------------------------------------------------------------------------------------------
+
+    def dispatch(self, pipeline: ModelPipeline) -> None:
+        """Give every replica that wants one a batch, as long as queries wait."""
+        queue, maximum = pipeline.queue, self._directory.max_batch(pipeline.key)
+        while queue and (replica := self._replicas.next(pipeline.key, len(queue), maximum)) is not None:
+            now_ns = time.monotonic_ns()
+            batch = Batch(self._next_message, queue.take(maximum, now_ns))
+            payloads = [query.payload for query in batch.queries]
+            frames = encode_batch_request(BatchRequest.of(batch.message_id, pipeline.input_type, payloads))
+            self._next_message = (self._next_message + 1) & 0x7FFFFFFF
+            if not self._send_to_replica(replica.identity, frames):
+                queue.push_front(batch.queries, now_ns)  # no replica had it: it may still be lost once
+                continue
+            self._replicas.sent(replica, batch, now_ns)
+            pipeline.sent(batch.queries, maximum, now_ns)
+
+    def _send_to_replica(self, identity: bytes, frames: list[Buffer]) -> bool:
+        """Send; False when the replica is gone, and then it is taken out."""
+        try:
+            self._send_batch([identity, *frames])
+        except zmq.ZMQError as error:
+            if error.errno != errno.EHOSTUNREACH:
+                raise
+            replica = self._replicas.get(identity)
+            if replica is not None:
+                self._lose(replica)
+            return False
+        return True
+
+    def _on_break(self, _: Frames) -> None:
+        """A replica's connection broke; the event does not say whose, so the last one's probes serve all before it."""
+        self._cancel_probes()
+        loop = asyncio.get_running_loop()
+        self._probes = [loop.call_later(delay_s, self._probe) for delay_s in PROBE_DELAYS_S]
+
+    def _cancel_probes(self) -> None:
+        for probe in self._probes:
+            probe.cancel()
+
+    def _probe(self) -> None:
+        """Find replicas whose connection is gone: sending to one fails, and a keep-alive is harmless to the others."""
+        for replica in self._replicas:
+            if replica.alive:
+                self._send_to_replica(replica.identity, encode_heartbeat_reply(HeartbeatKind.KEEP_ALIVE))
+        self._answers.look_again()
+        self._settled()
+
+    def _lose(self, replica: Replica) -> None:
+        now_ns = time.monotonic_ns()
+        batches = self._replicas.lost(replica, now_ns)
+        self.pipelines[replica.model].lost(replica)
+        self._gone_replicas[replica.name] = replica.counters(now_ns)
+        if len(self._gone_replicas) > MAX_GONE_REPLICAS:
+            del self._gone_replicas[next(iter(self._gone_replicas))]
+        log.warning(
+            "replica %s is gone, with %d queries in flight",
+            replica.name,
+            sum(len(batch.queries) for batch in batches),
+        )
+        self._retry(replica, batches, now_ns)
+
+    def _retry(self, replica: Replica, batches: Iterable[Batch], now_ns: int) -> None:
+        """Queue the queries of lost batches again, at the head and once; a second loss gets the default output."""
+        pipeline = self.pipelines[replica.model]
+        queries = [query for batch in batches for query in batch.queries]
+        first = [query for query in queries if not query.requeued]
+        self.requeued += len(first)
+        pipeline.queue.push_front((query._replace(requeued=True) for query in first), now_ns)
+        self._answer_default((query for query in queries if query.requeued), now_ns)
+        self.dispatch(pipeline)
