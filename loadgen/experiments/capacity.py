@@ -213,7 +213,7 @@ class _Prober:
         arrivals = Renewal(ask.rate_rps, ask.duration_s, config.cv, seed)
         rows = requests_log.numbered(self._plan.config.requests_log, f"{len(self._probes) + 1}")
         settings = replace(self._plan.config, arrivals=arrivals, duration_s=ask.duration_s, requests_log=rows)
-        backlog = Backlog(ask.rate_rps, config.conditions, drains=self._server.deployment is None)
+        backlog = Backlog(ask.rate_rps, config.conditions, drains=self._server.facts.deployment is None)
         window = self._plan.config.max_in_flight or MAX_OUTSTANDING
         results = await self._measured(replace(self._plan, config=settings, window=window), backlog)
         return judge(ask, results, config.conditions, backlog.in_flight)
@@ -232,7 +232,7 @@ class _Prober:
 
     async def _settle(self) -> None:
         """What the last probe left behind is answered."""
-        deployment = self._server.deployment
+        deployment = self._server.facts.deployment
         if deployment is not None:
             await unless(
                 self._stop, deployment.set_batch_size(self._plan.config.batch_size), "before there was an answer"

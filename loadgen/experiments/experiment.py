@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from frontend_launch import models
+from frontend_launch.launch.deployment import Deployment
 from frontend_launch.launch.launcher import model_environment
 from frontend_launch.launch.process import pinned
 from frontend_launch.launch.topology import core_ranges
@@ -27,15 +28,13 @@ from loadgen.judging.early_stop import UntilSteady, Watched, Watcher
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck, answer_check
 from loadgen.load.clients import clients
-from loadgen.load.inputs import InputSource
 from loadgen.load.record import Record
 from loadgen.load.runner import Hooks, Job
-from loadgen.load.target import TargetSpec
 from loadgen.plan import Plan, prepare, replica_options
 from loadgen.results import files
 from loadgen.results.document import Results
 from loadgen.results.environment import environment
-from loadgen.servers.server import Server
+from loadgen.servers.server import Server, Workload
 from loadgen.servers.serving import FIRST_ANSWER_S, serving
 from loadgen.waiting import unless
 from model_containers.wire import DataType
@@ -91,19 +90,22 @@ async def measure(
     """
     started_at = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     surroundings = environment()
-    beside = plan.placement.assignments[0 if server.deployment is None else 1]
+    facts = server.facts
+    beside = plan.placement.assignments[0 if facts.deployment is None else 1]
     async with (
         server.readings() as readings,
-        _either(stop, server) as halt,
-        server.load(plan, check is not None, halt) as (inputs, target),
+        _either(stop, facts.deployment) as halt,
+        server.load(plan, check is not None, halt) as workload,
         clients(plan.config.clients, plan.placement["client"]) as senders,
-        watching({**pids(server), **senders.pids}, beside, server.metrics_addresses) as watch,
+        watching({**pids(facts), **senders.pids}, beside, facts.metrics_addresses) as watch,
     ):
         hooks = Hooks(readings.on_phase)
         watched = Watched(watcher or (UntilSteady() if plan.config.until_steady else None), hooks.enough, halt)
-        record = await senders.run(_job(plan, inputs, target, check), halt, replace(hooks, on_interval=watched))
+        record = await senders.run(_job(plan, workload, check), halt, replace(hooks, on_interval=watched))
         record.ended = watched.ended or record.ended
-        results = results_of(plan, server, senders, record, check, readings, watch, started_at, surroundings)
+        results = results_of(
+            plan, facts, workload.connections, senders, record, check, readings, watch, started_at, surroundings
+        )
         results.notes.extend(await watch.notes())
     if plan.config.requests_log is not None:
         results.notes.extend(_save_requests(plan.config.requests_log, record, len(plan.inputs.make())))
@@ -138,10 +140,10 @@ def tell(plan: Plan) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _either(stop: asyncio.Event, server: Server) -> AsyncIterator[asyncio.Event]:
+async def _either(stop: asyncio.Event, deployment: Deployment | None) -> AsyncIterator[asyncio.Event]:
     """An event that is set when the user or the loss of the server ends the run."""
     halt = asyncio.Event()
-    events = [stop] if server.deployment is None else [stop, server.deployment.failed]
+    events = [stop] if deployment is None else [stop, deployment.failed]
     tasks = [asyncio.create_task(_relay(event, halt)) for event in events]
     try:
         yield halt
@@ -155,11 +157,11 @@ async def _relay(event: asyncio.Event, halt: asyncio.Event) -> None:
     halt.set()
 
 
-def _job(plan: Plan, inputs: InputSource, target: TargetSpec, check: AnswerCheck | None) -> Job:
+def _job(plan: Plan, workload: Workload, check: AnswerCheck | None) -> Job:
     config = plan.config
     return Job(
-        target=target,
-        inputs=inputs,
+        target=workload.target,
+        inputs=workload.inputs,
         window=plan.window,
         duration_s=config.duration_s if config.requests is None and config.arrivals is None else None,
         requests=config.requests,

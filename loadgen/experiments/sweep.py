@@ -275,8 +275,9 @@ class _Run:
 
     async def _measure(self, server: Server, measurement: Measurement) -> Results:
         cell = measurement.cell
-        if server.deployment is not None:
-            await unless(self._stop, server.deployment.set_batch_size(cell.batch_size), _TOO_EARLY)
+        deployment = server.facts.deployment
+        if deployment is not None:
+            await unless(self._stop, deployment.set_batch_size(cell.batch_size), _TOO_EARLY)
         plan = self._cell_plan(cell)
         rows = requests_log.numbered(plan.config.requests_log, f"{cell.name}-{measurement.repeat}-{measurement.kind}")
         plan = replace(plan, config=replace(plan.config, requests_log=rows))

@@ -1,4 +1,4 @@
-"""A model on somebody else's server as what is measured."""
+"""A model on an external server as what is measured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from loadgen.load.target import TargetSpec
 from loadgen.plan import Plan
 from loadgen.servers.connections import enough
 from loadgen.servers.remote_readings import RemoteReadings
-from loadgen.servers.server import Server
+from loadgen.servers.server import Server, ServerFacts, Workload
 from loadgen.targets.oip.admin import server_at
 from loadgen.targets.oip.model import OipModel
 from loadgen.targets.remote import MOST_CONNECTIONS, Asked, Remote
@@ -38,38 +38,29 @@ class RemoteServer(Server):
 
     Attributes:
         remote: the model.
-        notes: what the reader of results should know.
-        connections: of each client, at most, since `load`; None before it.
         found: connections that were found to be enough, by requests in flight and bytes of each.
     """
 
     remote: Remote
-    notes: tuple[str, ...] = ()
-    connections: int | None = None
     found: dict[tuple[int, int], int] = field(default_factory=dict)
-    deployment: None = field(default=None, init=False)
-    metrics_addresses: tuple[str, ...] = field(default=(), init=False)
-    transport: None = field(default=None, init=False)
-    proxied: bool = field(default=False, init=False)
     _stop: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     @property
     @override
-    def silence(self) -> str:
-        return f"is {self.remote.options.address.text} ready to answer?"
+    def facts(self) -> ServerFacts:
+        return ServerFacts(no_answer_hint=f"is {self.remote.options.address.text} ready to answer?")
 
     @contextlib.asynccontextmanager
     @override
-    async def load(
-        self, plan: Plan, keep_outputs: bool, stop: asyncio.Event
-    ) -> AsyncIterator[tuple[InputSource, TargetSpec]]:
+    async def load(self, plan: Plan, keep_outputs: bool, stop: asyncio.Event) -> AsyncIterator[Workload]:
         config, self._stop = plan.config, stop
         async with contextlib.AsyncExitStack() as stack:
             inputs = plan.inputs
             if self.remote.options.shared_memory:
                 inputs = await stack.enter_async_context(self._in_shared_memory(plan))
-            self.connections = self.remote.options.connections or await self._enough(plan, inputs)
-            yield inputs, self.remote.spec(config.batch_size, self.connections, config.timeout_or_default_s)
+            connections = self.remote.options.connections or await self._enough(plan, inputs)
+            target = self.remote.spec(config.batch_size, connections, config.timeout_or_default_s)
+            yield Workload(inputs, target, connections)
 
     async def _enough(self, plan: Plan, inputs: InputSource) -> int:
         """How many connections are enough; said in the log.

@@ -1,4 +1,4 @@
-"""What somebody else's server says of itself over the measured part."""
+"""What an external server says of itself over the measured part."""
 
 from __future__ import annotations
 

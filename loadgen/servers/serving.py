@@ -14,7 +14,7 @@ from loadgen.servers.server import Server
 from loadgen.waiting import unless
 
 FIRST_ANSWER_S = 10.0
-"""Patience for the first answer of a server that somebody else runs."""
+"""Patience for the first answer of an external server."""
 
 
 @contextlib.asynccontextmanager
