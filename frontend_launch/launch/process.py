@@ -31,6 +31,7 @@ from frontend_launch.launch.launcher import (
 from frontend_launch.launch.placement import Assignment
 from frontend_launch.launch.topology import core_ranges
 from frontend_launch.ports import Ports
+from frontend_launch.tasks import create_process
 from frontend_launch.wire import ipc_addresses
 from model_containers import lifeline
 
@@ -246,7 +247,7 @@ async def start(command: Command, log_directory: Path, *, read_stdout: bool = Fa
     shim = [sys.executable, "-I", "-S", str(_CHILD), cores, str(os.getpid()), "--"]
     try:
         with error_path.open("ab") as errors:
-            process = await asyncio.create_subprocess_exec(
+            process = await create_process(
                 *shim,
                 sys.executable,
                 *command.arguments,
