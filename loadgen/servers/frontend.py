@@ -78,7 +78,7 @@ class FrontendServer(Server):
 
     @contextlib.asynccontextmanager
     @override
-    async def load(self, plan: Plan, keep_outputs: bool, stop: asyncio.Event) -> AsyncIterator[Workload]:
+    async def load(self, plan: Plan, keep_outputs: bool) -> AsyncIterator[Workload]:
         output = plan.model.output
         specs = [
             ClipperSpec(

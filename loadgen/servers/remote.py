@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from loadgen.errors import ConfigError, Interrupted, TargetError
+from loadgen.errors import ConfigError, TargetError
 from loadgen.load.inputs import InputSource, Pool
 from loadgen.load.runner import Hooks, Job, run
 from loadgen.load.target import TargetSpec
@@ -43,7 +42,6 @@ class RemoteServer(Server):
 
     remote: Remote
     found: dict[tuple[int, int], int] = field(default_factory=dict)
-    _stop: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     @property
     @override
@@ -52,8 +50,8 @@ class RemoteServer(Server):
 
     @contextlib.asynccontextmanager
     @override
-    async def load(self, plan: Plan, keep_outputs: bool, stop: asyncio.Event) -> AsyncIterator[Workload]:
-        config, self._stop = plan.config, stop
+    async def load(self, plan: Plan, keep_outputs: bool) -> AsyncIterator[Workload]:
+        config = plan.config
         async with contextlib.AsyncExitStack() as stack:
             inputs = plan.inputs
             if self.remote.options.shared_memory:
@@ -85,10 +83,7 @@ class RemoteServer(Server):
     async def _try(self, plan: Plan, inputs: InputSource, window: int) -> int:
         async def rate_rps(count: int, in_flight: int) -> float:
             spec = self.remote.spec(plan.config.batch_size, count, plan.config.timeout_or_default_s)
-            found_rps = await _trial(spec, inputs, in_flight, self._stop)
-            if self._stop.is_set():
-                raise Interrupted("interrupted before there was anything to measure")
-            return found_rps
+            return await _trial(spec, inputs, in_flight)
 
         found, how = await enough(rate_rps, window, inputs.payload_bytes)
         log.info("connections: %d, %s; --connections N says another number", found, how)
@@ -119,7 +114,7 @@ class RemoteServer(Server):
 
     @override
     def readings(self) -> RemoteReadings:
-        return RemoteReadings(self.remote, lambda: self._stop.is_set())
+        return RemoteReadings(self.remote)
 
     @override
     async def keep_logs(self, directory: Path) -> None:
@@ -174,7 +169,7 @@ class _Made(InputSource):
         return self.pool
 
 
-async def _trial(spec: TargetSpec, inputs: InputSource, window: int, stop: asyncio.Event) -> float:
+async def _trial(spec: TargetSpec, inputs: InputSource, window: int) -> float:
     """Requests that were answered in a second of a very short run."""
     job = Job(
         target=spec,
@@ -189,5 +184,5 @@ async def _trial(spec: TargetSpec, inputs: InputSource, window: int, stop: async
         log_every_s=10.0,
         drain_s=5.0,
     )
-    record = await run(job, stop, Hooks(on_interval=lambda _: None))
+    record = await run(job, hooks=Hooks(on_interval=lambda _: None))
     return record.latency.total / (record.measured_ns / 1e9) if record.measured_ns else 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -99,13 +98,12 @@ class Server(Protocol):
         """What is known of it."""
         ...
 
-    def load(self, plan: Plan, keep_outputs: bool, stop: asyncio.Event) -> AbstractAsyncContextManager[Workload]:
-        """What to send and how, while the context lasts; finding out how ends early when `stop` is set.
+    def load(self, plan: Plan, keep_outputs: bool) -> AbstractAsyncContextManager[Workload]:
+        """What to send and how, while the context lasts.
 
         Args:
             plan: says what to send.
             keep_outputs: the target hands answers' bytes on, so that they can be compared.
-            stop: set it to end the trial of connections early.
 
         Raises:
             TargetError: the server refuses.
