@@ -11,7 +11,6 @@ frontends' CPU time per request is from their own counters.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import logging
 import os
@@ -135,7 +134,7 @@ def chain(
 
 
 async def _run(config: ExperimentConfig) -> Results:
-    return await run_experiment(config, asyncio.Event())
+    return await run_experiment(config)
 
 
 def report(measured: dict[Point, list[Figures]]) -> None:

@@ -9,7 +9,6 @@ then `saturate` runs with one replica on the same core and everything else on th
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import logging
 import os
@@ -81,7 +80,7 @@ def round_of(arguments: argparse.Namespace) -> tuple[float, float, float]:
 
 
 async def _saturate(config: ExperimentConfig) -> Results:
-    return await run_experiment(config, asyncio.Event())
+    return await run_experiment(config)
 
 
 def bare_rps(model: str, batch_size: int, seconds: float) -> float:

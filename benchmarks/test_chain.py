@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 
@@ -41,7 +40,7 @@ def test_chain(benchmark: BenchmarkFixture, tmp_path: Path, payload: str) -> Non
         results_dir=tmp_path,
         ports=Ports(0, 0, 0, 0, 0),
     )
-    results = benchmark.pedantic(lambda: uvloop.run(run_experiment(config, asyncio.Event())), rounds=1)
+    results = benchmark.pedantic(lambda: uvloop.run(run_experiment(config)), rounds=1)
     summary, counters = results.summary, results.frontend_counters
     completed = summary.measured.completed
     client_s = results.verdict.evidence.client_cpu_share * summary.measured.duration_s

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frontend_launch.errors import LaunchError
+from frontend_launch.tasks import create_process
 from model_containers import lifeline
 
 STOP_TIMEOUT_S = 3.0
@@ -105,7 +106,7 @@ async def start(command: Command, log_directory: Path, *, read_stdout: bool = Fa
     shim = [sys.executable, "-I", "-S", str(_PIN_AND_EXEC), cores, str(os.getpid()), "--"]
     try:
         with error_path.open("ab") as errors:
-            process = await asyncio.create_subprocess_exec(
+            process = await create_process(
                 *shim,
                 sys.executable,
                 *command.arguments,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from frontend_launch.errors import DescribeError
+from frontend_launch.tasks import create_process, kill
 from model_containers.errors import ModelError
 from model_containers.model import Description
 
@@ -98,7 +98,7 @@ async def reference(
 
 async def _ask(verb: str, timeout_s: float, *arguments: str, environment: Mapping[str, str] | None = None) -> Any:
     """Run a verb of the replica runtime and read the JSON that it prints."""
-    process = await asyncio.create_subprocess_exec(
+    process = await create_process(
         sys.executable,
         *("-m", "model_containers", verb, *arguments),
         stdin=asyncio.subprocess.DEVNULL,
@@ -112,8 +112,7 @@ async def _ask(verb: str, timeout_s: float, *arguments: str, environment: Mappin
     except TimeoutError:
         raise DescribeError(f"no answer to {' '.join([verb, *arguments])} within {timeout_s:.0f} s") from None
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        await kill(process)
     try:
         return json.loads(out)
     except ValueError:

@@ -1,8 +1,9 @@
-"""Coroutines that run at once and fail as one."""
+"""Coroutines that run at once and fail as one, or that are not cut short; processes of which nothing is left."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -17,3 +18,33 @@ async def gather_all(*work: Coroutine[Any, Any, T]) -> list[T]:
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+async def to_completion(work: Coroutine[Any, Any, T]) -> T:
+    """Do something that must not be cut short: a cancellation is raised when it is done.
+
+    A second cancellation cancels the work too.
+    """
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
+
+
+async def create_process(*command: str, **options: Any) -> asyncio.subprocess.Process:
+    """Create a process, see `asyncio.create_subprocess_exec`; when that is cancelled, end it and wait for its end."""
+    creating = asyncio.create_task(asyncio.create_subprocess_exec(*command, **options))
+    try:
+        return await asyncio.shield(creating)
+    except asyncio.CancelledError:
+        await kill(await creating)
+        raise
+
+
+async def kill(process: asyncio.subprocess.Process) -> None:
+    """End a process with SIGKILL, and wait for its end and that of its output."""
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.communicate()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from loadgen.config import Connection, ExperimentConfig
     from loadgen.errors import ConfigError, Interrupted, LoadgenError, TargetError
     from loadgen.experiments.capacity import CapacityConfig, find_capacity
-    from loadgen.experiments.experiment import run_experiment
+    from loadgen.experiments.experiment import ExperimentInterrupted, run_experiment
     from loadgen.experiments.search import Limits
     from loadgen.experiments.sweep import SweepConfig, prepare_sweep, run_sweep
     from loadgen.judging.slo import parse as parse_slo
@@ -28,6 +28,7 @@ __all__ = [
     "ConfigError",
     "Connection",
     "ExperimentConfig",
+    "ExperimentInterrupted",
     "FrontendLaunchError",
     "Interrupted",
     "Limits",
@@ -50,6 +51,7 @@ _SOURCES = {
     "ConfigError": "loadgen.errors:ConfigError",
     "Connection": "loadgen.config:Connection",
     "ExperimentConfig": "loadgen.config:ExperimentConfig",
+    "ExperimentInterrupted": "loadgen.experiments.experiment:ExperimentInterrupted",
     "FrontendLaunchError": "frontend_launch.errors:FrontendLaunchError",
     "Interrupted": "loadgen.errors:Interrupted",
     "Limits": "loadgen.experiments.search:Limits",

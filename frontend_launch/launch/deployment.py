@@ -17,7 +17,7 @@ from frontend_launch.errors import AdminError, LaunchError
 from frontend_launch.launch.launcher import MODEL_VERSION, DeploymentConfig, Endpoint, Launcher, Running, ending
 from frontend_launch.launch.placement import Assignment, difference
 from frontend_launch.metrics_client import MetricsClient
-from frontend_launch.tasks import gather_all
+from frontend_launch.tasks import gather_all, to_completion
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Deployment:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._stack.__aexit__(kind, error, trace)
+        await to_completion(self._stack.__aexit__(kind, error, trace))
 
     def leave_running(self) -> None:
         """On the way out, take nothing down; for containers only: processes end with the one that started them."""

@@ -81,7 +81,7 @@ def _run(config: CapacityConfig) -> None:
     from loadgen.report.text import capacity_text  # noqa: PLC0415
 
     console.set_up_logging()
-    found, _ = console.run(lambda stop: find_capacity(config, stop))
+    found, _ = console.run(find_capacity(config), console.NOTHING_MEASURED)
     typer.echo(capacity_text(found))
     if not found.capacity.confirmed:
         console.fail(f"no capacity was confirmed: {found.capacity.ended}")

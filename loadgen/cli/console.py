@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import typer
 
 from loadgen.cli import exit_codes
-from loadgen.errors import ConfigError
+from loadgen.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
     from loadgen.config import ExperimentConfig
+    from loadgen.results.document import Results
 
 T = TypeVar("T")
 
 LINE_FORMAT = "%(asctime)s %(levelname)-8s [%(filename)s:%(lineno)d] %(message)s"
+NOTHING_MEASURED = "interrupted before there was anything to measure"
 AGAIN_S = 1.0
 """A second signal after so long a time ends the program at once, without saving anything."""
 
@@ -35,8 +37,12 @@ def set_up_logging() -> None:
     logging.basicConfig(format=LINE_FORMAT, datefmt=DATE_FORMAT, level=logging.INFO, stream=sys.stdout, force=True)
 
 
-def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> tuple[T, signal.Signals | None]:
-    """Run a coroutine on uvloop; Ctrl-C and SIGTERM set the event it is given, a second one ends it at once.
+def run(work: Coroutine[Any, Any, T], interrupted: str = "interrupted") -> tuple[T, signal.Signals | None]:
+    """Run a coroutine on uvloop; Ctrl-C and SIGTERM cancel it, a second one ends the program at once.
+
+    Args:
+        work: what to run.
+        interrupted: says what the signal was too early for, where the cancellation ends the work.
 
     Returns:
         What it returned, and the signal that came, if one did.
@@ -46,8 +52,8 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> tuple[T, sig
     received: list[signal.Signals] = []
 
     async def with_signals() -> T:
-        stop = asyncio.Event()
-
+        task = asyncio.current_task()
+        assert task is not None
         first_s = 0.0
 
         def on_signal(number: signal.Signals) -> None:
@@ -59,14 +65,17 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> tuple[T, sig
                 return
             first_s = time.monotonic()
             received.append(number)
-            stop.set()
+            task.cancel()
 
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
-        return await main(stop)
+        return await work
 
     with one_line_errors(received):
-        return uvloop.run(with_signals()), received[0] if received else None
+        try:
+            return uvloop.run(with_signals()), received[0] if received else None
+        except asyncio.CancelledError:
+            raise Interrupted(interrupted) from None
     raise AssertionError("unreachable")
 
 
@@ -75,18 +84,28 @@ def show_plan(config: ExperimentConfig) -> None:
     from loadgen.plan import prepare  # noqa: PLC0415
     from loadgen.report.text import placement_text, plan_text  # noqa: PLC0415
 
-    plan, _ = run(lambda _: prepare(config))
+    plan, _ = run(prepare(config))
     typer.echo(plan_text(plan))
     typer.echo(placement_text(plan.placement))
 
 
 def measure(config: ExperimentConfig) -> NoReturn:
     """Run an experiment, say what came out, and exit with its code."""
-    from loadgen.experiments.experiment import run_experiment  # noqa: PLC0415 - `loadgen --help` does without
+    from loadgen.experiments.experiment import (  # noqa: PLC0415 - `loadgen --help` does without
+        ExperimentInterrupted,
+        run_experiment,
+    )
     from loadgen.report.text import results_text  # noqa: PLC0415
 
     set_up_logging()
-    results, received = run(lambda stop: run_experiment(config, stop))
+
+    async def act() -> Results:
+        try:
+            return await run_experiment(config)
+        except ExperimentInterrupted as error:
+            return error.results
+
+    results, received = run(act(), NOTHING_MEASURED)
     typer.echo(results_text(results))
     if results.error is not None:
         fail(results.error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,8 +14,6 @@ from loadgen.cli import console, parameters
 from loadgen.errors import ConfigError
 
 if TYPE_CHECKING:
-    import asyncio
-
     from frontend_launch.launch.runs import Found
     from frontend_launch.ports import Ports
     from loadgen.config import ExperimentConfig
@@ -34,13 +34,13 @@ def up(
 
     config = ExperimentConfig(**settings, runtime=runtime)
     console.set_up_logging()
-    console.run(lambda stop: _up(config, stop))
+    console.run(_up(config), console.NOTHING_MEASURED)
 
 
-async def _up(config: ExperimentConfig, stop: asyncio.Event) -> None:
+async def _up(config: ExperimentConfig) -> None:
     from loadgen.servers.deployment import up  # noqa: PLC0415
 
-    async with up(config, stop) as deployment:
+    async with up(config) as deployment:
         shape = "" if config.input_shape is None else f" --input-shape {'x'.join(map(str, config.input_shape))}"
         for endpoint in deployment.endpoints:
             typer.echo(
@@ -51,7 +51,8 @@ async def _up(config: ExperimentConfig, stop: asyncio.Event) -> None:
             deployment.leave_running()
         else:
             typer.echo("serving until Ctrl-C")
-            await stop.wait()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
 
 
 def _port_flags(ports: Ports) -> str:
@@ -81,7 +82,7 @@ def down(
     if run and all_:
         with console.one_line_errors():
             raise ConfigError(f"--all with the run {run}: leave one of them out")
-    removed, _ = console.run(lambda _: act())
+    removed, _ = console.run(act())
     for what in removed:
         typer.echo(f"removed {what}")
     if not removed:
@@ -98,7 +99,7 @@ def ps() -> None:
         async with engine() as docker:
             return await runs.containers(docker)
 
-    found, _ = console.run(lambda _: act())
+    found, _ = console.run(act())
     from loadgen.report.text import table  # noqa: PLC0415
 
     typer.echo(table([HEADINGS, *map(_row, found)]))
@@ -119,9 +120,7 @@ def logs(
 ) -> None:
     """Print the logs of a run's containers, each line with its role."""
 
-    async def act(stop: asyncio.Event) -> None:
-        import asyncio  # noqa: PLC0415
-
+    async def act() -> None:
         from frontend_launch.launch import runs  # noqa: PLC0415
         from frontend_launch.launch.engine import engine  # noqa: PLC0415
 
@@ -131,14 +130,10 @@ def logs(
             roles = {one.name: one.role for one in found if one.run == chosen and role in ("", one.role)}
             if not roles:
                 raise ConfigError(f"run {chosen} has no role {role!r}: choose one that `loadgen ps` shows")
-            printing = asyncio.create_task(_print(runs.logs(docker, list(roles), follow=follow), roles))
-            stopped = asyncio.create_task(stop.wait())
-            await asyncio.wait({printing, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (printing, stopped):
-                task.cancel()
-            await asyncio.gather(printing, stopped, return_exceptions=True)
+            with contextlib.suppress(asyncio.CancelledError):
+                await _print(runs.logs(docker, list(roles), follow=follow), roles)
 
-    console.run(act)
+    console.run(act())
 
 
 async def _print(lines: AsyncIterator[tuple[str, str]], roles: dict[str, str]) -> None:
@@ -162,7 +157,7 @@ def metrics(
         async with MetricsClient(address) as client:
             return json.loads((await client.counters()).to_json()) if ours else await client.metrics()
 
-    answer, _ = console.run(lambda _: act())
+    answer, _ = console.run(act())
     typer.echo(json.dumps(answer, indent=4))
 
 

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loadgen.cli import console
-from loadgen.waiting import unless
 
 if TYPE_CHECKING:
     from frontend_launch.launch.images import State
 
 app = typer.Typer(help="Build container images, or list them.", no_args_is_help=True)
 
-BUILD = "before all images were built: those that were stay"
+INTERRUPTED = "interrupted before all images were built: those that were stay"
 HEADINGS = ("image", "size", "age", "state")
 
 
@@ -33,7 +32,7 @@ def build(
     """Build the images of models, and always those of the frontends, from what is installed here."""
     from frontend_launch.launch import images  # noqa: PLC0415 - `--help` does without
 
-    console.run(lambda stop: unless(stop, images.build(names or (), base=base, gpu=gpu, say=typer.echo), BUILD))
+    console.run(images.build(names or (), base=base, gpu=gpu, say=typer.echo), INTERRUPTED)
 
 
 @app.command(name="list")
@@ -42,7 +41,7 @@ def list_() -> None:
     from frontend_launch.launch import images  # noqa: PLC0415 - `--help` does without
     from loadgen.report.text import table  # noqa: PLC0415
 
-    states, _ = console.run(lambda _: images.states())
+    states, _ = console.run(images.states())
     now = datetime.now(UTC)
     typer.echo(table([HEADINGS, *(_row(state, now) for state in states)]))
     if any(state.state != "current" for state in states):

@@ -28,7 +28,7 @@ def models(context: typer.Context) -> None:
     async def ask() -> list[Description]:
         return list(await asyncio.gather(*(describe(name) for name in await catalogue())))
 
-    descriptions, _ = console.run(lambda _: ask())
+    descriptions, _ = console.run(ask())
     typer.echo(models_text(descriptions, discover()))
 
 
@@ -40,7 +40,6 @@ def verify(
     """Load models, run batches of 1, 2 and 8, and check that the answers are what they should be."""
     from frontend_launch import models  # noqa: PLC0415 - `--help` does without
     from frontend_launch.errors import DescribeError  # noqa: PLC0415
-    from loadgen.waiting import unless  # noqa: PLC0415
 
     with console.one_line_errors():
         timeout_s = console.parsed("--timeout", parse_duration, timeout)
@@ -58,7 +57,7 @@ def verify(
                 typer.echo(f"  {'ok ' if finding['ok'] else 'BAD'} {finding['name']}: {finding['detail']}")
         return good
 
-    good, _ = console.run(lambda stop: unless(stop, check(), "before all models were checked"))
+    good, _ = console.run(check(), "interrupted before all models were checked")
     if not good:
         console.fail("a model is not what it says it is")
         raise typer.Exit(1)

@@ -161,22 +161,20 @@ def _show_plan(config: SweepConfig) -> None:
     from loadgen.experiments.sweep import prepare_sweep  # noqa: PLC0415
     from loadgen.report.text import sweep_plan_text  # noqa: PLC0415 - `--help` does without
 
-    plan, _ = console.run(lambda _: prepare_sweep(config))
+    plan, _ = console.run(prepare_sweep(config))
     typer.echo(sweep_plan_text(plan))
 
 
 def _run(config: SweepConfig, resume: bool) -> None:
     from loadgen.experiments.sweep import prepare_sweep, run_sweep  # noqa: PLC0415
     from loadgen.report.text import sweep_text  # noqa: PLC0415 - `--help` does without
-    from loadgen.waiting import unless  # noqa: PLC0415
 
     console.set_up_logging()
 
-    async def act(stop: Any) -> Sweep:
-        plan = await unless(stop, prepare_sweep(config))
-        return await run_sweep(plan, stop, resume=resume)
+    async def act() -> Sweep:
+        return await run_sweep(await prepare_sweep(config), resume=resume)
 
-    done, _ = console.run(act)
+    done, _ = console.run(act(), console.NOTHING_MEASURED)
     typer.echo(sweep_text(done))
     failed = [entry for entry in done.entries if entry.error is not None]
     if failed:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from frontend_launch.affinity import pinned
+from frontend_launch.tasks import to_completion
 from loadgen.config import ExperimentConfig
 from loadgen.errors import ConfigError, Interrupted
 from loadgen.experiments.experiment import known_answers, measure, tell
@@ -41,7 +42,6 @@ from loadgen.results.environment import command
 from loadgen.results.files import new_directory
 from loadgen.servers.server import Server
 from loadgen.servers.serving import serving
-from loadgen.waiting import unless
 
 log = logging.getLogger(__name__)
 
@@ -90,33 +90,39 @@ class Found:
     directory: Path
 
 
-async def find_capacity(config: CapacityConfig, stop: asyncio.Event | None = None) -> Found:
+async def find_capacity(config: CapacityConfig) -> Found:
     """Bring up a deployment and find the highest rate at which it holds an objective.
+
+    Cancel its task to end it early; the probes until then are kept.
 
     Args:
         config: what to do.
-        stop: set it to end early; the probes until then are kept.
 
     Raises:
         ConfigError: the configuration contradicts itself.
         FrontendLaunchError: nothing could be started.
         TargetError: the server does not answer.
-        Interrupted: `stop` was set before there was an answer.
+        Interrupted: it was cancelled once there was a directory for the probes.
+        CancelledError: it was cancelled before.
     """
     check_search(config)
-    stop = stop or asyncio.Event()
-    plan = await unless(stop, prepare(config.base))
+    plan = await prepare(config.base)
     directory = _directory(config.base.results_dir)
     plan = replace(plan, config=replace(plan.config, results_dir=directory, log_every_s=INTERVAL_S))
     tell(plan)
-    check = await unless(stop, known_answers(plan))
-    began_s = time.monotonic()
-    with pinned(plan.placement["client"].cores):
-        async with serving(plan, stop) as server:
-            try:
-                capacity = await _Prober(config, plan, server, check, stop).search()
-            finally:
-                await server.keep_logs(directory / "logs")
+    kept = f"before there was an answer; the probes are in {directory}"
+    try:
+        check = await known_answers(plan)
+        began_s = time.monotonic()
+        with pinned(plan.placement["client"].cores):
+            async with serving(plan) as server:
+                try:
+                    capacity = await _Prober(config, plan, server, check).search()
+                    kept = f"when the answer was found; it is in {directory}"
+                finally:
+                    await to_completion(server.keep_logs(directory / "logs"))
+    except asyncio.CancelledError:
+        raise Interrupted(f"interrupted {kept}") from None
     return Found(capacity, time.monotonic() - began_s, directory)
 
 
@@ -176,10 +182,8 @@ class Backlog(Watcher):
 class _Prober:
     """A search on a server."""
 
-    def __init__(
-        self, config: CapacityConfig, plan: Plan, server: Server, check: AnswerCheck | None, stop: asyncio.Event
-    ) -> None:
-        self._config, self._plan, self._server, self._check, self._stop = config, plan, server, check, stop
+    def __init__(self, config: CapacityConfig, plan: Plan, server: Server, check: AnswerCheck | None) -> None:
+        self._config, self._plan, self._server, self._check = config, plan, server, check
         self._probes: list[Probe] = []
 
     async def search(self) -> Capacity:
@@ -213,30 +217,24 @@ class _Prober:
         arrivals = Renewal(ask.rate_rps, ask.duration_s, config.cv, seed)
         rows = requests_log.numbered(self._plan.config.requests_log, f"{len(self._probes) + 1}")
         settings = replace(self._plan.config, arrivals=arrivals, duration_s=ask.duration_s, requests_log=rows)
-        backlog = Backlog(ask.rate_rps, config.conditions, drains=self._server.deployment is None)
+        backlog = Backlog(ask.rate_rps, config.conditions, drains=self._server.facts.deployment is None)
         window = self._plan.config.max_in_flight or MAX_OUTSTANDING
         results = await self._measured(replace(self._plan, config=settings, window=window), backlog)
         return judge(ask, results, config.conditions, backlog.in_flight)
 
     async def _measured(self, plan: Plan, backlog: Backlog | None) -> Results:
-        """Measure on an empty deployment.
-
-        Raises:
-            Interrupted: the search is to end.
-        """
+        """Measure on an empty deployment."""
         await self._settle()
-        results = await measure(plan, self._server, self._check, self._stop, backlog)
-        if results.ended == "interrupted":
-            raise Interrupted(f"interrupted before there was an answer; the probes are in {plan.config.results_dir}")
+        results = await measure(plan, self._server, self._check, backlog)
+        if results.ended == "interrupted":  # a rate that was cut short says nothing
+            raise asyncio.CancelledError
         return results
 
     async def _settle(self) -> None:
         """What the last probe left behind is answered."""
-        deployment = self._server.deployment
+        deployment = self._server.facts.deployment
         if deployment is not None:
-            await unless(
-                self._stop, deployment.set_batch_size(self._plan.config.batch_size), "before there was an answer"
-            )
+            await deployment.set_batch_size(self._plan.config.batch_size)
 
     def _keep(self, capacity: Capacity) -> None:
         """Write down what is known.

@@ -24,12 +24,12 @@ from loadgen.results import document as results_file
 from loadgen.results.document import Results
 from loadgen.results.environment import command
 from loadgen.servers.frontend import PROXIED
-from loadgen.servers.server import Readings, Server
+from loadgen.servers.server import Readings, ServerFacts
 from loadgen.servers.serving import FIRST_ANSWER_S
 
 _ERRORS = {
     "stalled": "no answer to any request for {stall_s:g} s (--stall)",
-    "no_answer": "no answer to the first request within {first_answer_s:g} s: {silence}",
+    "no_answer": "no answer to the first request within {first_answer_s:g} s: {no_answer_hint}",
     "overrun": "{window} requests without an answer are more than memory is meant for: the server is far behind "
     "(--max-in-flight)",
     "client_lost": "a client process ended early or fell silent: the others stopped, and what they measured is kept",
@@ -37,7 +37,7 @@ _ERRORS = {
 }
 
 
-def _ending(plan: Plan, server: Server, record: Record, lost: str | None) -> tuple[str, str | None]:
+def _ending(plan: Plan, server: ServerFacts, record: Record, lost: str | None) -> tuple[str, str | None]:
     """Why the run ended, and one line where that is not as asked."""
     if lost is not None:
         return "server_lost", lost
@@ -50,13 +50,17 @@ def _ending(plan: Plan, server: Server, record: Record, lost: str | None) -> tup
     if text is None:
         return record.ended, None
     return record.ended, text.format(
-        stall_s=plan.config.stall_s, window=plan.window, first_answer_s=FIRST_ANSWER_S, silence=server.silence
+        stall_s=plan.config.stall_s,
+        window=plan.window,
+        first_answer_s=FIRST_ANSWER_S,
+        no_answer_hint=server.no_answer_hint,
     )
 
 
 def results_of(
     plan: Plan,
-    server: Server,
+    server: ServerFacts,
+    connections: int | None,
     senders: Clients,
     record: Record,
     check: AnswerCheck | None,
@@ -70,6 +74,7 @@ def results_of(
     Args:
         plan: what was asked for.
         server: what was loaded.
+        connections: of each client, at most; None where that is no choice.
         senders: the clients that sent.
         record: of all of them together.
         check: what answers were compared with; None where none were.
@@ -111,7 +116,7 @@ def results_of(
         client_metrics=results_file.client_metrics(record),
         failures=dict(record.failures),
         transport=server.transport,
-        connections=server.connections,
+        connections=connections,
         **_measurements(record, readings),
         notes=[
             *plan.notes,
@@ -152,7 +157,7 @@ def _arrivals(config: ExperimentConfig) -> dict[str, Any] | None:
     return {"text": arrivals.text, "rate_rps": arrivals.rate_rps if isinstance(arrivals, Renewal) else None}
 
 
-def _verdict(plan: Plan, server: Server, record: Record, readings: Readings) -> Verdict:
+def _verdict(plan: Plan, server: ServerFacts, record: Record, readings: Readings) -> Verdict:
     verdict = judge(readings.evidence(record, plan))
     if not record.measured_ns:
         return replace(verdict, text="undecided: nothing was measured")
@@ -178,12 +183,12 @@ def _answers(check: AnswerCheck, record: Record) -> dict[str, Any]:
     }
 
 
-def _placement_rows(plan: Plan, server: Server, senders: Clients) -> list[Mapping[str, Any]]:
+def _placement_rows(plan: Plan, server: ServerFacts, senders: Clients) -> list[Mapping[str, Any]]:
     pid_of = {**pids(server), **senders.pids}
     return [{**asdict(row), "pid": pid_of[row.role]} for row in (*plan.placement.assignments, *senders.assignments)]
 
 
-def pids(server: Server) -> dict[str, int]:
+def pids(server: ServerFacts) -> dict[str, int]:
     """The processes of the plan, by role."""
     parts = {} if server.deployment is None else server.deployment.parts
     return {"client": os.getpid(), **{role: part.pid for role, part in parts.items()}}

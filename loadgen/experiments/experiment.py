@@ -18,37 +18,53 @@ from pathlib import Path
 from frontend_launch import models
 from frontend_launch.affinity import pinned
 from frontend_launch.integers import core_ranges
+from frontend_launch.launch.deployment import Deployment
 from frontend_launch.launch.launcher import model_environment
+from frontend_launch.tasks import to_completion
 from loadgen.config import ExperimentConfig
-from loadgen.errors import ConfigError
+from loadgen.errors import ConfigError, Interrupted
 from loadgen.experiments.document import pids, results_of
 from loadgen.hardware.watch import watching
 from loadgen.judging.early_stop import UntilSteady, Watched, Watcher
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck, answer_check
 from loadgen.load.clients import clients
-from loadgen.load.inputs import InputSource
 from loadgen.load.record import Record
-from loadgen.load.runner import Hooks, Job
-from loadgen.load.target import TargetSpec
+from loadgen.load.runner import Hooks, Job, Phase
 from loadgen.plan import Plan, prepare, replica_options
 from loadgen.results import files
 from loadgen.results.document import Results
 from loadgen.results.environment import environment
-from loadgen.servers.server import Server
+from loadgen.servers.server import Server, Workload
 from loadgen.servers.serving import FIRST_ANSWER_S, serving
-from loadgen.waiting import unless
 from model_containers.data_types import DataType
 
 log = logging.getLogger(__name__)
 
 
-async def run_experiment(config: ExperimentConfig, stop: asyncio.Event | None = None) -> Results:
+LAST_READINGS_S = 2.0
+"""Patience for the server's own numbers when the run was cancelled."""
+
+
+class ExperimentInterrupted(Interrupted):
+    """The experiment was cancelled once load had begun.
+
+    Attributes:
+        results: what was measured until then, which is saved.
+    """
+
+    def __init__(self, results: Results) -> None:
+        super().__init__(f"interrupted; what was measured until then is in {results.path}")
+        self.results = results
+
+
+async def run_experiment(config: ExperimentConfig) -> Results:
     """Bring up what the configuration says, load it, judge, save, take everything down.
+
+    Cancel its task to end it early.
 
     Args:
         config: what to do.
-        stop: set it to end early; what was measured by then is kept.
 
     Returns:
         The results, which are saved too (`Results.path`); `Results.error` says what went wrong once load had begun.
@@ -57,53 +73,98 @@ async def run_experiment(config: ExperimentConfig, stop: asyncio.Event | None = 
         ConfigError: the configuration contradicts itself.
         FrontendLaunchError: nothing could be started; nothing was measured and nothing is left running.
         TargetError: the server does not answer.
-        Interrupted: `stop` was set before load had begun.
+        ExperimentInterrupted: it was cancelled once load had begun; what was measured is saved.
+        CancelledError: it was cancelled before.
     """
     if config.topology is not None and config.topology.described:
         raise ConfigError("nothing can run on a described topology: plan for it with --dry-run")
-    stop = stop or asyncio.Event()
-    plan = await unless(stop, prepare(config))
+    plan = await prepare(config)
     files.make_directory(config.results_dir)
     tell(plan)
-    check = await unless(stop, known_answers(plan))
-    with pinned(plan.placement["client"].cores):
-        async with serving(plan, stop) as server:
-            results = await measure(plan, server, check, stop)
-            await server.keep_logs(results.saved_at.with_suffix(".logs"))
+    check = await known_answers(plan)
+    results: Results | None = None
+    try:
+        with pinned(plan.placement["client"].cores):
+            async with serving(plan) as server:
+                results = await measure(plan, server, check)
+                await to_completion(server.keep_logs(results.saved_at.with_suffix(".logs")))
+    except asyncio.CancelledError:
+        if results is None:
+            raise
+        raise ExperimentInterrupted(results) from None
     return results
 
 
-async def measure(
-    plan: Plan, server: Server, check: AnswerCheck | None, stop: asyncio.Event, watcher: Watcher | None = None
-) -> Results:
+async def measure(plan: Plan, server: Server, check: AnswerCheck | None, watcher: Watcher | None = None) -> Results:
     """Load a server that is up as a plan says, from this process, which is where it shall be; judge and save.
+
+    A cancellation before load begins is raised at once. One after it ends the run; the results are returned, and the
+    caller is cancelled where it waits next.
 
     Args:
         plan: what to do.
         server: to whom.
         check: the right answers, if any are to be compared.
-        stop: set it to end early; what was measured by then is kept.
         watcher: may end the run early too; None for none but what the plan wants.
 
     Raises:
         TargetError: the server does not answer.
         ConfigError: the results cannot be saved.
     """
+    load_began, stop = asyncio.Event(), asyncio.Event()
+    measuring = asyncio.create_task(_measure(plan, server, check, watcher, load_began, stop))
+    try:
+        return await asyncio.shield(measuring)
+    except asyncio.CancelledError:
+        if not load_began.is_set():
+            measuring.cancel()
+        stop.set()
+        results = await measuring
+        task = asyncio.current_task()
+        assert task is not None
+        task.uncancel()
+        task.cancel()
+        return results
+
+
+async def _measure(
+    plan: Plan,
+    server: Server,
+    check: AnswerCheck | None,
+    watcher: Watcher | None,
+    load_began: asyncio.Event,
+    stop: asyncio.Event,
+) -> Results:
+    """Measure; ends early when `stop` is set, which keeps what was measured."""
     started_at = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     surroundings = environment()
-    beside = plan.placement.assignments[0 if server.deployment is None else 1]
+    facts = server.facts
+    beside = plan.placement.assignments[0 if facts.deployment is None else 1]
     async with (
         server.readings() as readings,
-        _either(stop, server) as halt,
-        server.load(plan, check is not None, halt) as (inputs, target),
+        _either(stop, facts.deployment) as halt,
+        server.load(plan, check is not None) as workload,
         clients(plan.config.clients, plan.placement["client"]) as senders,
-        watching({**pids(server), **senders.pids}, beside, server.metrics_addresses) as watch,
+        watching({**pids(facts), **senders.pids}, beside, facts.metrics_addresses) as watch,
     ):
-        hooks = Hooks(readings.on_phase)
+
+        async def on_phase(phase: Phase) -> None:
+            try:
+                async with asyncio.timeout(LAST_READINGS_S if stop.is_set() else None):
+                    await readings.on_phase(phase)
+            except TimeoutError:
+                text = f"the server's own numbers are left out: no answer within {LAST_READINGS_S:.0f} s"
+                log.warning("%s", text)
+                readings.notes.append(text)
+
+        hooks = Hooks(on_phase)
         watched = Watched(watcher or (UntilSteady() if plan.config.until_steady else None), hooks.enough, halt)
-        record = await senders.run(_job(plan, inputs, target, check), halt, replace(hooks, on_interval=watched))
+        load_began.set()
+        record = await senders.run(_job(plan, workload, check), halt, replace(hooks, on_interval=watched))
         record.ended = watched.ended or record.ended
-        results = results_of(plan, server, senders, record, check, readings, watch, started_at, surroundings)
+        results = results_of(
+            plan, facts, workload.connections, senders, record, check, readings, watch, started_at, surroundings
+        )
         results.notes.extend(await watch.notes())
     if plan.config.requests_log is not None:
         results.notes.extend(_save_requests(plan.config.requests_log, record, len(plan.inputs.make())))
@@ -138,10 +199,10 @@ def tell(plan: Plan) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _either(stop: asyncio.Event, server: Server) -> AsyncIterator[asyncio.Event]:
-    """An event that is set when the user or the loss of the server ends the run."""
+async def _either(stop: asyncio.Event, deployment: Deployment | None) -> AsyncIterator[asyncio.Event]:
+    """An event that is set when a cancellation or the loss of the server ends the run."""
     halt = asyncio.Event()
-    events = [stop] if server.deployment is None else [stop, server.deployment.failed]
+    events = [stop] if deployment is None else [stop, deployment.failed]
     tasks = [asyncio.create_task(_relay(event, halt)) for event in events]
     try:
         yield halt
@@ -155,11 +216,11 @@ async def _relay(event: asyncio.Event, halt: asyncio.Event) -> None:
     halt.set()
 
 
-def _job(plan: Plan, inputs: InputSource, target: TargetSpec, check: AnswerCheck | None) -> Job:
+def _job(plan: Plan, workload: Workload, check: AnswerCheck | None) -> Job:
     config = plan.config
     return Job(
-        target=target,
-        inputs=inputs,
+        target=workload.target,
+        inputs=workload.inputs,
         window=plan.window,
         duration_s=config.duration_s if config.requests is None and config.arrivals is None else None,
         requests=config.requests,

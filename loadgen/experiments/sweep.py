@@ -18,6 +18,7 @@ from typing import Any
 
 from frontend_launch.affinity import pinned
 from frontend_launch.errors import FrontendLaunchError, PlacementError
+from frontend_launch.tasks import to_completion
 from loadgen.config import ExperimentConfig, check
 from loadgen.errors import ConfigError, Interrupted, TargetError
 from loadgen.experiments import ledger as ledgers
@@ -32,7 +33,6 @@ from loadgen.results.document import Results
 from loadgen.results.environment import command
 from loadgen.servers.server import Server
 from loadgen.servers.serving import serving
-from loadgen.waiting import unless
 
 log = logging.getLogger(__name__)
 
@@ -198,17 +198,18 @@ def _of_cell(config: SweepConfig, cell: Cell) -> ExperimentConfig:
     return base
 
 
-async def run_sweep(plan: SweepPlan, stop: asyncio.Event | None = None, *, resume: bool = False) -> Sweep:
+async def run_sweep(plan: SweepPlan, *, resume: bool = False) -> Sweep:
     """Measure what is not measured yet, and keep each measurement as soon as it is finished.
+
+    Cancel its task to end it early; the measurement under way is lost, all others are kept.
 
     Args:
         plan: what to measure.
-        stop: set it to end early; the measurement under way is lost, all others are kept.
         resume: go on with the newest sweep of these settings.
 
     Raises:
         ConfigError: there is nothing to resume, or the results cannot be saved.
-        Interrupted: `stop` was set.
+        Interrupted: it was cancelled.
     """
     config = plan.config
     header = {
@@ -225,25 +226,30 @@ async def run_sweep(plan: SweepPlan, stop: asyncio.Event | None = None, *, resum
         done = {entry.measurement for entry in ledger.entries}
         todo = [measurement for measurement in plan.order if measurement not in done]
         log.info("%d of %d measurements to make, kept in %s", len(todo), len(plan.order), ledger.directory)
-        await _Run(plan, ledger, todo, stop or asyncio.Event()).to_its_end()
+        try:
+            await _RestOfSweep(plan, ledger, todo).run()
+        except asyncio.CancelledError:
+            raise Interrupted(
+                "interrupted before the sweep was finished; start it again with --resume to go on"
+            ) from None
         return Sweep(ledger.directory, tuple(ledger.entries))
 
 
-class _Run:
-    """What is left of a sweep; `to_its_end` is its story."""
+class _RestOfSweep:
+    """The measurements of a sweep that are still to be made."""
 
-    def __init__(self, plan: SweepPlan, ledger: Ledger, todo: Sequence[Measurement], stop: asyncio.Event) -> None:
-        self._plan, self._ledger, self._stop = plan, ledger, stop
+    def __init__(self, plan: SweepPlan, ledger: Ledger, todo: Sequence[Measurement]) -> None:
+        self._plan, self._ledger = plan, ledger
         self._todo = list(todo)
         self._check: AnswerCheck | None = None
         self._began_s = time.monotonic()
         self._done = 0
 
-    async def to_its_end(self) -> None:
+    async def run(self) -> None:
         """One deployment after the other."""
         if not self._todo:
             return
-        self._check = await unless(self._stop, known_answers(self._plan.plans[self._todo[0].cell]))
+        self._check = await known_answers(self._plan.plans[self._todo[0].cell])
         for size, group in list(by_size(self._todo)):
             left = group
             while left:
@@ -257,13 +263,14 @@ class _Run:
         finished = 0
         try:
             with pinned(plan.placement["client"].cores):
-                async with serving(plan, self._stop) as server:
+                async with serving(plan) as server:
                     for measurement in group:
                         results = await self._measure(server, measurement)
                         finished += 1
                         if results.ended == "server_lost":
                             break
-                    await server.keep_logs(self._ledger.directory / f"{group[0].cell.name}-{group[0].repeat}.logs")
+                    logs = self._ledger.directory / f"{group[0].cell.name}-{group[0].repeat}.logs"
+                    await to_completion(server.keep_logs(logs))
         except (FrontendLaunchError, TargetError) as error:
             # Without a deployment none of them can be measured; once there was one, it is this measurement's fault.
             lost = group[finished : finished + 1] if finished else group
@@ -275,14 +282,15 @@ class _Run:
 
     async def _measure(self, server: Server, measurement: Measurement) -> Results:
         cell = measurement.cell
-        if server.deployment is not None:
-            await unless(self._stop, server.deployment.set_batch_size(cell.batch_size), _TOO_EARLY)
+        deployment = server.facts.deployment
+        if deployment is not None:
+            await deployment.set_batch_size(cell.batch_size)
         plan = self._cell_plan(cell)
         rows = requests_log.numbered(plan.config.requests_log, f"{cell.name}-{measurement.repeat}-{measurement.kind}")
         plan = replace(plan, config=replace(plan.config, requests_log=rows))
-        results = await measure(plan, server, self._check, self._stop)
+        results = await measure(plan, server, self._check)
         if results.ended == "interrupted":
-            raise Interrupted(_TOO_EARLY)
+            raise asyncio.CancelledError
         self._keep(measurement, results, results.error)
         return results
 
@@ -317,9 +325,6 @@ class _Run:
         log.info(
             "%d of %d, %s: %s; %s left", number, len(self._plan.order), cell.name, _outcome(entry), _time(left * each_s)
         )
-
-
-_TOO_EARLY = "before the sweep was finished; start it again with --resume to go on"
 
 
 def _crossed(results: Results) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
@@ -15,7 +14,6 @@ from frontend_launch.launch.placement import Placement
 from frontend_launch.launch.process import ProcessLauncher
 from loadgen.config import ExperimentConfig
 from loadgen.plan import Plan, prepare, replica_options
-from loadgen.waiting import unless
 
 log = logging.getLogger(__name__)
 
@@ -38,27 +36,25 @@ def deployment_of(plan: Plan) -> Deployment:
 
 
 @contextlib.asynccontextmanager
-async def up(config: ExperimentConfig, stop: asyncio.Event) -> AsyncIterator[Deployment]:
+async def up(config: ExperimentConfig) -> AsyncIterator[Deployment]:
     """Bring up what a configuration says, without a client.
 
     Args:
         config: what to bring up; its client is not placed.
-        stop: set it to end the start early.
 
     Raises:
         ConfigError: the configuration contradicts itself.
         FrontendLaunchError: it cannot be started; nothing is left running.
-        Interrupted: `stop` was set before it was up.
     """
-    plan = await unless(stop, prepare(config))
+    plan = await prepare(config)
     rows = tuple(row for row in plan.placement.assignments if row.role != "client")
     plan = replace(plan, placement=Placement(rows))
     for row in rows:
         log.info("%s: cores %s%s", row.role, core_ranges(row.cores), " (shared)" if row.shared else "")
     for note in plan.notes:
         log.info("%s", note)
-    async with contextlib.AsyncExitStack() as stack:
-        yield await unless(stop, stack.enter_async_context(deployment_of(plan)))
+    async with deployment_of(plan) as deployment:
+        yield deployment
 
 
 def _launcher(runtime: str, config: DeploymentConfig) -> Launcher:

@@ -1,4 +1,4 @@
-"""A query frontend as what is measured: one of our own deployment, or one that somebody else runs."""
+"""Query frontends as what is measured: those of a deployment, or an external one."""
 
 from __future__ import annotations
 
@@ -20,11 +20,9 @@ from frontend_launch.launch.launcher import Endpoint
 from frontend_launch.ports import Ports
 from loadgen.config import Connection
 from loadgen.errors import ConfigError, TargetError
-from loadgen.load.inputs import InputSource
-from loadgen.load.target import TargetSpec
 from loadgen.plan import Plan
 from loadgen.servers.frontend_readings import FrontendReadings
-from loadgen.servers.server import Server
+from loadgen.servers.server import Server, ServerFacts, Workload
 from loadgen.targets.balanced import EvenlySpec
 from loadgen.targets.clipper import ClipperSpec
 
@@ -44,7 +42,8 @@ class FrontendServer(Server):
         endpoints: where it is reached; several are frontends that the client loads evenly.
         application: the application to ask.
         default_output: the bytes of the application's default output.
-        deployment: None where it is somebody else's.
+        deployment: None for an external frontend.
+        proxied: requests go through the Docker engine's proxy process.
         notes: what could not be found out.
     """
 
@@ -52,40 +51,34 @@ class FrontendServer(Server):
     application: str
     default_output: bytes
     deployment: Deployment | None = None
+    proxied: bool = False
     notes: tuple[str, ...] = ()
 
     @property
     @override
-    def connections(self) -> None:
-        return None
+    def facts(self) -> ServerFacts:
+        return ServerFacts(
+            deployment=self.deployment,
+            notes=(PROXIED, *self.notes) if self.proxied else self.notes,
+            metrics_addresses=self._metrics_addresses,
+            transport=self._transport,
+            no_answer_hint=f"is {self.application!r} linked to a model that takes such inputs, and has it a replica?",
+            proxied=self.proxied,
+        )
 
     @property
-    @override
-    def metrics_addresses(self) -> tuple[str, ...]:
+    def _metrics_addresses(self) -> tuple[str, ...]:
         return tuple(f"{endpoint.host}:{endpoint.ports.metrics}" for endpoint in self.endpoints)
 
     @property
-    @override
-    def transport(self) -> Mapping[str, str] | None:
+    def _transport(self) -> Mapping[str, str]:
         endpoint = self.endpoints[0]
         client = {"client": "tcp" if endpoint.directory is None else "ipc"}
         return client if self.deployment is None else client | {"replicas": "ipc" if endpoint.local_replicas else "tcp"}
 
-    @property
-    @override
-    def silence(self) -> str:
-        return f"is {self.application!r} linked to a model that takes such inputs, and has it a replica?"
-
-    @property
-    @override
-    def proxied(self) -> bool:
-        return PROXIED in self.notes
-
     @contextlib.asynccontextmanager
     @override
-    async def load(
-        self, plan: Plan, keep_outputs: bool, stop: asyncio.Event
-    ) -> AsyncIterator[tuple[InputSource, TargetSpec]]:
+    async def load(self, plan: Plan, keep_outputs: bool) -> AsyncIterator[Workload]:
         output = plan.model.output
         specs = [
             ClipperSpec(
@@ -98,15 +91,15 @@ class FrontendServer(Server):
             )
             for endpoint in self.endpoints
         ]
-        yield plan.inputs, specs[0] if len(specs) == 1 else EvenlySpec(tuple(specs))
+        yield Workload(plan.inputs, specs[0] if len(specs) == 1 else EvenlySpec(tuple(specs)))
 
     @override
     def readings(self) -> FrontendReadings:
-        return FrontendReadings(self.application, self.metrics_addresses, self.deployment)
+        return FrontendReadings(self.application, self._metrics_addresses, self.deployment)
 
     @override
     async def keep_logs(self, directory: Path) -> None:
-        """Copy the logs of what we started."""
+        """Copy the logs of what this program started."""
         if self.deployment is not None:
             await self.deployment.keep_logs()
             try:
@@ -129,17 +122,17 @@ async def connect(connection: Connection, ports: Ports, model: str) -> FrontendS
     """
     await _resolve(connection.host)
     name = connection.application or model
-    endpoint, notes = await _neighbour(Endpoint(connection.host, ports))
+    endpoint, proxied = await _neighbour(Endpoint(connection.host, ports))
     try:
         async with AdminClient(f"http://{connection.host}:{ports.admin}") as admin:
             application = await admin.application(name)
     except AdminError as error:
         note = f"the default output is taken to be {DEFAULT_OUTPUT}: {error}"
         log.warning("%s", note)
-        return FrontendServer((endpoint,), name, DEFAULT_OUTPUT.encode(), notes=(*notes, note))
+        return FrontendServer((endpoint,), name, DEFAULT_OUTPUT.encode(), proxied=proxied, notes=(note,))
     if application is None:
         raise ConfigError(f"{connection.host} has no application {name!r}: name one that it has with --app")
-    return FrontendServer((endpoint,), name, application.default_output.encode(), notes=notes)
+    return FrontendServer((endpoint,), name, application.default_output.encode(), proxied=proxied)
 
 
 async def _resolve(host: str) -> None:
@@ -156,14 +149,14 @@ async def _resolve(host: str) -> None:
         raise TargetError(f"--connect {host}: {reason}; name a host that has an address") from None
 
 
-async def _neighbour(endpoint: Endpoint) -> tuple[Endpoint, tuple[str, ...]]:
+async def _neighbour(endpoint: Endpoint) -> tuple[Endpoint, bool]:
     """How to reach a frontend best that may be a container on this machine: through its sockets, if it has any.
 
     Returns:
-        The endpoint, and what is to be said of it: ports of a container are those of a proxy process of the engine.
+        The endpoint, and whether requests go through the proxy process that publishes a container's ports.
     """
     if endpoint.host not in LOOPBACK:
-        return endpoint, ()
+        return endpoint, False
     try:
         from frontend_launch.launch import runs  # noqa: PLC0415 - behind an extra
         from frontend_launch.launch.engine import engine  # noqa: PLC0415
@@ -171,10 +164,10 @@ async def _neighbour(endpoint: Endpoint) -> tuple[Endpoint, tuple[str, ...]]:
         async with engine() as docker:
             found = await runs.publishing(docker, endpoint.ports.request)
     except LaunchError:
-        return endpoint, ()
+        return endpoint, False
     if found is None:
-        return endpoint, ()
+        return endpoint, False
     directory = runs.sockets(found)
     if directory is None:
-        return endpoint, (PROXIED,)
-    return replace(endpoint, directory=directory), ()
+        return endpoint, True
+    return replace(endpoint, directory=directory), False

@@ -1,8 +1,7 @@
-"""A model on somebody else's server as what is measured."""
+"""A model on an external server as what is measured."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -13,14 +12,14 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from loadgen.errors import ConfigError, Interrupted, TargetError
+from loadgen.errors import ConfigError, TargetError
 from loadgen.load.inputs import InputSource, Pool
 from loadgen.load.runner import Hooks, Job, run
 from loadgen.load.target import TargetSpec
 from loadgen.plan import Plan
 from loadgen.servers.connections import enough
 from loadgen.servers.remote_readings import RemoteReadings
-from loadgen.servers.server import Server
+from loadgen.servers.server import Server, ServerFacts, Workload
 from loadgen.targets.oip.admin import server_at
 from loadgen.targets.oip.model import OipModel
 from loadgen.targets.remote import MOST_CONNECTIONS, Asked, Remote
@@ -38,38 +37,28 @@ class RemoteServer(Server):
 
     Attributes:
         remote: the model.
-        notes: what the reader of results should know.
-        connections: of each client, at most, since `load`; None before it.
         found: connections that were found to be enough, by requests in flight and bytes of each.
     """
 
     remote: Remote
-    notes: tuple[str, ...] = ()
-    connections: int | None = None
     found: dict[tuple[int, int], int] = field(default_factory=dict)
-    deployment: None = field(default=None, init=False)
-    metrics_addresses: tuple[str, ...] = field(default=(), init=False)
-    transport: None = field(default=None, init=False)
-    proxied: bool = field(default=False, init=False)
-    _stop: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     @property
     @override
-    def silence(self) -> str:
-        return f"is {self.remote.options.address.text} ready to answer?"
+    def facts(self) -> ServerFacts:
+        return ServerFacts(no_answer_hint=f"is {self.remote.options.address.text} ready to answer?")
 
     @contextlib.asynccontextmanager
     @override
-    async def load(
-        self, plan: Plan, keep_outputs: bool, stop: asyncio.Event
-    ) -> AsyncIterator[tuple[InputSource, TargetSpec]]:
-        config, self._stop = plan.config, stop
+    async def load(self, plan: Plan, keep_outputs: bool) -> AsyncIterator[Workload]:
+        config = plan.config
         async with contextlib.AsyncExitStack() as stack:
             inputs = plan.inputs
             if self.remote.options.shared_memory:
                 inputs = await stack.enter_async_context(self._in_shared_memory(plan))
-            self.connections = self.remote.options.connections or await self._enough(plan, inputs)
-            yield inputs, self.remote.spec(config.batch_size, self.connections, config.timeout_or_default_s)
+            connections = self.remote.options.connections or await self._enough(plan, inputs)
+            target = self.remote.spec(config.batch_size, connections, config.timeout_or_default_s)
+            yield Workload(inputs, target, connections)
 
     async def _enough(self, plan: Plan, inputs: InputSource) -> int:
         """How many connections are enough; said in the log.
@@ -94,10 +83,7 @@ class RemoteServer(Server):
     async def _try(self, plan: Plan, inputs: InputSource, window: int) -> int:
         async def rate_rps(count: int, in_flight: int) -> float:
             spec = self.remote.spec(plan.config.batch_size, count, plan.config.timeout_or_default_s)
-            found_rps = await _trial(spec, inputs, in_flight, self._stop)
-            if self._stop.is_set():
-                raise Interrupted("interrupted before there was anything to measure")
-            return found_rps
+            return await _trial(spec, inputs, in_flight)
 
         found, how = await enough(rate_rps, window, inputs.payload_bytes)
         log.info("connections: %d, %s; --connections N says another number", found, how)
@@ -128,7 +114,7 @@ class RemoteServer(Server):
 
     @override
     def readings(self) -> RemoteReadings:
-        return RemoteReadings(self.remote, lambda: self._stop.is_set())
+        return RemoteReadings(self.remote)
 
     @override
     async def keep_logs(self, directory: Path) -> None:
@@ -183,7 +169,7 @@ class _Made(InputSource):
         return self.pool
 
 
-async def _trial(spec: TargetSpec, inputs: InputSource, window: int, stop: asyncio.Event) -> float:
+async def _trial(spec: TargetSpec, inputs: InputSource, window: int) -> float:
     """Requests that were answered in a second of a very short run."""
     job = Job(
         target=spec,
@@ -198,5 +184,5 @@ async def _trial(spec: TargetSpec, inputs: InputSource, window: int, stop: async
         log_every_s=10.0,
         drain_s=5.0,
     )
-    record = await run(job, stop, Hooks(on_interval=lambda _: None))
+    record = await run(job, hooks=Hooks(on_interval=lambda _: None))
     return record.latency.total / (record.measured_ns / 1e9) if record.measured_ns else 0.0

@@ -1,11 +1,10 @@
-"""What somebody else's server says of itself over the measured part."""
+"""What an external server says of itself over the measured part."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -34,20 +33,16 @@ MOST_METRICS = 5000
 USUAL_METRICS = {"triton": ":8002/metrics", "mlserver": ":8082/metrics"}
 """Where servers have their Prometheus metrics unless told otherwise, by the name that they give themselves."""
 
-ENDING_S = 2.0
-"""Patience for a server's last word when the user has ended the run."""
-
 
 class RemoteReadings(Readings):
     """The server's statistics and metrics over the measured part.
 
     Args:
         remote: the model.
-        stopped: whether the user has ended the run.
     """
 
-    def __init__(self, remote: Remote, stopped: Callable[[], bool]) -> None:
-        self._remote, self._stopped = remote, stopped
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
         self._model = remote if isinstance(remote, OipModel) else None
         self._server: Server | None = None
         self._before: Statistics | None = None
@@ -74,12 +69,8 @@ class RemoteReadings(Readings):
         if phase is Phase.MEASURED_BEGINS:
             self._before, self._before_ns = await self._statistics(), time.monotonic_ns()
             self._metrics_before = await self._prometheus()
-            return
-        try:
-            async with asyncio.timeout(ENDING_S if self._stopped() else None):
-                await self._end()
-        except TimeoutError:
-            self._note(f"the server's own numbers are left out: no answer within {ENDING_S:.0f} s")
+        else:
+            await self._end()
 
     async def _end(self) -> None:
         """The last readings, and whether the server is still there."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -52,55 +52,58 @@ class Readings(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What is known of a server that is up.
+
+    Attributes:
+        deployment: the deployment that this program started; None for an external server.
+        notes: what the reader of results should know of it.
+        metrics_addresses: ``host:port`` of each query frontend, where its queues can be watched.
+        transport: how client and replicas reach the query frontend, as far as it is known: ``tcp`` or ``ipc``.
+        no_answer_hint: what to check when not even the first request is answered.
+        proxied: requests go through the Docker engine's proxy process.
+    """
+
+    deployment: Deployment | None = None
+    notes: tuple[str, ...] = ()
+    metrics_addresses: tuple[str, ...] = ()
+    transport: Mapping[str, str] | None = None
+    no_answer_hint: str = ""
+    proxied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What to send to a server, and how.
+
+    Attributes:
+        inputs: what to send.
+        target: the server and how to speak to it.
+        connections: of each client, at most; None where that is no choice.
+    """
+
+    inputs: InputSource
+    target: TargetSpec
+    connections: int | None = None
+
+
 class Server(Protocol):
     """A server that is up."""
 
     __slots__ = ()
 
     @property
-    def deployment(self) -> Deployment | None:
-        """Ours; None where it is somebody else's."""
+    def facts(self) -> ServerFacts:
+        """What is known of it."""
         ...
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the reader of results should know of it."""
-        ...
-
-    @property
-    def metrics_addresses(self) -> tuple[str, ...]:
-        """``host:port`` of each query frontend, where its queues can be watched."""
-        ...
-
-    @property
-    def transport(self) -> Mapping[str, str] | None:
-        """How client and replicas reach the query frontend, as far as it is known: ``tcp`` or ``ipc``."""
-        ...
-
-    @property
-    def silence(self) -> str:
-        """What to look at when not even the first request is answered."""
-        ...
-
-    @property
-    def proxied(self) -> bool:
-        """Whether requests go through the Docker engine's proxy process."""
-        ...
-
-    @property
-    def connections(self) -> int | None:
-        """Connections of each client, at most, since `load`; None where that is no choice."""
-        ...
-
-    def load(
-        self, plan: Plan, keep_outputs: bool, stop: asyncio.Event
-    ) -> AbstractAsyncContextManager[tuple[InputSource, TargetSpec]]:
-        """What to send and how, while the context lasts; finding out how ends early when `stop` is set.
+    def load(self, plan: Plan, keep_outputs: bool) -> AbstractAsyncContextManager[Workload]:
+        """What to send and how, while the context lasts.
 
         Args:
             plan: says what to send.
             keep_outputs: the target hands answers' bytes on, so that they can be compared.
-            stop: set it to end the trial of connections early.
 
         Raises:
             TargetError: the server refuses.
@@ -112,5 +115,5 @@ class Server(Protocol):
         ...
 
     async def keep_logs(self, directory: Path) -> None:
-        """Copy the logs of what we started."""
+        """Copy the logs of what this program started."""
         ...

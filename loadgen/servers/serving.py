@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -11,36 +10,31 @@ from loadgen.plan import Plan
 from loadgen.servers.deployment import deployment_of
 from loadgen.servers.frontend import FrontendServer, connect
 from loadgen.servers.server import Server
-from loadgen.waiting import unless
 
 FIRST_ANSWER_S = 10.0
-"""Patience for the first answer of a server that somebody else runs."""
+"""Patience for the first answer of an external server."""
 
 
 @contextlib.asynccontextmanager
-async def serving(plan: Plan, stop: asyncio.Event) -> AsyncIterator[Server]:
+async def serving(plan: Plan) -> AsyncIterator[Server]:
     """What a plan wants measured: brought up on the way in and taken down on the way out, or found.
 
     Args:
         plan: what to measure.
-        stop: set it to end the start early.
 
     Raises:
         FrontendLaunchError: it cannot be started; nothing is left running.
         ConfigError: the frontend to connect to has no such application.
         TargetError: the server cannot be reached.
-        Interrupted: `stop` was set before it was up.
     """
     config, model = plan.config, plan.model
     if config.connection is not None:
-        yield await unless(stop, connect(config.connection, config.ports, model.name))
+        yield await connect(config.connection, config.ports, model.name)
         return
     if plan.remote is not None:
         from loadgen.servers.remote import RemoteServer  # noqa: PLC0415 - most runs do without
 
         yield RemoteServer(plan.remote)
         return
-    deployment = deployment_of(plan)
-    async with contextlib.AsyncExitStack() as stack:
-        await unless(stop, stack.enter_async_context(deployment))
+    async with deployment_of(plan) as deployment:
         yield FrontendServer(tuple(deployment.endpoints), model.name, DEFAULT_OUTPUT.encode(), deployment)

@@ -5,18 +5,19 @@ import contextlib
 import inspect
 import io
 import json
+import os
 import shutil
+import signal
 import tarfile
 
 import pytest
+import typer
 from aiohttp import web
 
 from frontend_launch.errors import DescribeError, ImageError, LaunchError
 from frontend_launch.launch import images
-from loadgen.cli import exit_codes
-from loadgen.cli.images import BUILD, build
-from loadgen.errors import Interrupted
-from loadgen.waiting import unless
+from loadgen.cli import console, exit_codes
+from loadgen.cli.images import INTERRUPTED, build
 from model_containers.model import Description, TensorSpec
 
 NUMBERS = TensorSpec((4,), "float32")
@@ -311,21 +312,19 @@ def test_an_image_that_cannot_be_built_has_the_code_of_what_cannot_be_started():
     assert exit_codes.of_error(ImageError("", "tail")) == exit_codes.LAUNCH
 
 
-def test_stopped_while_building(monkeypatch):
+def test_stopped_while_building(capsys):
     """The work is cancelled, and it is said what stays."""
     cancelled = []
 
     async def never_ends():
+        os.kill(os.getpid(), signal.SIGINT)
         try:
             await asyncio.Event().wait()
         finally:
             cancelled.append(True)
 
-    async def stop_it():
-        stop = asyncio.Event()
-        asyncio.get_running_loop().call_soon(stop.set)
-        await unless(stop, never_ends(), BUILD)
-
-    with pytest.raises(Interrupted, match="those that were stay"):
-        asyncio.run(stop_it())
+    with pytest.raises(typer.Exit) as ended:
+        console.run(never_ends(), INTERRUPTED)
+    assert ended.value.exit_code == 130
+    assert "those that were stay" in capsys.readouterr().err
     assert cancelled == [True]

@@ -24,6 +24,7 @@ def test_the_public_interface():
         "ConfigError",
         "Connection",
         "ExperimentConfig",
+        "ExperimentInterrupted",
         "FrontendLaunchError",
         "Interrupted",
         "Limits",

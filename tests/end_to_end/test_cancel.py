@@ -1,0 +1,130 @@
+"""A Python user cancels the task of an experiment, a search or a sweep."""
+
+import asyncio
+import json
+import logging
+import os
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from frontend_launch.ports import Ports
+from loadgen.config import ExperimentConfig
+from loadgen.errors import Interrupted
+from loadgen.experiments.capacity import CapacityConfig, find_capacity
+from loadgen.experiments.experiment import ExperimentInterrupted, run_experiment
+from loadgen.experiments.sweep import SweepConfig, prepare_sweep, run_sweep
+from loadgen.judging.slo import parse
+from loadgen.servers.frontend import FrontendServer
+
+DEADLINE_S = 60
+INTERVAL = "p99: "
+
+
+def config(tmp_path, **changes):
+    changes = {"duration_s": 60.0, "warmup_s": 0.1, "log_every_s": 0.2} | changes
+    return ExperimentConfig("noop", results_dir=tmp_path, ports=Ports(0, 0, 0, 0, 0), **changes)
+
+
+def children():
+    return Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+
+
+async def cancelled_at(work, text, times=1):
+    """Do something, and cancel it when a text is logged for the so-many-th time."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    seen = []
+
+    class Watch(logging.Handler):
+        def emit(self, record):
+            if text in record.getMessage():
+                seen.append(record)
+                if len(seen) == times:
+                    loop.call_soon_threadsafe(task.cancel)
+
+    logger, watch = logging.getLogger("loadgen"), Watch()
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(watch)
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            return await task
+    finally:
+        logger.removeHandler(watch)
+        logger.setLevel(level)
+
+
+def test_an_experiment_keeps_what_was_measured(tmp_path):
+    """The error has the results, which are saved; nothing is left running."""
+    before = children()
+    with pytest.raises(ExperimentInterrupted) as interrupted:
+        uvloop.run(cancelled_at(run_experiment(config(tmp_path)), INTERVAL))
+    results = interrupted.value.results
+    assert results.ended == "interrupted"
+    assert results.summary.completed > 0
+    assert str(results.path) in str(interrupted.value)
+    assert json.loads(results.saved_at.read_text())["ended"] == "interrupted"
+    assert results.saved_at.with_suffix(".logs").exists()
+    assert children() == before
+
+
+def test_an_experiment_before_load_begins(tmp_path):
+    """Is cancelled like any task."""
+    before = children()
+    with pytest.raises(asyncio.CancelledError):
+        uvloop.run(cancelled_at(run_experiment(config(tmp_path)), "requests in flight, "))
+    assert not list(tmp_path.glob("*.json"))
+    assert children() == before
+
+
+def test_an_experiment_while_it_is_taken_down(tmp_path, monkeypatch):
+    """Keeps its results and its logs, and takes all of it down."""
+    keep_logs = FrontendServer.keep_logs
+    kept: list[Path] = []
+    tasks: list[asyncio.Task[object]] = []
+
+    async def cancelled_meanwhile(server, directory):
+        tasks[0].cancel()
+        await asyncio.sleep(0)
+        await keep_logs(server, directory)
+        kept.append(directory)
+
+    async def act():
+        tasks.append(asyncio.ensure_future(run_experiment(config(tmp_path, requests=100, warmup_s=None))))
+        return await tasks[0]
+
+    monkeypatch.setattr(FrontendServer, "keep_logs", cancelled_meanwhile)
+    before = children()
+    with pytest.raises(ExperimentInterrupted) as interrupted:
+        uvloop.run(act())
+    results = interrupted.value.results
+    assert (results.ended, results.error, results.summary.completed) == ("requests", None, 100)
+    assert [directory.exists() for directory in kept] == [True]
+    assert children() == before
+
+
+def test_a_sweep_keeps_what_was_finished(tmp_path):
+    """The measurement under way is not in the ledger; the sweep can go on."""
+    sweep = SweepConfig(config(tmp_path, duration_s=0.5), batch_sizes=(1, 2, 4))
+
+    async def act(resume=False):
+        return await run_sweep(await prepare_sweep(sweep), resume=resume)
+
+    before = children()
+    with pytest.raises(Interrupted, match="--resume"):
+        uvloop.run(cancelled_at(act(), INTERVAL, times=4))
+    assert children() == before
+    (ledger,) = tmp_path.glob("*/*.jsonl")
+    assert 1 <= len(ledger.read_text().splitlines()) < 4
+    assert len(uvloop.run(act(resume=True)).entries) == 4
+
+
+def test_a_search_keeps_its_probes(tmp_path):
+    """And says where they are."""
+    search = CapacityConfig(config(tmp_path), tuple(parse("p99<10s")), start_rps=300.0)
+    before = children()
+    with pytest.raises(Interrupted, match=r"the probes are in .*capacity-"):
+        uvloop.run(cancelled_at(find_capacity(search), INTERVAL, times=2))
+    assert children() == before

@@ -1,0 +1,58 @@
+"""Coroutines under cancellation."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from frontend_launch import models
+from frontend_launch.children import Command, start
+from frontend_launch.tasks import to_completion
+
+
+def children():
+    return Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+
+
+async def cancelled_after(work, turns):
+    """Do something, and cancel it after so many turns of the loop."""
+    task = asyncio.ensure_future(work)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await task
+
+
+@pytest.mark.parametrize("turns", range(1, 6))
+def test_a_process_whose_start_is_cancelled(tmp_path, turns):
+    """It has ended when the cancellation is raised."""
+    command = Command("some", ["-c", "import time; time.sleep(60)"])
+    before = children()
+    with pytest.raises(asyncio.CancelledError):
+        uvloop.run(cancelled_after(start(command, tmp_path, read_stdout=True), turns))
+    assert children() == before
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3, 10])
+def test_a_question_to_a_model_that_is_cancelled(turns):
+    """Nothing of it is left either."""
+    before = children()
+    with pytest.raises(asyncio.CancelledError):
+        uvloop.run(cancelled_after(models.describe("noop"), turns))
+    assert children() == before
+
+
+def test_work_that_is_not_cut_short():
+    """The cancellation comes when it is done."""
+    done = []
+
+    async def work():
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        done.append(True)
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancelled_after(to_completion(work()), 2))
+    assert done == [True]
