@@ -9,6 +9,7 @@ from typing import Protocol
 from typing_extensions import override
 
 from loadgen.judging.steady import steadiness
+from loadgen.load.ending import Ending
 from loadgen.load.record import Interval
 from loadgen.load.runner import log_line
 
@@ -26,7 +27,7 @@ class Watcher(Protocol):
         drains: what is outstanding then is waited for.
     """
 
-    ended: str
+    ended: Ending
     drains: bool
 
     def enough(self, interval: Interval) -> bool:
@@ -37,7 +38,7 @@ class Watcher(Protocol):
 class UntilSteady(Watcher):
     """Has seen enough when throughput and p99 were shown not to change any more."""
 
-    ended = "steady"
+    ended = Ending.STEADY
     drains = True
 
     def __init__(self) -> None:
@@ -67,12 +68,12 @@ class Watched:
         halt: set to end the run at once; others may set it too.
 
     Attributes:
-        ended: why it did so; empty where it did not.
+        ended: why it did so; None where it did not.
     """
 
     def __init__(self, watcher: Watcher | None, enough: asyncio.Event, halt: asyncio.Event) -> None:
         self._watcher, self._enough, self._halt = watcher, enough, halt
-        self.ended = ""
+        self.ended: Ending | None = None
 
     def __call__(self, interval: Interval) -> None:
         """A logging interval is over."""

@@ -29,6 +29,7 @@ from frontend_launch.launch.process import Command, Process, start
 from loadgen.errors import TargetError
 from loadgen.load import runner
 from loadgen.load.client_messages import ENOUGH, GO_ON, MEASURED, READY, STOP, read, write
+from loadgen.load.ending import Ending
 from loadgen.load.record import Interval, Record
 from loadgen.load.runner import Hooks, Job, Phase
 
@@ -342,7 +343,7 @@ class _Run:
         for record in known[1:]:
             whole.merge(record)
         if len(known) < len(records):
-            whole.ended = "client_lost"
+            whole.ended = Ending.CLIENT_LOST
         return whole
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from frontend_launch.histogram import NS_PER_S
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Arrivals
+from loadgen.load.ending import Ending
 from loadgen.load.in_flight import InFlight
 from loadgen.load.inputs import InputSource
 from loadgen.load.pace import Pace, Schedule, Window
@@ -198,7 +199,7 @@ class _Run:
         self._recorder.ended(Outcome.ABANDONED, self._in_flight.give_up())
         return record
 
-    async def _stream(self) -> str:
+    async def _stream(self) -> Ending:
         """Send and read until something ends the run; returns what did."""
         pace, in_flight = self._pace, self._in_flight
         yielded_ns = self._now_ns
@@ -257,23 +258,23 @@ class _Run:
                 self._idle_since_ns = self._now_ns
             self._next_expiry_ns = self._now_ns + NS_PER_S // 100
 
-    def _over(self) -> str | None:
+    def _over(self) -> Ending | None:
         job, now_ns = self._job, self._now_ns
         if self._stop.is_set():
-            return "stopped"
+            return Ending.STOPPED
         if self._hooks.enough.is_set():
-            return "enough"
+            return Ending.ENOUGH
         if job.arrivals is None and self._ends_ns is not None and now_ns >= self._ends_ns:
-            return "duration"
+            return Ending.DURATION
         if (why := self._pace.over(now_ns, self._in_flight.sent, self._in_flight.outstanding)) is not None:
             return why
         # A timed-out request no longer counts as in flight, so nothing else bounds those that no reply comes for.
         if self._recorder.record.outcomes[Outcome.TIMED_OUT] - self._in_flight.late > MAX_UNANSWERED:
-            return "overrun"
+            return Ending.OVERRUN
         if not self._answered and job.first_answer_s is not None:
-            return "no_answer" if now_ns - self._started_ns > job.first_answer_s * NS_PER_S else None
+            return Ending.NO_ANSWER if now_ns - self._started_ns > job.first_answer_s * NS_PER_S else None
         if self._in_flight.outstanding and now_ns - self._quiet_since_ns > job.stall_s * NS_PER_S:
-            return "stalled"
+            return Ending.STALLED
         return None
 
     def _read(self) -> bool:
@@ -322,12 +323,12 @@ class _Run:
             beside = self._hooks.on_phase(Phase.MEASURED_BEGINS)
             self._tasks.append(asyncio.create_task(beside, name="measured part begins"))
 
-    def _end_measured(self, ended: str) -> None:
+    def _end_measured(self, ended: Ending) -> None:
         if not self._recorder.measuring:
             return
         ends_ns = min(time.monotonic_ns(), self._ends_ns or self._now_ns)
         next_ns = self._pace.next_ns(self._in_flight.sent)
-        if ended == "enough" and next_ns is not None:
+        if ended is Ending.ENOUGH and next_ns is not None:
             # Whoever has seen enough takes what was sent: what became due since the last turn is not part of it.
             ends_ns = min(ends_ns, next_ns)
         self._recorder.planned(self._pace.between(self._measured_from_ns, ends_ns))

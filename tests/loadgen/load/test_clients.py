@@ -209,7 +209,7 @@ def test_a_client_that_does_not_begin_with_its_being_ready_is_an_error():
     async def story():
         peer = Scripted([])
         peer.process = Early()  # type: ignore[assignment]  # a double
-        peer.hear = lambda: asyncio.sleep(0, Record(ended="duration"))  # type: ignore[method-assign]  # a double
+        peer.hear = lambda: asyncio.sleep(0, Record())  # type: ignore[method-assign]  # a double
         await module._Run([peer], Hooks()).to_its_end([job()], asyncio.Event())
 
     with pytest.raises(LaunchError, match=r"^client-1 sent a Record before it was ready$") as caught:
@@ -231,7 +231,7 @@ class Scripted(module._Peer):
         yield "ready"
         yield from intervals
         yield "measured"
-        yield Record(ended="duration")
+        yield Record()
 
     def tell(self, message):
         pass
