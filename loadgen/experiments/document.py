@@ -16,7 +16,7 @@ from loadgen.judging.verdict import Verdict, judge
 from loadgen.load import summary as load_summary
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal
-from loadgen.load.clients import Clients
+from loadgen.load.clients import Senders
 from loadgen.load.ending import Ending
 from loadgen.load.record import Record
 from loadgen.load.summary import Summary
@@ -66,7 +66,7 @@ def _error(ended: Ending, plan: Plan, server: Server, lost: str | None) -> str |
 def results_of(
     plan: Plan,
     server: Server,
-    senders: Clients,
+    senders: Senders,
     record: Record,
     check: AnswerCheck | None,
     readings: Readings,
@@ -187,7 +187,7 @@ def _answers(check: AnswerCheck, record: Record) -> dict[str, Any]:
     }
 
 
-def _placement_rows(plan: Plan, server: Server, senders: Clients) -> list[Mapping[str, Any]]:
+def _placement_rows(plan: Plan, server: Server, senders: Senders) -> list[Mapping[str, Any]]:
     pid_of = {**pids(server), **senders.pids}
     return [{**asdict(row), "pid": pid_of[row.role]} for row in (*plan.placement.assignments, *senders.assignments)]
 

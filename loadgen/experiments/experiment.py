@@ -100,7 +100,7 @@ async def measure(
         watching({**pids(server), **senders.pids}, beside, server.metrics_addresses) as watch,
     ):
         hooks = Hooks(readings.on_phase)
-        watched = Watched(watcher or (UntilSteady() if plan.config.until_steady else None), hooks.enough, halt)
+        watched = Watched(watcher or (UntilSteady() if plan.config.until_steady else None), hooks.stop_sending, halt)
         record = await senders.run(_job(plan, inputs, target, check), halt, replace(hooks, on_interval=watched))
         record.ended = watched.ended or record.ended
         results = results_of(plan, server, senders, record, check, readings, watch, started_at, surroundings)

@@ -24,7 +24,7 @@ class Watcher(Protocol):
 
     Attributes:
         ended: why the run ended then.
-        drains: what is outstanding then is waited for.
+        drains: outstanding requests are waited for then.
     """
 
     ended: Ending
@@ -64,15 +64,15 @@ class Watched:
 
     Args:
         watcher: who looks.
-        enough: set to end the run and wait for what is outstanding.
+        stop_sending: set to end the run and wait for outstanding requests.
         halt: set to end the run at once; others may set it too.
 
     Attributes:
         ended: why it did so; None where it did not.
     """
 
-    def __init__(self, watcher: Watcher | None, enough: asyncio.Event, halt: asyncio.Event) -> None:
-        self._watcher, self._enough, self._halt = watcher, enough, halt
+    def __init__(self, watcher: Watcher | None, stop_sending: asyncio.Event, halt: asyncio.Event) -> None:
+        self._watcher, self._stop_sending, self._halt = watcher, stop_sending, halt
         self.ended: Ending | None = None
 
     def __call__(self, interval: Interval) -> None:
@@ -83,4 +83,4 @@ class Watched:
         watcher = self._watcher
         if watcher is not None and not self._halt.is_set() and watcher.enough(interval):
             self.ended = watcher.ended
-            (self._enough if watcher.drains else self._halt).set()
+            (self._stop_sending if watcher.drains else self._halt).set()

@@ -74,13 +74,13 @@ class Hooks:
             without one; and before the target is closed when it ends.
         on_interval: called with each logging interval when it is over.
         begin: awaited when the server has been reached; says when the run begins, monotonic clock. None for at once.
-        enough: set it when all is known that was to be found out; what is outstanding is still waited for.
+        stop_sending: set it to end the run early; outstanding requests are still waited for.
     """
 
     on_phase: Callable[[Phase], Coroutine[Any, Any, None]] = _ignore
     on_interval: Callable[[Interval], None] = log_line
     begin: Callable[[], Awaitable[int]] | None = None
-    enough: asyncio.Event = field(default_factory=asyncio.Event)
+    stop_sending: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +262,7 @@ class _Run:
         job, now_ns = self._job, self._now_ns
         if self._stop.is_set():
             return Ending.STOPPED
-        if self._hooks.enough.is_set():
+        if self._hooks.stop_sending.is_set():
             return Ending.ENOUGH
         if job.arrivals is None and self._ends_ns is not None and now_ns >= self._ends_ns:
             return Ending.DURATION

@@ -39,11 +39,11 @@ class After:
 def test_enough_is_said_once_and_lines_end_with_it(caplog, drains):
     """A fragment that comes after it has no line."""
     caplog.set_level(logging.INFO)
-    enough, halt = asyncio.Event(), asyncio.Event()
-    watched = Watched(After(2, drains), enough, halt)
+    stop_sending, halt = asyncio.Event(), asyncio.Event()
+    watched = Watched(After(2, drains), stop_sending, halt)
     for _ in range(4):
         watched(interval())
-    assert (enough.is_set(), halt.is_set()) == (drains, not drains)
+    assert (stop_sending.is_set(), halt.is_set()) == (drains, not drains)
     assert watched.ended == "cut_short"
     assert len(caplog.records) == 2
 
