@@ -28,8 +28,9 @@ from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck, answer_check
 from loadgen.load.clients import clients
 from loadgen.load.inputs import InputSource
+from loadgen.load.job import Job
 from loadgen.load.record import Record
-from loadgen.load.runner import Hooks, Job
+from loadgen.load.runner import Hooks
 from loadgen.load.target import TargetSpec
 from loadgen.plan import Plan, prepare, replica_options
 from loadgen.results import files

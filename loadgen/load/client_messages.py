@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from loadgen.errors import TargetError
+from loadgen.load.job import Job
 from loadgen.load.record import Interval, Record
-from loadgen.load.runner import Job
 
 _LENGTH = struct.Struct("<Q")
 

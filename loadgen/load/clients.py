@@ -45,8 +45,9 @@ from loadgen.load.client_messages import (
     write,
 )
 from loadgen.load.ending import Ending
+from loadgen.load.job import Job
 from loadgen.load.record import Interval, Record
-from loadgen.load.runner import Hooks, Job, Phase
+from loadgen.load.runner import Hooks, Phase
 
 log = logging.getLogger(__name__)
 

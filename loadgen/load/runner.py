@@ -1,7 +1,4 @@
-"""One run: inputs through a target, as fast as a window allows or by a schedule; a job in, a record out.
-
-A job holds nothing but values, so that another process or machine can run it, and records merge.
-"""
+"""One run: inputs through a target, as fast as a window allows or by a schedule; a job in, a record out."""
 
 from __future__ import annotations
 
@@ -17,16 +14,15 @@ import numpy as np
 
 from frontend_launch.histogram import NS_PER_S
 from loadgen.load.answers import AnswerCheck
-from loadgen.load.arrivals import Arrivals
 from loadgen.load.ending import Ending
 from loadgen.load.in_flight import InFlight
-from loadgen.load.inputs import InputSource
+from loadgen.load.job import Job
 from loadgen.load.pace import Pace, Schedule, Window
 from loadgen.load.record import Interval, Record
 from loadgen.load.recorder import Recorder, ScheduleRecorder
 from loadgen.load.requests_log import RequestsLog
 from loadgen.load.sleeper import Sleeper
-from loadgen.load.target import Outcome, Replies, Target, TargetSpec
+from loadgen.load.target import Outcome, Replies, Target
 
 log = logging.getLogger(__name__)
 
@@ -81,47 +77,6 @@ class Hooks:
     on_interval: Callable[[Interval], None] = log_line
     begin: Callable[[], Awaitable[int]] | None = None
     stop_sending: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What one client process has to do.
-
-    Attributes:
-        target: the server and how to speak to it.
-        inputs: what to send.
-        window: most requests in flight; with a schedule, at more the run has failed.
-        duration_s: length of the measured part; None to stop by count, or as the schedule says.
-        requests: how many requests to send in all; None to stop by time.
-        warmup_s: time before the measured part.
-        timeout_s: patience for one reply, from its planned time if there is one; None for any.
-        stall_s: time without any answer to what is in flight after which the run has failed.
-        first_answer_s: the same for the very first answer; None for `stall_s`.
-        log_every_s: length of a logging interval.
-        drain_s: after the run, wait so long for what is outstanding.
-        check: compares answers with the right ones; None to believe them.
-        arrivals: when to send; None for as soon as the window has room.
-        keep_requests: keep a row of each request.
-        client: this client's number, from 0, ...
-        clients: ... of so many: it sends every so-many-th request of the schedule.
-    """
-
-    target: TargetSpec
-    inputs: InputSource
-    window: int
-    duration_s: float | None
-    requests: int | None
-    warmup_s: float
-    timeout_s: float | None
-    stall_s: float
-    first_answer_s: float | None
-    log_every_s: float
-    drain_s: float
-    check: AnswerCheck | None = None
-    arrivals: Arrivals | None = None
-    keep_requests: bool = False
-    client: int = 0
-    clients: int = 1
 
 
 async def run(job: Job, stop: asyncio.Event | None = None, hooks: Hooks | None = None) -> Record:

@@ -21,8 +21,9 @@ from loadgen.load.arrivals import Renewal
 from loadgen.load.client_messages import Finished, IntervalDone, Measured, Ready
 from loadgen.load.clients import clients, split
 from loadgen.load.inputs import SeededInputs
+from loadgen.load.job import Job
 from loadgen.load.record import Interval, Record
-from loadgen.load.runner import Hooks, Job, Phase
+from loadgen.load.runner import Hooks, Phase
 from loadgen.load.target import Outcome
 from loadgen.targets.address import parse_address
 from loadgen.targets.clipper import ClipperSpec
