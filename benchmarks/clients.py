@@ -23,7 +23,8 @@ import zmq.asyncio
 
 from frontend_launch import wire
 from loadgen.load.inputs import SeededInputs
-from loadgen.load.runner import Job, run
+from loadgen.load.job import Job
+from loadgen.load.runner import run
 from loadgen.targets.clipper import ClipperSpec
 from model_containers.data_types import Buffer, DataType
 from model_containers.model import TensorSpec

@@ -27,7 +27,8 @@ import uvloop
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.load.arrivals import Renewal
 from loadgen.load.inputs import Pool, SeededInputs
-from loadgen.load.runner import Job, run
+from loadgen.load.job import Job
+from loadgen.load.runner import run
 from loadgen.load.target import Outcome, Replies, TargetSpec
 from loadgen.targets.clipper import ClipperSpec
 from model_containers.data_types import DataType

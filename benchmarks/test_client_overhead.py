@@ -14,7 +14,8 @@ import uvloop
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from loadgen.load.inputs import SeededInputs
-from loadgen.load.runner import Job, run
+from loadgen.load.job import Job
+from loadgen.load.runner import run
 from loadgen.targets.clipper import ClipperSpec
 from model_containers.data_types import DataType
 from model_containers.model import TensorSpec

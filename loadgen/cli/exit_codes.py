@@ -22,10 +22,12 @@ Where results exist, 6, 7, 8, 130 and 143 have saved them.
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from frontend_launch.errors import AdminError, DescribeError, FrontendLaunchError, PlacementError, RequestError
 from loadgen.errors import ConfigError, LoadgenError, TargetError
+from loadgen.load.ending import Ending
 
 if TYPE_CHECKING:
     from loadgen.results.document import Results
@@ -50,7 +52,16 @@ _BY_CLASS: tuple[tuple[type[Exception], int], ...] = (
     (TargetError, TARGET),
     (LoadgenError, RUN),
 )
-_BY_ENDING = {"stalled": RUN, "server_lost": RUN, "overrun": RUN, "client_lost": RUN, "no_answer": TARGET}
+_BY_ENDING: Mapping[str, int] = {
+    Ending.OVERRUN: RUN,
+    Ending.STALLED: RUN,
+    Ending.NO_ANSWER: TARGET,
+    Ending.CLIENT_LOST: RUN,
+    Ending.SERVER_LOST: RUN,
+    Ending.STOPPED: 128 + signal.SIGINT,
+    Ending.INTERRUPTED: 128 + signal.SIGINT,
+}
+"""Of runs that did not end as asked."""
 
 
 def of_error(error: Exception) -> int:

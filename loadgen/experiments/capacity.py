@@ -35,6 +35,7 @@ from loadgen.judging.slo import Condition
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal
+from loadgen.load.ending import Ending
 from loadgen.load.record import Interval
 from loadgen.plan import MAX_OUTSTANDING, Plan, prepare
 from loadgen.results.document import Results
@@ -165,7 +166,7 @@ class Backlog(Watcher):
             for a client that is gone.
     """
 
-    ended = "cut_short"
+    ended = Ending.CUT_SHORT
 
     def __init__(self, rate_rps: float, conditions: Sequence[Condition], drains: bool) -> None:
         self._rate_rps, self._bound_ms, self.drains = rate_rps, bound_ms(conditions), drains
@@ -226,7 +227,7 @@ class _Prober:
         """Measure on an empty deployment."""
         await self._settle()
         results = await measure(plan, self._server, self._check, backlog)
-        if results.ended == "interrupted":  # a rate that was cut short says nothing
+        if results.ended == Ending.INTERRUPTED:  # a rate that was cut short says nothing
             raise asyncio.CancelledError
         return results
 

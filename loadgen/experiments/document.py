@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, assert_never
 
 from frontend_launch.launch.deployment import LATENCY_SLO_MICROS
 from loadgen.config import ExperimentConfig
@@ -16,7 +16,8 @@ from loadgen.judging.verdict import Verdict, judge
 from loadgen.load import summary as load_summary
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal
-from loadgen.load.clients import Clients
+from loadgen.load.clients import Senders
+from loadgen.load.ending import Ending
 from loadgen.load.record import Record
 from loadgen.load.summary import Summary
 from loadgen.plan import Plan
@@ -27,41 +28,46 @@ from loadgen.servers.frontend import PROXIED
 from loadgen.servers.server import Readings, ServerFacts
 from loadgen.servers.serving import FIRST_ANSWER_S
 
-_ERRORS = {
-    "stalled": "no answer to any request for {stall_s:g} s (--stall)",
-    "no_answer": "no answer to the first request within {first_answer_s:g} s: {no_answer_hint}",
-    "overrun": "{window} requests without an answer are more than memory is meant for: the server is far behind "
-    "(--max-in-flight)",
-    "client_lost": "a client process ended early or fell silent: the others stopped, and what they measured is kept",
-    "interrupted": "interrupted; what was measured until then is kept",
-}
 
-
-def _ending(plan: Plan, server: ServerFacts, record: Record, lost: str | None) -> tuple[str, str | None]:
-    """Why the run ended, and one line where that is not as asked."""
-    if lost is not None:
-        return "server_lost", lost
-    if record.ended == "stopped":
+def _ending(server: ServerFacts, record: Record, lost: str | None) -> tuple[Ending, str | None]:
+    """Why the run ended, and how the server was lost if it was."""
+    if record.ended is Ending.STOPPED and lost is None:
         failure = server.deployment.failure if server.deployment is not None else None
-        if failure is not None:
-            return "server_lost", str(failure)
-        return "interrupted", _ERRORS["interrupted"]
-    text = _ERRORS.get(record.ended)
-    if text is None:
-        return record.ended, None
-    return record.ended, text.format(
-        stall_s=plan.config.stall_s,
-        window=plan.window,
-        first_answer_s=FIRST_ANSWER_S,
-        no_answer_hint=server.no_answer_hint,
-    )
+        if failure is None:
+            return Ending.INTERRUPTED, None
+        lost = str(failure)
+    return (record.ended, None) if lost is None else (Ending.SERVER_LOST, lost)
+
+
+def _error(ended: Ending, plan: Plan, server: ServerFacts, lost: str | None) -> str | None:
+    """One line that says how a run ended that did not end as asked."""
+    match ended:
+        case Ending.DURATION | Ending.REQUESTS | Ending.SCHEDULE | Ending.STEADY | Ending.CUT_SHORT | Ending.ENOUGH:
+            return None
+        case Ending.STALLED:
+            return f"no answer to any request for {plan.config.stall_s:g} s (--stall)"
+        case Ending.NO_ANSWER:
+            return f"no answer to the first request within {FIRST_ANSWER_S:g} s: {server.no_answer_hint}"
+        case Ending.OVERRUN:
+            return (
+                f"{plan.window} requests without an answer are more than memory is meant for: the server is far behind "
+                "(--max-in-flight)"
+            )
+        case Ending.CLIENT_LOST:
+            return "a client process ended early or fell silent: the others stopped, and what they measured is kept"
+        case Ending.SERVER_LOST:
+            return lost
+        case Ending.INTERRUPTED | Ending.STOPPED:
+            return "interrupted; what was measured until then is kept"
+        case _:
+            assert_never(ended)
 
 
 def results_of(
     plan: Plan,
     server: ServerFacts,
     connections: int | None,
-    senders: Clients,
+    senders: Senders,
     record: Record,
     check: AnswerCheck | None,
     readings: Readings,
@@ -84,7 +90,7 @@ def results_of(
         surroundings: the machine and the software.
     """
     model = plan.model
-    ended, error = _ending(plan, server, record, readings.lost)
+    ended, lost = _ending(server, record, readings.lost)
     payload_bytes = plan.inputs.payload_bytes
     summary = load_summary.summarise(record, plan.config.timeout_or_default_s)
     verdict = _verdict(plan, server, record, readings)
@@ -99,7 +105,7 @@ def results_of(
         command=command(),
         started_at=started_at,
         ended=ended,
-        error=error or remarks.error(record),
+        error=_error(ended, plan, server, lost) or remarks.error(record),
         model={"name": model.name, "framework": model.framework, "weights": model.weights},
         environment=surroundings,
         placement=_placement_rows(plan, server, senders),
@@ -183,7 +189,7 @@ def _answers(check: AnswerCheck, record: Record) -> dict[str, Any]:
     }
 
 
-def _placement_rows(plan: Plan, server: ServerFacts, senders: Clients) -> list[Mapping[str, Any]]:
+def _placement_rows(plan: Plan, server: ServerFacts, senders: Senders) -> list[Mapping[str, Any]]:
     pid_of = {**pids(server), **senders.pids}
     return [{**asdict(row), "pid": pid_of[row.role]} for row in (*plan.placement.assignments, *senders.assignments)]
 

@@ -29,8 +29,9 @@ from loadgen.judging.early_stop import UntilSteady, Watched, Watcher
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck, answer_check
 from loadgen.load.clients import clients
+from loadgen.load.job import Job
 from loadgen.load.record import Record
-from loadgen.load.runner import Hooks, Job, Phase
+from loadgen.load.runner import Hooks, Phase
 from loadgen.plan import Plan, prepare, replica_options
 from loadgen.results import files
 from loadgen.results.document import Results
@@ -158,7 +159,7 @@ async def _measure(
                 readings.notes.append(text)
 
         hooks = Hooks(on_phase)
-        watched = Watched(watcher or (UntilSteady() if plan.config.until_steady else None), hooks.enough, halt)
+        watched = Watched(watcher or (UntilSteady() if plan.config.until_steady else None), hooks.stop_sending, halt)
         load_began.set()
         record = await senders.run(_job(plan, workload, check), halt, replace(hooks, on_interval=watched))
         record.ended = watched.ended or record.ended

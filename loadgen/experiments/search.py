@@ -20,6 +20,7 @@ from typing import Literal
 
 from loadgen.judging.slo import Condition, evaluate
 from loadgen.judging.verdict import CARRIED_SHARE
+from loadgen.load.ending import Ending
 from loadgen.results.document import Results
 
 Outcome = Literal["pass", "fail", "unstable", "client-limited", "lost"]
@@ -244,11 +245,11 @@ def _judged(results: Results, conditions: Sequence[Condition], in_flight: Sequen
     summary = results.summary
     if results.verdict.limit == "client":
         return "client-limited", results.verdict.text
-    if results.ended == "cut_short":
+    if results.ended == Ending.CUT_SHORT:
         return "fail", "cut short: the backlog grew beyond hope"
-    if results.ended == "overrun":
+    if results.ended == Ending.OVERRUN:
         return "fail", results.error or "overrun"
-    if results.ended != "schedule":
+    if results.ended != Ending.SCHEDULE:
         return "lost", results.error or results.ended
     findings = [evaluate(condition, summary) for condition in conditions]
     text = ", ".join(finding.text for finding in findings)

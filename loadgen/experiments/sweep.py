@@ -28,6 +28,7 @@ from loadgen.experiments.ledger import Entry, Ledger
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal
+from loadgen.load.ending import Ending
 from loadgen.plan import Ground, Plan, plan_on, survey
 from loadgen.results.document import Results
 from loadgen.results.environment import command
@@ -267,7 +268,7 @@ class _RestOfSweep:
                     for measurement in group:
                         results = await self._measure(server, measurement)
                         finished += 1
-                        if results.ended == "server_lost":
+                        if results.ended == Ending.SERVER_LOST:
                             break
                     logs = self._ledger.directory / f"{group[0].cell.name}-{group[0].repeat}.logs"
                     await to_completion(server.keep_logs(logs))
@@ -289,7 +290,7 @@ class _RestOfSweep:
         rows = requests_log.numbered(plan.config.requests_log, f"{cell.name}-{measurement.repeat}-{measurement.kind}")
         plan = replace(plan, config=replace(plan.config, requests_log=rows))
         results = await measure(plan, server, self._check)
-        if results.ended == "interrupted":
+        if results.ended == Ending.INTERRUPTED:
             raise asyncio.CancelledError
         self._keep(measurement, results, results.error)
         return results

@@ -9,6 +9,7 @@ from typing import Protocol
 from typing_extensions import override
 
 from loadgen.judging.steady import steadiness
+from loadgen.load.ending import Ending
 from loadgen.load.record import Interval
 from loadgen.load.runner import log_line
 
@@ -23,10 +24,10 @@ class Watcher(Protocol):
 
     Attributes:
         ended: why the run ended then.
-        drains: what is outstanding then is waited for.
+        drains: outstanding requests are waited for then.
     """
 
-    ended: str
+    ended: Ending
     drains: bool
 
     def enough(self, interval: Interval) -> bool:
@@ -37,7 +38,7 @@ class Watcher(Protocol):
 class UntilSteady(Watcher):
     """Has seen enough when throughput and p99 were shown not to change any more."""
 
-    ended = "steady"
+    ended = Ending.STEADY
     drains = True
 
     def __init__(self) -> None:
@@ -63,16 +64,16 @@ class Watched:
 
     Args:
         watcher: who looks.
-        enough: set to end the run and wait for what is outstanding.
+        stop_sending: set to end the run and wait for outstanding requests.
         halt: set to end the run at once; others may set it too.
 
     Attributes:
-        ended: why it did so; empty where it did not.
+        ended: why it did so; None where it did not.
     """
 
-    def __init__(self, watcher: Watcher | None, enough: asyncio.Event, halt: asyncio.Event) -> None:
-        self._watcher, self._enough, self._halt = watcher, enough, halt
-        self.ended = ""
+    def __init__(self, watcher: Watcher | None, stop_sending: asyncio.Event, halt: asyncio.Event) -> None:
+        self._watcher, self._stop_sending, self._halt = watcher, stop_sending, halt
+        self.ended: Ending | None = None
 
     def __call__(self, interval: Interval) -> None:
         """A logging interval is over."""
@@ -82,4 +83,4 @@ class Watched:
         watcher = self._watcher
         if watcher is not None and not self._halt.is_set() and watcher.enough(interval):
             self.ended = watcher.ended
-            (self._enough if watcher.drains else self._halt).set()
+            (self._stop_sending if watcher.drains else self._halt).set()

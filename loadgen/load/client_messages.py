@@ -1,30 +1,110 @@
-"""What the leader and a client process say to each other, and how it goes over a socket."""
+"""The messages between the leader and a client process, and how they go over a socket.
+
+The leader sends `Begin`, then `Start` when all clients are ready, then any of the others. Pickle is safe here: a
+message goes only between a process and a child that it started.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import pickle
 import struct
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from loadgen.errors import TargetError
+from loadgen.load.job import Job
+from loadgen.load.record import Interval, Record
 
 _LENGTH = struct.Struct("<Q")
 
-READY, MEASURED, GO_ON, ENOUGH, STOP = "ready", "measured", "go on", "enough", "stop"
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Reach the server, and say so."""
+
+    job: Job
 
 
-def write(writer: asyncio.StreamWriter, message: Any) -> None:
-    """Send a message; it goes between processes of one user only.
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Send from this moment of the monotonic clock on."""
+
+    begins_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopSending:
+    """Send no more, and wait for outstanding requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the run at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """All clients have measured: go on after the measured part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The server has been reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalDone:
+    """A logging interval is over."""
+
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The measured part is over; the client waits for `Continue`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The run is over; the client's last message."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The server cannot be reached; the client's last message."""
+
+    error: TargetError
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A warning for the leader's log."""
+
+    record: logging.LogRecord
+
+
+ToRunning: TypeAlias = Start | StopSending | Stop | Continue
+FromRunning: TypeAlias = Ready | IntervalDone | Measured | Finished
+FromClient: TypeAlias = FromRunning | Failed | Logged
+
+
+def write(writer: asyncio.StreamWriter, message: Begin | ToRunning | FromClient) -> None:
+    """Send a message.
 
     Args:
         writer: to the other side.
-        message: any value that can be pickled.
+        message: what to send.
     """
     data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     writer.write(_LENGTH.pack(len(data)) + data)
 
 
 async def read(reader: asyncio.StreamReader) -> Any:
-    """The next message.
+    """The next message; which it can be follows from who sends.
 
     Raises:
         EOFError: there is none any more.

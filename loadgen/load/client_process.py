@@ -9,13 +9,30 @@ import logging.handlers
 import sys
 import time
 from pathlib import Path
+from typing import assert_never
 
 import uvloop
 
 from loadgen.errors import TargetError
 from loadgen.load import runner
-from loadgen.load.client_messages import ENOUGH, GO_ON, MEASURED, READY, STOP, read, write
-from loadgen.load.runner import Hooks, Job, Phase
+from loadgen.load.client_messages import (
+    Begin,
+    Continue,
+    Failed,
+    Finished,
+    FromClient,
+    IntervalDone,
+    Logged,
+    Measured,
+    Ready,
+    Start,
+    Stop,
+    StopSending,
+    ToRunning,
+    read,
+    write,
+)
+from loadgen.load.runner import Hooks, Phase
 from model_containers import lifeline
 
 
@@ -25,79 +42,120 @@ def main() -> None:
     uvloop.run(_serve(Path(sys.argv[1])))
 
 
-class _LeadersLog(logging.handlers.QueueHandler):
-    """Has warnings logged by the one that leads."""
+class _LogToLeader(logging.handlers.QueueHandler):
+    """Has warnings logged by the leader."""
 
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, leader: _Leader) -> None:
         super().__init__(None)  # type: ignore[arg-type]  # there is no queue, see `enqueue`
-        self._writer = writer
+        self._leader = leader
         self.setLevel(logging.WARNING)
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        if not self._writer.is_closing():
-            write(self._writer, record)
+        if not self._leader.is_closing:
+            self._leader.send(Logged(record))
+
+
+class _Leader:
+    """The leader as a client process sees it; its messages become events.
+
+    Attributes:
+        stop: the run is to end at once.
+        stop_sending: the run is to end, with answers to its requests.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self.stop, self.stop_sending, self._continue = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._begins: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    @property
+    def is_closing(self) -> bool:
+        """The connection takes no more messages."""
+        return self._writer.is_closing()
+
+    def send(self, message: FromClient) -> None:
+        """Send a message."""
+        write(self._writer, message)
+
+    async def listen(self) -> None:
+        """Receive messages until the leader is gone, which ends the run."""
+        while True:
+            try:
+                message: ToRunning = await read(self._reader)
+            except EOFError:
+                self._stop()
+                self._continue.set()
+                return
+            match message:
+                case Start(begins_ns):
+                    self._begins.set_result(begins_ns)
+                case Continue():
+                    self._continue.set()
+                case StopSending():
+                    self.stop_sending.set()
+                case Stop():
+                    self._stop()
+                case _:
+                    assert_never(message)
+
+    def _stop(self) -> None:
+        self.stop.set()
+        if not self._begins.done():
+            self._begins.set_result(time.monotonic_ns())
+
+    async def begin(self) -> int:
+        """The server has been reached; returns when to start."""
+        self.send(Ready())
+        return await self._begins
+
+    async def on_phase(self, phase: Phase) -> None:
+        """After its measured part a client waits for the others."""
+        if phase is Phase.MEASURED_ENDS:
+            self.send(Measured())
+            await self._continue.wait()
+
+    async def close(self) -> None:
+        """Close the connection when the last message has been sent."""
+        with contextlib.suppress(ConnectionError):
+            await self._writer.drain()
+        self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
 
 
 async def _serve(path: Path) -> None:
-    leader: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = (
+    reader, writer = await _accepted(path)
+    leader = _Leader(reader, writer)
+    logging.getLogger().addHandler(_LogToLeader(leader))
+    begin: Begin = await read(reader)
+    hooks = Hooks(
+        leader.on_phase, lambda interval: leader.send(IntervalDone(interval)), leader.begin, leader.stop_sending
+    )
+    listening = asyncio.create_task(leader.listen(), name="messages of the leader")
+    try:
+        leader.send(Finished(await runner.run(begin.job, leader.stop, hooks)))
+    except TargetError as error:
+        leader.send(Failed(error))
+    finally:
+        listening.cancel()
+        await leader.close()
+
+
+async def _accepted(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """The first connection to a socket of this name."""
+    first: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = (
         asyncio.get_running_loop().create_future()
     )
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        leader.set_result((reader, writer))
+        first.set_result((reader, writer))
 
     temporary = path.with_suffix(".new")
     server = await asyncio.start_unix_server(connected, temporary)
-    temporary.rename(path)  # whoever sees it can connect
-    reader, writer = await leader
+    temporary.rename(path)  # a leader that sees it can connect
+    streams = await first
     server.close()
-    logging.getLogger().addHandler(_LeadersLog(writer))
-    job: Job = await read(reader)
-    stop, go_on, enough = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    begins: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-    async def listen() -> None:
-        while True:
-            try:
-                message = await read(reader)
-            except EOFError:
-                message = STOP
-            if message == GO_ON:
-                go_on.set()
-            elif message == ENOUGH:
-                enough.set()
-            elif message == STOP:
-                stop.set()
-                if not begins.done():
-                    begins.set_result(time.monotonic_ns())
-                if reader.at_eof():
-                    go_on.set()
-                    return
-            else:
-                begins.set_result(message)
-
-    async def begin() -> int:
-        write(writer, READY)
-        return await begins
-
-    async def on_phase(phase: Phase) -> None:
-        if phase is Phase.MEASURED_ENDS:
-            write(writer, MEASURED)
-            await go_on.wait()
-
-    hooks = Hooks(on_phase, lambda interval: write(writer, interval), begin, enough)
-    listening = asyncio.create_task(listen(), name="the leader's words")
-    try:
-        write(writer, await runner.run(job, stop, hooks))
-    except TargetError as error:
-        write(writer, error)
-    finally:
-        listening.cancel()
-        with contextlib.suppress(ConnectionError):
-            await writer.drain()
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
+    return streams
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""Who sends: this process, or several client processes with a share of the work each.
+"""Who sends: this process, or client processes with a share of the work each.
 
-Each of several is told its job and the moment at which all begin, over a Unix socket; it tells of each logging
-interval and of what it would log, and hands over its record in the end. One that is silent when it should not be is
-taken for lost, as one that has ended. Messages are pickled values behind their length; they go between processes of
-one user only. Nothing of a single request passes that way.
+This process leads: it sends each client process its job and the moment at which all begin, over a Unix socket, see
+`loadgen.load.client_messages`. A client sends each logging interval, its warnings, and its record in the end. A
+process that exits, or stays silent longer than the protocol allows, counts as lost. No message is about one request.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import logging.handlers
 import math
 import tempfile
 import time
@@ -19,7 +17,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, assert_never
 
 from frontend_launch.children import Command, Process, start
 from frontend_launch.errors import LaunchError
@@ -27,9 +25,28 @@ from frontend_launch.launch.placement import Assignment, share_out
 from frontend_launch.tasks import gather_all
 from loadgen.errors import TargetError
 from loadgen.load import runner
-from loadgen.load.client_messages import ENOUGH, GO_ON, MEASURED, READY, STOP, read, write
+from loadgen.load.client_messages import (
+    Begin,
+    Continue,
+    Failed,
+    Finished,
+    FromClient,
+    FromRunning,
+    IntervalDone,
+    Logged,
+    Measured,
+    Ready,
+    Start,
+    Stop,
+    StopSending,
+    ToRunning,
+    read,
+    write,
+)
+from loadgen.load.ending import Ending
+from loadgen.load.job import Job
 from loadgen.load.record import Interval, Record
-from loadgen.load.runner import Hooks, Job, Phase
+from loadgen.load.runner import Hooks, Phase
 from model_containers.units import NS_PER_S
 
 log = logging.getLogger(__name__)
@@ -38,14 +55,14 @@ START_TIMEOUT_S = 30.0
 """Patience for a client process to start and to reach the server."""
 
 END_TIMEOUT_S = 60.0
-"""Patience for a message of it, beyond the time for which it may have nothing to say."""
+"""Patience for a message of it, beyond the time for which it may be silent."""
 
 LEAD_NS = 50_000_000
-"""From the last client's word that it is ready to the beginning: enough for all to be told."""
+"""From the last client's `Ready` to the moment at which all begin: enough for each to receive `Start`."""
 
 
-class Clients(Protocol):
-    """Whoever sends the requests of a run.
+class Senders(Protocol):
+    """The processes that send the requests of a run.
 
     Attributes:
         assignments: where the client processes run; empty where this process is the only one.
@@ -71,7 +88,7 @@ class Clients(Protocol):
 
 
 @contextlib.asynccontextmanager
-async def clients(count: int, assignment: Assignment) -> AsyncIterator[Clients]:
+async def clients(count: int, assignment: Assignment) -> AsyncIterator[Senders]:
     """So many clients, on the cores of an assignment, while the context lasts.
 
     Args:
@@ -86,11 +103,11 @@ async def clients(count: int, assignment: Assignment) -> AsyncIterator[Clients]:
         return
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadgen-")))
-        several = _Processes(directory)
+        processes = _ClientProcesses(directory)
         for number, cores in enumerate(share_out(assignment.cores, count)):
-            await several.start(replace(assignment, role=f"client-{number}", cores=cores, shared=True))
-            stack.push_async_callback(several.processes[-1].stop)
-        yield several
+            await processes.start(replace(assignment, role=f"client-{number}", cores=cores, shared=True))
+            stack.push_async_callback(processes.processes[-1].stop)
+        yield processes
 
 
 def split(job: Job, count: int) -> list[Job]:
@@ -126,8 +143,8 @@ class _ThisProcess:
         return await runner.run(job, stop, hooks)
 
 
-class _Processes:
-    """Several, which wait for their job."""
+class _ClientProcesses:
+    """Client processes, which wait for their job."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -146,50 +163,54 @@ class _Processes:
 
     async def run(self, job: Job, stop: asyncio.Event, hooks: Hooks) -> Record:
         async with contextlib.AsyncExitStack() as stack:
-            peers = [
+            clients = [
                 await stack.enter_async_context(_connected(self._directory / f"{row.role}.socket", process))
                 for row, process in zip(self.assignments, self.processes, strict=True)
             ]
-            return await _Run(peers, hooks).to_its_end(split(job, len(peers)), stop)
+            return await _SharedRun(clients, hooks).run(split(job, len(clients)), stop)
 
 
-class _Peer:
-    """One client process, as the one that leads sees it."""
+class _Client:
+    """One client process, as the leader sees it."""
 
     def __init__(self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.process, self._reader, self._writer = process, reader, writer
         self._patience: asyncio.TimerHandle | None = None
 
-    def tell(self, message: Any) -> None:
-        """Send a message; to one that is gone it is not sent, which its silence says."""
+    def send(self, message: Begin | ToRunning) -> None:
+        """Send a message; a client that is gone gets none, and its silence shows that."""
         if not self._writer.is_closing():
             write(self._writer, message)
 
     def expect(self, within_s: float | None) -> None:
-        """Give it up after so many seconds, unless told otherwise until then; None for as long as it takes."""
+        """Disconnect after this time, unless called again before then; None for never."""
         if self._patience is not None:
             self._patience.cancel()
-        # `close` would wait until it has taken what it was told, which a stopped process never does.
+        # `close` would wait until it has read all messages, which a stopped process never does.
         abort = self._writer.transport.abort
         self._patience = None if within_s is None else asyncio.get_running_loop().call_later(within_s, abort)
 
-    async def hear(self) -> Any:
+    async def receive(self) -> FromRunning:
         """The next message that is not for the log.
 
         Raises:
             TargetError: the client could not reach the server.
-            EOFError: it is gone, or was given up.
+            EOFError: it is gone, or was silent for too long.
         """
-        while isinstance(message := await read(self._reader), logging.LogRecord):
-            message.msg = f"{self.process.role}: {message.msg}"
-            logging.getLogger(message.name).handle(message)
-        if isinstance(message, TargetError):
-            raise message
-        return message
+        while True:
+            message: FromClient = await read(self._reader)
+            match message:
+                case Logged(record):
+                    record.msg = f"{self.process.role}: {record.msg}"
+                    logging.getLogger(record.name).handle(record)
+                case Failed(error):
+                    raise error
+                case _:
+                    return message
 
 
 @contextlib.asynccontextmanager
-async def _connected(path: Path, process: Process) -> AsyncIterator[_Peer]:
+async def _connected(path: Path, process: Process) -> AsyncIterator[_Client]:
     """A connection to a client process, which listens as soon as it has started."""
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
@@ -206,12 +227,12 @@ async def _connected(path: Path, process: Process) -> AsyncIterator[_Peer]:
         raise LaunchError(
             f"{process.role} did not start within {START_TIMEOUT_S:g} s", await process.log_tail()
         ) from None
-    peer = _Peer(process, reader, writer)
+    client = _Client(process, reader, writer)
     try:
-        yield peer
+        yield client
     finally:
-        peer.expect(None)
-        writer.close()  # which tells a client that has not ended to stop
+        client.expect(None)
+        writer.close()  # a client that has not ended stops
 
 
 async def _lost(process: Process) -> LaunchError:
@@ -222,33 +243,38 @@ async def _lost(process: Process) -> LaunchError:
     return LaunchError(f"{process.role} {what}", await process.log_tail())
 
 
-class _Run:
-    """One job, done by all of them; the shares begin together, and what they come to is one record."""
+async def _unexpected(process: Process, message: FromRunning, when: str) -> LaunchError:
+    return LaunchError(f"{process.role} sent a {type(message).__name__} {when}", await process.log_tail())
 
-    def __init__(self, peers: Sequence[_Peer], hooks: Hooks) -> None:
-        self._peers, self._hooks = peers, hooks
-        self._intervals: list[deque[Interval]] = [deque() for _ in peers]
-        self._measuring = set(peers)
+
+class _SharedRun:
+    """One job that all clients share: they begin together, and their records become one."""
+
+    def __init__(self, clients: Sequence[_Client], hooks: Hooks) -> None:
+        self._clients, self._hooks = clients, hooks
+        self._intervals: list[deque[Interval]] = [deque() for _ in clients]
+        self._measuring = set(clients)
         self._measured = asyncio.Event()
         self._silence_s = 0.0
 
-    async def to_its_end(self, jobs: Sequence[Job], stop: asyncio.Event) -> Record:
-        for peer, job in zip(self._peers, jobs, strict=True):
-            peer.tell(job)
+    async def run(self, jobs: Sequence[Job], stop: asyncio.Event) -> Record:
+        """Have each client do its share; returns the record of all."""
+        for client, job in zip(self._clients, jobs, strict=True):
+            client.send(Begin(job))
         await self._ready()
         if not jobs[0].warmup_s:
             await self._hooks.on_phase(Phase.MEASURED_BEGINS)
         begins_ns = time.monotonic_ns() + LEAD_NS
         self._silence_s = _longest_silence_s(jobs[0])
-        for peer in self._peers:
-            peer.tell(begins_ns)
-            peer.expect(jobs[0].warmup_s + self._silence_s + END_TIMEOUT_S)
+        for client in self._clients:
+            client.send(Start(begins_ns))
+            client.expect(jobs[0].warmup_s + self._silence_s + END_TIMEOUT_S)
         tasks = [
-            asyncio.create_task(self._pass_on(stop, STOP)),
-            asyncio.create_task(self._pass_on(self._hooks.enough, ENOUGH)),
+            asyncio.create_task(self._pass_on(stop, Stop())),
+            asyncio.create_task(self._pass_on(self._hooks.stop_sending, StopSending())),
         ]
         try:
-            follow = map(self._follow, range(len(self._peers)))
+            follow = map(self._follow, range(len(self._clients)))
             _, *records = await gather_all(self._phases(begins_ns, jobs[0]), *follow)
         finally:
             for task in tasks:
@@ -263,34 +289,33 @@ class _Run:
             LaunchError: one is gone, takes too long, or says something else.
             TargetError: one could not reach it.
         """
-        for peer in self._peers:
+        for client in self._clients:
             try:
                 async with asyncio.timeout(START_TIMEOUT_S):
-                    message = await peer.hear()
+                    message = await client.receive()
             except EOFError:
-                raise await _lost(peer.process) from None
+                raise await _lost(client.process) from None
             except TimeoutError:
-                text = f"{peer.process.role} did not reach the server within {START_TIMEOUT_S:g} s"
-                raise LaunchError(text, await peer.process.log_tail()) from None
-            if message != READY:
-                text = f"{peer.process.role} sent a {type(message).__name__} before it was ready"
-                raise LaunchError(text, await peer.process.log_tail())
+                text = f"{client.process.role} did not reach the server within {START_TIMEOUT_S:g} s"
+                raise LaunchError(text, await client.process.log_tail()) from None
+            if not isinstance(message, Ready):
+                raise await _unexpected(client.process, message, "before it was ready")
 
-    async def _pass_on(self, event: asyncio.Event, message: str) -> None:
+    async def _pass_on(self, event: asyncio.Event, message: Stop | StopSending) -> None:
         await event.wait()
         self._end(message)
 
-    def _end(self, message: str) -> None:
+    def _end(self, message: Stop | StopSending) -> None:
         """Tell all to end their measured part, which they do at once."""
         self._silence_s = 0.0
-        for peer in self._peers:
-            peer.tell(message)
-        for peer in self._measuring:
-            peer.expect(END_TIMEOUT_S)
+        for client in self._clients:
+            client.send(message)
+        for client in self._measuring:
+            client.expect(END_TIMEOUT_S)
 
     async def _phases(self, begins_ns: int, job: Job) -> None:
         measured_from_ns = begins_ns + round(job.warmup_s * NS_PER_S)
-        try:  # whoever is told to stop while warming up has no measured part
+        try:  # a client that stops while it warms up has no measured part
             async with asyncio.timeout((measured_from_ns - time.monotonic_ns()) / NS_PER_S):
                 await self._measured.wait()
         except TimeoutError:
@@ -298,55 +323,60 @@ class _Run:
                 await self._hooks.on_phase(Phase.MEASURED_BEGINS)
             await self._measured.wait()
         await self._hooks.on_phase(Phase.MEASURED_ENDS)
-        for peer in self._peers:
-            peer.tell(GO_ON)
-            peer.expect(job.drain_s + END_TIMEOUT_S)
+        for client in self._clients:
+            client.send(Continue())
+            client.expect(job.drain_s + END_TIMEOUT_S)
 
     async def _follow(self, number: int) -> Record | None:
-        """Hear of one client until its record; None when it is lost before, which ends the run of the others."""
-        peer = self._peers[number]
+        """Receive from one client until its record; None when it is lost before, which ends the run of the others."""
+        client = self._clients[number]
         try:
             while True:
-                message = await peer.hear()
-                if isinstance(message, Record):
-                    return message
-                if message == MEASURED:
-                    peer.expect(None)  # it waits for the others, and is told when to go on
-                    self._done(peer)
-                else:
-                    peer.expect(self._silence_s + END_TIMEOUT_S)
-                    self._intervals[number].append(message)
-                    self._tell_intervals()
+                message = await client.receive()
+                match message:
+                    case IntervalDone(interval):
+                        client.expect(self._silence_s + END_TIMEOUT_S)
+                        self._intervals[number].append(interval)
+                        self._report_intervals()
+                    case Measured():
+                        client.expect(None)  # it waits for the others, and for `Continue`
+                        self._done(client)
+                    case Finished(record):
+                        return record
+                    case Ready():
+                        raise await _unexpected(client.process, message, "while it ran")
+                    case _:
+                        assert_never(message)
         except (EOFError, TargetError) as error:
-            log.error("%s", error if isinstance(error, TargetError) else await _lost(peer.process))
-            self._done(peer)
-            self._end(STOP)
+            log.error("%s", error if isinstance(error, TargetError) else await _lost(client.process))
+            self._done(client)
+            self._end(Stop())
             return None
 
-    def _done(self, peer: _Peer) -> None:
+    def _done(self, client: _Client) -> None:
         """It has no measured part any more."""
-        self._measuring.discard(peer)
+        self._measuring.discard(client)
         if not self._measuring:
             self._measured.set()
 
-    def _tell_intervals(self) -> None:
-        """Tell of the interval that all have told of by now, if there is one."""
+    def _report_intervals(self) -> None:
+        """Report the interval that all clients have sent by now, if there is one."""
         if all(self._intervals):
             self._hooks.on_interval(Interval.merged([of_one.popleft() for of_one in self._intervals]))
 
     async def _merged(self, records: Sequence[Record | None]) -> Record:
         known = [record for record in records if record is not None]
         if not known:
-            raise await _lost(self._peers[0].process)
+            raise await _lost(self._clients[0].process)
         whole = known[0]
         for record in known[1:]:
             whole.merge(record)
         if len(known) < len(records):
-            whole.ended = "client_lost"
+            whole.ended = Ending.CLIENT_LOST
         return whole
 
 
 def _longest_silence_s(job: Job) -> float:
-    """So long a client says nothing while it measures: a logging interval and some, or all of it, seconds."""
+    """How long a client may be silent while it measures, seconds: two logging intervals, or all of it."""
     length_s = job.duration_s if job.arrivals is None else job.arrivals.duration_s
     return min(2 * job.log_every_s, math.inf if length_s is None else length_s)

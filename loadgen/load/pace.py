@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 from typing_extensions import override
 
+from loadgen.load.ending import Ending
+
 
 class Pace(Protocol):
     """Says when to send; told what was sent and what is outstanding."""
@@ -43,7 +45,7 @@ class Pace(Protocol):
         """
         ...
 
-    def over(self, now_ns: int, sent: int, outstanding: int) -> str | None:
+    def over(self, now_ns: int, sent: int, outstanding: int) -> Ending | None:
         """Why there is nothing more to send or to wait for, if so.
 
         Args:
@@ -83,8 +85,8 @@ class Window(Pace):
         return 0
 
     @override
-    def over(self, now_ns: int, sent: int, outstanding: int) -> str | None:
-        return "requests" if self._requests is not None and sent >= self._requests and not outstanding else None
+    def over(self, now_ns: int, sent: int, outstanding: int) -> Ending | None:
+        return Ending.REQUESTS if self._requests is not None and sent >= self._requests and not outstanding else None
 
 
 class Schedule(Pace):
@@ -119,7 +121,7 @@ class Schedule(Pace):
         return int(end - first)
 
     @override
-    def over(self, now_ns: int, sent: int, outstanding: int) -> str | None:
+    def over(self, now_ns: int, sent: int, outstanding: int) -> Ending | None:
         if outstanding > self._most:
-            return "overrun"
-        return "schedule" if sent >= len(self._times_ns) and now_ns >= self._until_ns else None
+            return Ending.OVERRUN
+        return Ending.SCHEDULE if sent >= len(self._times_ns) and now_ns >= self._until_ns else None

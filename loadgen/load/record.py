@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from frontend_launch.histogram import LatencyHistogram
+from loadgen.load.ending import Ending
 from loadgen.load.requests_log import RequestsLog
 from loadgen.load.target import Outcome
 from model_containers.units import NS_PER_S
 
 MAX_INTERVALS = 30_000
 """Intervals that are kept, some 50 MB; a day at the usual three seconds. Later ones are logged only."""
-
-_AS_ASKED = ("duration", "requests", "schedule")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +142,7 @@ class Record:
         clients: how each client process used its time.
         offered: what became of a schedule; None where a window says when to send.
         requests: a log of each client, where rows are kept.
-        ended: why the run ended: ``duration``, ``requests``, ``schedule``, ``overrun``, ``stalled``, ``no_answer``,
-            ``client_lost``, ``enough`` or ``stopped``.
+        ended: why the run ended.
         failures: requests that failed, by the reason that the server gave.
     """
 
@@ -164,7 +162,7 @@ class Record:
     clients: list[ClientUse] = field(default_factory=lambda: [ClientUse()])
     offered: Offered | None = None
     requests: list[RequestsLog] = field(default_factory=list)
-    ended: str = "duration"
+    ended: Ending = Ending.DURATION
     failures: Counter[str] = field(default_factory=Counter)
 
     def merge(self, other: Record) -> None:
@@ -189,7 +187,7 @@ class Record:
             for both in zip_longest(self.intervals, other.intervals)
         ]
         self.clients += other.clients
-        if self.ended in _AS_ASKED:
+        if self.ended.as_asked:
             self.ended = other.ended
         if self.offered is not None and other.offered is not None:
             self.offered.add(other.offered)

@@ -1,7 +1,4 @@
-"""One run: inputs through a target, as fast as a window allows or by a schedule; a job in, a record out.
-
-A job holds nothing but values, so that another process or machine can run it, and records merge.
-"""
+"""One run: inputs through a target, as fast as a window allows or by a schedule; a job in, a record out."""
 
 from __future__ import annotations
 
@@ -16,15 +13,15 @@ from typing import Any
 import numpy as np
 
 from loadgen.load.answers import AnswerCheck
-from loadgen.load.arrivals import Arrivals
+from loadgen.load.ending import Ending
 from loadgen.load.in_flight import InFlight
-from loadgen.load.inputs import InputSource
+from loadgen.load.job import Job
 from loadgen.load.pace import Pace, Schedule, Window
 from loadgen.load.record import Interval, Record
 from loadgen.load.recorder import Recorder, ScheduleRecorder
 from loadgen.load.requests_log import RequestsLog
 from loadgen.load.sleeper import Sleeper
-from loadgen.load.target import Outcome, Replies, Target, TargetSpec
+from loadgen.load.target import Outcome, Replies, Target
 from model_containers.units import NS_PER_S
 
 log = logging.getLogger(__name__)
@@ -73,54 +70,13 @@ class Hooks:
             without one; and before the target is closed when it ends.
         on_interval: called with each logging interval when it is over.
         begin: awaited when the server has been reached; says when the run begins, monotonic clock. None for at once.
-        enough: set it when all is known that was to be found out; what is outstanding is still waited for.
+        stop_sending: set it to end the run early; outstanding requests are still waited for.
     """
 
     on_phase: Callable[[Phase], Coroutine[Any, Any, None]] = _ignore
     on_interval: Callable[[Interval], None] = log_line
     begin: Callable[[], Awaitable[int]] | None = None
-    enough: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What one client process has to do.
-
-    Attributes:
-        target: the server and how to speak to it.
-        inputs: what to send.
-        window: most requests in flight; with a schedule, at more the run has failed.
-        duration_s: length of the measured part; None to stop by count, or as the schedule says.
-        requests: how many requests to send in all; None to stop by time.
-        warmup_s: time before the measured part.
-        timeout_s: patience for one reply, from its planned time if there is one; None for any.
-        stall_s: time without any answer to what is in flight after which the run has failed.
-        first_answer_s: the same for the very first answer; None for `stall_s`.
-        log_every_s: length of a logging interval.
-        drain_s: after the run, wait so long for what is outstanding.
-        check: compares answers with the right ones; None to believe them.
-        arrivals: when to send; None for as soon as the window has room.
-        keep_requests: keep a row of each request.
-        client: this client's number, from 0, ...
-        clients: ... of so many: it sends every so-many-th request of the schedule.
-    """
-
-    target: TargetSpec
-    inputs: InputSource
-    window: int
-    duration_s: float | None
-    requests: int | None
-    warmup_s: float
-    timeout_s: float | None
-    stall_s: float
-    first_answer_s: float | None
-    log_every_s: float
-    drain_s: float
-    check: AnswerCheck | None = None
-    arrivals: Arrivals | None = None
-    keep_requests: bool = False
-    client: int = 0
-    clients: int = 1
+    stop_sending: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 async def run(job: Job, stop: asyncio.Event | None = None, hooks: Hooks | None = None) -> Record:
@@ -198,7 +154,7 @@ class _Run:
         self._recorder.ended(Outcome.ABANDONED, self._in_flight.give_up())
         return record
 
-    async def _stream(self) -> str:
+    async def _stream(self) -> Ending:
         """Send and read until something ends the run; returns what did."""
         pace, in_flight = self._pace, self._in_flight
         yielded_ns = self._now_ns
@@ -257,23 +213,23 @@ class _Run:
                 self._idle_since_ns = self._now_ns
             self._next_expiry_ns = self._now_ns + NS_PER_S // 100
 
-    def _over(self) -> str | None:
+    def _over(self) -> Ending | None:
         job, now_ns = self._job, self._now_ns
         if self._stop.is_set():
-            return "stopped"
-        if self._hooks.enough.is_set():
-            return "enough"
+            return Ending.STOPPED
+        if self._hooks.stop_sending.is_set():
+            return Ending.ENOUGH
         if job.arrivals is None and self._ends_ns is not None and now_ns >= self._ends_ns:
-            return "duration"
+            return Ending.DURATION
         if (why := self._pace.over(now_ns, self._in_flight.sent, self._in_flight.outstanding)) is not None:
             return why
         # A timed-out request no longer counts as in flight, so nothing else bounds those that no reply comes for.
         if self._recorder.record.outcomes[Outcome.TIMED_OUT] - self._in_flight.late > MAX_UNANSWERED:
-            return "overrun"
+            return Ending.OVERRUN
         if not self._answered and job.first_answer_s is not None:
-            return "no_answer" if now_ns - self._started_ns > job.first_answer_s * NS_PER_S else None
+            return Ending.NO_ANSWER if now_ns - self._started_ns > job.first_answer_s * NS_PER_S else None
         if self._in_flight.outstanding and now_ns - self._quiet_since_ns > job.stall_s * NS_PER_S:
-            return "stalled"
+            return Ending.STALLED
         return None
 
     def _read(self) -> bool:
@@ -322,12 +278,12 @@ class _Run:
             beside = self._hooks.on_phase(Phase.MEASURED_BEGINS)
             self._tasks.append(asyncio.create_task(beside, name="measured part begins"))
 
-    def _end_measured(self, ended: str) -> None:
+    def _end_measured(self, ended: Ending) -> None:
         if not self._recorder.measuring:
             return
         ends_ns = min(time.monotonic_ns(), self._ends_ns or self._now_ns)
         next_ns = self._pace.next_ns(self._in_flight.sent)
-        if ended == "enough" and next_ns is not None:
+        if ended is Ending.ENOUGH and next_ns is not None:
             # Whoever has seen enough takes what was sent: what became due since the last turn is not part of it.
             ends_ns = min(ends_ns, next_ns)
         self._recorder.planned(self._pace.between(self._measured_from_ns, ends_ns))

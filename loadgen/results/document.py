@@ -68,7 +68,7 @@ class Results:
     Attributes:
         command: the command line.
         started_at: wall-clock time, ISO 8601 with offset.
-        ended: why the run ended, see `loadgen.load.record.Record.ended`.
+        ended: why the run ended: an `loadgen.load.ending.Ending`, or the word of a later version.
         error: one line when the run did not end as asked, else None.
         model: name, framework and weights of what was served.
         environment: the machine and the software.

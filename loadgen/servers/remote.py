@@ -14,7 +14,8 @@ from typing_extensions import override
 
 from loadgen.errors import ConfigError, TargetError
 from loadgen.load.inputs import InputSource, Pool
-from loadgen.load.runner import Hooks, Job, run
+from loadgen.load.job import Job
+from loadgen.load.runner import Hooks, run
 from loadgen.load.target import TargetSpec
 from loadgen.plan import Plan
 from loadgen.servers.connections import enough

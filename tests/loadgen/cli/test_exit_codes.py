@@ -9,6 +9,7 @@ import pytest
 from frontend_launch.errors import AdminError, DescribeError, LaunchError, PlacementError, RequestError, RestError
 from loadgen.cli import exit_codes
 from loadgen.errors import ConfigError, TargetError
+from loadgen.load.ending import Ending
 from loadgen.results import files
 
 RESULTS = files.read(Path(__file__).parents[2] / "golden" / "results-v1.json")
@@ -52,6 +53,12 @@ def test_errors(error, code):
 def test_results(changes, code):
     """A run with results says by its code how it went, the worst first."""
     assert exit_codes.of_results(replace(RESULTS, **changes)) == code
+
+
+@pytest.mark.parametrize("ended", Ending)
+def test_each_ending_has_a_code(ended):
+    """0 for those that are as asked, and only for those."""
+    assert (exit_codes.of_results(replace(RESULTS, ended=ended)) == exit_codes.OK) is ended.as_asked
 
 
 def test_signals():

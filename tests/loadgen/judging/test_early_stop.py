@@ -13,6 +13,7 @@ from loadgen.judging import early_stop as watchers
 from loadgen.judging.early_stop import UntilSteady, Watched
 from loadgen.judging.steady import Steadiness
 from loadgen.load.arrivals import Renewal
+from loadgen.load.ending import Ending
 from loadgen.load.record import Interval
 
 
@@ -24,7 +25,7 @@ def interval(duration_s=1.0, rate_rps=100.0, p99_s=0.02):
 class After:
     """Has seen enough after so many intervals."""
 
-    ended = "cut_short"
+    ended = Ending.CUT_SHORT
 
     def __init__(self, count, drains):
         self.left, self.drains = count, drains
@@ -38,11 +39,11 @@ class After:
 def test_enough_is_said_once_and_lines_end_with_it(caplog, drains):
     """A fragment that comes after it has no line."""
     caplog.set_level(logging.INFO)
-    enough, halt = asyncio.Event(), asyncio.Event()
-    watched = Watched(After(2, drains), enough, halt)
+    stop_sending, halt = asyncio.Event(), asyncio.Event()
+    watched = Watched(After(2, drains), stop_sending, halt)
     for _ in range(4):
         watched(interval())
-    assert (enough.is_set(), halt.is_set()) == (drains, not drains)
+    assert (stop_sending.is_set(), halt.is_set()) == (drains, not drains)
     assert watched.ended == "cut_short"
     assert len(caplog.records) == 2
 
@@ -53,7 +54,7 @@ def test_what_was_halted_by_others_was_not_ended_by_the_watcher():
     halt.set()
     watched = Watched(After(1, drains=False), asyncio.Event(), halt)
     watched(interval())
-    assert watched.ended == ""
+    assert watched.ended is None
 
 
 def test_steady_intervals_end_a_run():

@@ -18,10 +18,12 @@ from frontend_launch.launch.placement import Assignment
 from loadgen.errors import TargetError
 from loadgen.load import clients as module
 from loadgen.load.arrivals import Renewal
+from loadgen.load.client_messages import Finished, IntervalDone, Measured, Ready
 from loadgen.load.clients import clients, split
 from loadgen.load.inputs import SeededInputs
+from loadgen.load.job import Job
 from loadgen.load.record import Interval, Record
-from loadgen.load.runner import Hooks, Job, Phase
+from loadgen.load.runner import Hooks, Phase
 from loadgen.load.target import Outcome
 from loadgen.targets.address import parse_address
 from loadgen.targets.clipper import ClipperSpec
@@ -207,61 +209,61 @@ def test_a_client_that_does_not_begin_with_its_being_ready_is_an_error():
             return "its log"
 
     async def story():
-        peer = Scripted([])
-        peer.process = Early()  # type: ignore[assignment]  # a double
-        peer.hear = lambda: asyncio.sleep(0, Record(ended="duration"))  # type: ignore[method-assign]  # a double
-        await module._Run([peer], Hooks()).to_its_end([job()], asyncio.Event())
+        client = Scripted([])
+        client.process = Early()  # type: ignore[assignment]  # a double
+        client.receive = lambda: asyncio.sleep(0, Finished(Record()))  # type: ignore[method-assign]  # a double
+        await module._SharedRun([client], Hooks()).run([job()], asyncio.Event())
 
-    with pytest.raises(LaunchError, match=r"^client-1 sent a Record before it was ready$") as caught:
+    with pytest.raises(LaunchError, match=r"^client-1 sent a Finished before it was ready$") as caught:
         uvloop.run(story())
     assert caught.value.log_tail == "its log"
 
 
-class Told(Interval):
+class Kept(Interval):
     """An interval that can be asked whether somebody keeps it."""
 
 
-class Scripted(module._Peer):
-    """A client process that says what it is told to."""
+class Scripted(module._Client):
+    """A client process that sends what a test says."""
 
     def __init__(self, intervals):
         self._messages = self._script(intervals)
 
     def _script(self, intervals):
-        yield "ready"
-        yield from intervals
-        yield "measured"
-        yield Record(ended="duration")
+        yield Ready()
+        yield from map(IntervalDone, intervals)
+        yield Measured()
+        yield Finished(Record())
 
-    def tell(self, message):
+    def send(self, message):
         pass
 
     def expect(self, within_s):
         pass
 
-    async def hear(self):
-        await asyncio.sleep(0)  # the others say something too
+    async def receive(self):
+        await asyncio.sleep(0)  # the others send something too
         return next(self._messages)
 
 
 def test_intervals_are_merged_in_order_and_not_kept():
-    """However many there are, and as far as all clients have told of them."""
+    """However many there are, and as far as all clients have sent them."""
     alive, merged, kept = [], [], []
 
     def intervals(count):
         for number in range(count):
-            interval = Told(float(number), 1.0, 0, None, None, 2.0, None)
+            interval = Kept(float(number), 1.0, 0, None, None, 2.0, None)
             alive.append(weakref.ref(interval))
             yield interval
 
-    def heard(interval):
+    def report(interval):
         merged.append((interval.end_s, interval.in_flight))
         kept.append(sum(each() is not None for each in alive))
 
     async def story():
-        run = module._Run([Scripted(intervals(50)), Scripted(intervals(40))], Hooks(on_interval=heard))
+        run = module._SharedRun([Scripted(intervals(50)), Scripted(intervals(40))], Hooks(on_interval=report))
         async with asyncio.timeout(DEADLINE_S):
-            await run.to_its_end([job()] * 2, asyncio.Event())
+            await run.run([job()] * 2, asyncio.Event())
 
     uvloop.run(story())
     assert merged == [(float(number), 4.0) for number in range(40)]

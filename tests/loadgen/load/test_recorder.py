@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend_launch.histogram import LatencyHistogram
+from loadgen.load.ending import Ending
 from loadgen.load.in_flight import Lost, Settled
 from loadgen.load.record import Offered, Record
 from loadgen.load.recorder import Recorder, ScheduleRecorder
@@ -106,10 +107,10 @@ def test_four_records_merge_into_what_one_would_have_been(clients):
 
 def test_an_ending_that_was_not_asked_for_is_kept():
     """Whichever of the records has it."""
-    for one, other in (("schedule", "overrun"), ("overrun", "schedule")):
+    for one, other in ((Ending.SCHEDULE, Ending.OVERRUN), (Ending.OVERRUN, Ending.SCHEDULE)):
         record = Record(ended=one)
         record.merge(Record(ended=other))
-        assert record.ended == "overrun"
+        assert record.ended is Ending.OVERRUN
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])

@@ -15,7 +15,8 @@ from peers import Client, FrontendThread, Replica
 from frontend_launch.wire import ipc_addresses
 from loadgen.errors import TargetError
 from loadgen.load.inputs import SeededInputs
-from loadgen.load.runner import Job, run
+from loadgen.load.job import Job
+from loadgen.load.runner import run
 from loadgen.load.target import Outcome
 from loadgen.targets import clipper
 from loadgen.targets.clipper import ClipperSpec

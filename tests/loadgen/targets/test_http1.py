@@ -8,7 +8,8 @@ import pytest
 import uvloop
 
 from loadgen.load.inputs import InputSource, Pool
-from loadgen.load.runner import Hooks, Job, run
+from loadgen.load.job import Job
+from loadgen.load.runner import Hooks, run
 from loadgen.load.target import Outcome
 from loadgen.targets import dialer as dialing
 from loadgen.targets.access import Access

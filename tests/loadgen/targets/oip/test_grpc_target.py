@@ -11,7 +11,8 @@ from h2_server import Peer, serving
 
 from loadgen.errors import TargetError
 from loadgen.load.inputs import InputSource, Pool
-from loadgen.load.runner import Hooks, Job, run
+from loadgen.load.job import Job
+from loadgen.load.runner import Hooks, run
 from loadgen.load.target import Outcome
 from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
