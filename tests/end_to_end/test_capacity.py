@@ -3,7 +3,7 @@
 import json
 import signal
 
-from program import DEADLINE_S, noop, ran, started
+from program import DEADLINE_S, noop, ran, searched, started
 
 
 def document_in(tmp_path):
@@ -13,12 +13,10 @@ def document_in(tmp_path):
 
 def test_a_search_with_few_probes(tmp_path):
     """It says that they were not enough; every probe is kept with its results."""
-    done = ran(
-        noop(tmp_path, "capacity", "--slo", "p99<10s,failed<0.1%", "-d", "1s", "--start", "700", "--probes", "2")
-    )
+    load = ("--slo", "p99<10s,failed<0.1%", "-d", "1s", "--start", "700", "--probes", "2")
+    done, directory, document = searched(tmp_path, lambda at: noop(at, "capacity", *load))
     assert done.returncode == 8, done.stderr
     assert done.stderr == "loadgen: no capacity was confirmed: 2 probes were not enough\n"
-    directory, document = document_in(tmp_path)
     probes = document["capacity"]["probes"]
     assert [(probe["step"], probe["rate_rps"]) for probe in probes] == [("bracket", 700.0), ("bracket", 1400.0)]
     assert [probe["outcome"] for probe in probes] == ["pass", "pass"]
