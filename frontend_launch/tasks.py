@@ -1,4 +1,4 @@
-"""Coroutines that run at once and fail as one."""
+"""Runs coroutines at once and raises the first failure alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks that a loaded model is what it says it is."""
+"""Checks a loaded model against its description."""
 
 from __future__ import annotations
 
