@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.deployment import Deployment
-from frontend_launch.launch.launcher import DeploymentConfig, Launcher
+from frontend_launch.launch.launcher import DeploymentConfig
 from frontend_launch.launch.placement import Placement
-from frontend_launch.launch.process import ProcessLauncher
+from frontend_launch.launch.runtimes import RUNTIMES
 from loadgen.config import ExperimentConfig
 from loadgen.plan import Plan, prepare, replica_options
 from loadgen.waiting import unless
@@ -34,7 +34,7 @@ def deployment_of(plan: Plan) -> Deployment:
         image=config.image,
         payload_bytes=plan.inputs.payload_bytes,
     )
-    return Deployment(wanted, _launcher(config.runtime, wanted))
+    return Deployment(wanted, RUNTIMES[config.runtime].launcher(wanted))
 
 
 @contextlib.asynccontextmanager
@@ -59,11 +59,3 @@ async def up(config: ExperimentConfig, stop: asyncio.Event) -> AsyncIterator[Dep
         log.info("%s", note)
     async with contextlib.AsyncExitStack() as stack:
         yield await unless(stop, stack.enter_async_context(deployment_of(plan)))
-
-
-def _launcher(runtime: str, config: DeploymentConfig) -> Launcher:
-    if runtime == "process":
-        return ProcessLauncher(config)
-    from frontend_launch.launch.docker import DockerLauncher  # noqa: PLC0415 - only where containers are wanted
-
-    return DockerLauncher(config)
