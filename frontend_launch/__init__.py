@@ -1,1 +1,1 @@
-"""The serving side: the frontends, and what places and starts them with their replicas."""
+"""The serving side: frontends, and what places and starts them and their replicas."""

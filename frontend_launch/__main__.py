@@ -1,4 +1,4 @@
-"""``python -m frontend_launch serve|query|management``: the frontends as processes.
+"""Runs frontends as a process: ``python -m frontend_launch serve|query|management``.
 
 `serve` is both in one process and one loop, over one store in memory; `query` and `management` are one each, over a
 store in Redis. Once every port is bound a line of JSON says which; then they serve until SIGTERM, or until the

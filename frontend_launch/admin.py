@@ -1,4 +1,4 @@
-"""The one REST client of a management frontend (port 1338), ours or any that speaks the protocol."""
+"""The REST client of a management frontend, port 1338."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which cores a process may use, and this process pinned to some of them."""
+"""Reads the cores that a process may use, and pins this process to some of them."""
 
 from __future__ import annotations
 

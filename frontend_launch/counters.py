@@ -1,4 +1,4 @@
-"""Our own counters of a query frontend, as ``GET /metrics/loadgen`` answers: monotone, so two readings subtract.
+"""The monotone counters of a query frontend, as ``GET /metrics/loadgen`` answers them; two readings subtract.
 
 Pure values and their JSON form, shared by the frontend that writes them and the client that reads them.
 """

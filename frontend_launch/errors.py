@@ -1,4 +1,4 @@
-"""The errors of the serving side; each message is one line that names the value and the remedy.
+"""The errors of the serving side; each message is one line with the value and the remedy.
 
 FrontendLaunchError
  +- PlacementError   the machine does not have what was asked of it

@@ -1,4 +1,4 @@
-"""HDR histograms of latencies, filled in bulk; the only place that knows percentiles.
+"""HDR histograms of latencies, filled in bulk; the only module that computes percentiles of them.
 
 Pure. Histograms of several processes merge by adding their counts, so that percentiles are computed once, from all
 samples.

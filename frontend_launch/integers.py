@@ -1,4 +1,4 @@
-"""Lists of integers in words, such as ``0-2,5``: read and written."""
+"""Reads and writes lists of integers such as ``0-2,5``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON objects → dataclasses, where a later version may have written more members than this one knows."""
+"""Reads JSON objects into dataclasses and skips members that a later version added."""
 
 from __future__ import annotations
 

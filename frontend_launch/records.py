@@ -1,4 +1,4 @@
-"""What the shared configuration keeps of applications, models and replicas; pure values."""
+"""The values that the configuration store keeps: applications, models, replicas; pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bodies of a management frontend's REST: JSON in and out of dataclasses, port 1338, all routes ``POST``.
+"""The bodies of the management API: JSON in and out of dataclasses, port 1338, all routes ``POST``.
 
 Pure. Each request body is one dataclass that knows its path; what a field may hold follows from its type, and
 so do the errors. A request is answered with `SUCCESS`, or with JSON: an object, ``{}`` for what is unknown, or

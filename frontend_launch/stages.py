@@ -1,4 +1,4 @@
-"""Where the time of queries goes inside a deployment: exact histograms per model and per replica.
+"""Where queries spend their time inside a deployment: exact histograms per model and per replica.
 
 ``GET /metrics/loadgen/stages`` answers with them. They only ever grow, so two readings subtract. Pure values and
 their JSON form, shared by the frontend that fills them and the client that reads them.

@@ -1,4 +1,4 @@
-"""Coroutines that run at once and fail as one, or that are not cut short; processes of which nothing is left."""
+"""Runs coroutines at once or to their end, and starts processes, so that a cancellation leaves nothing behind."""
 
 from __future__ import annotations
 

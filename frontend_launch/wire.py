@@ -1,4 +1,4 @@
-"""Bytes between a client and the query frontend: handshake, request, response.
+"""The bytes between a client and the query frontend: handshake, request, response.
 
 Pure functions between ZeroMQ frames and values. A client holds two DEALER sockets: one on the response
 port (4455), where it asks for its client id and then receives responses, one on the request port (4456),

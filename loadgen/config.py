@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
 
+from frontend_launch.launch.runtimes import RUNTIMES
 from frontend_launch.launch.topology import Topology
 from frontend_launch.ports import Ports
 from loadgen.errors import ConfigError
@@ -18,7 +19,6 @@ from loadgen.targets.remote import TargetOptions
 MAX_BATCH = 65_536
 MAX_PORT = 65_535
 MAX_CLIENTS = 256
-RUNTIMES = ("process", "docker")
 WARMUP_S = 1.0
 TIMEOUT_S = 60.0
 DRAIN_S = 5.0

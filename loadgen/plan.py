@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from frontend_launch.integers import core_ranges
-from frontend_launch.launch.placement import CONTAINERS, FRONTENDS, Placement, PlacementRequest, plan, several
+from frontend_launch.launch.placement import Placement, PlacementRequest, plan, several
+from frontend_launch.launch.runtimes import RUNTIMES
 from frontend_launch.launch.topology import Topology, discover
 from frontend_launch.models import describe
 from loadgen.config import ExperimentConfig, check
@@ -196,7 +197,7 @@ def _placement_request(
         gpus=defaults.gpus,
         client_cpus=config.client_cpus,
         clients=config.clients,
-        infrastructure=several(CONTAINERS if config.runtime == "docker" else FRONTENDS, config.frontends),
+        infrastructure=several(RUNTIMES[config.runtime].infrastructure, config.frontends),
         infrastructure_cpus=config.infrastructure_cpus,
         allow_overlap=config.allow_overlap,
     )

@@ -1,1 +1,1 @@
-"""What runs inside a replica: the container protocol, the models, and nothing about load or deployment."""
+"""What runs inside a replica: the container protocol and the models."""

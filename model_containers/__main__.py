@@ -1,4 +1,4 @@
-"""``python -m model_containers VERB MODEL``: a model as a process.
+"""Runs a model as a process: ``python -m model_containers VERB MODEL``.
 
 All verbs but `serve` print JSON; nobody has to import a model to ask about it.
 """

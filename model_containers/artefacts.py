@@ -1,4 +1,4 @@
-"""Files that were made on this machine and are kept: made by one process, whole or not at all, checked by digest.
+"""Keeps files made on this machine: one process makes each, whole or not at all, and a digest checks it.
 
 They live below ``LOADGEN_CACHE``, else below the user's cache directory (``XDG_CACHE_HOME``, ``~/.cache``).
 """

@@ -1,4 +1,4 @@
-"""The log of a replica: two lines for each batch, written rarely, thinned when there are too many, and bounded.
+"""The log of a replica: two lines per batch, buffered, thinned and bounded.
 
 ::
 

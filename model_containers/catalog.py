@@ -1,4 +1,4 @@
-"""The models there are: name → description and loader; imports no framework.
+"""The catalogue of models: name → description and loader; imports no framework.
 
 A name is one of the catalogue, ``package.module:factory`` for a model of one's own, or ``onnx:FILE``.
 """

@@ -1,4 +1,4 @@
-"""What a model is to everything around it."""
+"""The interface of a model, and its description."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The replica's shell: one DEALER socket, the model call, the log, reconnection; it blocks, and nothing else runs."""
+"""The shell of a replica: one DEALER socket, the model call, the log, reconnection; all in one blocking loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A replica's side of the protocol without sockets or clocks: frames and times in, frames and work out.
+"""The replica's side of the protocol, without sockets or clocks: frames and times in, frames and work out.
 
 One `Session` lives as long as one connection. The replica introduces itself with a heartbeat and is asked for
 its metadata; from then on it gets batches. It sends heartbeats only while it has nothing to do, and gives the

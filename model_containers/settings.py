@@ -1,4 +1,4 @@
-"""How a replica is told what to do: flags, else environment variables, else defaults."""
+"""The settings of a replica: flags, else environment variables, else defaults."""
 
 from __future__ import annotations
 

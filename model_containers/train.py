@@ -1,4 +1,4 @@
-"""Makes the classifiers' artefacts from seeded synthetic data.
+"""Trains the classifiers on seeded synthetic data and keeps their artefacts.
 
 The data sets and trained files of the original are lost; what is known is that its kernel models cost what some 2000
 training vectors cost, so that is how many there are here. Inputs are uniform in [0, 1), as the queries are, and an

@@ -1,4 +1,4 @@
-"""Checks that a loaded model is what it says it is."""
+"""Checks a loaded model against its description."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BATCHES = (1, 2, 8)
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ModelCheck:
     """One finding."""
 
     name: str
@@ -23,7 +23,7 @@ class Finding:
     detail: str
 
 
-def verify(model: Model, description: Description, seed: int) -> list[Finding]:
+def verify(model: Model, description: Description, seed: int) -> list[ModelCheck]:
     """Run seeded batches of 1, 2 and 8 and look at the answers.
 
     Args:
@@ -41,11 +41,11 @@ def verify(model: Model, description: Description, seed: int) -> list[Finding]:
     expected = {count: (count, *(model.output.shape or whole.shape[1:])) for count in BATCHES}
     allowed = description.tolerance
     return [
-        Finding("shape", shapes == expected, f"{whole.shape} for a batch of {len(whole)}"),
-        Finding("dtype", str(whole.dtype) == model.output.dtype, str(whole.dtype)),
-        Finding("finite", bool(np.isfinite(whole).all()), f"{int(np.isfinite(whole).sum())} of {whole.size} values"),
-        Finding("deterministic", np.array_equal(whole, model.predict(inputs)), "the same batch twice"),
-        Finding("batch equals single", difference <= allowed, f"differs by {difference:.1e}, at most {allowed:.0e}"),
+        ModelCheck("shape", shapes == expected, f"{whole.shape} for a batch of {len(whole)}"),
+        ModelCheck("dtype", str(whole.dtype) == model.output.dtype, str(whole.dtype)),
+        ModelCheck("finite", bool(np.isfinite(whole).all()), f"{int(np.isfinite(whole).sum())} of {whole.size} values"),
+        ModelCheck("deterministic", np.array_equal(whole, model.predict(inputs)), "the same batch twice"),
+        ModelCheck("batch equals single", difference <= allowed, f"differs by {difference:.1e}, at most {allowed:.0e}"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Bytes between a frontend and a replica: the 2017 container protocol, version 1, port 7000.
+"""The bytes between a frontend and a replica: the 2017 container protocol, version 1, port 7000.
 
 Pure functions between ZeroMQ frames and frozen dataclasses. Every message is one multipart message that
 begins with an empty delimiter frame and a 4-byte message type; the frames below are counted without the

@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import module_tables
 import pytest
 
 import frontend_launch
@@ -112,6 +113,18 @@ def test_slots_hold():
         if "__slots__" in vars(found) and found.__dictoffset__ and not issubclass(found, BaseException)
     ]
     assert wrong == []
+
+
+def test_the_tables_of_modules_are_up_to_date():
+    """They say in docs/architecture.md what the docstrings say."""
+    text = module_tables.DOCUMENT.read_text()
+    assert module_tables.rewritten(text) == text, "run make docs"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_each_package_has_its_table(package):
+    """All of its modules are in it."""
+    assert module_tables.table(package) in module_tables.DOCUMENT.read_text()
 
 
 @pytest.mark.serial

@@ -1,1 +1,1 @@
-"""The two frontends: queries in and answers out, and the configuration that they share."""
+"""The query frontend, the management frontend, and the configuration that they share."""

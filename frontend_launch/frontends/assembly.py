@@ -1,4 +1,4 @@
-"""What a process of frontends is put together from: a store, and one frontend or both over it."""
+"""Assembles a process of frontends: a store, and one frontend or both over it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue of one model: hands out what is there, up to the maximum, and never waits to fill a batch.
+"""The queue of one model: it hands out what waits, up to the maximum, and never waits to fill a batch.
 
 Pure: told the time, never reads it.
 """

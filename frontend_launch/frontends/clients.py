@@ -1,4 +1,4 @@
-"""Who asks: client ids, the connections behind them, and answers on their way back, a batch of them at a time."""
+"""The clients of a query frontend: their ids and connections, and answers sent to them in bursts."""
 
 from __future__ import annotations
 

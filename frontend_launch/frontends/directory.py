@@ -1,4 +1,4 @@
-"""What the configuration says, as the query frontend needs it for every request: in dictionaries, kept up to date."""
+"""The configuration as the query frontend looks it up for every request: dictionaries that follow the store."""
 
 from __future__ import annotations
 

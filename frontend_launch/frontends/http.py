@@ -1,4 +1,4 @@
-"""HTTP servers of the frontends: aiohttp applications on a port of the running loop."""
+"""The HTTP servers of the frontends: aiohttp applications on a port of the running loop."""
 
 from __future__ import annotations
 

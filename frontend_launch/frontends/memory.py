@@ -1,4 +1,4 @@
-"""Gives memory back to the system when a large queue has been worked off.
+"""Returns memory to the system when a large queue has been worked off.
 
 The C library keeps what is freed between blocks that are still in use, of which a megabyte of payload leaves many; it
 gives it back when it is told to. That takes some milliseconds, so it is done once, when nothing has been waiting for a

@@ -1,4 +1,4 @@
-"""The metrics that there are, by the original's names, and the events that feed them."""
+"""The metrics of a query frontend, under the original's names, and the events that feed them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The original's arithmetic of histograms and its texts of numbers, to the last digit.
+"""The original's arithmetic of histograms and its formats of numbers, to the last digit.
 
 It computes in the x87's 80-bit ``long double`` and prints with C++'s default format. Where this machine's
 ``numpy.longdouble`` is another type, the last four or so of the digits differ. Pure.

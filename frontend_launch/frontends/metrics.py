@@ -1,4 +1,4 @@
-"""The metrics registry in the shape of the original: counters, ratio counters, meters, histograms.
+"""The metrics registry in the original's shape: counters, ratio counters, meters, histograms.
 
 ``GET /metrics`` answers ``{category: [{name: {field: text}}]}``; every value is a string, categories
 without members are absent. Pure: told the time, never reads it; the sampling of reservoirs is seeded.

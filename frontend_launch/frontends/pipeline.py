@@ -1,4 +1,4 @@
-"""One model's way through the frontend: its queue, its metrics and its sums. Pure: told the time, never reads it."""
+"""One model's way through the frontend: queue, metrics and sums. Pure: told the time, never reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The configuration store in Redis, shared by frontends that are processes or containers of their own.
+"""The configuration store in Redis, for frontends that are several processes or containers.
 
 Databases, keys, hash fields and notifications are those of the original (the table at `Store`), so that one of its
 components can take part. While Redis cannot be reached its readers keep what they know; when it is back, whoever

@@ -1,4 +1,4 @@
-"""Who serves: the replicas that registered, which of them are idle, and what is in flight on each.
+"""The table of replicas: which are registered, which are idle, and what is in flight on each.
 
 Pure: told the time, never reads it. One batch is outstanding per replica; one more may be sent ahead to a replica
 that reports its times, which is one of this project's, so that it finds its next batch without waiting for this

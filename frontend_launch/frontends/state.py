@@ -1,4 +1,4 @@
-"""The configuration store that both frontends share: what it keeps, what it tells of changes, and one in memory.
+"""The configuration store of both frontends: its interface, its events, and the one in memory.
 
 Everything is a coroutine, so that a store behind a socket fits the same protocol. Nothing is ever removed, as
 in the original: a store grows with what is registered, and with nothing else.

@@ -1,4 +1,4 @@
-"""One container: what the engine is asked for, and what runs then."""
+"""One container: the request to the engine, and the handle on what runs."""
 
 from __future__ import annotations
 

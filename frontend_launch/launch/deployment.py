@@ -1,4 +1,4 @@
-"""One deployment: frontends and replicas up, registered and warm on the way in, all of it gone on the way out."""
+"""One deployment: up, registered and warm on entry, gone on exit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The containers of a deployment: the layout of the original, with today's fences.
+"""Starts the parts of a deployment as containers, in the layout of the original.
 
 Names, labels, ports and variables are the original's, so that its components find ours. What is made carries a label
 with the run's id; what is removed is found by it, and nothing else is.

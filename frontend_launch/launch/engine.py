@@ -1,4 +1,4 @@
-"""The Docker engine: a connection, calls within bounds, and what its refusals mean."""
+"""The connection to the Docker engine: calls with timeouts, and its refusals as errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Container images: what they are made of, building them, and whether those that exist are up to date."""
+"""Container images: their contents, their build, and whether existing ones are up to date."""
 
 from __future__ import annotations
 

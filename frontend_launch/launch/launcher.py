@@ -1,4 +1,4 @@
-"""What a deployment is made of, and what it asks of whoever starts its parts: processes here, containers there."""
+"""The interface of launchers: what a deployment consists of, and how its parts start, as processes or containers."""
 
 from __future__ import annotations
 

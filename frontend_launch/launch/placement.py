@@ -1,4 +1,4 @@
-"""Who runs on which cores and GPU: a topology and a request in, a plan or the reason against it out; pure.
+"""Plans which process runs on which cores and GPU: topology and request in, plan or refusal out; pure.
 
 ``docs/placement.md`` says the rules in words. In the order in which they are applied:
 

@@ -1,4 +1,4 @@
-"""What may be asked of the planner, and the refusals of what contradicts itself or the machine; pure."""
+"""What the planner may be asked, and the refusals of requests that contradict themselves or the machine; pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a container serves yet, asked through its published port."""
+"""Waits until a container serves, asking through its published port."""
 
 from __future__ import annotations
 

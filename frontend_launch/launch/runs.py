@@ -1,4 +1,4 @@
-"""What of ours the engine holds, found by label: runs that stay, and what is left of runs that crashed."""
+"""Finds this project's containers by label: runs that stay, and leftovers of runs that crashed."""
 
 from __future__ import annotations
 

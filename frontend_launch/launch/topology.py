@@ -1,4 +1,4 @@
-"""What this process may use of its machine, or a machine described in words.
+"""The cores, NUMA nodes and GPUs that this process may use, or those of a machine described in words.
 
 `discover` reads the kernel's own files, so it needs no library and works in a container:
 

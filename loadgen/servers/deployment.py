@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.deployment import Deployment
-from frontend_launch.launch.launcher import DeploymentConfig, Launcher
+from frontend_launch.launch.launcher import DeploymentConfig
 from frontend_launch.launch.placement import Placement
-from frontend_launch.launch.process import ProcessLauncher
+from frontend_launch.launch.runtimes import RUNTIMES
 from loadgen.config import ExperimentConfig
 from loadgen.plan import Plan, prepare, replica_options
 
@@ -32,7 +32,7 @@ def deployment_of(plan: Plan) -> Deployment:
         image=config.image,
         payload_bytes=plan.inputs.payload_bytes,
     )
-    return Deployment(wanted, _launcher(config.runtime, wanted))
+    return Deployment(wanted, RUNTIMES[config.runtime].launcher(wanted))
 
 
 @contextlib.asynccontextmanager
@@ -55,11 +55,3 @@ async def up(config: ExperimentConfig) -> AsyncIterator[Deployment]:
         log.info("%s", note)
     async with deployment_of(plan) as deployment:
         yield deployment
-
-
-def _launcher(runtime: str, config: DeploymentConfig) -> Launcher:
-    if runtime == "process":
-        return ProcessLauncher(config)
-    from frontend_launch.launch.docker import DockerLauncher  # noqa: PLC0415 - only where containers are wanted
-
-    return DockerLauncher(config)

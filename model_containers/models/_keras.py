@@ -1,4 +1,4 @@
-"""What the image networks share: TensorFlow set up for one replica, weights, the forward pass as one graph."""
+"""Shared by the image networks: TensorFlow set up for one replica, weights, the forward pass as one graph."""
 
 from __future__ import annotations
 

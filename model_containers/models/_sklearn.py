@@ -1,4 +1,4 @@
-"""What the scikit-learn classifiers share: their file, in skops' format, which runs no code when it is read."""
+"""Shared by the scikit-learn classifiers: their file in skops' format, which runs no code when it is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model that does nothing, and so measures everything else."""
+"""A model that computes nothing, so that a run measures everything else."""
 
 from __future__ import annotations
 

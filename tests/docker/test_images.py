@@ -49,25 +49,25 @@ def command(*arguments, cwd=None, timeout=120):
 @pytest.fixture(scope="module")
 def loadgen(tmp_path_factory):
     """The command of a wheel installed into a virtual environment, run from an empty directory."""
-    room = tmp_path_factory.mktemp("wheel")
-    source = room / "source"
+    scratch = tmp_path_factory.mktemp("wheel")
+    source = scratch / "source"
     source.mkdir()
     for name in FOLDERS:  # a copy, since building leaves files behind
         shutil.copytree(CHECKOUT / name, source / name, symlinks=True)
     for name in FILES:
         shutil.copy(CHECKOUT / name, source / name)
-    environment = room / "environment"
+    environment = scratch / "environment"
     pip = (environment / "bin" / "python", "-m", "pip", "--disable-pip-version-check")
     for step in (
         (sys.executable, "-m", "venv", environment),
-        (*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", room, source),
+        (*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", scratch, source),
     ):
         done = command(*step)
         assert done.returncode == 0, done.stderr
-    (wheel,) = room.glob("*.whl")
+    (wheel,) = scratch.glob("*.whl")
     done = command(*pip, "install", "--quiet", "-c", CHECKOUT / "constraints.txt", f"{wheel}[docker]")
     assert done.returncode == 0, done.stderr
-    empty = room / "empty"
+    empty = scratch / "empty"
     empty.mkdir()
     return lambda *arguments: command(environment / "bin" / "loadgen", *arguments, cwd=empty)
 

@@ -1,4 +1,4 @@
-"""Servers of others, the real ones: every verb, what they count, and what goes wrong with them."""
+"""External servers, the real ones: every verb, what they count, and what goes wrong with them."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Servers of others: shared memory, and what they say of themselves."""
+"""External servers: shared memory, and what they say of themselves."""
 
 import asyncio
 import errno
