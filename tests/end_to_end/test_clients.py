@@ -75,7 +75,7 @@ def test_what_was_measured_is_kept(tmp_path, kill, code, ended):
     while "thruput" not in (line := process.stdout.readline()):
         assert line, process.stderr.read()
     children = children_of(process)
-    senders = [pid for pid, line in children.items() if "loadgen.load.clients" in line]
+    senders = [pid for pid, line in children.items() if "loadgen.load.client_process" in line]
     assert len(senders) == 2
     os.kill(*((senders[0], signal.SIGKILL) if kill else (process.pid, signal.SIGINT)))
     _, said = process.communicate(timeout=DEADLINE_S)
