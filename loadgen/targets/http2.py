@@ -104,7 +104,7 @@ class _Call:
         self.refusal = "the answer has no HTTP status"  # until one came
 
 
-class Connection:
+class Http2Connection:
     """One connection; calls go in, what is to be written collects in `outgoing`, answers come out of `received`.
 
     Args:
