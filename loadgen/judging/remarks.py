@@ -50,7 +50,7 @@ def remarks(record: Record) -> list[str]:
     return lines
 
 
-def others(record: Record, statistics: Mapping[str, int] | None) -> list[str]:
+def server_load_mismatch(record: Record, statistics: Mapping[str, int] | None) -> list[str]:
     """Whether somebody else loads the server, or answers in its place: its count is not what this client has seen.
 
     Args:
