@@ -17,7 +17,9 @@ BACKLOG_S = 2.0
 """No trial has more in flight than the server works off in so long: it is not what the run begins with."""
 
 
-async def enough(rate_rps: Callable[[int, int], Awaitable[float]], window: int, payload_bytes: int) -> tuple[int, str]:
+async def choose_connections(
+    rate_rps: Callable[[int, int], Awaitable[float]], window: int, payload_bytes: int
+) -> tuple[int, str]:
     """The fewest connections that carry nearly as much as any number does, and how that was found, in words.
 
     One connection is tried with one request in flight, then with more, up to the window. It is enough when not even

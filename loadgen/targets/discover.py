@@ -6,7 +6,7 @@ from loadgen.errors import ConfigError
 from loadgen.targets.remote import Remote, TargetOptions
 
 
-async def look(options: TargetOptions) -> Remote:
+async def discover_remote(options: TargetOptions) -> Remote:
     """Find out what is there.
 
     Raises:

@@ -49,7 +49,7 @@ class TargetOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestOptions:
     """What requests shall carry.
 
     Attributes:
@@ -85,11 +85,11 @@ class Remote(Protocol):
         """Requests of one row that the server computes at once, as far as it says so; otherwise 1."""
         ...
 
-    def inputs(self, asked: Asked, region: str | None = None) -> InputSource:
+    def inputs(self, request_options: RequestOptions, region: str | None = None) -> InputSource:
         """What to send.
 
         Args:
-            asked: what requests shall carry.
+            request_options: what requests shall carry.
             region: the shared memory where inputs lie, if they do.
 
         Raises:
