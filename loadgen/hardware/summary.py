@@ -221,8 +221,8 @@ def findings(
                     "fewer may do, or its framework does not use them"
                 )
     for cores, roles in _islands(assignments):
-        ours = sum(whole.cpu.get(role, 0.0) for role in roles)
-        outside = sum(whole.processes_on.get(core, 0.0) for core in cores) - ours
+        of_the_plan = sum(whole.cpu.get(role, 0.0) for role in roles)
+        outside = sum(whole.processes_on.get(core, 0.0) for core in cores) - of_the_plan
         owners = ", ".join(role for role in roles if role != SAMPLER)
         if cores <= whole.processes_on.keys() and outside > _outside_share(len(cores), whole.elapsed_s):
             lines.append(

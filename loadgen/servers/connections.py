@@ -1,4 +1,4 @@
-"""How many connections to a server are enough, found by trying; the trials are somebody else's."""
+"""Chooses the number of connections to a server by trials, which the caller runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ TRIALS = (1, 2, 4, 8)
 ROUNDS = 3
 
 NEARLY_BEST = 0.9
-"""The fewest connections that carry so much of what any number does are enough."""
+"""The fewest connections that carry this share of the highest rate are chosen."""
 
 EASY_RPS, EASY_BYTES_PER_S = 1000.0, 50e6
 """Up to so much, one connection is not what limits."""

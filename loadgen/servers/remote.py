@@ -118,7 +118,7 @@ class RemoteServer(Server):
 
     @override
     async def keep_logs(self, directory: Path) -> None:
-        """They are not ours."""
+        """An external server keeps its logs itself."""
 
 
 @contextlib.contextmanager

@@ -192,7 +192,7 @@ def of_statistics(evidence: Evidence, statistics: Statistics, model: OipModel, e
 
 
 def stage_table(statistics: Statistics) -> Mapping[str, Any]:
-    """The server's stages, as the results have those of our own frontend; means are all that it tells."""
+    """The server's stages, in the form of the query frontend's; it reports means only."""
     return {
         **{
             name: {"count": value.count, "time_ms": {"mean": value.mean_ms}}

@@ -33,7 +33,7 @@ class BalancedTarget(Target):
     """Sends to several servers; see `BalancedSpec`.
 
     What a server has to do is what was sent to it and is not answered. A request that is never answered counts for
-    good: whoever loses requests gets fewer.
+    good: a server that loses requests gets fewer.
     """
 
     def __init__(self, targets: Sequence[Target]) -> None:

@@ -1,4 +1,4 @@
-"""Finds out what there is at an address."""
+"""Finds the model of an external server."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from loadgen.targets.remote import Remote, TargetOptions
 
 
 async def discover_remote(options: TargetOptions) -> Remote:
-    """Find out what is there.
+    """Find the model at an address.
 
     Raises:
-        TargetError: nothing, or not what it should be.
+        TargetError: the server does not answer, or has no such model.
         ConfigError: the options contradict each other.
     """
     if options.connections is not None and options.connections < 1:

@@ -195,7 +195,7 @@ class HttpTarget(Target):
             self._mailbox.failed(request_id, wrong)
 
     def lost(self, connection: _Http1Connection, request_id: int | None, reason: str | None) -> None:
-        """A connection is no more, nor the answer to its request, if any; no reason where nobody waits for that.
+        """A connection is no more, nor the answer to its request, if any; no reason where no request waits for it.
 
         Args:
             connection: which.
@@ -289,7 +289,7 @@ class _Http1Connection(asyncio.Protocol):
         if request_id is not None:
             self._owner.answered(request_id, *answer)
         if request_id is None or more:
-            self._transport.abort()  # nobody asked: what else it says would be taken for another answer
+            self._transport.abort()  # unsolicited: its next bytes would count as another answer
         elif not self._transport.is_closing():
             if goes_on:
                 self._owner.ready(self)
@@ -327,6 +327,6 @@ class _Http1Connection(asyncio.Protocol):
         self._owner.lost(self, self._request_id, self._reason)
 
     def abort(self) -> None:
-        """Give up on it, and on the answer for which nobody waits any more."""
+        """Give up on it, and on an answer that no request waits for."""
         self._reason = None
         self._transport.abort()

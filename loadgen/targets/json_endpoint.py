@@ -92,7 +92,7 @@ class JsonEndpoint(Remote):
                 _, writer = await asyncio.open_connection(self.options.address.host, self.options.address.port)
             writer.close()
         except OSError as error:
-            reason = error.strerror or "nobody answers"
+            reason = error.strerror or "no answer"
             raise TargetError(f"{self.options.address.text} cannot be reached: {reason}") from None
 
 

@@ -1,4 +1,4 @@
-"""What is known of a model on a server that somebody else runs, whatever it speaks."""
+"""What is known of a model on an external server, in any protocol."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Remote(Protocol):
 
     @property
     def description(self) -> Description:
-        """What is known of it, as of the models of our own."""
+        """What is known of it, in the form of the catalogue's models."""
         ...
 
     @property

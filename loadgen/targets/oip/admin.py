@@ -101,7 +101,7 @@ async def describe(address: Address, access: Access) -> tuple[ServerMetadata, Mo
         model = model_metadata(await server.about_model())
         try:
             max_batch, instances = model_config(await server.config())
-        except TargetError:  # an extension: whoever does not let us have it is loaded all the same
+        except TargetError:  # an extension: a server without it is loaded all the same
             return about, model
         return about, replace(model, max_batch=max_batch, instances=instances)
     except TargetError as error:

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over gRPC: prepared messages over HTTP/2 connections of our own.
+"""The Open Inference Protocol over gRPC: prepared messages over this project's HTTP/2 connections.
 
 gRPC's own library took three to six times the CPU time for a call, most of it in waking up threads of its own; see
 docs/performance.md. What it is used for is to ask the server about itself.
@@ -30,7 +30,7 @@ from loadgen.targets.oip.tensors import Tensor
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 BEYOND_TIMEOUT_S = 1.0
-"""So long after the runner has given up on a request its call is given up too."""
+"""From a request's timeout to the cancellation of its call."""
 EXPIRE_EVERY_S = 1.0
 LOST = "the connection was lost before the answer"
 
@@ -120,7 +120,7 @@ class OipGrpcTarget(Target):
         )
         try:
             await connection.opened
-        except BaseException:  # nobody waited long enough, a cancellation included: it is not to be left open
+        except BaseException:  # timed out or cancelled: it must not stay open
             connection.abort()
             raise
 
@@ -151,7 +151,7 @@ class OipGrpcTarget(Target):
         return None
 
     def _expire(self, patience_s: float) -> None:
-        """Give up what nobody waits for any more."""
+        """Cancel the calls whose requests have timed out."""
         self._expiring = asyncio.get_running_loop().call_later(EXPIRE_EVERY_S, self._expire, patience_s)
         until_ns = time.monotonic_ns() - round(patience_s * NS_PER_S)
         while self._waiting and self._waiting[0][1] <= until_ns:

@@ -133,7 +133,7 @@ class OipModel(Remote):
 
 
 def _spec(tensors: tuple[Tensor, ...]) -> TensorSpec:
-    """The first tensor, as models of our own describe theirs."""
+    """The first tensor, in the form of the catalogue's models."""
     if not tensors:
         return TensorSpec(None, "uint8")
     first = tensors[0]
