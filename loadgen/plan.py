@@ -12,8 +12,8 @@ from frontend_launch.models import describe
 from loadgen.config import ExperimentConfig, check
 from loadgen.errors import ConfigError
 from loadgen.load.inputs import DRAWN_INPUTS, FileInputs, InputSource, SeededInputs
-from loadgen.targets.discover import look
-from loadgen.targets.remote import Asked, Remote
+from loadgen.targets.discover import discover_remote
+from loadgen.targets.remote import Remote, RequestOptions
 from model_containers.model import Description
 
 MAX_WINDOW = 10_000
@@ -83,8 +83,10 @@ async def survey(config: ExperimentConfig) -> Ground:
     if config.target is not None:
         if config.verify is not None:
             raise ConfigError(f"--verify {config.verify}: nobody knows what --target should answer: leave it out")
-        remote = await look(config.target)
-        return Ground(remote.description, remote.inputs(_asked(config)), config.topology or discover(), remote)
+        remote = await discover_remote(config.target)
+        return Ground(
+            remote.description, remote.inputs(_request_options(config)), config.topology or discover(), remote
+        )
     model = await describe(config.model, replica_options(config))
     return Ground(model, _inputs(config, model), config.topology or discover())
 
@@ -103,7 +105,7 @@ def plan_on(config: ExperimentConfig, ground: Ground) -> Plan:
     check(config)
     request, notes = _placement_request(config, ground.model, ground.topology)
     remote = ground.remote
-    inputs = ground.inputs if remote is None else remote.inputs(_asked(config))
+    inputs = ground.inputs if remote is None else remote.inputs(_request_options(config))
     window = config.max_in_flight or max(_usual_window(config, inputs, request.replicas, remote), config.clients)
     most = None if remote is None or config.arrivals is not None else remote.options.most_in_flight(config.clients)
     if most is not None and most < window:
@@ -114,8 +116,8 @@ def plan_on(config: ExperimentConfig, ground: Ground) -> Plan:
     return Plan(config, ground.model, inputs, window, placement, request.cpus_per_replica, notes, remote)
 
 
-def _asked(config: ExperimentConfig) -> Asked:
-    return Asked(config.batch_size, config.input, config.inputs, config.seed)
+def _request_options(config: ExperimentConfig) -> RequestOptions:
+    return RequestOptions(config.batch_size, config.input, config.inputs, config.seed)
 
 
 def _usual_window(config: ExperimentConfig, inputs: InputSource, replicas: int, remote: Remote | None) -> int:

@@ -130,7 +130,7 @@ def results_of(
             *(() if server.deployment is None else server.deployment.losses),
             *readings.notes,
             *remarks.remarks(record),
-            *remarks.others(record, readings.measurements.server_statistics),
+            *remarks.server_load_mismatch(record, readings.measurements.server_statistics),
             *(watched or {}).get("findings", ()),
         ],
     )

@@ -1,8 +1,8 @@
 """``python -m loadgen.hardware.sampler``: reads the kernel's and the frontend's counters once a second.
 
 In the client's process even a thread would hold up the loop that sends, for as long as it takes to read the files.
-Each reading is a line of JSON. After the first one it prints an empty line, so that whoever started it knows that its
-own start costs nobody anything any more. It ends by SIGTERM, or with the process that started it.
+Each reading is a line of JSON. After the first one it prints an empty line, which tells its parent that its
+start is over. It ends by SIGTERM, or with the process that started it.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def read(watched: Mapping[str, int], tally: Tally, gpus: Any = None) -> Reading:
 
 
 def read_queues(frontends: Iterable[str]) -> dict[str, Queue]:
-    """The queues of all frontends, by model; none where one is not ours, not there, or does not answer in time."""
+    """The queues of all frontends, by model; without those of a frontend that does not answer as one in time."""
     readings = [reading for frontend in frontends if (reading := _read_counters(frontend)) is not None]
     return {
         key: Queue(row.queue_length, row.batches, row.batch_size_sum, row.max_batch)

@@ -75,7 +75,7 @@ def _fill(first: Queue | None, second: Queue) -> float | None:
     return (second.queries - queries) / sent / second.max_batch if sent > 0 else None
 
 
-class Thinned:
+class Decimated:
     """Keeps every reading, then every second one, then every fourth, so that there are never more than `most`."""
 
     def __init__(self, most: int) -> None:
@@ -143,13 +143,13 @@ def summarise(
     first = last = next(within, None)
     if first is None or last is None:
         return None
-    thinned, peaks, count = Thinned(_most_samples(first)), _Peaks(), 1
-    thinned.add(first)
+    decimated, peaks, count = Decimated(_most_samples(first)), _Peaks(), 1
+    decimated.add(first)
     peaks.at(first)
     for reading in within:
         peaks.between(between(last, reading, began_ns))
         peaks.at(reading)
-        thinned.add(reading)
+        decimated.add(reading)
         last, count = reading, count + 1
     if count < 2:
         return None
@@ -170,7 +170,7 @@ def summarise(
             for role, share in whole.cpu.items()
         },
         "gpus": {str(gpu): row for gpu, row in sorted(peaks.gpus.items())},
-        "samples": [_row(between(a, b, began_ns), b) for a, b in pairwise(thinned.kept)],
+        "samples": [_row(between(a, b, began_ns), b) for a, b in pairwise(decimated.kept)],
         "findings": findings(whole, throttled, assignments, saturated),
     }
 
@@ -222,8 +222,8 @@ def findings(
                     "fewer may do, or its framework does not use them"
                 )
     for cores, roles in _islands(assignments):
-        ours = sum(whole.cpu.get(role, 0.0) for role in roles)
-        outside = sum(whole.processes_on.get(core, 0.0) for core in cores) - ours
+        of_the_plan = sum(whole.cpu.get(role, 0.0) for role in roles)
+        outside = sum(whole.processes_on.get(core, 0.0) for core in cores) - of_the_plan
         owners = ", ".join(role for role in roles if role != SAMPLER)
         if cores <= whole.processes_on.keys() and outside > _outside_share(len(cores), whole.elapsed_s):
             lines.append(

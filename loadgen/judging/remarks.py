@@ -50,8 +50,8 @@ def remarks(record: Record) -> list[str]:
     return lines
 
 
-def others(record: Record, statistics: Mapping[str, int] | None) -> list[str]:
-    """Whether somebody else loads the server, or answers in its place: its count is not what this client has seen.
+def server_load_mismatch(record: Record, statistics: Mapping[str, int] | None) -> list[str]:
+    """A line where the server's count of requests differs from this client's: other load, or several servers.
 
     Args:
         record: what this client saw.

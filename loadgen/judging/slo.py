@@ -143,7 +143,7 @@ def evaluate(condition: Condition, summary: Summary) -> Finding:
 
 
 def crossed(condition: Condition, summary: Summary) -> tuple[bool, str]:
-    """Has a condition that was not to come true come true? What was not measured has: nobody can say that it did not.
+    """Whether a condition that must not come true did; what was not measured counts as true.
 
     Args:
         condition: what must not come true.

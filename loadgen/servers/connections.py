@@ -1,4 +1,4 @@
-"""How many connections to a server are enough, found by trying; the trials are somebody else's."""
+"""Chooses the number of connections to a server by trials, which the caller runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ TRIALS = (1, 2, 4, 8)
 ROUNDS = 3
 
 NEARLY_BEST = 0.9
-"""The fewest connections that carry so much of what any number does are enough."""
+"""The fewest connections that carry this share of the highest rate are chosen."""
 
 EASY_RPS, EASY_BYTES_PER_S = 1000.0, 50e6
 """Up to so much, one connection is not what limits."""
@@ -17,7 +17,9 @@ BACKLOG_S = 2.0
 """No trial has more in flight than the server works off in so long: it is not what the run begins with."""
 
 
-async def enough(rate_rps: Callable[[int, int], Awaitable[float]], window: int, payload_bytes: int) -> tuple[int, str]:
+async def choose_connections(
+    rate_rps: Callable[[int, int], Awaitable[float]], window: int, payload_bytes: int
+) -> tuple[int, str]:
     """The fewest connections that carry nearly as much as any number does, and how that was found, in words.
 
     One connection is tried with one request in flight, then with more, up to the window. It is enough when not even

@@ -23,7 +23,7 @@ from loadgen.errors import ConfigError, TargetError
 from loadgen.plan import Plan
 from loadgen.servers.frontend_readings import FrontendReadings
 from loadgen.servers.server import Server, ServerFacts, Workload
-from loadgen.targets.balanced import EvenlySpec
+from loadgen.targets.balanced import BalancedSpec
 from loadgen.targets.clipper import ClipperSpec
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class FrontendServer(Server):
             )
             for endpoint in self.endpoints
         ]
-        yield Workload(plan.inputs, specs[0] if len(specs) == 1 else EvenlySpec(tuple(specs)))
+        yield Workload(plan.inputs, specs[0] if len(specs) == 1 else BalancedSpec(tuple(specs)))
 
     @override
     def readings(self) -> FrontendReadings:

@@ -18,12 +18,12 @@ from loadgen.load.job import Job
 from loadgen.load.runner import Hooks, run
 from loadgen.load.target import TargetSpec
 from loadgen.plan import Plan
-from loadgen.servers.connections import enough
+from loadgen.servers.connections import choose_connections
 from loadgen.servers.remote_readings import RemoteReadings
 from loadgen.servers.server import Server, ServerFacts, Workload
-from loadgen.targets.oip.admin import server_at
+from loadgen.targets.oip.admin import admin_at
 from loadgen.targets.oip.model import OipModel
-from loadgen.targets.remote import MOST_CONNECTIONS, Asked, Remote
+from loadgen.targets.remote import MOST_CONNECTIONS, Remote, RequestOptions
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +57,11 @@ class RemoteServer(Server):
             inputs = plan.inputs
             if self.remote.options.shared_memory:
                 inputs = await stack.enter_async_context(self._in_shared_memory(plan))
-            connections = self.remote.options.connections or await self._enough(plan, inputs)
+            connections = self.remote.options.connections or await self._choose_connections(plan, inputs)
             target = self.remote.spec(config.batch_size, connections, config.timeout_or_default_s)
             yield Workload(inputs, target, connections)
 
-    async def _enough(self, plan: Plan, inputs: InputSource) -> int:
+    async def _choose_connections(self, plan: Plan, inputs: InputSource) -> int:
         """How many connections are enough; said in the log.
 
         Over HTTP/1.1 a connection carries one request, so there are as many as requests in flight. Over gRPC one
@@ -78,15 +78,15 @@ class RemoteServer(Server):
         window = min(plan.window, TRIAL_WINDOW)
         key = window, inputs.payload_bytes
         if key not in self.found:
-            self.found[key] = await self._try(plan, _Made(inputs, inputs.make()), window)
+            self.found[key] = await self._try_connections(plan, _Made(inputs, inputs.make()), window)
         return self.found[key]
 
-    async def _try(self, plan: Plan, inputs: InputSource, window: int) -> int:
+    async def _try_connections(self, plan: Plan, inputs: InputSource, window: int) -> int:
         async def rate_rps(count: int, in_flight: int) -> float:
             spec = self.remote.spec(plan.config.batch_size, count, plan.config.timeout_or_default_s)
             return await _trial(spec, inputs, in_flight)
 
-        found, how = await enough(rate_rps, window, inputs.payload_bytes)
+        found, how = await choose_connections(rate_rps, window, inputs.payload_bytes)
         log.info("connections: %d, %s; --connections N says another number", found, how)
         return found
 
@@ -96,15 +96,15 @@ class RemoteServer(Server):
         remote, options = self.remote, self.remote.options
         assert isinstance(remote, OipModel)
         config = plan.config
-        asked = Asked(config.batch_size, config.input, config.inputs, config.seed)
-        contents = b"".join(content for each in remote.contents(asked).each() for content in each)
+        request_options = RequestOptions(config.batch_size, config.input, config.inputs, config.seed)
+        contents = b"".join(content for each in remote.contents(request_options).each() for content in each)
         name = f"loadgen-{os.getpid()}-{id(plan):x}"
         with shared(name, contents):
-            server = server_at(options.address, options.access)
+            server = admin_at(options.address, options.access)
             try:
                 await server.share(name, f"/{name}", len(contents))
                 try:
-                    yield remote.inputs(asked, name)
+                    yield remote.inputs(request_options, name)
                 finally:
                     try:
                         await server.unshare(name)
@@ -119,7 +119,7 @@ class RemoteServer(Server):
 
     @override
     async def keep_logs(self, directory: Path) -> None:
-        """They are not ours."""
+        """An external server keeps its logs itself."""
 
 
 @contextlib.contextmanager

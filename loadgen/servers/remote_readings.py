@@ -19,7 +19,7 @@ from loadgen.load.runner import Phase
 from loadgen.plan import Plan
 from loadgen.results.document import Measurements
 from loadgen.servers.server import Readings
-from loadgen.targets.oip.admin import NotOfferedError, Server, server_at
+from loadgen.targets.oip.admin import NotOfferedError, OipAdmin, admin_at
 from loadgen.targets.oip.model import OipModel
 from loadgen.targets.oip.statistics import Statistics, read
 from loadgen.targets.remote import Remote
@@ -44,7 +44,7 @@ class RemoteReadings(Readings):
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
         self._model = remote if isinstance(remote, OipModel) else None
-        self._server: Server | None = None
+        self._server: OipAdmin | None = None
         self._before: Statistics | None = None
         self._before_ns = self._elapsed_ns = 0
         self._metrics_before: str | None = None
@@ -56,7 +56,7 @@ class RemoteReadings(Readings):
     @override
     async def __aenter__(self) -> RemoteReadings:
         if self._model is not None:
-            self._server = server_at(self._model.options.address, self._model.options.access)
+            self._server = admin_at(self._model.options.address, self._model.options.access)
         return self
 
     @override
@@ -192,7 +192,7 @@ def of_statistics(evidence: Evidence, statistics: Statistics, model: OipModel, e
 
 
 def stage_table(statistics: Statistics) -> Mapping[str, Any]:
-    """The server's stages, as the results have those of our own frontend; means are all that it tells."""
+    """The server's stages, in the form of the query frontend's; it reports means only."""
     return {
         **{
             name: {"count": value.count, "time_ms": {"mean": value.mean_ms}}

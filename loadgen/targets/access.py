@@ -41,7 +41,7 @@ class Access:
         return tuple((name, value) for name, value in self.headers if name != "host")
 
     def ssl_context(self) -> ssl.SSLContext:
-        """For HTTP, and for HTTP/2 of our own.
+        """For HTTP/1.1 and HTTP/2 connections.
 
         Raises:
             ConfigError: a file cannot be read or does not hold what it should.

@@ -14,7 +14,7 @@ from loadgen.load.target import NO_REPLIES, Replies, Target, TargetSpec
 
 
 @dataclass(frozen=True, slots=True)
-class EvenlySpec(TargetSpec):
+class BalancedSpec(TargetSpec):
     """The servers, two or more, of a target that reads replies, and so takes their time, when it is drained.
 
     Attributes:
@@ -24,16 +24,16 @@ class EvenlySpec(TargetSpec):
     specs: tuple[TargetSpec, ...]
 
     @override
-    def make(self) -> EvenlyTarget:
+    def make(self) -> BalancedTarget:
         """Make the target, not yet open."""
-        return EvenlyTarget([spec.make() for spec in self.specs])
+        return BalancedTarget([spec.make() for spec in self.specs])
 
 
-class EvenlyTarget(Target):
-    """Sends to several servers; see `EvenlySpec`.
+class BalancedTarget(Target):
+    """Sends to several servers; see `BalancedSpec`.
 
     What a server has to do is what was sent to it and is not answered. A request that is never answered counts for
-    good: whoever loses requests gets fewer.
+    good: a server that loses requests gets fewer.
     """
 
     def __init__(self, targets: Sequence[Target]) -> None:

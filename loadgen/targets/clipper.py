@@ -117,7 +117,7 @@ class ClipperTarget(Target):
         """Connect, get a client id, and frame the pool's inputs once.
 
         Raises:
-            TargetError: nobody answers the handshake within 10 s.
+            TargetError: no answer to the handshake within 10 s.
         """
         address = self._spec.response_address
         try:

@@ -112,5 +112,5 @@ class Dialer:
 def _why(error: OSError) -> str:
     """An error of connecting, in a few words."""
     if isinstance(error, TimeoutError):
-        return f"nobody answered within {CONNECT_TIMEOUT_S:.0f} s"
+        return f"no answer within {CONNECT_TIMEOUT_S:.0f} s"
     return (error.strerror or str(error) or type(error).__name__).strip()

@@ -1,4 +1,4 @@
-"""Finds out what there is at an address."""
+"""Finds the model of an external server."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from loadgen.errors import ConfigError
 from loadgen.targets.remote import Remote, TargetOptions
 
 
-async def look(options: TargetOptions) -> Remote:
-    """Find out what is there.
+async def discover_remote(options: TargetOptions) -> Remote:
+    """Find the model at an address.
 
     Raises:
-        TargetError: nothing, or not what it should be.
+        TargetError: the server does not answer, or has no such model.
         ConfigError: the options contradict each other.
     """
     if options.connections is not None and options.connections < 1:

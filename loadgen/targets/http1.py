@@ -105,8 +105,8 @@ class HttpTarget(Target):
         self._messages: list[memoryview] = []
         self._waiting: deque[tuple[int, int]] = deque()
         """Requests, and since when."""
-        self._idle: list[_Connection] = []
-        self._open: set[_Connection] = set()
+        self._idle: list[_Http1Connection] = []
+        self._open: set[_Http1Connection] = set()
         self._dialer = Dialer(spec.address.text, self._connect, self._wanted)
 
     @override
@@ -137,7 +137,7 @@ class HttpTarget(Target):
                 self._waiting.append((request_id, now_ns))
         self._dialer.open_more()
 
-    def _write(self, connection: _Connection, request_id: int) -> None:
+    def _write(self, connection: _Http1Connection, request_id: int) -> None:
         connection.begin(request_id, self._messages[request_id % len(self._messages)])
 
     def _wanted(self) -> int:
@@ -148,12 +148,12 @@ class HttpTarget(Target):
         address = self._spec.address
         await asyncio.get_running_loop().create_connection(self._new, address.host, address.port, ssl=self._tls)
 
-    def _new(self) -> _Connection:
-        return _Connection(self)
+    def _new(self) -> _Http1Connection:
+        return _Http1Connection(self)
 
     # What connections tell -------------------------------------------------------------------------------------
 
-    def ready(self, connection: _Connection) -> None:
+    def ready(self, connection: _Http1Connection) -> None:
         """A connection has no request."""
         self._open.add(connection)
         request_id = self._next()
@@ -194,8 +194,8 @@ class HttpTarget(Target):
         else:
             self._mailbox.failed(request_id, wrong)
 
-    def lost(self, connection: _Connection, request_id: int | None, reason: str | None) -> None:
-        """A connection is no more, nor the answer to its request, if any; no reason where nobody waits for that.
+    def lost(self, connection: _Http1Connection, request_id: int | None, reason: str | None) -> None:
+        """A connection is no more, nor the answer to its request, if any; no reason where no request waits for it.
 
         Args:
             connection: which.
@@ -211,7 +211,7 @@ class HttpTarget(Target):
                 self._dialer.unused()
         self._dialer.open_more()
 
-    def parser(self, connection: _Connection) -> Any:
+    def parser(self, connection: _Http1Connection) -> Any:
         """A parser of one connection's answers."""
         return self._parser(connection)
 
@@ -238,7 +238,7 @@ class HttpTarget(Target):
         await asyncio.sleep(0)
 
 
-class _Connection(asyncio.Protocol):
+class _Http1Connection(asyncio.Protocol):
     """One connection, with one request at a time; also what the parser tells.
 
     Attributes:
@@ -289,7 +289,7 @@ class _Connection(asyncio.Protocol):
         if request_id is not None:
             self._owner.answered(request_id, *answer)
         if request_id is None or more:
-            self._transport.abort()  # nobody asked: what else it says would be taken for another answer
+            self._transport.abort()  # unsolicited: its next bytes would count as another answer
         elif not self._transport.is_closing():
             if goes_on:
                 self._owner.ready(self)
@@ -327,6 +327,6 @@ class _Connection(asyncio.Protocol):
         self._owner.lost(self, self._request_id, self._reason)
 
     def abort(self) -> None:
-        """Give up on it, and on the answer for which nobody waits any more."""
+        """Give up on it, and on an answer that no request waits for."""
         self._reason = None
         self._transport.abort()

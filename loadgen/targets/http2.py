@@ -104,14 +104,14 @@ class _Call:
         self.refusal = "the answer has no HTTP status"  # until one came
 
 
-class Connection:
+class Http2Connection:
     """One connection; calls go in, what is to be written collects in `outgoing`, answers come out of `received`.
 
     Args:
         headers: of every call.
 
     Attributes:
-        outgoing: what is to be written next, in order; whoever writes it empties it.
+        outgoing: what is to be written next, in order; the writer empties it.
         ready: the server has said how it wants to be spoken to: calls may begin.
         unseen: calls that the server is not going to look at, keys and when they began; whoever makes them again
             empties it.
@@ -200,7 +200,7 @@ class Connection:
         return block
 
     def expire(self, until_ns: int) -> None:
-        """Give up on calls that began at or before a time: nobody waits for their answers."""
+        """Give up on calls that began at or before a time: no request waits for their answers."""
         while self._calls:
             stream, call = next(iter(self._calls.items()))
             if call.began_ns > until_ns:

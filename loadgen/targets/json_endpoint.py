@@ -18,7 +18,7 @@ from loadgen.errors import ConfigError, TargetError
 from loadgen.load.inputs import DRAWN_INPUTS, FileInputs, InputSource, Pool, enough_of, request_pool
 from loadgen.targets.http1 import HttpSpec, Judge, JudgeSpec
 from loadgen.targets.http_request import post
-from loadgen.targets.remote import Asked, Remote, TargetOptions
+from loadgen.targets.remote import Remote, RequestOptions, TargetOptions
 from model_containers.data_types import TEXT_LETTERS
 from model_containers.model import Description, TensorSpec
 
@@ -72,10 +72,12 @@ class JsonEndpoint(Remote):
         return 1
 
     @override
-    def inputs(self, asked: Asked, region: str | None = None) -> JsonInputs:
-        if asked.batch_size > 1 and not _holds(self.template, INPUTS):
-            raise ConfigError(f'--batch-size {asked.batch_size} wants "{INPUTS}" in --body, which becomes a list')
-        return JsonInputs(self.options, self.template, asked)
+    def inputs(self, request_options: RequestOptions, region: str | None = None) -> JsonInputs:
+        if request_options.batch_size > 1 and not _holds(self.template, INPUTS):
+            raise ConfigError(
+                f'--batch-size {request_options.batch_size} wants "{INPUTS}" in --body, which becomes a list'
+            )
+        return JsonInputs(self.options, self.template, request_options)
 
     @override
     def spec(self, batch_size: int, connections: int, timeout_s: float | None) -> HttpSpec:
@@ -89,7 +91,7 @@ class JsonEndpoint(Remote):
                 _, writer = await asyncio.open_connection(self.options.address.host, self.options.address.port)
             writer.close()
         except OSError as error:
-            reason = error.strerror or "nobody answers"
+            reason = error.strerror or "no answer"
             raise TargetError(f"{self.options.address.text} cannot be reached: {reason}") from None
 
 
@@ -103,21 +105,21 @@ class JsonInputs(InputSource):
     Attributes:
         options: where, and how to get in.
         template: of a request.
-        asked: what requests shall carry.
+        request_options: what requests shall carry.
     """
 
     options: TargetOptions
     template: Any
-    asked: Asked
+    request_options: RequestOptions
 
     @property
     @override
     def text(self) -> str:
-        if self.asked.input is not None:
-            return f"inputs from {self.asked.input}"
+        if self.request_options.input is not None:
+            return f"inputs from {self.request_options.input}"
         shape = self.options.shapes.get("")
         kind = "text" if shape is None else "x".join(map(str, shape)) + " numbers"
-        return f"{self.asked.inputs or DRAWN_INPUTS} seeded inputs of {kind}"
+        return f"{self.request_options.inputs or DRAWN_INPUTS} seeded inputs of {kind}"
 
     @property
     @override
@@ -131,8 +133,8 @@ class JsonInputs(InputSource):
     def _requests(self) -> Iterator[bytes]:
         inputs = list(self._inputs())
         if not inputs:
-            raise ConfigError(f"--input {self.asked.input} holds no input")
-        address, rows = self.options.address, self.asked.batch_size
+            raise ConfigError(f"--input {self.request_options.input} holds no input")
+        address, rows = self.options.address, self.request_options.batch_size
         endless = cycle(inputs)
         for _ in range(0, len(inputs), rows):
             some = list(islice(endless, rows))
@@ -140,14 +142,14 @@ class JsonInputs(InputSource):
             yield post(address, address.path, self.options.access, "application/json", {}, body)
 
     def _inputs(self) -> Iterator[Any]:
-        asked, shape = self.asked, self.options.shapes.get("")
-        if asked.input is not None:
-            inputs = list(islice(_from_file(asked.input), asked.inputs))
-            enough_of(asked.inputs, len(inputs), asked.input)
+        request_options, shape = self.request_options, self.options.shapes.get("")
+        if request_options.input is not None:
+            inputs = list(islice(_from_file(request_options.input), request_options.inputs))
+            enough_of(request_options.inputs, len(inputs), request_options.input)
             yield from inputs
             return
-        generator = np.random.default_rng(asked.seed)
-        for _ in range(asked.inputs or DRAWN_INPUTS):
+        generator = np.random.default_rng(request_options.seed)
+        for _ in range(request_options.inputs or DRAWN_INPUTS):
             if shape is not None:
                 yield generator.random(shape, dtype=np.float32).round(6).tolist()
             else:

@@ -1,4 +1,4 @@
-"""What is known of a model on a server that somebody else runs, whatever it speaks."""
+"""What is known of a model on an external server, in any protocol."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class TargetOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestOptions:
     """What requests shall carry.
 
     Attributes:
@@ -77,7 +77,7 @@ class Remote(Protocol):
 
     @property
     def description(self) -> Description:
-        """What is known of it, as of the models of our own."""
+        """What is known of it, in the form of the catalogue's models."""
         ...
 
     @property
@@ -85,11 +85,11 @@ class Remote(Protocol):
         """Requests of one row that the server computes at once, as far as it says so; otherwise 1."""
         ...
 
-    def inputs(self, asked: Asked, region: str | None = None) -> InputSource:
+    def inputs(self, request_options: RequestOptions, region: str | None = None) -> InputSource:
         """What to send.
 
         Args:
-            asked: what requests shall carry.
+            request_options: what requests shall carry.
             region: the shared memory where inputs lie, if they do.
 
         Raises:

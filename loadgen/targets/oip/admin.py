@@ -29,7 +29,7 @@ class NotOfferedError(TargetError):
     """The server does not have the extension that was asked."""
 
 
-class Server(Protocol):
+class OipAdmin(Protocol):
     """A server that can be asked; all answers as the protocol's JSON has them.
 
     Each method raises `TargetError` when the server cannot be reached or refuses, and `NotOfferedError` when it does
@@ -71,7 +71,7 @@ class Server(Protocol):
         ...
 
 
-def server_at(address: Address, access: Access) -> Server:
+def admin_at(address: Address, access: Access) -> OipAdmin:
     """The server at an address, not yet asked.
 
     Args:
@@ -81,7 +81,7 @@ def server_at(address: Address, access: Access) -> Server:
     Raises:
         ConfigError: a certificate cannot be used, or gRPC is not installed.
     """
-    return _GrpcServer(address, access) if address.protocol == "grpc" else _HttpServer(address, access)
+    return _GrpcAdmin(address, access) if address.protocol == "grpc" else _HttpAdmin(address, access)
 
 
 async def describe(address: Address, access: Access) -> tuple[ServerMetadata, ModelMetadata]:
@@ -93,15 +93,15 @@ async def describe(address: Address, access: Access) -> tuple[ServerMetadata, Mo
 
     Raises:
         TargetError: it cannot be reached, or has no such model.
-        ConfigError: see `server_at`.
+        ConfigError: see `admin_at`.
     """
-    server = server_at(address, access)
+    server = admin_at(address, access)
     try:
         about = server_metadata(await server.about())
         model = model_metadata(await server.about_model())
         try:
             max_batch, instances = model_config(await server.config())
-        except TargetError:  # an extension: whoever does not let us have it is loaded all the same
+        except TargetError:  # an extension: a server without it is loaded all the same
             return about, model
         return about, replace(model, max_batch=max_batch, instances=instances)
     except TargetError as error:
@@ -110,7 +110,7 @@ async def describe(address: Address, access: Access) -> tuple[ServerMetadata, Mo
         await server.close()
 
 
-class _HttpServer(Server):
+class _HttpAdmin(OipAdmin):
     """A server that is asked over HTTP."""
 
     def __init__(self, address: Address, access: Access) -> None:
@@ -178,7 +178,7 @@ class _HttpServer(Server):
         return document
 
 
-class _GrpcServer(Server):
+class _GrpcAdmin(OipAdmin):
     """A server that is asked over gRPC, through its own library."""
 
     def __init__(self, address: Address, access: Access) -> None:

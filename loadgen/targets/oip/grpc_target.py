@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over gRPC: prepared messages over HTTP/2 connections of our own.
+"""The Open Inference Protocol over gRPC: prepared messages over this project's HTTP/2 connections.
 
 gRPC's own library took three to six times the CPU time for a call, most of it in waking up threads of its own; see
 docs/performance.md. What it is used for is to ask the server about itself.
@@ -30,7 +30,7 @@ from model_containers.units import NS_PER_S
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 BEYOND_TIMEOUT_S = 1.0
-"""So long after the runner has given up on a request its call is given up too."""
+"""From a request's timeout to the cancellation of its call."""
 EXPIRE_EVERY_S = 1.0
 LOST = "the connection was lost before the answer"
 
@@ -69,8 +69,8 @@ class OipGrpcTarget(Target):
         self._messages: list[memoryview] = []
         self._waiting: deque[tuple[int, int]] = deque()
         """Requests, and since when; in the order in which they were to be sent."""
-        self._open: list[_Connection] = []
-        self._leaving: set[_Connection] = set()
+        self._open: list[_GrpcConnection] = []
+        self._leaving: set[_GrpcConnection] = set()
         self._turn = 0
         self._dialer = Dialer(spec.address.text, self._connect, self._wanted)
         self._expiring: asyncio.TimerHandle | None = None
@@ -113,11 +113,14 @@ class OipGrpcTarget(Target):
         """Make a connection that takes calls."""
         address, loop = self._spec.address, asyncio.get_running_loop()
         _, connection = await loop.create_connection(
-            lambda: _Connection(self, http2.Connection(self._headers)), address.host, address.port, ssl=self._tls
+            lambda: _GrpcConnection(self, http2.Http2Connection(self._headers)),
+            address.host,
+            address.port,
+            ssl=self._tls,
         )
         try:
             await connection.opened
-        except BaseException:  # nobody waited long enough, a cancellation included: it is not to be left open
+        except BaseException:  # timed out or cancelled: it must not stay open
             connection.abort()
             raise
 
@@ -139,7 +142,7 @@ class OipGrpcTarget(Target):
         for connection in self._open:
             connection.flush()
 
-    def _next(self) -> _Connection | None:
+    def _next(self) -> _GrpcConnection | None:
         """The next connection in turn that has room."""
         for _ in self._open:
             self._turn = (self._turn + 1) % len(self._open)
@@ -148,7 +151,7 @@ class OipGrpcTarget(Target):
         return None
 
     def _expire(self, patience_s: float) -> None:
-        """Give up what nobody waits for any more."""
+        """Cancel the calls whose requests have timed out."""
         self._expiring = asyncio.get_running_loop().call_later(EXPIRE_EVERY_S, self._expire, patience_s)
         until_ns = time.monotonic_ns() - round(patience_s * NS_PER_S)
         while self._waiting and self._waiting[0][1] <= until_ns:
@@ -160,12 +163,12 @@ class OipGrpcTarget(Target):
 
     # What connections tell -------------------------------------------------------------------------------------
 
-    def opened(self, connection: _Connection) -> None:
+    def opened(self, connection: _GrpcConnection) -> None:
         """A connection takes calls."""
         self._open.append(connection)
         self._begin()
 
-    def answered(self, connection: _Connection, answers: list[http2.Answer]) -> None:
+    def answered(self, connection: _GrpcConnection, answers: list[http2.Answer]) -> None:
         """Calls of a connection have ended.
 
         Args:
@@ -188,7 +191,7 @@ class OipGrpcTarget(Target):
         """The server has not looked at these calls, which began at these times."""
         self._waiting.extendleft(reversed(requests))
 
-    def leaving(self, connection: _Connection) -> None:
+    def leaving(self, connection: _GrpcConnection) -> None:
         """A connection takes no more calls, and another takes its place; those under way may still end."""
         if connection in self._open:
             self._open.remove(connection)
@@ -197,7 +200,7 @@ class OipGrpcTarget(Target):
                 self._dialer.unused()
             self._dialer.open_more()
 
-    def lost(self, connection: _Connection, request_ids: list[int], reason: str) -> None:
+    def lost(self, connection: _GrpcConnection, request_ids: list[int], reason: str) -> None:
         """A connection is no more, nor the answers to these requests.
 
         Args:
@@ -235,7 +238,7 @@ class OipGrpcTarget(Target):
         await asyncio.sleep(0)
 
 
-class _Connection(asyncio.Protocol):
+class _GrpcConnection(asyncio.Protocol):
     """The shell of one connection.
 
     Attributes:
@@ -244,7 +247,7 @@ class _Connection(asyncio.Protocol):
         answered: a call of it has ended.
     """
 
-    def __init__(self, owner: OipGrpcTarget, core: http2.Connection) -> None:
+    def __init__(self, owner: OipGrpcTarget, core: http2.Http2Connection) -> None:
         self._owner, self.core, self.answered = owner, core, False
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

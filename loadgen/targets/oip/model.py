@@ -10,12 +10,12 @@ from loadgen.errors import ConfigError, TargetError
 from loadgen.load.inputs import DRAWN_INPUTS
 from loadgen.load.target import TargetSpec
 from loadgen.targets.http1 import HttpSpec, TensorAnswers
-from loadgen.targets.oip.admin import describe, server_at
+from loadgen.targets.oip.admin import admin_at, describe
 from loadgen.targets.oip.grpc_target import OipGrpcSpec
 from loadgen.targets.oip.metadata import ModelMetadata, ServerMetadata
 from loadgen.targets.oip.requests import Contents, FileContents, RequestInputs, SeededContents, seeded_count
 from loadgen.targets.oip.tensors import BYTES, DTYPES, Tensor, resolve
-from loadgen.targets.remote import Asked, Remote, TargetOptions
+from loadgen.targets.remote import Remote, RequestOptions, TargetOptions
 from model_containers.model import Description, TensorSpec
 
 
@@ -67,22 +67,24 @@ class OipModel(Remote):
         return max(1, self.model.max_batch or 1) * (self.model.instances or 1)
 
     @override
-    def inputs(self, asked: Asked, region: str | None = None) -> RequestInputs:
-        contents = self.contents(asked)
+    def inputs(self, request_options: RequestOptions, region: str | None = None) -> RequestInputs:
+        contents = self.contents(request_options)
         binary = self.options.shared_memory or "binary_tensor_data" in self.server.extensions
         address, access = self.options.address, self.options.access
-        return RequestInputs(contents, address, access, self._outputs(asked.batch_size), binary, region)
+        return RequestInputs(contents, address, access, self._outputs(request_options.batch_size), binary, region)
 
-    def contents(self, asked: Asked) -> Contents:
+    def contents(self, request_options: RequestOptions) -> Contents:
         """What requests carry.
 
         Raises:
             ConfigError: the model does not take that.
         """
-        tensors = self._tensors(asked.batch_size)
-        if asked.input is None:
-            return SeededContents(tensors, seeded_count(tensors, asked.inputs or DRAWN_INPUTS), asked.seed)
-        return FileContents(asked.input, tensors, self.model.batched, asked.inputs)
+        tensors = self._tensors(request_options.batch_size)
+        if request_options.input is None:
+            return SeededContents(
+                tensors, seeded_count(tensors, request_options.inputs or DRAWN_INPUTS), request_options.seed
+            )
+        return FileContents(request_options.input, tensors, self.model.batched, request_options.inputs)
 
     def _tensors(self, batch_size: int) -> tuple[Tensor, ...]:
         model, shapes = self.model, self.options.shapes
@@ -122,7 +124,7 @@ class OipModel(Remote):
 
     @override
     async def still_there(self) -> None:
-        server = server_at(self.options.address, self.options.access)
+        server = admin_at(self.options.address, self.options.access)
         try:
             await server.about()
         finally:
@@ -130,7 +132,7 @@ class OipModel(Remote):
 
 
 def _spec(tensors: tuple[Tensor, ...]) -> TensorSpec:
-    """The first tensor, as models of our own describe theirs."""
+    """The first tensor, in the form of the catalogue's models."""
     if not tensors:
         return TensorSpec(None, "uint8")
     first = tensors[0]

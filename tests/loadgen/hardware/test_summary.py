@@ -21,7 +21,7 @@ from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment
 from loadgen.hardware.readings import Queue, Reading, Tally, next_due_s, parse_process_cpu, parse_stat, parse_throttled
 from loadgen.hardware.sampler import read, read_gpus, read_queues
-from loadgen.hardware.summary import Thinned, summarise
+from loadgen.hardware.summary import Decimated, summarise
 from loadgen.hardware.watch import watching
 
 S = 1_000_000_000
@@ -128,16 +128,16 @@ def test_gpus():
 @given(st.integers(2, 40), st.integers(0, 400))
 def test_what_is_kept_is_bounded_and_evenly_spaced(most, count):
     """From the first reading on, and never less than half of what there is room for."""
-    thinned = Thinned(most)
+    decimated = Decimated(most)
     for second in range(count):
-        thinned.add(reading(second))
-    kept = [one.at_ns // S for one in thinned.kept]
+        decimated.add(reading(second))
+    kept = [one.at_ns // S for one in decimated.kept]
     assert min(count, most // 2) <= len(kept) <= most
     assert any(kept == list(range(0, count, 2**times)) for times in range(10))
 
 
 def test_a_long_run_keeps_its_peaks(monkeypatch):
-    """Samples are thinned, peaks are of every reading, however many there are."""
+    """Samples are decimated, peaks are of every reading, however many there are."""
     monkeypatch.setattr("loadgen.hardware.summary.MAX_SAMPLES", 4)
     used = [min(second, 1) for second in range(50)]  # all of the first second, nothing later
     found = summarise((reading(second, 0, use) for second, use in enumerate(used)), 0, 99 * S, PLAN, False)

@@ -28,7 +28,7 @@ from loadgen.load.target import Outcome
 from loadgen.targets.address import parse_address
 from loadgen.targets.clipper import ClipperSpec
 from loadgen.targets.json_endpoint import JsonEndpoint
-from loadgen.targets.remote import Asked, TargetOptions
+from loadgen.targets.remote import RequestOptions, TargetOptions
 from model_containers.data_types import DataType
 from model_containers.model import TensorSpec
 
@@ -105,7 +105,7 @@ async def refusing(asked=lambda: None):
     async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
         address = parse_address(f"http+json://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
         endpoint = JsonEndpoint.of(TargetOptions(address, body='"$input"', answer="text"))
-        yield {"target": endpoint.spec(1, 1, None), "inputs": endpoint.inputs(Asked(1, None, 1, 0))}
+        yield {"target": endpoint.spec(1, 1, None), "inputs": endpoint.inputs(RequestOptions(1, None, 1, 0))}
 
 
 def test_what_clients_warn_of_is_logged_with_their_names(caplog):

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from loadgen.servers.connections import BACKLOG_S, enough
+from loadgen.servers.connections import BACKLOG_S, choose_connections
 
 WINDOW = 64
 
@@ -17,7 +17,7 @@ def tried(rate_rps, payload_bytes=8, window=WINDOW):
         trials.append((connections, in_flight))
         return rate_rps(connections, in_flight)
 
-    found, _ = asyncio.run(enough(trial, window, payload_bytes))
+    found, _ = asyncio.run(choose_connections(trial, window, payload_bytes))
     return found, trials
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from loadgen.load.inputs import Pool
 from loadgen.load.target import NO_REPLIES, Outcome, Replies
-from loadgen.targets.balanced import EvenlyTarget, level
+from loadgen.targets.balanced import BalancedTarget, level
 from model_containers.data_types import DataType
 
 OUTSTANDING = st.lists(st.integers(0, 1000), min_size=1, max_size=6)
@@ -64,7 +64,7 @@ def test_servers_are_filled_up_to_one_level(outstanding, count, turn):
 def test_every_request_goes_to_one_server_and_its_answer_comes_back_once(steps):
     """Whatever the order of sending and answering; who answers more gets more."""
     servers = [Server() for _ in range(3)]
-    target = EvenlyTarget(servers)
+    target = BalancedTarget(servers)
     sent, seen = 0, list[int]()
     for count, number, answers in steps:
         before = [len(server.waiting) for server in servers]
@@ -90,7 +90,7 @@ def test_every_request_goes_to_one_server_and_its_answer_comes_back_once(steps):
 def test_idle_servers_take_turns():
     """One request at a time, each answered before the next."""
     servers = [Server() for _ in range(3)]
-    target, who = EvenlyTarget(servers), []
+    target, who = BalancedTarget(servers), []
     for request in range(6):
         target.send(request, 1, 0)
         who += [number for number, server in enumerate(servers) if server.waiting]
@@ -102,7 +102,7 @@ def test_idle_servers_take_turns():
 def test_whoever_answers_first_wakes_once():
     """The others' answers are read with it."""
     servers, woken = [Server(), Server()], []
-    target = EvenlyTarget(servers)
+    target = BalancedTarget(servers)
     target.send(0, 4, 0)
     target.notify(lambda: woken.append(1))
     for server in servers:
@@ -116,7 +116,7 @@ def test_whoever_answers_first_wakes_once():
 def test_all_are_opened_and_closed():
     """With the same inputs."""
     servers = [Server(), Server()]
-    target, pool = EvenlyTarget(servers), Pool([np.zeros(1, np.float32)], DataType.FLOATS)
+    target, pool = BalancedTarget(servers), Pool([np.zeros(1, np.float32)], DataType.FLOATS)
     asyncio.run(target.open(pool))
     assert [server.pool for server in servers] == [pool, pool]
     asyncio.run(target.close())

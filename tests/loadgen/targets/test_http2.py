@@ -26,7 +26,7 @@ from loadgen.targets.http2 import (
     RST_STREAM,
     WINDOW_UPDATE,
     Answer,
-    Connection,
+    Http2Connection,
 )
 from loadgen.targets.oip.messages import prefixed
 
@@ -43,7 +43,7 @@ def written(connection):
 
 def connected(**options):
     """A client and a server that have exchanged settings."""
-    connection, peer = Connection(HEADERS), Peer(options.get("settings"))
+    connection, peer = Http2Connection(HEADERS), Peer(options.get("settings"))
     peer.hear(written(connection))
     assert connection.received(peer.said()) == []
     assert connection.ready
@@ -111,7 +111,7 @@ def test_headers_that_both_know_are_a_few_bytes():
 def test_headers_longer_than_a_frame():
     """Both ways, in parts."""
     long = ("x-long", "z" * 40_000)
-    connection, peer = Connection([*HEADERS, long]), Peer()
+    connection, peer = Http2Connection([*HEADERS, long]), Peer()
     connection.received(peer.said())
     stream = called(connection, peer)
     assert peer.asked[stream][0] == [*HEADERS, long]
@@ -287,7 +287,7 @@ def test_long_answers_never_wait_for_the_window(monkeypatch):
 )
 def test_what_breaks_the_rules_ends_the_connection(said, reason):
     """In one line."""
-    connection = Connection(HEADERS)
+    connection = Http2Connection(HEADERS)
     assert connection.received(said) == []
     assert connection.broken.startswith(reason)
     assert bool(connection.broken) == bool(reason)
@@ -312,7 +312,7 @@ HEADS = framed(http2.HEADERS, END_HEADERS, 1, b"\x88")
 
 def under_way(*sizes):
     """A connection of which the server has said nothing but that it is there, with calls of these sizes."""
-    connection = Connection(HEADERS)
+    connection = Http2Connection(HEADERS)
     connection.received(framed(http2.SETTINGS))
     for key, size in enumerate(sizes):
         connection.call(key, prefixed(bytes(size)), 0)
@@ -385,7 +385,7 @@ def test_what_a_server_must_not_send_ends_the_connection(said, reason):
 
 def test_the_first_frame_has_the_servers_settings():
     """To confirm those of the client is not enough."""
-    connection = Connection(HEADERS)
+    connection = Http2Connection(HEADERS)
     connection.received(framed(http2.SETTINGS, ACK))
     assert (connection.ready, connection.broken) == (False, "what answers there does not speak HTTP/2")
 
@@ -438,7 +438,7 @@ def test_a_call_whose_window_the_server_gets_wrong(more, code, reason):
 
 def test_windows_as_large_as_can_be_are_filled_up_again():
     """By what was sent, though the server knows that nothing more comes."""
-    connection = Connection(HEADERS)
+    connection = Http2Connection(HEADERS)
     connection.received(setting(http2.INITIAL_WINDOW_SIZE, LARGEST) + framed(WINDOW_UPDATE, 0, 0, number(LARGEST >> 1)))
     for key in range(3):
         connection.call(key, prefixed(bytes(100)), 0)
@@ -553,7 +553,7 @@ def data_sizes(data):
 )
 def test_any_frames_are_taken(said, greeted, cuts, sizes):
     """In any order and any pieces, with any settings: no exception, no endless work, windows and frames in bounds."""
-    connection = under_way(*sizes) if greeted else Connection(HEADERS)
+    connection = under_way(*sizes) if greeted else Http2Connection(HEADERS)
     written(connection)
     rest, turn = b"".join(said), 0
     answered: list[Answer] = []

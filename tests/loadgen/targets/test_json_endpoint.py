@@ -8,7 +8,7 @@ import pytest
 from loadgen.errors import ConfigError
 from loadgen.targets.address import parse_address
 from loadgen.targets.json_endpoint import JsonAnswers, JsonEndpoint
-from loadgen.targets.remote import Asked, TargetOptions
+from loadgen.targets.remote import RequestOptions, TargetOptions
 
 ADDRESS = parse_address("http+json://host:8000/v1/completions")
 
@@ -24,26 +24,26 @@ def bodies(found, asked):
 def test_the_input_stands_where_the_template_has_its_mark(tmp_path):
     """Nothing else of the template changes."""
     (tmp_path / "x.txt").write_text("one\ntwo\n")
-    found = bodies(endpoint(), Asked(1, tmp_path / "x.txt", None, 0))
+    found = bodies(endpoint(), RequestOptions(1, tmp_path / "x.txt", None, 0))
     assert found == [{"prompt": "one", "n": 1}, {"prompt": "two", "n": 1}]
 
 
 def test_several_inputs_are_a_list(tmp_path):
     """As many as the batch size says."""
     (tmp_path / "x.json").write_text('[{"a": 1}, [2], 3]')
-    found = bodies(endpoint('{"all": "$inputs"}'), Asked(2, tmp_path / "x.json", None, 0))
+    found = bodies(endpoint('{"all": "$inputs"}'), RequestOptions(2, tmp_path / "x.json", None, 0))
     assert found == [{"all": [{"a": 1}, [2]]}, {"all": [3, {"a": 1}]}]
     with pytest.raises(ConfigError, match=r"--inputs 4: .*x.json holds 3; ask for no more than that"):
-        bodies(endpoint(), Asked(1, tmp_path / "x.json", 4, 0))
+        bodies(endpoint(), RequestOptions(1, tmp_path / "x.json", 4, 0))
 
 
 def test_numbers_of_a_shape_are_drawn():
     """The same for the same seed."""
     found = endpoint(shapes={"": (2, 3)})
-    (first, second) = bodies(found, Asked(1, None, 2, 5))
+    (first, second) = bodies(found, RequestOptions(1, None, 2, 5))
     assert np.array(first["prompt"]).shape == (2, 3)
     assert first != second
-    assert bodies(found, Asked(1, None, 2, 5)) == [first, second]
+    assert bodies(found, RequestOptions(1, None, 2, 5)) == [first, second]
 
 
 @pytest.mark.parametrize(
@@ -89,4 +89,4 @@ def test_options_that_make_no_sense(options, match):
 def test_a_batch_wants_a_place_for_it():
     """Else its rows would be lost."""
     with pytest.raises(ConfigError, match='--batch-size 2 wants "\\$inputs"'):
-        endpoint().inputs(Asked(2, None, None, 0))
+        endpoint().inputs(RequestOptions(2, None, None, 0))
