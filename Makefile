@@ -25,7 +25,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --d
 
 BASE ?= HEAD~1
 
-.PHONY: help install saturate test test-quick evidence check format proto bench bench-compare bench-c clean
+.PHONY: help install saturate test test-quick evidence check format schema proto bench bench-compare bench-c clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -88,6 +88,9 @@ check: $(ALL) ## lint, formatting, types, import contracts
 format: $(ALL) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+schema: $(ALL) ## write the schema of the results document anew, after a change of its classes
+	$(BIN)/python -m loadgen.results.schema
 
 proto: $(ALL) ## make the modules of the protocol's messages anew, after a change of inference.proto
 	$(PYTHON) -m venv .venv/proto && .venv/proto/bin/python -m pip install -qq grpcio-tools==1.75.1

@@ -324,7 +324,7 @@ _TOO_EARLY = "before the sweep was finished; start it again with --resume to go 
 
 def _crossed(results: Results) -> list[str]:
     thresholds = results.thresholds or ()
-    return [f"{one['condition']}: {one['found']}" for one in thresholds if one["crossed"]]
+    return [f"{one.condition}: {one.found}" for one in thresholds if one.crossed]
 
 
 def _outcome(entry: Entry) -> str:

@@ -8,7 +8,8 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+
+from loadgen.results.sections import Environment
 
 PACKAGES = (
     "loadgen",
@@ -46,19 +47,19 @@ def command() -> list[str]:
     return words
 
 
-def environment() -> dict[str, Any]:
+def environment() -> Environment:
     """Versions, CPU model, cores, memory, the variables that steer BLAS, OpenMP and TensorFlow, git commit."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": versions(),
-        "cpu_model": cpu_model(),
-        "cores": os.cpu_count(),
-        "usable_cores": sorted(os.sched_getaffinity(0)),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLE_PREFIXES)},
-        "git_commit": git_commit(),
-    }
+    return Environment(
+        python=platform.python_version(),
+        platform=platform.platform(),
+        packages=versions(),
+        cpu_model=cpu_model(),
+        cores=os.cpu_count() or 0,
+        usable_cores=sorted(os.sched_getaffinity(0)),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        variables={k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLE_PREFIXES)},
+        git_commit=git_commit(),
+    )
 
 
 def versions() -> dict[str, str]:
