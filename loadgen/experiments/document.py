@@ -20,10 +20,9 @@ from loadgen.load.summary import Summary
 from loadgen.plan import Plan
 from loadgen.results import document as results_file
 from loadgen.results.document import Results
-from loadgen.results.environment import command
+from loadgen.results.environment import Environment, command
 from loadgen.results.sections import (
     ComparedAnswers,
-    Environment,
     InFlightWindow,
     Measurements,
     NodeConfig,

@@ -22,11 +22,11 @@ from loadgen.hardware.summary import Hardware
 from loadgen.judging.verdict import Verdict
 from loadgen.load.record import Record
 from loadgen.load.summary import Summary, latencies_ms
+from loadgen.results.environment import Environment
 from loadgen.results.sections import (
     ClientMetrics,
     ClipperMetrics,
     ComparedAnswers,
-    Environment,
     Histograms,
     InFlightWindow,
     NodeConfig,

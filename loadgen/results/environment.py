@@ -7,9 +7,11 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from loadgen.results.sections import Environment
+from loadgen.constraints import Count
 
 PACKAGES = (
     "loadgen",
@@ -33,6 +35,33 @@ _VARIABLE_PREFIXES = ("OMP_", "MKL_", "OPENBLAS_", "BLIS_", "KMP_", "GOMP_", "TF
 
 SECRET_OPTIONS = ("--header",)
 """Options whose value is not for files that are kept and shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The machine and the software that a result was measured with.
+
+    Attributes:
+        python: the version of Python.
+        platform: kernel and architecture.
+        packages: versions by package.
+        cpu_model: the processor's name.
+        cores: logical cores of the machine.
+        usable_cores: those that this process may use.
+        memory_bytes: memory of the machine.
+        variables: environment variables that steer BLAS, OpenMP and TensorFlow.
+        git_commit: the commit of the checkout, with ``+`` where it was changed; null outside one.
+    """
+
+    python: str
+    platform: str
+    packages: Mapping[str, str]
+    cpu_model: str
+    cores: Count
+    usable_cores: list[Count]
+    memory_bytes: Count
+    variables: Mapping[str, str]
+    git_commit: str | None
 
 
 def command() -> list[str]:

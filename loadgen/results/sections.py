@@ -35,33 +35,6 @@ class ServedModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
-    """The machine and the software that a result was measured with.
-
-    Attributes:
-        python: the version of Python.
-        platform: kernel and architecture.
-        packages: versions by package.
-        cpu_model: the processor's name.
-        cores: logical cores of the machine.
-        usable_cores: those that this process may use.
-        memory_bytes: memory of the machine.
-        variables: environment variables that steer BLAS, OpenMP and TensorFlow.
-        git_commit: the commit of the checkout, with ``+`` where it was changed; null outside one.
-    """
-
-    python: str
-    platform: str
-    packages: Mapping[str, str]
-    cpu_model: str
-    cores: Count
-    usable_cores: list[Count]
-    memory_bytes: Count
-    variables: Mapping[str, str]
-    git_commit: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class PlacementRow:
     """Where one process ran.
 
