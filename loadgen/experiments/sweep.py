@@ -307,7 +307,7 @@ class _Run:
             finished_at=_now(),
             in_flight=cell.in_flight,
             rate_rps=cell.rate_rps,
-            crossed=() if results is None else _crossed(results),
+            crossed=[] if results is None else _crossed(results),
         )
         self._ledger.add(entry)
         self._done += 1
