@@ -113,7 +113,7 @@ def cpu_model() -> str:
 
 def git_commit() -> str | None:
     """The commit of the checkout that this code runs from, with ``+`` when it was changed; None outside one."""
-    top = Path(__file__).parents[1]
+    top = Path(__file__).parents[2]
     if not (top / ".git").exists():
         return None
     try:
