@@ -83,7 +83,7 @@ class ProcessUse:
 
 @dataclass(frozen=True, slots=True)
 class GpuUse:
-    """What one GPU did; null for what it does not tell.
+    """What one GPU did; None for what it does not tell.
 
     Attributes:
         utilisation_mean: mean of the readings.
@@ -107,9 +107,9 @@ class HardwareSample:
         cores: share of each core that was busy.
         processes: CPU share of each role.
         rss_bytes: memory of each role at the end.
-        gpus: utilisation of each GPU at the end; null where it does not tell.
+        gpus: utilisation of each GPU at the end; None where it does not tell.
         queue_length: queries that wait at the end, by model; empty in files from before it was recorded.
-        batch_fill: mean batch over the largest there may be, by model; null where none was sent.
+        batch_fill: mean batch over the largest there may be, by model; None where none was sent.
     """
 
     at_s: float

@@ -55,10 +55,10 @@ class Summary:
         abandoned: requests that were outstanding at the end.
         late: replies to requests whose outcome was final.
         unexpected: replies that no request asked for.
-        left_behind: requests that the server still had at the end; null where the run did not wait for them.
+        left_behind: requests that the server still had at the end; None where the run did not wait for them.
         measured: the measured part.
         throughput_rps: answers a second in the measured part.
-        latency_ms: mean and percentiles by name; null without answers.
+        latency_ms: mean and percentiles by name; None without answers.
         planned: requests that the schedule planned for the measured part.
         offered_rps: the same a second.
         latency_above_ms: what percentiles are larger than that fall among unanswered requests.

@@ -69,29 +69,29 @@ class Results:
         command: the command line.
         started_at: wall-clock time, ISO 8601 with offset.
         ended: why the run ended; a later version may have more values.
-        error: one line when the run did not end as asked; else null.
+        error: one line when the run did not end as asked; else None.
         model: what was served.
         environment: the machine and the software.
         placement: a row per process.
-        inputs: what was sent; null in files from before it was recorded.
-        arrivals: the schedule of an open loop; null where a window says when to send.
-        answers: how many answers were compared with the right ones; null when none were.
-        thresholds: conditions that were not to come true; null without any.
-        hardware: what cores, processes and GPUs did in the measured part; null where it was not watched.
+        inputs: what was sent; None in files from before it was recorded.
+        arrivals: the schedule of an open loop; None where a window says when to send.
+        answers: how many answers were compared with the right ones; None when none were.
+        thresholds: conditions that were not to come true; None without any.
+        hardware: what cores, processes and GPUs did in the measured part; None where it was not watched.
         window: most requests in flight, and what they weigh.
         summary: what was measured.
         verdict: who was the limit.
         histograms: the latencies.
         node_configs: the 2017 description of the deployment, one per model.
-        clipper_metrics: the query frontend's metrics at the end; null where they could not be read.
+        clipper_metrics: the query frontend's metrics at the end; None where they could not be read.
         client_metrics: the 2017 series.
-        frontend_counters: the counters of this project's frontend over the measured part; null without one.
-        stages: where the time went, by ``name:version`` and ``name:version:replica id``; null where it is unknown.
-        server_statistics: what an external server counted in the measured part; null where it did not say.
-        server_metrics: its Prometheus metrics before and after the measured part; null where it has none.
+        frontend_counters: the counters of this project's frontend over the measured part; None without one.
+        stages: where the time went, by ``name:version`` and ``name:version:replica id``; None where it is unknown.
+        server_statistics: what an external server counted in the measured part; None where it did not say.
+        server_metrics: its Prometheus metrics before and after the measured part; None where it has none.
         failures: requests that failed, by the reason that the server gave.
-        transport: how the query frontend was reached; null without one, and in files from before it was recorded.
-        connections: most connections of each client to an external server; null otherwise.
+        transport: how the query frontend was reached; None without one, and in files from before it was recorded.
+        connections: most connections of each client to an external server; None otherwise.
         notes: what the reader should know, such as metrics that could not be read.
         path: where the document was saved; not part of it.
     """

@@ -50,7 +50,7 @@ class Environment:
         usable_cores: those that this process may use.
         memory_bytes: memory of the machine.
         variables: environment variables that steer BLAS, OpenMP and TensorFlow.
-        git_commit: the commit of the checkout, with ``+`` where it was changed; null outside one.
+        git_commit: the commit of the checkout, with ``+`` where it was changed; None outside one.
     """
 
     python: str

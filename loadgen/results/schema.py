@@ -48,7 +48,7 @@ def _strict(component: dict[str, Any], kind: type) -> dict[str, Any]:
         plain = {key: value for key, value in member.items() if key != "default"}
         members[name] = {"description": said[name], **plain}
     return {
-        "description": (inspect.getdoc(kind) or "").partition("\n")[0],
+        "description": _as_of_json((inspect.getdoc(kind) or "").partition("\n")[0]),
         "type": "object",
         "properties": members,
         "required": list(members),
@@ -60,9 +60,13 @@ def _attributes(kind: type) -> dict[str, str]:
     """The section Attributes of a docstring, a line for each member."""
     section = (inspect.getdoc(kind) or "").partition("\nAttributes:\n")[2].partition("\n\n")[0]
     return {
-        name: " ".join(text.split())
+        name: _as_of_json(" ".join(text.split()))
         for name, text in re.findall(r"^ {4}(\w+): (.*(?:\n {8,}.*)*)", section, re.MULTILINE)
     }
+
+
+def _as_of_json(text: str) -> str:
+    return re.sub(r"\bNone\b", "null", text).replace("``", "`")
 
 
 def _classes(hint: Any) -> Iterator[type]:

@@ -43,7 +43,7 @@ class PlacementRow:
         role: ``client``, a role of the infrastructure, or ``replica-0``, ``replica-1``, …
         pid: the process.
         cores: its cores, ascending.
-        gpu: the number of its GPU; null without one.
+        gpu: the number of its GPU; None without one.
         shared: another process of the plan has one of its cores.
         numa_nodes: memory nodes of its cores; empty where they are unknown.
     """
@@ -64,8 +64,8 @@ class SentInputs:
     Attributes:
         source: where the inputs come from, in words.
         type: their data type.
-        rows: inputs that one request to an external server carries; null for a query frontend.
-        target: the address of the model on an external server; null for a query frontend.
+        rows: inputs that one request to an external server carries; None for a query frontend.
+        target: the address of the model on an external server; None for a query frontend.
     """
 
     source: str
@@ -80,7 +80,7 @@ class PlannedArrivals:
 
     Attributes:
         text: the schedule in words.
-        rate_rps: its rate; null for a schedule that varies.
+        rate_rps: its rate; None for a schedule that varies.
     """
 
     text: str
@@ -168,8 +168,8 @@ class Transport:
     """How the query frontend was reached, as far as it is known.
 
     Attributes:
-        client: how the client reached it; null where that is unknown.
-        replicas: how the replicas reached it; null where that is unknown.
+        client: how the client reached it; None where that is unknown.
+        replicas: how the replicas reached it; None where that is unknown.
     """
 
     client: Way | None = None
@@ -183,7 +183,7 @@ class StageTime:
     Attributes:
         count: how many times were measured.
         time_ms: mean and percentiles by name; the mean alone from an external server.
-        histogram: the times, as those of `Histograms`; null from an external server.
+        histogram: the times, as those of `Histograms`; None from an external server.
     """
 
     count: Positive
@@ -193,7 +193,7 @@ class StageTime:
 
 @dataclass(frozen=True, slots=True)
 class StageTimes:
-    """Where the time of one model or one replica went; null for a stage that was not counted.
+    """Where the time of one model or one replica went; None for a stage that was not counted.
 
     Attributes:
         batch_sizes: batches by their size.
@@ -225,9 +225,9 @@ class ServerStatistics:
         failed: requests that failed.
         inferences: inputs computed.
         executions: batches computed.
-        mean_batch: mean size of a batch; null without any.
-        request_mean_ms: mean time of a request in the server; null without any.
-        client_replies: replies of any kind that the client got; null in files from before it was recorded.
+        mean_batch: mean size of a batch; None without any.
+        request_mean_ms: mean time of a request in the server; None without any.
+        client_replies: replies of any kind that the client got; None in files from before it was recorded.
     """
 
     succeeded: int
@@ -245,8 +245,8 @@ class ClientMetrics:
 
     Attributes:
         thrus: requests a second.
-        p99_lats: 99th percentile of the latency, seconds; null where nothing completed.
-        mean_lats: mean latency, seconds; null where nothing completed.
+        p99_lats: 99th percentile of the latency, seconds; None where nothing completed.
+        mean_lats: mean latency, seconds; None where nothing completed.
     """
 
     thrus: list[float]
@@ -260,9 +260,9 @@ class Histograms:
 
     Attributes:
         latency: of the measured part.
-        intervals: one per logging interval; null for an interval without answers.
-        service: from when a request was sent; null where a window says when to send.
-        lag: how much later than planned requests were sent; null where a window says when to send.
+        intervals: one per logging interval; None for an interval without answers.
+        service: from when a request was sent; None where a window says when to send.
+        lag: how much later than planned requests were sent; None where a window says when to send.
     """
 
     latency: str
