@@ -167,7 +167,7 @@ def stage_tables(stages: Mapping[str, Stages]) -> dict[str, StageTimes]:
 
 
 def client_metrics(record: Record) -> ClientMetrics:
-    """The seed's three series."""
+    """The three series of 2017."""
     return ClientMetrics(
         thrus=[interval.throughput_rps for interval in record.intervals],
         p99_lats=[interval.p99_s for interval in record.intervals],
