@@ -25,7 +25,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --d
 
 BASE ?= HEAD~1
 
-.PHONY: help install saturate test test-quick evidence check format docs proto bench bench-compare bench-c clean
+.PHONY: help install saturate test test-quick evidence check format docs schema proto bench bench-compare bench-c clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -91,6 +91,9 @@ format: $(ALL) ## format the code
 
 docs: $(ALL) ## write the tables of modules in docs/architecture.md anew, from the modules' docstrings
 	$(BIN)/python tests/support/module_tables.py
+
+schema: $(ALL) ## write the schema of the results document anew, after a change of its classes
+	$(BIN)/python -m loadgen.results.schema
 
 proto: $(ALL) ## make the modules of the protocol's messages anew, after a change of inference.proto
 	$(PYTHON) -m venv .venv/proto && .venv/proto/bin/python -m pip install -qq grpcio-tools==1.75.1

@@ -128,7 +128,7 @@ def chain(
         rps=results.summary.throughput_rps,
         share=results.summary.throughput_rps / c_rps,
         client_us=results.verdict.evidence.client_cpu_share * results.summary.measured.duration_s * 1e6 / completed,
-        frontend_us=counters["process_cpu_ns"] / counters["replies"] / 1000,
+        frontend_us=counters.process_cpu_ns / counters.replies / 1000,
         limit=results.verdict.limit,
     )
 

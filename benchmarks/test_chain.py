@@ -47,7 +47,7 @@ def test_chain(benchmark: BenchmarkFixture, tmp_path: Path, payload: str) -> Non
     benchmark.extra_info |= {
         "requests_per_s": round(summary.throughput_rps),
         "wall_us_per_request": round(1e6 / summary.throughput_rps, 1),
-        "frontend_us": round(counters["process_cpu_ns"] / counters["replies"] / 1000, 1),
+        "frontend_us": round(counters.process_cpu_ns / counters.replies / 1000, 1),
         "client_us": round(client_s * 1e6 / completed, 1),
         "limit": results.verdict.limit,
     }

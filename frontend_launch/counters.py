@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+import msgspec
+
 from frontend_launch.errors import AdminError
-from frontend_launch.members import from_members
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +108,8 @@ class Counters:
             AdminError: the text is not such a reading.
         """
         try:
-            document = json.loads(text)
-            models = {name: from_members(ModelCounters, row) for name, row in document.pop("models").items()}
-            replicas = {name: from_members(ReplicaCounters, row) for name, row in document.pop("replicas").items()}
-            return from_members(cls, {**document, "models": models, "replicas": replicas})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return msgspec.json.decode(text, type=cls)
+        except ValueError as error:
             raise AdminError(f"the frontend's counters cannot be read: {error}") from None
 
     def since(self, earlier: Counters) -> Counters:

@@ -46,7 +46,17 @@ TAIL_LINES = 20
 
 _MODEL_NEEDS = frozenset({"numpy", "pyzmq"})
 _FRONTEND_NEEDS = frozenset(
-    {"aiohttp", "hdrhistogram", "numpy", "prometheus-client", "pyzmq", "redis", "typing_extensions", "uvloop"}
+    {
+        "aiohttp",
+        "hdrhistogram",
+        "msgspec",
+        "numpy",
+        "prometheus-client",
+        "pyzmq",
+        "redis",
+        "typing_extensions",
+        "uvloop",
+    }
 )
 _APT = {"lightgbm": "libgomp1"}
 """Debian packages that a framework's wheels take from the system."""

@@ -110,8 +110,8 @@ def measure(config: ExperimentConfig) -> NoReturn:
     if results.error is not None:
         fail(results.error)
     for threshold in results.thresholds or ():
-        if threshold["crossed"]:
-            fail(f"--fail-if {threshold['condition']}: {threshold['found']}")
+        if threshold.crossed:
+            fail(f"--fail-if {threshold.condition}: {threshold.found}")
     typer.echo(f"Saved results to {results.path}")
     raise typer.Exit(exit_codes.of_signal(received) if received else exit_codes.of_results(results))
 

@@ -73,11 +73,11 @@ def of_results(results: Results) -> int:
     """The code for a run that has results."""
     if results.ended in _BY_ENDING:
         return _BY_ENDING[results.ended]
-    if results.answers is not None and results.answers["mismatched"]:
+    if results.answers is not None and results.answers.mismatched:
         return WRONG
     if not results.summary.completed:
         return RUN
-    return THRESHOLD if any(threshold["crossed"] for threshold in results.thresholds or ()) else OK
+    return THRESHOLD if any(threshold.crossed for threshold in results.thresholds or ()) else OK
 
 
 def of_signal(number: signal.Signals) -> int:

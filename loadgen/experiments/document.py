@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, replace
-from typing import Any, assert_never
+from dataclasses import replace
+from typing import assert_never
 
 from frontend_launch.launch.deployment import LATENCY_SLO_MICROS
 from loadgen.config import ExperimentConfig
@@ -23,7 +22,19 @@ from loadgen.load.summary import Summary
 from loadgen.plan import Plan
 from loadgen.results import document as results_file
 from loadgen.results.document import Results
-from loadgen.results.environment import command
+from loadgen.results.environment import Environment, command
+from loadgen.results.sections import (
+    ComparedAnswers,
+    InFlightWindow,
+    Measurements,
+    NodeConfig,
+    PlacementRow,
+    PlannedArrivals,
+    SentInputs,
+    ServedModel,
+    Threshold,
+    Transport,
+)
 from loadgen.servers.frontend import PROXIED
 from loadgen.servers.server import Readings, ServerFacts
 from loadgen.servers.serving import FIRST_ANSWER_S
@@ -73,7 +84,7 @@ def results_of(
     readings: Readings,
     watch: Watch,
     started_at: str,
-    surroundings: Mapping[str, Any],
+    surroundings: Environment,
 ) -> Results:
     """Everything that a run leaves behind, not yet saved.
 
@@ -94,6 +105,7 @@ def results_of(
     payload_bytes = plan.inputs.payload_bytes
     summary = load_summary.summarise(record, plan.config.timeout_or_default_s)
     verdict = _verdict(plan, server, record, readings)
+    measurements = _measurements(record, readings)
     watched = summarise(
         watch.readings(),
         record.measured_from_ns,
@@ -106,13 +118,13 @@ def results_of(
         started_at=started_at,
         ended=ended,
         error=_error(ended, plan, server, lost) or remarks.error(record),
-        model={"name": model.name, "framework": model.framework, "weights": model.weights},
+        model=ServedModel(model.name, model.framework, model.weights),
         environment=surroundings,
         placement=_placement_rows(plan, server, senders),
         inputs=_inputs(plan),
         arrivals=_arrivals(plan.config),
         answers=None if check is None else _answers(check, record),
-        window={"requests": plan.window, "payload_bytes": payload_bytes, "bytes": plan.window * payload_bytes},
+        window=InFlightWindow(plan.window, payload_bytes, plan.window * payload_bytes),
         summary=summary,
         thresholds=_thresholds(plan.config, summary),
         verdict=verdict,
@@ -121,46 +133,55 @@ def results_of(
         node_configs=[] if server.deployment is None else [_node_config(plan)],
         client_metrics=results_file.client_metrics(record),
         failures=dict(record.failures),
-        transport=server.transport,
+        transport=None if server.transport is None else Transport(**server.transport),
         connections=connections,
-        **_measurements(record, readings),
+        clipper_metrics=measurements.clipper_metrics,
+        frontend_counters=measurements.frontend_counters,
+        stages=measurements.stages,
+        server_statistics=measurements.server_statistics,
+        server_metrics=measurements.server_metrics,
         notes=[
             *plan.notes,
             *server.notes,
             *(() if server.deployment is None else server.deployment.losses),
             *readings.notes,
             *remarks.remarks(record),
-            *remarks.server_load_mismatch(record, readings.measurements.server_statistics),
-            *(watched or {}).get("findings", ()),
+            *remarks.server_load_mismatch(record, _counted(measurements)),
+            *(() if watched is None else watched.findings),
         ],
     )
 
 
-def _measurements(record: Record, readings: Readings) -> dict[str, Any]:
+def _measurements(record: Record, readings: Readings) -> Measurements:
     """What the server measured, and beside its count of answers that of the client."""
-    measurements = asdict(readings.measurements)
-    if measurements["server_statistics"] is not None:
-        measurements["server_statistics"]["client_replies"] = record.replies
-    return measurements
+    measurements = readings.measurements
+    statistics = measurements.server_statistics
+    if statistics is None:
+        return measurements
+    return replace(measurements, server_statistics=replace(statistics, client_replies=record.replies))
 
 
-def _inputs(plan: Plan) -> dict[str, Any]:
+def _counted(measurements: Measurements) -> int | None:
+    statistics = measurements.server_statistics
+    return None if statistics is None else statistics.succeeded + statistics.failed
+
+
+def _inputs(plan: Plan) -> SentInputs:
     if plan.remote is None:
-        return {"source": plan.inputs.text, "type": plan.model.input.data_type.canonical}
-    kinds = ", ".join(plan.model.takes)
-    return {
-        "source": plan.inputs.text,
-        "type": kinds,
-        "rows": plan.config.batch_size,
-        "target": plan.remote.options.address.text,
-    }
+        return SentInputs(plan.inputs.text, plan.model.input.data_type.canonical)
+    return SentInputs(
+        source=plan.inputs.text,
+        type=", ".join(plan.model.takes),
+        rows=plan.config.batch_size,
+        target=plan.remote.options.address.text,
+    )
 
 
-def _arrivals(config: ExperimentConfig) -> dict[str, Any] | None:
+def _arrivals(config: ExperimentConfig) -> PlannedArrivals | None:
     arrivals = config.arrivals
     if arrivals is None:
         return None
-    return {"text": arrivals.text, "rate_rps": arrivals.rate_rps if isinstance(arrivals, Renewal) else None}
+    return PlannedArrivals(arrivals.text, arrivals.rate_rps if isinstance(arrivals, Renewal) else None)
 
 
 def _verdict(plan: Plan, server: ServerFacts, record: Record, readings: Readings) -> Verdict:
@@ -173,25 +194,28 @@ def _verdict(plan: Plan, server: ServerFacts, record: Record, readings: Readings
     return replace(verdict, text=f"{verdict.text}; {PROXIED}") if server.proxied else verdict
 
 
-def _thresholds(config: ExperimentConfig, summary: Summary) -> list[Mapping[str, Any]] | None:
+def _thresholds(config: ExperimentConfig, summary: Summary) -> list[Threshold] | None:
     if not config.fail_if:
         return None
     found = [(condition, *slo.crossed(condition, summary)) for condition in config.fail_if]
-    return [{"condition": str(condition), "found": text, "crossed": crossed} for condition, crossed, text in found]
+    return [Threshold(str(condition), text, crossed) for condition, crossed, text in found]
 
 
-def _answers(check: AnswerCheck, record: Record) -> dict[str, Any]:
-    return {
-        "every": check.every,
-        "tolerance": check.tolerance,
-        "compared": record.compared,
-        "mismatched": record.mismatched,
-    }
-
-
-def _placement_rows(plan: Plan, server: ServerFacts, senders: Senders) -> list[Mapping[str, Any]]:
+def _placement_rows(plan: Plan, server: ServerFacts, senders: Senders) -> list[PlacementRow]:
     pid_of = {**pids(server), **senders.pids}
-    return [{**asdict(row), "pid": pid_of[row.role]} for row in (*plan.placement.assignments, *senders.assignments)]
+    rows = (*plan.placement.assignments, *senders.assignments)
+    return [
+        PlacementRow(
+            node=row.node,
+            role=row.role,
+            pid=pid_of[row.role],
+            cores=list(row.cores),
+            gpu=row.gpu,
+            shared=row.shared,
+            numa_nodes=list(row.numa_nodes),
+        )
+        for row in rows
+    ]
 
 
 def pids(server: ServerFacts) -> dict[str, int]:
@@ -200,19 +224,23 @@ def pids(server: ServerFacts) -> dict[str, int]:
     return {"client": os.getpid(), **{role: part.pid for role, part in parts.items()}}
 
 
-def _node_config(plan: Plan) -> dict[str, Any]:
-    """The seed's description of a deployment."""
+def _answers(check: AnswerCheck, record: Record) -> ComparedAnswers:
+    return ComparedAnswers(check.every, check.tolerance, record.compared, record.mismatched)
+
+
+def _node_config(plan: Plan) -> NodeConfig:
+    """The 2017 description of a deployment."""
     config, model = plan.config, plan.model
     replicas = plan.placement.replicas
-    return {
-        "name": model.name,
-        "input_type": model.input.data_type.canonical,
-        "model_image": model.image,
-        "allocated_cpus": sorted({core for row in replicas for core in row.cores}),
-        "cpus_per_replica": plan.cpus_per_replica,
-        "slo": LATENCY_SLO_MICROS,
-        "num_replicas": len(replicas),
-        "gpus": [row.gpu for row in replicas if row.gpu is not None],
-        "batch_size": config.batch_size,
-        "runtime": config.runtime,
-    }
+    return NodeConfig(
+        name=model.name,
+        input_type=model.input.data_type.canonical,
+        model_image=model.image,
+        allocated_cpus=sorted({core for row in replicas for core in row.cores}),
+        cpus_per_replica=plan.cpus_per_replica,
+        slo=LATENCY_SLO_MICROS,
+        num_replicas=len(replicas),
+        gpus=[row.gpu for row in replicas if row.gpu is not None],
+        batch_size=config.batch_size,
+        runtime=config.runtime,
+    )

@@ -12,12 +12,13 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from frontend_launch.members import from_members
+import msgspec
+
 from loadgen.errors import ConfigError
 from loadgen.experiments.grid import Cell, Measurement, Size
 from loadgen.results.files import new_directory
@@ -65,7 +66,7 @@ class Entry:
     finished_at: str
     in_flight: int = 0
     rate_rps: float = 0.0
-    crossed: Sequence[str] = ()
+    crossed: list[str] = field(default_factory=list)
 
     @property
     def measurement(self) -> Measurement:
@@ -158,7 +159,7 @@ def read_header(directory: Path) -> dict[str, Any]:
     """
     try:
         header: dict[str, Any] = json.loads((directory / HEADER).read_text())
-        version = header["schema_version"]
+        version = msgspec.convert(header["schema_version"], int)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{directory} is not the directory of a sweep: {error!r}") from None
     if version > SCHEMA_VERSION:
@@ -173,8 +174,8 @@ def read_entries(directory: Path) -> Iterator[Entry]:
     """
     with contextlib.suppress(FileNotFoundError), (directory / LEDGER).open() as lines:
         for line in lines:
-            with contextlib.suppress(ValueError, TypeError, AttributeError):
-                yield from_members(Entry, json.loads(line))
+            with contextlib.suppress(ValueError):
+                yield msgspec.json.decode(line, type=Entry)
 
 
 @contextlib.contextmanager

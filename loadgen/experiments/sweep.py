@@ -316,7 +316,7 @@ class _RestOfSweep:
             finished_at=_now(),
             in_flight=cell.in_flight,
             rate_rps=cell.rate_rps,
-            crossed=() if results is None else _crossed(results),
+            crossed=[] if results is None else _crossed(results),
         )
         self._ledger.add(entry)
         self._done += 1
@@ -330,7 +330,7 @@ class _RestOfSweep:
 
 def _crossed(results: Results) -> list[str]:
     thresholds = results.thresholds or ()
-    return [f"{one['condition']}: {one['found']}" for one in thresholds if one["crossed"]]
+    return [f"{one.condition}: {one.found}" for one in thresholds if one.crossed]
 
 
 def _outcome(entry: Entry) -> str:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.placement import Assignment
+from loadgen.constraints import Count
 from loadgen.hardware.readings import MAX_SAMPLES, MAX_VALUES, SAMPLER, TICKS_PER_S, Queue, Reading
 from model_containers.units import NS_PER_S
 
@@ -45,6 +48,101 @@ class Sample:
     busy: Mapping[int, float]
     cpu: Mapping[str, float]
     batch_fill: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class CoreUse:
+    """How busy one core was.
+
+    Attributes:
+        mean: over the measured part.
+        max: the most between two readings.
+    """
+
+    mean: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessUse:
+    """What the processes of one role used.
+
+    Attributes:
+        cpu_mean: share of a core over the measured part.
+        cpu_max: the most between two readings.
+        rss_max_bytes: most memory.
+        throttled_periods: periods in which a CPU quota held them back.
+        throttled_s: time of that, summed over cores.
+    """
+
+    cpu_mean: float
+    cpu_max: float
+    rss_max_bytes: Count
+    throttled_periods: Count
+    throttled_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class GpuUse:
+    """What one GPU did; None for what it does not tell.
+
+    Attributes:
+        utilisation_mean: mean of the readings.
+        utilisation_max: the largest reading.
+        memory_max_bytes: most memory in use.
+        processes_max: most processes on it.
+    """
+
+    utilisation_mean: float | None = None
+    utilisation_max: float | None = None
+    memory_max_bytes: int | None = None
+    processes_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HardwareSample:
+    """What happened between two readings, as it is stored.
+
+    Attributes:
+        at_s: the end, since the measured part began.
+        cores: share of each core that was busy.
+        processes: CPU share of each role.
+        rss_bytes: memory of each role at the end.
+        gpus: utilisation of each GPU at the end; None where it does not tell.
+        queue_length: queries that wait at the end, by model; empty in files from before it was recorded.
+        batch_fill: mean batch over the largest there may be, by model; None where none was sent.
+    """
+
+    at_s: float
+    cores: Mapping[str, float]
+    processes: Mapping[str, float]
+    rss_bytes: Mapping[str, Count]
+    gpus: Mapping[str, float | None]
+    queue_length: Mapping[str, Count] = field(default_factory=dict)
+    batch_fill: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What cores, processes and GPUs did in the measured part; of shares, 1 is one core.
+
+    Attributes:
+        readings: number of readings.
+        every_s: mean time between two of them.
+        cores: by number.
+        processes: by role.
+        gpus: by number.
+        samples: what happened between readings, thinned where there are many.
+        findings: what a reader should look at, in sentences.
+    """
+
+    readings: Annotated[int, Meta(ge=2)]
+    every_s: float
+    cores: Mapping[str, CoreUse]
+    processes: Mapping[str, ProcessUse]
+    gpus: Mapping[str, GpuUse]
+    samples: list[HardwareSample]
+    findings: list[str]
 
 
 def between(first: Reading, second: Reading, began_ns: int) -> Sample:
@@ -129,7 +227,7 @@ def _raise(most: dict[Any, Any], values: Mapping[Any, Any]) -> None:
 
 def summarise(
     readings: Iterable[Reading], began_ns: int, ended_ns: int, assignments: Sequence[Assignment], saturated: bool
-) -> dict[str, Any] | None:
+) -> Hardware | None:
     """What the readings within a period come to; None with fewer than two of them.
 
     Args:
@@ -155,24 +253,24 @@ def summarise(
         return None
     whole = between(first, last, began_ns)
     throttled = {role: _throttled(first, last, role) for role in whole.cpu}
-    return {
-        "readings": count,
-        "every_s": round(whole.elapsed_s / (count - 1), 3),
-        "cores": {str(core): {"mean": share, "max": peaks.busy[core]} for core, share in whole.busy.items()},
-        "processes": {
-            role: {
-                "cpu_mean": share,
-                "cpu_max": peaks.cpu[role],
-                "rss_max_bytes": peaks.rss_bytes.get(role, 0),
-                "throttled_periods": throttled[role][0],
-                "throttled_s": throttled[role][1],
-            }
+    return Hardware(
+        readings=count,
+        every_s=round(whole.elapsed_s / (count - 1), 3),
+        cores={str(core): CoreUse(share, peaks.busy[core]) for core, share in whole.busy.items()},
+        processes={
+            role: ProcessUse(
+                cpu_mean=share,
+                cpu_max=peaks.cpu[role],
+                rss_max_bytes=peaks.rss_bytes.get(role, 0),
+                throttled_periods=throttled[role][0],
+                throttled_s=throttled[role][1],
+            )
             for role, share in whole.cpu.items()
         },
-        "gpus": {str(gpu): row for gpu, row in sorted(peaks.gpus.items())},
-        "samples": [_row(between(a, b, began_ns), b) for a, b in pairwise(decimated.kept)],
-        "findings": findings(whole, throttled, assignments, saturated),
-    }
+        gpus={str(gpu): GpuUse(**row) for gpu, row in sorted(peaks.gpus.items())},
+        samples=[_stored(between(a, b, began_ns), b) for a, b in pairwise(decimated.kept)],
+        findings=findings(whole, throttled, assignments, saturated),
+    )
 
 
 def _most_samples(reading: Reading) -> int:
@@ -180,17 +278,17 @@ def _most_samples(reading: Reading) -> int:
     return max(2, min(MAX_SAMPLES, MAX_VALUES // width))
 
 
-def _row(sample: Sample, reading: Reading) -> dict[str, Any]:
+def _stored(sample: Sample, reading: Reading) -> HardwareSample:
     """A sample as it is stored; a GPU's utilisation and a queue's length are those at its end."""
-    return {
-        "at_s": round(sample.at_s, 3),
-        "cores": {str(core): round(share, 3) for core, share in sample.busy.items()},
-        "processes": {role: round(share, 3) for role, share in sample.cpu.items()},
-        "rss_bytes": dict(reading.rss_bytes),
-        "gpus": {str(gpu): values[0] for gpu, values in reading.gpus.items()},
-        "queue_length": {key: queue.length for key, queue in reading.queues.items()},
-        "batch_fill": {key: None if fill is None else round(fill, 4) for key, fill in sample.batch_fill.items()},
-    }
+    return HardwareSample(
+        at_s=round(sample.at_s, 3),
+        cores={str(core): round(share, 3) for core, share in sample.busy.items()},
+        processes={role: round(share, 3) for role, share in sample.cpu.items()},
+        rss_bytes=dict(reading.rss_bytes),
+        gpus={str(gpu): values[0] for gpu, values in reading.gpus.items()},
+        queue_length={key: queue.length for key, queue in reading.queues.items()},
+        batch_fill={key: None if fill is None else round(fill, 4) for key, fill in sample.batch_fill.items()},
+    )
 
 
 def _throttled(first: Reading, last: Reading, role: str) -> tuple[int, float]:

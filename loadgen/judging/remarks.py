@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from loadgen.load.record import Record
 from loadgen.load.target import Outcome
 from model_containers.units import NS_PER_S
@@ -50,16 +48,16 @@ def remarks(record: Record) -> list[str]:
     return lines
 
 
-def server_load_mismatch(record: Record, statistics: Mapping[str, int] | None) -> list[str]:
-    """A line where the server's count of requests differs from this client's: other load, or several servers.
+def server_load_mismatch(record: Record, counted: int | None) -> list[str]:
+    """Whether somebody else loads the server, or answers in its place: its count is not what this client has seen.
 
     Args:
         record: what this client saw.
-        statistics: the server's own, of the measured part, with ``succeeded`` and ``failed``; None where it has none.
+        counted: requests that the server says it answered or failed in the measured part; None where it does not say.
     """
-    if statistics is None or not record.measured_ns:
+    if counted is None or not record.measured_ns:
         return []
-    counted, seen = statistics["succeeded"] + statistics["failed"], record.replies
+    seen = record.replies
     in_flight = sum(client.in_flight_ns for client in record.clients) / record.measured_ns
     edges = max(EDGES_SHARE * seen, in_flight, EDGES)
     if counted > seen + record.outcomes[Outcome.TIMED_OUT] + edges:  # which the server may have answered all the same

@@ -8,7 +8,11 @@ and a flat p99 says nothing (a window of requests in flight that is full is flat
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal, get_args
+
+from msgspec import Meta
+
+from loadgen.constraints import Count, Positive
 
 Saturated = Literal["yes", "no", "undecided"]
 Limit = Literal["replicas", "frontend", "client", "load", "unknown"]
@@ -70,9 +74,9 @@ class Evidence:
         gap_ms: mean time between two model calls of a replica; None where they do not report their time.
     """
 
-    max_batch: int
+    max_batch: Count
     client_cpu_share: float
-    window: int
+    window: Count
     in_flight_mean: float
     replicas: int | None = None
     busy_share: float | None = None
@@ -85,9 +89,9 @@ class Evidence:
     offered_rps: float | None = None
     throughput_rps: float | None = None
     lag_p99_ms: float | None = None
-    clients: int = 1
+    clients: Positive = 1
     answered_share: float | None = None
-    rows: int = 1
+    rows: Positive = 1
     queued_mean: float | None = None
     sent: int | None = None
     gap_ms: float | None = None
@@ -125,13 +129,13 @@ class Verdict:
 
     Attributes:
         saturated: whether the replicas were busy all the time.
-        limit: what kept the throughput from being higher.
+        limit: what kept the throughput from being higher; a later version may have more values.
         text: one sentence for a reader.
         evidence: what it rests on.
     """
 
     saturated: Saturated
-    limit: Limit
+    limit: Annotated[str, Meta(extra_json_schema={"enum": list(get_args(Limit))})]
     text: str
     evidence: Evidence
 

@@ -4,55 +4,85 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Annotated
+
+from msgspec import Meta
 
 from frontend_launch.histogram import LatencyHistogram
+from loadgen.constraints import Count
 from loadgen.load.record import Record
 from loadgen.load.target import Outcome
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 _NS_PER_MS = 1e6
 
+METRICS = ("mean", "min", *(f"p{percentile:g}" for percentile in PERCENTILES), "max")
+
+LatenciesMs = Annotated[Mapping[str, float | None], Meta(extra_json_schema={"propertyNames": {"enum": list(METRICS)}})]
+"""Milliseconds by the names of `METRICS`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The measured part: its length, requests sent in it, answers that arrived in it."""
+    """The measured part.
+
+    Attributes:
+        duration_s: its length.
+        sent: requests sent in it.
+        completed: answers that arrived in it.
+    """
 
     duration_s: float
-    sent: int
-    completed: int
+    sent: Count
+    completed: Count
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """Counts over the whole run, warm-up included; throughput and latency of the measured part.
 
-    `sent` is the sum of `completed`, `defaulted`, `timed_out`, `failed` and `abandoned`. `left_behind` is None
-    where the run did not wait for what was outstanding. Latencies are milliseconds, None without answers.
-
     Where a schedule says when to send, `latency_ms` counts from the planned time, over all requests that were planned
     for the measured part; those that were not answered as they should be count as slower than any answer. What falls
-    among them is None, and `latency_above_ms` says what it is larger than. `service_ms` counts from when ZeroMQ took
-    the request, its queue included; `lag_ms` is how much later than planned requests were sent; `planned` requests are
-    `offered_rps` a second. All five are None where a window says when to send.
+    among them is None, and `latency_above_ms` says what it is larger than. `planned` requests are `offered_rps` a
+    second. The last five members are None where a window says when to send.
+
+    Attributes:
+        sent: the sum of completed, defaulted, timed_out, failed and abandoned.
+        completed: requests answered as they should be.
+        defaulted: requests answered with the default output.
+        timed_out: requests without an answer in time.
+        failed: requests that the server refused, or that were lost with a connection.
+        abandoned: requests that were outstanding at the end.
+        late: replies to requests whose outcome was final.
+        unexpected: replies that no request asked for.
+        left_behind: requests that the server still had at the end; None where the run did not wait for them.
+        measured: the measured part.
+        throughput_rps: answers a second in the measured part.
+        latency_ms: mean and percentiles by name; None without answers.
+        planned: requests that the schedule planned for the measured part.
+        offered_rps: the same a second.
+        latency_above_ms: what percentiles are larger than that fall among unanswered requests.
+        service_ms: from when ZeroMQ took a request, its queue included.
+        lag_ms: how much later than planned requests were sent.
     """
 
-    sent: int
-    completed: int
-    defaulted: int
-    timed_out: int
-    failed: int
-    abandoned: int
-    late: int
-    unexpected: int
+    sent: Count
+    completed: Count
+    defaulted: Count
+    timed_out: Count
+    failed: Count
+    abandoned: Count
+    late: Count
+    unexpected: Count
     left_behind: int | None
     measured: Measured
     throughput_rps: float
-    latency_ms: Mapping[str, float | None]
-    planned: int | None = None
+    latency_ms: LatenciesMs
+    planned: Count | None = None
     offered_rps: float | None = None
     latency_above_ms: Mapping[str, float] | None = None
-    service_ms: Mapping[str, float | None] | None = None
-    lag_ms: Mapping[str, float | None] | None = None
+    service_ms: LatenciesMs | None = None
+    lag_ms: LatenciesMs | None = None
 
 
 def summarise(record: Record, timeout_s: float | None = None) -> Summary:

@@ -120,8 +120,8 @@ def _run(title: str, run: Run, latency: LatencyHistogram, environments: dict[str
     results, summary = run.results, run.results.summary
     throughput, p99 = throughput_and_p99(results)
     curves = {"throughput": throughput, "p99": p99, **hardware(results)}
-    watched = results.hardware or {}
-    environment = json.dumps(results.environment, sort_keys=True)
+    watched = results.hardware
+    environment = json.dumps(asdict(results.environment), sort_keys=True)
     return {
         "title": title,
         "file": run.path.name,
@@ -129,8 +129,8 @@ def _run(title: str, run: Run, latency: LatencyHistogram, environments: dict[str
         "startedAt": results.started_at,
         "ended": results.ended,
         "error": results.error,
-        "model": results.model,
-        "inputs": None if results.inputs is None else results.inputs["source"],
+        "model": asdict(results.model),
+        "inputs": None if results.inputs is None else results.inputs.source,
         "arrivals": run.load.arrivals,
         "window": run.load.window,
         "seconds": _digits(summary.measured.duration_s),
@@ -147,12 +147,14 @@ def _run(title: str, run: Run, latency: LatencyHistogram, environments: dict[str
         "stages": [asdict(stage) for stage in stages(results)],
         "budget": [asdict(stage) for stage in budget(results)],
         "placement": [
-            {name: row[name] for name in ("node", "role", "cores", "gpu", "shared")} for row in results.placement
+            {name: getattr(row, name) for name in ("node", "role", "cores", "gpu", "shared")}
+            for row in results.placement
         ],
-        "coreShares": {core: _digits(row["mean"]) for core, row in watched.get("cores", {}).items()},
-        "processes": {
-            role: {"cpu": _digits(row["cpu_mean"]), "bytes": row["rss_max_bytes"]}
-            for role, row in watched.get("processes", {}).items()
+        "coreShares": {} if watched is None else {core: _digits(row.mean) for core, row in watched.cores.items()},
+        "processes": {}
+        if watched is None
+        else {
+            role: {"cpu": _digits(row.cpu_mean), "bytes": row.rss_max_bytes} for role, row in watched.processes.items()
         },
         "environment": environments.setdefault(environment, len(environments)),
     }

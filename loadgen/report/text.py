@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.placement import Placement
@@ -13,8 +12,11 @@ from loadgen.experiments.capacity import Found
 from loadgen.experiments.grid import NOWHERE
 from loadgen.experiments.sweep import Sweep, SweepPlan
 from loadgen.hardware.readings import SAMPLER
+from loadgen.hardware.summary import CoreUse, GpuUse, ProcessUse
 from loadgen.plan import Plan, model_defaults
+from loadgen.report.timeline import SERVER_STAGES
 from loadgen.results.document import Results
+from loadgen.results.sections import PlacementRow, Transport
 from model_containers.model import Description, TensorSpec
 
 _COUNTS = ("completed", "defaulted", "timed_out", "failed", "abandoned")
@@ -162,7 +164,7 @@ def results_text(results: Results) -> str:
         *_way(results),
         f"saturated   {results.verdict.text}",
         *(
-            f"condition   {row['condition']}: {'came true' if row['crossed'] else 'did not come true'}, {row['found']}"
+            f"condition   {row.condition}: {'came true' if row.crossed else 'did not come true'}, {row.found}"
             for row in results.thresholds or ()
         ),
         *(f"note        {note}" for note in results.notes),
@@ -176,14 +178,14 @@ def _server(results: Results) -> list[str]:
     if counted is None:
         return []
     means = [
-        f"{name.removeprefix('compute_')} {_milliseconds(table['time_ms']['mean'])}"
-        for tables in (results.stages or {}).values()
-        for name, table in tables.items()
-        if name != "batch_sizes"
+        f"{name.removeprefix('compute_')} {_milliseconds(stage.time_ms['mean'])}"
+        for times in (results.stages or {}).values()
+        for name in SERVER_STAGES
+        if (stage := getattr(times, name)) is not None
     ]
-    batch = "" if counted["mean_batch"] is None else f", batches {counted['mean_batch']:.3g} on average"
-    seen = f"; the client saw {counted['client_replies']}" if "client_replies" in counted else ""
-    lines = [f"server      {counted['succeeded']} answered, {counted['failed']} failed{batch}{seen}"]
+    batch = "" if counted.mean_batch is None else f", batches {counted.mean_batch:.3g} on average"
+    seen = "" if counted.client_replies is None else f"; the client saw {counted.client_replies}"
+    lines = [f"server      {counted.succeeded} answered, {counted.failed} failed{batch}{seen}"]
     return [*lines, f"  mean ms   {'  '.join(means)}"] if means else lines
 
 
@@ -192,13 +194,15 @@ def _window(results: Results) -> list[str]:
     window, throughput_rps = results.window, results.summary.throughput_rps
     if results.summary.planned is not None:
         return []
-    turned_over = f", turned over in {window['requests'] / throughput_rps:.3g} s" if throughput_rps else ""
-    return [f"in flight   {window['requests']} at most ({_bytes(window['bytes'])}){turned_over}"]
+    turned_over = f", turned over in {window.requests / throughput_rps:.3g} s" if throughput_rps else ""
+    return [f"in flight   {window.requests} at most ({_bytes(window.bytes)}){turned_over}"]
 
 
 def _way(results: Results) -> list[str]:
     """How requests travelled, as far as it is known."""
-    ways = [f"{who} {how}" for who, how in (results.transport or {}).items()]
+    transport = results.transport or Transport()
+    known = {"client": transport.client, "replicas": transport.replicas}
+    ways = [f"{who} {how}" for who, how in known.items() if how is not None]
     if results.connections is not None:
         ways.append(f"{results.connections} connection{'' if results.connections == 1 else 's'} at most")
     return [f"transport   {', '.join(ways)}"] if ways else []
@@ -223,7 +227,7 @@ def _answers(results: Results) -> list[str]:
     answers = results.answers
     if answers is None:
         return []
-    return [f"answers     {answers['compared']} compared, {answers['mismatched']} wrong"]
+    return [f"answers     {answers.compared} compared, {answers.mismatched} wrong"]
 
 
 def _hardware(results: Results) -> list[str]:
@@ -231,48 +235,48 @@ def _hardware(results: Results) -> list[str]:
     if results.hardware is None:
         return []
     found = {
-        "cores": _cores(results.hardware["cores"], results.placement),
-        "processes": _processes(results.hardware["processes"]),
-        "gpus": _gpus(results.hardware["gpus"]),
+        "cores": _cores(results.hardware.cores, results.placement),
+        "processes": _processes(results.hardware.processes),
+        "gpus": _gpus(results.hardware.gpus),
     }
     return [f"{name:<12}{'  '.join(texts)}" for name, texts in found.items() if texts]
 
 
-def _cores(shares: Mapping[str, Any], placement: Sequence[Mapping[str, Any]]) -> list[str]:
+def _cores(shares: Mapping[str, CoreUse], placement: Sequence[PlacementRow]) -> list[str]:
     """How busy the cores of the plan were on the average; those of the same roles are taken together."""
     roles: dict[int, list[str]] = {}
     for row in placement:
-        for core in row["cores"]:
-            roles.setdefault(core, []).append(row["role"])
+        for core in row.cores:
+            roles.setdefault(core, []).append(row.role)
     cores: dict[tuple[str, ...], list[int]] = {}
     for core in sorted(roles):
         if str(core) in shares:
             cores.setdefault(tuple(roles[core]), []).append(core)
-    means = {names: sum(shares[str(core)]["mean"] for core in group) / len(group) for names, group in cores.items()}
+    means = {names: sum(shares[str(core)].mean for core in group) / len(group) for names, group in cores.items()}
     return [f"{core_ranges(group)}: {means[names]:.0%} ({', '.join(names)})" for names, group in cores.items()]
 
 
-def _processes(processes: Mapping[str, Any]) -> list[str]:
+def _processes(processes: Mapping[str, ProcessUse]) -> list[str]:
     """CPU share (1 is one core) and memory; replicas, which are alike, as the least and the most."""
     replicas = [row for role, row in processes.items() if role.startswith("replica")]
     texts = [
-        f"{role} {row['cpu_mean']:.0%} {_bytes(row['rss_max_bytes'])}"
+        f"{role} {row.cpu_mean:.0%} {_bytes(row.rss_max_bytes)}"
         for role, row in processes.items()
         if role != SAMPLER and (len(replicas) == 1 or row not in replicas)
     ]
     if len(replicas) > 1:
-        shares = [row["cpu_mean"] for row in replicas]
-        memory = max(row["rss_max_bytes"] for row in replicas)
+        shares = [row.cpu_mean for row in replicas]
+        memory = max(row.rss_max_bytes for row in replicas)
         texts.append(f"{len(replicas)} replicas {min(shares):.0%} to {max(shares):.0%} {_bytes(memory)} each at most")
     return texts
 
 
-def _gpus(gpus: Mapping[str, Any]) -> list[str]:
+def _gpus(gpus: Mapping[str, GpuUse]) -> list[str]:
     """Utilisation, memory and processes, a dash for what a GPU does not tell."""
     return [
-        f"{gpu}: {_share(row['utilisation_mean'])} (at most {_share(row['utilisation_max'])}), "
-        f"{'-' if row['memory_max_bytes'] is None else _bytes(row['memory_max_bytes'])}, "
-        f"{'-' if row['processes_max'] is None else row['processes_max']} processes"
+        f"{gpu}: {_share(row.utilisation_mean)} (at most {_share(row.utilisation_max)}), "
+        f"{'-' if row.memory_max_bytes is None else _bytes(row.memory_max_bytes)}, "
+        f"{'-' if row.processes_max is None else row.processes_max} processes"
         for gpu, row in gpus.items()
     ]
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.results.cells import REPLICA
 
 if TYPE_CHECKING:
     from loadgen.results.document import Results
+    from loadgen.results.sections import StageTime, StageTimes
 
 Values = list[float | None]
 
@@ -73,38 +74,26 @@ def hardware(results: Results) -> dict[str, Curves]:
     Returns:
         ``cpu`` of each process (1 is one core), ``gpu`` utilisation, ``queue`` length, ``fill`` of batches (1 is full).
     """
-    series = _series(results)
-    if series is None:
+    samples = [] if results.hardware is None else results.hardware.samples
+    if not samples:
         return {}
     lines = {
-        "cpu": _grouped(series.get("processes", {})),
-        "gpu": {f"GPU {gpu}": list(values) for gpu, values in series.get("gpus", {}).items()},
-        "queue": {key: list(values) for key, values in series.get("queue_length", {}).items()},
-        "fill": {key: list(values) for key, values in series.get("batch_fill", {}).items()},
+        "cpu": _grouped(_series([sample.processes for sample in samples])),
+        "gpu": {f"GPU {gpu}": values for gpu, values in _series([sample.gpus for sample in samples]).items()},
+        "queue": _series([sample.queue_length for sample in samples]),
+        "fill": _series([sample.batch_fill for sample in samples]),
     }
     known = {
         name: {line: values for line, values in group.items() if any(value is not None for value in values)}
         for name, group in lines.items()
     }
-    return {name: _thinned(Curves(list(series["at_s"]), group), _mean) for name, group in known.items() if group}
+    at_s = [sample.at_s for sample in samples]
+    return {name: _thinned(Curves(at_s, group), _mean) for name, group in known.items() if group}
 
 
-def _series(results: Results) -> Mapping[str, Any] | None:
-    """The samples, by what was sampled; older files have none of the queues."""
-    samples: Sequence[Mapping[str, Any]] = (results.hardware or {}).get("samples", ())
-    if not samples:
-        return None
-    return {
-        "at_s": [sample["at_s"] for sample in samples],
-        **{
-            name: {
-                key: [sample.get(name, {}).get(key) for sample in samples]
-                for sample in samples[-1:]
-                for key in sample.get(name, {})
-            }
-            for name in ("processes", "gpus", "queue_length", "batch_fill")
-        },
-    }
+def _series(rows: Sequence[Mapping[str, float | None]]) -> dict[str, Values]:
+    """The values of each that the last row has."""
+    return {key: [row.get(key) for row in rows] for key in rows[-1]}
 
 
 def _grouped(processes: Mapping[str, Sequence[float | None]]) -> dict[str, Values]:
@@ -159,7 +148,7 @@ class Stage:
 
 
 _STAGES = {"queue_wait": "queue wait", "rpc": "RPC", "compute": "compute"}
-_SERVER_STAGES = {
+SERVER_STAGES = {
     "queue": "server's queue",
     "compute_input": "compute input",
     "compute_infer": "compute infer",
@@ -170,20 +159,20 @@ _SERVER_STAGES = {
 
 def stages(results: Results) -> list[Stage]:
     """The stages of the only model, in the order a request meets them; those that are known."""
-    tables = _model_stages(results)
-    if tables is None:
+    times = _model_stages(results)
+    if times is None:
         return []
     lag = results.summary.lag_ms or {}
     rows = [_stage("client wait", *(lag.get(name) for name in ("mean", "p50", "p99")))]
-    for key, name in (_STAGES | _SERVER_STAGES).items():
-        time_ms = tables[key]["time_ms"] if key in tables else {}
+    for key, name in (_STAGES | SERVER_STAGES).items():
+        stage: StageTime | None = getattr(times, key)
+        time_ms = {} if stage is None else stage.time_ms
         rows.append(_stage(name, *(time_ms.get(metric) for metric in ("mean", "p50", "p99"))))
     return [row for row in rows if row is not None]
 
 
-def _model_stages(results: Results) -> Mapping[str, Any] | None:
-    tables = results.stages or {}
-    models = [table for key, table in tables.items() if key.count(":") == 1]
+def _model_stages(results: Results) -> StageTimes | None:
+    models = [times for key, times in (results.stages or {}).items() if key.count(":") == 1]
     return models[0] if len(models) == 1 else None
 
 
@@ -199,7 +188,7 @@ def budget(results: Results) -> list[Stage]:
     """
     known = {stage.name: stage.mean_ms for stage in stages(results)}
     latency_ms = results.summary.latency_ms.get("mean")
-    if latency_ms is not None and set(_SERVER_STAGES.values()) <= known.keys():
+    if latency_ms is not None and set(SERVER_STAGES.values()) <= known.keys():
         rest_ms = latency_ms - sum(known.values())
         return (
             [*(Stage(*item) for item in known.items()), Stage("client and transport", rest_ms)] if rest_ms >= 0 else []

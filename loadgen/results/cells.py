@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -199,37 +199,50 @@ def run_of(results: Results, path: Path, repeat: int = 0, anchor: bool = False) 
 
 def _load(results: Results) -> Load:
     if results.summary.offered_rps is None:
-        return Load(None, None, results.window["requests"])
-    arrivals = results.arrivals or {"text": "unknown schedule", "rate_rps": None}
-    return Load(arrivals["text"], arrivals["rate_rps"], None)
+        return Load(None, None, results.window.requests)
+    if results.arrivals is None:
+        return Load("unknown schedule", None, None)
+    return Load(results.arrivals.text, results.arrivals.rate_rps, None)
 
 
 def _configuration(results: Results) -> Configuration:
     environment, placement = results.environment, results.placement
-    node: Mapping[str, Any] = results.node_configs[0] if results.node_configs else {}
-    roles = Counter(row["role"].rstrip("-0123456789") for row in placement)
-    rows = [row for row in placement if row["role"].startswith(REPLICA)]
-    nodes = dict.fromkeys(row["node"] for row in placement)
-    containers = ", in containers" if node.get("runtime") == "docker" else ""
-    return Configuration(
-        model=results.model["name"],
-        weights=results.model["weights"],
-        inputs=None if results.inputs is None else results.inputs["source"],
-        machine=f"{environment['cpu_model']}, {environment['cores']} cores ({', '.join(nodes)}){containers}",
-        replicas=node.get("num_replicas", results.verdict.evidence.replicas),
-        cpus_per_replica=node.get("cpus_per_replica"),
-        cores=len({(row["node"], core) for row in rows for core in row["cores"]}) if node else None,
-        gpus=len({(row["node"], row["gpu"]) for row in rows if row["gpu"] is not None}) if node else None,
-        batch_size=node.get("batch_size", (results.inputs or {}).get("rows", _served_batch(results))),
-        frontends=(roles["frontends"] or roles["query"]) if node else None,
+    node = results.node_configs[0] if results.node_configs else None
+    nodes = dict.fromkeys(row.node for row in placement)
+    containers = ", in containers" if node is not None and node.runtime == "docker" else ""
+    external = Configuration(
+        model=results.model.name,
+        weights=results.model.weights,
+        inputs=None if results.inputs is None else results.inputs.source,
+        machine=f"{environment.cpu_model}, {environment.cores} cores ({', '.join(nodes)}){containers}",
+        replicas=results.verdict.evidence.replicas,
+        cpus_per_replica=None,
+        cores=None,
+        gpus=None,
+        batch_size=_served_batch(results),
         clients=results.verdict.evidence.clients,
+    )
+    if node is None:
+        return external
+    roles = Counter(row.role.rstrip("-0123456789") for row in placement)
+    rows = [row for row in placement if row.role.startswith(REPLICA)]
+    return replace(
+        external,
+        replicas=node.num_replicas,
+        cpus_per_replica=node.cpus_per_replica,
+        cores=len({(row.node, core) for row in rows for core in row.cores}),
+        gpus=len({(row.node, row.gpu) for row in rows if row.gpu is not None}),
+        batch_size=node.batch_size,
+        frontends=roles["frontends"] or roles["query"],
     )
 
 
 def _served_batch(results: Results) -> int | None:
-    """The largest batch of a server that somebody else runs, where its frontend tells and has one model."""
-    models = list(((results.frontend_counters or {}).get("models") or {}).values())
-    return models[0].get("max_batch") if len(models) == 1 else None
+    """The rows of a request to an external server, or the largest batch of an external frontend with one model."""
+    if results.inputs is not None and results.inputs.rows is not None:
+        return results.inputs.rows
+    models = [] if results.frontend_counters is None else list(results.frontend_counters.models.values())
+    return models[0].max_batch if len(models) == 1 else None
 
 
 def cells_of(runs: Iterable[Run]) -> tuple[Cell, ...]:

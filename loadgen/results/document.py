@@ -1,64 +1,64 @@
 """The results document: typed, versioned, written atomically, read back.
 
-The schema is ``results.schema.json`` beside this file. A later version of the program reads every earlier
-version of the document; a change that cannot be read that way gets the next number.
+Its sections are the classes of `loadgen.results.sections`, and those of the modules that make them. The schema beside
+this file is made from them by `loadgen.results.schema`. A later version of the program reads every earlier version of
+the document; a change that cannot be read that way gets the next number.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
+
+from frontend_launch.counters import Counters
 from frontend_launch.stages import Stages
+from loadgen.constraints import Positive
+from loadgen.hardware.summary import Hardware
 from loadgen.judging.verdict import Verdict
 from loadgen.load.record import Record
 from loadgen.load.summary import Summary, latencies_ms
+from loadgen.results.environment import Environment
+from loadgen.results.sections import (
+    ClientMetrics,
+    ClipperMetrics,
+    ComparedAnswers,
+    Histograms,
+    InFlightWindow,
+    NodeConfig,
+    PlacementRow,
+    PlannedArrivals,
+    SentInputs,
+    ServedModel,
+    ServerMetrics,
+    ServerStatistics,
+    StageTime,
+    StageTimes,
+    Threshold,
+    Transport,
+)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA_PATH = Path(__file__).with_name("results.schema.json")
 
-
-@dataclass(frozen=True, slots=True)
-class ClientMetrics:
-    """The seed's series, one entry per logging interval; seconds, None where nothing completed."""
-
-    thrus: list[float]
-    p99_lats: list[float | None]
-    mean_lats: list[float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Histograms:
-    """Latencies as base64 HdrHistogram V2 blobs, nanoseconds; an interval without answers is None.
-
-    `service` and `lag` are None where a window says when to send.
-    """
-
-    latency: str
-    intervals: list[str | None]
-    service: str | None = None
-    lag: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Measurements:
-    """What the server itself said of the measured part; each None where it did not.
-
-    Attributes:
-        clipper_metrics: the query frontend's metrics at the end.
-        frontend_counters: our frontend's counters.
-        stages: where the time went, by model and replica.
-        server_statistics: counts of a server of the Open Inference Protocol.
-        server_metrics: its Prometheus metrics before and after, by name and labels.
-    """
-
-    clipper_metrics: Mapping[str, Any] | None = None
-    frontend_counters: Mapping[str, Any] | None = None
-    stages: Mapping[str, Any] | None = None
-    server_statistics: Mapping[str, Any] | None = None
-    server_metrics: Mapping[str, list[float]] | None = None
+ENDINGS = (
+    "duration",
+    "requests",
+    "stalled",
+    "no_answer",
+    "interrupted",
+    "server_lost",
+    "schedule",
+    "overrun",
+    "client_lost",
+    "cut_short",
+    "steady",
+)
+"""Values of `Results.ended` that this version writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,63 +68,61 @@ class Results:
     Attributes:
         command: the command line.
         started_at: wall-clock time, ISO 8601 with offset.
-        ended: why the run ended: an `loadgen.load.ending.Ending`, or the word of a later version.
-        error: one line when the run did not end as asked, else None.
-        model: name, framework and weights of what was served.
+        ended: why the run ended; a later version may have more values.
+        error: one line when the run did not end as asked; else None.
+        model: what was served.
         environment: the machine and the software.
         placement: a row per process.
         inputs: what was sent; None in files from before it was recorded.
-        arrivals: the schedule of an open loop, in words and its rate, None of one that varies; None where a window says
-            when to send.
-        answers: how many answers were compared with the right ones, and how many were wrong; None when none were.
-        thresholds: conditions that were not to come true, each with its text and whether it did; None without any.
+        arrivals: the schedule of an open loop; None where a window says when to send.
+        answers: how many answers were compared with the right ones; None when none were.
+        thresholds: conditions that were not to come true; None without any.
         hardware: what cores, processes and GPUs did in the measured part; None where it was not watched.
         window: most requests in flight, and what they weigh.
         summary: what was measured.
         verdict: who was the limit.
         histograms: the latencies.
-        node_configs: the seed's description of the deployment, one per model.
+        node_configs: the 2017 description of the deployment, one per model.
         clipper_metrics: the query frontend's metrics at the end; None where they could not be read.
-        client_metrics: the seed's series.
-        frontend_counters: our frontend's counters over the measured part; None where there are none.
-        stages: where the time went in the measured part, by model and replica; None where our frontend did not say.
-        server_statistics: what somebody else's server counted in the measured part; None where it did not say.
-        server_metrics: its Prometheus metrics before and after the measured part, by name and labels; likewise.
+        client_metrics: the 2017 series.
+        frontend_counters: the counters of this project's frontend over the measured part; None without one.
+        stages: where the time went, by ``name:version`` and ``name:version:replica id``; None where it is unknown.
+        server_statistics: what an external server counted in the measured part; None where it did not say.
+        server_metrics: its Prometheus metrics before and after the measured part; None where it has none.
         failures: requests that failed, by the reason that the server gave.
-        transport: how ``client`` and ``replicas`` reached the query frontend, ``tcp`` or ``ipc``; None without one, and
-            in files from before it was recorded.
-        connections: of each client to somebody else's server, at most; None otherwise.
+        transport: how the query frontend was reached; None without one, and in files from before it was recorded.
+        connections: most connections of each client to an external server; None otherwise.
         notes: what the reader should know, such as metrics that could not be read.
         path: where the document was saved; not part of it.
     """
 
     command: list[str]
     started_at: str
-    ended: str
+    ended: Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(ENDINGS)})]
     error: str | None
-    model: Mapping[str, Any]
-    environment: Mapping[str, Any]
-    placement: list[Mapping[str, Any]]
-    window: Mapping[str, Any]
+    model: ServedModel
+    environment: Environment
+    placement: list[PlacementRow]
+    window: InFlightWindow
     summary: Summary
     verdict: Verdict
     histograms: Histograms
-    node_configs: list[Mapping[str, Any]]
-    clipper_metrics: Mapping[str, Any] | None
+    node_configs: list[NodeConfig]
+    clipper_metrics: ClipperMetrics | None
     client_metrics: ClientMetrics
-    frontend_counters: Mapping[str, Any] | None
+    frontend_counters: Counters | None
     notes: list[str] = field(default_factory=list)
-    inputs: Mapping[str, Any] | None = None
-    arrivals: Mapping[str, Any] | None = None
-    answers: Mapping[str, Any] | None = None
-    hardware: Mapping[str, Any] | None = None
-    thresholds: list[Mapping[str, Any]] | None = None
-    stages: Mapping[str, Any] | None = None
-    server_statistics: Mapping[str, Any] | None = None
-    server_metrics: Mapping[str, list[float]] | None = None
-    failures: Mapping[str, int] = field(default_factory=dict)
-    transport: Mapping[str, str] | None = None
-    connections: int | None = None
+    inputs: SentInputs | None = None
+    arrivals: PlannedArrivals | None = None
+    answers: ComparedAnswers | None = None
+    hardware: Hardware | None = None
+    thresholds: list[Threshold] | None = None
+    stages: Mapping[str, StageTimes] | None = None
+    server_statistics: ServerStatistics | None = None
+    server_metrics: ServerMetrics | None = None
+    failures: Mapping[str, Positive] = field(default_factory=dict)
+    transport: Transport | None = None
+    connections: Positive | None = None
     path: Path | None = None
 
     @property
@@ -134,27 +132,42 @@ class Results:
         return self.path
 
     def document(self) -> dict[str, Any]:
-        """The JSON document."""
-        return {"schema_version": SCHEMA_VERSION, **{k: v for k, v in asdict(self).items() if k != "path"}}
+        """The JSON document; a number that is NaN or infinite, which JSON does not have, is None."""
+        members = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "path"}
+        whole = msgspec.to_builtins({"schema_version": SCHEMA_VERSION, **members}, enc_hook=_plain)
+        document: dict[str, Any] = parse(json.dumps(whole))
+        return document
 
 
-def stage_tables(stages: Mapping[str, Stages]) -> dict[str, Any]:
+def parse(text: str) -> Any:
+    """Read JSON; the constants NaN and Infinity, which JSON does not have and Python writes, are None."""
+    return json.loads(text, parse_constant=lambda _: None)
+
+
+def _plain(value: object) -> float:
+    """The floats of numpy as Python's."""
+    if isinstance(value, float):
+        return float(value)
+    raise NotImplementedError(f"{type(value).__name__} is no part of a document")
+
+
+def stage_tables(stages: Mapping[str, Stages]) -> dict[str, StageTimes]:
     """Queue wait, RPC and compute of each model and replica, condensed and whole; and batches by size."""
     return {
-        key: {
+        key: StageTimes(
+            batch_sizes={str(size): count for size, count in sorted(row.batch_sizes.items())},
             **{
-                name: {"count": histogram.total, "time_ms": latencies_ms(histogram), "histogram": histogram.encode()}
+                name: StageTime(histogram.total, latencies_ms(histogram), histogram.encode())
                 for name in ("queue_wait", "rpc", "compute")
                 if (histogram := getattr(row, name)).total
             },
-            "batch_sizes": {str(size): count for size, count in sorted(row.batch_sizes.items())},
-        }
+        )
         for key, row in stages.items()
     }
 
 
 def client_metrics(record: Record) -> ClientMetrics:
-    """The seed's three series."""
+    """The three series of 2017."""
     return ClientMetrics(
         thrus=[interval.throughput_rps for interval in record.intervals],
         p99_lats=[interval.p99_s for interval in record.intervals],

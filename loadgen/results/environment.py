@@ -7,8 +7,11 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from loadgen.constraints import Count
 
 PACKAGES = (
     "loadgen",
@@ -34,6 +37,33 @@ SECRET_OPTIONS = ("--header",)
 """Options whose value is not for files that are kept and shown."""
 
 
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The machine and the software that a result was measured with.
+
+    Attributes:
+        python: the version of Python.
+        platform: kernel and architecture.
+        packages: versions by package.
+        cpu_model: the processor's name.
+        cores: logical cores of the machine.
+        usable_cores: those that this process may use.
+        memory_bytes: memory of the machine.
+        variables: environment variables that steer BLAS, OpenMP and TensorFlow.
+        git_commit: the commit of the checkout, with ``+`` where it was changed; None outside one.
+    """
+
+    python: str
+    platform: str
+    packages: Mapping[str, str]
+    cpu_model: str
+    cores: Count
+    usable_cores: list[Count]
+    memory_bytes: Count
+    variables: Mapping[str, str]
+    git_commit: str | None
+
+
 def command() -> list[str]:
     """The command line, without what may be a secret: of a header its name stays."""
     words = list(sys.argv)
@@ -46,19 +76,19 @@ def command() -> list[str]:
     return words
 
 
-def environment() -> dict[str, Any]:
+def environment() -> Environment:
     """Versions, CPU model, cores, memory, the variables that steer BLAS, OpenMP and TensorFlow, git commit."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": versions(),
-        "cpu_model": cpu_model(),
-        "cores": os.cpu_count(),
-        "usable_cores": sorted(os.sched_getaffinity(0)),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLE_PREFIXES)},
-        "git_commit": git_commit(),
-    }
+    return Environment(
+        python=platform.python_version(),
+        platform=platform.platform(),
+        packages=versions(),
+        cpu_model=cpu_model(),
+        cores=os.cpu_count() or 0,
+        usable_cores=sorted(os.sched_getaffinity(0)),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        variables={k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLE_PREFIXES)},
+        git_commit=git_commit(),
+    )
 
 
 def versions() -> dict[str, str]:
@@ -83,7 +113,7 @@ def cpu_model() -> str:
 
 def git_commit() -> str | None:
     """The commit of the checkout that this code runs from, with ``+`` when it was changed; None outside one."""
-    top = Path(__file__).parents[1]
+    top = Path(__file__).parents[2]
     if not (top / ".git").exists():
         return None
     try:

@@ -8,11 +8,14 @@ import os
 import time
 from pathlib import Path
 
-from frontend_launch.members import from_members
+import msgspec
+
 from loadgen.errors import ConfigError
-from loadgen.judging.verdict import Evidence, Verdict
-from loadgen.load.summary import Measured, Summary
-from loadgen.results.document import SCHEMA_VERSION, ClientMetrics, Histograms, Results
+from loadgen.results.document import SCHEMA_VERSION, Results, parse
+
+
+class _Versioned(msgspec.Struct):
+    schema_version: int
 
 
 def make_directory(directory: Path) -> None:
@@ -64,7 +67,7 @@ def save(results: Results, directory: Path) -> Path:
         ConfigError: the directory cannot be written.
     """
     stem = time.strftime("results-%y%m%d_%H%M%S")
-    text = json.dumps(results.document(), indent=4)
+    text = json.dumps(results.document(), indent=4, allow_nan=False)
     make_directory(directory)
     draft = directory / f".{stem}.{os.getpid()}.tmp"
     try:
@@ -107,31 +110,20 @@ def _rename(draft: Path, path: Path) -> None:
 
 
 def read(path: Path) -> Results:
-    """Read a results file of any version up to this one; members that this version does not know are ignored.
+    """Read a results file of any version up to this one.
+
+    Members that this version does not know are ignored; those that an earlier version did not write have defaults.
 
     Raises:
         ConfigError: it cannot be read, is no results file, or is of a later version.
     """
     try:
-        document = json.loads(path.read_text())
-        version = document.pop("schema_version")
-        if version > SCHEMA_VERSION:
-            raise ConfigError(f"{path} is of version {version}; this program reads up to {SCHEMA_VERSION}: update it")
-        summary, verdict = document["summary"], document["verdict"]
-        return from_members(
-            Results,
-            {
-                **document,
-                "summary": from_members(Summary, {**summary, "measured": from_members(Measured, summary["measured"])}),
-                "verdict": from_members(Verdict, {**verdict, "evidence": from_members(Evidence, verdict["evidence"])}),
-                "histograms": from_members(Histograms, document["histograms"]),
-                "client_metrics": from_members(ClientMetrics, document["client_metrics"]),
-                "path": None,  # not part of the document
-            },
-        )
+        document = parse(path.read_text("utf-8"))  # files of version 1 may hold NaN, for what is null now
+        version = msgspec.convert(document, _Versioned).schema_version
+        if version <= SCHEMA_VERSION:
+            return msgspec.convert({**document, "path": None}, Results)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"{path} is not a results file: {error!r}") from None
+    except (ValueError, RecursionError) as error:  # neither UTF-8, JSON nor such a document
+        raise ConfigError(f"{path} is not a results file: {error}") from None
+    raise ConfigError(f"{path} is of version {version}; this program reads up to {SCHEMA_VERSION}: update it")

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict
 from typing import Any, TypeVar
 
 from typing_extensions import override
@@ -22,7 +21,8 @@ from loadgen.judging.verdict import Evidence
 from loadgen.load.record import Record
 from loadgen.load.runner import Phase
 from loadgen.plan import Plan
-from loadgen.results.document import Measurements, stage_tables
+from loadgen.results.document import stage_tables
+from loadgen.results.sections import Measurements
 from loadgen.servers.server import Readings
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class FrontendReadings(Readings):
     def measurements(self) -> Measurements:
         return Measurements(
             clipper_metrics=_one_after_the_other(self._metrics) if self._metrics else None,
-            frontend_counters=asdict(Counters.together(self._counters)) if self._counters else None,
+            frontend_counters=Counters.together(self._counters) if self._counters else None,
             stages=None if self._stages is None else stage_tables(self._stages),
         )
 

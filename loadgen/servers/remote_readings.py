@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from loadgen.judging.verdict import Evidence
 from loadgen.load.record import Record
 from loadgen.load.runner import Phase
 from loadgen.plan import Plan
-from loadgen.results.document import Measurements
+from loadgen.results.sections import Measurements, ServerStatistics, StageTime, StageTimes
 from loadgen.servers.server import Readings
 from loadgen.targets.oip.admin import NotOfferedError, OipAdmin, admin_at
 from loadgen.targets.oip.model import OipModel
@@ -48,7 +48,7 @@ class RemoteReadings(Readings):
         self._before: Statistics | None = None
         self._before_ns = self._elapsed_ns = 0
         self._metrics_before: str | None = None
-        self._metrics: dict[str, list[float]] | None = None
+        self._metrics: dict[str, list[float | None]] | None = None
         self.statistics: Statistics | None = None
         self.notes: list[str] = []
         self.lost: str | None = None
@@ -96,7 +96,9 @@ class RemoteReadings(Readings):
         """Read the metrics, which takes too long for a time at which requests are sent."""
         try:
             first = samples(before)
-            self._metrics = {name: [first.get(name, 0.0), value] for name, value in sorted(samples(after).items())}
+            self._metrics = {
+                name: [_finite(first.get(name, 0.0)), _finite(value)] for name, value in sorted(samples(after).items())
+            }
         except ValueError as error:
             self._note(f"the server's metrics cannot be read: {error}")
 
@@ -157,8 +159,8 @@ class RemoteReadings(Readings):
         if statistics is None:
             return Measurements(server_metrics=self._metrics)
         return Measurements(
-            stages={key: stage_table(statistics)},
-            server_statistics=document(statistics),
+            stages={key: stage_times(statistics)},
+            server_statistics=counts(statistics),
             server_metrics=self._metrics,
         )
 
@@ -191,28 +193,32 @@ def of_statistics(evidence: Evidence, statistics: Statistics, model: OipModel, e
     )
 
 
-def stage_table(statistics: Statistics) -> Mapping[str, Any]:
-    """The server's stages, in the form of the query frontend's; it reports means only."""
-    return {
+def stage_times(statistics: Statistics) -> StageTimes:
+    """The server's stages, as the results have those of our own frontend; means are all that it tells."""
+    return StageTimes(
+        batch_sizes={str(size): value.count for size, value in sorted(statistics.batches.items())},
         **{
-            name: {"count": value.count, "time_ms": {"mean": value.mean_ms}}
+            name: StageTime(value.count, {"mean": value.mean_ms})
             for name, value in statistics.stages.items()
             if value.count
         },
-        "batch_sizes": {str(size): value.count for size, value in sorted(statistics.batches.items())},
-    }
+    )
 
 
-def document(statistics: Statistics) -> Mapping[str, Any]:
+def counts(statistics: Statistics) -> ServerStatistics:
     """The counts for the results."""
-    return {
-        "succeeded": statistics.succeeded.count,
-        "failed": statistics.failed.count,
-        "inferences": statistics.rows,
-        "executions": statistics.executions,
-        "mean_batch": statistics.mean_batch,
-        "request_mean_ms": statistics.succeeded.mean_ms,
-    }
+    return ServerStatistics(
+        succeeded=statistics.succeeded.count,
+        failed=statistics.failed.count,
+        inferences=statistics.rows,
+        executions=statistics.executions,
+        mean_batch=statistics.mean_batch,
+        request_mean_ms=statistics.succeeded.mean_ms,
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def samples(text: str) -> dict[str, float]:

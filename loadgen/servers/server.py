@@ -15,7 +15,7 @@ from loadgen.load.record import Record
 from loadgen.load.runner import Phase
 from loadgen.load.target import TargetSpec
 from loadgen.plan import Plan
-from loadgen.results.document import Measurements
+from loadgen.results.sections import Measurements
 
 
 class Readings(Protocol):

@@ -10,6 +10,7 @@ from sample_results import results
 
 from loadgen.report.page import page
 from loadgen.report.reading import Missing
+from loadgen.results.sections import ServedModel
 
 pytest.importorskip("plotly", reason="needs the extra report")
 
@@ -152,7 +153,7 @@ def test_what_files_say_is_text_and_never_html(tmp_path):
         results(seconds=3),
         notes=[evil],
         command=[evil],
-        model={"name": evil, "framework": evil, "weights": evil},
+        model=ServedModel(evil, evil, evil),
         error=evil,
     )
 

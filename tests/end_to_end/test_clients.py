@@ -49,7 +49,7 @@ def test_histograms_of_several_clients_are_one(tmp_path):
     assert results.summary.planned == results.summary.measured.sent == int(measured.sum())
     assert len(re.findall("thruput", done.stdout)) == len(results.client_metrics.thrus) == 4
     assert results.verdict.evidence.clients == 4
-    assert {row["role"] for row in results.placement} == {
+    assert {row.role for row in results.placement} == {
         "client",
         "frontends",
         "replica-0",

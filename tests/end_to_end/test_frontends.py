@@ -26,18 +26,18 @@ def test_each_frontend_gets_its_share(tmp_path):
     assert done.returncode == 0, done.stderr
     results = results_in(tmp_path)
     jsonschema.validate(results.document(), json.loads(SCHEMA_PATH.read_text()))
-    roles = {row["role"]: row for row in results.placement}
+    roles = {row.role: row for row in results.placement}
     assert set(roles) == {"client", "frontends-0", "frontends-1", "replica-0", "replica-1"}
-    assert roles["frontends-0"]["pid"] != roles["frontends-1"]["pid"]
+    assert roles["frontends-0"].pid != roles["frontends-1"].pid
     assert results.summary.completed == 4000
-    assert results.answers["compared"] > results.answers["mismatched"] == 0
+    assert results.answers.compared > results.answers.mismatched == 0
     counters = results.frontend_counters
-    assert set(counters["replicas"]) == {"noop:1:0", "noop:1:1"}
-    shares = [row["queries"] for row in counters["replicas"].values()]
+    assert set(counters.replicas) == {"noop:1:0", "noop:1:1"}
+    shares = [row.queries for row in counters.replicas.values()]
     assert sum(shares) == 4000, "the first reading comes before the first request"
     assert min(shares) > 500, "the frontend that is slower gets less, but not nothing"
     assert results.verdict.evidence.replicas == 2
-    batches = [results.stages[f"noop:1:{number}"]["batch_sizes"] for number in range(2)]
+    batches = [results.stages[f"noop:1:{number}"].batch_sizes for number in range(2)]
     assert all(sum(sizes.values()) for sizes in batches)
     names = [name for row in results.clipper_metrics["counters"] for name in row]
     assert names.count("app:noop:num_predictions") == 2, "one row for each frontend"
@@ -49,7 +49,7 @@ def test_rate_and_sweep_take_it_too(tmp_path):
     assert done.returncode == 0, done.stderr
     results = results_in(tmp_path)
     assert results.summary.measured.completed == 200
-    shares = [row["queries"] for row in results.frontend_counters["replicas"].values()]
+    shares = [row.queries for row in results.frontend_counters.replicas.values()]
     assert max(shares) - min(shares) <= 20, "idle frontends take turns"
     swept = ran(noop(tmp_path, "sweep", *TWO, "-b", "2,4", "-d", "1s"))
     assert swept.returncode == 0, swept.stderr
@@ -57,7 +57,7 @@ def test_rate_and_sweep_take_it_too(tmp_path):
     largest = {}
     for cell in cells:
         assert cell.frontend_counters is not None
-        largest[cell.node_configs[0]["batch_size"]] = cell.frontend_counters["models"]["noop:1"]["max_batch"]
+        largest[cell.node_configs[0].batch_size] = cell.frontend_counters.models["noop:1"].max_batch
     assert largest == {2: 2, 4: 4}
 
 

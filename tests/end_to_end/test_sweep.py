@@ -68,7 +68,7 @@ def test_batch_sizes_change_while_replicas_stay(tmp_path):
         assert (mean_batch > 1) is (entry.batch_size > 1)
         assert results.summary.throughput_rps == entry.throughput_rps
         assert LatencyHistogram.decode(results.histograms.latency).total == results.summary.measured.completed
-        pids.add(next(row["pid"] for row in results.placement if row["role"] == "replica-0"))
+        pids.add(next(row.pid for row in results.placement if row.role == "replica-0"))
     assert len(pids) == 1
     assert done.stdout.count("replicas ready") == 1
 

@@ -1,11 +1,14 @@
 """Readings of counters: of several frontends as one, and what came between two of them."""
 
 import json
+import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend_launch.counters import Counters, ModelCounters, ReplicaCounters
+from frontend_launch.errors import AdminError
 
 NUMBERS = st.integers(0, 10**12)
 
@@ -55,3 +58,18 @@ def test_members_of_a_later_version_are_ignored():
     for members in (document, document["models"]["a:1"], document["replicas"]["a:1:0"]):
         members["of_a_later_version"] = [1]
     assert Counters.from_json(json.dumps(document)) == reading
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        pytest.param("{", "truncated", id="cut off"),
+        pytest.param("[]", "Expected `object`, got `array`", id="a list"),
+        pytest.param("{}", "missing required field `now_ns`", id="nothing in it"),
+        pytest.param('{"now_ns": 1, "models": {"a:1": {"batches": "2"}}}', "at `$.models[...].batches`", id="a text"),
+    ],
+)
+def test_what_is_no_reading_is_one_line(text, why):
+    """It names what is wrong."""
+    with pytest.raises(AdminError, match=f"^the frontend's counters cannot be read: .*{re.escape(why)}.*$"):
+        Counters.from_json(text)

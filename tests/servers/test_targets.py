@@ -58,14 +58,14 @@ def test_a_model_that_takes_its_time_is_saturated_and_the_server_says_with_which
     assert (evidence.max_batch, evidence.replicas) == (8, 1)
     assert evidence.mean_batch > 7
     counted = results.server_statistics
-    assert counted["failed"] == 0
-    assert counted["inferences"] == counted["succeeded"]
-    assert abs(counted["succeeded"] - results.summary.measured.completed) <= 24
+    assert counted.failed == 0
+    assert counted.inferences == counted.succeeded
+    assert abs(counted.succeeded - results.summary.measured.completed) <= 24
     (stages,) = results.stages.values()
-    assert stages["compute_infer"]["time_ms"]["mean"] >= 50
-    assert stages["queue"]["time_ms"]["mean"] > stages["compute_input"]["time_ms"]["mean"]
+    assert stages.compute_infer.time_ms["mean"] >= 50
+    assert stages.queue.time_ms["mean"] > stages.compute_input.time_ms["mean"]
     before, after = results.server_metrics['nv_inference_request_success_total{model="slow",version="1"}']
-    assert after - before == counted["succeeded"]
+    assert after - before == counted.succeeded
 
 
 @BOTH
@@ -185,7 +185,7 @@ def test_mlserver_answers(other, tmp_path, protocol, verb):
     assert results.summary.completed == results.summary.sent > 40
     assert results.server_statistics is None
     assert any(name.startswith("model_infer_request_success_total") for name in results.server_metrics)
-    assert results.model["framework"].startswith("mlserver")
+    assert results.model.framework.startswith("mlserver")
 
 
 @BOTH
@@ -195,7 +195,7 @@ def test_kserve_answers(tmp_path, protocol):
         words = target(tmp_path, "saturate", url(running, protocol, "double"), "--requests", "50", "-b", "2")
         results = results_of(ran([*words, "--connections", "2", "--max-in-flight", "4"]))
     assert results.summary.completed == 50
-    assert results.model["framework"].startswith("kserve")
+    assert results.model.framework.startswith("kserve")
 
 
 def test_kserve_behind_an_ingress(tmp_path):

@@ -17,7 +17,7 @@ def collection(runs: Iterable[Results], missing: Iterable[Missing] = ()) -> Coll
 
 def small() -> Collection:
     """What two real runs left behind, before hardware was watched."""
-    larger = {**GOLDEN.node_configs[0], "batch_size": 4}
+    larger = replace(GOLDEN.node_configs[0], batch_size=4)
     return collection([GOLDEN, replace(GOLDEN, node_configs=[larger])])
 
 

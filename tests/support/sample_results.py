@@ -1,6 +1,6 @@
 """Results documents for tests, made from the stored one; nothing was measured."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,19 @@ from typing import Any
 import numpy as np
 
 from frontend_launch.histogram import LatencyHistogram
+from loadgen.hardware.summary import CoreUse, Hardware, HardwareSample, ProcessUse
 from loadgen.load.summary import Measured
-from loadgen.results.document import ClientMetrics, Histograms, Results
+from loadgen.results.document import Results
 from loadgen.results.files import read
+from loadgen.results.sections import (
+    ClientMetrics,
+    Histograms,
+    InFlightWindow,
+    PlacementRow,
+    SentInputs,
+    StageTime,
+    StageTimes,
+)
 
 GOLDEN = read(Path(__file__).parents[1] / "golden" / "results-v1.json")
 PERCENTILES = (50.0, 95.0, 99.0, 99.9)
@@ -41,12 +51,12 @@ def results(
     count = -(-seconds // 3)
     percentiles = {f"p{p:g}": _ms(histogram.percentile_ns(p)) for p in PERCENTILES}
     cores = [list(range(2 + i * cpus, 2 + (i + 1) * cpus)) for i in range(replicas)]
-    row = GOLDEN.placement[0]
+    row = replace(GOLDEN.placement[0], shared=False)
     placement = [
-        {**row, "role": "client", "cores": [0], "shared": False},
-        {**row, "role": "frontends", "cores": [1], "shared": False},
+        replace(row, role="client", cores=[0]),
+        replace(row, role="frontends", cores=[1]),
         *(
-            {**row, "role": f"replica-{i}", "cores": own, "shared": False, "gpu": gpus[i % len(gpus)] if gpus else None}
+            replace(row, role=f"replica-{i}", cores=own, gpu=gpus[i % len(gpus)] if gpus else None)
             for i, own in enumerate(cores)
         ),
     ]
@@ -55,15 +65,13 @@ def results(
     return Results(
         **{
             **values,
-            "model": {**GOLDEN.model, "name": model},
-            "environment": {
-                **GOLDEN.environment,
-                "cores": 64,
-                "usable_cores": list(range(max(64, 2 + replicas * cpus))),
-            },
+            "model": replace(GOLDEN.model, name=model),
+            "environment": replace(
+                GOLDEN.environment, cores=64, usable_cores=list(range(max(64, 2 + replicas * cpus)))
+            ),
             "placement": placement,
-            "inputs": {"source": "32 seeded inputs", "type": "floats"},
-            "window": {"requests": 200, "payload_bytes": 4, "bytes": 800},
+            "inputs": SentInputs("32 seeded inputs", "floats"),
+            "window": InFlightWindow(requests=200, payload_bytes=4, bytes=800),
             "summary": replace(
                 GOLDEN.summary,
                 sent=histogram.total + 200,
@@ -92,14 +100,14 @@ def results(
                 mean_lats=[p50_ms / 1000] * count,
             ),
             "node_configs": [
-                {
-                    **GOLDEN.node_configs[0],
-                    "allocated_cpus": sorted(core for own in cores for core in own),
-                    "num_replicas": replicas,
-                    "cpus_per_replica": cpus,
-                    "batch_size": batch,
-                    "gpus": list(gpus),
-                }
+                replace(
+                    GOLDEN.node_configs[0],
+                    allocated_cpus=sorted(core for own in cores for core in own),
+                    num_replicas=replicas,
+                    cpus_per_replica=cpus,
+                    batch_size=batch,
+                    gpus=list(gpus),
+                )
             ],
             **extra,
             **members,
@@ -113,7 +121,7 @@ def _ms(time_ns: float | None) -> float:
 
 
 def _watched(
-    placement: Sequence[Mapping[str, Any]],
+    placement: Sequence[PlacementRow],
     seconds: int,
     gpus: Sequence[int],
     histogram: LatencyHistogram,
@@ -124,47 +132,37 @@ def _watched(
     def around(value: float, scale: float, count: int) -> list[float]:
         return [float(x) for x in np.clip(random.normal(value, scale, count), 0, None)]
 
-    roles = [row["role"] for row in placement]
+    roles = [row.role for row in placement]
     watched, used = [*roles, "sampler"], sorted(set(gpus))
-    cores = sorted({core for row in placement for core in row["cores"]})
+    cores = sorted({core for row in placement for core in row.cores})
     latency_ms = _ms(histogram.mean_ns)
 
-    def stage(share: float) -> dict[str, Any]:
-        time_ms = {"mean": share * latency_ms, "p50": share * latency_ms, "p99": 1.6 * share * latency_ms}
-        return {"time_ms": time_ms, "count": 10}
+    def stage(share: float) -> StageTime:
+        return StageTime(10, {"mean": share * latency_ms, "p50": share * latency_ms, "p99": 1.6 * share * latency_ms})
 
     return {
         "stages": {
-            "noop:1": {"queue_wait": stage(0.7), "rpc": stage(0.2), "compute": stage(0.18), "batch_sizes": {"2": 10}},
-            "noop:1:0": {"rpc": stage(0.2), "compute": stage(0.18), "batch_sizes": {"2": 10}},
+            "noop:1": StageTimes({"2": 10}, queue_wait=stage(0.7), rpc=stage(0.2), compute=stage(0.18)),
+            "noop:1:0": StageTimes({"2": 10}, rpc=stage(0.2), compute=stage(0.18)),
         },
-        "hardware": {
-            "readings": seconds,
-            "every_s": 1.0,
-            "cores": {str(core): {"mean": float(random.uniform(0.2, 1)), "max": 1.0} for core in cores},
-            "processes": {
-                role: {
-                    "cpu_mean": 0.9,
-                    "cpu_max": 1.0,
-                    "rss_max_bytes": 300 << 20,
-                    "throttled_periods": 0,
-                    "throttled_s": 0.0,
-                }
-                for role in roles
-            },
-            "gpus": {},
-            "samples": [
-                {
-                    "at_s": second,
-                    "cores": dict(zip(map(str, cores), around(0.9, 0.02, len(cores)), strict=True)),
-                    "processes": dict(zip(watched, around(0.9, 0.05, len(watched)), strict=True)),
-                    "gpus": dict(zip(map(str, used), around(0.8, 0.05, len(used)), strict=True)),
-                    "rss_bytes": dict.fromkeys(watched, 300 << 20),
-                    "queue_length": {"noop:1": round(around(150, 10, 1)[0])},
-                    "batch_fill": {"noop:1": around(0.97, 0.01, 1)[0] if second > 1 else None},
-                }
+        "hardware": Hardware(
+            readings=seconds,
+            every_s=1.0,
+            cores={str(core): CoreUse(float(random.uniform(0.2, 1)), 1.0) for core in cores},
+            processes={role: ProcessUse(0.9, 1.0, 300 << 20, 0, 0.0) for role in roles},
+            gpus={},
+            samples=[
+                HardwareSample(
+                    at_s=second,
+                    cores=dict(zip(map(str, cores), around(0.9, 0.02, len(cores)), strict=True)),
+                    processes=dict(zip(watched, around(0.9, 0.05, len(watched)), strict=True)),
+                    gpus=dict(zip(map(str, used), around(0.8, 0.05, len(used)), strict=True)),
+                    rss_bytes=dict.fromkeys(watched, 300 << 20),
+                    queue_length={"noop:1": round(around(150, 10, 1)[0])},
+                    batch_fill={"noop:1": around(0.97, 0.01, 1)[0] if second > 1 else None},
+                )
                 for second in map(float, range(1, seconds))
             ],
-            "findings": [],
-        },
+            findings=[],
+        ),
     }

@@ -11,8 +11,10 @@ from loadgen.cli import exit_codes
 from loadgen.errors import ConfigError, TargetError
 from loadgen.load.ending import Ending
 from loadgen.results import files
+from loadgen.results.sections import ComparedAnswers, Threshold
 
 RESULTS = files.read(Path(__file__).parents[2] / "golden" / "results-v1.json")
+CAME_TRUE, DID_NOT = (Threshold("p99>1ms", "p99 is 1 ms", crossed) for crossed in (True, False))
 
 
 @pytest.mark.parametrize(
@@ -44,9 +46,9 @@ def test_errors(error, code):
         ({"ended": "server_lost"}, 6),
         ({"ended": "overrun"}, 6),
         ({"ended": "no_answer"}, 5),
-        ({"answers": {"mismatched": 1}, "thresholds": [{"crossed": True}]}, 7),
-        ({"answers": {"mismatched": 0}, "thresholds": [{"crossed": False}, {"crossed": True}]}, 8),
-        ({"thresholds": [{"crossed": False}]}, 0),
+        ({"answers": ComparedAnswers(1, 0.0, 9, mismatched=1), "thresholds": [CAME_TRUE]}, 7),
+        ({"answers": ComparedAnswers(1, 0.0, 9, mismatched=0), "thresholds": [DID_NOT, CAME_TRUE]}, 8),
+        ({"thresholds": [DID_NOT]}, 0),
         ({"summary": replace(RESULTS.summary, completed=0)}, 6),
     ],
 )

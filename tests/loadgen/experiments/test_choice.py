@@ -1,10 +1,8 @@
 """Which configuration carries a rate, and what may be said of it."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +14,7 @@ from loadgen.experiments.choice import Shown, choose
 from loadgen.judging.slo import parse
 from loadgen.load.summary import Measured
 from loadgen.results.cells import cells_of, run_of
+from loadgen.results.sections import PlannedArrivals
 
 SLO = parse("p99<250ms")
 MEASURED = results(seconds=3)
@@ -31,9 +30,9 @@ def run(replicas=1, cpus=1, gpus=(), *, rps, p99, offered=None, window=100, limi
         latency_ms={**MEASURED.summary.latency_ms, "p99": p99},
     )
     rate_rps = offered if steady else None
-    node = {**MEASURED.node_configs[0], "num_replicas": replicas, "cpus_per_replica": cpus, "gpus": list(gpus)}
-    rows: list[Mapping[str, Any]] = [
-        {**GOLDEN.placement[0], "role": f"replica-{i}", "cores": list(range(i * cpus, (i + 1) * cpus)), "gpu": gpu}
+    node = replace(MEASURED.node_configs[0], num_replicas=replicas, cpus_per_replica=cpus, gpus=list(gpus))
+    rows = [
+        replace(GOLDEN.placement[0], role=f"replica-{i}", cores=list(range(i * cpus, (i + 1) * cpus)), gpu=gpu)
         for i, gpu in zip(range(replicas), gpus or [None] * replicas, strict=True)
     ]
     made = replace(
@@ -42,8 +41,8 @@ def run(replicas=1, cpus=1, gpus=(), *, rps, p99, offered=None, window=100, limi
         placement=rows,
         summary=summary,
         verdict=replace(MEASURED.verdict, limit=limit),
-        window={**MEASURED.window, "requests": window},
-        arrivals=None if offered is None else {"text": f"{offered} requests/s", "rate_rps": rate_rps},
+        window=replace(MEASURED.window, requests=window),
+        arrivals=None if offered is None else PlannedArrivals(f"{offered} requests/s", rate_rps),
         error=error,
     )
     return run_of(made, Path(f"{replicas}-{cpus}-{rps}.json"))

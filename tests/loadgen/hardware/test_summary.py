@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, astuple, replace
 from types import SimpleNamespace
 
 import pytest
@@ -21,7 +21,7 @@ from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment
 from loadgen.hardware.readings import Queue, Reading, Tally, next_due_s, parse_process_cpu, parse_stat, parse_throttled
 from loadgen.hardware.sampler import read, read_gpus, read_queues
-from loadgen.hardware.summary import Decimated, summarise
+from loadgen.hardware.summary import CoreUse, Decimated, GpuUse, summarise
 from loadgen.hardware.watch import watching
 
 S = 1_000_000_000
@@ -58,16 +58,16 @@ def test_shares_means_and_peaks():
     found = summary(
         reading(0), reading(1, 0.5, 1.0, 0.3, 0.2, 1.0), reading(2, 0.6, 1.8, 0.4, 0.2, 1.8), saturated=False
     )
-    assert found["cores"]["0"] == {"mean": pytest.approx(0.3), "max": pytest.approx(0.5)}
-    assert found["processes"]["replica-0"] == {
+    assert astuple(found.cores["0"]) == pytest.approx((0.3, 0.5))
+    assert asdict(found.processes["replica-0"]) == {
         "cpu_mean": pytest.approx(0.9),
         "cpu_max": pytest.approx(1.0),
         "rss_max_bytes": 30,
         "throttled_periods": 0,
         "throttled_s": 0.0,
     }
-    assert [sample["at_s"] for sample in found["samples"]] == [1.0, 2.0]
-    assert (found["readings"], found["every_s"], found["gpus"], found["findings"]) == (3, 1.0, {}, [])
+    assert [sample.at_s for sample in found.samples] == [1.0, 2.0]
+    assert (found.readings, found.every_s, found.gpus, found.findings) == (3, 1.0, {}, [])
 
 
 def test_only_the_period_counts():
@@ -75,7 +75,7 @@ def test_only_the_period_counts():
     readings = [reading(0), reading(1, replica=1), reading(2, replica=1.5), reading(3, replica=9)]
     found = summarise(readings, S, 2 * S, PLAN, False)
     assert found is not None
-    assert found["processes"]["replica-0"]["cpu_mean"] == pytest.approx(0.5)
+    assert found.processes["replica-0"].cpu_mean == pytest.approx(0.5)
     assert summarise(readings, S, S, PLAN, False) is None
 
 
@@ -105,7 +105,7 @@ def test_only_the_period_counts():
 )
 def test_findings(last, saturated, text):
     """What a reader should look at, and nothing else."""
-    findings = summary(reading(0), last, saturated=saturated)["findings"]
+    findings = summary(reading(0), last, saturated=saturated).findings
     assert len(findings) == (text is not None)
     assert text is None or text in findings[0]
 
@@ -118,11 +118,11 @@ def test_gpus():
         replace(reading(2), gpus={0: (1.0, 100, 2), 1: (None, 6, None)}),
     ]
     found = summary(*readings)
-    assert found["gpus"] == {
-        "0": {"utilisation_mean": 0.75, "utilisation_max": 1.0, "memory_max_bytes": 100, "processes_max": 2},
-        "1": {"utilisation_mean": None, "utilisation_max": None, "memory_max_bytes": 7, "processes_max": None},
+    assert found.gpus == {
+        "0": GpuUse(utilisation_mean=0.75, utilisation_max=1.0, memory_max_bytes=100, processes_max=2),
+        "1": GpuUse(memory_max_bytes=7),
     }
-    assert [sample["gpus"] for sample in found["samples"]] == [{"0": None}, {"0": 1.0, "1": None}]
+    assert [sample.gpus for sample in found.samples] == [{"0": None}, {"0": 1.0, "1": None}]
 
 
 @given(st.integers(2, 40), st.integers(0, 400))
@@ -142,21 +142,21 @@ def test_a_long_run_keeps_its_peaks(monkeypatch):
     used = [min(second, 1) for second in range(50)]  # all of the first second, nothing later
     found = summarise((reading(second, 0, use) for second, use in enumerate(used)), 0, 99 * S, PLAN, False)
     assert found is not None
-    assert found["readings"] == 50
-    assert found["cores"]["1"] == {"mean": pytest.approx(1 / 49), "max": 1.0}
-    assert 1 <= len(found["samples"]) < 4
+    assert found.readings == 50
+    assert astuple(found.cores["1"]) == pytest.approx((1 / 49, 1.0))
+    assert 1 <= len(found.samples) < 4
 
 
 def test_a_machine_of_many_cores_keeps_fewer_samples(monkeypatch):
     """The number of shares is bounded too."""
     monkeypatch.setattr("loadgen.hardware.summary.MAX_VALUES", 100)
     wide = [replace(reading(second), cores=dict.fromkeys(range(20), (0, 0))) for second in range(50)]
-    assert len(summary(*wide)["samples"]) <= 100 // 20
+    assert len(summary(*wide).samples) <= 100 // 20
 
 
 def test_coarse_ticks_make_no_more_than_a_core():
     """The kernel's counter may gain a tick on the clock."""
-    assert summary(reading(0), reading(1, 1.01))["cores"]["0"] == {"mean": 1.0, "max": 1.0}
+    assert summary(reading(0), reading(1, 1.01)).cores["0"] == CoreUse(1.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -204,8 +204,8 @@ def test_shares_are_of_the_time_there_was(steps):
     assert again == readings
     found = summarise(readings, 0, round(at * S), PLAN, False)
     assert found is not None
-    assert 0 <= found["cores"]["1"]["mean"] <= found["cores"]["1"]["max"] + 1e-6 <= 1 + 1e-5
-    assert found["processes"]["replica-0"]["cpu_mean"] <= found["cores"]["1"]["mean"] + 1e-6
+    assert 0 <= found.cores["1"].mean <= found.cores["1"].max + 1e-6 <= 1 + 1e-5
+    assert found.processes["replica-0"].cpu_mean <= found.cores["1"].mean + 1e-6
 
 
 def test_the_kernel_s_files():
@@ -352,9 +352,9 @@ def test_how_full_batches_were():
     """Between two readings; not known where none was sent."""
     first = replace(reading(1), queues={"noop:1": Queue(5, 10, 30, 4)})
     second = replace(reading(2), queues={"noop:1": Queue(7, 12, 36, 4), "vgg:1": Queue(1, 0, 0, 2)})
-    (sample,) = summary(first, second)["samples"]
-    assert sample["queue_length"] == {"noop:1": 7, "vgg:1": 1}
-    assert sample["batch_fill"] == {"noop:1": 0.75, "vgg:1": None}
+    (sample,) = summary(first, second).samples
+    assert sample.queue_length == {"noop:1": 7, "vgg:1": 1}
+    assert sample.batch_fill == {"noop:1": 0.75, "vgg:1": None}
 
 
 def test_a_sampler_that_cannot_start_is_a_note(monkeypatch):

@@ -1,14 +1,14 @@
 """What a terminal shows of results."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from frontend_launch.launch.placement import Assignment, Placement
 from frontend_launch.launch.topology import describe
+from loadgen.hardware.summary import CoreUse, GpuUse, Hardware, ProcessUse
 from loadgen.report.text import models_text, placement_text, results_text
 from loadgen.results.files import read
+from loadgen.results.sections import ComparedAnswers
 from model_containers import catalog
 
 RESULTS = read(Path(__file__).parents[2] / "golden" / "results-v1.json")
@@ -59,7 +59,7 @@ def test_placement():
 
 def test_answers_that_were_compared():
     """How many, and how many were wrong."""
-    answers = {"every": 2, "tolerance": 0.0, "compared": 10, "mismatched": 3}
+    answers = ComparedAnswers(every=2, tolerance=0.0, compared=10, mismatched=3)
     assert "answers     10 compared, 3 wrong" in results_text(replace(RESULTS, answers=answers)).splitlines()
 
 
@@ -75,35 +75,43 @@ def test_the_catalogue_says_where_this_machine_is_too_small():
 
 
 def process(cpu_mean, rss_max_bytes):
-    return {"cpu_mean": cpu_mean, "cpu_max": 1.0, "rss_max_bytes": rss_max_bytes}
+    return ProcessUse(cpu_mean, 1.0, rss_max_bytes, 0, 0.0)
 
 
 def test_what_was_watched():
     """Cores of the same roles together, replicas as a range, GPUs as far as they tell."""
     row = RESULTS.placement[0]
-    placement: list[Mapping[str, Any]] = [
-        {**row, "role": "client", "cores": [0]},
-        {**row, "role": "frontends", "cores": [0]},
-        {**row, "role": "replica-0", "cores": [1, 2, 3, 5]},
-        {**row, "role": "replica-1", "cores": [6]},
+    placement = [
+        replace(row, role="client", cores=[0]),
+        replace(row, role="frontends", cores=[0]),
+        replace(row, role="replica-0", cores=[1, 2, 3, 5]),
+        replace(row, role="replica-1", cores=[6]),
     ]
-    gpu = {"utilisation_mean": 0.755, "utilisation_max": 1.0, "memory_max_bytes": 3 << 30, "processes_max": 1}
-    hardware = {
-        "cores": {str(core): {"mean": core / 10, "max": 1.0} for core in range(8)},
-        "processes": {
+    hardware = Hardware(
+        readings=2,
+        every_s=1.0,
+        cores={str(core): CoreUse(core / 10, 1.0) for core in range(8)},
+        processes={
             "client": process(0.3, 5 << 20),
             "replica-0": process(0.5, 6 << 20),
             "replica-1": process(0.7, 1 << 20),
             "sampler": process(0.01, 1),
         },
-        "gpus": {"0": gpu, "1": dict.fromkeys(gpu)},
-    }
+        gpus={
+            "0": GpuUse(utilisation_mean=0.755, utilisation_max=1.0, memory_max_bytes=3 << 30, processes_max=1),
+            "1": GpuUse(),
+        },
+        samples=[],
+        findings=[],
+    )
     lines = results_text(replace(RESULTS, placement=placement, hardware=hardware)).splitlines()
     assert lines[3:6] == [
         "cores       0: 0% (client, frontends)  1-3,5: 28% (replica-0)  6: 60% (replica-1)",
         "processes   client 30% 5 MiB  2 replicas 50% to 70% 6 MiB each at most",
         "gpus        0: 76% (at most 100%), 3 GiB, 1 processes  1: - (at most -), -, - processes",
     ]
-    assert "gpus" not in results_text(replace(RESULTS, placement=placement, hardware={**hardware, "gpus": {}}))
+    assert "gpus" not in results_text(replace(RESULTS, placement=placement, hardware=replace(hardware, gpus={})))
     one = {"replica-0": process(1.0, 1 << 20)}
-    assert "processes   replica-0 100% 1 MiB" in results_text(replace(RESULTS, hardware={**hardware, "processes": one}))
+    assert "processes   replica-0 100% 1 MiB" in results_text(
+        replace(RESULTS, hardware=replace(hardware, processes=one))
+    )

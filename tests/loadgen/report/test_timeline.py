@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from sample_results import GOLDEN, results
 
+from loadgen.hardware.summary import HardwareSample
 from loadgen.report.timeline import MAX_POINTS, budget, hardware, stages, throughput_and_p99
-from loadgen.results.document import ClientMetrics, Histograms
+from loadgen.results.sections import ClientMetrics, Histograms, StageTime
 
 PLAIN = results(seconds=10)
 DESCRIBED = results(2, seconds=10, gpus=(0,), described=True)
@@ -65,28 +66,31 @@ def test_what_was_watched():
     assert curves["fill"].lines["noop:1"][0] is None
 
 
+def watched(samples):
+    """Results with these samples."""
+    assert DESCRIBED.hardware is not None
+    return replace(DESCRIBED, hardware=replace(DESCRIBED.hardware, samples=samples))
+
+
 def test_what_is_not_there_is_not_invented():
     """Older files and connected runs; a GPU that does not tell."""
     assert hardware(GOLDEN) == {}
     assert DESCRIBED.hardware is not None
-    silent = [{**sample, "gpus": {"0": None}, "queue_length": {}} for sample in DESCRIBED.hardware["samples"]]
-    assert set(hardware(replace(DESCRIBED, hardware={"samples": silent}))) == {"cpu", "fill"}
+    silent = [replace(sample, gpus={"0": None}, queue_length={}) for sample in DESCRIBED.hardware.samples]
+    assert set(hardware(watched(silent))) == {"cpu", "fill"}
     assert stages(GOLDEN) == budget(GOLDEN) == []
 
 
 def test_older_files_have_no_queues():
     """Their samples are of processes and GPUs."""
-    samples = [
-        {"at_s": at, "cores": {}, "processes": {"client": at / 10}, "rss_bytes": {}, "gpus": {}} for at in (1, 2)
-    ]
-    older = replace(GOLDEN, hardware={"samples": samples})
+    older = watched([HardwareSample(at, {}, {"client": at / 10}, {}, {}) for at in (1, 2)])
     assert {name: (c.at_s, c.lines) for name, c in hardware(older).items()} == {"cpu": ([1, 2], {"client": [0.1, 0.2]})}
 
 
 def test_many_replicas_are_shown_by_their_mean():
     """A line each would hide all."""
-    sample = {"at_s": 1.0, "processes": {"client": 0.5, **{f"replica-{i}": i / 10 for i in range(8)}}}
-    (cpu,) = hardware(replace(DESCRIBED, hardware={"samples": [sample]})).values()
+    sample = HardwareSample(1.0, {}, {"client": 0.5, **{f"replica-{i}": i / 10 for i in range(8)}}, {}, {})
+    (cpu,) = hardware(watched([sample])).values()
     assert cpu.lines == {"client": [0.5], "mean of 8 replicas": [pytest.approx(0.35)]}
 
 
@@ -107,7 +111,7 @@ def test_lag_is_the_clients_wait():
 
 
 def stage(mean_ms):
-    return {"time_ms": {"mean": mean_ms}}
+    return StageTime(1, {"mean": mean_ms})
 
 
 @pytest.mark.parametrize(
@@ -122,8 +126,8 @@ def stage(mean_ms):
 def test_a_budget_that_does_not_add_up_is_none(change, count):
     """Means over batches are not means over requests."""
     assert DESCRIBED.stages is not None
-    table = {name: row for name, row in {**DESCRIBED.stages["noop:1"], **change}.items() if row is not None}
-    assert len(budget(replace(DESCRIBED, stages={"noop:1": table}))) == count
+    times = replace(DESCRIBED.stages["noop:1"], **change)
+    assert len(budget(replace(DESCRIBED, stages={"noop:1": times}))) == count
 
 
 def test_two_models_have_no_common_stages():

@@ -18,9 +18,7 @@ def cell_run(replicas=1, cpus=1, batch=2, *, rps=100.0, p99=50.0, started="2026-
     """A run of one cell; `members` replace those of its results."""
     made = replace(
         PLAIN,
-        node_configs=[
-            {**PLAIN.node_configs[0], "num_replicas": replicas, "cpus_per_replica": cpus, "batch_size": batch}
-        ],
+        node_configs=[replace(PLAIN.node_configs[0], num_replicas=replicas, cpus_per_replica=cpus, batch_size=batch)],
         summary=replace(
             PLAIN.summary, throughput_rps=rps, latency_ms={**PLAIN.summary.latency_ms, "p50": 1.0, "p99": p99}
         ),
@@ -43,7 +41,7 @@ def test_repeats_are_one_cell_with_median_and_spread():
 def test_containers_are_another_configuration():
     """They cost what processes do not."""
     plain = PLAIN.node_configs[0]
-    runs = [cell_run(), run_of(replace(PLAIN, node_configs=[{**plain, "runtime": "docker"}]), Path("docker.json"))]
+    runs = [cell_run(), run_of(replace(PLAIN, node_configs=[replace(plain, runtime="docker")]), Path("docker.json"))]
     assert [run.configuration.machine.endswith(", in containers") for run in runs] == [False, True]
 
 
@@ -78,10 +76,10 @@ def test_anchors_show_drift_and_are_no_repeats():
     [
         pytest.param(cell_run(2), ["r1-c1-b2", "r2-c1-b2"], id="their names differ"),
         pytest.param(
-            cell_run(model={**PLAIN.model, "name": "vgg"}), ["noop r1-c1-b2", "vgg r1-c1-b2"], id="another model"
+            cell_run(model=replace(PLAIN.model, name="vgg")), ["noop r1-c1-b2", "vgg r1-c1-b2"], id="another model"
         ),
         pytest.param(
-            cell_run(window={**PLAIN.window, "requests": 9}),
+            cell_run(window=replace(PLAIN.window, requests=9)),
             ["r1-c1-b2 window 9", "r1-c1-b2 window 200"],
             id="another window",
         ),

@@ -1,23 +1,32 @@
 """The results document: its schema, its version, and how it is saved."""
 
 import json
+import re
 import time
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.errors import ConfigError
-from loadgen.load.record import Offered, Record
+from loadgen.judging.evidence import client_evidence
+from loadgen.judging.verdict import judge
+from loadgen.load.record import ClientUse, Interval, Offered, Record
 from loadgen.load.summary import summarise
 from loadgen.load.target import Outcome
-from loadgen.results.document import SCHEMA_PATH
+from loadgen.results.document import SCHEMA_PATH, client_metrics, histograms
 from loadgen.results.files import read, save
+from loadgen.results.schema import schema_text
 
-VERSION_1 = Path(__file__).parents[2] / "golden" / "results-v1.json"
+VERSION_1, VERSION_2 = (Path(__file__).parents[2] / "golden" / f"results-v{version}.json" for version in (1, 2))
+GOLDEN = read(VERSION_2)
+VALIDATOR = jsonschema.Draft202012Validator(json.loads(SCHEMA_PATH.read_text("utf-8")))
 
 
 @pytest.fixture
@@ -28,7 +37,7 @@ def results():
 def test_a_stored_file_of_version_1_is_read():
     """Whatever the present version is."""
     results = read(VERSION_1)
-    assert results.model["name"] == "noop"
+    assert results.model.name == "noop"
     assert results.summary.sent == results.summary.completed + results.summary.abandoned
     assert results.verdict.evidence.max_batch == 2
     histogram = LatencyHistogram.decode(results.histograms.latency)
@@ -38,66 +47,189 @@ def test_a_stored_file_of_version_1_is_read():
     assert p99_ns / 1e6 == pytest.approx(results.summary.latency_ms["p99"], rel=1e-3)
 
 
-def test_the_stored_file_and_what_is_written_now_keep_the_schema(results, tmp_path):
-    """And are the same document."""
-    schema = json.loads(SCHEMA_PATH.read_text())
-    written = json.loads(save(results, tmp_path).read_text())
+def test_a_stored_file_of_version_1_has_the_defaults_of_what_came_later():
+    """And is otherwise what was stored."""
     stored = json.loads(VERSION_1.read_text())
-    jsonschema.validate(stored, schema)
-    jsonschema.validate(written, schema)
-    later = {"planned": None, "offered_rps": None, "latency_above_ms": None, "service_ms": None, "lag_ms": None}
-    stored["summary"] |= later
+    stored["schema_version"] = 2
+    stored["summary"] |= dict.fromkeys(("planned", "offered_rps", "latency_above_ms", "service_ms", "lag_ms"))
     stored["histograms"] |= {"service": None, "lag": None}
-    stored["verdict"]["evidence"] |= {"offered_rps": None, "throughput_rps": None, "lag_p99_ms": None, "clients": 1}
-    stored["verdict"]["evidence"] |= {"answered_share": None, "rows": 1, "queued_mean": None}
-    stored["verdict"]["evidence"] |= {"sent": None, "gap_ms": None}
-    assert written == {
-        "server_statistics": None,
-        "server_metrics": None,
-        "failures": {},
-        "transport": None,
-        "connections": None,
-        "inputs": None,
-        "arrivals": None,
-        "answers": None,
-        "hardware": None,
-        "thresholds": None,
-        "stages": None,
+    evidence = ("offered_rps", "throughput_rps", "lag_p99_ms", "answered_share", "queued_mean", "sent", "gap_ms")
+    stored["verdict"]["evidence"] |= dict.fromkeys(evidence) | {"clients": 1, "rows": 1}
+    for row in stored["placement"]:
+        row["numa_nodes"] = []
+    stored["node_configs"][0]["runtime"] = "process"
+    del stored["frontend_counters"]["loop_cpu_ns"]  # no version since has it
+    later = ("inputs", "arrivals", "answers", "hardware", "thresholds", "stages", "server_statistics")
+    assert read(VERSION_1).document() == {
         **stored,
+        **dict.fromkeys((*later, "server_metrics", "transport", "connections")),
+        "failures": {},
     }
 
 
+@pytest.mark.parametrize("golden", [VERSION_1, VERSION_2], ids=["version 1", "version 2"])
+def test_what_is_written_keeps_the_schema_and_reads_as_it_was(golden, tmp_path):
+    """Whatever version it was read from."""
+    results = read(golden)
+    path = save(results, tmp_path)
+    VALIDATOR.validate(json.loads(path.read_text()))
+    assert read(path) == results
+
+
+def test_a_stored_file_of_version_2_is_what_is_written_now():
+    """Member for member."""
+    assert read(VERSION_2).document() == json.loads(VERSION_2.read_text())
+
+
+def test_the_schema_is_the_one_that_the_classes_make():
+    """``make schema`` writes it; it is a schema, and says of each member what that is."""
+    assert SCHEMA_PATH.read_text("utf-8") == schema_text(), "run `make schema`"
+    schema = json.loads(schema_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    for component in (schema, *schema["$defs"].values()):
+        assert component["required"] == list(component["properties"])
+        assert component["additionalProperties"] is False
+        for name, member in component["properties"].items():
+            assert name == "schema_version" or (member["description"] and "\n" not in member["description"])
+
+
 @pytest.mark.parametrize(
-    "section",
-    ["", "summary", "summary.measured", "verdict", "verdict.evidence", "histograms", "client_metrics", "window"],
+    "section", ["", "summary", "summary.measured", "verdict", "verdict.evidence", "histograms", "window", "hardware"]
 )
 def test_members_of_a_later_version_are_ignored(tmp_path, section):
     """Wherever they are; they change nothing of what is known."""
-    document = json.loads(VERSION_1.read_text())
+    document = json.loads(VERSION_2.read_text())
     reduce(dict.__getitem__, filter(None, section.split(".")), document)["of_a_later_version"] = {"any": ["thing"]}
-    path = tmp_path / "results.json"
+    assert read(written(document, tmp_path)) == read(VERSION_2)
+
+
+def test_endings_and_limits_of_a_later_version_are_read(tmp_path):
+    """As they are."""
+    document = json.loads(VERSION_2.read_text())
+    document["ended"], document["verdict"]["limit"] = "flooded", "network"
+    found = read(written(document, tmp_path))
+    assert (found.ended, found.verdict.limit) == ("flooded", "network")
+
+
+def test_texts_that_are_not_utf_8_survive(tmp_path):
+    """Such as names of files on the command line."""
+    odd = replace(GOLDEN, command=["loadgen", "--input", "\udcff.npy", "ü"])
+    assert read(save(odd, tmp_path)) == odd
+
+
+def test_numbers_that_json_does_not_have_are_read_as_unknown(tmp_path):
+    """Files of version 1 have them in metrics of servers."""
+    document = json.loads(VERSION_1.read_text())
+    document["server_metrics"] = {"a": [0.0, float("nan")], "b": [float("-inf"), float("inf")]}
+    assert read(written(document, tmp_path)).server_metrics == {"a": [0.0, None], "b": [None, None]}
+
+
+def written(document, directory):
+    """A file with this document."""
+    path = directory / "odd.json"
     path.write_text(json.dumps(document))
-    found, known = read(path), read(VERSION_1)
-    if section == "window":  # a mapping is kept as it is
-        known = replace(known, window={**known.window, "of_a_later_version": {"any": ["thing"]}})
-    assert found == known
+    return path
+
+
+def changed(path, value):
+    """A function that sets a member of a document."""
+
+    def change(document):
+        *sections, name = path.split(".")
+        reduce(dict.__getitem__, sections, document)[name] = value
+        return document
+
+    return change
 
 
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        pytest.param(lambda d: d | {"schema_version": 2}, "is of version 2", id="a later version"),
-        pytest.param(lambda d: {"schema_version": 1}, "is not a results file", id="nothing in it"),
-        pytest.param(lambda d: [], "is not a results file", id="something else"),
+        pytest.param(changed("schema_version", 3), "is of version 3", id="a later version"),
+        pytest.param(
+            changed("schema_version", "2"), r"Expected `int`, got `str` - at `$.schema_version`", id="no version"
+        ),
+        pytest.param(lambda d: {"schema_version": 2}, "is not a results file: Object missing", id="nothing in it"),
+        pytest.param(lambda d: [], "is not a results file: Expected `object`", id="something else"),
+        pytest.param(changed("summary.sent", "many"), "Expected `int`, got `str` - at `$.summary.sent`", id="a text"),
+        pytest.param(changed("summary.sent", -1), "Expected `int` >= 0 - at `$.summary.sent`", id="less than nothing"),
+        pytest.param(changed("window.bytes", None), "got `null` - at `$.window.bytes`", id="null"),
+        pytest.param(
+            changed("verdict.evidence.busy_share", []),
+            "got `array` - at `$.verdict.evidence.busy_share`",
+            id="an array",
+        ),
+        pytest.param(
+            changed("placement", [{"node": "a"}]), "missing required field `role` - at `$.placement[0]`", id="a row"
+        ),
     ],
 )
 def test_what_cannot_be_read_is_one_line(tmp_path, change, text):
-    """With the file's name."""
-    path = tmp_path / "odd.json"
-    path.write_text(json.dumps(change(json.loads(VERSION_1.read_text()))))
-    with pytest.raises(ConfigError, match=text) as refusal:
+    """With the file's name, and the path of what is wrong in it."""
+    path = written(change(json.loads(VERSION_2.read_text())), tmp_path)
+    with pytest.raises(ConfigError, match=re.escape(text)) as refusal:
         read(path)
     assert str(path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"schema_version": 2, "comm', b"\xff\xfe", b"[" * 100_000])
+def test_a_file_that_is_cut_off_or_no_json_is_one_line(tmp_path, content):
+    """Likewise."""
+    path = tmp_path / "cut.json"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="is not a results file"):
+        read(path)
+
+
+LATENCIES = st.lists(st.integers(1, 10**13), max_size=5)
+COUNTS = st.integers(0, 2**40)
+
+
+def filled(latencies_ns):
+    """A histogram of these."""
+    histogram = LatencyHistogram()
+    histogram.record(np.array(latencies_ns, dtype=np.int64))
+    return histogram
+
+
+@st.composite
+def records(draw):
+    """Runs of any kind, those in which nothing was measured or answered among them."""
+    record = Record(
+        sent=draw(COUNTS),
+        measured_ns=draw(st.sampled_from((0, 1, 10**9, 10**15))),
+        measured_sent=draw(COUNTS),
+        latency=filled(draw(LATENCIES)),
+        left_behind=draw(st.none() | COUNTS),
+        clients=[ClientUse(draw(COUNTS), draw(COUNTS))],
+        intervals=[
+            Interval.of(filled(each), 1.0, draw(st.floats(1e-9, 1e9)), 1.0)
+            for each in draw(st.lists(LATENCIES, max_size=3))
+        ],
+    )
+    record.outcomes |= {outcome: draw(COUNTS) for outcome in Outcome}
+    if draw(st.booleans()):
+        service, lag = filled(draw(LATENCIES)), filled(draw(LATENCIES))
+        answered = record.latency.total
+        record.offered = Offered(answered + draw(COUNTS), answered, draw(COUNTS), service, lag)
+    return record
+
+
+@given(records(), st.dictionaries(st.text(), st.lists(st.floats(), min_size=2, max_size=2), max_size=3))
+def test_whatever_happened_is_json_that_keeps_the_schema(record, server_metrics):
+    """JSON has neither NaN nor infinity: a number that is either is null where it may be, and nowhere else."""
+    made = replace(
+        GOLDEN,
+        summary=summarise(record, 0.5),
+        histograms=histograms(record),
+        client_metrics=client_metrics(record),
+        verdict=judge(client_evidence(record, 2, 10)),
+        server_metrics=server_metrics,
+    )
+    document = made.document()
+    VALIDATOR.validate(document)
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
 
 
 def test_a_missing_file_is_one_line(tmp_path):

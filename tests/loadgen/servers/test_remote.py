@@ -77,6 +77,12 @@ def test_metrics_before_and_after():
     assert (metrics, notes) == ({"a_total": [1.0, 3.0], "b_total": [0.0, 2.0]}, [])
 
 
+def test_metrics_that_are_no_numbers_are_unknown():
+    """Prometheus has NaN and infinity, results have neither."""
+    metrics, _ = uvloop.run(read("a NaN\nb 1\n", "a 3\nb +Inf\n"))
+    assert metrics == {"a": [None, 3.0], "b": [1.0, None]}
+
+
 @pytest.mark.parametrize("answers", [(None, "a_total 3\n"), ("a_total 3\n", None)])
 def test_metrics_that_could_be_read_once(answers):
     """Say nothing of the time between, and are left out."""
