@@ -5,26 +5,31 @@ import json
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
+from aiohttp import web
 
 from frontend_launch.ports import Ports
 from loadgen.config import ExperimentConfig
 from loadgen.errors import Interrupted
+from loadgen.experiments import experiment
 from loadgen.experiments.capacity import CapacityConfig, find_capacity
 from loadgen.experiments.experiment import ExperimentInterrupted, run_experiment
 from loadgen.experiments.sweep import SweepConfig, prepare_sweep, run_sweep
 from loadgen.judging.slo import parse
 from loadgen.servers.frontend import FrontendServer
+from loadgen.targets.address import parse_address
+from loadgen.targets.remote import TargetOptions
 
 DEADLINE_S = 60
 INTERVAL = "p99: "
 
 
 def config(tmp_path, **changes):
-    changes = {"duration_s": 60.0, "warmup_s": 0.1, "log_every_s": 0.2} | changes
-    return ExperimentConfig("noop", results_dir=tmp_path, ports=Ports(0, 0, 0, 0, 0), **changes)
+    defaults: dict[str, Any] = {"duration_s": 60.0, "warmup_s": 0.1, "log_every_s": 0.2, "ports": Ports(0, 0, 0, 0, 0)}
+    return ExperimentConfig("noop", results_dir=tmp_path, **(defaults | changes))
 
 
 def children():
@@ -128,3 +133,37 @@ def test_a_search_keeps_its_probes(tmp_path):
     with pytest.raises(Interrupted, match=r"the probes are in .*capacity-"):
         uvloop.run(cancelled_at(find_capacity(search), INTERVAL, times=2))
     assert children() == before
+
+
+def test_an_external_server_that_does_not_give_its_numbers(tmp_path, monkeypatch):
+    """They are not waited for long once the experiment is cancelled, and a note says so."""
+    monkeypatch.setattr(experiment, "LAST_READINGS_S", 0.1)
+    asked = []
+
+    async def metrics(_):
+        asked.append(True)
+        if len(asked) > 1:
+            await asyncio.Event().wait()
+        return web.Response(text="a_total 1\n")
+
+    async def answer(_):
+        return web.json_response(1)
+
+    async def act():
+        app = web.Application()
+        app.add_routes([web.post("/", answer), web.get("/metrics", metrics)])
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        at = "{}:{}".format(*runner.addresses[0])
+        target = TargetOptions(parse_address(f"http+json://{at}/"), body='"$input"', metrics_url=f"http://{at}/metrics")
+        try:
+            await cancelled_at(run_experiment(config(tmp_path, target=target, batch_size=1, ports=Ports())), INTERVAL)
+        finally:
+            await runner.cleanup()
+
+    with pytest.raises(ExperimentInterrupted) as interrupted:
+        uvloop.run(act())
+    results = interrupted.value.results
+    assert results.summary.completed > 0
+    assert any("the server's own numbers are left out" in note for note in results.notes)
