@@ -1,4 +1,4 @@
-"""Waiting for something unless the user ends it."""
+"""Waits for something unless the user ends it."""
 
 from __future__ import annotations
 

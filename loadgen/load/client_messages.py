@@ -1,4 +1,4 @@
-"""What the leader and a client process say to each other, and how it goes over a socket."""
+"""The messages between the leader and a client process, and their transport over a socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who sends: this process, or several client processes with a share of the work each.
+"""The clients of a run: this process, or several client processes with a share of the load each.
 
 Each of several is told its job and the moment at which all begin, over a Unix socket; it tells of each logging
 interval and of what it would log, and hands over its record in the end. One that is silent when it should not be is

@@ -1,4 +1,4 @@
-"""One run: inputs through a target, as fast as a window allows or by a schedule; a job in, a record out.
+"""Runs one job: sends inputs to a target within a window or by a schedule; job in, record out.
 
 A job holds nothing but values, so that another process or machine can run it, and records merge.
 """

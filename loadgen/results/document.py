@@ -1,4 +1,4 @@
-"""The results document: typed, versioned, written atomically, read back.
+"""The types of the results document.
 
 The schema is ``results.schema.json`` beside this file. A later version of the program reads every earlier
 version of the document; a change that cannot be read that way gets the next number.
