@@ -1,4 +1,4 @@
-"""How many connections to a server are enough, found by trying; the trials are somebody else's."""
+"""Finds how many connections to a server suffice, by trials that its caller makes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deployments of our own: made for one run, or brought up to stay."""
+"""Deployments that loadgen starts: for one run, or to stay."""
 
 from __future__ import annotations
 

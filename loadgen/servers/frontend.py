@@ -1,4 +1,4 @@
-"""A query frontend as what is measured: one of our own deployment, or one that somebody else runs."""
+"""A query frontend as what is measured: one of a deployment, or one that runs already."""
 
 from __future__ import annotations
 

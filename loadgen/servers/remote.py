@@ -1,4 +1,4 @@
-"""A model on somebody else's server as what is measured."""
+"""A model on an external server as what is measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds out what there is at an address."""
+"""Finds out which model an address has, and what it takes."""
 
 from __future__ import annotations
 
