@@ -1,4 +1,4 @@
-"""What a user runs: load, its measurement, and one experiment around both.
+"""What a user runs: load, its measurement, and experiments around both.
 
 `__all__` is the public interface in Python. Each name is imported at its first use, so ``import loadgen`` is quick.
 """

@@ -1,4 +1,4 @@
-"""``python -m loadgen``: the command ``loadgen``, where only the interpreter is at hand."""
+"""Runs the command ``loadgen`` as ``python -m loadgen``."""
 
 from loadgen.cli import main
 

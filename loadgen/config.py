@@ -1,4 +1,4 @@
-"""What an experiment shall do, and what that comes to on a machine: options in, plan out, nothing started."""
+"""What the user asks of an experiment, and the refusals of requests that contradict themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The errors of the load generator; each message is one line that names the value and the remedy.
+"""The errors of the load generator; each message is one line with the value and the remedy.
 
 LoadgenError
  +- ConfigError   an option or a setting that makes no sense

@@ -1,4 +1,4 @@
-"""What the verbs' options mean: text in, values out, so that nothing behind the command line sees text.
+"""Turns the text of options into values, so that nothing behind the command line sees text.
 
 Integer lists are written ``0 1``, ``0,1``, ``20-27``, as repeated flags, and in any mixture of these. The parser of
 the command line gives an option one word, so `normalise_argv` first joins the words that belong to a list.

@@ -1,4 +1,4 @@
-"""What a configuration comes to on a machine; nothing is started."""
+"""Resolves a configuration on a machine: model, inputs, window and placement; starts nothing."""
 
 from __future__ import annotations
 

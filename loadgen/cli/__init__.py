@@ -1,4 +1,4 @@
-"""The command line: one file per verb, flags in, one call, one file out; knows text, nothing behind it does."""
+"""The command line: one module per verb turns options into one call and the result into text and an exit code."""
 
 from __future__ import annotations
 

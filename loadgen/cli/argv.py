@@ -1,4 +1,4 @@
-"""The words of the command line, before the parser sees them: lists in any style become one value."""
+"""Normalises the words of the command line before the parser: lists in any style become one value. Pure."""
 
 from __future__ import annotations
 

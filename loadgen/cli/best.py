@@ -1,4 +1,4 @@
-"""``loadgen best``: which of the measured configurations to take."""
+"""``loadgen best``: the cheapest measured configuration that carries a rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What verbs share: the log's form, signals, and errors as one line with an exit code."""
+"""Shared by the verbs: the log's format, signals, and errors as one line with an exit code."""
 
 from __future__ import annotations
 

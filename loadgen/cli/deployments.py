@@ -1,4 +1,4 @@
-"""``loadgen up|down|ps|logs|metrics``: deployments that stay, and what is left of those that crashed."""
+"""``loadgen up|down|ps|logs|metrics``: deployments that stay, and leftovers of runs that crashed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``loadgen doctor``: what works on this machine, and what to do about the rest."""
+"""``loadgen doctor``: what works on this machine, and the remedy for what does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each exit code means; the one table.
+"""The one table of exit codes and their meanings.
 
 ==== ==========================================================================================
 code meaning

@@ -1,4 +1,4 @@
-"""``loadgen models``: the catalogue, and checks that its models are what they say."""
+"""``loadgen models``: the catalogue, and checks of its models against their descriptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options that verbs share, in groups: a group is a function from options as typed to fields of a configuration.
+"""The option groups that verbs share: each turns options as typed into fields of a configuration.
 
 A verb names its groups and gets their options beside its own::
 

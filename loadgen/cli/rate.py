@@ -1,4 +1,4 @@
-"""``loadgen rate``: load on a schedule that does not care how fast answers come."""
+"""``loadgen rate``: load on a schedule, whatever the answers do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options of a model on somebody else's server, in place of a deployment."""
+"""The options of a model on an external server, in place of a deployment."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One experiment, and many: sweep, capacity."""
+"""One experiment, and many: sweep, search for capacity, choice of a configuration."""

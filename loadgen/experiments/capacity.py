@@ -1,4 +1,4 @@
-"""The search for capacity on a deployment that is brought up once: asks for probes, measures and keeps them."""
+"""Runs the search for capacity on a deployment that is up once: measures the probes and keeps them."""
 
 from __future__ import annotations
 

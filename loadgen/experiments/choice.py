@@ -1,4 +1,4 @@
-"""The cheapest measured configuration that carries a rate within an objective; pure.
+"""Chooses the cheapest measured configuration that carries a rate within an objective; pure.
 
 What a run shows of a rate R:
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind: plan, server, record and readings become results."""
+"""Turns plan, server, record and readings of a run into its results."""
 
 from __future__ import annotations
 

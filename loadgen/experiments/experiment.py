@@ -1,4 +1,4 @@
-"""One experiment: deployment (or none) → job → record → verdict → results.
+"""Runs one experiment: plan → server → job → record → verdict → results.
 
     results = await run_experiment(ExperimentConfig(model="noop", duration_s=5))
 

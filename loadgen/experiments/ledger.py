@@ -1,4 +1,4 @@
-"""What a sweep has measured so far: a directory with a header and a line per measurement, on disk before the next one.
+"""The ledger of a sweep: a directory with a header and a line per measurement, on disk before the next one.
 
 The ledger is only ever appended to, and a line is synced before anything else happens, so that a sweep that is killed
 at any moment has lost nothing but the measurement that was under way.

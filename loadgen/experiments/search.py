@@ -1,4 +1,4 @@
-"""The highest rate that holds an objective, by experiment: a search that asks for probes and judges them. Pure.
+"""Searches the highest rate that holds an objective: asks for probes and judges them. Pure.
 
 1. **Bracket.** From a first rate on, double while probes pass, or halve while they do not.
 2. **Narrow.** Halve the bracket on a logarithmic scale until its ends are a quarter of the tolerance apart, with longer

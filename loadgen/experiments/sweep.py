@@ -1,4 +1,4 @@
-"""A sweep: every combination of settings measured, each kept as soon as it is known.
+"""Runs a sweep: measures every combination of settings and keeps each result at once.
 
 Replicas stay up while only the batch size changes. What a cell could not do is recorded, and the sweep goes on.
 """

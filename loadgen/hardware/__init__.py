@@ -1,1 +1,1 @@
-"""What cores, processes and GPUs did."""
+"""What cores, processes and GPUs did while load ran."""

@@ -1,4 +1,4 @@
-"""What is read of cores, processes, queues and GPUs, and how texts of the kernel are read; pure."""
+"""The readings of cores, processes, queues and GPUs, and the parsers of the kernel's texts; pure."""
 
 from __future__ import annotations
 

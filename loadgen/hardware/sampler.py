@@ -1,4 +1,4 @@
-"""``python -m loadgen.hardware.sampler``: reads the kernel's and the frontend's counters once a second.
+"""Reads the counters of kernel and frontends once a second: ``python -m loadgen.hardware.sampler``.
 
 In the client's process even a thread would hold up the loop that sends, for as long as it takes to read the files.
 Each reading is a line of JSON. After the first one it prints an empty line, which tells its parent that its

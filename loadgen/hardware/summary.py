@@ -1,4 +1,4 @@
-"""What cores, processes, GPUs and queues did while load ran: readings of counters → shares, peaks and findings.
+"""Turns readings of cores, processes, GPUs and queues into shares, peaks and findings.
 
 Pure. `loadgen.hardware.sampler` takes the readings in a process of its own.
 """

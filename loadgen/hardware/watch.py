@@ -1,4 +1,4 @@
-"""Has the hardware watched while load runs, by `loadgen.hardware.sampler` in a process of its own."""
+"""Runs `loadgen.hardware.sampler` beside a measurement, in a process of its own."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Record to evidence to verdict: limits, objectives, steadiness, remarks."""
+"""From record to evidence to verdict: limits, objectives, steadiness, remarks."""

@@ -1,4 +1,4 @@
-"""What looks at the logging intervals of a run and may end it early, because enough is known."""
+"""Watches the logging intervals of a run and ends it early when enough is known."""
 
 from __future__ import annotations
 

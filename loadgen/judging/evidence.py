@@ -1,4 +1,4 @@
-"""From a run's record and the frontend's counters to the evidence of a verdict; pure."""
+"""Turns a run's record and the server's counters into the evidence of a verdict; pure."""
 
 from __future__ import annotations
 

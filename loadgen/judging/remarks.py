@@ -1,4 +1,4 @@
-"""What a reader of the results should know of how requests fared, in sentences; pure."""
+"""Sentences for the reader of results on what the figures alone do not say; pure."""
 
 from __future__ import annotations
 

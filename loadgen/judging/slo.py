@@ -1,4 +1,4 @@
-"""Objectives such as ``p99<250ms,failed<0.1%``: text → conditions → do they hold for what was measured? Pure.
+"""Objectives such as ``p99<250ms,failed<0.1%``: reads conditions and judges whether a measurement holds them. Pure.
 
 A condition is a metric, an operator (``<``, ``<=``, ``>``, ``>=``) and a value with its unit; of conditions joined by
 commas all must hold.

@@ -1,4 +1,4 @@
-"""Has a run become steady? A test of equivalence on the slopes of throughput and p99 over its intervals; pure.
+"""Tests whether a run became steady: equivalence of the slopes of throughput and p99 over intervals; pure.
 
 A test that finds no trend proves nothing: noise hides trends. So the burden is turned round (two one-sided tests, TOST;
 Schuirmann 1987): a run is steady when the confidence interval of what each series changes over the window, a line

@@ -1,4 +1,4 @@
-"""Were the replicas the limit? A pure judgement over the evidence of one run.
+"""Judges from the evidence of a run whether it was saturated, and what the limit was. Pure.
 
 Saturated means that the replicas were busy: their time in compute, as they report it, over the time they
 had. Full batches and a full queue are not enough (a slow frontend shows them in front of idle replicas),

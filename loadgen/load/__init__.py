@@ -1,1 +1,1 @@
-"""When and what to send, sending, counting: knows no wire."""
+"""When and what to send, sending, counting; knows no wire protocol."""

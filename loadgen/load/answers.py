@@ -1,4 +1,4 @@
-"""Are the answers right? Compares them, under load, with what the model answers when it is asked one at a time.
+"""Checks answers under load against those of single calls of the model. Pure.
 
 Pure. Numbers agree when they differ by no more than a tolerance, which is relative to the largest number among the
 expected answers. A check is worth something only if a wrong answer looks wrong: the answers to any two inputs must

@@ -1,4 +1,4 @@
-"""When to send: the planned time of every request of an open-loop run, computed before it begins.
+"""When to send: the planned time of every request of an open loop, computed before the run.
 
 Times are int64 nanoseconds from the beginning of the measured part, ascending; those of the warm-up, which is sent at
 the rate that the schedule begins with, are negative. `constant`, `ramp` and `steps` are as regular as their rate

@@ -1,4 +1,4 @@
-"""The messages between the leader and a client process, and how they go over a socket.
+"""The messages between the leader and a client process, and their transport over a socket.
 
 The leader sends `Begin`, then `Start` when all clients are ready, then any of the others. Pickle is safe here: a
 message goes only between a process and a child that it started.

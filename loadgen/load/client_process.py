@@ -1,4 +1,4 @@
-"""``python -m loadgen.load.client_process SOCKET``: a client process, which does one job that its leader brings."""
+"""A client process, which does one job of its leader: ``python -m loadgen.load.client_process SOCKET``."""
 
 from __future__ import annotations
 

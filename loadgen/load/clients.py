@@ -1,4 +1,4 @@
-"""Who sends: this process, or client processes with a share of the work each.
+"""The clients of a run: this process, or several client processes with a share of the load each.
 
 This process leads: it sends each client process its job and the moment at which all begin, over a Unix socket, see
 `loadgen.load.client_messages`. A client sends each logging interval, its warnings, and its record in the end. A

@@ -1,4 +1,4 @@
-"""Which requests are outstanding, and since when: arrays indexed by request id, no entry per request.
+"""The requests in flight and their send times: arrays indexed by request id, no entry per request.
 
 Pure: told the time, never reads it. Memory is bounded by the number in flight, not by the number sent: ids
 share a ring of slots, and the rare request that is still outstanding when its slot comes round again (an

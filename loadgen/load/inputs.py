@@ -1,4 +1,4 @@
-"""What to send: a pool of distinct inputs, made before the clock starts and sent over and over."""
+"""What to send: a pool of distinct inputs, made before the run and sent in turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many requests to send now: as many as a window has room for, or those that a schedule says are due. Pure."""
+"""How many requests to send now: those that fit into a window, or those that a schedule has due. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happened in a run: values that are picklable and merge."""
+"""The record of a run: counts, latencies and intervals, as values that pickle and merge."""
 
 from __future__ import annotations
 

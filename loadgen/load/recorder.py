@@ -1,4 +1,4 @@
-"""Latencies and counts of a run.
+"""Fills the record of a run, in total and per logging interval.
 
 Pure: told the time, never reads it. A record is picklable, and records of several processes merge.
 """

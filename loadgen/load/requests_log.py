@@ -1,4 +1,4 @@
-"""One row per request, for those who want to compute something else from it; kept as arrays, written after the run."""
+"""The log of requests: a row each, kept in arrays and written after the run."""
 
 from __future__ import annotations
 

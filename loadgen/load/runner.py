@@ -1,4 +1,4 @@
-"""One run: inputs through a target, as fast as a window allows or by a schedule; a job in, a record out."""
+"""Runs one job: sends inputs to a target within a window or by a schedule; job in, record out."""
 
 from __future__ import annotations
 

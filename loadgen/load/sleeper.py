@@ -1,4 +1,4 @@
-"""Sleeping until something happens or an exact moment comes, whichever is first.
+"""Sleeps until something happens or an exact moment comes, whichever is first.
 
 The event loop's own timers tick in milliseconds. A timerfd that is armed with an absolute time of the monotonic clock
 and watched by the loop wakes it within some tens of microseconds; where there is none (only Linux has it), the loop's

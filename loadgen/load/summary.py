@@ -1,4 +1,4 @@
-"""A record condensed: counts, throughput and percentiles."""
+"""Condenses a record into counts, throughput and percentiles."""
 
 from __future__ import annotations
 

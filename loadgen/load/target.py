@@ -1,4 +1,4 @@
-"""What the runner knows of a server."""
+"""The runner's interface to a server: open, send, drain, close."""
 
 from __future__ import annotations
 

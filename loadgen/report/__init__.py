@@ -1,1 +1,1 @@
-"""Plans and results for a reader: text, tables, CSV, JSON, and a page with plots."""
+"""Plans and results for readers: text, tables, CSV, JSON, and a page with plots."""

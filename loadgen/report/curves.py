@@ -1,4 +1,4 @@
-"""What is drawn over cells: the Pareto front and scaling efficiency. Pure."""
+"""The curves over cells: the Pareto front and scaling efficiency. Pure."""
 
 from __future__ import annotations
 

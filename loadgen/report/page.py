@@ -1,4 +1,4 @@
-"""One HTML file with everything in it: the data as JSON, a script that draws it, and plotly's JavaScript once.
+"""Writes the report as one HTML file: the data as JSON, the script that draws it, and plotly's JavaScript.
 
 The page asks no network for anything, and its policy forbids it to. What belongs to a run is drawn when it is looked
 at, so that hundreds of cells cost no more than their data.

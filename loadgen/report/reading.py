@@ -1,4 +1,4 @@
-"""Results files and sweep directories → runs, and a line for all that could not be read or was not measured."""
+"""Reads results files and sweep directories into runs, with a line for each file that it cannot read."""
 
 from __future__ import annotations
 

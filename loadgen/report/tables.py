@@ -1,4 +1,4 @@
-"""Cells as a table for a terminal, and runs as CSV and JSON."""
+"""Formats cells as a table for a terminal, and runs as CSV and JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans and results as text for a terminal."""
+"""Formats plans and results as text for a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happened in the course of a run, and where the time of its requests went, from a results document. Pure.
+"""The course of a run, and where its requests spent their time, from a results document. Pure.
 
 Only what a document holds is here: older files have no queue lengths, and connected runs no processes.
 """

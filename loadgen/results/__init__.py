@@ -1,1 +1,1 @@
-"""The results document: typed, saved and read."""
+"""The results document: typed, saved, read, and grouped into cells."""

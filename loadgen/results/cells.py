@@ -1,4 +1,4 @@
-"""Results as rows that can be compared: runs, the configurations they measured, and cells of repeated runs. Pure.
+"""Groups runs by configuration and load into cells, so that results compare. Pure.
 
 Whatever a file does not tell, such as the cores behind a server that somebody else runs, is None here.
 """

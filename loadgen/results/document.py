@@ -1,4 +1,4 @@
-"""The results document: typed, versioned, written atomically, read back.
+"""The types of the results document.
 
 Its sections are the classes of `loadgen.results.sections`, and those of the modules that make them. The schema beside
 this file is made from them by `loadgen.results.schema`. A later version of the program reads every earlier version of

@@ -1,4 +1,4 @@
-"""The machine and the software that a result was measured with."""
+"""Records the machine and the software of a measurement."""
 
 from __future__ import annotations
 

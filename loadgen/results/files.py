@@ -1,4 +1,4 @@
-"""Results files: written atomically and never over another, read back."""
+"""Reads and writes results files: written atomically, and never over another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chooses the number of connections to a server by trials, which the caller runs."""
+"""Finds how many connections to a server suffice, by trials that its caller makes."""
 
 from __future__ import annotations
 

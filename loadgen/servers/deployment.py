@@ -1,4 +1,4 @@
-"""Deployments that this program starts: for one run, or to stay."""
+"""Deployments that loadgen starts: for one run, or to stay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Query frontends as what is measured: those of a deployment, or an external one."""
+"""A query frontend as what is measured: one of a deployment, or one that runs already."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a query frontend says of itself: counters, stages and metrics of the measured part."""
+"""The readings of a query frontend over the measured part: counters, stages and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an external server says of itself over the measured part."""
+"""The readings of an external server over the measured part: its statistics and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured, as the rest of the program knows it: a server that is up, and what it says of itself."""
+"""The interface of what is measured: a server that is up, and its readings."""
 
 from __future__ import annotations
 

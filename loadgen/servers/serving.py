@@ -1,4 +1,4 @@
-"""Bring up what a plan wants measured, or find it."""
+"""Brings up what a plan wants measured, or connects to it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The servers that load can be sent to, one file each, behind one protocol."""
+"""The wire protocols that load can be sent over, one module or folder each."""

@@ -1,4 +1,4 @@
-"""How a server lets us in: TLS, headers, a token; and a channel or a session that has them all."""
+"""Access to an external server: TLS, headers, a token; and channels and sessions that have them."""
 
 from __future__ import annotations
 

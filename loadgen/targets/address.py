@@ -1,4 +1,4 @@
-"""What follows ``--target``: which protocol, where, and which model; pure."""
+"""Parses the address after ``--target`` into protocol, host, model and version; pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several servers of the same kind as one target: each request goes to the one that has least to do."""
+"""Several servers as one target: each request goes to the one with the fewest outstanding requests."""
 
 from __future__ import annotations
 

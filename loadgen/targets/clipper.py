@@ -1,4 +1,4 @@
-"""A frontend of the 2017 client protocol: one DEALER out, one DEALER in, bursts without copies.
+"""The 2017 client protocol of a query frontend: one DEALER out, one DEALER in, bursts without copies.
 
 Requests leave on one socket and replies arrive on another, so reading never has to look at what sending
 may have hidden; the receiving socket is read until it is empty, then waited for.

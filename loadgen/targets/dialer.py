@@ -1,4 +1,4 @@
-"""Connections to one server: as many as are wanted, and again after the server was away."""
+"""Keeps a number of connections to one server, and connects again after the server was away."""
 
 from __future__ import annotations
 

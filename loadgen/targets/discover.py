@@ -1,4 +1,4 @@
-"""Finds the model of an external server."""
+"""Finds out which model an address has, and what it takes."""
 
 from __future__ import annotations
 

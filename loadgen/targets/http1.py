@@ -1,4 +1,4 @@
-"""HTTP/1.1: requests are whole messages that were made before, one at a time on each connection.
+"""The HTTP/1.1 target: prepared messages, one at a time on each connection.
 
 Answers are parsed by llhttp, through httptools; of the clients that were tried it is the one that costs least, see
 docs/performance.md. Connections are opened as they are needed, up to a number; requests beyond wait for one.

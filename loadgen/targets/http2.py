@@ -1,4 +1,4 @@
-"""The client's side of an HTTP/2 connection that carries unary gRPC calls; pure: bytes in, bytes out.
+"""The client's side of an HTTP/2 connection for unary gRPC calls; pure: bytes in, bytes out.
 
 Sources: RFC 9113 for frames, settings and flow control; RFC 7541 for headers, which the library hpack reads and writes;
 https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md for what a call is: HEADERS and DATA there, and

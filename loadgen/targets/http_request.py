@@ -1,4 +1,4 @@
-"""HTTP requests to external servers, and what their errors say."""
+"""Formats HTTP requests to external servers, and reads their error messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any server that answers JSON with JSON: a template makes the requests, a path finds the answer."""
+"""A server that answers JSON with JSON: a template makes requests, a path finds the answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replies that come one by one, kept until the runner looks; and in what words servers refused."""
+"""Keeps replies that come one by one until the runner reads them, and counts the reasons of failures."""
 
 from __future__ import annotations
 

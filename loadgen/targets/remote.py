@@ -1,4 +1,4 @@
-"""What is known of a model on an external server, in any protocol."""
+"""The interface of a model on an external server, whatever its protocol."""
 
 from __future__ import annotations
 

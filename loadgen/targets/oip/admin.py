@@ -1,4 +1,4 @@
-"""Ask a server about itself and its model, over gRPC or HTTP; the answers are the same."""
+"""Asks a server about itself and its model, over gRPC or HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers of the Open Inference Protocol, held against what the model's metadata says."""
+"""Checks answers of the Open Inference Protocol against the model's metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over gRPC: prepared messages over this project's HTTP/2 connections.
+"""The gRPC target of the Open Inference Protocol: prepared messages over HTTP/2.
 
 gRPC's own library took three to six times the CPU time for a call, most of it in waking up threads of its own; see
 docs/performance.md. What it is used for is to ask the server about itself.

@@ -1,4 +1,4 @@
-"""What a server says of itself and of a model, the same however it was asked; pure.
+"""Reads the metadata of a server and of a model, over gRPC or HTTP alike; pure.
 
 Source: https://github.com/kserve/open-inference-protocol, "Server Metadata" and "Model Metadata"; Triton's extension
 "model configuration" for what is known of batches and instances.

@@ -1,4 +1,4 @@
-"""What requests to a model of the Open Inference Protocol carry, and whole requests made of it."""
+"""Makes the contents of requests to a model, and whole requests from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server counted over the measured part, from two readings of its statistics; pure.
+"""Reads a server's statistics: two readings give the counts of the measured part; pure.
 
 Source: Triton's extension "statistics". Times of single requests are sums over requests; those of batches are sums over
 executions, so they are what an instance was busy for.
