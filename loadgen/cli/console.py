@@ -10,15 +10,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import typer
+import uvloop
 
+from frontend_launch.errors import FrontendLaunchError, LaunchError
 from loadgen.cli import exit_codes
-from loadgen.errors import ConfigError
-
-if TYPE_CHECKING:
-    from loadgen.config import ExperimentConfig
+from loadgen.errors import ConfigError, LoadgenError
 
 T = TypeVar("T")
 
@@ -41,8 +40,6 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> tuple[T, sig
     Returns:
         What it returned, and the signal that came, if one did.
     """
-    import uvloop  # noqa: PLC0415 - `loadgen --help` does without
-
     received: list[signal.Signals] = []
 
     async def with_signals() -> T:
@@ -70,39 +67,9 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> tuple[T, sig
     raise AssertionError("unreachable")
 
 
-def show_plan(config: ExperimentConfig) -> None:
-    """Print what an experiment would run, and where."""
-    from loadgen.plan import prepare  # noqa: PLC0415
-    from loadgen.report.text import placement_text, plan_text  # noqa: PLC0415
-
-    plan, _ = run(lambda _: prepare(config))
-    typer.echo(plan_text(plan))
-    typer.echo(placement_text(plan.placement))
-
-
-def measure(config: ExperimentConfig) -> NoReturn:
-    """Run an experiment, say what came out, and exit with its code."""
-    from loadgen.experiments.experiment import run_experiment  # noqa: PLC0415 - `loadgen --help` does without
-    from loadgen.report.text import results_text  # noqa: PLC0415
-
-    set_up_logging()
-    results, received = run(lambda stop: run_experiment(config, stop))
-    typer.echo(results_text(results))
-    if results.error is not None:
-        fail(results.error)
-    for threshold in results.thresholds or ():
-        if threshold["crossed"]:
-            fail(f"--fail-if {threshold['condition']}: {threshold['found']}")
-    typer.echo(f"Saved results to {results.path}")
-    raise typer.Exit(exit_codes.of_signal(received) if received else exit_codes.of_results(results))
-
-
 @contextlib.contextmanager
 def one_line_errors(received: list[signal.Signals] | None = None) -> Iterator[None]:
     """Turn errors raised on purpose into one line on standard error and their exit code."""
-    from frontend_launch.errors import FrontendLaunchError, LaunchError  # noqa: PLC0415 - with the rest, not before
-    from loadgen.errors import LoadgenError  # noqa: PLC0415
-
     try:
         yield
     except (FrontendLaunchError, LoadgenError) as error:

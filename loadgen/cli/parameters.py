@@ -19,9 +19,13 @@ from typing import Annotated, Any
 import typer
 from typer.models import ParameterInfo
 
+from frontend_launch.launch.topology import describe
+from frontend_launch.ports import Ports
 from loadgen.cli import console
+from loadgen.config import Connection
 from loadgen.errors import ConfigError
 from loadgen.judging.slo import parse as parse_conditions
+from loadgen.load.arrivals import Renewal, parse_arrivals
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_gpus, parse_int_list, parse_shape
 
 Settings = dict[str, Any]
@@ -90,8 +94,6 @@ def was_given(context: typer.Context, name: str) -> bool:
 
 def spread(text: str) -> float:
     """The coefficient of variation of arrivals whose rate is said elsewhere: of poisson, constant or gamma:cv=2."""
-    from loadgen.load.arrivals import Renewal, parse_arrivals  # noqa: PLC0415 - `--help` does without
-
     if text.partition(":")[0].strip().lower() in ("ramp", "steps", "trace"):
         raise ConfigError(f"--arrivals {text}: its rate is varied already: use poisson, constant or gamma:cv=2")
     schedule = console.parsed("--arrivals", lambda one: parse_arrivals(one, 1.0, 1.0, 0, 1.0), text)
@@ -232,8 +234,6 @@ def ports(
     redis_port: Annotated[int, typer.Option(help="With --runtime docker: port of Redis.")] = 6380,
 ) -> Settings:
     """The ports of the frontends."""
-    from frontend_launch.ports import Ports  # noqa: PLC0415 - `--help` does without
-
     return {"ports": Ports(request_port, response_port, replica_port, metrics_port, admin_port, redis_port)}
 
 
@@ -384,7 +384,6 @@ def connection(
     unfit = ", ".join("--" + name.replace("_", "-") for name in STARTING if was_given(context, name))
     if unfit:
         raise ConfigError(f"{unfit} says what to start, --connect starts nothing: leave one of them out")
-    from loadgen.config import Connection  # noqa: PLC0415 - `--help` does without
 
     return {"connection": Connection(connect, app)}
 
@@ -401,6 +400,5 @@ def planning(
         return {"dry_run": dry_run}
     if not dry_run:
         raise ConfigError(f"--topology {topology} describes another machine, on which nothing can run: add --dry-run")
-    from frontend_launch.launch.topology import describe  # noqa: PLC0415 - `--help` does without
 
     return {"dry_run": dry_run, "topology": describe(topology)}

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from loadgen.cli import console, parameters
+from loadgen.cli import console, measuring, parameters
 from loadgen.cli.target import target
+from loadgen.config import ExperimentConfig
 from loadgen.errors import ConfigError
 from loadgen.parsing import parse_duration, parse_duration_or_zero
 
@@ -43,7 +44,6 @@ def saturate(
     with console.one_line_errors():
         if requests is not None and parameters.was_given(context, "duration"):
             raise ConfigError("--requests stops by count and --duration by time: leave one of them out")
-        from loadgen.config import ExperimentConfig  # noqa: PLC0415 - `--help` does without
 
         config = ExperimentConfig(
             **settings,
@@ -53,6 +53,6 @@ def saturate(
             runtime=runtime,
         )
     if dry_run:
-        console.show_plan(config)
+        measuring.show_plan(config)
     else:
-        console.measure(config)
+        measuring.measure(config)

@@ -12,6 +12,9 @@ import typer
 from loadgen.cli import console, parameters
 from loadgen.errors import ConfigError
 from loadgen.parsing import parse_shapes
+from loadgen.targets.access import Access
+from loadgen.targets.address import parse_address
+from loadgen.targets.remote import TargetOptions
 
 _MEANINGLESS = (
     *parameters.STARTING,
@@ -76,9 +79,6 @@ def target(
     unfit = [name for name in _MEANINGLESS if parameters.was_given(context, name)]
     if unfit:
         raise ConfigError(f"{_flags(unfit)} means nothing with --target, which starts nothing: leave it out")
-    from loadgen.targets.access import Access  # noqa: PLC0415 - `--help` does without
-    from loadgen.targets.address import parse_address  # noqa: PLC0415
-    from loadgen.targets.remote import TargetOptions  # noqa: PLC0415 - `--help` does without
 
     if (tls_cert is None) != (tls_key is None):
         raise ConfigError("--tls-cert and --tls-key belong together: give both")

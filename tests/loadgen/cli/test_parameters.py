@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from loadgen import ExperimentConfig
-from loadgen.cli import app, console, exit_codes, parameters, sweep
+from loadgen.cli import app, exit_codes, measuring, parameters, sweep
 
 VERBS = {
     "saturate": [],
@@ -24,7 +24,7 @@ ZEROS = ["0", "0s", "0ms", "0.0", "0m", ".0h", " 0 "]
 def configured(monkeypatch):
     """Runs a verb up to its configuration: what it said of errors, and the configuration, None where it refused."""
     found: list[ExperimentConfig] = []
-    monkeypatch.setattr(console, "show_plan", found.append)
+    monkeypatch.setattr(measuring, "show_plan", found.append)
     monkeypatch.setattr(sweep, "_show_plan", lambda config: found.append(config.base))
 
     def run(verb, *words):
