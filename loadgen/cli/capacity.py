@@ -8,7 +8,7 @@ import typer
 
 from loadgen.cli import console, exit_codes, measuring, parameters
 from loadgen.cli.target import target
-from loadgen.config import ExperimentConfig
+from loadgen.config import Saturate
 from loadgen.errors import ConfigError
 from loadgen.experiments.capacity import CapacityConfig, check_search, find_capacity
 from loadgen.experiments.search import Limits
@@ -50,11 +50,11 @@ def capacity(
     with console.one_line_errors():
         if settings["fail_if"]:
             raise ConfigError(f"--fail-if {settings['fail_if'][0]}: a search wants what has to hold: use --slo")
-        base = ExperimentConfig(
-            **settings,
+        load = Saturate(
+            max_in_flight=settings["max_in_flight"],
             warmup_s=console.parsed("--warmup", parse_duration_or_zero, warmup),
-            runtime=runtime,
         )
+        base = parameters.configured(settings | {"runtime": runtime}, load)
         config = CapacityConfig(
             base=base,
             conditions=tuple(console.parsed("--slo", parse, slo)),

@@ -15,7 +15,7 @@ from frontend_launch.launch.runs import Found, uptime_s
 from frontend_launch.metrics_client import MetricsClient
 from frontend_launch.ports import Ports
 from loadgen.cli import console, parameters
-from loadgen.config import ExperimentConfig
+from loadgen.config import Deploy, ExperimentConfig, Saturate
 from loadgen.errors import ConfigError
 from loadgen.report.text import table
 from loadgen.servers import deployment as servers
@@ -32,21 +32,23 @@ def up(
     ] = "docker",
 ) -> None:
     """Bring up a deployment that stays, for `loadgen saturate --connect`."""
-    config = ExperimentConfig(**settings, runtime=runtime)
+    config = parameters.configured(settings | {"runtime": runtime}, Saturate())
     console.set_up_logging()
     console.run(lambda stop: _up(config, stop))
 
 
 async def _up(config: ExperimentConfig, stop: asyncio.Event) -> None:
 
+    serve = config.serve
+    assert isinstance(serve, Deploy)
     async with servers.up(config, stop) as deployment:
-        shape = "" if config.input_shape is None else f" --input-shape {'x'.join(map(str, config.input_shape))}"
+        shape = "" if serve.input_shape is None else f" --input-shape {'x'.join(map(str, serve.input_shape))}"
         for endpoint in deployment.endpoints:
             typer.echo(
-                f"loadgen saturate --connect {endpoint.host} --model {config.model} --batch-size {config.batch_size}"
+                f"loadgen saturate --connect {endpoint.host} --model {serve.model} --batch-size {config.batch_size}"
                 f"{shape}{_port_flags(endpoint.ports)}"
             )
-        if config.runtime == "docker":
+        if serve.runtime == "docker":
             deployment.leave_running()
         else:
             typer.echo("serving until Ctrl-C")

@@ -8,7 +8,7 @@ import typer
 
 from loadgen.cli import console, measuring, parameters
 from loadgen.cli.target import target
-from loadgen.config import ExperimentConfig
+from loadgen.config import OpenLoop
 from loadgen.load.arrivals import parse_arrivals
 from loadgen.parsing import parse_duration, parse_duration_or_zero
 
@@ -49,13 +49,9 @@ def rate(
     with console.one_line_errors():
         duration_s = console.optional("--duration", parse_duration, duration)
         schedule = parse_arrivals(arrivals, rate, duration_s, settings["seed"], time_scale)
-        config = ExperimentConfig(
-            **settings,
-            arrivals=schedule,
-            duration_s=schedule.duration_s,
-            warmup_s=console.parsed("--warmup", parse_duration_or_zero, warmup),
-            runtime=runtime,
-        )
+        warmup_s = console.parsed("--warmup", parse_duration_or_zero, warmup)
+        load = OpenLoop(schedule, settings["max_in_flight"], warmup_s)
+        config = parameters.configured(settings | {"runtime": runtime}, load)
     if dry_run:
         measuring.show_plan(config)
     else:

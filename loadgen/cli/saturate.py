@@ -8,7 +8,7 @@ import typer
 
 from loadgen.cli import console, measuring, parameters
 from loadgen.cli.target import target
-from loadgen.config import ExperimentConfig
+from loadgen.config import Saturate
 from loadgen.errors import ConfigError
 from loadgen.parsing import parse_duration, parse_duration_or_zero
 
@@ -45,13 +45,13 @@ def saturate(
         if requests is not None and parameters.was_given(context, "duration"):
             raise ConfigError("--requests stops by count and --duration by time: leave one of them out")
 
-        config = ExperimentConfig(
-            **settings,
-            duration_s=console.parsed("--duration", parse_duration, duration),
-            warmup_s=console.optional("--warmup", parse_duration_or_zero, warmup),
+        load = Saturate(
+            duration_s=console.parsed("--duration", parse_duration, duration) if requests is None else None,
             requests=requests,
-            runtime=runtime,
+            max_in_flight=settings["max_in_flight"],
+            warmup_s=console.optional("--warmup", parse_duration_or_zero, warmup),
         )
+        config = parameters.configured(settings | {"runtime": runtime}, load)
     if dry_run:
         measuring.show_plan(config)
     else:

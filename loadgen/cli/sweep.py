@@ -10,7 +10,7 @@ import typer
 
 from loadgen.cli import console, exit_codes, parameters
 from loadgen.cli.target import target
-from loadgen.config import ExperimentConfig
+from loadgen.config import Saturate
 from loadgen.errors import ConfigError
 from loadgen.experiments.sweep import Sweep, SweepConfig, prepare_sweep, run_sweep
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_int_list, parse_rates
@@ -124,13 +124,13 @@ def sweep(
     with console.one_line_errors():
         elsewhere = "target" in settings
         sizes = "1" if elsewhere and not parameters.was_given(context, "batch_sizes") else batch_sizes
+        load = Saturate(
+            duration_s=console.parsed("--duration", parse_duration, duration),
+            max_in_flight=settings["max_in_flight"],
+            warmup_s=console.parsed("--warmup", parse_duration_or_zero, warmup),
+        )
         config = SweepConfig(
-            base=ExperimentConfig(
-                **settings,
-                duration_s=console.parsed("--duration", parse_duration, duration),
-                warmup_s=console.parsed("--warmup", parse_duration_or_zero, warmup),
-                runtime=runtime,
-            ),
+            base=parameters.configured(settings | {"runtime": runtime}, load),
             replicas=console.optional("--replicas", parse_int_list, replicas) or (),
             cpus_per_replica=console.optional("--cpus-per-replica", parse_int_list, cpus_per_replica) or (),
             batch_sizes=console.parsed("--batch-sizes", parse_int_list, sizes),

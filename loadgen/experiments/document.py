@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from frontend_launch.launch.deployment import LATENCY_SLO_MICROS
-from loadgen.config import ExperimentConfig
+from loadgen.config import Deploy, ExperimentConfig, OpenLoop, Saturate
 from loadgen.hardware.summary import summarise
 from loadgen.hardware.watch import Watch
 from loadgen.judging import remarks, slo
@@ -19,13 +19,12 @@ from loadgen.load.arrivals import Renewal
 from loadgen.load.clients import Clients
 from loadgen.load.record import Record
 from loadgen.load.summary import Summary
-from loadgen.plan import Plan
+from loadgen.plan import FIRST_ANSWER_S, Plan
 from loadgen.results import document as results_file
 from loadgen.results.document import Results
 from loadgen.results.environment import command
 from loadgen.servers.frontend import PROXIED
 from loadgen.servers.server import Readings, Server
-from loadgen.servers.serving import FIRST_ANSWER_S
 
 _ERRORS = {
     "stalled": "no answer to any request for {stall_s:g} s (--stall)",
@@ -50,7 +49,7 @@ def _ending(plan: Plan, server: Server, record: Record, lost: str | None) -> tup
     if text is None:
         return record.ended, None
     return record.ended, text.format(
-        stall_s=plan.config.stall_s, window=plan.window, first_answer_s=FIRST_ANSWER_S, silence=server.silence
+        stall_s=plan.config.patience.stall_s, window=plan.window, first_answer_s=FIRST_ANSWER_S, silence=server.silence
     )
 
 
@@ -81,7 +80,7 @@ def results_of(
     model = plan.model
     ended, error = _ending(plan, server, record, readings.lost)
     payload_bytes = plan.inputs.payload_bytes
-    summary = load_summary.summarise(record, plan.config.timeout_or_default_s)
+    summary = load_summary.summarise(record, plan.load.timeout_s)
     verdict = _verdict(plan, server, record, readings)
     watched = summarise(
         watch.readings(),
@@ -146,10 +145,11 @@ def _inputs(plan: Plan) -> dict[str, Any]:
 
 
 def _arrivals(config: ExperimentConfig) -> dict[str, Any] | None:
-    arrivals = config.arrivals
-    if arrivals is None:
-        return None
-    return {"text": arrivals.text, "rate_rps": arrivals.rate_rps if isinstance(arrivals, Renewal) else None}
+    match config.load:
+        case OpenLoop(arrivals):
+            return {"text": arrivals.text, "rate_rps": arrivals.rate_rps if isinstance(arrivals, Renewal) else None}
+        case Saturate():
+            return None
 
 
 def _verdict(plan: Plan, server: Server, record: Record, readings: Readings) -> Verdict:
@@ -192,6 +192,7 @@ def pids(server: Server) -> dict[str, int]:
 def _node_config(plan: Plan) -> dict[str, Any]:
     """The seed's description of a deployment."""
     config, model = plan.config, plan.model
+    assert isinstance(config.serve, Deploy)
     replicas = plan.placement.replicas
     return {
         "name": model.name,
@@ -203,5 +204,5 @@ def _node_config(plan: Plan) -> dict[str, Any]:
         "num_replicas": len(replicas),
         "gpus": [row.gpu for row in replicas if row.gpu is not None],
         "batch_size": config.batch_size,
-        "runtime": config.runtime,
+        "runtime": config.serve.runtime,
     }

@@ -17,13 +17,13 @@ from loadgen.errors import ConfigError, Interrupted, TargetError
 from loadgen.load.inputs import InputSource, Pool
 from loadgen.load.runner import Hooks, Job, run
 from loadgen.load.target import TargetSpec
-from loadgen.plan import Plan
+from loadgen.plan import Plan, asked
 from loadgen.servers.connections import enough
 from loadgen.servers.remote_readings import RemoteReadings
 from loadgen.servers.server import Server
 from loadgen.targets.oip.admin import server_at
 from loadgen.targets.oip.model import OipModel
-from loadgen.targets.remote import MOST_CONNECTIONS, Asked, Remote
+from loadgen.targets.remote import Remote
 
 log = logging.getLogger(__name__)
 
@@ -63,13 +63,13 @@ class RemoteServer(Server):
     async def load(
         self, plan: Plan, keep_outputs: bool, stop: asyncio.Event
     ) -> AsyncIterator[tuple[InputSource, TargetSpec]]:
-        config, self._stop = plan.config, stop
+        self._stop = stop
         async with contextlib.AsyncExitStack() as stack:
             inputs = plan.inputs
             if self.remote.options.shared_memory:
                 inputs = await stack.enter_async_context(self._in_shared_memory(plan))
             self.connections = self.remote.options.connections or await self._enough(plan, inputs)
-            yield inputs, self.remote.spec(config.batch_size, self.connections, config.timeout_or_default_s)
+            yield inputs, self.remote.spec(plan.config.batch_size, self.connections, plan.load.timeout_s)
 
     async def _enough(self, plan: Plan, inputs: InputSource) -> int:
         """How many connections are enough; said in the log.
@@ -77,12 +77,11 @@ class RemoteServer(Server):
         Over HTTP/1.1 a connection carries one request, so there are as many as requests in flight. Over gRPC one
         carries many, and whether as many as several do is tried, unless the user said how much to send or when.
         """
-        config = plan.config
         if self.remote.options.address.protocol != "grpc":
-            most = MOST_CONNECTIONS if config.arrivals is not None else -(-plan.window // config.clients)
+            most = plan.load.most_connections
             log.info("connections: %d at most, one for each request in flight; --connections N says fewer", most)
             return most
-        if config.arrivals is not None or config.requests is not None:
+        if plan.load.duration_s is None:
             log.info("connections: 1, which carries many requests; --connections N says more")
             return 1
         window = min(plan.window, TRIAL_WINDOW)
@@ -93,7 +92,7 @@ class RemoteServer(Server):
 
     async def _try(self, plan: Plan, inputs: InputSource, window: int) -> int:
         async def rate_rps(count: int, in_flight: int) -> float:
-            spec = self.remote.spec(plan.config.batch_size, count, plan.config.timeout_or_default_s)
+            spec = self.remote.spec(plan.config.batch_size, count, plan.load.timeout_s)
             found_rps = await _trial(spec, inputs, in_flight, self._stop)
             if self._stop.is_set():
                 raise Interrupted("interrupted before there was anything to measure")
@@ -108,16 +107,15 @@ class RemoteServer(Server):
         """The inputs in a region that the server knows."""
         remote, options = self.remote, self.remote.options
         assert isinstance(remote, OipModel)
-        config = plan.config
-        asked = Asked(config.batch_size, config.input, config.inputs, config.seed)
-        contents = b"".join(content for each in remote.contents(asked).each() for content in each)
+        wanted = asked(plan.config)
+        contents = b"".join(content for each in remote.contents(wanted).each() for content in each)
         name = f"loadgen-{os.getpid()}-{id(plan):x}"
         with shared(name, contents):
             server = server_at(options.address, options.access)
             try:
                 await server.share(name, f"/{name}", len(contents))
                 try:
-                    yield remote.inputs(asked, name)
+                    yield remote.inputs(wanted, name)
                 finally:
                     try:
                         await server.unshare(name)

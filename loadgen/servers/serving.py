@@ -7,14 +7,12 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from frontend_launch.launch.deployment import DEFAULT_OUTPUT
+from loadgen.config import Frontend
 from loadgen.plan import Plan
 from loadgen.servers.deployment import deployment_of
 from loadgen.servers.frontend import FrontendServer, connect
 from loadgen.servers.server import Server
 from loadgen.waiting import unless
-
-FIRST_ANSWER_S = 10.0
-"""Patience for the first answer of a server that somebody else runs."""
 
 
 @contextlib.asynccontextmanager
@@ -31,9 +29,8 @@ async def serving(plan: Plan, stop: asyncio.Event) -> AsyncIterator[Server]:
         TargetError: the server cannot be reached.
         Interrupted: `stop` was set before it was up.
     """
-    config, model = plan.config, plan.model
-    if config.connection is not None:
-        yield await unless(stop, connect(config.connection, config.ports, model.name))
+    if isinstance(plan.config.serve, Frontend):
+        yield await unless(stop, connect(plan.config.serve, plan.model.name))
         return
     if plan.remote is not None:
         from loadgen.servers.remote import RemoteServer  # noqa: PLC0415 - most runs do without
@@ -43,4 +40,4 @@ async def serving(plan: Plan, stop: asyncio.Event) -> AsyncIterator[Server]:
     deployment = deployment_of(plan)
     async with contextlib.AsyncExitStack() as stack:
         await unless(stop, stack.enter_async_context(deployment))
-        yield FrontendServer(tuple(deployment.endpoints), model.name, DEFAULT_OUTPUT.encode(), deployment)
+        yield FrontendServer(tuple(deployment.endpoints), plan.model.name, DEFAULT_OUTPUT.encode(), deployment)

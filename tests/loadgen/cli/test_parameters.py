@@ -41,7 +41,7 @@ def configured(monkeypatch):
 def test_zero_means_none(configured, verb, zero):
     """However it is written: no warm-up, and no waiting at the end."""
     config = configured(verb, "--warmup", zero, "--drain", zero).config
-    assert (config.warmup_s, config.drain_s) == (0.0, 0.0)
+    assert (config.load.warmup_s, config.patience.drain_s) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("zero", ["0", "0s", "0.0"])
@@ -59,7 +59,7 @@ def test_zero_in_a_file(configured, tmp_path, zero):
     path = tmp_path / "sweep.toml"
     path.write_text(f"warmup = {zero}\ndrain = {zero}\n")
     config = configured("sweep", "--file", str(path)).config
-    assert (config.warmup_s, config.drain_s) == (0.0, 0.0)
+    assert (config.load.warmup_s, config.patience.drain_s) == (0.0, 0.0)
     path.write_text(f"duration = {zero}\n")
     assert "--duration: " in configured("sweep", "--file", str(path)).error
 
