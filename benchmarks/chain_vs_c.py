@@ -24,7 +24,7 @@ from c_peer import UnavailableError, built, echo_server
 from client_vs_c import WINDOWS, run
 
 from frontend_launch.ports import Ports
-from loadgen.config import ExperimentConfig
+from loadgen.config import Client, Deploy, ExperimentConfig, Inputs, Output, Saturate
 from loadgen.experiments.experiment import run_experiment
 from loadgen.results.document import Results
 
@@ -102,24 +102,24 @@ def chain(
 ) -> Figures:
     """One run of a deployment of its own."""
     with tempfile.TemporaryDirectory() as directory:
+        window = min(point.window, WINDOWS[point.size]) if point.size > 8192 else point.window
         config = ExperimentConfig(
-            model="noop",
-            duration_s=seconds,
-            warmup_s=0.5,
+            Deploy(
+                "noop",
+                replicas=point.replicas,
+                cpus=others,
+                cpus_per_replica=1,
+                infrastructure_cpus={"frontends": frontends_cores},
+                frontends=point.frontends,
+                allow_overlap=True,
+                input_shape=SHAPES[point.size],
+                ports=Ports(0, 0, 0, 0, 0),
+            ),
+            Saturate(seconds, max_in_flight=window, warmup_s=0.5),
             batch_size=BATCHES[point.size],
-            replicas=point.replicas,
-            cpus=others,
-            cpus_per_replica=1,
-            client_cpus=others,
-            infrastructure_cpus={"frontends": frontends_cores},
-            clients=point.clients,
-            frontends=point.frontends,
-            allow_overlap=True,
-            input_shape=SHAPES[point.size],
-            inputs=4,
-            max_in_flight=min(point.window, WINDOWS[point.size]) if point.size > 8192 else point.window,
-            results_dir=Path(directory),
-            ports=Ports(0, 0, 0, 0, 0),
+            inputs=Inputs(count=4),
+            client=Client(point.clients, others),
+            output=Output(Path(directory)),
         )
         results = uvloop.run(_run(config))
     counters, completed = results.frontend_counters, results.summary.measured.completed

@@ -29,7 +29,7 @@ import uvloop
 
 from frontend_launch.admin import AdminClient
 from frontend_launch.ports import Ports
-from loadgen.config import Connection, ExperimentConfig
+from loadgen.config import Client, ExperimentConfig, Frontend, Load, OpenLoop, Output, Saturate
 from loadgen.experiments.experiment import run_experiment
 from loadgen.load.arrivals import Renewal
 from loadgen.results.document import Results
@@ -143,18 +143,15 @@ async def registered(ports: Ports) -> None:
 def loaded(ports: Ports, ahead: bool, rate_rps: float | None, arguments: argparse.Namespace, seed: int) -> Results:
     """One run, from the last core."""
     with tempfile.TemporaryDirectory() as directory:
+        load: Load = Saturate(arguments.seconds, max_in_flight=8 * arguments.batch_size, warmup_s=0.5)
+        if rate_rps is not None:
+            load = OpenLoop(Renewal(rate_rps, arguments.seconds, cv=1.0, seed=seed), warmup_s=0.5)
         config = ExperimentConfig(
-            model="noop",
-            input_shape=SHAPE,
-            connection=Connection("127.0.0.1", name(ahead)),
-            ports=ports,
+            Frontend("noop", host="127.0.0.1", application=name(ahead), input_shape=SHAPE, ports=ports),
+            load,
             batch_size=arguments.batch_size,
-            client_cpus=(max(os.sched_getaffinity(0)),),
-            duration_s=arguments.seconds,
-            warmup_s=0.5,
-            arrivals=None if rate_rps is None else Renewal(rate_rps, arguments.seconds, cv=1.0, seed=seed),
-            max_in_flight=8 * arguments.batch_size if rate_rps is None else None,
-            results_dir=Path(directory),
+            client=Client(cpus=(max(os.sched_getaffinity(0)),)),
+            output=Output(Path(directory)),
         )
         return uvloop.run(run_experiment(config))
 

@@ -23,7 +23,7 @@ import numpy as np
 import uvloop
 
 from frontend_launch.ports import Ports
-from loadgen.config import ExperimentConfig
+from loadgen.config import Deploy, ExperimentConfig, Output, Saturate
 from loadgen.experiments.experiment import run_experiment
 from loadgen.results.document import Results
 
@@ -67,13 +67,10 @@ def round_of(arguments: argparse.Namespace) -> tuple[float, float, float]:
     )
     with tempfile.TemporaryDirectory() as directory:
         config = ExperimentConfig(
-            model=arguments.model,
+            Deploy(arguments.model, cpus=(arguments.core,), ports=Ports(0, 0, 0, 0, 0)),
+            Saturate(arguments.seconds, warmup_s=3.0),
             batch_size=arguments.batch_size,
-            duration_s=arguments.seconds,
-            warmup_s=3.0,
-            cpus=(arguments.core,),
-            results_dir=Path(directory),
-            ports=Ports(0, 0, 0, 0, 0),
+            output=Output(Path(directory)),
         )
         results = uvloop.run(_saturate(config))
     return bare, results.summary.throughput_rps, results.verdict.evidence.busy_share or 0.0

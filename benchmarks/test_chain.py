@@ -13,7 +13,7 @@ import uvloop
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from frontend_launch.ports import Ports
-from loadgen.config import ExperimentConfig
+from loadgen.config import Client, Deploy, ExperimentConfig, Inputs, Output, Saturate
 from loadgen.experiments.experiment import run_experiment
 
 SETTINGS = {"8 B": ((2,), 32, 1000), "8 KB": ((2048,), 32, 1000), "299x299x3": ((299, 299, 3), 8, 64)}
@@ -26,19 +26,20 @@ def test_chain(benchmark: BenchmarkFixture, tmp_path: Path, payload: str) -> Non
     shape, batch_size, window = SETTINGS[payload]
     cores = sorted(os.sched_getaffinity(0))
     config = ExperimentConfig(
-        model="noop",
-        duration_s=SECONDS,
+        Deploy(
+            "noop",
+            cpus=(cores[-1],),
+            cpus_per_replica=1,
+            infrastructure_cpus={"frontends": (cores[0],)},
+            allow_overlap=True,
+            input_shape=shape,
+            ports=Ports(0, 0, 0, 0, 0),
+        ),
+        Saturate(SECONDS, max_in_flight=window),
         batch_size=batch_size,
-        cpus=(cores[-1],),
-        cpus_per_replica=1,
-        client_cpus=(cores[-1],),
-        infrastructure_cpus={"frontends": (cores[0],)},
-        allow_overlap=True,
-        input_shape=shape,
-        inputs=4,
-        max_in_flight=window,
-        results_dir=tmp_path,
-        ports=Ports(0, 0, 0, 0, 0),
+        inputs=Inputs(count=4),
+        client=Client(cpus=(cores[-1],)),
+        output=Output(tmp_path),
     )
     results = benchmark.pedantic(lambda: uvloop.run(run_experiment(config)), rounds=1)
     summary, counters = results.summary, results.frontend_counters

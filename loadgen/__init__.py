@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from frontend_launch.errors import FrontendLaunchError
-    from loadgen.config import Connection, ExperimentConfig
+    from loadgen.config import (
+        Client,
+        Deploy,
+        ExperimentConfig,
+        External,
+        Frontend,
+        Inputs,
+        OpenLoop,
+        Output,
+        Patience,
+        Saturate,
+    )
     from loadgen.errors import ConfigError, Interrupted, LoadgenError, TargetError
     from loadgen.experiments.capacity import CapacityConfig, find_capacity
     from loadgen.experiments.experiment import ExperimentInterrupted, run_experiment
@@ -25,15 +36,23 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CapacityConfig",
+    "Client",
     "ConfigError",
-    "Connection",
+    "Deploy",
     "ExperimentConfig",
     "ExperimentInterrupted",
+    "External",
+    "Frontend",
     "FrontendLaunchError",
+    "Inputs",
     "Interrupted",
     "Limits",
     "LoadgenError",
+    "OpenLoop",
+    "Output",
+    "Patience",
     "Results",
+    "Saturate",
     "SweepConfig",
     "TargetError",
     "__version__",
@@ -48,15 +67,23 @@ __all__ = [
 
 _SOURCES = {
     "CapacityConfig": "loadgen.experiments.capacity:CapacityConfig",
+    "Client": "loadgen.config:Client",
     "ConfigError": "loadgen.errors:ConfigError",
-    "Connection": "loadgen.config:Connection",
+    "Deploy": "loadgen.config:Deploy",
     "ExperimentConfig": "loadgen.config:ExperimentConfig",
     "ExperimentInterrupted": "loadgen.experiments.experiment:ExperimentInterrupted",
+    "External": "loadgen.config:External",
+    "Frontend": "loadgen.config:Frontend",
     "FrontendLaunchError": "frontend_launch.errors:FrontendLaunchError",
+    "Inputs": "loadgen.config:Inputs",
     "Interrupted": "loadgen.errors:Interrupted",
     "Limits": "loadgen.experiments.search:Limits",
     "LoadgenError": "loadgen.errors:LoadgenError",
+    "OpenLoop": "loadgen.config:OpenLoop",
+    "Output": "loadgen.config:Output",
+    "Patience": "loadgen.config:Patience",
     "Results": "loadgen.results.document:Results",
+    "Saturate": "loadgen.config:Saturate",
     "SweepConfig": "loadgen.experiments.sweep:SweepConfig",
     "TargetError": "loadgen.errors:TargetError",
     "find_capacity": "loadgen.experiments.capacity:find_capacity",

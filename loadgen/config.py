@@ -1,4 +1,9 @@
-"""What the user asks of an experiment, and the refusals of requests that contradict themselves."""
+"""What an experiment shall do: what is served, the load on it, and values for the rest; nothing is started.
+
+What is served is one of `Deploy`, `Frontend` and `External`; the load is one of `Saturate` and `OpenLoop`::
+
+    ExperimentConfig(Deploy("noop"), Saturate(duration_s=5))
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
+from typing import Any, Self
 
 from frontend_launch.launch.runtimes import RUNTIMES
 from frontend_launch.launch.topology import Topology
@@ -14,19 +20,74 @@ from loadgen.errors import ConfigError
 from loadgen.judging.slo import Condition
 from loadgen.load import requests_log
 from loadgen.load.arrivals import Arrivals
+from loadgen.targets.address import parse_address
 from loadgen.targets.remote import TargetOptions
 
 MAX_BATCH = 65_536
 MAX_PORT = 65_535
 MAX_CLIENTS = 256
+DURATION_S = 120.0
 WARMUP_S = 1.0
-TIMEOUT_S = 60.0
-DRAIN_S = 5.0
-SCHEDULE_DRAIN_S = 10.0
+
+# What is served --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CataloguedModel:
+    """A model that the replica runtime knows, behind query frontends.
+
+    Attributes:
+        model: its name in the catalogue, ``package.module:factory`` or ``onnx:FILE``.
+        weights: ``seeded``, ``imagenet`` or a file.
+        xla: compile the model with XLA.
+        input_type: what inputs are made of, as the wire names it; None for the model's usual type.
+        input_shape: of one input, for a model that takes several.
+        verify: compare every so many-th answer with the right one; None to believe them.
+        ports: ports of the frontends.
+        ready_timeout_s: patience for the model to load and warm up.
+    """
+
+    model: str = field(kw_only=False)
+    weights: str = "seeded"
+    xla: bool = False
+    input_type: str | None = None
+    input_shape: tuple[int, ...] | None = None
+    verify: int | None = None
+    ports: Ports = field(default_factory=Ports)
+    ready_timeout_s: float = 180.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deploy(CataloguedModel):
+    """A deployment that is started for the run.
+
+    Attributes:
+        replicas: how many; None means one per GPU, else 1.
+        cpus_per_replica: None means the model's default.
+        cpus: cores for replicas; None leaves the choice to the planner.
+        gpus: None means the model's defaults that exist; empty forces the CPU.
+        frontends: query frontends, each with its share of the replicas and of the load.
+        infrastructure_cpus: cores for what is started beside the replicas, by role; the planner chooses the others.
+        allow_overlap: whether cores that are named here may overlap; otherwise that is refused.
+        topology: the machine; None means this one.
+        runtime: ``process``, or ``docker`` for containers.
+        image: of the replicas' containers; empty for the model's.
+    """
+
+    replicas: int | None = None
+    cpus_per_replica: int | None = None
+    cpus: tuple[int, ...] | None = None
+    gpus: tuple[int, ...] | None = None
+    frontends: int = 1
+    infrastructure_cpus: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    allow_overlap: bool = False
+    topology: Topology | None = None
+    runtime: str = "process"
+    image: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frontend(CataloguedModel):
     """A frontend that already runs.
 
     Attributes:
@@ -39,116 +100,187 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
-class ExperimentConfig:
-    """What `saturate` shall do; the defaults are those of the command line.
+class External:
+    """A model on an external server.
 
     Attributes:
-        model: its name in the catalogue.
-        duration_s: length of the measured part; without meaning when `requests` is given.
-        requests: stop after so many requests instead.
-        warmup_s: time before the measured part; None means 1 s, or none when stopping by count.
-        batch_size: largest batch a replica is given.
-        replicas: how many; None means one per GPU, else 1.
-        cpus: cores for replicas; None leaves the choice to the planner.
-        cpus_per_replica: None means the model's default.
-        gpus: None means the model's defaults that exist; empty forces the CPU.
-        client_cpus: cores for the client; None leaves the choice to the planner.
-        clients: client processes; with 1 it is this one that sends.
-        until_steady: end the run before its time when throughput and p99 do not change any more.
-        topology: the machine; None means this one.
-        arrivals: when to send; None for as soon as there is room in flight. Its duration is that of the measured part.
-        timeout_s: patience for one reply; None for any, or 60 s from the planned time where there is one.
-        stall_s: time without a completion after which the run has failed.
-        max_in_flight: None means the smaller of 10 000 and 1 GiB of payloads, at least 4 full batches a replica; with
-            arrivals, a million, at which the run is given up.
-        input: a file or directory of inputs; None draws them.
-        input_type: what inputs are made of, as the wire names it; None for the model's usual type.
-        input_shape: of one input, for a model that takes several.
-        inputs: how many distinct inputs are sent; None means 32 that are drawn, or all of the files.
-        verify: compare every so many-th answer with the right one; None to believe them.
-        weights: ``seeded``, ``imagenet`` or a file.
-        xla: compile the model with XLA.
-        seed: of inputs and weights.
-        log_every_s: length of a logging interval.
-        results_dir: where the results go.
-        ports: ports of the frontends, whether they are started or run already.
-        drain_s: after the run, wait so long for what is outstanding; 0 means not at all, None 5 s for a frontend that
-            runs already, 10 s with arrivals, else not at all.
-        requests_log: file for a row per request, npz or csv.
-        fail_if: conditions that are not to come true.
-        connection: use a frontend that already runs, and start nothing.
-        target: use a model on somebody else's server, and start nothing; `model` is then without meaning.
-        ready_timeout_s: patience for replicas to load and warm up.
-        runtime: ``process``, or ``docker`` for containers.
-        image: of the replicas' containers; empty for the model's.
-        infrastructure_cpus: cores for what is started beside the replicas, by role; the planner chooses the others.
-        allow_overlap: whether cores that are named here may overlap; otherwise that is refused.
-        frontends: query frontends, each with its share of the replicas and of the load.
+        target: where it is, and how it is asked.
     """
 
-    model: str
-    duration_s: float = 120.0
+    target: TargetOptions
+
+    @classmethod
+    def at(cls, url: str, **options: Any) -> Self:
+        """The model at an address such as ``oip+grpc://host:8001/model``.
+
+        Args:
+            url: as ``--target`` takes it.
+            options: other fields of `TargetOptions`.
+
+        Raises:
+            ConfigError: it is no such address.
+        """
+        return cls(TargetOptions(parse_address(url), **options))
+
+    @property
+    def model(self) -> str:
+        """Its name on the server."""
+        return self.target.address.model
+
+
+Served = Deploy | Frontend | External
+
+# The load --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Saturate:
+    """A window of requests in flight that is always full; it ends by time or by count.
+
+    Attributes:
+        duration_s: length of the measured part; None means 120 s, or no end by time where `requests` is given.
+        requests: stop after so many requests instead.
+        max_in_flight: the window; None means the smaller of 10 000 and 1 GiB of payloads, at least 4 full batches a
+            replica; for an external server 64 or more.
+        warmup_s: time before the measured part; None means 1 s, or none when stopping by count.
+
+    Raises:
+        ConfigError: both ends are given.
+    """
+
+    duration_s: float | None = None
     requests: int | None = None
+    max_in_flight: int | None = None
     warmup_s: float | None = None
-    arrivals: Arrivals | None = None
-    batch_size: int = 2
-    replicas: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.duration_s is not None and self.requests is not None:
+            raise ConfigError(
+                f"requests={self.requests} stops by count and duration_s={self.duration_s:g} by time: "
+                "leave one of them out"
+            )
+
+    @property
+    def expected_s(self) -> float:
+        """About how long the measured part takes."""
+        return DURATION_S if self.duration_s is None else self.duration_s
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLoop:
+    """Requests on a schedule that does not wait for answers.
+
+    Attributes:
+        arrivals: when to send; its duration is that of the measured part.
+        max_in_flight: requests in flight at which the run ends; None means a million, 20 000 for an external server.
+        warmup_s: time before the measured part.
+    """
+
+    arrivals: Arrivals
+    max_in_flight: int | None = None
+    warmup_s: float = WARMUP_S
+
+    @property
+    def expected_s(self) -> float:
+        """About how long the measured part takes."""
+        return self.arrivals.duration_s
+
+
+Load = Saturate | OpenLoop
+
+
+def scheduled(load: Load, arrivals: Arrivals) -> OpenLoop:
+    """A schedule in place of a load, with its warm-up and its bound on requests in flight."""
+    return OpenLoop(arrivals, load.max_in_flight, WARMUP_S if load.warmup_s is None else load.warmup_s)
+
+
+# The rest --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What is sent.
+
+    Attributes:
+        path: a file or directory of inputs; None draws them.
+        count: how many distinct inputs are sent; None means 32 that are drawn, or all of the files.
+    """
+
+    path: Path | None = None
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who sends.
+
+    Attributes:
+        processes: client processes; with 1 it is this one that sends.
+        cpus: cores for them; None leaves the choice to the planner.
+    """
+
+    processes: int = 1
     cpus: tuple[int, ...] | None = None
-    cpus_per_replica: int | None = None
-    gpus: tuple[int, ...] | None = None
-    client_cpus: tuple[int, ...] | None = None
-    clients: int = 1
-    until_steady: bool = False
-    topology: Topology | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait.
+
+    Attributes:
+        timeout_s: for one reply; None for any, or 60 s from the planned time in an open loop.
+        stall_s: time without a completion after which the run has failed.
+        drain_s: after the run, for what is outstanding; 0 means not at all, None 10 s in an open loop, else 5 s for a
+            server that runs already, and not at all for a deployment of the run.
+    """
+
     timeout_s: float | None = None
     stall_s: float = 60.0
     drain_s: float | None = None
-    requests_log: Path | None = None
-    fail_if: tuple[Condition, ...] = ()
-    max_in_flight: int | None = None
-    input: Path | None = None
-    input_type: str | None = None
-    input_shape: tuple[int, ...] | None = None
-    inputs: int | None = None
-    verify: int | None = None
-    weights: str = "seeded"
-    xla: bool = False
-    seed: int = 0
-    log_every_s: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What is written.
+
+    Attributes:
+        results_dir: where the results go.
+        requests_log: file for a row per request, npz or csv.
+        log_every_s: length of a logging interval.
+    """
+
     results_dir: Path = Path("results")
-    ports: Ports = field(default_factory=Ports)
-    connection: Connection | None = None
-    target: TargetOptions | None = None
-    ready_timeout_s: float = 180.0
-    runtime: str = "process"
-    image: str = ""
-    infrastructure_cpus: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    allow_overlap: bool = False
-    frontends: int = 1
+    requests_log: Path | None = None
+    log_every_s: float = 3.0
 
-    @property
-    def starts(self) -> bool:
-        """Whether a deployment of our own is started."""
-        return self.connection is None and self.target is None
 
-    @property
-    def timeout_or_default_s(self) -> float | None:
-        """Patience for one reply."""
-        return TIMEOUT_S if self.timeout_s is None and self.arrivals is not None else self.timeout_s
+@dataclass(frozen=True, slots=True)
+class ExperimentConfig:
+    """What an experiment shall do; the defaults are those of the command line.
 
-    @property
-    def drain_or_default_s(self) -> float:
-        """Patience for what is outstanding at the end; none for what goes down with our own deployment."""
-        if self.drain_s is not None:
-            return self.drain_s
-        return SCHEDULE_DRAIN_S if self.arrivals is not None else 0.0 if self.starts else DRAIN_S
+    Attributes:
+        serve: what is served.
+        load: the load on it.
+        batch_size: largest batch a replica is given; rows of a request at an external server.
+        inputs: what is sent.
+        client: who sends.
+        patience: how long to wait.
+        output: what is written.
+        seed: of inputs and weights.
+        until_steady: end the run before its time when throughput and p99 do not change any more.
+        fail_if: conditions that are not to come true.
+    """
 
-    @property
-    def warmup_or_default_s(self) -> float:
-        """Time before the measured part."""
-        if self.warmup_s is not None:
-            return self.warmup_s
-        return WARMUP_S if self.requests is None else 0.0
+    serve: Served
+    load: Load = field(default_factory=Saturate)
+    batch_size: int = 2
+    inputs: Inputs = field(default_factory=Inputs)
+    client: Client = field(default_factory=Client)
+    patience: Patience = field(default_factory=Patience)
+    output: Output = field(default_factory=Output)
+    seed: int = 0
+    until_steady: bool = False
+    fail_if: tuple[Condition, ...] = ()
 
 
 def check(config: ExperimentConfig) -> None:
@@ -157,41 +289,52 @@ def check(config: ExperimentConfig) -> None:
     Raises:
         ConfigError: something does not.
     """
-    positive = {
-        "--duration": config.duration_s,
+    load, serve, clients = config.load, config.serve, config.client.processes
+    positive: dict[str, float | None] = {
         "--batch-size": config.batch_size,
-        "--log-every": config.log_every_s,
-        "--stall": config.stall_s,
-        "--inputs": config.inputs,
-        "--requests": config.requests,
-        "--verify": config.verify,
-        "--replicas": config.replicas,
-        "--timeout": config.timeout_s,
-        "--ready-timeout": config.ready_timeout_s,
-        "--max-in-flight": config.max_in_flight,
-        "--cpus-per-replica": config.cpus_per_replica,
-        "--clients": config.clients,
-        "--frontends": config.frontends,
+        "--log-every": config.output.log_every_s,
+        "--stall": config.patience.stall_s,
+        "--inputs": config.inputs.count,
+        "--timeout": config.patience.timeout_s,
+        "--max-in-flight": load.max_in_flight,
+        "--clients": clients,
     }
+    shares: dict[str, int | None] = {"--max-in-flight": load.max_in_flight}
+    match load:
+        case Saturate():
+            positive |= {"--duration": load.duration_s, "--requests": load.requests}
+            shares = {"--requests": load.requests, **shares}
+        case OpenLoop():
+            positive |= {"--duration": load.arrivals.duration_s}
+    match serve:
+        case CataloguedModel():
+            positive |= {"--verify": serve.verify, "--ready-timeout": serve.ready_timeout_s}
+            _check_ports(serve.ports, isinstance(serve, Deploy))
+        case External():
+            pass
+    if isinstance(serve, Deploy):
+        positive |= {
+            "--replicas": serve.replicas,
+            "--cpus-per-replica": serve.cpus_per_replica,
+            "--frontends": serve.frontends,
+        }
+        if serve.runtime not in RUNTIMES:
+            raise ConfigError(f"--runtime {serve.runtime} is none: choose {' or '.join(RUNTIMES)}")
+        if serve.image and serve.runtime != "docker":
+            raise ConfigError(f"--image {serve.image} means nothing without --runtime docker")
     for option, value in positive.items():
         if value is not None and not value > 0:
             raise ConfigError(f"{option} {value:g} is not positive")
     if config.batch_size > MAX_BATCH:
         raise ConfigError(f"--batch-size {config.batch_size} is too large: at most {MAX_BATCH}")
-    if config.clients > MAX_CLIENTS:
-        raise ConfigError(f"--clients {config.clients} are too many: use at most {MAX_CLIENTS}")
-    shares = {"--requests": config.requests, "--max-in-flight": config.max_in_flight}
-    for option, value in shares.items():
-        if value is not None and config.clients > value:
-            raise ConfigError(f"--clients {config.clients} is more than {option} {value}: use at most {value}")
-    _check_ports(config.ports, config.starts)
-    if config.runtime not in RUNTIMES:
-        raise ConfigError(f"--runtime {config.runtime} is none: choose {' or '.join(RUNTIMES)}")
-    if config.requests_log is not None:
-        requests_log.check(config.requests_log)
-    if config.image and config.runtime != "docker":
-        raise ConfigError(f"--image {config.image} means nothing without --runtime docker")
-    for option, value in (("--warmup", config.warmup_s), ("--drain", config.drain_s)):
+    if clients > MAX_CLIENTS:
+        raise ConfigError(f"--clients {clients} are too many: use at most {MAX_CLIENTS}")
+    for option, share in shares.items():
+        if share is not None and clients > share:
+            raise ConfigError(f"--clients {clients} is more than {option} {share}: use at most {share}")
+    if config.output.requests_log is not None:
+        requests_log.check(config.output.requests_log)
+    for option, value in (("--warmup", load.warmup_s), ("--drain", config.patience.drain_s)):
         if value is not None and not value >= 0:
             raise ConfigError(f"{option} {value:g} is negative")
 

@@ -9,11 +9,23 @@ from frontend_launch.launch.placement import Placement, PlacementRequest, plan, 
 from frontend_launch.launch.runtimes import RUNTIMES
 from frontend_launch.launch.topology import Topology, discover
 from frontend_launch.models import describe
-from loadgen.config import ExperimentConfig, check
+from loadgen.config import (
+    WARMUP_S,
+    CataloguedModel,
+    Deploy,
+    ExperimentConfig,
+    External,
+    Load,
+    OpenLoop,
+    Output,
+    Saturate,
+    check,
+)
 from loadgen.errors import ConfigError
+from loadgen.load.arrivals import Arrivals
 from loadgen.load.inputs import DRAWN_INPUTS, FileInputs, InputSource, SeededInputs
 from loadgen.targets.discover import discover_remote
-from loadgen.targets.remote import Remote, RequestOptions
+from loadgen.targets.remote import MOST_CONNECTIONS, Remote, RequestOptions
 from model_containers.model import Description
 
 MAX_WINDOW = 10_000
@@ -30,6 +42,47 @@ WINDOW_BYTES = 1 << 30
 """By default so many requests may be in flight, and so many bytes of them."""
 
 
+FIRST_ANSWER_S = 10.0
+"""Patience for the first answer of a server that runs already."""
+
+TIMEOUT_S = 60.0
+DRAIN_S = 5.0
+SCHEDULE_DRAIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPlan:
+    """What a load comes to: the values that a run needs, whatever kind of load it is.
+
+    Attributes:
+        text: the load in a few words.
+        until: what ends it, in words.
+        window: most requests in flight.
+        warmup_s: time before the measured part.
+        timeout_s: patience for one reply; None for any.
+        drain_s: patience for what is outstanding at the end.
+        first_answer_s: patience for the first answer; None for any.
+        expected_s: about how long it takes, with its warm-up.
+        most_connections: of a client, where each carries one request at a time.
+        duration_s: length of the measured part; None where something else ends it.
+        requests: number of requests that ends it; None where something else does.
+        arrivals: when to send; None for as soon as the window has a place.
+    """
+
+    text: str
+    until: str
+    window: int
+    warmup_s: float
+    timeout_s: float | None
+    drain_s: float
+    first_answer_s: float | None
+    expected_s: float
+    most_connections: int
+    duration_s: float | None = None
+    requests: int | None = None
+    arrivals: Arrivals | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a configuration comes to on a machine.
@@ -38,21 +91,36 @@ class Plan:
         config: the configuration.
         model: what its model says of itself.
         inputs: what will be sent.
-        window: most requests in flight.
+        load: how it will be sent.
         placement: where everything runs.
         cpus_per_replica: cores of each replica that has no GPU.
         notes: where this machine made the plan depart from the model's defaults.
-        remote: the model on somebody else's server; None where it is one of ours, or behind a query frontend.
+        remote: the model on an external server; None where it is in the catalogue.
     """
 
     config: ExperimentConfig
     model: Description
     inputs: InputSource
-    window: int
+    load: LoadPlan
     placement: Placement
     cpus_per_replica: int
     notes: tuple[str, ...] = ()
     remote: Remote | None = None
+
+    @property
+    def window(self) -> int:
+        """Most requests in flight."""
+        return self.load.window
+
+    def with_load(self, load: Load) -> Plan:
+        """The same deployment under another load."""
+        config = replace(self.config, load=load)
+        planned, _ = _load_plan(config, self.inputs, len(self.placement.replicas), self.remote)
+        return replace(self, config=config, load=planned)
+
+    def with_output(self, output: Output) -> Plan:
+        """The same run with its results elsewhere."""
+        return replace(self, config=replace(self.config, output=output))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +131,7 @@ class Ground:
         model: what the model says of itself.
         inputs: what will be sent.
         topology: the machine.
-        remote: the model on somebody else's server; then `inputs` are those of the batch size that was surveyed.
+        remote: the model on an external server; then `inputs` are those of the batch size that was surveyed.
     """
 
     model: Description
@@ -78,17 +146,16 @@ async def survey(config: ExperimentConfig) -> Ground:
     Raises:
         ConfigError: the inputs are not what the model takes.
         DescribeError: there is no such model.
-        TargetError: somebody else's server cannot be reached, or has no such model.
+        TargetError: the external server cannot be reached, or has no such model.
     """
-    if config.target is not None:
-        if config.verify is not None:
-            raise ConfigError(f"--verify {config.verify}: nobody knows what --target should answer: leave it out")
-        remote = await discover_remote(config.target)
-        return Ground(
-            remote.description, remote.inputs(_request_options(config)), config.topology or discover(), remote
-        )
-    model = await describe(config.model, replica_options(config))
-    return Ground(model, _inputs(config, model), config.topology or discover())
+    match config.serve:
+        case External(target):
+            remote = await discover_remote(target)
+            return Ground(remote.description, remote.inputs(request_options(config)), discover(), remote)
+        case CataloguedModel() as serve:
+            model = await describe(serve.model, replica_options(serve, config.seed))
+            topology = serve.topology if isinstance(serve, Deploy) else None
+            return Ground(model, _inputs(config, model), topology or discover())
 
 
 def plan_on(config: ExperimentConfig, ground: Ground) -> Plan:
@@ -104,31 +171,81 @@ def plan_on(config: ExperimentConfig, ground: Ground) -> Plan:
     """
     check(config)
     request, notes = _placement_request(config, ground.model, ground.topology)
-    remote = ground.remote
-    inputs = ground.inputs if remote is None else remote.inputs(_request_options(config))
-    window = config.max_in_flight or max(_usual_window(config, inputs, request.replicas, remote), config.clients)
-    most = None if remote is None or config.arrivals is not None else remote.options.most_in_flight(config.clients)
-    if most is not None and most < window:
-        window = most
-        notes += (f"{most} requests in flight at most: over HTTP a connection carries one at a time (--connections)",)
+    inputs = ground.inputs if ground.remote is None else ground.remote.inputs(request_options(config))
+    load, limits = _load_plan(config, inputs, request.replicas, ground.remote)
     placement = plan(ground.topology, request)
-    notes += tuple(f"allowed overlap: {line}" for line in placement.overlaps)
-    return Plan(config, ground.model, inputs, window, placement, request.cpus_per_replica, notes, remote)
+    overlaps = tuple(f"allowed overlap: {line}" for line in placement.overlaps)
+    notes = (*notes, *limits, *overlaps)
+    return Plan(config, ground.model, inputs, load, placement, request.cpus_per_replica, notes, ground.remote)
 
 
-def _request_options(config: ExperimentConfig) -> RequestOptions:
-    return RequestOptions(config.batch_size, config.input, config.inputs, config.seed)
+def request_options(config: ExperimentConfig) -> RequestOptions:
+    """What requests to an external server carry."""
+    return RequestOptions(config.batch_size, config.inputs.path, config.inputs.count, config.seed)
 
 
-def _usual_window(config: ExperimentConfig, inputs: InputSource, replicas: int, remote: Remote | None) -> int:
-    """Most requests in flight where the user does not say."""
-    if config.arrivals is not None:
-        return MAX_OUTSTANDING if remote is None else MAX_REMOTE_OUTSTANDING
+def _load_plan(
+    config: ExperimentConfig, inputs: InputSource, replicas: int, remote: Remote | None
+) -> tuple[LoadPlan, tuple[str, ...]]:
+    """What the load comes to, and a note where connections limit it."""
+    load, patience, clients = config.load, config.patience, config.client.processes
+    usual, outstanding, most = _windows(config, inputs, replicas, remote)
+    starts = isinstance(config.serve, Deploy)
+    first_answer_s = None if starts else FIRST_ANSWER_S
+    notes: tuple[str, ...] = ()
+    match load:
+        case OpenLoop(arrivals):
+            planned = LoadPlan(
+                text=f"{arrivals.text} for {arrivals.duration_s:g} s",
+                until=f"{arrivals.duration_s:g} s",
+                window=load.max_in_flight or max(outstanding, clients),
+                warmup_s=load.warmup_s,
+                timeout_s=_given(patience.timeout_s, TIMEOUT_S),
+                drain_s=_given(patience.drain_s, SCHEDULE_DRAIN_S),
+                first_answer_s=first_answer_s,
+                expected_s=load.warmup_s + load.expected_s,
+                most_connections=MOST_CONNECTIONS,
+                arrivals=arrivals,
+            )
+        case Saturate(requests=requests):
+            window = load.max_in_flight or max(usual, clients)
+            if most is not None and most < window:
+                window = most
+                notes = (
+                    f"{most} requests in flight at most: over HTTP a connection carries one at a time (--connections)",
+                )
+            duration_s = load.expected_s if requests is None else None
+            warmup_s = _given(load.warmup_s, WARMUP_S if requests is None else 0.0)
+            planned = LoadPlan(
+                text=f"at most {window} requests in flight",
+                until=f"{duration_s:g} s" if duration_s is not None else f"{requests} requests",
+                window=window,
+                warmup_s=warmup_s,
+                timeout_s=patience.timeout_s,
+                drain_s=_given(patience.drain_s, 0.0 if starts else DRAIN_S),
+                first_answer_s=first_answer_s,
+                expected_s=warmup_s + load.expected_s,
+                most_connections=-(-window // clients),
+                duration_s=duration_s,
+                requests=requests,
+            )
+    return planned, notes
+
+
+def _given(value: float | None, usual: float) -> float:
+    return usual if value is None else value
+
+
+def _windows(
+    config: ExperimentConfig, inputs: InputSource, replicas: int, remote: Remote | None
+) -> tuple[int, int, int | None]:
+    """Usual requests in flight, those at which an open loop ends, and those that connections carry, None for any."""
     if remote is None:
-        return default_window(inputs.payload_bytes, config.batch_size * max(1, replicas))
+        return default_window(inputs.payload_bytes, config.batch_size * max(1, replicas)), MAX_OUTSTANDING, None
     places = -(-remote.places // config.batch_size)
     most = min(MAX_REMOTE_OUTSTANDING, max(1, WINDOW_BYTES // inputs.payload_bytes))
-    return min(most, max(REMOTE_WINDOW, 4 * places))
+    usual = min(most, max(REMOTE_WINDOW, 4 * places))
+    return usual, MAX_REMOTE_OUTSTANDING, remote.options.most_in_flight(config.client.processes)
 
 
 async def prepare(config: ExperimentConfig) -> Plan:
@@ -145,11 +262,11 @@ async def prepare(config: ExperimentConfig) -> Plan:
 
 def _inputs(config: ExperimentConfig, model: Description) -> InputSource:
     spec = model.input
-    if config.input is not None:
-        return FileInputs(config.input, spec, model.pixels, config.inputs).looked_at()
+    if config.inputs.path is not None:
+        return FileInputs(config.inputs.path, spec, model.pixels, config.inputs.count).looked_at()
     if spec.shape is None:
         spec = replace(spec, shape=(1,))
-    return SeededInputs(spec, model.pixels, config.inputs or DRAWN_INPUTS, config.seed)
+    return SeededInputs(spec, model.pixels, config.inputs.count or DRAWN_INPUTS, config.seed)
 
 
 def default_window(payload_bytes: int, places: int) -> int:
@@ -162,14 +279,19 @@ def default_window(payload_bytes: int, places: int) -> int:
     return max(4 * places, min(MAX_WINDOW, WINDOW_BYTES // payload_bytes))
 
 
-def replica_options(config: ExperimentConfig) -> list[str]:
-    """Flags of the replica runtime that this configuration comes to."""
-    options = ["--weights", config.weights, "--seed", str(config.seed)]
-    if config.input_shape is not None:
-        options += ["--input-shape", "x".join(map(str, config.input_shape))]
-    if config.input_type is not None:
-        options += ["--input-type", config.input_type]
-    if config.xla:
+def replica_options(serve: CataloguedModel, seed: int) -> list[str]:
+    """Flags of the replica runtime that a model comes to.
+
+    Args:
+        serve: the model.
+        seed: of seeded weights.
+    """
+    options = ["--weights", serve.weights, "--seed", str(seed)]
+    if serve.input_shape is not None:
+        options += ["--input-shape", "x".join(map(str, serve.input_shape))]
+    if serve.input_type is not None:
+        options += ["--input-type", serve.input_type]
+    if serve.xla:
         options += ["--xla", "1"]
     return options
 
@@ -178,30 +300,28 @@ def _placement_request(
     config: ExperimentConfig, model: Description, topology: Topology
 ) -> tuple[PlacementRequest, tuple[str, ...]]:
     """What to ask of the planner: what the user said, else the model's defaults as far as the machine has them."""
-    if not config.starts:
-        request = PlacementRequest(
-            replicas=0, client_cpus=config.client_cpus, infrastructure=(), clients=config.clients
-        )
-        return request, ()
-    if config.gpus and not model.gpu_capable:
-        raise ConfigError(f"--gpus {core_ranges(config.gpus)}: {model.name} has no GPU code; leave the option out")
-    replicas = config.replicas or max(1, len(config.gpus or ()))
-    if config.frontends > replicas:
+    serve, client = config.serve, config.client
+    if not isinstance(serve, Deploy):
+        return PlacementRequest(replicas=0, client_cpus=client.cpus, infrastructure=(), clients=client.processes), ()
+    if serve.gpus and not model.gpu_capable:
+        raise ConfigError(f"--gpus {core_ranges(serve.gpus)}: {model.name} has no GPU code; leave the option out")
+    replicas = serve.replicas or max(1, len(serve.gpus or ()))
+    if serve.frontends > replicas:
         raise ConfigError(
-            f"--frontends {config.frontends}: each needs a replica, and --replicas is {replicas}: change one of them"
+            f"--frontends {serve.frontends}: each needs a replica, and --replicas is {replicas}: change one of them"
         )
-    defaults = model_defaults(model, topology, replicas, config.cpus, config.cpus_per_replica, config.gpus)
-    others_named = bool(config.client_cpus or config.infrastructure_cpus)
+    defaults = model_defaults(model, topology, replicas, serve.cpus, serve.cpus_per_replica, serve.gpus)
+    others_named = bool(client.cpus or serve.infrastructure_cpus)
     request = PlacementRequest(
         replicas=replicas,
         cpus_per_replica=defaults.cpus_per_replica,
-        cpus=config.cpus or (None if others_named else defaults.cpus),
+        cpus=serve.cpus or (None if others_named else defaults.cpus),
         gpus=defaults.gpus,
-        client_cpus=config.client_cpus,
-        clients=config.clients,
-        infrastructure=several(RUNTIMES[config.runtime].infrastructure, config.frontends),
-        infrastructure_cpus=config.infrastructure_cpus,
-        allow_overlap=config.allow_overlap,
+        client_cpus=client.cpus,
+        clients=client.processes,
+        infrastructure=several(RUNTIMES[serve.runtime].infrastructure, serve.frontends),
+        infrastructure_cpus=serve.infrastructure_cpus,
+        allow_overlap=serve.allow_overlap,
     )
     return request, defaults.notes
 

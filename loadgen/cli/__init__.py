@@ -5,59 +5,82 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Annotated, NoReturn
+from importlib import import_module
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from loadgen.cli import (
-    best,
-    capacity,
-    console,
-    deployments,
-    doctor,
-    exit_codes,
-    images,
-    models,
-    rate,
-    report,
-    saturate,
-    sweep,
-)
-from loadgen.cli.argv import normalise_argv
+from loadgen.cli import exit_codes
+from loadgen.cli.argv import list_options, normalise_argv
 
-LIST_OPTIONS = {
-    "--cpus": "cpus",
-    "--model_cpus": "cpus",
-    "-c": "cpus",
-    "--gpus": "gpus",
-    "--model_gpus": "gpus",
-    "-g": "gpus",
-    "--client-cpus": "client_cpus",
-    "--frontends-cpus": "frontends_cpus",
-    "--redis-cpus": "redis_cpus",
-    "--management-cpus": "management_cpus",
-    "--query-cpus": "query_cpus",
+VERBS = {
+    "saturate": ("saturate:saturate", "Load a deployment as much as it takes, and say what limits it."),
+    "rate": ("rate:rate", "Offer load at a rate, and say what its users would feel."),
+    "sweep": (
+        "sweep:sweep",
+        "Measure every combination of replicas, cores per replica, batch sizes, requests in flight and rates.",
+    ),
+    "capacity": ("capacity:capacity", "Find the highest rate that holds an objective."),
+    "report": (
+        "report:report",
+        "Show what was measured: a table, and whatever files are asked for; - is standard output.",
+    ),
+    "best": ("best:best", "Name the cheapest configuration that was shown to carry a rate within an objective."),
+    "up": ("deployments:up", "Bring up a deployment that stays, for `loadgen saturate --connect`."),
+    "down": (
+        "deployments:down",
+        "Take down containers, network and directory of a run; nothing that loadgen did not label is touched.",
+    ),
+    "ps": ("deployments:ps", "List the containers of all runs."),
+    "logs": ("deployments:logs", "Print the logs of a run's containers, each line with its role."),
+    "metrics": ("deployments:metrics", "Print the metrics of a query frontend as JSON."),
+    "doctor": ("doctor:doctor", "Say what works here, and what to do about the rest."),
+    "models": ("models:app", "List the models, or check them."),
+    "images": ("images:app", "Build container images, or list them."),
 }
-"""Options whose value is a list of integers, by all of their spellings; `sweep` has more of them."""
+"""Each verb with the module and the name in it that it is made of, and its line of help.
+
+The module is imported when its verb is called, so that the list of all verbs is quick.
+"""
+
+
+class Verbs(TyperGroup):
+    """The verbs, by their lines of help until one is called."""
+
+    def __init__(self, **attributes: Any) -> None:
+        lines = {name: TyperCommand(name, help=line) for name, (_, line) in VERBS.items()}
+        super().__init__(**{**attributes, "commands": lines})
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The verb that the words ask for, with the rest of them."""
+        name, line, rest = super().resolve_command(ctx, args)
+        return name, verb(name) if line is not None and name is not None else line, rest
+
+
+def verb(name: str) -> Any:
+    """The command of a verb, from its module.
+
+    Args:
+        name: one of `VERBS`.
+    """
+    module, _, attribute = VERBS[name][0].partition(":")
+    found = getattr(import_module(f"{__name__}.{module}"), attribute)
+    if isinstance(found, typer.Typer):
+        return typer.main.get_command(found)
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    alone.command(name)(found)
+    return typer.main.get_command(alone)
+
 
 app = typer.Typer(
+    cls=Verbs,
     help="Size an ML serving deployment by experiment.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(saturate.saturate)
-app.command()(rate.rate)
-app.command()(sweep.sweep)
-app.command()(capacity.capacity)
-app.command()(report.report)
-app.command()(best.best)
-for verb in (deployments.up, deployments.down, deployments.ps, deployments.logs, deployments.metrics):
-    app.command()(verb)
-app.add_typer(models.app, name="models")
-app.add_typer(images.app, name="images")
-app.command()(doctor.doctor)
 
 
 def _version(wanted: bool) -> None:
@@ -80,9 +103,8 @@ def _root(
 def main() -> None:
     """Entry point of ``loadgen``."""
     argv = sys.argv[1:]
-    lists = {**LIST_OPTIONS, **sweep.LIST_OPTIONS} if argv[:1] == ["sweep"] else LIST_OPTIONS
     try:
-        code = app(args=normalise_argv(argv, lists), prog_name="loadgen", standalone_mode=False)
+        code = app(args=normalise_argv(argv, list_options(argv)), prog_name="loadgen", standalone_mode=False)
         sys.stdout.flush()
     except typer.Abort:
         sys.exit(exit_codes.of_signal(signal.SIGINT))
@@ -106,5 +128,5 @@ def _refuse(error: typer.TyperException) -> NoReturn:
         details = getattr(error.__cause__, "errors", list)
         values = [detail["input"] for detail in details()]
         given = f"{', '.join(map(repr, values))} is given, " if values else ""
-        console.fail(f"{text[:1].lower()}{text[1:]}: {given}see `{path} --help`")
+        typer.echo(f"loadgen: {text[:1].lower()}{text[1:]}: {given}see `{path} --help`", err=True)
     sys.exit(exit_codes.CONFIG)

@@ -7,8 +7,36 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from loadgen.parsing import INTEGERS
 
+_OF_ALL = {
+    "--cpus": "cpus",
+    "--model_cpus": "cpus",
+    "-c": "cpus",
+    "--gpus": "gpus",
+    "--model_gpus": "gpus",
+    "-g": "gpus",
+    "--client-cpus": "client_cpus",
+    "--frontends-cpus": "frontends_cpus",
+    "--redis-cpus": "redis_cpus",
+    "--management-cpus": "management_cpus",
+    "--query-cpus": "query_cpus",
+}
+"""Options whose value is a list of integers, by all of their spellings."""
+
+_OF_SWEEP = {
+    **dict.fromkeys(("--batch-sizes", "--batch_sizes", "--batch-size", "-b"), "batch_sizes"),
+    **dict.fromkeys(("--replicas", "--num_replicas", "-r"), "replicas"),
+    **dict.fromkeys(("--cpus-per-replica", "--cpus_per_replica_nums", "-p"), "cpus_per_replica"),
+    "--in-flight": "in_flight",
+}
+"""The same of `sweep` alone."""
+
 _VALUE = re.compile(r"[^-,].*", re.DOTALL)
 """A word that is an option's value, for better or worse: ``none``, or something for the parser to refuse."""
+
+
+def list_options(argv: Sequence[str]) -> Mapping[str, str]:
+    """Each spelling of a list option to the option's name, for the verb that the words begin with."""
+    return _OF_ALL | _OF_SWEEP if argv[:1] == ["sweep"] else _OF_ALL
 
 
 def normalise_argv(argv: Sequence[str], list_options: Mapping[str, str]) -> list[str]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from loadgen.cli import console, exit_codes
 from loadgen.errors import ConfigError
-
-if TYPE_CHECKING:
-    from loadgen.experiments.choice import Candidate, Choice
+from loadgen.experiments.choice import Candidate, Choice, Shown, choose
+from loadgen.judging.slo import parse
+from loadgen.report.reading import collect
 
 MOST_NAMED = 3
 """Configurations about which nothing is known that are named."""
@@ -29,9 +29,6 @@ def best(
     with console.one_line_errors():
         if not 0 < rate < math.inf:
             raise ConfigError(f"--rate {rate:g} is not a rate: give requests a second, such as 100")
-        from loadgen.experiments.choice import choose  # noqa: PLC0415 - `--help` does without
-        from loadgen.judging.slo import parse  # noqa: PLC0415
-        from loadgen.report.reading import collect  # noqa: PLC0415
 
         objective = console.parsed("--slo", parse, slo)
         collection = collect(paths)
@@ -51,8 +48,6 @@ def choice_text(choice: Choice, question: str) -> str:
         choice: the answer.
         question: what was asked, for a reader.
     """
-    from loadgen.experiments.choice import Shown  # noqa: PLC0415 - `--help` does without
-
     lines = []
     if choice.best is None:
         lines.append(f"best        not measured: no configuration was shown to carry {question}")
@@ -82,7 +77,6 @@ def _described(candidate: Candidate) -> str:
 
 
 def _why(candidate: Candidate) -> list[str]:
-    from loadgen.experiments.choice import Shown  # noqa: PLC0415 - `--help` does without
 
     p99 = "" if candidate.p99_ms is None else f"; p99 {candidate.p99_ms:.4g} ms"
     lines = [

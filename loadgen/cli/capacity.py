@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from loadgen.cli import console, exit_codes, parameters
+from loadgen.cli import console, exit_codes, measuring, parameters
 from loadgen.cli.target import target
+from loadgen.config import Saturate
 from loadgen.errors import ConfigError
+from loadgen.experiments.capacity import CapacityConfig, check_search, find_capacity
+from loadgen.experiments.search import Limits
+from loadgen.judging.slo import parse
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_share
-
-if TYPE_CHECKING:
-    from loadgen.experiments.capacity import CapacityConfig
+from loadgen.report.text import capacity_text
 
 
 @parameters.takes(
@@ -46,18 +48,13 @@ def capacity(
     """Find the highest rate that holds an objective."""
     dry_run = settings.pop("dry_run")
     with console.one_line_errors():
-        from loadgen.config import ExperimentConfig  # noqa: PLC0415
-        from loadgen.experiments.capacity import CapacityConfig, check_search  # noqa: PLC0415
-        from loadgen.experiments.search import Limits  # noqa: PLC0415 - `--help` does without
-        from loadgen.judging.slo import parse  # noqa: PLC0415
-
         if settings["fail_if"]:
             raise ConfigError(f"--fail-if {settings['fail_if'][0]}: a search wants what has to hold: use --slo")
-        base = ExperimentConfig(
-            **settings,
+        load = Saturate(
+            max_in_flight=settings["max_in_flight"],
             warmup_s=console.parsed("--warmup", parse_duration_or_zero, warmup),
-            runtime=runtime,
         )
+        base = parameters.configured(settings | {"runtime": runtime}, load)
         config = CapacityConfig(
             base=base,
             conditions=tuple(console.parsed("--slo", parse, slo)),
@@ -71,15 +68,12 @@ def capacity(
         )
         check_search(config)
     if dry_run:
-        console.show_plan(base)
+        measuring.show_plan(base)
     else:
         _run(config)
 
 
 def _run(config: CapacityConfig) -> None:
-    from loadgen.experiments.capacity import find_capacity  # noqa: PLC0415 - `--help` does without
-    from loadgen.report.text import capacity_text  # noqa: PLC0415
-
     console.set_up_logging()
     found, _ = console.run(find_capacity(config), console.NOTHING_MEASURED)
     typer.echo(capacity_text(found))

@@ -10,16 +10,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import typer
+import uvloop
 
+from frontend_launch.errors import FrontendLaunchError, LaunchError
 from loadgen.cli import exit_codes
-from loadgen.errors import ConfigError, Interrupted
-
-if TYPE_CHECKING:
-    from loadgen.config import ExperimentConfig
-    from loadgen.results.document import Results
+from loadgen.errors import ConfigError, Interrupted, LoadgenError
 
 T = TypeVar("T")
 
@@ -47,8 +45,6 @@ def run(work: Coroutine[Any, Any, T], interrupted: str = "interrupted") -> tuple
     Returns:
         What it returned, and the signal that came, if one did.
     """
-    import uvloop  # noqa: PLC0415 - `loadgen --help` does without
-
     received: list[signal.Signals] = []
 
     async def with_signals() -> T:
@@ -79,49 +75,9 @@ def run(work: Coroutine[Any, Any, T], interrupted: str = "interrupted") -> tuple
     raise AssertionError("unreachable")
 
 
-def show_plan(config: ExperimentConfig) -> None:
-    """Print what an experiment would run, and where."""
-    from loadgen.plan import prepare  # noqa: PLC0415
-    from loadgen.report.text import placement_text, plan_text  # noqa: PLC0415
-
-    plan, _ = run(prepare(config))
-    typer.echo(plan_text(plan))
-    typer.echo(placement_text(plan.placement))
-
-
-def measure(config: ExperimentConfig) -> NoReturn:
-    """Run an experiment, say what came out, and exit with its code."""
-    from loadgen.experiments.experiment import (  # noqa: PLC0415 - `loadgen --help` does without
-        ExperimentInterrupted,
-        run_experiment,
-    )
-    from loadgen.report.text import results_text  # noqa: PLC0415
-
-    set_up_logging()
-
-    async def act() -> Results:
-        try:
-            return await run_experiment(config)
-        except ExperimentInterrupted as error:
-            return error.results
-
-    results, received = run(act(), NOTHING_MEASURED)
-    typer.echo(results_text(results))
-    if results.error is not None:
-        fail(results.error)
-    for threshold in results.thresholds or ():
-        if threshold.crossed:
-            fail(f"--fail-if {threshold.condition}: {threshold.found}")
-    typer.echo(f"Saved results to {results.path}")
-    raise typer.Exit(exit_codes.of_signal(received) if received else exit_codes.of_results(results))
-
-
 @contextlib.contextmanager
 def one_line_errors(received: list[signal.Signals] | None = None) -> Iterator[None]:
     """Turn errors raised on purpose into one line on standard error and their exit code."""
-    from frontend_launch.errors import FrontendLaunchError, LaunchError  # noqa: PLC0415 - with the rest, not before
-    from loadgen.errors import LoadgenError  # noqa: PLC0415
-
     try:
         yield
     except (FrontendLaunchError, LoadgenError) as error:

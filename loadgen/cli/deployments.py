@@ -6,17 +6,20 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from frontend_launch.launch import runs
+from frontend_launch.launch.engine import engine
+from frontend_launch.launch.runs import Found, uptime_s
+from frontend_launch.metrics_client import MetricsClient
+from frontend_launch.ports import Ports
 from loadgen.cli import console, parameters
+from loadgen.config import Deploy, ExperimentConfig, Saturate
 from loadgen.errors import ConfigError
-
-if TYPE_CHECKING:
-    from frontend_launch.launch.runs import Found
-    from frontend_launch.ports import Ports
-    from loadgen.config import ExperimentConfig
+from loadgen.report.text import table
+from loadgen.servers import deployment as servers
 
 Run = Annotated[str, typer.Argument(metavar="[RUN]", help="A run, as `loadgen ps` shows it.  [default: the only one]")]
 HEADINGS = ("run", "role", "container", "image", "cores", "gpu", "state", "up")
@@ -30,24 +33,22 @@ def up(
     ] = "docker",
 ) -> None:
     """Bring up a deployment that stays, for `loadgen saturate --connect`."""
-    from loadgen.config import ExperimentConfig  # noqa: PLC0415 - `--help` does without
-
-    config = ExperimentConfig(**settings, runtime=runtime)
+    config = parameters.configured(settings | {"runtime": runtime}, Saturate())
     console.set_up_logging()
     console.run(_up(config), console.NOTHING_MEASURED)
 
 
 async def _up(config: ExperimentConfig) -> None:
-    from loadgen.servers.deployment import up  # noqa: PLC0415
-
-    async with up(config) as deployment:
-        shape = "" if config.input_shape is None else f" --input-shape {'x'.join(map(str, config.input_shape))}"
+    serve = config.serve
+    assert isinstance(serve, Deploy)
+    async with servers.up(config) as deployment:
+        shape = "" if serve.input_shape is None else f" --input-shape {'x'.join(map(str, serve.input_shape))}"
         for endpoint in deployment.endpoints:
             typer.echo(
-                f"loadgen saturate --connect {endpoint.host} --model {config.model} --batch-size {config.batch_size}"
+                f"loadgen saturate --connect {endpoint.host} --model {serve.model} --batch-size {config.batch_size}"
                 f"{shape}{_port_flags(endpoint.ports)}"
             )
-        if config.runtime == "docker":
+        if serve.runtime == "docker":
             deployment.leave_running()
         else:
             typer.echo("serving until Ctrl-C")
@@ -56,8 +57,6 @@ async def _up(config: ExperimentConfig) -> None:
 
 
 def _port_flags(ports: Ports) -> str:
-    from frontend_launch.ports import Ports  # noqa: PLC0415
-
     usual = Ports()
     names = ("request", "response", "metrics", "admin")
     return "".join(
@@ -72,9 +71,6 @@ def down(
     """Take down containers, network and directory of a run; nothing that loadgen did not label is touched."""
 
     async def act() -> list[str]:
-        from frontend_launch.launch import runs  # noqa: PLC0415
-        from frontend_launch.launch.engine import engine  # noqa: PLC0415
-
         async with engine() as docker:
             chosen = "" if all_ else _chosen(run, await runs.containers(docker))
             return await runs.remove(docker, chosen)
@@ -93,21 +89,15 @@ def ps() -> None:
     """List the containers of all runs."""
 
     async def act() -> list[Found]:
-        from frontend_launch.launch import runs  # noqa: PLC0415
-        from frontend_launch.launch.engine import engine  # noqa: PLC0415
-
         async with engine() as docker:
             return await runs.containers(docker)
 
     found, _ = console.run(act())
-    from loadgen.report.text import table  # noqa: PLC0415
 
     typer.echo(table([HEADINGS, *map(_row, found)]))
 
 
 def _row(found: Found) -> tuple[str, ...]:
-    from frontend_launch.launch.runs import uptime_s  # noqa: PLC0415
-
     up_s = uptime_s(found)
     up = "-" if up_s is None else f"{up_s:.0f} s" if up_s < 600 else f"{up_s / 60:.0f} min"
     return (found.run, found.role, found.name, found.image, found.cores or "-", found.gpu or "-", found.state, up)
@@ -121,9 +111,6 @@ def logs(
     """Print the logs of a run's containers, each line with its role."""
 
     async def act() -> None:
-        from frontend_launch.launch import runs  # noqa: PLC0415
-        from frontend_launch.launch.engine import engine  # noqa: PLC0415
-
         async with engine() as docker:
             found = await runs.containers(docker)
             chosen = _chosen(run, found)
@@ -151,8 +138,6 @@ def metrics(
     """Print the metrics of a query frontend as JSON."""
 
     async def act() -> Any:
-        from frontend_launch.metrics_client import MetricsClient  # noqa: PLC0415
-
         address = f"http://{host}:{port}" if host else await _metrics_address(run)
         async with MetricsClient(address) as client:
             return json.loads((await client.counters()).to_json()) if ours else await client.metrics()
@@ -162,10 +147,6 @@ def metrics(
 
 
 async def _metrics_address(run: str) -> str:
-    from frontend_launch.launch import runs  # noqa: PLC0415
-    from frontend_launch.launch.engine import engine  # noqa: PLC0415
-    from frontend_launch.ports import Ports  # noqa: PLC0415
-
     async with engine() as docker:
         found = await runs.containers(docker)
     chosen = _chosen(run, found)

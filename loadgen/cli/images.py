@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from frontend_launch.launch import images
+from frontend_launch.launch.images import State
 from loadgen.cli import console
+from loadgen.report.text import table
 
-if TYPE_CHECKING:
-    from frontend_launch.launch.images import State
-
-app = typer.Typer(help="Build container images, or list them.", no_args_is_help=True)
+app = typer.Typer(
+    help="Build container images, or list them.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
 
 INTERRUPTED = "interrupted before all images were built: those that were stay"
 HEADINGS = ("image", "size", "age", "state")
@@ -30,17 +32,12 @@ def build(
     gpu: Annotated[bool, typer.Option("--gpu", help="Build vgg and inception for GPUs, with the tag gpu.")] = False,
 ) -> None:
     """Build the images of models, and always those of the frontends, from what is installed here."""
-    from frontend_launch.launch import images  # noqa: PLC0415 - `--help` does without
-
     console.run(images.build(names or (), base=base, gpu=gpu, say=typer.echo), INTERRUPTED)
 
 
 @app.command(name="list")
 def list_() -> None:
     """List the images that there should be, and say which are missing or older than what is installed here."""
-    from frontend_launch.launch import images  # noqa: PLC0415 - `--help` does without
-    from loadgen.report.text import table  # noqa: PLC0415
-
     states, _ = console.run(images.states())
     now = datetime.now(UTC)
     typer.echo(table([HEADINGS, *(_row(state, now) for state in states)]))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from frontend_launch import models as known
+from frontend_launch.errors import DescribeError
+from frontend_launch.launch.topology import discover
 from loadgen.cli import console
 from loadgen.parsing import parse_duration
+from loadgen.report.text import models_text
+from model_containers.model import Description
 
-if TYPE_CHECKING:
-    from model_containers.model import Description
-
-app = typer.Typer(help="List the models, or check them.", invoke_without_command=True)
+app = typer.Typer(
+    help="List the models, or check them.", invoke_without_command=True, add_completion=False, rich_markup_mode=None
+)
 
 
 @app.callback()
@@ -21,12 +25,9 @@ def models(context: typer.Context) -> None:
     """List the models there are, with what they take, what they give, and where they run by default."""
     if context.invoked_subcommand is not None:
         return
-    from frontend_launch.launch.topology import discover  # noqa: PLC0415 - `--help` does without
-    from frontend_launch.models import catalogue, describe  # noqa: PLC0415
-    from loadgen.report.text import models_text  # noqa: PLC0415
 
     async def ask() -> list[Description]:
-        return list(await asyncio.gather(*(describe(name) for name in await catalogue())))
+        return list(await asyncio.gather(*(known.describe(name) for name in await known.catalogue())))
 
     descriptions, _ = console.run(ask())
     typer.echo(models_text(descriptions, discover()))
@@ -38,17 +39,14 @@ def verify(
     timeout: Annotated[str, typer.Option(metavar="TIME", help="Patience for one model.")] = "5m",
 ) -> None:
     """Load models, run batches of 1, 2 and 8, and check that the answers are what they should be."""
-    from frontend_launch import models  # noqa: PLC0415 - `--help` does without
-    from frontend_launch.errors import DescribeError  # noqa: PLC0415
-
     with console.one_line_errors():
         timeout_s = console.parsed("--timeout", parse_duration, timeout)
 
     async def check() -> bool:
         good = True
-        for name in names or await models.catalogue():
+        for name in names or await known.catalogue():
             try:
-                report = await models.verify(name, timeout_s)
+                report = await known.verify(name, timeout_s)
             except DescribeError as error:  # the others are looked at all the same
                 report = {"ok": False, "checks": [{"ok": False, "name": "load", "detail": str(error)}]}
             good &= report["ok"]

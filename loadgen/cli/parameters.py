@@ -1,11 +1,11 @@
-"""The option groups that verbs share: each turns options as typed into fields of a configuration.
+"""The options that verbs share, in groups: a group is a function from options as typed to values of a configuration.
 
 A verb names its groups and gets their options beside its own::
 
     @takes(parameters.model, parameters.ports)
     def up(settings: Settings, runtime: Annotated[str, typer.Option()] = "docker") -> None: ...
 
-`settings` then holds what the groups returned, to make an `ExperimentConfig` of.
+`settings` then holds what the groups returned, and `configured` makes an `ExperimentConfig` of them.
 """
 
 from __future__ import annotations
@@ -13,19 +13,34 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.models import ParameterInfo
 
+from frontend_launch.launch.topology import describe
+from frontend_launch.ports import Ports
 from loadgen.cli import console
+from loadgen.config import (
+    Client,
+    Deploy,
+    ExperimentConfig,
+    External,
+    Frontend,
+    Inputs,
+    Load,
+    Output,
+    Patience,
+)
 from loadgen.errors import ConfigError
 from loadgen.judging.slo import parse as parse_conditions
+from loadgen.load.arrivals import Renewal, parse_arrivals
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_gpus, parse_int_list, parse_shape
 
 Settings = dict[str, Any]
-"""Fields of a configuration, by name."""
+"""Fields of a configuration, and of what is served, by name."""
 
 Group = Callable[..., Settings]
 
@@ -77,6 +92,22 @@ def _spellings(parameters: Mapping[str, inspect.Parameter]) -> Iterator[str]:
             yield from (name, *(flags or ["--" + name.replace("_", "-")]))
 
 
+def configured(settings: Settings, load: Load) -> ExperimentConfig:
+    """The configuration that the options of groups come to.
+
+    Args:
+        settings: what the groups returned.
+        load: what the verb makes of its own options.
+    """
+    kind = External if "target" in settings else Frontend if "host" in settings else Deploy
+    serve = kind(**_fields(kind, settings))
+    return ExperimentConfig(serve=serve, load=load, **_fields(ExperimentConfig, settings))
+
+
+def _fields(kind: type, settings: Settings) -> Settings:
+    return {field.name: settings[field.name] for field in fields(kind) if field.name in settings}
+
+
 def was_given(context: typer.Context, name: str) -> bool:
     """Whether an option was written, on the command line or in a file.
 
@@ -90,8 +121,6 @@ def was_given(context: typer.Context, name: str) -> bool:
 
 def spread(text: str) -> float:
     """The coefficient of variation of arrivals whose rate is said elsewhere: of poisson, constant or gamma:cv=2."""
-    from loadgen.load.arrivals import Renewal, parse_arrivals  # noqa: PLC0415 - `--help` does without
-
     if text.partition(":")[0].strip().lower() in ("ramp", "steps", "trace"):
         raise ConfigError(f"--arrivals {text}: its rate is varied already: use poisson, constant or gamma:cv=2")
     schedule = console.parsed("--arrivals", lambda one: parse_arrivals(one, 1.0, 1.0, 0, 1.0), text)
@@ -232,8 +261,6 @@ def ports(
     redis_port: Annotated[int, typer.Option(help="With --runtime docker: port of Redis.")] = 6380,
 ) -> Settings:
     """The ports of the frontends."""
-    from frontend_launch.ports import Ports  # noqa: PLC0415 - `--help` does without
-
     return {"ports": Ports(request_port, response_port, replica_port, metrics_port, admin_port, redis_port)}
 
 
@@ -251,7 +278,7 @@ def inputs(
     ] = None,
 ) -> Settings:
     """What to send."""
-    return {"input": input_, "inputs": inputs, "verify": verify}
+    return {"inputs": Inputs(input_, inputs), "verify": verify}
 
 
 def client(
@@ -276,11 +303,8 @@ def client(
         "fail_if": tuple(
             condition for text in fail_if or () for condition in console.parsed("--fail-if", parse_conditions, text)
         ),
-        "requests_log": requests_log,
-        "log_every_s": console.parsed("--log-every", parse_duration, log_every),
-        "results_dir": results_dir,
-        "client_cpus": console.optional("--client-cpus", parse_int_list, client_cpus),
-        "clients": clients,
+        "output": Output(results_dir, requests_log, console.parsed("--log-every", parse_duration, log_every)),
+        "client": Client(clients, console.optional("--client-cpus", parse_int_list, client_cpus)),
     }
 
 
@@ -337,38 +361,18 @@ def patience(
 def _patience(max_in_flight: int | None, timeout: str | None, stall: str, drain: str | None) -> Settings:
     return {
         "max_in_flight": max_in_flight,
-        "timeout_s": console.optional("--timeout", parse_duration, timeout),
-        "stall_s": console.parsed("--stall", parse_duration, stall),
-        "drain_s": console.optional("--drain", parse_duration_or_zero, drain),
+        "patience": Patience(
+            timeout_s=console.optional("--timeout", parse_duration, timeout),
+            stall_s=console.parsed("--stall", parse_duration, stall),
+            drain_s=console.optional("--drain", parse_duration_or_zero, drain),
+        ),
     }
 
 
 # Something that runs already -------------------------------------------------------------------------------
 
-STARTING = (
-    "replicas",
-    "cpus",
-    "cpus_per_replica",
-    "gpus",
-    "runtime",
-    "frontends",
-    "frontends_cpus",
-    "redis_cpus",
-    "management_cpus",
-    "query_cpus",
-    "allow_overlap",
-    "image",
-    "redis_port",
-    "weights",
-    "replica_port",
-    "ready_timeout",
-    "topology",
-)
-"""Options that say what to start, refused where nothing is started."""
-
 
 def connection(
-    context: typer.Context,
     connect: Annotated[
         str | None, typer.Option(metavar="HOST", help="Load a frontend that already runs there; start nothing.")
     ] = None,
@@ -377,16 +381,7 @@ def connection(
     ] = None,
 ) -> Settings:
     """A frontend that runs already, in place of a deployment."""
-    if connect is None:
-        if app is not None:
-            raise ConfigError(f"--app {app} only means something with --connect: leave it out, or add --connect HOST")
-        return {}
-    unfit = ", ".join("--" + name.replace("_", "-") for name in STARTING if was_given(context, name))
-    if unfit:
-        raise ConfigError(f"{unfit} says what to start, --connect starts nothing: leave one of them out")
-    from loadgen.config import Connection  # noqa: PLC0415 - `--help` does without
-
-    return {"connection": Connection(connect, app)}
+    return {} if connect is None else {"host": connect, "application": app}
 
 
 def planning(
@@ -401,6 +396,5 @@ def planning(
         return {"dry_run": dry_run}
     if not dry_run:
         raise ConfigError(f"--topology {topology} describes another machine, on which nothing can run: add --dry-run")
-    from frontend_launch.launch.topology import describe  # noqa: PLC0415 - `--help` does without
 
     return {"dry_run": dry_run, "topology": describe(topology)}

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
-from loadgen.cli import console, parameters
+from loadgen.cli import console, measuring, parameters
 from loadgen.cli.target import target
+from loadgen.config import OpenLoop
+from loadgen.load.arrivals import parse_arrivals
 from loadgen.parsing import parse_duration, parse_duration_or_zero
 
 
@@ -45,19 +47,12 @@ def rate(
     """Offer load at a rate, and say what its users would feel."""
     dry_run = settings.pop("dry_run")
     with console.one_line_errors():
-        from loadgen.config import ExperimentConfig  # noqa: PLC0415
-        from loadgen.load.arrivals import parse_arrivals  # noqa: PLC0415 - `--help` does without
-
         duration_s = console.optional("--duration", parse_duration, duration)
         schedule = parse_arrivals(arrivals, rate, duration_s, settings["seed"], time_scale)
-        config = ExperimentConfig(
-            **settings,
-            arrivals=schedule,
-            duration_s=schedule.duration_s,
-            warmup_s=console.parsed("--warmup", parse_duration_or_zero, warmup),
-            runtime=runtime,
-        )
+        warmup_s = console.parsed("--warmup", parse_duration_or_zero, warmup)
+        load = OpenLoop(schedule, settings["max_in_flight"], warmup_s)
+        config = parameters.configured(settings | {"runtime": runtime}, load)
     if dry_run:
-        console.show_plan(config)
+        measuring.show_plan(config)
     else:
-        console.measure(config)
+        measuring.measure(config)

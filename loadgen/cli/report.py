@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from loadgen.cli import console, exit_codes
 from loadgen.errors import ConfigError
-
-if TYPE_CHECKING:
-    from loadgen.report.reading import Collection
+from loadgen.report import tables
+from loadgen.report.reading import Collection, collect
+from loadgen.report.tables import terminal_table
 
 STANDARD_OUTPUT = "-"
 
@@ -28,12 +29,10 @@ def report(
     with console.one_line_errors():
         if csv == json == STANDARD_OUTPUT:
             raise ConfigError("--csv - and --json - both ask for standard output: write one of them to a file")
-        from loadgen.report import tables  # noqa: PLC0415 - `--help` does without
-        from loadgen.report.reading import collect  # noqa: PLC0415
 
         collection = collect(paths)
         if html is not None:
-            from loadgen.report.page import page  # noqa: PLC0415
+            from loadgen.report.page import page  # noqa: PLC0415 - it takes longer to import than a table to print
 
             _write("--html", html, page(collection))
         if csv is not None:
@@ -58,9 +57,6 @@ def _write(option: str, path: Path | str, text: str) -> None:
 
 
 def _show(collection: Collection) -> None:
-    from rich.console import Console  # noqa: PLC0415 - `--help` does without
-
-    from loadgen.report.tables import terminal_table  # noqa: PLC0415
 
     terminal = Console(highlight=False, markup=False)
     if not terminal.is_terminal:

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from loadgen.cli import console, parameters
+from loadgen.cli import console, measuring, parameters
 from loadgen.cli.target import target
+from loadgen.config import Saturate
 from loadgen.errors import ConfigError
 from loadgen.parsing import parse_duration, parse_duration_or_zero
 
@@ -43,16 +44,15 @@ def saturate(
     with console.one_line_errors():
         if requests is not None and parameters.was_given(context, "duration"):
             raise ConfigError("--requests stops by count and --duration by time: leave one of them out")
-        from loadgen.config import ExperimentConfig  # noqa: PLC0415 - `--help` does without
 
-        config = ExperimentConfig(
-            **settings,
-            duration_s=console.parsed("--duration", parse_duration, duration),
-            warmup_s=console.optional("--warmup", parse_duration_or_zero, warmup),
+        load = Saturate(
+            duration_s=console.parsed("--duration", parse_duration, duration) if requests is None else None,
             requests=requests,
-            runtime=runtime,
+            max_in_flight=settings["max_in_flight"],
+            warmup_s=console.optional("--warmup", parse_duration_or_zero, warmup),
         )
+        config = parameters.configured(settings | {"runtime": runtime}, load)
     if dry_run:
-        console.show_plan(config)
+        measuring.show_plan(config)
     else:
-        console.measure(config)
+        measuring.measure(config)

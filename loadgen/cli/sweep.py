@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from loadgen.cli import console, exit_codes, parameters
 from loadgen.cli.target import target
+from loadgen.config import Saturate
 from loadgen.errors import ConfigError
+from loadgen.experiments.sweep import Sweep, SweepConfig, prepare_sweep, run_sweep
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_int_list, parse_rates
-
-if TYPE_CHECKING:
-    from loadgen.experiments.sweep import Sweep, SweepConfig
-
-LIST_OPTIONS = {
-    **dict.fromkeys(("--batch-sizes", "--batch_sizes", "--batch-size", "-b"), "batch_sizes"),
-    **dict.fromkeys(("--replicas", "--num_replicas", "-r"), "replicas"),
-    **dict.fromkeys(("--cpus-per-replica", "--cpus_per_replica_nums", "-p"), "cpus_per_replica"),
-    "--in-flight": "in_flight",
-}
-"""Options of this verb whose value is a list of integers, by all of their spellings."""
+from loadgen.report.text import sweep_plan_text, sweep_text
 
 
 def _described(context: typer.Context, path: Path | None) -> Path | None:
     """Take what a file says for the defaults of all other options."""
     if path is None:
         return None
-    import tomllib  # noqa: PLC0415 - only with a file
-
     with console.one_line_errors():
         try:
             table = tomllib.loads(path.read_text())
@@ -130,18 +121,15 @@ def sweep(
     dry_run = settings.pop("dry_run")
     settings.pop("batch_size", None)
     with console.one_line_errors():
-        from loadgen.config import ExperimentConfig  # noqa: PLC0415 - `--help` does without
-        from loadgen.experiments.sweep import SweepConfig  # noqa: PLC0415
-
         elsewhere = "target" in settings
         sizes = "1" if elsewhere and not parameters.was_given(context, "batch_sizes") else batch_sizes
+        load = Saturate(
+            duration_s=console.parsed("--duration", parse_duration, duration),
+            max_in_flight=settings["max_in_flight"],
+            warmup_s=console.parsed("--warmup", parse_duration_or_zero, warmup),
+        )
         config = SweepConfig(
-            base=ExperimentConfig(
-                **settings,
-                duration_s=console.parsed("--duration", parse_duration, duration),
-                warmup_s=console.parsed("--warmup", parse_duration_or_zero, warmup),
-                runtime=runtime,
-            ),
+            base=parameters.configured(settings | {"runtime": runtime}, load),
             replicas=console.optional("--replicas", parse_int_list, replicas) or (),
             cpus_per_replica=console.optional("--cpus-per-replica", parse_int_list, cpus_per_replica) or (),
             batch_sizes=console.parsed("--batch-sizes", parse_int_list, sizes),
@@ -158,17 +146,11 @@ def sweep(
 
 
 def _show_plan(config: SweepConfig) -> None:
-    from loadgen.experiments.sweep import prepare_sweep  # noqa: PLC0415
-    from loadgen.report.text import sweep_plan_text  # noqa: PLC0415 - `--help` does without
-
     plan, _ = console.run(prepare_sweep(config))
     typer.echo(sweep_plan_text(plan))
 
 
 def _run(config: SweepConfig, resume: bool) -> None:
-    from loadgen.experiments.sweep import prepare_sweep, run_sweep  # noqa: PLC0415
-    from loadgen.report.text import sweep_text  # noqa: PLC0415 - `--help` does without
-
     console.set_up_logging()
 
     async def act() -> Sweep:

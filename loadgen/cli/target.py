@@ -10,21 +10,60 @@ from urllib.parse import urlsplit
 import typer
 
 from loadgen.cli import console, parameters
+from loadgen.config import Deploy, External, Frontend, Served
 from loadgen.errors import ConfigError
 from loadgen.parsing import parse_shapes
+from loadgen.targets.access import Access
+from loadgen.targets.address import parse_address
+from loadgen.targets.remote import TargetOptions
 
-_MEANINGLESS = (
-    *parameters.STARTING,
-    *("model", "connect", "app", "xla", "input_type", "verify"),
-    *("request_port", "response_port", "metrics_port", "admin_port"),
-)
-"""Options that mean something for our own models and frontends only."""
+_MEANT: dict[str, tuple[type[Served], ...]] = {
+    **dict.fromkeys(
+        (
+            *("replicas", "cpus", "cpus_per_replica", "gpus", "frontends", "allow_overlap", "topology"),
+            *("frontends_cpus", "redis_cpus", "management_cpus", "query_cpus"),
+            *("runtime", "image", "weights", "ready_timeout", "replica_port", "redis_port"),
+        ),
+        (Deploy,),
+    ),
+    **dict.fromkeys(("connect", "app"), (Frontend,)),
+    **dict.fromkeys(
+        (
+            *("model", "xla", "input_type", "verify"),
+            *("request_port", "response_port", "metrics_port", "admin_port"),
+        ),
+        (Deploy, Frontend),
+    ),
+    **dict.fromkeys(
+        (
+            *("connections", "shared_memory", "header", "token_file", "tls_ca", "tls_cert", "tls_key"),
+            *("body", "answer", "metrics_url"),
+        ),
+        (External,),
+    ),
+}
+"""What has to be served for an option to mean something; all other options always do."""
 
-_BESIDE = (
-    *("connections", "shared_memory", "header", "token_file", "tls_ca", "tls_cert", "tls_key"),
-    *("body", "answer", "metrics_url"),
-)
-"""Options that mean something with --target only."""
+
+def _refuse_strays(context: typer.Context, served: type[Served]) -> None:
+    """Refuse options that mean nothing for what is served.
+
+    Raises:
+        ConfigError: there are some; it names them.
+    """
+    strays = [name for name, meant in _MEANT.items() if served not in meant and parameters.was_given(context, name)]
+    if not strays:
+        return
+    meant = _MEANT[strays[0]]
+    if served is External:
+        raise ConfigError(f"{_flags(strays)} means nothing with --target, which starts nothing: leave it out")
+    flags = _flags([name for name in strays if _MEANT[name] == meant])
+    if meant == (Deploy,):
+        raise ConfigError(f"{flags} says what to start, --connect starts nothing: leave one of them out")
+    if meant == (Frontend,):
+        app = context.params["app"]
+        raise ConfigError(f"--app {app} only means something with --connect: leave it out, or add --connect HOST")
+    raise ConfigError(f"{flags} means something with --target only: leave it out, or add --target URL")
 
 
 def target(
@@ -68,18 +107,10 @@ def target(
     ] = None,
 ) -> parameters.Settings:
     """A model on somebody else's server."""
+    connect = context.params.get("connect")
+    _refuse_strays(context, External if target is not None else Frontend if connect is not None else Deploy)
     if target is None:
-        stray = [name for name in _BESIDE if parameters.was_given(context, name)]
-        if stray:
-            raise ConfigError(f"{_flags(stray)} means something with --target only: leave it out, or add --target URL")
         return {}
-    unfit = [name for name in _MEANINGLESS if parameters.was_given(context, name)]
-    if unfit:
-        raise ConfigError(f"{_flags(unfit)} means nothing with --target, which starts nothing: leave it out")
-    from loadgen.targets.access import Access  # noqa: PLC0415 - `--help` does without
-    from loadgen.targets.address import parse_address  # noqa: PLC0415
-    from loadgen.targets.remote import TargetOptions  # noqa: PLC0415 - `--help` does without
-
     if (tls_cert is None) != (tls_key is None):
         raise ConfigError("--tls-cert and --tls-key belong together: give both")
     address = parse_address(target)
@@ -107,7 +138,7 @@ def target(
         metrics_url=metrics_url,
     )
     given = parameters.was_given(context, "batch_size")
-    return {"target": options, "model": address.model} | ({} if given else {"batch_size": 1})
+    return {"target": options} | ({} if given else {"batch_size": 1})
 
 
 def _flags(names: list[str]) -> str:

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from frontend_launch.affinity import pinned
 from frontend_launch.tasks import to_completion
-from loadgen.config import ExperimentConfig
+from loadgen.config import ExperimentConfig, Saturate, scheduled
 from loadgen.errors import ConfigError, Interrupted
 from loadgen.experiments.experiment import known_answers, measure, tell
 from loadgen.experiments.search import (
@@ -37,7 +37,7 @@ from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal
 from loadgen.load.ending import Ending
 from loadgen.load.record import Interval
-from loadgen.plan import MAX_OUTSTANDING, Plan, prepare
+from loadgen.plan import Plan, prepare
 from loadgen.results.document import Results
 from loadgen.results.environment import command
 from loadgen.results.files import new_directory
@@ -108,8 +108,8 @@ async def find_capacity(config: CapacityConfig) -> Found:
     """
     check_search(config)
     plan = await prepare(config.base)
-    directory = _directory(config.base.results_dir)
-    plan = replace(plan, config=replace(plan.config, results_dir=directory, log_every_s=INTERVAL_S))
+    directory = _directory(config.base.output.results_dir)
+    plan = plan.with_output(replace(plan.config.output, results_dir=directory, log_every_s=INTERVAL_S))
     tell(plan)
     kept = f"before there was an answer; the probes are in {directory}"
     try:
@@ -207,20 +207,20 @@ class _Prober:
     async def _first_rps(self) -> float:
         """Half of what the deployment does at full speed, in a short run with few requests in flight."""
         plan, config = self._plan, self._plan.config
-        window = 4 * config.batch_size * max(1, len(plan.placement.replicas)) * config.clients
-        short = replace(config, duration_s=FIRST_S, requests=None, warmup_s=None, requests_log=None)
-        results = await self._measured(replace(plan, config=short, window=window), None)
+        window = 4 * config.batch_size * max(1, len(plan.placement.replicas)) * config.client.processes
+        short = plan.with_load(Saturate(FIRST_S, max_in_flight=window))
+        results = await self._measured(short.with_output(replace(config.output, requests_log=None)), None)
         return FIRST_SHARE * max(results.summary.throughput_rps, 1 / FIRST_S)
 
     async def _probe(self, ask: Ask) -> Probe:
         config = self._config
         seed = config.base.seed + len(self._probes)
         arrivals = Renewal(ask.rate_rps, ask.duration_s, config.cv, seed)
-        rows = requests_log.numbered(self._plan.config.requests_log, f"{len(self._probes) + 1}")
-        settings = replace(self._plan.config, arrivals=arrivals, duration_s=ask.duration_s, requests_log=rows)
+        output = self._plan.config.output
+        rows = requests_log.numbered(output.requests_log, f"{len(self._probes) + 1}")
+        plan = self._plan.with_load(scheduled(config.base.load, arrivals))
         backlog = Backlog(ask.rate_rps, config.conditions, drains=self._server.facts.deployment is None)
-        window = self._plan.config.max_in_flight or MAX_OUTSTANDING
-        results = await self._measured(replace(self._plan, config=settings, window=window), backlog)
+        results = await self._measured(plan.with_output(replace(output, requests_log=rows)), backlog)
         return judge(ask, results, config.conditions, backlog.in_flight)
 
     async def _measured(self, plan: Plan, backlog: Backlog | None) -> Results:
@@ -243,7 +243,7 @@ class _Prober:
         Raises:
             ConfigError: it cannot be.
         """
-        directory = self._plan.config.results_dir
+        directory = self._plan.config.output.results_dir
         document = {
             "command": command(),
             "model": self._plan.model.name,

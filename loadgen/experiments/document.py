@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from frontend_launch.launch.deployment import LATENCY_SLO_MICROS
-from loadgen.config import ExperimentConfig
+from loadgen.config import Deploy, ExperimentConfig, OpenLoop, Saturate
 from loadgen.hardware.summary import summarise
 from loadgen.hardware.watch import Watch
 from loadgen.judging import remarks, slo
@@ -19,7 +19,7 @@ from loadgen.load.clients import Senders
 from loadgen.load.ending import Ending
 from loadgen.load.record import Record
 from loadgen.load.summary import Summary
-from loadgen.plan import Plan
+from loadgen.plan import FIRST_ANSWER_S, Plan
 from loadgen.results import document as results_file
 from loadgen.results.document import Results
 from loadgen.results.environment import Environment, command
@@ -37,7 +37,6 @@ from loadgen.results.sections import (
 )
 from loadgen.servers.frontend import PROXIED
 from loadgen.servers.server import Readings, ServerFacts
-from loadgen.servers.serving import FIRST_ANSWER_S
 
 
 def _ending(server: ServerFacts, record: Record, lost: str | None) -> tuple[Ending, str | None]:
@@ -56,7 +55,7 @@ def _error(ended: Ending, plan: Plan, server: ServerFacts, lost: str | None) -> 
         case Ending.DURATION | Ending.REQUESTS | Ending.SCHEDULE | Ending.STEADY | Ending.CUT_SHORT | Ending.ENOUGH:
             return None
         case Ending.STALLED:
-            return f"no answer to any request for {plan.config.stall_s:g} s (--stall)"
+            return f"no answer to any request for {plan.config.patience.stall_s:g} s (--stall)"
         case Ending.NO_ANSWER:
             return f"no answer to the first request within {FIRST_ANSWER_S:g} s: {server.no_answer_hint}"
         case Ending.OVERRUN:
@@ -103,7 +102,7 @@ def results_of(
     model = plan.model
     ended, lost = _ending(server, record, readings.lost)
     payload_bytes = plan.inputs.payload_bytes
-    summary = load_summary.summarise(record, plan.config.timeout_or_default_s)
+    summary = load_summary.summarise(record, plan.load.timeout_s)
     verdict = _verdict(plan, server, record, readings)
     measurements = _measurements(record, readings)
     watched = summarise(
@@ -178,10 +177,11 @@ def _inputs(plan: Plan) -> SentInputs:
 
 
 def _arrivals(config: ExperimentConfig) -> PlannedArrivals | None:
-    arrivals = config.arrivals
-    if arrivals is None:
-        return None
-    return PlannedArrivals(arrivals.text, arrivals.rate_rps if isinstance(arrivals, Renewal) else None)
+    match config.load:
+        case OpenLoop(arrivals):
+            return PlannedArrivals(arrivals.text, arrivals.rate_rps if isinstance(arrivals, Renewal) else None)
+        case Saturate():
+            return None
 
 
 def _verdict(plan: Plan, server: ServerFacts, record: Record, readings: Readings) -> Verdict:
@@ -231,6 +231,7 @@ def _answers(check: AnswerCheck, record: Record) -> ComparedAnswers:
 def _node_config(plan: Plan) -> NodeConfig:
     """The 2017 description of a deployment."""
     config, model = plan.config, plan.model
+    assert isinstance(config.serve, Deploy)
     replicas = plan.placement.replicas
     return NodeConfig(
         name=model.name,
@@ -242,5 +243,17 @@ def _node_config(plan: Plan) -> NodeConfig:
         num_replicas=len(replicas),
         gpus=[row.gpu for row in replicas if row.gpu is not None],
         batch_size=config.batch_size,
-        runtime=config.runtime,
+        runtime=config.serve.runtime,
     )
+    return {
+        "name": model.name,
+        "input_type": model.input.data_type.canonical,
+        "model_image": model.image,
+        "allocated_cpus": sorted({core for row in replicas for core in row.cores}),
+        "cpus_per_replica": plan.cpus_per_replica,
+        "slo": LATENCY_SLO_MICROS,
+        "num_replicas": len(replicas),
+        "gpus": [row.gpu for row in replicas if row.gpu is not None],
+        "batch_size": config.batch_size,
+        "runtime": config.serve.runtime,
+    }

@@ -1,6 +1,6 @@
 """Runs one experiment: plan → server → job → record → verdict → results.
 
-    results = await run_experiment(ExperimentConfig(model="noop", duration_s=5))
+    results = await run_experiment(ExperimentConfig(Deploy("noop"), Saturate(duration_s=5)))
 
 is all a notebook or a test needs; the command line does nothing else.
 """
@@ -20,8 +20,9 @@ from frontend_launch.affinity import pinned
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.deployment import Deployment
 from frontend_launch.launch.launcher import model_environment
+from frontend_launch.launch.topology import Topology
 from frontend_launch.tasks import to_completion
-from loadgen.config import ExperimentConfig
+from loadgen.config import CataloguedModel, Deploy, ExperimentConfig
 from loadgen.errors import ConfigError, Interrupted
 from loadgen.experiments.document import pids, results_of
 from loadgen.hardware.watch import watching
@@ -37,7 +38,7 @@ from loadgen.results import files
 from loadgen.results.document import Results
 from loadgen.results.environment import environment
 from loadgen.servers.server import Server, Workload
-from loadgen.servers.serving import FIRST_ANSWER_S, serving
+from loadgen.servers.serving import serving
 from model_containers.data_types import DataType
 
 log = logging.getLogger(__name__)
@@ -77,10 +78,11 @@ async def run_experiment(config: ExperimentConfig) -> Results:
         ExperimentInterrupted: it was cancelled once load had begun; what was measured is saved.
         CancelledError: it was cancelled before.
     """
-    if config.topology is not None and config.topology.described:
-        raise ConfigError("nothing can run on a described topology: plan for it with --dry-run")
+    match config.serve:
+        case Deploy(topology=Topology(described=True)):
+            raise ConfigError("nothing can run on a described topology: plan for it with --dry-run")
     plan = await prepare(config)
-    files.make_directory(config.results_dir)
+    files.make_directory(config.output.results_dir)
     tell(plan)
     check = await known_answers(plan)
     results: Results | None = None
@@ -145,7 +147,7 @@ async def _measure(
         server.readings() as readings,
         _either(stop, facts.deployment) as halt,
         server.load(plan, check is not None) as workload,
-        clients(plan.config.clients, plan.placement["client"]) as senders,
+        clients(plan.config.client.processes, plan.placement["client"]) as senders,
         watching({**pids(facts), **senders.pids}, beside, facts.metrics_addresses) as watch,
     ):
 
@@ -167,9 +169,10 @@ async def _measure(
             plan, facts, workload.connections, senders, record, check, readings, watch, started_at, surroundings
         )
         results.notes.extend(await watch.notes())
-    if plan.config.requests_log is not None:
-        results.notes.extend(_save_requests(plan.config.requests_log, record, len(plan.inputs.make())))
-    return replace(results, path=files.save(results, plan.config.results_dir))
+    output = plan.config.output
+    if output.requests_log is not None:
+        results.notes.extend(_save_requests(output.requests_log, record, len(plan.inputs.make())))
+    return replace(results, path=files.save(results, output.results_dir))
 
 
 def _save_requests(path: Path, record: Record, inputs: int) -> list[str]:
@@ -189,11 +192,7 @@ def tell(plan: Plan) -> None:
         log.info("%s: cores %s%s", row.role, core_ranges(row.cores), " (shared)" if row.shared else "")
     for note in plan.notes:
         log.info("%s", note)
-    arrivals, payload_bytes = plan.config.arrivals, plan.inputs.payload_bytes
-    if arrivals is None:
-        log.info("at most %d requests in flight, %d bytes each", plan.window, payload_bytes)
-    else:
-        log.info("%s for %g s, %d bytes each", arrivals.text, arrivals.duration_s, payload_bytes)
+    log.info("%s, %d bytes each", plan.load.text, plan.inputs.payload_bytes)
 
 
 # The run ---------------------------------------------------------------------------------------------------
@@ -218,29 +217,29 @@ async def _relay(event: asyncio.Event, halt: asyncio.Event) -> None:
 
 
 def _job(plan: Plan, workload: Workload, check: AnswerCheck | None) -> Job:
-    config = plan.config
+    config, load = plan.config, plan.load
     return Job(
         target=workload.target,
         inputs=workload.inputs,
-        window=plan.window,
-        duration_s=config.duration_s if config.requests is None and config.arrivals is None else None,
-        requests=config.requests,
-        warmup_s=config.warmup_or_default_s,
-        timeout_s=config.timeout_or_default_s,
-        stall_s=config.stall_s,
-        first_answer_s=None if config.starts else FIRST_ANSWER_S,
-        log_every_s=config.log_every_s,
-        drain_s=config.drain_or_default_s,
+        window=load.window,
+        duration_s=load.duration_s,
+        requests=load.requests,
+        warmup_s=load.warmup_s,
+        timeout_s=load.timeout_s,
+        stall_s=config.patience.stall_s,
+        first_answer_s=load.first_answer_s,
+        log_every_s=config.output.log_every_s,
+        drain_s=load.drain_s,
         check=check,
-        arrivals=config.arrivals,
-        keep_requests=config.requests_log is not None,
+        arrivals=load.arrivals,
+        keep_requests=config.output.requests_log is not None,
     )
 
 
 async def known_answers(plan: Plan) -> AnswerCheck | None:
     """The right answers, if any are to be compared, from the model itself; asked on the cores of a replica."""
-    config, model = plan.config, plan.model
-    if config.verify is None:
+    serve, model = plan.config.serve, plan.model
+    if not isinstance(serve, CataloguedModel) or serve.verify is None:
         return None
     if model.output.data_type is DataType.STRINGS:
         raise ConfigError(f"--verify: {model.name} answers with text, which cannot be compared: leave it out")
@@ -249,11 +248,11 @@ async def known_answers(plan: Plan) -> AnswerCheck | None:
     environment = model_environment(model, replica)
     with pinned(replica.cores):
         answers = await models.reference(
-            config.model, inputs, replica_options(config), environment, config.ready_timeout_s
+            serve.model, inputs, replica_options(serve, plan.config.seed), environment, serve.ready_timeout_s
         )
-    log.info("%d right answers known: every %d. answer will be compared", len(answers), config.verify)
+    log.info("%d right answers known: every %d. answer will be compared", len(answers), serve.verify)
     labels = model.answer == "label"
-    return answer_check(config.verify, answers, model.output.dtype, model.tolerance, labels)
+    return answer_check(serve.verify, answers, model.output.dtype, model.tolerance, labels)
 
 
 # The results -----------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from typing import Any
 from frontend_launch.affinity import pinned
 from frontend_launch.errors import FrontendLaunchError, PlacementError
 from frontend_launch.tasks import to_completion
-from loadgen.config import ExperimentConfig, check
+from loadgen.config import Deploy, ExperimentConfig, check, scheduled
 from loadgen.errors import ConfigError, Interrupted, TargetError
 from loadgen.experiments import ledger as ledgers
 from loadgen.experiments.experiment import known_answers, measure, tell
@@ -72,8 +72,8 @@ class SweepConfig:
     def settings(self) -> dict[str, Any]:
         """What makes two sweeps the same, as JSON can say it."""
         settings: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
-        del settings["base"]["results_dir"]  # where they are kept is no part of what is measured
-        target = settings["base"]["target"]
+        del settings["base"]["output"]["results_dir"]  # where they are kept is no part of what is measured
+        target = settings["base"]["serve"].get("target")
         if target is not None:  # headers may be secrets
             headers = json.dumps(target["access"]["headers"])
             target["access"]["headers"] = hashlib.sha256(headers.encode()).hexdigest()
@@ -97,7 +97,8 @@ class SweepPlan:
     @property
     def expected_s(self) -> float:
         """About how long it takes."""
-        return _expected_s(self.config.base, self.order)
+        measured_s = sum(self.plans[measurement.cell].load.expected_s + OVERHEAD_S for measurement in self.order)
+        return measured_s + START_S * sum(1 for _ in by_size(self.order))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +155,15 @@ async def prepare_sweep(config: SweepConfig) -> SweepPlan:
 
 def _grid(config: SweepConfig, ground: Ground) -> tuple[Cell, ...]:
     """The cells; an axis that was not given has the one value of a single run."""
-    if not config.base.starts:
+    serve = config.base.serve
+    if not isinstance(serve, Deploy):
         return cells((NOWHERE.replicas,), (NOWHERE.cpus_per_replica,), config.batch_sizes)
     if config.replicas and config.cpus_per_replica:
         return cells(config.replicas, config.cpus_per_replica, config.batch_sizes)
     grid: list[Cell] = []
-    for count in config.replicas or (max(1, len(config.base.gpus or ())),):
-        single = plan_on(replace(config.base, replicas=count, batch_size=min(config.batch_sizes)), ground)
+    for count in config.replicas or (max(1, len(serve.gpus or ())),):
+        one = replace(config.base, serve=replace(serve, replicas=count), batch_size=min(config.batch_sizes))
+        single = plan_on(one, ground)
         each = config.cpus_per_replica or (single.cpus_per_replica,)
         grid += cells((count,), each, config.batch_sizes)
     return tuple(grid)
@@ -189,14 +192,15 @@ def _plans(config: SweepConfig, ground: Ground, grid: Sequence[Cell]) -> dict[Ce
 
 
 def _of_cell(config: SweepConfig, cell: Cell) -> ExperimentConfig:
-    size, base = cell.size, replace(config.base, batch_size=cell.batch_size)
-    if size != NOWHERE:
-        base = replace(base, replicas=size.replicas, cpus_per_replica=size.cpus_per_replica)
+    size, base = cell.size, config.base
+    serve, load = base.serve, base.load
+    if isinstance(serve, Deploy):
+        serve = replace(serve, replicas=size.replicas, cpus_per_replica=size.cpus_per_replica)
     if cell.in_flight:
-        base = replace(base, max_in_flight=cell.in_flight)
+        load = replace(load, max_in_flight=cell.in_flight)
     if cell.rate_rps:
-        base = replace(base, arrivals=Renewal(cell.rate_rps, base.duration_s, config.cv, base.seed))
-    return base
+        load = scheduled(load, Renewal(cell.rate_rps, load.expected_s, config.cv, base.seed))
+    return replace(base, serve=serve, load=load, batch_size=cell.batch_size)
 
 
 async def run_sweep(plan: SweepPlan, *, resume: bool = False) -> Sweep:
@@ -216,12 +220,12 @@ async def run_sweep(plan: SweepPlan, *, resume: bool = False) -> Sweep:
     header = {
         "command": command(),
         "started_at": _now(),
-        "model": config.base.model,
+        "model": config.base.serve.model,
         "cells": len(plan.plans),
         "repeat": config.repeat,
         "settings": config.settings,
     }
-    results_dir = config.base.results_dir
+    results_dir = config.base.output.results_dir
     opened = ledgers.resume(results_dir, header) if resume else ledgers.begin(results_dir, header)
     with opened as ledger:
         done = {entry.measurement for entry in ledger.entries}
@@ -287,8 +291,9 @@ class _RestOfSweep:
         if deployment is not None:
             await deployment.set_batch_size(cell.batch_size)
         plan = self._cell_plan(cell)
-        rows = requests_log.numbered(plan.config.requests_log, f"{cell.name}-{measurement.repeat}-{measurement.kind}")
-        plan = replace(plan, config=replace(plan.config, requests_log=rows))
+        output = plan.config.output
+        rows = requests_log.numbered(output.requests_log, f"{cell.name}-{measurement.repeat}-{measurement.kind}")
+        plan = plan.with_output(replace(output, requests_log=rows))
         results = await measure(plan, server, self._check)
         if results.ended == Ending.INTERRUPTED:
             raise asyncio.CancelledError
@@ -297,7 +302,7 @@ class _RestOfSweep:
 
     def _cell_plan(self, cell: Cell) -> Plan:
         plan = self._plan.plans[cell]
-        return replace(plan, config=replace(plan.config, results_dir=self._ledger.directory))
+        return plan.with_output(replace(plan.config.output, results_dir=self._ledger.directory))
 
     def _keep(self, measurement: Measurement, results: Results | None, error: str | None) -> None:
         cell = measurement.cell
@@ -339,11 +344,6 @@ def _outcome(entry: Entry) -> str:
     p99 = "-" if entry.p99_ms is None else f"{entry.p99_ms:.4g}"
     failed = "" if entry.error is None else f", {entry.error}"
     return f"{entry.throughput_rps:.2f} requests/s, p99 {p99} ms, saturated {entry.saturated}{failed}"
-
-
-def _expected_s(config: ExperimentConfig, order: Sequence[Measurement]) -> float:
-    each_s = config.duration_s + config.warmup_or_default_s + OVERHEAD_S
-    return len(order) * each_s + START_S * sum(1 for _ in by_size(order))
 
 
 def _time(seconds: float) -> str:

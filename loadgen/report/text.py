@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.placement import Placement
 from frontend_launch.launch.topology import Topology
+from loadgen.config import OpenLoop, Saturate
 from loadgen.experiments.capacity import Found
 from loadgen.experiments.grid import NOWHERE
 from loadgen.experiments.sweep import Sweep, SweepPlan
@@ -25,12 +26,14 @@ _COUNTS = ("completed", "defaulted", "timed_out", "failed", "abandoned")
 def plan_text(plan: Plan) -> str:
     """What will run, in two lines."""
     config, inputs = plan.config, plan.inputs
-    until = f"{config.duration_s:g} s" if config.requests is None else f"{config.requests} requests"
-    load = f"at most {plan.window} in flight ({_bytes(plan.window * inputs.payload_bytes)})"
-    if config.arrivals is not None:
-        load = config.arrivals.text
-    if config.clients > 1:
-        load += f", from {config.clients} client processes"
+    until = plan.load.until
+    match config.load:
+        case OpenLoop(arrivals):
+            load = arrivals.text
+        case Saturate():
+            load = f"at most {plan.window} in flight ({_bytes(plan.window * inputs.payload_bytes)})"
+    if config.client.processes > 1:
+        load += f", from {config.client.processes} client processes"
     if plan.remote is not None:
         what = f"{plan.remote.options.address.text} ({plan.model.framework})"
         return f"{what}, {config.batch_size} rows a request, for {until}\n{inputs.text}, {load}"

@@ -12,27 +12,28 @@ from frontend_launch.launch.deployment import Deployment
 from frontend_launch.launch.launcher import DeploymentConfig
 from frontend_launch.launch.placement import Placement
 from frontend_launch.launch.runtimes import RUNTIMES
-from loadgen.config import ExperimentConfig
+from loadgen.config import Deploy, ExperimentConfig
 from loadgen.plan import Plan, prepare, replica_options
 
 log = logging.getLogger(__name__)
 
 
 def deployment_of(plan: Plan) -> Deployment:
-    """The deployment that a plan describes, not yet up."""
-    config = plan.config
+    """The deployment that a plan of a `Deploy` describes, not yet up."""
+    config, serve = plan.config, plan.config.serve
+    assert isinstance(serve, Deploy)
     wanted = DeploymentConfig(
         model=plan.model,
-        model_name=config.model,
+        model_name=serve.model,
         placement=plan.placement,
         max_batch=config.batch_size,
-        ports=config.ports,
-        replica_options=tuple(replica_options(config)),
-        ready_timeout_s=config.ready_timeout_s,
-        image=config.image,
+        ports=serve.ports,
+        replica_options=tuple(replica_options(serve, config.seed)),
+        ready_timeout_s=serve.ready_timeout_s,
+        image=serve.image,
         payload_bytes=plan.inputs.payload_bytes,
     )
-    return Deployment(wanted, RUNTIMES[config.runtime].launcher(wanted))
+    return Deployment(wanted, RUNTIMES[serve.runtime].launcher(wanted))
 
 
 @contextlib.asynccontextmanager
@@ -40,7 +41,7 @@ async def up(config: ExperimentConfig) -> AsyncIterator[Deployment]:
     """Bring up what a configuration says, without a client.
 
     Args:
-        config: what to bring up; its client is not placed.
+        config: what to bring up, a `Deploy`; its client is not placed.
 
     Raises:
         ConfigError: the configuration contradicts itself.

@@ -17,8 +17,7 @@ from frontend_launch.admin import AdminClient
 from frontend_launch.errors import AdminError, LaunchError
 from frontend_launch.launch.deployment import DEFAULT_OUTPUT, Deployment
 from frontend_launch.launch.launcher import Endpoint
-from frontend_launch.ports import Ports
-from loadgen.config import Connection
+from loadgen.config import Frontend
 from loadgen.errors import ConfigError, TargetError
 from loadgen.plan import Plan
 from loadgen.servers.frontend_readings import FrontendReadings
@@ -108,30 +107,29 @@ class FrontendServer(Server):
                 log.warning("the logs cannot be kept in %s: %s", directory, error)
 
 
-async def connect(connection: Connection, ports: Ports, model: str) -> FrontendServer:
+async def connect(frontend: Frontend, model: str) -> FrontendServer:
     """Ask the management frontend for the application; where it cannot be asked, the run goes on without.
 
     Args:
-        connection: the host, and the application, if one is named.
-        ports: where it is reached on that host.
+        frontend: its host and ports, and the application, if one is named.
         model: name of the application to ask where none is named.
 
     Raises:
         ConfigError: it answers, and has no such application.
         TargetError: the host has no address.
     """
-    await _resolve(connection.host)
-    name = connection.application or model
-    endpoint, proxied = await _neighbour(Endpoint(connection.host, ports))
+    await _resolve(frontend.host)
+    name = frontend.application or model
+    endpoint, proxied = await _neighbour(Endpoint(frontend.host, frontend.ports))
     try:
-        async with AdminClient(f"http://{connection.host}:{ports.admin}") as admin:
+        async with AdminClient(f"http://{frontend.host}:{frontend.ports.admin}") as admin:
             application = await admin.application(name)
     except AdminError as error:
         note = f"the default output is taken to be {DEFAULT_OUTPUT}: {error}"
         log.warning("%s", note)
         return FrontendServer((endpoint,), name, DEFAULT_OUTPUT.encode(), proxied=proxied, notes=(note,))
     if application is None:
-        raise ConfigError(f"{connection.host} has no application {name!r}: name one that it has with --app")
+        raise ConfigError(f"{frontend.host} has no application {name!r}: name one that it has with --app")
     return FrontendServer((endpoint,), name, application.default_output.encode(), proxied=proxied)
 
 

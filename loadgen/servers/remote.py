@@ -17,13 +17,13 @@ from loadgen.load.inputs import InputSource, Pool
 from loadgen.load.job import Job
 from loadgen.load.runner import Hooks, run
 from loadgen.load.target import TargetSpec
-from loadgen.plan import Plan
+from loadgen.plan import Plan, request_options
 from loadgen.servers.connections import choose_connections
 from loadgen.servers.remote_readings import RemoteReadings
 from loadgen.servers.server import Server, ServerFacts, Workload
 from loadgen.targets.oip.admin import admin_at
 from loadgen.targets.oip.model import OipModel
-from loadgen.targets.remote import MOST_CONNECTIONS, Remote, RequestOptions
+from loadgen.targets.remote import Remote
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +52,12 @@ class RemoteServer(Server):
     @contextlib.asynccontextmanager
     @override
     async def load(self, plan: Plan, keep_outputs: bool) -> AsyncIterator[Workload]:
-        config = plan.config
         async with contextlib.AsyncExitStack() as stack:
             inputs = plan.inputs
             if self.remote.options.shared_memory:
                 inputs = await stack.enter_async_context(self._in_shared_memory(plan))
             connections = self.remote.options.connections or await self._choose_connections(plan, inputs)
-            target = self.remote.spec(config.batch_size, connections, config.timeout_or_default_s)
+            target = self.remote.spec(plan.config.batch_size, connections, plan.load.timeout_s)
             yield Workload(inputs, target, connections)
 
     async def _choose_connections(self, plan: Plan, inputs: InputSource) -> int:
@@ -67,12 +66,11 @@ class RemoteServer(Server):
         Over HTTP/1.1 a connection carries one request, so there are as many as requests in flight. Over gRPC one
         carries many, and whether as many as several do is tried, unless the user said how much to send or when.
         """
-        config = plan.config
         if self.remote.options.address.protocol != "grpc":
-            most = MOST_CONNECTIONS if config.arrivals is not None else -(-plan.window // config.clients)
+            most = plan.load.most_connections
             log.info("connections: %d at most, one for each request in flight; --connections N says fewer", most)
             return most
-        if config.arrivals is not None or config.requests is not None:
+        if plan.load.duration_s is None:
             log.info("connections: 1, which carries many requests; --connections N says more")
             return 1
         window = min(plan.window, TRIAL_WINDOW)
@@ -83,7 +81,7 @@ class RemoteServer(Server):
 
     async def _try_connections(self, plan: Plan, inputs: InputSource, window: int) -> int:
         async def rate_rps(count: int, in_flight: int) -> float:
-            spec = self.remote.spec(plan.config.batch_size, count, plan.config.timeout_or_default_s)
+            spec = self.remote.spec(plan.config.batch_size, count, plan.load.timeout_s)
             return await _trial(spec, inputs, in_flight)
 
         found, how = await choose_connections(rate_rps, window, inputs.payload_bytes)
@@ -95,16 +93,15 @@ class RemoteServer(Server):
         """The inputs in a region that the server knows."""
         remote, options = self.remote, self.remote.options
         assert isinstance(remote, OipModel)
-        config = plan.config
-        request_options = RequestOptions(config.batch_size, config.input, config.inputs, config.seed)
-        contents = b"".join(content for each in remote.contents(request_options).each() for content in each)
+        wanted = request_options(plan.config)
+        contents = b"".join(content for each in remote.contents(wanted).each() for content in each)
         name = f"loadgen-{os.getpid()}-{id(plan):x}"
         with shared(name, contents):
             server = admin_at(options.address, options.access)
             try:
                 await server.share(name, f"/{name}", len(contents))
                 try:
-                    yield remote.inputs(request_options, name)
+                    yield remote.inputs(wanted, name)
                 finally:
                     try:
                         await server.unshare(name)

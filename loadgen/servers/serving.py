@@ -6,13 +6,11 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from frontend_launch.launch.deployment import DEFAULT_OUTPUT
+from loadgen.config import Frontend
 from loadgen.plan import Plan
 from loadgen.servers.deployment import deployment_of
 from loadgen.servers.frontend import FrontendServer, connect
 from loadgen.servers.server import Server
-
-FIRST_ANSWER_S = 10.0
-"""Patience for the first answer of an external server."""
 
 
 @contextlib.asynccontextmanager
@@ -27,9 +25,8 @@ async def serving(plan: Plan) -> AsyncIterator[Server]:
         ConfigError: the frontend to connect to has no such application.
         TargetError: the server cannot be reached.
     """
-    config, model = plan.config, plan.model
-    if config.connection is not None:
-        yield await connect(config.connection, config.ports, model.name)
+    if isinstance(plan.config.serve, Frontend):
+        yield await connect(plan.config.serve, plan.model.name)
         return
     if plan.remote is not None:
         from loadgen.servers.remote import RemoteServer  # noqa: PLC0415 - most runs do without
@@ -37,4 +34,4 @@ async def serving(plan: Plan) -> AsyncIterator[Server]:
         yield RemoteServer(plan.remote)
         return
     async with deployment_of(plan) as deployment:
-        yield FrontendServer(tuple(deployment.endpoints), model.name, DEFAULT_OUTPUT.encode(), deployment)
+        yield FrontendServer(tuple(deployment.endpoints), plan.model.name, DEFAULT_OUTPUT.encode(), deployment)

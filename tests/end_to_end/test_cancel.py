@@ -5,14 +5,13 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 import uvloop
 from aiohttp import web
 
 from frontend_launch.ports import Ports
-from loadgen.config import ExperimentConfig
+from loadgen.config import Deploy, ExperimentConfig, External, Output, Saturate
 from loadgen.errors import Interrupted
 from loadgen.experiments import experiment
 from loadgen.experiments.capacity import CapacityConfig, find_capacity
@@ -27,9 +26,10 @@ DEADLINE_S = 60
 INTERVAL = "p99: "
 
 
-def config(tmp_path, **changes):
-    defaults: dict[str, Any] = {"duration_s": 60.0, "warmup_s": 0.1, "log_every_s": 0.2, "ports": Ports(0, 0, 0, 0, 0)}
-    return ExperimentConfig("noop", results_dir=tmp_path, **(defaults | changes))
+def config(tmp_path, serve=None, load=None, **changes):
+    serve = serve or Deploy("noop", ports=Ports(0, 0, 0, 0, 0))
+    load = load or Saturate(60.0, warmup_s=0.1)
+    return ExperimentConfig(serve, load, output=Output(tmp_path, log_every_s=0.2), **changes)
 
 
 def children():
@@ -97,7 +97,7 @@ def test_an_experiment_while_it_is_taken_down(tmp_path, monkeypatch):
         kept.append(directory)
 
     async def act():
-        tasks.append(asyncio.ensure_future(run_experiment(config(tmp_path, requests=100, warmup_s=None))))
+        tasks.append(asyncio.ensure_future(run_experiment(config(tmp_path, load=Saturate(requests=100)))))
         return await tasks[0]
 
     monkeypatch.setattr(FrontendServer, "keep_logs", cancelled_meanwhile)
@@ -112,7 +112,7 @@ def test_an_experiment_while_it_is_taken_down(tmp_path, monkeypatch):
 
 def test_a_sweep_keeps_what_was_finished(tmp_path):
     """The measurement under way is not in the ledger; the sweep can go on."""
-    sweep = SweepConfig(config(tmp_path, duration_s=0.5), batch_sizes=(1, 2, 4))
+    sweep = SweepConfig(config(tmp_path, load=Saturate(0.5, warmup_s=0.1)), batch_sizes=(1, 2, 4))
 
     async def act(resume=False):
         return await run_sweep(await prepare_sweep(sweep), resume=resume)
@@ -158,7 +158,7 @@ def test_an_external_server_that_does_not_give_its_numbers(tmp_path, monkeypatch
         at = "{}:{}".format(*runner.addresses[0])
         target = TargetOptions(parse_address(f"http+json://{at}/"), body='"$input"', metrics_url=f"http://{at}/metrics")
         try:
-            await cancelled_at(run_experiment(config(tmp_path, target=target, batch_size=1, ports=Ports())), INTERVAL)
+            await cancelled_at(run_experiment(config(tmp_path, External(target), batch_size=1)), INTERVAL)
         finally:
             await runner.cleanup()
 

@@ -15,9 +15,8 @@ import zmq
 
 from frontend_launch.admin import AdminClient
 from frontend_launch.ports import Ports
-from loadgen.config import Connection, ExperimentConfig
+from loadgen.config import ExperimentConfig, Frontend, Output, Patience, Saturate
 from loadgen.errors import ConfigError, TargetError
-from loadgen.experiments import experiment
 from loadgen.experiments.experiment import run_experiment
 from model_containers.data_types import DataType
 from model_containers.model import TensorSpec
@@ -88,9 +87,13 @@ def slow_model(ports, version, batch_size, service_s, reply_times=True):
 
 
 def config(ports, tmp_path, application, **changes):
-    settings = {"model": "noop", "duration_s": 2.0, "warmup_s": 0.5, "log_every_s": 1.0, "batch_size": 4}
-    settings |= {"connection": Connection("127.0.0.1", application), "ports": ports, "drain_s": 0.5}
-    return ExperimentConfig(**{**settings, **changes}, results_dir=tmp_path)
+    return ExperimentConfig(
+        serve=Frontend("noop", host="127.0.0.1", application=application, ports=ports),
+        load=Saturate(**{"duration_s": 2.0, "warmup_s": 0.5, **changes}),
+        batch_size=4,
+        patience=Patience(drain_s=0.5),
+        output=Output(tmp_path, log_every_s=1.0),
+    )
 
 
 def test_a_slow_model_behind_a_deep_window_is_saturated(frontends, tmp_path):
@@ -137,7 +140,7 @@ def test_an_unreachable_metrics_port_is_a_note_and_the_run_goes_on(frontends, tm
 def test_defaults_are_no_completions(frontends, tmp_path):
     """An application without a replica answers with its default output."""
     uvloop.run(register(frontends, "nobody", 2))
-    results = uvloop.run(run_experiment(config(frontends, tmp_path, "nobody", requests=100)))
+    results = uvloop.run(run_experiment(config(frontends, tmp_path, "nobody", duration_s=None, requests=100)))
     assert (results.summary.defaulted, results.summary.completed) == (100, 0)
     assert results.summary.latency_ms["p99"] is None
 
@@ -150,7 +153,7 @@ def test_an_application_that_is_not_there_is_one_line(frontends, tmp_path):
 
 def test_no_answer_to_the_first_request_ends_the_run(frontends, tmp_path, monkeypatch):
     """With the likely cause: here, inputs of another type than the model takes."""
-    monkeypatch.setattr(experiment, "FIRST_ANSWER_S", 0.3)
+    monkeypatch.setattr("loadgen.plan.FIRST_ANSWER_S", 0.3)
 
     async def ints():
         async with AdminClient(f"http://127.0.0.1:{frontends.admin}") as admin:
@@ -193,12 +196,13 @@ MEMORY = """
 import asyncio, resource, sys, uvloop
 from pathlib import Path
 from frontend_launch.ports import Ports
-from loadgen.config import Connection, ExperimentConfig
+from loadgen.config import ExperimentConfig, Frontend, Inputs, Output, Patience, Saturate
 from loadgen.experiments.experiment import run_experiment
 ports, application, window, directory = sys.argv[1:]
-config = ExperimentConfig("noop", duration_s=4.0, max_in_flight=int(window), input_shape=(299, 299, 3), inputs=4,
-                          connection=Connection("127.0.0.1", application), ports=Ports(*map(int, ports.split(","))),
-                          drain_s=0.1, results_dir=Path(directory))
+ports = Ports(*map(int, ports.split(",")))
+frontend = Frontend("noop", host="127.0.0.1", application=application, input_shape=(299, 299, 3), ports=ports)
+config = ExperimentConfig(frontend, Saturate(4.0, max_in_flight=int(window)), inputs=Inputs(count=4),
+                          patience=Patience(drain_s=0.1), output=Output(Path(directory)))
 results = uvloop.run(run_experiment(config))
 assert results.summary.abandoned >= 0.9 * int(window), results.summary
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

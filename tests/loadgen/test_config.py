@@ -9,12 +9,15 @@ from frontend_launch.errors import DescribeError, PlacementError
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.topology import describe
 from frontend_launch.ports import Ports
-from loadgen.config import Connection, ExperimentConfig
+from loadgen.config import Client, Deploy, ExperimentConfig, External, Frontend, OpenLoop, Patience, Saturate
 from loadgen.errors import ConfigError
+from loadgen.load.arrivals import Renewal
 from loadgen.plan import default_window, prepare
 from loadgen.report.text import plan_text
 
 MACHINE = describe("cpus=0-31,gpus=0-1")
+OPEN_LOOP = OpenLoop(Renewal(10.0, 1.0, 0.0, 0))
+EXTERNAL = External.at("http+json://127.0.0.1:9/x", body='{"prompt": "$input"}')
 IMAGE_BYTES = 299 * 299 * 3 * 4
 
 
@@ -32,8 +35,10 @@ def test_default_window(payload_bytes, places, window):
     assert default_window(payload_bytes, places) == window
 
 
-def planned(**changes):
-    return asyncio.run(prepare(replace(ExperimentConfig("inception", topology=MACHINE), **changes)))
+def planned(*, deploy=None, **changes):
+    """The plan of Inception on a machine, with changes of what is deployed and of the rest."""
+    serve = replace(Deploy("inception", topology=MACHINE), **(deploy or {}))
+    return asyncio.run(prepare(replace(ExperimentConfig(serve), **changes)))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +53,7 @@ def planned(**changes):
 )
 def test_replicas_and_gpus(changes, gpus):
     """Named or the model's defaults."""
-    assert [row.gpu for row in planned(**changes).placement.replicas] == gpus
+    assert [row.gpu for row in planned(deploy=changes).placement.replicas] == gpus
 
 
 @pytest.mark.parametrize(
@@ -69,7 +74,7 @@ def test_replicas_and_gpus(changes, gpus):
 def test_the_cores_of_replicas(changes, cores):
     """Named or the model's defaults, charged to replicas without a GPU only."""
     changes = {"model": "vgg", "gpus": (), "runtime": "docker", **changes}
-    assert [core_ranges(row.cores) for row in planned(**changes).placement.replicas] == cores
+    assert [core_ranges(row.cores) for row in planned(deploy=changes).placement.replicas] == cores
 
 
 @pytest.mark.parametrize(
@@ -81,42 +86,50 @@ def test_the_cores_of_replicas(changes, cores):
 )
 def test_roles(runtime, roles):
     """What is placed depends on the runtime."""
-    assert [row.role for row in planned(runtime=runtime).placement.assignments] == roles
+    assert [row.role for row in planned(deploy={"runtime": runtime}).placement.assignments] == roles
 
 
 def test_an_allowed_overlap_is_noted():
     """It is refused otherwise."""
-    changes = {"gpus": (), "cpus": (1, 2), "client_cpus": (2, 3)}
+    deploy, client = {"gpus": (), "cpus": (1, 2)}, Client(cpus=(2, 3))
     with pytest.raises(PlacementError, match="both name core 2"):
-        planned(**changes)
-    notes = planned(**changes, allow_overlap=True).notes
+        planned(deploy=deploy, client=client)
+    notes = planned(deploy={**deploy, "allow_overlap": True}, client=client).notes
     assert "allowed overlap: --cpus and --client-cpus both name core 2" in notes
 
 
 @pytest.mark.parametrize(
     ("changes", "error", "text"),
     [
-        ({"model": "resnet"}, DescribeError, "resnet"),
-        ({"gpus": (5,)}, PlacementError, "5"),
-        ({"model": "noop", "gpus": (0,)}, ConfigError, "no GPU code"),
+        ({"deploy": {"model": "resnet"}}, DescribeError, "resnet"),
+        ({"deploy": {"gpus": (5,)}}, PlacementError, "5"),
+        ({"deploy": {"model": "noop", "gpus": (0,)}}, ConfigError, "no GPU code"),
         ({"batch_size": 0}, ConfigError, "--batch-size 0"),
-        ({"warmup_s": -1.0}, ConfigError, "--warmup -1"),
-        ({"drain_s": -1.0}, ConfigError, "--drain -1"),
-        ({"ready_timeout_s": 0.0}, ConfigError, "--ready-timeout 0"),
-        ({"requests": 0}, ConfigError, "--requests 0"),
-        ({"input_shape": (2, 2)}, DescribeError, "--input-shape"),
+        ({"load": Saturate(warmup_s=-1.0)}, ConfigError, "--warmup -1"),
+        ({"patience": Patience(drain_s=-1.0)}, ConfigError, "--drain -1"),
+        ({"deploy": {"ready_timeout_s": 0.0}}, ConfigError, "--ready-timeout 0"),
+        ({"load": Saturate(requests=0)}, ConfigError, "--requests 0"),
+        ({"deploy": {"input_shape": (2, 2)}}, DescribeError, "--input-shape"),
         ({"batch_size": 1 << 20}, ConfigError, "--batch-size 1048576 is too large"),
-        ({"ports": Ports(request=99_999)}, ConfigError, "--request-port 99999 is no port: 0, or 1 to 65535"),
-        ({"ports": Ports(admin=-1)}, ConfigError, "--admin-port -1"),
-        ({"ports": Ports(metrics=4000, admin=4000)}, ConfigError, "--metrics-port and --admin-port are both 4000"),
         (
-            {"connection": Connection("h"), "ports": Ports(request=0)},
+            {"deploy": {"ports": Ports(request=99_999)}},
+            ConfigError,
+            "--request-port 99999 is no port: 0, or 1 to 65535",
+        ),
+        ({"deploy": {"ports": Ports(admin=-1)}}, ConfigError, "--admin-port -1"),
+        (
+            {"deploy": {"ports": Ports(metrics=4000, admin=4000)}},
+            ConfigError,
+            "--metrics-port and --admin-port are both 4000",
+        ),
+        (
+            {"serve": Frontend("noop", host="h", ports=Ports(request=0))},
             ConfigError,
             "--request-port 0 is no port: 1 to 65535",
         ),
-        ({"model": "noop", "weights": "x.h5"}, DescribeError, "noop has no weights"),
-        ({"runtime": "podman"}, ConfigError, "--runtime podman is none: choose process or docker"),
-        ({"image": "x"}, ConfigError, "--image x means nothing without --runtime docker"),
+        ({"deploy": {"model": "noop", "weights": "x.h5"}}, DescribeError, "noop has no weights"),
+        ({"deploy": {"runtime": "podman"}}, ConfigError, "--runtime podman is none: choose process or docker"),
+        ({"deploy": {"image": "x"}}, ConfigError, "--image x means nothing without --runtime docker"),
     ],
 )
 def test_contradictions(changes, error, text):
@@ -125,9 +138,33 @@ def test_contradictions(changes, error, text):
         planned(**changes)
 
 
+def test_a_run_has_one_end():
+    """By time or by count."""
+    with pytest.raises(ConfigError, match="requests=5 stops by count and duration_s=3 by time: leave one of them out"):
+        Saturate(duration_s=3.0, requests=5)
+
+
+@pytest.mark.parametrize(
+    ("serve", "load", "expected"),
+    [
+        pytest.param(Deploy("noop"), Saturate(), (10_000, 1.0, None, 0.0), id="our window"),
+        pytest.param(Deploy("noop"), Saturate(requests=5), (10_000, 0.0, None, 0.0), id="by count"),
+        pytest.param(Deploy("noop"), OPEN_LOOP, (1_000_000, 1.0, 60.0, 10.0), id="our open loop"),
+        pytest.param(EXTERNAL, Saturate(), (64, 1.0, None, 5.0), id="an external server's window"),
+        pytest.param(EXTERNAL, OPEN_LOOP, (20_000, 1.0, 60.0, 10.0), id="an external server's open loop"),
+    ],
+)
+def test_what_a_load_comes_to(serve, load, expected):
+    """The same whether it is planned at once or put in the place of another."""
+    for first in (Saturate(), OPEN_LOOP):
+        plan = asyncio.run(prepare(ExperimentConfig(serve, first, batch_size=1))).with_load(load)
+        assert (plan.window, plan.load.warmup_s, plan.load.timeout_s, plan.load.drain_s) == expected
+        assert plan.load == asyncio.run(prepare(ExperimentConfig(serve, load, batch_size=1))).load
+
+
 def test_a_plan_as_text():
     """What will run, for how long, with how much in flight."""
-    text = plan_text(planned(duration_s=30.0, gpus=(0, 1)))
+    text = plan_text(planned(load=Saturate(30.0), deploy={"gpus": (0, 1)}))
     assert text == (
         "inception (tensorflow, weights seeded:0), 2 replicas, batches up to 2, for 30 s\n"
         "32 seeded inputs 299x299x3 float32, at most 1000 in flight (1023 MiB)"

@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from loadgen import ExperimentConfig
-from loadgen.cli import app, console, exit_codes, parameters, sweep
+from loadgen.cli import app, exit_codes, measuring, parameters, sweep
 
 VERBS = {
     "saturate": [],
@@ -24,7 +24,7 @@ ZEROS = ["0", "0s", "0ms", "0.0", "0m", ".0h", " 0 "]
 def configured(monkeypatch):
     """Runs a verb up to its configuration: what it said of errors, and the configuration, None where it refused."""
     found: list[ExperimentConfig] = []
-    monkeypatch.setattr(console, "show_plan", found.append)
+    monkeypatch.setattr(measuring, "show_plan", found.append)
     monkeypatch.setattr(sweep, "_show_plan", lambda config: found.append(config.base))
 
     def run(verb, *words):
@@ -41,7 +41,7 @@ def configured(monkeypatch):
 def test_zero_means_none(configured, verb, zero):
     """However it is written: no warm-up, and no waiting at the end."""
     config = configured(verb, "--warmup", zero, "--drain", zero).config
-    assert (config.warmup_s, config.drain_s) == (0.0, 0.0)
+    assert (config.load.warmup_s, config.patience.drain_s) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("zero", ["0", "0s", "0.0"])
@@ -59,7 +59,7 @@ def test_zero_in_a_file(configured, tmp_path, zero):
     path = tmp_path / "sweep.toml"
     path.write_text(f"warmup = {zero}\ndrain = {zero}\n")
     config = configured("sweep", "--file", str(path)).config
-    assert (config.warmup_s, config.drain_s) == (0.0, 0.0)
+    assert (config.load.warmup_s, config.patience.drain_s) == (0.0, 0.0)
     path.write_text(f"duration = {zero}\n")
     assert "--duration: " in configured("sweep", "--file", str(path)).error
 

@@ -7,7 +7,7 @@ import pytest
 import uvloop
 
 from frontend_launch.ports import Ports
-from loadgen.config import ExperimentConfig
+from loadgen.config import Deploy, ExperimentConfig, OpenLoop, Output
 from loadgen.experiments.experiment import run_experiment
 from loadgen.judging import early_stop as watchers
 from loadgen.judging.early_stop import UntilSteady, Watched
@@ -76,14 +76,10 @@ def test_a_run_that_ended_early_has_all_of_its_answers(tmp_path, monkeypatch):
     """What was outstanding is waited for; of the plan, what was sent until then counts."""
     monkeypatch.setattr(watchers, "steadiness", lambda rates, _: Steadiness(len(rates) == 3, "it is"))
     config = ExperimentConfig(
-        "noop",
-        arrivals=Renewal(200.0, 60.0, 0.0, 0),
-        duration_s=60.0,
-        warmup_s=0.1,
-        log_every_s=0.2,
+        Deploy("noop", ports=Ports(0, 0, 0, 0, 0)),
+        OpenLoop(Renewal(200.0, 60.0, 0.0, 0), warmup_s=0.1),
         until_steady=True,
-        results_dir=tmp_path,
-        ports=Ports(0, 0, 0, 0, 0),
+        output=Output(tmp_path, log_every_s=0.2),
     )
     results = uvloop.run(run_experiment(config))
     assert (results.ended, results.error) == ("steady", None)

@@ -1,0 +1,42 @@
+"""What the verbs that measure one experiment share: its plan, and the run with what came out."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import typer
+
+from loadgen.cli import console, exit_codes
+from loadgen.config import ExperimentConfig
+from loadgen.experiments.experiment import ExperimentInterrupted, run_experiment
+from loadgen.plan import prepare
+from loadgen.report.text import placement_text, plan_text, results_text
+from loadgen.results.document import Results
+
+
+def show_plan(config: ExperimentConfig) -> None:
+    """Print what an experiment would run, and where."""
+    plan, _ = console.run(prepare(config))
+    typer.echo(plan_text(plan))
+    typer.echo(placement_text(plan.placement))
+
+
+def measure(config: ExperimentConfig) -> NoReturn:
+    """Run an experiment, say what came out, and exit with its code."""
+    console.set_up_logging()
+
+    async def act() -> Results:
+        try:
+            return await run_experiment(config)
+        except ExperimentInterrupted as error:
+            return error.results
+
+    results, received = console.run(act(), console.NOTHING_MEASURED)
+    typer.echo(results_text(results))
+    if results.error is not None:
+        console.fail(results.error)
+    for threshold in results.thresholds or ():
+        if threshold.crossed:
+            console.fail(f"--fail-if {threshold.condition}: {threshold.found}")
+    typer.echo(f"Saved results to {results.path}")
+    raise typer.Exit(exit_codes.of_signal(received) if received else exit_codes.of_results(results))
