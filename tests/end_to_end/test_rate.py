@@ -78,4 +78,4 @@ def test_thresholds(tmp_path):
     assert re.search(r"^condition   p99>0.001ms: came true, p99 is [0-9.]+ ms$", done.stdout, re.MULTILINE)
     assert re.search(r"^condition   failed>0: did not come true, failed is 0$", done.stdout, re.MULTILINE)
     thresholds = results_of(done.stdout).thresholds
-    assert [(row["condition"], row["crossed"]) for row in thresholds] == [("p99>0.001ms", True), ("failed>0", False)]
+    assert [(row.condition, row.crossed) for row in thresholds] == [("p99>0.001ms", True), ("failed>0", False)]
