@@ -17,10 +17,11 @@ from loadgen.judging import slo
 from loadgen.load import runner
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal
+from loadgen.load.dispatcher import BURST
 from loadgen.load.inputs import SeededInputs
 from loadgen.load.job import Job
 from loadgen.load.record import Record
-from loadgen.load.runner import BURST, Hooks, Phase, run
+from loadgen.load.runner import Hooks, Phase, run
 from loadgen.load.summary import summarise
 from loadgen.load.target import Outcome, Replies
 from model_containers.model import TensorSpec

@@ -1,0 +1,281 @@
+"""The core of a run: which requests to send now, what replies mean, and when it is over.
+
+Pure: told the time, never reads it. `loadgen.load.runner` reads the clock, sends, receives and sleeps as it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from loadgen.load.ending import Ending
+from loadgen.load.in_flight import InFlight
+from loadgen.load.job import Job
+from loadgen.load.pace import NEVER_NS, Pace, Schedule, Window
+from loadgen.load.record import Interval, Record
+from loadgen.load.recorder import Recorder, ScheduleRecorder
+from loadgen.load.requests_log import RequestsLog
+from loadgen.load.target import Outcome, Replies
+from model_containers.units import NS_PER_S
+
+BURST = 64
+"""Most requests of one turn."""
+
+MAX_WAIT_NS = 100_000_000
+"""The longest time between two turns, after which deadlines are looked at again."""
+
+LEAD_NS = 20_000_000
+"""From the start of a run to the first planned request, so that what is done once is done."""
+
+MAX_UNANSWERED = 1_000_000
+"""Timed-out requests that may be unanswered before the run ends: a server that does not read leaves them in memory."""
+
+_EXPIRE_EVERY_NS = NS_PER_S // 100
+
+
+class Turn(NamedTuple):
+    """What is to be done in a turn of the run, in this order.
+
+    Attributes:
+        measured: the measured part begins with this turn.
+        ended: why the run is over; nothing is sent then.
+        first_id: the first request to send.
+        send: how many; `Dispatcher.sent` is called when the target has taken them.
+        interval: the logging interval that ends with this turn.
+        wake_ns: when the next turn is due where no reply comes before; not after now for at once.
+    """
+
+    measured: bool
+    ended: Ending | None
+    first_id: int
+    send: int
+    interval: Interval | None
+    wake_ns: int
+
+
+class Dispatcher:
+    """One run, turn by turn; made by `prepare`.
+
+    Args:
+        job: what to do.
+        pace: when to send: a closed or an open loop.
+        in_flight: keeps the outstanding requests.
+        recorder: of the same loop.
+        started_ns: now.
+
+    Attributes:
+        record: what happened so far.
+    """
+
+    def __init__(self, job: Job, pace: Pace, in_flight: InFlight, recorder: Recorder, started_ns: int) -> None:
+        self._check, self._pace, self._in_flight, self._recorder = job.check, pace, in_flight, recorder
+        self.record = recorder.record
+        self._stall_ns = round(job.stall_s * NS_PER_S)
+        self._timeout_ns = 0 if job.timeout_s is None else round(job.timeout_s * NS_PER_S)
+        self._next_expiry_ns = NEVER_NS if job.timeout_s is None else started_ns
+        # Without a patience of its own the first answer is like any other.
+        self._awaits_first = job.first_answer_s is not None
+        self._first_by_ns = started_ns + round((job.first_answer_s or 0.0) * NS_PER_S)
+        self._interval_ns = round(job.log_every_s * NS_PER_S)
+        self._cut_ns = NEVER_NS
+        self._deadline_ns = pace.measured_from_ns
+        self._now_ns = self._quiet_since_ns = self._idle_since_ns = started_ns
+        self._ended: Ending | None = None
+
+    @property
+    def outstanding(self) -> int:
+        """Requests without an outcome."""
+        return self._in_flight.outstanding
+
+    def stop(self, ended: Ending) -> None:
+        """End the run with the next turn.
+
+        Args:
+            ended: why.
+        """
+        self._ended = ended
+
+    def turn(self, now_ns: int, replies: Replies) -> Turn:
+        """Take in replies, and say what to do now.
+
+        Args:
+            now_ns: monotonic clock.
+            replies: those that came since the last turn.
+        """
+        if len(replies.ids):
+            self._settle(now_ns, replies)
+        measured, interval = False, None
+        if self._recorder.measuring:
+            self._account(now_ns)
+            if now_ns >= self._cut_ns:
+                interval = self._cut(now_ns)
+        else:
+            self._now_ns = now_ns
+            if now_ns >= self._pace.measured_from_ns:
+                measured = True
+                self._begin_measured(now_ns)
+        if now_ns >= self._next_expiry_ns:
+            self._expire(now_ns)
+        sent = self._in_flight.sent
+        ended = self._over(now_ns)
+        if ended is not None:
+            last = self._end_measured(now_ns, ended)
+            self.record.ended = ended
+            return Turn(measured, ended, sent, 0, interval or last, now_ns)
+        due = self._pace.due(now_ns, sent, self._in_flight.outstanding)
+        if due > BURST:
+            return Turn(measured, None, sent, BURST, interval, now_ns)
+        wake_ns = min(now_ns + MAX_WAIT_NS, self._deadline_ns, self._pace.next_ns(sent + due))
+        return Turn(measured, None, sent, due, interval, wake_ns)
+
+    def sent(self, count: int, now_ns: int) -> None:
+        """The requests of the last turn were sent.
+
+        Args:
+            count: how many.
+            now_ns: when the target had taken them all, monotonic clock.
+        """
+        in_flight = self._in_flight
+        # A stall is a time without the answers that are owed. None was owed while nothing was in flight, so that time
+        # is taken out by moving the beginning.
+        if not in_flight.outstanding:
+            self._quiet_since_ns += self._now_ns - self._idle_since_ns
+        sent_ns, planned_ns = self._pace.times(in_flight.sent, count, self._now_ns, now_ns)
+        in_flight.send(count, sent_ns, planned_ns)
+        self._recorder.sent(count, sent_ns, planned_ns)
+
+    def drain(self, now_ns: int, replies: Replies, until_ns: int) -> int | None:
+        """Take in replies after the run is over.
+
+        Args:
+            now_ns: monotonic clock.
+            replies: those that came since the last call.
+            until_ns: when to stop waiting.
+
+        Returns:
+            When to look again where no reply comes before; None when there is nothing more to wait for.
+        """
+        if len(replies.ids):
+            self._settle(now_ns, replies)
+        if now_ns >= self._next_expiry_ns:
+            self._expire(now_ns)
+        self.record.left_behind = self._in_flight.outstanding
+        if not self._in_flight.outstanding or now_ns >= until_ns:
+            return None
+        return min(now_ns + MAX_WAIT_NS, until_ns)
+
+    def finish(self) -> Record:
+        """Give up on outstanding requests; returns the record of the run."""
+        self.record.late, self.record.unexpected = self._in_flight.late, self._in_flight.unexpected
+        self._recorder.ended(Outcome.ABANDONED, self._in_flight.give_up())
+        return self.record
+
+    def _settle(self, now_ns: int, replies: Replies) -> None:
+        outstanding = self._in_flight.outstanding
+        settled = self._in_flight.settle(replies.ids)
+        self._recorder.replied(replies, settled)
+        if self._check is not None:
+            concerned = settled.known & (replies.outcomes == Outcome.COMPLETED) & self._check.concerns(replies.ids)
+            for index in np.flatnonzero(concerned).tolist():
+                self._recorder.compared(self._check.agrees(int(replies.ids[index]), replies.outputs[index]))
+        if self._in_flight.outstanding < outstanding:
+            self._awaits_first = False
+            self._quiet_since_ns = self._idle_since_ns = now_ns
+        elif (replies.ids >= 0).any():  # late, but a server that answers has not stalled
+            self._quiet_since_ns = now_ns
+
+    def _account(self, now_ns: int) -> None:
+        """Count what was in flight since the last turn."""
+        held_ns = min(now_ns, self._pace.ends_ns) - self._now_ns
+        self._now_ns = now_ns
+        if held_ns > 0:
+            self.record.clients[0].in_flight_ns += self._in_flight.outstanding * held_ns
+
+    def _expire(self, now_ns: int) -> None:
+        """Give up on requests whose time is over."""
+        expired = self._in_flight.expire(now_ns - self._timeout_ns)
+        self._recorder.ended(Outcome.TIMED_OUT, expired)
+        if len(expired.ids):
+            self._idle_since_ns = now_ns
+        self._next_expiry_ns = now_ns + _EXPIRE_EVERY_NS
+        # A timed-out request no longer counts as in flight, so nothing else bounds those that no reply comes for.
+        unanswered = self.record.outcomes[Outcome.TIMED_OUT] - self._in_flight.late
+        if unanswered > MAX_UNANSWERED and self._ended is None:
+            self._ended = Ending.OVERRUN
+
+    def _over(self, now_ns: int) -> Ending | None:
+        if self._ended is not None:
+            return self._ended
+        in_flight = self._in_flight
+        if (ended := self._pace.over(now_ns, in_flight.sent, in_flight.outstanding)) is not None:
+            return ended
+        if self._awaits_first:
+            return Ending.NO_ANSWER if now_ns > self._first_by_ns else None
+        if in_flight.outstanding and now_ns - self._quiet_since_ns > self._stall_ns:
+            return Ending.STALLED
+        return None
+
+    def _begin_measured(self, now_ns: int) -> None:
+        pace = self._pace
+        pace.begin_measured(now_ns)
+        self._recorder.begin_measured(pace.measured_from_ns, pace.ends_ns)
+        self._next_cut(pace.measured_from_ns)
+
+    def _cut(self, now_ns: int) -> Interval | None:
+        interval = self._recorder.cut(now_ns)
+        self._next_cut(self._cut_ns)
+        return interval
+
+    def _next_cut(self, last_ns: int) -> None:
+        """Intervals end at absolute times; the last one ends with the measured part, and may be a little longer."""
+        ends_ns, next_ns = self._pace.ends_ns, last_ns + self._interval_ns
+        self._cut_ns = next_ns if next_ns + self._interval_ns // 10 < ends_ns else NEVER_NS
+        self._deadline_ns = min(ends_ns, self._cut_ns)
+
+    def _end_measured(self, now_ns: int, ended: Ending) -> Interval | None:
+        recorder, pace = self._recorder, self._pace
+        if not recorder.measuring:
+            return None
+        ends_ns = min(now_ns, pace.ends_ns)
+        if ended is Ending.ENOUGH:
+            # Only what was sent counts: requests that became due since the last turn are not part of it.
+            ends_ns = min(ends_ns, pace.next_ns(self._in_flight.sent))
+        recorder.planned(pace.between(pace.measured_from_ns, ends_ns))
+        last = recorder.cut(ends_ns)
+        recorder.end_measured(ends_ns)
+        return last
+
+
+def prepare(job: Job) -> Callable[[int], Dispatcher]:
+    """Do what takes time, so that a run can start at once.
+
+    Args:
+        job: what to do.
+
+    Returns:
+        Starts the run, at a time of the monotonic clock.
+    """
+    log = RequestsLog() if job.keep_requests else None
+    warmup_ns = round(job.warmup_s * NS_PER_S)
+    arrivals = job.arrivals
+    if arrivals is None:
+        window = InFlight(job.window)
+        duration_ns = None if job.duration_s is None else round(job.duration_s * NS_PER_S)
+
+        def closed(started_ns: int) -> Dispatcher:
+            pace = Window(job.window, job.requests, started_ns + warmup_ns, duration_ns)
+            return Dispatcher(job, pace, window, Recorder(log), started_ns)
+
+        return closed
+    times_ns = arrivals.times_ns(job.warmup_s)[job.client :: job.clients]
+    planned = InFlight(min(job.window, len(times_ns)), planned=True)
+    length_ns = round(arrivals.duration_s * NS_PER_S)
+
+    def opened(started_ns: int) -> Dispatcher:
+        from_ns = started_ns + LEAD_NS + warmup_ns
+        pace = Schedule(times_ns + from_ns, from_ns, from_ns + length_ns, job.window)
+        return Dispatcher(job, pace, planned, ScheduleRecorder(from_ns, from_ns + length_ns, log), started_ns)
+
+    return opened

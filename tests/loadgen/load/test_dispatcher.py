@@ -1,0 +1,267 @@
+"""The core of a run in virtual time: every request ends once, at its planned time or within its window."""
+
+import heapq
+import itertools
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadgen.load import dispatcher
+from loadgen.load.arrivals import Renewal
+from loadgen.load.dispatcher import BURST, LEAD_NS, Turn, prepare
+from loadgen.load.ending import Ending
+from loadgen.load.inputs import SeededInputs
+from loadgen.load.job import Job
+from loadgen.load.record import Record
+from loadgen.load.target import Outcome, Replies
+from model_containers.model import TensorSpec
+
+MS = 1_000_000
+START_NS = 10**9
+SEND_NS = 2_000
+"""What it takes the target to take the requests of a turn."""
+LOOK_NS = 1_000
+"""From one turn to the next, where it does not sleep."""
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What the server does with a request: its answers, some time after it was sent."""
+
+    delays_ns: tuple[int, ...] = (MS,)
+    outcome: Outcome = Outcome.COMPLETED
+
+
+MUTE = Fate(())
+ANSWERED = st.builds(Fate, st.tuples(st.integers(0, 40 * MS)), st.sampled_from(list(Outcome)[:3]))
+FATES = st.lists(
+    ANSWERED | st.builds(Fate, st.lists(st.integers(0, 80 * MS), max_size=3).map(tuple)), min_size=1, max_size=8
+)
+PAUSES = st.lists(st.sampled_from([0, 0, 0, MS, 30 * MS]), min_size=1, max_size=6)
+
+
+def job(**changes):
+    base = Job(
+        target=cast(Any, None),
+        inputs=SeededInputs(TensorSpec((1,), "float32"), None, 3, 0),
+        window=5,
+        duration_s=None,
+        requests=None,
+        warmup_s=0.0,
+        timeout_s=None,
+        stall_s=60.0,
+        first_answer_s=None,
+        log_every_s=0.01,
+        drain_s=0.0,
+        keep_requests=True,
+    )
+    return replace(base, **changes)
+
+
+@dataclass
+class Seen:
+    """What a run did."""
+
+    record: Record
+    turns: list[tuple[int, Turn]]
+    most: int
+    replied: dict[int, tuple[int, Outcome]]
+    """The first answer to each request that was handed over: at which turn, and what."""
+
+    @property
+    def rows(self):
+        """A row for each request."""
+        return self.record.requests[0].table(inputs=3)
+
+
+def driven(job, fates=(Fate(),), pauses=(0,), stop_ns=None, told=Ending.STOPPED):
+    """A run from its start to its end, by a shell that has pauses of its own."""
+    now_ns, order = START_NS, itertools.count()
+    answers: list[tuple[int, int, int, Outcome]] = []
+    seen = Seen(Record(), [], 0, {})
+    core = prepare(job)(now_ns)
+    pause = itertools.cycle(pauses)
+    while True:
+        ready = []
+        while answers and answers[0][0] <= now_ns:
+            ready.append(heapq.heappop(answers))
+        if stop_ns is not None and now_ns >= START_NS + stop_ns:
+            core.stop(told)
+        turn = core.turn(now_ns, replies(ready))
+        for done_ns, _, number, outcome in ready:
+            seen.replied.setdefault(number, (done_ns, outcome))
+        seen.turns.append((now_ns, turn))
+        if turn.ended is not None:
+            seen.record = core.finish()
+            return seen
+        if turn.send:
+            for number in range(turn.first_id, turn.first_id + turn.send):
+                fate = fates[number % len(fates)]
+                for delay_ns in fate.delays_ns:
+                    heapq.heappush(answers, (now_ns + SEND_NS + delay_ns, next(order), number, fate.outcome))
+            now_ns += SEND_NS + next(pause)
+            core.sent(turn.send, now_ns)
+        seen.most = max(seen.most, core.outstanding)
+        next_ns = answers[0][0] if answers else turn.wake_ns
+        now_ns = max(now_ns + LOOK_NS, min(turn.wake_ns, next_ns))
+
+
+def replies(ready):
+    columns = [list(column) for column in zip(*ready, strict=True)] or [[], [], [], []]
+    done_ns, _, ids, outcomes = columns
+    done, outcome = np.array(done_ns, np.int64), np.array(outcomes, np.uint8)
+    return Replies(np.array(ids, np.int64), done, outcome, [b""] * len(ready))
+
+
+def adds_up(seen):
+    """Each request ended as exactly one outcome, and the counts are those of the rows."""
+    rows, record = seen.rows, seen.record
+    assert rows["id"].tolist() == list(range(record.sent))
+    counts = np.bincount(rows["outcome"], minlength=len(Outcome)).tolist()
+    assert counts == [record.outcomes[outcome] for outcome in Outcome]
+    for number, outcome in zip(rows["id"].tolist(), rows["outcome"].tolist(), strict=True):
+        if outcome in (Outcome.COMPLETED, Outcome.DEFAULTED, Outcome.FAILED):
+            assert seen.replied[number][1] == outcome
+    return sum(counts) == record.sent
+
+
+@given(FATES, PAUSES, st.integers(1, 20), st.integers(1, 200), st.sampled_from([None, 0.02]))
+def test_a_closed_loop_sends_so_many_and_never_more_than_its_window(fates, pauses, window, requests, timeout_s):
+    """Whatever the server does, and however late the turns are."""
+    seen = driven(job(window=window, requests=requests, timeout_s=timeout_s, stall_s=0.1), fates, pauses)
+    assert adds_up(seen)
+    assert seen.most <= window
+    assert seen.record.sent <= requests
+    if seen.record.ended is Ending.REQUESTS:
+        assert seen.record.sent == requests
+        assert seen.record.outcomes[Outcome.ABANDONED] == 0
+    else:
+        assert seen.record.ended is Ending.STALLED
+
+
+@given(FATES, PAUSES, st.integers(1, 20), st.floats(0.0, 0.05), st.floats(0.01, 0.1))
+def test_a_closed_loop_measures_for_its_time(fates, pauses, window, warmup_s, duration_s):
+    """From the first turn after the warm-up on; each answer is in one interval."""
+    seen = driven(job(window=window, warmup_s=warmup_s, duration_s=duration_s), fates, pauses)
+    record = seen.record
+    assert adds_up(seen)
+    assert record.ended is Ending.DURATION
+    assert record.measured_ns == round(duration_s * 1e9)
+    (began_ns,) = (at_ns for at_ns, turn in seen.turns if turn.measured)
+    assert began_ns == record.measured_from_ns
+    assert seen.turns[-1][0] >= began_ns + record.measured_ns
+    intervals = [turn.interval for _, turn in seen.turns if turn.interval is not None]
+    assert intervals == record.intervals
+    assert sum(interval.completed for interval in intervals) == record.latency.total
+    assert sum(interval.duration_s for interval in intervals) == pytest.approx(duration_s, abs=0.031)
+
+
+@given(FATES, PAUSES, st.floats(50, 5000), st.floats(0.0, 0.02), st.sampled_from([None, 0.02]))
+def test_an_open_loop_never_waits_for_replies(fates, pauses, rate_rps, warmup_s, timeout_s):
+    """Each turn sends all that is due, up to a burst; late requests keep their planned time."""
+    arrivals = Renewal(rate_rps, 0.05, 1.0, 3)
+    planned_ns = arrivals.times_ns(warmup_s) + START_NS + LEAD_NS + round(warmup_s * 1e9)
+    settings = {"arrivals": arrivals, "window": 10**6, "warmup_s": warmup_s, "timeout_s": timeout_s}
+    seen = driven(job(**settings), fates, pauses)
+    assert adds_up(seen)
+    assert seen.record.ended is Ending.SCHEDULE
+    for now_ns, turn in seen.turns[:-1]:
+        due = int((planned_ns <= now_ns).sum()) - turn.first_id
+        assert turn.send == min(due, BURST)
+        left_ns = planned_ns[turn.first_id + turn.send :]
+        assert not len(left_ns) or turn.wake_ns <= max(now_ns, left_ns[0])
+    rows, offered = seen.rows, seen.record.offered
+    assert rows["planned_ns"].tolist() == planned_ns.tolist()
+    assert (rows["sent_ns"] >= planned_ns + SEND_NS).all()
+    assert offered is not None
+    assert offered.planned == offered.lag.total == int((planned_ns >= START_NS + LEAD_NS + round(warmup_s * 1e9)).sum())
+
+
+def test_an_open_loop_without_pauses_sends_at_the_planned_times():
+    """Though no reply ever comes: a turn begins at each, and only sending takes time."""
+    seen = driven(job(arrivals=Renewal(100.0, 1.0, 0.0, 0), window=10**6), (MUTE,))
+    assert seen.record.sent == 100
+    assert (seen.rows["sent_ns"] - seen.rows["planned_ns"]).tolist() == [SEND_NS] * 100
+
+
+def test_lag_counts_from_the_plan_to_the_moment_at_which_the_target_has_taken_a_request():
+    """Also where the sender paused before."""
+    seen = driven(job(arrivals=Renewal(1000.0, 0.1, 0.0, 0), window=10**6), pauses=(0, 0, 5 * MS))
+    offered = seen.record.offered
+    assert offered is not None
+    lag_ns = seen.rows["sent_ns"] - seen.rows["planned_ns"]
+    assert (offered.lag.min_ns, offered.lag.max_ns) == (int(lag_ns.min()), int(lag_ns.max()))
+    assert offered.lag.max_ns >= 5 * MS
+
+
+@pytest.mark.parametrize(
+    ("changes", "fate", "ended", "after_s"),
+    [
+        ({"duration_s": 9.0, "stall_s": 0.5}, MUTE, Ending.STALLED, 0.5),
+        ({"duration_s": 9.0, "stall_s": 0.5, "first_answer_s": 2.0}, MUTE, Ending.NO_ANSWER, 2.0),
+        ({"duration_s": 9.0, "stall_s": 0.5, "first_answer_s": 2.0}, Fate(), Ending.DURATION, 9.0),
+        ({"duration_s": 9.0, "stall_s": 0.5, "timeout_s": 0.1}, MUTE, Ending.STALLED, 0.5),
+        ({"arrivals": Renewal(100.0, 9.0, 0.0, 0), "window": 49}, MUTE, Ending.OVERRUN, 0.5),
+        ({"arrivals": Renewal(100.0, 9.0, 0.0, 0), "stall_s": 0.5, "window": 99}, MUTE, Ending.STALLED, 0.5),
+    ],
+    ids=lambda value: value.name if isinstance(value, Ending) else "",
+)
+def test_what_ends_a_run(changes, fate, ended, after_s):
+    """And when, as far as it is looked at."""
+    seen = driven(job(**changes), (fate,))
+    assert seen.record.ended is ended
+    passed_s = (seen.turns[-1][0] - START_NS) / 1e9
+    assert after_s <= passed_s <= after_s + 0.15
+    assert adds_up(seen)
+
+
+def test_too_many_unanswered_requests_end_a_run(monkeypatch):
+    """Though none of them is in flight any more."""
+    monkeypatch.setattr(dispatcher, "MAX_UNANSWERED", 100)
+    seen = driven(job(duration_s=9.0, timeout_s=0.1), (MUTE,))
+    assert seen.record.ended is Ending.OVERRUN
+    assert 100 < seen.record.outcomes[Outcome.TIMED_OUT] <= 105
+
+
+@pytest.mark.parametrize("told", [Ending.STOPPED, Ending.ENOUGH])
+@given(st.integers(0, 200 * MS))
+def test_a_schedule_that_is_stopped_counts_what_was_planned_until_then(told, stop_ns):
+    """With what was sent, where the run ends because it measured enough."""
+    seen = driven(job(arrivals=Renewal(500.0, 9.0, 0.0, 0), window=10**6), stop_ns=stop_ns, told=told)
+    record = seen.record
+    assert record.ended is told
+    assert record.offered is not None
+    assert seen.turns[-1][1].send == 0
+    assert adds_up(seen)
+    if told is Ending.ENOUGH:
+        assert record.offered.planned == record.measured_sent
+    else:
+        assert record.measured_sent <= record.offered.planned <= record.measured_sent + 1
+
+
+def test_intervals_end_at_absolute_times():
+    """A late turn does not move the next; the last ends with the measured part."""
+    seen = driven(job(duration_s=0.1, log_every_s=0.03), pauses=(0, 7 * MS))
+    ends_s = [interval.end_s for interval in seen.record.intervals]
+    assert ends_s == pytest.approx([0.03, 0.06, 0.09, 0.1], abs=0.0071)
+    assert all(end_s >= due_s for end_s, due_s in zip(ends_s, [0.03, 0.06, 0.09, 0.1], strict=True))
+    assert ends_s[-1] == 0.1
+
+
+def test_outstanding_requests_are_waited_for_after_the_run():
+    """Until the last has an answer, or time is up; what remains is left behind."""
+    core = prepare(job(requests=3, window=3, drain_s=1.0))(START_NS)
+    assert core.turn(START_NS, replies([])).send == 3
+    core.sent(3, START_NS)
+    core.stop(Ending.STOPPED)
+    assert core.turn(START_NS + MS, replies([])).ended is Ending.STOPPED
+    until_ns = START_NS + 50 * MS
+    answer = (START_NS + 2 * MS, 0, 1, Outcome.COMPLETED)
+    assert core.drain(START_NS + 2 * MS, replies([answer]), until_ns) == until_ns
+    assert core.drain(until_ns, replies([]), until_ns) is None
+    record = core.finish()
+    assert (record.left_behind, record.outcomes[Outcome.COMPLETED], record.outcomes[Outcome.ABANDONED]) == (2, 1, 2)
