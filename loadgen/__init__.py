@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         Patience,
         Saturate,
     )
-    from loadgen.errors import ConfigError, Interrupted, LoadgenError, TargetError
+    from loadgen.errors import ConfigError, FieldError, Interrupted, LoadgenError, TargetError
     from loadgen.experiments.capacity import CapacityConfig, find_capacity
     from loadgen.experiments.experiment import run_experiment
     from loadgen.experiments.search import Limits
@@ -41,6 +41,7 @@ __all__ = [
     "Deploy",
     "ExperimentConfig",
     "External",
+    "FieldError",
     "Frontend",
     "FrontendLaunchError",
     "Inputs",
@@ -71,6 +72,7 @@ _SOURCES = {
     "Deploy": "loadgen.config:Deploy",
     "ExperimentConfig": "loadgen.config:ExperimentConfig",
     "External": "loadgen.config:External",
+    "FieldError": "loadgen.errors:FieldError",
     "Frontend": "loadgen.config:Frontend",
     "FrontendLaunchError": "frontend_launch.errors:FrontendLaunchError",
     "Inputs": "loadgen.config:Inputs",

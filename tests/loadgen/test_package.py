@@ -26,6 +26,7 @@ def test_the_public_interface():
         "Deploy",
         "ExperimentConfig",
         "External",
+        "FieldError",
         "Frontend",
         "FrontendLaunchError",
         "Inputs",
