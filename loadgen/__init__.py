@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         Patience,
         Saturate,
     )
-    from loadgen.errors import ConfigError, Interrupted, LoadgenError, TargetError
+    from loadgen.errors import ConfigError, FieldError, Interrupted, LoadgenError, TargetError
     from loadgen.experiments.capacity import CapacityConfig, find_capacity
     from loadgen.experiments.experiment import ExperimentInterrupted, run_experiment
     from loadgen.experiments.search import Limits
@@ -42,6 +42,7 @@ __all__ = [
     "ExperimentConfig",
     "ExperimentInterrupted",
     "External",
+    "FieldError",
     "Frontend",
     "FrontendLaunchError",
     "Inputs",
@@ -73,6 +74,7 @@ _SOURCES = {
     "ExperimentConfig": "loadgen.config:ExperimentConfig",
     "ExperimentInterrupted": "loadgen.experiments.experiment:ExperimentInterrupted",
     "External": "loadgen.config:External",
+    "FieldError": "loadgen.errors:FieldError",
     "Frontend": "loadgen.config:Frontend",
     "FrontendLaunchError": "frontend_launch.errors:FrontendLaunchError",
     "Inputs": "loadgen.config:Inputs",

@@ -16,7 +16,7 @@ from typing import Any, Self
 from frontend_launch.launch.runtimes import RUNTIMES
 from frontend_launch.launch.topology import Topology
 from frontend_launch.ports import Ports
-from loadgen.errors import ConfigError
+from loadgen.errors import FieldError
 from loadgen.judging.slo import Condition
 from loadgen.load import requests_log
 from loadgen.load.arrivals import Arrivals
@@ -56,6 +56,10 @@ class CataloguedModel:
     ports: Ports = field(default_factory=Ports)
     ready_timeout_s: float = 180.0
 
+    def __post_init__(self) -> None:
+        positive(self, "verify", "ready_timeout_s")
+        _check_ports(self.ports, isinstance(self, Deploy))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deploy(CataloguedModel):
@@ -84,6 +88,14 @@ class Deploy(CataloguedModel):
     topology: Topology | None = None
     runtime: str = "process"
     image: str = ""
+
+    def __post_init__(self) -> None:
+        CataloguedModel.__post_init__(self)
+        positive(self, "replicas", "cpus_per_replica", "frontends")
+        if self.runtime not in RUNTIMES:
+            raise FieldError("Deploy.runtime", self.runtime, "is none", f"choose {' or '.join(RUNTIMES)}")
+        if self.image and self.runtime != "docker":
+            raise FieldError("Deploy.image", self.image, "means nothing without {Deploy.runtime} docker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +157,7 @@ class Saturate:
         warmup_s: time before the measured part; None means 1 s, or none when stopping by count.
 
     Raises:
-        ConfigError: both ends are given.
+        FieldError: both ends are given, or a value makes no sense.
     """
 
     duration_s: float | None = None
@@ -155,10 +167,10 @@ class Saturate:
 
     def __post_init__(self) -> None:
         if self.duration_s is not None and self.requests is not None:
-            raise ConfigError(
-                f"requests={self.requests} stops by count and duration_s={self.duration_s:g} by time: "
-                "leave one of them out"
-            )
+            problem = f"stops by count and {{Saturate.duration_s}} {self.duration_s:g} by time"
+            raise FieldError("Saturate.requests", self.requests, problem, "leave one of them out")
+        positive(self, "duration_s", "requests", "max_in_flight")
+        _not_negative(self, "warmup_s")
 
     @property
     def expected_s(self) -> float:
@@ -179,6 +191,10 @@ class OpenLoop:
     arrivals: Arrivals
     max_in_flight: int | None = None
     warmup_s: float = WARMUP_S
+
+    def __post_init__(self) -> None:
+        positive(self, "max_in_flight")
+        _not_negative(self, "warmup_s")
 
     @property
     def expected_s(self) -> float:
@@ -209,6 +225,9 @@ class Inputs:
     path: Path | None = None
     count: int | None = None
 
+    def __post_init__(self) -> None:
+        positive(self, "count")
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -221,6 +240,11 @@ class Client:
 
     processes: int = 1
     cpus: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        positive(self, "processes")
+        if self.processes > MAX_CLIENTS:
+            raise FieldError("Client.processes", self.processes, "are too many", f"use at most {MAX_CLIENTS}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +262,10 @@ class Patience:
     stall_s: float = 60.0
     drain_s: float | None = None
 
+    def __post_init__(self) -> None:
+        positive(self, "timeout_s", "stall_s")
+        _not_negative(self, "drain_s")
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -252,6 +280,11 @@ class Output:
     results_dir: Path = Path("results")
     requests_log: Path | None = None
     log_every_s: float = 3.0
+
+    def __post_init__(self) -> None:
+        positive(self, "log_every_s")
+        if self.requests_log is not None:
+            requests_log.check(self.requests_log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,61 +315,43 @@ class ExperimentConfig:
     until_steady: bool = False
     fail_if: tuple[Condition, ...] = ()
 
+    def __post_init__(self) -> None:
+        positive(self, "batch_size")
+        if self.batch_size > MAX_BATCH:
+            raise FieldError("ExperimentConfig.batch_size", self.batch_size, "is too large", f"at most {MAX_BATCH}")
+        clients, load = self.client.processes, self.load
+        shares = {"max_in_flight": load.max_in_flight}
+        if isinstance(load, Saturate):
+            shares = {"requests": load.requests, **shares}
+        for name, share in shares.items():
+            if share is not None and clients > share:
+                problem = f"is more than {{{type(load).__name__}.{name}}} {share}"
+                raise FieldError("Client.processes", clients, problem, f"use at most {share}")
 
-def check(config: ExperimentConfig) -> None:
-    """Refuse what makes no sense whatever the model and the machine.
+
+def positive(value: object, *names: str) -> None:
+    """Refuse fields that are given and not positive.
+
+    Args:
+        value: a part of a configuration.
+        names: of its fields: numbers, or several of them.
 
     Raises:
-        ConfigError: something does not.
+        FieldError: one is not.
     """
-    load, serve, clients = config.load, config.serve, config.client.processes
-    positive: dict[str, float | None] = {
-        "--batch-size": config.batch_size,
-        "--log-every": config.output.log_every_s,
-        "--stall": config.patience.stall_s,
-        "--inputs": config.inputs.count,
-        "--timeout": config.patience.timeout_s,
-        "--max-in-flight": load.max_in_flight,
-        "--clients": clients,
-    }
-    shares: dict[str, int | None] = {"--max-in-flight": load.max_in_flight}
-    match load:
-        case Saturate():
-            positive |= {"--duration": load.duration_s, "--requests": load.requests}
-            shares = {"--requests": load.requests, **shares}
-        case OpenLoop():
-            positive |= {"--duration": load.arrivals.duration_s}
-    match serve:
-        case CataloguedModel():
-            positive |= {"--verify": serve.verify, "--ready-timeout": serve.ready_timeout_s}
-            _check_ports(serve.ports, isinstance(serve, Deploy))
-        case External():
-            pass
-    if isinstance(serve, Deploy):
-        positive |= {
-            "--replicas": serve.replicas,
-            "--cpus-per-replica": serve.cpus_per_replica,
-            "--frontends": serve.frontends,
-        }
-        if serve.runtime not in RUNTIMES:
-            raise ConfigError(f"--runtime {serve.runtime} is none: choose {' or '.join(RUNTIMES)}")
-        if serve.image and serve.runtime != "docker":
-            raise ConfigError(f"--image {serve.image} means nothing without --runtime docker")
-    for option, value in positive.items():
-        if value is not None and not value > 0:
-            raise ConfigError(f"{option} {value:g} is not positive")
-    if config.batch_size > MAX_BATCH:
-        raise ConfigError(f"--batch-size {config.batch_size} is too large: at most {MAX_BATCH}")
-    if clients > MAX_CLIENTS:
-        raise ConfigError(f"--clients {clients} are too many: use at most {MAX_CLIENTS}")
-    for option, share in shares.items():
-        if share is not None and clients > share:
-            raise ConfigError(f"--clients {clients} is more than {option} {share}: use at most {share}")
-    if config.output.requests_log is not None:
-        requests_log.check(config.output.requests_log)
-    for option, value in (("--warmup", load.warmup_s), ("--drain", config.patience.drain_s)):
-        if value is not None and not value >= 0:
-            raise ConfigError(f"{option} {value:g} is negative")
+    for name in names:
+        given = getattr(value, name)
+        for number in given if isinstance(given, tuple) else (given,):
+            if number is not None and not number > 0:
+                raise FieldError(f"{type(value).__name__}.{name}", number, "is not positive")
+
+
+def _not_negative(value: object, *names: str) -> None:
+    """Refuse fields that are given and negative."""
+    for name in names:
+        number = getattr(value, name)
+        if number is not None and not number >= 0:
+            raise FieldError(f"{type(value).__name__}.{name}", number, "is negative")
 
 
 def _check_ports(ports: Ports, ours: bool) -> None:
@@ -344,7 +359,8 @@ def _check_ports(ports: Ports, ours: bool) -> None:
     numbers = asdict(ports)
     for name, number in numbers.items():
         if not (0 if ours else 1) <= number <= MAX_PORT and (ours or name not in ("replica", "redis")):
-            raise ConfigError(f"--{name}-port {number} is no port: {'0, or ' if ours else ''}1 to {MAX_PORT}")
+            raise FieldError(f"Ports.{name}", number, "is no port", f"{'0, or ' if ours else ''}1 to {MAX_PORT}")
     for first, second in combinations(numbers, 2):
         if ours and numbers[first] and numbers[first] == numbers[second]:
-            raise ConfigError(f"--{first}-port and --{second}-port are both {numbers[first]}: choose different ones")
+            problem = f"and {{Ports.{second}}} are both {{value}}"
+            raise FieldError(f"Ports.{first}", numbers[first], problem, "choose different ones")

@@ -19,9 +19,8 @@ from loadgen.config import (
     OpenLoop,
     Output,
     Saturate,
-    check,
 )
-from loadgen.errors import ConfigError
+from loadgen.errors import FieldError
 from loadgen.load.arrivals import Arrivals
 from loadgen.load.inputs import DRAWN_INPUTS, FileInputs, InputSource, SeededInputs
 from loadgen.targets.discover import discover_remote
@@ -169,7 +168,6 @@ def plan_on(config: ExperimentConfig, ground: Ground) -> Plan:
         ConfigError: it contradicts itself or the model.
         PlacementError: the machine does not have what it asks for.
     """
-    check(config)
     request, notes = _placement_request(config, ground.model, ground.topology)
     inputs = ground.inputs if ground.remote is None else ground.remote.inputs(request_options(config))
     load, limits = _load_plan(config, inputs, request.replicas, ground.remote)
@@ -256,7 +254,6 @@ async def prepare(config: ExperimentConfig) -> Plan:
         PlacementError: the machine does not have what it asks for.
         DescribeError: there is no such model.
     """
-    check(config)
     return plan_on(config, await survey(config))
 
 
@@ -304,12 +301,12 @@ def _placement_request(
     if not isinstance(serve, Deploy):
         return PlacementRequest(replicas=0, client_cpus=client.cpus, infrastructure=(), clients=client.processes), ()
     if serve.gpus and not model.gpu_capable:
-        raise ConfigError(f"--gpus {core_ranges(serve.gpus)}: {model.name} has no GPU code; leave the option out")
+        problem = f"{{value}}: {model.name} has no GPU code"
+        raise FieldError("Deploy.gpus", core_ranges(serve.gpus), problem, "leave it out")
     replicas = serve.replicas or max(1, len(serve.gpus or ()))
     if serve.frontends > replicas:
-        raise ConfigError(
-            f"--frontends {serve.frontends}: each needs a replica, and --replicas is {replicas}: change one of them"
-        )
+        problem = f"{{value}}: each needs a replica, and {{Deploy.replicas}} is {replicas}"
+        raise FieldError("Deploy.frontends", serve.frontends, problem, "change one of them")
     defaults = model_defaults(model, topology, replicas, serve.cpus, serve.cpus_per_replica, serve.gpus)
     others_named = bool(client.cpus or serve.infrastructure_cpus)
     request = PlacementRequest(

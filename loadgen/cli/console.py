@@ -17,7 +17,7 @@ import uvloop
 
 from frontend_launch.errors import FrontendLaunchError, LaunchError
 from loadgen.cli import exit_codes
-from loadgen.errors import ConfigError, Interrupted, LoadgenError
+from loadgen.errors import ConfigError, Interrupted, LoadgenError, Worded, field_name
 
 T = TypeVar("T")
 
@@ -84,8 +84,23 @@ def one_line_errors(received: list[signal.Signals] | None = None) -> Iterator[No
         tail = error.log_tail if isinstance(error, LaunchError) else ""
         if tail:
             typer.echo(tail, err=True)
-        fail(str(error))
+        fail(error.worded(_option) if isinstance(error, Worded) else str(error))
         raise typer.Exit(exit_codes.of_signal(received[0]) if received else exit_codes.of_error(error)) from None
+
+
+_OPTIONS = {
+    "CapacityConfig.start_rps": "--start",
+    "Client.processes": "--clients",
+    "Inputs.count": "--inputs",
+    "SweepConfig.rates_rps": "--rates",
+}
+"""Options that are not called as the fields that they become."""
+
+
+def _option(field: str) -> str:
+    """The option that a field of a configuration comes from."""
+    name = field_name(field).removesuffix("_s").replace("_", "-")
+    return _OPTIONS.get(field, f"--{name}-port" if field.startswith("Ports.") else f"--{name}")
 
 
 def fail(text: str) -> None:

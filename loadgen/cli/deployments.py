@@ -33,7 +33,8 @@ def up(
     ] = "docker",
 ) -> None:
     """Bring up a deployment that stays, for `loadgen saturate --connect`."""
-    config = parameters.configured(settings | {"runtime": runtime}, Saturate())
+    with console.one_line_errors():
+        config = parameters.configured(settings | {"runtime": runtime}, Saturate())
     console.set_up_logging()
     console.run(_up(config), console.NOTHING_MEASURED)
 

@@ -15,8 +15,8 @@ from typing_extensions import override
 
 from frontend_launch.affinity import pinned
 from frontend_launch.tasks import to_completion
-from loadgen.config import ExperimentConfig, Saturate, scheduled
-from loadgen.errors import ConfigError, Interrupted
+from loadgen.config import ExperimentConfig, Saturate, positive, scheduled
+from loadgen.errors import ConfigError, FieldError, Interrupted
 from loadgen.experiments.experiment import known_answers, measure, tell
 from loadgen.experiments.search import (
     HIGHEST_RPS,
@@ -135,13 +135,14 @@ def check_search(config: CapacityConfig) -> None:
     """
     limits = config.limits
     if not 0.001 <= limits.tolerance <= 0.5:
-        raise ConfigError(f"--tolerance {limits.tolerance:.3g} is out of bounds: use 0.1% to 50%")
-    if limits.probes < 1:
-        raise ConfigError(f"--probes {limits.probes} is not positive")
-    if config.start_rps is not None and not config.start_rps > 0:
-        raise ConfigError(f"--start {config.start_rps:g} is no rate: it must be positive")
-    if config.start_rps is not None and not LOWEST_RPS <= config.start_rps <= HIGHEST_RPS:
-        raise ConfigError(f"--start {config.start_rps:g} is out of bounds: use {LOWEST_RPS:g} to {HIGHEST_RPS:g}")
+        raise FieldError("Limits.tolerance", f"{limits.tolerance:.3g}", "is out of bounds", "use 0.1% to 50%")
+    positive(limits, "probes")
+    start_rps = config.start_rps
+    if start_rps is not None and not start_rps > 0:
+        raise FieldError("CapacityConfig.start_rps", start_rps, "is no rate", "it must be positive")
+    if start_rps is not None and not LOWEST_RPS <= start_rps <= HIGHEST_RPS:
+        remedy = f"use {LOWEST_RPS:g} to {HIGHEST_RPS:g}"
+        raise FieldError("CapacityConfig.start_rps", start_rps, "is out of bounds", remedy)
 
 
 def _directory(results_dir: Path) -> Path:

@@ -11,16 +11,18 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from frontend_launch.affinity import pinned
 from frontend_launch.errors import FrontendLaunchError, PlacementError
 from frontend_launch.tasks import to_completion
-from loadgen.config import Deploy, ExperimentConfig, check, scheduled
-from loadgen.errors import ConfigError, Interrupted, TargetError
+from loadgen.config import Deploy, ExperimentConfig, positive, scheduled
+from loadgen.errors import ConfigError, Interrupted, TargetError, Worded, field_name
 from loadgen.experiments import ledger as ledgers
 from loadgen.experiments.experiment import known_answers, measure, tell
 from loadgen.experiments.grid import NOWHERE, Cell, Measurement, Size, by_size, cells, loaded, schedule
@@ -68,6 +70,9 @@ class SweepConfig:
     repeat: int = 1
     anchor_every: int | None = None
 
+    def __post_init__(self) -> None:
+        positive(self, "repeat", "anchor_every", "replicas", "cpus_per_replica", "in_flight", "rates_rps")
+
     @property
     def settings(self) -> dict[str, Any]:
         """What makes two sweeps the same, as JSON can say it."""
@@ -78,6 +83,30 @@ class SweepConfig:
             headers = json.dumps(target["access"]["headers"])
             target["access"]["headers"] = hashlib.sha256(headers.encode()).hexdigest()
         return settings
+
+
+class CellsError(PlacementError, Worded):
+    """Combinations that cannot be placed; it names all of them.
+
+    Args:
+        refused: the reason for each.
+        cells: how many there are, with those that can be placed.
+    """
+
+    def __init__(self, refused: Mapping[Cell, Exception], cells: int) -> None:
+        self.refused, self.cells = refused, cells
+        super().__init__(self.worded(field_name))
+
+    @override
+    def worded(self, name: Callable[[str], str]) -> str:
+        """The message: sizes of deployments, by the reasons for which they cannot be placed."""
+        # The batch size has no part in it, so sizes of deployments say it all.
+        reasons: dict[str, dict[str, None]] = {}
+        for cell, error in self.refused.items():
+            reason = error.worded(name) if isinstance(error, Worded) else str(error)
+            reasons.setdefault(reason, {})[cell.name if cell.size == NOWHERE else cell.size.name] = None
+        lines = [f"  {', '.join(names)}: {reason}" for reason, names in reasons.items()]
+        return "\n".join([f"{len(self.refused)} of {self.cells} combinations cannot be placed:", *lines])
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,23 +160,8 @@ async def prepare_sweep(config: SweepConfig) -> SweepPlan:
         PlacementError: there are combinations that cannot be placed; it names all of them.
         DescribeError: there is no such model.
     """
-    if config.repeat < 1:
-        raise ConfigError(f"--repeat {config.repeat} is not positive")
-    if config.anchor_every is not None and config.anchor_every < 1:
-        raise ConfigError(f"--anchor-every {config.anchor_every} is not positive")
-    axes: dict[str, Sequence[float]] = {
-        "--replicas": config.replicas,
-        "--cpus-per-replica": config.cpus_per_replica,
-        "--in-flight": config.in_flight,
-        "--rates": config.rates_rps,
-    }
-    for option, axis in axes.items():
-        if axis and not min(axis) > 0:
-            raise ConfigError(f"{option} {min(axis):g} is not positive")
-    for batch_size in config.batch_sizes:
-        check(replace(config.base, batch_size=batch_size))
-    smallest = replace(config.base, batch_size=min(config.batch_sizes))
-    ground = await survey(smallest)
+    sizes = [replace(config.base, batch_size=batch_size) for batch_size in sorted(config.batch_sizes)]
+    ground = await survey(sizes[0])
     grid = loaded(_grid(config, ground), config.in_flight, config.rates_rps)
     plans = _plans(config, ground, grid)
     return SweepPlan(config, plans, schedule(grid, config.repeat, config.base.seed, config.anchor_every))
@@ -173,22 +187,18 @@ def _plans(config: SweepConfig, ground: Ground, grid: Sequence[Cell]) -> dict[Ce
     """A plan for each cell.
 
     Raises:
-        PlacementError: there are cells without; it names all of them.
+        CellsError: there are cells without.
     """
-    plans, refused = {}, {}
+    plans: dict[Cell, Plan] = {}
+    refused: dict[Cell, Exception] = {}
     for cell in grid:
         try:
             plans[cell] = plan_on(_of_cell(config, cell), ground)
         except (ConfigError, PlacementError) as error:
-            refused[cell] = str(error)
-    if not refused:
-        return plans
-    # The batch size has no part in it, so sizes of deployments say it all.
-    reasons: dict[str, dict[str, None]] = {}
-    for cell, reason in refused.items():
-        reasons.setdefault(reason, {})[cell.name if cell.size == NOWHERE else cell.size.name] = None
-    lines = [f"  {', '.join(names)}: {reason}" for reason, names in reasons.items()]
-    raise PlacementError("\n".join([f"{len(refused)} of {len(grid)} combinations cannot be placed:", *lines]))
+            refused[cell] = error
+    if refused:
+        raise CellsError(refused, len(grid))
+    return plans
 
 
 def _of_cell(config: SweepConfig, cell: Cell) -> ExperimentConfig:

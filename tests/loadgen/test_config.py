@@ -9,8 +9,8 @@ from frontend_launch.errors import DescribeError, PlacementError
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.topology import describe
 from frontend_launch.ports import Ports
-from loadgen.config import Client, Deploy, ExperimentConfig, External, Frontend, OpenLoop, Patience, Saturate
-from loadgen.errors import ConfigError
+from loadgen.config import Client, Deploy, ExperimentConfig, External, Frontend, Inputs, OpenLoop, Patience, Saturate
+from loadgen.errors import FieldError
 from loadgen.load.arrivals import Renewal
 from loadgen.plan import default_window, prepare
 from loadgen.report.text import plan_text
@@ -101,47 +101,58 @@ def test_an_allowed_overlap_is_noted():
 @pytest.mark.parametrize(
     ("changes", "error", "text"),
     [
-        ({"deploy": {"model": "resnet"}}, DescribeError, "resnet"),
-        ({"deploy": {"gpus": (5,)}}, PlacementError, "5"),
-        ({"deploy": {"model": "noop", "gpus": (0,)}}, ConfigError, "no GPU code"),
-        ({"batch_size": 0}, ConfigError, "--batch-size 0"),
-        ({"load": Saturate(warmup_s=-1.0)}, ConfigError, "--warmup -1"),
-        ({"patience": Patience(drain_s=-1.0)}, ConfigError, "--drain -1"),
-        ({"deploy": {"ready_timeout_s": 0.0}}, ConfigError, "--ready-timeout 0"),
-        ({"load": Saturate(requests=0)}, ConfigError, "--requests 0"),
-        ({"deploy": {"input_shape": (2, 2)}}, DescribeError, "--input-shape"),
-        ({"batch_size": 1 << 20}, ConfigError, "--batch-size 1048576 is too large"),
-        (
-            {"deploy": {"ports": Ports(request=99_999)}},
-            ConfigError,
-            "--request-port 99999 is no port: 0, or 1 to 65535",
-        ),
-        ({"deploy": {"ports": Ports(admin=-1)}}, ConfigError, "--admin-port -1"),
-        (
-            {"deploy": {"ports": Ports(metrics=4000, admin=4000)}},
-            ConfigError,
-            "--metrics-port and --admin-port are both 4000",
-        ),
-        (
-            {"serve": Frontend("noop", host="h", ports=Ports(request=0))},
-            ConfigError,
-            "--request-port 0 is no port: 1 to 65535",
-        ),
-        ({"deploy": {"model": "noop", "weights": "x.h5"}}, DescribeError, "noop has no weights"),
-        ({"deploy": {"runtime": "podman"}}, ConfigError, "--runtime podman is none: choose process or docker"),
-        ({"deploy": {"image": "x"}}, ConfigError, "--image x means nothing without --runtime docker"),
+        ({"model": "resnet"}, DescribeError, "resnet"),
+        ({"gpus": (5,)}, PlacementError, "5"),
+        ({"model": "noop", "gpus": (0,)}, FieldError, "gpus 0: noop has no GPU code"),
+        ({"frontends": 2}, FieldError, "frontends 2: each needs a replica, and replicas is 1: change one of them"),
+        ({"input_shape": (2, 2)}, DescribeError, "--input-shape"),
+        ({"model": "noop", "weights": "x.h5"}, DescribeError, "noop has no weights"),
     ],
 )
-def test_contradictions(changes, error, text):
-    """One line each, with the option and the value."""
+def test_what_cannot_be_planned(changes, error, text):
+    """One line each, with the field or the option, and the value."""
     with pytest.raises(error, match=text):
-        planned(**changes)
+        planned(deploy=changes)
 
 
-def test_a_run_has_one_end():
-    """By time or by count."""
-    with pytest.raises(ConfigError, match="requests=5 stops by count and duration_s=3 by time: leave one of them out"):
-        Saturate(duration_s=3.0, requests=5)
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: Saturate(duration_s=-1.0), "duration_s -1 is not positive"),
+        (lambda: Saturate(requests=0), "requests 0 is not positive"),
+        (lambda: Saturate(warmup_s=-1.0), "warmup_s -1 is negative"),
+        (
+            lambda: Saturate(duration_s=3.0, requests=5),
+            "requests 5 stops by count and duration_s 3 by time: leave one of them out",
+        ),
+        (lambda: OpenLoop(OPEN_LOOP.arrivals, max_in_flight=0), "max_in_flight 0 is not positive"),
+        (lambda: Patience(drain_s=-1.0), "drain_s -1 is negative"),
+        (lambda: Client(0), "processes 0 is not positive"),
+        (lambda: Client(300), "processes 300 are too many: use at most 256"),
+        (lambda: Inputs(count=0), "count 0 is not positive"),
+        (lambda: Deploy("noop", ready_timeout_s=0.0), "ready_timeout_s 0 is not positive"),
+        (lambda: Deploy("noop", replicas=0), "replicas 0 is not positive"),
+        (lambda: Deploy("noop", runtime="podman"), "runtime podman is none: choose process or docker"),
+        (lambda: Deploy("noop", image="x"), "image x means nothing without runtime docker"),
+        (lambda: Deploy("noop", ports=Ports(request=99_999)), "request 99999 is no port: 0, or 1 to 65535"),
+        (lambda: Deploy("noop", ports=Ports(admin=-1)), "admin -1 is no port"),
+        (
+            lambda: Deploy("noop", ports=Ports(metrics=4000, admin=4000)),
+            "metrics and admin are both 4000: choose different ones",
+        ),
+        (lambda: Frontend("noop", host="h", ports=Ports(request=0)), "request 0 is no port: 1 to 65535"),
+        (lambda: ExperimentConfig(Deploy("noop"), batch_size=0), "batch_size 0 is not positive"),
+        (lambda: ExperimentConfig(Deploy("noop"), batch_size=1 << 20), "batch_size 1048576 is too large"),
+        (
+            lambda: ExperimentConfig(Deploy("noop"), Saturate(requests=4), client=Client(5)),
+            "processes 5 is more than requests 4: use at most 4",
+        ),
+    ],
+)
+def test_what_makes_no_sense_cannot_be_written(make, text):
+    """The error names the field and the value, and says what to do."""
+    with pytest.raises(FieldError, match=f"^{text}"):
+        make()
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ def test_the_public_interface():
         "ExperimentConfig",
         "ExperimentInterrupted",
         "External",
+        "FieldError",
         "Frontend",
         "FrontendLaunchError",
         "Inputs",

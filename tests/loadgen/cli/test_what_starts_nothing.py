@@ -207,3 +207,33 @@ def test_a_file_describes_a_sweep(tmp_path):
         2,
         f"loadgen: --file {file} has the key 'replica', which is no option of sweep: see `loadgen sweep --help`\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--request-port", "99999"), "--request-port 99999 is no port: 0, or 1 to 65535"),
+        (
+            ("--metrics-port", "4000", "--admin-port", "4000"),
+            "--metrics-port and --admin-port are both 4000: choose different ones",
+        ),
+        (("--inputs", "0"), "--inputs 0 is not positive"),
+        (("--requests", "0"), "--requests 0 is not positive"),
+        (("--max-in-flight", "0"), "--max-in-flight 0 is not positive"),
+        (("--batch-size", "1048576"), "--batch-size 1048576 is too large: at most 65536"),
+        (("--runtime", "podman"), "--runtime podman is none: choose process or docker"),
+        (("--image", "x"), "--image x means nothing without --runtime docker"),
+    ],
+)
+def test_fields_have_the_names_of_options(tmp_path, arguments, text):
+    """A Python user reads the names of fields for the same."""
+    done = asked([LOADGEN, "saturate", "-m", "noop", "--results-dir", str(tmp_path / "results"), *arguments])
+    assert (done.returncode, done.stderr) == (2, f"loadgen: {text}\n")
+
+
+def test_a_sweep_names_options_too():
+    """In each reason."""
+    sizes = ["--frontends", "2", "-r", "1", "2", "-p", "1"]
+    done = asked([LOADGEN, "sweep", "-m", "noop", *sizes, "--topology", "cpus=0-31", "--dry-run"])
+    reason = "--frontends 2: each needs a replica, and --replicas is 1: change one of them"
+    assert (done.returncode, done.stderr) == (3, f"loadgen: 1 of 2 combinations cannot be placed:\n  r1-c1: {reason}\n")
