@@ -35,13 +35,16 @@ class Worded(Exception):  # noqa: N818 - it is a part of errors, not one by itse
         """
         raise NotImplementedError
 
+    def __str__(self) -> str:
+        return self.worded(field_name)
+
 
 def field_name(field: str) -> str:
     """What Python calls a field, without its class."""
     return field.rpartition(".")[2]
 
 
-class FieldError(ConfigError, Worded):
+class FieldError(Worded, ConfigError):
     """A field of a configuration whose value makes no sense.
 
     The command line says the same of the option that the field comes from.
@@ -56,7 +59,7 @@ class FieldError(ConfigError, Worded):
 
     def __init__(self, field: str, value: object, problem: str, remedy: str = "") -> None:
         self.field, self.value, self.problem, self.remedy = field, value, problem, remedy
-        super().__init__(self.worded(field_name))
+        super().__init__(field, value, problem, remedy)
 
     def worded(self, name: Callable[[str], str]) -> str:
         """The message, of the value, the problem and the remedy."""

@@ -22,7 +22,7 @@ from frontend_launch.affinity import pinned
 from frontend_launch.errors import FrontendLaunchError, PlacementError
 from frontend_launch.tasks import to_completion
 from loadgen.config import Deploy, ExperimentConfig, positive, scheduled
-from loadgen.errors import ConfigError, Interrupted, TargetError, Worded, field_name
+from loadgen.errors import ConfigError, Interrupted, TargetError, Worded
 from loadgen.experiments import ledger as ledgers
 from loadgen.experiments.experiment import known_answers, measure, tell
 from loadgen.experiments.grid import NOWHERE, Cell, Measurement, Size, by_size, cells, loaded, schedule
@@ -85,7 +85,7 @@ class SweepConfig:
         return settings
 
 
-class CellsError(PlacementError, Worded):
+class CellsError(Worded, PlacementError):
     """Combinations that cannot be placed; it names all of them.
 
     Args:
@@ -95,7 +95,7 @@ class CellsError(PlacementError, Worded):
 
     def __init__(self, refused: Mapping[Cell, Exception], cells: int) -> None:
         self.refused, self.cells = refused, cells
-        super().__init__(self.worded(field_name))
+        super().__init__(refused, cells)
 
     @override
     def worded(self, name: Callable[[str], str]) -> str:

@@ -1,6 +1,7 @@
 """What a configuration comes to, before anything is started."""
 
 import asyncio
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -153,6 +154,13 @@ def test_what_makes_no_sense_cannot_be_written(make, text):
     """The error names the field and the value, and says what to do."""
     with pytest.raises(FieldError, match=f"^{text}"):
         make()
+
+
+def test_an_error_can_be_sent_to_another_process():
+    """With all that it has."""
+    error = FieldError("Saturate.duration_s", -1.0, "is not positive", "leave it out")
+    assert vars(pickle.loads(pickle.dumps(error))) == vars(error)
+    assert str(error) == "duration_s -1 is not positive: leave it out"
 
 
 @pytest.mark.parametrize(
