@@ -23,14 +23,27 @@ async def gather_all(*work: Coroutine[Any, Any, T]) -> list[T]:
 async def to_completion(work: Coroutine[Any, Any, T]) -> T:
     """Do something that must not be cut short: a cancellation is raised when it is done.
 
-    A second cancellation cancels the work too.
+    Where the work fails, its error comes first, and the caller is cancelled where it waits next. A second cancellation
+    cancels the work too.
     """
     task = asyncio.create_task(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await task
+        try:
+            await task
+        except Exception:
+            cancel_again()
+            raise
         raise
+
+
+def cancel_again() -> None:
+    """Cancel the current task where it waits next, in place of a cancellation that it has just caught."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.uncancel()
+    task.cancel()
 
 
 async def create_process(*command: str, **options: Any) -> asyncio.subprocess.Process:

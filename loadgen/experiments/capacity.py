@@ -119,7 +119,7 @@ async def find_capacity(config: CapacityConfig) -> Found:
             async with serving(plan) as server:
                 try:
                     capacity = await _Prober(config, plan, server, check).search()
-                    kept = f"when the answer was found; it is in {directory}"
+                    kept = f"after the search; its answer is in {directory}"
                 finally:
                     await to_completion(server.keep_logs(directory / "logs"))
     except asyncio.CancelledError:

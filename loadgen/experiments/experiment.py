@@ -21,7 +21,7 @@ from frontend_launch.integers import core_ranges
 from frontend_launch.launch.deployment import Deployment
 from frontend_launch.launch.launcher import model_environment
 from frontend_launch.launch.topology import Topology
-from frontend_launch.tasks import to_completion
+from frontend_launch.tasks import cancel_again, to_completion
 from loadgen.config import CataloguedModel, Deploy, ExperimentConfig
 from loadgen.errors import ConfigError, Interrupted
 from loadgen.experiments.document import pids, results_of
@@ -101,8 +101,8 @@ async def run_experiment(config: ExperimentConfig) -> Results:
 async def measure(plan: Plan, server: Server, check: AnswerCheck | None, watcher: Watcher | None = None) -> Results:
     """Load a server that is up as a plan says, from this process, which is where it shall be; judge and save.
 
-    A cancellation before load begins is raised at once. One after it ends the run; the results are returned, and the
-    caller is cancelled where it waits next.
+    A cancellation before load begins is raised at once. One after it ends the run; the results are returned, or an
+    error is raised, and the caller is cancelled where it waits next.
 
     Args:
         plan: what to do.
@@ -122,12 +122,11 @@ async def measure(plan: Plan, server: Server, check: AnswerCheck | None, watcher
         if not load_began.is_set():
             measuring.cancel()
         stop.set()
-        results = await measuring
-        task = asyncio.current_task()
-        assert task is not None
-        task.uncancel()
-        task.cancel()
-        return results
+        try:
+            return await measuring
+        finally:
+            if not measuring.cancelled():
+                cancel_again()
 
 
 async def _measure(

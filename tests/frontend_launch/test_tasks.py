@@ -3,6 +3,7 @@
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -56,3 +57,25 @@ def test_work_that_is_not_cut_short():
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(cancelled_after(to_completion(work()), 2))
     assert done == [True]
+
+
+def test_work_that_fails_after_a_cancellation():
+    """Its error comes first; the next wait is cancelled."""
+    events: list[Any] = []
+
+    async def work():
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        raise ValueError
+
+    async def act():
+        try:
+            await to_completion(work())
+        except ValueError as error:
+            events.append(error)
+        await asyncio.sleep(0)
+        events.append(None)
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancelled_after(act(), 2))
+    assert [type(event) for event in events] == [ValueError]
