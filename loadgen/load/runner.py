@@ -139,7 +139,7 @@ class _Runner:
             if turn.wake_ns > now_ns and not len(replies.ids):
                 target.notify(self._sleeper.wake)
                 await self._sleeper.sleep_until(turn.wake_ns)
-                yielded_ns = now_ns
+                yielded_ns = time.monotonic_ns()
             elif now_ns - yielded_ns > YIELD_EVERY_NS:
                 await asyncio.sleep(0)
                 yielded_ns = now_ns
