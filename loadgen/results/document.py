@@ -20,6 +20,7 @@ from frontend_launch.stages import Stages
 from loadgen.constraints import Positive
 from loadgen.hardware.summary import Hardware
 from loadgen.judging.verdict import Verdict
+from loadgen.load.ending import Ending
 from loadgen.load.record import Record
 from loadgen.load.summary import Summary, latencies_ms
 from loadgen.results.environment import Environment
@@ -44,21 +45,6 @@ from loadgen.results.sections import (
 
 SCHEMA_VERSION = 2
 SCHEMA_PATH = Path(__file__).with_name("results.schema.json")
-
-ENDINGS = (
-    "duration",
-    "requests",
-    "stalled",
-    "no_answer",
-    "interrupted",
-    "server_lost",
-    "schedule",
-    "overrun",
-    "client_lost",
-    "cut_short",
-    "steady",
-)
-"""Values of `Results.ended` that this version writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +84,7 @@ class Results:
 
     command: list[str]
     started_at: str
-    ended: Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(ENDINGS)})]
+    ended: Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(Ending)})]
     error: str | None
     model: ServedModel
     environment: Environment

@@ -65,7 +65,7 @@ def test_a_model_that_takes_its_time_is_saturated_and_the_server_says_with_which
     assert stages.compute_infer.time_ms["mean"] >= 50
     assert stages.queue.time_ms["mean"] > stages.compute_input.time_ms["mean"]
     before, after = results.server_metrics['nv_inference_request_success_total{model="slow",version="1"}']
-    assert after - before == counted.succeeded
+    assert abs(after - before - counted.succeeded) <= 2 * evidence.max_batch  # batches between two readings
 
 
 @BOTH
