@@ -77,7 +77,7 @@ class CapacityConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundCapacity:
     """What a search left behind.
 
     Attributes:
@@ -91,7 +91,7 @@ class Found:
     directory: Path
 
 
-async def find_capacity(config: CapacityConfig) -> Found:
+async def find_capacity(config: CapacityConfig) -> FoundCapacity:
     """Bring up a deployment and find the highest rate at which it holds an objective.
 
     Cancel its task to end it early; the probes until then are kept.
@@ -124,7 +124,7 @@ async def find_capacity(config: CapacityConfig) -> Found:
                     await to_completion(server.keep_logs(directory / "logs"))
     except asyncio.CancelledError:
         raise Interrupted(f"interrupted {kept}") from None
-    return Found(capacity, time.monotonic() - began_s, directory)
+    return FoundCapacity(capacity, time.monotonic() - began_s, directory)
 
 
 def check_search(config: CapacityConfig) -> None:

@@ -33,7 +33,7 @@ NOWHERE = Size(0, 0)
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Cell:
+class GridCell:
     """One combination of settings.
 
     Attributes:
@@ -68,12 +68,12 @@ class Measurement:
         kind: ``anchor`` for the cell that is measured again and again to expose drift.
     """
 
-    cell: Cell
+    cell: GridCell
     repeat: int = 0
     kind: Kind = "cell"
 
 
-def cells(replicas: Sequence[int], cpus_per_replica: Sequence[int], batch_sizes: Sequence[int]) -> tuple[Cell, ...]:
+def cells(replicas: Sequence[int], cpus_per_replica: Sequence[int], batch_sizes: Sequence[int]) -> tuple[GridCell, ...]:
     """All combinations, each once; replicas change slowest and batch sizes fastest, as in the original's driver.
 
     Args:
@@ -82,10 +82,10 @@ def cells(replicas: Sequence[int], cpus_per_replica: Sequence[int], batch_sizes:
         batch_sizes: largest batches, in queries.
     """
     axes = (dict.fromkeys(axis) for axis in (replicas, cpus_per_replica, batch_sizes))
-    return tuple(Cell(Size(count, each), batch_size) for count, each, batch_size in product(*axes))
+    return tuple(GridCell(Size(count, each), batch_size) for count, each, batch_size in product(*axes))
 
 
-def loaded(grid: Iterable[Cell], in_flight: Sequence[int], rates_rps: Sequence[float]) -> tuple[Cell, ...]:
+def loaded(grid: Iterable[GridCell], in_flight: Sequence[int], rates_rps: Sequence[float]) -> tuple[GridCell, ...]:
     """Each cell under each load: so many requests in flight, or such a rate; with neither, that of a single run.
 
     Args:
@@ -97,7 +97,7 @@ def loaded(grid: Iterable[Cell], in_flight: Sequence[int], rates_rps: Sequence[f
     return tuple(replace(cell, in_flight=count, rate_rps=rate) for cell in grid for count, rate in loads or [(0, 0.0)])
 
 
-def schedule(grid: Sequence[Cell], repeat: int, seed: int, anchor_every: int | None) -> tuple[Measurement, ...]:
+def schedule(grid: Sequence[GridCell], repeat: int, seed: int, anchor_every: int | None) -> tuple[Measurement, ...]:
     """The order of measuring.
 
     Each round measures every cell once. With several rounds their order is drawn, so that what changes with time does

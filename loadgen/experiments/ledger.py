@@ -20,7 +20,7 @@ from typing import Any, TextIO
 import msgspec
 
 from loadgen.errors import ConfigError
-from loadgen.experiments.grid import Cell, Measurement, Size
+from loadgen.experiments.grid import GridCell, Measurement, Size
 from loadgen.results.files import new_directory
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Entry:
     def measurement(self) -> Measurement:
         """What was measured."""
         size = Size(self.replicas, self.cpus_per_replica)
-        cell = Cell(size, self.batch_size, self.in_flight, self.rate_rps)
+        cell = GridCell(size, self.batch_size, self.in_flight, self.rate_rps)
         return Measurement(cell, self.repeat, "anchor" if self.kind == "anchor" else "cell")
 
 

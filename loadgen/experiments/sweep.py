@@ -25,7 +25,7 @@ from loadgen.config import Deploy, ExperimentConfig, positive, scheduled
 from loadgen.errors import ConfigError, Interrupted, TargetError, Worded
 from loadgen.experiments import ledger as ledgers
 from loadgen.experiments.experiment import known_answers, measure, tell
-from loadgen.experiments.grid import NOWHERE, Cell, Measurement, Size, by_size, cells, loaded, schedule
+from loadgen.experiments.grid import NOWHERE, GridCell, Measurement, Size, by_size, cells, loaded, schedule
 from loadgen.experiments.ledger import Entry, Ledger
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck
@@ -93,7 +93,7 @@ class CellsError(Worded, PlacementError):
         cells: how many there are, with those that can be placed.
     """
 
-    def __init__(self, refused: Mapping[Cell, Exception], cells: int) -> None:
+    def __init__(self, refused: Mapping[GridCell, Exception], cells: int) -> None:
         self.refused, self.cells = refused, cells
         super().__init__(refused, cells)
 
@@ -120,7 +120,7 @@ class SweepPlan:
     """
 
     config: SweepConfig
-    plans: Mapping[Cell, Plan]
+    plans: Mapping[GridCell, Plan]
     order: tuple[Measurement, ...]
 
     @property
@@ -167,14 +167,14 @@ async def prepare_sweep(config: SweepConfig) -> SweepPlan:
     return SweepPlan(config, plans, schedule(grid, config.repeat, config.base.seed, config.anchor_every))
 
 
-def _grid(config: SweepConfig, ground: Ground) -> tuple[Cell, ...]:
+def _grid(config: SweepConfig, ground: Ground) -> tuple[GridCell, ...]:
     """The cells; an axis that was not given has the one value of a single run."""
     serve = config.base.serve
     if not isinstance(serve, Deploy):
         return cells((NOWHERE.replicas,), (NOWHERE.cpus_per_replica,), config.batch_sizes)
     if config.replicas and config.cpus_per_replica:
         return cells(config.replicas, config.cpus_per_replica, config.batch_sizes)
-    grid: list[Cell] = []
+    grid: list[GridCell] = []
     for count in config.replicas or (max(1, len(serve.gpus or ())),):
         one = replace(config.base, serve=replace(serve, replicas=count), batch_size=min(config.batch_sizes))
         single = plan_on(one, ground)
@@ -183,14 +183,14 @@ def _grid(config: SweepConfig, ground: Ground) -> tuple[Cell, ...]:
     return tuple(grid)
 
 
-def _plans(config: SweepConfig, ground: Ground, grid: Sequence[Cell]) -> dict[Cell, Plan]:
+def _plans(config: SweepConfig, ground: Ground, grid: Sequence[GridCell]) -> dict[GridCell, Plan]:
     """A plan for each cell.
 
     Raises:
         CellsError: there are cells without.
     """
-    plans: dict[Cell, Plan] = {}
-    refused: dict[Cell, Exception] = {}
+    plans: dict[GridCell, Plan] = {}
+    refused: dict[GridCell, Exception] = {}
     for cell in grid:
         try:
             plans[cell] = plan_on(_of_cell(config, cell), ground)
@@ -201,7 +201,7 @@ def _plans(config: SweepConfig, ground: Ground, grid: Sequence[Cell]) -> dict[Ce
     return plans
 
 
-def _of_cell(config: SweepConfig, cell: Cell) -> ExperimentConfig:
+def _of_cell(config: SweepConfig, cell: GridCell) -> ExperimentConfig:
     size, base = cell.size, config.base
     serve, load = base.serve, base.load
     if isinstance(serve, Deploy):
@@ -310,7 +310,7 @@ class _RestOfSweep:
         self._keep(measurement, results, results.error)
         return results
 
-    def _cell_plan(self, cell: Cell) -> Plan:
+    def _cell_plan(self, cell: GridCell) -> Plan:
         plan = self._plan.plans[cell]
         return plan.with_output(replace(plan.config.output, results_dir=self._ledger.directory))
 

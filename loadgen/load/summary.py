@@ -23,7 +23,7 @@ LatenciesMs = Annotated[Mapping[str, float | None], Meta(extra_json_schema={"pro
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredPart:
     """The measured part.
 
     Attributes:
@@ -75,7 +75,7 @@ class Summary:
     late: Count
     unexpected: Count
     left_behind: int | None
-    measured: Measured
+    measured: MeasuredPart
     throughput_rps: float
     latency_ms: LatenciesMs
     planned: Count | None = None
@@ -107,7 +107,7 @@ def summarise(record: Record, timeout_s: float | None = None) -> Summary:
         late=record.late,
         unexpected=record.unexpected,
         left_behind=record.left_behind,
-        measured=Measured(measured_s, record.measured_sent, record.latency.total),
+        measured=MeasuredPart(measured_s, record.measured_sent, record.latency.total),
         throughput_rps=arrived / measured_s if measured_s else 0.0,
         latency_ms=latency_ms,
     )

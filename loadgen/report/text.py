@@ -9,7 +9,7 @@ from frontend_launch.integers import core_ranges
 from frontend_launch.launch.placement import Placement
 from frontend_launch.launch.topology import Topology
 from loadgen.config import OpenLoop, Saturate
-from loadgen.experiments.capacity import Found
+from loadgen.experiments.capacity import FoundCapacity
 from loadgen.experiments.grid import NOWHERE
 from loadgen.experiments.sweep import Sweep, SweepPlan
 from loadgen.hardware.readings import SAMPLER
@@ -83,7 +83,7 @@ def sweep_text(sweep: Sweep) -> str:
     return text
 
 
-def capacity_text(found: Found) -> str:
+def capacity_text(found: FoundCapacity) -> str:
     """What a search found: all of its probes, the answer with its interval, and what it took."""
     capacity = found.capacity
     rows = [("probe", "requests/s", "s", "outcome", "")]

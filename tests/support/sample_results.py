@@ -9,7 +9,7 @@ import numpy as np
 
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.hardware.summary import CoreUse, Hardware, HardwareSample, ProcessUse
-from loadgen.load.summary import Measured
+from loadgen.load.summary import MeasuredPart
 from loadgen.results.document import Results
 from loadgen.results.files import read
 from loadgen.results.sections import (
@@ -77,7 +77,7 @@ def results(
                 sent=histogram.total + 200,
                 completed=histogram.total,
                 abandoned=200,
-                measured=Measured(float(seconds), histogram.total, histogram.total),
+                measured=MeasuredPart(float(seconds), histogram.total, histogram.total),
                 throughput_rps=histogram.total / seconds,
                 latency_ms={
                     "mean": _ms(histogram.mean_ns),

@@ -12,7 +12,7 @@ from sample_results import GOLDEN, results
 from loadgen.cli.best import choice_text
 from loadgen.experiments.choice import Shown, choose
 from loadgen.judging.slo import parse
-from loadgen.load.summary import Measured
+from loadgen.load.summary import MeasuredPart
 from loadgen.results.cells import cells_of, run_of
 from loadgen.results.sections import PlannedArrivals
 
@@ -26,7 +26,7 @@ def run(replicas=1, cpus=1, gpus=(), *, rps, p99, offered=None, window=100, limi
         MEASURED.summary,
         throughput_rps=rps,
         offered_rps=offered,
-        measured=Measured(10.0, 1000, 1000),
+        measured=MeasuredPart(10.0, 1000, 1000),
         latency_ms={**MEASURED.summary.latency_ms, "p99": p99},
     )
     rate_rps = offered if steady else None

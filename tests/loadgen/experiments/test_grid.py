@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.experiments.grid import Cell, Measurement, Size, by_size, cells, schedule
+from loadgen.experiments.grid import GridCell, Measurement, Size, by_size, cells, schedule
 
 axes = st.lists(st.integers(1, 8), min_size=1, max_size=4)
 
@@ -54,5 +54,5 @@ def test_the_order_is_drawn_where_cells_repeat(repeat, drawn):
 
 def test_one_measurement_needs_no_anchor():
     """There is nothing that could have drifted."""
-    only = Cell(Size(1, 1), 2)
+    only = GridCell(Size(1, 1), 2)
     assert schedule([only], 1, 0, None) == (Measurement(only),)

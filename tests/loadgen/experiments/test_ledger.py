@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from loadgen.errors import ConfigError
 from loadgen.experiments import ledger as ledgers
-from loadgen.experiments.grid import Cell, Measurement, Size
+from loadgen.experiments.grid import GridCell, Measurement, Size
 from loadgen.experiments.ledger import Entry
 
 ENTRY = Entry("r1-c2-b4", 1, 2, 4, 0, "cell", "results-1.json", None, 12.5, 80.25, "yes", "2026-01-01T00:00:00+00:00")
@@ -26,7 +26,7 @@ def begun(directory, *entries):
 
 def test_an_entry_knows_what_was_measured():
     """So that a resumed sweep knows what is left."""
-    assert ENTRY.measurement == Measurement(Cell(Size(1, 2), 4))
+    assert ENTRY.measurement == Measurement(GridCell(Size(1, 2), 4))
 
 
 @given(st.data())

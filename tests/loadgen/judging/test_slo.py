@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from loadgen.errors import ConfigError
 from loadgen.judging import slo
-from loadgen.load.summary import Measured
+from loadgen.load.summary import MeasuredPart
 from loadgen.results.files import read
 
 GOLDEN = read(Path(__file__).parents[2] / "golden" / "results-v1.json").summary
@@ -23,7 +23,7 @@ SUMMARY = replace(
     timed_out=0,
     defaulted=4,
     abandoned=5,
-    measured=Measured(duration_s=9.0, sent=900, completed=891),
+    measured=MeasuredPart(duration_s=9.0, sent=900, completed=891),
     throughput_rps=99.0,
     latency_ms={**GOLDEN.latency_ms, "p50": 40.0, "p90": 90.0, "p99": 250.0, "max": 1500.0},
 )
@@ -114,7 +114,7 @@ def test_what_holds(text, holds, said):
 def test_what_was_not_measured_holds_neither_way(text):
     """Nothing was sent, so there is neither a latency nor a share."""
     nothing = replace(
-        SUMMARY, sent=0, failed=0, measured=Measured(9.0, 0, 0), latency_ms=dict.fromkeys(GOLDEN.latency_ms)
+        SUMMARY, sent=0, failed=0, measured=MeasuredPart(9.0, 0, 0), latency_ms=dict.fromkeys(GOLDEN.latency_ms)
     )
     finding = slo.evaluate(slo.parse(text)[0], nothing)
     assert (finding.holds, finding.value) == (False, None)
