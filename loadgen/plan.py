@@ -35,7 +35,7 @@ MAX_REMOTE_OUTSTANDING = 20_000
 """The same where each request is a stream or waits for a connection, about 20 KB of what those keep."""
 
 REMOTE_WINDOW = 64
-"""Requests in flight at somebody else's server, or four times what it says that it computes at once."""
+"""Requests in flight at an external server, or four times what it says that it computes at once."""
 
 WINDOW_BYTES = 1 << 30
 """By default so many requests may be in flight, and so many bytes of them."""

@@ -106,7 +106,7 @@ def target(
         typer.Option(metavar="URL", help="With --target: its Prometheus metrics.  [default: the usual]"),
     ] = None,
 ) -> parameters.Settings:
-    """A model on somebody else's server."""
+    """A model on an external server."""
     connect = context.params.get("connect")
     _refuse_strays(context, External if target is not None else Frontend if connect is not None else Deploy)
     if target is None:

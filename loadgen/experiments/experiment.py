@@ -11,9 +11,11 @@ import asyncio
 import contextlib
 import datetime
 import logging
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from frontend_launch import models
 from frontend_launch.affinity import pinned
@@ -151,17 +153,17 @@ async def _measure(
     ):
 
         async def on_phase(phase: Phase) -> None:
-            try:
-                async with asyncio.timeout(LAST_READINGS_S if stop.is_set() else None):
-                    await readings.on_phase(phase)
-            except TimeoutError:
+            if not await _finished(readings.on_phase(phase), stop, LAST_READINGS_S):
                 text = f"the server's own numbers are left out: no answer within {LAST_READINGS_S:.0f} s"
                 log.warning("%s", text)
                 readings.notes.append(text)
 
-        hooks = Hooks(on_phase)
+        async def begin() -> int:
+            load_began.set()
+            return time.monotonic_ns()
+
+        hooks = Hooks(on_phase, begin=begin)
         watched = Watched(watcher or (UntilSteady() if plan.config.until_steady else None), hooks.stop_sending, halt)
-        load_began.set()
         record = await senders.run(_job(plan, workload, check), halt, replace(hooks, on_interval=watched))
         record.ended = watched.ended or record.ended
         results = results_of(
@@ -172,6 +174,21 @@ async def _measure(
     if output.requests_log is not None:
         results.notes.extend(_save_requests(output.requests_log, record, len(plan.inputs.make())))
     return replace(results, path=files.save(results, output.results_dir))
+
+
+async def _finished(work: Coroutine[Any, Any, None], stop: asyncio.Event, grace_s: float) -> bool:
+    """Whether work finishes; from when `stop` is set, it has so many seconds left."""
+    task, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task}, timeout=grace_s)
+        if task.done():
+            task.result()
+        return task.done()
+    finally:
+        for each in (task, stopped):
+            each.cancel()
+        await asyncio.gather(task, stopped, return_exceptions=True)
 
 
 def _save_requests(path: Path, record: Record, inputs: int) -> list[str]:

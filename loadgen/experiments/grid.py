@@ -29,7 +29,7 @@ class Size(NamedTuple):
 
 
 NOWHERE = Size(0, 0)
-"""Of a server that somebody else runs."""
+"""Of an external server."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,7 +37,7 @@ class GridCell:
     """One combination of settings.
 
     Attributes:
-        size: of the deployment; without meaning for a server that somebody else runs.
+        size: of the deployment; without meaning for an external server.
         batch_size: largest batch a replica is given; with such a server the rows of a request.
         in_flight: most requests in flight; 0 for as many as a single run would have.
         rate_rps: requests a second; 0 for as many as the server takes.

@@ -29,8 +29,10 @@ def error(record: Record) -> str | None:
 def remarks(record: Record) -> list[str]:
     """A line for each thing that the numbers of a run do not tell, or not by themselves."""
     lines = []
-    if not record.measured_ns:
+    if not record.measured_ns and record.ended.as_asked:
         lines.append("nothing was measured, the run ended within --warmup: make it longer, or use less --warmup")
+    elif not record.measured_ns:
+        lines.append("nothing was measured: the run ended before its measured part began")
     silent_s = sum(interval.duration_s for interval in record.intervals if not interval.completed)
     # A schedule's latencies count from the plan, so they do tell.
     if record.offered is None and record.latency.total and silent_s >= SILENCE_S:

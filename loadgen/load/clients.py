@@ -264,7 +264,8 @@ class _SharedRun:
         await self._ready()
         if not jobs[0].warmup_s:
             await self._hooks.on_phase(Phase.MEASURED_BEGINS)
-        begins_ns = time.monotonic_ns() + LEAD_NS
+        begin = self._hooks.begin
+        begins_ns = (time.monotonic_ns() if begin is None else await begin()) + LEAD_NS
         self._silence_s = _longest_silence_s(jobs[0])
         for client in self._clients:
             client.send(Start(begins_ns))

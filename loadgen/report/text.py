@@ -176,7 +176,7 @@ def results_text(results: Results) -> str:
 
 
 def _server(results: Results) -> list[str]:
-    """What somebody else's server counted, and where its time went."""
+    """What an external server counted, and where its time went."""
     counted = results.server_statistics
     if counted is None:
         return []

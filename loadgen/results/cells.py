@@ -1,6 +1,6 @@
 """Groups runs by configuration and load into cells, so that results compare. Pure.
 
-Whatever a file does not tell, such as the cores behind a server that somebody else runs, is None here.
+Whatever a file does not tell, such as the cores behind an external server, is None here.
 """
 
 from __future__ import annotations

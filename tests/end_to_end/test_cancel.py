@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import uvloop
+import zmq
+import zmq.asyncio
 from aiohttp import web
 
 from frontend_launch.ports import Ports
-from loadgen.config import Deploy, ExperimentConfig, External, Output, Saturate
+from loadgen.config import Deploy, ExperimentConfig, External, Frontend, Output, Saturate
 from loadgen.errors import Interrupted
 from loadgen.experiments import experiment
 from loadgen.experiments.capacity import CapacityConfig, find_capacity
@@ -135,14 +137,15 @@ def test_a_search_keeps_its_probes(tmp_path):
     assert children() == before
 
 
-def test_an_external_server_that_does_not_give_its_numbers(tmp_path, monkeypatch):
+@pytest.mark.parametrize("answers", [1, 0], ids=["at the end", "at the beginning"])
+def test_an_external_server_that_does_not_give_its_numbers(tmp_path, monkeypatch, answers):
     """They are not waited for long once the experiment is cancelled, and a note says so."""
     monkeypatch.setattr(experiment, "LAST_READINGS_S", 0.1)
     asked = []
 
     async def metrics(_):
         asked.append(True)
-        if len(asked) > 1:
+        if len(asked) > answers:
             await asyncio.Event().wait()
         return web.Response(text="a_total 1\n")
 
@@ -167,3 +170,20 @@ def test_an_external_server_that_does_not_give_its_numbers(tmp_path, monkeypatch
     results = interrupted.value.results
     assert results.summary.completed > 0
     assert any("the server's own numbers are left out" in note for note in results.notes)
+
+
+def test_an_experiment_that_still_connects(tmp_path):
+    """Ends at once, and not after the patience for a handshake."""
+
+    async def act():
+        with zmq.asyncio.Context() as context, context.socket(zmq.ROUTER) as silent:
+            port = silent.bind_to_random_port("tcp://127.0.0.1")
+            frontend = Frontend("noop", host="127.0.0.1", ports=Ports(port, port, port, port, port))
+            task = asyncio.ensure_future(run_experiment(config(tmp_path, frontend)))
+            await silent.recv_multipart()  # the handshake
+            task.cancel()
+            await task
+
+    with pytest.raises(asyncio.CancelledError):
+        uvloop.run(act())
+    assert not list(tmp_path.glob("*.json"))

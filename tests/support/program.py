@@ -49,8 +49,8 @@ def searched(
         (path,) = (directory / str(attempt) / "results").glob("capacity-*/capacity.json")
         document = json.loads(path.read_text())
         if all(probe["outcome"] != "client-limited" for probe in document["capacity"]["probes"]):
-            break
-    return done, path.parent, document
+            return done, path.parent, document
+    pytest.skip("the client was late in each of three searches: this machine is too busy to show anything")
 
 
 def started(words: Sequence[str], line: str = "thruput", **options: Any) -> subprocess.Popen[str]:

@@ -7,6 +7,7 @@ import pytest
 
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.judging.remarks import MOST_REASONS, error, remarks, server_load_mismatch
+from loadgen.load.ending import Ending
 from loadgen.load.record import ClientUse, Interval, Offered, Record
 from loadgen.load.target import Outcome
 from model_containers.units import NS_PER_S
@@ -43,7 +44,8 @@ def test_of_a_usual_run_nothing_is_said():
         ((100, 0, 0, 50), {}, ["nothing completed for 2 of 4 s, in whole intervals of the log: "]),
         ((100, 0, 0, 50), {"offered": Offered()}, []),  # their latencies count from the plan
         ((0, 0), {}, []),  # there are no latencies that could mislead
-        ((), {}, ["nothing was measured, the run ended within --warmup"]),
+        ((), {"ended": Ending.REQUESTS}, ["nothing was measured, the run ended within --warmup"]),
+        ((), {"ended": Ending.STOPPED}, ["nothing was measured: the run ended before its measured part began"]),
     ],
 )
 def test_silence(completed, fields, said):
