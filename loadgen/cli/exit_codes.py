@@ -11,7 +11,8 @@ code meaning
 5    the server to connect to cannot be reached or does not answer
 6    the run could not go on: nothing completed, or frontends or replicas were lost
 7    wrong answers (``--verify``)
-8    a condition of ``--fail-if`` came true, or no configuration was shown to do what was asked (``best``)
+8    a condition of ``--fail-if`` came true, no configuration was shown to do what was asked (``best``), or no rate was
+     (``capacity``)
 130  interrupted with Ctrl-C
 143  ended with SIGTERM
 ==== ==========================================================================================

@@ -36,6 +36,11 @@ class Ending(enum.StrEnum):
     """The user ended the run."""
 
     @property
+    def of_a_client(self) -> bool:
+        """Only the record of a client has it; results say why the client was told."""
+        return self in (Ending.ENOUGH, Ending.STOPPED)
+
+    @property
     def as_asked(self) -> bool:
         """The run measured all that it was to measure; otherwise results have an error and a code other than 0."""
         match self:

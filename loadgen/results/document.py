@@ -84,7 +84,9 @@ class Results:
 
     command: list[str]
     started_at: str
-    ended: Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(Ending)})]
+    ended: Annotated[
+        str, msgspec.Meta(extra_json_schema={"enum": [ended for ended in Ending if not ended.of_a_client]})
+    ]
     error: str | None
     model: ServedModel
     environment: Environment

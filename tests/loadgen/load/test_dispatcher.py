@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.load import dispatcher
@@ -143,6 +143,7 @@ def test_a_closed_loop_sends_so_many_and_never_more_than_its_window(fates, pause
         assert seen.record.ended is Ending.STALLED
 
 
+@settings(max_examples=30)  # each has some thousand turns
 @given(FATES, PAUSES, st.integers(1, 20), st.floats(0.0, 0.05), st.floats(0.01, 0.1))
 def test_a_closed_loop_measures_for_its_time(fates, pauses, window, warmup_s, duration_s):
     """From the first turn after the warm-up on; each answer is in one interval."""
@@ -165,8 +166,8 @@ def test_an_open_loop_never_waits_for_replies(fates, pauses, rate_rps, warmup_s,
     """Each turn sends all that is due, up to a burst; late requests keep their planned time."""
     arrivals = Renewal(rate_rps, 0.05, 1.0, 3)
     planned_ns = arrivals.times_ns(warmup_s) + START_NS + LEAD_NS + round(warmup_s * 1e9)
-    settings = {"arrivals": arrivals, "window": 10**6, "warmup_s": warmup_s, "timeout_s": timeout_s}
-    seen = driven(job(**settings), fates, pauses)
+    changes = {"arrivals": arrivals, "window": 10**6, "warmup_s": warmup_s, "timeout_s": timeout_s}
+    seen = driven(job(**changes), fates, pauses)
     assert adds_up(seen)
     assert seen.record.ended is Ending.SCHEDULE
     for now_ns, turn in seen.turns[:-1]:
