@@ -71,7 +71,8 @@ saturate: $(RUN) ## saturate Inception V3 for DURATION seconds (120), with furth
 	$(BIN)/loadgen saturate --model inception --batch-size 2 --duration $(DURATION) $(ARGS)
 
 test: $(ALL) ## run all tests; COVERAGE=1 measures which branches they take
-	$(PYTEST) -m 'not evidence' $(if $(COVERAGE),--cov --cov-report=term-missing:skip-covered)
+	$(PYTEST) -m 'not (evidence or serial)' $(if $(COVERAGE),--cov --cov-report=)
+	$(BIN)/python -m pytest -m serial $(if $(COVERAGE),--cov --cov-append --cov-report=term-missing:skip-covered)
 
 test-quick: $(ALL) ## run the tests that need no server, container, browser or framework, within a minute
 	$(PYTEST) -m '$(QUICK)' $(if $(COVERAGE),--cov --cov-report=term-missing:skip-covered)

@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 FOLDERS = ("browser", "docker", "end_to_end", "evidence", "models", "servers")
 """A folder of this name marks its tests with its name; `make test-quick` runs the tests without such a mark."""
 
-TOGETHER = ("docker", "servers", "models", "browser", "serial")
+TOGETHER = ("docker", "servers", "models", "browser")
 """Marks whose tests share something: with several workers one runs all of them, and the longest begin first."""
 
 DOCKER_SOCKET = "/var/run/docker.sock"

@@ -127,8 +127,8 @@ def test_each_package_has_its_table(package):
     assert module_tables.table(package) in module_tables.DOCUMENT.read_text()
 
 
-@pytest.mark.serial
+@pytest.mark.xdist_group("one")
 def test_workers_see_the_groups_of_tests(request):
     """Tests that share an engine or a server would get in each other's way in two workers."""
     several = "PYTEST_XDIST_WORKER" in os.environ
-    assert request.node.nodeid.endswith("@serial") is several, "use `make test`, or --dist loadgroup"
+    assert request.node.nodeid.endswith("@one") is several, "use `make test`, or --dist loadgroup"

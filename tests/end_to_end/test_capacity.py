@@ -3,7 +3,8 @@
 import json
 import signal
 
-from program import DEADLINE_S, noop, ran, searched, started
+import pytest
+from program import DEADLINE_S, TOO_BUSY, noop, ran, searched, started
 
 
 def document_in(tmp_path):
@@ -11,6 +12,7 @@ def document_in(tmp_path):
     return path.parent, json.loads(path.read_text())
 
 
+@pytest.mark.serial
 def test_a_search_with_few_probes(tmp_path):
     """It says that they were not enough; every probe is kept with its results."""
     load = ("--slo", "p99<10s,failed<0.1%", "-d", "1s", "--start", "700", "--probes", "2")
@@ -41,15 +43,20 @@ def test_a_hopeless_probe_is_cut_short(tmp_path):
     assert results["summary"]["measured"]["duration_s"] < 30
 
 
+@pytest.mark.serial
 def test_ctrl_c_keeps_the_probes(tmp_path):
     """Those that were finished."""
-    process = started(
-        noop(tmp_path, "capacity", "--slo", "p99<10s", "-d", "1s", "--start", "500"), "bracket: 500 requests/s"
-    )
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=DEADLINE_S)
+    for attempt in range(3):
+        words = noop(tmp_path / str(attempt), "capacity", "--slo", "p99<10s", "-d", "1s", "--start", "500")
+        process = started(words, "bracket: 500 requests/s")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=DEADLINE_S)
+        _, document = document_in(tmp_path / str(attempt))
+        if document["capacity"]["probes"][0]["outcome"] != "client-limited":  # which would end the search
+            break
+    else:
+        pytest.skip(TOO_BUSY)
     assert process.returncode == 130
     assert "interrupted before there was an answer" in said
-    _, document = document_in(tmp_path)
     assert [probe["outcome"] for probe in document["capacity"]["probes"]][:1] == ["pass"]
     assert document["capacity"]["ended"] == "under way"

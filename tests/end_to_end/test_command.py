@@ -88,6 +88,7 @@ def test_a_run_ends_with_results_that_keep_their_schema(tmp_path):
     assert len(re.findall(line, run.stdout)) == 4
 
 
+@pytest.mark.serial
 def test_the_hardware_is_watched_meanwhile(tmp_path):
     """Every process of the plan is in the results and in the summary, and so is the one that watches."""
     run = ran(tmp_path, "--duration", "4")

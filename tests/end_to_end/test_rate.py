@@ -53,6 +53,7 @@ def test_what_was_planned_is_offered_and_answered(tmp_path):
     assert "offered     200.00 requests/s: 400 of 400 planned were sent" in done.stdout
 
 
+@pytest.mark.serial
 def test_a_client_that_was_stopped_shows_it(tmp_path):
     """Schedule lag has the 300 ms, and so have the latencies from the plan."""
     process = started(noop(tmp_path, "rate", "--rate", "200", "-d", "3s", "--log-every", "300ms"))

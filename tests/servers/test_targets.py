@@ -161,6 +161,7 @@ def results_file_entries(output):
     return [json.loads(line) for line in (directory / "ledger.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.serial
 @BOTH
 def test_a_search_for_capacity(server, tmp_path, protocol):
     """Its first two probes: 160 rows a second is what the model can do at most.

@@ -19,6 +19,7 @@ T = TypeVar("T")
 LOADGEN = str(Path(sys.executable).with_name("loadgen"))
 ANY_PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin")]
 DEADLINE_S = 120
+TOO_BUSY = "the client was late in each of three searches: this machine is too busy to show anything"
 
 
 def noop(tmp_path: Path, verb: str, *arguments: str) -> list[str]:
@@ -50,7 +51,7 @@ def searched(
         document = json.loads(path.read_text())
         if all(probe["outcome"] != "client-limited" for probe in document["capacity"]["probes"]):
             return done, path.parent, document
-    pytest.skip("the client was late in each of three searches: this machine is too busy to show anything")
+    pytest.skip(TOO_BUSY)
 
 
 def started(words: Sequence[str], line: str = "thruput", **options: Any) -> subprocess.Popen[str]:
