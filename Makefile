@@ -20,8 +20,7 @@ $(PIP_INSTALL) --only-binary :all: --editable '.[$(1)]' >.venv/$(1).log 2>&1 || 
 endef
 
 QUICK := not (browser or docker or end_to_end or evidence or models or servers)
-# Tests wait for other processes, so one more than there are cores keeps these busy.
-WORKERS ?= $(shell expr $$(nproc) + 1)
+WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup --durations 25 --durations-min 1
 
 BASE ?= HEAD~1

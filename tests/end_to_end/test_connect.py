@@ -96,6 +96,7 @@ def config(ports, tmp_path, application, **changes):
     )
 
 
+@pytest.mark.serial
 def test_a_slow_model_behind_a_deep_window_is_saturated(frontends, tmp_path):
     """Busy replicas, full batches, and the reader is told what is left behind."""
     with slow_model(frontends, 1, 4, 0.1) as name:
@@ -108,6 +109,7 @@ def test_a_slow_model_behind_a_deep_window_is_saturated(frontends, tmp_path):
     assert results.node_configs == []
 
 
+@pytest.mark.serial
 def test_a_window_smaller_than_the_batch_is_the_loads_limit(frontends, tmp_path):
     """Nobody can fill a batch of four with two requests."""
     with slow_model(frontends, 2, 4, 0.0) as name:

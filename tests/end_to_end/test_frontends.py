@@ -20,6 +20,7 @@ def results_in(tmp_path):
     return files.read(path)
 
 
+@pytest.mark.serial
 def test_each_frontend_gets_its_share(tmp_path):
     """Of the replicas and of the requests; what they counted is one reading, and answers are right."""
     done = ran(noop(tmp_path, "saturate", *TWO, "--requests", "4000", "--max-in-flight", "100", "--verify", "3"))

@@ -47,6 +47,7 @@ def url(running, protocol, model):
 BOTH = pytest.mark.parametrize("protocol", ["grpc", "http"])
 
 
+@pytest.mark.serial
 @BOTH
 def test_a_model_that_takes_its_time_is_saturated_and_the_server_says_with_which_batches(server, tmp_path, protocol):
     """The verdict rests on its statistics, which are compared with what the client saw."""
@@ -132,6 +133,7 @@ def test_a_rate_is_offered_and_answered(server, tmp_path, protocol):
     assert results.summary.service_ms["p50"] <= results.summary.latency_ms["p50"]
 
 
+@pytest.mark.serial
 def test_more_than_the_server_can_do(server, tmp_path):
     """Its count is of what it answered meanwhile, and is compared with that."""
     words = target(tmp_path, "rate", url(server, "grpc", "slow"), "--rate", "400", "-d", "2s", "--warmup", "200ms")
@@ -143,6 +145,7 @@ def test_more_than_the_server_can_do(server, tmp_path):
     assert int(counted) < 500
 
 
+@pytest.mark.serial
 def test_a_sweep_varies_what_a_client_can(server, tmp_path):
     """Rows of a request, requests in flight, rates."""
     words = target(tmp_path, "sweep", url(server, "grpc", "slow"), *SHORT, "-b", "1", "8", "--in-flight", "1", "16")
