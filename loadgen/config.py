@@ -294,7 +294,8 @@ class ExperimentConfig:
     Attributes:
         serve: what is served.
         load: the load on it.
-        batch_size: largest batch a replica is given; rows of a request at an external server.
+        batch_size: largest batch a replica is given; rows of a request at an external server, where the command
+            line takes 1.
         inputs: what is sent.
         client: who sends.
         patience: how long to wait.
