@@ -123,8 +123,8 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """What a plan stands on, the same for all sizes of a deployment.
+class PlanContext:
+    """What a plan depends on, the same for all sizes of a deployment.
 
     Attributes:
         model: what the model says of itself.
@@ -139,8 +139,8 @@ class Ground:
     remote: Remote | None = None
 
 
-async def survey(config: ExperimentConfig) -> Ground:
-    """Find out what a plan stands on.
+async def survey(config: ExperimentConfig) -> PlanContext:
+    """Find out what a plan depends on.
 
     Raises:
         ConfigError: the inputs are not what the model takes.
@@ -150,31 +150,31 @@ async def survey(config: ExperimentConfig) -> Ground:
     match config.serve:
         case External(target):
             remote = await discover_remote(target)
-            return Ground(remote.description, remote.inputs(request_options(config)), discover(), remote)
+            return PlanContext(remote.description, remote.inputs(request_options(config)), discover(), remote)
         case CataloguedModel() as serve:
             model = await describe(serve.model, replica_options(serve, config.seed))
             topology = serve.topology if isinstance(serve, Deploy) else None
-            return Ground(model, _inputs(config, model), topology or discover())
+            return PlanContext(model, _inputs(config, model), topology or discover())
 
 
-def plan_on(config: ExperimentConfig, ground: Ground) -> Plan:
+def plan_on(config: ExperimentConfig, context: PlanContext) -> Plan:
     """Work out a configuration.
 
     Args:
         config: what is asked for.
-        ground: the machine and the model that it is worked out for.
+        context: the machine and the model that it is worked out for.
 
     Raises:
         ConfigError: it contradicts itself or the model.
         PlacementError: the machine does not have what it asks for.
     """
-    request, notes = _placement_request(config, ground.model, ground.topology)
-    inputs = ground.inputs if ground.remote is None else ground.remote.inputs(request_options(config))
-    load, limits = _load_plan(config, inputs, request.replicas, ground.remote)
-    placement = plan(ground.topology, request)
+    request, notes = _placement_request(config, context.model, context.topology)
+    inputs = context.inputs if context.remote is None else context.remote.inputs(request_options(config))
+    load, limits = _load_plan(config, inputs, request.replicas, context.remote)
+    placement = plan(context.topology, request)
     overlaps = tuple(f"allowed overlap: {line}" for line in placement.overlaps)
     notes = (*notes, *limits, *overlaps)
-    return Plan(config, ground.model, inputs, load, placement, request.cpus_per_replica, notes, ground.remote)
+    return Plan(config, context.model, inputs, load, placement, request.cpus_per_replica, notes, context.remote)
 
 
 def request_options(config: ExperimentConfig) -> RequestOptions:
@@ -260,7 +260,7 @@ async def prepare(config: ExperimentConfig) -> Plan:
 def _inputs(config: ExperimentConfig, model: Description) -> InputSource:
     spec = model.input
     if config.inputs.path is not None:
-        return FileInputs(config.inputs.path, spec, model.pixels, config.inputs.count).looked_at()
+        return FileInputs(config.inputs.path, spec, model.pixels, config.inputs.count).checked()
     if spec.shape is None:
         spec = replace(spec, shape=(1,))
     return SeededInputs(spec, model.pixels, config.inputs.count or DRAWN_INPUTS, config.seed)

@@ -17,7 +17,7 @@ from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_share
 from loadgen.report.text import capacity_text
 
 
-@parameters.takes(
+@parameters.with_options(
     parameters.model,
     parameters.size,
     parameters.placement,
@@ -58,7 +58,7 @@ def capacity(
         config = CapacityConfig(
             base=base,
             conditions=tuple(console.parsed("--slo", parse, slo)),
-            cv=parameters.spread(arrivals),
+            cv=parameters.arrivals_cv(arrivals),
             start_rps=start,
             limits=Limits(
                 tolerance=console.parsed("--tolerance", parse_share, tolerance),

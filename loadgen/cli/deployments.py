@@ -25,7 +25,7 @@ Run = Annotated[str, typer.Argument(metavar="[RUN]", help="A run, as `loadgen ps
 HEADINGS = ("run", "role", "container", "image", "cores", "gpu", "state", "up")
 
 
-@parameters.takes(parameters.model, parameters.size, parameters.placement, parameters.ports)
+@parameters.with_options(parameters.model, parameters.size, parameters.placement, parameters.ports)
 def up(
     settings: parameters.Settings,
     runtime: Annotated[

@@ -2,7 +2,7 @@
 
 A verb names its groups and gets their options beside its own::
 
-    @takes(parameters.model, parameters.ports)
+    @with_options(parameters.model, parameters.ports)
     def up(settings: Settings, runtime: Annotated[str, typer.Option()] = "docker") -> None: ...
 
 `settings` then holds what the groups returned, and `configured` makes an `ExperimentConfig` of them.
@@ -45,7 +45,7 @@ Settings = dict[str, Any]
 Group = Callable[..., Settings]
 
 
-def takes(*groups: Group) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_options(*groups: Group) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a verb the options of groups; it receives what they return, as one dictionary, before its own options.
 
     Raises:
@@ -119,7 +119,7 @@ def was_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name != "DEFAULT"
 
 
-def spread(text: str) -> float:
+def arrivals_cv(text: str) -> float:
     """The coefficient of variation of arrivals whose rate is said elsewhere: of poisson, constant or gamma:cv=2."""
     if text.partition(":")[0].strip().lower() in ("ramp", "steps", "trace"):
         raise ConfigError(f"--arrivals {text}: its rate is varied already: use poisson, constant or gamma:cv=2")

@@ -13,7 +13,7 @@ from loadgen.load.arrivals import parse_arrivals
 from loadgen.parsing import parse_duration, parse_duration_or_zero
 
 
-@parameters.takes(
+@parameters.with_options(
     parameters.model,
     parameters.size,
     parameters.placement,

@@ -13,7 +13,7 @@ from loadgen.errors import ConfigError
 from loadgen.parsing import parse_duration, parse_duration_or_zero
 
 
-@parameters.takes(
+@parameters.with_options(
     parameters.model,
     parameters.size,
     parameters.placement,

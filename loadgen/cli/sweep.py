@@ -39,7 +39,7 @@ def _default(path: Path, command: Any, key: str, value: Any) -> tuple[str, Any]:
     raise ConfigError(f"--file {path} has the key {key!r}, which is no option of sweep: see `loadgen sweep --help`")
 
 
-@parameters.takes(
+@parameters.with_options(
     parameters.model,
     parameters.placement,
     parameters.inputs,
@@ -135,7 +135,7 @@ def sweep(
             batch_sizes=console.parsed("--batch-sizes", parse_int_list, sizes),
             in_flight=console.optional("--in-flight", parse_int_list, in_flight) or (),
             rates_rps=console.optional("--rates", parse_rates, rates) or (),
-            cv=parameters.spread(arrivals),
+            cv=parameters.arrivals_cv(arrivals),
             repeat=repeat,
             anchor_every=anchor_every,
         )

@@ -17,16 +17,16 @@ from frontend_launch.affinity import pinned
 from frontend_launch.tasks import to_completion
 from loadgen.config import ExperimentConfig, Saturate, positive, scheduled
 from loadgen.errors import ConfigError, FieldError, Interrupted
-from loadgen.experiments.experiment import known_answers, measure, tell
+from loadgen.experiments.experiment import log_plan, measure, reference_answers
 from loadgen.experiments.search import (
     HIGHEST_RPS,
     LOWEST_RPS,
-    Ask,
     Capacity,
     Limits,
     Probe,
+    ProbeRequest,
     bound_ms,
-    hopeless,
+    cannot_pass,
     judge,
     search,
 )
@@ -110,10 +110,10 @@ async def find_capacity(config: CapacityConfig) -> FoundCapacity:
     plan = await prepare(config.base)
     directory = _directory(config.base.output.results_dir)
     plan = plan.with_output(replace(plan.config.output, results_dir=directory, log_every_s=INTERVAL_S))
-    tell(plan)
+    log_plan(plan)
     kept = f"before there was an answer; the probes are in {directory}"
     try:
-        check = await known_answers(plan)
+        check = await reference_answers(plan)
         began_s = time.monotonic()
         with pinned(plan.placement["client"].cores):
             async with serving(plan) as server:
@@ -174,11 +174,11 @@ class Backlog(Watcher):
         self.in_flight: list[float] = []
 
     @override
-    def enough(self, interval: Interval) -> bool:
+    def should_end(self, interval: Interval) -> bool:
         # The last one may be a fragment; and before the first answers requests are under way, which is no backlog.
         if interval.duration_s >= INTERVAL_S / 2 and (self.in_flight or interval.completed):
             self.in_flight.append(interval.in_flight)
-        return hopeless(self.in_flight, self._rate_rps, self._bound_ms)
+        return cannot_pass(self.in_flight, self._rate_rps, self._bound_ms)
 
 
 class _Prober:
@@ -213,7 +213,7 @@ class _Prober:
         results = await self._measured(short.with_output(replace(config.output, requests_log=None)), None)
         return FIRST_SHARE * max(results.summary.throughput_rps, 1 / FIRST_S)
 
-    async def _probe(self, ask: Ask) -> Probe:
+    async def _probe(self, ask: ProbeRequest) -> Probe:
         config = self._config
         seed = config.base.seed + len(self._probes)
         arrivals = Renewal(ask.rate_rps, ask.duration_s, config.cv, seed)

@@ -85,8 +85,8 @@ async def run_experiment(config: ExperimentConfig) -> Results:
             raise ConfigError("nothing can run on a described topology: plan for it with --dry-run")
     plan = await prepare(config)
     files.make_directory(config.output.results_dir)
-    tell(plan)
-    check = await known_answers(plan)
+    log_plan(plan)
+    check = await reference_answers(plan)
     results: Results | None = None
     try:
         with pinned(plan.placement["client"].cores):
@@ -146,7 +146,7 @@ async def _measure(
     beside = plan.placement.assignments[0 if facts.deployment is None else 1]
     async with (
         server.readings() as readings,
-        _either(stop, facts.deployment) as halt,
+        _halt_event(stop, facts.deployment) as halt,
         server.load(plan, check is not None) as workload,
         clients(plan.config.client.processes, plan.placement["client"]) as senders,
         watching({**pids(facts), **senders.pids}, beside, facts.metrics_addresses) as watch,
@@ -202,7 +202,7 @@ def _save_requests(path: Path, record: Record, inputs: int) -> list[str]:
     return [f"--requests-log: {left_out} requests beyond {requests_log.MAX_ROWS} are left out"] if left_out else []
 
 
-def tell(plan: Plan) -> None:
+def log_plan(plan: Plan) -> None:
     """Log what is going to happen where."""
     for row in plan.placement.assignments:
         log.info("%s: cores %s%s", row.role, core_ranges(row.cores), " (shared)" if row.shared else "")
@@ -215,7 +215,7 @@ def tell(plan: Plan) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _either(stop: asyncio.Event, deployment: Deployment | None) -> AsyncIterator[asyncio.Event]:
+async def _halt_event(stop: asyncio.Event, deployment: Deployment | None) -> AsyncIterator[asyncio.Event]:
     """An event that is set when a cancellation or the loss of the server ends the run."""
     halt = asyncio.Event()
     events = [stop] if deployment is None else [stop, deployment.failed]
@@ -252,7 +252,7 @@ def _job(plan: Plan, workload: Workload, check: AnswerCheck | None) -> Job:
     )
 
 
-async def known_answers(plan: Plan) -> AnswerCheck | None:
+async def reference_answers(plan: Plan) -> AnswerCheck | None:
     """The right answers, if any are to be compared, from the model itself; asked on the cores of a replica."""
     serve, model = plan.config.serve, plan.model
     if not isinstance(serve, CataloguedModel) or serve.verify is None:

@@ -85,7 +85,7 @@ def cells(replicas: Sequence[int], cpus_per_replica: Sequence[int], batch_sizes:
     return tuple(GridCell(Size(count, each), batch_size) for count, each, batch_size in product(*axes))
 
 
-def loaded(grid: Iterable[GridCell], in_flight: Sequence[int], rates_rps: Sequence[float]) -> tuple[GridCell, ...]:
+def with_loads(grid: Iterable[GridCell], in_flight: Sequence[int], rates_rps: Sequence[float]) -> tuple[GridCell, ...]:
     """Each cell under each load: so many requests in flight, or such a rate; with neither, that of a single run.
 
     Args:

@@ -48,7 +48,7 @@ times as large, one that grows like the square root of time, as at exactly full 
 GROWN_REQUESTS = 3.0
 """And by so many requests at least, which leaves out those backlogs that are hardly any."""
 
-HOPELESS = 4.0
+BACKLOG_FACTOR = 4.0
 """A probe is cut short when its backlog is worth so many times the latency bound, or so many seconds without one."""
 
 LOWEST_RPS = 0.01
@@ -56,7 +56,7 @@ HIGHEST_RPS = 1e6
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ProbeRequest:
     """The probe that the search wants next.
 
     Attributes:
@@ -125,15 +125,15 @@ class Capacity:
     probes: tuple[Probe, ...]
 
 
-Search = Generator[Ask, Probe, Capacity]
+Search = Generator[ProbeRequest, Probe, Capacity]
 
 
-class _Spent(Exception):  # noqa: N818 - not a fault: there are no more probes
+class _SearchEnded(Exception):  # noqa: N818 - not a fault: there are no more probes
     """The search has to end."""
 
 
 class _Searcher:
-    """The state of a search; `story` tells it."""
+    """The state of a search; `run` carries it out."""
 
     def __init__(self, start_rps: float, limits: Limits) -> None:
         self._start_rps, self._limits = start_rps, limits
@@ -142,10 +142,10 @@ class _Searcher:
         self._high: float | None = None
         self._confirmed = False
 
-    def story(self) -> Search:
+    def run(self) -> Search:
         try:
             ended = yield from self._search()
-        except _Spent as why:
+        except _SearchEnded as why:
             ended = str(why)
         return Capacity(*self._answer(), self._confirmed, ended, tuple(self._probes))
 
@@ -158,18 +158,18 @@ class _Searcher:
             rate_rps = max((one for one in passed if one < min(failed, default=math.inf)), default=None)
         return rate_rps, min((one for one in failed if one > (rate_rps or 0.0)), default=None)
 
-    def _search(self) -> Generator[Ask, Probe, str]:
+    def _search(self) -> Generator[ProbeRequest, Probe, str]:
         yield from self._bracket()
         while True:
             yield from self._narrow()
             if (yield from self._confirm()):
                 return "confirmed"
 
-    def _bracket(self) -> Generator[Ask, Probe, None]:
+    def _bracket(self) -> Generator[ProbeRequest, Probe, None]:
         rate_rps = self._start_rps
         while self._low is None or self._high is None:
             if not LOWEST_RPS <= rate_rps <= HIGHEST_RPS:
-                raise _Spent(f"no bracket between {LOWEST_RPS:g} and {HIGHEST_RPS:g} requests/s")
+                raise _SearchEnded(f"no bracket between {LOWEST_RPS:g} and {HIGHEST_RPS:g} requests/s")
             if (yield from self._passes("bracket", rate_rps)):
                 self._low = rate_rps
                 rate_rps *= 2
@@ -177,7 +177,7 @@ class _Searcher:
                 self._high = rate_rps
                 rate_rps /= 2
 
-    def _narrow(self) -> Generator[Ask, Probe, None]:
+    def _narrow(self) -> Generator[ProbeRequest, Probe, None]:
         assert self._low is not None
         assert self._high is not None
         tolerance, near = self._limits.tolerance, False
@@ -193,7 +193,7 @@ class _Searcher:
             else:
                 self._high = middle
 
-    def _confirm(self) -> Generator[Ask, Probe, bool]:
+    def _confirm(self) -> Generator[ProbeRequest, Probe, bool]:
         """True when it is confirmed; else the bracket has moved."""
         assert self._low is not None
         while not (yield from self._passes("confirm", self._low, LONGER)):
@@ -206,14 +206,14 @@ class _Searcher:
         self._confirmed = True
         return True
 
-    def _passes(self, step: Step, rate_rps: float, longer: float = 1.0) -> Generator[Ask, Probe, bool]:
+    def _passes(self, step: Step, rate_rps: float, longer: float = 1.0) -> Generator[ProbeRequest, Probe, bool]:
         if len(self._probes) >= self._limits.probes:
-            raise _Spent(f"{self._limits.probes} probes were not enough")
+            raise _SearchEnded(f"{self._limits.probes} probes were not enough")
         wanted_s = min(SAMPLES / rate_rps, MAX_STRETCH * self._limits.duration_s)
-        probe = yield Ask(step, rate_rps, longer * max(self._limits.duration_s, wanted_s))
+        probe = yield ProbeRequest(step, rate_rps, longer * max(self._limits.duration_s, wanted_s))
         self._probes.append(probe)
         if probe.outcome in ("client-limited", "lost"):
-            raise _Spent(f"{probe.rate_rps:.4g} requests/s: {probe.text}")
+            raise _SearchEnded(f"{probe.rate_rps:.4g} requests/s: {probe.text}")
         return probe.outcome == "pass"
 
 
@@ -224,10 +224,10 @@ def search(start_rps: float, limits: Limits) -> Search:
         start_rps: the first rate to probe.
         limits: when to stop.
     """
-    return _Searcher(start_rps, limits).story()
+    return _Searcher(start_rps, limits).run()
 
 
-def judge(ask: Ask, results: Results, conditions: Sequence[Condition], in_flight: Sequence[float]) -> Probe:
+def judge(ask: ProbeRequest, results: Results, conditions: Sequence[Condition], in_flight: Sequence[float]) -> Probe:
     """What a probe came to.
 
     Args:
@@ -282,7 +282,7 @@ def growing(in_flight: Sequence[float]) -> bool:
     return second > GROWTH * first and second - first > GROWN_REQUESTS
 
 
-def hopeless(in_flight: Sequence[float], rate_rps: float, bound_ms: float | None) -> bool:
+def cannot_pass(in_flight: Sequence[float], rate_rps: float, bound_ms: float | None) -> bool:
     """Whether a probe that is under way cannot pass any more: its backlog grows, and is far more than is allowed.
 
     Args:
@@ -292,7 +292,7 @@ def hopeless(in_flight: Sequence[float], rate_rps: float, bound_ms: float | None
     """
     if len(in_flight) < 3 or not in_flight[-3] < in_flight[-2] < in_flight[-1]:
         return False
-    allowed_s = HOPELESS * (1.0 if bound_ms is None else bound_ms / 1000)
+    allowed_s = BACKLOG_FACTOR * (1.0 if bound_ms is None else bound_ms / 1000)
     return in_flight[-1] > max(GROWN_REQUESTS, rate_rps * allowed_s)
 
 

@@ -24,14 +24,14 @@ from frontend_launch.tasks import to_completion
 from loadgen.config import Deploy, ExperimentConfig, positive, scheduled
 from loadgen.errors import ConfigError, Interrupted, TargetError, Worded
 from loadgen.experiments import ledger as ledgers
-from loadgen.experiments.experiment import known_answers, measure, tell
-from loadgen.experiments.grid import NOWHERE, GridCell, Measurement, Size, by_size, cells, loaded, schedule
+from loadgen.experiments.experiment import log_plan, measure, reference_answers
+from loadgen.experiments.grid import NOWHERE, GridCell, Measurement, Size, by_size, cells, schedule, with_loads
 from loadgen.experiments.ledger import Entry, Ledger
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal
 from loadgen.load.ending import Ending
-from loadgen.plan import Ground, Plan, plan_on, survey
+from loadgen.plan import Plan, PlanContext, plan_on, survey
 from loadgen.results.document import Results
 from loadgen.results.environment import command
 from loadgen.servers.server import Server
@@ -161,13 +161,13 @@ async def prepare_sweep(config: SweepConfig) -> SweepPlan:
         DescribeError: there is no such model.
     """
     sizes = [replace(config.base, batch_size=batch_size) for batch_size in sorted(config.batch_sizes)]
-    ground = await survey(sizes[0])
-    grid = loaded(_grid(config, ground), config.in_flight, config.rates_rps)
-    plans = _plans(config, ground, grid)
+    context = await survey(sizes[0])
+    grid = with_loads(_grid(config, context), config.in_flight, config.rates_rps)
+    plans = _plans(config, context, grid)
     return SweepPlan(config, plans, schedule(grid, config.repeat, config.base.seed, config.anchor_every))
 
 
-def _grid(config: SweepConfig, ground: Ground) -> tuple[GridCell, ...]:
+def _grid(config: SweepConfig, context: PlanContext) -> tuple[GridCell, ...]:
     """The cells; an axis that was not given has the one value of a single run."""
     serve = config.base.serve
     if not isinstance(serve, Deploy):
@@ -177,13 +177,13 @@ def _grid(config: SweepConfig, ground: Ground) -> tuple[GridCell, ...]:
     grid: list[GridCell] = []
     for count in config.replicas or (max(1, len(serve.gpus or ())),):
         one = replace(config.base, serve=replace(serve, replicas=count), batch_size=min(config.batch_sizes))
-        single = plan_on(one, ground)
+        single = plan_on(one, context)
         each = config.cpus_per_replica or (single.cpus_per_replica,)
         grid += cells((count,), each, config.batch_sizes)
     return tuple(grid)
 
 
-def _plans(config: SweepConfig, ground: Ground, grid: Sequence[GridCell]) -> dict[GridCell, Plan]:
+def _plans(config: SweepConfig, context: PlanContext, grid: Sequence[GridCell]) -> dict[GridCell, Plan]:
     """A plan for each cell.
 
     Raises:
@@ -193,7 +193,7 @@ def _plans(config: SweepConfig, ground: Ground, grid: Sequence[GridCell]) -> dic
     refused: dict[GridCell, Exception] = {}
     for cell in grid:
         try:
-            plans[cell] = plan_on(_of_cell(config, cell), ground)
+            plans[cell] = plan_on(_of_cell(config, cell), context)
         except (ConfigError, PlacementError) as error:
             refused[cell] = error
     if refused:
@@ -264,7 +264,7 @@ class _RestOfSweep:
         """One deployment after the other."""
         if not self._todo:
             return
-        self._check = await known_answers(self._plan.plans[self._todo[0].cell])
+        self._check = await reference_answers(self._plan.plans[self._todo[0].cell])
         for size, group in list(by_size(self._todo)):
             left = group
             while left:
@@ -274,7 +274,7 @@ class _RestOfSweep:
         """Measure on one deployment as long as it lasts; returns how many measurements are finished."""
         largest = max((cell for cell in self._plan.plans if cell.size == size), key=lambda cell: cell.batch_size)
         plan = self._cell_plan(largest)
-        tell(plan)
+        log_plan(plan)
         finished = 0
         try:
             with pinned(plan.placement["client"].cores):

@@ -1,4 +1,4 @@
-"""Watches the logging intervals of a run and ends it early when enough is known."""
+"""Watches the logging intervals of a run and ends it early when its watcher says so."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FRAGMENT = 0.5
 
 
 class Watcher(Protocol):
-    """Looks at each logging interval of a run, and says when it has seen enough.
+    """Judges after each logging interval whether the run should end.
 
     Attributes:
         ended: why the run ended then.
@@ -30,13 +30,13 @@ class Watcher(Protocol):
     ended: Ending
     drains: bool
 
-    def enough(self, interval: Interval) -> bool:
-        """Whether this was enough, with what was seen before."""
+    def should_end(self, interval: Interval) -> bool:
+        """Whether the run should end after this interval, given the ones before."""
         ...
 
 
 class UntilSteady(Watcher):
-    """Has seen enough when throughput and p99 were shown not to change any more."""
+    """Ends a run when throughput and p99 were shown not to change any more."""
 
     ended = Ending.STEADY
     drains = True
@@ -47,7 +47,7 @@ class UntilSteady(Watcher):
         self._each_s = 0.0
 
     @override
-    def enough(self, interval: Interval) -> bool:
+    def should_end(self, interval: Interval) -> bool:
         self._each_s = self._each_s or interval.duration_s
         if interval.duration_s < FRAGMENT * self._each_s:
             return False
@@ -60,7 +60,7 @@ class UntilSteady(Watcher):
 
 
 class Watched:
-    """Logs each interval, and ends the run when its watcher, if there is one, has seen enough.
+    """Logs each interval, and ends the run when its watcher, if there is one, says so.
 
     Args:
         watcher: who looks.
@@ -81,6 +81,6 @@ class Watched:
             return  # a fragment
         log_line(interval)
         watcher = self._watcher
-        if watcher is not None and not self._halt.is_set() and watcher.enough(interval):
+        if watcher is not None and not self._halt.is_set() and watcher.should_end(interval):
             self.ended = watcher.ended
             (self._stop_sending if watcher.drains else self._halt).set()

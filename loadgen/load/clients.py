@@ -170,7 +170,7 @@ class _ClientProcesses:
             return await _SharedRun(clients, hooks).run(split(job, len(clients)), stop)
 
 
-class _Client:
+class _ClientLink:
     """One client process, as the leader sees it."""
 
     def __init__(self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -210,7 +210,7 @@ class _Client:
 
 
 @contextlib.asynccontextmanager
-async def _connected(path: Path, process: Process) -> AsyncIterator[_Client]:
+async def _connected(path: Path, process: Process) -> AsyncIterator[_ClientLink]:
     """A connection to a client process, which listens as soon as it has started."""
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
@@ -227,7 +227,7 @@ async def _connected(path: Path, process: Process) -> AsyncIterator[_Client]:
         raise LaunchError(
             f"{process.role} did not start within {START_TIMEOUT_S:g} s", await process.log_tail()
         ) from None
-    client = _Client(process, reader, writer)
+    client = _ClientLink(process, reader, writer)
     try:
         yield client
     finally:
@@ -250,7 +250,7 @@ async def _unexpected(process: Process, message: FromRunning, when: str) -> Laun
 class _SharedRun:
     """One job that all clients share: they begin together, and their records become one."""
 
-    def __init__(self, clients: Sequence[_Client], hooks: Hooks) -> None:
+    def __init__(self, clients: Sequence[_ClientLink], hooks: Hooks) -> None:
         self._clients, self._hooks = clients, hooks
         self._intervals: list[deque[Interval]] = [deque() for _ in clients]
         self._measuring = set(clients)
@@ -354,7 +354,7 @@ class _SharedRun:
             self._end(Stop())
             return None
 
-    def _done(self, client: _Client) -> None:
+    def _done(self, client: _ClientLink) -> None:
         """It has no measured part any more."""
         self._measuring.discard(client)
         if not self._measuring:

@@ -169,7 +169,7 @@ class Dispatcher:
     def finish(self) -> Record:
         """Give up on outstanding requests; returns the record of the run."""
         self.record.late, self.record.unexpected = self._in_flight.late, self._in_flight.unexpected
-        self._recorder.ended(Outcome.ABANDONED, self._in_flight.give_up())
+        self._recorder.ended(Outcome.ABANDONED, self._in_flight.abandon())
         return self.record
 
     def _settle(self, now_ns: int, replies: Replies) -> None:

@@ -167,8 +167,8 @@ class InFlight:
         self.outstanding -= len(together)
         return Lost(*together.T)
 
-    def give_up(self) -> Lost:
-        """Give up on everything."""
+    def abandon(self) -> Lost:
+        """Everything that is outstanding, which is abandoned."""
         return self.expire(_HIGHEST_TIME_NS)
 
 

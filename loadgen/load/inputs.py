@@ -212,8 +212,8 @@ class FileInputs(InputSource):
     text: str = ""
     payload_bytes: int = 0
 
-    def looked_at(self) -> FileInputs:
-        """The same, after a look at the files; what was seen holds from then on, whatever becomes of them.
+    def checked(self) -> FileInputs:
+        """The same after a check of the files, which holds from then on, even if they change.
 
         Raises:
             ConfigError: see `InputSource.make`.

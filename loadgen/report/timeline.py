@@ -47,8 +47,8 @@ def throughput_and_p99(results: Results) -> tuple[Curves, Curves]:
     p99_ms: Values = [None if p99_s is None else 1000 * p99_s for p99_s in series.p99_lats]
     throughput: Values = list(series.thrus)
     return (
-        _thinned(Curves(ends_s, {"throughput": throughput}), _mean),
-        _thinned(Curves(ends_s, {"p99": p99_ms}), max),
+        _downsampled(Curves(ends_s, {"throughput": throughput}), _mean),
+        _downsampled(Curves(ends_s, {"p99": p99_ms}), max),
     )
 
 
@@ -88,7 +88,7 @@ def hardware(results: Results) -> dict[str, Curves]:
         for name, group in lines.items()
     }
     at_s = [sample.at_s for sample in samples]
-    return {name: _thinned(Curves(at_s, group), _mean) for name, group in known.items() if group}
+    return {name: _downsampled(Curves(at_s, group), _mean) for name, group in known.items() if group}
 
 
 def _series(rows: Sequence[Mapping[str, float | None]]) -> dict[str, Values]:
@@ -106,7 +106,7 @@ def _grouped(processes: Mapping[str, Sequence[float | None]]) -> dict[str, Value
     return {**lines, f"mean of {len(replicas)} replicas": [_known(values, _mean) for values in together]}
 
 
-def _thinned(curves: Curves, how: Callable[[list[float]], float]) -> Curves:
+def _downsampled(curves: Curves, how: Callable[[list[float]], float]) -> Curves:
     """So many neighbours taken together that there are no more than `MAX_POINTS`."""
     step = -(-len(curves.at_s) // MAX_POINTS)
     if step <= 1:

@@ -56,12 +56,12 @@ class Configuration:
         Several frontends and clients are named too: ``r2-c1-b8-f2-n2``.
         """
         sizes = {"r": self.replicas, "c": self.cpus_per_replica, "g": self.gpus or None, "b": self.batch_size}
-        sizes |= {"f": _several(self.frontends), "n": _several(self.clients)}
+        sizes |= {"f": _above_one(self.frontends), "n": _above_one(self.clients)}
         return "-".join(f"{letter}{size}" for letter, size in sizes.items() if size is not None) or "unknown"
 
 
-def _several(count: int | None) -> int | None:
-    """A number that is worth naming."""
+def _above_one(count: int | None) -> int | None:
+    """The count where a name should have it: above one."""
     return count if count is not None and count > 1 else None
 
 

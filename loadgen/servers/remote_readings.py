@@ -88,7 +88,7 @@ class RemoteReadings(Readings):
         elif metrics is not None or self._metrics_before is not None:
             self._note("the server's metrics are left out: they could be read once only")
         try:
-            await self._remote.still_there()
+            await self._remote.check_available()
         except TargetError as error:
             self.lost = f"the server was gone at the end: {error}"
 

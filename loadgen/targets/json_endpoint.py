@@ -84,7 +84,7 @@ class JsonEndpoint(Remote):
         return HttpSpec(self.options.address, self.options.access, JsonAnswers(self.answer), connections, timeout_s)
 
     @override
-    async def still_there(self) -> None:
+    async def check_available(self) -> None:
         """Connects only, since any request would cost the server work."""
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):

@@ -107,7 +107,7 @@ class Remote(Protocol):
         """
         ...
 
-    async def still_there(self) -> None:
+    async def check_available(self) -> None:
         """See whether the server still answers.
 
         Raises:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from sample_results import GOLDEN
 
-from loadgen.experiments.search import Ask, Capacity, Limits, Probe, bound_ms, hopeless, judge, search
+from loadgen.experiments.search import Capacity, Limits, Probe, ProbeRequest, bound_ms, cannot_pass, judge, search
 from loadgen.judging import slo
 from loadgen.judging.slo import Condition
 from loadgen.load.arrivals import Renewal
@@ -28,7 +28,7 @@ def waits(times_ns: np.ndarray, service_ns: float) -> np.ndarray:
     return done_ns
 
 
-def probe(ask: Ask, conditions: Sequence[Condition], seed: int, service_s: float = SERVICE_S) -> Probe:
+def probe(ask: ProbeRequest, conditions: Sequence[Condition], seed: int, service_s: float = SERVICE_S) -> Probe:
     """A probe in virtual time, cut short as a real one is."""
     warmup_s, interval_s = 1.0, 1.0
     times_ns = Renewal(ask.rate_rps, ask.duration_s, 1.0, seed).times_ns(warmup_s)
@@ -39,7 +39,7 @@ def probe(ask: Ask, conditions: Sequence[Condition], seed: int, service_s: float
         begin_ns, end_ns = begin_s * NS, (begin_s + interval_s) * NS
         held_ns = np.clip(np.minimum(done_ns, end_ns) - np.maximum(times_ns, begin_ns), 0, None)
         in_flight.append(float(held_ns.sum()) / (interval_s * NS))
-        if cut := hopeless(in_flight, ask.rate_rps, bound_ms(conditions)):
+        if cut := cannot_pass(in_flight, ask.rate_rps, bound_ms(conditions)):
             break
     measured = times_ns >= 0
     offered = Offered()

@@ -123,7 +123,7 @@ class OipModel(Remote):
         return HttpSpec(address, access, TensorAnswers(outputs), connections, timeout_s)
 
     @override
-    async def still_there(self) -> None:
+    async def check_available(self) -> None:
         server = admin_at(self.options.address, self.options.access)
         try:
             await server.about()

@@ -111,9 +111,9 @@ def own(settings, seconds: Annotated[int, typer.Option("-d", "--size")] = 1):
 def test_what_is_defined_twice_is_refused(groups, of, twice):
     """The second would hide the first, or be evaluated twice."""
     with pytest.raises(ValueError, match=f"^{of.__name__} and its groups define {twice} more than once$"):
-        parameters.takes(*groups)(of)
+        parameters.with_options(*groups)(of)
 
 
 def test_the_context_is_no_option():
     """Any number of groups look at it."""
-    assert "context" in inspect.signature(parameters.takes(first, second)(verb)).parameters
+    assert "context" in inspect.signature(parameters.with_options(first, second)(verb)).parameters

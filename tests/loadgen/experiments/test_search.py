@@ -7,7 +7,7 @@ from sample_results import GOLDEN
 from simulated_search import OBJECTIVES, right, trials
 
 from loadgen.experiments.capacity import Backlog
-from loadgen.experiments.search import Ask, Limits, Probe, growing, hopeless, judge, search
+from loadgen.experiments.search import Limits, Probe, ProbeRequest, cannot_pass, growing, judge, search
 from loadgen.judging import slo
 from loadgen.load.record import Interval
 
@@ -130,7 +130,7 @@ def test_whether_a_backlog_grew(in_flight, grows):
 )
 def test_a_probe_is_cut_short_when_it_is_hopeless(in_flight, bound, cut):
     """At 100 requests a second."""
-    assert hopeless(in_flight, 100.0, bound) is cut
+    assert cannot_pass(in_flight, 100.0, bound) is cut
 
 
 def test_requests_under_way_before_the_first_answers_are_no_backlog():
@@ -139,13 +139,13 @@ def test_requests_under_way_before_the_first_answers_are_no_backlog():
     for second in range(1, 13):
         completed = 0 if second <= 5 else 10
         interval = Interval(float(second), 1.0, completed, None, None, min(second, 5) * 10.0, None)
-        assert not backlog.enough(interval)
+        assert not backlog.should_end(interval)
     assert not growing(backlog.in_flight)
 
 
 def test_what_a_probe_came_to():
     """Its conditions, its ending, and whether the client could send it."""
-    ask = Ask("narrow", 100.0, 10.0)
+    ask = ProbeRequest("narrow", 100.0, 10.0)
     conditions = slo.parse("p99<250ms")
     summary = replace(
         GOLDEN.summary,

@@ -23,14 +23,14 @@ def interval(duration_s=1.0, rate_rps=100.0, p99_s=0.02):
 
 
 class After:
-    """Has seen enough after so many intervals."""
+    """Ends a run after so many intervals."""
 
     ended = Ending.CUT_SHORT
 
     def __init__(self, count, drains):
         self.left, self.drains = count, drains
 
-    def enough(self, _):
+    def should_end(self, _):
         self.left -= 1
         return not self.left
 
@@ -60,16 +60,16 @@ def test_what_was_halted_by_others_was_not_ended_by_the_watcher():
 def test_steady_intervals_end_a_run():
     """Thirty at least, and five looks; a fragment at the end is not looked at."""
     watcher = UntilSteady()
-    answers = [watcher.enough(interval()) for _ in range(33)]
+    answers = [watcher.should_end(interval()) for _ in range(33)]
     assert not any(answers)
-    assert not watcher.enough(interval(duration_s=0.1, rate_rps=5.0))
-    assert watcher.enough(interval())
+    assert not watcher.should_end(interval(duration_s=0.1, rate_rps=5.0))
+    assert watcher.should_end(interval())
 
 
 def test_intervals_that_change_do_not():
     """However many there are."""
     watcher = UntilSteady()
-    assert not any(watcher.enough(interval(rate_rps=100 + n)) for n in range(100))
+    assert not any(watcher.should_end(interval(rate_rps=100 + n)) for n in range(100))
 
 
 def test_a_run_that_ended_early_has_all_of_its_answers(tmp_path, monkeypatch):

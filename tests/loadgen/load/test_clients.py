@@ -223,7 +223,7 @@ class Kept(Interval):
     """An interval that can be asked whether somebody keeps it."""
 
 
-class Scripted(module._Client):
+class Scripted(module._ClientLink):
     """A client process that sends what a test says."""
 
     def __init__(self, intervals):

@@ -151,7 +151,7 @@ def test_what_does_not_fit_is_refused(tmp_path, name, spec, pixels, text):
 def test_what_was_seen_of_files_holds(tmp_path):
     """Also when they are gone afterwards."""
     np.save(tmp_path / "a.npy", np.zeros((3, 4), np.float32))
-    source = FileInputs(tmp_path / "a.npy", VECTOR, None, None).looked_at()
+    source = FileInputs(tmp_path / "a.npy", VECTOR, None, None).checked()
     (tmp_path / "a.npy").unlink()
     assert (source.payload_bytes, source.text) == (16, f"3 inputs from {tmp_path / 'a.npy'}")
 
@@ -161,9 +161,9 @@ def test_fewer_inputs_than_were_asked_for_are_refused(tmp_path):
     path = tmp_path / "three.npy"
     np.save(path, np.zeros((3, 2), np.float32))
     spec = TensorSpec((2,), "float32")
-    assert len(FileInputs(path, spec, None, 3).looked_at().make()) == 3
+    assert len(FileInputs(path, spec, None, 3).checked().make()) == 3
     with pytest.raises(ConfigError, match=r"--inputs 4: .*three\.npy holds 3"):
-        FileInputs(path, spec, None, 4).looked_at()
+        FileInputs(path, spec, None, 4).checked()
 
 
 def test_what_is_not_there_is_refused(tmp_path):
