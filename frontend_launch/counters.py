@@ -121,7 +121,7 @@ class Counters:
         return difference
 
     @classmethod
-    def together(cls, readings: Sequence[Counters]) -> Counters:
+    def merged(cls, readings: Sequence[Counters]) -> Counters:
         """One reading of several frontends: sums of everything, so that shares of `now_ns` are means over them."""
         whole: Counters = readings[0]
         for reading in readings[1:]:

@@ -98,7 +98,7 @@ def from_json(text: str | bytes) -> dict[str, Stages]:
         raise AdminError(f"the frontend's stages cannot be read: {error}") from None
 
 
-def together(readings: Iterable[Mapping[str, Stages]]) -> dict[str, Stages]:
+def merged(readings: Iterable[Mapping[str, Stages]]) -> dict[str, Stages]:
     """What several frontends counted, all in all."""
     whole: dict[str, Stages] = {}
     for reading in readings:

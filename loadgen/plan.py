@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from frontend_launch.integers import core_ranges
-from frontend_launch.launch.placement import Placement, PlacementRequest, plan, several
+from frontend_launch.launch.placement import Placement, PlacementRequest, plan, with_frontends
 from frontend_launch.launch.runtimes import RUNTIMES
 from frontend_launch.launch.topology import Topology, discover
 from frontend_launch.models import describe
@@ -316,7 +316,7 @@ def _placement_request(
         gpus=defaults.gpus,
         client_cpus=client.cpus,
         clients=client.processes,
-        infrastructure=several(RUNTIMES[serve.runtime].infrastructure, serve.frontends),
+        infrastructure=with_frontends(RUNTIMES[serve.runtime].infrastructure, serve.frontends),
         infrastructure_cpus=serve.infrastructure_cpus,
         allow_overlap=serve.allow_overlap,
     )

@@ -29,8 +29,8 @@ class ClientTable:
         self._identities: OrderedDict[int, bytes] = OrderedDict()
         self._next = 0
 
-    def greet(self, frames: Frames) -> None:
-        """Answer a handshake with a new client id.
+    def register(self, frames: Frames) -> None:
+        """Register a client: answer its handshake with a new client id.
 
         Raises:
             WireError: it is none.
@@ -44,8 +44,8 @@ class ClientTable:
         if not self._sender.burst([self._identities[client_id], *wire.encode_handshake_reply(client_id)], 3):
             self._lose(client_id)
 
-    def heard_of(self, client_id: int) -> bool:
-        """A request has come with this id; False when it belongs to nobody."""
+    def touch(self, client_id: int) -> bool:
+        """Note a request of this client; False when the id is unknown."""
         if client_id not in self._identities:
             return False
         self._identities.move_to_end(client_id)

@@ -27,19 +27,19 @@ class MemoryReturn:
     """
 
     def __init__(self, queued_bytes: Callable[[], int], trim: Callable[[], object] | None = None) -> None:
-        self._queued_bytes, self._trim = queued_bytes, trim or _trim_of_the_library()
+        self._queued_bytes, self._trim = queued_bytes, trim or _library_trim()
         self._was_large = False
         self._waiting: asyncio.TimerHandle | None = None
 
-    def look(self) -> None:
-        """To be called now and then while there is work, and when it ends."""
+    def update(self) -> None:
+        """Note how much is queued; to be called now and then while there is work, and when it ends."""
         queued_bytes = self._queued_bytes()
         if queued_bytes >= LARGE_BYTES:
             self._was_large = True
         elif self._was_large and not queued_bytes and self._waiting is None:
-            self._waiting = asyncio.get_running_loop().call_later(QUIET_S, self._give_back)
+            self._waiting = asyncio.get_running_loop().call_later(QUIET_S, self._trim_if_idle)
 
-    def _give_back(self) -> None:
+    def _trim_if_idle(self) -> None:
         self._waiting = None
         if self._queued_bytes():
             return  # busy again: whoever looks next time it is empty
@@ -52,7 +52,7 @@ class MemoryReturn:
             self._waiting.cancel()
 
 
-def _trim_of_the_library() -> Callable[[], object]:
+def _library_trim() -> Callable[[], object]:
     """Glibc's ``malloc_trim``, which other C libraries do not have."""
     try:
         trim = ctypes.CDLL(None).malloc_trim

@@ -185,7 +185,7 @@ class QueryFrontend:
 
     def _on_handshake(self, frames: Frames) -> None:
         try:
-            self._clients.greet(frames)
+            self._clients.register(frames)
         except WireError as error:
             self._drop(error)
 
@@ -201,7 +201,7 @@ class QueryFrontend:
         application = self._directory.applications.get(request.application)
         if application is None:
             raise WireError("unknown_application", f"a request for the unknown application {request.application!r}")
-        if not self._clients.heard_of(request.client_id):
+        if not self._clients.touch(request.client_id):
             raise WireError("unknown_client", f"a request of client {request.client_id}, which has no handshake")
         query = Query(request.client_id, request.request_id, application.name, request.payload, now_ns)
         model = self._directory.model_of(application)
@@ -223,8 +223,8 @@ class QueryFrontend:
         for pipeline in self._pipelines.values():
             pipeline.count()
             self._link.dispatch(pipeline)
-        self._link.look_again()
-        self._handshakes.look_again()
+        self._link.check_again()
+        self._handshakes.check_again()
 
     def _on_client_gone(self, client_id: int) -> None:
         """Forget its queued queries."""
@@ -236,7 +236,7 @@ class QueryFrontend:
         self._orphaned += dropped
         log.warning("client %d is gone: dropped its %d queued queries", client_id, dropped)
         self._resume_if_room(now_ns)
-        self._memory.look()
+        self._memory.update()
 
     def _resume_if_room(self, now_ns: int) -> None:
         if self._incoming.paused and self._queued_bytes() < self._max_queued_bytes:
@@ -290,8 +290,8 @@ class QueryFrontend:
 
     def _after_answers(self) -> None:
         self._resume_if_room(time.monotonic_ns())
-        self._memory.look()
-        self._handshakes.look_again()
+        self._memory.update()
+        self._handshakes.check_again()
 
     # Odds and ends -------------------------------------------------------------------------------------
 

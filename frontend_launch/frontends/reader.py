@@ -26,7 +26,7 @@ class SocketReader:
 
     ZeroMQ's descriptor is edge-triggered: it fires once when something changes, and any call on the socket
     can swallow that edge. So a burst that did not empty the socket comes back by itself, and whoever sends
-    on the same socket calls `look_again` afterwards. An exception of `handle` is the loop's to report; the messages
+    on the same socket calls `check_again` afterwards. An exception of `handle` is the loop's to report; the messages
     behind that one are read all the same.
 
     Args:
@@ -70,7 +70,7 @@ class SocketReader:
             self._loop.add_reader(self._fd, self._schedule)
             self._schedule()
 
-    def look_again(self) -> None:
+    def check_again(self) -> None:
         """After a send on this socket: read what the send may have hidden."""
         if not self._scheduled and int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._schedule()

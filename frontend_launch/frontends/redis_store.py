@@ -146,9 +146,9 @@ class RedisStore(Store):
         topic, _, key = message["channel"].partition(":")
         database = int(topic.removeprefix("__keyspace@").removesuffix("__"))
         if message["data"] == _EVENTS[database]:
-            self._tell(database, key)
+            self._notify(database, key)
 
-    def _tell(self, database: int, key: str) -> None:
+    def _notify(self, database: int, key: str) -> None:
         event = _event(database, key)
         if event is not None:
             for changes in self._watchers:
@@ -159,7 +159,7 @@ class RedisStore(Store):
             await self.add_replica(replica)
         for database in _EVENTS:
             for key in await self._keys(database):
-                self._tell(database, key)
+                self._notify(database, key)
 
     # Applications --------------------------------------------------------------------------------------
 

@@ -109,9 +109,9 @@ class ReplicaLink:
         self._cancel_probes()
         self._socket.disable_monitor()
 
-    def look_again(self) -> None:
+    def check_again(self) -> None:
         """After batches were sent: read what sending may have hidden."""
-        self._answers.look_again()
+        self._answers.check_again()
 
     # Readings ------------------------------------------------------------------------------------------
 
@@ -249,7 +249,7 @@ class ReplicaLink:
         for replica in self._replicas:
             if replica.alive:
                 self._send_to_replica(replica.identity, encode_heartbeat_reply(HeartbeatKind.KEEP_ALIVE))
-        self._answers.look_again()
+        self._answers.check_again()
         self._settled()
 
     def _lose(self, replica: Replica) -> None:

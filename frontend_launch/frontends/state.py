@@ -211,14 +211,14 @@ class MemoryStore(Store):
         self._watchers.add(changes)
         return changes
 
-    def _tell(self, event: Event) -> None:
+    def _notify(self, event: Event) -> None:
         for changes in self._watchers:
             changes.put(event)
 
     @override
     async def add_application(self, application: Application) -> None:
         self._applications[application.name] = application
-        self._tell(ApplicationAdded(application.name))
+        self._notify(ApplicationAdded(application.name))
 
     @override
     async def application(self, name: str) -> Application | None:
@@ -233,7 +233,7 @@ class MemoryStore(Store):
         links = self._links.setdefault(application, set())
         if model not in links:
             links.add(model)
-            self._tell(LinksChanged(application))
+            self._notify(LinksChanged(application))
 
     @override
     async def linked_models(self, application: str) -> tuple[str, ...]:
@@ -251,7 +251,7 @@ class MemoryStore(Store):
     @override
     async def add_model(self, model: ModelVersion) -> None:
         self._models[model.name, model.version] = model
-        self._tell(ModelChanged(model.name, model.version))
+        self._notify(ModelChanged(model.name, model.version))
 
     @override
     async def model(self, name: str, version: str) -> ModelVersion | None:
@@ -264,7 +264,7 @@ class MemoryStore(Store):
     @override
     async def set_current_version(self, model: str, version: str) -> None:
         self._current[model] = version
-        self._tell(VersionChanged(model))
+        self._notify(VersionChanged(model))
 
     @override
     async def current_version(self, model: str) -> str | None:
@@ -274,7 +274,7 @@ class MemoryStore(Store):
     async def add_replica(self, replica: ReplicaRecord) -> None:
         key = (replica.model_name, replica.model_version, replica.replica_id)
         self._replicas[key] = replica
-        self._tell(ReplicaAdded(*key))
+        self._notify(ReplicaAdded(*key))
 
     @override
     async def replica(self, model_name: str, model_version: str, replica_id: int) -> ReplicaRecord | None:

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from frontend_launch.errors import LaunchError
 from frontend_launch.integers import expand_ranges
-from frontend_launch.launch.engine import call, said
+from frontend_launch.launch.engine import call, one_line
 from frontend_launch.launch.launcher import ENGINE_GONE, Running
 from frontend_launch.launch.placement import Assignment
 
@@ -132,7 +132,7 @@ class RunningContainer(Running):
         try:
             return int((await self._container.wait())["StatusCode"])
         except Exception as error:  # whatever the client raises when the other side is gone
-            log.debug("%s: %s", self.role, said(error))
+            log.debug("%s: %s", self.role, one_line(error))
             return ENGINE_GONE
 
     @override

@@ -48,11 +48,11 @@ async def engine() -> AsyncIterator[aiodocker.Docker]:
         except AssertionError:  # how the client says that it knows of no socket
             raise LaunchError("no Docker engine answers: there is no socket, and DOCKER_HOST is not set") from None
         except (aiodocker.DockerError, aiohttp.ClientError, ValueError, OSError, TimeoutError) as error:
-            raise LaunchError(f"no Docker engine answers: {said(error)}") from None
+            raise LaunchError(f"no Docker engine answers: {one_line(error)}") from None
         yield docker
 
 
-def said(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """What an error says of itself, in one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
@@ -87,10 +87,10 @@ async def call(what: str, answer: Awaitable[T]) -> T:
         if error.status == 409 and "name" in error.message and "in use" in error.message:
             raise NameTaken(f"{what}: the name is taken") from None
         if error.status == _UNREACHABLE:
-            raise LaunchError(f"{what}: the Docker engine does not answer: {said(error)}") from None
+            raise LaunchError(f"{what}: the Docker engine does not answer: {one_line(error)}") from None
         raise LaunchError(refusal(what, error.message)) from None
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise LaunchError(f"{what}: the Docker engine does not answer: {said(error)}") from None
+        raise LaunchError(f"{what}: the Docker engine does not answer: {one_line(error)}") from None
 
 
 def refusal(what: str, message: str) -> str:

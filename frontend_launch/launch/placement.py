@@ -30,7 +30,7 @@ from frontend_launch.launch.placement_request import (
     check,
     cpu_shortage,
     gpu_shortage,
-    several,
+    with_frontends,
 )
 from frontend_launch.launch.topology import Topology
 
@@ -44,8 +44,8 @@ __all__ = [
     "core_ranges",
     "difference",
     "plan",
-    "several",
     "share_out",
+    "with_frontends",
 ]
 
 CLIENT_CORES = 4

@@ -47,8 +47,8 @@ CONTAINERS = (
 """A container each, on the cores of the original; the busiest comes last, see `placement`."""
 
 
-def several(infrastructure: tuple[Service, ...], frontends: int) -> tuple[Service, ...]:
-    """The same with so many query frontends, each of which has a use for two cores: its loop's and its sockets'.
+def with_frontends(infrastructure: tuple[Service, ...], frontends: int) -> tuple[Service, ...]:
+    """The services with this number of query frontends, of which each uses two cores: its loop's and its sockets'.
 
     Args:
         infrastructure: the query frontend last.

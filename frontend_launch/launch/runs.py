@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One of our containers.
+class ContainerInfo:
+    """A container of this project.
 
     Attributes:
         run: the id of the run it belongs to.
@@ -49,7 +49,7 @@ class Found:
     directory: str
 
 
-async def containers(docker: aiodocker.Docker, run: str = "") -> list[Found]:
+async def containers(docker: aiodocker.Docker, run: str = "") -> list[ContainerInfo]:
     """Our containers, of one run or of all, by run and role.
 
     Args:
@@ -60,11 +60,11 @@ async def containers(docker: aiodocker.Docker, run: str = "") -> list[Found]:
     shown = []
     for container in listed:
         with contextlib.suppress(LaunchError):  # it is gone by now
-            shown.append(_found(await call("inspect", container.show())))
+            shown.append(_info(await call("inspect", container.show())))
     return sorted(shown, key=lambda found: (found.run, found.role))
 
 
-async def publishing(docker: aiodocker.Docker, port: int) -> Found | None:
+async def publishing(docker: aiodocker.Docker, port: int) -> ContainerInfo | None:
     """The running container, ours or not, that publishes a port on this machine.
 
     Args:
@@ -73,15 +73,15 @@ async def publishing(docker: aiodocker.Docker, port: int) -> Found | None:
     """
     for container in await call("list", docker.containers.list(filters={"publish": [f"{port}"]})):
         with contextlib.suppress(LaunchError):
-            return _found(await call("inspect", container.show()))
+            return _info(await call("inspect", container.show()))
     return None
 
 
-def _found(shown: dict[str, Any]) -> Found:
+def _info(shown: dict[str, Any]) -> ContainerInfo:
     labels, host = shown["Config"]["Labels"], shown["HostConfig"]
     bound: dict[str, list[dict[str, str]] | None] = shown["NetworkSettings"]["Ports"] or {}
     started = shown["State"]["StartedAt"]
-    return Found(
+    return ContainerInfo(
         run=labels.get(RUN_LABEL, ""),
         role=labels.get(ROLE_LABEL, ""),
         name=shown["Name"].lstrip("/"),
@@ -110,7 +110,7 @@ async def remove(docker: aiodocker.Docker, run: str = "") -> list[str]:
     listed = await call("list", docker.containers.list(all=True, filters={"label": [_label(run)]}))
     for container in listed:
         with contextlib.suppress(LaunchError):
-            found = _found(await call("inspect", container.show()))
+            found = _info(await call("inspect", container.show()))
             await call("remove", container.delete(force=True, v=True))
             removed.append(f"container {found.name}")
             directories.add(found.directory)
@@ -165,12 +165,12 @@ async def logs(docker: aiodocker.Docker, names: Collection[str], *, follow: bool
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def uptime_s(found: Found) -> float | None:
+def uptime_s(found: ContainerInfo) -> float | None:
     """Seconds since it was started; None unless it runs."""
     return time.time() - found.started.timestamp() if found.started and found.state == "running" else None
 
 
-def sockets(found: Found) -> Path | None:
+def sockets(found: ContainerInfo) -> Path | None:
     """The directory of a query frontend's sockets, if this process can see it."""
     directory = Path(found.directory) / "sockets" / found.role
     return directory if found.directory and directory.is_dir() else None

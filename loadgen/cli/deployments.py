@@ -12,7 +12,7 @@ import typer
 
 from frontend_launch.launch import runs
 from frontend_launch.launch.engine import engine
-from frontend_launch.launch.runs import Found, uptime_s
+from frontend_launch.launch.runs import ContainerInfo, uptime_s
 from frontend_launch.metrics_client import MetricsClient
 from frontend_launch.ports import Ports
 from loadgen.cli import console, parameters
@@ -89,7 +89,7 @@ def down(
 def ps() -> None:
     """List the containers of all runs."""
 
-    async def act() -> list[Found]:
+    async def act() -> list[ContainerInfo]:
         async with engine() as docker:
             return await runs.containers(docker)
 
@@ -98,7 +98,7 @@ def ps() -> None:
     typer.echo(table([HEADINGS, *map(_row, found)]))
 
 
-def _row(found: Found) -> tuple[str, ...]:
+def _row(found: ContainerInfo) -> tuple[str, ...]:
     up_s = uptime_s(found)
     up = "-" if up_s is None else f"{up_s:.0f} s" if up_s < 600 else f"{up_s / 60:.0f} min"
     return (found.run, found.role, found.name, found.image, found.cores or "-", found.gpu or "-", found.state, up)
@@ -157,7 +157,7 @@ async def _metrics_address(run: str) -> str:
     raise ConfigError(f"run {chosen} has no query frontend that runs: see `loadgen ps`")
 
 
-def _chosen(run: str, found: Sequence[Found]) -> str:
+def _chosen(run: str, found: Sequence[ContainerInfo]) -> str:
     """The run that is meant."""
     known = sorted({one.run for one in found})
     if run in known or (not run and len(known) == 1):

@@ -96,7 +96,7 @@ def read_queues(frontends: Iterable[str]) -> dict[str, Queue]:
     readings = [reading for frontend in frontends if (reading := _read_counters(frontend)) is not None]
     return {
         key: Queue(row.queue_length, row.batches, row.batch_size_sum, row.max_batch)
-        for key, row in (Counters.together(readings).models.items() if readings else ())
+        for key, row in (Counters.merged(readings).models.items() if readings else ())
     }
 
 

@@ -23,7 +23,7 @@ def gather(record: Record, frontends: Sequence[Counters], application: str, max_
     client = client_evidence(record, max_batch, window)
     if not frontends:
         return client
-    counters = Counters.together(frontends)
+    counters = Counters.merged(frontends)
     key = _model_key(application, counters)
     if key is None:
         return client

@@ -68,7 +68,7 @@ class FrontendReadings(Readings):
         pairs = [(later, first) for later, first in zip(last, self._first, strict=False) if later and first]
         if pairs:
             self._counters = [later.since(first) for (later, _), (first, _) in pairs]
-            self._stages = stages.together(stages.since(later, first) for (_, later), (_, first) in pairs)
+            self._stages = stages.merged(stages.since(later, first) for (_, later), (_, first) in pairs)
         self._metrics = [one for one in await self._of_each(MetricsClient.metrics) if one is not None]
         deployment = self._deployment
         if deployment is not None and deployment.failure is None and None in last:
@@ -98,7 +98,7 @@ class FrontendReadings(Readings):
     def measurements(self) -> Measurements:
         return Measurements(
             clipper_metrics=_one_after_the_other(self._metrics) if self._metrics else None,
-            frontend_counters=Counters.together(self._counters) if self._counters else None,
+            frontend_counters=Counters.merged(self._counters) if self._counters else None,
             stages=None if self._stages is None else stage_tables(self._stages),
         )
 

@@ -34,7 +34,7 @@ class Party:
             assert self.router.poll(PATIENCE_MS)
             hello = self.router.recv_multipart()
             self.identities.append(hello[0])
-            self.clients.greet(hello)
+            self.clients.register(hello)
             assert peer.poll(PATIENCE_MS)
             assert wire.decode_handshake_reply(peer.recv_multipart()) == number
             self.peers.append(peer)
@@ -77,7 +77,7 @@ def test_whoever_is_there_gets_every_answer(asked):
             assert got == expected
         assert sent == sum(client in (0, 2) for client, _ in asked)
         assert sorted(party.lost) == sorted({client for client, _ in asked} & {1, 3})
-        assert not any(party.clients.heard_of(client) for client in party.lost)
+        assert not any(party.clients.touch(client) for client in party.lost)
         context.destroy(linger=0)
 
 
@@ -86,7 +86,7 @@ def test_what_is_no_handshake_gets_no_id():
     with zmq.Context() as context:
         party = Party(context)
         with pytest.raises(WireError):
-            party.clients.greet([b"identity", b"", b"", b""])
-        assert party.clients.heard_of(3)
-        assert not party.clients.heard_of(4)
+            party.clients.register([b"identity", b"", b"", b""])
+        assert party.clients.touch(3)
+        assert not party.clients.touch(4)
         context.destroy(linger=0)

@@ -27,7 +27,7 @@ def readings(number):
 @given(readings(0), readings(1))
 def test_several_frontends_as_one(first, second):
     """Sums of everything but settings; replicas side by side."""
-    both = Counters.together([first, second])
+    both = Counters.merged([first, second])
     assert (both.now_ns, both.requests) == (first.now_ns + second.now_ns, first.requests + second.requests)
     assert both.unanswered == first.unanswered + second.unanswered
     assert both.replicas == {**first.replicas, **second.replicas}
@@ -37,7 +37,7 @@ def test_several_frontends_as_one(first, second):
         assert model.queue_length == sum(row.queue_length for row in rows)
         assert model.max_batch == max(row.max_batch for row in rows)
     assert sum(both.dropped.values()) == sum(first.dropped.values()) + sum(second.dropped.values())
-    assert Counters.together([first]) == first
+    assert Counters.merged([first]) == first
 
 
 @given(readings(0))

@@ -21,7 +21,7 @@ def given_back(monkeypatch, *story):
                     await asyncio.sleep(0)
             else:
                 queued[0] = step
-                returned.look()
+                returned.update()
         returned.close()
 
     uvloop.run(main())
@@ -46,6 +46,6 @@ def test_the_library_takes_the_call():
     """Whether there is anything to give back or not."""
 
     async def main():
-        MemoryReturn(lambda: 0)._give_back()
+        MemoryReturn(lambda: 0)._trim_if_idle()
 
     uvloop.run(main())

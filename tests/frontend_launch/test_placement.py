@@ -15,8 +15,8 @@ from frontend_launch.launch.placement import (
     core_ranges,
     difference,
     plan,
-    several,
     share_out,
+    with_frontends,
 )
 from frontend_launch.launch.topology import Topology, describe
 
@@ -601,7 +601,7 @@ def test_more_client_processes_want_more_cores():
 )
 def test_several_frontends(cores, infrastructure, frontends, expected):
     """Each has cores of its own, as far as there are any, and a line of the plan."""
-    request = PlacementRequest(2, 1, infrastructure=several(infrastructure, frontends), allow_overlap=True)
+    request = PlacementRequest(2, 1, infrastructure=with_frontends(infrastructure, frontends), allow_overlap=True)
     placement = plan(machine(cores), request)
     assert list(summary(placement).values()) == expected
     assert len(placement.of(infrastructure[-1].role)) == frontends
@@ -609,7 +609,9 @@ def test_several_frontends(cores, infrastructure, frontends, expected):
 
 def test_cores_named_for_several_frontends():
     """Are shared out among them."""
-    request = PlacementRequest(2, 1, infrastructure=several(FRONTENDS, 2), infrastructure_cpus={"frontends": (5, 6, 7)})
+    request = PlacementRequest(
+        2, 1, infrastructure=with_frontends(FRONTENDS, 2), infrastructure_cpus={"frontends": (5, 6, 7)}
+    )
     assert [a.cores for a in plan(machine(8), request).of("frontends")] == [(5,), (6, 7)]
 
 

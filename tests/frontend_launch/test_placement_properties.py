@@ -16,7 +16,7 @@ from frontend_launch.launch.placement import (
     PlacementRequest,
     core_ranges,
     plan,
-    several,
+    with_frontends,
 )
 from frontend_launch.launch.topology import Topology, describe
 
@@ -41,7 +41,7 @@ def problems(draw: st.DrawFn) -> tuple[Topology, PlacementRequest]:
     wild = st.lists(st.integers(-1, 21), max_size=3).map(tuple) if draw(st.integers(0, 4)) == 0 else st.nothing()
     infrastructure = draw(st.sampled_from([FRONTENDS, FRONTENDS, CONTAINERS, CONTAINERS, ()]))
     if infrastructure:
-        infrastructure = several(infrastructure, draw(st.sampled_from([1, 1, 2, 3])))
+        infrastructure = with_frontends(infrastructure, draw(st.sampled_from([1, 1, 2, 3])))
     roles = {service.role for service in infrastructure}
     named = tuple(shuffled[cuts[1] :])
     request = PlacementRequest(
@@ -96,7 +96,7 @@ def test_a_plan_keeps_its_promises(problem):
             assert not any(a.shared for a in replicas if a.gpu is None), "there was a core for the others"
 
 
-@example((describe("cpus=0-1"), PlacementRequest(cpus_per_replica=2, infrastructure=several(FRONTENDS, 2))))
+@example((describe("cpus=0-1"), PlacementRequest(cpus_per_replica=2, infrastructure=with_frontends(FRONTENDS, 2))))
 @given(problems())
 def test_naming_what_the_planner_chose_changes_nothing(problem):
     """The cores that the planner chose for CPU replicas can be named, and the same plan comes out."""

@@ -102,7 +102,7 @@ def test_what_a_send_has_hidden_is_seen_by_looking_again():
             reading.getsockopt(zmq.EVENTS)  # as every send does: the edge is gone
             await turns_of_the_loop()
             hidden = len(seen)
-            reader.look_again()
+            reader.check_again()
             await until(lambda: seen)
             reader.close()
         return hidden

@@ -52,7 +52,7 @@ def test_a_reading_survives_json(batches):
 @given(BATCHES, BATCHES)
 def test_several_frontends_as_one(first, second):
     """A model's stages add up, and replicas stand side by side."""
-    both = stages.together(
+    both = stages.merged(
         [
             {"noop:1": stages_of(first), "noop:1:0": stages_of(first)},
             {"noop:1": stages_of(second), "noop:1:1": stages_of(second)},

@@ -156,7 +156,7 @@ def test_handshake_and_response(answers, tables, _):
         theirs.connect(f"tcp://127.0.0.1:{ours.bind_to_random_port('tcp://127.0.0.1')}")
         clients = ClientTable(ours, gone=lambda client_id: None)
         theirs.send_multipart([b"", b""])
-        clients.greet([*ours.recv_multipart()])
+        clients.register([*ours.recv_multipart()])
         assert hexes(theirs.recv_multipart()) == ["", "00 00 00 00"]
         queries = [Query(0, request_id, "app", b"", 0) for request_id in request_ids]
         assert clients.answer(queries, output_type, outputs) == len(queries)
