@@ -307,7 +307,7 @@ def launched(placement, **changes):
     )
     config = replace(config, **changes)
 
-    async def story():
+    async def scenario():
         async with DockerLauncher(config) as launcher, asyncio.timeout(DEADLINE_S):
             parts: list[Any] = []
             (endpoint,) = await launcher.start_frontends(parts.append)
@@ -315,7 +315,7 @@ def launched(placement, **changes):
                 parts.append(await launcher.start_replica(assignment, endpoint))
             return {part.role: part.name for part in parts}
 
-    return asyncio.run(story())
+    return asyncio.run(scenario())
 
 
 def placement_of(gpu=None):
@@ -380,8 +380,8 @@ def test_without_an_engine_is_one_line(tmp_path, monkeypatch):
 def test_the_engine_answers():
     """What the other tests rest on."""
 
-    async def story():
+    async def scenario():
         async with engine() as docker_engine:
             return await runs.containers(docker_engine)
 
-    assert asyncio.run(story()) == []
+    assert asyncio.run(scenario()) == []

@@ -21,47 +21,47 @@ STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {WAIT
 def test_a_process_runs_on_its_cores_and_ends_when_told(tmp_path):
     """By SIGTERM."""
 
-    async def story():
+    async def scenario():
         process = await start(Command("p", ["-c", WAIT], (CORE,)), tmp_path, read_stdout=True)
         assert await process.stdout.readline() == b"up\n"
         assert affinity(process.pid) == (CORE,)
         await process.stop()
         return process.exited.result()
 
-    assert uvloop.run(story()) == -signal.SIGTERM
+    assert uvloop.run(scenario()) == -signal.SIGTERM
 
 
 def test_one_that_does_not_listen_is_killed(tmp_path, monkeypatch):
     """After the time it had."""
     monkeypatch.setattr(children, "STOP_TIMEOUT_S", 0.05)
 
-    async def story():
+    async def scenario():
         process = await start(Command("p", ["-c", STUBBORN]), tmp_path, read_stdout=True)
         await process.stdout.readline()
         await process.stop()
         return process.exited.result()
 
-    assert uvloop.run(story()) == -signal.SIGKILL
+    assert uvloop.run(scenario()) == -signal.SIGKILL
 
 
 def test_one_that_was_stopped_ends_by_the_same_signal(tmp_path):
     """A process that SIGSTOP holds takes SIGTERM when it goes on."""
 
-    async def story():
+    async def scenario():
         process = await start(Command("p", ["-c", WAIT]), tmp_path, read_stdout=True)
         await process.stdout.readline()
         os.kill(process.pid, signal.SIGSTOP)
         await process.stop()
         return process.exited.result()
 
-    assert uvloop.run(story()) == -signal.SIGTERM
+    assert uvloop.run(scenario()) == -signal.SIGTERM
 
 
 def test_the_tail_holds_the_log_and_standard_error(tmp_path):
     """Only the last lines."""
     code = "import sys; [print(n, file=sys.stderr) for n in range(100)]; sys.exit(3)"
 
-    async def story():
+    async def scenario():
         (tmp_path / "p.log").write_text("from its own log\n")
         process = await start(Command("p", ["-c", code]), tmp_path)
         assert await asyncio.wait_for(asyncio.shield(process.exited), 10) == 3
@@ -69,7 +69,7 @@ def test_the_tail_holds_the_log_and_standard_error(tmp_path):
         await process.stop()
         return tail
 
-    assert uvloop.run(story()) == "from its own log\n98\n99"
+    assert uvloop.run(scenario()) == "from its own log\n98\n99"
 
 
 def test_what_cannot_be_started_is_one_line(tmp_path, monkeypatch):

@@ -8,14 +8,14 @@ from frontend_launch.frontends import memory
 from frontend_launch.frontends.memory import LARGE_BYTES, MemoryReturn
 
 
-def given_back(monkeypatch, *story):
+def given_back(monkeypatch, *scenario):
     """How often, when so much was queued at each look; at None the loop turns, and what is due is done."""
     monkeypatch.setattr(memory, "QUIET_S", 0.0)
     queued, trims = [0], []
 
     async def main():
         returned = MemoryReturn(lambda: queued[0], lambda: trims.append(1))
-        for step in story:
+        for step in scenario:
             if step is None:
                 for _ in range(3):
                     await asyncio.sleep(0)

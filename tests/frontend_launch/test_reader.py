@@ -47,7 +47,7 @@ def test_all_messages_are_read_in_order_whatever_a_handler_does():
         if seen[-1] % 7 == 3:
             raise ValueError("no")
 
-    async def story():
+    async def scenario():
         asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context["exception"]))
         with pair() as (reading, writing):
             reader = SocketReader(reading, handle)
@@ -56,7 +56,7 @@ def test_all_messages_are_read_in_order_whatever_a_handler_does():
             await until(lambda: len(seen) == 3 * BURST)
             reader.close()
 
-    uvloop.run(story())
+    uvloop.run(scenario())
     assert seen == list(range(3 * BURST))
     assert len(failed) == len([number for number in seen if number % 7 == 3])
 
@@ -71,7 +71,7 @@ def test_a_pause_costs_nothing_while_messages_keep_coming(monkeypatch):
 
     monkeypatch.setattr(SocketReader, "_burst", counted)
 
-    async def story():
+    async def scenario():
         seen: list[list[Buffer]] = []
         with pair() as (reading, writing):
             reader = SocketReader(reading, seen.append)
@@ -87,13 +87,13 @@ def test_a_pause_costs_nothing_while_messages_keep_coming(monkeypatch):
             reader.close()
         return paused
 
-    assert uvloop.run(story()) <= 2
+    assert uvloop.run(scenario()) <= 2
 
 
 def test_what_a_send_has_hidden_is_seen_by_looking_again():
     """Any call on a socket may swallow the edge of its descriptor: nothing but the look tells of the message."""
 
-    async def story():
+    async def scenario():
         seen: list[list[Buffer]] = []
         with pair() as (reading, writing):
             reader = SocketReader(reading, seen.append)
@@ -107,7 +107,7 @@ def test_what_a_send_has_hidden_is_seen_by_looking_again():
             reader.close()
         return hidden
 
-    assert uvloop.run(story()) == 0
+    assert uvloop.run(scenario()) == 0
 
 
 @pytest.mark.parametrize("how", ["pause", "close"])
@@ -115,7 +115,7 @@ def test_what_is_not_read_stays_where_it_is(how):
     """While reading is suspended, and for good once it is closed; that is not a pause."""
     seen = []
 
-    async def story():
+    async def scenario():
         with pair() as (reading, writing):
             reader = SocketReader(reading, lambda frames: seen.append(frames))
             await asyncio.sleep(0)
@@ -133,7 +133,7 @@ def test_what_is_not_read_stays_where_it_is(how):
                 reader.close()
             assert len(seen) == (how == "pause")
 
-    uvloop.run(story())
+    uvloop.run(scenario())
 
 
 def request(number, payload):

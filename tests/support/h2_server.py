@@ -34,7 +34,7 @@ class Peer:
         self.events: list[h2.events.Event] = []
         self.leaving = False
 
-    def hear(self, data: Iterable[int]) -> list[int]:
+    def receive(self, data: Iterable[int]) -> list[int]:
         """Take in what the client wrote; returns the streams of the calls that are complete with it."""
         complete = []
         for event in self.h2.receive_data(bytes(data)):
@@ -102,7 +102,7 @@ async def serving(
             while data := await reader.read(1 << 16):
                 if peer.leaving:  # it is deaf, and the client the one to close the connection
                     continue
-                for stream in peer.hear(data):
+                for stream in peer.receive(data):
                     if not peer.leaving:
                         answer(peer, stream)
                 writer.write(peer.said())

@@ -320,7 +320,7 @@ def test_watching(monkeypatch):
     """There is a reading before load begins; more come from a process of its own, which is gone afterwards."""
     monkeypatch.setattr("loadgen.hardware.watch.EVERY_S", 0.02)
 
-    async def story():
+    async def scenario():
         async with watching({"client": os.getpid()}, HERE) as watch:
             assert len(list(watch.readings())) >= 1
             async with asyncio.timeout(30):
@@ -328,7 +328,7 @@ def test_watching(monkeypatch):
                     await asyncio.sleep(0.02)
             return list(watch.readings()), await watch.notes(), watch
 
-    readings, notes, watch = uvloop.run(story())
+    readings, notes, watch = uvloop.run(scenario())
     assert notes == []
     assert readings[-1].cpu_ns.keys() == {"client", "sampler"}
     assert readings[-1].rss_bytes["sampler"] > 1 << 20
@@ -361,11 +361,11 @@ def test_a_sampler_that_cannot_start_is_a_note(monkeypatch):
     """The run goes on without it."""
     monkeypatch.setattr("loadgen.hardware.watch.start", refuse)
 
-    async def story():
+    async def scenario():
         async with watching({"client": os.getpid()}, HERE) as watch:
             return list(watch.readings()), await watch.notes()
 
-    assert uvloop.run(story()) == ([], ["the hardware was not watched: no more processes"])
+    assert uvloop.run(scenario()) == ([], ["the hardware was not watched: no more processes"])
 
 
 async def refuse(*_arguments, **_named):
@@ -375,14 +375,14 @@ async def refuse(*_arguments, **_named):
 def test_a_sampler_that_dies_is_a_note():
     """With its last words; what it wrote until then stays."""
 
-    async def story():
+    async def scenario():
         async with watching({"client": os.getpid()}, HERE) as watch:
             assert watch._process is not None
             os.kill(watch._process.pid, signal.SIGKILL)
             await asyncio.wait_for(asyncio.shield(watch._process.exited), 30)
             return len(list(watch.readings())), await watch.notes()
 
-    assert uvloop.run(story()) == (
+    assert uvloop.run(scenario()) == (
         1,
         ["the hardware was not watched to the end: the sampler ended with exit code -9"],
     )
@@ -391,12 +391,12 @@ def test_a_sampler_that_dies_is_a_note():
 def test_a_sampler_that_fails_at_once_is_a_note():
     """It does not hold up the run."""
 
-    async def story():
+    async def scenario():
         broken = {"client pid": "none"}
         async with watching(broken, HERE) as watch:  # type: ignore[arg-type]  # wrong on purpose: no pid
             assert watch._process is not None
             await asyncio.wait_for(asyncio.shield(watch._process.exited), 30)
             return await watch.notes()
 
-    (note,) = uvloop.run(story())
+    (note,) = uvloop.run(scenario())
     assert "exit code 1: ValueError: invalid literal" in note

@@ -34,7 +34,7 @@ from model_containers.model import TensorSpec
 
 HERE = Assignment("here", "client", (0,), None, shared=True)
 DEADLINE_S = 60.0
-"""For a story that would not end otherwise; it makes a failure, never a pass."""
+"""For a scenario that would not end otherwise; it makes a failure, never a pass."""
 PATIENCE_S = 2.0
 """Instead of `END_TIMEOUT_S`: enough for a client that is well."""
 
@@ -79,7 +79,7 @@ def test_shares_of_a_schedule_are_the_schedule(count):
 def test_a_server_that_is_not_there_is_one_error():
     """Of all the clients."""
 
-    async def story():
+    async def scenario():
         async with refusing() as server:
             pass  # from here on nothing listens there
         async with clients(2, HERE) as senders:
@@ -87,7 +87,7 @@ def test_a_server_that_is_not_there_is_one_error():
             await senders.run(job(**server), asyncio.Event(), Hooks())
 
     with pytest.raises(TargetError, match="cannot be reached"):
-        uvloop.run(story())
+        uvloop.run(scenario())
 
 
 @contextlib.asynccontextmanager
@@ -111,11 +111,11 @@ async def refusing(asked=lambda: None):
 def test_what_clients_warn_of_is_logged_with_their_names(caplog):
     """Once for each reason and client, as one client would."""
 
-    async def story():
+    async def scenario():
         async with refusing() as server, clients(2, HERE) as senders:
             return await senders.run(job(**server, duration_s=None, requests=20), asyncio.Event(), Hooks())
 
-    record = uvloop.run(story())
+    record = uvloop.run(scenario())
     assert record.outcomes[Outcome.FAILED] == 20
     warnings = [row for row in caplog.records if row.levelno >= logging.WARNING]
     assert sorted(row.getMessage() for row in warnings) == [
@@ -132,7 +132,7 @@ def test_a_client_that_falls_silent_is_lost(monkeypatch, caplog, length):
     """However long the run is; what the other measured is kept."""
     monkeypatch.setattr(module, "END_TIMEOUT_S", PATIENCE_S)
 
-    async def story():
+    async def scenario():
         async with asyncio.timeout(DEADLINE_S), refusing() as server, clients(2, HERE) as senders:
 
             def halt(_):
@@ -140,7 +140,7 @@ def test_a_client_that_falls_silent_is_lost(monkeypatch, caplog, length):
 
             return await senders.run(job(**server, **length, log_every_s=0.1), asyncio.Event(), Hooks(on_interval=halt))
 
-    record = uvloop.run(story())
+    record = uvloop.run(scenario())
     assert (record.ended, len(record.clients)) == ("client_lost", 1)
     assert record.measured_ns > 0
     assert "client-1 does not answer any more" in [row.getMessage() for row in caplog.records]
@@ -150,7 +150,7 @@ def test_a_client_that_falls_silent_does_not_outlast_the_users_patience(monkeypa
     """Though it had good reason to say nothing for long: it was warming up."""
     monkeypatch.setattr(module, "END_TIMEOUT_S", PATIENCE_S)
 
-    async def story():
+    async def scenario():
         begun, stop = asyncio.Event(), asyncio.Event()
         async with asyncio.timeout(DEADLINE_S), refusing(begun.set) as server, clients(2, HERE) as senders:
 
@@ -162,7 +162,7 @@ def test_a_client_that_falls_silent_does_not_outlast_the_users_patience(monkeypa
             run = senders.run(job(**server, warmup_s=600.0), stop, Hooks())
             return (await asyncio.gather(run, interrupt()))[0]
 
-    record = uvloop.run(story())
+    record = uvloop.run(scenario())
     assert (record.ended, len(record.clients), record.measured_ns) == ("client_lost", 1, 0)
 
 
@@ -170,7 +170,7 @@ def test_a_client_that_falls_silent_with_its_record_is_lost(monkeypatch):
     """It had measured, but nobody knows what."""
     monkeypatch.setattr(module, "END_TIMEOUT_S", PATIENCE_S)
 
-    async def story():
+    async def scenario():
         async with asyncio.timeout(DEADLINE_S), refusing() as server, clients(2, HERE) as senders:
 
             async def halt(phase):
@@ -179,7 +179,7 @@ def test_a_client_that_falls_silent_with_its_record_is_lost(monkeypatch):
 
             return await senders.run(job(**server, duration_s=0.1), asyncio.Event(), Hooks(halt))
 
-    record = uvloop.run(story())
+    record = uvloop.run(scenario())
     assert (record.ended, len(record.clients)) == ("client_lost", 1)
 
 
@@ -191,12 +191,12 @@ def test_what_fails_beside_a_run_ends_it(phase):
         if now is phase:
             raise RuntimeError("as it was told")
 
-    async def story():
+    async def scenario():
         async with asyncio.timeout(DEADLINE_S), refusing() as server, clients(2, HERE) as senders:
             await senders.run(job(**server, warmup_s=0.1, duration_s=0.1), asyncio.Event(), Hooks(fail))
 
     with pytest.raises(RuntimeError, match="as it was told"):
-        uvloop.run(story())
+        uvloop.run(scenario())
 
 
 def test_a_client_that_does_not_begin_with_its_being_ready_is_an_error():
@@ -208,14 +208,14 @@ def test_a_client_that_does_not_begin_with_its_being_ready_is_an_error():
         async def log_tail(self):
             return "its log"
 
-    async def story():
+    async def scenario():
         client = Scripted([])
         client.process = Early()  # type: ignore[assignment]  # a double
         client.receive = lambda: asyncio.sleep(0, Finished(Record()))  # type: ignore[method-assign]  # a double
         await module._SharedRun([client], Hooks()).run([job()], asyncio.Event())
 
     with pytest.raises(LaunchError, match=r"^client-1 sent a Finished before it was ready$") as caught:
-        uvloop.run(story())
+        uvloop.run(scenario())
     assert caught.value.log_tail == "its log"
 
 
@@ -260,11 +260,11 @@ def test_intervals_are_merged_in_order_and_not_kept():
         merged.append((interval.end_s, interval.in_flight))
         kept.append(sum(each() is not None for each in alive))
 
-    async def story():
+    async def scenario():
         run = module._SharedRun([Scripted(intervals(50)), Scripted(intervals(40))], Hooks(on_interval=report))
         async with asyncio.timeout(DEADLINE_S):
             await run.run([job()] * 2, asyncio.Event())
 
-    uvloop.run(story())
+    uvloop.run(scenario())
     assert merged == [(float(number), 4.0) for number in range(40)]
     assert max(kept) <= 4

@@ -266,7 +266,7 @@ def test_whatever_number_a_socket_has_it_is_heard(frontend, monkeypatch):
     async def slow(socket, frames):
         asyncio.get_running_loop().call_later(0.01, socket._shadow_sock.send_multipart, frames)
 
-    async def story():
+    async def scenario():
         numbers = []
         for send in (quick, slow):
             monkeypatch.setattr(zmq.asyncio.Socket, "send_multipart", send)
@@ -279,5 +279,5 @@ def test_whatever_number_a_socket_has_it_is_heard(frontend, monkeypatch):
         return numbers
 
     monkeypatch.setattr(clipper, "HANDSHAKE_TIMEOUT_S", 3.0)
-    first, second = uvloop.run(story())
+    first, second = uvloop.run(scenario())
     assert first == second, "otherwise this shows nothing"

@@ -44,17 +44,17 @@ def written(connection):
 def connected(**options):
     """A client and a server that have exchanged settings."""
     connection, peer = Http2Connection(HEADERS), Peer(options.get("settings"))
-    peer.hear(written(connection))
+    peer.receive(written(connection))
     assert connection.received(peer.said()) == []
     assert connection.ready
-    peer.hear(written(connection))
+    peer.receive(written(connection))
     return connection, peer
 
 
 def called(connection, peer, message=b"question", key=7):
     """A call that the server has heard; its stream."""
     connection.call(key, prefixed(message), 0)
-    (stream,) = peer.hear(written(connection))
+    (stream,) = peer.receive(written(connection))
     return stream
 
 
@@ -62,7 +62,7 @@ def exchanged(connection, peer, cuts=None):
     """Answer every call with its own bytes until both sides are silent; returns the answers."""
     answers = []
     while data := written(connection):
-        for stream in peer.hear(data):
+        for stream in peer.receive(data):
             peer.answer(stream, peer.asked[stream][1])
         said = peer.said()
         sizes = cuts or [len(said) or 1]
@@ -105,7 +105,7 @@ def test_headers_that_both_know_are_a_few_bytes():
     connection.call(1, prefixed(b"x"), 0)
     second = written(connection)
     assert len(second) == 9 + len(HEADERS) + 9 + 6 < len(first)
-    assert [peer.asked[stream] for stream in peer.hear(first + second)] == [(HEADERS, prefixed(b"x"))] * 2
+    assert [peer.asked[stream] for stream in peer.receive(first + second)] == [(HEADERS, prefixed(b"x"))] * 2
 
 
 def test_headers_longer_than_a_frame():
@@ -171,7 +171,7 @@ def test_what_comes_before_an_answer_and_around_it():
     peer.h2.send_data(stream, prefixed(b"yes"), pad_length=20)
     peer.h2.send_headers(stream, OK, end_stream=True)
     assert connection.received(peer.said()) == [Answer(7, b"yes")]
-    peer.hear(written(connection))
+    peer.receive(written(connection))
     assert [event.ping_data for event in peer.events if isinstance(event, h2.events.PingAckReceived)] == [b"12345678"]
 
 
@@ -192,7 +192,7 @@ def test_a_call_that_nobody_waits_for_is_given_up():
     connection, peer = connected()
     connection.call(1, prefixed(b"old"), 100)
     connection.call(2, prefixed(b"young"), 101)
-    old, young = peer.hear(written(connection))
+    old, young = peer.receive(written(connection))
     peer.answer(old, prefixed(b"late"))
     peer.answer(young, prefixed(b"in time"))
     connection.expire(100)
@@ -265,7 +265,7 @@ def test_long_answers_never_wait_for_the_window(monkeypatch):
     for _ in range(3):
         peer.answer(called(connection, peer), prefixed(bytes(60_000)))
         assert connection.received(peer.said()) == [Answer(7, bytes(60_000))]
-        peer.hear(written(connection))
+        peer.receive(written(connection))
         assert peer.h2.outbound_flow_control_window > 2**31 - 1 - 60_000
 
 

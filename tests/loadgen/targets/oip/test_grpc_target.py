@@ -145,7 +145,7 @@ async def against_one_that_begins(begin, **options):
             writer.write(peer.said())
             while data := await reader.read(1 << 16):
                 if not peer.leaving:
-                    for stream in peer.hear(data):
+                    for stream in peer.receive(data):
                         good(peer, stream)
                     writer.write(peer.said())
         except ConnectionError:
@@ -161,7 +161,7 @@ async def first_calls(peer, reader, writer):
     """The streams of the first calls that are heard; ConnectionError when there are none."""
     writer.write(peer.said())
     while data := await reader.read(1 << 16):
-        if streams := peer.hear(data):
+        if streams := peer.receive(data):
             return streams
         writer.write(peer.said())
     raise ConnectionError
