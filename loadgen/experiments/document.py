@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from frontend_launch.launch.deployment import LATENCY_SLO_MICROS
-from loadgen.config import Deploy, ExperimentConfig, OpenLoop, Saturate
+from loadgen.config import CataloguedModel, Deploy, ExperimentConfig, External, OpenLoop, Saturate
 from loadgen.hardware.summary import summarise
 from loadgen.hardware.watch import Watch
 from loadgen.judging import remarks, slo
@@ -166,14 +166,12 @@ def _counted(measurements: Measurements) -> int | None:
 
 
 def _inputs(plan: Plan) -> SentInputs:
-    if plan.remote is None:
-        return SentInputs(plan.inputs.text, plan.model.input.data_type.canonical)
-    return SentInputs(
-        source=plan.inputs.text,
-        type=", ".join(plan.model.takes),
-        rows=plan.config.batch_size,
-        target=plan.remote.options.address.text,
-    )
+    match plan.config.serve:
+        case External(target):
+            types, rows = ", ".join(plan.model.takes), plan.config.batch_size
+            return SentInputs(source=plan.inputs.text, type=types, rows=rows, target=target.address.text)
+        case CataloguedModel():
+            return SentInputs(plan.inputs.text, plan.model.input.data_type.canonical)
 
 
 def _arrivals(config: ExperimentConfig) -> PlannedArrivals | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.placement import Placement
 from frontend_launch.launch.topology import Topology
-from loadgen.config import OpenLoop, Saturate
+from loadgen.config import CataloguedModel, External, OpenLoop, Saturate
 from loadgen.experiments.capacity import FoundCapacity
 from loadgen.experiments.grid import NOWHERE
 from loadgen.experiments.sweep import Sweep, SweepPlan
@@ -34,14 +34,16 @@ def plan_text(plan: Plan) -> str:
             load = f"at most {plan.window} in flight ({_bytes(plan.window * inputs.payload_bytes)})"
     if config.client.processes > 1:
         load += f", from {config.client.processes} client processes"
-    if plan.remote is not None:
-        what = f"{plan.remote.options.address.text} ({plan.model.framework})"
-        return f"{what}, {config.batch_size} rows a request, for {until}\n{inputs.text}, {load}"
-    return (
-        f"{plan.model.name} ({plan.model.framework}, weights {plan.model.weights}), "
-        f"{len(plan.placement.replicas)} replicas, batches up to {config.batch_size}, for {until}\n"
-        f"{inputs.text}, {load}" + "".join(f"\n{note}" for note in plan.notes)
-    )
+    match config.serve:
+        case External(target):
+            what = f"{target.address.text} ({plan.model.framework})"
+            return f"{what}, {config.batch_size} rows a request, for {until}\n{inputs.text}, {load}"
+        case CataloguedModel():
+            return (
+                f"{plan.model.name} ({plan.model.framework}, weights {plan.model.weights}), "
+                f"{len(plan.placement.replicas)} replicas, batches up to {config.batch_size}, for {until}\n"
+                f"{inputs.text}, {load}" + "".join(f"\n{note}" for note in plan.notes)
+            )
 
 
 def placement_text(placement: Placement) -> str:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from frontend_launch.launch.deployment import DEFAULT_OUTPUT
-from loadgen.config import Frontend
+from loadgen.config import Deploy, External, Frontend
 from loadgen.plan import Plan
 from loadgen.servers.deployment import deployment_of
 from loadgen.servers.frontend import FrontendServer, connect
@@ -25,13 +25,14 @@ async def serving(plan: Plan) -> AsyncIterator[Server]:
         ConfigError: the frontend to connect to has no such application.
         TargetError: the server cannot be reached.
     """
-    if isinstance(plan.config.serve, Frontend):
-        yield await connect(plan.config.serve, plan.model.name)
-        return
-    if plan.remote is not None:
-        from loadgen.servers.remote import RemoteServer  # noqa: PLC0415 - most runs do without
+    match plan.config.serve:
+        case Frontend() as frontend:
+            yield await connect(frontend, plan.model.name)
+        case External():
+            from loadgen.servers.remote import RemoteServer  # noqa: PLC0415 - most runs do without
 
-        yield RemoteServer(plan.remote)
-        return
-    async with deployment_of(plan) as deployment:
-        yield FrontendServer(tuple(deployment.endpoints), plan.model.name, DEFAULT_OUTPUT.encode(), deployment)
+            assert plan.remote is not None
+            yield RemoteServer(plan.remote)
+        case Deploy():
+            async with deployment_of(plan) as deployment:
+                yield FrontendServer(tuple(deployment.endpoints), plan.model.name, DEFAULT_OUTPUT.encode(), deployment)
