@@ -170,7 +170,7 @@ class RequestReceiver:
             if not frames:
                 raise
         if self._copied is _REFERRED:
-            frames = [frame.buffer if isinstance(frame, zmq.Frame) else frame for frame in frames]
+            frames = [frame.buffer if isinstance(frame, zmq.Frame) else frame for frame in frames]  # type: ignore[unreachable]
         if self._get(_RCVMORE):
             return self._apart(frames)
         self._copied = _COPIED if len(frames[-1]) < _COPY_BELOW_BYTES else _REFERRED

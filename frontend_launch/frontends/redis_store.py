@@ -176,15 +176,13 @@ class RedisStore(Store):
     @override
     async def application(self, name: str) -> Application | None:
         row = await self._hash(APPLICATIONS, name)
+        found: Application | None = None
         with _readable(APPLICATIONS, name):
-            return (
-                None
-                if row is None
-                else Application(
+            if row is not None:
+                found = Application(
                     name, DataType.parse(row["input_type"]), row["default_output"], int(row["latency_slo_micros"])
                 )
-            )
-        return None
+        return found
 
     @override
     async def applications(self) -> tuple[Application, ...]:
@@ -233,11 +231,10 @@ class RedisStore(Store):
     async def model(self, name: str, version: str) -> ModelVersion | None:
         key = f"{name}:{version}"
         row = await self._hash(MODELS, key)
+        found: ModelVersion | None = None
         with _readable(MODELS, key):
-            return (
-                None
-                if row is None
-                else ModelVersion(
+            if row is not None:
+                found = ModelVersion(
                     name=row["model_name"],
                     version=row["model_version"],
                     input_type=DataType.parse(row["input_type"]),
@@ -246,8 +243,7 @@ class RedisStore(Store):
                     model_data_path=row["model_data_path"],
                     batch_size=int(row["batch_size"]),
                 )
-            )
-        return None
+        return found
 
     @override
     async def models(self) -> tuple[ModelVersion, ...]:
@@ -285,19 +281,17 @@ class RedisStore(Store):
     async def replica(self, model_name: str, model_version: str, replica_id: int) -> ReplicaRecord | None:
         key = f"{model_name},{model_version},{replica_id}"
         row = await self._hash(REPLICAS, key)
+        found: ReplicaRecord | None = None
         with _readable(REPLICAS, key):
-            return (
-                None
-                if row is None
-                else ReplicaRecord(
+            if row is not None:
+                found = ReplicaRecord(
                     row["model_name"],
                     row["model_version"],
                     int(row["model_replica_id"]),
                     int(row["zmq_connection_id"]),
                     DataType.parse(row["input_type"]),
                 )
-            )
-        return None
+        return found
 
     @override
     async def replicas(self) -> tuple[ReplicaRecord, ...]:

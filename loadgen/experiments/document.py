@@ -243,15 +243,3 @@ def _node_config(plan: Plan) -> NodeConfig:
         batch_size=config.batch_size,
         runtime=config.serve.runtime,
     )
-    return {
-        "name": model.name,
-        "input_type": model.input.data_type.canonical,
-        "model_image": model.image,
-        "allocated_cpus": sorted({core for row in replicas for core in row.cores}),
-        "cpus_per_replica": plan.cpus_per_replica,
-        "slo": LATENCY_SLO_MICROS,
-        "num_replicas": len(replicas),
-        "gpus": [row.gpu for row in replicas if row.gpu is not None],
-        "batch_size": config.batch_size,
-        "runtime": config.serve.runtime,
-    }
