@@ -28,6 +28,7 @@ from loadgen.load.runner import run
 from loadgen.targets.clipper import ClipperSpec
 from model_containers.data_types import Buffer, DataType
 from model_containers.model import TensorSpec
+from model_containers.units import NS_PER_S
 
 APPLICATION = "echo"
 S = TypeVar("S", zmq.Socket[bytes], zmq.asyncio.Socket)
@@ -75,7 +76,7 @@ def loadgen(task: Task) -> Measured:
         drain_s=0.0,
     )
     record = uvloop.run(run(job))
-    return Measured(record.latency.total, record.measured_ns / 1e9, record.clients[0].cpu_ns / 1e9)
+    return Measured(record.latency.total, record.measured_ns / NS_PER_S, record.clients[0].cpu_ns / NS_PER_S)
 
 
 class Stopwatch:

@@ -52,7 +52,7 @@ class BatchLog:
             self._lines.append(
                 f"Got start of message {message_id}\n"
                 f"recv: {times.recv_ns / 1e3:.6f} us, parse: {times.parse_ns / 1e3:.6f} us, "
-                f"handle: {times.handle_ns / 1e9:.6f} seconds"
+                f"handle: {times.handle_ns / NS_PER_S:.6f} seconds"
             )
 
     def flush(self) -> None:

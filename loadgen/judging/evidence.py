@@ -8,6 +8,7 @@ from dataclasses import replace
 from frontend_launch.counters import Counters
 from loadgen.judging.verdict import Evidence
 from loadgen.load.record import Record
+from model_containers.units import NS_PER_S
 
 
 def gather(record: Record, frontends: Sequence[Counters], application: str, max_batch: int, window: int) -> Evidence:
@@ -69,8 +70,8 @@ def client_evidence(record: Record, max_batch: int, window: int) -> Evidence:
         lag_p99_ns = offered.lag.percentile_ns(99)
         client = replace(
             client,
-            offered_rps=offered.planned / measured_ns * 1e9,
-            throughput_rps=offered.arrived / measured_ns * 1e9,
+            offered_rps=offered.planned / measured_ns * NS_PER_S,
+            throughput_rps=offered.arrived / measured_ns * NS_PER_S,
             answered_share=offered.answered / offered.planned if offered.planned else None,
             lag_p99_ms=None if lag_p99_ns is None else lag_p99_ns / 1e6,
         )

@@ -12,6 +12,7 @@ from frontend_launch.histogram import LatencyHistogram
 from loadgen.constraints import Count
 from loadgen.load.record import Record
 from loadgen.load.target import Outcome
+from model_containers.units import NS_PER_S
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 _NS_PER_MS = 1e6
@@ -93,7 +94,7 @@ def summarise(record: Record, timeout_s: float | None = None) -> Summary:
         timeout_s: patience for one reply, which is what all are known to have taken where all of them timed out.
     """
     outcomes, offered = record.outcomes, record.offered
-    measured_s = record.measured_ns / 1e9
+    measured_s = record.measured_ns / NS_PER_S
     lost = 0 if offered is None else offered.planned - offered.answered
     arrived = record.latency.total if offered is None else offered.arrived
     latency_ms = latencies_ms(record.latency, lost)

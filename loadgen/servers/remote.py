@@ -24,6 +24,7 @@ from loadgen.servers.server import Server, ServerFacts, Workload
 from loadgen.targets.oip.admin import admin_at
 from loadgen.targets.oip.model import OipModel
 from loadgen.targets.remote import Remote
+from model_containers.units import NS_PER_S
 
 log = logging.getLogger(__name__)
 
@@ -183,4 +184,4 @@ async def _trial(spec: TargetSpec, inputs: InputSource, window: int) -> float:
         drain_s=5.0,
     )
     record = await run(job, hooks=Hooks(on_interval=lambda _: None))
-    return record.latency.total / (record.measured_ns / 1e9) if record.measured_ns else 0.0
+    return record.latency.total / (record.measured_ns / NS_PER_S) if record.measured_ns else 0.0
