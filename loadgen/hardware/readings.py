@@ -37,7 +37,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Counters at one moment; all but the last three only ever grow.
+    """Counters at one moment; all but memory, GPUs and queues only ever grow.
 
     Attributes:
         at_ns: monotonic clock.
@@ -47,6 +47,7 @@ class Reading:
         rss_bytes: memory of each role; what its processes share counts for each of them.
         gpus: of each GPU, its utilisation (0 to 1), memory in bytes, and processes; None for what it does not tell.
         queues: of each model, as the frontend tells.
+        wait_ns: time that threads of each role waited on a run queue; without roles of which the kernel does not tell.
     """
 
     at_ns: int
@@ -56,6 +57,7 @@ class Reading:
     rss_bytes: Mapping[str, int]
     gpus: Mapping[int, tuple[float | None, int | None, int | None]] = field(default_factory=dict)
     queues: Mapping[str, Queue] = field(default_factory=dict)
+    wait_ns: Mapping[str, int] = field(default_factory=dict)
 
     def to_row(self) -> dict[str, Any]:
         """As JSON takes it."""
@@ -76,11 +78,12 @@ class Reading:
             rss_bytes=dict(row["rss_bytes"]),
             gpus={int(gpu): (values[0], values[1], values[2]) for gpu, values in row["gpus"].items()},
             queues={key: Queue(**values) for key, values in row["queues"].items()},
+            wait_ns=dict(row.get("wait_ns", {})),
         )
 
 
 class Tally:
-    """CPU time of each role that only grows, though its processes come and go.
+    """CPU or waiting time of each role that only grows, though its processes and threads come and go.
 
     What a process used after the last time it was seen is lost; what one used before it was first seen counts, except
     the first time that its role is looked at.
@@ -91,17 +94,22 @@ class Tally:
         self._total_ns: dict[str, int] = {}
 
     def add(self, role: str, times_ns: Mapping[tuple[int, int], int]) -> int:
-        """Count the CPU time of a role's processes, by pid and start; returns what the role has used until now.
+        """Count the time of a role's processes or threads; returns that of the role until now.
 
         Args:
             role: its role in the placement.
-            times_ns: by pid and start, in ticks: CPU time since the process began; of those that run now.
+            times_ns: by process and start in ticks, or by process and thread: time since it began; of those that run
+                now.
         """
         before = self._seen.get(role, times_ns)
         grown_ns = sum(max(0, ns - before.get(process, 0)) for process, ns in times_ns.items())
         self._seen[role] = times_ns
         self._total_ns[role] = self._total_ns.get(role, 0) + grown_ns
         return self._total_ns[role]
+
+    def __contains__(self, role: str) -> bool:
+        """The role has been counted before."""
+        return role in self._total_ns
 
 
 def next_due_s(due_s: float, every_s: float, now_s: float) -> float:
@@ -146,6 +154,16 @@ def parse_process_cpu(text: str, tick_ns: int) -> tuple[int, int]:
     """
     fields = text.rpartition(")")[2].split()
     return int(fields[19]), (int(fields[11]) + int(fields[12])) * tick_ns
+
+
+def parse_schedstat(text: str) -> int | None:
+    """``schedstat`` of a thread → nanoseconds it waited on a run queue; None where the kernel does not count.
+
+    The numbers are: nanoseconds on a core, nanoseconds waiting, and time slices. A kernel that does not count has zeros
+    only, as a thread has that never ran.
+    """
+    on_core_ns, waited_ns, slices = map(int, text.split())
+    return waited_ns if on_core_ns or waited_ns or slices else None
 
 
 def parse_throttled(text: str) -> tuple[int, int]:

@@ -28,6 +28,7 @@ from loadgen.hardware.readings import (
     Tally,
     next_due_s,
     parse_process_cpu,
+    parse_schedstat,
     parse_stat,
     parse_throttled,
 )
@@ -55,10 +56,10 @@ def main() -> None:
     lifeline.hold()
     watched = {role: int(pid) for role, _, pid in (text.partition("=") for text in arguments.watch)}
     watched[SAMPLER] = os.getpid()
-    every_s, due_s, written, tally = arguments.every, time.monotonic(), 0, Tally()
+    every_s, due_s, written, tally, waits = arguments.every, time.monotonic(), 0, Tally(), Tally()
     with arguments.out.open("a") as out, _gpus() as gpus:
         while True:
-            reading = replace(read(watched, tally, gpus), queues=read_queues(arguments.frontend))
+            reading = replace(read(watched, tally, waits, gpus), queues=read_queues(arguments.frontend))
             out.write(json.dumps(reading.to_row(), separators=(",", ":")) + "\n")
             out.flush()
             written += 1
@@ -71,13 +72,14 @@ def main() -> None:
             time.sleep(due_s - now_s)
 
 
-def read(watched: Mapping[str, int], tally: Tally, gpus: Any = None) -> Reading:
+def read(watched: Mapping[str, int], tally: Tally, waits: Tally, gpus: Any = None) -> Reading:
     """Read everything now.
 
     Args:
         watched: a process of each role; it counts with its children, but what runs in a cgroup of its own, as a
             container does, is read whole.
-        tally: what was counted until now; goes on counting.
+        tally: CPU time until now; goes on counting.
+        waits: waiting time until now; goes on counting.
         gpus: NVIDIA's library, ready for use; None without GPUs.
     """
     members = {role: _members(pid, watched.values()) for role, pid in watched.items()}
@@ -88,6 +90,7 @@ def read(watched: Mapping[str, int], tally: Tally, gpus: Any = None) -> Reading:
         throttled={role: _throttled(pid) for role, pid in watched.items()},
         rss_bytes={role: sum(map(_rss_bytes, pids)) for role, pids in members.items()},
         gpus={} if gpus is None else read_gpus(gpus),
+        wait_ns=_add_waits(members, waits),
     )
 
 
@@ -133,6 +136,31 @@ def _cpu_ns(pids: list[int]) -> dict[tuple[int, int], int]:
         with contextlib.suppress(OSError, ValueError, IndexError):  # it is gone
             started, cpu_ns = parse_process_cpu(Path(f"/proc/{pid}/stat").read_text(), _TICK_NS)
             found[pid, started] = cpu_ns
+    return found
+
+
+def _add_waits(members: Mapping[str, list[int]], waits: Tally) -> dict[str, int]:
+    """Waiting time of each role until now; without those of whose threads the kernel never told."""
+    found = {}
+    for role, pids in members.items():
+        times_ns = _wait_ns(pids)
+        if times_ns or role in waits:
+            found[role] = waits.add(role, times_ns)
+    return found
+
+
+def _wait_ns(pids: list[int]) -> dict[tuple[int, int], int]:
+    """Waiting time of threads by process and thread, of those of which the kernel tells."""
+    found = {}
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it is gone
+            for thread in os.listdir(f"/proc/{pid}/task"):  # a model has hundreds: Path.glob takes twice as long
+                with (
+                    contextlib.suppress(OSError, ValueError),
+                    open(f"/proc/{pid}/task/{thread}/schedstat", "rb", 0) as file,
+                ):
+                    if (waited_ns := parse_schedstat(file.read().decode())) is not None:
+                        found[pid, int(thread)] = waited_ns
     return found
 
 

@@ -39,6 +39,7 @@ class Sample:
         processes_on: of each core, the share in processes.
         busy: of each core, the share in all but idling.
         cpu: of each role.
+        wait: of each role, the time that its threads waited on run queues.
         batch_fill: of each model, the mean batch over the largest there may be; None where none was sent.
     """
 
@@ -47,6 +48,7 @@ class Sample:
     processes_on: Mapping[int, float]
     busy: Mapping[int, float]
     cpu: Mapping[str, float]
+    wait: Mapping[str, float]
     batch_fill: Mapping[str, float | None]
 
 
@@ -73,6 +75,8 @@ class ProcessUse:
         rss_max_bytes: most memory.
         throttled_periods: periods in which a CPU quota held them back.
         throttled_s: time of that, summed over cores.
+        wait_share: share of the measured part that a thread that wanted to run waited for a core, 0 to 1; see
+            `wait_share`. None where the kernel does not tell.
     """
 
     cpu_mean: float
@@ -80,6 +84,7 @@ class ProcessUse:
     rss_max_bytes: Count
     throttled_periods: Count
     throttled_s: float
+    wait_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +168,29 @@ def between(first: Reading, second: Reading, began_ns: int) -> Sample:
         # The kernel counts in whole ticks, which may come to a little more than the time there was.
         busy={core: min(1.0, max(0, busy_ns) / elapsed_ns) for core, (_, busy_ns) in grown.items()},
         cpu={role: max(0, ns - first.cpu_ns.get(role, ns)) / elapsed_ns for role, ns in second.cpu_ns.items()},
+        wait={
+            role: max(0, ns - first.wait_ns[role]) / elapsed_ns
+            for role, ns in second.wait_ns.items()
+            if role in first.wait_ns
+        },
         batch_fill={key: _fill(first.queues.get(key), queue) for key, queue in second.queues.items()},
     )
+
+
+def wait_share(cpu: float, wait: float) -> float:
+    """How much of a period a thread of a role that wanted to run waited for a core: 0 never, 1 all the time.
+
+    ``wait / max(1, cpu + wait)``. ``cpu + wait`` is the mean number of threads that wanted to run, so idle threads do
+    not count: one thread that waits half of the time has 0.5, as have eight threads on eight cores that each wait half
+    of the time. A role that seldom wants to run has little however long it waits then, since it is the share of the
+    period, not of the time in which it wanted to run. Threads of any process make one wait: those of the role itself,
+    of other roles, and of processes outside the plan.
+
+    Args:
+        cpu: CPU time of all its threads ÷ the length of the period.
+        wait: their time on run queues ÷ the length of the period.
+    """
+    return wait / max(1.0, cpu + wait)
 
 
 def _fill(first: Queue | None, second: Queue) -> float | None:
@@ -264,6 +290,7 @@ def summarise(
                 rss_max_bytes=peaks.rss_bytes.get(role, 0),
                 throttled_periods=throttled[role][0],
                 throttled_s=throttled[role][1],
+                wait_share=wait_share(share, whole.wait[role]) if role in whole.wait else None,
             )
             for role, share in whole.cpu.items()
         },

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, astuple, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -19,9 +20,18 @@ from peers import FrontendThread, Replica
 
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment
-from loadgen.hardware.readings import Queue, Reading, Tally, next_due_s, parse_process_cpu, parse_stat, parse_throttled
+from loadgen.hardware.readings import (
+    Queue,
+    Reading,
+    Tally,
+    next_due_s,
+    parse_process_cpu,
+    parse_schedstat,
+    parse_stat,
+    parse_throttled,
+)
 from loadgen.hardware.sampler import read, read_gpus, read_queues
-from loadgen.hardware.summary import CoreUse, Decimated, GpuUse, summarise
+from loadgen.hardware.summary import CoreUse, Decimated, GpuUse, summarise, wait_share
 from loadgen.hardware.watch import watching
 
 S = 1_000_000_000
@@ -65,6 +75,7 @@ def test_shares_means_and_peaks():
         "rss_max_bytes": 30,
         "throttled_periods": 0,
         "throttled_s": 0.0,
+        "wait_share": None,
     }
     assert [sample.at_s for sample in found.samples] == [1.0, 2.0]
     assert (found.readings, found.every_s, found.gpus, found.findings) == (3, 1.0, {}, [])
@@ -216,6 +227,43 @@ def test_the_kernel_s_files():
     assert parse_throttled("nr_periods 9\nnr_throttled 2\nthrottled_time 77\n") == (2, 77)
     assert parse_throttled("usage_usec 5\nnr_throttled 2\nthrottled_usec 3\n") == (2, 3000)
     assert parse_throttled("usage_usec 5\n") == parse_throttled("") == (0, 0)
+    assert parse_schedstat("204625209 10522473 670\n") == 10522473
+    assert parse_schedstat("28893 0 1\n") == 0
+    assert parse_schedstat("0 0 0\n") is None
+
+
+@pytest.mark.parametrize(
+    ("cpu", "wait", "share"),
+    [
+        pytest.param(0.5, 0.5, 0.5, id="one thread beside a busy one"),
+        pytest.param(0.84, 0.16, 0.16, id="one thread beside another that runs a fifth of the time"),
+        pytest.param(4.0, 4.0, 0.5, id="eight threads, each waits half of the time"),
+        pytest.param(0.1, 0.05, 0.05, id="a thread that seldom wants to run"),
+        pytest.param(0.0, 1.0, 1.0, id="a thread that never gets a core"),
+        pytest.param(8.0, 0.0, 0.0, id="nothing to wait for"),
+    ],
+)
+def test_the_share_of_the_time_that_a_role_waits(cpu, wait, share):
+    """Of threads that want to run, so that idle ones do not count."""
+    assert wait_share(cpu, wait) == pytest.approx(share)
+    first = replace(reading(0), wait_ns={"replica-0": 7 * S})
+    last = replace(reading(10, replica=10 * cpu), wait_ns={"replica-0": round((7 + 10 * wait) * S), "client": 0})
+    processes = summary(first, last).processes
+    assert processes["replica-0"].wait_share == pytest.approx(share)
+    assert processes["client"].wait_share is None, "the first reading does not tell"
+
+
+@given(st.floats(0, 100), st.floats(0, 100))
+def test_a_share_of_waiting_is_a_share(cpu, wait):
+    """Whatever the number of threads; never more than the waiting itself."""
+    assert 0 <= wait_share(cpu, wait) <= min(1.0, wait)
+
+
+def test_a_row_of_a_version_without_waiting_times_is_read():
+    """They are not known."""
+    row = reading(1).to_row()
+    del row["wait_ns"]
+    assert Reading.from_row(json.loads(json.dumps(row))) == reading(1)
 
 
 @contextlib.contextmanager
@@ -232,10 +280,11 @@ def busy(code):
         process.stdout.close()
 
 
-def read_until(done, watched, tally):
+def read_until(done, watched, tally, waits=None):
     """Read again and again; the deadline makes a failure, never a pass."""
     give_up = time.monotonic() + 30
-    while not done(found := read(watched, tally)):
+    waits = waits or Tally()
+    while not done(found := read(watched, tally, waits)):
         assert time.monotonic() < give_up
     return found
 
@@ -245,13 +294,42 @@ def test_a_busy_process_is_seen():
     core, tally = max(os.sched_getaffinity(0)), Tally()
     with busy(f"import os\nos.sched_setaffinity(0, [{core}])\nprint(flush=True)\nwhile True: pass") as process:
         watched = {"busy": process.pid}
-        first = read(watched, tally)
+        first = read(watched, tally, Tally())
         second = read_until(lambda now: now.cpu_ns["busy"] >= 100_000_000, watched, tally)
         assert second.cores[core][0] - first.cores[core][0] >= 50_000_000
         assert second.rss_bytes["busy"] > 1 << 20
-    third = read(watched, tally)
+    third = read(watched, tally, Tally())
     assert third.cpu_ns["busy"] >= second.cpu_ns["busy"]
     assert third.rss_bytes == {"busy": 0}
+
+
+SPIN = "import os\nos.sched_setaffinity(0, [{core}])\nprint(flush=True)\nwhile True: pass"
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the kernel does not tell waiting times")
+def test_a_process_beside_busy_ones_waits():
+    """For real: more than without them, whatever else runs on the core; what it waited outlives it."""
+    code = SPIN.format(core=max(os.sched_getaffinity(0)))
+    tally, waits = Tally(), Tally()
+
+    def share():
+        """Over 0.1 s of its CPU time."""
+        before = read(watched, tally, waits)
+        after = read_until(lambda now: now.cpu_ns["busy"] - before.cpu_ns["busy"] >= 100_000_000, watched, tally, waits)
+        elapsed_ns = after.at_ns - before.at_ns
+        cpu, wait = (times["busy"] for times in (after.cpu_ns, after.wait_ns))
+        return wait_share((cpu - before.cpu_ns["busy"]) / elapsed_ns, (wait - before.wait_ns["busy"]) / elapsed_ns)
+
+    with busy(code) as process:
+        watched = {"busy": process.pid}
+        alone = share()
+        with contextlib.ExitStack() as others:
+            for _ in range(4):
+                others.enter_context(busy(code))
+            beside = share()
+        last = read(watched, tally, waits)
+    assert beside > alone
+    assert read(watched, tally, waits).wait_ns["busy"] >= last.wait_ns["busy"] > 0
 
 
 def test_children_count_unless_they_are_watched_themselves():
