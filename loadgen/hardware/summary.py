@@ -88,6 +88,23 @@ class ProcessUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Island:
+    """Cores that are joined by roles that share them, over the measured part; of shares, 1 is all of its cores.
+
+    Attributes:
+        cores: ascending.
+        roles: of the plan, and the sampler; they run on no other cores.
+        own: CPU share of these roles, 0 to 1.
+        outside: CPU share of processes outside the plan, 0 to 1; None where the kernel does not tell of all cores.
+    """
+
+    cores: list[Count]
+    roles: list[str]
+    own: float
+    outside: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class GpuUse:
     """What one GPU did; None for what it does not tell.
 
@@ -139,6 +156,7 @@ class Hardware:
         gpus: by number.
         samples: what happened between readings, thinned where there are many.
         findings: what a reader should look at, in sentences.
+        islands: of each group of cores that roles share, the CPU of these roles and of others.
     """
 
     readings: Annotated[int, Meta(ge=2)]
@@ -148,6 +166,7 @@ class Hardware:
     gpus: Mapping[str, GpuUse]
     samples: list[HardwareSample]
     findings: list[str]
+    islands: list[Island] = field(default_factory=list)
 
 
 def between(first: Reading, second: Reading, began_ns: int) -> Sample:
@@ -279,6 +298,7 @@ def summarise(
         return None
     whole = between(first, last, began_ns)
     throttled = {role: _throttled(first, last, role) for role in whole.cpu}
+    islands = islands_of(whole, assignments)
     return Hardware(
         readings=count,
         every_s=round(whole.elapsed_s / (count - 1), 3),
@@ -296,7 +316,8 @@ def summarise(
         },
         gpus={str(gpu): GpuUse(**row) for gpu, row in sorted(peaks.gpus.items())},
         samples=[_stored(between(a, b, began_ns), b) for a, b in pairwise(decimated.kept)],
-        findings=findings(whole, throttled, assignments, saturated),
+        findings=findings(whole, throttled, assignments, islands, saturated),
+        islands=islands,
     )
 
 
@@ -325,7 +346,11 @@ def _throttled(first: Reading, last: Reading, role: str) -> tuple[int, float]:
 
 
 def findings(
-    whole: Sample, throttled: Mapping[str, tuple[int, float]], assignments: Sequence[Assignment], saturated: bool
+    whole: Sample,
+    throttled: Mapping[str, tuple[int, float]],
+    assignments: Sequence[Assignment],
+    islands: Iterable[Island],
+    saturated: bool,
 ) -> list[str]:
     """What a reader should look at, a line each.
 
@@ -333,6 +358,7 @@ def findings(
         whole: over the whole measured part.
         throttled: by role: periods in which a quota held it back, and seconds of that, summed over cores.
         assignments: who ran where.
+        islands: of these assignments.
         saturated: the replicas were found to be busy all the time.
     """
     lines = []
@@ -346,14 +372,13 @@ def findings(
                     f"cores {core_ranges(row.cores)} of {row.role} were busy {share:.0%} of the time only: "
                     "fewer may do, or its framework does not use them"
                 )
-    for cores, roles in _islands(assignments):
-        of_the_plan = sum(whole.cpu.get(role, 0.0) for role in roles)
-        outside = sum(whole.processes_on.get(core, 0.0) for core in cores) - of_the_plan
-        owners = ", ".join(role for role in roles if role != SAMPLER)
-        if cores <= whole.processes_on.keys() and outside > _outside_share(len(cores), whole.elapsed_s):
+    for island in islands:
+        outside = (island.outside or 0.0) * len(island.cores)
+        if outside > _outside_share(len(island.cores), whole.elapsed_s):
+            owners = ", ".join(role for role in island.roles if role != SAMPLER)
             lines.append(
                 f"processes outside the plan used {outside:.0%} of a core on the cores of {owners} "
-                f"({core_ranges(cores)})"
+                f"({core_ranges(island.cores)})"
             )
     lines += [
         f"{role} was held back by the CPU quota of its cgroup in {periods} periods, {seconds:.1f} s over all cores"
@@ -373,7 +398,27 @@ def _outside_share(cores: int, elapsed_s: float) -> float:
     return max(OUTSIDE_SHARE, OUTSIDE_SHARE_OF_MANY * cores, noise)
 
 
-def _islands(assignments: Iterable[Assignment]) -> list[tuple[frozenset[int], list[str]]]:
+def islands_of(whole: Sample, assignments: Iterable[Assignment]) -> list[Island]:
+    """How busy the islands of a placement were.
+
+    Args:
+        whole: over the whole measured part.
+        assignments: who ran where.
+    """
+    return [_island(whole, sorted(cores), roles) for cores, roles in _shared_cores(assignments)]
+
+
+def _island(whole: Sample, cores: list[int], roles: list[str]) -> Island:
+    own = sum(whole.cpu.get(role, 0.0) for role in roles)
+    outside = None
+    if whole.processes_on.keys() >= set(cores):
+        # The kernel counts the time of a core in ticks, that of a process exactly: the rest may be below 0.
+        rest = sum(whole.processes_on[core] for core in cores) - own
+        outside = min(1.0, max(0.0, rest / len(cores)))
+    return Island(cores, roles, min(1.0, own / len(cores)), outside)
+
+
+def _shared_cores(assignments: Iterable[Assignment]) -> list[tuple[frozenset[int], list[str]]]:
     """Roles that share cores, with the cores of them all: of more than these no process of the plan can use."""
     islands: list[tuple[frozenset[int], list[str]]] = []
     for row in assignments:

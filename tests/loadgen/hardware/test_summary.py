@@ -121,6 +121,40 @@ def test_findings(last, saturated, text):
     assert text is None or text in findings[0]
 
 
+def islands(plan, *readings):
+    """Of a placement, over 10 s."""
+    found = summarise(readings, 0, 10 * S, plan, False)
+    assert found is not None
+    return found.islands
+
+
+def test_islands():
+    """Roles that share cores, one with another or through a third; CPU of the plan and of others, over the cores."""
+    plan = [replace(PLAN[0], cores=(0, 1)), replace(PLAN[1], cores=(3, 1)), replace(PLAN[2], cores=(2,)), PLAN[3]]
+    cores = {0: (9 * S, 9 * S), 1: (3 * S, 4 * S), 2: (round(4.99 * S), 5 * S), 3: (0, 0)}
+    first = replace(reading(0), cores=dict.fromkeys(cores, (0, 0)))
+    last = replace(reading(10, client=4, frontends=3, replica=5, sampler=0.5), cores=cores)
+    found = {tuple(island.cores): island for island in islands(plan, first, last)}
+    shared, alone = found[0, 1, 3], found[2,]
+    assert shared.roles == ["client", "frontends", "sampler"]
+    assert (shared.own, shared.outside) == (pytest.approx(0.25), pytest.approx(0.15))
+    assert (alone.roles, alone.own, alone.outside) == (["replica-0"], pytest.approx(0.5), 0.0)
+    (island,) = islands([replace(PLAN[0], cores=(0, 64))], first, last)
+    assert (island.own, island.outside) == (pytest.approx(0.2), None), "the kernel does not tell of core 64"
+
+
+@given(st.lists(st.lists(st.integers(0, 7), min_size=1, max_size=3, unique=True), min_size=1, max_size=6))
+def test_islands_share_no_core_and_leave_no_role_out(placed):
+    """Whatever the placement."""
+    plan = [Assignment("here", f"replica-{n}", tuple(cores), None, shared=True) for n, cores in enumerate(placed)]
+    found = islands(plan, reading(0), reading(1))
+    assert sorted(role for island in found for role in island.roles) == [row.role for row in plan]
+    cores = [core for island in found for core in island.cores]
+    assert sorted(cores) == sorted({core for row in plan for core in row.cores})
+    for island in found:
+        assert all({*row.cores} <= {*island.cores} for row in plan if row.role in island.roles)
+
+
 def test_gpus():
     """Utilisation, memory and processes; what is not told for a while, or ever, leaves the rest as it is."""
     readings = [
