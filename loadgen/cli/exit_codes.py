@@ -9,7 +9,7 @@ code meaning
 3    the machine does not have what was asked of it (cores, GPUs)
 4    something could not be started, or was not ready in time (a port in use, a replica)
 5    the server to connect to cannot be reached or does not answer
-6    the run could not go on: nothing completed, or frontends or replicas were lost
+6    the run could not go on: nothing completed in the measured part, or frontends or replicas were lost
 7    wrong answers (``--verify``)
 8    a condition of ``--fail-if`` came true, no configuration was shown to do what was asked (``best``), or no rate was
      (``capacity``)
@@ -76,7 +76,7 @@ def of_results(results: Results) -> int:
         return _BY_ENDING[results.ended]
     if results.answers is not None and results.answers.mismatched:
         return WRONG
-    if not results.summary.completed:
+    if not results.summary.measured.completed:
         return RUN
     return THRESHOLD if any(threshold.crossed for threshold in results.thresholds or ()) else OK
 

@@ -20,10 +20,11 @@ def error(record: Record) -> str | None:
     """Why answers are not worth their numbers, in one line; None where they are."""
     if record.mismatched:
         return f"{record.mismatched} of {record.compared} answers that were compared are wrong"
-    if record.outcomes[Outcome.COMPLETED]:
+    if record.latency.total:
         return None
     ended = ", ".join(f"{count} {outcome.name.lower()}" for outcome, count in record.outcomes.items() if count)
-    return f"no request completed: {ended or 'none was sent'}"
+    where = " in the measured part" if record.outcomes[Outcome.COMPLETED] else ""
+    return f"no request completed{where}: {f'{ended} in the whole run' if where else ended or 'none was sent'}"
 
 
 def remarks(record: Record) -> list[str]:
@@ -35,7 +36,7 @@ def remarks(record: Record) -> list[str]:
         lines.append("nothing was measured: the run ended before its measured part began")
     silent_s = sum(interval.duration_s for interval in record.intervals if not interval.completed)
     # A schedule's latencies count from the plan, so they do tell.
-    if record.offered is None and record.latency.total and silent_s >= SILENCE_S:
+    if (record.offered is None or not record.latency.total) and silent_s >= SILENCE_S:
         lines.append(
             f"nothing completed for {silent_s:.3g} of {record.measured_ns / NS_PER_S:.3g} s, in whole intervals of the "
             "log: no latency tells of requests that are still waiting"

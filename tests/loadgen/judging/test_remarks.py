@@ -43,7 +43,8 @@ def test_of_a_usual_run_nothing_is_said():
     [
         ((100, 0, 0, 50), {}, ["nothing completed for 2 of 4 s, in whole intervals of the log: "]),
         ((100, 0, 0, 50), {"offered": Offered()}, []),  # their latencies count from the plan
-        ((0, 0), {}, []),  # there are no latencies that could mislead
+        ((0, 0), {}, ["nothing completed for 2 of 2 s, in whole intervals of the log: "]),
+        ((0, 0), {"offered": Offered()}, ["nothing completed for 2 of 2 s, in whole intervals of the log: "]),
         ((), {"ended": Ending.REQUESTS}, ["nothing was measured, the run ended within --warmup"]),
         ((), {"ended": Ending.STOPPED}, ["nothing was measured: the run ended before its measured part began"]),
     ],
@@ -83,6 +84,13 @@ def test_a_run_without_completed_requests_is_an_error(outcomes, said):
     record = record_of()
     record.outcomes |= outcomes
     assert error(record) == said
+
+
+def test_a_measured_part_without_completed_requests_is_an_error():
+    """Though the warm-up had some."""
+    record = record_of(0, 0)
+    record.outcomes |= {Outcome.COMPLETED: 100, Outcome.FAILED: 1264}
+    assert error(record) == "no request completed in the measured part: 100 completed, 1264 failed in the whole run"
 
 
 def test_wrong_answers_are_an_error():
