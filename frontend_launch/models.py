@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from frontend_launch.errors import DescribeError
-from frontend_launch.tasks import create_process, kill
+from frontend_launch.tasks import create_process, kill, to_completion
 from model_containers.errors import ModelError
 from model_containers.model import Description
 
@@ -112,7 +112,7 @@ async def _ask(verb: str, timeout_s: float, *arguments: str, environment: Mappin
     except TimeoutError:
         raise DescribeError(f"no answer to {' '.join([verb, *arguments])} within {timeout_s:.0f} s") from None
     finally:
-        await kill(process)
+        await to_completion(kill(process))
     try:
         return json.loads(out)
     except ValueError:

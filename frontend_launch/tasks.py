@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -21,21 +21,39 @@ async def gather_all(*work: Coroutine[Any, Any, T]) -> list[T]:
 
 
 async def to_completion(work: Coroutine[Any, Any, T]) -> T:
-    """Do something that must not be cut short: a cancellation is raised when it is done.
+    """Do something that must not be cut short: cancellations, however many, are raised as one when it is done.
 
-    Where the work fails, its error comes first, and the caller is cancelled where it waits next. A second cancellation
-    cancels the work too.
+    Where the work fails, its error comes first, and the caller is cancelled where it waits next.
     """
     task = asyncio.create_task(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
+    cancelled = await until_done(task)
+    if not cancelled:
+        return task.result()
+    if not task.cancelled() and task.exception() is not None:
+        cancel_again()
+        return task.result()
+    raise asyncio.CancelledError
+
+
+async def until_done(task: asyncio.Task[Any], on_cancel: Callable[[], object] = lambda: None) -> bool:
+    """Wait for the end of a task, however often the caller is cancelled meanwhile.
+
+    Args:
+        task: it is not cancelled with the caller.
+        on_cancel: called at the first cancellation.
+
+    Returns:
+        Whether the caller was cancelled; it is to be raised by the caller.
+    """
+    cancelled = False
+    while not task.done():
         try:
-            await task
-        except Exception:
-            cancel_again()
-            raise
-        raise
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            if not cancelled:
+                on_cancel()
+            cancelled = True
+    return cancelled
 
 
 def cancel_again() -> None:
@@ -49,11 +67,11 @@ def cancel_again() -> None:
 async def create_process(*command: str, **options: Any) -> asyncio.subprocess.Process:
     """Create a process, see `asyncio.create_subprocess_exec`; when that is cancelled, end it and wait for its end."""
     creating = asyncio.create_task(asyncio.create_subprocess_exec(*command, **options))
-    try:
-        return await asyncio.shield(creating)
-    except asyncio.CancelledError:
-        await kill(await creating)
-        raise
+    if not await until_done(creating):
+        return creating.result()
+    if creating.exception() is None:
+        await to_completion(kill(creating.result()))
+    raise asyncio.CancelledError
 
 
 async def kill(process: asyncio.subprocess.Process) -> None:

@@ -72,19 +72,25 @@ class Deployment:
         return self._launcher.log_directory
 
     async def __aenter__(self) -> Deployment:
-        async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(self._launcher)
-            stack.push_async_callback(self._stop)
-            self.endpoints = await self._launcher.start_frontends(self._watch)
-            addresses = {f"http://{endpoint.host}:{endpoint.ports.admin}" for endpoint in self.endpoints}
-            self._admins = [await stack.enter_async_context(AdminClient(address)) for address in addresses]
-            for admin in self._admins:
-                await self._register(admin)
-            await self._start_replicas()
-            await self._until_ready()
-            await self._check_placement()
-            self._stack = stack.pop_all()
+        try:
+            await self._bring_up()
+        except BaseException:  # cancelled too
+            await to_completion(self._stack.aclose())
+            raise
         return self
+
+    async def _bring_up(self) -> None:
+        stack = self._stack
+        await stack.enter_async_context(self._launcher)
+        stack.push_async_callback(self._stop)
+        self.endpoints = await self._launcher.start_frontends(self._watch)
+        addresses = {f"http://{endpoint.host}:{endpoint.ports.admin}" for endpoint in self.endpoints}
+        self._admins = [await stack.enter_async_context(AdminClient(address)) for address in addresses]
+        for admin in self._admins:
+            await self._register(admin)
+        await self._start_replicas()
+        await self._until_ready()
+        await self._check_placement()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

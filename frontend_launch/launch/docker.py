@@ -49,7 +49,7 @@ from frontend_launch.launch.launcher import (
 from frontend_launch.launch.placement import Assignment
 from frontend_launch.launch.readiness import until_ready
 from frontend_launch.ports import Ports
-from frontend_launch.tasks import gather_all
+from frontend_launch.tasks import gather_all, to_completion
 
 if TYPE_CHECKING:
     import aiodocker
@@ -108,7 +108,7 @@ class DockerLauncher(Launcher):
                 directory.mkdir(parents=True, exist_ok=True)
             self._docker = await stack.enter_async_context(engine())
             await self._check_images()
-            stack.push_async_callback(self._remove)
+            stack.push_async_callback(lambda: to_completion(self._remove()))
             await _make_network(self._docker, self.run)
             self._stack = stack.pop_all()
         return self

@@ -23,7 +23,7 @@ from frontend_launch.integers import core_ranges
 from frontend_launch.launch.deployment import Deployment
 from frontend_launch.launch.launcher import model_environment
 from frontend_launch.launch.topology import Topology
-from frontend_launch.tasks import cancel_again, to_completion
+from frontend_launch.tasks import cancel_again, to_completion, until_done
 from loadgen.config import CataloguedModel, Deploy, ExperimentConfig
 from loadgen.errors import ConfigError, Interrupted
 from loadgen.experiments.document import pids, results_of
@@ -65,7 +65,7 @@ class ExperimentInterrupted(Interrupted):
 async def run_experiment(config: ExperimentConfig) -> Results:
     """Bring up what the configuration says, load it, judge, save, take everything down.
 
-    Cancel its task to end it early.
+    Cancel its task to end it early; more cancellations change nothing.
 
     Args:
         config: what to do.
@@ -103,8 +103,8 @@ async def run_experiment(config: ExperimentConfig) -> Results:
 async def measure(plan: Plan, server: Server, check: AnswerCheck | None, watcher: Watcher | None = None) -> Results:
     """Load a server that is up as a plan says, from this process, which is where it shall be; judge and save.
 
-    A cancellation before load begins is raised at once. One after it ends the run; the results are returned, or an
-    error is raised, and the caller is cancelled where it waits next.
+    A cancellation before load begins is raised at once. One after it ends the run, and more of them change nothing:
+    the results are returned, or an error is raised, and the caller is cancelled where it waits next.
 
     Args:
         plan: what to do.
@@ -118,17 +118,15 @@ async def measure(plan: Plan, server: Server, check: AnswerCheck | None, watcher
     """
     load_began, stop = asyncio.Event(), asyncio.Event()
     measuring = asyncio.create_task(_measure(plan, server, check, watcher, load_began, stop))
-    try:
-        return await asyncio.shield(measuring)
-    except asyncio.CancelledError:
+
+    def end() -> None:
         if not load_began.is_set():
             measuring.cancel()
         stop.set()
-        try:
-            return await measuring
-        finally:
-            if not measuring.cancelled():
-                cancel_again()
+
+    if await until_done(measuring, end) and not measuring.cancelled():
+        cancel_again()
+    return measuring.result()
 
 
 async def _measure(

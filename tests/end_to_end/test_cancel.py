@@ -38,18 +38,32 @@ def children():
     return Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
 
 
-async def cancelled_at(work, text, times=1):
-    """Do something, and cancel it when a text is logged for the so-many-th time."""
+async def cancelled_at(work, text, times=1, cancels=1, apart=1):
+    """Do something, and cancel it when a text is logged.
+
+    Args:
+        work: what to do.
+        text: that is logged.
+        times: that it is logged before.
+        cancels: cancellations of the task.
+        apart: turns of the loop between two of them.
+    """
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
     seen = []
+
+    def cancel(left, wait=0):
+        if wait:
+            loop.call_soon(cancel, left, wait - 1)
+        elif task.cancel() and left > 1:
+            loop.call_soon(cancel, left - 1, apart - 1)
 
     class Watch(logging.Handler):
         def emit(self, record):
             if text in record.getMessage():
                 seen.append(record)
                 if len(seen) == times:
-                    loop.call_soon_threadsafe(task.cancel)
+                    loop.call_soon_threadsafe(cancel, cancels)
 
     logger, watch = logging.getLogger("loadgen"), Watch()
     level = logger.level
@@ -63,11 +77,12 @@ async def cancelled_at(work, text, times=1):
         logger.setLevel(level)
 
 
-def test_an_experiment_keeps_what_was_measured(tmp_path):
+@pytest.mark.parametrize(("cancels", "apart"), [(1, 1), (2, 1), (3, 1), (3, 50), (4, 10), (5, 1), (5, 200)])
+def test_an_experiment_keeps_what_was_measured(tmp_path, cancels, apart):
     """The error has the results, which are saved; nothing is left running."""
     before = children()
     with pytest.raises(ExperimentInterrupted) as interrupted:
-        uvloop.run(cancelled_at(run_experiment(config(tmp_path)), INTERVAL))
+        uvloop.run(cancelled_at(run_experiment(config(tmp_path)), INTERVAL, cancels=cancels, apart=apart))
     results = interrupted.value.results
     assert results.ended == "interrupted"
     assert results.summary.completed > 0
@@ -77,11 +92,12 @@ def test_an_experiment_keeps_what_was_measured(tmp_path):
     assert children() == before
 
 
-def test_an_experiment_before_load_begins(tmp_path):
+@pytest.mark.parametrize(("cancels", "apart"), [(1, 1), (3, 1), (5, 50)])
+def test_an_experiment_before_load_begins(tmp_path, cancels, apart):
     """Is cancelled like any task."""
-    before = children()
+    before, text = children(), "requests in flight, "
     with pytest.raises(asyncio.CancelledError):
-        uvloop.run(cancelled_at(run_experiment(config(tmp_path)), "requests in flight, "))
+        uvloop.run(cancelled_at(run_experiment(config(tmp_path)), text, cancels=cancels, apart=apart))
     assert not list(tmp_path.glob("*.json"))
     assert children() == before
 

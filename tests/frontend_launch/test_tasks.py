@@ -17,46 +17,59 @@ def children():
     return Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
 
 
-async def cancelled_after(work, turns):
-    """Do something, and cancel it after so many turns of the loop."""
+async def cancelled_after(work, turns, times=1, apart=1):
+    """Do something, and cancel it after so many turns of the loop, so many times."""
     task = asyncio.ensure_future(work)
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    task.cancel()
+    for wait in (turns, *[apart] * (times - 1)):
+        for _ in range(wait):
+            await asyncio.sleep(0)
+        task.cancel()
     await task
 
 
+@pytest.mark.parametrize("times", [1, 2, 5])
 @pytest.mark.parametrize("turns", range(1, 6))
-def test_a_process_whose_start_is_cancelled(tmp_path, turns):
+def test_a_process_whose_start_is_cancelled(tmp_path, turns, times):
     """It has ended when the cancellation is raised."""
     command = Command("some", ["-c", "import time; time.sleep(60)"])
     before = children()
     with pytest.raises(asyncio.CancelledError):
-        uvloop.run(cancelled_after(start(command, tmp_path, read_stdout=True), turns))
+        uvloop.run(cancelled_after(start(command, tmp_path, read_stdout=True), turns, times))
     assert children() == before
 
 
+@pytest.mark.parametrize("times", [1, 2, 5])
 @pytest.mark.parametrize("turns", [1, 2, 3, 10])
-def test_a_question_to_a_model_that_is_cancelled(turns):
+def test_a_question_to_a_model_that_is_cancelled(turns, times):
     """Nothing of it is left either."""
     before = children()
     with pytest.raises(asyncio.CancelledError):
-        uvloop.run(cancelled_after(models.describe("noop"), turns))
+        uvloop.run(cancelled_after(models.describe("noop"), turns, times))
     assert children() == before
 
 
-def test_work_that_is_not_cut_short():
-    """The cancellation comes when it is done."""
-    done = []
+@pytest.mark.parametrize("times", range(1, 6))
+@pytest.mark.parametrize("apart", [0, 1, 2])
+def test_work_that_is_not_cut_short(times, apart):
+    """Cancellations, however many, come as one when it is done."""
+    events = []
 
     async def work():
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        done.append(True)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        events.append("done")
+
+    async def act():
+        try:
+            await to_completion(work())
+        finally:
+            events.append("raised")
+            await asyncio.sleep(0)
+            events.append("cleaned up")
 
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(cancelled_after(to_completion(work()), 2))
-    assert done == [True]
+        asyncio.run(cancelled_after(act(), 2, times, apart))
+    assert events == ["done", "raised", "cleaned up"]
 
 
 def test_work_that_fails_after_a_cancellation():

@@ -11,16 +11,38 @@ from loadgen.experiments import experiment
 NOTHING: Any = None
 
 
-def measured(monkeypatch, ends, load_begins=True):
-    """Measure, be cancelled meanwhile, and wait for something else; returns what came of the measurement."""
+SAVING_TURNS = 20
+"""Turns of the loop between the end of load and the end of the measurement."""
+
+
+def measured(monkeypatch, ends, load_begins=True, times=1, apart=1):
+    """Measure, be cancelled meanwhile, and wait for something else; returns what came of the measurement.
+
+    Args:
+        monkeypatch: of the test.
+        ends: what the measurement comes to.
+        load_begins: before the cancellation.
+        times: that the task is cancelled.
+        apart: turns of the loop between two cancellations.
+    """
     caught: list[Any] = []
+
+    async def cancels():
+        for _ in range(times):
+            tasks[0].cancel()
+            for _ in range(apart):
+                await asyncio.sleep(0)
 
     async def fake(plan, server, check, watcher, load_began, stop):
         if load_begins:
             load_began.set()
-        loop = asyncio.get_running_loop()
-        loop.call_soon(tasks[0].cancel)
-        await stop.wait()
+        tasks.append(asyncio.ensure_future(cancels()))
+        try:
+            await stop.wait()
+        finally:
+            for _ in range(SAVING_TURNS):
+                await asyncio.sleep(0)
+            done.append(True)
         return ends()
 
     async def act():
@@ -35,27 +57,35 @@ def measured(monkeypatch, ends, load_begins=True):
         tasks.append(asyncio.ensure_future(act()))
         await tasks[0]
 
-    tasks: list[asyncio.Task[None]] = []
+    tasks: list[asyncio.Future[None]] = []
+    done: list[bool] = []
     monkeypatch.setattr(experiment, "_measure", fake)
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(main())
+    assert done == [True]
     return caught
 
 
-def test_once_load_has_begun_the_results_come_first(monkeypatch):
+MANY = [pytest.param(times, apart, id=f"{times}, {apart} apart") for times in range(1, 6) for apart in (0, 1, 3)]
+
+
+@pytest.mark.parametrize(("times", "apart"), MANY)
+def test_once_load_has_begun_the_results_come_first(monkeypatch, times, apart):
     """The cancellation comes where the caller waits next."""
-    assert measured(monkeypatch, lambda: "results") == ["results"]
+    assert measured(monkeypatch, lambda: "results", times=times, apart=apart) == ["results"]
 
 
-def test_an_error_comes_first_too(monkeypatch):
+@pytest.mark.parametrize(("times", "apart"), MANY)
+def test_an_error_comes_first_too(monkeypatch, times, apart):
     """And does not end the cancellation: a sweep would go on."""
 
     def fails():
         raise TargetError("gone")
 
-    assert [str(one) for one in measured(monkeypatch, fails)] == ["gone"]
+    assert [str(one) for one in measured(monkeypatch, fails, times=times, apart=apart)] == ["gone"]
 
 
-def test_before_load_begins_nothing_comes_of_it(monkeypatch):
-    """It is cancelled at once."""
-    assert measured(monkeypatch, lambda: "results", load_begins=False) == []
+@pytest.mark.parametrize(("times", "apart"), MANY)
+def test_before_load_begins_nothing_comes_of_it(monkeypatch, times, apart):
+    """It is cancelled at once, and takes everything down."""
+    assert measured(monkeypatch, lambda: "results", load_begins=False, times=times, apart=apart) == []
