@@ -26,6 +26,8 @@ class ModelCounters:
         full_batches: those of the maximum size.
         batch_size_sum: queries in all batches sent.
         queue_empty_ns: time the queue was empty.
+        failed_batches: batches that had to be computed again: their replica's model failed on them, or its answer could
+            not be read.
     """
 
     max_batch: int = 1
@@ -34,6 +36,7 @@ class ModelCounters:
     full_batches: int = 0
     batch_size_sum: int = 0
     queue_empty_ns: int = 0
+    failed_batches: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class ReplicaCounters:
         parse_ns: of that, parsing, as the replica says.
         compute_ns: of that, the model call, as the replica says.
         timed_batches: batches whose answer said so; a foreign replica says nothing.
+        failed_batches: batches that had to be computed again: its model failed on them, as it says, and it computed
+            their inputs one by one; or its answer could not be read, which is none of `batches`.
     """
 
     alive: bool = True
@@ -59,6 +64,7 @@ class ReplicaCounters:
     parse_ns: int = 0
     compute_ns: int = 0
     timed_batches: int = 0
+    failed_batches: int = 0
 
 
 @dataclass(frozen=True, slots=True)

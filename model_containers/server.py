@@ -129,9 +129,11 @@ class _ReplicaRuntime:
                     "registered as %s:%s at %s", self._metadata.model_name, self._metadata.model_version, address
                 )
             case Compute(request):
+                failures = self._faults["model"]
                 outputs = self._outputs(request)
                 handled_ns = time.monotonic_ns()
-                times = ReplyTimes(received_ns - began_ns, parsed_ns - received_ns, handled_ns - parsed_ns)
+                failed = self._faults["model"] > failures if self._settings.reply_failures else None
+                times = ReplyTimes(received_ns - began_ns, parsed_ns - received_ns, handled_ns - parsed_ns, failed)
                 self._answer(socket, request, outputs, times)
                 session.answered(handled_ns)
                 self._batches.batch(request.message_id, times, handled_ns)

@@ -26,6 +26,7 @@ class Settings:
         port: its port for replicas.
         frontend: its address for replicas, as ZeroMQ writes it; empty for TCP to host and port.
         reply_times: append its times to each answer.
+        reply_failures: append to them whether the model failed on the batch.
         log_file: where its log goes; None for standard output.
         load: how the model is loaded.
     """
@@ -35,6 +36,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 7000
     reply_times: bool = False
+    reply_failures: bool = False
     log_file: Path | None = None
     load: LoadOptions = field(default_factory=LoadOptions)
     frontend: str = ""
@@ -74,6 +76,7 @@ def read(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Set
         host=value("host", "CLIPPER_IP", str, "127.0.0.1"),
         port=value("port", "CLIPPER_PORT", _between(1, 65535), 7000),
         reply_times=value(None, "LOADGEN_REPLY_TIMES", _truth, False),
+        reply_failures=value(None, "LOADGEN_REPLY_FAILURES", _truth, False),
         log_file=value("log-file", "LOADGEN_LOG_FILE", Path, None),
         frontend=value(None, "LOADGEN_FRONTEND", str, ""),
         load=LoadOptions(

@@ -33,6 +33,7 @@ _I32 = struct.Struct("<i")
 _U32 = struct.Struct("<I")
 _I64 = struct.Struct("<q")
 _REPLY_TIMES = struct.Struct("<QQQ")
+_REPLY_TIMES_AND_FAILURE = struct.Struct("<QQQQ")
 
 
 class MessageType(enum.IntEnum):
@@ -123,13 +124,23 @@ class BatchRequest:
 class ReplyTimes:
     """Where a replica's time went for one batch, nanoseconds of the replica's own clock.
 
-    Format: one frame of three u64, ``[recv][parse][handle]``. It travels only from a replica that was
-    started with ``LOADGEN_REPLY_TIMES=1`` to a frontend that started it, so a 2017 peer never sees it.
+    Format: one frame of u64, ``[recv][parse][handle]`` or ``[recv][parse][handle][failed]``. It travels only from a
+    replica that was started with ``LOADGEN_REPLY_TIMES=1`` to a frontend that started it, so a 2017 peer never sees it;
+    the fourth number only from one that was started with ``LOADGEN_REPLY_FAILURES=1`` too, which says that the frontend
+    reads it.
+
+    Attributes:
+        recv_ns: receiving.
+        parse_ns: parsing.
+        handle_ns: the model call.
+        failed: the model failed on the batch, whose inputs were then computed one by one; None where the replica does
+            not say.
     """
 
     recv_ns: int
     parse_ns: int
     handle_ns: int
+    failed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +211,11 @@ def encode_batch_response(response: BatchResponse) -> list[Buffer]:
     ]
     if response.times is not None:
         times = response.times
-        frames.append(_REPLY_TIMES.pack(times.recv_ns, times.parse_ns, times.handle_ns))
+        numbers = times.recv_ns, times.parse_ns, times.handle_ns
+        if times.failed is None:
+            frames.append(_REPLY_TIMES.pack(*numbers))
+        else:
+            frames.append(_REPLY_TIMES_AND_FAILURE.pack(*numbers, times.failed))
     return frames
 
 
@@ -307,9 +322,12 @@ def _split_outputs(content: memoryview, output_type: DataType) -> tuple[Buffer, 
 
 
 def _reply_times(frame: Buffer) -> ReplyTimes:
-    if len(frame) != _REPLY_TIMES.size:
+    if len(frame) == _REPLY_TIMES.size:
+        return ReplyTimes(*_REPLY_TIMES.unpack(frame))
+    if len(frame) != _REPLY_TIMES_AND_FAILURE.size:
         raise WireError("reply_times", f"reply times of {len(frame)} bytes")
-    return ReplyTimes(*_REPLY_TIMES.unpack(frame))
+    recv_ns, parse_ns, handle_ns, failed = _REPLY_TIMES_AND_FAILURE.unpack(frame)
+    return ReplyTimes(recv_ns, parse_ns, handle_ns, failed != 0)
 
 
 def _message_type(frames: Sequence[Buffer]) -> int:

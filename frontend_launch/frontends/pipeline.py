@@ -35,7 +35,7 @@ class ModelPipeline:
         self._metrics, self._internal = ModelMetrics(registry, *key, now_ns), internal
         self._stages = Stages()
         """Of replicas that are gone; and of all, how long queries waited."""
-        self._batches = self._full_batches = self._batch_size_sum = self._uncounted = 0
+        self._batches = self._full_batches = self._batch_size_sum = self._failed_batches = self._uncounted = 0
 
     def push(self, query: Query, now_ns: int) -> None:
         """Queue a query; the metrics have it after `count`.
@@ -78,9 +78,14 @@ class ModelPipeline:
             now_ns: monotonic clock.
         """
         queries, times = len(batch.queries), response.times
+        self._failed_batches += times is not None and bool(times.failed)
         self._internal.answered(queries, now_ns)
         self._metrics.answered(queries, latency_ns, now_ns)
         replica.stages.answered(queries, latency_ns, None if times is None else times.handle_ns)
+
+    def failed(self) -> None:
+        """A replica's answer to a batch could not be read."""
+        self._failed_batches += 1
 
     def lost(self, replica: Replica) -> None:
         """A replica is gone; what it did stays."""
@@ -108,4 +113,5 @@ class ModelPipeline:
             full_batches=self._full_batches,
             batch_size_sum=self._batch_size_sum,
             queue_empty_ns=self.queue.empty_ns(now_ns),
+            failed_batches=self._failed_batches,
         )

@@ -157,8 +157,10 @@ class ReplicaLink:
             self._drop(error)
             if replica is not None:
                 # An unreadable answer will not come a second time: its batch goes to the next replica.
-                batch = self._replicas.answered(replica, None, now_ns)
-                self._retry(replica, () if batch is None else (batch,), now_ns)
+                batch = self._replicas.failed(replica, now_ns)
+                if batch is not None:
+                    self.pipelines[replica.model].failed()
+                    self._retry(replica, (batch,), now_ns)
 
     def _register(self, identity: bytes, metadata: Metadata, now_ns: int) -> None:
         key = (metadata.model_name, metadata.model_version)

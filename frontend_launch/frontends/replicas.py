@@ -49,6 +49,7 @@ class Replica:
         parse_ns: time in parsing, as the replica says.
         handle_ns: time in the model call, as the replica says.
         timed_batches: answered batches that came with times; a foreign replica sends none.
+        failed_batches: batches on which its model failed, and those whose answer could not be read.
         stages: how long batches took, and how large they were.
     """
 
@@ -66,6 +67,7 @@ class Replica:
     parse_ns: int = 0
     handle_ns: int = 0
     timed_batches: int = 0
+    failed_batches: int = 0
     stages: Stages = field(default_factory=Stages, repr=False)
     _overhead_ns: int = field(default=0, repr=False)
     _usual_ns: int = field(default=0, repr=False)
@@ -87,6 +89,7 @@ class Replica:
             parse_ns=self.parse_ns,
             compute_ns=self.compute_until_ns(now_ns),
             timed_batches=self.timed_batches,
+            failed_batches=self.failed_batches,
         )
 
     def answered(self, times: ReplyTimes | None, now_ns: int) -> Batch | None:
@@ -98,20 +101,32 @@ class Replica:
         """
         if not self.outstanding:
             return None
-        batch = self.outstanding.popleft()
         elapsed_ns = now_ns - self.began_ns
-        self.began_ns = now_ns
+        batch = self._ended(now_ns)
         self.batches += 1
         self.queries += len(batch.queries)
-        self.in_flight_ns += elapsed_ns
         if times is not None:
             self.timed_batches += 1
+            self.failed_batches += bool(times.failed)
             self.recv_ns += times.recv_ns
             self.parse_ns += times.parse_ns
             self.handle_ns += times.handle_ns
             self._overhead_ns = max(0, elapsed_ns - times.handle_ns)
             self._usual_ns = times.handle_ns
         return batch
+
+    def failed(self, now_ns: int) -> Batch | None:
+        """The answer to the batch under way cannot be read; returns that batch."""
+        if not self.outstanding:
+            return None
+        self.failed_batches += 1
+        return self._ended(now_ns)
+
+    def _ended(self, now_ns: int) -> Batch:
+        """The batch under way is no longer."""
+        self.in_flight_ns += now_ns - self.began_ns
+        self.began_ns = now_ns
+        return self.outstanding.popleft()
 
     def in_flight_until_ns(self, now_ns: int) -> int:
         """Time with a batch outstanding until now, the present one included."""
@@ -228,6 +243,17 @@ class ReplicaTable:
             now_ns: monotonic clock.
         """
         batch = replica.answered(times, now_ns)
+        self._file(replica)
+        return batch
+
+    def failed(self, replica: Replica, now_ns: int) -> Batch | None:
+        """The answer to the batch under way cannot be read; the replica goes on as after any answer.
+
+        Args:
+            replica: which.
+            now_ns: monotonic clock.
+        """
+        batch = replica.failed(now_ns)
         self._file(replica)
         return batch
 

@@ -179,6 +179,7 @@ def replica_environment(config: DeploymentConfig) -> dict[str, str]:
         "CLIPPER_MODEL_NAME": config.model.name,
         "CLIPPER_MODEL_VERSION": MODEL_VERSION,
         "LOADGEN_REPLY_TIMES": "1",
+        "LOADGEN_REPLY_FAILURES": "1",
         "LOADGEN_MAX_BATCH": str(config.max_batch),
     }
 

@@ -61,6 +61,9 @@ def choice_text(choice: Choice, question: str) -> str:
         lines.append(f"{'cheaper?' if choice.best else 'perhaps':<12}{_described(candidate)}: {candidate.text}")
     if len(choice.unknown) > MOST_NAMED:
         lines.append(f"            and {len(choice.unknown) - MOST_NAMED} more that may do")
+    for candidate in choice.candidates:
+        if candidate.shown == Shown.BARRED:
+            lines.append(f"barred      {candidate.name}: {candidate.text}")
     ruled_out = [candidate for candidate in choice.candidates if candidate.shown == Shown.NOT]
     if ruled_out:
         lines.append(f"ruled out   {len(ruled_out)} of {len(choice.candidates)} configurations")

@@ -11,6 +11,8 @@ What a run shows of a rate R:
   have more than that window outstanding. Of requests that arrive at R whatever is outstanding, it shows nothing, for
   neither is it a bound on their queue, nor do they wait as long as in a window of thousands.
 
+A configuration of which batches failed and were computed again is barred: its figures are not those of its batch size.
+
 So open loops come first; a window is a weaker claim, and said to be one. Nothing is interpolated or extrapolated.
 """
 
@@ -40,6 +42,8 @@ class Shown(IntEnum):
     THROUGHPUT = 2
     NOTHING = 3
     NOT = 4
+    BARRED = 5
+    """Batches failed: whatever the rate, it is not what answers should come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,9 @@ class _Case:
 
     def judged(self) -> Candidate:
         """What the runs show: open loops first, for they are what was asked."""
+        if barred := max(map(_failed_batches, self.runs), default=0):
+            run = max(self.runs, key=_failed_batches)
+            return self._candidate(Shown.BARRED, f"{barred} batches failed and were computed again ({run.path.name})")
         open_loops = [run for run in self.runs if _offered(run) and run.results.verdict.limit != "client"]
         failed = [run for run in open_loops if _offered(run) <= self.rate_rps and self._broken(run)]
         if failed:
@@ -239,6 +246,10 @@ def _offered(run: Run) -> float:
 
 def _throughput(run: Run) -> float:
     return run.results.summary.throughput_rps
+
+
+def _failed_batches(run: Run) -> int:
+    return run.results.summary.failed_batches or 0
 
 
 def _open_loop(run: Run) -> str:

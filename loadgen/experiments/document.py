@@ -102,9 +102,10 @@ def results_of(
     model = plan.model
     ended, lost = _ending(server, record, readings.lost)
     payload_bytes = plan.inputs.payload_bytes
-    summary = load_summary.summarise(record, plan.load.timeout_s)
-    verdict = _verdict(plan, server, record, readings)
     measurements = _measurements(record, readings)
+    failed_batches = remarks.failed_count(measurements.frontend_counters)
+    summary = replace(load_summary.summarise(record, plan.load.timeout_s), failed_batches=failed_batches)
+    verdict = _verdict(plan, server, record, readings)
     watched = summarise(
         watch.readings(),
         record.measured_from_ns,
@@ -145,6 +146,7 @@ def results_of(
             *(() if server.deployment is None else server.deployment.losses),
             *readings.notes,
             *remarks.remarks(record),
+            *remarks.failed_batches(measurements.frontend_counters),
             *remarks.server_load_mismatch(record, _counted(measurements)),
             *(() if watched is None else watched.findings),
         ],

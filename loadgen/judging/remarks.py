@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from frontend_launch.counters import Counters
 from loadgen.load.record import Record
 from loadgen.load.target import Outcome
 from model_containers.units import NS_PER_S
@@ -49,6 +50,27 @@ def remarks(record: Record) -> list[str]:
     elif failed := record.outcomes[Outcome.FAILED]:
         lines.append(f"{failed} requests failed: the logs of the replicas, beside the results, say why")
     return lines
+
+
+def failed_batches(counters: Counters | None) -> list[str]:
+    """Whether batches had to be computed again.
+
+    Args:
+        counters: of the frontends, over the measured part; None where they are not known.
+    """
+    failed = failed_count(counters)
+    if not counters or not failed:
+        return []
+    batches = sum(model.batches for model in counters.models.values())
+    return [
+        f"{failed} of {batches} batches failed and were computed again, input by input or by another replica: the logs "
+        "of the replicas and of the frontends say why"
+    ]
+
+
+def failed_count(counters: Counters | None) -> int | None:
+    """Batches that had to be computed again; None where that is not known."""
+    return None if counters is None else sum(model.failed_batches for model in counters.models.values())
 
 
 def server_load_mismatch(record: Record, counted: int | None) -> list[str]:

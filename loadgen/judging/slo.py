@@ -11,6 +11,8 @@ throughput                                 completed requests a second          
 failed, timed_out, defaulted, abandoned    requests of the whole run that ended so         %  (of all sent), or
                                                                                            none (their number)
 achieved                                   answers ÷ requests sent, of the measured part   %
+failed_batches                             batches of the measured part that had to be     none (their number)
+                                           computed again
 ========================================== =============================================== ===================
 """
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 LATENCIES: Final = ("p50", "p90", "p95", "p99", "p99.9", "mean", "max")
 OUTCOMES: Final = ("failed", "timed_out", "defaulted", "abandoned")
-METRICS: Final = (*LATENCIES, "throughput", *OUTCOMES, "achieved")
+METRICS: Final = (*LATENCIES, "throughput", *OUTCOMES, "achieved", "failed_batches")
 
 _MS_PER_UNIT: Final[Mapping[str, float]] = {"us": 0.001, "µs": 0.001, "ms": 1.0, "s": 1000.0}
 _UNITS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -37,6 +39,7 @@ _UNITS: Final[Mapping[str, tuple[str, ...]]] = {
     "throughput": ("req/s", ""),
     **dict.fromkeys(OUTCOMES, ("%", "")),
     "achieved": ("%",),
+    "failed_batches": ("",),
 }
 _NUMBER = r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"
 _CONDITION = re.compile(rf"([a-z][a-z0-9_.]*)\s*(<=|>=|<|>)\s*({_NUMBER})\s*([a-zµ/%]*)", re.IGNORECASE)
@@ -124,7 +127,8 @@ def _condition(text: str) -> Condition:
 
 
 def _example(metric: str) -> str:
-    value = {"throughput": ">100req/s", "achieved": ">=99%"}.get(metric, "<250ms" if metric in LATENCIES else "<0.1%")
+    usual = "<250ms" if metric in LATENCIES else "<0.1%"
+    value = {"throughput": ">100req/s", "achieved": ">=99%", "failed_batches": "<1"}.get(metric, usual)
     return f"write {metric}{value}"
 
 
@@ -167,9 +171,9 @@ def _measured(condition: Condition, summary: Summary) -> float | None:
         return summary.throughput_rps
     if condition.metric == "achieved":
         return summary.measured.completed / summary.measured.sent if summary.measured.sent else None
-    count: int = getattr(summary, condition.metric)
-    if condition.unit != "%":
-        return float(count)
+    count: int | None = getattr(summary, condition.metric)
+    if count is None or condition.unit != "%":
+        return count
     return count / summary.sent if summary.sent else None
 
 

@@ -45,7 +45,7 @@ class Summary:
     Where a schedule says when to send, `latency_ms` counts from the planned time, over all requests that were planned
     for the measured part; those that were not answered as they should be count as slower than any answer. What falls
     among them is None, and `latency_above_ms` says what it is larger than. `planned` requests are `offered_rps` a
-    second. The last five members are None where a window says when to send.
+    second. The five members from `planned` on are None where a window says when to send.
 
     Attributes:
         sent: the sum of completed, defaulted, timed_out, failed and abandoned.
@@ -65,6 +65,7 @@ class Summary:
         latency_above_ms: what percentiles are larger than that fall among unanswered requests.
         service_ms: from when ZeroMQ took a request, its queue included.
         lag_ms: how much later than planned requests were sent.
+        failed_batches: batches of the measured part that had to be computed again; None where the server does not say.
     """
 
     sent: Count
@@ -84,6 +85,7 @@ class Summary:
     latency_above_ms: Mapping[str, float] | None = None
     service_ms: LatenciesMs | None = None
     lag_ms: LatenciesMs | None = None
+    failed_batches: Count | None = None
 
 
 def summarise(record: Record, timeout_s: float | None = None) -> Summary:

@@ -15,10 +15,10 @@ NUMBERS = st.integers(0, 10**12)
 
 def readings(number):
     """Readings of a frontend whose replicas have ids of their own."""
-    models = st.dictionaries(st.sampled_from(["a:1", "b:1"]), st.builds(ModelCounters, *[NUMBERS] * 6))
+    models = st.dictionaries(st.sampled_from(["a:1", "b:1"]), st.builds(ModelCounters, *[NUMBERS] * 7))
     replicas = st.dictionaries(
         st.sampled_from([f"a:1:{number}", f"a:1:{number + 2}"]),
-        st.builds(ReplicaCounters, st.booleans(), *[NUMBERS] * 7),
+        st.builds(ReplicaCounters, st.booleans(), *[NUMBERS] * 8),
     )
     dropped = st.dictionaries(st.sampled_from(["frames", "type"]), NUMBERS)
     return st.builds(Counters, *[NUMBERS] * 8, dropped, models, replicas)
@@ -58,6 +58,16 @@ def test_members_of_a_later_version_are_ignored():
     for members in (document, document["models"]["a:1"], document["replicas"]["a:1:0"]):
         members["of_a_later_version"] = [1]
     assert Counters.from_json(json.dumps(document)) == reading
+
+
+def test_an_earlier_version_counts_no_failed_batches():
+    """Its reading is read as if there were none."""
+    document = json.loads(
+        Counters(7, models={"a:1": ModelCounters(batches=1)}, replicas={"a:1:0": ReplicaCounters()}).to_json()
+    )
+    for members in (document["models"]["a:1"], document["replicas"]["a:1:0"]):
+        assert members.pop("failed_batches") == 0
+    assert Counters.from_json(json.dumps(document)).models["a:1"] == ModelCounters(batches=1)
 
 
 @pytest.mark.parametrize(

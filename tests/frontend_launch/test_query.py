@@ -140,7 +140,48 @@ def test_a_stray_answer_changes_nothing_and_a_wrong_count_is_tried_again(fronten
     again = replica.receive_batch()
     replica.answer(again)
     assert value(client.receive()) == 2.0
-    assert frontend.counters().requeued == 1
+    counters = frontend.counters()
+    model, row = counters.models["app:1"], counters.replicas["app:1:0"]
+    assert (counters.requeued, row.batches, row.queries) == (1, 1, 1)
+    assert model.failed_batches == row.failed_batches == 1
+
+
+@pytest.mark.parametrize("times", [ReplyTimes(1, 2, 3, True), ReplyTimes(1, 2, 3, False), ReplyTimes(1, 2, 3), None])
+def test_a_batch_that_the_replica_computed_again_is_counted(frontend, stack, times):
+    """Its queries are answered; a replica that does not say counts none."""
+    frontend.register()
+    client, replica = Client(frontend, stack), Replica(frontend, stack)
+    client.send(1)
+    replica.answer(replica.receive_batch(), times)
+    assert value(client.receive()) == 2.0
+    counters = frontend.counters()
+    failed = int(times is not None and times.failed is True)
+    model, row = counters.models["app:1"], counters.replicas["app:1:0"]
+    assert (model.failed_batches, row.failed_batches, row.batches, counters.requeued) == (failed, failed, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        pytest.param([b"\x09\0\0\0", b"\4\0\0\0", b"\0" * 4], id="another data type"),
+        pytest.param([b"\2\0\0\0", b"\5\0\0\0", b"\0" * 4], id="another size than announced"),
+        pytest.param([b"\2\0\0\0", b"\4\0\0\0", b"\0" * 4], id="no output"),
+        pytest.param([b"\2\0\0\0"], id="too few frames"),
+    ],
+)
+def test_garbage_in_place_of_an_answer_is_no_answer(frontend, stack, garbage):
+    """It counts as a failed batch; twice, and the query gets the default output."""
+    frontend.register(default_output="none")
+    client, replica = Client(frontend, stack), Replica(frontend, stack)
+    client.send(1)
+    for _ in range(2):
+        batch = replica.receive_batch()
+        replica.socket.send_multipart([b"", b"\1\0\0\0", batch.message_id.to_bytes(4, "little"), *garbage])
+    assert bytes(client.receive().output) == b"none"
+    counters = frontend.counters()
+    model, row = counters.models["app:1"], counters.replicas["app:1:0"]
+    assert (model.failed_batches, row.failed_batches, row.batches, row.queries) == (2, 2, 0, 0)
+    assert (counters.requeued, counters.defaults, sum(counters.dropped.values())) == (1, 1, 2)
 
 
 def test_a_replica_that_dies_gives_its_batch_to_another(frontend, stack):
@@ -363,7 +404,7 @@ def test_prometheus_reads_the_metrics(frontend, stack):
     frontend.register(batch_size=2)
     client, replica = Client(frontend, stack), Replica(frontend, stack)
     client.send(1)
-    replica.answer(replica.receive_batch(), ReplyTimes(1000, 2000, 3_000_000))
+    replica.answer(replica.receive_batch(), ReplyTimes(1000, 2000, 3_000_000, True))
     client.receive()
     text = b'loadgen_num_predictions_total{of="app",scope="app"} 1.0'
     frontend.until(lambda: text in frontend.frontend.prometheus())  # a reply leaves before it is counted
@@ -376,6 +417,8 @@ def test_prometheus_reads_the_metrics(frontend, stack):
     assert samples["loadgen_compute_seconds_sum", "app:1:0", "replica"] == pytest.approx(0.003)
     assert samples["loadgen_batch_queries_bucket", "1", "app:1", "model"] == 1
     assert samples["loadgen_replica_alive", "app:1:0"] == 1
+    assert samples["loadgen_replica_failed_batches_total", "app:1:0"] == 1
+    assert samples["loadgen_model_failed_batches_total", "app:1"] == 1
     assert samples["loadgen_frontend_requests_total",] == 1
 
 

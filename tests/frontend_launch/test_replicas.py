@@ -108,6 +108,29 @@ def test_an_answer_without_a_batch_changes_nothing():
     assert replica.batches == 0
 
 
+def test_an_answer_that_cannot_be_read_is_not_booked_as_one():
+    """The replica was busy, and goes on; its batch counts as failed."""
+    table, (replica,) = timed_table_of(1)
+    table.sent(replica, batch(1), 10)
+    table.sent(replica, batch(2), 20)
+    assert table.failed(replica, 110) == batch(1)
+    assert (replica.batches, replica.queries, replica.failed_batches) == (1, 1, 1)
+    assert (replica.in_flight_ns, replica.began_ns) == (100, 110)
+    assert table.failed(replica, 150) == batch(2)
+    assert table.idle(MODEL) is replica
+    assert table.failed(replica, 200) is None
+    assert replica.counters(200).failed_batches == 2
+
+
+def test_a_batch_that_the_replica_computed_again_is_answered_and_failed():
+    """It counts as both."""
+    table, (replica,) = table_of(1)
+    for failed in (None, False, True):
+        table.sent(replica, batch(), 0)
+        table.answered(replica, ReplyTimes(0, 0, 80, failed), 100)
+    assert (replica.batches, replica.failed_batches) == (3, 1)
+
+
 def test_time_in_compute_counts_the_batch_under_way():
     """As far as it has got: the time since it was sent, less the overhead of the one before."""
     table, (replica,) = table_of(1)

@@ -166,6 +166,10 @@ TIMED_RESPONSE = [
 ]
 
 
+FAILURE_RESPONSE = [*TIMED_RESPONSE[:6], f"{TIMED_RESPONSE[6]} 01 00 00 00 00 00 00 00"]
+SUCCESS_RESPONSE = [*TIMED_RESPONSE[:6], f"{TIMED_RESPONSE[6]} 00 00 00 00 00 00 00 00"]
+
+
 def test_heartbeat():
     """A replica's heartbeat is its type alone."""
     assert hexes(encode_heartbeat()) == HEARTBEAT
@@ -212,3 +216,13 @@ def test_batch_response_with_reply_times():
     untimed = BatchResponse(7, DataType.FLOATS, (floats(1),))
     assert hexes(encode_batch_response(untimed)) == TIMED_RESPONSE[:6]
     assert decode_from_replica(raw(TIMED_RESPONSE[:6])) == untimed
+
+
+@pytest.mark.parametrize(
+    ("failed", "table"), [(None, TIMED_RESPONSE), (False, SUCCESS_RESPONSE), (True, FAILURE_RESPONSE)]
+)
+def test_batch_response_that_says_whether_the_model_failed(failed, table):
+    """A fourth number in the same frame; a replica of an earlier version does not say."""
+    response = BatchResponse(7, DataType.FLOATS, (floats(1),), ReplyTimes(1000, 2, 500_000_000, failed))
+    assert hexes(encode_batch_response(response)) == table
+    assert decode_from_replica(raw(table)) == response

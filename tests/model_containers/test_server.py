@@ -114,6 +114,28 @@ def test_times_go_only_to_a_frontend_that_asked_for_them(tmp_path, reply_times, 
         assert times.handle_ns > 0
 
 
+@pytest.mark.parametrize(
+    ("reply_failures", "inputs", "failed"),
+    [
+        (True, [[1], [2]], False),
+        (True, [[1], [13]], True),
+        (True, [[13]], True),
+        (False, [[1], [13]], None),
+    ],
+)
+def test_a_batch_on_which_the_model_failed_is_reported(tmp_path, reply_failures, inputs, failed):
+    """Only to a frontend that reads it, and of that batch alone."""
+    settings = {"reply_times": True, "reply_failures": reply_failures}
+    with replica(Doubling((1,)), tmp_path, **settings) as (router, identity):
+        response = decode_from_replica(ask(router, identity, inputs))
+        after = decode_from_replica(ask(router, identity, [[1]]))
+    assert isinstance(response, BatchResponse)
+    assert isinstance(after, BatchResponse)
+    assert response.times is not None
+    assert after.times is not None
+    assert (response.times.failed, after.times.failed) == (failed, False if reply_failures else None)
+
+
 def test_an_input_of_the_wrong_size_fails_alone(tmp_path):
     """Its output is empty, the others' are not."""
     with replica(Doubling((2,)), tmp_path) as (router, identity):

@@ -16,6 +16,7 @@ ENVIRONMENT = {
     "CLIPPER_INPUT_TYPE": "Floats",
     "CLIPPER_GPU_MEM_FRAC": "0.5",
     "LOADGEN_REPLY_TIMES": "1",
+    "LOADGEN_REPLY_FAILURES": "1",
     "LOADGEN_MAX_BATCH": "16",
     "LOADGEN_THREADS": "3",
     "LOADGEN_SEED": "9",
@@ -45,6 +46,7 @@ def test_the_environment_is_read():
     assert (settings.name, settings.version, settings.host, settings.port) == ("vgg", "2", "query_frontend", 7001)
     assert (settings.load.input_type, settings.reply_times, settings.load.max_batch) == (DataType.FLOATS, True, 16)
     assert (settings.log_file, settings.address) == (Path("/tmp/x.log"), "ipc:///run/x/replica")
+    assert settings.reply_failures
     load = settings.load
     assert (load.threads, load.seed, load.gpu, load.gpu_memory_fraction, load.input_shape) == (3, 9, True, 0.5, (4, 5))
 

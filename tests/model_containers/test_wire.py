@@ -107,6 +107,7 @@ def test_the_messages_that_the_tables_change_are_sound():
         pytest.param(RESPONSE[:5], "frame_count", id="a response without content"),
         pytest.param([*RESPONSE, bytes(24), b""], "frame_count", id="a response of eight frames"),
         pytest.param([*RESPONSE, bytes(23)], "reply_times", id="reply times of 23 bytes"),
+        pytest.param([*RESPONSE, bytes(31)], "reply_times", id="reply times of 31 bytes"),
         pytest.param(changed(RESPONSE, {2: b"\7"}), "frame_size", id="a message id of one byte"),
         pytest.param(changed(RESPONSE, {3: b"\2"}), "frame_size", id="an output type of one byte"),
         pytest.param(changed(RESPONSE, {3: words(3)}), "data_type", id="doubles come out"),

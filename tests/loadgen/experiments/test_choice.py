@@ -20,7 +20,20 @@ SLO = parse("p99<250ms")
 MEASURED = results(seconds=3)
 
 
-def run(replicas=1, cpus=1, gpus=(), *, rps, p99, offered=None, window=100, limit="replicas", error=None, steady=True):
+def run(
+    replicas=1,
+    cpus=1,
+    gpus=(),
+    *,
+    rps,
+    p99,
+    offered=None,
+    window=100,
+    limit="replicas",
+    error=None,
+    steady=True,
+    failed_batches=None,
+):
     """A run with just what counts; 1000 answers."""
     summary = replace(
         MEASURED.summary,
@@ -28,6 +41,7 @@ def run(replicas=1, cpus=1, gpus=(), *, rps, p99, offered=None, window=100, limi
         offered_rps=offered,
         measured=MeasuredPart(10.0, 1000, 1000),
         latency_ms={**MEASURED.summary.latency_ms, "p99": p99},
+        failed_batches=failed_batches,
     )
     rate_rps = offered if steady else None
     node = replace(MEASURED.node_configs[0], num_replicas=replicas, cpus_per_replica=cpus, gpus=list(gpus))
@@ -97,6 +111,17 @@ def test_what_is_shown(runs, shown):
     (candidate,) = answer(*runs).candidates
     assert candidate.shown == shown
     assert (answer(*runs).best is not None) == (shown <= Shown.WINDOW)
+
+
+def test_failed_batches_bar_a_configuration():
+    """However fast it was, and however many of its runs had none; which run it was is said."""
+    good, bad = run(1, rps=200, p99=9, offered=200), run(1, rps=150, p99=9, failed_batches=40)
+    other = run(2, rps=120, p99=9, offered=120, failed_batches=0)
+    choice = answer(good, bad, other)
+    assert (choice.best.name, choice.runner_up, choice.unknown) == ("r2-c1-b2", None, ())
+    said = "barred      r1-c1-b2: 40 batches failed and were computed again (1-1-150.json)"
+    assert said in choice_text(choice, "…").splitlines()
+    assert answer(good, bad).best is None
 
 
 def test_gpus_count_before_cores_and_cores_before_latency():

@@ -5,8 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from frontend_launch.counters import Counters, ModelCounters
 from frontend_launch.histogram import LatencyHistogram
-from loadgen.judging.remarks import MOST_REASONS, error, remarks, server_load_mismatch
+from loadgen.judging.remarks import MOST_REASONS, error, failed_batches, remarks, server_load_mismatch
 from loadgen.load.ending import Ending
 from loadgen.load.record import ClientUse, Interval, Offered, Record
 from loadgen.load.target import Outcome
@@ -70,6 +71,14 @@ def test_failures_without_reasons_are_in_the_logs():
     record = record_of(100)
     record.outcomes[Outcome.FAILED] = 7
     assert remarks(record) == ["7 requests failed: the logs of the replicas, beside the results, say why"]
+
+
+def test_failed_batches_are_said():
+    """Of all models together; nothing where there are none, or none are counted."""
+    models = {"a:1": ModelCounters(batches=40, failed_batches=3), "b:1": ModelCounters(batches=2)}
+    (said,) = failed_batches(Counters(1, models=models))
+    assert said.startswith("3 of 42 batches failed and were computed again, ")
+    assert failed_batches(Counters(1, models={"b:1": models["b:1"]})) == failed_batches(None) == []
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ SUMMARY = replace(
         ("failed<0.1%", "failed", "<", 0.001, "%"),
         ("timed_out<1", "timed_out", "<", 1.0, ""),
         ("achieved>=99%", "achieved", ">=", 0.99, "%"),
+        ("failed_batches>0", "failed_batches", ">", 0.0, ""),
     ],
 )
 def test_what_may_be_written(text, metric, operator, value, unit):
@@ -73,6 +74,7 @@ def test_conditions_are_joined_by_commas():
         pytest.param("p99<250", "write p99<250ms", id="a latency without a unit"),
         pytest.param("p99<250%", "measured in us or µs or ms or s", id="a latency as a share"),
         pytest.param("failed<3ms", "measured in % or no unit", id="a share as a latency"),
+        pytest.param("failed_batches<1%", "write failed_batches<1", id="a number of batches as a share"),
         pytest.param("achieved>0.99", "write achieved>=99%", id="a share without a unit"),
         pytest.param("throughput>1" + "0" * 400, "too large", id="infinite"),
     ],
@@ -140,6 +142,20 @@ def test_a_bound_and_its_opposite_part_all_values(bound, value):
         for operator in ("<", ">=")
     )
     assert below.holds != above.holds
+
+
+@pytest.mark.parametrize(
+    ("failed", "found"),
+    [
+        (3, (True, "failed_batches is 3")),
+        (0, (False, "failed_batches is 0")),
+        (None, (True, "failed_batches is unknown")),
+    ],
+)
+def test_batches_that_failed_cross_a_condition(failed, found):
+    """So does a server that does not count them."""
+    summary = replace(SUMMARY, failed_batches=failed)
+    assert slo.crossed(slo.parse("failed_batches>0")[0], summary) == found
 
 
 @given(st.text(max_size=30))

@@ -51,13 +51,16 @@ def test_a_stored_file_of_version_1_has_the_defaults_of_what_came_later():
     """And is otherwise what was stored."""
     stored = json.loads(VERSION_1.read_text())
     stored["schema_version"] = 2
-    stored["summary"] |= dict.fromkeys(("planned", "offered_rps", "latency_above_ms", "service_ms", "lag_ms"))
+    summary = ("planned", "offered_rps", "latency_above_ms", "service_ms", "lag_ms", "failed_batches")
+    stored["summary"] |= dict.fromkeys(summary)
     stored["histograms"] |= {"service": None, "lag": None}
     evidence = ("offered_rps", "throughput_rps", "lag_p99_ms", "answered_share", "queued_mean", "sent", "gap_ms")
     stored["verdict"]["evidence"] |= dict.fromkeys(evidence) | {"clients": 1, "rows": 1}
     for row in stored["placement"]:
         row["numa_nodes"] = []
     stored["node_configs"][0]["runtime"] = "process"
+    for row in (stored["frontend_counters"][part] for part in ("models", "replicas")):
+        row.update({key: counters | {"failed_batches": 0} for key, counters in row.items()})
     del stored["frontend_counters"]["loop_cpu_ns"]  # no version since has it
     later = ("inputs", "arrivals", "answers", "hardware", "thresholds", "stages", "server_statistics")
     assert read(VERSION_1).document() == {
