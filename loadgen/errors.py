@@ -12,20 +12,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-
-class LoadgenError(Exception):
-    """Base of every error this package raises on purpose."""
-
-
-class ConfigError(LoadgenError, ValueError):
-    """An option or a setting that makes no sense.
-
-    A ValueError too, so that a command line parser that calls ours adds the option's name to the message.
-    """
+_FIELD = re.compile(r"\{([A-Za-z]\w*\.[a-z]\w*)\}")
 
 
 class Worded(Exception):  # noqa: N818 - it is a part of errors, not one by itself
-    """An error about fields of a configuration, which the command line knows by the names of options."""
+    """An error about fields of a configuration, which the command line knows by the names of options.
+
+    The message has a field as ``{Saturate.duration_s}``.
+    """
 
     def worded(self, name: Callable[[str], str]) -> str:
         """The message.
@@ -33,7 +27,7 @@ class Worded(Exception):  # noqa: N818 - it is a part of errors, not one by itse
         Args:
             name: says what a field, such as ``Saturate.duration_s``, is called.
         """
-        raise NotImplementedError
+        return with_names(super().__str__(), name)
 
     def __str__(self) -> str:
         return self.worded(field_name)
@@ -44,7 +38,28 @@ def field_name(field: str) -> str:
     return field.rpartition(".")[2]
 
 
-class FieldError(Worded, ConfigError):
+def with_names(text: str, name: Callable[[str], str] = field_name) -> str:
+    """A text with the names of its fields.
+
+    Args:
+        text: has a field as ``{Saturate.duration_s}``.
+        name: says what a field is called.
+    """
+    return _FIELD.sub(lambda match: name(match[1]), text)
+
+
+class LoadgenError(Worded):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigError(LoadgenError, ValueError):
+    """An option or a setting that makes no sense.
+
+    A ValueError too, so that a command line parser that calls ours adds the option's name to the message.
+    """
+
+
+class FieldError(ConfigError):
     """A field of a configuration whose value makes no sense.
 
     The command line says the same of the option that the field comes from.
@@ -52,9 +67,8 @@ class FieldError(Worded, ConfigError):
     Args:
         field: with its class, such as ``Saturate.duration_s``.
         value: of the field.
-        problem: what is wrong with it, behind the value or with it as ``{value}``; other fields are written as
-            ``{Client.processes}``.
-        remedy: what to do about it.
+        problem: what is wrong with it, behind the value or with it as ``{value}``; other fields as in `Worded`.
+        remedy: what to do about it; other fields likewise.
     """
 
     def __init__(self, field: str, value: object, problem: str, remedy: str = "") -> None:
@@ -64,9 +78,10 @@ class FieldError(Worded, ConfigError):
     def worded(self, name: Callable[[str], str]) -> str:
         """The message, of the value, the problem and the remedy."""
         value = f"{self.value:g}" if isinstance(self.value, float) else str(self.value)
-        problem = self.problem if "{value}" in self.problem else f"{{value}} {self.problem}"
-        problem = re.sub(r"\{([\w.]+)\}", lambda match: value if match[1] == "value" else name(match[1]), problem)
-        return f"{name(self.field)} {problem}" + (f": {self.remedy}" if self.remedy else "")
+        before, found, after = self.problem.partition("{value}")
+        problem = f"{before}{value}{after}" if found else f"{value} {self.problem}"
+        remedy = f": {self.remedy}" if self.remedy else ""
+        return f"{name(self.field)} {with_names(problem + remedy, name)}"
 
 
 class TargetError(LoadgenError):

@@ -84,15 +84,28 @@ def one_line_errors(received: list[signal.Signals] | None = None) -> Iterator[No
         tail = error.log_tail if isinstance(error, LaunchError) else ""
         if tail:
             typer.echo(tail, err=True)
-        fail(error.worded(_option) if isinstance(error, Worded) else str(error))
+        fail(worded(error))
         raise typer.Exit(exit_codes.of_signal(received[0]) if received else exit_codes.of_error(error)) from None
 
 
 _OPTIONS = {
+    "Access.ca": "--tls-ca",
+    "Access.certificate": "--tls-cert",
+    "Access.headers": "--token-file",
+    "Access.key": "--tls-key",
+    "CapacityConfig.conditions": "--slo",
+    "CapacityConfig.cv": "--arrivals",
     "CapacityConfig.start_rps": "--start",
+    "Client.cpus": "--client-cpus",
     "Client.processes": "--clients",
+    "Frontend.application": "--app",
+    "Frontend.host": "--connect",
     "Inputs.count": "--inputs",
+    "Inputs.path": "--input",
+    "Renewal.rate_rps": "--rate",
+    "SweepConfig.cv": "--arrivals",
     "SweepConfig.rates_rps": "--rates",
+    "TargetOptions.shapes": "--input-shape",
 }
 """Options that are not called as the fields that they become."""
 
@@ -101,6 +114,11 @@ def _option(field: str) -> str:
     """The option that a field of a configuration comes from."""
     name = field_name(field).removesuffix("_s").replace("_", "-")
     return _OPTIONS.get(field, f"--{name}-port" if field.startswith("Ports.") else f"--{name}")
+
+
+def worded(error: Exception) -> str:
+    """What an error says, with the names of options."""
+    return error.worded(_option) if isinstance(error, Worded) else str(error)
 
 
 def fail(text: str) -> None:
@@ -130,4 +148,4 @@ def parsed(option: str, parse: Callable[[str], T], text: str) -> T:
     try:
         return parse(text)
     except ConfigError as error:
-        raise ConfigError(f"{option}: {error}") from None
+        raise ConfigError(f"{option}: {worded(error)}") from None

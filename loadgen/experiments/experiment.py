@@ -82,7 +82,7 @@ async def run_experiment(config: ExperimentConfig) -> Results:
     """
     match config.serve:
         case Deploy(topology=Topology(described=True)):
-            raise ConfigError("nothing can run on a described topology: plan for it with --dry-run")
+            raise ConfigError("nothing can run on a described {Deploy.topology}: leave it out")
     plan = await prepare(config)
     files.make_directory(config.output.results_dir)
     log_plan(plan)
@@ -256,7 +256,7 @@ async def reference_answers(plan: Plan) -> AnswerCheck | None:
     if not isinstance(serve, CataloguedModel) or serve.verify is None:
         return None
     if model.output.data_type is DataType.STRINGS:
-        raise ConfigError(f"--verify: {model.name} answers with text, which cannot be compared: leave it out")
+        raise ConfigError(f"{{Deploy.verify}}: {model.name} answers with text, which cannot be compared: leave it out")
     inputs = plan.inputs.make().stacked()
     replica = next(iter(plan.placement.replicas), plan.placement["client"])
     environment = model_environment(model, replica)

@@ -75,13 +75,17 @@ def answer_check(every: int, answers: np.ndarray, dtype: str, relative_tolerance
     """
     expected = answers.reshape(len(answers), -1).astype(np.float64)
     if len(expected) < 2:
-        raise ConfigError("--verify: with one input every answer looks right: take more --inputs")
+        raise ConfigError("{Deploy.verify}: with one input every answer looks right: take more {Inputs.count}")
     if not np.isfinite(expected).all():
-        raise ConfigError("--verify: the model's own answers are not all finite, so nothing can be compared with them")
+        raise ConfigError(
+            "{Deploy.verify}: the model's own answers are not all finite, so nothing can be compared with them"
+        )
     tolerance = relative_tolerance * float(np.abs(expected).max(initial=0.0))
     if labels:
         if len(np.unique(expected, axis=0)) < 2:
-            raise ConfigError("--verify: all inputs are of one class, so wrong answers look right: take more --inputs")
+            raise ConfigError(
+                "{Deploy.verify}: all inputs are of one class, so wrong answers look right: take more {Inputs.count}"
+            )
     else:
         _refuse_alike(expected, tolerance)
     return AnswerCheck(every, expected, dtype, tolerance)
@@ -99,7 +103,7 @@ def _refuse_alike(expected: np.ndarray, tolerance: float) -> None:
         differences = np.abs(expected[neighbours] - expected[index]).max(axis=1)
         least = int(differences.argmin())
         if differences[least] < DISTINCT * tolerance or differences[least] == 0:
-            raise ConfigError(
-                f"--verify: the answers to inputs {index} and {neighbours[least]} differ by {differences[least]:.2g}, "
-                f"less than {DISTINCT} x the tolerance, {tolerance:.2g}: take other inputs (--seed, --input) or fewer"
-            )
+            found = f"the answers to inputs {index} and {neighbours[least]} differ by {differences[least]:.2g}"
+            problem = f"{found}, less than {DISTINCT} x the tolerance, {tolerance:.2g}"
+            remedy = "take other inputs ({ExperimentConfig.seed}, {Inputs.path}) or fewer"
+            raise ConfigError(f"{{Deploy.verify}}: {problem}: {remedy}")

@@ -14,12 +14,13 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from typing_extensions import override
 
-from loadgen.errors import ConfigError
+from loadgen.checks import finite, whole
+from loadgen.errors import ConfigError, FieldError
 from loadgen.parsing import parse_duration
 from model_containers.units import NS_PER_S
 
@@ -30,6 +31,7 @@ KINDS = "constant, poisson, gamma:cv=2, ramp:50..500, steps:50x30s,100x30s or tr
 _NUMBER = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 
 
+@runtime_checkable
 class Arrivals(Protocol):
     """A schedule: picklable, and the same times each time it is made."""
 
@@ -75,6 +77,11 @@ class Renewal(Arrivals):
     duration_s: float = field()  # `field()`, or the base's property would be its default
     cv: float
     seed: int
+
+    def __post_init__(self) -> None:
+        finite(self, "rate_rps", "duration_s")
+        finite(self, "cv", zero=True)
+        whole(self, "seed", least=0)
 
     @property
     @override
@@ -126,6 +133,10 @@ class Ramp(Arrivals):
     from_rps: float
     to_rps: float
     duration_s: float = field()  # `field()`, or the base's property would be its default
+
+    def __post_init__(self) -> None:
+        finite(self, "from_rps", "to_rps", zero=True)
+        finite(self, "duration_s")
 
     @property
     @override
@@ -208,6 +219,10 @@ class Trace(Arrivals):
     duration_s: float = field()  # `field()`, or the base's property would be its default
     count: int
 
+    def __post_init__(self) -> None:
+        finite(self, "time_scale", "duration_s")
+        whole(self, "count")
+
     @property
     @override
     def text(self) -> str:
@@ -251,11 +266,11 @@ def parse_arrivals(
     kind, _, details = text.partition(":")
     kind = kind.strip().lower()
     if kind in ("ramp", "steps", "trace") and rate_rps is not None:
-        raise ConfigError(f"{text!r} has rates of its own: leave --rate {rate_rps:g} out")
+        raise ConfigError(f"{text!r} has rates of its own: leave {{Renewal.rate_rps}} {rate_rps:g} out")
     if kind in ("steps", "trace") and duration_s is not None:
-        raise ConfigError(f"{text!r} has a duration of its own: leave --duration {duration_s:g} out")
+        raise ConfigError(f"{text!r} has a duration of its own: leave {{Renewal.duration_s}} {duration_s:g} out")
     if kind != "trace" and time_scale != 1:
-        raise ConfigError(f"--time-scale {time_scale:g} is for a trace, not for {text!r}: leave it out")
+        raise FieldError("Trace.time_scale", time_scale, f"is for a trace, not for {text!r}", "leave it out")
     seconds = 120.0 if duration_s is None else duration_s
     match kind:
         case "constant" | "poisson" | "gamma":
@@ -275,9 +290,9 @@ def parse_arrivals(
 
 def _rate(text: str, rate_rps: float | None) -> float:
     if rate_rps is None:
-        raise ConfigError(f"{text!r} wants a rate: add --rate, in requests a second")
+        raise ConfigError(f"{text!r} wants a rate: add {{Renewal.rate_rps}}, in requests a second")
     if not 0 < rate_rps < math.inf:
-        raise ConfigError(f"--rate {rate_rps:g} is no rate: it must be positive")
+        raise FieldError("Renewal.rate_rps", rate_rps, "is no rate", "it must be positive")
     return rate_rps
 
 
@@ -308,7 +323,7 @@ def _step(text: str, part: str) -> tuple[float, float]:
 
 def _trace(details: str, time_scale: float) -> Trace:
     if not 0 < time_scale < math.inf:
-        raise ConfigError(f"--time-scale {time_scale:g} is not positive")
+        raise FieldError("Trace.time_scale", time_scale, "is not positive")
     if not details:
         raise ConfigError("a trace is in a file: write trace:FILE")
     path = Path(details)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from typing_extensions import override
 
-from loadgen.errors import ConfigError
+from loadgen.errors import ConfigError, FieldError
 from model_containers.data_types import TEXT_LETTERS, DataType
 from model_containers.model import TensorSpec
 
@@ -64,7 +64,7 @@ class Pool:
         if self.data_type is DataType.STRINGS:
             return np.array([array.tobytes() for array in self.arrays])
         if len({array.shape for array in self.arrays}) > 1:
-            raise ConfigError("--verify wants inputs of one shape: leave it out, or inputs of other shapes")
+            raise ConfigError("{Deploy.verify} wants inputs of one shape: leave it out, or inputs of other shapes")
         return np.stack(self.arrays)
 
 
@@ -84,7 +84,7 @@ def request_pool(requests: Iterable[bytes], source: str) -> Pool:
         total_bytes += len(request)
         if total_bytes > MAX_POOL_BYTES and arrays:
             raise ConfigError(
-                f"{source} make more than {MAX_POOL_BYTES >> 30} GiB of requests: take fewer with --inputs"
+                f"{source} make more than {MAX_POOL_BYTES >> 30} GiB of requests: take fewer with {{Inputs.count}}"
             )
         arrays.append(np.frombuffer(request, np.uint8))
     return Pool(arrays, DataType.BYTES)
@@ -102,7 +102,7 @@ def enough_of(wanted: int | None, found: int, path: Path) -> None:
         ConfigError: they are.
     """
     if wanted is not None and found < wanted:
-        raise ConfigError(f"--inputs {wanted}: {path} holds {found}; ask for no more than that")
+        raise FieldError("Inputs.count", wanted, f"{{value}}: {path} holds {found}; ask for no more than that")
 
 
 class InputSource(Protocol):
@@ -233,7 +233,7 @@ class FileInputs(InputSource):
                 if total_bytes > MAX_POOL_BYTES:
                     raise ConfigError(
                         f"{self.path} holds more than {MAX_POOL_BYTES >> 30} GiB of inputs: take {len(arrays)} of them "
-                        f"with --inputs {len(arrays)}"
+                        f"with {{Inputs.count}} {len(arrays)}"
                     )
                 arrays.append(array)
                 if len(arrays) == self.most:
@@ -268,7 +268,7 @@ class FileInputs(InputSource):
 
     def _arrays(self, file: Path) -> Iterator[np.ndarray]:
         if self.spec.dtype == "str":
-            raise ConfigError(f"{file} holds numbers where strings are sent: leave --input-type out")
+            raise ConfigError(f"{file} holds numbers where strings are sent: leave {{Deploy.input_type}} out")
         try:
             with file.open("rb") as stream:
                 loaded: Any = np.load(stream, allow_pickle=False)

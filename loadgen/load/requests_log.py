@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from loadgen.errors import ConfigError
+from loadgen.errors import FieldError
 from loadgen.load.in_flight import Lost
 from loadgen.load.target import Outcome
 
@@ -95,9 +95,11 @@ def check(path: Path) -> None:
         ConfigError: its name does not end in .npz or .csv, or its directory cannot be written.
     """
     if path.suffix not in SUFFIXES:
-        raise ConfigError(f"--requests-log {path} does not end in {' or '.join(SUFFIXES)}")
+        raise FieldError("Output.requests_log", path, f"does not end in {' or '.join(SUFFIXES)}")
     if not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"--requests-log {path}: {path.parent} is no directory that can be written to")
+        raise FieldError(
+            "Output.requests_log", path, f"{{value}}: {path.parent} is no directory that can be written to"
+        )
 
 
 def save(path: Path, tables: list[dict[str, np.ndarray]]) -> None:
@@ -128,4 +130,4 @@ def save(path: Path, tables: list[dict[str, np.ndarray]]) -> None:
             for row in zip(*(table[name].tolist() for name in COLUMNS), strict=True):
                 writer.writerow([*row[:5], names[row[5]], row[6]])
     except OSError as error:
-        raise ConfigError(f"--requests-log {path} cannot be written: {error.strerror}") from None
+        raise FieldError("Output.requests_log", path, f"cannot be written: {error.strerror}") from None

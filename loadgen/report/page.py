@@ -37,7 +37,7 @@ def page(collection: Collection) -> str:
     try:
         from plotly.offline import get_plotlyjs  # noqa: PLC0415 - behind an extra
     except ImportError:
-        raise ConfigError("--html needs plotly: pip install 'loadgen[report]'") from None
+        raise ConfigError("the page needs plotly: pip install 'loadgen[report]'") from None
 
     files = resources.files(__package__) / "html"
     # In JSON, < can only be within a string, where it could end the script element.

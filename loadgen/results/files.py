@@ -31,7 +31,7 @@ def make_directory(directory: Path) -> None:
     except OSError as error:
         reason = error.strerror or type(error).__name__
     if reason:
-        raise ConfigError(f"results cannot be saved to {directory} ({reason}): choose another --results-dir")
+        raise ConfigError(f"results cannot be saved to {directory} ({reason}): choose another {{Output.results_dir}}")
 
 
 def new_directory(results_dir: Path, stem: str) -> Path:

@@ -129,7 +129,9 @@ async def connect(frontend: Frontend, model: str) -> FrontendServer:
         log.warning("%s", note)
         return FrontendServer((endpoint,), name, DEFAULT_OUTPUT.encode(), proxied=proxied, notes=(note,))
     if application is None:
-        raise ConfigError(f"{frontend.host} has no application {name!r}: name one that it has with --app")
+        raise ConfigError(
+            f"{frontend.host} has no application {name!r}: name one that it has with {{Frontend.application}}"
+        )
     return FrontendServer((endpoint,), name, application.default_output.encode(), proxied=proxied)
 
 
@@ -144,7 +146,7 @@ async def _resolve(host: str) -> None:
             await asyncio.get_running_loop().getaddrinfo(host, None)
     except (OSError, UnicodeError, TimeoutError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-        raise TargetError(f"--connect {host}: {reason}; name a host that has an address") from None
+        raise TargetError(f"{{Frontend.host}} {host}: {reason}; name a host that has an address") from None
 
 
 async def _neighbour(endpoint: Endpoint) -> tuple[Endpoint, bool]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadgen.errors import ConfigError
+from loadgen.errors import ConfigError, FieldError
 from loadgen.targets.address import Address
 
 GRPC_OPTIONS = (
@@ -49,14 +49,13 @@ class Access:
         try:
             context = ssl.create_default_context(cafile=self.ca)
         except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"--tls-ca {self.ca} cannot be used: {error.strerror or error}") from None
+            raise FieldError("Access.ca", self.ca, f"cannot be used: {error.strerror or error}") from None
         if self.certificate is not None:
             try:
                 context.load_cert_chain(self.certificate, self.key)
             except (OSError, ssl.SSLError) as error:
-                raise ConfigError(
-                    f"--tls-cert {self.certificate} with --tls-key {self.key} cannot be used: {error.strerror or error}"
-                ) from None
+                problem = f"with {{Access.key}} {self.key} cannot be used: {error.strerror or error}"
+                raise FieldError("Access.certificate", self.certificate, problem) from None
         return context
 
     def channel(self, address: Address) -> Any:

@@ -1,4 +1,4 @@
-"""Parses the address after ``--target`` into protocol, host, model and version; pure."""
+"""Parses the address of an external server into protocol, host, model and version; pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote, unquote, urlsplit
 
-from loadgen.errors import ConfigError
+from loadgen.errors import ConfigError, FieldError
 
 Protocol = Literal["grpc", "http", "json"]
 
@@ -85,25 +85,29 @@ def parse_address(text: str) -> Address:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        raise ConfigError(f"--target {text}: {error}") from None
+        raise FieldError("External.target", text, f"{{value}}: {error}") from None
     if parts.scheme not in SCHEMES:
-        raise ConfigError(f"--target {text}: the scheme is none of {', '.join(SCHEMES)}; such as {_EXAMPLES}")
+        raise FieldError(
+            "External.target", text, f"{{value}}: the scheme is none of {', '.join(SCHEMES)}; such as {_EXAMPLES}"
+        )
     protocol, tls = SCHEMES[parts.scheme]
     if not parts.hostname or port is None or not port:
-        raise ConfigError(f"--target {text}: host and port are needed, such as {_EXAMPLES}")
+        raise FieldError("External.target", text, f"{{value}}: host and port are needed, such as {_EXAMPLES}")
     try:
         parts.hostname.encode("idna")
     except UnicodeError:
-        raise ConfigError(f"--target {text}: {parts.hostname} is no name of a host") from None
+        raise FieldError("External.target", text, f"{{value}}: {parts.hostname} is no name of a host") from None
     if parts.username is not None:
-        raise ConfigError(f"--target: credentials do not belong into an address: use --token-file for {parts.hostname}")
+        problem = "{External.target}: credentials do not belong into an address"
+        raise ConfigError(f"{problem}: use {{Access.headers}} for {parts.hostname}")
     steps = [step for step in parts.path.split("/") if step]
     if protocol == "json":
         path = quote(parts.path or "/", _UNQUOTED) + (f"?{quote(parts.query, _UNQUOTED)}" if parts.query else "")
         return Address(text, protocol, tls, parts.hostname, port, steps[-1] if steps else "endpoint", path=path)
     prefix, steps = _routed(steps) if protocol == "http" else ([], steps)
     if not 1 <= len(steps) <= 2 or parts.query:
-        raise ConfigError(f"--target {text}: one model is needed, and its version at most, such as {_EXAMPLES}")
+        problem = f"{{value}}: one model is needed, and its version at most, such as {_EXAMPLES}"
+        raise FieldError("External.target", text, problem)
     model, version = (*map(unquote, steps), "")[:2]
     path = quote("".join(f"/{step}" for step in prefix), _UNQUOTED)
     return Address(text, protocol, tls, parts.hostname, port, model, version, path)

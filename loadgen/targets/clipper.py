@@ -132,12 +132,14 @@ class ClipperTarget(Target):
         except TimeoutError:
             raise TargetError(
                 f"no handshake from {address} within {HANDSHAKE_TIMEOUT_S:.0f} s: is a query frontend running there? "
-                "Check the host and --response-port"
+                "Check the host and {Ports.response}"
             ) from None
         try:
             client_id = wire.decode_handshake_reply(answer)
         except WireError as error:
-            raise TargetError(f"{address} does not speak the client protocol: {error}; check --response-port") from None
+            raise TargetError(
+                f"{address} does not speak the client protocol: {error}; check {{Ports.response}}"
+            ) from None
         self._frame(client_id, pool)
         # From here on we look after the socket's descriptor ourselves: a future per sleep costs more than a call.
         self._watched = int(self._in.FD)

@@ -13,11 +13,9 @@ async def discover_remote(options: TargetOptions) -> Remote:
         TargetError: the server does not answer, or has no such model.
         ConfigError: the options contradict each other.
     """
-    if options.connections is not None and options.connections < 1:
-        raise ConfigError(f"--connections {options.connections} is not positive")
     try:
         from loadgen.targets.json_endpoint import JsonEndpoint  # noqa: PLC0415 - behind an extra
         from loadgen.targets.oip.model import OipModel  # noqa: PLC0415 - behind an extra
     except ImportError as error:
-        raise ConfigError(f"--target needs {error.name}: pip install 'loadgen[oip]'") from None
+        raise ConfigError(f"{{External.target}} needs {error.name}: pip install 'loadgen[oip]'") from None
     return JsonEndpoint.of(options) if options.address.protocol == "json" else await OipModel.at(options)

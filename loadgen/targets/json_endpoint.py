@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
-from loadgen.errors import ConfigError, TargetError
+from loadgen.errors import ConfigError, FieldError, TargetError
 from loadgen.load.inputs import DRAWN_INPUTS, FileInputs, InputSource, Pool, enough_of, request_pool
 from loadgen.targets.http1 import HttpSpec, Judge, JudgeSpec
 from loadgen.targets.http_request import post
@@ -51,11 +51,15 @@ class JsonEndpoint(Remote):
             ConfigError: they do not say what to send, or contradict each other.
         """
         if options.body is None:
-            raise ConfigError(f'{options.address.text} needs --body, such as --body \'{{"prompt": "{INPUT}"}}\'')
+            raise ConfigError(
+                f'{options.address.text} needs {{TargetOptions.body}}, such as \'{{"prompt": "{INPUT}"}}\''
+            )
         if options.shared_memory:
-            raise ConfigError("--shared-memory means nothing with http+json://: leave it out")
+            raise ConfigError("{TargetOptions.shared_memory} means nothing with http+json://: leave it out")
         if any(options.shapes):
-            raise ConfigError(f"--input-shape {next(iter(options.shapes))}: inputs of http+json:// have no names")
+            raise FieldError(
+                "TargetOptions.shapes", next(iter(options.shapes)), "{value}: inputs of http+json:// have no names"
+            )
         return cls(options, _template(options.body), _steps(options.answer or ""))
 
     @property
@@ -74,9 +78,8 @@ class JsonEndpoint(Remote):
     @override
     def inputs(self, request_options: RequestOptions, region: str | None = None) -> JsonInputs:
         if request_options.batch_size > 1 and not _holds(self.template, INPUTS):
-            raise ConfigError(
-                f'--batch-size {request_options.batch_size} wants "{INPUTS}" in --body, which becomes a list'
-            )
+            problem = f'wants "{INPUTS}" in {{TargetOptions.body}}, which becomes a list'
+            raise FieldError("External.batch_size", request_options.batch_size, problem)
         return JsonInputs(self.options, self.template, request_options)
 
     @override
@@ -133,7 +136,7 @@ class JsonInputs(InputSource):
     def _requests(self) -> Iterator[bytes]:
         inputs = list(self._inputs())
         if not inputs:
-            raise ConfigError(f"--input {self.request_options.input} holds no input")
+            raise FieldError("Inputs.path", self.request_options.input, "holds no input")
         address, rows = self.options.address, self.request_options.batch_size
         endless = cycle(inputs)
         for _ in range(0, len(inputs), rows):
@@ -185,15 +188,17 @@ class JsonAnswers(JudgeSpec, Judge):
 
 
 def _template(text: str) -> Any:
-    """Read ``--body``."""
+    """Read `TargetOptions.body`."""
     try:
         template = json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
     except OSError as error:
-        raise ConfigError(f"--body {text} cannot be read: {error.strerror}") from None
+        raise FieldError("TargetOptions.body", text, f"cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise ConfigError(f"--body is no JSON: {error}") from None
+        raise ConfigError(f"{{TargetOptions.body}} is no JSON: {error}") from None
     if not _holds(template, INPUT) and not _holds(template, INPUTS):
-        raise ConfigError(f'--body has neither "{INPUT}" nor "{INPUTS}": put it where the input belongs')
+        raise ConfigError(
+            f'{{TargetOptions.body}} has neither "{INPUT}" nor "{INPUTS}": put it where the input belongs'
+        )
     return template
 
 
@@ -215,12 +220,12 @@ def _filled(node: Any, inputs: list[Any]) -> Any:
 
 
 def _steps(path: str) -> tuple[str | int, ...]:
-    """Read ``--answer``, such as ``choices[0].text``; a leading ``$`` is the response itself."""
+    """Read `TargetOptions.answer`, such as ``choices[0].text``; a leading ``$`` is the response itself."""
     rest, steps, at = path.removeprefix("$"), list[str | int](), 0
     while at < len(rest):
         found = _STEP.match(rest, at)
         if found is None:
-            raise ConfigError(f"--answer {path} is no path: write it as in choices[0].text")
+            raise FieldError("TargetOptions.answer", path, "is no path", "write it as in choices[0].text")
         steps.append(found[1] if found[1] is not None else int(found[2]))
         at = found.end()
     return tuple(steps)
@@ -235,9 +240,9 @@ def _from_file(path: Path) -> Iterator[Any]:
         try:
             inputs = json.loads(path.read_text())
         except (OSError, ValueError) as error:
-            raise ConfigError(f"--input {path} cannot be read: {error}") from None
+            raise FieldError("Inputs.path", path, f"cannot be read: {error}") from None
         if not isinstance(inputs, list):
-            raise ConfigError(f"--input {path} holds no list of inputs")
+            raise FieldError("Inputs.path", path, "holds no list of inputs")
         yield from inputs
     elif path.suffix in (".npy", ".npz"):
         yield from (array.tolist() for array in FileInputs(path, TensorSpec(None, "float64"), None, None).make().arrays)

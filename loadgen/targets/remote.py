@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from loadgen.checks import instance, whole
 from loadgen.load.inputs import InputSource
 from loadgen.load.target import TargetSpec
 from loadgen.targets.access import Access
@@ -19,7 +20,7 @@ MOST_CONNECTIONS = 1000
 
 @dataclass(frozen=True, slots=True)
 class TargetOptions:
-    """What ``--target`` and the options beside it say.
+    """Where an external server is, and how it is asked.
 
     Attributes:
         address: of the model.
@@ -40,6 +41,11 @@ class TargetOptions:
     body: str | None = None
     answer: str | None = None
     metrics_url: str | None = None
+
+    def __post_init__(self) -> None:
+        instance(self, "address", of=(Address,))
+        instance(self, "access", of=(Access,))
+        whole(self, "connections")
 
     def most_in_flight(self, clients: int) -> int | None:
         """Requests that connections can carry at once, of so many client processes; None for any number."""

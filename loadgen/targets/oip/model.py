@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from typing_extensions import override
 
-from loadgen.errors import ConfigError, TargetError
+from loadgen.errors import ConfigError, FieldError, TargetError
 from loadgen.load.inputs import DRAWN_INPUTS
 from loadgen.load.target import TargetSpec
 from loadgen.targets.http1 import HttpSpec, TensorAnswers
@@ -41,12 +41,15 @@ class OipModel(Remote):
             TargetError: it cannot be reached, has no such model, or cannot share memory where that is wanted.
             ConfigError: an option means nothing here.
         """
-        for option, value in (("--body", options.body), ("--answer", options.answer)):
+        for name, value in (("body", options.body), ("answer", options.answer)):
             if value is not None:
-                raise ConfigError(f"{option} {value} means something with http+json:// only: leave it out")
+                problem = "means something with http+json:// only"
+                raise FieldError(f"TargetOptions.{name}", value, problem, "leave it out")
         server, model = await describe(options.address, options.access)
         if options.shared_memory and "system_shared_memory" not in server.extensions:
-            raise TargetError(f"--shared-memory: {server.name} does not have the extension: leave it out")
+            raise TargetError(
+                f"{{TargetOptions.shared_memory}}: {server.name} does not have the extension: leave it out"
+            )
         return cls(options, server, model)
 
     @property
@@ -91,16 +94,22 @@ class OipModel(Remote):
         if not model.inputs:
             raise ConfigError(f"{self.options.address.text}: the server does not say what {model.name} takes")
         if not model.batched and batch_size > 1:
-            raise ConfigError(f"--batch-size {batch_size}: {model.name} takes no batches: leave it out")
+            raise FieldError(
+                "External.batch_size", batch_size, f"{{value}}: {model.name} takes no batches", "leave it out"
+            )
         if model.max_batch and batch_size > model.max_batch:
-            raise ConfigError(f"--batch-size {batch_size}: {model.name} takes {model.max_batch} at most")
+            raise FieldError(
+                "External.batch_size", batch_size, f"{{value}}: {model.name} takes {model.max_batch} at most"
+            )
         unknown = [name for name in shapes if name and name not in {tensor.name for tensor in model.inputs}]
         if unknown:
             names = ", ".join(tensor.name for tensor in model.inputs)
-            raise ConfigError(f"--input-shape {unknown[0]}: {model.name} has no such input, it has {names}")
+            problem = f"{{value}}: {model.name} has no such input, it has {names}"
+            raise FieldError("TargetOptions.shapes", unknown[0], problem)
         if "" in shapes and len(model.inputs) > 1:
             names = ",".join(f"{tensor.name}:…" for tensor in model.inputs)
-            raise ConfigError(f"--input-shape: {model.name} has several inputs: say --input-shape {names}")
+            problem = f"{{TargetOptions.shapes}}: {model.name} has several inputs"
+            raise ConfigError(f"{problem}: say {{TargetOptions.shapes}} {names}")
         rows = batch_size if model.batched else None
         only = shapes.get("")
         return tuple(resolve(tensor, rows, shapes.get(tensor.name, only)) for tensor in model.inputs)

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from typing_extensions import override
 
-from loadgen.errors import ConfigError
+from loadgen.errors import ConfigError, FieldError
 from loadgen.load.inputs import DAMAGED, MAX_POOL_BYTES, FileInputs, InputSource, Pool, enough_of, fitted, request_pool
 from loadgen.targets.access import Access
 from loadgen.targets.address import Address
@@ -105,7 +105,7 @@ class FileContents(Contents):
             )
         count = sizes.pop()
         if not count:
-            raise ConfigError(f"--input {self.path} holds no input")
+            raise FieldError("Inputs.path", self.path, "holds no input")
         enough_of(self.most, count, self.path)
         rows = self.tensors[0].shape[0] if self.batched else 1
         for first in range(0, count, rows):
@@ -125,31 +125,31 @@ class FileContents(Contents):
 
     def _strings(self, tensor: Tensor) -> Iterator[bytes]:
         if tensor.elements != (tensor.shape[0] if self.batched else 1):
-            raise ConfigError(
-                f"--input {self.path}: {tensor.text} takes several strings, files give it one: leave it out"
-            )
+            problem = f"{{value}}: {tensor.text} takes several strings, files give it one"
+            raise FieldError("Inputs.path", self.path, problem, "leave it out")
         try:
             for file in sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]:
                 yield from file.read_bytes().splitlines() if file.suffix == ".txt" else [file.read_bytes()]
         except OSError as error:
-            raise ConfigError(f"--input {self.path} cannot be read: {error.strerror}") from None
+            raise FieldError("Inputs.path", self.path, f"cannot be read: {error.strerror}") from None
 
     def _named(self, tensor: Tensor) -> Sequence[np.ndarray]:
         shape = tensor.shape[1:] if self.batched else tensor.shape
         if tensor.datatype == BYTES:
-            raise ConfigError(f"--input {self.path}: {tensor.name} is of BYTES, which no npz holds: leave it out")
+            problem = f"{{value}}: {tensor.name} is of BYTES, which no npz holds"
+            raise FieldError("Inputs.path", self.path, problem, "leave it out")
         try:
             with self.path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 array: np.ndarray = arrays[tensor.name]
         except KeyError:
-            raise ConfigError(f"--input {self.path} has no array {tensor.name!r}, which the model takes") from None
+            raise FieldError("Inputs.path", self.path, f"has no array {tensor.name!r}, which the model takes") from None
         except (OSError, ValueError, EOFError, TypeError, AttributeError, *DAMAGED):
-            raise ConfigError(
-                f"--input {self.path} is no npz: of several inputs one is needed with an array for each name"
-            ) from None
+            problem = "is no npz: of several inputs one is needed with an array for each name"
+            raise FieldError("Inputs.path", self.path, problem) from None
         if not array.ndim:
-            raise ConfigError(f"--input {self.path}: {tensor.name} is one number: save an array of inputs")
-        source = f"--input {self.path}: {tensor.name}"
+            problem = f"{{value}}: {tensor.name} is one number"
+            raise FieldError("Inputs.path", self.path, problem, "save an array of inputs")
+        source = f"{{Inputs.path}} {self.path}: {tensor.name}"
         return [fitted(one, _dtype(tensor), (shape,), source) for one in array[: self.most]]
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadgen.errors import ConfigError
+from loadgen.errors import ConfigError, FieldError
 from loadgen.load.inputs import PIXEL_RANGE
 from model_containers.data_types import TEXT_LETTERS
 
@@ -91,13 +91,12 @@ def resolve(tensor: Tensor, rows: int | None, given: tuple[int, ...] | None) -> 
     text = "x".join(map(str, own))
     if any(size < 0 for size in shape):
         raise ConfigError(
-            f"{tensor.name} has the shape {text}, -1 may vary: say it with --input-shape, such as {_eg(own)}"
+            f"{tensor.name} has the shape {text}, -1 may vary: say it with {{TargetOptions.shapes}}, such as {_eg(own)}"
         )
     if len(own) != len(shape) or any(size not in (-1, chosen) for size, chosen in zip(own, shape, strict=True)):
         written = "x".join(map(str, shape))
-        raise ConfigError(
-            f"--input-shape {written} is not a shape of {tensor.name}, which has {text or 'no dimension'}"
-        )
+        problem = f"is not a shape of {tensor.name}, which has {text or 'no dimension'}"
+        raise FieldError("TargetOptions.shapes", written, problem)
     return Tensor(tensor.name, tensor.datatype, shape if rows is None else (rows, *shape))
 
 

@@ -162,7 +162,7 @@ def test_fewer_inputs_than_were_asked_for_are_refused(tmp_path):
     np.save(path, np.zeros((3, 2), np.float32))
     spec = TensorSpec((2,), "float32")
     assert len(FileInputs(path, spec, None, 3).checked().make()) == 3
-    with pytest.raises(ConfigError, match=r"--inputs 4: .*three\.npy holds 3"):
+    with pytest.raises(ConfigError, match=r"count 4: .*three\.npy holds 3"):
         FileInputs(path, spec, None, 4).checked()
 
 
@@ -214,5 +214,5 @@ def test_more_than_memory_is_meant_for_is_refused(tmp_path, monkeypatch):
     """With how many there is room for."""
     monkeypatch.setattr("loadgen.load.inputs.MAX_POOL_BYTES", 40)
     np.save(tmp_path / "a.npy", np.zeros((3, 4), np.float32))
-    with pytest.raises(ConfigError, match="--inputs 2"):
+    with pytest.raises(ConfigError, match="with count 2"):
         FileInputs(tmp_path, VECTOR, None, None).make()

@@ -131,7 +131,7 @@ def test_without_plotly_the_page_is_refused_in_one_line(tmp_path, runner, monkey
     path = save(results(seconds=3), tmp_path)
     done = runner.invoke(app, ["report", str(path), "--html", str(tmp_path / "report.html")])
     assert done.exit_code == 2
-    assert done.stderr == "loadgen: --html needs plotly: pip install 'loadgen[report]'\n"
+    assert done.stderr == "loadgen: the page needs plotly: pip install 'loadgen[report]'\n"
     assert runner.invoke(app, ["report", str(path)]).exit_code == 0
 
 

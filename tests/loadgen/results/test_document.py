@@ -264,7 +264,7 @@ def test_a_file_system_without_links_does_too(results, tmp_path, monkeypatch):
 def test_a_directory_that_cannot_be_made_is_one_line(results, tmp_path):
     """It names the option."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="--results-dir"):
+    with pytest.raises(ConfigError, match="choose another results_dir"):
         save(results, tmp_path / "file" / "below")
 
 

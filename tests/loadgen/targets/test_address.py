@@ -38,7 +38,7 @@ def test_addresses(text, expected):
         ("oip+grpc://host:99999/m", "99999|range"),
         ("oip+grpc://host:1/", "one model is needed"),
         ("oip+grpc://host:1/m/1/2", "one model is needed"),
-        ("oip+http://me:secret@host:1/m", "--token-file"),
+        ("oip+http://me:secret@host:1/m", "use headers for host"),
     ],
 )
 def test_what_is_no_address(text, match):

@@ -33,7 +33,7 @@ def test_several_inputs_are_a_list(tmp_path):
     (tmp_path / "x.json").write_text('[{"a": 1}, [2], 3]')
     found = bodies(endpoint('{"all": "$inputs"}'), RequestOptions(2, tmp_path / "x.json", None, 0))
     assert found == [{"all": [{"a": 1}, [2]]}, {"all": [3, {"a": 1}]}]
-    with pytest.raises(ConfigError, match=r"--inputs 4: .*x.json holds 3; ask for no more than that"):
+    with pytest.raises(ConfigError, match=r"count 4: .*x.json holds 3; ask for no more than that"):
         bodies(endpoint(), RequestOptions(1, tmp_path / "x.json", 4, 0))
 
 
@@ -71,13 +71,13 @@ def test_an_answer_that_is_no_json():
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"body": None}, "needs --body"),
-        ({"body": "{"}, "--body is no JSON"),
-        ({"body": "@/nowhere"}, "--body @/nowhere cannot be read"),
+        ({"body": None}, "needs body"),
+        ({"body": "{"}, "body is no JSON"),
+        ({"body": "@/nowhere"}, "body @/nowhere cannot be read"),
         ({"body": '{"a": "input"}'}, 'neither "\\$input" nor'),
-        ({"answer": "a..b"}, "--answer a..b is no path"),
-        ({"shared_memory": True}, "--shared-memory means nothing"),
-        ({"shapes": {"A": (1,)}}, "--input-shape A: inputs of"),
+        ({"answer": "a..b"}, "answer a..b is no path"),
+        ({"shared_memory": True}, "shared_memory means nothing"),
+        ({"shapes": {"A": (1,)}}, "shapes A: inputs of"),
     ],
 )
 def test_options_that_make_no_sense(options, match):
@@ -88,5 +88,5 @@ def test_options_that_make_no_sense(options, match):
 
 def test_a_batch_wants_a_place_for_it():
     """Else its rows would be lost."""
-    with pytest.raises(ConfigError, match='--batch-size 2 wants "\\$inputs"'):
+    with pytest.raises(ConfigError, match='batch_size 2 wants "\\$inputs"'):
         endpoint().inputs(RequestOptions(2, None, None, 0))

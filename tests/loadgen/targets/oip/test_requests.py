@@ -74,7 +74,7 @@ def test_no_fewer_inputs_than_were_asked_for(tmp_path):
     """They would be sent more often than was meant."""
     np.save(tmp_path / "x.npy", np.zeros((3, 3), np.float32))
     assert len(contents_of(tmp_path / "x.npy", most=3)) == 2
-    with pytest.raises(ConfigError, match=r"--inputs 4: .*x.npy holds 3; ask for no more than that"):
+    with pytest.raises(ConfigError, match=r"count 4: .*x.npy holds 3; ask for no more than that"):
         contents_of(tmp_path / "x.npy", most=4)
 
 
@@ -83,7 +83,7 @@ def test_requests_that_are_too_many_for_memory(monkeypatch):
     monkeypatch.setattr(inputs, "MAX_POOL_BYTES", 100)
     assert len(inputs.request_pool([bytes(50)] * 2, "x")) == 2
     assert len(inputs.request_pool([bytes(101)], "x")) == 1
-    with pytest.raises(ConfigError, match="x make more than 0 GiB of requests: take fewer with --inputs"):
+    with pytest.raises(ConfigError, match="x make more than 0 GiB of requests: take fewer with count"):
         inputs.request_pool(iter([bytes(50)] * 3), "x")
 
 

@@ -1,0 +1,93 @@
+"""Checks of what is written into a configuration, each an error that names the field; pure.
+
+A field whose default is None may be None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import fields
+from numbers import Integral, Real
+from typing import TYPE_CHECKING
+
+from loadgen.errors import FieldError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def whole(value: DataclassInstance, *names: str, least: int = 1, most: int | None = None, each: bool = False) -> None:
+    """Refuse fields that are no whole numbers, or out of bounds.
+
+    Args:
+        value: a part of a configuration.
+        names: of its fields.
+        least: 1, or 0.
+        most: the largest; None for any.
+        each: the fields are tuples of such numbers.
+
+    Raises:
+        FieldError: one is not.
+    """
+    for field, number in _given(value, names, each):
+        if not isinstance(number, Integral) or isinstance(number, bool):
+            raise FieldError(field, number, "is not a whole number")
+        if int(number) < least:
+            raise FieldError(field, number, "is not positive" if least else "is negative")
+        if most is not None and int(number) > most:
+            raise FieldError(field, number, "is too large", f"at most {most}")
+
+
+def finite(value: DataclassInstance, *names: str, zero: bool = False, each: bool = False) -> None:
+    """Refuse fields that are no finite numbers, or not positive.
+
+    Args:
+        value: a part of a configuration.
+        names: of its fields.
+        zero: they may be 0.
+        each: the fields are tuples of such numbers.
+
+    Raises:
+        FieldError: one is not.
+    """
+    for field, number in _given(value, names, each):
+        if not isinstance(number, Real) or isinstance(number, bool):
+            raise FieldError(field, number, "is not a number")
+        if not math.isfinite(number):
+            raise FieldError(field, number, "is not finite")
+        if number < 0 or not (number or zero):
+            raise FieldError(field, number, "is negative" if zero else "is not positive")
+
+
+def instance(value: DataclassInstance, *names: str, of: tuple[type, ...], each: bool = False) -> None:
+    """Refuse fields of other types.
+
+    Args:
+        value: a part of a configuration.
+        names: of its fields.
+        of: the types that they may have.
+        each: the fields are tuples of values of these types.
+
+    Raises:
+        FieldError: one has another.
+    """
+    for field, given in _given(value, names, each):
+        if not isinstance(given, of):
+            kinds = " or ".join(kind.__name__ for kind in of)
+            raise FieldError(field, repr(given), f"is of type {type(given).__name__}", f"use {kinds}")
+
+
+def _given(value: DataclassInstance, names: tuple[str, ...], each: bool) -> Iterator[tuple[str, object]]:
+    """The values of fields with their names, without those that are left to their default."""
+    optional = {field.name for field in fields(value) if field.default is None}
+    for name in names:
+        given, field = getattr(value, name), f"{type(value).__name__}.{name}"
+        if given is None and name in optional:
+            continue
+        if not each:
+            yield field, given
+        elif isinstance(given, tuple):
+            yield from ((field, member) for member in given)
+        else:
+            raise FieldError(field, repr(given), f"is of type {type(given).__name__}", "use a tuple")
