@@ -31,7 +31,7 @@ def whole(value: DataclassInstance, *names: str, least: int = 1, most: int | Non
         FieldError: one is not.
     """
     for field, number in _given(value, names, each):
-        if not isinstance(number, Integral) or isinstance(number, bool):
+        if isinstance(number, bool) or not isinstance(number, Integral):
             raise FieldError(field, number, "is not a whole number")
         if int(number) < least:
             raise FieldError(field, number, "is not positive" if least else "is negative")
@@ -52,7 +52,7 @@ def finite(value: DataclassInstance, *names: str, zero: bool = False, each: bool
         FieldError: one is not.
     """
     for field, number in _given(value, names, each):
-        if not isinstance(number, Real) or isinstance(number, bool):
+        if isinstance(number, bool) or not isinstance(number, Real):
             raise FieldError(field, number, "is not a number")
         if not math.isfinite(number):
             raise FieldError(field, number, "is not finite")
