@@ -67,7 +67,7 @@ class RemoteServer(Server):
         Over HTTP/1.1 a connection carries one request, so there are as many as requests in flight. Over gRPC one
         carries many, and whether as many as several do is tried, unless the user said how much to send or when.
         """
-        if self.remote.options.address.protocol != "grpc":
+        if not self.remote.options.address.protocol.multiplexed:
             most = plan.load.most_connections
             log.info("connections: %d at most, one for each request in flight; --connections N says fewer", most)
             return most

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 from urllib.parse import quote, unquote, urlsplit
 
 from loadgen.errors import ConfigError, FieldError
 
-Protocol = Literal["grpc", "http", "json"]
 
-SCHEMES: dict[str, tuple[Protocol, bool]] = {
-    "oip+grpc": ("grpc", False),
-    "oip+grpcs": ("grpc", True),
-    "oip+http": ("http", False),
-    "oip+https": ("http", True),
-    "http+json": ("json", False),
-    "https+json": ("json", True),
+@dataclass(frozen=True, slots=True)
+class WireProtocol:
+    """A protocol that load can be sent over.
+
+    Attributes:
+        name: in one word.
+        schemes: of addresses without TLS, and with it.
+        remote_class: ``MODULE:CLASS`` of its `Remote`, imported for an address of it, since some are behind an extra.
+        names_model: addresses have a model and a version; else any path.
+        multiplexed: a connection carries many requests at a time.
+    """
+
+    name: str
+    schemes: tuple[str, str]
+    remote_class: str
+    names_model: bool = True
+    multiplexed: bool = False
+
+
+PROTOCOLS = (
+    WireProtocol("grpc", ("oip+grpc", "oip+grpcs"), "loadgen.targets.oip.model:OipModel", multiplexed=True),
+    WireProtocol("http", ("oip+http", "oip+https"), "loadgen.targets.oip.model:OipModel"),
+    WireProtocol("json", ("http+json", "https+json"), "loadgen.targets.json_endpoint:JsonEndpoint", names_model=False),
+)
+
+SCHEMES = {
+    scheme: (protocol, tls)
+    for protocol in PROTOCOLS
+    for scheme, tls in zip(protocol.schemes, (False, True), strict=True)
 }
 """The protocol of each scheme, and whether it goes through TLS."""
 
@@ -42,7 +62,7 @@ class Address:
     """
 
     text: str
-    protocol: Protocol
+    protocol: WireProtocol
     tls: bool
     host: str
     port: int
@@ -101,10 +121,10 @@ def parse_address(text: str) -> Address:
         problem = "{External.target}: credentials do not belong into an address"
         raise ConfigError(f"{problem}: use {{Access.headers}} for {parts.hostname}")
     steps = [step for step in parts.path.split("/") if step]
-    if protocol == "json":
+    if not protocol.names_model:
         path = quote(parts.path or "/", _UNQUOTED) + (f"?{quote(parts.query, _UNQUOTED)}" if parts.query else "")
         return Address(text, protocol, tls, parts.hostname, port, steps[-1] if steps else "endpoint", path=path)
-    prefix, steps = _routed(steps) if protocol == "http" else ([], steps)
+    prefix, steps = _routed(steps) if protocol.name == "http" else ([], steps)
     if not 1 <= len(steps) <= 2 or parts.query:
         problem = f"{{value}}: one model is needed, and its version at most, such as {_EXAMPLES}"
         raise FieldError("External.target", text, problem)

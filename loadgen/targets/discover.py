@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pkgutil
+
 from loadgen.errors import ConfigError
 from loadgen.targets.remote import Remote, TargetOptions
 
@@ -14,8 +16,7 @@ async def discover_remote(options: TargetOptions) -> Remote:
         ConfigError: the options contradict each other.
     """
     try:
-        from loadgen.targets.json_endpoint import JsonEndpoint  # noqa: PLC0415 - behind an extra
-        from loadgen.targets.oip.model import OipModel  # noqa: PLC0415 - behind an extra
+        remote_class: type[Remote] = pkgutil.resolve_name(options.address.protocol.remote_class)
     except ImportError as error:
         raise ConfigError(f"{{External.target}} needs {error.name}: pip install 'loadgen[oip]'") from None
-    return JsonEndpoint.of(options) if options.address.protocol == "json" else await OipModel.at(options)
+    return await remote_class.at(options)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from typing_extensions import override
@@ -44,8 +44,9 @@ class JsonEndpoint(Remote):
     answer: tuple[str | int, ...]
 
     @classmethod
-    def of(cls, options: TargetOptions) -> JsonEndpoint:
-        """Read the options.
+    @override
+    async def at(cls, options: TargetOptions) -> Self:
+        """Reads the options only, since any request would cost the server work.
 
         Raises:
             ConfigError: they do not say what to send, or contradict each other.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from loadgen.checks import instance, whole
 from loadgen.load.inputs import InputSource
@@ -49,7 +49,7 @@ class TargetOptions:
 
     def most_in_flight(self, clients: int) -> int | None:
         """Requests that connections can carry at once, of so many client processes; None for any number."""
-        if self.address.protocol == "grpc":
+        if self.address.protocol.multiplexed:
             return None
         return (self.connections or MOST_CONNECTIONS) * clients
 
@@ -75,6 +75,16 @@ class Remote(Protocol):
     """A model that is there."""
 
     __slots__ = ()
+
+    @classmethod
+    async def at(cls, options: TargetOptions) -> Self:
+        """Find the model at an address.
+
+        Raises:
+            TargetError: the server does not answer, or has no such model.
+            ConfigError: an option means nothing here, or contradicts another.
+        """
+        ...
 
     @property
     def options(self) -> TargetOptions:

@@ -81,7 +81,7 @@ def admin_at(address: Address, access: Access) -> OipAdmin:
     Raises:
         ConfigError: a certificate cannot be used, or gRPC is not installed.
     """
-    return _GrpcAdmin(address, access) if address.protocol == "grpc" else _HttpAdmin(address, access)
+    return _GrpcAdmin(address, access) if address.protocol.name == "grpc" else _HttpAdmin(address, access)
 
 
 async def describe(address: Address, access: Access) -> tuple[ServerMetadata, ModelMetadata]:

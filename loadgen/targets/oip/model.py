@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from typing_extensions import override
 
@@ -34,7 +35,8 @@ class OipModel(Remote):
     model: ModelMetadata
 
     @classmethod
-    async def at(cls, options: TargetOptions) -> OipModel:
+    @override
+    async def at(cls, options: TargetOptions) -> Self:
         """Ask the server.
 
         Raises:
@@ -127,7 +129,7 @@ class OipModel(Remote):
     @override
     def spec(self, batch_size: int, connections: int, timeout_s: float | None) -> TargetSpec:
         address, access, outputs = self.options.address, self.options.access, self._outputs(batch_size)
-        if address.protocol == "grpc":
+        if address.protocol.name == "grpc":
             return OipGrpcSpec(address, access, outputs, connections, timeout_s)
         return HttpSpec(address, access, TensorAnswers(outputs), connections, timeout_s)
 

@@ -219,7 +219,7 @@ class RequestInputs(InputSource):
 
     def _message(self, contents: Sequence[Content]) -> bytes:
         tensors = self.contents.tensors
-        if self.address.protocol == "grpc":
+        if self.address.protocol.name == "grpc":
             return grpc_request(self.address.model, self.address.version, tensors, contents)
         body, json_bytes = http_request(tensors, contents, self.outputs, binary=self.binary)
         headers = {HEADER_LENGTH: str(json_bytes)} if json_bytes is not None else {}

@@ -104,7 +104,7 @@ async def refusing(asked=lambda: None):
 
     async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
         address = parse_address(f"http+json://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
-        endpoint = JsonEndpoint.of(TargetOptions(address, body='"$input"', answer="text"))
+        endpoint = await JsonEndpoint.at(TargetOptions(address, body='"$input"', answer="text"))
         yield {"target": endpoint.spec(1, 1, None), "inputs": endpoint.inputs(RequestOptions(1, None, 1, 0))}
 
 

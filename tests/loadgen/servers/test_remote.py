@@ -65,7 +65,7 @@ async def read(*answers, phases=tuple(Phase)):
         options = TargetOptions(
             parse_address(f"http+json://{at}/"), body='"$input"', metrics_url=f"http://{at}/metrics"
         )
-        async with RemoteReadings(JsonEndpoint.of(options)) as readings:
+        async with RemoteReadings(await JsonEndpoint.at(options)) as readings:
             for phase in phases:
                 await readings.on_phase(phase)
             return readings.measurements.server_metrics, readings.notes

@@ -24,7 +24,15 @@ from loadgen.targets.address import parse_address
 def test_addresses(text, expected):
     """Each scheme, with what may follow it."""
     address = parse_address(text)
-    found = (address.protocol, address.tls, address.host, address.port, address.model, address.version, address.path)
+    found = (
+        address.protocol.name,
+        address.tls,
+        address.host,
+        address.port,
+        address.model,
+        address.version,
+        address.path,
+    )
     assert found == expected
 
 

@@ -1,5 +1,6 @@
 """Any JSON: templates, inputs, and paths to answers."""
 
+import asyncio
 import json
 
 import numpy as np
@@ -14,7 +15,7 @@ ADDRESS = parse_address("http+json://host:8000/v1/completions")
 
 
 def endpoint(body='{"prompt": "$input", "n": 1}', answer=None, **options):
-    return JsonEndpoint.of(TargetOptions(ADDRESS, body=body, answer=answer, **options))
+    return asyncio.run(JsonEndpoint.at(TargetOptions(ADDRESS, body=body, answer=answer, **options)))
 
 
 def bodies(found, asked):
