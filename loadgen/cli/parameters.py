@@ -36,7 +36,7 @@ from loadgen.config import (
 )
 from loadgen.errors import ConfigError
 from loadgen.judging.slo import parse as parse_conditions
-from loadgen.load.arrivals import Renewal, parse_arrivals
+from loadgen.load.arrivals import KINDS, Renewal, kind_of, parse_arrivals
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_gpus, parse_int_list, parse_shape
 
 Settings = dict[str, Any]
@@ -121,7 +121,8 @@ def was_given(context: typer.Context, name: str) -> bool:
 
 def arrivals_cv(text: str) -> float:
     """The coefficient of variation of arrivals whose rate is said elsewhere: of poisson, constant or gamma:cv=2."""
-    if text.partition(":")[0].strip().lower() in ("ramp", "steps", "trace"):
+    kind = KINDS.get(kind_of(text))
+    if kind is not None and kind.has_rates:
         raise ConfigError(f"--arrivals {text}: its rate is varied already: use poisson, constant or gamma:cv=2")
     schedule = console.parsed("--arrivals", lambda one: parse_arrivals(one, 1.0, 1.0, 0, 1.0), text)
     assert isinstance(schedule, Renewal)

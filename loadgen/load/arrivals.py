@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -27,7 +28,6 @@ from model_containers.units import NS_PER_S
 MAX_REQUESTS = 36_000_000
 """Most requests of one schedule: ten thousand a second for an hour, 288 MB of times."""
 
-KINDS = "constant, poisson, gamma:cv=2, ramp:50..500, steps:50x30s,100x30s or trace:FILE"
 _NUMBER = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 
 
@@ -248,6 +248,53 @@ class Trace(Arrivals):
         return np.concatenate([_warmup(self.mean_rps, warmup_s), measured])
 
 
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What a schedule is made from.
+
+    Attributes:
+        text: as it was written, ``KIND`` or ``KIND:DETAILS``.
+        kind: in lower case.
+        details: what stands behind the kind.
+        rate_rps: None where the details name it.
+        duration_s: of kinds whose details do not name it.
+        seed: of what is drawn.
+        time_scale: of a recording.
+    """
+
+    text: str
+    kind: str
+    details: str
+    rate_rps: float | None
+    duration_s: float
+    seed: int
+    time_scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of schedule.
+
+    Attributes:
+        example: how it is written.
+        read: makes the schedule.
+        has_rates: its details name the rates.
+        has_duration: its details name the duration.
+        recorded: its times are a recording, which may be stretched.
+    """
+
+    example: str
+    read: Callable[[_Options], Arrivals]
+    has_rates: bool = False
+    has_duration: bool = False
+    recorded: bool = False
+
+
+def kind_of(text: str) -> str:
+    """The name of a schedule's kind."""
+    return text.partition(":")[0].strip().lower()
+
+
 def parse_arrivals(
     text: str, rate_rps: float | None, duration_s: float | None, seed: int, time_scale: float = 1.0
 ) -> Arrivals:
@@ -263,29 +310,27 @@ def parse_arrivals(
     Raises:
         ConfigError: it is none, or it and the rate or the duration contradict each other.
     """
-    kind, _, details = text.partition(":")
-    kind = kind.strip().lower()
-    if kind in ("ramp", "steps", "trace") and rate_rps is not None:
+    name = kind_of(text)
+    kind = KINDS.get(name)
+    if kind is None:
+        *examples, last = (each.example for each in KINDS.values())
+        raise ConfigError(f"{text!r} is no schedule: write {', '.join(examples)} or {last}")
+    if kind.has_rates and rate_rps is not None:
         raise ConfigError(f"{text!r} has rates of its own: leave {{Renewal.rate_rps}} {rate_rps:g} out")
-    if kind in ("steps", "trace") and duration_s is not None:
+    if kind.has_duration and duration_s is not None:
         raise ConfigError(f"{text!r} has a duration of its own: leave {{Renewal.duration_s}} {duration_s:g} out")
-    if kind != "trace" and time_scale != 1:
+    if not kind.recorded and time_scale != 1:
         raise FieldError("Trace.time_scale", time_scale, f"is for a trace, not for {text!r}", "leave it out")
     seconds = 120.0 if duration_s is None else duration_s
-    match kind:
-        case "constant" | "poisson" | "gamma":
-            arrivals: Arrivals = Renewal(_rate(text, rate_rps), seconds, _cv(text, kind, details), seed)
-        case "ramp":
-            arrivals = _ramp(text, details, seconds)
-        case "steps":
-            arrivals = Steps(tuple(_step(text, part) for part in details.split(",")))
-        case "trace":
-            arrivals = _trace(details, time_scale)
-        case _:
-            raise ConfigError(f"{text!r} is no schedule: write {KINDS}")
+    arrivals = kind.read(_Options(text, name, text.partition(":")[2], rate_rps, seconds, seed, time_scale))
     if (count := arrivals.mean_rps * arrivals.duration_s) > MAX_REQUESTS:
         raise ConfigError(f"{arrivals.text}: {count:.3g} requests are more than {MAX_REQUESTS}: take less time")
     return arrivals
+
+
+def _renewal(options: _Options) -> Renewal:
+    cv = _cv(options.text, options.kind, options.details)
+    return Renewal(_rate(options.text, options.rate_rps), options.duration_s, cv, options.seed)
 
 
 def _rate(text: str, rate_rps: float | None) -> float:
@@ -307,11 +352,15 @@ def _cv(text: str, kind: str, details: str) -> float:
     return float(match[1])
 
 
-def _ramp(text: str, details: str, duration_s: float) -> Ramp:
-    match = re.fullmatch(rf"\s*{_NUMBER}\s*\.\.\s*{_NUMBER}\s*", details)
+def _ramp(options: _Options) -> Ramp:
+    match = re.fullmatch(rf"\s*{_NUMBER}\s*\.\.\s*{_NUMBER}\s*", options.details)
     if match is None or not float(match[1]) + float(match[2]) > 0:
-        raise ConfigError(f"{text!r} names no two rates: write ramp:50..500")
-    return Ramp(float(match[1]), float(match[2]), duration_s)
+        raise ConfigError(f"{options.text!r} names no two rates: write ramp:50..500")
+    return Ramp(float(match[1]), float(match[2]), options.duration_s)
+
+
+def _steps(options: _Options) -> Steps:
+    return Steps(tuple(_step(options.text, part) for part in options.details.split(",")))
 
 
 def _step(text: str, part: str) -> tuple[float, float]:
@@ -332,6 +381,21 @@ def _trace(details: str, time_scale: float) -> Trace:
     if not spread_s > 0:
         raise ConfigError(f"{path} names {len(times_s)} times that do not differ: two that do make a trace")
     return Trace(path, time_scale, spread_s * len(times_s) / (len(times_s) - 1), len(times_s))
+
+
+def _recording(options: _Options) -> Trace:
+    return _trace(options.details, options.time_scale)
+
+
+KINDS = {
+    "constant": Kind("constant", _renewal),
+    "poisson": Kind("poisson", _renewal),
+    "gamma": Kind("gamma:cv=2", _renewal),
+    "ramp": Kind("ramp:50..500", _ramp, has_rates=True),
+    "steps": Kind("steps:50x30s,100x30s", _steps, has_rates=True, has_duration=True),
+    "trace": Kind("trace:FILE", _recording, has_rates=True, has_duration=True, recorded=True),
+}
+"""The kinds of schedules by their names."""
 
 
 def _read_times(path: Path) -> np.ndarray:
