@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from loadgen.results.cells import Cell, Configuration, Run, Spread
@@ -18,49 +19,70 @@ if TYPE_CHECKING:
 PERCENTILES = ("p50", "p95", "p99", "p99.9")
 
 
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the table for a terminal.
+
+    Attributes:
+        heading: above it.
+        text: of a cell.
+        number: right-justified, never broken.
+        wanted: whether a collection has a use for it.
+    """
+
+    heading: str
+    text: Callable[[Cell], str]
+    number: bool = True
+    wanted: Callable[[Collection], bool] = lambda _: True
+
+
+def _open_loop(collection: Collection) -> bool:
+    return any(cell.load.arrivals is not None for cell in collection.cells)
+
+
+def _repeated(collection: Collection) -> bool:
+    return any(len(cell.counted) > 1 for cell in collection.cells)
+
+
+COLUMNS = (
+    Column("cores", lambda cell: _count(cell.configuration.cores)),
+    Column("gpus", lambda cell: _count(cell.configuration.gpus)),
+    Column("batch", lambda cell: _count(cell.configuration.batch_size)),
+    Column("offered/s", lambda cell: _number(_median(cell.offered_rps)), wanted=_open_loop),
+    Column("requests/s", lambda cell: _number(cell.throughput_rps.median)),
+    Column("±", lambda cell: _half_width(cell.throughput_rps), wanted=_repeated),
+    Column("p50 ms", lambda cell: _number(_median(cell.latency_ms("p50")))),
+    Column("p99 ms", lambda cell: _number(_median(cell.latency_ms("p99")))),
+    Column("busy", lambda cell: "-" if cell.busy_share is None else f"{cell.busy_share.median:.0%}"),
+    Column("saturated", lambda cell: cell.verdicts("saturated"), number=False),
+    Column("limit", lambda cell: _failure(cell) or cell.verdicts("limit"), number=False),
+)
+"""What stands beside the name of a cell."""
+
+
 def terminal_table(collection: Collection) -> Table:
     """A line per cell: medians of its runs, and how far these are apart where there are several."""
     from rich import box  # noqa: PLC0415 - the one table that needs it
     from rich.table import Table  # noqa: PLC0415
 
-    repeated = any(len(cell.counted) > 1 for cell in collection.cells)
-    open_loop = any(cell.load.arrivals is not None for cell in collection.cells)
     drifts = [f"{cell.name} measured again: {cell.drift:+.1%}" for cell in collection.cells if cell.drift is not None]
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, caption="\n".join(drifts), caption_justify="left"
     )
     table.add_column("cell", no_wrap=True)
-    numbers = ["cores", "gpus", "batch", *(["offered/s"] if open_loop else []), "requests/s"]
-    numbers += [*(["±"] if repeated else []), "p50 ms", "p99 ms", "busy"]
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("saturated")
-    table.add_column("limit")
+    columns = [column for column in COLUMNS if column.wanted(collection)]
+    for column in columns:
+        table.add_column(column.heading, justify="right" if column.number else "left", no_wrap=column.number)
     for cell in collection.cells:
-        table.add_row(*_cell_texts(cell, repeated, open_loop))
+        table.add_row(cell.name, *(column.text(cell) for column in columns))
     for missing in collection.missing:
-        empty = [""] * (len(table.columns) - 2)
+        empty = [""] * (len(columns) - 1)
         table.add_row(missing.cell, *empty, f"not measured: {missing.reason}", style="red")
     return table
 
 
-def _cell_texts(cell: Cell, repeated: bool, open_loop: bool) -> list[str]:
-    c, throughput = cell.configuration, cell.throughput_rps
-    failed = next((run.results.error for run in cell.counted if run.results.error is not None), None)
-    return [
-        cell.name,
-        _count(c.cores),
-        _count(c.gpus),
-        _count(c.batch_size),
-        *([_number(_median(cell.offered_rps))] if open_loop else []),
-        _number(throughput.median),
-        *([_half_width(throughput)] if repeated else []),
-        _number(_median(cell.latency_ms("p50"))),
-        _number(_median(cell.latency_ms("p99"))),
-        "-" if cell.busy_share is None else f"{cell.busy_share.median:.0%}",
-        cell.verdicts("saturated"),
-        cell.verdicts("limit") if failed is None else failed,
-    ]
+def _failure(cell: Cell) -> str | None:
+    return next((run.results.error for run in cell.counted if run.results.error is not None), None)
 
 
 def csv_text(collection: Collection) -> str:
