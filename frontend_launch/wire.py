@@ -212,7 +212,7 @@ def decode_response_burst(frames: Sequence[Buffer]) -> ResponseBurst:
     request_ids, output_types = frames[RESPONSE_ID::RESPONSE_FRAMES], frames[2::RESPONSE_FRAMES]
     aligned = len(frames) % RESPONSE_FRAMES == 0 and not any(map(len, frames[::RESPONSE_FRAMES]))
     if not aligned or {*map(len, request_ids), *map(len, output_types)} != {4}:
-        frames = _without_strays(frames)
+        frames = _without_invalid(frames)
         request_ids, output_types = frames[RESPONSE_ID::RESPONSE_FRAMES], frames[2::RESPONSE_FRAMES]
     return ResponseBurst(b"".join(request_ids), list(output_types), list(frames[3::RESPONSE_FRAMES]))
 
@@ -221,7 +221,7 @@ _STRAY: list[Buffer] = [b"", b"\xff\xff\xff\xff", b"", b""]
 """Stands for frames that belong to no response."""
 
 
-def _without_strays(frames: Sequence[Buffer]) -> list[Buffer]:
+def _without_invalid(frames: Sequence[Buffer]) -> list[Buffer]:
     kept: list[Buffer] = []
     at, astray = 0, False
     while at < len(frames):

@@ -198,8 +198,8 @@ def _load_plan(
                 until=f"{arrivals.duration_s:g} s",
                 window=load.max_in_flight or max(outstanding, clients),
                 warmup_s=load.warmup_s,
-                timeout_s=_given(patience.timeout_s, TIMEOUT_S),
-                drain_s=_given(patience.drain_s, SCHEDULE_DRAIN_S),
+                timeout_s=_or_default(patience.timeout_s, TIMEOUT_S),
+                drain_s=_or_default(patience.drain_s, SCHEDULE_DRAIN_S),
                 first_answer_s=first_answer_s,
                 expected_s=load.warmup_s + load.expected_s,
                 most_connections=MOST_CONNECTIONS,
@@ -213,14 +213,14 @@ def _load_plan(
                     f"{most} requests in flight at most: over HTTP a connection carries one at a time (--connections)",
                 )
             duration_s = load.expected_s if requests is None else None
-            warmup_s = _given(load.warmup_s, WARMUP_S if requests is None else 0.0)
+            warmup_s = _or_default(load.warmup_s, WARMUP_S if requests is None else 0.0)
             planned = LoadPlan(
                 text=f"at most {window} requests in flight",
                 until=f"{duration_s:g} s" if duration_s is not None else f"{requests} requests",
                 window=window,
                 warmup_s=warmup_s,
                 timeout_s=patience.timeout_s,
-                drain_s=_given(patience.drain_s, 0.0 if starts else DRAIN_S),
+                drain_s=_or_default(patience.drain_s, 0.0 if starts else DRAIN_S),
                 first_answer_s=first_answer_s,
                 expected_s=warmup_s + load.expected_s,
                 most_connections=-(-window // clients),
@@ -230,7 +230,7 @@ def _load_plan(
     return planned, notes
 
 
-def _given(value: float | None, usual: float) -> float:
+def _or_default(value: float | None, usual: float) -> float:
     return usual if value is None else value
 
 

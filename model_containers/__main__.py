@@ -30,11 +30,11 @@ def main() -> None:
     try:
         arguments.run(arguments, settings.read(flags, os.environ))
     except SettingsError as error:
-        sys.exit(_say(error, 2))
+        sys.exit(_report(error, 2))
     except ModelContainersError as error:
         if os.environ.get("LOADGEN_DEBUG") == "1":
             raise
-        sys.exit(_say(error, 1))
+        sys.exit(_report(error, 1))
 
 
 def _parser(settings: Any) -> argparse.ArgumentParser:
@@ -60,7 +60,7 @@ def _parser(settings: Any) -> argparse.ArgumentParser:
     return parser
 
 
-def _say(error: Exception, code: int) -> int:
+def _report(error: Exception, code: int) -> int:
     print(error, file=sys.stderr)  # noqa: T201
     return code
 

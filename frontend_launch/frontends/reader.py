@@ -172,11 +172,11 @@ class RequestReceiver:
         if self._copied is _REFERRED:
             frames = [frame.buffer if isinstance(frame, zmq.Frame) else frame for frame in frames]  # type: ignore[unreachable]
         if self._get(_RCVMORE):
-            return self._apart(frames)
+            return self._split(frames)
         self._copied = _COPIED if len(frames[-1]) < _COPY_BELOW_BYTES else _REFERRED
         return frames
 
-    def _apart(self, frames: Frames) -> Frames:
+    def _split(self, frames: Frames) -> Frames:
         """Read the rest of the last message; what comes before a request is handed out first."""
         while self._get(_RCVMORE):
             frames.append(self._receive_frame(_NOW))

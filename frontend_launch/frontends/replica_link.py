@@ -166,7 +166,7 @@ class ReplicaLink:
         key = (metadata.model_name, metadata.model_version)
         pipeline = self.pipelines.get(key)
         if pipeline is None:
-            self._forget_a_pipeline()
+            self._evict_pipeline()
             pipeline = self.pipelines[key] = ModelPipeline(
                 key, metadata.input_type, self._registry, self._internal, now_ns
             )
@@ -180,7 +180,7 @@ class ReplicaLink:
         log.info("replica %s registered", replica.name)
         self.dispatch(pipeline)
 
-    def _forget_a_pipeline(self) -> None:
+    def _evict_pipeline(self) -> None:
         """Where there are very many, forget the oldest model version that has neither replicas nor queries."""
         if len(self.pipelines) < MAX_PIPELINES:
             return

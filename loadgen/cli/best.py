@@ -52,13 +52,13 @@ def choice_text(choice: Choice, question: str) -> str:
     if choice.best is None:
         lines.append(f"best        not measured: no configuration was shown to carry {question}")
     else:
-        lines += [f"best        {_described(choice.best)}", *_why(choice.best)]
+        lines += [f"best        {_description(choice.best)}", *_explanation(choice.best)]
         if choice.runner_up is None:
             lines.append("runner-up   not measured: no other configuration was shown to carry it")
         else:
-            lines += [f"runner-up   {_described(choice.runner_up)}", *_why(choice.runner_up)]
+            lines += [f"runner-up   {_description(choice.runner_up)}", *_explanation(choice.runner_up)]
     for candidate in choice.unknown[:MOST_NAMED]:
-        lines.append(f"{'cheaper?' if choice.best else 'perhaps':<12}{_described(candidate)}: {candidate.text}")
+        lines.append(f"{'cheaper?' if choice.best else 'perhaps':<12}{_description(candidate)}: {candidate.text}")
     if len(choice.unknown) > MOST_NAMED:
         lines.append(f"            and {len(choice.unknown) - MOST_NAMED} more that may do")
     for candidate in choice.candidates:
@@ -72,14 +72,14 @@ def choice_text(choice: Choice, question: str) -> str:
     return "\n".join(lines)
 
 
-def _described(candidate: Candidate) -> str:
+def _description(candidate: Candidate) -> str:
     if candidate.cost is None:
         return f"{candidate.name} (its cores and GPUs are not known)"
     gpus, cores = candidate.cost
     return f"{candidate.name} ({cores} core{'s' * (cores != 1)}, {gpus} GPU{'s' * (gpus != 1)})"
 
 
-def _why(candidate: Candidate) -> list[str]:
+def _explanation(candidate: Candidate) -> list[str]:
 
     p99 = "" if candidate.p99_ms is None else f"; p99 {candidate.p99_ms:.4g} ms"
     lines = [

@@ -193,7 +193,7 @@ def _plans(config: SweepConfig, context: PlanContext, grid: Sequence[GridCell]) 
     refused: dict[GridCell, Exception] = {}
     for cell in grid:
         try:
-            plans[cell] = plan_on(_of_cell(config, cell), context)
+            plans[cell] = plan_on(_cell_config(config, cell), context)
         except (ConfigError, PlacementError) as error:
             refused[cell] = error
     if refused:
@@ -201,7 +201,7 @@ def _plans(config: SweepConfig, context: PlanContext, grid: Sequence[GridCell]) 
     return plans
 
 
-def _of_cell(config: SweepConfig, cell: GridCell) -> ExperimentConfig:
+def _cell_config(config: SweepConfig, cell: GridCell) -> ExperimentConfig:
     size, base = cell.size, config.base
     serve, load = base.serve, base.load
     if isinstance(serve, Deploy):
@@ -242,7 +242,7 @@ async def run_sweep(plan: SweepPlan, *, resume: bool = False) -> Sweep:
         todo = [measurement for measurement in plan.order if measurement not in done]
         log.info("%d of %d measurements to make, kept in %s", len(todo), len(plan.order), ledger.directory)
         try:
-            await _RestOfSweep(plan, ledger, todo).run()
+            await _SweepRun(plan, ledger, todo).run()
         except asyncio.CancelledError:
             raise Interrupted(
                 "interrupted before the sweep was finished; start it again with --resume to go on"
@@ -250,7 +250,7 @@ async def run_sweep(plan: SweepPlan, *, resume: bool = False) -> Sweep:
         return Sweep(ledger.directory, tuple(ledger.entries))
 
 
-class _RestOfSweep:
+class _SweepRun:
     """The measurements of a sweep that are still to be made."""
 
     def __init__(self, plan: SweepPlan, ledger: Ledger, todo: Sequence[Measurement]) -> None:

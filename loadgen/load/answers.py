@@ -37,7 +37,7 @@ class AnswerCheck:
     dtype: str
     tolerance: float
 
-    def concerns(self, ids: np.ndarray) -> np.ndarray:
+    def selects(self, ids: np.ndarray) -> np.ndarray:
         """Which of the requests are compared, as a mask: of every so many in a row one, in an irregular place.
 
         A regular place would meet the same inputs again and again, since these go round too.

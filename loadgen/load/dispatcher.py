@@ -177,7 +177,7 @@ class Dispatcher:
         settled = self._in_flight.settle(replies.ids)
         self._recorder.replied(replies, settled)
         if self._check is not None:
-            concerned = settled.known & (replies.outcomes == Outcome.COMPLETED) & self._check.concerns(replies.ids)
+            concerned = settled.known & (replies.outcomes == Outcome.COMPLETED) & self._check.selects(replies.ids)
             for index in np.flatnonzero(concerned).tolist():
                 self._recorder.compared(self._check.agrees(int(replies.ids[index]), replies.outputs[index]))
         if self._in_flight.outstanding < outstanding:

@@ -166,7 +166,7 @@ def results_text(results: Results) -> str:
         *_server(results),
         *_hardware(results),
         *_window(results),
-        *_way(results),
+        *_transport(results),
         f"saturated   {results.verdict.text}",
         *(
             f"condition   {row.condition}: {'came true' if row.crossed else 'did not come true'}, {row.found}"
@@ -203,7 +203,7 @@ def _window(results: Results) -> list[str]:
     return [f"in flight   {window.requests} at most ({_bytes(window.bytes)}){turned_over}"]
 
 
-def _way(results: Results) -> list[str]:
+def _transport(results: Results) -> list[str]:
     """How requests travelled, as far as it is known."""
     transport = results.transport or Transport()
     known = {"client": transport.client, "replicas": transport.replicas}

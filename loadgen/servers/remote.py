@@ -100,12 +100,12 @@ class RemoteServer(Server):
         with shared(name, contents):
             server = admin_at(options.address, options.access)
             try:
-                await server.share(name, f"/{name}", len(contents))
+                await server.register_shared_memory(name, f"/{name}", len(contents))
                 try:
                     yield remote.inputs(wanted, name)
                 finally:
                     try:
-                        await server.unshare(name)
+                        await server.unregister_shared_memory(name)
                     except TargetError as error:
                         log.warning("the server still has the shared memory %s: %s", name, error)
             finally:

@@ -43,7 +43,7 @@ class Dialer:
             for _ in range(count):
                 await self._connect_in_time()
         except OSError as error:
-            raise TargetError(f"{self._name}: it cannot be reached: {_why(error)}") from None
+            raise TargetError(f"{self._name}: it cannot be reached: {_reason(error)}") from None
         self._dialing = True
         self.open_more()  # what was lost meanwhile
 
@@ -59,13 +59,13 @@ class Dialer:
     def unused(self) -> None:
         """A connection was lost that had answered nothing since it was made; call it before `open_more`."""
         self._no_use = True
-        self._slow_down("a connection was lost before it had answered anything; the next are made one at a time")
+        self._back_off("a connection was lost before it had answered anything; the next are made one at a time")
 
     def answered(self) -> None:
         """A connection has answered, for the first time since it was made."""
         if self._no_use:
             self._no_use = False
-            self._go_on()
+            self._recover()
             self.open_more()
 
     def _attempted(self, task: asyncio.Task[None]) -> None:
@@ -81,17 +81,17 @@ class Dialer:
         try:
             await self._connect_in_time()
         except OSError as error:
-            self._slow_down(f"no connection ({_why(error)}); requests wait for one")
+            self._back_off(f"no connection ({_reason(error)}); requests wait for one")
         else:
             if not self._no_use:
-                self._go_on()
+                self._recover()
 
-    def _slow_down(self, why: str) -> None:
+    def _back_off(self, why: str) -> None:
         if not self._pause_s:
             log.warning("%s: %s", self._name, why)
             self._pause_s = FIRST_PAUSE_S
 
-    def _go_on(self) -> None:
+    def _recover(self) -> None:
         if self._pause_s:
             log.warning("%s: connected again", self._name)
             self._pause_s = 0.0
@@ -109,7 +109,7 @@ class Dialer:
         await asyncio.gather(*opening, return_exceptions=True)
 
 
-def _why(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     """An error of connecting, in a few words."""
     if isinstance(error, TimeoutError):
         return f"no answer within {CONNECT_TIMEOUT_S:.0f} s"

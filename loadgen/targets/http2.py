@@ -281,7 +281,7 @@ class Http2Connection:
             self._data(flags, stream, payload)
         elif kind == HEADERS:
             if flags & (PADDED | PRIORITISED):
-                payload = _bare(flags, payload)
+                payload = _unpadded(flags, payload)
             self._header_block(flags, stream, payload, flags & END_STREAM)
         elif kind == CONTINUATION:
             self._continued(flags, stream, payload)
@@ -384,7 +384,7 @@ class Http2Connection:
             self._allow(_LARGEST_WINDOW - self._their_window)
             self._their_window = _LARGEST_WINDOW
         if flags & PADDED:
-            payload = _bare(PADDED, payload)
+            payload = _unpadded(PADDED, payload)
         call = self._calls.get(stream)
         if call is None:
             self._check_began(DATA, stream)
@@ -469,7 +469,7 @@ def _only_numbers(block: bytes) -> bool:
     return min(block, default=0) >= 0x80 and 0xFF not in block
 
 
-def _bare(flags: int, payload: bytes) -> bytes:
+def _unpadded(flags: int, payload: bytes) -> bytes:
     """What a frame carries, without what its flags say is around it."""
     if flags & PADDED:
         padding = payload[0]

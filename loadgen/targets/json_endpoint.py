@@ -78,7 +78,7 @@ class JsonEndpoint(Remote):
 
     @override
     def inputs(self, request_options: RequestOptions, region: str | None = None) -> JsonInputs:
-        if request_options.batch_size > 1 and not _holds(self.template, INPUTS):
+        if request_options.batch_size > 1 and not _contains(self.template, INPUTS):
             problem = f'wants "{INPUTS}" in {{TargetOptions.body}}, which becomes a list'
             raise FieldError("External.batch_size", request_options.batch_size, problem)
         return JsonInputs(self.options, self.template, request_options)
@@ -196,18 +196,18 @@ def _template(text: str) -> Any:
         raise FieldError("TargetOptions.body", text, f"cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise ConfigError(f"{{TargetOptions.body}} is no JSON: {error}") from None
-    if not _holds(template, INPUT) and not _holds(template, INPUTS):
+    if not _contains(template, INPUT) and not _contains(template, INPUTS):
         raise ConfigError(
             f'{{TargetOptions.body}} has neither "{INPUT}" nor "{INPUTS}": put it where the input belongs'
         )
     return template
 
 
-def _holds(node: Any, mark: str) -> bool:
+def _contains(node: Any, mark: str) -> bool:
     if isinstance(node, dict):
-        return any(_holds(value, mark) for value in node.values())
+        return any(_contains(value, mark) for value in node.values())
     if isinstance(node, list):
-        return any(_holds(value, mark) for value in node)
+        return any(_contains(value, mark) for value in node)
     return bool(node == mark)
 
 

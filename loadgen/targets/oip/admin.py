@@ -36,11 +36,11 @@ class OipAdmin(Protocol):
     not know the question.
     """
 
-    async def about(self) -> Mapping[str, Any]:
+    async def server_metadata(self) -> Mapping[str, Any]:
         """Server metadata."""
         ...
 
-    async def about_model(self) -> Mapping[str, Any]:
+    async def model_metadata(self) -> Mapping[str, Any]:
         """Model metadata."""
         ...
 
@@ -52,7 +52,7 @@ class OipAdmin(Protocol):
         """Extension "statistics"."""
         ...
 
-    async def share(self, region: str, key: str, size_bytes: int) -> None:
+    async def register_shared_memory(self, region: str, key: str, size_bytes: int) -> None:
         """Extension "system shared memory": make a region known to the server.
 
         Args:
@@ -62,7 +62,7 @@ class OipAdmin(Protocol):
         """
         ...
 
-    async def unshare(self, region: str) -> None:
+    async def unregister_shared_memory(self, region: str) -> None:
         """The same: make it forgotten."""
         ...
 
@@ -97,8 +97,8 @@ async def describe(address: Address, access: Access) -> tuple[ServerMetadata, Mo
     """
     server = admin_at(address, access)
     try:
-        about = server_metadata(await server.about())
-        model = model_metadata(await server.about_model())
+        about = server_metadata(await server.server_metadata())
+        model = model_metadata(await server.model_metadata())
         try:
             max_batch, instances = model_config(await server.config())
         except TargetError:  # an extension: a server without it is loaded all the same
@@ -125,11 +125,11 @@ class _HttpAdmin(OipAdmin):
         self._server, self._model = address.server_path, address.model_path
 
     @override
-    async def about(self) -> Mapping[str, Any]:
+    async def server_metadata(self) -> Mapping[str, Any]:
         return await self._ask("GET", self._server)
 
     @override
-    async def about_model(self) -> Mapping[str, Any]:
+    async def model_metadata(self) -> Mapping[str, Any]:
         try:
             return await self._ask("GET", self._model)
         except NotOfferedError as error:
@@ -144,12 +144,12 @@ class _HttpAdmin(OipAdmin):
         return await self._ask("GET", f"{self._model}/stats")
 
     @override
-    async def share(self, region: str, key: str, size_bytes: int) -> None:
+    async def register_shared_memory(self, region: str, key: str, size_bytes: int) -> None:
         body = {"key": key, "offset": 0, "byte_size": size_bytes}
         await self._ask("POST", f"{self._server}/systemsharedmemory/region/{region}/register", body)
 
     @override
-    async def unshare(self, region: str) -> None:
+    async def unregister_shared_memory(self, region: str) -> None:
         await self._ask("POST", f"{self._server}/systemsharedmemory/region/{region}/unregister", {})
 
     @override
@@ -164,7 +164,7 @@ class _HttpAdmin(OipAdmin):
         except TimeoutError:
             raise TargetError(f"no answer within {TIMEOUT_S:.0f} s: is a server running there?") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise TargetError(f"it cannot be reached: {_why(error)}") from None
+            raise TargetError(f"it cannot be reached: {_reason(error)}") from None
         if status in (404, 405, 501):
             raise NotOfferedError(f"{path} is answered with {error_text(status, content)}")
         if status >= 400:
@@ -191,11 +191,11 @@ class _GrpcAdmin(OipAdmin):
         self._metadata = access.metadata
 
     @override
-    async def about(self) -> Mapping[str, Any]:
+    async def server_metadata(self) -> Mapping[str, Any]:
         return await self._ask("ServerMetadata", {})
 
     @override
-    async def about_model(self) -> Mapping[str, Any]:
+    async def model_metadata(self) -> Mapping[str, Any]:
         return await self._ask("ModelMetadata", self._model)
 
     @override
@@ -210,12 +210,12 @@ class _GrpcAdmin(OipAdmin):
         return await self._ask("ModelStatistics", self._model)
 
     @override
-    async def share(self, region: str, key: str, size_bytes: int) -> None:
+    async def register_shared_memory(self, region: str, key: str, size_bytes: int) -> None:
         request = {"name": region, "key": key, "offset": 0, "byte_size": size_bytes}
         await self._ask("SystemSharedMemoryRegister", request)
 
     @override
-    async def unshare(self, region: str) -> None:
+    async def unregister_shared_memory(self, region: str) -> None:
         await self._ask("SystemSharedMemoryUnregister", {"name": region})
 
     @override
@@ -258,7 +258,7 @@ def _before_tls(cause: BaseException) -> bool:
     return isinstance(cause, ConnectionError) and not cause.errno
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """The cause of a connection's error, which the library wraps with what the user knows already; in one line."""
     if isinstance(error, aiohttp.ClientResponseError):
         return "what answers there does not speak HTTP"

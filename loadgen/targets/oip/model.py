@@ -137,7 +137,7 @@ class OipModel(Remote):
     async def check_available(self) -> None:
         server = admin_at(self.options.address, self.options.access)
         try:
-            await server.about()
+            await server.server_metadata()
         finally:
             await server.close()
 
