@@ -106,6 +106,7 @@ def chain(
         config = ExperimentConfig(
             Deploy(
                 "noop",
+                batch_size=BATCHES[point.size],
                 replicas=point.replicas,
                 cpus=others,
                 cpus_per_replica=1,
@@ -116,7 +117,6 @@ def chain(
                 ports=Ports(0, 0, 0, 0, 0),
             ),
             Saturate(seconds, max_in_flight=window, warmup_s=0.5),
-            batch_size=BATCHES[point.size],
             inputs=Inputs(count=4),
             client=Client(point.clients, others),
             output=Output(Path(directory)),

@@ -147,9 +147,15 @@ def loaded(ports: Ports, ahead: bool, rate_rps: float | None, arguments: argpars
         if rate_rps is not None:
             load = OpenLoop(Renewal(rate_rps, arguments.seconds, cv=1.0, seed=seed), warmup_s=0.5)
         config = ExperimentConfig(
-            Frontend("noop", host="127.0.0.1", application=name(ahead), input_shape=SHAPE, ports=ports),
+            Frontend(
+                "noop",
+                host="127.0.0.1",
+                application=name(ahead),
+                batch_size=arguments.batch_size,
+                input_shape=SHAPE,
+                ports=ports,
+            ),
             load,
-            batch_size=arguments.batch_size,
             client=Client(cpus=(max(os.sched_getaffinity(0)),)),
             output=Output(Path(directory)),
         )

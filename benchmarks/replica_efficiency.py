@@ -67,9 +67,13 @@ def round_of(arguments: argparse.Namespace) -> tuple[float, float, float]:
     )
     with tempfile.TemporaryDirectory() as directory:
         config = ExperimentConfig(
-            Deploy(arguments.model, cpus=(arguments.core,), ports=Ports(0, 0, 0, 0, 0)),
+            Deploy(
+                arguments.model,
+                batch_size=arguments.batch_size,
+                cpus=(arguments.core,),
+                ports=Ports(0, 0, 0, 0, 0),
+            ),
             Saturate(arguments.seconds, warmup_s=3.0),
-            batch_size=arguments.batch_size,
             output=Output(Path(directory)),
         )
         results = uvloop.run(_saturate(config))

@@ -28,6 +28,7 @@ def test_chain(benchmark: BenchmarkFixture, tmp_path: Path, payload: str) -> Non
     config = ExperimentConfig(
         Deploy(
             "noop",
+            batch_size=batch_size,
             cpus=(cores[-1],),
             cpus_per_replica=1,
             infrastructure_cpus={"frontends": (cores[0],)},
@@ -36,7 +37,6 @@ def test_chain(benchmark: BenchmarkFixture, tmp_path: Path, payload: str) -> Non
             ports=Ports(0, 0, 0, 0, 0),
         ),
         Saturate(SECONDS, max_in_flight=window),
-        batch_size=batch_size,
         inputs=Inputs(count=4),
         client=Client(cpus=(cores[-1],)),
         output=Output(tmp_path),

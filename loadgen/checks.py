@@ -74,7 +74,8 @@ def instance(value: DataclassInstance, *names: str, of: tuple[type, ...], each: 
     """
     for field, given in _given(value, names, each):
         if not isinstance(given, of):
-            kinds = " or ".join(kind.__name__ for kind in of)
+            *others, last = [kind.__name__ for kind in of]
+            kinds = f"{', '.join(others)} or {last}" if others else last
             raise FieldError(field, repr(given), f"is of type {type(given).__name__}", f"use {kinds}")
 
 

@@ -11,15 +11,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from frontend_launch.launch.runtimes import RUNTIMES
 from frontend_launch.launch.topology import Topology
 from frontend_launch.ports import Ports
+from loadgen.checks import finite, instance, whole
 from loadgen.errors import FieldError
 from loadgen.judging.slo import Condition
 from loadgen.load import requests_log
 from loadgen.load.arrivals import Arrivals
+from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
 from loadgen.targets.remote import TargetOptions
 
@@ -38,6 +40,7 @@ class CataloguedModel:
 
     Attributes:
         model: its name in the catalogue, ``package.module:factory`` or ``onnx:FILE``.
+        batch_size: largest batch that a replica is given.
         weights: ``seeded``, ``imagenet`` or a file.
         xla: compile the model with XLA.
         input_type: what inputs are made of, as the wire names it; None for the model's usual type.
@@ -48,6 +51,7 @@ class CataloguedModel:
     """
 
     model: str = field(kw_only=False)
+    batch_size: int = 2
     weights: str = "seeded"
     xla: bool = False
     input_type: str | None = None
@@ -57,7 +61,12 @@ class CataloguedModel:
     ready_timeout_s: float = 180.0
 
     def __post_init__(self) -> None:
-        positive(self, "verify", "ready_timeout_s")
+        instance(self, "model", "weights", "input_type", of=(str,))
+        instance(self, "ports", of=(Ports,))
+        whole(self, "verify")
+        whole(self, "input_shape", each=True)
+        whole(self, "batch_size", most=MAX_BATCH)
+        finite(self, "ready_timeout_s")
         _check_ports(self.ports, isinstance(self, Deploy))
 
 
@@ -91,7 +100,11 @@ class Deploy(CataloguedModel):
 
     def __post_init__(self) -> None:
         CataloguedModel.__post_init__(self)
-        positive(self, "replicas", "cpus_per_replica", "frontends")
+        whole(self, "replicas", "cpus_per_replica", "frontends")
+        whole(self, "cpus", "gpus", least=0, each=True)
+        instance(self, "infrastructure_cpus", of=(Mapping,))
+        instance(self, "topology", of=(Topology,))
+        instance(self, "image", of=(str,))
         if self.runtime not in RUNTIMES:
             raise FieldError("Deploy.runtime", self.runtime, "is none", f"choose {' or '.join(RUNTIMES)}")
         if self.image and self.runtime != "docker":
@@ -110,6 +123,10 @@ class Frontend(CataloguedModel):
     host: str
     application: str | None = None
 
+    def __post_init__(self) -> None:
+        CataloguedModel.__post_init__(self)
+        instance(self, "host", "application", of=(str,))
+
 
 @dataclass(frozen=True, slots=True)
 class External:
@@ -117,22 +134,57 @@ class External:
 
     Attributes:
         target: where it is, and how it is asked.
+        batch_size: rows of a request.
     """
 
     target: TargetOptions
+    batch_size: int = 1
+
+    def __post_init__(self) -> None:
+        instance(self, "target", of=(TargetOptions,))
+        whole(self, "batch_size", most=MAX_BATCH)
 
     @classmethod
-    def at(cls, url: str, **options: Any) -> Self:
+    def at(
+        cls,
+        url: str,
+        *,
+        batch_size: int = 1,
+        access: Access | None = None,
+        shapes: Mapping[str, tuple[int, ...]] | None = None,
+        connections: int | None = None,
+        shared_memory: bool = False,
+        body: str | None = None,
+        answer: str | None = None,
+        metrics_url: str | None = None,
+    ) -> Self:
         """The model at an address such as ``oip+grpc://host:8001/model``.
 
         Args:
-            url: as ``--target`` takes it.
-            options: other fields of `TargetOptions`.
+            url: the address.
+            batch_size: see `External`.
+            access: see `TargetOptions`, as for all that follow; None for a server that wants nothing.
+            shapes: None for those that the server says.
+            connections: None to find out.
+            shared_memory: inputs lie in shared memory.
+            body: the template of a request, for a server that takes JSON.
+            answer: where the answer is in the response of such a server.
+            metrics_url: None for where such a server usually has them.
 
         Raises:
-            ConfigError: it is no such address.
+            ConfigError: it is no such address, or a value makes no sense.
         """
-        return cls(TargetOptions(parse_address(url), **options))
+        options = TargetOptions(
+            parse_address(url),
+            access=access or Access(),
+            shapes=shapes or {},
+            connections=connections,
+            shared_memory=shared_memory,
+            body=body,
+            answer=answer,
+            metrics_url=metrics_url,
+        )
+        return cls(options, batch_size)
 
     @property
     def model(self) -> str:
@@ -166,11 +218,12 @@ class Saturate:
     warmup_s: float | None = None
 
     def __post_init__(self) -> None:
+        finite(self, "duration_s")
+        finite(self, "warmup_s", zero=True)
+        whole(self, "requests", "max_in_flight")
         if self.duration_s is not None and self.requests is not None:
             problem = f"stops by count and {{Saturate.duration_s}} {self.duration_s:g} by time"
             raise FieldError("Saturate.requests", self.requests, problem, "leave one of them out")
-        positive(self, "duration_s", "requests", "max_in_flight")
-        _not_negative(self, "warmup_s")
 
     @property
     def expected_s(self) -> float:
@@ -193,8 +246,9 @@ class OpenLoop:
     warmup_s: float = WARMUP_S
 
     def __post_init__(self) -> None:
-        positive(self, "max_in_flight")
-        _not_negative(self, "warmup_s")
+        instance(self, "arrivals", of=(Arrivals,))
+        whole(self, "max_in_flight")
+        finite(self, "warmup_s", zero=True)
 
     @property
     def expected_s(self) -> float:
@@ -226,7 +280,8 @@ class Inputs:
     count: int | None = None
 
     def __post_init__(self) -> None:
-        positive(self, "count")
+        instance(self, "path", of=(Path,))
+        whole(self, "count")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +297,8 @@ class Client:
     cpus: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        positive(self, "processes")
+        whole(self, "processes")
+        whole(self, "cpus", least=0, each=True)
         if self.processes > MAX_CLIENTS:
             raise FieldError("Client.processes", self.processes, "are too many", f"use at most {MAX_CLIENTS}")
 
@@ -263,8 +319,8 @@ class Patience:
     drain_s: float | None = None
 
     def __post_init__(self) -> None:
-        positive(self, "timeout_s", "stall_s")
-        _not_negative(self, "drain_s")
+        finite(self, "timeout_s", "stall_s")
+        finite(self, "drain_s", zero=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +338,8 @@ class Output:
     log_every_s: float = 3.0
 
     def __post_init__(self) -> None:
-        positive(self, "log_every_s")
+        instance(self, "results_dir", "requests_log", of=(Path,))
+        finite(self, "log_every_s")
         if self.requests_log is not None:
             requests_log.check(self.requests_log)
 
@@ -294,8 +351,6 @@ class ExperimentConfig:
     Attributes:
         serve: what is served.
         load: the load on it.
-        batch_size: largest batch a replica is given; rows of a request at an external server, where the command
-            line takes 1.
         inputs: what is sent.
         client: who sends.
         patience: how long to wait.
@@ -307,7 +362,6 @@ class ExperimentConfig:
 
     serve: Served
     load: Load = field(default_factory=Saturate)
-    batch_size: int = 2
     inputs: Inputs = field(default_factory=Inputs)
     client: Client = field(default_factory=Client)
     patience: Patience = field(default_factory=Patience)
@@ -317,9 +371,14 @@ class ExperimentConfig:
     fail_if: tuple[Condition, ...] = ()
 
     def __post_init__(self) -> None:
-        positive(self, "batch_size")
-        if self.batch_size > MAX_BATCH:
-            raise FieldError("ExperimentConfig.batch_size", self.batch_size, "is too large", f"at most {MAX_BATCH}")
+        instance(self, "serve", of=(Deploy, Frontend, External))
+        instance(self, "load", of=(Saturate, OpenLoop))
+        instance(self, "inputs", of=(Inputs,))
+        instance(self, "client", of=(Client,))
+        instance(self, "patience", of=(Patience,))
+        instance(self, "output", of=(Output,))
+        instance(self, "fail_if", of=(Condition,), each=True)
+        whole(self, "seed", least=0)
         clients, load = self.client.processes, self.load
         shares = {"max_in_flight": load.max_in_flight}
         if isinstance(load, Saturate):
@@ -330,36 +389,13 @@ class ExperimentConfig:
                 raise FieldError("Client.processes", clients, problem, f"use at most {share}")
 
 
-def positive(value: object, *names: str) -> None:
-    """Refuse fields that are given and not positive.
-
-    Args:
-        value: a part of a configuration.
-        names: of its fields: numbers, or several of them.
-
-    Raises:
-        FieldError: one is not.
-    """
-    for name in names:
-        given = getattr(value, name)
-        for number in given if isinstance(given, tuple) else (given,):
-            if number is not None and not number > 0:
-                raise FieldError(f"{type(value).__name__}.{name}", number, "is not positive")
-
-
-def _not_negative(value: object, *names: str) -> None:
-    """Refuse fields that are given and negative."""
-    for name in names:
-        number = getattr(value, name)
-        if number is not None and not number >= 0:
-            raise FieldError(f"{type(value).__name__}.{name}", number, "is negative")
-
-
 def _check_ports(ports: Ports, ours: bool) -> None:
     """Refuse numbers that are no ports; 0, which is any free one, only means something where we bind them."""
     numbers = asdict(ports)
     for name, number in numbers.items():
-        if not (0 if ours else 1) <= number <= MAX_PORT and (ours or name not in ("replica", "redis")):
+        if not (isinstance(number, int) and (0 if ours else 1) <= number <= MAX_PORT) and (
+            ours or name not in ("replica", "redis")
+        ):
             raise FieldError(f"Ports.{name}", number, "is no port", f"{'0, or ' if ours else ''}1 to {MAX_PORT}")
     for first, second in combinations(numbers, 2):
         if ours and numbers[first] and numbers[first] == numbers[second]:

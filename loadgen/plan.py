@@ -179,7 +179,7 @@ def plan_on(config: ExperimentConfig, context: PlanContext) -> Plan:
 
 def request_options(config: ExperimentConfig) -> RequestOptions:
     """What requests to an external server carry."""
-    return RequestOptions(config.batch_size, config.inputs.path, config.inputs.count, config.seed)
+    return RequestOptions(config.serve.batch_size, config.inputs.path, config.inputs.count, config.seed)
 
 
 def _load_plan(
@@ -239,8 +239,8 @@ def _windows(
 ) -> tuple[int, int, int | None]:
     """Usual requests in flight, those at which an open loop ends, and those that connections carry, None for any."""
     if remote is None:
-        return default_window(inputs.payload_bytes, config.batch_size * max(1, replicas)), MAX_OUTSTANDING, None
-    places = -(-remote.places // config.batch_size)
+        return default_window(inputs.payload_bytes, config.serve.batch_size * max(1, replicas)), MAX_OUTSTANDING, None
+    places = -(-remote.places // config.serve.batch_size)
     most = min(MAX_REMOTE_OUTSTANDING, max(1, WINDOW_BYTES // inputs.payload_bytes))
     usual = min(most, max(REMOTE_WINDOW, 4 * places))
     return usual, MAX_REMOTE_OUTSTANDING, remote.options.most_in_flight(config.client.processes)

@@ -10,7 +10,7 @@ from loadgen.cli import console, exit_codes, measuring, parameters
 from loadgen.cli.target import target
 from loadgen.config import Saturate
 from loadgen.errors import ConfigError
-from loadgen.experiments.capacity import CapacityConfig, check_search, find_capacity
+from loadgen.experiments.capacity import CapacityConfig, find_capacity
 from loadgen.experiments.search import Limits
 from loadgen.judging.slo import parse
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_share
@@ -66,7 +66,6 @@ def capacity(
                 probes=probes,
             ),
         )
-        check_search(config)
     if dry_run:
         measuring.show_plan(base)
     else:

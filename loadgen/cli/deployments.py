@@ -46,7 +46,7 @@ async def _up(config: ExperimentConfig) -> None:
         shape = "" if serve.input_shape is None else f" --input-shape {'x'.join(map(str, serve.input_shape))}"
         for endpoint in deployment.endpoints:
             typer.echo(
-                f"loadgen saturate --connect {endpoint.host} --model {serve.model} --batch-size {config.batch_size}"
+                f"loadgen saturate --connect {endpoint.host} --model {serve.model} --batch-size {serve.batch_size}"
                 f"{shape}{_port_flags(endpoint.ports)}"
             )
         if serve.runtime == "docker":

@@ -174,7 +174,10 @@ def model(
 
 
 def size(
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Largest batch a replica is given.")] = 2,
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", "-b", help="Largest batch a replica is given.  [default: 2, with --target 1]"),
+    ] = None,
     replicas: Annotated[
         int | None, typer.Option("--replicas", "-r", help="Replicas to start.  [default: one per GPU named, else 1]")
     ] = None,
@@ -183,7 +186,8 @@ def size(
     ] = None,
 ) -> Settings:
     """How large a deployment."""
-    return {"batch_size": batch_size, "replicas": replicas, "cpus_per_replica": cpus_per_replica}
+    sizes = {"replicas": replicas, "cpus_per_replica": cpus_per_replica}
+    return sizes if batch_size is None else {"batch_size": batch_size, **sizes}
 
 
 def placement(

@@ -52,18 +52,17 @@ def _default(path: Path, command: Any, key: str, value: Any) -> tuple[str, Any]:
 )
 def sweep(
     settings: parameters.Settings,
-    context: typer.Context,
     batch_sizes: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--batch-sizes",
             "--batch_sizes",
             "--batch-size",
             "-b",
             metavar="SIZES",
-            help="Largest batches, or rows of requests, to combine.",
+            help="Largest batches, or rows of requests, to combine.  [default: 2, with --target 1]",
         ),
-    ] = "2",
+    ] = None,
     replicas: Annotated[
         str | None,
         typer.Option(
@@ -119,10 +118,7 @@ def sweep(
 ) -> None:
     """Measure every combination of replicas, cores per replica, batch sizes, requests in flight and rates."""
     dry_run = settings.pop("dry_run")
-    settings.pop("batch_size", None)
     with console.one_line_errors():
-        elsewhere = "target" in settings
-        sizes = "1" if elsewhere and not parameters.was_given(context, "batch_sizes") else batch_sizes
         load = Saturate(
             duration_s=console.parsed("--duration", parse_duration, duration),
             max_in_flight=settings["max_in_flight"],
@@ -132,7 +128,7 @@ def sweep(
             base=parameters.configured(settings | {"runtime": runtime}, load),
             replicas=console.optional("--replicas", parse_int_list, replicas) or (),
             cpus_per_replica=console.optional("--cpus-per-replica", parse_int_list, cpus_per_replica) or (),
-            batch_sizes=console.parsed("--batch-sizes", parse_int_list, sizes),
+            batch_sizes=console.optional("--batch-sizes", parse_int_list, batch_sizes) or (),
             in_flight=console.optional("--in-flight", parse_int_list, in_flight) or (),
             rates_rps=console.optional("--rates", parse_rates, rates) or (),
             cv=parameters.arrivals_cv(arrivals),

@@ -137,8 +137,7 @@ def target(
         answer=answer,
         metrics_url=metrics_url,
     )
-    given = parameters.was_given(context, "batch_size")
-    return {"target": options} | ({} if given else {"batch_size": 1})
+    return {"target": options}
 
 
 def _flags(names: list[str]) -> str:

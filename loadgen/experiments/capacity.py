@@ -15,7 +15,8 @@ from typing_extensions import override
 
 from frontend_launch.affinity import pinned
 from frontend_launch.tasks import to_completion
-from loadgen.config import ExperimentConfig, Saturate, positive, scheduled
+from loadgen.checks import finite, instance
+from loadgen.config import ExperimentConfig, Saturate, scheduled
 from loadgen.errors import ConfigError, FieldError, Interrupted
 from loadgen.experiments.experiment import log_plan, measure, reference_answers
 from loadgen.experiments.search import (
@@ -75,6 +76,19 @@ class CapacityConfig:
     start_rps: float | None = None
     limits: Limits = field(default_factory=Limits)
 
+    def __post_init__(self) -> None:
+        instance(self, "base", of=(ExperimentConfig,))
+        instance(self, "conditions", of=(Condition,), each=True)
+        if not self.conditions:
+            raise FieldError("CapacityConfig.conditions", "()", "is empty", "name one at least")
+        instance(self, "limits", of=(Limits,))
+        finite(self, "cv", zero=True)
+        finite(self, "start_rps")
+        start_rps = self.start_rps
+        if start_rps is not None and not LOWEST_RPS <= start_rps <= HIGHEST_RPS:
+            remedy = f"use {LOWEST_RPS:g} to {HIGHEST_RPS:g}"
+            raise FieldError("CapacityConfig.start_rps", start_rps, "is out of bounds", remedy)
+
 
 @dataclass(frozen=True, slots=True)
 class FoundCapacity:
@@ -106,7 +120,6 @@ async def find_capacity(config: CapacityConfig) -> FoundCapacity:
         Interrupted: it was cancelled once there was a directory for the probes.
         CancelledError: it was cancelled before.
     """
-    check_search(config)
     plan = await prepare(config.base)
     directory = _directory(config.base.output.results_dir)
     plan = plan.with_output(replace(plan.config.output, results_dir=directory, log_every_s=INTERVAL_S))
@@ -125,24 +138,6 @@ async def find_capacity(config: CapacityConfig) -> FoundCapacity:
     except asyncio.CancelledError:
         raise Interrupted(f"interrupted {kept}") from None
     return FoundCapacity(capacity, time.monotonic() - began_s, directory)
-
-
-def check_search(config: CapacityConfig) -> None:
-    """Refuse what makes no sense.
-
-    Raises:
-        ConfigError: it says what.
-    """
-    limits = config.limits
-    if not 0.001 <= limits.tolerance <= 0.5:
-        raise FieldError("Limits.tolerance", f"{limits.tolerance:.3g}", "is out of bounds", "use 0.1% to 50%")
-    positive(limits, "probes")
-    start_rps = config.start_rps
-    if start_rps is not None and not start_rps > 0:
-        raise FieldError("CapacityConfig.start_rps", start_rps, "is no rate", "it must be positive")
-    if start_rps is not None and not LOWEST_RPS <= start_rps <= HIGHEST_RPS:
-        remedy = f"use {LOWEST_RPS:g} to {HIGHEST_RPS:g}"
-        raise FieldError("CapacityConfig.start_rps", start_rps, "is out of bounds", remedy)
 
 
 def _directory(results_dir: Path) -> Path:
@@ -208,7 +203,7 @@ class _Prober:
     async def _first_rps(self) -> float:
         """Half of what the deployment does at full speed, in a short run with few requests in flight."""
         plan, config = self._plan, self._plan.config
-        window = 4 * config.batch_size * max(1, len(plan.placement.replicas)) * config.client.processes
+        window = 4 * config.serve.batch_size * max(1, len(plan.placement.replicas)) * config.client.processes
         short = plan.with_load(Saturate(FIRST_S, max_in_flight=window))
         results = await self._measured(short.with_output(replace(config.output, requests_log=None)), None)
         return FIRST_SHARE * max(results.summary.throughput_rps, 1 / FIRST_S)
@@ -236,7 +231,7 @@ class _Prober:
         """What the last probe left behind is answered."""
         deployment = self._server.facts.deployment
         if deployment is not None:
-            await deployment.set_batch_size(self._plan.config.batch_size)
+            await deployment.set_batch_size(self._plan.config.serve.batch_size)
 
     def _keep(self, capacity: Capacity) -> None:
         """Write down what is known.
@@ -258,4 +253,6 @@ class _Prober:
             temporary.write_text(json.dumps(document, indent=2) + "\n")
             temporary.replace(path)
         except OSError as error:
-            raise ConfigError(f"{path} cannot be written ({error.strerror}): choose another --results-dir") from None
+            raise ConfigError(
+                f"{path} cannot be written ({error.strerror}): choose another {{Output.results_dir}}"
+            ) from None

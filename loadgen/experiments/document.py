@@ -170,7 +170,7 @@ def _counted(measurements: Measurements) -> int | None:
 def _inputs(plan: Plan) -> SentInputs:
     match plan.config.serve:
         case External(target):
-            types, rows = ", ".join(plan.model.takes), plan.config.batch_size
+            types, rows = ", ".join(plan.model.takes), plan.config.serve.batch_size
             return SentInputs(source=plan.inputs.text, type=types, rows=rows, target=target.address.text)
         case CataloguedModel():
             return SentInputs(plan.inputs.text, plan.model.input.data_type.canonical)
@@ -242,6 +242,6 @@ def _node_config(plan: Plan) -> NodeConfig:
         slo=LATENCY_SLO_MICROS,
         num_replicas=len(replicas),
         gpus=[row.gpu for row in replicas if row.gpu is not None],
-        batch_size=config.batch_size,
+        batch_size=config.serve.batch_size,
         runtime=config.serve.runtime,
     )

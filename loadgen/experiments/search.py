@@ -18,6 +18,8 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from loadgen.checks import finite, whole
+from loadgen.errors import FieldError
 from loadgen.judging.slo import Condition, evaluate
 from loadgen.judging.verdict import CARRIED_SHARE
 from loadgen.load.ending import Ending
@@ -104,6 +106,13 @@ class Limits:
     tolerance: float = 0.02
     duration_s: float = 30.0
     probes: int = 60
+
+    def __post_init__(self) -> None:
+        finite(self, "tolerance", zero=True)
+        if not 0.001 <= self.tolerance <= 0.5:
+            raise FieldError("Limits.tolerance", f"{self.tolerance:.3g}", "is out of bounds", "use 0.1% to 50%")
+        finite(self, "duration_s")
+        whole(self, "probes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ from typing_extensions import override
 from frontend_launch.affinity import pinned
 from frontend_launch.errors import FrontendLaunchError, PlacementError
 from frontend_launch.tasks import to_completion
-from loadgen.config import Deploy, ExperimentConfig, positive, scheduled
+from loadgen.checks import finite, instance, whole
+from loadgen.config import MAX_BATCH, Deploy, ExperimentConfig, scheduled
 from loadgen.errors import ConfigError, Interrupted, TargetError, Worded
 from loadgen.experiments import ledger as ledgers
 from loadgen.experiments.experiment import log_plan, measure, reference_answers
@@ -52,7 +53,7 @@ class SweepConfig:
         base: all settings but those that the grid varies.
         replicas: to combine; empty for the one that a single run would have.
         cpus_per_replica: to combine; empty for the one that a single run would have.
-        batch_sizes: to combine.
+        batch_sizes: to combine; empty for the one that a single run would have.
         in_flight: loads to combine with them, each so many requests in flight.
         rates_rps: more of them, each a rate; with neither there is one load, that of a single run.
         cv: coefficient of variation of the time between requests, where there are rates.
@@ -63,7 +64,7 @@ class SweepConfig:
     base: ExperimentConfig
     replicas: tuple[int, ...] = ()
     cpus_per_replica: tuple[int, ...] = ()
-    batch_sizes: tuple[int, ...] = (2,)
+    batch_sizes: tuple[int, ...] = ()
     in_flight: tuple[int, ...] = ()
     rates_rps: tuple[float, ...] = ()
     cv: float = 0.0
@@ -71,7 +72,17 @@ class SweepConfig:
     anchor_every: int | None = None
 
     def __post_init__(self) -> None:
-        positive(self, "repeat", "anchor_every", "replicas", "cpus_per_replica", "in_flight", "rates_rps")
+        instance(self, "base", of=(ExperimentConfig,))
+        whole(self, "repeat", "anchor_every")
+        whole(self, "replicas", "cpus_per_replica", "in_flight", each=True)
+        whole(self, "batch_sizes", most=MAX_BATCH, each=True)
+        finite(self, "rates_rps", each=True)
+        finite(self, "cv", zero=True)
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """The batch sizes to combine, one at least."""
+        return self.batch_sizes or (self.base.serve.batch_size,)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -160,8 +171,7 @@ async def prepare_sweep(config: SweepConfig) -> SweepPlan:
         PlacementError: there are combinations that cannot be placed; it names all of them.
         DescribeError: there is no such model.
     """
-    sizes = [replace(config.base, batch_size=batch_size) for batch_size in sorted(config.batch_sizes)]
-    context = await survey(sizes[0])
+    context = await survey(_with_batches(config.base, min(config.batches)))
     grid = with_loads(_grid(config, context), config.in_flight, config.rates_rps)
     plans = _plans(config, context, grid)
     return SweepPlan(config, plans, schedule(grid, config.repeat, config.base.seed, config.anchor_every))
@@ -171,15 +181,15 @@ def _grid(config: SweepConfig, context: PlanContext) -> tuple[GridCell, ...]:
     """The cells; an axis that was not given has the one value of a single run."""
     serve = config.base.serve
     if not isinstance(serve, Deploy):
-        return cells((NOWHERE.replicas,), (NOWHERE.cpus_per_replica,), config.batch_sizes)
+        return cells((NOWHERE.replicas,), (NOWHERE.cpus_per_replica,), config.batches)
     if config.replicas and config.cpus_per_replica:
-        return cells(config.replicas, config.cpus_per_replica, config.batch_sizes)
+        return cells(config.replicas, config.cpus_per_replica, config.batches)
     grid: list[GridCell] = []
     for count in config.replicas or (max(1, len(serve.gpus or ())),):
-        one = replace(config.base, serve=replace(serve, replicas=count), batch_size=min(config.batch_sizes))
+        one = replace(config.base, serve=replace(serve, replicas=count, batch_size=min(config.batches)))
         single = plan_on(one, context)
         each = config.cpus_per_replica or (single.cpus_per_replica,)
-        grid += cells((count,), each, config.batch_sizes)
+        grid += cells((count,), each, config.batches)
     return tuple(grid)
 
 
@@ -202,7 +212,7 @@ def _plans(config: SweepConfig, context: PlanContext, grid: Sequence[GridCell]) 
 
 
 def _cell_config(config: SweepConfig, cell: GridCell) -> ExperimentConfig:
-    size, base = cell.size, config.base
+    size, base = cell.size, _with_batches(config.base, cell.batch_size)
     serve, load = base.serve, base.load
     if isinstance(serve, Deploy):
         serve = replace(serve, replicas=size.replicas, cpus_per_replica=size.cpus_per_replica)
@@ -210,7 +220,11 @@ def _cell_config(config: SweepConfig, cell: GridCell) -> ExperimentConfig:
         load = replace(load, max_in_flight=cell.in_flight)
     if cell.rate_rps:
         load = scheduled(load, Renewal(cell.rate_rps, load.expected_s, config.cv, base.seed))
-    return replace(base, serve=serve, load=load, batch_size=cell.batch_size)
+    return replace(base, serve=serve, load=load)
+
+
+def _with_batches(config: ExperimentConfig, batch_size: int) -> ExperimentConfig:
+    return replace(config, serve=replace(config.serve, batch_size=batch_size))
 
 
 async def run_sweep(plan: SweepPlan, *, resume: bool = False) -> Sweep:
@@ -245,7 +259,7 @@ async def run_sweep(plan: SweepPlan, *, resume: bool = False) -> Sweep:
             await _SweepRun(plan, ledger, todo).run()
         except asyncio.CancelledError:
             raise Interrupted(
-                "interrupted before the sweep was finished; start it again with --resume to go on"
+                "interrupted before the sweep was finished; start it again with {run_sweep.resume} to go on"
             ) from None
         return Sweep(ledger.directory, tuple(ledger.entries))
 

@@ -336,8 +336,6 @@ def _renewal(options: _Options) -> Renewal:
 def _rate(text: str, rate_rps: float | None) -> float:
     if rate_rps is None:
         raise ConfigError(f"{text!r} wants a rate: add {{Renewal.rate_rps}}, in requests a second")
-    if not 0 < rate_rps < math.inf:
-        raise FieldError("Renewal.rate_rps", rate_rps, "is no rate", "it must be positive")
     return rate_rps
 
 

@@ -37,11 +37,11 @@ def plan_text(plan: Plan) -> str:
     match config.serve:
         case External(target):
             what = f"{target.address.text} ({plan.model.framework})"
-            return f"{what}, {config.batch_size} rows a request, for {until}\n{inputs.text}, {load}"
+            return f"{what}, {config.serve.batch_size} rows a request, for {until}\n{inputs.text}, {load}"
         case CataloguedModel():
             return (
                 f"{plan.model.name} ({plan.model.framework}, weights {plan.model.weights}), "
-                f"{len(plan.placement.replicas)} replicas, batches up to {config.batch_size}, for {until}\n"
+                f"{len(plan.placement.replicas)} replicas, batches up to {config.serve.batch_size}, for {until}\n"
                 f"{inputs.text}, {load}" + "".join(f"\n{note}" for note in plan.notes)
             )
 

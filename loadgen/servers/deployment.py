@@ -26,7 +26,7 @@ def deployment_of(plan: Plan) -> Deployment:
         model=plan.model,
         model_name=serve.model,
         placement=plan.placement,
-        max_batch=config.batch_size,
+        max_batch=config.serve.batch_size,
         ports=serve.ports,
         replica_options=tuple(replica_options(serve, config.seed)),
         ready_timeout_s=serve.ready_timeout_s,

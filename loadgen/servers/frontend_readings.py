@@ -91,7 +91,7 @@ class FrontendReadings(Readings):
 
     @override
     def evidence(self, record: Record, plan: Plan) -> Evidence:
-        return gather(record, self._counters, self._application, plan.config.batch_size, plan.window)
+        return gather(record, self._counters, self._application, plan.config.serve.batch_size, plan.window)
 
     @property
     @override

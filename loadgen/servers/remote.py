@@ -58,7 +58,7 @@ class RemoteServer(Server):
             if self.remote.options.shared_memory:
                 inputs = await stack.enter_async_context(self._in_shared_memory(plan))
             connections = self.remote.options.connections or await self._choose_connections(plan, inputs)
-            target = self.remote.spec(plan.config.batch_size, connections, plan.load.timeout_s)
+            target = self.remote.spec(plan.config.serve.batch_size, connections, plan.load.timeout_s)
             yield Workload(inputs, target, connections)
 
     async def _choose_connections(self, plan: Plan, inputs: InputSource) -> int:
@@ -82,7 +82,7 @@ class RemoteServer(Server):
 
     async def _try_connections(self, plan: Plan, inputs: InputSource, window: int) -> int:
         async def rate_rps(count: int, in_flight: int) -> float:
-            spec = self.remote.spec(plan.config.batch_size, count, plan.load.timeout_s)
+            spec = self.remote.spec(plan.config.serve.batch_size, count, plan.load.timeout_s)
             return await _trial(spec, inputs, in_flight)
 
         found, how = await choose_connections(rate_rps, window, inputs.payload_bytes)
@@ -140,8 +140,9 @@ def shared(name: str, contents: bytes) -> Iterator[None]:
             with open(SHARED_MEMORY / name, "r+b") as file:  # without room for it, writing would end the process
                 os.posix_fallocate(file.fileno(), 0, size_bytes)
         except OSError as error:
-            text = f"--shared-memory: {size_bytes} bytes cannot be had in {SHARED_MEMORY} ({error.strerror})"
-            raise ConfigError(f"{text}: use less --inputs or --batch-size, or leave it out") from None
+            problem = f"{size_bytes} bytes cannot be had in {SHARED_MEMORY} ({error.strerror})"
+            remedy = "use less {Inputs.count} or {External.batch_size}, or leave it out"
+            raise ConfigError(f"{{TargetOptions.shared_memory}}: {problem}: {remedy}") from None
         memoryview(memory.buf or b"")[: len(contents)] = contents
         yield
 

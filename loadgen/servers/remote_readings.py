@@ -144,7 +144,9 @@ class RemoteReadings(Readings):
 
     @override
     def evidence(self, record: Record, plan: Plan) -> Evidence:
-        evidence = replace(client_evidence(record, plan.config.batch_size, plan.window), rows=plan.config.batch_size)
+        evidence = replace(
+            client_evidence(record, plan.config.serve.batch_size, plan.window), rows=plan.config.serve.batch_size
+        )
         if self._model is None or self.statistics is None or self.statistics.executions == 0:
             return evidence
         return of_statistics(evidence, self.statistics, self._model, max(1, self._elapsed_ns))

@@ -45,6 +45,8 @@ class TargetOptions:
     def __post_init__(self) -> None:
         instance(self, "address", of=(Address,))
         instance(self, "access", of=(Access,))
+        instance(self, "shapes", of=(Mapping,))
+        instance(self, "body", "answer", "metrics_url", of=(str,))
         whole(self, "connections")
 
     def most_in_flight(self, clients: int) -> int | None:

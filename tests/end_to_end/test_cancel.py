@@ -136,7 +136,7 @@ def test_a_sweep_keeps_what_was_finished(tmp_path):
         return await run_sweep(await prepare_sweep(sweep), resume=resume)
 
     before = children()
-    with pytest.raises(Interrupted, match="--resume"):
+    with pytest.raises(Interrupted, match="with resume to go on"):
         uvloop.run(cancelled_at(act(), INTERVAL, times=4))
     assert children() == before
     (ledger,) = tmp_path.glob("*/*.jsonl")
@@ -177,7 +177,7 @@ def test_an_external_server_that_does_not_give_its_numbers(tmp_path, monkeypatch
         at = "{}:{}".format(*runner.addresses[0])
         target = TargetOptions(parse_address(f"http+json://{at}/"), body='"$input"', metrics_url=f"http://{at}/metrics")
         try:
-            await cancelled_at(run_experiment(config(tmp_path, External(target), batch_size=1)), INTERVAL)
+            await cancelled_at(run_experiment(config(tmp_path, External(target))), INTERVAL)
         finally:
             await runner.cleanup()
 

@@ -88,9 +88,8 @@ def slow_model(ports, version, batch_size, service_s, reply_times=True):
 
 def config(ports, tmp_path, application, **changes):
     return ExperimentConfig(
-        serve=Frontend("noop", host="127.0.0.1", application=application, ports=ports),
+        serve=Frontend("noop", host="127.0.0.1", application=application, batch_size=4, ports=ports),
         load=Saturate(**{"duration_s": 2.0, "warmup_s": 0.5, **changes}),
-        batch_size=4,
         patience=Patience(drain_s=0.5),
         output=Output(tmp_path, log_every_s=1.0),
     )
@@ -149,7 +148,7 @@ def test_defaults_are_no_completions(frontends, tmp_path):
 
 def test_an_application_that_is_not_there_is_one_line(frontends, tmp_path):
     """It names the option."""
-    with pytest.raises(ConfigError, match=r"no application 'missing'.*--app"):
+    with pytest.raises(ConfigError, match=r"no application 'missing'.*with application"):
         uvloop.run(run_experiment(config(frontends, tmp_path, "missing")))
 
 

@@ -1,6 +1,7 @@
 """What a configuration comes to, before anything is started."""
 
 import asyncio
+import math
 import pickle
 from dataclasses import replace
 
@@ -10,15 +11,32 @@ from frontend_launch.errors import DescribeError, PlacementError
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.topology import describe
 from frontend_launch.ports import Ports
-from loadgen.config import Client, Deploy, ExperimentConfig, External, Frontend, Inputs, OpenLoop, Patience, Saturate
+from loadgen.config import (
+    Client,
+    Deploy,
+    ExperimentConfig,
+    External,
+    Frontend,
+    Inputs,
+    OpenLoop,
+    Output,
+    Patience,
+    Saturate,
+)
 from loadgen.errors import FieldError
-from loadgen.load.arrivals import Renewal
+from loadgen.experiments.capacity import CapacityConfig
+from loadgen.experiments.search import Limits
+from loadgen.experiments.sweep import SweepConfig, prepare_sweep
+from loadgen.judging.slo import parse
+from loadgen.load.arrivals import Ramp, Renewal
 from loadgen.plan import default_window, prepare
 from loadgen.report.text import plan_text
 
 MACHINE = describe("cpus=0-31,gpus=0-1")
 OPEN_LOOP = OpenLoop(Renewal(10.0, 1.0, 0.0, 0))
 EXTERNAL = External.at("http+json://127.0.0.1:9/x", body='{"prompt": "$input"}')
+BASE = ExperimentConfig(Deploy("noop"))
+SLO = tuple(parse("p99<1s"))
 IMAGE_BYTES = 299 * 299 * 3 * 4
 
 
@@ -120,16 +138,25 @@ def test_what_cannot_be_planned(changes, error, text):
     ("make", "text"),
     [
         (lambda: Saturate(duration_s=-1.0), "duration_s -1 is not positive"),
+        (lambda: Saturate(duration_s=math.inf), "duration_s inf is not finite"),
         (lambda: Saturate(requests=0), "requests 0 is not positive"),
+        (lambda: Saturate(warmup_s=math.nan), "warmup_s nan is not finite"),
         (lambda: Saturate(warmup_s=-1.0), "warmup_s -1 is negative"),
         (
             lambda: Saturate(duration_s=3.0, requests=5),
             "requests 5 stops by count and duration_s 3 by time: leave one of them out",
         ),
         (lambda: OpenLoop(OPEN_LOOP.arrivals, max_in_flight=0), "max_in_flight 0 is not positive"),
+        (lambda: OpenLoop(Renewal(math.nan, 1.0, 0.0, 0)), "rate_rps nan is not finite"),
+        (lambda: OpenLoop(Renewal(1.0, -1.0, 0.0, 0)), "duration_s -1 is not positive"),
+        (lambda: OpenLoop(Renewal(1.0, 1.0, 0.0, -1)), "seed -1 is negative"),
+        (lambda: OpenLoop(Ramp(1.0, math.inf, 1.0)), "to_rps inf is not finite"),
         (lambda: Patience(drain_s=-1.0), "drain_s -1 is negative"),
+        (lambda: Patience(timeout_s=math.inf), "timeout_s inf is not finite"),
+        (lambda: Output(log_every_s=math.nan), "log_every_s nan is not finite"),
         (lambda: Client(0), "processes 0 is not positive"),
         (lambda: Client(300), "processes 300 are too many: use at most 256"),
+        (lambda: Client(cpus=(-1,)), "cpus -1 is negative"),
         (lambda: Inputs(count=0), "count 0 is not positive"),
         (lambda: Deploy("noop", ready_timeout_s=0.0), "ready_timeout_s 0 is not positive"),
         (lambda: Deploy("noop", replicas=0), "replicas 0 is not positive"),
@@ -142,8 +169,25 @@ def test_what_cannot_be_planned(changes, error, text):
             "metrics and admin are both 4000: choose different ones",
         ),
         (lambda: Frontend("noop", host="h", ports=Ports(request=0)), "request 0 is no port: 1 to 65535"),
-        (lambda: ExperimentConfig(Deploy("noop"), batch_size=0), "batch_size 0 is not positive"),
-        (lambda: ExperimentConfig(Deploy("noop"), batch_size=1 << 20), "batch_size 1048576 is too large"),
+        (lambda: Deploy("noop", batch_size=0), "batch_size 0 is not positive"),
+        (lambda: Deploy("noop", batch_size=1 << 20), "batch_size 1048576 is too large"),
+        (lambda: External.at("oip+grpc://h:1/m", batch_size=0), "batch_size 0 is not positive"),
+        (lambda: External.at("nonsense"), "target nonsense: the scheme is none of"),
+        (lambda: ExperimentConfig(Deploy("noop"), seed=-1), "seed -1 is negative"),
+        (lambda: SweepConfig(BASE, batch_sizes=(2, 0)), "batch_sizes 0 is not positive"),
+        (lambda: SweepConfig(BASE, batch_sizes=(1 << 20,)), "batch_sizes 1048576 is too large: at most 65536"),
+        (lambda: SweepConfig(BASE, rates_rps=(math.inf,)), "rates_rps inf is not finite"),
+        (lambda: SweepConfig(BASE, cv=math.nan), "cv nan is not finite"),
+        (lambda: SweepConfig(BASE, repeat=0), "repeat 0 is not positive"),
+        (lambda: SweepConfig(BASE, anchor_every=0), "anchor_every 0 is not positive"),
+        (lambda: CapacityConfig(BASE, ()), r"conditions \(\) is empty: name one at least"),
+        (lambda: CapacityConfig(BASE, SLO, cv=-1.0), "cv -1 is negative"),
+        (lambda: CapacityConfig(BASE, SLO, start_rps=math.nan), "start_rps nan is not finite"),
+        (lambda: CapacityConfig(BASE, SLO, start_rps=1e7), r"start_rps 1e\+07 is out of bounds: use 0.01 to 1e\+06"),
+        (lambda: Limits(tolerance=0.0), "tolerance 0 is out of bounds: use 0.1% to 50%"),
+        (lambda: Limits(tolerance=math.nan), "tolerance nan is not finite"),
+        (lambda: Limits(duration_s=math.inf), "duration_s inf is not finite"),
+        (lambda: Limits(probes=0), "probes 0 is not positive"),
         (
             lambda: ExperimentConfig(Deploy("noop"), Saturate(requests=4), client=Client(5)),
             "processes 5 is more than requests 4: use at most 4",
@@ -151,9 +195,75 @@ def test_what_cannot_be_planned(changes, error, text):
     ],
 )
 def test_what_makes_no_sense_cannot_be_written(make, text):
-    """The error names the field and the value, and says what to do."""
-    with pytest.raises(FieldError, match=f"^{text}"):
+    """The error names the field and the value, and says what to do, in one line."""
+    with pytest.raises(FieldError, match=f"^{text}") as error:
         make()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("serve", "given", "expected"),
+    [
+        pytest.param(Deploy("noop", topology=MACHINE), (), [2], id="our default"),
+        pytest.param(Deploy("noop", topology=MACHINE, batch_size=8), (), [8], id="that of the base"),
+        pytest.param(Deploy("noop", topology=MACHINE, batch_size=8), (1, 4), [1, 4], id="those of the sweep"),
+        pytest.param(EXTERNAL, (), [1], id="an external server's default"),
+    ],
+)
+def test_the_batches_of_a_sweep(serve, given, expected):
+    """Without any, the one of a single run."""
+    plan = asyncio.run(prepare_sweep(SweepConfig(ExperimentConfig(serve), batch_sizes=given)))
+    assert [each.config.serve.batch_size for each in plan.plans.values()] == expected
+    assert [cell.batch_size for cell in plan.plans] == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "text"),
+    [
+        (Saturate, {"duration_s": "5"}, "duration_s 5 is not a number"),
+        (Saturate, {"requests": 1.5}, "requests 1.5 is not a whole number"),
+        (Saturate, {"requests": (5,)}, r"requests \(5,\) is not a whole number"),
+        (Saturate, {"max_in_flight": math.nan}, "max_in_flight nan is not a whole number"),
+        (OpenLoop, {"arrivals": 100.0}, "arrivals 100.0 is of type float: use Arrivals"),
+        (Patience, {"stall_s": None}, "stall_s None is not a number"),
+        (Output, {"results_dir": "results"}, "results_dir 'results' is of type str: use Path"),
+        (Client, {"processes": True}, "processes True is not a whole number"),
+        (Client, {"cpus": [0]}, r"cpus \[0\] is of type list: use a tuple"),
+        (Inputs, {"path": "x"}, "path 'x' is of type str: use Path"),
+        (Deploy, {"model": None}, "model None is of type NoneType: use str"),
+        (Deploy, {"model": "noop", "gpus": "none"}, "gpus 'none' is of type str: use a tuple"),
+        (Deploy, {"model": "noop", "ports": 4456}, "ports 4456 is of type int: use Ports"),
+        (Deploy, {"model": "noop", "ports": Ports(request=0.5)}, "request 0.5 is no port"),  # type: ignore[arg-type]
+        (Deploy, {"model": "noop", "infrastructure_cpus": 0}, "infrastructure_cpus 0 is of type int: use Mapping"),
+        (Frontend, {"model": "noop", "host": None}, "host None is of type NoneType: use str"),
+        (External, {"target": "oip+grpc://h:1/m"}, "target 'oip.grpc://h:1/m' is of type str: use TargetOptions"),
+        (External.at, {"url": "oip+grpc://h:1/m", "connections": 1.5}, "connections 1.5 is not a whole number"),
+        (ExperimentConfig, {"serve": "noop"}, "serve 'noop' is of type str: use Deploy, Frontend or External"),
+        (ExperimentConfig, {"serve": None}, "serve None is of type NoneType"),
+        (
+            ExperimentConfig,
+            {"serve": Deploy("noop"), "load": 5.0},
+            "load 5.0 is of type float: use Saturate or OpenLoop",
+        ),
+        (ExperimentConfig, {"serve": Deploy("noop"), "fail_if": ("p99>1s",)}, "fail_if 'p99>1s' is of type str"),
+        (SweepConfig, {"base": "noop"}, "base 'noop' is of type str: use ExperimentConfig"),
+        (SweepConfig, {"base": BASE, "replicas": 2}, "replicas 2 is of type int: use a tuple"),
+        (SweepConfig, {"base": BASE, "in_flight": (1.5,)}, "in_flight 1.5 is not a whole number"),
+        (CapacityConfig, {"base": "noop", "conditions": SLO}, "base 'noop' is of type str: use ExperimentConfig"),
+        (
+            CapacityConfig,
+            {"base": BASE, "conditions": ("p99<1s",)},
+            "conditions 'p99<1s' is of type str: use Condition",
+        ),
+        (CapacityConfig, {"base": BASE, "conditions": SLO, "limits": 0.05}, "limits 0.05 is of type float: use Limits"),
+        (Limits, {"probes": 1.5}, "probes 1.5 is not a whole number"),
+    ],
+)
+def test_a_value_of_another_type_cannot_be_written(kind, fields, text):
+    """Type checkers say so too, but not everybody has one."""
+    with pytest.raises(FieldError, match=f"^{text}") as error:
+        kind(**fields)
+    assert "\n" not in str(error.value)
 
 
 def test_an_error_can_be_sent_to_another_process():
@@ -176,9 +286,9 @@ def test_an_error_can_be_sent_to_another_process():
 def test_what_a_load_comes_to(serve, load, expected):
     """The same whether it is planned at once or put in the place of another."""
     for first in (Saturate(), OPEN_LOOP):
-        plan = asyncio.run(prepare(ExperimentConfig(serve, first, batch_size=1))).with_load(load)
+        plan = asyncio.run(prepare(ExperimentConfig(serve, first))).with_load(load)
         assert (plan.window, plan.load.warmup_s, plan.load.timeout_s, plan.load.drain_s) == expected
-        assert plan.load == asyncio.run(prepare(ExperimentConfig(serve, load, batch_size=1))).load
+        assert plan.load == asyncio.run(prepare(ExperimentConfig(serve, load))).load
 
 
 def test_a_plan_as_text():

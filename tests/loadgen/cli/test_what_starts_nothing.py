@@ -137,7 +137,7 @@ def test_rates_that_make_no_sense(tmp_path, arguments, complaint):
             ("--slo", "p99<1s", "--arrivals", "ramp:1..2"),
             "--arrivals ramp:1..2: its rate is varied already: use poisson, constant or gamma:cv=2",
         ),
-        (("--slo", "p99<1s", "--start", "-5"), "--start -5 is no rate: it must be positive"),
+        (("--slo", "p99<1s", "--start", "-5"), "--start -5 is not positive"),
         (("--slo", "p99<1s", "--start", "1e7"), "--start 1e+07 is out of bounds: use 0.01 to 1e+06"),
         (("--slo", "p99<1s", "--probes", "0"), "--probes 0 is not positive"),
         (("--slo", "p99<1s", "--probes", "0", "--dry-run"), "--probes 0 is not positive"),

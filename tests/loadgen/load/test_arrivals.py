@@ -126,7 +126,7 @@ def test_a_trace_that_makes_no_sense(tmp_path, content, complaint):
     ("text", "rate", "duration", "scale", "complaint"),
     [
         ("constant", None, None, 1, "wants a rate: add rate_rps"),
-        ("constant", 0, None, 1, "rate_rps 0 is no rate"),
+        ("constant", 0, None, 1, "rate_rps 0 is not positive"),
         ("constant:3", 2, None, 1, "takes no '3'"),
         ("gamma", 2, None, 1, "write gamma:cv=2"),
         ("gamma:cv=0", 2, None, 1, "write gamma:cv=2"),

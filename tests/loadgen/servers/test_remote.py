@@ -33,7 +33,7 @@ def test_shared_memory_that_there_is_not_enough_of(monkeypatch):
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with (
-        pytest.raises(ConfigError, match=r"--shared-memory: 3 bytes cannot be had in /dev/shm \(No space left"),
+        pytest.raises(ConfigError, match=r"shared_memory: 3 bytes cannot be had in /dev/shm \(No space left"),
         shared(NAME, b"abc"),
     ):
         pass
