@@ -1,0 +1,124 @@
+"""Errors name fields, which the command line alone knows by the names of options."""
+
+import ast
+import dataclasses
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+import loadgen
+from frontend_launch.ports import Ports
+from loadgen import cli
+from loadgen.cli import console
+from loadgen.errors import ConfigError, FieldError, TargetError
+from loadgen.experiments.sweep import run_sweep
+from loadgen.load.arrivals import Renewal, Trace
+from loadgen.targets.access import Access
+from loadgen.targets.remote import TargetOptions
+
+PACKAGE = Path(loadgen.__file__).parent
+OPTION = re.compile(r"--[a-z][a-z-]*")
+FIELD = re.compile(r"\b[A-Z]\w+\.[a-z]\w+|run_sweep\.\w+")
+
+LINES = "a line in the results or the log of a run, for whoever started it"
+ANOTHER = "options of another program"
+ALLOWED = {
+    "experiments/document.py": (LINES, {"--stall", "--max-in-flight"}),
+    "experiments/experiment.py": (LINES, {"--requests-log"}),
+    "experiments/ledger.py": (LINES, {"--resume"}),
+    "hardware/sampler.py": (ANOTHER, {"--out", "--every", "--watch", "--frontend"}),
+    "hardware/watch.py": (ANOTHER, {"--out", "--every", "--watch", "--frontend"}),
+    "judging/remarks.py": (LINES, {"--warmup"}),
+    "judging/verdict.py": (LINES, {"--clients", "--max-in-flight"}),
+    "plan.py": (
+        f"{LINES}; {ANOTHER}",
+        {"--connections", "--weights", "--seed", "--input-shape", "--input-type", "--xla"},
+    ),
+    "results/environment.py": (ANOTHER, {"--header", "--porcelain", "--untracked-files"}),
+    "servers/remote.py": (LINES, {"--connections"}),
+    "servers/remote_readings.py": (LINES, {"--metrics-url"}),
+}
+"""The options that a module outside `loadgen.cli` names, with the reason; no error is among them."""
+
+
+def modules():
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if "cli" not in path.relative_to(PACKAGE).parts]
+
+
+def texts(tree):
+    """The strings of a module that are no docstrings."""
+    alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone:
+            yield node.value
+
+
+def named(pattern):
+    """What the strings of modules outside the command line name."""
+    for path in modules():
+        found = {name for text in texts(ast.parse(path.read_text())) for name in pattern.findall(text)}
+        if found:
+            yield path.relative_to(PACKAGE).as_posix(), found
+
+
+def test_no_error_outside_the_command_line_names_an_option():
+    """Python users know fields."""
+    assert dict(named(OPTION)) == {path: options for path, (_, options) in ALLOWED.items()}
+
+
+def test_no_raise_names_an_option():
+    """Not even in a module that may name some."""
+    for path in modules():
+        raised = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Raise)]
+        assert [text for node in raised for text in texts(node) if OPTION.search(text)] == [], path
+
+
+FIELDS = sorted(set().union(*(found for _, found in named(FIELD))))
+KNOWN = {kind.__name__: kind for kind in (Access, Ports, Renewal, TargetOptions, Trace)}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_field_that_an_error_names_exists_and_has_an_option(field):
+    """Both readers can find it."""
+    owner, _, name = field.partition(".")
+    if owner == "run_sweep":
+        assert name in (run_sweep.__kwdefaults__ or {})
+    else:
+        kind = KNOWN.get(owner) or getattr(loadgen, owner)
+        assert name in {each.name for each in dataclasses.fields(kind)}
+    assert console.worded(ConfigError(f"{{{field}}}")) in every_option()
+
+
+def every_option():
+    """The options of all verbs."""
+    commands = [cli.verb(name) for name in cli.VERBS]
+    return {flag for command in commands for parameter in command.params for flag in parameter.opts}
+
+
+@pytest.mark.parametrize("kind", [ConfigError, TargetError])
+def test_an_error_has_the_names_of_its_reader(kind):
+    """Braces that hold no field stay."""
+    error = pickle.loads(pickle.dumps(kind('{"a": {Client.processes}} {0} {value}: raise {Inputs.count}')))
+    assert str(error) == '{"a": processes} {0} {value}: raise count'
+    assert console.worded(error) == '{"a": --clients} {0} {value}: raise --inputs'
+
+
+def test_a_remedy_has_them_too():
+    """Of an error about one field."""
+    error = FieldError("Deploy.verify", 3, "{value}: one input", "raise {Inputs.count}")
+    assert str(error) == "verify 3: one input: raise count"
+    assert console.worded(error) == "--verify 3: one input: raise --inputs"
+
+
+def test_an_error_behind_an_option_has_them(capsys):
+    """The parser of an option's text may refuse by fields."""
+
+    def parse(text):
+        raise FieldError("Inputs.count", text, "is odd")
+
+    with pytest.raises(typer.Exit), console.one_line_errors():
+        console.parsed("--some", parse, "x")
+    assert capsys.readouterr().err == "loadgen: --some: --inputs x is odd\n"
