@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from frontend_launch.errors import FrontendLaunchError
+    from frontend_launch.launch.topology import Topology
+    from frontend_launch.ports import Ports
     from loadgen.config import (
         Client,
         Deploy,
@@ -23,26 +25,35 @@ if TYPE_CHECKING:
         Saturate,
     )
     from loadgen.errors import ConfigError, FieldError, Interrupted, LoadgenError, TargetError
-    from loadgen.experiments.capacity import CapacityConfig, find_capacity
+    from loadgen.experiments.capacity import CapacityConfig, FoundCapacity, find_capacity
     from loadgen.experiments.experiment import ExperimentInterrupted, run_experiment
-    from loadgen.experiments.search import Limits
-    from loadgen.experiments.sweep import SweepConfig, prepare_sweep, run_sweep
+    from loadgen.experiments.ledger import Entry as SweepEntry
+    from loadgen.experiments.search import Capacity, Limits, Probe
+    from loadgen.experiments.sweep import Sweep, SweepConfig, SweepPlan, prepare_sweep, run_sweep
+    from loadgen.judging.slo import Condition
     from loadgen.judging.slo import parse as parse_slo
-    from loadgen.load.arrivals import parse_arrivals
+    from loadgen.load.arrivals import Arrivals, parse_arrivals
     from loadgen.results.document import Results
     from loadgen.results.files import read as read_results
+    from loadgen.targets.access import Access
+    from loadgen.targets.remote import TargetOptions
 
     __version__: str
 
 __all__ = [
+    "Access",
+    "Arrivals",
+    "Capacity",
     "CapacityConfig",
     "Client",
+    "Condition",
     "ConfigError",
     "Deploy",
     "ExperimentConfig",
     "ExperimentInterrupted",
     "External",
     "FieldError",
+    "FoundCapacity",
     "Frontend",
     "FrontendLaunchError",
     "Inputs",
@@ -52,10 +63,17 @@ __all__ = [
     "OpenLoop",
     "Output",
     "Patience",
+    "Ports",
+    "Probe",
     "Results",
     "Saturate",
+    "Sweep",
     "SweepConfig",
+    "SweepEntry",
+    "SweepPlan",
     "TargetError",
+    "TargetOptions",
+    "Topology",
     "__version__",
     "find_capacity",
     "parse_arrivals",
@@ -67,14 +85,19 @@ __all__ = [
 ]
 
 _SOURCES = {
+    "Access": "loadgen.targets.access:Access",
+    "Arrivals": "loadgen.load.arrivals:Arrivals",
+    "Capacity": "loadgen.experiments.search:Capacity",
     "CapacityConfig": "loadgen.experiments.capacity:CapacityConfig",
     "Client": "loadgen.config:Client",
+    "Condition": "loadgen.judging.slo:Condition",
     "ConfigError": "loadgen.errors:ConfigError",
     "Deploy": "loadgen.config:Deploy",
     "ExperimentConfig": "loadgen.config:ExperimentConfig",
     "ExperimentInterrupted": "loadgen.experiments.experiment:ExperimentInterrupted",
     "External": "loadgen.config:External",
     "FieldError": "loadgen.errors:FieldError",
+    "FoundCapacity": "loadgen.experiments.capacity:FoundCapacity",
     "Frontend": "loadgen.config:Frontend",
     "FrontendLaunchError": "frontend_launch.errors:FrontendLaunchError",
     "Inputs": "loadgen.config:Inputs",
@@ -84,10 +107,17 @@ _SOURCES = {
     "OpenLoop": "loadgen.config:OpenLoop",
     "Output": "loadgen.config:Output",
     "Patience": "loadgen.config:Patience",
+    "Ports": "frontend_launch.ports:Ports",
+    "Probe": "loadgen.experiments.search:Probe",
     "Results": "loadgen.results.document:Results",
     "Saturate": "loadgen.config:Saturate",
+    "Sweep": "loadgen.experiments.sweep:Sweep",
     "SweepConfig": "loadgen.experiments.sweep:SweepConfig",
+    "SweepEntry": "loadgen.experiments.ledger:Entry",
+    "SweepPlan": "loadgen.experiments.sweep:SweepPlan",
     "TargetError": "loadgen.errors:TargetError",
+    "TargetOptions": "loadgen.targets.remote:TargetOptions",
+    "Topology": "frontend_launch.launch.topology:Topology",
     "find_capacity": "loadgen.experiments.capacity:find_capacity",
     "parse_arrivals": "loadgen.load.arrivals:parse_arrivals",
     "parse_slo": "loadgen.judging.slo:parse",

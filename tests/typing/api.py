@@ -6,15 +6,26 @@ from pathlib import Path
 
 import loadgen
 from loadgen import (
+    Access,
+    Arrivals,
     CapacityConfig,
+    Condition,
     Deploy,
     ExperimentConfig,
     External,
+    FoundCapacity,
     Limits,
     OpenLoop,
+    Ports,
+    Probe,
     Results,
     Saturate,
+    Sweep,
     SweepConfig,
+    SweepEntry,
+    SweepPlan,
+    TargetOptions,
+    Topology,
     find_capacity,
     parse_arrivals,
     parse_slo,
@@ -31,20 +42,36 @@ async def saturated(model: str) -> float:
 
 
 async def at_a_rate(model: str) -> float | None:
-    arrivals = parse_arrivals("poisson", rate_rps=100, duration_s=10, seed=0)
-    results = await run_experiment(ExperimentConfig(Deploy(model), OpenLoop(arrivals)))
+    arrivals: Arrivals = parse_arrivals("poisson", rate_rps=100, duration_s=10, seed=0)
+    served = Deploy(model, batch_size=8, ports=Ports(request=0, response=0))
+    results = await run_experiment(ExperimentConfig(served, OpenLoop(arrivals)))
     return results.summary.latency_ms["p99"]
 
 
-async def capacity(model: str) -> float | None:
-    base = ExperimentConfig(Deploy(model))
-    config = CapacityConfig(base, tuple(parse_slo("p99<250ms")), limits=Limits(tolerance=0.05))
-    return (await find_capacity(config)).capacity.rate_rps
+async def capacity(model: str) -> tuple[float | None, tuple[Probe, ...]]:
+    conditions: tuple[Condition, ...] = tuple(parse_slo("p99<250ms"))
+    config = CapacityConfig(ExperimentConfig(Deploy(model)), conditions, limits=Limits(tolerance=0.05))
+    found: FoundCapacity = await find_capacity(config)
+    return found.capacity.rate_rps, found.capacity.probes
 
 
-async def sweep(url: str) -> Path:
-    plan = await prepare_sweep(SweepConfig(ExperimentConfig(External.at(url)), batch_sizes=(1, 2, 4)))
-    return (await run_sweep(plan)).directory
+async def sweep(url: str) -> tuple[SweepEntry, ...]:
+    external = External.at(url, access=Access(headers=(("x-tenant", "a"),)), connections=4)
+    plan: SweepPlan = await prepare_sweep(SweepConfig(ExperimentConfig(external), batch_sizes=(1, 2, 4)))
+    done: Sweep = await run_sweep(plan)
+    return done.entries
+
+
+async def planned(model: str, machine: Topology) -> float:
+    return (await prepare_sweep(SweepConfig(ExperimentConfig(Deploy(model, topology=machine))))).expected_s
+
+
+def connections(external: External) -> int | None:
+    options: TargetOptions = external.target
+    return options.connections
+
+
+External.at("oip+grpc://host:8001/model", no_such_option=1)  # type: ignore[call-arg]
 
 
 def verdict(path: Path) -> str:
