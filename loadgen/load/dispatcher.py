@@ -23,8 +23,14 @@ from model_containers.units import NS_PER_S
 BURST = 64
 """Most requests of one turn."""
 
-MAX_WAIT_NS = 100_000_000
-"""The longest time between two turns, after which deadlines are looked at again."""
+MAX_WAIT_NS = 20_000_000
+"""The longest time between two turns, after which deadlines are looked at again.
+
+A client that did not run is seen by the turn that it missed, so a gap is found shorter by up to this.
+"""
+
+LATE_NS = 10_000_000
+"""A turn that comes later than this after it was due makes a gap: schedulers and timers delay one by less."""
 
 LEAD_NS = 20_000_000
 """From the start of a run to the first planned request, so that what is done once is done."""
@@ -81,7 +87,7 @@ class Dispatcher:
         self._interval_ns = round(job.log_every_s * NS_PER_S)
         self._cut_ns = NEVER_NS
         self._deadline_ns = pace.measured_from_ns
-        self._now_ns = self._quiet_since_ns = self._idle_since_ns = started_ns
+        self._now_ns = self._quiet_since_ns = self._idle_since_ns = self._due_ns = started_ns
         self._ended: Ending | None = None
 
     @property
@@ -116,6 +122,8 @@ class Dispatcher:
             if now_ns >= self._pace.measured_from_ns:
                 measured = True
                 self._begin_measured(now_ns)
+        if now_ns - self._due_ns > LATE_NS:
+            self._late(now_ns)
         if now_ns >= self._next_expiry_ns:
             self._expire(now_ns)
         sent = self._in_flight.sent
@@ -126,8 +134,10 @@ class Dispatcher:
             return Turn(measured, ended, sent, 0, interval or last, now_ns)
         due = self._pace.due(now_ns, sent, self._in_flight.outstanding)
         if due > BURST:
+            self._due_ns = now_ns
             return Turn(measured, None, sent, BURST, interval, now_ns)
         wake_ns = min(now_ns + MAX_WAIT_NS, self._deadline_ns, self._pace.next_ns(sent + due))
+        self._due_ns = max(now_ns, wake_ns)
         return Turn(measured, None, sent, due, interval, wake_ns)
 
     def sent(self, count: int, now_ns: int) -> None:
@@ -192,6 +202,16 @@ class Dispatcher:
         self._now_ns = now_ns
         if held_ns > 0:
             self.record.clients[0].in_flight_ns += self._in_flight.outstanding * held_ns
+
+    def _late(self, now_ns: int) -> None:
+        """The client did not run when this turn was due; of that, the time in the measured part counts."""
+        if not self._recorder.measuring:
+            return
+        from_ns = self._pace.measured_from_ns
+        due_ns = max(self._due_ns, from_ns)
+        gap_ns = min(now_ns, self._pace.ends_ns) - due_ns
+        if gap_ns > LATE_NS:
+            self.record.clients[0].add_gap(due_ns - from_ns, gap_ns)
 
     def _expire(self, now_ns: int) -> None:
         """Give up on requests whose time is over."""

@@ -87,10 +87,30 @@ class ClientUse:
     Attributes:
         cpu_ns: CPU time of the whole process, ZeroMQ's I/O thread included.
         in_flight_ns: the number in flight, integrated over time.
+        gaps: how often the client did not run when it was due to; see `LATE_NS` of `loadgen.load.dispatcher`.
+        gaps_ns: the time of all gaps, from when it was due.
+        longest_gap_ns: the longest of them.
+        longest_gap_at_ns: when that began, since this client's measured part began.
     """
 
     cpu_ns: int = 0
     in_flight_ns: int = 0
+    gaps: int = 0
+    gaps_ns: int = 0
+    longest_gap_ns: int = 0
+    longest_gap_at_ns: int = 0
+
+    def add_gap(self, at_ns: int, gap_ns: int) -> None:
+        """Count a gap.
+
+        Args:
+            at_ns: when the client was due to run, since the measured part began.
+            gap_ns: how much later it ran.
+        """
+        self.gaps += 1
+        self.gaps_ns += gap_ns
+        if gap_ns > self.longest_gap_ns:
+            self.longest_gap_ns, self.longest_gap_at_ns = gap_ns, at_ns
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from loadgen.load import dispatcher
 from loadgen.load.arrivals import Renewal
-from loadgen.load.dispatcher import BURST, LEAD_NS, Turn, prepare
+from loadgen.load.dispatcher import BURST, LATE_NS, LEAD_NS, MAX_WAIT_NS, Turn, prepare
 from loadgen.load.ending import Ending
 from loadgen.load.inputs import SeededInputs
 from loadgen.load.job import Job
@@ -78,8 +78,8 @@ class Seen:
         return self.record.requests[0].table(inputs=3)
 
 
-def driven(job, fates=(Fate(),), pauses=(0,), stop_ns=None, told=Ending.STOPPED):
-    """A run from its start to its end, by a shell that has pauses of its own."""
+def driven(job, fates=(Fate(),), pauses=(0,), stop_ns=None, told=Ending.STOPPED, frozen_ns=(0, 0)):
+    """A run from its start to its end, by a shell that has pauses of its own, and does not run for a time."""
     now_ns, order = START_NS, itertools.count()
     answers: list[tuple[int, int, int, Outcome]] = []
     seen = Seen(Record(), [], 0, {})
@@ -103,11 +103,17 @@ def driven(job, fates=(Fate(),), pauses=(0,), stop_ns=None, told=Ending.STOPPED)
                 fate = fates[number % len(fates)]
                 for delay_ns in fate.delays_ns:
                     heapq.heappush(answers, (now_ns + SEND_NS + delay_ns, next(order), number, fate.outcome))
-            now_ns += SEND_NS + next(pause)
+            now_ns = thawed(now_ns + SEND_NS + next(pause), frozen_ns)
             core.sent(turn.send, now_ns)
         seen.most = max(seen.most, core.outstanding)
         next_ns = answers[0][0] if answers else turn.wake_ns
-        now_ns = max(now_ns + LOOK_NS, min(turn.wake_ns, next_ns))
+        now_ns = thawed(max(now_ns + LOOK_NS, min(turn.wake_ns, next_ns)), frozen_ns)
+
+
+def thawed(now_ns, frozen_ns):
+    """When a shell runs that would run now."""
+    from_ns, until_ns = (START_NS + ns for ns in frozen_ns)
+    return until_ns if from_ns <= now_ns < until_ns else now_ns
 
 
 def replies(ready):
@@ -253,6 +259,56 @@ def test_intervals_end_at_absolute_times():
     assert ends_s[-1] == 0.1
 
 
+@settings(max_examples=60)  # each has some thousand turns
+@given(
+    st.lists(st.builds(Fate, st.tuples(st.integers(1, 60).map(MS.__mul__))), min_size=1, max_size=8),
+    st.sampled_from([{"duration_s": 0.6}, {"arrivals": Renewal(400.0, 0.6, 1.0, 3), "window": 10**6}]),
+    st.integers(0, 9000).map((MS // 10).__mul__),
+    st.integers(0, 5000).map((MS // 10).__mul__),
+)
+def test_a_client_that_does_not_run_has_a_gap(fates, loop, from_ns, for_ns):
+    """One, as long as it did not run in the measured part, less up to a wait."""
+    until_ns = from_ns + for_ns
+    record = driven(job(**loop, warmup_s=0.1), fates, frozen_ns=(from_ns, until_ns)).record
+    began_ns = record.measured_from_ns - START_NS
+    first_ns, last_ns = max(from_ns, began_ns), min(until_ns, began_ns + record.measured_ns)
+    frozen_ns, turn_ns = max(0, last_ns - first_ns), SEND_NS + LOOK_NS
+    (use,) = record.clients
+    assert use.gaps_ns == use.longest_gap_ns <= frozen_ns + turn_ns
+    if frozen_ns <= LATE_NS - turn_ns:
+        assert (use.gaps, use.gaps_ns) == (0, 0)
+    elif frozen_ns > LATE_NS + MAX_WAIT_NS:
+        assert use.gaps == 1
+        assert use.gaps_ns >= frozen_ns - MAX_WAIT_NS
+        assert -turn_ns <= use.longest_gap_at_ns - (first_ns - began_ns) <= MAX_WAIT_NS
+
+
+@pytest.mark.parametrize(
+    "loop", [{"duration_s": 1.0}, {"arrivals": Renewal(1000.0, 1.0, 0.0, 0), "window": 10**6}], ids=["closed", "open"]
+)
+def test_gaps_add_up(loop):
+    """A pause of a tenth of a millisecond is none; the longest is told apart, and when it was."""
+    pauses = [MS // 10] * 100
+    pauses[40], pauses[70] = 60 * MS, 300 * MS
+    record = driven(job(**loop), (Fate((4 * MS,)),), pauses).record
+    (use,) = record.clients
+    assert use.gaps >= 2
+    assert 300 * MS - MAX_WAIT_NS <= use.longest_gap_ns <= 300 * MS + SEND_NS + LOOK_NS
+    assert use.longest_gap_ns < use.gaps_ns <= record.measured_ns
+    steady = driven(job(**loop), (Fate((4 * MS,)),), [MS // 10]).record
+    assert (steady.clients[0].gaps, steady.clients[0].longest_gap_at_ns) == (0, 0)
+
+
+def test_the_gaps_of_several_clients_stay_apart():
+    """Which of them did not run is known."""
+    one, other = Record(), Record()
+    one.clients[0].add_gap(5 * MS, 30 * MS)
+    one.clients[0].add_gap(95 * MS, 20 * MS)
+    one.merge(other)
+    found = [(use.gaps, use.gaps_ns, use.longest_gap_ns, use.longest_gap_at_ns) for use in one.clients]
+    assert found == [(2, 50 * MS, 30 * MS, 5 * MS), (0, 0, 0, 0)]
+
+
 def test_outstanding_requests_are_waited_for_after_the_run():
     """Until the last has an answer, or time is up; what remains is left behind."""
     core = prepare(job(requests=3, window=3, drain_s=1.0))(START_NS)
@@ -260,7 +316,7 @@ def test_outstanding_requests_are_waited_for_after_the_run():
     core.sent(3, START_NS)
     core.stop(Ending.STOPPED)
     assert core.turn(START_NS + MS, replies([])).ended is Ending.STOPPED
-    until_ns = START_NS + 50 * MS
+    until_ns = START_NS + 20 * MS
     answer = (START_NS + 2 * MS, 0, 1, Outcome.COMPLETED)
     assert core.drain(START_NS + 2 * MS, replies([answer]), until_ns) == until_ns
     assert core.drain(until_ns, replies([]), until_ns) is None
