@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import msgspec
@@ -54,6 +54,10 @@ class ReplicaCounters:
         timed_batches: batches whose answer said so; a foreign replica says nothing.
         failed_batches: batches that had to be computed again: its model failed on them, as it says, and it computed
             their inputs one by one; or its answer could not be read, which is none of `batches`.
+        oldest_batch_ns: age of the batch under way at this moment, 0 without one; a reading, not a sum.
+        full_batches: those of the timed batches that were of the maximum size.
+        full_compute_ns: the model calls of these. Per batch it compares replicas at equal fill; without full batches
+            there is no such figure, only the mean over batches of any size.
     """
 
     alive: bool = True
@@ -65,6 +69,9 @@ class ReplicaCounters:
     compute_ns: int = 0
     timed_batches: int = 0
     failed_batches: int = 0
+    oldest_batch_ns: int = 0
+    full_batches: int = 0
+    full_compute_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +135,21 @@ class Counters:
 
     @classmethod
     def merged(cls, readings: Sequence[Counters]) -> Counters:
-        """One reading of several frontends: sums of everything, so that shares of `now_ns` are means over them."""
+        """One reading of several frontends: sums, so that shares of `now_ns` are means over them.
+
+        Of settings, ages, and whether a replica is alive it is the largest.
+        """
         whole: Counters = readings[0]
         for reading in readings[1:]:
             whole = _sum(whole, reading)
         return whole
 
 
-_READINGS = frozenset({"max_batch", "queue_length", "alive"})
+_LARGEST = frozenset({"max_batch", "alive", "oldest_batch_ns"})
+"""Of several frontends the largest counts, not the sum."""
+
+_READINGS = _LARGEST | {"queue_length"}
+"""What two readings do not subtract."""
 
 
 def _subtract(later: Any, earlier: Any) -> Any:
@@ -153,13 +167,17 @@ def _difference(name: str, later: Any, earlier: Any) -> Any:
 
 
 def _sum(one: Any, other: Any) -> Any:
-    """Of numbers, of mappings key by key, of readings field by field; a setting is the larger one."""
+    """Field by field: numbers add up, mappings key by key; of some the larger one counts."""
+    names = [item.name for item in fields(one)]
+    return type(one)(**{name: _total(name, getattr(one, name), getattr(other, name)) for name in names})
+
+
+def _total(name: str, one: Any, other: Any) -> Any:
+    if name in _LARGEST:
+        return max(one, other)
     if isinstance(one, Mapping):
-        both = {key: _sum(value, other[key]) if key in other else value for key, value in one.items()}
-        return {**other, **both}
-    if isinstance(one, int):
-        return one + other
-    summed = {item.name: _sum(getattr(one, item.name), getattr(other, item.name)) for item in fields(one)}
-    return replace(
-        one, **summed | ({"max_batch": max(one.max_batch, other.max_batch)} if "max_batch" in summed else {})
-    )
+        return {
+            **other,
+            **{key: _total(key, value, other[key]) if key in other else value for key, value in one.items()},
+        }
+    return one + other if isinstance(one, int) else _sum(one, other)

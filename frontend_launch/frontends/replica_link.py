@@ -213,7 +213,8 @@ class ReplicaLink:
         queue, maximum = pipeline.queue, self._directory.max_batch(pipeline.key)
         while queue and (replica := self._replicas.next(pipeline.key, len(queue), maximum)) is not None:
             now_ns = time.monotonic_ns()
-            batch = Batch(self._next_message, queue.take(maximum, now_ns))
+            queries = queue.take(maximum, now_ns)
+            batch = Batch(self._next_message, queries, len(queries) == maximum)
             payloads = [query.payload for query in batch.queries]
             frames = encode_batch_request(BatchRequest.of(batch.message_id, pipeline.input_type, payloads))
             self._next_message = (self._next_message + 1) & 0x7FFFFFFF

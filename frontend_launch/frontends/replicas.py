@@ -24,10 +24,17 @@ ModelKey = tuple[str, str]
 
 
 class Batch(NamedTuple):
-    """Queries that travel together."""
+    """Queries that travel together.
+
+    Attributes:
+        message_id: of the message to the replica.
+        queries: at least one.
+        full: there were as many as a batch could have when it was made.
+    """
 
     message_id: int
     queries: tuple[Query, ...]
+    full: bool = False
 
 
 @dataclass(slots=True)
@@ -50,6 +57,8 @@ class Replica:
         handle_ns: time in the model call, as the replica says.
         timed_batches: answered batches that came with times; a foreign replica sends none.
         failed_batches: batches on which its model failed, and those whose answer could not be read.
+        full_batches: full ones of these.
+        full_handle_ns: of these, time in the model call, as the replica says.
         stages: how long batches took, and how large they were.
     """
 
@@ -68,6 +77,8 @@ class Replica:
     handle_ns: int = 0
     timed_batches: int = 0
     failed_batches: int = 0
+    full_batches: int = 0
+    full_handle_ns: int = 0
     stages: Stages = field(default_factory=Stages, repr=False)
     _overhead_ns: int = field(default=0, repr=False)
     _usual_ns: int = field(default=0, repr=False)
@@ -90,6 +101,9 @@ class Replica:
             compute_ns=self.compute_until_ns(now_ns),
             timed_batches=self.timed_batches,
             failed_batches=self.failed_batches,
+            oldest_batch_ns=self.under_way_ns(now_ns),
+            full_batches=self.full_batches,
+            full_compute_ns=self.full_handle_ns,
         )
 
     def answered(self, times: ReplyTimes | None, now_ns: int) -> Batch | None:
@@ -111,6 +125,9 @@ class Replica:
             self.recv_ns += times.recv_ns
             self.parse_ns += times.parse_ns
             self.handle_ns += times.handle_ns
+            if batch.full:
+                self.full_batches += 1
+                self.full_handle_ns += times.handle_ns
             self._overhead_ns = max(0, elapsed_ns - times.handle_ns)
             self._usual_ns = times.handle_ns
         return batch
@@ -130,7 +147,11 @@ class Replica:
 
     def in_flight_until_ns(self, now_ns: int) -> int:
         """Time with a batch outstanding until now, the present one included."""
-        return self.in_flight_ns + (now_ns - self.began_ns if self.outstanding else 0)
+        return self.in_flight_ns + self.under_way_ns(now_ns)
+
+    def under_way_ns(self, now_ns: int) -> int:
+        """How long the present batch has been under way; 0 without one."""
+        return now_ns - self.began_ns if self.outstanding else 0
 
     def compute_until_ns(self, now_ns: int) -> int:
         """Time in compute until now, so that two readings subtract to the time between them.

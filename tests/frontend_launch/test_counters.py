@@ -18,7 +18,7 @@ def readings(number):
     models = st.dictionaries(st.sampled_from(["a:1", "b:1"]), st.builds(ModelCounters, *[NUMBERS] * 7))
     replicas = st.dictionaries(
         st.sampled_from([f"a:1:{number}", f"a:1:{number + 2}"]),
-        st.builds(ReplicaCounters, st.booleans(), *[NUMBERS] * 8),
+        st.builds(ReplicaCounters, st.booleans(), *[NUMBERS] * 11),
     )
     dropped = st.dictionaries(st.sampled_from(["frames", "type"]), NUMBERS)
     return st.builds(Counters, *[NUMBERS] * 8, dropped, models, replicas)
@@ -38,6 +38,24 @@ def test_several_frontends_as_one(first, second):
         assert model.max_batch == max(row.max_batch for row in rows)
     assert sum(both.dropped.values()) == sum(first.dropped.values()) + sum(second.dropped.values())
     assert Counters.merged([first]) == first
+
+
+def test_a_replica_that_several_frontends_know_is_one():
+    """Alive where one has it, with the age of its oldest batch; sums of the rest."""
+    one = Counters(1, replicas={"a:1:0": ReplicaCounters(True, 1, oldest_batch_ns=5)})
+    other = Counters(1, replicas={"a:1:0": ReplicaCounters(False, 2, oldest_batch_ns=7)})
+    both = ReplicaCounters(True, 3, oldest_batch_ns=7)
+    assert Counters.merged([one, other]).replicas == Counters.merged([other, one]).replicas == {"a:1:0": both}
+    assert Counters.merged([one, other]).replicas["a:1:0"].alive is True
+
+
+def test_the_age_of_a_batch_is_a_reading():
+    """The later one's, whatever it was before."""
+    earlier = Counters(1, replicas={"a:1:0": ReplicaCounters(oldest_batch_ns=9, full_batches=1, full_compute_ns=10)})
+    later = Counters(2, replicas={"a:1:0": ReplicaCounters(oldest_batch_ns=4, full_batches=3, full_compute_ns=40)})
+    assert later.since(earlier).replicas["a:1:0"] == ReplicaCounters(
+        oldest_batch_ns=4, full_batches=2, full_compute_ns=30
+    )
 
 
 @given(readings(0))

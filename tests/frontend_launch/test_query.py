@@ -342,6 +342,7 @@ def test_counters_add_up_and_subtract(frontend, stack):
     assert (change.requests, change.replies, model.batch_size_sum, row.queries) == (3, 3, 3, 3)
     assert model.batches == row.batches == row.timed_batches
     assert (row.recv_ns, row.parse_ns, row.compute_ns) == (10 * row.batches, 20 * row.batches, 30 * row.batches)
+    assert (row.full_batches, row.full_compute_ns) == (model.full_batches, 30 * model.full_batches)
     assert 0 < row.in_flight_ns <= change.now_ns
     assert 0 <= model.queue_empty_ns <= change.now_ns
     report = {name: fields for rows in frontend.report().values() for row in rows for name, fields in row.items()}

@@ -145,6 +145,33 @@ def test_time_in_compute_counts_the_batch_under_way():
     assert replica.compute_until_ns(9999) == 80 + 2 * 80  # a replica that hangs is not busy
 
 
+def test_the_age_of_the_batch_under_way():
+    """Since it was sent, or since the one before it was answered; none without one, or when its replica is gone."""
+    table, (replica,) = timed_table_of(1)
+    assert replica.counters(50).oldest_batch_ns == 0
+    table.sent(replica, batch(1), 100)
+    table.sent(replica, batch(2), 120)
+    assert replica.counters(400).oldest_batch_ns == 300
+    table.answered(replica, ReplyTimes(0, 0, 80), 500)
+    assert replica.counters(510).oldest_batch_ns == 10, "the replica had another batch until then"
+    table.lost(replica, 600)
+    assert (replica.counters(900).oldest_batch_ns, replica.counters(900).alive) == (0, False)
+
+
+def test_full_batches_are_counted_with_their_time_in_compute():
+    """Of replicas that report times; others do not tell."""
+    table, (replica, foreign) = table_of(2)
+    full = batch()._replace(full=True)
+    for one, times in ((full, ReplyTimes(1, 1, 70)), (batch(), ReplyTimes(1, 1, 20)), (full, ReplyTimes(1, 1, 90))):
+        table.sent(replica, one, 0)
+        table.answered(replica, times, 100)
+    table.sent(foreign, full, 0)
+    table.answered(foreign, None, 100)
+    counters = replica.counters(100)
+    assert (counters.full_batches, counters.full_compute_ns, counters.timed_batches) == (2, 160, 3)
+    assert (foreign.counters(100).full_batches, foreign.counters(100).full_compute_ns) == (0, 0)
+
+
 @given(st.lists(st.tuples(st.integers(1, 100), st.integers(0, 100), st.integers(0, 30)), max_size=30))
 def test_readings_never_go_back(steps):
     """Whatever the estimate was, a later reading is not smaller, and never more than the time there was."""
