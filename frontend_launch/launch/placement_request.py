@@ -120,7 +120,9 @@ def check(topology: Topology, request: PlacementRequest) -> tuple[str, ...]:
         raise RequestError(f"--cpus-per-replica {request.cpus_per_replica} is too few: use at least 1")
     strangers = sorted(request.infrastructure_cpus.keys() - {service.role for service in request.infrastructure})
     if strangers:
-        raise RequestError(f"--{strangers[0]}-cpus: no {strangers[0]} is started; leave the option out")
+        role, started = strangers[0], ", ".join(service.role for service in request.infrastructure)
+        only = f", only {started}" if started else ""
+        raise RequestError(f"--{role}-cpus: this runtime has no process {role!r}{only}; leave the option out")
     services = {f"--{role}-cpus": cores for role, cores in request.infrastructure_cpus.items()}
     named = {"--cpus": request.cpus, "--client-cpus": request.client_cpus, **services}
     note = f" ({topology.note})" if topology.note else ""

@@ -47,7 +47,7 @@ def capacity(
 ) -> None:
     """Find the highest rate that holds an objective."""
     dry_run = settings.pop("dry_run")
-    with console.one_line_errors():
+    with console.one_line_errors(typed={"Limits.tolerance": tolerance}):
         if settings["fail_if"]:
             raise ConfigError(f"--fail-if {settings['fail_if'][0]}: a search wants what has to hold: use --slo")
         load = Saturate(

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, TypeVar
 
 import typer
@@ -17,7 +17,7 @@ import uvloop
 
 from frontend_launch.errors import FrontendLaunchError, LaunchError
 from loadgen.cli import exit_codes
-from loadgen.errors import ConfigError, Interrupted, LoadgenError, Worded, field_name
+from loadgen.errors import ConfigError, FieldError, Interrupted, LoadgenError, Worded, field_name
 
 T = TypeVar("T")
 
@@ -76,11 +76,20 @@ def run(work: Coroutine[Any, Any, T], interrupted: str = "interrupted") -> tuple
 
 
 @contextlib.contextmanager
-def one_line_errors(received: list[signal.Signals] | None = None) -> Iterator[None]:
-    """Turn errors raised on purpose into one line on standard error and their exit code."""
+def one_line_errors(
+    received: list[signal.Signals] | None = None, typed: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Turn errors raised on purpose into one line on standard error and their exit code.
+
+    Args:
+        received: the signals that came, the first of which has a code of its own.
+        typed: what was typed for fields of a configuration, where that is not what their values look like.
+    """
     try:
         yield
     except (FrontendLaunchError, LoadgenError) as error:
+        if isinstance(error, FieldError) and typed is not None:
+            error.value = typed.get(error.field, error.value)
         tail = error.log_tail if isinstance(error, LaunchError) else ""
         if tail:
             typer.echo(tail, err=True)

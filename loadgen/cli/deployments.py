@@ -138,6 +138,10 @@ def metrics(
 ) -> None:
     """Print the metrics of a query frontend as JSON."""
 
+    if run and host:
+        with console.one_line_errors():
+            raise ConfigError(f"--host {host} with the run {run}: leave one of them out")
+
     async def act() -> Any:
         address = f"http://{host}:{port}" if host else await _metrics_address(run)
         async with MetricsClient(address) as client:

@@ -163,6 +163,8 @@ def model(
     elsewhere = context.params.get("target") is not None
     if model is None and not elsewhere:
         raise ConfigError("--model is missing: name one that `loadgen models` lists")
+    if model is not None and model.startswith("-"):
+        raise ConfigError(f"--model {model} is not a model: name one that `loadgen models` lists")
     return {
         "model": model or "",
         "weights": weights,

@@ -25,7 +25,8 @@ def _described(context: typer.Context, path: Path | None) -> Path | None:
         try:
             table = tomllib.loads(path.read_text())
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"--file {path} cannot be read: {error}") from None
+            reason = (error.strerror if isinstance(error, OSError) else None) or error
+            raise ConfigError(f"--file {path} cannot be read: {reason}") from None
         context.default_map = dict(_default(path, context.command, *item) for item in table.items())
     return path
 

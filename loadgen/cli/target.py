@@ -52,18 +52,33 @@ def _refuse_strays(context: typer.Context, served: type[Served]) -> None:
         ConfigError: there are some; it names them.
     """
     strays = [name for name, meant in _MEANT.items() if served not in meant and parameters.was_given(context, name)]
-    if not strays:
-        return
-    meant = _MEANT[strays[0]]
+    if strays:
+        meant = _MEANT[strays[0]]
+        raise ConfigError(_refusal([name for name in strays if _MEANT[name] == meant], meant, served))
+
+
+def _refusal(names: list[str], meant: tuple[type[Served], ...], served: type[Served]) -> str:
+    """Why options cannot be used, and what to do.
+
+    Args:
+        names: of the options; all of them mean something for the same.
+        meant: what they mean something for.
+        served: what is served.
+    """
+    flags, s, them = _flags(names), "s" * (len(names) == 1), "it" if len(names) == 1 else "them"
+    if "connect" in names:
+        return "--connect and --target name two servers: leave one of them out"
+    if names == ["model"]:
+        return "--model and --target name two models: leave --model out"
     if served is External:
-        raise ConfigError(f"{_flags(strays)} means nothing with --target, which starts nothing: leave it out")
-    flags = _flags([name for name in strays if _MEANT[name] == meant])
-    if meant == (Deploy,):
-        raise ConfigError(f"{flags} says what to start, --connect starts nothing: leave one of them out")
-    if meant == (Frontend,):
-        app = context.params["app"]
-        raise ConfigError(f"--app {app} only means something with --connect: leave it out, or add --connect HOST")
-    raise ConfigError(f"{flags} means something with --target only: leave it out, or add --target URL")
+        part = "a deployment" if meant == (Deploy,) else "--connect" if meant == (Frontend,) else "loadgen's frontends"
+        return f"{flags} belong{s} to {part}, and --target names an external server: leave {them} out"
+    if meant == (External,):
+        remedy = "add --target URL" if served is Deploy else "use --target URL in place of --connect"
+        return f"{flags} need{s} --target: leave {them} out, or {remedy}"
+    if served is Frontend:
+        return f"{flags} belong{s} to a deployment, and --connect starts none: leave {them} out, or leave --connect out"
+    return f"{flags} need{s} --connect: leave {them} out, or add --connect HOST"
 
 
 def target(
@@ -116,9 +131,10 @@ def target(
     address = parse_address(target)
     tls = [name for name in ("tls_ca", "tls_cert", "tls_key") if parameters.was_given(context, name)]
     if tls and not address.tls:
-        raise ConfigError(f"{_flags(tls)} means something with TLS only: leave it out, or use {_secure(address.text)}")
+        s, them = ("s", "it") if len(tls) == 1 else ("", "them")
+        raise ConfigError(f"{_flags(tls)} need{s} TLS: leave {them} out, or use {_secure(address.text)}")
     if metrics_url is not None and not _is_url(metrics_url):
-        raise ConfigError(f"--metrics-url {metrics_url} is no URL: write it as http://HOST:PORT/metrics")
+        raise ConfigError(f"--metrics-url {metrics_url} is not a URL: write it as http://HOST:PORT/metrics")
     headers = [_header(text) for text in header or ()]
     for name, times in Counter(name for name, _ in headers).items():
         if times > 1:
@@ -141,7 +157,9 @@ def target(
 
 
 def _flags(names: list[str]) -> str:
-    return ", ".join("--" + name.replace("_", "-") for name in names)
+    """Options in a sentence: ``--a``, ``--a and --b``, ``--a, --b and --c``."""
+    *others, last = ["--" + name.replace("_", "-") for name in names]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -149,9 +167,9 @@ def _header(text: str) -> tuple[str, str]:
     name, value = name.strip().lower(), value.strip()
     plain = text.isascii() and value.isprintable() and all(char.isalnum() or char in "-_." for char in name)
     if not colon or not name or not plain:
-        raise ConfigError(f"--header {name!r} is none: write it as 'name: value', in ASCII")
+        raise ConfigError(f"--header {name!r} is not a header: write it as 'name: value', in ASCII")
     if name in _OURS or name.endswith("-bin"):
-        raise ConfigError(f"--header {name!r} is not for you to say: leave it out")
+        raise ConfigError(f"--header {name!r} is set by the protocol: leave it out")
     return name, value
 
 

@@ -85,7 +85,7 @@ def _add(found: _Named | Missing, runs: dict[Path, Run], missing: list[Missing])
 def _within(path: Path) -> Iterable[_Named | Missing]:
     if not path.is_dir():
         return [_Named(path)]
-    if (path / ledger.LEDGER).exists():
+    if (path / ledger.LEDGER).exists() or (path / ledger.HEADER).exists():
         return _of_sweep(path)
     files = sorted(path.glob("results-*.json"))
     if not files:
@@ -98,7 +98,11 @@ def _within(path: Path) -> Iterable[_Named | Missing]:
 def _of_sweep(directory: Path) -> Iterator[_Named | Missing]:
     """What the ledger names; a file that it does not name belongs to a measurement that was cut off and made again."""
     ledger.read_header(directory)
-    for entry in ledger.read_entries(directory):
+    entries = list(ledger.read_entries(directory))
+    if not entries:
+        remedy = "wait for it, or run its command again with --resume"
+        raise ConfigError(f"{directory} holds a sweep without a finished measurement: {remedy}")
+    for entry in entries:
         if entry.results is not None:
             yield _Named(directory / entry.results, entry.repeat, entry.kind == "anchor")
         else:

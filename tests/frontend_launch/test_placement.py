@@ -528,7 +528,7 @@ def test_memory_follows_cores():
         pytest.param(
             machine(8),
             PlacementRequest(infrastructure_cpus={"redis": (0,)}),
-            "--redis-cpus: no redis is started; leave the option out",
+            "--redis-cpus: this runtime has no process 'redis', only frontends; leave the option out",
             id="cores for what is not started",
         ),
         pytest.param(

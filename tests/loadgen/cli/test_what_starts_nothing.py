@@ -86,7 +86,7 @@ def test_help_and_version_are_there():
     ("arguments", "text"),
     [
         (["--requests", "5", "--duration", "3"], "--requests stops by count and --duration by time"),
-        (["--app", "x"], "--app x only means something with --connect"),
+        (["--app", "x"], "--app needs --connect: leave it out, or add --connect HOST"),
         (["--input", "/nowhere"], "/nowhere is not there"),
         (["--cpus", "0,0"], "more than once"),
     ],
@@ -97,6 +97,69 @@ def test_options_that_make_no_sense(tmp_path, arguments, text):
     assert run.returncode == 2
     assert text in run.stderr
     assert len(run.stderr.strip().splitlines()) == 1
+
+
+MODEL = ["-m", "noop"]
+CONNECT = [*MODEL, "--connect", "h"]
+TARGET = ["--target", "oip+grpc://h:1/m"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (
+            [*CONNECT, *TARGET, "-r", "2"],
+            "--replicas belongs to a deployment, and --target names an external server: leave it out",
+        ),
+        ([*CONNECT, *TARGET], "--connect and --target name two servers: leave one of them out"),
+        ([*MODEL, *TARGET], "--model and --target name two models: leave --model out"),
+        ([*TARGET, "--app", "a"], "--app belongs to --connect, and --target names an external server: leave it out"),
+        (
+            [*TARGET, "-r", "2", "--cpus", "0", "1"],
+            "--replicas and --cpus belong to a deployment, and --target names an external server: leave them out",
+        ),
+        (
+            [*TARGET, "--verify", "3", "--xla", "--admin-port", "0"],
+            "--xla, --verify and --admin-port belong to loadgen's frontends, and --target names an external server: "
+            "leave them out",
+        ),
+        (
+            [*CONNECT, "-r", "2"],
+            "--replicas belongs to a deployment, and --connect starts none: leave it out, or leave --connect out",
+        ),
+        (
+            [*CONNECT, "-r", "2", "-c", "1"],
+            "--replicas and --cpus belong to a deployment, and --connect starts none: "
+            "leave them out, or leave --connect out",
+        ),
+        (
+            [*CONNECT, "--header", "a: b"],
+            "--header needs --target: leave it out, or use --target URL in place of --connect",
+        ),
+        ([*MODEL, "--header", "a: b"], "--header needs --target: leave it out, or add --target URL"),
+        (
+            [*MODEL, "--body", "a", "--connections", "2"],
+            "--connections and --body need --target: leave them out, or add --target URL",
+        ),
+        ([*MODEL, "--app", "a"], "--app needs --connect: leave it out, or add --connect HOST"),
+        ([*TARGET, "--tls-ca", "x"], "--tls-ca needs TLS: leave it out, or use oip+grpcs://h:1/m"),
+        (
+            [*TARGET, "--tls-cert", "x", "--tls-key", "y"],
+            "--tls-cert and --tls-key need TLS: leave them out, or use oip+grpcs://h:1/m",
+        ),
+        (["-m", "--dry-run"], "--model --dry-run is not a model: name one that `loadgen models` lists"),
+    ],
+)
+def test_options_that_exclude_each_other(tmp_path, arguments, text):
+    """A sentence for each case, which says why and what to do."""
+    done = asked([LOADGEN, "saturate", "--results-dir", str(tmp_path / "results"), *arguments])
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"loadgen: {text}\n")
+
+
+def test_a_run_and_a_host():
+    """Are two frontends."""
+    done = asked([LOADGEN, "metrics", "a-run", "--host", "h"])
+    assert (done.returncode, done.stderr) == (2, "loadgen: --host h with the run a-run: leave one of them out\n")
 
 
 def test_a_host_without_an_address_is_said_at_once():
@@ -132,6 +195,8 @@ def test_rates_that_make_no_sense(tmp_path, arguments, complaint):
             "--slo: 'quick' is no condition: write such as p99<250ms or failed<0.1%, joined by commas",
         ),
         (("--slo", "p99<1s", "--tolerance", "0"), "--tolerance 0 is out of bounds: use 0.1% to 50%"),
+        (("--slo", "p99<1s", "--tolerance", "90%"), "--tolerance 90% is out of bounds: use 0.1% to 50%"),
+        (("--slo", "p99<1s", "--tolerance", "0.90"), "--tolerance 0.90 is out of bounds: use 0.1% to 50%"),
         (("--slo", "p99<1s", "--tolerance", "few"), "--tolerance: 'few' is no share: write such as 2% or 0.02"),
         (
             ("--slo", "p99<1s", "--arrivals", "ramp:1..2"),

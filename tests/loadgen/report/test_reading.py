@@ -71,6 +71,18 @@ def test_nothing_to_report_is_refused(tmp_path):
         collect([tmp_path / "none.json"])
 
 
+@pytest.mark.parametrize("ledger", [True, False])
+def test_a_sweep_without_a_measurement(tmp_path, ledger):
+    """It is said what is missing, and how to go on."""
+    sweep = make_sweep(tmp_path, [])
+    if not ledger:
+        (sweep / "ledger.jsonl").unlink()
+    with pytest.raises(ConfigError) as error:
+        collect([sweep])
+    remedy = "wait for it, or run its command again with --resume"
+    assert str(error.value) == f"{sweep} holds a sweep without a finished measurement: {remedy}"
+
+
 def test_a_sweep_of_failures_is_reported(tmp_path):
     """There is nothing to draw, and something to say."""
     collection = collect([make_sweep(tmp_path, [entry("r1-c1-b2", error="a port is in use")])])
