@@ -137,7 +137,6 @@ def metrics(
     port: Annotated[int, typer.Option("--metrics-port", help="With --host: its port for metrics.")] = 1337,
 ) -> None:
     """Print the metrics of a query frontend as JSON."""
-
     if run and host:
         with console.one_line_errors():
             raise ConfigError(f"--host {host} with the run {run}: leave one of them out")
