@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import assert_never
 
+from frontend_launch.affinity import affinity
 from frontend_launch.launch.deployment import LATENCY_SLO_MICROS
+from frontend_launch.launch.placement import difference
 from loadgen.config import CataloguedModel, Deploy, ExperimentConfig, External, OpenLoop, Saturate
-from loadgen.hardware.summary import summarise
+from loadgen.hardware.summary import idle_cores, summarise
 from loadgen.hardware.watch import Watch
-from loadgen.judging import remarks, slo
+from loadgen.judging import remarks, slo, validity
+from loadgen.judging.evidence import Evidence, on_machine
+from loadgen.judging.validity import Check
 from loadgen.judging.verdict import Verdict, judge
 from loadgen.load import summary as load_summary
 from loadgen.load.answers import AnswerCheck
@@ -105,14 +110,20 @@ def results_of(
     measurements = _measurements(record, readings)
     failed_batches = remarks.failed_count(measurements.frontend_counters)
     summary = replace(load_summary.summarise(record, plan.load.timeout_s), failed_batches=failed_batches)
-    verdict = _verdict(plan, server, record, readings)
+    assignments = [*plan.placement.assignments, *senders.assignments]
     watched = summarise(
         watch.readings(),
         record.measured_from_ns,
         record.measured_from_ns + record.measured_ns,
-        [*plan.placement.assignments, *senders.assignments, watch.assignment],
-        verdict.saturated == "yes",
+        [*assignments, watch.assignment],
     )
+    evidence = replace(
+        on_machine(readings.evidence(record, plan), watched, assignments), misplaced=_misplaced(plan, server)
+    )
+    checks = validity.certificate(evidence)
+    verdict = _verdict(server, record, evidence, checks)
+    if watched is not None and (verdict.saturated, verdict.limit) == ("yes", "replicas"):
+        watched = replace(watched, findings=idle_cores(watched, assignments))
     return Results(
         command=command(),
         started_at=started_at,
@@ -126,8 +137,9 @@ def results_of(
         answers=None if check is None else _answers(check, record),
         window=InFlightWindow(plan.window, payload_bytes, plan.window * payload_bytes),
         summary=summary,
-        thresholds=_thresholds(plan.config, summary),
+        thresholds=_thresholds(plan.config, summary, validity.invalid(checks) is None),
         verdict=verdict,
+        certificate=checks,
         hardware=watched,
         histograms=results_file.histograms(record),
         node_configs=[] if server.deployment is None else [_node_config(plan)],
@@ -147,7 +159,7 @@ def results_of(
             *readings.notes,
             *remarks.remarks(record),
             *remarks.failed_batches(measurements.frontend_counters),
-            *remarks.server_load_mismatch(record, _counted(measurements)),
+            *validity.notes(evidence, checks),
             *(() if watched is None else watched.findings),
         ],
     )
@@ -160,11 +172,6 @@ def _measurements(record: Record, readings: Readings) -> Measurements:
     if statistics is None:
         return measurements
     return replace(measurements, server_statistics=replace(statistics, client_replies=record.replies))
-
-
-def _counted(measurements: Measurements) -> int | None:
-    statistics = measurements.server_statistics
-    return None if statistics is None else statistics.succeeded + statistics.failed
 
 
 def _inputs(plan: Plan) -> SentInputs:
@@ -184,21 +191,28 @@ def _arrivals(config: ExperimentConfig) -> PlannedArrivals | None:
             return None
 
 
-def _verdict(plan: Plan, server: ServerFacts, record: Record, readings: Readings) -> Verdict:
-    verdict = judge(readings.evidence(record, plan))
+def _verdict(server: ServerFacts, record: Record, evidence: Evidence, checks: Sequence[Check]) -> Verdict:
+    verdict = judge(evidence, checks)
     if not record.measured_ns:
-        return replace(verdict, text="undecided: nothing was measured")
+        return replace(verdict, saturated="undecided", limit="unknown", text="undecided: nothing was measured")
     if not record.latency.total:
         undecided = "undecided: no answer counted as completed in the measured part"
         return replace(verdict, saturated="undecided", limit="unknown", text=undecided)
     return replace(verdict, text=f"{verdict.text}; {PROXIED}") if server.proxied else verdict
 
 
-def _thresholds(config: ExperimentConfig, summary: Summary) -> list[Threshold] | None:
+def _thresholds(config: ExperimentConfig, summary: Summary, valid: bool) -> list[Threshold] | None:
     if not config.fail_if:
         return None
     found = [(condition, *slo.crossed(condition, summary)) for condition in config.fail_if]
-    return [Threshold(str(condition), text, crossed) for condition, crossed, text in found]
+    return [Threshold(str(condition), text, crossed if valid else None) for condition, crossed, text in found]
+
+
+def _misplaced(plan: Plan, server: ServerFacts) -> list[str]:
+    """Roles of the plan that may run on other cores than it says; none that are gone, which others find."""
+    planned = {row.role for row in plan.placement.assignments}
+    observed = {role: affinity(pid) for role, pid in pids(server).items() if role in planned}
+    return difference(plan.placement, {role: cores for role, cores in observed.items() if cores})
 
 
 def _placement_rows(plan: Plan, server: ServerFacts, senders: Senders) -> list[PlacementRow]:

@@ -5,7 +5,6 @@ Pure. `loadgen.hardware.sampler` takes the readings in a process of its own.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -16,17 +15,11 @@ from msgspec import Meta
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.placement import Assignment
 from loadgen.constraints import Count
-from loadgen.hardware.readings import MAX_SAMPLES, MAX_VALUES, SAMPLER, TICKS_PER_S, Queue, Reading
+from loadgen.hardware.readings import MAX_SAMPLES, MAX_VALUES, Queue, Reading
 from model_containers.units import NS_PER_S
 
 IDLE_SHARE = 0.8
 """Cores of a replica below this were idle, though it was never without a batch."""
-
-OUTSIDE_SHARE = 0.05
-"""So much of a core for processes outside the plan is pointed out, ..."""
-
-OUTSIDE_SHARE_OF_MANY = 0.01
-"""... and no less than this of each, where roles share many cores: the kernel's own threads take some everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +161,11 @@ class Hardware:
     findings: list[str]
     islands: list[Island] = field(default_factory=list)
 
+    @property
+    def watched_s(self) -> float:
+        """From the first reading to the last."""
+        return self.every_s * (self.readings - 1)
+
 
 def between(first: Reading, second: Reading, began_ns: int) -> Sample:
     """What happened between two readings.
@@ -271,7 +269,7 @@ def _raise(most: dict[Any, Any], values: Mapping[Any, Any]) -> None:
 
 
 def summarise(
-    readings: Iterable[Reading], began_ns: int, ended_ns: int, assignments: Sequence[Assignment], saturated: bool
+    readings: Iterable[Reading], began_ns: int, ended_ns: int, assignments: Sequence[Assignment]
 ) -> Hardware | None:
     """What the readings within a period come to; None with fewer than two of them.
 
@@ -280,7 +278,6 @@ def summarise(
         began_ns: when the period began, monotonic clock.
         ended_ns: when it ended.
         assignments: the plan, and where the sampler ran.
-        saturated: the replicas were found to be busy all the time.
     """
     within = (reading for reading in readings if began_ns <= reading.at_ns <= ended_ns)
     first = last = next(within, None)
@@ -316,7 +313,7 @@ def summarise(
         },
         gpus={str(gpu): GpuUse(**row) for gpu, row in sorted(peaks.gpus.items())},
         samples=[_stored(between(a, b, began_ns), b) for a, b in pairwise(decimated.kept)],
-        findings=findings(whole, throttled, assignments, islands, saturated),
+        findings=[],
         islands=islands,
     )
 
@@ -345,26 +342,17 @@ def _throttled(first: Reading, last: Reading, role: str) -> tuple[int, float]:
     return max(0, after[0] - before[0]), max(0, after[1] - before[1]) / NS_PER_S
 
 
-def findings(
-    whole: Sample,
-    throttled: Mapping[str, tuple[int, float]],
-    assignments: Sequence[Assignment],
-    islands: Iterable[Island],
-    saturated: bool,
-) -> list[str]:
-    """What a reader should look at, a line each.
+def idle_cores(hardware: Hardware, assignments: Sequence[Assignment]) -> list[str]:
+    """A line for each replica whose cores were idle though it always had a batch.
 
     Args:
-        whole: over the whole measured part.
-        throttled: by role: periods in which a quota held it back, and seconds of that, summed over cores.
+        hardware: of a run whose replicas were saturated.
         assignments: who ran where.
-        islands: of these assignments.
-        saturated: the replicas were found to be busy all the time.
     """
     lines = []
     for row in assignments:
-        seen = [whole.busy[core] for core in row.cores if core in whole.busy]
-        if saturated and row.role.startswith("replica") and row.gpu is None and seen:
+        seen = [hardware.cores[str(core)].mean for core in row.cores if str(core) in hardware.cores]
+        if row.role.startswith("replica") and row.gpu is None and seen:
             share = sum(seen) / len(seen)
             if share < IDLE_SHARE:
                 # Not what it used itself: where others used its cores, it may have wanted more.
@@ -372,30 +360,7 @@ def findings(
                     f"cores {core_ranges(row.cores)} of {row.role} were busy {share:.0%} of the time only: "
                     "fewer may do, or its framework does not use them"
                 )
-    for island in islands:
-        outside = (island.outside or 0.0) * len(island.cores)
-        if outside > _outside_share(len(island.cores), whole.elapsed_s):
-            owners = ", ".join(role for role in island.roles if role != SAMPLER)
-            lines.append(
-                f"processes outside the plan used {outside:.0%} of a core on the cores of {owners} "
-                f"({core_ranges(island.cores)})"
-            )
-    lines += [
-        f"{role} was held back by the CPU quota of its cgroup in {periods} periods, {seconds:.1f} s over all cores"
-        for role, (periods, seconds) in throttled.items()
-        if periods or seconds
-    ]
     return lines
-
-
-def _outside_share(cores: int, elapsed_s: float) -> float:
-    """What processes outside the plan must use of some cores to be pointed out, as a share of one core.
-
-    A core's times are samples at ticks, each of a core in use or not. The standard deviation of a share from n ticks is
-    0.5 / sqrt(n) at most; what is below three of them may be nothing at all.
-    """
-    noise = 3 * 0.5 * math.sqrt(cores / max(1.0, TICKS_PER_S * elapsed_s))
-    return max(OUTSIDE_SHARE, OUTSIDE_SHARE_OF_MANY * cores, noise)
 
 
 def islands_of(whole: Sample, assignments: Iterable[Assignment]) -> list[Island]:

@@ -1,27 +1,212 @@
-"""Turns a run's record and the server's counters into the evidence of a verdict; pure."""
+"""Puts together what a verdict rests on: from a run's record, the server's counters and the machine; pure.
+
+Shares are of the measured part, 0 to 1, unless said otherwise. What is not known is None, never 0.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from frontend_launch.counters import Counters
-from loadgen.judging.verdict import Evidence
-from loadgen.load.record import Record
+from frontend_launch.counters import Counters, ReplicaCounters
+from frontend_launch.launch.placement import Assignment
+from frontend_launch.stages import Stages
+from loadgen.constraints import Count, Positive
+from loadgen.hardware.summary import Hardware
+from loadgen.load.record import ClientUse, Record
+from loadgen.load.target import Outcome
 from model_containers.units import NS_PER_S
 
+FULL_SHARE = 0.9
+"""From this share of full batches on, batches count as full."""
 
-def gather(record: Record, frontends: Sequence[Counters], application: str, max_batch: int, window: int) -> Evidence:
-    """Put together what is known of a run on query frontends.
+BUSY_SHARE = 0.95
+"""From this share of time with a batch in flight on, replicas count as busy all the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleUse:
+    """What one role of the plan did on its cores.
+
+    Attributes:
+        role: in the placement.
+        cores: its cores.
+        cpu_share: its CPU time ÷ the time; 1 is one core.
+        wait_share: time that it could have run and had no core; None where the kernel does not tell.
+        held_back_share: time that a CPU quota held it back.
+        own_share: CPU time of all roles of the plan on its island ÷ the cores of that island.
+        outside_share: CPU time of processes outside the plan on its island ÷ the cores of that island.
+    """
+
+    role: str
+    cores: list[Count]
+    cpu_share: float
+    wait_share: float | None = None
+    held_back_share: float = 0.0
+    own_share: float = 0.0
+    outside_share: float = 0.0
+
+    @property
+    def disturbed_share(self) -> float:
+        """The share of time that processes outside the plan took from it.
+
+        Waiting for another role of the plan is no disturbance, so the outside load bounds it. Where the kernel does not
+        tell how long a role waited, its CPU time bounds that: beside a fair scheduler's other load of a share s, a
+        process waits at most as long as it runs, and at most s / (1 - s) times as long.
+        """
+        waited = self.wait_share
+        if waited is None:
+            odds = self.outside_share / max(1e-9, 1 - self.outside_share)
+            waited = self.cpu_share * min(1.0, odds)
+        return min(waited, self.outside_share)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientGaps:
+    """Times that a client process did not run though a turn of its loop was due, each longer than 10 ms.
+
+    Attributes:
+        count: how many.
+        total_s: all of them together.
+        longest_s: the longest.
+        longest_at_s: when it began, seconds into the measured part.
+    """
+
+    count: Count
+    total_s: float
+    longest_s: float
+    longest_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaUse:
+    """What one replica did.
+
+    Attributes:
+        name: model, version and number.
+        alive: its connection stood at the end.
+        batches: batches answered.
+        compute_ms: mean time in the model for a full batch; for any batch where none was full; None where unknown.
+        median_batch_s: median time of a batch, as the frontend saw it; None without any.
+        longest_batch_s: the longest time of a batch, or of the one without an answer at the end.
+    """
+
+    name: str
+    alive: bool
+    batches: Count
+    compute_ms: float | None = None
+    median_batch_s: float | None = None
+    longest_batch_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the judgement rests on, over the measured part.
+
+    Attributes:
+        max_batch: largest batch a replica may be given.
+        client_cpu_share: CPU time of the client's process, ZeroMQ's threads included; 1 is one core. Of several clients
+            that of the busiest.
+        window: most requests in flight that the client allows itself.
+        in_flight_mean: mean number in flight.
+        replicas: replicas that were alive; None for a server whose replicas are not seen.
+        instances: of the model, as an external server says; None for others.
+        busy_share: their time in compute ÷ (replicas x time); None when none of them reports it.
+        in_flight_share: their time with a batch outstanding, seen from the frontend ÷ (replicas x time).
+        batches: batches answered.
+        mean_batch: mean size of the batches sent.
+        full_batch_share: batches of the maximum size ÷ all batches.
+        queue_empty_share: time the model's queue was empty.
+        frontend_cpu_share: the same of the frontends' process.
+        offered_rps: requests a second that a schedule planned; None where a window says when to send.
+        throughput_rps: answers a second.
+        lag_p99_ms: how much later than planned requests were sent; None likewise.
+        clients: client processes.
+        answered_share: share of what was planned for the measured part that was answered, whenever; None likewise.
+        rows: inputs that a request carries.
+        queued_mean: mean number of requests in the server's queue; where `queue_empty_share` is not known.
+        sent: requests sent in all; None where that is not known.
+        gap_ms: mean time between two model calls of a replica; None where they do not report their time.
+        duration_s: length of the measured part; None where it is not known.
+        latency_p99_ms: 99th percentile that is reported; None without one.
+        roles: the roles of the plan on their cores; none where nothing was watched.
+        client_gaps: of the client that lost most time; None without a gap.
+        replica_use: each replica, those that are gone too.
+        lost: requests by how they were lost: `timed_out`, `failed`, `defaulted`.
+        answers: answers in the measured part, as `client`, `frontend`, `replicas` and `server` counted them.
+        failed_batches: batches that had to be computed again; None where the server does not say.
+        first_third_rps: answers a second in the first third; None where it is not known, or the schedule varies.
+        last_third_rps: the same in the last third.
+        gap_distance: largest difference between the distributions of planned and real times between two requests;
+            None where a window says when to send.
+        misplaced: roles that did not run on the cores of the plan, a line each; None where that was not seen.
+        watched_share: share of the time that the machine was watched; None where it was not.
+    """
+
+    max_batch: Count
+    client_cpu_share: float
+    window: Count
+    in_flight_mean: float
+    replicas: int | None = None
+    busy_share: float | None = None
+    in_flight_share: float | None = None
+    batches: int | None = None
+    mean_batch: float | None = None
+    full_batch_share: float | None = None
+    queue_empty_share: float | None = None
+    frontend_cpu_share: float | None = None
+    offered_rps: float | None = None
+    throughput_rps: float | None = None
+    lag_p99_ms: float | None = None
+    clients: Positive = 1
+    answered_share: float | None = None
+    rows: Positive = 1
+    queued_mean: float | None = None
+    sent: int | None = None
+    gap_ms: float | None = None
+    duration_s: float | None = None
+    latency_p99_ms: float | None = None
+    roles: list[RoleUse] = field(default_factory=list)
+    client_gaps: ClientGaps | None = None
+    replica_use: list[ReplicaUse] = field(default_factory=list)
+    lost: dict[str, Count] = field(default_factory=dict)
+    answers: dict[str, Count] = field(default_factory=dict)
+    failed_batches: Count | None = None
+    first_third_rps: float | None = None
+    last_third_rps: float | None = None
+    gap_distance: float | None = None
+    misplaced: list[str] | None = None
+    watched_share: float | None = None
+    instances: Positive | None = None
+
+    @property
+    def always_busy(self) -> bool:
+        """Whether replicas always had a batch in flight."""
+        return (self.in_flight_share or 0.0) >= BUSY_SHARE
+
+    @property
+    def full(self) -> bool:
+        """Whether batches were full."""
+        return (self.full_batch_share or 0.0) >= FULL_SHARE
+
+    @property
+    def lost_share(self) -> float:
+        """Requests that were lost ÷ requests sent."""
+        return sum(self.lost.values()) / self.sent if self.sent else 0.0
+
+
+def of_frontends(
+    client: Evidence, frontends: Sequence[Counters], stages: Mapping[str, Stages], application: str
+) -> Evidence:
+    """What query frontends of this project add to what the client knows.
 
     Args:
-        record: of the client.
+        client: what the client knows.
         frontends: the counters of each, over the measured part; none where they could not be read.
+        stages: of all of them together, by model and by replica.
         application: what was asked; its model is found by its name.
-        max_batch: the largest batch a replica was given.
-        window: most requests in flight.
     """
-    client = client_evidence(record, max_batch, window)
     if not frontends:
         return client
     counters = Counters.merged(frontends)
@@ -29,7 +214,8 @@ def gather(record: Record, frontends: Sequence[Counters], application: str, max_
     if key is None:
         return client
     model = counters.models[key]
-    replicas = [row for name, row in counters.replicas.items() if name.startswith(f"{key}:") and row.alive]
+    rows = {name: row for name, row in counters.replicas.items() if name.startswith(f"{key}:")}
+    replicas = [row for row in rows.values() if row.alive]
     elapsed_ns = max(1, counters.now_ns)  # of all frontends
     available_ns = max(1, len(replicas) * elapsed_ns // len(frontends))
     timed = any(row.timed_batches for row in replicas)
@@ -46,11 +232,34 @@ def gather(record: Record, frontends: Sequence[Counters], application: str, max_
         queue_empty_share=model.queue_empty_ns / elapsed_ns,
         # The one that has most to do limits the others, since the client keeps them evenly loaded.
         frontend_cpu_share=max(each.process_cpu_ns / max(1, each.now_ns) for each in frontends),
+        replica_use=[_replica_use(name, row, stages.get(name)) for name, row in rows.items()],
+        answers={
+            **client.answers,
+            "frontend": counters.replies - counters.defaults,
+            "replicas": sum(row.queries for row in counters.replicas.values()),
+        },
+        failed_batches=sum(row.failed_batches for row in counters.models.values()),
     )
 
 
-def client_evidence(record: Record, max_batch: int, window: int) -> Evidence:
-    """What the client knows of a run; see `gather`.
+def _replica_use(name: str, row: ReplicaCounters, stages: Stages | None) -> ReplicaUse:
+    median_ns = None if stages is None else stages.rpc.percentile_ns(50)
+    longest_ns = 0 if stages is None or not stages.rpc.total else stages.rpc.max_ns
+    compute_ns, batches = row.full_compute_ns, row.full_batches
+    if not batches:
+        compute_ns, batches = row.compute_ns, row.timed_batches
+    return ReplicaUse(
+        name=name,
+        alive=row.alive,
+        batches=row.batches,
+        compute_ms=compute_ns / batches / 1e6 if batches else None,
+        median_batch_s=None if median_ns is None else median_ns / NS_PER_S,
+        longest_batch_s=max(longest_ns, row.oldest_batch_ns) / NS_PER_S,
+    )
+
+
+def of_client(record: Record, max_batch: int, window: int) -> Evidence:
+    """What the client knows of a run.
 
     Args:
         record: of all clients together.
@@ -58,6 +267,8 @@ def client_evidence(record: Record, max_batch: int, window: int) -> Evidence:
         window: most requests in flight, of all clients together.
     """
     measured_ns = max(1, record.measured_ns)
+    p99_ns = record.latency.percentile_ns(99)
+    worst = max(record.clients, key=lambda client: client.gaps_ns)
     client = Evidence(
         max_batch=max_batch,
         client_cpu_share=max(client.cpu_ns for client in record.clients) / measured_ns,
@@ -65,6 +276,14 @@ def client_evidence(record: Record, max_batch: int, window: int) -> Evidence:
         in_flight_mean=sum(client.in_flight_ns for client in record.clients) / measured_ns,
         clients=len(record.clients),
         sent=record.sent,
+        throughput_rps=record.latency.total / measured_ns * NS_PER_S,
+        duration_s=record.measured_ns / NS_PER_S,
+        latency_p99_ms=None if p99_ns is None else p99_ns / 1e6,
+        client_gaps=_gaps(worst) if worst.gaps else None,
+        lost={outcome.name.lower(): count for outcome in _LOST if (count := record.outcomes[outcome])},
+        answers={"client": record.replies},
+        first_third_rps=_rate(record, 0.0, 1 / 3),
+        last_third_rps=_rate(record, 2 / 3, 1.0),
     )
     if (offered := record.offered) is not None:
         lag_p99_ns = offered.lag.percentile_ns(99)
@@ -74,8 +293,68 @@ def client_evidence(record: Record, max_batch: int, window: int) -> Evidence:
             throughput_rps=offered.arrived / measured_ns * NS_PER_S,
             answered_share=offered.answered / offered.planned if offered.planned else None,
             lag_p99_ms=None if lag_p99_ns is None else lag_p99_ns / 1e6,
+            gap_distance=offered.gap_distance,
         )
     return client
+
+
+def _rate(record: Record, begin: float, end: float) -> float | None:
+    """Answers a second in a part of the measured time, from whole intervals; None with fewer than three of them."""
+    measured_s = record.measured_ns / NS_PER_S
+    if len(record.intervals) < 3:
+        return None
+    within = [
+        interval
+        for interval in record.intervals
+        if begin * measured_s <= interval.end_s - interval.duration_s / 2 <= end * measured_s
+    ]
+    duration_s = sum(interval.duration_s for interval in within)
+    return sum(interval.completed for interval in within) / duration_s if duration_s else None
+
+
+def _gaps(client: ClientUse) -> ClientGaps:
+    return ClientGaps(
+        count=client.gaps,
+        total_s=client.gaps_ns / NS_PER_S,
+        longest_s=client.longest_gap_ns / NS_PER_S,
+        longest_at_s=client.longest_gap_at_ns / NS_PER_S,
+    )
+
+
+def on_machine(evidence: Evidence, hardware: Hardware | None, assignments: Iterable[Assignment]) -> Evidence:
+    """What the machine did adds to what is known of client and server.
+
+    Args:
+        evidence: of client and server.
+        hardware: of the measured part; None where it was not watched.
+        assignments: the plan.
+    """
+    if hardware is None:
+        return evidence
+    return replace(
+        evidence,
+        watched_share=min(1.0, hardware.watched_s / evidence.duration_s) if evidence.duration_s else None,
+        roles=[_role(row, hardware) for row in assignments if row.role in hardware.processes],
+    )
+
+
+def _role(row: Assignment, hardware: Hardware) -> RoleUse:
+    use = hardware.processes[row.role]
+    island = next((island for island in hardware.islands if row.role in island.roles), None)
+    # The kernel counts the time of each core that a quota stopped; a role wanted as many as it used, rounded up.
+    wanted = max(1, math.ceil(use.cpu_mean))
+    return RoleUse(
+        role=row.role,
+        cores=list(row.cores),
+        cpu_share=use.cpu_mean,
+        wait_share=use.wait_share,
+        held_back_share=min(1.0, use.throttled_s / hardware.watched_s / wanted),
+        own_share=0.0 if island is None else island.own,
+        outside_share=0.0 if island is None else island.outside or 0.0,
+    )
+
+
+_LOST = (Outcome.TIMED_OUT, Outcome.FAILED, Outcome.DEFAULTED)
 
 
 def _model_key(application: str, counters: Counters) -> str | None:

@@ -13,9 +13,6 @@ SILENCE_S = 0.9
 MOST_REASONS = 5
 """Reasons of failures that are told one by one."""
 
-EDGES_SHARE, EDGES = 0.05, 10
-"""A server is read a moment before the measured part begins and after it ends: it counts so many answers more."""
-
 
 def error(record: Record) -> str | None:
     """Why answers are not worth their numbers, in one line; None where they are."""
@@ -71,26 +68,3 @@ def failed_batches(counters: Counters | None) -> list[str]:
 def failed_count(counters: Counters | None) -> int | None:
     """Batches that had to be computed again; None where that is not known."""
     return None if counters is None else sum(model.failed_batches for model in counters.models.values())
-
-
-def server_load_mismatch(record: Record, counted: int | None) -> list[str]:
-    """Whether somebody else loads the server, or answers in its place: its count is not what this client has seen.
-
-    Args:
-        record: what this client saw.
-        counted: requests that the server says it answered or failed in the measured part; None where it does not say.
-    """
-    if counted is None or not record.measured_ns:
-        return []
-    seen = record.replies
-    in_flight = sum(client.in_flight_ns for client in record.clients) / record.measured_ns
-    edges = max(EDGES_SHARE * seen, in_flight, EDGES)
-    if counted > seen + record.outcomes[Outcome.TIMED_OUT] + edges:  # which the server may have answered all the same
-        return [f"the server answered {counted} requests, this client saw {seen}: does somebody else load it too?"]
-    # What failed may have been refused on the way, or lost with a connection.
-    if counted < seen - record.outcomes[Outcome.FAILED] - edges:
-        return [
-            f"the server answered {counted} requests, this client saw {seen} answers: are there several servers behind "
-            "the address, or something that answers in its place?"
-        ]
-    return []

@@ -1,126 +1,46 @@
-"""Judges from the evidence of a run whether it was saturated, and what the limit was. Pure.
+"""Judges from the evidence of a valid run whether it was saturated, and what the limit was. Pure.
 
-Saturated means that the replicas were busy: their time in compute, as they report it, over the time they
-had. Full batches and a full queue are not enough (a slow frontend shows them in front of idle replicas),
-and a flat p99 says nothing (a window of requests in flight that is full is flat, and saturated).
+Saturated is a statement about replicas: they always had a batch in flight, and batches were full. A batch in flight is
+the model's time and the way between frontend and replica: both belong to the replica's cycle. In front of a model that
+does nothing the frontend is the limit and the replicas look the same, so its cores are asked first.
+
+A cause is named only where the evidence excludes the others; else the verdict is undecided and says what is excluded.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 from msgspec import Meta
 
-from loadgen.constraints import Count, Positive
+from loadgen.judging.evidence import Evidence, RoleUse
+from loadgen.judging.validity import Check, invalid
 
-Saturated = Literal["yes", "no", "undecided"]
+Saturated = Literal["yes", "near", "no", "undecided"]
 Limit = Literal["replicas", "frontend", "client", "load", "unknown"]
 
-BUSY_SHARE = 0.95
-"""From this share of time in compute on, replicas count as saturated."""
+NEAR_SHARE = 0.9
+"""From this share of time with a batch in flight on, replicas are near their limit, ..."""
 
-QUEUE_EMPTY_SHARE = 0.05
-"""Up to this share of time, the queue counts as never empty: the frontend always had something to hand out."""
+NEAR_FILL = 0.85
+"""... if batches have this share of the largest on the average."""
 
 WINDOW_FULL_SHARE = 0.9
 """From this mean share of the window on, the client counts as having kept it full."""
 
-WORKING_SHARE = 0.25
-"""From this share of a core on, client or frontends count as working on requests that have not reached the queue."""
-
-FULL_SHARE = 0.9
-"""From this mean share of the largest batch on, batches count as full."""
-
-FEW_WINDOWS = 3
-"""With less than so many windows of requests in all, most of a run is its beginning and its end."""
-
-LATE_MS = 10.0
-"""From this schedule lag at the 99th percentile on, what was offered is not what was planned."""
+OWN_SHARE = 0.9
+"""From this share of CPU time of the plan's own roles on, their cores have no more to give."""
 
 CARRIED_SHARE = 0.99
 """From this share of the offered rate on, it counts as carried."""
 
+FEW_WINDOWS = 3
+"""With less than so many windows of requests in all, most of a run is its beginning and its end."""
+
 MIN_BATCHES = 3
-"""Batches each replica must have answered before its busy share means anything."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What the judgement rests on, over the measured part; shares are of its time, None where not known.
-
-    Attributes:
-        max_batch: largest batch a replica may be given.
-        client_cpu_share: CPU time of the client's process, ZeroMQ's threads included; 1 is one core. Of several clients
-            that of the busiest.
-        window: most requests in flight that the client allows itself.
-        in_flight_mean: mean number in flight.
-        replicas: replicas that were alive.
-        busy_share: their time in compute ÷ (replicas x time); None when none of them reports it.
-        in_flight_share: their time with a batch outstanding, seen from the frontend ÷ (replicas x time).
-        batches: batches answered.
-        mean_batch: mean size of the batches sent.
-        full_batch_share: batches of the maximum size ÷ all batches.
-        queue_empty_share: time the model's queue was empty.
-        frontend_cpu_share: the same of the frontends' process.
-        offered_rps: requests a second that a schedule planned; None where a window says when to send.
-        throughput_rps: answers a second; None likewise.
-        lag_p99_ms: how much later than planned requests were sent; None likewise.
-        clients: client processes.
-        answered_share: share of what was planned for the measured part that was answered, whenever; None likewise.
-        rows: inputs that a request carries.
-        queued_mean: mean number of requests in the server's queue; where `queue_empty_share` is not known.
-        sent: requests sent in all; None where that is not known.
-        gap_ms: mean time between two model calls of a replica; None where they do not report their time.
-    """
-
-    max_batch: Count
-    client_cpu_share: float
-    window: Count
-    in_flight_mean: float
-    replicas: int | None = None
-    busy_share: float | None = None
-    in_flight_share: float | None = None
-    batches: int | None = None
-    mean_batch: float | None = None
-    full_batch_share: float | None = None
-    queue_empty_share: float | None = None
-    frontend_cpu_share: float | None = None
-    offered_rps: float | None = None
-    throughput_rps: float | None = None
-    lag_p99_ms: float | None = None
-    clients: Positive = 1
-    answered_share: float | None = None
-    rows: Positive = 1
-    queued_mean: float | None = None
-    sent: int | None = None
-    gap_ms: float | None = None
-
-    @property
-    def batches_had_room(self) -> bool:
-        """Whether batches would have been fuller, had there been more to do: whatever waited went into the next one."""
-        if self.mean_batch is None or self.mean_batch >= FULL_SHARE * self.max_batch:
-            return False
-        return self.queued_mean * self.rows < self.max_batch if self.queued_mean is not None else self.queue_empty
-
-    @property
-    def queue_empty(self) -> bool:
-        """Whether replicas had to wait for requests now and then."""
-        if self.queue_empty_share is None and self.queued_mean is not None:
-            return self.queued_mean < 1
-        return (self.queue_empty_share or 0.0) > QUEUE_EMPTY_SHARE
-
-    @property
-    def queue_text(self) -> str:
-        """How the queue was found."""
-        if self.queue_empty_share is None and self.queued_mean is not None:
-            return f"{self.queued_mean:.2g} requests waited in the server's queue on average"
-        return f"the queue was empty {_percent(self.queue_empty_share or 0.0)} of the time"
-
-    @property
-    def more_clients(self) -> str:
-        """What to do where the client is the limit."""
-        return f"try --clients {2 * self.clients}"
+"""Batches each replica must have answered before its shares mean anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,95 +54,217 @@ class Verdict:
         evidence: what it rests on.
     """
 
-    saturated: Saturated
+    saturated: Annotated[str, Meta(extra_json_schema={"enum": list(get_args(Saturated))})]
     limit: Annotated[str, Meta(extra_json_schema={"enum": list(get_args(Limit))})]
     text: str
     evidence: Evidence
 
 
-def judge(evidence: Evidence) -> Verdict:
-    """Judge one run."""
-    verdict = _judge_replicas(evidence)
-    if evidence.offered_rps is None:
-        return verdict
-    offered, carried = f"{evidence.offered_rps:.4g} requests/s offered", evidence.throughput_rps or 0.0
-    if (evidence.lag_p99_ms or 0.0) >= LATE_MS:
-        late = f"sent late (p99 {evidence.lag_p99_ms:.3g} ms)"
-        text = f"{offered}, but {late}: the client was the limit, so nothing is shown; {evidence.more_clients}"
-        return replace(verdict, limit="client", text=f"{verdict.text}; {text}")
-    if evidence.answered_share is not None and evidence.answered_share < CARRIED_SHARE:
-        return replace(verdict, text=f"{verdict.text}; {offered}, {_percent(evidence.answered_share)} of them answered")
-    if carried >= CARRIED_SHARE * evidence.offered_rps:
-        if (evidence.busy_share or 0.0) >= BUSY_SHARE and evidence.batches_had_room:
-            reserve = f"as many answered, with room in batches ({evidence.mean_batch:.2f} of {evidence.max_batch})"
-        else:
-            reserve = "without reserve" if verdict.saturated == "yes" else "as many answered"
-        return replace(verdict, limit="load", text=f"{_state(evidence, verdict)}: {offered}, {reserve}")
-    return replace(verdict, text=f"{verdict.text}; {offered}, {carried:.4g} answered")
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    saturated: Saturated
+    limit: Limit
+    text: str
 
 
-def _state(evidence: Evidence, verdict: Verdict) -> str:
-    if evidence.busy_share is None:
-        return verdict.saturated
-    return f"{verdict.saturated} (replicas busy {_percent(evidence.busy_share)})"
+def judge(evidence: Evidence, checks: Sequence[Check]) -> Verdict:
+    """Judge one run.
+
+    Args:
+        evidence: of the run.
+        checks: its certificate; nothing is concluded from a run that is invalid.
+    """
+    failed = invalid(checks)
+    if failed is not None:
+        found = _Finding("undecided", "unknown", f"invalid: {failed.measured}")
+    else:
+        found = _seen(evidence) if evidence.replicas is not None else _unseen(evidence)
+    return Verdict(found.saturated, found.limit, f"{found.saturated}: {found.text}", evidence)
 
 
-def _judge_replicas(evidence: Evidence) -> Verdict:
-    if evidence.replicas is None:
-        return Verdict(
-            "undecided",
-            "unknown",
-            "undecided: nothing is known of the replicas, for want of the server's own counters of this model",
-            evidence,
-        )
-    if evidence.replicas == 0:
-        return Verdict("undecided", "unknown", "undecided: no replica was left at the end", evidence)
-    if (evidence.batches or 0) < MIN_BATCHES * evidence.replicas:
-        text = f"undecided: {evidence.batches or 0} batches on {evidence.replicas} replicas are too few; run for longer"
-        return Verdict("undecided", "unknown", text, evidence)
-    if evidence.busy_share is None:
-        share = _percent(evidence.in_flight_share)
-        text = (
-            f"undecided: the replicas do not report their time in compute (a batch was outstanding {share} of the time)"
-        )
-        return Verdict("undecided", "unknown", text, evidence)
-    state = f"replicas busy {_percent(evidence.busy_share)}, batches {evidence.mean_batch:.2f} of {evidence.max_batch}"
-    if evidence.busy_share >= BUSY_SHARE and evidence.batches_had_room:
-        more = "a higher rate" if evidence.offered_rps is not None else "a higher --max-in-flight"
-        text = f"undecided ({state}): always busy, with room in their batches; {more} shows what those would carry"
-        return Verdict("undecided", "load", text, evidence)
-    if evidence.busy_share >= BUSY_SHARE:
-        gap = "" if evidence.gap_ms is None else f", {evidence.gap_ms:.2g} ms between two"
-        return Verdict("yes", "replicas", f"yes ({state}{gap}): the replicas are the limit", evidence)
-    limit, reason = _limit(evidence)
-    return Verdict("no", limit, f"no ({state}): {reason}", evidence)
-
-
-def _limit(evidence: Evidence) -> tuple[Limit, str]:
-    """Who kept the replicas waiting: follow the request from the client, the first that had no more to give."""
-    needed = -(-evidence.max_batch // evidence.rows) * (evidence.replicas or 0)
-    if evidence.offered_rps is None and evidence.window < needed:
-        reason = f"{evidence.window} requests in flight cannot fill {needed} places in batches; raise --max-in-flight"
-        return "load", reason
-    if not evidence.queue_empty:
-        if evidence.queue_empty_share is None:
-            return "frontend", f"{evidence.queue_text} and instances did too, so the server's own work is the limit"
-        return "frontend", "queries always waited and replicas did too, so the frontend is the limit"
+def _seen(evidence: Evidence) -> _Finding:
+    """The limit where the replicas are seen."""
+    replicas, batches = evidence.replicas or 0, evidence.batches or 0
+    if replicas == 0:
+        return _Finding("undecided", "unknown", "no replica was left at the end")
+    carried = _carried(evidence)
+    if batches < MIN_BATCHES * replicas:
+        if carried:
+            return _Finding("no", "load", f"{_offered(evidence)}, as many answered")
+        text = f"{batches} batches on {replicas} replicas are too few; run for longer"
+        return _Finding("undecided", "unknown", text)
+    if carried:
+        return _load(evidence)
+    if evidence.always_busy and evidence.full:
+        return _frontend(evidence) or _replicas(evidence)
     if evidence.offered_rps is not None:
-        return "unknown", "replicas had time to spare, so what was not answered was held up elsewhere"
+        return _not_carried(evidence)
+    return _closed_loop(evidence)
+
+
+def _carried(evidence: Evidence) -> bool:
+    """Whether a schedule was answered, within the measured part but for what was in flight at its end."""
+    if not evidence.offered_rps or (evidence.answered_share or 0.0) < CARRIED_SHARE:
+        return False
+    return (evidence.throughput_rps or 0.0) >= CARRIED_SHARE * evidence.offered_rps
+
+
+def _load(evidence: Evidence) -> _Finding:
+    """The offered rate was answered."""
+    said = f"{_offered(evidence)}, as many answered; {_state(evidence)}"
+    if evidence.always_busy and evidence.full:
+        return _Finding("yes", "load", f"{said}: without reserve")
+    if (evidence.in_flight_share or 0.0) >= NEAR_SHARE and (
+        evidence.mean_batch or 0.0
+    ) >= NEAR_FILL * evidence.max_batch:
+        return _Finding("near", "load", f"{said}: near the limit")
+    if evidence.always_busy:
+        return _Finding("no", "load", f"{said}: with room in batches")
+    return _Finding("no", "load", said)
+
+
+def _frontend(evidence: Evidence) -> _Finding | None:
+    """The frontend, where its cores have no more to give and replicas do not use most of them."""
+    role = _busiest(evidence, ("frontend", "query"))
+    if role is None:
+        share = evidence.frontend_cpu_share or 0.0
+        if evidence.roles or share < OWN_SHARE:
+            return None
+        return _Finding("no", "frontend", f"the frontend's process used {share:.0%} of a core; {_state(evidence)}")
+    most = _largest_user(evidence, role)
+    if role.own_share < OWN_SHARE or most.role.startswith("replica"):
+        return None
+    return _Finding("no", "frontend", f"{_used_up(evidence, role)}, and replicas waited for them; {_state(evidence)}")
+
+
+def _replicas(evidence: Evidence) -> _Finding:
+    return _Finding("yes", "replicas", f"{_state(evidence)}, the replicas are the limit")
+
+
+def _not_carried(evidence: Evidence) -> _Finding:
+    """A schedule that was not carried by replicas that were not always busy with full batches."""
+    answered = f"{_offered(evidence)}, {evidence.throughput_rps or 0.0:.4g} answered; {_state(evidence)}"
+    if (evidence.in_flight_share or 0.0) >= NEAR_SHARE:
+        return _Finding("near", "replicas", f"{answered}, the replicas are at their limit")
+    text = f"{answered}; replicas had time to spare and the client sent on time: requests were held up elsewhere"
+    return _Finding("undecided", "unknown", text)
+
+
+def _closed_loop(evidence: Evidence) -> _Finding:
+    """Who kept the replicas waiting: follow the request from the client."""
+    places = -(-evidence.max_batch // evidence.rows) * (evidence.replicas or 0)
+    if evidence.window < places:
+        text = f"{evidence.window} requests in flight cannot fill {places} places in batches; raise --max-in-flight"
+        return _Finding("no", "load", f"{text} ({_state(evidence)})")
+    if (evidence.in_flight_share or 0.0) >= NEAR_SHARE and not evidence.full:
+        return _Finding("no", "load", f"{_state(evidence)}; raise --max-in-flight to fill them")
+    if (few := _few_requests(evidence)) is not None:
+        return few
     if evidence.in_flight_mean < WINDOW_FULL_SHARE * evidence.window:
-        if evidence.sent is not None and evidence.sent < FEW_WINDOWS * evidence.window:
-            return "unknown", f"{evidence.sent} requests are too few to keep {evidence.window} in flight; send more"
-        reason = f"{evidence.queue_text} and the client did not fill its window"
-        return "client", f"{reason}, so the client is the limit; {evidence.more_clients}"
-    frontend_cpu, client_cpu = evidence.frontend_cpu_share or 0.0, evidence.client_cpu_share
-    most = max(frontend_cpu, client_cpu)
-    if most >= WORKING_SHARE:
-        limit: Limit = "frontend" if most == frontend_cpu else "client"
-        reason = f"requests were on their way but {evidence.queue_text}"
-        text = f"{reason}, and of those who carry them the {limit} worked most ({_percent(most)})"
-        return limit, f"{text}; {evidence.more_clients}" if limit == "client" else text
-    return "load", f"{evidence.window} requests in flight are too few for the way they travel; raise --max-in-flight"
+        return _client(evidence)
+    islands = [role for part in (("frontend", "query"), ("client",)) if (role := _busiest(evidence, part)) is not None]
+    full = [role for role in islands if role.own_share >= OWN_SHARE]
+    if full:
+        role = max(full, key=lambda role: role.own_share)
+        most = _largest_user(evidence, role)
+        return _Finding("no", _part(most), f"{_used_up(evidence, role)}; {_state(evidence)}")
+    text = f"{evidence.window} requests in flight do not cover the way there and back; raise --max-in-flight"
+    return _Finding("no", "load", f"{text} ({_state(evidence)})")
+
+
+def _unseen(evidence: Evidence) -> _Finding:
+    """The limit where the replicas are not seen: only what the client itself shows."""
+    statistics = _statistics(evidence)
+    if _carried(evidence):
+        return _Finding("undecided", "load", f"{_offered(evidence)}, as many answered; {statistics}")
+    if evidence.offered_rps is not None:
+        text = f"{_offered(evidence)}, {evidence.throughput_rps or 0.0:.4g} answered; the client sent on time"
+        return _Finding("undecided", "unknown", f"{text}: the limit is the server or the way to it; {statistics}")
+    if (few := _few_requests(evidence)) is not None:
+        return few
+    if evidence.in_flight_mean < WINDOW_FULL_SHARE * evidence.window:
+        return _client(evidence)
+    role = _busiest(evidence, ("client",))
+    if role is not None and role.own_share >= OWN_SHARE:
+        return _Finding("undecided", "client", f"{_used_up(evidence, role)}; {_more_clients(evidence)}")
+    text = f"the client kept {evidence.window} requests in flight; {statistics}"
+    more = f"if {2 * evidence.window} bring no more, the limit is the server or the way to it"
+    return _Finding("undecided", "unknown", f"{text}; {more}")
+
+
+def _statistics(evidence: Evidence) -> str:
+    """What an external server says of itself, which is no proof."""
+    if evidence.busy_share is None:
+        return "the replicas are not seen from here"
+    mean = (
+        "" if evidence.mean_batch is None else f", batches of {evidence.mean_batch:.3g} (at most {evidence.max_batch})"
+    )
+    return f"the server says its instances were busy {_percent(evidence.busy_share)} of the time{mean}"
+
+
+def _few_requests(evidence: Evidence) -> _Finding | None:
+    if evidence.sent is None or evidence.sent >= FEW_WINDOWS * evidence.window:
+        return None
+    if evidence.in_flight_mean >= WINDOW_FULL_SHARE * evidence.window:
+        return None
+    text = f"{evidence.sent} requests are too few to keep {evidence.window} in flight; send more"
+    return _Finding("undecided", "unknown", text)
+
+
+def _client(evidence: Evidence) -> _Finding:
+    in_flight = f"the client kept {evidence.in_flight_mean:.4g} of {evidence.window} requests in flight"
+    state: Saturated = "undecided" if evidence.replicas is None else "no"
+    return _Finding(state, "client", f"{in_flight}; {_more_clients(evidence)}")
+
+
+def _more_clients(evidence: Evidence) -> str:
+    return f"try --clients {2 * evidence.clients}"
+
+
+def _busiest(evidence: Evidence, parts: tuple[str, ...]) -> RoleUse | None:
+    """The role among some parts of the plan whose island is used most."""
+    roles = [role for role in evidence.roles if role.role.startswith(parts)]
+    return max(roles, key=lambda role: role.own_share, default=None)
+
+
+def _sharing(evidence: Evidence, role: RoleUse) -> list[RoleUse]:
+    """The roles on the cores of one, itself included, the one that used most first."""
+    cores = set(role.cores)
+    return sorted(
+        (other for other in evidence.roles if cores & set(other.cores)), key=lambda other: other.cpu_share, reverse=True
+    )
+
+
+def _largest_user(evidence: Evidence, role: RoleUse) -> RoleUse:
+    return _sharing(evidence, role)[0]
+
+
+def _used_up(evidence: Evidence, role: RoleUse) -> str:
+    users = ", ".join(f"{other.role} {other.cpu_share:.0%}" for other in _sharing(evidence, role))
+    return f"the cores of {role.role} were used up ({users})"
+
+
+def _part(role: RoleUse) -> Limit:
+    return "client" if role.role.startswith("client") else "replicas" if role.role.startswith("replica") else "frontend"
+
+
+def _offered(evidence: Evidence) -> str:
+    return f"{evidence.offered_rps:.4g} requests/s offered"
+
+
+def _state(evidence: Evidence) -> str:
+    """How busy the replicas were, and with what."""
+    busy = f"replicas had a batch in flight {_percent(evidence.in_flight_share)} of the time"
+    fill = f"{_percent(evidence.full_batch_share)} of batches full"
+    mean = "" if evidence.mean_batch is None else f" (mean {evidence.mean_batch:.3g} of {evidence.max_batch})"
+    return f"{busy}, {fill}{mean}{_cycle(evidence)}"
+
+
+def _cycle(evidence: Evidence) -> str:
+    if evidence.busy_share is None or evidence.gap_ms is None or not evidence.batches or not evidence.duration_s:
+        return ""
+    compute_ms = 1000 * evidence.busy_share * (evidence.replicas or 0) * evidence.duration_s / evidence.batches
+    return f", {compute_ms:.3g} ms in the model per batch, {evidence.gap_ms:.2g} ms between"
 
 
 def _percent(share: float | None) -> str:

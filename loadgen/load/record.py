@@ -123,6 +123,8 @@ class Offered:
         arrived: answers that arrived in the measured part, to whichever request of the run.
         service: latencies of the answers, from when ZeroMQ took the request.
         lag: how much later than planned requests were sent.
+        gap_distance: between the distributions of planned and real times between two requests; see `distance`. Of
+            several clients the largest; None with fewer than two requests.
     """
 
     planned: int = 0
@@ -130,6 +132,7 @@ class Offered:
     arrived: int = 0
     service: LatencyHistogram = field(default_factory=LatencyHistogram)
     lag: LatencyHistogram = field(default_factory=LatencyHistogram)
+    gap_distance: float | None = None
 
     def add(self, other: Offered) -> None:
         """Add what became of another client's share."""
@@ -138,6 +141,8 @@ class Offered:
         self.arrived += other.arrived
         self.service.add(other.service)
         self.lag.add(other.lag)
+        known = [each for each in (self.gap_distance, other.gap_distance) if each is not None]
+        self.gap_distance = max(known, default=None)
 
 
 @dataclass(slots=True)

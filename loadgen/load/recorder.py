@@ -5,6 +5,8 @@ Pure: told the time, never reads it. A record is picklable, and records of sever
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 from typing_extensions import override
 
@@ -16,6 +18,12 @@ from loadgen.load.target import Outcome, Replies
 from model_containers.units import NS_PER_S
 
 HIGHEST_TIME_NS = 2**63 - 1
+MAX_GAPS = 100_000
+"""Requests of the measured part whose times are kept, to compare the gaps between them with those of the plan."""
+
+TIMER_NS = 300_000
+"""What a timer of this machine may be late: a gap that differs by less says nothing about the schedule."""
+
 _OUTCOMES = tuple(Outcome)
 """By their codes, without the cost of asking the enumeration for each reading."""
 
@@ -162,6 +170,8 @@ class ScheduleRecorder(Recorder):
         super().__init__(log)
         self._from_ns, self._to_ns = from_ns, until_ns
         self.record.offered = self._offered = Offered()
+        self._planned_ns, self._sent_ns = array("q"), array("q")
+        """Of the first requests of the measured part."""
 
     @override
     def planned(self, count: int) -> None:
@@ -172,6 +182,9 @@ class ScheduleRecorder(Recorder):
         """A run that ends before its plan does has measured until then."""
         super().end_measured(now_ns)
         self._to_ns = min(self._to_ns, now_ns)
+        if len(self._sent_ns) > 1:
+            planned, real = (np.diff(np.array(times, np.int64)) for times in (self._planned_ns, self._sent_ns))
+            self._offered.gap_distance = distance(planned, real, TIMER_NS)
 
     @override
     def sent(self, count: int, now_ns: int, planned_ns: np.ndarray | None = None) -> None:
@@ -180,6 +193,9 @@ class ScheduleRecorder(Recorder):
         counted = planned_ns if planned_ns[0] >= self._from_ns else planned_ns[planned_ns >= self._from_ns]
         self.record.measured_sent += len(counted)
         self._offered.lag.record(now_ns - counted)
+        if len(self._sent_ns) < MAX_GAPS:
+            self._planned_ns.extend(counted.tolist())
+            self._sent_ns.extend([now_ns] * len(counted))
 
     @override
     def _measure(self, planned_ns: np.ndarray, sent_ns: np.ndarray, done_ns: np.ndarray) -> None:
@@ -201,6 +217,25 @@ class ScheduleRecorder(Recorder):
     @override
     def _closed(self, histogram: LatencyHistogram) -> None:
         """An interval is only for its line; what is measured is recorded as it comes."""
+
+
+def distance(planned: np.ndarray, real: np.ndarray, resolution: float) -> float:
+    """The largest difference between two distributions of one size: Kolmogorov's, blind to shifts within a resolution.
+
+    Args:
+        planned: int64 ``(count,)``, at least one.
+        real: likewise.
+        resolution: a value that is shifted by less, in the unit of the values, counts as the same.
+
+    Returns:
+        0 to 1.
+    """
+    count = len(planned)
+    ranks = np.arange(1, count + 1)
+    one, other = np.sort(planned), np.sort(real)
+    ahead = (ranks - np.searchsorted(other, one + resolution, side="right")).max()
+    behind = (ranks - np.searchsorted(one, other + resolution, side="right")).max()
+    return float(max(0, ahead, behind) / count)
 
 
 def _between(values: np.ndarray, times_ns: np.ndarray, from_ns: int, until_ns: int) -> np.ndarray:

@@ -215,7 +215,7 @@ def _configuration(results: Results) -> Configuration:
         weights=results.model.weights,
         inputs=None if results.inputs is None else results.inputs.source,
         machine=f"{environment.cpu_model}, {environment.cores} cores ({', '.join(nodes)}){containers}",
-        replicas=results.verdict.evidence.replicas,
+        replicas=_instances(results),
         cpus_per_replica=None,
         cores=None,
         gpus=None,
@@ -235,6 +235,12 @@ def _configuration(results: Results) -> Configuration:
         batch_size=node.batch_size,
         frontends=roles["frontends"] or roles["query"],
     )
+
+
+def _instances(results: Results) -> int | None:
+    """Replicas behind an external frontend, or instances of the model that an external server says it has."""
+    evidence = results.verdict.evidence
+    return evidence.instances if evidence.replicas is None else evidence.replicas
 
 
 def _served_batch(results: Results) -> int | None:

@@ -19,6 +19,7 @@ from frontend_launch.counters import Counters
 from frontend_launch.stages import Stages
 from loadgen.constraints import Positive
 from loadgen.hardware.summary import Hardware
+from loadgen.judging.validity import Check, invalid
 from loadgen.judging.verdict import Verdict
 from loadgen.load.ending import Ending
 from loadgen.load.record import Record
@@ -78,6 +79,7 @@ class Results:
         failures: requests that failed, by the reason that the server gave.
         transport: how the query frontend was reached; None without one, and in files from before it was recorded.
         connections: most connections of each client to an external server; None otherwise.
+        certificate: the checks that decide whether the run is valid; none in files from before it was recorded.
         notes: what the reader should know, such as metrics that could not be read.
         path: where the document was saved; not part of it.
     """
@@ -111,7 +113,13 @@ class Results:
     failures: Mapping[str, Positive] = field(default_factory=dict)
     transport: Transport | None = None
     connections: Positive | None = None
+    certificate: list[Check] = field(default_factory=list)
     path: Path | None = None
+
+    @property
+    def invalid(self) -> Check | None:
+        """The check that makes the run invalid; None for a valid run."""
+        return invalid(self.certificate)
 
     @property
     def saved_at(self) -> Path:

@@ -126,12 +126,12 @@ class Threshold:
     Attributes:
         condition: as it was asked for.
         found: what was measured, in words.
-        crossed: the condition came true.
+        crossed: the condition came true; None where an invalid run does not say.
     """
 
     condition: str
     found: str
-    crossed: bool
+    crossed: bool | None
 
 
 @dataclass(frozen=True, slots=True)

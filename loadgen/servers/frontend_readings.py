@@ -16,8 +16,7 @@ from frontend_launch.errors import AdminError
 from frontend_launch.launch.deployment import Deployment
 from frontend_launch.metrics_client import MetricsClient
 from frontend_launch.stages import Stages
-from loadgen.judging.evidence import gather
-from loadgen.judging.verdict import Evidence
+from loadgen.judging.evidence import Evidence, of_client, of_frontends
 from loadgen.load.record import Record
 from loadgen.load.runner import Phase
 from loadgen.plan import Plan
@@ -91,7 +90,8 @@ class FrontendReadings(Readings):
 
     @override
     def evidence(self, record: Record, plan: Plan) -> Evidence:
-        return gather(record, self._counters, self._application, plan.config.serve.batch_size, plan.window)
+        client = of_client(record, plan.config.serve.batch_size, plan.window)
+        return of_frontends(client, self._counters, self._stages or {}, self._application)
 
     @property
     @override

@@ -12,8 +12,7 @@ import aiohttp
 from typing_extensions import override
 
 from loadgen.errors import TargetError
-from loadgen.judging.evidence import client_evidence
-from loadgen.judging.verdict import Evidence
+from loadgen.judging.evidence import Evidence, of_client
 from loadgen.load.record import Record
 from loadgen.load.runner import Phase
 from loadgen.plan import Plan
@@ -144,9 +143,8 @@ class RemoteReadings(Readings):
 
     @override
     def evidence(self, record: Record, plan: Plan) -> Evidence:
-        evidence = replace(
-            client_evidence(record, plan.config.serve.batch_size, plan.window), rows=plan.config.serve.batch_size
-        )
+        rows = plan.config.serve.batch_size
+        evidence = replace(of_client(record, rows, plan.window), rows=rows)
         if self._model is None or self.statistics is None or self.statistics.executions == 0:
             return evidence
         return of_statistics(evidence, self.statistics, self._model, max(1, self._elapsed_ns))
@@ -185,13 +183,14 @@ def of_statistics(evidence: Evidence, statistics: Statistics, model: OipModel, e
     return replace(
         evidence,
         max_batch=max_batch,
-        replicas=instances if model.model.instances is not None else None,
+        instances=model.model.instances,
         busy_share=busy,
         in_flight_share=busy,
         batches=statistics.executions,
         mean_batch=statistics.mean_batch,
         full_batch_share=full / executions if executions else None,
         queued_mean=queue.ns / elapsed_ns,
+        answers={**evidence.answers, "server": statistics.succeeded.count + statistics.failed.count},
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from frontend_launch.launch.deployment import Deployment
-from loadgen.judging.verdict import Evidence
+from loadgen.judging.evidence import Evidence
 from loadgen.load.inputs import InputSource
 from loadgen.load.record import Record
 from loadgen.load.runner import Phase

@@ -3,15 +3,22 @@
 import pytest
 
 from frontend_launch.counters import Counters, ModelCounters, ReplicaCounters
-from loadgen.judging.evidence import gather
+from loadgen.judging.evidence import of_client, of_frontends
 from loadgen.load.record import ClientUse, Record
 
 SECOND = 1_000_000_000
 
 
-def record():
-    use = ClientUse(cpu_ns=SECOND // 2, in_flight_ns=10 * SECOND)
-    return Record(sent=500, measured_ns=SECOND, measured_from_ns=1, clients=[use])
+CLIENT = of_client(
+    Record(
+        sent=500,
+        measured_ns=SECOND,
+        measured_from_ns=1,
+        clients=[ClientUse(cpu_ns=SECOND // 2, in_flight_ns=10 * SECOND)],
+    ),
+    4,
+    20,
+)
 
 
 def frontend(number, *, busy, cpu, batches=100, empty=0):
@@ -25,7 +32,7 @@ def frontend(number, *, busy, cpu, batches=100, empty=0):
 
 def test_one_frontend():
     """Shares are of the time; the gap between two batches is what a replica did not compute."""
-    evidence = gather(record(), [frontend(0, busy=9 * SECOND // 10, cpu=0.3)], "m", 4, 20)
+    evidence = of_frontends(CLIENT, [frontend(0, busy=9 * SECOND // 10, cpu=0.3)], {}, "m")
     assert (evidence.replicas, evidence.batches, evidence.mean_batch) == (1, 100, 3.0)
     assert (evidence.busy_share, evidence.frontend_cpu_share) == pytest.approx((0.9, 0.3))
     assert evidence.gap_ms == pytest.approx(1.0)
@@ -35,7 +42,7 @@ def test_one_frontend():
 def test_several_frontends():
     """Replicas share the time of all of them; of CPU shares the highest counts, since that one limits the others."""
     both = [frontend(0, busy=SECOND, cpu=0.3), frontend(1, busy=SECOND // 2, cpu=0.8)]
-    evidence = gather(record(), both, "m", 4, 20)
+    evidence = of_frontends(CLIENT, both, {}, "m")
     assert (evidence.replicas, evidence.batches) == (2, 200)
     assert evidence.busy_share == pytest.approx(0.75)
     assert evidence.frontend_cpu_share == pytest.approx(0.8)
@@ -45,5 +52,5 @@ def test_several_frontends():
 
 def test_nothing_is_known_of_frontends_that_did_not_answer():
     """The client's own numbers stay."""
-    evidence = gather(record(), [], "m", 4, 20)
+    evidence = of_frontends(CLIENT, [], {}, "m")
     assert (evidence.replicas, evidence.busy_share, evidence.client_cpu_share) == (None, None, 0.5)

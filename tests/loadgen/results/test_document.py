@@ -8,6 +8,7 @@ from functools import reduce
 from pathlib import Path
 
 import jsonschema
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.errors import ConfigError
-from loadgen.judging.evidence import client_evidence
+from loadgen.judging.evidence import Evidence, of_client
+from loadgen.judging.validity import certificate
 from loadgen.judging.verdict import judge
 from loadgen.load.record import ClientUse, Interval, Offered, Record
 from loadgen.load.summary import summarise
@@ -54,8 +56,8 @@ def test_a_stored_file_of_version_1_has_the_defaults_of_what_came_later():
     summary = ("planned", "offered_rps", "latency_above_ms", "service_ms", "lag_ms", "failed_batches")
     stored["summary"] |= dict.fromkeys(summary)
     stored["histograms"] |= {"service": None, "lag": None}
-    evidence = ("offered_rps", "throughput_rps", "lag_p99_ms", "answered_share", "queued_mean", "sent", "gap_ms")
-    stored["verdict"]["evidence"] |= dict.fromkeys(evidence) | {"clients": 1, "rows": 1}
+    defaults = msgspec.to_builtins(Evidence(max_batch=1, client_cpu_share=0.0, window=1, in_flight_mean=0.0))
+    stored["verdict"]["evidence"] = defaults | stored["verdict"]["evidence"]
     for row in stored["placement"]:
         row["numa_nodes"] = []
     stored["node_configs"][0]["runtime"] = "process"
@@ -69,6 +71,7 @@ def test_a_stored_file_of_version_1_has_the_defaults_of_what_came_later():
         **stored,
         **dict.fromkeys((*later, "server_metrics", "transport", "connections")),
         "failures": {},
+        "certificate": [],
     }
 
 
@@ -224,12 +227,14 @@ def records(draw):
 @given(records(), st.dictionaries(st.text(), st.lists(st.floats(), min_size=2, max_size=2), max_size=3))
 def test_whatever_happened_is_json_that_keeps_the_schema(record, server_metrics):
     """JSON has neither NaN nor infinity: a number that is either is null where it may be, and nowhere else."""
+    evidence = of_client(record, 2, 10)
     made = replace(
         GOLDEN,
         summary=summarise(record, 0.5),
         histograms=histograms(record),
         client_metrics=client_metrics(record),
-        verdict=judge(client_evidence(record, 2, 10)),
+        verdict=judge(evidence, certificate(evidence)),
+        certificate=certificate(evidence),
         server_metrics=server_metrics,
     )
     document = made.document()

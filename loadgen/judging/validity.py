@@ -1,0 +1,310 @@
+"""The certificate of a run: checks that have to pass before anything is concluded from it. Pure.
+
+To add a check, write a function from the evidence to a `Check` and register it in `CHECKS`, in the order of precedence:
+the first check that failed is the reason why a run is invalid.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
+
+from msgspec import Meta
+
+from frontend_launch.integers import core_ranges
+from loadgen.judging.evidence import Evidence, RoleUse
+
+CheckVerdict = Literal["passed", "noted", "failed", "unknown"]
+
+STALLED_SHARE = 0.02
+"""From this share of lost time on, the client of a closed loop was not there."""
+
+LATE_MS = 10.0
+LATE_SHARE = 0.25
+"""From this schedule lag on, in milliseconds and as a share of the reported percentile, a schedule was not kept."""
+
+HUNG_S = 1.0
+HUNG_TIMES = 20
+"""From this time of one batch on, in seconds and in times of the median batch, its replica hung."""
+
+HELD_BACK_SHARE = 0.05
+"""From this share of time on, a CPU quota decided the result."""
+
+DISTURBED_SHARE = 0.25
+NOTED_SHARE = 0.05
+"""From these shares of time on, processes outside the plan decided the result, or have to be mentioned."""
+
+EDGES_SHARE, EDGES = 0.05, 10
+"""A server is read a moment before the measured part begins and after it ends: it counts so many answers more."""
+
+GAP_DISTANCE = 0.1
+"""From this distance between two distributions on, a schedule was not sent as planned."""
+
+CHANGED_SHARE = 0.2
+CHANGED_SIGMAS = 4.0
+"""From this change of throughput on, as a share and in standard deviations of full batches, a run was two runs."""
+
+WATCHED_SHARE = 0.5
+"""Below this share of the time, the machine was not watched."""
+
+LOST_SHARE = 0.01
+IDLE_SHARE = 0.9
+"""From this share of lost requests on, they need a reason; below this share of busy time, overload is none."""
+
+STRAGGLER = 1.2
+"""From this ratio to the median of its peers on, the compute time of a replica is mentioned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check of a run.
+
+    Attributes:
+        name: what was checked.
+        measured: what was found, in words.
+        limit: what it has to keep, in words.
+        verdict: `passed`; `noted`: passed, but the reader should know; `failed`; `unknown`: nothing to check it on.
+        remedy: what to do about a failure; None where it passed.
+    """
+
+    name: str
+    measured: str
+    limit: str
+    verdict: Annotated[str, Meta(extra_json_schema={"enum": list(get_args(CheckVerdict))})]
+    remedy: str | None = None
+
+
+def certificate(evidence: Evidence) -> list[Check]:
+    """All checks, in their order."""
+    return [check(evidence) for check in CHECKS]
+
+
+def invalid(checks: Sequence[Check]) -> Check | None:
+    """The first check that failed; None for a valid run."""
+    return next((check for check in checks if check.verdict == "failed"), None)
+
+
+def notes(evidence: Evidence, checks: Sequence[Check]) -> list[str]:
+    """What the reader of a valid run should know: checks that were noted, and replicas slower than their peers."""
+    return [
+        *(f"{check.name}: {check.measured}" for check in checks if check.verdict == "noted"),
+        *_stragglers(evidence),
+    ]
+
+
+# The checks --------------------------------------------------------------------------------------------------
+
+
+def _client(evidence: Evidence) -> Check:
+    """Whether the client ran when it should: without gaps in a closed loop, on schedule in an open one."""
+    remedy = "leave the client's cores to it, or spread the load over more client processes"
+    if evidence.offered_rps is not None:
+        limit = f"schedule lag p99 below {LATE_MS:g} ms or {LATE_SHARE:.0%} of the latency p99"
+        lag_ms, p99_ms = evidence.lag_p99_ms, evidence.latency_p99_ms
+        if lag_ms is None:
+            return Check("client on time", "nothing was sent", limit, "unknown")
+        share = "" if not p99_ms else f", {lag_ms / p99_ms:.0%} of the latency p99"
+        measured = f"schedule lag p99 {lag_ms:.3g} ms{share}{_when(evidence)}"
+        late = lag_ms >= max(LATE_MS, LATE_SHARE * (p99_ms or 0.0))
+        return _check("client on time", measured, limit, late, remedy)
+    limit = f"less than {STALLED_SHARE:.0%} of the time lost"
+    gaps, duration_s = evidence.client_gaps, evidence.duration_s
+    if gaps is None or not duration_s:
+        return Check("client on time", "no gap above 10 ms", limit, "passed")
+    # A client with requests in flight can miss as much time as they last before the server runs out of them.
+    covered_s = evidence.in_flight_mean / evidence.throughput_rps if evidence.throughput_rps else 0.0
+    lost_s = max(0.0, gaps.total_s - gaps.count * covered_s)
+    measured = f"{lost_s / duration_s:.1%} of the time lost in {_count(gaps.count, 'gap')}{_when(evidence)}"
+    return _check("client on time", measured, limit, lost_s >= STALLED_SHARE * duration_s, remedy)
+
+
+def _when(evidence: Evidence) -> str:
+    gaps = evidence.client_gaps
+    return (
+        "" if gaps is None else f"; the longest gap {gaps.longest_s:.3g} s, {gaps.longest_at_s:.3g} s after the start"
+    )
+
+
+def _hung(evidence: Evidence) -> Check:
+    """Whether each replica answered its batches."""
+    limit = f"no batch of {HUNG_S:g} s and {HUNG_TIMES} times the median"
+    if not evidence.replica_use:
+        return Check("replicas answer", "not seen from here", limit, "unknown")
+    longest = max(evidence.replica_use, key=lambda replica: replica.longest_batch_s)
+    known = [each.median_batch_s for each in evidence.replica_use if each.median_batch_s is not None]
+    bound_s = max(HUNG_S, HUNG_TIMES * (statistics.median(known) if known else 0.0))
+    measured = f"longest batch {longest.longest_batch_s:.3g} s, of {longest.name}"
+    remedy = f"see the log of {longest.name}; leave it out or restart it"
+    return _check("replicas answer", measured, limit, longest.longest_batch_s >= bound_s, remedy)
+
+
+def _alive(evidence: Evidence) -> Check:
+    """Whether all replicas lived to the end."""
+    limit = "all of them at the end"
+    if not evidence.replica_use:
+        return Check("replicas alive", "not seen from here", limit, "unknown")
+    gone = [replica.name for replica in evidence.replica_use if not replica.alive]
+    there = len(evidence.replica_use) - len(gone)
+    measured = f"{there} of {len(evidence.replica_use)}"
+    if not gone:
+        return Check("replicas alive", measured, limit, "passed")
+    return Check("replicas alive", f"{measured}; gone: {', '.join(gone)}", limit, "noted", "see the logs of those gone")
+
+
+def _quota(evidence: Evidence) -> Check:
+    """Whether a CPU quota held a role back."""
+    limit = f"no role held back {HELD_BACK_SHARE:.0%} of the time"
+    if not evidence.roles:
+        return Check("CPU quota", "not watched", limit, "unknown")
+    worst = max(evidence.roles, key=lambda role: role.held_back_share)
+    measured = f"{worst.role} held back {worst.held_back_share:.1%} of the time"
+    if worst.held_back_share == 0:
+        measured = "none held back"
+    remedy = f"lift the CPU quota of {worst.role}, or give it more"
+    return _check("CPU quota", measured, limit, worst.held_back_share >= HELD_BACK_SHARE, remedy)
+
+
+def _outside(evidence: Evidence) -> Check:
+    """Whether processes outside the plan took the cores of a role while it could have run."""
+    limit = f"no role kept from its cores {DISTURBED_SHARE:.0%} of the time"
+    if not evidence.roles:
+        return Check("outside load", "not watched", limit, "unknown")
+    worst = max(evidence.roles, key=lambda role: role.disturbed_share)
+    share = worst.disturbed_share
+    if share < NOTED_SHARE:
+        return Check("outside load", f"none above {NOTED_SHARE:.0%}", limit, "passed")
+    measured = f"{_outside_text(worst)} kept {worst.role} waiting {share:.0%} of the time"
+    remedy = f"end what else runs on {_cores(worst)}, or place {worst.role} elsewhere"
+    return Check("outside load", measured, limit, "failed" if share >= DISTURBED_SHARE else "noted", remedy)
+
+
+def _outside_text(role: RoleUse) -> str:
+    return f"processes outside the plan used {role.outside_share:.0%} of {_cores(role)} and"
+
+
+def _cores(role: RoleUse) -> str:
+    return f"core{'' if len(role.cores) == 1 else 's'} {core_ranges(role.cores)}"
+
+
+def _answers(evidence: Evidence) -> Check:
+    """Whether requests were lost though the replicas had time to spare."""
+    limit = f"at most {LOST_SHARE:.0%} lost, unless replicas are busy {IDLE_SHARE:.0%} of the time"
+    if not evidence.sent:
+        return Check("answers", "nothing was sent", limit, "unknown")
+    where = ", ".join(f"{count} {how.replace('_', ' ')}" for how, count in evidence.lost.items() if count)
+    measured = f"{evidence.lost_share:.2%} lost: {where}" if where else "none lost"
+    lost = evidence.lost_share > LOST_SHARE and (evidence.in_flight_share or 0.0) < IDLE_SHARE
+    return _check("answers", measured, limit, lost, "find out where they were lost: see the notes and the logs")
+
+
+def _counts(evidence: Evidence) -> Check:
+    """Whether all count the same answers: else somebody else loads the server, or answers in its place."""
+    limit = f"within {EDGES_SHARE:.0%}, or what is in flight"
+    seen = evidence.answers.get("client")
+    others = {who: count for who, count in evidence.answers.items() if who != "client"}
+    if seen is None or not others:
+        return Check("counts agree", "counted by the client only", limit, "unknown")
+    measured = ", ".join(f"{who} {count}" for who, count in evidence.answers.items())
+    edges = max(EDGES_SHARE * seen, evidence.in_flight_mean, EDGES)
+    # The server may have answered what timed out; what failed may have been refused or lost on the way.
+    too_many = max(others.values()) > seen + evidence.lost.get("timed_out", 0) + edges
+    too_few = min(others.values()) < seen - evidence.lost.get("failed", 0) - evidence.lost.get("defaulted", 0) - edges
+    remedy = "load the server from here only" if too_many else "load one server, and nothing that answers in its place"
+    return _check("counts agree", measured, limit, too_many or too_few, remedy)
+
+
+def _as_planned(evidence: Evidence) -> Check:
+    """Whether requests were sent at the distances of the schedule, whatever its process."""
+    limit = f"distance of the distributions at most {GAP_DISTANCE:g}"
+    if evidence.gap_distance is None:
+        return Check("sent as planned", "no schedule", limit, "unknown")
+    measured = f"distance {evidence.gap_distance:.3f}"
+    remedy = "leave the client's cores to it, or spread the load over more client processes"
+    return _check("sent as planned", measured, limit, evidence.gap_distance > GAP_DISTANCE, remedy)
+
+
+def _unchanged(evidence: Evidence) -> Check:
+    """Whether the first and the last third of the run had the same throughput."""
+    limit = f"within {CHANGED_SHARE:.0%}, or chance"
+    first, last, duration_s = evidence.first_third_rps, evidence.last_third_rps, evidence.duration_s
+    if first is None or last is None or not duration_s:
+        return Check("throughput unchanged", "not known in thirds", limit, "unknown")
+    measured = f"first third {first:.4g} requests/s, last {last:.4g}"
+    # Answers come in batches, so their number varies like that of batches.
+    chance = CHANGED_SIGMAS * math.sqrt(3 * evidence.max_batch * (first + last) / duration_s)
+    changed = abs(last - first) > max(CHANGED_SHARE * first, chance)
+    return _check("throughput unchanged", measured, limit, changed, "run for longer, or find out what changed")
+
+
+def _batches(evidence: Evidence) -> Check:
+    """Whether no batch had to be computed again."""
+    limit = "none"
+    if evidence.failed_batches is None:
+        return Check("failed batches", "not seen from here", limit, "unknown")
+    remedy = "see the logs of the replicas for the reason"
+    return _check("failed batches", str(evidence.failed_batches), limit, evidence.failed_batches > 0, remedy)
+
+
+def _placement(evidence: Evidence) -> Check:
+    """Whether all roles ran on the cores of the plan."""
+    limit = "all roles on their cores"
+    if evidence.misplaced is None:
+        return Check("placement", "not seen from here", limit, "unknown")
+    measured = "; ".join(evidence.misplaced) or "as planned"
+    return _check("placement", measured, limit, bool(evidence.misplaced), "end what moved them to other cores")
+
+
+def _watched(evidence: Evidence) -> Check:
+    """Whether the machine was watched, on which other checks rest."""
+    limit = f"at least {WATCHED_SHARE:.0%} of the time"
+    if evidence.watched_share is None:
+        return Check("machine watched", "not at all", limit, "unknown")
+    measured = f"{evidence.watched_share:.0%} of the time"
+    remedy = "see the notes for why the sampler ended"
+    return _check("machine watched", measured, limit, evidence.watched_share < WATCHED_SHARE, remedy)
+
+
+def _stragglers(evidence: Evidence) -> list[str]:
+    """Replicas that compute slower than their peers."""
+    timed = [replica for replica in evidence.replica_use if replica.compute_ms is not None and replica.batches]
+    cores = {role.role: _cores(role) for role in evidence.roles}
+    lines = []
+    for replica in timed:
+        peers = [peer.compute_ms for peer in timed if peer is not replica and peer.compute_ms is not None]
+        if not peers or replica.compute_ms is None:
+            continue
+        usual_ms = statistics.median(peers)
+        if replica.compute_ms > STRAGGLER * usual_ms:
+            where = cores.get(f"replica-{replica.name.rpartition(':')[2]}")
+            on = "" if where is None else f" (on {where})"
+            lines.append(
+                f"straggler: {replica.name}{on} takes {replica.compute_ms:.3g} ms a batch, its peers {usual_ms:.3g} ms"
+            )
+    return lines
+
+
+def _check(name: str, measured: str, limit: str, failed: bool, remedy: str) -> Check:
+    return Check(name, measured, limit, "failed", remedy) if failed else Check(name, measured, limit, "passed")
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+CHECKS: tuple[Callable[[Evidence], Check], ...] = (
+    _client,
+    _hung,
+    _alive,
+    _quota,
+    _outside,
+    _answers,
+    _counts,
+    _as_planned,
+    _unchanged,
+    _batches,
+    _placement,
+    _watched,
+)

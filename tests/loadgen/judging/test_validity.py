@@ -1,0 +1,167 @@
+"""The certificate: each fault flips its own check and no other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from loadgen.judging.evidence import ClientGaps, Evidence, ReplicaUse, RoleUse
+from loadgen.judging.validity import certificate, invalid, notes
+
+ROLES = [
+    RoleUse("client", [0], 0.2, wait_share=0.01, own_share=0.4, outside_share=0.02),
+    RoleUse("frontends", [0], 0.2, wait_share=0.01, own_share=0.4, outside_share=0.02),
+    RoleUse("replica-0", [1], 0.5, wait_share=0.01, own_share=1.0, outside_share=0.0),
+    RoleUse("replica-1", [1], 0.5, wait_share=0.5, own_share=1.0, outside_share=0.0),
+]
+REPLICAS = [ReplicaUse(f"m:1:{number}", True, 500, 10.0, 0.01, 0.03) for number in range(2)]
+CLEAN = Evidence(
+    max_batch=2,
+    client_cpu_share=0.2,
+    window=200,
+    in_flight_mean=199.0,
+    replicas=2,
+    busy_share=0.9,
+    in_flight_share=0.8,
+    batches=1000,
+    mean_batch=2.0,
+    full_batch_share=1.0,
+    throughput_rps=400.0,
+    sent=2200,
+    duration_s=5.0,
+    latency_p99_ms=600.0,
+    roles=ROLES,
+    replica_use=REPLICAS,
+    answers={"client": 2000, "frontend": 2010, "replicas": 2010},
+    failed_batches=0,
+    first_third_rps=400.0,
+    last_third_rps=410.0,
+    misplaced=[],
+    watched_share=0.97,
+)
+OPEN = replace(CLEAN, offered_rps=400.0, answered_share=1.0, lag_p99_ms=2.0, latency_p99_ms=20.0, gap_distance=0.02)
+
+
+def role(changed: int, **changes: Any) -> list[RoleUse]:
+    """The roles, one of them changed."""
+    return [replace(one, **changes) if number == changed else one for number, one in enumerate(ROLES)]
+
+
+def replica(**changes: Any) -> list[ReplicaUse]:
+    """The replicas, the second of them changed."""
+    return [REPLICAS[0], replace(REPLICAS[1], **changes)]
+
+
+FAULTS = [
+    pytest.param(
+        CLEAN, {"client_gaps": ClientGaps(2, 1.2, 0.7, 3.0)}, "client on time", id="a client that stood still"
+    ),
+    pytest.param(OPEN, {"lag_p99_ms": 12.0}, "client on time", id="a client that was late"),
+    pytest.param(CLEAN, {"replica_use": replica(longest_batch_s=1.0)}, "replicas answer", id="a replica that hung"),
+    pytest.param(CLEAN, {"roles": role(2, held_back_share=0.05)}, "CPU quota", id="a quota"),
+    pytest.param(CLEAN, {"roles": role(2, wait_share=0.4, outside_share=0.3)}, "outside load", id="a busy core"),
+    pytest.param(
+        CLEAN, {"roles": role(2, wait_share=None, outside_share=0.5)}, "outside load", id="a kernel that tells no waits"
+    ),
+    pytest.param(CLEAN, {"lost": {"timed_out": 23}}, "answers", id="answers that were lost"),
+    pytest.param(CLEAN, {"answers": {"client": 2000, "server": 2201}}, "counts agree", id="another client"),
+    pytest.param(CLEAN, {"answers": {"client": 2000, "server": 1799}}, "counts agree", id="another server"),
+    pytest.param(OPEN, {"gap_distance": 0.11}, "sent as planned", id="another process"),
+    pytest.param(CLEAN, {"last_third_rps": 270.0}, "throughput unchanged", id="a server that got slower"),
+    pytest.param(CLEAN, {"failed_batches": 1}, "failed batches", id="a batch that failed"),
+    pytest.param(CLEAN, {"misplaced": ["client is planned on 0 and may run on 1"]}, "placement", id="a moved process"),
+    pytest.param(CLEAN, {"watched_share": 0.4}, "machine watched", id="a sampler that was killed"),
+]
+
+
+@pytest.mark.parametrize(("evidence", "changes", "name"), FAULTS)
+def test_a_fault_flips_its_own_check_and_no_other(evidence, changes, name):
+    """Without it all pass."""
+    assert invalid(certificate(evidence)) is None
+    failed = [check for check in certificate(replace(evidence, **changes)) if check.verdict == "failed"]
+    assert [check.name for check in failed] == [name]
+    assert failed[0].remedy
+
+
+@pytest.mark.parametrize("evidence", [CLEAN, OPEN])
+def test_a_clean_run_passes(evidence):
+    """Waiting for each other on a shared core is no fault."""
+    checks = certificate(evidence)
+    assert {check.verdict for check in checks} <= {"passed", "unknown"}
+    assert not notes(evidence, checks)
+    assert not [check.remedy for check in checks if check.remedy is not None]
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({"roles": role(2, wait_share=0.1, outside_share=0.3)}, "outside load"),
+        ({"replica_use": replica(alive=False)}, "replicas alive"),
+        ({"replica_use": replica(compute_ms=12.1)}, "straggler"),
+    ],
+)
+def test_what_is_only_noted(changes, note):
+    """It leaves the run valid."""
+    evidence = replace(CLEAN, **changes)
+    checks = certificate(evidence)
+    assert invalid(checks) is None
+    assert [line.partition(":")[0] for line in notes(evidence, checks)] == [note]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"client_gaps": ClientGaps(2, 0.4, 0.3, 3.0)},
+        {"replica_use": replica(longest_batch_s=0.99)},
+        {"replica_use": [replace(one, median_batch_s=0.2, longest_batch_s=3.9) for one in REPLICAS]},
+        {"roles": role(2, wait_share=0.4, outside_share=0.24)},
+        {"roles": role(2, wait_share=0.24, outside_share=0.4)},
+        {"lost": {"timed_out": 22}},
+        {"lost": {"timed_out": 300}, "in_flight_share": 0.9, "answers": {"client": 2000, "frontend": 2300}},
+        {"answers": {"client": 2000, "server": 2199}},
+        {"first_third_rps": 9.0, "last_third_rps": 5.0},
+    ],
+)
+def test_just_within_the_limits(changes):
+    """What requests in flight covered, what a slow model takes, what overload loses, what chance does."""
+    assert invalid(certificate(replace(CLEAN, **changes))) is None
+
+
+@pytest.mark.parametrize(
+    ("counted", "in_flight", "failed", "remedy"),
+    [
+        (1000, 0, 0, None),
+        (1049, 0, 0, None),
+        (1051, 0, 0, "load the server from here only"),
+        (1090, 100, 0, None),
+        (1110, 100, 0, "load the server from here only"),
+        (951, 0, 0, None),
+        (949, 0, 0, "load one server, and nothing that answers in its place"),
+        (949, 0, 100, None),
+        (849, 0, 100, "load one server, and nothing that answers in its place"),
+        (1149, 0, 100, None),
+        (1151, 0, 100, "load the server from here only"),
+    ],
+)
+def test_answers_that_others_had_or_gave(counted, in_flight, failed, remedy):
+    """Beyond what the edges of the measured part, and failures on the way, explain."""
+    evidence = replace(
+        CLEAN,
+        sent=1_000_000,
+        in_flight_mean=in_flight,
+        answers={"client": 1000, "server": counted},
+        lost={"failed": failed, "timed_out": failed},
+    )
+    failure = invalid(certificate(evidence))
+    assert (None if failure is None else failure.remedy) == remedy
+
+
+def test_the_first_failure_is_the_reason():
+    """In the order of the checks: a client that was not there makes everything else look wrong."""
+    evidence = replace(CLEAN, client_gaps=ClientGaps(2, 1.2, 0.7, 3.0), lost={"timed_out": 100}, failed_batches=3)
+    failed = invalid(certificate(evidence))
+    assert failed is not None
+    assert failed.name == "client on time"
+    assert failed.measured == "4.1% of the time lost in 2 gaps; the longest gap 0.7 s, 3 s after the start"
