@@ -67,7 +67,7 @@ $(ALL): pyproject.toml constraints.txt | .venv/bin/pip
 	@touch $(RUN) $@
 
 saturate: $(RUN) ## saturate Inception V3 for DURATION seconds (120), with further options in ARGS
-	$(BIN)/loadgen saturate --model inception --batch-size 2 --duration $(DURATION) $(ARGS)
+	$(BIN)/loadgen saturate --model inception --batch-size 2 --duration $(DURATION) --allow-invalid $(ARGS)
 
 test: $(ALL) ## run all tests; COVERAGE=1 measures which branches they take
 	$(PYTEST) -m 'not (evidence or serial)' $(if $(COVERAGE),--cov --cov-report=)

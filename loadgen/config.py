@@ -358,6 +358,7 @@ class ExperimentConfig:
         seed: of inputs and weights.
         until_steady: end the run before its time when throughput and p99 do not change any more.
         fail_if: conditions that are not to come true.
+        allow_invalid: a run that is invalid is taken as it is.
     """
 
     serve: Served
@@ -369,6 +370,7 @@ class ExperimentConfig:
     seed: int = 0
     until_steady: bool = False
     fail_if: tuple[Condition, ...] = ()
+    allow_invalid: bool = False
 
     def __post_init__(self) -> None:
         instance(self, "serve", of=(Deploy, Frontend, External))

@@ -24,6 +24,7 @@ from loadgen.report.text import capacity_text
     parameters.inputs,
     parameters.patience,
     parameters.client,
+    parameters.validity,
     parameters.connection,
     target,
     parameters.ports,

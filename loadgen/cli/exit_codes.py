@@ -13,11 +13,13 @@ code meaning
 7    wrong answers (``--verify``)
 8    a condition of ``--fail-if`` came true, no configuration was shown to do what was asked (``best``), or no rate was
      (``capacity``)
+9    the run is invalid: a check of its certificate failed (``--allow-invalid`` takes it as it is)
+10   undecided: what was measured does not say, such as a condition on an invalid run that was allowed
 130  interrupted with Ctrl-C
 143  ended with SIGTERM
 ==== ==========================================================================================
 
-Where results exist, 6, 7, 8, 130 and 143 have saved them.
+Where results exist, 6 to 10, 130 and 143 have saved them.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ TARGET = 5
 RUN = 6
 WRONG = 7
 THRESHOLD = 8
+INVALID = 9
+UNDECIDED = 10
 
 _BY_CLASS: tuple[tuple[type[Exception], int], ...] = (
     (ConfigError, CONFIG),
@@ -70,14 +74,21 @@ def of_error(error: Exception) -> int:
     return next((code for kind, code in _BY_CLASS if isinstance(error, kind)), FAULT)
 
 
-def of_results(results: Results) -> int:
-    """The code for a run that has results."""
+def of_results(results: Results, allow_invalid: bool) -> int:
+    """The code for a run that has results.
+
+    Args:
+        results: of the run.
+        allow_invalid: a run that is invalid is taken as it is.
+    """
     if results.ended in _BY_ENDING:
         return _BY_ENDING[results.ended]
     if results.answers is not None and results.answers.mismatched:
         return WRONG
     if not results.summary.measured.completed:
         return RUN
+    if results.invalid is not None:
+        return INVALID if not allow_invalid else UNDECIDED if results.thresholds else OK
     return THRESHOLD if any(threshold.crossed for threshold in results.thresholds or ()) else OK
 
 

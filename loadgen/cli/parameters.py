@@ -325,6 +325,15 @@ def ending(
     return {"until_steady": until_steady}
 
 
+def validity(
+    allow_invalid: Annotated[
+        bool, typer.Option("--allow-invalid", help="Take a run that is invalid as it is, and go on.")
+    ] = False,
+) -> Settings:
+    """What becomes of invalid runs."""
+    return {"allow_invalid": allow_invalid}
+
+
 def window(
     max_in_flight: Annotated[
         int | None,

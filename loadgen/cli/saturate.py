@@ -20,6 +20,7 @@ from loadgen.parsing import parse_duration, parse_duration_or_zero
     parameters.inputs,
     parameters.window,
     parameters.client,
+    parameters.validity,
     parameters.ending,
     parameters.connection,
     target,

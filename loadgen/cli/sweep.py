@@ -46,6 +46,7 @@ def _default(path: Path, command: Any, key: str, value: Any) -> tuple[str, Any]:
     parameters.inputs,
     parameters.window,
     parameters.client,
+    parameters.validity,
     parameters.ending,
     target,
     parameters.ports,

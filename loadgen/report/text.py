@@ -168,13 +168,26 @@ def results_text(results: Results) -> str:
         *_window(results),
         *_transport(results),
         f"saturated   {results.verdict.text}",
-        *(
-            f"condition   {row.condition}: {'came true' if row.crossed else 'did not come true'}, {row.found}"
-            for row in results.thresholds or ()
-        ),
+        *(f"condition   {row.condition}: {_CROSSED[row.crossed]}, {row.found}" for row in results.thresholds or ()),
+        *_certificate(results),
         *(f"note        {note}" for note in results.notes),
     ]
     return "\n".join(lines)
+
+
+_CROSSED = {True: "came true", False: "did not come true", None: "undecided, for the run is invalid"}
+
+
+def _certificate(results: Results) -> list[str]:
+    """The checks of the run, those that passed in short."""
+    if not results.certificate:
+        return []
+    failed = results.invalid
+    rows = [("  check", "verdict", "measured", "limit")]
+    rows += [(f"  {check.name}", check.verdict, check.measured, check.limit) for check in results.certificate]
+    head = "valid" if failed is None else f"invalid: {failed.name}"
+    remedies = [f"remedy      {check.remedy}" for check in results.certificate if check.verdict == "failed"]
+    return [f"certificate {head}", *table(rows).splitlines(), *remedies]
 
 
 def _server(results: Results) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 from frontend_launch.errors import AdminError, DescribeError, LaunchError, PlacementError, RequestError, RestError
 from loadgen.cli import exit_codes
 from loadgen.errors import ConfigError, TargetError
+from loadgen.judging.validity import Check
 from loadgen.load.ending import Ending
 from loadgen.results import files
 from loadgen.results.sections import ComparedAnswers, Threshold
@@ -16,7 +17,8 @@ from loadgen.results.sections import ComparedAnswers, Threshold
 RESULTS = files.read(Path(__file__).parents[2] / "golden" / "results-v1.json")
 NOTHING_MEASURED = replace(RESULTS.summary, measured=replace(RESULTS.summary.measured, completed=0))
 """Though the warm-up had answers."""
-CAME_TRUE, DID_NOT = (Threshold("p99>1ms", "p99 is 1 ms", crossed) for crossed in (True, False))
+CAME_TRUE, DID_NOT, UNDECIDED = (Threshold("p99>1ms", "p99 is 1 ms", crossed) for crossed in (True, False, None))
+PASSED, FAILED = (Check("outside load", "a lot", "little", verdict) for verdict in ("passed", "failed"))
 
 
 @pytest.mark.parametrize(
@@ -52,17 +54,31 @@ def test_errors(error, code):
         ({"answers": ComparedAnswers(1, 0.0, 9, mismatched=0), "thresholds": [DID_NOT, CAME_TRUE]}, 8),
         ({"thresholds": [DID_NOT]}, 0),
         ({"summary": NOTHING_MEASURED, "thresholds": [CAME_TRUE]}, 6),
+        ({"certificate": [PASSED]}, 0),
+        ({"certificate": [PASSED, FAILED]}, 9),
+        ({"certificate": [FAILED], "thresholds": [UNDECIDED]}, 9),
+        ({"certificate": [FAILED], "ended": "stalled"}, 6),
+        ({"certificate": [FAILED], "answers": ComparedAnswers(1, 0.0, 9, mismatched=1)}, 7),
     ],
 )
 def test_results(changes, code):
     """A run with results says by its code how it went, the worst first."""
-    assert exit_codes.of_results(replace(RESULTS, **changes)) == code
+    assert exit_codes.of_results(replace(RESULTS, **changes), allow_invalid=False) == code
+
+
+@pytest.mark.parametrize(("thresholds", "code"), [(None, 0), ([UNDECIDED], 10)])
+def test_invalid_results_that_are_allowed(thresholds, code):
+    """They are taken as they are, but decide no condition."""
+    results = replace(RESULTS, certificate=[FAILED], thresholds=thresholds)
+    assert exit_codes.of_results(results, allow_invalid=True) == code
 
 
 @pytest.mark.parametrize("ended", Ending)
 def test_each_ending_has_a_code(ended):
     """0 for those that are as asked, and only for those."""
-    assert (exit_codes.of_results(replace(RESULTS, ended=ended)) == exit_codes.OK) is ended.as_asked
+    assert (
+        exit_codes.of_results(replace(RESULTS, ended=ended), allow_invalid=False) == exit_codes.OK
+    ) is ended.as_asked
 
 
 def test_signals():
