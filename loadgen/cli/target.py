@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 
@@ -126,15 +125,11 @@ def target(
     _refuse_strays(context, External if target is not None else Frontend if connect is not None else Deploy)
     if target is None:
         return {}
-    if (tls_cert is None) != (tls_key is None):
-        raise ConfigError("--tls-cert and --tls-key belong together: give both")
     address = parse_address(target)
     tls = [name for name in ("tls_ca", "tls_cert", "tls_key") if parameters.was_given(context, name)]
     if tls and not address.tls:
         s, them = ("s", "it") if len(tls) == 1 else ("", "them")
         raise ConfigError(f"{_flags(tls)} need{s} TLS: leave {them} out, or use {_secure(address.text)}")
-    if metrics_url is not None and not _is_url(metrics_url):
-        raise ConfigError(f"--metrics-url {metrics_url} is not a URL: write it as http://HOST:PORT/metrics")
     headers = [_header(text) for text in header or ()]
     for name, times in Counter(name for name, _ in headers).items():
         if times > 1:
@@ -175,20 +170,6 @@ def _header(text: str) -> tuple[str, str]:
 
 _OURS = ("connection", "content-length", "te", "transfer-encoding", "upgrade")
 """Headers that the protocols need as they are; those that end in ``-bin`` have an encoding of their own in gRPC."""
-
-
-def _secure(target: str) -> str:
-    """The same address through TLS."""
-    scheme, rest = target.split("://", 1)
-    return f"{'https+json' if scheme == 'http+json' else scheme + 's'}://{rest}"
-
-
-def _is_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        return False
 
 
 def _token(path: Path) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loadgen.checks import instance
 from loadgen.errors import ConfigError, FieldError
 from loadgen.targets.address import Address
 
@@ -34,6 +35,12 @@ class Access:
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+
+    def __post_init__(self) -> None:
+        instance(self, "headers", of=(tuple,), each=True)
+        instance(self, "ca", "certificate", "key", of=(Path,))
+        if (self.certificate is None) != (self.key is None):
+            raise ConfigError("{Access.certificate} and {Access.key} belong together: give both")
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:

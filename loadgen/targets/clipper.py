@@ -132,13 +132,13 @@ class ClipperTarget(Target):
         except TimeoutError:
             raise TargetError(
                 f"no handshake from {address} within {HANDSHAKE_TIMEOUT_S:.0f} s: is a query frontend running there? "
-                "Check the host and {Ports.response}"
+                "Check the host and the port {Ports.response}"
             ) from None
         try:
             client_id = wire.decode_handshake_reply(answer)
         except WireError as error:
             raise TargetError(
-                f"{address} does not speak the client protocol: {error}; check {{Ports.response}}"
+                f"{address} does not speak the client protocol: {error}; check the port {{Ports.response}}"
             ) from None
         self._frame(client_id, pool)
         # From here on we look after the socket's descriptor ourselves: a future per sleep costs more than a call.

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
+from urllib.parse import urlsplit
 
 from loadgen.checks import instance, whole
+from loadgen.errors import ConfigError, FieldError
 from loadgen.load.inputs import InputSource
 from loadgen.load.target import TargetSpec
 from loadgen.targets.access import Access
@@ -48,12 +50,33 @@ class TargetOptions:
         instance(self, "shapes", of=(Mapping,))
         instance(self, "body", "answer", "metrics_url", of=(str,))
         whole(self, "connections")
+        tls = [f"{{Access.{name}}}" for name in ("ca", "certificate", "key") if getattr(self.access, name) is not None]
+        if tls and not self.address.tls:
+            remedy = f"leave it out, or use {_secure(self.address.text)}"
+            raise ConfigError(f"{', '.join(tls)} means something with TLS only: {remedy}")
+        if self.metrics_url is not None and not _is_url(self.metrics_url):
+            remedy = "write it as http://HOST:PORT/metrics"
+            raise FieldError("TargetOptions.metrics_url", self.metrics_url, "is no URL", remedy)
 
     def most_in_flight(self, clients: int) -> int | None:
         """Requests that connections can carry at once, of so many client processes; None for any number."""
         if self.address.protocol.multiplexed:
             return None
         return (self.connections or MOST_CONNECTIONS) * clients
+
+
+def _secure(target: str) -> str:
+    """The same address through TLS."""
+    scheme, rest = target.split("://", 1)
+    return f"{'https+json' if scheme == 'http+json' else scheme + 's'}://{rest}"
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

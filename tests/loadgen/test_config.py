@@ -4,6 +4,7 @@ import asyncio
 import math
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,7 @@ from loadgen.config import (
     Patience,
     Saturate,
 )
-from loadgen.errors import FieldError
+from loadgen.errors import ConfigError, FieldError
 from loadgen.experiments.capacity import CapacityConfig
 from loadgen.experiments.search import Limits
 from loadgen.experiments.sweep import SweepConfig, prepare_sweep
@@ -31,6 +32,7 @@ from loadgen.judging.slo import parse
 from loadgen.load.arrivals import Ramp, Renewal
 from loadgen.plan import default_window, prepare
 from loadgen.report.text import plan_text
+from loadgen.targets.access import Access
 
 MACHINE = describe("cpus=0-31,gpus=0-1")
 OPEN_LOOP = OpenLoop(Renewal(10.0, 1.0, 0.0, 0))
@@ -172,6 +174,10 @@ def test_what_cannot_be_planned(changes, error, text):
         (lambda: Deploy("noop", batch_size=0), "batch_size 0 is not positive"),
         (lambda: Deploy("noop", batch_size=1 << 20), "batch_size 1048576 is too large"),
         (lambda: External.at("oip+grpc://h:1/m", batch_size=0), "batch_size 0 is not positive"),
+        (
+            lambda: External.at("oip+grpc://h:1/m", metrics_url="nonsense"),
+            "metrics_url nonsense is no URL: write it as http://HOST:PORT/metrics",
+        ),
         (lambda: External.at("nonsense"), "target nonsense: the scheme is none of"),
         (lambda: ExperimentConfig(Deploy("noop"), seed=-1), "seed -1 is negative"),
         (lambda: SweepConfig(BASE, batch_sizes=(2, 0)), "batch_sizes 0 is not positive"),
@@ -215,6 +221,23 @@ def test_the_batches_of_a_sweep(serve, given, expected):
     plan = asyncio.run(prepare_sweep(SweepConfig(ExperimentConfig(serve), batch_sizes=given)))
     assert [each.config.serve.batch_size for each in plan.plans.values()] == expected
     assert [cell.batch_size for cell in plan.plans] == expected
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: Access(certificate=Path("x")), "certificate and key belong together: give both"),
+        (
+            lambda: External.at("http+json://h:1/m", access=Access(ca=Path("x"))),
+            "ca means something with TLS only: leave it out, or use https+json://h:1/m",
+        ),
+    ],
+)
+def test_values_that_contradict_each_other_cannot_be_written(make, text):
+    """The error names the fields."""
+    with pytest.raises(ConfigError) as error:
+        make()
+    assert str(error.value) == text
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_nobody_there_is_one_clear_line(monkeypatch):
             finally:
                 await target.close()
 
-        with pytest.raises(TargetError, match=rf"no handshake from tcp://127.0.0.1:{port} .*the host and response"):
+        with pytest.raises(TargetError, match=rf"no handshake from tcp://127.0.0.1:{port} .*the port response"):
             asyncio.run(attempt())
 
 
