@@ -54,6 +54,7 @@ def _default(path: Path, command: Any, key: str, value: Any) -> tuple[str, Any]:
 )
 def sweep(
     settings: parameters.Settings,
+    context: typer.Context,
     batch_sizes: Annotated[
         str | None,
         typer.Option(
@@ -121,6 +122,9 @@ def sweep(
     """Measure every combination of replicas, cores per replica, batch sizes, requests in flight and rates."""
     dry_run = settings.pop("dry_run")
     with console.one_line_errors():
+        if rates is None and parameters.was_given(context, "arrivals"):
+            raise ConfigError(f"--arrivals {arrivals} needs --rates: leave it out, or add --rates 100,200")
+
         load = Saturate(
             duration_s=console.parsed("--duration", parse_duration, duration),
             max_in_flight=settings["max_in_flight"],

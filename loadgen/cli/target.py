@@ -126,10 +126,6 @@ def target(
     if target is None:
         return {}
     address = parse_address(target)
-    tls = [name for name in ("tls_ca", "tls_cert", "tls_key") if parameters.was_given(context, name)]
-    if tls and not address.tls:
-        s, them = ("s", "it") if len(tls) == 1 else ("", "them")
-        raise ConfigError(f"{_flags(tls)} need{s} TLS: leave {them} out, or use {_secure(address.text)}")
     headers = [_header(text) for text in header or ()]
     for name, times in Counter(name for name, _ in headers).items():
         if times > 1:

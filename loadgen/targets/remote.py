@@ -52,8 +52,9 @@ class TargetOptions:
         whole(self, "connections")
         tls = [f"{{Access.{name}}}" for name in ("ca", "certificate", "key") if getattr(self.access, name) is not None]
         if tls and not self.address.tls:
-            remedy = f"leave it out, or use {_secure(self.address.text)}"
-            raise ConfigError(f"{', '.join(tls)} means something with TLS only: {remedy}")
+            s, them = ("s", "it") if len(tls) == 1 else ("", "them")
+            remedy = f"leave {them} out, or use {_secure(self.address.text)}"
+            raise ConfigError(f"{' and '.join(tls)} need{s} TLS: {remedy}")
         if self.metrics_url is not None and not _is_url(self.metrics_url):
             remedy = "write it as http://HOST:PORT/metrics"
             raise FieldError("TargetOptions.metrics_url", self.metrics_url, "is no URL", remedy)

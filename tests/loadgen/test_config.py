@@ -229,7 +229,7 @@ def test_the_batches_of_a_sweep(serve, given, expected):
         (lambda: Access(certificate=Path("x")), "certificate and key belong together: give both"),
         (
             lambda: External.at("http+json://h:1/m", access=Access(ca=Path("x"))),
-            "ca means something with TLS only: leave it out, or use https+json://h:1/m",
+            "ca needs TLS: leave it out, or use https+json://h:1/m",
         ),
     ],
 )

@@ -259,6 +259,13 @@ def test_what_cannot_be_placed_is_refused_at_once():
     assert not done.stdout
 
 
+def test_a_sweep_with_arrivals_and_without_rates():
+    """Would ignore them."""
+    done = asked([LOADGEN, "sweep", "-m", "noop", "--arrivals", "poisson", "--dry-run"])
+    complaint = "--arrivals poisson needs --rates: leave it out, or add --rates 100,200"
+    assert (done.returncode, done.stderr) == (2, f"loadgen: {complaint}\n")
+
+
 def test_a_file_describes_a_sweep(tmp_path):
     """The command line comes before it; a key that is no option is refused."""
     file = tmp_path / "sweep.toml"
