@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 SAMPLER = "sampler"
 """The role of the process that takes the readings: it is watched like the others."""
@@ -35,6 +35,24 @@ class Queue:
     max_batch: int
 
 
+class GpuReading(NamedTuple):
+    """What one GPU tells at one moment; None for what it does not.
+
+    Attributes:
+        utilisation: 0 to 1.
+        memory_bytes: in use.
+        processes: compute processes on it.
+        sm_clock_mhz: the clock of its multiprocessors.
+        sm_clock_limit_mhz: the highest that this clock can have.
+    """
+
+    utilisation: float | None = None
+    memory_bytes: int | None = None
+    processes: int | None = None
+    sm_clock_mhz: int | None = None
+    sm_clock_limit_mhz: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """Counters at one moment; all but memory, GPUs and queues only ever grow.
@@ -45,7 +63,7 @@ class Reading:
         cpu_ns: CPU time of each role.
         throttled: of each role, periods in which a quota of its cgroup held it back, and ns, summed over cores.
         rss_bytes: memory of each role; what its processes share counts for each of them.
-        gpus: of each GPU, its utilisation (0 to 1), memory in bytes, and processes; None for what it does not tell.
+        gpus: of each GPU, by number.
         queues: of each model, as the frontend tells.
         wait_ns: time that threads of each role waited on a run queue; without roles of which the kernel does not tell.
     """
@@ -55,7 +73,7 @@ class Reading:
     cpu_ns: Mapping[str, int]
     throttled: Mapping[str, tuple[int, int]]
     rss_bytes: Mapping[str, int]
-    gpus: Mapping[int, tuple[float | None, int | None, int | None]] = field(default_factory=dict)
+    gpus: Mapping[int, GpuReading] = field(default_factory=dict)
     queues: Mapping[str, Queue] = field(default_factory=dict)
     wait_ns: Mapping[str, int] = field(default_factory=dict)
 
@@ -76,7 +94,7 @@ class Reading:
             cpu_ns=dict(row["cpu_ns"]),
             throttled={role: (int(pair[0]), int(pair[1])) for role, pair in row["throttled"].items()},
             rss_bytes=dict(row["rss_bytes"]),
-            gpus={int(gpu): (values[0], values[1], values[2]) for gpu, values in row["gpus"].items()},
+            gpus={int(gpu): GpuReading(*values) for gpu, values in row["gpus"].items()},
             queues={key: Queue(**values) for key, values in row["queues"].items()},
             wait_ns=dict(row.get("wait_ns", {})),
         )

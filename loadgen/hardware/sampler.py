@@ -23,6 +23,7 @@ from frontend_launch.counters import Counters
 from frontend_launch.errors import AdminError
 from loadgen.hardware.readings import (
     SAMPLER,
+    GpuReading,
     Queue,
     Reading,
     Tally,
@@ -192,8 +193,8 @@ def _gpus() -> Iterator[Any]:
         pynvml.nvmlShutdown()
 
 
-def read_gpus(pynvml: Any) -> dict[int, tuple[float | None, int | None, int | None]]:
-    """Utilisation (0 to 1), memory in use in bytes, and number of compute processes of each GPU, by its number.
+def read_gpus(pynvml: Any) -> dict[int, GpuReading]:
+    """What each GPU tells, by its number.
 
     A value that a GPU does not tell (such as the utilisation of one that is partitioned) is None; one that cannot be
     asked at all is left out.
@@ -208,10 +209,12 @@ def read_gpus(pynvml: Any) -> dict[int, tuple[float | None, int | None, int | No
     for index in range(asked(pynvml.nvmlDeviceGetCount) or 0):
         gpu = asked(lambda index=index: pynvml.nvmlDeviceGetHandleByIndex(index))  # type: ignore[misc]
         if gpu is not None:
-            found[index] = (
+            found[index] = GpuReading(
                 asked(lambda gpu=gpu: pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu / 100),  # type: ignore[misc]
                 asked(lambda gpu=gpu: int(pynvml.nvmlDeviceGetMemoryInfo(gpu).used)),  # type: ignore[misc]
                 asked(lambda gpu=gpu: len(pynvml.nvmlDeviceGetComputeRunningProcesses(gpu))),  # type: ignore[misc]
+                asked(lambda gpu=gpu: int(pynvml.nvmlDeviceGetClockInfo(gpu, pynvml.NVML_CLOCK_SM))),  # type: ignore[misc]
+                asked(lambda gpu=gpu: int(pynvml.nvmlDeviceGetMaxClockInfo(gpu, pynvml.NVML_CLOCK_SM))),  # type: ignore[misc]
             )
     return found
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 from msgspec import Meta
 
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.placement import Assignment
 from loadgen.constraints import Count
-from loadgen.hardware.readings import MAX_SAMPLES, MAX_VALUES, Queue, Reading
+from loadgen.hardware.readings import MAX_SAMPLES, MAX_VALUES, GpuReading, Queue, Reading
 from model_containers.units import NS_PER_S
+
+N = TypeVar("N", int, float)
 
 IDLE_SHARE = 0.8
 """Cores of a replica below this were idle, though it was never without a batch."""
@@ -106,12 +108,16 @@ class GpuUse:
         utilisation_max: the largest reading.
         memory_max_bytes: most memory in use.
         processes_max: most processes on it.
+        sm_clock_mhz: mean clock of its multiprocessors, of the readings.
+        sm_clock_limit_mhz: the highest that this clock can have.
     """
 
     utilisation_mean: float | None = None
     utilisation_max: float | None = None
     memory_max_bytes: int | None = None
     processes_max: int | None = None
+    sm_clock_mhz: float | None = None
+    sm_clock_limit_mhz: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +247,7 @@ class _Peaks:
         self.busy: dict[int, float] = {}
         self.cpu: dict[str, float] = {}
         self.rss_bytes: dict[str, int] = {}
-        self.gpus: dict[int, dict[str, Any]] = {}
-        self._utilisation: dict[int, tuple[float, int]] = {}
+        self._gpus: dict[int, _GpuPeaks] = {}
 
     def between(self, sample: Sample) -> None:
         _raise(self.busy, sample.busy)
@@ -250,16 +255,53 @@ class _Peaks:
 
     def at(self, reading: Reading) -> None:
         _raise(self.rss_bytes, reading.rss_bytes)
-        for gpu, values in reading.gpus.items():
-            row = self.gpus.setdefault(
-                gpu, dict.fromkeys(("utilisation_mean", "utilisation_max", "memory_max_bytes", "processes_max"))
-            )
-            known = zip(("utilisation_max", "memory_max_bytes", "processes_max"), values, strict=True)
-            _raise(row, {name: value for name, value in known if value is not None})
-            if values[0] is not None:
-                total, count = self._utilisation.get(gpu, (0.0, 0))
-                self._utilisation[gpu] = (total + values[0], count + 1)
-                row["utilisation_mean"] = (total + values[0]) / (count + 1)
+        for number, gpu in reading.gpus.items():
+            self._gpus.setdefault(number, _GpuPeaks()).at(gpu)
+
+    @property
+    def gpus(self) -> dict[str, GpuUse]:
+        return {str(number): peaks.use for number, peaks in sorted(self._gpus.items())}
+
+
+class _Told(Generic[N]):
+    """The largest and the mean of a value of which not every reading tells; None where none does."""
+
+    def __init__(self) -> None:
+        self.largest: N | None = None
+        self._total, self._count = 0.0, 0
+
+    def add(self, value: N | None) -> None:
+        if value is not None:
+            self.largest = value if self.largest is None else max(self.largest, value)
+            self._total, self._count = self._total + value, self._count + 1
+
+    @property
+    def mean(self) -> float | None:
+        return self._total / self._count if self._count else None
+
+
+class _GpuPeaks:
+    def __init__(self) -> None:
+        self._utilisation, self._memory, self._processes = _Told[float](), _Told[int](), _Told[int]()
+        self._clock, self._limit = _Told[int](), _Told[int]()
+
+    def at(self, gpu: GpuReading) -> None:
+        self._utilisation.add(gpu.utilisation)
+        self._memory.add(gpu.memory_bytes)
+        self._processes.add(gpu.processes)
+        self._clock.add(gpu.sm_clock_mhz)
+        self._limit.add(gpu.sm_clock_limit_mhz)
+
+    @property
+    def use(self) -> GpuUse:
+        return GpuUse(
+            utilisation_mean=self._utilisation.mean,
+            utilisation_max=self._utilisation.largest,
+            memory_max_bytes=self._memory.largest,
+            processes_max=self._processes.largest,
+            sm_clock_mhz=self._clock.mean,
+            sm_clock_limit_mhz=self._limit.largest,
+        )
 
 
 def _raise(most: dict[Any, Any], values: Mapping[Any, Any]) -> None:
@@ -311,7 +353,7 @@ def summarise(
             )
             for role, share in whole.cpu.items()
         },
-        gpus={str(gpu): GpuUse(**row) for gpu, row in sorted(peaks.gpus.items())},
+        gpus=peaks.gpus,
         samples=[_stored(between(a, b, began_ns), b) for a, b in pairwise(decimated.kept)],
         findings=[],
         islands=islands,
@@ -330,7 +372,7 @@ def _stored(sample: Sample, reading: Reading) -> HardwareSample:
         cores={str(core): round(share, 3) for core, share in sample.busy.items()},
         processes={role: round(share, 3) for role, share in sample.cpu.items()},
         rss_bytes=dict(reading.rss_bytes),
-        gpus={str(gpu): values[0] for gpu, values in reading.gpus.items()},
+        gpus={str(number): gpu.utilisation for number, gpu in reading.gpus.items()},
         queue_length={key: queue.length for key, queue in reading.queues.items()},
         batch_fill={key: None if fill is None else round(fill, 4) for key, fill in sample.batch_fill.items()},
     )

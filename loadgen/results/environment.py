@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from frontend_launch.integers import core_ranges
 from loadgen.constraints import Count
 
 PACKAGES = (
@@ -51,6 +53,8 @@ class Environment:
         memory_bytes: memory of the machine.
         variables: environment variables that steer BLAS, OpenMP and TensorFlow.
         git_commit: the commit of the checkout, with ``+`` where it was changed; None outside one.
+        frequency_governors: cores, such as ``0-2,5``, by the governor of their frequency; empty where the kernel has
+            none, as in most virtual machines.
     """
 
     python: str
@@ -62,6 +66,7 @@ class Environment:
     memory_bytes: Count
     variables: Mapping[str, str]
     git_commit: str | None
+    frequency_governors: Mapping[str, str] = field(default_factory=dict)
 
 
 def command() -> list[str]:
@@ -77,7 +82,7 @@ def command() -> list[str]:
 
 
 def environment() -> Environment:
-    """Versions, CPU model, cores, memory, the variables that steer BLAS, OpenMP and TensorFlow, git commit."""
+    """Versions, CPU model, cores, memory, the variables that steer BLAS, OpenMP and TensorFlow, commit, governors."""
     return Environment(
         python=platform.python_version(),
         platform=platform.platform(),
@@ -88,6 +93,7 @@ def environment() -> Environment:
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         variables={k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLE_PREFIXES)},
         git_commit=git_commit(),
+        frequency_governors=frequency_governors(),
     )
 
 
@@ -109,6 +115,20 @@ def cpu_model() -> str:
     except OSError:
         return platform.processor()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def frequency_governors(cpus: Path = Path("/sys/devices/system/cpu")) -> dict[str, str]:
+    """Cores by the governor of their frequency, as the kernel says.
+
+    Args:
+        cpus: the kernel's folder of cores.
+    """
+    found: dict[str, list[int]] = {}
+    for path in cpus.glob("cpu[0-9]*/cpufreq/scaling_governor"):
+        with contextlib.suppress(OSError):  # of a core that was taken off
+            governor = path.read_text().strip()
+            found.setdefault(governor, []).append(int(path.parents[1].name.removeprefix("cpu")))
+    return {governor: core_ranges(cores) for governor, cores in sorted(found.items())}
 
 
 def git_commit() -> str | None:

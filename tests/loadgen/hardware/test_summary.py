@@ -21,6 +21,7 @@ from peers import FrontendThread, Replica
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment
 from loadgen.hardware.readings import (
+    GpuReading,
     Queue,
     Reading,
     Tally,
@@ -144,13 +145,20 @@ def test_islands_share_no_core_and_leave_no_role_out(placed):
 def test_gpus():
     """Utilisation, memory and processes; what is not told for a while, or ever, leaves the rest as it is."""
     readings = [
-        replace(reading(0), gpus={0: (0.5, 50, 1), 1: (None, 7, None)}),
-        replace(reading(1), gpus={0: (None, None, None)}),
-        replace(reading(2), gpus={0: (1.0, 100, 2), 1: (None, 6, None)}),
+        replace(reading(0), gpus={0: GpuReading(0.5, 50, 1, 1200, 1980), 1: GpuReading(memory_bytes=7)}),
+        replace(reading(1), gpus={0: GpuReading()}),
+        replace(reading(2), gpus={0: GpuReading(1.0, 100, 2, 1800, 1980), 1: GpuReading(memory_bytes=6)}),
     ]
     found = summary(*readings)
     assert found.gpus == {
-        "0": GpuUse(utilisation_mean=0.75, utilisation_max=1.0, memory_max_bytes=100, processes_max=2),
+        "0": GpuUse(
+            utilisation_mean=0.75,
+            utilisation_max=1.0,
+            memory_max_bytes=100,
+            processes_max=2,
+            sm_clock_mhz=1500,
+            sm_clock_limit_mhz=1980,
+        ),
         "1": GpuUse(memory_max_bytes=7),
     }
     assert [sample.gpus for sample in found.samples] == [{"0": None}, {"0": 1.0, "1": None}]
@@ -231,6 +239,7 @@ def test_shares_are_of_the_time_there_was(steps):
     for elapsed, busy, used in steps:
         at, core, replica = at + elapsed, core + busy * elapsed, replica + used * busy * elapsed
         readings.append(reading(at, 0, core, 0, 0, replica))
+    readings[0] = replace(readings[0], gpus={1: GpuReading(0.5, 2, 1, 345, 1980)})
     again = [Reading.from_row(json.loads(json.dumps(one.to_row()))) for one in readings]
     assert again == readings
     found = summarise(readings, 0, round(at * S), PLAN)
@@ -398,10 +407,23 @@ class Gpus:
     def nvmlDeviceGetComputeRunningProcesses(self, gpu):
         return [SimpleNamespace(pid=1)]
 
+    NVML_CLOCK_SM = 1
+
+    def nvmlDeviceGetClockInfo(self, gpu, clock):
+        assert clock == self.NVML_CLOCK_SM
+        return 1980 if gpu == 0 else 345
+
+    def nvmlDeviceGetMaxClockInfo(self, gpu, clock):
+        assert clock == self.NVML_CLOCK_SM
+        return 1980
+
 
 def test_gpus_tell_what_they_can():
     """What one of them does not answer takes nothing away from the others."""
-    assert read_gpus(Gpus()) == {0: (0.75, 1 << 30, 1), 1: (None, 1 << 30, 1)}
+    assert read_gpus(Gpus()) == {
+        0: GpuReading(0.75, 1 << 30, 1, 1980, 1980),
+        1: GpuReading(None, 1 << 30, 1, 345, 1980),
+    }
 
 
 def test_nvidias_library_has_what_is_asked_of_it():

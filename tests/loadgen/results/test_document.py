@@ -66,6 +66,7 @@ def test_a_stored_file_of_version_1_has_the_defaults_of_what_came_later():
     del stored["frontend_counters"]["loop_cpu_ns"]  # no version since has it
     for replica in stored["frontend_counters"]["replicas"].values():
         replica |= {"oldest_batch_ns": 0, "full_batches": 0, "full_compute_ns": 0}
+    stored["environment"]["frequency_governors"] = {}
     later = ("inputs", "arrivals", "answers", "hardware", "thresholds", "stages", "server_statistics")
     assert read(VERSION_1).document() == {
         **stored,
