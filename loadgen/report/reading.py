@@ -100,7 +100,7 @@ def _of_sweep(directory: Path) -> Iterator[_Named | Missing]:
     ledger.read_header(directory)
     entries = list(ledger.read_entries(directory))
     if not entries:
-        remedy = "wait for it, or run its command again with --resume"
+        remedy = "wait for it, or run its command again with {run_sweep.resume}"
         raise ConfigError(f"{directory} holds a sweep without a finished measurement: {remedy}")
     for entry in entries:
         if entry.results is not None:

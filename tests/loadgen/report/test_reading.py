@@ -79,7 +79,7 @@ def test_a_sweep_without_a_measurement(tmp_path, ledger):
         (sweep / "ledger.jsonl").unlink()
     with pytest.raises(ConfigError) as error:
         collect([sweep])
-    remedy = "wait for it, or run its command again with --resume"
+    remedy = "wait for it, or run its command again with resume"
     assert str(error.value) == f"{sweep} holds a sweep without a finished measurement: {remedy}"
 
 
