@@ -158,6 +158,7 @@ def results_of(
             *(() if server.deployment is None else server.deployment.losses),
             *readings.notes,
             *remarks.remarks(record),
+            *remarks.marked(summary),
             *remarks.failed_batches(measurements.frontend_counters),
             *validity.notes(evidence, checks),
             *(() if watched is None else watched.findings),

@@ -111,6 +111,7 @@ class Evidence:
         window: most requests in flight that the client allows itself.
         in_flight_mean: mean number in flight.
         replicas: replicas that were alive; None for a server whose replicas are not seen.
+        batch_ms: mean time of a batch, as the metrics of a frontend of 2017 say; None for others.
         instances: of the model, as an external server says; None for others.
         busy_share: their time in compute ÷ (replicas x time); None when none of them reports it.
         in_flight_share: their time with a batch outstanding, seen from the frontend ÷ (replicas x time).
@@ -179,6 +180,7 @@ class Evidence:
     misplaced: list[str] | None = None
     watched_share: float | None = None
     instances: Positive | None = None
+    batch_ms: float | None = None
 
     @property
     def always_busy(self) -> bool:
@@ -194,6 +196,10 @@ class Evidence:
     def lost_share(self) -> float:
         """Requests that were lost ÷ requests sent."""
         return sum(self.lost.values()) / self.sent if self.sent else 0.0
+
+
+ReportedMetrics = Mapping[str, list[Mapping[str, Mapping[str, str]]]]
+"""The metrics of a frontend as 2017 reports them: by kind, a list of one metric each."""
 
 
 def of_frontends(
@@ -256,6 +262,39 @@ def _replica_use(name: str, row: ReplicaCounters, stages: Stages | None) -> Repl
         median_batch_s=None if median_ns is None else median_ns / NS_PER_S,
         longest_batch_s=max(longest_ns, row.oldest_batch_ns) / NS_PER_S,
     )
+
+
+def of_metrics(client: Evidence, metrics: ReportedMetrics, application: str) -> Evidence:
+    """What the metrics of a frontend without counters, as that of 2017, add to what the client knows.
+
+    They are of its latest batches, not of the measured part.
+
+    Args:
+        client: what the client knows.
+        metrics: as the frontend reports them.
+        application: what was asked; its model is found by its name.
+    """
+    rows = {name: row for one in metrics.get("histograms", []) for name, row in one.items()}
+    models = {name.removesuffix(_BATCH_SIZE): row for name, row in rows.items() if name.endswith(_BATCH_SIZE)}
+    named = {model: row for model, row in models.items() if model.startswith(f"model:{application}:")}
+    found = named or models
+    if len(found) != 1:
+        return client
+    ((model, sizes),) = found.items()
+    latencies = rows.get(f"{model}:prediction_latency", {})
+    mean_us = _mean(latencies)
+    return replace(client, mean_batch=_mean(sizes), batch_ms=None if mean_us is None else mean_us / 1000)
+
+
+_BATCH_SIZE = ":batch_size"
+
+
+def _mean(histogram: Mapping[str, str]) -> float | None:
+    """Of a histogram in the report of 2017, whose numbers are texts; None where it is empty or no number."""
+    try:
+        return float(histogram["mean"]) if int(histogram["size"]) else None
+    except (KeyError, ValueError):
+        return None
 
 
 def of_client(record: Record, max_batch: int, window: int) -> Evidence:

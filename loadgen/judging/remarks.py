@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from frontend_launch.counters import Counters
 from loadgen.load.record import Record
+from loadgen.load.summary import LAG_SHARE, Summary
 from loadgen.load.target import Outcome
 from model_containers.units import NS_PER_S
 
@@ -23,6 +24,13 @@ def error(record: Record) -> str | None:
     ended = ", ".join(f"{count} {outcome.name.lower()}" for outcome, count in record.outcomes.items() if count)
     where = " in the measured part" if record.outcomes[Outcome.COMPLETED] else ""
     return f"no request completed{where}: {f'{ended} in the whole run' if where else ended or 'none was sent'}"
+
+
+def marked(summary: Summary) -> list[str]:
+    """A line on the latencies that are the client's own to a large share."""
+    if not summary.marked:
+        return []
+    return [f"{', '.join(summary.marked)}: the client's own lag is {LAG_SHARE:.0%} or more of it (marked with *)"]
 
 
 def remarks(record: Record) -> list[str]:

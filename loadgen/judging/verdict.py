@@ -194,11 +194,12 @@ def _unseen(evidence: Evidence) -> _Finding:
 
 def _statistics(evidence: Evidence) -> str:
     """What an external server says of itself, which is no proof."""
+    mean = "" if evidence.mean_batch is None else f", batches of {evidence.mean_batch:.3g}"
+    if evidence.batch_ms is not None:
+        return f"the frontend's metrics have {evidence.batch_ms:.3g} ms a batch{mean}"
     if evidence.busy_share is None:
         return "the replicas are not seen from here"
-    mean = (
-        "" if evidence.mean_batch is None else f", batches of {evidence.mean_batch:.3g} (at most {evidence.max_batch})"
-    )
+    mean += f" (at most {evidence.max_batch})"
     return f"the server says its instances were busy {_percent(evidence.busy_share)} of the time{mean}"
 
 

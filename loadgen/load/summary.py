@@ -17,6 +17,9 @@ from model_containers.units import NS_PER_S
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 _NS_PER_MS = 1e6
 
+LAG_SHARE = 0.1
+"""From this share of the client's own lag on, a latency is marked."""
+
 METRICS = ("mean", "min", *(f"p{percentile:g}" for percentile in PERCENTILES), "max")
 
 LatenciesMs = Annotated[Mapping[str, float | None], Meta(extra_json_schema={"propertyNames": {"enum": list(METRICS)}})]
@@ -86,6 +89,16 @@ class Summary:
     service_ms: LatenciesMs | None = None
     lag_ms: LatenciesMs | None = None
     failed_batches: Count | None = None
+
+    @property
+    def marked(self) -> tuple[str, ...]:
+        """Percentiles of which the client's own lag is a large share: the same percentile of the lag, over it."""
+        lag_ms = self.lag_ms or {}
+        return tuple(
+            name
+            for name, value in self.latency_ms.items()
+            if name.startswith("p") and value and (lag_ms.get(name) or 0.0) >= LAG_SHARE * value
+        )
 
 
 def summarise(record: Record, timeout_s: float | None = None) -> Summary:

@@ -148,6 +148,7 @@ def results_text(results: Results) -> str:
     above = summary.latency_above_ms or {}
     latency = "  ".join(
         f"{name} {f'above {_milliseconds(above[name])}' if name in above else _milliseconds(value)}"
+        f"{'*' if name in summary.marked else ''}"
         for name, value in summary.latency_ms.items()
     )
     counts = ", ".join(f"{getattr(summary, name)} {name}" for name in _COUNTS if getattr(summary, name))

@@ -16,7 +16,7 @@ from frontend_launch.errors import AdminError
 from frontend_launch.launch.deployment import Deployment
 from frontend_launch.metrics_client import MetricsClient
 from frontend_launch.stages import Stages
-from loadgen.judging.evidence import Evidence, of_client, of_frontends
+from loadgen.judging.evidence import Evidence, of_client, of_frontends, of_metrics
 from loadgen.load.record import Record
 from loadgen.load.runner import Phase
 from loadgen.plan import Plan
@@ -91,6 +91,8 @@ class FrontendReadings(Readings):
     @override
     def evidence(self, record: Record, plan: Plan) -> Evidence:
         client = of_client(record, plan.config.serve.batch_size, plan.window)
+        if not self._counters and len(self._metrics) == 1:
+            return of_metrics(client, self._metrics[0], self._application)
         return of_frontends(client, self._counters, self._stages or {}, self._application)
 
     @property

@@ -3,7 +3,7 @@
 import pytest
 
 from frontend_launch.counters import Counters, ModelCounters, ReplicaCounters
-from loadgen.judging.evidence import of_client, of_frontends
+from loadgen.judging.evidence import of_client, of_frontends, of_metrics
 from loadgen.load.record import ClientUse, Record
 
 SECOND = 1_000_000_000
@@ -48,6 +48,33 @@ def test_several_frontends():
     assert evidence.frontend_cpu_share == pytest.approx(0.8)
     assert evidence.queue_empty_share == 0.0
     assert evidence.gap_ms == pytest.approx(2.5)
+
+
+METRICS = {
+    "histograms": [
+        {"model:m:1:prediction_latency": {"size": "9", "mean": "5200.5"}},
+        {"model:m:1:batch_size": {"size": "9", "mean": "1.9"}},
+        {"model:other:1:batch_size": {"size": "9", "mean": "7"}},
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "application", "found"),
+    [
+        (METRICS, "m", (1.9, 5.2005)),
+        (METRICS, "app", (None, None)),
+        ({"histograms": METRICS["histograms"][:2]}, "app", (1.9, 5.2005)),
+        ({"histograms": [{"model:m:1:batch_size": {"size": "0", "mean": "0"}}]}, "m", (None, None)),
+        ({"histograms": [{"model:m:1:batch_size": {"size": "many", "mean": "0"}}]}, "m", (None, None)),
+        ({}, "m", (None, None)),
+    ],
+)
+def test_the_metrics_of_2017(metrics, application, found):
+    """Batches and their time of the model that is asked, or of the only one."""
+    evidence = of_metrics(CLIENT, metrics, application)
+    assert (evidence.mean_batch, evidence.batch_ms) == found
+    assert evidence.replicas is None
 
 
 def test_nothing_is_known_of_frontends_that_did_not_answer():

@@ -1,15 +1,17 @@
 """What is said beside the numbers."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from frontend_launch.counters import Counters, ModelCounters
 from frontend_launch.histogram import LatencyHistogram
-from loadgen.judging.remarks import MOST_REASONS, error, failed_batches, remarks
+from loadgen.judging.remarks import MOST_REASONS, error, failed_batches, marked, remarks
 from loadgen.load.ending import Ending
 from loadgen.load.record import Interval, Offered, Record
+from loadgen.load.summary import summarise
 from loadgen.load.target import Outcome
 from model_containers.units import NS_PER_S
 
@@ -104,3 +106,15 @@ def test_a_measured_part_without_completed_requests_is_an_error():
 def test_wrong_answers_are_an_error():
     """However many were right."""
     assert error(record_of(100, compared=10, mismatched=1)) == "1 of 10 answers that were compared are wrong"
+
+
+def test_percentiles_that_are_the_client_s_are_marked():
+    """Where its lag is a tenth of them; in a closed loop there is none."""
+    summary = replace(
+        summarise(record_of(100)),
+        latency_ms={"min": 1.0, "p50": 10.0, "p99": 20.0, "p99.9": None},
+        lag_ms={"min": 1.0, "p50": 0.9, "p99": 2.0, "p99.9": 9.0},
+    )
+    assert summary.marked == ("p99",)
+    assert marked(summary) == ["p99: the client's own lag is 10% or more of it (marked with *)"]
+    assert marked(replace(summary, lag_ms=None)) == []

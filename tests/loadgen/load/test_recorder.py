@@ -9,7 +9,7 @@ from frontend_launch.histogram import LatencyHistogram
 from loadgen.load.ending import Ending
 from loadgen.load.in_flight import Lost, Settled
 from loadgen.load.record import Offered, Record
-from loadgen.load.recorder import Recorder, ScheduleRecorder
+from loadgen.load.recorder import MAX_GAPS, Recorder, ScheduleRecorder, distance
 from loadgen.load.requests_log import NOT_DONE, RequestsLog
 from loadgen.load.target import Outcome, Replies
 
@@ -186,3 +186,50 @@ def test_a_log_has_a_row_for_each_request_that_ended():
     assert table["sent_ns"].tolist() == [10, 20, 31]
     assert table["done_ns"].tolist() == [30, 25, NOT_DONE]
     assert table["outcome"].tolist() == [Outcome.COMPLETED, Outcome.FAILED, Outcome.TIMED_OUT]
+
+
+VALUES = st.lists(st.integers(0, 1000), min_size=1, max_size=50)
+
+
+@given(VALUES, st.integers(0, 50), st.data())
+def test_the_distance_of_distributions(values, resolution, data):
+    """None between equals or what is shifted within the resolution; all of it beyond; the same both ways."""
+    one = np.array(values)
+    shifts = data.draw(st.lists(st.integers(-resolution, resolution), min_size=len(one), max_size=len(one)))
+    assert distance(one, one, resolution) == 0
+    assert distance(one, one + np.array(shifts), resolution) == 0
+    assert distance(one, one + 2000 + resolution, resolution) == distance(one + 2000 + resolution, one, resolution) == 1
+
+
+def test_the_distance_is_that_of_kolmogorov():
+    """Where there is no resolution: of 4 values one is elsewhere."""
+    assert distance(np.array([1, 2, 3, 4]), np.array([1, 2, 3, 9]), 0) == 0.25
+    assert distance(np.array([1, 2, 3, 4]), np.array([0, 0, 0, 0]), 0) == 1.0
+
+
+def schedule_sent(planned_ns, sent_ns):
+    """What became of a schedule whose requests were sent at these times."""
+    recorder = ScheduleRecorder(0, 10**12)
+    recorder.begin_measured(0, until_ns=10**12)
+    for planned, sent in zip(planned_ns, sent_ns, strict=True):
+        recorder.sent(1, sent, np.array([planned]))
+    recorder.end_measured(10**12)
+    assert recorder.record.offered is not None
+    return recorder.record.offered
+
+
+def test_a_schedule_that_is_kept_has_no_distance():
+    """Each request a little late; bursts of what should have been spread have one."""
+    planned = [number * 1_000_000 for number in range(100)]
+    assert schedule_sent(planned, [time + 90_000 for time in planned]).gap_distance == 0
+    in_tens = [time // 10_000_000 * 10_000_000 + 10_000_000 for time in planned]
+    assert schedule_sent(planned, in_tens).gap_distance == pytest.approx(90 / 99)
+    assert schedule_sent(planned[:1], planned[:1]).gap_distance is None
+
+
+def test_the_times_of_a_long_run_are_bounded():
+    """The first ones are enough."""
+    recorder = ScheduleRecorder(0, 10**12)
+    for burst in range(0, 2 * MAX_GAPS, 1000):
+        recorder.sent(1000, burst, np.arange(burst, burst + 1000))
+    assert len(recorder._sent_ns) == len(recorder._planned_ns) == MAX_GAPS
