@@ -8,10 +8,11 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+
+from model_containers.data_types import DataType
 
 BENCHMARKS = pytest.StashKey[list[dict[str, Any]]]()
 
@@ -74,11 +75,19 @@ def text(value: object) -> str:
 
 
 @pytest.fixture(scope="session")
-def null_peer() -> Iterator[tuple[int, int]]:
-    """The ports of a frontend that does nothing, for requests and for responses."""
-    script = str(Path(__file__).with_name("null_peer.py"))
-    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process:
+def null_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The addresses of a frontend that does nothing, for requests and for responses; it answers with one float."""
+    answer = tmp_path_factory.mktemp("null-server") / "answer"
+    answer.write_bytes(bytes(4))
+    command = [
+        sys.executable,
+        "-m",
+        "loadgen.servers.null_server",
+        "clipper-tcp",
+        str(answer),
+        str(int(DataType.FLOATS)),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        ports = json.loads(process.stdout.readline())
-        yield ports["request"], ports["response"]
+        yield json.loads(process.stdout.readline())
         process.kill()

@@ -32,15 +32,16 @@ def requests_of(payload: str, window: int) -> int:
 
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("payload", SHAPES)
-def test_client(benchmark: BenchmarkFixture, null_peer: tuple[int, int], payload: str, window: int) -> None:
+def test_client(benchmark: BenchmarkFixture, null_server: dict[str, str], payload: str, window: int) -> None:
     """One run of so many requests."""
     inputs = SeededInputs(TensorSpec(SHAPES[payload], "float32"), None, 4, 0)
     if window * inputs.payload_bytes > MOST_BYTES:
         pytest.skip(f"{window} requests of {inputs.payload_bytes} bytes are more than 1 GiB in flight")
     requests = requests_of(payload, window)
-    request, response = (f"tcp://127.0.0.1:{port}" for port in null_peer)
     job = Job(
-        target=ClipperSpec(request, response, "null", DataType.FLOATS, 4, b"", keep_outputs=False),
+        target=ClipperSpec(
+            null_server["request"], null_server["response"], "null", DataType.FLOATS, 4, b"", keep_outputs=False
+        ),
         inputs=inputs,
         window=window,
         duration_s=None,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadgen.targets.oip import inference_pb2 as pb
-from loadgen.targets.oip.tensors import Tensor, as_json
+from loadgen.targets.oip.tensors import Tensor, as_json, least, zeros
 
 REQUEST_ID = "loadgen"
 """The same for all: an answer belongs to a request by its stream or connection, so no byte of one ever changes."""
@@ -106,4 +106,39 @@ def http_request(
     if binary:
         document["outputs"] = [{"name": tensor.name, "parameters": {"binary_data": True}} for tensor in outputs]
     head = json.dumps(document, separators=(",", ":")).encode()
+    return b"".join([head, *behind]), len(head) if binary else None
+
+
+def grpc_answer(outputs: Sequence[Tensor]) -> bytes:
+    """A ``ModelInferResponse`` with outputs of zeros.
+
+    Args:
+        outputs: what it carries; a dimension that may vary is 1.
+    """
+    response = pb.ModelInferResponse(id=REQUEST_ID)
+    for tensor in map(least, outputs):
+        response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        response.raw_output_contents.append(zeros(tensor))
+    return response.SerializeToString()
+
+
+def http_answer(outputs: Sequence[Tensor], *, binary: bool) -> tuple[bytes, int | None]:
+    """The same over HTTP: the body, and the length of its JSON where binary tensors follow.
+
+    Args:
+        outputs: what it carries; a dimension that may vary is 1.
+        binary: tensors are bytes behind the JSON; otherwise JSON has them.
+    """
+    rows: list[dict[str, Any]] = []
+    behind = []
+    for tensor in map(least, outputs):
+        row: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
+        content = zeros(tensor)
+        if binary:
+            row["parameters"] = {"binary_data_size": len(content)}
+            behind.append(content)
+        else:
+            row["data"] = [0] * tensor.elements if tensor.datatype in ("FP16", "BF16") else as_json(tensor, content)
+        rows.append(row)
+    head = json.dumps({"id": REQUEST_ID, "outputs": rows}, separators=(",", ":")).encode()
     return b"".join([head, *behind]), len(head) if binary else None

@@ -128,6 +128,17 @@ def draw(generator: np.random.Generator, tensor: Tensor) -> bytes:
     )
 
 
+def least(tensor: Tensor) -> Tensor:
+    """The smallest tensor of its shape: 1 for a dimension that may vary."""
+    return Tensor(tensor.name, tensor.datatype, tuple(1 if size < 0 else size for size in tensor.shape))
+
+
+def zeros(tensor: Tensor) -> bytes:
+    """Content of zeros, and of empty strings, for a tensor whose shape is known."""
+    each = 4 if tensor.datatype == BYTES else np.dtype(DTYPES[tensor.datatype]).itemsize
+    return bytes(each * tensor.elements)
+
+
 def encode_numbers(array: np.ndarray, datatype: str) -> bytes:
     """An array's numbers in a datatype of fixed size; of BF16 the upper half of each float32, which rounds to zero.
 

@@ -1,0 +1,105 @@
+"""The null server in place of a server: what it answers, its process, and the same target there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from frontend_launch.children import Command, start
+from frontend_launch.errors import LaunchError
+from loadgen.load.inputs import InputSource
+from loadgen.load.target import TargetSpec
+from loadgen.servers.null_server import NullProtocol
+from loadgen.targets.balanced import BalancedSpec
+from loadgen.targets.clipper import ClipperSpec
+
+
+@dataclass(frozen=True, slots=True)
+class NullAnswer:
+    """What a null server has to be.
+
+    Attributes:
+        protocol: what it speaks.
+        answer: to each request.
+        output_type: the answers' type on the wire of a query frontend.
+    """
+
+    protocol: NullProtocol
+    answer: bytes
+    output_type: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NullServer:
+    """A null server that is up.
+
+    Attributes:
+        pid: its process.
+        addresses: where it listens, as it said.
+    """
+
+    pid: int
+    addresses: Mapping[str, Any]
+
+    def instead_of(self, spec: TargetSpec) -> TargetSpec:
+        """The target of the same client with this server in place of its own."""
+        match spec:
+            case BalancedSpec(specs):
+                return BalancedSpec(tuple(map(self.instead_of, specs)))
+            case ClipperSpec():
+                request, response = self.addresses["request"], self.addresses["response"]
+                return replace(spec, request_address=request, response_address=response)
+            case _:
+                from loadgen.servers import null_remote  # noqa: PLC0415 - behind an extra
+
+                return null_remote.spec_at(spec, self.addresses["port"])
+
+
+def null_answer(spec: TargetSpec, inputs: InputSource) -> NullAnswer | None:
+    """What a null server answers in place of a server; None for one behind TLS, which no null server speaks.
+
+    Args:
+        spec: how the server is reached.
+        inputs: what is sent to it.
+    """
+    match spec:
+        case BalancedSpec(specs):
+            return null_answer(specs[0], inputs)
+        case ClipperSpec():
+            local = spec.request_address.startswith("ipc:")
+            output = bytes(spec.output_bytes or spec.output_type.element_bytes)
+            return NullAnswer("clipper-ipc" if local else "clipper-tcp", output, int(spec.output_type))
+        case _:
+            from loadgen.servers import null_remote  # noqa: PLC0415 - behind an extra
+
+            return null_remote.answer_of(spec, inputs)
+
+
+@contextlib.asynccontextmanager
+async def null_server(answer: NullAnswer, cores: tuple[int, ...]) -> AsyncIterator[NullServer]:
+    """A null server on some cores, while the context lasts; it ends with this process too.
+
+    Args:
+        answer: what it has to be.
+        cores: where it runs.
+
+    Raises:
+        LaunchError: it cannot be started.
+    """
+    with tempfile.TemporaryDirectory(prefix="loadgen-") as name:
+        path = Path(name) / "answer"
+        path.write_bytes(answer.answer)
+        arguments = ["-m", "loadgen.servers.null_server", answer.protocol, str(path), str(answer.output_type)]
+        process = await start(Command("null-server", arguments, cores), Path(name), read_stdout=True)
+        try:
+            line = await process.stdout.readline()
+            if not line:
+                raise LaunchError("the null server did not start", await process.log_tail())
+            yield NullServer(process.pid, json.loads(line))
+        finally:
+            await process.stop()

@@ -1,0 +1,65 @@
+"""What a null server answers in place of an external server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from loadgen.load.inputs import InputSource
+from loadgen.load.target import TargetSpec
+from loadgen.servers.null_process import NullAnswer
+from loadgen.targets.http1 import HttpSpec, TensorAnswers
+from loadgen.targets.json_endpoint import JsonAnswers
+from loadgen.targets.oip.grpc_target import OipGrpcSpec
+from loadgen.targets.oip.messages import HEADER_LENGTH, grpc_answer, http_answer, prefixed
+from loadgen.targets.oip.requests import RequestInputs
+
+MOST_ITEMS = 1000
+"""The longest list that an answer in JSON is given, so that it has the element that a path names."""
+
+
+def answer_of(spec: TargetSpec, inputs: InputSource) -> NullAnswer | None:
+    """What answers requests in place of a server; None for one behind TLS, which no null server speaks.
+
+    Args:
+        spec: how the server is reached.
+        inputs: what is sent to it.
+    """
+    match spec:
+        case OipGrpcSpec(address) if not address.tls:
+            return NullAnswer("http2", prefixed(grpc_answer(spec.outputs)))
+        case HttpSpec(address, answers=TensorAnswers(outputs)) if not address.tls:
+            binary = isinstance(inputs, RequestInputs) and inputs.binary
+            body, json_bytes = http_answer(outputs, binary=binary)
+            return NullAnswer("http1", _http(body, {} if json_bytes is None else {HEADER_LENGTH: json_bytes}))
+        case HttpSpec(address, answers=JsonAnswers(path)) if not address.tls:
+            return NullAnswer("http1", _http(json.dumps(_with(path)).encode(), {}))
+    return None
+
+
+def spec_at(spec: TargetSpec, port: int) -> TargetSpec:
+    """The target of the same client at a null server.
+
+    Args:
+        spec: of one that `answer_of` knows.
+        port: of the null server, on this machine.
+    """
+    assert isinstance(spec, OipGrpcSpec | HttpSpec)
+    return replace(spec, address=replace(spec.address, text="the null server", host="127.0.0.1", port=port))
+
+
+def _http(body: bytes, headers: Mapping[str, int]) -> bytes:
+    fields = {"content-type": "application/json", "content-length": len(body), **headers}
+    return "".join(["HTTP/1.1 200 OK\r\n", *(f"{k}: {v}\r\n" for k, v in fields.items()), "\r\n"]).encode() + body
+
+
+def _with(path: Sequence[str | int]) -> Any:
+    """The least JSON that has something where a path leads."""
+    if not path:
+        return ""
+    step, *rest = path
+    if isinstance(step, str):
+        return {step: _with(rest)}
+    return [_with(rest)] * min(step + 1, MOST_ITEMS)
