@@ -118,7 +118,7 @@ def chain(
             ),
             Saturate(seconds, max_in_flight=window, warmup_s=0.5),
             inputs=Inputs(count=4),
-            client=Client(point.clients, others),
+            client=Client(point.clients, others, ceiling=False),
             output=Output(Path(directory)),
         )
         results = uvloop.run(_run(config))

@@ -84,7 +84,7 @@ def ours(server: Running, model: str, in_flight: int, shared: bool, protocol: st
             "--target",
             f"oip+{protocol}://{address}/{model}",
         ]
-        command += ["-d", "3s", "--max-in-flight", str(in_flight), "--connections", str(connections)]
+        command += ["--no-ceiling", "-d", "3s", "--max-in-flight", str(in_flight), "--connections", str(connections)]
         command += [
             "--client-cpus",
             str(CLIENT_CORE),

@@ -156,7 +156,7 @@ def loaded(ports: Ports, ahead: bool, rate_rps: float | None, arguments: argpars
                 ports=ports,
             ),
             load,
-            client=Client(cpus=(max(os.sched_getaffinity(0)),)),
+            client=Client(cpus=(max(os.sched_getaffinity(0)),), ceiling=False),
             output=Output(Path(directory)),
         )
         return uvloop.run(run_experiment(config))

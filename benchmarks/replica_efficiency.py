@@ -23,7 +23,7 @@ import numpy as np
 import uvloop
 
 from frontend_launch.ports import Ports
-from loadgen.config import Deploy, ExperimentConfig, Output, Saturate
+from loadgen.config import Client, Deploy, ExperimentConfig, Output, Saturate
 from loadgen.experiments.experiment import run_experiment
 from loadgen.results.document import Results
 
@@ -74,6 +74,7 @@ def round_of(arguments: argparse.Namespace) -> tuple[float, float, float]:
                 ports=Ports(0, 0, 0, 0, 0),
             ),
             Saturate(arguments.seconds, warmup_s=3.0),
+            client=Client(ceiling=False),
             output=Output(Path(directory)),
         )
         results = uvloop.run(_saturate(config))

@@ -38,7 +38,7 @@ def test_chain(benchmark: BenchmarkFixture, tmp_path: Path, payload: str) -> Non
         ),
         Saturate(SECONDS, max_in_flight=window),
         inputs=Inputs(count=4),
-        client=Client(cpus=(cores[-1],)),
+        client=Client(cpus=(cores[-1],), ceiling=False),
         output=Output(tmp_path),
     )
     results = benchmark.pedantic(lambda: uvloop.run(run_experiment(config)), rounds=1)

@@ -291,10 +291,12 @@ class Client:
     Attributes:
         processes: client processes; with 1 it is this one that sends.
         cpus: cores for them; None leaves the choice to the planner.
+        ceiling: measure what they can do by themselves, against a null server, before the run.
     """
 
     processes: int = 1
     cpus: tuple[int, ...] | None = None
+    ceiling: bool = True
 
     def __post_init__(self) -> None:
         whole(self, "processes")

@@ -95,6 +95,7 @@ class Plan:
         cpus_per_replica: cores of each replica that has no GPU.
         notes: where this machine made the plan depart from the model's defaults.
         remote: the model on an external server; None where it is in the catalogue.
+        spare_cores: cores of the machine that no process of the plan has.
     """
 
     config: ExperimentConfig
@@ -105,6 +106,7 @@ class Plan:
     cpus_per_replica: int
     notes: tuple[str, ...] = ()
     remote: Remote | None = None
+    spare_cores: tuple[int, ...] = ()
 
     @property
     def window(self) -> int:
@@ -174,7 +176,9 @@ def plan_on(config: ExperimentConfig, context: PlanContext) -> Plan:
     placement = plan(context.topology, request)
     overlaps = tuple(f"allowed overlap: {line}" for line in placement.overlaps)
     notes = (*notes, *limits, *overlaps)
-    return Plan(config, context.model, inputs, load, placement, request.cpus_per_replica, notes, context.remote)
+    used = {core for row in placement.assignments for core in row.cores}
+    spare = tuple(core for core in context.topology.cores if core not in used)
+    return Plan(config, context.model, inputs, load, placement, request.cpus_per_replica, notes, context.remote, spare)
 
 
 def request_options(config: ExperimentConfig) -> RequestOptions:

@@ -304,6 +304,9 @@ def client(
     requests_log: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a row for each request, npz or csv.")
     ] = None,
+    no_ceiling: Annotated[
+        bool, typer.Option("--no-ceiling", help="Do not measure what the client can do by itself, which takes 2 s.")
+    ] = False,
 ) -> Settings:
     """The client."""
     return {
@@ -311,7 +314,7 @@ def client(
             condition for text in fail_if or () for condition in console.parsed("--fail-if", parse_conditions, text)
         ),
         "output": Output(results_dir, requests_log, console.parsed("--log-every", parse_duration, log_every)),
-        "client": Client(clients, console.optional("--client-cpus", parse_int_list, client_cpus)),
+        "client": Client(clients, console.optional("--client-cpus", parse_int_list, client_cpus), not no_ceiling),
     }
 
 

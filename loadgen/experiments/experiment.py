@@ -26,6 +26,7 @@ from frontend_launch.launch.topology import Topology
 from frontend_launch.tasks import cancel_again, to_completion, until_done
 from loadgen.config import CataloguedModel, Deploy, ExperimentConfig
 from loadgen.errors import ConfigError, Interrupted
+from loadgen.experiments.ceiling import measure_ceiling, with_ceiling
 from loadgen.experiments.document import pids, results_of
 from loadgen.hardware.watch import watching
 from loadgen.judging.early_stop import UntilSteady, Watched, Watcher
@@ -149,6 +150,8 @@ async def _measure(
         clients(plan.config.client.processes, plan.placement["client"]) as senders,
         watching({**pids(facts), **senders.pids}, beside, facts.metrics_addresses) as watch,
     ):
+        measures_ceiling = plan.config.client.ceiling
+        ceiling = await measure_ceiling(plan, workload, check, surroundings) if measures_ceiling else None
 
         async def on_phase(phase: Phase) -> None:
             if not await _finished(readings.on_phase(phase), stop, LAST_READINGS_S):
@@ -168,6 +171,8 @@ async def _measure(
             plan, facts, workload.connections, senders, record, check, readings, watch, started_at, surroundings
         )
         results.notes.extend(await watch.notes())
+    if ceiling is not None:
+        results = with_ceiling(results, ceiling)
     output = plan.config.output
     if output.requests_log is not None:
         results.notes.extend(_save_requests(output.requests_log, record, len(plan.inputs.make())))

@@ -130,6 +130,33 @@ class InputSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class MadeInputs(InputSource):
+    """Inputs that are made once for many short runs, which would take longer to make than to send.
+
+    Attributes:
+        source: what they were made from.
+        pool: the inputs.
+    """
+
+    source: InputSource
+    pool: Pool
+
+    @property
+    @override
+    def text(self) -> str:
+        return self.source.text
+
+    @property
+    @override
+    def payload_bytes(self) -> int:
+        return self.source.payload_bytes
+
+    @override
+    def make(self) -> Pool:
+        return self.pool
+
+
+@dataclass(frozen=True, slots=True)
 class SeededInputs(InputSource):
     """How to draw a pool: the same seed gives the same inputs on every machine.
 

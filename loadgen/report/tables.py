@@ -125,7 +125,7 @@ def run_row(cell: Cell, run: Run) -> dict[str, Any]:
         run: one of its runs or anchors.
     """
     results, summary = run.results, run.results.summary
-    evidence = results.verdict.evidence
+    evidence, ceiling = results.verdict.evidence, results.client_ceiling
     return {
         "cell": cell.name,
         "repeat": run.repeat,
@@ -144,6 +144,9 @@ def run_row(cell: Cell, run: Run) -> dict[str, Any]:
         },
         "busy_share": evidence.busy_share,
         "mean_batch": evidence.mean_batch,
+        "client_ceiling_rps": None if ceiling is None else ceiling.ceiling_rps,
+        "client_ceiling_used": None if ceiling is None else ceiling.used_share,
+        **{f"client_floor_{name}_ms": None if ceiling is None else ceiling.floor_ms[name] for name in ("p50", "p99")},
         "saturated": results.verdict.saturated,
         "limit": results.verdict.limit,
         "ended": results.ended,

@@ -14,6 +14,7 @@ from loadgen.experiments.grid import NOWHERE
 from loadgen.experiments.sweep import Sweep, SweepPlan
 from loadgen.hardware.readings import SAMPLER
 from loadgen.hardware.summary import CoreUse, GpuUse, ProcessUse
+from loadgen.judging.ceiling import rate_text
 from loadgen.plan import Plan, model_defaults
 from loadgen.report.timeline import SERVER_STAGES
 from loadgen.results.document import Results
@@ -160,6 +161,7 @@ def results_text(results: Results) -> str:
     lines = [
         f"throughput  {summary.throughput_rps:.2f} requests/s over {summary.measured.duration_s:.1f} s",
         f"latency ms  {latency}",
+        *_client(results),
         *_open_loop(results),
         f"requests    {summary.sent} sent: {counts or 'none answered'}"
         + "".join(f"; {name}: {count}" for name, count in extras.items() if count is not None),
@@ -189,6 +191,24 @@ def _certificate(results: Results) -> list[str]:
     head = "valid" if failed is None else f"invalid: {failed.name}"
     remedies = [f"remedy      {check.remedy}" for check in results.certificate if check.verdict == "failed"]
     return [f"certificate {head}", *table(rows).splitlines(), *remedies]
+
+
+def _client(results: Results) -> list[str]:
+    """What the client can do by itself, and how much of that the run used."""
+    ceiling = results.client_ceiling
+    if ceiling is None:
+        return []
+    least, used = "at least " if ceiling.at_least else "", ""
+    if ceiling.used_share is not None:
+        share = f"{ceiling.used_share:.0%}" if ceiling.used_share >= 0.01 else "less than 1%"
+        used = f"; this run used {'up to ' if least and ceiling.used_share >= 0.01 else ''}{share}"
+    lines = [f"client      {least}{rate_text(ceiling.ceiling_rps)} requests/s by itself, against a null server{used}"]
+    own = [
+        f"{name} {_milliseconds(floor_ms)} of {_milliseconds(whole_ms)} ms"
+        for name, floor_ms in ceiling.floor_ms.items()
+        if floor_ms is not None and (whole_ms := results.summary.latency_ms.get(name)) is not None
+    ]
+    return [*lines, f"  own part  {', '.join(own)}, at {ceiling.floor_load}"] if own else lines
 
 
 def _server(results: Results) -> list[str]:

@@ -19,6 +19,7 @@ from frontend_launch.counters import Counters
 from frontend_launch.stages import Stages
 from loadgen.constraints import Positive
 from loadgen.hardware.summary import Hardware
+from loadgen.judging.ceiling import ClientCeiling
 from loadgen.judging.validity import Check, invalid
 from loadgen.judging.verdict import Verdict
 from loadgen.load.ending import Ending
@@ -80,6 +81,7 @@ class Results:
         transport: how the query frontend was reached; None without one, and in files from before it was recorded.
         connections: most connections of each client to an external server; None otherwise.
         certificate: the checks that decide whether the run is valid; none in files from before it was recorded.
+        client_ceiling: what the client can do by itself; None where that was not measured.
         notes: what the reader should know, such as metrics that could not be read.
         path: where the document was saved; not part of it.
     """
@@ -114,6 +116,7 @@ class Results:
     transport: Transport | None = None
     connections: Positive | None = None
     certificate: list[Check] = field(default_factory=list)
+    client_ceiling: ClientCeiling | None = None
     path: Path | None = None
 
     @property

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from loadgen.errors import ConfigError, TargetError
-from loadgen.load.inputs import InputSource, Pool
+from loadgen.load.inputs import InputSource, MadeInputs
 from loadgen.load.job import Job
 from loadgen.load.runner import Hooks, run
 from loadgen.load.target import TargetSpec
@@ -77,7 +77,7 @@ class RemoteServer(Server):
         window = min(plan.window, TRIAL_WINDOW)
         key = window, inputs.payload_bytes
         if key not in self.found:
-            self.found[key] = await self._try_connections(plan, _Made(inputs, inputs.make()), window)
+            self.found[key] = await self._try_connections(plan, MadeInputs(inputs, inputs.make()), window)
         return self.found[key]
 
     async def _try_connections(self, plan: Plan, inputs: InputSource, window: int) -> int:
@@ -145,28 +145,6 @@ def shared(name: str, contents: bytes) -> Iterator[None]:
             raise ConfigError(f"{{TargetOptions.shared_memory}}: {problem}: {remedy}") from None
         memoryview(memory.buf or b"")[: len(contents)] = contents
         yield
-
-
-@dataclass(frozen=True, slots=True)
-class _Made(InputSource):
-    """Inputs that are made once for many short runs, which would take longer to make than to send."""
-
-    source: InputSource
-    pool: Pool
-
-    @property
-    @override
-    def text(self) -> str:
-        return self.source.text
-
-    @property
-    @override
-    def payload_bytes(self) -> int:
-        return self.source.payload_bytes
-
-    @override
-    def make(self) -> Pool:
-        return self.pool
 
 
 async def _trial(spec: TargetSpec, inputs: InputSource, window: int) -> float:

@@ -74,7 +74,9 @@ def nothing_left(images):
 
 def test_a_whole_deployment(tmp_path):
     """Redis, both frontends, two replicas: loaded through sockets, right answers, pinned as planned, taken down."""
-    run = ran("saturate", *DOCKER, "-r", "2", "-d", "2", "--verify", "5", "--results-dir", str(tmp_path))
+    run = ran(
+        "saturate", "--no-ceiling", *DOCKER, "-r", "2", "-d", "2", "--verify", "5", "--results-dir", str(tmp_path)
+    )
     assert run.returncode == 0, run.stderr
     results = results_of(run.stdout)
     assert results["answers"]["compared"] > results["answers"]["mismatched"] == 0
@@ -93,7 +95,7 @@ def test_a_whole_deployment(tmp_path):
 def test_several_query_frontends(tmp_path):
     """Over one Redis: each with its own replicas and sockets, and both are known to the management frontend."""
     two = ("-r", "2", "--frontends", "2", "--allow-overlap")
-    run = ran("saturate", *DOCKER, *two, "-d", "2", "--verify", "5", "--results-dir", str(tmp_path))
+    run = ran("saturate", "--no-ceiling", *DOCKER, *two, "-d", "2", "--verify", "5", "--results-dir", str(tmp_path))
     assert run.returncode == 0, run.stderr
     results = results_of(run.stdout)
     assert results["answers"]["compared"] > results["answers"]["mismatched"] == 0
@@ -167,7 +169,19 @@ def test_fences(tmp_path):
 
 def test_a_replica_that_is_killed_under_load_loses_nothing(tmp_path):
     """Its batch is answered by the other; the run says so and goes on."""
-    arguments = ["saturate", *DOCKER, "-r", "2", "-d", "6", "--verify", "1", "--results-dir", str(tmp_path)]
+    arguments = [
+        "saturate",
+        "--no-ceiling",
+        *DOCKER,
+        "-r",
+        "2",
+        "-d",
+        "6",
+        "--verify",
+        "1",
+        "--results-dir",
+        str(tmp_path),
+    ]
     process = subprocess.Popen([LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     lines = iter(process.stdout.readline, "")
@@ -185,7 +199,7 @@ def test_a_replica_that_is_killed_under_load_loses_nothing(tmp_path):
 
 def test_redis_that_ends_under_load_loses_nothing(tmp_path):
     """Queries are served by what the query frontend knows."""
-    arguments = ["saturate", *DOCKER, "-d", "5", "--results-dir", str(tmp_path)]
+    arguments = ["saturate", "--no-ceiling", *DOCKER, "-d", "5", "--results-dir", str(tmp_path)]
     process = subprocess.Popen([LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     lines = iter(process.stdout.readline, "")
@@ -202,7 +216,17 @@ def test_the_engine_going_away_under_load_ends_the_run(tmp_path, monkeypatch):
     """In one line and with its own code; what was measured is kept, and the label finds the containers later."""
     proxy = EngineProxy(tmp_path / "engine.sock")
     monkeypatch.setenv("DOCKER_HOST", proxy.url)
-    arguments = ["saturate", *DOCKER, "-d", "60", "--log-every", "500ms", "--results-dir", str(tmp_path / "results")]
+    arguments = [
+        "saturate",
+        "--no-ceiling",
+        *DOCKER,
+        "-d",
+        "60",
+        "--log-every",
+        "500ms",
+        "--results-dir",
+        str(tmp_path / "results"),
+    ]
     process = subprocess.Popen([LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stderr is not None
@@ -244,7 +268,7 @@ def test_a_model_of_one_s_own_in_a_container(tmp_path):
 
 def test_the_last_replica_ends_the_run(tmp_path):
     """With its log, and what was measured."""
-    arguments = ["saturate", *DOCKER, "-d", "60", "--results-dir", str(tmp_path)]
+    arguments = ["saturate", "--no-ceiling", *DOCKER, "-d", "60", "--results-dir", str(tmp_path)]
     process = subprocess.Popen([LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     lines = iter(process.stdout.readline, "")
@@ -259,7 +283,7 @@ def test_the_last_replica_ends_the_run(tmp_path):
 @pytest.mark.parametrize("until_line", ["redis: container", "query ready", "p99: "])
 def test_ctrl_c_at_any_time_leaves_nothing(tmp_path, until_line):
     """Exit code 130; the fixture looks."""
-    arguments = ["saturate", *DOCKER, "-d", "60", "--results-dir", str(tmp_path)]
+    arguments = ["saturate", "--no-ceiling", *DOCKER, "-d", "60", "--results-dir", str(tmp_path)]
     process = subprocess.Popen(
         [LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -278,7 +302,7 @@ def test_a_killed_run_is_found_by_its_label_and_nothing_else_is_touched(tmp_path
     network = docker("network", "create", "--label", "somebody=else", "somebodys_network")[0]
     try:
         process = subprocess.Popen(
-            [LOADGEN, "saturate", *DOCKER, "-d", "60", "--results-dir", str(tmp_path)],
+            [LOADGEN, "saturate", "--no-ceiling", *DOCKER, "-d", "60", "--results-dir", str(tmp_path)],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -349,7 +373,7 @@ def test_a_gpu_that_the_engine_does_not_have_is_one_line():
 
 def test_a_missing_image_is_one_line(tmp_path):
     """Before anything is started, with the command that makes it."""
-    run = ran("saturate", *DOCKER, "--image", "nobody/nothing", "--results-dir", str(tmp_path))
+    run = ran("saturate", "--no-ceiling", *DOCKER, "--image", "nobody/nothing", "--results-dir", str(tmp_path))
     assert run.returncode == 4
     assert run.stderr == "loadgen: there is no image nobody/nothing: loadgen images build\n"
 
@@ -360,7 +384,7 @@ def test_a_port_in_use_is_one_line(tmp_path):
     try:
         port = docker("port", busy, "6379")[0].rpartition(":")[2]
         flags = [flag for flag in DOCKER if not flag.startswith("--admin")]
-        run = ran("saturate", *flags, "--admin-port", port, "--results-dir", str(tmp_path))
+        run = ran("saturate", "--no-ceiling", *flags, "--admin-port", port, "--results-dir", str(tmp_path))
     finally:
         docker("rm", "--force", "--volumes", busy)
     assert run.returncode == 4
@@ -370,7 +394,7 @@ def test_a_port_in_use_is_one_line(tmp_path):
 def test_without_an_engine_is_one_line(tmp_path, monkeypatch):
     """For each verb that wants one."""
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
-    for arguments in (["saturate", *DOCKER], ["up", *DOCKER], ["ps"], ["down"], ["logs"], ["metrics"]):
+    for arguments in (["saturate", "--no-ceiling", *DOCKER], ["up", *DOCKER], ["ps"], ["down"], ["logs"], ["metrics"]):
         run = ran(*arguments)
         assert run.returncode == 4
         assert run.stderr.startswith("loadgen: no Docker engine answers")

@@ -13,7 +13,7 @@ import zmq.asyncio
 from aiohttp import web
 
 from frontend_launch.ports import Ports
-from loadgen.config import Deploy, ExperimentConfig, External, Frontend, Output, Saturate
+from loadgen.config import Client, Deploy, ExperimentConfig, External, Frontend, Output, Saturate
 from loadgen.errors import Interrupted
 from loadgen.experiments import experiment
 from loadgen.experiments.capacity import CapacityConfig, find_capacity
@@ -31,6 +31,7 @@ INTERVAL = "p99: "
 def config(tmp_path, serve=None, load=None, **changes):
     serve = serve or Deploy("noop", ports=Ports(0, 0, 0, 0, 0))
     load = load or Saturate(60.0, warmup_s=0.1)
+    changes = {"client": Client(ceiling=False), **changes}
     return ExperimentConfig(serve, load, output=Output(tmp_path, log_every_s=0.2), **changes)
 
 
@@ -99,6 +100,16 @@ def test_an_experiment_before_load_begins(tmp_path, cancels, apart):
     with pytest.raises(asyncio.CancelledError):
         uvloop.run(cancelled_at(run_experiment(config(tmp_path)), text, cancels=cancels, apart=apart))
     assert not list(tmp_path.glob("*.json"))
+    assert children() == before
+
+
+def test_an_experiment_while_its_client_is_measured(tmp_path, monkeypatch):
+    """The null server ends too."""
+    monkeypatch.setenv("LOADGEN_CACHE", str(tmp_path / "cache"))
+    before = children()
+    with pytest.raises(asyncio.CancelledError):
+        uvloop.run(cancelled_at(run_experiment(config(tmp_path, client=Client())), "measuring the client"))
+    assert not list(tmp_path.iterdir())
     assert children() == before
 
 

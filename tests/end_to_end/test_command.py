@@ -24,7 +24,8 @@ DEADLINE_S = 60
 
 
 def command(tmp_path, *arguments, ports=ANY_PORTS):
-    return [*LOADGEN, "saturate", "--model", "noop", "--results-dir", str(tmp_path / "results"), *ports, *arguments]
+    results = ["--no-ceiling", "--results-dir", str(tmp_path / "results")]
+    return [*LOADGEN, "saturate", "--model", "noop", *results, *ports, *arguments]
 
 
 def ran(tmp_path, *arguments, **options):

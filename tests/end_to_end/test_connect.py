@@ -15,7 +15,7 @@ import zmq
 
 from frontend_launch.admin import AdminClient
 from frontend_launch.ports import Ports
-from loadgen.config import ExperimentConfig, Frontend, Output, Patience, Saturate
+from loadgen.config import Client, ExperimentConfig, Frontend, Output, Patience, Saturate
 from loadgen.errors import ConfigError, TargetError
 from loadgen.experiments.experiment import run_experiment
 from model_containers.data_types import DataType
@@ -90,6 +90,7 @@ def config(ports, tmp_path, application, **changes):
     return ExperimentConfig(
         serve=Frontend("noop", host="127.0.0.1", application=application, batch_size=4, ports=ports),
         load=Saturate(**{"duration_s": 2.0, "warmup_s": 0.5, **changes}),
+        client=Client(ceiling=False),
         patience=Patience(drain_s=0.5),
         output=Output(tmp_path, log_every_s=1.0),
     )
@@ -197,13 +198,13 @@ MEMORY = """
 import asyncio, resource, sys, uvloop
 from pathlib import Path
 from frontend_launch.ports import Ports
-from loadgen.config import ExperimentConfig, Frontend, Inputs, Output, Patience, Saturate
+from loadgen.config import Client, ExperimentConfig, Frontend, Inputs, Output, Patience, Saturate
 from loadgen.experiments.experiment import run_experiment
 ports, application, window, directory = sys.argv[1:]
 ports = Ports(*map(int, ports.split(",")))
 frontend = Frontend("noop", host="127.0.0.1", application=application, input_shape=(299, 299, 3), ports=ports)
 config = ExperimentConfig(frontend, Saturate(4.0, max_in_flight=int(window)), inputs=Inputs(count=4),
-                          patience=Patience(drain_s=0.1), output=Output(Path(directory)))
+                          client=Client(ceiling=False), patience=Patience(drain_s=0.1), output=Output(Path(directory)))
 results = uvloop.run(run_experiment(config))
 assert results.summary.abandoned >= 0.9 * int(window), results.summary
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

@@ -33,7 +33,8 @@ def free_ports():
 
 def command(tmp_path, *arguments, ports=(0, 0, 0, 0, 0)):
     flags = [f"--{name}-port={port}" for name, port in zip(NAMES, ports, strict=True)]
-    return [LOADGEN, "sweep", "--model", "noop", "--results-dir", str(tmp_path / "results"), *flags, *arguments]
+    results = ["--no-ceiling", "--results-dir", str(tmp_path / "results")]
+    return [LOADGEN, "sweep", "--model", "noop", *results, *flags, *arguments]
 
 
 def directory_of(output):

@@ -64,6 +64,13 @@ def test_zero_in_a_file(configured, tmp_path, zero):
     assert "--duration: " in configured("sweep", "--file", str(path)).error
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_ceiling_is_measured_unless_the_user_says_otherwise(configured, verb):
+    """Of each verb that measures."""
+    assert configured(verb).config.client.ceiling
+    assert not configured(verb, "--no-ceiling").config.client.ceiling
+
+
 def test_zero_is_no_patience_for_a_model():
     """Of the verb that checks models, likewise."""
     done = CliRunner().invoke(app, ["models", "verify", "noop", "--timeout", "0s"])

@@ -7,7 +7,7 @@ import pytest
 import uvloop
 
 from frontend_launch.ports import Ports
-from loadgen.config import Deploy, ExperimentConfig, OpenLoop, Output
+from loadgen.config import Client, Deploy, ExperimentConfig, OpenLoop, Output
 from loadgen.experiments.experiment import run_experiment
 from loadgen.judging import early_stop as watchers
 from loadgen.judging.early_stop import UntilSteady, Watched
@@ -79,6 +79,7 @@ def test_a_run_that_ended_early_has_all_of_its_answers(tmp_path, monkeypatch):
         Deploy("noop", ports=Ports(0, 0, 0, 0, 0)),
         OpenLoop(Renewal(200.0, 60.0, 0.0, 0), warmup_s=0.1),
         until_steady=True,
+        client=Client(ceiling=False),
         output=Output(tmp_path, log_every_s=0.2),
     )
     results = uvloop.run(run_experiment(config))

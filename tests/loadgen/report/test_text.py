@@ -3,9 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from frontend_launch.launch.placement import Assignment, Placement
 from frontend_launch.launch.topology import describe
 from loadgen.hardware.summary import CoreUse, GpuUse, Hardware, ProcessUse
+from loadgen.judging.ceiling import ClientCeiling
 from loadgen.report.text import models_text, placement_text, results_text
 from loadgen.results.files import read
 from loadgen.results.sections import ComparedAnswers
@@ -38,6 +41,41 @@ def test_without_answers_there_are_no_numbers():
     assert "mean -" in text
     assert "none answered" in text
     assert "turned over" not in text
+
+
+CEILING = ClientCeiling(41_234.0, False, 0.0901, 0.4, "1 request in flight", 900, {"p50": 0.21, "p99": 0.52}, {})
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "text"),
+    [
+        (CEILING, "41,200 requests/s by itself, against a null server; this run used 9%"),
+        (
+            replace(CEILING, at_least=True),
+            "at least 41,200 requests/s by itself, against a null server; this run used up to 9%",
+        ),
+        (
+            replace(CEILING, used_share=0.001),
+            "41,200 requests/s by itself, against a null server; this run used less than 1%",
+        ),
+        (replace(CEILING, used_share=None), "41,200 requests/s by itself, against a null server"),
+    ],
+    ids=["ceiling", "lower bound", "little", "nothing measured"],
+)
+def test_the_client_by_itself(ceiling, text):
+    """How much of what it can do the run used, and its part of the percentiles."""
+    summary = replace(RESULTS.summary, latency_ms={**RESULTS.summary.latency_ms, "p50": 1.34, "p99": 3.19})
+    lines = results_text(replace(RESULTS, summary=summary, client_ceiling=ceiling)).splitlines()
+    assert lines[2:4] == [
+        f"client      {text.format('by itself, against a null server')}",
+        "  own part  p50 0.21 of 1.34 ms, p99 0.52 of 3.19 ms, at 1 request in flight",
+    ]
+
+
+def test_the_client_without_a_floor():
+    """The rate was too close to its ceiling."""
+    ceiling = replace(CEILING, floor_ms={"p50": None, "p99": None})
+    assert "own part" not in results_text(replace(RESULTS, client_ceiling=ceiling))
 
 
 def test_placement():

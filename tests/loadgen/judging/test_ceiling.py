@@ -1,0 +1,111 @@
+"""What of a run is its client: shares, the floor's rate, and what the reader is told."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadgen.judging.ceiling import (
+    FLOOR_BELOW,
+    LEAST_FLOOR_RPS,
+    Ceiling,
+    Trial,
+    floor_rate_rps,
+    of_run,
+    rate_text,
+    warnings,
+)
+
+BURST = Trial(20_000, 40_000.0, {"p50": 20.0, "p99": 30.0}, client_busy=0.98, server_busy=0.4)
+FLOOR = Trial(3_000, 6_000.0, {"p50": 0.2, "p99": 0.5}, client_busy=0.5, server_busy=0.3)
+CEILING = Ceiling(BURST, FLOOR, "1 request in flight")
+
+
+def test_shares_of_a_run():
+    """Of the ceiling, and of each percentile."""
+    found = of_run(CEILING, 4_000.0, {"p50": 1.0, "p99": 2.0})
+    assert found.ceiling_rps == 40_000
+    assert not found.at_least
+    assert found.used_share == pytest.approx(0.1)
+    assert found.floor_ms == {"p50": 0.2, "p99": 0.5}
+    assert found.floor_share == {"p50": pytest.approx(0.2), "p99": pytest.approx(0.25)}
+    assert (found.floor_requests, found.floor_load) == (3_000, "1 request in flight")
+
+
+@pytest.mark.parametrize(
+    ("client_busy", "server_busy", "at_least"),
+    [(0.98, 0.4, False), (0.9, 1.0, False), (0.6, 0.95, True), (0.6, 0.3, True)],
+    ids=["the client", "both", "the null server", "neither: other load"],
+)
+def test_a_trial_whose_client_was_not_the_limit_is_a_lower_bound(client_busy, server_busy, at_least):
+    """Whatever the limit was instead."""
+    burst = replace(BURST, client_busy=client_busy, server_busy=server_busy)
+    assert of_run(replace(CEILING, burst=burst), 4_000.0, {}).at_least is at_least
+
+
+@pytest.mark.parametrize("latency_ms", [{}, {"p50": None, "p99": None}, {"p50": 0.0, "p99": 0.0}])
+def test_what_is_not_known_has_no_share(latency_ms):
+    """A run without answers, and percentiles among answers that are missing."""
+    found = of_run(CEILING, 0.0, latency_ms)
+    assert found.used_share is None
+    assert found.floor_share == {"p50": None, "p99": None}
+    assert warnings(found) == []
+
+
+def test_without_a_floor():
+    """The rate was above the ceiling."""
+    found = of_run(Ceiling(BURST, None, "none"), 39_000.0, {"p50": 1.0, "p99": 2.0})
+    assert (found.floor_requests, found.floor_ms) == (0, {"p50": None, "p99": None})
+    assert found.floor_share == {"p50": None, "p99": None}
+
+
+@pytest.mark.parametrize(
+    ("rps", "p50_ms", "p99_ms", "says"),
+    [
+        (31_000.0, 10.0, 20.0, []),
+        (32_000.0, 10.0, 20.0, ["used 80% of what the client can do (40,000 requests/s)"]),
+        (4_000.0, 0.8, 20.0, ["up to 25% of the p50 (a null server"]),
+        (4_000.0, 10.0, 2.0, ["up to 25% of the p99 (a null server"]),
+        (36_000.0, 0.4, 1.0, ["used 90%", "50% of the p50 and 50% of the p99"]),
+    ],
+)
+def test_the_reader_is_warned(rps, p50_ms, p99_ms, says):
+    """From these shares on."""
+    lines = warnings(of_run(CEILING, rps, {"p50": p50_ms, "p99": p99_ms}))
+    assert len(lines) == len(says)
+    assert all(part in line for part, line in zip(says, lines, strict=True))
+
+
+def test_a_lower_bound_blames_nobody():
+    """The client may be able to do more than was seen."""
+    burst = replace(BURST, client_busy=0.5)
+    (line,) = warnings(of_run(replace(CEILING, burst=burst), 36_000.0, {}))
+    assert "90% of what the client did against a null server" in line
+    assert line.endswith("whether it limits this run is not known")
+
+
+@given(st.floats(1e-3, 1e6), st.floats(1.0, 1e6))
+def test_a_floor_is_measured_near_the_rate_of_the_run(rate_rps, ceiling_rps):
+    """Unless that is too low for a p99; and never where requests would wait for the client."""
+    found = floor_rate_rps(rate_rps, ceiling_rps)
+    if rate_rps > FLOOR_BELOW * ceiling_rps:
+        assert found is None
+        return
+    assert found is not None
+    assert found <= FLOOR_BELOW * ceiling_rps * 1.01
+    if rate_rps > LEAST_FLOOR_RPS * 1.13:
+        assert rate_rps / 1.13 <= found <= rate_rps * 1.13
+
+
+def test_close_rates_share_a_trial():
+    """So that a search for capacity does not measure a floor for each of its probes."""
+    assert len({floor_rate_rps(rate_rps, 40_000.0) for rate_rps in range(1_000, 10_000, 10)}) == 11
+
+
+@pytest.mark.parametrize(
+    ("rate_rps", "text"), [(41_234.0, "41,200"), (1_234_567.0, "1,230,000"), (99.96, "100"), (12.345, "12.3")]
+)
+def test_rates_for_people(rate_rps, text):
+    """Three significant digits."""
+    assert rate_text(rate_rps) == text
