@@ -15,7 +15,7 @@ from loadgen.config import OpenLoop, Saturate
 from loadgen.errors import LoadgenError, TargetError
 from loadgen.experiments.ceiling_cache import Situation, TrialCache
 from loadgen.hardware.readings import parse_process_cpu
-from loadgen.judging.ceiling import PERCENTILES, Ceiling, Trial, floor_rate_rps, of_run, warnings
+from loadgen.judging.ceiling import PERCENTILES, Ceiling, Trial, floor_rate_rps, of_run, refuted, warnings
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Arrivals, Renewal
 from loadgen.load.clients import clients
@@ -42,7 +42,7 @@ RATE_TRIAL_S = 1.0
 WARMUP_S = 0.1
 STALL_S = 2.0
 DRAIN_S = 0.5
-LIMIT_S = 20.0
+LIMIT_S = 30.0
 """Patience for all trials together, which usually take two seconds."""
 
 MAX_OUTSTANDING = 20_000
@@ -53,6 +53,21 @@ _TICK_NS = NS_PER_S // os.sysconf("SC_CLK_TCK")
 
 class _NotMeasuredError(Exception):
     """A trial says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredCeiling:
+    """The ceiling of a client, and where its trials are kept.
+
+    Attributes:
+        ceiling: what was found.
+        cache: of trials.
+        situations: those of the trials, of the burst and of the floor, which may not have been measured.
+    """
+
+    ceiling: Ceiling
+    cache: TrialCache
+    situations: tuple[Situation, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +88,7 @@ async def measure_ceiling(
     surroundings: Environment,
     cache: TrialCache | None = None,
     trial_s: float = TRIAL_S,
-) -> Ceiling | str:
+) -> MeasuredCeiling | str:
     """What the client of a plan can do, from trials that are not in the cache; otherwise why that is not known.
 
     The server of the workload gets no request. This process is on the client's cores.
@@ -94,7 +109,8 @@ async def measure_ceiling(
             asyncio.timeout(LIMIT_S),
             _Trials(plan, workload, check, surroundings, answer, cache or TrialCache(), trial_s) as trials,
         ):
-            return await _ceiling(plan, trials)
+            ceiling = await _ceiling(plan, trials)
+            return MeasuredCeiling(ceiling, trials.cache, tuple(trials.situations))
     except TimeoutError:
         reason = f"no end within {LIMIT_S:g} s"
     except (LoadgenError, FrontendLaunchError, OSError, _NotMeasuredError) as error:
@@ -102,17 +118,20 @@ async def measure_ceiling(
     return f"the client's ceiling was not measured: {reason}"
 
 
-def with_ceiling(results: Results, ceiling: Ceiling | str) -> Results:
-    """Results with the client's ceiling, or a note where it is not known.
+def with_ceiling(results: Results, measured: MeasuredCeiling | str) -> Results:
+    """Results with the client's ceiling, or a note where it is not known. Trials that the run refutes are not kept.
 
     Args:
         results: of a run.
-        ceiling: what `measure_ceiling` found for it.
+        measured: what `measure_ceiling` found for it.
     """
-    if isinstance(ceiling, str):
-        return replace(results, notes=[*results.notes, ceiling])
+    if isinstance(measured, str):
+        return replace(results, notes=[*results.notes, measured])
     summary = results.summary
-    found = of_run(ceiling, summary.throughput_rps, summary.latency_ms)
+    found = of_run(measured.ceiling, summary.throughput_rps, summary.latency_ms)
+    for situation, wrong in zip(measured.situations, refuted(found), strict=False):
+        if wrong:
+            measured.cache.forget(situation)
     return replace(results, client_ceiling=found, notes=[*results.notes, *warnings(found)])
 
 
@@ -137,7 +156,9 @@ class _Trials:
     """Trials of one client; the null server starts with the first that is not in the cache.
 
     Attributes:
+        cache: of trials.
         trial_s: length of one.
+        situations: of the trials so far.
     """
 
     _plan: Plan
@@ -145,8 +166,9 @@ class _Trials:
     _check: AnswerCheck | None
     _surroundings: Environment
     _answer: NullAnswer
-    _cache: TrialCache
+    cache: TrialCache
     trial_s: float
+    situations: list[Situation] = field(default_factory=list)
     _stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     _server: NullServer | None = None
     _inputs: InputSource | None = None
@@ -164,10 +186,11 @@ class _Trials:
             _NotMeasuredError: the null server did not answer as it should.
         """
         situation = self._situation(load)
-        trial = self._cache.get(situation)
+        self.situations.append(situation)
+        trial = self.cache.get(situation)
         if trial is None:
             trial = await self._measured(load)
-            self._cache.put(situation, trial)
+            self.cache.put(situation, trial)
         return trial
 
     async def _measured(self, load: _Closed | Arrivals) -> Trial:

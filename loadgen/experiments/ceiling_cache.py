@@ -109,6 +109,11 @@ class TrialCache:
         except OSError as error:
             log.debug("the client's ceiling is not kept in %s: %s", self.directory, error)
 
+    def forget(self, situation: Situation) -> None:
+        """Have the next run measure a situation again."""
+        with contextlib.suppress(OSError):
+            self._path(situation).unlink(missing_ok=True)
+
     def _path(self, situation: Situation) -> Path:
         digest = hashlib.sha256(msgspec.json.encode(situation, order="deterministic")).hexdigest()
         return self.directory / f"{digest[:32]}.json"

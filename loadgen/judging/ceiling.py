@@ -137,6 +137,12 @@ def of_run(ceiling: Ceiling, throughput_rps: float, latency_ms: Mapping[str, flo
     )
 
 
+def refuted(ceiling: ClientCeiling) -> tuple[bool, bool]:
+    """Whether a run did more than the ceiling that was found, and whether it was faster than the floor."""
+    faster = any(share is not None and share > 1 for share in ceiling.floor_share.values())
+    return (ceiling.used_share or 0.0) > 1, faster
+
+
 def _share(own_ms: float | None, whole_ms: float | None) -> float | None:
     return None if own_ms is None or not whole_ms else own_ms / whole_ms
 
@@ -159,12 +165,17 @@ def warnings(ceiling: ClientCeiling) -> list[str]:
     large = [
         f"{share:.0%} of the {name}"
         for name, share in ceiling.floor_share.items()
-        if share is not None and share >= LARGE_FLOOR
+        if share is not None and LARGE_FLOOR <= share <= 1
     ]
     if large:
         lines.append(
             f"the client and its sockets take up to {' and '.join(large)} (a null server at {ceiling.floor_load}): "
             "the server's own latency is lower than what is reported"
+        )
+    if disturbed := [name for name, share in ceiling.floor_share.items() if share is not None and share > 1]:
+        lines.append(
+            f"the client's part of the {' and '.join(disturbed)} is not known: against a null server at "
+            f"{ceiling.floor_load} it was more than in this run, so other load disturbed it"
         )
     return lines
 

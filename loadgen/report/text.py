@@ -203,10 +203,11 @@ def _client(results: Results) -> list[str]:
         share = f"{ceiling.used_share:.0%}" if ceiling.used_share >= 0.01 else "less than 1%"
         used = f"; this run used {'up to ' if least and ceiling.used_share >= 0.01 else ''}{share}"
     lines = [f"client      {least}{rate_text(ceiling.ceiling_rps)} requests/s by itself, against a null server{used}"]
+    latency_ms = results.summary.latency_ms
     own = [
         f"{name} {_milliseconds(floor_ms)} of {_milliseconds(whole_ms)} ms"
         for name, floor_ms in ceiling.floor_ms.items()
-        if floor_ms is not None and (whole_ms := results.summary.latency_ms.get(name)) is not None
+        if floor_ms is not None and (whole_ms := latency_ms.get(name)) is not None and floor_ms <= whole_ms
     ]
     return [*lines, f"  own part  {', '.join(own)}, at {ceiling.floor_load}"] if own else lines
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -13,24 +14,30 @@ from frontend_launch.launch.placement import Assignment, Placement
 from frontend_launch.launch.topology import describe
 from loadgen.config import Client, Deploy, ExperimentConfig, OpenLoop, Output, Saturate
 from loadgen.experiments import ceiling, ceiling_cache
-from loadgen.experiments.ceiling import measure_ceiling, null_server_cores
+from loadgen.experiments.ceiling import MeasuredCeiling, measure_ceiling, null_server_cores, with_ceiling
 from loadgen.experiments.ceiling_cache import Situation, TrialCache, cache_directory
 from loadgen.judging.ceiling import Ceiling, Trial
 from loadgen.load.arrivals import Renewal
 from loadgen.load.inputs import SeededInputs
 from loadgen.plan import Plan, PlanContext, plan_on
 from loadgen.results.environment import Environment
+from loadgen.results.files import read
 from loadgen.servers.null_process import NullAnswer, null_server
 from loadgen.servers.server import Workload
 from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
 from loadgen.targets.clipper import ClipperSpec
-from loadgen.targets.http1 import HttpSpec
-from loadgen.targets.json_endpoint import JsonAnswers
+from loadgen.targets.http1 import HttpSpec, TensorAnswers
+from loadgen.targets.json_endpoint import JsonAnswers, JsonEndpoint
+from loadgen.targets.oip.grpc_target import OipGrpcSpec
+from loadgen.targets.oip.requests import RequestInputs, SeededContents
+from loadgen.targets.oip.tensors import Tensor
+from loadgen.targets.remote import RequestOptions, TargetOptions
 from model_containers.data_types import DataType
 from model_containers.model import Description, TensorSpec
 
 TRIAL_S = 0.1
+RESULTS = read(Path(__file__).parents[2] / "golden" / "results-v2.json")
 MACHINE = Environment("3.11", "Linux", {"loadgen": "0.1.0"}, "a CPU", 2, [0, 1], 1 << 30, {}, None)
 SPEC = TensorSpec((2,), "float32")
 TRIAL = Trial(100, 1000.0, {"p50": 1.0, "p99": 2.0}, 0.95, 0.3)
@@ -72,8 +79,23 @@ def workload(output_bytes: int = 4) -> Workload:
     return Workload(SeededInputs(SPEC, None, 4, 0), spec)
 
 
+def external(protocol: str, port: int) -> Workload:
+    """Requests to an external server."""
+    if protocol == "json":
+        address = parse_address(f"http+json://127.0.0.1:{port}/x")
+        endpoint = JsonEndpoint.of(TargetOptions(address, body='"$input"', answer="text"))
+        return Workload(endpoint.inputs(RequestOptions(1, None, 4, 0)), endpoint.spec(1, 4, None), 4)
+    address = parse_address(f"oip+{protocol}://127.0.0.1:{port}/x")
+    tensors = (Tensor("x", "FP32", (1, 2)),)
+    inputs = RequestInputs(SeededContents(tensors, 4, 0), address, Access(), tensors, binary=True)
+    if protocol == "grpc":
+        return Workload(inputs, OipGrpcSpec(address, Access(), tensors), 1)
+    return Workload(inputs, HttpSpec(address, Access(), TensorAnswers(tensors), 4), 4)
+
+
 def measured(plan: Plan, cache: TrialCache, load: Workload | None = None) -> Ceiling | str:
-    return asyncio.run(measure_ceiling(plan, load or workload(), None, MACHINE, cache, TRIAL_S))
+    found = asyncio.run(measure_ceiling(plan, load or workload(), None, MACHINE, cache, TRIAL_S))
+    return found if isinstance(found, str) else found.ceiling
 
 
 def children() -> str:
@@ -165,6 +187,41 @@ def test_a_damaged_cache_is_measured_again(cache, starts):
     assert len(starts) == 2
     assert measured(planned(), cache) == found
     assert sorted(cache.directory.iterdir()) == files
+
+
+@pytest.mark.parametrize(("used", "floor_ms", "left"), [(0.5, 1.0, 2), (1.5, 1.0, 1), (0.5, 1e6, 1), (1.5, 1e6, 0)])
+def test_a_trial_that_the_run_refutes_is_not_kept(cache, used, floor_ms, left):
+    """A run that did more than its client can, or was faster than its client is, shows that other load disturbed it."""
+    summary = RESULTS.summary
+    ceiling = Ceiling(
+        replace(TRIAL, rate_rps=summary.throughput_rps / used),
+        replace(TRIAL, latency_ms={"p50": 1.0, "p99": floor_ms}),
+        "1 request in flight",
+    )
+    situations = (SITUATION, replace(SITUATION, load="1 request in flight"))
+    for situation in situations:
+        cache.put(situation, TRIAL)
+    results = with_ceiling(RESULTS, MeasuredCeiling(ceiling, cache, situations))
+    assert results.client_ceiling is not None
+    assert results.client_ceiling.used_share == pytest.approx(used)
+    assert len(list(cache.directory.iterdir())) == left
+
+
+def test_why_there_is_no_ceiling_is_a_note():
+    """And nothing else changes."""
+    assert with_ceiling(RESULTS, "why") == replace(RESULTS, notes=[*RESULTS.notes, "why"])
+
+
+@pytest.mark.parametrize("protocol", ["json", "http", "grpc"])
+def test_an_external_server_gets_no_request(cache, protocol):
+    """Not even a connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        found = measured(planned(), cache, external(protocol, server.getsockname()[1]))
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert isinstance(found, Ceiling)
+    assert found.burst.answers > 0
 
 
 def test_behind_tls_there_is_no_null_server(cache, starts):

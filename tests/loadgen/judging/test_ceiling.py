@@ -14,6 +14,7 @@ from loadgen.judging.ceiling import (
     floor_rate_rps,
     of_run,
     rate_text,
+    refuted,
     warnings,
 )
 
@@ -83,6 +84,21 @@ def test_a_lower_bound_blames_nobody():
     (line,) = warnings(of_run(replace(CEILING, burst=burst), 36_000.0, {}))
     assert "90% of what the client did against a null server" in line
     assert line.endswith("whether it limits this run is not known")
+
+
+def test_a_floor_above_the_run_says_nothing():
+    """Other load disturbed its trial."""
+    found = of_run(CEILING, 4_000.0, {"p50": 0.4, "p99": 0.45})
+    assert warnings(found)[0].startswith("the client and its sockets take up to 50% of the p50 (")
+    assert warnings(found)[1].startswith("the client's part of the p99 is not known")
+    assert len(warnings(found)) == 2
+    assert refuted(found) == (False, True)
+
+
+def test_a_run_above_the_ceiling_refutes_it():
+    """It shows that the client can do more."""
+    assert refuted(of_run(CEILING, 40_001.0, {})) == (True, False)
+    assert refuted(of_run(CEILING, 0.0, {})) == (False, False)
 
 
 @given(st.floats(1e-3, 1e6), st.floats(1.0, 1e6))

@@ -73,9 +73,10 @@ def test_the_client_by_itself(ceiling, text):
 
 
 def test_the_client_without_a_floor():
-    """The rate was too close to its ceiling."""
-    ceiling = replace(CEILING, floor_ms={"p50": None, "p99": None})
-    assert "own part" not in results_text(replace(RESULTS, client_ceiling=ceiling))
+    """The rate was too close to its ceiling, or other load disturbed the trial."""
+    for floor_ms in ({"p50": None, "p99": None}, {"p50": 1e6, "p99": 1e6}):
+        ceiling = replace(CEILING, floor_ms=floor_ms)
+        assert "own part" not in results_text(replace(RESULTS, client_ceiling=ceiling))
 
 
 def test_placement():
