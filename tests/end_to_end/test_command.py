@@ -13,7 +13,7 @@ import jsonschema
 import program
 import pytest
 from hdrh.histogram import HdrHistogram
-from program import until
+from program import alive, until
 
 from loadgen.results import document as results_file
 from loadgen.results import files as results_files
@@ -47,13 +47,6 @@ def children_of(pid):
 def those_that_run(module, pids):
     """The processes of one of our packages; their replicas are numbered in the order of their starts."""
     return [pid for pid in pids if module in Path(f"/proc/{pid}/cmdline").read_text().split("\0")]
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def started(tmp_path, *arguments):

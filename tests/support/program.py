@@ -87,3 +87,11 @@ def until(condition: Callable[[], T | Literal[False]], deadline_s: float = DEADL
         assert time.monotonic() < give_up
         time.sleep(0.01)
     return value
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended may stay as a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

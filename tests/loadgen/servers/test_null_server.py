@@ -2,8 +2,11 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 
 import pytest
+from program import alive, until
 from typing_extensions import override
 
 from loadgen.load.inputs import Pool, SeededInputs, request_pool
@@ -93,3 +96,26 @@ def test_every_request_is_answered_as_it_should_be(name):
     outcomes = asyncio.run(answered(spec, inputs))
     assert outcomes.pop(Outcome.COMPLETED) == 300
     assert not any(outcomes.values())
+
+
+PARENT = """
+import asyncio
+from loadgen.servers.null_process import NullAnswer, null_server
+
+async def main():
+    async with null_server(NullAnswer("http1", b""), ()) as server:
+        print(server.pid, flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+def test_it_ends_with_its_parent():
+    """Even where that is killed."""
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert alive(pid)
+        parent.kill()
+    until(lambda: not alive(pid))
