@@ -103,7 +103,7 @@ async def measure_ceiling(
     """
     answer = null_answer(workload.target, workload.inputs)
     if answer is None:
-        return "the client's ceiling was not measured: there is no null server behind TLS"
+        return "the client's ceiling was not measured: no null server speaks the protocol of this target, or TLS"
     try:
         async with (
             asyncio.timeout(LIMIT_S),
