@@ -8,20 +8,24 @@ All integers are little-endian.
 ========== ==== ==================================================================================
 message    port frames
 ========== ==== ==================================================================================
-handshake  4455 → ``[empty][empty]``
+handshake  4455 → ``[empty][empty]``, or ``[empty][announcement]``
             ..  ← ``[empty][client id i32]``
 request    4456 → ``[empty][client id][request id][application][data type][element count][payload]``
-response   4455 ← ``[empty][request id][output type][output]``
+response   4455 ← ``[empty][request id][output type][output]``, and perhaps ``[times]``
 ========== ==== ==================================================================================
 
 The element count is of typed elements, not of bytes; a string counts its bytes. A response does not say
 whether it is the application's default output: that is a string equal to what the application registered.
+
+A client that announces itself in the second frame of its handshake, which a frontend of 2017 does not look at, gets
+some of its responses with one more frame, see `RequestTimes`. All others get the four frames of 2017.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence, Sized
+from itertools import compress, count
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -66,15 +70,32 @@ def ipc_addresses(directory: Path) -> LocalAddresses:
 HANDSHAKE: tuple[bytes, bytes] = (b"", b"")
 """What a client sends first on the response port; any message of two frames there counts as a new client."""
 
+_ANNOUNCEMENT = b"loadgen times 1 "
+"""Begins the second frame of a client that reads times; the id of its clock follows."""
 
-def check_handshake(frames: Sequence[Buffer]) -> None:
+
+def encode_announcement(clock: bytes) -> tuple[bytes, bytes]:
+    """The handshake of a client that reads `RequestTimes`.
+
+    Args:
+        clock: which monotonic clock the client reads; empty where that is unknown.
+    """
+    return b"", _ANNOUNCEMENT + clock
+
+
+def decode_handshake(frames: Sequence[Buffer]) -> bytes | None:
     """Accept a handshake, whatever its second frame holds.
+
+    Returns:
+        The clock of a client that announced itself, empty where that is unknown; None for any other client.
 
     Raises:
         WireError: not two frames, the first of them empty.
     """
     if len(frames) != 2 or len(frames[0]):
         raise WireError("handshake", f"a handshake of {len(frames)} frames")
+    second = bytes(frames[1])
+    return second.removeprefix(_ANNOUNCEMENT) if second.startswith(_ANNOUNCEMENT) else None
 
 
 def encode_handshake_reply(client_id: int) -> list[Buffer]:
@@ -163,13 +184,45 @@ def _numbers(*frames: Buffer) -> tuple[int, ...]:
     return tuple(unpack_i32(frame, name) for frame, name in zip(frames, _NUMBER_NAMES, strict=True))
 
 
+_REQUEST_TIMES = struct.Struct("<4q")
+
+
+class RequestTimes(NamedTuple):
+    """Where the time of one request went in the frontend: a frame of four i64, nanoseconds of the frontend's clock.
+
+    Attributes:
+        arrived_ns: when the frontend read the request, by the monotonic clock; 0 where the client has another clock.
+        queue_ns: from then until its batch was the batch under way of its replica.
+        rpc_ns: from then until the frontend handed the response on, less the model call.
+        model_ns: the model call, as the replica says; -1 where it says nothing, and then it is part of `rpc_ns`.
+    """
+
+    arrived_ns: int
+    queue_ns: int
+    rpc_ns: int
+    model_ns: int
+
+    def encode(self) -> bytes:
+        """The frame."""
+        return _REQUEST_TIMES.pack(*self)
+
+    @classmethod
+    def decode(cls, frame: Buffer) -> RequestTimes:
+        """Read a frame that `decode_response_burst` found."""
+        return cls(*_REQUEST_TIMES.unpack(frame))
+
+
 RESPONSE_FRAMES = 4
 RESPONSE_ID = 1
 """Which frame of a response is the id of its request."""
 
 
 def encode_response_burst(
-    identities: Sequence[bytes], request_ids: Sequence[int], output_type: DataType, outputs: Sequence[Buffer]
+    identities: Sequence[bytes],
+    request_ids: Sequence[int],
+    output_type: DataType,
+    outputs: Sequence[Buffer],
+    times: Sequence[RequestTimes] | None = None,
 ) -> list[Buffer]:
     """Frames of many responses of one type back to back, each behind the routing identity of whom it is for.
 
@@ -178,13 +231,16 @@ def encode_response_burst(
         request_ids: the clients' own numbers, in the same order.
         output_type: of all outputs.
         outputs: one for each response, raw; not copied.
+        times: one for each response, which then has one more frame; None for none.
     """
-    size = 1 + RESPONSE_FRAMES
+    size = 1 + RESPONSE_FRAMES + (times is not None)
     frames: list[Buffer] = [b""] * (size * len(outputs))
     frames[0::size] = identities
     frames[1 + RESPONSE_ID :: size] = map(_I32.pack, request_ids)
     frames[3::size] = [_I32.pack(output_type)] * len(outputs)
     frames[4::size] = outputs
+    if times is not None:
+        frames[5::size] = [each.encode() for each in times]
     return frames
 
 
@@ -195,11 +251,13 @@ class ResponseBurst(NamedTuple):
         request_ids: i32 each, little-endian, joined; -1 for what is no response.
         output_types: i32 each, still as bytes; empty for what is no response.
         outputs: raw little-endian elements, or the bytes of a string.
+        times: of the responses that have them, by their places among all.
     """
 
     request_ids: bytes
     output_types: list[Buffer]
     outputs: list[Buffer]
+    times: dict[int, RequestTimes]
 
 
 def decode_response_burst(frames: Sequence[Buffer]) -> ResponseBurst:
@@ -209,27 +267,47 @@ def decode_response_burst(frames: Sequence[Buffer]) -> ResponseBurst:
     Otherwise a response begins wherever an empty frame, two of 4 bytes and one more follow each other, and each stretch
     between two responses counts as one message that is none.
     """
-    request_ids, output_types = frames[RESPONSE_ID::RESPONSE_FRAMES], frames[2::RESPONSE_FRAMES]
-    aligned = len(frames) % RESPONSE_FRAMES == 0 and not any(map(len, frames[::RESPONSE_FRAMES]))
-    if not aligned or {*map(len, request_ids), *map(len, output_types)} != {4}:
-        frames = _without_invalid(frames)
-        request_ids, output_types = frames[RESPONSE_ID::RESPONSE_FRAMES], frames[2::RESPONSE_FRAMES]
-    return ResponseBurst(b"".join(request_ids), list(output_types), list(frames[3::RESPONSE_FRAMES]))
+    whole, times = _without_times(frames)
+    request_ids, output_types = whole[RESPONSE_ID::RESPONSE_FRAMES], whole[2::RESPONSE_FRAMES]
+    if len(whole) % RESPONSE_FRAMES or {*map(len, request_ids), *map(len, output_types)} != {4}:
+        whole, times = _without_invalid(frames)
+        request_ids, output_types = whole[RESPONSE_ID::RESPONSE_FRAMES], whole[2::RESPONSE_FRAMES]
+    return ResponseBurst(b"".join(request_ids), list(output_types), list(whole[3::RESPONSE_FRAMES]), times)
+
+
+def _without_times(frames: Sequence[Buffer]) -> tuple[Sequence[Buffer], dict[int, RequestTimes]]:
+    """Take out the frames of times, which shift what follows them; empty where the frames are no such responses."""
+    kept: list[Buffer] = []
+    times: dict[int, RequestTimes] = {}
+    at = 0
+    # Where a message should begin, an empty frame stands, or else the frame of times of the message before.
+    while (whole := next(compress(count(), map(len, frames[at::RESPONSE_FRAMES])), None)) is not None:
+        end = at + whole * RESPONSE_FRAMES
+        if not whole or len(frames[end]) != _REQUEST_TIMES.size:
+            return (), {}
+        kept += frames[at:end]
+        times[len(kept) // RESPONSE_FRAMES - 1] = RequestTimes.decode(frames[end])
+        at = end + 1
+    return ([*kept, *frames[at:]], times) if at else (frames, times)
 
 
 _STRAY: list[Buffer] = [b"", b"\xff\xff\xff\xff", b"", b""]
 """Stands for frames that belong to no response."""
 
 
-def _without_invalid(frames: Sequence[Buffer]) -> list[Buffer]:
+def _without_invalid(frames: Sequence[Buffer]) -> tuple[list[Buffer], dict[int, RequestTimes]]:
     kept: list[Buffer] = []
+    times: dict[int, RequestTimes] = {}
     at, astray = 0, False
     while at < len(frames):
         if [len(frame) for frame in frames[at : at + 3]] == [0, 4, 4] and at + 3 < len(frames):
             kept += frames[at : at + 4]
             at, astray = at + 4, False
+            if at < len(frames) and len(frames[at]) == _REQUEST_TIMES.size:
+                times[len(kept) // RESPONSE_FRAMES - 1] = RequestTimes.decode(frames[at])
+                at += 1
         else:
             if not astray:
                 kept += _STRAY
             at, astray = at + 1, True
-    return kept
+    return kept, times

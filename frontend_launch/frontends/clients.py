@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import zmq
 
 from frontend_launch import wire
+from frontend_launch.clock import clock_id
 from frontend_launch.frontends.batching import Query
 from frontend_launch.frontends.reader import Frames, Sender
+from frontend_launch.sampling import Sampler
 from model_containers.data_types import Buffer, DataType
 
 MAX_CLIENTS = 65_536
 """Client ids remembered; beyond it the one that was silent for longest is forgotten."""
+
+
+class BatchTimes(NamedTuple):
+    """What answers to a batch may say of where its time went.
+
+    Attributes:
+        under_way_ns: since when it was the batch under way of its replica, monotonic clock.
+        model_ns: in the model call; None where the replica did not say.
+    """
+
+    under_way_ns: int
+    model_ns: int | None
 
 
 class ClientTable:
@@ -27,6 +43,9 @@ class ClientTable:
     def __init__(self, socket: zmq.Socket[bytes], gone: Callable[[int], None]) -> None:
         self._sender, self._gone = Sender(socket), gone
         self._identities: OrderedDict[int, bytes] = OrderedDict()
+        self._announced: dict[int, bool] = {}
+        """Clients that read times, and whether their clock is this process's."""
+        self._clock, self._sampler = clock_id(), Sampler()
         self._next = 0
 
     def register(self, frames: Frames) -> None:
@@ -36,11 +55,13 @@ class ClientTable:
             WireError: it is none.
         """
         identity, *message = frames
-        wire.check_handshake(message)
+        clock = wire.decode_handshake(message)
         client_id, self._next = self._next, self._next + 1
         self._identities[client_id] = bytes(identity)
+        if clock is not None:
+            self._announced[client_id] = bool(clock) and clock == self._clock
         if len(self._identities) > MAX_CLIENTS:
-            self._identities.popitem(last=False)
+            self._announced.pop(self._identities.popitem(last=False)[0], None)
         if not self._sender.burst([self._identities[client_id], *wire.encode_handshake_reply(client_id)], 3):
             self._lose(client_id)
 
@@ -51,24 +72,27 @@ class ClientTable:
         self._identities.move_to_end(client_id)
         return True
 
-    def answer(self, queries: Sequence[Query], output_type: DataType, outputs: Sequence[Buffer]) -> int:
+    def answer(
+        self,
+        queries: Sequence[Query],
+        output_type: DataType,
+        outputs: Sequence[Buffer],
+        times: BatchTimes | None = None,
+    ) -> int:
         """Send each query its output; returns how many could be sent, the others' clients being gone.
 
         Args:
             queries: who asked.
             output_type: of all outputs.
             outputs: one for each query, raw.
+            times: of their batch; None for queries that were in none.
         """
         answered = 0
         while queries:
             known = [place for place, query in enumerate(queries) if query.client_id in self._identities]
             if len(known) < len(queries):
                 queries, outputs = [queries[place] for place in known], [outputs[place] for place in known]
-            identities = [self._identities[query.client_id] for query in queries]
-            request_ids = [query.request_id for query in queries]
-            sent = self._sender.burst(
-                wire.encode_response_burst(identities, request_ids, output_type, outputs), 1 + wire.RESPONSE_FRAMES
-            )
+            sent = self._send(queries, output_type, outputs, times)
             answered += sent
             if sent == len(queries):
                 break
@@ -76,6 +100,58 @@ class ClientTable:
             queries, outputs = queries[sent:], outputs[sent:]
         return answered
 
+    def _send(
+        self, queries: Sequence[Query], output_type: DataType, outputs: Sequence[Buffer], times: BatchTimes | None
+    ) -> int:
+        """Send as many as can be sent until one is for a client that is gone."""
+        if not queries:
+            return 0
+        now_ns = time.monotonic_ns()
+        timed = []
+        if times is not None and self._announced:
+            timed = [
+                place
+                for place in self._sampler.pick(len(queries), now_ns)
+                if queries[place].client_id in self._announced
+            ]
+        sent = 0
+        for first, end, with_times in _runs(timed, len(queries)):
+            some = queries[first:end]
+            frames = wire.encode_response_burst(
+                [self._identities[query.client_id] for query in some],
+                [query.request_id for query in some],
+                output_type,
+                outputs[first:end],
+                [self._times(query, times, now_ns) for query in some] if times is not None and with_times else None,
+            )
+            done = self._sender.burst(frames, 1 + wire.RESPONSE_FRAMES + with_times)
+            sent += done
+            if done < len(some):
+                break
+        return sent
+
+    def _times(self, query: Query, batch: BatchTimes, now_ns: int) -> wire.RequestTimes:
+        model_ns = 0 if batch.model_ns is None else batch.model_ns
+        return wire.RequestTimes(
+            arrived_ns=query.arrived_ns if self._announced[query.client_id] else 0,
+            queue_ns=batch.under_way_ns - query.arrived_ns,
+            rpc_ns=now_ns - batch.under_way_ns - model_ns,
+            model_ns=-1 if batch.model_ns is None else model_ns,
+        )
+
     def _lose(self, client_id: int) -> None:
+        self._announced.pop(client_id, None)
         del self._identities[client_id]
         self._gone(client_id)
+
+
+def _runs(timed: Sequence[int], count: int) -> Iterator[tuple[int, int, bool]]:
+    """Split a batch so that responses of one length lie together: first, end, and whether they have times."""
+    at = 0
+    for place in timed:
+        if place > at:
+            yield at, place, False
+        yield place, place + 1, True
+        at = place + 1
+    if at < count:
+        yield at, count, False

@@ -23,7 +23,7 @@ from frontend_launch import wire
 from frontend_launch.counters import Counters
 from frontend_launch.errors import LaunchError, StoreError
 from frontend_launch.frontends.batching import Query
-from frontend_launch.frontends.clients import ClientTable
+from frontend_launch.frontends.clients import BatchTimes, ClientTable
 from frontend_launch.frontends.directory import Directory
 from frontend_launch.frontends.memory import MemoryReturn
 from frontend_launch.frontends.metric_definitions import InternalMetrics
@@ -251,8 +251,10 @@ class QueryFrontend:
 
     # Answers -------------------------------------------------------------------------------------------
 
-    def _answer(self, batch: Batch, response: BatchResponse, now_ns: int) -> None:
-        self._send_outputs(batch.queries, response.output_type, response.outputs)
+    def _answer(self, batch: Batch, response: BatchResponse, under_way_ns: int, now_ns: int) -> None:
+        model_ns = None if response.times is None else response.times.handle_ns
+        spent = BatchTimes(under_way_ns, model_ns)
+        self._send_outputs(batch.queries, response.output_type, response.outputs, spent)
         for name in {query.application for query in batch.queries}:
             times = [query.arrived_ns for query in batch.queries if query.application == name]
             self._directory.applications[name].metrics.answered(times, default=False, now_ns=now_ns)
@@ -265,8 +267,14 @@ class QueryFrontend:
             self._send_outputs((query,), DataType.STRINGS, (application.default_output,))
             application.metrics.answered([query.arrived_ns], default=True, now_ns=now_ns)
 
-    def _send_outputs(self, queries: Sequence[Query], output_type: DataType, outputs: Sequence[Buffer]) -> None:
-        sent = self._clients.answer(queries, output_type, outputs)
+    def _send_outputs(
+        self,
+        queries: Sequence[Query],
+        output_type: DataType,
+        outputs: Sequence[Buffer],
+        times: BatchTimes | None = None,
+    ) -> None:
+        sent = self._clients.answer(queries, output_type, outputs, times)
         self._replies += sent
         self._orphaned += len(queries) - sent
 

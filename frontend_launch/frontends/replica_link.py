@@ -59,7 +59,8 @@ class ReplicaLink:
         directory: says how large a batch may be.
         registry: where models get their metrics.
         internal: the metrics of the whole frontend.
-        answer: called with a batch, a replica's answer to it, and the time.
+        answer: called with a batch, a replica's answer to it, since when it was the replica's batch under way, and the
+            time.
         answer_default: called with queries that get no prediction, and the time.
         registered: called with each new replica.
         drop: called with what is wrong with a message of a replica.
@@ -78,7 +79,7 @@ class ReplicaLink:
         registry: Registry,
         internal: InternalMetrics,
         *,
-        answer: Callable[[Batch, BatchResponse, int], None],
+        answer: Callable[[Batch, BatchResponse, int, int], None],
         answer_default: Callable[[Iterable[Query], int], None],
         registered: Callable[[ReplicaRecord], None],
         drop: Callable[[WireError], None],
@@ -204,7 +205,9 @@ class ReplicaLink:
         pipeline = self.pipelines[replica.model]
         self.dispatch(pipeline)  # the replica waits, the clients have waited already
         pipeline.answered(replica, batch, response, latency_ns, now_ns)
-        self._answer(batch, response, now_ns)
+        # A batch sent ahead may be begun before the answer to the one before it is read here.
+        handle_ns = 0 if response.times is None else response.times.handle_ns
+        self._answer(batch, response, now_ns - max(latency_ns, handle_ns), now_ns)
 
     # Batches -------------------------------------------------------------------------------------------
 

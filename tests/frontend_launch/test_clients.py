@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frontend_launch import wire
+from frontend_launch.clock import clock_id
 from frontend_launch.frontends.batching import Query
-from frontend_launch.frontends.clients import ClientTable
+from frontend_launch.frontends.clients import BatchTimes, ClientTable
 from model_containers.data_types import DataType
 from model_containers.errors import WireError
 
@@ -20,7 +21,7 @@ PATIENCE_MS = 10_000
 class Party:
     """A frontend's response socket, and clients that have said hello; two of them are gone since."""
 
-    def __init__(self, context):
+    def __init__(self, context, timed=()):
         self.router = context.socket(zmq.ROUTER)
         self.router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.lost: list[int] = []
@@ -30,7 +31,7 @@ class Party:
         for number in range(4):
             peer = context.socket(zmq.DEALER)
             peer.connect(f"tcp://127.0.0.1:{port}")
-            peer.send_multipart(wire.HANDSHAKE)
+            peer.send_multipart(wire.encode_announcement(clock_id()) if number in timed else wire.HANDSHAKE)
             assert self.router.poll(PATIENCE_MS)
             hello = self.router.recv_multipart()
             self.identities.append(hello[0])
@@ -54,16 +55,17 @@ class Party:
 @given(
     st.lists(
         st.tuples(st.sampled_from([0, 1, 2, 3, 99]), st.sampled_from([b"", b"answer", bytes(70_000)])), max_size=12
-    )
+    ),
+    st.booleans(),
 )
-def test_whoever_is_there_gets_every_answer(asked):
+def test_whoever_is_there_gets_every_answer(asked, announced):
     """In order, whatever else is in the batch; whoever is gone is told of once."""
     with zmq.Context() as context:
-        party = Party(context)
+        party = Party(context, timed=(0, 1) if announced else ())
         party.part(1, 3)
         queries = [Query(client, number, "app", b"", 0) for number, (client, _) in enumerate(asked)]
         outputs = [output for _, output in asked]
-        sent = party.clients.answer(queries, DataType.BYTES, outputs)
+        sent = party.clients.answer(queries, DataType.BYTES, outputs, BatchTimes(0, None))
         for client in (0, 2):
             expected = [
                 [b"", number.to_bytes(4, "little"), bytes(4), output]
@@ -74,7 +76,8 @@ def test_whoever_is_there_gets_every_answer(asked):
             for _ in expected:
                 assert party.peers[client].poll(PATIENCE_MS)
                 got.append(party.peers[client].recv_multipart())
-            assert got == expected
+            assert [message[:4] for message in got] == expected
+            assert {len(message) for message in got} <= {5 if announced and client == 0 else 4}
         assert sent == sum(client in (0, 2) for client, _ in asked)
         assert sorted(party.lost) == sorted({client for client, _ in asked} & {1, 3})
         assert not any(party.clients.touch(client) for client in party.lost)

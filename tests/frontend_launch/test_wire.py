@@ -109,11 +109,44 @@ def test_responses_round_trip(responses, output_type):
     assert burst.outputs == outputs
 
 
+times = st.builds(wire.RequestTimes, *[st.integers(-1, 2**62)] * 4)
+
+
+@given(st.lists(st.tuples(ids, st.binary(), st.none() | times), min_size=1, max_size=40))
+def test_times_are_found_in_whichever_responses_have_them(responses):
+    """All, some or none of a burst; the others are read as ever."""
+    frames = []
+    for request_id, output, spent in responses:
+        listed = None if spent is None else [spent]
+        frames += wire.encode_response_burst([b"to"], [request_id], DataType.FLOATS, [output], listed)[1:]
+    burst = wire.decode_response_burst(frames)
+    assert np.frombuffer(burst.request_ids, "<i4").tolist() == [row[0] for row in responses]
+    assert burst.outputs == [row[1] for row in responses]
+    assert burst.times == {place: row[2] for place, row in enumerate(responses) if row[2] is not None}
+
+
+@pytest.mark.parametrize("stray", [[b"x"], [b"", b"id", b"\2\0\0\0", b"abcd"]])
+def test_times_are_found_among_messages_that_are_none(stray):
+    """A stray counts as one message, and shifts the places."""
+    spent = wire.RequestTimes(1, 2, 3, 4)
+    timed = [*RESPONSE, spent.encode()]
+    burst = wire.decode_response_burst([*timed, *stray, *timed, *RESPONSE])
+    assert burst.times == {0: spent, 2: spent}
+    assert burst.outputs == [b"abcd", b"", b"abcd", b"abcd"]
+
+
+@given(st.binary())
+def test_any_second_frame_is_a_handshake(second):
+    """As in 2017; only an announcement says more."""
+    assert wire.decode_handshake([b"", second]) is None
+    assert wire.decode_handshake(wire.encode_announcement(second)) == second
+
+
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_handshake_has_two_frames(count):
     """Anything else on that port is dropped."""
     with pytest.raises(WireError):
-        wire.check_handshake([b""] * count)
+        wire.decode_handshake([b""] * count)
 
 
 RESPONSE = [b"", b"\5\0\0\0", b"\2\0\0\0", b"abcd"]

@@ -1,0 +1,45 @@
+"""Chooses which requests are timed: all of them at a low rate, evenly spread ones at a high one. Pure."""
+
+from __future__ import annotations
+
+from model_containers.units import NS_PER_S
+
+MOST_PER_S = 100
+"""Requests that are timed a second, about. Timing one costs several times what a small request costs, so that where
+there are many of these, few may be timed."""
+
+_LOOK_NS = NS_PER_S // 5
+"""After so long, or twice as many requests as are wanted in it, the rate is looked at again."""
+
+_MOST_BETWEEN_LOOKS = 2 * MOST_PER_S * _LOOK_NS // NS_PER_S
+
+
+class Sampler:
+    """Every nth request of a stream, where n follows from its rate."""
+
+    def __init__(self) -> None:
+        self._stride, self._skip, self._looks = 1, 0, 0
+        self._since_ns, self._seen = 0, 0
+
+    def pick(self, count: int, now_ns: int) -> range:
+        """Which of the next requests are timed, as their places among these, ascending.
+
+        Args:
+            count: how many they are, at least 1.
+            now_ns: monotonic clock.
+        """
+        if now_ns - self._since_ns > _LOOK_NS or self._seen > _MOST_BETWEEN_LOOKS * self._stride:
+            self._look(now_ns)
+        picked = range(self._skip, count, self._stride)
+        self._skip = (self._skip - count) % self._stride
+        self._seen += count
+        return picked
+
+    def _look(self, now_ns: int) -> None:
+        rate = self._seen * NS_PER_S // max(1, now_ns - self._since_ns)
+        # Odd, so that in batches of a power of two each place has its turn; and from another place after each look, so
+        # that this holds for batches of other sizes too.
+        self._stride = rate // MOST_PER_S | 1
+        self._looks += 1
+        self._skip = self._looks % self._stride
+        self._since_ns, self._seen = now_ns, 0
