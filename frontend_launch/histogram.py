@@ -64,6 +64,15 @@ class LatencyHistogram:
         self._waiting[self._waits] = value_ns
         self._waits += 1
 
+    def record_weighted(self, values_ns: np.ndarray, weights: np.ndarray) -> None:
+        """Add values that stand for several each.
+
+        Args:
+            values_ns: int64 nanoseconds, at least one; beyond an hour they count as an hour.
+            weights: int64, how many each stands for, at least 1.
+        """
+        self._count(values_ns, weights)
+
     def since(self, earlier: LatencyHistogram) -> LatencyHistogram:
         """The values that came after an earlier state of this histogram; their extremes to 3 digits."""
         result = LatencyHistogram()
@@ -121,14 +130,14 @@ class LatencyHistogram:
             waiting, self._waits = self._waiting[: self._waits], 0
             self._count(waiting)
 
-    def _count(self, values_ns: np.ndarray) -> None:
+    def _count(self, values_ns: np.ndarray, weights: np.ndarray | None = None) -> None:
         values = np.clip(values_ns, 0, HIGHEST_NS)
-        np.add.at(self._counts, _indices(values), 1)
+        np.add.at(self._counts, _indices(values), 1 if weights is None else weights)
         smallest, largest = int(values.min()), int(values.max())
         self._min_ns = min(self._min_ns, smallest) if self._total else smallest
         self._max_ns = max(self._max_ns, largest)
-        self._sum_ns += int(values.sum())
-        self._total += values.size
+        self._sum_ns += int(values.sum() if weights is None else values @ weights)
+        self._total += values.size if weights is None else int(weights.sum())
 
     def count_at_most(self, value_ns: int) -> int:
         """How many values are at most so many nanoseconds, to 3 digits."""

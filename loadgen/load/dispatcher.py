@@ -153,7 +153,7 @@ class Dispatcher:
         if not in_flight.outstanding:
             self._quiet_since_ns += self._now_ns - self._idle_since_ns
         sent_ns, planned_ns = self._pace.times(in_flight.sent, count, self._now_ns, now_ns)
-        in_flight.send(count, sent_ns, planned_ns)
+        in_flight.send(count, sent_ns, planned_ns, now_ns - self._now_ns)
         self._recorder.sent(count, sent_ns, planned_ns)
 
     def drain(self, now_ns: int, replies: Replies, until_ns: int) -> int | None:

@@ -27,11 +27,13 @@ class Settled(NamedTuple):
         known: bool, one per reply: it is the first answer to an outstanding request.
         planned_ns: int64, one per reply: when its request was to be sent; 0 where not known.
         sent_ns: int64, one per reply: when it was sent; 0 where not known.
+        taking_ns: int64, one per reply: how long the target took to take it; 0 where not known.
     """
 
     known: np.ndarray
     planned_ns: np.ndarray
     sent_ns: np.ndarray
+    taking_ns: np.ndarray
 
 
 class Lost(NamedTuple):
@@ -68,23 +70,27 @@ class InFlight:
         self._ids = np.full(slots, _FREE, dtype=np.int64)
         self._sent_ns = np.zeros(slots, dtype=np.int64)
         self._planned_ns = np.zeros(slots, dtype=np.int64) if planned else self._sent_ns
-        self._stragglers: dict[int, tuple[int, int]] = {}
+        self._taking_ns = np.zeros(slots, dtype=np.int64)
+        self._stragglers: dict[int, tuple[int, int, int]] = {}
         self._oldest = 0
         self.sent = self.outstanding = self.late = self.unexpected = 0
 
-    def send(self, count: int, now_ns: int, planned_ns: np.ndarray | None = None) -> None:
+    def send(self, count: int, now_ns: int, planned_ns: np.ndarray | None = None, taking_ns: int = 0) -> None:
         """The next `count` requests, at most a quarter of the slots, were sent now.
 
         Args:
             count: how many.
             now_ns: now.
             planned_ns: int64 ``(count,)``, ascending: when they were to be sent, if there is a plan.
+            taking_ns: how long the target took to take them.
         """
         first = 0
         while first < count:  # twice where the ring begins anew
             slot = self.sent & self._mask
             some = min(count - first, len(self._ids) - slot)
-            self._occupy(slice(slot, slot + some), now_ns, None if planned_ns is None else planned_ns[first:][:some])
+            slots = slice(slot, slot + some)
+            self._occupy(slots, now_ns, None if planned_ns is None else planned_ns[first:][:some])
+            self._taking_ns[slots] = taking_ns
             self.sent += some
             first += some
         self.outstanding += count
@@ -94,7 +100,8 @@ class InFlight:
         ids = self._ids[slots]
         taken = ids != _FREE
         if np.count_nonzero(taken):
-            times = zip(self._planned_ns[slots][taken].tolist(), self._sent_ns[slots][taken].tolist(), strict=True)
+            columns = (self._planned_ns, self._sent_ns, self._taking_ns)
+            times = zip(*(column[slots][taken].tolist() for column in columns), strict=True)
             self._stragglers.update(zip(ids[taken].tolist(), times, strict=True))
         ids[:] = np.arange(self.sent, self.sent + len(ids))
         self._sent_ns[slots] = now_ns
@@ -115,26 +122,27 @@ class InFlight:
             planned_ns = sent_ns if self._planned_ns is self._sent_ns else self._planned_ns[slots]
             self._ids[slots] = _FREE
             self.outstanding -= len(ids)
-            return Settled(known, planned_ns, sent_ns)
+            return Settled(known, planned_ns, sent_ns, self._taking_ns[slots])
         settled = self._settle_one_by_one(ids)
         self.outstanding -= int(np.count_nonzero(settled.known))
         return settled
 
     def _settle_one_by_one(self, ids: np.ndarray) -> Settled:
         known = np.zeros(len(ids), dtype=bool)
-        planned_ns, sent_ns = np.zeros((2, len(ids)), dtype=np.int64)
+        times_ns = np.zeros((len(ids), 3), dtype=np.int64)
         for index, request_id in enumerate(ids.tolist()):
             slot = request_id & self._mask
             if request_id >= 0 and self._ids[slot] == request_id:
-                known[index], planned_ns[index], sent_ns[index] = True, self._planned_ns[slot], self._sent_ns[slot]
+                known[index] = True
+                times_ns[index] = self._planned_ns[slot], self._sent_ns[slot], self._taking_ns[slot]
                 self._ids[slot] = _FREE
             elif request_id in self._stragglers:
-                known[index], (planned_ns[index], sent_ns[index]) = True, self._stragglers.pop(request_id)
+                known[index], times_ns[index] = True, self._stragglers.pop(request_id)
             elif 0 <= request_id < self.sent:
                 self.late += 1
             else:
                 self.unexpected += 1
-        return Settled(known, planned_ns, sent_ns)
+        return Settled(known, *times_ns.T)
 
     def expire(self, planned_before_ns: int) -> Lost:
         """Give up on requests planned at or before a time."""
@@ -144,7 +152,7 @@ class InFlight:
         for request_id, times in self._stragglers.items():
             if times[0] > planned_before_ns:
                 break
-            gone.append((request_id, *times))
+            gone.append((request_id, *times[:2]))
         for request_id, *_ in gone:
             del self._stragglers[request_id]
         losses = [np.array(gone, dtype=np.int64).reshape(-1, 3)]

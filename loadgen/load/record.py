@@ -10,6 +10,7 @@ from itertools import zip_longest
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.load.ending import Ending
 from loadgen.load.requests_log import RequestsLog
+from loadgen.load.stage_timings import StageTimings
 from loadgen.load.target import Outcome
 from model_containers.units import NS_PER_S
 
@@ -169,6 +170,7 @@ class Record:
         requests: a log of each client, where rows are kept.
         ended: why the run ended.
         failures: requests that failed, by the reason that the server gave.
+        stages: where the time of some of the requests of `latency` went.
     """
 
     sent: int = 0
@@ -189,6 +191,7 @@ class Record:
     requests: list[RequestsLog] = field(default_factory=list)
     ended: Ending = Ending.DURATION
     failures: Counter[str] = field(default_factory=Counter)
+    stages: StageTimings = field(default_factory=StageTimings)
 
     def merge(self, other: Record) -> None:
         """Add the record of another client that ran at the same time."""
@@ -218,3 +221,4 @@ class Record:
             self.offered.add(other.offered)
         self.requests += other.requests
         self.failures += other.failures
+        self.stages.add(other.stages)

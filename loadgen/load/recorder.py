@@ -11,9 +11,11 @@ import numpy as np
 from typing_extensions import override
 
 from frontend_launch.histogram import LatencyHistogram
+from frontend_launch.sampling import Sampler
 from loadgen.load.in_flight import Lost, Settled
 from loadgen.load.record import MAX_INTERVALS, Interval, Offered, Record
 from loadgen.load.requests_log import RequestsLog
+from loadgen.load.stage_timings import StageTimings, TimedRequest
 from loadgen.load.target import Outcome, Replies
 from model_containers.units import NS_PER_S
 
@@ -46,6 +48,9 @@ class Recorder:
         if log is not None:
             self.record.requests.append(log)
         self._interval = LatencyHistogram()
+        self._sampler = Sampler()
+        self._told, self._untimed = False, 0
+        """Whether the server times requests, and replies since the last timed one."""
         self._started_ns = self._until_ns = self._cut_ns = self._cut_in_flight_ns = 0
 
     def begin_measured(self, now_ns: int, until_ns: int | None) -> None:
@@ -103,7 +108,11 @@ class Recorder:
             settled: what `InFlight.settle` said of them, one for each reply.
         """
         ids, done_ns, outcomes = replies.ids, replies.done_ns, replies.outcomes
-        known, planned_ns, sent_ns = settled
+        known, planned_ns, sent_ns, _ = settled
+        if replies.timed or not self._told:
+            self._time(replies, settled)
+        else:
+            self._untimed += len(ids)
         if replies.reasons:
             failed = np.flatnonzero(outcomes == Outcome.FAILED).tolist()
             why = zip(failed, replies.reasons, strict=True)
@@ -130,6 +139,31 @@ class Recorder:
         if self.measuring:
             latency_ns = done_ns - planned_ns
             self._interval.record(_between(latency_ns, done_ns, self._started_ns, self._until_ns))
+
+    def _time(self, replies: Replies, settled: Settled) -> None:
+        """Record where the time of some good answers went: those that the server has timed, if it ever does so."""
+        if replies.timed and not self._told:
+            self._told, self.record.stages = True, StageTimings()
+        server = {each.place: each[1:] for each in replies.timed}
+        places = server or self._sampler.pick(len(replies.ids), int(replies.done_ns[-1]))
+        before = -1 - self._untimed
+        for place in places:
+            weight, before = place - before, place
+            if not settled.known[place] or replies.outcomes[place]:  # the code of completed is 0
+                continue
+            planned_ns, done_ns = int(settled.planned_ns[place]), int(replies.done_ns[place])
+            if self._measures(planned_ns, done_ns):
+                sending = self._sending(int(settled.sent_ns[place]), int(settled.taking_ns[place]))
+                self.record.stages.record(TimedRequest(planned_ns, *sending, done_ns, *server.get(place, ())), weight)
+        self._untimed = len(replies.ids) - 1 - before
+
+    def _measures(self, planned_ns: int, done_ns: int) -> bool:
+        """Whether a good answer belongs to the measured latencies."""
+        return self.measuring and self._started_ns <= done_ns < self._until_ns
+
+    def _sending(self, sent_ns: int, taking_ns: int) -> tuple[int, int]:
+        """When sending began and ended: a closed loop counts from its beginning."""
+        return sent_ns, sent_ns + taking_ns
 
     def _closed(self, histogram: LatencyHistogram) -> None:
         """An interval was closed."""
@@ -213,6 +247,14 @@ class ScheduleRecorder(Recorder):
         self._offered.answered += answered
         self.record.latency.record(latency_ns)
         self._offered.service.record(service_ns)
+
+    @override
+    def _measures(self, planned_ns: int, done_ns: int) -> bool:
+        return planned_ns >= self._from_ns
+
+    @override
+    def _sending(self, sent_ns: int, taking_ns: int) -> tuple[int, int]:
+        return sent_ns - taking_ns, sent_ns
 
     @override
     def _closed(self, histogram: LatencyHistogram) -> None:

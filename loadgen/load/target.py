@@ -27,6 +27,26 @@ class Outcome(enum.IntEnum):
     """Still outstanding at the end of the run."""
 
 
+class TimedReply(NamedTuple):
+    """Where the server says that the time of one reply went; nanoseconds.
+
+    Attributes:
+        place: which of the replies it is.
+        unread_ns: a time before which the reply was not there to be read, monotonic clock.
+        arrived_ns: when the server read the request, by the same clock; 0 where the server has another one.
+        queue_ns: in the server's queue.
+        rpc_ns: between the server's front and the model, both ways.
+        model_ns: in the model call; -1 where it is not known, and part of `rpc_ns`.
+    """
+
+    place: int
+    unread_ns: int
+    arrived_ns: int
+    queue_ns: int
+    rpc_ns: int
+    model_ns: int
+
+
 class Replies(NamedTuple):
     """What arrived since the last look, in the order of arrival; all of one length.
 
@@ -36,6 +56,7 @@ class Replies(NamedTuple):
         outcomes: uint8, `Outcome` of each: completed, defaulted or failed.
         outputs: the answers' bytes; empty where the target was told not to keep them.
         reasons: of those that failed why, in order; empty where the server gives none. Few are distinct.
+        timed: of some of them, where the time went; ascending. Empty where the server does not say.
     """
 
     ids: np.ndarray
@@ -43,6 +64,7 @@ class Replies(NamedTuple):
     outcomes: np.ndarray
     outputs: Sequence[Buffer]
     reasons: Sequence[str] = ()
+    timed: Sequence[TimedReply] = ()
 
 
 NO_REPLIES = Replies(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8), ())

@@ -10,7 +10,7 @@ import numpy as np
 from typing_extensions import override
 
 from loadgen.load.inputs import Pool
-from loadgen.load.target import NO_REPLIES, Replies, Target, TargetSpec
+from loadgen.load.target import NO_REPLIES, Replies, Target, TargetSpec, TimedReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,14 @@ class BalancedTarget(Target):
     @override
     def drain(self) -> Replies:
         """Read the replies of all, one server after the other, so that their times ascend."""
-        found = []
+        found: list[Replies] = []
+        timed: list[TimedReply] = []
         for number, target in enumerate(self._targets):
             replies = target.drain()
             if len(replies.ids):
                 self._outstanding[number] -= int(np.count_nonzero(replies.ids >= 0))
+                before = sum(len(other.ids) for other in found)
+                timed += [each._replace(place=each.place + before) for each in replies.timed]
                 found.append(replies)
         if len(found) < 2:
             return found[0] if found else NO_REPLIES
@@ -80,6 +83,7 @@ class BalancedTarget(Target):
             np.concatenate([replies.outcomes for replies in found]),
             [output for replies in found for output in replies.outputs],
             [reason for replies in found for reason in replies.reasons],
+            timed,
         )
 
     @override

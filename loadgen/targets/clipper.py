@@ -20,9 +20,10 @@ import zmq.asyncio
 from typing_extensions import override
 
 from frontend_launch import wire
+from frontend_launch.clock import clock_id
 from loadgen.errors import TargetError
 from loadgen.load.inputs import Pool
-from loadgen.load.target import NO_REPLIES, Outcome, Replies, Target, TargetSpec
+from loadgen.load.target import NO_REPLIES, Outcome, Replies, Target, TargetSpec, TimedReply
 from model_containers.data_types import Buffer, DataType
 from model_containers.errors import WireError
 
@@ -108,9 +109,12 @@ class ClipperTarget(Target):
         # The compiled methods without what `zmq.Socket` puts around them in Python: calls a frame are what counts here.
         self._send_frame: Callable[..., Any] = super(zmq.Socket, self._out).send
         self._receive_frame: Callable[..., Any] = super(zmq.Socket, self._in).recv
+        self._get: Callable[[int], Any] = super(zmq.Socket, self._in).get
         self._large = False
         self._wake: Callable[[], None] | None = None
         self._watched: int | None = None
+        self._empty_ns = 0
+        """When the receiving socket was last known to be empty; or, after a sleep, when a reply ended that."""
 
     @override
     async def open(self, pool: Pool) -> None:
@@ -127,7 +131,7 @@ class ClipperTarget(Target):
             raise TargetError(f"{address} is not an address that can be connected to: {error}") from None
         try:
             async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
-                await self._receiving.send_multipart(wire.HANDSHAKE)
+                await self._receiving.send_multipart(wire.encode_announcement(clock_id()))
                 answer = await self._receiving.recv_multipart()
         except TimeoutError:
             raise TargetError(
@@ -177,14 +181,22 @@ class ClipperTarget(Target):
     def drain(self) -> Replies:
         """Read the replies that are there, some hundreds at most."""
         ids, outcomes, outputs = bytearray(), bytearray(), list[Buffer]()
-        counts, times_ns = [], []
+        counts, times_ns = list[int](), list[int]()
+        timed = list[TimedReply]()
         emptied = False
         for most in _LARGE_READS if self._large else _READS:
-            if emptied or not self._readable():
+            if emptied:
+                self._empty_ns = times_ns[-1]
+                break
+            if not self._readable():
+                self._empty_ns = time.monotonic_ns()
                 break
             frames, emptied = self._read(most)
             times_ns.append(time.monotonic_ns())
             burst = wire.decode_response_burst(frames)
+            if burst.times:
+                before = sum(counts)
+                timed += [TimedReply(before + place, self._empty_ns, *row) for place, row in burst.times.items()]
             counts.append(len(burst.outputs))
             ids += burst.request_ids
             outcomes += self._outcomes(burst)
@@ -198,6 +210,7 @@ class ClipperTarget(Target):
             np.repeat(np.array(times_ns), counts),
             np.frombuffer(outcomes, dtype=np.uint8),
             outputs,
+            timed=timed,
         )
 
     def _read(self, most: int) -> tuple[list[Buffer], bool]:
@@ -210,7 +223,7 @@ class ClipperTarget(Target):
             emptied = False
         except zmq.Again:
             emptied = True
-        while self._in.get(_RCVMORE):  # a message of another length has shifted the others
+        while self._get(_RCVMORE):  # a message of another length has shifted the others
             frames.append(self._receive_frame(_NOW, True))
         if self._large:
             frames = [frame.buffer if isinstance(frame, zmq.Frame) else frame for frame in frames]
@@ -255,12 +268,13 @@ class ClipperTarget(Target):
     def _on_change(self) -> None:
         """Something about the socket has changed, which need not be a reply; looking at it quiets the descriptor."""
         if self._readable() and self._wake is not None:
+            self._empty_ns = time.monotonic_ns()
             wake, self._wake = self._wake, None
             wake()
 
     def _readable(self) -> bool:
         """Whether a reply is there; ZeroMQ's descriptor only tells of a change after such a look has found none."""
-        return bool(int(self._in.get(_EVENTS)) & _POLLIN)
+        return bool(self._get(_EVENTS) & _POLLIN)
 
     @override
     async def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ import zmq
 import zmq.asyncio
 
 from frontend_launch import wire
+from frontend_launch.frontends import clients as frontend_clients
 from frontend_launch.frontends.batching import Query
-from frontend_launch.frontends.clients import ClientTable
+from frontend_launch.frontends.clients import BatchTimes, ClientTable
 from loadgen.load.inputs import Pool
-from loadgen.load.target import Outcome, Replies
+from loadgen.load.target import Outcome, Replies, TimedReply
+from loadgen.targets import clipper
 from loadgen.targets.clipper import ClipperSpec
 from model_containers.data_types import DataType
 
@@ -145,9 +148,32 @@ RESPONSES = [
 ]
 
 
+CLOCK = b"this one"
+ANNOUNCEMENT = "6c 6f 61 64 67 65 6e 20 74 69 6d 65 73 20 31 20"
+ANNOUNCED = f"{ANNOUNCEMENT} {CLOCK.hex(' ')}"
+ELSEWHERE = f"{ANNOUNCEMENT} 61 6e 6f 74 68 65 72"
+ARRIVED = "e8 03 00 00 00 00 00 00"
+UNKNOWN = "00 00 00 00 00 00 00 00"
+SPENT = "f4 01 00 00 00 00 00 00 c8 00 00 00 00 00 00 00 2c 01 00 00 00 00 00 00"
+
+FROM_CLIENTS = [
+    pytest.param("", None, id="a client of 2017"),
+    pytest.param("61 6e 79 74 68 69 6e 67", None, id="another client, whose second frame is not empty"),
+    pytest.param(ANNOUNCED, f"{ARRIVED} {SPENT}", id="a client that reads times, on this machine"),
+    pytest.param(ELSEWHERE, f"{UNKNOWN} {SPENT}", id="one with another clock"),
+]
+
+
+@pytest.mark.parametrize(("second", "times"), FROM_CLIENTS)
 @pytest.mark.parametrize(("answers", "tables", "_"), RESPONSES)
-def test_handshake_and_response(answers, tables, _):
-    """What the frontend sends: a client id for two empty frames, then responses, one message each."""
+def test_handshake_and_response(answers, tables, second, times, _, monkeypatch):
+    """What the frontend sends: a client id for two frames, then responses, one message each.
+
+    Who announces itself gets one frame more, with when the request arrived and the queue's, the RPC's and the model's
+    time.
+    """
+    monkeypatch.setattr(frontend_clients, "clock_id", lambda: CLOCK)
+    monkeypatch.setattr(frontend_clients, "time", SimpleNamespace(monotonic_ns=lambda: 2000))
     output_type, request_ids, outputs = answers
     with zmq.Context() as context, context.socket(zmq.ROUTER) as ours, context.socket(zmq.DEALER) as theirs:
         for socket in (ours, theirs):
@@ -155,27 +181,33 @@ def test_handshake_and_response(answers, tables, _):
             socket.setsockopt(zmq.RCVTIMEO, round(TIMEOUT_S * 1e3))
         theirs.connect(f"tcp://127.0.0.1:{ours.bind_to_random_port('tcp://127.0.0.1')}")
         clients = ClientTable(ours, gone=lambda client_id: None)
-        theirs.send_multipart([b"", b""])
+        theirs.send_multipart([b"", bytes.fromhex(second)])
         clients.register([*ours.recv_multipart()])
         assert hexes(theirs.recv_multipart()) == ["", "00 00 00 00"]
-        queries = [Query(0, request_id, "app", b"", 0) for request_id in request_ids]
+        queries = [Query(0, request_id, "app", b"", 1000) for request_id in request_ids]
         assert clients.answer(queries, output_type, outputs) == len(queries)
         assert [hexes(theirs.recv_multipart()) for _ in tables] == tables
+        assert clients.answer(queries, output_type, outputs, BatchTimes(1500, 300)) == len(queries)
+        assert [hexes(theirs.recv_multipart()) for _ in tables] == [
+            table if times is None else [*table, times] for table in tables
+        ]
 
 
+@pytest.mark.parametrize("times", [[], [f"{ARRIVED} {SPENT}"]], ids=["of 2017", "with times"])
 @pytest.mark.parametrize(("answers", "tables", "outcome"), RESPONSES)
-def test_what_the_client_makes_of_responses(answers, tables, outcome):
-    """Their ids, outcomes and outputs; its handshake is two empty frames."""
+def test_what_the_client_makes_of_responses(answers, tables, outcome, times, monkeypatch):
+    """Their ids, outcomes and outputs; its handshake announces it, which a frontend of 2017 does not look at."""
+    monkeypatch.setattr(clipper, "clock_id", lambda: CLOCK)
     _, request_ids, outputs = answers
 
     async def read():
         pool = Pool([FLOATS[0]], DataType.FLOATS)
         async with client_of(3, "app", pool) as (target, requests, responses, identity, handshake):
-            assert hexes(handshake) == ["", ""]
+            assert hexes(handshake) == ["", ANNOUNCED]
             target.send(0, 300, 0)
             assert hexes(await requests.recv_multipart())[2] == "03 00 00 00"
             for table in tables:
-                await responses.send_multipart([identity, *raw(table)])
+                await responses.send_multipart([identity, *raw([*table, *times])])
             replies: list[Replies] = []
             while sum(len(some.ids) for some in replies) < len(tables):
                 arrived = asyncio.Event()
@@ -188,3 +220,5 @@ def test_what_the_client_makes_of_responses(answers, tables, outcome):
     assert [int(number) for some in replies for number in some.ids] == request_ids
     assert [int(number) for some in replies for number in some.outcomes] == [outcome] * len(tables)
     assert [bytes(output) for some in replies for output in some.outputs] == outputs
+    timed = [each._replace(place=0, unread_ns=0) for some in replies for each in some.timed]
+    assert timed == [TimedReply(0, 0, 1000, 500, 200, 300)] * len(times) * len(tables)

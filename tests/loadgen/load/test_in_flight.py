@@ -67,7 +67,7 @@ def test_a_straggler_expires():
     assert table.outstanding == 0
 
 
-LATE = 1000
+LATE, LATER = 1000, 2000
 
 
 class AgainstAModel(RuleBasedStateMachine):
@@ -83,7 +83,7 @@ class AgainstAModel(RuleBasedStateMachine):
         """Send some, each a little later than planned."""
         self.now += 1
         self.outstanding.update(dict.fromkeys(range(self.table.sent, self.table.sent + count), self.now))
-        self.table.send(count, self.now + LATE, np.full(count, self.now))
+        self.table.send(count, self.now + LATE, np.full(count, self.now), self.now + LATER)
 
     @rule(data=st.data())
     def settle(self, data):
@@ -93,11 +93,12 @@ class AgainstAModel(RuleBasedStateMachine):
         if self.outstanding:
             replied += data.draw(st.lists(st.sampled_from(sorted(self.outstanding)), max_size=40))
         settled = self.table.settle(ids(*replied))
-        for reply, known, planned_ns, sent_ns in zip(replied, *(column.tolist() for column in settled), strict=True):
+        columns = (column.tolist() for column in settled)
+        for reply, known, planned_ns, sent_ns, taking_ns in zip(replied, *columns, strict=True):
             expected = self.outstanding.pop(reply, None)
             assert known == (expected is not None)
             if known:
-                assert (planned_ns, sent_ns) == (expected, expected + LATE)
+                assert (planned_ns, sent_ns, taking_ns) == (expected, expected + LATE, expected + LATER)
             elif 0 <= reply < self.table.sent:
                 self.late += 1
             else:

@@ -11,7 +11,7 @@ from loadgen.load.in_flight import Lost, Settled
 from loadgen.load.record import Offered, Record
 from loadgen.load.recorder import MAX_GAPS, Recorder, ScheduleRecorder, distance
 from loadgen.load.requests_log import NOT_DONE, RequestsLog
-from loadgen.load.target import Outcome, Replies
+from loadgen.load.target import Outcome, Replies, TimedReply
 
 
 def replies(*rows):
@@ -20,7 +20,7 @@ def replies(*rows):
     sent = np.array([row[-1] if len(row) > 3 else row[1] for row in rows], np.int64)
     known = np.ones(len(rows), bool)
     answers = Replies(np.arange(len(rows)), done, outcomes.astype(np.uint8), [b""] * len(rows))
-    return answers, Settled(known, planned, sent)
+    return answers, Settled(known, planned, sent, np.zeros(len(rows), np.int64))
 
 
 def test_only_answers_that_arrive_in_the_measured_part_are_measured():
@@ -55,6 +55,48 @@ def test_reasons_are_counted_of_requests_that_failed():
     recorder.replied(answers._replace(reasons=("busy", "too late")), settled)
     assert recorder.record.failures == {"busy": 1}
     assert recorder.record.outcomes[Outcome.FAILED] == recorder.record.outcomes[Outcome.COMPLETED] == 1
+
+
+def timed(answers, *places):
+    """The same, of which the server has timed some."""
+    return answers._replace(timed=[TimedReply(place, 0, 0, 10, 5, 1) for place in places])
+
+
+def test_timed_answers_stand_for_those_between_them():
+    """Only good answers of the measured part; what came before the server's first times is forgotten."""
+    recorder = Recorder()
+    rows = [(Outcome.COMPLETED, 200, 300), (Outcome.COMPLETED, 200, 300), (Outcome.FAILED, 200, 300)]
+    recorder.begin_measured(100, until_ns=1000)
+    answers, settled = replies(*rows)
+    recorder.replied(answers, settled)
+    assert recorder.record.stages.timed == 2
+    recorder.replied(timed(answers, 0, 1, 2), settled)
+    recorder.replied(answers, settled)
+    recorder.replied(timed(answers, 1), settled)
+    settled.known[1] = False
+    recorder.replied(timed(answers, 1), settled)
+    recorder.end_measured(1000)
+    recorder.replied(timed(answers, 0), settled)
+    stages = recorder.record.stages
+    # The first two stand for themselves, the third has failed, and the fourth comes after that, three and one more.
+    assert (stages.timed, stages.requests) == (3, 1 + 1 + 5)
+    assert "frontend_queue" in stages.histograms
+
+
+def test_a_schedule_s_stages_are_of_what_was_planned_for_the_measured_part():
+    """From the planned time; whenever it is answered."""
+    recorder = ScheduleRecorder(1_000, 2_000)
+    answers, settled = replies((Outcome.COMPLETED, 900, 1500, 990), (Outcome.COMPLETED, 1100, 9000, 1500))
+    settled.taking_ns[:] = 300
+    recorder.begin_measured(1_000, 2_000)
+    recorder.end_measured(2_000)
+    recorder.replied(answers, settled)
+    histograms = recorder.record.stages.histograms
+    assert {name: histogram.sum_ns for name, histogram in histograms.items()} == {
+        "schedule_lag": 100,
+        "client_queue": 300,
+        "server": 7500,
+    }
 
 
 def test_intervals_add_up_to_the_whole():
