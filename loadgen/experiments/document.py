@@ -150,6 +150,7 @@ def results_of(
         clipper_metrics=measurements.clipper_metrics,
         frontend_counters=measurements.frontend_counters,
         stages=measurements.stages,
+        request_stages=results_file.request_stages(record),
         server_statistics=measurements.server_statistics,
         server_metrics=measurements.server_metrics,
         notes=[

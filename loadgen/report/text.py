@@ -16,9 +16,9 @@ from loadgen.hardware.readings import SAMPLER
 from loadgen.hardware.summary import CoreUse, GpuUse, ProcessUse
 from loadgen.judging.ceiling import rate_text
 from loadgen.plan import Plan, model_defaults
-from loadgen.report.timeline import SERVER_STAGES
+from loadgen.report.timeline import REQUEST_STAGES, SERVER_STAGES
 from loadgen.results.document import Results
-from loadgen.results.sections import PlacementRow, Transport
+from loadgen.results.sections import PlacementRow, RequestStage, Transport
 from model_containers.model import Description, TensorSpec
 
 _COUNTS = ("completed", "defaulted", "timed_out", "failed", "abandoned")
@@ -163,6 +163,7 @@ def results_text(results: Results) -> str:
         f"latency ms  {latency}",
         *_client(results),
         *_open_loop(results),
+        *_request_stages(results),
         f"requests    {summary.sent} sent: {counts or 'none answered'}"
         + "".join(f"; {name}: {count}" for name, count in extras.items() if count is not None),
         *_answers(results),
@@ -261,6 +262,21 @@ def _open_loop(results: Results) -> list[str]:
         shown = {name: value for name, value in (latencies or {}).items() if name in ("p50", "p99", "max")}
         lines.append(f"{name:<12}" + "  ".join(f"{key} {_milliseconds(value)}" for key, value in shown.items()))
     return lines
+
+
+def _request_stages(results: Results) -> list[str]:
+    """A table of where the time of requests went."""
+    timed = results.request_stages
+    if timed is None:
+        return []
+    rows: list[tuple[str, ...]] = [("", "mean ms", "p50 ms", "p99 ms", "share")]
+    for name, title in REQUEST_STAGES.items():
+        stage: RequestStage | None = getattr(timed, name)
+        if stage is not None:
+            times = (_milliseconds(value) for value in (stage.mean_ms, stage.p50_ms, stage.p99_ms))
+            rows.append((title, *times, f"{stage.share:.1%}"))
+    lines = table(rows).splitlines()
+    return [f"stages      {timed.timed:,} of {timed.requests:,} requests timed", *(f"  {line}" for line in lines)]
 
 
 def _answers(results: Results) -> list[str]:

@@ -14,7 +14,7 @@ from loadgen.results.cells import REPLICA
 
 if TYPE_CHECKING:
     from loadgen.results.document import Results
-    from loadgen.results.sections import StageTime, StageTimes
+    from loadgen.results.sections import RequestStage, StageTime, StageTimes
 
 Values = list[float | None]
 
@@ -155,10 +155,25 @@ SERVER_STAGES = {
     "compute_output": "compute output",
 }
 """Of a server of the Open Inference Protocol, whose means are over requests."""
+REQUEST_STAGES = {
+    "schedule_lag": "schedule lag",
+    "client_queue": "client's queue",
+    "way_there": "way to the frontend",
+    "frontend_queue": "frontend's queue",
+    "rpc": "RPC",
+    "model": "model",
+    "way_back": "way back",
+    "client_reading": "client's reading",
+    "network": "network, both ways",
+    "server": "network and server",
+}
+"""Of single requests, in the order a request meets them."""
 
 
 def stages(results: Results) -> list[Stage]:
-    """The stages of the only model, in the order a request meets them; those that are known."""
+    """The stages of single requests, or else of the only model, in the order a request meets them."""
+    if (timed := _request_stages(results)) is not None:
+        return [Stage(REQUEST_STAGES[name], row.mean_ms, row.p50_ms, row.p99_ms) for name, row in timed.items()]
     times = _model_stages(results)
     if times is None:
         return []
@@ -169,6 +184,15 @@ def stages(results: Results) -> list[Stage]:
         time_ms = {} if stage is None else stage.time_ms
         rows.append(_stage(name, *(time_ms.get(metric) for metric in ("mean", "p50", "p99"))))
     return [row for row in rows if row is not None]
+
+
+def _request_stages(results: Results) -> dict[str, RequestStage] | None:
+    """By their names; None where the server does not say where they spend their time in it."""
+    timed = results.request_stages
+    if timed is None or timed.frontend_queue is None:
+        return None
+    rows: dict[str, RequestStage | None] = {name: getattr(timed, name) for name in REQUEST_STAGES}
+    return {name: row for name, row in rows.items() if row is not None}
 
 
 def _model_stages(results: Results) -> StageTimes | None:
@@ -186,8 +210,10 @@ def budget(results: Results) -> list[Stage]:
     RPC and compute are means over batches, so that parts are exact for batches of one size only; where they come to
     more than the latency, there is no budget.
     """
-    known = {stage.name: stage.mean_ms for stage in stages(results)}
     latency_ms = results.summary.latency_ms.get("mean")
+    if latency_ms is not None and (timed := _request_stages(results)) is not None:
+        return [Stage(REQUEST_STAGES[name], row.share * latency_ms) for name, row in timed.items() if row.share]
+    known = {stage.name: stage.mean_ms for stage in stages(results)}
     if latency_ms is not None and set(SERVER_STAGES.values()) <= known.keys():
         rest_ms = latency_ms - sum(known.values())
         return (

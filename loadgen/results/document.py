@@ -35,6 +35,8 @@ from loadgen.results.sections import (
     NodeConfig,
     PlacementRow,
     PlannedArrivals,
+    RequestStage,
+    RequestStages,
     SentInputs,
     ServedModel,
     ServerMetrics,
@@ -75,6 +77,8 @@ class Results:
         client_metrics: the 2017 series.
         frontend_counters: the counters of this project's frontend over the measured part; None without one.
         stages: where the time went, by ``name:version`` and ``name:version:replica id``; None where it is unknown.
+        request_stages: where the time of single requests went; None without answers, and in files from before it was
+            recorded.
         server_statistics: what an external server counted in the measured part; None where it did not say.
         server_metrics: its Prometheus metrics before and after the measured part; None where it has none.
         failures: requests that failed, by the reason that the server gave.
@@ -110,6 +114,7 @@ class Results:
     hardware: Hardware | None = None
     thresholds: list[Threshold] | None = None
     stages: Mapping[str, StageTimes] | None = None
+    request_stages: RequestStages | None = None
     server_statistics: ServerStatistics | None = None
     server_metrics: ServerMetrics | None = None
     failures: Mapping[str, Positive] = field(default_factory=dict)
@@ -163,6 +168,21 @@ def stage_tables(stages: Mapping[str, Stages]) -> dict[str, StageTimes]:
         )
         for key, row in stages.items()
     }
+
+
+def request_stages(record: Record) -> RequestStages | None:
+    """The stages of the requests that were timed; None where none was."""
+    histograms = record.stages.histograms
+    whole_ns = sum(histogram.sum_ns for histogram in histograms.values())
+    if not record.stages.requests:
+        return None
+    rows = {}
+    for name, histogram in histograms.items():
+        times_ms = latencies_ms(histogram)
+        mean_ms, p50_ms, p99_ms = (times_ms[metric] or 0.0 for metric in ("mean", "p50", "p99"))
+        share = histogram.sum_ns / whole_ns if whole_ns else 0.0
+        rows[name] = RequestStage(histogram.total, mean_ms, p50_ms, p99_ms, share)
+    return RequestStages(record.stages.timed, record.stages.requests, **rows)
 
 
 def client_metrics(record: Record) -> ClientMetrics:

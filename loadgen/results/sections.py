@@ -217,6 +217,58 @@ class StageTimes:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestStage:
+    """One stage of the requests that were timed.
+
+    Attributes:
+        count: requests of which it is known, with those that they stand for.
+        mean_ms: mean time.
+        p50_ms: its median.
+        p99_ms: its 99th percentile.
+        share: its part of the latencies of all these requests.
+    """
+
+    count: Positive
+    mean_ms: float
+    p50_ms: float
+    p99_ms: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class RequestStages:
+    """Where the time of single requests went; the shares add up to 1. None for a stage that is not known of any.
+
+    Attributes:
+        timed: requests that were timed: all, or evenly spread ones.
+        requests: how many these stand for: each for those since the one before it.
+        schedule_lag: from the planned time until the client set about sending.
+        client_queue: until ZeroMQ, or the connection, had taken the request.
+        way_there: until the query frontend read it.
+        frontend_queue: until its batch was the batch under way of a replica.
+        rpc: from then until the frontend handed the response on, less the model call.
+        model: the model call, as the replica says; part of `rpc` where it says nothing.
+        way_back: until the response lay with the client.
+        client_reading: until the client had read it.
+        network: the ways there and back together, where client and frontend have two clocks.
+        server: everything between sending and reading, where the server does not say.
+    """
+
+    timed: Positive
+    requests: Positive
+    schedule_lag: RequestStage | None = None
+    client_queue: RequestStage | None = None
+    way_there: RequestStage | None = None
+    frontend_queue: RequestStage | None = None
+    rpc: RequestStage | None = None
+    model: RequestStage | None = None
+    way_back: RequestStage | None = None
+    client_reading: RequestStage | None = None
+    network: RequestStage | None = None
+    server: RequestStage | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServerStatistics:
     """What a server of the Open Inference Protocol counted in the measured part.
 

@@ -11,7 +11,7 @@ from loadgen.hardware.summary import CoreUse, GpuUse, Hardware, ProcessUse
 from loadgen.judging.ceiling import ClientCeiling
 from loadgen.report.text import models_text, placement_text, results_text
 from loadgen.results.files import read
-from loadgen.results.sections import ComparedAnswers
+from loadgen.results.sections import ComparedAnswers, RequestStage, RequestStages
 from model_containers import catalog
 
 RESULTS = read(Path(__file__).parents[2] / "golden" / "results-v1.json")
@@ -111,6 +111,23 @@ def test_the_catalogue_says_where_this_machine_is_too_small():
     assert "here: vgg's default 2 cores per replica: there is room for 1" in small
     assert "here: inception's default cores 16-18: not here, or too few; others are planned" in small
     assert "here: inception's default GPU 0: not here" in small
+
+
+def test_where_the_time_of_requests_went():
+    """A row for each stage that is known, below the latencies."""
+    timed = RequestStages(
+        timed=3,
+        requests=1200,
+        schedule_lag=RequestStage(1200, 0.0, 0.0, 0.0, 0.0),
+        rpc=RequestStage(1200, 0.51239, 0.25, 1500.2, 0.0512),
+    )
+    lines = results_text(replace(RESULTS, request_stages=timed)).splitlines()
+    assert lines[2:6] == [
+        "stages      3 of 1,200 requests timed",
+        "                mean ms  p50 ms  p99 ms  share",
+        "  schedule lag  0        0       0       0.0%",
+        "  RPC           0.5124   0.25    1500    5.1%",
+    ]
 
 
 def process(cpu_mean, rss_max_bytes):

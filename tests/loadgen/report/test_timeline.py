@@ -7,8 +7,8 @@ import pytest
 from sample_results import GOLDEN, results
 
 from loadgen.hardware.summary import HardwareSample
-from loadgen.report.timeline import MAX_POINTS, budget, hardware, stages, throughput_and_p99
-from loadgen.results.sections import ClientMetrics, Histograms, StageTime
+from loadgen.report.timeline import MAX_POINTS, Stage, budget, hardware, stages, throughput_and_p99
+from loadgen.results.sections import ClientMetrics, Histograms, RequestStage, RequestStages, StageTime
 
 PLAIN = results(seconds=10)
 DESCRIBED = results(2, seconds=10, gpus=(0,), described=True)
@@ -92,6 +92,31 @@ def test_many_replicas_are_shown_by_their_mean():
     sample = HardwareSample(1.0, {}, {"client": 0.5, **{f"replica-{i}": i / 10 for i in range(8)}}, {}, {})
     (cpu,) = hardware(watched([sample])).values()
     assert cpu.lines == {"client": [0.5], "mean of 8 replicas": [pytest.approx(0.35)]}
+
+
+def test_requests_that_were_timed_are_the_budget():
+    """Their stages are those of single requests, and their shares those of the latency."""
+    timed = RequestStages(
+        5,
+        5,
+        way_there=timed_stage(1.0, 0.25),
+        frontend_queue=timed_stage(3.0, 0.75),
+        client_reading=timed_stage(0.0, 0.0),
+    )
+    results = replace(DESCRIBED, request_stages=timed)
+    assert [row.name for row in stages(results)] == ["way to the frontend", "frontend's queue", "client's reading"]
+    mean_ms = DESCRIBED.summary.latency_ms["mean"]
+    assert mean_ms is not None
+    assert budget(results) == [
+        Stage("way to the frontend", 0.25 * mean_ms),
+        Stage("frontend's queue", 0.75 * mean_ms),
+    ]
+    silent = replace(DESCRIBED, request_stages=RequestStages(5, 5, server=timed_stage(4.0, 1.0)))
+    assert budget(silent) == budget(DESCRIBED)
+
+
+def timed_stage(mean_ms, share):
+    return RequestStage(5, mean_ms, mean_ms, mean_ms, share)
 
 
 def test_the_budget_adds_up_to_the_mean_latency():

@@ -67,7 +67,7 @@ def test_a_stored_file_of_version_1_has_the_defaults_of_what_came_later():
     for replica in stored["frontend_counters"]["replicas"].values():
         replica |= {"oldest_batch_ns": 0, "full_batches": 0, "full_compute_ns": 0}
     stored["environment"]["frequency_governors"] = {}
-    later = ("inputs", "arrivals", "answers", "hardware", "thresholds", "stages", "server_statistics")
+    later = ("inputs", "arrivals", "answers", "hardware", "thresholds", "stages", "request_stages", "server_statistics")
     assert read(VERSION_1).document() == {
         **stored,
         **dict.fromkeys((*later, "server_metrics", "transport", "connections", "client_ceiling")),
