@@ -83,7 +83,7 @@ def external(protocol: str, port: int) -> Workload:
     """Requests to an external server."""
     if protocol == "json":
         address = parse_address(f"http+json://127.0.0.1:{port}/x")
-        endpoint = JsonEndpoint.of(TargetOptions(address, body='"$input"', answer="text"))
+        endpoint = asyncio.run(JsonEndpoint.at(TargetOptions(address, body='"$input"', answer="text")))
         return Workload(endpoint.inputs(RequestOptions(1, None, 4, 0)), endpoint.spec(1, 4, None), 4)
     address = parse_address(f"oip+{protocol}://127.0.0.1:{port}/x")
     tensors = (Tensor("x", "FP32", (1, 2)),)
