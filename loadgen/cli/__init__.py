@@ -5,128 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from importlib import import_module
-from typing import Annotated, Any, NoReturn
-
-import typer
-from typer.core import TyperCommand, TyperGroup
-
-from loadgen.cli import exit_codes
-from loadgen.cli.argv import list_options, normalise_argv
-
-VERBS = {
-    "saturate": ("saturate:saturate", "Load a deployment as much as it takes, and say what limits it."),
-    "rate": ("rate:rate", "Offer load at a rate, and say what its users would feel."),
-    "sweep": (
-        "sweep:sweep",
-        "Measure every combination of replicas, cores per replica, batch sizes, requests in flight and rates.",
-    ),
-    "capacity": ("capacity:capacity", "Find the highest rate that holds an objective."),
-    "report": (
-        "report:report",
-        "Show what was measured: a table, and whatever files are asked for; - is standard output.",
-    ),
-    "best": ("best:best", "Name the cheapest configuration that was shown to carry a rate within an objective."),
-    "up": ("deployments:up", "Bring up a deployment that stays, for `loadgen saturate --connect`."),
-    "down": (
-        "deployments:down",
-        "Take down containers, network and directory of a run; nothing that loadgen did not label is touched.",
-    ),
-    "ps": ("deployments:ps", "List the containers of all runs."),
-    "logs": ("deployments:logs", "Print the logs of a run's containers, each line with its role."),
-    "metrics": ("deployments:metrics", "Print the metrics of a query frontend as JSON."),
-    "doctor": ("doctor:doctor", "Say what works here, and what to do about the rest."),
-    "models": ("models:app", "List the models, or check them."),
-    "images": ("images:app", "Build container images, or list them."),
-}
-"""Each verb with the module and the name in it that it is made of, and its line of help.
-
-The module is imported when its verb is called, so that the list of all verbs is quick.
-"""
+from typing import NoReturn
 
 
-class Verbs(TyperGroup):
-    """The verbs, by their lines of help until one is called."""
+def main() -> NoReturn:
+    """Entry point of ``loadgen``; it imports the rest once Ctrl-C has a meaning."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupted)
+    from loadgen.cli.verbs import run  # noqa: PLC0415 - once a signal is handled
 
-    def __init__(self, **attributes: Any) -> None:
-        lines = {name: TyperCommand(name, help=line) for name, (_, line) in VERBS.items()}
-        super().__init__(**{**attributes, "commands": lines})
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The verb that the words ask for, with the rest of them."""
-        name, line, rest = super().resolve_command(ctx, args)
-        return name, verb(name) if line is not None and name is not None else line, rest
+    run(sys.argv[1:])
 
 
-def verb(name: str) -> Any:
-    """The command of a verb, from its module.
-
-    Args:
-        name: one of `VERBS`.
-    """
-    module, _, attribute = VERBS[name][0].partition(":")
-    found = getattr(import_module(f"{__name__}.{module}"), attribute)
-    if isinstance(found, typer.Typer):
-        return typer.main.get_command(found)
-    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command(name)(found)
-    return typer.main.get_command(alone)
-
-
-app = typer.Typer(
-    cls=Verbs,
-    help="Size an ML serving deployment by experiment.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version  # noqa: PLC0415 - costs --help nothing
-
-        typer.echo(f"loadgen {version('loadgen')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    """Size an ML serving deployment by experiment."""
-
-
-def main() -> None:
-    """Entry point of ``loadgen``."""
-    argv = sys.argv[1:]
-    try:
-        code = app(args=normalise_argv(argv, list_options(argv)), prog_name="loadgen", standalone_mode=False)
-        sys.stdout.flush()
-    except typer.Abort:
-        sys.exit(exit_codes.of_signal(signal.SIGINT))
-    except typer.TyperException as error:
-        _refuse(error)
-    except OSError as error:  # whoever read the output is gone, or the disk is full
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(f"loadgen: the output cannot be written: {error.strerror}")
-    sys.exit(code)
-
-
-def _refuse(error: typer.TyperException) -> NoReturn:
-    """Say in one line what the parser does not like; or a verb's help, where the verb alone says nothing."""
-    text = error.format_message().rstrip(".")
-    if "\n" in text:
-        typer.echo(text, err=True)
-    else:
-        context = getattr(error, "ctx", None)
-        path = "loadgen" if context is None else context.command_path
-        # Behind a value of the wrong type is an error of what reads types, which knows the value.
-        details = getattr(error.__cause__, "errors", list)
-        values = [detail["input"] for detail in details()]
-        given = f"{', '.join(map(repr, values))} is given, " if values else ""
-        typer.echo(f"loadgen: {text[:1].lower()}{text[1:]}: {given}see `{path} --help`", err=True)
-    sys.exit(exit_codes.CONFIG)
+def _interrupted(number: int, _: object) -> NoReturn:
+    """End the program at once: an exception could get lost in a module that is being imported."""
+    os.write(2, b"loadgen: interrupted\n")
+    os._exit(128 + number)

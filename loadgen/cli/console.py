@@ -67,11 +67,14 @@ def run(work: Coroutine[Any, Any, T], interrupted: str = "interrupted") -> tuple
             asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
         return await work
 
+    before = signal.getsignal(signal.SIGINT)
     with one_line_errors(received):
         try:
             return uvloop.run(with_signals()), received[0] if received else None
         except asyncio.CancelledError:
             raise Interrupted(interrupted) from None
+        finally:
+            signal.signal(signal.SIGINT, before)  # the loop leaves Python's default
     raise AssertionError("unreachable")
 
 

@@ -19,7 +19,8 @@ code meaning
 143  ended with SIGTERM
 ==== ==========================================================================================
 
-Where results exist, 6 to 10, 130 and 143 have saved them.
+Where results exist, 6 to 10, 130 and 143 have saved them. A second signal, more than a second after the first, ends the
+program at once, with its own code; results that are not saved by then are lost.
 """
 
 from __future__ import annotations

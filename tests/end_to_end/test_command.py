@@ -247,7 +247,7 @@ def test_the_catalogue_is_listed():
 
 def test_help_imports_nothing_heavy():
     """So that it is instant."""
-    code = "import sys; from loadgen.cli import app; print(*(set(sys.modules) & set(sys.argv[1:])))"
+    code = "import sys; from loadgen.cli.verbs import app; print(*(set(sys.modules) & set(sys.argv[1:])))"
     heavy = ["numpy", "zmq", "uvloop", "aiohttp", "tensorflow", "hdrh"]
     run = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, timeout=30, check=True)
     assert run.stdout.strip() == ""
@@ -266,6 +266,76 @@ def test_a_run_that_ends_within_its_warm_up_measured_nothing_and_says_so(tmp_pat
     assert run.returncode == 0
     assert "saturated   undecided: nothing was measured" in run.stdout
     assert "note        nothing was measured, the run ended within --warmup" in run.stdout
+
+
+AT_AN_IMPORT = """
+import os, runpy, signal, sys
+
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == wanted:
+            os.kill(os.getpid(), signal.SIGINT)
+
+wanted = sys.argv.pop(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupts())
+runpy.run_module("loadgen", run_name="__main__", alter_sys=True)
+"""
+"""The command, which gets a SIGINT at the import of a module."""
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("loadgen.cli.verbs", "typer", "loadgen.cli.argv", "pydantic_core", "loadgen.cli.saturate", "asyncio.events"),
+        *("loadgen.config", "loadgen.cli.measuring", "numpy", "loadgen.experiments.experiment", "uvloop"),
+    ],
+)
+def test_a_signal_while_modules_are_imported(tmp_path, module):
+    """One line and the code, wherever it comes."""
+    words = command(tmp_path, "--requests", "1")[1:]
+    run = subprocess.run(
+        [sys.executable, "-c", AT_AN_IMPORT, module, *words],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "loadgen: interrupted\n")
+
+
+NEVER_ENDS = """
+import asyncio
+from loadgen.cli import console, main
+from loadgen.hardware.watch import Watch
+
+async def notes(_):
+    print("ending", flush=True)
+    await asyncio.Event().wait()
+
+Watch.notes = notes
+console.AGAIN_S = 0.0
+main()
+"""
+"""The command, whose measurements never come to their end; a second signal counts at once."""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+def test_a_second_signal_ends_the_command_at_once(tmp_path, number, code):
+    """With its own code; nothing is saved, and no process is left."""
+    words = command(tmp_path, "--duration", "60", "--log-every", "0.2s")[1:]
+    process = program.started([sys.executable, "-c", NEVER_ENDS, *words], start_new_session=True)
+    children = children_of(process.pid)
+    assert children
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    while "ending" not in (line := process.stdout.readline()):
+        assert line
+    process.send_signal(number)
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, err) == (code, "")
+    assert not list((tmp_path / "results").glob("*.json"))
+    until(lambda: not any(alive(child) for child in children))
 
 
 def test_two_signals_at_once_are_one(tmp_path):

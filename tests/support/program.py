@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -72,11 +73,12 @@ def started(words: Sequence[str], line: str = "thruput", **options: Any) -> subp
 
 def asked(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """The same without a process: for a command that ends before it starts anything."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err, on_interrupt = io.StringIO(), io.StringIO(), signal.getsignal(signal.SIGINT)
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setattr(sys, "argv", list(words))
         with pytest.raises(SystemExit) as ended:
             main()
+        signal.signal(signal.SIGINT, on_interrupt)
     return subprocess.CompletedProcess(words, int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 

@@ -9,7 +9,8 @@ import typer
 from typer.testing import CliRunner
 
 from loadgen import ExperimentConfig
-from loadgen.cli import app, exit_codes, measuring, parameters, sweep
+from loadgen.cli import exit_codes, measuring, parameters, sweep
+from loadgen.cli.verbs import app
 
 VERBS = {
     "saturate": [],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from loadgen.cli import VERBS, verb
+from loadgen.cli.verbs import VERBS, verb
 
 
 @pytest.mark.parametrize("name", VERBS)

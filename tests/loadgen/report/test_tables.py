@@ -12,7 +12,7 @@ from rich.console import Console
 from sample_results import GOLDEN, results
 from typer.testing import CliRunner
 
-from loadgen.cli import app
+from loadgen.cli.verbs import app
 from loadgen.report.reading import Collection, Missing
 from loadgen.report.tables import csv_text, json_text, terminal_table
 from loadgen.results.cells import cells_of, run_of
