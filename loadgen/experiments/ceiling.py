@@ -209,7 +209,7 @@ class _Trials:
 
     async def _started(self) -> NullServer:
         if self._server is None:
-            log.info("measuring the client against a null server, which takes about two seconds (--no-ceiling)")
+            log.info("measuring the client against a null server, which takes about two seconds")
             cores = null_server_cores(self._plan)
             self._server = await self._stack.enter_async_context(null_server(self._answer, cores))
         return self._server

@@ -160,7 +160,7 @@ def warnings(ceiling: ClientCeiling) -> list[str]:
         else:
             lines.append(
                 f"this run used {ceiling.used_share:.0%} of what the client can do "
-                f"({rate_text(ceiling.ceiling_rps)} requests/s): the client may be the limit; try more --clients"
+                f"({rate_text(ceiling.ceiling_rps)} requests/s): the client may be the limit; try more client processes"
             )
     large = [
         f"{share:.0%} of the {name}"
