@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.load.inputs import Pool
-from loadgen.load.target import NO_REPLIES, Outcome, Replies
+from loadgen.load.target import NO_REPLIES, Outcome, Replies, TimedReply
 from loadgen.targets.balanced import BalancedTarget, level
 from model_containers.data_types import DataType
 
@@ -38,7 +38,10 @@ class Server:
         count = len(ids)
         outcomes = np.full(count, Outcome.COMPLETED, np.uint8)
         outputs = [b"%d" % request for request in ids]
-        return Replies(np.array(ids), np.full(count, 7), outcomes, outputs, [f"of {request}" for request in ids])
+        reasons = [f"of {request}" for request in ids]
+        # The last of each drain is timed, and its queue says whose it was.
+        timed = [TimedReply(count - 1, 0, 0, ids[-1], 0, 0)]
+        return Replies(np.array(ids), np.full(count, 7), outcomes, outputs, reasons, timed)
 
     def notify(self, wake):
         self.wake = wake
@@ -79,6 +82,7 @@ def test_every_request_goes_to_one_server_and_its_answer_comes_back_once(steps):
         assert len(replies.ids) == len(replies.done_ns) == len(replies.outcomes) == len(replies.outputs)
         assert [b"%d" % request for request in replies.ids.tolist()] == list(replies.outputs)
         assert [f"of {request}" for request in replies.ids.tolist()] == list(replies.reasons)
+        assert [replies.ids[each.place] for each in replies.timed] == [each.queue_ns for each in replies.timed]
         seen += replies.ids.tolist()
     for server in servers:
         server.answer(len(server.waiting))
