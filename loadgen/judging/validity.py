@@ -135,7 +135,9 @@ def _hung(evidence: Evidence) -> Check:
         return Check("replicas answer", "not seen from here", limit, "unknown")
     longest = max(evidence.replica_use, key=lambda replica: replica.longest_batch_s)
     known = [each.median_batch_s for each in evidence.replica_use if each.median_batch_s is not None]
-    bound_s = max(HUNG_S, HUNG_TIMES * (statistics.median(known) if known else 0.0))
+    if not known:
+        return Check("replicas answer", "no batch was answered", limit, "unknown")
+    bound_s = max(HUNG_S, HUNG_TIMES * statistics.median(known))
     measured = f"longest batch {longest.longest_batch_s:.3g} s, of {longest.name}"
     remedy = f"see the log of {longest.name}; leave it out or restart it"
     return _check("replicas answer", measured, limit, longest.longest_batch_s >= bound_s, remedy)

@@ -128,7 +128,7 @@ def _frontend(evidence: Evidence) -> _Finding | None:
     role = _busiest(evidence, ("frontend", "query"))
     if role is None:
         share = evidence.frontend_cpu_share or 0.0
-        if evidence.roles or share < OWN_SHARE:
+        if share < OWN_SHARE:
             return None
         return _Finding("no", "frontend", f"the frontend's process used {share:.0%} of a core; {_state(evidence)}")
     most = _largest_user(evidence, role)

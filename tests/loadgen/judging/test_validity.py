@@ -116,6 +116,7 @@ def test_what_is_only_noted(changes, note):
         {"client_gaps": ClientGaps(2, 0.4, 0.3, 3.0)},
         {"replica_use": replica(longest_batch_s=0.99)},
         {"replica_use": [replace(one, median_batch_s=0.2, longest_batch_s=3.9) for one in REPLICAS]},
+        {"replica_use": [replace(one, median_batch_s=None, longest_batch_s=3.0) for one in REPLICAS]},
         {"roles": role(2, wait_share=0.4, outside_share=0.24)},
         {"roles": role(2, wait_share=0.24, outside_share=0.4)},
         {"lost": {"timed_out": 22}},

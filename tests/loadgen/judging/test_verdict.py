@@ -75,7 +75,11 @@ def judged(evidence: Evidence) -> Verdict:
             id="a core that the replica itself uses most",
         ),
         pytest.param(
-            SATURATED, {"roles": [], "frontend_cpu_share": 0.95}, "no", "frontend", id="an external frontend at work"
+            SATURATED,
+            {"roles": roles()[:1], "frontend_cpu_share": 0.95},
+            "no",
+            "frontend",
+            id="an external frontend at work",
         ),
         pytest.param(SATURATED, {"window": 1, "in_flight_share": 0.9}, "no", "load", id="a window below the places"),
         pytest.param(SATURATED, {"full_batch_share": 0.5}, "no", "load", id="room in batches"),
