@@ -25,13 +25,11 @@ FIELD = re.compile(r"\b[A-Z]\w+\.[a-z]\w+|run_sweep\.\w+")
 LINES = "a line in the results or the log of a run, for whoever started it"
 ANOTHER = "options of another program"
 ALLOWED = {
-    "experiments/ceiling.py": (LINES, {"--no-ceiling"}),
     "experiments/document.py": (LINES, {"--stall", "--max-in-flight"}),
     "experiments/experiment.py": (LINES, {"--requests-log"}),
     "experiments/ledger.py": (LINES, {"--resume"}),
     "hardware/sampler.py": (ANOTHER, {"--out", "--every", "--watch", "--frontend"}),
     "hardware/watch.py": (ANOTHER, {"--out", "--every", "--watch", "--frontend"}),
-    "judging/ceiling.py": (LINES, {"--clients"}),
     "judging/remarks.py": (LINES, {"--warmup"}),
     "judging/verdict.py": (LINES, {"--clients", "--max-in-flight"}),
     "plan.py": (
