@@ -24,9 +24,10 @@ some of its responses with one more frame, see `RequestTimes`. All others get th
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from itertools import compress, count
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from model_containers.data_types import Buffer, DataType, data_type
@@ -222,7 +223,7 @@ def encode_response_burst(
     request_ids: Sequence[int],
     output_type: DataType,
     outputs: Sequence[Buffer],
-    times: Sequence[RequestTimes] | None = None,
+    times: Mapping[int, RequestTimes] = MappingProxyType({}),
 ) -> list[Buffer]:
     """Frames of many responses of one type back to back, each behind the routing identity of whom it is for.
 
@@ -231,16 +232,16 @@ def encode_response_burst(
         request_ids: the clients' own numbers, in the same order.
         output_type: of all outputs.
         outputs: one for each response, raw; not copied.
-        times: one for each response, which then has one more frame; None for none.
+        times: of responses by their places, ascending; each of these has one more frame.
     """
-    size = 1 + RESPONSE_FRAMES + (times is not None)
+    size = 1 + RESPONSE_FRAMES
     frames: list[Buffer] = [b""] * (size * len(outputs))
     frames[0::size] = identities
     frames[1 + RESPONSE_ID :: size] = map(_I32.pack, request_ids)
     frames[3::size] = [_I32.pack(output_type)] * len(outputs)
     frames[4::size] = outputs
-    if times is not None:
-        frames[5::size] = [each.encode() for each in times]
+    for before, (place, each) in enumerate(times.items()):
+        frames.insert(size * (place + 1) + before, each.encode())
     return frames
 
 

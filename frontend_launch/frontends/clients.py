@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import zmq
@@ -107,28 +107,15 @@ class ClientTable:
         if not queries:
             return 0
         now_ns = time.monotonic_ns()
-        timed = []
+        timed: dict[int, wire.RequestTimes] = {}
         if times is not None and self._announced:
-            timed = [
-                place
-                for place in self._sampler.pick(len(queries), now_ns)
-                if queries[place].client_id in self._announced
-            ]
-        sent = 0
-        for first, end, with_times in _runs(timed, len(queries)):
-            some = queries[first:end]
-            frames = wire.encode_response_burst(
-                [self._identities[query.client_id] for query in some],
-                [query.request_id for query in some],
-                output_type,
-                outputs[first:end],
-                [self._times(query, times, now_ns) for query in some] if times is not None and with_times else None,
-            )
-            done = self._sender.burst(frames, 1 + wire.RESPONSE_FRAMES + with_times)
-            sent += done
-            if done < len(some):
-                break
-        return sent
+            for place in self._sampler.pick(len(queries), now_ns):
+                if queries[place].client_id in self._announced:
+                    timed[place] = self._times(queries[place], times, now_ns)
+        identities = [self._identities[query.client_id] for query in queries]
+        request_ids = [query.request_id for query in queries]
+        frames = wire.encode_response_burst(identities, request_ids, output_type, outputs, timed)
+        return self._sender.burst(frames, 1 + wire.RESPONSE_FRAMES, [*timed])
 
     def _times(self, query: Query, batch: BatchTimes, now_ns: int) -> wire.RequestTimes:
         model_ns = 0 if batch.model_ns is None else batch.model_ns
@@ -143,15 +130,3 @@ class ClientTable:
         self._announced.pop(client_id, None)
         del self._identities[client_id]
         self._gone(client_id)
-
-
-def _runs(timed: Sequence[int], count: int) -> Iterator[tuple[int, int, bool]]:
-    """Split a batch so that responses of one length lie together: first, end, and whether they have times."""
-    at = 0
-    for place in timed:
-        if place > at:
-            yield at, place, False
-        yield place, place + 1, True
-        at = place + 1
-    if at < count:
-        yield at, count, False

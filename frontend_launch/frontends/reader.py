@@ -6,7 +6,6 @@ import asyncio
 import errno
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from itertools import cycle
 from operator import length_hint
 from typing import Any
 
@@ -204,12 +203,13 @@ class Sender:
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self._send_frame = _compiled(socket).send
 
-    def burst(self, frames: Sequence[Buffer], length: int) -> int:
+    def burst(self, frames: Sequence[Buffer], length: int, longer: Sequence[int] = ()) -> int:
         """Send messages of `length` frames each, back to back, until one is for a peer that is not there.
 
         Args:
             frames: of all messages in a row, each beginning with the routing identity.
             length: frames of one message.
+            longer: places of the messages that have one small frame more, ascending.
 
         Returns:
             How many were sent.
@@ -217,17 +217,23 @@ class Sender:
         Raises:
             zmq.ZMQError: for any other reason one cannot be sent.
         """
-        copied = max(map(len, frames[length - 1 :: length]), default=0) < _COPY_SENT_BELOW_BYTES
+        count = (len(frames) - len(longer)) // length
+        largest = max(map(len, frames if longer else frames[length - 1 :: length]), default=0)
+        flags = [*[_NOW_AND_MORE] * (length - 1), _NOW] * count
+        copied = [*[True] * (length - 1), largest < _COPY_SENT_BELOW_BYTES] * count
+        for before, place in enumerate(longer):
+            end = length * (place + 1) + before
+            flags.insert(end - 1, _NOW_AND_MORE)
+            copied.insert(end, True)
         left = iter(frames)
-        flags = (*[_NOW_AND_MORE] * (length - 1), _NOW)
         try:
-            _run(map(self._send_frame, left, cycle(flags), cycle((*[True] * (length - 1), copied))))
+            _run(map(self._send_frame, left, flags, copied))
         except zmq.ZMQError as error:
             if error.errno != errno.EHOSTUNREACH:
                 raise
             # Which peer a message is for is said by its first frame, so that one and nothing else was refused.
-            return (len(frames) - length_hint(left) - 1) // length
-        return len(frames) // length
+            return flags[: len(frames) - length_hint(left) - 1].count(_NOW)
+        return count
 
     def __call__(self, frames: Sequence[Buffer]) -> None:
         """Send one message.

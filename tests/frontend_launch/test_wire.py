@@ -115,14 +115,15 @@ times = st.builds(wire.RequestTimes, *[st.integers(-1, 2**62)] * 4)
 @given(st.lists(st.tuples(ids, st.binary(), st.none() | times), min_size=1, max_size=40))
 def test_times_are_found_in_whichever_responses_have_them(responses):
     """All, some or none of a burst; the others are read as ever."""
-    frames = []
-    for request_id, output, spent in responses:
-        listed = None if spent is None else [spent]
-        frames += wire.encode_response_burst([b"to"], [request_id], DataType.FLOATS, [output], listed)[1:]
+    request_ids, outputs, spent = map(list, zip(*responses, strict=True))
+    listed = {place: each for place, each in enumerate(spent) if each is not None}
+    frames = wire.encode_response_burst([b"to"] * len(spent), request_ids, DataType.FLOATS, outputs, listed)
+    for place in range(len(spent)):
+        del frames[place * wire.RESPONSE_FRAMES + sum(before < place for before in listed)]
     burst = wire.decode_response_burst(frames)
-    assert np.frombuffer(burst.request_ids, "<i4").tolist() == [row[0] for row in responses]
-    assert burst.outputs == [row[1] for row in responses]
-    assert burst.times == {place: row[2] for place, row in enumerate(responses) if row[2] is not None}
+    assert np.frombuffer(burst.request_ids, "<i4").tolist() == request_ids
+    assert burst.outputs == outputs
+    assert burst.times == listed
 
 
 @pytest.mark.parametrize("stray", [[b"x"], [b"", b"id", b"\2\0\0\0", b"abcd"]])
