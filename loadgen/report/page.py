@@ -18,7 +18,7 @@ from frontend_launch.histogram import LatencyHistogram
 from loadgen.errors import ConfigError
 from loadgen.report.curves import pareto_front, scaling
 from loadgen.report.reading import Collection
-from loadgen.report.timeline import Curves, budget, hardware, stages, throughput_and_p99
+from loadgen.report.timeline import Curves, budget, hardware, requests_timed, stages, throughput_and_p99
 from loadgen.results.cells import Cell, Run, Spread
 
 SCRIPTS = ("draw.js", "cells.js", "run.js")
@@ -144,6 +144,7 @@ def _run(title: str, run: Run, latency: LatencyHistogram, environments: dict[str
         "notes": results.notes,
         "curves": {name: _curves(group) for name, group in curves.items()},
         "spectrum": _spectrum(latency, _lost(run)),
+        "timed": requests_timed(results),
         "stages": [asdict(stage) for stage in stages(results)],
         "budget": [asdict(stage) for stage in budget(results)],
         "placement": [

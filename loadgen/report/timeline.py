@@ -186,6 +186,11 @@ def stages(results: Results) -> list[Stage]:
     return [row for row in rows if row is not None]
 
 
+def requests_timed(results: Results) -> bool:
+    """Whether the stages are those of single requests, and not of batches."""
+    return _request_stages(results) is not None
+
+
 def _request_stages(results: Results) -> dict[str, RequestStage] | None:
     """By their names; None where the server does not say where they spend their time in it."""
     timed = results.request_stages

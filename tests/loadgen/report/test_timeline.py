@@ -7,7 +7,7 @@ import pytest
 from sample_results import GOLDEN, results
 
 from loadgen.hardware.summary import HardwareSample
-from loadgen.report.timeline import MAX_POINTS, Stage, budget, hardware, stages, throughput_and_p99
+from loadgen.report.timeline import MAX_POINTS, Stage, budget, hardware, requests_timed, stages, throughput_and_p99
 from loadgen.results.sections import ClientMetrics, Histograms, RequestStage, RequestStages, StageTime
 
 PLAIN = results(seconds=10)
@@ -113,6 +113,8 @@ def test_requests_that_were_timed_are_the_budget():
     ]
     silent = replace(DESCRIBED, request_stages=RequestStages(5, 5, server=timed_stage(4.0, 1.0)))
     assert budget(silent) == budget(DESCRIBED)
+    assert requests_timed(results)
+    assert not requests_timed(silent)
 
 
 def timed_stage(mean_ms, share):
