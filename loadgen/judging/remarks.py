@@ -47,6 +47,7 @@ def remarks(record: Record) -> list[str]:
             f"nothing completed for {silent_s:.3g} of {record.measured_ns / NS_PER_S:.3g} s, in whole intervals of the "
             "log: no latency tells of requests that are still waiting"
         )
+    lines += _pauses(record)
     if record.failures:
         common = record.failures.most_common()
         lines += [f"{count} requests failed: {reason}" for reason, count in common[:MOST_REASONS]]
@@ -55,6 +56,24 @@ def remarks(record: Record) -> list[str]:
     elif failed := record.outcomes[Outcome.FAILED]:
         lines.append(f"{failed} requests failed: the logs of the replicas, beside the results, say why")
     return lines
+
+
+def _pauses(record: Record) -> list[str]:
+    """That the client did not run for a while, and which latencies that makes uncertain."""
+    if not record.pauses:
+        return []
+    from_ns, until_ns = max(record.pauses, key=lambda pause: pause[1] - pause[0])
+    began_s = (from_ns - record.measured_from_ns) / NS_PER_S
+    when = f"{abs(began_s):.3g} s {'after' if began_s >= 0 else 'before'} the measured part began"
+    if not record.measured_from_ns:
+        when = "before a measured part began"
+    text = f"the client did not run for {(until_ns - from_ns) / NS_PER_S:.3g} s, from {when}"
+    if (times := len(record.pauses)) > 1:
+        whole_s = sum(until_ns - from_ns for from_ns, until_ns in record.pauses) / NS_PER_S
+        text += f", the longest of {times} pauses of {whole_s:.3g} s in all"
+    if answers := record.upper_bounds:
+        text += f"; it read {answers} answers late, whose latency is an upper bound"
+    return [text]
 
 
 def failed_batches(counters: Counters | None) -> list[str]:

@@ -11,12 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from loadgen.load.ending import Ending
-from loadgen.load.in_flight import InFlight
+from loadgen.load.in_flight import InFlight, Settled
 from loadgen.load.job import Job
 from loadgen.load.pace import NEVER_NS, Pace, Schedule, Window
 from loadgen.load.record import Interval, Record
 from loadgen.load.recorder import Recorder, ScheduleRecorder
 from loadgen.load.requests_log import RequestsLog
+from loadgen.load.running_time import LATE_NS, RunningTime
 from loadgen.load.target import Outcome, Replies
 from model_containers.units import NS_PER_S
 
@@ -29,14 +30,17 @@ MAX_WAIT_NS = 20_000_000
 A client that did not run is seen by the turn that it missed, so a gap is found shorter by up to this.
 """
 
-LATE_NS = 10_000_000
-"""A turn that comes later than this after it was due makes a gap: schedulers and timers delay one by less."""
-
 LEAD_NS = 20_000_000
 """From the start of a run to the first planned request, so that what is done once is done."""
 
 MAX_UNANSWERED = 1_000_000
 """Timed-out requests that may be unanswered before the run ends: a server that does not read leaves them in memory."""
+
+LONGEST_CATCH_UP_NS = 100_000_000
+"""So long after it did not run, at most, a client may still be without replies that arrived meanwhile."""
+
+MOST_CATCH_UPS = 4
+"""A client that is late so often in a row is slow, not stopped: deadlines are judged all the same."""
 
 _EXPIRE_EVERY_NS = NS_PER_S // 100
 
@@ -59,6 +63,22 @@ class Turn(NamedTuple):
     send: int
     interval: Interval | None
     wake_ns: int
+
+
+class _CatchUp(NamedTuple):
+    """The client did not run, and has yet to read what has arrived; until then no deadline is judged.
+
+    Attributes:
+        from_ns: since when it did not run.
+        resumed_ns: when it ran again.
+        until_ns: from then on, nothing to read means that all was read.
+        times: how often it did not run since it last had read all.
+    """
+
+    from_ns: int
+    resumed_ns: int
+    until_ns: int
+    times: int
 
 
 class Dispatcher:
@@ -88,6 +108,10 @@ class Dispatcher:
         self._cut_ns = NEVER_NS
         self._deadline_ns = pace.measured_from_ns
         self._now_ns = self._quiet_since_ns = self._idle_since_ns = self._due_ns = started_ns
+        self._running = RunningTime()
+        self._catch_up: _CatchUp | None = None
+        self._unread = 0
+        self._drain_until_ns: int | None = None
         self._ended: Ending | None = None
 
     @property
@@ -110,8 +134,7 @@ class Dispatcher:
             now_ns: monotonic clock.
             replies: those that came since the last turn.
         """
-        if len(replies.ids):
-            self._settle(now_ns, replies)
+        self._receive(now_ns, replies)
         measured, interval = False, None
         if self._recorder.measuring:
             self._account(now_ns)
@@ -119,16 +142,20 @@ class Dispatcher:
                 interval = self._cut(now_ns)
         else:
             self._now_ns = now_ns
-            if now_ns >= self._pace.measured_from_ns:
+            if now_ns >= self._pace.measured_from_ns and self._catch_up is None:
                 measured = True
                 self._begin_measured(now_ns)
         if now_ns - self._due_ns > LATE_NS:
             self._late(now_ns)
-        if now_ns >= self._next_expiry_ns:
+        if now_ns >= self._next_expiry_ns and self._catch_up is None:
             self._expire(now_ns)
         sent = self._in_flight.sent
         ended = self._over(now_ns)
+        if ended is not None and self._catch_up is not None and self._ended is None:
+            self._due_ns = wake_ns = max(now_ns, self._catch_up.until_ns)
+            return Turn(measured, None, sent, 0, interval, wake_ns)
         if ended is not None:
+            self._due_ns = now_ns
             last = self._end_measured(now_ns, ended)
             self.record.ended = ended
             return Turn(measured, ended, sent, 0, interval or last, now_ns)
@@ -136,7 +163,8 @@ class Dispatcher:
         if due > BURST:
             self._due_ns = now_ns
             return Turn(measured, None, sent, BURST, interval, now_ns)
-        wake_ns = min(now_ns + MAX_WAIT_NS, self._deadline_ns, self._pace.next_ns(sent + due))
+        deadline_ns = self._deadline_ns if self._catch_up is None else max(self._deadline_ns, self._catch_up.until_ns)
+        wake_ns = min(now_ns + MAX_WAIT_NS, deadline_ns, self._pace.next_ns(sent + due))
         self._due_ns = max(now_ns, wake_ns)
         return Turn(measured, None, sent, due, interval, wake_ns)
 
@@ -167,14 +195,16 @@ class Dispatcher:
         Returns:
             When to look again where no reply comes before; None when there is nothing more to wait for.
         """
-        if len(replies.ids):
-            self._settle(now_ns, replies)
-        if now_ns >= self._next_expiry_ns:
+        missed_ns = self._receive(now_ns, replies)
+        self._drain_until_ns = until_ns if self._drain_until_ns is None else self._drain_until_ns + missed_ns
+        if now_ns >= self._next_expiry_ns and self._catch_up is None:
             self._expire(now_ns)
         self.record.left_behind = self._in_flight.outstanding
-        if not self._in_flight.outstanding or now_ns >= until_ns:
+        if not self._in_flight.outstanding or (now_ns >= self._drain_until_ns and self._catch_up is None):
             return None
-        return min(now_ns + MAX_WAIT_NS, until_ns)
+        ends_ns = self._drain_until_ns if self._catch_up is None else self._catch_up.until_ns
+        self._due_ns = max(now_ns, min(now_ns + MAX_WAIT_NS, ends_ns))
+        return self._due_ns
 
     def finish(self) -> Record:
         """Give up on outstanding requests; returns the record of the run."""
@@ -182,10 +212,41 @@ class Dispatcher:
         self._recorder.ended(Outcome.ABANDONED, self._in_flight.abandon())
         return self.record
 
+    def _receive(self, now_ns: int, replies: Replies) -> int:
+        """Take in replies, and know whether more may have arrived; returns the time in which the client did not run."""
+        missed_ns = now_ns - self._due_ns
+        if missed_ns > LATE_NS:
+            self._resume(now_ns, missed_ns)
+        if len(replies.ids):
+            self._settle(now_ns, replies)
+        if missed_ns > LATE_NS:
+            return missed_ns
+        self._unread -= len(replies.ids)
+        if self._catch_up is not None and (
+            self._unread <= 0 or (not len(replies.ids) and now_ns >= self._catch_up.until_ns)
+        ):
+            self._catch_up = None
+        return 0
+
+    def _resume(self, now_ns: int, missed_ns: int) -> None:
+        """The client did not run when this turn was due: that time counts for no deadline."""
+        self._running.missed(self._due_ns, now_ns)
+        self._recorder.missed(self._due_ns, now_ns)
+        self._first_by_ns += missed_ns
+        if not self._in_flight.outstanding:
+            return
+        self._quiet_since_ns += missed_ns
+        self._unread = self._in_flight.outstanding
+        from_ns, times = (self._due_ns, 0) if self._catch_up is None else (self._catch_up.from_ns, self._catch_up.times)
+        until_ns = now_ns + min(missed_ns, LONGEST_CATCH_UP_NS)
+        self._catch_up = None if times == MOST_CATCH_UPS else _CatchUp(from_ns, now_ns, until_ns, times + 1)
+
     def _settle(self, now_ns: int, replies: Replies) -> None:
         outstanding = self._in_flight.outstanding
         settled = self._in_flight.settle(replies.ids)
         self._recorder.replied(replies, settled)
+        if self._catch_up is not None:
+            self._recorder.read_late(replies.ids[_read_late(replies, settled, self._catch_up)])
         if self._check is not None:
             concerned = settled.known & (replies.outcomes == Outcome.COMPLETED) & self._check.selects(replies.ids)
             for index in np.flatnonzero(concerned).tolist():
@@ -215,7 +276,7 @@ class Dispatcher:
 
     def _expire(self, now_ns: int) -> None:
         """Give up on requests whose time is over."""
-        expired = self._in_flight.expire(now_ns - self._timeout_ns)
+        expired = self._in_flight.expire(self._running.before_ns(now_ns, self._timeout_ns))
         self._recorder.ended(Outcome.TIMED_OUT, expired)
         if len(expired.ids):
             self._idle_since_ns = now_ns
@@ -244,7 +305,7 @@ class Dispatcher:
         self._next_cut(pace.measured_from_ns)
 
     def _cut(self, now_ns: int) -> Interval | None:
-        interval = self._recorder.cut(now_ns)
+        interval = self._recorder.cut(min(now_ns, self._pace.ends_ns))
         self._next_cut(self._cut_ns)
         return interval
 
@@ -266,6 +327,12 @@ class Dispatcher:
         last = recorder.cut(ends_ns)
         recorder.end_measured(ends_ns)
         return last
+
+
+def _read_late(replies: Replies, settled: Settled, catch_up: _CatchUp) -> np.ndarray:
+    """Which replies are good answers that may have arrived while the client did not run, and were read when it did."""
+    answered = settled.known & (replies.outcomes == Outcome.COMPLETED)
+    return answered & (settled.sent_ns <= catch_up.resumed_ns) & (replies.done_ns > catch_up.from_ns + LATE_NS)
 
 
 def prepare(job: Job) -> Callable[[int], Dispatcher]:

@@ -18,6 +18,10 @@ MAX_INTERVALS = 30_000
 """Intervals that are kept, some 50 MB; a day at the usual three seconds. Later ones are logged only."""
 
 
+LEAST_PAUSE_NS, MAX_PAUSES = NS_PER_S // 2, 1000
+"""Pauses from this length on are kept, up to this number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
     """The answers of one logging interval.
@@ -171,6 +175,9 @@ class Record:
         ended: why the run ended.
         failures: requests that failed, by the reason that the server gave.
         stages: where the time of some of the requests of `latency` went.
+        upper_bounds: good answers that were read later than they arrived, since the client did not run: their latency
+            is an upper bound.
+        pauses: when a client did not run for long, monotonic clock: from when it was due to, until it did.
     """
 
     sent: int = 0
@@ -192,6 +199,8 @@ class Record:
     ended: Ending = Ending.DURATION
     failures: Counter[str] = field(default_factory=Counter)
     stages: StageTimings = field(default_factory=StageTimings)
+    upper_bounds: int = 0
+    pauses: list[tuple[int, int]] = field(default_factory=list)
 
     def merge(self, other: Record) -> None:
         """Add the record of another client that ran at the same time."""
@@ -222,3 +231,5 @@ class Record:
         self.requests += other.requests
         self.failures += other.failures
         self.stages.add(other.stages)
+        self.upper_bounds += other.upper_bounds
+        self.pauses += other.pauses

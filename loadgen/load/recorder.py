@@ -13,7 +13,7 @@ from typing_extensions import override
 from frontend_launch.histogram import LatencyHistogram
 from frontend_launch.sampling import Sampler
 from loadgen.load.in_flight import Lost, Settled
-from loadgen.load.record import MAX_INTERVALS, Interval, Offered, Record
+from loadgen.load.record import LEAST_PAUSE_NS, MAX_INTERVALS, MAX_PAUSES, Interval, Offered, Record
 from loadgen.load.requests_log import RequestsLog
 from loadgen.load.stage_timings import StageTimings, TimedRequest
 from loadgen.load.target import Outcome, Replies
@@ -94,6 +94,22 @@ class Recorder:
         self.record.outcomes[outcome] += len(lost.ids)
         if self._log is not None:
             self._log.lost(lost, outcome)
+
+    def missed(self, from_ns: int, until_ns: int) -> None:
+        """The client did not run.
+
+        Args:
+            from_ns: since then, monotonic clock.
+            until_ns: until then.
+        """
+        if until_ns - from_ns >= LEAST_PAUSE_NS and len(self.record.pauses) < MAX_PAUSES:
+            self.record.pauses.append((from_ns, until_ns))
+
+    def read_late(self, ids: np.ndarray) -> None:
+        """Good answers were read later than they arrived, since the client did not run: int64 ids of their requests."""
+        self.record.upper_bounds += len(ids)
+        if self._log is not None:
+            self._log.read_late(ids)
 
     def compared(self, agrees: bool) -> None:
         """Count an answer that was compared with the right one."""

@@ -17,7 +17,7 @@ MAX_ROWS = 10_000_000
 """Most rows that are kept, 410 MB; of what comes after them only the number is."""
 
 SUFFIXES = (".npz", ".csv")
-COLUMNS = ("id", "input", "planned_ns", "sent_ns", "done_ns", "outcome", "client")
+COLUMNS = ("id", "input", "planned_ns", "sent_ns", "done_ns", "outcome", "client", "read_late")
 NOT_DONE = -1
 """In place of the time of an answer that never came."""
 
@@ -31,6 +31,7 @@ class RequestsLog:
 
     def __init__(self) -> None:
         self._chunks: list[np.ndarray] = []
+        self._late: list[np.ndarray] = []
         self._rows = self.left_out = 0
 
     def replied(
@@ -58,6 +59,10 @@ class RequestsLog:
             ending = np.broadcast_to(np.array([[NOT_DONE], [int(outcome)]]), (2, len(lost.ids)))
             self._add(np.concatenate([np.stack(lost), ending]))
 
+    def read_late(self, ids: np.ndarray) -> None:
+        """Requests whose answers were read later than they arrived, since the client did not run: int64."""
+        self._late.append(ids)
+
     def _add(self, rows: np.ndarray) -> None:
         room = MAX_ROWS - self._rows
         self.left_out += max(0, rows.shape[1] - room)
@@ -74,7 +79,8 @@ class RequestsLog:
         """
         rows = np.concatenate(self._chunks, axis=1) if self._chunks else np.empty((5, 0), dtype=np.int64)
         ids, planned_ns, sent_ns, done_ns, outcomes = rows[:, np.argsort(rows[0], kind="stable")]
-        columns = (ids, ids % inputs, planned_ns, sent_ns, done_ns, outcomes, np.full(len(ids), client))
+        late = np.isin(ids, np.concatenate(self._late) if self._late else []).astype(np.int64)
+        columns = (ids, ids % inputs, planned_ns, sent_ns, done_ns, outcomes, np.full(len(ids), client), late)
         return dict(zip(COLUMNS, columns, strict=True))
 
 
@@ -128,6 +134,6 @@ def save(path: Path, tables: list[dict[str, np.ndarray]]) -> None:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
             for row in zip(*(table[name].tolist() for name in COLUMNS), strict=True):
-                writer.writerow([*row[:5], names[row[5]], row[6]])
+                writer.writerow([*row[:5], names[row[5]], *row[6:]])
     except OSError as error:
         raise FieldError("Output.requests_log", path, f"cannot be written: {error.strerror}") from None

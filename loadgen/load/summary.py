@@ -68,6 +68,8 @@ class Summary:
         latency_above_ms: what percentiles are larger than that fall among unanswered requests.
         service_ms: from when ZeroMQ took a request, its queue included.
         lag_ms: how much later than planned requests were sent.
+        upper_bounds: completed requests whose latency is an upper bound, since the client did not run when their
+            answers arrived.
         failed_batches: batches of the measured part that had to be computed again; None where the server does not say.
     """
 
@@ -88,6 +90,7 @@ class Summary:
     latency_above_ms: Mapping[str, float] | None = None
     service_ms: LatenciesMs | None = None
     lag_ms: LatenciesMs | None = None
+    upper_bounds: Count = 0
     failed_batches: Count | None = None
 
     @property
@@ -126,6 +129,7 @@ def summarise(record: Record, timeout_s: float | None = None) -> Summary:
         measured=MeasuredPart(measured_s, record.measured_sent, record.latency.total),
         throughput_rps=arrived / measured_s if measured_s else 0.0,
         latency_ms=latency_ms,
+        upper_bounds=record.upper_bounds,
     )
     if offered is None:
         return summary

@@ -74,6 +74,29 @@ def test_failures_without_reasons_are_in_the_logs():
     assert remarks(record) == ["7 requests failed: the logs of the replicas, beside the results, say why"]
 
 
+@pytest.mark.parametrize(
+    ("pauses", "upper_bounds", "said"),
+    [
+        ([], 3, []),
+        ([(4, 14)], 0, ["the client did not run for 10 s, from 2 s after the measured part began"]),
+        ([(1, 4)], 0, ["the client did not run for 3 s, from 1 s before the measured part began"]),
+        (
+            [(4, 5), (6, 9)],
+            64,
+            [
+                "the client did not run for 3 s, from 4 s after the measured part began, the longest of 2 pauses of 4 "
+                "s in all; it read 64 answers late, whose latency is an upper bound"
+            ],
+        ),
+    ],
+)
+def test_pauses_of_the_client_are_said(pauses, upper_bounds, said):
+    """When, for how long, and how many latencies they make uncertain."""
+    pauses_ns = [(from_s * NS_PER_S, until_s * NS_PER_S) for from_s, until_s in pauses]
+    record = record_of(100, measured_from_ns=2 * NS_PER_S, pauses=pauses_ns, upper_bounds=upper_bounds)
+    assert remarks(record) == said
+
+
 def test_failed_batches_are_said():
     """Of all models together; nothing where there are none, or none are counted."""
     models = {"a:1": ModelCounters(batches=40, failed_batches=3), "b:1": ModelCounters(batches=2)}
