@@ -45,6 +45,7 @@ from loadgen.load.client_messages import (
 )
 from loadgen.load.ending import Ending
 from loadgen.load.job import Job
+from loadgen.load.patience import Alarm, patience
 from loadgen.load.record import Interval, Record
 from loadgen.load.runner import Hooks, Phase
 from model_containers.units import NS_PER_S
@@ -175,7 +176,7 @@ class _ClientLink:
 
     def __init__(self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.process, self._reader, self._writer = process, reader, writer
-        self._patience: asyncio.TimerHandle | None = None
+        self._patience: Alarm | None = None
 
     def send(self, message: Begin | ToRunning) -> None:
         """Send a message; a client that is gone gets none, and its silence shows that."""
@@ -188,7 +189,7 @@ class _ClientLink:
             self._patience.cancel()
         # `close` would wait until it has read all messages, which a stopped process never does.
         abort = self._writer.transport.abort
-        self._patience = None if within_s is None else asyncio.get_running_loop().call_later(within_s, abort)
+        self._patience = None if within_s is None else Alarm(within_s, abort)
 
     async def receive(self) -> FromRunning:
         """The next message that is not for the log.
@@ -213,7 +214,7 @@ class _ClientLink:
 async def _connected(path: Path, process: Process) -> AsyncIterator[_ClientLink]:
     """A connection to a client process, which listens as soon as it has started."""
     try:
-        async with asyncio.timeout(START_TIMEOUT_S):
+        async with patience(START_TIMEOUT_S):
             while True:
                 try:
                     reader, writer = await asyncio.open_unix_connection(path)
@@ -292,7 +293,7 @@ class _SharedRun:
         """
         for client in self._clients:
             try:
-                async with asyncio.timeout(START_TIMEOUT_S):
+                async with patience(START_TIMEOUT_S):
                     message = await client.receive()
             except EOFError:
                 raise await _lost(client.process) from None

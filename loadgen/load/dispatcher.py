@@ -108,6 +108,7 @@ class Dispatcher:
         self._cut_ns = NEVER_NS
         self._deadline_ns = pace.measured_from_ns
         self._now_ns = self._quiet_since_ns = self._idle_since_ns = self._due_ns = started_ns
+        self._gap_ns = (started_ns, started_ns)
         self._running = RunningTime()
         self._catch_up: _CatchUp | None = None
         self._unread = 0
@@ -265,12 +266,16 @@ class Dispatcher:
             self.record.clients[0].in_flight_ns += self._in_flight.outstanding * held_ns
 
     def _late(self, now_ns: int) -> None:
-        """The client did not run when this turn was due; of that, the time in the measured part counts."""
-        if not self._recorder.measuring:
-            return
+        """The client did not run when this turn was due."""
+        self._gap_ns = (self._due_ns, now_ns)
+        if self._recorder.measuring:
+            self._count_gap()
+
+    def _count_gap(self) -> None:
+        """Of the last gap, the time in the measured part counts."""
         from_ns = self._pace.measured_from_ns
-        due_ns = max(self._due_ns, from_ns)
-        gap_ns = min(now_ns, self._pace.ends_ns) - due_ns
+        due_ns = max(self._gap_ns[0], from_ns)
+        gap_ns = min(self._gap_ns[1], self._pace.ends_ns) - due_ns
         if gap_ns > LATE_NS:
             self.record.clients[0].add_gap(due_ns - from_ns, gap_ns)
 
@@ -302,6 +307,7 @@ class Dispatcher:
         pace = self._pace
         pace.begin_measured(now_ns)
         self._recorder.begin_measured(pace.measured_from_ns, pace.ends_ns)
+        self._count_gap()
         self._next_cut(pace.measured_from_ns)
 
     def _cut(self, now_ns: int) -> Interval | None:
@@ -332,7 +338,9 @@ class Dispatcher:
 def _read_late(replies: Replies, settled: Settled, catch_up: _CatchUp) -> np.ndarray:
     """Which replies are good answers that may have arrived while the client did not run, and were read when it did."""
     answered = settled.known & (replies.outcomes == Outcome.COMPLETED)
-    return answered & (settled.sent_ns <= catch_up.resumed_ns) & (replies.done_ns > catch_up.from_ns + LATE_NS)
+    late: np.ndarray = answered & (settled.sent_ns <= catch_up.resumed_ns)
+    late &= replies.done_ns > catch_up.from_ns + LATE_NS
+    return late
 
 
 def prepare(job: Job) -> Callable[[int], Dispatcher]:

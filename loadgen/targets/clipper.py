@@ -23,6 +23,7 @@ from frontend_launch import wire
 from frontend_launch.clock import clock_id
 from loadgen.errors import TargetError
 from loadgen.load.inputs import Pool
+from loadgen.load.patience import patience
 from loadgen.load.target import NO_REPLIES, Outcome, Replies, Target, TargetSpec, TimedReply
 from model_containers.data_types import Buffer, DataType
 from model_containers.errors import WireError
@@ -130,7 +131,7 @@ class ClipperTarget(Target):
         except zmq.ZMQError as error:
             raise TargetError(f"{address} is not an address that can be connected to: {error}") from None
         try:
-            async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+            async with patience(HANDSHAKE_TIMEOUT_S):
                 await self._receiving.send_multipart(wire.encode_announcement(clock_id()))
                 answer = await self._receiving.recv_multipart()
         except TimeoutError:

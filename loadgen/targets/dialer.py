@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from loadgen.errors import TargetError
+from loadgen.load.patience import patience
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class Dialer:
             self._pause_s = 0.0
 
     async def _connect_in_time(self) -> None:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        async with patience(CONNECT_TIMEOUT_S):
             await self._connect()
 
     async def close(self) -> None:

@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from loadgen.errors import ConfigError
 from loadgen.load.inputs import Pool
+from loadgen.load.patience import Expiry
 from loadgen.load.target import Replies, Target, TargetSpec
 from loadgen.targets.access import Access
 from loadgen.targets.address import Address
@@ -26,7 +27,11 @@ from loadgen.targets.mailbox import Mailbox
 from loadgen.targets.oip.answers import AnswerJudge
 from loadgen.targets.oip.messages import HEADER_LENGTH
 from loadgen.targets.oip.tensors import Tensor
-from model_containers.units import NS_PER_S
+
+BEYOND_TIMEOUT_S = 1.0
+"""From a request's timeout to the earliest end of its connection."""
+
+EXPIRE_EVERY_S = 1.0
 
 _HEADER_LENGTH = HEADER_LENGTH.encode()
 
@@ -80,7 +85,7 @@ class HttpSpec(TargetSpec):
         access: what it wants besides; headers are part of the requests.
         answers: what they should be.
         connections: at most.
-        timeout_s: patience for one reply; None for any. A connection that took longer is closed a second later.
+        timeout_s: patience for one reply; None for any. A connection that took longer is closed a second or two later.
     """
 
     address: Address
@@ -108,6 +113,7 @@ class HttpTarget(Target):
         self._idle: list[_Http1Connection] = []
         self._open: set[_Http1Connection] = set()
         self._dialer = Dialer(spec.address.text, self._connect, self._wanted)
+        self._expiry: Expiry | None = None
 
     @override
     async def open(self, pool: Pool) -> None:
@@ -126,6 +132,14 @@ class HttpTarget(Target):
         self._messages = pool.payloads()
         self._tls = self._spec.access.ssl_context() if self._spec.address.tls else None
         await self._dialer.first()
+        if self._spec.timeout_s is not None:
+            self._expiry = Expiry(self._spec.timeout_s + BEYOND_TIMEOUT_S, EXPIRE_EVERY_S, self._expire)
+
+    def _expire(self, until_ns: int) -> None:
+        """Close the connections whose requests have timed out."""
+        for connection in list(self._open):
+            if connection.expired(until_ns):
+                connection.abort()
 
     @override
     def send(self, first_id: int, count: int, now_ns: int) -> None:
@@ -165,7 +179,7 @@ class HttpTarget(Target):
     def _next(self) -> int | None:
         """The request that has waited for longest, of those that somebody still waits for."""
         timeout_s = self._spec.timeout_s
-        oldest_ns = 0 if timeout_s is None else time.monotonic_ns() - round(timeout_s * NS_PER_S)
+        oldest_ns = 0 if timeout_s is None or self._expiry is None else self._expiry.before_ns(timeout_s)
         while self._waiting:
             request_id, since_ns = self._waiting.popleft()
             if since_ns > oldest_ns:
@@ -215,11 +229,6 @@ class HttpTarget(Target):
         """A parser of one connection's answers."""
         return self._parser(connection)
 
-    @property
-    def patience_s(self) -> float | None:
-        """After so long without its answer a connection is closed."""
-        return None if self._spec.timeout_s is None else self._spec.timeout_s + 1.0
-
     @override
     def drain(self) -> Replies:
         return self._mailbox.drain()
@@ -231,6 +240,8 @@ class HttpTarget(Target):
     @override
     async def close(self) -> None:
         """Disconnect; what is outstanding is left behind."""
+        if self._expiry is not None:
+            self._expiry.close()
         await self._dialer.close()
         for connection in list(self._open):
             connection.abort()
@@ -248,7 +259,7 @@ class _Http1Connection(asyncio.Protocol):
     def __init__(self, owner: HttpTarget) -> None:
         self._owner, self.answered = owner, False
         self._request_id: int | None = None
-        self._patience: asyncio.TimerHandle | None = None
+        self._since_ns = 0
         self._parts: list[bytes] = []
         self._json_bytes: int | None = None
         self._answers: list[tuple[int, bytes, int | None]] = []
@@ -262,10 +273,12 @@ class _Http1Connection(asyncio.Protocol):
 
     def begin(self, request_id: int, message: memoryview) -> None:
         """Send a request."""
-        self._request_id = request_id
-        if self._owner.patience_s is not None:
-            self._patience = asyncio.get_running_loop().call_later(self._owner.patience_s, self.abort)
+        self._request_id, self._since_ns = request_id, time.monotonic_ns()
         self._transport.write(message)
+
+    def expired(self, until_ns: int) -> bool:
+        """Whether its request was sent at this time or before."""
+        return self._request_id is not None and self._since_ns <= until_ns
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -281,8 +294,6 @@ class _Http1Connection(asyncio.Protocol):
         (answer, *more), self._answers = self._answers, []
         goes_on, self._goes_on = self._goes_on, False
         request_id, self._request_id = self._request_id, None
-        if self._patience is not None:
-            self._patience.cancel()
         if not self.answered:
             self.answered = True
             self._owner.useful()
@@ -322,8 +333,6 @@ class _Http1Connection(asyncio.Protocol):
         if error is None and self._until_closed and self._parts and self._request_id is not None:
             self.on_message_complete()  # of no other length than that of the connection
             self._settle()
-        if self._patience is not None:
-            self._patience.cancel()
         self._owner.lost(self, self._request_id, self._reason)
 
     def abort(self) -> None:

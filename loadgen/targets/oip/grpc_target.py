@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing_extensions import override
 
 from loadgen.errors import ConfigError
 from loadgen.load.inputs import Pool
+from loadgen.load.patience import Expiry
 from loadgen.load.target import Replies, Target, TargetSpec
 from loadgen.targets import http2
 from loadgen.targets.access import Access
@@ -26,7 +26,6 @@ from loadgen.targets.dialer import Dialer
 from loadgen.targets.mailbox import Mailbox
 from loadgen.targets.oip.answers import AnswerJudge
 from loadgen.targets.oip.tensors import Tensor
-from model_containers.units import NS_PER_S
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 BEYOND_TIMEOUT_S = 1.0
@@ -73,7 +72,7 @@ class OipGrpcTarget(Target):
         self._leaving: set[_GrpcConnection] = set()
         self._turn = 0
         self._dialer = Dialer(spec.address.text, self._connect, self._wanted)
-        self._expiring: asyncio.TimerHandle | None = None
+        self._expiry: Expiry | None = None
         self._closed = False
 
     @override
@@ -107,7 +106,7 @@ class OipGrpcTarget(Target):
         self._messages = pool.payloads()
         await self._dialer.first(self._spec.connections)
         if self._spec.timeout_s is not None:
-            self._expire(self._spec.timeout_s + BEYOND_TIMEOUT_S)
+            self._expiry = Expiry(self._spec.timeout_s + BEYOND_TIMEOUT_S, EXPIRE_EVERY_S, self._expire)
 
     async def _connect(self) -> None:
         """Make a connection that takes calls."""
@@ -150,10 +149,8 @@ class OipGrpcTarget(Target):
                 return self._open[self._turn]
         return None
 
-    def _expire(self, patience_s: float) -> None:
+    def _expire(self, until_ns: int) -> None:
         """Cancel the calls whose requests have timed out."""
-        self._expiring = asyncio.get_running_loop().call_later(EXPIRE_EVERY_S, self._expire, patience_s)
-        until_ns = time.monotonic_ns() - round(patience_s * NS_PER_S)
         while self._waiting and self._waiting[0][1] <= until_ns:
             self._waiting.popleft()
         for connection in (*self._open, *self._leaving):
@@ -229,8 +226,8 @@ class OipGrpcTarget(Target):
     async def close(self) -> None:
         """Disconnect; what is outstanding is left behind."""
         self._closed = True
-        if self._expiring is not None:
-            self._expiring.cancel()
+        if self._expiry is not None:
+            self._expiry.close()
         await self._dialer.close()
         for connection in (*self._open, *self._leaving):
             connection.abort()
