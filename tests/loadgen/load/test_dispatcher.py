@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from loadgen.load import dispatcher
 from loadgen.load.arrivals import Renewal
-from loadgen.load.dispatcher import BURST, LATE_NS, LEAD_NS, MAX_WAIT_NS, Turn, prepare
+from loadgen.load.dispatcher import BURST, LEAD_NS, MAX_WAIT_NS, Turn, prepare
 from loadgen.load.ending import Ending
 from loadgen.load.inputs import SeededInputs
 from loadgen.load.job import Job
 from loadgen.load.record import Record
+from loadgen.load.running_time import LATE_NS
 from loadgen.load.target import Outcome, Replies
 from model_containers.model import TensorSpec
 
