@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from loadgen.load.running_time import LATE_NS, RunningTime
 from model_containers.units import NS_PER_S
 
-TICK_S = 0.1
+TICK_NS = 100_000_000
 """Between two looks at the clock; a pause is found shorter by up to this."""
 
 
@@ -23,25 +23,22 @@ class Alarm:
     """
 
     def __init__(self, within_s: float, act: Callable[[], object]) -> None:
-        self._left_s, self._act = within_s, act
-        self._arm()
+        self._left_ns, self._act = round(within_s * NS_PER_S), act
+        self._arm(min(TICK_NS, self._left_ns))
 
-    def _arm(self) -> None:
-        wait_s = min(TICK_S, self._left_s)
-        self._due_ns = time.monotonic_ns() + round(wait_s * NS_PER_S)
-        self._timer = asyncio.get_running_loop().call_later(wait_s, self._tick, wait_s)
+    def _arm(self, wait_ns: int, *, last: bool = False) -> None:
+        self._due_ns = time.monotonic_ns() + wait_ns
+        self._timer = asyncio.get_running_loop().call_later(wait_ns / NS_PER_S, self._tick, wait_ns, last)
 
-    def _tick(self, waited_s: float) -> None:
-        self._left_s -= waited_s
-        late = time.monotonic_ns() - self._due_ns > LATE_NS
-        if self._left_s <= 0 and late and waited_s:
+    def _tick(self, waited_ns: int, last: bool) -> None:
+        self._left_ns -= waited_ns
+        if self._left_ns > 0:
+            self._arm(min(TICK_NS, self._left_ns))
+        elif not last and time.monotonic_ns() - self._due_ns > LATE_NS:
             # The loop calls timers before it reads sockets: once more, and what has arrived is read.
-            self._left_s = 0.0
-            self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick, 0.0)
-        elif self._left_s <= 0:
-            self._act()
+            self._arm(TICK_NS, last=True)
         else:
-            self._arm()
+            self._act()
 
     def cancel(self) -> None:
         """Do not act any more."""
@@ -87,8 +84,8 @@ class Expiry:
         self._arm()
 
     def _arm(self) -> None:
-        self._due_ns = time.monotonic_ns() + round(TICK_S * NS_PER_S)
-        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        self._due_ns = time.monotonic_ns() + TICK_NS
+        self._timer = asyncio.get_running_loop().call_later(TICK_NS / NS_PER_S, self._tick)
 
     def _tick(self) -> None:
         now_ns = time.monotonic_ns()

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.load import patience
-from loadgen.load.patience import TICK_S, Alarm, Expiry
+from loadgen.load.patience import TICK_NS, Alarm, Expiry
 
 S = 10**9
+TICK_S = TICK_NS / S
 
 
 class Loop:
