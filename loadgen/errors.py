@@ -4,6 +4,7 @@ LoadgenError
  +- ConfigError   an option or a setting that makes no sense
  |   +- FieldError   the same of a field of a configuration
  +- TargetError   the server cannot be reached or does not answer as the protocol says
+ |   +- ClientLimitError   it cannot be reached because of a limit of the client itself
  +- Interrupted   the user ended it before there was anything to measure
 """
 
@@ -86,6 +87,10 @@ class FieldError(ConfigError):
 
 class TargetError(LoadgenError):
     """The server cannot be reached or does not answer as the protocol says."""
+
+
+class ClientLimitError(TargetError):
+    """The client cannot make a connection because of a limit of its own: files, ports or memory."""
 
 
 class Interrupted(LoadgenError):  # noqa: N818 - it names what the user did, not a fault

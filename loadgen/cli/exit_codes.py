@@ -6,7 +6,7 @@ code meaning
 0    the run ended as asked
 1    a fault of the program itself
 2    an option or a setting that makes no sense
-3    the machine does not have what was asked of it (cores, GPUs)
+3    the machine does not have what was asked of it (cores, GPUs, open files, ports for connections)
 4    something could not be started, or was not ready in time (a port in use, a replica)
 5    the server to connect to cannot be reached or does not answer
 6    the run could not go on: nothing completed in the measured part, or frontends or replicas were lost
@@ -30,7 +30,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from frontend_launch.errors import AdminError, DescribeError, FrontendLaunchError, PlacementError, RequestError
-from loadgen.errors import ConfigError, LoadgenError, TargetError
+from loadgen.errors import ClientLimitError, ConfigError, LoadgenError, TargetError
 from loadgen.load.ending import Ending
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ _BY_CLASS: tuple[tuple[type[Exception], int], ...] = (
     (PlacementError, PLACEMENT),
     (AdminError, LAUNCH),
     (FrontendLaunchError, LAUNCH),
+    (ClientLimitError, PLACEMENT),
     (TargetError, TARGET),
     (LoadgenError, RUN),
 )

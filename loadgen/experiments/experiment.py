@@ -30,7 +30,7 @@ from loadgen.experiments.ceiling import measure_ceiling, with_ceiling
 from loadgen.experiments.document import pids, results_of
 from loadgen.hardware.watch import watching
 from loadgen.judging.early_stop import UntilSteady, Watched, Watcher
-from loadgen.load import requests_log
+from loadgen.load import open_files, requests_log
 from loadgen.load.answers import AnswerCheck, answer_check
 from loadgen.load.clients import clients
 from loadgen.load.job import Job
@@ -139,6 +139,7 @@ async def _measure(
     stop: asyncio.Event,
 ) -> Results:
     """Measure; ends early when `stop` is set, which keeps what was measured."""
+    open_files.raise_limit()
     started_at = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     surroundings = environment()
     facts = server.facts

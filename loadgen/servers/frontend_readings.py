@@ -23,6 +23,7 @@ from loadgen.plan import Plan
 from loadgen.results.document import stage_tables
 from loadgen.results.sections import Measurements
 from loadgen.servers.server import Readings
+from loadgen.targets.client_limits import limit_in
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -70,7 +71,9 @@ class FrontendReadings(Readings):
             self._stages = stages.merged(stages.since(later, first) for (_, later), (_, first) in pairs)
         self._metrics = [one for one in await self._of_each(MetricsClient.metrics) if one is not None]
         deployment = self._deployment
-        if deployment is not None and deployment.failure is None and None in last:
+        if deployment is None or deployment.failure is not None or None not in last:
+            return
+        if limit_in(self.notes[-1]) is None:
             self.lost = f"a frontend did not answer any more at the end: {self.notes[-1]}"
 
     async def _of_each(self, reading: Callable[[MetricsClient], Awaitable[T]]) -> list[T | None]:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from loadgen.errors import ConfigError, TargetError
+from loadgen.errors import ClientLimitError, ConfigError, TargetError
+from loadgen.load import open_files
 from loadgen.load.inputs import InputSource, MadeInputs
 from loadgen.load.job import Job
 from loadgen.load.runner import Hooks, run
@@ -57,9 +58,27 @@ class RemoteServer(Server):
             inputs = plan.inputs
             if self.remote.options.shared_memory:
                 inputs = await stack.enter_async_context(self._in_shared_memory(plan))
-            connections = self.remote.options.connections or await self._choose_connections(plan, inputs)
+            connections = await self._connections(plan, inputs)
             target = self.remote.spec(plan.config.serve.batch_size, connections, plan.load.timeout_s)
             yield Workload(inputs, target, connections)
+
+    async def _connections(self, plan: Plan, inputs: InputSource) -> int:
+        """How many connections each client may have: those that were asked for, or enough of them.
+
+        Raises:
+            ClientLimitError: a client cannot have so many files open.
+        """
+        fit = open_files.raise_limit() - open_files.MARGIN
+        asked = self.remote.options.connections
+        wanted = asked or await self._choose_connections(plan, inputs)
+        if wanted <= fit:
+            return wanted
+        text = f"a client wants {wanted} connections, and its limit of open files allows {fit}"
+        remedy = "raise the limit (ulimit -Hn), or use more --clients"
+        if asked is not None or plan.load.arrivals is None:
+            raise ClientLimitError(f"{text}: use --connections {fit}, {remedy}")
+        log.warning("%s, which it uses: %s", text, remedy)
+        return fit
 
     async def _choose_connections(self, plan: Plan, inputs: InputSource) -> int:
         """How many connections are enough; said in the log.

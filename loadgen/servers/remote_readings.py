@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 from typing_extensions import override
 
-from loadgen.errors import TargetError
+from loadgen.errors import ClientLimitError, TargetError
 from loadgen.judging.evidence import Evidence, of_client
 from loadgen.load.record import Record
 from loadgen.load.runner import Phase
@@ -88,6 +88,8 @@ class RemoteReadings(Readings):
             self._note("the server's metrics are left out: they could be read once only")
         try:
             await self._remote.check_available()
+        except ClientLimitError as error:
+            self._note(f"whether the server was still there at the end is not known: {error}")
         except TargetError as error:
             self.lost = f"the server was gone at the end: {error}"
 

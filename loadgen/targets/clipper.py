@@ -25,6 +25,7 @@ from loadgen.errors import TargetError
 from loadgen.load.inputs import Pool
 from loadgen.load.patience import patience
 from loadgen.load.target import NO_REPLIES, Outcome, Replies, Target, TargetSpec, TimedReply
+from loadgen.targets.client_limits import unreachable
 from model_containers.data_types import Buffer, DataType
 from model_containers.errors import WireError
 
@@ -129,7 +130,7 @@ class ClipperTarget(Target):
             self._in.connect(address)
             self._out.connect(self._spec.request_address)
         except zmq.ZMQError as error:
-            raise TargetError(f"{address} is not an address that can be connected to: {error}") from None
+            raise unreachable(f"{address} is not an address that can be connected to: {error}", error) from None
         try:
             async with patience(HANDSHAKE_TIMEOUT_S):
                 await self._receiving.send_multipart(wire.encode_announcement(clock_id()))

@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from loadgen.errors import TargetError
 from loadgen.load.patience import patience
+from loadgen.targets.client_limits import client_limit, unreachable
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +39,13 @@ class Dialer:
 
         Raises:
             TargetError: the server cannot be reached within 10 s.
+        ClientLimitError: because of a limit of this machine.
         """
         try:
             for _ in range(count):
                 await self._connect_in_time()
         except OSError as error:
-            raise TargetError(f"{self._name}: it cannot be reached: {_reason(error)}") from None
+            raise unreachable(f"{self._name}: it cannot be reached: {_reason(error)}", error) from None
         self._dialing = True
         self.open_more()  # what was lost meanwhile
 
@@ -112,6 +113,8 @@ class Dialer:
 
 def _reason(error: OSError) -> str:
     """An error of connecting, in a few words."""
+    if (limit := client_limit(error)) is not None:
+        return limit
     if isinstance(error, TimeoutError):
         return f"no answer within {CONNECT_TIMEOUT_S:.0f} s"
     return (error.strerror or str(error) or type(error).__name__).strip()

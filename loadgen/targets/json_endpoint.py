@@ -14,8 +14,9 @@ from typing import Any, Self
 import numpy as np
 from typing_extensions import override
 
-from loadgen.errors import ConfigError, FieldError, TargetError
+from loadgen.errors import ConfigError, FieldError
 from loadgen.load.inputs import DRAWN_INPUTS, FileInputs, InputSource, Pool, enough_of, request_pool
+from loadgen.targets.client_limits import unreachable
 from loadgen.targets.http1 import HttpSpec, Judge, JudgeSpec
 from loadgen.targets.http_request import post
 from loadgen.targets.remote import Remote, RequestOptions, TargetOptions
@@ -96,7 +97,7 @@ class JsonEndpoint(Remote):
             writer.close()
         except OSError as error:
             reason = error.strerror or "no answer"
-            raise TargetError(f"{self.options.address.text} cannot be reached: {reason}") from None
+            raise unreachable(f"{self.options.address.text} cannot be reached: {reason}", error) from None
 
 
 @dataclass(frozen=True, slots=True)

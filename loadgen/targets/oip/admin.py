@@ -16,6 +16,7 @@ from typing_extensions import override
 from loadgen.errors import TargetError
 from loadgen.targets.access import Access, grpc_library
 from loadgen.targets.address import Address
+from loadgen.targets.client_limits import unreachable
 from loadgen.targets.http_request import error_text
 from loadgen.targets.oip.metadata import ModelMetadata, ServerMetadata, model_config, model_metadata, server_metadata
 
@@ -164,7 +165,9 @@ class _HttpAdmin(OipAdmin):
         except TimeoutError:
             raise TargetError(f"no answer within {TIMEOUT_S:.0f} s: is a server running there?") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise TargetError(f"it cannot be reached: {_reason(error)}") from None
+            raise unreachable(
+                f"it cannot be reached: {_reason(error)}", getattr(error, "os_error", None) or error
+            ) from None
         if status in (404, 405, 501):
             raise NotOfferedError(f"{path} is answered with {error_text(status, content)}")
         if status >= 400:
@@ -247,7 +250,7 @@ class _GrpcAdmin(OipAdmin):
     def _refusal(self, method: str, error: Any) -> TargetError:
         code, details = error.code(), " ".join((error.details() or "").split())[:300]
         if code is self._grpc.StatusCode.UNAVAILABLE:
-            return TargetError(f"it cannot be reached: {details}")
+            return unreachable(f"it cannot be reached: {details}", details)
         if code is self._grpc.StatusCode.UNIMPLEMENTED:
             return NotOfferedError(f"{method} is not offered: {details}")
         return TargetError(f"{method} is answered with {code.name}: {details}")

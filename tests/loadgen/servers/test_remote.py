@@ -3,13 +3,17 @@
 import asyncio
 import errno
 import os
+import re
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import uvloop
 
-from loadgen.errors import ConfigError
+from loadgen.errors import ClientLimitError, ConfigError
+from loadgen.load import open_files
 from loadgen.load.runner import Phase
-from loadgen.servers.remote import SHARED_MEMORY, shared
+from loadgen.servers.remote import SHARED_MEMORY, RemoteServer, shared
 from loadgen.servers.remote_readings import RemoteReadings
 from loadgen.targets.address import parse_address
 from loadgen.targets.json_endpoint import JsonEndpoint
@@ -45,6 +49,34 @@ def test_what_goes_wrong_meanwhile_is_no_matter_of_shared_memory():
     with pytest.raises(ConnectionError), shared(NAME, b"abc"):
         raise ConnectionError
     assert not (SHARED_MEMORY / NAME).exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted", "arrivals", "found"),
+    [
+        (None, 36, None, 36),
+        (36, 99, None, 36),
+        (None, 37, "a schedule", 36),
+        (
+            None,
+            37,
+            None,
+            "a client wants 37 connections, and its limit of open files allows 36: use --connections 36, ",
+        ),
+        (37, 1, "a schedule", "a client wants 37 connections, and its limit of open files allows 36"),
+    ],
+)
+def test_connections_that_open_files_do_not_allow(monkeypatch, asked, wanted, arrivals, found):
+    """Are refused; a schedule, which may not need them all, has as many as fit."""
+    monkeypatch.setattr(open_files, "raise_limit", lambda: 36 + open_files.MARGIN)
+    options = TargetOptions(parse_address("http+json://localhost:1/"), body='"$input"', connections=asked)
+    server = RemoteServer(JsonEndpoint.of(options))
+    plan = cast(Any, SimpleNamespace(load=SimpleNamespace(most_connections=wanted, arrivals=arrivals)))
+    if isinstance(found, int):
+        assert uvloop.run(server._connections(plan, cast(Any, None))) == found
+    else:
+        with pytest.raises(ClientLimitError, match=re.escape(found)):
+            uvloop.run(server._connections(plan, cast(Any, None)))
 
 
 async def read(*answers, phases=tuple(Phase)):
