@@ -74,9 +74,9 @@ class RemoteServer(Server):
         if wanted <= fit:
             return wanted
         text = f"a client wants {wanted} connections, and its limit of open files allows {fit}"
-        remedy = "raise the limit (ulimit -Hn), or use more --clients"
+        remedy = "raise the limit (ulimit -Hn), or use more client processes"
         if asked is not None or plan.load.arrivals is None:
-            raise ClientLimitError(f"{text}: use --connections {fit}, {remedy}")
+            raise ClientLimitError(f"{text}: use {{TargetOptions.connections}} {fit}, {remedy}")
         log.warning("%s, which it uses: %s", text, remedy)
         return fit
 

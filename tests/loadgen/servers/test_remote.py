@@ -61,7 +61,7 @@ def test_what_goes_wrong_meanwhile_is_no_matter_of_shared_memory():
             None,
             37,
             None,
-            "a client wants 37 connections, and its limit of open files allows 36: use --connections 36, ",
+            "a client wants 37 connections, and its limit of open files allows 36: use connections 36, ",
         ),
         (37, 1, "a schedule", "a client wants 37 connections, and its limit of open files allows 36"),
     ],
@@ -70,7 +70,7 @@ def test_connections_that_open_files_do_not_allow(monkeypatch, asked, wanted, ar
     """Are refused; a schedule, which may not need them all, has as many as fit."""
     monkeypatch.setattr(open_files, "raise_limit", lambda: 36 + open_files.MARGIN)
     options = TargetOptions(parse_address("http+json://localhost:1/"), body='"$input"', connections=asked)
-    server = RemoteServer(JsonEndpoint.of(options))
+    server = RemoteServer(uvloop.run(JsonEndpoint.at(options)))
     plan = cast(Any, SimpleNamespace(load=SimpleNamespace(most_connections=wanted, arrivals=arrivals)))
     if isinstance(found, int):
         assert uvloop.run(server._connections(plan, cast(Any, None))) == found
