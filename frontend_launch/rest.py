@@ -278,7 +278,7 @@ def parse_names(body: bytes) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class _FieldType:
     """What a field's type asks of its JSON, and how the value is made from it."""
 
     name: str
@@ -313,16 +313,16 @@ def _data_type(text: str) -> DataType:
         raise RestError(str(error)) from None
 
 
-_KINDS: dict[object, _Kind] = {
-    str: _Kind("string", _is_text, str),
-    int: _Kind("32-bit integer", _is_i32, int),
-    bool: _Kind("boolean", lambda value: isinstance(value, bool), bool),
-    tuple[str, ...]: _Kind("list of strings", _is_texts, tuple),
-    DataType: _Kind("string", _is_text, _data_type),
+_KINDS: dict[object, _FieldType] = {
+    str: _FieldType("string", _is_text, str),
+    int: _FieldType("32-bit integer", _is_i32, int),
+    bool: _FieldType("boolean", lambda value: isinstance(value, bool), bool),
+    tuple[str, ...]: _FieldType("list of strings", _is_texts, tuple),
+    DataType: _FieldType("string", _is_text, _data_type),
 }
 
 
-def _kinds(body_type: type) -> dict[str, _Kind]:
+def _kinds(body_type: type) -> dict[str, _FieldType]:
     hints = get_type_hints(body_type)
     return {field.name: _KINDS[hints[field.name]] for field in fields(body_type)}
 

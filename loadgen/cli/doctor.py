@@ -22,8 +22,8 @@ MIN_OPEN_FILES = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One finding.
+class Fitness:
+    """Whether this machine is fit in one respect.
 
     Attributes:
         name: what was looked at.
@@ -38,53 +38,55 @@ class Check:
     remedy: str = ""
 
 
-def examine() -> list[Check]:
+def examine() -> list[Fitness]:
     """Look at cores, limits, libraries, the Docker engine and GPUs."""
     return [_cores(), _memory(), _open_files(), _packages(), _models(), _libgomp(), _targets(), _docker(), _gpus()]
 
 
-def _cores() -> Check:
+def _cores() -> Fitness:
     topology = discover()
     usable = len(topology.cores)
     found = f"{usable} of {os.cpu_count()} usable ({core_ranges(topology.cores)}), {cpu_model()}"
     if topology.note:
         found += f"; {topology.note}"
     remedy = "" if usable >= MIN_CORES else "client and frontends will share the replica's core: give it a second one"
-    return Check("cores", usable >= MIN_CORES, found, remedy)
+    return Fitness("cores", usable >= MIN_CORES, found, remedy)
 
 
-def _memory() -> Check:
+def _memory() -> Fitness:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     ok = total >= 4 << 30
-    return Check("memory", ok, f"{total / 2**30:.1f} GiB", "" if ok else "lower --max-in-flight and --inputs")
+    return Fitness("memory", ok, f"{total / 2**30:.1f} GiB", "" if ok else "lower --max-in-flight and --inputs")
 
 
-def _open_files() -> Check:
+def _open_files() -> Fitness:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     ok = soft >= MIN_OPEN_FILES or soft == resource.RLIM_INFINITY
-    return Check("open files", ok, f"limit {soft}", "" if ok else f"ulimit -n {MIN_OPEN_FILES}")
+    return Fitness("open files", ok, f"limit {soft}", "" if ok else f"ulimit -n {MIN_OPEN_FILES}")
 
 
-def _packages() -> Check:
-    return Check("packages", True, ", ".join(f"{name} {version}" for name, version in versions().items()))
+def _packages() -> Fitness:
+    return Fitness("packages", True, ", ".join(f"{name} {version}" for name, version in versions().items()))
 
 
-def _models() -> Check:
+def _models() -> Fitness:
     ok = importlib.util.find_spec("tensorflow") is not None
     remedy = "pip install 'loadgen[models]'; until then only noop can be served"
-    return Check("tensorflow", ok, "installed" if ok else "not installed", "" if ok else remedy)
+    return Fitness("tensorflow", ok, "installed" if ok else "not installed", "" if ok else remedy)
 
 
-def _libgomp() -> Check:
+def _libgomp() -> Fitness:
     library = ctypes.util.find_library("gomp")
-    return Check("libgomp", library is not None, library or "not found", "" if library else "apt-get install libgomp1")
+    return Fitness(
+        "libgomp", library is not None, library or "not found", "" if library else "apt-get install libgomp1"
+    )
 
 
-def _targets() -> Check:
+def _targets() -> Fitness:
     missing = [name for name in ("grpc", "google.protobuf", "httptools") if not _importable(name)]
     remedy = "pip install 'loadgen[oip]'; until then --target cannot be used"
     found = f"not installed: {', '.join(missing)}" if missing else "gRPC and HTTP"
-    return Check("targets", not missing, found, remedy if missing else "")
+    return Fitness("targets", not missing, found, remedy if missing else "")
 
 
 def _importable(name: str) -> bool:
@@ -94,17 +96,17 @@ def _importable(name: str) -> bool:
         return False
 
 
-def _docker() -> Check:
+def _docker() -> Fitness:
     try:
-        return Check("docker", True, f"engine {asyncio.run(engine_version())}")
+        return Fitness("docker", True, f"engine {asyncio.run(engine_version())}")
     except LaunchError as error:
-        return Check("docker", False, str(error), "start an engine, or use --runtime process")
+        return Fitness("docker", False, str(error), "start an engine, or use --runtime process")
 
 
-def _gpus() -> Check:
+def _gpus() -> Fitness:
     gpus = discover().gpus
     found = f"{len(gpus)} ({core_ranges(gpus)})" if gpus else "none"
-    return Check("gpus", bool(gpus), found, "" if gpus else "models run on the CPU (--gpus none)")
+    return Fitness("gpus", bool(gpus), found, "" if gpus else "models run on the CPU (--gpus none)")
 
 
 def doctor() -> None:

@@ -66,7 +66,7 @@ class Situation:
     seconds: float
 
 
-class _Entry(msgspec.Struct):
+class _CachedTrial(msgspec.Struct):
     situation: Situation
     measured_at: float
     trial: Trial
@@ -92,7 +92,7 @@ class TrialCache:
     def get(self, situation: Situation) -> Trial | None:
         """The trial of a situation, if it was made within the last hour."""
         try:
-            entry = msgspec.json.decode(self._path(situation).read_bytes(), type=_Entry)
+            entry = msgspec.json.decode(self._path(situation).read_bytes(), type=_CachedTrial)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return None
         fresh = 0 <= time.time() - entry.measured_at < MAX_AGE_S
@@ -103,7 +103,7 @@ class TrialCache:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self.directory, suffix=".new", delete=False) as file:
-                file.write(msgspec.json.encode(_Entry(situation, time.time(), trial)))
+                file.write(msgspec.json.encode(_CachedTrial(situation, time.time(), trial)))
             os.replace(file.name, self._path(situation))
             self._forget_oldest()
         except OSError as error:

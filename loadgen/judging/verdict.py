@@ -61,7 +61,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class _Finding:
+class _Judgement:
     saturated: Saturated
     limit: Limit
     text: str
@@ -76,23 +76,23 @@ def judge(evidence: Evidence, checks: Sequence[Check]) -> Verdict:
     """
     failed = invalid(checks)
     if failed is not None:
-        found = _Finding("undecided", "unknown", f"invalid: {failed.measured}")
+        found = _Judgement("undecided", "unknown", f"invalid: {failed.measured}")
     else:
         found = _seen(evidence) if evidence.replicas is not None else _unseen(evidence)
     return Verdict(found.saturated, found.limit, f"{found.saturated}: {found.text}", evidence)
 
 
-def _seen(evidence: Evidence) -> _Finding:
+def _seen(evidence: Evidence) -> _Judgement:
     """The limit where the replicas are seen."""
     replicas, batches = evidence.replicas or 0, evidence.batches or 0
     if replicas == 0:
-        return _Finding("undecided", "unknown", "no replica was left at the end")
+        return _Judgement("undecided", "unknown", "no replica was left at the end")
     carried = _carried(evidence)
     if batches < MIN_BATCHES * replicas:
         if carried:
-            return _Finding("no", "load", f"{_offered(evidence)}, as many answered")
+            return _Judgement("no", "load", f"{_offered(evidence)}, as many answered")
         text = f"{batches} batches on {replicas} replicas are too few; run for longer"
-        return _Finding("undecided", "unknown", text)
+        return _Judgement("undecided", "unknown", text)
     if carried:
         return _load(evidence)
     if evidence.always_busy and evidence.full:
@@ -109,55 +109,55 @@ def _carried(evidence: Evidence) -> bool:
     return (evidence.throughput_rps or 0.0) >= CARRIED_SHARE * evidence.offered_rps
 
 
-def _load(evidence: Evidence) -> _Finding:
+def _load(evidence: Evidence) -> _Judgement:
     """The offered rate was answered."""
     said = f"{_offered(evidence)}, as many answered; {_state(evidence)}"
     if evidence.always_busy and evidence.full:
-        return _Finding("yes", "load", f"{said}: without reserve")
+        return _Judgement("yes", "load", f"{said}: without reserve")
     if (evidence.in_flight_share or 0.0) >= NEAR_SHARE and (
         evidence.mean_batch or 0.0
     ) >= NEAR_FILL * evidence.max_batch:
-        return _Finding("near", "load", f"{said}: near the limit")
+        return _Judgement("near", "load", f"{said}: near the limit")
     if evidence.always_busy:
-        return _Finding("no", "load", f"{said}: with room in batches")
-    return _Finding("no", "load", said)
+        return _Judgement("no", "load", f"{said}: with room in batches")
+    return _Judgement("no", "load", said)
 
 
-def _frontend(evidence: Evidence) -> _Finding | None:
+def _frontend(evidence: Evidence) -> _Judgement | None:
     """The frontend, where its cores have no more to give and replicas do not use most of them."""
     role = _busiest(evidence, ("frontend", "query"))
     if role is None:
         share = evidence.frontend_cpu_share or 0.0
         if share < OWN_SHARE:
             return None
-        return _Finding("no", "frontend", f"the frontend's process used {share:.0%} of a core; {_state(evidence)}")
+        return _Judgement("no", "frontend", f"the frontend's process used {share:.0%} of a core; {_state(evidence)}")
     most = _largest_user(evidence, role)
     if role.own_share < OWN_SHARE or most.role.startswith("replica"):
         return None
-    return _Finding("no", "frontend", f"{_used_up(evidence, role)}, and replicas waited for them; {_state(evidence)}")
+    return _Judgement("no", "frontend", f"{_used_up(evidence, role)}, and replicas waited for them; {_state(evidence)}")
 
 
-def _replicas(evidence: Evidence) -> _Finding:
-    return _Finding("yes", "replicas", f"{_state(evidence)}, the replicas are the limit")
+def _replicas(evidence: Evidence) -> _Judgement:
+    return _Judgement("yes", "replicas", f"{_state(evidence)}, the replicas are the limit")
 
 
-def _not_carried(evidence: Evidence) -> _Finding:
+def _not_carried(evidence: Evidence) -> _Judgement:
     """A schedule that was not carried by replicas that were not always busy with full batches."""
     answered = f"{_offered(evidence)}, {evidence.throughput_rps or 0.0:.4g} answered; {_state(evidence)}"
     if (evidence.in_flight_share or 0.0) >= NEAR_SHARE:
-        return _Finding("near", "replicas", f"{answered}, the replicas are at their limit")
+        return _Judgement("near", "replicas", f"{answered}, the replicas are at their limit")
     text = f"{answered}; replicas had time to spare and the client sent on time: requests were held up elsewhere"
-    return _Finding("undecided", "unknown", text)
+    return _Judgement("undecided", "unknown", text)
 
 
-def _closed_loop(evidence: Evidence) -> _Finding:
+def _closed_loop(evidence: Evidence) -> _Judgement:
     """Who kept the replicas waiting: follow the request from the client."""
     places = -(-evidence.max_batch // evidence.rows) * (evidence.replicas or 0)
     if evidence.window < places:
         text = f"{evidence.window} requests in flight cannot fill {places} places in batches; raise --max-in-flight"
-        return _Finding("no", "load", f"{text} ({_state(evidence)})")
+        return _Judgement("no", "load", f"{text} ({_state(evidence)})")
     if (evidence.in_flight_share or 0.0) >= NEAR_SHARE and not evidence.full:
-        return _Finding("no", "load", f"{_state(evidence)}; raise --max-in-flight to fill them")
+        return _Judgement("no", "load", f"{_state(evidence)}; raise --max-in-flight to fill them")
     if (few := _few_requests(evidence)) is not None:
         return few
     if evidence.in_flight_mean < WINDOW_FULL_SHARE * evidence.window:
@@ -167,29 +167,29 @@ def _closed_loop(evidence: Evidence) -> _Finding:
     if full:
         role = max(full, key=lambda role: role.own_share)
         most = _largest_user(evidence, role)
-        return _Finding("no", _part(most), f"{_used_up(evidence, role)}; {_state(evidence)}")
+        return _Judgement("no", _part(most), f"{_used_up(evidence, role)}; {_state(evidence)}")
     text = f"{evidence.window} requests in flight do not cover the way there and back; raise --max-in-flight"
-    return _Finding("no", "load", f"{text} ({_state(evidence)})")
+    return _Judgement("no", "load", f"{text} ({_state(evidence)})")
 
 
-def _unseen(evidence: Evidence) -> _Finding:
+def _unseen(evidence: Evidence) -> _Judgement:
     """The limit where the replicas are not seen: only what the client itself shows."""
     statistics = _statistics(evidence)
     if _carried(evidence):
-        return _Finding("undecided", "load", f"{_offered(evidence)}, as many answered; {statistics}")
+        return _Judgement("undecided", "load", f"{_offered(evidence)}, as many answered; {statistics}")
     if evidence.offered_rps is not None:
         text = f"{_offered(evidence)}, {evidence.throughput_rps or 0.0:.4g} answered; the client sent on time"
-        return _Finding("undecided", "unknown", f"{text}: the limit is the server or the way to it; {statistics}")
+        return _Judgement("undecided", "unknown", f"{text}: the limit is the server or the way to it; {statistics}")
     if (few := _few_requests(evidence)) is not None:
         return few
     if evidence.in_flight_mean < WINDOW_FULL_SHARE * evidence.window:
         return _client(evidence)
     role = _busiest(evidence, ("client",))
     if role is not None and role.own_share >= OWN_SHARE:
-        return _Finding("undecided", "client", f"{_used_up(evidence, role)}; {_more_clients(evidence)}")
+        return _Judgement("undecided", "client", f"{_used_up(evidence, role)}; {_more_clients(evidence)}")
     text = f"the client kept {evidence.window} requests in flight; {statistics}"
     more = f"if {2 * evidence.window} bring no more, the limit is the server or the way to it"
-    return _Finding("undecided", "unknown", f"{text}; {more}")
+    return _Judgement("undecided", "unknown", f"{text}; {more}")
 
 
 def _statistics(evidence: Evidence) -> str:
@@ -203,19 +203,19 @@ def _statistics(evidence: Evidence) -> str:
     return f"the server says its instances were busy {_percent(evidence.busy_share)} of the time{mean}"
 
 
-def _few_requests(evidence: Evidence) -> _Finding | None:
+def _few_requests(evidence: Evidence) -> _Judgement | None:
     if evidence.sent is None or evidence.sent >= FEW_WINDOWS * evidence.window:
         return None
     if evidence.in_flight_mean >= WINDOW_FULL_SHARE * evidence.window:
         return None
     text = f"{evidence.sent} requests are too few to keep {evidence.window} in flight; send more"
-    return _Finding("undecided", "unknown", text)
+    return _Judgement("undecided", "unknown", text)
 
 
-def _client(evidence: Evidence) -> _Finding:
+def _client(evidence: Evidence) -> _Judgement:
     in_flight = f"the client kept {evidence.in_flight_mean:.4g} of {evidence.window} requests in flight"
     state: Saturated = "undecided" if evidence.replicas is None else "no"
-    return _Finding(state, "client", f"{in_flight}; {_more_clients(evidence)}")
+    return _Judgement(state, "client", f"{in_flight}; {_more_clients(evidence)}")
 
 
 def _more_clients(evidence: Evidence) -> str:
