@@ -26,8 +26,7 @@ class ModelCounters:
         full_batches: those of the maximum size.
         batch_size_sum: queries in all batches sent.
         queue_empty_ns: time the queue was empty.
-        failed_batches: batches that had to be computed again: their replica's model failed on them, or its answer could
-            not be read.
+        failed_batches: batches on which a replica's model failed, or whose answer could not be read.
     """
 
     max_batch: int = 1
@@ -52,8 +51,8 @@ class ReplicaCounters:
         parse_ns: of that, parsing, as the replica says.
         compute_ns: of that, the model call, as the replica says.
         timed_batches: batches whose answer said so; a foreign replica says nothing.
-        failed_batches: batches that had to be computed again: its model failed on them, as it says, and it computed
-            their inputs one by one; or its answer could not be read, which is none of `batches`.
+        failed_batches: batches on which its model failed, as it says, so that it computed their inputs one by one; and
+            those whose answer could not be read, which are none of `batches`.
         oldest_batch_ns: age of the batch under way at this moment, 0 without one; a reading, not a sum.
         full_batches: those of the timed batches that were of the maximum size.
         full_compute_ns: the model calls of these. Per batch it compares replicas at equal fill; without full batches

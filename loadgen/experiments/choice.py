@@ -11,7 +11,7 @@ What a run shows of a rate R:
   have more than that window outstanding. Of requests that arrive at R whatever is outstanding, it shows nothing, for
   neither is it a bound on their queue, nor do they wait as long as in a window of thousands.
 
-A configuration of which batches failed and were computed again is barred: its figures are not those of its batch size.
+A configuration of which batches failed is barred: answers came from smaller ones, so its figures are not its own.
 
 So open loops come first; a window is a weaker claim, and said to be one. Nothing is interpolated or extrapolated.
 """
@@ -148,7 +148,7 @@ class _Case:
         """What the runs show: open loops first, for they are what was asked."""
         if barred := max(map(_failed_batches, self.runs), default=0):
             run = max(self.runs, key=_failed_batches)
-            return self._candidate(Shown.BARRED, f"{barred} batches failed and were computed again ({run.path.name})")
+            return self._candidate(Shown.BARRED, f"{barred} batches failed ({run.path.name})")
         open_loops = [run for run in self.runs if _offered(run) and run.results.verdict.limit != "client"]
         failed = [run for run in open_loops if _offered(run) <= self.rate_rps and self._broken(run)]
         if failed:

@@ -72,12 +72,12 @@ def _pauses(record: Record) -> list[str]:
         whole_s = sum(until_ns - from_ns for from_ns, until_ns in record.pauses) / NS_PER_S
         text += f", the longest of {times} pauses of {whole_s:.3g} s in all"
     if answers := record.upper_bounds:
-        text += f"; it read {answers} answers late, whose latency is an upper bound"
+        text += f"; it read {answers} answer{'' if answers == 1 else 's'} late, whose latency is an upper bound"
     return [text]
 
 
 def failed_batches(counters: Counters | None) -> list[str]:
-    """Whether batches had to be computed again.
+    """Whether batches failed.
 
     Args:
         counters: of the frontends, over the measured part; None where they are not known.
@@ -85,13 +85,13 @@ def failed_batches(counters: Counters | None) -> list[str]:
     failed = failed_count(counters)
     if not counters or not failed:
         return []
-    batches = sum(model.batches for model in counters.models.values())
+    batches = max(failed, sum(model.batches for model in counters.models.values()))
     return [
-        f"{failed} of {batches} batches failed and were computed again, input by input or by another replica: the logs "
-        "of the replicas and of the frontends say why"
+        f"{failed} of {batches} batches failed, in the model or with an answer that could not be read, and were tried "
+        "again input by input or on another replica: the logs of the replicas and of the frontends say why"
     ]
 
 
 def failed_count(counters: Counters | None) -> int | None:
-    """Batches that had to be computed again; None where that is not known."""
+    """Batches that failed; None where that is not known."""
     return None if counters is None else sum(model.failed_batches for model in counters.models.values())

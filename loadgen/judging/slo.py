@@ -11,8 +11,7 @@ throughput                                 completed requests a second          
 failed, timed_out, defaulted, abandoned    requests of the whole run that ended so         %  (of all sent), or
                                                                                            none (their number)
 achieved                                   answers ÷ requests sent, of the measured part   %
-failed_batches                             batches of the measured part that had to be     none (their number)
-                                           computed again
+failed_batches                             batches of the measured part that failed        none (their number)
 ========================================== =============================================== ===================
 """
 

@@ -70,7 +70,7 @@ class Summary:
         lag_ms: how much later than planned requests were sent.
         upper_bounds: completed requests whose latency is an upper bound, since the client did not run when their
             answers arrived.
-        failed_batches: batches of the measured part that had to be computed again; None where the server does not say.
+        failed_batches: batches of the measured part that failed; None where the server does not say.
     """
 
     sent: Count

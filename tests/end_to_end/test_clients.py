@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import time
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -100,3 +101,31 @@ def test_ctrl_c_does_not_wait_for_the_warm_up(tmp_path):
     assert process.returncode == 130
     assert "nothing was measured" in said
     assert results_in(tmp_path).summary.sent > 0
+
+
+@pytest.mark.parametrize(
+    ("clients", "who"),
+    [(1, "the command"), (2, "the command"), (2, "its clients")],
+    ids=["one client", "the leader of two clients", "two clients"],
+)
+def test_a_client_that_was_stopped_reads_what_has_arrived(tmp_path, clients, who):
+    """For longer than its patience, while the server has answered all; nothing is lost, and the reader is told."""
+    stall_s = 2.0
+    words = ("-n", str(clients), "-d", "3s", "--max-in-flight", "50", "--stall", f"{stall_s}s", "--log-every", "200ms")
+    process = started(noop(tmp_path, "saturate", *words))
+    senders = [pid for pid, line in children_of(process).items() if "loadgen.load.client_process" in line]
+    stopped = senders if who == "its clients" else [process.pid]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    goes_on_s = time.monotonic() + 2 * stall_s
+    until(lambda: time.monotonic() > goes_on_s)
+    for pid in stopped:
+        os.kill(pid, signal.SIGCONT)
+    _, said = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0, said
+    results = results_in(tmp_path)
+    summary = results.summary
+    assert (summary.sent, summary.timed_out, summary.failed) == (summary.completed + summary.abandoned, 0, 0)
+    if clients == 1 or who == "its clients":
+        assert any(note.startswith("the client did not run for ") for note in results.notes)
+        assert summary.upper_bounds > 0

@@ -119,7 +119,7 @@ def test_failed_batches_bar_a_configuration():
     other = run(2, rps=120, p99=9, offered=120, failed_batches=0)
     choice = answer(good, bad, other)
     assert (choice.best.name, choice.runner_up, choice.unknown) == ("r2-c1-b2", None, ())
-    said = "barred      r1-c1-b2: 40 batches failed and were computed again (1-1-150.json)"
+    said = "barred      r1-c1-b2: 40 batches failed (1-1-150.json)"
     assert said in choice_text(choice, "…").splitlines()
     assert answer(good, bad).best is None
 

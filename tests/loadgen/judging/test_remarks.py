@@ -101,7 +101,7 @@ def test_failed_batches_are_said():
     """Of all models together; nothing where there are none, or none are counted."""
     models = {"a:1": ModelCounters(batches=40, failed_batches=3), "b:1": ModelCounters(batches=2)}
     (said,) = failed_batches(Counters(1, models=models))
-    assert said.startswith("3 of 42 batches failed and were computed again, ")
+    assert said.startswith("3 of 42 batches failed, in the model or ")
     assert failed_batches(Counters(1, models={"b:1": models["b:1"]})) == failed_batches(None) == []
 
 
