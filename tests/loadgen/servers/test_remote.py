@@ -135,3 +135,22 @@ def test_metrics_that_are_none():
     metrics, notes = uvloop.run(read("<html>", "<html>"))
     assert metrics is None
     assert notes[0].startswith("the server's metrics cannot be read: ")
+
+
+def test_a_server_that_the_client_cannot_ask_is_not_gone(monkeypatch):
+    """For want of files of its own; that it could not ask is a note."""
+
+    async def still_there(_):
+        raise ClientLimitError("no more files")
+
+    monkeypatch.setattr(JsonEndpoint, "still_there", still_there)
+
+    async def main():
+        options = TargetOptions(parse_address("http+json://localhost:1/"), body='"$input"')
+        async with RemoteReadings(JsonEndpoint.of(options)) as readings:
+            await readings.on_phase(Phase.MEASURED_ENDS)
+            return readings
+
+    readings = uvloop.run(main())
+    assert readings.lost is None
+    assert readings.notes == ["whether the server was still there at the end is not known: no more files"]
