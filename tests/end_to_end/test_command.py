@@ -261,9 +261,10 @@ def test_doctor_says_what_works_here():
 
 
 def test_a_run_that_ends_within_its_warm_up_measured_nothing_and_says_so(tmp_path):
-    """In the verdict and in a note, not as throughput."""
+    """In its code, the verdict and a note, not as throughput."""
     run = ran(tmp_path, "--requests", "100", "--warmup", "30s")
-    assert run.returncode == 0
+    assert run.returncode == 6
+    assert "no request completed in the measured part: 100 completed in the whole run" in run.stderr
     assert "saturated   undecided: nothing was measured" in run.stdout
     assert "note        nothing was measured, the run ended within --warmup" in run.stdout
 
