@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from model_containers.units import NS_PER_S
 
-MOST_PER_S = 100
+MOST_PER_S = 50
 """Requests that are timed a second, about. Timing one costs several times what a small request costs, so that where
 there are many of these, few may be timed."""
 
@@ -37,9 +37,11 @@ class Sampler:
 
     def _look(self, now_ns: int) -> None:
         rate = self._seen * NS_PER_S // max(1, now_ns - self._since_ns)
-        # Odd, so that in batches of a power of two each place has its turn; and from another place after each look, so
-        # that this holds for batches of other sizes too.
-        self._stride = rate // MOST_PER_S | 1
+        # Odd, so that in batches of a power of two each place has its turn; and another one after each look, so that
+        # this holds for batches of other sizes too.
+        stride = rate // MOST_PER_S | 1
         self._looks += 1
-        self._skip = self._looks % self._stride
+        if stride > 1:
+            stride += 2 * (self._looks % 2)
+        self._skip, self._stride = self._skip * stride // self._stride, stride
         self._since_ns, self._seen = now_ns, 0

@@ -268,7 +268,10 @@ def decode_response_burst(frames: Sequence[Buffer]) -> ResponseBurst:
     Otherwise a response begins wherever an empty frame, two of 4 bytes and one more follow each other, and each stretch
     between two responses counts as one message that is none.
     """
-    whole, times = _without_times(frames)
+    whole: Sequence[Buffer] = frames
+    times: dict[int, RequestTimes] = {}
+    if len(frames) % RESPONSE_FRAMES or any(map(len, frames[::RESPONSE_FRAMES])):
+        whole, times = _without_times(frames)
     request_ids, output_types = whole[RESPONSE_ID::RESPONSE_FRAMES], whole[2::RESPONSE_FRAMES]
     if len(whole) % RESPONSE_FRAMES or {*map(len, request_ids), *map(len, output_types)} != {4}:
         whole, times = _without_invalid(frames)
@@ -289,7 +292,7 @@ def _without_times(frames: Sequence[Buffer]) -> tuple[Sequence[Buffer], dict[int
         kept += frames[at:end]
         times[len(kept) // RESPONSE_FRAMES - 1] = RequestTimes.decode(frames[end])
         at = end + 1
-    return ([*kept, *frames[at:]], times) if at else (frames, times)
+    return [*kept, *frames[at:]], times
 
 
 _STRAY: list[Buffer] = [b"", b"\xff\xff\xff\xff", b"", b""]

@@ -19,13 +19,13 @@ def deployment(tmp_path_factory):
         yield slow
 
 
-@pytest.mark.parametrize("rate_rps", [50.0, None], ids=["open", "closed"])
-def test_the_stages_of_a_run_add_up_to_its_latencies(deployment, rate_rps):
+@pytest.mark.parametrize(("requests", "rate_rps"), [(30, 50.0), (15, None)], ids=["open", "closed"])
+def test_the_stages_of_a_run_add_up_to_its_latencies(deployment, requests, rate_rps):
     """Of every request, since all are timed at a low rate."""
-    record = deployment.run(30, rate_rps)
+    record = deployment.run(requests, rate_rps)
     histograms = record.stages.histograms
     assert set(histograms) == set(STAGES)
-    assert record.stages.timed == record.stages.requests == record.latency.total == 30
+    assert record.stages.timed == record.stages.requests == record.latency.total == requests
     assert sum(histogram.sum_ns for histogram in histograms.values()) == record.latency.sum_ns
 
 
