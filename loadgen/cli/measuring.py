@@ -39,9 +39,7 @@ def measure(config: ExperimentConfig) -> NoReturn:
         if threshold.crossed:
             console.fail(f"--fail-if {threshold.condition}: {threshold.found}")
     if results.invalid is not None:
-        console.fail(
-            f"the run is invalid: {results.invalid.name}: {results.invalid.measured}; {results.invalid.remedy}"
-        )
+        console.fail(f"the run is invalid: {results.invalid.reason}; {results.invalid.remedy}")
     typer.echo(f"Saved results to {results.path}")
     raise typer.Exit(
         exit_codes.of_signal(received) if received else exit_codes.of_results(results, config.allow_invalid)

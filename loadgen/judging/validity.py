@@ -76,6 +76,11 @@ class Check:
     verdict: Annotated[str, Meta(extra_json_schema={"enum": list(get_args(CheckVerdict))})]
     remedy: str | None = None
 
+    @property
+    def reason(self) -> str:
+        """What was found, in one line."""
+        return f"{self.name}: {self.measured}"
+
 
 def certificate(evidence: Evidence) -> list[Check]:
     """All checks, in their order."""
@@ -90,7 +95,7 @@ def invalid(checks: Sequence[Check]) -> Check | None:
 def notes(evidence: Evidence, checks: Sequence[Check]) -> list[str]:
     """What the reader of a valid run should know: checks that were noted, and replicas slower than their peers."""
     return [
-        *(f"{check.name}: {check.measured}" for check in checks if check.verdict == "noted"),
+        *(check.reason for check in checks if check.verdict == "noted"),
         *_stragglers(evidence),
     ]
 

@@ -1,11 +1,15 @@
-"""The curves over cells: the Pareto front and scaling efficiency. Pure."""
+"""The curves over cells: the Pareto front, scaling efficiency and flat throughput. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from loadgen.results.cells import Cell
+from loadgen.judging.verdict import WINDOW_FULL_SHARE
+from loadgen.results.cells import Cell, Configuration, Run
+
+FLAT_SHARE = 0.05
+"""Within this share, a throughput counts as the same."""
 
 
 def pareto_front(cells: Sequence[Cell]) -> list[Cell]:
@@ -52,6 +56,46 @@ def scaling(cells: Sequence[Cell]) -> list[Scaling]:
         if len(ordered) > 1 and each_rps[0]:
             found.append(Scaling(tuple(ordered), tuple(each / each_rps[0] for each in each_rps)))
     return found
+
+
+def flat(cells: Sequence[Cell]) -> list[str]:
+    """A sentence for each external server of which twice the window brought no more throughput.
+
+    The replicas of such a server are not seen, so nothing tells its own limit from that of the way to it. The client is
+    excluded: it kept both windows full, and its verdicts do not name it.
+    """
+    groups: dict[Configuration, list[Cell]] = {}
+    for cell in cells:
+        if cell.load.arrivals is None and all(map(_keeps_window_full, cell.counted)):
+            groups.setdefault(cell.configuration, []).append(cell)
+    pairs = [next(_flat_pairs(sorted(group, key=_window)), None) for group in groups.values()]
+    return [
+        f"{small.name}: throughput flat while the window doubled ({small.load.window} to {large.load.window} requests "
+        f"in flight: {small.throughput_rps.median:.4g} and {large.throughput_rps.median:.4g} requests/s): "
+        "the limit is the server or the way to it"
+        for small, large in filter(None, pairs)
+    ]
+
+
+def _keeps_window_full(run: Run) -> bool:
+    """Whether a valid run on a server whose replicas are not seen says that the client was not its limit."""
+    verdict = run.results.verdict
+    full = verdict.evidence.in_flight_mean >= WINDOW_FULL_SHARE * verdict.evidence.window
+    valid = run.invalid is None and run.results.error is None and bool(run.results.certificate)
+    return valid and full and verdict.limit != "client" and verdict.evidence.replicas is None
+
+
+def _flat_pairs(cells: Sequence[Cell]) -> Iterator[tuple[Cell, Cell]]:
+    """Windows, and the next that is twice as large or more, where that has the same throughput; by rising window."""
+    for small in cells:
+        large = next((cell for cell in cells if _window(cell) >= 2 * _window(small)), None)
+        before = small.throughput_rps.median
+        if large is not None and abs(large.throughput_rps.median - before) <= FLAT_SHARE * before > 0:
+            yield small, large
+
+
+def _window(cell: Cell) -> int:
+    return cell.load.window or 0
 
 
 def _replicas(cell: Cell) -> int:

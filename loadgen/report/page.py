@@ -16,8 +16,9 @@ import numpy as np
 
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.errors import ConfigError
-from loadgen.report.curves import pareto_front, scaling
+from loadgen.report.curves import flat, pareto_front, scaling
 from loadgen.report.reading import Collection
+from loadgen.report.tables import left_out_text
 from loadgen.report.timeline import Curves, budget, hardware, requests_timed, stages, throughput_and_p99
 from loadgen.results.cells import Cell, Run, Spread
 
@@ -54,8 +55,9 @@ def page(collection: Collection) -> str:
 
 def page_data(collection: Collection) -> dict[str, Any]:
     """What the page's script draws, as JSON takes it; numbers to `DIGITS` digits."""
+    valid = [cell for cell in collection.cells if cell.invalid is None]
     by_model: dict[str, list[Cell]] = {}
-    for cell in collection.cells:
+    for cell in valid:
         by_model.setdefault(cell.configuration.model, []).append(cell)
     numbers = {id(cell): number for number, cell in enumerate(collection.cells)}
     environments: dict[str, int] = {}
@@ -66,9 +68,10 @@ def page_data(collection: Collection) -> dict[str, Any]:
         "fronts": [[numbers[id(cell)] for cell in pareto_front(group)] for group in by_model.values()],
         "scaling": [
             {"cells": [numbers[id(cell)] for cell in row.cells], "efficiency": _rounded(row.efficiency)}
-            for row in scaling(collection.cells)
+            for row in scaling(valid)
         ],
         "runs": runs,
+        "flat": flat(collection.cells),
         "environments": [json.loads(text) for text in environments],
         "missing": [asdict(row) for row in collection.missing],
         "unreadable": list(collection.unreadable),
@@ -103,6 +106,8 @@ def _cell(cell: Cell, runs: list[dict[str, Any]], environments: dict[str, int]) 
         "busy": _spread(cell.busy_share),
         "saturated": cell.verdicts("saturated"),
         "limit": cell.verdicts("limit"),
+        "invalid": cell.invalid,
+        "leftOut": left_out_text(cell) if cell.left_out else None,
         "drift": None if cell.drift is None else _digits(cell.drift),
         "spectrum": _spectrum(latencies, lost),
         "repeats": len(cell.counted),
@@ -129,6 +134,8 @@ def _run(title: str, run: Run, latency: LatencyHistogram, environments: dict[str
         "startedAt": results.started_at,
         "ended": results.ended,
         "error": results.error,
+        "invalid": run.invalid,
+        "certificate": [asdict(check) for check in results.certificate],
         "model": asdict(results.model),
         "inputs": None if results.inputs is None else results.inputs.source,
         "arrivals": run.load.arrivals,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from loadgen.report.curves import flat
 from loadgen.results.cells import Cell, Configuration, Run, Spread
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ COLUMNS = (
     Column("p50 ms", lambda cell: _number(_median(cell.latency_ms("p50")))),
     Column("p99 ms", lambda cell: _number(_median(cell.latency_ms("p99")))),
     Column("busy", lambda cell: "-" if cell.busy_share is None else f"{cell.busy_share.median:.0%}"),
-    Column("saturated", lambda cell: cell.verdicts("saturated"), number=False),
-    Column("limit", lambda cell: _failure(cell) or cell.verdicts("limit"), number=False),
+    Column("saturated", lambda cell: cell.verdicts("saturated") if cell.invalid is None else "invalid", number=False),
+    Column("limit", lambda cell: _failure(cell) or cell.invalid or cell.verdicts("limit"), number=False),
 )
 """What stands beside the name of a cell."""
 
@@ -65,9 +66,11 @@ def terminal_table(collection: Collection) -> Table:
     from rich import box  # noqa: PLC0415 - the one table that needs it
     from rich.table import Table  # noqa: PLC0415
 
-    drifts = [f"{cell.name} measured again: {cell.drift:+.1%}" for cell in collection.cells if cell.drift is not None]
+    lines = [f"{cell.name} measured again: {cell.drift:+.1%}" for cell in collection.cells if cell.drift is not None]
+    lines += [left_out_text(cell) for cell in collection.cells if cell.left_out]
+    lines += flat(collection.cells)
     table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, caption="\n".join(drifts), caption_justify="left"
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, caption="\n".join(lines), caption_justify="left"
     )
     table.add_column("cell", no_wrap=True)
     columns = [column for column in COLUMNS if column.wanted(collection)]
@@ -79,6 +82,13 @@ def terminal_table(collection: Collection) -> Table:
         empty = [""] * (len(columns) - 1)
         table.add_row(missing.cell, *empty, f"not measured: {missing.reason}", style="red")
     return table
+
+
+def left_out_text(cell: Cell) -> str:
+    """How many invalid runs of a cell its figures do not rest on, and why they are invalid."""
+    runs = (*cell.runs, *cell.anchors)
+    reasons = dict.fromkeys(run.invalid for run in cell.left_out if run.invalid is not None)
+    return f"{cell.name}: {len(cell.left_out)} of {len(runs)} runs invalid and left out: {'; '.join(reasons)}"
 
 
 def _failure(cell: Cell) -> str | None:
@@ -109,6 +119,7 @@ def json_text(collection: Collection) -> str:
             "busy_share": _dict(cell.busy_share),
             "mean_batch": _dict(cell.mean_batch),
             "drift": cell.drift,
+            "invalid": cell.invalid,
             "runs": [run_row(cell, run) for run in (*cell.runs, *cell.anchors)],
         }
         for cell in collection.cells
@@ -149,6 +160,7 @@ def run_row(cell: Cell, run: Run) -> dict[str, Any]:
         **{f"client_floor_{name}_ms": None if ceiling is None else ceiling.floor_ms[name] for name in ("p50", "p99")},
         "saturated": results.verdict.saturated,
         "limit": results.verdict.limit,
+        "invalid": run.invalid,
         "ended": results.ended,
         "error": results.error,
         "file": str(run.path),

@@ -100,6 +100,18 @@ class Run:
     repeat: int = 0
     anchor: bool = False
 
+    @property
+    def invalid(self) -> str | None:
+        """Why nothing may rest on the run; None for a valid one.
+
+        A file from before there was a certificate says in its verdict that its client did not keep the schedule.
+        """
+        failed, verdict = self.results.invalid, self.results.verdict
+        if failed is not None:
+            return failed.reason
+        late = not self.results.certificate and self.load.arrivals is not None and verdict.limit == "client"
+        return verdict.text if late else None
+
 
 @dataclass(frozen=True, slots=True)
 class Spread:
@@ -136,8 +148,20 @@ class Cell:
 
     @property
     def counted(self) -> tuple[Run, ...]:
-        """Runs that ended as asked; where none did, all of them."""
-        return tuple(run for run in self.runs if run.results.error is None) or self.runs
+        """Valid runs that ended as asked; without one those that ended as asked, without these all."""
+        ended = [run for run in self.runs if run.results.error is None]
+        return tuple([run for run in ended if run.invalid is None] or ended or self.runs)
+
+    @property
+    def invalid(self) -> str | None:
+        """Why the figures rest on an invalid run, there being no others; None where they do not."""
+        return next((run.invalid for run in self.counted if run.invalid is not None), None)
+
+    @property
+    def left_out(self) -> tuple[Run, ...]:
+        """Invalid runs on which no figure rests, anchors too."""
+        invalid = [run for run in (*self.runs, *self.anchors) if run.invalid is not None]
+        return tuple(run for run in invalid if not any(run is counted for counted in self.counted))
 
     @property
     def throughput_rps(self) -> Spread:
@@ -171,11 +195,12 @@ class Cell:
 
     @property
     def drift(self) -> float | None:
-        """Throughput of the last anchor ÷ the runs' median, less 1; None without either."""
+        """Throughput of the last valid anchor ÷ the median of valid runs, less 1; None without either."""
         before = self.throughput_rps.median
-        if not self.anchors or not before:
+        anchors = [anchor for anchor in self.anchors if anchor.invalid is None]
+        if not anchors or not before or self.invalid is not None:
             return None
-        return self.anchors[-1].results.summary.throughput_rps / before - 1
+        return anchors[-1].results.summary.throughput_rps / before - 1
 
     def _spread(self, figure: Callable[[Results], float | None]) -> Spread | None:
         values = [figure(run.results) for run in self.counted]

@@ -6,8 +6,9 @@ from dataclasses import replace
 import browser
 import pytest
 from sample_pages import collection, large, small
-from sample_results import results
+from sample_results import INVALID, results
 
+from loadgen.judging.validity import Check
 from loadgen.report.page import page
 from loadgen.report.reading import Missing
 from loadgen.results.sections import ServedModel
@@ -133,6 +134,28 @@ def test_the_table_sorts_by_keyboard(tmp_path):
     assert falling[0] == "r1-c1-g1-b1"
 
 
+def test_an_invalid_run_is_marked(tmp_path):
+    """In the table with its reason, and on no plot over cells; the run shows its certificate."""
+    made = [results(1, seconds=3), results(2, seconds=3), results(4, seconds=3, certificate=[INVALID])]
+
+    async def act(tab):
+        marked = await tab.evaluate(
+            "[...document.querySelectorAll('#cells td[title]')].map(cell => [cell.textContent, cell.title])"
+        )
+        plotted = await tab.evaluate(
+            "document.querySelectorAll('#overview .plot')[0].data.flatMap(trace => trace.text)"
+        )
+        await tab.evaluate("chooseCell(2)")
+        rows = await tab.evaluate("[...document.querySelectorAll('.certificate td')].map(cell => cell.textContent)")
+        return marked, plotted, rows, await tab.evaluate("document.querySelector('.verdict').innerText")
+
+    marked, plotted, rows, verdict = opened(tmp_path, collection(made), act)
+    assert marked == [["invalid", INVALID.reason]]
+    assert plotted == ["r1-c1-b2", "r2-c1-b2"]
+    assert rows == ["outside load", "failed", "somebody used core 3", "nobody does", "end it"]
+    assert f"Invalid: {INVALID.reason}" in verdict
+
+
 def test_a_sweep_without_results_says_why(tmp_path):
     """And draws nothing."""
 
@@ -155,6 +178,7 @@ def test_what_files_say_is_text_and_never_html(tmp_path):
         command=[evil],
         model=ServedModel(evil, evil, evil),
         error=evil,
+        certificate=[Check(evil, evil, evil, "failed", evil)],
     )
 
     async def act(tab):

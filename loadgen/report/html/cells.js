@@ -1,5 +1,6 @@
 // All cells: the head, the plots over them, and their table.
 
+const validCells = data.cells.filter((cell) => !cell.invalid);
 const front = new Set(data.fronts.flat());
 const numberOf = (cell) => data.cells.indexOf(cell);
 
@@ -36,24 +37,27 @@ function figures() {
       h("dd", { class: "quiet" }, below),
     );
   const most = (cells, value) => cells.reduce((best, cell) => (value(cell) > value(best) ? cell : best));
-  const fastest = most(data.cells, (cell) => middle(cell.throughput));
-  const timed = data.cells.filter((cell) => cell.p99);
+  const fastest = validCells.length > 0 && most(validCells, (cell) => middle(cell.throughput));
+  const timed = validCells.filter((cell) => cell.p99);
   const quickest = timed.length > 0 && most(timed, (cell) => -middle(cell.p99));
-  const saturated = data.runs.filter((run) => run.verdict.saturated === "yes").length;
-  const failed = data.missing.length ? `, ${data.missing.length} failed` : "";
+  const valid = data.runs.filter((run) => !run.invalid);
+  const saturated = valid.filter((run) => run.verdict.saturated === "yes").length;
+  const invalid = data.runs.length - valid.length;
+  const others = [invalid && `${invalid} invalid`, data.missing.length && `${data.missing.length} failed`];
+  const runs = [plural(data.runs.length, "run"), ...others].filter(Boolean).join(", ");
   return [
-    figure("highest throughput", number(middle(fastest.throughput)), "requests/s", fastest.name),
+    fastest && figure("highest throughput", number(middle(fastest.throughput)), "requests/s", fastest.name),
     quickest && figure("lowest p99", number(middle(quickest.p99)), "ms", quickest.name),
-    figure("saturated", `${saturated} of ${data.runs.length}`, "runs", "replicas busy 95 % or more"),
-    figure("measured", String(data.cells.length), "cells", plural(data.runs.length, "run") + failed),
+    figure("saturated", `${saturated} of ${valid.length}`, "valid runs", "replicas always busy with full batches"),
+    figure("measured", String(data.cells.length), "cells", runs),
   ];
 }
 
 // Plots ----------------------------------------------------------------------------------------------------
 
 function overview() {
-  const saturating = data.cells.filter((cell) => !cell.offered && known(cell.batch));
-  const timed = data.cells.filter((cell) => cell.p99);
+  const saturating = validCells.filter((cell) => !cell.offered && known(cell.batch));
+  const timed = validCells.filter((cell) => cell.p99);
   const waiting = saturating.filter((cell) => cell.p99);
   const shown = notable();
   const cards = [
@@ -183,12 +187,12 @@ function scalingCard() {
 /** As many cells as there are colours, those first whose spectrum is most worth a look. */
 function notable() {
   const fastest = new Map();
-  for (const cell of data.cells) {
+  for (const cell of validCells) {
     const other = fastest.get(lineName(cell));
     if (!other || middle(other.throughput) < middle(cell.throughput)) fastest.set(lineName(cell), cell);
   }
   const marked = [...front].map((index) => data.cells[index]);
-  const cells = unique([...marked, ...fastest.values(), ...data.cells]);
+  const cells = unique([...marked, ...fastest.values(), ...validCells]);
   return cells.filter((cell) => cell.spectrum).slice(0, COLOURS);
 }
 
@@ -196,7 +200,7 @@ function notable() {
 
 const halfWidth = ([mid, low, high]) => (mid ? (high - low) / 2 / mid : null);
 
-/** Title, value to sort by, and how it is shown; words are to the left. */
+/** Title, value to sort by, how it is shown, and why; words are to the left. */
 const COLUMNS = [
   { title: "cell", value: numberOf },
   { title: "replicas", value: (cell) => cell.replicas, show: number },
@@ -214,7 +218,12 @@ const COLUMNS = [
   { title: "p50 ms", value: (cell) => middle(cell.p50), show: number },
   { title: "p99 ms", value: (cell) => middle(cell.p99), show: number },
   { title: "busy", value: (cell) => middle(cell.busy), show: (share) => percent(share) },
-  { title: "saturated", value: (cell) => cell.saturated, text: true },
+  {
+    title: "saturated",
+    value: (cell) => (cell.invalid ? "invalid" : cell.saturated),
+    text: true,
+    why: (cell) => cell.invalid,
+  },
   { title: "limit", value: (cell) => cell.limit, text: true },
 ].filter(({ wanted }) => !wanted || data.cells.some(wanted));
 
@@ -243,8 +252,8 @@ function cellsTable() {
 function cellRow(cell, index) {
   const mark = { class: "front", title: "on the Pareto front", "aria-label": "on the Pareto front" };
   const name = h("button", { type: "button", onclick: () => chooseCell(index) }, cell.name);
-  const others = COLUMNS.slice(1).map(({ value, show, text }) =>
-    h("td", { class: text ? "text" : null }, show ? show(value(cell)) : value(cell)),
+  const others = COLUMNS.slice(1).map(({ value, show, text, why }) =>
+    h("td", { class: text ? "text" : null, title: why && why(cell) }, show ? show(value(cell)) : value(cell)),
   );
   return h("tr", { "data-cell": index }, h("td", {}, name, front.has(index) && h("span", mark, "◆")), others);
 }
@@ -267,5 +276,7 @@ function remarks() {
     repeated && "Medians of repeated runs; ± is half of what lies between the least and the most.",
     front.size && "◆ is on the Pareto front.",
     ...drifted.map((cell) => `${cell.name} measured again: ${signed(cell.drift)} throughput.`),
+    ...data.cells.map((cell) => cell.leftOut && `${cell.leftOut}.`),
+    ...data.flat.map((text) => `${text}.`),
   ].filter(Boolean);
 }

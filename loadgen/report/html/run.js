@@ -43,7 +43,8 @@ function runSection() {
     ),
     h("div", { class: "content" }),
   );
-  const throughput = (position) => data.runs[order[position].run].throughput;
+  const runAt = (position) => data.runs[order[position].run];
+  const throughput = (position) => (runAt(position).invalid ? -1 : runAt(position).throughput);
   const fastest = order.reduce((best, _, position) => (throughput(position) > throughput(best) ? position : best), 0);
   const wanted = () => Number((location.hash.match(/^#run-(\d+)$/) || [])[1]) - 1;
   choose(order[wanted()] ? wanted() : fastest);
@@ -68,6 +69,7 @@ function runContent(run) {
   const rest = run.stages.length
     ? [stagesCard(run, open), placementCard(run, open ? "wide" : "")]
     : [placementCard(run, open || "wide")];
+  if (run.certificate.length) rest.push(certificateCard(run));
   return h("div", { class: "content" }, verdict(run), h("div", { class: "grid" }, thirds, rest), environment(run));
 }
 
@@ -79,8 +81,9 @@ function verdict(run) {
   const quiet = (text) => h("p", { class: "quiet" }, text);
   return h(
     "div",
-    { class: `verdict ${run.error ? "failed" : run.verdict.saturated}` },
+    { class: `verdict ${run.error || run.invalid ? "failed" : run.verdict.saturated}` },
     run.error && h("p", {}, h("b", {}, "Did not end as asked: "), run.error),
+    run.invalid && h("p", {}, h("b", {}, "Invalid: "), run.invalid),
     h("p", {}, h("b", {}, "Saturated: "), run.verdict.text),
     quiet(`${number(run.throughput)} requests/s over ${number(run.seconds)} s · latency ms: ${latency.join(" · ")}`),
     quiet(`${grouped(run.counts.sent)} sent: ${counts || "none answered"} · ${load}`),
@@ -128,6 +131,17 @@ function stagesCard(run, kind) {
     parts.length > 0 && h("ul", { class: "legend" }, texts.map((text, index) => h("li", {}, swatch(index), text))),
     table(["stage", "mean ms", "p50 ms", "p99 ms"], rows),
   );
+}
+
+/** What has to hold before anything is concluded from the run. */
+function certificateCard(run) {
+  const rows = run.certificate.map(({ name, verdict, measured, limit, remedy }) => {
+    const texts = [verdict, measured, limit, remedy ?? "–"].map((text) => h("td", { class: "text" }, text));
+    return h("tr", { class: verdict }, h("td", {}, name), texts);
+  });
+  const heads = ["check", "verdict", "measured", "limit", "remedy"];
+  const text = "What has to hold before anything is concluded from the run.";
+  return plainCard("wide certificate", "Certificate", text, table(heads, rows));
 }
 
 /** Cores as tiles: tinted by who runs there, filled as far as they were busy. */

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from sample_pages import collection, large, small
-from sample_results import results
+from sample_results import INVALID, results
 
 from loadgen.report.page import page, page_data
 
@@ -34,3 +34,14 @@ def test_the_page_asks_no_network_for_anything():
     own = page(small()).replace(get_plotlyjs(), "")
     assert "default-src 'none'" in own
     assert set(re.findall(r"https?://[^\"' )]+", own)) <= {"http://www.w3.org/2000/svg"}
+
+
+def test_invalid_cells_are_on_no_curve():
+    """They are in the table, with the reason; each run has its certificate."""
+    made = [results(replicas, seconds=3) for replicas in (1, 2, 4)]
+    data = page_data(collection([*made[:2], results(4, seconds=3, certificate=[INVALID])]))
+    assert [cell["invalid"] for cell in data["cells"]] == [None, None, INVALID.reason]
+    assert [2 in numbers for numbers in data["fronts"]] == [False]
+    assert [row["cells"] for row in data["scaling"]] == [[0, 1]]
+    assert data["runs"][2]["invalid"] == INVALID.reason
+    assert data["runs"][2]["certificate"][0]["remedy"] == "end it"

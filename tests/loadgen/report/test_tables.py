@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from sample_results import GOLDEN, results
+from sample_results import GOLDEN, INVALID, results
 from typer.testing import CliRunner
 
 from loadgen.cli.verbs import app
@@ -58,6 +58,20 @@ def test_drift_is_below_the_table():
     anchor = replace(run_of(RUNS[1], Path("a.json")), anchor=True)
     cells = cells_of([run_of(RUNS[0], Path("0.json")), anchor])
     assert " ".join(shown(Collection(cells, (), ()))[-1]) == "r1-c1-b2 measured again: +20.0%"
+
+
+def test_invalid_runs_are_marked():
+    """A cell that has no others says why instead of its limit, the others say how many are left out."""
+    bad = replace(RUNS[0], certificate=[INVALID])
+    what = collection([bad, RUNS[1], replace(RUNS[2], error=None, certificate=[INVALID])])
+    _, _, first, second, below = map(" ".join, shown(what))
+    assert first.endswith("99% yes replicas")
+    assert second.endswith("99% invalid outside load: somebody used core 3")
+    assert below == "r1-c1-b2: 1 of 2 runs invalid and left out: outside load: somebody used core 3"
+    rows = list(csv.DictReader(io.StringIO(csv_text(what))))
+    assert [row["invalid"] for row in rows] == [INVALID.reason, "", INVALID.reason]
+    document = json.loads(json_text(what))
+    assert [cell["invalid"] for cell in document["cells"]] == [None, INVALID.reason]
 
 
 def test_csv_has_a_line_for_each_run():

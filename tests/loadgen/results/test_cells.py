@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sample_results import GOLDEN, results
+from sample_results import GOLDEN, INVALID, results
 
-from loadgen.report.curves import pareto_front, scaling
+from loadgen.report.curves import flat, pareto_front, scaling
 from loadgen.results.cells import Spread, cells_of, run_of
+from loadgen.results.sections import PlannedArrivals
 
 PLAIN = results(seconds=3)
 
@@ -69,6 +70,76 @@ def test_anchors_show_drift_and_are_no_repeats():
     assert cell.drift == pytest.approx(-0.1)
     assert cells_of([cell_run()])[0].drift is None
     assert len(cells_of(anchors)[0].runs) == 2
+
+
+def test_nothing_rests_on_an_invalid_run():
+    """Unless there is no other, and then the cell says so."""
+    good, bad, failed = cell_run(rps=100), cell_run(rps=1, certificate=[INVALID]), cell_run(rps=2, error="stalled")
+    (cell,) = cells_of([bad, good, failed])
+    assert (cell.throughput_rps.median, cell.invalid, cell.left_out) == (100, None, (bad,))
+    (cell,) = cells_of([bad, failed])
+    assert (cell.throughput_rps.median, cell.invalid, cell.left_out) == (1, "outside load: somebody used core 3", ())
+    anchor = replace(bad, anchor=True)
+    assert cells_of([good, anchor])[0].drift is None
+    assert cells_of([good, anchor])[0].left_out == (anchor,)
+    assert cells_of([bad, replace(good, anchor=True)])[0].drift is None
+
+
+def test_a_late_client_of_an_earlier_version_is_invalid():
+    """Its files have no certificate, but a verdict that says so; of a saturating run it is a valid one."""
+    saturating = replace(PLAIN, verdict=replace(PLAIN.verdict, limit="client", text="the client was late"))
+    summary = replace(PLAIN.summary, offered_rps=10.0)
+    late = replace(saturating, summary=summary, arrivals=PlannedArrivals("10/s", 10.0))
+    assert run_of(late, Path("x")).invalid == "the client was late"
+    assert run_of(saturating, Path("x")).invalid is None
+
+
+def external(window, rps, *, in_flight=1.0, **members):
+    """A valid run on a server whose replicas are not seen."""
+    evidence = replace(PLAIN.verdict.evidence, window=window, in_flight_mean=in_flight * window, replicas=None)
+    values = {
+        "node_configs": [],
+        "frontend_counters": None,
+        "summary": replace(PLAIN.summary, throughput_rps=rps),
+        "window": replace(PLAIN.window, requests=window),
+        "verdict": replace(PLAIN.verdict, limit="unknown", evidence=evidence),
+        "certificate": [replace(INVALID, verdict="passed")],
+    }
+    return run_of(replace(PLAIN, **values | members), Path(f"{window}-{rps}.json"))
+
+
+CLIENT = replace(external(64, 104).results.verdict, limit="client")
+
+
+@pytest.mark.parametrize(
+    ("runs", "windows"),
+    [
+        pytest.param([external(16, 60), external(32, 100), external(64, 104)], "32 to 64", id="flat at the end"),
+        pytest.param([external(32, 100), external(128, 96)], "32 to 128", id="more than twice"),
+        pytest.param([external(32, 100), external(48, 100)], None, id="less than twice"),
+        pytest.param([external(32, 100), external(64, 110)], None, id="it brought more"),
+        pytest.param([external(32, 100), external(64, 80)], None, id="it brought much less"),
+        pytest.param([external(32, 0), external(64, 0)], None, id="no answers"),
+        pytest.param([external(32, 100), external(64, 104, in_flight=0.8)], None, id="not kept full"),
+        pytest.param([external(32, 100), external(64, 104, certificate=[INVALID])], None, id="an invalid run"),
+        pytest.param([external(32, 100), external(64, 104, certificate=[])], None, id="of an earlier version"),
+        pytest.param([external(32, 100), external(64, 104, error="stalled")], None, id="did not end as asked"),
+        pytest.param([external(32, 100), external(64, 104, verdict=CLIENT)], None, id="the client was the limit"),
+        pytest.param(
+            [cell_run(rps=100, window=replace(PLAIN.window, requests=window)) for window in (32, 64)],
+            None,
+            id="a server of this project has a verdict",
+        ),
+        pytest.param([external(32, 100)], None, id="one window"),
+    ],
+)
+def test_flat_throughput_of_an_external_server(runs, windows):
+    """Excludes the load and the client, and nothing else."""
+    said = flat(cells_of(runs))
+    assert len(said) == (windows is not None)
+    for text in said:
+        assert f"throughput flat while the window doubled ({windows} requests in flight: " in text
+        assert text.endswith(": the limit is the server or the way to it")
 
 
 @pytest.mark.parametrize(
