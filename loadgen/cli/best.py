@@ -38,7 +38,9 @@ def best(
         console.fail(line)
     if collection.unreadable:
         raise typer.Exit(exit_codes.CONFIG)
-    raise typer.Exit(exit_codes.OK if choice.best is not None else exit_codes.THRESHOLD)
+    if choice.best is not None:
+        raise typer.Exit(exit_codes.OK)
+    raise typer.Exit(exit_codes.UNDECIDED if choice.undecided else exit_codes.THRESHOLD)
 
 
 def choice_text(choice: Choice, question: str) -> str:
@@ -61,9 +63,8 @@ def choice_text(choice: Choice, question: str) -> str:
         lines.append(f"{'cheaper?' if choice.best else 'perhaps':<12}{_description(candidate)}: {candidate.text}")
     if len(choice.unknown) > MOST_NAMED:
         lines.append(f"            and {len(choice.unknown) - MOST_NAMED} more that may do")
-    for candidate in choice.candidates:
-        if candidate.shown == Shown.BARRED:
-            lines.append(f"barred      {candidate.name}: {candidate.text}")
+    for shown, word in ((Shown.INVALID, "invalid"), (Shown.BARRED, "barred")):
+        lines += [f"{word:<12}{c.name}: {c.text}" for c in choice.candidates if c.shown == shown]
     ruled_out = [candidate for candidate in choice.candidates if candidate.shown == Shown.NOT]
     if ruled_out:
         lines.append(f"ruled out   {len(ruled_out)} of {len(choice.candidates)} configurations")

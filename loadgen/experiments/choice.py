@@ -3,13 +3,15 @@
 What a run shows of a rate R:
 
 * An **open loop** at R or more that holds the objective, is carried, and ended as asked, shows that its configuration
-  carries R: less load is no harder. One at R or less that does not, shows that it does not carry R. Anything else says
-  nothing about R: one at a rate that varies, and one whose client was the limit.
+  carries R: less load is no harder. One at R or less that does not, shows that it does not carry R. One at a rate that
+  varies says nothing about R.
 * A **saturating** run shows a throughput T. Where T < R and replicas or frontend were the limit, the configuration does
   not carry R; where client or load were, more was possible and nothing is known. Where T >= R, the throughput will do.
   Its latency is that of a window that is always full: where it holds the objective, it does so for senders that never
   have more than that window outstanding. Of requests that arrive at R whatever is outstanding, it shows nothing, for
   neither is it a bound on their queue, nor do they wait as long as in a window of thousands.
+
+An invalid run shows nothing. Where it would decide, were it valid, the configuration was not measured validly.
 
 A configuration of which batches failed is barred: answers came from smaller ones, so its figures are not its own.
 
@@ -41,8 +43,10 @@ class Shown(IntEnum):
     WINDOW = 1
     THROUGHPUT = 2
     NOTHING = 3
-    NOT = 4
-    BARRED = 5
+    INVALID = 4
+    """The runs that would decide are invalid."""
+    NOT = 5
+    BARRED = 6
     """Batches failed: whatever the rate, it is not what answers should come from."""
 
 
@@ -83,6 +87,7 @@ class Choice:
         best: the cheapest configuration that carries the rate within the objective; None where none was shown to.
         runner_up: the next one, on evidence of the same kind.
         unknown: configurations that are cheaper than the best and may do, but were not measured so that one knows.
+            Those that were not measured validly are among the candidates only.
         candidates: all of them, as they were judged.
     """
 
@@ -90,6 +95,11 @@ class Choice:
     runner_up: Candidate | None
     unknown: tuple[Candidate, ...]
     candidates: tuple[Candidate, ...]
+
+    @property
+    def undecided(self) -> bool:
+        """Whether nothing was shown to do because runs that would decide are invalid."""
+        return self.best is None and any(candidate.shown == Shown.INVALID for candidate in self.candidates)
 
 
 def choose(cells: Iterable[Cell], rate_rps: float, objective: Sequence[Condition]) -> Choice:
@@ -120,7 +130,7 @@ def choose(cells: Iterable[Cell], rate_rps: float, objective: Sequence[Condition
     unknown = [
         c
         for c in candidates
-        if c is not best and c.shown < Shown.NOT and (best is None or (c.shown > best.shown and _cheaper(c, best)))
+        if c is not best and c.shown < Shown.INVALID and (best is None or (c.shown > best.shown and _cheaper(c, best)))
     ]
     return Choice(best, alike[0] if alike else None, tuple(unknown), tuple(candidates))
 
@@ -145,11 +155,22 @@ class _Case:
     objective: Sequence[Condition]
 
     def judged(self) -> Candidate:
-        """What the runs show: open loops first, for they are what was asked."""
+        """What the runs show: valid ones, unless batches failed in one of them."""
         if barred := max(map(_failed_batches, self.runs), default=0):
             run = max(self.runs, key=_failed_batches)
             return self._candidate(Shown.BARRED, f"{barred} batches failed ({run.path.name})")
-        open_loops = [run for run in self.runs if _offered(run) and run.results.verdict.limit != "client"]
+        valid = [run for run in self.runs if run.invalid is None]
+        found = self._found(valid)
+        invalid = next((run for run in self.runs if run.invalid is not None), None)
+        decided = found.shown <= Shown.WINDOW or found.shown == Shown.NOT
+        if invalid is None or decided or (valid and self._found(self.runs).shown == found.shown):
+            return found
+        text = f"not measured validly: {invalid.invalid} ({invalid.path.name})"
+        return self._candidate(Shown.INVALID, text)
+
+    def _found(self, runs: Sequence[Run]) -> Candidate:
+        """What some runs show: open loops first, for they are what was asked."""
+        open_loops = [run for run in runs if _offered(run)]
         failed = [run for run in open_loops if _offered(run) <= self.rate_rps and self._broken(run)]
         if failed:
             run = max(failed, key=_offered)
@@ -162,7 +183,7 @@ class _Case:
         if good:
             nearest = min(good, key=lambda group: _offered(group[0]))
             return self._candidate(Shown.OPEN_LOOP, _open_loop(nearest[0]), nearest)
-        windows = [self._of_window(group) for group in _by_load(_saturating(self.runs))]
+        windows = [self._of_window(group) for group in _by_load(_saturating(runs))]
         nothing = self._candidate(Shown.NOTHING, "no run that says anything about this rate")
         return min(windows, key=lambda c: c.shown, default=nothing)
 
@@ -173,7 +194,7 @@ class _Case:
         if _throughput(least) < self.rate_rps:
             if limit in ("replicas", "frontend"):
                 return self._candidate(Shown.NOT, f"only {rate}")
-            text = f"only {rate}, but its limit was not the server ({limit}): it may carry more"
+            text = f"only {rate}, but the server was not shown to be the limit ({limit}): it may carry more"
             return self._candidate(Shown.NOTHING, text)
         violated = next(filter(None, map(self._violated, runs)), None)
         if violated is None:
@@ -219,7 +240,7 @@ def _by_load(runs: Iterable[Run]) -> list[list[Run]]:
 
 def _limit(runs: Iterable[Run]) -> str | None:
     """The verdict of the saturating run that got furthest."""
-    saturating = _saturating(runs)
+    saturating = [run for run in _saturating(runs) if run.invalid is None]
     if not saturating:
         return None
     run = max(saturating, key=_throughput)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sample_results import GOLDEN, results
+from sample_results import GOLDEN, INVALID, results
 
 from loadgen.cli.best import choice_text
 from loadgen.experiments.choice import Shown, choose
@@ -33,6 +33,7 @@ def run(
     error=None,
     steady=True,
     failed_batches=None,
+    valid=True,
 ):
     """A run with just what counts; 1000 answers."""
     summary = replace(
@@ -58,6 +59,7 @@ def run(
         window=replace(MEASURED.window, requests=window),
         arrivals=None if offered is None else PlannedArrivals(f"{offered} requests/s", rate_rps),
         error=error,
+        certificate=[replace(INVALID, verdict="passed" if valid else "failed")],
     )
     return run_of(made, Path(f"{replicas}-{cpus}-{rps}.json"))
 
@@ -78,7 +80,31 @@ def answer(*runs, rate=100.0, slo=SLO):
         pytest.param([run(rps=90, p99=9, offered=100)], Shown.NOT, id="open loop that did not keep up"),
         pytest.param([run(rps=99, p99=9, offered=100)], Shown.OPEN_LOOP, id="a request under way at the end"),
         pytest.param([run(rps=150, p99=9, offered=150, steady=False)], Shown.NOTHING, id="a rate that varied"),
-        pytest.param([run(rps=90, p99=900, offered=100, limit="client")], Shown.NOTHING, id="a client that was late"),
+        pytest.param([run(rps=90, p99=900, offered=100, valid=False)], Shown.INVALID, id="an invalid run"),
+        pytest.param([run(rps=120, p99=9, offered=120, valid=False)], Shown.INVALID, id="an invalid run that is good"),
+        pytest.param([run(rps=90, p99=1, valid=False)], Shown.INVALID, id="an invalid saturating run"),
+        pytest.param(
+            [run(rps=90, p99=900, offered=100, valid=False), run(rps=100, p99=200, offered=100)],
+            Shown.OPEN_LOOP,
+            id="a valid repeat",
+        ),
+        pytest.param(
+            [run(rps=120, p99=9, offered=120, valid=False), run(rps=90, p99=200, offered=100)],
+            Shown.NOT,
+            id="a valid repeat that is bad",
+        ),
+        pytest.param(
+            [run(rps=120, p99=300), run(rps=100, p99=200, offered=100, valid=False)],
+            Shown.INVALID,
+            id="the run that would decide is invalid",
+        ),
+        pytest.param(
+            [run(rps=120, p99=300), run(rps=50, p99=200, offered=50, valid=False)],
+            Shown.THROUGHPUT,
+            id="an invalid run that would say nothing",
+        ),
+        pytest.param([run(rps=99, p99=9, offered=99, valid=False)], Shown.INVALID, id="only invalid runs"),
+        pytest.param([run(rps=120, p99=9, valid=False, failed_batches=1)], Shown.BARRED, id="batches failed too"),
         pytest.param([run(rps=100, p99=None, offered=100)], Shown.NOT, id="no answer, no percentile"),
         pytest.param(
             [run(rps=100, p99=200, offered=100), run(rps=100, p99=300, offered=100)], Shown.NOT, id="one repeat failed"
@@ -122,6 +148,26 @@ def test_failed_batches_bar_a_configuration():
     said = "barred      r1-c1-b2: 40 batches failed (1-1-150.json)"
     assert said in choice_text(choice, "…").splitlines()
     assert answer(good, bad).best is None
+
+
+def test_invalid_runs_neither_recommend_nor_rule_out():
+    """The configurations of which there are no others are listed, and nothing is decided because of them."""
+    choice = answer(run(1, rps=200, p99=9, offered=200, valid=False), run(2, rps=10, p99=9))
+    assert (choice.best, choice.unknown, choice.undecided) == (None, (), True)
+    said = "invalid     r1-c1-b2: not measured validly: outside load: somebody used core 3 (1-1-200.json)"
+    assert said in choice_text(choice, "…").splitlines()
+    shown = answer(run(1, rps=200, p99=9, offered=200, valid=False), run(2, rps=120, p99=9, offered=120))
+    assert (shown.best.name, shown.undecided) == ("r2-c1-b2", False)
+    assert said in choice_text(shown, "…").splitlines()
+    assert not answer(run(1, rps=10, p99=9)).undecided
+
+
+def test_the_limit_is_that_of_a_valid_run():
+    """However fast an invalid one was."""
+    choice = answer(run(rps=120, p99=200), run(rps=190, p99=200, valid=False))
+    assert choice.best.limit == "replicas (replicas busy 99%), at 120 requests/s when saturated"
+    choice = answer(run(rps=120, p99=200, offered=120), run(rps=190, p99=200, valid=False))
+    assert choice.best.limit is None
 
 
 def test_gpus_count_before_cores_and_cores_before_latency():
@@ -201,6 +247,7 @@ RUNS = st.builds(
     p99=st.one_of(st.none(), st.floats(1, 500)),
     offered=st.one_of(st.none(), st.floats(1, 200)),
     limit=st.sampled_from(["replicas", "client"]),
+    valid=st.booleans(),
 )
 
 
@@ -209,7 +256,7 @@ def test_the_best_was_measured_at_the_rate_or_above(runs, rate):
     """Whatever was measured, nothing is extrapolated."""
     best = answer(*runs, rate=rate).best
     if best is not None:
-        own = [r for r in runs if r.configuration == best.configuration]
+        own = [r for r in runs if r.configuration == best.configuration and r.invalid is None]
         p99s = [
             r.results.summary.latency_ms["p99"]
             for r in own

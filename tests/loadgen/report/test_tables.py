@@ -149,10 +149,14 @@ def test_without_plotly_the_page_is_refused_in_one_line(tmp_path, runner, monkey
     assert runner.invoke(app, ["report", str(path)]).exit_code == 0
 
 
-@pytest.mark.parametrize(("rate", "code"), [("50", 0), ("500", 8)])
-def test_best_says_by_its_code_whether_there_is_one(tmp_path, runner, rate, code):
+@pytest.mark.parametrize(
+    ("rate", "code", "certificate"),
+    [("50", 0, []), ("500", 8, []), ("50", 10, [INVALID])],
+    ids=["yes", "no", "invalid"],
+)
+def test_best_says_by_its_code_whether_there_is_one(tmp_path, runner, rate, code, certificate):
     """For scripts."""
-    path = save(results(seconds=3, throughput_rps=100.0, latency_ms=10.0), tmp_path)
+    path = save(results(seconds=3, throughput_rps=100.0, latency_ms=10.0, certificate=certificate), tmp_path)
     done = runner.invoke(app, ["best", str(path), "--rate", rate, "--slo", "p99<100ms"])
     assert done.exit_code == code
     assert done.stdout.startswith(
