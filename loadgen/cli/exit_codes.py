@@ -34,6 +34,8 @@ from loadgen.errors import ClientLimitError, ConfigError, LoadgenError, TargetEr
 from loadgen.load.ending import Ending
 
 if TYPE_CHECKING:
+    from loadgen.config import ExperimentConfig
+    from loadgen.experiments.sweep import Sweep
     from loadgen.results.document import Results
 
 OK = 0
@@ -92,6 +94,24 @@ def of_results(results: Results, allow_invalid: bool) -> int:
     if results.invalid is not None:
         return INVALID if not allow_invalid else UNDECIDED if results.thresholds else OK
     return THRESHOLD if any(threshold.crossed for threshold in results.thresholds or ()) else OK
+
+
+def of_sweep(sweep: Sweep, config: ExperimentConfig) -> int:
+    """The code for a sweep that came to its end.
+
+    Args:
+        sweep: what it measured.
+        config: of each measurement: what becomes of invalid ones, and the conditions.
+    """
+    entries = sweep.entries
+    invalid = any(entry.invalid is not None for entry in entries)
+    if any(entry.error is not None for entry in entries):
+        return RUN
+    if invalid and not config.allow_invalid:
+        return INVALID
+    if any(entry.crossed for entry in entries):
+        return THRESHOLD
+    return UNDECIDED if invalid and config.fail_if else OK
 
 
 def of_signal(number: signal.Signals) -> int:

@@ -163,8 +163,11 @@ def _run(config: SweepConfig, resume: bool) -> None:
     failed = [entry for entry in done.entries if entry.error is not None]
     if failed:
         console.fail(f"{len(failed)} of {len(done.entries)} measurements did not end as asked; the ledger says why")
-    crossed = [f"{entry.cell}: --fail-if {text}" for entry in done.entries for text in entry.crossed]
-    for text in crossed:
-        console.fail(text)
+    for entry in done.entries:
+        if entry.invalid is not None:
+            undecided = "".join(f"; --fail-if {condition} is undecided" for condition in config.base.fail_if)
+            console.fail(f"{entry.cell}: the run is invalid: {entry.invalid}{undecided}")
+        for text in entry.crossed:
+            console.fail(f"{entry.cell}: --fail-if {text}")
     typer.echo(f"Saved the sweep to {done.directory}")
-    raise typer.Exit(exit_codes.RUN if failed else exit_codes.THRESHOLD if crossed else exit_codes.OK)
+    raise typer.Exit(exit_codes.of_sweep(done, config.base))

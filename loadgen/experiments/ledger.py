@@ -49,7 +49,8 @@ class Entry:
         finished_at: wall-clock time, ISO 8601 with offset.
         in_flight: most requests in flight; 0 where that is not part of the cell.
         rate_rps: requests a second; likewise.
-        crossed: conditions of ``--fail-if`` that came true, each with its value.
+        crossed: conditions of ``--fail-if`` that came true, each with its value; none of an invalid run.
+        invalid: why the run is invalid; None for a valid one, and in ledgers from before it was recorded.
     """
 
     cell: str
@@ -67,6 +68,7 @@ class Entry:
     in_flight: int = 0
     rate_rps: float = 0.0
     crossed: list[str] = field(default_factory=list)
+    invalid: str | None = None
 
     @property
     def measurement(self) -> Measurement:

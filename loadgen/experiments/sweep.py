@@ -1,6 +1,7 @@
 """Runs a sweep: measures every combination of settings and keeps each result at once.
 
-Replicas stay up while only the batch size changes. What a cell could not do is recorded, and the sweep goes on.
+Replicas stay up while only the batch size changes. What a cell could not do is recorded, and the sweep goes on. An
+invalid run is made once more, and marked where that is invalid too.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ class SweepConfig:
     def settings(self) -> dict[str, Any]:
         """What makes two sweeps the same, as JSON can say it."""
         settings: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
-        del settings["base"]["output"]["results_dir"]  # where they are kept is no part of what is measured
+        # Where they are kept, and what becomes of invalid ones, is no part of what is measured.
+        del settings["base"]["output"]["results_dir"], settings["base"]["allow_invalid"]
         target = settings["base"]["serve"].get("target")
         if target is not None:  # headers may be secrets
             headers = json.dumps(target["access"]["headers"])
@@ -155,9 +157,13 @@ class Sweep:
 
     @property
     def drift(self) -> float | None:
-        """Throughput of the anchor at its last measurement, over that of its first, less 1; None where not known."""
-        anchors = [entry for entry in self.entries if entry.kind == "anchor" and entry.throughput_rps]
-        first = next((e for e in self.entries if anchors and e.cell == anchors[-1].cell and e.throughput_rps), None)
+        """Throughput of the anchor at its last measurement, over that of its first, less 1; None where not known.
+
+        Only valid runs count.
+        """
+        known = [entry for entry in self.entries if entry.throughput_rps and entry.invalid is None]
+        anchors = [entry for entry in known if entry.kind == "anchor"]
+        first = next((entry for entry in known if anchors and entry.cell == anchors[-1].cell), None)
         if first is None or first.kind == "anchor":
             return None
         return (anchors[-1].throughput_rps or 0.0) / (first.throughput_rps or 1.0) - 1
@@ -310,18 +316,28 @@ class _SweepRun:
         return finished
 
     async def _measure(self, server: Server, measurement: Measurement) -> Results:
+        """Measure, and once more where that is invalid."""
+        results = await self._run_of(server, measurement)
+        taken = results.error is not None or self._plan.config.base.allow_invalid
+        if results.invalid is not None and not taken:
+            log.warning("%s: invalid, measured again: %s", measurement.cell.name, results.invalid.reason)
+            results = await self._run_of(server, measurement, "-again")
+        self._keep(measurement, results, results.error)
+        return results
+
+    async def _run_of(self, server: Server, measurement: Measurement, suffix: str = "") -> Results:
         cell = measurement.cell
         deployment = server.facts.deployment
         if deployment is not None:
             await deployment.set_batch_size(cell.batch_size)
         plan = self._cell_plan(cell)
         output = plan.config.output
-        rows = requests_log.numbered(output.requests_log, f"{cell.name}-{measurement.repeat}-{measurement.kind}")
+        name = f"{cell.name}-{measurement.repeat}-{measurement.kind}{suffix}"
+        rows = requests_log.numbered(output.requests_log, name)
         plan = plan.with_output(replace(output, requests_log=rows))
         results = await measure(plan, server, self._check)
         if results.ended == Ending.INTERRUPTED:
             raise asyncio.CancelledError
-        self._keep(measurement, results, results.error)
         return results
 
     def _cell_plan(self, cell: GridCell) -> Plan:
@@ -346,6 +362,7 @@ class _SweepRun:
             in_flight=cell.in_flight,
             rate_rps=cell.rate_rps,
             crossed=[] if results is None else _crossed(results),
+            invalid=None if results is None or results.invalid is None else results.invalid.reason,
         )
         self._ledger.add(entry)
         self._done += 1
@@ -367,7 +384,8 @@ def _outcome(entry: Entry) -> str:
         return f"failed, {entry.error}"
     p99 = "-" if entry.p99_ms is None else f"{entry.p99_ms:.4g}"
     failed = "" if entry.error is None else f", {entry.error}"
-    return f"{entry.throughput_rps:.2f} requests/s, p99 {p99} ms, saturated {entry.saturated}{failed}"
+    verdict = f"saturated {entry.saturated}" if entry.invalid is None else f"invalid: {entry.invalid}"
+    return f"{entry.throughput_rps:.2f} requests/s, p99 {p99} ms, {verdict}{failed}"
 
 
 def _time(seconds: float) -> str:

@@ -78,8 +78,10 @@ def sweep_text(sweep: Sweep) -> str:
     rows = [("cell", "requests/s", "p99 ms", "saturated", "")]
     for entry in sweep.entries:
         throughput = "-" if entry.throughput_rps is None else f"{entry.throughput_rps:.2f}"
-        remark = entry.error or ("anchor" if entry.kind == "anchor" else "")
-        rows.append((entry.cell, throughput, _milliseconds(entry.p99_ms), entry.saturated or "-", remark))
+        remarks = ["anchor"] if entry.kind == "anchor" else []
+        remarks += [remark for remark in (entry.error or entry.invalid,) if remark is not None]
+        saturated = entry.saturated if entry.invalid is None else "invalid"
+        rows.append((entry.cell, throughput, _milliseconds(entry.p99_ms), saturated or "-", ", ".join(remarks)))
     text = table(rows)
     if sweep.drift is not None:
         text += f"\ndrift: the first cell again at the end, {sweep.drift:+.1%} requests/s"

@@ -8,7 +8,11 @@ import pytest
 
 from frontend_launch.errors import AdminError, DescribeError, LaunchError, PlacementError, RequestError, RestError
 from loadgen.cli import exit_codes
+from loadgen.config import Deploy, ExperimentConfig, Saturate
 from loadgen.errors import ConfigError, TargetError
+from loadgen.experiments.ledger import Entry
+from loadgen.experiments.sweep import Sweep
+from loadgen.judging.slo import parse
 from loadgen.judging.validity import Check
 from loadgen.load.ending import Ending
 from loadgen.results import files
@@ -79,6 +83,31 @@ def test_each_ending_has_a_code(ended):
     assert (
         exit_codes.of_results(replace(RESULTS, ended=ended), allow_invalid=False) == exit_codes.OK
     ) is ended.as_asked
+
+
+ENTRY = Entry("r1", 1, 1, 1, 0, "cell", "x.json", None, 9.0, 1.0, "yes", "2026-01-01T00:00:00+00:00")
+INVALID, CROSSED, LOST = replace(ENTRY, invalid="x"), replace(ENTRY, crossed=["p99>1ms"]), replace(ENTRY, error="x")
+
+
+@pytest.mark.parametrize(
+    ("entries", "allowed", "conditions", "code"),
+    [
+        ([ENTRY], False, "p99>1ms", 0),
+        ([ENTRY, CROSSED], False, "p99>1ms", 8),
+        ([CROSSED, INVALID], False, "p99>1ms", 9),
+        ([INVALID], False, None, 9),
+        ([INVALID], True, None, 0),
+        ([INVALID, ENTRY], True, "p99>1ms", 10),
+        ([INVALID, CROSSED], True, "p99>1ms", 8),
+        ([INVALID, CROSSED, LOST], False, "p99>1ms", 6),
+    ],
+)
+def test_sweeps(entries, allowed, conditions, code):
+    """The worst of their measurements; a condition that came true in a valid one needs no others."""
+    config = ExperimentConfig(
+        Deploy("noop"), Saturate(), fail_if=tuple(parse(conditions) if conditions else ()), allow_invalid=allowed
+    )
+    assert exit_codes.of_sweep(Sweep(Path(), tuple(entries)), config) == code
 
 
 def test_signals():

@@ -57,6 +57,16 @@ def test_members_of_a_later_version_are_ignored_and_lines_that_are_no_entries_ar
     assert list(ledgers.read_entries(directory)) == [ENTRY, replace(ENTRY, repeat=1)]
 
 
+def test_entries_of_before_are_valid_as_far_as_is_known(tmp_path):
+    """Nothing was recorded of it."""
+    directory = begun(tmp_path, replace(ENTRY, invalid="because"))
+    path = directory / ledgers.LEDGER
+    row = json.loads(path.read_text())
+    assert row.pop("invalid") == "because"
+    path.write_text(json.dumps(row) + "\n")
+    assert list(ledgers.read_entries(directory)) == [ENTRY]
+
+
 def test_only_a_sweep_of_the_same_settings_is_resumed(tmp_path: Path):
     """The newest of them."""
     begun(tmp_path)

@@ -7,9 +7,11 @@ import pytest
 
 from frontend_launch.launch.placement import Assignment, Placement
 from frontend_launch.launch.topology import describe
+from loadgen.experiments.ledger import Entry
+from loadgen.experiments.sweep import Sweep
 from loadgen.hardware.summary import CoreUse, GpuUse, Hardware, ProcessUse
 from loadgen.judging.ceiling import ClientCeiling
-from loadgen.report.text import models_text, placement_text, results_text
+from loadgen.report.text import models_text, placement_text, results_text, sweep_text
 from loadgen.results.files import read
 from loadgen.results.sections import ComparedAnswers, RequestStage, RequestStages
 from model_containers import catalog
@@ -77,6 +79,24 @@ def test_the_client_without_a_floor():
     for floor_ms in ({"p50": None, "p99": None}, {"p50": 1e6, "p99": 1e6}):
         ceiling = replace(CEILING, floor_ms=floor_ms)
         assert "own part" not in results_text(replace(RESULTS, client_ceiling=ceiling))
+
+
+def test_a_sweep_marks_invalid_runs():
+    """With the reason, unless another one stands there."""
+    whole = Entry("b1", 1, 1, 1, 0, "cell", "x", None, 9.0, 1.0, "yes", "2026-01-01T00:00:00+00:00")
+    entries = [
+        whole,
+        replace(whole, invalid="a replica hung", saturated="undecided"),
+        replace(whole, invalid="a replica hung", error="stalled"),
+        replace(whole, invalid="a replica hung", kind="anchor"),
+    ]
+    rows = [" ".join(row.split()) for row in sweep_text(Sweep(Path(), tuple(entries))).splitlines()]
+    assert rows[1:] == [
+        "b1 9.00 1 yes",
+        "b1 9.00 1 invalid a replica hung",
+        "b1 9.00 1 invalid stalled",
+        "b1 9.00 1 invalid anchor, a replica hung",
+    ]
 
 
 def test_placement():

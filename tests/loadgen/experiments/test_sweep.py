@@ -1,0 +1,109 @@
+"""What a sweep does about a measurement that is invalid."""
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from sample_results import INVALID, results
+
+from loadgen.config import Deploy, ExperimentConfig, Output, Saturate
+from loadgen.experiments import sweep as sweeps
+from loadgen.experiments.ledger import Entry, read_entries
+from loadgen.experiments.sweep import Sweep, SweepConfig, prepare_sweep, run_sweep
+from loadgen.judging.validity import Check
+from loadgen.results.files import save
+
+VALID: list[Check] = []
+BAD, FAILED = [INVALID], [replace(INVALID, measured="it is gone")]
+
+
+async def nothing(*_):
+    """In place of what a deployment does."""
+
+
+@pytest.fixture
+def swept(tmp_path, monkeypatch):
+    """Sweep over two batch sizes, of which the runs have these certificates; what is asked for has names."""
+    names = []
+
+    def sweep(certificates, *, error=None, resume=False, **changes):
+        left = list(certificates)
+
+        async def measure(plan, *_):
+            names.append(None if plan.config.output.requests_log is None else plan.config.output.requests_log.name)
+            certificate = left.pop(0)
+            made = results(seconds=3, throughput_rps=100.0, certificate=certificate, error=error)
+            return replace(made, path=save(made, plan.config.output.results_dir))
+
+        @contextlib.asynccontextmanager
+        async def serving(_):
+            deployment = SimpleNamespace(set_batch_size=nothing)
+            yield SimpleNamespace(facts=SimpleNamespace(deployment=deployment), keep_logs=nothing)
+
+        monkeypatch.setattr(sweeps, "measure", measure)
+        monkeypatch.setattr(sweeps, "serving", serving)
+        output = Output(tmp_path / "results", requests_log=tmp_path / "rows.npz")
+        base = ExperimentConfig(Deploy("noop"), Saturate(1.0), output=output, **changes)
+
+        async def act():
+            return await run_sweep(await prepare_sweep(SweepConfig(base, batch_sizes=(1, 2))), resume=resume)
+
+        done = asyncio.run(act())
+        assert left == []
+        return done, names
+
+    return sweep
+
+
+def reasons(done):
+    return [entry.invalid for entry in done.entries]
+
+
+def test_an_invalid_run_is_measured_again_at_once(swept, caplog):
+    """Which is said with the reason; both results files stay, and the ledger names the second."""
+    caplog.set_level("WARNING")
+    done, names = swept([VALID, BAD, VALID, VALID])
+    assert reasons(done) == [None, None, None]
+    assert caplog.messages == ["r1-c1-b2: invalid, measured again: outside load: somebody used core 3"]
+    assert [name.removeprefix("rows-r1-c1-").removesuffix(".npz") for name in names] == [
+        *("b1-0-cell", "b2-0-cell", "b2-0-cell-again", "b1-0-anchor")
+    ]
+    assert len(list(done.directory.glob("results-*.json"))) == 4
+    assert len({entry.results for entry in done.entries}) == 3
+
+
+def test_a_cell_that_is_invalid_twice_is_marked(swept):
+    """With the second reason, and the sweep goes on; drift does not rest on it."""
+    done, names = swept([VALID, VALID, BAD, FAILED])
+    assert reasons(done) == [None, None, "outside load: it is gone"]
+    assert done.drift is None
+    assert len(names) == 4
+    assert list(read_entries(done.directory)) == list(done.entries)
+    again, _ = swept([], resume=True, allow_invalid=True)
+    assert again == done
+
+
+def test_invalid_runs_that_are_allowed_are_marked_only(swept):
+    """As are those that did not end as asked, for which another reason stands."""
+    done, names = swept([BAD, VALID, BAD], allow_invalid=True)
+    assert reasons(done) == [INVALID.reason, None, INVALID.reason]
+    assert len(names) == 3
+    done, _ = swept([VALID, BAD, BAD], error="stalled")
+    assert reasons(done) == [None, INVALID.reason, INVALID.reason]
+
+
+def entry(kind="cell", rps=100.0, **changes):
+    return Entry("r1-c1-b1", 1, 1, 1, 0, kind, "x.json", None, rps, 1.0, "yes", "2026-01-01T00:00:00+00:00", **changes)
+
+
+def test_drift_is_between_valid_runs(tmp_path):
+    """The last of them against the first."""
+    entries = (
+        entry(rps=1.0, invalid="because"),
+        entry(),
+        entry("anchor", 90.0),
+        entry("anchor", 2.0, invalid="because"),
+    )
+    assert Sweep(tmp_path, entries).drift == pytest.approx(-0.1)
