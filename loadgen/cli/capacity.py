@@ -80,4 +80,4 @@ def _run(config: CapacityConfig) -> None:
     if not found.capacity.confirmed:
         console.fail(f"no capacity was confirmed: {found.capacity.ended}")
     typer.echo(f"Saved the search to {found.directory}")
-    raise typer.Exit(exit_codes.OK if found.capacity.confirmed else exit_codes.THRESHOLD)
+    raise typer.Exit(exit_codes.of_capacity(found.capacity))

@@ -35,6 +35,7 @@ from loadgen.load.ending import Ending
 
 if TYPE_CHECKING:
     from loadgen.config import ExperimentConfig
+    from loadgen.experiments.search import Capacity
     from loadgen.experiments.sweep import Sweep
     from loadgen.results.document import Results
 
@@ -112,6 +113,11 @@ def of_sweep(sweep: Sweep, config: ExperimentConfig) -> int:
     if any(entry.crossed for entry in entries):
         return THRESHOLD
     return UNDECIDED if invalid and config.fail_if else OK
+
+
+def of_capacity(capacity: Capacity) -> int:
+    """The code for a search that came to its end."""
+    return OK if capacity.confirmed else UNDECIDED if capacity.undecided else THRESHOLD
 
 
 def of_signal(number: signal.Signals) -> int:

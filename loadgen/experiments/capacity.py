@@ -149,7 +149,9 @@ def _directory(results_dir: Path) -> Path:
 
 def probe_text(probe: Probe) -> str:
     """A probe in one line."""
-    return f"{probe.step}: {probe.rate_rps:.4g} requests/s for {probe.duration_s:.0f} s: {probe.outcome}, {probe.text}"
+    invalid = "" if probe.invalid is None else f" (invalid: {probe.invalid})"
+    what = f"{probe.rate_rps:.4g} requests/s for {probe.duration_s:.0f} s"
+    return f"{probe.step}: {what}: {probe.outcome}, {probe.text}{invalid}"
 
 
 class Backlog(Watcher):
@@ -217,7 +219,7 @@ class _Prober:
         plan = self._plan.with_load(scheduled(config.base.load, arrivals))
         backlog = Backlog(ask.rate_rps, config.conditions, drains=self._server.facts.deployment is None)
         results = await self._measured(plan.with_output(replace(output, requests_log=rows)), backlog)
-        return judge(ask, results, config.conditions, backlog.in_flight)
+        return judge(ask, results, config.conditions, backlog.in_flight, config.base.allow_invalid)
 
     async def _measured(self, plan: Plan, backlog: Backlog | None) -> Results:
         """Measure on an empty deployment."""

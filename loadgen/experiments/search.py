@@ -7,8 +7,9 @@
    goes down by a quarter of the tolerance; where the second passes, it narrows again above.
 
 A probe *passes* when all conditions hold, the rate was carried and the backlog did not grow; it is *unstable* when the
-backlog grew, whatever the latencies were in so short a time; it is *client-limited* when requests left late, which says
-nothing about the server, and ends the search.
+backlog grew, whatever the latencies were in so short a time. It is *invalid* when its certificate says so, which says
+nothing about the server: it is made once more, and where that is invalid too, the search ends undecided. Lost answers
+and a throughput that changes are what an overloaded server does, and do not make a probe invalid.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from typing import Literal
 from loadgen.checks import finite, whole
 from loadgen.errors import FieldError
 from loadgen.judging.slo import Condition, evaluate
+from loadgen.judging.validity import invalid
 from loadgen.judging.verdict import CARRIED_SHARE
 from loadgen.load.ending import Ending
 from loadgen.results.document import Results
 
-Outcome = Literal["pass", "fail", "unstable", "client-limited", "lost"]
+Outcome = Literal["pass", "fail", "unstable", "invalid", "lost"]
 Step = Literal["bracket", "narrow", "confirm", "above"]
 
 ABOVE = 1.05
@@ -52,6 +54,9 @@ GROWN_REQUESTS = 3.0
 
 BACKLOG_FACTOR = 4.0
 """A probe is cut short when its backlog is worth so many times the latency bound, or so many seconds without one."""
+
+OVERLOAD = ("answers", "throughput unchanged")
+"""Checks of the certificate that a server fails because of its load."""
 
 LOWEST_RPS = 0.01
 HIGHEST_RPS = 1e6
@@ -83,6 +88,7 @@ class Probe:
         outcome: see the module.
         text: why, for a reader.
         results: name of its results file; empty without.
+        invalid: why it is invalid though it was judged on its figures, which was allowed; None for others.
     """
 
     step: Step
@@ -91,6 +97,7 @@ class Probe:
     outcome: Outcome
     text: str
     results: str = ""
+    invalid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +132,7 @@ class Capacity:
         confirmed: a longer probe passed at the rate, and one 5 % above it did not.
         ended: why the search ended.
         probes: all of them, in order.
+        undecided: the search ended because a probe was invalid twice.
     """
 
     rate_rps: float | None
@@ -132,6 +140,12 @@ class Capacity:
     confirmed: bool
     ended: str
     probes: tuple[Probe, ...]
+    undecided: bool = False
+
+    @property
+    def invalid(self) -> tuple[Probe, ...]:
+        """Invalid probes on which the answer rests, since that was allowed."""
+        return tuple(probe for probe in self.probes if probe.invalid is not None)
 
 
 Search = Generator[ProbeRequest, Probe, Capacity]
@@ -149,14 +163,14 @@ class _Searcher:
         self._probes: list[Probe] = []
         self._low: float | None = None
         self._high: float | None = None
-        self._confirmed = False
+        self._confirmed = self._undecided = False
 
     def run(self) -> Search:
         try:
             ended = yield from self._search()
         except _SearchEnded as why:
             ended = str(why)
-        return Capacity(*self._answer(), self._confirmed, ended, tuple(self._probes))
+        return Capacity(*self._answer(), self._confirmed, ended, tuple(self._probes), self._undecided)
 
     def _answer(self) -> tuple[float | None, float | None]:
         """What was found, and what failed above it: probed rates, which the ends of the bracket need not be."""
@@ -216,14 +230,19 @@ class _Searcher:
         return True
 
     def _passes(self, step: Step, rate_rps: float, longer: float = 1.0) -> Generator[ProbeRequest, Probe, bool]:
-        if len(self._probes) >= self._limits.probes:
+        if sum(probe.outcome != "invalid" for probe in self._probes) >= self._limits.probes:
             raise _SearchEnded(f"{self._limits.probes} probes were not enough")
         wanted_s = min(SAMPLES / rate_rps, MAX_STRETCH * self._limits.duration_s)
-        probe = yield ProbeRequest(step, rate_rps, longer * max(self._limits.duration_s, wanted_s))
-        self._probes.append(probe)
-        if probe.outcome in ("client-limited", "lost"):
-            raise _SearchEnded(f"{probe.rate_rps:.4g} requests/s: {probe.text}")
-        return probe.outcome == "pass"
+        ask = ProbeRequest(step, rate_rps, longer * max(self._limits.duration_s, wanted_s))
+        for _ in range(2):
+            probe = yield ask
+            self._probes.append(probe)
+            if probe.outcome == "lost":
+                raise _SearchEnded(f"{rate_rps:.4g} requests/s: {probe.text}")
+            if probe.outcome != "invalid":
+                return probe.outcome == "pass"
+        self._undecided = True
+        raise _SearchEnded(f"{rate_rps:.4g} requests/s: invalid twice: {probe.text}")
 
 
 def search(start_rps: float, limits: Limits) -> Search:
@@ -236,7 +255,13 @@ def search(start_rps: float, limits: Limits) -> Search:
     return _Searcher(start_rps, limits).run()
 
 
-def judge(ask: ProbeRequest, results: Results, conditions: Sequence[Condition], in_flight: Sequence[float]) -> Probe:
+def judge(
+    ask: ProbeRequest,
+    results: Results,
+    conditions: Sequence[Condition],
+    in_flight: Sequence[float],
+    allow_invalid: bool = False,
+) -> Probe:
     """What a probe came to.
 
     Args:
@@ -244,16 +269,19 @@ def judge(ask: ProbeRequest, results: Results, conditions: Sequence[Condition], 
         results: what was measured.
         conditions: that have to hold.
         in_flight: mean requests in flight of intervals of one length.
+        allow_invalid: a probe that is invalid is judged on its figures.
     """
     outcome, text = _judged(results, conditions, in_flight)
+    failed = invalid([check for check in results.certificate if check.name not in OVERLOAD])
+    if failed is not None and outcome != "lost" and not allow_invalid:
+        outcome, text, failed = "invalid", failed.reason, None
     name = "" if results.path is None else results.path.name
-    return Probe(ask.step, ask.rate_rps, ask.duration_s, outcome, text, name)
+    reason = None if failed is None else failed.reason
+    return Probe(ask.step, ask.rate_rps, ask.duration_s, outcome, text, name, reason)
 
 
 def _judged(results: Results, conditions: Sequence[Condition], in_flight: Sequence[float]) -> tuple[Outcome, str]:
     summary = results.summary
-    if results.verdict.limit == "client":
-        return "client-limited", results.verdict.text
     if results.ended == Ending.CUT_SHORT:
         return "fail", "cut short: the backlog grew beyond hope"
     if results.ended == Ending.OVERRUN:

@@ -93,16 +93,20 @@ def capacity_text(found: FoundCapacity) -> str:
     capacity = found.capacity
     rows = [("probe", "requests/s", "s", "outcome", "")]
     for probe in capacity.probes:
-        rows.append((probe.step, f"{probe.rate_rps:.4g}", f"{probe.duration_s:.0f}", probe.outcome, probe.text))
+        text = probe.text if probe.invalid is None else f"{probe.text} (invalid: {probe.invalid})"
+        rows.append((probe.step, f"{probe.rate_rps:.4g}", f"{probe.duration_s:.0f}", probe.outcome, text))
     lines = [table(rows)]
     if capacity.rate_rps is None:
-        lines.append("capacity    not found: no rate held the objective")
+        answer = "undecided" if capacity.undecided else "not found: no rate held the objective"
+        lines.append(f"capacity    {answer}")
     else:
         until = "unknown" if capacity.failed_rps is None else f"{capacity.failed_rps:.4g}"
         state = "confirmed" if capacity.confirmed else "not confirmed"
         lines.append(
             f"capacity    {capacity.rate_rps:.4g} requests/s, {state}; the next rate that did not hold is {until}"
         )
+    if capacity.invalid:
+        lines.append(f"invalid     {len(capacity.invalid)} of {len(capacity.probes)} probes; the answer rests on them")
     lines.append(f"search      {len(capacity.probes)} probes in {datetime.timedelta(seconds=round(found.seconds))}")
     return "\n".join(lines)
 

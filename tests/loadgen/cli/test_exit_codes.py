@@ -11,6 +11,7 @@ from loadgen.cli import exit_codes
 from loadgen.config import Deploy, ExperimentConfig, Saturate
 from loadgen.errors import ConfigError, TargetError
 from loadgen.experiments.ledger import Entry
+from loadgen.experiments.search import Capacity
 from loadgen.experiments.sweep import Sweep
 from loadgen.judging.slo import parse
 from loadgen.judging.validity import Check
@@ -108,6 +109,12 @@ def test_sweeps(entries, allowed, conditions, code):
         Deploy("noop"), Saturate(), fail_if=tuple(parse(conditions) if conditions else ()), allow_invalid=allowed
     )
     assert exit_codes.of_sweep(Sweep(Path(), tuple(entries)), config) == code
+
+
+@pytest.mark.parametrize(("confirmed", "undecided", "code"), [(True, False, 0), (False, False, 8), (False, True, 10)])
+def test_searches(confirmed, undecided, code):
+    """No rate was shown to do, or nothing can be said."""
+    assert exit_codes.of_capacity(Capacity(1.0, 2.0, confirmed, "because", (), undecided)) == code
 
 
 def test_signals():

@@ -1,15 +1,19 @@
 """The search for the highest rate, against servers of which it is known."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from sample_results import GOLDEN
+from sample_results import GOLDEN, INVALID
 from simulated_search import OBJECTIVES, right, trials
 
-from loadgen.experiments.capacity import Backlog
-from loadgen.experiments.search import Limits, Probe, ProbeRequest, cannot_pass, growing, judge, search
+from loadgen.experiments.capacity import Backlog, FoundCapacity, probe_text
+from loadgen.experiments.search import Capacity, Limits, Probe, ProbeRequest, cannot_pass, growing, judge, search
 from loadgen.judging import slo
+from loadgen.judging.evidence import Evidence
+from loadgen.judging.validity import CHECKS
 from loadgen.load.record import Interval
+from loadgen.report.text import capacity_text
 
 
 @pytest.mark.parametrize("text", OBJECTIVES)
@@ -57,11 +61,18 @@ def test_the_bracket_doubles_or_halves():
         pytest.param(lambda _: "fail", Limits(), "no bracket between 0.01 and 1e+06 requests/s", None, id="never"),
         pytest.param(lambda _: "pass", Limits(), "no bracket between 0.01 and 1e+06 requests/s", 819200.0, id="always"),
         pytest.param(
-            lambda ask: "pass" if ask.rate_rps < 150 else "client-limited",
+            lambda ask: "pass" if ask.rate_rps < 150 else "lost",
             Limits(),
             "200 requests/s: because",
             100.0,
-            id="the client is the limit",
+            id="the server is lost",
+        ),
+        pytest.param(
+            lambda ask: "pass" if ask.rate_rps < 150 else "invalid",
+            Limits(),
+            "200 requests/s: invalid twice: because",
+            100.0,
+            id="an invalid probe",
         ),
         pytest.param(
             lambda ask: "pass" if ask.rate_rps < 900 else "fail",
@@ -76,6 +87,23 @@ def test_a_search_that_ends_otherwise(outcomes, limits, ended, rate_rps):
     """Says why, with what it knows until then, and does not call it confirmed."""
     capacity, _ = scripted(outcomes, limits)
     assert (capacity.ended, capacity.rate_rps, capacity.confirmed) == (ended, rate_rps, False)
+    assert capacity.undecided == ("invalid" in ended)
+
+
+def test_an_invalid_probe_is_made_once_more():
+    """It counts neither as one that passed or failed, nor towards the most probes."""
+    seen = set()
+
+    def outcome(ask):
+        if ask.rate_rps not in seen:
+            seen.add(ask.rate_rps)
+            return "invalid"
+        return "pass" if ask.rate_rps < 150 else "fail"
+
+    capacity, asked = scripted(outcome, Limits(probes=3))
+    assert [ask.rate_rps for ask in asked[:4]] == [100, 100, 200, 200]
+    assert (capacity.ended, len(asked), capacity.undecided) == ("3 probes were not enough", 6, False)
+    assert (capacity.rate_rps, capacity.failed_rps) == (pytest.approx(141.4, abs=0.1), 200.0)
 
 
 @pytest.mark.parametrize("probes", range(1, 40))
@@ -144,7 +172,7 @@ def test_requests_under_way_before_the_first_answers_are_no_backlog():
 
 
 def test_what_a_probe_came_to():
-    """Its conditions, its ending, and whether the client could send it."""
+    """Its conditions, its ending, and whether it is valid."""
     ask = ProbeRequest("narrow", 100.0, 10.0)
     conditions = slo.parse("p99<250ms")
     summary = replace(
@@ -155,7 +183,6 @@ def test_what_a_probe_came_to():
         throughput_rps=100.0,
     )
     good = replace(GOLDEN, ended="schedule", summary=summary)
-    late = replace(good, verdict=replace(good.verdict, limit="client", text="sent late"))
     slow = replace(good, summary=replace(summary, latency_ms={**summary.latency_ms, "p99": 300.0}))
     fewer = replace(good, summary=replace(summary, throughput_rps=90.0))
 
@@ -166,5 +193,33 @@ def test_what_a_probe_came_to():
     assert outcome(good, (10.0, 20.0, 30.0, 40.0)) == "unstable"
     assert outcome(slow) == outcome(fewer) == "fail"
     assert outcome(replace(good, ended="cut_short")) == outcome(replace(good, ended="overrun")) == "fail"
-    assert outcome(late) == "client-limited"
-    assert outcome(replace(good, ended="server_lost", error="it is gone")) == "lost"
+    assert outcome(replace(good, ended="server_lost", error="it is gone", certificate=[INVALID])) == "lost"
+
+
+@pytest.mark.parametrize("name", ["answers", "throughput unchanged"])
+@pytest.mark.parametrize("ended", ["schedule", "cut_short"])
+def test_what_an_overloaded_server_does_is_no_fault_of_the_probe(name, ended):
+    """It loses answers and changes: such a probe is judged on its conditions, others on nothing."""
+    assert name in {check(Evidence(2, 0.5, 9, 9.0)).name for check in CHECKS}
+    ask, conditions = ProbeRequest("narrow", 100.0, 10.0), slo.parse("failed<0.1%")
+    summary = replace(GOLDEN.summary, failed=GOLDEN.summary.sent, offered_rps=100.0)
+    own = replace(GOLDEN, ended=ended, summary=summary, certificate=[replace(INVALID, name=name)])
+    assert judge(ask, own, conditions, ()).outcome == "fail"
+    other = judge(ask, replace(own, certificate=[*own.certificate, INVALID]), conditions, ())
+    assert (other.outcome, other.text, other.invalid) == ("invalid", INVALID.reason, None)
+
+
+def test_an_invalid_probe_that_is_allowed_is_judged_and_marked():
+    """The answer says that it rests on it."""
+    summary = replace(GOLDEN.summary, offered_rps=100.0, throughput_rps=100.0)
+    made = replace(GOLDEN, ended="schedule", summary=summary, certificate=[INVALID])
+    probe = judge(ProbeRequest("narrow", 100.0, 10.0), made, slo.parse("p99<1000s"), (), allow_invalid=True)
+    assert (probe.outcome, probe.invalid) == ("pass", INVALID.reason)
+    assert probe_text(probe).endswith(" (invalid: outside load: somebody used core 3)")
+    found = FoundCapacity(
+        Capacity(100.0, 105.0, True, "confirmed", (probe, probe, replace(probe, invalid=None))), 9.0, Path()
+    )
+    assert found.capacity.invalid == (probe, probe)
+    assert "invalid     2 of 3 probes; the answer rests on them" in capacity_text(found).splitlines()
+    undecided = replace(found, capacity=replace(found.capacity, rate_rps=None, confirmed=False, undecided=True))
+    assert "capacity    undecided" in capacity_text(undecided).splitlines()
