@@ -81,6 +81,7 @@ def ours(server: Running, model: str, in_flight: int, shared: bool, protocol: st
         command = [
             str(Path(sys.executable).with_name("loadgen")),
             "saturate",
+            "--allow-invalid",
             "--target",
             f"oip+{protocol}://{address}/{model}",
         ]

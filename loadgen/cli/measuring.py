@@ -38,7 +38,7 @@ def measure(config: ExperimentConfig) -> NoReturn:
     for threshold in results.thresholds or ():
         if threshold.crossed:
             console.fail(f"--fail-if {threshold.condition}: {threshold.found}")
-    if results.invalid is not None:
+    if results.invalid is not None and results.error is None:
         console.fail(f"the run is invalid: {results.invalid.reason}; {results.invalid.remedy}")
     typer.echo(f"Saved results to {results.path}")
     raise typer.Exit(

@@ -28,6 +28,8 @@ from model_containers import catalog
 LOADGEN = str(Path(sys.executable).with_name("loadgen"))
 PORTS = [f"--{name}-port=0" for name in ("request", "response", "replica", "metrics", "admin", "redis")]
 DOCKER = ["--runtime", "docker", "--model", "noop", *PORTS]
+MEASURED = [*DOCKER, "--allow-invalid", "--no-ceiling"]
+"""Other processes load the machine."""
 DEADLINE_S = 120
 GUIDE = (Path(__file__).parents[2] / "docs" / "your-own-model.md").read_text()
 CORE = min(os.sched_getaffinity(0))
@@ -74,9 +76,7 @@ def nothing_left(images):
 
 def test_a_whole_deployment(tmp_path):
     """Redis, both frontends, two replicas: loaded through sockets, right answers, pinned as planned, taken down."""
-    run = ran(
-        "saturate", "--no-ceiling", *DOCKER, "-r", "2", "-d", "2", "--verify", "5", "--results-dir", str(tmp_path)
-    )
+    run = ran("saturate", *MEASURED, "-r", "2", "-d", "2", "--verify", "5", "--results-dir", str(tmp_path))
     assert run.returncode == 0, run.stderr
     results = results_of(run.stdout)
     assert results["answers"]["compared"] > results["answers"]["mismatched"] == 0
@@ -95,7 +95,7 @@ def test_a_whole_deployment(tmp_path):
 def test_several_query_frontends(tmp_path):
     """Over one Redis: each with its own replicas and sockets, and both are known to the management frontend."""
     two = ("-r", "2", "--frontends", "2", "--allow-overlap")
-    run = ran("saturate", "--no-ceiling", *DOCKER, *two, "-d", "2", "--verify", "5", "--results-dir", str(tmp_path))
+    run = ran("saturate", *MEASURED, *two, "-d", "2", "--verify", "5", "--results-dir", str(tmp_path))
     assert run.returncode == 0, run.stderr
     results = results_of(run.stdout)
     assert results["answers"]["compared"] > results["answers"]["mismatched"] == 0
@@ -109,7 +109,7 @@ def test_several_query_frontends(tmp_path):
     brought = ran("up", *DOCKER, *two)
     assert brought.returncode == 0, brought.stderr
     for command in brought.stdout.splitlines()[-2:]:
-        load = ran(*command.split()[1:], "-d", "1", "--results-dir", str(tmp_path))
+        load = ran(*command.split()[1:], "--allow-invalid", "-d", "1", "--results-dir", str(tmp_path))
         assert load.returncode == 0, load.stderr
         assert "proxy" not in load.stdout
     assert ran("down").stdout.count("removed directory") == 1
@@ -128,7 +128,7 @@ def test_a_deployment_that_stays(tmp_path):
     assert "model:noop:1" in ran("metrics", run_id).stdout
     assert json.loads(ran("metrics", "--counters").stdout)["models"]["noop:1"]["max_batch"] == 2
     for _ in range(2):
-        load = ran(*command[1:], "-d", "1", "--results-dir", str(tmp_path))
+        load = ran(*command[1:], "--allow-invalid", "-d", "1", "--results-dir", str(tmp_path))
         assert load.returncode == 0, load.stderr
         assert "proxy" not in load.stdout
         assert results_of(load.stdout)["summary"]["left_behind"] == 0
@@ -145,7 +145,7 @@ def test_what_goes_through_the_engine_s_proxy_is_said(tmp_path):
     command = ran("up", *DOCKER).stdout.splitlines()[-1].split()
     for directory in Path("/tmp").glob("loadgen-????????-*/sockets"):
         directory.rename(directory.with_name("hidden"))
-    results = results_of(ran(*command[1:], "-d", "1", "--results-dir", str(tmp_path)).stdout)
+    results = results_of(ran(*command[1:], "--allow-invalid", "-d", "1", "--results-dir", str(tmp_path)).stdout)
     assert any("proxy process" in note for note in results["notes"])
     assert "proxy process" in results["verdict"]["text"]
     ran("down")
@@ -169,19 +169,7 @@ def test_fences(tmp_path):
 
 def test_a_replica_that_is_killed_under_load_loses_nothing(tmp_path):
     """Its batch is answered by the other; the run says so and goes on."""
-    arguments = [
-        "saturate",
-        "--no-ceiling",
-        *DOCKER,
-        "-r",
-        "2",
-        "-d",
-        "6",
-        "--verify",
-        "1",
-        "--results-dir",
-        str(tmp_path),
-    ]
+    arguments = ["saturate", *MEASURED, "-r", "2", "-d", "6", "--verify", "1", "--results-dir", str(tmp_path)]
     process = subprocess.Popen([LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     lines = iter(process.stdout.readline, "")
@@ -199,7 +187,7 @@ def test_a_replica_that_is_killed_under_load_loses_nothing(tmp_path):
 
 def test_redis_that_ends_under_load_loses_nothing(tmp_path):
     """Queries are served by what the query frontend knows."""
-    arguments = ["saturate", "--no-ceiling", *DOCKER, "-d", "5", "--results-dir", str(tmp_path)]
+    arguments = ["saturate", *MEASURED, "-d", "5", "--results-dir", str(tmp_path)]
     process = subprocess.Popen([LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     lines = iter(process.stdout.readline, "")
@@ -216,17 +204,7 @@ def test_the_engine_going_away_under_load_ends_the_run(tmp_path, monkeypatch):
     """In one line and with its own code; what was measured is kept, and the label finds the containers later."""
     proxy = EngineProxy(tmp_path / "engine.sock")
     monkeypatch.setenv("DOCKER_HOST", proxy.url)
-    arguments = [
-        "saturate",
-        "--no-ceiling",
-        *DOCKER,
-        "-d",
-        "60",
-        "--log-every",
-        "500ms",
-        "--results-dir",
-        str(tmp_path / "results"),
-    ]
+    arguments = ["saturate", *MEASURED, "-d", "60", "--log-every", "500ms", "--results-dir", str(tmp_path / "results")]
     process = subprocess.Popen([LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stderr is not None
@@ -257,7 +235,7 @@ def test_a_model_of_one_s_own_in_a_container(tmp_path):
         (line,) = re.findall(
             r"^loadgen (saturate --model linear:Projection --runtime docker.*) --duration", GUIDE, re.M
         )
-        command = [LOADGEN, *line.split(), *PORTS, "-d", "1", "--verify", "5"]
+        command = [LOADGEN, *line.split(), *PORTS, "--allow-invalid", "-d", "1", "--verify", "5"]
         run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
         assert run.returncode == 0, run.stderr
         answers = results_of(run.stdout)["answers"]
@@ -268,7 +246,7 @@ def test_a_model_of_one_s_own_in_a_container(tmp_path):
 
 def test_the_last_replica_ends_the_run(tmp_path):
     """With its log, and what was measured."""
-    arguments = ["saturate", "--no-ceiling", *DOCKER, "-d", "60", "--results-dir", str(tmp_path)]
+    arguments = ["saturate", *MEASURED, "-d", "60", "--results-dir", str(tmp_path)]
     process = subprocess.Popen([LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     lines = iter(process.stdout.readline, "")
@@ -283,7 +261,7 @@ def test_the_last_replica_ends_the_run(tmp_path):
 @pytest.mark.parametrize("until_line", ["redis: container", "query ready", "p99: "])
 def test_ctrl_c_at_any_time_leaves_nothing(tmp_path, until_line):
     """Exit code 130; the fixture looks."""
-    arguments = ["saturate", "--no-ceiling", *DOCKER, "-d", "60", "--results-dir", str(tmp_path)]
+    arguments = ["saturate", *MEASURED, "-d", "60", "--results-dir", str(tmp_path)]
     process = subprocess.Popen(
         [LOADGEN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -302,7 +280,7 @@ def test_a_killed_run_is_found_by_its_label_and_nothing_else_is_touched(tmp_path
     network = docker("network", "create", "--label", "somebody=else", "somebodys_network")[0]
     try:
         process = subprocess.Popen(
-            [LOADGEN, "saturate", "--no-ceiling", *DOCKER, "-d", "60", "--results-dir", str(tmp_path)],
+            [LOADGEN, "saturate", *MEASURED, "-d", "60", "--results-dir", str(tmp_path)],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -373,7 +351,7 @@ def test_a_gpu_that_the_engine_does_not_have_is_one_line():
 
 def test_a_missing_image_is_one_line(tmp_path):
     """Before anything is started, with the command that makes it."""
-    run = ran("saturate", "--no-ceiling", *DOCKER, "--image", "nobody/nothing", "--results-dir", str(tmp_path))
+    run = ran("saturate", *MEASURED, "--image", "nobody/nothing", "--results-dir", str(tmp_path))
     assert run.returncode == 4
     assert run.stderr == "loadgen: there is no image nobody/nothing: loadgen images build\n"
 
@@ -394,7 +372,7 @@ def test_a_port_in_use_is_one_line(tmp_path):
 def test_without_an_engine_is_one_line(tmp_path, monkeypatch):
     """For each verb that wants one."""
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
-    for arguments in (["saturate", "--no-ceiling", *DOCKER], ["up", *DOCKER], ["ps"], ["down"], ["logs"], ["metrics"]):
+    for arguments in (["saturate", *MEASURED], ["up", *DOCKER], ["ps"], ["down"], ["logs"], ["metrics"]):
         run = ran(*arguments)
         assert run.returncode == 4
         assert run.stderr.startswith("loadgen: no Docker engine answers")

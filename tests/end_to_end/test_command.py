@@ -24,8 +24,7 @@ DEADLINE_S = 60
 
 
 def command(tmp_path, *arguments, ports=ANY_PORTS):
-    results = ["--no-ceiling", "--results-dir", str(tmp_path / "results")]
-    return [*LOADGEN, "saturate", "--model", "noop", *results, *ports, *arguments]
+    return program.measuring(tmp_path, "saturate", "--model", "noop", *ports, *arguments)
 
 
 def ran(tmp_path, *arguments, **options):
@@ -56,7 +55,7 @@ def started(tmp_path, *arguments):
 
 
 def test_a_run_ends_with_results_that_keep_their_schema(tmp_path):
-    """Counts add up, histograms read back, the verdict does not call a do-nothing model saturated."""
+    """Counts add up, and histograms read back."""
     run = ran(tmp_path, "--duration", "2", "--log-every", "0.5")
     assert run.returncode == 0, run.stderr
     path = document_of(run.stdout)
@@ -69,8 +68,6 @@ def test_a_run_ends_with_results_that_keep_their_schema(tmp_path):
     assert summary["failed"] == summary["defaulted"] == summary["unexpected"] == 0
     total = HdrHistogram.decode(document["histograms"]["latency"].encode()).get_total_count()
     assert total == summary["measured"]["completed"]
-    assert document["verdict"]["saturated"] != "yes"
-    assert document["verdict"]["limit"] in ("frontend", "client")
     assert len(document["client_metrics"]["thrus"]) == 4
     assert document["node_configs"][0]["name"] == "noop"
     assert {row["role"] for row in document["placement"]} == {"client", "frontends", "replica-0"}
@@ -80,6 +77,19 @@ def test_a_run_ends_with_results_that_keep_their_schema(tmp_path):
     assert "Got start of message 0" in (path.with_suffix(".logs") / "replica-0.log").read_text()
     line = r"\d\d-\d\d-\d\d:\d\d:\d\d:\d\d INFO     \[runner.py:\d+\] p99: [\d.e-]+, mean: [\d.e-]+, thruput: [\d.]+"
     assert len(re.findall(line, run.stdout)) == 4
+
+
+@pytest.mark.serial
+def test_a_do_nothing_model_is_not_the_limit(tmp_path):
+    """What everything else costs is."""
+    results = program.undisturbed(
+        tmp_path,
+        lambda at: results_files.read(document_of(ran(at, "--duration", "2").stdout)),
+        program.invalid,
+    )
+    assert results.invalid is None
+    assert results.verdict.saturated == "no"
+    assert results.verdict.limit in ("frontend", "client")
 
 
 @pytest.mark.serial
@@ -261,10 +271,10 @@ def test_doctor_says_what_works_here():
 
 
 def test_a_run_that_ends_within_its_warm_up_measured_nothing_and_says_so(tmp_path):
-    """In its code, the verdict and a note, not as throughput."""
+    """In the verdict and in a note, not as throughput, and by its code."""
     run = ran(tmp_path, "--requests", "100", "--warmup", "30s")
     assert run.returncode == 6
-    assert "no request completed in the measured part: 100 completed in the whole run" in run.stderr
+    assert run.stderr == "loadgen: no request completed in the measured part: 100 completed in the whole run\n"
     assert "saturated   undecided: nothing was measured" in run.stdout
     assert "note        nothing was measured, the run ended within --warmup" in run.stdout
 

@@ -39,7 +39,7 @@ def command_of(model):
     line = re.findall(rf"^loadgen saturate --model {re.escape(model)}.*$", GUIDE, re.MULTILINE)[0]
     words = shlex.split(line)
     words[words.index("--duration") + 1] = "1"
-    return [LOADGEN, *words[1:], *ANY_PORTS]
+    return [LOADGEN, *words[1:], *ANY_PORTS, "--allow-invalid"]
 
 
 def results_of(run):
@@ -124,7 +124,20 @@ def test_what_a_model_prints_does_no_harm(tmp_path):
     )
     results = results_of(
         ran(
-            [LOADGEN, "saturate", "-m", "noisy:Noisy", "-d", "1", "--verify", "3", "--no-ceiling", *ANY_PORTS], tmp_path
+            [
+                LOADGEN,
+                "saturate",
+                "-m",
+                "noisy:Noisy",
+                "-d",
+                "1",
+                "--verify",
+                "3",
+                "--allow-invalid",
+                "--no-ceiling",
+                *ANY_PORTS,
+            ],
+            tmp_path,
         )
     )
     assert results["answers"]["compared"] > 0

@@ -67,7 +67,19 @@ def verified(code: str, name: str, tmp_path: Path) -> tuple[subprocess.Completed
         client = [f"--{port}-port={getattr(ports, port)}" for port in PORT_NAMES if port != "replica"]
         command = [str(Path(sys.executable).with_name("loadgen")), "saturate", "--connect", "127.0.0.1", *client]
         run = subprocess.run(
-            [*command, "-m", name, "--no-ceiling", "--requests", "20", "--verify", "1", "--results-dir", str(tmp_path)],
+            [
+                *command,
+                "--allow-invalid",
+                "--no-ceiling",
+                "-m",
+                name,
+                "--requests",
+                "20",
+                "--verify",
+                "1",
+                "--results-dir",
+                str(tmp_path),
+            ],
             capture_output=True,
             text=True,
             timeout=200,
