@@ -136,7 +136,7 @@ function stagesCard(run, kind) {
 /** What has to hold before anything is concluded from the run. */
 function certificateCard(run) {
   const rows = run.certificate.map(({ name, verdict, measured, limit, remedy }) => {
-    const texts = [verdict, measured, limit, remedy ?? "–"].map((text) => h("td", { class: "text" }, text));
+    const texts = [verdict, measured, limit, remedy ?? "–"].map((text) => h("td", {}, text));
     return h("tr", { class: verdict }, h("td", {}, name), texts);
   });
   const heads = ["check", "verdict", "measured", "limit", "remedy"];
