@@ -52,7 +52,8 @@ def choice_text(choice: Choice, question: str) -> str:
     """
     lines = []
     if choice.best is None:
-        lines.append(f"best        not measured: no configuration was shown to carry {question}")
+        state = "undecided" if choice.undecided else "not measured"
+        lines.append(f"best        {state}: no configuration was shown to carry {question}")
     else:
         lines += [f"best        {_description(choice.best)}", *_explanation(choice.best)]
         if choice.runner_up is None:

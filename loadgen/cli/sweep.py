@@ -166,7 +166,7 @@ def _run(config: SweepConfig, resume: bool) -> None:
     for entry in done.entries:
         if entry.invalid is not None:
             undecided = "".join(f"; --fail-if {condition} is undecided" for condition in config.base.fail_if)
-            console.fail(f"{entry.cell}: the run is invalid: {entry.invalid}{undecided}")
+            console.fail(f"{entry.cell}, {entry.kind}: the run is invalid: {entry.invalid}{undecided}")
         for text in entry.crossed:
             console.fail(f"{entry.cell}: --fail-if {text}")
     typer.echo(f"Saved the sweep to {done.directory}")

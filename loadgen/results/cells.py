@@ -159,9 +159,10 @@ class Cell:
 
     @property
     def left_out(self) -> tuple[Run, ...]:
-        """Invalid runs on which no figure rests, anchors too."""
-        invalid = [run for run in (*self.runs, *self.anchors) if run.invalid is not None]
-        return tuple(run for run in invalid if not any(run is counted for counted in self.counted))
+        """Invalid runs on which no figure rests, anchors too; none where there are no valid ones."""
+        if self.invalid is not None:
+            return ()
+        return tuple(run for run in (*self.runs, *self.anchors) if run.invalid is not None)
 
     @property
     def throughput_rps(self) -> Spread:

@@ -156,6 +156,7 @@ def test_invalid_runs_neither_recommend_nor_rule_out():
     assert (choice.best, choice.unknown, choice.undecided) == (None, (), True)
     said = "invalid     r1-c1-b2: not measured validly: outside load: somebody used core 3 (1-1-200.json)"
     assert said in choice_text(choice, "…").splitlines()
+    assert choice_text(choice, "…").startswith("best        undecided: no configuration was shown to carry …")
     shown = answer(run(1, rps=200, p99=9, offered=200, valid=False), run(2, rps=120, p99=9, offered=120))
     assert (shown.best.name, shown.undecided) == ("r2-c1-b2", False)
     assert said in choice_text(shown, "…").splitlines()
