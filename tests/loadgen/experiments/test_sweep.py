@@ -7,7 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 from sample_results import INVALID, results
+from typer.testing import CliRunner
 
+from loadgen.cli import app, exit_codes
 from loadgen.config import Deploy, ExperimentConfig, Output, Saturate
 from loadgen.experiments import sweep as sweeps
 from loadgen.experiments.ledger import Entry, read_entries
@@ -107,3 +109,21 @@ def test_drift_is_between_valid_runs(tmp_path):
         entry("anchor", 2.0, invalid="because"),
     )
     assert Sweep(tmp_path, entries).drift == pytest.approx(-0.1)
+
+
+@pytest.mark.parametrize(("allowed", "code"), [((), exit_codes.INVALID), (("--allow-invalid",), exit_codes.UNDECIDED)])
+def test_the_command_says_which_are_invalid_and_what_that_leaves_undecided(tmp_path, monkeypatch, allowed, code):
+    """A line each; the conditions are named."""
+
+    async def prepare(_):
+        return None
+
+    async def run(_, *, resume):
+        return Sweep(tmp_path, (entry(), entry("anchor", invalid=INVALID.reason)))
+
+    monkeypatch.setattr("loadgen.cli.sweep.prepare_sweep", prepare)
+    monkeypatch.setattr("loadgen.cli.sweep.run_sweep", run)
+    done = CliRunner().invoke(app, ["sweep", "-m", "noop", "--fail-if", "p99>1s", *allowed])
+    assert done.exit_code == code
+    reason = "the run is invalid: outside load: somebody used core 3"
+    assert done.stderr == f"loadgen: r1-c1-b1, anchor: {reason}; --fail-if p99>1s is undecided\n"
