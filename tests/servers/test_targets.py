@@ -11,7 +11,7 @@ import pytest
 import trustme
 from inference_servers import kserve, mlserver, triton
 from ingress import ingress
-from program import DEADLINE_S, asked, ran, searched, started, target
+from program import DEADLINE_S, asked, invalid, ran, searched, started, target, undisturbed
 from tls_proxy import tls_proxy
 
 from loadgen.cli import exit_codes
@@ -49,14 +49,20 @@ BOTH = pytest.mark.parametrize("protocol", ["grpc", "http"])
 
 @pytest.mark.serial
 @BOTH
-def test_a_model_that_takes_its_time_is_saturated_and_the_server_says_with_which_batches(server, tmp_path, protocol):
-    """The verdict rests on its statistics, which are compared with what the client saw."""
-    words = target(tmp_path, "saturate", url(server, protocol, "slow"), *SHORT, "--connections", "32")
-    results = results_of(ran([*words, "--metrics-url", f"http://{server.metrics}/metrics"]))
+def test_a_model_that_takes_its_time_and_the_server_says_with_which_batches(server, tmp_path, protocol):
+    """The verdict names its statistics, which are compared with what the client saw, and concludes nothing from them."""
+    options = (*SHORT, "--connections", "32", "--metrics-url", f"http://{server.metrics}/metrics")
+    results = undisturbed(
+        tmp_path,
+        lambda at: results_of(ran(target(at, "saturate", url(server, protocol, "slow"), *options))),
+        invalid,
+    )
     assert results.summary.sent == results.summary.completed + results.summary.abandoned
-    assert (results.verdict.saturated, results.verdict.limit) == ("yes", "replicas")
+    assert (results.verdict.saturated, results.verdict.limit) == ("undecided", "unknown")
+    assert "the server says its instances were busy" in results.verdict.text
+    assert results.verdict.text.endswith("the limit is the server or the way to it")
     evidence = results.verdict.evidence
-    assert (evidence.max_batch, evidence.replicas) == (8, 1)
+    assert (evidence.max_batch, evidence.replicas, evidence.instances) == (8, None, 1)
     assert evidence.mean_batch > 7
     counted = results.server_statistics
     assert counted.failed == 0
