@@ -243,6 +243,8 @@ def _unchanged(evidence: Evidence) -> Check:
     # Answers come in batches, so their number varies like that of batches.
     chance = CHANGED_SIGMAS * math.sqrt(3 * evidence.max_batch * (first + last) / duration_s)
     changed = abs(last - first) > max(CHANGED_SHARE * first, chance)
+    if changed and any(not replica.alive for replica in evidence.replica_use):
+        return Check("throughput unchanged", f"{measured}: a replica is gone", limit, "noted", "see its log")
     return _check("throughput unchanged", measured, limit, changed, "run for longer, or find out what changed")
 
 

@@ -110,6 +110,15 @@ def test_what_is_only_noted(changes, note):
     assert [line.partition(":")[0] for line in notes(evidence, checks)] == [note]
 
 
+def test_a_replica_that_died_explains_less_throughput():
+    """The run stays valid, and both are noted."""
+    evidence = replace(CLEAN, replica_use=replica(alive=False), last_third_rps=200.0)
+    checks = certificate(evidence)
+    assert invalid(checks) is None
+    said = notes(evidence, checks)
+    assert [line.partition(":")[0] for line in said] == ["replicas alive", "throughput unchanged"]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
