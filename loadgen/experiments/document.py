@@ -118,7 +118,8 @@ def results_of(
         [*assignments, watch.assignment],
     )
     evidence = replace(
-        on_machine(readings.evidence(record, plan), watched, assignments), misplaced=_misplaced(plan, server)
+        on_machine(readings.evidence(record, plan), watched, assignments, watch.died),
+        misplaced=_misplaced(plan, server),
     )
     checks = validity.certificate(evidence)
     verdict = _verdict(server, record, evidence, checks)

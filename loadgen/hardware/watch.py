@@ -58,11 +58,16 @@ class Watch:
             for line in lines:
                 yield Reading.from_row(json.loads(line))
 
+    @property
+    def died(self) -> bool:
+        """Whether the sampler ended although nothing ended it."""
+        return self._process is not None and self._process.exited.done()
+
     async def notes(self) -> list[str]:
         """A line where the hardware is not watched, or not any more."""
         if self._process is None:
             return [f"the hardware was not watched: {self._reason}"]
-        if not self._process.exited.done():
+        if not self.died:
             return []
         said = await self._process.log_tail(lines=1)
         text = f"the sampler ended with exit code {self._process.exited.result()}{said and ': '}{said}"

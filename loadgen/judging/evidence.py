@@ -360,16 +360,19 @@ def _gaps(client: ClientUse) -> ClientGaps:
     )
 
 
-def on_machine(evidence: Evidence, hardware: Hardware | None, assignments: Iterable[Assignment]) -> Evidence:
+def on_machine(
+    evidence: Evidence, hardware: Hardware | None, assignments: Iterable[Assignment], died: bool = False
+) -> Evidence:
     """What the machine did adds to what is known of client and server.
 
     Args:
         evidence: of client and server.
-        hardware: of the measured part; None where it was not watched.
+        hardware: of the measured part; None where it was not watched, or for too short a time.
         assignments: the plan.
+        died: the sampler ended early.
     """
     if hardware is None:
-        return evidence
+        return replace(evidence, watched_share=0.0) if died else evidence
     return replace(
         evidence,
         watched_share=min(1.0, hardware.watched_s / evidence.duration_s) if evidence.duration_s else None,

@@ -500,6 +500,7 @@ def test_a_sampler_that_dies_is_a_note():
             assert watch._process is not None
             os.kill(watch._process.pid, signal.SIGKILL)
             await asyncio.wait_for(asyncio.shield(watch._process.exited), 30)
+            assert watch.died
             return len(list(watch.readings())), await watch.notes()
 
     assert uvloop.run(scenario()) == (

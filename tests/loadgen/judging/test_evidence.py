@@ -3,7 +3,8 @@
 import pytest
 
 from frontend_launch.counters import Counters, ModelCounters, ReplicaCounters
-from loadgen.judging.evidence import of_client, of_frontends, of_metrics
+from loadgen.judging.evidence import of_client, of_frontends, of_metrics, on_machine
+from loadgen.judging.validity import certificate
 from loadgen.load.record import ClientUse, Record
 
 SECOND = 1_000_000_000
@@ -81,3 +82,10 @@ def test_nothing_is_known_of_frontends_that_did_not_answer():
     """The client's own numbers stay."""
     evidence = of_frontends(CLIENT, [], {}, "m")
     assert (evidence.replicas, evidence.busy_share, evidence.client_cpu_share) == (None, None, 0.5)
+
+
+@pytest.mark.parametrize(("died", "verdict"), [(True, "failed"), (False, "unknown")])
+def test_a_machine_that_was_not_watched(died, verdict):
+    """It is a fault where the sampler died; a short run has too few readings."""
+    evidence = on_machine(CLIENT, None, [], died)
+    assert {check.name: check.verdict for check in certificate(evidence)}["machine watched"] == verdict
