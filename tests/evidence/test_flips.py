@@ -180,6 +180,7 @@ def test_a_fault_fails_its_own_check(number, rows, tmp_path):
     assert ended.exit_code == (9 if case.checks else 0)
 
 
+@pytest.mark.timeout(1200)
 def test_clean_runs_fail_no_check(rows, tmp_path):
     """With a window and on a schedule, in turn."""
     clean, disturbed, failed = 0, 0, []

@@ -50,7 +50,7 @@ BOTH = pytest.mark.parametrize("protocol", ["grpc", "http"])
 @pytest.mark.serial
 @BOTH
 def test_a_model_that_takes_its_time_and_the_server_says_with_which_batches(server, tmp_path, protocol):
-    """The verdict names its statistics, which are compared with what the client saw, and concludes nothing from them."""
+    """The verdict names its statistics, compared with what the client saw, and concludes nothing from them."""
     options = (*SHORT, "--connections", "32", "--metrics-url", f"http://{server.metrics}/metrics")
     results = undisturbed(
         tmp_path,

@@ -147,7 +147,7 @@ def test_a_server_that_the_client_cannot_ask_is_not_gone(monkeypatch):
 
     async def main():
         options = TargetOptions(parse_address("http+json://localhost:1/"), body='"$input"')
-        async with RemoteReadings(JsonEndpoint.of(options)) as readings:
+        async with RemoteReadings(JsonEndpoint.at(options)) as readings:
             await readings.on_phase(Phase.MEASURED_ENDS)
             return readings
 
