@@ -81,7 +81,7 @@ class Running:
         directory.mkdir()
         self.directory = directory
         self._process = subprocess.Popen(
-            [program.LOADGEN, *words, "--log-every", "0.5s", "--results-dir", "results"],
+            [program.LOADGEN, *words, "--no-ceiling", "--log-every", "0.5s", "--results-dir", "results"],
             cwd=directory,
             env=_environment(),
             stdout=subprocess.PIPE,
