@@ -24,6 +24,7 @@ pytestmark = [
 
 CLEAN_RUNS = 20
 WINDOW, SCHEDULE = "saturate --max-in-flight 200", "rate --rate 100"
+POISSON = f"{SCHEDULE} --arrivals poisson"
 CLIENT, REPLICA = 0, 1
 """The core of the client and the frontend, and that of the replicas."""
 
@@ -127,7 +128,7 @@ class Case:
 THREE = "--replicas 3 --cpus-per-replica 1 --cpus 1 --allow-overlap"
 CASES = [
     Case("client stopped 1.2 s, window 200", ("client on time",), fault=hold("client", 1.2)),
-    Case("client stopped 0.3 s, 100/s", ("client on time",), SCHEDULE, fault=hold("client", 0.3)),
+    Case("client stopped 0.3 s, 100/s", ("client on time",), POISSON, fault=hold("client", 0.3)),
     Case("replica stopped 1.4 s", ("replicas answer",), fault=hold("replica-0", 1.4)),
     Case("one of three replicas killed", (), f"{WINDOW} {THREE}", serves("Even"), kill("replica-1")),
     Case("CPU quota of 30 % on a replica that computes", ("CPU quota",), serve=serves("Spin5"), fault=quota),
@@ -135,7 +136,7 @@ CASES = [
     Case(
         "replies that take longer than --timeout",
         ("answers",),
-        "rate --rate 50 --timeout 30ms",
+        "rate --rate 50 --arrivals poisson --timeout 30ms",
         serves("Hesitating"),
     ),
     Case("another client loads the same frontend", ("counts agree",), serve=another_client),
@@ -172,6 +173,7 @@ def rows() -> Iterator[dict[int, str]]:
 def test_a_fault_fails_its_own_check(number, rows, tmp_path):
     """And no other."""
     case = CASES[number]
+    rows[number] = f"| {case.text} | {', '.join(case.checks) or 'none'} |{' not run |' * 3}"
     ended = deployed.undisturbed(tmp_path, functools.partial(run, case, 6))
     rows[number] = row(case.text, case.checks, ended)
     if ended.disturbed:

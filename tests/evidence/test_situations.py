@@ -168,6 +168,7 @@ deployment's start to after its end; above 0.25 the run was repeated.
 def test_the_conclusion_is_right(number, rows, tmp_path):
     """The fault that makes the run invalid, or the limit with what has to be said beside it."""
     situation, script = SITUATIONS[number]
+    rows[number] = f"| {situation['situation']} | {' or '.join(situation['right'])} |{' not run |' * 6}"
     ended = deployed.undisturbed(tmp_path, functools.partial(run, script))
     rows[number] = row(situation, ended)
     if ended.disturbed:
