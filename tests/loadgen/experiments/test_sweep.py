@@ -9,7 +9,8 @@ import pytest
 from sample_results import INVALID, results
 from typer.testing import CliRunner
 
-from loadgen.cli.verbs import app, exit_codes
+from loadgen.cli import exit_codes
+from loadgen.cli.verbs import app
 from loadgen.config import Deploy, ExperimentConfig, Output, Saturate
 from loadgen.experiments import sweep as sweeps
 from loadgen.experiments.ledger import Entry, read_entries

@@ -140,14 +140,14 @@ def test_metrics_that_are_none():
 def test_a_server_that_the_client_cannot_ask_is_not_gone(monkeypatch):
     """For want of files of its own; that it could not ask is a note."""
 
-    async def still_there(_):
+    async def check_available(_):
         raise ClientLimitError("no more files")
 
-    monkeypatch.setattr(JsonEndpoint, "still_there", still_there)
+    monkeypatch.setattr(JsonEndpoint, "check_available", check_available)
 
     async def main():
         options = TargetOptions(parse_address("http+json://localhost:1/"), body='"$input"')
-        async with RemoteReadings(JsonEndpoint.at(options)) as readings:
+        async with RemoteReadings(await JsonEndpoint.at(options)) as readings:
             await readings.on_phase(Phase.MEASURED_ENDS)
             return readings
 
