@@ -17,10 +17,7 @@ import faulty_models
 import pytest
 from deployed import Ended, Running
 
-pytestmark = [
-    pytest.mark.serial,
-    pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="client and replica need a core each"),
-]
+pytestmark = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="client and replica need a core each")
 
 CLEAN_RUNS = 20
 WINDOW, SCHEDULE = "saturate --max-in-flight 200", "rate --rate 100"
