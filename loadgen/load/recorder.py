@@ -24,7 +24,9 @@ MAX_GAPS = 100_000
 """Requests of the measured part whose times are kept, to compare the gaps between them with those of the plan."""
 
 TIMER_NS = 300_000
-"""What a timer of this machine may be late: a gap that differs by less says nothing about the schedule."""
+SAME_SHARE = 0.25
+"""Gaps that differ by less, in time or as a share of the mean gap, count as the same: timers are late, and processes that
+share a core wait for each other."""
 
 _OUTCOMES = tuple(Outcome)
 """By their codes, without the cost of asking the enumeration for each reading."""
@@ -234,7 +236,8 @@ class ScheduleRecorder(Recorder):
         self._to_ns = min(self._to_ns, now_ns)
         if len(self._sent_ns) > 1:
             planned, real = (np.diff(np.array(times, np.int64)) for times in (self._planned_ns, self._sent_ns))
-            self._offered.gap_distance = distance(planned, real, TIMER_NS)
+            resolution_ns = max(float(TIMER_NS), SAME_SHARE * float(planned.mean()))
+            self._offered.gap_distance = distance(planned, real, resolution_ns)
 
     @override
     def sent(self, count: int, now_ns: int, planned_ns: np.ndarray | None = None) -> None:
