@@ -114,7 +114,7 @@ def _client(evidence: Evidence) -> Check:
         share = "" if not p99_ms else f", {lag_ms / p99_ms:.0%} of the latency p99"
         measured = f"schedule lag p99 {lag_ms:.3g} ms{share}{_when(evidence)}"
         late = lag_ms >= max(LATE_MS, LATE_SHARE * (p99_ms or 0.0))
-        return _check("client on time", measured, limit, late, remedy)
+        return _check("client on time", measured + _kept(evidence), limit, late, remedy)
     limit = f"less than {STALLED_SHARE:.0%} of the time lost"
     gaps, duration_s = evidence.client_gaps, evidence.duration_s
     if gaps is None or not duration_s:
@@ -123,7 +123,7 @@ def _client(evidence: Evidence) -> Check:
     covered_s = evidence.in_flight_mean / evidence.throughput_rps if evidence.throughput_rps else 0.0
     lost_s = max(0.0, gaps.total_s - gaps.count * covered_s)
     measured = f"{lost_s / duration_s:.1%} of the time lost in {_count(gaps.count, 'gap')}{_when(evidence)}"
-    return _check("client on time", measured, limit, lost_s >= STALLED_SHARE * duration_s, remedy)
+    return _check("client on time", measured + _kept(evidence), limit, lost_s >= STALLED_SHARE * duration_s, remedy)
 
 
 def _when(evidence: Evidence) -> str:
@@ -131,6 +131,13 @@ def _when(evidence: Evidence) -> str:
     return (
         "" if gaps is None else f"; the longest gap {gaps.longest_s:.3g} s, {gaps.longest_at_s:.3g} s after the start"
     )
+
+
+def _kept(evidence: Evidence) -> str:
+    """Whether the client was kept from its cores, which is why it was late."""
+    clients = [role.disturbed_share for role in evidence.roles if role.role.startswith("client")]
+    share = max(clients, default=0.0)
+    return f"; processes outside the plan kept it waiting {share:.0%} of the time" if share >= NOTED_SHARE else ""
 
 
 def _hung(evidence: Evidence) -> Check:

@@ -168,6 +168,16 @@ def test_answers_that_others_had_or_gave(counted, in_flight, failed, remedy):
     assert (None if failure is None else failure.remedy) == remedy
 
 
+def test_a_late_client_that_was_kept_from_its_cores():
+    """The check says so."""
+    evidence = replace(OPEN, lag_p99_ms=12.0, roles=role(0, wait_share=0.3, outside_share=0.4))
+    failed = invalid(certificate(evidence))
+    assert failed is not None
+    assert failed.measured == (
+        "schedule lag p99 12 ms, 60% of the latency p99; processes outside the plan kept it waiting 30% of the time"
+    )
+
+
 def test_the_first_failure_is_the_reason():
     """In the order of the checks: a client that was not there makes everything else look wrong."""
     evidence = replace(CLEAN, client_gaps=ClientGaps(2, 1.2, 0.7, 3.0), lost={"timed_out": 100}, failed_batches=3)
