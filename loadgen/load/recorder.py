@@ -25,8 +25,8 @@ MAX_GAPS = 100_000
 
 TIMER_NS = 300_000
 SAME_SHARE = 0.25
-"""Gaps that differ by less, in time or as a share of the mean gap, count as the same: timers are late, and processes that
-share a core wait for each other."""
+"""Gaps that differ by less, in time or as a share of the mean gap, count as the same: timers are late, and processes
+that share a core wait for each other."""
 
 _OUTCOMES = tuple(Outcome)
 """By their codes, without the cost of asking the enumeration for each reading."""
