@@ -373,9 +373,11 @@ def on_machine(
     """
     if hardware is None:
         return replace(evidence, watched_share=0.0) if died else evidence
+    # A reading stands for the time around it: readings a second apart show half of a run of two seconds between them.
+    watched_s = hardware.readings * hardware.every_s
     return replace(
         evidence,
-        watched_share=min(1.0, hardware.watched_s / evidence.duration_s) if evidence.duration_s else None,
+        watched_share=min(1.0, watched_s / evidence.duration_s) if evidence.duration_s else None,
         roles=[_role(row, hardware) for row in assignments if row.role in hardware.processes],
     )
 

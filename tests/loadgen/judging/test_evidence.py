@@ -1,8 +1,11 @@
 """From counters of one frontend and of several to evidence."""
 
+from dataclasses import replace
+
 import pytest
 
 from frontend_launch.counters import Counters, ModelCounters, ReplicaCounters
+from loadgen.hardware.summary import Hardware
 from loadgen.judging.evidence import of_client, of_frontends, of_metrics, on_machine
 from loadgen.judging.validity import certificate
 from loadgen.load.record import ClientUse, Record
@@ -89,3 +92,19 @@ def test_a_machine_that_was_not_watched(died, verdict):
     """It is a fault where the sampler died; a short run has too few readings."""
     evidence = on_machine(CLIENT, None, [], died)
     assert {check.name: check.verdict for check in certificate(evidence)}["machine watched"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("readings", "every_s", "duration_s", "share"),
+    [
+        pytest.param(2, 0.999, 2.001, 1.0, id="a short run"),
+        pytest.param(12, 1.0, 12.4, 0.97, id="a longer one"),
+        pytest.param(2, 1.9, 2.001, 1.0, id="a late sampler that saw nearly all"),
+        pytest.param(4, 1.0, 10.0, 0.4, id="a sampler that was killed"),
+    ],
+)
+def test_the_share_of_the_time_that_the_machine_was_watched(readings, every_s, duration_s, share):
+    """Each reading stands for the time around it."""
+    hardware = Hardware(readings, every_s, {}, {}, {}, [], [])
+    evidence = on_machine(replace(CLIENT, duration_s=duration_s), hardware, [])
+    assert evidence.watched_share == pytest.approx(share, abs=0.01)
