@@ -71,12 +71,14 @@ class ClientGaps:
         total_s: all of them together.
         longest_s: the longest.
         longest_at_s: when it began, seconds into the measured part.
+        lost_s: of the gaps, what requests in flight did not cover: they keep a server busy for as long as they last.
     """
 
     count: Count
     total_s: float
     longest_s: float
     longest_at_s: float
+    lost_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,18 +309,20 @@ def of_client(record: Record, max_batch: int, window: int) -> Evidence:
     """
     measured_ns = max(1, record.measured_ns)
     p99_ns = record.latency.percentile_ns(99)
-    worst = max(record.clients, key=lambda client: client.gaps_ns)
+    in_flight_ns = sum(client.in_flight_ns for client in record.clients)
+    covered_ns = in_flight_ns // record.latency.total if record.latency.total else 0
+    worst = max(record.clients, key=lambda client: client.uncovered_ns(covered_ns))
     client = Evidence(
         max_batch=max_batch,
         client_cpu_share=max(client.cpu_ns for client in record.clients) / measured_ns,
         window=window,
-        in_flight_mean=sum(client.in_flight_ns for client in record.clients) / measured_ns,
+        in_flight_mean=in_flight_ns / measured_ns,
         clients=len(record.clients),
         sent=record.sent,
         throughput_rps=record.latency.total / measured_ns * NS_PER_S,
         duration_s=record.measured_ns / NS_PER_S,
         latency_p99_ms=None if p99_ns is None else p99_ns / 1e6,
-        client_gaps=_gaps(worst) if worst.gaps else None,
+        client_gaps=_gaps(worst, covered_ns) if worst.gaps else None,
         lost={outcome.name.lower(): count for outcome in _LOST if (count := record.outcomes[outcome])},
         answers={"client": record.replies},
         first_third_rps=_rate(record, 0.0, 1 / 3),
@@ -351,12 +355,13 @@ def _rate(record: Record, begin: float, end: float) -> float | None:
     return sum(interval.completed for interval in within) / duration_s if duration_s else None
 
 
-def _gaps(client: ClientUse) -> ClientGaps:
+def _gaps(client: ClientUse, covered_ns: int) -> ClientGaps:
     return ClientGaps(
         count=client.gaps,
         total_s=client.gaps_ns / NS_PER_S,
         longest_s=client.longest_gap_ns / NS_PER_S,
         longest_at_s=client.longest_gap_at_ns / NS_PER_S,
+        lost_s=client.uncovered_ns(covered_ns) / NS_PER_S,
     )
 
 

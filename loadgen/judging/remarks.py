@@ -30,7 +30,9 @@ def marked(summary: Summary) -> list[str]:
     """A line on the latencies that are the client's own to a large share."""
     if not summary.marked:
         return []
-    return [f"{', '.join(summary.marked)}: the client's own lag is {LAG_SHARE:.0%} or more of it (marked with *)"]
+    each = "each of them" if len(summary.marked) > 1 else "it"
+    names = ", ".join(summary.marked)
+    return [f"marked with *: {names}; the same percentile of the client's own lag is {LAG_SHARE:.0%} or more of {each}"]
 
 
 def remarks(record: Record) -> list[str]:

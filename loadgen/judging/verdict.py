@@ -76,7 +76,7 @@ def judge(evidence: Evidence, checks: Sequence[Check]) -> Verdict:
     """
     failed = invalid(checks)
     if failed is not None:
-        found = _Judgement("undecided", "unknown", f"invalid: {failed.measured}")
+        found = _Judgement("undecided", "unknown", f"invalid: {failed.reason}")
     else:
         found = _seen(evidence) if evidence.replicas is not None else _unseen(evidence)
     return Verdict(found.saturated, found.limit, f"{found.saturated}: {found.text}", evidence)
@@ -123,17 +123,25 @@ def _load(evidence: Evidence) -> _Judgement:
     return _Judgement("no", "load", said)
 
 
+_FRONTENDS = ("frontend", "query")
+"""How the roles of query frontends begin."""
+
+
 def _frontend(evidence: Evidence) -> _Judgement | None:
     """The frontend, where its cores have no more to give and replicas do not use most of them."""
-    role = _busiest(evidence, ("frontend", "query"))
+    role = _busiest(evidence, _FRONTENDS)
     if role is None:
         share = evidence.frontend_cpu_share or 0.0
         if share < OWN_SHARE:
             return None
         return _Judgement("no", "frontend", f"the frontend's process used {share:.0%} of a core; {_state(evidence)}")
-    most = _largest_user(evidence, role)
-    if role.own_share < OWN_SHARE or most.role.startswith("replica"):
+    if _largest_user(evidence, role).role.startswith("replica"):
         return None
+    if role.own_share < OWN_SHARE:
+        if role.own_share + role.disturbed_share < OWN_SHARE:
+            return None
+        text = f"{_used_up(evidence, role)}, in part by processes outside the plan; {_state(evidence)}"
+        return _Judgement("undecided", "unknown", f"{text}. The frontend or the replicas are the limit")
     return _Judgement("no", "frontend", f"{_used_up(evidence, role)}, and replicas waited for them; {_state(evidence)}")
 
 
@@ -153,22 +161,25 @@ def _not_carried(evidence: Evidence) -> _Judgement:
 def _closed_loop(evidence: Evidence) -> _Judgement:
     """Who kept the replicas waiting: follow the request from the client."""
     places = -(-evidence.max_batch // evidence.rows) * (evidence.replicas or 0)
+    window = f"{evidence.window} request{'' if evidence.window == 1 else 's'} in flight"
     if evidence.window < places:
-        text = f"{evidence.window} requests in flight cannot fill {places} places in batches; raise --max-in-flight"
+        text = f"{window} cannot fill {places} places in batches; raise --max-in-flight"
         return _Judgement("no", "load", f"{text} ({_state(evidence)})")
-    if (evidence.in_flight_share or 0.0) >= NEAR_SHARE and not evidence.full:
+    islands = [role for part in (_FRONTENDS, ("client",)) if (role := _busiest(evidence, part)) is not None]
+    full = max(islands, key=lambda role: role.own_share, default=None)
+    used_up = full is not None and full.own_share >= OWN_SHARE
+    if (evidence.in_flight_share or 0.0) >= NEAR_SHARE and not evidence.full and not used_up:
         return _Judgement("no", "load", f"{_state(evidence)}; raise --max-in-flight to fill them")
     if (few := _few_requests(evidence)) is not None:
         return few
     if evidence.in_flight_mean < WINDOW_FULL_SHARE * evidence.window:
         return _client(evidence)
-    islands = [role for part in (("frontend", "query"), ("client",)) if (role := _busiest(evidence, part)) is not None]
-    full = [role for role in islands if role.own_share >= OWN_SHARE]
-    if full:
-        role = max(full, key=lambda role: role.own_share)
-        most = _largest_user(evidence, role)
-        return _Judgement("no", _part(most), f"{_used_up(evidence, role)}; {_state(evidence)}")
-    text = f"{evidence.window} requests in flight do not cover the way there and back; raise --max-in-flight"
+    if full is not None and used_up:
+        return _Judgement("no", _part(_largest_user(evidence, full)), f"{_used_up(evidence, full)}; {_state(evidence)}")
+    if full is not None and full.own_share + full.disturbed_share >= OWN_SHARE:
+        text = f"{_used_up(evidence, full)}, in part by processes outside the plan; {_state(evidence)}"
+        return _Judgement("undecided", "unknown", text)
+    text = f"{window} do not cover the way there and back; raise --max-in-flight"
     return _Judgement("no", "load", f"{text} ({_state(evidence)})")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from itertools import zip_longest
 
 from frontend_launch.histogram import LatencyHistogram
@@ -85,6 +86,10 @@ class Interval:
         return self.completed / self.duration_s
 
 
+MAX_GAPS = 1000
+"""Gaps of a client that are kept, the longest ones."""
+
+
 @dataclass(slots=True)
 class ClientUse:
     """What one client process did during the measured part: the evidence that it was not the limit.
@@ -94,16 +99,28 @@ class ClientUse:
         in_flight_ns: the number in flight, integrated over time.
         gaps: how often the client did not run when it was due to; see `LATE_NS` of `loadgen.load.dispatcher`.
         gaps_ns: the time of all gaps, from when it was due.
-        longest_gap_ns: the longest of them.
-        longest_gap_at_ns: when that began, since this client's measured part began.
+        longest_gaps: a heap of the longest of them, with when each began, since this client's measured part began.
     """
 
     cpu_ns: int = 0
     in_flight_ns: int = 0
     gaps: int = 0
     gaps_ns: int = 0
-    longest_gap_ns: int = 0
-    longest_gap_at_ns: int = 0
+    longest_gaps: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def longest_gap_ns(self) -> int:
+        """The longest gap; 0 without one."""
+        return max(self.longest_gaps, default=(0, 0))[0]
+
+    @property
+    def longest_gap_at_ns(self) -> int:
+        """When it began."""
+        return max(self.longest_gaps, default=(0, 0))[1]
+
+    def uncovered_ns(self, covered_ns: int) -> int:
+        """What gaps are longer than a time that each may last without harm, all together."""
+        return sum(max(0, gap_ns - covered_ns) for gap_ns, _ in self.longest_gaps)
 
     def add_gap(self, at_ns: int, gap_ns: int) -> None:
         """Count a gap.
@@ -114,8 +131,9 @@ class ClientUse:
         """
         self.gaps += 1
         self.gaps_ns += gap_ns
-        if gap_ns > self.longest_gap_ns:
-            self.longest_gap_ns, self.longest_gap_at_ns = gap_ns, at_ns
+        heappush(self.longest_gaps, (gap_ns, at_ns))
+        if len(self.longest_gaps) > MAX_GAPS:
+            heappop(self.longest_gaps)
 
 
 @dataclass(slots=True)

@@ -20,13 +20,14 @@ from loadgen.load.target import Outcome, Replies
 from model_containers.units import NS_PER_S
 
 HIGHEST_TIME_NS = 2**63 - 1
-MAX_GAPS = 100_000
+MAX_TIMES = 100_000
 """Requests of the measured part whose times are kept, to compare the gaps between them with those of the plan."""
 
 TIMER_NS = 300_000
 SAME_SHARE = 0.25
+SHORTEST = 2
 """Gaps that differ by less, in time or as a share of the mean gap, count as the same: timers are late, and processes
-that share a core wait for each other."""
+that share a core wait for each other. Mean gaps below twice a timer's lateness are not compared."""
 
 _OUTCOMES = tuple(Outcome)
 """By their codes, without the cost of asking the enumeration for each reading."""
@@ -236,8 +237,9 @@ class ScheduleRecorder(Recorder):
         self._to_ns = min(self._to_ns, now_ns)
         if len(self._sent_ns) > 1:
             planned, real = (np.diff(np.array(times, np.int64)) for times in (self._planned_ns, self._sent_ns))
-            resolution_ns = max(float(TIMER_NS), SAME_SHARE * float(planned.mean()))
-            self._offered.gap_distance = distance(planned, real, resolution_ns)
+            mean_ns = float(planned.mean())
+            if mean_ns >= SHORTEST * TIMER_NS:
+                self._offered.gap_distance = distance(planned, real, max(TIMER_NS, SAME_SHARE * mean_ns))
 
     @override
     def sent(self, count: int, now_ns: int, planned_ns: np.ndarray | None = None) -> None:
@@ -246,7 +248,7 @@ class ScheduleRecorder(Recorder):
         counted = planned_ns if planned_ns[0] >= self._from_ns else planned_ns[planned_ns >= self._from_ns]
         self.record.measured_sent += len(counted)
         self._offered.lag.record(now_ns - counted)
-        if len(self._sent_ns) < MAX_GAPS:
+        if len(self._sent_ns) < MAX_TIMES:
             self._planned_ns.extend(counted.tolist())
             self._sent_ns.extend([now_ns] * len(counted))
 

@@ -189,15 +189,18 @@ _CROSSED = {True: "came true", False: "did not come true", None: "undecided, for
 
 
 def _certificate(results: Results) -> list[str]:
-    """The checks of the run, those that passed in short."""
+    """The checks that were made, those that could not be, and what to do about those that failed."""
     if not results.certificate:
         return []
-    failed = results.invalid
+    failed, checks = results.invalid, results.certificate
     rows = [("  check", "verdict", "measured", "limit")]
-    rows += [(f"  {check.name}", check.verdict, check.measured, check.limit) for check in results.certificate]
+    rows += [(f"  {row.name}", row.verdict, row.measured, row.limit) for row in checks if row.verdict != "unknown"]
+    unknown = [row.name for row in checks if row.verdict == "unknown"]
     head = "valid" if failed is None else f"invalid: {failed.name}"
-    remedies = [f"remedy      {check.remedy}" for check in results.certificate if check.verdict == "failed"]
-    return [f"certificate {head}", *table(rows).splitlines(), *remedies]
+    head += f"; {len(unknown)} of {len(checks)} checks could not be made" if unknown else ""
+    remedies = dict.fromkeys(f"remedy      {row.remedy}" for row in checks if row.verdict == "failed")
+    left_out = [f"  not checked: {', '.join(unknown)}"] if unknown else []
+    return [f"certificate {head}", *table(rows).splitlines(), *left_out, *remedies]
 
 
 def _client(results: Results) -> list[str]:

@@ -139,5 +139,5 @@ def test_percentiles_that_are_the_client_s_are_marked():
         lag_ms={"min": 1.0, "p50": 0.9, "p99": 2.0, "p99.9": 9.0},
     )
     assert summary.marked == ("p99",)
-    assert marked(summary) == ["p99: the client's own lag is 10% or more of it (marked with *)"]
+    assert marked(summary) == ["marked with *: p99; the same percentile of the client's own lag is 10% or more of it"]
     assert marked(replace(summary, lag_ms=None)) == []

@@ -15,6 +15,8 @@ from loadgen.judging.verdict import judge
 
 SITUATIONS = json.loads((Path(__file__).parent / "situations.json").read_text())
 
+SATURATED = {"replicas": ("yes", "near"), "frontend": ("no",), "client": ("no",), "load": ("yes", "near", "no")}
+
 ROUNDING = 0.005
 """Outside load was recorded in whole percents: it is taken at the least that it can have been."""
 
@@ -34,6 +36,7 @@ def test_the_conclusion_is_right(situation):
         assert failed.name in {FAULTS[right.partition(":")[2]] for right in situation["right"] if ":" in right}
         assert failed.remedy
     else:
+        assert verdict.saturated in SATURATED[verdict.limit]
         assert any(
             verdict.limit == limit and (not note or NOTES[note] in said)
             for limit, _, note in (right.partition("+") for right in situation["right"])
@@ -51,10 +54,14 @@ def evidence_of(situation: dict[str, Any]) -> Evidence:
         duration_s=duration_s,
         latency_p99_ms=situation["latency_ms"]["p99"],
         roles=_roles(situation, duration_s),
-        client_gaps=ClientGaps(1, stall_s, stall_s, 1.0) if stall_s else None,
+        client_gaps=_gaps(stall_s, recorded["in_flight_mean"] / situation["throughput_rps"]) if stall_s else None,
         replica_use=_replicas(counters["replicas"], injected["longest_batch_s"]),
         lost={"defaulted": counters["defaults"]},
     )
+
+
+def _gaps(stall_s: float, covered_s: float) -> ClientGaps:
+    return ClientGaps(1, stall_s, stall_s, 1.0, max(0.0, stall_s - covered_s))
 
 
 def _roles(situation: dict[str, Any], duration_s: float) -> list[RoleUse]:

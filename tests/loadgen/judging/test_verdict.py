@@ -22,6 +22,13 @@ def roles(client=0.1, frontends=0.1, replica=0.5):
     ]
 
 
+def shared(client, frontends):
+    """Processes outside the plan use a quarter of the core of client and frontends, who wait for it."""
+    return [
+        replace(role, wait_share=0.24, outside_share=0.24 * (role.cores == [0])) for role in roles(client, frontends)
+    ]
+
+
 SATURATED = Evidence(
     replicas=1,
     busy_share=0.9,
@@ -62,6 +69,26 @@ def judged(evidence: Evidence) -> Verdict:
         ),
         pytest.param(SATURATED, {"roles": roles(0.65, 0.3)}, "no", "frontend", id="which the client uses most"),
         pytest.param(SATURATED, {"roles": roles(0.4, 0.45)}, "yes", "replicas", id="85 % are not all of a core"),
+        pytest.param(
+            SATURATED, {"roles": shared(0.4, 0.36)}, "undecided", "unknown", id="a core that others use up in part"
+        ),
+        pytest.param(
+            SATURATED,
+            {"in_flight_share": 0.7, "roles": shared(0.4, 0.36)},
+            "undecided",
+            "unknown",
+            id="the same before replicas that wait",
+        ),
+        pytest.param(
+            SATURATED, {"roles": shared(0.1, 0.06)}, "yes", "replicas", id="others on a core that has time to spare"
+        ),
+        pytest.param(
+            SATURATED,
+            {"in_flight_share": 0.93, "full_batch_share": 0.1, "roles": roles(0.4, 0.59)},
+            "no",
+            "frontend",
+            id="batches are not full since the frontend is used up",
+        ),
         pytest.param(
             SATURATED,
             {
@@ -152,7 +179,7 @@ def test_nothing_is_concluded_from_an_invalid_run():
     failed = Check("outside load", "a compiler ran on core 1", "nothing else runs there", "failed", "end it")
     verdict = judge(SATURATED, [failed])
     assert (verdict.saturated, verdict.limit) == ("undecided", "unknown")
-    assert verdict.text == "undecided: invalid: a compiler ran on core 1"
+    assert verdict.text == "undecided: invalid: outside load: a compiler ran on core 1"
 
 
 def test_the_text_has_the_figures():

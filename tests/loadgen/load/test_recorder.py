@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.load.ending import Ending
 from loadgen.load.in_flight import Lost, Settled
-from loadgen.load.record import Offered, Record
-from loadgen.load.recorder import MAX_GAPS, Recorder, ScheduleRecorder, distance
+from loadgen.load.record import ClientUse, Offered, Record
+from loadgen.load.recorder import MAX_TIMES, Recorder, ScheduleRecorder, distance
 from loadgen.load.requests_log import NOT_DONE, RequestsLog
 from loadgen.load.target import Outcome, Replies, TimedReply
 
@@ -267,11 +267,23 @@ def test_a_schedule_that_is_kept_has_no_distance():
     in_tens = [time // 10_000_000 * 10_000_000 + 10_000_000 for time in planned]
     assert schedule_sent(planned, in_tens).gap_distance == pytest.approx(90 / 99)
     assert schedule_sent(planned[:1], planned[:1]).gap_distance is None
+    assert schedule_sent([time // 2 for time in planned], in_tens).gap_distance is None, "too short for timers"
 
 
 def test_the_times_of_a_long_run_are_bounded():
     """The first ones are enough."""
     recorder = ScheduleRecorder(0, 10**12)
-    for burst in range(0, 2 * MAX_GAPS, 1000):
+    for burst in range(0, 2 * MAX_TIMES, 1000):
         recorder.sent(1000, burst, np.arange(burst, burst + 1000))
-    assert len(recorder._sent_ns) == len(recorder._planned_ns) == MAX_GAPS
+    assert len(recorder._sent_ns) == len(recorder._planned_ns) == MAX_TIMES
+
+
+@given(st.lists(st.integers(1, 10**9), max_size=40), st.integers(0, 10**9))
+def test_what_gaps_are_longer_than_what_covers_each(gaps, covered):
+    """Small ones make up for nothing."""
+    use = ClientUse()
+    for at, gap in enumerate(gaps):
+        use.add_gap(at, gap)
+    assert use.uncovered_ns(covered) == sum(gap - covered for gap in gaps if gap > covered)
+    assert (use.gaps, use.gaps_ns, use.longest_gap_ns) == (len(gaps), sum(gaps), max(gaps, default=0))
+    assert not gaps or gaps[use.longest_gap_at_ns] == use.longest_gap_ns
