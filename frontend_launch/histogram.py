@@ -6,6 +6,9 @@ samples.
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import numpy as np
 from hdrh.histogram import HdrHistogram
 
@@ -24,6 +27,18 @@ _WAITING = 4096
 
 SPECTRUM_POINTS = 24
 """Points of a spectrum from one power of ten to the next."""
+
+
+def rank(percentile: float, number: int) -> int:
+    """Which of the values, in ascending order and counted from 1, is a percentile: the least that has its share below.
+
+    The share of values at or below it is at least the percentile. The arithmetic is exact: p99.9 of 1000 is the 999th.
+
+    Args:
+        percentile: 0 to 100, as a decimal fraction.
+        number: of values.
+    """
+    return max(1, math.ceil(Fraction(str(percentile)) * number / 100))
 
 
 class LatencyHistogram:
@@ -144,7 +159,7 @@ class LatencyHistogram:
         return int(self.counts[: int(_indices(np.array([value_ns]))[0]) + 1].sum())
 
     def percentile_ns(self, percentile: float, beyond: int = 0) -> int | None:
-        """The largest value equivalent to the one at a percentile, as HdrHistogram defines it.
+        """The value at the rank of a percentile, see `rank`; to 3 digits, the largest of its bucket.
 
         Args:
             percentile: 0 to 100.
@@ -153,17 +168,17 @@ class LatencyHistogram:
         Returns:
             Nanoseconds; None when there are no values, or when the percentile falls among those beyond.
         """
-        rank = max(1, int(percentile / 100 * (self.total + beyond) + 0.5))
-        if rank > self.total:
+        position = rank(percentile, self.total + beyond)
+        if position > self.total:
             return None
-        index = int(np.searchsorted(np.cumsum(self.counts), rank))
+        index = int(np.searchsorted(np.cumsum(self.counts), position))
         highest: int = _LAYOUT.get_highest_equivalent_value(_LAYOUT.get_value_from_index(index))
         return min(highest, self.max_ns)
 
     def spectrum(self, beyond: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """The latency that one in ``x`` values reaches, for ``x`` from 1 to their number: where percentiles come from.
+        """Percentiles on a logarithmic scale, at ``x`` = 1/(1-q) for the quantile q: 2 is the median, 100 is p99.
 
-        ``x`` is 1/(1-q) for the quantile q: 2 is the median, 100 is p99.
+        Ranks are those of `rank`. ``x`` ends one above the number of values, where the rank is that of the largest.
 
         Args:
             beyond: values that are not recorded, known only to be larger than all that are.
@@ -175,10 +190,11 @@ class LatencyHistogram:
         number = self.total + beyond
         if not self.total:
             return np.empty(0), np.empty(0, dtype=np.int64)
-        one_in = np.logspace(0, np.log10(number), round(np.log10(number) * SPECTRUM_POINTS) + 1)
-        # One in x of the values are the floor(number / x) largest; this is the rank of the smallest of them. A quotient
-        # that ought to be whole may come out a little less, which the addend makes up for.
-        ranks = number - np.floor(number / one_in + 1e-9).astype(np.int64) + 1
+        decades = np.log10(number + 1)
+        one_in = np.logspace(0, decades, round(decades * SPECTRUM_POINTS) + 1)
+        # ceil(q * number) is number - floor(number / x). A quotient that ought to be whole may come out a little less,
+        # which the addend makes up for.
+        ranks = np.maximum(1, number - np.floor(number / one_in + 1e-9).astype(np.int64))
         one_in, ranks = one_in[ranks <= self.total], ranks[ranks <= self.total]
         lowest, width = _buckets(np.searchsorted(np.cumsum(self.counts), ranks))
         return one_in, np.minimum(lowest + width - 1, self.max_ns)

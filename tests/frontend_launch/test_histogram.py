@@ -1,12 +1,14 @@
 """Bulk recording agrees with the library's own, value for value."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frontend_launch.histogram import DIGITS, HIGHEST_NS, LOWEST_NS, LatencyHistogram
+from frontend_launch.histogram import DIGITS, HIGHEST_NS, LOWEST_NS, LatencyHistogram, rank
 
 values = st.lists(st.integers(0, HIGHEST_NS), min_size=1, max_size=200)
 
@@ -26,13 +28,41 @@ def test_bulk_recording_fills_the_librarys_buckets(samples):
     assert np.array_equal(bulk(samples).counts, np.frombuffer(library.counts, dtype=np.uint64))
 
 
-@given(values, st.sampled_from([0.1, 25, 50, 90, 95, 99, 99.9]))
-def test_percentiles_are_the_librarys(samples, percentile):
-    """A percentile is the library's, never beyond the true maximum."""
+percentiles = st.integers(1, 1000).map(lambda tenths: tenths / 10)
+
+
+@given(percentiles, st.integers(1, 10**9))
+def test_the_share_at_or_below_a_percentile_is_the_least_that_suffices(percentile, number):
+    """In exact arithmetic, whatever the number of values."""
+    share, found = Fraction(round(percentile * 10), 1000), rank(percentile, number)
+    assert Fraction(found, number) >= share
+    assert found == 1 or Fraction(found - 1, number) < share
+
+
+@given(values, st.integers(0, 50), percentiles)
+def test_a_percentile_has_its_share_at_or_below_it(samples, beyond, percentile):
+    """To a bucket's width, never above the largest; values that were not recorded count as larger than all."""
     library = HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
-    for sample in samples:
-        library.record_value(sample)
-    assert bulk(samples).percentile_ns(percentile) == min(library.get_value_at_percentile(percentile), max(samples))
+    position, found = rank(percentile, len(samples) + beyond), bulk(samples).percentile_ns(percentile, beyond)
+    ordered = sorted(samples)
+    if position > len(samples):
+        assert found is None
+    else:
+        assert found == min(library.get_highest_equivalent_value(ordered[position - 1]), ordered[-1])
+
+
+@pytest.mark.parametrize(
+    ("percentile", "number", "found"),
+    [(99.9, 1000, 999), (99, 60, 60), (99, 100, 99), (50, 2, 1), (50, 3, 2), (95, 20, 19), (0, 5, 1), (100, 5, 5)],
+)
+def test_ranks(percentile, number, found):
+    """No rounding to the nearest, and none by floating point."""
+    assert rank(percentile, number) == found
+
+
+def test_one_lost_of_51_leaves_no_p99():
+    """It is the lost one."""
+    assert bulk(range(1, 51)).percentile_ns(99, 1) is None
 
 
 @given(values, values)
@@ -68,17 +98,17 @@ def test_what_is_read_back_has_the_librarys_mean(samples):
 
 
 @given(values)
-def test_one_in_so_many_values_reaches_what_the_spectrum_says(samples):
-    """To a bucket's width, from all of them to the largest alone; it never falls."""
+def test_a_spectrum_shows_percentiles(samples):
+    """To a bucket's width, from the smallest value to the largest; it never falls."""
     one_in, latency_ns = bulk(samples).spectrum()
     ordered = sorted(samples)
     assert one_in[0] == 1
-    assert one_in[-1] == pytest.approx(len(samples))
+    assert one_in[-1] == pytest.approx(len(samples) + 1)
     assert latency_ns[-1] == ordered[-1]
     assert np.all(np.diff(latency_ns) >= 0)
     library = HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
     for x, latency in zip(one_in, latency_ns, strict=True):
-        exact = ordered[-int(len(samples) / x + 1e-9)]
+        exact = ordered[max(1, len(samples) - int(len(samples) / x + 1e-9)) - 1]
         assert latency == min(library.get_highest_equivalent_value(exact), ordered[-1])
 
 
