@@ -308,7 +308,7 @@ def of_client(record: Record, max_batch: int, window: int) -> Evidence:
         window: most requests in flight, of all clients together.
     """
     measured_ns = max(1, record.measured_ns)
-    p99_ns = record.latency.percentile_ns(99)
+    p99_ns = record.latency.percentile_ns(99, record.lost)
     in_flight_ns = sum(client.in_flight_ns for client in record.clients)
     covered_ns = in_flight_ns // record.latency.total if record.latency.total else 0
     worst = max(record.clients, key=lambda client: client.uncovered_ns(covered_ns))

@@ -157,8 +157,8 @@ def crossed(condition: Condition, summary: Summary) -> tuple[bool, str]:
     """
     value = _measured(condition, summary)
     shown = "unknown" if value is None else _shown(condition, value)
-    if value is None and condition.metric in LATENCIES and summary.latency_above_ms:
-        shown = f"above {summary.latency_above_ms.get(condition.metric, 0.0):.4g} ms"
+    if condition.metric in (above := summary.latency_above_ms or {}):
+        shown = f"above {above[condition.metric]:.4g} ms"
     return value is None or condition.allows(value), f"{condition.metric} is {shown}"
 
 

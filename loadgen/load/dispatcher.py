@@ -107,7 +107,7 @@ class Dispatcher:
         self._interval_ns = round(job.log_every_s * NS_PER_S)
         self._cut_ns = NEVER_NS
         self._deadline_ns = pace.measured_from_ns
-        self._now_ns = self._quiet_since_ns = self._idle_since_ns = self._due_ns = started_ns
+        self._now_ns = self._quiet_since_ns = self._idle_since_ns = self._due_ns = self._seen_ns = started_ns
         self._gap_ns = (started_ns, started_ns)
         self._running = RunningTime()
         self._catch_up: _CatchUp | None = None
@@ -210,11 +210,12 @@ class Dispatcher:
     def finish(self) -> Record:
         """Give up on outstanding requests; returns the record of the run."""
         self.record.late, self.record.unexpected = self._in_flight.late, self._in_flight.unexpected
-        self._recorder.ended(Outcome.ABANDONED, self._in_flight.abandon())
+        self._recorder.ended(Outcome.ABANDONED, self._in_flight.abandon(), self._seen_ns)
         return self.record
 
     def _receive(self, now_ns: int, replies: Replies) -> int:
         """Take in replies, and know whether more may have arrived; returns the time in which the client did not run."""
+        self._seen_ns = now_ns
         missed_ns = now_ns - self._due_ns
         if missed_ns > LATE_NS:
             self._resume(now_ns, missed_ns)
@@ -282,7 +283,7 @@ class Dispatcher:
     def _expire(self, now_ns: int) -> None:
         """Give up on requests whose time is over."""
         expired = self._in_flight.expire(self._running.before_ns(now_ns, self._timeout_ns))
-        self._recorder.ended(Outcome.TIMED_OUT, expired)
+        self._recorder.ended(Outcome.TIMED_OUT, expired, now_ns)
         if len(expired.ids):
             self._idle_since_ns = now_ns
         self._next_expiry_ns = now_ns + _EXPIRE_EVERY_NS

@@ -196,6 +196,9 @@ class Record:
         upper_bounds: good answers that were read later than they arrived, since the client did not run: their latency
             is an upper bound.
         pauses: when a client did not run for long, monotonic clock: from when it was due to, until it did.
+        unanswered: requests of a closed loop that ended in the measured part without a good answer, or were outstanding
+            at its end and never got an answer, though they waited twice as long as the slowest answer took.
+        timed_out: those of `lost` that are known to have waited for the whole timeout.
     """
 
     sent: int = 0
@@ -219,6 +222,13 @@ class Record:
     stages: StageTimings = field(default_factory=StageTimings)
     upper_bounds: int = 0
     pauses: list[tuple[int, int]] = field(default_factory=list)
+    unanswered: int = 0
+    timed_out: int = 0
+
+    @property
+    def lost(self) -> int:
+        """Requests of the measured part without a good answer, each of which counts as slower than any answer."""
+        return self.unanswered if self.offered is None else max(0, self.offered.planned - self.offered.answered)
 
     def merge(self, other: Record) -> None:
         """Add the record of another client that ran at the same time."""
@@ -251,3 +261,5 @@ class Record:
         self.stages.add(other.stages)
         self.upper_bounds += other.upper_bounds
         self.pauses += other.pauses
+        self.unanswered += other.unanswered
+        self.timed_out += other.timed_out

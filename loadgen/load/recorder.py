@@ -29,6 +29,12 @@ SHORTEST = 2
 """Gaps that differ by less, in time or as a share of the mean gap, count as the same: timers are late, and processes
 that share a core wait for each other. Mean gaps below twice a timer's lateness are not compared."""
 
+OVERDUE = 2
+"""A request outstanding at the end of a closed loop is lost if it waited longer than the slowest answer by this factor.
+
+A little more than that is no sign: where latencies rise, the oldest request in flight is always the slowest.
+"""
+
 _OUTCOMES = tuple(Outcome)
 """By their codes, without the cost of asking the enumeration for each reading."""
 
@@ -87,16 +93,32 @@ class Recorder:
         if self.measuring:
             self.record.measured_sent += count
 
-    def ended(self, outcome: Outcome, lost: Lost) -> None:
+    def ended(self, outcome: Outcome, lost: Lost, now_ns: int) -> None:
         """Count requests that ended without a reply.
 
         Args:
             outcome: of all of them.
             lost: which.
+            now_ns: monotonic clock.
         """
         self.record.outcomes[outcome] += len(lost.ids)
+        count = self._lost(lost, now_ns)
+        if outcome is Outcome.TIMED_OUT:
+            self.record.timed_out += count
         if self._log is not None:
             self._log.lost(lost, outcome)
+
+    def _lost(self, lost: Lost, now_ns: int) -> int:
+        """How many requests without a reply are lost ones of the measured part."""
+        record = self.record
+        if self.measuring:
+            count = len(lost.ids)
+        elif record.measured_ns:  # over: what waited for less might have been answered like any other
+            count = int(np.count_nonzero(now_ns - lost.sent_ns > OVERDUE * record.latency.max_ns))
+        else:
+            count = 0
+        record.unanswered += count
+        return count
 
     def missed(self, from_ns: int, until_ns: int) -> None:
         """The client did not run.
@@ -147,6 +169,7 @@ class Recorder:
             for outcome, count in zip(_OUTCOMES, np.bincount(outcomes).tolist(), strict=False):
                 self.record.outcomes[outcome] += count
             completed = outcomes == Outcome.COMPLETED
+            self._refused(done_ns[~completed])
             planned_ns, sent_ns, done_ns = planned_ns[completed], sent_ns[completed], done_ns[completed]
         else:
             self.record.outcomes[Outcome.COMPLETED] += len(outcomes)
@@ -158,6 +181,12 @@ class Recorder:
         if self.measuring:
             latency_ns = done_ns - planned_ns
             self._interval.record(_between(latency_ns, done_ns, self._started_ns, self._until_ns))
+
+    def _refused(self, done_ns: np.ndarray) -> None:
+        """Count those replies without a good answer that belong to the measured part."""
+        if self.measuring:
+            within = (done_ns >= self._started_ns) & (done_ns < self._until_ns)
+            self.record.unanswered += int(np.count_nonzero(within))
 
     def _time(self, replies: Replies, settled: Settled) -> None:
         """Record where the time of some good answers went: those that the server has timed, if it ever does so."""
@@ -268,6 +297,15 @@ class ScheduleRecorder(Recorder):
         self._offered.answered += answered
         self.record.latency.record(latency_ns)
         self._offered.service.record(service_ns)
+
+    @override
+    def _lost(self, lost: Lost, now_ns: int) -> int:
+        """All that were planned for the measured part, whenever they ended; the plan says how many there were."""
+        return int(np.count_nonzero(lost.planned_ns >= self._from_ns))
+
+    @override
+    def _refused(self, done_ns: np.ndarray) -> None:
+        """Likewise."""
 
     @override
     def _measures(self, planned_ns: int, done_ns: int) -> bool:

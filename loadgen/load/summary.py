@@ -8,7 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from frontend_launch.histogram import LatencyHistogram
+from frontend_launch.histogram import LatencyHistogram, rank
 from loadgen.constraints import Count
 from loadgen.load.record import Record
 from loadgen.load.target import Outcome
@@ -46,9 +46,9 @@ class Summary:
     """Counts over the whole run, warm-up included; throughput and latency of the measured part.
 
     Where a schedule says when to send, `latency_ms` counts from the planned time, over all requests that were planned
-    for the measured part; those that were not answered as they should be count as slower than any answer. What falls
-    among them is None, and `latency_above_ms` says what it is larger than. `planned` requests are `offered_rps` a
-    second. The five members from `planned` on are None where a window says when to send.
+    for the measured part. The `lost` requests count as slower than any answer. A percentile that falls among them is
+    None, and `latency_above_ms` says what it is at least. `planned` requests are `offered_rps` a second; these two,
+    `service_ms` and `lag_ms` are None where a window says when to send.
 
     Attributes:
         sent: the sum of completed, defaulted, timed_out, failed and abandoned.
@@ -65,12 +65,15 @@ class Summary:
         latency_ms: mean and percentiles by name; None without answers.
         planned: requests that the schedule planned for the measured part.
         offered_rps: the same a second.
-        latency_above_ms: what percentiles are larger than that fall among unanswered requests.
+        latency_above_ms: a lower bound of those that fall among lost requests, as far as one is known: the slowest
+            answer, or the timeout where requests waited for all of it; of the mean only if all lost ones did.
         service_ms: from when ZeroMQ took a request, its queue included.
         lag_ms: how much later than planned requests were sent.
         upper_bounds: completed requests whose latency is an upper bound, since the client did not run when their
             answers arrived.
         failed_batches: batches of the measured part that failed; None where the server does not say.
+        lost: requests of the measured part that were not answered as they should be, with a default output too; None in
+            earlier files. Without a schedule: that ended in it so, or waited in vain for twice the slowest answer.
     """
 
     sent: Count
@@ -92,6 +95,7 @@ class Summary:
     lag_ms: LatenciesMs | None = None
     upper_bounds: Count = 0
     failed_batches: Count | None = None
+    lost: Count | None = None
 
     @property
     def marked(self) -> tuple[str, ...]:
@@ -109,13 +113,11 @@ def summarise(record: Record, timeout_s: float | None = None) -> Summary:
 
     Args:
         record: of the client.
-        timeout_s: patience for one reply, which is what all are known to have taken where all of them timed out.
+        timeout_s: patience for one reply, so long timed-out requests waited at least; None where it is not known.
     """
     outcomes, offered = record.outcomes, record.offered
     measured_s = record.measured_ns / NS_PER_S
-    lost = 0 if offered is None else offered.planned - offered.answered
     arrived = record.latency.total if offered is None else offered.arrived
-    latency_ms = latencies_ms(record.latency, lost)
     summary = Summary(
         sent=record.sent,
         completed=outcomes[Outcome.COMPLETED],
@@ -128,26 +130,42 @@ def summarise(record: Record, timeout_s: float | None = None) -> Summary:
         left_behind=record.left_behind,
         measured=MeasuredPart(measured_s, record.measured_sent, record.latency.total),
         throughput_rps=arrived / measured_s if measured_s else 0.0,
-        latency_ms=latency_ms,
+        latency_ms=latencies_ms(record.latency, record.lost),
+        latency_above_ms=_lower_bounds_ms(record, timeout_s),
         upper_bounds=record.upper_bounds,
+        lost=record.lost,
     )
     if offered is None:
         return summary
-    slowest_ms = record.latency.max_ns / _NS_PER_MS if record.latency.total else None
-    # A percentile that falls among unanswered requests is above the slowest answer. Without any answer only a timeout
-    # bounds it from below, and only if every request waited that long: failed and abandoned ones may not have.
-    if slowest_ms is None and timeout_s is not None and record.sent == outcomes[Outcome.TIMED_OUT]:
-        slowest_ms = timeout_s * 1e3
     return replace(
         summary,
         planned=offered.planned,
         offered_rps=offered.planned / measured_s if measured_s else 0.0,
-        latency_above_ms={
-            name: slowest_ms for name, value in latency_ms.items() if value is None and slowest_ms is not None
-        },
         service_ms=latencies_ms(offered.service),
         lag_ms=latencies_ms(offered.lag),
     )
+
+
+def _lower_bounds_ms(record: Record, timeout_s: float | None) -> dict[str, float]:
+    """Milliseconds by name: what those latencies are at least that fall among lost requests.
+
+    Those that timed out waited for the timeout. Of failed and abandoned ones nothing is known but that they count as
+    slower than any answer, so they are the first of the lost ones.
+    """
+    latency, lost = record.latency, record.lost
+    timed_out, timeout_ms = (0, 0.0) if timeout_s is None else (min(record.timed_out, lost), timeout_s * 1e3)
+    slowest_ms = latency.max_ns / _NS_PER_MS
+    number = latency.total + lost
+    bounds_ms = {}
+    if lost and timed_out == lost:
+        bounds_ms["mean"] = (latency.sum_ns / _NS_PER_MS + timed_out * timeout_ms) / number
+    for percentile, name in (*((percentile, f"p{percentile:g}") for percentile in PERCENTILES), (100.0, "max")):
+        position = rank(percentile, number)
+        if number >= position > number - timed_out:
+            bounds_ms[name] = max(slowest_ms, timeout_ms)
+        elif position > latency.total and latency.total:
+            bounds_ms[name] = slowest_ms
+    return bounds_ms
 
 
 def latencies_ms(histogram: LatencyHistogram, lost: int = 0) -> dict[str, float | None]:

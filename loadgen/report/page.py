@@ -173,8 +173,10 @@ def _curves(curves: Curves) -> dict[str, Any]:
 
 
 def _lost(run: Run) -> int:
-    """Requests of an open loop that were not answered as they should: slower than any answer."""
+    """Requests that were not answered as they should be: slower than any answer."""
     summary = run.results.summary
+    if summary.lost is not None:
+        return summary.lost
     return 0 if summary.planned is None else max(0, summary.planned - summary.measured.completed)
 
 

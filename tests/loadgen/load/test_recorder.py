@@ -47,6 +47,51 @@ def test_only_answers_that_arrive_in_the_measured_part_are_measured():
     assert record.outcomes[Outcome.DEFAULTED] == record.outcomes[Outcome.FAILED] == 1
 
 
+def lost(*sent_ns):
+    """Requests without an answer, sent as they were planned."""
+    times = np.array(sent_ns, np.int64)
+    return Lost(np.arange(len(times)), times, times)
+
+
+def test_requests_of_the_measured_part_without_a_good_answer_are_lost():
+    """Of a closed loop: those that end in it so. Of those that are outstanding at its end nothing is known yet."""
+    recorder = Recorder()
+    recorder.ended(Outcome.TIMED_OUT, lost(10), 50)
+    recorder.begin_measured(100, until_ns=200)
+    recorder.replied(*replies(*[(Outcome.COMPLETED, 110, 150)] * 2, (Outcome.DEFAULTED, 90, 120)))
+    recorder.replied(*replies((Outcome.FAILED, 0, 99), (Outcome.FAILED, 90, 199), (Outcome.FAILED, 90, 200)))
+    recorder.ended(Outcome.TIMED_OUT, lost(120, 130), 199)
+    recorder.cut(200)
+    recorder.end_measured(200)
+    recorder.replied(*replies((Outcome.FAILED, 150, 210), (Outcome.COMPLETED, 150, 300)))
+    assert (recorder.record.lost, recorder.record.timed_out) == (4, 2)
+
+
+def test_what_waits_in_vain_for_twice_the_slowest_answer_is_lost():
+    """Others that are outstanding at the end might have been answered like any."""
+    recorder = Recorder()
+    recorder.begin_measured(100, until_ns=200)
+    recorder.replied(*replies((Outcome.COMPLETED, 110, 150)))
+    recorder.cut(200)
+    recorder.end_measured(200)
+    recorder.ended(Outcome.TIMED_OUT, lost(110), 191)
+    recorder.ended(Outcome.ABANDONED, lost(118, 119, 120, 199), 200)
+    recorder.ended(Outcome.ABANDONED, lost(), 200)
+    assert (recorder.record.lost, recorder.record.timed_out) == (3, 1)
+
+
+def test_what_a_plan_has_for_the_measured_part_is_lost_without_a_good_answer():
+    """Whenever it ends."""
+    recorder = ScheduleRecorder(100, 200)
+    recorder.begin_measured(100, 200)
+    recorder.planned(5)
+    recorder.end_measured(200)
+    recorder.replied(*replies((Outcome.COMPLETED, 110, 300), (Outcome.DEFAULTED, 120, 130), (Outcome.FAILED, 125, 130)))
+    recorder.ended(Outcome.TIMED_OUT, lost(90, 130), 400)
+    recorder.ended(Outcome.ABANDONED, lost(140), 400)
+    assert (recorder.record.lost, recorder.record.timed_out) == (4, 1)
+
+
 def test_reasons_are_counted_of_requests_that_failed():
     """Not of those that had timed out before the server said why it would not answer them."""
     answers, settled = replies(*[(Outcome.FAILED, 0, 5), (Outcome.COMPLETED, 0, 5)] * 2)
@@ -221,7 +266,7 @@ def test_a_log_has_a_row_for_each_request_that_ended():
     log = RequestsLog()
     recorder = Recorder(log)
     recorder.replied(*replies((Outcome.COMPLETED, 10, 30), (Outcome.FAILED, 20, 25)))
-    recorder.ended(Outcome.TIMED_OUT, Lost(*np.array([[2], [30], [31]])))
+    recorder.ended(Outcome.TIMED_OUT, Lost(*np.array([[2], [30], [31]])), 40)
     table = log.table(inputs=2)
     assert table["id"].tolist() == [0, 1, 2]
     assert table["input"].tolist() == [0, 1, 0]

@@ -14,6 +14,7 @@ import uvloop
 from virtual_time import VirtualTime
 
 from loadgen.judging import slo
+from loadgen.judging.evidence import of_client
 from loadgen.load import runner
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal
@@ -328,16 +329,36 @@ def test_a_pause_of_the_server_is_in_the_latencies_of_all_who_came_in_it(clock):
 def test_what_is_never_answered_is_slower_than_any_answer(clock):
     """2 % swallowed: p95 is a number, p99 is none, but has a bound, and a threshold on it is crossed."""
     record = offered(ClockedSpec(clock, swallow_every=50), 400, 1.0)
-    summary = summarise(record)
+    summary = summarise(record, 0.4)
     assert (record.outcomes[Outcome.TIMED_OUT], record.outcomes[Outcome.COMPLETED]) == (8, 392)
     assert summary.latency_ms["p95"] is not None
     assert summary.latency_ms["p99"] is summary.latency_ms["max"] is summary.latency_ms["mean"] is None
-    slowest_ms = record.latency.max_ns / 1e6
-    assert summary.latency_above_ms == dict.fromkeys(("mean", "p99", "p99.9", "max"), slowest_ms)
+    assert summary.lost == 8
+    assert summary.latency_above_ms is not None
+    assert {name: summary.latency_above_ms[name] for name in ("p99", "p99.9", "max")} == dict.fromkeys(
+        ("p99", "p99.9", "max"), 400
+    )
+    assert 8 <= summary.latency_above_ms["mean"] <= 8 + 3  # 8 of 400 waited 400 ms, the rest 3 ms at most
     assert slo.crossed(slo.parse("p99>300ms")[0], summary)[0]
     assert slo.crossed(slo.parse("p99<300ms")[0], summary)[0]
     assert not slo.crossed(slo.parse("p95>300ms")[0], summary)[0]
     assert adds_up(record)
+
+
+@pytest.mark.parametrize(("timeout_s", "known_ms"), [(0.4, 400.0), (None, None)])
+def test_what_a_closed_loop_gets_no_answer_to_is_slower_than_any_answer(clock, timeout_s, known_ms):
+    """One of 200 swallowed, whether or not they time out: p99 is a number, p99.9 is not."""
+    spec = ClockedSpec(clock, swallow_every=200)
+    record = ran(spec, window=100, duration_s=3.0, timeout_s=timeout_s, drain_s=1.0)
+    summary = summarise(record, timeout_s)
+    assert record.ended == "duration"
+    assert record.lost == record.outcomes[Outcome.TIMED_OUT] + record.outcomes[Outcome.ABANDONED]
+    assert record.sent // 200 - 1 <= record.lost <= record.sent // 200 + 1
+    assert summary.latency_ms["p99"] is not None
+    assert summary.latency_ms["p99.9"] is summary.latency_ms["max"] is summary.latency_ms["mean"] is None
+    assert summary.latency_above_ms is not None
+    assert summary.latency_above_ms["p99.9"] == (known_ms or record.latency.max_ns / 1e6)
+    assert of_client(record, 1, 100).latency_p99_ms == summary.latency_ms["p99"]
 
 
 def test_too_much_in_flight_ends_the_run():
