@@ -159,6 +159,7 @@ def results_of(
             *server.notes,
             *(() if server.deployment is None else server.deployment.losses),
             *readings.notes,
+            *record.notes,
             *remarks.remarks(record),
             *remarks.marked(summary),
             *remarks.failed_batches(measurements.frontend_counters),

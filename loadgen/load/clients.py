@@ -264,7 +264,7 @@ class _SharedRun:
             client.send(Begin(job))
         await self._ready()
         if not jobs[0].warmup_s:
-            await self._hooks.on_phase(Phase.MEASURED_BEGINS)
+            await self._hooks.tell(Phase.MEASURED_BEGINS)
         begin = self._hooks.begin
         begins_ns = (time.monotonic_ns() if begin is None else await begin()) + LEAD_NS
         self._silence_s = _longest_silence_s(jobs[0])
@@ -322,9 +322,9 @@ class _SharedRun:
                 await self._measured.wait()
         except TimeoutError:
             if job.warmup_s:
-                await self._hooks.on_phase(Phase.MEASURED_BEGINS)
+                await self._hooks.tell(Phase.MEASURED_BEGINS)
             await self._measured.wait()
-        await self._hooks.on_phase(Phase.MEASURED_ENDS)
+        await self._hooks.tell(Phase.MEASURED_ENDS)
         for client in self._clients:
             client.send(Continue())
             client.expect(job.drain_s + END_TIMEOUT_S)
@@ -364,7 +364,7 @@ class _SharedRun:
     def _report_intervals(self) -> None:
         """Report the interval that all clients have sent by now, if there is one."""
         if all(self._intervals):
-            self._hooks.on_interval(Interval.merged([of_one.popleft() for of_one in self._intervals]))
+            self._hooks.report(Interval.merged([of_one.popleft() for of_one in self._intervals]))
 
     async def _merged(self, records: Sequence[Record | None]) -> Record:
         known = [record for record in records if record is not None]
@@ -373,6 +373,7 @@ class _SharedRun:
         whole = known[0]
         for record in known[1:]:
             whole.merge(record)
+        whole.notes += self._hooks.notes
         if len(known) < len(records):
             whole.ended = Ending.CLIENT_LOST
         return whole

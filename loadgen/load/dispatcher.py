@@ -112,7 +112,7 @@ class Dispatcher:
         self._running = RunningTime()
         self._catch_up: _CatchUp | None = None
         self._unread = 0
-        self._drain_until_ns: int | None = None
+        self._waits, self._missed_ns = job.drain_s > 0, 0
         self._ended: Ending | None = None
 
     @property
@@ -185,7 +185,7 @@ class Dispatcher:
         in_flight.send(count, sent_ns, planned_ns, now_ns - self._now_ns)
         self._recorder.sent(count, sent_ns, planned_ns)
 
-    def drain(self, now_ns: int, replies: Replies, until_ns: int) -> int | None:
+    def drain(self, now_ns: int, replies: Replies, until_ns: int) -> tuple[bool, int]:
         """Take in replies after the run is over.
 
         Args:
@@ -194,21 +194,20 @@ class Dispatcher:
             until_ns: when to stop waiting.
 
         Returns:
-            When to look again where no reply comes before; None when there is nothing more to wait for.
+            Whether there is nothing more to wait for, and when to look again where no reply comes before.
         """
-        missed_ns = self._receive(now_ns, replies)
-        self._drain_until_ns = until_ns if self._drain_until_ns is None else self._drain_until_ns + missed_ns
+        self._missed_ns += self._receive(now_ns, replies)
         if now_ns >= self._next_expiry_ns and self._catch_up is None:
             self._expire(now_ns)
-        self.record.left_behind = self._in_flight.outstanding
-        if not self._in_flight.outstanding or (now_ns >= self._drain_until_ns and self._catch_up is None):
-            return None
-        ends_ns = self._drain_until_ns if self._catch_up is None else self._catch_up.until_ns
-        self._due_ns = max(now_ns, min(now_ns + MAX_WAIT_NS, ends_ns))
-        return self._due_ns
+        ends_ns = until_ns + self._missed_ns if self._catch_up is None else self._catch_up.until_ns
+        self._due_ns = min(now_ns + MAX_WAIT_NS, ends_ns) if ends_ns > now_ns else now_ns + MAX_WAIT_NS
+        drained = not self._in_flight.outstanding or (now_ns >= ends_ns and self._catch_up is None)
+        return drained, self._due_ns
 
     def finish(self) -> Record:
         """Give up on outstanding requests; returns the record of the run."""
+        if self._waits:
+            self.record.left_behind = self._in_flight.outstanding
         self.record.late, self.record.unexpected = self._in_flight.late, self._in_flight.unexpected
         self._recorder.ended(Outcome.ABANDONED, self._in_flight.abandon(), self._seen_ns)
         return self.record

@@ -199,6 +199,7 @@ class Record:
         unanswered: requests of a closed loop that ended in the measured part without a good answer, or were outstanding
             at its end and never got an answer, though they waited twice as long as the slowest answer took.
         timed_out: those of `lost` that are known to have waited for the whole timeout.
+        notes: what went wrong beside the run.
     """
 
     sent: int = 0
@@ -224,6 +225,7 @@ class Record:
     pauses: list[tuple[int, int]] = field(default_factory=list)
     unanswered: int = 0
     timed_out: int = 0
+    notes: list[str] = field(default_factory=list)
 
     @property
     def lost(self) -> int:
@@ -263,3 +265,4 @@ class Record:
         self.pauses += other.pauses
         self.unanswered += other.unanswered
         self.timed_out += other.timed_out
+        self.notes += [note for note in other.notes if note not in self.notes]

@@ -25,10 +25,10 @@ YIELD_EVERY_NS = 500_000
 
 
 class Phase(enum.Enum):
-    """Moments of a run at which others want to act."""
+    """Moments of a run at which others want to act; the value names them."""
 
-    MEASURED_BEGINS = enum.auto()
-    MEASURED_ENDS = enum.auto()
+    MEASURED_BEGINS = "when the measured part began"
+    MEASURED_ENDS = "when the measured part ended"
 
 
 async def _ignore(_: Phase) -> None:
@@ -45,20 +45,43 @@ def log_line(interval: Interval) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What others do while a run is under way.
+    """What others do while a run is under way. What `on_phase` and `on_interval` raise does not end it.
 
     Attributes:
         on_phase: awaited when the measured part begins, beside the run after a warm-up and before the first request
-            without one; and before the target is closed when it ends.
+            without one; and when it ends, while answers are still received.
         on_interval: called with each logging interval when it is over.
         begin: awaited when the server has been reached; says when the run begins, monotonic clock. None for at once.
         stop_sending: set it to end the run early; outstanding requests are still waited for.
+        notes: what the others failed at; the record has them too.
     """
 
     on_phase: Callable[[Phase], Coroutine[Any, Any, None]] = _ignore
     on_interval: Callable[[Interval], None] = log_line
     begin: Callable[[], Awaitable[int]] | None = None
     stop_sending: asyncio.Event = field(default_factory=asyncio.Event)
+    notes: list[str] = field(default_factory=list)
+
+    async def tell(self, phase: Phase) -> None:
+        """Await `on_phase`; a failure becomes a note."""
+        try:
+            await self.on_phase(phase)
+        except Exception as error:  # a measurement is worth no less for whatever fails beside it
+            self._failed(f"a reading {phase.value}", error)
+
+    def report(self, interval: Interval) -> None:
+        """Call `on_interval`; a failure becomes a note."""
+        try:
+            self.on_interval(interval)
+        except Exception as error:
+            self._failed("an action after a logging interval", error)
+
+    def _failed(self, what: str, error: Exception) -> None:
+        log.debug("%s failed", what, exc_info=error)
+        note = f"{what} failed: {type(error).__name__}: {error}"
+        if note not in self.notes:
+            self.notes.append(note)
+            log.error("%s", note)
 
 
 async def run(job: Job, stop: asyncio.Event | None = None, hooks: Hooks | None = None) -> Record:
@@ -79,7 +102,7 @@ async def run(job: Job, stop: asyncio.Event | None = None, hooks: Hooks | None =
         try:
             await target.open(pool)
             if not job.warmup_s:
-                await hooks.on_phase(Phase.MEASURED_BEGINS)
+                await hooks.tell(Phase.MEASURED_BEGINS)
             start = prepare(job)
             begins_ns = time.monotonic_ns() if hooks.begin is None else await hooks.begin()
             core = start(begins_ns)
@@ -103,17 +126,14 @@ class _Runner:
         """Warm up, measure, stop sending, count what is left."""
         try:
             await self._send_and_receive()
-            await self._hooks.on_phase(Phase.MEASURED_ENDS)
-            if self._job.drain_s:
-                await self._drain()
+            await self._drain(self._beside(Phase.MEASURED_ENDS))
         finally:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            for task in self._tasks:  # what was measured is worth no less
-                if not task.cancelled() and (error := task.exception()) is not None:
-                    log.error("%s: %r", task.get_name(), error)
-        return self._core.finish()
+        record = self._core.finish()
+        record.notes += self._hooks.notes
+        return record
 
     async def _send_and_receive(self) -> None:
         """Do turn after turn until the run is over."""
@@ -134,7 +154,7 @@ class _Runner:
                 target.send(turn.first_id, turn.send, now_ns)
                 core.sent(turn.send, time.monotonic_ns())
             if turn.interval is not None:
-                self._hooks.on_interval(turn.interval)
+                self._hooks.report(turn.interval)
             replies = target.drain()
             if turn.wake_ns > now_ns and not len(replies.ids):
                 target.notify(self._sleeper.wake)
@@ -146,21 +166,40 @@ class _Runner:
         if core.record.measured_from_ns:
             core.record.clients[0].cpu_ns += time.process_time_ns()
         if turn.interval is not None:
-            self._hooks.on_interval(turn.interval)
+            self._hooks.report(turn.interval)
 
     def _begin_measured(self) -> None:
         self._core.record.clients[0].cpu_ns = -time.process_time_ns()
         if self._job.warmup_s:
-            beside = self._hooks.on_phase(Phase.MEASURED_BEGINS)
-            self._tasks.append(asyncio.create_task(beside, name="measured part begins"))
+            self._beside(Phase.MEASURED_BEGINS)
 
-    async def _drain(self) -> None:
-        """Wait for outstanding requests, but not for long; those that remain are left behind."""
+    def _beside(self, phase: Phase) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._hooks.tell(phase), name=phase.value)
+        self._tasks.append(task)
+        return task
+
+    async def _drain(self, told: asyncio.Task[None]) -> None:
+        """Receive while others act, and wait for outstanding requests, but not for long.
+
+        Args:
+            told: has ended when the others have acted.
+        """
+        core, target = self._core, self._target
+        told.add_done_callback(lambda _: self._sleeper.wake())
         replies, now_ns = NO_REPLIES, time.monotonic_ns()
-        until_ns = now_ns + round(self._job.drain_s * NS_PER_S)
-        while (wake_ns := self._core.drain(now_ns, replies, until_ns)) is not None and not self._stop.is_set():
-            replies = self._target.drain()
+        until_ns, yielded_ns = now_ns + round(self._job.drain_s * NS_PER_S), 0
+        while True:
+            drained, wake_ns = core.drain(now_ns, replies, until_ns)
+            if told.done() and (drained or self._stop.is_set()):
+                break
+            replies = target.drain()
             if not len(replies.ids):
-                self._target.notify(self._sleeper.wake)
+                target.notify(self._sleeper.wake)
                 await self._sleeper.sleep_until(wake_ns)
+                yielded_ns = time.monotonic_ns()
+            elif now_ns - yielded_ns > YIELD_EVERY_NS:
+                await asyncio.sleep(0)
+                yielded_ns = now_ns
             now_ns = time.monotonic_ns()
+        replies = target.drain()  # what arrived before the end was known
+        core.drain(time.monotonic_ns(), replies, until_ns)

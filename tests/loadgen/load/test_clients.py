@@ -184,8 +184,8 @@ def test_a_client_that_falls_silent_with_its_record_is_lost(monkeypatch):
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_what_fails_beside_a_run_ends_it(phase):
-    """As with one client, and does not leave the others waiting."""
+def test_what_fails_beside_a_run_costs_nothing_of_it(phase):
+    """It is a note of the record, as with one client."""
 
     async def fail(now):
         if now is phase:
@@ -193,10 +193,12 @@ def test_what_fails_beside_a_run_ends_it(phase):
 
     async def scenario():
         async with asyncio.timeout(DEADLINE_S), refusing() as server, clients(2, HERE) as senders:
-            await senders.run(job(**server, warmup_s=0.1, duration_s=0.1), asyncio.Event(), Hooks(fail))
+            return await senders.run(job(**server, warmup_s=0.1, duration_s=0.1), asyncio.Event(), Hooks(fail))
 
-    with pytest.raises(RuntimeError, match="as it was told"):
-        uvloop.run(scenario())
+    record = uvloop.run(scenario())
+    assert record.notes == [f"a reading {phase.value} failed: RuntimeError: as it was told"]
+    assert (record.ended, len(record.clients)) == ("duration", 2)
+    assert record.outcomes[Outcome.FAILED] > 0
 
 
 def test_a_client_that_does_not_begin_with_its_being_ready_is_an_error():

@@ -319,7 +319,7 @@ def test_outstanding_requests_are_waited_for_after_the_run():
     assert core.turn(START_NS + MS, replies([])).ended is Ending.STOPPED
     until_ns = START_NS + 20 * MS
     answer = (START_NS + 2 * MS, 0, 1, Outcome.COMPLETED)
-    assert core.drain(START_NS + 2 * MS, replies([answer]), until_ns) == until_ns
-    assert core.drain(until_ns, replies([]), until_ns) is None
+    assert core.drain(START_NS + 2 * MS, replies([answer]), until_ns) == (False, until_ns)
+    assert core.drain(until_ns, replies([]), until_ns)[0]
     record = core.finish()
     assert (record.left_behind, record.outcomes[Outcome.COMPLETED], record.outcomes[Outcome.ABANDONED]) == (2, 1, 2)

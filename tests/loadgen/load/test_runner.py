@@ -197,6 +197,31 @@ def test_stop_ends_it_early_and_phases_are_told():
     assert adds_up(record)
 
 
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("warmup_s", [0.0, 0.02])
+def test_what_fails_beside_a_run_costs_nothing_of_it(phase, warmup_s, caplog):
+    """The record is kept and says so, once for each cause."""
+
+    async def fail(now):
+        if now is phase:
+            raise IndexError("string index out of range")
+
+    def fail_too(interval):
+        raise RuntimeError("no disk")
+
+    hooks = Hooks(fail, fail_too)
+    record = uvloop.run(run(job(FakeSpec(), warmup_s=warmup_s, duration_s=0.05, log_every_s=0.01), hooks=hooks))
+    assert record.ended == "duration"
+    assert adds_up(record)
+    assert record.latency.total > 0
+    notes = {
+        f"a reading {phase.value} failed: IndexError: string index out of range",
+        "an action after a logging interval failed: RuntimeError: no disk",
+    }
+    assert set(record.notes) == notes == {row.getMessage() for row in caplog.records if row.levelno == logging.ERROR}
+    assert len(record.notes) == 2
+
+
 def test_left_behind_is_what_no_drain_brings_back():
     """A server that runs on is given time to answer."""
     record = ran(FakeSpec(answers=20), duration_s=0.02, drain_s=0.05)
@@ -382,6 +407,31 @@ def test_a_schedule_that_is_stopped_counts_what_was_planned_until_then(clock):
     assert 89 <= record.offered.planned <= 91  # in 200 ms, less the 20 ms before the first
     assert record.offered.planned <= record.sent + BURST
     assert summarise(record).latency_ms["p50"] is not None
+
+
+@pytest.mark.parametrize("clockwork", [{"arrivals": Renewal(400.0, 1.0, 0.0, 0), "window": 10**6}, {"duration_s": 1.0}])
+@pytest.mark.parametrize("drain_s", [0.0, 5.0])
+def test_answers_are_received_while_others_act_at_the_end(clock, clockwork, drain_s):
+    """Readings of four seconds make no answer later, and none time out that comes within the timeout."""
+
+    async def ended():
+        read = asyncio.Event()
+
+        async def on_phase(phase):
+            if phase is Phase.MEASURED_ENDS:
+                clock.call_later(4.0, read.set)
+                await read.wait()
+
+        spec = ClockedSpec(clock, pause_s=(0.9, 1.3))
+        async with asyncio.timeout(20):
+            return await run(job(spec, timeout_s=1.0, drain_s=drain_s, **clockwork), hooks=Hooks(on_phase))
+
+    record = uvloop.run(ended())
+    assert record.ended in ("schedule", "duration")
+    assert record.outcomes[Outcome.COMPLETED] == record.sent
+    assert record.latency.max_ns <= 410 * 1_000_000
+    assert record.left_behind == (0 if drain_s else None)
+    assert record.pauses == []
 
 
 def test_rows_of_requests_are_kept(clock):

@@ -96,9 +96,9 @@ class Machine:
             read = self.drain()
             self.until(self.now_ns if len(read.ids) else turn.wake_ns)
         self.ended_ns, read, until_ns = self.now_ns, NO_REPLIES, self.now_ns + DRAIN_NS
-        while (wake_ns := core.drain(self.now_ns, read, until_ns)) is not None:
+        while not (found := core.drain(self.now_ns, read, until_ns))[0]:
             read = self.drain()
-            self.until(self.now_ns if len(read.ids) else wake_ns)
+            self.until(self.now_ns if len(read.ids) else found[1])
         return core.finish()
 
 
