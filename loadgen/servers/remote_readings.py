@@ -47,7 +47,7 @@ class RemoteReadings(Readings):
         self._before: Statistics | None = None
         self._before_ns = self._elapsed_ns = 0
         self._metrics_before: str | None = None
-        self._metrics: dict[str, list[float | None]] | None = None
+        self._metrics_after: str | None = None
         self.statistics: Statistics | None = None
         self.notes: list[str] = []
         self.lost: str | None = None
@@ -81,10 +81,8 @@ class RemoteReadings(Readings):
                 self.statistics = after.since(self._before)
             else:
                 self._note("the server began its statistics anew, so it was started again: they are left out")
-        metrics = await self._prometheus()
-        if metrics is not None and self._metrics_before is not None:
-            self._keep(self._metrics_before, metrics)
-        elif metrics is not None or self._metrics_before is not None:
+        self._metrics_after = await self._prometheus()
+        if (self._metrics_after is None) != (self._metrics_before is None):
             self._note("the server's metrics are left out: they could be read once only")
         try:
             await self._remote.check_available()
@@ -93,15 +91,16 @@ class RemoteReadings(Readings):
         except TargetError as error:
             self.lost = f"the server was gone at the end: {error}"
 
-    def _keep(self, before: str, after: str) -> None:
-        """Read the metrics, which takes too long for a time at which requests are sent."""
+    def _metrics(self) -> dict[str, list[float | None]] | None:
+        """Read the metrics, which takes too long for a time at which requests are sent or answered."""
+        if self._metrics_before is None or self._metrics_after is None:
+            return None
         try:
-            first = samples(before)
-            self._metrics = {
-                name: [_finite(first.get(name, 0.0)), _finite(value)] for name, value in sorted(samples(after).items())
-            }
+            first, last = samples(self._metrics_before), samples(self._metrics_after)
         except ValueError as error:
             self._note(f"the server's metrics cannot be read: {error}")
+            return None
+        return {name: [_finite(first.get(name, 0.0)), _finite(value)] for name, value in sorted(last.items())}
 
     async def _statistics(self) -> Statistics | None:
         if self._server is None or self._model is None:
@@ -154,16 +153,14 @@ class RemoteReadings(Readings):
     @property
     @override
     def measurements(self) -> Measurements:
-        if self._model is None:
-            return Measurements(server_metrics=self._metrics)
+        metrics, statistics = self._metrics(), self.statistics
+        if self._model is None or statistics is None:
+            return Measurements(server_metrics=metrics)
         key = f"{self._model.model.name}:{self._model.options.address.version or 'default'}"
-        statistics = self.statistics
-        if statistics is None:
-            return Measurements(server_metrics=self._metrics)
         return Measurements(
             stages={key: stage_times(statistics)},
             server_statistics=counts(statistics),
-            server_metrics=self._metrics,
+            server_metrics=metrics,
         )
 
 
@@ -233,10 +230,13 @@ def samples(text: str) -> dict[str, float]:
     from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415 - where there is one
 
     found: dict[str, float] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
-            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = float(sample.value)
-            if len(found) >= MOST_METRICS:
-                return found
+    try:
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+                found[f"{sample.name}{{{labels}}}" if labels else sample.name] = float(sample.value)
+                if len(found) >= MOST_METRICS:
+                    return found
+    except Exception as error:  # the library raises whatever its steps do, `IndexError` for one
+        raise ValueError(f"not a Prometheus exposition: {error}") from None
     return found

@@ -1,6 +1,7 @@
 """External servers: shared memory, and what they say of themselves."""
 
 import asyncio
+import contextlib
 import errno
 import os
 import re
@@ -9,12 +10,14 @@ from typing import Any, cast
 
 import pytest
 import uvloop
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loadgen.errors import ClientLimitError, ConfigError
 from loadgen.load import open_files
 from loadgen.load.runner import Phase
 from loadgen.servers.remote import SHARED_MEMORY, RemoteServer, shared
-from loadgen.servers.remote_readings import RemoteReadings
+from loadgen.servers.remote_readings import RemoteReadings, samples
 from loadgen.targets.address import parse_address
 from loadgen.targets.json_endpoint import JsonEndpoint
 from loadgen.targets.remote import TargetOptions
@@ -130,10 +133,12 @@ def test_a_first_reading_that_did_not_end_in_time():
     assert (metrics, notes) == (None, ["the server's metrics are left out: they could be read once only"])
 
 
-def test_metrics_that_are_none():
+@pytest.mark.parametrize("page", ["<html>", 'x{"q", =""} 1', 'x{a="b"} ', "# TYPE"])
+def test_metrics_that_are_none(page):
     """Whatever the page is."""
-    metrics, notes = uvloop.run(read("<html>", "<html>"))
+    metrics, notes = uvloop.run(read(page, page))
     assert metrics is None
+    assert len(notes) == 1
     assert notes[0].startswith("the server's metrics cannot be read: ")
 
 
@@ -154,3 +159,10 @@ def test_a_server_that_the_client_cannot_ask_is_not_gone(monkeypatch):
     readings = uvloop.run(main())
     assert readings.lost is None
     assert readings.notes == ["whether the server was still there at the end is not known: no more files"]
+
+
+@given(st.text('x{"q", =}1\\#\n_'), st.text('x{"q", =}1\\#\n_'))
+def test_no_page_is_too_much_for_the_reader(page, more):
+    """It reads samples, or says that it cannot."""
+    with contextlib.suppress(ValueError):
+        samples(f"x{page}\n{more}")
