@@ -107,7 +107,8 @@ class Dispatcher:
         self._interval_ns = round(job.log_every_s * NS_PER_S)
         self._cut_ns = NEVER_NS
         self._deadline_ns = pace.measured_from_ns
-        self._now_ns = self._quiet_since_ns = self._idle_since_ns = self._due_ns = self._seen_ns = started_ns
+        self._now_ns = self._quiet_since_ns = self._idle_since_ns = self._due_ns = started_ns
+        self._seen_ns = self._read_ns = self._resumed_ns = started_ns
         self._gap_ns = (started_ns, started_ns)
         self._running = RunningTime()
         self._catch_up: _CatchUp | None = None
@@ -214,10 +215,13 @@ class Dispatcher:
 
     def _receive(self, now_ns: int, replies: Replies) -> int:
         """Take in replies, and know whether more may have arrived; returns the time in which the client did not run."""
+        # What came by then is known: all up to the last reply, or, where there is none, all before the last turn.
+        self._read_ns = int(replies.done_ns[-1]) if len(replies.ids) else self._seen_ns
         self._seen_ns = now_ns
         missed_ns = now_ns - self._due_ns
         if missed_ns > LATE_NS:
             self._resume(now_ns, missed_ns)
+        self._read_ns = max(self._read_ns, self._resumed_ns)
         if len(replies.ids):
             self._settle(now_ns, replies)
         if missed_ns > LATE_NS:
@@ -231,6 +235,7 @@ class Dispatcher:
 
     def _resume(self, now_ns: int, missed_ns: int) -> None:
         """The client did not run when this turn was due: that time counts for no deadline."""
+        self._resumed_ns = now_ns
         self._running.missed(self._due_ns, now_ns)
         self._recorder.missed(self._due_ns, now_ns)
         self._first_by_ns += missed_ns
@@ -280,8 +285,8 @@ class Dispatcher:
             self.record.clients[0].add_gap(due_ns - from_ns, gap_ns)
 
     def _expire(self, now_ns: int) -> None:
-        """Give up on requests whose time is over."""
-        expired = self._in_flight.expire(self._running.before_ns(now_ns, self._timeout_ns))
+        """Give up on requests whose time was over when all replies were known."""
+        expired = self._in_flight.expire(self._running.before_ns(self._read_ns, self._timeout_ns))
         self._recorder.ended(Outcome.TIMED_OUT, expired, now_ns)
         if len(expired.ids):
             self._idle_since_ns = now_ns

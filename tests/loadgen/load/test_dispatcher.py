@@ -310,6 +310,27 @@ def test_the_gaps_of_several_clients_stay_apart():
     assert found == [(2, 50 * MS, 30 * MS, 5 * MS), (0, 0, 0, 0)]
 
 
+@given(st.integers(0, 10 * MS), st.integers(1, 19 * MS), st.integers(0, 9 * MS), st.sampled_from(["turn", "drain"]))
+def test_an_answer_within_the_timeout_is_completed_however_late_it_is_looked_at(looked_ns, done_ns, late_ns, where):
+    """It lies in the target from when it came; one that did not come is given up on when the target was seen empty."""
+    core = prepare(job(requests=10, window=2, timeout_s=0.02, drain_s=1.0, log_every_s=10.0))(START_NS)
+    core.turn(START_NS, replies([]))
+    core.sent(2, START_NS)
+    looks_ns = [min(looked_ns, done_ns - 1), 20 * MS + 1, 20 * MS + 1 + late_ns, 30 * MS + late_ns, 40 * MS + late_ns]
+    answer = (START_NS + done_ns, 0, 0, Outcome.COMPLETED)
+    if where == "drain":
+        core.stop(Ending.STOPPED)
+        core.turn(START_NS, replies([]))
+    for number, look_ns in enumerate(looks_ns):
+        found = replies([answer] if number == 2 else [])
+        if where == "drain":
+            core.drain(START_NS + look_ns, found, START_NS + 10**9)
+        elif core.turn(START_NS + look_ns, found).send:
+            core.sent(1, START_NS + look_ns)
+    outcomes = core.finish().outcomes
+    assert (outcomes[Outcome.COMPLETED], outcomes[Outcome.TIMED_OUT]) == (1, 1)
+
+
 def test_outstanding_requests_are_waited_for_after_the_run():
     """Until the last has an answer, or time is up; what remains is left behind."""
     core = prepare(job(requests=3, window=3, drain_s=1.0))(START_NS)
