@@ -13,6 +13,7 @@ import pytest
 import uvloop
 from virtual_time import VirtualTime
 
+from frontend_launch.histogram import rank
 from loadgen.judging import slo
 from loadgen.judging.evidence import of_client
 from loadgen.load import runner
@@ -23,7 +24,7 @@ from loadgen.load.inputs import SeededInputs
 from loadgen.load.job import Job
 from loadgen.load.record import Record
 from loadgen.load.runner import Hooks, Phase, run
-from loadgen.load.summary import summarise
+from loadgen.load.summary import PERCENTILES, summarise
 from loadgen.load.target import Outcome, Replies
 from model_containers.model import TensorSpec
 
@@ -442,3 +443,16 @@ def test_rows_of_requests_are_kept(clock):
     done = table["outcome"] == Outcome.COMPLETED
     assert int((table["done_ns"] - table["planned_ns"])[done].max()) == record.latency.max_ns
     assert int((table["sent_ns"] - table["planned_ns"]).max()) == record.offered.lag.max_ns
+
+
+@pytest.mark.parametrize("swallow_every", [0, 50, 1000])
+def test_rows_of_requests_have_the_percentiles_of_the_summary(clock, swallow_every):
+    """By the same ranks, with those that were not answered as the slowest."""
+    record = offered(ClockedSpec(clock, (0.1, 0.3), swallow_every), 400, 1.0, keep_requests=True)
+    table = record.requests[0].table(inputs=INPUTS.count)
+    latency_ms = np.where(table["outcome"] == Outcome.COMPLETED, (table["done_ns"] - table["planned_ns"]) / 1e6, np.inf)
+    summary = summarise(record)
+    for percentile in PERCENTILES:
+        expected = np.sort(latency_ms)[rank(percentile, len(latency_ms)) - 1]
+        found = summary.latency_ms[f"p{percentile:g}"]
+        assert found == (None if np.isinf(expected) else pytest.approx(expected, rel=1e-3, abs=1e-3))
