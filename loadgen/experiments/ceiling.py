@@ -7,6 +7,8 @@ import contextlib
 import logging
 import os
 import platform
+import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -47,6 +49,9 @@ LIMIT_S = 30.0
 
 MAX_OUTSTANDING = 20_000
 """Requests in flight at which a trial at a rate ends."""
+
+WAKING_NS = 20_000
+"""So long, at most, an idle core takes to run a thread that wakes up."""
 
 _TICK_NS = NS_PER_S // os.sysconf("SC_CLK_TCK")
 
@@ -190,22 +195,25 @@ class _Trials:
         trial = self.cache.get(situation)
         if trial is None:
             trial = await self._measured(load)
-            self.cache.put(situation, trial)
+            if not trial.is_disturbed:
+                self.cache.put(situation, trial)
         return trial
 
     async def _measured(self, load: _Closed | Arrivals) -> Trial:
         server = await self._started()
         job = self._job(server, load)
-        config, used_ns = self._plan.config, list[int]()
-
-        async def on_phase(_: Phase) -> None:
-            used_ns.append(_cpu_ns(server.pid))
-
+        config, uses = self._plan.config, list[Use]()
         assignment = self._plan.placement["client"]
         async with clients(config.client.processes, assignment) as senders:
+            pids = list(senders.pids.values()) or [os.getpid()]
+
+            async def on_phase(_: Phase) -> None:
+                uses.append(Use.read(pids, server.pid, assignment.cores))
+
             hooks = Hooks(on_phase, on_interval=lambda _: None)
             record = await senders.run(job, asyncio.Event(), hooks)
-        return _trial(record, len(assignment.cores), used_ns[-1] - used_ns[0])
+        beside = not {*assignment.cores} & {*null_server_cores(self._plan)}
+        return _trial(record, len(assignment.cores), uses[0], uses[-1], beside)
 
     async def _started(self) -> NullServer:
         if self._server is None:
@@ -258,8 +266,106 @@ class _Trials:
         )
 
 
-def _trial(record: Record, cores: int, server_ns: int) -> Trial:
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Counters at one moment, in nanoseconds.
+
+    Attributes:
+        at_ns: monotonic clock.
+        server_ns: CPU time of the null server.
+        clients_ns: CPU time of the client processes.
+        main_ns: the part of their main threads.
+        waited_ns: time that their main threads waited for a core.
+        slices: times that these ran.
+        idle_ns: time in which no process used the client's cores.
+    """
+
+    at_ns: int
+    server_ns: int
+    clients_ns: int
+    main_ns: int
+    waited_ns: int
+    slices: int
+    idle_ns: int
+
+    @classmethod
+    def read(cls, clients: Sequence[int], server: int, cores: Sequence[int]) -> Use:
+        """The counters now.
+
+        Args:
+            clients: process ids of the client processes.
+            server: process id of the null server.
+            cores: of the client.
+        """
+        main = [_schedstat(pid) for pid in clients]
+        return cls(
+            at_ns=time.monotonic_ns(),
+            server_ns=_cpu_ns(server),
+            clients_ns=sum(_cpu_ns(pid) for pid in clients),
+            main_ns=sum(each[0] for each in main),
+            waited_ns=sum(each[1] for each in main),
+            slices=sum(each[2] for each in main),
+            idle_ns=idle_ns(Path("/proc/stat").read_text(), cores, _TICK_NS),
+        )
+
+
+def idle_ns(text: str, cores: Collection[int], tick_ns: int) -> int:
+    """``/proc/stat`` → nanoseconds in which no process used any of some cores: idle, iowait, irq and softirq.
+
+    Of these the kernel knows most exactly how long a core was idle.
+
+    Args:
+        text: of the whole file.
+        cores: which.
+        tick_ns: length of a tick of the kernel.
+    """
+    names = {f"cpu{core}" for core in cores}
+    rows = (line.split() for line in text.splitlines())
+    return sum(sum(map(int, values[3:7])) for name, *values in rows if name in names) * tick_ns
+
+
+def _schedstat(pid: int) -> tuple[int, int, int]:
+    """Of a process's main thread: nanoseconds on a core, nanoseconds waiting for one, and time slices."""
+    try:
+        on_core_ns, waited_ns, slices = map(int, Path(f"/proc/{pid}/schedstat").read_text().split())
+    except (OSError, ValueError):  # a kernel that does not count
+        return 0, 0, 0
+    return on_core_ns, waited_ns, slices
+
+
+def outside(began: Use, ended: Use, clients: int, cores: int, beside: bool) -> tuple[float, float]:
+    """How long a client waited for a core, and what others used of its cores, as shares.
+
+    Threads of loadgen that share a core wait for each other, which is no other load: their time is taken off.
+
+    Args:
+        began: when the trial began.
+        ended: when it ended.
+        clients: client processes.
+        cores: theirs.
+        beside: the null server has cores of its own.
+    """
+    length_ns = max(1, ended.at_ns - began.at_ns)
+    own_ns = ended.clients_ns - began.clients_ns
+    server_ns = 0 if beside else ended.server_ns - began.server_ns
+    others_ns = length_ns * cores - (ended.idle_ns - began.idle_ns) - own_ns - server_ns
+    helpers_ns = max(0, own_ns - (ended.main_ns - began.main_ns)) + server_ns
+    waking_ns = (ended.slices - began.slices) * WAKING_NS
+    waited_ns = ended.waited_ns - began.waited_ns - helpers_ns - waking_ns
+    # Client processes that share a core wait for each other, several at a time.
+    waited = 0.0 if clients > cores else max(0.0, waited_ns / (length_ns * clients))
+    return waited, max(0.0, others_ns / (length_ns * cores))
+
+
+def _trial(record: Record, cores: int, began: Use, ended: Use, beside: bool) -> Trial:
     """What a trial's record says.
+
+    Args:
+        record: of the clients.
+        cores: theirs.
+        began: the counters when the measured part began.
+        ended: and when it ended.
+        beside: the null server has cores of its own.
 
     Raises:
         _NotMeasuredError: it says nothing.
@@ -270,12 +376,15 @@ def _trial(record: Record, cores: int, server_ns: int) -> Trial:
     if bad or not record.ended.as_asked or not record.measured_ns or not known:
         raise _NotMeasuredError(f"the null server's answers were not as they should be ({record.ended})")
     cpu_ns = sum(client.cpu_ns for client in record.clients)
+    waited, others_busy = outside(began, ended, len(record.clients), cores, beside)
     return Trial(
         answers=record.latency.total,
         rate_rps=record.latency.total / (record.measured_ns / NS_PER_S),
         latency_ms=known,
         client_busy=cpu_ns / (record.measured_ns * min(len(record.clients), cores)),
-        server_busy=server_ns / record.measured_ns,
+        server_busy=(ended.server_ns - began.server_ns) / record.measured_ns,
+        waited=waited,
+        others_busy=others_busy,
     )
 
 
@@ -283,7 +392,7 @@ def _cpu_ns(pid: int) -> int:
     try:
         return parse_process_cpu(Path(f"/proc/{pid}/stat").read_text(), _TICK_NS)[1]
     except OSError:
-        raise TargetError("the null server is gone") from None
+        raise TargetError("the null server or a client process is gone") from None
 
 
 def null_server_cores(plan: Plan) -> tuple[int, ...]:

@@ -20,6 +20,9 @@ from loadgen.constraints import Count
 BUSY_SHARE = 0.9
 """A client that uses so much of its cores is the limit of a trial; otherwise it can do more than it did."""
 
+DISTURBED_SHARE = 0.05
+"""A trial tells of other load where its client waited for a core, or others used its cores, for so much of the time."""
+
 NEAR_CEILING = 0.8
 LARGE_FLOOR = 0.25
 """Shares from which on the reader is warned."""
@@ -46,6 +49,8 @@ class Trial:
         latency_ms: p50 and p99, as those of a run.
         client_busy: CPU time of the clients as a share of their cores, or of one core each if they have more.
         server_busy: CPU time of the null server, in cores.
+        waited: share of the time that a client process waited for a core, other processes of loadgen aside.
+        others_busy: share of the client's cores that other processes used.
     """
 
     answers: int
@@ -53,11 +58,18 @@ class Trial:
     latency_ms: Mapping[str, float]
     client_busy: float
     server_busy: float
+    waited: float
+    others_busy: float
 
     @property
     def is_lower_bound(self) -> bool:
         """The client was not the limit: the null server was, or other load on their cores."""
         return self.client_busy < BUSY_SHARE
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Other load slowed the client: it can do more than the trial says."""
+        return max(self.waited, self.others_busy) >= DISTURBED_SHARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +93,16 @@ class ClientCeiling:
 
     Attributes:
         ceiling_rps: requests a second at most, with the load of the run.
-        at_least: the client was not the limit of that trial: its ceiling may be higher, and its share lower.
+        at_least: the client was not the limit of that trial, or was disturbed: its ceiling may be higher, and its share
+            lower.
         used_share: throughput of the run as a share of the ceiling; None where nothing was measured.
         null_server_busy: cores that the null server used in that trial.
         floor_load: the load of the floor, in words.
         floor_requests: answers that the floor rests on; 0 where it was not measured.
         floor_ms: latency of the client against the null server: p50 and p99; None where it was not measured.
         floor_share: the floor as a share of the latency of the run: p50 and p99; None where one is not known.
+        disturbed: other load slowed the client in the trial of the ceiling.
+        floor_disturbed: the same in the trial of the floor, which may be lower.
     """
 
     ceiling_rps: float
@@ -98,6 +113,8 @@ class ClientCeiling:
     floor_requests: Count
     floor_ms: Mapping[str, float | None]
     floor_share: Mapping[str, float | None]
+    disturbed: bool = False
+    floor_disturbed: bool = False
 
 
 def floor_rate_rps(rate_rps: float, ceiling_rps: float) -> float | None:
@@ -127,13 +144,15 @@ def of_run(ceiling: Ceiling, throughput_rps: float, latency_ms: Mapping[str, flo
     }
     return ClientCeiling(
         ceiling_rps=burst.rate_rps,
-        at_least=burst.is_lower_bound,
+        at_least=burst.is_lower_bound or burst.is_disturbed,
         used_share=throughput_rps / burst.rate_rps if throughput_rps else None,
         null_server_busy=burst.server_busy,
         floor_load=ceiling.floor_load,
         floor_requests=0 if floor is None else floor.answers,
         floor_ms=floor_ms,
         floor_share={name: _share(own_ms, latency_ms.get(name)) for name, own_ms in floor_ms.items()},
+        disturbed=burst.is_disturbed,
+        floor_disturbed=floor is not None and floor.is_disturbed,
     )
 
 
@@ -148,9 +167,9 @@ def _share(own_ms: float | None, whole_ms: float | None) -> float | None:
 
 
 def warnings(ceiling: ClientCeiling) -> list[str]:
-    """A sentence where the client itself is much of what a run measured."""
-    lines = []
-    if ceiling.used_share is not None and ceiling.used_share >= NEAR_CEILING:
+    """A sentence where the client itself is much of what a run measured; none from a trial that was disturbed."""
+    lines: list[str] = []
+    if not ceiling.disturbed and ceiling.used_share is not None and ceiling.used_share >= NEAR_CEILING:
         if ceiling.at_least:
             lines.append(
                 f"this run did {ceiling.used_share:.0%} of what the client did against a null server "
@@ -162,6 +181,8 @@ def warnings(ceiling: ClientCeiling) -> list[str]:
                 f"this run used {ceiling.used_share:.0%} of what the client can do "
                 f"({rate_text(ceiling.ceiling_rps)} requests/s): the client may be the limit; try more client processes"
             )
+    if ceiling.floor_disturbed:
+        return lines
     large = [
         f"{share:.0%} of the {name}"
         for name, share in ceiling.floor_share.items()

@@ -14,7 +14,16 @@ from frontend_launch.launch.placement import Assignment, Placement
 from frontend_launch.launch.topology import describe
 from loadgen.config import Client, Deploy, ExperimentConfig, OpenLoop, Output, Saturate
 from loadgen.experiments import ceiling, ceiling_cache
-from loadgen.experiments.ceiling import MeasuredCeiling, measure_ceiling, null_server_cores, with_ceiling
+from loadgen.experiments.ceiling import (
+    WAKING_NS,
+    MeasuredCeiling,
+    Use,
+    idle_ns,
+    measure_ceiling,
+    null_server_cores,
+    outside,
+    with_ceiling,
+)
 from loadgen.experiments.ceiling_cache import Situation, TrialCache, cache_directory
 from loadgen.judging.ceiling import Ceiling, Trial
 from loadgen.load.arrivals import Renewal
@@ -40,7 +49,7 @@ TRIAL_S = 0.1
 RESULTS = read(Path(__file__).parents[2] / "golden" / "results-v2.json")
 MACHINE = Environment("3.11", "Linux", {"loadgen": "0.1.0"}, "a CPU", 2, [0, 1], 1 << 30, {}, None)
 SPEC = TensorSpec((2,), "float32")
-TRIAL = Trial(100, 1000.0, {"p50": 1.0, "p99": 2.0}, 0.95, 0.3)
+TRIAL = Trial(100, 1000.0, {"p50": 1.0, "p99": 2.0}, 0.95, 0.3, 0.0, 0.0)
 SITUATION = Situation(
     machine=("host", "a CPU", "Linux"),
     software={"loadgen": "0.1.0"},
@@ -107,6 +116,12 @@ def cache(tmp_path) -> TrialCache:
     return TrialCache(tmp_path / "cache")
 
 
+@pytest.fixture(autouse=True)
+def undisturbed(monkeypatch) -> None:
+    """Whatever else this machine does meanwhile."""
+    monkeypatch.setattr(ceiling, "outside", lambda *_: (0.0, 0.0))
+
+
 @pytest.fixture
 def starts(monkeypatch) -> list[str]:
     """A protocol for each null server that is started."""
@@ -164,6 +179,58 @@ def test_what_is_in_the_cache_is_not_measured_again(cache, starts):
     first = measured(planned(), cache)
     assert measured(planned(), cache) == first
     assert len(starts) == 1
+
+
+def test_a_disturbed_trial_is_not_kept(cache, starts, monkeypatch):
+    """The next run measures again."""
+    monkeypatch.setattr(ceiling, "outside", lambda *_: (0.0, 0.42))
+    found = measured(planned(), cache)
+    assert isinstance(found, Ceiling)
+    assert found.burst.is_disturbed
+    assert measured(planned(), cache) != found
+    assert len(starts) == 2
+
+
+NO_USE = Use(0, 0, 0, 0, 0, 0, 0)
+SECOND = Use(1000, 300, 600, 400, 0, 0, 400)
+"""The client used 600 ns of its core, 200 of them in its helper threads; the core was idle for the rest."""
+
+
+@pytest.mark.parametrize(
+    ("use", "clients", "cores", "beside", "found"),
+    [
+        (SECOND, 1, 1, True, (0.0, 0.0)),
+        (replace(SECOND, waited_ns=200), 1, 1, True, (0.0, 0.0)),
+        (replace(SECOND, waited_ns=300), 1, 1, True, (0.1, 0.0)),
+        (replace(SECOND, waited_ns=300 + WAKING_NS, slices=1), 1, 1, True, (0.1, 0.0)),
+        (replace(SECOND, waited_ns=700), 1, 1, False, (0.2, 0.0)),
+        (replace(SECOND, waited_ns=800), 2, 1, True, (0.0, 0.0)),
+        (replace(SECOND, waited_ns=800), 2, 2, True, (0.3, 0.5)),
+        (replace(SECOND, idle_ns=300), 1, 1, True, (0.0, 0.1)),
+        (replace(SECOND, idle_ns=100), 1, 1, False, (0.0, 0.0)),
+    ],
+    ids=[
+        "alone",
+        "for its own threads",
+        "for others",
+        "to wake up",
+        "for the null server and others",
+        "for each other",
+        "two cores",
+        "others used the core",
+        "the null server used the core",
+    ],
+)
+def test_load_from_outside(use, clients, cores, beside, found):
+    """What threads of loadgen do to each other is none."""
+    assert outside(NO_USE, use, clients, cores, beside) == pytest.approx(found)
+
+
+def test_idle_time_of_cores():
+    """Of those that are asked for."""
+    text = "cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 1 2 3 40 5 6 7 8 9 10\ncpu1 1 2 3 4 5 6 7 8 9 10\ncpu10 1 1 1 1 1 1 1 1\n"
+    assert idle_ns(text, (0,), 10) == 580
+    assert idle_ns(text, (0, 1), 1) == 80
 
 
 def test_another_window_shares_the_floor(cache, starts):

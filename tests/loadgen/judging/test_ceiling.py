@@ -18,8 +18,10 @@ from loadgen.judging.ceiling import (
     warnings,
 )
 
-BURST = Trial(20_000, 40_000.0, {"p50": 20.0, "p99": 30.0}, client_busy=0.98, server_busy=0.4)
-FLOOR = Trial(3_000, 6_000.0, {"p50": 0.2, "p99": 0.5}, client_busy=0.5, server_busy=0.3)
+BURST = Trial(
+    20_000, 40_000.0, {"p50": 20.0, "p99": 30.0}, client_busy=0.98, server_busy=0.4, waited=0.0, others_busy=0.0
+)
+FLOOR = Trial(3_000, 6_000.0, {"p50": 0.2, "p99": 0.5}, client_busy=0.5, server_busy=0.3, waited=0.0, others_busy=0.0)
 CEILING = Ceiling(BURST, FLOOR, "1 request in flight")
 
 
@@ -93,6 +95,22 @@ def test_a_floor_above_the_run_says_nothing():
     assert warnings(found)[1].startswith("the client's part of the p99 is not known")
     assert len(warnings(found)) == 2
     assert refuted(found) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("waited", "others_busy", "disturbed"), [(0.05, 0.0, True), (0.0, 0.05, True), (0.04, 0.04, False)]
+)
+def test_a_disturbed_trial_is_a_bound_and_makes_no_warning(waited, others_busy, disturbed):
+    """The client waited for a core, or others used its cores: it can do more, and its floor is lower."""
+    trials = (replace(trial, waited=waited, others_busy=others_busy) for trial in (BURST, FLOOR))
+    burst, floor = trials
+    latency_ms = {"p50": 0.4, "p99": 0.45}
+    found = of_run(Ceiling(BURST, floor, "1 request in flight"), 36_000.0, latency_ms)
+    assert (found.at_least, found.disturbed, found.floor_disturbed) == (False, False, disturbed)
+    assert len(warnings(found)) == (1 if disturbed else 3)
+    found = of_run(Ceiling(burst, FLOOR, "1 request in flight"), 36_000.0, latency_ms)
+    assert (found.at_least, found.disturbed, found.floor_disturbed) == (disturbed, disturbed, False)
+    assert len(warnings(found)) == (2 if disturbed else 3)
 
 
 def test_a_run_above_the_ceiling_refutes_it():
