@@ -21,9 +21,11 @@ from loadgen.load import summary as load_summary
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal
 from loadgen.load.clients import Senders
+from loadgen.load.dispatcher import MAX_UNANSWERED
 from loadgen.load.ending import Ending
 from loadgen.load.record import Record
 from loadgen.load.summary import Summary
+from loadgen.load.target import Outcome
 from loadgen.plan import FIRST_ANSWER_S, Plan
 from loadgen.results import document as results_file
 from loadgen.results.document import Results
@@ -43,6 +45,8 @@ from loadgen.results.sections import (
 from loadgen.servers.frontend import PROXIED
 from loadgen.servers.server import Readings, ServerFacts
 
+NOT_JUDGED = "certificate not judged: nothing was measured"
+
 
 def _ending(server: ServerFacts, record: Record, lost: str | None) -> tuple[Ending, str | None]:
     """Why the run ended, and how the server was lost if it was."""
@@ -54,8 +58,16 @@ def _ending(server: ServerFacts, record: Record, lost: str | None) -> tuple[Endi
     return (record.ended, None) if lost is None else (Ending.SERVER_LOST, lost)
 
 
-def _error(ended: Ending, plan: Plan, server: ServerFacts, lost: str | None) -> str | None:
-    """One line that says how a run ended that did not end as asked."""
+def ended_because(ended: Ending, plan: Plan, server: ServerFacts, record: Record, lost: str | None) -> str | None:
+    """One line that says how a run ended that did not end as asked.
+
+    Args:
+        ended: why.
+        plan: what was asked for.
+        server: what was loaded.
+        record: of the run.
+        lost: how the server was lost; None if it was not.
+    """
     match ended:
         case Ending.DURATION | Ending.REQUESTS | Ending.SCHEDULE | Ending.STEADY | Ending.CUT_SHORT | Ending.ENOUGH:
             return None
@@ -64,9 +76,10 @@ def _error(ended: Ending, plan: Plan, server: ServerFacts, lost: str | None) -> 
         case Ending.NO_ANSWER:
             return f"no answer to the first request within {FIRST_ANSWER_S:g} s: {server.no_answer_hint}"
         case Ending.OVERRUN:
+            if record.outcomes[Outcome.TIMED_OUT] - record.late > MAX_UNANSWERED:
+                return f"{MAX_UNANSWERED:,} requests timed out and have no answer yet: the server is far behind"
             return (
-                f"{plan.window} requests without an answer are more than memory is meant for: the server is far behind "
-                "(--max-in-flight)"
+                f"{plan.window} requests are in flight, the most that --max-in-flight allows: the server is far behind"
             )
         case Ending.CLIENT_LOST:
             return "a client process ended early or fell silent: the others stopped, and what they measured is kept"
@@ -129,7 +142,7 @@ def results_of(
         command=command(),
         started_at=started_at,
         ended=ended,
-        error=_error(ended, plan, server, lost) or remarks.error(record),
+        error=ended_because(ended, plan, server, record, lost) or remarks.error(record),
         model=ServedModel(model.name, model.framework, model.weights),
         environment=surroundings,
         placement=_placement_rows(plan, server, senders),
@@ -140,7 +153,7 @@ def results_of(
         summary=summary,
         thresholds=_thresholds(plan.config, summary, validity.invalid(checks) is None),
         verdict=verdict,
-        certificate=checks,
+        certificate=checks if record.measured_ns else [],
         hardware=watched,
         histograms=results_file.histograms(record),
         node_configs=[] if server.deployment is None else [_node_config(plan)],
@@ -163,7 +176,7 @@ def results_of(
             *remarks.remarks(record),
             *remarks.marked(summary),
             *remarks.failed_batches(measurements.frontend_counters),
-            *validity.notes(evidence, checks),
+            *(validity.notes(evidence, checks) if record.measured_ns else [NOT_JUDGED]),
             *(() if watched is None else watched.findings),
         ],
     )

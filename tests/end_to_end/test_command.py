@@ -277,6 +277,8 @@ def test_a_run_that_ends_within_its_warm_up_measured_nothing_and_says_so(tmp_pat
     assert run.stderr == "loadgen: no request completed in the measured part: 100 completed in the whole run\n"
     assert "saturated   undecided: nothing was measured" in run.stdout
     assert "note        nothing was measured, the run ended within --warmup" in run.stdout
+    assert "note        certificate not judged: nothing was measured" in run.stdout
+    assert not any(line.startswith("certificate") for line in run.stdout.splitlines())
 
 
 AT_AN_IMPORT = """
