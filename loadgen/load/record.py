@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import zip_longest
@@ -195,7 +195,8 @@ class Record:
         stages: where the time of some of the requests of `latency` went.
         upper_bounds: good answers that were read later than they arrived, since the client did not run: their latency
             is an upper bound.
-        pauses: when a client did not run for long, monotonic clock: from when it was due to, until it did.
+        pauses: when a client did not run for long, monotonic clock: from when it was due to, until it did;
+            of several clients, when one or more did not.
         unanswered: requests of a closed loop that ended in the measured part without a good answer, or were outstanding
             at its end and never got an answer, though they waited twice as long as the slowest answer took.
         timed_out: those of `lost` that are known to have waited for the whole timeout.
@@ -262,7 +263,18 @@ class Record:
         self.failures += other.failures
         self.stages.add(other.stages)
         self.upper_bounds += other.upper_bounds
-        self.pauses += other.pauses
+        self.pauses = union([*self.pauses, *other.pauses])
         self.unanswered += other.unanswered
         self.timed_out += other.timed_out
         self.notes += [note for note in other.notes if note not in self.notes]
+
+
+def union(intervals: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Intervals as those that do not overlap, ascending."""
+    merged: list[tuple[int, int]] = []
+    for from_ns, until_ns in sorted(intervals):
+        if merged and from_ns <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], until_ns))
+        else:
+            merged.append((from_ns, until_ns))
+    return merged

@@ -128,6 +128,13 @@ def test_timed_answers_stand_for_those_between_them():
     assert "frontend_queue" in stages.histograms
 
 
+def test_pauses_of_several_clients_are_those_of_any():
+    """A moment in which two of them did not run counts once."""
+    record = Record(pauses=[(10, 20), (50, 60)])
+    record.merge(Record(pauses=[(1, 2), (12, 15), (18, 30), (40, 50), (70, 80)]))
+    assert record.pauses == [(1, 2), (10, 30), (40, 60), (70, 80)]
+
+
 def test_a_schedule_s_stages_are_of_what_was_planned_for_the_measured_part():
     """From the planned time; whenever it is answered."""
     recorder = ScheduleRecorder(1_000, 2_000)
