@@ -18,8 +18,9 @@ class Sampler:
     """Every nth request of a stream, where n follows from its rate."""
 
     def __init__(self) -> None:
-        self._stride, self._skip, self._looks = 1, 0, 0
+        self._stride, self._skip = 1, 0
         self._since_ns, self._seen = 0, 0
+        self._picked, self._ahead = 0, 0.0
 
     def pick(self, count: int, now_ns: int) -> range:
         """Which of the next requests are timed, as their places among these, ascending.
@@ -33,15 +34,20 @@ class Sampler:
         picked = range(self._skip, count, self._stride)
         self._skip = (self._skip - count) % self._stride
         self._seen += count
+        self._picked += len(picked)
         return picked
 
     def _look(self, now_ns: int) -> None:
-        rate = self._seen * NS_PER_S // max(1, now_ns - self._since_ns)
-        # Odd, so that in batches of a power of two each place has its turn; and another one after each look, so that
-        # this holds for batches of other sizes too.
-        stride = rate // MOST_PER_S | 1
-        self._looks += 1
-        if stride > 1:
-            stride += 2 * (self._looks % 2)
+        elapsed_ns = max(1, now_ns - self._since_ns)
+        rate = self._seen * NS_PER_S // elapsed_ns
+        # Odd, so that in batches of a power of two each place has its turn. The two odd numbers around the stride that
+        # is wanted take turns, so that about as many are timed as are wanted, and batches of other sizes have it too.
+        stride = max(1, (rate // MOST_PER_S - 1) | 1)
+        if self._since_ns:
+            ahead = self._ahead + self._picked - MOST_PER_S * elapsed_ns / NS_PER_S
+            most = _MOST_BETWEEN_LOOKS / max(1, stride - 2)  # what some turns of the other stride make up for
+            self._ahead = min(max(ahead, -most), max(most, 1.0))
+        if rate > MOST_PER_S and self._ahead >= 0:
+            stride += 2
         self._skip, self._stride = self._skip * stride // self._stride, stride
-        self._since_ns, self._seen = now_ns, 0
+        self._since_ns, self._seen, self._picked = now_ns, 0, 0

@@ -24,6 +24,15 @@ def test_at_a_low_rate_all_are_timed(batch):
     assert sum(picked(batch, MOST_PER_S, 3)) == pytest.approx(requests, abs=batch)
 
 
+@pytest.mark.parametrize("rate", [60, 75, 99, 100, 101, 120, 150, 180, 199, 200, 250, 333, 500, 1_000])
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_above_the_bound_about_so_many_are_timed(rate, batch):
+    """Not many more just below twice the bound, nor many fewer just above it."""
+    places = picked(batch, rate, 20)
+    assert sum(places) / 20 == pytest.approx(MOST_PER_S, rel=0.15)
+    assert min(places) > 0
+
+
 @pytest.mark.parametrize("rate", [5_000, 20_000, 100_000, 400_000])
 @pytest.mark.parametrize("batch", [1, 32, 33, 500])
 def test_at_a_high_rate_about_so_many_are_timed_and_each_place_of_a_batch_has_its_turn(rate, batch):
