@@ -211,6 +211,7 @@ class Dispatcher:
             self.record.left_behind = self._in_flight.outstanding
         self.record.late, self.record.unexpected = self._in_flight.late, self._in_flight.unexpected
         self._recorder.ended(Outcome.ABANDONED, self._in_flight.abandon(), self._seen_ns)
+        self._recorder.finish()
         return self.record
 
     def _receive(self, now_ns: int, replies: Replies) -> int:

@@ -59,7 +59,7 @@ class Recorder:
         self._interval = LatencyHistogram()
         self._sampler = Sampler()
         self._told, self._untimed = False, 0
-        """Whether the server times requests, and replies since the last timed one."""
+        """Whether the server times requests, and answers that were measured since the last timed one."""
         self._started_ns = self._until_ns = self._cut_ns = self._cut_in_flight_ns = 0
 
     def begin_measured(self, now_ns: int, until_ns: int | None) -> None:
@@ -150,10 +150,6 @@ class Recorder:
         """
         ids, done_ns, outcomes = replies.ids, replies.done_ns, replies.outcomes
         known, planned_ns, sent_ns, _ = settled
-        if replies.timed or not self._told:
-            self._time(replies, settled)
-        else:
-            self._untimed += len(ids)
         if replies.reasons:
             failed = np.flatnonzero(outcomes == Outcome.FAILED).tolist()
             why = zip(failed, replies.reasons, strict=True)
@@ -174,13 +170,26 @@ class Recorder:
         else:
             self.record.outcomes[Outcome.COMPLETED] += len(outcomes)
         if len(done_ns):
-            self._measure(planned_ns, sent_ns, done_ns)
+            self._untimed += self._measure(planned_ns, sent_ns, done_ns)
+        if replies.timed or not self._told:
+            self._time(replies, settled)
 
-    def _measure(self, planned_ns: np.ndarray, sent_ns: np.ndarray, done_ns: np.ndarray) -> None:
-        """Record those good answers, in the order of their arrival, that belong to the measured part."""
-        if self.measuring:
-            latency_ns = done_ns - planned_ns
-            self._interval.record(_between(latency_ns, done_ns, self._started_ns, self._until_ns))
+    def finish(self) -> None:
+        """No more replies come: the last timed request stands for those after it too."""
+        self.record.stages.stand_for(self._untimed)
+        self._untimed = 0
+
+    def _measure(self, planned_ns: np.ndarray, sent_ns: np.ndarray, done_ns: np.ndarray) -> int:
+        """Record those good answers, in the order of their arrival, that belong to the measured part.
+
+        Returns:
+            How many have a measured latency.
+        """
+        if not self.measuring:
+            return 0
+        measured_ns = _between(done_ns - planned_ns, done_ns, self._started_ns, self._until_ns)
+        self._interval.record(measured_ns)
+        return len(measured_ns)
 
     def _refused(self, done_ns: np.ndarray) -> None:
         """Count those replies without a good answer that belong to the measured part."""
@@ -189,25 +198,30 @@ class Recorder:
             self.record.unanswered += int(np.count_nonzero(within))
 
     def _time(self, replies: Replies, settled: Settled) -> None:
-        """Record where the time of some good answers went: those that the server has timed, if it ever does so."""
+        """Record where the time of some measured answers went: those that the server has timed, if it ever does so."""
         if replies.timed and not self._told:
+            self._untimed += self.record.stages.requests
             self._told, self.record.stages = True, StageTimings()
         server = {each.place: each[1:] for each in replies.timed}
         places = server or self._sampler.pick(len(replies.ids), int(replies.done_ns[-1]))
-        before = -1 - self._untimed
+        if not places:
+            return
+        measured = settled.known & (replies.outcomes == Outcome.COMPLETED)
+        measured &= self._measures(settled.planned_ns, replies.done_ns)
+        counts = np.cumsum(measured)
+        # Those of these replies after the last timed one wait for the next.
+        stood_for = int(counts[-1]) - self._untimed
         for place in places:
-            weight, before = place - before, place
-            if not settled.known[place] or replies.outcomes[place]:  # the code of completed is 0
-                continue
-            planned_ns, done_ns = int(settled.planned_ns[place]), int(replies.done_ns[place])
-            if self._measures(planned_ns, done_ns):
+            if measured[place]:
+                weight, stood_for = int(counts[place]) - stood_for, int(counts[place])
+                planned_ns, done_ns = int(settled.planned_ns[place]), int(replies.done_ns[place])
                 sending = self._sending(int(settled.sent_ns[place]), int(settled.taking_ns[place]))
                 self.record.stages.record(TimedRequest(planned_ns, *sending, done_ns, *server.get(place, ())), weight)
-        self._untimed = len(replies.ids) - 1 - before
+        self._untimed = int(counts[-1]) - stood_for
 
-    def _measures(self, planned_ns: int, done_ns: int) -> bool:
-        """Whether a good answer belongs to the measured latencies."""
-        return self.measuring and self._started_ns <= done_ns < self._until_ns
+    def _measures(self, planned_ns: np.ndarray, done_ns: np.ndarray) -> np.ndarray | bool:
+        """Which good answers belong to the measured latencies."""
+        return self.measuring and (self._started_ns <= done_ns) & (done_ns < self._until_ns)
 
     def _sending(self, sent_ns: int, taking_ns: int) -> tuple[int, int]:
         """When sending began and ended: a closed loop counts from its beginning."""
@@ -282,7 +296,7 @@ class ScheduleRecorder(Recorder):
             self._sent_ns.extend([now_ns] * len(counted))
 
     @override
-    def _measure(self, planned_ns: np.ndarray, sent_ns: np.ndarray, done_ns: np.ndarray) -> None:
+    def _measure(self, planned_ns: np.ndarray, sent_ns: np.ndarray, done_ns: np.ndarray) -> int:
         latency_ns, service_ns = done_ns - planned_ns, done_ns - sent_ns
         arrived_ns = _between(latency_ns, done_ns, self._from_ns, self._to_ns)
         # Two sets: throughput and the interval's line are of what arrived in the measured part, the latencies below are
@@ -297,6 +311,7 @@ class ScheduleRecorder(Recorder):
         self._offered.answered += answered
         self.record.latency.record(latency_ns)
         self._offered.service.record(service_ns)
+        return answered
 
     @override
     def _lost(self, lost: Lost, now_ns: int) -> int:
@@ -308,7 +323,7 @@ class ScheduleRecorder(Recorder):
         """Likewise."""
 
     @override
-    def _measures(self, planned_ns: int, done_ns: int) -> bool:
+    def _measures(self, planned_ns: np.ndarray, done_ns: np.ndarray) -> np.ndarray | bool:
         return planned_ns >= self._from_ns
 
     @override

@@ -87,7 +87,8 @@ def split(requests: list[TimedRequest]) -> np.ndarray:
 class StageTimings:
     """The stages of timed requests; timings of several processes merge.
 
-    A timed request stands for those since the one before it, so that a rate at which fewer are timed counts in full.
+    A timed request stands for the measured ones since the one before it, so that a rate at which fewer are timed counts
+    in full.
 
     Attributes:
         timed: how many were timed.
@@ -107,12 +108,18 @@ class StageTimings:
             request: one that was answered as it should be.
             weight: how many it stands for.
         """
+        if len(self._waiting) == _ROWS:
+            self._split()
         self.timed += 1
         self.requests += weight
         self._waiting.append(request)
         self._weights.append(weight)
-        if len(self._waiting) == _ROWS:
-            self._split()
+
+    def stand_for(self, more: int) -> None:
+        """Have the request that was timed last stand for more; where none was timed they are only counted."""
+        self.requests += more
+        if self._weights:
+            self._weights[-1] += more
 
     def add(self, other: StageTimings) -> None:
         """Add the requests of another process."""

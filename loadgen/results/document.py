@@ -174,7 +174,7 @@ def request_stages(record: Record) -> RequestStages | None:
     """The stages of the requests that were timed; None where none was."""
     histograms = record.stages.histograms
     whole_ns = sum(histogram.sum_ns for histogram in histograms.values())
-    if not record.stages.requests:
+    if not record.stages.timed:
         return None
     rows = {}
     for name, histogram in histograms.items():

@@ -108,11 +108,12 @@ def timed(answers, *places):
 
 
 def test_timed_answers_stand_for_those_between_them():
-    """Only good answers of the measured part; what came before the server's first times is forgotten."""
+    """Only good answers of the measured part, and all of them; the client's own times are forgotten for the server's."""
     recorder = Recorder()
     rows = [(Outcome.COMPLETED, 200, 300), (Outcome.COMPLETED, 200, 300), (Outcome.FAILED, 200, 300)]
-    recorder.begin_measured(100, until_ns=1000)
     answers, settled = replies(*rows)
+    recorder.replied(answers, settled)
+    recorder.begin_measured(100, until_ns=1000)
     recorder.replied(answers, settled)
     assert recorder.record.stages.timed == 2
     recorder.replied(timed(answers, 0, 1, 2), settled)
@@ -120,12 +121,38 @@ def test_timed_answers_stand_for_those_between_them():
     recorder.replied(timed(answers, 1), settled)
     settled.known[1] = False
     recorder.replied(timed(answers, 1), settled)
+    recorder.cut(1000)
     recorder.end_measured(1000)
     recorder.replied(timed(answers, 0), settled)
     stages = recorder.record.stages
-    # The first two stand for themselves, the third has failed, and the fourth comes after that, three and one more.
-    assert (stages.timed, stages.requests) == (3, 1 + 1 + 5)
+    # The first stands for the two before the server's first times too, the second for itself, the third for two more.
+    assert (stages.timed, stages.requests) == (3, 3 + 1 + 4)
+    recorder.finish()
+    assert stages.requests == recorder.record.latency.total == 9
     assert "frontend_queue" in stages.histograms
+    assert {histogram.total for histogram in stages.histograms.values()} == {9}
+
+
+answered = st.tuples(st.sampled_from([Outcome.COMPLETED, Outcome.FAILED]), st.booleans(), st.booleans())
+
+
+@given(st.lists(st.lists(answered, min_size=1, max_size=8), max_size=12), st.booleans(), st.integers(0, 12))
+def test_timed_answers_stand_for_all_measured_ones(batches, schedule, warm_up):
+    """Whatever failed, was settled before, came in the warm-up or after the end, and whichever were timed."""
+    recorder = ScheduleRecorder(100, 1000) if schedule else Recorder()
+    for number, batch in enumerate(batches):
+        if number == warm_up:
+            recorder.begin_measured(100, until_ns=1000)
+        answers, settled = replies(*((outcome, 40 + 20 * number, 50 + 20 * number) for outcome, *_ in batch))
+        settled.known[:] = [known for _, known, _ in batch]
+        recorder.replied(timed(answers, *(place for place, row in enumerate(batch) if row[2])), settled)
+    recorder.cut(1000)
+    recorder.end_measured(1000)
+    recorder.finish()
+    stages = recorder.record.stages
+    assert stages.requests == recorder.record.latency.total
+    if stages.timed:
+        assert stages.histograms["client_queue"].total == stages.requests
 
 
 def test_pauses_of_several_clients_are_those_of_any():
