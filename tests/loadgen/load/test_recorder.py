@@ -108,7 +108,7 @@ def timed(answers, *places):
 
 
 def test_timed_answers_stand_for_those_between_them():
-    """Only good answers of the measured part, and all of them; the client's own times are forgotten for the server's."""
+    """All good answers of the measured part; the client's own times give way to the server's."""
     recorder = Recorder()
     rows = [(Outcome.COMPLETED, 200, 300), (Outcome.COMPLETED, 200, 300), (Outcome.FAILED, 200, 300)]
     answers, settled = replies(*rows)
