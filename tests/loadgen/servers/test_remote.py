@@ -82,6 +82,20 @@ def test_connections_that_open_files_do_not_allow(monkeypatch, asked, wanted, ar
             uvloop.run(server._connections(plan, cast(Any, None)))
 
 
+@pytest.mark.parametrize(("asked", "arrivals"), [(None, None), (7, None), (None, "a schedule")])
+def test_where_no_connection_fits_only_more_open_files_help(monkeypatch, asked, arrivals):
+    """No number of connections is one that the client could have."""
+    monkeypatch.setattr(open_files, "raise_limit", lambda: open_files.MARGIN)
+    options = TargetOptions(parse_address("http+json://localhost:1/"), body='"$input"', connections=asked)
+    server = RemoteServer(uvloop.run(JsonEndpoint.at(options)))
+    plan = cast(Any, SimpleNamespace(load=SimpleNamespace(most_connections=99, arrivals=arrivals)))
+    with pytest.raises(ClientLimitError) as raised:
+        uvloop.run(server._connections(plan, cast(Any, None)))
+    assert str(raised.value) == (
+        "the limit of open files leaves a client no connection (it needs 64 for itself): raise the limit (ulimit -Hn)"
+    )
+
+
 async def read(*answers, phases=tuple(Phase)):
     """The readings of a server whose metrics are answered so, one after the other; None is an error."""
     waiting = list(answers)
