@@ -18,7 +18,7 @@ from loadgen.load.record import Interval, Record
 from loadgen.load.recorder import Recorder, ScheduleRecorder
 from loadgen.load.requests_log import RequestsLog
 from loadgen.load.running_time import LATE_NS, RunningTime
-from loadgen.load.target import Outcome, Replies
+from loadgen.load.target import NO_REPLIES, Outcome, Replies
 from model_containers.units import NS_PER_S
 
 BURST = 64
@@ -108,7 +108,7 @@ class Dispatcher:
         self._cut_ns = NEVER_NS
         self._deadline_ns = pace.measured_from_ns
         self._now_ns = self._quiet_since_ns = self._idle_since_ns = self._due_ns = started_ns
-        self._seen_ns = self._read_ns = self._resumed_ns = started_ns
+        self._latest, self._before_ns, self._seen_ns, self._resumed_ns = NO_REPLIES, started_ns, started_ns, started_ns
         self._gap_ns = (started_ns, started_ns)
         self._running = RunningTime()
         self._catch_up: _CatchUp | None = None
@@ -216,13 +216,14 @@ class Dispatcher:
 
     def _receive(self, now_ns: int, replies: Replies) -> int:
         """Take in replies, and know whether more may have arrived; returns the time in which the client did not run."""
-        # What came by then is known: all up to the last reply, or, where there is none, all before the last turn.
-        self._read_ns = int(replies.done_ns[-1]) if len(replies.ids) else self._seen_ns
-        self._seen_ns = now_ns
+        self._latest, self._before_ns, self._seen_ns = replies, self._seen_ns, now_ns
         missed_ns = now_ns - self._due_ns
+        if missed_ns <= LATE_NS and self._catch_up is None:  # as nearly always
+            if len(replies.ids):
+                self._settle(now_ns, replies)
+            return 0
         if missed_ns > LATE_NS:
             self._resume(now_ns, missed_ns)
-        self._read_ns = max(self._read_ns, self._resumed_ns)
         if len(replies.ids):
             self._settle(now_ns, replies)
         if missed_ns > LATE_NS:
@@ -287,7 +288,10 @@ class Dispatcher:
 
     def _expire(self, now_ns: int) -> None:
         """Give up on requests whose time was over when all replies were known."""
-        expired = self._in_flight.expire(self._running.before_ns(self._read_ns, self._timeout_ns))
+        # All are up to the last reply, or, where there is none, up to the last turn.
+        read_ns = int(self._latest.done_ns[-1]) if len(self._latest.ids) else self._before_ns
+        read_ns = max(read_ns, self._resumed_ns)
+        expired = self._in_flight.expire(self._running.before_ns(read_ns, self._timeout_ns))
         self._recorder.ended(Outcome.TIMED_OUT, expired, now_ns)
         if len(expired.ids):
             self._idle_since_ns = now_ns

@@ -5,8 +5,6 @@ Pure: told the time, never reads it. A record is picklable, and records of sever
 
 from __future__ import annotations
 
-from array import array
-
 import numpy as np
 from typing_extensions import override
 
@@ -20,8 +18,8 @@ from loadgen.load.target import Outcome, Replies
 from model_containers.units import NS_PER_S
 
 HIGHEST_TIME_NS = 2**63 - 1
-MAX_TIMES = 100_000
-"""Requests of the measured part whose times are kept, to compare the gaps between them with those of the plan."""
+MAX_TIMES = 20_000
+"""Bursts of the measured part whose times are kept, to compare the gaps between them with those of the plan."""
 
 TIMER_NS = 300_000
 SAME_SHARE = 0.25
@@ -266,8 +264,8 @@ class ScheduleRecorder(Recorder):
         super().__init__(log)
         self._from_ns, self._to_ns = from_ns, until_ns
         self.record.offered = self._offered = Offered()
-        self._planned_ns, self._sent_ns = array("q"), array("q")
-        """Of the first requests of the measured part."""
+        self._times: list[tuple[np.ndarray, int]] = []
+        """When the first requests of the measured part were planned, and sent."""
 
     @override
     def planned(self, count: int) -> None:
@@ -278,8 +276,9 @@ class ScheduleRecorder(Recorder):
         """A run that ends before its plan does has measured until then."""
         super().end_measured(now_ns)
         self._to_ns = min(self._to_ns, now_ns)
-        if len(self._sent_ns) > 1:
-            planned, real = (np.diff(np.array(times, np.int64)) for times in (self._planned_ns, self._sent_ns))
+        if sum(len(planned_ns) for planned_ns, _ in self._times) > 1:
+            planned = np.diff(np.concatenate([planned_ns for planned_ns, _ in self._times]))
+            real = np.diff(np.concatenate([np.full(len(planned_ns), sent_ns) for planned_ns, sent_ns in self._times]))
             mean_ns = float(planned.mean())
             if mean_ns >= SHORTEST * TIMER_NS:
                 self._offered.gap_distance = distance(planned, real, max(TIMER_NS, SAME_SHARE * mean_ns))
@@ -291,9 +290,8 @@ class ScheduleRecorder(Recorder):
         counted = planned_ns if planned_ns[0] >= self._from_ns else planned_ns[planned_ns >= self._from_ns]
         self.record.measured_sent += len(counted)
         self._offered.lag.record(now_ns - counted)
-        if len(self._sent_ns) < MAX_TIMES:
-            self._planned_ns.extend(counted.tolist())
-            self._sent_ns.extend([now_ns] * len(counted))
+        if len(self._times) < MAX_TIMES:
+            self._times.append((counted, now_ns))
 
     @override
     def _measure(self, planned_ns: np.ndarray, sent_ns: np.ndarray, done_ns: np.ndarray) -> int:
