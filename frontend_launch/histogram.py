@@ -244,3 +244,7 @@ def _buckets(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     slots = indices - (buckets << _HALF_BITS)
     shifts = buckets + _UNIT_BITS
     return slots << shifts, np.ones_like(indices) << shifts
+
+
+LOWEST_OF_BUCKET_NS = _buckets(np.arange(_LAYOUT.counts_len))[0]
+"""Lowest value of each bucket, int64 nanoseconds."""

@@ -13,6 +13,7 @@ from loadgen.load.ending import Ending
 from loadgen.load.requests_log import RequestsLog
 from loadgen.load.stage_timings import StageTimings
 from loadgen.load.target import Outcome
+from loadgen.load.time_batches import TimeBatches
 from model_containers.units import NS_PER_S
 
 MAX_INTERVALS = 30_000
@@ -186,6 +187,7 @@ class Record:
         measured_sent: requests sent in it.
         latency: latencies of the answers that arrived in it; where a schedule says when to send, from the planned time,
             of the answers to requests that were planned for it.
+        batches: the values of `latency`, by when the answers arrived.
         intervals: latencies of the answers that arrived in it, by logging interval.
         clients: how each client process used its time.
         offered: what became of a schedule; None where a window says when to send.
@@ -215,6 +217,7 @@ class Record:
     measured_ns: int = 0
     measured_sent: int = 0
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
+    batches: TimeBatches = field(default_factory=TimeBatches)
     intervals: list[Interval] = field(default_factory=list)
     clients: list[ClientUse] = field(default_factory=lambda: [ClientUse()])
     offered: Offered | None = None
@@ -250,6 +253,7 @@ class Record:
         self.measured_ns = max(self.measured_ns, other.measured_ns)
         self.measured_sent += other.measured_sent
         self.latency.add(other.latency)
+        self.batches.merge(other.batches)
         self.intervals = [
             Interval.merged([interval for interval in both if interval is not None])
             for both in zip_longest(self.intervals, other.intervals)

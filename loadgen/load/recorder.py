@@ -185,9 +185,12 @@ class Recorder:
         """
         if not self.measuring:
             return 0
-        measured_ns = _between(done_ns - planned_ns, done_ns, self._started_ns, self._until_ns)
-        self._interval.record(measured_ns)
-        return len(measured_ns)
+        latency_ns = _between(done_ns - planned_ns, done_ns, self._started_ns, self._until_ns)
+        self._interval.record(latency_ns)
+        if len(latency_ns):
+            arrived_ns = _between(done_ns, done_ns, self._started_ns, self._until_ns)
+            self.record.batches.record(latency_ns, arrived_ns - self._started_ns)
+        return len(latency_ns)
 
     def _refused(self, done_ns: np.ndarray) -> None:
         """Count those replies without a good answer that belong to the measured part."""
@@ -305,9 +308,11 @@ class ScheduleRecorder(Recorder):
         counted = planned_ns >= self._from_ns
         answered = int(np.count_nonzero(counted))
         if answered < len(counted):
-            latency_ns, service_ns = latency_ns[counted], service_ns[counted]
+            latency_ns, service_ns, done_ns = latency_ns[counted], service_ns[counted], done_ns[counted]
         self._offered.answered += answered
         self.record.latency.record(latency_ns)
+        if answered:
+            self.record.batches.record(latency_ns, done_ns - self._from_ns)
         self._offered.service.record(service_ns)
         return answered
 

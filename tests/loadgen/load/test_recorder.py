@@ -12,6 +12,7 @@ from loadgen.load.record import ClientUse, Offered, Record
 from loadgen.load.recorder import MAX_TIMES, Recorder, ScheduleRecorder, distance
 from loadgen.load.requests_log import NOT_DONE, RequestsLog
 from loadgen.load.target import Outcome, Replies, TimedReply
+from model_containers.units import NS_PER_S
 
 
 def replies(*rows):
@@ -366,3 +367,17 @@ def test_what_gaps_are_longer_than_what_covers_each(gaps, covered):
     assert use.uncovered_ns(covered) == sum(gap - covered for gap in gaps if gap > covered)
     assert (use.gaps, use.gaps_ns, use.longest_gap_ns) == (len(gaps), sum(gaps), max(gaps, default=0))
     assert not gaps or gaps[use.longest_gap_at_ns] == use.longest_gap_ns
+
+
+def test_batches_hold_what_the_latencies_hold():
+    """In both loops, by when the answers arrived."""
+    window, schedule = Recorder(), ScheduleRecorder(100, 200)
+    for recorder in (window, schedule):
+        recorder.begin_measured(100, until_ns=NS_PER_S)
+        recorder.replied(*replies((Outcome.COMPLETED, 90, 99), (Outcome.COMPLETED, 90, 100)))
+        recorder.replied(*replies((Outcome.COMPLETED, 150, NS_PER_S - 1), (Outcome.COMPLETED, 150, NS_PER_S)))
+        recorder.cut(NS_PER_S)
+        recorder.end_measured(NS_PER_S)
+        counts, sums_ns = recorder.record.batches.within(NS_PER_S)
+        assert counts.sum() == recorder.record.latency.total == 2
+        assert sums_ns.sum() == recorder.record.latency.sum_ns
