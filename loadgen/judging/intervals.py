@@ -1,0 +1,196 @@
+"""Intervals of throughput, mean latency and percentiles, by batch means; pure.
+
+Answers that follow each other resemble each other: they waited in one queue. So the usual interval, for independent
+samples, is much too narrow. Batch means (Law & Kelton, Simulation Modeling and Analysis; Schmeiser 1982, Operations
+Research 30, 556) take the run apart into batches of one length. Batches that are long against the correlation are
+nearly independent, and their variance says how uncertain the whole run is.
+
+A percentile p is one whose share of slower answers is 1 - p. That share is a mean, so batch means give its interval,
+which the histogram of all answers turns into latencies (Woodruff 1952, JASA 47, 635; for batches of a simulation
+Nakayama 2014, ACM TOMACS 24, 19). The share varies as that of fewer independent answers would. Their number is never
+taken to be larger than that of the answers.
+
+Batches cannot show what a run has not seen: a run without a long queue has a low p99, and small differences between its
+batches. So an interval is known only where all of this holds:
+
+* neighbours among `BATCHES` batches correlate by less than `MAX_CORRELATION`;
+* the share of slower answers is known to within `MAX_WIDTH` of itself: some 50 independent answers are slower;
+* the same holds for p90, whatever the percentile, and for p95 if it is the mean.
+
+Near that bound the variance is itself uncertain. So an interval is widened by `CAUTION` times its width, relative to
+the share. `docs/evidence/intervals.md` says how many intervals of simulated queues are known, and how many cover.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from loadgen.judging.steady import student_quantile
+from loadgen.load.record import Record
+from loadgen.load.summary import PERCENTILES
+from loadgen.load.time_batches import COARSE_NS
+from model_containers.units import NS_PER_S
+
+BATCHES = 20
+MAX_CORRELATION = 0.4
+MAX_WIDTH = 0.3
+CAUTION = 2.0
+CONFIDENCE = 0.95
+MAX_LOST = 0.1
+"""Largest share that unanswered requests may have in the slower ones: when they were lost is not known."""
+
+_NS_PER_MS = 1e6
+
+Interval = tuple[float, float]
+"""Lower and upper end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """95 % intervals of a run; what is missing is not known.
+
+    Attributes:
+        throughput_rps: answers a second.
+        latency_ms: mean and percentiles, by name.
+    """
+
+    throughput_rps: Interval | None = None
+    latency_ms: Mapping[str, Interval] = field(default_factory=dict)
+
+
+def intervals(record: Record) -> Intervals:
+    """The intervals of a run.
+
+    Args:
+        record: of all clients.
+    """
+    counts, sums_ns = record.batches.within(record.measured_ns)
+    if len(counts) < BATCHES or not counts.any():
+        return Intervals()
+    offered = record.offered
+    lost = 0 if offered is None else offered.planned - offered.answered
+    run = _Run(record, counts, counts.sum(axis=1), lost)
+    known = run.width(90) is not None
+    found = {f"p{percentile:g}": run.percentile(percentile) for percentile in PERCENTILES if known}
+    found["mean"] = run.mean(sums_ns) if known else None
+    return Intervals(
+        throughput_rps=_throughput(run.totals, record),
+        latency_ms={name: interval for name, interval in found.items() if interval is not None},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The latencies of a run.
+
+    Attributes:
+        record: of the run.
+        counts: answers, ``(batches, coarse buckets)``.
+        totals: answers, ``(batches,)``.
+        lost: requests without an answer, slower than all that have one.
+    """
+
+    record: Record
+    counts: np.ndarray
+    totals: np.ndarray
+    lost: int
+
+    def share(self, percentile: float) -> float:
+        """The share of the answers that are slower than a percentile of all requests."""
+        answers = self.record.latency.total
+        return 1 - percentile / 100 * (answers + self.lost) / answers
+
+    def width(self, percentile: float) -> float | None:
+        """Half the width of the interval of the share of slower answers, relative to it; None where not known."""
+        slower, answers = self.share(percentile), int(self.totals.sum())
+        if slower <= 0 or self.lost > MAX_LOST * (1 - percentile / 100) * (answers + self.lost):
+            return None
+        spread = _spread(self._slower(slower), self.totals)
+        if spread is None:
+            return None
+        independent = slower * (1 - slower) / answers
+        width = _T * math.sqrt(max(spread / answers**2, independent)) / slower
+        return width if width <= MAX_WIDTH else None
+
+    def _slower(self, share: float) -> np.ndarray:
+        """Answers of each batch that are among the slowest; of the bucket at the boundary, the part that belongs."""
+        rising = np.cumsum(self.counts.sum(axis=0))
+        wanted = share * rising[-1]
+        bucket = int(np.searchsorted(rising, rising[-1] - wanted))
+        part = (wanted - (rising[-1] - rising[bucket])) / self.counts[:, bucket].sum()
+        result: np.ndarray = self.counts[:, bucket + 1 :].sum(axis=1) + part * self.counts[:, bucket]
+        return result
+
+    def percentile(self, percentile: float) -> Interval | None:
+        """The interval of a percentile, in ms, as far out as coarse buckets reach."""
+        width = self.width(percentile)
+        if width is None:
+            return None
+        slower, latency = self.share(percentile), self.record.latency
+        by = slower * width * (1 + CAUTION * width)
+        low_ns, high_ns = (latency.percentile_ns(100 * (1 - share)) for share in (slower + by, slower - by))
+        assert low_ns is not None
+        assert high_ns is not None
+        bucket = int(np.searchsorted(COARSE_NS, low_ns, side="right")) - 1
+        beyond = int(np.searchsorted(COARSE_NS, high_ns, side="right"))
+        above_ns = COARSE_NS[beyond] if beyond < len(COARSE_NS) else latency.max_ns
+        low, high = max(int(COARSE_NS[bucket]), latency.min_ns), min(int(above_ns), latency.max_ns)
+        return low / _NS_PER_MS, high / _NS_PER_MS
+
+    def mean(self, sums_ns: np.ndarray) -> Interval | None:
+        """The interval of the mean, in ms.
+
+        Args:
+            sums_ns: of the latencies of each batch.
+        """
+        width, spread, answers = self.width(95), _spread(sums_ns, self.totals), int(self.totals.sum())
+        if width is None or spread is None or self.lost:
+            return None
+        mean = float(sums_ns.sum()) / answers
+        by = _T * math.sqrt(spread) / answers * (1 + CAUTION * width)
+        return (mean - by) / _NS_PER_MS, (mean + by) / _NS_PER_MS
+
+
+def _throughput(totals: np.ndarray, record: Record) -> Interval | None:
+    """The interval of the throughput, in answers a second.
+
+    Of a schedule the first batches lack answers to what was planned before them, and the last has those that came
+    later. So the batches at both ends are left out.
+    """
+    ends = -(-len(totals) // BATCHES)
+    inner = totals[ends:-ends].astype(np.float64)
+    spread = _spread(inner, np.ones(len(inner)))
+    if spread is None or not inner.any():
+        return None
+    offered = record.offered
+    answers = record.latency.total if offered is None else offered.arrived
+    rate = answers / record.measured_ns * NS_PER_S
+    by = _T * math.sqrt(spread / len(inner) / len(totals)) / record.batches.length_ns * NS_PER_S
+    return max(0.0, rate - by), rate + by
+
+
+def _spread(values: np.ndarray, sizes: np.ndarray) -> float | None:
+    """The variance of a sum over batches, around what the sizes of batches explain.
+
+    Args:
+        values: of each batch.
+        sizes: of each batch; the sum of values is proportional to it, but for chance.
+
+    Returns:
+        None where neighbours resemble each other, or there are fewer than `BATCHES` batches.
+    """
+    if len(values) < BATCHES:
+        return None
+    apart = values - values.sum() / sizes.sum() * sizes
+    merged = np.add.reduceat(apart, np.arange(BATCHES) * len(apart) // BATCHES)
+    squares = float(merged @ merged)
+    if squares and float(merged[1:] @ merged[:-1]) >= MAX_CORRELATION * squares:
+        return None
+    return max(len(each) / (len(each) - 1) * float(each @ each) for each in (merged, apart))
+
+
+_T = student_quantile((1 + CONFIDENCE) / 2, BATCHES - 1)

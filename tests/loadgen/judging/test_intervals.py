@@ -1,0 +1,126 @@
+"""Intervals by batch means: known only where they hold, and then nearly always right."""
+
+import numpy as np
+import pytest
+from simulated_queues import Coverage, batching, mm1
+
+from loadgen.judging.intervals import BATCHES, Intervals, intervals
+from loadgen.load.record import Offered, Record
+from model_containers.units import NS_PER_S
+
+MS = 1_000_000
+
+BATCHING = {"p50": 14.25, "p90": 21.59, "p95": 24.41, "p99": 30.36, "p99.9": 38.61, "mean": 15.01}
+"""At 0.8, from a run of sixteen million requests."""
+
+
+def record(latency_ns, seconds=20):
+    """A run with these answers, evenly in time."""
+    latency = np.asarray(latency_ns, dtype=np.int64)
+    result = Record(measured_ns=seconds * NS_PER_S)
+    result.latency.record(latency)
+    since = np.linspace(0, seconds * NS_PER_S - 1, len(latency)).astype(np.int64)
+    if len(latency):
+        result.batches.record(latency, since)
+    return result
+
+
+def coverage(queue, requests, runs, seed=1):
+    """Of each figure."""
+    rng = np.random.default_rng(seed)
+    counts = {name: Coverage() for name in ("throughput", *queue.truth)}
+    for _ in range(runs):
+        found = intervals(queue.run(requests, rng))
+        counts["throughput"].add(found.throughput_rps, queue.true("throughput"))
+        for name in queue.truth:
+            counts[name].add(found.latency_ms.get(name), queue.true(name))
+    return counts
+
+
+def test_few_answers_show_no_percentile():
+    """Not even the median of five, and not p99.9 of a thousand."""
+    rng = np.random.default_rng(1)
+    assert intervals(record(rng.exponential(5 * MS, 5))).latency_ms == {}
+    assert "p99.9" not in intervals(record(rng.exponential(5 * MS, 1000))).latency_ms
+    assert intervals(record([])) == Intervals()
+
+
+def test_independent_answers_have_the_interval_of_the_textbook():
+    """Of p50 some two standard errors to each side, a little more since the variance is estimated."""
+    rng = np.random.default_rng(2)
+    widths, textbook = [], 2 * 1.96 * np.sqrt(0.25 / 20_000) / 0.5 * 5
+    for _ in range(20):
+        known = intervals(record(rng.exponential(5 * MS, 20_000))).latency_ms
+        if "p50" in known:
+            widths.append(known["p50"][1] - known["p50"][0])
+    assert len(widths) >= 17
+    assert textbook < np.median(widths) < 2 * textbook + 0.02 * 5 * np.log(2) * 2
+
+
+def test_answers_that_resemble_each_other_show_less():
+    """Blocks of equal answers are worth one each."""
+    rng = np.random.default_rng(3)
+    single = rng.exponential(5 * MS, 4000)
+    apart, together = intervals(record(single)), intervals(record(np.repeat(single[:500], 8)))
+    assert "p95" in apart.latency_ms
+    assert "p95" not in together.latency_ms
+
+
+def test_a_queue_that_grows_shows_nothing():
+    """Neighbouring batches resemble each other."""
+    assert intervals(record(np.linspace(1, 100, 10_000) * MS)).latency_ms == {}
+
+
+def test_equal_answers_have_an_interval_as_wide_as_a_bucket():
+    """It is no point, since batches do not tell values in a bucket apart, and it holds the value."""
+    found = intervals(record(np.full(100_000, 5 * MS)))
+    for low, high in found.latency_ms.values():
+        assert 0.97 * 5 < low <= 5 <= high < 1.03 * 5
+    assert found.throughput_rps == pytest.approx((5000, 5000), rel=0.01)
+
+
+def test_a_run_with_too_few_batches_shows_nothing():
+    """A quarter of a second has sixteen."""
+    rng = np.random.default_rng(4)
+    run = record(rng.exponential(5 * MS, 10_000), seconds=1)
+    run.measured_ns = (BATCHES - 1) * run.batches.length_ns
+    assert intervals(run) == Intervals()
+
+
+def test_lost_requests_are_slower_than_all_answers():
+    """They move a percentile, and one that falls among many of them has no interval."""
+    rng = np.random.default_rng(5)
+    whole, lossy = (record(rng.exponential(5 * MS, 50_000)) for _ in range(2))
+    lossy.offered = Offered(planned=50_200, answered=50_000, arrived=50_000)
+    assert "mean" in intervals(whole).latency_ms
+    found = intervals(lossy).latency_ms
+    assert {"p50", "p90", "p95"} <= found.keys()
+    assert not {"mean", "p99", "p99.9"} & found.keys()
+    low, high = found["p95"]
+    assert low < -5 * np.log(1 - 0.95 * 50_200 / 50_000) < high
+
+
+def test_intervals_rise_with_the_percentile():
+    """Both ends."""
+    found = intervals(record(np.random.default_rng(6).exponential(5 * MS, 200_000))).latency_ms
+    names = ["p50", "p90", "p95", "p99"]
+    for ends in zip(*(found[name] for name in names), strict=True):
+        assert list(ends) == sorted(ends)
+
+
+@pytest.mark.parametrize("requests", [660, 6600])
+def test_a_busy_queue_is_not_known_after_a_short_run(requests):
+    """At 0.9 a few hundred answers are worth one independent one."""
+    counts = coverage(mm1(0.9), requests, 20)
+    assert counts.pop("throughput").known
+    assert not any(each.known for each in counts.values())
+
+
+def test_intervals_that_are_known_cover():
+    """On three queues, seeded; `docs/evidence/intervals.md` has more."""
+    cases = ((mm1(0.5), 10_000), (mm1(0.8), 40_000), (batching(0.8, BATCHING), 15_000))
+    counts = [coverage(*case, runs=15) for case in cases]
+    for name in ("throughput", "mean", "p50", "p90", "p95"):
+        known, covered = (sum(getattr(each[name], member) for each in counts) for member in ("known", "covered"))
+        assert known >= 10
+        assert covered >= 0.93 * known
