@@ -220,14 +220,14 @@ class _Case:
         return next((finding.text for finding in findings if not finding.holds), None)
 
     def _caution(self, runs: Sequence[Run]) -> str | None:
-        """A percentile q wants z²·q/(1-q) samples, for an error of 1-q at 99 % confidence."""
+        """A percentile q wants z²·q/(1-q) independent samples, for an error of 1-q at 99 % confidence."""
         answers = min((run.results.summary.measured.completed for run in runs), default=None)
         for condition in self.objective:
             if answers is not None and condition.metric.startswith("p"):
                 quantile = float(condition.metric[1:]) / 100
                 wanted = math.ceil(_SURE_Z2 * quantile / (1 - quantile))
                 if answers < wanted:
-                    return f"{answers} answers are few for a {condition.metric}: {wanted} make it sure"
+                    return f"{answers} answers are few for a {condition.metric}: {wanted} independent ones make it sure"
         return None
 
 

@@ -222,7 +222,7 @@ def test_a_window_is_a_weaker_claim():
     ("slo", "caution"),
     [
         ("p99<250ms", None),
-        ("p99.9<10s", "1000 answers are few for a p99.9: 6630 make it sure"),
+        ("p99.9<10s", "1000 answers are few for a p99.9: 6630 independent ones make it sure"),
         ("max<10h", None),
         ("failed<100%", None),
     ],
