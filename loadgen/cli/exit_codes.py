@@ -14,7 +14,8 @@ code meaning
 8    a condition of ``--fail-if`` came true, no configuration was shown to do what was asked (``best``), or no rate was
      (``capacity``)
 9    the run is invalid: a check of its certificate failed (``--allow-invalid`` takes it as it is)
-10   undecided: what was measured does not say, such as a condition on an invalid run that was allowed
+10   undecided: what was measured does not say, such as a condition on an invalid run that was allowed, or one whose
+     bound lies within the interval of what was measured
 130  interrupted with Ctrl-C
 143  ended with SIGTERM
 ==== ==========================================================================================
@@ -94,7 +95,8 @@ def of_results(results: Results, allow_invalid: bool) -> int:
         return RUN
     if results.invalid is not None:
         return INVALID if not allow_invalid else UNDECIDED if results.thresholds else OK
-    return THRESHOLD if any(threshold.crossed for threshold in results.thresholds or ()) else OK
+    crossed = [threshold.crossed for threshold in results.thresholds or ()]
+    return THRESHOLD if True in crossed else UNDECIDED if None in crossed else OK
 
 
 def of_sweep(sweep: Sweep, config: ExperimentConfig) -> int:

@@ -15,6 +15,7 @@ from loadgen.hardware.summary import idle_cores, summarise
 from loadgen.hardware.watch import Watch
 from loadgen.judging import remarks, slo, validity
 from loadgen.judging.evidence import Evidence, on_machine
+from loadgen.judging.intervals import intervals
 from loadgen.judging.validity import Check
 from loadgen.judging.verdict import Verdict, judge
 from loadgen.load import summary as load_summary
@@ -122,7 +123,13 @@ def results_of(
     payload_bytes = plan.inputs.payload_bytes
     measurements = _measurements(record, readings)
     failed_batches = remarks.failed_count(measurements.frontend_counters)
-    summary = replace(load_summary.summarise(record, plan.load.timeout_s), failed_batches=failed_batches)
+    known = intervals(record)
+    summary = replace(
+        load_summary.summarise(record, plan.load.timeout_s),
+        failed_batches=failed_batches,
+        intervals_ms=known.latency_ms,
+        throughput_interval_rps=known.throughput_rps,
+    )
     assignments = [*plan.placement.assignments, *senders.assignments]
     watched = summarise(
         watch.readings(),
@@ -175,6 +182,7 @@ def results_of(
             *record.notes,
             *remarks.remarks(record),
             *remarks.marked(summary),
+            *remarks.uncertain(summary),
             *remarks.failed_batches(measurements.frontend_counters),
             *(validity.notes(evidence, checks) if record.measured_ns else [NOT_JUDGED]),
             *(() if watched is None else watched.findings),

@@ -35,6 +35,13 @@ def marked(summary: Summary) -> list[str]:
     return [f"marked with *: {names}; the same percentile of the client's own lag is {LAG_SHARE:.0%} or more of {each}"]
 
 
+def uncertain(summary: Summary) -> list[str]:
+    """A line on the latencies whose interval is not known."""
+    if not summary.uncertain:
+        return []
+    return [f"{', '.join(summary.uncertain)}: too few independent answers for an interval (marked with ~)"]
+
+
 def remarks(record: Record) -> list[str]:
     """A line for each thing that the numbers of a run do not tell, or not by themselves."""
     lines = []

@@ -145,21 +145,34 @@ def evaluate(condition: Condition, summary: Summary) -> Finding:
     return Finding(condition, value, holds, f"{condition.metric} {shown}, wanted {bound}")
 
 
-def crossed(condition: Condition, summary: Summary) -> tuple[bool, str]:
+def crossed(condition: Condition, summary: Summary) -> tuple[bool | None, str]:
     """Whether a condition that must not come true did; what was not measured counts as true.
+
+    Undecided where the metric's interval is known and holds the bound.
 
     Args:
         condition: what must not come true.
         summary: what was measured.
 
     Returns:
-        Whether it has, and a text for a reader, such as ``p99 is 231 ms``.
+        Whether it has, None where undecided; and a text for a reader, such as ``p99 is 231 ms``.
     """
     value = _measured(condition, summary)
     shown = "unknown" if value is None else _shown(condition, value)
     if condition.metric in (above := summary.latency_above_ms or {}):
         shown = f"above {above[condition.metric]:.4g} ms"
+    interval = _interval(condition, summary)
+    if value is not None and interval is not None and condition.allows(interval[0]) != condition.allows(interval[1]):
+        low, high = (f"{end:.4g}" for end in interval)
+        return None, f"{condition.metric} is {shown}, between {low} and {high} with 95 % confidence"
     return value is None or condition.allows(value), f"{condition.metric} is {shown}"
+
+
+def _interval(condition: Condition, summary: Summary) -> tuple[float, float] | None:
+    """The metric's interval in the unit of the condition's value; None where not known."""
+    if condition.metric == "throughput":
+        return summary.throughput_interval_rps
+    return (summary.intervals_ms or {}).get(condition.metric)
 
 
 def _measured(condition: Condition, summary: Summary) -> float | None:

@@ -25,6 +25,11 @@ METRICS = ("mean", "min", *(f"p{percentile:g}" for percentile in PERCENTILES), "
 LatenciesMs = Annotated[Mapping[str, float | None], Meta(extra_json_schema={"propertyNames": {"enum": list(METRICS)}})]
 """Milliseconds by the names of `METRICS`."""
 
+IntervalsMs = Annotated[
+    Mapping[str, tuple[float, float]], Meta(extra_json_schema={"propertyNames": {"enum": list(METRICS)}})
+]
+"""Lower and upper end in milliseconds, by the names of `METRICS`."""
+
 
 @dataclass(frozen=True, slots=True)
 class MeasuredPart:
@@ -74,6 +79,9 @@ class Summary:
         failed_batches: batches of the measured part that failed; None where the server does not say.
         lost: requests of the measured part that were not answered as they should be, with a default output too; None in
             earlier files. Without a schedule: that ended in it so, or waited in vain for twice the slowest answer.
+        intervals_ms: 95 % intervals of the mean and of percentiles of `latency_ms`, where they are known; None in files
+            that have no intervals.
+        throughput_interval_rps: 95 % interval of the throughput; None where not known.
     """
 
     sent: Count
@@ -96,6 +104,20 @@ class Summary:
     upper_bounds: Count = 0
     failed_batches: Count | None = None
     lost: Count | None = None
+    intervals_ms: IntervalsMs | None = None
+    throughput_interval_rps: tuple[float, float] | None = None
+
+    @property
+    def uncertain(self) -> tuple[str, ...]:
+        """The mean and percentiles whose interval is not known, in a summary that has intervals."""
+        known = self.intervals_ms
+        if known is None:
+            return ()
+        return tuple(
+            name
+            for name, value in self.latency_ms.items()
+            if value is not None and name not in ("min", "max") and name not in known
+        )
 
     @property
     def marked(self) -> tuple[str, ...]:

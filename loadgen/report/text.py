@@ -18,7 +18,7 @@ from loadgen.judging.ceiling import rate_text
 from loadgen.plan import Plan, model_defaults
 from loadgen.report.timeline import REQUEST_STAGES, SERVER_STAGES
 from loadgen.results.document import Results
-from loadgen.results.sections import PlacementRow, RequestStage, Transport
+from loadgen.results.sections import PlacementRow, RequestStage, Threshold, Transport
 from model_containers.model import Description, TensorSpec
 
 _COUNTS = ("completed", "defaulted", "timed_out", "failed", "abandoned")
@@ -154,8 +154,9 @@ def results_text(results: Results) -> str:
     summary = results.summary
     above = summary.latency_above_ms or {}
     latency = "  ".join(
-        f"{name} {f'above {_milliseconds(above[name])}' if name in above else _milliseconds(value)}"
-        f"{'*' if name in summary.marked else ''}"
+        f"{name} {'~' if name in summary.uncertain else ''}"
+        f"{f'above {_milliseconds(above[name])}' if name in above else _milliseconds(value)}"
+        f"{'*' if name in summary.marked else ''}{_interval((summary.intervals_ms or {}).get(name))}"
         for name, value in summary.latency_ms.items()
     )
     counts = ", ".join(f"{getattr(summary, name)} {name}" for name in _COUNTS if getattr(summary, name))
@@ -165,7 +166,8 @@ def results_text(results: Results) -> str:
         "left_behind": summary.left_behind,
     }
     lines = [
-        f"throughput  {summary.throughput_rps:.2f} requests/s over {summary.measured.duration_s:.1f} s",
+        f"throughput  {summary.throughput_rps:.2f}{_interval(summary.throughput_interval_rps)} requests/s"
+        f" over {summary.measured.duration_s:.1f} s",
         f"latency ms  {latency}",
         *_client(results),
         *_open_loop(results),
@@ -178,14 +180,26 @@ def results_text(results: Results) -> str:
         *_window(results),
         *_transport(results),
         f"saturated   {results.verdict.text}",
-        *(f"condition   {row.condition}: {_CROSSED[row.crossed]}, {row.found}" for row in results.thresholds or ()),
+        *(f"condition   {row.condition}: {_decided(row, results)}, {row.found}" for row in results.thresholds or ()),
         *_certificate(results),
         *(f"note        {note}" for note in results.notes),
     ]
     return "\n".join(lines)
 
 
-_CROSSED = {True: "came true", False: "did not come true", None: "undecided, for the run is invalid"}
+def _decided(threshold: Threshold, results: Results) -> str:
+    """Whether a condition came true."""
+    if threshold.crossed is None:
+        return "undecided, for the run is invalid" if results.invalid else "undecided"
+    return "came true" if threshold.crossed else "did not come true"
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    """The ends in parentheses; nothing where they look the same."""
+    if interval is None:
+        return ""
+    low, high = (_milliseconds(end) for end in interval)
+    return f" ({low} to {high})" if low != high else ""
 
 
 def _certificate(results: Results) -> list[str]:

@@ -126,7 +126,7 @@ class Threshold:
     Attributes:
         condition: as it was asked for.
         found: what was measured, in words.
-        crossed: the condition came true; None where an invalid run does not say.
+        crossed: the condition came true; None where undecided: the run is invalid, or the interval holds the bound.
     """
 
     condition: str

@@ -58,6 +58,8 @@ def test_errors(error, code):
         ({"answers": ComparedAnswers(1, 0.0, 9, mismatched=1), "thresholds": [CAME_TRUE]}, 7),
         ({"answers": ComparedAnswers(1, 0.0, 9, mismatched=0), "thresholds": [DID_NOT, CAME_TRUE]}, 8),
         ({"thresholds": [DID_NOT]}, 0),
+        ({"thresholds": [DID_NOT, UNDECIDED]}, 10),
+        ({"thresholds": [UNDECIDED, CAME_TRUE]}, 8),
         ({"summary": NOTHING_MEASURED, "thresholds": [CAME_TRUE]}, 6),
         ({"certificate": [PASSED]}, 0),
         ({"certificate": [PASSED, FAILED]}, 9),

@@ -8,7 +8,7 @@ import pytest
 
 from frontend_launch.counters import Counters, ModelCounters
 from frontend_launch.histogram import LatencyHistogram
-from loadgen.judging.remarks import MOST_REASONS, error, failed_batches, marked, remarks
+from loadgen.judging.remarks import MOST_REASONS, error, failed_batches, marked, remarks, uncertain
 from loadgen.load.ending import Ending
 from loadgen.load.record import Interval, Offered, Record
 from loadgen.load.summary import summarise
@@ -141,3 +141,12 @@ def test_percentiles_that_are_the_client_s_are_marked():
     assert summary.marked == ("p99",)
     assert marked(summary) == ["marked with *: p99; the same percentile of the client's own lag is 10% or more of it"]
     assert marked(replace(summary, lag_ms=None)) == []
+
+
+def test_values_without_an_interval_are_named():
+    """The smallest and the largest answer never have one; of files without intervals nothing is said."""
+    summary = summarise(record_of(100))
+    assert uncertain(summary) == []
+    [line] = uncertain(replace(summary, intervals_ms={"p50": (9.0, 11.0)}))
+    assert line == "mean, p90, p95, p99, p99.9: too few independent answers for an interval (marked with ~)"
+    assert uncertain(replace(summary, latency_ms=dict.fromkeys(summary.latency_ms), intervals_ms={})) == []

@@ -158,6 +158,31 @@ def test_batches_that_failed_cross_a_condition(failed, found):
     assert slo.crossed(slo.parse("failed_batches>0")[0], summary) == found
 
 
+@pytest.mark.parametrize(
+    ("text", "crossed"),
+    [
+        ("p99>200ms", True),
+        ("p99>300ms", False),
+        ("p99<220ms", None),
+        ("p99>=255ms", None),
+        ("throughput<9", False),
+        ("throughput<10.2", None),
+        ("throughput<11", True),
+        ("p50>1ms", True),
+    ],
+)
+def test_a_condition_whose_bound_lies_in_the_interval_is_undecided(text, crossed):
+    """Where no interval is known, the value decides."""
+    summary = replace(
+        SUMMARY,
+        throughput_rps=10.0,
+        throughput_interval_rps=(9.5, 10.5),
+        latency_ms={"p50": 100.0, "p99": 231.0},
+        intervals_ms={"p99": (210.0, 255.0)},
+    )
+    assert slo.crossed(slo.parse(text)[0], summary)[0] is crossed
+
+
 @given(st.text(max_size=30))
 def test_garbage(text):
     """Whatever is written is a list of conditions or one error, never another."""

@@ -13,7 +13,7 @@ from loadgen.hardware.summary import CoreUse, GpuUse, Hardware, ProcessUse
 from loadgen.judging.ceiling import ClientCeiling
 from loadgen.report.text import models_text, placement_text, results_text, sweep_text
 from loadgen.results.files import read
-from loadgen.results.sections import ComparedAnswers, RequestStage, RequestStages
+from loadgen.results.sections import ComparedAnswers, RequestStage, RequestStages, Threshold
 from model_containers import catalog
 
 RESULTS = read(Path(__file__).parents[2] / "golden" / "results-v1.json")
@@ -43,6 +43,31 @@ def test_without_answers_there_are_no_numbers():
     assert "mean -" in text
     assert "none answered" in text
     assert "turned over" not in text
+
+
+def test_intervals_stand_beside_their_values():
+    """What has none is marked, but of files without intervals nothing is."""
+    summary = replace(
+        RESULTS.summary,
+        latency_ms={"mean": 100.0, "min": 90.0, "p50": 99.0, "p99": 231.04, "p99.9": None, "max": 260.0},
+        intervals_ms={"p50": (98.999, 99.001), "p99": (210.0, 255.0)},
+        throughput_rps=10.0,
+        throughput_interval_rps=(9.5, 10.5),
+    )
+    lines = results_text(replace(RESULTS, summary=summary)).splitlines()
+    assert lines[0].startswith("throughput  10.00 (9.5 to 10.5) requests/s over ")
+    assert lines[1] == "latency ms  mean ~100  min 90  p50 99  p99 231 (210 to 255)  p99.9 -  max 260"
+    assert "~" not in results_text(RESULTS)
+
+
+@pytest.mark.parametrize(
+    ("crossed", "text"),
+    [(True, "came true"), (False, "did not come true"), (None, "undecided")],
+)
+def test_conditions_say_what_became_of_them(crossed, text):
+    """An interval that holds the bound decides nothing."""
+    threshold = Threshold("p99>250ms", "p99 is 231 ms", crossed)
+    assert f"condition   p99>250ms: {text}, p99 is" in results_text(replace(RESULTS, thresholds=[threshold]))
 
 
 CEILING = ClientCeiling(41_234.0, False, 0.0901, 0.4, "1 request in flight", 900, {"p50": 0.21, "p99": 0.52}, {})
