@@ -18,7 +18,8 @@ batches. So an interval is known only where all of this holds:
 * the same holds for p90, whatever the percentile, and for p95 if it is the mean.
 
 Near that bound the variance is itself uncertain. So an interval is widened by `CAUTION` times its width, relative to
-the share. `docs/evidence/intervals.md` says how many intervals of simulated queues are known, and how many cover.
+the share, or by that of p90 (of the mean: p95) if that is larger. `docs/evidence/intervals.md` says how many intervals
+of simulated queues are known, and how many of these cover.
 """
 
 from __future__ import annotations
@@ -71,16 +72,13 @@ def intervals(record: Record) -> Intervals:
     counts, sums_ns = record.batches.within(record.measured_ns)
     if len(counts) < BATCHES or not counts.any():
         return Intervals()
-    offered = record.offered
-    lost = 0 if offered is None else offered.planned - offered.answered
-    run = _Run(record, counts, counts.sum(axis=1), lost)
-    known = run.width(90) is not None
-    found = {f"p{percentile:g}": run.percentile(percentile) for percentile in PERCENTILES if known}
-    found["mean"] = run.mean(sums_ns) if known else None
-    return Intervals(
-        throughput_rps=_throughput(run.totals, record),
-        latency_ms={name: interval for name, interval in found.items() if interval is not None},
-    )
+    run = _Run(record, counts, counts.sum(axis=1), record.lost)
+    throughput_rps, least = _throughput(run.totals, record), run.width(90)
+    if least is None:
+        return Intervals(throughput_rps)
+    found = {f"p{percentile:g}": run.percentile(percentile, least) for percentile in PERCENTILES}
+    found["mean"] = run.mean(sums_ns, least)
+    return Intervals(throughput_rps, {name: interval for name, interval in found.items() if interval is not None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +123,18 @@ class _Run:
         result: np.ndarray = self.counts[:, bucket + 1 :].sum(axis=1) + part * self.counts[:, bucket]
         return result
 
-    def percentile(self, percentile: float) -> Interval | None:
-        """The interval of a percentile, in ms, as far out as coarse buckets reach."""
+    def percentile(self, percentile: float, least: float) -> Interval | None:
+        """The interval of a percentile, in ms, as far out as coarse buckets reach.
+
+        Args:
+            percentile: 0 to 100.
+            least: the caution is that for this width, if not for a larger one.
+        """
         width = self.width(percentile)
         if width is None:
             return None
         slower, latency = self.share(percentile), self.record.latency
-        by = slower * width * (1 + CAUTION * width)
+        by = slower * width * (1 + CAUTION * max(width, least))
         low_ns, high_ns = (latency.percentile_ns(100 * (1 - share)) for share in (slower + by, slower - by))
         assert low_ns is not None
         assert high_ns is not None
@@ -141,17 +144,18 @@ class _Run:
         low, high = max(int(COARSE_NS[bucket]), latency.min_ns), min(int(above_ns), latency.max_ns)
         return low / _NS_PER_MS, high / _NS_PER_MS
 
-    def mean(self, sums_ns: np.ndarray) -> Interval | None:
+    def mean(self, sums_ns: np.ndarray, least: float) -> Interval | None:
         """The interval of the mean, in ms.
 
         Args:
             sums_ns: of the latencies of each batch.
+            least: as of `percentile`.
         """
         width, spread, answers = self.width(95), _spread(sums_ns, self.totals), int(self.totals.sum())
         if width is None or spread is None or self.lost:
             return None
         mean = float(sums_ns.sum()) / answers
-        by = _T * math.sqrt(spread) / answers * (1 + CAUTION * width)
+        by = _T * math.sqrt(spread) / answers * (1 + CAUTION * max(width, least))
         return (mean - by) / _NS_PER_MS, (mean + by) / _NS_PER_MS
 
 

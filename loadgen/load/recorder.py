@@ -185,12 +185,12 @@ class Recorder:
         """
         if not self.measuring:
             return 0
-        latency_ns = _between(done_ns - planned_ns, done_ns, self._started_ns, self._until_ns)
-        self._interval.record(latency_ns)
-        if len(latency_ns):
-            arrived_ns = _between(done_ns, done_ns, self._started_ns, self._until_ns)
-            self.record.batches.record(latency_ns, arrived_ns - self._started_ns)
-        return len(latency_ns)
+        inside = _between(done_ns, self._started_ns, self._until_ns)
+        done_ns, latency_ns = done_ns[inside], (done_ns - planned_ns)[inside]
+        if len(done_ns):
+            self._interval.record(latency_ns)
+            self.record.batches.record(latency_ns, done_ns, self._started_ns)
+        return len(done_ns)
 
     def _refused(self, done_ns: np.ndarray) -> None:
         """Count those replies without a good answer that belong to the measured part."""
@@ -299,7 +299,7 @@ class ScheduleRecorder(Recorder):
     @override
     def _measure(self, planned_ns: np.ndarray, sent_ns: np.ndarray, done_ns: np.ndarray) -> int:
         latency_ns, service_ns = done_ns - planned_ns, done_ns - sent_ns
-        arrived_ns = _between(latency_ns, done_ns, self._from_ns, self._to_ns)
+        arrived_ns = latency_ns[_between(done_ns, self._from_ns, self._to_ns)]
         # Two sets: throughput and the interval's line are of what arrived in the measured part, the latencies below are
         # of what was planned for it. The second is not cut off at its end, or the slowest answers would be missing.
         self._offered.arrived += len(arrived_ns)
@@ -312,7 +312,7 @@ class ScheduleRecorder(Recorder):
         self._offered.answered += answered
         self.record.latency.record(latency_ns)
         if answered:
-            self.record.batches.record(latency_ns, done_ns - self._from_ns)
+            self.record.batches.record(latency_ns, done_ns, self._from_ns)
         self._offered.service.record(service_ns)
         return answered
 
@@ -357,8 +357,12 @@ def distance(planned: np.ndarray, real: np.ndarray, resolution: float) -> float:
     return float(max(0, ahead, behind) / count)
 
 
-def _between(values: np.ndarray, times_ns: np.ndarray, from_ns: int, until_ns: int) -> np.ndarray:
-    """The values of those times, ascending and at least one, that are in a period; mostly all are."""
+def _between(times_ns: np.ndarray, from_ns: int, until_ns: int) -> slice | np.ndarray:
+    """Which of these times, ascending and at least one, are in a period; mostly all are."""
     if times_ns[0] >= from_ns and times_ns[-1] < until_ns:
-        return values
-    return values[(times_ns >= from_ns) & (times_ns < until_ns)]
+        return _ALL
+    inside: np.ndarray = (times_ns >= from_ns) & (times_ns < until_ns)
+    return inside
+
+
+_ALL = slice(None)

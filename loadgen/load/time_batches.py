@@ -52,21 +52,21 @@ class TimeBatches:
         self._batch = 0
         """Number of the batch that `_present` belongs to."""
 
-    def record(self, latency_ns: np.ndarray, since_ns: np.ndarray) -> None:
+    def record(self, latency_ns: np.ndarray, done_ns: np.ndarray, begun_ns: int) -> None:
         """Add latencies.
 
         Args:
             latency_ns: int64 nanoseconds, at least one.
-            since_ns: int64, when the answers arrived, since the measured part began; ascending, and none earlier than
-                those of earlier calls.
+            done_ns: int64, when the answers arrived; ascending, and none earlier than those of earlier calls.
+            begun_ns: when the measured part began, by the same clock; the same in each call.
         """
-        while since_ns[-1] >= (end_ns := (self._batch + 1) * self.length_ns):
-            inside = int(np.searchsorted(since_ns, end_ns))
+        while done_ns[-1] >= (end_ns := begun_ns + (self._batch + 1) * self.length_ns):
+            inside = int(np.searchsorted(done_ns, end_ns))
             if inside:
                 self._present.record(latency_ns[:inside])
             self._flush()
-            latency_ns, since_ns = latency_ns[inside:], since_ns[inside:]
-            self._go_to(max(self._batch + 1, int(since_ns[0]) // self.length_ns))
+            latency_ns, done_ns = latency_ns[inside:], done_ns[inside:]
+            self._go_to(max(self._batch + 1, (int(done_ns[0]) - begun_ns) // self.length_ns))
         self._present.record(latency_ns)
 
     def _go_to(self, batch: int) -> None:

@@ -47,7 +47,7 @@ class Queue:
         latency_ns = (latency[order] * SERVICE_NS).astype(np.int64)
         record = Record(measured_ns=int(length * SERVICE_NS))
         record.latency.record(latency_ns)
-        record.batches.record(latency_ns, ((done[order] - begun) * SERVICE_NS).astype(np.int64))
+        record.batches.record(latency_ns, ((done[order] - begun) * SERVICE_NS).astype(np.int64), 0)
         return record
 
     def true(self, name: str) -> float:

@@ -21,7 +21,7 @@ def record(latency_ns, seconds=20):
     result.latency.record(latency)
     since = np.linspace(0, seconds * NS_PER_S - 1, len(latency)).astype(np.int64)
     if len(latency):
-        result.batches.record(latency, since)
+        result.batches.record(latency, since, 0)
     return result
 
 

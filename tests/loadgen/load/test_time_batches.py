@@ -11,6 +11,7 @@ from loadgen.load.time_batches import COARSE_NS, FIRST_LENGTH_NS, MAX_BATCHES, T
 from model_containers.units import NS_PER_S
 
 MS = 1_000_000
+BEGUN_NS = 12_345
 
 
 def recorded(since_ns, latency_ns=None, size=7):
@@ -19,7 +20,7 @@ def recorded(since_ns, latency_ns=None, size=7):
     latency = np.full(len(since), 5 * MS) if latency_ns is None else np.array(latency_ns, dtype=np.int64)
     batches = TimeBatches()
     for first in range(0, len(since), size):
-        batches.record(latency[first : first + size], since[first : first + size])
+        batches.record(latency[first : first + size], since[first : first + size] + BEGUN_NS, BEGUN_NS)
     return batches
 
 
