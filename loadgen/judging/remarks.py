@@ -8,8 +8,8 @@ from loadgen.load.summary import LAG_SHARE, Summary
 from loadgen.load.target import Outcome
 from model_containers.units import NS_PER_S
 
-SILENCE_S = 0.9
-"""So long without an answer is worth a remark: a second, as timers have it."""
+UNTOLD_TIMES = 1.1
+"""A silence of so many times the longest latency had requests in it that have no latency."""
 
 MOST_REASONS = 5
 """Reasons of failures that are told one by one."""
@@ -49,13 +49,7 @@ def remarks(record: Record) -> list[str]:
         lines.append("nothing was measured, the run ended within --warmup: make it longer, or use less --warmup")
     elif not record.measured_ns:
         lines.append("nothing was measured: the run ended before its measured part began")
-    silent_s = sum(interval.duration_s for interval in record.intervals if not interval.completed)
-    # A schedule's latencies count from the plan, so they do tell.
-    if (record.offered is None or not record.latency.total) and silent_s >= SILENCE_S:
-        lines.append(
-            f"nothing completed for {silent_s:.3g} of {record.measured_ns / NS_PER_S:.3g} s, in whole intervals of the "
-            "log: no latency tells of requests that are still waiting"
-        )
+    lines += _silence(record)
     lines += _pauses(record)
     if record.failures:
         common = record.failures.most_common()
@@ -65,6 +59,22 @@ def remarks(record: Record) -> list[str]:
     elif failed := record.outcomes[Outcome.FAILED]:
         lines.append(f"{failed} requests failed: the logs of the replicas, beside the results, say why")
     return lines
+
+
+def _silence(record: Record) -> list[str]:
+    """That nothing completed for long, where the latencies do not tell it."""
+    longest_ns = record.latency.max_ns
+    # A schedule's latencies count from the plan, so they do tell.
+    if not record.silences or (record.offered is not None and longest_ns):
+        return []
+    from_ns, until_ns = max(record.silences, key=lambda silence: silence[1] - silence[0])
+    if until_ns - from_ns <= UNTOLD_TIMES * longest_ns:
+        return []
+    return [
+        f"nothing completed for {(until_ns - from_ns) / NS_PER_S:.3g} of {record.measured_ns / NS_PER_S:.3g} s, from "
+        f"{(from_ns - record.measured_from_ns) / NS_PER_S:.3g} s after the measured part began: no latency tells of "
+        "requests that are still waiting"
+    ]
 
 
 def _pauses(record: Record) -> list[str]:

@@ -23,6 +23,9 @@ MAX_INTERVALS = 30_000
 LEAST_PAUSE_NS, MAX_PAUSES = NS_PER_S // 2, 1000
 """Pauses from this length on are kept, up to this number."""
 
+LEAST_SILENCE_NS, MAX_SILENCES = 9 * NS_PER_S // 10, 1000
+"""The same of silences, a second as timers have it; of more the longest."""
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -203,6 +206,8 @@ class Record:
             at its end and never got an answer, though they waited twice as long as the slowest answer took.
         timed_out: those of `lost` that are known to have waited for the whole timeout.
         notes: what went wrong beside the run.
+        silences: when nothing completed for long in the measured part while the client ran, ascending, monotonic
+            clock; of several clients, when none of them got an answer.
     """
 
     sent: int = 0
@@ -230,11 +235,24 @@ class Record:
     unanswered: int = 0
     timed_out: int = 0
     notes: list[str] = field(default_factory=list)
+    silences: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def lost(self) -> int:
         """Requests of the measured part without a good answer, each of which counts as slower than any answer."""
         return self.unanswered if self.offered is None else max(0, self.offered.planned - self.offered.answered)
+
+    def silent(self, from_ns: int, until_ns: int) -> None:
+        """Nothing completed for a time; only long ones are kept.
+
+        Args:
+            from_ns: since then, monotonic clock.
+            until_ns: until then.
+        """
+        if until_ns - from_ns >= LEAST_SILENCE_NS:
+            self.silences.append((from_ns, until_ns))
+            if len(self.silences) > MAX_SILENCES:
+                self.silences.remove(min(self.silences, key=_length_ns))
 
     def merge(self, other: Record) -> None:
         """Add the record of another client that ran at the same time."""
@@ -271,6 +289,29 @@ class Record:
         self.unanswered += other.unanswered
         self.timed_out += other.timed_out
         self.notes += [note for note in other.notes if note not in self.notes]
+        common, self.silences = intersection(self.silences, other.silences), []
+        for from_ns, until_ns in common:
+            self.silent(from_ns, until_ns)
+
+
+def _length_ns(interval: tuple[int, int]) -> int:
+    return interval[1] - interval[0]
+
+
+def intersection(one: Sequence[tuple[int, int]], other: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The parts that two sequences of intervals have in common.
+
+    Args:
+        one: ascending, without overlap.
+        other: likewise.
+    """
+    common, at, also = list[tuple[int, int]](), 0, 0
+    while at < len(one) and also < len(other):
+        from_ns, until_ns = max(one[at][0], other[also][0]), min(one[at][1], other[also][1])
+        if from_ns < until_ns:
+            common.append((from_ns, until_ns))
+        at, also = (at + 1, also) if one[at][1] <= other[also][1] else (at, also + 1)
+    return common
 
 
 def union(intervals: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

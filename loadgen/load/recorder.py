@@ -59,6 +59,8 @@ class Recorder:
         self._told, self._untimed = False, 0
         """Whether the server times requests, and answers that were measured since the last timed one."""
         self._started_ns = self._until_ns = self._cut_ns = self._cut_in_flight_ns = 0
+        self._heard_ns = 0
+        """When the last answer came."""
 
     def begin_measured(self, now_ns: int, until_ns: int | None) -> None:
         """The measured part begins; answers after `until_ns` will not belong to it.
@@ -68,7 +70,7 @@ class Recorder:
             until_ns: its end, monotonic clock; None for none, as in a run that ends by count.
         """
         self.measuring = True
-        self._started_ns = self._cut_ns = self.record.measured_from_ns = now_ns
+        self._started_ns = self._cut_ns = self._heard_ns = self.record.measured_from_ns = now_ns
         self._until_ns = HIGHEST_TIME_NS if until_ns is None else until_ns
 
     def planned(self, count: int) -> None:
@@ -76,6 +78,7 @@ class Recorder:
 
     def end_measured(self, now_ns: int) -> None:
         """The measured part is over."""
+        self._heard(now_ns, now_ns)
         self.measuring = False
         self.record.measured_ns = now_ns - self._started_ns
 
@@ -125,7 +128,10 @@ class Recorder:
             from_ns: since then, monotonic clock.
             until_ns: until then.
         """
-        if until_ns - from_ns >= LEAST_PAUSE_NS and len(self.record.pauses) < MAX_PAUSES:
+        if until_ns - from_ns < LEAST_PAUSE_NS:
+            return
+        self._heard(from_ns, until_ns)  # what came meanwhile is not known
+        if len(self.record.pauses) < MAX_PAUSES:
             self.record.pauses.append((from_ns, until_ns))
 
     def read_late(self, ids: np.ndarray) -> None:
@@ -168,9 +174,21 @@ class Recorder:
         else:
             self.record.outcomes[Outcome.COMPLETED] += len(outcomes)
         if len(done_ns):
+            self._heard(int(done_ns[0]), int(done_ns[-1]))
             self._untimed += self._measure(planned_ns, sent_ns, done_ns)
         if replies.timed or not self._told:
             self._time(replies, settled)
+
+    def _heard(self, first_ns: int, last_ns: int) -> None:
+        """Answers came, or what comes from now on is another thing.
+
+        Args:
+            first_ns: when the first came, monotonic clock.
+            last_ns: when the last came.
+        """
+        if self.measuring:
+            self.record.silent(self._heard_ns, min(first_ns, self._until_ns))
+            self._heard_ns = last_ns
 
     def finish(self) -> None:
         """No more replies come: the last timed request stands for those after it too."""

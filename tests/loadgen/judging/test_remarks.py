@@ -15,20 +15,22 @@ from loadgen.load.summary import summarise
 from loadgen.load.target import Outcome
 from model_containers.units import NS_PER_S
 
+SILENCES = [(NS_PER_S * 34 // 100, 3 * NS_PER_S), (3 * NS_PER_S, 4 * NS_PER_S)]
 
-def latencies(count):
+
+def latencies(count, each_ns=NS_PER_S // 100):
     histogram = LatencyHistogram()
-    histogram.record(np.full(count, NS_PER_S // 100))
+    histogram.record(np.full(count, each_ns))
     return histogram
 
 
 def record_of(*completed, **fields):
     """Intervals of a second each with so many answers."""
+    fields.setdefault("latency", latencies(sum(completed)))
     return Record(
         outcomes=dict.fromkeys(Outcome, 0) | {Outcome.COMPLETED: sum(completed)},
         measured_ns=len(completed) * NS_PER_S,
         replies=sum(completed),
-        latency=latencies(sum(completed)),
         intervals=[Interval.of(latencies(count), end_s, 1, 0) for end_s, count in enumerate(completed, 1)],
         **fields,
     )
@@ -43,10 +45,15 @@ def test_of_a_usual_run_nothing_is_said():
 @pytest.mark.parametrize(
     ("completed", "fields", "said"),
     [
-        ((100, 0, 0, 50), {}, ["nothing completed for 2 of 4 s, in whole intervals of the log: "]),
-        ((100, 0, 0, 50), {"offered": Offered()}, []),  # their latencies count from the plan
-        ((0, 0), {}, ["nothing completed for 2 of 2 s, in whole intervals of the log: "]),
-        ((0, 0), {"offered": Offered()}, ["nothing completed for 2 of 2 s, in whole intervals of the log: "]),
+        ((100, 0, 0, 50), {"silences": SILENCES}, ["nothing completed for 2.66 of 4 s, from 0.34 s after the "]),
+        ((100, 0, 0, 50), {"silences": SILENCES, "offered": Offered()}, []),  # their latencies count from the plan
+        ((0, 0), {"silences": [(0, 2 * NS_PER_S)]}, ["nothing completed for 2 of 2 s, from 0 s after the measured "]),
+        (
+            (0, 0),
+            {"silences": [(0, 2 * NS_PER_S)], "offered": Offered()},
+            ["nothing completed for 2 of 2 s, from 0 s "],
+        ),
+        ((1, 1), {"silences": [(0, NS_PER_S)], "latency": latencies(2, NS_PER_S)}, []),  # they tell it
         ((), {"ended": Ending.REQUESTS}, ["nothing was measured, the run ended within --warmup"]),
         ((), {"ended": Ending.STOPPED}, ["nothing was measured: the run ended before its measured part began"]),
     ],

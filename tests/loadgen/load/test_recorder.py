@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.load.ending import Ending
 from loadgen.load.in_flight import Lost, Settled
-from loadgen.load.record import ClientUse, Offered, Record
+from loadgen.load.record import MAX_SILENCES, ClientUse, Offered, Record
 from loadgen.load.recorder import MAX_TIMES, Recorder, ScheduleRecorder, distance
 from loadgen.load.requests_log import NOT_DONE, RequestsLog
 from loadgen.load.target import Outcome, Replies, TimedReply
@@ -161,6 +161,44 @@ def test_pauses_of_several_clients_are_those_of_any():
     record = Record(pauses=[(10, 20), (50, 60)])
     record.merge(Record(pauses=[(1, 2), (12, 15), (18, 30), (40, 50), (70, 80)]))
     assert record.pauses == [(1, 2), (10, 30), (40, 60), (70, 80)]
+
+
+def test_silences_are_the_times_without_answers():
+    """From the begin of the measured part to its end, but for those in which the client did not run."""
+    recorder, second = Recorder(), NS_PER_S
+    recorder.begin_measured(second, until_ns=10 * second)
+    recorder.replied(*replies((Outcome.COMPLETED, 0, 2 * second), (Outcome.COMPLETED, 0, 2 * second + 5)))
+    recorder.replied(*replies((Outcome.FAILED, 0, 3 * second)))
+    recorder.missed(4 * second, 4 * second + 9)
+    recorder.missed(5 * second, 6 * second)
+    recorder.replied(*replies((Outcome.COMPLETED, 0, 13 * second // 2)))
+    recorder.replied(*replies((Outcome.COMPLETED, 0, 11 * second)))
+    recorder.end_measured(10 * second)
+    assert recorder.record.silences == [
+        (second, 2 * second),
+        (2 * second + 5, 5 * second),
+        (13 * second // 2, 10 * second),
+    ]
+
+
+def test_silences_of_several_clients_are_those_of_all():
+    """Only a moment without an answer to any of them counts, and only long ones."""
+    second = NS_PER_S
+    record = Record(silences=[(0, 3 * second), (4 * second, 9 * second)])
+    record.merge(Record(silences=[(second, 5 * second), (6 * second, 7 * second), (8 * second, 17 * second // 2)]))
+    assert record.silences == [(second, 3 * second), (4 * second, 5 * second), (6 * second, 7 * second)]
+    record.merge(Record())
+    assert record.silences == []
+
+
+def test_of_many_silences_the_longest_are_kept():
+    """Those of a slow server do not hide one at the end."""
+    record = Record()
+    for number in range(MAX_SILENCES):
+        record.silent(number * NS_PER_S, (number + 1) * NS_PER_S)
+    record.silent(0, 5 * NS_PER_S)
+    assert len(record.silences) == MAX_SILENCES
+    assert (0, 5 * NS_PER_S) in record.silences
 
 
 def test_a_schedule_s_stages_are_of_what_was_planned_for_the_measured_part():
