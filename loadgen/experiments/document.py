@@ -181,6 +181,8 @@ def results_of(
             *readings.notes,
             *record.notes,
             *remarks.remarks(record),
+            *remarks.short(record, plan.window),
+            *remarks.unsteady(record, plan.config.until_steady),
             *remarks.marked(summary),
             *remarks.uncertain(summary),
             *remarks.failed_batches(measurements.frontend_counters),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from frontend_launch.counters import Counters
+from loadgen.load.ending import Ending
 from loadgen.load.record import Record
 from loadgen.load.summary import LAG_SHARE, Summary
 from loadgen.load.target import Outcome
@@ -75,6 +76,36 @@ def _silence(record: Record) -> list[str]:
         f"{(from_ns - record.measured_from_ns) / NS_PER_S:.3g} s after the measured part began: no latency tells of "
         "requests that are still waiting"
     ]
+
+
+def short(record: Record, window: int) -> list[str]:
+    """That a closed loop ended before its window turned over, so that no latency is that of a full window.
+
+    Args:
+        record: of the run.
+        window: most requests in flight.
+    """
+    answers = record.latency.total
+    in_flight_ns = sum(client.in_flight_ns for client in record.clients)
+    if record.offered is not None or not answers or in_flight_ns <= answers * record.measured_ns:
+        return []
+    turned_over_s = window / answers * record.measured_ns / NS_PER_S
+    return [
+        f"the run was shorter than the {turned_over_s:.3g} s in which its window of {window:,} turns over: its "
+        "latencies grow with its length; use a longer --duration or a smaller --max-in-flight"
+    ]
+
+
+def unsteady(record: Record, until_steady: bool) -> list[str]:
+    """That a run ended before it was steady.
+
+    Args:
+        record: of the run.
+        until_steady: it should have ended when it was.
+    """
+    if not until_steady or record.ended is Ending.STEADY or not record.measured_ns:
+        return []
+    return ["the run was not shown to be steady before it ended (--until-steady): use a longer --duration"]
 
 
 def _pauses(record: Record) -> list[str]:

@@ -8,9 +8,9 @@ import pytest
 
 from frontend_launch.counters import Counters, ModelCounters
 from frontend_launch.histogram import LatencyHistogram
-from loadgen.judging.remarks import MOST_REASONS, error, failed_batches, marked, remarks, uncertain
+from loadgen.judging.remarks import MOST_REASONS, error, failed_batches, marked, remarks, short, uncertain, unsteady
 from loadgen.load.ending import Ending
-from loadgen.load.record import Interval, Offered, Record
+from loadgen.load.record import ClientUse, Interval, Offered, Record
 from loadgen.load.summary import summarise
 from loadgen.load.target import Outcome
 from model_containers.units import NS_PER_S
@@ -63,6 +63,34 @@ def test_silence(completed, fields, said):
     found = remarks(record_of(*completed, **fields))
     assert len(found) == len(said)
     assert all(map(str.startswith, found, said))
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "fields", "says"),
+    [
+        (10_000, {}, True),
+        (101, {}, True),
+        (100, {}, False),
+        (10_000, {"offered": Offered()}, False),
+    ],
+)
+def test_a_run_that_is_shorter_than_its_window_takes(in_flight, fields, says):
+    """Its latencies say how long it was; a window that was mostly empty turned over more quickly."""
+    record = record_of(50, 50, clients=[ClientUse(in_flight_ns=2 * NS_PER_S * in_flight)], **fields)
+    said = (
+        "the run was shorter than the 200 s in which its window of 10,000 turns over: its latencies grow with its "
+        "length; use a longer --duration or a smaller --max-in-flight"
+    )
+    assert short(record, 10_000) == [said] * says
+    assert short(record_of(0), 10_000) == []
+
+
+def test_a_run_that_was_not_steady():
+    """Only where it should have been, and something was measured."""
+    (said,) = unsteady(record_of(100), until_steady=True)
+    assert said.startswith("the run was not shown to be steady before it ended")
+    assert unsteady(record_of(100, ended=Ending.STEADY), until_steady=True) == []
+    assert unsteady(record_of(100), until_steady=False) == unsteady(record_of(), until_steady=True) == []
 
 
 def test_reasons_of_failures_come_with_the_most_frequent_first():
