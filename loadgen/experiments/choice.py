@@ -162,8 +162,7 @@ class _Case:
         valid = [run for run in self.runs if run.invalid is None]
         found = self._found(valid)
         invalid = next((run for run in self.runs if run.invalid is not None), None)
-        decided = found.shown <= Shown.WINDOW or found.shown == Shown.NOT
-        if invalid is None or decided or (valid and self._found(self.runs).shown == found.shown):
+        if invalid is None or _decides(found) or not _decides(self._found(self.runs)):
             return found
         text = f"not measured validly: {invalid.invalid} ({invalid.path.name})"
         return self._candidate(Shown.INVALID, text)
@@ -184,7 +183,7 @@ class _Case:
             nearest = min(good, key=lambda group: _offered(group[0]))
             return self._candidate(Shown.OPEN_LOOP, _open_loop(nearest[0]), nearest)
         windows = [self._of_window(group) for group in _by_load(_saturating(runs))]
-        nothing = self._candidate(Shown.NOTHING, "no run that says anything about this rate")
+        nothing = self._candidate(Shown.NOTHING, "no valid run that says anything about this rate")
         return min(windows, key=lambda c: c.shown, default=nothing)
 
     def _of_window(self, runs: Sequence[Run]) -> Candidate:
@@ -229,6 +228,11 @@ class _Case:
                 if answers < wanted:
                     return f"{answers} answers are few for a {condition.metric}: {wanted} independent ones make it sure"
         return None
+
+
+def _decides(found: Candidate) -> bool:
+    """Whether a configuration is shown to carry the rate, or not to."""
+    return found.shown <= Shown.WINDOW or found.shown == Shown.NOT
 
 
 def _by_load(runs: Iterable[Run]) -> list[list[Run]]:

@@ -103,7 +103,13 @@ def answer(*runs, rate=100.0, slo=SLO):
             Shown.THROUGHPUT,
             id="an invalid run that would say nothing",
         ),
-        pytest.param([run(rps=99, p99=9, offered=99, valid=False)], Shown.INVALID, id="only invalid runs"),
+        pytest.param([run(rps=99, p99=9, offered=99, valid=False)], Shown.NOTHING, id="an invalid open loop at less"),
+        pytest.param([run(rps=120, p99=300, valid=False)], Shown.NOTHING, id="an invalid window beyond the objective"),
+        pytest.param(
+            [run(rps=150, p99=9, offered=150, steady=False), run(rps=120, p99=300, valid=False)],
+            Shown.NOTHING,
+            id="neither the valid run nor the invalid one decides",
+        ),
         pytest.param([run(rps=120, p99=9, valid=False, failed_batches=1)], Shown.BARRED, id="batches failed too"),
         pytest.param([run(rps=100, p99=None, offered=100)], Shown.NOT, id="no answer, no percentile"),
         pytest.param(
@@ -161,6 +167,7 @@ def test_invalid_runs_neither_recommend_nor_rule_out():
     assert (shown.best.name, shown.undecided) == ("r2-c1-b2", False)
     assert said in choice_text(shown, "…").splitlines()
     assert not answer(run(1, rps=10, p99=9)).undecided
+    assert not answer(run(1, rps=120, p99=300, valid=False), run(2, rps=10, p99=9)).undecided
 
 
 def test_the_limit_is_that_of_a_valid_run():
