@@ -34,6 +34,7 @@ from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal
 from loadgen.load.ending import Ending
 from loadgen.plan import Plan, PlanContext, plan_on, survey
+from loadgen.results.cells import drift
 from loadgen.results.document import Results
 from loadgen.results.environment import command
 from loadgen.servers.server import Server
@@ -157,16 +158,10 @@ class Sweep:
 
     @property
     def drift(self) -> float | None:
-        """Throughput of the anchor at its last measurement, over that of its first, less 1; None where not known.
-
-        Only valid runs count.
-        """
-        known = [entry for entry in self.entries if entry.throughput_rps and entry.invalid is None]
-        anchors = [entry for entry in known if entry.kind == "anchor"]
-        first = next((entry for entry in known if anchors and entry.cell == anchors[-1].cell), None)
-        if first is None or first.kind == "anchor":
-            return None
-        return (anchors[-1].throughput_rps or 0.0) / (first.throughput_rps or 1.0) - 1
+        """How far the throughput of the first cell has moved, see `loadgen.results.cells.drift`."""
+        valid = [entry for entry in self.entries if entry.invalid is None and entry.error is None]
+        cell = next((entry.cell for entry in reversed(valid) if entry.kind == "anchor"), None)
+        return drift((entry.kind == "anchor", entry.throughput_rps or 0.0) for entry in valid if entry.cell == cell)
 
 
 async def prepare_sweep(config: SweepConfig) -> SweepPlan:

@@ -196,12 +196,10 @@ class Cell:
 
     @property
     def drift(self) -> float | None:
-        """Throughput of the last valid anchor ÷ the median of valid runs, less 1; None without either."""
-        before = self.throughput_rps.median
-        anchors = [anchor for anchor in self.anchors if anchor.invalid is None]
-        if not anchors or not before or self.invalid is not None:
-            return None
-        return anchors[-1].results.summary.throughput_rps / before - 1
+        """What the newest sweep with a valid anchor shows; a sweep's results are those of one directory."""
+        valid = [run for run in (*self.runs, *self.anchors) if run.invalid is None and run.results.error is None]
+        sweep = next((run.path.parent for run in reversed(valid) if run.anchor), None)
+        return drift((run.anchor, run.results.summary.throughput_rps) for run in valid if run.path.parent == sweep)
 
     def _spread(self, figure: Callable[[Results], float | None]) -> Spread | None:
         values = [figure(run.results) for run in self.counted]
@@ -209,6 +207,19 @@ class Cell:
         if len(known) < len(values):  # a median over some of them would be another figure
             return None
         return Spread(statistics.median(known), min(known), max(known))
+
+
+def drift(measured: Iterable[tuple[bool, float]]) -> float | None:
+    """Throughput of the last anchor ÷ that of the first run, less 1; None where either is missing.
+
+    Args:
+        measured: of each valid run of one cell in one sweep, in order: whether it is an anchor, and its throughput.
+    """
+    rows = list(measured)
+    anchors_rps = [rps for anchor, rps in rows if anchor]
+    if not anchors_rps or rows[0][0] or not rows[0][1]:
+        return None
+    return anchors_rps[-1] / rows[0][1] - 1
 
 
 def run_of(results: Results, path: Path, repeat: int = 0, anchor: bool = False) -> Run:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sample_results import GOLDEN, INVALID, results
 
 from loadgen.report.curves import flat, pareto_front, scaling
-from loadgen.results.cells import Spread, cells_of, run_of
+from loadgen.results.cells import Spread, cells_of, drift, run_of
 from loadgen.results.sections import PlannedArrivals
 
 PLAIN = results(seconds=3)
@@ -61,7 +61,7 @@ def test_runs_that_did_not_end_as_asked_do_not_count():
 
 
 def test_anchors_show_drift_and_are_no_repeats():
-    """The last one, against the median of the cell's own runs."""
+    """The last one, against the first run."""
     anchors = [
         replace(cell_run(rps=rps, started=f"2026-11-23T1{n}:00:00+00:00"), anchor=True) for n, rps in ((2, 90), (1, 99))
     ]
@@ -70,6 +70,34 @@ def test_anchors_show_drift_and_are_no_repeats():
     assert cell.drift == pytest.approx(-0.1)
     assert cells_of([cell_run()])[0].drift is None
     assert len(cells_of(anchors)[0].runs) == 2
+
+
+def test_an_anchor_is_compared_with_the_first_run_of_its_own_sweep():
+    """Not with repeats, nor with runs of other days, which other files of the same cell hold."""
+    sweep = [
+        replace(cell_run(rps=rps, started=f"2026-11-23T1{n}:00:00+00:00"), path=Path(f"sweep/{n}.json"), anchor=anchor)
+        for n, (rps, anchor) in enumerate([(100, False), (130, False), (95, True)])
+    ]
+    earlier = replace(cell_run(rps=200, started="2026-11-20T10:00:00+00:00"), path=Path("other/0.json"))
+    (cell,) = cells_of([earlier, *sweep])
+    assert cell.drift == pytest.approx(-0.05)
+
+
+@pytest.mark.parametrize(
+    ("measured", "found"),
+    [
+        ([], None),
+        ([(False, 100.0)], None),
+        ([(True, 100.0)], None),
+        ([(True, 100.0), (False, 90.0)], None),
+        ([(False, 0.0), (True, 90.0)], None),
+        ([(False, 100.0), (True, 0.0)], -1.0),
+        ([(False, 100.0), (True, 50.0), (False, 10.0), (True, 120.0)], 0.2),
+    ],
+)
+def test_drift_is_of_the_last_anchor_against_the_first_run(measured, found):
+    """Where there are both."""
+    assert drift(measured) == (None if found is None else pytest.approx(found))
 
 
 def test_nothing_rests_on_an_invalid_run():
