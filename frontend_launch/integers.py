@@ -1,4 +1,4 @@
-"""Reads and writes lists of integers such as ``0-2,5``."""
+"""Reads and writes lists of integers such as ``0-2,5``, and counts such as ``2 cores``."""
 
 from __future__ import annotations
 
@@ -40,3 +40,8 @@ def core_ranges(cores: Iterable[int]) -> str:
         else:
             runs.append([core])
     return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs) or "-"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun, to which an s is added for all counts but one."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, combinations
 
 from frontend_launch.errors import PlacementError, RequestError
-from frontend_launch.integers import core_ranges
+from frontend_launch.integers import core_ranges, plural
 from frontend_launch.launch.topology import Topology
 
 
@@ -196,12 +196,8 @@ def _shortage(
         remedies.append(remedy)
     *first, last = remedies
     advice = f"{', '.join(first)} or {last}" if first else last
-    need = f"{_plural(replicas, kind)} of {_plural(each, 'core')} need{'s' if replicas == 1 else ''}"
-    return PlacementError(f"{need} {_plural(replicas * each, 'core')} and {have}: {advice}")
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    need = f"{plural(replicas, kind)} of {plural(each, 'core')} need{'s' if replicas == 1 else ''}"
+    return PlacementError(f"{need} {plural(replicas * each, 'core')} and {have}: {advice}")
 
 
 def _named(noun: str, numbers: Iterable[int]) -> str:

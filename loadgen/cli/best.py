@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from frontend_launch.integers import plural
 from loadgen.cli import console, exit_codes
 from loadgen.errors import ConfigError
 from loadgen.experiments.choice import Candidate, Choice, Shown, choose
@@ -52,12 +55,14 @@ def choice_text(choice: Choice, question: str) -> str:
     """
     lines = []
     if choice.best is None:
-        state = "undecided" if choice.undecided else "not measured"
-        lines.append(f"best        {state}: no configuration was shown to carry {question}")
+        state = "undecided" if choice.undecided else "none"
+        lines.append(f"best        {state}: {_unshown('', choice.candidates, f'shown to carry {question}')}")
     else:
         lines += [f"best        {_description(choice.best)}", *_explanation(choice.best)]
         if choice.runner_up is None:
-            lines.append("runner-up   not measured: no other configuration was shown to carry it")
+            others = [candidate for candidate in choice.candidates if candidate is not choice.best]
+            claim = "shown to carry it" + " by an open loop" * (choice.best.shown == Shown.OPEN_LOOP)
+            lines.append(f"runner-up   none: {_unshown('other ', others, claim)}")
         else:
             lines += [f"runner-up   {_description(choice.runner_up)}", *_explanation(choice.runner_up)]
     for candidate in choice.unknown[:MOST_NAMED]:
@@ -74,11 +79,39 @@ def choice_text(choice: Choice, question: str) -> str:
     return "\n".join(lines)
 
 
+_MISSING = {
+    Shown.OPEN_LOOP: "of unknown cores",
+    Shown.WINDOW: "by a saturating run only",
+    Shown.THROUGHPUT: "without a latency at this rate",
+    Shown.NOTHING: "without a run that decides",
+    Shown.INVALID: "with an invalid run that would decide",
+    Shown.NOT: "ruled out",
+    Shown.BARRED: "barred",
+}
+
+
+def _unshown(other: str, candidates: Sequence[Candidate], claim: str) -> str:
+    """How many configurations were measured without what was asked for, and what each of them lacks.
+
+    Args:
+        other: stands before the noun; empty for all configurations.
+        candidates: them.
+        claim: what was not shown of them.
+    """
+    if not candidates:
+        return f"no {other}configuration was measured"
+    lacking = Counter(
+        _MISSING[Shown.OPEN_LOOP if c.shown <= Shown.WINDOW and c.cost is None else c.shown] for c in candidates
+    )
+    reasons = ", ".join(f"{count} {reason}" for reason, count in lacking.items())
+    return f"{plural(len(candidates), f'{other}configuration')} measured, none {claim} ({reasons})"
+
+
 def _description(candidate: Candidate) -> str:
     if candidate.cost is None:
         return f"{candidate.name} (its cores and GPUs are not known)"
     gpus, cores = candidate.cost
-    return f"{candidate.name} ({cores} core{'s' * (cores != 1)}, {gpus} GPU{'s' * (gpus != 1)})"
+    return f"{candidate.name} ({plural(cores, 'core')}, {plural(gpus, 'GPU')})"
 
 
 def _explanation(candidate: Candidate) -> list[str]:

@@ -162,7 +162,10 @@ def test_invalid_runs_neither_recommend_nor_rule_out():
     assert (choice.best, choice.unknown, choice.undecided) == (None, (), True)
     said = "invalid     r1-c1-b2: not measured validly: outside load: somebody used core 3 (1-1-200.json)"
     assert said in choice_text(choice, "…").splitlines()
-    assert choice_text(choice, "…").startswith("best        undecided: no configuration was shown to carry …")
+    assert choice_text(choice, "…").startswith(
+        "best        undecided: 2 configurations measured, none shown to carry … "
+        "(1 with an invalid run that would decide, 1 ruled out)\n"
+    )
     shown = answer(run(1, rps=200, p99=9, offered=200, valid=False), run(2, rps=120, p99=9, offered=120))
     assert (shown.best.name, shown.undecided) == ("r2-c1-b2", False)
     assert said in choice_text(shown, "…").splitlines()
@@ -199,7 +202,8 @@ def test_an_open_loop_comes_before_a_cheaper_window():
     text = choice_text(choice, "100 requests/s with p99<250ms")
     assert "best        r2-c1-b2 (2 cores, 0 GPUs)\n" in text
     assert "limit     not measured: no saturating run" in text
-    assert "runner-up   not measured" in text
+    other = "2 other configurations measured, none shown to carry it by an open loop"
+    assert f"runner-up   none: {other} (1 by a saturating run only, 1 without a latency at this rate)\n" in text
     assert "cheaper?    r1-c1-b2 (1 core, 0 GPUs): 200 requests/s when saturated" in text
 
 
@@ -208,12 +212,32 @@ def test_nothing_is_said_that_was_not_measured():
     choice = answer(run(1, rps=60, p99=9), run(2, rps=120, p99=900))
     text = choice_text(choice, "100 requests/s with p99<250ms")
     assert text.splitlines() == [
-        "best        not measured: no configuration was shown to carry 100 requests/s with p99<250ms",
+        "best        none: 2 configurations measured, none shown to carry 100 requests/s with p99<250ms "
+        "(1 ruled out, 1 without a latency at this rate)",
         "perhaps     r2-c1-b2 (2 cores, 0 GPUs): 120 requests/s when saturated; with a full window: "
         "p99 900 ms, wanted <250ms; at 100 requests/s: not measured",
         "ruled out   1 of 2 configurations",
         "            r1-c1-b2: only 60 requests/s when saturated",
     ]
+
+
+def test_without_a_runner_up_it_is_said_what_the_others_lack():
+    """Or that there are none; a window is as good as another."""
+    best = run(2, rps=120, p99=9, offered=120)
+    assert "runner-up   none: no other configuration was measured" in choice_text(answer(best), "…").splitlines()
+    alien = run_of(replace(best.results, node_configs=[]), Path("x.json"))
+    lacking = {
+        "ruled out": run(1, rps=60, p99=9),
+        "without a run that decides": run(1, rps=60, p99=9, limit="client"),
+        "with an invalid run that would decide": run(1, rps=60, p99=9, valid=False),
+        "barred": run(1, rps=60, p99=9, failed_batches=1),
+        "of unknown cores": alien,
+    }
+    start = "runner-up   none: 1 other configuration measured, none shown to carry it by an open loop"
+    for words, other in lacking.items():
+        assert f"{start} (1 {words})" in choice_text(answer(best, other), "…").splitlines()
+    text = choice_text(answer(run(1, rps=200, p99=9), run(2, rps=200, p99=999)), "…")
+    assert "1 other configuration measured, none shown to carry it (1 without a latency at this rate)" in text
 
 
 def test_a_window_is_a_weaker_claim():

@@ -160,5 +160,5 @@ def test_best_says_by_its_code_whether_there_is_one(tmp_path, runner, rate, code
     done = runner.invoke(app, ["best", str(path), "--rate", rate, "--slo", "p99<100ms"])
     assert done.exit_code == code
     assert done.stdout.startswith(
-        {0: "best        r1-c1-b2 (1 core, 0 GPUs)\n", 8: "best        not measured", 10: "best        undecided"}[code]
+        {0: "best        r1-c1-b2 (1 core, 0 GPUs)\n", 8: "best        none: 1 ", 10: "best        undecided"}[code]
     )
