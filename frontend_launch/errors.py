@@ -4,7 +4,8 @@ FrontendLaunchError
  +- PlacementError   the machine does not have what was asked of it
  |   +- RequestError      what was asked of it contradicts itself
  +- LaunchError      a process that cannot be started or never becomes ready
- |   +- ImageError   a container image that cannot be built
+ |   +- ImageError         a container image that cannot be built
+ |   +- UnavailableError   what every deployment of these settings needs is not there
  +- AdminError       the management frontend cannot be reached or refuses
  +- DescribeError    a model that cannot be asked about itself
  +- StoreError       the configuration store does not answer
@@ -42,6 +43,10 @@ class LaunchError(FrontendLaunchError):
 
 class ImageError(LaunchError):
     """A container image that cannot be built; `log_tail` is the end of what the failing step wrote."""
+
+
+class UnavailableError(LaunchError):
+    """What every deployment of these settings needs is not there: a port, an engine, an image."""
 
 
 class AdminError(FrontendLaunchError):

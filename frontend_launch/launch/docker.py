@@ -23,7 +23,7 @@ from typing_extensions import override
 
 from frontend_launch import cgroups
 from frontend_launch.affinity import affinity
-from frontend_launch.errors import LaunchError
+from frontend_launch.errors import LaunchError, UnavailableError
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch import runs
 from frontend_launch.launch.container import (
@@ -286,10 +286,10 @@ class DockerLauncher(Launcher):
         """Say before anything is started which image is missing.
 
         Raises:
-            LaunchError: one is.
+            UnavailableError: one is.
         """
         if not self._config.image and not self._config.model.image:
-            raise LaunchError(f"no image carries {self._config.model_name}: build one and name it with --image")
+            raise UnavailableError(f"no image carries {self._config.model_name}: build one and name it with --image")
         images = {self._image(assignment) for assignment in self._config.placement.replicas}
         for image in (REDIS_IMAGE, MANAGEMENT_IMAGE, QUERY_IMAGE, *sorted(images)):
             await call(f"image {image}", self._docker.images.inspect(image))

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable
 from typing import TYPE_CHECKING, TypeVar
 
-from frontend_launch.errors import LaunchError
+from frontend_launch.errors import LaunchError, UnavailableError
 
 if TYPE_CHECKING:
     import aiodocker
@@ -23,6 +23,10 @@ T = TypeVar("T")
 _UNREACHABLE = 900
 """The client's own status for an engine that it cannot connect to."""
 
+_NO_IMAGE = ("No such image", "no such image")
+_PORT_IN_USE = ("port is already allocated", "address already in use")
+"""What the engine says of them."""
+
 
 class NameTaken(LaunchError):  # noqa: N818 - not a fault: another name is tried
     """The engine has a container of this name."""
@@ -33,22 +37,22 @@ async def engine() -> AsyncIterator[aiodocker.Docker]:
     """A connection to the engine, which has answered; whatever is under way on it ends when it is left.
 
     Raises:
-        LaunchError: no engine answers, or the extra ``docker`` is not installed.
+        UnavailableError: no engine answers, or the extra ``docker`` is not installed.
     """
     try:
         import aiodocker  # noqa: PLC0415 - behind an extra
         import aiohttp  # noqa: PLC0415 - what it is made with
     except ImportError:
-        raise LaunchError("aiodocker is not installed: pip install 'loadgen[docker]'") from None
+        raise UnavailableError("aiodocker is not installed: pip install 'loadgen[docker]'") from None
     async with contextlib.AsyncExitStack() as stack:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 docker = await stack.enter_async_context(aiodocker.Docker())
                 await docker.version()
         except AssertionError:  # how the client says that it knows of no socket
-            raise LaunchError("no Docker engine answers: there is no socket, and DOCKER_HOST is not set") from None
+            raise UnavailableError("no Docker engine answers: there is no socket, and DOCKER_HOST is not set") from None
         except (aiodocker.DockerError, aiohttp.ClientError, ValueError, OSError, TimeoutError) as error:
-            raise LaunchError(f"no Docker engine answers: {one_line(error)}") from None
+            raise UnavailableError(f"no Docker engine answers: {one_line(error)}") from None
         yield docker
 
 
@@ -61,7 +65,7 @@ async def engine_version() -> str:
     """The version of the engine that answers.
 
     Raises:
-        LaunchError: none does, or the extra ``docker`` is not installed.
+        UnavailableError: none does, or the extra ``docker`` is not installed.
     """
     async with engine() as docker, asyncio.timeout(TIMEOUT_S):
         return str((await docker.version())["Version"])
@@ -76,6 +80,7 @@ async def call(what: str, answer: Awaitable[T]) -> T:
 
     Raises:
         LaunchError: it refuses, or does not answer.
+        UnavailableError: there is no such image, or a port is in use.
     """
     import aiodocker  # noqa: PLC0415 - behind an extra
     import aiohttp  # noqa: PLC0415
@@ -88,7 +93,8 @@ async def call(what: str, answer: Awaitable[T]) -> T:
             raise NameTaken(f"{what}: the name is taken") from None
         if error.status == _UNREACHABLE:
             raise LaunchError(f"{what}: the Docker engine does not answer: {one_line(error)}") from None
-        raise LaunchError(refusal(what, error.message)) from None
+        kind = UnavailableError if any(words in error.message for words in (*_NO_IMAGE, *_PORT_IN_USE)) else LaunchError
+        raise kind(refusal(what, error.message)) from None
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise LaunchError(f"{what}: the Docker engine does not answer: {one_line(error)}") from None
 
@@ -106,10 +112,10 @@ def refusal(what: str, message: str) -> str:
             f"{what}: the engine cannot hand out GPUs ({text}): install the NVIDIA container toolkit, "
             "or leave GPUs out with --gpus none"
         )
-    if "No such image" in text or "no such image" in text:
+    if any(words in text for words in _NO_IMAGE):
         image = text.rpartition("o such image: ")[2].removesuffix(":latest")
         remedy = f"docker pull {image}" if image.startswith("redis") else "loadgen images build"
         return f"there is no image {image}: {remedy}"
-    if "port is already allocated" in text or "address already in use" in text:
+    if any(words in text for words in _PORT_IN_USE):
         return f"{what}: a port is in use ({text}): free it or choose another, such as --request-port 0"
     return f"{what}: the engine refuses: {text}"

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from frontend_launch.affinity import affinity
 from frontend_launch.children import Command, start
-from frontend_launch.errors import LaunchError
+from frontend_launch.errors import LaunchError, UnavailableError
 from frontend_launch.launch.launcher import (
     DeploymentConfig,
     Endpoint,
@@ -79,7 +79,7 @@ class ProcessLauncher(Launcher):
             text = f"{assignment.role} said nothing within {FRONTENDS_TIMEOUT_S:.0f} s"
             raise LaunchError(text, await process.log_tail()) from None
         except ValueError:  # they ended without a line of JSON; the last of their log is one clear line
-            raise LaunchError(await process.log_tail(lines=1) or f"{assignment.role} ended at once") from None
+            raise UnavailableError(await process.log_tail(lines=1) or f"{assignment.role} ended at once") from None
         return Endpoint("127.0.0.1", Ports(**bound), sockets, local_replicas=sockets is not None)
 
     def _sockets(self, role: str) -> Path | None:

@@ -1,7 +1,8 @@
 """Runs a sweep: measures every combination of settings and keeps each result at once.
 
-Replicas stay up while only the batch size changes. What a cell could not do is recorded, and the sweep goes on. An
-invalid run is made once more, and marked where that is invalid too.
+Replicas stay up while only the batch size changes. What a cell could not do is recorded, and the sweep goes on, unless
+nothing can be started whatever the cell, such as with a port in use. An invalid run is made once more, and marked where
+that is invalid too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 from typing_extensions import override
 
 from frontend_launch.affinity import pinned
-from frontend_launch.errors import FrontendLaunchError, PlacementError
+from frontend_launch.errors import FrontendLaunchError, PlacementError, UnavailableError
 from frontend_launch.tasks import to_completion
 from loadgen.checks import finite, instance, whole
 from loadgen.config import MAX_BATCH, Deploy, ExperimentConfig, scheduled
@@ -239,6 +240,7 @@ async def run_sweep(plan: SweepPlan, *, resume: bool = False) -> Sweep:
 
     Raises:
         ConfigError: there is nothing to resume, or the results cannot be saved.
+        UnavailableError: nothing can be started, whatever the cell.
         Interrupted: it was cancelled.
     """
     config = plan.config
@@ -301,6 +303,8 @@ class _SweepRun:
                             break
                     logs = self._ledger.directory / f"{group[0].cell.name}-{group[0].repeat}.logs"
                     await to_completion(server.keep_logs(logs))
+        except UnavailableError:
+            raise  # every other cell would fail for the same reason
         except (FrontendLaunchError, TargetError) as error:
             # Without a deployment none of them can be measured; once there was one, it is this measurement's fault.
             lost = group[finished : finished + 1] if finished else group

@@ -74,6 +74,18 @@ def test_batch_sizes_change_while_replicas_stay(tmp_path):
     assert done.stdout.count("replicas ready") == 1
 
 
+def test_a_port_in_use_ends_it_at_once(tmp_path):
+    """With the code of what cannot be started, once, and nothing in the ledger: `--resume` measures all of it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = ran(command(tmp_path, "-b", "1", "2", "-r", "1", "2", "-d", "300ms", ports=(port, 0, 0, 0, 0)))
+    assert done.returncode == 4
+    assert done.stderr.count("cannot be used") == 1
+    assert "cannot be used" not in done.stdout
+    (directory,) = tmp_path.glob("results/sweep-*")
+    assert list(ledgers.read_entries(directory)) == []
+
+
 @pytest.mark.serial
 def test_thresholds(tmp_path):
     """Each that came true is said with its cell and its value, also when the sweep was finished by an earlier start."""

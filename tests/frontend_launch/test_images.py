@@ -14,7 +14,7 @@ import pytest
 import typer
 from aiohttp import web
 
-from frontend_launch.errors import DescribeError, ImageError, LaunchError
+from frontend_launch.errors import DescribeError, ImageError, UnavailableError
 from frontend_launch.launch import images
 from loadgen.cli import console, exit_codes
 from loadgen.cli.images import INTERRUPTED, build
@@ -213,7 +213,7 @@ def test_without_an_engine_it_is_one_line(monkeypatch):
     """Said before any model is asked."""
     pytest.importorskip("aiodocker")
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
-    with pytest.raises(LaunchError, match="no Docker engine answers"):
+    with pytest.raises(UnavailableError, match="no Docker engine answers"):
         asyncio.run(images.states())
 
 
@@ -222,7 +222,7 @@ def test_without_a_socket_it_is_one_line(monkeypatch):
     docker = pytest.importorskip("aiodocker.docker")
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setattr(docker, "_sock_search_paths", [])
-    with pytest.raises(LaunchError, match="no Docker engine answers"):
+    with pytest.raises(UnavailableError, match="no Docker engine answers"):
         asyncio.run(images.states())
 
 

@@ -9,6 +9,7 @@ import pytest
 from sample_results import INVALID, results
 from typer.testing import CliRunner
 
+from frontend_launch.errors import LaunchError, UnavailableError
 from loadgen.cli import exit_codes
 from loadgen.cli.verbs import app
 from loadgen.config import Deploy, ExperimentConfig, Output, Saturate
@@ -31,7 +32,7 @@ def swept(tmp_path, monkeypatch):
     """Sweep over two batch sizes, of which the runs have these certificates; what is asked for has names."""
     names = []
 
-    def sweep(certificates, *, error=None, resume=False, **changes):
+    def sweep(certificates, *, error=None, resume=False, unstarted=None, **changes):
         left = list(certificates)
 
         async def measure(plan, *_):
@@ -42,6 +43,8 @@ def swept(tmp_path, monkeypatch):
 
         @contextlib.asynccontextmanager
         async def serving(_):
+            if unstarted is not None:
+                raise unstarted
             deployment = SimpleNamespace(set_batch_size=nothing)
             yield SimpleNamespace(facts=SimpleNamespace(deployment=deployment), keep_logs=nothing)
 
@@ -95,6 +98,16 @@ def test_invalid_runs_that_are_allowed_are_marked_only(swept):
     assert len(names) == 3
     done, _ = swept([VALID, BAD, BAD], error="stalled")
     assert reasons(done) == [None, INVALID.reason, INVALID.reason]
+
+
+def test_what_keeps_all_cells_from_starting_ends_the_sweep(swept, tmp_path):
+    """Other failures are their cells' own: they are recorded, and the sweep goes on."""
+    with pytest.raises(UnavailableError, match="no engine"):
+        swept([], unstarted=UnavailableError("no engine"))
+    (ledger,) = (tmp_path / "results").glob("sweep-*/ledger.jsonl")
+    assert ledger.read_text() == ""
+    done, _ = swept([], unstarted=LaunchError("replica-0 is gone"))
+    assert [one.error for one in done.entries] == ["replica-0 is gone"] * 3
 
 
 def entry(kind="cell", rps=100.0, **changes):
