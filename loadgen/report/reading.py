@@ -85,6 +85,8 @@ def _add(found: _Named | Missing, runs: dict[Path, Run], missing: list[Missing])
 def _within(path: Path) -> Iterable[_Named | Missing]:
     if not path.is_dir():
         return [_Named(path)]
+    if path.suffix == ".logs" or path.name == "logs":  # beside results, and so what a pattern such as results/* names
+        return []
     if (path / ledger.LEDGER).exists() or (path / ledger.HEADER).exists():
         return _of_sweep(path)
     files = sorted(path.glob("results-*.json"))

@@ -65,6 +65,18 @@ def test_what_cannot_be_read_is_a_line_each_and_the_rest_is_there(tmp_path):
     assert f"name a sweep in it, such as {sweep}" in collection.unreadable[-1]
 
 
+def test_logs_beside_results_are_passed_over(tmp_path):
+    """All that a pattern such as results/* names can be reported; logs alone are nothing to report."""
+    path = save(GOLDEN, tmp_path)
+    logs = [path.with_suffix(".logs"), tmp_path / "logs"]
+    for directory in logs:
+        directory.mkdir()
+    collection = collect(sorted(tmp_path.iterdir()))
+    assert (len(collection.cells), collection.unreadable) == (1, ())
+    with pytest.raises(ConfigError, match="name results files, or directories of them"):
+        collect(logs)
+
+
 def test_nothing_to_report_is_refused(tmp_path):
     """In one line."""
     with pytest.raises(ConfigError, match=r"none\.json cannot be read"):
