@@ -13,7 +13,7 @@ from loadgen.report.curves import flat
 from loadgen.results.cells import Cell, Configuration, Run, Spread
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
     from loadgen.report.reading import Collection
 
@@ -55,23 +55,23 @@ COLUMNS = (
     Column("p50 ms", lambda cell: _number(_median(cell.latency_ms("p50")))),
     Column("p99 ms", lambda cell: _number(_median(cell.latency_ms("p99")))),
     Column("busy", lambda cell: "-" if cell.busy_share is None else f"{cell.busy_share.median:.0%}"),
-    Column("saturated", lambda cell: cell.verdicts("saturated") if cell.invalid is None else "invalid", number=False),
-    Column("limit", lambda cell: _failure(cell) or cell.invalid or cell.verdicts("limit"), number=False),
+    Column("saturated", lambda cell: _state(cell) or cell.verdicts("saturated"), number=False),
+    Column("limit", lambda cell: "-" if _reason(cell) else cell.verdicts("limit"), number=False),
 )
 """What stands beside the name of a cell."""
 
 
-def terminal_table(collection: Collection) -> Table:
-    """A line per cell: medians of its runs, and how far these are apart where there are several."""
-    from rich import box  # noqa: PLC0415 - the one table that needs it
-    from rich.table import Table  # noqa: PLC0415
+def terminal_table(collection: Collection) -> RenderableType:
+    """A line per cell: medians of its runs, and how far these are apart where there are several.
 
-    lines = [f"{cell.name} measured again: {cell.drift:+.1%}" for cell in collection.cells if cell.drift is not None]
-    lines += [left_out_text(cell) for cell in collection.cells if cell.left_out]
-    lines += flat(collection.cells)
-    table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, caption="\n".join(lines), caption_justify="left"
-    )
+    What takes a sentence stands below, where it makes no column wide.
+    """
+    from rich import box  # noqa: PLC0415 - the one table that needs it
+    from rich.console import Group  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("cell", no_wrap=True)
     columns = [column for column in COLUMNS if column.wanted(collection)]
     for column in columns:
@@ -79,9 +79,24 @@ def terminal_table(collection: Collection) -> Table:
     for cell in collection.cells:
         table.add_row(cell.name, *(column.text(cell) for column in columns))
     for missing in collection.missing:
-        empty = [""] * (len(columns) - 1)
-        table.add_row(missing.cell, *empty, f"not measured: {missing.reason}", style="red")
-    return table
+        empty = [""] * (len(columns) - 2)
+        table.add_row(missing.cell, *empty, "not measured", "-", style="red")
+    lines = _reasons(collection)
+    lines += [f"{cell.name} measured again: {cell.drift:+.1%}" for cell in collection.cells if cell.drift is not None]
+    lines += [left_out_text(cell) for cell in collection.cells if cell.left_out]
+    lines += flat(collection.cells)
+    return Group(table, *map(Text, lines))
+
+
+def _reasons(collection: Collection) -> list[str]:
+    """Why cells failed, are invalid or were not measured: a line for each reason, with its cells."""
+    names: dict[str, dict[str, None]] = {}
+    for cell in collection.cells:
+        if reason := _reason(cell):
+            names.setdefault(f"{_state(cell)}: {reason}", {})[cell.name] = None
+    for missing in collection.missing:
+        names.setdefault(f"not measured: {missing.reason}", {})[missing.cell] = None
+    return [f"{', '.join(cells)}: {reason}" for reason, cells in names.items()]
 
 
 def left_out_text(cell: Cell) -> str:
@@ -93,6 +108,15 @@ def left_out_text(cell: Cell) -> str:
 
 def _failure(cell: Cell) -> str | None:
     return next((run.results.error for run in cell.counted if run.results.error is not None), None)
+
+
+def _reason(cell: Cell) -> str | None:
+    """Why the figures of a cell are not those of a valid run that ended as asked; None where they are."""
+    return _failure(cell) or cell.invalid
+
+
+def _state(cell: Cell) -> str | None:
+    return "failed" if _failure(cell) is not None else None if cell.invalid is None else "invalid"
 
 
 def csv_text(collection: Collection) -> str:

@@ -38,13 +38,29 @@ def shown(what):
 
 def test_a_line_for_each_cell():
     """With the spread of repeats, and why a run or a cell failed."""
-    head, _, first, second, missing = shown(collection(missing=[Missing("r9-c1-b2", "no room [for] it")]))
+    nowhere = [Missing("r9-c1-b2", "no room [for] it"), Missing("r8-c1-b2", "no room [for] it")]
+    head, _, first, second, missing, _, *below = shown(collection(missing=nowhere))
     assert head[:6] == ["cell", "cores", "gpus", "batch", "requests/s", "±"]
     assert first[:6] == ["r1-c1-b2", "1", "0", "2", "110", "9.1%"]
     assert first[-3:] == ["99%", "yes", "replicas"]
     assert second[:2] == ["r2-c1-g1-b2", "2"]
-    assert second[-1] == "[bold]stalled[/bold]"
-    assert " ".join(missing) == "r9-c1-b2 not measured: no room [for] it"
+    assert second[-2:] == ["failed", "-"]
+    assert missing == ["r9-c1-b2", "not", "measured", "-"]
+    assert [" ".join(line) for line in below] == [
+        "r2-c1-g1-b2: failed: [bold]stalled[/bold]",
+        "r9-c1-b2, r8-c1-b2: not measured: no room [for] it",
+    ]
+
+
+def test_no_reason_makes_the_table_wide():
+    """However long it is: it stands below, whole."""
+    long = "a reason " * 30
+    what = collection([replace(RUNS[2], error=long)], [Missing("r9-c1-b2", long)])
+    written = io.StringIO()
+    Console(width=1000, file=written, markup=False, highlight=False).print(terminal_table(what))
+    head, _, *rows = written.getvalue().splitlines()
+    assert max(map(len, [head, *rows[:2]])) < 100
+    assert [line.count("a reason") for line in rows] == [0, 0, 30, 30]
 
 
 def test_without_repeats_there_is_no_spread():
@@ -64,10 +80,13 @@ def test_invalid_runs_are_marked():
     """A cell that has no others says why instead of its limit, the others say how many are left out."""
     bad = replace(RUNS[0], certificate=[INVALID])
     what = collection([bad, RUNS[1], replace(RUNS[2], error=None, certificate=[INVALID])])
-    _, _, first, second, below = map(" ".join, shown(what))
+    _, _, first, second, *below = map(" ".join, shown(what))
     assert first.endswith("99% yes replicas")
-    assert second.endswith("99% invalid outside load: somebody used core 3")
-    assert below == "r1-c1-b2: 1 of 2 runs invalid and left out: outside load: somebody used core 3"
+    assert second.endswith("99% invalid -")
+    assert below == [
+        "r2-c1-g1-b2: invalid: outside load: somebody used core 3",
+        "r1-c1-b2: 1 of 2 runs invalid and left out: outside load: somebody used core 3",
+    ]
     rows = list(csv.DictReader(io.StringIO(csv_text(what))))
     assert [row["invalid"] for row in rows] == [INVALID.reason, "", INVALID.reason]
     document = json.loads(json_text(what))
