@@ -4,12 +4,14 @@
 2. **Narrow.** Halve the bracket on a logarithmic scale until its ends are a quarter of the tolerance apart, with longer
    probes towards the end: a rate so close to capacity passes or fails by chance, which time makes smaller.
 3. **Confirm.** A long probe at the highest rate that passed, and one 5 % above it. Where the first fails, the search
-   goes down by a quarter of the tolerance; where the second passes, it narrows again above.
+   goes down by a quarter of the tolerance. Where the second passes, it confirms its own rate: the next one is 10 %
+   above that, then 20 %, and so on until one fails, and the search narrows again below that.
 
 A probe *passes* when all conditions hold, the rate was carried and the backlog did not grow; it is *unstable* when the
 backlog grew, whatever the latencies were in so short a time. It is *invalid* when its certificate says so, which says
-nothing about the server: it is made once more, and where that is invalid too, the search ends undecided. Lost answers
-and a throughput that changes are what an overloaded server does, and do not make a probe invalid.
+nothing about the server: it is made once more, and where that is invalid too, the search ends undecided. Where invalid
+probes are allowed, one that does not pass is made once more too, and the second counts. Lost answers and a throughput
+that changes are what an overloaded server does, and do not make a probe invalid.
 """
 
 from __future__ import annotations
@@ -161,8 +163,11 @@ class _Searcher:
     def __init__(self, start_rps: float, limits: Limits) -> None:
         self._start_rps, self._limits = start_rps, limits
         self._probes: list[Probe] = []
+        self._judged: list[Probe] = []  # those that count: the second of two
         self._low: float | None = None
         self._high: float | None = None
+        self._passed_rps = 0.0  # the highest rate at which a confirming probe passed
+        self._failed_rps = math.inf  # at which one above it failed
         self._confirmed = self._undecided = False
 
     def run(self) -> Search:
@@ -174,8 +179,8 @@ class _Searcher:
 
     def _answer(self) -> tuple[float | None, float | None]:
         """What was found, and what failed above it: probed rates, which the ends of the bracket need not be."""
-        passed = [probe.rate_rps for probe in self._probes if probe.outcome == "pass"]
-        failed = [probe.rate_rps for probe in self._probes if probe.outcome in ("fail", "unstable")]
+        passed = [probe.rate_rps for probe in self._judged if probe.outcome == "pass"]
+        failed = [probe.rate_rps for probe in self._judged if probe.outcome != "pass"]
         rate_rps = self._low
         if not self._confirmed:
             rate_rps = max((one for one in passed if one < min(failed, default=math.inf)), default=None)
@@ -209,7 +214,8 @@ class _Searcher:
                 # Chance may have decided the short probes that found the ends. Both move out by a tolerance, so that
                 # the long probes can put a wrong end right; once only, or the bracket would never close.
                 near = True
-                self._low, self._high = self._low / (1 + tolerance), self._high * (1 + tolerance)
+                self._low = max(self._low / (1 + tolerance), self._passed_rps)
+                self._high = min(self._high * (1 + tolerance), self._failed_rps)
             middle = math.sqrt(self._low * self._high)
             if (yield from self._passes("narrow", middle, LONGER if near else 1.0)):
                 self._low = middle
@@ -219,30 +225,41 @@ class _Searcher:
     def _confirm(self) -> Generator[ProbeRequest, Probe, bool]:
         """True when it is confirmed; else the bracket has moved."""
         assert self._low is not None
-        while not (yield from self._passes("confirm", self._low, LONGER)):
-            self._high, self._low = self._low, self._low / (1 + self._limits.tolerance / 4)
+        while self._low > self._passed_rps and not (yield from self._passes("confirm", self._low, LONGER)):
+            self._high = self._low
+            self._low = max(self._low / (1 + self._limits.tolerance / 4), self._passed_rps)
+        step = ABOVE - 1
         above = max(self._high or 0.0, self._low * ABOVE)
-        if (yield from self._passes("above", above, LONGER)):
-            self._low, self._high = above, above * ABOVE
-            return False
-        self._high = min(self._high or above, above)
-        self._confirmed = True
-        return True
+        while above != self._failed_rps and (yield from self._passes("above", above, LONGER)):
+            self._low = self._passed_rps = above
+            step *= 2
+            above *= 1 + step
+            if above > HIGHEST_RPS:
+                raise _SearchEnded(f"no bracket between {LOWEST_RPS:g} and {HIGHEST_RPS:g} requests/s")
+        self._high = self._failed_rps = above
+        self._confirmed = step == ABOVE - 1
+        return self._confirmed
 
     def _passes(self, step: Step, rate_rps: float, longer: float = 1.0) -> Generator[ProbeRequest, Probe, bool]:
-        if sum(probe.outcome != "invalid" for probe in self._probes) >= self._limits.probes:
+        if len(self._judged) >= self._limits.probes:
             raise _SearchEnded(f"{self._limits.probes} probes were not enough")
         wanted_s = min(SAMPLES / rate_rps, MAX_STRETCH * self._limits.duration_s)
         ask = ProbeRequest(step, rate_rps, longer * max(self._limits.duration_s, wanted_s))
-        for _ in range(2):
-            probe = yield ask
-            self._probes.append(probe)
-            if probe.outcome == "lost":
-                raise _SearchEnded(f"{rate_rps:.4g} requests/s: {probe.text}")
-            if probe.outcome != "invalid":
-                return probe.outcome == "pass"
-        self._undecided = True
-        raise _SearchEnded(f"{rate_rps:.4g} requests/s: invalid twice: {probe.text}")
+        probe = yield from self._made(ask)
+        if probe.outcome == "invalid" or (probe.outcome != "pass" and probe.invalid is not None):
+            probe = yield from self._made(ask)
+        if probe.outcome == "invalid":
+            self._undecided = True
+            raise _SearchEnded(f"{rate_rps:.4g} requests/s: invalid twice: {probe.text}")
+        self._judged.append(probe)
+        return probe.outcome == "pass"
+
+    def _made(self, ask: ProbeRequest) -> Generator[ProbeRequest, Probe, Probe]:
+        probe = yield ask
+        self._probes.append(probe)
+        if probe.outcome == "lost":
+            raise _SearchEnded(f"{ask.rate_rps:.4g} requests/s: {probe.text}")
+        return probe
 
 
 def search(start_rps: float, limits: Limits) -> Search:

@@ -1,5 +1,6 @@
 """The search for the highest rate, against servers of which it is known."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,14 +31,14 @@ def test_a_known_capacity_is_found_within_the_tolerance(text):
         assert one.rate_rps < one.failed_rps <= 1.06 * one.rate_rps
 
 
-def scripted(outcomes, limits=None, start_rps=100.0):
-    """A search whose probes come out as a function of the rate says."""
+def scripted(outcomes, limits=None, start_rps=100.0, invalid=None):
+    """A search whose probes come out as a function of the rate says; all of them may be invalid, which is allowed."""
     steps = search(start_rps, limits or Limits())
     ask = next(steps)
     asked = [ask]
     while True:
         try:
-            ask = steps.send(Probe(ask.step, ask.rate_rps, ask.duration_s, outcomes(ask), "because"))
+            ask = steps.send(Probe(ask.step, ask.rate_rps, ask.duration_s, outcomes(ask), "because", invalid=invalid))
         except StopIteration as end:
             return end.value, asked
         asked.append(ask)
@@ -104,6 +105,50 @@ def test_an_invalid_probe_is_made_once_more():
     assert [ask.rate_rps for ask in asked[:4]] == [100, 100, 200, 200]
     assert (capacity.ended, len(asked), capacity.undecided) == ("3 probes were not enough", 6, False)
     assert (capacity.rate_rps, capacity.failed_rps) == (pytest.approx(141.4, abs=0.1), 200.0)
+
+
+@pytest.mark.parametrize("tolerance", [0.02, 0.1, 0.3, 0.5])
+def test_a_passed_probe_above_confirms_its_rate_and_the_next_is_farther_up(tolerance):
+    """No confirming probe is made twice, though the other probes are worse than the server is."""
+    capacity, asked = scripted(
+        lambda ask: "pass" if ask.rate_rps < (990 if ask.step in ("confirm", "above") else 700) else "fail",
+        Limits(tolerance),
+    )
+    assert capacity.confirmed
+    assert capacity.rate_rps is not None
+    assert capacity.failed_rps is not None
+    assert capacity.rate_rps < 990
+    assert capacity.failed_rps <= max(1.05, 1 + tolerance / 4) * capacity.rate_rps * 1.000001
+    long = [ask.rate_rps for ask in asked if ask.step in ("confirm", "above")]
+    assert len(set(long)) == len(long)
+
+
+def test_the_step_above_doubles_until_a_probe_fails():
+    """Then the search narrows below that."""
+    _, asked = scripted(
+        lambda ask: "pass" if ask.rate_rps < (150 if ask.step in ("confirm", "above") else 100) else "fail",
+        Limits(0.5),
+        start_rps=90.0,
+    )
+    first = next(number for number, ask in enumerate(asked) if ask.step == "above")
+    rates = [ask.rate_rps for ask in asked[first : first + 3]]
+    assert [ask.step for ask in asked[first : first + 3]] == ["above"] * 3
+    assert [after / before for before, after in itertools.pairwise(rates)] == pytest.approx([1.1, 1.2])
+
+
+def test_one_allowed_invalid_failure_does_not_close_the_bracket():
+    """It is made once more, and the second counts; one that passes is taken as it is."""
+    seen = set()
+
+    def outcome(ask):
+        disturbed = ask.rate_rps == 400 and 400 not in seen
+        seen.add(ask.rate_rps)
+        return "pass" if ask.rate_rps < 900 and not disturbed else "fail"
+
+    capacity, asked = scripted(outcome, invalid="somebody used core 3")
+    assert [ask.rate_rps for ask in asked[:7]] == [100, 200, 400, 400, 800, 1600, 1600]
+    assert (capacity.confirmed, capacity.undecided) == (True, False)
+    assert capacity.rate_rps == pytest.approx(900, rel=0.01)
 
 
 @pytest.mark.parametrize("probes", range(1, 40))
