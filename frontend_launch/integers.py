@@ -42,6 +42,12 @@ def core_ranges(cores: Iterable[int]) -> str:
     return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs) or "-"
 
 
-def plural(count: int, noun: str) -> str:
-    """A count with its noun, to which an s is added for all counts but one."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def plural(count: int, noun: str, nouns: str = "") -> str:
+    """A count with its noun.
+
+    Args:
+        count: of things.
+        noun: for one.
+        nouns: for other counts, where an s at the end is wrong.
+    """
+    return f"{count} {noun if count == 1 else nouns or f'{noun}s'}"

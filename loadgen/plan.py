@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from frontend_launch.integers import core_ranges
+from frontend_launch.integers import core_ranges, plural
 from frontend_launch.launch.placement import Placement, PlacementRequest, plan, with_frontends
 from frontend_launch.launch.runtimes import RUNTIMES
 from frontend_launch.launch.topology import Topology, discover
@@ -219,8 +219,8 @@ def _load_plan(
             duration_s = load.expected_s if requests is None else None
             warmup_s = _or_default(load.warmup_s, WARMUP_S if requests is None else 0.0)
             planned = LoadPlan(
-                text=f"at most {window} requests in flight",
-                until=f"{duration_s:g} s" if duration_s is not None else f"{requests} requests",
+                text=f"at most {plural(window, 'request')} in flight",
+                until=f"{duration_s:g} s" if requests is None else plural(requests, "request"),
                 window=window,
                 warmup_s=warmup_s,
                 timeout_s=patience.timeout_s,

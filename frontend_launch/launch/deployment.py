@@ -14,6 +14,7 @@ from types import TracebackType
 from frontend_launch.admin import AdminClient
 from frontend_launch.affinity import affinity
 from frontend_launch.errors import AdminError, LaunchError
+from frontend_launch.integers import plural
 from frontend_launch.launch.launcher import MODEL_VERSION, DeploymentConfig, Endpoint, Launcher, Running, ending
 from frontend_launch.launch.placement import Assignment, difference
 from frontend_launch.metrics_client import MetricsClient
@@ -228,7 +229,7 @@ class Deployment:
             await self._fail(f"{part.role}, the last replica{whose}, {ending(code)}", part)
         else:
             left = sum(map(self._left, range(len(self.endpoints))))
-            self.losses.append(f"{part.role} {ending(code)}; {left} replicas go on")
+            self.losses.append(f"{part.role} {ending(code)}; {plural(left, 'replica goes', 'replicas go')} on")
             log.warning("%s", self.losses[-1])
 
     def _left(self, frontend: int) -> int:

@@ -73,7 +73,7 @@ def choice_text(choice: Choice, question: str) -> str:
         lines += [f"{word:<12}{c.name}: {c.text}" for c in choice.candidates if c.shown == shown]
     ruled_out = [candidate for candidate in choice.candidates if candidate.shown == Shown.NOT]
     if ruled_out:
-        lines.append(f"ruled out   {len(ruled_out)} of {len(choice.candidates)} configurations")
+        lines.append(f"ruled out   {len(ruled_out)} of {plural(len(choice.candidates), 'configuration')}")
         if choice.best is None:
             lines += [f"            {candidate.name}: {candidate.text}" for candidate in ruled_out[-MOST_NAMED:]]
     return "\n".join(lines)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from frontend_launch.integers import plural
 from loadgen.cli import console, exit_codes, parameters
 from loadgen.cli.target import target
 from loadgen.config import Saturate
@@ -162,11 +163,14 @@ def _run(config: SweepConfig, resume: bool) -> None:
     typer.echo(sweep_text(done))
     failed = [entry for entry in done.entries if entry.error is not None]
     if failed:
-        console.fail(f"{len(failed)} of {len(done.entries)} measurements did not end as asked; the ledger says why")
+        console.fail(
+            f"{len(failed)} of {plural(len(done.entries), 'measurement')} did not end as asked; the ledger says why"
+        )
     for entry in done.entries:
         if entry.invalid is not None:
             undecided = "".join(f"; --fail-if {condition} is undecided" for condition in config.base.fail_if)
-            console.fail(f"{entry.cell}, {entry.kind}: the run is invalid: {entry.invalid}{undecided}")
+            anchor = ", anchor" * (entry.kind == "anchor")
+            console.fail(f"{entry.cell}{anchor}: the run is invalid: {entry.invalid}{undecided}")
         for text in entry.crossed:
             console.fail(f"{entry.cell}: --fail-if {text}")
     typer.echo(f"Saved the sweep to {done.directory}")

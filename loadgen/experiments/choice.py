@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from frontend_launch.integers import plural
 from loadgen.judging.slo import Condition, evaluate
 from loadgen.judging.verdict import CARRIED_SHARE
 
@@ -158,7 +159,7 @@ class _Case:
         """What the runs show: valid ones, unless batches failed in one of them."""
         if barred := max(map(_failed_batches, self.runs), default=0):
             run = max(self.runs, key=_failed_batches)
-            return self._candidate(Shown.BARRED, f"{barred} batches failed ({run.path.name})")
+            return self._candidate(Shown.BARRED, f"{plural(barred, 'batch', 'batches')} failed ({run.path.name})")
         valid = [run for run in self.runs if run.invalid is None]
         found = self._found(valid)
         invalid = next((run for run in self.runs if run.invalid is not None), None)
@@ -197,7 +198,8 @@ class _Case:
             return self._candidate(Shown.NOTHING, text)
         violated = next(filter(None, map(self._violated, runs)), None)
         if violated is None:
-            return self._candidate(Shown.WINDOW, f"{rate}, at most {least.load.window} requests in flight", runs)
+            in_flight = plural(least.load.window or 0, "request")
+            return self._candidate(Shown.WINDOW, f"{rate}, at most {in_flight} in flight", runs)
         unknown = f"with a full window: {violated}; at {self.rate_rps:g} requests/s: not measured"
         return self._candidate(Shown.THROUGHPUT, f"{rate}; {unknown}")
 

@@ -21,6 +21,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from frontend_launch.integers import plural
 from loadgen.checks import finite, whole
 from loadgen.errors import FieldError
 from loadgen.judging.slo import Condition, evaluate
@@ -242,7 +243,7 @@ class _Searcher:
 
     def _passes(self, step: Step, rate_rps: float, longer: float = 1.0) -> Generator[ProbeRequest, Probe, bool]:
         if len(self._judged) >= self._limits.probes:
-            raise _SearchEnded(f"{self._limits.probes} probes were not enough")
+            raise _SearchEnded(f"{plural(self._limits.probes, 'probe was', 'probes were')} not enough")
         wanted_s = min(SAMPLES / rate_rps, MAX_STRETCH * self._limits.duration_s)
         ask = ProbeRequest(step, rate_rps, longer * max(self._limits.duration_s, wanted_s))
         probe = yield from self._made(ask)

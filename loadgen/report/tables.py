@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from frontend_launch.integers import plural
 from loadgen.report.curves import flat
 from loadgen.results.cells import Cell, Configuration, Run, Spread
 
@@ -103,7 +104,7 @@ def left_out_text(cell: Cell) -> str:
     """How many invalid runs of a cell its figures do not rest on, and why they are invalid."""
     runs = (*cell.runs, *cell.anchors)
     reasons = dict.fromkeys(run.invalid for run in cell.left_out if run.invalid is not None)
-    return f"{cell.name}: {len(cell.left_out)} of {len(runs)} runs invalid and left out: {'; '.join(reasons)}"
+    return f"{cell.name}: {len(cell.left_out)} of {plural(len(runs), 'run')} invalid and left out: {'; '.join(reasons)}"
 
 
 def _failure(cell: Cell) -> str | None:

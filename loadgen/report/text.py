@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 
-from frontend_launch.integers import core_ranges
+from frontend_launch.integers import core_ranges, plural
 from frontend_launch.launch.placement import Placement
 from frontend_launch.launch.topology import Topology
 from loadgen.config import CataloguedModel, External, OpenLoop, Saturate
@@ -21,7 +21,14 @@ from loadgen.results.document import Results
 from loadgen.results.sections import PlacementRow, RequestStage, Threshold, Transport
 from model_containers.model import Description, TensorSpec
 
-_COUNTS = ("completed", "defaulted", "timed_out", "failed", "abandoned")
+_COUNTS = {
+    "completed": "completed",
+    "defaulted": "defaulted",
+    "timed_out": "timed out",
+    "failed": "failed",
+    "abandoned": "abandoned",
+}
+_EXTRAS = {"late": "late replies", "unexpected": "unexpected replies", "left_behind": "left behind"}
 
 
 def plan_text(plan: Plan) -> str:
@@ -38,11 +45,12 @@ def plan_text(plan: Plan) -> str:
     match config.serve:
         case External(target):
             what = f"{target.address.text} ({plan.model.framework})"
-            return f"{what}, {config.serve.batch_size} rows a request, for {until}\n{inputs.text}, {load}"
+            return f"{what}, {plural(config.serve.batch_size, 'row')} a request, for {until}\n{inputs.text}, {load}"
         case CataloguedModel():
+            replicas = plural(len(plan.placement.replicas), "replica")
             return (
                 f"{plan.model.name} ({plan.model.framework}, weights {plan.model.weights}), "
-                f"{len(plan.placement.replicas)} replicas, batches up to {config.serve.batch_size}, for {until}\n"
+                f"{replicas}, batches up to {config.serve.batch_size}, for {until}\n"
                 f"{inputs.text}, {load}" + "".join(f"\n{note}" for note in plan.notes)
             )
 
@@ -70,7 +78,8 @@ def sweep_plan_text(plan: SweepPlan) -> str:
     repeats = len(plan.order) - len(plan.plans)
     extra = f", {repeats} of them again" if repeats else ""
     expected = datetime.timedelta(seconds=round(plan.expected_s))
-    return f"{table(rows)}\n{len(plan.plans)} iterations\n{len(plan.order)} measurements{extra}: about {expected}"
+    measurements = plural(len(plan.order), "measurement")
+    return f"{table(rows)}\n{plural(len(plan.plans), 'iteration')}\n{measurements}{extra}: about {expected}"
 
 
 def sweep_text(sweep: Sweep) -> str:
@@ -105,9 +114,10 @@ def capacity_text(found: FoundCapacity) -> str:
         lines.append(
             f"capacity    {capacity.rate_rps:.4g} requests/s, {state}; the next rate that did not hold is {until}"
         )
+    probes = plural(len(capacity.probes), "probe")
     if capacity.invalid:
-        lines.append(f"invalid     {len(capacity.invalid)} of {len(capacity.probes)} probes; the answer rests on them")
-    lines.append(f"search      {len(capacity.probes)} probes in {datetime.timedelta(seconds=round(found.seconds))}")
+        lines.append(f"invalid     {len(capacity.invalid)} of {probes}; the answer rests on them")
+    lines.append(f"search      {probes} in {datetime.timedelta(seconds=round(found.seconds))}")
     return "\n".join(lines)
 
 
@@ -159,12 +169,8 @@ def results_text(results: Results) -> str:
         f"{'*' if name in summary.marked else ''}{_interval((summary.intervals_ms or {}).get(name))}"
         for name, value in summary.latency_ms.items()
     )
-    counts = ", ".join(f"{getattr(summary, name)} {name}" for name in _COUNTS if getattr(summary, name))
-    extras = {
-        "late": summary.late or None,
-        "unexpected": summary.unexpected or None,
-        "left_behind": summary.left_behind,
-    }
+    counts = ", ".join(f"{count} {words}" for name, words in _COUNTS.items() if (count := getattr(summary, name)))
+    extras = "".join(f"; {words} {count}" for name, words in _EXTRAS.items() if (count := getattr(summary, name)))
     lines = [
         f"throughput  {summary.throughput_rps:.2f}{_interval(summary.throughput_interval_rps)} requests/s"
         f" over {summary.measured.duration_s:.1f} s",
@@ -172,8 +178,7 @@ def results_text(results: Results) -> str:
         *_client(results),
         *_open_loop(results),
         *_request_stages(results),
-        f"requests    {summary.sent} sent: {counts or 'none answered'}"
-        + "".join(f"; {name}: {count}" for name, count in extras.items() if count is not None),
+        f"requests    {summary.sent} sent: {counts or 'none answered'}{extras}",
         *_answers(results),
         *_server(results),
         *_hardware(results),
@@ -190,7 +195,7 @@ def results_text(results: Results) -> str:
 def _decided(threshold: Threshold, results: Results) -> str:
     """Whether a condition came true."""
     if threshold.crossed is None:
-        return "undecided, for the run is invalid" if results.invalid else "undecided"
+        return "undecided: the run is invalid" if results.invalid else "undecided"
     return "came true" if threshold.crossed else "did not come true"
 
 
@@ -268,7 +273,7 @@ def _transport(results: Results) -> list[str]:
     known = {"client": transport.client, "replicas": transport.replicas}
     ways = [f"{who} {how}" for who, how in known.items() if how is not None]
     if results.connections is not None:
-        ways.append(f"{results.connections} connection{'' if results.connections == 1 else 's'} at most")
+        ways.append(f"{plural(results.connections, 'connection')} at most")
     return [f"transport   {', '.join(ways)}"] if ways else []
 
 
@@ -355,7 +360,7 @@ def _gpus(gpus: Mapping[str, GpuUse]) -> list[str]:
     return [
         f"{gpu}: {_share(row.utilisation_mean)} (at most {_share(row.utilisation_max)}), "
         f"{'-' if row.memory_max_bytes is None else _bytes(row.memory_max_bytes)}, "
-        f"{'-' if row.processes_max is None else row.processes_max} processes"
+        f"{'- processes' if row.processes_max is None else plural(row.processes_max, 'process', 'processes')}"
         for gpu, row in gpus.items()
     ]
 

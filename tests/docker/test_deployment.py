@@ -178,7 +178,7 @@ def test_a_replica_that_is_killed_under_load_loses_nothing(tmp_path):
     docker("kill", *victim)
     out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, err
-    assert "replica-0 ended with exit code 137; 1 replicas go on" in out
+    assert "replica-0 ended with exit code 137; 1 replica goes on" in out
     results = results_of(out)
     summary = results["summary"]
     assert summary["defaulted"] == summary["failed"] == results["answers"]["mismatched"] == 0

@@ -191,7 +191,7 @@ def test_killing_one_of_two_replicas_loses_nothing(tmp_path):
     os.kill(max(those_that_run("model_containers", children)), signal.SIGKILL)
     out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, err
-    assert re.search(r"replica-[01] ended with exit code -9; 1 replicas go on", out)
+    assert re.search(r"replica-[01] ended with exit code -9; 1 replica goes on", out)
     summary = json.loads(document_of(out).read_text())["summary"]
     assert (summary["sent"], summary["completed"]) == (60000, 60000)
 

@@ -38,3 +38,4 @@ def test_the_longest_list_is_still_read():
 def test_a_count_with_its_noun(count, said):
     """One is singular, nothing is not."""
     assert plural(count, "core") == said
+    assert plural(count, "process", "processes") == said.replace("core", "process").replace("processs", "processes")

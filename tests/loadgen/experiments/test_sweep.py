@@ -133,11 +133,14 @@ def test_the_command_says_which_are_invalid_and_what_that_leaves_undecided(tmp_p
         return None
 
     async def run(_, *, resume):
-        return Sweep(tmp_path, (entry(), entry("anchor", invalid=INVALID.reason)))
+        return Sweep(tmp_path, (entry(invalid="because"), entry("anchor", invalid=INVALID.reason)))
 
     monkeypatch.setattr("loadgen.cli.sweep.prepare_sweep", prepare)
     monkeypatch.setattr("loadgen.cli.sweep.run_sweep", run)
     done = CliRunner().invoke(app, ["sweep", "-m", "noop", "--fail-if", "p99>1s", *allowed])
     assert done.exit_code == code
     reason = "the run is invalid: outside load: somebody used core 3"
-    assert done.stderr == f"loadgen: r1-c1-b1, anchor: {reason}; --fail-if p99>1s is undecided\n"
+    assert done.stderr.splitlines() == [
+        "loadgen: r1-c1-b1: the run is invalid: because; --fail-if p99>1s is undecided",
+        f"loadgen: r1-c1-b1, anchor: {reason}; --fail-if p99>1s is undecided",
+    ]

@@ -29,10 +29,19 @@ def test_results_in_five_lines():
 
 def test_what_is_out_of_the_ordinary_is_said():
     """Late and unexpected replies, what is left behind, and notes."""
-    summary = replace(RESULTS.summary, late=3, unexpected=1, left_behind=0)
+    summary = replace(RESULTS.summary, late=3, unexpected=1, left_behind=2, timed_out=4)
     text = results_text(replace(RESULTS, summary=summary, notes=["metrics could not be read"]))
-    assert "; late: 3; unexpected: 1; left_behind: 0" in text
+    assert ", 4 timed out" in text
+    assert "; late replies 3; unexpected replies 1; left behind 2\n" in text
+    assert "left behind" not in results_text(replace(RESULTS, summary=replace(RESULTS.summary, left_behind=0)))
     assert text.endswith("note        metrics could not be read")
+
+
+def test_a_condition_on_an_invalid_run():
+    """Its line says why it is undecided."""
+    row = Threshold("p99>1s", "p99 is 2000 ms", None)
+    lines = results_text(replace(RESULTS, thresholds=[row])).splitlines()
+    assert "condition   p99>1s: undecided: the run is invalid, p99 is 2000 ms" in lines
 
 
 def test_without_answers_there_are_no_numbers():
@@ -209,7 +218,7 @@ def test_what_was_watched():
     assert lines[3:6] == [
         "cores       0: 0% (client, frontends)  1-3,5: 28% (replica-0)  6: 60% (replica-1)",
         "processes   client 30% 5 MiB  2 replicas 50% to 70% 6 MiB each at most",
-        "gpus        0: 76% (at most 100%), 3 GiB, 1 processes  1: - (at most -), -, - processes",
+        "gpus        0: 76% (at most 100%), 3 GiB, 1 process  1: - (at most -), -, - processes",
     ]
     assert "gpus" not in results_text(replace(RESULTS, placement=placement, hardware=replace(hardware, gpus={})))
     one = {"replica-0": process(1.0, 1 << 20)}
