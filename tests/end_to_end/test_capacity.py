@@ -31,16 +31,18 @@ def test_a_search_with_few_probes(tmp_path):
 
 
 def test_a_hopeless_probe_is_cut_short(tmp_path):
-    """Long before its time, and the next one begins on an empty deployment."""
+    """Long before its time, and the next one begins on an empty deployment: there is one where the first is invalid."""
     arguments = ("--slo", "p99<1ms", "-d", "60s", "--start", "100000", "--probes", "1")
     done = ran(noop(tmp_path, "capacity", *arguments))
     assert done.returncode == 8, done.stderr
     directory, document = document_in(tmp_path)
-    (probe,) = document["capacity"]["probes"]
-    assert probe["outcome"] == "fail"
-    results = json.loads((directory / probe["results"]).read_text())
-    assert results["ended"] == "cut_short"
-    assert results["summary"]["measured"]["duration_s"] < 30
+    probes = document["capacity"]["probes"]
+    assert len(probes) == 1 + (probes[0]["invalid"] is not None)
+    for probe in probes:
+        assert (probe["rate_rps"], probe["outcome"]) == (100000, "fail")
+        results = json.loads((directory / probe["results"]).read_text())
+        assert results["ended"] == "cut_short"
+        assert results["summary"]["measured"]["duration_s"] < 30
 
 
 @pytest.mark.serial

@@ -181,7 +181,8 @@ def test_a_search_for_capacity(server, tmp_path, protocol):
     done, _, document = searched(tmp_path, lambda at: target(at, "capacity", url(server, protocol, "slow"), *load))
     assert done.returncode == exit_codes.THRESHOLD, done.stdout + done.stderr
     probes = document["capacity"]["probes"]
-    assert [(probe["rate_rps"], probe["outcome"]) for probe in probes] == [(260, "fail"), (130, "pass")]
+    again = [(260, "fail")] * (probes[0]["invalid"] is not None)
+    assert [(probe["rate_rps"], probe["outcome"]) for probe in probes] == [(260, "fail"), *again, (130, "pass")]
     assert "cut short" in probes[0]["text"]
 
 
