@@ -21,6 +21,9 @@ from loadgen.results.document import Results
 from loadgen.results.sections import PlacementRow, RequestStage, Threshold, Transport
 from model_containers.model import Description, TensorSpec
 
+LEAST_FLOOR_SHARE = 0.01
+"""In a closed loop a floor that is less of the p50 is not shown."""
+
 _COUNTS = {
     "completed": "completed",
     "defaulted": "defaulted",
@@ -232,13 +235,18 @@ def _client(results: Results) -> list[str]:
         share = f"{ceiling.used_share:.0%}" if ceiling.used_share >= 0.01 else "less than 1%"
         used = f"; this run used {'up to ' if least and ceiling.used_share >= 0.01 else ''}{share}"
     lines = [f"client      {least}{rate_text(ceiling.ceiling_rps)} requests/s by itself, against a null server{used}"]
-    latency_ms = results.summary.latency_ms
+    latency_ms, at_most = results.summary.latency_ms, ceiling.floor_disturbed
+    if results.summary.planned is None and (ceiling.floor_share.get("p50") or 0.0) < LEAST_FLOOR_SHARE:
+        return lines  # one request in flight tells nothing of so many
     own = [
         f"{name} {_milliseconds(floor_ms)} of {_milliseconds(whole_ms)} ms"
         for name, floor_ms in ceiling.floor_ms.items()
         if floor_ms is not None and (whole_ms := latency_ms.get(name)) is not None and floor_ms <= whole_ms
     ]
-    return [*lines, f"  own part  {', '.join(own)}, at {ceiling.floor_load}"] if own else lines
+    if not own:
+        return lines
+    bound, why = ("at most ", "; other load disturbed this trial") if at_most else ("", "")
+    return [*lines, f"  own part  {bound}{', '.join(own)}, at {ceiling.floor_load}{why}"]
 
 
 def _server(results: Results) -> list[str]:
@@ -280,9 +288,9 @@ def _transport(results: Results) -> list[str]:
 def _open_loop(results: Results) -> list[str]:
     """What was offered, and the two other latencies, where a schedule says when to send."""
     summary = results.summary
-    if summary.planned is None:
-        return []
     measured = summary.measured
+    if summary.planned is None or not measured.duration_s:
+        return []
     lines = [
         f"offered     {summary.offered_rps:.2f} requests/s: {measured.sent} of {summary.planned} planned were sent"
     ]

@@ -30,7 +30,7 @@ ALLOWED = {
     "experiments/ledger.py": (LINES, {"--resume"}),
     "hardware/sampler.py": (ANOTHER, {"--out", "--every", "--watch", "--frontend"}),
     "hardware/watch.py": (ANOTHER, {"--out", "--every", "--watch", "--frontend"}),
-    "judging/remarks.py": (LINES, {"--warmup"}),
+    "judging/remarks.py": (LINES, {"--duration", "--max-in-flight", "--until-steady", "--warmup"}),
     "judging/verdict.py": (LINES, {"--clients", "--max-in-flight"}),
     "plan.py": (
         f"{LINES}; {ANOTHER}",

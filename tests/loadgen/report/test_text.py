@@ -11,6 +11,7 @@ from loadgen.experiments.ledger import Entry
 from loadgen.experiments.sweep import Sweep
 from loadgen.hardware.summary import CoreUse, GpuUse, Hardware, ProcessUse
 from loadgen.judging.ceiling import ClientCeiling
+from loadgen.judging.validity import Check
 from loadgen.report.text import models_text, placement_text, results_text, sweep_text
 from loadgen.results.files import read
 from loadgen.results.sections import ComparedAnswers, RequestStage, RequestStages, Threshold
@@ -40,7 +41,8 @@ def test_what_is_out_of_the_ordinary_is_said():
 def test_a_condition_on_an_invalid_run():
     """Its line says why it is undecided."""
     row = Threshold("p99>1s", "p99 is 2000 ms", None)
-    lines = results_text(replace(RESULTS, thresholds=[row])).splitlines()
+    failed = Check("outside load", "a lot", "little", "failed", "end it")
+    lines = results_text(replace(RESULTS, thresholds=[row], certificate=[failed])).splitlines()
     assert "condition   p99>1s: undecided: the run is invalid, p99 is 2000 ms" in lines
 
 
@@ -79,7 +81,9 @@ def test_conditions_say_what_became_of_them(crossed, text):
     assert f"condition   p99>250ms: {text}, p99 is" in results_text(replace(RESULTS, thresholds=[threshold]))
 
 
-CEILING = ClientCeiling(41_234.0, False, 0.0901, 0.4, "1 request in flight", 900, {"p50": 0.21, "p99": 0.52}, {})
+CEILING = ClientCeiling(
+    41_234.0, False, 0.0901, 0.4, "1 request in flight", 900, {"p50": 0.21, "p99": 0.52}, {"p50": 0.16, "p99": 0.16}
+)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +110,34 @@ def test_the_client_by_itself(ceiling, text):
         f"client      {text.format('by itself, against a null server')}",
         "  own part  p50 0.21 of 1.34 ms, p99 0.52 of 3.19 ms, at 1 request in flight",
     ]
+
+
+def test_a_disturbed_floor_is_at_most():
+    """The client's part may be smaller."""
+    latency_ms = {**RESULTS.summary.latency_ms, "p50": 1.34, "p99": 10.3}
+    ceiling = replace(CEILING, floor_ms={"p50": 0.21, "p99": 4.387}, floor_disturbed=True)
+    summary = replace(RESULTS.summary, latency_ms=latency_ms)
+    assert (
+        "  own part  at most p50 0.21 of 1.34 ms, p99 4.387 of 10.3 ms, at 1 request in flight; other load disturbed "
+        "this trial"
+    ) in results_text(replace(RESULTS, summary=summary, client_ceiling=ceiling)).splitlines()
+
+
+@pytest.mark.parametrize(("planned", "share", "shown"), [(None, 0.01, True), (None, 0.009, False), (900, 0.009, True)])
+def test_a_floor_that_tells_nothing_is_not_shown(planned, share, shown):
+    """One request in flight, beside a closed loop in which thousands wait."""
+    ceiling = replace(CEILING, floor_share={"p50": share, "p99": share})
+    latency_ms = {**RESULTS.summary.latency_ms, "p50": 21.0, "p99": 52.0}
+    summary = replace(RESULTS.summary, planned=planned, latency_ms=latency_ms, offered_rps=1.0)
+    assert ("own part" in results_text(replace(RESULTS, summary=summary, client_ceiling=ceiling))) is shown
+
+
+def test_nothing_was_offered_where_nothing_was_measured():
+    """Nor planned."""
+    summary = replace(
+        RESULTS.summary, planned=0, offered_rps=0.0, measured=replace(RESULTS.summary.measured, duration_s=0.0)
+    )
+    assert "offered" not in results_text(replace(RESULTS, summary=summary))
 
 
 def test_the_client_without_a_floor():
