@@ -33,6 +33,9 @@ WINDOW_FULL_SHARE = 0.9
 OWN_SHARE = 0.9
 """From this share of CPU time of the plan's own roles on, their cores have no more to give."""
 
+WAITING_SHARE, COMPUTING_SHARE = 0.5, 0.75
+"""Below the first share of time in the model replicas mostly wait, from the second on they mostly compute."""
+
 CARRIED_SHARE = 0.99
 """From this share of the offered rate on, it counts as carried."""
 
@@ -128,21 +131,27 @@ _FRONTENDS = ("frontend", "query")
 
 
 def _frontend(evidence: Evidence) -> _Judgement | None:
-    """The frontend, where its cores have no more to give and replicas do not use most of them."""
-    role = _busiest(evidence, _FRONTENDS)
+    """The frontend, where its cores have no more to give and replicas mostly wait for it; None for the replicas."""
+    role, computing = _busiest(evidence, _FRONTENDS), evidence.busy_share or 0.0
     if role is None:
         share = evidence.frontend_cpu_share or 0.0
-        if share < OWN_SHARE:
+        if share < OWN_SHARE or computing >= WAITING_SHARE:
             return None
         return _Judgement("no", "frontend", f"the frontend's process used {share:.0%} of a core; {_state(evidence)}")
-    if _largest_user(evidence, role).role.startswith("replica"):
+    # Processes that wake up for each reply use a core up before it is full: replicas that compute are asked too.
+    if computing >= COMPUTING_SHARE or _largest_user(evidence, role).role.startswith("replica"):
         return None
+    used_up, state = _used_up(evidence, role), _state(evidence)
+    either = "the frontend or the replicas are the limit"
     if role.own_share < OWN_SHARE:
         if role.own_share + role.disturbed_share < OWN_SHARE:
             return None
-        text = f"{_used_up(evidence, role)}, in part by processes outside the plan; {_state(evidence)}"
-        return _Judgement("undecided", "unknown", f"{text}. The frontend or the replicas are the limit")
-    return _Judgement("no", "frontend", f"{_used_up(evidence, role)}, and replicas waited for them; {_state(evidence)}")
+        return _Judgement(
+            "undecided", "unknown", f"{used_up}, in part by processes outside the plan; {state}, {either}"
+        )
+    if computing >= WAITING_SHARE:
+        return _Judgement("undecided", "unknown", f"{used_up}; {state}, {either}")
+    return _Judgement("no", "frontend", f"{used_up}, and replicas waited for them; {state}")
 
 
 def _replicas(evidence: Evidence) -> _Judgement:

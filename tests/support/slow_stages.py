@@ -19,6 +19,7 @@ from peers import FrontendThread
 from frontend_launch.frontends.replica_link import ReplicaLink
 from loadgen.load import runner
 from loadgen.load.arrivals import Renewal
+from loadgen.load.dispatcher import MAX_WAIT_NS
 from loadgen.load.inputs import SeededInputs
 from loadgen.load.job import Job
 from loadgen.load.record import Record
@@ -137,8 +138,9 @@ def _held(delays: Delays) -> Iterator[None]:
 
     class HeldSleeper(Sleeper):
         async def sleep_until(self, deadline_ns: int) -> None:
+            nothing_due = deadline_ns - time.monotonic_ns() > 0.9 * MAX_WAIT_NS
             await super().sleep_until(deadline_ns)
-            if time.monotonic_ns() >= deadline_ns - MOST_EARLY_NS:  # not by a reply
+            if not nothing_due and time.monotonic_ns() >= deadline_ns - MOST_EARLY_NS:  # not by a reply
                 hold(delays.schedule_lag)
 
     def held_dispatch(self: ReplicaLink, pipeline: Any) -> None:

@@ -65,12 +65,40 @@ def judged(evidence: Evidence) -> Verdict:
         pytest.param(SATURATED, {"in_flight_share": 0.95}, "yes", "replicas", id="95 % is all the time"),
         pytest.param(SATURATED, {"full_batch_share": 0.9}, "yes", "replicas", id="90 % are full"),
         pytest.param(
-            SATURATED, {"roles": roles(0.4, 0.55, 0.2)}, "no", "frontend", id="the frontend's core has no more to give"
+            SATURATED,
+            {"busy_share": 0.1, "roles": roles(0.4, 0.55, 0.2)},
+            "no",
+            "frontend",
+            id="the frontend's core has no more to give",
         ),
-        pytest.param(SATURATED, {"roles": roles(0.65, 0.3)}, "no", "frontend", id="which the client uses most"),
+        pytest.param(
+            SATURATED,
+            {"busy_share": 0.1, "roles": roles(0.65, 0.3)},
+            "no",
+            "frontend",
+            id="which the client uses most",
+        ),
+        pytest.param(
+            SATURATED,
+            {"busy_share": 0.75, "roles": roles(0.4, 0.55)},
+            "yes",
+            "replicas",
+            id="before replicas that compute",
+        ),
+        pytest.param(
+            SATURATED,
+            {"busy_share": 0.5, "roles": roles(0.4, 0.55)},
+            "undecided",
+            "unknown",
+            id="before replicas that compute half of the time",
+        ),
         pytest.param(SATURATED, {"roles": roles(0.4, 0.45)}, "yes", "replicas", id="85 % are not all of a core"),
         pytest.param(
-            SATURATED, {"roles": shared(0.4, 0.36)}, "undecided", "unknown", id="a core that others use up in part"
+            SATURATED,
+            {"busy_share": 0.1, "roles": shared(0.4, 0.36)},
+            "undecided",
+            "unknown",
+            id="a core that others use up in part",
         ),
         pytest.param(
             SATURATED,
@@ -103,7 +131,7 @@ def judged(evidence: Evidence) -> Verdict:
         ),
         pytest.param(
             SATURATED,
-            {"roles": roles()[:1], "frontend_cpu_share": 0.95},
+            {"busy_share": 0.1, "roles": roles()[:1], "frontend_cpu_share": 0.95},
             "no",
             "frontend",
             id="an external frontend at work",
@@ -188,7 +216,7 @@ def test_the_text_has_the_figures():
         "yes: replicas had a batch in flight 100 % of the time, 99 % of batches full (mean 1.99 of 2), "
         "11.2 ms in the model per batch, 1.2 ms between, the replicas are the limit"
     )
-    text = judged(replace(SATURATED, roles=roles(0.4, 0.55, 0.2))).text
+    text = judged(replace(SATURATED, busy_share=0.1, roles=roles(0.4, 0.55, 0.2))).text
     assert "the cores of frontends were used up (frontends 55%, client 40%)" in text
 
 
