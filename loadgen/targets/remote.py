@@ -57,7 +57,7 @@ class TargetOptions:
             raise ConfigError(f"{' and '.join(tls)} need{s} TLS: {remedy}")
         if self.metrics_url is not None and not _is_url(self.metrics_url):
             remedy = "write it as http://HOST:PORT/metrics"
-            raise FieldError("TargetOptions.metrics_url", self.metrics_url, "is no URL", remedy)
+            raise FieldError("TargetOptions.metrics_url", self.metrics_url, "is not a URL", remedy)
 
     def most_in_flight(self, clients: int) -> int | None:
         """Requests that connections can carry at once, of so many client processes; None for any number."""

@@ -141,7 +141,7 @@ def test_an_experiment_while_it_is_taken_down(tmp_path, monkeypatch):
 
 def test_a_sweep_keeps_what_was_finished(tmp_path):
     """The measurement under way is not in the ledger; the sweep can go on."""
-    sweep = SweepConfig(config(tmp_path, load=Saturate(0.5, warmup_s=0.1)), batch_sizes=(1, 2, 4))
+    sweep = SweepConfig(config(tmp_path, load=Saturate(0.5, warmup_s=0.1), allow_invalid=True), batch_sizes=(1, 2, 4))
 
     async def act(resume=False):
         return await run_sweep(await prepare_sweep(sweep), resume=resume)

@@ -176,7 +176,7 @@ def test_what_cannot_be_planned(changes, error, text):
         (lambda: External.at("oip+grpc://h:1/m", batch_size=0), "batch_size 0 is not positive"),
         (
             lambda: External.at("oip+grpc://h:1/m", metrics_url="nonsense"),
-            "metrics_url nonsense is no URL: write it as http://HOST:PORT/metrics",
+            "metrics_url nonsense is not a URL: write it as http://HOST:PORT/metrics",
         ),
         (lambda: External.at("nonsense"), "target nonsense: the scheme is none of"),
         (lambda: ExperimentConfig(Deploy("noop"), seed=-1), "seed -1 is negative"),
