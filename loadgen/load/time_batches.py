@@ -16,6 +16,7 @@ from model_containers.units import NS_PER_S
 
 MAX_BATCHES = 256
 _HALF = MAX_BATCHES // 2
+_MOST_WAITING = 64
 FIRST_LENGTH_NS = NS_PER_S // 64
 """Length of a batch before the first merge: a run of two seconds has 128."""
 
@@ -51,6 +52,9 @@ class TimeBatches:
         self._present = LatencyHistogram()
         self._batch = 0
         """Number of the batch that `_present` belongs to."""
+        self._begun_ns = 0
+        self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
+        """Latencies and times of the latest calls: a call of numpy costs the same for one value as for a hundred."""
 
     def record(self, latency_ns: np.ndarray, done_ns: np.ndarray, begun_ns: int) -> None:
         """Add latencies.
@@ -60,11 +64,22 @@ class TimeBatches:
             done_ns: int64, when the answers arrived; ascending, and none earlier than those of earlier calls.
             begun_ns: when the measured part began, by the same clock; the same in each call.
         """
+        self._begun_ns = begun_ns
+        self._waiting.append((latency_ns, done_ns))
+        if len(self._waiting) >= _MOST_WAITING:
+            self._take_in()
+
+    def _take_in(self) -> None:
+        """Put what waits into its batches."""
+        if not self._waiting:
+            return
+        latency_ns, done_ns = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
+        begun_ns, self._waiting = self._begun_ns, []
         while done_ns[-1] >= (end_ns := begun_ns + (self._batch + 1) * self.length_ns):
             inside = int(np.searchsorted(done_ns, end_ns))
             if inside:
                 self._present.record(latency_ns[:inside])
-            self._flush()
+            self._store_present()
             latency_ns, done_ns = latency_ns[inside:], done_ns[inside:]
             self._go_to(max(self._batch + 1, (int(done_ns[0]) - begun_ns) // self.length_ns))
         self._present.record(latency_ns)
@@ -76,7 +91,11 @@ class TimeBatches:
             self._coarsen()
 
     def _flush(self) -> None:
-        """Store what the present batch has, without ending it."""
+        """Take in what waits, and store what the present batch has, without ending it."""
+        self._take_in()
+        self._store_present()
+
+    def _store_present(self) -> None:
         if self._present.total:
             self._store(self._batch, np.add.reduceat(self._present.counts, _FIRST), self._present.sum_ns)
             self._present = LatencyHistogram()
