@@ -73,7 +73,7 @@ class Hooks:
         """Call `on_interval`; a failure becomes a note."""
         try:
             self.on_interval(interval)
-        except Exception as error:
+        except Exception as error:  # likewise
             self._failed("an action after a logging interval", error)
 
     def _failed(self, what: str, error: Exception) -> None:

@@ -68,9 +68,9 @@ def terminal_table(collection: Collection) -> RenderableType:
     What takes a sentence stands below, where it makes no column wide.
     """
     from rich import box  # noqa: PLC0415 - the one table that needs it
-    from rich.console import Group  # noqa: PLC0415
+    from rich.console import Group  # noqa: PLC0415 - likewise
     from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415 - likewise
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("cell", no_wrap=True)
