@@ -88,30 +88,42 @@ class ClientTable:
             times: of their batch; None for queries that were in none.
         """
         answered = 0
+        timed = self._timed(queries, times)
         while queries:
             known = [place for place, query in enumerate(queries) if query.client_id in self._identities]
             if len(known) < len(queries):
                 queries, outputs = [queries[place] for place in known], [outputs[place] for place in known]
-            sent = self._send(queries, output_type, outputs, times)
+                timed = {new: timed[old] for new, old in enumerate(known) if old in timed}
+            sent = self._send(queries, output_type, outputs, timed)
             answered += sent
             if sent == len(queries):
                 break
             self._lose(queries[sent].client_id)
             queries, outputs = queries[sent:], outputs[sent:]
+            timed = {place - sent: its for place, its in timed.items() if place >= sent}
         return answered
 
+    def _timed(self, queries: Sequence[Query], times: BatchTimes | None) -> dict[int, wire.RequestTimes]:
+        """The times of those that the sampler picks, by their places; it sees each query once."""
+        if times is None or not queries or not self._announced:
+            return {}
+        now_ns = time.monotonic_ns()
+        return {
+            place: self._times(queries[place], times, now_ns)
+            for place in self._sampler.pick(len(queries), now_ns)
+            if queries[place].client_id in self._announced
+        }
+
     def _send(
-        self, queries: Sequence[Query], output_type: DataType, outputs: Sequence[Buffer], times: BatchTimes | None
+        self,
+        queries: Sequence[Query],
+        output_type: DataType,
+        outputs: Sequence[Buffer],
+        timed: dict[int, wire.RequestTimes],
     ) -> int:
         """Send as many as can be sent until one is for a client that is gone."""
         if not queries:
             return 0
-        now_ns = time.monotonic_ns()
-        timed: dict[int, wire.RequestTimes] = {}
-        if times is not None and self._announced:
-            for place in self._sampler.pick(len(queries), now_ns):
-                if queries[place].client_id in self._announced:
-                    timed[place] = self._times(queries[place], times, now_ns)
         identities = [self._identities[query.client_id] for query in queries]
         request_ids = [query.request_id for query in queries]
         frames = wire.encode_response_burst(identities, request_ids, output_type, outputs, timed)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 import zmq
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from frontend_launch import wire
@@ -52,6 +52,7 @@ class Party:
 
 
 @settings(max_examples=20)
+@example([(1, b""), *[(0, b"")] * 7, (3, b""), (0, b""), (0, b"")], True)  # sent in three parts, picked from once
 @given(
     st.lists(
         st.tuples(st.sampled_from([0, 1, 2, 3, 99]), st.sampled_from([b"", b"answer", bytes(70_000)])), max_size=12
