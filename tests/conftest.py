@@ -25,6 +25,7 @@ pytest.register_assert_rewrite(*(path.stem for path in (HERE / "support").glob("
 
 # An example takes longer on a busy machine; that is no fault of the code.
 settings.register_profile("loadgen", deadline=None)
+settings.register_profile("few", deadline=None, max_examples=5)  # for a second run of the same tests
 settings.register_profile("evidence", deadline=None, max_examples=2000)
 settings.load_profile("loadgen")
 
