@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
@@ -39,6 +40,24 @@ def rank(percentile: float, number: int) -> int:
         number: of values.
     """
     return max(1, math.ceil(Fraction(str(percentile)) * number / 100))
+
+
+class PackedHistogram(NamedTuple):
+    """The values of a histogram in little memory.
+
+    Attributes:
+        places: int32, the buckets that have values.
+        counts: int64, values in each.
+        sum_ns: exact sum of the values.
+        min_ns: exact smallest value; 0 without values.
+        max_ns: exact largest value; 0 without values.
+    """
+
+    places: np.ndarray
+    counts: np.ndarray
+    sum_ns: int
+    min_ns: int
+    max_ns: int
 
 
 class LatencyHistogram:
@@ -110,6 +129,22 @@ class LatencyHistogram:
         self._sum_ns += other.sum_ns
         self._total += other.total
         self._counts += other.counts
+
+    def packed(self) -> PackedHistogram:
+        """Its values in little memory."""
+        places = np.flatnonzero(self.counts).astype(np.int32)
+        return PackedHistogram(places, self.counts[places], self.sum_ns, self.min_ns, self.max_ns)
+
+    def add_packed(self, other: PackedHistogram) -> None:
+        """Add another histogram's values."""
+        count = int(other.counts.sum())
+        if not count:
+            return
+        self._min_ns = min(self.min_ns, other.min_ns) if self.total else other.min_ns
+        self._max_ns = max(self.max_ns, other.max_ns)
+        self._sum_ns += other.sum_ns
+        self._total += count
+        self._counts[other.places] += other.counts
 
     @property
     def counts(self) -> np.ndarray:

@@ -321,7 +321,7 @@ def client(
 def ending(
     until_steady: Annotated[
         bool,
-        typer.Option("--until-steady", help="End early, once throughput and p99 over intervals of the log are steady."),
+        typer.Option("--until-steady", help="End once throughput and p99 are steady, and report the steady time only."),
     ] = False,
 ) -> Settings:
     """When a run may end early."""

@@ -182,6 +182,7 @@ def results_of(
             *record.notes,
             *remarks.remarks(record),
             *remarks.short(record, plan.window),
+            *remarks.steady(record),
             *remarks.unsteady(record, plan.config.until_steady),
             *remarks.marked(summary),
             *remarks.uncertain(summary),

@@ -33,7 +33,9 @@ from loadgen.judging.early_stop import UntilSteady, Watched, Watcher
 from loadgen.load import open_files, requests_log
 from loadgen.load.answers import AnswerCheck, answer_check
 from loadgen.load.clients import clients
+from loadgen.load.ending import Ending
 from loadgen.load.job import Job
+from loadgen.load.last_part import last_part
 from loadgen.load.record import Record
 from loadgen.load.runner import Hooks, Phase
 from loadgen.plan import Plan, prepare, replica_options
@@ -165,9 +167,12 @@ async def _measure(
             return time.monotonic_ns()
 
         hooks = Hooks(on_phase, begin=begin)
-        watched = Watched(watcher or (UntilSteady() if plan.config.until_steady else None), hooks.stop_sending, halt)
+        until_steady = UntilSteady() if plan.config.until_steady and watcher is None else None
+        watched = Watched(watcher or until_steady, hooks.stop_sending, halt)
         record = await senders.run(_job(plan, workload, check), halt, replace(hooks, on_interval=watched))
         record.ended = watched.ended or record.ended
+        if until_steady is not None and record.ended is Ending.STEADY:
+            record = last_part(record, until_steady.first)
         results = results_of(
             plan, facts, workload.connections, senders, record, check, readings, watch, started_at, surroundings
         )
@@ -253,6 +258,7 @@ def _job(plan: Plan, workload: Workload, check: AnswerCheck | None) -> Job:
         check=check,
         arrivals=load.arrivals,
         keep_requests=config.output.requests_log is not None,
+        until_steady=config.until_steady,
     )
 
 

@@ -36,7 +36,11 @@ class Watcher(Protocol):
 
 
 class UntilSteady(Watcher):
-    """Ends a run when throughput and p99 were shown not to change any more."""
+    """Ends a run when throughput and p99 were shown not to change any more.
+
+    Attributes:
+        first: number of the interval since which they do not; 0 where that was not shown.
+    """
 
     ended = Ending.STEADY
     drains = True
@@ -45,6 +49,7 @@ class UntilSteady(Watcher):
         self._throughput_rps: list[float] = []
         self._p99_ms: list[float | None] = []
         self._each_s = 0.0
+        self.first = 0
 
     @override
     def should_end(self, interval: Interval) -> bool:
@@ -56,6 +61,7 @@ class UntilSteady(Watcher):
         found = steadiness(self._throughput_rps, self._p99_ms)
         if found.steady:
             log.info("steady: %s", found.text)
+            self.first = max(0, len(self._throughput_rps) - found.window)
         return found.steady
 
 

@@ -69,7 +69,7 @@ def intervals(record: Record) -> Intervals:
     Args:
         record: of all clients.
     """
-    counts, sums_ns = record.batches.within(record.measured_ns)
+    counts, sums_ns = record.batches.within(record.skipped_ns, record.skipped_ns + record.measured_ns)
     if len(counts) < BATCHES or not counts.any():
         return Intervals()
     run = _Run(record, counts, counts.sum(axis=1), record.lost)

@@ -108,6 +108,17 @@ def unsteady(record: Record, until_steady: bool) -> list[str]:
     return ["the run was not shown to be steady before it ended (--until-steady): use a longer --duration"]
 
 
+def steady(record: Record) -> list[str]:
+    """That a record is limited to the time in which the run was steady, and what is not."""
+    if not record.skipped_ns:
+        return []
+    from_s, until_s = record.skipped_ns / NS_PER_S, (record.skipped_ns + record.measured_ns) / NS_PER_S
+    return [
+        f"measured from {from_s:.1f} to {until_s:.1f} s after the warm-up, while the run was steady; the server's own "
+        f"numbers, and the shares of stages, are of all {until_s:.1f} s"
+    ]
+
+
 def _pauses(record: Record) -> list[str]:
     """That the client did not run for a while, and which latencies that makes uncertain."""
     if not record.pauses:

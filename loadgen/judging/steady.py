@@ -22,7 +22,7 @@ small, and several looks in a row must agree, which keeps the chance over a whol
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -60,10 +60,12 @@ class Steadiness:
     Attributes:
         steady: whether throughput and p99 were both shown to change by less than their margins.
         text: how much each changes over the window, or why nothing can be said.
+        window: how many intervals, the last ones, that was said of; 0 where nothing can be said.
     """
 
     steady: bool
     text: str
+    window: int
 
 
 def steadiness(
@@ -81,7 +83,7 @@ def steadiness(
     earlier = range(count - 1, count - parameters.looks, -1) if now.steady else ()
     for past in earlier:
         if not _look(throughput_rps[:past], p99_ms[:past], parameters).steady:
-            return Steadiness(False, f"{now.text}, but not yet after {past} intervals")
+            return replace(now, steady=False, text=f"{now.text}, but not yet after {past} intervals")
     return now
 
 
@@ -89,18 +91,18 @@ def _look(throughput_rps: Sequence[float], p99_ms: Sequence[float | None], param
     """The answer of one look, whatever earlier ones said."""
     count = len(throughput_rps)
     if count < parameters.min_intervals:
-        return Steadiness(False, f"{count} intervals, of {parameters.min_intervals} at least")
+        return Steadiness(False, f"{count} intervals, of {parameters.min_intervals} at least", 0)
     window = max(parameters.min_intervals, count // 2)
     known_ms = [p99 for p99 in p99_ms[-window:] if p99 is not None]
     if len(known_ms) < window:
-        return Steadiness(False, f"no p99 in {window - len(known_ms)} of the last {window} intervals")
+        return Steadiness(False, f"no p99 in {window - len(known_ms)} of the last {window} intervals", 0)
     changes = (
         ("throughput", _change(throughput_rps[-window:], parameters.alpha), parameters.throughput_margin),
         ("p99", _change(known_ms, parameters.alpha), parameters.p99_margin),
     )
     said = ", ".join(f"{name} {change} (margin {100 * margin:g} %)" for name, change, margin in changes)
     steady = all(change.within(margin) for _, change, margin in changes)
-    return Steadiness(steady, f"over the last {window} intervals {said}")
+    return Steadiness(steady, f"over the last {window} intervals {said}", window)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from loadgen.load.ending import Ending
 from loadgen.load.in_flight import InFlight, Settled
 from loadgen.load.job import Job
 from loadgen.load.pace import NEVER_NS, Pace, Schedule, Window
+from loadgen.load.parts import PlannedParts
 from loadgen.load.record import Interval, Record
 from loadgen.load.recorder import Recorder, ScheduleRecorder
 from loadgen.load.requests_log import RequestsLog
@@ -381,6 +382,8 @@ def prepare(job: Job) -> Callable[[int], Dispatcher]:
     def opened(started_ns: int) -> Dispatcher:
         from_ns = started_ns + LEAD_NS + warmup_ns
         pace = Schedule(times_ns + from_ns, from_ns, from_ns + length_ns, job.window)
-        return Dispatcher(job, pace, planned, ScheduleRecorder(from_ns, from_ns + length_ns, log), started_ns)
+        parts = PlannedParts(round(job.log_every_s * NS_PER_S)) if job.until_steady else None
+        recorder = ScheduleRecorder(from_ns, from_ns + length_ns, log, parts)
+        return Dispatcher(job, pace, planned, recorder, started_ns)
 
     return opened

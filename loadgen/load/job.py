@@ -29,6 +29,7 @@ class Job:
         check: compares answers with the right ones; None to believe them.
         arrivals: when to send; None for as soon as the window allows.
         keep_requests: keep a row of each request.
+        until_steady: what a schedule planned for each logging interval is kept apart, for `loadgen.load.last_part`.
         client: this client's number, from 0, ...
         clients: ... of this number: of N clients, each sends every Nth request of the schedule.
     """
@@ -47,5 +48,6 @@ class Job:
     check: AnswerCheck | None = None
     arrivals: Arrivals | None = None
     keep_requests: bool = False
+    until_steady: bool = False
     client: int = 0
     clients: int = 1

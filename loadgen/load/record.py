@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import zip_longest
+from typing import NamedTuple
 
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.load.ending import Ending
+from loadgen.load.parts import PlannedParts
 from loadgen.load.requests_log import RequestsLog
 from loadgen.load.stage_timings import StageTimings
 from loadgen.load.target import Outcome
@@ -90,6 +92,24 @@ class Interval:
         return self.completed / self.duration_s
 
 
+class Mark(NamedTuple):
+    """What a client had counted at the end of a logging interval of the measured part.
+
+    Attributes:
+        sent: requests sent in it.
+        unanswered: as of `Record`.
+        timed_out: as of `Record`.
+        in_flight_ns: as of `ClientUse`.
+        cpu_ns: as of `ClientUse`; None where it was not read.
+    """
+
+    sent: int
+    unanswered: int
+    timed_out: int
+    in_flight_ns: int
+    cpu_ns: int | None = None
+
+
 MAX_GAPS = 1000
 """Gaps of a client that are kept, the longest ones."""
 
@@ -104,6 +124,7 @@ class ClientUse:
         gaps: how often the client did not run when it was due to; see `LATE_NS` of `loadgen.load.dispatcher`.
         gaps_ns: the time of all gaps, from when it was due.
         longest_gaps: a heap of the longest of them, with when each began, since this client's measured part began.
+        marks: one for each of its logging intervals that is kept.
     """
 
     cpu_ns: int = 0
@@ -111,6 +132,7 @@ class ClientUse:
     gaps: int = 0
     gaps_ns: int = 0
     longest_gaps: list[tuple[int, int]] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
 
     @property
     def longest_gap_ns(self) -> int:
@@ -187,6 +209,7 @@ class Record:
         left_behind: requests still unanswered when the client left a server that runs on.
         measured_from_ns: when the measured part began, monotonic clock; 0 when it never did.
         measured_ns: length of the measured part.
+        skipped_ns: time between the warm-up and the measured part, of a record that was limited to its last part.
         measured_sent: requests sent in it.
         latency: latencies of the answers that arrived in it; where a schedule says when to send, from the planned time,
             of the answers to requests that were planned for it.
@@ -194,6 +217,7 @@ class Record:
         intervals: latencies of the answers that arrived in it, by logging interval.
         clients: how each client process used its time.
         offered: what became of a schedule; None where a window says when to send.
+        parts: the same by logging interval; None where that was not asked for.
         requests: a log of each client, where rows are kept.
         ended: why the run ended.
         failures: requests that failed, by the reason that the server gave.
@@ -220,12 +244,14 @@ class Record:
     left_behind: int | None = None
     measured_from_ns: int = 0
     measured_ns: int = 0
+    skipped_ns: int = 0
     measured_sent: int = 0
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
     batches: TimeBatches = field(default_factory=TimeBatches)
     intervals: list[Interval] = field(default_factory=list)
     clients: list[ClientUse] = field(default_factory=lambda: [ClientUse()])
     offered: Offered | None = None
+    parts: PlannedParts | None = None
     requests: list[RequestsLog] = field(default_factory=list)
     ended: Ending = Ending.DURATION
     failures: Counter[str] = field(default_factory=Counter)
@@ -281,6 +307,8 @@ class Record:
             self.ended = other.ended
         if self.offered is not None and other.offered is not None:
             self.offered.add(other.offered)
+        if self.parts is not None and other.parts is not None:
+            self.parts.add(other.parts)
         self.requests += other.requests
         self.failures += other.failures
         self.stages.add(other.stages)

@@ -11,7 +11,8 @@ from typing_extensions import override
 from frontend_launch.histogram import LatencyHistogram
 from frontend_launch.sampling import Sampler
 from loadgen.load.in_flight import Lost, Settled
-from loadgen.load.record import LEAST_PAUSE_NS, MAX_INTERVALS, MAX_PAUSES, Interval, Offered, Record
+from loadgen.load.parts import PlannedParts
+from loadgen.load.record import LEAST_PAUSE_NS, MAX_INTERVALS, MAX_PAUSES, Interval, Mark, Offered, Record
 from loadgen.load.requests_log import RequestsLog
 from loadgen.load.stage_timings import StageTimings, TimedRequest
 from loadgen.load.target import Outcome, Replies
@@ -266,6 +267,9 @@ class Recorder:
         self._closed(histogram)
         if len(self.record.intervals) < MAX_INTERVALS:
             self.record.intervals.append(interval)
+            counted = self.record
+            mark = Mark(counted.measured_sent, counted.unanswered, counted.timed_out, in_flight_ns)
+            counted.clients[0].marks.append(mark)
         return interval
 
 
@@ -279,10 +283,14 @@ class ScheduleRecorder(Recorder):
         from_ns: when the measured part begins, by the plan.
         until_ns: when it ends.
         log: gets a row for each request that has ended.
+        parts: gets what becomes of the requests of each logging interval.
     """
 
-    def __init__(self, from_ns: int, until_ns: int, log: RequestsLog | None = None) -> None:
+    def __init__(
+        self, from_ns: int, until_ns: int, log: RequestsLog | None = None, parts: PlannedParts | None = None
+    ) -> None:
         super().__init__(log)
+        self.record.parts = self._parts = parts
         self._from_ns, self._to_ns = from_ns, until_ns
         self.record.offered = self._offered = Offered()
         self._times: list[tuple[np.ndarray, int]] = []
@@ -311,6 +319,8 @@ class ScheduleRecorder(Recorder):
         counted = planned_ns if planned_ns[0] >= self._from_ns else planned_ns[planned_ns >= self._from_ns]
         self.record.measured_sent += len(counted)
         self._offered.lag.record(now_ns - counted)
+        if self._parts is not None and len(counted):
+            self._parts.sent(counted - self._from_ns, now_ns - counted)
         if len(self._times) < MAX_TIMES:
             self._times.append((counted, now_ns))
 
@@ -327,12 +337,21 @@ class ScheduleRecorder(Recorder):
         answered = int(np.count_nonzero(counted))
         if answered < len(counted):
             latency_ns, service_ns, done_ns = latency_ns[counted], service_ns[counted], done_ns[counted]
+            planned_ns = planned_ns[counted]
         self._offered.answered += answered
         self.record.latency.record(latency_ns)
         if answered:
             self.record.batches.record(latency_ns, done_ns, self._from_ns)
+            if self._parts is not None:
+                self._parts.answered(planned_ns - self._from_ns, latency_ns, service_ns)
         self._offered.service.record(service_ns)
         return answered
+
+    @override
+    def ended(self, outcome: Outcome, lost: Lost, now_ns: int) -> None:
+        super().ended(outcome, lost, now_ns)
+        if self._parts is not None and outcome is Outcome.TIMED_OUT:
+            self._parts.lost(lost.planned_ns[lost.planned_ns >= self._from_ns] - self._from_ns)
 
     @override
     def _lost(self, lost: Lost, now_ns: int) -> int:

@@ -154,6 +154,7 @@ class _Runner:
                 target.send(turn.first_id, turn.send, now_ns)
                 core.sent(turn.send, time.monotonic_ns())
             if turn.interval is not None:
+                self._mark()
                 self._hooks.report(turn.interval)
             replies = target.drain()
             if turn.wake_ns > now_ns and not len(replies.ids):
@@ -167,6 +168,12 @@ class _Runner:
             core.record.clients[0].cpu_ns += time.process_time_ns()
         if turn.interval is not None:
             self._hooks.report(turn.interval)
+
+    def _mark(self) -> None:
+        """Add the CPU time to the mark of the interval that has just ended."""
+        use = self._core.record.clients[0]
+        if len(use.marks) == len(self._core.record.intervals):  # later ones are not kept
+            use.marks[-1] = use.marks[-1]._replace(cpu_ns=use.cpu_ns + time.process_time_ns())
 
     def _begin_measured(self) -> None:
         self._core.record.clients[0].cpu_ns = -time.process_time_ns()

@@ -39,11 +39,14 @@ class MeasuredPart:
         duration_s: its length.
         sent: requests sent in it.
         completed: answers that arrived in it.
+        steady_window_s: its beginning and end, seconds after the warm-up, where it was limited to the time in which the
+            run was steady; None where it was not.
     """
 
     duration_s: float
     sent: Count
     completed: Count
+    steady_window_s: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,8 @@ def summarise(record: Record, timeout_s: float | None = None) -> Summary:
     outcomes, offered = record.outcomes, record.offered
     measured_s = record.measured_ns / NS_PER_S
     arrived = record.latency.total if offered is None else offered.arrived
+    skipped_s = record.skipped_ns / NS_PER_S
+    steady_window_s = (skipped_s, skipped_s + measured_s) if skipped_s else None
     summary = Summary(
         sent=record.sent,
         completed=outcomes[Outcome.COMPLETED],
@@ -150,7 +155,7 @@ def summarise(record: Record, timeout_s: float | None = None) -> Summary:
         late=record.late,
         unexpected=record.unexpected,
         left_behind=record.left_behind,
-        measured=MeasuredPart(measured_s, record.measured_sent, record.latency.total),
+        measured=MeasuredPart(measured_s, record.measured_sent, record.latency.total, steady_window_s),
         throughput_rps=arrived / measured_s if measured_s else 0.0,
         latency_ms=latencies_ms(record.latency, record.lost),
         latency_above_ms=_lower_bounds_ms(record, timeout_s),

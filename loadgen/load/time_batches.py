@@ -124,19 +124,20 @@ class TimeBatches:
         self._sums_ns += other._sums_ns
         self._batch = max(self._batch, other._batch)
 
-    def within(self, measured_ns: int) -> tuple[np.ndarray, np.ndarray]:
-        """The whole batches of the measured part; what arrived later counts in the last of them.
+    def within(self, from_ns: int, until_ns: int) -> tuple[np.ndarray, np.ndarray]:
+        """The whole batches of a time; what arrived later counts in the last of them.
 
         Args:
-            measured_ns: its length.
+            from_ns: its beginning, since the measured part began.
+            until_ns: its end, likewise.
 
         Returns:
             int64 ``(batches, coarse buckets)``, answers by latency; float64 ``(batches,)``, sums of their latencies.
         """
         self._flush()
-        whole = min(measured_ns // self.length_ns, MAX_BATCHES)
+        first, whole = -(-from_ns // self.length_ns), min(until_ns // self.length_ns, MAX_BATCHES)
         counts, sums_ns = self._counts.astype(np.int64), self._sums_ns.astype(np.float64)
         if whole:
             counts[whole - 1] += counts[whole:].sum(axis=0)
             sums_ns[whole - 1] += sums_ns[whole:].sum()
-        return counts[:whole], sums_ns[:whole]
+        return counts[first:whole], sums_ns[first:whole]

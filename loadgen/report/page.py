@@ -18,7 +18,7 @@ from frontend_launch.histogram import LatencyHistogram
 from loadgen.errors import ConfigError
 from loadgen.report.curves import flat, pareto_front, scaling
 from loadgen.report.reading import Collection
-from loadgen.report.tables import left_out_text
+from loadgen.report.tables import left_out_text, steady_text
 from loadgen.report.timeline import Curves, budget, hardware, requests_timed, stages, throughput_and_p99
 from loadgen.results.cells import Cell, Run, Spread
 
@@ -141,6 +141,7 @@ def _run(title: str, run: Run, latency: LatencyHistogram, environments: dict[str
         "arrivals": run.load.arrivals,
         "window": run.load.window,
         "seconds": _digits(summary.measured.duration_s),
+        "steady": steady_text(summary.measured.steady_window_s),
         "throughput": _digits(summary.throughput_rps),
         "latency": {name: None if ms is None else _digits(ms) for name, ms in summary.latency_ms.items()},
         "counts": {

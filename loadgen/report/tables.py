@@ -161,7 +161,7 @@ def run_row(cell: Cell, run: Run) -> dict[str, Any]:
         run: one of its runs or anchors.
     """
     results, summary = run.results, run.results.summary
-    evidence, ceiling = results.verdict.evidence, results.client_ceiling
+    evidence, ceiling, window_s = results.verdict.evidence, results.client_ceiling, summary.measured.steady_window_s
     return {
         "cell": cell.name,
         "repeat": run.repeat,
@@ -172,6 +172,7 @@ def run_row(cell: Cell, run: Run) -> dict[str, Any]:
         "window": run.load.window,
         "started_at": results.started_at,
         "duration_s": summary.measured.duration_s,
+        "steady_from_s": None if window_s is None else window_s[0],
         "throughput_rps": summary.throughput_rps,
         **{f"{metric}_ms": summary.latency_ms.get(metric) for metric in ("mean", "min", *PERCENTILES, "max")},
         **{
@@ -190,6 +191,11 @@ def run_row(cell: Cell, run: Run) -> dict[str, Any]:
         "error": results.error,
         "file": str(run.path),
     }
+
+
+def steady_text(window_s: tuple[float, float] | None) -> str:
+    """That a measured part is limited to the time in which the run was steady; nothing where it is not."""
+    return "" if window_s is None else f", steady from {window_s[0]:.1f} to {window_s[1]:.1f} s after the warm-up"
 
 
 def _dict(spread: Spread | None) -> dict[str, float] | None:

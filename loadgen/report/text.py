@@ -16,6 +16,7 @@ from loadgen.hardware.readings import SAMPLER
 from loadgen.hardware.summary import CoreUse, GpuUse, ProcessUse
 from loadgen.judging.ceiling import rate_text
 from loadgen.plan import Plan, model_defaults
+from loadgen.report.tables import steady_text
 from loadgen.report.timeline import REQUEST_STAGES, SERVER_STAGES
 from loadgen.results.document import Results
 from loadgen.results.sections import PlacementRow, RequestStage, Threshold, Transport
@@ -176,7 +177,7 @@ def results_text(results: Results) -> str:
     extras = "".join(f"; {words} {count}" for name, words in _EXTRAS.items() if (count := getattr(summary, name)))
     lines = [
         f"throughput  {summary.throughput_rps:.2f}{_interval(summary.throughput_interval_rps)} requests/s"
-        f" over {summary.measured.duration_s:.1f} s",
+        f" over {summary.measured.duration_s:.1f} s{steady_text(summary.measured.steady_window_s)}",
         f"latency ms  {latency}",
         *_client(results),
         *_open_loop(results),

@@ -85,7 +85,7 @@ function verdict(run) {
     run.error && h("p", {}, h("b", {}, "Did not end as asked: "), run.error),
     run.invalid && h("p", {}, h("b", {}, "Invalid: "), run.invalid),
     h("p", {}, h("b", {}, "Saturated: "), run.verdict.text),
-    quiet(`${number(run.throughput)} requests/s over ${number(run.seconds)} s · latency ms: ${latency.join(" · ")}`),
+    quiet(`${number(run.throughput)} requests/s over ${number(run.seconds)} s${run.steady} · latency ms: ${latency.join(" · ")}`),
     quiet(`${grouped(run.counts.sent)} sent: ${counts || "none answered"} · ${load}`),
     run.notes.length > 0 && h("ul", {}, run.notes.map((note) => h("li", {}, note))),
   );

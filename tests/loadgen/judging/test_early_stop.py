@@ -73,8 +73,8 @@ def test_intervals_that_change_do_not():
 
 
 def test_a_run_that_ended_early_has_all_of_its_answers(tmp_path, monkeypatch):
-    """What was outstanding is waited for; of the plan, what was sent until then counts."""
-    monkeypatch.setattr(watchers, "steadiness", lambda rates, _: Steadiness(len(rates) == 3, "it is"))
+    """What was outstanding is waited for; of the plan, what was sent in the steady window counts."""
+    monkeypatch.setattr(watchers, "steadiness", lambda rates, _: Steadiness(len(rates) == 4, "it is", 3))
     config = ExperimentConfig(
         Deploy("noop", ports=Ports(0, 0, 0, 0, 0)),
         OpenLoop(Renewal(200.0, 60.0, 0.0, 0), warmup_s=0.1),
@@ -87,3 +87,5 @@ def test_a_run_that_ended_early_has_all_of_its_answers(tmp_path, monkeypatch):
     assert results.summary.sent == results.summary.completed
     assert results.summary.planned == results.summary.measured.sent < 1000
     assert len(results.client_metrics.thrus) >= 3
+    assert results.summary.measured.steady_window_s is not None
+    assert results.summary.measured.steady_window_s[0] == pytest.approx(0.2)

@@ -8,7 +8,17 @@ import pytest
 
 from frontend_launch.counters import Counters, ModelCounters
 from frontend_launch.histogram import LatencyHistogram
-from loadgen.judging.remarks import MOST_REASONS, error, failed_batches, marked, remarks, short, uncertain, unsteady
+from loadgen.judging.remarks import (
+    MOST_REASONS,
+    error,
+    failed_batches,
+    marked,
+    remarks,
+    short,
+    steady,
+    uncertain,
+    unsteady,
+)
 from loadgen.load.ending import Ending
 from loadgen.load.record import ClientUse, Interval, Offered, Record
 from loadgen.load.summary import summarise
@@ -185,3 +195,11 @@ def test_values_without_an_interval_are_named():
     [line] = uncertain(replace(summary, intervals_ms={"p50": (9.0, 11.0)}))
     assert line == "mean, p90, p95, p99, p99.9: too few independent answers for an interval (marked with ~)"
     assert uncertain(replace(summary, latency_ms=dict.fromkeys(summary.latency_ms), intervals_ms={})) == []
+
+
+def test_a_measured_part_that_was_steady_is_named():
+    """With what is not limited to it."""
+    record = replace(record_of(100), skipped_ns=7 * 10**9, measured_ns=8 * 10**9)
+    (said,) = steady(record)
+    assert said.startswith("measured from 7.0 to 15.0 s after the warm-up, while the run was steady; ")
+    assert steady(record_of(100)) == []

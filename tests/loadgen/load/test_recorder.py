@@ -416,6 +416,6 @@ def test_batches_hold_what_the_latencies_hold():
         recorder.replied(*replies((Outcome.COMPLETED, 150, NS_PER_S - 1), (Outcome.COMPLETED, 150, NS_PER_S)))
         recorder.cut(NS_PER_S)
         recorder.end_measured(NS_PER_S)
-        counts, sums_ns = recorder.record.batches.within(NS_PER_S)
+        counts, sums_ns = recorder.record.batches.within(0, NS_PER_S)
         assert counts.sum() == recorder.record.latency.total == 2
         assert sums_ns.sum() == recorder.record.latency.sum_ns

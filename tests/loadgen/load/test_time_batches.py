@@ -26,7 +26,7 @@ def recorded(since_ns, latency_ns=None, size=7):
 
 def answers(batches, measured_ns):
     """Number of answers in each batch."""
-    return batches.within(measured_ns)[0].sum(axis=1).tolist()
+    return batches.within(0, measured_ns)[0].sum(axis=1).tolist()
 
 
 def test_answers_are_in_the_batch_of_their_time():
@@ -63,7 +63,7 @@ def test_what_arrives_after_the_measured_part_counts_in_its_last_batch():
 
 def test_a_part_that_is_shorter_than_a_batch_has_none():
     """There is nothing to compare."""
-    counts, sums_ns = recorded([0, 1]).within(FIRST_LENGTH_NS - 1)
+    counts, sums_ns = recorded([0, 1]).within(0, FIRST_LENGTH_NS - 1)
     assert (len(counts), len(sums_ns)) == (0, 0)
 
 
@@ -86,5 +86,5 @@ def test_clients_merge_to_what_one_would_have_recorded(clients):
     everything = sorted(each for client in clients for each in client)
     since, latency = zip(*everything, strict=True) if everything else ((), ())
     one = recorded(since, latency)
-    for mine, other in zip(whole.within(20 * NS_PER_S), one.within(20 * NS_PER_S), strict=True):
+    for mine, other in zip(whole.within(0, 20 * NS_PER_S), one.within(0, 20 * NS_PER_S), strict=True):
         assert np.array_equal(mine, other)

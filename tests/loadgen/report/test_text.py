@@ -257,3 +257,9 @@ def test_what_was_watched():
     assert "processes   replica-0 100% 1 MiB" in results_text(
         replace(RESULTS, hardware=replace(hardware, processes=one))
     )
+
+
+def test_a_measured_part_that_was_steady_is_said_with_its_time():
+    """Whatever is printed is of that time only."""
+    summary = replace(RESULTS.summary, measured=replace(RESULTS.summary.measured, steady_window_s=(10.0, 25.04)))
+    assert "s, steady from 10.0 to 25.0 s after the warm-up\n" in results_text(replace(RESULTS, summary=summary))
