@@ -19,6 +19,7 @@ from loadgen.load.record import Interval, Record
 from loadgen.load.recorder import Recorder, ScheduleRecorder
 from loadgen.load.requests_log import RequestsLog
 from loadgen.load.running_time import LATE_NS, RunningTime
+from loadgen.load.tally import Tally
 from loadgen.load.target import NO_REPLIES, Outcome, Replies
 from model_containers.units import NS_PER_S
 
@@ -364,6 +365,7 @@ def prepare(job: Job) -> Callable[[int], Dispatcher]:
         Starts the run, at a time of the monotonic clock.
     """
     log = RequestsLog() if job.keep_requests else None
+    tally = None if job.tally_ns is None else Tally(job.tally_ns)
     warmup_ns = round(job.warmup_s * NS_PER_S)
     arrivals = job.arrivals
     if arrivals is None:
@@ -372,7 +374,7 @@ def prepare(job: Job) -> Callable[[int], Dispatcher]:
 
         def closed(started_ns: int) -> Dispatcher:
             pace = Window(job.window, job.requests, started_ns + warmup_ns, duration_ns)
-            return Dispatcher(job, pace, window, Recorder(log), started_ns)
+            return Dispatcher(job, pace, window, Recorder(log, tally), started_ns)
 
         return closed
     times_ns = arrivals.times_ns(job.warmup_s)[job.client :: job.clients]
@@ -383,7 +385,7 @@ def prepare(job: Job) -> Callable[[int], Dispatcher]:
         from_ns = started_ns + LEAD_NS + warmup_ns
         pace = Schedule(times_ns + from_ns, from_ns, from_ns + length_ns, job.window)
         parts = PlannedParts(round(job.log_every_s * NS_PER_S)) if job.until_steady else None
-        recorder = ScheduleRecorder(from_ns, from_ns + length_ns, log, parts)
+        recorder = ScheduleRecorder(from_ns, from_ns + length_ns, log, tally, parts)
         return Dispatcher(job, pace, planned, recorder, started_ns)
 
     return opened

@@ -30,6 +30,7 @@ class Job:
         arrivals: when to send; None for as soon as the window allows.
         keep_requests: keep a row of each request.
         until_steady: what a schedule planned for each logging interval is kept apart, for `loadgen.load.last_part`.
+        tally_ns: bounds of latencies by which ended requests are counted; None where no condition needs the counts.
         client: this client's number, from 0, ...
         clients: ... of this number: of N clients, each sends every Nth request of the schedule.
     """
@@ -49,5 +50,6 @@ class Job:
     arrivals: Arrivals | None = None
     keep_requests: bool = False
     until_steady: bool = False
+    tally_ns: tuple[int, ...] | None = None
     client: int = 0
     clients: int = 1

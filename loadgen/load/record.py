@@ -14,6 +14,7 @@ from loadgen.load.ending import Ending
 from loadgen.load.parts import PlannedParts
 from loadgen.load.requests_log import RequestsLog
 from loadgen.load.stage_timings import StageTimings
+from loadgen.load.tally import Tally
 from loadgen.load.target import Outcome
 from loadgen.load.time_batches import TimeBatches
 from model_containers.units import NS_PER_S
@@ -41,6 +42,7 @@ class Interval:
         mean_s: mean of their latency, None without answers.
         in_flight: mean number of requests in flight.
         histogram: their latencies, encoded; None without answers.
+        ended: of requests of the measured part that ended in it, counts as `Tally.totals`; empty without a tally.
     """
 
     end_s: float
@@ -50,9 +52,17 @@ class Interval:
     mean_s: float | None
     in_flight: float
     histogram: str | None
+    ended: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, histogram: LatencyHistogram, end_s: float, duration_s: float, in_flight: float) -> Interval:
+    def of(
+        cls,
+        histogram: LatencyHistogram,
+        end_s: float,
+        duration_s: float,
+        in_flight: float,
+        ended: tuple[int, ...] = (),
+    ) -> Interval:
         """An interval with these latencies.
 
         Args:
@@ -60,6 +70,7 @@ class Interval:
             end_s: since the measured part began.
             duration_s: its length, above 0.
             in_flight: mean number of requests.
+            ended: counts of its tally.
         """
         p99_ns, mean_ns = histogram.percentile_ns(99), histogram.mean_ns
         return cls(
@@ -70,6 +81,7 @@ class Interval:
             mean_s=None if mean_ns is None else mean_ns / NS_PER_S,
             in_flight=in_flight,
             histogram=histogram.encode() if histogram.total else None,
+            ended=ended,
         )
 
     @classmethod
@@ -84,6 +96,7 @@ class Interval:
             max(interval.end_s for interval in intervals),
             sum(interval.duration_s for interval in intervals) / len(intervals),
             sum(interval.in_flight for interval in intervals),
+            tuple(sum(counts) for counts in zip(*(interval.ended for interval in intervals), strict=True)),
         )
 
     @property
@@ -232,6 +245,7 @@ class Record:
         notes: what went wrong beside the run.
         silences: when nothing completed for long in the measured part while the client ran, ascending, monotonic
             clock; of several clients, when none of them got an answer.
+        tally: how the requests ended that `latency` and `lost` are of, by time; None where no condition needs it.
     """
 
     sent: int = 0
@@ -262,6 +276,7 @@ class Record:
     timed_out: int = 0
     notes: list[str] = field(default_factory=list)
     silences: list[tuple[int, int]] = field(default_factory=list)
+    tally: Tally | None = None
 
     @property
     def lost(self) -> int:
@@ -316,6 +331,8 @@ class Record:
         self.pauses = union([*self.pauses, *other.pauses])
         self.unanswered += other.unanswered
         self.timed_out += other.timed_out
+        if self.tally is not None and other.tally is not None:
+            self.tally.merge(other.tally)
         self.notes += [note for note in other.notes if note not in self.notes]
         common, self.silences = intersection(self.silences, other.silences), []
         for from_ns, until_ns in common:

@@ -15,6 +15,7 @@ from loadgen.load.parts import PlannedParts
 from loadgen.load.record import LEAST_PAUSE_NS, MAX_INTERVALS, MAX_PAUSES, Interval, Mark, Offered, Record
 from loadgen.load.requests_log import RequestsLog
 from loadgen.load.stage_timings import StageTimings, TimedRequest
+from loadgen.load.tally import Tally
 from loadgen.load.target import Outcome, Replies
 from model_containers.units import NS_PER_S
 
@@ -43,14 +44,17 @@ class Recorder:
 
     Args:
         log: gets a row for each request that has ended.
+        tally: counts how requests of the measured part end; None where nothing needs it.
 
     Attributes:
         record: what was recorded so far.
         measuring: the measured part is under way.
     """
 
-    def __init__(self, log: RequestsLog | None = None) -> None:
-        self.record = Record()
+    def __init__(self, log: RequestsLog | None = None, tally: Tally | None = None) -> None:
+        self.record = Record(tally=tally)
+        self._tally = tally
+        self._cut_ended = np.zeros(0 if tally is None else len(tally.totals), dtype=np.int64)
         self.measuring = False
         self._log = log
         if log is not None:
@@ -105,6 +109,8 @@ class Recorder:
         """
         self.record.outcomes[outcome] += len(lost.ids)
         count = self._lost(lost, now_ns)
+        if self._tally is not None:
+            self._tally.lost(outcome, count, now_ns - self._begun_ns)
         if outcome is Outcome.TIMED_OUT:
             self.record.timed_out += count
         if self._log is not None:
@@ -170,7 +176,7 @@ class Recorder:
             for outcome, count in zip(_OUTCOMES, np.bincount(outcomes).tolist(), strict=False):
                 self.record.outcomes[outcome] += count
             completed = outcomes == Outcome.COMPLETED
-            self._refused(done_ns[~completed])
+            self._refused(outcomes[~completed], planned_ns[~completed], done_ns[~completed])
             planned_ns, sent_ns, done_ns = planned_ns[completed], sent_ns[completed], done_ns[completed]
         else:
             self.record.outcomes[Outcome.COMPLETED] += len(outcomes)
@@ -209,13 +215,34 @@ class Recorder:
         if len(done_ns):
             self._interval.record(latency_ns)
             self.record.batches.record(latency_ns, done_ns, self._started_ns)
+            if self._tally is not None:
+                self._tally.completed(latency_ns, int(done_ns[0]) - self._begun_ns)
         return len(done_ns)
 
-    def _refused(self, done_ns: np.ndarray) -> None:
-        """Count those replies without a good answer that belong to the measured part."""
+    @property
+    def _begun_ns(self) -> int:
+        """When the measured part began."""
+        return self._started_ns
+
+    def _refused(self, outcomes: np.ndarray, planned_ns: np.ndarray, done_ns: np.ndarray) -> None:
+        """Count those replies without a good answer that belong to the measured part; all of one length."""
         if self.measuring:
             within = (done_ns >= self._started_ns) & (done_ns < self._until_ns)
             self.record.unanswered += int(np.count_nonzero(within))
+            self._count_refused(outcomes[within], done_ns[within])
+
+    def _count_refused(self, outcomes: np.ndarray, done_ns: np.ndarray) -> None:
+        if self._tally is not None and len(outcomes):
+            for outcome, count in enumerate(np.bincount(outcomes).tolist()):
+                self._tally.lost(outcome, count, int(done_ns[0]) - self._begun_ns)
+
+    def _ended_since_cut(self) -> tuple[int, ...]:
+        """What the tally counted in the present interval."""
+        if self._tally is None:
+            return ()
+        totals, before = self._tally.totals.copy(), self._cut_ended
+        self._cut_ended = totals
+        return tuple((totals - before).tolist())
 
     def _time(self, replies: Replies, settled: Settled) -> None:
         """Record where the time of some measured answers went: those that the server has timed, if it ever does so."""
@@ -262,6 +289,7 @@ class Recorder:
             end_s=(now_ns - self._started_ns) / NS_PER_S,
             duration_s=(now_ns - self._cut_ns) / NS_PER_S,
             in_flight=(in_flight_ns - self._cut_in_flight_ns) / (now_ns - self._cut_ns),
+            ended=self._ended_since_cut(),
         )
         self._cut_ns, self._cut_in_flight_ns = now_ns, in_flight_ns
         self._closed(histogram)
@@ -283,13 +311,19 @@ class ScheduleRecorder(Recorder):
         from_ns: when the measured part begins, by the plan.
         until_ns: when it ends.
         log: gets a row for each request that has ended.
+        tally: counts how requests of the measured part end; None where nothing needs it.
         parts: gets what becomes of the requests of each logging interval.
     """
 
     def __init__(
-        self, from_ns: int, until_ns: int, log: RequestsLog | None = None, parts: PlannedParts | None = None
+        self,
+        from_ns: int,
+        until_ns: int,
+        log: RequestsLog | None = None,
+        tally: Tally | None = None,
+        parts: PlannedParts | None = None,
     ) -> None:
-        super().__init__(log)
+        super().__init__(log, tally)
         self.record.parts = self._parts = parts
         self._from_ns, self._to_ns = from_ns, until_ns
         self.record.offered = self._offered = Offered()
@@ -344,6 +378,8 @@ class ScheduleRecorder(Recorder):
             self.record.batches.record(latency_ns, done_ns, self._from_ns)
             if self._parts is not None:
                 self._parts.answered(planned_ns - self._from_ns, latency_ns, service_ns)
+            if self._tally is not None:
+                self._tally.completed(latency_ns, int(done_ns[0]) - self._from_ns)
         self._offered.service.record(service_ns)
         return answered
 
@@ -358,9 +394,16 @@ class ScheduleRecorder(Recorder):
         """All that were planned for the measured part, whenever they ended; the plan says how many there were."""
         return int(np.count_nonzero(lost.planned_ns >= self._from_ns))
 
+    @property
     @override
-    def _refused(self, done_ns: np.ndarray) -> None:
-        """Likewise."""
+    def _begun_ns(self) -> int:
+        return self._from_ns
+
+    @override
+    def _refused(self, outcomes: np.ndarray, planned_ns: np.ndarray, done_ns: np.ndarray) -> None:
+        """Likewise; the tally counts them."""
+        within = planned_ns >= self._from_ns
+        self._count_refused(outcomes[within], done_ns[within])
 
     @override
     def _measures(self, planned_ns: np.ndarray, done_ns: np.ndarray) -> np.ndarray | bool:

@@ -11,6 +11,7 @@ from loadgen.load.in_flight import Lost, Settled
 from loadgen.load.record import MAX_SILENCES, ClientUse, Offered, Record
 from loadgen.load.recorder import MAX_TIMES, Recorder, ScheduleRecorder, distance
 from loadgen.load.requests_log import NOT_DONE, RequestsLog
+from loadgen.load.tally import Tally
 from loadgen.load.target import Outcome, Replies, TimedReply
 from model_containers.units import NS_PER_S
 
@@ -419,3 +420,27 @@ def test_batches_hold_what_the_latencies_hold():
         counts, sums_ns = recorder.record.batches.within(0, NS_PER_S)
         assert counts.sum() == recorder.record.latency.total == 2
         assert sums_ns.sum() == recorder.record.latency.sum_ns
+
+
+@pytest.mark.parametrize("schedule", [False, True])
+def test_a_tally_counts_the_requests_of_the_measured_part_once_each(schedule):
+    """Those that are slow, those that took half as long, and those that were lost; intervals say what is new."""
+    tally = Tally([100])
+    recorder = ScheduleRecorder(1000, 2000, tally=tally) if schedule else Recorder(tally=tally)
+    before = [(Outcome.COMPLETED, 900, 990), (Outcome.FAILED, 900, 990)]
+    recorder.replied(*replies(*before))
+    recorder.begin_measured(1000, until_ns=2000)
+    recorder.replied(*replies((Outcome.COMPLETED, 1000, 1049), (Outcome.COMPLETED, 1000, 1050)))
+    first = recorder.cut(1500)
+    rows = [(Outcome.COMPLETED, 1500, 1599), (Outcome.COMPLETED, 1500, 1600), (Outcome.FAILED, 1500, 1600)]
+    recorder.replied(*replies(*rows))
+    recorder.ended(Outcome.TIMED_OUT, lost(1500), 1700)
+    last = recorder.cut(2000)
+    recorder.planned(6)
+    recorder.end_measured(2000)
+    assert first is not None
+    assert last is not None
+    assert first.ended == (2, 0, 0, 0, 0, 0, 1)
+    assert last.ended == (2, 0, 1, 1, 0, 1, 2)
+    assert tally.totals.tolist() == [4, 0, 1, 1, 0, 1, 3]
+    assert recorder.record.latency.total + recorder.record.lost == tally.totals[: len(Outcome)].sum()
