@@ -15,7 +15,7 @@ from loadgen.hardware.summary import idle_cores, summarise
 from loadgen.hardware.watch import Watch
 from loadgen.judging import remarks, slo, validity
 from loadgen.judging.evidence import Evidence, on_machine
-from loadgen.judging.intervals import intervals
+from loadgen.judging.intervals import with_intervals
 from loadgen.judging.validity import Check
 from loadgen.judging.verdict import Verdict, judge
 from loadgen.load import summary as load_summary
@@ -123,13 +123,8 @@ def results_of(
     payload_bytes = plan.inputs.payload_bytes
     measurements = _measurements(record, readings)
     failed_batches = remarks.failed_count(measurements.frontend_counters)
-    known = intervals(record)
-    summary = replace(
-        load_summary.summarise(record, plan.load.timeout_s),
-        failed_batches=failed_batches,
-        intervals_ms=known.latency_ms,
-        throughput_interval_rps=known.throughput_rps,
-    )
+    summary = with_intervals(load_summary.summarise(record, plan.load.timeout_s), record)
+    summary = replace(summary, failed_batches=failed_batches)
     assignments = [*plan.placement.assignments, *senders.assignments]
     watched = summarise(
         watch.readings(),

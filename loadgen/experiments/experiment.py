@@ -12,7 +12,7 @@ import contextlib
 import datetime
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from loadgen.experiments.ceiling import measure_ceiling, with_ceiling
 from loadgen.experiments.document import pids, results_of
 from loadgen.hardware.watch import watching
 from loadgen.judging.early_stop import UntilSteady, Watched, Watcher
+from loadgen.judging.slo import Condition, slow_bounds_ns
 from loadgen.load import open_files, requests_log
 from loadgen.load.answers import AnswerCheck, answer_check
 from loadgen.load.clients import clients
@@ -103,7 +104,13 @@ async def run_experiment(config: ExperimentConfig) -> Results:
     return results
 
 
-async def measure(plan: Plan, server: Server, check: AnswerCheck | None, watcher: Watcher | None = None) -> Results:
+async def measure(
+    plan: Plan,
+    server: Server,
+    check: AnswerCheck | None,
+    watcher: Watcher | None = None,
+    objective: Sequence[Condition] = (),
+) -> Results:
     """Load a server that is up as a plan says, from this process, which is where it shall be; judge and save.
 
     A cancellation before load begins is raised at once. One after it ends the run, and more of them change nothing:
@@ -114,13 +121,14 @@ async def measure(plan: Plan, server: Server, check: AnswerCheck | None, watcher
         server: to whom.
         check: the right answers, if any are to be compared.
         watcher: may end the run early too; None for none but what the plan wants.
+        objective: conditions that the results will be judged by, beside those of the plan.
 
     Raises:
         TargetError: the server does not answer.
         ConfigError: the results cannot be saved.
     """
     load_began, stop = asyncio.Event(), asyncio.Event()
-    measuring = asyncio.create_task(_measure(plan, server, check, watcher, load_began, stop))
+    measuring = asyncio.create_task(_measure(plan, server, check, watcher, objective, load_began, stop))
 
     def end() -> None:
         if not load_began.is_set():
@@ -137,6 +145,7 @@ async def _measure(
     server: Server,
     check: AnswerCheck | None,
     watcher: Watcher | None,
+    objective: Sequence[Condition],
     load_began: asyncio.Event,
     stop: asyncio.Event,
 ) -> Results:
@@ -169,7 +178,8 @@ async def _measure(
         hooks = Hooks(on_phase, begin=begin)
         until_steady = UntilSteady() if plan.config.until_steady and watcher is None else None
         watched = Watched(watcher or until_steady, hooks.stop_sending, halt)
-        record = await senders.run(_job(plan, workload, check), halt, replace(hooks, on_interval=watched))
+        job = replace(_job(plan, workload, check), tally_ns=slow_bounds_ns((*plan.config.fail_if, *objective)))
+        record = await senders.run(job, halt, replace(hooks, on_interval=watched))
         record.ended = watched.ended or record.ended
         if until_steady is not None and record.ended is Ending.STEADY:
             record = last_part(record, until_steady.first)

@@ -26,13 +26,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from loadgen.judging.steady import student_quantile
 from loadgen.load.record import Record
-from loadgen.load.summary import PERCENTILES
+from loadgen.load.summary import PERCENTILES, Share, Summary, slow_name
+from loadgen.load.tally import OUTCOMES
+from loadgen.load.target import Outcome
 from loadgen.load.time_batches import COARSE_NS
 from model_containers.units import NS_PER_S
 
@@ -157,6 +159,78 @@ class _Run:
         mean = float(sums_ns.sum()) / answers
         by = _T * math.sqrt(spread) / answers * (1 + CAUTION * max(width, least))
         return (mean - by) / _NS_PER_MS, (mean + by) / _NS_PER_MS
+
+
+def with_intervals(summary: Summary, record: Record) -> Summary:
+    """A summary with all intervals that are known.
+
+    Args:
+        summary: of a record.
+        record: of all clients.
+    """
+    known = intervals(record)
+    return replace(
+        summary, intervals_ms=known.latency_ms, throughput_interval_rps=known.throughput_rps, shares=_shares(record)
+    )
+
+
+def _shares(record: Record) -> dict[str, Share] | None:
+    """The shares of `Summary.shares`."""
+    tally = record.tally
+    if tally is None or not tally.totals[:OUTCOMES].any():
+        return None
+    counts, totals = tally.within(record.measured_ns), tally.totals
+    ended, requests = counts[:, :OUTCOMES].sum(axis=1), int(totals[:OUTCOMES].sum())
+    shares = {
+        outcome.name.lower(): Share(
+            int(totals[outcome]), requests, share_interval(counts[:, outcome], counts[:, outcome], ended)
+        )
+        for outcome in Outcome
+        if outcome is not Outcome.COMPLETED
+    }
+    lost, missing = ended - counts[:, Outcome.COMPLETED], requests - int(totals[Outcome.COMPLETED])
+    for place, bound_ns in enumerate(tally.bounds_ns, OUTCOMES):
+        slow, half = lost + counts[:, place], lost + counts[:, place + len(tally.bounds_ns)]
+        shares[slow_name(bound_ns)] = Share(missing + int(totals[place]), requests, share_interval(slow, half, ended))
+    return shares
+
+
+def share_interval(some: np.ndarray, more: np.ndarray, totals: np.ndarray) -> Interval | None:
+    """The interval of a share of requests, from batches of one length.
+
+    Requests that follow each other share their fate, so a share varies as that of fewer independent ones would: the
+    spread of the batches says of how many. Of these, Wilson's interval (1927, JASA 22, 209) holds for rare ones too,
+    and is not empty where none was seen. Since rare ones say little of their spread, that of a larger share counts too.
+
+    Args:
+        some: those that count, ``(batches,)``.
+        more: a larger share that varies likewise, such as those that took half as long.
+        totals: all requests.
+
+    Returns:
+        None where neighbouring batches resemble each other, or there are fewer than `BATCHES`.
+    """
+    requests = int(totals.sum())
+    if not requests:
+        return None
+    dispersions = [_dispersion(each, totals) for each in (some, more)]
+    known = [each for each in dispersions if each is not None]
+    if len(known) < len(dispersions):
+        return None
+    share, number = int(some.sum()) / requests, requests / max(known)
+    centre = (share + _T**2 / (2 * number)) / (1 + _T**2 / number)
+    by = _T / (1 + _T**2 / number) * math.sqrt(share * (1 - share) / number + _T**2 / (4 * number**2))
+    return max(0.0, centre - by), min(1.0, centre + by)
+
+
+def _dispersion(some: np.ndarray, totals: np.ndarray) -> float | None:
+    """The variance of a count over batches, relative to that of independent requests; 1 at least."""
+    spread = _spread(some.astype(np.float64), totals)
+    if spread is None:
+        return None
+    share = some.sum() / totals.sum()
+    independent = float(totals.sum() * share * (1 - share))
+    return max(1.0, spread / independent) if independent else 1.0
 
 
 def _throughput(totals: np.ndarray, record: Record) -> Interval | None:

@@ -11,6 +11,8 @@ throughput                                 completed requests a second          
 failed, timed_out, defaulted, abandoned    requests of the whole run that ended so         %  (of all sent), or
                                                                                            none (their number)
 achieved                                   answers ÷ requests sent, of the measured part   %
+goodput(latency<100ms)                     requests of the measured part with a good       %
+                                           answer within a time
 failed_batches                             batches of the measured part that failed        none (their number)
 ========================================== =============================================== ===================
 """
@@ -19,19 +21,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from loadgen.errors import ConfigError
-
-if TYPE_CHECKING:
-    from loadgen.load.summary import Summary
+from loadgen.load.summary import Share, Summary, slow_name
 
 LATENCIES: Final = ("p50", "p90", "p95", "p99", "p99.9", "mean", "max")
 OUTCOMES: Final = ("failed", "timed_out", "defaulted", "abandoned")
-METRICS: Final = (*LATENCIES, "throughput", *OUTCOMES, "achieved", "failed_batches")
+GOODPUT: Final = "goodput"
+METRICS: Final = (*LATENCIES, "throughput", *OUTCOMES, "achieved", "failed_batches", GOODPUT)
 
+_NS_PER_MS: Final = 1e6
 _MS_PER_UNIT: Final[Mapping[str, float]] = {"us": 0.001, "µs": 0.001, "ms": 1.0, "s": 1000.0}
 _UNITS: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(LATENCIES, tuple(_MS_PER_UNIT)),
@@ -39,9 +41,15 @@ _UNITS: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(OUTCOMES, ("%", "")),
     "achieved": ("%",),
     "failed_batches": ("",),
+    GOODPUT: ("%",),
 }
 _NUMBER = r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"
-_CONDITION = re.compile(rf"([a-z][a-z0-9_.]*)\s*(<=|>=|<|>)\s*({_NUMBER})\s*([a-zµ/%]*)", re.IGNORECASE)
+_CONDITION = re.compile(
+    rf"(?P<metric>[a-z][a-z0-9_.]*)\s*(?P<within>\([^)]*\))?\s*"
+    rf"(?P<operator><=|>=|<|>)\s*(?P<number>{_NUMBER})\s*(?P<unit>[a-zµ/%]*)",
+    re.IGNORECASE,
+)
+_WITHIN = re.compile(rf"\(\s*latency\s*(<=|<)\s*({_NUMBER})\s*([a-zµ]+)\s*\)", re.IGNORECASE)
 _EXAMPLE = "write such as p99<250ms or failed<0.1%"
 
 
@@ -55,6 +63,7 @@ class Condition:
         value: the bound: milliseconds, requests a second, a share (1 is all) or a number of requests.
         unit: ``ms``, ``req/s``, ``%`` (the value is a share) or nothing (a number of requests).
         text: as it was written, without spaces.
+        within_ns: of goodput: a good answer takes less.
     """
 
     metric: str
@@ -62,9 +71,33 @@ class Condition:
     value: float
     unit: str
     text: str
+    within_ns: int | None = None
 
     def __str__(self) -> str:
         return self.text
+
+    @property
+    def name(self) -> str:
+        """What is measured, as it was written."""
+        return self.text[: self.text.index(")") + 1] if self.metric == GOODPUT else self.metric
+
+    @property
+    def slow_ns(self) -> int | None:
+        """Whether the condition is true depends on how many requests have no good answer in less; None otherwise."""
+        if self.metric == GOODPUT:
+            return self.within_ns
+        if self.metric not in LATENCIES or self.metric == "mean":
+            return None
+        return round(self.value * _NS_PER_MS) + (self.operator in ("<=", ">"))
+
+    @property
+    def slow_share(self) -> float:
+        """The share of such requests with which the metric is at its bound; 0 for metrics that have none."""
+        if self.metric == GOODPUT:
+            return 1 - self.value
+        if self.slow_ns is None or self.metric == "max":
+            return 0.0
+        return (1000 - round(10 * float(self.metric[1:]))) / 1000
 
     def allows(self, measured: float) -> bool:
         """Whether a value, in the unit of `value`, keeps the bound."""
@@ -88,12 +121,14 @@ class Finding:
         value: what was measured, in the bound's unit; None where nothing was.
         holds: whether it keeps the bound; what was not measured keeps none.
         text: for a reader, such as ``p99 231 ms, wanted <250ms``.
+        sure: so does the whole 95 % interval of what was measured, or none of it; a fact such as a count is sure.
     """
 
     condition: Condition
     value: float | None
     holds: bool
     text: str
+    sure: bool = False
 
 
 def parse(text: str) -> list[Condition]:
@@ -109,26 +144,52 @@ def _condition(text: str) -> Condition:
     match = _CONDITION.fullmatch(text)
     if match is None:
         raise ConfigError(f"{text!r} is no condition: {_EXAMPLE}, joined by commas")
-    metric, operator, number, unit = match[1].lower(), match[2], float(match[3]), match[4].lower()
+    metric, operator, number, unit = match["metric"].lower(), match["operator"], match["number"], match["unit"].lower()
     if metric not in _UNITS:
         raise ConfigError(f"{text!r}: there is no metric {metric}, only {', '.join(METRICS)}")
+    if (match["within"] is not None) != (metric == GOODPUT):
+        raise ConfigError(
+            f"{text!r}: {'only goodput' if match['within'] else metric} has a latency: {_example(GOODPUT)}"
+        )
     if unit not in _UNITS[metric]:
         units = " or ".join(name or "no unit" for name in _UNITS[metric])
         raise ConfigError(f"{text!r}: {metric} is measured in {units}, so {_example(metric)}")
-    if not math.isfinite(number):
-        raise ConfigError(f"{text!r}: {match[3]} is too large")
+    value = float(number)
+    if not math.isfinite(value):
+        raise ConfigError(f"{text!r}: {number} is too large")
     written = re.sub(r"\s", "", text)
     if metric in LATENCIES:
-        return Condition(metric, operator, number * _MS_PER_UNIT[unit], "ms", written)
+        return Condition(metric, operator, value * _MS_PER_UNIT[unit], "ms", written)
     if metric == "throughput":
-        return Condition(metric, operator, number, "req/s", written)
-    return Condition(metric, operator, number / 100 if unit == "%" else number, unit, written)
+        return Condition(metric, operator, value, "req/s", written)
+    within_ns = _within_ns(text, match["within"]) if metric == GOODPUT else None
+    return Condition(metric, operator, value / 100 if unit == "%" else value, unit, written, within_ns)
+
+
+def _within_ns(text: str, within: str) -> int:
+    """A request is good when it takes less than this."""
+    match = _WITHIN.fullmatch(within)
+    if match is None or match[3].lower() not in _MS_PER_UNIT:
+        raise ConfigError(f"{text!r}: {within} is no bound of a latency: {_example(GOODPUT)}")
+    bound_ns = float(match[2]) * _MS_PER_UNIT[match[3].lower()] * _NS_PER_MS
+    if not math.isfinite(bound_ns):
+        raise ConfigError(f"{text!r}: {match[2]} is too large")
+    return round(bound_ns) + (match[1] == "<=")
+
+
+def slow_bounds_ns(conditions: Iterable[Condition]) -> tuple[int, ...] | None:
+    """The bounds by which ended requests are to be counted; None where no condition is about how requests ended."""
+    conditions = list(conditions)
+    bounds_ns = {condition.slow_ns for condition in conditions}
+    if bounds_ns == {None} and not any(condition.metric in OUTCOMES for condition in conditions):
+        return None
+    return tuple(sorted(bound_ns for bound_ns in bounds_ns if bound_ns is not None)) if conditions else None
 
 
 def _example(metric: str) -> str:
     usual = "<250ms" if metric in LATENCIES else "<0.1%"
-    value = {"throughput": ">100req/s", "achieved": ">=99%", "failed_batches": "<1"}.get(metric, usual)
-    return f"write {metric}{value}"
+    examples = {"throughput": ">100req/s", "achieved": ">=99%", "failed_batches": "<1", GOODPUT: "(latency<100ms)>99%"}
+    return f"write {metric}{examples.get(metric, usual)}"
 
 
 def evaluate(condition: Condition, summary: Summary) -> Finding:
@@ -141,8 +202,13 @@ def evaluate(condition: Condition, summary: Summary) -> Finding:
     value = _measured(condition, summary)
     holds = value is not None and condition.allows(value)
     shown = "unknown" if value is None else _shown(condition, value)
-    bound = condition.text[len(condition.metric) :]
-    return Finding(condition, value, holds, f"{condition.metric} {shown}, wanted {bound}")
+    bound = condition.text[len(condition.name) :]
+    sure = value is not None and condition.metric in _FACTS and condition.unit != "%"
+    ends, remark = _ends(condition, summary)
+    if ends is not None:
+        sure = set(ends) == {holds}
+    text = f"{condition.name} {shown}, wanted {bound}"
+    return Finding(condition, value, holds, text if sure or not remark else f"{text} ({remark})", sure)
 
 
 def crossed(condition: Condition, summary: Summary) -> tuple[bool | None, str]:
@@ -161,11 +227,41 @@ def crossed(condition: Condition, summary: Summary) -> tuple[bool | None, str]:
     shown = "unknown" if value is None else _shown(condition, value)
     if condition.metric in (above := summary.latency_above_ms or {}):
         shown = f"above {above[condition.metric]:.4g} ms"
-    interval = _interval(condition, summary)
-    if value is not None and interval is not None and condition.allows(interval[0]) != condition.allows(interval[1]):
-        low, high = (f"{end:.4g}" for end in interval)
-        return None, f"{condition.metric} is {shown}, between {low} and {high} with 95 % confidence"
-    return value is None or condition.allows(value), f"{condition.metric} is {shown}"
+    ends, remark = _ends(condition, summary)
+    if value is not None and ends is not None and ends[0] != ends[1]:
+        return None, f"{condition.name} is {shown}, {remark}"
+    return value is None or condition.allows(value), f"{condition.name} is {shown}"
+
+
+def _ends(condition: Condition, summary: Summary) -> tuple[tuple[bool, bool] | None, str]:
+    """Whether the condition is true at both ends of what the metric may be, and these ends in words.
+
+    None where no interval is known. How many requests are slow says more of a bound than the interval of a percentile,
+    which needs many slower ones.
+    """
+    share = _share(condition, summary)
+    interval = _interval(condition, summary) if share is None else share.interval
+    if interval is None or condition.metric == "max":
+        return None, ""
+    low, high = interval
+    if share is not None and condition.unit == "ms":
+        kept = [end <= condition.slow_share for end in interval]
+        truths = [end == (condition.operator in ("<", "<=")) for end in kept]
+        bound = condition.text[len(condition.name) :].lstrip("<>=")
+        return (truths[0], truths[1]), f"{100 * low:.3g} to {100 * high:.3g} % exceed {bound}, with 95 % confidence"
+    if condition.metric == GOODPUT:
+        low, high = 1 - high, 1 - low
+    scale, unit = (100.0, " %") if condition.unit == "%" else (1.0, "")
+    text = f"between {low * scale:.4g} and {high * scale:.4g}{unit} with 95 % confidence"
+    return (condition.allows(low), condition.allows(high)), text
+
+
+def _share(condition: Condition, summary: Summary) -> Share | None:
+    """The share of requests that the condition is about, where they were counted."""
+    shares = summary.shares or {}
+    if condition.slow_ns is not None:
+        return shares.get(slow_name(condition.slow_ns))
+    return shares.get(condition.metric) if condition.unit == "%" else None
 
 
 def _interval(condition: Condition, summary: Summary) -> tuple[float, float] | None:
@@ -177,6 +273,9 @@ def _interval(condition: Condition, summary: Summary) -> tuple[float, float] | N
 
 def _measured(condition: Condition, summary: Summary) -> float | None:
     """The metric in the unit of the condition's value."""
+    if condition.metric == GOODPUT:
+        share = _share(condition, summary)
+        return None if share is None else 1 - share.value
     if condition.metric in LATENCIES:
         return summary.latency_ms.get(condition.metric)
     if condition.metric == "throughput":
@@ -187,6 +286,10 @@ def _measured(condition: Condition, summary: Summary) -> float | None:
     if count is None or condition.unit != "%":
         return count
     return count / summary.sent if summary.sent else None
+
+
+_FACTS: Final = ("max", *OUTCOMES, "failed_batches")
+"""Metrics that are not estimates, but for shares."""
 
 
 def _shown(condition: Condition, value: float) -> str:

@@ -31,6 +31,31 @@ IntervalsMs = Annotated[
 """Lower and upper end in milliseconds, by the names of `METRICS`."""
 
 
+def slow_name(bound_ns: int) -> str:
+    """The name of the share of requests without a good answer in less than a time, such as ``latency>=100ms``."""
+    return f"latency>={bound_ns / _NS_PER_MS:.6f}".rstrip("0").rstrip(".") + "ms"
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Some of the requests of the measured part.
+
+    Attributes:
+        count: how many.
+        requests: of how many.
+        interval: 95 % interval of the share; None where not known.
+    """
+
+    count: Count
+    requests: Count
+    interval: tuple[float, float] | None = None
+
+    @property
+    def value(self) -> float:
+        """The share."""
+        return self.count / self.requests
+
+
 @dataclass(frozen=True, slots=True)
 class MeasuredPart:
     """The measured part.
@@ -85,6 +110,8 @@ class Summary:
         intervals_ms: 95 % intervals of the mean and of percentiles of `latency_ms`, where they are known; None in files
             that have no intervals.
         throughput_interval_rps: 95 % interval of the throughput; None where not known.
+        shares: of the requests of the measured part, those that ended otherwise than completed, by outcome; and those
+            without a good answer within a bound of a condition, by `slow_name`. None where no condition needs them.
     """
 
     sent: Count
@@ -109,6 +136,7 @@ class Summary:
     lost: Count | None = None
     intervals_ms: IntervalsMs | None = None
     throughput_interval_rps: tuple[float, float] | None = None
+    shares: Mapping[str, Share] | None = None
 
     @property
     def uncertain(self) -> tuple[str, ...]:

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from sample_results import GOLDEN
 from simulated_queues import Coverage, batching, mm1
 
-from loadgen.judging.intervals import BATCHES, Intervals, intervals
+from loadgen.judging.intervals import BATCHES, Intervals, intervals, share_interval, with_intervals
 from loadgen.load.record import Offered, Record
+from loadgen.load.tally import Tally
+from loadgen.load.target import Outcome
 from model_containers.units import NS_PER_S
 
 MS = 1_000_000
@@ -124,3 +127,44 @@ def test_intervals_that_are_known_cover():
         known, covered = (sum(getattr(each[name], member) for each in counts) for member in ("known", "covered"))
         assert known >= 10
         assert covered >= 0.93 * known
+
+
+@pytest.mark.parametrize("utilisation", [0.5, 0.9])
+def test_shares_cover_though_slow_requests_come_in_clusters(utilisation):
+    """Of a hundred short runs of a queue: those that are slow are rare, and all in one or two busy periods."""
+    queue, rng = mm1(utilisation), np.random.default_rng(4)
+    bound = queue.truth["p99"]
+    known = covered = 0
+    for _ in range(100):
+        done, latency = queue.latencies(6_600, rng)
+        batch = ((done - done.min()) / np.ptp(done) * 159).astype(int)
+        counts = [np.bincount(batch, weights=latency >= least, minlength=160) for least in (bound, bound / 2, 0.0)]
+        interval = share_interval(*counts)
+        if interval is not None:
+            known += 1
+            covered += interval[0] <= 0.01 <= interval[1]
+    assert known > 80
+    assert covered >= 0.93 * known
+
+
+def test_a_share_that_was_not_seen_has_an_upper_end():
+    """That of the textbook: 4.4 of the requests, with 95 % confidence from both sides."""
+    nothing, totals = np.zeros(160), np.full(160, 100)
+    assert share_interval(nothing, nothing, totals) == pytest.approx((0.0, 4.38 / (16_000 + 4.38)), rel=0.01)
+    assert share_interval(nothing, nothing, np.zeros(160)) is None
+    assert share_interval(nothing[:19], nothing[:19], totals[:19]) is None
+
+
+def test_summaries_have_shares_where_requests_were_counted():
+    """Of each outcome, and of the slow ones of each bound; lost requests are slow."""
+    tally = Tally([10 * MS])
+    for second in range(20):
+        tally.completed(np.full(9, (20 if second == 3 else 1) * MS), second * NS_PER_S)
+        tally.lost(Outcome.FAILED, 1, second * NS_PER_S)
+    made = Record(measured_ns=20 * NS_PER_S, tally=tally)
+    shares = with_intervals(GOLDEN.summary, made).shares
+    assert shares is not None
+    assert (shares["failed"].count, shares["failed"].requests, shares["timed_out"].value) == (20, 200, 0.0)
+    assert (shares["latency>=10ms"].count, shares["latency>=10ms"].value) == (29, 0.145)
+    assert shares["latency>=10ms"].interval is not None
+    assert with_intervals(GOLDEN.summary, Record()).shares is None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from loadgen.errors import ConfigError
 from loadgen.judging import slo
-from loadgen.load.summary import MeasuredPart
+from loadgen.load.summary import MeasuredPart, Share, slow_name
 from loadgen.results.files import read
 
 GOLDEN = read(Path(__file__).parents[2] / "golden" / "results-v1.json").summary
@@ -43,6 +43,8 @@ SUMMARY = replace(
         ("timed_out<1", "timed_out", "<", 1.0, ""),
         ("achieved>=99%", "achieved", ">=", 0.99, "%"),
         ("failed_batches>0", "failed_batches", ">", 0.0, ""),
+        ("goodput(latency<100ms)>99%", "goodput", ">", 0.99, "%"),
+        ("Goodput ( latency <= 0.1 s ) >= 99.9 %", "goodput", ">=", 0.999, "%"),
     ],
 )
 def test_what_may_be_written(text, metric, operator, value, unit):
@@ -77,6 +79,12 @@ def test_conditions_are_joined_by_commas():
         pytest.param("failed_batches<1%", "write failed_batches<1", id="a number of batches as a share"),
         pytest.param("achieved>0.99", "write achieved>=99%", id="a share without a unit"),
         pytest.param("throughput>1" + "0" * 400, "too large", id="infinite"),
+        pytest.param("goodput>99%", "write goodput(latency<100ms)>99%", id="a goodput without a latency"),
+        pytest.param("p99(latency<1s)<1s", "only goodput has a latency", id="a percentile with one"),
+        pytest.param("goodput(latency<100)>99%", "no bound of a latency", id="a latency without a unit in goodput"),
+        pytest.param("goodput(p99<1s)>99%", "write goodput(latency<100ms)>99%", id="a goodput of a percentile"),
+        pytest.param("goodput(latency<100ms)>99", "measured in %", id="a goodput without a unit"),
+        pytest.param("goodput(latency<1" + "0" * 400 + "s)>9%", "too large", id="an infinite latency"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(text, said):
@@ -181,6 +189,73 @@ def test_a_condition_whose_bound_lies_in_the_interval_is_undecided(text, crossed
         intervals_ms={"p99": (210.0, 255.0)},
     )
     assert slo.crossed(slo.parse(text)[0], summary)[0] is crossed
+
+
+def counted(text, slow, interval, **members):
+    """A summary that knows how many of 1000 requests are slow in the sense of a condition."""
+    (condition,) = slo.parse(text)
+    name = "failed" if condition.slow_ns is None else slow_name(condition.slow_ns)
+    return condition, replace(SUMMARY, shares={name: Share(slow, 1000, interval)}, **members)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("p99<250ms", "latency>=250ms"),
+        ("p99<=250ms", "latency>=250.000001ms"),
+        ("p99>250ms", "latency>=250.000001ms"),
+        ("p99>=250ms", "latency>=250ms"),
+        ("goodput(latency<1us)>99%", "latency>=0.001ms"),
+        ("goodput(latency<=1us)>99%", "latency>=0.001001ms"),
+    ],
+)
+def test_what_a_condition_counts_as_slow(text, name):
+    """To the nanosecond."""
+    slow_ns = slo.parse(text)[0].slow_ns
+    assert slow_ns is not None
+    assert slow_name(slow_ns) == name
+
+
+def test_bounds_of_several_conditions():
+    """None where no condition is about single requests."""
+    assert slo.slow_bounds_ns(slo.parse("p99<2us,goodput(latency<1us)>5%,max<2us,mean<1us")) == (1000, 2000)
+    assert slo.slow_bounds_ns(slo.parse("failed<1%")) == ()
+    assert slo.slow_bounds_ns(slo.parse("mean<1s,throughput>9")) is None
+    assert slo.slow_bounds_ns([]) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "slow", "interval", "holds", "sure"),
+    [
+        ("p99<250ms", 3, (0.001, 0.009), True, True),
+        ("p99<250ms", 9, (0.002, 0.011), True, False),
+        ("p99<250ms", 30, (0.011, 0.06), False, True),
+        ("p99<250ms", 9, None, True, False),
+        ("p99>250ms", 30, (0.011, 0.06), True, True),
+        ("p99.9<250ms", 1, (0.0, 0.001), True, True),
+        ("goodput(latency<250ms)>99%", 3, (0.001, 0.009), True, True),
+        ("goodput(latency<250ms)>99%", 9, (0.001, 0.02), True, False),
+        ("goodput(latency<250ms)>99%", 20, (0.011, 0.02), False, True),
+        ("failed<1%", 5, (0.001, 0.008), True, True),
+        ("failed<1%", 5, (0.001, 0.02), True, False),
+    ],
+)
+def test_a_finding_is_sure_where_its_whole_interval_is_on_one_side(text, slow, interval, holds, sure):
+    """The share of slow requests decides, which is known long before a percentile's interval."""
+    condition, summary = counted(text, slow, interval, failed=slow, latency_ms={"p99": 100.0, "p99.9": 249.0})
+    if condition.metric.startswith("p"):
+        p_ms = 251.0 if slow == 30 else 249.0
+        summary = replace(summary, latency_ms={"p99": p_ms, "p99.9": p_ms})
+    finding = slo.evaluate(condition, summary)
+    assert (finding.holds, finding.sure) == (holds, sure)
+    crossed = slo.crossed(condition, summary)[0]
+    assert crossed is (holds if sure or interval is None else None)
+
+
+def test_facts_are_sure_and_estimates_without_an_interval_are_not():
+    """A number of requests is a fact."""
+    findings = [slo.evaluate(one, SUMMARY) for one in slo.parse("max<2s,failed<5,p99<1s,throughput>9,failed<1%")]
+    assert [finding.sure for finding in findings] == [True, True, False, False, False]
 
 
 @given(st.text(max_size=30))
