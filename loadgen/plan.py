@@ -22,7 +22,8 @@ from loadgen.config import (
 )
 from loadgen.errors import FieldError
 from loadgen.load.arrivals import Arrivals
-from loadgen.load.inputs import DRAWN_INPUTS, FileInputs, InputSource, SeededInputs
+from loadgen.load.input_files import FileInputs
+from loadgen.load.inputs import DRAWN_INPUTS, InputSource, SeededInputs
 from loadgen.targets.discover import discover_remote
 from loadgen.targets.remote import MOST_CONNECTIONS, Remote, RequestOptions
 from model_containers.model import Description

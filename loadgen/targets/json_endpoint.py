@@ -15,7 +15,8 @@ import numpy as np
 from typing_extensions import override
 
 from loadgen.errors import ConfigError, FieldError
-from loadgen.load.inputs import DRAWN_INPUTS, FileInputs, InputSource, Pool, enough_of, request_pool
+from loadgen.load.input_files import FileInputs
+from loadgen.load.inputs import DRAWN_INPUTS, InputSource, Pool, enough_of, request_pool
 from loadgen.targets.client_limits import unreachable
 from loadgen.targets.http1 import HttpSpec, Judge, JudgeSpec
 from loadgen.targets.http_request import post

@@ -12,7 +12,8 @@ import numpy as np
 from typing_extensions import override
 
 from loadgen.errors import ConfigError, FieldError
-from loadgen.load.inputs import DAMAGED, MAX_POOL_BYTES, FileInputs, InputSource, Pool, enough_of, fitted, request_pool
+from loadgen.load.input_files import DAMAGED, FileInputs, fitted
+from loadgen.load.inputs import MAX_POOL_BYTES, InputSource, Pool, enough_of, request_pool
 from loadgen.targets.access import Access
 from loadgen.targets.address import Address
 from loadgen.targets.http_request import post
