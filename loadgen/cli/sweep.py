@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from frontend_launch.integers import plural
+from loadgen import files
 from loadgen.cli import console, exit_codes, parameters
 from loadgen.cli.target import target
 from loadgen.config import Saturate
@@ -24,10 +25,11 @@ def _described(context: typer.Context, path: Path | None) -> Path | None:
         return None
     with console.one_line_errors():
         try:
-            table = tomllib.loads(path.read_text())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            reason = (error.strerror if isinstance(error, OSError) else None) or error
-            raise ConfigError(f"--file {path} cannot be read: {reason}") from None
+            table = tomllib.loads(files.read_text(path, files.MAX_SETTING_BYTES))
+        except (files.UnreadableError, ValueError) as error:
+            raise ConfigError(f"--file {path} cannot be read: {error}") from None
+        except RecursionError:
+            raise ConfigError(f"--file {path} cannot be read: it is nested too deep") from None
         context.default_map = dict(_default(path, context.command, *item) for item in table.items())
     return path
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from loadgen import files
 from loadgen.cli import console, parameters
 from loadgen.config import Deploy, External, Frontend, Served
 from loadgen.errors import ConfigError
@@ -170,10 +171,9 @@ _OURS = ("connection", "content-length", "te", "transfer-encoding", "upgrade")
 
 def _token(path: Path) -> str:
     try:
-        token = path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or "it is no text"
-        raise ConfigError(f"--token-file {path} cannot be read: {reason}") from None
+        token = files.read_text(path, files.MAX_SETTING_BYTES).strip()
+    except files.UnreadableError as error:
+        raise ConfigError(f"--token-file {path} cannot be read: {error}") from None
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ConfigError(f"--token-file {path} holds no token: one line of ASCII without spaces is expected")
     return token

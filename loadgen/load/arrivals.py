@@ -10,9 +10,10 @@ file.
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -20,6 +21,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from typing_extensions import override
 
+from loadgen import files
 from loadgen.checks import finite, whole
 from loadgen.errors import ConfigError, FieldError
 from loadgen.parsing import parse_duration
@@ -27,6 +29,9 @@ from model_containers.units import NS_PER_S
 
 MAX_REQUESTS = 36_000_000
 """Most requests of one schedule: ten thousand a second for an hour, 288 MB of times."""
+
+MAX_TRACE_S = 366 * 86_400.0
+"""The longest trace; a longer one is most likely in another unit."""
 
 _NUMBER = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 
@@ -375,9 +380,15 @@ def _trace(details: str, time_scale: float) -> Trace:
         raise ConfigError("a trace is in a file: write trace:FILE")
     path = Path(details)
     times_s = _read_times(path)
-    spread_s = float(times_s[-1] - times_s[0]) * time_scale
+    spread_s = (float(times_s[-1]) - float(times_s[0])) * time_scale
     if not spread_s > 0:
         raise ConfigError(f"{path} names {len(times_s)} times that do not differ: two that do make a trace")
+    if spread_s > MAX_TRACE_S:
+        problem = f"{path} lasts {spread_s:.3g} s, more than a year"
+        raise ConfigError(f"{problem}: write its times in seconds, or shorten it with {{Trace.time_scale}}")
+    if len(times_s) - 1 > MAX_REQUESTS * spread_s:
+        problem = f"{path} names {len(times_s)} times within {spread_s:.3g} s"
+        raise ConfigError(f"{problem}: write its times in seconds, or stretch it with {{Trace.time_scale}}")
     return Trace(path, time_scale, spread_s * len(times_s) / (len(times_s) - 1), len(times_s))
 
 
@@ -397,35 +408,57 @@ KINDS = {
 
 
 def _read_times(path: Path) -> np.ndarray:
-    """The times of a trace, float64 seconds, ascending; a first line without a number is a heading.
+    """The times of a trace, float64 seconds, ascending; a first line without a digit in its first field is a heading.
 
     Raises:
         ConfigError: it cannot be read, or names something else.
     """
     times_s: list[float] = []
+    columns = 0
     try:
-        with path.open(newline="") as file:
-            for number, row in enumerate(csv.reader(file), start=1):
-                if not row or not row[0].strip():
-                    continue
-                try:
-                    time_s = float(row[0])
-                except ValueError:
-                    if times_s or number > 1:
-                        raise ConfigError(f"{path}, line {number}: {row[0]!r} is no time in seconds") from None
-                    continue
-                if not math.isfinite(time_s) or (times_s and time_s < times_s[-1]):
-                    raise ConfigError(
-                        f"{path}, line {number}: {row[0]!r} comes before the time above it: sort the file"
-                    )
-                times_s.append(time_s)
-                if len(times_s) > MAX_REQUESTS:
-                    raise ConfigError(f"{path} names more than {MAX_REQUESTS} times: cut it")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        rows = csv.reader(io.StringIO(files.read_text(path), newline=""))
+        for row in rows:
+            if not row or not row[0].strip():
+                continue
+            where = f"{path}, line {rows.line_num}"
+            if not times_s and not columns and not re.search(r"\d", row[0]):
+                columns = len(row)
+                continue
+            time_s = _time_s(row, columns, where)
+            if times_s and time_s < times_s[-1]:
+                raise ConfigError(f"{where}: {row[0]!r} comes before the time above it: sort the file")
+            times_s.append(time_s)
+            if len(times_s) > MAX_REQUESTS:
+                raise ConfigError(f"{path} names more than {MAX_REQUESTS} times: cut it")
+    except (files.UnreadableError, csv.Error) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
     if not times_s:
         raise ConfigError(f"{path} names no time")
     return np.array(times_s)
+
+
+def _time_s(row: Sequence[str], columns: int, where: str) -> float:
+    """The time in a row of a trace.
+
+    Args:
+        row: its fields.
+        columns: how many the heading names; 0 without a heading.
+        where: file and line, for refusals.
+
+    Raises:
+        ConfigError: it names none.
+    """
+    text = row[0].strip()
+    if any(";" in field for field in row[:2]):
+        raise ConfigError(f"{where} has semicolons: separate columns by commas, and write decimals with a point")
+    comma = text if len(row) == 1 else ",".join(row) if len(row) == 2 and columns < 2 else ""
+    if match := re.fullmatch(r"\s*([+-]?[0-9]+),([0-9]+)\s*", comma):
+        written = f"{match[1]}.{match[2]}"
+        problem = f"{where}: {comma.strip()!r} may be {written} or two columns"
+        raise ConfigError(f"{problem}: write {written}, or name the columns in line 1")
+    if re.fullmatch(rf"[+-]?{_NUMBER}(?:e[+-]?[0-9]+)?", text, re.IGNORECASE) is None:
+        raise ConfigError(f"{where}: {row[0]!r} is no time in seconds: write a number such as 1.5")
+    return float(text)
 
 
 def _warmup(rate_rps: float, warmup_s: float) -> np.ndarray:

@@ -65,6 +65,28 @@ def test_zero_in_a_file(configured, tmp_path, zero):
     assert "--duration: " in configured("sweep", "--file", str(path)).error
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"x = " + b"[" * 5000, "it is nested too deep"),
+        (b"warmup = " + b"9" * 5000, "Exceeds the limit"),
+        ("warmup = 3 # \u00e9".encode("latin-1"), "line 1 is not UTF-8: save it as UTF-8"),
+        ("warmup = 3".encode("utf-16"), "it is UTF-16: save it as UTF-8"),
+    ],
+    ids=["brackets", "digits", "Latin-1", "UTF-16"],
+)
+def test_files_that_are_no_toml(configured, tmp_path, content, reason):
+    """In one line, with the file."""
+    path = tmp_path / "sweep.toml"
+    path.write_bytes(content)
+    assert configured("sweep", "--file", str(path)).error.startswith(f"loadgen: --file {path} cannot be read: {reason}")
+    path.write_text("\ufeffwarmup = 3")
+    assert configured("sweep", "--file", str(path)).config.load.warmup_s == 3
+    assert configured("sweep", "--file", "/dev/full").error == (
+        "loadgen: --file /dev/full cannot be read: it has more than 16 MiB\n"
+    )
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_ceiling_is_measured_unless_the_user_says_otherwise(configured, verb):
     """Of each verb that measures."""

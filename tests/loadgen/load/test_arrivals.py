@@ -104,19 +104,54 @@ def test_a_trace_is_replayed(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        "0\n1.5\n2\n",
+        "\ufeff0\n1.5\n2\n",
+        "0\r\n\r\n1.5\r\n2\r\n",
+        "\ufefftime (s),status\r\n0,200\r\n1.5,200\r\n2,503\r\n",
+        "\n\ntime\n0\n1.5\n2",
+        "0,200,5\n15e-1,200,5\n2.,503,5\n",
+        '"time"\n"0"\n" 1.5"\n+2\n',
+    ],
+    ids=["plain", "BOM", "CRLF", "all of it", "empty lines", "three columns", "quotes"],
+)
+def test_a_trace_as_tools_write_it(tmp_path, content):
+    """No request is lost, and none is added."""
+    path = tmp_path / "trace.csv"
+    path.write_bytes(content.encode())
+    times_ns = parse_arrivals(f"trace:{path}", None, None, 0).times_ns(0.0)
+    assert times_ns.tolist() == [0, 3 * NS_PER_S // 2, 2 * NS_PER_S]
+
+
+@pytest.mark.parametrize(
     ("content", "complaint"),
     [
         ("1\n0.5\n", "line 2: '0.5' comes before"),
         ("1\n2\nx\n", "line 3: 'x' is no time"),
         ("", "names no time"),
         ("3\n3\n", "do not differ"),
-        ("1\nnan\n", "line 2"),
+        ("1\nnan\n", "line 2: 'nan' is no time"),
+        ("1\n1_000\n", "line 2: '1_000' is no time"),
+        ("2024-01-01T00:00:00,a\n1,b\n2,c\n", "line 1: '2024-01-01T00:00:00' is no time in seconds: write a number"),
+        ("0..5\n1\n", "line 1: '0..5' is no time"),
+        ("t0\n1\n2\n", "line 1: 't0' is no time"),
+        ("0,5\n1,0\n", "line 1: '0,5' may be 0.5 or two columns: write 0.5, or name the columns in line 1"),
+        ("time\n0\n0,5\n", "line 3: '0,5' may be 0.5"),
+        ('"0,5"\n"1,0"\n', "line 1: '0,5' may be 0.5"),
+        ("0,5;a\n1,0;b\n", "line 1 has semicolons: separate columns by commas"),
+        ("0\n1e300\n", "lasts 1e[+]300 s, more than a year: write its times in seconds"),
+        ("-1e308\n1e308\n", "more than a year"),
+        ("0\n1e10\n", "lasts 1e[+]10 s, more than a year"),
+        ("0\n1e-300\n", "names 2 times within 1e-300 s"),
+        ("0\n\xe9\n", "line 2 is not UTF-8: save it as UTF-8"),
+        ("time\n\n", "names no time"),
     ],
 )
 def test_a_trace_that_makes_no_sense(tmp_path, content, complaint):
     """The file and the line are named."""
     path = tmp_path / "trace.txt"
-    path.write_text(content)
+    path.write_text(content, "latin-1")
     with pytest.raises(ConfigError, match=complaint) as refusal:
         parse_arrivals(f"trace:{path}", None, None, 0)
     assert str(path) in str(refusal.value)

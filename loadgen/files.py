@@ -1,0 +1,98 @@
+"""Reads files that a user names: up to a bound, and all text by one rule, UTF-8 with or without a byte order mark."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Never
+
+MAX_BYTES = 1 << 30
+"""A larger file is refused, as is one without an end, such as ``/dev/zero``."""
+
+MAX_SETTING_BYTES = 16 << 20
+"""The same of a file that holds an option's value."""
+
+_OTHER_MARKS = (
+    (b"\xff\xfe\0\0", "UTF-32"),
+    (b"\0\0\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
+
+
+class UnreadableError(Exception):
+    """Why a file cannot be read, and the remedy: what stands behind the file's name and "cannot be read"."""
+
+
+def read_bytes(path: Path, most_bytes: int = MAX_BYTES) -> bytes:
+    """What a file holds.
+
+    Args:
+        path: of the file.
+        most_bytes: the largest that is read.
+
+    Raises:
+        UnreadableError: it cannot be read, or is larger.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(most_bytes + 1)
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from None
+    if len(content) > most_bytes:
+        raise UnreadableError(f"it has more than {most_bytes >> 20} MiB")
+    return content
+
+
+def read_text(path: Path, most_bytes: int = MAX_BYTES) -> str:
+    """The text that a file holds, without a byte order mark.
+
+    Args:
+        path: of the file.
+        most_bytes: the largest that is read.
+
+    Raises:
+        UnreadableError: it cannot be read, is larger, or is not UTF-8.
+    """
+    return decoded(read_bytes(path, most_bytes))
+
+
+def decoded(content: bytes) -> str:
+    """The text that these bytes are, without a byte order mark.
+
+    Raises:
+        UnreadableError: they are not UTF-8.
+    """
+    refuse_other_encodings(content)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UnreadableError(f"line {line} is not UTF-8: save it as UTF-8") from None
+
+
+def refuse_other_encodings(content: bytes) -> None:
+    """Refuse text whose byte order mark is not that of UTF-8.
+
+    Raises:
+        UnreadableError: it is.
+    """
+    for mark, name in _OTHER_MARKS:
+        if content.startswith(mark):
+            raise UnreadableError(f"it is {name}: save it as UTF-8")
+
+
+def parse_json(text: str) -> Any:
+    """What JSON says; NaN and Infinity, which Python's parser admits, are none.
+
+    Raises:
+        ValueError: it is no JSON, or too deep.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_json)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def _no_json(name: str) -> Never:
+    raise ValueError(f"JSON has no {name}")

@@ -1,0 +1,61 @@
+"""Files that a user names: their bounds, and the one rule for text."""
+
+from pathlib import Path
+
+import pytest
+
+from loadgen.files import UnreadableError, decoded, parse_json, read_bytes, read_text
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "/dev/full"])
+def test_a_file_without_an_end(name):
+    """Is read up to the bound."""
+    with pytest.raises(UnreadableError, match=r"^it has more than 1 MiB$"):
+        read_bytes(Path(name), 1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("/", "Is a directory"), ("/nowhere", "No such file or directory"), ("x" * 5000, "File name too long")],
+)
+def test_what_is_no_file(path, reason):
+    """Says why, in the system's words."""
+    with pytest.raises(UnreadableError, match=f"^{reason}$"):
+        read_text(Path(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("one\ntwo \u00e9\n".encode("latin-1"), "line 2 is not UTF-8: save it as UTF-8"),
+        ("one\r\n".encode("utf-16"), "it is UTF-16: save it as UTF-8"),
+        ("\ufeffone\r\n".encode("utf-16-be"), "it is UTF-16: save it as UTF-8"),
+        ("one".encode("utf-32"), "it is UTF-32: save it as UTF-8"),
+        ("\ufeffone".encode("utf-32-be"), "it is UTF-32: save it as UTF-8"),
+    ],
+)
+def test_text_in_another_encoding(content, reason):
+    """Is refused, since what it says would be another thing."""
+    with pytest.raises(UnreadableError, match=f"^{reason}$"):
+        decoded(content)
+
+
+def test_a_byte_order_mark_is_no_text():
+    """One at the beginning; another one belongs to the text."""
+    assert decoded(b"\xef\xbb\xbf\xef\xbb\xbfa\r\n") == "\ufeffa\r\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[NaN]", "JSON has no NaN"),
+        ("[-Infinity]", "JSON has no -Infinity"),
+        ("[" * 100_000, "nested too deep"),
+        ("9" * 5000, "Exceeds the limit"),
+        ("", "Expecting value"),
+    ],
+)
+def test_what_is_no_json(text, reason):
+    """Is a ValueError, whatever is wrong with it."""
+    with pytest.raises(ValueError, match=reason):
+        parse_json(text)
