@@ -2,9 +2,9 @@
 
 Times are int64 nanoseconds from the beginning of the measured part, ascending; those of the warm-up, which is sent at
 the rate that the schedule begins with, are negative. `constant`, `ramp` and `steps` are as regular as their rate
-allows, `poisson` has independent exponential times between requests, and `gamma` has independent ones of a chosen
-coefficient of variation: 1 is Poisson's, more is burstier. A trace is what somebody recorded; it alone reads a
-file.
+allows: request k is due where the rate, integrated from the beginning, passes k. `poisson` has independent exponential
+times between requests, and `gamma` has independent ones of a chosen coefficient of variation: 1 is Poisson's, more is
+burstier. A trace is what somebody recorded; it alone reads a file.
 """
 
 from __future__ import annotations
@@ -108,20 +108,21 @@ class Renewal(Arrivals):
     def times_ns(self, warmup_s: float) -> np.ndarray:
         if not self.cv:
             first = -math.floor(warmup_s * self.rate_rps)
-            # A product that ought to be whole may come out a little more, which would add a request at the very end.
-            last = math.ceil(self.duration_s * self.rate_rps - 1e-9)
-            return _rounded(np.arange(first, last) / self.rate_rps)
+            return _rounded(np.arange(first, _whole(self.duration_s * self.rate_rps)) / self.rate_rps)
         generator = np.random.default_rng(self.seed)
         length_s = warmup_s + self.duration_s
         expected = length_s * self.rate_rps
-        times_s = np.empty(0)
+        # A gamma distribution of shape 1/cv² has this coefficient of variation; shape 1 is the exponential one.
+        shape, scale_s = 1 / self.cv**2, self.cv**2 / self.rate_rps
+        # The beginning falls into a gap, and into a long one the likelier: that gap has the density of all, weighted
+        # with its length, which is a gamma distribution of one shape more. Of it, an even share is left. So the number
+        # of requests has the mean of the rate in any part of the schedule.
+        times_s = np.array([generator.random() * generator.gamma(shape + 1, scale_s)])
         # Their number in a time has this mean, and about `cv` times its root for deviation. Six deviations more make
         # a second draw rare.
-        while not times_s.size or times_s[-1] < length_s:
-            # A gamma distribution of shape 1/cv² has this coefficient of variation; shape 1 is the exponential one.
+        while times_s[-1] < length_s:
             count = int(expected + 6 * self.cv * math.sqrt(expected)) + 16
-            gaps_s = generator.gamma(1 / self.cv**2, self.cv**2 / self.rate_rps, count)
-            times_s = np.concatenate([times_s, (times_s[-1] if times_s.size else 0.0) + np.cumsum(gaps_s)])
+            times_s = np.concatenate([times_s, times_s[-1] + np.cumsum(generator.gamma(shape, scale_s, count))])
         return _rounded(times_s[: np.searchsorted(times_s, length_s)] - warmup_s)
 
 
@@ -160,9 +161,8 @@ class Ramp(Arrivals):
 
     @override
     def times_ns(self, warmup_s: float) -> np.ndarray:
-        """Request k is due when the rate, integrated from the beginning, reaches k."""
         slope = (self.to_rps - self.from_rps) / self.duration_s
-        number = np.arange(math.ceil(self.mean_rps * self.duration_s - 1e-9))
+        number = np.arange(_whole(self.mean_rps * self.duration_s))
         # The root of slope/2 t² + from t = k that does not cancel: 2k / (from + sqrt(from² + 2 slope k)).
         root = np.sqrt(np.maximum(0.0, self.from_rps**2 + 2 * slope * number))
         times_s = np.divide(2 * number, self.from_rps + root, out=np.zeros(len(number)), where=number > 0)
@@ -174,7 +174,7 @@ class Steps(Arrivals):
     """One constant rate after the other.
 
     Attributes:
-        steps: rate in requests a second and duration in seconds of each.
+        steps: rate in requests a second and duration in seconds of each; a rate of 0 is a pause.
     """
 
     steps: tuple[tuple[float, float], ...]
@@ -202,9 +202,14 @@ class Steps(Arrivals):
     @override
     def times_ns(self, warmup_s: float) -> np.ndarray:
         parts, begins_s = [_warmup(self.initial_rps, warmup_s)], 0.0
+        first, passed = 0, list[float]()
         for rate_rps, each_s in self.steps:
-            parts.append(_rounded(begins_s + np.arange(math.ceil(rate_rps * each_s - 1e-9)) / rate_rps))
-            begins_s += each_s
+            before = math.fsum(passed)
+            passed.append(rate_rps * each_s)
+            number = np.arange(first, end := max(first, _whole(math.fsum(passed))))
+            if rate_rps:
+                parts.append(_rounded(begins_s + np.maximum(0.0, number - before) / rate_rps))
+            first, begins_s = end, begins_s + each_s
         return np.concatenate(parts)
 
 
@@ -363,12 +368,15 @@ def _ramp(options: _Options) -> Ramp:
 
 
 def _steps(options: _Options) -> Steps:
-    return Steps(tuple(_step(options.text, part) for part in options.details.split(",")))
+    steps = Steps(tuple(_step(options.text, part) for part in options.details.split(",")))
+    if not steps.mean_rps:
+        raise ConfigError(f"{options.text!r} names pauses only: give one step a rate above 0")
+    return steps
 
 
 def _step(text: str, part: str) -> tuple[float, float]:
     match = re.fullmatch(rf"\s*{_NUMBER}\s*x\s*(\S+)\s*", part)
-    if match is None or not float(match[1]) > 0:
+    if match is None:
         raise ConfigError(f"{text!r}: {part!r} is no step: write a rate and a time, such as 50x30s")
     return float(match[1]), parse_duration(match[2])
 
@@ -459,6 +467,14 @@ def _time_s(row: Sequence[str], columns: int, where: str) -> float:
     if re.fullmatch(rf"[+-]?{_NUMBER}(?:e[+-]?[0-9]+)?", text, re.IGNORECASE) is None:
         raise ConfigError(f"{where}: {row[0]!r} is no time in seconds: write a number such as 1.5")
     return float(text)
+
+
+def _whole(passed: float) -> int:
+    """How many requests are due until the integrated rate has passed a number, which is rounded like any float.
+
+    What ought to be whole may come out a little more, which would add a request at the very end.
+    """
+    return math.ceil(passed - 1e-9 - 1e-12 * passed)
 
 
 def _warmup(rate_rps: float, warmup_s: float) -> np.ndarray:

@@ -105,7 +105,8 @@ class Dispatcher:
         self._next_expiry_ns = NEVER_NS if job.timeout_s is None else started_ns
         # Without a patience of its own the first answer is like any other.
         self._awaits_first = job.first_answer_s is not None
-        self._first_by_ns = started_ns + round((job.first_answer_s or 0.0) * NS_PER_S)
+        self._first_answer_ns = round((job.first_answer_s or 0.0) * NS_PER_S)
+        self._first_by_ns = NEVER_NS  # until something was sent
         self._interval_ns = round(job.log_every_s * NS_PER_S)
         self._cut_ns = NEVER_NS
         self._deadline_ns = pace.measured_from_ns
@@ -184,6 +185,8 @@ class Dispatcher:
         # is taken out by moving the beginning.
         if not in_flight.outstanding:
             self._quiet_since_ns += self._now_ns - self._idle_since_ns
+            if not in_flight.sent:
+                self._first_by_ns = self._now_ns + self._first_answer_ns
         sent_ns, planned_ns = self._pace.times(in_flight.sent, count, self._now_ns, now_ns)
         in_flight.send(count, sent_ns, planned_ns, now_ns - self._now_ns)
         self._recorder.sent(count, sent_ns, planned_ns)

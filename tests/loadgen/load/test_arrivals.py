@@ -44,11 +44,37 @@ def test_poisson_counts_are_poisson():
     assert REJECTED_BELOW < stats.chi2(len(counts) - 1).cdf(dispersion) < 1 - REJECTED_BELOW
 
 
+@pytest.mark.parametrize("warmup_s", [0.0, 3.0])
+@pytest.mark.parametrize("cv", [0.3, 0.5, 1.0, 2.0, 10.0])
+def test_renewal_counts_have_the_mean_of_the_rate(cv, warmup_s):
+    """In the whole measured part and in its first second, however bursty: no burst is bound to the beginning."""
+    schedules = [Renewal(10.0, 10.0, cv, seed).times_ns(warmup_s) for seed in range(800)]
+    for until_s in (1, 10):
+        counts = [int(np.count_nonzero((times >= 0) & (times < until_s * NS_PER_S))) for times in schedules]
+        assert stats.ttest_1samp(counts, 10 * until_s).pvalue > REJECTED_BELOW
+
+
+@pytest.mark.parametrize("cv", [0.3, 2.0])
+def test_the_first_gap_is_what_is_left_of_one(cv):
+    """Of the equilibrium distribution, whose density is the share of gaps that are longer over their mean."""
+    firsts = [Renewal(5.0, 10.0, cv, seed).times_ns(0.0)[0] / NS_PER_S for seed in range(2000)]
+    gaps = stats.gamma(1 / cv**2, scale=cv**2 / 5.0)
+    # Its distribution function: the mean of the smaller of gap and x, over the mean of a gap.
+    longer = stats.gamma(1 / cv**2 + 1, scale=cv**2 / 5.0)
+    assert stats.kstest(firsts, lambda x: longer.cdf(x) + 5.0 * x * gaps.sf(x)).pvalue > REJECTED_BELOW
+
+
 @pytest.mark.parametrize(
     ("text", "rate", "duration", "expected_s"),
     [
         pytest.param("constant", 4, 1, [0, 0.25, 0.5, 0.75], id="constant"),
         pytest.param("steps:2x1s,4x500ms", None, None, [0, 0.5, 1, 1.25], id="steps"),
+        pytest.param("steps:" + ",".join(["0.1x1s"] * 10), None, None, [0], id="steps of parts of a request"),
+        pytest.param("steps:0.4x1s,0.4x1s,0.8x1s", None, None, [0, 2.25], id="a request over three steps"),
+        pytest.param("steps:0.1x3s,0.7x1s,5x200ms", None, None, [0, 4.0], id="sums that are not exact"),
+        pytest.param("steps:0x10s,2x1s", None, None, [10, 10.5], id="a pause first"),
+        pytest.param("steps:2x1s,0x10s,2x1s,0x5s", None, None, [0, 0.5, 11, 11.5], id="a pause between, and after"),
+        pytest.param("steps:0.5x1s,0x10s,0.5x1s,1x1s", None, None, [0, 12], id="a pause within a request's time"),
         # The integral of 4t is 2t²: request k is due at sqrt(k/2).
         pytest.param("ramp:0..4", None, 1, [0, 0.7071067811865476], id="ramp from nothing"),
         # The integral of 8-8t over 1 s is 4: 8t - 4t² = k, t = 1 - sqrt(1 - k/4).
@@ -71,7 +97,9 @@ SCHEDULES = st.one_of(
     ),
     st.builds(lambda a, b: parse_arrivals(f"ramp:{a}..{b}", None, 3.0, 0), st.integers(1, 900), st.integers(0, 900)),
     st.builds(
-        lambda a, b: parse_arrivals(f"steps:{a}x1s,{b}x2s", None, None, 0), st.integers(1, 900), st.integers(1, 900)
+        lambda *rates: parse_arrivals("steps:" + ",".join(f"{rate}x0.7s" for rate in rates), None, None, 0),
+        *[st.one_of(st.integers(0, 900), st.floats(0.01, 3).map("{:.3f}".format))] * 4,
+        st.integers(1, 900),
     ),
 )
 
@@ -169,7 +197,7 @@ def test_a_trace_that_makes_no_sense(tmp_path, content, complaint):
         ("ramp:0..0", None, None, 1, "names no two rates"),
         ("ramp:1..2", 5, None, 1, "leave rate_rps 5 out"),
         ("steps:1", None, None, 1, "'1' is no step"),
-        ("steps:0x1s", None, None, 1, "is no step"),
+        ("steps:0x1s,0x2s", None, None, 1, "names pauses only: give one step a rate"),
         ("steps:1xs", None, None, 1, "is not a duration"),
         ("steps:1x1s", None, 5, 1, "leave duration_s 5 out"),
         ("trace:", None, None, 1, "write trace:FILE"),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.load import dispatcher
-from loadgen.load.arrivals import Renewal
+from loadgen.load.arrivals import Renewal, Steps
 from loadgen.load.dispatcher import BURST, LEAD_NS, MAX_WAIT_NS, Turn, prepare
 from loadgen.load.ending import Ending
 from loadgen.load.inputs import SeededInputs
@@ -42,6 +42,7 @@ ANSWERED = st.builds(Fate, st.tuples(st.integers(0, 40 * MS)), st.sampled_from(l
 FATES = st.lists(
     ANSWERED | st.builds(Fate, st.lists(st.integers(0, 80 * MS), max_size=3).map(tuple)), min_size=1, max_size=8
 )
+PAUSES_FIRST = Steps(((0.0, 3.0), (10.0, 1.0), (0.0, 2.0), (10.0, 1.0)))
 PAUSES = st.lists(st.sampled_from([0, 0, 0, MS, 30 * MS]), min_size=1, max_size=6)
 
 
@@ -213,6 +214,9 @@ def test_lag_counts_from_the_plan_to_the_moment_at_which_the_target_has_taken_a_
         ({"duration_s": 9.0, "stall_s": 0.5, "first_answer_s": 2.0}, MUTE, Ending.NO_ANSWER, 2.0),
         ({"duration_s": 9.0, "stall_s": 0.5, "first_answer_s": 2.0}, Fate(), Ending.DURATION, 9.0),
         ({"duration_s": 9.0, "stall_s": 0.5, "timeout_s": 0.1}, MUTE, Ending.STALLED, 0.5),
+        ({"arrivals": PAUSES_FIRST, "first_answer_s": 2.0, "window": 99}, Fate(), Ending.SCHEDULE, 7.0),
+        ({"arrivals": PAUSES_FIRST, "first_answer_s": 2.0, "window": 99}, MUTE, Ending.NO_ANSWER, 5.0),
+        ({"arrivals": PAUSES_FIRST, "stall_s": 0.5, "window": 99}, Fate(), Ending.SCHEDULE, 7.0),
         ({"arrivals": Renewal(100.0, 9.0, 0.0, 0), "window": 49}, MUTE, Ending.OVERRUN, 0.5),
         ({"arrivals": Renewal(100.0, 9.0, 0.0, 0), "stall_s": 0.5, "window": 99}, MUTE, Ending.STALLED, 0.5),
     ],
