@@ -13,11 +13,12 @@ from loadgen.errors import ConfigError, FieldError
 from loadgen.targets.address import Address
 
 GRPC_OPTIONS = (
+    ("grpc.enable_http_proxy", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
-"""So that a server that was started again can be asked soon."""
+"""So that a server is asked directly, as it is loaded, and one that was started again can be asked soon."""
 
 
 @dataclass(frozen=True, slots=True)
