@@ -39,13 +39,16 @@ def whole(value: DataclassInstance, *names: str, least: int = 1, most: int | Non
             raise FieldError(field, number, "is too large", f"at most {most}")
 
 
-def finite(value: DataclassInstance, *names: str, zero: bool = False, each: bool = False) -> None:
-    """Refuse fields that are no finite numbers, or not positive.
+def finite(
+    value: DataclassInstance, *names: str, zero: bool = False, most: float | None = None, each: bool = False
+) -> None:
+    """Refuse fields that are no finite numbers, not positive, or out of bounds.
 
     Args:
         value: a part of a configuration.
         names: of its fields.
         zero: they may be 0.
+        most: the largest; None for any.
         each: the fields are tuples of such numbers.
 
     Raises:
@@ -58,6 +61,8 @@ def finite(value: DataclassInstance, *names: str, zero: bool = False, each: bool
             raise FieldError(field, number, "is not finite")
         if number < 0 or not (number or zero):
             raise FieldError(field, number, "is negative" if zero else "is not positive")
+        if most is not None and float(number) > most:
+            raise FieldError(field, number, "is too large", f"at most {most:g}")
 
 
 def instance(value: DataclassInstance, *names: str, of: tuple[type, ...], each: bool = False) -> None:

@@ -17,10 +17,11 @@ from frontend_launch.launch.runtimes import RUNTIMES
 from frontend_launch.launch.topology import Topology
 from frontend_launch.ports import Ports
 from loadgen.checks import finite, instance, whole
+from loadgen.constraints import MAX_DURATION_S
 from loadgen.errors import FieldError
 from loadgen.judging.slo import Condition
 from loadgen.load import requests_log
-from loadgen.load.arrivals import Arrivals
+from loadgen.load.arrivals import MAX_REQUESTS, Arrivals
 from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
 from loadgen.targets.remote import TargetOptions
@@ -28,6 +29,9 @@ from loadgen.targets.remote import TargetOptions
 MAX_BATCH = 65_536
 MAX_PORT = 65_535
 MAX_CLIENTS = 256
+MAX_IN_FLIGHT = 10_000_000
+"""Some 2 GB of what the client keeps of each request."""
+
 DURATION_S = 120.0
 WARMUP_S = 1.0
 
@@ -66,7 +70,7 @@ class CataloguedModel:
         whole(self, "verify")
         whole(self, "input_shape", each=True)
         whole(self, "batch_size", most=MAX_BATCH)
-        finite(self, "ready_timeout_s")
+        finite(self, "ready_timeout_s", most=MAX_DURATION_S)
         _check_ports(self.ports, isinstance(self, Deploy))
 
 
@@ -218,9 +222,10 @@ class Saturate:
     warmup_s: float | None = None
 
     def __post_init__(self) -> None:
-        finite(self, "duration_s")
-        finite(self, "warmup_s", zero=True)
-        whole(self, "requests", "max_in_flight")
+        finite(self, "duration_s", most=MAX_DURATION_S)
+        finite(self, "warmup_s", zero=True, most=MAX_DURATION_S)
+        whole(self, "requests")
+        whole(self, "max_in_flight", most=MAX_IN_FLIGHT)
         if self.duration_s is not None and self.requests is not None:
             problem = f"stops by count and {{Saturate.duration_s}} {self.duration_s:g} by time"
             raise FieldError("Saturate.requests", self.requests, problem, "leave one of them out")
@@ -247,8 +252,13 @@ class OpenLoop:
 
     def __post_init__(self) -> None:
         instance(self, "arrivals", of=(Arrivals,))
-        whole(self, "max_in_flight")
-        finite(self, "warmup_s", zero=True)
+        whole(self, "max_in_flight", most=MAX_IN_FLIGHT)
+        finite(self, "warmup_s", zero=True, most=MAX_DURATION_S)
+        measured, warmup = self.arrivals.mean_rps * self.expected_s, self.arrivals.initial_rps * self.warmup_s
+        if measured + warmup > MAX_REQUESTS:
+            problem = f"{{value}} and {self.arrivals.text} for {self.expected_s:g} s: {measured + warmup:.3g} requests"
+            remedy = "shorten the run" if measured > MAX_REQUESTS else "shorten it"
+            raise FieldError("OpenLoop.warmup_s", self.warmup_s, f"{problem} exceed {MAX_REQUESTS}", remedy)
 
     @property
     def expected_s(self) -> float:
@@ -321,8 +331,8 @@ class Patience:
     drain_s: float | None = None
 
     def __post_init__(self) -> None:
-        finite(self, "timeout_s", "stall_s")
-        finite(self, "drain_s", zero=True)
+        finite(self, "timeout_s", "stall_s", most=MAX_DURATION_S)
+        finite(self, "drain_s", zero=True, most=MAX_DURATION_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +351,7 @@ class Output:
 
     def __post_init__(self) -> None:
         instance(self, "results_dir", "requests_log", of=(Path,))
-        finite(self, "log_every_s")
+        finite(self, "log_every_s", most=MAX_DURATION_S)
         if self.requests_log is not None:
             requests_log.check(self.requests_log)
 

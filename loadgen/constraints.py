@@ -1,4 +1,4 @@
-"""Numbers with a least value, which reading a document and its schema check."""
+"""Bounds of numbers: those that reading a document and its schema check, and that of durations."""
 
 from __future__ import annotations
 
@@ -8,3 +8,6 @@ from msgspec import Meta
 
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
+
+MAX_DURATION_S = 10 * 365 * 86_400.0
+"""Ten years: longer than any experiment, and far from what clocks in nanoseconds cannot hold."""

@@ -13,14 +13,29 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+MOST_LETTERS = 400
+"""A word of more letters is shown in part."""
+
+_LONG_WORD = re.compile(rf"\S{{{MOST_LETTERS + 1},}}")
 _FIELD = re.compile(r"\{([A-Za-z]\w*\.[a-z]\w*)\}")
+
+
+def one_line(text: str) -> str:
+    """A text in one line: control characters as Python writes them, and very long words without their middle."""
+    plain = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    return _LONG_WORD.sub(lambda word: f"{word[0][: MOST_LETTERS // 2]}…{word[0][-MOST_LETTERS // 4 :]}", plain)
 
 
 class Worded(Exception):  # noqa: N818 - it is a part of errors, not one by itself
     """An error about fields of a configuration, which the command line knows by the names of options.
 
     The message has a field as ``{Saturate.duration_s}``.
+
+    Attributes:
+        several_lines: the message has them on purpose.
     """
+
+    several_lines = False
 
     def worded(self, name: Callable[[str], str]) -> str:
         """The message.
@@ -78,7 +93,7 @@ class FieldError(ConfigError):
 
     def worded(self, name: Callable[[str], str]) -> str:
         """The message, of the value, the problem and the remedy."""
-        value = f"{self.value:g}" if isinstance(self.value, float) else str(self.value)
+        value = f"{self.value:g}" if isinstance(self.value, float) else one_line(str(self.value)) or "''"
         before, found, after = self.problem.partition("{value}")
         problem = f"{before}{value}{after}" if found else f"{value} {self.problem}"
         remedy = f": {self.remedy}" if self.remedy else ""

@@ -11,13 +11,21 @@ import re
 from collections.abc import Iterable
 
 from frontend_launch.integers import expand_ranges
+from loadgen.constraints import MAX_DURATION_S
 from loadgen.errors import ConfigError
 
 MAX_SHAPE_ELEMENTS = 1_000_000_000
 """Most elements of one input."""
 
-_SECONDS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|s|m|h|)", re.IGNORECASE)
+NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+"""A number of a duration or a rate, as part of a regular expression."""
+
+_SECONDS = {"h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0, "ms": 0.001}
+_BARE = re.compile(NUMBER)
+_DURATION = re.compile(
+    rf"(?=.)(?:({NUMBER})(h))?(?:({NUMBER})(m|min))?(?:({NUMBER})(s))?(?:({NUMBER})(ms))?", re.IGNORECASE
+)
+_RATE = re.compile(rf"([+-]?{NUMBER}(?:e[+-]?[0-9]{{1,3}})?)(?:/(ms|s|min|m|h))?", re.IGNORECASE)
 _SHAPE = re.compile(r"[0-9]{1,10}(x[0-9]{1,10})*", re.IGNORECASE)
 
 _MEMBER = "[0-9]+(?:-[0-9]+)?"
@@ -60,10 +68,10 @@ def parse_gpus(text: str | Iterable[str]) -> tuple[int, ...]:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds: ``120``, ``120s``, ``2m``, ``1.5h`` or ``250ms``.
+    """Seconds: ``120``, ``120s``, ``2m``, ``1m30s``, ``1.5h`` or ``250ms``.
 
     Raises:
-        ConfigError: it is something else, zero or infinite.
+        ConfigError: it is something else, zero or too long.
     """
     seconds = parse_duration_or_zero(text)
     if seconds == 0:
@@ -75,15 +83,31 @@ def parse_duration_or_zero(text: str) -> float:
     """As `parse_duration`, or zero in any unit: ``0``, ``0s``, ``0.0``.
 
     Raises:
-        ConfigError: it is something else, or infinite.
+        ConfigError: it is something else, or too long.
     """
-    match = _DURATION.fullmatch(text.strip())
-    if match is None:
-        raise ConfigError(f"{text!r} is not a duration: write 120, 120s, 2m, 1.5h or 250ms")
-    seconds = float(match[1]) * _SECONDS[match[2].lower()]
-    if seconds == math.inf:
-        raise ConfigError(f"{text!r} is too long: write 120, 120s or 2m")
+    words = text.strip()
+    if _BARE.fullmatch(words):
+        seconds = float(words)
+    elif match := _DURATION.fullmatch(words):
+        parts = zip(match.groups()[::2], match.groups()[1::2], strict=True)
+        seconds = math.fsum(float(number) * _SECONDS[unit.lower()] for number, unit in parts if unit is not None)
+    else:
+        raise ConfigError(f"{text!r} is not a duration: write 120, 120s, 2m, 1m30s, 1.5h or 250ms")
+    if seconds > MAX_DURATION_S:
+        raise ConfigError(f"{text!r} is too long: use at most {MAX_DURATION_S / 3600:g}h")
     return seconds
+
+
+def parse_rate(text: str) -> float:
+    """Requests a second: ``100``, ``100/s``, ``6/m``, ``6/min`` or ``360/h``.
+
+    Raises:
+        ConfigError: it is something else; numbers that are no rate are for the field to refuse.
+    """
+    match = _RATE.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"{text!r} is not a rate: write requests a second such as 100, or 6/m or 360/h")
+    return float(match[1]) / _SECONDS[(match[2] or "s").lower()]
 
 
 def parse_share(text: str) -> float:
@@ -132,15 +156,9 @@ def parse_shapes(text: str) -> dict[str, tuple[int, ...]]:
 
 
 def parse_rates(text: str) -> tuple[float, ...]:
-    """Rates such as ``100,200.5``.
+    """Rates such as ``100,200.5`` or ``6/m,12/m``.
 
     Raises:
-        ConfigError: one of them is no number.
+        ConfigError: one of them is none.
     """
-    try:
-        rates = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        rates = ()
-    if not rates or not all(map(math.isfinite, rates)):
-        raise ConfigError(f"{text!r} is no list of rates: write it such as 100,200")
-    return rates
+    return tuple(parse_rate(part) for part in text.split(","))

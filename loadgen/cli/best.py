@@ -15,6 +15,7 @@ from loadgen.cli import console, exit_codes
 from loadgen.errors import ConfigError
 from loadgen.experiments.choice import Candidate, Choice, Shown, choose
 from loadgen.judging.slo import parse
+from loadgen.parsing import parse_rate
 from loadgen.report.reading import collect
 
 MOST_NAMED = 3
@@ -25,18 +26,18 @@ def best(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH...", help="Results files, directories of them, directories of sweeps.")
     ],
-    rate: Annotated[float, typer.Option(metavar="N", help="Requests a second to carry.")],
+    rate: Annotated[str, typer.Option(metavar="RATE", help="Requests a second to carry: 100; or 6/m, 360/h.")],
     slo: Annotated[str, typer.Option(metavar="CONDITIONS", help="What must hold, such as p99<250ms,failed<0.1%.")],
 ) -> None:
     """Name the cheapest configuration that was shown to carry a rate within an objective."""
     with console.one_line_errors():
-        if not 0 < rate < math.inf:
-            raise ConfigError(f"--rate {rate:g} is not a rate: give requests a second, such as 100")
-
+        rate_rps = console.parsed("--rate", parse_rate, rate)
+        if not 0 < rate_rps < math.inf:
+            raise ConfigError(f"--rate {rate}: not a rate to carry: give requests a second, such as 100")
         objective = console.parsed("--slo", parse, slo)
         collection = collect(paths)
-        choice = choose(collection.cells, rate, objective)
-    typer.echo(choice_text(choice, f"{rate:g} requests/s with {','.join(map(str, objective))}"))
+        choice = choose(collection.cells, rate_rps, objective)
+    typer.echo(choice_text(choice, f"{rate_rps:g} requests/s with {','.join(map(str, objective))}"))
     for line in collection.unreadable:
         console.fail(line)
     if collection.unreadable:

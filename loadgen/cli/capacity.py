@@ -13,7 +13,7 @@ from loadgen.errors import ConfigError
 from loadgen.experiments.capacity import CapacityConfig, find_capacity
 from loadgen.experiments.search import Limits
 from loadgen.judging.slo import parse
-from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_share
+from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_rate, parse_share
 from loadgen.report.text import capacity_text
 
 
@@ -40,7 +40,7 @@ def capacity(
     warmup: Annotated[str, typer.Option(metavar="TIME", help="Time before it, at its rate.")] = "1s",
     arrivals: Annotated[str, typer.Option(metavar="SCHEDULE", help="poisson, constant, or gamma:cv=2.")] = "poisson",
     start: Annotated[
-        float | None,
+        str | None,
         typer.Option(metavar="RATE", help="First rate to probe.  [default: from a short run at full speed]"),
     ] = None,
     probes: Annotated[int, typer.Option(help="Most probes.")] = 60,
@@ -60,7 +60,7 @@ def capacity(
             base=base,
             conditions=tuple(console.parsed("--slo", parse, slo)),
             cv=parameters.arrivals_cv(arrivals),
-            start_rps=start,
+            start_rps=console.optional("--start", parse_rate, start),
             limits=Limits(
                 tolerance=console.parsed("--tolerance", parse_share, tolerance),
                 duration_s=console.parsed("--duration", parse_duration, duration),

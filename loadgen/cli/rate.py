@@ -10,7 +10,7 @@ from loadgen.cli import console, measuring, parameters
 from loadgen.cli.target import target
 from loadgen.config import OpenLoop
 from loadgen.load.arrivals import parse_arrivals
-from loadgen.parsing import parse_duration, parse_duration_or_zero
+from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_rate
 
 
 @parameters.with_options(
@@ -29,7 +29,9 @@ from loadgen.parsing import parse_duration, parse_duration_or_zero
 )
 def rate(
     settings: parameters.Settings,
-    rate: Annotated[float | None, typer.Option("--rate", help="Requests a second.")] = None,
+    rate: Annotated[
+        str | None, typer.Option("--rate", metavar="RATE", help="Requests a second: 100; or 6/m, 360/h.")
+    ] = None,
     arrivals: Annotated[
         str,
         typer.Option(
@@ -49,7 +51,8 @@ def rate(
     dry_run = settings.pop("dry_run")
     with console.one_line_errors():
         duration_s = console.optional("--duration", parse_duration, duration)
-        schedule = parse_arrivals(arrivals, rate, duration_s, settings["seed"], time_scale)
+        rate_rps = console.optional("--rate", parse_rate, rate)
+        schedule = parse_arrivals(arrivals, rate_rps, duration_s, settings["seed"], time_scale)
         warmup_s = console.parsed("--warmup", parse_duration_or_zero, warmup)
         load = OpenLoop(schedule, settings["max_in_flight"], warmup_s)
         config = parameters.configured(settings | {"runtime": runtime}, load)

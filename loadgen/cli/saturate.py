@@ -31,7 +31,7 @@ def saturate(
     settings: parameters.Settings,
     context: typer.Context,
     duration: Annotated[
-        str, typer.Option("--duration", "-d", metavar="TIME", help="Length of the measured part: 120, 120s or 2m.")
+        str, typer.Option("--duration", "-d", metavar="TIME", help="Length of the measured part: 120, 2m or 1m30s.")
     ] = "120s",
     warmup: Annotated[
         str | None,

@@ -16,11 +16,12 @@ from typing_extensions import override
 from frontend_launch.affinity import pinned
 from frontend_launch.tasks import to_completion
 from loadgen.checks import finite, instance
-from loadgen.config import ExperimentConfig, Saturate, scheduled
+from loadgen.config import WARMUP_S, ExperimentConfig, Saturate, scheduled
 from loadgen.errors import ConfigError, FieldError, Interrupted
 from loadgen.experiments.experiment import log_plan, measure, reference_answers
 from loadgen.experiments.search import (
     HIGHEST_RPS,
+    LONGER,
     LOWEST_RPS,
     Capacity,
     Limits,
@@ -35,7 +36,7 @@ from loadgen.judging.early_stop import Watcher
 from loadgen.judging.slo import Condition
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck
-from loadgen.load.arrivals import Renewal
+from loadgen.load.arrivals import MAX_REQUESTS, Renewal
 from loadgen.load.ending import Ending
 from loadgen.load.record import Interval
 from loadgen.plan import Plan, prepare
@@ -84,10 +85,16 @@ class CapacityConfig:
         instance(self, "limits", of=(Limits,))
         finite(self, "cv", zero=True)
         finite(self, "start_rps")
-        start_rps = self.start_rps
-        if start_rps is not None and not LOWEST_RPS <= start_rps <= HIGHEST_RPS:
-            remedy = f"use {LOWEST_RPS:g} to {HIGHEST_RPS:g}"
+        start_rps, highest_rps = self.start_rps, self.highest_rps
+        if start_rps is not None and not LOWEST_RPS <= start_rps <= highest_rps:
+            remedy = f"use {LOWEST_RPS:g} to {highest_rps:g}"
             raise FieldError("CapacityConfig.start_rps", start_rps, "is out of bounds", remedy)
+
+    @property
+    def highest_rps(self) -> float:
+        """The highest rate of a probe: the schedule of the longest one fits."""
+        warmup_s = WARMUP_S if self.base.load.warmup_s is None else self.base.load.warmup_s
+        return min(HIGHEST_RPS, MAX_REQUESTS // (warmup_s + LONGER * self.limits.duration_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +195,7 @@ class _Prober:
     async def search(self) -> Capacity:
         """Probe until there is an answer."""
         config = self._config
-        steps = search(config.start_rps or await self._first_rps(), config.limits)
+        steps = search(config.start_rps or await self._first_rps(), config.limits, config.highest_rps)
         ask = next(steps)
         while True:
             probe = await self._probe(ask)

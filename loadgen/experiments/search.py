@@ -23,6 +23,7 @@ from typing import Literal
 
 from frontend_launch.integers import plural
 from loadgen.checks import finite, whole
+from loadgen.constraints import MAX_DURATION_S
 from loadgen.errors import FieldError
 from loadgen.judging.slo import Condition, evaluate
 from loadgen.judging.validity import invalid
@@ -121,7 +122,7 @@ class Limits:
         finite(self, "tolerance", zero=True)
         if not 0.001 <= self.tolerance <= 0.5:
             raise FieldError("Limits.tolerance", f"{self.tolerance:.3g}", "is out of bounds", "use 0.1% to 50%")
-        finite(self, "duration_s")
+        finite(self, "duration_s", most=MAX_DURATION_S)
         whole(self, "probes")
 
 
@@ -161,8 +162,8 @@ class _SearchEnded(Exception):  # noqa: N818 - not a fault: there are no more pr
 class _Searcher:
     """The state of a search; `run` carries it out."""
 
-    def __init__(self, start_rps: float, limits: Limits) -> None:
-        self._start_rps, self._limits = start_rps, limits
+    def __init__(self, start_rps: float, limits: Limits, highest_rps: float) -> None:
+        self._start_rps, self._limits, self._highest_rps = start_rps, limits, highest_rps
         self._probes: list[Probe] = []
         self._judged: list[Probe] = []  # those that count: the second of two
         self._low: float | None = None
@@ -197,8 +198,6 @@ class _Searcher:
     def _bracket(self) -> Generator[ProbeRequest, Probe, None]:
         rate_rps = self._start_rps
         while self._low is None or self._high is None:
-            if not LOWEST_RPS <= rate_rps <= HIGHEST_RPS:
-                raise _SearchEnded(f"no bracket between {LOWEST_RPS:g} and {HIGHEST_RPS:g} requests/s")
             if (yield from self._passes("bracket", rate_rps)):
                 self._low = rate_rps
                 rate_rps *= 2
@@ -235,13 +234,13 @@ class _Searcher:
             self._low = self._passed_rps = above
             step *= 2
             above *= 1 + step
-            if above > HIGHEST_RPS:
-                raise _SearchEnded(f"no bracket between {LOWEST_RPS:g} and {HIGHEST_RPS:g} requests/s")
         self._high = self._failed_rps = above
         self._confirmed = step == ABOVE - 1
         return self._confirmed
 
     def _passes(self, step: Step, rate_rps: float, longer: float = 1.0) -> Generator[ProbeRequest, Probe, bool]:
+        if not LOWEST_RPS <= rate_rps <= self._highest_rps:
+            raise _SearchEnded(f"no bracket between {LOWEST_RPS:g} and {self._highest_rps:g} requests/s")
         if len(self._judged) >= self._limits.probes:
             raise _SearchEnded(f"{plural(self._limits.probes, 'probe was', 'probes were')} not enough")
         wanted_s = min(SAMPLES / rate_rps, MAX_STRETCH * self._limits.duration_s)
@@ -263,14 +262,15 @@ class _Searcher:
         return probe
 
 
-def search(start_rps: float, limits: Limits) -> Search:
+def search(start_rps: float, limits: Limits, highest_rps: float = HIGHEST_RPS) -> Search:
     """A search as a generator: it yields what to probe, is sent what came out, and returns what it found.
 
     Args:
         start_rps: the first rate to probe.
         limits: when to stop.
+        highest_rps: the highest rate to probe.
     """
-    return _Searcher(start_rps, limits).run()
+    return _Searcher(start_rps, limits, highest_rps).run()
 
 
 def judge(

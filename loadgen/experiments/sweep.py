@@ -12,6 +12,7 @@ import datetime
 import hashlib
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,10 +23,11 @@ from typing_extensions import override
 
 from frontend_launch.affinity import pinned
 from frontend_launch.errors import FrontendLaunchError, PlacementError, UnavailableError
+from frontend_launch.integers import plural
 from frontend_launch.tasks import to_completion
 from loadgen.checks import finite, instance, whole
-from loadgen.config import MAX_BATCH, Deploy, ExperimentConfig, scheduled
-from loadgen.errors import ConfigError, Interrupted, TargetError, Worded
+from loadgen.config import MAX_BATCH, MAX_IN_FLIGHT, Deploy, ExperimentConfig, OpenLoop, scheduled
+from loadgen.errors import ConfigError, FieldError, Interrupted, TargetError, Worded
 from loadgen.experiments import ledger as ledgers
 from loadgen.experiments.experiment import log_plan, measure, reference_answers
 from loadgen.experiments.grid import NOWHERE, GridCell, Measurement, Size, by_size, cells, schedule, with_loads
@@ -42,6 +44,9 @@ from loadgen.servers.server import Server
 from loadgen.servers.serving import serving
 
 log = logging.getLogger(__name__)
+
+MAX_MEASUREMENTS = 20_000
+"""Of one sweep: hours of the shortest ones."""
 
 OVERHEAD_S = 1.0
 START_S = 5.0
@@ -77,10 +82,23 @@ class SweepConfig:
     def __post_init__(self) -> None:
         instance(self, "base", of=(ExperimentConfig,))
         whole(self, "repeat", "anchor_every")
-        whole(self, "replicas", "cpus_per_replica", "in_flight", each=True)
+        whole(self, "replicas", "cpus_per_replica", each=True)
+        whole(self, "in_flight", most=MAX_IN_FLIGHT, each=True)
         whole(self, "batch_sizes", most=MAX_BATCH, each=True)
         finite(self, "rates_rps", each=True)
         finite(self, "cv", zero=True)
+        for rate_rps in self.rates_rps:
+            self.load_at(rate_rps)
+        axes = (self.replicas, self.cpus_per_replica, self.batch_sizes, (*self.in_flight, *self.rates_rps))
+        cells = math.prod(max(1, len(set(axis))) for axis in axes)
+        if cells * self.repeat > MAX_MEASUREMENTS:
+            problem = f"{{value}} and {plural(cells, 'cell')} are more than {MAX_MEASUREMENTS} measurements"
+            raise FieldError("SweepConfig.repeat", self.repeat, problem, "measure fewer")
+
+    def load_at(self, rate_rps: float) -> OpenLoop:
+        """The load of cells of a rate, in requests a second."""
+        arrivals = Renewal(rate_rps, self.base.load.expected_s, self.cv, self.base.seed)
+        return scheduled(self.base.load, arrivals)
 
     @property
     def batches(self) -> tuple[int, ...]:
@@ -107,6 +125,8 @@ class CellsError(Worded, PlacementError):
         refused: the reason for each.
         cells: how many there are, with those that can be placed.
     """
+
+    several_lines = True
 
     def __init__(self, refused: Mapping[GridCell, Exception], cells: int) -> None:
         self.refused, self.cells = refused, cells
@@ -221,7 +241,7 @@ def _cell_config(config: SweepConfig, cell: GridCell) -> ExperimentConfig:
     if cell.in_flight:
         load = replace(load, max_in_flight=cell.in_flight)
     if cell.rate_rps:
-        load = scheduled(load, Renewal(cell.rate_rps, load.expected_s, config.cv, base.seed))
+        load = config.load_at(cell.rate_rps)
     return replace(base, serve=serve, load=load)
 
 

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from loadgen.cli.argv import normalise_argv
 from loadgen.errors import ConfigError, LoadgenError
-from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_gpus, parse_int_list, parse_shape
+from loadgen.parsing import (
+    parse_duration,
+    parse_duration_or_zero,
+    parse_gpus,
+    parse_int_list,
+    parse_rate,
+    parse_rates,
+    parse_shape,
+)
 
 LISTS = {"--gpus": "gpus", "-g": "gpus", "--cpus": "cpus", "-c": "cpus", "--client-cpus": "client_cpus"}
 
@@ -83,7 +91,13 @@ def test_gpus_refuses(text):
         pytest.param("120", 120.0, id="bare seconds"),
         pytest.param("120s", 120.0, id="seconds"),
         pytest.param("2m", 120.0, id="minutes"),
+        pytest.param("2min", 120.0, id="minutes in full"),
         pytest.param("1.5h", 5400.0, id="hours"),
+        pytest.param("1m30s", 90.0, id="minutes and seconds"),
+        pytest.param("1h2m3s4ms", 3723.004, id="every unit"),
+        pytest.param("1H30MIN", 5400.0, id="hours and minutes, capitals"),
+        pytest.param("1.5m.5s", 90.5, id="fractions of both"),
+        pytest.param("87600h", 315_360_000.0, id="the bound"),
         pytest.param("250ms", 0.25, id="milliseconds"),
         pytest.param(".5", 0.5, id="no leading zero"),
         pytest.param(" 2M ", 120.0, id="spaces around, capital"),
@@ -96,13 +110,51 @@ def test_duration(text, seconds):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "s", "0", "0ms", "-1", "+1", "1e3", "nan", "inf", "2 m", "2min", "1m30s", "9" * 400, "0." + "0" * 400 + "1"],
+    [
+        *("", "s", "m30s", "0", "0ms", "0m0s", "-1", "+1", "1e3", "nan", "inf", "2 m", "30s1m", "1m30", "1s2s"),
+        *("٣s", "1m-30s", "87601h", "9" * 30, "9" * 400, "9" * 5000, "0." + "0" * 400 + "1"),
+    ],
 )
 def test_duration_refuses(text):
     """What is no positive, finite duration is refused with its value."""
     with pytest.raises(ConfigError) as caught:
         parse_duration(text)
     assert str(caught.value).startswith(repr(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "rate_rps"),
+    [
+        pytest.param("100", 100.0, id="bare"),
+        pytest.param(" 1e3 ", 1000.0, id="an exponent, spaces around"),
+        pytest.param("100/s", 100.0, id="a second"),
+        pytest.param("6/m", 0.1, id="a minute"),
+        pytest.param("6/MIN", 0.1, id="a minute in full, capitals"),
+        pytest.param("360/h", 0.1, id="an hour"),
+        pytest.param("2/ms", 2000.0, id="a millisecond"),
+        pytest.param("-5", -5.0, id="what is for the field to refuse"),
+    ],
+)
+def test_rate(text, rate_rps):
+    """Rates become requests a second."""
+    assert parse_rate(text) == pytest.approx(rate_rps)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "/s", "6/", "6/d", "6 / m", "nan", "inf", "0x10", "1e9999", "٣", "1_0", "1,0", "6m"]
+)
+def test_rate_refuses(text):
+    """What is no number with a unit is refused with its value."""
+    with pytest.raises(ConfigError) as caught:
+        parse_rate(text)
+    assert str(caught.value).startswith(f"{text!r} is not a rate: ")
+
+
+def test_rates():
+    """Each has its unit, and the one that is none is named."""
+    assert parse_rates("100,6/m") == pytest.approx((100.0, 0.1))
+    with pytest.raises(ConfigError, match=r"^'x' is not a rate"):
+        parse_rates("100,x")
 
 
 @pytest.mark.parametrize(

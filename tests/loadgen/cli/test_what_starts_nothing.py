@@ -17,7 +17,7 @@ SEED_EXAMPLES = [
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["rate", "-m", "noop", "--rate", "abc"], r".*'--rate'.*: 'abc' is given, see `loadgen rate --help`"),
+        (["rate", "-m", "noop", "--seed", "abc"], r".*'--seed'.*: 'abc' is given, see `loadgen rate --help`"),
         (["saturate", "--nonsense"], r"no such option: --nonsense.*: see `loadgen saturate --help`"),
         (["sature"], r"no such command 'sature'.*: see `loadgen --help`"),
         (["models", "x"], r"no such command 'x'.*: see `loadgen models --help`"),
@@ -176,6 +176,14 @@ def test_a_host_without_an_address_is_said_at_once():
         (["--rate", "5", "--arrivals", "ramp:1..2"], "'ramp:1..2' has rates of its own: leave --rate 5 out"),
         (["--arrivals", "steps:1x1s", "-d", "5"], "leave --duration 5 out"),
         (["--rate", "5", "--fail-if", "p98>1ms"], "--fail-if: 'p98>1ms': there is no metric p98"),
+        (["--rate", "abc"], "--rate: 'abc' is not a rate: write requests a second such as 100, or 6/m or 360/h"),
+        (["--rate", "nan"], "--rate: 'nan' is not a rate"),
+        (["--rate", "0/m"], "--rate 0 is not positive"),
+        (
+            ["--rate", "1e6", "--warmup", "100h", "--duration", "1s"],
+            "--warmup 360000 and constant 1e+06 requests/s for 1 s: 3.6e+11 requests exceed 36000000: shorten it",
+        ),
+        (["--rate", "1", "--duration", "9" * 30], "is too long: use at most 87600h"),
         (["--rate", "5", "--requests-log", "x.parquet"], "--requests-log x.parquet does not end in .npz or .csv"),
     ],
 )
@@ -203,7 +211,7 @@ def test_rates_that_make_no_sense(tmp_path, arguments, complaint):
             "--arrivals ramp:1..2: its rate is varied already: use poisson, constant or gamma:cv=2",
         ),
         (("--slo", "p99<1s", "--start", "-5"), "--start -5 is not positive"),
-        (("--slo", "p99<1s", "--start", "1e7"), "--start 1e+07 is out of bounds: use 0.01 to 1e+06"),
+        (("--slo", "p99<1s", "--start", "1e7"), "--start 1e+07 is out of bounds: use 0.01 to 238410"),
         (("--slo", "p99<1s", "--probes", "0"), "--probes 0 is not positive"),
         (("--slo", "p99<1s", "--probes", "0", "--dry-run"), "--probes 0 is not positive"),
     ],
@@ -309,3 +317,27 @@ def test_a_sweep_names_options_too():
     done = asked([LOADGEN, "sweep", "-m", "noop", *sizes, "--topology", "cpus=0-31", "--dry-run"])
     reason = "--frontends 2: each needs a replica, and --replicas is 1: change one of them"
     assert (done.returncode, done.stderr) == (3, f"loadgen: 1 of 2 combinations cannot be placed:\n  r1-c1: {reason}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (
+            ("--repeat", "2147483648"),
+            "--repeat 2147483648 and 1 cell are more than 20000 measurements: measure fewer",
+        ),
+        (
+            ("-b", "1-60000", "-r", "1-60000", "-p", "1-60000"),
+            "--repeat 1 and 216000000000000 cells are more than 20000 measurements: measure fewer",
+        ),
+        (
+            ("--rates", "10,1e6", "--warmup", "1h", "--duration", "1s"),
+            "--warmup 3600 and constant 1e+06 requests/s for 1 s: 3.6e+09 requests exceed 36000000: shorten it",
+        ),
+        (("--in-flight", "100000000"), "--in-flight 100000000 is too large: at most 10000000"),
+    ],
+)
+def test_sweeps_that_would_never_end(arguments, text):
+    """Are refused before they are worked out."""
+    done = asked([LOADGEN, "sweep", "-m", "noop", "--dry-run", *arguments])
+    assert (done.returncode, done.stderr) == (2, f"loadgen: {text}\n")
