@@ -18,6 +18,7 @@ from frontend_launch.frontends.metrics import Registry
 from frontend_launch.frontends.pipeline import ModelPipeline
 from frontend_launch.frontends.reader import Frames, Sender, SocketReader
 from frontend_launch.frontends.replicas import Batch, ModelKey, Replica, ReplicaTable, Shard
+from frontend_launch.frontends.settling import settle
 from frontend_launch.records import ReplicaRecord
 from frontend_launch.stages import Stages
 from model_containers.data_types import Buffer
@@ -151,17 +152,14 @@ class ReplicaLink:
                 case Metadata() as metadata if replica is None:
                     self._register(identity, metadata, now_ns)
                 case BatchResponse() as response if replica is not None:
-                    self._on_response(replica, response, now_ns)
+                    self._on_answer(replica, response, now_ns)
                 case _:
                     pass  # metadata of a registered replica, content of an unregistered one: ignored, as the original
         except WireError as error:
-            self._drop(error)
-            if replica is not None:
-                # An unreadable answer will not come a second time: its batch goes to the next replica.
-                batch = self._replicas.failed(replica, now_ns)
-                if batch is not None:
-                    self.pipelines[replica.model].failed()
-                    self._retry(replica, (batch,), now_ns)
+            if replica is None:
+                self._drop(error)
+            else:
+                self._on_answer(replica, error, now_ns)
 
     def _register(self, identity: bytes, metadata: Metadata, now_ns: int) -> None:
         key = (metadata.model_name, metadata.model_version)
@@ -192,22 +190,25 @@ class ReplicaLink:
             del self.pipelines[key]
             self._registry.remove(model_prefix(*key))
 
-    def _on_response(self, replica: Replica, response: BatchResponse, now_ns: int) -> None:
-        if not replica.outstanding or replica.outstanding[0].message_id != response.message_id:
-            self._drop(WireError("stray_response", f"an answer to message {response.message_id}, not in flight"))
+    def _on_answer(self, replica: Replica, answer: BatchResponse | WireError, now_ns: int) -> None:
+        settled = settle(self._replicas, replica, answer, now_ns)
+        if settled.error is not None:
+            self._drop(settled.error)
+        batch, response = settled.batch, settled.response
+        if batch is None:
             return
-        expected = len(replica.outstanding[0].queries)
-        if len(response.outputs) != expected:
-            raise WireError("output_count", f"{len(response.outputs)} outputs for a batch of {expected}")
-        latency_ns = now_ns - replica.began_ns
-        batch = self._replicas.answered(replica, response.times, now_ns)
-        assert batch is not None
         pipeline = self.pipelines[replica.model]
-        self.dispatch(pipeline)  # the replica waits, the clients have waited already
-        pipeline.answered(replica, batch, response, latency_ns, now_ns)
-        # A batch sent ahead may be begun before the answer to the one before it is read here.
-        handle_ns = 0 if response.times is None else response.times.handle_ns
-        self._answer(batch, response, now_ns - max(latency_ns, handle_ns), now_ns)
+        if response is None:
+            pipeline.failed()
+            self._retry(replica, (batch,), now_ns)
+            return
+        try:
+            self.dispatch(pipeline)  # the replica waits, the clients have waited already
+            pipeline.answered(replica, batch, response, settled.latency_ns, now_ns)
+        finally:
+            # A batch sent ahead may be begun before the answer to the one before it is read here.
+            handle_ns = 0 if response.times is None else response.times.handle_ns
+            self._answer(batch, response, now_ns - max(settled.latency_ns, handle_ns), now_ns)
 
     # Batches -------------------------------------------------------------------------------------------
 
@@ -217,12 +218,17 @@ class ReplicaLink:
         while queue and (replica := self._replicas.next(pipeline.key, len(queue), maximum)) is not None:
             now_ns = time.monotonic_ns()
             queries = queue.take(maximum, now_ns)
-            batch = Batch(self._next_message, queries, len(queries) == maximum)
-            payloads = [query.payload for query in batch.queries]
-            frames = encode_batch_request(BatchRequest.of(batch.message_id, pipeline.input_type, payloads))
+            batch = Batch(self._next_message, queries, len(queries) == maximum, now_ns)
             self._next_message = (self._next_message + 1) & 0x7FFFFFFF
-            if not self._send_to_replica(replica.identity, frames):
-                queue.push_front(batch.queries, now_ns)  # no replica had it: it may still be lost once
+            sent = False
+            try:
+                payloads = [query.payload for query in queries]
+                request = BatchRequest.of(batch.message_id, pipeline.input_type, payloads)
+                sent = self._send_to_replica(replica.identity, encode_batch_request(request))
+            finally:
+                if not sent:
+                    queue.push_front(queries, now_ns)  # no replica had it: it may still be lost once
+            if not sent:
                 continue
             self._replicas.sent(replica, batch, now_ns)
             pipeline.sent(batch.queries, maximum, now_ns)

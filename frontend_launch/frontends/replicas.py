@@ -30,11 +30,13 @@ class Batch(NamedTuple):
         message_id: of the message to the replica.
         queries: at least one.
         full: there were as many as a batch could have when it was made.
+        sent_ns: when it was sent, monotonic clock.
     """
 
     message_id: int
     queries: tuple[Query, ...]
     full: bool = False
+    sent_ns: int = 0
 
 
 @dataclass(slots=True)

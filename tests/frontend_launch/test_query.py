@@ -10,8 +10,11 @@ from typing import cast
 import numpy as np
 import pytest
 import zmq
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from peers import ANY, Client, FrontendThread, Replica, dealer
 from prometheus_client.parser import text_string_to_metric_families
+from strategies import ANSWERS, FRAMES, mutated
 
 from frontend_launch import wire
 from frontend_launch.errors import LaunchError
@@ -21,7 +24,14 @@ from frontend_launch.frontends.replica_link import ReplicaLink
 from frontend_launch.frontends.state import MemoryStore
 from frontend_launch.ports import Ports
 from model_containers.data_types import DataType
-from model_containers.wire import HeartbeatKind, HeartbeatReply, ReplyTimes, encode_heartbeat
+from model_containers.wire import (
+    BatchRequest,
+    HeartbeatKind,
+    HeartbeatReply,
+    ReplyTimes,
+    encode_batch_response,
+    encode_heartbeat,
+)
 
 
 @pytest.fixture
@@ -182,6 +192,50 @@ def test_garbage_in_place_of_an_answer_is_no_answer(frontend, stack, garbage):
     model, row = counters.models["app:1"], counters.replicas["app:1:0"]
     assert (model.failed_batches, row.failed_batches, row.batches, row.queries) == (2, 2, 0, 0)
     assert (counters.requeued, counters.defaults, sum(counters.dropped.values())) == (1, 1, 2)
+
+
+@pytest.mark.parametrize("handle_ns", [10**12, 2**63 - 1, 2**63, 2**64 - 1])
+def test_queries_are_answered_whatever_times_a_replica_reports(frontend, stack, handle_ns):
+    """Times that cannot be are counted and left out of all sums."""
+    frontend.register()
+    client, replica = Client(frontend, stack), Replica(frontend, stack)
+    for number in range(3):
+        client.send(number)
+        replica.answer(replica.receive_batch(), ReplyTimes(0, 0, handle_ns))
+        assert client.receive().request_id == number
+    counters = frontend.counters()
+    row = counters.replicas["app:1:0"]
+    assert (row.batches, row.timed_batches, row.compute_ns, counters.unanswered) == (3, 0, 0, 0)
+    assert counters.dropped == {"impossible_times": 3}
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(messages=st.lists(FRAMES | ANSWERS.map(encode_batch_response).flatmap(mutated), max_size=4))
+def test_each_query_is_answered_once_whatever_a_replica_sends(frontend, messages):
+    """By the replica that sends it, by the next one, or with the default output."""
+    with contextlib.ExitStack() as stack:
+        frontend.register()
+        client, odd = Client(frontend, stack), Replica(frontend, stack)
+        for number in range(4):
+            client.send(number, [float(number)])
+        odd.receive_batch()
+        for frames in messages:
+            odd.socket.send_multipart(frames or [b""])
+        odd.socket.send_multipart(encode_heartbeat())
+        while odd.receive() != HeartbeatReply(HeartbeatKind.KEEP_ALIVE):
+            pass
+        good = Replica(frontend, stack)
+        odd.socket.close()
+        answers: list[int] = []
+        while len(answers) < 4:
+            if good.socket.poll(0 if client.receiving.poll(10) else 10):
+                message = good.receive()
+                if isinstance(message, BatchRequest):
+                    good.answer(message)
+            while client.receiving.poll(0):
+                answers.append(client.receive().request_id)
+        assert sorted(answers) == [0, 1, 2, 3]
+        assert frontend.counters().unanswered == 0
 
 
 def test_a_replica_that_dies_gives_its_batch_to_another(frontend, stack):

@@ -55,6 +55,15 @@ def metadata() -> st.SearchStrategy[Metadata]:
 FROM_REPLICA = st.just(Heartbeat()) | metadata() | batch_responses()
 """Every message that a replica sends."""
 
+ANSWERS = st.builds(
+    BatchResponse,
+    st.integers(0, 3),
+    st.sampled_from([DataType.FLOATS, DataType.INTS, DataType.STRINGS]),
+    st.lists(st.sampled_from([b"", b"1234"]), max_size=3).map(tuple),
+    st.none() | st.builds(ReplyTimes, U64, U64, U64, st.none() | st.booleans()),
+)
+"""Answers to one of a replica's first batches: right ones, and such as are of another size, type or time."""
+
 FROM_FRONTEND = st.builds(HeartbeatReply, st.sampled_from(HeartbeatKind)) | batch_requests()
 """Every message that a frontend sends to a replica."""
 
