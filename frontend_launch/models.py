@@ -37,7 +37,7 @@ async def describe(model: str, options: Sequence[str] = ()) -> Description:
     """Ask a model about itself.
 
     Args:
-        model: its name in the catalogue, ``package.module:factory``, or ``onnx:FILE``.
+        model: its name in the catalogue, ``package.module:factory``, ``file.py:factory`` or ``onnx:FILE``.
         options: flags of the replica runtime that change the answer, such as ``--input-shape 8x8``.
 
     Raises:
@@ -84,7 +84,7 @@ async def reference(
         timeout_s: patience for loading and answering.
 
     Returns:
-        float64 ``(n, *output.shape)``.
+        float64 ``(n, *output.shape)``; texts as ``(n,)`` of `bytes` objects.
 
     Raises:
         DescribeError: it cannot be loaded, or not in time.
@@ -93,7 +93,12 @@ async def reference(
         path = Path(directory) / "inputs.npy"
         np.save(path, inputs, allow_pickle=False)
         row = await _ask("reference", timeout_s, model, "--input", str(path), *options, environment=environment)
-    return np.array(row["outputs"], dtype=np.float64)
+    outputs = row["outputs"]
+    if not all(isinstance(output, str) for output in outputs):
+        return np.array(outputs, dtype=np.float64)
+    texts = np.empty(len(outputs), dtype=object)
+    texts[:] = [text.encode() for text in outputs]
+    return texts
 
 
 async def _ask(verb: str, timeout_s: float, *arguments: str, environment: Mapping[str, str] | None = None) -> Any:

@@ -176,7 +176,8 @@ def plan_on(config: ExperimentConfig, context: PlanContext) -> Plan:
     load, limits = _load_plan(config, inputs, request.replicas, context.remote)
     placement = plan(context.topology, request)
     overlaps = tuple(f"allowed overlap: {line}" for line in placement.overlaps)
-    notes = (*notes, *limits, *overlaps)
+    chosen = (context.model.note,) if context.model.note else ()
+    notes = (*chosen, *notes, *limits, *overlaps)
     used = {core for row in placement.assignments for core in row.cores}
     spare = tuple(core for core in context.topology.cores if core not in used)
     return Plan(config, context.model, inputs, load, placement, request.cpus_per_replica, notes, context.remote, spare)
@@ -308,6 +309,11 @@ def _placement_request(
     if serve.gpus and not model.gpu_capable:
         problem = f"{{value}}: {model.name} has no GPU code"
         raise FieldError("Deploy.gpus", core_ranges(serve.gpus), problem, "leave it out")
+    if model.max_batch is not None and serve.batch_size > model.max_batch:
+        problem = f"{{value}}: {model.name} takes batches of at most {model.max_batch}"
+        raise FieldError(
+            "Deploy.batch_size", serve.batch_size, problem, f"take {{Deploy.batch_size}} {model.max_batch}"
+        )
     replicas = serve.replicas or max(1, len(serve.gpus or ()))
     if serve.frontends > replicas:
         problem = f"{{value}}: each needs a replica, and {{Deploy.replicas}} is {replicas}"

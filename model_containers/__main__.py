@@ -52,7 +52,7 @@ def _parser(settings: Any) -> argparse.ArgumentParser:
         verb.set_defaults(run=run)
         if name == "catalogue":
             continue
-        verb.add_argument("model", help="a name of the catalogue, package.module:factory, or onnx:FILE")
+        verb.add_argument("model", help="a name of the catalogue, package.module:factory or onnx:FILE")
         for flag in settings.FLAGS if name == "serve" else settings.LOAD_FLAGS:
             verb.add_argument(f"--{flag}")
         if name == "reference":
@@ -101,7 +101,8 @@ def _reference(arguments: argparse.Namespace, settings: Any) -> None:
 
     model = catalog.load(arguments.model, settings.load)
     outputs = reference(model, read_inputs(arguments.input, model))
-    _print(arguments, {"outputs": outputs.tolist()})
+    rows = [text.decode() for text in outputs] if outputs.dtype == object else outputs.tolist()
+    _print(arguments, {"outputs": rows})
 
 
 def _train(arguments: argparse.Namespace, settings: Any) -> None:

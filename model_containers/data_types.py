@@ -58,7 +58,7 @@ class DataType(enum.IntEnum):
             WireError: the protocol has no code for it.
         """
         try:
-            return _BY_DTYPE[np.dtype(dtype).name]
+            return DTYPES[np.dtype(dtype).name]
         except KeyError:
             raise WireError("data_type", f"no wire type carries dtype {dtype}") from None
 
@@ -89,8 +89,10 @@ _DTYPES = {
     DataType.DOUBLES: "float64",
     DataType.STRINGS: "str",
 }
-_BY_DTYPE = {dtype: code for code, dtype in _DTYPES.items()} | {"int8": DataType.BYTES}
 _BY_CODE = {int(code): code for code in DataType}
+DTYPES = {dtype: code for code, dtype in _DTYPES.items()} | {"int8": DataType.BYTES}
+"""The numpy dtypes that the wire carries, each with its code."""
+
 TEXT_LETTERS = 64
 """Length of a text that is drawn."""
 

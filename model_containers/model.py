@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Protocol
 
@@ -24,13 +26,21 @@ class TensorSpec:
 
     Attributes:
         shape: the dimensions; None where any shape will do; ``()`` for a string.
-        dtype: a numpy dtype name, such as ``float32``; ``str`` for strings, which are bytes of any length.
+        dtype: a numpy dtype name, such as ``float32``; ``str`` for strings, which are bytes of any length. A numpy type
+            such as ``np.float32`` becomes its name.
         other_shapes: shapes that are taken as well, each of another size.
     """
 
     shape: tuple[int, ...] | None
     dtype: str
     other_shapes: tuple[tuple[int, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        with suppress(TypeError, ValueError):  # what is no dtype is refused where its owner is known
+            object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
+        with suppress(TypeError):
+            whole = None if self.shape is None else tuple(map(operator.index, self.shape))
+            object.__setattr__(self, "shape", () if self.dtype == "str" else whole)
 
     @property
     def data_type(self) -> DataType:
@@ -113,7 +123,7 @@ class Model(Protocol):
                 for strings ``(n,)`` of `bytes` objects.
 
         Returns:
-            ``(n, *output.shape)`` of ``output.dtype``.
+            ``(n, *output.shape)`` of ``output.dtype``; texts as ``(n,)`` of `str`, or of `bytes` in UTF-8.
         """
         ...
 
@@ -138,6 +148,8 @@ class Description:
         cpus_per_replica: default cores of a replica.
         gpus: default GPUs.
         gpu_capable: it has GPU code.
+        max_batch: the largest batch that it takes; None for any.
+        note: what was chosen for it that its user may want otherwise, a line; empty where nothing was.
     """
 
     name: str
@@ -154,6 +166,8 @@ class Description:
     cpus_per_replica: int = 1
     gpus: tuple[int, ...] = ()
     gpu_capable: bool = False
+    max_batch: int | None = None
+    note: str = ""
 
     def to_row(self) -> dict[str, Any]:
         """As JSON takes it, with the wire types and sizes of input and output beside their dtypes."""

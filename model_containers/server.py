@@ -10,6 +10,7 @@ from collections import Counter
 import numpy as np
 import zmq
 
+from model_containers.answers import checked
 from model_containers.batch_log import BatchLog, open_log
 from model_containers.data_types import Buffer, DataType
 from model_containers.errors import ModelError, WireError
@@ -42,14 +43,18 @@ def serve(model: Model, settings: Settings, stop: zmq.Socket[bytes] | None = Non
         replica.warm_up()
         while replica.serve_connection(stop):
             pass
-    except SystemExit:
+    except _Terminated:
         pass
     finally:
         replica.close()
 
 
+class _Terminated(BaseException):
+    """SIGTERM came; what a model catches, and the SystemExit that it raises, are its own."""
+
+
 def _leave(*_: object) -> None:
-    raise SystemExit(0)
+    raise _Terminated
 
 
 class _ReplicaRuntime:
@@ -65,12 +70,12 @@ class _ReplicaRuntime:
     def warm_up(self) -> None:
         """Run the smallest and the largest batch, so that no request pays for what happens once."""
         for count in sorted({1, self._settings.load.max_batch}):
-            inputs = samples(self._model, count, seed=0)
-            inputs.flags.writeable = False
             began_ns = time.monotonic_ns()
             try:
-                self._check(self._model.predict(inputs), count)
-            except Exception as error:  # a model may raise anything
+                inputs = samples(self._model, count, seed=0)
+                inputs.flags.writeable = False
+                checked(self._model.predict(inputs), self._model.output, count)
+            except (Exception, SystemExit) as error:  # a model may raise anything
                 raise ModelError(f"the model cannot compute a batch of {count}: {error!r}") from None
             self._log.info("warm at batch %d after %.3f s", count, (time.monotonic_ns() - began_ns) / NS_PER_S)
 
@@ -179,23 +184,17 @@ class _ReplicaRuntime:
         """Outputs of a batch; where it fails, those of its inputs one by one, so that a bad one fails alone."""
         count = len(batch)
         try:
-            outputs = np.ascontiguousarray(self._model.predict(batch))
-            self._check(outputs, count)
-        except Exception as error:  # a model may raise anything, and the replica goes on
+            outputs = checked(self._model.predict(batch), self._model.output, count)
+        except (Exception, SystemExit) as error:  # a model may raise anything, and the replica goes on
             self._fault("model", f"a batch of {count} failed: {error!r}")
             if count == 1:
                 return (_EMPTY,)
             return tuple(self._predict(batch[index : index + 1])[0] for index in range(count))
+        if self._output_type is DataType.STRINGS:
+            return tuple(outputs)
         whole = outputs.reshape(-1).view(np.uint8).data
         size = len(whole) // count
         return tuple(whole[index * size : (index + 1) * size] for index in range(count))
-
-    def _check(self, outputs: np.ndarray, count: int) -> None:
-        spec = self._model.output
-        shape = outputs.shape[1:] if spec.shape is None else spec.shape
-        if outputs.shape != (count, *shape) or outputs.dtype != spec.dtype:
-            said = f"{spec.dtype} {(count, *(spec.shape or ()))}"
-            raise ValueError(f"it answers with {outputs.dtype} {outputs.shape}, not {said}")
 
     def _fault(self, kind: str, text: str) -> None:
         """Count a fault; say so once per kind."""

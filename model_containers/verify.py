@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model_containers.data_types import TEXT_LETTERS
+from model_containers.answers import checked
+from model_containers.data_types import TEXT_LETTERS, DataType
 from model_containers.errors import ModelError
 from model_containers.model import Description, Model
 
@@ -31,32 +32,57 @@ def verify(model: Model, description: Description, seed: int) -> list[ModelCheck
         description: what it should be.
         seed: of the inputs.
     """
-    inputs = samples(model, max(BATCHES), seed)
-    outputs = {count: model.predict(inputs[:count]) for count in BATCHES}
-    whole = outputs[max(BATCHES)]
-    single = reference(model, inputs)
+    batches = [count for count in BATCHES if count <= (description.max_batch or max(BATCHES))]
+    try:
+        inputs = samples(model, max(batches), seed)
+        outputs = {count: model.predict(inputs[:count]) for count in batches}
+        again = model.predict(inputs)
+        if model.output.data_type is DataType.STRINGS:
+            whole, again = (checked(answers, model.output, len(inputs)) for answers in (outputs[max(batches)], again))
+            return _verify_texts(whole, again, reference(model, inputs))
+        single = np.concatenate([model.predict(inputs[index : index + 1]) for index in range(len(inputs))])
+    except (Exception, SystemExit) as error:  # a model may raise anything
+        return [ModelCheck("answers", False, str(error) if isinstance(error, ModelError) else repr(error))]
+    whole = outputs[max(batches)]
     scale = float(np.abs(single).max()) or 1.0
     difference = float(np.abs(whole - single).max()) / scale
     shapes = {count: output.shape for count, output in outputs.items()}
-    expected = {count: (count, *(model.output.shape or whole.shape[1:])) for count in BATCHES}
+    shape = whole.shape[1:] if model.output.shape is None else model.output.shape
+    expected = {count: (count, *shape) for count in batches}
     allowed = description.tolerance
     return [
         ModelCheck("shape", shapes == expected, f"{whole.shape} for a batch of {len(whole)}"),
         ModelCheck("dtype", str(whole.dtype) == model.output.dtype, str(whole.dtype)),
         ModelCheck("finite", bool(np.isfinite(whole).all()), f"{int(np.isfinite(whole).sum())} of {whole.size} values"),
-        ModelCheck("deterministic", np.array_equal(whole, model.predict(inputs)), "the same batch twice"),
+        ModelCheck("deterministic", np.array_equal(whole, again), "the same batch twice"),
         ModelCheck("batch equals single", difference <= allowed, f"differs by {difference:.1e}, at most {allowed:.0e}"),
     ]
 
 
+def _verify_texts(whole: np.ndarray, again: np.ndarray, single: np.ndarray) -> list[ModelCheck]:
+    differ = int((whole != single).sum())
+    return [
+        ModelCheck("text", True, f"{len(whole)} texts for a batch of {len(whole)}"),
+        ModelCheck("deterministic", np.array_equal(whole, again), "the same batch twice"),
+        ModelCheck("batch equals single", not differ, f"{differ} of {len(whole)} texts differ"),
+    ]
+
+
 def reference(model: Model, inputs: np.ndarray) -> np.ndarray:
-    """Answers of single calls, ``(n, *output.shape)``.
+    """Answers of single calls, ``(n, *output.shape)``; texts as ``(n,)`` of bytes.
 
     Args:
         model: loaded.
         inputs: ``(n, *input.shape)`` in the model's dtype.
+
+    Raises:
+        ModelError: it fails.
     """
-    return np.concatenate([model.predict(inputs[index : index + 1]) for index in range(len(inputs))])
+    singles = (inputs[index : index + 1] for index in range(len(inputs)))
+    try:
+        return np.concatenate([checked(model.predict(one), model.output, 1) for one in singles])
+    except (Exception, SystemExit) as error:  # a model may raise anything
+        raise ModelError(f"the model cannot answer an input: {error!r}") from None
 
 
 def read_inputs(path: Path, model: Model) -> np.ndarray:

@@ -45,7 +45,6 @@ from loadgen.results.document import Results
 from loadgen.results.environment import environment
 from loadgen.servers.server import Server, Workload
 from loadgen.servers.serving import serving
-from model_containers.data_types import DataType
 
 log = logging.getLogger(__name__)
 
@@ -277,8 +276,6 @@ async def reference_answers(plan: Plan) -> AnswerCheck | None:
     serve, model = plan.config.serve, plan.model
     if not isinstance(serve, CataloguedModel) or serve.verify is None:
         return None
-    if model.output.data_type is DataType.STRINGS:
-        raise ConfigError(f"{{Deploy.verify}}: {model.name} answers with text, which cannot be compared: leave it out")
     inputs = plan.inputs.make().stacked()
     replica = next(iter(plan.placement.replicas), plan.placement["client"])
     environment = model_environment(model, replica)

@@ -2,7 +2,8 @@
 
 Pure. Numbers agree when they differ by no more than a tolerance, which is relative to the largest number among the
 expected answers. A check is worth something only if a wrong answer looks wrong: the answers to any two inputs must
-differ by a hundred times as much, and class labels must be of two classes at least.
+differ by a hundred times as much, and class labels must be of two classes at least. Texts agree when they are the same;
+there must be two at least.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ class AnswerCheck:
 
     Attributes:
         every: compare every so many-th answer.
-        expected: float64 ``(inputs, elements)``, the right answers, by input.
-        dtype: numpy dtype of an answer's elements.
+        expected: float64 ``(inputs, elements)``, the right answers, by input; texts as ``(inputs,)`` of `bytes`.
+        dtype: numpy dtype of an answer's elements; ``str`` for texts.
         tolerance: largest difference of a right answer's elements, absolute.
     """
 
@@ -54,6 +55,8 @@ class AnswerCheck:
             output: raw little-endian elements; of any length.
         """
         expected: np.ndarray = self.expected[request_id % len(self.expected)]
+        if self.dtype == "str":
+            return bytes(output) == expected
         if len(output) % np.dtype(self.dtype).itemsize:
             return False
         given = np.frombuffer(output, dtype=self.dtype)
@@ -65,17 +68,23 @@ def answer_check(every: int, answers: np.ndarray, dtype: str, relative_tolerance
 
     Args:
         every: compare every so many-th answer.
-        answers: float64 ``(inputs, *shape)``.
-        dtype: numpy dtype of an answer.
+        answers: float64 ``(inputs, *shape)``; texts as ``(inputs,)`` of `bytes`.
+        dtype: numpy dtype of an answer; ``str`` for texts.
         relative_tolerance: of the model, see `model_containers.model.Description.tolerance`.
         labels: the answers are class labels, which may be alike.
 
     Raises:
         ConfigError: the answers are so much alike that a wrong one would not be noticed.
     """
-    expected = answers.reshape(len(answers), -1).astype(np.float64)
-    if len(expected) < 2:
+    if len(answers) < 2:
         raise ConfigError("{Deploy.verify}: with one input every answer looks right: take more {Inputs.count}")
+    if dtype == "str":
+        if len(set(answers.tolist())) < 2:
+            raise ConfigError(
+                "{Deploy.verify}: all inputs have the same answer, so wrong ones look right: take more {Inputs.count}"
+            )
+        return AnswerCheck(every, answers, dtype, 0.0)
+    expected = answers.reshape(len(answers), -1).astype(np.float64)
     if not np.isfinite(expected).all():
         raise ConfigError(
             "{Deploy.verify}: the model's own answers are not all finite, so nothing can be compared with them"

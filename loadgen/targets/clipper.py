@@ -239,6 +239,8 @@ class ClipperTarget(Target):
         return bytes(map(self._outcome, types, outputs))
 
     def _outcome(self, output_type: Buffer, output: Buffer) -> Outcome:
+        if output_type == self._default_type and output == self._spec.default_output:
+            return Outcome.DEFAULTED
         expected_bytes = self._spec.output_bytes
         if output_type == self._output_type and (
             len(output) == expected_bytes
@@ -246,8 +248,6 @@ class ClipperTarget(Target):
             else len(output) > 0 and len(output) % self._spec.output_type.element_bytes == 0
         ):
             return Outcome.COMPLETED
-        if output_type == self._default_type and output == self._spec.default_output:
-            return Outcome.DEFAULTED
         return Outcome.FAILED
 
     def _full_ids(self, wire_ids: np.ndarray) -> np.ndarray:

@@ -1,7 +1,13 @@
-"""A model from an ONNX file, by ONNX Runtime; shapes and dtypes are those of the file."""
+"""A model from an ONNX file, by ONNX Runtime; shapes and dtypes are those of the file.
+
+`model_containers.models._onnx_graph` chooses what is sent. A value that does not fit the dtype that it is cast to fails
+its request. A batch below a fixed batch size is filled up with its last row.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -11,102 +17,165 @@ import numpy as np
 from model_containers.artefacts import digest
 from model_containers.data_types import DataType
 from model_containers.errors import ModelError
-from model_containers.model import Description, LoadOptions, TensorSpec
+from model_containers.model import TOLERANCE, Description, LoadOptions, TensorSpec
+from model_containers.models._onnx_graph import TOKENS, Graph, Tensor, graph_of, note, tensors_of
 
-_DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(double)": "float64",
-    "tensor(int32)": "int32",
-    "tensor(uint8)": "uint8",
-    "tensor(int8)": "int8",
-}
-"""ONNX types that the wire can carry."""
+_HALF_TOLERANCE = 4 * float(np.finfo(np.float16).eps)
+"""See `Description.tolerance`: of answers in float16."""
+
+_EXTERNAL = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
+"""What precedes the name of a file of weights in an ONNX file: the key, and the length of the name."""
 
 
 class OnnxModel:
-    """One session; the first of the file's outputs answers.
+    """One session.
 
     Args:
         description: of the file's model.
+        graph: what is sent of it.
         session: of ONNX Runtime; the model owns it.
     """
 
-    def __init__(self, description: Description, session: Any) -> None:
+    def __init__(self, description: Description, graph: Graph, session: Any) -> None:
         self.name, self.input, self.output = description.name, description.input, description.output
-        self._session = session
-        self._feed, self._fetch = session.get_inputs()[0].name, [session.get_outputs()[0].name]
+        self._graph, self._session = graph, session
 
     def predict(self, batch: np.ndarray) -> np.ndarray:
-        """Answers, as the file declares them."""
-        shape = (len(batch), *(self.input.shape or batch.shape[1:]))
-        answers: np.ndarray = self._session.run(self._fetch, {self._feed: batch.reshape(shape)})[0]
-        return answers
+        """Answers, in the wire's dtype.
+
+        Raises:
+            ValueError: a number does not fit the dtype that it is cast to.
+        """
+        graph, count = self._graph, len(batch)
+        if graph.rows is not None and count != graph.rows:
+            if count > graph.rows:
+                raise ValueError(f"the file's batches are of {graph.rows}, this one is of {count}")
+            batch = np.concatenate([batch, np.repeat(batch[-1:], graph.rows - count, axis=0)])
+        feeds, start, flat = {}, 0, batch.reshape(len(batch), -1)
+        for tensor, shape in graph.inputs:
+            size = int(np.prod(shape))
+            part = flat[:, start : start + size].reshape(len(batch), *shape)
+            feeds[tensor.name] = _decoded(part) if tensor.dtype == "str" else _cast(part, tensor.dtype, tensor.name)
+            start += size
+        for tensor in graph.derived:
+            feeds[tensor.name] = _derived(tensor, feeds[TOKENS].shape)
+        answers = np.asarray(self._session.run([graph.output.name], feeds)[0])
+        if graph.rows is not None:
+            answers = answers[:count]
+        return answers if self.output.dtype == "str" else _cast(answers, self.output.dtype, graph.output.name)
 
 
-def describe(path: str, options: LoadOptions) -> Description:
+def describe(file: str, options: LoadOptions) -> Description:
     """What a file holds.
 
     Args:
-        path: of the ONNX file.
+        file: the ONNX file's path, and after a # the output that answers, where not the first.
         options: type and shape of its input, where those of the file are not meant.
 
     Raises:
         ModelError: ONNX Runtime is not installed, or the file cannot be read or cannot be served.
     """
-    return _describe(path, _session(path, LoadOptions()), options)
+    path, output = _split(file)
+    session = _session(path, LoadOptions())
+    return _describe(path, graph_of(path, output, session, options), session, options, named=output is not None)
 
 
-def load(description: Description, options: LoadOptions) -> OnnxModel:
-    """Load the file that a description names.
+def load(file: str, options: LoadOptions) -> OnnxModel:
+    """Load a file.
 
     Args:
-        description: as `describe` gave it.
-        options: GPU and threads.
+        file: as for `describe`.
+        options: GPU, threads, and what `describe` takes.
 
     Raises:
         ModelError: as `describe`.
     """
-    return OnnxModel(description, _session(description.framework.removeprefix("onnx:"), options))
+    path, output = _split(file)
+    session = _session(path, options)
+    graph = graph_of(path, output, session, options)
+    return OnnxModel(_describe(path, graph, session, options, named=output is not None), graph, session)
 
 
-def _describe(path: str, session: Any, options: LoadOptions) -> Description:
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) != 1:
-        names = ", ".join(tensor.name for tensor in inputs)
-        raise ModelError(f"{path} has {len(inputs)} inputs ({names}); a query carries one: export it with one")
-    given, answer = _spec(path, inputs[0]), _spec(path, outputs[0])
-    if answer.data_type is DataType.DOUBLES:
-        raise ModelError(f"{path} answers with doubles, which no answer can carry: export it with float outputs")
+def _split(file: str) -> tuple[str, str | None]:
+    """A file's path, and the output that was named."""
+    file = os.path.expanduser(file)
+    path, sign, output = file.rpartition("#")
+    return (path, output) if sign and not Path(file).is_file() else (file, None)
+
+
+def _describe(path: str, graph: Graph, session: Any, options: LoadOptions, *, named: bool) -> Description:
+    output, (first, shape) = graph.output, graph.inputs[0]
+    if len(graph.inputs) > 1:
+        shape = (sum(int(np.prod(part)) for _, part in graph.inputs),)
+    given = TensorSpec(shape or (1,), first.wire_dtype)
     if options.input_type not in (None, given.data_type):
         raise ModelError(f"{path} takes {given.data_type.canonical}: leave --input-type out")
-    if options.input_shape is not None:
-        declared = inputs[0].shape[1:]
-        if len(declared) != len(options.input_shape) or any(
-            isinstance(size, int) and size != wanted for size, wanted in zip(declared, options.input_shape, strict=True)
-        ):
-            raise ModelError(f"--input-shape: {path} takes {declared}")
-        given = TensorSpec(options.input_shape, given.dtype)
-    elif given.shape is None:
-        raise ModelError(f"{path} takes inputs of {inputs[0].shape[1:]}: say which with --input-shape")
+    dtype = "float32" if output.wire_dtype == "float64" else output.wire_dtype
+    answer = TensorSpec(output.shape, dtype)
+    exact = answer.data_type is DataType.STRINGS or np.dtype(dtype).kind in "iu"
     return Description(
         name=re.sub(r"[^A-Za-z0-9_.-]", "-", Path(path).stem),
         framework=f"onnx:{path}",
         input=given,
         output=answer,
         takes=(given.data_type.canonical,),
-        weights=f"file:{path} sha256:{digest(Path(path))}",
+        answer="label" if exact and answer.shape in ((), (1,)) else "features",
+        tolerance=0.0 if exact else _HALF_TOLERANCE if output.dtype == "float16" else TOLERANCE,
+        weights=f"file:{path} sha256:{_weights_digest(Path(path))}",
         gpu_capable=True,
+        max_batch=graph.rows,
+        note="" if named else note(path, output, tensors_of(session.get_outputs())),
     )
 
 
-def _spec(path: str, tensor: Any) -> TensorSpec:
-    """One tensor without its batch dimension; a shape of None where a further dimension is free."""
-    if tensor.type not in _DTYPES:
-        raise ModelError(f"{path}: {tensor.name} is a {tensor.type}, which cannot be sent: {', '.join(_DTYPES)} can")
-    if not tensor.shape or isinstance(tensor.shape[0], int):
-        raise ModelError(f"{path}: {tensor.name} has the shape {tensor.shape}: export it with a free first dimension")
-    shape = tuple(tensor.shape[1:])
-    return TensorSpec(shape if all(isinstance(size, int) for size in shape) else None, _DTYPES[tensor.type])
+def _cast(array: np.ndarray, dtype: str, name: str) -> np.ndarray:
+    """An array in another dtype; numbers are rounded to a shorter float, but not to another whole number.
+
+    Args:
+        array: numbers.
+        dtype: to cast them to.
+        name: what they are, for the error.
+
+    Raises:
+        ValueError: one does not fit.
+    """
+    if array.dtype == dtype:
+        return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = array.astype(dtype)
+    if cast.dtype.kind == "f":
+        fits = np.isfinite(cast) | ~np.isfinite(array)
+    else:
+        fits = np.ones(1, bool) if cast.dtype.kind == "b" or array.dtype.kind == "b" else cast == array
+    if not fits.all():
+        raise ValueError(f"{name} has the number {array[~fits].reshape(-1)[0]}, which {dtype} does not hold")
+    return cast
+
+
+def _decoded(texts: np.ndarray) -> np.ndarray:
+    decoded = np.empty(texts.shape, dtype=object)
+    decoded.reshape(-1)[:] = [text.decode() for text in texts.reshape(-1)]
+    return decoded
+
+
+def _derived(tensor: Tensor, shape: tuple[int, ...]) -> np.ndarray:
+    match tensor.name:
+        case "attention_mask":
+            return np.ones(shape, tensor.dtype)
+        case "token_type_ids":
+            return np.zeros(shape, tensor.dtype)
+        case _:
+            return np.broadcast_to(np.arange(shape[-1], dtype=tensor.dtype), shape)
+
+
+def _weights_digest(path: Path) -> str:
+    """The SHA-256 of a file; with weights in other files, that of all their digests in a row."""
+    content = path.read_bytes()
+    names = {content[found.end() : found.end() + found[1][0]] for found in _EXTERNAL.finditer(content)}
+    files = [file for name in sorted(names) if (file := path.parent / os.fsdecode(name)).is_file()]
+    if not files:
+        return digest(path)
+    return hashlib.sha256("".join(map(digest, [path, *files])).encode()).hexdigest()
 
 
 def _session(path: str, options: LoadOptions) -> Any:

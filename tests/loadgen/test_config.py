@@ -30,9 +30,11 @@ from loadgen.experiments.search import Limits
 from loadgen.experiments.sweep import SweepConfig, prepare_sweep
 from loadgen.judging.slo import parse
 from loadgen.load.arrivals import Ramp, Renewal
-from loadgen.plan import default_window, prepare
+from loadgen.load.inputs import SeededInputs
+from loadgen.plan import PlanContext, default_window, plan_on, prepare
 from loadgen.report.text import plan_text
 from loadgen.targets.access import Access
+from model_containers.model import Description, TensorSpec
 
 MACHINE = describe("cpus=0-31,gpus=0-1")
 OPEN_LOOP = OpenLoop(Renewal(10.0, 1.0, 0.0, 0))
@@ -323,6 +325,24 @@ def test_what_a_load_comes_to(serve, load, expected):
         plan = asyncio.run(prepare(ExperimentConfig(serve, first))).with_load(load)
         assert (plan.window, plan.load.warmup_s, plan.load.timeout_s, plan.load.drain_s) == expected
         assert plan.load == asyncio.run(prepare(ExperimentConfig(serve, load))).load
+
+
+def test_what_a_model_says_of_itself():
+    """A fixed batch size bounds the plan's, and its note is one of the plan's."""
+    spec = TensorSpec((4,), "float32")
+    model = Description(
+        name="m",
+        framework="onnx:m.onnx",
+        input=spec,
+        output=spec,
+        takes=("floats",),
+        max_batch=2,
+        note="answers with y",
+    )
+    context = PlanContext(model, SeededInputs(spec, None, 4, 0), MACHINE)
+    assert "answers with y" in plan_on(ExperimentConfig(Deploy("m.onnx", batch_size=2)), context).notes
+    with pytest.raises(FieldError, match="3: m takes batches of at most 2"):
+        plan_on(ExperimentConfig(Deploy("m.onnx", batch_size=3)), context)
 
 
 def test_a_plan_as_text():

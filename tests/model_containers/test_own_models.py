@@ -80,9 +80,20 @@ def test_the_guide_s_pytorch_model_describes_itself(guide):
         ("nowhere:make", [], "No module named 'nowhere': install it, or run where nowhere is"),
         ("mine:nothing", [], "mine has no 'nothing'"),
         ("mine:fails", [], "the factory failed: RuntimeError('no')"),
+        ("mine:leaves", [], "the factory failed: SystemExit('bye')"),
+        ("mine:number", [], "number is a int: name a model, or what makes one when it is called"),
+        ("mine:", [], "name what makes the model after the colon, such as mine:Model"),
+        ("mine", [], "name what makes the model in mine.py, such as mine:Model"),
+        ("mine.py", [], "name what makes the model in mine.py, such as mine.py:Model"),
+        ("nowhere.py:Good", [], "there is no file"),
+        ("sub/json.py:Good", [], "another module is called json"),
+        ("inceptoin", [], "did you mean inception?"),
+        ("exits:make", [], "exits cannot be imported: SystemExit(3)"),
+        ("mine:Odd", [], "answer is 'class': choose one of features, probabilities, label, number"),
         ("mine:Half", [], "without output, predict"),
         ("mine:Tuples", [], "TensorSpec"),
-        ("mine:Doubles", [], "output has the dtype 'float64': choose one of float32, int32, str, uint8"),
+        ("mine:Doubles", [], "output has the dtype 'float64': choose one of float32, int32, int8, str, uint8"),
+        ("mine:NoDtype", [], "input has the dtype 'floaty': choose one of float32, float64, int32, int8, str, uint8"),
         ("mine:Empty", [], "input has the shape (0,): write a tuple of whole numbers above 0"),
         ("mine:Good", ["--input-type", "bytes"], "takes inputs of floats, not bytes"),
         ("mine:Good", ["--input-shape", "4"], "takes 3"),
@@ -92,9 +103,14 @@ def test_the_guide_s_pytorch_model_describes_itself(guide):
 def test_what_does_not_fit_is_one_line(tmp_path, name, flags, text):
     """With what is wrong."""
     (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "exits.py").write_text("raise SystemExit(3)\n")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "json.py").write_text("")
     (tmp_path / "mine.py").write_text(
         "from model_containers.model import TensorSpec\n"
         "def fails(): raise RuntimeError('no')\n"
+        "def leaves(): raise SystemExit('bye')\n"
+        "number = 3\n"
         "class Half: name, input = 'half', TensorSpec((1,), 'float32')\n"
         "class Tuples(Half):\n"
         "    output = (1,)\n"
@@ -103,12 +119,85 @@ def test_what_does_not_fit_is_one_line(tmp_path, name, flags, text):
         "    input, output = TensorSpec((3,), 'float32'), TensorSpec((3,), 'float32')\n"
         "    def predict(self, batch): return batch\n"
         "class Doubles(Good): output = TensorSpec((1,), 'float64')\n"
+        "class NoDtype(Good): input = TensorSpec((1,), 'floaty')\n"
+        "class Odd(Good): answer = 'class'\n"
         "class Empty(Good): input = TensorSpec((0,), 'float32')\n"
     )
     run = describe(name, tmp_path, *flags)
     assert run.returncode == 1
     assert text in run.stderr
     assert len(run.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["mine:Base", "mine:ready", "mine.py:Base", "sub/other-model.py:made"])
+def test_a_model_s_names(tmp_path, name):
+    """A class, an object, and a file, whose name may be none that Python knows; dtypes and shapes as numpy has them."""
+    source = (
+        "import numpy as np\n"
+        "from model_containers.model import TensorSpec\n"
+        "class Base:\n"
+        "    name, input, output = 'base', TensorSpec([np.int64(3)], np.float32), TensorSpec((3,), np.dtype('int8'))\n"
+        "    def predict(self, batch): return batch.astype(np.int8)\n"
+        "    def __call__(self): raise RuntimeError('an object is not called')\n"
+        "ready = Base()\n"
+        "def made(): return Base()\n"
+    )
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "mine.py").write_text(source)
+    (tmp_path / "sub" / "other-model.py").write_text(source)
+    row = json.loads(describe(name, tmp_path).stdout)
+    assert (row["input"]["shape"], row["input"]["dtype"], row["output"]["dtype"]) == ([3], "float32", "int8")
+
+
+def text_model(tmp_path):
+    (tmp_path / "shout.py").write_text(
+        "from model_containers.model import TensorSpec\n"
+        "class Shout:\n"
+        "    name, input, output = 'shout', TensorSpec((), 'str'), TensorSpec((), str)\n"
+        "    def predict(self, batch): return [text.decode().upper() + 'é' for text in batch]\n"
+        "class Counts(Shout):\n"
+        "    def predict(self, batch): return [str(len(batch))] * len(batch)\n"
+        "class Leaves(Shout):\n"
+        "    def predict(self, batch): raise SystemExit('enough')\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "ok", "bad"),
+    [
+        ("shout:Shout", True, []),
+        ("shout:Counts", False, ["batch equals single"]),
+        ("shout:Leaves", False, ["answers"]),
+    ],
+)
+def test_a_model_that_answers_with_text_is_checked(tmp_path, name, ok, bad):
+    """Like the others."""
+    text_model(tmp_path)
+    run = ran([sys.executable, "-m", "model_containers", "verify", name], tmp_path)
+    report = json.loads(run.stdout)
+    assert (report["ok"], [check["name"] for check in report["checks"] if not check["ok"]]) == (ok, bad)
+    assert "SystemExit('enough')" in run.stdout or name != "shout:Leaves"
+
+
+@pytest.mark.end_to_end
+def test_answers_of_text_are_compared(tmp_path):
+    """Under load, with those of single calls."""
+    text_model(tmp_path)
+    command = [
+        LOADGEN,
+        "saturate",
+        "-m",
+        "shout.py:Shout",
+        "-d",
+        "1",
+        "--verify",
+        "2",
+        "--allow-invalid",
+        "--no-ceiling",
+    ]
+    results = results_of(ran([*command, *ANY_PORTS], tmp_path))
+    assert results["answers"]["compared"] > results["answers"]["mismatched"] == 0
+    assert results["summary"]["completed"] > results["summary"]["failed"] == 0
 
 
 @pytest.mark.end_to_end
@@ -149,17 +238,15 @@ onnx = pytest.mark.skipif(
 )
 
 
-def write_onnx(path, batch="n", inputs=("x",), width=4, type_name="FLOAT"):
-    """Y = 2 x for each of the inputs."""
-    from onnx import TensorProto, helper, save
+def write_onnx(path, batch="n", width=4):
+    """Y = 2 x."""
+    from onnx import helper
+    from onnx_exports import FLOAT, write
 
-    kind = getattr(TensorProto, type_name)
-    dtype = np.float64 if type_name == "DOUBLE" else np.float32
-    given = [helper.make_tensor_value_info(name, kind, [batch, width]) for name in inputs]
-    answer = helper.make_tensor_value_info("y", kind, [batch, width])
-    two = helper.make_tensor("two", kind, [1], np.array([2], dtype))
-    graph = helper.make_graph([helper.make_node("Mul", [inputs[0], "two"], ["y"])], "double", given, [answer], [two])
-    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    node = helper.make_node("Mul", ["x", "two"], ["y"])
+    write(
+        path, [("x", FLOAT, [batch, width])], [("y", FLOAT, [batch, width])], [node], {"two": np.array([2], np.float32)}
+    )
 
 
 @onnx
@@ -184,22 +271,22 @@ def test_a_free_dimension_is_chosen(tmp_path):
 
 
 @onnx
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({"batch": 1}, "free first dimension"),
-        ({"inputs": ("x", "z")}, "has 2 inputs (x, z)"),
-        ({"type_name": "DOUBLE"}, "answers with doubles"),
-        ({"type_name": "FLOAT16"}, "tensor(float16), which cannot be sent"),
-    ],
-)
-def test_an_onnx_file_that_cannot_be_served_is_one_line(tmp_path, changes, text):
-    """With what to change."""
-    write_onnx(tmp_path / "odd.onnx", **changes)
-    run = describe("onnx:odd.onnx", tmp_path)
-    assert run.returncode == 1
-    assert text in run.stderr
-    assert len(run.stderr.strip().splitlines()) == 1
+@pytest.mark.end_to_end
+def test_an_onnx_file_of_a_fixed_batch_wants_that_batch(tmp_path):
+    """The plan says so, before anything starts; the prefix may be left out."""
+    write_onnx(tmp_path / "fixed.onnx", batch=1)
+    run = ran([LOADGEN, "saturate", "-m", "fixed.onnx", "-d", "1", "--dry-run"], tmp_path)
+    assert run.returncode == 2
+    assert "--batch-size 2: fixed takes batches of at most 1: take --batch-size 1" in run.stderr
+
+
+@onnx
+def test_a_home_directory_and_an_output_are_found(tmp_path, monkeypatch):
+    """In the name of an ONNX file."""
+    write_onnx(tmp_path / "double.onnx")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    row = json.loads(describe("onnx:~/double.onnx#y", tmp_path).stdout)
+    assert (row["framework"], row["note"]) == (f"onnx:{tmp_path}/double.onnx", "")
 
 
 def test_a_missing_onnx_file(tmp_path):

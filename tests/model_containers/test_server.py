@@ -42,6 +42,15 @@ class Doubling:
         return 2 * batch.reshape(len(batch), -1)[:, :1]
 
 
+class Leaving(Doubling):
+    """Calls `sys.exit` for thirteen."""
+
+    def predict(self, batch):
+        if (batch == 13).any():
+            raise SystemExit("enough")
+        return super().predict(batch)
+
+
 class Wrong(Doubling):
     """Answers to ones with another dtype than it says."""
 
@@ -143,13 +152,14 @@ def test_an_input_of_the_wrong_size_fails_alone(tmp_path):
     assert values_of(response) == [[2.0], [], [6.0]]
 
 
-def test_a_model_that_raises_does_not_end_the_replica(tmp_path):
+@pytest.mark.parametrize(("model", "why"), [(Doubling, "RuntimeError('thirteen')"), (Leaving, "SystemExit('enough')")])
+def test_a_model_that_raises_does_not_end_the_replica(tmp_path, model, why):
     """The bad input's output is empty, the others are answered, and the log says why once."""
-    with replica(Doubling((1,)), tmp_path) as (router, identity):
+    with replica(model((1,)), tmp_path) as (router, identity):
         for _ in range(2):
             assert values_of(decode_from_replica(ask(router, identity, [[1], [13]]))) == [[2.0], []]
         assert values_of(decode_from_replica(ask(router, identity, [[4]]))) == [[8.0]]
-    assert (tmp_path / "replica.log").read_text().count("thirteen") == 1
+    assert (tmp_path / "replica.log").read_text().count(why) == 1
 
 
 def test_an_answer_of_another_dtype_than_described_is_a_fault(tmp_path):
@@ -227,6 +237,28 @@ def test_strings_reach_the_model_as_bytes(tmp_path):
         request = BatchRequest.of(1, DataType.STRINGS, [b"a", b"", b"ccc"])
         router.send_multipart([identity, *encode_batch_request(request)])
         assert values_of(decode_from_replica(router.recv_multipart()[1:])) == [[1.0], [0.0], [3.0]]
+
+
+class Echo:
+    """Each text as it came, but for those that start with a digit."""
+
+    name, input, output = "double", TensorSpec((), "str"), TensorSpec((), "str")
+
+    def predict(self, batch):
+        if any(text[:1].isdigit() for text in batch):
+            return np.array([[3.0]] * len(batch))
+        return [text.decode() for text in batch]
+
+
+def test_texts_are_sent_one_for_each_query(tmp_path):
+    """Unpadded, in UTF-8; one that is no text fails alone."""
+    with replica(Echo(), tmp_path, input_type=DataType.STRINGS) as (router, identity):
+        request = BatchRequest.of(1, DataType.STRINGS, ["dé".encode(), b"1", b"abc"])
+        router.send_multipart([identity, *encode_batch_request(request)])
+        response = decode_from_replica(router.recv_multipart()[1:])
+    assert isinstance(response, BatchResponse)
+    assert response.output_type is DataType.STRINGS
+    assert [bytes(output) for output in response.outputs] == ["dé".encode(), b"", b"abc"]
 
 
 def test_inputs_whose_sizes_only_add_up_are_not_mixed_up(tmp_path):

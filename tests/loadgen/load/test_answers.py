@@ -72,3 +72,14 @@ def test_a_swap_of_two_answers_never_agrees(rows):
     outputs = [row.astype(np.float32).tobytes() for row in answers]
     assert all(check.agrees(i, outputs[i]) for i in range(len(outputs)))
     assert not any(check.agrees(i, outputs[j]) for i in range(len(outputs)) for j in range(len(outputs)) if i != j)
+
+
+def test_texts_agree_when_they_are_the_same():
+    """To the byte; they may be alike, as long as there are two."""
+    texts = np.array([b"cat", b"dog", b"cat"], dtype=object)
+    check = answer_check(1, texts, "str", 0.0, labels=False)
+    assert [check.agrees(index, b"cat") for index in range(5)] == [True, False, True, True, False]
+    assert check.agrees(1, memoryview(b"dog"))
+    assert not check.agrees(0, b"")
+    with pytest.raises(ConfigError, match="all inputs have the same answer"):
+        answer_check(1, texts[::2], "str", 0.0, labels=False)

@@ -174,6 +174,15 @@ def test_an_answer_that_cannot_be_one_has_failed(output):
     uvloop.run(target.close())
 
 
+def test_the_default_output_is_no_answer_of_a_model_of_texts():
+    """Though of its type."""
+    target = ClipperSpec("tcp://h:1", "tcp://h:2", "app", DataType.STRINGS, None, b"TIMEOUT").make()
+    target._output_type = target._default_type = b"\4\0\0\0"
+    assert target._outcome(b"\4\0\0\0", b"TIMEOUT") is Outcome.DEFAULTED
+    assert target._outcome(b"\4\0\0\0", b"time out") is Outcome.COMPLETED
+    uvloop.run(target.close())
+
+
 @contextlib.contextmanager
 def scripted(messages):
     """A server that hands out client id 7 and then sends these messages, to whoever shook hands."""

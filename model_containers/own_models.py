@@ -1,0 +1,161 @@
+"""Models of one's own: imports what ``package.module:factory`` or ``file.py:factory`` names, and describes it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_args
+
+import numpy as np
+
+from model_containers.data_types import DTYPES, OUTPUT_TYPES, DataType
+from model_containers.errors import ModelError, WireError
+from model_containers.model import TOLERANCE, Answer, Description, LoadOptions, TensorSpec
+
+
+def make(name: str) -> Any:
+    """The model that a name stands for: what its factory makes, or the object itself where it is a model.
+
+    Args:
+        name: ``package.module:factory`` or ``path/file.py:factory``; the factory is called without arguments.
+
+    Raises:
+        ModelError: it cannot be imported, or the factory fails.
+    """
+    module_name, _, factory_name = name.partition(":")
+    if not factory_name:
+        raise ModelError(f"{name}: name what makes the model after the colon, such as {module_name}:Model")
+    module = _module(name, module_name)
+    try:
+        factory = getattr(module, factory_name)
+    except AttributeError:
+        raise ModelError(f"{name}: {module_name} has no {factory_name!r}") from None
+    if hasattr(factory, "predict") and not isinstance(factory, type):
+        return factory
+    if not callable(factory):
+        kind = type(factory).__name__
+        raise ModelError(f"{name}: {factory_name} is a {kind}: name a model, or what makes one when it is called")
+    try:
+        return factory()
+    except (Exception, SystemExit) as error:  # a factory may raise anything
+        raise ModelError(f"{name}: the factory failed: {error!r}") from None
+
+
+def _module(name: str, module_name: str) -> ModuleType:
+    """Import a module, from the working directory too, or from a file's own."""
+    directory, called, file = os.getcwd(), module_name, None
+    if module_name.endswith(".py"):
+        file = Path(os.path.expanduser(module_name)).resolve()
+        if not file.is_file():
+            raise ModelError(f"{name}: there is no file {file}")
+        directory, called = str(file.parent), file.stem
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    try:
+        module = importlib.import_module(called)
+    except ModuleNotFoundError as error:
+        raise ModelError(f"{name}: {error}: install it, or run where {called.partition('.')[0]} is") from None
+    except (Exception, SystemExit) as error:  # a module may raise anything when it is imported
+        raise ModelError(f"{name}: {module_name} cannot be imported: {error!r}") from None
+    if file is not None and Path(getattr(module, "__file__", None) or "").resolve() != file:
+        raise ModelError(f"{name}: another module is called {called}, {module}: rename the file")
+    return module
+
+
+def describe(name: str, model: Any, options: LoadOptions) -> Description:
+    """What a model of one's own says of itself.
+
+    Args:
+        name: as it was named.
+        model: as `make` gave it.
+        options: how it would be loaded.
+
+    Raises:
+        ModelError: it lacks a part, says what the wire does not carry, or cannot be loaded so.
+    """
+    missing = [part for part in ("name", "input", "output", "predict") if not hasattr(model, part)]
+    if missing:
+        raise ModelError(f"{name} made something without {', '.join(missing)}: see the protocol Model")
+    specs = (model.input, model.output)
+    if not all(isinstance(spec, TensorSpec) for spec in specs):
+        raise ModelError(f"{name}: input and output must be of the class TensorSpec of model_containers.model")
+    for side, spec, allowed in (("input", model.input, frozenset(DataType)), ("output", model.output, OUTPUT_TYPES)):
+        _check_spec(f"{name}: {side}", spec, allowed)
+    if not isinstance(model.name, str) or not model.name or set(model.name) & set(":,"):
+        raise ModelError(f"{name}: the name {model.name!r} must be a text without colons and commas")
+    answer: Answer = getattr(model, "answer", "features")
+    if answer not in get_args(Answer):
+        raise ModelError(f"{name}: answer is {answer!r}: choose one of {', '.join(get_args(Answer))}")
+    input_type = model.input.data_type.canonical
+    check_type(model.name, (input_type,), options)
+    if options.input_shape not in (None, model.input.shape) and model.input.shape is not None:
+        raise ModelError(f"--input-shape: {name} takes {'x'.join(map(str, model.input.shape))}")
+    exact = model.output.dtype == "str" or np.dtype(model.output.dtype).kind in "iu"
+    return Description(
+        name=model.name,
+        framework=name,
+        input=replace(model.input, shape=options.input_shape or model.input.shape),
+        output=model.output,
+        takes=(input_type,),
+        answer=answer,
+        tolerance=getattr(model, "tolerance", 0.0 if exact else TOLERANCE),
+        weights="none" if options.weights == "seeded" else options.weights,
+        gpu_capable=True,
+    )
+
+
+def load(name: str, model: Any, options: LoadOptions) -> None:
+    """Let a model load what it needs, where it has a method for it.
+
+    Args:
+        name: as it was named.
+        model: as `make` gave it.
+        options: weights, GPU, threads and the rest.
+
+    Raises:
+        ModelError: it fails.
+    """
+    if not hasattr(model, "load"):
+        return
+    try:
+        model.load(options)
+    except ModelError:
+        raise
+    except (Exception, SystemExit) as error:  # a model may raise anything
+        raise ModelError(f"{name}: load failed: {error!r}") from None
+
+
+def check_type(name: str, takes: Collection[str], options: LoadOptions) -> None:
+    """Refuse a type of input that a model does not take.
+
+    Args:
+        name: of the model.
+        takes: the types that it takes.
+        options: with the type that was asked for, if any.
+
+    Raises:
+        ModelError: it is none of them.
+    """
+    if options.input_type is not None and options.input_type.canonical not in takes:
+        raise ModelError(f"{name} takes inputs of {' or '.join(takes)}, not {options.input_type.canonical}")
+
+
+def _check_spec(what: str, spec: TensorSpec, allowed: Collection[DataType]) -> None:
+    """Refuse a shape that is none, and a dtype that the wire does not carry."""
+    try:
+        fits = spec.data_type in allowed
+    except (TypeError, WireError):
+        fits = False
+    if not fits:
+        names = sorted(dtype for dtype, data_type in DTYPES.items() if data_type in allowed)
+        raise ModelError(f"{what} has the dtype {spec.dtype!r}: choose one of {', '.join(names)}")
+    shape = spec.shape
+    if shape is not None and not (isinstance(shape, tuple) and all(isinstance(n, int) and n > 0 for n in shape)):
+        raise ModelError(
+            f"{what} has the shape {shape!r}: write a tuple of whole numbers above 0, such as (299, 299, 3)"
+        )
