@@ -30,11 +30,14 @@ def make(name: str) -> Any:
     module_name, _, factory_name = name.partition(":")
     if not factory_name:
         raise ModelError(f"{name}: name what makes the model after the colon, such as {module_name}:Model")
-    module = _module(name, module_name)
-    try:
-        factory = getattr(module, factory_name)
-    except AttributeError:
-        raise ModelError(f"{name}: {module_name} has no {factory_name!r}") from None
+    module, file = _module(name, module_name)
+    other = _other(module, file)
+    factory = getattr(module, factory_name, None)
+    if other and (factory is None or module_name.endswith(".py")):
+        where = f"{module.__name__} is a module of Python or of a package ({other})"
+        raise ModelError(f"{name}: {where}, not {file}: rename that file")
+    if factory is None:
+        raise ModelError(f"{name}: {module_name} has no {factory_name!r}")
     if hasattr(factory, "predict") and not isinstance(factory, type):
         return factory
     if not callable(factory):
@@ -46,25 +49,33 @@ def make(name: str) -> Any:
         raise ModelError(f"{name}: the factory failed: {error!r}") from None
 
 
-def _module(name: str, module_name: str) -> ModuleType:
-    """Import a module, from the working directory too, or from a file's own."""
-    directory, called, file = os.getcwd(), module_name, None
+def _module(name: str, module_name: str) -> tuple[ModuleType, Path]:
+    """Import a module; also the file that was meant, which need not exist where a module was named.
+
+    Its directory, the working directory for a module, is the last place to look, and is one from now on: another file
+    there must not take the place of a module that this process needs.
+    """
+    called, file = module_name, Path(f"{module_name.replace('.', '/')}.py")
+    directory = os.getcwd()
     if module_name.endswith(".py"):
-        file = Path(os.path.expanduser(module_name)).resolve()
+        file = Path(os.path.expanduser(module_name))
         if not file.is_file():
             raise ModelError(f"{name}: there is no file {file}")
-        directory, called = str(file.parent), file.stem
+        called, directory = file.stem, str(file.parent.resolve())
     if directory not in sys.path:
-        sys.path.insert(0, directory)
+        sys.path.append(directory)
     try:
-        module = importlib.import_module(called)
+        return importlib.import_module(called), file
     except ModuleNotFoundError as error:
         raise ModelError(f"{name}: {error}: install it, or run where {called.partition('.')[0]} is") from None
     except (Exception, SystemExit) as error:  # a module may raise anything when it is imported
         raise ModelError(f"{name}: {module_name} cannot be imported: {error!r}") from None
-    if file is not None and Path(getattr(module, "__file__", None) or "").resolve() != file:
-        raise ModelError(f"{name}: another module is called {called}, {module}: rename the file")
-    return module
+
+
+def _other(module: ModuleType, file: Path) -> str:
+    """Where a module comes from, if not from the file that was meant; empty where it does, or that does not exist."""
+    found = getattr(module, "__file__", None)
+    return "" if not file.is_file() or (found is not None and file.samefile(found)) else found or "built in"
 
 
 def describe(name: str, model: Any, options: LoadOptions) -> Description:

@@ -86,7 +86,7 @@ def test_the_guide_s_pytorch_model_describes_itself(guide):
         ("mine", [], "name what makes the model in mine.py, such as mine:Model"),
         ("mine.py", [], "name what makes the model in mine.py, such as mine.py:Model"),
         ("nowhere.py:Good", [], "there is no file"),
-        ("sub/json.py:Good", [], "another module is called json"),
+        ("sub/json.py:Good", [], "json is a module of Python or of a package"),
         ("inceptoin", [], "did you mean inception?"),
         ("exits:make", [], "exits cannot be imported: SystemExit(3)"),
         ("mine:Odd", [], "answer is 'class': choose one of features, probabilities, label, number"),
