@@ -57,6 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     ):
         verb = verbs.add_parser(name, help=help_text)
         verb.add_argument("--host", default="127.0.0.1")
+        verb.add_argument(
+            "--allow-host",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="a name that HTTP requests may address this by, beside its addresses and this machine's name",
+        )
         for port in _PORTS[name]:
             verb.add_argument(f"--{port}-port", type=int, default=defaults[port], metavar="PORT")
         if name != "management":
@@ -103,11 +110,19 @@ async def _frontends(arguments: argparse.Namespace) -> AsyncIterator[Ports]:
             store = await stack.enter_async_context(assembly.redis(arguments.redis_ip, arguments.redis_port))
         if arguments.verb != "management":
             query = assembly.query(
-                store, arguments.host, wanted, arguments.max_queued_bytes, arguments.ipc_directory, arguments.shard
+                store,
+                arguments.host,
+                wanted,
+                arguments.max_queued_bytes,
+                arguments.ipc_directory,
+                arguments.shard,
+                arguments.allow_host,
             )
             wanted = await stack.enter_async_context(query)
         if arguments.verb != "query":
-            wanted = await stack.enter_async_context(assembly.management(store, arguments.host, wanted))
+            wanted = await stack.enter_async_context(
+                assembly.management(store, arguments.host, wanted, arguments.allow_host)
+            )
         yield wanted
 
 

@@ -143,14 +143,14 @@ class AdminClient:
     async def _act(self, body: rest.Body) -> None:
         answer = await self._post(body)
         if answer.strip() != rest.SUCCESS.encode():
-            raise AdminError(f"{self._base_url}{body.path} answers {_quote(answer)!r}, not {rest.SUCCESS!r}")
+            raise AdminError(f"{self._base_url}{body.path} answers {quote(answer)!r}, not {rest.SUCCESS!r}")
 
     async def _ask(self, body: rest.Body, read: Callable[[bytes], T]) -> T:
         answer = await self._post(body)
         try:
             return read(answer)
         except RestError as error:
-            raise AdminError(f"{self._base_url}{body.path} answers {_quote(answer)!r}: {error}") from None
+            raise AdminError(f"{self._base_url}{body.path} answers {quote(answer)!r}: {error}") from None
 
     async def _post(self, body: rest.Body) -> bytes:
         url = self._base_url + body.path
@@ -165,10 +165,10 @@ class AdminClient:
             text = " ".join(str(error).split()) or type(error).__name__
             raise AdminError(f"{url} cannot be asked: {text}; check --admin-port") from None
         if response.status != 200:
-            raise AdminError(f"{url} refuses: {_quote(answer)} (status {response.status})")
+            raise AdminError(f"{url} refuses: {quote(answer)} (status {response.status})")
         return answer
 
 
-def _quote(answer: bytes) -> str:
+def quote(answer: bytes) -> str:
     """A server's text on one line, cut when it is long."""
     return " ".join(answer.decode(errors="replace").split())[:MAX_QUOTED_CHARACTERS]

@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 
 from frontend_launch import stages
+from frontend_launch.admin import quote
 from frontend_launch.counters import Counters
 from frontend_launch.errors import AdminError
 from frontend_launch.stages import Stages
@@ -73,5 +74,5 @@ class MetricsClient:
             why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
             raise AdminError(f"{url} cannot be read: {why}; check --metrics-port") from None
         if response.status != 200:
-            raise AdminError(f"{url} answers with status {response.status}")
+            raise AdminError(f"{url} refuses: {quote(body)} (status {response.status})")
         return body

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from pathlib import Path
 
-from frontend_launch.frontends.http import listening, metrics_app
+from frontend_launch.frontends.http import listening, metrics_app, own_names
 from frontend_launch.frontends.management import make_app
 from frontend_launch.frontends.query import QueryFrontend
 from frontend_launch.frontends.replicas import Shard
@@ -36,7 +36,13 @@ async def redis(host: str, port: int) -> AsyncIterator[Store]:
 
 @contextlib.asynccontextmanager
 async def query(
-    store: Store, host: str, ports: Ports, max_queued_bytes: int, ipc_directory: Path | None, shard: tuple[int, int]
+    store: Store,
+    host: str,
+    ports: Ports,
+    max_queued_bytes: int,
+    ipc_directory: Path | None,
+    shard: tuple[int, int],
+    allowed: Collection[str] = (),
 ) -> AsyncIterator[Ports]:
     """Serve the query frontend and its metrics while the context lasts; gives the ports that were taken.
 
@@ -47,6 +53,7 @@ async def query(
         max_queued_bytes: payload bytes that may wait; at the bound the frontend stops reading.
         ipc_directory: for Unix sockets beside the ports; None for none.
         shard: this frontend's number, from 0, and of how many.
+        allowed: names that HTTP requests may address it by, beside its addresses and this machine's name.
 
     Raises:
         LaunchError: a port is in use.
@@ -54,22 +61,24 @@ async def query(
     """
     async with (
         QueryFrontend(store, host, ports, max_queued_bytes, ipc_directory, Shard(*shard)) as frontend,
-        listening(metrics_app(frontend), host, ports.metrics, "--metrics-port") as metrics,
+        listening(metrics_app(frontend, own_names(host, allowed)), host, ports.metrics, "--metrics-port") as metrics,
     ):
         yield replace(frontend.ports, metrics=metrics)
 
 
 @contextlib.asynccontextmanager
-async def management(store: Store, host: str, ports: Ports) -> AsyncIterator[Ports]:
+async def management(store: Store, host: str, ports: Ports, allowed: Collection[str] = ()) -> AsyncIterator[Ports]:
     """Serve the management frontend while the context lasts; gives the ports that were taken.
 
     Args:
         store: configuration; shared with the query frontend.
         host: to bind on.
         ports: whose `admin` is bound; 0 takes any free one.
+        allowed: names that HTTP requests may address it by, beside its addresses and this machine's name.
 
     Raises:
         LaunchError: a port is in use.
     """
-    async with listening(make_app(store), host, ports.admin, "--admin-port") as admin:
+    application = make_app(store, own_names(host, allowed))
+    async with listening(application, host, ports.admin, "--admin-port") as admin:
         yield replace(ports, admin=admin)

@@ -4,21 +4,64 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from typing import TYPE_CHECKING
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from frontend_launch import stages
 from frontend_launch.errors import LaunchError
-from frontend_launch.frontends.query import QueryFrontend
+from frontend_launch.frontends.web_pages import refusal
+
+if TYPE_CHECKING:
+    from frontend_launch.frontends.query import QueryFrontend
 
 SHUTDOWN_TIMEOUT_S = 1.0
+MAX_BODY_BYTES = 1 << 20
+"""Of a request."""
 
 
-def metrics_app(frontend: QueryFrontend) -> web.Application:
-    """``/metrics`` in the shape of the original; our own under ``/metrics/loadgen``, and all for Prometheus."""
-    application = web.Application()
+def own_names(host: str, allowed: Iterable[str] = ()) -> frozenset[str]:
+    """The names, in lower case, that a request may address a server by, beside addresses and ``localhost``.
+
+    Args:
+        host: that the server binds.
+        allowed: further ones.
+    """
+    return frozenset(name.lower() for name in (host, socket.gethostname(), *allowed))
+
+
+def guarded(names: Collection[str], *middlewares: Middleware) -> web.Application:
+    """An application that refuses what a web page of another server asks.
+
+    Args:
+        names: from `own_names`.
+        middlewares: of the application.
+    """
+
+    @web.middleware
+    async def guard(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        refused = refusal(request.method, request.headers, names)
+        if refused is None:
+            return await handler(request)
+        return web.Response(status=refused.status, text=refused.text)
+
+    return web.Application(middlewares=[guard, *middlewares], client_max_size=MAX_BODY_BYTES)
+
+
+def metrics_app(frontend: QueryFrontend, names: Collection[str] = ()) -> web.Application:
+    """``/metrics`` in the shape of the original; our own under ``/metrics/loadgen``, and all for Prometheus.
+
+    Args:
+        frontend: whose metrics.
+        names: from `own_names`.
+    """
+    application = guarded(names)
     application.add_routes(
         [
             _page("/metrics", "application/json", lambda: json.dumps(frontend.report(), indent=4)),

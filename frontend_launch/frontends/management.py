@@ -11,13 +11,15 @@ The routes, their checks and the order of those are the original's; the bodies a
 - The batch size of a model can be changed, by a route that the original does not have.
 - While the configuration store does not answer, neither does this: ``503``.
 - A body is at most `MAX_BODY_BYTES` long.
+- A request that a web page of another server made is refused, see `web_pages`: ``403``, or ``415`` for a body of a
+  browser that is not JSON.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from typing import TypeVar
 
@@ -25,12 +27,12 @@ from aiohttp import web
 
 from frontend_launch import rest
 from frontend_launch.errors import FrontendLaunchError, RestError, StoreError
+from frontend_launch.frontends.http import MAX_BODY_BYTES, guarded
 from frontend_launch.frontends.state import Store
 from frontend_launch.records import Application, ModelVersion
 
 log = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 1 << 20
 BODY_TIMEOUT_S = 300.0
 """Patience for the transfer of one body, as the original."""
 
@@ -40,8 +42,13 @@ MAX_ERROR_CHARACTERS = 2000
 B = TypeVar("B", bound=rest.Body)
 
 
-def make_app(store: Store) -> web.Application:
-    """The REST API as an application for any aiohttp server."""
+def make_app(store: Store, names: Collection[str] = ()) -> web.Application:
+    """The REST API as an application for any aiohttp server.
+
+    Args:
+        store: the configuration.
+        names: from `http.own_names`.
+    """
     # One act at a time, as the original's single thread: each checks first and writes afterwards.
     turn = asyncio.Lock()
 
@@ -53,7 +60,7 @@ def make_app(store: Store) -> web.Application:
 
         return web.post(body_type.path, handle)
 
-    application = web.Application(middlewares=[_one_line], client_max_size=MAX_BODY_BYTES)
+    application = guarded(names, _one_line)
     application.add_routes(
         [
             route(rest.AddApplication, _add_application),

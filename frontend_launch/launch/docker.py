@@ -299,6 +299,8 @@ class DockerLauncher(Launcher):
         created = None
         while created is None:
             chosen = name or (f"{container.name}-{random.randrange(100_000)}" if container.name else None)
+            if chosen is not None:
+                request["Hostname"] = chosen  # requests from its network address a frontend by this name
             try:
                 created = await call(container.role, self._docker.containers.create(request, name=chosen))
             except NameTaken:

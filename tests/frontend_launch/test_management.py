@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend_launch.frontends import management
+from frontend_launch.frontends.http import MAX_BODY_BYTES
 from frontend_launch.frontends.state import MemoryStore
 from frontend_launch.records import Application, ReplicaRecord
 from model_containers.data_types import DataType
@@ -375,7 +376,7 @@ def test_unknown_paths(server: Served, path: str, method: str, status: int, text
 def test_long_bodies(server: Served) -> None:
     """A body beyond the bound is refused; one just below it is read."""
     body = json.dumps(APP | {"default_output": "x"}).encode()
-    fitting = body.replace(b'"x"', b'"%s"' % (b"x" * (management.MAX_BODY_BYTES - len(body))))
+    fitting = body.replace(b'"x"', b'"%s"' % (b"x" * (MAX_BODY_BYTES - len(body))))
     assert server.ask("/admin/add_app", io.BytesIO(fitting)) == OK
     assert server.ask("/admin/add_app", io.BytesIO(fitting + b" " * 16)) == (
         400,

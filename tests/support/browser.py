@@ -73,12 +73,17 @@ class Page:
 
     async def open(self, path: Path, width: int, height: int) -> None:
         """Load a file, and wait until it is drawn."""
+        await self.resize(width, height)
+        await self.visit(path.as_uri())
+        await self.settle()
+
+    async def visit(self, url: str) -> None:
+        """Load an address."""
         for domain in ("Page", "Runtime", "Log", "Network"):
             await self.command(f"{domain}.enable")
-        await self.resize(width, height)
-        await self.command("Page.navigate", url=path.as_uri())
+        self._loaded.clear()
+        await self.command("Page.navigate", url=url)
         await asyncio.wait_for(self._loaded.wait(), TIMEOUT_S)
-        await self.settle()
 
     async def resize(self, width: int, height: int) -> None:
         await self.command(
@@ -114,12 +119,17 @@ class Page:
 
 
 @contextlib.asynccontextmanager
-async def browser() -> AsyncIterator[Page]:
-    """A tab in a browser with a profile of its own, which is gone afterwards."""
+async def browser(*names: str) -> AsyncIterator[Page]:
+    """A tab in a browser with a profile of its own, which is gone afterwards.
+
+    Args:
+        names: of hosts that lead to 127.0.0.1; no other name has an address.
+    """
     profile = Path(tempfile.mkdtemp(prefix="loadgen-browser-"))
     flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-port=0"]
     flags += ["--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"]
-    flags += ["--host-resolver-rules=MAP * ~NOTFOUND"]
+    rules = [*(f"MAP {name} 127.0.0.1" for name in names), "MAP * ~NOTFOUND"]
+    flags += [f"--host-resolver-rules={', '.join(rules)}"]
     assert CHROMIUM is not None
     process = await asyncio.create_subprocess_exec(
         CHROMIUM,
