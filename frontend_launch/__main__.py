@@ -7,6 +7,13 @@ process that started them is gone.
 
 from __future__ import annotations
 
+import os
+import sys
+
+# `-m` puts the working directory first, and a file there that has a module's name would be run in its place.
+if __name__ == "__main__" and not sys.flags.safe_path and sys.path[0] != os.path.dirname(os.path.dirname(__file__)):
+    sys.path.pop(0)
+
 import argparse
 import asyncio
 import contextlib
@@ -14,7 +21,6 @@ import json
 import logging
 import re
 import signal
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import fields
 from pathlib import Path

@@ -109,6 +109,7 @@ async def start(command: Command, log_directory: Path, *, read_stdout: bool = Fa
             process = await create_process(
                 *shim,
                 sys.executable,
+                "-P",  # files of the working directory are no modules
                 *command.arguments,
                 env=environment,
                 pass_fds=(watched,),

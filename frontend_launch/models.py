@@ -105,7 +105,7 @@ async def _ask(verb: str, timeout_s: float, *arguments: str, environment: Mappin
     """Run a verb of the replica runtime and read the JSON that it prints."""
     process = await create_process(
         sys.executable,
-        *("-m", "model_containers", verb, *arguments),
+        *("-P", "-m", "model_containers", verb, *arguments),  # it finds a model in the working directory itself
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+
+TYPE_CHECKING = False
+"""True to type checkers. `python -m loadgen` runs this module before it corrects its path: it imports nothing more."""
 
 if TYPE_CHECKING:
     from frontend_launch.errors import FrontendLaunchError

@@ -5,10 +5,15 @@ All verbs but `serve` print JSON; nobody has to import a model to ask about it.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
+
+# `-m` puts the working directory first, and a file there that has a module's name would be run in its place.
+if __name__ == "__main__" and not sys.flags.safe_path and sys.path[0] != os.path.dirname(os.path.dirname(__file__)):
+    sys.path.pop(0)
+
+import argparse
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any

@@ -36,8 +36,8 @@ print(json.dumps({
     "modules": [name for name in ("frontend_launch", "loadgen", "aiohttp", "typer", "tensorflow")
                 if importlib.util.find_spec(name)],
     "compilers": [name for name in ("gcc", "cc", "make") if shutil.which(name)],
-    "compiled": os.path.isdir("model_containers/__pycache__"),
-    "flags": [sys.dont_write_bytecode, os.environ["PYTHONUNBUFFERED"]],
+    "compiled": os.path.isdir("packages/model_containers/__pycache__"),
+    "flags": [sys.dont_write_bytecode, os.environ["PYTHONUNBUFFERED"], sys.flags.safe_path, os.getcwd() in sys.path],
 }))
 """
 
@@ -131,11 +131,11 @@ def test_what_is_in_a_model_image(noop):
 
     assert asyncio.run(look()) == {
         "uid": 65532,
-        "here": ["model_containers"],
+        "here": ["packages"],
         "modules": [],
         "compilers": [],
         "compiled": True,
-        "flags": [True, "1"],
+        "flags": [True, "1", True, False],
     }
 
 

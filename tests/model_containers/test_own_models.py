@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import random
 import re
 import shlex
 import subprocess
@@ -198,6 +199,18 @@ def test_answers_of_text_are_compared(tmp_path):
     results = results_of(ran([*command, *ANY_PORTS], tmp_path))
     assert results["answers"]["compared"] > results["answers"]["mismatched"] == 0
     assert results["summary"]["completed"] > results["summary"]["failed"] == 0
+
+
+def test_a_file_named_as_a_module_of_python_is_named(tmp_path):
+    """The working directory comes last, so Python's module is found; the message says which."""
+    (tmp_path / "random.py").write_text("make = None\n")
+    (tmp_path / "sys.py").write_text("make = None\n")
+    for name, where in (("random", f"({random.__file__})"), ("sys", "(built in)")):
+        run = describe(f"{name}:make", tmp_path)
+        assert run.returncode == 1
+        assert run.stderr == (
+            f"{name}:make: {name} is a module of Python or of a package {where}, not {name}.py: rename that file\n"
+        )
 
 
 @pytest.mark.end_to_end
