@@ -179,7 +179,7 @@ def _shares(record: Record) -> dict[str, Share] | None:
     tally = record.tally
     if tally is None or not tally.totals[:OUTCOMES].any():
         return None
-    counts, totals = tally.within(record.measured_ns), tally.totals
+    counts, totals = tally.within(record.skipped_ns, record.skipped_ns + record.measured_ns), tally.totals
     ended, requests = counts[:, :OUTCOMES].sum(axis=1), int(totals[:OUTCOMES].sum())
     shares = {
         outcome.name.lower(): Share(

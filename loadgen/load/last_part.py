@@ -6,6 +6,7 @@ which are compared with what the server counted, and the stages.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from frontend_launch.histogram import LatencyHistogram
@@ -46,6 +47,7 @@ def last_part(record: Record, first: int) -> Record:
         ],
         silences=_after(record.silences, record.measured_from_ns + skipped_ns),
         pauses=_after(record.pauses, record.measured_from_ns + skipped_ns),
+        tally=None if record.tally is None else record.tally.since(_sum(interval.ended for interval in skipped)),
     )
     if offered is None or parts is None:
         before = LatencyHistogram()
@@ -79,6 +81,10 @@ def _use(client: ClientUse, mark: Mark, skipped_ns: int, measured_ns: int) -> Cl
         if at_ns >= skipped_ns:
             limited.add_gap(at_ns - skipped_ns, gap_ns)
     return limited
+
+
+def _sum(counts: Iterable[Sequence[int]]) -> list[int]:
+    return [sum(column) for column in zip(*counts, strict=True)]
 
 
 def _after(times: list[tuple[int, int]], begin_ns: int) -> list[tuple[int, int]]:

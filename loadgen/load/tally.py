@@ -7,6 +7,7 @@ that of `loadgen.load.time_batches`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 
@@ -82,17 +83,28 @@ class Tally:
         self._counts += other._counts
         self.totals += other.totals
 
-    def within(self, measured_ns: int) -> np.ndarray:
-        """The whole batches of the measured part; what ended later counts in the last of them.
+    def since(self, before: Sequence[int]) -> Tally:
+        """A tally with the same batches and without some of the requests.
 
         Args:
-            measured_ns: its length.
+            before: what they were counted as, as `totals`.
+        """
+        tally = copy(self)
+        tally.totals = self.totals - np.array(before, dtype=np.int64)
+        return tally
+
+    def within(self, from_ns: int, until_ns: int) -> np.ndarray:
+        """The whole batches of a time; what ended later counts in the last of them.
+
+        Args:
+            from_ns: its beginning, since the measured part began.
+            until_ns: its end, likewise.
 
         Returns:
             int64, a row for each batch, as `totals`.
         """
-        whole = min(measured_ns // self.length_ns, MAX_BATCHES)
+        first, whole = -(-from_ns // self.length_ns), min(until_ns // self.length_ns, MAX_BATCHES)
         counts = self._counts.copy()
         if whole:
             counts[whole - 1] += counts[whole:].sum(axis=0)
-        return counts[:whole]
+        return counts[first:whole]

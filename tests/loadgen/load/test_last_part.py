@@ -7,7 +7,7 @@ import pytest
 
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.judging.early_stop import UntilSteady
-from loadgen.judging.intervals import intervals
+from loadgen.judging.intervals import intervals, with_intervals
 from loadgen.load.arrivals import Renewal
 from loadgen.load.dispatcher import prepare
 from loadgen.load.ending import Ending
@@ -15,7 +15,7 @@ from loadgen.load.inputs import SeededInputs
 from loadgen.load.job import Job
 from loadgen.load.last_part import last_part
 from loadgen.load.parts import HistogramByPart
-from loadgen.load.summary import summarise
+from loadgen.load.summary import slow_name, summarise
 from loadgen.load.target import Outcome, Replies
 from model_containers.model import TensorSpec
 from model_containers.units import NS_PER_S
@@ -42,6 +42,7 @@ def simulated(arrivals=None, warmup_s=0.0, timeout_s=None, client=0, clients=1):
         arrivals=arrivals,
         keep_requests=True,
         until_steady=True,
+        tally_ns=(100_000_000,),
         client=client,
         clients=clients,
     )
@@ -66,6 +67,13 @@ def simulated(arrivals=None, warmup_s=0.0, timeout_s=None, client=0, clients=1):
         now_ns = done[0][0] if done else now_ns + NS_PER_S
         drained, _ = core.drain(now_ns, _ready(done, now_ns), now_ns + 20 * NS_PER_S)
     return core.finish(), watcher.first
+
+
+def slow_share(record):
+    """Of 100 ms and more."""
+    shares = with_intervals(summarise(record), record).shares
+    assert shares is not None
+    return shares[slow_name(100_000_000)]
 
 
 def _ready(done, now_ns):
@@ -97,6 +105,9 @@ def test_a_closed_loop_reports_what_was_steady(warmup_s):
     assert (summary.sent, summary.completed) == (before.sent, before.completed)
     assert record.clients[0].in_flight_ns == pytest.approx(3 * record.measured_ns, rel=0.01)
     assert intervals(record).throughput_rps == pytest.approx((100, 100), rel=0.01)
+    slow = slow_share(record)
+    assert (slow.count, slow.requests) == (0, summary.measured.completed)
+    assert slow_share(whole).count > 0
 
 
 @pytest.mark.parametrize("timeout_s", [None, 1.0])
@@ -111,6 +122,7 @@ def test_an_open_loop_reports_what_was_planned_while_it_was_steady(timeout_s):
     assert summary.offered_rps == pytest.approx(60, rel=0.01)
     assert summary.throughput_rps == pytest.approx(60, rel=0.01)
     assert (summary.lost, bool(before.lost)) == (0, timeout_s is not None)
+    assert slow_share(record).count < 0.1 * slow_share(whole).count
     assert summary.lag_ms is not None
     assert summary.lag_ms["max"] == pytest.approx(0, abs=1)
     agrees_with_rows(record)

@@ -30,15 +30,15 @@ def test_batches_are_bounded_and_add_up(one, other):
     both, merged, last = counted([*one, *other]), counted(one), counted(other)
     merged.merge(last)
     for tally in (both, merged):
-        rows = tally.within(MAX_BATCHES * tally.length_ns)
+        rows = tally.within(0, MAX_BATCHES * tally.length_ns)
         assert len(rows) == MAX_BATCHES
         assert rows.sum(axis=0).tolist() == tally.totals.tolist()
     assert merged.totals.tolist() == both.totals.tolist()
-    assert (merged.within(10**12) == both.within(10**12)).all()
+    assert (merged.within(0, 10**12) == both.within(0, 10**12)).all()
 
 
 def test_what_ends_after_the_measured_part_counts_in_its_last_batch():
     """A request that was planned for it may end later."""
     tally = counted([(0, Outcome.COMPLETED, 5), (9, Outcome.FAILED, 2)])
-    assert tally.within(2 * FIRST_LENGTH_NS).tolist() == [[5, 0, 0, 0, 0, 5, 5, 5, 5], [0, 0, 2, 0, 0, 0, 0, 0, 0]]
-    assert len(tally.within(FIRST_LENGTH_NS - 1)) == 0
+    assert tally.within(0, 2 * FIRST_LENGTH_NS).tolist() == [[5, 0, 0, 0, 0, 5, 5, 5, 5], [0, 0, 2, 0, 0, 0, 0, 0, 0]]
+    assert len(tally.within(0, FIRST_LENGTH_NS - 1)) == 0
