@@ -161,7 +161,7 @@ def test_a_rate(cache):
 
 def test_a_rate_beyond_the_ceiling(cache):
     """It has no floor, and no trial at that rate."""
-    found = measured(planned(OpenLoop(Renewal(5e7, 60.0, 0.0, 0))), cache)
+    found = measured(planned(OpenLoop(Renewal(1e6, 10.0, 0.0, 0))), cache)
     assert isinstance(found, Ceiling)
     assert found.floor is None
 
