@@ -17,6 +17,11 @@ batches. So an interval is known only where all of this holds:
 * the share of slower answers is known to within `MAX_WIDTH` of itself: some 50 independent answers are slower;
 * the same holds for p90, whatever the percentile, and for p95 if it is the mean.
 
+Where it is not, a value is still no fact, and what is sure of it is a bound. A percentile p is at least the percentile
+whose share of faster answers is p to the power of `LEAST_POWER`, which is p92.3 of p99. It is at most `MOST_TIMES` its
+value, if `FEW` requests are slower; of fewer nothing is known. Of runs of simulated queues, from 100 requests on, some
+90 % or more keep each bound: `docs/evidence/bounds.md`. Bounds decide objectives that are far from the value.
+
 Near that bound the variance is itself uncertain. So an interval is widened by `CAUTION` times its width, relative to
 the share, or by that of p90 (of the mean: p95) if that is larger. `docs/evidence/intervals.md` says how many intervals
 of simulated queues are known, and how many of these cover.
@@ -32,7 +37,7 @@ import numpy as np
 
 from loadgen.judging.steady import student_quantile
 from loadgen.load.record import Record
-from loadgen.load.summary import PERCENTILES, Share, Summary, slow_name
+from loadgen.load.summary import PERCENTILES, Share, Summary, is_few, slow_name
 from loadgen.load.tally import OUTCOMES
 from loadgen.load.target import Outcome
 from loadgen.load.time_batches import COARSE_NS
@@ -43,6 +48,11 @@ MAX_CORRELATION = 0.4
 MAX_WIDTH = 0.3
 CAUTION = 2.0
 CONFIDENCE = 0.95
+LEAST_POWER = 8
+MEAN_FEW = 100
+"""Of fewer answers, nothing is known of the mean but that it is at least the smallest."""
+
+MOST_TIMES = 4.0
 MAX_LOST = 0.1
 """Largest share that unanswered requests may have in the slower ones: when they were lost is not known."""
 
@@ -50,6 +60,9 @@ _NS_PER_MS = 1e6
 
 Interval = tuple[float, float]
 """Lower and upper end."""
+
+Bounds = tuple[float, float | None]
+"""Lower and upper bound; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +72,12 @@ class Intervals:
     Attributes:
         throughput_rps: answers a second.
         latency_ms: mean and percentiles, by name.
+        bounds_ms: lower and upper bound of those that are missing there; the upper one None where not known.
     """
 
     throughput_rps: Interval | None = None
     latency_ms: Mapping[str, Interval] = field(default_factory=dict)
+    bounds_ms: Mapping[str, Bounds] = field(default_factory=dict)
 
 
 def intervals(record: Record) -> Intervals:
@@ -71,16 +86,42 @@ def intervals(record: Record) -> Intervals:
     Args:
         record: of all clients.
     """
+    throughput_rps, latency_ms = _intervals(record)
+    return Intervals(throughput_rps, latency_ms, _bounds(record, latency_ms))
+
+
+def _bounds(record: Record, known: Mapping[str, Interval]) -> dict[str, Bounds]:
+    """Bounds of the mean and of percentiles, in ms, whose interval is not known; none of those among lost requests."""
+    latency, lost = record.latency, record.lost
+    found: dict[str, Bounds] = {}
+    for percentile in PERCENTILES:
+        name, value_ns = f"p{percentile:g}", latency.percentile_ns(percentile, lost)
+        if name in known or value_ns is None:
+            continue
+        # In decimal digits, as `rank` takes it.
+        least_ns = latency.percentile_ns(round(100 * (percentile / 100) ** LEAST_POWER, 6), lost)
+        assert least_ns is not None
+        most = None if is_few(percentile, latency.total + lost) else MOST_TIMES * value_ns / _NS_PER_MS
+        found[name] = least_ns / _NS_PER_MS, most
+    if "mean" not in known and latency.mean_ns is not None and not lost:
+        mean = latency.mean_ns / _NS_PER_MS
+        few = latency.total < MEAN_FEW
+        found["mean"] = (latency.min_ns / _NS_PER_MS, None) if few else (mean / MOST_TIMES, mean * MOST_TIMES)
+    return found
+
+
+def _intervals(record: Record) -> tuple[Interval | None, dict[str, Interval]]:
+    """The interval of the throughput, and those of the mean and of percentiles that are known."""
     counts, sums_ns = record.batches.within(record.skipped_ns, record.skipped_ns + record.measured_ns)
     if len(counts) < BATCHES or not counts.any():
-        return Intervals()
+        return None, {}
     run = _Run(record, counts, counts.sum(axis=1), record.lost)
     throughput_rps, least = _throughput(run.totals, record), run.width(90)
     if least is None:
-        return Intervals(throughput_rps)
+        return throughput_rps, {}
     found = {f"p{percentile:g}": run.percentile(percentile, least) for percentile in PERCENTILES}
     found["mean"] = run.mean(sums_ns, least)
-    return Intervals(throughput_rps, {name: interval for name, interval in found.items() if interval is not None})
+    return throughput_rps, {name: interval for name, interval in found.items() if interval is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +211,11 @@ def with_intervals(summary: Summary, record: Record) -> Summary:
     """
     known = intervals(record)
     return replace(
-        summary, intervals_ms=known.latency_ms, throughput_interval_rps=known.throughput_rps, shares=_shares(record)
+        summary,
+        intervals_ms=known.latency_ms,
+        throughput_interval_rps=known.throughput_rps,
+        bounds_ms=known.bounds_ms,
+        shares=_shares(record),
     )
 
 

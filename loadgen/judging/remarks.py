@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from frontend_launch.counters import Counters
+from frontend_launch.integers import plural
 from loadgen.load.ending import Ending
 from loadgen.load.record import Record
-from loadgen.load.summary import LAG_SHARE, Summary
+from loadgen.load.summary import FEW, LAG_SHARE, Summary
 from loadgen.load.target import Outcome
 from model_containers.units import NS_PER_S
 
@@ -37,10 +38,14 @@ def marked(summary: Summary) -> list[str]:
 
 
 def uncertain(summary: Summary) -> list[str]:
-    """A line on the latencies whose interval is not known."""
-    if not summary.uncertain:
-        return []
-    return [f"{', '.join(summary.uncertain)}: too few independent answers for an interval (marked with ~)"]
+    """A line on the latencies whose interval is not known, and one on percentiles of too few requests."""
+    lines = []
+    if wide := [name for name in summary.uncertain if name not in summary.few]:
+        lines.append(f"{', '.join(wide)}: too few independent answers for an interval (marked with ~)")
+    if summary.few:
+        requests = plural(summary.measured.completed + (summary.lost or 0), "request")
+        lines.append(f"{', '.join(summary.few)}: {requests} are too few; fewer than {FEW} of them are slower")
+    return lines
 
 
 def remarks(record: Record) -> list[str]:

@@ -23,7 +23,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from loadgen.errors import ConfigError
 from loadgen.load.summary import Share, Summary, slow_name
@@ -119,15 +119,17 @@ class Finding:
     Attributes:
         condition: the bound.
         value: what was measured, in the bound's unit; None where nothing was.
-        holds: whether it keeps the bound; what was not measured keeps none.
+        holds: whether it keeps the bound; what was not measured keeps none, unless what it is at least decides.
         text: for a reader, such as ``p99 231 ms, wanted <250ms``.
-        sure: so does the whole 95 % interval of what was measured, or none of it; a fact such as a count is sure.
+        decided: nothing that is known of the metric is on the other side of the bound.
+        sure: so says its 95 % interval, or a bound of it, or it is a fact such as a count; not its value alone.
     """
 
     condition: Condition
     value: float | None
     holds: bool
     text: str
+    decided: bool = True
     sure: bool = False
 
 
@@ -199,22 +201,20 @@ def evaluate(condition: Condition, summary: Summary) -> Finding:
         condition: what has to hold.
         summary: what was measured.
     """
-    value = _measured(condition, summary)
-    holds = value is not None and condition.allows(value)
-    shown = "unknown" if value is None else _shown(condition, value)
+    value, known = _measured(condition, summary), _known(condition, summary)
+    holds = known is not None and all(known.truths) if value is None else condition.allows(value)
+    decided = known is not None and {*known.truths} == {holds}
     bound = condition.text[len(condition.name) :]
-    sure = value is not None and condition.metric in _FACTS and condition.unit != "%"
-    ends, remark = _ends(condition, summary)
-    if ends is not None:
-        sure = set(ends) == {holds}
-    text = f"{condition.name} {shown}, wanted {bound}"
-    return Finding(condition, value, holds, text if sure or not remark else f"{text} ({remark})", sure)
+    text = f"{condition.name} {_found(condition, summary, value)}, wanted {bound}"
+    if not decided and known is not None and known.text:
+        text = f"{text} ({known.text})"
+    return Finding(condition, value, holds, text, decided, decided and known is not None and known.sure)
 
 
 def crossed(condition: Condition, summary: Summary) -> tuple[bool | None, str]:
     """Whether a condition that must not come true did; what was not measured counts as true.
 
-    Undecided where the metric's interval is known and holds the bound.
+    Undecided where what is known of the metric lies on both sides of the bound.
 
     Args:
         condition: what must not come true.
@@ -223,37 +223,82 @@ def crossed(condition: Condition, summary: Summary) -> tuple[bool | None, str]:
     Returns:
         Whether it has, None where undecided; and a text for a reader, such as ``p99 is 231 ms``.
     """
-    value = _measured(condition, summary)
-    shown = "unknown" if value is None else _shown(condition, value)
-    if condition.metric in (above := summary.latency_above_ms or {}):
-        shown = f"above {above[condition.metric]:.4g} ms"
-    ends, remark = _ends(condition, summary)
-    if value is not None and ends is not None and ends[0] != ends[1]:
-        return None, f"{condition.name} is {shown}, {remark}"
-    return value is None or condition.allows(value), f"{condition.name} is {shown}"
+    value, known = _measured(condition, summary), _known(condition, summary)
+    text = f"{condition.name} is {_found(condition, summary, value)}"
+    if value is None or known is None:
+        return True, text
+    truth, other = known.truths
+    return (truth, text) if truth == other else (None, f"{text}, {known.text}")
 
 
-def _ends(condition: Condition, summary: Summary) -> tuple[tuple[bool, bool] | None, str]:
-    """Whether the condition is true at both ends of what the metric may be, and these ends in words.
+class _Known(NamedTuple):
+    """What is known of a metric.
 
-    None where no interval is known. How many requests are slow says more of a bound than the interval of a percentile,
-    which needs many slower ones.
+    Attributes:
+        truths: whether the condition is true at both ends of what the metric may be.
+        text: these ends in words; empty where they are the same.
+        sure: they are those of an interval or a fact, not of a value of which it is not known how sure it is.
     """
-    share = _share(condition, summary)
-    interval = _interval(condition, summary) if share is None else share.interval
-    if interval is None or condition.metric == "max":
-        return None, ""
+
+    truths: tuple[bool, bool]
+    text: str
+    sure: bool
+
+
+def _known(condition: Condition, summary: Summary) -> _Known | None:
+    """None where nothing is known of the metric.
+
+    How many requests are slow says more of a bound than the interval of a percentile, which needs many slower ones.
+    """
+    share, value = _share(condition, summary), _measured(condition, summary)
+    if share is not None and share.interval is not None and condition.metric != "max":
+        return _of_share(condition, share.interval)
+    above = summary.latency_above_ms or {}
+    if condition.metric in LATENCIES:
+        if value is None and condition.metric not in above:
+            return None
+        low, high = summary.within_ms(condition.metric)
+        sure = low != high or condition.metric == "max"
+        return _Known((condition.allows(low), condition.allows(high)), _words(condition, summary, low, high), sure)
+    if condition.metric == "throughput" and summary.throughput_interval_rps is not None:
+        low, high = summary.throughput_interval_rps
+        return _Known((condition.allows(low), condition.allows(high)), _words(condition, summary, low, high), True)
+    if value is None:
+        return None
+    return _Known((condition.allows(value),) * 2, "", condition.metric in _FACTS and condition.unit != "%")
+
+
+def _of_share(condition: Condition, interval: tuple[float, float]) -> _Known:
+    """What the interval of a share of requests says."""
     low, high = interval
-    if share is not None and condition.unit == "ms":
-        kept = [end <= condition.slow_share for end in interval]
-        truths = [end == (condition.operator in ("<", "<=")) for end in kept]
+    if condition.unit == "ms":
+        truths = [(end <= condition.slow_share) == (condition.operator in ("<", "<=")) for end in interval]
         bound = condition.text[len(condition.name) :].lstrip("<>=")
-        return (truths[0], truths[1]), f"{100 * low:.3g} to {100 * high:.3g} % exceed {bound}, with 95 % confidence"
+        return _Known(
+            (truths[0], truths[1]), f"{100 * low:.3g} to {100 * high:.3g} % exceed {bound}, with 95 % confidence", True
+        )
     if condition.metric == GOODPUT:
         low, high = 1 - high, 1 - low
-    scale, unit = (100.0, " %") if condition.unit == "%" else (1.0, "")
-    text = f"between {low * scale:.4g} and {high * scale:.4g}{unit} with 95 % confidence"
-    return (condition.allows(low), condition.allows(high)), text
+    text = f"between {100 * low:.4g} and {100 * high:.4g} % with 95 % confidence"
+    return _Known((condition.allows(low), condition.allows(high)), text, True)
+
+
+def _words(condition: Condition, summary: Summary, low: float, high: float) -> str:
+    """Between which ends a metric lies, for a reader."""
+    if condition.metric in (summary.latency_above_ms or {}):
+        return ""
+    if not math.isfinite(high):
+        return f"of too few requests: it is at least {low:.4g}"
+    if condition.metric in (summary.bounds_ms or {}):
+        return f"of too few independent answers: it is roughly between {low:.4g} and {high:.4g}"
+    return f"between {low:.4g} and {high:.4g} with 95 % confidence"
+
+
+def _found(condition: Condition, summary: Summary, value: float | None) -> str:
+    """What was measured, for a reader."""
+    if condition.metric in LATENCIES and condition.metric in (above := summary.latency_above_ms or {}):
+        return f"above {above[condition.metric]:.4g} ms"
+    return "unknown" if value is None else _shown(condition, value)
 
 
 def _share(condition: Condition, summary: Summary) -> Share | None:
@@ -262,13 +307,6 @@ def _share(condition: Condition, summary: Summary) -> Share | None:
     if condition.slow_ns is not None:
         return shares.get(slow_name(condition.slow_ns))
     return shares.get(condition.metric) if condition.unit == "%" else None
-
-
-def _interval(condition: Condition, summary: Summary) -> tuple[float, float] | None:
-    """The metric's interval in the unit of the condition's value; None where not known."""
-    if condition.metric == "throughput":
-        return summary.throughput_interval_rps
-    return (summary.intervals_ms or {}).get(condition.metric)
 
 
 def _measured(condition: Condition, summary: Summary) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -54,6 +55,25 @@ class Share:
     def value(self) -> float:
         """The share."""
         return self.count / self.requests
+
+
+BoundsMs = Annotated[
+    Mapping[str, tuple[float, float | None]], Meta(extra_json_schema={"propertyNames": {"enum": list(METRICS)}})
+]
+"""Lower and upper bound in milliseconds, None for none, by the names of `METRICS`."""
+
+FEW = 5
+"""Where fewer requests are slower than a percentile, nothing is known of it but that it is no less than some value."""
+
+
+def is_few(percentile: float, requests: int) -> bool:
+    """Whether so many requests are too few for a percentile, whatever their latencies.
+
+    Args:
+        percentile: 0 to 100.
+        requests: answered and lost ones.
+    """
+    return requests - rank(percentile, requests) < FEW if requests else True
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +132,8 @@ class Summary:
         throughput_interval_rps: 95 % interval of the throughput; None where not known.
         shares: of the requests of the measured part, those that ended otherwise than completed, by outcome; and those
             without a good answer within a bound of a condition, by `slow_name`. None where no condition needs them.
+        bounds_ms: of those of `latency_ms` whose interval is not known, what they are at least, and at most, where
+            `docs/reports.md` says that this is known; None in files that have no bounds.
     """
 
     sent: Count
@@ -137,18 +159,46 @@ class Summary:
     intervals_ms: IntervalsMs | None = None
     throughput_interval_rps: tuple[float, float] | None = None
     shares: Mapping[str, Share] | None = None
+    bounds_ms: BoundsMs | None = None
 
     @property
     def uncertain(self) -> tuple[str, ...]:
-        """The mean and percentiles whose interval is not known, in a summary that has intervals."""
+        """The mean and percentiles whose interval is not known; where there are no intervals, those of few requests."""
         known = self.intervals_ms
         if known is None:
-            return ()
+            return self.few
         return tuple(
             name
             for name, value in self.latency_ms.items()
             if value is not None and name not in ("min", "max") and name not in known
         )
+
+    @property
+    def few(self) -> tuple[str, ...]:
+        """The percentiles of which there are too few requests, see `is_few`."""
+        requests = self.measured.completed + (self.lost or 0)
+        return tuple(
+            name
+            for percentile in PERCENTILES
+            if self.latency_ms.get(name := f"p{percentile:g}") is not None and is_few(percentile, requests)
+        )
+
+    def within_ms(self, name: str) -> tuple[float, float]:
+        """What is known of a latency: its ends, equal where the value is sure or nothing else is known of it.
+
+        Of one that falls among lost requests the lower end is what it is at least.
+
+        Args:
+            name: of `latency_ms` or of `latency_above_ms`.
+        """
+        value = self.latency_ms.get(name)
+        if value is None:
+            return (self.latency_above_ms or {}).get(name, 0.0), math.inf
+        if (interval := (self.intervals_ms or {}).get(name)) is not None:
+            return interval
+        if (bounds := (self.bounds_ms or {}).get(name)) is not None:
+            return bounds[0], math.inf if bounds[1] is None else bounds[1]
+        return (0.0, math.inf) if name in self.few else (value, value)
 
     @property
     def marked(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from loadgen.experiments.sweep import Sweep, SweepPlan
 from loadgen.hardware.readings import SAMPLER
 from loadgen.hardware.summary import CoreUse, GpuUse, ProcessUse
 from loadgen.judging.ceiling import rate_text
+from loadgen.load.summary import Summary
 from loadgen.plan import Plan, model_defaults
 from loadgen.report.tables import steady_text
 from loadgen.report.timeline import REQUEST_STAGES, SERVER_STAGES
@@ -166,13 +167,7 @@ def _shape(spec: TensorSpec) -> str:
 def results_text(results: Results) -> str:
     """What came out, in a few lines."""
     summary = results.summary
-    above = summary.latency_above_ms or {}
-    latency = "  ".join(
-        f"{name} {'~' if name in summary.uncertain else ''}"
-        f"{f'above {_milliseconds(above[name])}' if name in above else _milliseconds(value)}"
-        f"{'*' if name in summary.marked else ''}{_interval((summary.intervals_ms or {}).get(name))}"
-        for name, value in summary.latency_ms.items()
-    )
+    latency = "  ".join(f"{name} {_latency(name, summary)}" for name in summary.latency_ms)
     counts = ", ".join(f"{count} {words}" for name, words in _COUNTS.items() if (count := getattr(summary, name)))
     extras = "".join(f"; {words} {count}" for name, words in _EXTRAS.items() if (count := getattr(summary, name)))
     lines = [
@@ -194,6 +189,19 @@ def results_text(results: Results) -> str:
         *(f"note        {note}" for note in results.notes),
     ]
     return "\n".join(lines)
+
+
+def _latency(name: str, summary: Summary) -> str:
+    """A latency with its interval, or with what it is at least; with the marks of what notes say."""
+    if (above_ms := (summary.latency_above_ms or {}).get(name)) is not None:
+        return f"above {_milliseconds(above_ms)}"
+    value, mark = _milliseconds(summary.latency_ms[name]), "*" if name in summary.marked else ""
+    bounds = (summary.bounds_ms or {}).get(name)
+    if name in summary.few and bounds is not None:
+        least = _milliseconds(bounds[0])
+        return f"at least {value}{mark}" if least == value else f"~{value}{mark} (at least {least})"
+    uncertain = "~" if name in summary.uncertain else ""
+    return f"{uncertain}{value}{mark}{_interval((summary.intervals_ms or {}).get(name))}"
 
 
 def _decided(threshold: Threshold, results: Results) -> str:

@@ -297,7 +297,7 @@ class ClientMetrics:
 
     Attributes:
         thrus: requests a second.
-        p99_lats: 99th percentile of the latency, seconds; None where nothing completed.
+        p99_lats: 99th percentile of the latency, seconds; None where nothing completed, or among lost requests.
         mean_lats: mean latency, seconds; None where nothing completed.
     """
 

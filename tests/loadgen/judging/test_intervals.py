@@ -87,7 +87,8 @@ def test_a_run_with_too_few_batches_shows_nothing():
     rng = np.random.default_rng(4)
     run = record(rng.exponential(5 * MS, 10_000), seconds=1)
     run.measured_ns = (BATCHES - 1) * run.batches.length_ns
-    assert intervals(run) == Intervals()
+    found = intervals(run)
+    assert (found.throughput_rps, found.latency_ms) == (None, {})
 
 
 def test_lost_requests_are_slower_than_all_answers():
@@ -168,3 +169,39 @@ def test_summaries_have_shares_where_requests_were_counted():
     assert (shares["latency>=10ms"].count, shares["latency>=10ms"].value) == (29, 0.145)
     assert shares["latency>=10ms"].interval is not None
     assert with_intervals(GOLDEN.summary, Record()).shares is None
+
+
+def test_of_few_answers_a_percentile_has_a_lower_bound():
+    """The slowest of five is that of their p99.9; of 500 and more answers there is an upper bound of p99 too."""
+    few = intervals(record([MS, 2 * MS, 3 * MS, 4 * MS, 12 * MS])).bounds_ms
+    least_ms = {"p50": 1, "p90": 3, "p95": 4, "p99": 12, "p99.9": 12, "mean": 1}
+    assert {name: low for name, (low, _) in few.items()} == pytest.approx(least_ms, rel=1e-3)
+    assert {high for _, high in few.values()} == {None}
+    bounds = intervals(record(np.arange(1, 501) * MS)).bounds_ms
+    assert bounds["p99"] == pytest.approx((462, 4 * 495), rel=1e-3)
+    assert bounds["p99.9"][1] is None
+    assert bounds["p99.9"][0] == pytest.approx(497, rel=1e-3)
+    assert intervals(record(np.arange(1, 500) * MS)).bounds_ms["p99"][1] is None
+
+
+def test_what_has_an_interval_has_no_bounds():
+    """And what falls among lost requests has its own."""
+    rng = np.random.default_rng(5)
+    found = intervals(record(rng.exponential(5 * MS, 50_000)))
+    assert found.bounds_ms.keys() & found.latency_ms.keys() == set()
+    assert found.bounds_ms.keys() | found.latency_ms.keys() == {"mean", "p50", "p90", "p95", "p99", "p99.9"}
+    lossy = record(rng.exponential(5 * MS, 500))
+    lossy.offered = Offered(planned=510, answered=500, arrived=500)
+    assert intervals(lossy).bounds_ms.keys() == {"p50", "p90", "p95"}
+
+
+@pytest.mark.parametrize("utilisation", [0.5, 0.8, 0.9])
+def test_bounds_hold(utilisation):
+    """Of a p99 that has no interval; `docs/evidence/bounds.md` has more."""
+    queue, rng = mm1(utilisation), np.random.default_rng(7)
+    true_ms = queue.true("p99")
+    found = [intervals(queue.run(660, rng)).bounds_ms["p99"] for _ in range(50)]
+    assert sum(low <= true_ms for low, _ in found) >= 45
+    highs = [high for _, high in found if high is not None]
+    assert len(highs) >= 45
+    assert sum(high >= true_ms for high in highs) >= 0.9 * len(highs)

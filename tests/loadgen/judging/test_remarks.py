@@ -189,12 +189,38 @@ def test_percentiles_that_are_the_client_s_are_marked():
 
 
 def test_values_without_an_interval_are_named():
-    """The smallest and the largest answer never have one; of files without intervals nothing is said."""
+    """The smallest and the largest answer never have one; few answers are said of files without intervals too."""
     summary = summarise(record_of(100))
-    assert uncertain(summary) == []
-    [line] = uncertain(replace(summary, intervals_ms={"p50": (9.0, 11.0)}))
-    assert line == "mean, p90, p95, p99, p99.9: too few independent answers for an interval (marked with ~)"
+    few = "p99, p99.9: 100 requests are too few; fewer than 5 of them are slower"
+    assert uncertain(summary) == [few]
+    assert uncertain(replace(summary, intervals_ms={"p50": (9.0, 11.0)})) == [
+        "mean, p90, p95: too few independent answers for an interval (marked with ~)",
+        few,
+    ]
     assert uncertain(replace(summary, latency_ms=dict.fromkeys(summary.latency_ms), intervals_ms={})) == []
+    assert uncertain(summarise(record_of(5000))) == []
+
+
+@pytest.mark.parametrize(
+    ("requests", "few"),
+    [
+        (1, ("p50", "p90", "p95", "p99", "p99.9")),
+        (9, ("p50", "p90", "p95", "p99", "p99.9")),
+        (10, ("p90", "p95", "p99", "p99.9")),
+        (49, ("p90", "p95", "p99", "p99.9")),
+        (50, ("p95", "p99", "p99.9")),
+        (499, ("p99", "p99.9")),
+        (500, ("p99.9",)),
+        (4999, ("p99.9",)),
+        (5000, ()),
+    ],
+)
+def test_a_percentile_wants_five_slower_requests(requests, few):
+    """Lost ones count."""
+    assert summarise(record_of(requests)).few == few
+    lost = requests // 100
+    found = summarise(record_of(requests - lost, unanswered=lost))
+    assert found.few == tuple(name for name in few if found.latency_ms[name] is not None)
 
 
 def test_a_measured_part_that_was_steady_is_named():

@@ -258,6 +258,57 @@ def test_facts_are_sure_and_estimates_without_an_interval_are_not():
     assert [finding.sure for finding in findings] == [True, True, False, False, False]
 
 
+@pytest.mark.parametrize(
+    ("text", "crossed", "said"),
+    [
+        ("p99>100ms", True, "p99 is 231 ms"),
+        ("p99>200ms", None, "p99 is 231 ms, of too few independent answers: it is roughly between 150 and 924"),
+        ("p99>900ms", None, "p99 is 231 ms, of too few independent answers: it is roughly between 150 and 924"),
+        ("p99>1s", False, "p99 is 231 ms"),
+        ("p99.9>200ms", True, "p99.9 is 240 ms"),
+        ("p99.9>1h", None, "p99.9 is 240 ms, of too few requests: it is at least 240"),
+        ("p50>1ms", True, "p50 is 100 ms"),
+    ],
+)
+def test_a_condition_on_what_is_not_known_is_undecided(text, crossed, said):
+    """Unless a bound of it decides."""
+    summary = replace(
+        SUMMARY,
+        latency_ms={"p50": 100.0, "p99": 231.0, "p99.9": 240.0},
+        intervals_ms={"p50": (95.0, 104.0)},
+        bounds_ms={"p99": (150.0, 924.0), "p99.9": (240.0, None)},
+    )
+    (condition,) = slo.parse(text.replace("1h", "3600s"))
+    assert slo.crossed(condition, summary) == (crossed, said)
+    finding = slo.evaluate(condition, summary)
+    assert (finding.holds, finding.decided) == (condition.allows(finding.value or 0.0), crossed is not None)
+
+
+@pytest.mark.parametrize(
+    ("text", "holds", "decided"),
+    [
+        ("p99<100ms", False, True),
+        ("p99>100ms", True, True),
+        ("p99<1s", False, False),
+        ("p99>1s", False, False),
+        ("p99.9<1s", False, False),
+    ],
+)
+def test_a_percentile_among_lost_requests_has_a_bound_that_may_decide(text, holds, decided):
+    """At least 500 ms is not below 100 ms; without a bound nothing is decided."""
+    summary = replace(SUMMARY, latency_ms={"p99": None, "p99.9": None}, latency_above_ms={"p99": 500.0})
+    finding = slo.evaluate(slo.parse(text)[0], summary)
+    assert (finding.holds, finding.decided) == (holds, decided)
+    assert ("above 500 ms" in finding.text) == ("p99.9" not in text)
+
+
+def test_a_percentile_of_a_few_requests_is_undecided_in_files_without_bounds():
+    """Of five requests, whatever their p99.9."""
+    summary = replace(SUMMARY, measured=MeasuredPart(9.0, 5, 5), lost=0, latency_ms={"p99.9": 12.0, "p50": 4.0})
+    assert slo.crossed(slo.parse("p99.9>1s")[0], summary)[0] is None
+    assert not slo.evaluate(slo.parse("p99.9<1s")[0], summary).decided
+
+
 @given(st.text(max_size=30))
 def test_garbage(text):
     """Whatever is written is a list of conditions or one error, never another."""

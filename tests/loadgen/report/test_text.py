@@ -71,6 +71,20 @@ def test_intervals_stand_beside_their_values():
     assert "~" not in results_text(RESULTS)
 
 
+def test_percentiles_of_few_requests_are_no_facts():
+    """They are said to be at least as large as what is sure of them."""
+    summary = replace(
+        RESULTS.summary,
+        measured=replace(RESULTS.summary.measured, completed=60),
+        lost=0,
+        latency_ms={"p50": 99.0, "p99": 231.0, "p99.9": 240.0},
+        intervals_ms={},
+        bounds_ms={"p50": (9.0, 396.0), "p99": (180.0, None), "p99.9": (240.0, None)},
+    )
+    lines = results_text(replace(RESULTS, summary=summary)).splitlines()
+    assert lines[1] == "latency ms  p50 ~99  p99 ~231 (at least 180)  p99.9 at least 240"
+
+
 @pytest.mark.parametrize(
     ("crossed", "text"),
     [(True, "came true"), (False, "did not come true"), (None, "undecided")],
