@@ -38,11 +38,13 @@ class Interval:
         end_s: its end, seconds since the measured part began.
         duration_s: its length.
         completed: answers that arrived in it.
-        p99_s: 99th percentile of their latency, None without answers.
+        p99_s: 99th percentile of their latency, lost requests counting as slower; None without answers, or where it
+            falls among lost requests.
         mean_s: mean of their latency, None without answers.
         in_flight: mean number of requests in flight.
         histogram: their latencies, encoded; None without answers.
         ended: of requests of the measured part that ended in it, counts as `Tally.totals`; empty without a tally.
+        lost: requests that ended in it without an answer as it should be.
     """
 
     end_s: float
@@ -52,6 +54,7 @@ class Interval:
     mean_s: float | None
     in_flight: float
     histogram: str | None
+    lost: int = 0
     ended: tuple[int, ...] = ()
 
     @classmethod
@@ -61,6 +64,7 @@ class Interval:
         end_s: float,
         duration_s: float,
         in_flight: float,
+        lost: int = 0,
         ended: tuple[int, ...] = (),
     ) -> Interval:
         """An interval with these latencies.
@@ -70,9 +74,10 @@ class Interval:
             end_s: since the measured part began.
             duration_s: its length, above 0.
             in_flight: mean number of requests.
+            lost: requests that ended in it without an answer as it should be.
             ended: counts of its tally.
         """
-        p99_ns, mean_ns = histogram.percentile_ns(99), histogram.mean_ns
+        p99_ns, mean_ns = histogram.percentile_ns(99, lost), histogram.mean_ns
         return cls(
             end_s=end_s,
             duration_s=duration_s,
@@ -82,6 +87,7 @@ class Interval:
             in_flight=in_flight,
             histogram=histogram.encode() if histogram.total else None,
             ended=ended,
+            lost=lost,
         )
 
     @classmethod
@@ -96,6 +102,7 @@ class Interval:
             max(interval.end_s for interval in intervals),
             sum(interval.duration_s for interval in intervals) / len(intervals),
             sum(interval.in_flight for interval in intervals),
+            sum(interval.lost for interval in intervals),
             tuple(sum(counts) for counts in zip(*(interval.ended for interval in intervals), strict=True)),
         )
 

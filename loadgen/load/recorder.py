@@ -35,6 +35,7 @@ OVERDUE = 2
 A little more than that is no sign: where latencies rise, the oldest request in flight is always the slowest.
 """
 
+_LOST = (Outcome.DEFAULTED, Outcome.FAILED, Outcome.TIMED_OUT)
 _OUTCOMES = tuple(Outcome)
 """By their codes, without the cost of asking the enumeration for each reading."""
 
@@ -64,6 +65,7 @@ class Recorder:
         self._told, self._untimed = False, 0
         """Whether the server times requests, and answers that were measured since the last timed one."""
         self._started_ns = self._until_ns = self._cut_ns = self._cut_in_flight_ns = 0
+        self._cut_lost = 0
         self._heard_ns = 0
         """When the last answer came."""
 
@@ -77,6 +79,7 @@ class Recorder:
         self.measuring = True
         self._started_ns = self._cut_ns = self._heard_ns = self.record.measured_from_ns = now_ns
         self._until_ns = HIGHEST_TIME_NS if until_ns is None else until_ns
+        self._cut_lost = self._ended_without_answer
 
     def planned(self, count: int) -> None:
         """So many requests were planned for the measured part, if there is a plan."""
@@ -278,20 +281,27 @@ class Recorder:
         """An interval was closed."""
         self.record.latency.add(histogram)
 
+    @property
+    def _ended_without_answer(self) -> int:
+        """Requests so far."""
+        return sum(self.record.outcomes[outcome] for outcome in _LOST)
+
     def cut(self, now_ns: int) -> Interval | None:
         """Close the present interval and begin the next; None when it would have no length."""
         if not self.measuring or now_ns <= self._cut_ns:
             return None
         histogram, self._interval = self._interval, LatencyHistogram()
         in_flight_ns = self.record.clients[0].in_flight_ns
+        lost = self._ended_without_answer
         interval = Interval.of(
             histogram,
             end_s=(now_ns - self._started_ns) / NS_PER_S,
             duration_s=(now_ns - self._cut_ns) / NS_PER_S,
             in_flight=(in_flight_ns - self._cut_in_flight_ns) / (now_ns - self._cut_ns),
             ended=self._ended_since_cut(),
+            lost=lost - self._cut_lost,
         )
-        self._cut_ns, self._cut_in_flight_ns = now_ns, in_flight_ns
+        self._cut_ns, self._cut_in_flight_ns, self._cut_lost = now_ns, in_flight_ns, lost
         self._closed(histogram)
         if len(self.record.intervals) < MAX_INTERVALS:
             self.record.intervals.append(interval)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.load.ending import Ending
 from loadgen.load.in_flight import Lost, Settled
-from loadgen.load.record import MAX_SILENCES, ClientUse, Offered, Record
+from loadgen.load.record import MAX_SILENCES, ClientUse, Interval, Offered, Record
 from loadgen.load.recorder import MAX_TIMES, Recorder, ScheduleRecorder, distance
 from loadgen.load.requests_log import NOT_DONE, RequestsLog
 from loadgen.load.tally import Tally
@@ -444,3 +444,20 @@ def test_a_tally_counts_the_requests_of_the_measured_part_once_each(schedule):
     assert last.ended == (2, 0, 1, 1, 0, 1, 2)
     assert tally.totals.tolist() == [4, 0, 1, 1, 0, 1, 3]
     assert recorder.record.latency.total + recorder.record.lost == tally.totals[: len(Outcome)].sum()
+
+
+@pytest.mark.parametrize(("good", "bad", "known"), [(99, 1, True), (98, 2, False), (0, 2, False)])
+def test_the_p99_of_an_interval_counts_lost_requests_as_slower(good, bad, known):
+    """Those that ended in it without a good answer; of two clients together, too."""
+    recorder = Recorder()
+    recorder.ended(Outcome.TIMED_OUT, lost(10), 50)
+    recorder.begin_measured(100, until_ns=300)
+    recorder.replied(*replies(*[(Outcome.COMPLETED, 110, 150)] * good, *[(Outcome.FAILED, 110, 160)] * (bad - 1)))
+    recorder.ended(Outcome.TIMED_OUT, lost(110), 190)
+    first, second = recorder.cut(200), recorder.cut(250)
+    assert first is not None
+    assert second is not None
+    assert (first.completed, first.lost, second.lost) == (good, bad, 0)
+    assert (first.p99_s is not None) == known
+    both = Interval.merged([first, first])
+    assert (both.lost, both.p99_s is not None) == (2 * bad, known)

@@ -22,7 +22,7 @@ from loadgen.load.arrivals import Renewal
 from loadgen.load.dispatcher import BURST
 from loadgen.load.inputs import SeededInputs
 from loadgen.load.job import Job
-from loadgen.load.record import Record
+from loadgen.load.record import Interval, Record
 from loadgen.load.runner import Hooks, Phase, run
 from loadgen.load.summary import PERCENTILES, summarise
 from loadgen.load.target import Outcome, Replies
@@ -244,6 +244,18 @@ def test_a_line_says_when_nothing_completed(caplog):
     caplog.set_level(logging.INFO)
     ran(FakeSpec(mute=True), duration_s=0.02)
     assert [record.getMessage() for record in caplog.records] == ["nothing completed in 0.0 s, 50 requests in flight"]
+
+
+def test_the_line_of_an_interval_says_what_was_lost(caplog):
+    """Its p99 counts that as slower, and may fall among it."""
+    caplog.set_level(logging.INFO)
+    for lost, p99_s in ((0, 0.02), (1, 0.03), (9, None)):
+        runner.log_line(Interval(1.0, 1.0, 200, p99_s, 0.01, 1.0, None, lost))
+    assert [record.getMessage() for record in caplog.records] == [
+        "p99: 0.02, mean: 0.01, thruput: 200.0",
+        "p99: 0.03, mean: 0.01, thruput: 200.0, lost: 1",
+        "p99: among lost requests, mean: 0.01, thruput: 200.0, lost: 9",
+    ]
 
 
 def test_job_and_record_can_be_pickled():
