@@ -57,6 +57,11 @@ def remarks(record: Record) -> list[str]:
         lines.append("nothing was measured: the run ended before its measured part began")
     lines += _silence(record)
     lines += _pauses(record)
+    if again := record.resent:
+        lines.append(
+            f"{again:,} request{' was' if again == 1 else 's were'} sent once more: the server had closed "
+            f"{'its' if again == 1 else 'their'} connection without looking at {'it' if again == 1 else 'them'}"
+        )
     if record.failures:
         common = record.failures.most_common()
         lines += [f"{count} requests failed: {reason}" for reason, count in common[:MOST_REASONS]]

@@ -10,6 +10,8 @@ p50, p90, p95, p99, p99.9, mean, max       latency of the measured part         
 throughput                                 completed requests a second                     req/s, or none
 failed, timed_out, defaulted, abandoned    requests of the whole run that ended so         %  (of all sent), or
                                                                                            none (their number)
+resent                                     requests of the whole run that were sent once   %  (of all sent), or
+                                           more, see `Summary`                             none (their number)
 achieved                                   answers ÷ requests sent, of the measured part   %
 goodput(latency<100ms)                     requests of the measured part with a good       %
                                            answer within a time
@@ -31,14 +33,14 @@ from loadgen.load.summary import Share, Summary, slow_name
 LATENCIES: Final = ("p50", "p90", "p95", "p99", "p99.9", "mean", "max")
 OUTCOMES: Final = ("failed", "timed_out", "defaulted", "abandoned")
 GOODPUT: Final = "goodput"
-METRICS: Final = (*LATENCIES, "throughput", *OUTCOMES, "achieved", "failed_batches", GOODPUT)
+METRICS: Final = (*LATENCIES, "throughput", *OUTCOMES, "resent", "achieved", "failed_batches", GOODPUT)
 
 _NS_PER_MS: Final = 1e6
 _MS_PER_UNIT: Final[Mapping[str, float]] = {"us": 0.001, "µs": 0.001, "ms": 1.0, "s": 1000.0}
 _UNITS: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(LATENCIES, tuple(_MS_PER_UNIT)),
     "throughput": ("req/s", ""),
-    **dict.fromkeys(OUTCOMES, ("%", "")),
+    **dict.fromkeys((*OUTCOMES, "resent"), ("%", "")),
     "achieved": ("%",),
     "failed_batches": ("",),
     GOODPUT: ("%",),
@@ -326,7 +328,7 @@ def _measured(condition: Condition, summary: Summary) -> float | None:
     return count / summary.sent if summary.sent else None
 
 
-_FACTS: Final = ("max", *OUTCOMES, "failed_batches")
+_FACTS: Final = ("max", *OUTCOMES, "resent", "failed_batches")
 """Metrics that are not estimates, but for shares."""
 
 

@@ -250,6 +250,7 @@ class Record:
             at its end and never got an answer, though they waited twice as long as the slowest answer took.
         timed_out: those of `lost` that are known to have waited for the whole timeout.
         notes: what went wrong beside the run.
+        resent: how often a request was sent once more; see `Delivery`.
         silences: when nothing completed for long in the measured part while the client ran, ascending, monotonic
             clock; of several clients, when none of them got an answer.
         tally: how the requests ended that `latency` and `lost` are of, by time; None where no condition needs it.
@@ -282,6 +283,7 @@ class Record:
     unanswered: int = 0
     timed_out: int = 0
     notes: list[str] = field(default_factory=list)
+    resent: int = 0
     silences: list[tuple[int, int]] = field(default_factory=list)
     tally: Tally | None = None
 
@@ -340,6 +342,7 @@ class Record:
         self.timed_out += other.timed_out
         if self.tally is not None and other.tally is not None:
             self.tally.merge(other.tally)
+        self.resent += other.resent
         self.notes += [note for note in other.notes if note not in self.notes]
         common, self.silences = intersection(self.silences, other.silences), []
         for from_ns, until_ns in common:

@@ -15,7 +15,7 @@ from loadgen.load.ending import Ending
 from loadgen.load.job import Job
 from loadgen.load.record import Interval, Record
 from loadgen.load.sleeper import Sleeper
-from loadgen.load.target import NO_REPLIES, Target
+from loadgen.load.target import NO_REPLIES, Delivers, Target
 from model_containers.units import NS_PER_S
 
 log = logging.getLogger(__name__)
@@ -135,6 +135,8 @@ class _Runner:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         record = self._core.finish()
         record.notes += self._hooks.notes
+        if isinstance(self._target, Delivers):
+            record.resent = self._target.delivery.resent
         return record
 
     async def _send_and_receive(self) -> None:

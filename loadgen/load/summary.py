@@ -134,6 +134,8 @@ class Summary:
             without a good answer within a bound of a condition, by `slow_name`. None where no condition needs them.
         bounds_ms: of those of `latency_ms` whose interval is not known, what they are at least, and at most, where
             `docs/reports.md` says that this is known; None in files that have no bounds.
+        resent: requests sent once more on another connection, since the server had closed theirs without looking at
+            them; their latencies count from the first time. 0 in files from before they were counted.
     """
 
     sent: Count
@@ -160,6 +162,7 @@ class Summary:
     throughput_interval_rps: tuple[float, float] | None = None
     shares: Mapping[str, Share] | None = None
     bounds_ms: BoundsMs | None = None
+    resent: Count = 0
 
     @property
     def uncertain(self) -> tuple[str, ...]:
@@ -239,6 +242,7 @@ def summarise(record: Record, timeout_s: float | None = None) -> Summary:
         latency_above_ms=_lower_bounds_ms(record, timeout_s),
         upper_bounds=record.upper_bounds,
         lost=record.lost,
+        resent=record.resent,
     )
     if offered is None:
         return summary

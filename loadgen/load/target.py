@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -70,6 +70,17 @@ class Replies(NamedTuple):
 NO_REPLIES = Replies(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8), ())
 
 
+class Delivery(NamedTuple):
+    """How requests reached the server, beside what became of them.
+
+    Attributes:
+        resent: how often a request was sent once more, since the server had closed its connection without looking at
+            it.
+    """
+
+    resent: int = 0
+
+
 class Target(Protocol):
     """A connection to a server that answers requests; ids are chosen by the caller and count up from 0."""
 
@@ -105,6 +116,16 @@ class Target(Protocol):
 
     async def close(self) -> None:
         """Disconnect; what is outstanding is left behind."""
+        ...
+
+
+@runtime_checkable
+class Delivers(Protocol):
+    """A target that knows how its requests reached the server."""
+
+    @property
+    def delivery(self) -> Delivery:
+        """Of the requests so far."""
         ...
 
 

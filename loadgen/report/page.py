@@ -146,7 +146,10 @@ def _run(title: str, run: Run, latency: LatencyHistogram, environments: dict[str
         "latency": {name: None if ms is None else _digits(ms) for name, ms in summary.latency_ms.items()},
         "counts": {
             name: getattr(summary, name)
-            for name in ("sent", "completed", "defaulted", "timed_out", "failed", "abandoned", "late", "unexpected")
+            for name in (
+                *("sent", "completed", "defaulted", "timed_out", "failed", "abandoned"),
+                *("late", "unexpected", "resent"),
+            )
         },
         "verdict": {"saturated": results.verdict.saturated, "text": results.verdict.text},
         "notes": results.notes,

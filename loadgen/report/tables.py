@@ -177,7 +177,7 @@ def run_row(cell: Cell, run: Run) -> dict[str, Any]:
         **{f"{metric}_ms": summary.latency_ms.get(metric) for metric in ("mean", "min", *PERCENTILES, "max")},
         **{
             name: getattr(summary, name)
-            for name in ("sent", "completed", "defaulted", "timed_out", "failed", "abandoned")
+            for name in ("sent", "completed", "defaulted", "timed_out", "failed", "abandoned", "resent")
         },
         "busy_share": evidence.busy_share,
         "mean_batch": evidence.mean_batch,

@@ -33,7 +33,12 @@ _COUNTS = {
     "failed": "failed",
     "abandoned": "abandoned",
 }
-_EXTRAS = {"late": "late replies", "unexpected": "unexpected replies", "left_behind": "left behind"}
+_EXTRAS = {
+    "late": "late replies",
+    "unexpected": "unexpected replies",
+    "left_behind": "left behind",
+    "resent": "sent once more",
+}
 
 
 def plan_text(plan: Plan) -> str:

@@ -2,11 +2,15 @@
 
 Answers are parsed by llhttp, through httptools; of the clients that were tried it is the one that costs least, see
 docs/performance.md. Connections are opened as they are needed, up to a number; requests beyond wait for one.
+
+A server may close a connection that has been idle for a while in the moment in which the next request is sent. Such a
+request is sent once more, on a connection that is new: there it is the first, and the first is never repeated.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -18,7 +22,7 @@ from typing_extensions import override
 from loadgen.errors import ConfigError
 from loadgen.load.inputs import Pool
 from loadgen.load.patience import Expiry
-from loadgen.load.target import Replies, Target, TargetSpec
+from loadgen.load.target import Delivers, Delivery, Replies, Target, TargetSpec
 from loadgen.targets.access import Access
 from loadgen.targets.address import Address
 from loadgen.targets.dialer import Dialer
@@ -100,7 +104,7 @@ class HttpSpec(TargetSpec):
         return HttpTarget(self)
 
 
-class HttpTarget(Target):
+class HttpTarget(Target, Delivers):
     """Sends to a server over HTTP/1.1; see `HttpSpec`."""
 
     def __init__(self, spec: HttpSpec) -> None:
@@ -110,6 +114,9 @@ class HttpTarget(Target):
         self._messages: list[memoryview] = []
         self._waiting: deque[tuple[int, int]] = deque()
         """Requests, and since when."""
+        self._again: deque[tuple[int, int]] = deque()
+        """Likewise, of those that are to be sent once more; there are never more than connections to be made."""
+        self._resent = 0
         self._idle: list[_Http1Connection] = []
         self._open: set[_Http1Connection] = set()
         self._dialer = Dialer(spec.address.text, self._connect, self._wanted)
@@ -156,7 +163,7 @@ class HttpTarget(Target):
 
     def _wanted(self) -> int:
         """Connections for those that wait."""
-        return min(self._spec.connections - len(self._open), len(self._waiting))
+        return min(self._spec.connections - len(self._open), len(self._waiting) + len(self._again))
 
     async def _connect(self) -> None:
         address = self._spec.address
@@ -169,19 +176,28 @@ class HttpTarget(Target):
 
     def ready(self, connection: _Http1Connection) -> None:
         """A connection has no request."""
-        self._open.add(connection)
-        request_id = self._next()
+        request_id = self._next(self._waiting)
         if request_id is None:
             self._idle.append(connection)
         else:
             self._write(connection, request_id)
 
-    def _next(self) -> int | None:
+    def opened(self, connection: _Http1Connection) -> None:
+        """A connection is new."""
+        self._open.add(connection)
+        request_id = self._next(self._again)
+        if request_id is None:
+            self.ready(connection)
+        else:
+            self._resent += 1
+            self._write(connection, request_id)
+
+    def _next(self, waiting: deque[tuple[int, int]]) -> int | None:
         """The request that has waited for longest, of those that somebody still waits for."""
         timeout_s = self._spec.timeout_s
         oldest_ns = 0 if timeout_s is None or self._expiry is None else self._expiry.before_ns(timeout_s)
-        while self._waiting:
-            request_id, since_ns = self._waiting.popleft()
+        while waiting:
+            request_id, since_ns = waiting.popleft()
             if since_ns > oldest_ns:
                 return request_id
         return None
@@ -199,17 +215,16 @@ class HttpTarget(Target):
             body: whole.
             json_bytes: how many of its first bytes are JSON; None for all.
         """
-        if status != 200:
-            self._mailbox.failed(request_id, error_text(status, body))
-            return
-        wrong = self._judge.http(body, json_bytes)
+        wrong = self._judge.http(body, json_bytes) if 200 <= status < 300 else ""
         if wrong is None:
             self._mailbox.completed(request_id)
         else:
-            self._mailbox.failed(request_id, wrong)
+            self._mailbox.failed(request_id, wrong if status == 200 else error_text(status, body))
 
     def lost(self, connection: _Http1Connection, request_id: int | None, reason: str | None) -> None:
         """A connection is no more, nor the answer to its request, if any; no reason where no request waits for it.
+
+        A server that had answered on it and began no other answer has closed it as an idle one, most likely.
 
         Args:
             connection: which.
@@ -220,9 +235,12 @@ class HttpTarget(Target):
         if connection in self._idle:
             self._idle.remove(connection)
         if request_id is not None and reason is not None:
-            self._mailbox.failed(request_id, reason)
-            if not connection.answered:
-                self._dialer.unused()
+            if connection.answered and not connection.answering:
+                self._again.append((request_id, connection.since_ns))
+            else:
+                self._mailbox.failed(request_id, reason)
+                if not connection.answered:
+                    self._dialer.unused()
         self._dialer.open_more()
 
     def parser(self, connection: _Http1Connection) -> Any:
@@ -232,6 +250,11 @@ class HttpTarget(Target):
     @override
     def drain(self) -> Replies:
         return self._mailbox.drain()
+
+    @property
+    @override
+    def delivery(self) -> Delivery:
+        return Delivery(self._resent)
 
     @override
     def notify(self, wake: Callable[[], None]) -> None:
@@ -254,31 +277,39 @@ class _Http1Connection(asyncio.Protocol):
 
     Attributes:
         answered: there was an answer on it.
+        since_ns: when its request was sent, monotonic clock.
     """
 
     def __init__(self, owner: HttpTarget) -> None:
         self._owner, self.answered = owner, False
         self._request_id: int | None = None
-        self._since_ns = 0
+        self.since_ns = 0
         self._parts: list[bytes] = []
         self._json_bytes: int | None = None
         self._answers: list[tuple[int, bytes, int | None]] = []
-        self._until_closed = self._goes_on = False
+        self._until_closed: bool | None = None
+        """Whether the answer under way ends with the connection; None before its first byte."""
+        self._goes_on = False
         self._reason: str | None = "the connection was lost before the answer"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._parser = self._owner.parser(self)
-        self._owner.ready(self)
+        self._owner.opened(self)
+
+    @property
+    def answering(self) -> bool:
+        """A part of an answer is here."""
+        return self._until_closed is not None
 
     def begin(self, request_id: int, message: memoryview) -> None:
         """Send a request."""
-        self._request_id, self._since_ns = request_id, time.monotonic_ns()
+        self._request_id, self.since_ns = request_id, time.monotonic_ns()
         self._transport.write(message)
 
     def expired(self, until_ns: int) -> bool:
         """Whether its request was sent at this time or before."""
-        return self._request_id is not None and self._since_ns <= until_ns
+        return self._request_id is not None and self.since_ns <= until_ns
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -288,6 +319,8 @@ class _Http1Connection(asyncio.Protocol):
             self._transport.abort()
         if self._answers:
             self._settle()
+        elif self._request_id is None and self.answering:
+            self._transport.abort()  # the beginning of an answer that no request asked for
 
     def _settle(self) -> None:
         """What was answered is known now that all that was read is parsed; the next request may be sent."""
@@ -299,7 +332,7 @@ class _Http1Connection(asyncio.Protocol):
             self._owner.useful()
         if request_id is not None:
             self._owner.answered(request_id, *answer)
-        if request_id is None or more:
+        if request_id is None or more or self.answering:
             self._transport.abort()  # unsolicited: its next bytes would count as another answer
         elif not self._transport.is_closing():
             if goes_on:
@@ -327,13 +360,24 @@ class _Http1Connection(asyncio.Protocol):
         json_bytes, self._json_bytes = self._json_bytes, None
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         self._answers.append((self._parser.get_status_code(), body, json_bytes))
+        self._until_closed = None
         self._goes_on = self._parser.should_keep_alive()  # later it has forgotten
 
     def connection_lost(self, error: Exception | None) -> None:
-        if error is None and self._until_closed and self._parts and self._request_id is not None:
+        if error is None and self._until_closed and self._request_id is not None and self._head_is_whole():
             self.on_message_complete()  # of no other length than that of the connection
             self._settle()
         self._owner.lost(self, self._request_id, self._reason)
+
+    def _head_is_whole(self) -> bool:
+        """Whether the body of an answer that ends with the connection began: if so, a further byte is one of it."""
+        if self._parts:
+            return True
+        with contextlib.suppress(*self._owner.errors):
+            self._parser.feed_data(b" ")
+        whole = bool(self._parts)
+        self._parts.clear()
+        return whole
 
     def abort(self) -> None:
         """Give up on it, and on an answer that no request waits for."""

@@ -27,7 +27,7 @@ END_STREAM, ACK, END_HEADERS, PADDED, PRIORITISED = 0x1, 0x1, 0x4, 0x8, 0x20
 
 HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = range(1, 6)
 
-PROTOCOL_ERROR, FLOW_CONTROL_ERROR, CANCEL = 0x1, 0x3, 0x8
+PROTOCOL_ERROR, FLOW_CONTROL_ERROR, REFUSED_STREAM, CANCEL = 0x1, 0x3, 0x7, 0x8
 ERRORS = (
     *("NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED"),
     *("FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM"),
@@ -66,6 +66,10 @@ _WINDOW_LEFT = 1 << 30
 _LAST_STREAM = 2**31 - 1
 
 
+_UNANSWERED = "the answer has no HTTP status"
+"""Why a call has failed, until a status came."""
+
+
 class _BrokenError(Exception):
     """The connection cannot go on."""
 
@@ -101,7 +105,7 @@ class _Call:
         self.key, self.window, self.unsent, self.began_ns = key, window, unsent, began_ns
         self.queued = False
         self.parts: list[bytes] = []
-        self.refusal = "the answer has no HTTP status"  # until one came
+        self.refusal = _UNANSWERED
 
 
 class Http2Connection:
@@ -113,7 +117,7 @@ class Http2Connection:
     Attributes:
         outgoing: what is to be written next, in order; the writer empties it.
         ready: the server has said how it wants to be spoken to: calls may begin.
-        unseen: calls that the server is not going to look at, keys and when they began; whoever makes them again
+        unseen: calls that the server says it has not looked at, keys and when they began; whoever makes them again
             empties it.
         broken: why nothing more can be done with the connection; empty while it works.
     """
@@ -135,6 +139,7 @@ class Http2Connection:
         self._frame_bytes = _OUR_FRAME_BYTES
         self._most_calls = _LAST_STREAM
         self._sending: deque[tuple[int, _Call]] = deque()
+        self._made_again: set[int] = set()
         self._leaving = False
         self._answers: list[Answer] = []
         self.ready = False
@@ -190,6 +195,18 @@ class Http2Connection:
         self.outgoing += _header_frames(stream, self._encoded(), self._frame_bytes)
         self._queue(stream, call)
         self._send()
+
+    def call_again(self, key: int, message: Buffer, since_ns: int) -> None:
+        """Begin a call that was unseen before; where the server refuses it by itself once more, it has failed.
+
+        Args:
+            key: as in `call`.
+            message: likewise.
+            since_ns: likewise.
+        """
+        self._made_again &= self._calls.keys()  # those that have ended
+        self._made_again.add(self._next_stream)
+        self.call(key, message, since_ns)
 
     def _encoded(self) -> bytes:
         """The block of headers for the next call."""
@@ -303,7 +320,11 @@ class Http2Connection:
                 self._check_began(kind, stream)
             else:
                 call.unsent = b""
-                self._answers.append(Answer(call.key, None, f"the server gave the call up: {_error(payload)}"))
+                (code,) = _NUMBER.unpack(payload)
+                if code == REFUSED_STREAM and call.refusal is _UNANSWERED and stream not in self._made_again:
+                    self.unseen.append((call.key, call.began_ns))
+                else:
+                    self._answers.append(Answer(call.key, None, f"the server gave the call up: {_error(payload)}"))
         elif kind == SETTINGS:
             self._settings(flags, payload)
         elif kind == PING:

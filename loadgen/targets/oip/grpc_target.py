@@ -18,7 +18,7 @@ from typing_extensions import override
 from loadgen.errors import ConfigError
 from loadgen.load.inputs import Pool
 from loadgen.load.patience import Expiry
-from loadgen.load.target import Replies, Target, TargetSpec
+from loadgen.load.target import Delivers, Delivery, Replies, Target, TargetSpec
 from loadgen.targets import http2
 from loadgen.targets.access import Access
 from loadgen.targets.address import Address
@@ -58,7 +58,7 @@ class OipGrpcSpec(TargetSpec):
         return OipGrpcTarget(self)
 
 
-class OipGrpcTarget(Target):
+class OipGrpcTarget(Target, Delivers):
     """Sends to a server over gRPC; see `OipGrpcSpec`."""
 
     def __init__(self, spec: OipGrpcSpec) -> None:
@@ -68,6 +68,9 @@ class OipGrpcTarget(Target):
         self._messages: list[memoryview] = []
         self._waiting: deque[tuple[int, int]] = deque()
         """Requests, and since when; in the order in which they were to be sent."""
+        self._again: deque[tuple[int, int]] = deque()
+        """Likewise, of those that the server has not looked at."""
+        self._resent = 0
         self._open: list[_GrpcConnection] = []
         self._leaving: set[_GrpcConnection] = set()
         self._turn = 0
@@ -135,6 +138,10 @@ class OipGrpcTarget(Target):
     def _begin(self) -> None:
         """Begin calls for those that wait, as far as there is room."""
         waiting, messages = self._waiting, self._messages
+        while self._again and (connection := self._next()) is not None:
+            request_id, since_ns = self._again.popleft()
+            connection.core.call_again(request_id, messages[request_id % len(messages)], since_ns)
+            self._resent += 1
         while waiting and (connection := self._next()) is not None:
             request_id, since_ns = waiting.popleft()
             connection.core.call(request_id, messages[request_id % len(messages)], since_ns)
@@ -151,8 +158,9 @@ class OipGrpcTarget(Target):
 
     def _expire(self, until_ns: int) -> None:
         """Cancel the calls whose requests have timed out."""
-        while self._waiting and self._waiting[0][1] <= until_ns:
-            self._waiting.popleft()
+        for waiting in (self._again, self._waiting):
+            while waiting and waiting[0][1] <= until_ns:
+                waiting.popleft()
         for connection in (*self._open, *self._leaving):
             connection.core.expire(until_ns)
             connection.flush()
@@ -186,7 +194,8 @@ class OipGrpcTarget(Target):
 
     def again(self, requests: list[tuple[int, int]]) -> None:
         """The server has not looked at these calls, which began at these times."""
-        self._waiting.extendleft(reversed(requests))
+        self._again.extend(requests)
+        self._begin()
 
     def leaving(self, connection: _GrpcConnection) -> None:
         """A connection takes no more calls, and another takes its place; those under way may still end."""
@@ -217,6 +226,11 @@ class OipGrpcTarget(Target):
     @override
     def drain(self) -> Replies:
         return self._mailbox.drain()
+
+    @property
+    @override
+    def delivery(self) -> Delivery:
+        return Delivery(self._resent)
 
     @override
     def notify(self, wake: Callable[[], None]) -> None:

@@ -103,6 +103,19 @@ def test_a_run_that_was_not_steady():
     assert unsteady(record_of(100), until_steady=False) == unsteady(record_of(), until_steady=True) == []
 
 
+@pytest.mark.parametrize(
+    ("resent", "said"),
+    [
+        (0, []),
+        (1, ["1 request was sent once more: the server had closed its connection without looking at it"]),
+        (1234, ["1,234 requests were sent once more: the server had closed their connection without looking at them"]),
+    ],
+)
+def test_requests_that_were_sent_once_more(resent, said):
+    """With the reason, which is all that is known."""
+    assert remarks(record_of(100, resent=resent)) == said
+
+
 def test_reasons_of_failures_come_with_the_most_frequent_first():
     """So many of them, the others together."""
     failures = Counter({f"reason {number}": number for number in range(1, MOST_REASONS + 3)})

@@ -45,6 +45,8 @@ SUMMARY = replace(
         ("failed_batches>0", "failed_batches", ">", 0.0, ""),
         ("goodput(latency<100ms)>99%", "goodput", ">", 0.99, "%"),
         ("Goodput ( latency <= 0.1 s ) >= 99.9 %", "goodput", ">=", 0.999, "%"),
+        ("resent>0", "resent", ">", 0.0, ""),
+        ("resent>1%", "resent", ">", 0.01, "%"),
     ],
 )
 def test_what_may_be_written(text, metric, operator, value, unit):
@@ -150,6 +152,14 @@ def test_a_bound_and_its_opposite_part_all_values(bound, value):
         for operator in ("<", ">=")
     )
     assert below.holds != above.holds
+
+
+def test_requests_that_were_sent_once_more_cross_a_condition():
+    """As a number and as a share of all."""
+    summary = replace(SUMMARY, resent=1, sent=50)
+    assert slo.crossed(slo.parse("resent>0")[0], summary) == (True, "resent is 1")
+    assert slo.crossed(slo.parse("resent>1%")[0], summary) == (True, "resent is 2 %")
+    assert slo.crossed(slo.parse("resent>2%")[0], summary) == (False, "resent is 2 %")
 
 
 @pytest.mark.parametrize(

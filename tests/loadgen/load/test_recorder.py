@@ -231,11 +231,13 @@ def test_intervals_add_up_to_the_whole():
 
 def test_records_of_two_clients_merge():
     """Counts add, the longer measured part counts."""
-    one, other = Record(sent=3, measured_ns=10, left_behind=1), Record(sent=4, measured_ns=12, left_behind=None)
+    one = Record(sent=3, measured_ns=10, left_behind=1, resent=2)
+    other = Record(sent=4, measured_ns=12, left_behind=None, resent=1)
     one.outcomes[Outcome.COMPLETED], other.outcomes[Outcome.COMPLETED] = 3, 4
     one.merge(other)
     assert (one.sent, one.measured_ns, one.left_behind, one.outcomes[Outcome.COMPLETED]) == (7, 12, 1, 7)
     assert len(one.clients) == 2
+    assert one.resent == 3
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(0, 10**10), st.integers(0, 1)), max_size=30), min_size=4, max_size=4))

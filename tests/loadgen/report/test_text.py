@@ -30,10 +30,10 @@ def test_results_in_five_lines():
 
 def test_what_is_out_of_the_ordinary_is_said():
     """Late and unexpected replies, what is left behind, and notes."""
-    summary = replace(RESULTS.summary, late=3, unexpected=1, left_behind=2, timed_out=4)
+    summary = replace(RESULTS.summary, late=3, unexpected=1, left_behind=2, timed_out=4, resent=5)
     text = results_text(replace(RESULTS, summary=summary, notes=["metrics could not be read"]))
     assert ", 4 timed out" in text
-    assert "; late replies 3; unexpected replies 1; left behind 2\n" in text
+    assert "; late replies 3; unexpected replies 1; left behind 2; sent once more 5\n" in text
     assert "left behind" not in results_text(replace(RESULTS, summary=replace(RESULTS.summary, left_behind=0)))
     assert text.endswith("note        metrics could not be read")
 

@@ -21,14 +21,15 @@ from model_containers.data_types import DataType
 
 BODY = json.dumps({"text": "x" * 20}).encode()
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+TRAILED = b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\nX: 1\r\n\r\n"
 CHUNKS = b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n"
 
 
 class Inputs(InputSource):
     """One request."""
 
-    def __init__(self, address):
-        self.request = post(address, "/", Access(), "application/json", {}, b"{}")
+    def __init__(self, address, body=b"{}"):
+        self.request = post(address, "/", Access(), "application/json", {}, body)
 
     text = "one request"
 
@@ -71,8 +72,17 @@ async def loaded(answer, closes, *, timeout_s=None):
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS, False),
         (b"HTTP/1.1 100 Continue\r\n\r\n" + SIZED, False),
         (b"HTTP/1.0 200 OK\r\n\r\n" + BODY, True),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n" + TRAILED, False),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\nContent-Length: 9\r\n\r\n" + SIZED, False),
+        (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY, False),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY, True),
+        (SIZED.replace(b"200 OK", b"201 Created"), False),
+        (SIZED + b"\r\n", False),
     ],
-    ids=["kept", "closed", "chunks", "an interim answer", "until it is closed"],
+    ids=[
+        *("kept", "closed", "chunks", "an interim answer", "until it is closed", "trailers", "early hints"),
+        *("an old server that keeps it", "an old server that does not", "another status of success", "an empty line"),
+    ],
 )
 def test_good_answers(answer, closes):
     """However they end."""
@@ -89,8 +99,25 @@ def test_good_answers(answer, closes):
         (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nabc", True, "the connection was lost before the answer"),
         (b'HTTP/1.1 503 No\r\nContent-Length: 15\r\n\r\n{"error": "no"}', False, "503: no"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", False, "the answer has no text"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", False, "204: No Content"),
+        (b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", False, "204: No Content"),
+        (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\n\r\n", False, "304: Not Modified"),
+        (b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}", False, "202: {}"),
+        (b"HTTP/1.0 503 Busy\r\n\r\n", True, "503: Service Unavailable"),
+        (b"HTTP/1.0 503 Busy\r\nServer: x", True, "the connection was lost before the answer"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+            False,
+            "the answer is no HTTP",
+        ),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}", False, "the answer is no HTTP"),
+        (b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", True, "the answer is no HTTP"),
     ],
-    ids=["garbage", "nothing", "cut short", "error", "incomplete"],
+    ids=[
+        *("garbage", "nothing", "cut short", "error", "incomplete", "no content", "no content, of no length"),
+        *("not modified", "accepted", "no body until it is closed", "half a head until it is closed"),
+        *("two ways to end", "two lengths", "another protocol"),
+    ],
 )
 def test_bad_answers(monkeypatch, answer, closes, reason):
     """Each has its reason, and the next request gets a connection all the same, if not at once."""
@@ -131,6 +158,188 @@ def test_an_answer_that_nobody_asked_for_is_nobodys():
     record = uvloop.run(loaded(SIZED + SIZED, False))
     assert record.outcomes[Outcome.COMPLETED] == record.sent == 20
     assert (record.late, record.unexpected) == (0, 0)
+
+
+async def behind(connection, *, connections=2, window=4, requests=20, timeout_s=None, body=b"{}"):
+    """A run against a server that does with the nth connection what is asked, and how many there were."""
+    made = 0
+
+    async def serve(reader, writer):
+        nonlocal made
+        made += 1
+        try:
+            await connection(made, reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    async with asyncio.timeout(20), await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        address = parse_address(f"http+json://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+        spec = HttpSpec(address, Access(), JsonAnswers(("text",)), connections, timeout_s)
+        job = Job(spec, Inputs(address, body), window, None, requests, 0.0, timeout_s, 5.0, None, 1.0, 2.0)
+        return await run(job, hooks=Hooks(on_interval=lambda _: None)), made
+
+
+async def heard(reader):
+    """A whole request."""
+    await reader.readuntil(b"\r\n\r\n{}")
+
+
+@pytest.mark.parametrize("answers", [1, 3])
+@pytest.mark.parametrize(("connections", "window"), [(1, 1), (2, 4), (16, 16)])
+def test_what_a_server_closes_as_idle_is_sent_once_more(answers, connections, window):
+    """It reads the head of the next request and closes: that request is the first on a connection of its own."""
+
+    async def connection(_, reader, writer):
+        for _ in range(answers):
+            await heard(reader)
+            writer.write(SIZED)
+        await reader.readuntil(b"\r\n")
+
+    record, made = uvloop.run(behind(connection, connections=connections, window=window, requests=40))
+    assert record.failures == {}
+    assert record.outcomes[Outcome.COMPLETED] == record.sent == 40
+    # Each connection but the first ones, and those that were still open at the end, was made for such a request.
+    assert made - 2 * connections <= record.resent <= made
+
+
+def test_what_is_sent_once_more_counts_from_when_it_was_due():
+    """The time on the connection that was closed is in its latency."""
+    waited_s = 0.05
+
+    async def connection(made, reader, writer):
+        await heard(reader)
+        writer.write(SIZED)
+        await heard(reader)
+        if made == 1:
+            await asyncio.sleep(waited_s)
+            return
+        writer.write(SIZED)
+        await reader.read()
+
+    record, made = uvloop.run(behind(connection, connections=1, window=1, requests=3))
+    assert (record.resent, made, record.outcomes[Outcome.COMPLETED]) == (1, 2, 3)
+    assert record.latency.max_ns >= waited_s * 1e9
+
+
+async def garbage(reader, writer):
+    """A byte of an answer came: it may have been worked on."""
+    writer.write(b"H")
+    await writer.drain()
+
+
+async def interim(reader, writer):
+    """The same, though the answer itself is still to come."""
+    writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+    await writer.drain()
+
+
+@pytest.mark.parametrize("begins", [garbage, interim])
+def test_what_has_begun_to_be_answered_is_not_sent_once_more(begins):
+    """Nor is the first request of a connection, which says nothing of others."""
+
+    async def connection(made, reader, writer):
+        await heard(reader)
+        writer.write(SIZED)
+        await heard(reader)
+        await begins(reader, writer)
+
+    record, _ = uvloop.run(behind(connection, connections=1, window=1, requests=4))
+    assert record.failures == {"the connection was lost before the answer": 2}
+    assert (record.resent, record.outcomes[Outcome.COMPLETED]) == (0, 2)
+
+
+def test_a_request_is_sent_once_more_at_most(monkeypatch):
+    """Where it is the first of a connection, and that is closed too, it has failed."""
+    for pause in ("FIRST_PAUSE_S", "LONGEST_PAUSE_S"):
+        monkeypatch.setattr(dialing, pause, 0.001)
+
+    async def connection(made, reader, writer):
+        await heard(reader)
+        if made % 2:
+            writer.write(SIZED)
+            await heard(reader)
+
+    record, made = uvloop.run(behind(connection, connections=1, window=1, requests=8))
+    assert (record.resent, made) == (4, 8)
+    assert record.failures == {"the connection was lost before the answer": 4}
+    assert record.outcomes[Outcome.COMPLETED] == 4
+
+
+def test_what_timed_out_is_not_sent_once_more():
+    """A connection that the client closes itself says nothing of the server."""
+
+    async def connection(_, reader, writer):
+        await heard(reader)
+        writer.write(SIZED)
+        await reader.read()
+
+    record, _ = uvloop.run(behind(connection, connections=1, window=1, requests=2, timeout_s=0.05))
+    assert record.resent == 0
+    assert record.outcomes[Outcome.TIMED_OUT] == 1
+
+
+JUNK = pytest.mark.parametrize(
+    "junk",
+    [b"HTTP/1.1 200 OK\r\nContent-Le", SIZED + b"HTTP/1.1 2", SIZED, b"junk"],
+    ids=["the beginning of another", "one and a half more", "another", "no HTTP"],
+)
+
+
+@JUNK
+def test_what_follows_an_answer_is_no_answer_to_the_next_request(junk):
+    """Its rest would be read as that: the next request goes over another connection."""
+
+    async def connection(made, reader, writer):
+        await heard(reader)
+        writer.write(SIZED + (junk if made == 1 else b""))
+        await heard(reader)
+        writer.write(SIZED)
+        await reader.read()
+
+    record, made = uvloop.run(behind(connection, connections=1, window=1, requests=3))
+    assert record.outcomes[Outcome.COMPLETED] == record.sent == 3
+    assert (record.resent, made) == (0, 2)
+
+
+@JUNK
+def test_a_connection_that_says_something_unasked_is_not_used_again(monkeypatch, junk):
+    """Where it comes some time after the answer."""
+
+    async def main():
+        idle = asyncio.Event()
+
+        async def serve(reader, writer):
+            await heard(reader)
+            writer.write(SIZED)
+            await idle.wait()
+            writer.write(junk)
+            await reader.read()
+            writer.close()
+
+        async with asyncio.timeout(20), await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            address = parse_address(f"http+json://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+            target = HttpSpec(address, Access(), JsonAnswers(("text",)), 1).make()
+            await target.open(Inputs(address).make())
+            target.send(0, 1, time.monotonic_ns())
+            answered, gone = asyncio.Event(), asyncio.Event()
+            target.notify(answered.set)
+            await answered.wait()
+            (connection,) = target._open
+            lost = target.lost
+
+            def told(*what):
+                lost(*what)
+                gone.set()
+
+            monkeypatch.setattr(target, "lost", told)
+            idle.set()
+            await gone.wait()
+            assert connection not in target._idle
+            await target.close()
+
+    uvloop.run(main())
 
 
 def test_what_nobody_waits_for_any_more_is_not_sent():

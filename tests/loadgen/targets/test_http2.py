@@ -179,12 +179,40 @@ def test_a_call_that_the_server_gives_up():
     """It has failed, others go on."""
     connection, peer = connected()
     first, second = called(connection, peer, key=1), called(connection, peer, key=2)
-    peer.h2.reset_stream(first, 7)
+    peer.h2.reset_stream(first, 8)
     peer.answer(second, prefixed(b"yes"))
     assert connection.received(peer.said()) == [
-        Answer(1, None, "the server gave the call up: REFUSED_STREAM"),
+        Answer(1, None, "the server gave the call up: CANCEL"),
         Answer(2, b"yes"),
     ]
+
+
+def test_a_call_that_the_server_refuses_to_look_at():
+    """It can be made again, once: refused again it has failed, and so has one whose answer had begun."""
+    connection, peer = connected()
+    refused, begun = called(connection, peer, key=1), called(connection, peer, key=2)
+    peer.h2.reset_stream(refused, 7)
+    peer.h2.send_headers(begun, HEAD)
+    peer.h2.reset_stream(begun, 7)
+    assert connection.received(peer.said()) == [Answer(2, None, "the server gave the call up: REFUSED_STREAM")]
+    assert connection.unseen == [(1, 0)]
+    connection.unseen = []
+    connection.call_again(1, prefixed(b"question"), 0)
+    (again,) = peer.receive(written(connection))
+    peer.h2.reset_stream(again, 7)
+    assert connection.received(peer.said()) == [Answer(1, None, "the server gave the call up: REFUSED_STREAM")]
+    assert connection.unseen == []
+
+
+def test_of_calls_that_were_made_again_those_under_way_are_remembered():
+    """However many there were."""
+    connection, peer = connected()
+    for key in range(50):
+        connection.call_again(key, prefixed(b"question"), 0)
+        (stream,) = peer.receive(written(connection))
+        peer.answer(stream, prefixed(b"yes"))
+        assert connection.received(peer.said()) == [Answer(key, b"yes")]
+    assert len(connection._made_again) == 1
 
 
 def test_a_call_that_nobody_waits_for_is_given_up():

@@ -115,6 +115,27 @@ def test_a_server_that_leaves_now_and_then():
     assert record.outcomes[Outcome.COMPLETED] == record.sent == 20
     assert record.failures == {}
     assert len(peers) >= 6
+    # Those that a server was not told of before it left were not resent.
+    assert record.resent >= 1
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_server_that_refuses_calls(times):
+    """Each is made again at once, on whatever connection, and fails where it is refused again."""
+    refused = 0
+
+    def answer(peer, stream):
+        nonlocal refused
+        if refused < times:
+            refused += 1
+            peer.h2.reset_stream(stream, 7)
+        else:
+            peer.answer(stream, ANSWER)
+
+    record, _ = uvloop.run(against(answer, window=1))
+    assert record.resent == 1
+    assert record.failures == ({} if times == 1 else {"the server gave the call up: REFUSED_STREAM": 1})
+    assert record.outcomes[Outcome.COMPLETED] == 21 - times
 
 
 def test_a_server_that_ends_the_connection_for_a_reason():
