@@ -49,7 +49,7 @@ async def engine() -> AsyncIterator[aiodocker.Docker]:
             async with asyncio.timeout(TIMEOUT_S):
                 docker = await stack.enter_async_context(aiodocker.Docker())
                 await docker.version()
-        except AssertionError:  # how the client says that it knows of no socket
+        except (AssertionError, AttributeError, TypeError):  # how the client says that it knows of no socket
             raise UnavailableError("no Docker engine answers: there is no socket, and DOCKER_HOST is not set") from None
         except (aiodocker.DockerError, aiohttp.ClientError, ValueError, OSError, TimeoutError) as error:
             raise UnavailableError(f"no Docker engine answers: {one_line(error)}") from None

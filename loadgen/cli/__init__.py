@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
-from typing import NoReturn
+
+TYPE_CHECKING = False
+"""True to type checkers. What is imported before Ctrl-C has a meaning is little."""
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Entry point of ``loadgen``; it imports the rest once Ctrl-C has a meaning."""
+    """Entry point of ``loadgen``; it imports the rest once Ctrl-C has a meaning and the standard streams are open."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupted)
+    _open_streams()
     from loadgen.cli.verbs import run  # noqa: PLC0415 - once a signal is handled
 
     run(sys.argv[1:])
@@ -21,3 +28,19 @@ def _interrupted(number: int, _: object) -> NoReturn:
     """End the program at once: an exception could get lost in a module that is being imported."""
     os.write(2, b"loadgen: interrupted\n")
     os._exit(128 + number)
+
+
+def _open_streams() -> None:
+    """Open the null device for each standard stream that is closed, and let streams write what they cannot encode.
+
+    A socket or a file would take the number of a closed one, and whatever writes to it would write there.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - it stays open
+        stream = getattr(sys, name)
+        if mode == "w" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -76,8 +76,9 @@ def capacity(
 def _run(config: CapacityConfig) -> None:
     console.set_up_logging()
     found, _ = console.run(find_capacity(config), console.NOTHING_MEASURED)
-    typer.echo(capacity_text(found))
-    if not found.capacity.confirmed:
-        console.fail(f"no capacity was confirmed: {found.capacity.ended}")
-    typer.echo(f"Saved the search to {found.directory}")
+    with console.kept("the search is in", found.directory):
+        typer.echo(capacity_text(found))
+        if not found.capacity.confirmed:
+            console.fail(f"no capacity was confirmed: {found.capacity.ended}")
+        typer.echo(f"Saved the search to {found.directory}")
     raise typer.Exit(exit_codes.of_capacity(found.capacity))

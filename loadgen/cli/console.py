@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
@@ -17,7 +18,7 @@ import uvloop
 
 from frontend_launch.errors import FrontendLaunchError, LaunchError
 from loadgen.cli import exit_codes
-from loadgen.errors import ConfigError, FieldError, Interrupted, LoadgenError, Worded, field_name
+from loadgen.errors import ConfigError, FieldError, Interrupted, LoadgenError, Worded, field_name, one_line
 
 T = TypeVar("T")
 
@@ -96,7 +97,8 @@ def one_line_errors(
         tail = error.log_tail if isinstance(error, LaunchError) else ""
         if tail:
             typer.echo(tail, err=True)
-        fail(worded(error))
+        text = worded(error)
+        fail(*(text.splitlines() if isinstance(error, Worded) and error.several_lines else [text]))
         raise typer.Exit(exit_codes.of_signal(received[0]) if received else exit_codes.of_error(error)) from None
 
 
@@ -133,9 +135,24 @@ def worded(error: Exception) -> str:
     return error.worded(_option) if isinstance(error, Worded) else str(error)
 
 
-def fail(text: str) -> None:
-    """Say what went wrong, in one line."""
-    typer.echo(f"loadgen: {text}", err=True)
+def fail(*lines: str) -> None:
+    """Say what went wrong, in one line, or in several on purpose."""
+    typer.echo("\n".join(map(one_line, (f"loadgen: {lines[0]}", *lines[1:]))), err=True)
+
+
+@contextlib.contextmanager
+def kept(what: str, path: Path | None) -> Iterator[None]:
+    """Where output cannot be written, have the error say where the rest is.
+
+    Args:
+        what: is kept, such as ``the results are in``.
+        path: where.
+    """
+    try:
+        yield
+    except OSError as error:
+        error.add_note(f"{what} {path}")
+        raise
 
 
 def optional(option: str, parse: Callable[[str], T], text: str | None) -> T | None:

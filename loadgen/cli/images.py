@@ -20,7 +20,7 @@ INTERRUPTED = "interrupted before all images were built: those that were stay"
 HEADINGS = ("image", "size", "age", "state")
 
 
-@app.command()
+@app.command(help="Build the images of models, and always those of the frontends, from what is installed here.")
 def build(
     names: Annotated[
         list[str] | None,
@@ -35,7 +35,10 @@ def build(
     console.run(images.build(names or (), base=base, gpu=gpu, say=typer.echo), INTERRUPTED)
 
 
-@app.command(name="list")
+@app.command(
+    name="list",
+    help="List the images that there should be, and say which are missing or older than what is installed here.",
+)
 def list_() -> None:
     """List the images that there should be, and say which are missing or older than what is installed here."""
     states, _ = console.run(images.states())

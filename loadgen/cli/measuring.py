@@ -32,6 +32,15 @@ def measure(config: ExperimentConfig) -> NoReturn:
             return error.results
 
     results, received = console.run(act(), console.NOTHING_MEASURED)
+    with console.kept("the results are in", results.path):
+        _show(results)
+    raise typer.Exit(
+        exit_codes.of_signal(received) if received else exit_codes.of_results(results, config.allow_invalid)
+    )
+
+
+def _show(results: Results) -> None:
+    """Print what came out, and what is wrong with it."""
     typer.echo(results_text(results))
     if results.error is not None:
         console.fail(results.error)
@@ -41,6 +50,3 @@ def measure(config: ExperimentConfig) -> NoReturn:
     if results.invalid is not None and results.error is None:
         console.fail(f"the run is invalid: {results.invalid.reason}; {results.invalid.remedy}")
     typer.echo(f"Saved results to {results.path}")
-    raise typer.Exit(
-        exit_codes.of_signal(received) if received else exit_codes.of_results(results, config.allow_invalid)
-    )

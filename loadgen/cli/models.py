@@ -33,7 +33,7 @@ def models(context: typer.Context) -> None:
     typer.echo(models_text(descriptions, discover()))
 
 
-@app.command()
+@app.command(help="Load models, run batches of 1, 2 and 8, and check that the answers are what they should be.")
 def verify(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Models.  [default: all]")] = None,
     timeout: Annotated[str, typer.Option(metavar="TIME", help="Patience for one model.")] = "5m",

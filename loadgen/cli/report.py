@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from typing_extensions import override
 
 from loadgen.cli import console, exit_codes
 from loadgen.errors import ConfigError
@@ -56,9 +57,17 @@ def _write(option: str, path: Path | str, text: str) -> None:
         raise ConfigError(f"{option} {path} cannot be written: {error.strerror}") from None
 
 
+class _Terminal(Console):
+    """Says when whoever read its output is gone."""
+
+    @override
+    def on_broken_pipe(self) -> None:
+        raise  # the error that it is called for
+
+
 def _show(collection: Collection) -> None:
 
-    terminal = Console(highlight=False, markup=False)
+    terminal = _Terminal(highlight=False, markup=False)
     if not terminal.is_terminal:
         terminal.width = 1000  # a pipe has no width to keep to
     terminal.print(terminal_table(collection))

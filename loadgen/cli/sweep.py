@@ -162,6 +162,13 @@ def _run(config: SweepConfig, resume: bool) -> None:
         return await run_sweep(await prepare_sweep(config), resume=resume)
 
     done, _ = console.run(act(), console.NOTHING_MEASURED)
+    with console.kept("the sweep is in", done.directory):
+        _show(done, config)
+    raise typer.Exit(exit_codes.of_sweep(done, config.base))
+
+
+def _show(done: Sweep, config: SweepConfig) -> None:
+    """Print what was measured, and what is wrong with it."""
     typer.echo(sweep_text(done))
     failed = [entry for entry in done.entries if entry.error is not None]
     if failed:
@@ -176,4 +183,3 @@ def _run(config: SweepConfig, resume: bool) -> None:
         for text in entry.crossed:
             console.fail(f"{entry.cell}: --fail-if {text}")
     typer.echo(f"Saved the sweep to {done.directory}")
-    raise typer.Exit(exit_codes.of_sweep(done, config.base))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import signal
 import sys
@@ -13,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from loadgen.cli import exit_codes
 from loadgen.cli.argv import list_options, normalise_argv
+from loadgen.errors import one_line
 
 VERBS = {
     "saturate": ("saturate:saturate", "Load a deployment as much as it takes, and say what limits it."),
@@ -57,6 +60,13 @@ class Verbs(TyperGroup):
         name, line, rest = super().resolve_command(ctx, args)
         return name, verb(name) if line is not None and name is not None else line, rest
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run a verb; what the operating system refused is said here: typer ends without a word when a pipe breaks."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            raise typer.Exit(_failed(error)) from None
+
 
 def verb(name: str) -> Any:
     """The command of a verb, from its module.
@@ -69,7 +79,7 @@ def verb(name: str) -> Any:
     if isinstance(found, typer.Typer):
         return typer.main.get_command(found)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command(name)(found)
+    alone.command(name, help=VERBS[name][1])(found)  # `python -OO` takes docstrings away
     return typer.main.get_command(alone)
 
 
@@ -109,16 +119,17 @@ def run(argv: list[str]) -> NoReturn:
         sys.exit(exit_codes.of_signal(signal.SIGINT))
     except typer.TyperException as error:
         _refuse(error)
-    except OSError as error:  # whoever read the output is gone, or the disk is full
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(f"loadgen: the output cannot be written: {error.strerror}")
+    except OSError as error:
+        sys.exit(_failed(error))
+    except MemoryError:
+        sys.exit(_said("there is not enough memory: free some, or ask for less", exit_codes.PLACEMENT))
     sys.exit(code)
 
 
 def _refuse(error: typer.TyperException) -> NoReturn:
     """Say in one line what the parser does not like; or a verb's help, where the verb alone says nothing."""
     text = error.format_message().rstrip(".")
-    if "\n" in text:
+    if type(error).__name__ == "NoArgsIsHelpError":  # typer does not export it
         typer.echo(text, err=True)
     else:
         context = getattr(error, "ctx", None)
@@ -127,5 +138,33 @@ def _refuse(error: typer.TyperException) -> NoReturn:
         details = getattr(error.__cause__, "errors", list)
         values = [detail["input"] for detail in details()]
         given = f"{', '.join(map(repr, values))} is given, " if values else ""
-        typer.echo(f"loadgen: {text[:1].lower()}{text[1:]}: {given}see `{path} --help`", err=True)
+        _said(f"{text[:1].lower()}{text[1:]}: {given}see `{path} --help`", exit_codes.CONFIG)
     sys.exit(exit_codes.CONFIG)
+
+
+_OUTPUT = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""How writing to a stream fails: whoever read it is gone, or the disk is full."""
+
+_LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+"""How the machine says that it has no more files, memory or processes."""
+
+
+def _failed(error: OSError) -> int:
+    """Say in one line what the operating system refused; returns the exit code."""
+    reason = error.strerror or str(error)
+    if error.filename is not None:
+        return _said(f"{os.fsdecode(error.filename)} cannot be used: {reason}", exit_codes.CONFIG)
+    if error.errno in _LIMITS:
+        return _said(f"{reason}: raise the limit, or ask for less", exit_codes.PLACEMENT)
+    if error.errno not in _OUTPUT:
+        return _said(reason, exit_codes.FAULT)
+    with open(os.devnull, "w") as nothing:  # what is still buffered must not fail again
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
+    kept = getattr(error, "__notes__", [])
+    return _said("; ".join([f"the output cannot be written: {reason}", *kept]), exit_codes.FAULT)
+
+
+def _said(text: str, code: int) -> int:
+    with contextlib.suppress(OSError):  # nor can standard error be written
+        typer.echo(f"loadgen: {one_line(text)}", err=True)
+    return code

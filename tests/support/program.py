@@ -95,9 +95,14 @@ def started(words: Sequence[str], line: str = "thruput", **options: Any) -> subp
     return process
 
 
-def asked(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """The same without a process: for a command that ends before it starts anything."""
-    out, err, on_interrupt = io.StringIO(), io.StringIO(), signal.getsignal(signal.SIGINT)
+def asked(words: Sequence[str], out: io.StringIO | None = None) -> subprocess.CompletedProcess[str]:
+    """The same without a process: for a command that ends before it starts anything.
+
+    Args:
+        words: of the command.
+        out: its standard output; None to read it.
+    """
+    out, err, on_interrupt = out or io.StringIO(), io.StringIO(), signal.getsignal(signal.SIGINT)
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setattr(sys, "argv", list(words))
         with pytest.raises(SystemExit) as ended:
