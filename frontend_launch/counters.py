@@ -57,6 +57,12 @@ class ReplicaCounters:
         full_batches: those of the timed batches that were of the maximum size.
         full_compute_ns: the model calls of these. Per batch it compares replicas at equal fill; without full batches
             there is no such figure, only the mean over batches of any size.
+        overdue: its batch under way is past its deadline at this moment.
+        aside: it gets no batches at this moment, because it hangs or fails and others work.
+        hung_times: times that it was set aside because it hung.
+        failing_times: times that it was set aside because its batches failed.
+        aside_ns: time that it was set aside.
+        late_batches: batches that it answered after they had gone to others, which are none of `batches`.
     """
 
     alive: bool = True
@@ -71,6 +77,12 @@ class ReplicaCounters:
     oldest_batch_ns: int = 0
     full_batches: int = 0
     full_compute_ns: int = 0
+    overdue: bool = False
+    aside: bool = False
+    hung_times: int = 0
+    failing_times: int = 0
+    aside_ns: int = 0
+    late_batches: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +96,13 @@ class Counters:
         replies: answers sent, defaults included.
         defaults: default outputs sent.
         orphaned: queries dropped because their client is gone.
-        requeued: queries given a second replica after their first died.
+        requeued: queries given another replica after theirs died, failed on them, or hung.
         paused_ns: time that reading requests was suspended at the bound of queued bytes.
         dropped: messages that were not valid, by kind.
         models: by ``name:version``.
         replicas: by ``name:version:replica id``.
+        default_reasons: default outputs sent, by why there was no prediction: `no_replica`, `replicas_lost` or
+            `replicas_hung` one after the other, or the kind of a replica's answer that was none.
     """
 
     now_ns: int
@@ -102,6 +116,7 @@ class Counters:
     dropped: Mapping[str, int] = field(default_factory=dict)
     models: Mapping[str, ModelCounters] = field(default_factory=dict)
     replicas: Mapping[str, ReplicaCounters] = field(default_factory=dict)
+    default_reasons: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def unanswered(self) -> int:
@@ -144,7 +159,7 @@ class Counters:
         return whole
 
 
-_LARGEST = frozenset({"max_batch", "alive", "oldest_batch_ns"})
+_LARGEST = frozenset({"max_batch", "alive", "oldest_batch_ns", "overdue", "aside"})
 """Of several frontends the largest counts, not the sum."""
 
 _READINGS = _LARGEST | {"queue_length"}

@@ -21,7 +21,10 @@ class Query(NamedTuple):
         application: through which application it came, an index into nothing but the caller's tables.
         payload: the input's bytes.
         arrived_ns: when the frontend read it.
-        requeued: it was in a batch whose replica died.
+        requeued: it was in a batch whose replica died, or failed.
+        failed_on: the replica that failed on it; another one shall have it next.
+        suspect: its input may be the reason, which the next replica tells.
+        moves: how often it was in a batch whose replica hung.
     """
 
     client_id: int
@@ -30,6 +33,9 @@ class Query(NamedTuple):
     payload: Buffer
     arrived_ns: int
     requeued: bool = False
+    failed_on: int | None = None
+    suspect: bool = False
+    moves: int = 0
 
 
 class BatchQueue:
@@ -37,16 +43,18 @@ class BatchQueue:
 
     Attributes:
         queued_bytes: payload bytes that wait.
+        failed: queries that a replica failed on, which wait before all others for another one.
     """
 
     def __init__(self, now_ns: int) -> None:
         self._queries: deque[Query] = deque()
+        self.failed: deque[Query] = deque()
         self._empty_ns = 0
         self._empty_since_ns: int | None = now_ns
         self.queued_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._queries)
+        return len(self._queries) + len(self.failed)
 
     def push(self, query: Query, now_ns: int) -> None:
         """Queue a query behind the others.
@@ -67,23 +75,34 @@ class BatchQueue:
             now_ns: monotonic clock.
         """
         returned = tuple(queries)
-        self._queries.extendleft(reversed(returned))
+        self._queries.extendleft(query for query in reversed(returned) if query.failed_on is None)
+        self.failed.extendleft(query for query in reversed(returned) if query.failed_on is not None)
         self.queued_bytes += sum(len(query.payload) for query in returned)
         if returned:
             self._filled(now_ns)
 
-    def take(self, maximum: int, now_ns: int) -> tuple[Query, ...]:
+    def take(self, maximum: int, now_ns: int, replica: int | None = None) -> tuple[Query, ...]:
         """Hand out what is there, at most `maximum`; an empty tuple when nothing waits.
 
         Args:
             maximum: largest batch, in queries.
             now_ns: monotonic clock.
+            replica: whom it is for, who shall not have what it failed on; None where there is no other.
         """
         popleft = self._queries.popleft
-        batch = tuple(popleft() for _ in range(min(maximum, len(self._queries))))
+        failed = self._take_failed(maximum, replica) if self.failed else ()
+        batch = tuple(popleft() for _ in range(min(maximum - len(failed), len(self._queries))))
+        if failed:
+            batch = failed + batch
         self.queued_bytes -= sum(len(query.payload) for query in batch)
         self._drained(now_ns)
         return batch
+
+    def _take_failed(self, maximum: int, replica: int | None) -> tuple[Query, ...]:
+        wanted = [query for query in self.failed if replica is None or query.failed_on != replica][:maximum]
+        taken = set(map(id, wanted))
+        self.failed = deque(query for query in self.failed if id(query) not in taken)
+        return tuple(wanted)
 
     def drop(self, unwanted: Callable[[Query], bool], now_ns: int) -> int:
         """Forget the queries that nobody waits for any more; returns how many.
@@ -92,10 +111,11 @@ class BatchQueue:
             unwanted: true for a query that is to go; asked once for each.
             now_ns: monotonic clock.
         """
-        kept = deque(query for query in self._queries if not unwanted(query))
-        dropped = len(self._queries) - len(kept)
-        self._queries = kept
-        self.queued_bytes = sum(len(query.payload) for query in kept)
+        before = len(self)
+        self._queries = deque(query for query in self._queries if not unwanted(query))
+        self.failed = deque(query for query in self.failed if not unwanted(query))
+        dropped = before - len(self)
+        self.queued_bytes = sum(len(query.payload) for query in (*self._queries, *self.failed))
         self._drained(now_ns)
         return dropped
 
@@ -109,5 +129,5 @@ class BatchQueue:
             self._empty_since_ns = None
 
     def _drained(self, now_ns: int) -> None:
-        if not self._queries and self._empty_since_ns is None:
+        if not self._queries and not self.failed and self._empty_since_ns is None:
             self._empty_since_ns = now_ns

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from frontend_launch.errors import StoreError
 from frontend_launch.frontends.metric_definitions import ApplicationMetrics
 from frontend_launch.frontends.metrics import Registry
-from frontend_launch.frontends.replicas import ModelKey
+from frontend_launch.frontends.replica import ModelKey
 from frontend_launch.frontends.state import (
     ApplicationAdded,
     Event,

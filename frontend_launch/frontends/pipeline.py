@@ -10,7 +10,7 @@ from frontend_launch.counters import ModelCounters
 from frontend_launch.frontends.batching import BatchQueue, Query
 from frontend_launch.frontends.metric_definitions import InternalMetrics, ModelMetrics
 from frontend_launch.frontends.metrics import Registry
-from frontend_launch.frontends.replicas import Batch, ModelKey, Replica
+from frontend_launch.frontends.replica import Batch, ModelKey, Replica
 from frontend_launch.stages import Stages
 from model_containers.data_types import DataType
 from model_containers.wire import BatchResponse

@@ -26,7 +26,7 @@ PREFIX = "loadgen_"
 BOUNDS_S = tuple(m * 10.0**e for e in range(-5, 2) for m in (1, 2.5, 5))
 """Upper bounds of the buckets of times, 10 µs to 50 s; the exact histograms are in ``/metrics/loadgen/stages``."""
 
-_MOMENTARY = frozenset({"max_batch", "queue_length", "alive"})
+_MOMENTARY = frozenset({"max_batch", "queue_length", "alive", "overdue", "aside"})
 
 
 def exposition(registry: Registry, counters: Counters, stages: Mapping[str, Stages], now_ns: int) -> bytes:

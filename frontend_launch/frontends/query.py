@@ -30,8 +30,9 @@ from frontend_launch.frontends.metric_definitions import InternalMetrics
 from frontend_launch.frontends.metrics import Registry
 from frontend_launch.frontends.prometheus import exposition
 from frontend_launch.frontends.reader import Frames, RequestReceiver, SocketReader
+from frontend_launch.frontends.replica import Batch
 from frontend_launch.frontends.replica_link import ReplicaLink
-from frontend_launch.frontends.replicas import Batch, Shard
+from frontend_launch.frontends.replicas import Shard
 from frontend_launch.frontends.state import Store
 from frontend_launch.ports import Ports
 from frontend_launch.records import ReplicaRecord
@@ -81,6 +82,7 @@ class QueryFrontend:
         self._requests = self._replies = self._defaults = self._orphaned = 0
         self._paused_ns, self._paused_since_ns = 0, 0
         self._dropped: Tally[str] = Tally()
+        self._default_reasons: Tally[str] = Tally()
         self._tasks: set[asyncio.Task[None]] = set()
         self._context = zmq.Context()
         try:
@@ -173,6 +175,7 @@ class QueryFrontend:
             requeued=self._link.requeued,
             paused_ns=paused_ns,
             dropped=dict(self._dropped),
+            default_reasons=dict(self._default_reasons),
             models=self._link.model_counters(now_ns),
             replicas=self._link.replica_counters(now_ns),
         )
@@ -208,7 +211,7 @@ class QueryFrontend:
         pipeline = self._pipelines.get(model) if model is not None else None
         if pipeline is None:  # no model, or none that ever had a replica
             self._requests += 1
-            self._answer_default((query,), now_ns)
+            self._answer_default((query,), "no_replica", now_ns)
             return
         if request.input_type is not pipeline.input_type:
             given, taken = request.input_type.canonical, pipeline.input_type.canonical
@@ -259,11 +262,12 @@ class QueryFrontend:
             times = [query.arrived_ns for query in batch.queries if query.application == name]
             self._directory.applications[name].metrics.answered(times, default=False, now_ns=now_ns)
 
-    def _answer_default(self, queries: Iterable[Query], now_ns: int) -> None:
+    def _answer_default(self, queries: Iterable[Query], reason: str, now_ns: int) -> None:
         """Answer with what the application registered for when there is no prediction."""
         for query in queries:
             application = self._directory.applications[query.application]
             self._defaults += 1
+            self._default_reasons[reason] += 1
             self._send_outputs((query,), DataType.STRINGS, (application.default_output,))
             application.metrics.answered([query.arrived_ns], default=True, now_ns=now_ns)
 

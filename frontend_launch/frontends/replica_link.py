@@ -13,16 +13,19 @@ import zmq
 from frontend_launch.counters import ModelCounters, ReplicaCounters
 from frontend_launch.frontends.batching import Query
 from frontend_launch.frontends.directory import Directory
+from frontend_launch.frontends.health import Aside
 from frontend_launch.frontends.metric_definitions import InternalMetrics, model_prefix
 from frontend_launch.frontends.metrics import Registry
 from frontend_launch.frontends.pipeline import ModelPipeline
 from frontend_launch.frontends.reader import Frames, Sender, SocketReader
-from frontend_launch.frontends.replicas import Batch, ModelKey, Replica, ReplicaTable, Shard
+from frontend_launch.frontends.replica import Batch, ModelKey, Replica
+from frontend_launch.frontends.replicas import ReplicaTable, Shard
 from frontend_launch.frontends.settling import settle
 from frontend_launch.records import ReplicaRecord
 from frontend_launch.stages import Stages
 from model_containers.data_types import Buffer
 from model_containers.errors import WireError
+from model_containers.units import NS_PER_S
 from model_containers.wire import (
     BatchRequest,
     BatchResponse,
@@ -51,6 +54,13 @@ PROBE_DELAYS_S = (0.0, 0.05, 0.5)
 """When to look for replicas that are gone after a connection broke: the event may come before its effect."""
 
 
+SWEEP_S = 0.5
+"""Between two looks for batches past their deadlines."""
+
+MAX_MOVES = 2
+"""Times that a query moves because its replica hangs; one that holds up a third gets the default output."""
+
+
 class ReplicaLink:
     """The replicas behind one socket, from `open` to `close`.
 
@@ -62,7 +72,7 @@ class ReplicaLink:
         internal: the metrics of the whole frontend.
         answer: called with a batch, a replica's answer to it, since when it was the replica's batch under way, and the
             time.
-        answer_default: called with queries that get no prediction, and the time.
+        answer_default: called with queries that get no prediction, a short reason, and the time.
         registered: called with each new replica.
         drop: called with what is wrong with a message of a replica.
         settled: called after messages of replicas, and after a search for replicas that are gone.
@@ -81,7 +91,7 @@ class ReplicaLink:
         internal: InternalMetrics,
         *,
         answer: Callable[[Batch, BatchResponse, int, int], None],
-        answer_default: Callable[[Iterable[Query], int], None],
+        answer_default: Callable[[Iterable[Query], str, int], None],
         registered: Callable[[ReplicaRecord], None],
         drop: Callable[[WireError], None],
         settled: Callable[[], None],
@@ -98,16 +108,19 @@ class ReplicaLink:
         self._gone_replicas: dict[str, ReplicaCounters] = {}
         self._next_message = self._next_connection = 0
         self._probes: list[asyncio.TimerHandle] = []
+        self._swept_ns = self._resumed_ns = 0
 
     def open(self) -> None:
         """Read from the running loop."""
         self._answers = SocketReader(self._socket, self._on_replica, self._settled)
         self._breaks = SocketReader(self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED), self._on_break)
+        self._sweep()
 
     def close(self) -> None:
         """Read no more; the socket stays open."""
         self._answers.close()
         self._breaks.close()
+        self._sweeps.cancel()
         self._cancel_probes()
         self._socket.disable_monitor()
 
@@ -147,6 +160,8 @@ class ReplicaLink:
         try:
             match decode_from_replica(message):
                 case Heartbeat():
+                    if replica is not None and replica.health.aside is Aside.HUNG:
+                        self._on_idle(replica, now_ns)
                     kind = HeartbeatKind.KEEP_ALIVE if replica else HeartbeatKind.REQUEST_METADATA
                     self._send_to_replica(identity, encode_heartbeat_reply(kind))
                 case Metadata() as metadata if replica is None:
@@ -160,6 +175,12 @@ class ReplicaLink:
                 self._drop(error)
             else:
                 self._on_answer(replica, error, now_ns)
+
+    def _on_idle(self, replica: Replica, now_ns: int) -> None:
+        """A replica that hung sends a heartbeat, which it does only while it has nothing to do."""
+        self._replicas.forgot(replica, now_ns)
+        self._tell()
+        self.dispatch(self.pipelines[replica.model])
 
     def _register(self, identity: bytes, metadata: Metadata, now_ns: int) -> None:
         key = (metadata.model_name, metadata.model_version)
@@ -192,32 +213,51 @@ class ReplicaLink:
 
     def _on_answer(self, replica: Replica, answer: BatchResponse | WireError, now_ns: int) -> None:
         settled = settle(self._replicas, replica, answer, now_ns)
+        pipeline, response = self.pipelines[replica.model], settled.response
+        try:
+            if settled.again:
+                pipeline.failed()
+                reason = "model_failed" if settled.error is None else settled.error.kind
+                self._retry(replica, settled.again, reason, now_ns)
+            self.dispatch(pipeline)  # the replica waits, the clients have waited already
+            if settled.batch is not None and response is not None and not settled.again:
+                pipeline.answered(replica, settled.batch, response, settled.latency_ns, now_ns)
+        finally:
+            if settled.batch is not None and response is not None:
+                # A batch sent ahead may be begun before the answer to the one before it is read here.
+                handle_ns = 0 if response.times is None else response.times.handle_ns
+                self._answer(settled.batch, response, now_ns - max(settled.latency_ns, handle_ns), now_ns)
         if settled.error is not None:
             self._drop(settled.error)
-        batch, response = settled.batch, settled.response
-        if batch is None:
-            return
-        pipeline = self.pipelines[replica.model]
-        if response is None:
-            pipeline.failed()
-            self._retry(replica, (batch,), now_ns)
-            return
-        try:
-            self.dispatch(pipeline)  # the replica waits, the clients have waited already
-            pipeline.answered(replica, batch, response, settled.latency_ns, now_ns)
-        finally:
-            # A batch sent ahead may be begun before the answer to the one before it is read here.
-            handle_ns = 0 if response.times is None else response.times.handle_ns
-            self._answer(batch, response, now_ns - max(settled.latency_ns, handle_ns), now_ns)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say which replicas were set aside because they fail, and which get batches again."""
+        for replica in self._replicas.turned():
+            health = replica.health
+            if health.aside is Aside.FAILING:
+                log.warning(
+                    "replica %s failed %d batches in a row: it gets none for %d s, while others serve",
+                    replica.name,
+                    health.failures,
+                    health.pause_ns // NS_PER_S,
+                )
+            elif health.aside is None and replica.alive:
+                log.info("replica %s gets batches again", replica.name)
 
     # Batches -------------------------------------------------------------------------------------------
 
     def dispatch(self, pipeline: ModelPipeline) -> None:
         """Give every replica that wants one a batch, as long as queries wait."""
         queue, maximum = pipeline.queue, self._directory.max_batch(pipeline.key)
-        while queue and (replica := self._replicas.next(pipeline.key, len(queue), maximum)) is not None:
+        without: set[bytes] = set()
+        while queue and (replica := self._replicas.next(pipeline.key, len(queue), maximum, without)) is not None:
             now_ns = time.monotonic_ns()
-            queries = queue.take(maximum, now_ns)
+            others = queue.failed and self._replicas.working(pipeline.key) > 1
+            queries = queue.take(maximum, now_ns, replica.replica_id if others else None)
+            if not queries:  # all that waits is what this one failed on
+                without.add(replica.identity)
+                continue
             batch = Batch(self._next_message, queries, len(queries) == maximum, now_ns)
             self._next_message = (self._next_message + 1) & 0x7FFFFFFF
             sent = False
@@ -276,14 +316,63 @@ class ReplicaLink:
             replica.name,
             sum(len(batch.queries) for batch in batches),
         )
-        self._retry(replica, batches, now_ns)
-
-    def _retry(self, replica: Replica, batches: Iterable[Batch], now_ns: int) -> None:
-        """Queue the queries of lost batches again, at the head and once; a second loss gets the default output."""
-        pipeline = self.pipelines[replica.model]
         queries = [query for batch in batches for query in batch.queries]
-        first = [query for query in queries if not query.requeued]
+        self._retry(replica, queries, "replicas_lost", now_ns)
+        self._tell()
+
+    def _retry(self, replica: Replica, queries: Iterable[Query], reason: str, now_ns: int) -> None:
+        """Queue queries again, at the head and once, if possible for another replica.
+
+        Args:
+            replica: that was lost with them, or failed on them.
+            queries: a second loss or failure gets the default output.
+            reason: of the default output.
+            now_ns: monotonic clock.
+        """
+        pipeline, lost = self.pipelines[replica.model], tuple(queries)
+        first = [query for query in lost if not query.requeued]
         self.requeued += len(first)
-        pipeline.queue.push_front((query._replace(requeued=True) for query in first), now_ns)
-        self._answer_default((query for query in queries if query.requeued), now_ns)
+        failed_on = replica.replica_id if replica.alive else None
+        pipeline.queue.push_front((query._replace(requeued=True, failed_on=failed_on) for query in first), now_ns)
+        self._answer_default((query for query in lost if query.requeued), reason, now_ns)
+        self.dispatch(pipeline)
+
+    # Hung replicas -------------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        """Look for batches past their deadlines, and for replicas whose pause is over."""
+        now_ns = time.monotonic_ns()
+        if now_ns - self._swept_ns > 2 * SWEEP_S * NS_PER_S:
+            self._resumed_ns = now_ns  # this process did not run: answers may wait to be read
+        self._swept_ns = now_ns
+        self._sweeps = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+        for replica in self._replicas.recovered(now_ns):
+            self.dispatch(self.pipelines[replica.model])
+        overdue = self._replicas.overdue(now_ns, self._resumed_ns)
+        for replica in overdue:
+            self._on_overdue(replica, now_ns)
+        self._tell()
+        if overdue:
+            self._answers.check_again()
+            self._settled()
+
+    def _on_overdue(self, replica: Replica, now_ns: int) -> None:
+        silent_s = replica.under_way_ns(now_ns) / NS_PER_S
+        if not self._replicas.replaceable(replica):
+            if not replica.health.overdue:
+                replica.health.overdue = True
+                log.warning("replica %s has not answered for %.1f s, and no other can: waiting", replica.name, silent_s)
+            return
+        queries = self._replicas.hung(replica, now_ns)
+        log.warning(
+            "replica %s has not answered for %.1f s: its %d queries go to others, it gets none until it answers",
+            replica.name,
+            silent_s,
+            len(queries),
+        )
+        pipeline = self.pipelines[replica.model]
+        again = [query._replace(moves=query.moves + 1) for query in queries if query.moves < MAX_MOVES]
+        self.requeued += len(again)
+        pipeline.queue.push_front(again, now_ns)
+        self._answer_default((query for query in queries if query.moves >= MAX_MOVES), "replicas_hung", now_ns)
         self.dispatch(pipeline)

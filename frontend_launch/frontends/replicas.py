@@ -2,173 +2,21 @@
 
 Pure: told the time, never reads it. One batch is outstanding per replica; one more may be sent ahead to a replica
 that reports its times, which is one of this project's, so that it finds its next batch without waiting for this
-process. A replica leaves the table only when its connection is gone; silence says nothing, since a replica is silent
-while it computes.
+process. A replica leaves the table only when its connection is gone; one that hangs or fails is set aside, while
+others serve, and is taken back.
 """
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from frontend_launch.counters import ReplicaCounters
 from frontend_launch.frontends.batching import Query
-from frontend_launch.stages import Stages
+from frontend_launch.frontends.health import Aside, OutputTypes, Patience
+from frontend_launch.frontends.replica import Batch, ModelKey, Replica
 from model_containers.data_types import DataType
 from model_containers.wire import ReplyTimes
-
-ModelKey = tuple[str, str]
-"""Model name and version."""
-
-
-class Batch(NamedTuple):
-    """Queries that travel together.
-
-    Attributes:
-        message_id: of the message to the replica.
-        queries: at least one.
-        full: there were as many as a batch could have when it was made.
-        sent_ns: when it was sent, monotonic clock.
-    """
-
-    message_id: int
-    queries: tuple[Query, ...]
-    full: bool = False
-    sent_ns: int = 0
-
-
-@dataclass(slots=True)
-class Replica:
-    """One registered replica and its sums, all of them monotone.
-
-    Attributes:
-        identity: the routing identity of its connection.
-        model: name and version it registered with.
-        replica_id: as `Shard` numbers the registrations of its model; never reused.
-        input_type: the type it registered with.
-        alive: its connection stands.
-        outstanding: what is in flight on it: the batch under way, and perhaps the one sent ahead.
-        began_ns: when the batch under way became so: it was sent, or the one before it was answered.
-        batches: answered batches.
-        queries: answered queries.
-        in_flight_ns: time with a batch outstanding, as the frontend saw it, finished batches only.
-        recv_ns: time in receiving, as the replica says.
-        parse_ns: time in parsing, as the replica says.
-        handle_ns: time in the model call, as the replica says.
-        timed_batches: answered batches that came with times; a foreign replica sends none.
-        failed_batches: batches on which its model failed, and those whose answer could not be read.
-        full_batches: full ones of these.
-        full_handle_ns: of these, time in the model call, as the replica says.
-        stages: how long batches took, and how large they were.
-    """
-
-    identity: bytes
-    model: ModelKey
-    replica_id: int
-    input_type: DataType
-    alive: bool = True
-    outstanding: deque[Batch] = field(default_factory=deque)
-    began_ns: int = 0
-    batches: int = 0
-    queries: int = 0
-    in_flight_ns: int = 0
-    recv_ns: int = 0
-    parse_ns: int = 0
-    handle_ns: int = 0
-    timed_batches: int = 0
-    failed_batches: int = 0
-    full_batches: int = 0
-    full_handle_ns: int = 0
-    stages: Stages = field(default_factory=Stages, repr=False)
-    _overhead_ns: int = field(default=0, repr=False)
-    _usual_ns: int = field(default=0, repr=False)
-    _reported_ns: int = field(default=0, repr=False)
-
-    @property
-    def name(self) -> str:
-        """Model, version and id."""
-        return f"{self.model[0]}:{self.model[1]}:{self.replica_id}"
-
-    def counters(self, now_ns: int) -> ReplicaCounters:
-        """The sums until now."""
-        return ReplicaCounters(
-            alive=self.alive,
-            batches=self.batches,
-            queries=self.queries,
-            in_flight_ns=self.in_flight_until_ns(now_ns),
-            recv_ns=self.recv_ns,
-            parse_ns=self.parse_ns,
-            compute_ns=self.compute_until_ns(now_ns),
-            timed_batches=self.timed_batches,
-            failed_batches=self.failed_batches,
-            oldest_batch_ns=self.under_way_ns(now_ns),
-            full_batches=self.full_batches,
-            full_compute_ns=self.full_handle_ns,
-        )
-
-    def answered(self, times: ReplyTimes | None, now_ns: int) -> Batch | None:
-        """Book the answer to the batch under way; returns that batch.
-
-        Args:
-            times: as the replica reports them; None from one that does not.
-            now_ns: monotonic clock.
-        """
-        if not self.outstanding:
-            return None
-        elapsed_ns = now_ns - self.began_ns
-        batch = self._ended(now_ns)
-        self.batches += 1
-        self.queries += len(batch.queries)
-        if times is not None:
-            self.timed_batches += 1
-            self.failed_batches += bool(times.failed)
-            self.recv_ns += times.recv_ns
-            self.parse_ns += times.parse_ns
-            self.handle_ns += times.handle_ns
-            if batch.full:
-                self.full_batches += 1
-                self.full_handle_ns += times.handle_ns
-            self._overhead_ns = max(0, elapsed_ns - times.handle_ns)
-            self._usual_ns = times.handle_ns
-        return batch
-
-    def failed(self, now_ns: int) -> Batch | None:
-        """The answer to the batch under way cannot be read; returns that batch."""
-        if not self.outstanding:
-            return None
-        self.failed_batches += 1
-        return self._ended(now_ns)
-
-    def _ended(self, now_ns: int) -> Batch:
-        """The batch under way is no longer."""
-        self.in_flight_ns += now_ns - self.began_ns
-        self.began_ns = now_ns
-        return self.outstanding.popleft()
-
-    def in_flight_until_ns(self, now_ns: int) -> int:
-        """Time with a batch outstanding until now, the present one included."""
-        return self.in_flight_ns + self.under_way_ns(now_ns)
-
-    def under_way_ns(self, now_ns: int) -> int:
-        """How long the present batch has been under way; 0 without one."""
-        return now_ns - self.began_ns if self.outstanding else 0
-
-    def compute_until_ns(self, now_ns: int) -> int:
-        """Time in compute until now, so that two readings subtract to the time between them.
-
-        The replica reports a batch when it is done. What the present batch has had so far is estimated: the
-        time since it began, less what the last batch spent outside the model call, but at most twice what
-        that spent inside: a replica that hangs is not busy. Without this, a reading errs by up to a batch, which
-        for a slow model is a large part of a short run.
-        """
-        present_ns = 0
-        if self.outstanding and self.timed_batches:
-            present_ns = min(2 * self._usual_ns, max(0, now_ns - self.began_ns - self._overhead_ns))
-        # An estimate may overshoot by a little what the replica then reports: a reading never goes back.
-        self._reported_ns = max(self._reported_ns, self.handle_ns + present_ns)
-        return self._reported_ns
 
 
 class Shard(NamedTuple):
@@ -191,7 +39,11 @@ class ReplicaTable:
         self._busy: dict[ModelKey, OrderedDict[bytes, Replica]] = {}
         """Those with one batch that would take another ahead, the one that has been busy for longest first."""
         self._serving: Counter[ModelKey] = Counter()
+        self._aside: dict[ModelKey, set[bytes]] = {}
+        self._patience: dict[ModelKey, Patience] = {}
+        self._output_types: dict[ModelKey, OutputTypes] = {}
         self._registrations: dict[ModelKey, int] = {}
+        self._turned: list[Replica] = []
 
     def __iter__(self) -> Iterator[Replica]:
         return iter(tuple(self._by_identity.values()))
@@ -214,6 +66,9 @@ class ReplicaTable:
         self._by_identity[identity] = replica
         self._idle.setdefault(model, OrderedDict())[identity] = replica
         self._busy.setdefault(model, OrderedDict())
+        self._aside.setdefault(model, set())
+        self._patience.setdefault(model, Patience())
+        self._output_types.setdefault(model, OutputTypes())
         self._serving[model] += 1
         return replica
 
@@ -221,12 +76,21 @@ class ReplicaTable:
         """How many replicas a model has."""
         return self._serving[model]
 
+    def working(self, model: ModelKey) -> int:
+        """How many replicas of a model get batches."""
+        return self._serving[model] - len(self._aside.get(model, ()))
+
     def idle(self, model: ModelKey) -> Replica | None:
         """The replica of a model that has been idle for longest, if one is."""
         waiting = self._idle.get(model)
         return next(iter(waiting.values())) if waiting else None
 
-    def next(self, model: ModelKey, queued: int, maximum: int) -> Replica | None:
+    def turned(self) -> list[Replica]:
+        """The replicas that were set aside or taken back since the last call."""
+        turned, self._turned = self._turned, []
+        return turned
+
+    def next(self, model: ModelKey, queued: int, maximum: int, without: Collection[bytes] = ()) -> Replica | None:
         """The replica that the next batch of a model should go to now, if any should.
 
         An idle one; else, when so much is queued that each replica is going to get a full batch in any case, one that
@@ -237,12 +101,15 @@ class ReplicaTable:
             model: name and version.
             queued: queries of the model that wait.
             maximum: largest batch, in queries.
+            without: identities of replicas that shall not have it.
         """
-        replica = self.idle(model)
-        if replica is None and queued >= maximum * self._serving[model]:
+        idle = self._idle.get(model)
+        if idle and (replica := _first(idle, without)) is not None:
+            return replica
+        if queued >= maximum * self.working(model):
             busy = self._busy.get(model)
-            replica = next(iter(busy.values())) if busy else None
-        return replica
+            return _first(busy, without) if busy else None
+        return None
 
     def sent(self, replica: Replica, batch: Batch, now_ns: int) -> None:
         """A batch was sent to a replica that `next` named.
@@ -261,24 +128,144 @@ class ReplicaTable:
         """The batch under way was answered; the replica is idle again, or at the one that was sent ahead.
 
         Args:
-            replica: which.
+            replica: which; one that hung is back.
             times: as the replica reports them; None from one that does not.
             now_ns: monotonic clock.
+
+        Returns:
+            That batch, of which others have the queries where it has moved.
         """
+        first, elapsed_ns, health = replica.first, now_ns - replica.began_ns, replica.health
         batch = replica.answered(times, now_ns)
+        if batch is not None:
+            self._patience[replica.model].answered(len(batch.queries) or batch.moved, elapsed_ns, first)
+            health.failures = health.pause_ns = 0
+            if health.aside is not None:
+                self._take_back(replica, now_ns)
         self._file(replica)
         return batch
 
-    def failed(self, replica: Replica, now_ns: int) -> Batch | None:
-        """The answer to the batch under way cannot be read; the replica goes on as after any answer.
+    def failed(self, replica: Replica, now_ns: int, blame: bool = True) -> Batch | None:
+        """The answer to the batch under way is none; the replica goes on as after any answer.
+
+        Args:
+            replica: which.
+            now_ns: monotonic clock.
+            blame: it is the replica's fault; not known where the inputs may be the reason.
+        """
+        batch = replica.failed(now_ns)
+        if replica.health.aside is Aside.HUNG:
+            self._take_back(replica, now_ns)
+        self._file(replica)
+        if batch is not None and blame:
+            self._blame(replica, now_ns)
+        return batch
+
+    def confirmed(self, model: ModelKey, replica_ids: Collection[int], now_ns: int) -> None:
+        """Replicas failed on queries that another one answered: the inputs were not the reason.
+
+        Args:
+            model: name and version.
+            replica_ids: each counts as one failed batch.
+            now_ns: monotonic clock.
+        """
+        for replica in tuple(self._by_identity.values()):
+            if replica.model == model and replica.replica_id in replica_ids:
+                self._blame(replica, now_ns)
+
+    def differs(self, replica: Replica, output_type: DataType) -> bool:
+        """Whether an answer is of another type than those of most replicas of the model.
+
+        Args:
+            replica: who answers.
+            output_type: of its answer.
+        """
+        return self._output_types[replica.model].differs(replica.replica_id, output_type)
+
+    def _blame(self, replica: Replica, now_ns: int) -> None:
+        """Count a failed batch against its replica, which pauses after several in a row if others work."""
+        health = replica.health
+        health.failures += 1
+        if health.fails and health.aside is None and self.working(replica.model) > 1:
+            health.set_aside(Aside.FAILING, now_ns)
+            self._set_aside(replica)
+
+    def recovered(self, now_ns: int) -> list[Replica]:
+        """Take back the replicas whose pause is over; returns them."""
+        back = [
+            replica
+            for replica in self._by_identity.values()
+            if replica.health.aside is Aside.FAILING and not replica.health.paused(now_ns)
+        ]
+        for replica in back:
+            self._take_back(replica, now_ns)
+        return back
+
+    def overdue(self, now_ns: int, since_ns: int) -> list[Replica]:
+        """The replicas whose batch under way is past its deadline.
+
+        Args:
+            now_ns: monotonic clock.
+            since_ns: what was under way before does so since then: this process did not run.
+        """
+        return [
+            replica
+            for replica in self._by_identity.values()
+            if replica.outstanding
+            and not (batch := replica.outstanding[0]).moved
+            and now_ns - max(replica.began_ns, since_ns)
+            > self._patience[replica.model].deadline_ns(len(batch.queries), replica.first)
+        ]
+
+    def replaceable(self, replica: Replica) -> bool:
+        """Whether another replica of its model does not hang."""
+        return any(
+            other.model == replica.model and other is not replica and other.health.aside is not Aside.HUNG
+            for other in self._by_identity.values()
+        )
+
+    def hung(self, replica: Replica, now_ns: int) -> tuple[Query, ...]:
+        """Set aside a replica that hangs; returns the queries of its batches, which are for others now.
+
+        Args:
+            replica: one that is replaceable.
+            now_ns: monotonic clock.
+        """
+        queries = replica.hung(now_ns)
+        self._set_aside(replica)
+        self._keep_working(replica.model, now_ns)
+        return queries
+
+    def forgot(self, replica: Replica, now_ns: int) -> None:
+        """Take back a replica that hung and now says that it has nothing to do.
 
         Args:
             replica: which.
             now_ns: monotonic clock.
         """
-        batch = replica.failed(now_ns)
+        replica.outstanding.clear()
+        replica.health.overdue = False
+        self._take_back(replica, now_ns)
+
+    def _set_aside(self, replica: Replica) -> None:
+        if replica.identity not in self._aside[replica.model]:
+            self._aside[replica.model].add(replica.identity)
+            self._turned.append(replica)
         self._file(replica)
-        return batch
+
+    def _take_back(self, replica: Replica, now_ns: int) -> None:
+        replica.health.take_back(now_ns)
+        self._aside[replica.model].discard(replica.identity)
+        self._turned.append(replica)
+        self._file(replica)
+
+    def _keep_working(self, model: ModelKey, now_ns: int) -> None:
+        """Where no replica of a model works any more, those that fail are better than none."""
+        if self.working(model):
+            return
+        for replica in self._by_identity.values():
+            if replica.model == model and replica.health.aside is Aside.FAILING:
+                self._take_back(replica, now_ns)
 
     def lost(self, replica: Replica, now_ns: int) -> tuple[Batch, ...]:
         """A replica's connection is gone; returns the batches that went with it, in the order they were sent.
@@ -289,11 +276,15 @@ class ReplicaTable:
         """
         del self._by_identity[replica.identity]
         self._serving[replica.model] -= 1
+        self._output_types[replica.model].lost(replica.replica_id)
         replica.alive = False
         replica.in_flight_ns = replica.in_flight_until_ns(now_ns)
         batches = tuple(replica.outstanding)
         replica.outstanding.clear()
+        if replica.health.aside is not None:
+            self._take_back(replica, now_ns)
         self._file(replica)
+        self._keep_working(replica.model, now_ns)
         return batches
 
     def _file(self, replica: Replica) -> None:
@@ -303,9 +294,16 @@ class ReplicaTable:
         # Replicas that report their times are this project's: only they are known to take a batch ahead.
         idle.pop(replica.identity, None)
         busy.pop(replica.identity, None)
-        if not replica.alive:
+        if not replica.alive or replica.health.aside is not None:
             return
         if not replica.outstanding:
             idle[replica.identity] = replica
         elif len(replica.outstanding) == 1 and replica.timed_batches:
             busy[replica.identity] = replica
+
+
+def _first(replicas: OrderedDict[bytes, Replica], without: Collection[bytes]) -> Replica | None:
+    """The first that is wanted."""
+    if not without:
+        return next(iter(replicas.values()))
+    return next((replica for replica in replicas.values() if replica.identity not in without), None)

@@ -6,9 +6,12 @@ longer with it is in what `settle` returns.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
-from frontend_launch.frontends.replicas import Batch, Replica, ReplicaTable
+from frontend_launch.frontends.batching import Query
+from frontend_launch.frontends.replica import Batch, Replica
+from frontend_launch.frontends.replicas import ReplicaTable
 from model_containers.errors import WireError
 from model_containers.wire import BatchResponse, ReplyTimes
 
@@ -17,19 +20,20 @@ CLOCK_ERROR_NS = 10_000_000
 """Clocks of two machines may differ by one part in so many, and by so much; times that are longer are wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """The outcome of one answer.
+class Settled(NamedTuple):
+    """The outcome of one answer; a named tuple because one is made for every batch.
 
     Attributes:
-        batch: the batch that is no longer with the replica; None where the answer belongs to none.
-        response: the answer to it; None where the batch has failed and is to be queued again.
-        latency_ns: how long it was the replica's batch under way.
-        error: what is wrong with the answer; with `response`, what was left out of it.
+        batch: what was answered; None where nothing was.
+        response: the answer to it.
+        again: queries that the replica failed on, for another one.
+        latency_ns: how long the batch was the replica's batch under way.
+        error: what is wrong with the answer; with `response` alone, what was left out of it.
     """
 
     batch: Batch | None = None
     response: BatchResponse | None = None
+    again: tuple[Query, ...] = ()
     latency_ns: int = 0
     error: WireError | None = None
 
@@ -43,19 +47,55 @@ def settle(table: ReplicaTable, replica: Replica, answer: BatchResponse | WireEr
         answer: what it sent, or why that cannot be read: a second answer will not come.
         now_ns: monotonic clock.
     """
-    batch = replica.outstanding[0] if replica.outstanding else None
     if isinstance(answer, WireError):
-        return Settled(table.failed(replica, now_ns), error=answer)
+        return _failed(table, replica, answer, now_ns)
+    batch = replica.outstanding[0] if replica.outstanding else None
     if batch is None or batch.message_id != answer.message_id:
         return Settled(error=WireError("stray_response", f"an answer to message {answer.message_id}, not in flight"))
+    if batch.moved:
+        table.answered(replica, None, now_ns)
+        return Settled()
     if len(answer.outputs) != len(batch.queries):
         text = f"{len(answer.outputs)} outputs for a batch of {len(batch.queries)}"
-        return Settled(table.failed(replica, now_ns), error=WireError("output_count", text))
+        return _failed(table, replica, WireError("output_count", text), now_ns)
+    if table.differs(replica, answer.output_type):
+        text = f"{answer.output_type.canonical} where most replicas answer with another type"
+        return _failed(table, replica, WireError("output_type", text), now_ns)
     error = None
-    if answer.times is not None and (error := _disbelief(answer.times, now_ns - batch.sent_ns)) is not None:
-        answer = replace(answer, times=None)
     latency_ns = now_ns - replica.began_ns
-    return Settled(table.answered(replica, answer.times, now_ns), answer, latency_ns, error)
+    if answer.times is not None:
+        error = _disbelief(answer.times, now_ns - batch.sent_ns)
+        answer = answer if error is None else replace(answer, times=None)
+    if _computed_nothing(answer) and table.working(replica.model) > 1:
+        again = tuple(query._replace(suspect=True) for query in batch.queries if not query.requeued)
+        if again:
+            table.failed(replica, now_ns, blame=False)
+            failed, response = _second_failures(batch, answer)
+            return Settled(failed, response, again, latency_ns, error)
+    elif batch.queries[0].failed_on is not None:
+        suspects = {query.failed_on for query in batch.queries if query.suspect and query.failed_on is not None}
+        table.confirmed(replica.model, suspects, now_ns)
+    table.answered(replica, answer.times, now_ns)
+    return Settled(batch, answer, latency_ns=latency_ns, error=error)
+
+
+def _failed(table: ReplicaTable, replica: Replica, error: WireError, now_ns: int) -> Settled:
+    batch = table.failed(replica, now_ns)
+    return Settled(again=() if batch is None else batch.queries, error=error)
+
+
+def _computed_nothing(answer: BatchResponse) -> bool:
+    """Whether the model failed on every input."""
+    return answer.times is not None and bool(answer.times.failed) and not any(map(len, answer.outputs))
+
+
+def _second_failures(batch: Batch, answer: BatchResponse) -> tuple[Batch, BatchResponse] | tuple[None, None]:
+    """Of a batch on which a model failed, the queries on which another replica's model had failed before."""
+    places = [place for place, query in enumerate(batch.queries) if query.requeued]
+    if not places:
+        return None, None
+    queries, outputs = zip(*((batch.queries[place], answer.outputs[place]) for place in places), strict=True)
+    return batch._replace(queries=queries), replace(answer, outputs=outputs)
 
 
 def _disbelief(times: ReplyTimes, elapsed_ns: int) -> WireError | None:

@@ -47,6 +47,23 @@ def test_dropping_a_clients_queries_leaves_the_others_in_order():
     assert numbers(queue.take(10, 0)) == [1, 3, 5]
 
 
+def test_what_a_replica_failed_on_goes_to_another_first():
+    """It waits for one while that replica takes other queries, and goes back to it where there is no other."""
+    queue = BatchQueue(0)
+    for number in range(3):
+        queue.push(query(number), 0)
+    queue.push_front([query(number)._replace(failed_on=4) for number in (7, 8)], 0)
+    assert (len(queue), queue.queued_bytes) == (5, 20)
+    assert numbers(queue.take(2, 0, replica=4)) == [0, 1]
+    assert numbers(queue.take(2, 0, replica=5)) == [7, 8]
+    queue.push_front([query(9)._replace(failed_on=4)], 0)
+    assert numbers(queue.take(2, 0)) == [9, 2]
+    assert (len(queue), queue.queued_bytes) == (0, 0)
+    queue.push_front([query(9, client=1)._replace(failed_on=4)], 0)
+    assert queue.take(2, 0, replica=4) == ()
+    assert queue.drop(lambda waiting: waiting.client_id == 1, 0) == 1
+
+
 def test_empty_time_runs_only_while_nothing_waits():
     """From the start, and again from the moment the last query leaves."""
     queue = BatchQueue(100)

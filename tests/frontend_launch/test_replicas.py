@@ -5,8 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend_launch.frontends.batching import Query
-from frontend_launch.frontends.replicas import Batch, ReplicaTable, Shard
+from frontend_launch.frontends.health import Aside
+from frontend_launch.frontends.replica import Batch
+from frontend_launch.frontends.replicas import ReplicaTable, Shard
 from model_containers.data_types import DataType
+from model_containers.units import NS_PER_S
 from model_containers.wire import ReplyTimes
 
 MODEL = ("noop", "1")
@@ -199,3 +202,66 @@ def test_every_replica_is_handed_out_before_any_twice(count):
         table.sent(replica, batch(), 0)
         seen.append(replica)
     assert seen == replicas
+
+
+def test_a_replica_that_hangs_gives_its_batches_away_and_gets_none_until_it_answers():
+    """Its time in flight ends, its late answer is booked as no answer, and the others are what a queue has to feed."""
+    table, (hung, other) = timed_table_of(2)
+    table.sent(other, batch(), 0)
+    table.answered(other, ReplyTimes(0, 0, 0), 0)
+    table.sent(hung, batch(1), 10)
+    table.sent(hung, batch(2), 20)
+    table.sent(other, batch(3), 20)
+    assert table.overdue(5 * NS_PER_S, 0) == []
+    assert table.overdue(6 * NS_PER_S, 0) == [hung, other]
+    assert table.overdue(6 * NS_PER_S, 5 * NS_PER_S) == [], "this process did not run until then"
+    assert table.hung(hung, 1010) == (*batch(1).queries, *batch(2).queries)
+    assert not table.replaceable(other)
+    assert (table.working(MODEL), table.serving(MODEL)) == (1, 2)
+    assert table.overdue(6 * NS_PER_S, 0) == [other]
+    assert table.next(MODEL, queued=2, maximum=2) is other, "one replica is left to feed"
+    assert (hung.in_flight_until_ns(5000), hung.under_way_ns(5000)) == (1000, 4990)
+    late = table.answered(hung, ReplyTimes(0, 0, 5000), 6010)
+    assert (late, hung.health.late_batches, hung.batches, hung.handle_ns) == (Batch(1, (), moved=1), 1, 1, 0)
+    assert (hung.health.aside, hung.counters(7000).aside_ns, hung.in_flight_until_ns(7000)) == (None, 5000, 1000)
+    assert (table.working(MODEL), table.turned()) == (2, [hung, hung])
+    assert table.lost(hung, 8000) == (Batch(2, (), moved=1),)
+
+
+def test_a_replica_that_fails_three_times_in_a_row_pauses_while_others_work():
+    """The last one that works never does; where it is lost, those that pause come back at once."""
+    table, (first, second) = table_of(2)
+    for now in range(6):
+        for replica in (first, second):
+            if replica.health.aside is None:
+                table.sent(replica, batch(now), now)
+                table.failed(replica, now)
+    assert (first.health.aside, second.health.aside) == (Aside.FAILING, None)
+    assert table.idle(MODEL) is second
+    assert table.recovered(NS_PER_S) == []
+    table.lost(second, 10)
+    assert (first.health.aside, table.idle(MODEL)) == (None, first)
+
+
+def test_an_answer_ends_a_row_of_failures():
+    """Two more are no reason for a pause."""
+    table, (replica, _) = table_of(2)
+    for answered in (False, False, True, False, False):
+        table.sent(replica, batch(), 0)
+        if answered:
+            table.answered(replica, None, 1)
+        else:
+            table.failed(replica, 1)
+    assert (replica.health.aside, replica.health.failures) == (None, 2)
+
+
+def test_the_type_of_most_replicas_is_right():
+    """Where there is no such type, each is; a replica that is gone has no say."""
+    table, (first, second, third) = table_of(3)
+    assert not table.differs(first, DataType.INTS), "the only one so far"
+    assert not table.differs(second, DataType.FLOATS)
+    assert not table.differs(first, DataType.INTS)
+    assert not table.differs(third, DataType.FLOATS)
+    assert table.differs(first, DataType.INTS)
+    table.lost(second, 0)
+    assert not table.differs(first, DataType.INTS)

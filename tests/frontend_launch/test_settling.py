@@ -1,17 +1,20 @@
 """Whatever a replica sends, a batch is answered, queued again, or still with it: never none of them, never two."""
 
-from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import ANSWERS, FRAMES, FROM_REPLICA, mutated
 
-from frontend_launch.frontends.batching import Query
-from frontend_launch.frontends.replicas import Batch, ReplicaTable
+from frontend_launch.frontends.batching import BatchQueue, Query
+from frontend_launch.frontends.health import Aside
+from frontend_launch.frontends.replica import Batch, Replica
+from frontend_launch.frontends.replicas import ReplicaTable
 from frontend_launch.frontends.settling import settle
-from model_containers.data_types import DataType
+from model_containers.data_types import Buffer, DataType
 from model_containers.errors import WireError
+from model_containers.units import NS_PER_S
 from model_containers.wire import (
     BatchResponse,
     Heartbeat,
@@ -85,7 +88,7 @@ def test_what_is_no_answer_fails_the_batch_under_way_or_leaves_it(answer, kind, 
     """A stray one leaves it."""
     table, replica = busy([batch(1)])
     settled = settle(table, replica, answer, 50)
-    assert (settled.response, settled.batch) == (None, None if left else batch(1))
+    assert (settled.response, settled.batch, settled.again) == (None, None, () if left else batch(1).queries)
     assert settled.error is not None
     assert (settled.error.kind, len(replica.outstanding)) == (kind, left)
 
@@ -105,23 +108,102 @@ MESSAGES = (FROM_REPLICA | ANSWERS).map(sent)
 ANYTHING = FRAMES | MESSAGES | MESSAGES.flatmap(mutated)
 
 
-@given(st.lists(ANYTHING, min_size=1, max_size=8))
-def test_whatever_comes_each_batch_is_in_one_place(messages):
-    """With the replica, answered, or to be queued again."""
-    batches = [batch(number) for number in range(3)]
-    table, replica = busy(batches)
-    ended: list[Batch] = []
-    for now, frames in enumerate(messages, 1):
-        answer: object
+class Simulated:
+    """Three replicas of one model and its queue, with what the shell does around the table."""
+
+    def __init__(self, queries: int) -> None:
+        self.table, self.queue, self.now_ns = ReplicaTable(), BatchQueue(0), 0
+        self.replicas = [self.table.register(b"%d" % number, MODEL, DataType.FLOATS) for number in range(3)]
+        self.ended: list[int] = []
+        self.sent = 0
+        for number in range(queries):
+            self.queue.push(Query(0, number, "noop", b"1234", 0), 0)
+
+    def dispatch(self) -> None:
+        without: set[bytes] = set()
+        while self.queue and (replica := self.table.next(MODEL, len(self.queue), 2, without)) is not None:
+            others = self.queue.failed and self.table.working(MODEL) > 1
+            queries = self.queue.take(2, self.now_ns, replica.replica_id if others else None)
+            assert not others or all(query.failed_on != replica.replica_id for query in queries)
+            if not queries:
+                without.add(replica.identity)
+                continue
+            self.table.sent(replica, Batch(self.sent, queries, True, self.now_ns), self.now_ns)
+            self.sent += 1
+
+    def retry(self, replica: Replica, queries: Sequence[Query]) -> None:
+        first = [query for query in queries if not query.requeued]
+        self.queue.push_front((q._replace(requeued=True, failed_on=replica.replica_id) for q in first), self.now_ns)
+        self.ended += [query.request_id for query in queries if query.requeued]
+
+    def answer(self, replica: Replica, frames: Sequence[Buffer]) -> None:
         try:
             answer = decode_from_replica(frames)
         except WireError as error:
-            answer = error
-        if isinstance(answer, BatchResponse | WireError):
-            settled = settle(table, replica, answer, now)
-            assert settled.response is None or settled.batch is not None
-            ended += [settled.batch] if settled.batch is not None else []
-            if settled.response is not None and settled.batch is not None:
-                assert len(settled.response.outputs) == len(settled.batch.queries)
-    assert Counter([*ended, *replica.outstanding]) == Counter(batches)
-    assert replica.counters(100).compute_ns <= 2 * 100 + 8 * 11 * MS
+            settled = settle(self.table, replica, error, self.now_ns)
+        else:
+            if not isinstance(answer, BatchResponse):
+                return
+            settled = settle(self.table, replica, answer, self.now_ns)
+        self.retry(replica, settled.again)
+        if settled.batch is not None and settled.response is not None:
+            assert len(settled.batch.queries) == len(settled.response.outputs)
+            self.ended += [query.request_id for query in settled.batch.queries]
+
+    def hang(self, replica: Replica) -> None:
+        if replica.outstanding and not replica.outstanding[0].moved and self.table.replaceable(replica):
+            queries = self.table.hung(replica, self.now_ns)
+            self.queue.push_front([query._replace(moves=query.moves + 1) for query in queries], self.now_ns)
+
+    def lose(self, replica: Replica) -> None:
+        self.retry(replica, [query for batch in self.table.lost(replica, self.now_ns) for query in batch.queries])
+
+    @property
+    def everywhere(self) -> list[int]:
+        waiting = (*self.queue._queries, *self.queue.failed)
+        away = (query for replica in self.replicas for batch in replica.outstanding for query in batch.queries)
+        return sorted([*self.ended, *(query.request_id for query in (*waiting, *away))])
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("answer"), st.integers(0, 2), ANYTHING),
+    st.tuples(st.sampled_from(["good", "good", "empty", "hang", "lose", "heartbeat"]), st.integers(0, 2), st.none()),
+    st.tuples(st.just("wait"), st.integers(0, 120), st.none()),
+)
+
+
+@given(st.lists(STEPS, min_size=1, max_size=30))
+def test_whatever_happens_each_query_is_in_one_place(steps):
+    """In the queue, with one replica, or ended: answered, or with the default output."""
+    simulated = Simulated(9)
+    simulated.dispatch()
+    for what, number, frames in steps:
+        simulated.now_ns += 1000
+        replica = simulated.replicas[number % 3]
+        if what == "wait":
+            simulated.now_ns += number * NS_PER_S
+            simulated.table.recovered(simulated.now_ns)
+        elif replica.alive and what in ("good", "empty") and replica.outstanding:
+            batch = replica.outstanding[0]
+            times, output = (None, b"1234") if what == "good" else (ReplyTimes(0, 0, 0, True), b"")
+            outputs = (output,) * (len(batch.queries) or batch.moved)
+            simulated.answer(replica, sent(BatchResponse(batch.message_id, DataType.FLOATS, outputs, times)))
+        elif replica.alive and what == "answer" and frames is not None:
+            simulated.answer(replica, frames)
+        elif replica.alive and what == "heartbeat" and replica.health.aside is Aside.HUNG:
+            simulated.table.forgot(replica, simulated.now_ns)
+        elif replica.alive and what == "hang":
+            simulated.hang(replica)
+        elif replica.alive and what == "lose":
+            simulated.lose(replica)
+        simulated.dispatch()
+        assert simulated.everywhere == list(range(9))
+        assert simulated.queue.queued_bytes == 4 * len(simulated.queue)
+        working = [each for each in simulated.replicas if each.alive and each.health.aside is None]
+        assert len(working) == simulated.table.working(MODEL)
+        hung = [each for each in simulated.replicas if each.alive and each.health.aside is Aside.HUNG]
+        assert working or len(hung) == simulated.table.serving(MODEL)
+        if simulated.queue:
+            idle = [each for each in working if not each.outstanding]
+            assert all(query.failed_on == each.replica_id for query in simulated.queue.failed for each in idle)
+            assert not idle or not simulated.queue._queries
