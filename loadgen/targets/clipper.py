@@ -26,7 +26,8 @@ from loadgen.load.inputs import Pool
 from loadgen.load.patience import patience
 from loadgen.load.target import NO_REPLIES, Outcome, Replies, Target, TargetSpec, TimedReply
 from loadgen.targets.client_limits import unreachable
-from model_containers.data_types import Buffer, DataType
+from loadgen.targets.mailbox import Reasons
+from model_containers.data_types import Buffer, DataType, data_type
 from model_containers.errors import WireError
 
 HANDSHAKE_TIMEOUT_S = 10.0
@@ -98,6 +99,7 @@ class ClipperTarget(Target):
     def __init__(self, spec: ClipperSpec) -> None:
         self._spec = spec
         self._sent = 0
+        self._reasons = Reasons()
         self._context = zmq.asyncio.Context()
         self._receiving, self._sending = self._context.socket(zmq.DEALER), self._context.socket(zmq.DEALER)
         for socket in (self._receiving, self._sending):
@@ -182,7 +184,7 @@ class ClipperTarget(Target):
     @override
     def drain(self) -> Replies:
         """Read the replies that are there, some hundreds at most."""
-        ids, outcomes, outputs = bytearray(), bytearray(), list[Buffer]()
+        ids, outcomes, outputs, reasons = bytearray(), bytearray(), list[Buffer](), list[str]()
         counts, times_ns = list[int](), list[int]()
         timed = list[TimedReply]()
         emptied = False
@@ -201,7 +203,11 @@ class ClipperTarget(Target):
                 timed += [TimedReply(before + place, self._empty_ns, *row) for place, row in burst.times.items()]
             counts.append(len(burst.outputs))
             ids += burst.request_ids
-            outcomes += self._outcomes(burst)
+            judged = self._outcomes(burst)
+            outcomes += judged
+            if Outcome.FAILED in judged:
+                answers = zip(judged, burst.output_types, burst.outputs, strict=True)
+                reasons += [self._reason(*answer) for outcome, *answer in answers if outcome == Outcome.FAILED]
             if self._spec.keep_outputs:
                 outputs += burst.outputs
             self._large = len(burst.outputs[-1]) >= _LARGE_OUTPUT_BYTES
@@ -212,7 +218,8 @@ class ClipperTarget(Target):
             np.repeat(np.array(times_ns), counts),
             np.frombuffer(outcomes, dtype=np.uint8),
             outputs,
-            timed=timed,
+            reasons,
+            timed,
         )
 
     def _read(self, most: int) -> tuple[list[Buffer], bool]:
@@ -250,6 +257,19 @@ class ClipperTarget(Target):
             return Outcome.COMPLETED
         return Outcome.FAILED
 
+    def _reason(self, output_type: Buffer, output: Buffer) -> str:
+        """Why an answer is a failure."""
+        given, expected = int.from_bytes(output_type, "little"), self._spec.output_type
+        if len(output_type) != 4:
+            reason = "a message that is no answer"
+        elif not len(output):
+            reason = "an answer of no bytes, which a replica sends where its model fails: its log says why"
+        elif given != expected:
+            reason = f"an answer of {_type_name(given)} where the model has {expected.canonical}"
+        else:
+            reason = f"an answer of {len(output)} bytes where the model has {self._spec.output_bytes or 'others'}"
+        return self._reasons.counted_as(reason)
+
     def _full_ids(self, wire_ids: np.ndarray) -> np.ndarray:
         """The caller's ids: the latest sent one that looks so on the wire; one never sent stays as it is."""
         if self._sent <= _ID_MASK:
@@ -286,3 +306,10 @@ class ClipperTarget(Target):
             # next socket with this number would not be heard of.
             asyncio.get_running_loop().remove_reader(self._watched)
         self._context.destroy(linger=0)
+
+
+def _type_name(code: int) -> str:
+    try:
+        return data_type(code).canonical
+    except WireError:
+        return f"type {code}"

@@ -18,6 +18,22 @@ MOST_REASONS = 16
 OTHER_REASONS = "other reasons"
 
 
+class Reasons:
+    """The reasons of failures: a bounded number of them, each of which is logged once."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def counted_as(self, reason: str) -> str:
+        """What to count a failure as: its reason, or for all but the first 16 one for them together."""
+        if reason not in self._known and len(self._known) >= MOST_REASONS:
+            reason = OTHER_REASONS
+        if reason not in self._known:
+            self._known.add(reason)
+            log.warning("requests fail: %s", reason)
+        return reason
+
+
 class Mailbox:
     """What has arrived since the last look."""
 
@@ -26,7 +42,7 @@ class Mailbox:
         self._done_ns: list[int] = []
         self._outcomes = bytearray()
         self._reasons: list[str] = []
-        self._known_reasons: set[str] = set()
+        self._known_reasons = Reasons()
         self._wake: Callable[[], None] | None = None
 
     def completed(self, request_id: int) -> None:
@@ -40,12 +56,7 @@ class Mailbox:
             request_id: which failed.
             reason: for a reader; of many different ones all but the first 16 are counted together.
         """
-        if reason not in self._known_reasons and len(self._known_reasons) >= MOST_REASONS:
-            reason = OTHER_REASONS
-        if reason not in self._known_reasons:
-            self._known_reasons.add(reason)
-            log.warning("requests fail: %s", reason)
-        self._reasons.append(reason)
+        self._reasons.append(self._known_reasons.counted_as(reason))
         self._put(request_id, Outcome.FAILED)
 
     def _put(self, request_id: int, outcome: Outcome) -> None:

@@ -92,6 +92,7 @@ def test_defaults_and_wrong_answers_are_no_completions(frontend):
     with serving(frontend):
         record = uvloop.run(run(job(frontend.ports, 100, output_bytes=8)))
     assert record.outcomes[Outcome.FAILED] == 100
+    assert record.failures == {"an answer of 4 bytes where the model has 8": 100}
 
 
 def test_an_answer_of_any_size_will_do_where_the_size_may_vary(frontend):
@@ -237,6 +238,41 @@ def drained(messages, count, **fields):
 
 def reply(request_id, output=b"abcd", output_type=2):
     return [b"", request_id.to_bytes(4, "little"), output_type.to_bytes(4, "little"), output]
+
+
+@pytest.mark.parametrize(
+    ("answer", "output_bytes", "reason"),
+    [
+        (reply(1, b"abcd", 1), 4, "an answer of integers where the model has floats"),
+        (reply(1, b"abcd", 77), 4, "an answer of type 77 where the model has floats"),
+        (reply(1, b"other", 4), 4, "an answer of strings where the model has floats"),
+        (reply(1, b""), None, "an answer of no bytes, which a replica sends where its model fails: its log says why"),
+        (reply(1, b"abc"), None, "an answer of 3 bytes where the model has others"),
+        ([b"", b"x"], 4, "a message that is no answer"),
+    ],
+)
+def test_an_answer_that_has_failed_says_why(answer, output_bytes, reason):
+    """Beside one that has not."""
+
+    async def drain(port):
+        spec = spec_of(type("Ports", (), {"request": port, "response": port}))
+        target = replace(spec, output_bytes=output_bytes).make()
+        try:
+            await target.open(SeededInputs(TensorSpec((1,), "float32"), None, 3, 0).make())
+            target.send(0, 100, 0)
+            reasons: list[str] = []
+            async with asyncio.timeout(10):
+                while not reasons:
+                    arrived = asyncio.Event()
+                    target.notify(arrived.set)
+                    await arrived.wait()
+                    reasons += target.drain().reasons
+            return reasons
+        finally:
+            await target.close()
+
+    with scripted([reply(0), answer, reply(2)]) as port:
+        assert uvloop.run(drain(port)) == [reason]
 
 
 def test_messages_that_are_no_replies_shift_no_others():
