@@ -182,6 +182,8 @@ def results_of(
             *remarks.marked(summary),
             *remarks.uncertain(summary),
             *remarks.failed_batches(measurements.frontend_counters),
+            *remarks.default_outputs(measurements.frontend_counters),
+            *remarks.refused(measurements.frontend_counters),
             *(validity.notes(evidence, checks) if record.measured_ns else [NOT_JUDGED]),
             *(() if watched is None else watched.findings),
         ],

@@ -92,6 +92,10 @@ class ReplicaUse:
         compute_ms: mean time in the model for a full batch; for any batch where none was full; None where unknown.
         median_batch_s: median time of a batch, as the frontend saw it; None without any.
         longest_batch_s: the longest time of a batch, or of the one without an answer at the end.
+        failed_batches: batches on which its model failed, or whose answer was none.
+        hung_times: times that it was set aside because it did not answer.
+        failing_times: times that it was set aside because its batches failed.
+        aside_s: how long it was set aside.
     """
 
     name: str
@@ -100,6 +104,15 @@ class ReplicaUse:
     compute_ms: float | None = None
     median_batch_s: float | None = None
     longest_batch_s: float = 0.0
+    failed_batches: Count = 0
+    hung_times: Count = 0
+    failing_times: Count = 0
+    aside_s: float = 0.0
+
+    @property
+    def worked(self) -> bool:
+        """Whether it lived to the end and got batches all the time."""
+        return self.alive and not self.aside_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +203,11 @@ class Evidence:
         return (self.in_flight_share or 0.0) >= BUSY_SHARE
 
     @property
+    def worked(self) -> int:
+        """How many replicas lived to the end and got batches all the time."""
+        return sum(replica.worked for replica in self.replica_use)
+
+    @property
     def full(self) -> bool:
         """Whether batches were full."""
         return (self.full_batch_share or 0.0) >= FULL_SHARE
@@ -225,7 +243,8 @@ def of_frontends(
     rows = {name: row for name, row in counters.replicas.items() if name.startswith(f"{key}:")}
     replicas = [row for row in rows.values() if row.alive]
     elapsed_ns = max(1, counters.now_ns)  # of all frontends
-    available_ns = max(1, len(replicas) * elapsed_ns // len(frontends))
+    # One that was set aside could not compute, nor have a batch in flight.
+    available_ns = max(1, len(replicas) * elapsed_ns // len(frontends) - sum(row.aside_ns for row in replicas))
     timed = any(row.timed_batches for row in replicas)
     compute_ns, batches = sum(row.compute_ns for row in replicas), sum(row.batches for row in replicas)
     return replace(
@@ -263,6 +282,10 @@ def _replica_use(name: str, row: ReplicaCounters, stages: Stages | None) -> Repl
         compute_ms=compute_ns / batches / 1e6 if batches else None,
         median_batch_s=None if median_ns is None else median_ns / NS_PER_S,
         longest_batch_s=max(longest_ns, row.oldest_batch_ns) / NS_PER_S,
+        failed_batches=row.failed_batches,
+        hung_times=row.hung_times,
+        failing_times=row.failing_times,
+        aside_s=row.aside_ns / NS_PER_S,
     )
 
 

@@ -166,3 +166,31 @@ def failed_batches(counters: Counters | None) -> list[str]:
 def failed_count(counters: Counters | None) -> int | None:
     """Batches that failed; None where that is not known."""
     return None if counters is None else sum(model.failed_batches for model in counters.models.values())
+
+
+_REASONS = {
+    "no_replica": "the model had no replica",
+    "replicas_lost": "two replicas ended with the request, one after the other",
+    "replicas_hung": "three replicas did not answer it in time, one after the other",
+}
+
+
+def default_outputs(counters: Counters | None) -> list[str]:
+    """Why default outputs were sent, a line for each reason.
+
+    Args:
+        counters: of the frontends, over the measured part; None where they are not known.
+    """
+    reasons = {} if counters is None else counters.default_reasons
+    why = {kind: _REASONS.get(kind, f"two answers of replicas were none ({kind})") for kind in reasons}
+    return [f"{plural(count, 'default output')}: {why[kind]}" for kind, count in reasons.items() if count]
+
+
+def refused(counters: Counters | None) -> list[str]:
+    """What the frontends refused, by kind.
+
+    Args:
+        counters: of the frontends, over the measured part; None where they are not known.
+    """
+    kinds = [f"{count} {kind}" for kind, count in ({} if counters is None else counters.dropped).items() if count]
+    return [f"the frontends refused messages, or parts of them: {', '.join(kinds)}"] if kinds else []

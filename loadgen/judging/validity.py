@@ -147,7 +147,9 @@ def _hung(evidence: Evidence) -> Check:
     limit = f"no batch of {HUNG_S:g} s and {HUNG_TIMES} times the median"
     if not evidence.replica_use:
         return Check("replicas answer", "not seen from here", limit, "unknown")
-    longest = max(evidence.replica_use, key=lambda replica: replica.longest_batch_s)
+    aside = [replica for replica in evidence.replica_use if replica.aside_s and not replica.failing_times]
+    serving = [replica for replica in evidence.replica_use if replica not in aside]
+    longest = max(serving or evidence.replica_use, key=lambda replica: replica.longest_batch_s)
     known = [each.median_batch_s for each in evidence.replica_use if each.median_batch_s is not None]
     if not known:
         return Check("replicas answer", "the time of batches is not known", limit, "unknown")
@@ -156,8 +158,11 @@ def _hung(evidence: Evidence) -> Check:
     hung = longest.longest_batch_s >= bound_s
     if hung and _stood_still(evidence, longest.longest_batch_s):
         return Check("replicas answer", f"{measured}, while others did not run either", limit, "unknown")
-    remedy = f"see the log of the replica that registered as {longest.name}; leave it out or restart it"
-    return _check("replicas answer", measured, limit, hung, remedy)
+    remedy = "see the log of the replica that registered as {}; leave it out or restart it"
+    if aside and not hung:
+        measured = f"{measured}; set aside: {', '.join(f'{one.name} for {one.aside_s:.3g} s' for one in aside)}"
+        return Check("replicas answer", measured, limit, "noted", remedy.format(aside[0].name))
+    return _check("replicas answer", measured, limit, hung, remedy.format(longest.name))
 
 
 def _stood_still(evidence: Evidence, batch_s: float) -> bool:
@@ -280,6 +285,8 @@ def _unchanged(evidence: Evidence) -> Check:
         return Check("throughput unchanged", text, limit, "unknown")
     if changed and any(not replica.alive for replica in evidence.replica_use):
         return Check("throughput unchanged", f"{measured}: a replica is gone", limit, "noted", "see its log")
+    if changed and evidence.worked < len(evidence.replica_use):
+        return Check("throughput unchanged", f"{measured}: a replica was set aside", limit, "noted", "see its log")
     return _check("throughput unchanged", measured, limit, changed, "run for longer, or find out what changed")
 
 
@@ -289,9 +296,11 @@ def _batches(evidence: Evidence) -> Check:
     if evidence.failed_batches is None:
         return Check("failed batches", "not seen from here", limit, "unknown")
     remedy = "see the logs of the replicas for the reason"
-    measured = (
-        f"{evidence.failed_batches} of {evidence.batches or 0} batches failed" if evidence.failed_batches else "none"
-    )
+    measured = "none"
+    if evidence.failed_batches:
+        measured = f"{evidence.failed_batches} of {evidence.batches or 0} batches failed"
+        where = [f"{one.failed_batches} of {one.name}" for one in evidence.replica_use if one.failed_batches]
+        measured += f" ({', '.join(where)})" if where and len(evidence.replica_use) > 1 else ""
     return _check("failed batches", measured, limit, evidence.failed_batches > 0, remedy)
 
 

@@ -82,7 +82,13 @@ def judge(evidence: Evidence, checks: Sequence[Check]) -> Verdict:
         found = _Judgement("undecided", "unknown", f"invalid: {failed.reason}")
     else:
         found = _seen(evidence) if evidence.replicas is not None else _unseen(evidence)
-    return Verdict(found.saturated, found.limit, f"{found.saturated}: {found.text}", evidence)
+    return Verdict(found.saturated, found.limit, f"{found.saturated}: {_worked(evidence)}{found.text}", evidence)
+
+
+def _worked(evidence: Evidence) -> str:
+    """How many replicas worked, where not all did."""
+    replicas = len(evidence.replica_use)
+    return "" if evidence.worked == replicas else f"{evidence.worked} of {replicas} replicas worked throughout; "
 
 
 def _seen(evidence: Evidence) -> _Judgement:

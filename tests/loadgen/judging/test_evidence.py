@@ -54,6 +54,16 @@ def test_several_frontends():
     assert evidence.gap_ms == pytest.approx(2.5)
 
 
+def test_a_replica_that_was_set_aside():
+    """It could not compute then: the others' shares are those of the time that replicas got batches."""
+    reading = frontend(0, busy=SECOND, cpu=0.3)
+    hung = ReplicaCounters(True, 0, 0, SECOND // 10, aside=True, hung_times=1, aside_ns=SECOND // 2)
+    evidence = of_frontends(CLIENT, [replace(reading, replicas={**reading.replicas, "m:1:1": hung})], {}, "m")
+    assert evidence.replicas == 2
+    assert (evidence.busy_share, evidence.in_flight_share) == pytest.approx((1 / 1.5, 1.1 / 1.5))
+    assert (evidence.worked, evidence.replica_use[1].aside_s, evidence.replica_use[1].hung_times) == (1, 0.5, 1)
+
+
 METRICS = {
     "histograms": [
         {"model:m:1:prediction_latency": {"size": "9", "mean": "5200.5"}},

@@ -10,9 +10,11 @@ from frontend_launch.counters import Counters, ModelCounters
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.judging.remarks import (
     MOST_REASONS,
+    default_outputs,
     error,
     failed_batches,
     marked,
+    refused,
     remarks,
     short,
     steady,
@@ -153,6 +155,19 @@ def test_pauses_of_the_client_are_said(pauses, upper_bounds, said):
     pauses_ns = [(from_s * NS_PER_S, until_s * NS_PER_S) for from_s, until_s in pauses]
     record = record_of(100, measured_from_ns=2 * NS_PER_S, pauses=pauses_ns, upper_bounds=upper_bounds)
     assert remarks(record) == said
+
+
+def test_the_frontends_say_why_there_were_default_outputs_and_what_they_refused():
+    """By kind."""
+    counters = Counters(
+        1, dropped={"impossible_times": 3, "input_type": 0}, default_reasons={"no_replica": 1, "output_count": 2}
+    )
+    assert default_outputs(counters) == [
+        "1 default output: the model had no replica",
+        "2 default outputs: two answers of replicas were none (output_count)",
+    ]
+    assert refused(counters) == ["the frontends refused messages, or parts of them: 3 impossible_times"]
+    assert default_outputs(None) == refused(None) == refused(Counters(1)) == []
 
 
 def test_failed_batches_are_said():

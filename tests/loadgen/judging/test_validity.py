@@ -108,6 +108,7 @@ def test_a_clean_run_passes(evidence):
     [
         ({"roles": role(2, wait_share=0.1, outside_share=0.3)}, "outside load"),
         ({"replica_use": replica(alive=False)}, "replicas alive"),
+        ({"replica_use": replica(aside_s=2.0, hung_times=1, longest_batch_s=9.0)}, "replicas answer"),
         ({"replica_use": replica(compute_ms=12.1)}, "straggler"),
         (
             {"lost": {"timed_out": 300}, "in_flight_share": 0.9, "answers": {"client": 2000, "frontend": 2300}},
@@ -130,6 +131,33 @@ def test_a_replica_that_died_explains_less_throughput():
     assert invalid(checks) is None
     said = notes(evidence, checks)
     assert [line.partition(":")[0] for line in said] == ["replicas alive", "throughput unchanged"]
+
+
+def test_a_replica_that_was_set_aside_explains_less_throughput():
+    """The run stays valid, and both are noted."""
+    evidence = replace(CLEAN, replica_use=replica(aside_s=2.0, hung_times=1), last_third_rps=200.0)
+    checks = certificate(evidence)
+    assert invalid(checks) is None
+    assert notes(evidence, checks) == [
+        "replicas answer: longest batch 0.03 s, of m:1:0; set aside: m:1:1 for 2 s",
+        "throughput unchanged: first third 400 requests/s, last 200: a replica was set aside",
+    ]
+
+
+def test_a_replica_that_hangs_beside_one_that_was_set_aside():
+    """Nothing served its batch."""
+    uses = [replace(REPLICAS[0], longest_batch_s=4.0), replace(REPLICAS[1], aside_s=2.0, hung_times=1)]
+    failed = invalid(certificate(replace(CLEAN, replica_use=uses)))
+    assert failed is not None
+    assert failed.reason == "replicas answer: longest batch 4 s, of m:1:0"
+
+
+def test_failed_batches_name_their_replicas():
+    """Where there are several."""
+    uses = replica(failed_batches=3, failing_times=1, aside_s=1.0)
+    failed = invalid(certificate(replace(CLEAN, replica_use=uses, failed_batches=3)))
+    assert failed is not None
+    assert failed.measured == "3 of 1000 batches failed (3 of m:1:1)"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from simulated_server import SimulatedServer, closed_loop, open_loop
 
-from loadgen.judging.evidence import Evidence, RoleUse
+from loadgen.judging.evidence import Evidence, ReplicaUse, RoleUse
 from loadgen.judging.validity import Check, certificate
 from loadgen.judging.verdict import Verdict, judge
 
@@ -218,6 +218,17 @@ def test_the_text_has_the_figures():
     )
     text = judged(replace(SATURATED, busy_share=0.1, roles=roles(0.4, 0.55, 0.2))).text
     assert "the cores of frontends were used up (frontends 55%, client 40%)" in text
+
+
+def test_the_text_says_how_many_replicas_worked():
+    """Where not all did: of one that was set aside no time counts, so the others are found to be the limit."""
+    uses = [ReplicaUse(f"m:1:{number}", True, 130) for number in range(3)]
+    hung = replace(SATURATED, replicas=3, replica_use=[*uses[:2], replace(uses[2], aside_s=3.0, hung_times=1)])
+    died = replace(SATURATED, replicas=2, replica_use=[*uses[:2], replace(uses[2], alive=False)])
+    for evidence in (hung, died):
+        verdict = judged(evidence)
+        assert (verdict.saturated, verdict.limit) == ("yes", "replicas")
+        assert verdict.text.startswith("yes: 2 of 3 replicas worked throughout; replicas had a batch in flight 100 %")
 
 
 SIMULATED = 100
