@@ -152,7 +152,8 @@ def decode_request(frames: Sequence[Buffer]) -> PredictRequest:
 
     Raises:
         WireError: anything that the protocol does not admit, and what the original would have crashed on:
-            unknown types, a payload of another size than announced or of none, a NUL inside a string.
+            unknown types, a payload of another size than announced, one of no numbers, a NUL inside a string. A string
+            may be empty.
     """
     if len(frames) != REQUEST_FRAMES:
         raise WireError("frame_count", f"a request of {len(frames)} frames where {REQUEST_FRAMES} belong")
@@ -162,7 +163,7 @@ def decode_request(frames: Sequence[Buffer]) -> PredictRequest:
     client, number, kind, elements = _numbers(client_id, request_id, code, count)
     input_type = data_type(kind)
     size = elements * input_type.element_bytes
-    if size != len(payload) or size <= 0:
+    if size != len(payload) or size < (input_type is not DataType.STRINGS):
         raise WireError("payload_size", f"a payload of {len(payload)} bytes where {size} are announced")
     if input_type is DataType.STRINGS and b"\0" in bytes(payload):
         raise WireError("embedded_nul", "a string that holds a NUL would split in a batch")

@@ -152,6 +152,18 @@ class BatchResponse:
     outputs: tuple[Buffer, ...]
     times: ReplyTimes | None = None
 
+    @property
+    def failures(self) -> list[int]:
+        """The inputs that the model could not answer, by their places: their outputs are empty.
+
+        An empty text is an answer, unless the replica says that the model failed on the batch.
+        """
+        if 0 not in map(len, self.outputs) or (
+            self.output_type is DataType.STRINGS and not (self.times is not None and self.times.failed)
+        ):
+            return []
+        return [place for place, output in enumerate(self.outputs) if not len(output)]
+
 
 FromReplica = Heartbeat | Metadata | BatchResponse
 FromFrontend = HeartbeatReply | BatchRequest

@@ -72,6 +72,10 @@ class ClientTable:
         self._identities.move_to_end(client_id)
         return True
 
+    def reads_failures(self, client_id: int) -> bool:
+        """Whether no numbers tell this client that the model failed: those of 2017 take them for an answer."""
+        return client_id in self._announced
+
     def answer(
         self,
         queries: Sequence[Query],

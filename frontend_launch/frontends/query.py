@@ -257,9 +257,20 @@ class QueryFrontend:
     def _answer(self, batch: Batch, response: BatchResponse, under_way_ns: int, now_ns: int) -> None:
         model_ns = None if response.times is None else response.times.handle_ns
         spent = BatchTimes(under_way_ns, model_ns)
-        self._send_outputs(batch.queries, response.output_type, response.outputs, spent)
-        for name in {query.application for query in batch.queries}:
-            times = [query.arrived_ns for query in batch.queries if query.application == name]
+        queries, outputs = batch.queries, response.outputs
+        if response.failures:
+            text = response.output_type is DataType.STRINGS
+            failed = {
+                place
+                for place in response.failures
+                if text or not self._clients.reads_failures(queries[place].client_id)
+            }
+            self._answer_default((queries[place] for place in sorted(failed)), now_ns)
+            kept = [place for place in range(len(queries)) if place not in failed]
+            queries, outputs = tuple(queries[place] for place in kept), tuple(outputs[place] for place in kept)
+        self._send_outputs(queries, response.output_type, outputs, spent)
+        for name in {query.application for query in queries}:
+            times = [query.arrived_ns for query in queries if query.application == name]
             self._directory.applications[name].metrics.answered(times, default=False, now_ns=now_ns)
 
     def _answer_default(self, queries: Iterable[Query], reason: str, now_ns: int) -> None:

@@ -99,6 +99,50 @@ def test_without_a_replica_the_default_output_comes_at_once(frontend, stack):
     assert frontend.counters().dropped == {"unknown_application": 1}
 
 
+def test_an_empty_text_is_answered(frontend, stack):
+    """As the original does: the replica gets its NUL."""
+    frontend.register(input_type=DataType.STRINGS)
+    client, replica = Client(frontend, stack), Replica(frontend, stack, input_type=DataType.STRINGS)
+    client.send_text(1, b"")
+    batch = replica.receive_batch()
+    assert (bytes(batch.content), batch.inputs) == (b"\0", (b"",))
+    replica.answer_with(batch, DataType.STRINGS, [b"short"])
+    assert client.receive() == (1, DataType.STRINGS, b"short")
+
+
+OUR_HANDSHAKE = wire.encode_announcement(b"another clock")
+
+
+@pytest.mark.parametrize(
+    ("handshake", "output_type", "failed", "outputs", "received"),
+    [
+        pytest.param(
+            wire.HANDSHAKE, DataType.FLOATS, None, [b"\0" * 4, b""], [b"\0" * 4, b"TIMEOUT"], id="a client of 2017"
+        ),
+        pytest.param(OUR_HANDSHAKE, DataType.FLOATS, None, [b"\0" * 4, b""], [b"\0" * 4, b""], id="ours"),
+        pytest.param(OUR_HANDSHAKE, DataType.STRINGS, True, [b"a", b""], [b"a", b"TIMEOUT"], id="ours, of texts"),
+        pytest.param(wire.HANDSHAKE, DataType.STRINGS, False, [b"a", b""], [b"a", b""], id="an empty text"),
+    ],
+)
+def test_what_a_client_gets_where_the_model_failed(frontend, stack, handshake, output_type, failed, outputs, received):
+    """No numbers are no answer: who would take them for one gets the default output, which is counted."""
+    frontend.register()
+    client, replica = Client(frontend, stack, handshake), Replica(frontend, stack)
+    client.send(0)
+    first = replica.receive_batch()
+    for number in (1, 2):
+        client.send(number)
+    frontend.until(lambda: frontend.frontend._requests == 3)
+    replica.answer(first)
+    client.receiving.recv_multipart()
+    times = None if failed is None else ReplyTimes(0, 0, 0, failed)
+    replica.answer_with(replica.receive_batch(), output_type, outputs, times)
+    answers = sorted(client.receiving.recv_multipart()[1:4] for _ in range(2))
+    assert [output for *_, output in answers] == received
+    defaults = sum(output == b"TIMEOUT" for output in received)
+    assert (frontend.counters().defaults, frontend.counters().replies) == (defaults, 3)
+
+
 @pytest.mark.parametrize(
     ("frames", "kind"),
     [

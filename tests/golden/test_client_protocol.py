@@ -74,6 +74,11 @@ REQUESTS = [
         id="a string counts its bytes and has no NUL",
     ),
     pytest.param(
+        (1, 258, "a", DataType.STRINGS, [np.frombuffer(b"", np.uint8)]),
+        [["", "01 00 00 00", "02 01 00 00", "61", "04 00 00 00", "00 00 00 00", ""]],
+        id="an empty string",
+    ),
+    pytest.param(
         (0, 0, "a", DataType.DOUBLES, [np.array([1.0], "<f8")]),
         [["", "00 00 00 00", "00 00 00 00", "61", "03 00 00 00", "01 00 00 00", "00 00 00 00 00 00 f0 3f"]],
         id="one double is one element of eight bytes",

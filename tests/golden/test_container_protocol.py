@@ -126,6 +126,20 @@ BATCHES = [
         ],
         id="each string is one element and ends with a NUL",
     ),
+    pytest.param(
+        (7, DataType.STRINGS, [b""]),
+        [
+            "",
+            "01 00 00 00",
+            "07 00 00 00",
+            "00 00 00 00",
+            "08 00 00 00 00 00 00 00",
+            "04 00 00 00 01 00 00 00",
+            "01 00 00 00 00 00 00 00",
+            "00",
+        ],
+        id="an empty string is its NUL",
+    ),
 ]
 
 RESPONSES = [

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -145,17 +145,24 @@ class Listening(Protocol):
 
 
 class Client:
-    """A client of the 2017 protocol."""
+    """A client of the 2017 protocol; or one of ours, which introduces itself."""
 
-    def __init__(self, frontend: Listening, stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self, frontend: Listening, stack: contextlib.ExitStack, handshake: tuple[bytes, bytes] = wire.HANDSHAKE
+    ) -> None:
         self.receiving = stack.enter_context(dealer(frontend.ports.response))
         self.sending = stack.enter_context(dealer(frontend.ports.request))
-        self.receiving.send_multipart(wire.HANDSHAKE)
+        self.receiving.send_multipart(handshake)
         self.client_id = wire.decode_handshake_reply(self.receiving.recv_multipart())
 
     def send(self, request_id: int, values: ArrayLike = (1.0,), application: str = "app") -> None:
-        payload = np.array(values, "<f4").tobytes()
-        request = wire.encode_request_burst(self.client_id, [request_id], application, DataType.FLOATS, [payload])
+        self._send(request_id, application, DataType.FLOATS, np.array(values, "<f4").tobytes())
+
+    def send_text(self, request_id: int, text: bytes) -> None:
+        self._send(request_id, "app", DataType.STRINGS, text)
+
+    def _send(self, request_id: int, application: str, input_type: DataType, payload: bytes) -> None:
+        request = wire.encode_request_burst(self.client_id, [request_id], application, input_type, [payload])
         self.sending.send_multipart(request)
 
     def receive(self) -> Response:
@@ -195,10 +202,14 @@ class Replica:
 
     def answer(self, batch: BatchRequest, times: ReplyTimes | None = None) -> None:
         """Twice its first element, for each input."""
-        outputs = tuple((2 * np.frombuffer(part, "<f4")[:1]).tobytes() for part in batch.inputs)
-        self.socket.send_multipart(
-            encode_batch_response(BatchResponse(batch.message_id, DataType.FLOATS, outputs, times))
-        )
+        outputs = [(2 * np.frombuffer(part, "<f4")[:1]).tobytes() for part in batch.inputs]
+        self.answer_with(batch, DataType.FLOATS, outputs, times)
+
+    def answer_with(
+        self, batch: BatchRequest, output_type: DataType, outputs: Iterable[bytes], times: ReplyTimes | None = None
+    ) -> None:
+        response = BatchResponse(batch.message_id, output_type, tuple(outputs), times)
+        self.socket.send_multipart(encode_batch_response(response))
 
 
 __all__ = ["ANY", "Client", "FrontendThread", "Heartbeat", "Replica", "dealer"]

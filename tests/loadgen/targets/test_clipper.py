@@ -181,6 +181,7 @@ def test_the_default_output_is_no_answer_of_a_model_of_texts():
     target._output_type = target._default_type = b"\4\0\0\0"
     assert target._outcome(b"\4\0\0\0", b"TIMEOUT") is Outcome.DEFAULTED
     assert target._outcome(b"\4\0\0\0", b"time out") is Outcome.COMPLETED
+    assert target._outcome(b"\4\0\0\0", b"") is Outcome.COMPLETED
     uvloop.run(target.close())
 
 
