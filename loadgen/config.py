@@ -120,16 +120,24 @@ class Frontend(CataloguedModel):
     """A frontend that already runs.
 
     Attributes:
+        model: see `CataloguedModel`; empty to take any answer of `application`.
         host: where.
         application: the application to ask; None for the model's name.
     """
 
+    model: str = field(default="", kw_only=False)
     host: str
     application: str | None = None
 
     def __post_init__(self) -> None:
         CataloguedModel.__post_init__(self)
         instance(self, "host", "application", of=(str,))
+        if not self.model and not self.application:
+            raise FieldError("Frontend.model", "''", "is missing", "name it, or what {Frontend.application} asks")
+        if not self.model and self.verify is not None:
+            raise FieldError(
+                "Frontend.verify", self.verify, "has no right answers to compare with", "name {Frontend.model}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,15 +15,17 @@ from loadgen.config import (
     Deploy,
     ExperimentConfig,
     External,
+    Frontend,
     Load,
     OpenLoop,
     Output,
     Saturate,
 )
-from loadgen.errors import FieldError
+from loadgen.errors import ConfigError, FieldError
 from loadgen.load.arrivals import Arrivals
 from loadgen.load.input_files import FileInputs
 from loadgen.load.inputs import DRAWN_INPUTS, InputSource, SeededInputs
+from loadgen.targets.application import describe_application
 from loadgen.targets.discover import discover_remote
 from loadgen.targets.remote import MOST_CONNECTIONS, Remote, RequestOptions
 from model_containers.model import Description
@@ -154,6 +156,9 @@ async def survey(config: ExperimentConfig) -> PlanContext:
         case External(target):
             remote = await discover_remote(target)
             return PlanContext(remote.description, remote.inputs(request_options(config)), discover(), remote)
+        case Frontend(model="", application=str(name)) as serve:
+            model = await describe_application(serve.host, serve.ports, name, serve.input_type, serve.input_shape)
+            return PlanContext(model, _inputs(config, model), discover())
         case CataloguedModel() as serve:
             model = await describe(serve.model, replica_options(serve, config.seed))
             topology = serve.topology if isinstance(serve, Deploy) else None
@@ -268,6 +273,11 @@ def _inputs(config: ExperimentConfig, model: Description) -> InputSource:
     if config.inputs.path is not None:
         return FileInputs(config.inputs.path, spec, model.pixels, config.inputs.count).checked()
     if spec.shape is None:
+        if isinstance(config.serve, Frontend) and not config.serve.model:
+            raise ConfigError(
+                f"{{Frontend.application}} {model.name}: the shape of its inputs is not known; "
+                "say it with {Frontend.input_shape}, or take them from files with {Inputs.path}"
+            )
         spec = replace(spec, shape=(1,))
     return SeededInputs(spec, model.pixels, config.inputs.count or DRAWN_INPUTS, config.seed)
 

@@ -265,7 +265,7 @@ class QueryFrontend:
                 for place in response.failures
                 if text or not self._clients.reads_failures(queries[place].client_id)
             }
-            self._answer_default((queries[place] for place in sorted(failed)), now_ns)
+            self._answer_default((queries[place] for place in sorted(failed)), "model_failed", now_ns)
             kept = [place for place in range(len(queries)) if place not in failed]
             queries, outputs = tuple(queries[place] for place in kept), tuple(outputs[place] for place in kept)
         self._send_outputs(queries, response.output_type, outputs, spent)

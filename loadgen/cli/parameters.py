@@ -161,7 +161,8 @@ def model(
 ) -> Settings:
     """Which model."""
     elsewhere = context.params.get("target") is not None
-    if model is None and not elsewhere:
+    anything = context.params.get("connect") is not None and context.params.get("app") is not None
+    if model is None and not elsewhere and not anything:
         raise ConfigError("--model is missing: name one that `loadgen models` lists")
     if model is not None and model.startswith("-"):
         raise ConfigError(f"--model {model} is not a model: name one that `loadgen models` lists")
@@ -396,7 +397,10 @@ def connection(
         str | None, typer.Option(metavar="HOST", help="Load a frontend that already runs there; start nothing.")
     ] = None,
     app: Annotated[
-        str | None, typer.Option(help="With --connect: the application to ask.  [default: the model's name]")
+        str | None,
+        typer.Option(
+            help="With --connect: the application to ask, of any model without -m.  [default: the model's name]"
+        ),
     ] = None,
 ) -> Settings:
     """A frontend that runs already, in place of a deployment."""

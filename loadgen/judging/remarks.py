@@ -67,8 +67,6 @@ def remarks(record: Record) -> list[str]:
         lines += [f"{count} requests failed: {reason}" for reason, count in common[:MOST_REASONS]]
         if rest := sum(count for _, count in common[MOST_REASONS:]):
             lines.append(f"{rest} requests failed for other reasons, which the results have")
-    elif failed := record.outcomes[Outcome.FAILED]:
-        lines.append(f"{failed} requests failed: the logs of the replicas, beside the results, say why")
     return lines
 
 
@@ -170,6 +168,7 @@ def failed_count(counters: Counters | None) -> int | None:
 
 _REASONS = {
     "no_replica": "the model had no replica",
+    "model_failed": "the model failed on it: the log of its replica says why",
     "replicas_lost": "two replicas ended with the request, one after the other",
     "replicas_hung": "three replicas did not answer it in time, one after the other",
 }

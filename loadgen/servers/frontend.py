@@ -78,12 +78,13 @@ class FrontendServer(Server):
     @contextlib.asynccontextmanager
     @override
     async def load(self, plan: Plan, keep_outputs: bool) -> AsyncIterator[Workload]:
-        output = plan.model.output
+        output, serve = plan.model.output, plan.config.serve
+        any_answer = isinstance(serve, Frontend) and not serve.model
         specs = [
             ClipperSpec(
                 *endpoint.client_addresses(),
                 application=self.application,
-                output_type=output.data_type,
+                output_type=None if any_answer else output.data_type,
                 output_bytes=output.nbytes,
                 default_output=self.default_output,
                 keep_outputs=keep_outputs,

@@ -17,6 +17,7 @@ from loadgen.load.target import TargetSpec
 from loadgen.servers.null_server import NullProtocol
 from loadgen.targets.balanced import BalancedSpec
 from loadgen.targets.clipper import ClipperSpec
+from model_containers.data_types import DataType
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,9 @@ def null_answer(spec: TargetSpec, inputs: InputSource) -> NullAnswer | None:
             return null_answer(specs[0], inputs)
         case ClipperSpec():
             local = spec.request_address.startswith("ipc:")
-            output = bytes(spec.output_bytes or spec.output_type.element_bytes)
-            return NullAnswer("clipper-ipc" if local else "clipper-tcp", output, int(spec.output_type))
+            output_type = DataType.FLOATS if spec.output_type is None else spec.output_type
+            output = bytes(spec.output_bytes or output_type.element_bytes)
+            return NullAnswer("clipper-ipc" if local else "clipper-tcp", output, int(output_type))
         case _:
             from loadgen.servers import null_remote  # noqa: PLC0415 - behind an extra
 

@@ -21,13 +21,14 @@ from typing_extensions import override
 
 from frontend_launch import wire
 from frontend_launch.clock import clock_id
+from frontend_launch.integers import plural
 from loadgen.errors import TargetError
 from loadgen.load.inputs import Pool
 from loadgen.load.patience import patience
 from loadgen.load.target import NO_REPLIES, Outcome, Replies, Target, TargetSpec, TimedReply
 from loadgen.targets.client_limits import unreachable
-from loadgen.targets.mailbox import Reasons
-from model_containers.data_types import Buffer, DataType, data_type
+from loadgen.targets.reasons import Reasons
+from model_containers.data_types import Buffer, DataType
 from model_containers.errors import WireError
 
 HANDSHAKE_TIMEOUT_S = 10.0
@@ -65,6 +66,26 @@ _run: Callable[[Iterable[object]], None] = deque[object](maxlen=0).extend
 """Run an iterator to its end, for what its steps do."""
 
 
+def _code(data_type: DataType) -> bytes:
+    return int(data_type).to_bytes(4, "little")
+
+
+_TYPES = {_code(data_type): data_type for data_type in DataType}
+_TEXT = _code(DataType.STRINGS)
+_QUOTED = 40
+"""Bytes of an unexpected text that a reason quotes."""
+
+
+def _elements(data_type: DataType, size: int | None) -> str:
+    """So many bytes of a type, in words; any number of them for None."""
+    if data_type is DataType.STRINGS:
+        return "text"
+    if size is None:
+        return data_type.canonical
+    elements, rest = divmod(size, data_type.element_bytes)
+    return f"{size} bytes of {data_type.canonical}" if rest else plural(elements, data_type.canonical[:-1])
+
+
 @dataclass(frozen=True, slots=True)
 class ClipperSpec(TargetSpec):
     """A frontend, an application on it, and what its answers look like.
@@ -73,7 +94,7 @@ class ClipperSpec(TargetSpec):
         request_address: where the frontend reads requests, ``tcp://…`` or ``ipc://…``.
         response_address: where it hands out client ids and answers.
         application: the application to ask.
-        output_type: the wire type of a good answer.
+        output_type: the wire type of a good answer; None for any.
         output_bytes: the size of a good answer; None where it may vary.
         default_output: the bytes of the application's default output.
         keep_outputs: hand the answers' bytes on; without, they are forgotten as soon as they have been judged.
@@ -82,7 +103,7 @@ class ClipperSpec(TargetSpec):
     request_address: str
     response_address: str
     application: str
-    output_type: DataType
+    output_type: DataType | None
     output_bytes: int | None
     default_output: bytes
     keep_outputs: bool = True
@@ -98,8 +119,9 @@ class ClipperTarget(Target):
 
     def __init__(self, spec: ClipperSpec) -> None:
         self._spec = spec
+        self._output_type = None if spec.output_type is None else _code(spec.output_type)
+        self._known_reasons = Reasons()
         self._sent = 0
-        self._reasons = Reasons()
         self._context = zmq.asyncio.Context()
         self._receiving, self._sending = self._context.socket(zmq.DEALER), self._context.socket(zmq.DEALER)
         for socket in (self._receiving, self._sending):
@@ -164,8 +186,6 @@ class ClipperTarget(Target):
         turns = 1 - (-_BURST // len(payloads))  # from wherever a burst begins, it does not reach the end
         self._pool_size, self._laid_out = len(payloads), len(payloads) * turns
         self._requests, self._flags = requests * turns, [*_REQUEST_FLAGS] * self._laid_out
-        self._output_type = int(self._spec.output_type).to_bytes(4, "little")
-        self._default_type = int(DataType.STRINGS).to_bytes(4, "little")
 
     @override
     def send(self, first_id: int, count: int, now_ns: int) -> None:
@@ -203,11 +223,7 @@ class ClipperTarget(Target):
                 timed += [TimedReply(before + place, self._empty_ns, *row) for place, row in burst.times.items()]
             counts.append(len(burst.outputs))
             ids += burst.request_ids
-            judged = self._outcomes(burst)
-            outcomes += judged
-            if Outcome.FAILED in judged:
-                answers = zip(judged, burst.output_types, burst.outputs, strict=True)
-                reasons += [self._reason(*answer) for outcome, *answer in answers if outcome == Outcome.FAILED]
+            outcomes += self._outcomes(burst, reasons)
             if self._spec.keep_outputs:
                 outputs += burst.outputs
             self._large = len(burst.outputs[-1]) >= _LARGE_OUTPUT_BYTES
@@ -238,38 +254,43 @@ class ClipperTarget(Target):
             frames = [frame.buffer if isinstance(frame, zmq.Frame) else frame for frame in frames]
         return frames, emptied
 
-    def _outcomes(self, burst: wire.ResponseBurst) -> bytes:
-        """`Outcome` of each; where all are what is expected, without looking at each."""
+    def _outcomes(self, burst: wire.ResponseBurst, reasons: list[str]) -> bytes:
+        """`Outcome` of each, and of those that failed the reason; where all are expected, without looking at each."""
         types, outputs = burst.output_types, burst.outputs
-        if types.count(self._output_type) == len(types) and {*map(len, outputs)} == {self._spec.output_bytes}:
+        if types.count(self._output_type or b"") == len(types) and {*map(len, outputs)} == {self._spec.output_bytes}:
             return bytes(len(types))  # the code of completed is 0
-        return bytes(map(self._outcome, types, outputs))
+        outcomes = bytes(map(self._outcome, types, outputs))
+        for place, outcome in enumerate(outcomes):
+            if outcome == Outcome.FAILED:
+                reasons.append(self._known_reasons.of(self._reason(types[place], outputs[place])))
+        return outcomes
 
     def _outcome(self, output_type: Buffer, output: Buffer) -> Outcome:
-        if output_type == self._default_type and output == self._spec.default_output:
+        if output_type == _TEXT and output == self._spec.default_output:
             return Outcome.DEFAULTED
-        return Outcome.COMPLETED if output_type == self._output_type and self._fits(len(output)) else Outcome.FAILED
+        expected = output_type == self._output_type or (self._output_type is None and bytes(output_type) in _TYPES)
+        return Outcome.COMPLETED if expected and self._fits(output_type, len(output)) else Outcome.FAILED
 
-    def _fits(self, size: int) -> bool:
+    def _fits(self, output_type: Buffer, size: int) -> bool:
         """Whether a good answer may have so many bytes: no numbers are how a frontend says that the model failed."""
         if self._spec.output_bytes is not None:
             return size == self._spec.output_bytes
-        if self._spec.output_type is DataType.STRINGS:
-            return True
-        return size > 0 and size % self._spec.output_type.element_bytes == 0
+        return output_type == _TEXT or (size > 0 and size % _TYPES[bytes(output_type)].element_bytes == 0)
 
     def _reason(self, output_type: Buffer, output: Buffer) -> str:
-        """Why an answer is a failure."""
-        given, expected = int.from_bytes(output_type, "little"), self._spec.output_type
+        """Why an answer is none: what came, and what was expected."""
+        kind, expected = _TYPES.get(bytes(output_type)), self._spec.output_type
         if len(output_type) != 4:
-            reason = "a message that is no answer"
-        elif not len(output):
-            reason = "an answer of no bytes, which a replica sends where its model fails: its log says why"
-        elif given != expected:
-            reason = f"an answer of {_type_name(given)} where the model has {expected.canonical}"
+            return "a message that is no answer"
+        if kind is None:
+            return f"an answer of the type {bytes(output_type).hex(' ')}, which is none"
+        if not len(output) and expected in (None, kind):
+            return "the model failed on the input: the log of its replica says why"
+        if kind is DataType.STRINGS:
+            came = f"the text {bytes(output[:_QUOTED]).decode(errors='replace')!r}"
         else:
-            reason = f"an answer of {len(output)} bytes where the model has {self._spec.output_bytes or 'others'}"
-        return self._reasons.counted_as(reason)
+            came = _elements(kind, len(output))
+        return f"{came} came, {_elements(expected or kind, self._spec.output_bytes)} expected"
 
     def _full_ids(self, wire_ids: np.ndarray) -> np.ndarray:
         """The caller's ids: the latest sent one that looks so on the wire; one never sent stays as it is."""
@@ -307,10 +328,3 @@ class ClipperTarget(Target):
             # next socket with this number would not be heard of.
             asyncio.get_running_loop().remove_reader(self._watched)
         self._context.destroy(linger=0)
-
-
-def _type_name(code: int) -> str:
-    try:
-        return data_type(code).canonical
-    except WireError:
-        return f"type {code}"

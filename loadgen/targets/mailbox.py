@@ -1,37 +1,14 @@
-"""Keeps replies that come one by one until the runner reads them, and counts the reasons of failures."""
+"""Keeps replies that come one by one until the runner reads them."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 
 import numpy as np
 
 from loadgen.load.target import NO_REPLIES, Outcome, Replies
-
-log = logging.getLogger(__name__)
-
-MOST_REASONS = 16
-"""Reasons that are told apart; the others are counted together."""
-
-OTHER_REASONS = "other reasons"
-
-
-class Reasons:
-    """The reasons of failures: a bounded number of them, each of which is logged once."""
-
-    def __init__(self) -> None:
-        self._known: set[str] = set()
-
-    def counted_as(self, reason: str) -> str:
-        """What to count a failure as: its reason, or for all but the first 16 one for them together."""
-        if reason not in self._known and len(self._known) >= MOST_REASONS:
-            reason = OTHER_REASONS
-        if reason not in self._known:
-            self._known.add(reason)
-            log.warning("requests fail: %s", reason)
-        return reason
+from loadgen.targets.reasons import Reasons
 
 
 class Mailbox:
@@ -50,13 +27,13 @@ class Mailbox:
         self._put(request_id, Outcome.COMPLETED)
 
     def failed(self, request_id: int, reason: str) -> None:
-        """Any other answer is here, or none will come; each reason is logged once.
+        """Any other answer is here, or none will come.
 
         Args:
             request_id: which failed.
-            reason: for a reader; of many different ones all but the first 16 are counted together.
+            reason: see `Reasons.of`.
         """
-        self._reasons.append(self._known_reasons.counted_as(reason))
+        self._reasons.append(self._known_reasons.of(reason))
         self._put(request_id, Outcome.FAILED)
 
     def _put(self, request_id: int, outcome: Outcome) -> None:

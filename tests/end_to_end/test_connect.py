@@ -7,6 +7,7 @@ import multiprocessing
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from frontend_launch.ports import Ports
 from loadgen.config import Client, ExperimentConfig, Frontend, Output, Patience, Saturate
 from loadgen.errors import ConfigError, TargetError
 from loadgen.experiments.experiment import run_experiment
+from loadgen.plan import prepare
 from model_containers.data_types import DataType
 from model_containers.model import TensorSpec
 from model_containers.server import serve
@@ -135,6 +137,20 @@ def test_a_replica_that_does_not_report_its_times_is_saturated_too(frontends, tm
     assert results.summary.completed > 0
 
 
+def test_an_application_without_a_model_takes_any_answer(frontends, tmp_path):
+    """The frontend says what it takes; with the wrong model each failed request says what came."""
+    with slow_model(frontends, 5, 4, 0.001) as name:
+        of_any = Frontend(host="127.0.0.1", application=name, input_shape=(8,), ports=frontends)
+        with_model = config(frontends, tmp_path, name, duration_s=0.5, warmup_s=0.0)
+        results = uvloop.run(run_experiment(replace(with_model, serve=of_any)))
+        assert (results.model.name, results.summary.failed) == (name, 0)
+        assert results.summary.completed > 0
+        with pytest.raises(ConfigError, match="the shape of its inputs is not known"):
+            uvloop.run(prepare(replace(with_model, serve=replace(of_any, input_shape=None))))
+        with pytest.raises(ConfigError, match="has no application 'nowhere'"):
+            uvloop.run(prepare(replace(with_model, serve=replace(of_any, application="nowhere"))))
+
+
 def test_an_unreachable_metrics_port_is_a_note_and_the_run_goes_on(frontends, tmp_path):
     """So is an unreachable management frontend."""
     with slow_model(frontends, 4, 4, 0.001) as name, zmq.Context() as context, context.socket(zmq.PAIR) as closed:
@@ -210,6 +226,7 @@ from pathlib import Path
 from frontend_launch.ports import Ports
 from loadgen.config import Client, ExperimentConfig, Frontend, Inputs, Output, Patience, Saturate
 from loadgen.experiments.experiment import run_experiment
+from loadgen.plan import prepare
 ports, application, window, directory = sys.argv[1:]
 ports = Ports(*map(int, ports.split(",")))
 frontend = Frontend("noop", host="127.0.0.1", application=application, input_shape=(299, 299, 3), ports=ports)

@@ -184,6 +184,11 @@ def test_what_cannot_be_planned(changes, error, text):
             "metrics and admin are both 4000: choose different ones",
         ),
         (lambda: Frontend("noop", host="h", ports=Ports(request=0)), "request 0 is no port: 1 to 65535"),
+        (lambda: Frontend(host="h"), "model '' is missing: name it, or what application asks"),
+        (
+            lambda: Frontend(host="h", application="a", verify=1),
+            "verify 1 has no right answers to compare with: name model",
+        ),
         (lambda: Deploy("noop", batch_size=0), "batch_size 0 is not positive"),
         (lambda: Deploy("noop", batch_size=1 << 20), "batch_size 1048576 is too large"),
         (lambda: External.at("oip+grpc://h:1/m", batch_size=0), "batch_size 0 is not positive"),

@@ -127,13 +127,6 @@ def test_reasons_of_failures_come_with_the_most_frequent_first():
     assert len(found) == MOST_REASONS + 1
 
 
-def test_failures_without_reasons_are_in_the_logs():
-    """A query frontend's replicas say nothing on the wire."""
-    record = record_of(100)
-    record.outcomes[Outcome.FAILED] = 7
-    assert remarks(record) == ["7 requests failed: the logs of the replicas, beside the results, say why"]
-
-
 @pytest.mark.parametrize(
     ("pauses", "upper_bounds", "said"),
     [

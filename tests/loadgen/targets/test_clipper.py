@@ -12,7 +12,7 @@ import zmq
 import zmq.asyncio
 from peers import Client, FrontendThread, Replica
 
-from frontend_launch.wire import ipc_addresses
+from frontend_launch.wire import ResponseBurst, ipc_addresses
 from loadgen.errors import TargetError
 from loadgen.load.inputs import SeededInputs
 from loadgen.load.job import Job
@@ -92,7 +92,7 @@ def test_defaults_and_wrong_answers_are_no_completions(frontend):
     with serving(frontend):
         record = uvloop.run(run(job(frontend.ports, 100, output_bytes=8)))
     assert record.outcomes[Outcome.FAILED] == 100
-    assert record.failures == {"an answer of 4 bytes where the model has 8": 100}
+    assert record.failures == {"1 float came, 2 floats expected": 100}
 
 
 def test_an_answer_of_any_size_will_do_where_the_size_may_vary(frontend):
@@ -169,7 +169,6 @@ def test_an_answer_that_cannot_be_one_has_failed(output):
     """Of any size, but not of none, which is how a replica says that it could not answer, nor of half a number."""
     target = ClipperSpec("tcp://h:1", "tcp://h:2", "app", DataType.FLOATS, None, b"TIMEOUT").make()
     outcome = target._outcome
-    target._output_type, target._default_type = b"\2\0\0\0", b"\4\0\0\0"
     assert outcome(b"\2\0\0\0", output) is Outcome.FAILED
     assert outcome(b"\2\0\0\0", b"abcd") is Outcome.COMPLETED
     uvloop.run(target.close())
@@ -178,10 +177,42 @@ def test_an_answer_that_cannot_be_one_has_failed(output):
 def test_the_default_output_is_no_answer_of_a_model_of_texts():
     """Though of its type."""
     target = ClipperSpec("tcp://h:1", "tcp://h:2", "app", DataType.STRINGS, None, b"TIMEOUT").make()
-    target._output_type = target._default_type = b"\4\0\0\0"
     assert target._outcome(b"\4\0\0\0", b"TIMEOUT") is Outcome.DEFAULTED
     assert target._outcome(b"\4\0\0\0", b"time out") is Outcome.COMPLETED
     assert target._outcome(b"\4\0\0\0", b"") is Outcome.COMPLETED
+    uvloop.run(target.close())
+
+
+@pytest.mark.parametrize(
+    ("expected", "size", "given", "output", "reason"),
+    [
+        (DataType.FLOATS, 4, DataType.FLOATS, bytes(8), "2 floats came, 1 float expected"),
+        (DataType.FLOATS, None, DataType.INTS, bytes(4), "1 integer came, floats expected"),
+        (DataType.FLOATS, None, DataType.FLOATS, bytes(3), "3 bytes of floats came, floats expected"),
+        (DataType.FLOATS, 4, DataType.STRINGS, b"sorry", "the text 'sorry' came, 1 float expected"),
+        (DataType.STRINGS, None, DataType.BYTES, b"a", "1 byte came, text expected"),
+        (DataType.FLOATS, 4, DataType.FLOATS, b"", "the model failed on the input: the log of its replica says why"),
+        (None, None, DataType.FLOATS, bytes(8), None),
+        (None, None, DataType.STRINGS, b"sorry", None),
+        (None, None, DataType.INTS, b"", "the model failed on the input: the log of its replica says why"),
+        (None, None, 9, bytes(4), "an answer of the type 09 00 00 00, which is none"),
+    ],
+)
+def test_a_failed_request_says_what_came_and_what_was_expected(expected, size, given, output, reason):
+    """Where any answer will do, only what is none has failed."""
+    target = ClipperSpec("tcp://h:1", "tcp://h:2", "app", expected, size, b"TIMEOUT").make()
+    reasons: list[str] = []
+    burst = ResponseBurst(b"", [int(given).to_bytes(4, "little")] * 2, [output] * 2, {})
+    outcomes = target._outcomes(burst, reasons)
+    uvloop.run(target.close())
+    assert set(outcomes) == {Outcome.COMPLETED if reason is None else Outcome.FAILED}
+    assert reasons == ([] if reason is None else [reason] * 2)
+
+
+def test_a_default_output_is_none_of_any_answers():
+    """Also where any answer will do."""
+    target = ClipperSpec("tcp://h:1", "tcp://h:2", "app", None, None, b"TIMEOUT").make()
+    assert target._outcome(b"\4\0\0\0", b"TIMEOUT") is Outcome.DEFAULTED
     uvloop.run(target.close())
 
 
@@ -244,11 +275,11 @@ def reply(request_id, output=b"abcd", output_type=2):
 @pytest.mark.parametrize(
     ("answer", "output_bytes", "reason"),
     [
-        (reply(1, b"abcd", 1), 4, "an answer of integers where the model has floats"),
-        (reply(1, b"abcd", 77), 4, "an answer of type 77 where the model has floats"),
-        (reply(1, b"other", 4), 4, "an answer of strings where the model has floats"),
-        (reply(1, b""), None, "an answer of no bytes, which a replica sends where its model fails: its log says why"),
-        (reply(1, b"abc"), None, "an answer of 3 bytes where the model has others"),
+        (reply(1, b"abcd", 1), 4, "1 integer came, 1 float expected"),
+        (reply(1, b"abcd", 77), 4, "an answer of the type 4d 00 00 00, which is none"),
+        (reply(1, b"other", 4), 4, "the text 'other' came, 1 float expected"),
+        (reply(1, b""), None, "the model failed on the input: the log of its replica says why"),
+        (reply(1, b"abc"), None, "3 bytes of floats came, floats expected"),
         ([b"", b"x"], 4, "a message that is no answer"),
     ],
 )

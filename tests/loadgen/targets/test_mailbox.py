@@ -3,7 +3,8 @@
 import logging
 from collections import Counter
 
-from loadgen.targets.mailbox import MOST_REASONS, OTHER_REASONS, Mailbox
+from loadgen.targets.mailbox import Mailbox
+from loadgen.targets.reasons import MOST_REASONS, OTHER_REASONS
 
 
 def test_each_reason_is_logged_once_and_counted_with_the_others_beyond_a_number(caplog):
