@@ -50,12 +50,13 @@ async def describe(model: str, options: Sequence[str] = ()) -> Description:
         raise DescribeError(str(error)) from None
 
 
-async def verify(model: str, timeout_s: float) -> dict[str, Any]:
+async def verify(model: str, timeout_s: float, options: Sequence[str] = ()) -> dict[str, Any]:
     """Load a model, run batches, and check its answers.
 
     Args:
         model: as ``--model`` names it.
         timeout_s: patience for all of it.
+        options: flags of the replica runtime.
 
     Returns:
         ``ok``, and the ``checks``: each with ``name``, ``ok`` and ``detail``.
@@ -63,7 +64,7 @@ async def verify(model: str, timeout_s: float) -> dict[str, Any]:
     Raises:
         DescribeError: it cannot be loaded, or not in time.
     """
-    report: dict[str, Any] = await _ask("verify", timeout_s, model)
+    report: dict[str, Any] = await _ask("verify", timeout_s, model, *options)
     return report
 
 

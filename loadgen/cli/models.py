@@ -11,7 +11,7 @@ from frontend_launch import models as known
 from frontend_launch.errors import DescribeError
 from frontend_launch.launch.topology import discover
 from loadgen.cli import console
-from loadgen.parsing import parse_duration
+from loadgen.parsing import parse_duration, parse_shape
 from loadgen.report.text import models_text
 from model_containers.model import Description
 
@@ -37,16 +37,21 @@ def models(context: typer.Context) -> None:
 def verify(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Models.  [default: all]")] = None,
     timeout: Annotated[str, typer.Option(metavar="TIME", help="Patience for one model.")] = "5m",
+    input_shape: Annotated[
+        str | None, typer.Option(metavar="SHAPE", help="Shape of one input, where models take several: 299x299x3.")
+    ] = None,
 ) -> None:
     """Load models, run batches of 1, 2 and 8, and check that the answers are what they should be."""
     with console.one_line_errors():
         timeout_s = console.parsed("--timeout", parse_duration, timeout)
+        shape = console.optional("--input-shape", parse_shape, input_shape)
+    options = () if shape is None else ("--input-shape", "x".join(map(str, shape)))
 
     async def check() -> bool:
         good = True
         for name in names or await known.catalogue():
             try:
-                report = await known.verify(name, timeout_s)
+                report = await known.verify(name, timeout_s, options)
             except DescribeError as error:  # the others are looked at all the same
                 report = {"ok": False, "checks": [{"ok": False, "name": "load", "detail": str(error)}]}
             good &= report["ok"]

@@ -302,6 +302,16 @@ def test_a_home_directory_and_an_output_are_found(tmp_path, monkeypatch):
     assert (row["framework"], row["note"]) == (f"onnx:{tmp_path}/double.onnx", "")
 
 
+@onnx
+@pytest.mark.end_to_end
+def test_a_file_of_free_shape_is_checked_with_the_one_that_is_said(tmp_path):
+    """By the command too."""
+    write_onnx(tmp_path / "free.onnx", width="width")
+    run = ran([LOADGEN, "models", "verify", "free.onnx", "--input-shape", "7"], tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "shape: (8, 7) for a batch of 8" in run.stdout
+
+
 def test_a_missing_onnx_file(tmp_path):
     """Named."""
     run = describe("onnx:nowhere.onnx", tmp_path)
