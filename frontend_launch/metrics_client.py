@@ -17,6 +17,14 @@ from frontend_launch.stages import Stages
 TIMEOUT_S = 5.0
 
 
+class _ClosedError(AdminError):
+    """The connection was closed without an answer, which is how a frontend of 2017 answers an unknown path."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"{url} cannot be read: the connection was closed without an answer; check --metrics-port")
+        self.url = url
+
+
 class MetricsClient:
     """Use as an async context manager.
 
@@ -42,7 +50,14 @@ class MetricsClient:
         Raises:
             AdminError: the frontend cannot be reached, or has none, because it is not ours.
         """
-        return Counters.from_json(await self._get("/metrics/loadgen"))
+        try:
+            return Counters.from_json(await self._get("/metrics/loadgen"))
+        except _ClosedError as error:
+            await self.metrics()
+            raise AdminError(
+                f"{error.url} is not there, as on a frontend of 2017: what its replicas did, and where the time went, is "
+                "known only as far as /metrics says"
+            ) from None
 
     async def stages(self) -> dict[str, Stages]:
         """Where the time went, by model and by replica.
@@ -70,6 +85,8 @@ class MetricsClient:
         try:
             async with self._session.get(url) as response:
                 body = await response.read()
+        except aiohttp.ServerDisconnectedError:
+            raise _ClosedError(url) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
             raise AdminError(f"{url} cannot be read: {why}; check --metrics-port") from None

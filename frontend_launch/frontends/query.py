@@ -211,6 +211,8 @@ class QueryFrontend:
         pipeline = self._pipelines.get(model) if model is not None else None
         if pipeline is None:  # no model, or none that ever had a replica
             self._requests += 1
+            if model is not None:  # the original counts before it looks for the model's queue
+                self._internal.scheduled(1)
             self._answer_default((query,), "no_replica", now_ns)
             return
         if request.input_type is not pipeline.input_type:

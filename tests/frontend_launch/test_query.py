@@ -93,6 +93,7 @@ def test_without_a_replica_the_default_output_comes_at_once(frontend, stack):
     client.send(1)
     response = client.receive()
     assert (response.output_type, bytes(response.output)) == (DataType.STRINGS, b"none yet")
+    assert {"internal:aggregate_num_predictions": {"count": "1"}} in frontend.report()["counters"]
     client.send(2, application="who")
     client.send(3)
     assert client.receive().request_id == 3

@@ -1,0 +1,44 @@
+"""Reading the metrics of frontends that are not ours."""
+
+import asyncio
+import contextlib
+
+import pytest
+import uvloop
+
+from frontend_launch.errors import AdminError
+from frontend_launch.metrics_client import MetricsClient
+
+
+@contextlib.asynccontextmanager
+async def closing(known):
+    """A server that answers the known paths with an empty object, and closes the connection on all others."""
+
+    async def answer(reader, writer):
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            request = await reader.readuntil(b"\r\n\r\n")
+            if request.split()[1] in known:
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("known", "text"),
+    [
+        ([b"/metrics"], "/metrics/loadgen is not there, as on a frontend of 2017"),
+        ([], "/metrics cannot be read: the connection was closed without an answer; check --metrics-port"),
+    ],
+)
+def test_a_frontend_without_our_counters_is_named_as_one(known, text):
+    """Where it has the original's metrics; otherwise the port may be another server's."""
+
+    async def read():
+        async with closing(known) as url, MetricsClient(url) as client:
+            await client.counters()
+
+    with pytest.raises(AdminError, match=text):
+        uvloop.run(read())
