@@ -55,7 +55,7 @@ class MetricsClient:
         except _ClosedError as error:
             await self.metrics()
             raise AdminError(
-                f"{error.url} is not there, as on a frontend of 2017: what its replicas did, and where the time went, is "
+                f"{error.url} is not there, as on a frontend of 2017: what replicas did, and where the time went, is "
                 "known only as far as /metrics says"
             ) from None
 
