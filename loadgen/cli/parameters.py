@@ -278,7 +278,9 @@ def ports(
 def inputs(
     input_: Annotated[
         Path | None,
-        typer.Option("--input", metavar="FILE|DIR", help="Inputs to send: npy, npz, JPEG, PNG, txt.  [default: drawn]"),
+        typer.Option(
+            "--input", metavar="FILE|DIR", help="Inputs: arrays, images, txt, json, jsonl, csv.  [default: drawn]"
+        ),
     ] = None,
     inputs: Annotated[int | None, typer.Option(help="Distinct inputs to send.  [default: 32, or all files]")] = None,
     verify: Annotated[

@@ -1,11 +1,56 @@
-"""Images as inputs: pixels, JPEG files, and files as strings."""
+"""Images as inputs: their pixels, JPEG files, and files as strings."""
 
 from __future__ import annotations
 
 import base64
 import io
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from loadgen.errors import ConfigError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def read_pixels(file: Path) -> np.ndarray:
+    """The pixels of an image file, uint8 ``(height, width, 3)``: upright, 16 bits cut to 8, without transparency.
+
+    Raises:
+        ConfigError: it cannot be read, or has no such pixels.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError  # noqa: PLC0415 - most runs do without
+
+    try:
+        with warnings.catch_warnings(), Image.open(file) as image:
+            warnings.simplefilter("ignore")  # such as of metadata that is cut short
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image.load()
+            return _rgb(ImageOps.exif_transpose(image), file)
+    except UnidentifiedImageError:
+        raise ConfigError(f"{file} is not an image, or is damaged") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ConfigError(f"{file} is too large: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from None
+    except ConfigError:
+        raise
+    except Exception as error:  # decoders raise whatever the bytes of a damaged file lead to
+        raise ConfigError(f"{file} cannot be read: it is damaged ({error})") from None
+
+
+def _rgb(image: Image.Image, file: Path) -> np.ndarray:
+    if image.mode.startswith("I;16"):
+        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., np.newaxis], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise ConfigError(f"{file} has 32 bits a pixel, and no range: save it with 8 or 16, or its numbers as npy")
+    image.info.pop("transparency", None)  # Pillow would warn that it goes
+    return np.asarray(image.convert("RGB"))
 
 
 def jpeg(pixels: np.ndarray) -> bytes:

@@ -1,39 +1,45 @@
-"""Inputs from files: arrays, images and texts, each as the model takes it or refused."""
+"""Inputs from files: arrays, images, texts and records, each as the model takes it or refused."""
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from typing_extensions import override
 
+from loadgen import files
 from loadgen.errors import ConfigError
-from loadgen.load.images import base64_of, jpeg
+from loadgen.load import array_files, images, records
+from loadgen.load.array_files import array_names, read_array
+from loadgen.load.images import base64_of, jpeg, read_pixels
 from loadgen.load.inputs import MAX_POOL_BYTES, InputSource, Pool, enough_of
+from loadgen.load.records import Entry, entries
 from model_containers.model import TensorSpec
 
-_JPEG_START = b"\xff\xd8\xff"
-DAMAGED = (zipfile.BadZipFile, zlib.error)
-"""What a damaged npz raises, beside what one of another kind does."""
+Shapes = tuple[tuple[int, ...], ...]
+"""Those that a model takes, -1 for a dimension that may vary; none for any."""
 
-_ARRAYS = (".npy", ".npz")
-_IMAGES = (".jpg", ".jpeg", ".png")
-_TEXTS = (".txt",)
-SUFFIXES = (*_ARRAYS, *_IMAGES, *_TEXTS)
+_JPEG_START = b"\xff\xd8\xff"
+_OF_THE_SYSTEM = ("thumbs.db", "desktop.ini")
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+_TABLES = (".tsv", ".parquet", ".feather", ".arrow")
+MOST_DIMENSIONS = 32
+"""Of an input; numpy iterates over no more."""
+
+SUFFIXES = tuple(dict.fromkeys((*array_files.SUFFIXES, *images.SUFFIXES, *records.SUFFIXES)))
 
 
 @dataclass(frozen=True, slots=True)
 class FileInputs(InputSource):
-    """A pool from a file, or from all files of a directory in the order of their names.
+    """A pool from a file, or from all files of a directory and those below it, in the order of their names.
 
     Arrays (npy, npz) hold one input or ``(n, *shape)`` of them; images (JPEG, PNG) one each; a text file one string a
-    line. Nothing is resized: an input has the shape that the model takes. For a model that takes images as strings,
-    JPEG files are sent as they are, whatever their size, and other images as JPEG.
+    line; JSON, JSON Lines and CSV one input an entry. Nothing is resized: an input has the shape that the model takes.
+    For a model that takes images as strings, JPEG files are sent as they are, whatever their size, and other images as
+    JPEG.
 
     Attributes:
         path: the file or directory.
@@ -59,14 +65,15 @@ class FileInputs(InputSource):
         """
         payloads = self.make().payloads()
         enough_of(self.most, len(payloads), self.path)
-        return replace(self, text=f"{len(payloads)} inputs from {self.path}", payload_bytes=max(map(len, payloads)))
+        largest = max(1, *map(len, payloads))
+        return replace(self, text=f"{len(payloads)} inputs from {self.path}", payload_bytes=largest)
 
     @override
     def make(self) -> Pool:
         """Read them, see `InputSource`."""
         arrays: list[np.ndarray] = []
         total_bytes = 0
-        for file in self._files():
+        for file in files_in(self.path, SUFFIXES, self._suffixes):
             for array in self._read(file):
                 total_bytes += array.nbytes
                 if total_bytes > MAX_POOL_BYTES:
@@ -81,106 +88,332 @@ class FileInputs(InputSource):
             raise ConfigError(f"{self.path} holds no input")
         return Pool(arrays, self.spec.data_type)
 
-    def _files(self) -> list[Path]:
-        if self.path.is_dir():
-            files = sorted(file for file in self.path.iterdir() if file.suffix.lower() in SUFFIXES)
-            if not files:
-                raise ConfigError(f"{self.path} holds no file that ends in {', '.join(SUFFIXES)}")
-            return files
-        if not self.path.exists():
-            raise ConfigError(f"{self.path} is not there: name a file or a directory of inputs")
-        if self.path.suffix.lower() not in SUFFIXES:
-            raise ConfigError(f"{self.path} is no directory and does not end in {', '.join(SUFFIXES)}")
-        return [self.path]
+    @property
+    def _suffixes(self) -> tuple[str, ...]:
+        """Of the files in a directory that hold inputs of this model, so that labels may lie beside them."""
+        if self.pixels is not None:
+            return images.SUFFIXES if self.spec.dtype == "str" else (*array_files.SUFFIXES, *images.SUFFIXES)
+        if self.spec.dtype == "str":
+            return (*array_files.SUFFIXES, *records.SUFFIXES)
+        takes_images = self.spec.shape is None or len(self.spec.shape) == 3
+        return (*array_files.SUFFIXES, *(images.SUFFIXES if takes_images else ()), *records.OF_NUMBERS)
 
     def _read(self, file: Path) -> Iterator[np.ndarray]:
         suffix = file.suffix.lower()
-        try:
-            if suffix in _ARRAYS:
-                yield from self._arrays(file)
-            elif suffix in _IMAGES:
-                yield self._image(file)
-            else:
-                yield from self._lines(file)
-        except OSError as error:
-            raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from None
-
-    def _arrays(self, file: Path) -> Iterator[np.ndarray]:
+        if suffix in images.SUFFIXES:
+            yield self._image(file)
+            return
+        if self.pixels is not None and self.spec.dtype == "str":
+            if suffix in array_files.SUFFIXES:
+                raise ConfigError(f"{file} holds numbers where strings are sent: leave {{Deploy.input_type}} out")
+            raise ConfigError(f"{file} is a text, and this model takes none")
+        if suffix in array_files.SUFFIXES:
+            found = inputs_of_arrays(file, array_names(file), self.spec.dtype, self._shapes)
+        elif suffix == records.LINES and self.spec.dtype != "str":
+            raise ConfigError(f"{file} is a text, and this model takes none")
+        else:
+            found = (inputs_of_entry(entry, self.spec.dtype, self._shapes) for entry in entries(file))
         if self.spec.dtype == "str":
-            raise ConfigError(f"{file} holds numbers where strings are sent: leave {{Deploy.input_type}} out")
-        try:
-            with file.open("rb") as stream:
-                loaded: Any = np.load(stream, allow_pickle=False)
-                arrays = [loaded] if isinstance(loaded, np.ndarray) else [loaded[name] for name in loaded.files]
-        except (ValueError, EOFError, *DAMAGED):
-            raise ConfigError(f"{file} cannot be read: it holds no arrays of numbers, or is damaged") from None
-        for array in arrays:
-            if not array.ndim:
-                raise ConfigError(f"{file} holds one number, not inputs: save an array")
-            single = array.ndim == len(self._shapes[0]) if self._shapes else array.ndim < 2
-            for one in array[np.newaxis] if single else array:
-                yield self._fitted(one, file)
+            found = (np.frombuffer(array.item(), dtype=np.uint8) for array in found)
+        yield from found
 
     def _image(self, file: Path) -> np.ndarray:
         if self.pixels is None and self.spec.shape is not None and len(self.spec.shape) != 3:
             raise ConfigError(f"{file} is an image, and this model takes none")
         if self.spec.dtype == "str" and file.suffix.lower() != ".png":
-            content = file.read_bytes()
+            content = content_of(file)
             if not content.startswith(_JPEG_START):
                 raise ConfigError(f"{file} is not a JPEG file")
             return base64_of(content)
-        from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - most runs do without
-
-        try:
-            with Image.open(file) as image:
-                pixels = np.asarray(image.convert("RGB"))
-        except UnidentifiedImageError:
-            raise ConfigError(f"{file} is not an image") from None
-        except Image.DecompressionBombError as error:
-            raise ConfigError(f"{file} is too large: {error}") from None
-        return base64_of(jpeg(pixels)) if self.spec.dtype == "str" else self._fitted(pixels, file)
-
-    def _lines(self, file: Path) -> Iterator[np.ndarray]:
-        if self.spec.dtype != "str" or self.pixels is not None:
-            raise ConfigError(f"{file} is a text, and this model takes none")
-        for line in file.read_bytes().splitlines():
-            if line:
-                yield np.frombuffer(line, dtype=np.uint8)
+        pixels = read_pixels(file)
+        return (
+            base64_of(jpeg(pixels))
+            if self.spec.dtype == "str"
+            else fitted(pixels, self.spec.dtype, self._shapes, str(file))
+        )
 
     @property
-    def _shapes(self) -> tuple[tuple[int, ...], ...]:
+    def _shapes(self) -> Shapes:
         return () if self.spec.shape is None else (self.spec.shape, *self.spec.other_shapes)
 
-    def _fitted(self, array: np.ndarray, file: Path) -> np.ndarray:
-        """One input in the model's dtype, if it has a shape that the model takes and its numbers fit."""
-        return fitted(array, self.spec.dtype, self._shapes, str(file))
+
+def files_in(path: Path, suffixes: Sequence[str], inside: Sequence[str] = ()) -> list[Path]:
+    """The file, or the files in a directory and below it, in the order of their names.
+
+    Names with a leading dot, and what file managers leave behind, are left out.
+
+    Args:
+        path: of the file or directory.
+        suffixes: the ends of names that are taken; none for any.
+        inside: those that are taken in a directory; none for the same.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    try:
+        if path.is_dir():
+            taken = inside or suffixes
+            found = [file for file in _walk(path, set()) if not taken or file.suffix.lower() in taken]
+            if taken and not found:
+                raise ConfigError(f"{path} holds no file that ends in {', '.join(taken)}")
+            return found
+        path.stat()
+    except FileNotFoundError:
+        raise ConfigError(f"{path} is not there: name a file or a directory of inputs") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from None
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise ConfigError(f"{path} is no directory and does not end in {', '.join(suffixes)}")
+    return [path]
 
 
-def fitted(array: np.ndarray, dtype: str, shapes: Sequence[tuple[int, ...]], source: str) -> np.ndarray:
-    """One input in a model's dtype, little-endian.
+def _walk(directory: Path, above: Collection[str]) -> Iterator[Path]:
+    real = os.path.realpath(directory)
+    if real in above:  # a link to a directory that it lies in
+        return
+    for path in sorted(directory.iterdir()):
+        if path.name.startswith(".") or path.name.lower() in _OF_THE_SYSTEM:
+            continue
+        if path.is_dir():
+            yield from _walk(path, {*above, real})
+        else:
+            yield path
+
+
+def content_of(file: Path) -> bytes:
+    """All that a file holds, as one input.
+
+    Raises:
+        ConfigError: it cannot be read, holds nothing, or more than one input.
+    """
+    suffix = file.suffix.lower()
+    if suffix in _TABLES or (suffix in _COMPRESSED and file.with_suffix("").suffix.lower() in (*SUFFIXES, *_TABLES)):
+        remedy = "unpack it" if suffix in _COMPRESSED else "save it as csv or jsonl"
+        raise ConfigError(f"{file} holds many inputs in a form that is not read: {remedy}")
+    try:
+        content = files.read_bytes(file)
+    except files.UnreadableError as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from None
+    if not content:
+        raise ConfigError(f"{file} is empty: remove it")
+    return content
+
+
+# One input ---------------------------------------------------------------------------------------------------
+
+
+def inputs_of_arrays(file: Path, names: Sequence[str], dtype: str | None, shapes: Shapes) -> Iterator[np.ndarray]:
+    """The inputs in arrays of a file, one each or one for each row.
+
+    Args:
+        file: npy or npz.
+        names: of the arrays.
+        dtype: the model's, None for the array's own; for ``str`` inputs are arrays of bytes objects.
+        shapes: that the model takes, -1 for a dimension that may vary; none for any.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds what the model does not take.
+    """
+    dimensions = None
+    for name in names:
+        array = read_array(file, name)
+        source = f"{file}, {name}" if name else str(file)
+        if array.dtype == object and dtype != "str":
+            array = _plain(array, source)
+        if not shapes and dimensions not in (None, array.ndim):
+            raise ConfigError(f"{file} holds arrays of other dimensions ({', '.join(names)}): save the inputs only")
+        dimensions = array.ndim
+        taken = dtype or _own_dtype(array, source)
+        check_kind(array, taken, source)
+        yield from (fitted(one, taken, shapes, source) for one in _split(array, taken, shapes, source))
+
+
+def _own_dtype(array: np.ndarray, source: str) -> str:
+    if array.dtype.kind in "SU":
+        return "str"
+    if array.dtype.kind not in "biuf":
+        raise ConfigError(f"{source} holds {array.dtype}, which JSON does not have: convert it before")
+    return "float64" if array.dtype.itemsize > np.dtype(np.float64).itemsize else array.dtype.name
+
+
+def _plain(array: np.ndarray, source: str) -> np.ndarray:
+    """Elements that were saved as objects, with a type of their own."""
+    try:
+        return np.array(array.tolist())
+    except ValueError:
+        raise ConfigError(f"{source} holds arrays of different shapes: save each by itself, in an npz") from None
+
+
+def _split(array: np.ndarray, dtype: str, shapes: Shapes, source: str) -> Iterator[np.ndarray]:
+    """An array's inputs: itself, where it has the dimensions of one, otherwise its rows."""
+    if not array.ndim and shapes[:1] != ((),):
+        raise ConfigError(f"{source} holds one number, not inputs: save an array")
+    dimensions = len(shapes[0]) if shapes else min(array.ndim, 0 if dtype == "str" else 1)
+    if array.ndim == 1 and len(array) > 1 and shapes[:1] in [((1,),), *([((-1,),)] if dtype == "str" else [])]:
+        array = array[:, np.newaxis]
+    if array.ndim == dimensions:
+        yield array
+    else:
+        yield from (array[at, ...] for at in range(len(array)))
+
+
+def inputs_of_entry(entry: Entry, dtype: str, shapes: Shapes) -> np.ndarray:
+    """The input in an entry of a file.
+
+    Args:
+        entry: as the file has it.
+        dtype: the model's; for ``str`` the input is an array of bytes objects.
+        shapes: that the model takes, -1 for a dimension that may vary; none for any.
+
+    Raises:
+        ConfigError: the model does not take that.
+    """
+    return input_of(member(entry, "", dtype), dtype, shapes, entry.source)
+
+
+def member(entry: Entry, name: str, dtype: str, others: Collection[str] = ()) -> object:
+    """What an entry has for one input of a model.
+
+    Args:
+        entry: as the file has it.
+        name: of the input.
+        dtype: the model's.
+        others: the names of the model's other inputs.
+
+    Raises:
+        ConfigError: it has nothing for this input, or several things that may be meant.
+    """
+    value = entry.texts if dtype == "str" and entry.texts is not None else entry.value
+    if not isinstance(value, dict):
+        if others:
+            names = ", ".join(sorted((name, *others)))
+            raise ConfigError(f"{entry.source} is no object: the model takes several inputs, so name them: {names}")
+        return value
+    if name in value:
+        found: object = value[name]
+        return found
+    if not others and len(value) == 1:
+        return next(iter(value.values()))
+    if not value:
+        raise ConfigError(f"{entry.source} holds an object without members")
+    if not others and dtype != "str" and all(isinstance(one, int | float) for one in value.values()):
+        return list(value.values())
+    missing = [str(key) for key, one in value.items() if one is None]
+    if missing and dtype != "str" and not others:
+        raise ConfigError(f"{entry.source} has no value for {', '.join(missing)}: fill it in")
+    wanted = f"has nothing named {name!r}, which the model takes" if name else "has several values, the model takes one"
+    raise ConfigError(f"{entry.source} {wanted}: it has {', '.join(map(str, value))}")
+
+
+def input_of(value: object, dtype: str, shapes: Shapes, source: str) -> np.ndarray:
+    """An input from a value as JSON has it.
+
+    Args:
+        value: nested lists, or one element; of texts also bytes.
+        dtype: the model's; for ``str`` the input is an array of bytes objects.
+        shapes: that the model takes, -1 for a dimension that may vary; none for any.
+        source: where it was found, for refusals.
+
+    Raises:
+        ConfigError: the model does not take that.
+    """
+    try:
+        array = np.array(value, dtype=object if dtype == "str" else None)
+        if array.ndim > MOST_DIMENSIONS:
+            raise ValueError(array.ndim)
+    except ValueError:
+        raise ConfigError(f"{source} holds no array: its lists differ in length, or are too deep") from None
+    if dtype != "str" and array.dtype.kind in "fO" and np.dtype(dtype).kind in "iu":
+        array = _integers(value, array)
+    if shapes and array.ndim <= 1 and -1 not in shapes[0] and array.size == np.prod(shapes[0], dtype=np.int64):
+        array = array.reshape(shapes[0])  # in row-major order, as servers take them too
+    elif shapes and not array.ndim:
+        array = array.reshape((1,) * len(shapes[0]))
+    return fitted(array, dtype, shapes, source)
+
+
+def _integers(value: object, array: np.ndarray) -> np.ndarray:
+    """Integers that numpy would make floats or objects, since they are larger than those of its usual type."""
+    exact = np.array(value, dtype=object)
+    if any(type(one) is not int for one in exact.flat):
+        return array
+    try:
+        return exact.astype(np.uint64)
+    except OverflowError:
+        return array
+
+
+def check_kind(array: np.ndarray, dtype: str, source: str) -> None:
+    """Refuse an array whose elements are not of the kind that a model takes.
 
     Args:
         array: as it was found.
         dtype: the model's.
-        shapes: that the model takes; none for any.
+        source: where it was found.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    kind = array.dtype.kind
+    if dtype == "str":
+        if kind == "O":
+            wrong = next((one for one in array.flat if not isinstance(one, str | bytes)), None)
+            fits, found = all(isinstance(one, str | bytes) for one in array.flat), type(wrong).__name__
+        else:
+            fits, found = kind in "SU", str(array.dtype)
+        if not fits:
+            raise ConfigError(f"{source} holds {found} where texts are sent: write texts")
+        return
+    wanted = np.dtype(dtype)
+    if not (kind in "iu" and wanted.kind in "iub") and not np.can_cast(array.dtype, wanted, "same_kind"):
+        raise ConfigError(f"{source} holds {array.dtype}, the model takes {wanted}: convert it before")
+
+
+def fitted(array: np.ndarray, dtype: str, shapes: Shapes, source: str) -> np.ndarray:
+    """One input in a model's dtype, little-endian; for ``str`` an array of bytes objects.
+
+    Args:
+        array: as it was found, of a kind that the model takes.
+        dtype: the model's.
+        shapes: that the model takes, -1 for a dimension that may vary; none for any.
         source: where it was found, for errors.
 
     Raises:
         ConfigError: it has none of the shapes, or its numbers do not fit.
     """
+    check_kind(array, dtype, source)
+    if shapes and not any(is_of(array.shape, taken) for taken in shapes):
+        taken = " or ".join("x".join(map(str, shape)) or "one element" for shape in shapes)
+        turned = any(sorted(array.shape) == sorted(shape) for shape in shapes)
+        remedy = "transpose them before" if turned else "resize them before"
+        shape = "x".join(map(str, array.shape)) or "one element"
+        raise ConfigError(f"{source} holds inputs of {shape}, the model takes {taken}: {remedy}")
+    if not array.size:
+        raise ConfigError(f"{source} holds an input without elements")
+    if dtype == "str":
+        return _bytes(array, source)
     wanted = np.dtype(dtype).newbyteorder("<")
-    shape = "x".join(map(str, array.shape)) or "one number"
-    if shapes and array.shape not in shapes:
-        taken = " or ".join("x".join(map(str, taken)) for taken in shapes)
-        raise ConfigError(f"{source} holds inputs of {shape}, the model takes {taken}: resize them before")
-    if not np.can_cast(array.dtype, wanted, "same_kind"):
-        raise ConfigError(f"{source} holds {array.dtype}, the model takes {wanted}: convert it before")
-    if wanted.kind in "iu" and array.size:
-        limits = np.iinfo(wanted)
-        if array.min() < limits.min or array.max() > limits.max:
+    if array.dtype.kind in "iu" and wanted.kind in "iub":
+        least, most = (0, 1) if wanted.kind == "b" else (np.iinfo(wanted).min, np.iinfo(wanted).max)
+        if array.min() < least or array.max() > most:
             raise ConfigError(f"{source} holds {array.min()} to {array.max()}, beyond {wanted}: scale it before")
     with np.errstate(over="ignore"):
-        fits = np.ascontiguousarray(array, dtype=wanted)
+        fits = np.array(array, dtype=wanted, order="C")
     if wanted.kind == "f" and not np.isfinite(fits).all():
         raise ConfigError(f"{source} holds numbers that are not finite in {wanted}: no answer could be right")
     return fits
+
+
+def is_of(shape: Sequence[int], taken: Sequence[int]) -> bool:
+    """Whether a shape is one that a model takes."""
+    return len(shape) == len(taken) and all(size in (-1, own) for own, size in zip(shape, taken, strict=True))
+
+
+def _bytes(array: np.ndarray, source: str) -> np.ndarray:
+    texts = np.empty(array.shape, dtype=object)
+    try:
+        for at, text in np.ndenumerate(array):
+            texts[at] = text.encode() if isinstance(text, str) else bytes(text)
+    except UnicodeEncodeError:
+        raise ConfigError(f"{source} holds half a surrogate pair, which is no text: write it as UTF-8") from None
+    return texts

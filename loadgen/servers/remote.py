@@ -117,7 +117,7 @@ class RemoteServer(Server):
         remote, options = self.remote, self.remote.options
         assert isinstance(remote, OipModel)
         wanted = request_options(plan.config)
-        contents = b"".join(content for each in remote.contents(wanted).each() for content in each)
+        contents = b"".join(content for each in remote.contents(wanted).each() for _, content in each)
         name = f"loadgen-{os.getpid()}-{id(plan):x}"
         with shared(name, contents):
             server = admin_at(options.address, options.access)

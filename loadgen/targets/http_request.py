@@ -1,4 +1,4 @@
-"""Formats HTTP requests to external servers, and reads their error messages."""
+"""Formats HTTP requests to external servers and what they carry, and reads error messages; pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
+
+import numpy as np
 
 from loadgen.targets.access import Access
 from loadgen.targets.address import Address
@@ -30,6 +32,19 @@ def error_text(status: int, body: bytes) -> str:
 
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
+
+
+def json_values(array: np.ndarray) -> list[Any]:
+    """Numbers in nested lists as JSON writes them: exact integers, truth values, and the shortest text that reads back.
+
+    Args:
+        array: of at least one dimension.
+    """
+    if array.dtype.kind == "f" and array.itemsize < 8:
+        # The shortest text of each, whose own float64 has no shorter one.
+        array = np.array([float(text) for text in array.ravel().astype(str).tolist()]).reshape(array.shape)
+    values: list[Any] = array.tolist()
+    return values
 
 
 def post(address: Address, path: str, access: Access, content_type: str, headers: dict[str, str], body: bytes) -> bytes:

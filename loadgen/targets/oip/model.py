@@ -15,7 +15,7 @@ from loadgen.targets.oip.admin import admin_at, describe
 from loadgen.targets.oip.grpc_target import OipGrpcSpec
 from loadgen.targets.oip.metadata import ModelMetadata, ServerMetadata
 from loadgen.targets.oip.requests import Contents, FileContents, RequestInputs, SeededContents, seeded_count
-from loadgen.targets.oip.tensors import BYTES, DTYPES, Tensor, resolve
+from loadgen.targets.oip.tensors import BYTES, DTYPES, Tensor, resolve, with_rows
 from loadgen.targets.remote import Remote, RequestOptions, TargetOptions
 from model_containers.model import Description, TensorSpec
 
@@ -74,9 +74,14 @@ class OipModel(Remote):
     @override
     def inputs(self, request_options: RequestOptions, region: str | None = None) -> RequestInputs:
         contents = self.contents(request_options)
-        binary = self.options.shared_memory or "binary_tensor_data" in self.server.extensions
         address, access = self.options.address, self.options.access
-        return RequestInputs(contents, address, access, self._outputs(request_options.batch_size), binary, region)
+        outputs = self._outputs(request_options.batch_size)
+        return RequestInputs(contents, address, access, outputs, self._binary, region)
+
+    @property
+    def _binary(self) -> bool:
+        """Whether requests over HTTP have tensors as bytes."""
+        return self.options.shared_memory or "binary_tensor_data" in self.server.extensions
 
     def contents(self, request_options: RequestOptions) -> Contents:
         """What requests carry.
@@ -84,14 +89,29 @@ class OipModel(Remote):
         Raises:
             ConfigError: the model does not take that.
         """
-        tensors = self._tensors(request_options.batch_size)
+        model, batch_size = self.model, request_options.batch_size
+        self._check(batch_size)
+        rows = batch_size if model.batched else None
+        only = self.options.shapes.get("")
+        given = [self.options.shapes.get(tensor.name, only) for tensor in model.inputs]
         if request_options.input is None:
-            return SeededContents(
-                tensors, seeded_count(tensors, request_options.inputs or DRAWN_INPUTS), request_options.seed
-            )
-        return FileContents(request_options.input, tensors, self.model.batched, request_options.inputs)
+            tensors = tuple(resolve(tensor, rows, shape) for tensor, shape in zip(model.inputs, given, strict=True))
+            count = seeded_count(tensors, request_options.inputs or DRAWN_INPUTS)
+            return SeededContents(tensors, count, request_options.seed)
+        for tensor, shape in zip(model.inputs, given, strict=True):
+            if shape is not None:
+                resolve(tensor, rows, shape)
+        return FileContents(
+            path=request_options.input,
+            tensors=tuple(tensor if rows is None else with_rows(tensor, rows) for tensor in model.inputs),
+            batched=model.batched,
+            most=request_options.inputs,
+            shapes=tuple(given),
+            as_json=self.options.address.protocol.name != "grpc" and not self._binary,
+        )
 
-    def _tensors(self, batch_size: int) -> tuple[Tensor, ...]:
+    def _check(self, batch_size: int) -> None:
+        """Refuse options that the model does not take."""
         model, shapes = self.model, self.options.shapes
         if not model.inputs:
             raise ConfigError(f"{self.options.address.text}: the server does not say what {model.name} takes")
@@ -112,9 +132,6 @@ class OipModel(Remote):
             names = ",".join(f"{tensor.name}:…" for tensor in model.inputs)
             problem = f"{{TargetOptions.shapes}}: {model.name} has several inputs"
             raise ConfigError(f"{problem}: say {{TargetOptions.shapes}} {names}")
-        rows = batch_size if model.batched else None
-        only = shapes.get("")
-        return tuple(resolve(tensor, rows, shapes.get(tensor.name, only)) for tensor in model.inputs)
 
     def _outputs(self, batch_size: int) -> tuple[Tensor, ...]:
         """What answers are to carry: as many rows as the request."""

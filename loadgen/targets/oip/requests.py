@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -12,14 +13,29 @@ import numpy as np
 from typing_extensions import override
 
 from loadgen.errors import ConfigError, FieldError
-from loadgen.load.input_files import DAMAGED, FileInputs, fitted
+from loadgen.load import array_files, images, records
+from loadgen.load.array_files import array_names
+from loadgen.load.images import read_pixels
+from loadgen.load.input_files import content_of, files_in, fitted, input_of, inputs_of_arrays, is_of, member
 from loadgen.load.inputs import MAX_POOL_BYTES, InputSource, Pool, enough_of, request_pool
+from loadgen.load.records import Entry, entries
 from loadgen.targets.access import Access
 from loadgen.targets.address import Address
 from loadgen.targets.http_request import post
 from loadgen.targets.oip.messages import HEADER_LENGTH, Content, Shared, grpc_request, http_request
-from loadgen.targets.oip.tensors import BYTES, DTYPES, Tensor, draw, encode_numbers, encode_strings
-from model_containers.model import TensorSpec
+from loadgen.targets.oip.tensors import (
+    BYTES,
+    DTYPES,
+    Tensor,
+    decode_numbers,
+    decode_strings,
+    draw,
+    encode_numbers,
+    encode_strings,
+)
+
+Filled = tuple[Tensor, bytes]
+"""A tensor with its shape in one request, and its content."""
 
 
 class Contents(Protocol):
@@ -32,13 +48,8 @@ class Contents(Protocol):
         """What they are, in a few words."""
         ...
 
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        """What they are for, with their shapes."""
-        ...
-
-    def each(self) -> Iterator[tuple[bytes, ...]]:
-        """The contents of one request after the other, one per tensor.
+    def each(self) -> Iterator[tuple[Filled, ...]]:
+        """The tensors of one request after the other.
 
         Raises:
             ConfigError: a file cannot be read or does not hold what the model takes.
@@ -56,7 +67,7 @@ class SeededContents(Contents):
         seed: of the generator.
     """
 
-    tensors: tuple[Tensor, ...] = field()  # `field()`, or the base's property would be its default
+    tensors: tuple[Tensor, ...]
     count: int
     seed: int
 
@@ -66,30 +77,35 @@ class SeededContents(Contents):
         return f"{self.count} seeded inputs {', '.join(tensor.text for tensor in self.tensors)}"
 
     @override
-    def each(self) -> Iterator[tuple[bytes, ...]]:
+    def each(self) -> Iterator[tuple[Filled, ...]]:
         generator = np.random.default_rng(self.seed)
         for _ in range(self.count):
-            yield tuple(draw(generator, tensor) for tensor in self.tensors)
+            yield tuple((tensor, draw(generator, tensor)) for tensor in self.tensors)
 
 
 @dataclass(frozen=True, slots=True)
 class FileContents(Contents):
     """From a file, or from all files of a directory; a request takes the next inputs, as many as it has rows.
 
-    For one input tensor: npy, npz, images, and for BYTES text files, a string a line, or any other file as one string.
-    For several: an npz whose arrays have the tensors' names, each ``(n, *shape)``.
+    For one input tensor: npy, npz, images, and for BYTES any other file as one string. For several: an npz whose arrays
+    have the tensors' names, each ``(n, *shape)``. For any number: an entry a request, of text files, JSON (also as
+    Triton's perf_analyzer reads it), JSON Lines and CSV, whose members or columns have the tensors' names.
 
     Attributes:
         path: the file or directory.
-        tensors: of one request.
+        tensors: of one request, -1 for a dimension that may vary.
         batched: the first dimension of each tensor is the batch.
         most: take so many inputs at most; None for all.
+        shapes: without the batch, of inputs that bring none of their own, for each tensor; None for the tensor's.
+        as_json: requests have strings as JSON, so that they have to be UTF-8.
     """
 
     path: Path
-    tensors: tuple[Tensor, ...] = field()  # `field()`, or the base's property would be its default
+    tensors: tuple[Tensor, ...]
     batched: bool
     most: int | None
+    shapes: tuple[tuple[int, ...] | None, ...] = ()
+    as_json: bool = False
 
     @property
     @override
@@ -97,66 +113,189 @@ class FileContents(Contents):
         return f"inputs from {self.path}"
 
     @override
-    def each(self) -> Iterator[tuple[bytes, ...]]:
-        columns = [self._column(tensor) for tensor in self.tensors]
-        sizes = {len(column) for column in columns}
-        if len(sizes) > 1:
-            raise ConfigError(
-                f"{self.path} holds {' and '.join(map(str, sorted(sizes)))} inputs: as many of each are needed"
-            )
-        count = sizes.pop()
+    def each(self) -> Iterator[tuple[Filled, ...]]:
+        inputs = list[tuple[_Part, ...]]()
+        total_bytes = 0
+        for parts in islice(self._inputs(), self.most):
+            total_bytes += sum(len(part.content) for part in parts)
+            if total_bytes > MAX_POOL_BYTES and inputs:
+                problem = f"holds more than {MAX_POOL_BYTES >> 30} GiB of inputs"
+                raise FieldError("Inputs.path", self.path, problem, f"take {len(inputs)} with {{Inputs.count}}")
+            inputs.append(parts)
+        count = len(inputs)
         if not count:
             raise FieldError("Inputs.path", self.path, "holds no input")
         enough_of(self.most, count, self.path)
         rows = self.tensors[0].shape[0] if self.batched else 1
         for first in range(0, count, rows):
-            yield tuple(b"".join(column[index % count] for index in range(first, first + rows)) for column in columns)
+            batch = [inputs[index % count] for index in range(first, first + rows)]
+            yield tuple(
+                self._filled(tensor, column)
+                for tensor, column in zip(self.tensors, zip(*batch, strict=True), strict=True)
+            )
 
-    def _column(self, tensor: Tensor) -> list[bytes]:
-        """One tensor's content for each input, without the batch."""
-        shape = tensor.shape[1:] if self.batched else tensor.shape
+    def _filled(self, tensor: Tensor, parts: Sequence[_Part]) -> Filled:
+        """One tensor with the parts of all rows."""
+        shape = parts[0].shape
+        for part in parts:
+            if part.shape != shape:
+                problem = f"{{value}}: {parts[0].source} and {part.source} have other shapes of {tensor.name}"
+                raise FieldError("Inputs.path", self.path, problem, "leave {External.batch_size} out")
+        whole = (len(parts), *shape) if self.batched else shape
+        return Tensor(tensor.name, tensor.datatype, whole), b"".join(part.content for part in parts)
+
+    def _inputs(self) -> Iterator[tuple[_Part, ...]]:
+        slots = [
+            _Slot(tensor, own, own if given is None else given, self.as_json)
+            for tensor, given in zip(self.tensors, self.shapes or (None,) * len(self.tensors), strict=True)
+            for own in [tensor.shape[1:] if self.batched else tensor.shape]
+        ]
+        names = [tensor.name for tensor in self.tensors]
+        for file in files_in(self.path, self._suffixes):
+            suffix = file.suffix.lower()
+            if suffix in records.SUFFIXES:
+                for entry in entries(file):
+                    yield tuple(slot.of_entry(entry, [name for name in names if name != slot.name]) for slot in slots)
+            elif suffix in array_files.SUFFIXES and len(slots) == 1:
+                yield from ((part,) for part in slots[0].of_arrays(file, alone=True))
+            elif suffix in array_files.SUFFIXES:
+                columns = [list(islice(slot.of_arrays(file, alone=False), self.most)) for slot in slots]
+                sizes = sorted({len(column) for column in columns})
+                if len(sizes) > 1:
+                    raise ConfigError(
+                        f"{file} holds {' and '.join(map(str, sizes))} inputs: as many of each are needed"
+                    )
+                yield from zip(*columns, strict=True)
+            else:
+                yield (slots[0].of_file(file),)
+
+    @property
+    def _suffixes(self) -> tuple[str, ...]:
+        """Of files that hold such inputs; none for those of any kind."""
         if len(self.tensors) > 1:
-            arrays = self._named(tensor)
-        elif tensor.datatype == BYTES:
-            return [encode_strings([string]) for string in islice(self._strings(tensor), self.most)]
-        else:
-            pixels = shape if len(shape) == 3 else None
-            arrays = FileInputs(self.path, TensorSpec(shape, _dtype(tensor)), pixels, self.most).make().arrays
-        return [encode_numbers(array, tensor.datatype) for array in arrays]
+            return (".npz", *records.OF_NUMBERS)
+        if self.tensors[0].datatype == BYTES:
+            return ()
+        return (*array_files.SUFFIXES, *images.SUFFIXES, *records.OF_NUMBERS)
 
-    def _strings(self, tensor: Tensor) -> Iterator[bytes]:
-        if tensor.elements != (tensor.shape[0] if self.batched else 1):
-            problem = f"{{value}}: {tensor.text} takes several strings, files give it one"
-            raise FieldError("Inputs.path", self.path, problem, "leave it out")
-        try:
-            for file in sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]:
-                yield from file.read_bytes().splitlines() if file.suffix == ".txt" else [file.read_bytes()]
-        except OSError as error:
-            raise FieldError("Inputs.path", self.path, f"cannot be read: {error.strerror}") from None
 
-    def _named(self, tensor: Tensor) -> Sequence[np.ndarray]:
-        shape = tensor.shape[1:] if self.batched else tensor.shape
-        if tensor.datatype == BYTES:
-            problem = f"{{value}}: {tensor.name} is of BYTES, which no npz holds"
-            raise FieldError("Inputs.path", self.path, problem, "leave it out")
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One tensor of one input, without the batch.
+
+    Attributes:
+        shape: its own.
+        content: raw, as on the wire.
+        source: file and place in it, for refusals.
+    """
+
+    shape: tuple[int, ...]
+    content: bytes
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """A tensor that files are to fill, without the batch.
+
+    Attributes:
+        tensor: as the model has it.
+        own: its shape, -1 for a dimension that may vary.
+        usual: the shape of an input that brings none.
+        as_json: see `FileContents`.
+    """
+
+    tensor: Tensor
+    own: tuple[int, ...]
+    usual: tuple[int, ...]
+    as_json: bool
+
+    @property
+    def name(self) -> str:
+        """The model's."""
+        return self.tensor.name
+
+    @property
+    def dtype(self) -> str:
+        """What numpy has for the datatype; BF16 is cut from float32."""
+        datatype = self.tensor.datatype
+        return "str" if datatype == BYTES else "float32" if datatype == "BF16" else DTYPES[datatype]
+
+    def of_arrays(self, file: Path, *, alone: bool) -> Iterator[_Part]:
+        """The inputs in arrays of a file: the array of this name, or all where the tensor is the only one."""
+        names = array_names(file)
+        if self.name in names:
+            names = [self.name]
+        elif not alone:
+            problem = f"has no array {self.name!r}, which the model takes"
+            raise FieldError("Inputs.path", file, problem, f"it has {', '.join(names)}")
+        for number, array in enumerate(inputs_of_arrays(file, names, self.dtype, (self.usual,)), start=1):
+            yield self._part(array, f"{file}, input {number}")
+
+    def of_entry(self, entry: Entry, others: Sequence[str]) -> _Part:
+        """The input in an entry of a file.
+
+        Args:
+            entry: as the file has it.
+            others: the names of the other tensors.
+        """
+        value = entry.value
+        if others or not isinstance(value, dict) or self.name in value or not value.keys() <= _OF_PERF_ANALYZER:
+            value = member(entry, self.name, self.dtype, others)
+        shape = self.usual
+        if isinstance(value, dict):
+            shape, value = self._opened(value, entry.source)
+        return self._part(input_of(value, self.dtype, (shape,), f"{entry.source}: {self.name}"), entry.source)
+
+    def of_file(self, file: Path) -> _Part:
+        """A whole file: an image's pixels, or a string."""
+        if self.tensor.datatype == BYTES:
+            return self._part(input_of(content_of(file), "str", (self.usual,), str(file)), str(file))
+        if len(self.own) != 3:
+            raise ConfigError(f"{file} is an image, and {self.tensor.text} is none")
+        return self._part(fitted(read_pixels(file), self.dtype, (self.usual,), str(file)), str(file))
+
+    def _opened(self, value: dict[str, object], source: str) -> tuple[tuple[int, ...], object]:
+        """The shape and the content of an entry with more than a list, as Triton's perf_analyzer reads it."""
+        sizes, content = value.get("shape", self.usual), value.get("content", value)
+        if not isinstance(sizes, list | tuple) or not all(type(size) is int for size in sizes):
+            raise ConfigError(f"{source}: {self.name} has the shape {sizes}: write a list of whole numbers")
+        shape = tuple(sizes)
+        if not is_of(shape, self.own):
+            own, written = "x".join(map(str, self.own)), "x".join(map(str, shape))
+            raise ConfigError(f"{source}: {self.name} has the shape {written}, the model takes {own or 'one element'}")
+        if not isinstance(content, dict):
+            return shape, content
         try:
-            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                array: np.ndarray = arrays[tensor.name]
+            raw = base64.b64decode(content["b64"], validate=True)
+            if self.tensor.datatype == BYTES:
+                return shape, decode_strings(raw)
+            return shape, decode_numbers(raw, self.tensor.datatype)
         except KeyError:
-            raise FieldError("Inputs.path", self.path, f"has no array {tensor.name!r}, which the model takes") from None
-        except (OSError, ValueError, EOFError, TypeError, AttributeError, *DAMAGED):
-            problem = "is no npz: of several inputs one is needed with an array for each name"
-            raise FieldError("Inputs.path", self.path, problem) from None
-        if not array.ndim:
-            problem = f"{{value}}: {tensor.name} is one number"
-            raise FieldError("Inputs.path", self.path, problem, "save an array of inputs")
-        source = f"{{Inputs.path}} {self.path}: {tensor.name}"
-        return [fitted(one, _dtype(tensor), (shape,), source) for one in array[: self.most]]
+            found = ", ".join(map(str, value)) or "nothing"
+            remedy = "write a list, or 'content' with 'shape', or 'b64'"
+            raise ConfigError(f"{source}: {self.name} is an object with {found}: {remedy}") from None
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{source}: {self.name} has b64 that is no {self.tensor.datatype}: {error}") from None
+
+    def _part(self, array: np.ndarray, source: str) -> _Part:
+        if self.tensor.datatype != BYTES:
+            return _Part(array.shape, encode_numbers(array, self.tensor.datatype), source)
+        strings: list[bytes] = array.ravel().tolist()
+        if self.as_json:
+            for string in strings:
+                self._check_utf8(string, source)
+        return _Part(array.shape, encode_strings(strings), source)
+
+    def _check_utf8(self, string: bytes, source: str) -> None:
+        try:
+            string.decode()
+        except UnicodeDecodeError:
+            problem = f"{source} is not UTF-8, and this server takes no binary tensors over HTTP, only JSON"
+            raise ConfigError(f"{problem}: save it as UTF-8, or use oip+grpc://") from None
 
 
-def _dtype(tensor: Tensor) -> str:
-    """What numpy has for a datatype; BF16 is cut from float32."""
-    return "float32" if tensor.datatype == "BF16" else DTYPES[tensor.datatype]
+_OF_PERF_ANALYZER = {"content", "shape", "b64"}
 
 
 def seeded_count(tensors: Sequence[Tensor], wanted: int) -> int:
@@ -208,18 +347,17 @@ class RequestInputs(InputSource):
     def make(self) -> Pool:
         return request_pool(self._messages(self.contents.each()), self.text)
 
-    def _messages(self, each: Iterator[tuple[bytes, ...]]) -> Iterator[bytes]:
+    def _messages(self, each: Iterator[tuple[Filled, ...]]) -> Iterator[bytes]:
         offset = 0
-        for contents in each:
-            carried: list[Content] = list(contents)
+        for filled in each:
+            carried: list[Content] = [content for _, content in filled]
             if self.region is not None:
-                for index, content in enumerate(contents):
+                for index, (_, content) in enumerate(filled):
                     carried[index] = Shared(self.region, offset, len(content))
                     offset += len(content)
-            yield self._message(carried)
+            yield self._message([tensor for tensor, _ in filled], carried)
 
-    def _message(self, contents: Sequence[Content]) -> bytes:
-        tensors = self.contents.tensors
+    def _message(self, tensors: Sequence[Tensor], contents: Sequence[Content]) -> bytes:
         if self.address.protocol.name == "grpc":
             return grpc_request(self.address.model, self.address.version, tensors, contents)
         body, json_bytes = http_request(tensors, contents, self.outputs, binary=self.binary)

@@ -16,6 +16,7 @@ import numpy as np
 
 from loadgen.errors import ConfigError, FieldError
 from loadgen.load.inputs import PIXEL_RANGE
+from loadgen.targets.http_request import json_values
 from model_containers.data_types import TEXT_LETTERS
 
 DTYPES = {
@@ -100,6 +101,11 @@ def resolve(tensor: Tensor, rows: int | None, given: tuple[int, ...] | None) -> 
     return Tensor(tensor.name, tensor.datatype, shape if rows is None else (rows, *shape))
 
 
+def with_rows(tensor: Tensor, rows: int) -> Tensor:
+    """A tensor whose first dimension is the batch, with so many rows."""
+    return Tensor(tensor.name, tensor.datatype, (rows, *tensor.shape[1:]))
+
+
 def _eg(shape: Sequence[int]) -> str:
     return "x".join(str(size if size > 0 else 8) for size in shape)
 
@@ -150,6 +156,22 @@ def encode_numbers(array: np.ndarray, datatype: str) -> bytes:
         bits = np.ascontiguousarray(array, dtype="<f4").view("<u4")
         return (bits >> 16).astype("<u2").tobytes()
     return np.ascontiguousarray(array, dtype=np.dtype(DTYPES[datatype]).newbyteorder("<")).tobytes()
+
+
+def decode_numbers(content: bytes, datatype: str) -> np.ndarray:
+    """The numbers of what `encode_numbers` made, in one dimension; of BF16 as float32.
+
+    Args:
+        content: raw, as on the wire.
+        datatype: of the protocol, any but BYTES.
+
+    Raises:
+        ValueError: it was cut short.
+    """
+    numbers: np.ndarray = np.frombuffer(content, np.dtype(DTYPES[datatype]).newbyteorder("<"))
+    if datatype == "BF16":
+        return (numbers.astype("<u4") << 16).view("<f4")
+    return numbers
 
 
 def encode_strings(strings: Iterable[bytes]) -> bytes:
@@ -210,7 +232,7 @@ def as_json(tensor: Tensor, content: bytes) -> list[object]:
 
     Args:
         tensor: whose datatype the content has.
-        content: raw, as on the wire.
+        content: raw, as on the wire; strings in UTF-8.
 
     Raises:
         ConfigError: its datatype cannot be written so.
@@ -221,6 +243,5 @@ def as_json(tensor: Tensor, content: bytes) -> list[object]:
             "over HTTP: use oip+grpc://"
         )
     if tensor.datatype == BYTES:
-        return [string.decode("utf-8", "replace") for string in decode_strings(content)]
-    elements: list[object] = np.frombuffer(content, np.dtype(DTYPES[tensor.datatype]).newbyteorder("<")).tolist()
-    return elements
+        return [string.decode() for string in decode_strings(content)]
+    return json_values(decode_numbers(content, tensor.datatype))

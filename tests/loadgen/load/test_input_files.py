@@ -2,13 +2,15 @@
 
 import base64
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from loadgen.errors import ConfigError
-from loadgen.load.input_files import FileInputs
+from loadgen.load.input_files import FileInputs, content_of, files_in, inputs_of_entry
+from loadgen.load.records import entries
 from model_containers.model import TensorSpec
 
 PIXELS = (5, 7, 3)
@@ -104,7 +106,7 @@ def write(path):
         ("a.jpg", IMAGE, PIXELS, "a.jpg is not an image"),
         ("a.jpg", TEXT, PIXELS, "a.jpg is not a JPEG file"),
         ("a.npz", VECTOR, None, "a.npz cannot be read"),
-        ("a.csv", VECTOR, None, "a.csv is no directory and does not end in .npy"),
+        ("a.bin", VECTOR, None, "a.bin is no directory and does not end in .npy"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path, name, spec, pixels, text):
@@ -182,3 +184,234 @@ def test_more_than_memory_is_meant_for_is_refused(tmp_path, monkeypatch):
     np.save(tmp_path / "a.npy", np.zeros((3, 4), np.float32))
     with pytest.raises(ConfigError, match="with count 2"):
         FileInputs(tmp_path, VECTOR, None, None).make()
+
+
+def numbers(path, name, content, spec=VECTOR):
+    """The inputs of a file of text, as lists."""
+    (path / name).write_text(content)
+    return [array.tolist() for array in FileInputs(path / name, spec, None, None).make().arrays]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.json", "[[1, 2, 3, 4], [5, 6, 7, 8.5]]"),
+        ("x.json", '[{"x": [1, 2, 3, 4]}, {"x": [5, 6, 7, 8.5]}]'),
+        ("x.json", '[{"a": 1, "b": 2, "c": 3, "d": 4}, {"a": 5, "b": 6, "c": 7, "d": 8.5}]'),
+        ("x.jsonl", "[1, 2, 3, 4]\n[5, 6, 7, 8.5]\n"),
+        ("x.csv", "1,2,3,4\n5,6,7,8.5\n"),
+        ("x.csv", ",a,b,c,d\n0,1,2,3,4\n1,5,6,7,8.5\n"),
+    ],
+)
+def test_numbers_from_text(tmp_path, name, content):
+    """An input an entry, whose members or columns are its elements."""
+    assert numbers(tmp_path, name, content) == [[1, 2, 3, 4], [5, 6, 7, 8.5]]
+
+
+@pytest.mark.parametrize(
+    ("spec", "content", "expected"),
+    [
+        (TensorSpec((2, 2), "float32"), "[[1, 2, 3, 4]]", [[[1, 2], [3, 4]]]),
+        (TensorSpec((2, 2), "float32"), "[[[1, 2], [3, 4]]]", [[[1, 2], [3, 4]]]),
+        (TensorSpec((1,), "float32"), "[1, [2]]", [[1], [2]]),
+        (TensorSpec((), "float32"), "[1, [2]]", [1, 2]),
+        (TensorSpec(None, "float32"), "[[1], [2, 3], [[4]]]", [[1], [2, 3], [[4]]]),
+        (TensorSpec((1,), "int64"), "[9007199254740993]", [[2**53 + 1]]),
+        (TensorSpec((2,), "uint64"), "[[18446744073709551615, 1]]", [[2**64 - 1, 1]]),
+        (TensorSpec((2,), "uint8"), "[[0, 255]]", [[0, 255]]),
+        (TensorSpec((2,), "bool"), "[[true, false], [0, 1]]", [[True, False], [False, True]]),
+    ],
+)
+def test_numbers_of_each_type_and_shape(tmp_path, spec, content, expected):
+    """Flat ones in row-major order; integers are exact."""
+    if spec.dtype in ("int64", "uint64", "bool"):  # of external servers only
+        (tmp_path / "x.json").write_text(content)
+        found = [inputs_of_entry(entry, spec.dtype, (spec.shape,)).tolist() for entry in entries(tmp_path / "x.json")]
+    else:
+        found = numbers(tmp_path, "x.json", content, spec)
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("[[1, 2, 3]]", "x.json, entry 1 holds inputs of 3, the model takes 4: resize them before"),
+        ("[[1, 2], [[1, 2], [3]]]", "x.json, entry 1 holds inputs of 2"),
+        ("[[[1, 2], [3]]]", "x.json, entry 1 holds no array: its lists differ in length"),
+        ("[" + "[" * 300 + "1" + "]" * 300 + "]", "x.json, entry 1 holds no array: .*or are too deep"),
+        ('[["1", 2, 3, 4]]', "x.json, entry 1 holds <U21, the model takes float32"),
+        ("[[1, null, 3, 4]]", "x.json, entry 1 holds object, the model takes float32"),
+        ('[{"a": 1, "b": "x"}]', "x.json, entry 1 has several values, the model takes one: it has a, b"),
+        ("[{}]", "x.json, entry 1 holds an object without members"),
+        ("[[1e999, 1, 1, 1]]", "x.json, entry 1 holds numbers that are not finite in float32"),
+    ],
+)
+def test_numbers_from_text_that_do_not_fit(tmp_path, content, reason):
+    """Are refused, with their place."""
+    with pytest.raises(ConfigError, match=reason):
+        numbers(tmp_path, "x.json", content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.txt", "one\n007\n"),
+        ("x.json", '["one", "007"]'),
+        ("x.jsonl", '{"prompt": "one"}\n{"prompt": "007"}\n'),
+        ("x.csv", "prompt\none\n007\n"),
+    ],
+)
+def test_texts_from_text(tmp_path, name, content):
+    """As they are written, also where they look like numbers."""
+    (tmp_path / name).write_text(content)
+    pool = FileInputs(tmp_path / name, TEXT, None, None).make()
+    assert [bytes(payload) for payload in pool.payloads()] == [b"one", b"007"]
+
+
+def test_a_column_of_numbers_as_texts(tmp_path):
+    """Is not read and written again, which would change it."""
+    (tmp_path / "x.csv").write_text("price\n1.50\n2e3\n")
+    pool = FileInputs(tmp_path / "x.csv", TEXT, None, None).make()
+    assert [bytes(payload) for payload in pool.payloads()] == [b"1.50", b"2e3"]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.array(["one", "zwö"]), np.array([b"one", "zwö".encode()]), np.array(["one", "zwö".encode()], object)],
+    ids=["U", "S", "objects"],
+)
+@pytest.mark.parametrize("save", [np.save, np.savez])
+def test_texts_from_arrays(tmp_path, array, save):
+    """Each element is one."""
+    path = tmp_path / f"x.{'npy' if save is np.save else 'npz'}"
+    save(path, array)
+    pool = FileInputs(path, TEXT, None, None).make()
+    assert [bytes(payload) for payload in pool.payloads()] == [b"one", "zwö".encode()]
+
+
+def test_an_empty_text_is_an_input(tmp_path):
+    """Where a file says so; a request of it still has a size."""
+    (tmp_path / "x.jsonl").write_text('""\n')
+    source = FileInputs(tmp_path / "x.jsonl", TEXT, None, None).checked()
+    assert ([bytes(payload) for payload in source.make().payloads()], source.payload_bytes) == ([b""], 1)
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (np.array([1j, 2, 3, 4]), "x.npy holds complex128, the model takes float32"),
+        (np.array(["2024-01-01"] * 4, "M8[D]"), r"x.npy holds datetime64\[D\], the model takes"),
+        (np.array([(1, 2.0)], [("a", "i4"), ("b", "f4")]), "x.npy holds .*, the model takes float32"),
+        (np.array(["a"] * 4), "x.npy holds <U1, the model takes float32"),
+        (np.array([1, None, 3, 4], object), "x.npy holds object, the model takes float32"),
+        (np.zeros((2, 0)), "x.npy holds inputs of 0, the model takes 4"),
+        (np.zeros((0, 4)), "x.npy holds no input"),
+    ],
+)
+def test_arrays_that_a_model_cannot_take(tmp_path, array, reason):
+    """Of any kind that numpy saves."""
+    np.save(tmp_path / "x.npy", array)
+    with pytest.raises(ConfigError, match=reason):
+        FileInputs(tmp_path / "x.npy", VECTOR, None, None).make()
+
+
+def test_arrays_of_any_shape_without_elements(tmp_path):
+    """Would be requests of nothing."""
+    for array in (np.zeros(0), np.zeros((2, 0))):
+        np.save(tmp_path / "x.npy", array)
+        with pytest.raises(ConfigError, match=r"x\.npy holds an input without elements"):
+            FileInputs(tmp_path / "x.npy", TensorSpec(None, "float32"), None, None).make()
+
+
+def test_inputs_and_labels_in_one_file(tmp_path):
+    """Labels are no input of a model that takes any."""
+    np.savez(tmp_path / "x.npz", X=np.zeros((3, 2)), y=np.arange(3))
+    with pytest.raises(ConfigError, match=r"x\.npz holds arrays of other dimensions \(X, y\): save the inputs only"):
+        FileInputs(tmp_path / "x.npz", TensorSpec(None, "float32"), None, None).make()
+
+
+def test_one_element_a_row(tmp_path):
+    """An array of n numbers is n inputs of one."""
+    np.save(tmp_path / "x.npy", np.arange(3.0))
+    pool = FileInputs(tmp_path / "x.npy", TensorSpec((1,), "float32"), None, None).make()
+    assert [array.tolist() for array in pool.arrays] == [[0], [1], [2]]
+
+
+def test_integers_of_another_type_that_fit(tmp_path):
+    """Nothing of them is lost."""
+    np.save(tmp_path / "x.npy", np.array([0, 255]))
+    pool = FileInputs(tmp_path / "x.npy", TensorSpec((2,), "uint8"), None, None).make()
+    assert (pool.arrays[0].tolist(), str(pool.arrays[0].dtype)) == ([0, 255], "uint8")
+
+
+def test_a_directory_as_people_have_it(tmp_path):
+    """Below it too, in the order of names; what starts with a dot or comes from file managers is no input."""
+    for name in (
+        ".DS_Store",
+        "._a.txt",
+        ".git/x.txt",
+        "__MACOSX/._a.txt",
+        "Thumbs.db",
+        "b.txt",
+        "a/z.txt",
+        "labels.md",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{name}\n")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "c").symlink_to(tmp_path / "a")
+    texts = [bytes(payload) for payload in FileInputs(tmp_path, TEXT, None, None).make().payloads()]
+    assert texts == [b"a/z.txt", b"b.txt", b"a/z.txt"]
+    everything = [file.relative_to(tmp_path).as_posix() for file in files_in(tmp_path, ())]
+    assert everything == ["a/z.txt", "b.txt", "c/z.txt", "labels.md"]
+
+
+def test_labels_beside_images(tmp_path):
+    """Are left out, as of a model that takes vectors pictures are."""
+    Image.fromarray(noise()).save(tmp_path / "a.png")
+    (tmp_path / "labels.csv").write_text("file,label\na.png,cat\n")
+    (tmp_path / "notes.txt").write_text("of 2024\n")
+    assert len(FileInputs(tmp_path, IMAGE, PIXELS, None).make()) == 1
+    np.save(tmp_path / "x.npy", np.zeros(4))
+    assert len(FileInputs(tmp_path / "x.npy", VECTOR, None, None).make()) == 1
+
+
+def test_names_that_are_too_long():
+    """As anything else that is not there."""
+    with pytest.raises(ConfigError, match="x cannot be read: File name too long"):
+        FileInputs(Path("x" * 5000), VECTOR, None, None).make()
+
+
+def test_a_directory_named_as_a_file(tmp_path):
+    """Is a directory."""
+    (tmp_path / "x.npy").mkdir()
+    np.save(tmp_path / "x.npy" / "y.npy", np.zeros(4))
+    assert len(FileInputs(tmp_path, VECTOR, None, None).make()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("x.jsonl.gz", "holds many inputs in a form that is not read: unpack it"),
+        ("x.tsv", "holds many inputs in a form that is not read: save it as csv or jsonl"),
+        ("x.parquet", "holds many inputs in a form that is not read: save it as csv or jsonl"),
+        ("x.bin", "is empty: remove it"),
+    ],
+)
+def test_whole_files_that_are_no_input(tmp_path, name, reason):
+    """Although any file may be one string."""
+    (tmp_path / name).write_bytes(b"" if name == "x.bin" else b"x")
+    with pytest.raises(ConfigError, match=f"{name} {reason}"):
+        content_of(tmp_path / name)
+
+
+def test_images_that_lie_on_their_side(tmp_path):
+    """A portrait photograph has the shape that it is seen in; one of another shape is not transposed in silence."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(noise((7, 5, 3))).save(tmp_path / "a.png", exif=exif)
+    pool = FileInputs(tmp_path / "a.png", IMAGE, PIXELS, None).make()
+    assert np.array_equal(pool.arrays[0], noise((7, 5, 3))[::-1].transpose(1, 0, 2))
+    Image.fromarray(noise((7, 5, 3))).save(tmp_path / "a.png")
+    with pytest.raises(ConfigError, match="holds inputs of 7x5x3, the model takes 5x7x3: transpose them before"):
+        FileInputs(tmp_path / "a.png", IMAGE, PIXELS, None).make()

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from loadgen.errors import ConfigError
 from loadgen.load import inputs
@@ -12,14 +13,14 @@ from loadgen.targets.address import parse_address
 from loadgen.targets.http_request import post
 from loadgen.targets.oip import inference_pb2 as pb
 from loadgen.targets.oip.requests import FileContents, RequestInputs, SeededContents, seeded_count
-from loadgen.targets.oip.tensors import Tensor
+from loadgen.targets.oip.tensors import Tensor, decode_numbers, decode_strings
 
 ROWS = Tensor("A", "FP32", (2, 3))
 ADDRESS = parse_address("oip+http://host:8000/m/2")
 
 
 def contents_of(path, tensors=(ROWS,), batched=True, most=None):
-    return list(FileContents(path, tensors, batched, most).each())
+    return [tuple(content for _, content in each) for each in FileContents(path, tensors, batched, most).each()]
 
 
 def test_rows_are_taken_in_turn(tmp_path):
@@ -66,7 +67,7 @@ def test_files_that_are_spoilt(tmp_path, spoil):
     spoil(tmp_path / "x.npz")
     with pytest.raises(ConfigError, match=r"x.npz cannot be read: "):
         contents_of(tmp_path / "x.npz")
-    with pytest.raises(ConfigError, match=r"x.npz is no npz: "):
+    with pytest.raises(ConfigError, match=r"x.npz cannot be read: "):
         contents_of(tmp_path / "x.npz", (ROWS, Tensor("B", "INT64", (2, 1))))
 
 
@@ -104,7 +105,7 @@ def test_strings_come_from_lines_and_from_whole_files(tmp_path):
         ({"A": np.ones((2, 3), complex), "B": np.ones((2, 1), np.int64)}, "A holds complex128"),
         ({"A": np.ones((2, 3)), "B": np.full((2, 1), 1e30)}, "B holds float64, the model takes int64"),
         ({"A": np.full((2, 3), np.nan), "B": np.ones((2, 1), np.int64)}, "A holds numbers that are not finite"),
-        ({"A": np.float32(1), "B": np.ones((2, 1), np.int64)}, "A is one number"),
+        ({"A": np.float32(1), "B": np.ones((2, 1), np.int64)}, "A holds one number"),
     ],
     ids=["nothing", "texts", "complex", "floats for integers", "not finite", "a number"],
 )
@@ -114,6 +115,207 @@ def test_several_inputs_that_a_model_cannot_take(tmp_path, arrays, match):
     np.savez(file, **arrays)
     with pytest.raises(ConfigError, match=match):
         contents_of(file, (ROWS, Tensor("B", "INT64", (2, 1))))
+
+
+OPEN = Tensor("A", "FP32", (1, -1))
+TEXT = Tensor("T", "BYTES", (1, 1))
+TEXTS = Tensor("T", "BYTES", (1, -1))
+PAIR = (Tensor("A", "FP32", (1, 2)), TEXT)
+
+
+def filled(path, name, content, *tensors, **options):
+    """What requests of one row carry: shapes, and numbers or texts."""
+    (path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    found = []
+    for each in FileContents(path / name, tensors, True, None, **options).each():
+        values = [
+            decode_strings(content) if tensor.datatype == "BYTES" else decode_numbers(content, tensor.datatype).tolist()
+            for tensor, content in each
+        ]
+        found.append([(tensor.shape, value) for (tensor, _), value in zip(each, values, strict=True)])
+    return found
+
+
+def two(first, second):
+    """Two requests of a number tensor and a text."""
+    return [[((1, 2), numbers), ((1, 1), [text])] for numbers, text in (first, second)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.jsonl", '{"T": "one", "A": [1, 2]}\n\n{"T": ["zw\u00f6"], "A": [3, 4.5], "label": 1}\n'),
+        ("x.json", '[{"T": "one", "A": [1, 2]}, {"T": "zw\u00f6", "A": [3, 4.5]}]'),
+        (
+            "x.json",
+            '{"data": [{"T": ["one"], "A": {"content": [1, 2], "shape": [2]}},'
+            ' {"T": {"b64": "BAAAAHp3w7Y="}, "A": {"content": {"b64": "AABAQAAAkEA="}, "shape": [2]}}]}',
+        ),
+        (
+            "x.ndjson",
+            '\ufeff{"T": {"content": ["one"]}, "A": [1, 2]}\r\n{"T": "zw\u00f6", "A": {"b64": "AABAQAAAkEA="}}',
+        ),
+    ],
+)
+def test_a_request_an_entry(tmp_path, name, content):
+    """Of several inputs by their names, in whatever form JSON has them, perf_analyzer's too."""
+    assert filled(tmp_path, name, content, *PAIR) == two(([1, 2], b"one"), ([3, 4.5], "zw\u00f6".encode()))
+
+
+def test_a_request_a_row(tmp_path):
+    """Columns have the inputs' names; texts stay as they are written."""
+    tensors = (Tensor("A", "FP32", (1, 1)), TEXT)
+    content = ',T,A,other\n0,"1.50, or",1.5,x\n1,007,2,y\n'
+    assert filled(tmp_path, "x.csv", content, *tensors) == [
+        [((1, 1), [1.5]), ((1, 1), [b"1.50, or"])],
+        [((1, 1), [2]), ((1, 1), [b"007"])],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tensor", "name", "content", "expected"),
+    [
+        (OPEN, "x.jsonl", "[1, 2]\n[3]\n", [((1, 2), [1, 2]), ((1, 1), [3])]),
+        (OPEN, "x.jsonl", '{"A": [1, 2]}\n{"A": [3]}\n', [((1, 2), [1, 2]), ((1, 1), [3])]),
+        (OPEN, "x.csv", "a,b\n1,2\n3,4\n", [((1, 2), [1, 2]), ((1, 2), [3, 4])]),
+        (
+            Tensor("A", "INT32", (1, -1, -1)),
+            "x.json",
+            '{"data": [{"A": {"content": [1, 2, 3, 4, 5, 6], "shape": [2, 3]}},'
+            ' {"A": {"content": [1, 2], "shape": [2, 1]}}, {"A": [[1, 2]]}]}',
+            [((1, 2, 3), [1, 2, 3, 4, 5, 6]), ((1, 2, 1), [1, 2]), ((1, 1, 2), [1, 2])],
+        ),
+        (Tensor("A", "FP32", (1, 2, 2)), "x.json", "[[1, 2, 3, 4]]", [((1, 2, 2), [1, 2, 3, 4])]),
+        (Tensor("A", "INT64", (1, 1)), "x.jsonl", "[9007199254740993]", [((1, 1), [2**53 + 1])]),
+        (Tensor("A", "UINT64", (1, 2)), "x.jsonl", "[18446744073709551615, 1]", [((1, 2), [2**64 - 1, 1])]),
+        (Tensor("A", "UINT8", (1, 2)), "x.jsonl", "[0, 255]", [((1, 2), [0, 255])]),
+        (Tensor("A", "BOOL", (1, 3)), "x.jsonl", "[true, false, 1]", [((1, 3), [True, False, True])]),
+        (Tensor("A", "BF16", (1, 1)), "x.jsonl", '{"b64": "gD8="}', [((1, 1), [1])]),
+        (Tensor("A", "FP16", (1, 1)), "x.jsonl", '{"A": {"b64": "ADw="}}', [((1, 1), [1])]),
+        (TEXT, "x.txt", "\ufeffone\r\n\r\ntwo", [((1, 1), [b"one"]), ((1, 1), [b"two"])]),
+        (TEXTS, "x.txt", "one\ntwo\n", [((1, 1), [b"one"]), ((1, 1), [b"two"])]),
+        (TEXT, "x.txt", b"caf\xe9\n", [((1, 1), [b"caf\xe9"])]),
+        (TEXT, "x.jsonl", '{"prompt": "one"}\n"two"\n', [((1, 1), [b"one"]), ((1, 1), [b"two"])]),
+        (TEXT, "x.csv", "prompt\none\n007\n", [((1, 1), [b"one"]), ((1, 1), [b"007"])]),
+        (TEXTS, "x.jsonl", '["one", "two"]\n["three"]\n', [((1, 2), [b"one", b"two"]), ((1, 1), [b"three"])]),
+        (Tensor("T", "BYTES", (1, 2)), "x.json", '[["one", "two"]]', [((1, 2), [b"one", b"two"])]),
+        (TEXT, "x.wav", b"RIFF\xff", [((1, 1), [b"RIFF\xff"])]),
+    ],
+)
+def test_one_input_an_entry(tmp_path, tensor, name, content, expected):
+    """With the shape that it brings, exact numbers, and texts as they are."""
+    assert filled(tmp_path, name, content, tensor) == [[one] for one in expected]
+
+
+def test_shapes_that_the_user_says(tmp_path):
+    """Are those of inputs that bring none; others override them where the model leaves them open."""
+    tensor = Tensor("A", "FP32", (1, -1, -1))
+    content = '{"data": [{"A": [1, 2, 3, 4]}, {"A": {"content": [1, 2], "shape": [1, 2]}}]}'
+    found = filled(tmp_path, "x.json", content, tensor, shapes=((2, 2),))
+    assert found == [[((1, 2, 2), [1, 2, 3, 4])], [((1, 1, 2), [1, 2])]]
+
+
+def test_arrays_bring_their_shape(tmp_path):
+    """As images do."""
+    np.save(tmp_path / "x.npy", np.zeros((3, 5), np.float32))
+    shapes = [[tensor.shape for tensor, _ in each] for each in FileContents(tmp_path, (OPEN,), True, None).each()]
+    assert shapes == [[(1, 5)]] * 3
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "y.png")
+    image = Tensor("A", "UINT8", (1, -1, -1, 3))
+    (((tensor, content),),) = FileContents(tmp_path / "y.png", (image,), True, None).each()
+    assert (tensor.shape, len(content)) == ((1, 4, 6, 3), 72)
+
+
+def test_rows_of_one_request_have_one_shape(tmp_path):
+    """Otherwise they make no tensor."""
+    (tmp_path / "x.jsonl").write_text("[1, 2]\n[3]\n")
+    with pytest.raises(ConfigError, match=r"x.jsonl, line 1 and .*x.jsonl, line 2 have other shapes of A: leave batch"):
+        contents_of(tmp_path / "x.jsonl", (Tensor("A", "FP32", (2, -1)),))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.array(["one", "two"]), np.array([b"one", b"two"]), np.array(["one", "two"], object)],
+    ids=["U", "S", "O"],
+)
+@pytest.mark.parametrize("save", [np.save, np.savez])
+@pytest.mark.parametrize("tensor", [TEXT, TEXTS])
+@pytest.mark.parametrize("shape", [(2,), (2, 1)])
+def test_arrays_of_texts(tmp_path, array, save, tensor, shape):
+    """Each element is a string of its own."""
+    path = tmp_path / f"x.{'npy' if save is np.save else 'npz'}"
+    save(path, array.reshape(shape))
+    assert contents_of(path, (tensor,)) == [(b"\3\0\0\0one",), (b"\3\0\0\0two",)]
+
+
+def test_several_inputs_from_arrays_of_numbers_and_texts(tmp_path):
+    """In one npz, by their names; of a single input the array of its name is meant."""
+    np.savez(tmp_path / "x.npz", A=np.ones((2, 2), np.float32), T=np.array(["one", "two"]))
+    assert [text for _, text in contents_of(tmp_path / "x.npz", PAIR)] == [b"\3\0\0\0one", b"\3\0\0\0two"]
+    assert contents_of(tmp_path / "x.npz", (TEXT,)) == [(b"\3\0\0\0one",), (b"\3\0\0\0two",)]
+
+
+@pytest.mark.parametrize(
+    ("tensors", "name", "content", "reason"),
+    [
+        (PAIR, "x.jsonl", '{"A": [1, 2]}\n', "line 1 has nothing named 'T', which the model takes: it has A"),
+        (PAIR, "x.jsonl", "[1, 2]\n", "line 1 is no object: the model takes several inputs, so name them: A, T"),
+        (PAIR, "x.txt", "one\n", "is no directory and does not end in .npz, .jsonl"),
+        (
+            (TEXT,),
+            "x.jsonl",
+            '{"a": "x", "b": "y"}',
+            "line 1 has nothing named 'T', which the model takes: it has a, b",
+        ),
+        ((TEXT,), "x.jsonl", '{"T": 5}', "line 1: T holds int where texts are sent: write texts"),
+        ((TEXT,), "x.json", '{"T": "x"}', "holds no list of inputs"),
+        ((TEXT,), "x.jsonl", '"\\ud800"', "line 1: T holds half a surrogate pair"),
+        (
+            (OPEN,),
+            "x.jsonl",
+            '{"A": {"content": [1, 2], "shape": [3]}}',
+            "line 1: A holds inputs of 2, the model takes 3",
+        ),
+        ((OPEN,), "x.jsonl", '{"A": {"content": [1, 2], "shape": [1, 2]}}', "A has the shape 1x2, the model takes -1"),
+        ((OPEN,), "x.jsonl", '{"A": {"content": [1, 2], "shape": "2"}}', "A has the shape 2: write a list of whole"),
+        ((OPEN,), "x.jsonl", '{"A": {"contents": [1, 2]}}', "A is an object with contents: write a list, or 'content'"),
+        ((OPEN,), "x.jsonl", '{"A": {"b64": "####"}}', "A has b64 that is no FP32: Only base64"),
+        ((OPEN,), "x.jsonl", '{"A": {"b64": "AAA="}}', "A has b64 that is no FP32: buffer size"),
+        ((OPEN,), "x.jsonl", '{"A": {"b64": 7}}', "A has b64 that is no FP32: "),
+        ((TEXT,), "x.jsonl", '{"T": {"b64": "YWJj"}}', "T has b64 that is no BYTES: a length is cut short"),
+        ((OPEN,), "x.csv", "a,b\n1,\n", "line 2 has no value for b: fill it in"),
+        ((TEXT,), "x.jsonl.gz", b"x", "holds many inputs in a form that is not read: unpack it"),
+    ],
+)
+def test_entries_that_a_model_cannot_take(tmp_path, tensors, name, content, reason):
+    """Are refused with file, line, name and the way out."""
+    with pytest.raises(ConfigError, match=f"{name}.*{reason}"):
+        filled(tmp_path, name, content, *tensors)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "where"),
+    [
+        ("x.bin", b"\xff\xd8\xff", "x.bin"),
+        ("x.txt", b"one\ncaf\xe9\n", "x.txt, line 2"),
+        ("x.json", '{"data": [{"T": {"b64": "BAAAAGNhZuk="}}]}', "x.json, entry 1"),
+    ],
+)
+def test_strings_that_json_cannot_carry(tmp_path, name, content, where):
+    """They would arrive as others; over gRPC and as binary tensors they arrive as they are."""
+    assert len(filled(tmp_path, name, content, TEXT)[-1]) == 1
+    remedy = r"and this server takes no binary tensors over HTTP, only JSON: save it as UTF-8, or use oip\+grpc://"
+    with pytest.raises(ConfigError, match=f"{where} is not UTF-8, {remedy}"):
+        filled(tmp_path, name, content, TEXT, as_json=True)
+    assert filled(tmp_path, "y.txt", "caf\u00e9", TEXT, as_json=True) == [[((1, 1), ["caf\u00e9".encode()])]]
+
+
+def test_inputs_that_are_too_many_for_memory(tmp_path, monkeypatch):
+    """Are refused, with how many there is room for."""
+    monkeypatch.setattr("loadgen.targets.oip.requests.MAX_POOL_BYTES", 30)
+    np.save(tmp_path / "x.npy", np.zeros((9, 3), np.float32))
+    with pytest.raises(ConfigError, match=r"x.npy holds more than 0 GiB of inputs: take 2 with count"):
+        contents_of(tmp_path / "x.npy", (Tensor("A", "FP32", (1, 3)),))
 
 
 @pytest.mark.parametrize("name", ["empty.txt", "directory"])
