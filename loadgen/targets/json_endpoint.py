@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
@@ -14,20 +15,29 @@ from typing import Any, Self
 import numpy as np
 from typing_extensions import override
 
+from loadgen import files
 from loadgen.errors import ConfigError, FieldError
-from loadgen.load.input_files import FileInputs
+from loadgen.load import array_files, images
+from loadgen.load.array_files import array_names
+from loadgen.load.input_files import SUFFIXES, content_of, files_in, inputs_of_arrays
 from loadgen.load.inputs import DRAWN_INPUTS, InputSource, Pool, enough_of, request_pool
+from loadgen.load.records import entries
 from loadgen.targets.client_limits import unreachable
 from loadgen.targets.http1 import HttpSpec, Judge, JudgeSpec
-from loadgen.targets.http_request import post
+from loadgen.targets.http_request import json_values, post
 from loadgen.targets.remote import Remote, RequestOptions, TargetOptions
 from model_containers.data_types import TEXT_LETTERS
 from model_containers.model import Description, TensorSpec
 
 INPUT, INPUTS = "$input", "$inputs"
-"""What in the template stands for one input, and for a list of as many as the batch size says."""
+"""What in the template stands for one input, also inside a text, and for a list of as many as the batch size says."""
+
+MAX_DEPTH = 100
+"""Of a template."""
 
 CALL_TIMEOUT_S = 5.0
+_INPUT_IN_TEXT = re.compile(r"\$input(?!\w)")
+_INPUTS_IN_TEXT = re.compile(r"\$inputs(?!\w)")
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
 
@@ -80,7 +90,7 @@ class JsonEndpoint(Remote):
 
     @override
     def inputs(self, request_options: RequestOptions, region: str | None = None) -> JsonInputs:
-        if request_options.batch_size > 1 and not _contains(self.template, INPUTS):
+        if request_options.batch_size > 1 and INPUTS not in _texts_of(self.template):
             problem = f'wants "{INPUTS}" in {{TargetOptions.body}}, which becomes a list'
             raise FieldError("External.batch_size", request_options.batch_size, problem)
         return JsonInputs(self.options, self.template, request_options)
@@ -106,7 +116,8 @@ class JsonInputs(InputSource):
     """Whole requests.
 
     Inputs are strings: drawn, or the lines of text files; with a shape, or from npy files, they are (nested) lists of
-    numbers. A JSON file holds a list of inputs of any kind.
+    numbers, or the strings of such files. An image is the base64 of its file. JSON, JSON Lines and CSV hold inputs of
+    any kind, one an entry; a row of several named columns is an object.
 
     Attributes:
         options: where, and how to get in.
@@ -130,34 +141,50 @@ class JsonInputs(InputSource):
     @property
     @override
     def payload_bytes(self) -> int:
-        return max(map(len, islice(self._requests(), 1)))
+        """Bytes of the first request; all inputs are looked at."""
+        batches = self._batches()
+        size_bytes = len(self._request(next(batches)))
+        for _ in batches:
+            pass
+        return size_bytes
 
     @override
     def make(self) -> Pool:
-        return request_pool(self._requests(), self.text)
+        return request_pool(map(self._request, self._batches()), self.text)
 
-    def _requests(self) -> Iterator[bytes]:
-        inputs = list(self._inputs())
-        if not inputs:
+    def _request(self, inputs: Sequence[Any]) -> bytes:
+        document = _filled(self.template, inputs)
+        _refuse_streams(document)
+        try:
+            body = json.dumps(document, allow_nan=False).encode()
+        except ValueError:
+            raise ConfigError(f"{self.text}: JSON has no number so large: write it as a text") from None
+        address = self.options.address
+        return post(address, address.path, self.options.access, "application/json", {}, body)
+
+    def _batches(self) -> Iterator[Sequence[Any]]:
+        """The inputs of each request; the last is filled up with the first ones."""
+        rows, inputs = self.request_options.batch_size, self._inputs()
+        some = first = list(islice(inputs, rows))
+        if not first:
             raise FieldError("Inputs.path", self.request_options.input, "holds no input")
-        address, rows = self.options.address, self.request_options.batch_size
-        endless = cycle(inputs)
-        for _ in range(0, len(inputs), rows):
-            some = list(islice(endless, rows))
-            body = json.dumps(_filled(self.template, some)).encode()
-            yield post(address, address.path, self.options.access, "application/json", {}, body)
+        while some:
+            yield [*some, *islice(cycle(first), rows - len(some))]
+            some = list(islice(inputs, rows))
 
     def _inputs(self) -> Iterator[Any]:
         request_options, shape = self.request_options, self.options.shapes.get("")
         if request_options.input is not None:
-            inputs = list(islice(_from_file(request_options.input), request_options.inputs))
-            enough_of(request_options.inputs, len(inputs), request_options.input)
-            yield from inputs
+            count = 0
+            for value in islice(_from_files(request_options.input, shape), request_options.inputs):
+                count += 1
+                yield value
+            enough_of(request_options.inputs, count, request_options.input)
             return
         generator = np.random.default_rng(request_options.seed)
         for _ in range(request_options.inputs or DRAWN_INPUTS):
             if shape is not None:
-                yield generator.random(shape, dtype=np.float32).round(6).tolist()
+                yield json_values(generator.random(shape, dtype=np.float32).round(6))
             else:
                 yield generator.integers(ord("a"), ord("z") + 1, TEXT_LETTERS, dtype=np.uint8).tobytes().decode()
 
@@ -193,33 +220,72 @@ class JsonAnswers(JudgeSpec, Judge):
 def _template(text: str) -> Any:
     """Read `TargetOptions.body`."""
     try:
-        template = json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
-    except OSError as error:
-        raise FieldError("TargetOptions.body", text, f"cannot be read: {error.strerror}") from None
+        if text.startswith("@"):
+            text = files.read_text(Path(text[1:]), files.MAX_SETTING_BYTES)
+        template = files.parse_json(text)
+    except files.UnreadableError as error:
+        raise FieldError("TargetOptions.body", text, f"cannot be read: {error}") from None
     except ValueError as error:
         raise ConfigError(f"{{TargetOptions.body}} is no JSON: {error}") from None
-    if not _contains(template, INPUT) and not _contains(template, INPUTS):
+    _refuse_streams(template)
+    texts = list(_texts_of(template))
+    if any(text != INPUTS and _INPUTS_IN_TEXT.search(text) for text in texts):
+        problem = f'{{TargetOptions.body}} has "{INPUTS}" inside a text, but it is a list'
+        raise ConfigError(f'{problem}: let it stand alone, or write "{INPUT}"')
+    if INPUTS not in texts and not any(map(_INPUT_IN_TEXT.search, texts)):
         raise ConfigError(
             f'{{TargetOptions.body}} has neither "{INPUT}" nor "{INPUTS}": put it where the input belongs'
         )
     return template
 
 
-def _contains(node: Any, mark: str) -> bool:
-    if isinstance(node, dict):
-        return any(_contains(value, mark) for value in node.values())
-    if isinstance(node, list):
-        return any(_contains(value, mark) for value in node)
-    return bool(node == mark)
+def _refuse_streams(document: Any) -> None:
+    """Refuse a request for an answer in parts.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if isinstance(document, dict):
+        for asked in (document, document.get("parameters")):
+            if isinstance(asked, dict) and asked.get("stream") is True:
+                raise ConfigError(
+                    '{TargetOptions.body} asks for a stream, and answers have to be whole: set "stream" to false'
+                )
 
 
-def _filled(node: Any, inputs: list[Any]) -> Any:
+def _texts_of(node: Any, depth: int = 0) -> Iterator[str]:
+    """All texts in a template, but for keys.
+
+    Raises:
+        ConfigError: it is too deep.
+    """
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict | list):
+        if depth == MAX_DEPTH:
+            raise ConfigError(f"{{TargetOptions.body}} is nested deeper than {MAX_DEPTH}: use a flatter one")
+        for value in node.values() if isinstance(node, dict) else node:
+            yield from _texts_of(value, depth + 1)
+
+
+def _filled(node: Any, inputs: Sequence[Any]) -> Any:
     """A template with inputs in place of the marks."""
     if isinstance(node, dict):
         return {key: _filled(value, inputs) for key, value in node.items()}
     if isinstance(node, list):
         return [_filled(value, inputs) for value in node]
-    return inputs[0] if node == INPUT else inputs if node == INPUTS else node
+    if node == INPUT:
+        return inputs[0]
+    if node == INPUTS:
+        return inputs
+    if isinstance(node, str):
+        return _INPUT_IN_TEXT.sub(lambda _: _in_text(inputs[0]), node)
+    return node
+
+
+def _in_text(value: Any) -> str:
+    """An input inside a text: a text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _steps(path: str) -> tuple[str | int, ...]:
@@ -238,17 +304,43 @@ def _written(path: tuple[str | int, ...]) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
-def _from_file(path: Path) -> Iterator[Any]:
-    if path.suffix == ".json":
-        try:
-            inputs = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise FieldError("Inputs.path", path, f"cannot be read: {error}") from None
-        if not isinstance(inputs, list):
-            raise FieldError("Inputs.path", path, "holds no list of inputs")
-        yield from inputs
-    elif path.suffix in (".npy", ".npz"):
-        yield from (array.tolist() for array in FileInputs(path, TensorSpec(None, "float64"), None, None).make().arrays)
-    else:
-        strings = FileInputs(path, TensorSpec((), "str"), None, None).make().arrays
-        yield from (string.tobytes().decode("utf-8", "replace") for string in strings)
+def _from_files(path: Path, shape: tuple[int, ...] | None) -> Iterator[Any]:
+    """The inputs of a file or a directory, as JSON has them.
+
+    Args:
+        path: of the file or directory.
+        shape: of one input in an array; None for any.
+
+    Raises:
+        ConfigError: a file cannot be read, or holds what JSON does not have.
+    """
+    for file in files_in(path, SUFFIXES):
+        suffix = file.suffix.lower()
+        if suffix in array_files.SUFFIXES:
+            for array in inputs_of_arrays(file, array_names(file), None, () if shape is None else (shape,)):
+                yield _texts(array.tolist(), str(file)) if array.dtype == object else json_values(array)
+        elif suffix in images.SUFFIXES:
+            yield base64.b64encode(content_of(file)).decode()
+        else:
+            for entry in entries(file):
+                yield _texts(entry.value, entry.source) if isinstance(entry.value, bytes) else _opened(entry.value)
+
+
+def _texts(value: Any, source: str) -> Any:
+    """A value whose texts may be bytes."""
+    if isinstance(value, list) and value and isinstance(value[0], list | bytes):
+        return [_texts(one, source) for one in value]
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise ConfigError(f"{source} is not UTF-8, which JSON wants: save it as UTF-8") from None
+
+
+def _opened(value: Any) -> Any:
+    """A request in the form of Triton's perf_analyzer as what it holds; any other value as it is."""
+    match value:
+        case {"payload": [payload]} if len(value) == 1:
+            return payload
+    return value

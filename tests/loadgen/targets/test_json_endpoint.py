@@ -8,6 +8,7 @@ import pytest
 
 from loadgen.errors import ConfigError
 from loadgen.targets.address import parse_address
+from loadgen.targets.http_request import json_values
 from loadgen.targets.json_endpoint import JsonAnswers, JsonEndpoint
 from loadgen.targets.remote import RequestOptions, TargetOptions
 
@@ -47,6 +48,179 @@ def test_numbers_of_a_shape_are_drawn():
     assert bodies(found, RequestOptions(1, None, 2, 5)) == [first, second]
 
 
+def texts(found, asked):
+    """The bodies as they are written."""
+    return [bytes(one).partition(b"\r\n\r\n")[2].decode() for one in found.inputs(asked).make().payloads()]
+
+
+@pytest.mark.parametrize(
+    ("body", "value", "expected"),
+    [
+        ('{"p": "Translate: $input"}', 'a "b" \\1', 'Translate: a "b" \\1'),
+        ('{"p": "$input and $input."}', "x", "x and x."),
+        ('{"p": "$input"}', "x", "x"),
+        ('{"p": "data:image/png;base64,$input"}', "x", "data:image/png;base64,x"),
+        ('{"p": "$inputs$input"}', "x", None),
+        ('{"p": "$input_ids: $input"}', "x", "$input_ids: x"),
+    ],
+)
+def test_the_input_stands_inside_a_text(tmp_path, body, value, expected):
+    """At each mark, and as it is; other words with a dollar are no marks."""
+    (tmp_path / "x.json").write_text(json.dumps([value]))
+    if expected is None:
+        with pytest.raises(ConfigError, match=r'has "\$inputs" inside a text, but it is a list: let it stand alone'):
+            endpoint(body)
+        return
+    assert bodies(endpoint(body), RequestOptions(1, tmp_path / "x.json", None, 0)) == [{"p": expected}]
+
+
+def test_what_is_no_text_stands_in_a_text_as_json(tmp_path):
+    """Numbers, lists and objects."""
+    (tmp_path / "x.json").write_text('[5, [1, "\u00e9"], {"a": true}]')
+    found = bodies(endpoint('{"p": "Sum: $input"}'), RequestOptions(1, tmp_path / "x.json", None, 0))
+    assert [body["p"] for body in found] == ["Sum: 5", 'Sum: [1, "\u00e9"]', 'Sum: {"a": true}']
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("x.txt", "\ufeffone\r\n\r\ntw\u00f6\n", ["one", "tw\u00f6"]),
+        ("x.jsonl", '{"p": "one", "n": 2}\n\n[9007199254740993, true]\n', [{"p": "one", "n": 2}, [2**53 + 1, True]]),
+        ("x.json", '{"data": [{"payload": [{"model": "m"}]}, {"A": [1]}]}', [{"model": "m"}, {"A": [1]}]),
+        ("x.csv", 'prompt\n"one, two"\n007\n', ["one, two", "007"]),
+        ("x.csv", "a,t\n1.50,x\n2,y\n", [{"a": 1.5, "t": "x"}, {"a": 2, "t": "y"}]),
+        ("x.csv", "1,2\n3,4\n", [[1, 2], [3, 4]]),
+        ("x.png", "\x89PNG", ["wolQTkc="]),
+    ],
+)
+def test_an_input_an_entry(tmp_path, name, content, expected):
+    """Of any kind; an image is the base64 of its file."""
+    (tmp_path / name).write_text(content)
+    found = bodies(endpoint('{"p": "$input"}'), RequestOptions(1, tmp_path / name, None, 0))
+    assert [body["p"] for body in found] == expected
+
+
+def test_an_entry_is_a_whole_request(tmp_path):
+    """With the mark alone for a template."""
+    (tmp_path / "x.jsonl").write_text('{"prompt": "one", "max_tokens": 3}\n')
+    assert bodies(endpoint('"$input"'), RequestOptions(1, tmp_path / "x.jsonl", None, 0)) == [
+        {"prompt": "one", "max_tokens": 3}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (np.array([[2**53 + 1, -1]]), ["[9007199254740993, -1]"]),
+        (np.array([[2**64 - 1]], np.uint64), ["[18446744073709551615]"]),
+        (np.array([[True, False]]), ["[true, false]"]),
+        (np.array([[0.1, 1 / 3, 1e-7, 16777216]], np.float32), ["[0.1, 0.33333334, 1e-07, 16777216.0]"]),
+        (np.array([[0.1, 65504]], np.float16), ["[0.1, 65500.0]"]),
+        (np.array([[0.1, 1 / 3]]), ["[0.1, 0.3333333333333333]"]),
+        (np.array([[1, 2]], ">i2"), ["[1, 2]"]),
+        (np.asfortranarray(np.arange(6).reshape(2, 3)), ["[0, 1, 2]", "[3, 4, 5]"]),
+        (np.arange(3), ["[0, 1, 2]"]),
+        (np.array(["one", "tw\u00f6"]), ['"one"', '"tw\\u00f6"']),
+        (np.array([["a", "b"]], object), ['["a", "b"]']),
+    ],
+    ids=lambda value: str(getattr(value, "dtype", "")),
+)
+def test_numbers_are_written_exactly(tmp_path, array, expected):
+    """Integers as such, truth values, and the shortest text that reads back as the same number of its type."""
+    np.save(tmp_path / "x.npy", array)
+    found = texts(endpoint('{"p": "$input"}'), RequestOptions(1, tmp_path / "x.npy", None, 0))
+    assert found == [f'{{"p": {one}}}' for one in expected]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_the_shortest_text_reads_back(dtype):
+    """As the same number, of which there are many."""
+    every = np.random.default_rng(0).integers(0, 256, 20_000, dtype=np.uint8).view(dtype)
+    numbers = every[np.isfinite(every)]
+    written = json.loads(json.dumps(json_values(numbers)))
+    assert np.array_equal(np.array(written).astype(dtype), numbers)
+    assert all(float(f"{number:.9g}") == number for number in written)
+
+
+def test_drawn_numbers_are_short(tmp_path):
+    """Six decimals are six decimals."""
+    (found,) = texts(endpoint('{"p": "$input"}', shapes={"": (50,)}), RequestOptions(1, None, 1, 0))
+    assert len(found) < 50 * 11
+
+
+def test_the_shape_is_that_of_an_input(tmp_path):
+    """Where the user says it, of arrays too."""
+    np.save(tmp_path / "x.npy", np.zeros((2, 3), int))
+    found = bodies(endpoint('{"p": "$input"}', shapes={"": (2, 3)}), RequestOptions(1, tmp_path / "x.npy", None, 0))
+    assert found == [{"p": [[0, 0, 0], [0, 0, 0]]}]
+    with pytest.raises(ConfigError, match=r"x\.npy holds inputs of 3, the model takes 4"):
+        bodies(endpoint('{"p": "$input"}', shapes={"": (4,)}), RequestOptions(1, tmp_path / "x.npy", None, 0))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("x.txt", b"one\ncaf\xe9\n", "x.txt, line 2 is not UTF-8, which JSON wants: save it as UTF-8"),
+        ("x.json", b'["caf\xe9"]', "x.json cannot be read: line 1 is not UTF-8"),
+        ("x.jsonl", b"[1e999]", "inputs from .*x.jsonl: JSON has no number so large"),
+        ("x.json", b"[]", "x.json holds no input"),
+        ("x.md", b"one", "x.md is no directory and does not end in"),
+    ],
+)
+def test_inputs_that_json_cannot_carry(tmp_path, name, content, reason):
+    """They would arrive as others."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=reason):
+        bodies(endpoint(), RequestOptions(1, tmp_path / name, None, 0))
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (np.array([[np.nan]]), "holds numbers that are not finite"),
+        (np.array([[1j]]), "holds complex128, which JSON does not have"),
+        (np.array([b"caf\xe9"]), "is not UTF-8, which JSON wants"),
+        (np.array(["a", None], object), "holds object, which JSON does not have"),
+        (np.float32(1), "holds one number"),
+    ],
+)
+def test_arrays_that_json_cannot_carry(tmp_path, array, reason):
+    """Likewise."""
+    np.save(tmp_path / "x.npy", array)
+    with pytest.raises(ConfigError, match=rf"x\.npy {reason}"):
+        bodies(endpoint(), RequestOptions(1, tmp_path / "x.npy", None, 0))
+
+
+def test_all_inputs_are_looked_at_before_a_run(tmp_path):
+    """Whatever asks how large a request is."""
+    (tmp_path / "x.txt").write_bytes(b"one\ncaf\xe9\n")
+    source = endpoint().inputs(RequestOptions(1, tmp_path / "x.txt", None, 0))
+    with pytest.raises(ConfigError, match=r"x\.txt, line 2 is not UTF-8"):
+        _ = source.payload_bytes
+
+
+def test_a_template_from_a_file(tmp_path):
+    """With a byte order mark too."""
+    (tmp_path / "body.json").write_text('\ufeff{"p": "$input"}\r\n')
+    (tmp_path / "x.json").write_text('["x"]')
+    assert bodies(endpoint(f"@{tmp_path}/body.json"), RequestOptions(1, tmp_path / "x.json", None, 0)) == [{"p": "x"}]
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['{"p": "$input", "stream": true}', '{"text_input": "$input", "parameters": {"stream": true}}'],
+)
+def test_streams_are_refused(tmp_path, body):
+    """In the template, and where an entry of a file is a whole request."""
+    refusal = r'body asks for a stream, and answers have to be whole: set "stream" to false'
+    with pytest.raises(ConfigError, match=refusal):
+        endpoint(body)
+    (tmp_path / "x.jsonl").write_text(body + "\n")
+    with pytest.raises(ConfigError, match=refusal):
+        bodies(endpoint('"$input"'), RequestOptions(1, tmp_path / "x.jsonl", None, 0))
+    assert bodies(endpoint(body.replace("true", "false")), RequestOptions(1, None, 1, 0))
+
+
 @pytest.mark.parametrize(
     ("path", "answer", "wrong"),
     [
@@ -74,6 +248,12 @@ def test_an_answer_that_is_no_json():
     [
         ({"body": None}, "needs body"),
         ({"body": "{"}, "body is no JSON"),
+        ({"body": '{"a": "$input", "b": NaN}'}, "body is no JSON: JSON has no NaN"),
+        ({"body": "[" * 5000}, "body is no JSON: it is nested too deep"),
+        ({"body": "[" * 200 + '"$input"' + "]" * 200}, "body is nested deeper than 100"),
+        ({"body": "@/dev/zero"}, "body @/dev/zero cannot be read: it has more than 16 MiB"),
+        ({"body": "@" + "x" * 5000}, "cannot be read: File name too long"),
+        ({"body": '{"$input": 1}'}, 'neither "\\$input" nor'),
         ({"body": "@/nowhere"}, "body @/nowhere cannot be read"),
         ({"body": '{"a": "input"}'}, 'neither "\\$input" nor'),
         ({"answer": "a..b"}, "answer a..b is no path"),
