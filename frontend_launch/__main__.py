@@ -27,7 +27,7 @@ from pathlib import Path
 
 from frontend_launch.errors import FrontendLaunchError
 from frontend_launch.ports import Ports
-from model_containers import lifeline
+from model_containers import lifeline, printable
 
 MAX_QUEUED_BYTES = 2 << 30
 
@@ -43,6 +43,7 @@ def main() -> None:
     """Read the flags and serve."""
     arguments = _parser().parse_args()
     lifeline.hold()
+    printable.protect()
     logging.basicConfig(format="%(asctime)s %(levelname)-8s %(message)s", level=logging.INFO)
     import uvloop  # noqa: PLC0415 - a wrong flag is told without it
 

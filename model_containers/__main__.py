@@ -18,13 +18,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from model_containers import lifeline
+from model_containers import lifeline, printable
 from model_containers.errors import ModelContainersError, SettingsError
 
 
 def main() -> None:
     """Read the command line and do as it says; exit code 1 for a model that fails, 2 for settings."""
     lifeline.hold()
+    printable.protect()
     from model_containers import settings  # noqa: PLC0415 - after the lifeline, which must come first
 
     arguments = _parser(settings).parse_args()

@@ -13,6 +13,7 @@ import logging.handlers
 import sys
 from pathlib import Path
 
+from model_containers.printable import PrintableFormatter
 from model_containers.units import NS_PER_S
 from model_containers.wire import ReplyTimes
 
@@ -71,7 +72,7 @@ def open_log(path: Path | None) -> logging.Logger:
         handler = logging.StreamHandler(sys.stdout)
     else:
         handler = logging.handlers.RotatingFileHandler(path, maxBytes=MAX_BYTES, backupCount=1)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(PrintableFormatter("%(message)s"))
     log = logging.getLogger("model_containers.replica")
     log.setLevel(logging.INFO)
     log.propagate = False

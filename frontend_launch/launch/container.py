@@ -17,6 +17,7 @@ from frontend_launch.integers import expand_ranges
 from frontend_launch.launch.engine import call, one_line
 from frontend_launch.launch.launcher import ENGINE_GONE, Running
 from frontend_launch.launch.placement import Assignment
+from model_containers.printable import printable
 
 if TYPE_CHECKING:
     from aiodocker.containers import DockerContainer
@@ -146,7 +147,7 @@ class RunningContainer(Running):
     async def keep_log(self) -> None:
         with contextlib.suppress(LaunchError):
             written = await call("log", self._container.log(stdout=True, stderr=True))
-            await asyncio.to_thread(self._log.write_text, "".join(written))
+            await asyncio.to_thread(self._log.write_text, printable("".join(written)))
 
     async def ports(self) -> dict[int, int]:
         """Inside → outside, as the engine bound them."""

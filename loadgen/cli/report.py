@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from loadgen.errors import ConfigError
 from loadgen.report import tables
 from loadgen.report.reading import Collection, collect
 from loadgen.report.tables import terminal_table
+from model_containers.printable import unprotected
 
 STANDARD_OUTPUT = "-"
 
@@ -67,7 +69,8 @@ class _Terminal(Console):
 
 def _show(collection: Collection) -> None:
 
-    terminal = _Terminal(highlight=False, markup=False)
+    # It writes escape sequences of its own; the table's text is printable.
+    terminal = _Terminal(file=unprotected(sys.stdout), highlight=False, markup=False)
     if not terminal.is_terminal:
         terminal.width = 1000  # a pipe has no width to keep to
     terminal.print(terminal_table(collection))

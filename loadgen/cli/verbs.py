@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from loadgen.cli import exit_codes
 from loadgen.cli.argv import list_options, normalise_argv
 from loadgen.errors import one_line
+from model_containers import printable
 
 VERBS = {
     "saturate": ("saturate:saturate", "Load a deployment as much as it takes, and say what limits it."),
@@ -108,10 +109,12 @@ def _root(
     ] = False,
 ) -> None:
     """Size an ML serving deployment by experiment."""
+    printable.protect()  # also where another program runs the app
 
 
 def run(argv: list[str]) -> NoReturn:
     """Do what the words after the program's name say, and exit with its code."""
+    printable.protect()
     try:
         code = app(args=normalise_argv(argv, list_options(argv)), prog_name="loadgen", standalone_mode=False)
         sys.stdout.flush()

@@ -33,12 +33,13 @@ from loadgen.load.client_messages import (
     write,
 )
 from loadgen.load.runner import Hooks, Phase
-from model_containers import lifeline
+from model_containers import lifeline, printable
 
 
 def main() -> None:
     """``python -m loadgen.load.client_process SOCKET``: do one job that the first to connect brings."""
     lifeline.hold()
+    printable.protect()
     uvloop.run(_serve(Path(sys.argv[1])))
 
 

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 from frontend_launch.integers import plural
 from loadgen.report.curves import flat
 from loadgen.results.cells import Cell, Configuration, Run, Spread
+from model_containers.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from loadgen.report.reading import Collection
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""How a formula begins, in the forms that spreadsheets read as well."""
 
 PERCENTILES = ("p50", "p95", "p99", "p99.9")
 
@@ -78,15 +82,15 @@ def terminal_table(collection: Collection) -> RenderableType:
     for column in columns:
         table.add_column(column.heading, justify="right" if column.number else "left", no_wrap=column.number)
     for cell in collection.cells:
-        table.add_row(cell.name, *(column.text(cell) for column in columns))
+        table.add_row(printable(cell.name), *(printable(column.text(cell)) for column in columns))
     for missing in collection.missing:
         empty = [""] * (len(columns) - 2)
-        table.add_row(missing.cell, *empty, "not measured", "-", style="red")
+        table.add_row(printable(missing.cell), *empty, "not measured", "-", style="red")
     lines = _reasons(collection)
     lines += [f"{cell.name} measured again: {cell.drift:+.1%}" for cell in collection.cells if cell.drift is not None]
     lines += [left_out_text(cell) for cell in collection.cells if cell.left_out]
     lines += flat(collection.cells)
-    return Group(table, *map(Text, lines))
+    return Group(table, *(Text(printable(line)) for line in lines))
 
 
 def _reasons(collection: Collection) -> list[str]:
@@ -127,8 +131,15 @@ def csv_text(collection: Collection) -> str:
     if rows:
         writer = csv.DictWriter(text, rows[0], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """A value for a spreadsheet, which runs text that begins so as a formula unless an apostrophe is before it."""
+    if not isinstance(value, str):
+        return value
+    return f"'{printable(value)}" if value.startswith(_FORMULA) else printable(value)
 
 
 def json_text(collection: Collection) -> str:

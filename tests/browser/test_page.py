@@ -187,3 +187,17 @@ def test_what_files_say_is_text_and_never_html(tmp_path):
     title, images = opened(tmp_path, collection([made]), act)
     assert title == f"{evil} · loadgen report"
     assert images == 0
+
+
+def test_a_name_in_a_plot_is_text(tmp_path):
+    """Plotly reads some HTML in texts: a link there would lead where the file's author wants."""
+    evil = '<a href="https://evil.example">evil</a>'
+    made = [replace(results(seconds=3), model=ServedModel(name, "none", name)) for name in (evil, "other")]
+    texts = "[...document.querySelectorAll('.plot')].flatMap(plot => plot.data.flatMap(trace => trace.text ?? []))"
+
+    async def act(tab):
+        return await tab.evaluate(texts)
+
+    shown = opened(tmp_path, collection(made), act)
+    assert any(text.startswith('&lt;a href="https://evil.example">evil&lt;/a> ') for text in shown)
+    assert not any("<" in text for text in shown)

@@ -101,7 +101,7 @@ function batchCard(title, text, cells, metric, { unit, axis }) {
       const [x, y] = [own.map((cell) => cell.batch), own.map((cell) => middle(cell[metric]))];
       const index = colours.indexOf(replicasName(own[0]));
       return line(name, x, y, index, dashes.indexOf(coresName(own[0])), {
-        text: own.map((cell) => cell.name),
+        text: own.map((cell) => escaped(cell.name)),
         customdata: own.map(numberOf),
         error_y: bars(own.map((cell) => cell[metric]), colour(index)),
         hovertemplate: `<b>%{text}</b><br>%{y:,.4~r} ${unit}<extra></extra>`,
@@ -126,7 +126,7 @@ function tradeOffCard(cells) {
     type: "scatter",
     x: numbers.map((index) => middle(data.cells[index].throughput)),
     y: numbers.map((index) => middle(data.cells[index].p99)),
-    text: numbers.map((index) => data.cells[index].name),
+    text: numbers.map((index) => escaped(data.cells[index].name)),
     customdata: numbers,
     hovertemplate: "<b>%{text}</b><br>%{x:,.4~r} requests/s<br>p99 %{y:,.4~r} ms<extra></extra>",
     ...more,
@@ -169,7 +169,7 @@ function scalingCard() {
       const replicas = cells.map((cell) => cell.replicas);
       const dash = dashes.indexOf(coresName(first(row)));
       return line(batchName(row), replicas, row.efficiency, colours.indexOf(batchName(row)), dash, {
-        text: cells.map((cell) => cell.name),
+        text: cells.map((cell) => escaped(cell.name)),
         customdata: row.cells,
         hovertemplate: "<b>%{text}</b><br>%{y:.1%} of linear<extra></extra>",
       });

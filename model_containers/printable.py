@@ -1,0 +1,82 @@
+"""Shows control characters of foreign text escaped, in all that a process prints or logs.
+
+Servers, files, logs of containers and models have a say in what is printed: their names, errors and lines. A terminal
+obeys the control characters in it: it changes its title, its colours, or the lines above. `protect` stands between a
+process and its standard output and error, so that no line has to remember this.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any, TextIO, cast
+
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)"
+    r"|[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
+    r"|[\ud800-\udfff]"
+)
+"""Control characters but for tabs and ends of lines; those that reorder a line; halves of surrogate pairs, such as in
+names of files, which no encoding can print."""
+
+
+def printable(text: str) -> str:
+    r"""The text as a terminal shows it without obeying it, with escapes such as ``\x1b``."""
+    return _CONTROL.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    if match[0] == "\x7f":
+        return "\\u007f"  # the one of these that JSON holds as it is: the text stays JSON
+    return match[0].encode("unicode_escape").decode()
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formats records for logs that go to a file."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as printable text."""
+        return printable(super().format(record))
+
+
+class _Printable:
+    """A stream of text that writes what is printable.
+
+    Args:
+        stream: where it goes.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write the text escaped; returns the length of what was given."""
+        self.stream.write(printable(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write each of the lines."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("buffer", "detach"):  # around it
+            raise AttributeError(name)
+        return getattr(self.stream, name)
+
+
+def protect() -> None:
+    """Escape what this process prints from now on."""
+    sys.stdout, sys.stderr = _protected(sys.stdout), _protected(sys.stderr)
+
+
+def _protected(stream: TextIO | None) -> TextIO:
+    # A process may be started without one.
+    return cast(TextIO, stream if stream is None or isinstance(stream, _Printable) else _Printable(stream))
+
+
+def unprotected(stream: TextIO) -> TextIO:
+    """The stream as it was before, for a program that makes escape sequences of its own from printable text."""
+    return stream.stream if isinstance(stream, _Printable) else stream
