@@ -25,7 +25,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --d
 
 BASE ?= HEAD~1
 
-.PHONY: help install saturate test test-quick evidence check format docs schema proto bench bench-compare bench-c clean
+.PHONY: help install saturate test test-quick evidence check audit format docs schema proto bench bench-compare bench-c clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -80,18 +80,23 @@ evidence: $(ALL) ## run what takes long and shows a promise; its tables are kept
 	$(BIN)/python -m pytest -m evidence
 	$(BIN)/python -m pytest -m 'hypothesis and $(QUICK)' --hypothesis-profile=evidence
 
-check: $(ALL) ## lint, formatting, types, import contracts
+check: $(ALL) ## lint, formatting, types, import contracts, licences
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tests/support/licences.py
+
+audit: $(ALL) ## ask an advisory database about the pinned versions; LOADGEN_ADVISORIES names another one
+	$(BIN)/python tests/support/audit.py
 
 format: $(ALL) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(ALL) ## write the tables of modules in docs/architecture.md anew, from the modules' docstrings
+docs: $(ALL) ## write the tables of modules and of licences anew, from docstrings and from what is installed
 	$(BIN)/python tests/support/module_tables.py
+	$(BIN)/python tests/support/licences.py --write
 
 schema: $(ALL) ## write the schema of the results document anew, after a change of its classes
 	$(BIN)/python -m loadgen.results.schema
