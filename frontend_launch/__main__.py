@@ -30,6 +30,8 @@ from frontend_launch.ports import Ports
 from model_containers import lifeline, printable
 
 MAX_QUEUED_BYTES = 2 << 30
+REDIS_PASSWORD = "LOADGEN_REDIS_PASSWORD"  # noqa: S105 - the name of a variable
+"""The environment variable: whoever lists processes sees their flags."""
 
 _PORTS = {
     "serve": ("request", "response", "replica", "metrics", "admin"),
@@ -114,7 +116,8 @@ async def _frontends(arguments: argparse.Namespace) -> AsyncIterator[Ports]:
         if arguments.verb == "serve":
             store = assembly.memory()
         else:
-            store = await stack.enter_async_context(assembly.redis(arguments.redis_ip, arguments.redis_port))
+            password = os.environ.get(REDIS_PASSWORD)
+            store = await stack.enter_async_context(assembly.redis(arguments.redis_ip, arguments.redis_port, password))
         if arguments.verb != "management":
             query = assembly.query(
                 store,

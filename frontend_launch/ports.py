@@ -15,7 +15,7 @@ class Ports:
         replica: where replicas connect.
         metrics: its metrics over HTTP.
         admin: the management frontend's REST.
-        redis: the store of frontends that are containers.
+        redis: the store of frontends that are containers; None where only they reach it.
     """
 
     request: int = 4456
@@ -23,4 +23,4 @@ class Ports:
     replica: int = 7000
     metrics: int = 1337
     admin: int = 1338
-    redis: int = 6380
+    redis: int | None = None

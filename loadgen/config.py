@@ -413,7 +413,7 @@ class ExperimentConfig:
 
 def _check_ports(ports: Ports, ours: bool) -> None:
     """Refuse numbers that are no ports; 0, which is any free one, only means something where we bind them."""
-    numbers = asdict(ports)
+    numbers = {name: number for name, number in asdict(ports).items() if (name, number) != ("redis", None)}
     for name, number in numbers.items():
         if not (isinstance(number, int) and (0 if ours else 1) <= number <= MAX_PORT) and (
             ours or name not in ("replica", "redis")

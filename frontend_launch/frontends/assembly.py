@@ -21,16 +21,17 @@ def memory() -> Store:
 
 
 @contextlib.asynccontextmanager
-async def redis(host: str, port: int) -> AsyncIterator[Store]:
+async def redis(host: str, port: int, password: str | None = None) -> AsyncIterator[Store]:
     """A store for frontends of several processes.
 
     Args:
         host: of Redis.
         port: of Redis.
+        password: of Redis; None for none.
     """
     from frontend_launch.frontends.redis_store import open_store  # noqa: PLC0415 - behind an extra
 
-    async with open_store(host, port) as store:
+    async with open_store(host, port, password) as store:
         yield store
 
 

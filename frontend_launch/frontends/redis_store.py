@@ -69,16 +69,17 @@ class RedisStore(Store):
     Args:
         host: of Redis.
         port: of Redis.
+        password: of Redis; None for none.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, password: str | None = None) -> None:
         self._address = f"{host}:{port}"
         self._clients = {
-            database: _client(host, port, database, Retry(ExponentialBackoff(cap=0.5, base=0.05), RETRIES))
+            database: _client(host, port, password, database, Retry(ExponentialBackoff(cap=0.5, base=0.05), RETRIES))
             for database in (STATES, *_EVENTS)
         }
         # Does not retry by itself: what happened while it was away would be missed without a word.
-        self._listening = _client(host, port, 0, Retry(NoBackoff(), 0), socket_timeout=None)
+        self._listening = _client(host, port, password, 0, Retry(NoBackoff(), 0), socket_timeout=None)
         self._watchers: WeakSet[Changes] = WeakSet()
         self._listener: asyncio.Task[None] | None = None
         self._subscribed = asyncio.Event()
@@ -332,24 +333,28 @@ class RedisStore(Store):
 
 
 @contextlib.asynccontextmanager
-async def open_store(host: str, port: int) -> AsyncIterator[RedisStore]:
+async def open_store(host: str, port: int, password: str | None = None) -> AsyncIterator[RedisStore]:
     """A store while the context lasts.
 
     Args:
         host: of Redis.
         port: of Redis.
+        password: of Redis; None for none.
     """
-    store = RedisStore(host, port)
+    store = RedisStore(host, port, password)
     try:
         yield store
     finally:
         await store.close()
 
 
-def _client(host: str, port: int, database: int, retry: Retry, socket_timeout: float | None = TIMEOUT_S) -> Redis:
+def _client(
+    host: str, port: int, password: str | None, database: int, retry: Retry, socket_timeout: float | None = TIMEOUT_S
+) -> Redis:
     return Redis(
         host=host,
         port=port,
+        password=password,
         db=database,
         decode_responses=True,
         encoding_errors="replace",

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NETWORK = "clipper_network"
+"""How the name of a run's network begins; its id follows."""
+
 CLIPPER_LABEL = "ai.clipper.container.label"
 """What every container of the original carries, with no value."""
 
@@ -73,7 +75,7 @@ class Container:
         """The request to create it, as the engine's API (1.40 and later) has it."""
         assignment = self.assignment
         host: dict[str, Any] = {
-            "NetworkMode": NETWORK,
+            "NetworkMode": network(run),
             "PortBindings": {
                 f"{inside}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(outside or "")}]
                 for inside, outside in self.ports.items()
@@ -110,6 +112,15 @@ class Container:
         if self.user:
             request["User"] = self.user
         return request
+
+
+def network(run: str) -> str:
+    """The name of a run's network: containers of other runs are in others.
+
+    Args:
+        run: its id.
+    """
+    return f"{NETWORK}-{run}"
 
 
 class RunningContainer(Running):

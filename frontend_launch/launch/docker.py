@@ -16,8 +16,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from typing_extensions import override
 
@@ -29,10 +30,10 @@ from frontend_launch.launch import runs
 from frontend_launch.launch.container import (
     CLIPPER_LABEL,
     DIRECTORY_LABEL,
-    NETWORK,
     RUN_LABEL,
     Container,
     RunningContainer,
+    network,
 )
 from frontend_launch.launch.engine import NameTaken, call, engine
 from frontend_launch.launch.launcher import (
@@ -47,12 +48,9 @@ from frontend_launch.launch.launcher import (
     shard_flags,
 )
 from frontend_launch.launch.placement import Assignment
-from frontend_launch.launch.readiness import until_ready
+from frontend_launch.launch.readiness import answers, until_ready
 from frontend_launch.ports import Ports
 from frontend_launch.tasks import gather_all, to_completion
-
-if TYPE_CHECKING:
-    import aiodocker
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +63,18 @@ USER = 65532
 
 _HTTP = (b"GET / HTTP/1.0\r\n\r\n", b"HTTP/1.")
 
-_INSIDE = Ports()
+_REDIS_PORT = 6380
+_INSIDE = Ports(redis=_REDIS_PORT)
 """The ports inside containers never change; those outside do."""
+
+_REDIS = f"""exec redis-server - --port {_REDIS_PORT} --save "" --dir /tmp <<EOF
+requirepass $REDISCLI_AUTH
+EOF
+"""
+"""Redis reads its password from standard input: whoever lists processes sees their arguments."""
+
+_REDIS_READY = "Ready to accept connections"
+"""What Redis logs; its port need not be published."""
 
 _SOCKETS = "/run/loadgen"
 _MIB = 1 << 20
@@ -93,6 +101,7 @@ class DockerLauncher(Launcher):
 
     def __init__(self, config: DeploymentConfig) -> None:
         self.run = secrets.token_hex(4)
+        self._redis_password = secrets.token_urlsafe()
         self.stays = False
         self._config = config
         self._directory = Path(tempfile.mkdtemp(prefix=f"loadgen-{self.run}-"))
@@ -109,7 +118,10 @@ class DockerLauncher(Launcher):
             self._docker = await stack.enter_async_context(engine())
             await self._check_images()
             stack.push_async_callback(lambda: to_completion(self._remove()))
-            await _make_network(self._docker, self.run)
+            name, labels = network(self.run), {CLIPPER_LABEL: "", RUN_LABEL: self.run}
+            await call(
+                "network", self._docker.networks.create({"Name": name, "Labels": labels, "CheckDuplicate": True})
+            )
             self._stack = stack.pop_all()
         return self
 
@@ -134,8 +146,8 @@ class DockerLauncher(Launcher):
         """The query frontends share a store and the management frontend."""
         began_s = time.monotonic()
         queries = self._config.placement.of("query")
-        redis_name = f"redis-{random.randrange(100_000)}"
-        arguments = ["--host", "0.0.0.0", f"--redis_ip={redis_name}", f"--redis_port={_INSIDE.redis}"]  # noqa: S104
+        redis_name = f"redis-{self.run}"
+        arguments = ["--host", "0.0.0.0", f"--redis_ip={redis_name}", f"--redis_port={_REDIS_PORT}"]  # noqa: S104
 
         async def start(container: Container, name: str | None = None) -> RunningContainer:
             running = await self._start(container, name)
@@ -162,10 +174,10 @@ class DockerLauncher(Launcher):
         ]
         ports = endpoints[0].ports
         await gather_all(
-            until_ready(redis, began_s, ports.redis, b"PING\r\n", b"+PONG"),
-            until_ready(management, began_s, ports.admin, *_HTTP),
+            until_ready(redis, began_s, lambda: _says(redis, _REDIS_READY)),
+            until_ready(management, began_s, lambda: answers(ports.admin, *_HTTP)),
             *(
-                until_ready(query, began_s, endpoint.ports.metrics, *_HTTP)
+                until_ready(query, began_s, partial(answers, endpoint.ports.metrics, *_HTTP))
                 for query, endpoint in zip(frontends, endpoints, strict=True)
             ),
         )
@@ -173,15 +185,15 @@ class DockerLauncher(Launcher):
         return endpoints
 
     def _redis(self) -> Container:
-        redis = ["redis-server", "--port", str(_INSIDE.redis), "--protected-mode", "no", "--save", "", "--dir", "/tmp"]  # noqa: S108
+        published = self._config.ports.redis
         return Container(
             role="redis",
             image=REDIS_IMAGE,
             name="redis",
-            command=redis,
+            command=["sh", "-c", _REDIS],
             labels={},
-            environment={},
-            ports={_INSIDE.redis: self._config.ports.redis},
+            environment={"REDISCLI_AUTH": self._redis_password},  # the name that redis-cli knows
+            ports={} if published is None else {_REDIS_PORT: published},
             memory_bytes=512 * _MIB,
             assignment=self._config.placement["redis"],
             user=f"{USER}:{USER}",
@@ -194,7 +206,7 @@ class DockerLauncher(Launcher):
             name="mgmt_frontend",
             command=None,
             labels={"ai.clipper.management_frontend.label": ""},
-            environment={},
+            environment={"LOADGEN_REDIS_PASSWORD": self._redis_password},
             ports={_INSIDE.admin: self._config.ports.admin},
             memory_bytes=512 * _MIB,
             assignment=self._config.placement["management"],
@@ -209,7 +221,7 @@ class DockerLauncher(Launcher):
             name="query_frontend",
             command=None,
             labels={"ai.clipper.query_frontend.label": "", DIRECTORY_LABEL: str(self._directory)},
-            environment={},
+            environment={"LOADGEN_REDIS_PASSWORD": self._redis_password},
             ports={
                 _INSIDE.metrics: outside.metrics,
                 _INSIDE.response: outside.response,
@@ -315,21 +327,14 @@ class DockerLauncher(Launcher):
         return running
 
 
-async def _make_network(docker: aiodocker.Docker, run: str) -> None:
-    networks = await call("list", docker.networks.list(filters={"name": [NETWORK]}))
-    if any(network["Name"] == NETWORK for network in networks):
-        return
-    await call(
-        "network",
-        docker.networks.create(
-            {"Name": NETWORK, "Labels": {CLIPPER_LABEL: "", RUN_LABEL: run}, "CheckDuplicate": True}
-        ),
-    )
-
-
 def _outside(ports: Mapping[int, int]) -> Ports:
-    """What the ports inside containers are outside."""
-    return Ports(**{name: ports[inside] for name, inside in asdict(_INSIDE).items()})
+    """What the ports inside containers are outside; that of Redis may be none."""
+    return Ports(**{name: ports[inside] for name, inside in asdict(_INSIDE).items() if inside in ports})
+
+
+async def _says(container: RunningContainer, text: str) -> bool:
+    """Whether a text is in the last lines of a container's log."""
+    return text in await container.log_tail()
 
 
 def _with_files(options: Sequence[str]) -> tuple[list[str], list[str]]:

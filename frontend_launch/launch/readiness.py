@@ -1,4 +1,4 @@
-"""Waits until a container serves, asking through its published port."""
+"""Waits until a container serves, and asks services through their published ports."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Awaitable, Callable
 
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.container import RunningContainer
@@ -18,21 +19,19 @@ ANSWER_TIMEOUT_S = 1.0
 POLL_S = 0.05
 
 
-async def until_ready(container: RunningContainer, began_s: float, port: int, question: bytes, answer: bytes) -> None:
-    """Wait until a container gives this answer to this question.
+async def until_ready(container: RunningContainer, began_s: float, ready: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until a container serves.
 
     Args:
         container: whose end makes waiting pointless.
         began_s: when it was started, monotonic clock, for the log.
-        port: on 127.0.0.1.
-        question: bytes to write.
-        answer: bytes that a service that is ready answers with first.
+        ready: whether it serves.
 
     Raises:
         LaunchError: it ended, or does not within `TIMEOUT_S`.
     """
     give_up_s = time.monotonic() + TIMEOUT_S
-    while not await answers(port, question, answer):
+    while not await ready():
         if container.exited.done():
             text = f"{container.role} {ending(container.exited.result())} before it was ready"
             raise LaunchError(text, await container.log_tail())

@@ -117,8 +117,8 @@ async def remove(docker: aiodocker.Docker, run: str = "") -> list[str]:
     for directory in sorted(directories - {""}):
         await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
         removed.append(f"directory {directory}")
-    for network in await call("list", docker.networks.list(filters={"label": [RUN_LABEL]})):
-        with contextlib.suppress(LaunchError):  # another run's containers are in it: the last run takes it along
+    for network in await call("list", docker.networks.list(filters={"label": [_label(run)]})):
+        with contextlib.suppress(LaunchError):  # somebody else's container is in it
             await call("remove", (await docker.networks.get(network["Id"])).delete())
             removed.append(f"network {network['Name']}")
     return removed

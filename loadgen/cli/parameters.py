@@ -266,7 +266,9 @@ def ports(
     replica_port: Annotated[int, typer.Option(help="Frontend's port for replicas.")] = 7000,
     metrics_port: Annotated[int, typer.Option(help="Frontend's port for metrics.")] = 1337,
     admin_port: Annotated[int, typer.Option(help="Management frontend's port.")] = 1338,
-    redis_port: Annotated[int, typer.Option(help="With --runtime docker: port of Redis.")] = 6380,
+    redis_port: Annotated[
+        int | None, typer.Option(help="With --runtime docker: publish Redis on this port.  [default: not published]")
+    ] = None,
 ) -> Settings:
     """The ports of the frontends."""
     return {"ports": Ports(request_port, response_port, replica_port, metrics_port, admin_port, redis_port)}

@@ -167,6 +167,24 @@ def test_fences(tmp_path):
     ran("down")
 
 
+def test_redis_is_for_its_frontends(tmp_path):
+    """Its port is not published unless that is asked; in its network it wants a password, which no list of processes shows."""
+    unpublished = [word for word in DOCKER if not word.startswith("--redis-port")]
+    assert ran("up", *unpublished).returncode == 0
+    (redis,) = docker("ps", "--quiet", "--filter", "label=loadgen.role=redis")
+    (shown,) = json.loads("".join(docker("inspect", "--format", "[{{json .}}]", redis)))
+    run = shown["Config"]["Labels"][RUN_LABEL]
+    assert shown["NetworkSettings"]["Ports"] in ({}, {"6379/tcp": None})
+    assert shown["Name"] == f"/redis-{run}"
+    assert list(shown["NetworkSettings"]["Networks"]) == [f"clipper_network-{run}"]
+    asked = ("redis-cli", "-h", f"redis-{run}", "-p", "6380", "ping")
+    assert docker("run", "--rm", "--network", f"clipper_network-{run}", "redis:7-bookworm", *asked)[0] == "NOAUTH"
+    (password,) = (text.partition("=")[2] for text in shown["Config"]["Env"] if text.startswith("REDISCLI_AUTH="))
+    assert len(password) > 40
+    assert password not in " ".join(docker("top", redis, "-eo", "pid,args"))
+    ran("down")
+
+
 def test_a_replica_that_is_killed_under_load_loses_nothing(tmp_path):
     """Its batch is answered by the other; the run says so and goes on."""
     arguments = ["saturate", *MEASURED, "-r", "2", "-d", "6", "--verify", "1", "--results-dir", str(tmp_path)]
