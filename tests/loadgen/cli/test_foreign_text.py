@@ -41,9 +41,9 @@ def port():
 
 
 def test_a_server_s_error(port):
-    """In the line that says what went wrong; colours are left out where it goes to no terminal."""
+    """In the line that says what went wrong, colours too."""
     done = CliRunner().invoke(app, ["metrics", "--host", "127.0.0.1", "--metrics-port", str(port)])
-    assert "refuses: \\x1b]0;owned\\x07 (status 500)" in done.stderr
+    assert "refuses: \\x1b]0;owned\\x07\\x1b[31m (status 500)" in done.stderr
     assert "\x1b" not in done.output
 
 
