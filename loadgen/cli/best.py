@@ -83,6 +83,7 @@ def choice_text(choice: Choice, question: str) -> str:
 _MISSING = {
     Shown.OPEN_LOOP: "of unknown cores",
     Shown.WINDOW: "by a saturating run only",
+    Shown.UNDECIDED: "not known well enough",
     Shown.THROUGHPUT: "without a latency at this rate",
     Shown.NOTHING: "without a run that decides",
     Shown.INVALID: "with an invalid run that would decide",
@@ -117,7 +118,8 @@ def _description(candidate: Candidate) -> str:
 
 def _explanation(candidate: Candidate) -> list[str]:
 
-    p99 = "" if candidate.p99_ms is None else f"; p99 {candidate.p99_ms:.4g} ms"
+    mark = "~" if candidate.p99_uncertain else ""
+    p99 = "" if candidate.p99_ms is None else f"; p99 {mark}{candidate.p99_ms:.4g} ms"
     lines = [
         f"  shown by  {candidate.text}{p99}",
         f"  limit     {candidate.limit or 'not measured: no saturating run'}",

@@ -114,7 +114,8 @@ def of_sweep(sweep: Sweep, config: ExperimentConfig) -> int:
         return INVALID
     if any(entry.crossed for entry in entries):
         return THRESHOLD
-    return UNDECIDED if invalid and config.fail_if else OK
+    undecided = invalid or any(entry.undecided for entry in entries)
+    return UNDECIDED if undecided and config.fail_if else OK
 
 
 def of_capacity(capacity: Capacity) -> int:

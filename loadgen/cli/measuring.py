@@ -47,6 +47,8 @@ def _show(results: Results) -> None:
     for threshold in results.thresholds or ():
         if threshold.crossed:
             console.fail(f"--fail-if {threshold.condition}: {threshold.found}")
+        elif threshold.crossed is None and results.invalid is None:
+            console.fail(f"--fail-if {threshold.condition} is undecided: {threshold.found}")
     if results.invalid is not None and results.error is None:
         console.fail(f"the run is invalid: {results.invalid.reason}; {results.invalid.remedy}")
     typer.echo(f"Saved results to {results.path}")

@@ -182,4 +182,6 @@ def _show(done: Sweep, config: SweepConfig) -> None:
             console.fail(f"{entry.cell}{anchor}: the run is invalid: {entry.invalid}{undecided}")
         for text in entry.crossed:
             console.fail(f"{entry.cell}: --fail-if {text}")
+        for text in entry.undecided:
+            console.fail(f"{entry.cell}: --fail-if is undecided: {text}")
     typer.echo(f"Saved the sweep to {done.directory}")

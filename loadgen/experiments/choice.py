@@ -11,6 +11,9 @@ What a run shows of a rate R:
   have more than that window outstanding. Of requests that arrive at R whatever is outstanding, it shows nothing, for
   neither is it a bound on their queue, nor do they wait as long as in a window of thousands.
 
+A percentile that is not known well enough to lie on one side of its bound (`loadgen.judging.slo`) shows nothing either:
+the configuration is undecided.
+
 An invalid run shows nothing. Where it would decide, were it valid, the configuration was not measured validly.
 
 A configuration of which batches failed is barred: answers came from smaller ones, so its figures are not its own.
@@ -42,12 +45,14 @@ class Shown(IntEnum):
 
     OPEN_LOOP = 0
     WINDOW = 1
-    THROUGHPUT = 2
-    NOTHING = 3
-    INVALID = 4
+    UNDECIDED = 2
+    """What was measured is not known well enough for the objective."""
+    THROUGHPUT = 3
+    NOTHING = 4
+    INVALID = 5
     """The runs that would decide are invalid."""
-    NOT = 5
-    BARRED = 6
+    NOT = 6
+    BARRED = 7
     """Batches failed: whatever the rate, it is not what answers should come from."""
 
 
@@ -60,7 +65,8 @@ class Candidate:
         configuration: what it is.
         shown: what was shown.
         text: how, in one line.
-        p99_ms: largest p99 of the runs that show it; None where nothing does, or they have none.
+        p99_ms: of the cell that shows it, as a report has it; of several the largest. None where there is none.
+        p99_uncertain: it has no interval.
         limit: what limits it, in words; None where no saturating run says so.
         caution: why to be careful, such as too few samples for a percentile; None without reason.
     """
@@ -70,6 +76,7 @@ class Candidate:
     shown: Shown
     text: str
     p99_ms: float | None = None
+    p99_uncertain: bool = False
     limit: str | None = None
     caution: str | None = None
 
@@ -99,8 +106,9 @@ class Choice:
 
     @property
     def undecided(self) -> bool:
-        """Whether nothing was shown to do because runs that would decide are invalid."""
-        return self.best is None and any(candidate.shown == Shown.INVALID for candidate in self.candidates)
+        """Whether nothing was shown to do, but runs that would decide are invalid, or not known well enough."""
+        states = (Shown.UNDECIDED, Shown.INVALID)
+        return self.best is None and any(candidate.shown in states for candidate in self.candidates)
 
 
 def choose(cells: Iterable[Cell], rate_rps: float, objective: Sequence[Condition]) -> Choice:
@@ -118,6 +126,7 @@ def choose(cells: Iterable[Cell], rate_rps: float, objective: Sequence[Condition
         _Case(
             name=_name(configuration, own),
             configuration=configuration,
+            cells=tuple(own),
             runs=tuple(run for cell in own for run in (*cell.runs, *cell.anchors) if run.results.error is None),
             rate_rps=rate_rps,
             objective=objective,
@@ -151,6 +160,7 @@ class _Case:
 
     name: str
     configuration: Configuration
+    cells: tuple[Cell, ...]
     runs: tuple[Run, ...]
     rate_rps: float
     objective: Sequence[Condition]
@@ -163,7 +173,10 @@ class _Case:
         valid = [run for run in self.runs if run.invalid is None]
         found = self._found(valid)
         invalid = next((run for run in self.runs if run.invalid is not None), None)
-        if invalid is None or _decides(found) or not _decides(self._found(self.runs)):
+        if invalid is None or _decides(found):
+            return found
+        whole = self._found(self.runs)
+        if not _decides(whole) and (whole.shown != Shown.UNDECIDED or found.shown == Shown.UNDECIDED):
             return found
         text = f"not measured validly: {invalid.invalid} ({invalid.path.name})"
         return self._candidate(Shown.INVALID, text)
@@ -180,12 +193,17 @@ class _Case:
             for group in _by_load(run for run in open_loops if _offered(run) >= self.rate_rps)
             if not any(map(self._broken, group))
         ]
+        sure = [group for group in good if not any(map(self._unknown, group))]
+        if sure:
+            nearest = min(sure, key=lambda group: _offered(group[0]))
+            return self._candidate(Shown.OPEN_LOOP, _open_loop(nearest[0]), nearest)
+        found = [self._of_window(group) for group in _by_load(_saturating(runs))]
         if good:
             nearest = min(good, key=lambda group: _offered(group[0]))
-            return self._candidate(Shown.OPEN_LOOP, _open_loop(nearest[0]), nearest)
-        windows = [self._of_window(group) for group in _by_load(_saturating(runs))]
+            unknown = next(filter(None, map(self._unknown, nearest)))
+            found.append(self._candidate(Shown.UNDECIDED, f"{_open_loop(nearest[0])}: {unknown}"))
         nothing = self._candidate(Shown.NOTHING, "no valid run that says anything about this rate")
-        return min(windows, key=lambda c: c.shown, default=nothing)
+        return min(found, key=lambda c: c.shown, default=nothing)
 
     def _of_window(self, runs: Sequence[Run]) -> Candidate:
         """What saturating runs with one window show."""
@@ -199,36 +217,60 @@ class _Case:
         violated = next(filter(None, map(self._violated, runs)), None)
         if violated is None:
             in_flight = plural(least.load.window or 0, "request")
-            return self._candidate(Shown.WINDOW, f"{rate}, at most {in_flight} in flight", runs)
+            text = f"{rate}, at most {in_flight} in flight"
+            if (unsure := next(filter(None, map(self._unknown, runs)), None)) is not None:
+                return self._candidate(Shown.UNDECIDED, f"{text}: {unsure}")
+            return self._candidate(Shown.WINDOW, text, runs)
         unknown = f"with a full window: {violated}; at {self.rate_rps:g} requests/s: not measured"
         return self._candidate(Shown.THROUGHPUT, f"{rate}; {unknown}")
 
     def _candidate(self, shown: Shown, text: str, runs: Sequence[Run] = ()) -> Candidate:
         """A candidate that some runs speak for."""
-        p99s = [ms for run in runs if (ms := run.results.summary.latency_ms.get("p99")) is not None]
-        times = f", {len(runs)} times" if len(runs) > 1 else ""
-        p99_ms, limit = max(p99s, default=None), _limit(self.runs)
-        return Candidate(self.name, self.configuration, shown, text + times, p99_ms, limit, self._caution(runs))
+        own = [cell for cell in self.cells if any(run in runs for run in (*cell.runs, *cell.anchors))]
+        spreads = [(cell.latency_ms("p99"), cell.uncertain("p99")) for cell in own]
+        known = [(spread.median, uncertain) for spread, uncertain in spreads if spread is not None]
+        p99_ms, uncertain = max(known, default=(None, False))
+        return Candidate(
+            name=self.name,
+            configuration=self.configuration,
+            shown=shown,
+            text=text + (f", {len(runs)} times" if len(runs) > 1 else ""),
+            p99_ms=p99_ms,
+            p99_uncertain=uncertain,
+            limit=_limit(self.runs),
+            caution=self._caution(runs),
+        )
 
     def _broken(self, run: Run) -> str | None:
-        """Why an open loop does not carry its rate within the objective; None where it does."""
+        """Why an open loop does not carry its rate within the objective; None where it does, or that is not known."""
         if _throughput(run) < CARRIED_SHARE * (run.results.summary.offered_rps or 0.0):
             return f"only {_number(_throughput(run))} requests/s were answered"
         return self._violated(run)
 
     def _violated(self, run: Run) -> str | None:
+        """The first condition that does not hold for sure."""
         findings = [evaluate(condition, run.results.summary) for condition in self.objective]
-        return next((finding.text for finding in findings if not finding.holds), None)
+        return next((finding.text for finding in findings if finding.decided and not finding.holds), None)
+
+    def _unknown(self, run: Run) -> str | None:
+        """The first condition of which it is not known whether it holds."""
+        findings = [evaluate(condition, run.results.summary) for condition in self.objective]
+        return next((finding.text for finding in findings if not finding.decided), None)
 
     def _caution(self, runs: Sequence[Run]) -> str | None:
-        """A percentile q wants z²·q/(1-q) independent samples, for an error of 1-q at 99 % confidence."""
-        answers = min((run.results.summary.measured.completed for run in runs), default=None)
-        for condition in self.objective:
-            if answers is not None and condition.metric.startswith("p"):
-                quantile = float(condition.metric[1:]) / 100
+        """Whether a percentile has no interval; in files without intervals, whether its answers are few.
+
+        Of independent answers, a percentile q wants z²·q/(1-q) for an error of 1-q at 99 % confidence.
+        """
+        answers = min((run.results.summary.measured.completed for run in runs), default=0)
+        for metric in (condition.metric for condition in self.objective):
+            if any(metric in run.results.summary.uncertain for run in runs):
+                return f"{metric} has no interval, of too few independent answers; its bounds keep the objective"
+            if metric.startswith("p") and any(run.results.summary.intervals_ms is None for run in runs):
+                quantile = float(metric[1:]) / 100
                 wanted = math.ceil(_SURE_Z2 * quantile / (1 - quantile))
                 if answers < wanted:
-                    return f"{answers} answers are few for a {condition.metric}: {wanted} independent ones make it sure"
+                    return f"{answers} answers are few for a {metric}, which wants {wanted}, all of them independent"
         return None
 
 

@@ -51,6 +51,8 @@ class Entry:
         rate_rps: requests a second; likewise.
         crossed: conditions of ``--fail-if`` that came true, each with its value; none of an invalid run.
         invalid: why the run is invalid; None for a valid one, and in ledgers from before it was recorded.
+        undecided: conditions of ``--fail-if`` that are undecided, each with what was found; none of an invalid run.
+        p99_uncertain: the p99 has no interval, since there were too few independent answers.
     """
 
     cell: str
@@ -69,6 +71,8 @@ class Entry:
     rate_rps: float = 0.0
     crossed: list[str] = field(default_factory=list)
     invalid: str | None = None
+    undecided: list[str] = field(default_factory=list)
+    p99_uncertain: bool = False
 
     @property
     def measurement(self) -> Measurement:

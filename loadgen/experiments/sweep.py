@@ -37,7 +37,7 @@ from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal
 from loadgen.load.ending import Ending
 from loadgen.plan import Plan, PlanContext, plan_on, survey
-from loadgen.results.cells import drift
+from loadgen.results.cells import Drift, Measured, drift
 from loadgen.results.document import Results
 from loadgen.results.environment import command
 from loadgen.servers.server import Server
@@ -178,11 +178,14 @@ class Sweep:
     entries: tuple[Entry, ...]
 
     @property
-    def drift(self) -> float | None:
-        """How far the throughput of the first cell has moved, see `loadgen.results.cells.drift`."""
-        valid = [entry for entry in self.entries if entry.invalid is None and entry.error is None]
-        cell = next((entry.cell for entry in reversed(valid) if entry.kind == "anchor"), None)
-        return drift((entry.kind == "anchor", entry.throughput_rps or 0.0) for entry in valid if entry.cell == cell)
+    def drift(self) -> Drift | None:
+        """How the first cell compares with itself later, see `loadgen.results.cells.drift`."""
+        cell = next((entry.cell for entry in self.entries if entry.kind == "anchor"), None)
+        return drift(
+            Measured(entry.kind == "anchor", entry.throughput_rps or 0.0, entry.p99_ms, entry.error or entry.invalid)
+            for entry in self.entries
+            if entry.cell == cell
+        )
 
 
 async def prepare_sweep(config: SweepConfig) -> SweepPlan:
@@ -380,8 +383,10 @@ class _SweepRun:
             finished_at=_now(),
             in_flight=cell.in_flight,
             rate_rps=cell.rate_rps,
-            crossed=[] if results is None else _crossed(results),
+            crossed=[] if results is None else _thresholds(results, True),
             invalid=None if results is None or results.invalid is None else results.invalid.reason,
+            undecided=[] if results is None or results.invalid is not None else _thresholds(results, None),
+            p99_uncertain=results is not None and "p99" in results.summary.uncertain,
         )
         self._ledger.add(entry)
         self._done += 1
@@ -393,15 +398,15 @@ class _SweepRun:
         )
 
 
-def _crossed(results: Results) -> list[str]:
-    thresholds = results.thresholds or ()
-    return [f"{one.condition}: {one.found}" for one in thresholds if one.crossed]
+def _thresholds(results: Results, crossed: bool | None) -> list[str]:
+    """Conditions that came true, or that are undecided, each with what was found."""
+    return [f"{one.condition}: {one.found}" for one in results.thresholds or () if one.crossed is crossed]
 
 
 def _outcome(entry: Entry) -> str:
     if entry.throughput_rps is None:
         return f"failed, {entry.error}"
-    p99 = "-" if entry.p99_ms is None else f"{entry.p99_ms:.4g}"
+    p99 = "-" if entry.p99_ms is None else f"{'~' if entry.p99_uncertain else ''}{entry.p99_ms:.4g}"
     failed = "" if entry.error is None else f", {entry.error}"
     verdict = f"saturated {entry.saturated}" if entry.invalid is None else f"invalid: {entry.invalid}"
     return f"{entry.throughput_rps:.2f} requests/s, p99 {p99} ms, {verdict}{failed}"

@@ -123,7 +123,7 @@ class Finding:
         value: what was measured, in the bound's unit; None where nothing was.
         holds: whether it keeps the bound; what was not measured keeps none, unless what it is at least decides.
         text: for a reader, such as ``p99 231 ms, wanted <250ms``.
-        decided: nothing that is known of the metric is on the other side of the bound.
+        decided: nothing was measured, or what is known of it is all on one side of the bound.
         sure: so says its 95 % interval, or a bound of it, or it is a fact such as a count; not its value alone.
     """
 
@@ -205,12 +205,12 @@ def evaluate(condition: Condition, summary: Summary) -> Finding:
     """
     value, known = _measured(condition, summary), _known(condition, summary)
     holds = known is not None and all(known.truths) if value is None else condition.allows(value)
-    decided = known is not None and {*known.truths} == {holds}
+    agree = known is not None and {*known.truths} == {holds}
     bound = condition.text[len(condition.name) :]
     text = f"{condition.name} {_found(condition, summary, value)}, wanted {bound}"
-    if not decided and known is not None and known.text:
+    if value is not None and not agree and known is not None:
         text = f"{text} ({known.text})"
-    return Finding(condition, value, holds, text, decided, decided and known is not None and known.sure)
+    return Finding(condition, value, holds, text, value is None or agree, agree and known is not None and known.sure)
 
 
 def crossed(condition: Condition, summary: Summary) -> tuple[bool | None, str]:
@@ -290,7 +290,7 @@ def _words(condition: Condition, summary: Summary, low: float, high: float) -> s
     if condition.metric in (summary.latency_above_ms or {}):
         return ""
     if not math.isfinite(high):
-        return f"of too few requests: it is at least {low:.4g}"
+        return "of too few requests" + (f": it is at least {low:.4g}" if low else "")
     if condition.metric in (summary.bounds_ms or {}):
         return f"of too few independent answers: it is roughly between {low:.4g} and {high:.4g}"
     return f"between {low:.4g} and {high:.4g} with 95 % confidence"

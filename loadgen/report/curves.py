@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from loadgen.judging.verdict import WINDOW_FULL_SHARE
 from loadgen.results.cells import Cell, Configuration, Run
@@ -48,7 +49,7 @@ def scaling(cells: Sequence[Cell]) -> list[Scaling]:
         if c.replicas and cell.load.arrivals is None:
             # The default window follows the replicas, so it is no part of what is equal.
             alike = replace(c, replicas=None, cores=None, gpus=bool(c.gpus))
-            groups.setdefault(alike, []).append(cell)
+            groups.setdefault((alike, cell.sweep), []).append(cell)
     found = []
     for group in groups.values():
         ordered = sorted({cell.configuration.replicas: cell for cell in group}.values(), key=_replicas)
@@ -64,10 +65,10 @@ def flat(cells: Sequence[Cell]) -> list[str]:
     The replicas of such a server are not seen, so nothing tells its own limit from that of the way to it. The client is
     excluded: it kept both windows full, and its verdicts do not name it.
     """
-    groups: dict[Configuration, list[Cell]] = {}
+    groups: dict[tuple[Configuration, Path | None], list[Cell]] = {}
     for cell in cells:
         if cell.load.arrivals is None and all(map(_keeps_window_full, cell.counted)):
-            groups.setdefault(cell.configuration, []).append(cell)
+            groups.setdefault((cell.configuration, cell.sweep), []).append(cell)
     pairs = [next(_flat_pairs(sorted(group, key=_window)), None) for group in groups.values()]
     return [
         f"{small.name}: throughput flat while the window doubled ({small.load.window} to {large.load.window} requests "

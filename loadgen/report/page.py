@@ -18,7 +18,7 @@ from frontend_launch.histogram import LatencyHistogram
 from loadgen.errors import ConfigError
 from loadgen.report.curves import flat, pareto_front, scaling
 from loadgen.report.reading import Collection
-from loadgen.report.tables import left_out_text, steady_text
+from loadgen.report.tables import left_out_text, remarks, steady_text
 from loadgen.report.timeline import Curves, budget, hardware, requests_timed, stages, throughput_and_p99
 from loadgen.results.cells import Cell, Run, Spread
 
@@ -71,7 +71,7 @@ def page_data(collection: Collection) -> dict[str, Any]:
             for row in scaling(valid)
         ],
         "runs": runs,
-        "flat": flat(collection.cells),
+        "remarks": [*remarks(collection.cells), *flat(collection.cells)],
         "environments": [json.loads(text) for text in environments],
         "missing": [asdict(row) for row in collection.missing],
         "unreadable": list(collection.unreadable),
@@ -108,7 +108,7 @@ def _cell(cell: Cell, runs: list[dict[str, Any]], environments: dict[str, int]) 
         "limit": cell.verdicts("limit"),
         "invalid": cell.invalid,
         "leftOut": left_out_text(cell) if cell.left_out else None,
-        "drift": None if cell.drift is None else _digits(cell.drift),
+        "uncertain": [metric for metric in ("p50", "p99") if cell.uncertain(metric)],
         "spectrum": _spectrum(latencies, lost),
         "repeats": len(cell.counted),
         "runs": list(range(first, len(runs))),
@@ -144,6 +144,7 @@ def _run(title: str, run: Run, latency: LatencyHistogram, environments: dict[str
         "steady": steady_text(summary.measured.steady_window_s),
         "throughput": _digits(summary.throughput_rps),
         "latency": {name: None if ms is None else _digits(ms) for name, ms in summary.latency_ms.items()},
+        "uncertain": summary.uncertain,
         "counts": {
             name: getattr(summary, name)
             for name in (

@@ -70,6 +70,7 @@ class _Named:
     path: Path
     repeat: int = 0
     anchor: bool = False
+    sweep: Path | None = None
 
 
 def _add(found: _Named | Missing, runs: dict[Path, Run], missing: list[Missing]) -> None:
@@ -78,8 +79,8 @@ def _add(found: _Named | Missing, runs: dict[Path, Run], missing: list[Missing])
         return
     path = found.path.resolve()
     # What a ledger says of a file counts more than the file alone, whichever was named first.
-    if path not in runs or found.repeat or found.anchor:
-        runs[path] = run_of(read(found.path), found.path, found.repeat, found.anchor)
+    if path not in runs or found.sweep is not None:
+        runs[path] = run_of(read(found.path), found.path, found.repeat, found.anchor, found.sweep)
 
 
 def _within(path: Path) -> Iterable[_Named | Missing]:
@@ -106,6 +107,7 @@ def _of_sweep(directory: Path) -> Iterator[_Named | Missing]:
         raise ConfigError(f"{directory} holds a sweep without a finished measurement: {remedy}")
     for entry in entries:
         if entry.results is not None:
-            yield _Named(directory / entry.results, entry.repeat, entry.kind == "anchor")
+            sweep = directory.resolve()
+            yield _Named(directory / entry.results, entry.repeat, entry.kind == "anchor", sweep)
         else:
             yield Missing(entry.cell, entry.error or "no results")

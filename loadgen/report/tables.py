@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from frontend_launch.integers import plural
+from loadgen.load.summary import FEW, Summary
 from loadgen.report.curves import flat
-from loadgen.results.cells import Cell, Configuration, Run, Spread
+from loadgen.results.cells import Cell, Configuration, Run, Spread, apart
 from model_containers.printable import printable
 
 if TYPE_CHECKING:
@@ -56,9 +57,10 @@ COLUMNS = (
     Column("batch", lambda cell: _count(cell.configuration.batch_size)),
     Column("offered/s", lambda cell: _number(_median(cell.offered_rps)), wanted=_open_loop),
     Column("requests/s", lambda cell: _number(cell.throughput_rps.median)),
-    Column("±", lambda cell: _half_width(cell.throughput_rps), wanted=_repeated),
-    Column("p50 ms", lambda cell: _number(_median(cell.latency_ms("p50")))),
-    Column("p99 ms", lambda cell: _number(_median(cell.latency_ms("p99")))),
+    Column("±", lambda cell: half_width(cell.throughput_rps), wanted=_repeated),
+    Column("p50 ms", lambda cell: latency_text(cell, "p50")),
+    Column("p99 ms", lambda cell: latency_text(cell, "p99")),
+    Column("±", lambda cell: half_width(cell.latency_ms("p99")), wanted=_repeated),
     Column("busy", lambda cell: "-" if cell.busy_share is None else f"{cell.busy_share.median:.0%}"),
     Column("saturated", lambda cell: _state(cell) or cell.verdicts("saturated"), number=False),
     Column("limit", lambda cell: "-" if _reason(cell) else cell.verdicts("limit"), number=False),
@@ -87,10 +89,33 @@ def terminal_table(collection: Collection) -> RenderableType:
         empty = [""] * (len(columns) - 2)
         table.add_row(printable(missing.cell), *empty, "not measured", "-", style="red")
     lines = _reasons(collection)
-    lines += [f"{cell.name} measured again: {cell.drift:+.1%}" for cell in collection.cells if cell.drift is not None]
+    lines += remarks(collection.cells)
     lines += [left_out_text(cell) for cell in collection.cells if cell.left_out]
     lines += flat(collection.cells)
+    if any(cell.uncertain(metric) for cell in collection.cells for metric in ("p50", "p99")):
+        lines.append("~ too few independent answers for an interval")
     return Group(table, *(Text(printable(line)) for line in lines))
+
+
+def latency_text(cell: Cell, metric: str) -> str:
+    """A median latency as a table shows it, marked where it is uncertain.
+
+    Args:
+        cell: whose.
+        metric: such as ``p99``.
+    """
+    median = _median(cell.latency_ms(metric))
+    return "-" if median is None else f"{'~' if cell.uncertain(metric) else ''}{_number(median)}"
+
+
+def remarks(cells: Sequence[Cell]) -> list[str]:
+    """Sentences on cells: how their anchors compare, which are one configuration, and which have few requests."""
+    lines = [f"{cell.name} measured again: {cell.drift.text}" for cell in cells if cell.drift is not None]
+    lines += apart(cells)
+    for metric in ("p50", "p99"):
+        if names := [cell.name for cell in cells if cell.few(metric)]:
+            lines.append(f"{', '.join(names)}: too few requests for a {metric}; fewer than {FEW} are slower")
+    return lines
 
 
 def _reasons(collection: Collection) -> list[str]:
@@ -154,7 +179,8 @@ def json_text(collection: Collection) -> str:
             **{f"{metric}_ms": _dict(cell.latency_ms(metric)) for metric in ("mean", *PERCENTILES)},
             "busy_share": _dict(cell.busy_share),
             "mean_batch": _dict(cell.mean_batch),
-            "drift": cell.drift,
+            "uncertain": [metric for metric in ("mean", *PERCENTILES) if cell.uncertain(metric)],
+            "drift": None if cell.drift is None else asdict(cell.drift),
             "invalid": cell.invalid,
             "runs": [run_row(cell, run) for run in (*cell.runs, *cell.anchors)],
         }
@@ -186,6 +212,7 @@ def run_row(cell: Cell, run: Run) -> dict[str, Any]:
         "steady_from_s": None if window_s is None else window_s[0],
         "throughput_rps": summary.throughput_rps,
         **{f"{metric}_ms": summary.latency_ms.get(metric) for metric in ("mean", "min", *PERCENTILES, "max")},
+        **_ends(summary),
         **{
             name: getattr(summary, name)
             for name in ("sent", "completed", "defaulted", "timed_out", "failed", "abandoned", "resent")
@@ -209,6 +236,17 @@ def steady_text(window_s: tuple[float, float] | None) -> str:
     return "" if window_s is None else f", steady from {window_s[0]:.1f} to {window_s[1]:.1f} s after the warm-up"
 
 
+def _ends(summary: Summary) -> dict[str, float | None]:
+    """Between which values latencies are known to be; None where that is not known."""
+    ends: dict[str, float | None] = {}
+    for metric in ("mean", *PERCENTILES):
+        known = (summary.intervals_ms or {}).get(metric) or (summary.bounds_ms or {}).get(metric) or (None, None)
+        above_ms = (summary.latency_above_ms or {}).get(metric)
+        low, high = known if above_ms is None else (above_ms, None)
+        ends |= {f"{metric}_low_ms": low, f"{metric}_high_ms": high}
+    return ends
+
+
 def _dict(spread: Spread | None) -> dict[str, float] | None:
     return None if spread is None else asdict(spread)
 
@@ -225,6 +263,8 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
-def _half_width(spread: Spread) -> str:
+def half_width(spread: Spread | None) -> str:
     """Half of what lies between the least and the most, as a share of the median."""
+    if spread is None:
+        return "-"
     return f"{(spread.high - spread.low) / 2 / spread.median:.1%}" if spread.median else "-"

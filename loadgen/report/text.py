@@ -100,11 +100,14 @@ def sweep_text(sweep: Sweep) -> str:
         remarks = ["anchor"] if entry.kind == "anchor" else []
         remarks += [remark for remark in (entry.error or entry.invalid,) if remark is not None]
         saturated = entry.saturated if entry.invalid is None else "invalid"
-        rows.append((entry.cell, throughput, _milliseconds(entry.p99_ms), saturated or "-", ", ".join(remarks)))
-    text = table(rows)
+        p99 = f"{'~' if entry.p99_uncertain else ''}{_milliseconds(entry.p99_ms)}"
+        rows.append((entry.cell, throughput, p99, saturated or "-", ", ".join(remarks)))
+    lines = [table(rows)]
+    if any(entry.p99_uncertain for entry in sweep.entries):
+        lines.append("~ too few independent answers for an interval")
     if sweep.drift is not None:
-        text += f"\ndrift: the first cell again at the end, {sweep.drift:+.1%} requests/s"
-    return text
+        lines.append(f"drift: the first cell again, {sweep.drift.text}")
+    return "\n".join(lines)
 
 
 def capacity_text(found: FoundCapacity) -> str:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from loadgen.results.document import Results
@@ -91,6 +91,7 @@ class Run:
         path: where it was read from.
         repeat: how often a sweep had measured the cell before; 0 outside sweeps.
         anchor: a sweep measured the cell again to expose drift.
+        sweep: the directory of the sweep that measured it; None outside sweeps.
     """
 
     configuration: Configuration
@@ -99,6 +100,12 @@ class Run:
     path: Path
     repeat: int = 0
     anchor: bool = False
+    sweep: Path | None = None
+
+    @property
+    def series(self) -> Path:
+        """What has the repeats of this run: its sweep, or the run alone."""
+        return self.path if self.sweep is None else self.sweep
 
     @property
     def invalid(self) -> str | None:
@@ -122,9 +129,51 @@ class Spread:
     high: float
 
 
+class Measured(NamedTuple):
+    """One run of a cell that a sweep measures again against drift.
+
+    Attributes:
+        anchor: it is a run against drift.
+        throughput_rps: answers a second.
+        p99_ms: 99th percentile of the latency; None where not known.
+        invalid: why nothing may rest on it; None for a valid run that ended as asked.
+    """
+
+    anchor: bool
+    throughput_rps: float
+    p99_ms: float | None
+    invalid: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How the last anchor of a sweep compares with the first run of its cell.
+
+    Attributes:
+        throughput: of the last valid anchor ÷ of the first valid run, less 1; None where either is missing.
+        first_p99_ms: of that run; None where not known.
+        p99_ms: of that anchor; None where not known.
+        invalid: why the last anchor, or else the first run, is invalid; None where both are valid.
+    """
+
+    throughput: float | None
+    first_p99_ms: float | None
+    p99_ms: float | None
+    invalid: str | None
+
+    @property
+    def text(self) -> str:
+        """For a reader."""
+        parts = [] if self.invalid is None else [self.invalid]
+        if self.throughput is not None:
+            first, last = ("unknown" if ms is None else f"{ms:.4g} ms" for ms in (self.first_p99_ms, self.p99_ms))
+            parts.insert(0, f"{self.throughput:+.1%} requests/s, p99 {last} instead of {first}")
+        return "; ".join(parts)
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One configuration under one load, and all that was measured of it.
+    """One configuration under one load, and what one sweep, or one run outside sweeps, measured of it.
 
     Attributes:
         name: of the configuration, with what tells it apart from others of that name.
@@ -147,10 +196,18 @@ class Cell:
         return self.runs[0].load
 
     @property
+    def sweep(self) -> Path | None:
+        """The directory of the sweep that measured it; None for a run outside sweeps."""
+        return self.runs[0].sweep
+
+    @property
     def counted(self) -> tuple[Run, ...]:
-        """Valid runs that ended as asked; without one those that ended as asked, without these all."""
-        ended = [run for run in self.runs if run.results.error is None]
-        return tuple([run for run in ended if run.invalid is None] or ended or self.runs)
+        """Valid runs that ended as asked; without one those that ended as asked, without these valid ones, or all.
+
+        They are all valid, or all invalid; nor are runs without a certificate, as earlier versions made them, among
+        others.
+        """
+        return tuple(run for run in self.runs if _worth(run) == min(map(_worth, self.runs)))
 
     @property
     def invalid(self) -> str | None:
@@ -180,6 +237,14 @@ class Cell:
         """A percentile such as ``p99``, or ``mean``; None where a run has none."""
         return self._spread(lambda results: results.summary.latency_ms.get(metric))
 
+    def uncertain(self, metric: str) -> bool:
+        """Whether a run on which a latency rests has no interval for it."""
+        return any(metric in run.results.summary.uncertain for run in self.counted)
+
+    def few(self, metric: str) -> bool:
+        """Whether a run on which a percentile rests has too few requests for it."""
+        return any(metric in run.results.summary.few for run in self.counted)
+
     @property
     def busy_share(self) -> Spread | None:
         """Share of the replicas' time in compute; None where a run does not tell."""
@@ -195,11 +260,17 @@ class Cell:
         return ", ".join(dict.fromkeys(getattr(run.results.verdict, member) for run in self.counted))
 
     @property
-    def drift(self) -> float | None:
-        """What the newest sweep with a valid anchor shows; a sweep's results are those of one directory."""
-        valid = [run for run in (*self.runs, *self.anchors) if run.invalid is None and run.results.error is None]
-        sweep = next((run.path.parent for run in reversed(valid) if run.anchor), None)
-        return drift((run.anchor, run.results.summary.throughput_rps) for run in valid if run.path.parent == sweep)
+    def drift(self) -> Drift | None:
+        """What its anchors show; None without one."""
+        return drift(
+            Measured(
+                run.anchor,
+                run.results.summary.throughput_rps,
+                run.results.summary.latency_ms.get("p99"),
+                run.results.error or run.invalid,
+            )
+            for run in (*self.runs, *self.anchors)
+        )
 
     def _spread(self, figure: Callable[[Results], float | None]) -> Spread | None:
         values = [figure(run.results) for run in self.counted]
@@ -209,20 +280,35 @@ class Cell:
         return Spread(statistics.median(known), min(known), max(known))
 
 
-def drift(measured: Iterable[tuple[bool, float]]) -> float | None:
-    """Throughput of the last anchor ÷ that of the first run, less 1; None where either is missing.
+def _worth(run: Run) -> tuple[bool, bool, bool]:
+    """Less is better."""
+    return run.results.error is not None, run.invalid is not None, not run.results.certificate
+
+
+def drift(measured: Iterable[Measured]) -> Drift | None:
+    """How the last anchor compares with the first run; None where there is no anchor, or no run before it.
 
     Args:
-        measured: of each valid run of one cell in one sweep, in order: whether it is an anchor, and its throughput.
+        measured: the runs of one cell in one sweep, in order.
     """
     rows = list(measured)
-    anchors_rps = [rps for anchor, rps in rows if anchor]
-    if not anchors_rps or rows[0][0] or not rows[0][1]:
+    anchors = [row for row in rows if row.anchor]
+    if not anchors or rows[0].anchor:
         return None
-    return anchors_rps[-1] / rows[0][1] - 1
+    valid = [row for row in rows if row.invalid is None]
+    invalid = None
+    if anchors[-1].invalid is not None:
+        invalid = f"the last anchor is invalid: {anchors[-1].invalid}"
+    elif rows[0].invalid is not None:
+        invalid = f"the first run is invalid: {rows[0].invalid}"
+    last = next((row for row in reversed(valid) if row.anchor), None)
+    if last is None or valid[0].anchor or not valid[0].throughput_rps:
+        return None if invalid is None else Drift(None, None, None, invalid)
+    first = valid[0]
+    return Drift(last.throughput_rps / first.throughput_rps - 1, first.p99_ms, last.p99_ms, invalid)
 
 
-def run_of(results: Results, path: Path, repeat: int = 0, anchor: bool = False) -> Run:
+def run_of(results: Results, path: Path, repeat: int = 0, anchor: bool = False, sweep: Path | None = None) -> Run:
     """What a results file says about itself.
 
     Args:
@@ -230,8 +316,9 @@ def run_of(results: Results, path: Path, repeat: int = 0, anchor: bool = False) 
         path: of the file.
         repeat: its number among the runs of its cell, from 0.
         anchor: it is a repetition of the first cell, against drift.
+        sweep: the directory of the sweep that measured it.
     """
-    return Run(_configuration(results), _load(results), results, path, repeat, anchor)
+    return Run(_configuration(results), _load(results), results, path, repeat, anchor, sweep)
 
 
 def _load(results: Results) -> Load:
@@ -289,12 +376,28 @@ def _served_batch(results: Results) -> int | None:
 
 
 def cells_of(runs: Iterable[Run]) -> tuple[Cell, ...]:
-    """Runs of one configuration and load together, smallest configurations first."""
-    groups: dict[tuple[Configuration, Load], list[Run]] = {}
+    """Runs of one configuration and load in one sweep together, smallest configurations first.
+
+    Other runs of the same are cells of their own: they were made at another time, and need not be repeats.
+    """
+    groups: dict[tuple[Configuration, Load, Path], list[Run]] = {}
     for run in sorted(runs, key=lambda run: (run.results.started_at, run.repeat, run.path)):
-        groups.setdefault((run.configuration, run.load), []).append(run)
-    keys = sorted(groups, key=lambda key: _order(*key))
-    return tuple(_cell(name, groups[key]) for key, name in zip(keys, _names(keys), strict=True))
+        groups.setdefault((run.configuration, run.load, run.series), []).append(run)
+    ordered = sorted(groups.values(), key=lambda group: _order(group[0].configuration, group[0].load))
+    return tuple(_cell(name, group) for group, name in zip(ordered, _names(ordered), strict=True))
+
+
+def apart(cells: Iterable[Cell]) -> list[str]:
+    """A sentence for each configuration and load that was measured several times, but not by one sweep."""
+    groups: dict[tuple[Configuration, Load], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.configuration, cell.load), []).append(cell)
+    return [
+        f"{', '.join(cell.name for cell in group)}: measured at {len(group)} times, and so kept apart; repeats are "
+        "those of one sweep (--repeat)"
+        for group in groups.values()
+        if len(group) > 1
+    ]
 
 
 def _cell(name: str, runs: Sequence[Run]) -> Cell:
@@ -317,18 +420,29 @@ def _order(configuration: Configuration, load: Load) -> tuple[Any, ...]:
     )
 
 
-def _names(keys: Sequence[tuple[Configuration, Load]]) -> list[str]:
-    """Names of cells: what they share with all others is left out, so that they stay short."""
-    several_models = len({configuration.model for configuration, _ in keys}) > 1
-    plain = [f"{c.model} {c.name}" if several_models else c.name for c, _ in keys]
-    names = []
-    for (configuration, load), name in zip(keys, plain, strict=True):
-        alike = [key for key, other in zip(keys, plain, strict=True) if other == name]
-        differing = [
-            text(configuration, load) for text in _QUALIFIERS if len({text(c, other) for c, other in alike}) > 1
-        ]
-        names.append(" ".join([name, *differing]))
-    return names
+def _names(groups: Sequence[Sequence[Run]]) -> list[str]:
+    """Names of cells, each with its runs: what they share with all others is left out, so that they stay short."""
+    firsts = [group[0] for group in groups]
+    several_models = len({run.configuration.model for run in firsts}) > 1
+    plain = [f"{run.configuration.model} " * several_models + run.configuration.name for run in firsts]
+    names = list(plain)
+    for text in _QUALIFIERS:
+        names = _told_apart(names, plain, [text(run.configuration, run.load) for run in firsts])
+    names = _told_apart(names, names, [_time(run) for run in firsts])
+    return _told_apart(names, names, [str(run.series) for run in firsts])
+
+
+def _told_apart(names: Sequence[str], alike: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """Names with a text where it is another than that of a cell alike."""
+    return [
+        f"{name} {text}" if len({texts[n] for n, other in enumerate(alike) if other == one}) > 1 else name
+        for name, one, text in zip(names, alike, texts, strict=True)
+    ]
+
+
+def _time(run: Run) -> str:
+    """When it was started, by the clock of its machine."""
+    return run.results.started_at[:19].replace("T", " ")
 
 
 _QUALIFIERS: tuple[Callable[[Configuration, Load], str], ...] = (

@@ -126,7 +126,7 @@ class Threshold:
     Attributes:
         condition: as it was asked for.
         found: what was measured, in words.
-        crossed: the condition came true; None where undecided: the run is invalid, or the interval holds the bound.
+        crossed: the condition came true; None where undecided: the run is invalid, or too little is known.
     """
 
     condition: str

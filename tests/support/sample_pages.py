@@ -12,7 +12,9 @@ from loadgen.results.document import Results
 
 
 def collection(runs: Iterable[Results], missing: Iterable[Missing] = ()) -> Collection:
-    return Collection(cells_of(run_of(made, Path(f"{n}.json")) for n, made in enumerate(runs)), tuple(missing), ())
+    sweep = Path("sweep")
+    cells = cells_of(run_of(made, Path(f"{n}.json"), sweep=sweep) for n, made in enumerate(runs))
+    return Collection(cells, tuple(missing), ())
 
 
 def small() -> Collection:

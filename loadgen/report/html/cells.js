@@ -198,7 +198,10 @@ function notable() {
 
 // The table ------------------------------------------------------------------------------------------------
 
-const halfWidth = ([mid, low, high]) => (mid ? (high - low) / 2 / mid : null);
+const halfWidth = (spread) => (spread && spread[0] ? (spread[2] - spread[1]) / 2 / spread[0] : null);
+
+/** A latency, marked where it has no interval. */
+const uncertain = (metric) => (ms, cell) => (cell.uncertain.includes(metric) ? `~${number(ms)}` : number(ms));
 
 /** Title, value to sort by, how it is shown, and why; words are to the left. */
 const COLUMNS = [
@@ -215,8 +218,14 @@ const COLUMNS = [
     show: (share) => percent(share, 1),
     wanted: (cell) => cell.repeats > 1,
   },
-  { title: "p50 ms", value: (cell) => middle(cell.p50), show: number },
-  { title: "p99 ms", value: (cell) => middle(cell.p99), show: number },
+  { title: "p50 ms", value: (cell) => middle(cell.p50), show: uncertain("p50") },
+  { title: "p99 ms", value: (cell) => middle(cell.p99), show: uncertain("p99") },
+  {
+    title: "p99 ±",
+    value: (cell) => halfWidth(cell.p99),
+    show: (share) => percent(share, 1),
+    wanted: (cell) => cell.repeats > 1,
+  },
   { title: "busy", value: (cell) => middle(cell.busy), show: (share) => percent(share) },
   {
     title: "saturated",
@@ -253,7 +262,7 @@ function cellRow(cell, index) {
   const mark = { class: "front", title: "on the Pareto front", "aria-label": "on the Pareto front" };
   const name = h("button", { type: "button", onclick: () => chooseCell(index) }, cell.name);
   const others = COLUMNS.slice(1).map(({ value, show, text, why }) =>
-    h("td", { class: text ? "text" : null, title: why && why(cell) }, show ? show(value(cell)) : value(cell)),
+    h("td", { class: text ? "text" : null, title: why && why(cell) }, show ? show(value(cell), cell) : value(cell)),
   );
   return h("tr", { "data-cell": index }, h("td", {}, name, front.has(index) && h("span", mark, "◆")), others);
 }
@@ -270,13 +279,11 @@ function sort(heads, head, rows, value, body) {
 
 function remarks() {
   const repeated = data.cells.some((cell) => cell.repeats > 1);
-  const signed = (share) => `${share < 0 ? "−" : "+"}${percent(Math.abs(share), 1)}`;
-  const drifted = data.cells.filter((cell) => known(cell.drift));
   return [
     repeated && "Medians of repeated runs; ± is half of what lies between the least and the most.",
     front.size && "◆ is on the Pareto front.",
-    ...drifted.map((cell) => `${cell.name} measured again: ${signed(cell.drift)} throughput.`),
     ...data.cells.map((cell) => cell.leftOut && `${cell.leftOut}.`),
-    ...data.flat.map((text) => `${text}.`),
+    ...data.remarks.map((text) => `${text}.`),
+    data.cells.some((cell) => cell.uncertain.length) && "~ too few independent answers for an interval.",
   ].filter(Boolean);
 }

@@ -76,7 +76,9 @@ function runContent(run) {
 function verdict(run) {
   const ended = Object.entries(run.counts).filter(([name, count]) => count && name !== "sent");
   const counts = ended.map(([name, count]) => `${grouped(count)} ${name.replace("_", " ")}`).join(", ");
-  const latency = Object.entries(run.latency).map(([name, ms]) => `${name} ${number(ms)}`);
+  const latency = Object.entries(run.latency).map(
+    ([name, ms]) => `${name} ${run.uncertain.includes(name) ? "~" : ""}${number(ms)}`,
+  );
   const load = run.arrivals ?? `window ${grouped(run.window)}`;
   const quiet = (text) => h("p", { class: "quiet" }, text);
   return h(

@@ -90,6 +90,7 @@ def test_each_ending_has_a_code(ended):
 
 ENTRY = Entry("r1", 1, 1, 1, 0, "cell", "x.json", None, 9.0, 1.0, "yes", "2026-01-01T00:00:00+00:00")
 INVALID, CROSSED, LOST = replace(ENTRY, invalid="x"), replace(ENTRY, crossed=["p99>1ms"]), replace(ENTRY, error="x")
+UNSURE = replace(ENTRY, undecided=["p99>1ms: p99 is 1.1 ms"])
 
 
 @pytest.mark.parametrize(
@@ -103,6 +104,8 @@ INVALID, CROSSED, LOST = replace(ENTRY, invalid="x"), replace(ENTRY, crossed=["p
         ([INVALID, ENTRY], True, "p99>1ms", 10),
         ([INVALID, CROSSED], True, "p99>1ms", 8),
         ([INVALID, CROSSED, LOST], False, "p99>1ms", 6),
+        ([ENTRY, UNSURE], False, "p99>1ms", 10),
+        ([CROSSED, UNSURE], False, "p99>1ms", 8),
     ],
 )
 def test_sweeps(entries, allowed, conditions, code):

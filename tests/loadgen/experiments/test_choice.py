@@ -13,7 +13,7 @@ from loadgen.cli.best import choice_text
 from loadgen.experiments.choice import Shown, choose
 from loadgen.judging.slo import parse
 from loadgen.load.summary import MeasuredPart
-from loadgen.results.cells import cells_of, run_of
+from loadgen.results.cells import Spread, cells_of, run_of
 from loadgen.results.sections import PlannedArrivals
 
 SLO = parse("p99<250ms")
@@ -253,7 +253,7 @@ def test_a_window_is_a_weaker_claim():
     ("slo", "caution"),
     [
         ("p99<250ms", None),
-        ("p99.9<10s", "1000 answers are few for a p99.9: 6630 independent ones make it sure"),
+        ("p95<10s", None),
         ("max<10h", None),
         ("failed<100%", None),
     ],
@@ -262,6 +262,44 @@ def test_few_samples_for_a_percentile_are_said(slo, caution):
     """1000 are enough for a p99, which wants 657."""
     slo = slo.replace("10h", "36000s")
     assert answer(run(rps=100, p99=9, offered=100), slo=parse(slo)).best.caution == caution
+
+
+def with_answers(count, made, **members):
+    summary = replace(made.results.summary, measured=MeasuredPart(10.0, count, count), lost=0, **members)
+    return replace(made, results=replace(made.results, summary=summary))
+
+
+@pytest.mark.parametrize("offered", [100, None], ids=["open loop", "window"])
+def test_what_is_not_known_well_enough_is_undecided(offered):
+    """Neither shown nor ruled out: few answers, or bounds on both sides; bounds on one side decide, with a caution."""
+    made = run(rps=100, p99=9, offered=offered)
+    assert with_answers(600, made).results.summary.few == ("p99.9",)
+    caution = "600 answers are few for a p99, which wants 657, all of them independent"
+    assert answer(with_answers(600, made)).best.caution == caution
+    few = answer(with_answers(400, made))
+    assert (few.best, few.undecided, few.candidates[0].shown) == (None, True, Shown.UNDECIDED)
+    assert few.candidates[0].text.endswith("p99 9 ms, wanted <250ms (of too few requests)")
+    known = {"intervals_ms": {}, "bounds_ms": {"p99": (8.0, 36.0)}}
+    best = answer(with_answers(600, made, **known)).best
+    assert best.caution == "p99 has no interval, of too few independent answers; its bounds keep the objective"
+    assert "; p99 ~9 ms" in choice_text(answer(with_answers(600, made, **known)), "…")
+    wide = answer(with_answers(600, made, intervals_ms={}, bounds_ms={"p99": (8.0, 300.0)}))
+    assert (wide.best, wide.undecided) == (None, True)
+    assert choice_text(wide, "…").startswith(
+        "best        undecided: 1 configuration measured, none shown to carry … (1 not known well enough)\nperhaps     "
+    )
+    slow = with_answers(600, made, intervals_ms={}, bounds_ms={"p99": (260.0, 999.0)})
+    assert not answer(slow).undecided
+
+
+def test_repeats_of_a_sweep_show_the_figure_of_the_report():
+    """The median; of cells apart the largest."""
+    runs = [replace(run(rps=100, p99=p99, offered=100), path=Path(f"{p99}.json")) for p99 in (10, 30, 200)]
+    together = [replace(one, sweep=Path("sweep")) for one in runs]
+    (cell,) = cells_of(together)
+    assert cell.latency_ms("p99") == Spread(30, 10, 200)
+    assert answer(*together).best.p99_ms == 30
+    assert answer(*runs).best.p99_ms == 200
 
 
 def test_without_placement_there_is_no_cost():

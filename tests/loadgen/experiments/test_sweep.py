@@ -17,6 +17,7 @@ from loadgen.experiments import sweep as sweeps
 from loadgen.experiments.ledger import Entry, read_entries
 from loadgen.experiments.sweep import Sweep, SweepConfig, prepare_sweep, run_sweep
 from loadgen.judging.validity import Check
+from loadgen.results.cells import Drift
 from loadgen.results.files import save
 
 VALID: list[Check] = []
@@ -81,10 +82,10 @@ def test_an_invalid_run_is_measured_again_at_once(swept, caplog):
 
 
 def test_a_cell_that_is_invalid_twice_is_marked(swept):
-    """With the second reason, and the sweep goes on; drift does not rest on it."""
+    """With the second reason, and the sweep goes on; of drift it is said."""
     done, names = swept([VALID, VALID, BAD, FAILED])
     assert reasons(done) == [None, None, "outside load: it is gone"]
-    assert done.drift is None
+    assert done.drift == Drift(None, None, None, "the last anchor is invalid: outside load: it is gone")
     assert len(names) == 4
     assert list(read_entries(done.directory)) == list(done.entries)
     again, _ = swept([], resume=True, allow_invalid=True)
@@ -122,7 +123,10 @@ def test_drift_is_between_valid_runs(tmp_path):
         entry("anchor", 90.0),
         entry("anchor", 2.0, invalid="because"),
     )
-    assert Sweep(tmp_path, entries).drift == pytest.approx(-0.1)
+    found = Sweep(tmp_path, entries).drift
+    assert found is not None
+    assert found.throughput == pytest.approx(-0.1)
+    assert found.text == "-10.0% requests/s, p99 1 ms instead of 1 ms; the last anchor is invalid: because"
 
 
 @pytest.mark.parametrize(("allowed", "code"), [((), exit_codes.INVALID), (("--allow-invalid",), exit_codes.UNDECIDED)])
@@ -144,3 +148,20 @@ def test_the_command_says_which_are_invalid_and_what_that_leaves_undecided(tmp_p
         "loadgen: r1-c1-b1: the run is invalid: because; --fail-if p99>1s is undecided",
         f"loadgen: r1-c1-b1, anchor: {reason}; --fail-if p99>1s is undecided",
     ]
+
+
+def test_the_command_says_which_conditions_are_undecided(tmp_path, monkeypatch):
+    """With what is known."""
+
+    async def prepare(_):
+        return None
+
+    async def run(_, *, resume):
+        return Sweep(tmp_path, (entry(), entry(undecided=["p99>1s: p99 is 900 ms, of too few requests"])))
+
+    monkeypatch.setattr("loadgen.cli.sweep.prepare_sweep", prepare)
+    monkeypatch.setattr("loadgen.cli.sweep.run_sweep", run)
+    done = CliRunner().invoke(app, ["sweep", "-m", "noop", "--fail-if", "p99>1s"])
+    assert done.exit_code == exit_codes.UNDECIDED
+    said = "loadgen: r1-c1-b1: --fail-if is undecided: p99>1s: p99 is 900 ms, of too few requests"
+    assert done.stderr.splitlines() == [said]

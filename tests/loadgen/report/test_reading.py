@@ -27,8 +27,9 @@ def make_sweep(directory, entries, tail=""):
 def test_files_and_directories(tmp_path):
     """A file that is named twice counts once."""
     first, second = save(GOLDEN, tmp_path), save(GOLDEN, tmp_path)
-    (cell,) = collect([tmp_path, first]).cells
-    assert sorted(run.path for run in cell.runs) == sorted([first, second])
+    cells = collect([tmp_path, first]).cells
+    assert sorted(run.path for cell in cells for run in cell.runs) == sorted([first, second])
+    assert len(cells) == 2  # they are no repeats of one sweep
 
 
 def test_a_sweep_is_what_its_ledger_says(tmp_path):

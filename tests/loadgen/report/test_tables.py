@@ -13,20 +13,23 @@ from sample_results import GOLDEN, INVALID, results
 from typer.testing import CliRunner
 
 from loadgen.cli.verbs import app
+from loadgen.load.summary import MeasuredPart
 from loadgen.report.reading import Collection, Missing
 from loadgen.report.tables import csv_text, json_text, terminal_table
 from loadgen.results.cells import cells_of, run_of
 from loadgen.results.files import save
 
+SWEEP = Path("sweep")
 RUNS = [
-    results(1, seconds=3, throughput_rps=100.0),
-    results(1, seconds=3, throughput_rps=120.0, seed=1),
-    replace(results(2, gpus=(0,), seconds=3), error="[bold]stalled[/bold]"),
+    results(1, seconds=6, throughput_rps=100.0),
+    results(1, seconds=6, throughput_rps=120.0, seed=1),
+    replace(results(2, gpus=(0,), seconds=12), error="[bold]stalled[/bold]"),
 ]
 
 
 def collection(runs=RUNS, missing=()):
-    return Collection(cells_of(run_of(made, Path(f"{n}.json")) for n, made in enumerate(runs)), tuple(missing), ())
+    cells = cells_of(run_of(made, Path(f"{n}.json"), sweep=SWEEP) for n, made in enumerate(runs))
+    return Collection(cells, tuple(missing), ())
 
 
 def shown(what):
@@ -40,8 +43,10 @@ def test_a_line_for_each_cell():
     """With the spread of repeats, and why a run or a cell failed."""
     nowhere = [Missing("r9-c1-b2", "no room [for] it"), Missing("r8-c1-b2", "no room [for] it")]
     head, _, first, second, missing, _, *below = shown(collection(missing=nowhere))
-    assert head[:6] == ["cell", "cores", "gpus", "batch", "requests/s", "±"]
+    assert head[:11] == ["cell", "cores", "gpus", "batch", "requests/s", "±", "p50", "ms", "p99", "ms", "±"]
     assert first[:6] == ["r1-c1-b2", "1", "0", "2", "110", "9.1%"]
+    low, high = sorted(run.summary.latency_ms["p99"] or 0.0 for run in RUNS[:2])
+    assert first[8] == f"{(high - low) / (high + low):.1%}"
     assert first[-3:] == ["99%", "yes", "replicas"]
     assert second[:2] == ["r2-c1-g1-b2", "2"]
     assert second[-2:] == ["failed", "-"]
@@ -70,10 +75,56 @@ def test_without_repeats_there_is_no_spread():
 
 
 def test_drift_is_below_the_table():
-    """Where an anchor was measured again."""
-    anchor = replace(run_of(RUNS[1], Path("a.json")), anchor=True)
-    cells = cells_of([run_of(RUNS[0], Path("0.json")), anchor])
-    assert " ".join(shown(Collection(cells, (), ()))[-1]) == "r1-c1-b2 measured again: +20.0%"
+    """Where an anchor was measured again, with its p99."""
+    anchor = run_of(RUNS[1], Path("a.json"), anchor=True, sweep=SWEEP)
+    cells = cells_of([run_of(RUNS[0], Path("0.json"), sweep=SWEEP), anchor])
+    first, last = (f"{run.summary.latency_ms['p99']:.4g} ms" for run in RUNS[:2])
+    said = f"r1-c1-b2 measured again: +20.0% requests/s, p99 {last} instead of {first}"
+    assert " ".join(shown(Collection(cells, (), ()))[-1]) == said
+
+
+def test_percentiles_of_few_requests_are_marked_and_said():
+    """In table, CSV and JSON; a CSV has the ends of what is known."""
+    few = replace(
+        RUNS[0],
+        summary=replace(
+            RUNS[0].summary,
+            measured=MeasuredPart(6.0, 60, 60),
+            lost=0,
+            latency_ms={"mean": 2.0, "min": 1.0, "p50": 2.0, "p95": 3.0, "p99": 4.0, "p99.9": None, "max": 5.0},
+            intervals_ms={"p50": (1.9, 2.1)},
+            bounds_ms={"mean": (0.5, 8.0), "p95": (2.5, None), "p99": (3.5, None)},
+            latency_above_ms={"p99.9": 5.0},
+        ),
+    )
+    what = collection([few])
+    _, _, row, *below = map(" ".join, shown(what))
+    assert " 2 ~4 " in row
+    assert below == [
+        "r1-c1-b2: too few requests for a p99; fewer than 5 are slower",
+        "~ too few independent answers for an interval",
+    ]
+    (line,) = csv.DictReader(io.StringIO(csv_text(what)))
+    ends = {name: (line[f"{name}_low_ms"], line[f"{name}_high_ms"]) for name in ("mean", "p50", "p95", "p99", "p99.9")}
+    assert ends == {
+        "mean": ("0.5", "8.0"),
+        "p50": ("1.9", "2.1"),
+        "p95": ("2.5", ""),
+        "p99": ("3.5", ""),
+        "p99.9": ("5.0", ""),
+    }
+    (cell,) = json.loads(json_text(what))["cells"]
+    assert cell["uncertain"] == ["mean", "p95", "p99"]
+
+
+def test_runs_that_are_no_repeats_have_a_row_each():
+    """With the time in the name, and a line that says so."""
+    times = ("2026-11-23T10:00:00+00:00", "2026-11-24T10:00:00+00:00")
+    runs = [run_of(replace(run, started_at=at), Path(f"{at}.json")) for run, at in zip(RUNS, times, strict=False)]
+    _, _, first, second, below = map(" ".join, shown(Collection(cells_of(runs), (), ())))
+    assert first.startswith("r1-c1-b2 2026-11-23 10:00:00 1 0 2 100 ")
+    assert second.startswith("r1-c1-b2 2026-11-24 10:00:00 1 0 2 120 ")
+    assert below.endswith(": measured at 2 times, and so kept apart; repeats are those of one sweep (--repeat)")
 
 
 def test_invalid_runs_are_marked():
@@ -169,14 +220,19 @@ def test_without_plotly_the_page_is_refused_in_one_line(tmp_path, runner, monkey
 
 
 @pytest.mark.parametrize(
-    ("rate", "code", "certificate"),
-    [("50", 0, []), ("500", 8, []), ("50", 10, [INVALID])],
-    ids=["yes", "no", "invalid"],
+    ("rate", "slo", "code", "certificate"),
+    [
+        ("50", "p99<100ms", 0, []),
+        ("500", "p99<100ms", 8, []),
+        ("50", "p99<100ms", 10, [INVALID]),
+        ("50", "p99.9<100ms", 10, []),
+    ],
+    ids=["yes", "no", "invalid", "few"],
 )
-def test_best_says_by_its_code_whether_there_is_one(tmp_path, runner, rate, code, certificate):
+def test_best_says_by_its_code_whether_there_is_one(tmp_path, runner, rate, slo, code, certificate):
     """For scripts."""
-    path = save(results(seconds=3, throughput_rps=100.0, latency_ms=10.0, certificate=certificate), tmp_path)
-    done = runner.invoke(app, ["best", str(path), "--rate", rate, "--slo", "p99<100ms"])
+    path = save(results(seconds=6, throughput_rps=100.0, latency_ms=10.0, certificate=certificate), tmp_path)
+    done = runner.invoke(app, ["best", str(path), "--rate", rate, "--slo", slo])
     assert done.exit_code == code
     assert done.stdout.startswith(
         {0: "best        r1-c1-b2 (1 core, 0 GPUs)\n", 8: "best        none: 1 ", 10: "best        undecided"}[code]

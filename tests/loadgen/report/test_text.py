@@ -176,6 +176,20 @@ def test_a_sweep_marks_invalid_runs():
         "b1 9.00 1 invalid a replica hung",
         "b1 9.00 1 invalid stalled",
         "b1 9.00 1 invalid anchor, a replica hung",
+        "drift: the first cell again, the last anchor is invalid: a replica hung",
+    ]
+
+
+def test_a_sweep_says_that_a_p99_is_uncertain_and_what_an_anchor_shows():
+    """A p99 that is another is drift, whatever the throughput."""
+    whole = Entry("b1", 1, 1, 1, 0, "cell", "x", None, 9.0, 3.2, "yes", "2026-01-01T00:00:00+00:00", p99_uncertain=True)
+    sweep = Sweep(Path(), (whole, replace(whole, kind="anchor", p99_ms=247.9, p99_uncertain=False)))
+    rows = [" ".join(row.split()) for row in sweep_text(sweep).splitlines()]
+    assert rows[1:] == [
+        "b1 9.00 ~3.2 yes",
+        "b1 9.00 247.9 yes anchor",
+        "~ too few independent answers for an interval",
+        "drift: the first cell again, +0.0% requests/s, p99 247.9 ms instead of 3.2 ms",
     ]
 
 

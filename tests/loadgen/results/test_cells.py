@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from sample_results import GOLDEN, INVALID, results
 
 from loadgen.report.curves import flat, pareto_front, scaling
-from loadgen.results.cells import Spread, cells_of, drift, run_of
+from loadgen.results.cells import Drift, Measured, Spread, apart, cells_of, drift, run_of
 from loadgen.results.sections import PlannedArrivals
 
 PLAIN = results(seconds=3)
+SWEEP = Path("sweep")
 
 
 def cell_run(replicas=1, cpus=1, batch=2, *, rps=100.0, p99=50.0, started="2026-11-23T10:00:00+00:00", **members):
@@ -26,7 +27,8 @@ def cell_run(replicas=1, cpus=1, batch=2, *, rps=100.0, p99=50.0, started="2026-
         started_at=started,
         **members,
     )
-    return run_of(made, Path(f"{replicas}-{cpus}-{batch}-{started}.json"))
+    path = Path(f"{replicas}-{cpus}-{batch}-{started}.json")
+    return run_of(made, path, sweep=SWEEP)
 
 
 def test_repeats_are_one_cell_with_median_and_spread():
@@ -67,20 +69,23 @@ def test_anchors_show_drift_and_are_no_repeats():
     ]
     (cell,) = cells_of([*anchors, cell_run(rps=100)])
     assert cell.throughput_rps == Spread(100, 100, 100)
-    assert cell.drift == pytest.approx(-0.1)
+    assert cell.drift is not None
+    assert cell.drift.throughput == pytest.approx(-0.1)
     assert cells_of([cell_run()])[0].drift is None
     assert len(cells_of(anchors)[0].runs) == 2
 
 
 def test_an_anchor_is_compared_with_the_first_run_of_its_own_sweep():
-    """Not with repeats, nor with runs of other days, which other files of the same cell hold."""
+    """Not with repeats, nor with runs of other days."""
     sweep = [
         replace(cell_run(rps=rps, started=f"2026-11-23T1{n}:00:00+00:00"), path=Path(f"sweep/{n}.json"), anchor=anchor)
         for n, (rps, anchor) in enumerate([(100, False), (130, False), (95, True)])
     ]
-    earlier = replace(cell_run(rps=200, started="2026-11-20T10:00:00+00:00"), path=Path("other/0.json"))
-    (cell,) = cells_of([earlier, *sweep])
-    assert cell.drift == pytest.approx(-0.05)
+    earlier = replace(cell_run(rps=200, started="2026-11-20T10:00:00+00:00"), path=Path("other/0.json"), sweep=None)
+    other, cell = cells_of([earlier, *sweep])
+    assert other.drift is None
+    assert cell.drift is not None
+    assert cell.drift.throughput == pytest.approx(-0.05)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +102,27 @@ def test_an_anchor_is_compared_with_the_first_run_of_its_own_sweep():
 )
 def test_drift_is_of_the_last_anchor_against_the_first_run(measured, found):
     """Where there are both."""
-    assert drift(measured) == (None if found is None else pytest.approx(found))
+    shown = drift(Measured(anchor, rps, 10.0, None) for anchor, rps in measured)
+    assert (None if shown is None else shown.throughput) == (None if found is None else pytest.approx(found))
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        ([(3.2, None), (247.9, None)], "+0.2% requests/s, p99 247.9 ms instead of 3.2 ms"),
+        ([(3.2, None), (None, None)], "+0.2% requests/s, p99 unknown instead of 3.2 ms"),
+        ([(3.2, None), (3.3, None), (250.0, "a hung replica")], None),
+        ([(3.2, None), (250.0, "a hung replica")], "the last anchor is invalid: a hung replica"),
+        ([(3.2, "a hung replica"), (250.0, None)], "the first run is invalid: a hung replica"),
+    ],
+)
+def test_drift_is_of_the_p99_and_of_validity_too(rows, text):
+    """A throughput that is what it was says nothing of either; the last anchor that is valid is compared."""
+    measured = [Measured(n > 0, 100.2 if n else 100.0, p99_ms, invalid) for n, (p99_ms, invalid) in enumerate(rows)]
+    shown = drift(measured)
+    assert shown is not None
+    compared = "+0.2% requests/s, p99 3.3 ms instead of 3.2 ms; the last anchor is invalid: a hung replica"
+    assert shown.text == (text or compared)
 
 
 def test_nothing_rests_on_an_invalid_run():
@@ -108,9 +133,38 @@ def test_nothing_rests_on_an_invalid_run():
     (cell,) = cells_of([bad, failed])
     assert (cell.throughput_rps.median, cell.invalid, cell.left_out) == (1, "outside load: somebody used core 3", ())
     anchor = replace(bad, anchor=True)
-    assert cells_of([good, anchor])[0].drift is None
-    assert cells_of([good, anchor])[0].left_out == (anchor,)
-    assert cells_of([bad, replace(good, anchor=True)])[0].drift is None
+    (cell,) = cells_of([good, anchor])
+    assert cell.left_out == (anchor,)
+    assert cell.drift == Drift(None, None, None, "the last anchor is invalid: outside load: somebody used core 3")
+    (cell,) = cells_of([bad, replace(good, anchor=True)])
+    assert cell.drift == Drift(None, None, None, "the first run is invalid: outside load: somebody used core 3")
+
+
+def test_nothing_of_different_validity_is_merged():
+    """Of runs that did not end as asked, too; nor what has a certificate with what has none."""
+    passed, errors = replace(INVALID, verdict="passed"), {"error": "stalled"}
+    judged, unjudged = cell_run(rps=100, certificate=[passed]), cell_run(rps=9)
+    assert cells_of([unjudged, judged])[0].counted == (judged,)
+    bad, failed = cell_run(rps=1, certificate=[INVALID], **errors), cell_run(rps=2, certificate=[passed], **errors)
+    assert cells_of([bad, failed])[0].counted == (failed,)
+
+
+def test_runs_at_different_times_are_no_repeats():
+    """Whatever they have in common: each is a cell, which is said."""
+    times = ("2026-11-23T10:00:00+00:00", "2026-11-24T10:00:00+00:00", "2026-11-24T10:00:00+00:00")
+    runs = [
+        replace(cell_run(rps=rps, started=started), path=Path(f"{rps}.json"), sweep=None)
+        for rps, started in zip((30, 110, 100), times, strict=True)
+    ]
+    cells = cells_of(runs)
+    names = ["2026-11-23 10:00:00", "2026-11-24 10:00:00 100.json", "2026-11-24 10:00:00 110.json"]
+    assert [cell.name.removeprefix("r1-c1-b2 ") for cell in cells] == names
+    assert [cell.throughput_rps for cell in cells] == [Spread(rps, rps, rps) for rps in (30, 100, 110)]
+    (said,) = apart(cells)
+    assert said.startswith(", ".join(cell.name for cell in cells) + ": measured at 3 times, and so kept apart; ")
+    assert apart(cells[:1]) == []
+    one, other = (replace(cell_run(rps=rps), sweep=Path(f"sweep-{rps}")) for rps in (1, 2))
+    assert len(cells_of([one, other, replace(other, repeat=1)])) == 2
 
 
 def test_a_late_client_of_an_earlier_version_is_invalid():
