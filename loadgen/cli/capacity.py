@@ -14,7 +14,7 @@ from loadgen.experiments.capacity import CapacityConfig, find_capacity
 from loadgen.experiments.search import Limits
 from loadgen.judging.slo import parse
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_rate, parse_share
-from loadgen.report.text import capacity_text
+from loadgen.report.text import capacity_plan_text, capacity_text
 
 
 @parameters.with_options(
@@ -32,18 +32,28 @@ from loadgen.report.text import capacity_text
 )
 def capacity(
     settings: parameters.Settings,
-    slo: Annotated[str, typer.Option(metavar="CONDITIONS", help="What has to hold: p99<250ms,failed<0.1%.")],
-    tolerance: Annotated[str, typer.Option(metavar="SHARE", help="How exact the answer is to be.")] = "2%",
+    slo: Annotated[
+        list[str],
+        typer.Option(metavar="CONDITIONS", help="What has to hold: 'p99<1s,goodput(latency<100ms)>99%'; repeatable."),
+    ],
+    tolerance: Annotated[
+        str,
+        typer.Option(metavar="SHARE", help="How exact the answer is to be: a quarter of its interval."),
+    ] = "2%",
     duration: Annotated[
-        str, typer.Option("--duration", "-d", metavar="TIME", help="Measured part of a probe; those that decide: 5 x.")
+        str, typer.Option("--duration", "-d", metavar="TIME", help="Measured part of a probe that looks for a rate.")
     ] = "30s",
+    confirm_for: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="Measured part of a probe that decides."),
+    ] = "5m",
     warmup: Annotated[str, typer.Option(metavar="TIME", help="Time before it, at its rate.")] = "1s",
     arrivals: Annotated[str, typer.Option(metavar="SCHEDULE", help="poisson, constant, or gamma:cv=2.")] = "poisson",
     start: Annotated[
         str | None,
         typer.Option(metavar="RATE", help="First rate to probe.  [default: from a short run at full speed]"),
     ] = None,
-    probes: Annotated[int, typer.Option(help="Most probes.")] = 60,
+    probes: Annotated[int, typer.Option(help="Most probes, repeated ones included.")] = 60,
     runtime: Annotated[str, typer.Option(help="Run as processes, or as containers: process, docker.")] = "process",
 ) -> None:
     """Find the highest rate that holds an objective."""
@@ -58,17 +68,18 @@ def capacity(
         base = parameters.configured(settings | {"runtime": runtime}, load)
         config = CapacityConfig(
             base=base,
-            conditions=tuple(console.parsed("--slo", parse, slo)),
+            conditions=tuple(condition for text in slo for condition in console.parsed("--slo", parse, text)),
             cv=parameters.arrivals_cv(arrivals),
             start_rps=console.optional("--start", parse_rate, start),
             limits=Limits(
                 tolerance=console.parsed("--tolerance", parse_share, tolerance),
                 duration_s=console.parsed("--duration", parse_duration, duration),
                 probes=probes,
+                confirm_s=console.parsed("--confirm-for", parse_duration, confirm_for),
             ),
         )
     if dry_run:
-        measuring.show_plan(base)
+        measuring.show_plan(base, lambda plan: capacity_plan_text(plan, config))
     else:
         _run(config)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NoReturn
 
 import typer
@@ -9,15 +10,20 @@ import typer
 from loadgen.cli import console, exit_codes
 from loadgen.config import ExperimentConfig
 from loadgen.experiments.experiment import ExperimentInterrupted, run_experiment
-from loadgen.plan import prepare
+from loadgen.plan import Plan, prepare
 from loadgen.report.text import placement_text, plan_text, results_text
 from loadgen.results.document import Results
 
 
-def show_plan(config: ExperimentConfig) -> None:
-    """Print what an experiment would run, and where."""
+def show_plan(config: ExperimentConfig, described: Callable[[Plan], str] = plan_text) -> None:
+    """Print what an experiment would run, and where.
+
+    Args:
+        config: of the experiment.
+        described: what would run, in words.
+    """
     plan, _ = console.run(prepare(config))
-    typer.echo(plan_text(plan))
+    typer.echo(described(plan))
     typer.echo(placement_text(plan.placement))
 
 

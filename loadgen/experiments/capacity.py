@@ -18,19 +18,21 @@ from frontend_launch.tasks import to_completion
 from loadgen.checks import finite, instance
 from loadgen.config import WARMUP_S, ExperimentConfig, Saturate, scheduled
 from loadgen.errors import ConfigError, FieldError, Interrupted
-from loadgen.experiments.experiment import log_plan, measure, reference_answers
+from loadgen.experiments.experiment import answer_time, log_plan, measure, reference_answers
 from loadgen.experiments.search import (
     HIGHEST_RPS,
-    LONGER,
     LOWEST_RPS,
     Capacity,
+    Effort,
     Limits,
     Probe,
     ProbeRequest,
-    bound_ms,
+    Searcher,
+    bound_s,
     cannot_pass,
+    effort,
     judge,
-    search,
+    samples,
 )
 from loadgen.judging.early_stop import Watcher
 from loadgen.judging.slo import Condition
@@ -57,6 +59,13 @@ FIRST_SHARE = 0.5
 
 INTERVAL_S = 1.0
 """How often a probe's backlog is looked at."""
+
+IDLE_FACTOR, IDLE_S = 2.0, 0.01
+"""An external server is idle when a single request takes no more than so many times as long as at the beginning, or
+than so long."""
+
+SETTLE_S, SETTLE_EVERY_S = 60.0, 0.2
+"""Patience for a server that is not idle, and the time between two single requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +103,19 @@ class CapacityConfig:
     def highest_rps(self) -> float:
         """The highest rate of a probe: the schedule of the longest one fits."""
         warmup_s = WARMUP_S if self.base.load.warmup_s is None else self.base.load.warmup_s
-        return min(HIGHEST_RPS, MAX_REQUESTS // (warmup_s + LONGER * self.limits.duration_s))
+        longest_s = max(self.limits.duration_s, self.limits.confirm_s)
+        return min(HIGHEST_RPS, MAX_REQUESTS // (warmup_s + longest_s))
+
+    @property
+    def sized(self) -> Limits:
+        """The limits, with as many requests for each probe as the conditions want."""
+        return replace(self.limits, samples=samples(self.conditions))
+
+    @property
+    def effort(self) -> Effort:
+        """How many probes a search makes, and how long they take."""
+        warmup_s = WARMUP_S if self.base.load.warmup_s is None else self.base.load.warmup_s
+        return effort(self.sized, warmup_s, FIRST_S + warmup_s if self.start_rps is None else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,18 +153,22 @@ async def find_capacity(config: CapacityConfig) -> FoundCapacity:
     plan = plan.with_output(replace(plan.config.output, results_dir=directory, log_every_s=INTERVAL_S))
     log_plan(plan)
     kept = f"before there was an answer; the probes are in {directory}"
+    prober: _Prober | None = None
     try:
         check = await reference_answers(plan)
         began_s = time.monotonic()
         with pinned(plan.placement["client"].cores):
             async with serving(plan) as server:
+                prober = _Prober(config, plan, server, check)
                 try:
-                    capacity = await _Prober(config, plan, server, check).search()
+                    capacity = await prober.search()
                     kept = f"after the search; its answer is in {directory}"
+                    prober = None
                 finally:
                     await to_completion(server.keep_logs(directory / "logs"))
     except asyncio.CancelledError:
-        raise Interrupted(f"interrupted {kept}") from None
+        so_far = "" if prober is None else f"; {prober.so_far.bracket}"
+        raise Interrupted(f"interrupted {kept}{so_far}") from None
     return FoundCapacity(capacity, time.monotonic() - began_s, directory)
 
 
@@ -174,7 +199,7 @@ class Backlog(Watcher):
     ended = Ending.CUT_SHORT
 
     def __init__(self, rate_rps: float, conditions: Sequence[Condition], drains: bool) -> None:
-        self._rate_rps, self._bound_ms, self.drains = rate_rps, bound_ms(conditions), drains
+        self._rate_rps, self._bound_s, self.drains = rate_rps, bound_s(conditions), drains
         self.in_flight: list[float] = []
 
     @override
@@ -182,7 +207,7 @@ class Backlog(Watcher):
         # The last one may be a fragment; and before the first answers requests are under way, which is no backlog.
         if interval.duration_s >= INTERVAL_S / 2 and (self.in_flight or interval.completed):
             self.in_flight.append(interval.in_flight)
-        return cannot_pass(self.in_flight, self._rate_rps, self._bound_ms)
+        return cannot_pass(self.in_flight, self._rate_rps, self._bound_s)
 
 
 class _Prober:
@@ -190,57 +215,83 @@ class _Prober:
 
     def __init__(self, config: CapacityConfig, plan: Plan, server: Server, check: AnswerCheck | None) -> None:
         self._config, self._plan, self._server, self._check = config, plan, server, check
-        self._probes: list[Probe] = []
+        self._searcher: Searcher | None = None
+        self._made = 0
+        self._idle_s: float | None = None
+
+    @property
+    def so_far(self) -> Capacity:
+        """What is known."""
+        nothing = Capacity(None, None, False, "under way", (), confirm_s=self._config.limits.confirm_s)
+        return nothing if self._searcher is None else self._searcher.so_far("under way")
 
     async def search(self) -> Capacity:
         """Probe until there is an answer."""
         config = self._config
-        steps = search(config.start_rps or await self._first_rps(), config.limits, config.highest_rps)
+        self._searcher = Searcher(config.start_rps or await self._first_rps(), config.sized, config.highest_rps)
+        steps = self._searcher.steps()
         ask = next(steps)
         while True:
+            if ask.wait_s:
+                log.info("the probe is made again in %g s", ask.wait_s)
+                await asyncio.sleep(ask.wait_s)
             probe = await self._probe(ask)
-            self._probes.append(probe)
             log.info("%s", probe_text(probe))
-            self._keep(Capacity(None, None, False, "under way", tuple(self._probes)))
             try:
                 ask = steps.send(probe)
             except StopIteration as end:
                 capacity: Capacity = end.value
                 self._keep(capacity)
                 return capacity
+            self._keep(self.so_far)
 
     async def _first_rps(self) -> float:
         """Half of what the deployment does at full speed, in a short run with few requests in flight."""
         plan, config = self._plan, self._plan.config
         window = 4 * config.serve.batch_size * max(1, len(plan.placement.replicas)) * config.client.processes
         short = plan.with_load(Saturate(FIRST_S, max_in_flight=window))
+        await self._settle()
         results = await self._measured(short.with_output(replace(config.output, requests_log=None)), None)
         return FIRST_SHARE * max(results.summary.throughput_rps, 1 / FIRST_S)
 
     async def _probe(self, ask: ProbeRequest) -> Probe:
         config = self._config
-        seed = config.base.seed + len(self._probes)
+        self._made += 1
+        if (busy := await self._settle()) is not None:
+            return Probe(ask.step, ask.rate_rps, ask.duration_s, "invalid", busy)
+        seed = config.base.seed + self._made
         arrivals = Renewal(ask.rate_rps, ask.duration_s, config.cv, seed)
         output = self._plan.config.output
-        rows = requests_log.numbered(output.requests_log, f"{len(self._probes) + 1}")
+        rows = requests_log.numbered(output.requests_log, f"{self._made}")
         plan = self._plan.with_load(scheduled(config.base.load, arrivals))
         backlog = Backlog(ask.rate_rps, config.conditions, drains=self._server.facts.deployment is None)
         results = await self._measured(plan.with_output(replace(output, requests_log=rows)), backlog)
         return judge(ask, results, config.conditions, backlog.in_flight, config.base.allow_invalid)
 
     async def _measured(self, plan: Plan, backlog: Backlog | None) -> Results:
-        """Measure on an empty deployment."""
-        await self._settle()
-        results = await measure(plan, self._server, self._check, backlog)
+        results = await measure(plan, self._server, self._check, backlog, self._config.conditions)
         if results.ended == Ending.INTERRUPTED:  # a rate that was cut short says nothing
             raise asyncio.CancelledError
         return results
 
-    async def _settle(self) -> None:
-        """What the last probe left behind is answered."""
+    async def _settle(self) -> str | None:
+        """Wait until what was sent before is answered; why the server is not idle, where that takes too long."""
         deployment = self._server.facts.deployment
         if deployment is not None:
             await deployment.set_batch_size(self._plan.config.serve.batch_size)
+            return None
+        until_s = time.monotonic() + SETTLE_S
+        while True:
+            took_s = await answer_time(self._plan, self._server)
+            if self._idle_s is None:
+                took_s = self._idle_s = await answer_time(self._plan, self._server)  # the first one warmed up
+            idle_s = self._idle_s or 0.0
+            if took_s is not None and took_s <= max(IDLE_S, IDLE_FACTOR * idle_s):
+                return None
+            if time.monotonic() > until_s:
+                took = "is not answered" if took_s is None else f"takes {took_s:.3g} s"
+                return f"the server is not idle: a single request {took}, at the beginning {idle_s:.3g} s"
+            await asyncio.sleep(SETTLE_EVERY_S)
 
     def _keep(self, capacity: Capacity) -> None:
         """Write down what is known.
@@ -255,6 +306,7 @@ class _Prober:
             "slo": [str(condition) for condition in self._config.conditions],
             "tolerance": self._config.limits.tolerance,
             "capacity": asdict(capacity),
+            "interval_rps": capacity.interval_rps,
         }
         path = directory / FILE
         temporary = path.with_suffix(".new")

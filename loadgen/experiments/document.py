@@ -70,7 +70,15 @@ def ended_because(ended: Ending, plan: Plan, server: ServerFacts, record: Record
         lost: how the server was lost; None if it was not.
     """
     match ended:
-        case Ending.DURATION | Ending.REQUESTS | Ending.SCHEDULE | Ending.STEADY | Ending.CUT_SHORT | Ending.ENOUGH:
+        case (
+            Ending.DURATION
+            | Ending.REQUESTS
+            | Ending.SCHEDULE
+            | Ending.STEADY
+            | Ending.CUT_SHORT
+            | Ending.DECIDED
+            | Ending.ENOUGH
+        ):
             return None
         case Ending.STALLED:
             return f"no answer to any request for {plan.config.patience.stall_s:g} s (--stall)"

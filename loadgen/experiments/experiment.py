@@ -24,7 +24,7 @@ from frontend_launch.launch.deployment import Deployment
 from frontend_launch.launch.launcher import model_environment
 from frontend_launch.launch.topology import Topology
 from frontend_launch.tasks import cancel_again, to_completion, until_done
-from loadgen.config import CataloguedModel, Deploy, ExperimentConfig
+from loadgen.config import CataloguedModel, Deploy, ExperimentConfig, Saturate
 from loadgen.errors import ConfigError, Interrupted
 from loadgen.experiments.ceiling import measure_ceiling, with_ceiling
 from loadgen.experiments.document import pids, results_of
@@ -38,13 +38,14 @@ from loadgen.load.ending import Ending
 from loadgen.load.job import Job
 from loadgen.load.last_part import last_part
 from loadgen.load.record import Record
-from loadgen.load.runner import Hooks, Phase
+from loadgen.load.runner import Hooks, Phase, run
 from loadgen.plan import Plan, prepare, replica_options
 from loadgen.results import files
 from loadgen.results.document import Results
 from loadgen.results.environment import environment
 from loadgen.servers.server import Server, Workload
 from loadgen.servers.serving import serving
+from model_containers.units import NS_PER_S
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +138,24 @@ async def measure(
     if await until_done(measuring, end) and not measuring.cancelled():
         cancel_again()
     return measuring.result()
+
+
+async def answer_time(plan: Plan, server: Server) -> float | None:
+    """Seconds that the answer to a single request takes; None without a good one. Nothing is saved.
+
+    Args:
+        plan: says what to send, and how long to wait.
+        server: to whom.
+
+    Raises:
+        TargetError: the server cannot be reached.
+    """
+    config = replace(plan.config, client=replace(plan.config.client, processes=1))
+    single = replace(plan, config=config).with_load(Saturate(requests=1, max_in_flight=1))
+    async with server.load(single, keep_outputs=False) as workload:
+        job = replace(_job(single, workload, None), keep_requests=False)
+        record = await run(job, hooks=Hooks(on_interval=lambda _: None))
+    return record.latency.max_ns / NS_PER_S if record.latency.total else None
 
 
 async def _measure(

@@ -205,12 +205,13 @@ def evaluate(condition: Condition, summary: Summary) -> Finding:
     """
     value, known = _measured(condition, summary), _known(condition, summary)
     holds = known is not None and all(known.truths) if value is None else condition.allows(value)
-    agree = known is not None and {*known.truths} == {holds}
+    agree = known is not None and known.truths[0] == known.truths[1]
     bound = condition.text[len(condition.name) :]
     text = f"{condition.name} {_found(condition, summary, value)}, wanted {bound}"
     if value is not None and not agree and known is not None:
         text = f"{text} ({known.text})"
-    return Finding(condition, value, holds, text, value is None or agree, agree and known is not None and known.sure)
+    sure = known is not None and known.sure and {*known.truths} == {holds}
+    return Finding(condition, value, holds, text, value is None or agree, sure)
 
 
 def crossed(condition: Condition, summary: Summary) -> tuple[bool | None, str]:

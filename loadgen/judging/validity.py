@@ -19,6 +19,9 @@ from loadgen.judging.evidence import Evidence, RoleUse
 
 CheckVerdict = Literal["passed", "noted", "failed", "unknown"]
 
+CLIENT_BUSY = 0.5
+"""From this share of a core on, more client processes may help."""
+
 STALLED_SHARE = 0.02
 """From this share of lost time on, the client of a closed loop was not there."""
 
@@ -109,7 +112,7 @@ def notes(evidence: Evidence, checks: Sequence[Check]) -> list[str]:
 
 def _client(evidence: Evidence) -> Check:
     """Whether the client ran when it should: without gaps in a closed loop, on schedule in an open one."""
-    remedy = "leave the client's cores to it, or spread the load over more client processes"
+    remedy = _leave_cores(evidence)
     if evidence.offered_rps is not None:
         limit = f"schedule lag p99 below {LATE_MS:g} ms, or below {LATE_SHARE:.0%} of the latency p99"
         lag_ms, p99_ms = evidence.lag_p99_ms, evidence.latency_p99_ms
@@ -126,6 +129,13 @@ def _client(evidence: Evidence) -> Check:
     measured = f"{gaps.lost_s / duration_s:.1%} of the time lost in {_count(gaps.count, 'gap')}{_when(evidence)}"
     late = gaps.lost_s >= STALLED_SHARE * duration_s
     return _check("client on time", measured + _kept(evidence), limit, late, remedy)
+
+
+def _leave_cores(evidence: Evidence) -> str:
+    """What to do about a client that was late; more processes help one that was busy."""
+    alone = "leave the client's cores to it"
+    busy = evidence.client_cpu_share >= CLIENT_BUSY
+    return f"{alone}, or spread the load over more client processes" if busy else alone
 
 
 def _when(evidence: Evidence) -> str:
@@ -265,7 +275,7 @@ def _as_planned(evidence: Evidence) -> Check:
         measured = "no schedule" if without else "gaps too short, or too few, for the timers of this machine"
         return Check("sent as planned", measured, limit, "unknown")
     measured = f"distance {evidence.gap_distance:.3f}"
-    remedy = "leave the client's cores to it, or spread the load over more client processes"
+    remedy = _leave_cores(evidence)
     return _check("sent as planned", measured, limit, evidence.gap_distance > GAP_DISTANCE, remedy)
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, get_args
 from msgspec import Meta
 
 from loadgen.judging.evidence import Evidence, RoleUse
-from loadgen.judging.validity import Check, invalid
+from loadgen.judging.validity import CLIENT_BUSY, Check, invalid
 
 Saturated = Literal["yes", "near", "no", "undecided"]
 Limit = Literal["replicas", "frontend", "client", "load", "unknown"]
@@ -245,6 +245,8 @@ def _client(evidence: Evidence) -> _Judgement:
 
 
 def _more_clients(evidence: Evidence) -> str:
+    if evidence.client_cpu_share < CLIENT_BUSY:
+        return f"its process used {evidence.client_cpu_share:.0%} of a core, so more processes would not help"
     return f"try --clients {2 * evidence.clients}"
 
 

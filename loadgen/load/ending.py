@@ -16,6 +16,8 @@ class Ending(enum.StrEnum):
     """The schedule was sent to its end."""
     STEADY = "steady"
     """Throughput and latency were shown not to change any more."""
+    DECIDED = "decided"
+    """A condition was decided, whatever would have followed."""
     CUT_SHORT = "cut_short"
     """The backlog of a probe grew beyond hope."""
     ENOUGH = "enough"
@@ -44,7 +46,15 @@ class Ending(enum.StrEnum):
     def as_asked(self) -> bool:
         """The run measured all that it was to measure; otherwise results have an error and a code other than 0."""
         match self:
-            case Ending.DURATION | Ending.REQUESTS | Ending.SCHEDULE | Ending.STEADY | Ending.CUT_SHORT | Ending.ENOUGH:
+            case (
+                Ending.DURATION
+                | Ending.REQUESTS
+                | Ending.SCHEDULE
+                | Ending.STEADY
+                | Ending.CUT_SHORT
+                | Ending.DECIDED
+                | Ending.ENOUGH
+            ):
                 return True
             case (
                 Ending.OVERRUN

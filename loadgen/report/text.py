@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Mapping, Sequence
 
 from frontend_launch.integers import core_ranges, plural
 from frontend_launch.launch.placement import Placement
 from frontend_launch.launch.topology import Topology
 from loadgen.config import CataloguedModel, External, OpenLoop, Saturate
-from loadgen.experiments.capacity import FoundCapacity
+from loadgen.experiments.capacity import CapacityConfig, FoundCapacity
 from loadgen.experiments.grid import NOWHERE
+from loadgen.experiments.search import MAX_STRETCH, MOST_CONFIRMING
 from loadgen.experiments.sweep import Sweep, SweepPlan
 from loadgen.hardware.readings import SAMPLER
 from loadgen.hardware.summary import CoreUse, GpuUse, ProcessUse
@@ -43,13 +45,42 @@ _EXTRAS = {
 
 def plan_text(plan: Plan) -> str:
     """What will run, in two lines."""
-    config, inputs = plan.config, plan.inputs
-    until = plan.load.until
-    match config.load:
+    match plan.config.load:
         case OpenLoop(arrivals):
             load = arrivals.text
         case Saturate():
-            load = f"at most {plan.window} in flight ({_bytes(plan.window * inputs.payload_bytes)})"
+            load = f"at most {plan.window} in flight ({_bytes(plan.window * plan.inputs.payload_bytes)})"
+    return _plan_text(plan, load, plan.load.until)
+
+
+def capacity_plan_text(plan: Plan, config: CapacityConfig) -> str:
+    """What a search will run, how many probes it makes, and how long they take.
+
+    Args:
+        plan: of its probes.
+        config: of the search.
+    """
+    limits, effort = config.sized, config.effort
+    arrivals = {0.0: "constant arrivals", 1.0: "Poisson arrivals"}.get(config.cv, f"arrivals of cv {config.cv:g}")
+    each = f"{limits.duration_s:g} s a probe, {limits.confirm_s:g} s each that decides"
+    least, most = (datetime.timedelta(seconds=math.ceil(seconds)) for seconds in effort.measured_s)
+    fewest, largest = effort.probes
+    deciding = min(MOST_CONFIRMING, largest)
+    lines = [
+        _plan_text(plan, arrivals, each),
+        f"search for the highest rate with {', '.join(map(str, config.conditions))}",
+        f"probes  {fewest} at least, {largest} at most, {deciding} of them that decide",
+        f"time    {least} at least, {most} at most, and some seconds for each probe until the server is idle",
+        f"        below {effort.stretched_below_rps:.3g} requests/s a probe is longer, up to {MAX_STRETCH:g} times, "
+        f"to have {plural(limits.samples, 'request')}",
+    ]
+    if largest < fewest:
+        lines.append(f"--probes {largest}: fewer than confirm an answer; use {fewest} or more")
+    return "\n".join(lines)
+
+
+def _plan_text(plan: Plan, load: str, until: str) -> str:
+    config, inputs = plan.config, plan.inputs
     if config.client.processes > 1:
         load += f", from {config.client.processes} client processes"
     match config.serve:
@@ -121,12 +152,16 @@ def capacity_text(found: FoundCapacity) -> str:
     if capacity.rate_rps is None:
         answer = "undecided" if capacity.undecided else "not found: no rate held the objective"
         lines.append(f"capacity    {answer}")
-    else:
-        until = "unknown" if capacity.failed_rps is None else f"{capacity.failed_rps:.4g}"
-        state = "confirmed" if capacity.confirmed else "not confirmed"
+    elif capacity.confirmed and capacity.failed_rps is not None:
+        ends = f"{capacity.rate_rps:.4g} to {capacity.failed_rps:.4g}"
+        lines.append(f"capacity    {capacity.rate_rps:.4g} requests/s ({ends} with 95 % confidence)")
         lines.append(
-            f"capacity    {capacity.rate_rps:.4g} requests/s, {state}; the next rate that did not hold is {until}"
+            f"confirmed   by runs of {capacity.confirm_s:g} s: "
+            f"the objective held at {capacity.rate_rps:.4g} requests/s, and did not at {capacity.failed_rps:.4g}"
         )
+    else:
+        state = "undecided" if capacity.undecided else "not confirmed"
+        lines.append(f"capacity    {state}; {capacity.bracket}")
     probes = plural(len(capacity.probes), "probe")
     if capacity.invalid:
         lines.append(f"invalid     {len(capacity.invalid)} of {probes}; the answer rests on them")

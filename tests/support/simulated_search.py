@@ -1,98 +1,259 @@
 """The search for the highest rate on servers in virtual time, whose highest rate is known."""
 
+import bisect
 import functools
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sample_results import GOLDEN
 
-from loadgen.experiments.search import Capacity, Limits, Probe, ProbeRequest, bound_ms, cannot_pass, judge, search
+from loadgen.experiments.search import (
+    Capacity,
+    Limits,
+    Probe,
+    ProbeRequest,
+    bound_s,
+    cannot_pass,
+    judge,
+    samples,
+    search,
+)
 from loadgen.judging import slo
+from loadgen.judging.intervals import with_intervals
 from loadgen.judging.slo import Condition
 from loadgen.load.arrivals import Renewal
 from loadgen.load.record import ClientUse, Offered, Record
 from loadgen.load.summary import summarise
+from loadgen.load.tally import Tally
 from loadgen.load.target import Outcome
 
-OBJECTIVES = ("p99<20ms", "p95<10ms,failed<0.1%", "p99<250ms")
 NS = 1_000_000_000
-SERVICE_S = 0.002
-"""Time for a request at a server that takes one at a time: 500 requests/s, if it never waits."""
+MEAN_S = 0.002
+"""Mean time of a request in most servers: 500 requests/s, if they never wait."""
+
+WARMUP_S, INTERVAL_S = 1.0, 1.0
+TALLIED_S = 0.25
+
+Answers = tuple[np.ndarray, np.ndarray]
+"""When each request ends, in seconds; and whether it was refused."""
+
+Serve = Callable[[np.ndarray, np.random.Generator], Answers]
+"""Arrivals, ascending, in seconds since the server began, to answers."""
 
 
-def waits(times_ns: np.ndarray, service_ns: float) -> np.ndarray:
+@dataclass(frozen=True)
+class Server:
+    """A server and an objective, with what a very long run finds.
+
+    Attributes:
+        name: for a table.
+        objective: that the search holds.
+        serve: what the server does.
+        truth_rps: the highest rate; None for a server that holds the objective at none.
+    """
+
+    name: str
+    objective: str
+    serve: Serve
+    truth_rps: float | None
+
+
+def in_order(arrived: np.ndarray, service: np.ndarray) -> np.ndarray:
     """When each answer comes, of a server that takes requests one at a time in the order of their arrival."""
-    order = np.arange(len(times_ns))
-    done_ns: np.ndarray = np.maximum.accumulate(times_ns - order * service_ns) + (order + 1) * service_ns
-    return done_ns
+    served = np.cumsum(service)
+    done: np.ndarray = np.maximum.accumulate(arrived - (served - service)) + served
+    return done
 
 
-def probe(ask: ProbeRequest, conditions: Sequence[Condition], seed: int, service_s: float = SERVICE_S) -> Probe:
+def mm1(arrived: np.ndarray, rng: np.random.Generator) -> Answers:
+    """Exponential service."""
+    return in_order(arrived, rng.exponential(MEAN_S, len(arrived))), np.zeros(len(arrived), bool)
+
+
+def heavy(arrived: np.ndarray, rng: np.random.Generator) -> Answers:
+    """One request in twenty takes 20 times as long; the mean is that of the others."""
+    service = np.where(rng.random(len(arrived)) < 0.05, 20.0, 1.0) * MEAN_S / (0.95 + 0.05 * 20)
+    return in_order(arrived, service), np.zeros(len(arrived), bool)
+
+
+def cliff(arrived: np.ndarray, _: np.random.Generator) -> Answers:
+    """A tenth of a second that brings more than 40 requests takes three times as long for each."""
+    tenth = np.floor(10 * arrived).astype(int)
+    crowded = np.bincount(tenth - tenth[0])[tenth - tenth[0]] > 40
+    return in_order(arrived, np.where(crowded, 3 * MEAN_S, MEAN_S)), np.zeros(len(arrived), bool)
+
+
+def pausing(arrived: np.ndarray, rng: np.random.Generator) -> Answers:
+    """It stands still for the last two seconds of each minute."""
+    minute, within = np.divmod(arrived, 60.0)
+    worked = in_order(minute * 58 + np.minimum(within, 58.0), rng.exponential(MEAN_S, len(arrived)))
+    minute, within = np.divmod(worked, 58.0)
+    return np.maximum(arrived, minute * 60 + within), np.zeros(len(arrived), bool)
+
+
+def batching(arrived: np.ndarray, _: np.random.Generator) -> Answers:
+    """What waits, up to 8 requests, takes 8 ms and 1 ms for each."""
+    times, ends, sizes, free, first = arrived.tolist(), [], [], -math.inf, 0
+    while first < len(times):
+        begin = max(free, times[first])
+        last = bisect.bisect_right(times, begin, first, min(first + 8, len(times)))
+        free = begin + 0.008 + 0.001 * (last - first)
+        ends.append(free)
+        sizes.append(last - first)
+        first = last
+    return np.repeat(ends, sizes), np.zeros(len(times), bool)
+
+
+ROOM = 20
+"""Requests that a refusing server has at once."""
+
+
+def refusing(arrived: np.ndarray, rng: np.random.Generator) -> Answers:
+    """Exponential service; a request that finds 20 others is refused at once."""
+    ends, refused = arrived.copy(), np.zeros(len(arrived), bool)
+    busy = [-math.inf] * ROOM
+    free, place = -math.inf, 0
+    for number, (at, service) in enumerate(
+        zip(arrived.tolist(), rng.exponential(MEAN_S, len(arrived)).tolist(), strict=True)
+    ):
+        if busy[place] > at:
+            refused[number] = True
+            continue
+        free = (free if free > at else at) + service
+        ends[number] = busy[place] = free
+        place = (place + 1) % ROOM
+    return ends, refused
+
+
+def mm1_rate(bound_s: float, slow_share: float) -> float:
+    """Where the share of slower answers of M/M/1 is this: they are exponential with rate mu - lambda."""
+    return 1 / MEAN_S + math.log(slow_share) / bound_s
+
+
+def refusing_rate(share: float) -> float:
+    """Where M/M/1/K refuses this share."""
+    low, high = 0.01, 2.0
+    while high - low > 1e-9:
+        load = (low + high) / 2
+        refused = (1 - load) * load**ROOM / (1 - load ** (ROOM + 1)) if load != 1 else 1 / (ROOM + 1)
+        low, high = (load, high) if refused < share else (low, load)
+    return low / MEAN_S
+
+
+@functools.cache
+def long_run_rate(serve: Serve, bound_s: float, slow_share: float, requests: int = 8_000_000) -> float:
+    """What a very long run finds, by bisection."""
+    low, high = 0.05 / MEAN_S, 1 / MEAN_S
+    unit = np.cumsum(np.random.default_rng(1).exponential(1.0, requests))
+    while high / low > 1.0005:
+        rate = (low * high) ** 0.5
+        done, _ = serve(unit / rate, np.random.default_rng(2))
+        slow = np.count_nonzero(done - unit / rate >= bound_s) / requests
+        low, high = (rate, high) if slow < slow_share else (low, rate)
+    return low
+
+
+def probe(ask: ProbeRequest, conditions: Sequence[Condition], seed: int, serve: Serve = mm1) -> Probe:
     """A probe in virtual time, cut short as a real one is."""
-    warmup_s, interval_s = 1.0, 1.0
-    times_ns = Renewal(ask.rate_rps, ask.duration_s, 1.0, seed).times_ns(warmup_s)
-    done_ns = waits(times_ns, round(service_s * NS))
-    in_flight: list[float] = []
-    cut = False
-    for begin_s in np.arange(0.0, ask.duration_s - interval_s / 2, interval_s):
-        begin_ns, end_ns = begin_s * NS, (begin_s + interval_s) * NS
-        held_ns = np.clip(np.minimum(done_ns, end_ns) - np.maximum(times_ns, begin_ns), 0, None)
-        in_flight.append(float(held_ns.sum()) / (interval_s * NS))
-        if cut := cannot_pass(in_flight, ask.rate_rps, bound_ms(conditions)):
-            break
+    rng = np.random.default_rng([seed, 7])
+    times_ns = Renewal(ask.rate_rps, ask.duration_s, 1.0, seed).times_ns(WARMUP_S)
+    begun_s = 60 * rng.random() + WARMUP_S
+    arrived = times_ns / NS
+    done, refused = serve(arrived + begun_s, rng)
+    done = done - begun_s
+    in_flight = _in_flight(arrived, done, ask.duration_s)
+    cut = next(
+        (n for n in range(1, len(in_flight) + 1) if cannot_pass(in_flight[:n], ask.rate_rps, bound_s(conditions))), None
+    )
     measured = times_ns >= 0
-    offered = Offered()
-    record = Record(measured_ns=round(ask.duration_s * NS), offered=offered, clients=[ClientUse()])
-    record.latency.record((done_ns - times_ns)[measured].astype(np.int64))
-    record.outcomes[Outcome.COMPLETED] = len(times_ns)
-    record.sent = len(times_ns)
-    offered.planned = offered.answered = int(measured.sum())
-    offered.arrived = int(np.count_nonzero((done_ns >= 0) & (done_ns < ask.duration_s * NS)))
-    results = replace(GOLDEN, summary=summarise(record), ended="cut_short" if cut else "schedule", path=None)
-    return judge(ask, results, conditions, in_flight)
+    record = _record(arrived[measured], done[measured], refused[measured], ask.duration_s, conditions)
+    record.sent, record.outcomes[Outcome.COMPLETED] = len(times_ns), int(np.count_nonzero(~refused))
+    record.outcomes[Outcome.FAILED] = int(np.count_nonzero(refused))
+    assert record.offered is not None
+    record.offered.arrived = int(np.count_nonzero((done >= 0) & (done < ask.duration_s) & ~refused))
+    summary = with_intervals(summarise(record), record)
+    results = replace(GOLDEN, summary=summary, ended="schedule" if cut is None else "cut_short", path=None)
+    return judge(ask, results, conditions, in_flight[:cut])
 
 
-def found(
-    conditions: Sequence[Condition], seed: int, limits: Limits, start_rps: float = 40.0, service_s: float = SERVICE_S
-) -> Capacity:
-    steps = search(start_rps, limits)
+def _record(
+    arrived: np.ndarray, done: np.ndarray, refused: np.ndarray, duration_s: float, conditions: Sequence[Condition]
+) -> Record:
+    """What a client records of the measured part."""
+    order = np.argsort(done, kind="stable")
+    done_ns = (done[order] * NS).astype(np.int64)
+    latency_ns, refused = done_ns - (arrived[order] * NS).astype(np.int64), refused[order]
+    bounds_ns = slo.slow_bounds_ns(conditions)
+    tally = None if bounds_ns is None else Tally(bounds_ns)
+    record = Record(measured_ns=round(duration_s * NS), offered=Offered(), clients=[ClientUse()], tally=tally)
+    good = ~refused
+    record.latency.record(latency_ns[good])
+    if good.any():
+        record.batches.record(latency_ns[good], done_ns[good], 0)
+    if tally is not None and len(done_ns):
+        edges = np.searchsorted(done_ns, np.arange(0, done_ns[-1] + TALLIED_S * NS, TALLIED_S * NS))
+        for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+            if first < last:
+                answered = good[first:last]
+                tally.completed(latency_ns[first:last][answered], int(done_ns[first]))
+                tally.lost(Outcome.FAILED, int(np.count_nonzero(~answered)), int(done_ns[first]))
+    assert record.offered is not None
+    record.offered.planned, record.offered.answered = len(arrived), int(np.count_nonzero(good))
+    return record
+
+
+def _in_flight(arrived: np.ndarray, done: np.ndarray, duration_s: float) -> list[float]:
+    """The mean number in flight of each interval."""
+    edges = np.arange(0, max(2, math.ceil(duration_s / INTERVAL_S - 0.5) + 1)) * INTERVAL_S
+
+    def waited(times: np.ndarray) -> np.ndarray:
+        ordered = np.sort(times)
+        before = np.searchsorted(ordered, edges)
+        total: np.ndarray = before * edges - np.concatenate([[0.0], np.cumsum(ordered)])[before]
+        return total
+
+    means: list[float] = (np.diff(waited(arrived) - waited(done)) / INTERVAL_S).tolist()
+    return means
+
+
+def found(server: Server, seed: int, limits: Limits, start_rps: float = 40.0) -> Capacity:
+    """What a search finds, with arrivals of its own for each seed."""
+    conditions = slo.parse(server.objective)
+    steps = search(start_rps, replace(limits, samples=samples(conditions)))
     ask = next(steps)
     number = 0
     while True:
         number += 1
         try:
-            ask = steps.send(probe(ask, conditions, 1000 * seed + number, service_s))
+            ask = steps.send(probe(ask, conditions, 1000 * seed + number, server.serve))
         except StopIteration as end:
             capacity: Capacity = end.value
             return capacity
 
 
-@functools.cache
-def highest_rate(bound_s: float, quantile: float, service_s: float = SERVICE_S) -> float:
-    """What a very long run finds: of two million requests, by bisection."""
-    low, high = 0.05 / service_s, 1 / service_s
-    unit = np.cumsum(np.random.default_rng(1).exponential(1.0, 2_000_000))
-    while high / low > 1.0005:
-        rate = (low * high) ** 0.5
-        times_ns = unit / rate * NS
-        latency_ns = waits(times_ns, service_s * NS) - times_ns
-        low, high = (rate, high) if np.quantile(latency_ns, quantile) < bound_s * NS else (low, rate)
-    return low
+def trials(server: Server, seeds: Iterable[int], limits: Limits) -> list[Capacity]:
+    """What the search finds, once for each seed."""
+    return [found(server, seed, limits) for seed in seeds]
 
 
-def trials(text: str, seeds: Iterable[int], limits: Limits) -> list[Capacity]:
-    """What the search finds for an objective, once for each seed of the arrivals."""
-    conditions = slo.parse(text)
-    return [found(conditions, seed, limits) for seed in seeds]
+def covers(server: Server, answer: Capacity) -> bool:
+    """Whether the interval holds the truth; where no rate is right, that none was confirmed."""
+    if server.truth_rps is None:
+        return not any(probe.step in ("confirm", "above") and probe.outcome == "pass" for probe in answer.probes)
+    interval = answer.interval_rps
+    return interval is not None and interval[0] <= server.truth_rps <= interval[1]
 
 
-def right(answer: Capacity, text: str, limits: Limits) -> bool:
-    """Whether it is confirmed, and within the tolerance of what a very long run finds."""
-    bound = bound_ms(slo.parse(text))
-    assert bound is not None
-    expected = highest_rate(bound / 1000, 0.99 if "p99" in text else 0.95)
-    if not answer.confirmed:
-        return False
-    assert answer.rate_rps is not None
-    return abs(answer.rate_rps / expected - 1) <= limits.tolerance
+def servers() -> list[Server]:
+    """Those of the table."""
+    return [
+        Server("one at a time, exponential", "p99<50ms", mm1, mm1_rate(0.05, 0.01)),
+        Server("the same", "p50<10ms", mm1, mm1_rate(0.01, 0.5)),
+        Server("5 % of requests 20 times as long", "p99<100ms", heavy, long_run_rate(heavy, 0.1, 0.01)),
+        Server("batches up to 8", "p99<40ms", batching, long_run_rate(batching, 0.04, 0.01)),
+        Server("a third as fast when 40 come in 0.1 s", "p99<100ms", cliff, long_run_rate(cliff, 0.1, 0.01)),
+        Server("refuses with 20 in it", "failed<0.5%,p99<100ms", refusing, refusing_rate(0.005)),
+        Server("stands still 2 s each minute", "p99<100ms", pausing, None),
+    ]

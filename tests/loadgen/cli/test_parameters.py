@@ -25,7 +25,7 @@ ZEROS = ["0", "0s", "0ms", "0.0", "0m", ".0h", " 0 "]
 def configured(monkeypatch):
     """Runs a verb up to its configuration: what it said of errors, and the configuration, None where it refused."""
     found: list[ExperimentConfig] = []
-    monkeypatch.setattr(measuring, "show_plan", found.append)
+    monkeypatch.setattr(measuring, "show_plan", lambda config, *_: found.append(config))
     monkeypatch.setattr(sweep, "_show_plan", lambda config: found.append(config.base))
 
     def run(verb, *words):
