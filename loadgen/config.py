@@ -378,6 +378,7 @@ class ExperimentConfig:
         seed: of inputs and weights.
         until_steady: end the run before its time when throughput and p99 do not change any more.
         fail_if: conditions that are not to come true.
+        abort_on_fail: end the run once one of them is true at its end, whatever follows.
         allow_invalid: a run that is invalid is taken as it is.
     """
 
@@ -391,6 +392,7 @@ class ExperimentConfig:
     until_steady: bool = False
     fail_if: tuple[Condition, ...] = ()
     allow_invalid: bool = False
+    abort_on_fail: bool = False
 
     def __post_init__(self) -> None:
         instance(self, "serve", of=(Deploy, Frontend, External))
@@ -401,6 +403,11 @@ class ExperimentConfig:
         instance(self, "output", of=(Output,))
         instance(self, "fail_if", of=(Condition,), each=True)
         whole(self, "seed", least=0)
+        if self.abort_on_fail and not self.fail_if:
+            problem = "has no condition that could end the run"
+            raise FieldError(
+                "ExperimentConfig.abort_on_fail", True, problem, "name one with {ExperimentConfig.fail_if}"
+            )
         clients, load = self.client.processes, self.load
         shares = {"max_in_flight": load.max_in_flight}
         if isinstance(load, Saturate):

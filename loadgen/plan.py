@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from frontend_launch.integers import core_ranges, plural
@@ -22,7 +23,7 @@ from loadgen.config import (
     Saturate,
 )
 from loadgen.errors import ConfigError, FieldError
-from loadgen.load.arrivals import Arrivals
+from loadgen.load.arrivals import Arrivals, Renewal
 from loadgen.load.input_files import FileInputs
 from loadgen.load.inputs import DRAWN_INPUTS, InputSource, SeededInputs
 from loadgen.targets.application import describe_application
@@ -83,6 +84,15 @@ class LoadPlan:
     duration_s: float | None = None
     requests: int | None = None
     arrivals: Arrivals | None = None
+
+    @property
+    def most_requests(self) -> int | None:
+        """Requests that the run has at most, but for chance that is negligible; None where only time ends it."""
+        if self.arrivals is None:
+            return self.requests
+        expected = self.arrivals.mean_rps * self.arrivals.duration_s + self.arrivals.initial_rps * self.warmup_s
+        spread = self.arrivals.cv if isinstance(self.arrivals, Renewal) else 0.0
+        return math.ceil(expected + 6 * max(1.0, spread) * math.sqrt(expected)) + 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -328,9 +328,13 @@ def ending(
         bool,
         typer.Option("--until-steady", help="End once throughput and p99 are steady, and report the steady time only."),
     ] = False,
+    abort_on_fail: Annotated[
+        bool,
+        typer.Option("--abort-on-fail", help="End early, once a condition of --fail-if is true whatever follows."),
+    ] = False,
 ) -> Settings:
     """When a run may end early."""
-    return {"until_steady": until_steady}
+    return {"until_steady": until_steady, "abort_on_fail": abort_on_fail}
 
 
 def validity(

@@ -34,8 +34,8 @@ from loadgen.experiments.search import (
     judge,
     samples,
 )
-from loadgen.judging.early_stop import Watcher
-from loadgen.judging.slo import Condition
+from loadgen.judging.early_stop import Decided, FirstOf, Watcher
+from loadgen.judging.slo import Condition, slow_bounds_ns
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import MAX_REQUESTS, Renewal
@@ -187,7 +187,7 @@ def probe_text(probe: Probe) -> str:
 
 
 class Backlog(Watcher):
-    """Watches a probe, and cuts it short when it cannot pass any more.
+    """Watches a probe, and cuts it short when its backlog is beyond hope.
 
     Args:
         rate_rps: of the probe.
@@ -264,12 +264,17 @@ class _Prober:
         output = self._plan.config.output
         rows = requests_log.numbered(output.requests_log, f"{self._made}")
         plan = self._plan.with_load(scheduled(config.base.load, arrivals))
-        backlog = Backlog(ask.rate_rps, config.conditions, drains=self._server.facts.deployment is None)
-        results = await self._measured(plan.with_output(replace(output, requests_log=rows)), backlog)
+        drains = self._server.facts.deployment is None
+        backlog = Backlog(ask.rate_rps, config.conditions, drains)
+        watcher: Watcher = backlog
+        if not ask.confirms:  # what was measured decides; a long probe is to have its interval
+            broken, bounds_ns = [each.opposite for each in config.conditions], slow_bounds_ns(config.conditions) or ()
+            watcher = FirstOf(backlog, Decided(broken, bounds_ns, plan.load.most_requests, drains))
+        results = await self._measured(plan.with_output(replace(output, requests_log=rows)), watcher)
         return judge(ask, results, config.conditions, backlog.in_flight, config.base.allow_invalid)
 
-    async def _measured(self, plan: Plan, backlog: Backlog | None) -> Results:
-        results = await measure(plan, self._server, self._check, backlog, self._config.conditions)
+    async def _measured(self, plan: Plan, watcher: Watcher | None) -> Results:
+        results = await measure(plan, self._server, self._check, watcher, self._config.conditions)
         if results.ended == Ending.INTERRUPTED:  # a rate that was cut short says nothing
             raise asyncio.CancelledError
         return results

@@ -29,7 +29,7 @@ from loadgen.errors import ConfigError, Interrupted
 from loadgen.experiments.ceiling import measure_ceiling, with_ceiling
 from loadgen.experiments.document import pids, results_of
 from loadgen.hardware.watch import watching
-from loadgen.judging.early_stop import UntilSteady, Watched, Watcher
+from loadgen.judging.early_stop import Decided, FirstOf, UntilSteady, Watched, Watcher
 from loadgen.judging.slo import Condition, slow_bounds_ns
 from loadgen.load import open_files, requests_log
 from loadgen.load.answers import AnswerCheck, answer_check
@@ -194,9 +194,15 @@ async def _measure(
             return time.monotonic_ns()
 
         hooks = Hooks(on_phase, begin=begin)
-        until_steady = UntilSteady() if plan.config.until_steady and watcher is None else None
-        watched = Watched(watcher or until_steady, hooks.stop_sending, halt)
         job = replace(_job(plan, workload, check), tally_ns=slow_bounds_ns((*plan.config.fail_if, *objective)))
+        watchers = [] if watcher is None else [watcher]
+        until_steady = UntilSteady() if plan.config.until_steady else None
+        if until_steady is not None:
+            watchers.append(until_steady)
+        if plan.config.abort_on_fail:
+            drains, most = facts.deployment is None, plan.load.most_requests
+            watchers.append(Decided(plan.config.fail_if, job.tally_ns or (), most, drains))
+        watched = Watched(FirstOf(*watchers) if watchers else None, hooks.stop_sending, halt)
         record = await senders.run(job, halt, replace(hooks, on_interval=watched))
         record.ended = watched.ended or record.ended
         if until_steady is not None and record.ended is Ending.STEADY:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Protocol
 
 from typing_extensions import override
 
+from loadgen.judging.slo import Condition, comes_true
 from loadgen.judging.steady import steadiness
 from loadgen.load.ending import Ending
 from loadgen.load.record import Interval
@@ -63,6 +66,54 @@ class UntilSteady(Watcher):
             log.info("steady: %s", found.text)
             self.first = max(0, len(self._throughput_rps) - found.window)
         return found.steady
+
+
+class Decided(Watcher):
+    """Ends a run once one of its conditions is true at its end, whatever follows.
+
+    Args:
+        conditions: that end it.
+        bounds_ns: of the run's tally.
+        most: requests that the run has at most; None where that is not known.
+        drains: outstanding requests are waited for.
+    """
+
+    ended = Ending.DECIDED
+
+    def __init__(
+        self, conditions: Sequence[Condition], bounds_ns: Sequence[int], most: int | None, drains: bool
+    ) -> None:
+        self._conditions, self._bounds_ns, self._most, self.drains = conditions, bounds_ns, most, drains
+        self._ended: Sequence[int] = ()
+
+    @override
+    def should_end(self, interval: Interval) -> bool:
+        self._ended = [sum(each) for each in zip_longest(self._ended, interval.ended, fillvalue=0)]
+        if not self._ended:
+            return False
+        true = [one for one in self._conditions if comes_true(one, self._ended, self._bounds_ns, self._most)]
+        if true:
+            log.info("%s is decided, whatever follows", ", ".join(map(str, true)))
+        return bool(true)
+
+
+class FirstOf(Watcher):
+    """Ends a run when one of several watchers says so; all of them see every interval.
+
+    Args:
+        watchers: at least one.
+    """
+
+    def __init__(self, *watchers: Watcher) -> None:
+        self._watchers = watchers
+        self.ended, self.drains = watchers[0].ended, watchers[0].drains
+
+    @override
+    def should_end(self, interval: Interval) -> bool:
+        ending = [watcher for watcher in self._watchers if watcher.should_end(interval)]
+        if ending:
+            self.ended, self.drains = ending[0].ended, ending[0].drains
+        return bool(ending)
 
 
 class Watched:

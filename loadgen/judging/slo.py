@@ -23,12 +23,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from loadgen.errors import ConfigError
 from loadgen.load.summary import Share, Summary, slow_name
+from loadgen.load.tally import OUTCOMES as OUTCOMES_COUNTED
+from loadgen.load.target import Outcome
 
 LATENCIES: Final = ("p50", "p90", "p95", "p99", "p99.9", "mean", "max")
 OUTCOMES: Final = ("failed", "timed_out", "defaulted", "abandoned")
@@ -96,10 +98,17 @@ class Condition:
     def slow_share(self) -> float:
         """The share of such requests with which the metric is at its bound; 0 for metrics that have none."""
         if self.metric == GOODPUT:
-            return 1 - self.value
+            return round(1 - self.value, 15)
         if self.slow_ns is None or self.metric == "max":
             return 0.0
         return (1000 - round(10 * float(self.metric[1:]))) / 1000
+
+    @property
+    def opposite(self) -> Condition:
+        """The condition that is true where this one is not."""
+        operator = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}[self.operator]
+        text = f"{self.name}{operator}{self.text[len(self.name) + len(self.operator) :]}"
+        return replace(self, operator=operator, text=text)
 
     def allows(self, measured: float) -> bool:
         """Whether a value, in the unit of `value`, keeps the bound."""
@@ -167,7 +176,8 @@ def _condition(text: str) -> Condition:
     if metric == "throughput":
         return Condition(metric, operator, value, "req/s", written)
     within_ns = _within_ns(text, match["within"]) if metric == GOODPUT else None
-    return Condition(metric, operator, value / 100 if unit == "%" else value, unit, written, within_ns)
+    share = round(value / 100, 15)  # 99.9 / 100 is not quite 0.999
+    return Condition(metric, operator, share if unit == "%" else value, unit, written, within_ns)
 
 
 def _within_ns(text: str, within: str) -> int:
@@ -194,6 +204,32 @@ def _example(metric: str) -> str:
     usual = "<250ms" if metric in LATENCIES else "<0.1%"
     examples = {"throughput": ">100req/s", "achieved": ">=99%", "failed_batches": "<1", GOODPUT: "(latency<100ms)>99%"}
     return f"write {metric}{examples.get(metric, usual)}"
+
+
+def comes_true(condition: Condition, ended: Sequence[int], bounds_ns: Sequence[int], most: int | None) -> bool:
+    """Whether a condition will be true at the end of a run, whatever follows.
+
+    Args:
+        condition: one that more slow or lost requests cannot make false; others do not come true early.
+        ended: requests until now, as `Tally.totals`.
+        bounds_ns: of the tally.
+        most: requests that the run has at most; None where that is not known.
+    """
+    if condition.slow_ns is not None:
+        place = OUTCOMES_COUNTED + bounds_ns.index(condition.slow_ns)
+        slow = ended[place] + sum(ended[:OUTCOMES_COUNTED]) - ended[Outcome.COMPLETED]
+        if condition.metric == "max":
+            return condition.operator in (">", ">=") and ended[place] > 0
+        if most is None or condition.operator not in (("<", "<=") if condition.metric == GOODPUT else (">", ">=")):
+            return False
+        allowed = condition.slow_share * most
+        return slow > allowed or (slow == allowed and condition.operator == "<=")
+    if condition.metric not in OUTCOMES or condition.operator not in (">", ">="):
+        return False
+    count = ended[Outcome[condition.metric.upper()]]
+    if condition.unit != "%":
+        return condition.allows(count)
+    return most is not None and condition.allows(count / most)
 
 
 def evaluate(condition: Condition, summary: Summary) -> Finding:
@@ -316,7 +352,7 @@ def _measured(condition: Condition, summary: Summary) -> float | None:
     """The metric in the unit of the condition's value."""
     if condition.metric == GOODPUT:
         share = _share(condition, summary)
-        return None if share is None else 1 - share.value
+        return None if share is None else (share.requests - share.count) / share.requests
     if condition.metric in LATENCIES:
         return summary.latency_ms.get(condition.metric)
     if condition.metric == "throughput":

@@ -2,15 +2,19 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import pytest
 import uvloop
+from hypothesis import given
+from hypothesis import strategies as st
 
 from frontend_launch.ports import Ports
 from loadgen.config import Client, Deploy, ExperimentConfig, OpenLoop, Output
 from loadgen.experiments.experiment import run_experiment
 from loadgen.judging import early_stop as watchers
-from loadgen.judging.early_stop import UntilSteady, Watched
+from loadgen.judging.early_stop import Decided, FirstOf, UntilSteady, Watched
+from loadgen.judging.slo import LATENCIES, METRICS, parse
 from loadgen.judging.steady import Steadiness
 from loadgen.load.arrivals import Renewal
 from loadgen.load.ending import Ending
@@ -25,7 +29,7 @@ def interval(duration_s=1.0, rate_rps=100.0, p99_s=0.02):
 class After:
     """Ends a run after so many intervals."""
 
-    ended = Ending.CUT_SHORT
+    ended: Ending = Ending.CUT_SHORT
 
     def __init__(self, count, drains):
         self.left, self.drains = count, drains
@@ -70,6 +74,62 @@ def test_intervals_that_change_do_not():
     """However many there are."""
     watcher = UntilSteady()
     assert not any(watcher.should_end(interval(rate_rps=100 + n)) for n in range(100))
+
+
+def ended_in(good=0, slow=0, failed=0):
+    """An interval in which requests ended so, of a tally with one bound; slow ones are completed too."""
+    return replace(interval(), ended=(good + slow, 0, failed, 0, 0, slow, slow))
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "decided_at"),
+    [
+        pytest.param("goodput(latency<100ms)<99%", 1000, 3, id="goodput: more than ten of a thousand"),
+        pytest.param("goodput(latency<100ms)<=99%", 1000, 2, id="goodput: ten of a thousand"),
+        pytest.param("goodput(latency<100ms)<99%", None, None, id="of how many is not known"),
+        pytest.param("goodput(latency<100ms)>99%", 1000, None, id="more slow ones make it false"),
+        pytest.param("p99>=100ms", 1000, 3, id="a percentile"),
+        pytest.param("p50>=100ms", 1000, None, id="a percentile that may still be low"),
+        pytest.param("p99<100ms", 1000, None, id="a percentile that is to be low"),
+        pytest.param("max>=100ms", None, 1, id="the slowest"),
+        pytest.param("failed>0", None, 2, id="a number of requests"),
+        pytest.param("failed>0.4%", 1000, 2, id="a share of requests"),
+        pytest.param("failed>0.4%", None, None, id="a share of a number that is not known"),
+        pytest.param("failed<0.4%", 1000, None, id="a share that grows"),
+        pytest.param("throughput<9", 1000, None, id="what no single request decides"),
+    ],
+)
+def test_a_condition_ends_a_run_once_it_is_true_whatever_follows(text, most, decided_at):
+    """Five slow ones, five that failed, one more slow one; many good ones between."""
+    conditions = parse(text)
+    watcher = Decided(conditions, (100_000_000,), most, drains=True)
+    intervals = [ended_in(90, slow=5), ended_in(90, failed=5), ended_in(90, slow=1)]
+    found = [number for number, each in enumerate(intervals, 1) if watcher.should_end(each)]
+    assert (found[0] if found else None) == decided_at
+    assert not Decided(conditions, (100_000_000,), most, drains=True).should_end(interval())
+
+
+@given(st.sampled_from(METRICS), st.sampled_from(["<", "<=", ">", ">="]), st.floats(0, 2))
+def test_of_a_condition_and_its_opposite_one_is_true(metric, operator, value):
+    """And both count the same requests as slow."""
+    if metric == "goodput":
+        text = f"goodput(latency<7ms){operator}99%"
+    else:
+        text = f"{metric}{operator}7{'ms' if metric in LATENCIES else '%' if metric == 'achieved' else ''}"
+    (condition,) = parse(text)
+    assert condition.allows(value) != condition.opposite.allows(value)
+    assert parse(condition.opposite.text) == [condition.opposite]
+    assert condition.opposite.opposite == condition
+    assert condition.slow_ns == condition.opposite.slow_ns
+
+
+def test_the_first_of_several_watchers_ends_a_run():
+    """In its way; the others have seen all intervals."""
+    steady, slow = After(3, drains=True), After(2, drains=False)
+    steady.ended = Ending.STEADY
+    watcher = FirstOf(steady, slow)
+    assert [watcher.should_end(interval()) for _ in range(2)] == [False, True]
+    assert (watcher.ended, watcher.drains, steady.left) == (Ending.CUT_SHORT, False, 1)
 
 
 def test_a_run_that_ended_early_has_all_of_its_answers(tmp_path, monkeypatch):

@@ -262,6 +262,18 @@ def test_a_finding_is_sure_where_its_whole_interval_is_on_one_side(text, slow, i
     assert crossed is (holds if sure or interval is None else None)
 
 
+@pytest.mark.parametrize(("slow", "requests", "bound"), [(1, 1000, "99.9%"), (1, 100, "99%"), (3, 10_000, "99.97%")])
+def test_a_goodput_that_is_its_bound_keeps_it(slow, requests, bound):
+    """Whatever their quotients are as floats."""
+    at_least, more = slo.parse(f"goodput(latency<1s)>={bound},goodput(latency<1s)>{bound}")
+    summary = replace(SUMMARY, shares={"latency>=1000ms": Share(slow, requests)})
+    assert slo.evaluate(at_least, summary).holds
+    assert not slo.evaluate(more, summary).holds
+    assert slo.comes_true(
+        slo.parse(f"goodput(latency<1s)<={bound}")[0], [requests, 0, 0, 0, 0, slow], [10**9], requests
+    )
+
+
 def test_facts_are_sure_and_estimates_without_an_interval_are_not():
     """A number of requests is a fact."""
     findings = [slo.evaluate(one, SUMMARY) for one in slo.parse("max<2s,failed<5,p99<1s,throughput>9,failed<1%")]
