@@ -1,7 +1,5 @@
 """How often the interval of a search for capacity holds the truth, on servers in virtual time."""
 
-import functools
-
 import evidence
 import pytest
 from simulated_search import covers, servers, trials
@@ -20,14 +18,12 @@ Where no rate holds the objective, a search is right that confirms none.
 | server | objective | capacity, requests/s | confirmed | right | width, median | probes, median | minutes, median |
 |---|---|---|---|---|---|---|---|"""
 
-made = functools.cache(servers)
-
 
 @pytest.mark.parametrize("place", range(7))
 @pytest.mark.timeout(3000)
 def test_intervals_hold_the_capacity(place):
     """At least 90 of 100, for each server."""
-    server = made()[place]
+    server = servers()[place]
     answers = trials(server, range(100, 100 + SEARCHES), Limits())
     right = sum(covers(server, answer) for answer in answers)
     widths = sorted(ends[1] / ends[0] - 1 for answer in answers if (ends := answer.interval_rps) is not None)

@@ -31,7 +31,7 @@ from loadgen.load.record import Interval
 from loadgen.load.summary import MeasuredPart, Share
 from loadgen.report.text import capacity_text
 
-QUICK = Server("one at a time, exponential", "p99<50ms", mm1, mm1_rate(0.05, 0.01))
+QUICK = Server("one at a time, exponential", "p99<50ms", mm1, lambda: mm1_rate(0.05, 0.01))
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -47,7 +47,7 @@ def test_the_interval_holds_a_known_capacity(seed):
 
 def test_no_rate_is_confirmed_at_a_server_that_stands_still():
     """Two seconds in each minute; a probe of thirty seconds may see nothing of it."""
-    server = Server("stands still", "p99<100ms", pausing, None)
+    server = Server("stands still", "p99<100ms", pausing)
     answer = found(server, 1, Limits(probes=14), start_rps=20.0)
     assert (answer.confirmed, answer.interval_rps) == (False, None)
     assert covers(server, answer)
