@@ -18,10 +18,11 @@ from frontend_launch.launch.topology import Topology
 from frontend_launch.ports import Ports
 from loadgen.checks import finite, instance, whole
 from loadgen.constraints import MAX_DURATION_S
-from loadgen.errors import FieldError
+from loadgen.errors import ConfigError, FieldError
 from loadgen.judging.slo import Condition
 from loadgen.load import requests_log
 from loadgen.load.arrivals import MAX_REQUESTS, Arrivals
+from loadgen.load.drawing import DTYPES, Range
 from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
 from loadgen.targets.remote import TargetOptions
@@ -292,14 +293,26 @@ class Inputs:
     Attributes:
         path: a file or directory of inputs; None draws them.
         count: how many distinct inputs are sent; None means 32 that are drawn, or all of the files.
+        ranges: of numbers that are drawn, each the first number and the one above the last, by the input's name; the
+            empty name stands for the only input.
+        dtype: of numbers that are drawn for ``http+json``, which does not say what it takes; None for float32.
     """
 
     path: Path | None = None
     count: int | None = None
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    dtype: str | None = None
 
     def __post_init__(self) -> None:
         instance(self, "path", of=(Path,))
+        if self.dtype is not None and self.dtype not in DTYPES:
+            raise FieldError("Inputs.dtype", self.dtype, "is none", f"choose {', '.join(DTYPES)}")
+        instance(self, "ranges", of=(Mapping,))
         whole(self, "count")
+        if self.ranges and self.path is not None:
+            raise ConfigError(
+                "{Inputs.ranges} is for numbers that are drawn, not those of {Inputs.path}: leave one out"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from loadgen.config import (
 )
 from loadgen.errors import ConfigError, FieldError
 from loadgen.load.arrivals import Arrivals, Renewal
+from loadgen.load.drawing import check_ranges
 from loadgen.load.input_files import FileInputs
 from loadgen.load.inputs import DRAWN_INPUTS, InputSource, SeededInputs
 from loadgen.targets.application import describe_application
@@ -44,6 +45,8 @@ REMOTE_WINDOW = 64
 WINDOW_BYTES = 1 << 30
 """By default so many requests may be in flight, and so many bytes of them."""
 
+
+_KNOWN_DTYPE = "means nothing for a model that says what it takes"
 
 FIRST_ANSWER_S = 10.0
 """Patience for the first answer of a server that runs already."""
@@ -200,7 +203,8 @@ def plan_on(config: ExperimentConfig, context: PlanContext) -> Plan:
 
 def request_options(config: ExperimentConfig) -> RequestOptions:
     """What requests to an external server carry."""
-    return RequestOptions(config.serve.batch_size, config.inputs.path, config.inputs.count, config.seed)
+    inputs = config.inputs
+    return RequestOptions(config.serve.batch_size, inputs.path, inputs.count, config.seed, inputs.ranges, inputs.dtype)
 
 
 def _load_plan(
@@ -289,7 +293,11 @@ def _inputs(config: ExperimentConfig, model: Description) -> InputSource:
                 "say it with {Frontend.input_shape}, or take them from files with {Inputs.path}"
             )
         spec = replace(spec, shape=(1,))
-    return SeededInputs(spec, model.pixels, config.inputs.count or DRAWN_INPUTS, config.seed)
+    if config.inputs.dtype is not None:
+        raise FieldError("Inputs.dtype", config.inputs.dtype, _KNOWN_DTYPE, "leave it out, or use {Deploy.input_type}")
+    check_ranges(config.inputs.ranges, {"": spec.dtype})
+    bounds = config.inputs.ranges.get("")
+    return SeededInputs(spec, model.pixels, config.inputs.count or DRAWN_INPUTS, config.seed, bounds)
 
 
 def default_window(payload_bytes: int, places: int) -> int:

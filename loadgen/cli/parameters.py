@@ -37,6 +37,7 @@ from loadgen.config import (
 from loadgen.errors import ConfigError
 from loadgen.judging.slo import parse as parse_conditions
 from loadgen.load.arrivals import KINDS, Renewal, kind_of, parse_arrivals
+from loadgen.load.drawing import parse_ranges
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_gpus, parse_int_list, parse_shape
 
 Settings = dict[str, Any]
@@ -285,12 +286,21 @@ def inputs(
         ),
     ] = None,
     inputs: Annotated[int | None, typer.Option(help="Distinct inputs to send.  [default: 32, or all files]")] = None,
+    input_range: Annotated[
+        str | None,
+        typer.Option(metavar="LOW:HIGH", help="Draw numbers from LOW to below HIGH; of several inputs NAME:LOW:HIGH,…"),
+    ] = None,
+    input_dtype: Annotated[
+        str | None,
+        typer.Option(metavar="DTYPE", help="With http+json: draw such numbers, such as int64.  [default: float32]"),
+    ] = None,
     verify: Annotated[
         int | None, typer.Option(metavar="N", help="Compare every Nth answer with the right one.")
     ] = None,
 ) -> Settings:
     """What to send."""
-    return {"inputs": Inputs(input_, inputs), "verify": verify}
+    ranges = console.optional("--input-range", parse_ranges, input_range)
+    return {"inputs": Inputs(input_, inputs, ranges or {}, input_dtype), "verify": verify}
 
 
 def client(

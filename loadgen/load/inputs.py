@@ -12,11 +12,11 @@ import numpy as np
 from typing_extensions import override
 
 from loadgen.errors import ConfigError, FieldError
+from loadgen.load.drawing import Range, numbers
 from loadgen.load.images import base64_of, jpeg
 from model_containers.data_types import TEXT_LETTERS, DataType
 from model_containers.model import TensorSpec
 
-PIXEL_RANGE = 255.0
 MAX_POOL_BYTES = 1 << 30
 """Inputs from files are all held in memory; so many bytes of them at most."""
 
@@ -153,19 +153,22 @@ class SeededInputs(InputSource):
         pixels: the shape of the image that an input is; None where it is none.
         count: how many distinct inputs.
         seed: of the generator.
+        bounds: of the numbers; None for the usual ones.
     """
 
     spec: TensorSpec
     pixels: tuple[int, int, int] | None
     count: int
     seed: int
+    bounds: Range | None = None
 
     @property
     @override
     def text(self) -> str:
         kind = "JPEG" if self._jpeg else "text" if self.spec.dtype == "str" else self.spec.dtype
         shape = self.pixels if self._jpeg else self.spec.shape or (TEXT_LETTERS,)
-        return f"{self.count} seeded inputs {'x'.join(map(str, shape or ()))} {kind}"
+        bounds = "" if self.bounds is None else f" in {self.bounds[0]}:{self.bounds[1]}"
+        return f"{self.count} seeded inputs {'x'.join(map(str, shape or ()))} {kind}{bounds}"
 
     @property
     @override
@@ -180,7 +183,7 @@ class SeededInputs(InputSource):
 
     @override
     def make(self) -> Pool:
-        """Draw the pool: pixels of noise, 0 to 255, for images, else uniform in [0, 1), whole numbers in [0, 128)."""
+        """Draw the pool, of images pixels of noise."""
         return Pool(list(islice(self._draw(), self.count)), self.spec.data_type)
 
     def _draw(self) -> Iterator[np.ndarray]:
@@ -190,12 +193,9 @@ class SeededInputs(InputSource):
                 yield base64_of(jpeg(generator.integers(0, 256, self.pixels, dtype=np.uint8)))
             elif dtype == "str":
                 yield generator.integers(ord("a"), ord("z") + 1, TEXT_LETTERS, dtype=np.uint8)
-            elif np.dtype(dtype).kind == "f":
-                scale = PIXEL_RANGE if self._image else 1.0
-                numbers = generator.random(self.spec.shape, dtype=np.float32) * scale
-                yield numbers.astype(np.dtype(dtype).newbyteorder("<"), order="C", copy=False)
             else:
-                yield generator.integers(0, 256 if self._image else 128, self.spec.shape, dtype=dtype)
+                assert self.spec.shape is not None
+                yield numbers(generator, self.spec.shape, dtype, self.bounds, image=self._image)
 
     @property
     def _image(self) -> bool:

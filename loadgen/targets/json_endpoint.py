@@ -19,6 +19,7 @@ from loadgen import files
 from loadgen.errors import ConfigError, FieldError
 from loadgen.load import array_files, images
 from loadgen.load.array_files import array_names
+from loadgen.load.drawing import check_ranges, numbers
 from loadgen.load.input_files import SUFFIXES, content_of, files_in, inputs_of_arrays
 from loadgen.load.inputs import DRAWN_INPUTS, InputSource, Pool, enough_of, request_pool
 from loadgen.load.records import entries
@@ -181,10 +182,12 @@ class JsonInputs(InputSource):
                 yield value
             enough_of(request_options.inputs, count, request_options.input)
             return
-        generator = np.random.default_rng(request_options.seed)
+        generator, dtype = np.random.default_rng(request_options.seed), request_options.dtype or "float32"
+        check_ranges(request_options.ranges, {"": "str" if shape is None else dtype})
+        bounds = request_options.ranges.get("")
         for _ in range(request_options.inputs or DRAWN_INPUTS):
             if shape is not None:
-                yield json_values(generator.random(shape, dtype=np.float32).round(6))
+                yield json_values(numbers(generator, shape, dtype, bounds, image=False).round(6))
             else:
                 yield generator.integers(ord("a"), ord("z") + 1, TEXT_LETTERS, dtype=np.uint8).tobytes().decode()
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from loadgen.checks import instance, whole
 from loadgen.errors import ConfigError, FieldError
+from loadgen.load.drawing import Range
 from loadgen.load.inputs import InputSource
 from loadgen.load.target import TargetSpec
 from loadgen.targets.access import Access
@@ -89,12 +90,16 @@ class RequestOptions:
         input: a file or directory; None draws them.
         inputs: how many distinct ones; None means 32 that are drawn, or all of the files.
         seed: of what is drawn.
+        ranges: of numbers that are drawn, see `loadgen.config.Inputs`.
+        dtype: of numbers that are drawn for JSON, which has no dtypes; None for the usual one.
     """
 
     batch_size: int
     input: Path | None
     inputs: int | None
     seed: int
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    dtype: str | None = None
 
 
 class Remote(Protocol):

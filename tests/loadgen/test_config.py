@@ -173,6 +173,7 @@ def test_what_cannot_be_planned(changes, error, text):
         (lambda: Client(300), "processes 300 are too many: use at most 256"),
         (lambda: Client(cpus=(-1,)), "cpus -1 is negative"),
         (lambda: Inputs(count=0), "count 0 is not positive"),
+        (lambda: Inputs(dtype="floaty"), "dtype floaty is none: choose float32, float64, int8"),
         (lambda: Deploy("noop", ready_timeout_s=0.0), "ready_timeout_s 0 is not positive"),
         (lambda: Deploy("noop", replicas=0), "replicas 0 is not positive"),
         (lambda: Deploy("noop", runtime="podman"), "runtime podman is none: choose process or docker"),
@@ -330,6 +331,18 @@ def test_what_a_load_comes_to(serve, load, expected):
         plan = asyncio.run(prepare(ExperimentConfig(serve, first))).with_load(load)
         assert (plan.window, plan.load.warmup_s, plan.load.timeout_s, plan.load.drain_s) == expected
         assert plan.load == asyncio.run(prepare(ExperimentConfig(serve, load))).load
+
+
+def test_inputs_are_drawn_in_a_range():
+    """Which the text says; of a model that says what it takes, no dtype."""
+    config = ExperimentConfig(Deploy("noop", input_type="ints", input_shape=(4,)), inputs=Inputs(ranges={"": (5, 7)}))
+    plan = asyncio.run(prepare(config))
+    assert plan.inputs.text == "32 seeded inputs 4 int32 in 5:7"
+    assert {number for array in plan.inputs.make().arrays for number in array.tolist()} == {5, 6}
+    with pytest.raises(FieldError, match=r"ranges 0\.5:1: the input is of int32: write whole numbers"):
+        asyncio.run(prepare(replace(config, inputs=Inputs(ranges={"": (0.5, 1)}))))
+    with pytest.raises(FieldError, match="dtype int64 means nothing for a model that says what it takes"):
+        asyncio.run(prepare(replace(config, inputs=Inputs(dtype="int64"))))
 
 
 def test_what_a_model_says_of_itself():

@@ -8,6 +8,7 @@ from typing import Self
 from typing_extensions import override
 
 from loadgen.errors import ConfigError, FieldError, TargetError
+from loadgen.load.drawing import check_ranges
 from loadgen.load.inputs import DRAWN_INPUTS
 from loadgen.load.target import TargetSpec
 from loadgen.targets.http1 import HttpSpec, TensorAnswers
@@ -15,7 +16,7 @@ from loadgen.targets.oip.admin import admin_at, describe
 from loadgen.targets.oip.grpc_target import OipGrpcSpec
 from loadgen.targets.oip.metadata import ModelMetadata, ServerMetadata
 from loadgen.targets.oip.requests import Contents, FileContents, RequestInputs, SeededContents, seeded_count
-from loadgen.targets.oip.tensors import BYTES, DTYPES, Tensor, resolve, with_rows
+from loadgen.targets.oip.tensors import BYTES, DTYPES, Tensor, number_dtype, resolve, with_rows
 from loadgen.targets.remote import Remote, RequestOptions, TargetOptions
 from model_containers.model import Description, TensorSpec
 
@@ -97,7 +98,11 @@ class OipModel(Remote):
         if request_options.input is None:
             tensors = tuple(resolve(tensor, rows, shape) for tensor, shape in zip(model.inputs, given, strict=True))
             count = seeded_count(tensors, request_options.inputs or DRAWN_INPUTS)
-            return SeededContents(tensors, count, request_options.seed)
+            if request_options.dtype is not None:
+                problem = "means nothing for a model that says what it takes"
+                raise FieldError("Inputs.dtype", request_options.dtype, problem, "leave it out")
+            check_ranges(request_options.ranges, {tensor.name: number_dtype(tensor.datatype) for tensor in tensors})
+            return SeededContents(tensors, count, request_options.seed, request_options.ranges)
         for tensor, shape in zip(model.inputs, given, strict=True):
             if shape is not None:
                 resolve(tensor, rows, shape)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +15,7 @@ from typing_extensions import override
 from loadgen.errors import ConfigError, FieldError
 from loadgen.load import array_files, images, records
 from loadgen.load.array_files import array_names
+from loadgen.load.drawing import Range
 from loadgen.load.images import read_pixels
 from loadgen.load.input_files import content_of, files_in, fitted, input_of, inputs_of_arrays, is_of, member
 from loadgen.load.inputs import MAX_POOL_BYTES, InputSource, Pool, enough_of, request_pool
@@ -32,6 +33,7 @@ from loadgen.targets.oip.tensors import (
     draw,
     encode_numbers,
     encode_strings,
+    number_dtype,
 )
 
 Filled = tuple[Tensor, bytes]
@@ -65,11 +67,13 @@ class SeededContents(Contents):
         tensors: of one request.
         count: how many requests.
         seed: of the generator.
+        ranges: of numbers, by the tensor's name; the empty name stands for the only one.
     """
 
     tensors: tuple[Tensor, ...]
     count: int
     seed: int
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
     @property
     @override
@@ -79,8 +83,11 @@ class SeededContents(Contents):
     @override
     def each(self) -> Iterator[tuple[Filled, ...]]:
         generator = np.random.default_rng(self.seed)
+        bounds = [self.ranges.get(tensor.name, self.ranges.get("")) for tensor in self.tensors]
         for _ in range(self.count):
-            yield tuple((tensor, draw(generator, tensor)) for tensor in self.tensors)
+            yield tuple(
+                (tensor, draw(generator, tensor, one)) for tensor, one in zip(self.tensors, bounds, strict=True)
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +225,7 @@ class _Slot:
     @property
     def dtype(self) -> str:
         """What numpy has for the datatype; BF16 is cut from float32."""
-        datatype = self.tensor.datatype
-        return "str" if datatype == BYTES else "float32" if datatype == "BF16" else DTYPES[datatype]
+        return number_dtype(self.tensor.datatype)
 
     def of_arrays(self, file: Path, *, alone: bool) -> Iterator[_Part]:
         """The inputs in arrays of a file: the array of this name, or all where the tensor is the only one."""

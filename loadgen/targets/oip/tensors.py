@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loadgen.errors import ConfigError, FieldError
-from loadgen.load.inputs import PIXEL_RANGE
+from loadgen.load.drawing import PIXEL_RANGE, Range, numbers
 from loadgen.targets.http_request import json_values
 from model_containers.data_types import TEXT_LETTERS
 
@@ -110,13 +110,17 @@ def _eg(shape: Sequence[int]) -> str:
     return "x".join(str(size if size > 0 else 8) for size in shape)
 
 
-def draw(generator: np.random.Generator, tensor: Tensor) -> bytes:
+def draw(generator: np.random.Generator, tensor: Tensor, bounds: Range | None = None) -> bytes:
     """Content for a tensor: pixels of noise, 0 to 255, where it looks like images, otherwise in [0, 1) or [0, 128).
 
     Args:
         generator: advanced by what is drawn.
         tensor: with a shape that has no unknown dimension.
+        bounds: of its numbers; None for those.
     """
+    if bounds is not None:
+        dtype = number_dtype(tensor.datatype)
+        return encode_numbers(numbers(generator, tensor.shape, dtype, bounds, image=False), tensor.datatype)
     if tensor.datatype == BYTES:
         letters = generator.integers(ord("a"), ord("z") + 1, (tensor.elements, TEXT_LETTERS), dtype=np.uint8)
         return encode_strings(row.tobytes() for row in letters)
@@ -132,6 +136,11 @@ def draw(generator: np.random.Generator, tensor: Tensor) -> bytes:
     return encode_numbers(
         generator.random(tensor.shape, dtype=np.float32) * (PIXEL_RANGE if image else 1), tensor.datatype
     )
+
+
+def number_dtype(datatype: str) -> str:
+    """The dtype of a tensor's numbers in numpy, which has no BF16; ``str`` for texts."""
+    return "str" if datatype == BYTES else "float32" if datatype == "BF16" else DTYPES[datatype]
 
 
 def least(tensor: Tensor) -> Tensor:

@@ -48,6 +48,15 @@ def test_numbers_of_a_shape_are_drawn():
     assert bodies(found, RequestOptions(1, None, 2, 5)) == [first, second]
 
 
+def test_whole_numbers_in_a_range_are_drawn():
+    """Such as ids of tokens; texts have no range."""
+    found = endpoint(shapes={"": (100,)})
+    (body,) = bodies(found, RequestOptions(1, None, 1, 5, {"": (1000, 1003)}, "int64"))
+    assert set(body["prompt"]) == {1000, 1001, 1002}
+    with pytest.raises(ConfigError, match="the input is text"):
+        bodies(endpoint(), RequestOptions(1, None, 1, 5, {"": (0, 3)}))
+
+
 def texts(found, asked):
     """The bodies as they are written."""
     return [bytes(one).partition(b"\r\n\r\n")[2].decode() for one in found.inputs(asked).make().payloads()]

@@ -23,6 +23,17 @@ def contents_of(path, tensors=(ROWS,), batched=True, most=None):
     return [tuple(content for _, content in each) for each in FileContents(path, tensors, batched, most).each()]
 
 
+def test_numbers_are_drawn_in_the_range_of_their_tensor():
+    """As ids and a mask need it; a half of 16 bits too."""
+    tensors = tuple(Tensor(name, kind, (100,)) for name, kind in (("ids", "INT64"), ("mask", "BOOL"), ("x", "BF16")))
+    ranges = {"ids": (1000, 1002), "mask": (1, 2), "x": (2, 3)}
+    (each,) = SeededContents(tensors, 1, 0, ranges).each()
+    ids, mask, numbers = (decode_numbers(content, tensor.datatype) for tensor, content in each)
+    assert set(ids.tolist()) == {1000, 1001}
+    assert mask.all()
+    assert 2 <= numbers.min() < numbers.max() <= 3
+
+
 def test_rows_are_taken_in_turn(tmp_path):
     """Three inputs, two rows a request: after the last comes the first."""
     np.save(tmp_path / "x.npy", np.arange(9, dtype=np.float32).reshape(3, 3))
