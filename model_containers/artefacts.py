@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from model_containers.errors import ModelError
@@ -66,6 +66,23 @@ def digest(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of_all(first: Path, others: Iterable[Path]) -> str:
+    """The SHA-256 of a file; where others belong to it, that of their names and digests, a line each.
+
+    Args:
+        first: the file.
+        others: those that belong to it, in any order.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    paths = sorted(others)
+    if not paths:
+        return digest(first)
+    lines = (f"{digest(path)}  {os.path.relpath(path, first.parent)}\n" for path in (first, *paths))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _make(directory: Path, file_name: str, make: Callable[[Path], None]) -> None:

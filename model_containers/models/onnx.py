@@ -6,7 +6,8 @@ its request. A batch below a fixed batch size is filled up with its last row.
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import mmap
 import os
 import re
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from model_containers.artefacts import digest
+from model_containers.artefacts import digest_of_all
 from model_containers.data_types import DataType
 from model_containers.errors import ModelError
 from model_containers.model import TOLERANCE, Description, LoadOptions, TensorSpec
@@ -23,8 +24,8 @@ from model_containers.models._onnx_graph import TOKENS, Graph, Tensor, graph_of,
 _HALF_TOLERANCE = 4 * float(np.finfo(np.float16).eps)
 """See `Description.tolerance`: of answers in float16."""
 
-_EXTERNAL = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
-"""What precedes the name of a file of weights in an ONNX file: the key, and the length of the name."""
+_LOCATION = re.compile(rb"\x0a\x08location\x12([\x80-\xff]?[\x00-\x7f])", re.DOTALL)
+"""The entry of protocol buffers that names the file of a tensor's data, up to the length of the name."""
 
 
 class OnnxModel:
@@ -121,7 +122,7 @@ def _describe(path: str, graph: Graph, session: Any, options: LoadOptions, *, na
         takes=(given.data_type.canonical,),
         answer="label" if exact and answer.shape in ((), (1,)) else "features",
         tolerance=0.0 if exact else _HALF_TOLERANCE if output.dtype == "float16" else TOLERANCE,
-        weights=f"file:{path} sha256:{_weights_digest(Path(path))}",
+        weights=weights_text(path),
         gpu_capable=True,
         max_batch=graph.rows,
         note="" if named else note(path, output, tensors_of(session.get_outputs())),
@@ -168,14 +169,22 @@ def _derived(tensor: Tensor, shape: tuple[int, ...]) -> np.ndarray:
             return np.broadcast_to(np.arange(shape[-1], dtype=tensor.dtype), shape)
 
 
-def _weights_digest(path: Path) -> str:
-    """The SHA-256 of a file; with weights in other files, that of all their digests in a row."""
-    content = path.read_bytes()
-    names = {content[found.end() : found.end() + found[1][0]] for found in _EXTERNAL.finditer(content)}
-    files = [file for name in sorted(names) if (file := path.parent / os.fsdecode(name)).is_file()]
-    if not files:
-        return digest(path)
-    return hashlib.sha256("".join(map(digest, [path, *files])).encode()).hexdigest()
+def weights_text(path: str) -> str:
+    """Which weights exactly, for the results: the file, and the digest of it and of its external data."""
+    return f"file:{path} sha256:{digest_of_all(Path(path), _external_files(Path(path)))}"
+
+
+def _external_files(path: Path) -> set[Path]:
+    """The files beside an ONNX file that hold tensors of it, in whichever part of the model these are."""
+    files = set[Path]()
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for found in _LOCATION.finditer(content):
+            length = found[1][0] & 0x7F | (found[1][1] << 7 if len(found[1]) > 1 else 0)
+            name = content[found.end() : found.end() + length].decode("utf-8", "replace")
+            with contextlib.suppress(OSError, ValueError):  # another text that looks like it, which names no file
+                if (path.parent / name).is_file():
+                    files.add(path.parent / name)
+    return files
 
 
 def _session(path: str, options: LoadOptions) -> Any:

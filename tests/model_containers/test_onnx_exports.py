@@ -270,16 +270,6 @@ def test_texts_reach_a_file_that_takes_them(tmp_path):
     assert model.predict(np.array(["é".encode(), b"b"], dtype=object)).tolist() == [["é"], ["b"]]
 
 
-def test_weights_in_another_file_count(tmp_path):
-    """In the digest that the results keep."""
-    path = tmp_path / "m.onnx"
-    exports.external_data(path)
-    before = catalog.describe(f"onnx:{path}").weights
-    data = tmp_path / "m.onnx.data"
-    data.write_bytes(bytes(len(data.read_bytes())))
-    assert catalog.describe(f"onnx:{path}").weights != before
-
-
 @pytest.mark.parametrize(
     ("kind", "value", "fits"),
     [

@@ -1,5 +1,6 @@
 """Models of one's own and ONNX files: what is described, what is refused, and the guide's snippets as they stand."""
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from model_containers.models.onnx import weights_text
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "your-own-model.md").read_text()
 LOADGEN = str(Path(sys.executable).with_name("loadgen"))
@@ -272,6 +275,32 @@ def test_an_onnx_file_is_served(tmp_path):
     results = results_of(ran([*command_of("onnx:model.onnx"), "--verify", "1"], tmp_path))
     assert results["model"]["weights"].startswith("file:model.onnx sha256:")
     assert results["answers"]["compared"] > results["answers"]["mismatched"] == 0
+
+
+@onnx
+def test_tensors_beside_an_onnx_file(tmp_path):
+    """Belong to the digest of the weights, by their names and content; without any it is the file's own."""
+    from onnx import external_data_helper, load, numpy_helper, save
+
+    def own():
+        return f"file:{path} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+    path = tmp_path / "model.onnx"
+    write_onnx(path)
+    assert weights_text(str(path)) == own()
+    model = load(path)
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.array([2], np.float32), "two"))
+    name = f"{'weights' * 30}.bin"  # its length takes two bytes
+    external_data_helper.convert_model_to_external_data(model, location=name, size_threshold=0)
+    model.metadata_props.add(key="location", value="nowhere")
+    save(model, path)
+    first = weights_text(str(path))
+    assert (len(first), first != own()) == (len(own()), True)
+    (tmp_path / name).write_bytes(np.float32(3).tobytes())
+    second = weights_text(str(path))
+    assert second != first
+    (tmp_path / "other.bin").write_bytes(b"x")
+    assert weights_text(str(path)) == second
 
 
 @onnx
