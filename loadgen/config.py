@@ -23,6 +23,7 @@ from loadgen.judging.slo import Condition
 from loadgen.load import requests_log
 from loadgen.load.arrivals import MAX_REQUESTS, Arrivals
 from loadgen.load.drawing import DTYPES, Range
+from loadgen.load.image_layout import LAYOUTS, METHODS, ImageOptions
 from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
 from loadgen.targets.remote import TargetOptions
@@ -296,15 +297,34 @@ class Inputs:
         ranges: of numbers that are drawn, each the first number and the one above the last, by the input's name; the
             empty name stands for the only input.
         dtype: of numbers that are drawn for ``http+json``, which does not say what it takes; None for float32.
+        layout: where the model has the channels of an image, ``NCHW`` or ``NHWC``; None to see it by the model's shape.
+        resize: the method by which images are resized to the model's height and width; None for not at all.
+        allow_nan: floats of files may be no numbers.
     """
 
     path: Path | None = None
     count: int | None = None
     ranges: Mapping[str, Range] = field(default_factory=dict)
     dtype: str | None = None
+    layout: str | None = None
+    resize: str | None = None
+    allow_nan: bool = False
+
+    @property
+    def image_options(self) -> ImageOptions:
+        """What is done with images."""
+        return ImageOptions(self.layout, self.resize)
 
     def __post_init__(self) -> None:
         instance(self, "path", of=(Path,))
+        for name, choices in (("layout", LAYOUTS), ("resize", METHODS)):
+            value = getattr(self, name)
+            if value is not None and value not in choices:
+                raise FieldError(f"Inputs.{name}", value, "is none", f"choose {' or '.join(choices)}")
+            if value is not None and self.path is None:
+                raise FieldError(f"Inputs.{name}", value, "is for images of {Inputs.path}", "name them")
+        if self.allow_nan and self.path is None:
+            raise ConfigError("{Inputs.allow_nan} is for numbers of {Inputs.path}: name it")
         if self.dtype is not None and self.dtype not in DTYPES:
             raise FieldError("Inputs.dtype", self.dtype, "is none", f"choose {', '.join(DTYPES)}")
         instance(self, "ranges", of=(Mapping,))

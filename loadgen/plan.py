@@ -204,7 +204,16 @@ def plan_on(config: ExperimentConfig, context: PlanContext) -> Plan:
 def request_options(config: ExperimentConfig) -> RequestOptions:
     """What requests to an external server carry."""
     inputs = config.inputs
-    return RequestOptions(config.serve.batch_size, inputs.path, inputs.count, config.seed, inputs.ranges, inputs.dtype)
+    return RequestOptions(
+        config.serve.batch_size,
+        inputs.path,
+        inputs.count,
+        config.seed,
+        ranges=inputs.ranges,
+        dtype=inputs.dtype,
+        image_options=inputs.image_options,
+        allow_nan=inputs.allow_nan,
+    )
 
 
 def _load_plan(
@@ -285,7 +294,15 @@ async def prepare(config: ExperimentConfig) -> Plan:
 def _inputs(config: ExperimentConfig, model: Description) -> InputSource:
     spec = model.input
     if config.inputs.path is not None:
-        return FileInputs(config.inputs.path, spec, model.pixels, config.inputs.count).checked()
+        inputs = config.inputs
+        return FileInputs(
+            config.inputs.path,
+            spec,
+            model.pixels,
+            inputs.count,
+            image_options=inputs.image_options,
+            allow_nan=inputs.allow_nan,
+        ).checked()
     if spec.shape is None:
         if isinstance(config.serve, Frontend) and not config.serve.model:
             raise ConfigError(

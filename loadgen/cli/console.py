@@ -116,6 +116,7 @@ _OPTIONS = {
     "Frontend.host": "--connect",
     "Inputs.count": "--inputs",
     "Inputs.dtype": "--input-dtype",
+    "Inputs.layout": "--input-layout",
     "Inputs.path": "--input",
     "Inputs.ranges": "--input-range",
     "Renewal.rate_rps": "--rate",

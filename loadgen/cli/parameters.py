@@ -38,6 +38,7 @@ from loadgen.errors import ConfigError
 from loadgen.judging.slo import parse as parse_conditions
 from loadgen.load.arrivals import KINDS, Renewal, kind_of, parse_arrivals
 from loadgen.load.drawing import parse_ranges
+from loadgen.load.image_layout import METHODS
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_gpus, parse_int_list, parse_shape
 
 Settings = dict[str, Any]
@@ -294,13 +295,24 @@ def inputs(
         str | None,
         typer.Option(metavar="DTYPE", help="With http+json: draw such numbers, such as int64.  [default: float32]"),
     ] = None,
+    input_layout: Annotated[
+        str | None,
+        typer.Option(metavar="NCHW|NHWC", help="Where the model has an image's channels.  [default: by its shape]"),
+    ] = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(metavar="METHOD", help=f"Resize images to the model's size: {', '.join(METHODS)}."),
+    ] = None,
+    allow_nan: Annotated[bool, typer.Option("--allow-nan", help="Let floats of files be NaN.")] = False,
     verify: Annotated[
         int | None, typer.Option(metavar="N", help="Compare every Nth answer with the right one.")
     ] = None,
 ) -> Settings:
     """What to send."""
     ranges = console.optional("--input-range", parse_ranges, input_range)
-    return {"inputs": Inputs(input_, inputs, ranges or {}, input_dtype), "verify": verify}
+    layout = None if input_layout is None else input_layout.upper()
+    sent = Inputs(input_, inputs, ranges or {}, input_dtype, layout, resize, allow_nan)
+    return {"inputs": sent, "verify": verify}
 
 
 def client(

@@ -15,11 +15,13 @@ from loadgen.errors import ConfigError
 if TYPE_CHECKING:
     from PIL import Image
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 
 def read_pixels(file: Path) -> np.ndarray:
     """The pixels of an image file, uint8 ``(height, width, 3)``: upright, 16 bits cut to 8, without transparency.
+
+    Of an animation, or of several pages, it is the first picture.
 
     Raises:
         ConfigError: it cannot be read, or has no such pixels.

@@ -14,6 +14,7 @@ from loadgen import files
 from loadgen.errors import ConfigError
 from loadgen.load import array_files, images, records
 from loadgen.load.array_files import array_names, read_array
+from loadgen.load.image_layout import ImageOptions, is_image, laid_out, resized
 from loadgen.load.images import base64_of, jpeg, read_pixels
 from loadgen.load.inputs import MAX_POOL_BYTES, InputSource, Pool, enough_of
 from loadgen.load.records import Entry, entries
@@ -36,8 +37,8 @@ SUFFIXES = tuple(dict.fromkeys((*array_files.SUFFIXES, *images.SUFFIXES, *record
 class FileInputs(InputSource):
     """A pool from a file, or from all files of a directory and those below it, in the order of their names.
 
-    Arrays (npy, npz) hold one input or ``(n, *shape)`` of them; images (JPEG, PNG) one each; a text file one string a
-    line; JSON, JSON Lines and CSV one input an entry. Nothing is resized: an input has the shape that the model takes.
+    Arrays (npy, npz) hold one input or ``(n, *shape)`` of them; images one each; a text file one string a line; JSON,
+    JSON Lines and CSV one input an entry. An input has the shape that the model takes; images are resized on demand.
     For a model that takes images as strings, JPEG files are sent as they are, whatever their size, and other images as
     JPEG.
 
@@ -48,6 +49,8 @@ class FileInputs(InputSource):
         most: take so many inputs at most; None for all.
         text: see `InputSource`; `looked_at` knows it.
         payload_bytes: likewise.
+        image_options: what is done with images.
+        allow_nan: floats may be no numbers.
     """
 
     path: Path
@@ -56,6 +59,8 @@ class FileInputs(InputSource):
     most: int | None
     text: str = ""
     payload_bytes: int = 0
+    image_options: ImageOptions = ImageOptions()  # noqa: RUF009 - frozen
+    allow_nan: bool = False
 
     def checked(self) -> FileInputs:
         """The same after a check of the files, which holds from then on, even if they change.
@@ -95,7 +100,7 @@ class FileInputs(InputSource):
             return images.SUFFIXES if self.spec.dtype == "str" else (*array_files.SUFFIXES, *images.SUFFIXES)
         if self.spec.dtype == "str":
             return (*array_files.SUFFIXES, *records.SUFFIXES)
-        takes_images = self.spec.shape is None or len(self.spec.shape) == 3
+        takes_images = self.spec.shape is None or is_image(self.spec.shape, self.image_options)
         return (*array_files.SUFFIXES, *(images.SUFFIXES if takes_images else ()), *records.OF_NUMBERS)
 
     def _read(self, file: Path) -> Iterator[np.ndarray]:
@@ -108,29 +113,32 @@ class FileInputs(InputSource):
                 raise ConfigError(f"{file} holds numbers where strings are sent: leave {{Deploy.input_type}} out")
             raise ConfigError(f"{file} is a text, and this model takes none")
         if suffix in array_files.SUFFIXES:
-            found = inputs_of_arrays(file, array_names(file), self.spec.dtype, self._shapes)
+            found = inputs_of_arrays(file, array_names(file), self.spec.dtype, self._shapes, allow_nan=self.allow_nan)
         elif suffix == records.LINES and self.spec.dtype != "str":
             raise ConfigError(f"{file} is a text, and this model takes none")
         else:
-            found = (inputs_of_entry(entry, self.spec.dtype, self._shapes) for entry in entries(file))
+            allow_nan = self.allow_nan
+            found = (inputs_of_entry(one, self.spec.dtype, self._shapes, allow_nan=allow_nan) for one in entries(file))
         if self.spec.dtype == "str":
             found = (np.frombuffer(array.item(), dtype=np.uint8) for array in found)
         yield from found
 
     def _image(self, file: Path) -> np.ndarray:
-        if self.pixels is None and self.spec.shape is not None and len(self.spec.shape) != 3:
+        if self.spec.dtype == "str":
+            return self._encoded(file)
+        return image_input(file, self.spec.dtype, self._shapes, self.image_options)
+
+    def _encoded(self, file: Path) -> np.ndarray:
+        """An image as a string: a JPEG file as it is, others as JPEG."""
+        if self.pixels is None:
             raise ConfigError(f"{file} is an image, and this model takes none")
-        if self.spec.dtype == "str" and file.suffix.lower() != ".png":
-            content = content_of(file)
-            if not content.startswith(_JPEG_START):
-                raise ConfigError(f"{file} is not a JPEG file")
+        content, method = content_of(file), self.image_options.resize
+        if content.startswith(_JPEG_START) and method is None:
             return base64_of(content)
         pixels = read_pixels(file)
-        return (
-            base64_of(jpeg(pixels))
-            if self.spec.dtype == "str"
-            else fitted(pixels, self.spec.dtype, self._shapes, str(file))
-        )
+        if method is not None:
+            pixels = resized(pixels, self.pixels[0], self.pixels[1], method)
+        return base64_of(jpeg(pixels))
 
     @property
     def _shapes(self) -> Shapes:
@@ -199,10 +207,35 @@ def content_of(file: Path) -> bytes:
     return content
 
 
+def image_input(file: Path, dtype: str, shapes: Shapes, options: ImageOptions) -> np.ndarray:
+    """An image as a model takes it.
+
+    Args:
+        file: of the image.
+        dtype: the model's.
+        shapes: that the model takes, -1 for a dimension that may vary; none for any.
+        options: what is done with it.
+
+    Raises:
+        ConfigError: it cannot be read, or the model does not take it.
+    """
+    if shapes and not any(is_image(shape, options) for shape in shapes):
+        raise ConfigError(f"{file} is an image, and this model takes none")
+    pixels = laid_out(read_pixels(file), shapes, options, str(file))
+    if shapes and not any(is_of(pixels.shape, shape) for shape in shapes):
+        found, taken = _text_of(pixels.shape), " or ".join(map(_text_of, shapes))
+        turned = any(sorted(pixels.shape) == sorted(shape) for shape in shapes)
+        remedy = f"{'transpose' if turned else 'resize'} it before, or resize it with {{Inputs.resize}} bilinear"
+        raise ConfigError(f"{file} is an image of {found}, the model takes {taken}: {remedy}")
+    return fitted(pixels, dtype, shapes, str(file))
+
+
 # One input ---------------------------------------------------------------------------------------------------
 
 
-def inputs_of_arrays(file: Path, names: Sequence[str], dtype: str | None, shapes: Shapes) -> Iterator[np.ndarray]:
+def inputs_of_arrays(
+    file: Path, names: Sequence[str], dtype: str | None, shapes: Shapes, *, allow_nan: bool = False
+) -> Iterator[np.ndarray]:
     """The inputs in arrays of a file, one each or one for each row.
 
     Args:
@@ -210,6 +243,7 @@ def inputs_of_arrays(file: Path, names: Sequence[str], dtype: str | None, shapes
         names: of the arrays.
         dtype: the model's, None for the array's own; for ``str`` inputs are arrays of bytes objects.
         shapes: that the model takes, -1 for a dimension that may vary; none for any.
+        allow_nan: floats may be no numbers.
 
     Raises:
         ConfigError: the file cannot be read, or holds what the model does not take.
@@ -225,7 +259,8 @@ def inputs_of_arrays(file: Path, names: Sequence[str], dtype: str | None, shapes
         dimensions = array.ndim
         taken = dtype or _own_dtype(array, source)
         check_kind(array, taken, source)
-        yield from (fitted(one, taken, shapes, source) for one in _split(array, taken, shapes, source))
+        for one in _split(array, taken, shapes, source):
+            yield fitted(one, taken, shapes, source, allow_nan=allow_nan)
 
 
 def _own_dtype(array: np.ndarray, source: str) -> str:
@@ -257,18 +292,19 @@ def _split(array: np.ndarray, dtype: str, shapes: Shapes, source: str) -> Iterat
         yield from (array[at, ...] for at in range(len(array)))
 
 
-def inputs_of_entry(entry: Entry, dtype: str, shapes: Shapes) -> np.ndarray:
+def inputs_of_entry(entry: Entry, dtype: str, shapes: Shapes, *, allow_nan: bool = False) -> np.ndarray:
     """The input in an entry of a file.
 
     Args:
         entry: as the file has it.
         dtype: the model's; for ``str`` the input is an array of bytes objects.
         shapes: that the model takes, -1 for a dimension that may vary; none for any.
+        allow_nan: floats may be no numbers.
 
     Raises:
         ConfigError: the model does not take that.
     """
-    return input_of(member(entry, "", dtype), dtype, shapes, entry.source)
+    return input_of(member(entry, "", dtype), dtype, shapes, entry.source, allow_nan=allow_nan)
 
 
 def member(entry: Entry, name: str, dtype: str, others: Collection[str] = ()) -> object:
@@ -305,7 +341,7 @@ def member(entry: Entry, name: str, dtype: str, others: Collection[str] = ()) ->
     raise ConfigError(f"{entry.source} {wanted}: it has {', '.join(map(str, value))}")
 
 
-def input_of(value: object, dtype: str, shapes: Shapes, source: str) -> np.ndarray:
+def input_of(value: object, dtype: str, shapes: Shapes, source: str, *, allow_nan: bool = False) -> np.ndarray:
     """An input from a value as JSON has it.
 
     Args:
@@ -313,6 +349,7 @@ def input_of(value: object, dtype: str, shapes: Shapes, source: str) -> np.ndarr
         dtype: the model's; for ``str`` the input is an array of bytes objects.
         shapes: that the model takes, -1 for a dimension that may vary; none for any.
         source: where it was found, for refusals.
+        allow_nan: floats may be no numbers.
 
     Raises:
         ConfigError: the model does not take that.
@@ -329,7 +366,7 @@ def input_of(value: object, dtype: str, shapes: Shapes, source: str) -> np.ndarr
         array = array.reshape(shapes[0])  # in row-major order, as servers take them too
     elif shapes and not array.ndim:
         array = array.reshape((1,) * len(shapes[0]))
-    return fitted(array, dtype, shapes, source)
+    return fitted(array, dtype, shapes, source, allow_nan=allow_nan)
 
 
 def _integers(value: object, array: np.ndarray) -> np.ndarray:
@@ -369,7 +406,7 @@ def check_kind(array: np.ndarray, dtype: str, source: str) -> None:
         raise ConfigError(f"{source} holds {array.dtype}, the model takes {wanted}: convert it before")
 
 
-def fitted(array: np.ndarray, dtype: str, shapes: Shapes, source: str) -> np.ndarray:
+def fitted(array: np.ndarray, dtype: str, shapes: Shapes, source: str, *, allow_nan: bool = False) -> np.ndarray:
     """One input in a model's dtype, little-endian; for ``str`` an array of bytes objects.
 
     Args:
@@ -377,17 +414,17 @@ def fitted(array: np.ndarray, dtype: str, shapes: Shapes, source: str) -> np.nda
         dtype: the model's.
         shapes: that the model takes, -1 for a dimension that may vary; none for any.
         source: where it was found, for errors.
+        allow_nan: floats may be no numbers.
 
     Raises:
         ConfigError: it has none of the shapes, or its numbers do not fit.
     """
     check_kind(array, dtype, source)
     if shapes and not any(is_of(array.shape, taken) for taken in shapes):
-        taken = " or ".join("x".join(map(str, shape)) or "one element" for shape in shapes)
+        taken = " or ".join(map(_text_of, shapes))
         turned = any(sorted(array.shape) == sorted(shape) for shape in shapes)
         remedy = "transpose them before" if turned else "resize them before"
-        shape = "x".join(map(str, array.shape)) or "one element"
-        raise ConfigError(f"{source} holds inputs of {shape}, the model takes {taken}: {remedy}")
+        raise ConfigError(f"{source} holds inputs of {_text_of(array.shape)}, the model takes {taken}: {remedy}")
     if not array.size:
         raise ConfigError(f"{source} holds an input without elements")
     if dtype == "str":
@@ -399,9 +436,14 @@ def fitted(array: np.ndarray, dtype: str, shapes: Shapes, source: str) -> np.nda
             raise ConfigError(f"{source} holds {array.min()} to {array.max()}, beyond {wanted}: scale it before")
     with np.errstate(over="ignore"):
         fits = np.array(array, dtype=wanted, order="C")
-    if wanted.kind == "f" and not np.isfinite(fits).all():
-        raise ConfigError(f"{source} holds numbers that are not finite in {wanted}: no answer could be right")
+    if wanted.kind == "f" and not (np.isfinite(fits) | (allow_nan & np.isnan(fits))).all():
+        remedy = "remove them" if not np.isnan(fits).any() else "remove them, or allow NaN with {Inputs.allow_nan}"
+        raise ConfigError(f"{source} holds numbers that are not finite in {wanted}: {remedy}")
     return fits
+
+
+def _text_of(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "one element"
 
 
 def is_of(shape: Sequence[int], taken: Sequence[int]) -> bool:

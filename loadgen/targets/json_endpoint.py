@@ -20,6 +20,7 @@ from loadgen.errors import ConfigError, FieldError
 from loadgen.load import array_files, images
 from loadgen.load.array_files import array_names
 from loadgen.load.drawing import check_ranges, numbers
+from loadgen.load.image_layout import ImageOptions
 from loadgen.load.input_files import SUFFIXES, content_of, files_in, inputs_of_arrays
 from loadgen.load.inputs import DRAWN_INPUTS, InputSource, Pool, enough_of, request_pool
 from loadgen.load.records import entries
@@ -175,6 +176,10 @@ class JsonInputs(InputSource):
 
     def _inputs(self) -> Iterator[Any]:
         request_options, shape = self.request_options, self.options.shapes.get("")
+        if request_options.allow_nan:
+            raise ConfigError("{Inputs.allow_nan}: JSON has none: leave it out")
+        if request_options.image_options != ImageOptions():
+            raise ConfigError("{Inputs.resize} and {Inputs.layout}: images are sent as their files: leave them out")
         if request_options.input is not None:
             count = 0
             for value in islice(_from_files(request_options.input, shape), request_options.inputs):

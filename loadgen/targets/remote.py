@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from loadgen.checks import instance, whole
 from loadgen.errors import ConfigError, FieldError
 from loadgen.load.drawing import Range
+from loadgen.load.image_layout import ImageOptions
 from loadgen.load.inputs import InputSource
 from loadgen.load.target import TargetSpec
 from loadgen.targets.access import Access
@@ -92,6 +93,8 @@ class RequestOptions:
         seed: of what is drawn.
         ranges: of numbers that are drawn, see `loadgen.config.Inputs`.
         dtype: of numbers that are drawn for JSON, which has no dtypes; None for the usual one.
+        image_options: what is done with images.
+        allow_nan: floats of files may be no numbers.
     """
 
     batch_size: int
@@ -100,6 +103,8 @@ class RequestOptions:
     seed: int
     ranges: Mapping[str, Range] = field(default_factory=dict)
     dtype: str | None = None
+    image_options: ImageOptions = ImageOptions()  # noqa: RUF009 - frozen
+    allow_nan: bool = False
 
 
 class Remote(Protocol):

@@ -106,13 +106,18 @@ class OipModel(Remote):
         for tensor, shape in zip(model.inputs, given, strict=True):
             if shape is not None:
                 resolve(tensor, rows, shape)
+        as_json = self.options.address.protocol.name != "grpc" and not self._binary
+        if as_json and request_options.allow_nan:
+            raise ConfigError("{Inputs.allow_nan}: this server takes JSON over HTTP, which has none: use oip+grpc://")
         return FileContents(
             path=request_options.input,
             tensors=tuple(tensor if rows is None else with_rows(tensor, rows) for tensor in model.inputs),
             batched=model.batched,
             most=request_options.inputs,
             shapes=tuple(given),
-            as_json=self.options.address.protocol.name != "grpc" and not self._binary,
+            as_json=as_json,
+            image_options=request_options.image_options,
+            allow_nan=request_options.allow_nan,
         )
 
     def _check(self, batch_size: int) -> None:

@@ -16,8 +16,8 @@ from loadgen.errors import ConfigError, FieldError
 from loadgen.load import array_files, images, records
 from loadgen.load.array_files import array_names
 from loadgen.load.drawing import Range
-from loadgen.load.images import read_pixels
-from loadgen.load.input_files import content_of, files_in, fitted, input_of, inputs_of_arrays, is_of, member
+from loadgen.load.image_layout import ImageOptions, is_image
+from loadgen.load.input_files import content_of, files_in, image_input, input_of, inputs_of_arrays, is_of, member
 from loadgen.load.inputs import MAX_POOL_BYTES, InputSource, Pool, enough_of, request_pool
 from loadgen.load.records import Entry, entries
 from loadgen.targets.access import Access
@@ -105,6 +105,8 @@ class FileContents(Contents):
         most: take so many inputs at most; None for all.
         shapes: without the batch, of inputs that bring none of their own, for each tensor; None for the tensor's.
         as_json: requests have strings as JSON, so that they have to be UTF-8.
+        image_options: what is done with images.
+        allow_nan: floats may be no numbers.
     """
 
     path: Path
@@ -113,6 +115,8 @@ class FileContents(Contents):
     most: int | None
     shapes: tuple[tuple[int, ...] | None, ...] = ()
     as_json: bool = False
+    image_options: ImageOptions = ImageOptions()  # noqa: RUF009 - frozen
+    allow_nan: bool = False
 
     @property
     @override
@@ -153,7 +157,7 @@ class FileContents(Contents):
 
     def _inputs(self) -> Iterator[tuple[_Part, ...]]:
         slots = [
-            _Slot(tensor, own, own if given is None else given, self.as_json)
+            _Slot(tensor, own, own if given is None else given, self)
             for tensor, given in zip(self.tensors, self.shapes or (None,) * len(self.tensors), strict=True)
             for own in [tensor.shape[1:] if self.batched else tensor.shape]
         ]
@@ -209,13 +213,13 @@ class _Slot:
         tensor: as the model has it.
         own: its shape, -1 for a dimension that may vary.
         usual: the shape of an input that brings none.
-        as_json: see `FileContents`.
+        files: what they are read for.
     """
 
     tensor: Tensor
     own: tuple[int, ...]
     usual: tuple[int, ...]
-    as_json: bool
+    files: FileContents
 
     @property
     def name(self) -> str:
@@ -235,7 +239,8 @@ class _Slot:
         elif not alone:
             problem = f"has no array {self.name!r}, which the model takes"
             raise FieldError("Inputs.path", file, problem, f"it has {', '.join(names)}")
-        for number, array in enumerate(inputs_of_arrays(file, names, self.dtype, (self.usual,)), start=1):
+        arrays = inputs_of_arrays(file, names, self.dtype, (self.usual,), allow_nan=self.files.allow_nan)
+        for number, array in enumerate(arrays, start=1):
             yield self._part(array, f"{file}, input {number}")
 
     def of_entry(self, entry: Entry, others: Sequence[str]) -> _Part:
@@ -251,15 +256,16 @@ class _Slot:
         shape = self.usual
         if isinstance(value, dict):
             shape, value = self._opened(value, entry.source)
-        return self._part(input_of(value, self.dtype, (shape,), f"{entry.source}: {self.name}"), entry.source)
+        source, allow_nan = f"{entry.source}: {self.name}", self.files.allow_nan
+        return self._part(input_of(value, self.dtype, (shape,), source, allow_nan=allow_nan), entry.source)
 
     def of_file(self, file: Path) -> _Part:
         """A whole file: an image's pixels, or a string."""
         if self.tensor.datatype == BYTES:
             return self._part(input_of(content_of(file), "str", (self.usual,), str(file)), str(file))
-        if len(self.own) != 3:
+        if not is_image(self.own, self.files.image_options):
             raise ConfigError(f"{file} is an image, and {self.tensor.text} is none")
-        return self._part(fitted(read_pixels(file), self.dtype, (self.usual,), str(file)), str(file))
+        return self._part(image_input(file, self.dtype, (self.usual,), self.files.image_options), str(file))
 
     def _opened(self, value: dict[str, object], source: str) -> tuple[tuple[int, ...], object]:
         """The shape and the content of an entry with more than a list, as Triton's perf_analyzer reads it."""
@@ -288,7 +294,7 @@ class _Slot:
         if self.tensor.datatype != BYTES:
             return _Part(array.shape, encode_numbers(array, self.tensor.datatype), source)
         strings: list[bytes] = array.ravel().tolist()
-        if self.as_json:
+        if self.files.as_json:
             for string in strings:
                 self._check_utf8(string, source)
         return _Part(array.shape, encode_strings(strings), source)

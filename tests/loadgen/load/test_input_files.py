@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from loadgen.errors import ConfigError
+from loadgen.load.image_layout import ImageOptions
 from loadgen.load.input_files import FileInputs, content_of, files_in, inputs_of_entry
 from loadgen.load.records import entries
 from model_containers.model import TensorSpec
@@ -100,11 +101,11 @@ def write(path):
         ("a.npy", VECTOR, None, "a.npy holds inputs of 3, the model takes 4: resize them before"),
         ("a.npy", TensorSpec((3,), "uint8"), None, "a.npy holds float32, the model takes uint8"),
         ("a.npy", TEXT, PIXELS, "a.npy holds numbers where strings are sent"),
-        ("a.png", TensorSpec((9, 9, 3), "uint8"), (9, 9, 3), "a.png holds inputs of 5x7x3, the model takes 9x9x3"),
+        ("a.png", TensorSpec((9, 9, 3), "uint8"), (9, 9, 3), "a.png is an image of 5x7x3, the model takes 9x9x3"),
         ("a.png", VECTOR, None, "a.png is an image, and this model takes none"),
         ("a.txt", VECTOR, None, "a.txt is a text, and this model takes none"),
         ("a.jpg", IMAGE, PIXELS, "a.jpg is not an image"),
-        ("a.jpg", TEXT, PIXELS, "a.jpg is not a JPEG file"),
+        ("a.jpg", TEXT, PIXELS, "a.jpg is not an image, or is damaged"),
         ("a.npz", VECTOR, None, "a.npz cannot be read"),
         ("a.bin", VECTOR, None, "a.bin is no directory and does not end in .npy"),
     ],
@@ -413,5 +414,52 @@ def test_images_that_lie_on_their_side(tmp_path):
     pool = FileInputs(tmp_path / "a.png", IMAGE, PIXELS, None).make()
     assert np.array_equal(pool.arrays[0], noise((7, 5, 3))[::-1].transpose(1, 0, 2))
     Image.fromarray(noise((7, 5, 3))).save(tmp_path / "a.png")
-    with pytest.raises(ConfigError, match="holds inputs of 7x5x3, the model takes 5x7x3: transpose them before"):
+    with pytest.raises(
+        ConfigError, match="is an image of 7x5x3, the model takes 5x7x3: transpose it before, or resize"
+    ):
         FileInputs(tmp_path / "a.png", IMAGE, PIXELS, None).make()
+
+
+@pytest.mark.parametrize("suffix", ["webp", "gif", "bmp", "tif", "tiff", "png", "jpg"])
+def test_images_of_all_formats(tmp_path, suffix):
+    """Their first picture, with the channels where the model has them."""
+    grey = np.full((5, 7, 3), 90, np.uint8)
+    Image.fromarray(grey).save(tmp_path / f"a.{suffix}")
+    for shape, form in ((PIXELS, grey), ((3, 5, 7), grey.transpose(2, 0, 1)), ((1, 5, 7), grey[None, ..., 0])):
+        (array,) = FileInputs(tmp_path, TensorSpec(shape, "uint8"), None, None).make().arrays
+        assert np.abs(array.astype(int) - form).max() <= 2  # lossy ones
+    (text,) = FileInputs(tmp_path, TEXT, PIXELS, None).make().payloads()
+    assert base64.b64decode(text).startswith(b"\xff\xd8\xff")
+
+
+def test_an_animation_is_its_first_picture(tmp_path):
+    """As servers take it that look at one."""
+    frames = [Image.fromarray(np.full((5, 7, 3), shade, np.uint8)) for shade in (10, 200)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    (array,) = FileInputs(tmp_path, TensorSpec(PIXELS, "uint8"), PIXELS, None).make().arrays
+    assert set(array.reshape(-1).tolist()) == {10}
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "str"])
+def test_images_are_resized_on_demand(tmp_path, dtype):
+    """Also those that are sent as files; without, they are refused, or left as they are."""
+    Image.fromarray(noise((9, 4, 3))).save(tmp_path / "a.jpg")
+    spec = TEXT if dtype == "str" else TensorSpec(PIXELS, dtype)
+    options = ImageOptions(resize="bilinear")
+    (array,) = FileInputs(tmp_path, spec, PIXELS, None, image_options=options).make().arrays
+    if dtype == "str":
+        assert Image.open(io.BytesIO(base64.b64decode(array.tobytes()))).size == (7, 5)
+    else:
+        assert array.shape == PIXELS
+
+
+def test_nan_is_allowed_on_demand(tmp_path):
+    """Not infinity."""
+    np.save(tmp_path / "a.npy", np.array([1, np.nan, 3, 4], np.float32))
+    with pytest.raises(ConfigError, match="not finite in float32: remove them, or allow NaN with allow_nan"):
+        FileInputs(tmp_path, VECTOR, None, None).make()
+    (array,) = FileInputs(tmp_path, VECTOR, None, None, allow_nan=True).make().arrays
+    assert np.isnan(array).tolist() == [False, True, False, False]
+    np.save(tmp_path / "a.npy", np.array([1, np.inf, 3, 4], np.float32))
+    with pytest.raises(ConfigError, match="not finite in float32: remove them"):
+        FileInputs(tmp_path, VECTOR, None, None, allow_nan=True).make()

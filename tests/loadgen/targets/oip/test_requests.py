@@ -8,6 +8,7 @@ from PIL import Image
 
 from loadgen.errors import ConfigError
 from loadgen.load import inputs
+from loadgen.load.image_layout import ImageOptions
 from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
 from loadgen.targets.http_request import post
@@ -379,3 +380,17 @@ def test_an_ipv6_host_stands_in_brackets():
     """In the host header too."""
     request = post(parse_address("http+json://[::1]:80/x"), "/x", Access(), "application/json", {}, b"{}")
     assert b"\r\nhost: [::1]:80\r\n" in request
+
+
+def test_images_lie_as_the_tensor_has_them(tmp_path):
+    """Channels first, resized; a tensor of any size takes them as they are."""
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    tensor = (Tensor("x", "UINT8", (1, 3, -1, -1)),)
+    (((filled, content),),) = FileContents(tmp_path, tensor, True, None).each()
+    assert filled.shape == (1, 3, 6, 8)
+    assert content == pixels.transpose(2, 0, 1).tobytes()
+    options = ImageOptions(resize="nearest")
+    tensor = (Tensor("x", "FP32", (1, 3, 3, 4)),)
+    (((filled, _),),) = FileContents(tmp_path, tensor, True, None, image_options=options).each()
+    assert filled.shape == (1, 3, 3, 4)
