@@ -225,7 +225,7 @@ def image_input(file: Path, dtype: str, shapes: Shapes, options: ImageOptions) -
     if shapes and not any(is_of(pixels.shape, shape) for shape in shapes):
         found, taken = _text_of(pixels.shape), " or ".join(map(_text_of, shapes))
         turned = any(sorted(pixels.shape) == sorted(shape) for shape in shapes)
-        remedy = f"{'transpose' if turned else 'resize'} it before, or resize it with {{Inputs.resize}} bilinear"
+        remedy = "transpose it before" if turned else "resize it before, or with {Inputs.resize} bilinear"
         raise ConfigError(f"{file} is an image of {found}, the model takes {taken}: {remedy}")
     return fitted(pixels, dtype, shapes, str(file))
 

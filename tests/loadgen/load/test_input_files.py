@@ -101,7 +101,12 @@ def write(path):
         ("a.npy", VECTOR, None, "a.npy holds inputs of 3, the model takes 4: resize them before"),
         ("a.npy", TensorSpec((3,), "uint8"), None, "a.npy holds float32, the model takes uint8"),
         ("a.npy", TEXT, PIXELS, "a.npy holds numbers where strings are sent"),
-        ("a.png", TensorSpec((9, 9, 3), "uint8"), (9, 9, 3), "a.png is an image of 5x7x3, the model takes 9x9x3"),
+        (
+            "a.png",
+            TensorSpec((9, 9, 3), "uint8"),
+            (9, 9, 3),
+            "the model takes 9x9x3: resize it before, or with resize b",
+        ),
         ("a.png", VECTOR, None, "a.png is an image, and this model takes none"),
         ("a.txt", VECTOR, None, "a.txt is a text, and this model takes none"),
         ("a.jpg", IMAGE, PIXELS, "a.jpg is not an image"),
@@ -414,9 +419,7 @@ def test_images_that_lie_on_their_side(tmp_path):
     pool = FileInputs(tmp_path / "a.png", IMAGE, PIXELS, None).make()
     assert np.array_equal(pool.arrays[0], noise((7, 5, 3))[::-1].transpose(1, 0, 2))
     Image.fromarray(noise((7, 5, 3))).save(tmp_path / "a.png")
-    with pytest.raises(
-        ConfigError, match="is an image of 7x5x3, the model takes 5x7x3: transpose it before, or resize"
-    ):
+    with pytest.raises(ConfigError, match="is an image of 7x5x3, the model takes 5x7x3: transpose it before"):
         FileInputs(tmp_path / "a.png", IMAGE, PIXELS, None).make()
 
 
