@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass, replace
 
+from frontend_launch.errors import DescribeError
 from frontend_launch.integers import core_ranges, plural
 from frontend_launch.launch.placement import Placement, PlacementRequest, plan, with_frontends
 from frontend_launch.launch.runtimes import RUNTIMES
@@ -25,7 +27,7 @@ from loadgen.config import (
 from loadgen.errors import ConfigError, FieldError
 from loadgen.load.arrivals import Arrivals, Renewal
 from loadgen.load.drawing import check_ranges
-from loadgen.load.input_files import FileInputs
+from loadgen.load.input_files import FileInputs, shapes_in
 from loadgen.load.inputs import DRAWN_INPUTS, InputSource, SeededInputs
 from loadgen.targets.application import describe_application
 from loadgen.targets.discover import discover_remote
@@ -149,12 +151,14 @@ class PlanContext:
         inputs: what will be sent.
         topology: the machine.
         remote: the model on an external server; then `inputs` are those of the batch size that was surveyed.
+        input_shape: of one input, as its file has it, where model and user leave it open.
     """
 
     model: Description
     inputs: InputSource
     topology: Topology
     remote: Remote | None = None
+    input_shape: tuple[int, ...] | None = None
 
 
 async def survey(config: ExperimentConfig) -> PlanContext:
@@ -173,9 +177,24 @@ async def survey(config: ExperimentConfig) -> PlanContext:
             model = await describe_application(serve.host, serve.ports, name, serve.input_type, serve.input_shape)
             return PlanContext(model, _inputs(config, model), discover())
         case CataloguedModel() as serve:
-            model = await describe(serve.model, replica_options(serve, config.seed))
+            model, shape = await _described(serve, config)
             topology = serve.topology if isinstance(serve, Deploy) else None
-            return PlanContext(model, _inputs(config, model), topology or discover())
+            return PlanContext(model, _inputs(config, model), topology or discover(), input_shape=shape)
+
+
+async def _described(serve: CataloguedModel, config: ExperimentConfig) -> tuple[Description, tuple[int, ...] | None]:
+    """What a model says of itself, and the shape that an input has by its file, where the model leaves it open."""
+    try:
+        return await describe(serve.model, replica_options(serve, config.seed)), None
+    except DescribeError:
+        if serve.input_shape is not None or config.inputs.path is None:
+            raise
+        for shape in shapes_in(config.inputs.path):
+            with contextlib.suppress(DescribeError):
+                return await describe(
+                    serve.model, replica_options(replace(serve, input_shape=shape), config.seed)
+                ), shape
+        raise
 
 
 def plan_on(config: ExperimentConfig, context: PlanContext) -> Plan:
@@ -189,6 +208,8 @@ def plan_on(config: ExperimentConfig, context: PlanContext) -> Plan:
         ConfigError: it contradicts itself or the model.
         PlacementError: the machine does not have what it asks for.
     """
+    if context.input_shape is not None and isinstance(config.serve, CataloguedModel):
+        config = replace(config, serve=replace(config.serve, input_shape=context.input_shape))
     request, notes = _placement_request(config, context.model, context.topology)
     inputs = context.inputs if context.remote is None else context.remote.inputs(request_options(config))
     load, limits = _load_plan(config, inputs, request.replicas, context.remote)

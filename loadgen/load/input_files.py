@@ -145,6 +145,23 @@ class FileInputs(InputSource):
         return () if self.spec.shape is None else (self.spec.shape, *self.spec.other_shapes)
 
 
+def shapes_in(path: Path) -> list[tuple[int, ...]]:
+    """The shapes that an input of the first file may be of, the likeliest first; none where it cannot be told."""
+    try:
+        file = files_in(path, SUFFIXES)[0]
+        suffix = file.suffix.lower()
+        if suffix in images.SUFFIXES:
+            height, width, channels = read_pixels(file).shape
+            return [(height, width, channels), (channels, height, width), (1, height, width), (height, width)]
+        if suffix in array_files.SUFFIXES:
+            array = read_array(file, array_names(file)[0])
+            return [shape for shape in (array.shape[1:], array.shape) if shape]
+        shape = np.shape(next(entries(file)).value)  # type: ignore[call-overload]  # of whatever JSON holds
+        return [shape] if shape else []
+    except (ConfigError, ValueError, LookupError, StopIteration):  # it will be refused when it is read
+        return []
+
+
 def files_in(path: Path, suffixes: Sequence[str], inside: Sequence[str] = ()) -> list[Path]:
     """The file, or the files in a directory and below it, in the order of their names.
 

@@ -6,6 +6,7 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from frontend_launch.errors import DescribeError, PlacementError
@@ -346,6 +347,28 @@ def test_inputs_are_drawn_in_a_range():
         asyncio.run(prepare(replace(config, inputs=Inputs(ranges={"": (0.5, 1)}))))
     with pytest.raises(FieldError, match="dtype int64 means nothing for a model that says what it takes"):
         asyncio.run(prepare(replace(config, inputs=Inputs(dtype="int64"))))
+
+
+def test_a_shape_that_the_file_has_need_not_be_said(tmp_path, monkeypatch):
+    """Where the model leaves it open; the replica hears of it."""
+    asked = []
+
+    async def free(name, options):
+        asked.append(options)
+        if "--input-shape" not in options or options[-1] != "3":
+            raise DescribeError("say which with --input-shape")
+        spec = TensorSpec((3,), "float32")
+        return Description(name="m", framework="onnx:m.onnx", input=spec, output=spec, takes=("floats",))
+
+    monkeypatch.setattr("loadgen.plan.describe", free)
+    np.save(tmp_path / "x.npy", np.zeros((2, 3), np.float32))
+    config = ExperimentConfig(Deploy("m.onnx", topology=MACHINE), inputs=Inputs(tmp_path / "x.npy"))
+    plan = asyncio.run(prepare(config))
+    assert isinstance(plan.config.serve, Deploy)
+    assert (plan.config.serve.input_shape, len(plan.inputs.make()), len(asked)) == ((3,), 2, 2)
+    for inputs in (Inputs(), Inputs(Path(__file__))):
+        with pytest.raises(DescribeError, match="say which with --input-shape"):
+            asyncio.run(prepare(replace(config, inputs=inputs)))
 
 
 def test_what_a_model_says_of_itself():

@@ -10,7 +10,7 @@ from PIL import Image
 
 from loadgen.errors import ConfigError
 from loadgen.load.image_layout import ImageOptions
-from loadgen.load.input_files import FileInputs, content_of, files_in, inputs_of_entry
+from loadgen.load.input_files import FileInputs, content_of, files_in, inputs_of_entry, shapes_in
 from loadgen.load.records import entries
 from model_containers.model import TensorSpec
 
@@ -466,3 +466,17 @@ def test_nan_is_allowed_on_demand(tmp_path):
     np.save(tmp_path / "a.npy", np.array([1, np.inf, 3, 4], np.float32))
     with pytest.raises(ConfigError, match="not finite in float32: remove them"):
         FileInputs(tmp_path, VECTOR, None, None, allow_nan=True).make()
+
+
+def test_the_shapes_that_an_input_may_have(tmp_path):
+    """By the first file; what cannot be read has none."""
+    np.save(tmp_path / "a.npy", np.zeros((5, 3, 4), np.float32))
+    assert shapes_in(tmp_path) == [(3, 4), (5, 3, 4)]
+    np.save(tmp_path / "a.npy", np.zeros(7, np.float32))
+    assert shapes_in(tmp_path) == [(7,)]
+    (tmp_path / "b.jsonl").write_text("[[1, 2, 3], [4, 5, 6]]\n")
+    assert shapes_in(tmp_path / "b.jsonl") == [(2, 3)]
+    Image.fromarray(noise((5, 7, 3))).save(tmp_path / "c.png")
+    assert shapes_in(tmp_path / "c.png")[:2] == [(5, 7, 3), (3, 5, 7)]
+    (tmp_path / "d.npy").write_bytes(b"x")
+    assert shapes_in(tmp_path / "d.npy") == shapes_in(tmp_path / "nowhere") == []
