@@ -129,6 +129,7 @@ def results_of(
     model = plan.model
     ended, lost = _ending(server, record, readings.lost)
     payload_bytes = plan.inputs.payload_bytes
+    seen = readings.evidence(record, plan)  # before the measurements, which it may find to be of another load
     measurements = _measurements(record, readings)
     failed_batches = remarks.failed_count(measurements.frontend_counters)
     summary = with_intervals(load_summary.summarise(record, plan.load.timeout_s), record)
@@ -141,7 +142,7 @@ def results_of(
         [*assignments, watch.assignment],
     )
     evidence = replace(
-        on_machine(readings.evidence(record, plan), watched, assignments, watch.died),
+        on_machine(seen, watched, assignments, watch.died),
         misplaced=_misplaced(plan, server),
     )
     checks = validity.certificate(evidence)
@@ -171,6 +172,7 @@ def results_of(
         failures=dict(record.failures),
         transport=None if server.transport is None else Transport(**server.transport),
         connections=connections,
+        addresses=dict(record.addresses),
         clipper_metrics=measurements.clipper_metrics,
         frontend_counters=measurements.frontend_counters,
         stages=measurements.stages,

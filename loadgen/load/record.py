@@ -251,6 +251,7 @@ class Record:
         timed_out: those of `lost` that are known to have waited for the whole timeout.
         notes: what went wrong beside the run.
         resent: how often a request was sent once more; see `Delivery`.
+        addresses: requests by the address that they were sent to; likewise.
         silences: when nothing completed for long in the measured part while the client ran, ascending, monotonic
             clock; of several clients, when none of them got an answer.
         tally: how the requests ended that `latency` and `lost` are of, by time; None where no condition needs it.
@@ -284,6 +285,7 @@ class Record:
     timed_out: int = 0
     notes: list[str] = field(default_factory=list)
     resent: int = 0
+    addresses: Counter[str] = field(default_factory=Counter)
     silences: list[tuple[int, int]] = field(default_factory=list)
     tally: Tally | None = None
 
@@ -343,6 +345,7 @@ class Record:
         if self.tally is not None and other.tally is not None:
             self.tally.merge(other.tally)
         self.resent += other.resent
+        self.addresses.update(other.addresses)  # adding would drop those with none
         self.notes += [note for note in other.notes if note not in self.notes]
         common, self.silences = intersection(self.silences, other.silences), []
         for from_ns, until_ns in common:

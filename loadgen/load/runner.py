@@ -136,7 +136,10 @@ class _Runner:
         record = self._core.finish()
         record.notes += self._hooks.notes
         if isinstance(self._target, Delivers):
-            record.resent = self._target.delivery.resent
+            delivery = self._target.delivery
+            record.resent = delivery.resent
+            record.addresses.update(delivery.addresses)
+            record.notes += delivery.notes
         return record
 
     async def _send_and_receive(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -76,9 +76,13 @@ class Delivery(NamedTuple):
     Attributes:
         resent: how often a request was sent once more, since the server had closed its connection without looking at
             it.
+        addresses: requests by the address that they were sent to, where the server's name has several.
+        notes: what the reader should know of the connections.
     """
 
     resent: int = 0
+    addresses: Mapping[str, int] = {}
+    notes: Sequence[str] = ()
 
 
 class Target(Protocol):

@@ -334,6 +334,8 @@ def _transport(results: Results) -> list[str]:
     ways = [f"{who} {how}" for who, how in known.items() if how is not None]
     if results.connections is not None:
         ways.append(f"{plural(results.connections, 'connection')} at most")
+    if sent := sum(results.addresses.values()):
+        ways += [f"{count / sent:.0%} of requests to {address}" for address, count in results.addresses.items()]
     return [f"transport   {', '.join(ways)}"] if ways else []
 
 

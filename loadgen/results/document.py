@@ -17,7 +17,7 @@ import msgspec
 
 from frontend_launch.counters import Counters
 from frontend_launch.stages import Stages
-from loadgen.constraints import Positive
+from loadgen.constraints import Count, Positive
 from loadgen.hardware.summary import Hardware
 from loadgen.judging.ceiling import ClientCeiling
 from loadgen.judging.validity import Check, invalid
@@ -84,6 +84,7 @@ class Results:
         failures: requests that failed, by the reason that the server gave.
         transport: how the query frontend was reached; None without one, and in files from before it was recorded.
         connections: most connections of each client to an external server; None otherwise.
+        addresses: requests sent to each address of an external server; none where its name has one, or over ZeroMQ.
         certificate: the checks that decide whether the run is valid; none in files from before it was recorded.
         client_ceiling: what the client can do by itself; None where that was not measured.
         notes: what the reader should know, such as metrics that could not be read.
@@ -120,6 +121,7 @@ class Results:
     failures: Mapping[str, Positive] = field(default_factory=dict)
     transport: Transport | None = None
     connections: Positive | None = None
+    addresses: Mapping[str, Count] = field(default_factory=dict)
     certificate: list[Check] = field(default_factory=list)
     client_ceiling: ClientCeiling | None = None
     path: Path | None = None

@@ -22,6 +22,7 @@ from loadgen.plan import Plan, request_options
 from loadgen.servers.connections import choose_connections
 from loadgen.servers.remote_readings import RemoteReadings
 from loadgen.servers.server import Server, ServerFacts, Workload
+from loadgen.targets.addresses import resolve
 from loadgen.targets.oip.admin import admin_at
 from loadgen.targets.oip.model import OipModel
 from loadgen.targets.remote import Remote
@@ -87,12 +88,22 @@ class RemoteServer(Server):
         """How many connections are enough; said in the log.
 
         Over HTTP/1.1 a connection carries one request, so there are as many as requests in flight. Over gRPC one
-        carries many, and whether as many as several do is tried, unless the user said how much to send or when.
+        carries many, and whether as many as several do is tried, unless the user said how much to send or when; but
+        each address of the server's name has one at least.
         """
         if not self.remote.options.address.protocol.multiplexed:
             most = plan.load.most_connections
             log.info("connections: %d at most, one for each request in flight; --connections N says fewer", most)
             return most
+        address = self.remote.options.address
+        try:
+            addresses = len(await resolve(address.host, address.port))
+        except OSError:  # which connecting will say
+            addresses = 1
+        return max(addresses, await self._enough_connections(plan, inputs))
+
+    async def _enough_connections(self, plan: Plan, inputs: InputSource) -> int:
+        """The same over gRPC, whatever the number of addresses."""
         if plan.load.duration_s is None:
             log.info("connections: 1, which carries many requests; --connections N says more")
             return 1

@@ -26,6 +26,9 @@ from loadgen.targets.remote import Remote
 log = logging.getLogger(__name__)
 
 METRICS_TIMEOUT_S = 5.0
+WHOLE_SHARE = 0.9
+"""Statistics with a smaller share of the client's answers are not those of all addresses."""
+
 MOST_METRICS = 5000
 """Samples of a server's metrics that are kept."""
 
@@ -144,11 +147,22 @@ class RemoteReadings(Readings):
 
     @override
     def evidence(self, record: Record, plan: Plan) -> Evidence:
+        self._check_addresses(record)
         rows = plan.config.serve.batch_size
         evidence = replace(of_client(record, rows, plan.window), rows=rows)
         if self._model is None or self.statistics is None or self.statistics.executions == 0:
             return evidence
         return of_statistics(evidence, self.statistics, self._model, max(1, self._elapsed_ns))
+
+    def _check_addresses(self, record: Record) -> None:
+        """Leave statistics out that are those of one address of several: they miss what others answered."""
+        used = sum(count > 0 for count in record.addresses.values())
+        statistics = self.statistics
+        if used < 2 or statistics is None:
+            return
+        if statistics.succeeded.count + statistics.failed.count < WHOLE_SHARE * record.replies:
+            self._note(f"the server's statistics are left out: they are those of one of {used} addresses")
+            self.statistics = None
 
     @property
     @override

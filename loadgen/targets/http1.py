@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -25,6 +25,7 @@ from loadgen.load.patience import Expiry
 from loadgen.load.target import Delivers, Delivery, Replies, Target, TargetSpec
 from loadgen.targets.access import Access
 from loadgen.targets.address import Address
+from loadgen.targets.addresses import Addresses
 from loadgen.targets.dialer import Dialer
 from loadgen.targets.http_request import error_text
 from loadgen.targets.mailbox import Mailbox
@@ -105,7 +106,12 @@ class HttpSpec(TargetSpec):
 
 
 class HttpTarget(Target, Delivers):
-    """Sends to a server over HTTP/1.1; see `HttpSpec`."""
+    """Sends to a server over HTTP/1.1; see `HttpSpec`.
+
+    Attributes:
+        errors: what the parser raises.
+        requests: sent to each address, where there are several.
+    """
 
     def __init__(self, spec: HttpSpec) -> None:
         self._spec = spec
@@ -119,6 +125,7 @@ class HttpTarget(Target, Delivers):
         self._resent = 0
         self._idle: list[_Http1Connection] = []
         self._open: set[_Http1Connection] = set()
+        self._addresses, self.requests = Addresses(spec.address), Counter[str]()
         self._dialer = Dialer(spec.address.text, self._connect, self._wanted)
         self._expiry: Expiry | None = None
 
@@ -166,11 +173,10 @@ class HttpTarget(Target, Delivers):
         return min(self._spec.connections - len(self._open), len(self._waiting) + len(self._again))
 
     async def _connect(self) -> None:
-        address = self._spec.address
-        await asyncio.get_running_loop().create_connection(self._new, address.host, address.port, ssl=self._tls)
+        await self._addresses.connect(self._new, self._tls)
 
-    def _new(self) -> _Http1Connection:
-        return _Http1Connection(self)
+    def _new(self, address: str) -> _Http1Connection:
+        return _CountedConnection(self, address) if self._addresses.several else _Http1Connection(self)
 
     # What connections tell -------------------------------------------------------------------------------------
 
@@ -254,7 +260,9 @@ class HttpTarget(Target, Delivers):
     @property
     @override
     def delivery(self) -> Delivery:
-        return Delivery(self._resent)
+        addresses = self._addresses
+        shares = {address: self.requests[address] for address in addresses.known} if addresses.several else {}
+        return Delivery(self._resent, shares, addresses.notes)
 
     @override
     def notify(self, wake: Callable[[], None]) -> None:
@@ -383,3 +391,16 @@ class _Http1Connection(asyncio.Protocol):
         """Give up on it, and on an answer that no request waits for."""
         self._reason = None
         self._transport.abort()
+
+
+class _CountedConnection(_Http1Connection):
+    """One of those to several addresses, whose shares are counted."""
+
+    def __init__(self, owner: HttpTarget, address: str) -> None:
+        super().__init__(owner)
+        self._requests, self._address = owner.requests, address
+
+    @override
+    def begin(self, request_id: int, message: memoryview) -> None:
+        self._requests[self._address] += 1
+        super().begin(request_id, message)

@@ -158,6 +158,11 @@ class Http2Connection:
         return self.ready and not self._leaving and not self.broken and self._next_stream <= _LAST_STREAM
 
     @property
+    def began(self) -> int:
+        """How many calls there were."""
+        return self._next_stream // 2
+
+    @property
     def room(self) -> bool:
         """It takes a call now."""
         return len(self._calls) < self._most_calls and self.usable

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -22,6 +22,7 @@ from loadgen.load.target import Delivers, Delivery, Replies, Target, TargetSpec
 from loadgen.targets import http2
 from loadgen.targets.access import Access
 from loadgen.targets.address import Address
+from loadgen.targets.addresses import Addresses
 from loadgen.targets.dialer import Dialer
 from loadgen.targets.mailbox import Mailbox
 from loadgen.targets.oip.answers import AnswerJudge
@@ -74,6 +75,8 @@ class OipGrpcTarget(Target, Delivers):
         self._open: list[_GrpcConnection] = []
         self._leaving: set[_GrpcConnection] = set()
         self._turn = 0
+        self._addresses, self._calls = Addresses(spec.address), Counter[str]()
+        """How many calls were made to each address over connections that are gone."""
         self._dialer = Dialer(spec.address.text, self._connect, self._wanted)
         self._expiry: Expiry | None = None
         self._closed = False
@@ -113,12 +116,8 @@ class OipGrpcTarget(Target, Delivers):
 
     async def _connect(self) -> None:
         """Make a connection that takes calls."""
-        address, loop = self._spec.address, asyncio.get_running_loop()
-        _, connection = await loop.create_connection(
-            lambda: _GrpcConnection(self, http2.Http2Connection(self._headers)),
-            address.host,
-            address.port,
-            ssl=self._tls,
+        connection = await self._addresses.connect(
+            lambda address: _GrpcConnection(self, http2.Http2Connection(self._headers), address), self._tls
         )
         try:
             await connection.opened
@@ -220,6 +219,7 @@ class OipGrpcTarget(Target, Delivers):
             self._dialer.unused()
         self.leaving(connection)
         self._leaving.discard(connection)
+        self._calls[connection.address] += connection.core.began
         for request_id in request_ids:
             self._mailbox.failed(request_id, reason)
 
@@ -230,7 +230,13 @@ class OipGrpcTarget(Target, Delivers):
     @property
     @override
     def delivery(self) -> Delivery:
-        return Delivery(self._resent)
+        addresses = self._addresses
+        if not addresses.several:
+            return Delivery(self._resent)
+        calls = Counter(self._calls)
+        for connection in (*self._open, *self._leaving):
+            calls[connection.address] += connection.core.began
+        return Delivery(self._resent, {address: calls[address] for address in addresses.known}, addresses.notes)
 
     @override
     def notify(self, wake: Callable[[], None]) -> None:
@@ -255,11 +261,12 @@ class _GrpcConnection(asyncio.Protocol):
     Attributes:
         core: what it speaks.
         opened: done when it takes calls; an OSError when it is never going to.
+        address: of the server.
         answered: a call of it has ended.
     """
 
-    def __init__(self, owner: OipGrpcTarget, core: http2.Http2Connection) -> None:
-        self._owner, self.core, self.answered = owner, core, False
+    def __init__(self, owner: OipGrpcTarget, core: http2.Http2Connection, address: str) -> None:
+        self._owner, self.core, self.address, self.answered = owner, core, address, False
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -28,6 +28,13 @@ def test_results_in_five_lines():
     assert lines[3].startswith("in flight   10000 at most (39.06 KiB), turned over in ")
 
 
+def test_the_shares_of_several_addresses_are_said():
+    """Also of one that was sent nothing."""
+    text = results_text(replace(RESULTS, connections=8, addresses={"10.0.0.1": 30, "10.0.0.2": 10, "10.0.0.3": 0}))
+    shares = "75% of requests to 10.0.0.1, 25% of requests to 10.0.0.2, 0% of requests to 10.0.0.3"
+    assert f"8 connections at most, {shares}\n" in text
+
+
 def test_what_is_out_of_the_ordinary_is_said():
     """Late and unexpected replies, what is left behind, and notes."""
     summary = replace(RESULTS.summary, late=3, unexpected=1, left_behind=2, timed_out=4, resent=5)

@@ -76,6 +76,7 @@ def test_a_stored_file_of_version_1_has_the_defaults_of_what_came_later():
         **stored,
         **dict.fromkeys((*later, "server_metrics", "transport", "connections", "client_ceiling")),
         "failures": {},
+        "addresses": {},
         "certificate": [],
     }
 

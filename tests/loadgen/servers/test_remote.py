@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 import re
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from loadgen.errors import ClientLimitError, ConfigError
 from loadgen.load import open_files
+from loadgen.load.record import Record
 from loadgen.load.runner import Phase
 from loadgen.servers.remote import SHARED_MEMORY, RemoteServer, shared
 from loadgen.servers.remote_readings import RemoteReadings, samples
@@ -154,6 +156,37 @@ def test_metrics_that_are_none(page):
     assert metrics is None
     assert len(notes) == 1
     assert notes[0].startswith("the server's metrics cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    ("addresses", "counted", "kept"),
+    [({}, 50, True), ({"a": 100, "b": 0}, 50, True), ({"a": 50, "b": 50}, 50, False), ({"a": 50, "b": 50}, 98, True)],
+    ids=["one", "one that was used", "two servers", "two ways to one server"],
+)
+def test_statistics_of_one_address_of_several_are_left_out(addresses, counted, kept):
+    """They miss what the others answered, unless they count all of it."""
+    options = TargetOptions(parse_address("http+json://models.test:1/"), body='"$input"')
+    readings = RemoteReadings(uvloop.run(JsonEndpoint.at(options)))
+    count = SimpleNamespace(count=counted)
+    readings.statistics = cast(Any, SimpleNamespace(succeeded=count, failed=SimpleNamespace(count=0)))
+    readings._check_addresses(Record(replies=100, addresses=Counter(addresses)))
+    assert (readings.statistics is not None) == kept
+    note = "the server's statistics are left out: they are those of one of 2 addresses"
+    assert readings.notes == ([] if kept else [note])
+
+
+@pytest.mark.parametrize(("asked", "found"), [(None, 3), (1, 1)])
+def test_over_grpc_each_address_has_a_connection(monkeypatch, asked, found):
+    """Unless fewer were asked for."""
+
+    async def resolve(host, port):
+        return ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+
+    monkeypatch.setattr("loadgen.servers.remote.resolve", resolve)
+    options = TargetOptions(parse_address("oip+grpc://models.test:1/m"), connections=asked)
+    server = RemoteServer(cast(Any, SimpleNamespace(options=options)))
+    plan = cast(Any, SimpleNamespace(load=SimpleNamespace(duration_s=None, arrivals=None)))
+    assert uvloop.run(server._connections(plan, cast(Any, None))) == found
 
 
 def test_a_server_that_the_client_cannot_ask_is_not_gone(monkeypatch):
