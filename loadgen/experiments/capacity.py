@@ -42,7 +42,7 @@ from loadgen.load.arrivals import MAX_REQUESTS, Renewal
 from loadgen.load.ending import Ending
 from loadgen.load.record import Interval
 from loadgen.plan import Plan, prepare
-from loadgen.results.document import Results
+from loadgen.results.document import Results, strict
 from loadgen.results.environment import command
 from loadgen.results.files import new_directory
 from loadgen.servers.server import Server
@@ -316,7 +316,7 @@ class _Prober:
         path = directory / FILE
         temporary = path.with_suffix(".new")
         try:
-            temporary.write_text(json.dumps(document, indent=2) + "\n")
+            temporary.write_text(json.dumps(strict(document), indent=2, allow_nan=False) + "\n")
             temporary.replace(path)
         except OSError as error:
             raise ConfigError(

@@ -21,6 +21,7 @@ from loadgen.report.reading import Collection
 from loadgen.report.tables import left_out_text, remarks, steady_text
 from loadgen.report.timeline import Curves, budget, hardware, requests_timed, stages, throughput_and_p99
 from loadgen.results.cells import Cell, Run, Spread
+from loadgen.results.document import strict
 
 SCRIPTS = ("draw.js", "cells.js", "run.js")
 """One script in this order."""
@@ -42,7 +43,7 @@ def page(collection: Collection) -> str:
 
     files = resources.files(__package__) / "html"
     # In JSON, < can only be within a string, where it could end the script element.
-    data = json.dumps(page_data(collection), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    data = json.dumps(strict(page_data(collection)), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     parts = {
         "style": files.joinpath("page.css").read_text("utf-8"),
         "data": data,

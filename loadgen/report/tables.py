@@ -13,6 +13,7 @@ from frontend_launch.integers import plural
 from loadgen.load.summary import FEW, Summary
 from loadgen.report.curves import flat
 from loadgen.results.cells import Cell, Configuration, Run, Spread, apart
+from loadgen.results.document import strict
 from model_containers.printable import printable
 
 if TYPE_CHECKING:
@@ -187,7 +188,8 @@ def json_text(collection: Collection) -> str:
         for cell in collection.cells
     ]
     missing = [asdict(row) for row in collection.missing]
-    return json.dumps({"cells": cells, "missing": missing, "unreadable": collection.unreadable}, indent=2) + "\n"
+    document = strict({"cells": cells, "missing": missing, "unreadable": collection.unreadable})
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
 def run_row(cell: Cell, run: Run) -> dict[str, Any]:

@@ -8,6 +8,7 @@ the document; a change that cannot be read that way gets the next number.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -141,13 +142,23 @@ class Results:
         """The JSON document; a number that is NaN or infinite, which JSON does not have, is None."""
         members = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "path"}
         whole = msgspec.to_builtins({"schema_version": SCHEMA_VERSION, **members}, enc_hook=_plain)
-        document: dict[str, Any] = parse(json.dumps(whole))
+        document: dict[str, Any] = strict(whole)
         return document
 
 
 def parse(text: str) -> Any:
-    """Read JSON; the constants NaN and Infinity, which JSON does not have and Python writes, are None."""
-    return json.loads(text, parse_constant=lambda _: None)
+    """Read JSON; NaN and Infinity, which Python writes and JSON does not have, are None, as what is too large."""
+    return json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+
+
+def strict(document: Any) -> Any:
+    """The same document as JSON has it: a number that is NaN or infinite is None."""
+    return parse(json.dumps(document))
+
+
+def _finite(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
 
 
 def _plain(value: object) -> float:

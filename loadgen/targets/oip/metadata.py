@@ -79,7 +79,7 @@ def model_metadata(document: Mapping[str, Any]) -> ModelMetadata:
     try:
         name, platform = str(document["name"]), str(document.get("platform") or "")
         inputs, outputs = _tensors(document.get("inputs")), _tensors(document.get("outputs"))
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise TargetError("what it says of the model is no model metadata of the Open Inference Protocol") from None
     for tensor in (*inputs, *outputs):
         check_datatype(tensor)
@@ -102,5 +102,5 @@ def model_config(document: Mapping[str, Any]) -> tuple[int, int]:
         groups = document.get("instance_group") or []
         instances = sum(int(group.get("count", 1)) * max(1, len(group.get("gpus") or ())) for group in groups)
         return int(document.get("max_batch_size", 0)), max(1, instances)
-    except (TypeError, ValueError, AttributeError):
+    except (TypeError, ValueError, AttributeError, OverflowError):
         raise TargetError("what it says of the model's configuration cannot be understood") from None

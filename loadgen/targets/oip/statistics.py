@@ -97,7 +97,7 @@ def read(document: Mapping[str, Any], model: str) -> Statistics:
     """
     try:
         each = [_read(row) for row in document["model_stats"] if row["name"] == model]
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise TargetError("the server's statistics cannot be understood") from None
     total = Statistics()
     for one in each:
@@ -108,12 +108,12 @@ def read(document: Mapping[str, Any], model: str) -> Statistics:
 def _read(row: Mapping[str, Any]) -> Statistics:
     stats = row["inference_stats"]
     return Statistics(
-        int(row["inference_count"]),
-        int(row["execution_count"]),
+        _count(row["inference_count"]),
+        _count(row["execution_count"]),
         _sum(stats.get("success")),
         _sum(stats.get("fail")),
         {name: _sum(stats.get(name)) for name in STAGES},
-        {int(batch["batch_size"]): _batch(batch) for batch in row.get("batch_stats") or ()},
+        {_count(batch["batch_size"]): _batch(batch) for batch in row.get("batch_stats") or ()},
     )
 
 
@@ -124,7 +124,19 @@ def _batch(batch: Mapping[str, Any]) -> Sum:
 
 def _sum(value: Mapping[str, Any] | None) -> Sum:
     value = value or {}
-    return Sum(int(value.get("count", 0)), int(value.get("ns", 0)))
+    return Sum(_count(value.get("count", 0)), _count(value.get("ns", 0)))
+
+
+def _count(value: Any) -> int:
+    """A count, which may be written as a text.
+
+    Raises:
+        ValueError: it is none.
+        OverflowError: it is too large for a float.
+    """
+    if not 0 <= float(value) < 2**64:  # nor is NaN
+        raise ValueError(value)
+    return int(value)
 
 
 def _added(one: Statistics, other: Statistics) -> Statistics:

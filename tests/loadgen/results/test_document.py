@@ -138,6 +138,13 @@ def test_numbers_that_json_does_not_have_are_read_as_unknown(tmp_path):
     assert read(written(document, tmp_path)).server_metrics == {"a": [0.0, None], "b": [None, None]}
 
 
+def test_numbers_that_are_too_large_are_read_as_unknown(tmp_path):
+    """As the infinity that Python makes of them, which no report could write."""
+    path = tmp_path / "odd.json"
+    path.write_text(VERSION_2.read_text().replace('"mean_batch": ', '"mean_batch": 1e999, "ignored": ', 1))
+    assert read(path).verdict.evidence.mean_batch is None
+
+
 def written(document, directory):
     """A file with this document."""
     path = directory / "odd.json"

@@ -27,6 +27,8 @@ def test_what_is_no_metadata():
     """Is refused in one line."""
     with pytest.raises(TargetError, match="no model metadata"):
         model_metadata({"inputs": []})
+    with pytest.raises(TargetError, match="no model metadata"):
+        model_metadata({"name": "m", "inputs": [{"name": "A", "datatype": "FP32", "shape": [float("inf")]}]})
     with pytest.raises(TargetError, match="no server metadata"):
         server_metadata({"detail": "not found"})
     with pytest.raises(ConfigError, match="A is of FP8"):
@@ -48,7 +50,13 @@ def test_batches_and_instances(config, expected):
 
 
 @pytest.mark.parametrize(
-    "config", [{"max_batch_size": None}, {"instance_group": [1]}, {"instance_group": [{"count": "x"}]}]
+    "config",
+    [
+        {"max_batch_size": None},
+        {"max_batch_size": float("inf")},
+        {"instance_group": [1]},
+        {"instance_group": [{"count": "x"}]},
+    ],
 )
 def test_a_configuration_that_is_none(config):
     """Is said to be none, and can be done without."""
@@ -111,3 +119,16 @@ def test_what_is_no_statistics():
     """Is refused in one line."""
     with pytest.raises(TargetError, match="cannot be understood"):
         read({"model_stats": [{}]}, "m")
+
+
+@pytest.mark.parametrize(
+    "count",
+    [float("nan"), float("inf"), -1, 2**64, 10**400, "1e999", "x", None, []],
+    ids=["no number", "infinite", "negative", "too large", "far too large", "a large text", "a text", "null", "a list"],
+)
+def test_counts_that_are_none(count):
+    """Nor are they: a result could not hold what is worked out from them."""
+    document = stats(1)
+    document["model_stats"][0]["inference_stats"]["success"]["ns"] = count
+    with pytest.raises(TargetError, match="cannot be understood"):
+        read(document, "m")
