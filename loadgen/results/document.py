@@ -82,7 +82,7 @@ class Results:
             recorded.
         server_statistics: what an external server counted in the measured part; None where it did not say.
         server_metrics: its Prometheus metrics before and after the measured part; None where it has none.
-        failures: requests that failed, by the reason that the server gave.
+        failures: requests that failed, by the reason that the server gave; what differs from one to another is ``…``.
         transport: how the query frontend was reached; None without one, and in files from before it was recorded.
         connections: most connections of each client to an external server; None otherwise.
         addresses: requests sent to each address of an external server; none where its name has one, or over ZeroMQ.

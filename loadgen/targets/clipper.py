@@ -27,7 +27,7 @@ from loadgen.load.inputs import Pool
 from loadgen.load.patience import patience
 from loadgen.load.target import NO_REPLIES, Outcome, Replies, Target, TargetSpec, TimedReply
 from loadgen.targets.client_limits import unreachable
-from loadgen.targets.reasons import Reasons
+from loadgen.targets.mailbox import LoggedReasons
 from model_containers.data_types import Buffer, DataType
 from model_containers.errors import WireError
 
@@ -120,7 +120,7 @@ class ClipperTarget(Target):
     def __init__(self, spec: ClipperSpec) -> None:
         self._spec = spec
         self._output_type = None if spec.output_type is None else _code(spec.output_type)
-        self._known_reasons = Reasons()
+        self._known_reasons = LoggedReasons()
         self._sent = 0
         self._context = zmq.asyncio.Context()
         self._receiving, self._sending = self._context.socket(zmq.DEALER), self._context.socket(zmq.DEALER)

@@ -225,7 +225,8 @@ class HttpTarget(Target, Delivers):
         if wrong is None:
             self._mailbox.completed(request_id)
         else:
-            self._mailbox.failed(request_id, wrong if status == 200 else error_text(status, body))
+            request = self._messages[request_id % len(self._messages)]
+            self._mailbox.failed(request_id, wrong if status == 200 else error_text(status, body), request)
 
     def lost(self, connection: _Http1Connection, request_id: int | None, reason: str | None) -> None:
         """A connection is no more, nor the answer to its request, if any; no reason where no request waits for it.

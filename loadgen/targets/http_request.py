@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -26,9 +27,17 @@ def error_text(status: int, body: bytes) -> str:
         if isinstance(found, Mapping):
             found = found.get("message", found)
         text = found if isinstance(found, str) else json.dumps(found)
+        if isinstance(found, Mapping) and isinstance(found.get("detail"), list):
+            with contextlib.suppress(KeyError, TypeError):
+                text = _complaints(found["detail"])
     except (ValueError, RecursionError):
         text = body.decode("utf-8", "replace")
     return f"{status}: {' '.join(text.split())[:200] or _PHRASES.get(status, 'no reason given')}"
+
+
+def _complaints(detail: list[Any]) -> str:
+    """What FastAPI says of an input, a place and its problem each; without the input, which it echoes."""
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in detail[:3])
 
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}

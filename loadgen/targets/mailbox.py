@@ -1,14 +1,35 @@
-"""Keeps replies that come one by one until the runner reads them."""
+"""Keeps replies that come one by one until the runner reads them, and groups the reasons of failures."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
 import numpy as np
+from typing_extensions import override
 
 from loadgen.load.target import NO_REPLIES, Outcome, Replies
 from loadgen.targets.reasons import Reasons
+from model_containers.data_types import Buffer
+
+log = logging.getLogger(__name__)
+
+
+class LoggedReasons(Reasons):
+    """The reasons of one target's failures; each is logged once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    @override
+    def of(self, text: str, request: Buffer = b"") -> str:
+        reason = super().of(text, request)
+        if reason not in self._said:
+            self._said.add(reason)
+            log.warning("requests fail: %s", reason)
+        return reason
 
 
 class Mailbox:
@@ -19,21 +40,22 @@ class Mailbox:
         self._done_ns: list[int] = []
         self._outcomes = bytearray()
         self._reasons: list[str] = []
-        self._known_reasons = Reasons()
+        self._groups = LoggedReasons()
         self._wake: Callable[[], None] | None = None
 
     def completed(self, request_id: int) -> None:
         """A good answer is here."""
         self._put(request_id, Outcome.COMPLETED)
 
-    def failed(self, request_id: int, reason: str) -> None:
+    def failed(self, request_id: int, reason: str, request: Buffer = b"") -> None:
         """Any other answer is here, or none will come.
 
         Args:
             request_id: which failed.
-            reason: see `Reasons.of`.
+            reason: for a reader, the server's status first; counted as `Reasons` has it.
+            request: what was sent.
         """
-        self._reasons.append(self._known_reasons.of(reason))
+        self._reasons.append(self._groups.of(reason, request))
         self._put(request_id, Outcome.FAILED)
 
     def _put(self, request_id: int, outcome: Outcome) -> None:
@@ -54,7 +76,9 @@ class Mailbox:
             np.frombuffer(bytes(self._outcomes), dtype=np.uint8),
             (),
             tuple(self._reasons),
+            renamed=self._groups.renamed,
         )
+        self._groups.renamed = {}
         self._ids.clear()
         self._done_ns.clear()
         self._outcomes.clear()

@@ -187,7 +187,7 @@ class OipGrpcTarget(Target, Delivers):
             if wrong is None:
                 self._mailbox.completed(request_id)
             else:
-                self._mailbox.failed(request_id, wrong)
+                self._mailbox.failed(request_id, wrong, self._messages[request_id % len(self._messages)])
         if self._waiting:
             self._begin()
 

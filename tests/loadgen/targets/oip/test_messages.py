@@ -181,6 +181,12 @@ def test_answers_in_json():
         (b'{"error": "no such\\nthing"}', "no such thing"),
         (b'{"error": {"message": "no", "type": "x"}}', "no"),
         (b'{"detail": "not found"}', '{"detail": "not found"}'),
+        (
+            b'{"detail": [{"loc": ["body", "x", 0], "msg": "Not a number", "input": "abc"}, {"loc": [], "msg": "No"}]}',
+            "body.x.0: Not a number; : No",
+        ),
+        (b'{"detail": [{"msg": "Not a number"}]}', '{"detail": [{"msg": "Not a number"}]}'),
+        (b'{"detail": [1]}', '{"detail": [1]}'),
         (b"<html>oops</html>", "<html>oops</html>"),
         (b"\xff", "\N{REPLACEMENT CHARACTER}"),
         (b" \n", "Service Unavailable"),
