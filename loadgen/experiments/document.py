@@ -14,7 +14,7 @@ from loadgen.config import CataloguedModel, Deploy, ExperimentConfig, External, 
 from loadgen.hardware.summary import idle_cores, summarise
 from loadgen.hardware.watch import Watch
 from loadgen.judging import remarks, slo, validity
-from loadgen.judging.evidence import Evidence, on_machine
+from loadgen.judging.evidence import Evidence, of_client, on_machine
 from loadgen.judging.intervals import with_intervals
 from loadgen.judging.validity import Check
 from loadgen.judging.verdict import Verdict, judge
@@ -59,6 +59,10 @@ def _ending(server: ServerFacts, record: Record, lost: str | None) -> tuple[Endi
     return (record.ended, None) if lost is None else (Ending.SERVER_LOST, lost)
 
 
+BUSY_CLIENT = 0.9
+"""A client that uses so much of a core may be what is behind, however well it keeps its schedule."""
+
+
 def ended_because(ended: Ending, plan: Plan, server: ServerFacts, record: Record, lost: str | None) -> str | None:
     """One line that says how a run ended that did not end as asked.
 
@@ -86,10 +90,9 @@ def ended_because(ended: Ending, plan: Plan, server: ServerFacts, record: Record
             return f"no answer to the first request within {FIRST_ANSWER_S:g} s: {server.no_answer_hint}"
         case Ending.OVERRUN:
             if record.outcomes[Outcome.TIMED_OUT] - record.late > MAX_UNANSWERED:
-                return f"{MAX_UNANSWERED:,} requests timed out and have no answer yet: the server is far behind"
-            return (
-                f"{plan.window} requests are in flight, the most that --max-in-flight allows: the server is far behind"
-            )
+                return f"{MAX_UNANSWERED:,} requests timed out and have no answer yet: {_who_is_behind(record)}"
+            most = f"{plan.window} requests are in flight, the most that --max-in-flight allows"
+            return f"{most}: {_who_is_behind(record)}"
         case Ending.CLIENT_LOST:
             return "a client process ended early or fell silent: the others stopped, and what they measured is kept"
         case Ending.SERVER_LOST:
@@ -98,6 +101,18 @@ def ended_because(ended: Ending, plan: Plan, server: ServerFacts, record: Record
             return "interrupted; what was measured until then is kept"
         case _:
             assert_never(ended)
+
+
+def _who_is_behind(record: Record) -> str:
+    """The client, by its own figures; otherwise the server."""
+    evidence = of_client(record, 1, 1)
+    remedy = "use a lower rate, or more client processes (--clients)"
+    if evidence.unsent_share >= validity.UNSENT_SHARE:
+        return f"{validity.behind(evidence)}; {remedy}"
+    if evidence.client_cpu_share >= BUSY_CLIENT:
+        used = f"the client used {evidence.client_cpu_share:.0%} of a core"
+        return f"{used}, so whether the server is behind is not known; {remedy}"
+    return "the server is far behind"
 
 
 def results_of(

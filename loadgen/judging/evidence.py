@@ -158,6 +158,7 @@ class Evidence:
             None where a window says when to send.
         misplaced: roles that did not run on the cores of the plan, a line each; None where that was not seen.
         watched_share: share of the time that the machine was watched; None where it was not.
+        unsent: requests that a schedule had due when the run ended, and the client had not sent.
     """
 
     max_batch: Count
@@ -196,6 +197,12 @@ class Evidence:
     watched_share: float | None = None
     instances: Positive | None = None
     batch_ms: float | None = None
+    unsent: Count = 0
+
+    @property
+    def unsent_share(self) -> float:
+        """Requests that were due and not sent ÷ requests that were due."""
+        return self.unsent / ((self.sent or 0) + self.unsent) if self.unsent else 0.0
 
     @property
     def always_busy(self) -> bool:
@@ -360,6 +367,7 @@ def of_client(record: Record, max_batch: int, window: int) -> Evidence:
             answered_share=offered.answered / offered.planned if offered.planned else None,
             lag_p99_ms=None if lag_p99_ns is None else lag_p99_ns / 1e6,
             gap_distance=offered.gap_distance,
+            unsent=offered.unsent,
         )
     return client
 

@@ -29,6 +29,9 @@ LATE_MS = 10.0
 LATE_SHARE = 0.25
 """From this schedule lag on, in milliseconds and as a share of the reported percentile, a schedule was not kept."""
 
+UNSENT_SHARE = 0.1
+"""From this share of requests on that were due at the end and not sent, the client was behind its schedule."""
+
 HUNG_S = 1.0
 HUNG_TIMES = 20
 """From this time of one batch on, in seconds and in times of the median batch, its replica hung."""
@@ -115,6 +118,8 @@ def _client(evidence: Evidence) -> Check:
     remedy = _leave_cores(evidence)
     if evidence.offered_rps is not None:
         limit = f"schedule lag p99 below {LATE_MS:g} ms, or below {LATE_SHARE:.0%} of the latency p99"
+        if evidence.unsent_share >= UNSENT_SHARE:
+            return Check("client on time", behind(evidence), limit, "failed", remedy)
         lag_ms, p99_ms = evidence.lag_p99_ms, evidence.latency_p99_ms
         if lag_ms is None:
             return Check("client on time", "nothing was sent", limit, "unknown")
@@ -136,6 +141,12 @@ def _leave_cores(evidence: Evidence) -> str:
     alone = "leave the client's cores to it"
     busy = evidence.client_cpu_share >= CLIENT_BUSY
     return f"{alone}, or spread the load over more client processes" if busy else alone
+
+
+def behind(evidence: Evidence) -> str:
+    """How far the client was behind its schedule."""
+    sent = evidence.sent or 0
+    return f"the client had sent {sent:,} of {sent + evidence.unsent:,} due requests when the run ended"
 
 
 def _when(evidence: Evidence) -> str:

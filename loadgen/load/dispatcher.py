@@ -163,6 +163,8 @@ class Dispatcher:
             self._due_ns = now_ns
             last = self._end_measured(now_ns, ended)
             self.record.ended = ended
+            if self.record.offered is not None:
+                self.record.offered.unsent = self._pace.due(now_ns, sent, self._in_flight.outstanding)
             return Turn(measured, ended, sent, 0, interval or last, now_ns)
         due = self._pace.due(now_ns, sent, self._in_flight.outstanding)
         if due > BURST:

@@ -194,6 +194,7 @@ class Offered:
         lag: how much later than planned requests were sent.
         gap_distance: between the distributions of planned and real times between two requests; see `distance`. Of
             several clients the largest; None with fewer than two requests.
+        unsent: requests of the whole run that were due when it ended, and not sent.
     """
 
     planned: int = 0
@@ -202,10 +203,12 @@ class Offered:
     service: LatencyHistogram = field(default_factory=LatencyHistogram)
     lag: LatencyHistogram = field(default_factory=LatencyHistogram)
     gap_distance: float | None = None
+    unsent: int = 0
 
     def add(self, other: Offered) -> None:
         """Add what became of another client's share."""
         self.planned += other.planned
+        self.unsent += other.unsent
         self.answered += other.answered
         self.arrived += other.arrived
         self.service.add(other.service)

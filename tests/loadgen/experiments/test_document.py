@@ -8,7 +8,7 @@ import pytest
 from loadgen.experiments.document import ended_because
 from loadgen.load.dispatcher import MAX_UNANSWERED
 from loadgen.load.ending import Ending
-from loadgen.load.record import Record
+from loadgen.load.record import ClientUse, Offered, Record
 from loadgen.load.target import Outcome
 
 
@@ -30,3 +30,33 @@ def test_a_server_that_is_far_behind(timed_out, late, text):
     record.outcomes[Outcome.TIMED_OUT] = timed_out
     plan = cast(Any, SimpleNamespace(window=300))
     assert ended_because(Ending.OVERRUN, plan, cast(Any, None), record, None) == text
+
+
+@pytest.mark.parametrize(
+    ("unsent", "cpu_share", "says"),
+    [
+        (0, 0.5, "the server is far behind"),
+        (80, 0.5, "the server is far behind"),
+        (
+            49_000,
+            0.5,
+            "the client had sent 1,000 of 50,000 due requests when the run ended; use a lower rate, or more client "
+            "processes (--clients)",
+        ),
+        (
+            0,
+            0.97,
+            "the client used 97% of a core, so whether the server is behind is not known; use a lower rate, or more "
+            "client processes (--clients)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("timed_out", [0, MAX_UNANSWERED + 1])
+def test_a_client_that_is_behind_itself(unsent, cpu_share, says, timed_out):
+    """By its own figures: what it did not send, or what it used of its core."""
+    client = ClientUse(cpu_ns=round(cpu_share * 10**9))
+    record = Record(sent=1000, measured_ns=10**9, clients=[client], offered=Offered(unsent=unsent))
+    record.outcomes[Outcome.TIMED_OUT] = timed_out
+    text = ended_because(Ending.OVERRUN, cast(Any, SimpleNamespace(window=300)), cast(Any, None), record, None)
+    assert text is not None
+    assert text.endswith(f": {says}")

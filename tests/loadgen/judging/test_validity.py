@@ -59,6 +59,7 @@ FAULTS = [
         CLEAN, {"client_gaps": ClientGaps(2, 0.5, 0.4, 3.0, 0.1)}, "client on time", id="a client that stood still"
     ),
     pytest.param(OPEN, {"lag_p99_ms": 12.0}, "client on time", id="a client that was late"),
+    pytest.param(OPEN, {"lag_p99_ms": None, "unsent": 250}, "client on time", id="a client that could not send"),
     pytest.param(CLEAN, {"replica_use": replica(longest_batch_s=1.0)}, "replicas answer", id="a replica that hung"),
     pytest.param(CLEAN, {"roles": role(2, held_back_share=0.05)}, "CPU quota", id="a quota"),
     pytest.param(CLEAN, {"roles": role(2, wait_share=0.4, outside_share=0.3)}, "outside load", id="a busy core"),

@@ -239,6 +239,21 @@ def test_too_many_unanswered_requests_end_a_run(monkeypatch):
     assert 100 < seen.record.outcomes[Outcome.TIMED_OUT] <= 105
 
 
+def test_what_a_client_could_not_send_is_counted():
+    """It was due at the end of the run; a client that keeps up leaves nothing."""
+    # Ten milliseconds for each turn of up to 64 requests, of 50 000 a second.
+    seen = driven(job(arrivals=Renewal(50_000.0, 9.0, 0.0, 0), window=2000), (MUTE,), pauses=(10 * MS,))
+    offered = seen.record.offered
+    assert seen.record.ended is Ending.OVERRUN
+    assert offered is not None
+    due = int((Renewal(50_000.0, 9.0, 0.0, 0).times_ns(0.0) <= seen.turns[-1][0] - START_NS - LEAD_NS).sum())
+    assert seen.record.sent + offered.unsent == due
+    assert offered.unsent > 5 * seen.record.sent
+    prompt = driven(job(arrivals=Renewal(500.0, 1.0, 0.0, 0), window=10**6)).record.offered
+    assert prompt is not None
+    assert prompt.unsent == 0
+
+
 @pytest.mark.parametrize("told", [Ending.STOPPED, Ending.ENOUGH])
 @given(st.integers(0, 200 * MS))
 def test_a_schedule_that_is_stopped_counts_what_was_planned_until_then(told, stop_ns):
