@@ -17,14 +17,18 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
-def whole(value: DataclassInstance, *names: str, least: int = 1, most: int | None = None, each: bool = False) -> None:
+MOST = 10**15
+"""Of any whole number: counts of requests, seeds and the like fit into what holds them, and into JSON."""
+
+
+def whole(value: DataclassInstance, *names: str, least: int = 1, most: int = MOST, each: bool = False) -> None:
     """Refuse fields that are no whole numbers, or out of bounds.
 
     Args:
         value: a part of a configuration.
         names: of its fields.
         least: 1, or 0.
-        most: the largest; None for any.
+        most: the largest.
         each: the fields are tuples of such numbers.
 
     Raises:
@@ -35,7 +39,7 @@ def whole(value: DataclassInstance, *names: str, least: int = 1, most: int | Non
             raise FieldError(field, number, "is not a whole number")
         if int(number) < least:
             raise FieldError(field, number, "is not positive" if least else "is negative")
-        if most is not None and int(number) > most:
+        if int(number) > most:
             raise FieldError(field, number, "is too large", f"at most {most}")
 
 
@@ -63,6 +67,50 @@ def finite(
             raise FieldError(field, number, "is negative" if zero else "is not positive")
         if most is not None and float(number) > most:
             raise FieldError(field, number, "is too large", f"at most {most:g}")
+
+
+def words(value: DataclassInstance, *names: str) -> None:
+    """Refuse fields that are no text, are blank, or have control characters.
+
+    Args:
+        value: a part of a configuration.
+        names: of its fields.
+
+    Raises:
+        FieldError: one is.
+    """
+    instance(value, *names, of=(str,))
+    for field, text in _given(value, names, each=False):
+        assert isinstance(text, str)
+        if not text.strip():
+            raise FieldError(field, repr(text), "is blank", "name something, or leave it out")
+        if not text.isprintable():
+            raise FieldError(field, text, "has characters that cannot be printed", "leave them out")
+
+
+def host(value: DataclassInstance, *names: str) -> None:
+    """Refuse fields that cannot be the name or the number of a host.
+
+    Args:
+        value: a part of a configuration.
+        names: of its fields.
+
+    Raises:
+        FieldError: one cannot.
+    """
+    words(value, *names)
+    for field, text in _given(value, names, each=False):
+        if not is_host(str(text)):
+            raise FieldError(field, text, "is not a host", "write its name or number, without a port or a path")
+
+
+def is_host(text: str) -> bool:
+    """Whether this can be the name or the number of a host."""
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        return False
+    return bool(text) and text.isprintable() and not set(text) & set(" /\\?#@,;'\"{}<>|^`")
 
 
 def instance(value: DataclassInstance, *names: str, of: tuple[type, ...], each: bool = False) -> None:

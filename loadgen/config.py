@@ -16,7 +16,7 @@ from typing import Self
 from frontend_launch.launch.runtimes import RUNTIMES
 from frontend_launch.launch.topology import Topology
 from frontend_launch.ports import Ports
-from loadgen.checks import finite, instance, whole
+from loadgen.checks import finite, host, instance, whole, words
 from loadgen.constraints import MAX_DURATION_S
 from loadgen.errors import ConfigError, FieldError
 from loadgen.judging.slo import Condition
@@ -31,6 +31,9 @@ from loadgen.targets.remote import TargetOptions
 MAX_BATCH = 65_536
 MAX_PORT = 65_535
 MAX_CLIENTS = 256
+MAX_SEED = (1 << 32) - 1
+"""The largest that all frameworks take."""
+
 MAX_IN_FLIGHT = 10_000_000
 """Some 2 GB of what the client keeps of each request."""
 
@@ -67,7 +70,7 @@ class CataloguedModel:
     ready_timeout_s: float = 180.0
 
     def __post_init__(self) -> None:
-        instance(self, "model", "weights", "input_type", of=(str,))
+        words(self, *(() if isinstance(self, Frontend) and not self.model else ("model",)), "weights", "input_type")
         instance(self, "ports", of=(Ports,))
         whole(self, "verify")
         whole(self, "input_shape", each=True)
@@ -110,7 +113,8 @@ class Deploy(CataloguedModel):
         whole(self, "cpus", "gpus", least=0, each=True)
         instance(self, "infrastructure_cpus", of=(Mapping,))
         instance(self, "topology", of=(Topology,))
-        instance(self, "image", of=(str,))
+        if self.image != "":
+            words(self, "image")
         if self.runtime not in RUNTIMES:
             raise FieldError("Deploy.runtime", self.runtime, "is none", f"choose {' or '.join(RUNTIMES)}")
         if self.image and self.runtime != "docker":
@@ -133,7 +137,8 @@ class Frontend(CataloguedModel):
 
     def __post_init__(self) -> None:
         CataloguedModel.__post_init__(self)
-        instance(self, "host", "application", of=(str,))
+        host(self, "host")
+        words(self, "application")
         if not self.model and not self.application:
             raise FieldError("Frontend.model", "''", "is missing", "name it, or what {Frontend.application} asks")
         if not self.model and self.verify is not None:
@@ -435,7 +440,7 @@ class ExperimentConfig:
         instance(self, "patience", of=(Patience,))
         instance(self, "output", of=(Output,))
         instance(self, "fail_if", of=(Condition,), each=True)
-        whole(self, "seed", least=0)
+        whole(self, "seed", least=0, most=MAX_SEED)
         if self.abort_on_fail and not self.fail_if:
             problem = "has no condition that could end the run"
             raise FieldError(

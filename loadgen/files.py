@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import select
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Never
 
@@ -12,6 +15,10 @@ MAX_BYTES = 1 << 30
 MAX_SETTING_BYTES = 16 << 20
 """The same of a file that holds an option's value."""
 
+PATIENCE_S = 10.0
+"""For the next part of what comes through a pipe."""
+
+_PART_BYTES = 1 << 20
 _OTHER_MARKS = (
     (b"\xff\xfe\0\0", "UTF-32"),
     (b"\0\0\xfe\xff", "UTF-32"),
@@ -35,13 +42,33 @@ def read_bytes(path: Path, most_bytes: int = MAX_BYTES) -> bytes:
         UnreadableError: it cannot be read, or is larger.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(most_bytes + 1)
+        # Without waiting for the writer of a pipe, which may never come.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            content = b"".join(_parts(descriptor, most_bytes + 1))
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise UnreadableError(error.strerror or str(error)) from None
+    except ValueError:
+        raise UnreadableError("a name has no null character") from None
     if len(content) > most_bytes:
         raise UnreadableError(f"it has more than {most_bytes >> 20} MiB")
     return content
+
+
+def _parts(descriptor: int, most_bytes: int) -> Iterator[bytes]:
+    """What can be read, up to a bound; a pipe or a terminal that is silent for too long is given up."""
+    ready = select.poll()
+    ready.register(descriptor, select.POLLIN)
+    while most_bytes:
+        if not ready.poll(1000 * PATIENCE_S):
+            raise UnreadableError(f"nothing came for {PATIENCE_S:g} s")
+        part = os.read(descriptor, min(most_bytes, _PART_BYTES))
+        if not part:
+            return
+        most_bytes -= len(part)
+        yield part
 
 
 def read_text(path: Path, most_bytes: int = MAX_BYTES) -> str:

@@ -131,8 +131,8 @@ async def build(names: Sequence[str], *, base: str = BASE, gpu: bool = False, sa
         LaunchError: no Docker engine answers.
         ImageError: an image cannot be built; the text names it and the step.
     """
+    chosen = [model(description, gpu=gpu) for description in await descriptions(names)]
     async with engine() as docker:
-        chosen = [model(description, gpu=gpu) for description in await descriptions(names)]
         for recipe in [*frontends(), *chosen]:
             await _build(docker, recipe, base, say)
 

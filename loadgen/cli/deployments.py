@@ -15,8 +15,9 @@ from frontend_launch.launch.engine import engine
 from frontend_launch.launch.runs import ContainerInfo, uptime_s
 from frontend_launch.metrics_client import MetricsClient
 from frontend_launch.ports import Ports
+from loadgen.checks import is_host
 from loadgen.cli import console, parameters
-from loadgen.config import Deploy, ExperimentConfig, Saturate
+from loadgen.config import MAX_PORT, Deploy, ExperimentConfig, Saturate
 from loadgen.errors import ConfigError
 from loadgen.report.text import table
 from loadgen.servers import deployment as servers
@@ -131,6 +132,7 @@ async def _print(lines: AsyncIterator[tuple[str, str]], roles: dict[str, str]) -
 
 
 def metrics(
+    context: typer.Context,
     run: Run = "",
     ours: Annotated[bool, typer.Option("--counters", help="Our own counters instead, which only ever grow.")] = False,
     host: Annotated[str, typer.Option(help="Ask a frontend of this host instead of a run of this machine.")] = "",
@@ -140,9 +142,21 @@ def metrics(
     if run and host:
         with console.one_line_errors():
             raise ConfigError(f"--host {host} with the run {run}: leave one of them out")
+    with console.one_line_errors():
+        if not host and (given := [name for name in ("host", "port") if parameters.was_given(context, name)]):
+            blank = "host" in given
+            raise ConfigError("--host is blank: name one" if blank else "--metrics-port needs --host: add it")
+        if host and not is_host(host):
+            raise ConfigError(f"--host {host} is not a host: write its name or number")
+        if not 0 < port <= MAX_PORT:
+            raise ConfigError(f"--metrics-port {port} is no port: 1 to {MAX_PORT}")
 
     async def act() -> Any:
-        address = f"http://{host}:{port}" if host else await _metrics_address(run)
+        address = (
+            f"http://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{port}"
+            if host
+            else await _metrics_address(run)
+        )
         async with MetricsClient(address) as client:
             return json.loads((await client.counters()).to_json()) if ours else await client.metrics()
 

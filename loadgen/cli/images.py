@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from frontend_launch.launch import images
 from frontend_launch.launch.images import State
 from loadgen.cli import console
+from loadgen.errors import ConfigError
 from loadgen.report.text import table
 
 app = typer.Typer(
@@ -17,6 +19,7 @@ app = typer.Typer(
 )
 
 INTERRUPTED = "interrupted before all images were built: those that were stay"
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,500}")
 HEADINGS = ("image", "size", "age", "state")
 
 
@@ -32,6 +35,9 @@ def build(
     gpu: Annotated[bool, typer.Option("--gpu", help="Build vgg and inception for GPUs, with the tag gpu.")] = False,
 ) -> None:
     """Build the images of models, and always those of the frontends, from what is installed here."""
+    with console.one_line_errors():
+        if _IMAGE.fullmatch(base) is None:
+            raise ConfigError(f"--base {base!r} is not the name of an image: write it as python:3.11-slim-bookworm")
     console.run(images.build(names or (), base=base, gpu=gpu, say=typer.echo), INTERRUPTED)
 
 

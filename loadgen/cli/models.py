@@ -48,6 +48,8 @@ def verify(
     options = () if shape is None else ("--input-shape", "x".join(map(str, shape)))
 
     async def check() -> bool:
+        for name in names or ():  # that there is no such model is no finding of a check
+            await known.describe(name)
         good = True
         for name in names or await known.catalogue():
             try:

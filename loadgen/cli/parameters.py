@@ -317,7 +317,7 @@ def inputs(
 
 def client(
     log_every: Annotated[str, typer.Option(metavar="TIME", help="Time between two lines of the log.")] = "3s",
-    results_dir: Annotated[Path, typer.Option(help="Directory for the results.")] = Path("results"),
+    results_dir: Annotated[str, typer.Option(metavar="DIR", help="Directory for the results.")] = "results",
     client_cpus: Annotated[
         str | None, typer.Option(metavar="CORES", help="Cores for the client.  [default: planned]")
     ] = None,
@@ -340,9 +340,17 @@ def client(
         "fail_if": tuple(
             condition for text in fail_if or () for condition in console.parsed("--fail-if", parse_conditions, text)
         ),
-        "output": Output(results_dir, requests_log, console.parsed("--log-every", parse_duration, log_every)),
+        "output": Output(
+            _directory(results_dir), requests_log, console.parsed("--log-every", parse_duration, log_every)
+        ),
         "client": Client(clients, console.optional("--client-cpus", parse_int_list, client_cpus), not no_ceiling),
     }
+
+
+def _directory(text: str) -> Path:
+    if not text.strip() or "\0" in text:  # the working directory is a point
+        raise ConfigError(f"--results-dir {text!r} is not a directory: name one, such as results or .")
+    return Path(text)
 
 
 def ending(

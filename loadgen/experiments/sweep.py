@@ -87,13 +87,13 @@ class SweepConfig:
         whole(self, "batch_sizes", most=MAX_BATCH, each=True)
         finite(self, "rates_rps", each=True)
         finite(self, "cv", zero=True)
-        for rate_rps in self.rates_rps:
-            self.load_at(rate_rps)
         axes = (self.replicas, self.cpus_per_replica, self.batch_sizes, (*self.in_flight, *self.rates_rps))
         cells = math.prod(max(1, len(set(axis))) for axis in axes)
         if cells * self.repeat > MAX_MEASUREMENTS:
             problem = f"{{value}} and {plural(cells, 'cell')} are more than {MAX_MEASUREMENTS} measurements"
             raise FieldError("SweepConfig.repeat", self.repeat, problem, "measure fewer")
+        for rate_rps in dict.fromkeys(self.rates_rps):
+            self.load_at(rate_rps)
 
     def load_at(self, rate_rps: float) -> OpenLoop:
         """The load of cells of a rate, in requests a second."""

@@ -11,7 +11,11 @@ from pathlib import Path
 import msgspec
 
 from loadgen.errors import ConfigError
+from loadgen.files import UnreadableError, read_text
 from loadgen.results.document import SCHEMA_VERSION, Results, parse
+
+MAX_BYTES = 256 << 20
+"""Of a results file; those of a day have some 50 MB."""
 
 
 class _Versioned(msgspec.Struct):
@@ -118,12 +122,12 @@ def read(path: Path) -> Results:
         ConfigError: it cannot be read, is no results file, or is of a later version.
     """
     try:
-        document = parse(path.read_text("utf-8"))  # files of version 1 may hold NaN, for what is null now
+        document = parse(read_text(path, MAX_BYTES))  # files of version 1 may hold NaN, for what is null now
         version = msgspec.convert(document, _Versioned).schema_version
         if version <= SCHEMA_VERSION:
             return msgspec.convert({**document, "path": None}, Results)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except UnreadableError as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
     except (ValueError, RecursionError) as error:  # neither UTF-8, JSON nor such a document
         raise ConfigError(f"{path} is not a results file: {error}") from None
     raise ConfigError(f"{path} is of version {version}; this program reads up to {SCHEMA_VERSION}: update it")

@@ -212,7 +212,7 @@ def test_what_cannot_be_planned(changes, error, text):
         (lambda: CapacityConfig(BASE, ()), r"conditions \(\) is empty: name one at least"),
         (lambda: CapacityConfig(BASE, SLO, cv=-1.0), "cv -1 is negative"),
         (lambda: CapacityConfig(BASE, SLO, start_rps=math.nan), "start_rps nan is not finite"),
-        (lambda: CapacityConfig(BASE, SLO, start_rps=1e7), r"start_rps 1e\+07 is out of bounds: use 0.01 to 238410"),
+        (lambda: CapacityConfig(BASE, SLO, start_rps=1e7), r"start_rps 1e\+07 is out of bounds: use 0.01 to 119601"),
         (lambda: Limits(tolerance=0.0), "tolerance 0 is out of bounds: use 0.1% to 50%"),
         (lambda: Limits(tolerance=math.nan), "tolerance nan is not finite"),
         (lambda: Limits(duration_s=math.inf), "duration_s inf is not finite"),

@@ -1,9 +1,12 @@
 """Files that a user names: their bounds, and the one rule for text."""
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
+from loadgen import files
 from loadgen.files import UnreadableError, decoded, parse_json, read_bytes, read_text
 
 
@@ -59,3 +62,27 @@ def test_what_is_no_json(text, reason):
     """Is a ValueError, whatever is wrong with it."""
     with pytest.raises(ValueError, match=reason):
         parse_json(text)
+
+
+def test_a_pipe_is_read_until_its_writer_is_done(tmp_path):
+    """Such as that of `@<(pass show token)`, whose writer may come later."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(b"x" * 100_000,))
+    writer.start()
+    assert files.read_bytes(path) == b"x" * 100_000
+    writer.join()
+
+
+def test_a_pipe_without_a_writer_is_given_up(tmp_path, monkeypatch):
+    """It would never say anything."""
+    monkeypatch.setattr(files, "PATIENCE_S", 0.01)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(files.UnreadableError, match=r"^nothing came for 0\.01 s$"):
+        files.read_bytes(tmp_path / "pipe")
+
+
+def test_a_name_that_cannot_be_one():
+    """It is refused like a file that is not there."""
+    with pytest.raises(files.UnreadableError, match="null character"):
+        files.read_bytes(Path("a\0b"))

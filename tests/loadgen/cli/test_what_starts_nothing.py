@@ -211,7 +211,7 @@ def test_rates_that_make_no_sense(tmp_path, arguments, complaint):
             "--arrivals ramp:1..2: its rate is varied already: use poisson, constant or gamma:cv=2",
         ),
         (("--slo", "p99<1s", "--start", "-5"), "--start -5 is not positive"),
-        (("--slo", "p99<1s", "--start", "1e7"), "--start 1e+07 is out of bounds: use 0.01 to 238410"),
+        (("--slo", "p99<1s", "--start", "1e7"), "--start 1e+07 is out of bounds: use 0.01 to 119601"),
         (("--slo", "p99<1s", "--probes", "0"), "--probes 0 is not positive"),
         (("--slo", "p99<1s", "--probes", "0", "--dry-run"), "--probes 0 is not positive"),
     ],
@@ -341,3 +341,50 @@ def test_sweeps_that_would_never_end(arguments, text):
     """Are refused before they are worked out."""
     done = asked([LOADGEN, "sweep", "-m", "noop", "--dry-run", *arguments])
     assert (done.returncode, done.stderr) == (2, f"loadgen: {text}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("saturate", *MODEL, "--connect", ""), "--connect '' is blank: name something, or leave it out"),
+        (
+            ("saturate", *MODEL, "--results-dir", ""),
+            "--results-dir '' is not a directory: name one, such as results or .",
+        ),
+        (
+            ("saturate", *MODEL, "--connect", "x" * 64),
+            f"--connect {'x' * 64} is not a host: write its name or number, without a port or a path",
+        ),
+        (
+            ("saturate", *MODEL, "--connect", "http://h"),
+            "--connect http://h is not a host: write its name or number, without a port or a path",
+        ),
+        (("saturate", *MODEL, "--runtime", "a\nb"), r"--runtime a\nb is none: choose process or docker"),
+        (
+            ("saturate", *MODEL, "--image", "a\nb"),
+            r"--image a\nb has characters that cannot be printed: leave them out",
+        ),
+        (("saturate", *MODEL, "--seed", "9" * 20), f"--seed {'9' * 20} is too large: at most 4294967295"),
+        (("saturate", *MODEL, "--requests", "9" * 20), f"--requests {'9' * 20} is too large: at most 1000000000000000"),
+        (("metrics", "--host", ""), "--host is blank: name one"),
+        (("metrics", "--host", "h", "--metrics-port", "-1"), "--metrics-port -1 is no port: 1 to 65535"),
+        (("metrics", "--metrics-port", "5"), "--metrics-port needs --host: add it"),
+        (
+            ("images", "build", "--base", ""),
+            "--base '' is not the name of an image: write it as python:3.11-slim-bookworm",
+        ),
+    ],
+)
+def test_values_that_mean_nothing(arguments, text):
+    """Are refused before anything is asked: no server, and no Docker engine."""
+    done = asked([LOADGEN, *arguments])
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"loadgen: {text}\n")
+
+
+@pytest.mark.parametrize("arguments", [("models", "verify", "abc"), ("images", "build", "abc")])
+def test_models_that_do_not_exist(arguments, monkeypatch):
+    """Are a mistake of the command line, whether or not an engine answers."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")
+    done = asked([LOADGEN, *arguments])
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "'abc'" in done.stderr
