@@ -26,6 +26,26 @@ def one_line(text: str) -> str:
     return _LONG_WORD.sub(lambda word: f"{word[0][: MOST_LETTERS // 2]}…{word[0][-MOST_LETTERS // 4 :]}", plain)
 
 
+_USER = re.compile(r"(?<=://)(?:[^/?#\s]*|(?![^/?#\s]*:[0-9]+/)[^?#\s]*)@")
+_PARAMETER = re.compile(r"(?<=[?&;#])([^=&;#\s]+)=([^&;#\s]*)")
+_SECRET_NAME = re.compile(r"auth|code|cred|jwt|key|pass|pwd|secret|session|sig|token|user", re.IGNORECASE)
+_PLAIN_VALUE = re.compile(r"[0-9][0-9.:-]{0,15}|true|false|")
+
+
+def without_secrets(url: str) -> str:
+    """A URL, or a text with some, without what may be secret: users, and values of queries.
+
+    Of a query numbers, dates and truths stay, unless their name says that they are secret.
+    """
+    return _PARAMETER.sub(_parameter, _USER.sub("…@", url))
+
+
+def _parameter(found: re.Match[str]) -> str:
+    name, value = found.groups()
+    plain = _PLAIN_VALUE.fullmatch(value) and not _SECRET_NAME.search(name)
+    return found[0] if plain else f"{name}=…"
+
+
 class Worded(Exception):  # noqa: N818 - it is a part of errors, not one by itself
     """An error about fields of a configuration, which the command line knows by the names of options.
 

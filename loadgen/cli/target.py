@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -99,7 +100,11 @@ def target(
         bool, typer.Option("--shared-memory", help="With --target: inputs lie in memory that the server shares.")
     ] = False,
     header: Annotated[
-        list[str] | None, typer.Option(metavar="'NAME: VALUE'", help="With --target: sent with each request.")
+        list[str] | None,
+        typer.Option(
+            metavar="'NAME: VALUE'|@FILE",
+            help="With --target: sent with each request. A file, with a header a line, keeps it off the process list.",
+        ),
     ] = None,
     token_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With --target: holds a bearer token.")
@@ -127,7 +132,7 @@ def target(
     if target is None:
         return {}
     address = parse_address(target)
-    headers = [_header(text) for text in header or ()]
+    headers = list(_headers(header or ()))
     for name, times in Counter(name for name, _ in headers).items():
         if times > 1:
             raise ConfigError(f"--header {name!r} is given {times} times: give it once")
@@ -154,14 +159,41 @@ def _flags(names: list[str]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def _header(text: str) -> tuple[str, str]:
+def _headers(options: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The headers that options name; no error quotes what may be the value of one."""
+    for number, text in enumerate(options, start=1):
+        if not text.startswith("@"):
+            yield _header(text, "--header" if len(options) == 1 else f"--header, {number} of {len(options)}")
+            continue
+        path = Path(text[1:])
+        try:
+            lines = files.read_text(path, files.MAX_SETTING_BYTES).splitlines()
+        except files.UnreadableError as error:
+            raise ConfigError(f"--header {text} cannot be read: {error}") from None
+        found = [(place, line) for place, line in enumerate(lines, start=1) if line.strip()]
+        if not found:
+            raise ConfigError(f"--header {text} holds no header: write a line such as 'NAME: VALUE'")
+        for place, line in found:
+            yield _header(line, f"--header {text}, line {place}")
+
+
+def _header(text: str, where: str) -> tuple[str, str]:
+    """A header.
+
+    Args:
+        text: as it was written.
+        where: for errors.
+    """
     name, colon, value = text.partition(":")
     name, value = name.strip().lower(), value.strip()
-    plain = text.isascii() and value.isprintable() and all(char.isalnum() or char in "-_." for char in name)
-    if not colon or not name or not plain:
-        raise ConfigError(f"--header {name!r} is not a header: write it as 'name: value', in ASCII")
+    if not colon or not name or not name.isascii() or not all(char.isalnum() or char in "-_." for char in name):
+        raise ConfigError(
+            f"{where}: this is not a header: write it as 'NAME: VALUE', or name a file that holds it, @FILE"
+        )
+    if not value.isascii() or not value.isprintable():
+        raise ConfigError(f"{where}: the value of {name!r} is not printable ASCII: write it so")
     if name in _OURS or name.endswith("-bin"):
-        raise ConfigError(f"--header {name!r} is set by the protocol: leave it out")
+        raise ConfigError(f"{where}: {name!r} is set by the protocol: leave it out")
     return name, value
 
 

@@ -121,7 +121,7 @@ def run(argv: list[str]) -> NoReturn:
     except typer.Abort:
         sys.exit(exit_codes.of_signal(signal.SIGINT))
     except typer.TyperException as error:
-        _refuse(error)
+        _refuse(error, argv)
     except OSError as error:
         sys.exit(_failed(error))
     except MemoryError:
@@ -129,9 +129,21 @@ def run(argv: list[str]) -> NoReturn:
     sys.exit(code)
 
 
-def _refuse(error: typer.TyperException) -> NoReturn:
-    """Say in one line what the parser does not like; or a verb's help, where the verb alone says nothing."""
+_EXTRA = "Got unexpected extra argument"
+
+
+def _refuse(error: typer.TyperException, argv: list[str]) -> NoReturn:
+    """Say in one line what the parser does not like; or a verb's help, where the verb alone says nothing.
+
+    Args:
+        error: of the parser.
+        argv: the words after the program's name.
+    """
+    from loadgen.results.environment import SECRET_OPTIONS  # noqa: PLC0415 - it takes longer than most commands
+
     text = error.format_message().rstrip(".")
+    if text.startswith(_EXTRA) and any(word.partition("=")[0] in SECRET_OPTIONS for word in argv):
+        text = f"{_EXTRA}s, which may be of a header: write --header 'NAME: VALUE' in quotes"
     if type(error).__name__ == "NoArgsIsHelpError":  # typer does not export it
         typer.echo(text, err=True)
     else:

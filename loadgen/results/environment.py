@@ -14,6 +14,7 @@ from pathlib import Path
 
 from frontend_launch.integers import core_ranges
 from loadgen.constraints import Count
+from loadgen.errors import without_secrets
 
 PACKAGES = (
     "loadgen",
@@ -32,8 +33,24 @@ PACKAGES = (
     "typer",
     "uvloop",
 )
-_VARIABLE_PREFIXES = ("OMP_", "MKL_", "OPENBLAS_", "BLIS_", "KMP_", "GOMP_", "TF_", "XLA_", "CUDA_", "LOADGEN_")
-
+VARIABLES = frozenset(
+    (
+        *("OMP_DYNAMIC", "OMP_MAX_ACTIVE_LEVELS", "OMP_NUM_THREADS", "OMP_PLACES", "OMP_PROC_BIND", "OMP_SCHEDULE"),
+        *("OMP_STACKSIZE", "OMP_THREAD_LIMIT", "OMP_WAIT_POLICY"),
+        *("GOMP_CPU_AFFINITY", "GOMP_SPINCOUNT", "KMP_AFFINITY", "KMP_BLOCKTIME", "KMP_HW_SUBSET", "KMP_LIBRARY"),
+        *("MKL_CBWR", "MKL_DOMAIN_NUM_THREADS", "MKL_DYNAMIC", "MKL_ENABLE_INSTRUCTIONS", "MKL_NUM_THREADS"),
+        *("MKL_THREADING_LAYER", "BLIS_NUM_THREADS", "OPENBLAS_CORETYPE", "OPENBLAS_MAIN_FREE"),
+        *("OPENBLAS_NUM_THREADS", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "MALLOC_ARENA_MAX"),
+        *("TF_CPP_MIN_LOG_LEVEL", "TF_CUDNN_USE_AUTOTUNE", "TF_DETERMINISTIC_OPS", "TF_ENABLE_ONEDNN_OPTS"),
+        *("TF_FORCE_GPU_ALLOW_GROWTH", "TF_GPU_ALLOCATOR", "TF_GPU_THREAD_COUNT", "TF_GPU_THREAD_MODE"),
+        *("TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_USE_LEGACY_KERAS", "TF_XLA_FLAGS", "XLA_FLAGS"),
+        *("CUDA_CACHE_DISABLE", "CUDA_DEVICE_MAX_CONNECTIONS", "CUDA_DEVICE_ORDER", "CUDA_LAUNCH_BLOCKING"),
+        *("CUDA_MODULE_LOADING", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "CUDA_VISIBLE_DEVICES", "NVIDIA_TF32_OVERRIDE"),
+        *("LOADGEN_CACHE", "LOADGEN_GPU", "LOADGEN_INPUT_SHAPE", "LOADGEN_MAX_BATCH", "LOADGEN_SEED"),
+        *("LOADGEN_THREADS", "LOADGEN_WEIGHTS", "LOADGEN_XLA"),
+    )
+)
+"""Environment variables that change what is measured; others may be secrets, whatever their names begin with."""
 
 SECRET_OPTIONS = ("--header",)
 """Options whose value is not for files that are kept and shown."""
@@ -70,15 +87,19 @@ class Environment:
 
 
 def command() -> list[str]:
-    """The command line, without what may be a secret: of a header its name stays."""
+    """The command line, without what may be a secret: of a header its name stays, or its file."""
     words = list(sys.argv)
     for at, word in enumerate(words):
         flag, equals, value = word.partition("=")
         if flag in SECRET_OPTIONS and equals:
-            words[at] = f"{flag}={value.partition(':')[0]}: …"
+            words[at] = f"{flag}={_name_of(value)}"
         elif flag in SECRET_OPTIONS and at + 1 < len(words):
-            words[at + 1] = f"{words[at + 1].partition(':')[0]}: …"
-    return words
+            words[at + 1] = _name_of(words[at + 1])
+    return [without_secrets(word) if "://" in word else word for word in words]
+
+
+def _name_of(header: str) -> str:
+    return header if header.startswith("@") else f"{header.partition(':')[0]}: …"
 
 
 def environment() -> Environment:
@@ -91,7 +112,7 @@ def environment() -> Environment:
         cores=os.cpu_count() or 0,
         usable_cores=sorted(os.sched_getaffinity(0)),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        variables={k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLE_PREFIXES)},
+        variables={name: os.environ[name] for name in sorted(VARIABLES & os.environ.keys())},
         git_commit=git_commit(),
         frequency_governors=frequency_governors(),
     )

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 from typing_extensions import override
 
-from loadgen.errors import ClientLimitError, TargetError
+from loadgen.errors import ClientLimitError, TargetError, without_secrets
 from loadgen.judging.evidence import Evidence, of_client
 from loadgen.load.record import Record
 from loadgen.load.runner import Phase
@@ -129,7 +129,8 @@ class RemoteReadings(Readings):
                 return await response.text()
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
             if self._remote.options.metrics_url is not None:
-                self._note(f"--metrics-url {url} cannot be read: {error or type(error).__name__}")
+                reason = str(error).replace(url, without_secrets(url)) or type(error).__name__
+                self._note(f"--metrics-url {without_secrets(url)} cannot be read: {reason}")
             return None
 
     def _metrics_url(self) -> str | None:
@@ -141,6 +142,7 @@ class RemoteReadings(Readings):
         return None if place is None else f"http://{host}{place}"
 
     def _note(self, text: str) -> None:
+        text = self._remote.options.access.concealed(text)
         if text not in self.notes:
             self.notes.append(text)
             log.warning("%s", text)

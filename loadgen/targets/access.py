@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from loadgen.checks import instance
-from loadgen.errors import ConfigError, FieldError
+from loadgen.errors import ConfigError, FieldError, without_secrets
 from loadgen.targets.address import Address
 
 GRPC_OPTIONS = (
@@ -19,6 +19,9 @@ GRPC_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 """So that a server is asked directly, as it is loaded, and one that was started again can be asked soon."""
+
+LEAST_SECRET = 6
+"""Letters of a value that is searched for in texts: shorter ones are words like any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +35,31 @@ class Access:
         key: its private key, PEM.
     """
 
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
 
     def __post_init__(self) -> None:
-        instance(self, "headers", of=(tuple,), each=True)
+        if not isinstance(self.headers, tuple) or not all(map(_is_header, self.headers)):
+            raise ConfigError("{Access.headers} are not pairs of texts: write them as ((NAME, VALUE),)")
         instance(self, "ca", "certificate", "key", of=(Path,))
         if (self.certificate is None) != (self.key is None):
             raise ConfigError("{Access.certificate} and {Access.key} belong together: give both")
+
+    def concealed(self, text: str, path: str = "") -> str:
+        """A text without what a server may quote of a request: values of headers, and of the path's query.
+
+        Args:
+            text: what the server says.
+            path: of requests.
+        """
+        text = text.replace(path, without_secrets(path)) if path else text
+        for _, value in self.headers:
+            for secret in (value, value.rpartition(" ")[2]):
+                if len(secret) >= LEAST_SECRET:
+                    text = text.replace(secret, "…")
+        return text
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
@@ -81,6 +99,10 @@ class Access:
         files = (self.ca, self.key, self.certificate)
         contents = [None if file is None else file.read_bytes() for file in files]
         return grpc.aio.secure_channel(address.authority, grpc.ssl_channel_credentials(*contents), options=options)
+
+
+def _is_header(given: object) -> bool:
+    return isinstance(given, tuple) and len(given) == 2 and all(isinstance(part, str) for part in given)
 
 
 def grpc_library() -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
 
-from loadgen.errors import ConfigError, FieldError
+from loadgen.errors import ConfigError, FieldError, without_secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Address:
     """A model on a server.
 
     Attributes:
-        text: as it was written.
+        text: as it was written, without secrets.
         protocol: gRPC or HTTP of the Open Inference Protocol, or any JSON over HTTP.
         tls: encrypted.
         host: a name or number.
@@ -101,36 +101,38 @@ def parse_address(text: str) -> Address:
     Raises:
         ConfigError: it is none.
     """
+    shown = without_secrets(text)
     try:
         parts = urlsplit(text)
         port = parts.port
-    except ValueError as error:
-        raise FieldError("External.target", text, f"{{value}}: {error}") from None
+    except ValueError:  # its reason may quote what is secret
+        problem = f"is not an address: write it such as {_EXAMPLES}"
+        raise FieldError("External.target", shown, problem) from None
     if parts.scheme not in SCHEMES:
         raise FieldError(
-            "External.target", text, f"{{value}}: the scheme is none of {', '.join(SCHEMES)}; such as {_EXAMPLES}"
+            "External.target", shown, f"{{value}}: the scheme is none of {', '.join(SCHEMES)}; such as {_EXAMPLES}"
         )
     protocol, tls = SCHEMES[parts.scheme]
     if not parts.hostname or port is None or not port:
-        raise FieldError("External.target", text, f"{{value}}: host and port are needed, such as {_EXAMPLES}")
+        raise FieldError("External.target", shown, f"{{value}}: host and port are needed, such as {_EXAMPLES}")
     try:
         parts.hostname.encode("idna")
     except UnicodeError:
-        raise FieldError("External.target", text, f"{{value}}: {parts.hostname} is no name of a host") from None
+        raise FieldError("External.target", shown, f"{{value}}: {parts.hostname} is no name of a host") from None
     if parts.username is not None:
         problem = "{External.target}: credentials do not belong into an address"
         raise ConfigError(f"{problem}: use {{Access.headers}} for {parts.hostname}")
     steps = [step for step in parts.path.split("/") if step]
     if not protocol.names_model:
         path = quote(parts.path or "/", _UNQUOTED) + (f"?{quote(parts.query, _UNQUOTED)}" if parts.query else "")
-        return Address(text, protocol, tls, parts.hostname, port, steps[-1] if steps else "endpoint", path=path)
+        return Address(shown, protocol, tls, parts.hostname, port, steps[-1] if steps else "endpoint", path=path)
     prefix, steps = _routed(steps) if protocol.name == "http" else ([], steps)
     if not 1 <= len(steps) <= 2 or parts.query:
         problem = f"{{value}}: one model is needed, and its version at most, such as {_EXAMPLES}"
-        raise FieldError("External.target", text, problem)
+        raise FieldError("External.target", shown, problem)
     model, version = (*map(unquote, steps), "")[:2]
     path = quote("".join(f"/{step}" for step in prefix), _UNQUOTED)
-    return Address(text, protocol, tls, parts.hostname, port, model, version, path)
+    return Address(shown, protocol, tls, parts.hostname, port, model, version, path)
 
 
 def _routed(steps: list[str]) -> tuple[list[str], list[str]]:

@@ -15,6 +15,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, cast
 
 from typing_extensions import override
@@ -115,7 +116,7 @@ class HttpTarget(Target, Delivers):
 
     def __init__(self, spec: HttpSpec) -> None:
         self._spec = spec
-        self._mailbox = Mailbox()
+        self._mailbox = Mailbox(partial(spec.access.concealed, path=spec.address.path))
         self._judge = spec.answers.make()
         self._messages: list[memoryview] = []
         self._waiting: deque[tuple[int, int]] = deque()

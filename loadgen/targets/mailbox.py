@@ -33,9 +33,14 @@ class LoggedReasons(Reasons):
 
 
 class Mailbox:
-    """What has arrived since the last look."""
+    """What has arrived since the last look.
 
-    def __init__(self) -> None:
+    Args:
+        concealed: a reason without what may be secret.
+    """
+
+    def __init__(self, concealed: Callable[[str], str] = str) -> None:
+        self._concealed = concealed
         self._ids: list[int] = []
         self._done_ns: list[int] = []
         self._outcomes = bytearray()
@@ -55,7 +60,7 @@ class Mailbox:
             reason: for a reader, the server's status first; counted as `Reasons` has it.
             request: what was sent.
         """
-        self._reasons.append(self._groups.of(reason, request))
+        self._reasons.append(self._groups.of(self._concealed(reason), request))
         self._put(request_id, Outcome.FAILED)
 
     def _put(self, request_id: int, outcome: Outcome) -> None:

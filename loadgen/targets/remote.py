@@ -9,7 +9,7 @@ from typing import Protocol, Self
 from urllib.parse import urlsplit
 
 from loadgen.checks import instance, whole
-from loadgen.errors import ConfigError, FieldError
+from loadgen.errors import ConfigError, FieldError, without_secrets
 from loadgen.load.drawing import Range
 from loadgen.load.image_layout import ImageOptions
 from loadgen.load.inputs import InputSource
@@ -59,7 +59,7 @@ class TargetOptions:
             raise ConfigError(f"{' and '.join(tls)} need{s} TLS: {remedy}")
         if self.metrics_url is not None and not _is_url(self.metrics_url):
             remedy = "write it as http://HOST:PORT/metrics"
-            raise FieldError("TargetOptions.metrics_url", self.metrics_url, "is not a URL", remedy)
+            raise FieldError("TargetOptions.metrics_url", without_secrets(self.metrics_url), "is not a URL", remedy)
 
     def most_in_flight(self, clients: int) -> int | None:
         """Requests that connections can carry at once, of so many client processes; None for any number."""

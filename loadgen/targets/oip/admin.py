@@ -106,7 +106,7 @@ async def describe(address: Address, access: Access) -> tuple[ServerMetadata, Mo
             return about, model
         return about, replace(model, max_batch=max_batch, instances=instances)
     except TargetError as error:
-        raise type(error)(f"{address.text}: {error}") from None
+        raise type(error)(access.concealed(f"{address.text}: {error}")) from None
     finally:
         await server.close()
 

@@ -64,7 +64,7 @@ class OipGrpcTarget(Target, Delivers):
 
     def __init__(self, spec: OipGrpcSpec) -> None:
         self._spec = spec
-        self._mailbox = Mailbox()
+        self._mailbox = Mailbox(spec.access.concealed)
         self._judge = AnswerJudge(spec.outputs)
         self._messages: list[memoryview] = []
         self._waiting: deque[tuple[int, int]] = deque()

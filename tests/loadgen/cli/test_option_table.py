@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from option_table import FEW, asked_without_starting, cases
+from option_table import CODES, FEW, asked_without_starting, cases
 
 from loadgen.cli import exit_codes
 from loadgen.cli.verbs import VERBS
@@ -32,6 +32,4 @@ def test_wrong_values(verb, complaint, tmp_path):
 
 def test_every_code_of_the_table_is_documented():
     """In the one table of them."""
-    from option_table import CODES
-
     assert all(f"\n{code} " in (exit_codes.__doc__ or "") for code in CODES)
