@@ -251,11 +251,18 @@ class LatencyHistogram:
 
     @classmethod
     def decode(cls, text: str) -> LatencyHistogram:
-        """Read what `encode` wrote; the sum, the smallest and the largest value come back to 3 digits."""
-        histogram = HdrHistogram.decode(text.encode())
+        """Read what `encode` wrote; the sum, the smallest and the largest value come back to 3 digits.
+
+        Raises:
+            ValueError: it is damaged.
+        """
         result = cls()
         counts = result._counts
-        counts[:] = np.frombuffer(histogram.counts, dtype=np.uint64)[: len(counts)]
+        try:
+            histogram = HdrHistogram.decode(text.encode())
+            counts[:] = np.frombuffer(histogram.counts, dtype=np.uint64)[: len(counts)]
+        except Exception as error:  # the library has a kind for each way in which it can be damaged
+            raise ValueError(f"a histogram is damaged: {error or type(error).__name__}") from None
         result._total = histogram.get_total_count()
         if result._total:
             result._min_ns, result._max_ns = histogram.get_min_value(), histogram.get_max_value()

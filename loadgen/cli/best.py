@@ -33,7 +33,7 @@ def best(
     with console.one_line_errors():
         rate_rps = console.parsed("--rate", parse_rate, rate)
         if not 0 < rate_rps < math.inf:
-            raise ConfigError(f"--rate {rate}: not a rate to carry: give requests a second, such as 100")
+            raise ConfigError(f"--rate {rate} is not a rate: give requests a second, such as 100")
         objective = console.parsed("--slo", parse, slo)
         collection = collect(paths)
         choice = choose(collection.cells, rate_rps, objective)

@@ -54,7 +54,7 @@ def _write(option: str, path: Path | str, text: str) -> None:
         typer.echo(text, nl=False)
         return
     try:
-        Path(path).write_text(text, encoding="utf-8")
+        Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise ConfigError(f"{option} {path} cannot be written: {error.strerror}") from None
 

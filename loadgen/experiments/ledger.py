@@ -21,7 +21,8 @@ import msgspec
 
 from loadgen.errors import ConfigError
 from loadgen.experiments.grid import GridCell, Measurement, Size
-from loadgen.results.files import new_directory
+from loadgen.files import UnreadableError, read_bytes, read_text
+from loadgen.results.files import MAX_BYTES, new_directory
 
 log = logging.getLogger(__name__)
 
@@ -164,9 +165,9 @@ def read_header(directory: Path) -> dict[str, Any]:
         ConfigError: it is no sweep's directory, or of a later version.
     """
     try:
-        header: dict[str, Any] = json.loads((directory / HEADER).read_text())
+        header = msgspec.convert(json.loads(read_text(directory / HEADER, MAX_BYTES)), dict[str, Any])
         version = msgspec.convert(header["schema_version"], int)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (UnreadableError, ValueError, KeyError, RecursionError) as error:
         raise ConfigError(f"{directory} is not the directory of a sweep: {error!r}") from None
     if version > SCHEMA_VERSION:
         raise ConfigError(f"{directory} is of version {version}; this program reads up to {SCHEMA_VERSION}: update it")
@@ -177,11 +178,20 @@ def read_entries(directory: Path) -> Iterator[Entry]:
     """What a sweep has finished; a line that is cut off, because its writer was killed, is none.
 
     Members that this version does not know are ignored.
+
+    Raises:
+        ConfigError: it cannot be read.
     """
-    with contextlib.suppress(FileNotFoundError), (directory / LEDGER).open() as lines:
-        for line in lines:
-            with contextlib.suppress(ValueError):
-                yield msgspec.json.decode(line, type=Entry)
+    path = directory / LEDGER
+    if not path.exists():
+        return
+    try:
+        lines = read_bytes(path, MAX_BYTES).splitlines()
+    except UnreadableError as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    for line in lines:
+        with contextlib.suppress(ValueError, RecursionError):
+            yield msgspec.json.decode(line, type=Entry)
 
 
 @contextlib.contextmanager

@@ -58,6 +58,8 @@ def collect(paths: Sequence[Path]) -> Collection:
                     unreadable.append(str(error))
         except ConfigError as error:
             unreadable.append(str(error))
+        except OSError as error:
+            unreadable.append(f"{path} cannot be read: {error.strerror or error}")
     if not runs and not missing:
         raise ConfigError("; ".join(unreadable) or "name results files, or directories of them")
     return Collection(cells_of(runs.values()), tuple(missing), tuple(unreadable))

@@ -223,7 +223,10 @@ def run_row(cell: Cell, run: Run) -> dict[str, Any]:
         "mean_batch": evidence.mean_batch,
         "client_ceiling_rps": None if ceiling is None else ceiling.ceiling_rps,
         "client_ceiling_used": None if ceiling is None else ceiling.used_share,
-        **{f"client_floor_{name}_ms": None if ceiling is None else ceiling.floor_ms[name] for name in ("p50", "p99")},
+        **{
+            f"client_floor_{name}_ms": None if ceiling is None else ceiling.floor_ms.get(name)
+            for name in ("p50", "p99")
+        },
         "saturated": results.verdict.saturated,
         "limit": results.verdict.limit,
         "invalid": run.invalid,

@@ -5,6 +5,7 @@ Only what a document holds is here: older files have no queue lengths, and conne
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -62,8 +63,9 @@ def _interval_ends_s(results: Results) -> list[float]:
     for throughput_rps, blob in list(zip(results.client_metrics.thrus, results.histograms.intervals, strict=False))[
         :-1
     ]:
-        if blob is not None and throughput_rps:
-            each_s = LatencyHistogram.decode(blob).total / throughput_rps
+        if blob is not None and throughput_rps > 0:
+            with contextlib.suppress(ValueError):  # one that is damaged tells nothing
+                each_s = LatencyHistogram.decode(blob).total / throughput_rps
             break
     return [min(each_s * (number + 1), duration_s) for number in range(count - 1)] + [duration_s] * (count > 0)
 

@@ -6,16 +6,25 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from frontend_launch.histogram import LatencyHistogram
 from loadgen.errors import ConfigError
 from loadgen.files import UnreadableError, read_text
 from loadgen.results.document import SCHEMA_VERSION, Results, parse
 
 MAX_BYTES = 256 << 20
 """Of a results file; those of a day have some 50 MB."""
+
+
+MOST = 1 << 63
+"""No number of a results file comes near it: nanoseconds of 292 years."""
+
+_FREE = ("server_metrics", "clipper_metrics")
 
 
 class _Versioned(msgspec.Struct):
@@ -125,9 +134,29 @@ def read(path: Path) -> Results:
         document = parse(read_text(path, MAX_BYTES))  # files of version 1 may hold NaN, for what is null now
         version = msgspec.convert(document, _Versioned).schema_version
         if version <= SCHEMA_VERSION:
-            return msgspec.convert({**document, "path": None}, Results)
+            _check_numbers(document)
+            results = msgspec.convert({**document, "path": None}, Results)
+            LatencyHistogram.decode(results.histograms.latency)
+            return results
     except UnreadableError as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     except (ValueError, RecursionError) as error:  # neither UTF-8, JSON nor such a document
         raise ConfigError(f"{path} is not a results file: {error}") from None
     raise ConfigError(f"{path} is of version {version}; this program reads up to {SCHEMA_VERSION}: update it")
+
+
+def _check_numbers(document: Mapping[str, Any]) -> None:
+    """Refuse numbers that no measurement comes to; those of another server's metrics may be any.
+
+    Raises:
+        ValueError: there is one; the text names it.
+    """
+    waiting: list[tuple[str, Any]] = [item for item in document.items() if item[0] not in _FREE]
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [(f"{name}.{key}", member) for key, member in value.items()]
+        elif isinstance(value, list):
+            waiting += [(name, member) for member in value]
+        elif isinstance(value, int | float) and not abs(value) < MOST:
+            raise ValueError(f"{name} is a number that no measurement comes to")
