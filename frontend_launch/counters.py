@@ -63,6 +63,7 @@ class ReplicaCounters:
         failing_times: times that it was set aside because its batches failed.
         aside_ns: time that it was set aside.
         late_batches: batches that it answered after they had gone to others, which are none of `batches`.
+        role: its role in the deployment that started it, as it says; empty for any other.
     """
 
     alive: bool = True
@@ -83,6 +84,7 @@ class ReplicaCounters:
     failing_times: int = 0
     aside_ns: int = 0
     late_batches: int = 0
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ class Counters:
         return whole
 
 
-_LARGEST = frozenset({"max_batch", "alive", "oldest_batch_ns", "overdue", "aside"})
+_LARGEST = frozenset({"max_batch", "alive", "oldest_batch_ns", "overdue", "aside", "role"})
 """Of several frontends the largest counts, not the sum."""
 
 _READINGS = _LARGEST | {"queue_length"}

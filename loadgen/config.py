@@ -94,6 +94,7 @@ class Deploy(CataloguedModel):
         topology: the machine; None means this one.
         runtime: ``process``, or ``docker`` for containers.
         image: of the replicas' containers; empty for the model's.
+        restart_replicas: replace a replica that died or hangs.
     """
 
     replicas: int | None = None
@@ -106,6 +107,7 @@ class Deploy(CataloguedModel):
     topology: Topology | None = None
     runtime: str = "process"
     image: str = ""
+    restart_replicas: bool = False
 
     def __post_init__(self) -> None:
         CataloguedModel.__post_init__(self)

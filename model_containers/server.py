@@ -60,7 +60,7 @@ def _leave(*_: object) -> None:
 class _ReplicaRuntime:
     def __init__(self, model: Model, settings: Settings) -> None:
         self._model, self._settings = model, settings
-        self._metadata = Metadata(settings.name or model.name, settings.version, model.input.data_type)
+        self._metadata = Metadata(settings.name or model.name, settings.version, model.input.data_type, settings.role)
         self._output_type = model.output.data_type
         self._log = open_log(settings.log_file)
         self._batches = BatchLog(self._log)

@@ -24,6 +24,7 @@ class Settings:
         version: of the model.
         host: the query frontend's host.
         port: its port for replicas.
+        role: its role in the deployment that it belongs to; empty outside of one.
         frontend: its address for replicas, as ZeroMQ writes it; empty for TCP to host and port.
         reply_times: append its times to each answer.
         reply_failures: append to them whether the model failed on the batch.
@@ -40,6 +41,7 @@ class Settings:
     log_file: Path | None = None
     load: LoadOptions = field(default_factory=LoadOptions)
     frontend: str = ""
+    role: str = ""
 
     @property
     def address(self) -> str:
@@ -79,6 +81,7 @@ def read(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Set
         reply_failures=value(None, "LOADGEN_REPLY_FAILURES", _truth, False),
         log_file=value("log-file", "LOADGEN_LOG_FILE", Path, None),
         frontend=value(None, "LOADGEN_FRONTEND", str, ""),
+        role=value(None, "LOADGEN_ROLE", str, ""),
         load=LoadOptions(
             weights=value("weights", "LOADGEN_WEIGHTS", str, weights_file or "seeded"),
             seed=value("seed", "LOADGEN_SEED", _between(0, 2**63 - 1), 0),

@@ -15,7 +15,8 @@ batch response replica → ``[1 u32][id, echoed][output type u32][content bytes 
 ============== ========= ======================================================================
 
 The two size fields differ in width (8 bytes in the request, 4 in the response); both are as the original.
-A replica started by this project appends one frame to its response, see `ReplyTimes`.
+A replica started by this project appends one frame to its response, see `ReplyTimes`, and one to its metadata: its
+role in the deployment.
 """
 
 from __future__ import annotations
@@ -69,11 +70,20 @@ class HeartbeatReply:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """A replica introduces itself."""
+    """A replica introduces itself.
+
+    Attributes:
+        model_name: what it serves.
+        model_version: likewise.
+        input_type: what it takes.
+        role: its role in the deployment that started it with ``LOADGEN_ROLE``; empty for any other replica, which sends
+            no such frame.
+    """
 
     model_name: str
     model_version: str
     input_type: DataType
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +197,7 @@ def encode_metadata(metadata: Metadata) -> list[Buffer]:
         metadata.model_name.encode(),
         metadata.model_version.encode(),
         str(int(metadata.input_type)).encode(),
+        *([metadata.role.encode()] if metadata.role else []),
     ]
 
 
@@ -242,8 +253,11 @@ def decode_from_replica(frames: Sequence[Buffer]) -> FromReplica:
         _expect_count(frames, 2)
         return Heartbeat()
     if message_type == MessageType.NEW_CONTAINER:
-        _expect_count(frames, 5)
-        return Metadata(_text(frames[2], "model name"), _text(frames[3], "model version"), _decimal_type(frames[4]))
+        role = _text(frames[5], "role") if len(frames) == 6 else ""
+        if not role:
+            _expect_count(frames, 5)
+        name, version = _text(frames[2], "model name"), _text(frames[3], "model version")
+        return Metadata(name, version, _decimal_type(frames[4]), role)
     if message_type == MessageType.CONTENT:
         return _decode_batch_response(frames)
     raise WireError("message_type", f"unknown message type {message_type} from a replica")

@@ -100,7 +100,8 @@ def _add_counters(families: _Families, counters: Counters) -> None:
     for key, model in counters.models.items():
         _add_row(families, "model", {"of": key}, asdict(model))
     for key, replica in counters.replicas.items():
-        _add_row(families, "replica", {"of": key}, asdict(replica))
+        row = {name: value for name, value in asdict(replica).items() if isinstance(value, int)}
+        _add_row(families, "replica", {"of": key}, row)
 
 
 def _add_row(families: _Families, scope: str, labels: Mapping[str, str], row: Mapping[str, int]) -> None:

@@ -44,6 +44,7 @@ class Replica:
         model: name and version it registered with.
         replica_id: as `Shard` numbers the registrations of its model; never reused.
         input_type: the type it registered with.
+        role: its role in the deployment that started it; empty for any other.
         alive: its connection stands.
         outstanding: what is in flight on it: the batch under way, and perhaps the one sent ahead.
         began_ns: when the batch under way became so: it was sent, or the one before it was answered.
@@ -65,6 +66,7 @@ class Replica:
     model: ModelKey
     replica_id: int
     input_type: DataType
+    role: str = ""
     alive: bool = True
     outstanding: deque[Batch] = field(default_factory=deque)
     began_ns: int = 0
@@ -89,6 +91,11 @@ class Replica:
         """Model, version and id."""
         return f"{self.model[0]}:{self.model[1]}:{self.replica_id}"
 
+    @property
+    def label(self) -> str:
+        """The name and the role, for a reader."""
+        return f"{self.name} ({self.role})" if self.role else self.name
+
     def counters(self, now_ns: int) -> ReplicaCounters:
         """The sums until now."""
         return ReplicaCounters(
@@ -110,6 +117,7 @@ class Replica:
             failing_times=self.health.failing_times,
             aside_ns=self.health.aside_until_ns(now_ns),
             late_batches=self.health.late_batches,
+            role=self.role,
         )
 
     @property

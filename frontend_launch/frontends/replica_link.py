@@ -193,11 +193,11 @@ class ReplicaLink:
         elif pipeline.input_type is not metadata.input_type:
             given, taken = metadata.input_type.canonical, pipeline.input_type.canonical
             raise WireError("input_type", f"a replica of {key[0]}:{key[1]} takes {given}, the others {taken}")
-        replica = self._replicas.register(identity, key, metadata.input_type)
+        replica = self._replicas.register(identity, key, metadata.input_type, metadata.role)
         record = ReplicaRecord(*key, replica.replica_id, self._next_connection, metadata.input_type)
         self._next_connection += 1
         self._registered(record)
-        log.info("replica %s registered", replica.name)
+        log.info("replica %s registered", replica.label)
         self.dispatch(pipeline)
 
     def _evict_pipeline(self) -> None:
@@ -238,12 +238,12 @@ class ReplicaLink:
             if health.aside is Aside.FAILING:
                 log.warning(
                     "replica %s failed %d batches in a row: it gets none for %d s, while others serve",
-                    replica.name,
+                    replica.label,
                     health.failures,
                     health.pause_ns // NS_PER_S,
                 )
             elif health.aside is None and replica.alive:
-                log.info("replica %s gets batches again", replica.name)
+                log.info("replica %s gets batches again", replica.label)
 
     # Batches -------------------------------------------------------------------------------------------
 
@@ -313,7 +313,7 @@ class ReplicaLink:
             del self._gone_replicas[next(iter(self._gone_replicas))]
         log.warning(
             "replica %s is gone, with %d queries in flight",
-            replica.name,
+            replica.label,
             sum(len(batch.queries) for batch in batches),
         )
         queries = [query for batch in batches for query in batch.queries]
@@ -361,12 +361,13 @@ class ReplicaLink:
         if not self._replicas.replaceable(replica):
             if not replica.health.overdue:
                 replica.health.overdue = True
-                log.warning("replica %s has not answered for %.1f s, and no other can: waiting", replica.name, silent_s)
+                text = "replica %s has not answered for %.1f s, and no other can: waiting"
+                log.warning(text, replica.label, silent_s)
             return
         queries = self._replicas.hung(replica, now_ns)
         log.warning(
             "replica %s has not answered for %.1f s: its %d queries go to others, it gets none until it answers",
-            replica.name,
+            replica.label,
             silent_s,
             len(queries),
         )

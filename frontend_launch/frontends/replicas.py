@@ -52,17 +52,18 @@ class ReplicaTable:
         """The replica behind a connection, if it has registered."""
         return self._by_identity.get(identity)
 
-    def register(self, identity: bytes, model: ModelKey, input_type: DataType) -> Replica:
+    def register(self, identity: bytes, model: ModelKey, input_type: DataType, role: str = "") -> Replica:
         """Add a replica, idle; its id counts the earlier registrations of its model, see `Shard`.
 
         Args:
             identity: routing identity of the connection; not in the table yet.
             model: name and version.
             input_type: that the replica says it takes.
+            role: that the replica says it has in its deployment.
         """
         replica_id = self._registrations.get(model, self._shard.number)
         self._registrations[model] = replica_id + self._shard.of
-        replica = Replica(identity, model, replica_id, input_type)
+        replica = Replica(identity, model, replica_id, input_type, role)
         self._by_identity[identity] = replica
         self._idle.setdefault(model, OrderedDict())[identity] = replica
         self._busy.setdefault(model, OrderedDict())

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import time
+from collections.abc import Coroutine
 from itertools import cycle
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from frontend_launch.errors import AdminError, LaunchError
 from frontend_launch.integers import plural
 from frontend_launch.launch.launcher import MODEL_VERSION, DeploymentConfig, Endpoint, Launcher, Running, ending
 from frontend_launch.launch.placement import Assignment, difference
+from frontend_launch.launch.restarts import Restarts
 from frontend_launch.metrics_client import MetricsClient
 from frontend_launch.tasks import gather_all, to_completion
 
@@ -34,6 +36,8 @@ SETTLE_TIMEOUT_S = 60.0
 
 TELL_EVERY_S = 5.0
 POLL_S = 0.05
+LOOK_EVERY_S = 1.0
+"""Between two looks for replicas that hang; one that hangs in two of them is replaced."""
 
 
 class Deployment:
@@ -48,7 +52,7 @@ class Deployment:
         parts: what runs, by role.
         failed: set when the deployment can serve no more: a frontend ended, or the last replica.
         failure: why.
-        losses: replicas that ended while others go on, a line each.
+        losses: replicas that ended while others go on, and those that were replaced, a line each.
         log_directory: the logs of all parts; gone with the deployment.
 
     Raises:
@@ -61,11 +65,19 @@ class Deployment:
         self.parts: dict[str, Running] = {}
         self.failed = asyncio.Event()
         self.failure: LaunchError | None = None
-        self.losses: list[str] = []
         self._config, self._launcher = config, launcher
+        self._losses: list[str] = []
+        self._restarts = Restarts() if config.restart_replicas else None
+        self._replacing: set[str] = set()
+        """Roles whose replica is being replaced."""
         self._stack = contextlib.AsyncExitStack()
-        self._stopping = False
+        self._up = self._stopping = False
         self._watching: set[asyncio.Task[None]] = set()
+
+    @property
+    def losses(self) -> list[str]:
+        """Replicas that ended while others go on, and those that were replaced, a line each."""
+        return [*self._losses, *([] if self._restarts is None else self._restarts.remarks())]
 
     @property
     def log_directory(self) -> Path:
@@ -92,6 +104,9 @@ class Deployment:
         await self._start_replicas()
         await self._until_ready()
         await self._check_placement()
+        self._up = True
+        if self._restarts is not None:
+            self._in_background(self._look_for_hung(self._restarts), "looking for replicas that hang")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -144,7 +159,11 @@ class Deployment:
     def _watch(self, part: Running) -> None:
         """A part was started: it belongs to this from now on."""
         self.parts[part.role] = part
-        task = asyncio.create_task(self._until_exit(part), name=f"watching {part.role}")
+        self._in_background(self._until_exit(part), f"watching {part.role}")
+
+    def _in_background(self, work: Coroutine[None, None, None], name: str) -> None:
+        """Do something until the deployment is stopped."""
+        task = asyncio.create_task(work, name=name)
         self._watching.add(task)
         task.add_done_callback(self._watching.discard)
 
@@ -217,25 +236,85 @@ class Deployment:
     async def _until_exit(self, part: Running) -> None:
         """A part ended: expected while stopping, else it is said, and a frontend or its last replica fails us."""
         code = await asyncio.shield(part.exited)
-        if self._stopping:
+        if self._stopping or self.parts.get(part.role) is not part:
             return
         service, _, number = part.role.partition("-")
         if service in CARRIERS:
             await self._fail(f"{part.role} {ending(code)}", part)
         elif service != "replica":
             log.warning("%s %s; queries are served without it", part.role, ending(code))
+        elif self._up and await self._replaced(part, ending(code)):
+            return
         elif not self._left(int(number) % len(self.endpoints)):
             whose = "" if len(self.endpoints) == 1 else " of its frontend"
             await self._fail(f"{part.role}, the last replica{whose}, {ending(code)}", part)
         else:
             left = sum(map(self._left, range(len(self.endpoints))))
-            self.losses.append(f"{part.role} {ending(code)}; {plural(left, 'replica goes', 'replicas go')} on")
-            log.warning("%s", self.losses[-1])
+            self._losses.append(f"{part.role} {ending(code)}; {plural(left, 'replica goes', 'replicas go')} on")
+            log.warning("%s", self._losses[-1])
 
     def _left(self, frontend: int) -> int:
         """How many of a frontend's replicas go on."""
         of_it = self._config.placement.replicas[frontend :: len(self.endpoints)]
-        return sum(row.role in self.parts and not self.parts[row.role].exited.done() for row in of_it)
+        return sum(
+            row.role in self._replacing or (row.role in self.parts and not self.parts[row.role].exited.done())
+            for row in of_it
+        )
+
+    # Replacement ---------------------------------------------------------------------------------------
+
+    async def _look_for_hung(self, restarts: Restarts) -> None:
+        """Replace replicas whose batch is past its deadline, as their frontends say."""
+        async with contextlib.AsyncExitStack() as stack:
+            addresses = [f"http://{endpoint.host}:{endpoint.ports.metrics}" for endpoint in self.endpoints]
+            frontends = [await stack.enter_async_context(MetricsClient(address)) for address in addresses]
+            while True:
+                await asyncio.sleep(LOOK_EVERY_S)
+                try:
+                    readings = [await frontend.counters() for frontend in frontends]
+                except AdminError as error:
+                    log.debug("%s", error)
+                    continue
+                rows = [row for reading in readings for row in reading.replicas.values()]
+                for role, reason in restarts.hung(rows, time.monotonic(), self._config.ready_timeout_s).items():
+                    if role in self.parts and role not in self._replacing:
+                        self._in_background(self._replace_hung(self.parts[role], reason), f"replacing {role}")
+
+    async def _replace_hung(self, part: Running, reason: str) -> None:
+        await self._replaced(part, reason)
+
+    async def _replaced(self, part: Running, reason: str) -> bool:
+        """Replace a replica on its cores, if it may be; False where it is not replaced.
+
+        Args:
+            part: that died or hangs.
+            reason: why, after its name.
+        """
+        role = part.role
+        if self._restarts is None or role in self._replacing:
+            return False
+        self._replacing.add(role)
+        replicas = self._config.placement.replicas
+        number = next(number for number, row in enumerate(replicas) if row.role == role)
+        try:
+            while (delay_s := self._restarts.delay_s(role, reason, time.monotonic())) is not None:
+                log.warning("%s %s: it is replaced%s", role, reason, f" in {delay_s:.0f} s" if delay_s else "")
+                if self.parts.pop(role, None) is not None:
+                    await part.stop()
+                await asyncio.sleep(delay_s)
+                endpoint = self.endpoints[number % len(self.endpoints)]
+                try:
+                    started = await self._launcher.start_replica(replicas[number], endpoint)
+                except LaunchError as error:
+                    reason = f"cannot be started: {error}"
+                    continue
+                self._replacing.discard(role)  # from now on it may end, and be replaced, again
+                self._watch(started)
+                return True
+            log.warning("%s %s: it is not replaced any more", role, reason)
+            return False
+        finally:
+            self._replacing.discard(role)
 
     async def _fail(self, text: str, part: Running) -> None:
         if self.failure is not None:
@@ -249,8 +328,10 @@ class Deployment:
 
     async def _stop(self) -> None:
         self._stopping = True
-        for task in self._watching:
+        watching = tuple(self._watching)
+        for task in watching:
             task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
         if self._launcher.stays:
             for part in self.parts.values():
                 part.exited.cancel()

@@ -248,7 +248,7 @@ class DockerLauncher(Launcher):
         config = self._config
         options, binds = _with_files(config.replica_options)
         environment = {
-            **replica_environment(config),
+            **replica_environment(config, assignment),
             **model_environment(config.model, assignment),
             "CLIPPER_IP": self._query_names[endpoint],
         }

@@ -63,6 +63,7 @@ class DeploymentConfig:
         ready_timeout_s: patience for the replicas to load, warm up and register.
         image: of the replicas, where they are containers; empty for the model's own.
         payload_bytes: of one input, by which processes choose between TCP and Unix sockets.
+        restart_replicas: replace a replica that died or hangs.
     """
 
     model: Description
@@ -74,6 +75,7 @@ class DeploymentConfig:
     ready_timeout_s: float = 180.0
     image: str = ""
     payload_bytes: int = 0
+    restart_replicas: bool = False
 
 
 class Running(Protocol):
@@ -173,9 +175,15 @@ def shard_flags(number: int, of: int) -> list[str]:
     return ["--shard", f"{number}/{of}"] if of > 1 else []
 
 
-def replica_environment(config: DeploymentConfig) -> dict[str, str]:
-    """The variables that all replicas of a deployment share."""
+def replica_environment(config: DeploymentConfig, assignment: Assignment) -> dict[str, str]:
+    """The variables that say to a replica which one of a deployment it is, and what its frontend reads.
+
+    Args:
+        config: of the deployment.
+        assignment: of the replica.
+    """
     return {
+        "LOADGEN_ROLE": assignment.role,
         "CLIPPER_MODEL_NAME": config.model.name,
         "CLIPPER_MODEL_VERSION": MODEL_VERSION,
         "LOADGEN_REPLY_TIMES": "1",

@@ -96,7 +96,7 @@ class ProcessLauncher(Launcher):
         config = self._config
         arguments = ["-m", "model_containers", "serve", config.model_name, *config.replica_options]
         environment = {
-            **replica_environment(config),
+            **replica_environment(config, assignment),
             **model_environment(config.model, assignment),
             "CLIPPER_IP": endpoint.host,
             "CLIPPER_PORT": str(endpoint.ports.replica),

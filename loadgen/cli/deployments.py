@@ -36,6 +36,8 @@ def up(
     """Bring up a deployment that stays, for `loadgen saturate --connect`."""
     with console.one_line_errors():
         config = parameters.configured(settings | {"runtime": runtime}, Saturate())
+        if settings["restart_replicas"] and runtime == "docker":
+            raise ConfigError("--restart-replicas: nothing watches containers that stay; add --runtime process")
     console.set_up_logging()
     console.run(_up(config), console.NOTHING_MEASURED)
 

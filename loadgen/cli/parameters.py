@@ -236,6 +236,9 @@ def placement(
     image: Annotated[
         str, typer.Option(help="With --runtime docker: image of the replicas.  [default: the model's]")
     ] = "",
+    restart_replicas: Annotated[
+        bool, typer.Option("--restart-replicas", help="Replace a replica that dies or hangs, on its cores.")
+    ] = False,
     ready_timeout: Annotated[
         str, typer.Option(metavar="TIME", help="Patience for replicas to load and warm up.")
     ] = "3m",
@@ -258,6 +261,7 @@ def placement(
         },
         "allow_overlap": allow_overlap,
         "image": image,
+        "restart_replicas": restart_replicas,
         "ready_timeout_s": console.parsed("--ready-timeout", parse_duration, ready_timeout),
     }
 

@@ -23,7 +23,7 @@ _MEANT: dict[str, tuple[type[Served], ...]] = {
         (
             *("replicas", "cpus", "cpus_per_replica", "gpus", "frontends", "allow_overlap", "topology"),
             *("frontends_cpus", "redis_cpus", "management_cpus", "query_cpus"),
-            *("runtime", "image", "weights", "ready_timeout", "replica_port", "redis_port"),
+            *("restart_replicas", "runtime", "image", "weights", "ready_timeout", "replica_port", "redis_port"),
         ),
         (Deploy,),
     ),

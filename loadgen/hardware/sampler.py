@@ -60,6 +60,7 @@ def main() -> None:
     every_s, due_s, written, tally, waits = arguments.every, time.monotonic(), 0, Tally(), Tally()
     with arguments.out.open("a") as out, _gpus() as gpus:
         while True:
+            watched = {role: _present(role, pid) for role, pid in watched.items()}
             reading = replace(read(watched, tally, waits, gpus), queues=read_queues(arguments.frontend))
             out.write(json.dumps(reading.to_row(), separators=(",", ":")) + "\n")
             out.flush()
@@ -113,6 +114,19 @@ def _read_counters(frontend: str) -> Counters | None:
         return None
     finally:
         connection.close()
+
+
+def _present(role: str, pid: int) -> int:
+    """The process of a role: where it is gone, the one that the deployment started in its place, if it has."""
+    if Path(f"/proc/{pid}").exists():
+        return pid
+    variable = f"LOADGEN_ROLE={role}".encode()
+    for path in Path(f"/proc/{os.getppid()}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, path.read_text().split()):
+                if variable in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
+                    return child
+    return pid
 
 
 def _members(pid: int, watched: Collection[int]) -> list[int]:

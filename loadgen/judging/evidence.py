@@ -96,6 +96,7 @@ class ReplicaUse:
         hung_times: times that it was set aside because it did not answer.
         failing_times: times that it was set aside because its batches failed.
         aside_s: how long it was set aside.
+        role: its role in the plan; empty where it does not say.
     """
 
     name: str
@@ -108,6 +109,12 @@ class ReplicaUse:
     hung_times: Count = 0
     failing_times: Count = 0
     aside_s: float = 0.0
+    role: str = ""
+
+    @property
+    def label(self) -> str:
+        """Its name, and its role where it is known."""
+        return f"{self.name} ({self.role})" if self.role else self.name
 
     @property
     def worked(self) -> bool:
@@ -210,9 +217,15 @@ class Evidence:
         return (self.in_flight_share or 0.0) >= BUSY_SHARE
 
     @property
+    def planned(self) -> int:
+        """How many replicas there were to be: one that was replaced counts once."""
+        return len({replica.role or replica.name for replica in self.replica_use})
+
+    @property
     def worked(self) -> int:
-        """How many replicas lived to the end and got batches all the time."""
-        return sum(replica.worked for replica in self.replica_use)
+        """How many of them lived to the end and got batches all the time."""
+        failed = {replica.role or replica.name for replica in self.replica_use if not replica.worked}
+        return self.planned - len(failed)
 
     @property
     def full(self) -> bool:
@@ -293,6 +306,7 @@ def _replica_use(name: str, row: ReplicaCounters, stages: Stages | None) -> Repl
         hung_times=row.hung_times,
         failing_times=row.failing_times,
         aside_s=row.aside_ns / NS_PER_S,
+        role=row.role,
     )
 
 

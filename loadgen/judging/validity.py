@@ -175,15 +175,15 @@ def _hung(evidence: Evidence) -> Check:
     if not known:
         return Check("replicas answer", "the time of batches is not known", limit, "unknown")
     bound_s = max(HUNG_S, HUNG_TIMES * statistics.median(known))
-    measured = f"longest batch {longest.longest_batch_s:.3g} s, of {longest.name}"
+    measured = f"longest batch {longest.longest_batch_s:.3g} s, of {longest.label}"
     hung = longest.longest_batch_s >= bound_s
     if hung and _stood_still(evidence, longest.longest_batch_s):
         return Check("replicas answer", f"{measured}, while others did not run either", limit, "unknown")
     remedy = "see the log of the replica that registered as {}; leave it out or restart it"
     if aside and not hung:
-        measured = f"{measured}; set aside: {', '.join(f'{one.name} for {one.aside_s:.3g} s' for one in aside)}"
-        return Check("replicas answer", measured, limit, "noted", remedy.format(aside[0].name))
-    return _check("replicas answer", measured, limit, hung, remedy.format(longest.name))
+        measured = f"{measured}; set aside: {', '.join(f'{one.label} for {one.aside_s:.3g} s' for one in aside)}"
+        return Check("replicas answer", measured, limit, "noted", remedy.format(aside[0].label))
+    return _check("replicas answer", measured, limit, hung, remedy.format(longest.label))
 
 
 def _stood_still(evidence: Evidence, batch_s: float) -> bool:
@@ -199,12 +199,13 @@ def _alive(evidence: Evidence) -> Check:
     limit = "all of them at the end"
     if not evidence.replica_use:
         return Check("replicas alive", "not seen from here", limit, "unknown")
-    gone = [replica.name for replica in evidence.replica_use if not replica.alive]
+    gone = [replica.label for replica in evidence.replica_use if not replica.alive]
     there = len(evidence.replica_use) - len(gone)
-    measured = f"{there} of {len(evidence.replica_use)}"
+    measured = f"{there} of {evidence.planned}"
     if not gone:
         return Check("replicas alive", measured, limit, "passed")
-    return Check("replicas alive", f"{measured}; gone: {', '.join(gone)}", limit, "noted", "see the logs of those gone")
+    gone_text = f"{'gone' if there < evidence.planned else 'replaced'}: {', '.join(gone)}"
+    return Check("replicas alive", f"{measured}; {gone_text}", limit, "noted", "see the logs of those gone")
 
 
 def _quota(evidence: Evidence) -> Check:
@@ -306,7 +307,7 @@ def _unchanged(evidence: Evidence) -> Check:
         return Check("throughput unchanged", text, limit, "unknown")
     if changed and any(not replica.alive for replica in evidence.replica_use):
         return Check("throughput unchanged", f"{measured}: a replica is gone", limit, "noted", "see its log")
-    if changed and evidence.worked < len(evidence.replica_use):
+    if changed and evidence.worked < evidence.planned:
         return Check("throughput unchanged", f"{measured}: a replica was set aside", limit, "noted", "see its log")
     return _check("throughput unchanged", measured, limit, changed, "run for longer, or find out what changed")
 
@@ -320,7 +321,7 @@ def _batches(evidence: Evidence) -> Check:
     measured = "none"
     if evidence.failed_batches:
         measured = f"{evidence.failed_batches} of {evidence.batches or 0} batches failed"
-        where = [f"{one.failed_batches} of {one.name}" for one in evidence.replica_use if one.failed_batches]
+        where = [f"{one.failed_batches} of {one.label}" for one in evidence.replica_use if one.failed_batches]
         measured += f" ({', '.join(where)})" if where and len(evidence.replica_use) > 1 else ""
     return _check("failed batches", measured, limit, evidence.failed_batches > 0, remedy)
 
@@ -355,7 +356,7 @@ def _stragglers(evidence: Evidence) -> list[str]:
             continue
         usual_ms = statistics.median(peers)
         if replica.compute_ms > STRAGGLER * usual_ms:
-            where = cores.get(f"replica-{replica.name.rpartition(':')[2]}")
+            where = cores.get(replica.role or f"replica-{replica.name.rpartition(':')[2]}")
             on = "" if where is None else f" (on {where})"
             lines.append(
                 f"straggler: {replica.name}{on} takes {replica.compute_ms:.3g} ms a batch, its peers {usual_ms:.3g} ms"

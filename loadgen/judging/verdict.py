@@ -87,8 +87,8 @@ def judge(evidence: Evidence, checks: Sequence[Check]) -> Verdict:
 
 def _worked(evidence: Evidence) -> str:
     """How many replicas worked, where not all did."""
-    replicas = len(evidence.replica_use)
-    return "" if evidence.worked == replicas else f"{evidence.worked} of {replicas} replicas worked throughout; "
+    worked, planned = evidence.worked, evidence.planned
+    return "" if worked == planned else f"{worked} of {planned} replicas worked throughout; "
 
 
 def _seen(evidence: Evidence) -> _Judgement:

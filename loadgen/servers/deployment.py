@@ -32,6 +32,7 @@ def deployment_of(plan: Plan) -> Deployment:
         ready_timeout_s=serve.ready_timeout_s,
         image=serve.image,
         payload_bytes=plan.inputs.payload_bytes,
+        restart_replicas=serve.restart_replicas,
     )
     return Deployment(wanted, RUNTIMES[serve.runtime].launcher(wanted))
 

@@ -49,7 +49,7 @@ def batch_responses(draw: st.DrawFn) -> BatchResponse:
 def metadata() -> st.SearchStrategy[Metadata]:
     """A replica's introduction; the names are any text that UTF-8 can carry."""
     text = st.text(st.characters(codec="utf-8"), max_size=20)
-    return st.builds(Metadata, text, text, st.sampled_from(DataType))
+    return st.builds(Metadata, text, text, st.sampled_from(DataType), text)
 
 
 FROM_REPLICA = st.just(Heartbeat()) | metadata() | batch_responses()

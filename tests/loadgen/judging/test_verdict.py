@@ -225,7 +225,9 @@ def test_the_text_says_how_many_replicas_worked():
     uses = [ReplicaUse(f"m:1:{number}", True, 130) for number in range(3)]
     hung = replace(SATURATED, replicas=3, replica_use=[*uses[:2], replace(uses[2], aside_s=3.0, hung_times=1)])
     died = replace(SATURATED, replicas=2, replica_use=[*uses[:2], replace(uses[2], alive=False)])
-    for evidence in (hung, died):
+    roles = [replace(use, role=f"replica-{number}") for number, use in enumerate(uses)]
+    again = [*roles[:2], replace(roles[2], alive=False), replace(roles[2], name="m:1:3")]
+    for evidence in (hung, died, replace(SATURATED, replicas=3, replica_use=again)):
         verdict = judged(evidence)
         assert (verdict.saturated, verdict.limit) == ("yes", "replicas")
         assert verdict.text.startswith("yes: 2 of 3 replicas worked throughout; replicas had a batch in flight 100 %")
