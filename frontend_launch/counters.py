@@ -105,6 +105,8 @@ class Counters:
         replicas: by ``name:version:replica id``.
         default_reasons: default outputs sent, by why there was no prediction: `no_replica`, `replicas_lost` or
             `replicas_hung` one after the other, or the kind of a replica's answer that was none.
+        refused: requests that were not valid and were answered with the reason.
+        started_ns: when the frontend started, by its monotonic clock: another one is another process.
     """
 
     now_ns: int
@@ -119,11 +121,17 @@ class Counters:
     models: Mapping[str, ModelCounters] = field(default_factory=dict)
     replicas: Mapping[str, ReplicaCounters] = field(default_factory=dict)
     default_reasons: Mapping[str, int] = field(default_factory=dict)
+    refused: int = 0
+    started_ns: int = 0
 
     @property
     def unanswered(self) -> int:
         """Queries that wait or are with a replica at this moment; nothing that subtracting readings could tell."""
         return self.requests - self.replies - self.orphaned
+
+    def continues(self, earlier: Counters) -> bool:
+        """Whether an earlier reading is one of the same process, so that the two subtract."""
+        return self.started_ns == earlier.started_ns and self.requests >= earlier.requests
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -161,7 +169,7 @@ class Counters:
         return whole
 
 
-_LARGEST = frozenset({"max_batch", "alive", "oldest_batch_ns", "overdue", "aside", "role"})
+_LARGEST = frozenset({"max_batch", "alive", "oldest_batch_ns", "overdue", "aside", "role", "started_ns"})
 """Of several frontends the largest counts, not the sum."""
 
 _READINGS = _LARGEST | {"queue_length"}

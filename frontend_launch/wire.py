@@ -18,7 +18,8 @@ The element count is of typed elements, not of bytes; a string counts its bytes.
 whether it is the application's default output: that is a string equal to what the application registered.
 
 A client that announces itself in the second frame of its handshake, which a frontend of 2017 does not look at, gets
-some of its responses with one more frame, see `RequestTimes`. All others get the four frames of 2017.
+some of its responses with one more frame, see `RequestTimes`, and refusals, see `REFUSED`. All others get the four
+frames of 2017.
 """
 
 from __future__ import annotations
@@ -174,6 +175,13 @@ def decode_request(frames: Sequence[Buffer]) -> PredictRequest:
     return PredictRequest(client, number, name, input_type, payload)
 
 
+def decode_sender(frames: Sequence[Buffer]) -> tuple[int, int, str] | None:
+    """Client id, request id and application of a message that is no valid request; None where it does not say."""
+    if len(frames) != REQUEST_FRAMES or len(frames[1]) != _I32.size or len(frames[2]) != _I32.size:
+        return None
+    return unpack_i32(frames[1], "client id"), unpack_i32(frames[2], "request id"), str(frames[3], "utf-8", "replace")
+
+
 _NUMBERS = struct.Struct("<4i")
 _NUMBER_NAMES = ("client id", "request id", "data type", "element count")
 
@@ -214,6 +222,9 @@ class RequestTimes(NamedTuple):
         return cls(*_REQUEST_TIMES.unpack(frame))
 
 
+REFUSED = -1
+"""The output type of a response that says why its request was refused, as text; the protocol calls it invalid."""
+
 RESPONSE_FRAMES = 4
 RESPONSE_ID = 1
 """Which frame of a response is the id of its request."""
@@ -222,7 +233,7 @@ RESPONSE_ID = 1
 def encode_response_burst(
     identities: Sequence[bytes],
     request_ids: Sequence[int],
-    output_type: DataType,
+    output_type: int,
     outputs: Sequence[Buffer],
     times: Mapping[int, RequestTimes] = MappingProxyType({}),
 ) -> list[Buffer]:
@@ -244,6 +255,19 @@ def encode_response_burst(
     for before, (place, each) in enumerate(times.items()):
         frames.insert(size * (place + 1) + before, each.encode())
     return frames
+
+
+def take_handshake_reply(frames: Sequence[Buffer]) -> tuple[int | None, list[Buffer]]:
+    """Find the answer to a second handshake among responses; returns the client id and the other frames.
+
+    Args:
+        frames: of whole messages, back to back. No response holds a frame of four bytes between two empty ones.
+    """
+    sizes = [*map(len, frames), 0]
+    for at in range(len(frames) - 1):
+        if sizes[at : at + 3] == [0, _I32.size, 0]:
+            return unpack_i32(frames[at + 1], "client id"), [*frames[:at], *frames[at + 2 :]]
+    return None, list(frames)
 
 
 class ResponseBurst(NamedTuple):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import zmq
@@ -14,7 +15,10 @@ from frontend_launch.clock import clock_id
 from frontend_launch.frontends.batching import Query
 from frontend_launch.frontends.reader import Frames, Sender
 from frontend_launch.sampling import Sampler
-from model_containers.data_types import Buffer, DataType
+from model_containers.data_types import Buffer
+
+IDS = 1 << 31
+"""Client ids are 0 to 2^31 - 1."""
 
 MAX_CLIENTS = 65_536
 """Client ids remembered; beyond it the one that was silent for longest is forgotten."""
@@ -32,21 +36,35 @@ class BatchTimes(NamedTuple):
     model_ns: int | None
 
 
+def random_ids() -> Iterator[int]:
+    """Client ids from a random one on, in random steps that visit each once: no id is given twice.
+
+    So a client of this process takes no answers that are for one of a process before it.
+    """
+    client_id, step = secrets.randbelow(IDS), 2 * secrets.randbelow(IDS // 2) + 1
+    while True:
+        yield client_id
+        client_id = (client_id + step) % IDS
+
+
 class ClientTable:
     """The clients of one response socket.
 
     Args:
         socket: a ROUTER that refuses to send to peers that are not there.
         gone: called with the id of a client that turned out to be gone, which is forgotten by then.
+        ids: to hand out, each once; None for random ones.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes], gone: Callable[[int], None]) -> None:
+    def __init__(
+        self, socket: zmq.Socket[bytes], gone: Callable[[int], None], ids: Iterator[int] | None = None
+    ) -> None:
         self._sender, self._gone = Sender(socket), gone
         self._identities: OrderedDict[int, bytes] = OrderedDict()
         self._announced: dict[int, bool] = {}
         """Clients that read times, and whether their clock is this process's."""
         self._clock, self._sampler = clock_id(), Sampler()
-        self._next = 0
+        self._ids = ids or random_ids()
 
     def register(self, frames: Frames) -> None:
         """Register a client: answer its handshake with a new client id.
@@ -56,7 +74,7 @@ class ClientTable:
         """
         identity, *message = frames
         clock = wire.decode_handshake(message)
-        client_id, self._next = self._next, self._next + 1
+        client_id = next(self._ids)
         self._identities[client_id] = bytes(identity)
         if clock is not None:
             self._announced[client_id] = bool(clock) and clock == self._clock
@@ -64,6 +82,10 @@ class ClientTable:
             self._announced.pop(self._identities.popitem(last=False)[0], None)
         if not self._sender.burst([self._identities[client_id], *wire.encode_handshake_reply(client_id)], 3):
             self._lose(client_id)
+
+    def announced(self, client_id: int) -> bool:
+        """Whether a client is one of this project, which reads more than the messages of 2017."""
+        return client_id in self._announced
 
     def touch(self, client_id: int) -> bool:
         """Note a request of this client; False when the id is unknown."""
@@ -79,7 +101,7 @@ class ClientTable:
     def answer(
         self,
         queries: Sequence[Query],
-        output_type: DataType,
+        output_type: int,
         outputs: Sequence[Buffer],
         times: BatchTimes | None = None,
     ) -> int:
@@ -121,7 +143,7 @@ class ClientTable:
     def _send(
         self,
         queries: Sequence[Query],
-        output_type: DataType,
+        output_type: int,
         outputs: Sequence[Buffer],
         timed: dict[int, wire.RequestTimes],
     ) -> int:

@@ -79,7 +79,8 @@ class QueryFrontend:
         self._registry = Registry()
         self._internal = InternalMetrics(self._registry, time.monotonic_ns())
         self._directory = Directory(store, self._registry)
-        self._requests = self._replies = self._defaults = self._orphaned = 0
+        self._started_ns = time.monotonic_ns()
+        self._requests = self._replies = self._defaults = self._refused = self._orphaned = 0
         self._paused_ns, self._paused_since_ns = 0, 0
         self._dropped: Tally[str] = Tally()
         self._default_reasons: Tally[str] = Tally()
@@ -176,6 +177,8 @@ class QueryFrontend:
             paused_ns=paused_ns,
             dropped=dict(self._dropped),
             default_reasons=dict(self._default_reasons),
+            refused=self._refused,
+            started_ns=self._started_ns,
             models=self._link.model_counters(now_ns),
             replicas=self._link.replica_counters(now_ns),
         )
@@ -199,6 +202,7 @@ class QueryFrontend:
             self._accept(request, now_ns)
         except WireError as error:
             self._drop(error)
+            self._refuse(frames[1:], error, now_ns)
 
     def _accept(self, request: wire.PredictRequest, now_ns: int) -> None:
         application = self._directory.applications.get(request.application)
@@ -223,6 +227,24 @@ class QueryFrontend:
         if self._queued_bytes() >= self._max_queued_bytes:
             self._paused_since_ns = now_ns
             self._incoming.pause()
+
+    def _refuse(self, frames: Frames, error: WireError, now_ns: int) -> None:
+        """Answer a request that is not valid, where it says whose it is.
+
+        A client of this project gets the reason. The protocol of 2017 has no errors: other clients get the default
+        output, and nothing where there is no such application.
+        """
+        sender = wire.decode_sender(frames)
+        if sender is None or not self._clients.touch(sender[0]):
+            return
+        query = Query(*sender, b"", now_ns)
+        if self._clients.announced(query.client_id):
+            self._requests += 1
+            self._refused += 1
+            self._send_outputs((query,), wire.REFUSED, (str(error).encode(),))
+        elif query.application in self._directory.applications:
+            self._requests += 1
+            self._answer_default((query,), error.kind, now_ns)
 
     def _after_requests(self) -> None:
         for pipeline in self._pipelines.values():
@@ -287,7 +309,7 @@ class QueryFrontend:
     def _send_outputs(
         self,
         queries: Sequence[Query],
-        output_type: DataType,
+        output_type: int,
         outputs: Sequence[Buffer],
         times: BatchTimes | None = None,
     ) -> None:

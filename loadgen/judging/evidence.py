@@ -282,7 +282,7 @@ def of_frontends(
         replica_use=[_replica_use(name, row, stages.get(name)) for name, row in rows.items()],
         answers={
             **client.answers,
-            "frontend": counters.replies - counters.defaults,
+            "frontend": counters.replies - counters.defaults - counters.refused,
             "replicas": sum(row.queries for row in counters.replicas.values()),
         },
         failed_batches=sum(row.failed_batches for row in counters.models.values()),

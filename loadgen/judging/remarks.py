@@ -62,6 +62,9 @@ def remarks(record: Record) -> list[str]:
             f"{again:,} request{' was' if again == 1 else 's were'} sent once more: the server had closed "
             f"{'its' if again == 1 else 'their'} connection without looking at {'it' if again == 1 else 'them'}"
         )
+    if record.unexpected:
+        answers = plural(record.unexpected, "message")
+        lines.append(f"{answers} answered no request that was sent, and counted for nothing")
     if record.failures:
         common = record.failures.most_common()
         lines += [f"{count} requests failed: {reason}" for reason, count in common[:MOST_REASONS]]

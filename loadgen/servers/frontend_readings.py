@@ -66,7 +66,11 @@ class FrontendReadings(Readings):
             return
         last = await self._of_each(_counted)
         pairs = [(later, first) for later, first in zip(last, self._first, strict=False) if later and first]
-        if pairs:
+        if any(not later.continues(first) for (later, _), (first, _) in pairs):
+            text = "a query frontend was restarted in the measured part: the counters of the frontends are left out"
+            self.notes.append(text)
+            log.warning("%s", text)
+        elif pairs:
             self._counters = [later.since(first) for (later, _), (first, _) in pairs]
             self._stages = stages.merged(stages.since(later, first) for (_, later), (_, first) in pairs)
         self._metrics = [one for one in await self._of_each(MetricsClient.metrics) if one is not None]

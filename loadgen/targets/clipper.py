@@ -7,6 +7,7 @@ may have hidden; the receiving socket is read until it is empty, then waited for
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -31,6 +32,8 @@ from loadgen.targets.mailbox import LoggedReasons
 from model_containers.data_types import Buffer, DataType
 from model_containers.errors import WireError
 
+log = logging.getLogger(__name__)
+
 HANDSHAKE_TIMEOUT_S = 10.0
 
 _READS = (1, 15, *[32] * 15)
@@ -45,6 +48,9 @@ _COPY_BELOW_BYTES = 2048
 
 _LARGE_OUTPUT_BYTES = 8192
 """Outputs from this size on are cheaper referred to than copied."""
+
+_LONGEST_REASON = 200
+"""Characters of a frontend's reason that are told."""
 
 _BURST = 64
 """Requests whose frames lie ready in a row; a call may send more."""
@@ -136,7 +142,7 @@ class ClipperTarget(Target):
         self._send_frame: Callable[..., Any] = super(zmq.Socket, self._out).send
         self._receive_frame: Callable[..., Any] = super(zmq.Socket, self._in).recv
         self._get: Callable[[int], Any] = super(zmq.Socket, self._in).get
-        self._large = False
+        self._large = self._shaking = False
         self._wake: Callable[[], None] | None = None
         self._watched: int | None = None
         self._empty_ns = 0
@@ -171,9 +177,37 @@ class ClipperTarget(Target):
                 f"{address} does not speak the client protocol: {error}; check the port {{Ports.response}}"
             ) from None
         self._frame(client_id, pool)
+        self._breaks = self._in.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        asyncio.get_running_loop().add_reader(self._breaks.FD, self._on_break)
+        self._on_break()  # the descriptor tells of a change only after a look has found none
         # From here on we look after the socket's descriptor ourselves: a future per sleep costs more than a call.
         self._watched = int(self._in.FD)
         asyncio.get_running_loop().add_reader(self._watched, self._on_change)
+
+    def _on_break(self) -> None:
+        """The connection for answers broke: shake hands again with whoever takes the next one.
+
+        A frontend that was restarted knows no client; what was outstanding there is answered no more.
+        """
+        broken = False
+        while int(self._breaks.getsockopt(zmq.EVENTS)) & _POLLIN:
+            self._breaks.recv_multipart(_NOW)
+            broken = True
+        if broken:
+            log.warning("the connection to %s broke: the client shakes hands again", self._spec.response_address)
+            self._shaking = True
+            self._in.send_multipart(wire.encode_announcement(clock_id()), _NOW)  # it waits for the next connection
+            self._on_change()
+
+    def _take_client_id(self, frames: list[Buffer]) -> list[Buffer]:
+        """Take the answer to a second handshake out of what was read, and put the new id into the requests."""
+        client_id, others = wire.take_handshake_reply(frames)
+        if client_id is None:
+            return frames
+        self._shaking = False
+        self._requests[1 :: wire.REQUEST_FRAMES] = [client_id.to_bytes(4, "little")] * self._laid_out
+        log.info("the client shook hands with %s again", self._spec.response_address)
+        return others
 
     def _frame(self, client_id: int, pool: Pool) -> None:
         """Lay out the frames of several turns through the pool, in the order of sending."""
@@ -216,6 +250,11 @@ class ClipperTarget(Target):
                 self._empty_ns = time.monotonic_ns()
                 break
             frames, emptied = self._read(most)
+            if self._shaking:
+                frames = self._take_client_id(frames)
+                if not frames:
+                    emptied = False
+                    continue
             times_ns.append(time.monotonic_ns())
             burst = wire.decode_response_burst(frames)
             if burst.times:
@@ -282,6 +321,8 @@ class ClipperTarget(Target):
         kind, expected = _TYPES.get(bytes(output_type)), self._spec.output_type
         if len(output_type) != 4:
             return "a message that is no answer"
+        if int.from_bytes(output_type, "little", signed=True) == wire.REFUSED:
+            return f"the frontend refuses {str(output, 'utf-8', 'replace')[:_LONGEST_REASON]}"
         if kind is None:
             return f"an answer of the type {bytes(output_type).hex(' ')}, which is none"
         if not len(output) and expected in (None, kind):
@@ -327,4 +368,6 @@ class ClipperTarget(Target):
             # pyzmq does so only where it has watched it before us, which it has not when the handshake was quick. The
             # next socket with this number would not be heard of.
             asyncio.get_running_loop().remove_reader(self._watched)
+            asyncio.get_running_loop().remove_reader(self._breaks.FD)
+            self._in.disable_monitor()
         self._context.destroy(linger=0)

@@ -180,30 +180,30 @@ def test_an_application_that_is_not_there_is_one_line(frontends, tmp_path):
 
 
 def test_no_answer_to_the_first_request_ends_the_run(frontends, tmp_path, monkeypatch):
-    """With the likely cause: here, inputs of another type than the model takes."""
+    """With the likely causes: here, a replica that never answers."""
     monkeypatch.setattr("loadgen.plan.FIRST_ANSWER_S", 0.3)
 
-    async def ints():
+    async def register():
         async with AdminClient(f"http://127.0.0.1:{frontends.admin}") as admin:
-            await admin.register_application("ints", DataType.INTS, "", 1)
-            await admin.register_model("ints", "1", DataType.INTS, batch_size=1)
-            await admin.link_model("ints", "ints")
+            await admin.register_application("silent", DataType.FLOATS, "", 1)
+            await admin.register_model("silent", "1", DataType.FLOATS, batch_size=1)
+            await admin.link_model("silent", "silent")
 
-    uvloop.run(ints())
+    uvloop.run(register())
     with zmq.Context() as context, context.socket(zmq.DEALER) as replica:
         from model_containers.wire import Metadata, encode_heartbeat, encode_metadata
 
         replica.connect(f"tcp://127.0.0.1:{frontends.replica}")
         replica.send_multipart(encode_heartbeat())
         replica.recv_multipart()
-        replica.send_multipart(encode_metadata(Metadata("ints", "1", DataType.INTS)))
+        replica.send_multipart(encode_metadata(Metadata("silent", "1", DataType.FLOATS)))
         replica.send_multipart(encode_heartbeat())
         replica.recv_multipart()
-        results = uvloop.run(run_experiment(config(frontends, tmp_path, "ints")))
+        results = uvloop.run(run_experiment(config(frontends, tmp_path, "silent")))
         replica.setsockopt(zmq.LINGER, 0)
     assert results.ended == "no_answer"
     assert results.error is not None
-    assert "'ints'" in results.error
+    assert "'silent'" in results.error
     assert results.path is not None
     assert results.path.exists()
 

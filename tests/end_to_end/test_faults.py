@@ -41,5 +41,6 @@ def test_a_replica_that_dies_is_replaced_and_nothing_is_lost(tmp_path):
     assert summary.sent == summary.completed + summary.abandoned, "the rest was in flight at the end"
     assert "replica-1 was replaced 1 time, the last time because it ended with exit code -9" in results.notes
     assert "1 of 2 replicas worked throughout" in results.verdict.text
+    assert results.frontend_counters is not None
     rows = results.frontend_counters.replicas.values()
     assert sorted((row.role, row.alive) for row in rows)[-1:] == [("replica-1", True)]

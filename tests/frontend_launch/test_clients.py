@@ -1,6 +1,7 @@
 """Answers on their way back to clients, of whom some are gone."""
 
 import contextlib
+import itertools
 import time
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from frontend_launch import wire
 from frontend_launch.clock import clock_id
 from frontend_launch.frontends.batching import Query
-from frontend_launch.frontends.clients import BatchTimes, ClientTable
+from frontend_launch.frontends.clients import IDS, BatchTimes, ClientTable, random_ids
 from model_containers.data_types import DataType
 from model_containers.errors import WireError
 
@@ -25,7 +26,7 @@ class Party:
         self.router = context.socket(zmq.ROUTER)
         self.router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.lost: list[int] = []
-        self.clients = ClientTable(self.router, self.lost.append)
+        self.clients = ClientTable(self.router, self.lost.append, itertools.count())
         port = self.router.bind_to_random_port("tcp://127.0.0.1")
         self.peers, self.identities = [], []
         for number in range(4):
@@ -94,3 +95,12 @@ def test_what_is_no_handshake_gets_no_id():
         assert party.clients.touch(3)
         assert not party.clients.touch(4)
         context.destroy(linger=0)
+
+
+def test_client_ids_are_random_and_given_once():
+    """Two tables share none, but by chance; they are numbers of the protocol."""
+    first, second = (list(itertools.islice(random_ids(), 10_000)) for _ in range(2))
+    assert len(set(first)) == len(set(second)) == 10_000
+    assert 0 <= min(*first, *second) <= max(*first, *second) < IDS
+    assert first != second
+    assert len(set(first) & set(second)) <= 5

@@ -69,6 +69,21 @@ def test_a_reading_survives_json_and_nothing_comes_between_it_and_itself(reading
     }
 
 
+@pytest.mark.parametrize(
+    ("earlier", "later", "same"),
+    [
+        (Counters(5, requests=3, started_ns=1), Counters(9, requests=8, started_ns=1), True),
+        (Counters(5, requests=3, started_ns=1), Counters(9, requests=8, started_ns=7), False),
+        (Counters(5, requests=3), Counters(9, requests=8), True),
+        (Counters(5, requests=3), Counters(9, requests=2), False),
+    ],
+)
+def test_readings_of_two_processes_do_not_subtract(earlier, later, same):
+    """An earlier version does not say when it started: there a sum that went back tells."""
+    assert later.continues(earlier) is same
+    assert later.continues(later)
+
+
 def test_members_of_a_later_version_are_ignored():
     """In the reading, and in those of models and replicas."""
     reading = Counters(7, requests=3, models={"a:1": ModelCounters(batches=1)}, replicas={"a:1:0": ReplicaCounters()})

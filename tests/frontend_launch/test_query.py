@@ -12,7 +12,7 @@ import pytest
 import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from peers import ANY, Client, FrontendThread, Replica, dealer
+from peers import ANY, Client, FrontendThread, Replica, Response, dealer
 from prometheus_client.parser import text_string_to_metric_families
 from strategies import ANSWERS, FRAMES, mutated
 
@@ -63,9 +63,11 @@ def test_a_query_goes_through_and_its_answer_comes_back(frontend, stack):
     assert (response.request_id, response.output_type, value(response)) == (7, DataType.FLOATS, 42.0)
 
 
-def test_client_ids_count_from_zero(frontend, stack):
-    """One for each handshake."""
-    assert [Client(frontend, stack).client_id for _ in range(3)] == [0, 1, 2]
+def test_each_handshake_has_a_client_id_of_its_own(frontend, stack):
+    """That no client of an earlier process has."""
+    earlier = FrontendThread()
+    stack.callback(earlier.close)
+    assert len({Client(each, stack).client_id for each in (frontend, earlier) for _ in range(3)}) == 6
 
 
 def test_a_replica_gets_what_is_there_up_to_the_maximum_and_one_batch_at_a_time(frontend, stack):
@@ -87,7 +89,7 @@ def test_a_replica_gets_what_is_there_up_to_the_maximum_and_one_batch_at_a_time(
 
 
 def test_without_a_replica_the_default_output_comes_at_once(frontend, stack):
-    """And with an unlinked application too; an unknown one is dropped without an answer."""
+    """And with an unlinked application too; for an unknown one the protocol of 2017 has no answer."""
     frontend.register(default_output="none yet")
     client = Client(frontend, stack)
     client.send(1)
@@ -149,15 +151,8 @@ def test_what_a_client_gets_where_the_model_failed(frontend, stack, handshake, o
     [
         pytest.param([b""], "frame_count", id="one frame"),
         pytest.param([b""] * 12, "frame_count", id="twelve frames"),
-        pytest.param([b"", *[b"\0" * 4] * 2, b"app", b"\x09\0\0\0", b"\1\0\0\0", b"\0" * 4], "data_type", id="type 9"),
         pytest.param(
-            [b"", *[b"\0" * 4] * 2, b"app", b"\2\0\0\0", b"\2\0\0\0", b"\0" * 4], "payload_size", id="too short"
-        ),
-        pytest.param(
-            [b"", *[b"\0" * 4] * 2, b"app", b"\1\0\0\0", b"\1\0\0\0", b"\0" * 4], "input_type", id="ints for floats"
-        ),
-        pytest.param(
-            [b"", b"\x63\0\0\0", b"\0" * 4, b"app", b"\2\0\0\0", b"\1\0\0\0", b"\0" * 4],
+            [b"", b"\xff" * 4, b"\0" * 4, b"app", b"\2\0\0\0", b"\1\0\0\0", b"\0" * 4],
             "unknown_client",
             id="a client id that was never handed out",
         ),
@@ -174,12 +169,52 @@ def test_what_would_crash_the_original_is_dropped_and_counted(frontend, stack, f
     assert frontend.counters().dropped == {kind: 1}
 
 
+@pytest.mark.parametrize(
+    ("code", "count", "kind"),
+    [
+        pytest.param(9, 1, "data_type", id="type 9"),
+        pytest.param(-1, 1, "data_type", id="type -1"),
+        pytest.param(2, 2, "payload_size", id="too short"),
+        pytest.param(2, -1, "payload_size", id="a negative count"),
+        pytest.param(1, 1, "input_type", id="ints for floats"),
+        pytest.param(4, 4, "embedded_nul", id="a NUL inside a string"),
+    ],
+)
+def test_a_request_that_is_not_valid_gets_the_default_output(frontend, stack, code, count, kind):
+    """At once, and counted by kind; a client of this project is told why."""
+    frontend.register(default_output="none")
+    Replica(frontend, stack)
+    client, own = Client(frontend, stack), Client(frontend, stack, wire.encode_announcement(b""))
+    for each in (client, own):
+        numbers = [number.to_bytes(4, "little", signed=True) for number in (each.client_id, 7, code, count)]
+        each.sending.send_multipart([b"", *numbers[:2], b"app", *numbers[2:], b"\0" * 4])
+    assert client.receive() == Response(7, DataType.STRINGS, b"none")
+    refusal = own.receiving.recv_multipart()
+    assert refusal[:3] == [b"", b"\7\0\0\0", b"\xff" * 4]
+    assert refusal[3]
+    counters = frontend.counters()
+    assert (counters.dropped, counters.default_reasons) == ({kind: 2}, {kind: 1})
+    assert (counters.requests, counters.replies, counters.defaults, counters.refused) == (2, 2, 1, 1)
+
+
+def test_a_client_of_this_project_is_told_of_an_unknown_application(frontend, stack):
+    """Another one waits, as in 2017."""
+    own = Client(frontend, stack, wire.encode_announcement(b""))
+    own.send(5, application="who")
+    assert own.receiving.recv_multipart()[1:] == [
+        b"\5\0\0\0",
+        b"\xff" * 4,
+        b"a request for the unknown application 'who'",
+    ]
+    assert frontend.counters().unanswered == 0
+
+
 def test_a_malformed_handshake_hands_out_no_id(frontend, stack):
     """One frame on the response port blocks the original; here it is dropped."""
     with dealer(frontend.ports.response) as odd:
         odd.send_multipart([b"x"])
         frontend.until(lambda: frontend.frontend._dropped)
-    assert Client(frontend, stack).client_id == 0
+    assert Client(frontend, stack).client_id >= 0
     assert frontend.counters().dropped == {"handshake": 1}
 
 
@@ -469,7 +504,7 @@ def test_handshake_reply_is_two_frames(frontend, stack):
     """As the original's."""
     with dealer(frontend.ports.response) as socket:
         socket.send_multipart(wire.HANDSHAKE)
-        assert socket.recv_multipart() == [b"", b"\0\0\0\0"]
+        assert list(map(len, socket.recv_multipart())) == [0, 4]
 
 
 def test_any_free_port_is_said(frontend):

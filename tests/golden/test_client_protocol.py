@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -185,7 +186,7 @@ def test_handshake_and_response(answers, tables, second, times, _, monkeypatch):
             socket.setsockopt(zmq.LINGER, 0)
             socket.setsockopt(zmq.RCVTIMEO, round(TIMEOUT_S * 1e3))
         theirs.connect(f"tcp://127.0.0.1:{ours.bind_to_random_port('tcp://127.0.0.1')}")
-        clients = ClientTable(ours, gone=lambda client_id: None)
+        clients = ClientTable(ours, gone=lambda client_id: None, ids=itertools.count())
         theirs.send_multipart([b"", bytes.fromhex(second)])
         clients.register([*ours.recv_multipart()])
         assert hexes(theirs.recv_multipart()) == ["", "00 00 00 00"]

@@ -43,16 +43,16 @@ ANY = Ports(0, 0, 0, 0, 0)
 class FrontendThread:
     """A query frontend on a loop of its own thread, with its store."""
 
-    def __init__(self, max_queued_bytes: int = 1 << 30, ipc_directory: Path | None = None) -> None:
+    def __init__(self, max_queued_bytes: int = 1 << 30, ipc_directory: Path | None = None, ports: Ports = ANY) -> None:
         self.loop = uvloop.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         self.store = MemoryStore()
-        self.frontend = self.call(self._start(max_queued_bytes, ipc_directory))
+        self.frontend = self.call(self._start(max_queued_bytes, ipc_directory, ports))
         self.ports = self.frontend.ports
 
-    async def _start(self, max_queued_bytes: int, ipc_directory: Path | None) -> QueryFrontend:
-        return await QueryFrontend(self.store, "127.0.0.1", ANY, max_queued_bytes, ipc_directory).__aenter__()
+    async def _start(self, max_queued_bytes: int, ipc_directory: Path | None, ports: Ports) -> QueryFrontend:
+        return await QueryFrontend(self.store, "127.0.0.1", ports, max_queued_bytes, ipc_directory).__aenter__()
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)
@@ -145,7 +145,7 @@ class Listening(Protocol):
 
 
 class Client:
-    """A client of the 2017 protocol; or one of ours, which introduces itself."""
+    """A client of the 2017 protocol, or with another handshake one of this project."""
 
     def __init__(
         self, frontend: Listening, stack: contextlib.ExitStack, handshake: tuple[bytes, bytes] = wire.HANDSHAKE
@@ -212,4 +212,4 @@ class Replica:
         self.socket.send_multipart(encode_batch_response(response))
 
 
-__all__ = ["ANY", "Client", "FrontendThread", "Heartbeat", "Replica", "dealer"]
+__all__ = ["ANY", "Client", "FrontendThread", "Heartbeat", "Replica", "Response", "dealer"]

@@ -69,7 +69,7 @@ def test_a_stored_file_of_version_1_has_the_defaults_of_what_came_later():
     for replica in stored["frontend_counters"]["replicas"].values():
         replica |= {"oldest_batch_ns": 0, "full_batches": 0, "full_compute_ns": 0, "overdue": False, "aside": False}
         replica |= {"hung_times": 0, "failing_times": 0, "aside_ns": 0, "late_batches": 0, "role": ""}
-    stored["frontend_counters"]["default_reasons"] = {}
+    stored["frontend_counters"] |= {"default_reasons": {}, "refused": 0, "started_ns": 0}
     stored["environment"]["frequency_governors"] = {}
     later = ("inputs", "arrivals", "answers", "hardware", "thresholds", "stages", "request_stages", "server_statistics")
     assert read(VERSION_1).document() == {

@@ -332,6 +332,49 @@ def test_outputs_are_kept_where_they_are_wanted(size, keep):
     assert outputs == ([*sent, b"TIMEOUT", b""] if keep else [])
 
 
+def test_a_client_goes_on_with_a_frontend_that_was_restarted():
+    """It shakes hands again; what the first one had is answered no more, and what follows is."""
+    first = FrontendThread()
+    first.register()
+    frontends = [first]
+
+    async def main() -> tuple[list[int], list[int]]:
+        target = spec_of(first.ports).make()
+        found: list[list[int]] = []
+        try:
+            await target.open(SeededInputs(TensorSpec((1,), "float32"), None, 3, 0).make())
+            for first_id in (0, 10):
+                target.send(first_id, 10, 0)
+                ids: list[int] = []
+                async with asyncio.timeout(10):
+                    while len(ids) < 10:
+                        await drained_once(target, ids)
+                found.append(sorted(ids))
+                if first_id == 0:
+                    client_id = target._requests[1]
+                    first.close()
+                    frontends[0] = FrontendThread(ports=first.ports)
+                    frontends[0].register()
+                    async with asyncio.timeout(10):
+                        while target._requests[1] == client_id:
+                            await drained_once(target, ids)
+        finally:
+            await target.close()
+        return found[0], found[1]
+
+    async def drained_once(target: clipper.ClipperTarget, ids: list[int]) -> None:
+        arrived = asyncio.Event()
+        target.notify(arrived.set)
+        await arrived.wait()
+        ids += target.drain().ids.tolist()
+
+    try:
+        assert uvloop.run(main()) == (list(range(10)), list(range(10, 20)))
+        assert frontends[0].counters().requests == 10
+    finally:
+        frontends[0].close()
+
+
 def test_whatever_number_a_socket_has_it_is_heard(frontend, monkeypatch):
     """Also where the one before had the same, and its handshake was answered before anybody waited for it."""
 
