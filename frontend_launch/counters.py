@@ -103,8 +103,9 @@ class Counters:
         dropped: messages that were not valid, by kind.
         models: by ``name:version``.
         replicas: by ``name:version:replica id``.
-        default_reasons: default outputs sent, by why there was no prediction: `no_replica`, `replicas_lost` or
-            `replicas_hung` one after the other, or the kind of a replica's answer that was none.
+        default_reasons: default outputs sent, by why there was no prediction: `invalid_request`; `no_replica`;
+            `replicas_lost`, a second one; `replicas_hung`, a third one; or the kind of a second replica's answer that was
+            none.
         refused: requests that were not valid and were answered with the reason.
         started_ns: when the frontend started, by its monotonic clock: another one is another process.
     """

@@ -244,7 +244,7 @@ class QueryFrontend:
             self._send_outputs((query,), wire.REFUSED, (str(error).encode(),))
         elif query.application in self._directory.applications:
             self._requests += 1
-            self._answer_default((query,), error.kind, now_ns)
+            self._answer_default((query,), "invalid_request", now_ns)
 
     def _after_requests(self) -> None:
         for pipeline in self._pipelines.values():

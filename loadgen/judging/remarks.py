@@ -170,10 +170,11 @@ def failed_count(counters: Counters | None) -> int | None:
 
 
 _REASONS = {
+    "invalid_request": "the request was not valid",
     "no_replica": "the model had no replica",
     "model_failed": "the model failed on it: the log of its replica says why",
-    "replicas_lost": "two replicas ended with the request, one after the other",
-    "replicas_hung": "three replicas did not answer it in time, one after the other",
+    "replicas_lost": "the second replica that had the request ended",
+    "replicas_hung": "three replicas did not answer the request in time",
 }
 
 
@@ -184,7 +185,10 @@ def default_outputs(counters: Counters | None) -> list[str]:
         counters: of the frontends, over the measured part; None where they are not known.
     """
     reasons = {} if counters is None else counters.default_reasons
-    why = {kind: _REASONS.get(kind, f"two answers of replicas were none ({kind})") for kind in reasons}
+    why = {
+        kind: _REASONS.get(kind, f"the answer of the second replica that had the request was none ({kind})")
+        for kind in reasons
+    }
     return [f"{plural(count, 'default output')}: {why[kind]}" for kind, count in reasons.items() if count]
 
 

@@ -193,7 +193,7 @@ def test_a_request_that_is_not_valid_gets_the_default_output(frontend, stack, co
     assert refusal[:3] == [b"", b"\7\0\0\0", b"\xff" * 4]
     assert refusal[3]
     counters = frontend.counters()
-    assert (counters.dropped, counters.default_reasons) == ({kind: 2}, {kind: 1})
+    assert (counters.dropped, counters.default_reasons) == ({kind: 2}, {"invalid_request": 1})
     assert (counters.requests, counters.replies, counters.defaults, counters.refused) == (2, 2, 1, 1)
 
 

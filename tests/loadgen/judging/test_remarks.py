@@ -157,7 +157,7 @@ def test_the_frontends_say_why_there_were_default_outputs_and_what_they_refused(
     )
     assert default_outputs(counters) == [
         "1 default output: the model had no replica",
-        "2 default outputs: two answers of replicas were none (output_count)",
+        "2 default outputs: the answer of the second replica that had the request was none (output_count)",
     ]
     assert refused(counters) == ["the frontends refused messages, or parts of them: 3 impossible_times"]
     assert default_outputs(None) == refused(None) == refused(Counters(1)) == []
