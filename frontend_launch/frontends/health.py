@@ -133,6 +133,7 @@ class Health:
         since_ns: when that began.
         until_ns: when one that fails gets the next batch.
         failures: batches in a row that failed.
+        doubts: batches in a row that failed, perhaps because of their inputs.
         pause_ns: how long its last pause was.
         overdue: its batch under way is past its deadline.
         hung_times: how often it was set aside because it hung.
@@ -145,6 +146,7 @@ class Health:
     since_ns: int = 0
     until_ns: int = 0
     failures: int = 0
+    doubts: int = 0
     pause_ns: int = 0
     overdue: bool = False
     hung_times: int = 0
@@ -155,7 +157,7 @@ class Health:
     @property
     def fails(self) -> bool:
         """Whether it failed so many times in a row that others should serve."""
-        return self.failures >= FAILURES
+        return max(self.failures, self.doubts) >= FAILURES
 
     def set_aside(self, why: Aside, now_ns: int) -> None:
         """It gets no more batches.

@@ -239,7 +239,7 @@ class ReplicaLink:
                 log.warning(
                     "replica %s failed %d batches in a row: it gets none for %d s, while others serve",
                     replica.label,
-                    health.failures,
+                    max(health.failures, health.doubts),
                     health.pause_ns // NS_PER_S,
                 )
             elif health.aside is None and replica.alive:

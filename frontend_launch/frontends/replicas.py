@@ -140,7 +140,7 @@ class ReplicaTable:
         batch = replica.answered(times, now_ns)
         if batch is not None:
             self._patience[replica.model].answered(len(batch.queries) or batch.moved, elapsed_ns, first)
-            health.failures = health.pause_ns = 0
+            health.failures = health.doubts = health.pause_ns = 0
             if health.aside is not None:
                 self._take_back(replica, now_ns)
         self._file(replica)
@@ -152,14 +152,16 @@ class ReplicaTable:
         Args:
             replica: which.
             now_ns: monotonic clock.
-            blame: it is the replica's fault; not known where the inputs may be the reason.
+            blame: it is the replica's fault; in doubt where the inputs may be the reason.
         """
         batch = replica.failed(now_ns)
         if replica.health.aside is Aside.HUNG:
             self._take_back(replica, now_ns)
         self._file(replica)
-        if batch is not None and blame:
-            self._blame(replica, now_ns)
+        if batch is not None:
+            replica.health.failures += blame
+            replica.health.doubts += not blame
+            self._pause(replica, now_ns)
         return batch
 
     def confirmed(self, model: ModelKey, replica_ids: Collection[int], now_ns: int) -> None:
@@ -172,7 +174,24 @@ class ReplicaTable:
         """
         for replica in tuple(self._by_identity.values()):
             if replica.model == model and replica.replica_id in replica_ids:
-                self._blame(replica, now_ns)
+                replica.health.failures += 1
+                self._pause(replica, now_ns)
+
+    def vindicated(self, model: ModelKey, replica_ids: Collection[int], now_ns: int) -> None:
+        """Replicas failed on queries that another one failed on too: the inputs may have been the reason.
+
+        Args:
+            model: name and version.
+            replica_ids: those that are not in doubt any more.
+            now_ns: monotonic clock.
+        """
+        for replica in tuple(self._by_identity.values()):
+            if replica.model == model and replica.replica_id in replica_ids:
+                health = replica.health
+                health.doubts = 0
+                if health.aside is Aside.FAILING and not health.fails:
+                    health.pause_ns = 0
+                    self._take_back(replica, now_ns)
 
     def differs(self, replica: Replica, output_type: DataType) -> bool:
         """Whether an answer is of another type than those of most replicas of the model.
@@ -183,10 +202,9 @@ class ReplicaTable:
         """
         return self._output_types[replica.model].differs(replica.replica_id, output_type)
 
-    def _blame(self, replica: Replica, now_ns: int) -> None:
-        """Count a failed batch against its replica, which pauses after several in a row if others work."""
+    def _pause(self, replica: Replica, now_ns: int) -> None:
+        """Set aside a replica that failed several times in a row, if others work."""
         health = replica.health
-        health.failures += 1
         if health.fails and health.aside is None and self.working(replica.model) > 1:
             health.set_aside(Aside.FAILING, now_ns)
             self._set_aside(replica)

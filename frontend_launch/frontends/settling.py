@@ -66,15 +66,14 @@ def settle(table: ReplicaTable, replica: Replica, answer: BatchResponse | WireEr
     if answer.times is not None:
         error = _disbelief(answer.times, now_ns - batch.sent_ns)
         answer = answer if error is None else replace(answer, times=None)
+    if batch.queries[0].failed_on is not None:
+        _resolve(table, replica, batch, answer, now_ns)
     if _computed_nothing(answer) and table.working(replica.model) > 1:
         again = tuple(query._replace(suspect=True) for query in batch.queries if not query.requeued)
         if again:
             table.failed(replica, now_ns, blame=False)
             failed, response = _second_failures(batch, answer)
             return Settled(failed, response, again, latency_ns, error)
-    elif batch.queries[0].failed_on is not None:
-        suspects = {query.failed_on for query in batch.queries if query.suspect and query.failed_on is not None}
-        table.confirmed(replica.model, suspects, now_ns)
     table.answered(replica, answer.times, now_ns)
     return Settled(batch, answer, latency_ns=latency_ns, error=error)
 
@@ -82,6 +81,16 @@ def settle(table: ReplicaTable, replica: Replica, answer: BatchResponse | WireEr
 def _failed(table: ReplicaTable, replica: Replica, error: WireError, now_ns: int) -> Settled:
     batch = table.failed(replica, now_ns)
     return Settled(again=() if batch is None else batch.queries, error=error)
+
+
+def _resolve(table: ReplicaTable, replica: Replica, batch: Batch, answer: BatchResponse, now_ns: int) -> None:
+    """Where the model of another replica failed on queries of a batch, its answer tells whether the inputs were bad."""
+    told: dict[bool, set[int]] = {False: set(), True: set()}
+    for query, output in zip(batch.queries, answer.outputs, strict=True):
+        if query.suspect and query.failed_on is not None and query.failed_on != replica.replica_id:
+            told[len(output) > 0].add(query.failed_on)
+    table.confirmed(replica.model, told[True], now_ns)
+    table.vindicated(replica.model, told[False] - told[True], now_ns)
 
 
 def _computed_nothing(answer: BatchResponse) -> bool:

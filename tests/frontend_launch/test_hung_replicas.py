@@ -205,6 +205,26 @@ def test_the_second_failure_of_a_query_says_why(frontend, stack):
     assert frontend.counters().default_reasons == {"data_type": 1}
 
 
+def test_a_model_that_fails_gets_three_batches_while_nothing_proves_it(frontend, stack):
+    """The others are slow, so it would have taken all that waits before one of them answers."""
+    frontend.register(batch_size=1)
+    client = Client(frontend, stack)
+    bad, slow = Replica(frontend, stack), Replica(frontend, stack)
+    for number in range(20):
+        client.send(number)
+    batches = [slow.receive_batch()]
+    for _ in range(3):
+        bad.socket.send_multipart(of_nothing(bad.receive_batch()))
+    frontend.until(lambda: frontend.frontend.counters().replicas["app:1:0"].aside)
+    assert frontend.counters().replicas["app:1:0"].failed_batches == 3
+    bad.socket.close()
+    for number in range(20):
+        slow.answer(batches[-1])
+        batches.append(slow.receive_batch() if number < 19 else batches[-1])
+    assert sorted(client.receive().request_id for _ in range(20)) == list(range(20))
+    assert frontend.counters().defaults == 0
+
+
 def test_an_input_that_two_models_fail_on_is_no_fault_of_theirs(frontend, stack):
     """However many there are; each gets the default output, since this client reads no failures."""
     frontend.register(batch_size=1)
