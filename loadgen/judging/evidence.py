@@ -260,7 +260,7 @@ def of_frontends(
     if key is None:
         return client
     model = counters.models[key]
-    rows = {name: row for name, row in counters.replicas.items() if name.startswith(f"{key}:")}
+    rows = _of_run({name: row for name, row in counters.replicas.items() if name.startswith(f"{key}:")})
     replicas = [row for row in rows.values() if row.alive]
     elapsed_ns = max(1, counters.now_ns)  # of all frontends
     # One that was set aside could not compute, nor have a batch in flight.
@@ -287,6 +287,16 @@ def of_frontends(
         },
         failed_batches=sum(row.failed_batches for row in counters.models.values()),
     )
+
+
+def _of_run(rows: Mapping[str, ReplicaCounters]) -> dict[str, ReplicaCounters]:
+    """The replicas that a run had: without those that were gone before it, unless their place in the plan is empty."""
+    present = {row.role for row in rows.values() if row.alive}
+    return {
+        name: row
+        for name, row in rows.items()
+        if row.alive or row.batches or row.failed_batches or row.in_flight_ns or (row.role and row.role not in present)
+    }
 
 
 def _replica_use(name: str, row: ReplicaCounters, stages: Stages | None) -> ReplicaUse:

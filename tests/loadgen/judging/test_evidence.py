@@ -64,6 +64,22 @@ def test_a_replica_that_was_set_aside():
     assert (evidence.worked, evidence.replica_use[1].aside_s, evidence.replica_use[1].hung_times) == (1, 0.5, 1)
 
 
+def test_replicas_that_were_gone_before_the_run():
+    """Of no use to it; but a place in the plan that is empty since then counts."""
+    gone = ReplicaCounters(alive=False)
+    replicas = {
+        "m:1:1": gone,
+        "m:1:2": replace(gone, batches=3),
+        "m:1:3": replace(gone, role="replica-0"),
+        "m:1:4": replace(gone, role="replica-1"),
+        "m:1:5": ReplicaCounters(batches=3, role="replica-0"),
+    }
+    reading = frontend(0, busy=SECOND, cpu=0.3)
+    evidence = of_frontends(CLIENT, [replace(reading, replicas=reading.replicas | replicas)], {}, "m")
+    assert [use.name for use in evidence.replica_use] == ["m:1:0", "m:1:2", "m:1:4", "m:1:5"]
+    assert (evidence.worked, evidence.planned) == (2, 4)
+
+
 METRICS = {
     "histograms": [
         {"model:m:1:prediction_latency": {"size": "9", "mean": "5200.5"}},
