@@ -26,8 +26,13 @@ from dataclasses import fields
 from pathlib import Path
 
 from frontend_launch.errors import FrontendLaunchError
-from frontend_launch.ports import Ports
-from model_containers import lifeline, printable
+from frontend_launch.ports import Ports, is_loopback
+from model_containers import credentials, lifeline, printable
+
+log = logging.getLogger(__name__)
+
+FRONTENDS_FILE, CLIENTS_FILE = "frontends.json", "clients.json"
+"""What the verb credentials writes."""
 
 MAX_QUEUED_BYTES = 2 << 30
 REDIS_PASSWORD = "LOADGEN_REDIS_PASSWORD"  # noqa: S105 - the name of a variable
@@ -44,9 +49,13 @@ _PORTS = {
 def main() -> None:
     """Read the flags and serve."""
     arguments = _parser().parse_args()
+    if arguments.verb == "credentials":
+        _make_credentials(arguments.directory)
+        return
     lifeline.hold()
     printable.protect()
     logging.basicConfig(format="%(asctime)s %(levelname)-8s %(message)s", level=logging.INFO)
+    arguments.credentials = _credentials(arguments)
     import uvloop  # noqa: PLC0415 - a wrong flag is told without it
 
     try:
@@ -66,6 +75,15 @@ def _parser() -> argparse.ArgumentParser:
     ):
         verb = verbs.add_parser(name, help=help_text)
         verb.add_argument("--host", default="127.0.0.1")
+        verb.add_argument(
+            "--credentials",
+            type=Path,
+            metavar="FILE",
+            help="serve those that have the same, encrypted, and no others; the verb credentials makes them",
+        )
+        verb.add_argument(
+            "--insecure", action="store_true", help="do not warn where other machines reach this without credentials"
+        )
         verb.add_argument(
             "--allow-host",
             action="append",
@@ -87,7 +105,41 @@ def _parser() -> argparse.ArgumentParser:
             # The spelling with underscores is that of the original's frontends.
             verb.add_argument("--redis-ip", "--redis_ip", default="localhost", metavar="HOST")
             verb.add_argument("--redis-port", "--redis_port", type=int, default=6379, metavar="PORT")
+    made = verbs.add_parser("credentials", help="make credentials of a deployment")
+    made.add_argument(
+        "directory",
+        type=Path,
+        metavar="DIR",
+        help=f"for {FRONTENDS_FILE} and, for clients and replicas, {CLIENTS_FILE}",
+    )
     return parser
+
+
+def _make_credentials(directory: Path) -> None:
+    made = credentials.make()
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made.write(directory / FRONTENDS_FILE)
+        made.for_clients().write(directory / CLIENTS_FILE)
+    except OSError as error:
+        sys.exit(f"{error.filename} cannot be written: {error.strerror}; choose another directory")
+
+
+def _credentials(arguments: argparse.Namespace) -> credentials.Credentials | None:
+    """Those of the flag, else of the environment, if any; says where other machines get in without."""
+    path: Path | None = arguments.credentials
+    try:
+        found = credentials.of_environment() if path is None else credentials.read(path)
+    except ValueError as error:
+        sys.exit(f"{credentials.VARIABLE if path is None else f'--credentials {path}'} {error}")
+    if found is not None and not found.server_secret:
+        sys.exit(f"--credentials {path}: these are a client's; give {FRONTENDS_FILE}")
+    if found is None and not arguments.insecure and not is_loopback(arguments.host):
+        log.warning(
+            "--host %s: other machines reach these ports, which serve everybody; add --credentials FILE, or --insecure",
+            arguments.host,
+        )
+    return found
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -127,11 +179,12 @@ async def _frontends(arguments: argparse.Namespace) -> AsyncIterator[Ports]:
                 arguments.ipc_directory,
                 arguments.shard,
                 arguments.allow_host,
+                arguments.credentials,
             )
             wanted = await stack.enter_async_context(query)
         if arguments.verb != "query":
             wanted = await stack.enter_async_context(
-                assembly.management(store, arguments.host, wanted, arguments.allow_host)
+                assembly.management(store, arguments.host, wanted, arguments.allow_host, arguments.credentials)
             )
         yield wanted
 

@@ -28,17 +28,20 @@ class AdminClient:
     Args:
         base_url: such as ``http://127.0.0.1:1338``.
         timeout_s: patience for one request.
+        token: that the frontend wants; empty for none.
     """
 
-    def __init__(self, base_url: str, timeout_s: float = TIMEOUT_S) -> None:
-        self._base_url, self._timeout_s = base_url.rstrip("/"), timeout_s
+    def __init__(self, base_url: str, timeout_s: float = TIMEOUT_S, token: str = "") -> None:
+        self._base_url, self._timeout_s, self._token = base_url.rstrip("/"), timeout_s, token
 
     async def __aenter__(self) -> AdminClient:
         # One connection per request: a server may close one that is kept (the original after 5 s) just when it is
         # used again, and a POST that met that is not sent again. Nor does the original's newline after each
         # response ever stand before the next.
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(force_close=True), timeout=aiohttp.ClientTimeout(total=self._timeout_s)
+            connector=aiohttp.TCPConnector(force_close=True),
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+            headers=bearing(self._token),
         )
         return self
 
@@ -167,6 +170,11 @@ class AdminClient:
         if response.status != 200:
             raise AdminError(f"{url} refuses: {quote(answer)} (status {response.status})")
         return answer
+
+
+def bearing(token: str) -> dict[str, str]:
+    """The headers of a request that bears a token; none where it is empty."""
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def quote(answer: bytes) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 
 from frontend_launch import stages
-from frontend_launch.admin import quote
+from frontend_launch.admin import bearing, quote
 from frontend_launch.counters import Counters
 from frontend_launch.errors import AdminError
 from frontend_launch.stages import Stages
@@ -30,13 +30,16 @@ class MetricsClient:
 
     Args:
         base_url: such as ``http://127.0.0.1:1337``.
+        token: that the frontend wants; empty for none.
     """
 
-    def __init__(self, base_url: str) -> None:
-        self._base_url = base_url
+    def __init__(self, base_url: str, token: str = "") -> None:
+        self._base_url, self._token = base_url, token
 
     async def __aenter__(self) -> MetricsClient:
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=TIMEOUT_S), headers=bearing(self._token)
+        )
         return self
 
     async def __aexit__(

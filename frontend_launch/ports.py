@@ -1,7 +1,8 @@
-"""The ports of a deployment; 0 means any free one."""
+"""The ports of a deployment, of which 0 means any free one, and the addresses that only this machine reaches."""
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 
 
@@ -24,3 +25,15 @@ class Ports:
     metrics: int = 1337
     admin: int = 1338
     redis: int | None = None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a port that is bound on this host.
+
+    Args:
+        host: an address, or a name, of which ``localhost`` is the only one that is known to be.
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -12,6 +12,7 @@ import zmq
 
 from model_containers.answers import checked
 from model_containers.batch_log import BatchLog, open_log
+from model_containers.credentials import secure_client
 from model_containers.data_types import Buffer, DataType
 from model_containers.errors import ModelError, WireError
 from model_containers.model import Model
@@ -90,6 +91,7 @@ class _ReplicaRuntime:
         address = self._settings.address
         with self._context.socket(zmq.DEALER) as socket:
             socket.setsockopt(zmq.LINGER, 0)
+            secure_client(socket, self._settings.credentials)
             socket.connect(address)
             session = Session(self._metadata, time.monotonic_ns())
             socket.send_multipart(session.start().frames)

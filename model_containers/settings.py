@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from model_containers import credentials
+from model_containers.credentials import Credentials
 from model_containers.data_types import DataType
 from model_containers.errors import SettingsError, WireError
 from model_containers.model import LoadOptions
@@ -26,6 +28,7 @@ class Settings:
         port: its port for replicas.
         role: its role in the deployment that it belongs to; empty outside of one.
         frontend: its address for replicas, as ZeroMQ writes it; empty for TCP to host and port.
+        credentials: of the deployment, where its frontends want them.
         reply_times: append its times to each answer.
         reply_failures: append to them whether the model failed on the batch.
         log_file: where its log goes; None for standard output.
@@ -42,6 +45,7 @@ class Settings:
     load: LoadOptions = field(default_factory=LoadOptions)
     frontend: str = ""
     role: str = ""
+    credentials: Credentials | None = None
 
     @property
     def address(self) -> str:
@@ -82,6 +86,7 @@ def read(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Set
         log_file=value("log-file", "LOADGEN_LOG_FILE", Path, None),
         frontend=value(None, "LOADGEN_FRONTEND", str, ""),
         role=value(None, "LOADGEN_ROLE", str, ""),
+        credentials=_credentials(flags.get("credentials"), environment.get(credentials.VARIABLE)),
         load=LoadOptions(
             weights=value("weights", "LOADGEN_WEIGHTS", str, weights_file or "seeded"),
             seed=value("seed", "LOADGEN_SEED", _between(0, 2**63 - 1), 0),
@@ -99,8 +104,18 @@ def read(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Set
 LOAD_FLAGS = ("weights", "seed", "threads", "max-batch", "gpu", "xla", "input-shape", "input-type")
 """The flags that say how a model is loaded, each with a text."""
 
-FLAGS = ("name", "version", "host", "port", "log-file", *LOAD_FLAGS)
+FLAGS = ("name", "version", "host", "port", "log-file", "credentials", *LOAD_FLAGS)
 """The flags of ``serve``."""
+
+
+def _credentials(path: str | None, text: str | None) -> Credentials | None:
+    """Those of a file, else of the environment; an error repeats nothing of them."""
+    try:
+        if path is not None:
+            return credentials.read(Path(path))
+        return credentials.parse(text) if text else None
+    except ValueError as error:
+        raise SettingsError(f"{credentials.VARIABLE if path is None else f'--credentials {path}'} {error}") from None
 
 
 def _between(low: int, high: int) -> Callable[[str], int]:

@@ -13,6 +13,7 @@ from frontend_launch.frontends.query import QueryFrontend
 from frontend_launch.frontends.replicas import Shard
 from frontend_launch.frontends.state import MemoryStore, Store
 from frontend_launch.ports import Ports
+from model_containers.credentials import Credentials
 
 
 def memory() -> Store:
@@ -44,6 +45,7 @@ async def query(
     ipc_directory: Path | None,
     shard: tuple[int, int],
     allowed: Collection[str] = (),
+    credentials: Credentials | None = None,
 ) -> AsyncIterator[Ports]:
     """Serve the query frontend and its metrics while the context lasts; gives the ports that were taken.
 
@@ -55,20 +57,25 @@ async def query(
         ipc_directory: for Unix sockets beside the ports; None for none.
         shard: this frontend's number, from 0, and of how many.
         allowed: names that HTTP requests may address it by, beside its addresses and this machine's name.
+        credentials: of those that are served; None to serve all.
 
     Raises:
         LaunchError: a port is in use.
         StoreError: the store does not answer.
     """
     async with (
-        QueryFrontend(store, host, ports, max_queued_bytes, ipc_directory, Shard(*shard)) as frontend,
-        listening(metrics_app(frontend, own_names(host, allowed)), host, ports.metrics, "--metrics-port") as metrics,
+        QueryFrontend(store, host, ports, max_queued_bytes, ipc_directory, Shard(*shard), credentials) as frontend,
+        listening(
+            metrics_app(frontend, own_names(host, allowed), _token(credentials)), host, ports.metrics, "--metrics-port"
+        ) as metrics,
     ):
         yield replace(frontend.ports, metrics=metrics)
 
 
 @contextlib.asynccontextmanager
-async def management(store: Store, host: str, ports: Ports, allowed: Collection[str] = ()) -> AsyncIterator[Ports]:
+async def management(
+    store: Store, host: str, ports: Ports, allowed: Collection[str] = (), credentials: Credentials | None = None
+) -> AsyncIterator[Ports]:
     """Serve the management frontend while the context lasts; gives the ports that were taken.
 
     Args:
@@ -76,10 +83,15 @@ async def management(store: Store, host: str, ports: Ports, allowed: Collection[
         host: to bind on.
         ports: whose `admin` is bound; 0 takes any free one.
         allowed: names that HTTP requests may address it by, beside its addresses and this machine's name.
+        credentials: of those that are served; None to serve all.
 
     Raises:
         LaunchError: a port is in use.
     """
-    application = make_app(store, own_names(host, allowed))
+    application = make_app(store, own_names(host, allowed), _token(credentials))
     async with listening(application, host, ports.admin, "--admin-port") as admin:
         yield replace(ports, admin=admin)
+
+
+def _token(credentials: Credentials | None) -> str:
+    return "" if credentials is None else credentials.token

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
@@ -34,11 +35,12 @@ def own_names(host: str, allowed: Iterable[str] = ()) -> frozenset[str]:
     return frozenset(name.lower() for name in (host, socket.gethostname(), *allowed))
 
 
-def guarded(names: Collection[str], *middlewares: Middleware) -> web.Application:
-    """An application that refuses what a web page of another server asks.
+def guarded(names: Collection[str], token: str, *middlewares: Middleware) -> web.Application:
+    """An application that refuses what a web page of another server asks, and who lacks its token.
 
     Args:
-        names: from `own_names`.
+        names: from `own_names`; who has a token may use any.
+        token: that requests have to bear; empty for none.
         middlewares: of the application.
     """
 
@@ -46,7 +48,10 @@ def guarded(names: Collection[str], *middlewares: Middleware) -> web.Application
     async def guard(
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        refused = refusal(request.method, request.headers, names)
+        if not _bears(request.headers.get("Authorization", ""), token):
+            text = "Authorization: this server wants the bearer token of its deployment"
+            return web.Response(status=401, text=text, headers={"WWW-Authenticate": "Bearer"})
+        refused = refusal(request.method, request.headers, None if token else names)
         if refused is None:
             return await handler(request)
         return web.Response(status=refused.status, text=refused.text)
@@ -54,14 +59,22 @@ def guarded(names: Collection[str], *middlewares: Middleware) -> web.Application
     return web.Application(middlewares=[guard, *middlewares], client_max_size=MAX_BODY_BYTES)
 
 
-def metrics_app(frontend: QueryFrontend, names: Collection[str] = ()) -> web.Application:
+def _bears(authorization: str, token: str) -> bool:
+    """Whether a request bears the token, in a time that does not tell how much of it is right."""
+    scheme, _, given = authorization.partition(" ")
+    same = hmac.compare_digest(given.strip().encode(errors="replace"), token.encode())
+    return not token or (same and scheme.lower() == "bearer")
+
+
+def metrics_app(frontend: QueryFrontend, names: Collection[str] = (), token: str = "") -> web.Application:
     """``/metrics`` in the shape of the original; our own under ``/metrics/loadgen``, and all for Prometheus.
 
     Args:
         frontend: whose metrics.
         names: from `own_names`.
+        token: that requests have to bear; empty for none.
     """
-    application = guarded(names)
+    application = guarded(names, token)
     application.add_routes(
         [
             _page("/metrics", "application/json", lambda: json.dumps(frontend.report(), indent=4)),

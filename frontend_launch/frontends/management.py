@@ -42,12 +42,13 @@ MAX_ERROR_CHARACTERS = 2000
 B = TypeVar("B", bound=rest.Body)
 
 
-def make_app(store: Store, names: Collection[str] = ()) -> web.Application:
+def make_app(store: Store, names: Collection[str] = (), token: str = "") -> web.Application:
     """The REST API as an application for any aiohttp server.
 
     Args:
         store: the configuration.
         names: from `http.own_names`.
+        token: that requests have to bear; empty for none.
     """
     # One act at a time, as the original's single thread: each checks first and writes afterwards.
     turn = asyncio.Lock()
@@ -60,7 +61,7 @@ def make_app(store: Store, names: Collection[str] = ()) -> web.Application:
 
         return web.post(body_type.path, handle)
 
-    application = guarded(names, _one_line)
+    application = guarded(names, token, _one_line)
     application.add_routes(
         [
             route(rest.AddApplication, _add_application),

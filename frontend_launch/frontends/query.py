@@ -22,6 +22,7 @@ import zmq
 from frontend_launch import wire
 from frontend_launch.counters import Counters
 from frontend_launch.errors import LaunchError, StoreError
+from frontend_launch.frontends.admission import Admission
 from frontend_launch.frontends.batching import Query
 from frontend_launch.frontends.clients import BatchTimes, ClientTable
 from frontend_launch.frontends.directory import Directory
@@ -37,6 +38,7 @@ from frontend_launch.frontends.state import Store
 from frontend_launch.ports import Ports
 from frontend_launch.records import ReplicaRecord
 from frontend_launch.stages import Stages
+from model_containers.credentials import Credentials, secure_server
 from model_containers.data_types import Buffer, DataType
 from model_containers.errors import WireError
 from model_containers.wire import BatchResponse
@@ -61,6 +63,7 @@ class QueryFrontend:
             clients slow down and nothing is lost.
         ipc_directory: have sockets for clients and replicas there too, see `frontend_launch.wire.ipc_addresses`.
         shard: which of several query frontends this is.
+        credentials: clients and replicas that have them are served and no others, encrypted; None to serve all.
 
     Raises:
         LaunchError: a port is in use.
@@ -74,6 +77,7 @@ class QueryFrontend:
         max_queued_bytes: int,
         ipc_directory: Path | None = None,
         shard: Shard = Shard(),  # noqa: B008 - it is immutable
+        credentials: Credentials | None = None,
     ) -> None:
         self._store, self._max_queued_bytes = store, max_queued_bytes
         self._registry = Registry()
@@ -86,6 +90,8 @@ class QueryFrontend:
         self._default_reasons: Tally[str] = Tally()
         self._tasks: set[asyncio.Task[None]] = set()
         self._context = zmq.Context()
+        self._credentials = credentials
+        self._admission = None if credentials is None else Admission(self._context, credentials)
         try:
             self._bind(host, ports, shard)
             if ipc_directory is not None:
@@ -117,6 +123,8 @@ class QueryFrontend:
             # A mark at which ROUTER drops would lose answers; outstanding requests bound what waits here.
             socket.setsockopt(zmq.SNDHWM, 0)
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        for socket in (self._request_socket, self._response_socket, self._replica_socket):
+            secure_server(socket, self._credentials)
         self.ports = replace(
             ports,
             request=_bind(self._request_socket, host, ports.request, "--request-port"),
@@ -134,6 +142,8 @@ class QueryFrontend:
 
     async def __aenter__(self) -> Self:
         await self._directory.start()
+        if self._admission is not None:
+            self._admission.open()
         self._handshakes = SocketReader(self._response_socket, self._on_handshake)
         self._incoming = SocketReader(
             self._request_socket, self._on_request, self._after_requests, RequestReceiver(self._request_socket)
@@ -145,6 +155,8 @@ class QueryFrontend:
     async def __aexit__(self, *_: object) -> None:
         for reader in (self._handshakes, self._incoming, self._link):
             reader.close()
+        if self._admission is not None:
+            self._admission.close()
         self._memory.close()
         await self._directory.stop()
         for task in self._tasks:

@@ -32,16 +32,16 @@ class Refusal:
     text: str
 
 
-def refusal(method: str, headers: Mapping[str, str], names: Collection[str]) -> Refusal | None:
+def refusal(method: str, headers: Mapping[str, str], names: Collection[str] | None) -> Refusal | None:
     """Why a request is refused, or None.
 
     Args:
         method: of the request.
         headers: of the request; names are found in any case.
-        names: in lower case, by which the server may be asked, beside addresses and ``localhost``.
+        names: in lower case, by which the server may be asked, beside addresses and ``localhost``; None for any.
     """
     host, origin, site = headers.get("Host"), headers.get("Origin"), headers.get("Sec-Fetch-Site")
-    if host is not None and not _known(host, names):
+    if host is not None and names is not None and not _known(host, names):
         # A page's own host name may lead to this machine; it is the page's, and no name of this server.
         return Refusal(
             403, f"Host {_quoted(host)}: not a name of this server; use its address, or start it with --allow-host NAME"

@@ -147,7 +147,8 @@ class DockerLauncher(Launcher):
         began_s = time.monotonic()
         queries = self._config.placement.of("query")
         redis_name = f"redis-{self.run}"
-        arguments = ["--host", "0.0.0.0", f"--redis_ip={redis_name}", f"--redis_port={_REDIS_PORT}"]  # noqa: S104
+        # Within the run's network, of which the engine publishes what it is told.
+        arguments = ["--host", "0.0.0.0", "--insecure", f"--redis_ip={redis_name}", f"--redis_port={_REDIS_PORT}"]  # noqa: S104
 
         async def start(container: Container, name: str | None = None) -> RunningContainer:
             running = await self._start(container, name)

@@ -168,7 +168,7 @@ def test_fences(tmp_path):
 
 
 def test_redis_is_for_its_frontends(tmp_path):
-    """Its port is not published unless asked; in its network it wants a password, which no list of processes shows."""
+    """Its port is published only where that is asked; in its network it wants a password, which no process list has."""
     unpublished = [word for word in DOCKER if not word.startswith("--redis-port")]
     assert ran("up", *unpublished).returncode == 0
     (redis,) = docker("ps", "--quiet", "--filter", "label=loadgen.role=redis")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 
 import deployed
 import program
@@ -46,6 +47,11 @@ def test_a_replica_that_is_stopped_is_named_and_its_batches_are_served(tmp_path)
     assert (row["alive"], row["aside"], row["hung_times"]) == (True, True, 1)
 
 
+def gone(pid):
+    """Whether a process has ended."""
+    return not program.alive(pid)
+
+
 def test_replicas_that_are_stopped_and_killed_are_replaced(tmp_path):
     """One after the other, on their cores."""
     with deployed.running(tmp_path / "run", *saturate(40, "--restart-replicas")) as command:
@@ -54,7 +60,7 @@ def test_replicas_that_are_stopped_and_killed_are_replaced(tmp_path):
         for number, fault in enumerate(FAULTS):
             os.kill(pids[f"replica-{number}"], fault)
             time.sleep(EVERY_S)
-            program.until(lambda pid=pids[f"replica-{number}"]: not program.alive(pid))
+            program.until(partial(gone, pids[f"replica-{number}"]))
         ended = command.end()
     check_counts(ended)
     notes = ended.document["notes"]

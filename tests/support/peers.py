@@ -19,6 +19,7 @@ from frontend_launch.frontends.query import QueryFrontend
 from frontend_launch.frontends.state import MemoryStore
 from frontend_launch.ports import Ports
 from frontend_launch.records import Application, ModelVersion
+from model_containers.credentials import Credentials, secure_client
 from model_containers.data_types import DataType
 from model_containers.wire import (
     BatchRequest,
@@ -43,16 +44,27 @@ ANY = Ports(0, 0, 0, 0, 0)
 class FrontendThread:
     """A query frontend on a loop of its own thread, with its store."""
 
-    def __init__(self, max_queued_bytes: int = 1 << 30, ipc_directory: Path | None = None, ports: Ports = ANY) -> None:
+    def __init__(
+        self,
+        max_queued_bytes: int = 1 << 30,
+        ipc_directory: Path | None = None,
+        ports: Ports = ANY,
+        credentials: Credentials | None = None,
+    ) -> None:
         self.loop = uvloop.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         self.store = MemoryStore()
-        self.frontend = self.call(self._start(max_queued_bytes, ipc_directory, ports))
+        self.frontend = self.call(self._start(max_queued_bytes, ipc_directory, ports, credentials))
         self.ports = self.frontend.ports
 
-    async def _start(self, max_queued_bytes: int, ipc_directory: Path | None, ports: Ports) -> QueryFrontend:
-        return await QueryFrontend(self.store, "127.0.0.1", ports, max_queued_bytes, ipc_directory).__aenter__()
+    async def _start(
+        self, max_queued_bytes: int, ipc_directory: Path | None, ports: Ports, credentials: Credentials | None
+    ) -> QueryFrontend:
+        frontend = QueryFrontend(
+            self.store, "127.0.0.1", ports, max_queued_bytes, ipc_directory, credentials=credentials
+        )
+        return await frontend.__aenter__()
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)
@@ -116,13 +128,14 @@ class FrontendThread:
 
 
 @contextlib.contextmanager
-def dealer(port: int, **options: int | bytes) -> Iterator[zmq.Socket[bytes]]:
+def dealer(port: int, credentials: Credentials | None = None, **options: int | bytes) -> Iterator[zmq.Socket[bytes]]:
     """A DEALER of a context of its own, as separate processes have them."""
     context = zmq.Context()
     socket = context.socket(zmq.DEALER)
     socket.setsockopt(zmq.RCVTIMEO, TIMEOUT_MS)
     for name, value in options.items():
         socket.setsockopt(getattr(zmq, name), value)
+    secure_client(socket, credentials)
     socket.connect(f"tcp://127.0.0.1:{port}")
     try:
         yield socket
@@ -148,10 +161,14 @@ class Client:
     """A client of the 2017 protocol, or with another handshake one of this project."""
 
     def __init__(
-        self, frontend: Listening, stack: contextlib.ExitStack, handshake: tuple[bytes, bytes] = wire.HANDSHAKE
+        self,
+        frontend: Listening,
+        stack: contextlib.ExitStack,
+        handshake: tuple[bytes, bytes] = wire.HANDSHAKE,
+        credentials: Credentials | None = None,
     ) -> None:
-        self.receiving = stack.enter_context(dealer(frontend.ports.response))
-        self.sending = stack.enter_context(dealer(frontend.ports.request))
+        self.receiving = stack.enter_context(dealer(frontend.ports.response, credentials))
+        self.sending = stack.enter_context(dealer(frontend.ports.request, credentials))
         self.receiving.send_multipart(handshake)
         self.client_id = wire.decode_handshake_reply(self.receiving.recv_multipart())
 
@@ -183,8 +200,9 @@ class Replica:
         stack: contextlib.ExitStack,
         name: str = "app",
         input_type: DataType = DataType.FLOATS,
+        credentials: Credentials | None = None,
     ) -> None:
-        self.socket = stack.enter_context(dealer(frontend.ports.replica))
+        self.socket = stack.enter_context(dealer(frontend.ports.replica, credentials))
         self.socket.send_multipart(encode_heartbeat())
         assert self.receive() == HeartbeatReply(HeartbeatKind.REQUEST_METADATA)
         known = set(frontend.frontend.counters().replicas)

@@ -1,0 +1,136 @@
+"""The keys and the token that the peers of one deployment share: CURVE on ZeroMQ, a bearer token on HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+VARIABLE = "LOADGEN_CREDENTIALS"
+"""The environment variable that has them as JSON: others see a process's flags, and not its environment."""
+
+ZAP_DOMAIN = b"loadgen"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What the peers of a deployment know, and nobody else; keys as ZeroMQ writes them, in Z85.
+
+    Attributes:
+        token: for ``Authorization: Bearer``.
+        server_public: key of the frontends.
+        client_public: key of clients and replicas.
+        client_secret: its other half.
+        server_secret: of the frontends alone; empty for clients and replicas.
+    """
+
+    token: str = field(repr=False)
+    server_public: str = field(repr=False)
+    client_public: str = field(repr=False)
+    client_secret: str = field(repr=False)
+    server_secret: str = field(default="", repr=False)
+
+    def for_clients(self) -> Credentials:
+        """Those of clients and replicas."""
+        return replace(self, server_secret="")
+
+    def to_json(self) -> str:
+        """As `parse` reads them."""
+        return json.dumps(asdict(self))
+
+    def write(self, path: Path) -> None:
+        """Write them to a new file, for its owner alone.
+
+        Raises:
+            OSError: the file is there, or cannot be written.
+        """
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(self.to_json() + "\n")
+
+
+def make() -> Credentials:
+    """New ones, of a deployment."""
+    server, client = zmq.curve_keypair(), zmq.curve_keypair()
+    return Credentials(
+        token=os.urandom(32).hex(),
+        server_public=server[0].decode(),
+        client_public=client[0].decode(),
+        client_secret=client[1].decode(),
+        server_secret=server[1].decode(),
+    )
+
+
+def parse(text: str) -> Credentials:
+    """Read them from JSON.
+
+    Raises:
+        ValueError: they are not whole; the message holds nothing of them.
+    """
+    try:
+        row = json.loads(text)
+        found = Credentials(**{one.name: row[one.name] for one in fields(Credentials) if one.name in row})
+    except (ValueError, TypeError, KeyError):
+        raise ValueError("is not JSON with the members of credentials; make them anew") from None
+    keys = (found.server_public, found.client_public, found.client_secret, *filter(None, [found.server_secret]))
+    whole = isinstance(found.token, str) and found.token.isascii() and found.token.isalnum()
+    if not whole or not all(isinstance(key, str) and len(key) == 40 and key.isascii() for key in keys):
+        raise ValueError("has a token or a key that is none; make them anew")
+    return found
+
+
+def read(path: Path) -> Credentials:
+    """Read them from a file that its owner alone can read.
+
+    Raises:
+        ValueError: the file cannot be read, others can read it, or it has none.
+    """
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or "it is no text"
+        raise ValueError(f"cannot be read: {reason}") from None
+    if stat.S_IMODE(mode) & 0o077:
+        raise ValueError("can be read by others: chmod 600 it")
+    return parse(text)
+
+
+def of_environment() -> Credentials | None:
+    """Those that the environment holds; None where it holds none.
+
+    Raises:
+        ValueError: they are not whole.
+    """
+    text = os.environ.get(VARIABLE)
+    return parse(text) if text else None
+
+
+def secure_server(socket: zmq.Socket[Any], credentials: Credentials | None) -> None:
+    """Let a socket that binds speak with holders of its public key only; before it binds.
+
+    Args:
+        socket: to secure.
+        credentials: with the secret of the server; None to leave the socket open.
+    """
+    if credentials is not None:
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, credentials.server_secret.encode())
+        socket.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
+
+
+def secure_client(socket: zmq.Socket[Any], credentials: Credentials | None) -> None:
+    """Let a socket that connects speak with the server of these credentials only; before it connects.
+
+    Args:
+        socket: to secure.
+        credentials: of a client; None to leave the socket open.
+    """
+    if credentials is not None:
+        socket.setsockopt(zmq.CURVE_SERVERKEY, credentials.server_public.encode())
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, credentials.client_public.encode())
+        socket.setsockopt(zmq.CURVE_SECRETKEY, credentials.client_secret.encode())
