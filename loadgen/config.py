@@ -7,6 +7,7 @@ What is served is one of `Deploy`, `Frontend` and `External`; the load is one of
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
@@ -15,7 +16,7 @@ from typing import Self
 
 from frontend_launch.launch.runtimes import RUNTIMES
 from frontend_launch.launch.topology import Topology
-from frontend_launch.ports import Ports
+from frontend_launch.ports import Ports, is_loopback
 from loadgen.checks import finite, host, instance, whole, words
 from loadgen.constraints import MAX_DURATION_S
 from loadgen.errors import ConfigError, FieldError
@@ -95,6 +96,9 @@ class Deploy(CataloguedModel):
         runtime: ``process``, or ``docker`` for containers.
         image: of the replicas' containers; empty for the model's.
         restart_replicas: replace a replica that died or hangs.
+        publish_address: of this machine, IPv4, on which the frontends' ports are bound or published.
+        local_token: have credentials on loopback too, so that other users of this machine are not served.
+        insecure: have none beyond loopback, for peers of 2017.
     """
 
     replicas: int | None = None
@@ -108,6 +112,14 @@ class Deploy(CataloguedModel):
     runtime: str = "process"
     image: str = ""
     restart_replicas: bool = False
+    publish_address: str = "127.0.0.1"
+    local_token: bool = False
+    insecure: bool = False
+
+    @property
+    def wants_credentials(self) -> bool:
+        """Whether the frontends serve only peers that have the credentials of the deployment."""
+        return self.local_token or not (self.insecure or is_loopback(self.publish_address))
 
     def __post_init__(self) -> None:
         CataloguedModel.__post_init__(self)
@@ -117,6 +129,11 @@ class Deploy(CataloguedModel):
         instance(self, "topology", of=(Topology,))
         if self.image != "":
             words(self, "image")
+        if self.insecure and self.local_token:
+            raise FieldError("Deploy.insecure", True, "contradicts {Deploy.local_token}", "leave one of them out")
+        if not _is_ipv4(self.publish_address):
+            problem, remedy = "is no IPv4 address", "use one of this machine's, such as 0.0.0.0 for all"
+            raise FieldError("Deploy.publish_address", self.publish_address, problem, remedy)
         if self.runtime not in RUNTIMES:
             raise FieldError("Deploy.runtime", self.runtime, "is none", f"choose {' or '.join(RUNTIMES)}")
         if self.image and self.runtime != "docker":
@@ -131,11 +148,13 @@ class Frontend(CataloguedModel):
         model: see `CataloguedModel`; empty to take any answer of `application`.
         host: where.
         application: the application to ask; None for the model's name.
+        credentials: the file with those of its deployment; None where it wants none.
     """
 
     model: str = field(default="", kw_only=False)
     host: str
     application: str | None = None
+    credentials: Path | None = None
 
     def __post_init__(self) -> None:
         CataloguedModel.__post_init__(self)
@@ -456,6 +475,13 @@ class ExperimentConfig:
             if share is not None and clients > share:
                 problem = f"is more than {{{type(load).__name__}.{name}}} {share}"
                 raise FieldError("Client.processes", clients, problem, f"use at most {share}")
+
+
+def _is_ipv4(text: object) -> bool:
+    try:
+        return isinstance(text, str) and bool(ipaddress.IPv4Address(text))
+    except ValueError:
+        return False
 
 
 def _check_ports(ports: Ports, ours: bool) -> None:

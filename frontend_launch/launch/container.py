@@ -15,7 +15,7 @@ from typing_extensions import override
 from frontend_launch.errors import LaunchError
 from frontend_launch.integers import expand_ranges
 from frontend_launch.launch.engine import call, one_line
-from frontend_launch.launch.launcher import ENGINE_GONE, Running
+from frontend_launch.launch.launcher import ENGINE_GONE, LOOPBACK, Running
 from frontend_launch.launch.placement import Assignment
 from model_containers.printable import printable
 
@@ -52,7 +52,8 @@ class Container:
         command: instead of the image's; None for the image's.
         labels: besides those that all have.
         environment: its variables.
-        ports: inside → outside, on 127.0.0.1; 0 for any free one.
+        ports: inside → outside; 0 for any free one.
+        address: of this machine, on which they are published.
         binds: directories and files of the host, as ``HOST:INSIDE[:ro]``.
         memory_bytes: its limit.
         assignment: its cores and GPU.
@@ -70,6 +71,7 @@ class Container:
     assignment: Assignment
     binds: Sequence[str] = ()
     user: str = ""
+    address: str = LOOPBACK
 
     def to_engine(self, run: str) -> dict[str, Any]:
         """The request to create it, as the engine's API (1.40 and later) has it."""
@@ -77,7 +79,7 @@ class Container:
         host: dict[str, Any] = {
             "NetworkMode": network(run),
             "PortBindings": {
-                f"{inside}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(outside or "")}]
+                f"{inside}/tcp": [{"HostIp": self.address, "HostPort": str(outside or "")}]
                 for inside, outside in self.ports.items()
             },
             "Binds": list(self.binds),

@@ -41,7 +41,7 @@ LOOK_EVERY_S = 1.0
 
 
 class Deployment:
-    """Use as an async context manager; everything binds to 127.0.0.1.
+    """Use as an async context manager.
 
     Args:
         config: what to bring up.
@@ -84,6 +84,11 @@ class Deployment:
         """Logs of all parts; gone with the deployment."""
         return self._launcher.log_directory
 
+    @property
+    def credentials_file(self) -> Path | None:
+        """What clients need, where the deployment has credentials."""
+        return self._launcher.credentials_file
+
     async def __aenter__(self) -> Deployment:
         try:
             await self._bring_up()
@@ -97,8 +102,10 @@ class Deployment:
         await stack.enter_async_context(self._launcher)
         stack.push_async_callback(self._stop)
         self.endpoints = await self._launcher.start_frontends(self._watch)
-        addresses = {f"http://{endpoint.host}:{endpoint.ports.admin}" for endpoint in self.endpoints}
-        self._admins = [await stack.enter_async_context(AdminClient(address)) for address in addresses]
+        addresses = {f"http://{endpoint.host}:{endpoint.ports.admin}": endpoint.token for endpoint in self.endpoints}
+        self._admins = [
+            await stack.enter_async_context(AdminClient(address, token=token)) for address, token in addresses.items()
+        ]
         for admin in self._admins:
             await self._register(admin)
         await self._start_replicas()
@@ -131,7 +138,7 @@ class Deployment:
 
     async def _until_settled(self, endpoint: Endpoint, batch_size: int) -> None:
         model = self._config.model.name
-        async with MetricsClient(f"http://{endpoint.host}:{endpoint.ports.metrics}") as metrics:
+        async with MetricsClient(f"http://{endpoint.host}:{endpoint.ports.metrics}", endpoint.token) as metrics:
             give_up_s = time.monotonic() + SETTLE_TIMEOUT_S
             while True:
                 counters = await metrics.counters()

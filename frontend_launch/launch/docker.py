@@ -12,6 +12,7 @@ import os
 import random
 import secrets
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,6 +43,9 @@ from frontend_launch.launch.launcher import (
     Endpoint,
     Launcher,
     Running,
+    clients_credentials,
+    frontend_environment,
+    keep_credentials,
     model_environment,
     ports_of,
     replica_environment,
@@ -106,6 +110,7 @@ class DockerLauncher(Launcher):
         self._config = config
         self._directory = Path(tempfile.mkdtemp(prefix=f"loadgen-{self.run}-"))
         self.log_directory, self._sockets = self._directory / "logs", self._directory / "sockets"
+        self.credentials_file: Path | None = None
         self._stack = contextlib.AsyncExitStack()
         self._query_names: dict[Endpoint, str] = {}
 
@@ -115,6 +120,7 @@ class DockerLauncher(Launcher):
             stack.callback(self._remove_directory)
             for directory in (self.log_directory, self._sockets):
                 directory.mkdir(parents=True, exist_ok=True)
+            self.credentials_file = keep_credentials(self._config, self._directory)
             self._docker = await stack.enter_async_context(engine())
             await self._check_images()
             stack.push_async_callback(lambda: to_completion(self._remove()))
@@ -144,11 +150,12 @@ class DockerLauncher(Launcher):
     @override
     async def start_frontends(self, started: Callable[[Running], None]) -> list[Endpoint]:
         """The query frontends share a store and the management frontend."""
-        began_s = time.monotonic()
-        queries = self._config.placement.of("query")
+        began_s, config = time.monotonic(), self._config
+        queries = config.placement.of("query")
         redis_name = f"redis-{self.run}"
         # Within the run's network, of which the engine publishes what it is told.
-        arguments = ["--host", "0.0.0.0", "--insecure", f"--redis_ip={redis_name}", f"--redis_port={_REDIS_PORT}"]  # noqa: S104
+        arguments = ["--host", "0.0.0.0", "--insecure", "--allow-host", socket.gethostname()]  # noqa: S104
+        arguments += [f"--redis_ip={redis_name}", f"--redis_port={_REDIS_PORT}"]
 
         async def start(container: Container, name: str | None = None) -> RunningContainer:
             running = await self._start(container, name)
@@ -170,15 +177,20 @@ class DockerLauncher(Launcher):
         )
         shared = {**await redis.ports(), **await management.ports()}
         endpoints = [
-            Endpoint("127.0.0.1", _outside({**shared, **await query.ports()}), self._sockets / query.role)
+            Endpoint(
+                config.host,
+                _outside({**shared, **await query.ports()}),
+                self._sockets / query.role,
+                credentials=clients_credentials(config),
+            )
             for query in frontends
         ]
         ports = endpoints[0].ports
         await gather_all(
             until_ready(redis, began_s, lambda: _says(redis, _REDIS_READY)),
-            until_ready(management, began_s, lambda: answers(ports.admin, *_HTTP)),
+            until_ready(management, began_s, lambda: answers(ports.admin, *_HTTP, config.host)),
             *(
-                until_ready(query, began_s, partial(answers, endpoint.ports.metrics, *_HTTP))
+                until_ready(query, began_s, partial(answers, endpoint.ports.metrics, *_HTTP, config.host))
                 for query, endpoint in zip(frontends, endpoints, strict=True)
             ),
         )
@@ -207,7 +219,8 @@ class DockerLauncher(Launcher):
             name="mgmt_frontend",
             command=None,
             labels={"ai.clipper.management_frontend.label": ""},
-            environment={"LOADGEN_REDIS_PASSWORD": self._redis_password},
+            environment={"LOADGEN_REDIS_PASSWORD": self._redis_password, **frontend_environment(self._config)},
+            address=self._config.address,
             ports={_INSIDE.admin: self._config.ports.admin},
             memory_bytes=512 * _MIB,
             assignment=self._config.placement["management"],
@@ -222,7 +235,8 @@ class DockerLauncher(Launcher):
             name="query_frontend",
             command=None,
             labels={"ai.clipper.query_frontend.label": "", DIRECTORY_LABEL: str(self._directory)},
-            environment={"LOADGEN_REDIS_PASSWORD": self._redis_password},
+            environment={"LOADGEN_REDIS_PASSWORD": self._redis_password, **frontend_environment(self._config)},
+            address=self._config.address,
             ports={
                 _INSIDE.metrics: outside.metrics,
                 _INSIDE.response: outside.response,

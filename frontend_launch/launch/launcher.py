@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +12,14 @@ from typing import Protocol
 from frontend_launch.launch.placement import Assignment, Placement
 from frontend_launch.ports import Ports
 from frontend_launch.wire import ipc_addresses
+from model_containers.credentials import VARIABLE, Credentials
 from model_containers.model import Description
 
 MODEL_VERSION = "1"
+
+LOOPBACK = "127.0.0.1"
+CREDENTIALS_FILE = "credentials.json"
+"""In the directory of a deployment that has credentials."""
 
 ENGINE_GONE = -1000
 """In place of the exit code of a container whose engine went away, so that nobody can tell."""
@@ -35,12 +41,19 @@ class Endpoint:
         ports: the ports.
         directory: where the query frontend's ``ipc`` sockets are; None where it has none, or on another machine.
         local_replicas: whether replicas connect there too.
+        credentials: that the frontends want; None for none.
     """
 
     host: str
     ports: Ports
     directory: Path | None = None
     local_replicas: bool = False
+    credentials: Credentials | None = None
+
+    @property
+    def token(self) -> str:
+        """What its HTTP wants; empty for nothing."""
+        return "" if self.credentials is None else self.credentials.token
 
     def client_addresses(self) -> tuple[str, str]:
         """Where a client connects to for requests and for responses."""
@@ -64,6 +77,8 @@ class DeploymentConfig:
         image: of the replicas, where they are containers; empty for the model's own.
         payload_bytes: of one input, by which processes choose between TCP and Unix sockets.
         restart_replicas: replace a replica that died or hangs.
+        address: of this machine, IPv4, on which the frontends' ports are bound or published.
+        credentials: of those that the frontends serve; None to serve all.
     """
 
     model: Description
@@ -76,6 +91,13 @@ class DeploymentConfig:
     image: str = ""
     payload_bytes: int = 0
     restart_replicas: bool = False
+    address: str = LOOPBACK
+    credentials: Credentials | None = None
+
+    @property
+    def host(self) -> str:
+        """Where this machine reaches what is bound on the address."""
+        return LOOPBACK if ipaddress.ip_address(self.address).is_unspecified else self.address
 
 
 class Running(Protocol):
@@ -109,10 +131,12 @@ class Launcher(Protocol):
 
     Attributes:
         log_directory: the logs of all parts.
+        credentials_file: what clients need, where the deployment has credentials; written on the way in.
         stays: leave everything running on the way out.
     """
 
     log_directory: Path
+    credentials_file: Path | None
     stays: bool
 
     async def __aenter__(self) -> Launcher:
@@ -155,6 +179,31 @@ class Launcher(Protocol):
         ...
 
 
+def keep_credentials(config: DeploymentConfig, directory: Path) -> Path | None:
+    """Write what clients need to a file; None where the deployment has no credentials.
+
+    Args:
+        config: of the deployment.
+        directory: of the deployment.
+    """
+    found = clients_credentials(config)
+    if found is None:
+        return None
+    path = directory / CREDENTIALS_FILE
+    found.write(path)
+    return path
+
+
+def clients_credentials(config: DeploymentConfig) -> Credentials | None:
+    """Those of clients and replicas; None where the deployment has none."""
+    return None if config.credentials is None else config.credentials.for_clients()
+
+
+def frontend_environment(config: DeploymentConfig) -> dict[str, str]:
+    """The variables that all frontends of a deployment share."""
+    return {} if config.credentials is None else {VARIABLE: config.credentials.to_json()}
+
+
 def ports_of(config: DeploymentConfig, number: int) -> Ports:
     """The ports that a query frontend is to bind.
 
@@ -176,13 +225,15 @@ def shard_flags(number: int, of: int) -> list[str]:
 
 
 def replica_environment(config: DeploymentConfig, assignment: Assignment) -> dict[str, str]:
-    """The variables that say to a replica which one of a deployment it is, and what its frontend reads.
+    """The variables that say to a replica which one of a deployment it is, and what its frontend wants and reads.
 
     Args:
         config: of the deployment.
         assignment: of the replica.
     """
+    found = clients_credentials(config)
     return {
+        **({} if found is None else {VARIABLE: found.to_json()}),
         "LOADGEN_ROLE": assignment.role,
         "CLIPPER_MODEL_NAME": config.model.name,
         "CLIPPER_MODEL_VERSION": MODEL_VERSION,

@@ -20,6 +20,9 @@ from frontend_launch.launch.launcher import (
     Endpoint,
     Launcher,
     Running,
+    clients_credentials,
+    frontend_environment,
+    keep_credentials,
     model_environment,
     ports_of,
     replica_environment,
@@ -48,9 +51,11 @@ class ProcessLauncher(Launcher):
         self._directory = tempfile.TemporaryDirectory(prefix="loadgen-")
         self.log_directory = Path(self._directory.name, "logs")
         self.log_directory.mkdir()
+        self.credentials_file: Path | None = None
 
     @override
     async def __aenter__(self) -> ProcessLauncher:
+        self.credentials_file = keep_credentials(self._config, Path(self._directory.name))
         return self
 
     @override
@@ -64,13 +69,15 @@ class ProcessLauncher(Launcher):
 
     async def _start_frontends(self, number: int, count: int, started: Callable[[Running], None]) -> Endpoint:
         ports, assignment = ports_of(self._config, number), self._config.placement.of("frontends")[number]
-        arguments = ["-m", "frontend_launch", "serve", *shard_flags(number, count)]
+        arguments = ["-m", "frontend_launch", "serve", *shard_flags(number, count), "--host", self._config.address]
+        if self._config.credentials is None:
+            arguments.append("--insecure")  # who asked for that has been told
         for name in ("request", "response", "replica", "metrics", "admin"):
             arguments += [f"--{name}-port", str(getattr(ports, name))]
         sockets = self._sockets(assignment.role)
         if sockets is not None:
             arguments += ["--ipc-directory", str(sockets)]
-        command = Command(assignment.role, arguments, assignment.cores)
+        command = Command(assignment.role, arguments, assignment.cores, frontend_environment(self._config))
         process = await start(command, self.log_directory, read_stdout=True)
         started(process)
         try:
@@ -80,7 +87,9 @@ class ProcessLauncher(Launcher):
             raise LaunchError(text, await process.log_tail()) from None
         except ValueError:  # they ended without a line of JSON; the last of their log is one clear line
             raise UnavailableError(await process.log_tail(lines=1) or f"{assignment.role} ended at once") from None
-        return Endpoint("127.0.0.1", Ports(**bound), sockets, local_replicas=sockets is not None)
+        return Endpoint(
+            self._config.host, Ports(**bound), sockets, sockets is not None, clients_credentials(self._config)
+        )
 
     def _sockets(self, role: str) -> Path | None:
         """A directory for a frontend's Unix sockets, where they pay and the system takes so long a path."""

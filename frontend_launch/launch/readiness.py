@@ -42,17 +42,18 @@ async def until_ready(container: RunningContainer, began_s: float, ready: Callab
     log.info("%s ready after %.1f s", container.role, time.monotonic() - began_s)
 
 
-async def answers(port: int, question: bytes, answer: bytes) -> bool:
+async def answers(port: int, question: bytes, answer: bytes, host: str = "127.0.0.1") -> bool:
     """Whether a service says what it says when it is ready; the engine's proxy accepts before anybody listens.
 
     Args:
-        port: on 127.0.0.1.
+        port: of the host.
         question: bytes to write.
         answer: bytes that a service that is ready answers with first.
+        host: where it listens.
     """
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection(host, port)
             try:
                 writer.write(question)
                 return (await reader.read(len(answer))) == answer

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.container import DIRECTORY_LABEL, GPU_LABEL, ROLE_LABEL, RUN_LABEL
 from frontend_launch.launch.engine import call
+from frontend_launch.launch.launcher import LOOPBACK
 
 if TYPE_CHECKING:
     import aiodocker
@@ -34,6 +35,7 @@ class ContainerInfo:
         state: ``running``, ``exited``, …
         started: when, by the engine's clock; None when it never was.
         ports: inside → outside.
+        host: where this machine reaches them.
         directory: of its run's sockets and logs; empty where it does not know it.
     """
 
@@ -47,6 +49,7 @@ class ContainerInfo:
     started: datetime | None
     ports: dict[int, int]
     directory: str
+    host: str
 
 
 async def containers(docker: aiodocker.Docker, run: str = "") -> list[ContainerInfo]:
@@ -93,7 +96,13 @@ def _info(shown: dict[str, Any]) -> ContainerInfo:
         started=None if started.startswith("0001-") else datetime.fromisoformat(started[:19] + "+00:00"),
         ports={int(inside.partition("/")[0]): int(where[0]["HostPort"]) for inside, where in bound.items() if where},
         directory=labels.get(DIRECTORY_LABEL, ""),
+        host=_host({row["HostIp"] for where in bound.values() for row in where or ()}),
     )
+
+
+def _host(addresses: set[str]) -> str:
+    """Where this machine reaches ports that are published on these addresses."""
+    return LOOPBACK if addresses & {"", "0.0.0.0", "::", LOOPBACK} or not addresses else min(addresses)  # noqa: S104
 
 
 async def remove(docker: aiodocker.Docker, run: str = "") -> list[str]:

@@ -5,28 +5,37 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
+import shlex
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from frontend_launch.launch import runs
 from frontend_launch.launch.engine import engine
+from frontend_launch.launch.launcher import CREDENTIALS_FILE
 from frontend_launch.launch.runs import ContainerInfo, uptime_s
 from frontend_launch.metrics_client import MetricsClient
-from frontend_launch.ports import Ports
+from frontend_launch.ports import Ports, is_loopback
 from loadgen.checks import is_host
 from loadgen.cli import console, parameters
 from loadgen.config import MAX_PORT, Deploy, ExperimentConfig, Saturate
 from loadgen.errors import ConfigError
 from loadgen.report.text import table
 from loadgen.servers import deployment as servers
+from model_containers import credentials
+
+log = logging.getLogger(__name__)
 
 Run = Annotated[str, typer.Argument(metavar="[RUN]", help="A run, as `loadgen ps` shows it.  [default: the only one]")]
 HEADINGS = ("run", "role", "container", "image", "cores", "gpu", "state", "up")
 
 
-@parameters.with_options(parameters.model, parameters.size, parameters.placement, parameters.ports)
+@parameters.with_options(
+    parameters.model, parameters.size, parameters.placement, parameters.ports, parameters.publishing
+)
 def up(
     settings: parameters.Settings,
     runtime: Annotated[
@@ -45,12 +54,18 @@ def up(
 async def _up(config: ExperimentConfig) -> None:
     serve = config.serve
     assert isinstance(serve, Deploy)
+    if serve.insecure and not is_loopback(serve.publish_address):
+        log.warning("--insecure: who reaches %s can load, change and join this deployment", serve.publish_address)
     async with servers.up(config) as deployment:
         shape = "" if serve.input_shape is None else f" --input-shape {'x'.join(map(str, serve.input_shape))}"
+        file = deployment.credentials_file
+        if file is not None:
+            log.info("clients and replicas need a copy of %s, also on other machines; nobody else is served", file)
+        secret = "" if file is None else f" --credentials {shlex.quote(str(file))}"
         for endpoint in deployment.endpoints:
             typer.echo(
                 f"loadgen saturate --connect {endpoint.host} --model {serve.model} --batch-size {serve.batch_size}"
-                f"{shape}{_port_flags(endpoint.ports)}"
+                f"{shape}{_port_flags(endpoint.ports)}{secret}"
             )
         if serve.runtime == "docker":
             deployment.leave_running()
@@ -139,6 +154,9 @@ def metrics(
     ours: Annotated[bool, typer.Option("--counters", help="Our own counters instead, which only ever grow.")] = False,
     host: Annotated[str, typer.Option(help="Ask a frontend of this host instead of a run of this machine.")] = "",
     port: Annotated[int, typer.Option("--metrics-port", help="With --host: its port for metrics.")] = 1337,
+    file: Annotated[
+        Path | None, typer.Option("--credentials", metavar="FILE", help="With --host: credentials that it wants.")
+    ] = None,
 ) -> None:
     """Print the metrics of a query frontend as JSON."""
     if run and host:
@@ -154,26 +172,38 @@ def metrics(
             raise ConfigError(f"--metrics-port {port} is no port: 1 to {MAX_PORT}")
 
     async def act() -> Any:
-        address = (
-            f"http://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{port}"
-            if host
-            else await _metrics_address(run)
-        )
-        async with MetricsClient(address) as client:
+        at = f"http://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{port}"
+        address, kept = (at, file) if host else await _metrics_address(run)
+        token = "" if kept is None else console.parsed("--credentials", _token, str(kept))
+        async with MetricsClient(address, token) as client:
             return json.loads((await client.counters()).to_json()) if ours else await client.metrics()
 
     answer, _ = console.run(act())
     typer.echo(json.dumps(answer, indent=4))
 
 
-async def _metrics_address(run: str) -> str:
+def _token(path: str) -> str:
+    try:
+        return credentials.read(Path(path)).token
+    except ValueError as error:
+        raise ConfigError(f"{path} {error}") from None
+
+
+async def _metrics_address(run: str) -> tuple[str, Path | None]:
+    """Where a run's metrics are, and the file with the credentials that they want, if they want some."""
     async with engine() as docker:
         found = await runs.containers(docker)
     chosen = _chosen(run, found)
     for one in found:
         if one.run == chosen and Ports().metrics in one.ports:
-            return f"http://127.0.0.1:{one.ports[Ports().metrics]}"
+            return f"http://{one.host}:{one.ports[Ports().metrics]}", _kept(one.directory)
     raise ConfigError(f"run {chosen} has no query frontend that runs: see `loadgen ps`")
+
+
+def _kept(directory: str) -> Path | None:
+    """The credentials in the directory of a run, if it has some."""
+    path = Path(directory, CREDENTIALS_FILE)
+    return path if directory and path.exists() else None
 
 
 def _chosen(run: str, found: Sequence[ContainerInfo]) -> str:

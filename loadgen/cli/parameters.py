@@ -275,9 +275,31 @@ def ports(
     redis_port: Annotated[
         int | None, typer.Option(help="With --runtime docker: publish Redis on this port.  [default: not published]")
     ] = None,
+    local_token: Annotated[
+        bool, typer.Option("--local-token", help="Serve no other user of this machine: credentials on loopback too.")
+    ] = False,
 ) -> Settings:
-    """The ports of the frontends."""
-    return {"ports": Ports(request_port, response_port, replica_port, metrics_port, admin_port, redis_port)}
+    """The ports of the frontends, and who is served."""
+    ports = Ports(request_port, response_port, replica_port, metrics_port, admin_port, redis_port)
+    return {"ports": ports, "local_token": local_token}
+
+
+def publishing(
+    publish_address: Annotated[
+        str,
+        typer.Option(
+            "--publish-address",
+            "--host",
+            metavar="ADDRESS",
+            help="Have other machines reach the frontends on this address; only peers with the credentials are served.",
+        ),
+    ] = "127.0.0.1",
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="With --publish-address: serve everybody, such as peers of 2017.")
+    ] = False,
+) -> Settings:
+    """Who reaches the frontends."""
+    return {"publish_address": publish_address, "insecure": insecure}
 
 
 # What to load it with --------------------------------------------------------------------------------------
@@ -444,9 +466,12 @@ def connection(
             help="With --connect: the application to ask, of any model without -m.  [default: the model's name]"
         ),
     ] = None,
+    credentials: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --connect: credentials that its deployment wants.")
+    ] = None,
 ) -> Settings:
     """A frontend that runs already, in place of a deployment."""
-    return {} if connect is None else {"host": connect, "application": app}
+    return {} if connect is None else {"host": connect, "application": app, "credentials": credentials}
 
 
 def planning(

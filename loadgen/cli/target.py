@@ -24,10 +24,11 @@ _MEANT: dict[str, tuple[type[Served], ...]] = {
             *("replicas", "cpus", "cpus_per_replica", "gpus", "frontends", "allow_overlap", "topology"),
             *("frontends_cpus", "redis_cpus", "management_cpus", "query_cpus"),
             *("restart_replicas", "runtime", "image", "weights", "ready_timeout", "replica_port", "redis_port"),
+            "local_token",
         ),
         (Deploy,),
     ),
-    **dict.fromkeys(("connect", "app"), (Frontend,)),
+    **dict.fromkeys(("connect", "app", "credentials"), (Frontend,)),
     **dict.fromkeys(
         (
             *("model", "xla", "input_type", "verify"),

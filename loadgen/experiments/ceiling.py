@@ -250,7 +250,7 @@ class _Trials:
         return Situation(
             machine=(platform.node(), machine.cpu_model, machine.platform),
             software={**machine.packages, "python": machine.python, "commit": machine.git_commit or ""},
-            protocol=self._answer.protocol,
+            protocol=f"{self._answer.protocol}{'' if self._answer.credentials is None else ' with CURVE'}",
             connections=self._workload.connections,
             servers=len(target.specs) if isinstance(target, BalancedSpec) else 1,
             payload_bytes=self._workload.inputs.payload_bytes,

@@ -178,7 +178,7 @@ async def _measure(
         _halt_event(stop, facts.deployment) as halt,
         server.load(plan, check is not None) as workload,
         clients(plan.config.client.processes, plan.placement["client"]) as senders,
-        watching({**pids(facts), **senders.pids}, beside, facts.metrics_addresses) as watch,
+        watching({**pids(facts), **senders.pids}, beside, facts.metrics_addresses, facts.token) as watch,
     ):
         measures_ceiling = plan.config.client.ceiling
         ceiling = await measure_ceiling(plan, workload, check, surroundings) if measures_ceiling else None

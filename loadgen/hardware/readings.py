@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+TOKEN = "LOADGEN_TOKEN"  # noqa: S105 - the name of a variable
+"""The sampler's environment variable: what the frontends' metrics want; empty for nothing."""
+
 SAMPLER = "sampler"
 """The role of the process that takes the readings: it is watched like the others."""
 

@@ -23,6 +23,7 @@ from frontend_launch.counters import Counters
 from frontend_launch.errors import AdminError
 from loadgen.hardware.readings import (
     SAMPLER,
+    TOKEN,
     GpuReading,
     Queue,
     Reading,
@@ -106,9 +107,10 @@ def read_queues(frontends: Iterable[str]) -> dict[str, Queue]:
 
 
 def _read_counters(frontend: str) -> Counters | None:
+    token = os.environ.get(TOKEN)
     connection = http.client.HTTPConnection(frontend, timeout=FRONTEND_TIMEOUT_S)
     try:
-        connection.request("GET", "/metrics/loadgen")
+        connection.request("GET", "/metrics/loadgen", headers={"Authorization": f"Bearer {token}"} if token else {})
         return Counters.from_json(connection.getresponse().read())
     except (OSError, http.client.HTTPException, AdminError):
         return None

@@ -14,7 +14,7 @@ from pathlib import Path
 from frontend_launch.children import Command, Process, start
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment
-from loadgen.hardware.readings import SAMPLER, Reading
+from loadgen.hardware.readings import SAMPLER, TOKEN, Reading
 
 log = logging.getLogger(__name__)
 
@@ -75,13 +75,16 @@ class Watch:
 
 
 @contextlib.asynccontextmanager
-async def watching(pids: Mapping[str, int], beside: Assignment, frontends: Iterable[str] = ()) -> AsyncIterator[Watch]:
+async def watching(
+    pids: Mapping[str, int], beside: Assignment, frontends: Iterable[str] = (), token: str = ""
+) -> AsyncIterator[Watch]:
     """Watch processes while the context lasts; a run goes on without, if that cannot be.
 
     Args:
         pids: the processes, by role.
         beside: whose cores the sampler uses too.
         frontends: ``host:port`` of the query frontends' metrics, where their queues are watched too.
+        token: that these want; empty for none.
     """
     assignment = replace(beside, role=SAMPLER, shared=True)
     options = [f"--watch={role}={pid}" for role, pid in pids.items()]
@@ -89,7 +92,7 @@ async def watching(pids: Mapping[str, int], beside: Assignment, frontends: Itera
     async with contextlib.AsyncExitStack() as stack:
         try:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadgen-")))
-            watch = await _start(options, assignment, directory)
+            watch = await _start(options, assignment, directory, token)
         except (LaunchError, OSError) as error:
             log.warning("the hardware is not watched: %s", error)
             yield Watch(assignment, reason=str(error))
@@ -99,8 +102,8 @@ async def watching(pids: Mapping[str, int], beside: Assignment, frontends: Itera
         yield watch
 
 
-async def _start(options: list[str], assignment: Assignment, directory: Path) -> Watch:
+async def _start(options: list[str], assignment: Assignment, directory: Path, token: str) -> Watch:
     path = directory / "readings"
     arguments = ["-m", "loadgen.hardware.sampler", "--out", str(path), "--every", str(EVERY_S), *options]
-    process = await start(Command(SAMPLER, arguments, assignment.cores), directory, read_stdout=True)
+    process = await start(Command(SAMPLER, arguments, assignment.cores, {TOKEN: token}), directory, read_stdout=True)
     return Watch(assignment, path, process)

@@ -14,6 +14,7 @@ from frontend_launch.launch.placement import Placement
 from frontend_launch.launch.runtimes import RUNTIMES
 from loadgen.config import Deploy, ExperimentConfig
 from loadgen.plan import Plan, prepare, replica_options
+from model_containers import credentials
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ def deployment_of(plan: Plan) -> Deployment:
         image=serve.image,
         payload_bytes=plan.inputs.payload_bytes,
         restart_replicas=serve.restart_replicas,
+        address=serve.publish_address,
+        credentials=credentials.make() if serve.wants_credentials else None,
     )
     return Deployment(wanted, RUNTIMES[serve.runtime].launcher(wanted))
 

@@ -18,12 +18,14 @@ from frontend_launch.errors import AdminError, LaunchError
 from frontend_launch.launch.deployment import DEFAULT_OUTPUT, Deployment
 from frontend_launch.launch.launcher import Endpoint
 from loadgen.config import Frontend
-from loadgen.errors import ConfigError, TargetError
+from loadgen.errors import ConfigError, FieldError, TargetError
 from loadgen.plan import Plan
 from loadgen.servers.frontend_readings import FrontendReadings
 from loadgen.servers.server import Server, ServerFacts, Workload
 from loadgen.targets.balanced import BalancedSpec
 from loadgen.targets.clipper import ClipperSpec
+from model_containers import credentials
+from model_containers.credentials import Credentials
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -63,6 +65,7 @@ class FrontendServer(Server):
             transport=self._transport,
             no_answer_hint=f"is {self.application!r} linked to a model that takes such inputs, and has it a replica?",
             proxied=self.proxied,
+            token=self.endpoints[0].token,
         )
 
     @property
@@ -88,6 +91,7 @@ class FrontendServer(Server):
                 output_bytes=output.nbytes,
                 default_output=self.default_output,
                 keep_outputs=keep_outputs,
+                credentials=endpoint.credentials,
             )
             for endpoint in self.endpoints
         ]
@@ -95,7 +99,7 @@ class FrontendServer(Server):
 
     @override
     def readings(self) -> FrontendReadings:
-        return FrontendReadings(self.application, self._metrics_addresses, self.deployment)
+        return FrontendReadings(self.application, self._metrics_addresses, self.deployment, self.endpoints[0].token)
 
     @override
     async def keep_logs(self, directory: Path) -> None:
@@ -116,14 +120,15 @@ async def connect(frontend: Frontend, model: str) -> FrontendServer:
         model: name of the application to ask where none is named.
 
     Raises:
-        ConfigError: it answers, and has no such application.
+        ConfigError: it answers, and has no such application; or its credentials cannot be read.
         TargetError: the host has no address.
     """
     await _resolve(frontend.host)
     name = frontend.application or model
-    endpoint, proxied = await _neighbour(Endpoint(frontend.host, frontend.ports))
+    known = None if frontend.credentials is None else _credentials(frontend.credentials)
+    endpoint, proxied = await _neighbour(Endpoint(frontend.host, frontend.ports, credentials=known))
     try:
-        async with AdminClient(f"http://{frontend.host}:{frontend.ports.admin}") as admin:
+        async with AdminClient(f"http://{frontend.host}:{frontend.ports.admin}", token=endpoint.token) as admin:
             application = await admin.application(name)
     except AdminError as error:
         note = f"the default output is taken to be {DEFAULT_OUTPUT}: {error}"
@@ -134,6 +139,13 @@ async def connect(frontend: Frontend, model: str) -> FrontendServer:
             f"{frontend.host} has no application {name!r}: name one that it has with {{Frontend.application}}"
         )
     return FrontendServer((endpoint,), name, application.default_output.encode(), proxied=proxied)
+
+
+def _credentials(path: Path) -> Credentials:
+    try:
+        return credentials.read(path)
+    except ValueError as error:
+        raise FieldError("Frontend.credentials", path, str(error)) from None
 
 
 async def _resolve(host: str) -> None:

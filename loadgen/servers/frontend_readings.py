@@ -36,11 +36,14 @@ class FrontendReadings(Readings):
         application: the application that is asked.
         metrics_addresses: ``host:port`` of each frontend.
         deployment: whose frontends they are; None for external ones.
+        token: that their metrics want; empty for none.
     """
 
-    def __init__(self, application: str, metrics_addresses: Sequence[str], deployment: Deployment | None) -> None:
+    def __init__(
+        self, application: str, metrics_addresses: Sequence[str], deployment: Deployment | None, token: str = ""
+    ) -> None:
         self._application, self._deployment = application, deployment
-        self._clients = [MetricsClient(f"http://{address}") for address in metrics_addresses]
+        self._clients = [MetricsClient(f"http://{address}", token) for address in metrics_addresses]
         self._stack = contextlib.AsyncExitStack()
         self._first: list[tuple[Counters, dict[str, Stages]] | None] = []
         self._metrics: list[dict[str, Any]] = []

@@ -17,6 +17,8 @@ from loadgen.load.target import TargetSpec
 from loadgen.servers.null_server import NullProtocol
 from loadgen.targets.balanced import BalancedSpec
 from loadgen.targets.clipper import ClipperSpec
+from model_containers import credentials
+from model_containers.credentials import VARIABLE, Credentials
 from model_containers.data_types import DataType
 
 
@@ -28,11 +30,13 @@ class NullAnswer:
         protocol: what it speaks.
         answer: to each request.
         output_type: the answers' type on the wire of a query frontend.
+        credentials: it wants the client to have, where the server wants some: encryption is part of the client's work.
     """
 
     protocol: NullProtocol
     answer: bytes
     output_type: int = 0
+    credentials: Credentials | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,12 @@ class NullServer:
     Attributes:
         pid: its process.
         addresses: where it listens, as it said.
+        credentials: that it wants; None for none.
     """
 
     pid: int
     addresses: Mapping[str, Any]
+    credentials: Credentials | None = None
 
     def instead_of(self, spec: TargetSpec) -> TargetSpec:
         """The target of the same client with this server in place of its own."""
@@ -54,7 +60,7 @@ class NullServer:
                 return BalancedSpec(tuple(map(self.instead_of, specs)))
             case ClipperSpec():
                 request, response = self.addresses["request"], self.addresses["response"]
-                return replace(spec, request_address=request, response_address=response)
+                return replace(spec, request_address=request, response_address=response, credentials=self.credentials)
             case _:
                 from loadgen.servers import null_remote  # noqa: PLC0415 - behind an extra
 
@@ -75,7 +81,8 @@ def null_answer(spec: TargetSpec, inputs: InputSource) -> NullAnswer | None:
             local = spec.request_address.startswith("ipc:")
             output_type = DataType.FLOATS if spec.output_type is None else spec.output_type
             output = bytes(spec.output_bytes or output_type.element_bytes)
-            return NullAnswer("clipper-ipc" if local else "clipper-tcp", output, int(output_type))
+            own = None if spec.credentials is None else credentials.make()
+            return NullAnswer("clipper-ipc" if local else "clipper-tcp", output, int(output_type), own)
         case _:
             from loadgen.servers import null_remote  # noqa: PLC0415 - behind an extra
 
@@ -97,11 +104,12 @@ async def null_server(answer: NullAnswer, cores: tuple[int, ...]) -> AsyncIterat
         path = Path(name) / "answer"
         path.write_bytes(answer.answer)
         arguments = ["-m", "loadgen.servers.null_server", answer.protocol, str(path), str(answer.output_type)]
-        process = await start(Command("null-server", arguments, cores), Path(name), read_stdout=True)
+        wanted = {} if answer.credentials is None else {VARIABLE: answer.credentials.to_json()}
+        process = await start(Command("null-server", arguments, cores, wanted), Path(name), read_stdout=True)
         try:
             line = await process.stdout.readline()
             if not line:
                 raise LaunchError("the null server did not start", await process.log_tail())
-            yield NullServer(process.pid, json.loads(line))
+            yield NullServer(process.pid, json.loads(line), answer.credentials)
         finally:
             await process.stop()

@@ -24,6 +24,7 @@ import zmq
 
 from frontend_launch import wire
 from model_containers import lifeline
+from model_containers.credentials import of_environment, secure_server
 from model_containers.data_types import Buffer, DataType
 
 NullProtocol = Literal["clipper-ipc", "clipper-tcp", "http1", "http2"]
@@ -73,6 +74,7 @@ def _serve_clipper(response_address: str, request_address: str, output_type: Dat
     for socket in (responses, requests):
         socket.setsockopt(zmq.SNDHWM, 0)
         socket.setsockopt(zmq.RCVHWM, 0)
+        secure_server(socket, of_environment())
     responses.bind(response_address)
     requests.bind(request_address)
     _announce({"response": responses.get_string(zmq.LAST_ENDPOINT), "request": requests.get_string(zmq.LAST_ENDPOINT)})

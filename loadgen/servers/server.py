@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -63,6 +63,7 @@ class ServerFacts:
         transport: how client and replicas reach the query frontend, as far as it is known: ``tcp`` or ``ipc``.
         no_answer_hint: what to check when not even the first request is answered.
         proxied: requests go through the Docker engine's proxy process.
+        token: that the frontends' metrics want; empty for none.
     """
 
     deployment: Deployment | None = None
@@ -71,6 +72,7 @@ class ServerFacts:
     transport: Mapping[str, str] | None = None
     no_answer_hint: str = ""
     proxied: bool = False
+    token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

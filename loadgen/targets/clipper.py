@@ -29,6 +29,7 @@ from loadgen.load.patience import patience
 from loadgen.load.target import NO_REPLIES, Outcome, Replies, Target, TargetSpec, TimedReply
 from loadgen.targets.client_limits import unreachable
 from loadgen.targets.mailbox import LoggedReasons
+from model_containers.credentials import Credentials, secure_client
 from model_containers.data_types import Buffer, DataType
 from model_containers.errors import WireError
 
@@ -104,6 +105,7 @@ class ClipperSpec(TargetSpec):
         output_bytes: the size of a good answer; None where it may vary.
         default_output: the bytes of the application's default output.
         keep_outputs: hand the answers' bytes on; without, they are forgotten as soon as they have been judged.
+        credentials: that the frontend wants; None for none.
     """
 
     request_address: str
@@ -113,6 +115,7 @@ class ClipperSpec(TargetSpec):
     output_bytes: int | None
     default_output: bytes
     keep_outputs: bool = True
+    credentials: Credentials | None = None
 
     @override
     def make(self) -> ClipperTarget:
@@ -135,6 +138,7 @@ class ClipperTarget(Target):
             socket.setsockopt(zmq.SNDHWM, 0)
             socket.setsockopt(zmq.RCVHWM, 0)
             socket.setsockopt(zmq.LINGER, 0)
+            secure_client(socket, spec.credentials)
         # The blocking interface of the same sockets: with NOBLOCK a burst costs no future per message.
         self._in: zmq.Socket[bytes] = zmq.Socket.shadow(self._receiving)
         self._out: zmq.Socket[bytes] = zmq.Socket.shadow(self._sending)
@@ -168,7 +172,7 @@ class ClipperTarget(Target):
         except TimeoutError:
             raise TargetError(
                 f"no handshake from {address} within {HANDSHAKE_TIMEOUT_S:.0f} s: is a query frontend running there? "
-                "Check the host and the port {Ports.response}"
+                "Check the host and the port {Ports.response}, and {Frontend.credentials} where it wants some"
             ) from None
         try:
             client_id = wire.decode_handshake_reply(answer)

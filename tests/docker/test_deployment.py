@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -182,6 +183,24 @@ def test_redis_is_for_its_frontends(tmp_path):
     (password,) = (text.partition("=")[2] for text in shown["Config"]["Env"] if text.startswith("REDISCLI_AUTH="))
     assert len(password) > 40
     assert password not in " ".join(docker("top", redis, "-eo", "pid,args"))
+    ran("down")
+
+
+def test_a_deployment_that_other_machines_reach(tmp_path):
+    """On the address that was named; who has the credentials is served, and nobody else."""
+    brought = ran("up", *DOCKER, "--publish-address", "127.0.0.2", "--local-token")
+    assert brought.returncode == 0, brought.stderr
+    command = shlex.split(brought.stdout.splitlines()[-1])
+    assert command[command.index("--connect") + 1] == "127.0.0.2"
+    (query,) = docker("ps", "--quiet", "--filter", "label=loadgen.role=query")
+    (bound,) = json.loads("".join(docker("inspect", "--format", "[{{json .HostConfig.PortBindings}}]", query)))
+    assert {where["HostIp"] for places in bound.values() for where in places} == {"127.0.0.2"}
+    load = ran(*command[1:], "--allow-invalid", "--no-ceiling", "-d", "1", "--results-dir", str(tmp_path))
+    assert load.returncode == 0, load.stderr
+    assert results_of(load.stdout)["summary"]["completed"] > 0
+    assert "model:noop:1" in ran("metrics").stdout
+    port = command[command.index("--metrics-port") + 1]
+    assert "(status 401)" in ran("metrics", "--host", "127.0.0.2", "--metrics-port", port).stderr
     ran("down")
 
 

@@ -2,10 +2,15 @@
 
 import asyncio
 import contextlib
+import http.client
 import json
+import shlex
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import program
 import pytest
 
 from frontend_launch.admin import AdminClient
@@ -79,6 +84,36 @@ def test_a_deployment_with_credentials(tmp_path):
                 process.wait(DEADLINE_S)
     assert "other machines" not in said[0]
     assert client.token not in said[0]
+
+
+def test_a_deployment_that_serves_no_other_user(tmp_path):
+    """On loopback: the command that is printed has the credentials, and who has none is not served."""
+    words = ["up", "-m", "noop", "--runtime", "process", "--local-token", *PORTS]
+    with subprocess.Popen([program.LOADGEN, *words], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            (command,) = (
+                line for line in iter(process.stdout.readline, "serving until Ctrl-C\n") if "--connect" in line
+            )
+            given = shlex.split(command)[1:]
+            path = Path(given[given.index("--credentials") + 1])
+            port = given[given.index("--metrics-port") + 1]
+            stranger = http.client.HTTPConnection("127.0.0.1", int(port), timeout=DEADLINE_S)
+            stranger.request("GET", "/metrics")
+            refused = stranger.getresponse()
+            refused.close()
+            stranger.close()
+            load = program.measuring(tmp_path, *given, "-d", "2")
+            loaded = program.ran(load)
+        finally:
+            process.send_signal(signal.SIGINT)
+    assert refused.status == 401
+    assert loaded.returncode == 0, loaded.stderr
+    results = json.loads(Path(loaded.stdout.splitlines()[-1].removeprefix("Saved results to ")).read_text())
+    assert results["summary"]["completed"] > 0
+    assert results["frontend_counters"]["replies"] > 0  # the metrics too
+    assert any(sample["queue_length"] for sample in results["hardware"]["samples"])  # and the sampler's
+    assert not path.exists()  # gone with the deployment
 
 
 def test_the_wrong_file(tmp_path):

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -396,3 +397,33 @@ def test_a_plan_as_text():
         "inception (tensorflow, weights seeded:0), 2 replicas, batches up to 2, for 30 s\n"
         "32 seeded inputs 299x299x3 float32, at most 1000 in flight (1023 MiB)"
     )
+
+
+@pytest.mark.parametrize(
+    ("exposed", "wanted"),
+    [
+        pytest.param({}, False, id="loopback"),
+        pytest.param({"local_token": True}, True, id="loopback, no other user"),
+        pytest.param({"publish_address": "127.0.0.2"}, False, id="another loopback"),
+        pytest.param({"publish_address": "0.0.0.0"}, True, id="all addresses"),
+        pytest.param({"publish_address": "10.1.2.3"}, True, id="one address"),
+        pytest.param({"publish_address": "10.1.2.3", "insecure": True}, False, id="for peers of 2017"),
+    ],
+)
+def test_who_is_served(exposed, wanted):
+    """Everybody on loopback, and beyond it only who has the credentials, unless the opposite is asked."""
+    assert Deploy("noop", **exposed).wants_credentials is wanted
+
+
+@pytest.mark.parametrize(
+    ("exposed", "said"),
+    [
+        ({"publish_address": "gpu-box"}, "publish_address gpu-box is no IPv4 address: use one of this machine's"),
+        ({"publish_address": "::"}, "publish_address :: is no IPv4 address"),
+        ({"insecure": True, "local_token": True}, "insecure True contradicts local_token: leave one of them out"),
+    ],
+)
+def test_who_cannot_be_served(exposed, said):
+    """In one line."""
+    with pytest.raises(FieldError, match=f"^{re.escape(said)}"):
+        Deploy("noop", **exposed)
