@@ -14,8 +14,8 @@ code meaning
 8    a condition of ``--fail-if`` came true, no configuration was shown to do what was asked (``best``), or no rate was
      (``capacity``)
 9    the run is invalid: a check of its certificate failed (``--allow-invalid`` takes it as it is)
-10   undecided: what was measured does not say, such as a condition on an invalid run that was allowed, or one whose
-     bound lies within the interval of what was measured
+10   undecided: what was measured does not say, such as a condition on an invalid run that was allowed, or one on a
+     percentile of which too little is known (``saturate``, ``rate``, ``sweep``, ``best``)
 130  interrupted with Ctrl-C
 143  ended with SIGTERM
 ==== ==========================================================================================

@@ -202,6 +202,7 @@ def results_of(
             *record.notes,
             *remarks.remarks(record),
             *remarks.short(record, plan.window),
+            *remarks.warmup(record, plan.load.warmup_s),
             *remarks.steady(record),
             *remarks.unsteady(record, plan.config.until_steady),
             *remarks.marked(summary),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from frontend_launch.counters import Counters
 from frontend_launch.integers import plural
+from loadgen.judging.warmup import slow_start
 from loadgen.load.ending import Ending
 from loadgen.load.record import Record
 from loadgen.load.summary import FEW, LAG_SHARE, Summary
@@ -117,6 +120,24 @@ def unsteady(record: Record, until_steady: bool) -> list[str]:
     if not until_steady or record.ended is Ending.STEADY or not record.measured_ns:
         return []
     return ["the run was not shown to be steady before it ended (--until-steady): use a longer --duration"]
+
+
+def warmup(record: Record, warmup_s: float) -> list[str]:
+    """That the measured part began slower than all that followed, with the warm-up that leaves that out.
+
+    Args:
+        record: of the run.
+        warmup_s: the warm-up that it had.
+    """
+    slow = slow_start(record)
+    if slow is None:
+        return []
+    enough_s = math.ceil(warmup_s + record.skipped_ns / NS_PER_S + slow.length_s)
+    return [
+        f"the first {slow.length_s:.2g} s of the measured part were slower than all that followed: their mean latency "
+        f"is {slow.times:.3g} times that of the rest, and the p99 with them is {slow.p99_times:.3g} times that "
+        f"without; --warmup {enough_s}s leaves them out"
+    ]
 
 
 def steady(record: Record) -> list[str]:

@@ -1,0 +1,106 @@
+"""Whether a warm-up sufficed: whether a run began slower than all that followed; pure.
+
+The reference is the last half of the measured part, in groups of one length. A start was slow where the groups before
+the first one that lies within the range of the reference are on average twice as far from its median as the slowest
+group of the reference. Were all groups alike, that would be rare: of independent groups with exponential tails the
+first exceeds twice the largest of n others once in n²/2 runs. Groups that resemble their neighbours are fewer than they
+seem, so where those of the reference do, nothing is said.
+
+A slow start that moves neither throughput, nor mean, nor p99 by much is not worth a word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from frontend_launch.histogram import rank
+from loadgen.load.record import Record
+from loadgen.load.time_batches import COARSE_NS
+from model_containers.units import NS_PER_S
+
+LEAST_ANSWERS = 10
+"""Mean number of answers of a group."""
+
+LEAST_GROUPS = 20
+MAX_CORRELATION = 0.4
+TIMES = 2.0
+LEAST_SHARE = 0.05
+"""What lies closer to the median than this share of it counts as at it."""
+
+MEAN_SHARE, P99_SHARE = 0.02, 0.1
+"""From these changes on of mean and p99 a slow start is worth a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlowStart:
+    """A start that was slower than all that followed.
+
+    Attributes:
+        length_s: how long, since the measured part began.
+        times: mean latency in it ÷ that after it.
+        p99_times: p99 of the measured part ÷ that after it.
+    """
+
+    length_s: float
+    times: float
+    p99_times: float
+
+
+def slow_start(record: Record) -> SlowStart | None:
+    """How slow the measured part of a run began; None where that is not evident, or makes no difference.
+
+    Args:
+        record: of all clients.
+    """
+    counts, sums_ns = record.batches.within(record.skipped_ns, record.skipped_ns + record.measured_ns)
+    if len(counts) < LEAST_GROUPS or not counts.any():
+        return None
+    totals = counts.sum(axis=1)
+    least = int(np.ceil(LEAST_ANSWERS * len(counts) / counts.sum()))
+    end, size = 0, least
+    while not end and len(counts) // size >= LEAST_GROUPS:  # short ones tell more; long ones resemble each other less
+        starts = np.arange(len(counts) // size) * size
+        end = size * _slow_groups(_levels(np.add.reduceat(totals, starts), np.add.reduceat(sums_ns, starts)))
+        size *= 2
+    if not end or not totals[:end].any():
+        return None
+    mean_ns = sums_ns[end:].sum() / totals[end:].sum()
+    times = float(sums_ns[:end].sum() / totals[:end].sum() / mean_ns)
+    p99_times = _p99_ns(counts.sum(axis=0)) / _p99_ns(counts[end:].sum(axis=0))
+    if sums_ns.sum() / totals.sum() < (1 + MEAN_SHARE) * mean_ns and p99_times < 1 + P99_SHARE:
+        return None
+    return SlowStart(end * record.batches.length_ns / NS_PER_S, times, p99_times)
+
+
+def _levels(totals: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """The logarithm of the mean latency of each group; of one without answers that of the next which has some."""
+    known = np.flatnonzero(totals)
+    following = np.searchsorted(known, np.arange(len(totals)))
+    places = known[np.minimum(following, len(known) - 1)]
+    levels: np.ndarray = np.log(np.maximum(sums[places], 1) / totals[places])
+    return levels
+
+
+def _slow_groups(levels: np.ndarray) -> int:
+    """How many groups make up the slow start; 0 for none."""
+    half = len(levels) // 2
+    reference = levels[half:]
+    middle = float(np.median(reference))
+    apart = reference - reference.mean()
+    squares = float(apart @ apart)
+    if squares > len(apart) * 1e-12 and float(apart[1:] @ apart[:-1]) >= MAX_CORRELATION * squares:
+        return 0
+    most = max(float(reference.max()) - middle, float(np.log1p(LEAST_SHARE)))
+    within = np.flatnonzero(levels[:half] - middle <= most)
+    slow = int(within[0]) if len(within) else 0
+    if not slow or float(levels[:slow].mean()) - middle < TIMES * most:
+        return 0
+    return slow
+
+
+def _p99_ns(counts: np.ndarray) -> float:
+    """To the width of a coarse bucket."""
+    rising = np.cumsum(counts)
+    return float(max(1, COARSE_NS[int(np.searchsorted(rising, rank(99, int(rising[-1]))))]))
