@@ -179,7 +179,7 @@ class _Runner:
     def _mark(self) -> None:
         """Add the CPU time to the mark of the interval that has just ended."""
         use = self._core.record.clients[0]
-        if len(use.marks) == len(self._core.record.intervals):  # later ones are not kept
+        if use.marks[-1].cpu_ns is None:  # later ones are not kept
             use.marks[-1] = use.marks[-1]._replace(cpu_ns=use.cpu_ns + time.process_time_ns())
 
     def _begin_measured(self) -> None:

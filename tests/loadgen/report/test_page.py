@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from sample_pages import collection, large, small
@@ -45,3 +46,15 @@ def test_invalid_cells_are_on_no_curve():
     assert [row["cells"] for row in data["scaling"]] == [[0, 1]]
     assert data["runs"][2]["invalid"] == INVALID.reason
     assert data["runs"][2]["certificate"][0]["remedy"] == "end it"
+
+
+def test_what_is_uncertain_or_limited_is_said():
+    """Latencies without an interval are marked, with few requests named; a steady window is given."""
+    made = results(seconds=3, throughput_rps=100.0)
+    measured = replace(made.summary.measured, steady_window_s=(10.0, 13.0))
+    summary = replace(made.summary, measured=measured, intervals_ms={"p50": (1.0, 3.0)})
+    data = page_data(collection([replace(made, summary=summary)]))
+    assert data["cells"][0]["uncertain"] == ["p99"]
+    assert data["remarks"] == ["r1-c1-b2: too few requests for a p99; fewer than 5 are slower"]
+    assert data["runs"][0]["steady"] == ", steady from 10.0 to 13.0 s after the warm-up"
+    assert {"p99", "mean"} <= {*data["runs"][0]["uncertain"]}
