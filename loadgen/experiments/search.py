@@ -230,8 +230,10 @@ class Capacity:
     @property
     def bracket(self) -> str:
         """What is known, in words."""
-        passed = "no rate passed" if self.rate_rps is None else f"{self.rate_rps:.4g} requests/s passed"
-        return passed if self.failed_rps is None else f"{passed}, {self.failed_rps:.4g} did not"
+        failed = "" if self.failed_rps is None else f"{self.failed_rps:.4g}"
+        if self.rate_rps is None:
+            return f"no rate passed, {failed} requests/s did not" if failed else "no rate passed"
+        return f"{self.rate_rps:.4g} requests/s passed" + (f", {failed} did not" if failed else "")
 
     @property
     def invalid(self) -> tuple[Probe, ...]:

@@ -265,7 +265,8 @@ def share_interval(some: np.ndarray, more: np.ndarray, totals: np.ndarray) -> In
     share, number = int(some.sum()) / requests, requests / max(known)
     centre = (share + _T**2 / (2 * number)) / (1 + _T**2 / number)
     by = _T / (1 + _T**2 / number) * math.sqrt(share * (1 - share) / number + _T**2 / (4 * number**2))
-    return max(0.0, centre - by), min(1.0, centre + by)
+    low, high = (centre - by if share else 0.0), (centre + by if share < 1 else 1.0)
+    return max(0.0, low), min(1.0, high)
 
 
 def _dispersion(some: np.ndarray, totals: np.ndarray) -> float | None:

@@ -149,10 +149,7 @@ def capacity_text(found: FoundCapacity) -> str:
         text = probe.text if probe.invalid is None else f"{probe.text} (invalid: {probe.invalid})"
         rows.append((probe.step, f"{probe.rate_rps:.4g}", f"{probe.duration_s:.0f}", probe.outcome, text))
     lines = [table(rows)]
-    if capacity.rate_rps is None:
-        answer = "undecided" if capacity.undecided else "not found: no rate held the objective"
-        lines.append(f"capacity    {answer}")
-    elif capacity.confirmed and capacity.failed_rps is not None:
+    if capacity.confirmed and capacity.failed_rps is not None:
         ends = f"{capacity.rate_rps:.4g} to {capacity.failed_rps:.4g}"
         lines.append(f"capacity    {capacity.rate_rps:.4g} requests/s ({ends} with 95 % confidence)")
         lines.append(

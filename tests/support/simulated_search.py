@@ -28,6 +28,7 @@ from loadgen.load.record import ClientUse, Offered, Record
 from loadgen.load.summary import summarise
 from loadgen.load.tally import Tally
 from loadgen.load.target import Outcome
+from loadgen.load.time_batches import MAX_BATCHES
 
 NS = 1_000_000_000
 MEAN_S = 0.002
@@ -196,6 +197,10 @@ def _record(
     good = ~refused
     record.latency.record(latency_ns[good])
     if good.any():
+        while (
+            record.batches.length_ns * MAX_BATCHES <= done_ns[-1]
+        ):  # as it would be at the end; to begin so is quicker
+            record.batches.length_ns *= 2
         record.batches.record(latency_ns[good], done_ns[good], 0)
     if tally is not None and len(done_ns):
         edges = np.searchsorted(done_ns, np.arange(0, done_ns[-1] + TALLIED_S * NS, TALLIED_S * NS))

@@ -423,4 +423,11 @@ def test_an_invalid_probe_that_is_allowed_is_judged_and_marked():
     assert found.capacity.invalid == (probe, probe)
     assert "invalid     2 of 3 probes; the answer rests on them" in capacity_text(found).splitlines()
     undecided = replace(found, capacity=replace(found.capacity, rate_rps=None, confirmed=False, undecided=True))
-    assert "capacity    undecided" in capacity_text(undecided).splitlines()
+    assert "capacity    undecided; no rate passed, 105 requests/s did not" in capacity_text(undecided).splitlines()
+    confirmed = capacity_text(replace(found, capacity=replace(found.capacity, confirm_s=300.0))).splitlines()
+    assert "capacity    100 requests/s (100 to 105 with 95 % confidence)" in confirmed
+    assert any(
+        line.startswith("confirmed   by runs of 300 s: the objective held at 100 requests/s") for line in confirmed
+    )
+    nothing = replace(found, capacity=Capacity(None, None, False, "because", ()))
+    assert "capacity    not confirmed; no rate passed" in capacity_text(nothing).splitlines()

@@ -151,7 +151,11 @@ def test_shares_cover_though_slow_requests_come_in_clusters(utilisation):
 def test_a_share_that_was_not_seen_has_an_upper_end():
     """That of the textbook: 4.4 of the requests, with 95 % confidence from both sides."""
     nothing, totals = np.zeros(160), np.full(160, 100)
-    assert share_interval(nothing, nothing, totals) == pytest.approx((0.0, 4.38 / (16_000 + 4.38)), rel=0.01)
+    none, every = (share_interval(some, some, totals) for some in (nothing, totals))
+    assert none is not None
+    assert every is not None
+    assert (none[0], every[1]) == (0.0, 1.0)
+    assert none[1] == pytest.approx(1 - every[0]) == pytest.approx(4.38 / (16_000 + 4.38), rel=0.01)
     assert share_interval(nothing, nothing, np.zeros(160)) is None
     assert share_interval(nothing[:19], nothing[:19], totals[:19]) is None
 
