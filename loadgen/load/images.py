@@ -15,6 +15,9 @@ from loadgen.errors import ConfigError
 if TYPE_CHECKING:
     from PIL import Image
 
+_ORIENTATION = 0x0112
+"""The number of this tag in EXIF."""
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 
@@ -26,14 +29,15 @@ def read_pixels(file: Path) -> np.ndarray:
     Raises:
         ConfigError: it cannot be read, or has no such pixels.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError  # noqa: PLC0415 - most runs do without
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - most runs do without
 
     try:
-        with warnings.catch_warnings(), Image.open(file) as image:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as of metadata that is cut short
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image.load()
-            return _rgb(ImageOps.exif_transpose(image), file)
+            with Image.open(file) as image:
+                image.load()
+                return _rgb(_upright(image), file)
     except UnidentifiedImageError:
         raise ConfigError(f"{file} is not an image, or is damaged") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -44,6 +48,26 @@ def read_pixels(file: Path) -> np.ndarray:
         raise
     except Exception as error:  # decoders raise whatever the bytes of a damaged file lead to
         raise ConfigError(f"{file} cannot be read: it is damaged ({error})") from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """An image as viewers show it, by its EXIF data.
+
+    `PIL.ImageOps.exif_transpose` would write these data anew, and fail where others of them are damaged.
+    """
+    from PIL.Image import Transpose  # noqa: PLC0415 - most runs do without
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    turn = turns.get(image.getexif().get(_ORIENTATION, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def _rgb(image: Image.Image, file: Path) -> np.ndarray:

@@ -131,6 +131,27 @@ def test_photographs_are_turned_upright(tmp_path, orientation):
     assert np.array_equal(read_pixels(tmp_path / "a.jpg"), UPRIGHT[orientation](read_pixels(tmp_path / "b.jpg")))
 
 
+@pytest.mark.parametrize(
+    ("good", "bad", "orientation"),
+    [
+        (b"MM\0*\0\0\0\x08", b"MM\0*\0\0\xff\xff", 1),
+        (b"\x01\x0f\0\x02", b"\x01\0\0\x02", 6),  # the maker as the width
+        (b"\x01\x12\0\x03\0\0\0\x01\0\x06", b"\x01\x12\0\x03\0\0\0\x01\0\x63", 1),
+    ],
+    ids=["no tags", "another tag", "no such orientation"],
+)
+def test_metadata_that_are_damaged(tmp_path, good, bad, orientation):
+    """Say nothing of the pixels, which are there."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "cam"
+    Image.fromarray(RGB).save(tmp_path / "a.jpg", exif=exif)
+    content = (tmp_path / "a.jpg").read_bytes()
+    assert good in content
+    (tmp_path / "a.jpg").write_bytes(content.replace(good, bad))
+    Image.fromarray(RGB).save(tmp_path / "b.jpg")
+    assert np.array_equal(read_pixels(tmp_path / "a.jpg"), UPRIGHT[orientation](read_pixels(tmp_path / "b.jpg")))
+
+
 def test_a_single_pixel(tmp_path):
     """Is an image too."""
     Image.fromarray(RGB[:1, :1]).save(tmp_path / "a.png")
@@ -169,5 +190,6 @@ def test_damaged_images(tmp_path, name, spoil, reason):
 def test_images_that_are_too_large(tmp_path, side):
     """Are refused before their pixels take the memory."""
     (tmp_path / "a.png").write_bytes(png(side, side, 8, 2, b""))
-    with pytest.raises(ConfigError, match=r"a\.png is too large: Image size"):
+    with warnings.catch_warnings(), pytest.raises(ConfigError, match=r"a\.png is too large: Image size"):
+        warnings.simplefilter("default")  # as outside of tests
         read_pixels(tmp_path / "a.png")
