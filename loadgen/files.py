@@ -99,7 +99,7 @@ def decoded(content: bytes) -> str:
 
 
 def refuse_other_encodings(content: bytes) -> None:
-    """Refuse text whose byte order mark is not that of UTF-8.
+    """Refuse text whose byte order mark is not that of UTF-8, or that has zeros between its letters.
 
     Raises:
         UnreadableError: it is.
@@ -107,18 +107,28 @@ def refuse_other_encodings(content: bytes) -> None:
     for mark, name in _OTHER_MARKS:
         if content.startswith(mark):
             raise UnreadableError(f"it is {name}: save it as UTF-8")
+    if b"\0" in content:
+        raise UnreadableError("it has NUL bytes, as UTF-16 and binary files have: save it as text in UTF-8")
 
 
 def parse_json(text: str) -> Any:
-    """What JSON says; NaN and Infinity, which Python's parser admits, are none.
+    """What JSON says; NaN, Infinity and members of one name, which Python's parser admits, are none.
 
     Raises:
         ValueError: it is no JSON, or too deep.
     """
     try:
-        return json.loads(text, parse_constant=_no_json)
+        return json.loads(text, parse_constant=_no_json, object_pairs_hook=_members)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        twice = next(name for at, (name, _) in enumerate(pairs) if name in dict(pairs[:at]))
+        raise ValueError(f"an object has {twice!r} twice")
+    return members
 
 
 def _no_json(name: str) -> Never:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -423,6 +424,8 @@ def _read_times(path: Path) -> np.ndarray:
     """
     times_s: list[float] = []
     columns = 0
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ConfigError(f"{path} is no file on disk, and a trace is read several times: save it first")
     try:
         rows = csv.reader(io.StringIO(files.read_text(path), newline=""))
         for row in rows:

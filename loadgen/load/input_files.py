@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -182,7 +183,8 @@ def files_in(path: Path, suffixes: Sequence[str], inside: Sequence[str] = ()) ->
             if taken and not found:
                 raise ConfigError(f"{path} holds no file that ends in {', '.join(taken)}")
             return found
-        path.stat()
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ConfigError(f"{path} is no file on disk, and inputs are read several times: save them first")
     except FileNotFoundError:
         raise ConfigError(f"{path} is not there: name a file or a directory of inputs") from None
     except OSError as error:
@@ -201,7 +203,7 @@ def _walk(directory: Path, above: Collection[str]) -> Iterator[Path]:
             continue
         if path.is_dir():
             yield from _walk(path, {*above, real})
-        else:
+        elif path.is_file() or not path.exists():  # else no data: a socket or the like; a broken link is an error
             yield path
 
 

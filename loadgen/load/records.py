@@ -16,6 +16,9 @@ from loadgen.errors import ConfigError
 _NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9][0-9]{0,300})(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.IGNORECASE)
 """A number in a CSV; one with leading zeros is a text, such as a postal code."""
 
+_QUOTED_LATE = re.compile(r'\s+".*"\s*', re.DOTALL)
+"""A field whose quotes count as text, since a space stands before them."""
+
 _TRUTH = {"true": True, "false": False}
 
 
@@ -101,6 +104,8 @@ def _csv_rows(file: Path) -> Iterator[Entry]:
         if len(row) != len(rows[0][1]):
             problem = f"{file}, line {number} has {len(row)} fields, the first row {len(rows[0][1])}"
             raise ConfigError(f"{problem}: quote texts that hold commas, and write decimals with a point")
+        if any(map(_QUOTED_LATE.fullmatch, row)):
+            raise ConfigError(f"{file}, line {number} has a space before a quote: remove it, or write JSON Lines")
     body = rows[names is not None :]
     columns = {name: [row[at] for _, row in body] for at, name in enumerate(names or map(str, range(len(rows[0][1]))))}
     if names is not None and names[0] == "" and len(names) > 1:

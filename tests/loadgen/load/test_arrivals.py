@@ -152,6 +152,15 @@ def test_a_trace_as_tools_write_it(tmp_path, content):
     assert times_ns.tolist() == [0, 3 * NS_PER_S // 2, 2 * NS_PER_S]
 
 
+def test_a_trace_that_can_be_read_once_only():
+    """Is none: it is read for the plan and for the run."""
+    for path in ("/dev/zero", "/"):
+        with pytest.raises(ConfigError, match=f"{path} is no file on disk, and a trace is read several times"):
+            parse_arrivals(f"trace:{path}", None, None, 0)
+    with pytest.raises(ConfigError, match="x cannot be read: File name too long"):
+        parse_arrivals("trace:" + "x" * 5000, None, None, 0)
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [

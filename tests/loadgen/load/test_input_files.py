@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -386,6 +387,19 @@ def test_names_that_are_too_long():
     """As anything else that is not there."""
     with pytest.raises(ConfigError, match="x cannot be read: File name too long"):
         FileInputs(Path("x" * 5000), VECTOR, None, None).make()
+
+
+def test_what_can_be_read_once_only(tmp_path):
+    """Is no input: files are read for the plan and for the run, and by each client."""
+    os.mkfifo(tmp_path / "x.txt")
+    for path in (tmp_path / "x.txt", Path("/dev/zero")):
+        with pytest.raises(ConfigError, match=f"{path} is no file on disk, and inputs are read several times"):
+            files_in(path, ())
+    (tmp_path / "y.txt").write_text("y\n")
+    assert len(FileInputs(tmp_path, TEXT, None, None).make()) == 1
+    (tmp_path / "z.txt").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match=r"z\.txt cannot be read: No such file"):
+        FileInputs(tmp_path, TEXT, None, None).make()
 
 
 def test_a_directory_named_as_a_file(tmp_path):

@@ -90,6 +90,12 @@ NO_LIST = r"x.json holds no list of inputs: write \[input, …\], as pandas does
         ("x.jsonl", '{\n"a":1\n}\n', "x.jsonl, line 1 is no JSON: .*write a value a line"),
         ("x.jsonl", "[1, NaN]\n", "x.jsonl, line 1 is no JSON: JSON has no NaN"),
         ("x.jsonl", '"one"\n"caf\u00e9"\n'.encode("latin-1"), "x.jsonl cannot be read: line 2 is not UTF-8: save it"),
+        ("x.json", '[{"a": 1, "a": 2}]', "x.json is no JSON: an object has 'a' twice"),
+        (
+            "x.txt",
+            "one\n".encode("utf-16-le"),
+            "x.txt cannot be read: it has NUL bytes, as UTF-16 and binary files have",
+        ),
         ("x.txt", "one\n".encode("utf-16"), "x.txt cannot be read: it is UTF-16: save it as UTF-8"),
         (
             "x.csv",
@@ -100,6 +106,7 @@ NO_LIST = r"x.json holds no list of inputs: write \[input, …\], as pandas does
         ("x.csv", "a\tb\n1\t2\n", "x.csv, line 1 has semicolons or tabs"),
         ("x.csv", "a,b\n0,5,1,5\n", "x.csv, line 2 has 4 fields, the first row 2: .*write decimals with a point"),
         ("x.csv", "prompt\nHello, you\n", "x.csv, line 2 has 2 fields, the first row 1: quote texts that hold commas"),
+        ("x.csv", 'a, t\n1, "x"\n', "x.csv, line 2 has a space before a quote: remove it"),
         ("x.csv", "0,1\n3,4\n", "x.csv, line 1 may be a heading or numbers: name the columns"),
         ("x.csv", "1,hello\n2,you\n", "x.csv, line 1 is neither a heading nor a row of numbers"),
         ("x.csv", "a,a\n1,2\n", "x.csv, line 1 does not name all columns differently"),
