@@ -18,6 +18,9 @@ _ZIP = b"PK"
 _SPARSE = {"data", "format", "shape"}
 """What `scipy.sparse.save_npz` writes, beside indices."""
 
+MOST_UNPACKED_BYTES = 4 << 30
+"""Of an array in an npz, all of which has to be in memory."""
+
 T = TypeVar("T")
 
 
@@ -53,6 +56,8 @@ def read_array(file: Path, name: str) -> np.ndarray:
 def _reading(file: Path, read: Callable[[], T]) -> T:
     try:
         return read()
+    except ConfigError:
+        raise
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from None
     except _RefusedError:
@@ -84,6 +89,9 @@ def _npy(file: Path) -> np.ndarray:
 
 def _member(file: Path, name: str) -> np.ndarray:
     with zipfile.ZipFile(file) as members:
+        if members.getinfo(f"{name}.npy").file_size > MOST_UNPACKED_BYTES:
+            problem = f"{file}, {name} has more than {MOST_UNPACKED_BYTES >> 30} GiB unpacked"
+            raise ConfigError(f"{problem}: save it as npy, which is read in parts")
         try:
             with members.open(f"{name}.npy") as stream:
                 array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)

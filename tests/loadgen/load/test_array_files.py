@@ -1,5 +1,6 @@
 """Arrays of files: each kind that numpy writes, and damaged ones."""
 
+import os
 import pickle
 
 import numpy as np
@@ -101,6 +102,18 @@ def test_a_byte_that_changed_in_an_npz(tmp_path, at):
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"a\.npz cannot be read"):
         read_array(path, array_names(path)[0])
+
+
+def test_an_array_that_is_too_large_for_memory(tmp_path, monkeypatch):
+    """In an npz is refused before it is unpacked; of an npy only what is used is read."""
+    monkeypatch.setattr("loadgen.load.array_files.MOST_UNPACKED_BYTES", 1000)
+    np.savez_compressed(tmp_path / "a.npz", np.zeros(200))
+    with pytest.raises(ConfigError, match=r"a.npz, arr_0 has more than 0 GiB unpacked: save it as npy"):
+        read_array(tmp_path / "a.npz", "arr_0")
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (10000000000, 4), }"
+    (tmp_path / "a.npy").write_bytes(npy(header))
+    os.truncate(tmp_path / "a.npy", 128 + 16 * 10_000_000_000)  # 160 GB, of which the disk has one block
+    assert read_array(tmp_path / "a.npy", "")[-1].tolist() == [0, 0, 0, 0]
 
 
 def test_a_sparse_matrix(tmp_path):

@@ -205,6 +205,8 @@ def test_a_request_a_row(tmp_path):
         (Tensor("A", "BF16", (1, 1)), "x.jsonl", '{"b64": "gD8="}', [((1, 1), [1])]),
         (Tensor("A", "FP16", (1, 1)), "x.jsonl", '{"A": {"b64": "ADw="}}', [((1, 1), [1])]),
         (TEXT, "x.txt", "\ufeffone\r\n\r\ntwo", [((1, 1), [b"one"]), ((1, 1), [b"two"])]),
+        (Tensor("T", "BYTES", (1,)), "x.txt", "one\ntwo\n", [((1,), [b"one"]), ((1,), [b"two"])]),
+        (Tensor("A", "FP32", (1,)), "x.csv", "a\n1\n2\n", [((1,), [1]), ((1,), [2])]),
         (TEXTS, "x.txt", "one\ntwo\n", [((1, 1), [b"one"]), ((1, 1), [b"two"])]),
         (TEXT, "x.txt", b"caf\xe9\n", [((1, 1), [b"caf\xe9"])]),
         (TEXT, "x.jsonl", '{"prompt": "one"}\n"two"\n', [((1, 1), [b"one"]), ((1, 1), [b"two"])]),
