@@ -129,6 +129,30 @@ def test_what_arrives_is_what_the_files_hold(server, tmp_path, protocol, how):
     assert "A is [5.0, 5.0, 5.0, 5.0], not 4" in reason
 
 
+@pytest.mark.parametrize(
+    ("protocol", "model", "name", "content", "how"),
+    [
+        (
+            "grpc",
+            "pair",
+            "x.json",
+            '{"data": [{"A": [5, 5, 5, 5], "B": {"content": [5, 99], "shape": [2]}},'
+            ' {"A": {"b64": "AADAQAAAwEAAAMBAAADAQA=="}, "B": [6, 99]}]}',
+            (),
+        ),
+        ("http", "noop", "x.jsonl", '[1, 2]\n{"content": [1, 2, 3], "shape": [3]}\n', ("--shared-memory",)),
+        ("http", "words", "x.csv", '\ufefftext\r\n"one, two"\r\nzwö\r\n', ()),
+    ],
+    ids=["perf_analyzer", "JSON Lines in shared memory", "CSV"],
+)
+def test_entries_of_files_arrive(server, tmp_path, protocol, model, name, content, how):
+    """With the shape that each brings."""
+    (tmp_path / name).write_text(content)
+    words = target(tmp_path, "saturate", url(server, protocol, model), "--input", str(tmp_path / name), *how)
+    results = results_of(ran([*words, "--requests", "12", "--no-ceiling", "--connections", "1"]))
+    assert (results.summary.completed, results.failures) == (12, {})
+
+
 @BOTH
 def test_a_rate_is_offered_and_answered(server, tmp_path, protocol):
     """With both latencies."""
