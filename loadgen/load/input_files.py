@@ -352,7 +352,10 @@ def member(entry: Entry, name: str, dtype: str, others: Collection[str] = ()) ->
     if not value:
         raise ConfigError(f"{entry.source} holds an object without members")
     if not others and dtype != "str" and all(isinstance(one, int | float) for one in value.values()):
-        return list(value.values())
+        if value.keys() != set(entry.names):
+            problem = f"{entry.source} has {', '.join(map(str, value))}, the first entry {', '.join(entry.names)}"
+            raise ConfigError(f"{problem}: give all entries the same members")
+        return [value[name] for name in entry.names]
     missing = [str(key) for key, one in value.items() if one is None]
     if missing and dtype != "str" and not others:
         raise ConfigError(f"{entry.source} has no value for {', '.join(missing)}: fill it in")

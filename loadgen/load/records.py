@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loadgen import files
@@ -20,6 +20,7 @@ _QUOTED_LATE = re.compile(r'\s+".*"\s*', re.DOTALL)
 """A field whose quotes count as text, since a space stands before them."""
 
 _TRUTH = {"true": True, "false": False}
+_MISSING = ("", "na", "n/a", "nan", "null", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +31,13 @@ class Entry:
         value: as JSON has it; of a line of text its bytes.
         source: file and line, for refusals.
         texts: the same as the file writes it, where that is text for each value; None otherwise.
+        names: of the members of the file's first object, in its order.
     """
 
     value: object
     source: str
     texts: object = None
+    names: tuple[str, ...] = ()
 
 
 def entries(file: Path) -> Iterator[Entry]:
@@ -43,8 +46,13 @@ def entries(file: Path) -> Iterator[Entry]:
     Raises:
         ConfigError: it cannot be read, or is not what its name says.
     """
+    names: tuple[str, ...] = ()
     try:
-        yield from _READERS[file.suffix.lower()](file)
+        for entry in _READERS[file.suffix.lower()](file):
+            if isinstance(entry.value, dict):
+                names = names or tuple(entry.value)
+                entry = replace(entry, names=names)
+            yield entry
     except files.UnreadableError as error:
         raise ConfigError(f"{file} cannot be read: {error}") from None
 
@@ -149,9 +157,11 @@ def _heading(first: Sequence[str], source: str) -> list[str] | None:
 
 
 def _typed(column: Sequence[str]) -> Sequence[object]:
-    """A column's numbers or truth values, with None for empty fields; its texts where it has others."""
-    fields = [field.strip() for field in column]
+    """A column's numbers or truth values, with None for missing ones; its texts where it has others."""
+    fields = ["" if field.strip().lower() in _MISSING else field.strip() for field in column]
     filled = [field for field in fields if field]
+    if not filled:
+        return column if any(column) else [None] * len(column)
     if all(map(_NUMBER.fullmatch, filled)):
         return [_number(field) if field else None for field in fields]
     if all(field.lower() in _TRUTH for field in filled):

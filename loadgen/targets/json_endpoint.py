@@ -331,7 +331,10 @@ def _from_files(path: Path, shape: tuple[int, ...] | None) -> Iterator[Any]:
             yield base64.b64encode(content_of(file)).decode()
         else:
             for entry in entries(file):
-                yield _texts(entry.value, entry.source) if isinstance(entry.value, bytes) else _opened(entry.value)
+                value = _texts(entry.value, entry.source) if isinstance(entry.value, bytes) else _opened(entry.value)
+                if shape is not None:
+                    _check_shape(value, shape, entry.source)
+                yield value
 
 
 def _texts(value: Any, source: str) -> Any:
@@ -344,6 +347,18 @@ def _texts(value: Any, source: str) -> Any:
         return value.decode()
     except UnicodeDecodeError:
         raise ConfigError(f"{source} is not UTF-8, which JSON wants: save it as UTF-8") from None
+
+
+def _check_shape(value: Any, shape: tuple[int, ...], source: str) -> None:
+    """Refuse what is no array of a shape that the user says."""
+    found = []
+    while isinstance(value, list):
+        found.append(len(value))
+        value = value[0] if value else None
+    if tuple(found) != shape:
+        written = "x".join(map(str, shape))
+        problem = f"{source} is no array of {{TargetOptions.shapes}} {written}"
+        raise ConfigError(f"{problem}: leave {{TargetOptions.shapes}} out")
 
 
 def _opened(value: Any) -> Any:

@@ -205,6 +205,7 @@ def numbers(path, name, content, spec=VECTOR):
         ("x.json", "[[1, 2, 3, 4], [5, 6, 7, 8.5]]"),
         ("x.json", '[{"x": [1, 2, 3, 4]}, {"x": [5, 6, 7, 8.5]}]'),
         ("x.json", '[{"a": 1, "b": 2, "c": 3, "d": 4}, {"a": 5, "b": 6, "c": 7, "d": 8.5}]'),
+        ("x.jsonl", '{"a": 1, "b": 2, "c": 3, "d": 4}\n{"d": 8.5, "c": 7, "a": 5, "b": 6}\n'),
         ("x.jsonl", "[1, 2, 3, 4]\n[5, 6, 7, 8.5]\n"),
         ("x.csv", "1,2,3,4\n5,6,7,8.5\n"),
         ("x.csv", ",a,b,c,d\n0,1,2,3,4\n1,5,6,7,8.5\n"),
@@ -249,6 +250,10 @@ def test_numbers_of_each_type_and_shape(tmp_path, spec, content, expected):
         ('[["1", 2, 3, 4]]', "x.json, entry 1 holds <U21, the model takes float32"),
         ("[[1, null, 3, 4]]", "x.json, entry 1 holds object, the model takes float32"),
         ('[{"a": 1, "b": "x"}]', "x.json, entry 1 has several values, the model takes one: it has a, b"),
+        (
+            '[{"a": 1, "b": 2, "c": 3, "d": 4}, {"a": 1, "b": 2, "c": 3, "e": 4}]',
+            "x.json, entry 2 has a, b, c, e, the first entry a, b, c, d: give all entries the same members",
+        ),
         ("[{}]", "x.json, entry 1 holds an object without members"),
         ("[[1e999, 1, 1, 1]]", "x.json, entry 1 holds numbers that are not finite in float32"),
     ],

@@ -164,6 +164,9 @@ def test_the_shape_is_that_of_an_input(tmp_path):
     assert found == [{"p": [[0, 0, 0], [0, 0, 0]]}]
     with pytest.raises(ConfigError, match=r"x\.npy holds inputs of 3, the model takes 4"):
         bodies(endpoint('{"p": "$input"}', shapes={"": (4,)}), RequestOptions(1, tmp_path / "x.npy", None, 0))
+    (tmp_path / "x.json").write_text("[[1, 2], [3]]")
+    with pytest.raises(ConfigError, match=r"x\.json, entry 2 is no array of shapes 2: leave shapes out"):
+        bodies(endpoint('{"p": "$input"}', shapes={"": (2,)}), RequestOptions(1, tmp_path / "x.json", None, 0))
 
 
 @pytest.mark.parametrize(
