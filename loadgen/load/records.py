@@ -20,7 +20,7 @@ _QUOTED_LATE = re.compile(r'\s+".*"\s*', re.DOTALL)
 """A field whose quotes count as text, since a space stands before them."""
 
 _TRUTH = {"true": True, "false": False}
-_MISSING = ("", "na", "n/a", "nan", "null", "none")
+_MISSING = ("", "na", "n/a", "nan", "null", "none", r"\n")
 
 
 @dataclass(frozen=True, slots=True)

@@ -362,8 +362,10 @@ def _check_shape(value: Any, shape: tuple[int, ...], source: str) -> None:
 
 
 def _opened(value: Any) -> Any:
-    """A request in the form of Triton's perf_analyzer as what it holds; any other value as it is."""
+    """A request in the form of Triton's perf_analyzer or of OpenAI's batches as what it holds; others as they are."""
     match value:
         case {"payload": [payload]} if len(value) == 1:
             return payload
+        case {"custom_id": str(), "url": str(), "body": dict(body)}:
+            return body
     return value

@@ -45,7 +45,7 @@ ROWS = {"line 2": {"a": 1.5, "t": "x"}, "line 3": {"a": 2, "t": "y, z"}}
         ("x.csv", 'prompt\n"one, ""two"""\n"a\nb"\n42\n', {"line 2": 'one, "two"', "line 4": "a\nb", "line 5": "42"}),
         ("x.csv", "code\n01234\n56789\n", {"line 2": "01234", "line 3": "56789"}),
         ("x.csv", "a,b\nTrue,1\nFalse,\n", {"line 2": {"a": True, "b": 1}, "line 3": {"a": False, "b": None}}),
-        ("x.csv", "a,b\n1,x\nNA,NA\nnan,\n", {f"line {n}": {"a": a, "b": b} for n, a, b in NAMES}),
+        ("x.csv", "a,b\n1,x\nNA,NA\n\\N,\n", {f"line {n}": {"a": a, "b": b} for n, a, b in NAMES}),
         ("x.csv", "a,b\n1,\n2,\n", {"line 2": {"a": 1, "b": None}, "line 3": {"a": 2, "b": None}}),
         ("x.csv", "id\n9007199254740993\n", {"line 2": 2**53 + 1}),
         ("x.csv", f"t\n{'x' * 200_000}\n", {"line 2": "x" * 200_000}),

@@ -96,6 +96,11 @@ def test_what_is_no_text_stands_in_a_text_as_json(tmp_path):
         ("x.txt", "\ufeffone\r\n\r\ntw\u00f6\n", ["one", "tw\u00f6"]),
         ("x.jsonl", '{"p": "one", "n": 2}\n\n[9007199254740993, true]\n', [{"p": "one", "n": 2}, [2**53 + 1, True]]),
         ("x.json", '{"data": [{"payload": [{"model": "m"}]}, {"A": [1]}]}', [{"model": "m"}, {"A": [1]}]),
+        (
+            "x.jsonl",
+            '{"custom_id": "1", "method": "POST", "url": "/v1/completions", "body": {"prompt": "one"}}',
+            [{"prompt": "one"}],
+        ),
         ("x.csv", 'prompt\n"one, two"\n007\n', ["one, two", "007"]),
         ("x.csv", "a,t\n1.50,x\n2,y\n", [{"a": 1.5, "t": "x"}, {"a": 2, "t": "y"}]),
         ("x.csv", "1,2\n3,4\n", [[1, 2], [3, 4]]),
