@@ -121,7 +121,7 @@ class FileInputs(InputSource):
             allow_nan = self.allow_nan
             found = (inputs_of_entry(one, self.spec.dtype, self._shapes, allow_nan=allow_nan) for one in entries(file))
         if self.spec.dtype == "str":
-            found = (np.frombuffer(array.item(), dtype=np.uint8) for array in found)
+            found = (_string(array.item(), file) for array in found)
         yield from found
 
     def _image(self, file: Path) -> np.ndarray:
@@ -161,6 +161,13 @@ def shapes_in(path: Path) -> list[tuple[int, ...]]:
         return [shape] if shape else []
     except (ConfigError, ValueError, LookupError, StopIteration):  # it will be refused when it is read
         return []
+
+
+def _string(text: bytes, file: Path) -> np.ndarray:
+    """A text as the client protocol carries it."""
+    if b"\0" in text:
+        raise ConfigError(f"{file} holds a text with a NUL, which ends a string on the wire: remove it")
+    return np.frombuffer(text, dtype=np.uint8)
 
 
 def files_in(path: Path, suffixes: Sequence[str], inside: Sequence[str] = ()) -> list[Path]:

@@ -301,6 +301,13 @@ def test_texts_from_arrays(tmp_path, array, save):
     assert [bytes(payload) for payload in pool.payloads()] == [b"one", "zwö".encode()]
 
 
+def test_a_text_that_the_wire_would_split(tmp_path):
+    """A NUL ends a string there, and frontends refuse one inside."""
+    (tmp_path / "x.jsonl").write_text('"a\\u0000b"\n')
+    with pytest.raises(ConfigError, match=r"x\.jsonl holds a text with a NUL, which ends a string on the wire"):
+        FileInputs(tmp_path / "x.jsonl", TEXT, None, None).make()
+
+
 def test_an_empty_text_is_an_input(tmp_path):
     """Where a file says so; a request of it still has a size."""
     (tmp_path / "x.jsonl").write_text('""\n')
