@@ -63,7 +63,9 @@ def _reading(file: Path, read: Callable[[], T]) -> T:
     except _RefusedError:
         problem = f"{file} holds Python objects, which are not read since they may run code"
         raise ConfigError(f"{problem}: save numbers, or texts with astype(str)") from None
-    except Exception:  # a damaged file raises whatever its bytes lead to, from MemoryError to TokenError
+    except MemoryError:
+        raise ConfigError(f"{file} cannot be read: it does not fit in memory, or is damaged") from None
+    except Exception:  # a damaged file raises whatever its bytes lead to, such as TokenError
         raise ConfigError(f"{file} cannot be read: it holds no arrays, or is damaged") from None
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -90,6 +91,14 @@ def test_damaged_files(tmp_path, content, suffix):
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=rf"a.{suffix} cannot be read: it holds no arrays, or is damaged$"):
         read_array(path, array_names(path)[0])
+
+
+def test_a_header_in_an_npz_that_promises_too_much(tmp_path):
+    """The array has no place, whether the file has it or not."""
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as members:
+        members.writestr("x.npy", npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (50000000000000,), }"))
+    with pytest.raises(ConfigError, match=r"a\.npz cannot be read: it does not fit in memory, or is damaged$"):
+        read_array(tmp_path / "a.npz", "x")
 
 
 @pytest.mark.parametrize("at", [30, 60, 150, 240, -30])
