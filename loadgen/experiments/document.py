@@ -160,6 +160,8 @@ def results_of(
         on_machine(seen, watched, assignments, watch.died),
         misplaced=_misplaced(plan, server),
     )
+    if varies(plan.config.load):
+        evidence = replace(evidence, first_third_rps=None, last_third_rps=None)
     checks = validity.certificate(evidence)
     verdict = _verdict(server, record, evidence, checks)
     if watched is not None and (verdict.saturated, verdict.limit) == ("yes", "replicas"):
@@ -214,6 +216,17 @@ def results_of(
             *(() if watched is None else watched.findings),
         ],
     )
+
+
+def varies(load: OpenLoop | Saturate) -> bool:
+    """Whether the load of the first third of a run may be another than that of its last, by the schedule itself."""
+    match load:
+        case OpenLoop(Renewal(cv=cv)):
+            return cv > 1  # bursts
+        case OpenLoop():
+            return True
+        case Saturate():
+            return False
 
 
 def _measurements(record: Record, readings: Readings) -> Measurements:

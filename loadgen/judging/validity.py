@@ -296,7 +296,8 @@ def _unchanged(evidence: Evidence) -> Check:
     limit = f"within {CHANGED_SHARE:.0%}, or chance"
     first, last, duration_s = evidence.first_third_rps, evidence.last_third_rps, evidence.duration_s
     if first is None or last is None or not duration_s:
-        return Check("throughput unchanged", "less than three intervals of the log", limit, "unknown")
+        text = "less than three intervals of the log, or a schedule that varies"
+        return Check("throughput unchanged", text, limit, "unknown")
     measured = f"first third {first:.4g} requests/s, last {last:.4g}"
     # Answers come in batches, so their number varies like that of batches.
     chance = CHANGED_SIGMAS * math.sqrt(3 * evidence.max_batch * (first + last) / duration_s)

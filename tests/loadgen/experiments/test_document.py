@@ -5,7 +5,9 @@ from typing import Any, cast
 
 import pytest
 
-from loadgen.experiments.document import ended_because
+from loadgen.config import OpenLoop, Saturate
+from loadgen.experiments.document import ended_because, varies
+from loadgen.load.arrivals import parse_arrivals
 from loadgen.load.dispatcher import MAX_UNANSWERED
 from loadgen.load.ending import Ending
 from loadgen.load.record import ClientUse, Offered, Record
@@ -60,3 +62,20 @@ def test_a_client_that_is_behind_itself(unsent, cpu_share, says, timed_out):
     text = ended_because(Ending.OVERRUN, cast(Any, SimpleNamespace(window=300)), cast(Any, None), record, None)
     assert text is not None
     assert text.endswith(f": {says}")
+
+
+@pytest.mark.parametrize(
+    ("load", "found"),
+    [
+        (Saturate(), False),
+        (OpenLoop(parse_arrivals("constant", 5, 9, 0)), False),
+        (OpenLoop(parse_arrivals("poisson", 5, 9, 0)), False),
+        (OpenLoop(parse_arrivals("gamma:cv=0.5", 5, 9, 0)), False),
+        (OpenLoop(parse_arrivals("gamma:cv=2", 5, 9, 0)), True),
+        (OpenLoop(parse_arrivals("ramp:5..50", None, 9, 0)), True),
+        (OpenLoop(parse_arrivals("steps:5x3s,0x3s,50x3s", None, None, 0)), True),
+    ],
+)
+def test_a_schedule_that_varies_is_no_server_that_changed(load, found):
+    """Throughput follows it, so it is not compared."""
+    assert varies(load) == found
