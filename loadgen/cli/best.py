@@ -38,7 +38,7 @@ def best(
         collection = collect(paths)
         choice = choose(collection.cells, rate_rps, objective)
     typer.echo(choice_text(choice, f"{rate_rps:g} requests/s with {','.join(map(str, objective))}"))
-    for line in collection.unreadable:
+    for line in (*collection.left_out, *collection.unreadable):
         console.fail(line)
     if collection.unreadable:
         raise typer.Exit(exit_codes.CONFIG)

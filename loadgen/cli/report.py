@@ -44,7 +44,7 @@ def report(
             _write("--json", json, tables.json_text(collection))
     if STANDARD_OUTPUT not in (csv, json):
         _show(collection)
-    for line in collection.unreadable:
+    for line in (*collection.left_out, *collection.unreadable):
         console.fail(line)
     raise typer.Exit(exit_codes.CONFIG if collection.unreadable else exit_codes.OK)
 

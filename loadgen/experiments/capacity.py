@@ -44,13 +44,12 @@ from loadgen.load.record import Interval
 from loadgen.plan import Plan, prepare
 from loadgen.results.document import Results, strict
 from loadgen.results.environment import command
-from loadgen.results.files import new_directory
+from loadgen.results.files import SEARCH, new_directory
 from loadgen.servers.server import Server
 from loadgen.servers.serving import serving
 
 log = logging.getLogger(__name__)
 
-FILE = "capacity.json"
 FIRST_S = 5.0
 """Length of the run that tells at which rate to begin."""
 
@@ -313,7 +312,7 @@ class _Prober:
             "capacity": asdict(capacity),
             "interval_rps": capacity.interval_rps,
         }
-        path = directory / FILE
+        path = directory / SEARCH
         temporary = path.with_suffix(".new")
         try:
             temporary.write_text(json.dumps(strict(document), indent=2, allow_nan=False) + "\n")

@@ -75,7 +75,7 @@ def page_data(collection: Collection) -> dict[str, Any]:
         "remarks": [*remarks(collection.cells), *flat(collection.cells)],
         "environments": [json.loads(text) for text in environments],
         "missing": [asdict(row) for row in collection.missing],
-        "unreadable": list(collection.unreadable),
+        "unreadable": [*collection.unreadable, *collection.left_out],
     }
 
 

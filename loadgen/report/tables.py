@@ -188,7 +188,8 @@ def json_text(collection: Collection) -> str:
         for cell in collection.cells
     ]
     missing = [asdict(row) for row in collection.missing]
-    document = strict({"cells": cells, "missing": missing, "unreadable": collection.unreadable})
+    said = {"unreadable": collection.unreadable, "left_out": collection.left_out}
+    document = strict({"cells": cells, "missing": missing, **said})
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 

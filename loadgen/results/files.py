@@ -27,6 +27,10 @@ MOST = 1 << 63
 _FREE = ("server_metrics", "clipper_metrics")
 
 
+SEARCH = "capacity.json"
+"""In the directory of a search for capacity, beside the results of its probes: what it found."""
+
+
 class _Versioned(msgspec.Struct):
     schema_version: int
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from loadgen.config import Deploy, ExperimentConfig, Output, Saturate
-from loadgen.experiments import capacity
 from loadgen.experiments.capacity import CapacityConfig, _Prober
 from loadgen.experiments.search import Limits, Outcome, Probe, ProbeRequest
 from loadgen.judging import slo
+from loadgen.results.files import SEARCH
 
 NOTHING: Any = None
 ASK = ProbeRequest("bracket", 50.0, 30.0)
@@ -113,7 +113,7 @@ def test_an_invalid_probe_waits_before_it_is_made_again(monkeypatch, clock, tmp_
         "50 requests/s passed, 100 did not",
     ]
     assert (found.confirmed, found.bracket) == (False, "50 requests/s passed, 100 did not")
-    assert (tmp_path / capacity.FILE).exists()
+    assert (tmp_path / SEARCH).exists()
 
 
 def test_effort_counts_the_run_that_finds_the_first_rate(tmp_path):

@@ -66,6 +66,36 @@ def test_what_cannot_be_read_is_a_line_each_and_the_rest_is_there(tmp_path):
     assert f"name a sweep in it, such as {sweep}" in collection.unreadable[-1]
 
 
+def test_what_a_directory_of_results_has_inside_is_said(tmp_path):
+    """Sweeps, searches and other directories of results, unless they are named too; neither logs nor anything else."""
+    save(GOLDEN, tmp_path)
+    for empty in ("other", "results-1.logs"):
+        (tmp_path / empty).mkdir()
+    assert collect([tmp_path]).left_out == ()
+    first = make_sweep(tmp_path / "sweep-1", [entry("r1-c1-b2", save(GOLDEN, tmp_path / "sweep-1").name)])
+    second = make_sweep(tmp_path / "sweep-2", [entry("r1-c1-b2", save(GOLDEN, tmp_path / "sweep-2").name)])
+    search = tmp_path / "capacity-1"
+    save(GOLDEN, search)
+    (search / "capacity.json").write_text("{}")
+    assert collect([tmp_path]).left_out == (
+        f"{tmp_path}: 2 sweeps and 1 search in it left out: name what you want, such as {second}",
+    )
+    assert collect([tmp_path, search, first]).left_out == (
+        f"{tmp_path}: 1 sweep in it left out: name what you want, such as {second}",
+    )
+    assert collect([tmp_path, *tmp_path.iterdir()]).left_out == ()
+    save(GOLDEN, tmp_path / "ours")
+    assert "and 1 directory of results in it" in collect([tmp_path]).left_out[0]
+    assert collect([second, search]).left_out == ()
+
+
+def test_a_directory_of_searches_only_names_one(tmp_path):
+    """As one of sweeps only does."""
+    save(GOLDEN, tmp_path / "capacity-1")
+    with pytest.raises(ConfigError, match=f"name a directory in it, such as {tmp_path / 'capacity-1'}"):
+        collect([tmp_path])
+
+
 def test_logs_beside_results_are_passed_over(tmp_path):
     """All that a pattern such as results/* names can be reported; logs alone are nothing to report."""
     path = save(GOLDEN, tmp_path)
