@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from loadgen.config import Deploy, ExperimentConfig, Output, Saturate
+from loadgen.experiments import capacity
 from loadgen.experiments.capacity import CapacityConfig, _Prober
 from loadgen.experiments.search import Limits, Outcome, Probe, ProbeRequest
 from loadgen.judging import slo
