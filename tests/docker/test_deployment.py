@@ -125,7 +125,7 @@ def test_a_deployment_that_stays(tmp_path):
     assert [line.split()[1] for line in listed[1:]] == ["management", "query", "redis", "replica-0"]
     assert all(" running " in line for line in listed[1:])
     run_id = listed[1].split()[0]
-    assert "replica noop:1:0 registered" in ran("logs", "--role", "query").stdout
+    assert "replica noop:1:0 (replica-0) registered" in ran("logs", "--role", "query").stdout
     assert "model:noop:1" in ran("metrics", run_id).stdout
     assert json.loads(ran("metrics", "--counters").stdout)["models"]["noop:1"]["max_batch"] == 2
     for _ in range(2):
@@ -367,7 +367,7 @@ def placement_of(gpu=None):
 def test_a_stopped_container_of_the_same_name_is_no_obstacle(monkeypatch):
     """Another name is taken."""
     taken = docker("create", "--name", "mgmt_frontend-7", "redis:7-bookworm")[0]
-    numbers = iter([1, *[7] * 2, *range(100, 200)])
+    numbers = iter([*[7] * 2, *range(100, 200)])
     monkeypatch.setattr(random, "randrange", lambda _: next(numbers))
     try:
         names = launched(placement_of())

@@ -40,6 +40,7 @@ def test_no_two_are_alike_and_none_is_shown():
             "has a token or a key",
         ),
     ],
+    ids=["nothing", "a list", "members missing", "a token", "a key"],
 )
 def test_what_is_none(tmp_path, text, said):
     """Is refused, with what to do, and nothing of it is repeated."""
