@@ -346,10 +346,10 @@ def test_a_server_that_is_gone(tmp_path, protocol):
             "--tls-ca needs TLS: leave it out, or use oip+https",
         ),
         ("http", "slow", ("--metrics-url", "nonsense"), "--metrics-url nonsense is not a URL"),
-        ("grpc", "slow", ("--header", "x-a: ü"), "--header 'x-a' is not a header: write it as 'name: value', in ASCII"),
-        ("grpc", "slow", ("--header", "x-bin: a"), "--header 'x-bin' is set by the protocol"),
+        ("grpc", "slow", ("--header", "x-a: ü"), "--header: the value of 'x-a' is not printable ASCII"),
+        ("grpc", "slow", ("--header", "x-bin: a"), "--header: 'x-bin' is set by the protocol"),
         ("http", "slow", ("--header", "a: 1", "--header", "A: 2"), "--header 'a' is given 2 times: give it once"),
-        ("http", "slow", ("--header", "content-length: 5"), "--header 'content-length' is set by the protocol"),
+        ("http", "slow", ("--header", "content-length: 5"), "--header: 'content-length' is set by the protocol"),
     ],
 )
 def test_what_is_refused_before_any_load(server, tmp_path, protocol, model, arguments, said):
