@@ -25,7 +25,7 @@ FIELD = re.compile(r"\b[A-Z]\w+\.[a-z]\w+|run_sweep\.\w+")
 LINES = "a line in the results or the log of a run, for whoever started it"
 ANOTHER = "options of another program"
 ALLOWED = {
-    "experiments/document.py": (LINES, {"--stall", "--max-in-flight"}),
+    "experiments/document.py": (LINES, {"--clients", "--stall", "--max-in-flight"}),
     "experiments/experiment.py": (LINES, {"--requests-log"}),
     "experiments/ledger.py": (LINES, {"--resume"}),
     "hardware/sampler.py": (ANOTHER, {"--out", "--every", "--watch", "--frontend"}),
@@ -36,6 +36,8 @@ ALLOWED = {
         f"{LINES}; {ANOTHER}",
         {"--connections", "--weights", "--seed", "--input-shape", "--input-type", "--xla"},
     ),
+    "report/text.py": (LINES, {"--probes"}),
+    "results/cells.py": (LINES, {"--repeat"}),
     "results/environment.py": (ANOTHER, {"--header", "--porcelain", "--untracked-files"}),
     "servers/remote.py": (LINES, {"--connections"}),
     "servers/remote_readings.py": (LINES, {"--metrics-url"}),
