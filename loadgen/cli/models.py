@@ -49,7 +49,7 @@ def verify(
 
     async def check() -> bool:
         for name in names or ():  # that there is no such model is no finding of a check
-            await known.describe(name)
+            await known.describe(name, options)
         good = True
         for name in names or await known.catalogue():
             try:

@@ -242,7 +242,7 @@ def test_client_memory_does_not_grow_with_requests_in_flight(frontends, tmp_path
     """2000 images in flight, 2 GB of them, take at most 50 MB more than 20."""
     ports = [frontends.request, frontends.response, frontends.replica, frontends.metrics, frontends.admin]
     peaks = {}
-    with slow_model(frontends, 5, 1, 0.2) as name:
+    with slow_model(frontends, 6, 1, 0.2) as name:
         for window in (20, 2000):
             command = [sys.executable, "-c", MEMORY, ",".join(map(str, ports)), name, str(window), str(tmp_path)]
             run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
