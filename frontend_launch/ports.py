@@ -1,7 +1,8 @@
-"""The ports of a deployment, of which 0 means any free one, and the addresses that only this machine reaches."""
+"""The ports of a deployment, of which 0 means any free one, and the addresses that they are bound on."""
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 from dataclasses import dataclass
 
@@ -25,6 +26,20 @@ class Ports:
     metrics: int = 1337
     admin: int = 1338
     redis: int | None = None
+
+
+def unusable(host: str, port: int, option: str, error: OSError) -> str:
+    """Why a port cannot be bound, and what to do.
+
+    Args:
+        host: to bind on.
+        port: to bind.
+        option: that chooses the port.
+        error: of the attempt.
+    """
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{host} is no address of this machine: choose one that is, or 0.0.0.0 for all"
+    return f"port {port} on {host} cannot be used ({error.strerror}): free it or choose another with {option}"
 
 
 def is_loopback(host: str) -> bool:

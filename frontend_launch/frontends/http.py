@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from frontend_launch import stages
 from frontend_launch.errors import LaunchError
 from frontend_launch.frontends.web_pages import refusal
+from frontend_launch.ports import unusable
 
 if TYPE_CHECKING:
     from frontend_launch.frontends.query import QueryFrontend
@@ -114,8 +115,7 @@ async def listening(application: web.Application, host: str, port: int, option: 
         try:
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
-            text = f"port {port} on {host} cannot be used ({error.strerror}): free it or choose another with {option}"
-            raise LaunchError(text) from None
+            raise LaunchError(unusable(host, port, option, error)) from None
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()

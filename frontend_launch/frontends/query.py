@@ -35,7 +35,7 @@ from frontend_launch.frontends.replica import Batch
 from frontend_launch.frontends.replica_link import ReplicaLink
 from frontend_launch.frontends.replicas import Shard
 from frontend_launch.frontends.state import Store
-from frontend_launch.ports import Ports
+from frontend_launch.ports import Ports, unusable
 from frontend_launch.records import ReplicaRecord
 from frontend_launch.stages import Stages
 from model_containers.credentials import Credentials, secure_server
@@ -365,9 +365,7 @@ def _bind(socket: zmq.Socket[bytes], host: str, port: int, option: str) -> int:
     try:
         socket.bind(f"tcp://{host}:{port or '*'}")
     except zmq.ZMQError as error:
-        raise LaunchError(
-            f"port {port} on {host} cannot be used ({error}): free it or choose another with {option}"
-        ) from None
+        raise LaunchError(unusable(host, port, option, OSError(error.errno, str(error)))) from None
     endpoint = socket.getsockopt(zmq.LAST_ENDPOINT)
     assert isinstance(endpoint, bytes)
     return int(endpoint.rpartition(b":")[2])

@@ -200,8 +200,8 @@ def clients_credentials(config: DeploymentConfig) -> Credentials | None:
 
 
 def frontend_environment(config: DeploymentConfig) -> dict[str, str]:
-    """The variables that all frontends of a deployment share."""
-    return {} if config.credentials is None else {VARIABLE: config.credentials.to_json()}
+    """The variables that all frontends of a deployment share; empty ones hide what a process would inherit."""
+    return {VARIABLE: "" if config.credentials is None else config.credentials.to_json()}
 
 
 def ports_of(config: DeploymentConfig, number: int) -> Ports:
@@ -233,7 +233,7 @@ def replica_environment(config: DeploymentConfig, assignment: Assignment) -> dic
     """
     found = clients_credentials(config)
     return {
-        **({} if found is None else {VARIABLE: found.to_json()}),
+        VARIABLE: "" if found is None else found.to_json(),
         "LOADGEN_ROLE": assignment.role,
         "CLIPPER_MODEL_NAME": config.model.name,
         "CLIPPER_MODEL_VERSION": MODEL_VERSION,

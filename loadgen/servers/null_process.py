@@ -104,7 +104,7 @@ async def null_server(answer: NullAnswer, cores: tuple[int, ...]) -> AsyncIterat
         path = Path(name) / "answer"
         path.write_bytes(answer.answer)
         arguments = ["-m", "loadgen.servers.null_server", answer.protocol, str(path), str(answer.output_type)]
-        wanted = {} if answer.credentials is None else {VARIABLE: answer.credentials.to_json()}
+        wanted = {VARIABLE: "" if answer.credentials is None else answer.credentials.to_json()}
         process = await start(Command("null-server", arguments, cores, wanted), Path(name), read_stdout=True)
         try:
             line = await process.stdout.readline()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 from collections.abc import Iterator
@@ -10,13 +11,16 @@ from types import SimpleNamespace
 
 import pytest
 import zmq
-from peers import Client, FrontendThread, Replica
+from peers import ANY, Client, FrontendThread, Replica
 from wiretap import wiretap
 from zmq.utils.monitor import recv_monitor_message
 
 from frontend_launch.admin import bearing
+from frontend_launch.errors import LaunchError
 from frontend_launch.frontends.http import listening
 from frontend_launch.frontends.management import make_app
+from frontend_launch.frontends.query import QueryFrontend
+from frontend_launch.frontends.state import MemoryStore
 from model_containers import credentials
 from model_containers.credentials import Credentials
 
@@ -110,6 +114,20 @@ def test_what_is_on_the_wire(given: Credentials | None) -> None:
     assert (application.encode() in seen["replica"]) is clear
     assert (answer in seen["response"]) is clear
     assert all(b"CURVE" in passed for passed in seen.values()) is not clear
+
+
+def test_an_address_of_another_machine() -> None:
+    """Cannot be bound, and no other port helps."""
+
+    async def serve() -> None:
+        async with listening(make_app(MemoryStore()), "203.0.113.1", 0, "--admin-port"):
+            pass
+
+    said = "203.0.113.1 is no address of this machine: choose one that is, or 0.0.0.0 for all"
+    with pytest.raises(LaunchError, match=said):
+        QueryFrontend(MemoryStore(), "203.0.113.1", ANY, 1)
+    with pytest.raises(LaunchError, match=said):
+        asyncio.run(serve())
 
 
 @pytest.mark.parametrize(
