@@ -67,8 +67,12 @@ async def containers(docker: aiodocker.Docker, run: str = "") -> list[ContainerI
     return sorted(shown, key=lambda found: (found.run, found.role))
 
 
+_LOOPBACK = ("", "0.0.0.0", "127.0.0.1", "::", "::1")  # noqa: S104 - as Docker writes them
+"""Addresses of this machine on which a published port is reached as localhost."""
+
+
 async def publishing(docker: aiodocker.Docker, port: int) -> ContainerInfo | None:
-    """The running container, ours or not, that publishes a port on this machine.
+    """The running container, ours or not, that publishes a port on this machine's loopback addresses.
 
     Args:
         docker: the client of the engine.
@@ -76,8 +80,17 @@ async def publishing(docker: aiodocker.Docker, port: int) -> ContainerInfo | Non
     """
     for container in await call("list", docker.containers.list(filters={"publish": [f"{port}"]})):
         with contextlib.suppress(LaunchError):
-            return _info(await call("inspect", container.show()))
+            shown = await call("inspect", container.show())
+            if _publishes(shown, port):
+                return _info(shown)
     return None
+
+
+def _publishes(shown: dict[str, Any], port: int) -> bool:
+    bound: dict[str, list[dict[str, str]] | None] = shown["NetworkSettings"]["Ports"] or {}
+    return any(
+        int(where["HostPort"]) == port and where["HostIp"] in _LOOPBACK for one in bound.values() for where in one or ()
+    )
 
 
 def _info(shown: dict[str, Any]) -> ContainerInfo:

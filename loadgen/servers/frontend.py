@@ -24,6 +24,7 @@ from loadgen.servers.frontend_readings import FrontendReadings
 from loadgen.servers.server import Server, ServerFacts, Workload
 from loadgen.targets.balanced import BalancedSpec
 from loadgen.targets.clipper import ClipperSpec
+from loadgen.targets.same_frontend import same_frontend
 from model_containers import credentials
 from model_containers.credentials import Credentials
 
@@ -183,4 +184,9 @@ async def _neighbour(endpoint: Endpoint) -> tuple[Endpoint, bool]:
     directory = runs.sockets(found)
     if directory is None:
         return endpoint, True
-    return replace(endpoint, directory=directory), False
+    direct = replace(endpoint, directory=directory)
+    if not await same_frontend(endpoint.client_addresses()[1], direct.client_addresses()[1]):
+        log.info("container %s publishes port %d, but is another frontend", found.name, endpoint.ports.request)
+        return endpoint, False
+    log.info("requests go to the sockets of container %s, which is the frontend at %s", found.name, endpoint.host)
+    return direct, False

@@ -139,7 +139,7 @@ def test_a_replica_that_does_not_report_its_times_is_saturated_too(frontends, tm
 
 def test_an_application_without_a_model_takes_any_answer(frontends, tmp_path):
     """The frontend says what it takes; with the wrong model each failed request says what came."""
-    with slow_model(frontends, 5, 4, 0.001) as name:
+    with slow_model(frontends, 15, 4, 0.001) as name:
         of_any = Frontend(host="127.0.0.1", application=name, input_shape=(8,), ports=frontends)
         with_model = config(frontends, tmp_path, name, duration_s=0.5, warmup_s=0.0)
         results = uvloop.run(run_experiment(replace(with_model, serve=of_any)))
