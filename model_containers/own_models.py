@@ -42,7 +42,7 @@ def make(name: str) -> Any:
         return factory
     if not callable(factory):
         kind = type(factory).__name__
-        raise ModelError(f"{name}: {factory_name} is a {kind}: name a model, or what makes one when it is called")
+        raise ModelError(f"{name}: {factory_name}, of the type {kind}, is no model: name one, or what makes one")
     try:
         return factory()
     except (Exception, SystemExit) as error:  # a factory may raise anything

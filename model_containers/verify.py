@@ -113,6 +113,8 @@ def read_inputs(path: Path, model: Model) -> np.ndarray:
 def samples(model: Model, count: int, seed: int) -> np.ndarray:
     """Inputs that a model takes, as it wants a batch: its own, else letters, or numbers uniform in [0, 1).
 
+    Whole numbers are 0 and 1, which any vocabulary has, and bytes are those of ASCII.
+
     Args:
         model: loaded; its own `samples` comes first.
         count: of inputs.
@@ -128,5 +130,5 @@ def samples(model: Model, count: int, seed: int) -> np.ndarray:
         texts[:] = [row.tobytes() for row in letters]
         return texts
     shape = (8,) if model.input.shape is None else model.input.shape
-    scale = 1 if np.dtype(model.input.dtype).kind == "f" else 128
+    scale = {"floats": 1, "doubles": 1, "integers": 2}.get(model.input.data_type.canonical, 128)
     return (generator.random((count, *shape)) * scale).astype(model.input.dtype)

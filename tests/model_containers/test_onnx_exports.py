@@ -238,6 +238,17 @@ def test_what_derives_from_ids(tmp_path):
     assert answers.tolist() == [[7, 8, 9, 1, 1, 1, 0, 0, 0, 0, 1, 2], [4, 5, 6, 1, 1, 1, 0, 0, 0, 0, 1, 2]]
 
 
+def test_a_small_vocabulary_is_warmed_up_with_what_it_has(tmp_path):
+    """Whatever the ids that are sent later."""
+    from onnx import helper
+
+    inputs, outputs = [("input_ids", exports.INT64, ["n", 4])], [("y", exports.FLOAT, ["n", 4, 2])]
+    node = helper.make_node("Gather", ["embeddings", "input_ids"], ["y"])
+    exports.write(tmp_path / "m.onnx", inputs, outputs, [node], {"embeddings": exports.drawn(3, 2)})
+    model = catalog.load(f"onnx:{tmp_path}/m.onnx")
+    assert all(check.ok for check in verify(model, catalog.describe(f"onnx:{tmp_path}/m.onnx"), seed=0))
+
+
 def test_columns_lie_in_the_order_of_the_file(tmp_path):
     """One after the other."""
     exports.columns(tmp_path / "m.onnx")

@@ -85,7 +85,7 @@ def test_the_guide_s_pytorch_model_describes_itself(guide):
         ("mine:nothing", [], "mine has no 'nothing'"),
         ("mine:fails", [], "the factory failed: RuntimeError('no')"),
         ("mine:leaves", [], "the factory failed: SystemExit('bye')"),
-        ("mine:number", [], "number is a int: name a model, or what makes one when it is called"),
+        ("mine:number", [], "number, of the type int, is no model: name one, or what makes one"),
         ("mine:", [], "name what makes the model after the colon, such as mine:Model"),
         ("mine", [], "name what makes the model in mine.py, such as mine:Model"),
         ("mine.py", [], "name what makes the model in mine.py, such as mine.py:Model"),
