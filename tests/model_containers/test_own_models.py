@@ -14,7 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model_containers import catalog
+from model_containers.data_types import DataType
+from model_containers.errors import ModelError
+from model_containers.model import LoadOptions, TensorSpec
 from model_containers.models.onnx import weights_text
+from model_containers.verify import verify
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "your-own-model.md").read_text()
 LOADGEN = str(Path(sys.executable).with_name("loadgen"))
@@ -37,6 +42,19 @@ def guide(tmp_path):
         assert name is not None
         (tmp_path / name[1]).write_text(block)
     return tmp_path
+
+
+@pytest.fixture
+def in_directory(tmp_path, monkeypatch):
+    """The working directory is an empty one; modules that are imported from there are forgotten."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    known = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 def command_of(model):
@@ -79,38 +97,38 @@ def test_the_guide_s_pytorch_model_describes_itself(guide):
 
 
 @pytest.mark.parametrize(
-    ("name", "flags", "text"),
+    ("name", "options", "text"),
     [
-        ("nowhere:make", [], "No module named 'nowhere': install it, or run where nowhere is"),
-        ("mine:nothing", [], "mine has no 'nothing'"),
-        ("mine:fails", [], "the factory failed: RuntimeError('no')"),
-        ("mine:leaves", [], "the factory failed: SystemExit('bye')"),
-        ("mine:number", [], "number, of the type int, is no model: name one, or what makes one"),
-        ("mine:", [], "name what makes the model after the colon, such as mine:Model"),
-        ("mine", [], "name what makes the model in mine.py, such as mine:Model"),
-        ("mine.py", [], "name what makes the model in mine.py, such as mine.py:Model"),
-        ("nowhere.py:Good", [], "there is no file"),
-        ("sub/json.py:Good", [], "json is a module of Python or of a package"),
-        ("inceptoin", [], "did you mean inception?"),
-        ("exits:make", [], "exits cannot be imported: SystemExit(3)"),
-        ("mine:Odd", [], "answer is 'class': choose one of features, probabilities, label, number"),
-        ("mine:Half", [], "without output, predict"),
-        ("mine:Tuples", [], "TensorSpec"),
-        ("mine:Doubles", [], "output has the dtype 'float64': choose one of float32, int32, int8, str, uint8"),
-        ("mine:NoDtype", [], "input has the dtype 'floaty': choose one of float32, float64, int32, int8, str, uint8"),
-        ("mine:Empty", [], "input has the shape (0,): write a tuple of whole numbers above 0"),
-        ("mine:Good", ["--input-type", "bytes"], "takes inputs of floats, not bytes"),
-        ("mine:Good", ["--input-shape", "4"], "takes 3"),
-        ("broken:make", [], "broken cannot be imported: ZeroDivisionError"),
+        ("nowhere:make", {}, "No module named 'nowhere': install it, or run where nowhere is"),
+        ("mine:nothing", {}, "mine has no 'nothing'"),
+        ("mine:fails", {}, "the factory failed: RuntimeError('no')"),
+        ("mine:leaves", {}, "the factory failed: SystemExit('bye')"),
+        ("mine:number", {}, "number, of the type int, is no model: name one, or what makes one"),
+        ("mine:", {}, "name what makes the model after the colon, such as mine:Model"),
+        ("mine", {}, "name what makes the model in mine.py, such as mine:Model"),
+        ("mine.py", {}, "name what makes the model in mine.py, such as mine.py:Model"),
+        ("nowhere.py:Good", {}, "there is no file"),
+        ("sub/json.py:Good", {}, "json is a module of Python or of a package"),
+        ("inceptoin", {}, "did you mean inception?"),
+        ("exits:make", {}, "exits cannot be imported: SystemExit(3)"),
+        ("mine:Odd", {}, "answer is 'class': choose one of features, probabilities, label, number"),
+        ("mine:Half", {}, "without output, predict"),
+        ("mine:Tuples", {}, "TensorSpec"),
+        ("mine:Doubles", {}, "output has the dtype 'float64': choose one of float32, int32, int8, str, uint8"),
+        ("mine:NoDtype", {}, "input has the dtype 'floaty': choose one of float32, float64, int32, int8, str, uint8"),
+        ("mine:Empty", {}, "input has the shape (0,): write a tuple of whole numbers above 0"),
+        ("mine:Good", {"input_type": DataType.BYTES}, "takes inputs of floats, not bytes"),
+        ("mine:Good", {"input_shape": (4,)}, "takes 3"),
+        ("broken:make", {}, "broken cannot be imported: ZeroDivisionError"),
     ],
 )
-def test_what_does_not_fit_is_one_line(tmp_path, name, flags, text):
+def test_what_does_not_fit_is_one_line(in_directory, name, options, text):
     """With what is wrong."""
-    (tmp_path / "broken.py").write_text("1 / 0\n")
-    (tmp_path / "exits.py").write_text("raise SystemExit(3)\n")
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "json.py").write_text("")
-    (tmp_path / "mine.py").write_text(
+    (in_directory / "broken.py").write_text("1 / 0\n")
+    (in_directory / "exits.py").write_text("raise SystemExit(3)\n")
+    (in_directory / "sub").mkdir()
+    (in_directory / "sub" / "json.py").write_text("")
+    (in_directory / "mine.py").write_text(
         "from model_containers.model import TensorSpec\n"
         "def fails(): raise RuntimeError('no')\n"
         "def leaves(): raise SystemExit('bye')\n"
@@ -127,14 +145,13 @@ def test_what_does_not_fit_is_one_line(tmp_path, name, flags, text):
         "class Odd(Good): answer = 'class'\n"
         "class Empty(Good): input = TensorSpec((0,), 'float32')\n"
     )
-    run = describe(name, tmp_path, *flags)
-    assert run.returncode == 1
-    assert text in run.stderr
-    assert len(run.stderr.strip().splitlines()) == 1
+    with pytest.raises(ModelError, match=re.escape(text)) as refused:
+        catalog.describe(name, LoadOptions(**options))
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["mine:Base", "mine:ready", "mine.py:Base", "sub/other-model.py:made"])
-def test_a_model_s_names(tmp_path, name):
+def test_a_model_s_names(in_directory, name):
     """A class, an object, and a file, whose name may be none that Python knows; dtypes and shapes as numpy has them."""
     source = (
         "import numpy as np\n"
@@ -146,11 +163,28 @@ def test_a_model_s_names(tmp_path, name):
         "ready = Base()\n"
         "def made(): return Base()\n"
     )
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "mine.py").write_text(source)
-    (tmp_path / "sub" / "other-model.py").write_text(source)
-    row = json.loads(describe(name, tmp_path).stdout)
-    assert (row["input"]["shape"], row["input"]["dtype"], row["output"]["dtype"]) == ([3], "float32", "int8")
+    (in_directory / "sub").mkdir()
+    (in_directory / "mine.py").write_text(source)
+    (in_directory / "sub" / "other-model.py").write_text(source)
+    found = catalog.describe(name)
+    assert (found.input, found.output) == (TensorSpec((3,), "float32"), TensorSpec((3,), "int8"))
+
+
+@pytest.mark.parametrize("error", ["RuntimeError('no weights')", "SystemExit(2)"])
+def test_a_model_that_cannot_load_is_one_line(in_directory, error):
+    """With its own words; a model without such a method has nothing to load."""
+    source = (
+        "from model_containers.model import TensorSpec\n"
+        "class Light:\n"
+        "    name, input, output = 'light', TensorSpec((3,), 'float32'), TensorSpec((3,), 'float32')\n"
+        "    def predict(self, batch): return batch\n"
+        "class Heavy(Light):\n"
+        f"    def load(self, options): raise {error}\n"
+    )
+    (in_directory / "mine.py").write_text(source)
+    assert catalog.load("mine:Light").name == "light"
+    with pytest.raises(ModelError, match=re.escape(f"mine:Heavy: load failed: {error}")):
+        catalog.load("mine:Heavy")
 
 
 def text_model(tmp_path):
@@ -167,20 +201,15 @@ def text_model(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "ok", "bad"),
-    [
-        ("shout:Shout", True, []),
-        ("shout:Counts", False, ["batch equals single"]),
-        ("shout:Leaves", False, ["answers"]),
-    ],
+    ("name", "bad"),
+    [("shout:Shout", []), ("shout:Counts", ["batch equals single"]), ("shout:Leaves", ["answers"])],
 )
-def test_a_model_that_answers_with_text_is_checked(tmp_path, name, ok, bad):
+def test_a_model_that_answers_with_text_is_checked(in_directory, name, bad):
     """Like the others."""
-    text_model(tmp_path)
-    run = ran([sys.executable, "-m", "model_containers", "verify", name], tmp_path)
-    report = json.loads(run.stdout)
-    assert (report["ok"], [check["name"] for check in report["checks"] if not check["ok"]]) == (ok, bad)
-    assert "SystemExit('enough')" in run.stdout or name != "shout:Leaves"
+    text_model(in_directory)
+    checks = verify(catalog.load(name), catalog.describe(name), seed=0)
+    assert [check.name for check in checks if not check.ok] == bad
+    assert [check.detail for check in checks if check.name == "answers"] in ([], ["SystemExit('enough')"])
 
 
 @pytest.mark.end_to_end
