@@ -54,7 +54,7 @@ class Address:
         text: as it was written, without secrets.
         protocol: gRPC or HTTP of the Open Inference Protocol, or any JSON over HTTP.
         tls: encrypted.
-        host: a name or number.
+        host: a name or number; of an IPv6 number with its zone, as in ``fe80::1%eth0``.
         port: a TCP port.
         model: the model's name; of ``json`` the last part of the path.
         version: of the model; empty for the server's choice.
@@ -71,14 +71,19 @@ class Address:
     path: str = ""
 
     @property
-    def authority(self) -> str:
-        """Host and port as they stand in a URL."""
+    def endpoint(self) -> str:
+        """Host and port, to connect to."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def authority(self) -> str:
+        """Host and port as the server is told them: without a zone, which means something on this machine only."""
+        return f"[{self.host.partition('%')[0]}]:{self.port}" if ":" in self.host else self.endpoint
 
     @property
     def base_url(self) -> str:
         """The server over HTTP."""
-        return f"http{'s' if self.tls else ''}://{self.authority}"
+        return f"http{'s' if self.tls else ''}://{self.endpoint}"
 
     @property
     def server_path(self) -> str:
@@ -116,7 +121,7 @@ def parse_address(text: str) -> Address:
     if not parts.hostname or port is None or not port:
         raise FieldError("External.target", shown, f"{{value}}: host and port are needed, such as {_EXAMPLES}")
     try:
-        parts.hostname.encode("idna")
+        host = _host(parts.hostname)
     except UnicodeError:
         raise FieldError("External.target", shown, f"{{value}}: {parts.hostname} is no name of a host") from None
     if parts.username is not None:
@@ -125,14 +130,26 @@ def parse_address(text: str) -> Address:
     steps = [step for step in parts.path.split("/") if step]
     if not protocol.names_model:
         path = quote(parts.path or "/", _UNQUOTED) + (f"?{quote(parts.query, _UNQUOTED)}" if parts.query else "")
-        return Address(shown, protocol, tls, parts.hostname, port, steps[-1] if steps else "endpoint", path=path)
+        return Address(shown, protocol, tls, host, port, steps[-1] if steps else "endpoint", path=path)
     prefix, steps = _routed(steps) if protocol.name == "http" else ([], steps)
     if not 1 <= len(steps) <= 2 or parts.query:
         problem = f"{{value}}: one model is needed, and its version at most, such as {_EXAMPLES}"
         raise FieldError("External.target", shown, problem)
     model, version = (*map(unquote, steps), "")[:2]
     path = quote("".join(f"/{step}" for step in prefix), _UNQUOTED)
-    return Address(shown, protocol, tls, parts.hostname, port, model, version, path)
+    return Address(shown, protocol, tls, host, port, model, version, path)
+
+
+def _host(host: str) -> str:
+    """A host as it is connected to: a name in ASCII, a zone without the escape that it has in a URL (RFC 6874).
+
+    Raises:
+        UnicodeError: it is no name of a host.
+    """
+    number, mark, zone = host.partition("%")
+    if mark and ":" in number:
+        return f"{number}%{zone.removeprefix('25') or zone}"
+    return host.encode("idna").decode()
 
 
 def _routed(steps: list[str]) -> tuple[list[str], list[str]]:

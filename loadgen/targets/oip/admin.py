@@ -119,7 +119,7 @@ class _HttpAdmin(OipAdmin):
         context = access.ssl_context() if address.tls else True
         self._session = aiohttp.ClientSession(
             address.base_url,
-            headers=dict(access.headers),
+            headers={"host": address.authority, **dict(access.headers)},
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
             connector=aiohttp.TCPConnector(ssl=context),
         )

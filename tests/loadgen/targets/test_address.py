@@ -3,7 +3,9 @@
 import pytest
 
 from loadgen.errors import ConfigError
+from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
+from loadgen.targets.http_request import post
 
 
 @pytest.mark.parametrize(
@@ -18,8 +20,12 @@ from loadgen.targets.address import parse_address
             ("json", False, "host", 80, "completions", "", "/v1/completions?a=b"),
         ),
         ("https+json://host:443", ("json", True, "host", 443, "endpoint", "", "/")),
+        ("oip+http://[FE80::1%25Eth0]:8000/m", ("http", False, "fe80::1%Eth0", 8000, "m", "", "")),
+        ("oip+http://[fe80::1%eth0]:8000/m", ("http", False, "fe80::1%eth0", 8000, "m", "", "")),
+        ("oip+http://[fe80::1%25]:8000/m", ("http", False, "fe80::1%25", 8000, "m", "", "")),
+        ("oip+http://Bücher.example:8000/m", ("http", False, "xn--bcher-kva.example", 8000, "m", "", "")),
     ],
-    ids=["grpc", "version", "ipv6", "slash", "json", "no path"],
+    ids=["grpc", "version", "ipv6", "slash", "json", "no path", "zone", "plain zone", "zone 25", "letters of its own"],
 )
 def test_addresses(text, expected):
     """Each scheme, with what may follow it."""
@@ -59,6 +65,15 @@ def test_what_is_no_address(text, match):
 def test_an_ipv6_address_is_written_in_brackets():
     """As URLs want it."""
     assert parse_address("oip+http://[::1]:8000/m").base_url == "http://[::1]:8000"
+
+
+@pytest.mark.parametrize("scheme", ["oip+grpc", "oip+http", "http+json"])
+def test_a_zone_is_for_connecting_only(scheme):
+    """It means nothing to the server (RFC 6874)."""
+    address = parse_address(f"{scheme}://[fe80::1%25eth0]:8000/m")
+    assert (address.endpoint, address.authority) == ("[fe80::1%eth0]:8000", "[fe80::1]:8000")
+    assert address.base_url == "http://[fe80::1%eth0]:8000"
+    assert b"\r\nhost: [fe80::1]:8000\r\n" in post(address, "/", Access(), "application/json", {}, b"{}")
 
 
 @pytest.mark.parametrize(

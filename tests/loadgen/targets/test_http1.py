@@ -280,6 +280,25 @@ def test_what_timed_out_is_not_sent_once_more():
     assert record.outcomes[Outcome.TIMED_OUT] == 1
 
 
+@pytest.mark.parametrize("reads", [False, True], ids=["closes", "reads on"])
+def test_an_answer_before_the_request_was_sent_is_its_answer(reads):
+    """As of a body that is too large, whatever becomes of the connection then."""
+    body = b"x" * (1 << 22)
+
+    async def connection(_, reader, writer):
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+            if not reads:
+                return
+            await reader.readexactly(len(body))
+
+    record, _ = uvloop.run(behind(connection, connections=1, window=1, requests=3, body=body))
+    ((reason, count),) = record.failures.items()
+    assert reason.startswith("413: ")
+    assert count == record.sent == 3
+
+
 JUNK = pytest.mark.parametrize(
     "junk",
     [b"HTTP/1.1 200 OK\r\nContent-Le", SIZED + b"HTTP/1.1 2", SIZED, b"junk"],
