@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import signal
@@ -43,4 +44,15 @@ def _open_streams() -> None:
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - it stays open
         stream = getattr(sys, name)
         if mode == "w" and isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            # A name of a file is written as the bytes that it is.
+            codecs.register_error("loadgen", _written)
+            plain = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding="utf-8" if plain else stream.encoding, errors="loadgen")
+
+
+def _written(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What stands for text that cannot be encoded: the bytes that it was decoded from, or an escape."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.backslashreplace_errors(error)

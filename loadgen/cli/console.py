@@ -18,7 +18,17 @@ import uvloop
 
 from frontend_launch.errors import FrontendLaunchError, LaunchError
 from loadgen.cli import exit_codes
-from loadgen.errors import ConfigError, FieldError, Interrupted, LoadgenError, Worded, field_name, one_line
+from loadgen.errors import (
+    ClientLimitError,
+    ConfigError,
+    FieldError,
+    Interrupted,
+    LoadgenError,
+    Worded,
+    field_name,
+    one_line,
+)
+from loadgen.load import open_files
 
 T = TypeVar("T")
 
@@ -70,6 +80,10 @@ def run(work: Coroutine[Any, Any, T], interrupted: str = "interrupted") -> tuple
 
     before = signal.getsignal(signal.SIGINT)
     with one_line_errors(received):
+        if (limit := open_files.raise_limit()) < open_files.MARGIN:
+            work.close()
+            problem = f"{limit} open files are too few"
+            raise ClientLimitError(f"{problem}: raise the limit, such as to 1024 (ulimit -n 1024)")
         try:
             return uvloop.run(with_signals()), received[0] if received else None
         except asyncio.CancelledError:

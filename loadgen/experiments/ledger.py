@@ -100,10 +100,18 @@ class Ledger:
         self.entries: list[Entry] = list(read_entries(directory))
 
     def add(self, entry: Entry) -> None:
-        """Append an entry; it is on disk when this returns."""
-        self._file.write(json.dumps(asdict(entry)) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Append an entry; it is on disk when this returns.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+        try:
+            self._file.write(json.dumps(asdict(entry)) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            remedy = "free some space and go on with {run_sweep.resume}"
+            raise ConfigError(f"{self.directory / LEDGER} cannot be written ({error.strerror}): {remedy}") from None
         self.entries.append(entry)
 
 

@@ -381,7 +381,7 @@ class _SweepRun:
             batch_size=cell.batch_size,
             repeat=measurement.repeat,
             kind=measurement.kind,
-            results=None if results is None else results.saved_at.name,
+            results=None if results is None else _place(results.saved_at, self._ledger.directory),
             error=error,
             throughput_rps=None if results is None else results.summary.throughput_rps,
             p99_ms=None if results is None else results.summary.latency_ms["p99"],
@@ -402,6 +402,11 @@ class _SweepRun:
         log.info(
             "%d of %d, %s: %s; %s left", number, len(self._plan.order), cell.name, _outcome(entry), _time(left * each_s)
         )
+
+
+def _place(path: Path, directory: Path) -> str:
+    """The name of a file in a directory; the whole path of one that had to be saved elsewhere."""
+    return path.name if path.parent == directory.absolute() else str(path)
 
 
 def _thresholds(results: Results, crossed: bool | None) -> list[str]:

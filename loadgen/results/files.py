@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +18,8 @@ from frontend_launch.histogram import LatencyHistogram
 from loadgen.errors import ConfigError
 from loadgen.files import UnreadableError, read_text
 from loadgen.results.document import SCHEMA_VERSION, Results, parse
+
+log = logging.getLogger(__name__)
 
 MAX_BYTES = 256 << 20
 """Of a results file; those of a day have some 50 MB."""
@@ -78,13 +82,25 @@ def save(results: Results, directory: Path) -> Path:
         directory: made where it is missing.
 
     Returns:
-        Its absolute path, ``results-%y%m%d_%H%M%S.json``, with a number added where that exists already.
+        Its absolute path, ``results-%y%m%d_%H%M%S.json``, with a number added where that exists already. It is in the
+        directory for temporary files where this one cannot be written: what was measured is not lost.
 
     Raises:
-        ConfigError: the directory cannot be written.
+        ConfigError: neither directory can be written.
     """
     stem = time.strftime("results-%y%m%d_%H%M%S")
     text = json.dumps(results.document(), indent=4, allow_nan=False)
+    try:
+        return _save(text, directory, stem)
+    except ConfigError as error:
+        with contextlib.suppress(ConfigError):
+            path = _save(text, Path(tempfile.gettempdir()), stem)
+            log.error("%s: they are in %s", error, path)
+            return path
+        raise
+
+
+def _save(text: str, directory: Path, stem: str) -> Path:
     make_directory(directory)
     draft = directory / f".{stem}.{os.getpid()}.tmp"
     try:

@@ -100,3 +100,22 @@ def test_names_that_the_output_cannot_encode(tmp_path):
     done = subprocess.run(words, capture_output=True, env=environment, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert b".json\n" in done.stdout
+
+
+def test_an_ascii_locale_writes_the_bytes_of_names(tmp_path):
+    """A path that is printed can be used."""
+    name = os.fsencode(tmp_path) + b"/results-\xff\xc3\xa9.json"
+    Path(os.fsdecode(name)).write_text(GOLDEN.read_text())
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    words = [LOADGEN.encode(), b"report", name, b"--csv", b"-"]
+    done = subprocess.run(words, capture_output=True, env={**os.environ, **locale}, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert name in done.stdout
+
+
+def test_a_limit_of_open_files_that_is_too_low(monkeypatch):
+    """Is said before anything is opened: an event loop needs some, and its errors say little."""
+    monkeypatch.setattr("loadgen.load.open_files.raise_limit", lambda: 20)
+    done = asked([LOADGEN, "saturate", "-m", "noop", "--dry-run"])
+    text = "loadgen: 20 open files are too few: raise the limit, such as to 1024 (ulimit -n 1024)\n"
+    assert (done.returncode, done.stderr) == (3, text)

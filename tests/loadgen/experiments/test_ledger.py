@@ -1,6 +1,7 @@
 """What is in a ledger stays there, whenever its writer dies."""
 
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -103,3 +104,12 @@ def test_a_header_that_cannot_be_read(tmp_path: Path, text: str, complaint: str)
     (tmp_path / ledgers.HEADER).write_text(text)
     with pytest.raises(ConfigError, match=complaint):
         ledgers.read_header(tmp_path)
+
+
+def test_a_ledger_on_a_disk_that_is_full(tmp_path):
+    """One line, with what to do."""
+    with open("/dev/full", "w") as file:
+        ledger = ledgers.Ledger(tmp_path, file)
+        with pytest.raises(ConfigError, match=r"cannot be written \(No space left on device\): free some space"):
+            ledger.add(ENTRY)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())  # what is still buffered

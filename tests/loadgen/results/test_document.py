@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 import time
 from dataclasses import replace
 from functools import reduce
@@ -283,11 +284,22 @@ def test_a_file_system_without_links_does_too(results, tmp_path, monkeypatch):
     assert read(first).summary == read(second).summary == results.summary
 
 
-def test_a_directory_that_cannot_be_made_is_one_line(results, tmp_path):
-    """It names the option."""
+def test_a_directory_that_cannot_be_made_is_one_line(results, tmp_path, monkeypatch):
+    """It names the option, where the directory of temporary files cannot be used either."""
     (tmp_path / "file").write_text("")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file" / "none"))
     with pytest.raises(ConfigError, match="choose another results_dir"):
         save(results, tmp_path / "file" / "below")
+
+
+def test_what_was_measured_is_saved_elsewhere_where_its_directory_is_gone(results, tmp_path, monkeypatch, caplog):
+    """Such as on a disk that is full by now."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "other"))
+    path = save(results, tmp_path / "file" / "below")
+    assert path.parent == tmp_path / "other"
+    assert read(path).summary == results.summary
+    assert f"they are in {path}" in caplog.text
 
 
 def test_a_path_is_no_part_of_the_document(results):
