@@ -34,6 +34,9 @@ from frontend_launch import cgroups
 from frontend_launch.errors import RequestError
 from frontend_launch.integers import core_ranges, expand_ranges
 
+MAX_DESCRIBED = 2048
+"""Cores, or GPUs, of a machine in words: more than any has, and a plan for them takes seconds."""
+
 _SYNTAX = "write cpus=0-31,gpus=0-1 and, if it matters, smt=2,numa=2"
 
 
@@ -163,9 +166,12 @@ def _described_count(text: str, name: str, fields: Mapping[str, list[str]]) -> i
 def _described_numbers(text: str, members: list[str]) -> tuple[int, ...]:
     items = [member for member in members if member]
     try:
-        return tuple(sorted(set(expand_ranges(items)))) if items else ()
+        numbers = tuple(sorted(set(expand_ranges(items)))) if items else ()
     except ValueError as error:
         raise RequestError(f"topology {text!r}: {error}") from None
+    if len(numbers) > MAX_DESCRIBED:
+        raise RequestError(f"topology {text!r}: {len(numbers)} are too many: describe at most {MAX_DESCRIBED}")
+    return numbers
 
 
 def limit_to_quota(cores: tuple[int, ...], quota: float | None) -> tuple[tuple[int, ...], str]:

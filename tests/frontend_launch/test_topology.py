@@ -287,6 +287,7 @@ def test_describe_threads_and_nodes(text, siblings, nodes):
         pytest.param("0-31", "does not begin with a name", id="bare list"),
         pytest.param("gpus=0", "has no cores", id="no cores"),
         pytest.param("cpus=,gpus=0", "has no cores", id="empty cores"),
+        pytest.param("cpus=0-65000", "65001 are too many: describe at most 2048", id="more cores than any machine has"),
         pytest.param("cpus=0-3,cpus=4", "'cpus' is unknown or said twice", id="twice"),
         pytest.param("cores=0-3", "'cores' is unknown or said twice", id="unknown name"),
         pytest.param("cpus=a", "'a' is neither a whole number nor a range", id="letters"),
