@@ -55,8 +55,9 @@ def _write(option: str, path: Path | str, text: str) -> None:
         return
     try:
         Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise ConfigError(f"{option} {path} cannot be written: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # a null character is no OSError
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{option} {path} cannot be written: {reason}") from None
 
 
 class _Terminal(Console):

@@ -21,7 +21,10 @@ from model_containers import catalog, settings
 from model_containers.errors import ModelContainersError
 from model_containers.model import Description
 
-CODES = (exit_codes.OK, exit_codes.CONFIG, exit_codes.PLACEMENT, exit_codes.LAUNCH, exit_codes.TARGET)
+ANSWERS = (exit_codes.OK, exit_codes.THRESHOLD, exit_codes.UNDECIDED)
+"""Codes of what was done as asked; `best` decides, though it measures nothing."""
+
+CODES = (*ANSWERS, exit_codes.CONFIG, exit_codes.PLACEMENT, exit_codes.LAUNCH, exit_codes.TARGET)
 """How a command may end that measures nothing."""
 
 
@@ -173,7 +176,7 @@ def complaint(done: subprocess.CompletedProcess[str]) -> str | None:
         return f"code {code}: {err[-300:]}"
     if "Traceback" in out + err:
         return err[-1000:]
-    if code and (err.count("\n") != 1 or not err.startswith("loadgen: ") or len(err) > 2000):
+    if code not in ANSWERS and (err.count("\n") != 1 or not err.startswith("loadgen: ") or len(err) > 2000):
         return f"{err.count(chr(10))} lines, {len(err)} letters: {err[:300]!r}"
     if not err.removesuffix("\n").isprintable():
         return f"control characters: {err!r}"
