@@ -25,7 +25,7 @@ from typing_extensions import override
 from loadgen import files
 from loadgen.checks import finite, whole
 from loadgen.errors import ConfigError, FieldError
-from loadgen.parsing import parse_duration
+from loadgen.parsing import parse_duration, parse_rate
 from model_containers.units import NS_PER_S
 
 MAX_REQUESTS = 36_000_000
@@ -35,6 +35,7 @@ MAX_TRACE_S = 366 * 86_400.0
 """The longest trace; a longer one is most likely in another unit."""
 
 _NUMBER = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+_RATE = r"((?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:/[A-Za-z]+)?)"
 
 
 @runtime_checkable
@@ -362,10 +363,11 @@ def _cv(text: str, kind: str, details: str) -> float:
 
 
 def _ramp(options: _Options) -> Ramp:
-    match = re.fullmatch(rf"\s*{_NUMBER}\s*\.\.\s*{_NUMBER}\s*", options.details)
-    if match is None or not float(match[1]) + float(match[2]) > 0:
+    match = re.fullmatch(rf"\s*{_RATE}\s*\.\.\s*{_RATE}\s*", options.details)
+    from_rps, to_rps = (0.0, 0.0) if match is None else (parse_rate(match[1]), parse_rate(match[2]))
+    if not from_rps + to_rps > 0:
         raise ConfigError(f"{options.text!r} names no two rates: write ramp:50..500")
-    return Ramp(float(match[1]), float(match[2]), options.duration_s)
+    return Ramp(from_rps, to_rps, options.duration_s)
 
 
 def _steps(options: _Options) -> Steps:
@@ -376,10 +378,10 @@ def _steps(options: _Options) -> Steps:
 
 
 def _step(text: str, part: str) -> tuple[float, float]:
-    match = re.fullmatch(rf"\s*{_NUMBER}\s*x\s*(\S+)\s*", part)
+    match = re.fullmatch(rf"\s*{_RATE}\s*x\s*(\S+)\s*", part)
     if match is None:
         raise ConfigError(f"{text!r}: {part!r} is no step: write a rate and a time, such as 50x30s")
-    return float(match[1]), parse_duration(match[2])
+    return parse_rate(match[1]), parse_duration(match[2])
 
 
 def _trace(details: str, time_scale: float) -> Trace:

@@ -220,3 +220,23 @@ def test_schedules_that_make_no_sense(text, rate, duration, scale, complaint):
     """One line each, with the remedy."""
     with pytest.raises(ConfigError, match=complaint):
         parse_arrivals(text, rate, duration, 0, scale)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("ramp:6/m..2/s", "ramp 0.1 to 2 requests/s"),
+        ("ramp:50...500", "ramp 50 to 500 requests/s"),
+        ("steps:6/mx1m30s,360/h x 30s", "steps 0.1 requests/s for 90 s, 0.1 requests/s for 30 s"),
+    ],
+)
+def test_rates_of_schedules_may_have_units(text, same):
+    """As those of `--rate`."""
+    assert parse_arrivals(text, None, None, 0).text == same
+
+
+@pytest.mark.parametrize("text", ["ramp:6/x..5", "steps:6/dx30s"])
+def test_a_unit_that_is_none(text):
+    """The rate is named."""
+    with pytest.raises(ConfigError, match=r"is not a rate: "):
+        parse_arrivals(text, None, None, 0)
