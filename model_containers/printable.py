@@ -13,13 +13,20 @@ import sys
 from collections.abc import Iterable
 from typing import Any, TextIO, cast
 
-_CONTROL = re.compile(
+_OBEYED = (
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)"
     r"|[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
-    r"|[\ud800-\udfff]"
 )
-"""Control characters but for tabs and ends of lines; those that reorder a line; halves of surrogate pairs, such as in
-names of files, which no encoding can print."""
+"""Control characters but for tabs and ends of lines; those that reorder a line."""
+
+_CONTROL = re.compile(_OBEYED + r"|[\ud800-\udfff]")
+"""These; and halves of surrogate pairs, such as in names of files, which no encoding can print."""
+
+_CONTROL_BUT_BYTES = re.compile(_OBEYED + r"|[\ud800-\udc9f\udd00-\udfff]")
+"""The same, without the halves that stand for bytes of names which are no control characters to a terminal either."""
+
+BYTES_OF_NAMES = "bytes-of-names"
+"""What streams have for `errors` that write such bytes as they are."""
 
 
 def printable(text: str) -> str:
@@ -53,7 +60,8 @@ class _Printable:
 
     def write(self, text: str) -> int:
         """Write the text escaped; returns the length of what was given."""
-        self.stream.write(printable(text))
+        control = _CONTROL_BUT_BYTES if self.stream.errors == BYTES_OF_NAMES else _CONTROL
+        self.stream.write(control.sub(_escape, text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

@@ -36,6 +36,8 @@ def _open_streams() -> None:
 
     A socket or a file would take the number of a closed one, and whatever writes to it would write there.
     """
+    from model_containers.printable import BYTES_OF_NAMES  # noqa: PLC0415 - once a signal is handled
+
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(number)
@@ -45,9 +47,9 @@ def _open_streams() -> None:
         stream = getattr(sys, name)
         if mode == "w" and isinstance(stream, io.TextIOWrapper):
             # A name of a file is written as the bytes that it is.
-            codecs.register_error("loadgen", _written)
+            codecs.register_error(BYTES_OF_NAMES, _written)
             plain = codecs.lookup(stream.encoding).name == "ascii"
-            stream.reconfigure(encoding="utf-8" if plain else stream.encoding, errors="loadgen")
+            stream.reconfigure(encoding="utf-8" if plain else stream.encoding, errors=BYTES_OF_NAMES)
 
 
 def _written(error: UnicodeError) -> tuple[str | bytes, int]:

@@ -1,5 +1,6 @@
 """Foreign text on a terminal: what is escaped, and that nothing gets around it."""
 
+import codecs
 import json
 import logging
 import subprocess
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_containers.batch_log import open_log
-from model_containers.printable import printable
+from model_containers.printable import BYTES_OF_NAMES, _Printable, printable
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,15 @@ try:
 except AttributeError:
     raise ValueError("raised \x1b[31m")
 """
+
+
+def test_bytes_of_names_are_written_where_a_stream_can(tmp_path):
+    """But for those that a terminal may take for control characters."""
+    codecs.register_error(BYTES_OF_NAMES, codecs.lookup_error("surrogateescape"))
+    for errors, written in ((BYTES_OF_NAMES, b"\xffa\xa0\\x1b\\udc9b"), ("strict", rb"\udcffa\udca0\x1b\udc9b")):
+        with (tmp_path / "out").open("w", encoding="utf-8", errors=errors) as stream:
+            _Printable(stream).write("\udcffa\udca0\x1b\udc9b")
+        assert (tmp_path / "out").read_bytes() == written
 
 
 def test_a_process_prints_no_control_characters():

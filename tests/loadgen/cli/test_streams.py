@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from program import LOADGEN, asked
 
-from loadgen.cli import console, measuring
+from loadgen.cli import console, exit_codes, measuring
 from loadgen.results import files
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "results-v2.json"
@@ -103,14 +103,16 @@ def test_names_that_the_output_cannot_encode(tmp_path):
 
 
 def test_an_ascii_locale_writes_the_bytes_of_names(tmp_path):
-    """A path that is printed can be used."""
-    name = os.fsencode(tmp_path) + b"/results-\xff\xc3\xa9.json"
-    Path(os.fsdecode(name)).write_text(GOLDEN.read_text())
+    """A path that is printed can be used; in a CSV it is text."""
+    good, bad = (os.fsencode(tmp_path) + b"/%s-\xff\xc3\xa9.json" % name for name in (b"good", b"bad"))
+    Path(os.fsdecode(good)).write_text(GOLDEN.read_text())
+    Path(os.fsdecode(bad)).write_text("{}")
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    words = [LOADGEN.encode(), b"report", name, b"--csv", b"-"]
+    words = [LOADGEN.encode(), b"report", good, bad, b"--csv", b"-"]
     done = subprocess.run(words, capture_output=True, env={**os.environ, **locale}, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert name in done.stdout
+    assert done.returncode == exit_codes.CONFIG
+    assert b"loadgen: %s is not" % bad in done.stderr
+    assert rb"/good-\udcff\udcc3\udca9.json" in done.stdout
 
 
 def test_a_limit_of_open_files_that_is_too_low(monkeypatch):
