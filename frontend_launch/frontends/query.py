@@ -20,6 +20,7 @@ from typing import Self
 import zmq
 
 from frontend_launch import wire
+from frontend_launch.contexts import end_context
 from frontend_launch.counters import Counters
 from frontend_launch.errors import LaunchError, StoreError
 from frontend_launch.frontends.admission import Admission
@@ -97,7 +98,7 @@ class QueryFrontend:
             if ipc_directory is not None:
                 self._bind_ipc(ipc_directory)
         except BaseException:
-            self._context.destroy(linger=0)
+            end_context(self._context)
             raise
 
     def _bind(self, host: str, ports: Ports, shard: Shard) -> None:
@@ -162,7 +163,7 @@ class QueryFrontend:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._context.destroy(linger=0)
+        end_context(self._context)
 
     # Readings ------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from typing_extensions import override
 
 from frontend_launch import wire
 from frontend_launch.clock import clock_id
+from frontend_launch.contexts import end_context
 from frontend_launch.integers import plural
 from loadgen.errors import TargetError
 from loadgen.load.inputs import Pool
@@ -374,4 +375,6 @@ class ClipperTarget(Target):
             asyncio.get_running_loop().remove_reader(self._watched)
             asyncio.get_running_loop().remove_reader(self._breaks.FD)
             self._in.disable_monitor()
-        self._context.destroy(linger=0)
+        for socket in (self._receiving, self._sending):
+            socket.close(linger=0)
+        end_context(self._context)
