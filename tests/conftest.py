@@ -16,6 +16,9 @@ FOLDERS = ("browser", "docker", "end_to_end", "evidence", "models", "servers")
 TOGETHER = ("docker", "servers", "models", "browser")
 """Marks whose tests share something: with several workers one runs all of them, and the longest begin first."""
 
+QUICK_ARE_COVERED = "LOADGEN_QUICK_ARE_COVERED"
+"""Set where the coverage of the quick tests is known from a run before: they run at their own speed."""
+
 DOCKER_SOCKET = "/var/run/docker.sock"
 PROBE_TIMEOUT_S = 5.0
 REQUIRE_DOCKER = "LOADGEN_REQUIRE_DOCKER"
@@ -40,6 +43,8 @@ def pytest_collection_modifyitems(items):
         folder = item.path.relative_to(HERE).parts[0]
         if folder in FOLDERS:
             item.add_marker(folder)
+        elif QUICK_ARE_COVERED in os.environ:
+            item.add_marker("no_cover")
         if (group := _group(item)) is not None:
             item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: (*TOGETHER, None).index(_group(item)))
