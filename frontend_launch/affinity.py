@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,29 @@ def affinity(pid: int) -> tuple[int, ...]:
         with contextlib.suppress(ProcessLookupError):
             allowed |= os.sched_getaffinity(thread)
     return tuple(sorted(allowed))
+
+
+MOST_CORES = 8192
+"""More than a kernel numbers; it ignores the numbers of cores that there are not."""
+
+
+def reachable() -> tuple[int, ...]:
+    """The cores that this process may pin its children to, also those outside its own affinity.
+
+    ``taskset`` and ``numactl`` set an affinity, which a process may widen; a cpuset holds.
+    """
+    found = os.sched_getaffinity(0)
+
+    def widen() -> None:
+        nonlocal found
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, range(MOST_CORES))  # of this thread alone, which ends here
+            found = os.sched_getaffinity(0)
+
+    thread = threading.Thread(target=widen, name="affinity")
+    thread.start()
+    thread.join()
+    return tuple(sorted(found))
 
 
 @contextlib.contextmanager

@@ -210,15 +210,19 @@ def plan_on(config: ExperimentConfig, context: PlanContext) -> Plan:
     """
     if context.input_shape is not None and isinstance(config.serve, CataloguedModel):
         config = replace(config, serve=replace(config.serve, input_shape=context.input_shape))
-    request, notes = _placement_request(config, context.model, context.topology)
+    topology = context.topology.reaching(_named_cores(config))
+    request, notes = _placement_request(config, context.model, topology)
+    if topology is not context.topology and config.client.cpus is None:
+        request, note = _where_it_was_put(request, context.topology.cores)
+        notes = (*notes, note)
     inputs = context.inputs if context.remote is None else context.remote.inputs(request_options(config))
     load, limits = _load_plan(config, inputs, request.replicas, context.remote)
-    placement = plan(context.topology, request)
+    placement = plan(topology, request)
     overlaps = tuple(f"allowed overlap: {line}" for line in placement.overlaps)
     chosen = (context.model.note,) if context.model.note else ()
     notes = (*chosen, *notes, *limits, *overlaps)
     used = {core for row in placement.assignments for core in row.cores}
-    spare = tuple(core for core in context.topology.cores if core not in used)
+    spare = tuple(core for core in topology.cores if core not in used)
     return Plan(config, context.model, inputs, load, placement, request.cpus_per_replica, notes, context.remote, spare)
 
 
@@ -398,6 +402,25 @@ def _placement_request(
         allow_overlap=serve.allow_overlap,
     )
     return request, defaults.notes
+
+
+def _named_cores(config: ExperimentConfig) -> set[int]:
+    """The cores that the user named, for whatever process."""
+    serve, named = config.serve, set(config.client.cpus or ())
+    return named.union(serve.cpus or (), *serve.infrastructure_cpus.values()) if isinstance(serve, Deploy) else named
+
+
+def _where_it_was_put(request: PlacementRequest, affinity: tuple[int, ...]) -> tuple[PlacementRequest, str]:
+    """The request with the client on the cores where loadgen was started, and a note that it stays there.
+
+    Args:
+        request: with cores beyond them, named for others.
+        affinity: the cores where loadgen was started.
+    """
+    taken = {*(request.cpus or ()), *request.named_for_others}
+    cores = tuple(core for core in affinity if core not in taken) or affinity
+    note = f"the client stays on cores {core_ranges(cores)}, where loadgen was started (taskset, numactl)"
+    return replace(request, client_cpus=cores, client_named_by="the affinity of loadgen"), note
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ class PlacementRequest:
         infrastructure_cpus: the cores named for some of it, by role; the planner chooses for the others.
         allow_overlap: whether what the user named may overlap, and replicas share cores when there are too few.
         clients: client processes, each of which has a use for a core of its own.
+        client_named_by: what named the client's cores, in refusals.
     """
 
     replicas: int = 1
@@ -83,6 +84,7 @@ class PlacementRequest:
     infrastructure_cpus: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     allow_overlap: bool = False
     clients: int = 1
+    client_named_by: str = "--client-cpus"
 
     @property
     def gpu_replicas(self) -> int:
@@ -124,7 +126,7 @@ def check(topology: Topology, request: PlacementRequest) -> tuple[str, ...]:
         only = f", only {started}" if started else ""
         raise RequestError(f"--{role}-cpus: this runtime has no process {role!r}{only}; leave the option out")
     services = {f"--{role}-cpus": cores for role, cores in request.infrastructure_cpus.items()}
-    named = {"--cpus": request.cpus, "--client-cpus": request.client_cpus, **services}
+    named = {"--cpus": request.cpus, request.client_named_by: request.client_cpus, **services}
     note = f" ({topology.note})" if topology.note else ""
     for option, cores in named.items():
         if cores is not None and not cores:
@@ -164,7 +166,7 @@ def cpu_shortage(topology: Topology, request: PlacementRequest, pool: tuple[int,
         have, remedy = f"--cpus names {_counted(pool)}", "name more cores" if len(pool) < len(topology.cores) else ""
     elif request.named_for_others:
         options = [f"--{role}-cpus" for role in request.infrastructure_cpus]
-        options = ["--client-cpus", *options] if request.client_cpus else options
+        options = [request.client_named_by, *options] if request.client_cpus else options
         have = f"{' and '.join(options)} leave{'' if len(options) > 1 else 's'} {_counted(pool)}"
         remedy = f"name fewer {' or '.join(options)}"
     else:

@@ -5,7 +5,7 @@
 =============================================== ====================================================
 what                                            where
 =============================================== ====================================================
-cores                                           the affinity mask of this process
+cores                                           the affinity mask of this process, and what it may be widened to
 CPU quota, cgroup v2 (``cpu.max``)              ``$MAX $PERIOD`` in µs, or ``max``
 CPU quota, cgroup v1 (``cpu.cfs_*_us``)         quota and period in µs; a quota of -1 is none
 GPUs                                            ``/proc/driver/nvidia/gpus/*``, else ``/dev/nvidia[0-9]*``
@@ -26,11 +26,12 @@ import os
 import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 from frontend_launch import cgroups
+from frontend_launch.affinity import reachable
 from frontend_launch.errors import RequestError
 from frontend_launch.integers import core_ranges, expand_ranges
 
@@ -67,6 +68,8 @@ class Topology:
         note: why there are fewer cores than the affinity allows; empty when nothing was cut.
         siblings: the usable cores that are threads of one physical core, for each that has several.
         numa_nodes: the nodes that have memory, ascending; empty when they are unknown.
+        beyond: the same machine with the cores outside the affinity of this process that its children may be pinned
+            to; None where there are none.
     """
 
     cores: tuple[int, ...]
@@ -76,6 +79,11 @@ class Topology:
     note: str = ""
     siblings: tuple[tuple[int, ...], ...] = ()
     numa_nodes: tuple[NumaNode, ...] = ()
+    beyond: Topology | None = None
+
+    def reaching(self, cores: Iterable[int]) -> Topology:
+        """The machine that has cores which the user named: with what is beyond the affinity only when they need it."""
+        return self if self.beyond is None or set(cores) <= set(self.cores) else self.beyond
 
     def physical(self, core: int) -> tuple[int, ...]:
         """The usable threads of the physical core that a core belongs to, itself among them."""
@@ -99,9 +107,33 @@ def discover(root: Path = Path("/")) -> Topology:
     Args:
         root: where ``proc``, ``sys`` and ``dev`` are found.
     """
-    cores, note = limit_to_quota(tuple(sorted(os.sched_getaffinity(0))), cpu_quota(root))
-    siblings, numa_nodes = find_siblings(cores, root), find_numa_nodes(cores, root)
-    return Topology(cores, find_gpus(root), socket.gethostname(), False, note, siblings, numa_nodes)
+    return machine_of(tuple(sorted(os.sched_getaffinity(0))), reachable(), root)
+
+
+def machine_of(affinity: tuple[int, ...], within_reach: tuple[int, ...], root: Path = Path("/")) -> Topology:
+    """The machine of a process.
+
+    Args:
+        affinity: the cores that the process may use, ascending.
+        within_reach: those that its children may be pinned to, ascending.
+        root: where ``proc``, ``sys`` and ``dev`` are found.
+    """
+    beyond = tuple(core for core in within_reach if core not in affinity)
+    whole = _topology((*affinity, *beyond), root) if beyond else None
+    if whole is None or set(whole.cores) <= set(affinity):  # the quota pays for no others
+        return _topology(affinity, root)
+    here = _topology(affinity, root)
+    outside = core_ranges(set(whole.cores) - set(affinity))
+    note = f"this process may not run on {outside} (taskset, numactl), its replicas may: name them with --cpus"
+    return replace(here, note="; ".join(filter(None, (here.note, note))), beyond=whole)
+
+
+def _topology(cores: tuple[int, ...], root: Path) -> Topology:
+    """A machine with these cores, of which a quota leaves the first."""
+    usable, note = limit_to_quota(cores, cpu_quota(root))
+    usable = tuple(sorted(usable))
+    siblings, numa_nodes = find_siblings(usable, root), find_numa_nodes(usable, root)
+    return Topology(usable, find_gpus(root), socket.gethostname(), False, note, siblings, numa_nodes)
 
 
 def describe(text: str) -> Topology:
@@ -178,7 +210,7 @@ def limit_to_quota(cores: tuple[int, ...], quota: float | None) -> tuple[tuple[i
     """The first whole cores that a quota pays for, at least one, and a note when that cut any.
 
     Args:
-        cores: the cores of the affinity mask, ascending.
+        cores: the cores that there would be without it, in the order in which they are kept.
         quota: in cores; None for no limit.
     """
     if quota is None or quota >= len(cores):

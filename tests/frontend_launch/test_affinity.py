@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from frontend_launch.affinity import affinity, pinned
+from frontend_launch.affinity import affinity, pinned, reachable
 from frontend_launch.errors import LaunchError
 
 CORE = min(os.sched_getaffinity(0))
@@ -27,3 +27,21 @@ def test_pinning_to_a_core_that_is_not_there_is_one_line():
 def test_a_gone_process_has_no_cores():
     """And raises nothing."""
     assert affinity(2**22 - 1) == ()
+
+
+def test_a_process_reaches_beyond_its_own_affinity():
+    """As far as its cpuset; asking changes nothing."""
+    before = reachable()
+    assert set(before) >= os.sched_getaffinity(0)
+    with pinned((CORE,)):
+        assert (reachable(), os.sched_getaffinity(0)) == (before, {CORE})
+
+
+def test_where_an_affinity_cannot_be_widened(monkeypatch):
+    """What there is counts."""
+
+    def refuse(pid, cores):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    assert set(reachable()) == os.sched_getaffinity(0)

@@ -21,6 +21,7 @@ from frontend_launch.launch.topology import (
     find_numa_nodes,
     find_siblings,
     limit_to_quota,
+    machine_of,
 )
 
 V2 = "0::/user.slice/job\n"
@@ -233,6 +234,31 @@ def test_discover_puts_affinity_quota_and_gpus_together(tmp_path, monkeypatch):
     assert (topology.cores, topology.gpus, topology.described) == ((2, 5), (0,), False)
     assert topology.note == "the CPU quota of 2 cores leaves 2,5 of cores 2,5,9"
     assert topology.node
+
+
+@pytest.mark.parametrize(
+    ("affinity", "quota", "cores", "beyond"),
+    [
+        pytest.param((0, 1, 2, 3), "max 100000", (0, 1, 2, 3), None, id="nothing beyond"),
+        pytest.param((2, 3), "max 100000", (2, 3), (0, 1, 2, 3), id="narrowed by taskset"),
+        pytest.param((2, 3), "300000 100000", (2, 3), (0, 2, 3), id="the quota pays for the affinity first"),
+        pytest.param((2, 3), "200000 100000", (2, 3), None, id="the quota pays for no more"),
+    ],
+)
+def test_what_is_beyond_the_affinity(tmp_path, affinity, quota, cores, beyond):
+    """Is there for whom the user names cores, and for nobody else."""
+    siblings = {
+        f"sys/devices/system/cpu/cpu{n}/topology/thread_siblings_list": f"{n % 2},{n % 2 + 2}" for n in range(4)
+    }
+    root = machine(tmp_path, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": quota, **siblings})
+    topology = machine_of(affinity, (0, 1, 2, 3), root)
+    assert topology.cores == cores
+    assert topology.reaching(cores) is topology
+    assert topology.reaching((0,)).cores == (beyond or cores)
+    if beyond:
+        assert topology.siblings == ()
+        assert topology.reaching((0,)).siblings[0] == (0, 2)
+        assert topology.note.endswith("(taskset, numactl), its replicas may: name them with --cpus")
 
 
 def test_discover_here():

@@ -390,6 +390,36 @@ def test_what_a_model_says_of_itself():
         plan_on(ExperimentConfig(Deploy("m.onnx", batch_size=3)), context)
 
 
+@pytest.mark.parametrize(
+    ("affinity", "deploy", "client", "expected"),
+    [
+        pytest.param("24-27", {"cpus": (20, 21)}, None, ["24-27", "0-3", "20"], id="replicas elsewhere"),
+        pytest.param("24-27", {}, None, ["26", "24,25", "27"], id="nothing named: all of it within"),
+        pytest.param("24-27", {"cpus": (24, 23)}, None, ["25-27", "0-3", "24"], id="a core of it is named"),
+        pytest.param("1", {"cpus": (0,)}, None, ["1*", "1*", "0"], id="two cores"),
+        pytest.param("24-27", {"infrastructure_cpus": {"frontends": (2,)}}, None, ["24-27", "2", "31"], id="frontends"),
+        pytest.param("24-27", {"cpus": (25,)}, (5, 6), ["5,6", "0-3", "25"], id="the client is named too"),
+    ],
+)
+def test_a_client_that_was_put_somewhere(affinity, deploy, client, expected):
+    """It stays there; replicas are where they are named."""
+    machine = describe("cpus=0-1" if affinity == "1" else "cpus=0-31")
+    machine = replace(describe(f"cpus={affinity}"), beyond=machine)
+    config = ExperimentConfig(Deploy("noop", topology=machine, **deploy), client=Client(cpus=client))
+    plan = asyncio.run(prepare(config))
+    assert [core_ranges(a.cores) + "*" * a.shared for a in plan.placement.assignments] == expected
+    stays = f"the client stays on cores {expected[0].strip('*')}, where loadgen was started (taskset, numactl)"
+    assert (stays in plan.notes) is (client is None and deploy != {})
+
+
+def test_cores_named_for_replicas_where_the_client_was_put():
+    """Are refused as those that are named for both."""
+    machine = replace(describe("cpus=1"), beyond=describe("cpus=0-1"))
+    config = ExperimentConfig(Deploy("noop", topology=machine, cpus=(1, 0)))
+    with pytest.raises(PlacementError, match=r"^--cpus and the affinity of loadgen both name core 1: name different"):
+        asyncio.run(prepare(config))
+
+
 def test_a_plan_as_text():
     """What will run, for how long, with how much in flight."""
     text = plan_text(planned(load=Saturate(30.0), deploy={"gpus": (0, 1)}))
