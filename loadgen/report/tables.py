@@ -116,6 +116,8 @@ def remarks(cells: Sequence[Cell]) -> list[str]:
     for metric in ("p50", "p99"):
         if names := [cell.name for cell in cells if cell.few(metric)]:
             lines.append(f"{', '.join(names)}: too few requests for a {metric}; fewer than {FEW} are slower")
+    if names := [cell.name for cell in cells if any("p99" not in run.results.summary.latency_ms for run in cell.runs)]:
+        lines.append(f"{', '.join(names)}: of 2017, with a p99 of every 50 answers and no percentiles of all")
     return lines
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from loadgen.results.document import Results
+    from loadgen.results.environment import Environment
 
 REPLICA = "replica-"
 """How the roles of replicas begin."""
@@ -323,7 +324,7 @@ def run_of(results: Results, path: Path, repeat: int = 0, anchor: bool = False, 
 
 def _load(results: Results) -> Load:
     if results.summary.offered_rps is None:
-        return Load(None, None, results.window.requests)
+        return Load(None, None, results.window.requests or None)
     if results.arrivals is None:
         return Load("unknown schedule", None, None)
     return Load(results.arrivals.text, results.arrivals.rate_rps, None)
@@ -338,7 +339,7 @@ def _configuration(results: Results) -> Configuration:
         model=results.model.name,
         weights=results.model.weights,
         inputs=None if results.inputs is None else results.inputs.source,
-        machine=f"{environment.cpu_model}, {environment.cores} cores ({', '.join(nodes)}){containers}",
+        machine=_machine(environment, list(nodes)) + containers,
         replicas=_instances(results),
         cpus_per_replica=None,
         cores=None,
@@ -350,6 +351,15 @@ def _configuration(results: Results) -> Configuration:
         return external
     roles = Counter(row.role.rstrip("-0123456789") for row in placement)
     rows = [row for row in placement if row.role.startswith(REPLICA)]
+    if not rows:  # of 2017, which gave each replica cores of its own, and GPUs to the first
+        return replace(
+            external,
+            replicas=node.num_replicas,
+            cpus_per_replica=node.cpus_per_replica,
+            cores=node.num_replicas * node.cpus_per_replica,
+            gpus=min(len(node.gpus), node.num_replicas),
+            batch_size=node.batch_size,
+        )
     return replace(
         external,
         replicas=node.num_replicas,
@@ -359,6 +369,12 @@ def _configuration(results: Results) -> Configuration:
         batch_size=node.batch_size,
         frontends=roles["frontends"] or roles["query"],
     )
+
+
+def _machine(environment: Environment, nodes: Sequence[str]) -> str:
+    if not environment.cores:
+        return "unknown machine"
+    return f"{environment.cpu_model}, {environment.cores} cores ({', '.join(nodes)})"
 
 
 def _instances(results: Results) -> int | None:
@@ -446,7 +462,7 @@ def _time(run: Run) -> str:
 
 
 _QUALIFIERS: tuple[Callable[[Configuration, Load], str], ...] = (
-    lambda c, load: load.arrivals or f"window {load.window}",
+    lambda c, load: load.arrivals or ("unknown window" if load.window is None else f"window {load.window}"),
     lambda c, load: c.weights,
     lambda c, load: c.inputs or "unknown inputs",
     lambda c, load: c.machine,

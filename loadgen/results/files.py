@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from frontend_launch.histogram import LatencyHistogram
 from loadgen.errors import ConfigError
 from loadgen.files import UnreadableError, read_text
 from loadgen.results.document import SCHEMA_VERSION, Results, parse
+from loadgen.results.files_2017 import is_of_2017, read_2017
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +145,7 @@ def _rename(draft: Path, path: Path) -> None:
 
 
 def read(path: Path) -> Results:
-    """Read a results file of any version up to this one.
+    """Read a results file of any version up to this one, and of the 2017 driver.
 
     Members that this version does not know are ignored; those that an earlier version did not write have defaults.
 
@@ -152,6 +154,8 @@ def read(path: Path) -> Results:
     """
     try:
         document = parse(read_text(path, MAX_BYTES))  # files of version 1 may hold NaN, for what is null now
+        if is_of_2017(document):
+            return read_2017(document, path.name, datetime.fromtimestamp(path.stat().st_mtime))
         version = msgspec.convert(document, _Versioned).schema_version
         if version <= SCHEMA_VERSION:
             _check_numbers(document)

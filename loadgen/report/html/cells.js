@@ -14,7 +14,9 @@ const lineName = (cell) => `${replicasName(cell)}, ${coresName(cell)}`;
 
 function head() {
   const models = unique(data.cells.map((cell) => cell.model)).join(", ");
-  const machines = unique(data.environments.map((row) => `${row.cpu_model}, ${plural(row.cores, "core")}`));
+  const machines = unique(
+    data.environments.map((row) => row.cores > 0 && `${row.cpu_model}, ${plural(row.cores, "core")}`),
+  );
   const days = unique(data.runs.map((run) => run.startedAt.slice(0, 10))).sort();
   const period = days.length > 1 ? `${days[0]} to ${days[days.length - 1]}` : days[0];
   document.title = `${models} · loadgen report`;

@@ -212,7 +212,7 @@ function environment(run) {
     started: run.startedAt,
     ended: run.ended,
     file: run.file,
-    machine: `${row.cpu_model}, ${plural(row.cores, "core")}, ${bytes(row.memory_bytes)}`,
+    machine: row.cores && `${row.cpu_model}, ${plural(row.cores, "core")}, ${bytes(row.memory_bytes)}`,
     "usable cores": ranges(row.usable_cores),
     system: row.platform,
     python: row.python,
