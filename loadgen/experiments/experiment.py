@@ -96,7 +96,7 @@ async def run_experiment(config: ExperimentConfig) -> Results:
         with pinned(plan.placement["client"].cores):
             async with serving(plan) as server:
                 results = await measure(plan, server, check)
-                await to_completion(server.keep_logs(results.saved_at.with_suffix(".logs")))
+                await to_completion(server.keep_logs(files.logs_beside(results.saved_at)))
     except asyncio.CancelledError:
         if results is None:
             raise

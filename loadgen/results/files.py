@@ -76,6 +76,11 @@ def new_directory(results_dir: Path, stem: str) -> Path:
         number += 1
 
 
+def logs_beside(path: Path) -> Path:
+    """The directory for the logs of a run beside its results file; programs that list results by name pass it over."""
+    return path.with_name(f"{path.stem.removeprefix('results-')}.logs")
+
+
 def save(results: Results, directory: Path) -> Path:
     """Write a results file that never replaces another and is never seen half-written.
 

@@ -20,6 +20,7 @@ from loadgen.experiments.capacity import CapacityConfig, find_capacity
 from loadgen.experiments.experiment import ExperimentInterrupted, run_experiment
 from loadgen.experiments.sweep import SweepConfig, prepare_sweep, run_sweep
 from loadgen.judging.slo import parse
+from loadgen.results.files import logs_beside
 from loadgen.servers.frontend import FrontendServer
 from loadgen.targets.address import parse_address
 from loadgen.targets.remote import TargetOptions
@@ -89,7 +90,7 @@ def test_an_experiment_keeps_what_was_measured(tmp_path, cancels, apart):
     assert results.summary.completed > 0
     assert str(results.path) in str(interrupted.value)
     assert json.loads(results.saved_at.read_text())["ended"] == "interrupted"
-    assert results.saved_at.with_suffix(".logs").exists()
+    assert logs_beside(results.saved_at).exists()
     assert children() == before
 
 

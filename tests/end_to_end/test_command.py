@@ -74,7 +74,7 @@ def test_a_run_ends_with_results_that_keep_their_schema(tmp_path):
     names = [name for rows in document["clipper_metrics"].values() for row in rows for name in row]
     assert "model:noop:1:prediction_latency" in names
     assert results_files.read(path).document() == document
-    assert "Got start of message 0" in (path.with_suffix(".logs") / "replica-0.log").read_text()
+    assert "Got start of message 0" in (results_files.logs_beside(path) / "replica-0.log").read_text()
     line = r"\d\d-\d\d-\d\d:\d\d:\d\d:\d\d INFO     \[runner.py:\d+\] p99: [\d.e-]+, mean: [\d.e-]+, thruput: [\d.]+"
     assert len(re.findall(line, run.stdout)) == 4
 
@@ -128,7 +128,7 @@ def test_large_inputs_go_through_unix_sockets(tmp_path, side, transport):
     assert document["summary"]["completed"] == 50
     assert document["answers"]["mismatched"] == 0
     assert "cannot be kept" not in run.stdout
-    assert (document_of(run.stdout).with_suffix(".logs") / "replica-0.log").exists()
+    assert (results_files.logs_beside(document_of(run.stdout)) / "replica-0.log").exists()
 
 
 def test_a_directory_with_too_long_a_name_for_sockets(tmp_path, monkeypatch):

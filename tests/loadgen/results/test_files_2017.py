@@ -10,7 +10,7 @@ from loadgen.errors import ConfigError
 from loadgen.report.page import page_data
 from loadgen.report.reading import collect
 from loadgen.report.tables import csv_text, json_text, remarks, terminal_table
-from loadgen.results.files import read, save
+from loadgen.results.files import logs_beside, read, save
 
 NODE = {
     "name": "vgg",
@@ -112,3 +112,18 @@ def test_what_is_none_is_one_line(tmp_path, members):
     with pytest.raises(ConfigError, match=r"results-171001_001313\.json is not a results file: ") as error:
         read(path)
     assert "\n" not in str(error.value)
+
+
+def test_programs_of_2017_read_what_lies_in_a_directory_of_results(tmp_path):
+    """They open whatever has `results` in its name, or ends in `json`, and take the series and the first node."""
+    path = save(GOLDEN, tmp_path)
+    logs_beside(path).mkdir()
+    (tmp_path / "sweep-171001_001313").mkdir()
+    named = [entry for entry in tmp_path.iterdir() if "results" in entry.name]
+    assert named == [entry for entry in tmp_path.iterdir() if entry.name[-4:] == "json"] == [path]
+    document = json.loads(path.read_text())
+    series, (node,) = document["client_metrics"], document["node_configs"]
+    assert len(series["thrus"]) == len(series["p99_lats"]) == len(series["mean_lats"]) > 0
+    assert node.keys() >= NODE.keys() - {"use_nvidia_docker"}
+    histograms = [name for row in document["clipper_metrics"]["histograms"] for name in row]
+    assert histograms[1:3] == [f"app:{node['name']}:prediction_latency", f"model:{node['name']}:1:prediction_latency"]
