@@ -13,6 +13,9 @@ from frontend_launch.errors import AdminError, RestError
 from model_containers.data_types import DataType
 
 TIMEOUT_S = 10.0
+NO_CONTAINER = "NO_CONTAINER"
+"""The container name of a model without an image."""
+
 MAX_QUOTED_CHARACTERS = 500
 """How much of a server's text an error repeats."""
 
@@ -71,7 +74,7 @@ class AdminClient:
         *,
         batch_size: int,
         labels: tuple[str, ...] = (),
-        container_name: str = "NO_CONTAINER",
+        container_name: str = NO_CONTAINER,
         model_data_path: str = "DEPRECATED",
     ) -> None:
         """Register a model version, which becomes the current one; refused when there is such a version.
@@ -131,6 +134,12 @@ class AdminClient:
         """
         body = rest.GetModel(name, version)
         return await self._ask(body, lambda answer: rest.parse_optional(rest.ModelReply, answer))
+
+    async def current_models(self) -> list[rest.ModelReply]:
+        """The current version of each model."""
+        body = rest.GetAllModels(verbose=True)
+        models = await self._ask(body, lambda answer: rest.parse_list(rest.ModelReply, answer))
+        return [model for model in models if model.is_current_version]
 
     async def replicas(self, model_name: str, model_version: str) -> list[rest.ReplicaReply]:
         """All replicas of a model version that ever registered, gone or not.

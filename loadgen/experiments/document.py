@@ -184,7 +184,7 @@ def results_of(
         certificate=checks if record.measured_ns else [],
         hardware=watched,
         histograms=results_file.histograms(record),
-        node_configs=[] if server.deployment is None else [_node_config(plan)],
+        node_configs=_node_configs(plan, server, evidence, measurements),
         client_metrics=results_file.client_metrics(record),
         failures=dict(record.failures),
         transport=None if server.transport is None else Transport(**server.transport),
@@ -304,6 +304,25 @@ def pids(server: ServerFacts) -> dict[str, int]:
 
 def _answers(check: AnswerCheck, record: Record) -> ComparedAnswers:
     return ComparedAnswers(check.every, check.tolerance, record.compared, record.mismatched)
+
+
+def _node_configs(plan: Plan, server: ServerFacts, evidence: Evidence, measurements: Measurements) -> list[NodeConfig]:
+    """The 2017 description of a deployment, or of a frontend that ran already; none of another server."""
+    if server.deployment is not None:
+        return [_node_config(plan)]
+    if server.node is None:
+        return []
+    node, counters = server.node, measurements.frontend_counters
+    models = {} if counters is None else counters.models
+    named = [row.max_batch for name, row in models.items() if name.startswith(f"{node.name}:")]
+    sizes = named or [row.max_batch for row in models.values()]
+    return [
+        replace(
+            node,
+            num_replicas=node.num_replicas if evidence.replicas is None else evidence.replicas,
+            batch_size=sizes[0] if len(sizes) == 1 else 0,
+        )
+    ]
 
 
 def _node_config(plan: Plan) -> NodeConfig:

@@ -347,7 +347,7 @@ def _configuration(results: Results) -> Configuration:
         batch_size=_served_batch(results),
         clients=results.verdict.evidence.clients,
     )
-    if node is None:
+    if node is None or not node.allocated_cpus:  # an external server; what it is known to have is there already
         return external
     roles = Counter(row.role.rstrip("-0123456789") for row in placement)
     rows = [row for row in placement if row.role.startswith(REPLICA)]

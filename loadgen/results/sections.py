@@ -136,19 +136,19 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """The 2017 description of a deployment.
+    """The 2017 description of a deployment; of a frontend that ran already, what it says of itself.
 
     Attributes:
         name: of the model.
         input_type: the data type of its inputs.
-        model_image: its container image.
-        allocated_cpus: cores of all replicas.
-        cpus_per_replica: cores of each.
-        slo: the latency objective, microseconds.
-        num_replicas: number of replicas.
-        gpus: GPUs of the replicas that have one.
-        batch_size: the largest batch a replica may be given.
-        runtime: how its parts were started.
+        model_image: its container image; empty where that is unknown.
+        allocated_cpus: cores of all replicas; none where they are unknown.
+        cpus_per_replica: cores of each; 0 where that is unknown.
+        slo: the latency objective, microseconds; 0 where that is unknown.
+        num_replicas: number of replicas; 0 where that is unknown.
+        gpus: GPUs of the replicas that have one; none where they are unknown.
+        batch_size: the largest batch a replica may be given; 0 where that is unknown.
+        runtime: how its parts were started; None where that is unknown.
     """
 
     name: str
@@ -160,7 +160,7 @@ class NodeConfig:
     num_replicas: Count
     gpus: list[Count]
     batch_size: Count
-    runtime: Runtime = "process"
+    runtime: Runtime | None = "process"
 
 
 @dataclass(frozen=True, slots=True)

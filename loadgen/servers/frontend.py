@@ -13,13 +13,15 @@ from typing import TypeVar
 
 from typing_extensions import override
 
-from frontend_launch.admin import AdminClient
+from frontend_launch.admin import NO_CONTAINER, AdminClient
 from frontend_launch.errors import AdminError, LaunchError
 from frontend_launch.launch.deployment import DEFAULT_OUTPUT, Deployment
 from frontend_launch.launch.launcher import Endpoint
+from frontend_launch.rest import ApplicationReply
 from loadgen.config import Frontend
 from loadgen.errors import ConfigError, FieldError, TargetError
 from loadgen.plan import Plan
+from loadgen.results.sections import NodeConfig
 from loadgen.servers.frontend_readings import FrontendReadings
 from loadgen.servers.server import Server, ServerFacts, Workload
 from loadgen.targets.balanced import BalancedSpec
@@ -27,6 +29,7 @@ from loadgen.targets.clipper import ClipperSpec
 from loadgen.targets.same_frontend import same_frontend
 from model_containers import credentials
 from model_containers.credentials import Credentials
+from model_containers.model import Description
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -47,6 +50,7 @@ class FrontendServer(Server):
         deployment: None for an external frontend.
         proxied: requests go through the Docker engine's proxy process.
         notes: what could not be found out.
+        node: what an external frontend says of the model; None for one of a deployment.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -55,6 +59,7 @@ class FrontendServer(Server):
     deployment: Deployment | None = None
     proxied: bool = False
     notes: tuple[str, ...] = ()
+    node: NodeConfig | None = None
 
     @property
     @override
@@ -67,6 +72,7 @@ class FrontendServer(Server):
             no_answer_hint=f"is {self.application!r} linked to a model that takes such inputs, and has it a replica?",
             proxied=self.proxied,
             token=self.endpoints[0].token,
+            node=self.node,
         )
 
     @property
@@ -113,33 +119,52 @@ class FrontendServer(Server):
                 log.warning("the logs cannot be kept in %s: %s", directory, error)
 
 
-async def connect(frontend: Frontend, model: str) -> FrontendServer:
+async def connect(frontend: Frontend, model: Description) -> FrontendServer:
     """Ask the management frontend for the application; where it cannot be asked, the run goes on without.
 
     Args:
         frontend: its host and ports, and the application, if one is named.
-        model: name of the application to ask where none is named.
+        model: whose name is that of the application where none is named.
 
     Raises:
         ConfigError: it answers, and has no such application; or its credentials cannot be read.
         TargetError: the host has no address.
     """
     await _resolve(frontend.host)
-    name = frontend.application or model
+    name = frontend.application or model.name
+    node = NodeConfig(model.name, model.input.data_type.canonical, "", [], 0, 0, 0, [], 0, runtime=None)
     known = None if frontend.credentials is None else _credentials(frontend.credentials)
     endpoint, proxied = await _neighbour(Endpoint(frontend.host, frontend.ports, credentials=known))
     try:
         async with AdminClient(f"http://{frontend.host}:{frontend.ports.admin}", token=endpoint.token) as admin:
             application = await admin.application(name)
+            if application is not None:
+                node = await _described(admin, application, node)
     except AdminError as error:
         note = f"the default output is taken to be {DEFAULT_OUTPUT}: {error}"
         log.warning("%s", note)
-        return FrontendServer((endpoint,), name, DEFAULT_OUTPUT.encode(), proxied=proxied, notes=(note,))
+        return FrontendServer((endpoint,), name, DEFAULT_OUTPUT.encode(), proxied=proxied, notes=(note,), node=node)
     if application is None:
         raise ConfigError(
             f"{frontend.host} has no application {name!r}: name one that it has with {{Frontend.application}}"
         )
-    return FrontendServer((endpoint,), name, application.default_output.encode(), proxied=proxied)
+    return FrontendServer((endpoint,), name, application.default_output.encode(), proxied=proxied, node=node)
+
+
+async def _described(admin: AdminClient, application: ApplicationReply, node: NodeConfig) -> NodeConfig:
+    """A node with what the management frontend knows of an application and of the model that it is linked to."""
+    node = replace(node, slo=max(0, application.latency_slo_micros), input_type=application.input_type.canonical)
+    try:
+        linked = [model for model in await admin.current_models() if model.model_name in application.linked_models]
+        if not linked:
+            return node
+        model = linked[0]
+        replicas = await admin.replicas(model.model_name, model.model_version)
+    except AdminError as error:
+        log.info("what serves %s is not known: %s", application.name, error)
+        return node
+    image = "" if model.container_name == NO_CONTAINER else model.container_name
+    return replace(node, name=model.model_name, model_image=image, num_replicas=len(replicas))
 
 
 def _credentials(path: Path) -> Credentials:

@@ -15,7 +15,7 @@ from loadgen.load.record import Record
 from loadgen.load.runner import Phase
 from loadgen.load.target import TargetSpec
 from loadgen.plan import Plan
-from loadgen.results.sections import Measurements
+from loadgen.results.sections import Measurements, NodeConfig
 
 
 class Readings(Protocol):
@@ -64,6 +64,7 @@ class ServerFacts:
         no_answer_hint: what to check when not even the first request is answered.
         proxied: requests go through the Docker engine's proxy process.
         token: that the frontends' metrics want; empty for none.
+        node: what a query frontend that ran already says of the model it serves; None for others.
     """
 
     deployment: Deployment | None = None
@@ -73,6 +74,7 @@ class ServerFacts:
     no_answer_hint: str = ""
     proxied: bool = False
     token: str = field(default="", repr=False)
+    node: NodeConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ async def serving(plan: Plan) -> AsyncIterator[Server]:
     """
     match plan.config.serve:
         case Frontend() as frontend:
-            yield await connect(frontend, plan.model.name)
+            yield await connect(frontend, plan.model)
         case External():
             from loadgen.servers.remote import RemoteServer  # noqa: PLC0415 - most runs do without
 

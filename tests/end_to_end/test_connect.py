@@ -116,7 +116,8 @@ def test_a_slow_model_behind_a_deep_window_is_saturated(frontends, tmp_path):
     assert results.verdict.evidence.busy_share > 0.95
     assert results.summary.left_behind == results.summary.abandoned > 0
     assert (results.ended, results.error) == ("duration", None)
-    assert results.node_configs == []
+    (node,) = results.node_configs
+    assert (node.name, node.slo, node.num_replicas, node.batch_size, node.runtime) == (name, 500_000, 1, 4, None)
 
 
 @pytest.mark.serial
