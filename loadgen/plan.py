@@ -174,7 +174,8 @@ async def survey(config: ExperimentConfig) -> PlanContext:
             remote = await discover_remote(target)
             return PlanContext(remote.description, remote.inputs(request_options(config)), discover(), remote)
         case Frontend(model="", application=str(name)) as serve:
-            model = await describe_application(serve.host, serve.ports, name, serve.input_type, serve.input_shape)
+            known = (serve.input_type, serve.input_shape, serve.credentials)
+            model = await describe_application(serve.host, serve.ports, name, *known)
             return PlanContext(model, _inputs(config, model), discover())
         case CataloguedModel() as serve:
             model, shape = await _described(serve, config)

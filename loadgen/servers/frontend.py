@@ -19,16 +19,15 @@ from frontend_launch.launch.deployment import DEFAULT_OUTPUT, Deployment
 from frontend_launch.launch.launcher import Endpoint
 from frontend_launch.rest import ApplicationReply
 from loadgen.config import Frontend
-from loadgen.errors import ConfigError, FieldError, TargetError
+from loadgen.errors import ConfigError, TargetError
 from loadgen.plan import Plan
 from loadgen.results.sections import NodeConfig
 from loadgen.servers.frontend_readings import FrontendReadings
 from loadgen.servers.server import Server, ServerFacts, Workload
+from loadgen.targets.application import read_credentials
 from loadgen.targets.balanced import BalancedSpec
 from loadgen.targets.clipper import ClipperSpec
 from loadgen.targets.same_frontend import same_frontend
-from model_containers import credentials
-from model_containers.credentials import Credentials
 from model_containers.model import Description
 
 log = logging.getLogger(__name__)
@@ -133,7 +132,7 @@ async def connect(frontend: Frontend, model: Description) -> FrontendServer:
     await _resolve(frontend.host)
     name = frontend.application or model.name
     node = NodeConfig(model.name, model.input.data_type.canonical, "", [], 0, 0, 0, [], 0, runtime=None)
-    known = None if frontend.credentials is None else _credentials(frontend.credentials)
+    known = None if frontend.credentials is None else read_credentials(frontend.credentials)
     endpoint, proxied = await _neighbour(Endpoint(frontend.host, frontend.ports, credentials=known))
     try:
         async with AdminClient(f"http://{frontend.host}:{frontend.ports.admin}", token=endpoint.token) as admin:
@@ -165,13 +164,6 @@ async def _described(admin: AdminClient, application: ApplicationReply, node: No
         return node
     image = "" if model.container_name == NO_CONTAINER else model.container_name
     return replace(node, name=model.model_name, model_image=image, num_replicas=len(replicas))
-
-
-def _credentials(path: Path) -> Credentials:
-    try:
-        return credentials.read(path)
-    except ValueError as error:
-        raise FieldError("Frontend.credentials", path, str(error)) from None
 
 
 async def _resolve(host: str) -> None:
