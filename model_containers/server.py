@@ -136,10 +136,10 @@ class _ReplicaRuntime:
                     "registered as %s:%s at %s", self._metadata.model_name, self._metadata.model_version, address
                 )
             case Compute(request):
-                failures = self._faults["model"]
+                failures = self._failures
                 outputs = self._outputs(request)
                 handled_ns = time.monotonic_ns()
-                failed = self._faults["model"] > failures if self._settings.reply_failures else None
+                failed = self._failures > failures if self._settings.reply_failures else None
                 times = ReplyTimes(received_ns - began_ns, parsed_ns - received_ns, handled_ns - parsed_ns, failed)
                 self._answer(socket, request, outputs, times)
                 session.answered(handled_ns)
@@ -197,6 +197,12 @@ class _ReplicaRuntime:
         whole = outputs.reshape(-1).view(np.uint8).data
         size = len(whole) // count
         return tuple(whole[index * size : (index + 1) * size] for index in range(count))
+
+    @property
+    def _failures(self) -> int:
+        """Failures of which outputs alone may not tell: where answers are texts, an empty one may be right."""
+        wrong_size = self._faults["input_size"] if self._output_type is DataType.STRINGS else 0
+        return self._faults["model"] + wrong_size
 
     def _fault(self, kind: str, text: str) -> None:
         """Count a fault; say so once per kind."""

@@ -145,6 +145,27 @@ def test_a_batch_on_which_the_model_failed_is_reported(tmp_path, reply_failures,
     assert (response.times.failed, after.times.failed) == (failed, False if reply_failures else None)
 
 
+class Spelling(Doubling):
+    """Texts; an empty one for zero."""
+
+    output = TensorSpec((), "str")
+
+    def predict(self, batch):
+        return ["x" * int(row[0]) for row in batch]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "failures"), [([[1, 0], [2]], [1]), ([[1, 0, 0]], [0]), ([[0, 0], [1, 0]], []), ([[0, 0]], [])]
+)
+def test_a_text_is_empty_for_an_input_of_the_wrong_size_and_that_is_said(tmp_path, inputs, failures):
+    """So that it is not taken for the answer that an empty text may be."""
+    settings = {"reply_times": True, "reply_failures": True}
+    with replica(Spelling((2,)), tmp_path, **settings) as (router, identity):
+        response = decode_from_replica(ask(router, identity, inputs))
+    assert isinstance(response, BatchResponse)
+    assert response.failures == failures
+
+
 def test_an_input_of_the_wrong_size_fails_alone(tmp_path):
     """Its output is empty, the others' are not."""
     with replica(Doubling((2,)), tmp_path) as (router, identity):
