@@ -233,6 +233,7 @@ class QueryFrontend:
             self._answer_default((query,), "no_replica", now_ns)
             return
         if request.input_type is not pipeline.input_type:
+            self._internal.scheduled(1)  # the original finds out after that
             given, taken = request.input_type.canonical, pipeline.input_type.canonical
             raise WireError("input_type", f"a request with {given} for {pipeline.key[0]}, which takes {taken}")
         self._requests += 1
