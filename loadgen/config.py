@@ -197,6 +197,9 @@ class External:
         body: str | None = None,
         answer: str | None = None,
         metrics_url: str | None = None,
+        method: str | None = None,
+        content_type: str | None = None,
+        form: tuple[str, ...] = (),
     ) -> Self:
         """The model at an address such as ``oip+grpc://host:8001/model``.
 
@@ -210,6 +213,9 @@ class External:
             body: the template of a request, for a server that takes JSON.
             answer: where the answer is in the response of such a server.
             metrics_url: None for where such a server usually has them.
+            method: None for POST with something to send, and GET without.
+            content_type: of the body; None to see it by the body.
+            form: the fields of a form in place of a body.
 
         Raises:
             ConfigError: it is no such address, or a value makes no sense.
@@ -223,6 +229,9 @@ class External:
             body=body,
             answer=answer,
             metrics_url=metrics_url,
+            method=method,
+            content_type=content_type,
+            form=form,
         )
         return cls(options, batch_size)
 

@@ -39,7 +39,7 @@ _MEANT: dict[str, tuple[type[Served], ...]] = {
     **dict.fromkeys(
         (
             *("connections", "shared_memory", "header", "token_file", "tls_ca", "tls_cert", "tls_key"),
-            *("body", "answer", "metrics_url"),
+            *("body", "answer", "metrics_url", "method", "content_type", "form"),
         ),
         (External,),
     ),
@@ -90,7 +90,7 @@ def target(
         typer.Option(
             metavar="URL",
             help="Load a model on another server; start nothing: oip+grpc://HOST:PORT/MODEL[/VERSION], oip+http://…, "
-            "http+json://HOST:PORT/PATH; oip+grpcs, oip+https and https+json through TLS.",
+            "http://HOST:PORT/PATH, http+json://…; oip+grpcs, oip+https, https and https+json through TLS.",
         ),
     ] = None,
     connections: Annotated[
@@ -117,10 +117,22 @@ def target(
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="With TLS: its private key, PEM.")] = None,
     body: Annotated[
         str | None,
-        typer.Option(metavar="JSON|@FILE", help='With http+json: a request; "$input" stands for the input.'),
+        typer.Option(metavar="BODY|@FILE", help='With http: what requests carry; "$input" stands for the input.'),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(metavar="METHOD", help="With http: of requests.  [default: POST; GET without a body]")
+    ] = None,
+    content_type: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="With http: of the body.  [default: as the body looks]")
+    ] = None,
+    form: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE|NAME=@FILE", help="With http: a field of a form; @$input for the input's file."
+        ),
     ] = None,
     answer: Annotated[
-        str | None, typer.Option(metavar="PATH", help="With http+json: what answers have to have: choices[0].text.")
+        str | None, typer.Option(metavar="PATH", help="With http: what JSON answers have to have: choices[0].text.")
     ] = None,
     metrics_url: Annotated[
         str | None,
@@ -141,6 +153,8 @@ def target(
         if any(name == "authorization" for name, _ in headers):
             raise ConfigError("--header Authorization and --token-file say the same: give one of them")
         headers.append(("authorization", f"Bearer {_token(token_file)}"))
+    if content_type is not None and any(name == "content-type" for name, _ in headers):
+        raise ConfigError("--header Content-Type and --content-type say the same: give one of them")
     options = TargetOptions(
         address=address,
         access=Access(tuple(headers), tls_ca, tls_cert, tls_key),
@@ -150,6 +164,9 @@ def target(
         body=body,
         answer=answer,
         metrics_url=metrics_url,
+        method=None if method is None else method.upper(),
+        content_type=content_type,
+        form=tuple(form or ()),
     )
     return {"target": options}
 

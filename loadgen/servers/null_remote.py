@@ -11,7 +11,7 @@ from loadgen.load.inputs import InputSource
 from loadgen.load.target import TargetSpec
 from loadgen.servers.null_process import NullAnswer
 from loadgen.targets.http1 import HttpSpec, TensorAnswers
-from loadgen.targets.json_endpoint import JsonAnswers
+from loadgen.targets.http_answers import AnyAnswers, JsonAnswers
 from loadgen.targets.oip.grpc_target import OipGrpcSpec
 from loadgen.targets.oip.messages import HEADER_LENGTH, grpc_answer, http_answer, prefixed
 from loadgen.targets.oip.requests import RequestInputs
@@ -36,6 +36,8 @@ def answer_of(spec: TargetSpec, inputs: InputSource) -> NullAnswer | None:
             return NullAnswer("http1", _http(body, {} if json_bytes is None else {HEADER_LENGTH: json_bytes}))
         case HttpSpec(address, answers=JsonAnswers(path)) if not address.tls:
             return NullAnswer("http1", _http(json.dumps(_with(path)).encode(), {}))
+        case HttpSpec(address, answers=AnyAnswers()) if not address.tls:
+            return NullAnswer("http1", _http(b"{}", {}))
     return None
 
 

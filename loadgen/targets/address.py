@@ -18,6 +18,7 @@ class WireProtocol:
         remote_class: ``MODULE:CLASS`` of its `Remote`, imported for an address of it, since some are behind an extra.
         names_model: addresses have a model and a version; else any path.
         multiplexed: a connection carries many requests at a time.
+        ports: of addresses without one, without TLS and with it; None where a port is needed.
     """
 
     name: str
@@ -25,12 +26,16 @@ class WireProtocol:
     remote_class: str
     names_model: bool = True
     multiplexed: bool = False
+    ports: tuple[int, int] | None = (80, 443)
 
+
+_ENDPOINT = "loadgen.targets.http_endpoint:HttpEndpoint"
 
 PROTOCOLS = (
-    WireProtocol("grpc", ("oip+grpc", "oip+grpcs"), "loadgen.targets.oip.model:OipModel", multiplexed=True),
+    WireProtocol("grpc", ("oip+grpc", "oip+grpcs"), "loadgen.targets.oip.model:OipModel", multiplexed=True, ports=None),
     WireProtocol("http", ("oip+http", "oip+https"), "loadgen.targets.oip.model:OipModel"),
-    WireProtocol("json", ("http+json", "https+json"), "loadgen.targets.json_endpoint:JsonEndpoint", names_model=False),
+    WireProtocol("json", ("http+json", "https+json"), _ENDPOINT, names_model=False),
+    WireProtocol("any", ("http", "https"), _ENDPOINT, names_model=False),
 )
 
 SCHEMES = {
@@ -43,7 +48,7 @@ SCHEMES = {
 _UNQUOTED = "/%:@!$&'()*+,;=~?"
 """What stays as it is in a path and a query, beside letters, digits and ``-._``."""
 
-_EXAMPLES = "oip+grpc://127.0.0.1:8001/MODEL, oip+http://127.0.0.1:8000/MODEL or http+json://127.0.0.1:8000/PATH"
+_EXAMPLES = "oip+grpc://127.0.0.1:8001/MODEL, oip+http://127.0.0.1:8000/MODEL or http://127.0.0.1:8000/PATH"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +57,14 @@ class Address:
 
     Attributes:
         text: as it was written, without secrets.
-        protocol: gRPC or HTTP of the Open Inference Protocol, or any JSON over HTTP.
+        protocol: gRPC or HTTP of the Open Inference Protocol, or any HTTP.
         tls: encrypted.
         host: a name or number; of an IPv6 number with its zone, as in ``fe80::1%eth0``.
         port: a TCP port.
-        model: the model's name; of ``json`` the last part of the path.
+        model: the model's name; of any HTTP the last part of the path.
         version: of the model; empty for the server's choice.
-        path: as it is sent: of ``json`` all of it, with its query; of ``http`` what comes before ``/v2``.
+        path: as it is sent: of any HTTP all of it, with its query; of ``http`` what comes before ``/v2``.
+        usual_port: the port is that of the scheme, and was left out.
     """
 
     text: str
@@ -69,6 +75,7 @@ class Address:
     model: str
     version: str = ""
     path: str = ""
+    usual_port: bool = False
 
     @property
     def endpoint(self) -> str:
@@ -78,7 +85,8 @@ class Address:
     @property
     def authority(self) -> str:
         """Host and port as the server is told them: without a zone, which means something on this machine only."""
-        return f"[{self.host.partition('%')[0]}]:{self.port}" if ":" in self.host else self.endpoint
+        host = f"[{self.host.partition('%')[0]}]" if ":" in self.host else self.host
+        return host if self.usual_port else f"{host}:{self.port}"
 
     @property
     def base_url(self) -> str:
@@ -118,8 +126,12 @@ def parse_address(text: str) -> Address:
             "External.target", shown, f"{{value}}: the scheme is none of {', '.join(SCHEMES)}; such as {_EXAMPLES}"
         )
     protocol, tls = SCHEMES[parts.scheme]
-    if not parts.hostname or port is None or not port:
-        raise FieldError("External.target", shown, f"{{value}}: host and port are needed, such as {_EXAMPLES}")
+    usual = port is None and protocol.ports is not None
+    if protocol.ports is not None and port is None:
+        port = protocol.ports[tls]
+    if not parts.hostname or not port:
+        needed = "a host is" if port and protocol.ports is not None else "host and port are"
+        raise FieldError("External.target", shown, f"{{value}}: {needed} needed, such as {_EXAMPLES}")
     try:
         host = _host(parts.hostname)
     except UnicodeError:
@@ -130,14 +142,16 @@ def parse_address(text: str) -> Address:
     steps = [step for step in parts.path.split("/") if step]
     if not protocol.names_model:
         path = quote(parts.path or "/", _UNQUOTED) + (f"?{quote(parts.query, _UNQUOTED)}" if parts.query else "")
-        return Address(shown, protocol, tls, host, port, steps[-1] if steps else "endpoint", path=path)
+        model = steps[-1] if steps else "endpoint"
+        return Address(shown, protocol, tls, host, port, model, path=path, usual_port=usual)
     prefix, steps = _routed(steps) if protocol.name == "http" else ([], steps)
     if not 1 <= len(steps) <= 2 or parts.query:
         problem = f"{{value}}: one model is needed, and its version at most, such as {_EXAMPLES}"
-        raise FieldError("External.target", shown, problem)
+        remedy = "write a slash in a name as %2F" if len(steps) > 2 else ""
+        raise FieldError("External.target", shown, problem, remedy)
     model, version = (*map(unquote, steps), "")[:2]
     path = quote("".join(f"/{step}" for step in prefix), _UNQUOTED)
-    return Address(shown, protocol, tls, host, port, model, version, path)
+    return Address(shown, protocol, tls, host, port, model, version, path, usual)
 
 
 def _host(host: str) -> str:

@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from typing_extensions import override
 
@@ -28,6 +28,7 @@ from loadgen.targets.access import Access
 from loadgen.targets.address import Address
 from loadgen.targets.addresses import Addresses
 from loadgen.targets.dialer import Dialer
+from loadgen.targets.http_answers import JudgeSpec
 from loadgen.targets.http_request import error_text
 from loadgen.targets.mailbox import Mailbox
 from loadgen.targets.oip.answers import AnswerJudge
@@ -40,31 +41,6 @@ BEYOND_TIMEOUT_S = 1.0
 EXPIRE_EVERY_S = 1.0
 
 _HEADER_LENGTH = HEADER_LENGTH.encode()
-
-
-class Judge(Protocol):
-    """Says what is wrong with an answer."""
-
-    __slots__ = ()
-
-    def http(self, answer: bytes, json_bytes: int | None) -> str | None:
-        """What is wrong with a body, if anything is; `json_bytes` of it are JSON where binary tensors follow.
-
-        Args:
-            answer: the whole body.
-            json_bytes: how many of its first bytes are JSON; None for all.
-        """
-        ...
-
-
-class JudgeSpec(Protocol):
-    """What answers should be: picklable."""
-
-    __slots__ = ()
-
-    def make(self) -> Judge:
-        """Make the judge."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

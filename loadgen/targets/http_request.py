@@ -57,7 +57,7 @@ def json_values(array: np.ndarray) -> list[Any]:
 
 
 def post(address: Address, path: str, access: Access, content_type: str, headers: dict[str, str], body: bytes) -> bytes:
-    """A whole HTTP request.
+    """A whole HTTP request that carries something.
 
     Args:
         address: whose host the request names.
@@ -67,12 +67,21 @@ def post(address: Address, path: str, access: Access, content_type: str, headers
         headers: further ones, by lower-case name.
         body: whole; sent as it is.
     """
-    fields = {
-        "host": address.authority,
-        "content-type": content_type,
-        "content-length": str(len(body)),
-        **headers,
-        **dict(access.headers),
-    }
+    fields = {"content-type": content_type, "content-length": str(len(body)), **headers}
+    return request("POST", address, path, access, fields, body)
+
+
+def request(method: str, address: Address, path: str, access: Access, headers: dict[str, str], body: bytes) -> bytes:
+    """A whole HTTP request.
+
+    Args:
+        method: such as ``GET``.
+        address: whose host the request names.
+        path: of the URL, from the leading slash on.
+        access: its headers come last, and replace others of the same name.
+        headers: of the body, by lower-case name.
+        body: whole; sent as it is.
+    """
+    fields = {"host": address.authority, **headers, **dict(access.headers)}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body
+    return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,9 +33,12 @@ class TargetOptions:
         shapes: of inputs, without the batch, by name; under the empty name that of the only one.
         connections: how many; None to find out.
         shared_memory: inputs lie in shared memory.
-        body: of ``json``: the template of a request, or ``@FILE`` that holds it.
-        answer: of ``json``: where the answer is in the response.
+        body: over any HTTP: the template of a request, or ``@FILE`` that holds it.
+        answer: over any HTTP: where the answer is in the response.
         metrics_url: of the server's Prometheus metrics; None for where such a server usually has them.
+        method: over any HTTP: of requests; None for POST with something to send, and GET without.
+        content_type: over any HTTP: of the body; None to see it by the body.
+        form: over any HTTP: the fields of a form in place of a body, ``NAME=VALUE`` or ``NAME=@FILE``.
     """
 
     address: Address
@@ -45,12 +49,16 @@ class TargetOptions:
     body: str | None = None
     answer: str | None = None
     metrics_url: str | None = None
+    method: str | None = None
+    content_type: str | None = None
+    form: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         instance(self, "address", of=(Address,))
         instance(self, "access", of=(Access,))
         instance(self, "shapes", of=(Mapping,))
-        instance(self, "body", "answer", "metrics_url", of=(str,))
+        instance(self, "body", "answer", "metrics_url", "method", "content_type", of=(str,))
+        instance(self, "form", of=(str,), each=True)
         whole(self, "connections")
         tls = [f"{{Access.{name}}}" for name in ("ca", "certificate", "key") if getattr(self.access, name) is not None]
         if tls and not self.address.tls:
@@ -60,6 +68,12 @@ class TargetOptions:
         if self.metrics_url is not None and not _is_url(self.metrics_url):
             remedy = "write it as http://HOST:PORT/metrics"
             raise FieldError("TargetOptions.metrics_url", without_secrets(self.metrics_url), "is not a URL", remedy)
+        if self.method is not None and (not _METHOD.fullmatch(self.method) or self.method == "CONNECT"):
+            problem = "is no method that can be sent"
+            raise FieldError("TargetOptions.method", self.method, problem, "use one such as GET, POST or PUT")
+        if self.content_type is not None and not _CONTENT_TYPE.fullmatch(self.content_type):
+            problem = "is no content type"
+            raise FieldError("TargetOptions.content_type", self.content_type, problem, "write it such as text/csv")
 
     def most_in_flight(self, clients: int) -> int | None:
         """Requests that connections can carry at once, of so many client processes; None for any number."""
@@ -72,6 +86,10 @@ def _secure(target: str) -> str:
     """The same address through TLS."""
     scheme, rest = target.split("://", 1)
     return f"{'https+json' if scheme == 'http+json' else scheme + 's'}://{rest}"
+
+
+_METHOD = re.compile(r"[A-Z][A-Z-]{0,30}")
+_CONTENT_TYPE = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}(?: *;[ -~]{0,200})?", re.ASCII)
 
 
 def _is_url(text: str) -> bool:

@@ -45,7 +45,7 @@ def test_urls(url, shown):
         f"http+json://u:{SECRET}@h:1/p",
         f"http+json://h:{SECRET}/p",
         f"http+json://[u:{SECRET}@h:1/p",
-        f"http+json://h/p?token={SECRET}",
+        f"http+json://:1/p?token={SECRET}",
         f"oip+http://h:1/a/b/c?token={SECRET}",
     ],
 )

@@ -53,7 +53,10 @@ BESIDE: dict[str, tuple[str, ...]] = {
 }
 """What an option wants beside it."""
 
-TARGETS = ("connections", "header", "token_file", "tls_ca", "tls_cert", "tls_key", "body", "answer", "metrics_url")
+ENDPOINTS = ("body", "method", "content_type", "form")
+"""Options of requests to any server that speaks HTTP."""
+
+TARGETS = ("connections", "header", "token_file", "tls_ca", "tls_cert", "tls_key", "answer", "metrics_url", *ENDPOINTS)
 """Options that want an external server."""
 
 FEW = ("", "-1", "1e309", "x" * 5000, "line\nline", "٣")
@@ -102,7 +105,8 @@ class Case:
         base += BESIDE.get(parameter.name, ()) if self.verb != "capacity" else ()
         if parameter.name in TARGETS:
             base = [word for word in base if word not in MODEL]
-            scheme = "oip+grpcs" if parameter.name.startswith("tls") else "http+json"
+            scheme = "http" if parameter.name in ENDPOINTS else "http+json"
+            scheme = "oip+grpcs" if parameter.name.startswith("tls") else scheme
             base += ["--target", f"{scheme}://127.0.0.1:9/x", *(("--body", "@") if parameter.name == "answer" else ())]
         if parameter.name in ("connect", "target"):
             base = [word for word in base if parameter.name == "connect" or word not in MODEL]

@@ -44,10 +44,12 @@ class OipModel(Remote):
             TargetError: it cannot be reached, has no such model, or cannot share memory where that is wanted.
             ConfigError: an option means nothing here.
         """
-        for name, value in (("body", options.body), ("answer", options.answer)):
-            if value is not None:
-                problem = "means something with http+json:// only"
-                raise FieldError(f"TargetOptions.{name}", value, problem, "leave it out")
+        for name in ("body", "answer", "method", "content_type", "form"):
+            value = getattr(options, name)
+            if value not in (None, ()):
+                problem = "means something with http:// and http+json:// only"
+                shown = value if isinstance(value, str) else ", ".join(value)
+                raise FieldError(f"TargetOptions.{name}", shown, problem, "leave it out")
         server, model = await describe(options.address, options.access)
         if options.shared_memory and "system_shared_memory" not in server.extensions:
             raise TargetError(

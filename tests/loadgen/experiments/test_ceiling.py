@@ -37,7 +37,8 @@ from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
 from loadgen.targets.clipper import ClipperSpec
 from loadgen.targets.http1 import HttpSpec, TensorAnswers
-from loadgen.targets.json_endpoint import JsonAnswers, JsonEndpoint
+from loadgen.targets.http_answers import JsonAnswers
+from loadgen.targets.http_endpoint import HttpEndpoint
 from loadgen.targets.oip.grpc_target import OipGrpcSpec
 from loadgen.targets.oip.requests import RequestInputs, SeededContents
 from loadgen.targets.oip.tensors import Tensor
@@ -92,7 +93,7 @@ def external(protocol: str, port: int) -> Workload:
     """Requests to an external server."""
     if protocol == "json":
         address = parse_address(f"http+json://127.0.0.1:{port}/x")
-        endpoint = asyncio.run(JsonEndpoint.at(TargetOptions(address, body='"$input"', answer="text")))
+        endpoint = asyncio.run(HttpEndpoint.at(TargetOptions(address, body='"$input"', answer="text")))
         return Workload(endpoint.inputs(RequestOptions(1, None, 4, 0)), endpoint.spec(1, 4, None), 4)
     address = parse_address(f"oip+{protocol}://127.0.0.1:{port}/x")
     tensors = (Tensor("x", "FP32", (1, 2)),)

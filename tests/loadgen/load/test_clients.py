@@ -27,7 +27,7 @@ from loadgen.load.runner import Hooks, Phase
 from loadgen.load.target import Outcome
 from loadgen.targets.address import parse_address
 from loadgen.targets.clipper import ClipperSpec
-from loadgen.targets.json_endpoint import JsonEndpoint
+from loadgen.targets.http_endpoint import HttpEndpoint
 from loadgen.targets.remote import RequestOptions, TargetOptions
 from model_containers.data_types import DataType
 from model_containers.model import TensorSpec
@@ -104,7 +104,7 @@ async def refusing(asked=lambda: None):
 
     async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
         address = parse_address(f"http+json://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
-        endpoint = await JsonEndpoint.at(TargetOptions(address, body='"$input"', answer="text"))
+        endpoint = await HttpEndpoint.at(TargetOptions(address, body='"$input"', answer="text"))
         yield {"target": endpoint.spec(1, 1, None), "inputs": endpoint.inputs(RequestOptions(1, None, 1, 0))}
 
 

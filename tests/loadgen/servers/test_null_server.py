@@ -19,7 +19,7 @@ from loadgen.targets.address import parse_address
 from loadgen.targets.balanced import BalancedSpec
 from loadgen.targets.clipper import ClipperSpec
 from loadgen.targets.http1 import HttpSpec, TensorAnswers
-from loadgen.targets.json_endpoint import JsonAnswers
+from loadgen.targets.http_answers import JsonAnswers
 from loadgen.targets.oip.grpc_target import OipGrpcSpec
 from loadgen.targets.oip.requests import RequestInputs, SeededContents
 from loadgen.targets.oip.tensors import Tensor

@@ -21,7 +21,7 @@ from loadgen.load.runner import Phase
 from loadgen.servers.remote import SHARED_MEMORY, RemoteServer, shared
 from loadgen.servers.remote_readings import RemoteReadings, samples
 from loadgen.targets.address import parse_address
-from loadgen.targets.json_endpoint import JsonEndpoint
+from loadgen.targets.http_endpoint import HttpEndpoint
 from loadgen.targets.remote import TargetOptions
 
 NAME = f"loadgen-test-{os.getpid()}"
@@ -75,7 +75,7 @@ def test_connections_that_open_files_do_not_allow(monkeypatch, asked, wanted, ar
     """Are refused; a schedule, which may not need them all, has as many as fit."""
     monkeypatch.setattr(open_files, "raise_limit", lambda: 36 + open_files.MARGIN)
     options = TargetOptions(parse_address("http+json://localhost:1/"), body='"$input"', connections=asked)
-    server = RemoteServer(uvloop.run(JsonEndpoint.at(options)))
+    server = RemoteServer(uvloop.run(HttpEndpoint.at(options)))
     plan = cast(Any, SimpleNamespace(load=SimpleNamespace(most_connections=wanted, arrivals=arrivals)))
     if isinstance(found, int):
         assert uvloop.run(server._connections(plan, cast(Any, None))) == found
@@ -89,7 +89,7 @@ def test_where_no_connection_fits_only_more_open_files_help(monkeypatch, asked, 
     """No number of connections is one that the client could have."""
     monkeypatch.setattr(open_files, "raise_limit", lambda: open_files.MARGIN)
     options = TargetOptions(parse_address("http+json://localhost:1/"), body='"$input"', connections=asked)
-    server = RemoteServer(uvloop.run(JsonEndpoint.at(options)))
+    server = RemoteServer(uvloop.run(HttpEndpoint.at(options)))
     plan = cast(Any, SimpleNamespace(load=SimpleNamespace(most_connections=99, arrivals=arrivals)))
     with pytest.raises(ClientLimitError) as raised:
         uvloop.run(server._connections(plan, cast(Any, None)))
@@ -116,7 +116,7 @@ async def read(*answers, phases=tuple(Phase)):
         options = TargetOptions(
             parse_address(f"http+json://{at}/"), body='"$input"', metrics_url=f"http://{at}/metrics"
         )
-        async with RemoteReadings(await JsonEndpoint.at(options)) as readings:
+        async with RemoteReadings(await HttpEndpoint.at(options)) as readings:
             for phase in phases:
                 await readings.on_phase(phase)
             return readings.measurements.server_metrics, readings.notes
@@ -166,7 +166,7 @@ def test_metrics_that_are_none(page):
 def test_statistics_of_one_address_of_several_are_left_out(addresses, counted, kept):
     """They miss what the others answered, unless they count all of it."""
     options = TargetOptions(parse_address("http+json://models.test:1/"), body='"$input"')
-    readings = RemoteReadings(uvloop.run(JsonEndpoint.at(options)))
+    readings = RemoteReadings(uvloop.run(HttpEndpoint.at(options)))
     count = SimpleNamespace(count=counted)
     readings.statistics = cast(Any, SimpleNamespace(succeeded=count, failed=SimpleNamespace(count=0)))
     readings._check_addresses(Record(replies=100, addresses=Counter(addresses)))
@@ -195,11 +195,11 @@ def test_a_server_that_the_client_cannot_ask_is_not_gone(monkeypatch):
     async def check_available(_):
         raise ClientLimitError("no more files")
 
-    monkeypatch.setattr(JsonEndpoint, "check_available", check_available)
+    monkeypatch.setattr(HttpEndpoint, "check_available", check_available)
 
     async def main():
         options = TargetOptions(parse_address("http+json://localhost:1/"), body='"$input"')
-        async with RemoteReadings(await JsonEndpoint.at(options)) as readings:
+        async with RemoteReadings(await HttpEndpoint.at(options)) as readings:
             await readings.on_phase(Phase.MEASURED_ENDS)
             return readings
 

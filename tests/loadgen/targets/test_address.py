@@ -24,8 +24,13 @@ from loadgen.targets.http_request import post
         ("oip+http://[fe80::1%eth0]:8000/m", ("http", False, "fe80::1%eth0", 8000, "m", "", "")),
         ("oip+http://[fe80::1%25]:8000/m", ("http", False, "fe80::1%25", 8000, "m", "", "")),
         ("oip+http://Bücher.example:8000/m", ("http", False, "xn--bcher-kva.example", 8000, "m", "", "")),
+        ("http://host/predict/", ("any", False, "host", 80, "predict", "", "/predict/")),
+        ("https://host?a=%20b&c", ("any", True, "host", 443, "endpoint", "", "/?a=%20b&c")),
+        ("HTTP://[::1]/a%2Fb c#d", ("any", False, "::1", 80, "a%2Fb c", "", "/a%2Fb%20c")),
+        ("http+json://host/x", ("json", False, "host", 80, "x", "", "/x")),
+        ("oip+https://host/org%2Fm/v1", ("http", True, "host", 443, "org/m", "v1", "")),
+        ("oip+grpc://host:1/org%2Fm", ("grpc", False, "host", 1, "org/m", "", "")),
     ],
-    ids=["grpc", "version", "ipv6", "slash", "json", "no path", "zone", "plain zone", "zone 25", "letters of its own"],
 )
 def test_addresses(text, expected):
     """Each scheme, with what may follow it."""
@@ -46,7 +51,11 @@ def test_addresses(text, expected):
     ("text", "match"),
     [
         ("host:8001/m", "scheme is none of"),
-        ("http://host:8000/m", "scheme is none of"),
+        ("ftp://host:8000/m", "scheme is none of"),
+        ("http://:80/m", "a host is needed"),
+        ("http://me:secret@host/m", "use headers for host"),
+        ("http://host:0/m", "host and port are needed"),
+        ("oip+http://host/m/1/2", "one model is needed.*: write a slash in a name as %2F"),
         ("oip+grpc://host/m", "host and port are needed"),
         ("oip+grpc://:1/m", "host and port are needed"),
         ("oip+grpc://host:99999/m", "99999|range"),
@@ -60,6 +69,21 @@ def test_what_is_no_address(text, match):
     with pytest.raises(ConfigError, match=match) as caught:
         parse_address(text)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "authority"),
+    [
+        ("http://host/", "host"),
+        ("https://[::1]/", "[::1]"),
+        ("http://host:80/", "host:80"),
+        ("oip+https://host/m", "host"),
+        ("oip+grpc://host:443/m", "host:443"),
+    ],
+)
+def test_a_port_that_is_left_out_is_not_told_to_the_server(text, authority):
+    """As other clients do; hosts may be told apart by it."""
+    assert parse_address(text).authority == authority
 
 
 def test_an_ipv6_address_is_written_in_brackets():

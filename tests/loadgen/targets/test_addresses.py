@@ -18,8 +18,8 @@ from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
 from loadgen.targets.addresses import Addresses, resolve
 from loadgen.targets.http1 import HttpSpec
+from loadgen.targets.http_answers import JsonAnswers
 from loadgen.targets.http_request import post
-from loadgen.targets.json_endpoint import JsonAnswers
 from loadgen.targets.oip import inference_pb2 as pb
 from loadgen.targets.oip.grpc_target import OipGrpcSpec
 from loadgen.targets.oip.messages import prefixed

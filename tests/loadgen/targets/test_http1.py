@@ -15,8 +15,8 @@ from loadgen.targets import dialer as dialing
 from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
 from loadgen.targets.http1 import HttpSpec
+from loadgen.targets.http_answers import JsonAnswers
 from loadgen.targets.http_request import post
-from loadgen.targets.json_endpoint import JsonAnswers
 from model_containers.data_types import DataType
 
 BODY = json.dumps({"text": "x" * 20}).encode()

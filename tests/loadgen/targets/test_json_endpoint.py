@@ -8,15 +8,16 @@ import pytest
 
 from loadgen.errors import ConfigError
 from loadgen.targets.address import parse_address
+from loadgen.targets.http_answers import JsonAnswers
+from loadgen.targets.http_endpoint import HttpEndpoint
 from loadgen.targets.http_request import json_values
-from loadgen.targets.json_endpoint import JsonAnswers, JsonEndpoint
 from loadgen.targets.remote import RequestOptions, TargetOptions
 
 ADDRESS = parse_address("http+json://host:8000/v1/completions")
 
 
 def endpoint(body='{"prompt": "$input", "n": 1}', answer=None, **options):
-    return asyncio.run(JsonEndpoint.at(TargetOptions(ADDRESS, body=body, answer=answer, **options)))
+    return asyncio.run(HttpEndpoint.at(TargetOptions(ADDRESS, body=body, answer=answer, **options)))
 
 
 def bodies(found, asked):
@@ -251,7 +252,7 @@ def test_streams_are_refused(tmp_path, body):
 )
 def test_what_an_answer_has_to_have(path, answer, wrong):
     """Anything but null will do."""
-    judge = JsonAnswers(endpoint(answer=path).answer).make()
+    judge = endpoint(answer=path).answers.make()
     assert judge.http(json.dumps(answer).encode(), None) == wrong
 
 

@@ -1,0 +1,100 @@
+"""What answers of an HTTP endpoint should be; pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+from typing_extensions import override
+
+from loadgen.errors import FieldError
+
+_STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
+
+
+class Judge(Protocol):
+    """Says what is wrong with an answer."""
+
+    __slots__ = ()
+
+    def http(self, answer: bytes, json_bytes: int | None) -> str | None:
+        """What is wrong with a body, if anything is; `json_bytes` of it are JSON where binary tensors follow.
+
+        Args:
+            answer: the whole body.
+            json_bytes: how many of its first bytes are JSON; None for all.
+        """
+        ...
+
+
+class JudgeSpec(Protocol):
+    """What answers should be: picklable."""
+
+    __slots__ = ()
+
+    def make(self) -> Judge:
+        """Make the judge."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AnyAnswers(JudgeSpec, Judge):
+    """Whatever a server answers is good, if its status says so."""
+
+    @override
+    def make(self) -> AnyAnswers:
+        return self
+
+    @override
+    def http(self, answer: bytes, json_bytes: int | None) -> str | None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class JsonAnswers(JudgeSpec, Judge):
+    """What answers should be; judges them too.
+
+    Attributes:
+        path: the steps to what an answer has to have; without any it has to be JSON.
+    """
+
+    path: tuple[str | int, ...]
+
+    @override
+    def make(self) -> JsonAnswers:
+        return self
+
+    @override
+    def http(self, answer: bytes, json_bytes: int | None) -> str | None:
+        try:
+            found = json.loads(answer)
+        except (ValueError, RecursionError):
+            return "the answer is no JSON"
+        for step in self.path:
+            try:
+                found = found[step]
+            except (KeyError, IndexError, TypeError):
+                return f"the answer has no {_written(self.path)}"
+        return None if found is not None else f"the answer's {_written(self.path)} is null"
+
+
+def steps(path: str) -> tuple[str | int, ...]:
+    """Read `TargetOptions.answer`, such as ``choices[0].text``; a leading ``$`` is the response itself.
+
+    Raises:
+        FieldError: it is no path.
+    """
+    rest, found_steps, at = path.removeprefix("$"), list[str | int](), 0
+    while at < len(rest):
+        found = _STEP.match(rest, at)
+        if found is None:
+            raise FieldError("TargetOptions.answer", path, "is no path", "write it as in choices[0].text")
+        found_steps.append(found[1] if found[1] is not None else int(found[2]))
+        at = found.end()
+    return tuple(found_steps)
+
+
+def _written(path: tuple[str | int, ...]) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
