@@ -66,7 +66,11 @@ async def query(
     async with (
         QueryFrontend(store, host, ports, max_queued_bytes, ipc_directory, Shard(*shard), credentials) as frontend,
         listening(
-            metrics_app(frontend, own_names(host, allowed), _token(credentials)), host, ports.metrics, "--metrics-port"
+            metrics_app(frontend, own_names(host, allowed), _token(credentials)),
+            host,
+            ports.metrics,
+            "--metrics-port",
+            frontend.on_malformed_http,
         ) as metrics,
     ):
         yield replace(frontend.ports, metrics=metrics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hmac
 import json
@@ -15,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from frontend_launch import stages
 from frontend_launch.errors import LaunchError
+from frontend_launch.frontends.connections import Complaints, Connections
 from frontend_launch.frontends.web_pages import refusal
 from frontend_launch.ports import unusable
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from frontend_launch.frontends.query import QueryFrontend
 
 SHUTDOWN_TIMEOUT_S = 1.0
+BACKLOG = 128
 MAX_BODY_BYTES = 1 << 20
 """Of a request."""
 
@@ -97,7 +100,9 @@ def _page(path: str, content_type: str, make: Callable[[], str | bytes]) -> web.
 
 
 @contextlib.asynccontextmanager
-async def listening(application: web.Application, host: str, port: int, option: str) -> AsyncIterator[int]:
+async def listening(
+    application: web.Application, host: str, port: int, option: str, malformed: Callable[[], object] = lambda: None
+) -> AsyncIterator[int]:
     """Serve an application while the context lasts; gives the port.
 
     Args:
@@ -105,17 +110,26 @@ async def listening(application: web.Application, host: str, port: int, option: 
         host: to bind on.
         port: to bind; 0 takes any free one.
         option: that chooses the port, for the error.
+        malformed: called for each request that is no HTTP.
 
     Raises:
         LaunchError: the port is in use.
     """
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+    complaints = Complaints(malformed)
+    runner = web.AppRunner(application, access_log=None, logger=complaints, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+    connections = Connections()
+    application.middlewares.insert(0, connections.middleware())
     await runner.setup()
+    assert runner.server is not None
     try:
         try:
-            await web.TCPSite(runner, host, port).start()
+            protocols = connections.serve(runner.server)
+            socket = await asyncio.get_running_loop().create_server(protocols, host, port, backlog=BACKLOG)
         except OSError as error:
             raise LaunchError(unusable(host, port, option, error)) from None
-        yield runner.addresses[0][1]
+        try:
+            yield socket.sockets[0].getsockname()[1]
+        finally:
+            socket.close()
     finally:
         await runner.cleanup()

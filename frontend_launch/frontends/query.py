@@ -356,6 +356,10 @@ class QueryFrontend:
 
     # Odds and ends -------------------------------------------------------------------------------------
 
+    def on_malformed_http(self) -> None:
+        """Count a request to the metrics that is no HTTP; the server says so."""
+        self._dropped["http"] += 1
+
     def _drop(self, error: WireError) -> None:
         """Count a message that is not valid; say so once per kind."""
         self._dropped[error.kind] += 1

@@ -72,7 +72,8 @@ class FrontendThread:
     @contextlib.contextmanager
     def metrics(self) -> Iterator[int]:
         """Its metrics over HTTP while the context lasts; gives the port."""
-        server = listening(metrics_app(self.frontend), "127.0.0.1", 0, "--metrics-port")
+        malformed = self.frontend.on_malformed_http
+        server = listening(metrics_app(self.frontend), "127.0.0.1", 0, "--metrics-port", malformed)
         port = self.call(server.__aenter__())
         try:
             yield port
