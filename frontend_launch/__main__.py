@@ -20,11 +20,13 @@ import contextlib
 import json
 import logging
 import re
+import resource
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import fields
 from pathlib import Path
 
+from frontend_launch import wire
 from frontend_launch.errors import FrontendLaunchError
 from frontend_launch.ports import Ports, is_loopback
 from model_containers import credentials, lifeline, printable
@@ -35,6 +37,10 @@ FRONTENDS_FILE, CLIENTS_FILE = "frontends.json", "clients.json"
 """What the verb credentials writes."""
 
 MAX_QUEUED_BYTES = 2 << 30
+
+MAX_DESCRIPTORS = 1 << 20
+"""The limit of the process, where the system allows so many: each connection is one, and many shells allow 1024."""
+
 REDIS_PASSWORD = "LOADGEN_REDIS_PASSWORD"  # noqa: S105 - the name of a variable
 """The environment variable: whoever lists processes sees their flags."""
 
@@ -56,12 +62,20 @@ def main() -> None:
     printable.protect()
     logging.basicConfig(format="%(asctime)s %(levelname)-8s %(message)s", level=logging.INFO)
     arguments.credentials = _credentials(arguments)
+    _raise_descriptor_limit()
     import uvloop  # noqa: PLC0415 - a wrong flag is told without it
 
     try:
         uvloop.run(_serve(arguments))
     except FrontendLaunchError as error:
         sys.exit(str(error))
+
+
+def _raise_descriptor_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,7 +108,14 @@ def _parser() -> argparse.ArgumentParser:
         for port in _PORTS[name]:
             verb.add_argument(f"--{port}-port", type=int, default=defaults[port], metavar="PORT")
         if name != "management":
-            verb.add_argument("--max-queued-bytes", type=int, default=MAX_QUEUED_BYTES, metavar="BYTES")
+            verb.add_argument("--max-queued-bytes", type=_bytes, default=MAX_QUEUED_BYTES, metavar="BYTES")
+            verb.add_argument(
+                "--max-message-bytes",
+                type=_bytes,
+                default=wire.MAX_MESSAGE_BYTES,
+                metavar="BYTES",
+                help="a peer that sends a message with a larger part is disconnected (default: 256 MiB)",
+            )
             verb.add_argument(
                 "--ipc-directory", type=Path, metavar="DIR", help="have sockets for clients and replicas here too"
             )
@@ -142,6 +163,12 @@ def _credentials(arguments: argparse.Namespace) -> credentials.Credentials | Non
     return found
 
 
+def _bytes(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text[:20]) < 1 << 63:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number of bytes from 1 to 2^63 - 1")
+    return int(text)
+
+
 def _shard(text: str) -> tuple[int, int]:
     match = re.fullmatch("([0-9]{1,4})/([0-9]{1,4})", text)
     if match is None or int(match[1]) >= int(match[2]):
@@ -176,6 +203,7 @@ async def _frontends(arguments: argparse.Namespace) -> AsyncIterator[Ports]:
                 arguments.host,
                 wanted,
                 arguments.max_queued_bytes,
+                arguments.max_message_bytes,
                 arguments.ipc_directory,
                 arguments.shard,
                 arguments.allow_host,

@@ -37,6 +37,9 @@ from model_containers.wire import unpack_i32
 
 _I32 = struct.Struct("<i")
 
+MAX_MESSAGE_BYTES = 256 << 20
+"""What a frontend reads in one part of a message, where it is not told otherwise."""
+
 
 class PredictRequest(NamedTuple):
     """One query on the wire; a named tuple because one is made for every request a frontend reads.

@@ -42,6 +42,7 @@ async def query(
     host: str,
     ports: Ports,
     max_queued_bytes: int,
+    max_message_bytes: int,
     ipc_directory: Path | None,
     shard: tuple[int, int],
     allowed: Collection[str] = (),
@@ -54,6 +55,7 @@ async def query(
         host: to bind on.
         ports: to bind; 0 takes any free one.
         max_queued_bytes: payload bytes that may wait; at the bound the frontend stops reading.
+        max_message_bytes: of each part of a message that a peer sends.
         ipc_directory: for Unix sockets beside the ports; None for none.
         shard: this frontend's number, from 0, and of how many.
         allowed: names that HTTP requests may address it by, beside its addresses and this machine's name.
@@ -64,7 +66,9 @@ async def query(
         StoreError: the store does not answer.
     """
     async with (
-        QueryFrontend(store, host, ports, max_queued_bytes, ipc_directory, Shard(*shard), credentials) as frontend,
+        QueryFrontend(
+            store, host, ports, max_queued_bytes, ipc_directory, Shard(*shard), credentials, max_message_bytes
+        ) as frontend,
         listening(
             metrics_app(frontend, own_names(host, allowed), _token(credentials)),
             host,

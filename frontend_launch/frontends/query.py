@@ -49,6 +49,12 @@ log = logging.getLogger(__name__)
 MAX_WAITING_MESSAGES = 256
 """Requests that ZeroMQ reads ahead of the frontend, per client."""
 
+MAX_HANDSHAKE_BYTES = 65_536
+"""The same of what clients send for an id."""
+
+HANDSHAKE_TIMEOUT_MS = 10_000
+"""How long ZeroMQ waits for the greeting of a peer that has connected."""
+
 STORE_RETRY_S = 1.0
 """Between two attempts to write to a store that does not answer."""
 
@@ -65,6 +71,7 @@ class QueryFrontend:
         ipc_directory: have sockets for clients and replicas there too, see `frontend_launch.wire.ipc_addresses`.
         shard: which of several query frontends this is.
         credentials: clients and replicas that have them are served and no others, encrypted; None to serve all.
+        max_message_bytes: of each part of a message.
 
     Raises:
         LaunchError: a port is in use.
@@ -79,6 +86,7 @@ class QueryFrontend:
         ipc_directory: Path | None = None,
         shard: Shard = Shard(),  # noqa: B008 - it is immutable
         credentials: Credentials | None = None,
+        max_message_bytes: int = wire.MAX_MESSAGE_BYTES,
     ) -> None:
         self._store, self._max_queued_bytes = store, max_queued_bytes
         self._registry = Registry()
@@ -94,14 +102,14 @@ class QueryFrontend:
         self._credentials = credentials
         self._admission = None if credentials is None else Admission(self._context, credentials)
         try:
-            self._bind(host, ports, shard)
+            self._bind(host, ports, shard, max_message_bytes)
             if ipc_directory is not None:
                 self._bind_ipc(ipc_directory)
         except BaseException:
             end_context(self._context)
             raise
 
-    def _bind(self, host: str, ports: Ports, shard: Shard) -> None:
+    def _bind(self, host: str, ports: Ports, shard: Shard, max_message_bytes: int) -> None:
         self._request_socket = self._context.socket(zmq.ROUTER)
         self._request_socket.setsockopt(zmq.RCVHWM, MAX_WAITING_MESSAGES)
         self._response_socket = self._context.socket(zmq.ROUTER)
@@ -126,6 +134,9 @@ class QueryFrontend:
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         for socket in (self._request_socket, self._response_socket, self._replica_socket):
             secure_server(socket, self._credentials)
+            socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT_MS)
+            socket.setsockopt(zmq.MAXMSGSIZE, max_message_bytes)
+        self._response_socket.setsockopt(zmq.MAXMSGSIZE, min(MAX_HANDSHAKE_BYTES, max_message_bytes))
         self.ports = replace(
             ports,
             request=_bind(self._request_socket, host, ports.request, "--request-port"),

@@ -10,12 +10,17 @@ from operator import length_hint
 from typing import Any
 
 import zmq
+from typing_extensions import override
 
 from frontend_launch import wire
 from model_containers.data_types import Buffer
 
 BURST = 128
 """Messages read before other work of the loop gets its turn."""
+
+MAX_PARTS = 64
+"""Of one message that are handed out, and of a longer one that are thrown away before the next message gets its turn.
+"""
 
 Frames = list[bytes | memoryview]
 
@@ -32,7 +37,7 @@ class SocketReader:
         socket: stays the caller's to close.
         handle: gets the frames of one message.
         drained: called after each burst, even one without messages; None for nothing to do.
-        receive: reads one message or raises `zmq.Again`; None for `receiver`.
+        receive: reads one message, or raises `zmq.Again` or `PartsLeft`; None for a `Receiver`.
     """
 
     def __init__(
@@ -43,7 +48,7 @@ class SocketReader:
         receive: Callable[[], Frames] | None = None,
     ) -> None:
         self._socket, self._handle, self._drained = socket, handle, drained
-        self._receive = receive or receiver(socket)
+        self._receive = receive or Receiver(socket)
         self._loop = asyncio.get_running_loop()
         self._fd: int = socket.FD
         self._scheduled = self._paused = self._closed = False
@@ -98,6 +103,8 @@ class SocketReader:
                 except zmq.Again:
                     emptied = True
                     break
+                except PartsLeft:
+                    continue
                 self._handle(frames)
             if self._drained is not None:
                 self._drained()
@@ -122,21 +129,52 @@ _NOW_AND_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _RCVMORE = int(zmq.RCVMORE)
 
 
-def receiver(socket: zmq.Socket[bytes]) -> Callable[[], Frames]:
-    """How to read one whole message of a socket without waiting; it raises `zmq.Again` when none is there."""
-    compiled = _compiled(socket)
-    receive_frame, get = compiled.recv, compiled.get
+class PartsLeft(Exception):  # noqa: N818 - no error: the reader asks again
+    """Parts of a message that has too many were thrown away, and more are left."""
 
-    def receive() -> Frames:
-        frames: Frames = [receive_frame(_NOW)]
-        while get(_RCVMORE):
-            frames.append(receive_frame(_NOW))
+
+class Receiver:
+    """Reads one whole message of a socket without waiting; of one with very many parts the first alone.
+
+    The others are thrown away a few at a time, since a peer may send millions of them.
+
+    Args:
+        socket: of any kind.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        compiled = _compiled(socket)
+        self._receive_frame, self._get = compiled.recv, compiled.get
+        self._cut = False
+
+    def __call__(self) -> Frames:
+        """Read one message.
+
+        Raises:
+            zmq.Again: nothing is there.
+            PartsLeft: it is not the turn of the next one yet.
+        """
+        if self._cut:
+            self._throw_away()
+        frames: Frames = [self._receive_frame(_NOW)]
+        while self._get(_RCVMORE):
+            if len(frames) == MAX_PARTS:
+                self._cut = True
+                break
+            frames.append(self._receive_frame(_NOW))
         return frames
 
-    return receive
+    def _throw_away(self) -> None:
+        """Read on in a message that was cut, up to its end."""
+        for _ in range(MAX_PARTS):
+            self._receive_frame(_NOW)
+            if not self._get(_RCVMORE):
+                self._cut = False
+                return
+        raise PartsLeft
 
 
-class RequestReceiver:
+class RequestReceiver(Receiver):
     """Reads requests without asking after each frame whether there is another, which costs more than the frame.
 
     As many frames as a request has are read in one go. No request is lost that way: if one came, it ends with them. If
@@ -148,20 +186,25 @@ class RequestReceiver:
     """
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
-        compiled = _compiled(socket)
-        self._receive_frame, self._get = compiled.recv, compiled.get
+        super().__init__(socket)
         self._copied = _COPIED
         self._next: Frames | None = None
 
+    @override
     def __call__(self) -> Frames:
         """Read one request, or one or more messages that are none as one.
 
         Raises:
             zmq.Again: nothing is there.
+            PartsLeft: it is not the turn of the next one yet.
         """
         if self._next is not None:
             frames, self._next = self._next, None
-            return frames
+            if frames:
+                return frames
+            self._next = []  # until what was cut is thrown away
+            self._throw_away()
+            self._next = None
         frames = []
         try:
             frames.extend(map(self._receive_frame, _EACH_NOW, self._copied))
@@ -177,8 +220,13 @@ class RequestReceiver:
 
     def _split(self, frames: Frames) -> Frames:
         """Read the rest of the last message; what comes before a request is handed out first."""
-        while self._get(_RCVMORE):
+        for _ in range(MAX_PARTS):
             frames.append(self._receive_frame(_NOW))
+            if not self._get(_RCVMORE):
+                break
+        else:  # a message that is longer than a request
+            self._next = []
+            return frames
         request = frames[-_REQUEST_FRAMES:]
         if len(request[1]) or any(len(request[place]) != 4 for place in _NUMBERS):
             return frames

@@ -9,7 +9,7 @@ import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend_launch.frontends.reader import BURST, RequestReceiver, SocketReader
+from frontend_launch.frontends.reader import BURST, MAX_PARTS, PartsLeft, Receiver, RequestReceiver, SocketReader
 from model_containers.data_types import Buffer
 
 
@@ -162,3 +162,43 @@ def test_no_request_is_lost_among_messages_that_are_none(messages):
     assert [frame for frames in received for frame in frames] == [frame for frames in sent for frame in frames]
     requests = [frames for frames in sent if len(frames) == 8]
     assert [frames for frames in received if len(frames) == 8 and frames in requests] == requests
+
+
+@pytest.mark.parametrize("kind", [Receiver, RequestReceiver])
+@pytest.mark.parametrize("parts", [MAX_PARTS - 1, MAX_PARTS, MAX_PARTS + 1, 2 * MAX_PARTS, 1000, 100 * MAX_PARTS])
+def test_of_a_message_with_many_parts_the_first_are_handed_out(kind, parts):
+    """The others are thrown away a few at a time, and the message behind them comes out whole."""
+    with pair() as (reading, writing):
+        receive, turns, received = kind(reading), 0, []
+        writing.send_multipart([b"x"] * parts)
+        writing.send_multipart(request(1, b"1234"))
+        while not received or received[-1] != request(1, b"1234"):
+            try:
+                received.append([bytes(frame) for frame in receive()])
+            except PartsLeft:
+                turns += 1
+    (first, _) = received
+    assert first == [b"x"] * len(first)
+    assert min(parts, MAX_PARTS) <= len(first) <= min(parts, MAX_PARTS + 8)
+    assert turns >= parts // MAX_PARTS - 3
+
+
+def test_the_reader_gives_others_their_turn_while_it_throws_parts_away():
+    """And goes on with the messages behind them."""
+
+    async def scenario():
+        seen: list[list[Buffer]] = []
+        turns = 0
+        with pair() as (reading, writing):
+            writing.send_multipart([b"x"] * 4 * BURST * MAX_PARTS)
+            writing.send_multipart([b"next"])
+            reader = SocketReader(reading, seen.append)
+            while len(seen) < 2:
+                await asyncio.sleep(0)
+                turns += 1
+            reader.close()
+        return seen, turns
+
+    seen, turns = uvloop.run(scenario())
+    assert (len(seen[0]), seen[1]) == (MAX_PARTS, [b"next"])
+    assert turns >= 3

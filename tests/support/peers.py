@@ -50,19 +50,31 @@ class FrontendThread:
         ipc_directory: Path | None = None,
         ports: Ports = ANY,
         credentials: Credentials | None = None,
+        max_message_bytes: int = wire.MAX_MESSAGE_BYTES,
     ) -> None:
         self.loop = uvloop.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         self.store = MemoryStore()
-        self.frontend = self.call(self._start(max_queued_bytes, ipc_directory, ports, credentials))
+        self.frontend = self.call(self._start(max_queued_bytes, ipc_directory, ports, credentials, max_message_bytes))
         self.ports = self.frontend.ports
 
     async def _start(
-        self, max_queued_bytes: int, ipc_directory: Path | None, ports: Ports, credentials: Credentials | None
+        self,
+        max_queued_bytes: int,
+        ipc_directory: Path | None,
+        ports: Ports,
+        credentials: Credentials | None,
+        max_message_bytes: int,
     ) -> QueryFrontend:
         frontend = QueryFrontend(
-            self.store, "127.0.0.1", ports, max_queued_bytes, ipc_directory, credentials=credentials
+            self.store,
+            "127.0.0.1",
+            ports,
+            max_queued_bytes,
+            ipc_directory,
+            credentials=credentials,
+            max_message_bytes=max_message_bytes,
         )
         return await frontend.__aenter__()
 
