@@ -3,6 +3,7 @@
 LoadgenError
  +- ConfigError   an option or a setting that makes no sense
  |   +- FieldError   the same of a field of a configuration
+ |   +- NotSavedError   what was measured cannot be saved where it was to be
  +- TargetError   the server cannot be reached or does not answer as the protocol says
  |   +- ClientLimitError   it cannot be reached because of a limit of the client itself
  +- Interrupted   the user ended it before there was anything to measure
@@ -118,6 +119,10 @@ class FieldError(ConfigError):
         problem = f"{before}{value}{after}" if found else f"{value} {self.problem}"
         remedy = f": {self.remedy}" if self.remedy else ""
         return f"{name(self.field)} {with_names(problem + remedy, name)}"
+
+
+class NotSavedError(ConfigError):
+    """What was measured cannot be saved where it was to be."""
 
 
 class TargetError(LoadgenError):

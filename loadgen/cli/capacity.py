@@ -91,5 +91,9 @@ def _run(config: CapacityConfig) -> None:
         typer.echo(capacity_text(found))
         if not found.capacity.confirmed:
             console.fail(f"no capacity was confirmed: {found.capacity.ended}")
-        typer.echo(f"Saved the search to {found.directory}")
+        if found.not_saved is None:
+            typer.echo(f"Saved the search to {found.directory}")
+        else:
+            console.fail(found.not_saved)
+            raise typer.Exit(exit_codes.NOT_SAVED)
     raise typer.Exit(exit_codes.of_capacity(found.capacity))

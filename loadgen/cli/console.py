@@ -37,6 +37,9 @@ NOTHING_MEASURED = "interrupted before there was anything to measure"
 AGAIN_S = 1.0
 """A second signal after so long a time ends the program at once, without saving anything."""
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""The signals that end a run, which keeps what was measured."""
+
 DATE_FORMAT = "%y-%m-%d:%H:%M:%S"
 
 
@@ -47,7 +50,9 @@ def set_up_logging() -> None:
 
 
 def run(work: Coroutine[Any, Any, T], interrupted: str = "interrupted") -> tuple[T, signal.Signals | None]:
-    """Run a coroutine on uvloop; Ctrl-C and SIGTERM cancel it, a second one ends the program at once.
+    """Run a coroutine on uvloop; a signal of `ENDING` cancels it, a second one ends the program at once.
+
+    SIGHUP and SIGQUIT do nothing where they are ignored at the start, as under ``nohup``.
 
     Args:
         work: what to run.
@@ -74,8 +79,10 @@ def run(work: Coroutine[Any, Any, T], interrupted: str = "interrupted") -> tuple
             received.append(number)
             task.cancel()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+        for number in ENDING:
+            ignored = number in (signal.SIGHUP, signal.SIGQUIT) and signal.getsignal(number) is signal.SIG_IGN
+            if not ignored:
+                asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
         return await work
 
     before = signal.getsignal(signal.SIGINT)
@@ -168,7 +175,8 @@ def kept(what: str, path: Path | None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        error.add_note(f"{what} {path}")
+        if path is not None:
+            error.add_note(f"{what} {path}")
         raise
 
 

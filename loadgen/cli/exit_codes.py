@@ -16,22 +16,26 @@ code meaning
 9    the run is invalid: a check of its certificate failed (``--allow-invalid`` takes it as it is)
 10   undecided: what was measured does not say, such as a condition on an invalid run that was allowed, or one on a
      percentile of which too little is known (``saturate``, ``rate``, ``sweep``, ``best``)
+11   results could not be saved where asked: they are in another place, which is named, or only in the summary
+129  ended with SIGHUP, as by a terminal that is closed; under ``nohup`` it is ignored
 130  interrupted with Ctrl-C
+131  ended with SIGQUIT
 143  ended with SIGTERM
 ==== ==========================================================================================
 
-Where results exist, 6 to 10, 130 and 143 have saved them. A second signal, more than a second after the first, ends the
-program at once, with its own code; results that are not saved by then are lost.
+Where results exist, 6 to 10 and those of signals have saved them. A second signal, more than a second after the first,
+ends the program at once, with its own code; results that are not saved by then are lost.
 """
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frontend_launch.errors import AdminError, DescribeError, FrontendLaunchError, PlacementError, RequestError
-from loadgen.errors import ClientLimitError, ConfigError, LoadgenError, TargetError
+from loadgen.errors import ClientLimitError, ConfigError, LoadgenError, NotSavedError, TargetError
 from loadgen.load.ending import Ending
 
 if TYPE_CHECKING:
@@ -51,8 +55,10 @@ WRONG = 7
 THRESHOLD = 8
 INVALID = 9
 UNDECIDED = 10
+NOT_SAVED = 11
 
 _BY_CLASS: tuple[tuple[type[Exception], int], ...] = (
+    (NotSavedError, NOT_SAVED),
     (ConfigError, CONFIG),
     (DescribeError, CONFIG),
     (RequestError, CONFIG),
@@ -81,7 +87,7 @@ def of_error(error: Exception) -> int:
 
 
 def of_results(results: Results, allow_invalid: bool) -> int:
-    """The code for a run that has results.
+    """The code for a run that has results, wherever they are.
 
     Args:
         results: of the run.
@@ -107,6 +113,8 @@ def of_sweep(sweep: Sweep, config: ExperimentConfig) -> int:
         config: of each measurement: what becomes of invalid ones, and the conditions.
     """
     entries = sweep.entries
+    if any(entry.results is not None and Path(entry.results).is_absolute() for entry in entries):
+        return NOT_SAVED  # they are elsewhere
     invalid = any(entry.invalid is not None for entry in entries)
     if any(entry.error is not None for entry in entries):
         return RUN
@@ -119,7 +127,7 @@ def of_sweep(sweep: Sweep, config: ExperimentConfig) -> int:
 
 
 def of_capacity(capacity: Capacity) -> int:
-    """The code for a search that came to its end."""
+    """The code for a search that came to its end, wherever its results are."""
     return OK if capacity.confirmed else UNDECIDED if capacity.undecided else THRESHOLD
 
 

@@ -40,6 +40,11 @@ def measure(config: ExperimentConfig) -> NoReturn:
     results, received = console.run(act(), console.NOTHING_MEASURED)
     with console.kept("the results are in", results.path):
         _show(results)
+    wanted = config.output.results_dir
+    if results.path is None or results.path.parent != wanted.absolute():
+        elsewhere = "the summary is all there is" if results.path is None else f"they are in {results.path}"
+        console.fail(f"the results could not be saved to {wanted}: {elsewhere}")
+        raise typer.Exit(exit_codes.NOT_SAVED)
     raise typer.Exit(
         exit_codes.of_signal(received) if received else exit_codes.of_results(results, config.allow_invalid)
     )
@@ -57,4 +62,5 @@ def _show(results: Results) -> None:
             console.fail(f"--fail-if {threshold.condition} is undecided: {threshold.found}")
     if results.invalid is not None and results.error is None:
         console.fail(f"the run is invalid: {results.invalid.reason}; {results.invalid.remedy}")
-    typer.echo(f"Saved results to {results.path}")
+    if results.path is not None:
+        typer.echo(f"Saved results to {results.path}")

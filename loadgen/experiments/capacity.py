@@ -125,11 +125,13 @@ class FoundCapacity:
         capacity: the answer, and all probes.
         seconds: how long it took.
         directory: of its results.
+        not_saved: why its answer could not be saved there; None where it is.
     """
 
     capacity: Capacity
     seconds: float
     directory: Path
+    not_saved: str | None = None
 
 
 async def find_capacity(config: CapacityConfig) -> FoundCapacity:
@@ -153,6 +155,7 @@ async def find_capacity(config: CapacityConfig) -> FoundCapacity:
     log_plan(plan)
     kept = f"before there was an answer; the probes are in {directory}"
     prober: _Prober | None = None
+    not_saved: str | None = None
     try:
         check = await reference_answers(plan)
         began_s = time.monotonic()
@@ -161,14 +164,14 @@ async def find_capacity(config: CapacityConfig) -> FoundCapacity:
                 prober = _Prober(config, plan, server, check)
                 try:
                     capacity = await prober.search()
-                    kept = f"after the search; its answer is in {directory}"
+                    kept, not_saved = f"after the search; its answer is in {directory}", prober.not_saved
                     prober = None
                 finally:
                     await to_completion(server.keep_logs(directory / "logs"))
     except asyncio.CancelledError:
         so_far = "" if prober is None else f"; {prober.so_far.bracket}"
         raise Interrupted(f"interrupted {kept}{so_far}") from None
-    return FoundCapacity(capacity, time.monotonic() - began_s, directory)
+    return FoundCapacity(capacity, time.monotonic() - began_s, directory, not_saved)
 
 
 def _directory(results_dir: Path) -> Path:
@@ -210,13 +213,18 @@ class Backlog(Watcher):
 
 
 class _Prober:
-    """A search on a server."""
+    """A search on a server.
+
+    Attributes:
+        not_saved: why what is known could not be written down the last time; None where it was.
+    """
 
     def __init__(self, config: CapacityConfig, plan: Plan, server: Server, check: AnswerCheck | None) -> None:
         self._config, self._plan, self._server, self._check = config, plan, server, check
         self._searcher: Searcher | None = None
         self._made = 0
         self._idle_s: float | None = None
+        self.not_saved: str | None = None
 
     @property
     def so_far(self) -> Capacity:
@@ -298,11 +306,7 @@ class _Prober:
             await asyncio.sleep(SETTLE_EVERY_S)
 
     def _keep(self, capacity: Capacity) -> None:
-        """Write down what is known.
-
-        Raises:
-            ConfigError: it cannot be.
-        """
+        """Write down what is known; a search goes on where that cannot be."""
         directory = self._plan.config.output.results_dir
         document = {
             "command": command(),
@@ -317,7 +321,7 @@ class _Prober:
         try:
             temporary.write_text(json.dumps(strict(document), indent=2, allow_nan=False) + "\n")
             temporary.replace(path)
+            self.not_saved = None
         except OSError as error:
-            raise ConfigError(
-                f"{path} cannot be written ({error.strerror}): choose another {{Output.results_dir}}"
-            ) from None
+            self.not_saved = f"{path} cannot be written ({error.strerror})"
+            log.error("%s", self.not_saved)

@@ -25,7 +25,7 @@ from frontend_launch.launch.launcher import model_environment
 from frontend_launch.launch.topology import Topology
 from frontend_launch.tasks import cancel_again, to_completion, until_done
 from loadgen.config import CataloguedModel, Deploy, ExperimentConfig, Saturate
-from loadgen.errors import ConfigError, Interrupted
+from loadgen.errors import ConfigError, Interrupted, NotSavedError
 from loadgen.experiments.ceiling import measure_ceiling, with_ceiling
 from loadgen.experiments.document import pids, results_of
 from loadgen.hardware.watch import watching
@@ -62,7 +62,7 @@ class ExperimentInterrupted(Interrupted):
     """
 
     def __init__(self, results: Results) -> None:
-        super().__init__(f"interrupted; what was measured until then is in {results.path}")
+        super().__init__(f"interrupted; what was measured until then is in {results.path or 'the results'}")
         self.results = results
 
 
@@ -96,7 +96,8 @@ async def run_experiment(config: ExperimentConfig) -> Results:
         with pinned(plan.placement["client"].cores):
             async with serving(plan) as server:
                 results = await measure(plan, server, check)
-                await to_completion(server.keep_logs(files.logs_beside(results.saved_at)))
+                if results.path is not None:
+                    await to_completion(server.keep_logs(files.logs_beside(results.path)))
     except asyncio.CancelledError:
         if results is None:
             raise
@@ -125,7 +126,6 @@ async def measure(
 
     Raises:
         TargetError: the server does not answer.
-        ConfigError: the results cannot be saved.
     """
     load_began, stop = asyncio.Event(), asyncio.Event()
     measuring = asyncio.create_task(_measure(plan, server, check, watcher, objective, load_began, stop))
@@ -204,7 +204,8 @@ async def _measure(
             watchers.append(Decided(plan.config.fail_if, job.tally_ns or (), most, drains))
         watched = Watched(FirstOf(*watchers) if watchers else None, hooks.stop_sending, halt)
         record = await senders.run(job, halt, replace(hooks, on_interval=watched))
-        record.ended = watched.ended or record.ended
+        if record.ended is not Ending.STOPPED or not stop.is_set():
+            record.ended = watched.ended or record.ended
         if until_steady is not None and record.ended is Ending.STEADY:
             record = last_part(record, until_steady.first)
         results = results_of(
@@ -216,7 +217,12 @@ async def _measure(
     output = plan.config.output
     if output.requests_log is not None:
         results.notes.extend(_save_requests(output.requests_log, record, len(plan.inputs.make())))
-    return replace(results, path=files.save(results, output.results_dir))
+    try:
+        path = files.save(results, output.results_dir)
+    except NotSavedError as error:  # there is the summary
+        log.error("%s", error)
+        return results
+    return replace(results, path=path)
 
 
 async def _finished(work: Coroutine[Any, Any, None], stop: asyncio.Event, grace_s: float) -> bool:

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from loadgen.errors import ConfigError
+from loadgen.errors import ConfigError, NotSavedError
 from loadgen.experiments.grid import GridCell, Measurement, Size
 from loadgen.files import UnreadableError, read_bytes, read_text
 from loadgen.results.files import MAX_BYTES, new_directory
@@ -111,7 +111,7 @@ class Ledger:
             os.fsync(self._file.fileno())
         except OSError as error:
             remedy = "free some space and go on with {run_sweep.resume}"
-            raise ConfigError(f"{self.directory / LEDGER} cannot be written ({error.strerror}): {remedy}") from None
+            raise NotSavedError(f"{self.directory / LEDGER} cannot be written ({error.strerror}): {remedy}") from None
         self.entries.append(entry)
 
 

@@ -374,6 +374,8 @@ class _SweepRun:
 
     def _keep(self, measurement: Measurement, results: Results | None, error: str | None) -> None:
         cell = measurement.cell
+        if results is not None and results.path is None:
+            error = error or "its results could not be saved"
         entry = Entry(
             cell=cell.name,
             replicas=cell.size.replicas,
@@ -381,7 +383,7 @@ class _SweepRun:
             batch_size=cell.batch_size,
             repeat=measurement.repeat,
             kind=measurement.kind,
-            results=None if results is None else _place(results.saved_at, self._ledger.directory),
+            results=None if results is None or results.path is None else _place(results.path, self._ledger.directory),
             error=error,
             throughput_rps=None if results is None else results.summary.throughput_rps,
             p99_ms=None if results is None else results.summary.latency_ms["p99"],

@@ -205,6 +205,8 @@ class _Runner:
         while True:
             drained, wake_ns = core.drain(now_ns, replies, until_ns)
             if told.done() and (drained or self._stop.is_set()):
+                if not drained and core.record.ended.as_asked:
+                    core.record.ended = Ending.STOPPED
                 break
             replies = target.drain()
             if not len(replies.ids):

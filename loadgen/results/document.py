@@ -89,7 +89,7 @@ class Results:
         certificate: the checks that decide whether the run is valid; none in files from before it was recorded.
         client_ceiling: what the client can do by itself; None where that was not measured.
         notes: what the reader should know, such as metrics that could not be read.
-        path: where the document was saved; not part of it.
+        path: where the document was saved, None where it could not be; not part of it.
     """
 
     command: list[str]

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from frontend_launch.histogram import LatencyHistogram
-from loadgen.errors import ConfigError
+from loadgen.errors import ConfigError, NotSavedError
 from loadgen.files import UnreadableError, read_text
 from loadgen.results.document import SCHEMA_VERSION, Results, parse
 from loadgen.results.files_2017 import is_of_2017, read_2017
@@ -37,24 +37,30 @@ SEARCH = "capacity.json"
 """In the directory of a search for capacity, beside the results of its probes: what it found."""
 
 
+ROOM_BYTES = 1 << 20
+"""Of a directory for results before a run; most files are smaller."""
+
+
 class _Versioned(msgspec.Struct):
     schema_version: int
 
 
 def make_directory(directory: Path) -> None:
-    """Make the directory that results will be saved to, before anything is measured for nothing.
+    """Make the directory that results will be saved to, and try its room, before anything is measured for nothing.
 
     Raises:
-        ConfigError: it cannot be written.
+        ConfigError: it cannot be written, or has no room.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        writable = os.access(directory, os.W_OK)
-        reason = "" if writable else "it is not writable"
+        with tempfile.TemporaryFile(dir=directory) as file:
+            os.posix_fallocate(file.fileno(), 0, ROOM_BYTES)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-    if reason:
-        raise ConfigError(f"results cannot be saved to {directory} ({reason}): choose another {{Output.results_dir}}")
+        raise ConfigError(f"{_refused(directory, error)}: choose another {{Output.results_dir}}") from None
+
+
+def _refused(directory: Path, error: OSError) -> str:
+    return f"results cannot be saved to {directory} ({error.strerror or type(error).__name__})"
 
 
 def new_directory(results_dir: Path, stem: str) -> Path:
@@ -93,22 +99,25 @@ def save(results: Results, directory: Path) -> Path:
         directory for temporary files where this one cannot be written: what was measured is not lost.
 
     Raises:
-        ConfigError: neither directory can be written.
+        NotSavedError: neither directory can be written.
     """
     stem = time.strftime("results-%y%m%d_%H%M%S")
     text = json.dumps(results.document(), indent=4, allow_nan=False)
     try:
         return _save(text, directory, stem)
-    except ConfigError as error:
-        with contextlib.suppress(ConfigError):
-            path = _save(text, Path(tempfile.gettempdir()), stem)
-            log.error("%s: they are in %s", error, path)
-            return path
-        raise
+    except OSError as error:
+        refused = _refused(directory, error)
+    try:
+        path = _save(text, Path(tempfile.gettempdir()), stem)
+    except OSError as error:
+        text = f"{refused}, nor to a directory for temporary files ({error.strerror})"
+        raise NotSavedError(text) from None
+    log.error("%s: they are in %s", refused, path)
+    return path
 
 
 def _save(text: str, directory: Path, stem: str) -> Path:
-    make_directory(directory)
+    directory.mkdir(parents=True, exist_ok=True)
     draft = directory / f".{stem}.{os.getpid()}.tmp"
     try:
         with draft.open("w") as file:
@@ -116,8 +125,6 @@ def _save(text: str, directory: Path, stem: str) -> Path:
             file.flush()
             os.fsync(file.fileno())
         return _publish(draft, directory, stem)
-    except OSError as error:
-        raise ConfigError(f"results cannot be saved to {directory} ({error.strerror})") from None
     finally:
         with contextlib.suppress(OSError):
             draft.unlink()

@@ -149,7 +149,11 @@ def test_results_are_never_overwritten(tmp_path):
     assert len(set(paths)) == 2
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["Ctrl-C", "SIGTERM", "a terminal is closed"],
+)
 def test_a_signal_keeps_what_was_measured(tmp_path, number, code):
     """One clear line, a results file, the documented code, and nothing left; a terminal signals the whole group."""
     process, children = started(tmp_path, "--duration", "60")

@@ -9,7 +9,7 @@ import pytest
 from frontend_launch.errors import AdminError, DescribeError, LaunchError, PlacementError, RequestError, RestError
 from loadgen.cli import exit_codes
 from loadgen.config import Deploy, ExperimentConfig, Saturate
-from loadgen.errors import ConfigError, TargetError
+from loadgen.errors import ConfigError, NotSavedError, TargetError
 from loadgen.experiments.ledger import Entry
 from loadgen.experiments.search import Capacity
 from loadgen.experiments.sweep import Sweep
@@ -30,6 +30,7 @@ PASSED, FAILED = (Check("outside load", "a lot", "little", verdict) for verdict 
     ("error", "code"),
     [
         (ConfigError(), 2),
+        (NotSavedError(), 11),
         (DescribeError(), 2),
         (PlacementError(), 3),
         (RequestError(), 2),
@@ -106,6 +107,7 @@ UNSURE = replace(ENTRY, undecided=["p99>1ms: p99 is 1.1 ms"])
         ([INVALID, CROSSED, LOST], False, "p99>1ms", 6),
         ([ENTRY, UNSURE], False, "p99>1ms", 10),
         ([CROSSED, UNSURE], False, "p99>1ms", 8),
+        ([CROSSED, replace(ENTRY, results="/elsewhere/x.json")], False, "p99>1ms", 11),
     ],
 )
 def test_sweeps(entries, allowed, conditions, code):

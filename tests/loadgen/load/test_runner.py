@@ -223,6 +223,40 @@ def test_what_fails_beside_a_run_costs_nothing_of_it(phase, warmup_s, caplog):
     assert len(record.notes) == 2
 
 
+def test_stop_while_answers_are_waited_for_is_told():
+    """What was sent and has no answer by then is not waited for."""
+
+    async def stopped():
+        stop = asyncio.Event()
+
+        async def on_phase(phase):
+            if phase is Phase.MEASURED_ENDS:
+                stop.set()
+
+        spec = FakeSpec(answers=10)
+        return await run(job(spec, duration_s=0.01, drain_s=60.0), stop, Hooks(on_phase))
+
+    record = uvloop.run(stopped())
+    assert record.ended == "stopped"
+    assert record.left_behind == record.outcomes[Outcome.ABANDONED] > 0
+    assert adds_up(record)
+
+
+def test_stop_when_all_is_answered_changes_nothing():
+    """Such as while the server's own numbers are read."""
+
+    async def stopped():
+        stop = asyncio.Event()
+
+        async def on_phase(phase):
+            if phase is Phase.MEASURED_ENDS:
+                stop.set()
+
+        return await run(job(FakeSpec(), requests=100, drain_s=60.0), stop, Hooks(on_phase))
+
+    assert uvloop.run(stopped()).ended == "requests"
+
+
 def test_left_behind_is_what_no_drain_brings_back():
     """A server that runs on is given time to answer."""
     record = ran(FakeSpec(answers=20), duration_s=0.02, drain_s=0.05)

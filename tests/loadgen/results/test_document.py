@@ -1,6 +1,8 @@
 """The results document: its schema, its version, and how it is saved."""
 
+import errno
 import json
+import os
 import re
 import tempfile
 import time
@@ -16,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend_launch.histogram import LatencyHistogram
-from loadgen.errors import ConfigError
+from loadgen.errors import ConfigError, NotSavedError
 from loadgen.judging.evidence import Evidence, of_client
 from loadgen.judging.validity import certificate
 from loadgen.judging.verdict import judge
@@ -24,7 +26,7 @@ from loadgen.load.record import ClientUse, Interval, Offered, Record
 from loadgen.load.summary import summarise
 from loadgen.load.target import Outcome
 from loadgen.results.document import SCHEMA_PATH, client_metrics, histograms
-from loadgen.results.files import read, save
+from loadgen.results.files import make_directory, read, save
 from loadgen.results.schema import schema_text
 
 VERSION_1, VERSION_2 = (Path(__file__).parents[2] / "golden" / f"results-v{version}.json" for version in (1, 2))
@@ -284,11 +286,33 @@ def test_a_file_system_without_links_does_too(results, tmp_path, monkeypatch):
     assert read(first).summary == read(second).summary == results.summary
 
 
-def test_a_directory_that_cannot_be_made_is_one_line(results, tmp_path, monkeypatch):
-    """It names the option, where the directory of temporary files cannot be used either."""
+def test_a_directory_that_cannot_be_made_is_one_line(tmp_path):
+    """It names the option, before anything is measured."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"\(Not a directory\): choose another results_dir"):
+        make_directory(tmp_path / "file" / "below")
+
+
+def test_a_directory_without_room_is_one_line(tmp_path, monkeypatch):
+    """Found before anything is measured; nothing is left there."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    make_directory(tmp_path)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ConfigError, match=r"\(No space left on device\): choose another results_dir"):
+        make_directory(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_results_that_can_be_saved_nowhere(results, tmp_path, monkeypatch):
+    """The error says what was tried."""
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file" / "none"))
-    with pytest.raises(ConfigError, match="choose another results_dir"):
+    with pytest.raises(
+        NotSavedError, match=r"below \(Not a directory\), nor to .* \(Not a directory\)"
+    ):
         save(results, tmp_path / "file" / "below")
 
 
