@@ -106,7 +106,8 @@ class HttpEndpoint(Remote):
     @override
     def spec(self, batch_size: int, connections: int, timeout_s: float | None) -> HttpSpec:
         options = self.options
-        return HttpSpec(options.address, options.access, self.answers, connections, timeout_s)
+        head = options.method == "HEAD"
+        return HttpSpec(options.address, options.access, self.answers, connections, timeout_s, head)
 
     @override
     async def check_available(self) -> None:

@@ -48,24 +48,30 @@ class Mailbox:
         self._groups = LoggedReasons()
         self._wake: Callable[[], None] | None = None
 
-    def completed(self, request_id: int) -> None:
-        """A good answer is here."""
-        self._put(request_id, Outcome.COMPLETED)
+    def completed(self, request_id: int, done_ns: int = 0) -> None:
+        """A good answer is here.
 
-    def failed(self, request_id: int, reason: str, request: Buffer = b"") -> None:
+        Args:
+            request_id: which is answered.
+            done_ns: since when, monotonic clock; 0 for now.
+        """
+        self._put(request_id, Outcome.COMPLETED, done_ns)
+
+    def failed(self, request_id: int, reason: str, request: Buffer = b"", done_ns: int = 0) -> None:
         """Any other answer is here, or none will come.
 
         Args:
             request_id: which failed.
             reason: for a reader, the server's status first; counted as `Reasons` has it.
             request: what was sent.
+            done_ns: as for `completed`.
         """
         self._reasons.append(self._groups.of(self._concealed(reason), request))
-        self._put(request_id, Outcome.FAILED)
+        self._put(request_id, Outcome.FAILED, done_ns)
 
-    def _put(self, request_id: int, outcome: Outcome) -> None:
+    def _put(self, request_id: int, outcome: Outcome, done_ns: int) -> None:
         self._ids.append(request_id)
-        self._done_ns.append(time.monotonic_ns())
+        self._done_ns.append(done_ns or time.monotonic_ns())
         self._outcomes.append(outcome)
         if self._wake is not None:
             wake, self._wake = self._wake, None

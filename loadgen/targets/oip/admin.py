@@ -17,6 +17,7 @@ from loadgen.errors import TargetError
 from loadgen.targets.access import Access, grpc_library
 from loadgen.targets.address import Address
 from loadgen.targets.client_limits import unreachable
+from loadgen.targets.http_failures import place
 from loadgen.targets.http_request import error_text
 from loadgen.targets.oip.metadata import ModelMetadata, ServerMetadata, model_config, model_metadata, server_metadata
 
@@ -159,15 +160,18 @@ class _HttpAdmin(OipAdmin):
 
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         try:
-            async with self._session.request(method, path, json=body) as response:
+            async with self._session.request(method, path, json=body, allow_redirects=False) as response:
                 content = await response.read()
-                status = response.status
+                status, location = response.status, response.headers.get("location")
         except TimeoutError:
             raise TargetError(f"no answer within {TIMEOUT_S:.0f} s: is a server running there?") from None
         except (aiohttp.ClientError, OSError) as error:
             raise unreachable(
                 f"it cannot be reached: {_reason(error)}", getattr(error, "os_error", None) or error
             ) from None
+        if 300 <= status < 400 and location is not None:
+            found = place(location.encode(), self._address)
+            raise TargetError(f"{path} redirects to {found}: use that for {{External.target}}")
         if status in (404, 405, 501):
             raise NotOfferedError(f"{path} is answered with {error_text(status, content)}")
         if status >= 400:

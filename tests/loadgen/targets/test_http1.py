@@ -1,8 +1,11 @@
 """Answers over HTTP/1.1, as servers may write them: what counts, and what becomes of the connection."""
 
 import asyncio
+import gzip
 import json
+import re
 import time
+import zlib
 
 import pytest
 import uvloop
@@ -11,11 +14,12 @@ from loadgen.load.inputs import InputSource, Pool
 from loadgen.load.job import Job
 from loadgen.load.runner import Hooks, run
 from loadgen.load.target import Outcome
+from loadgen.targets import content_encoding, http1
 from loadgen.targets import dialer as dialing
 from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
 from loadgen.targets.http1 import HttpSpec
-from loadgen.targets.http_answers import JsonAnswers
+from loadgen.targets.http_answers import AnyAnswers, JsonAnswers
 from loadgen.targets.http_request import post
 from model_containers.data_types import DataType
 
@@ -160,7 +164,20 @@ def test_an_answer_that_nobody_asked_for_is_nobodys():
     assert (record.late, record.unexpected) == (0, 0)
 
 
-async def behind(connection, *, connections=2, window=4, requests=20, timeout_s=None, body=b"{}"):
+TEXT = JsonAnswers(("text",))
+
+
+async def behind(
+    connection,
+    *,
+    connections=2,
+    window=4,
+    requests=20,
+    timeout_s=None,
+    body=b"{}",
+    judge=TEXT,
+    head=False,
+):
     """A run against a server that does with the nth connection what is asked, and how many there were."""
     made = 0
 
@@ -176,7 +193,7 @@ async def behind(connection, *, connections=2, window=4, requests=20, timeout_s=
 
     async with asyncio.timeout(20), await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         address = parse_address(f"http+json://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
-        spec = HttpSpec(address, Access(), JsonAnswers(("text",)), connections, timeout_s)
+        spec = HttpSpec(address, Access(), judge, connections, timeout_s, head)
         job = Job(spec, Inputs(address, body), window, None, requests, 0.0, timeout_s, 5.0, None, 1.0, 2.0)
         return await run(job, hooks=Hooks(on_interval=lambda _: None)), made
 
@@ -388,3 +405,128 @@ def test_what_nobody_waits_for_any_more_is_not_sent():
             return answered
 
     assert uvloop.run(main()) == [0, 2]
+
+
+def encoded(name, body, status=b"200 OK"):
+    head = b"HTTP/1.1 %s\r\nContent-Encoding: %s\r\nContent-Length: %d\r\n\r\n"
+    return head % (status, name, len(body)) + body
+
+
+RAW = zlib.compressobj(wbits=-15)
+BOMB = gzip.compress(b"x" * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (encoded(b"gzip", gzip.compress(BODY)), None),
+        (encoded(b"X-GZIP", gzip.compress(BODY[:9]) + gzip.compress(BODY[9:])), None),
+        (encoded(b"deflate", zlib.compress(BODY)), None),
+        (encoded(b"deflate", RAW.compress(BODY) + RAW.flush()), None),
+        (encoded(b"identity", BODY), None),
+        (encoded(b"br", BODY), "the answer has the Content-Encoding br, which is not decoded: ask for gzip or none"),
+        (encoded(b"gzip, gzip", BODY), "the answer has the Content-Encoding gzip, gzip, which is not decoded"),
+        (encoded(b"gzip", BODY), "the answer is no gzip, which its Content-Encoding says"),
+        (encoded(b"gzip", gzip.compress(BODY)[:-1]), "the answer is no gzip, which its Content-Encoding says"),
+        (encoded(b"deflate", b"\x78\x9c"), "the answer is no deflate, which its Content-Encoding says"),
+        (encoded(b"gzip", gzip.compress(b"{}")), "the answer has no text"),
+        (encoded(b"gzip", BOMB), "the answer has more than 0 MiB when it is decoded"),
+        (encoded(b"gzip", gzip.compress(b'{"error": "no"}'), b"503 No"), "503: no"),
+        (encoded(b"br", b"x", b"503 No"), "503: Service Unavailable"),
+        (encoded(b"br", b"x", b"201 Created"), "the answer has the Content-Encoding br"),
+    ],
+)
+def test_encoded_answers(monkeypatch, answer, reason):
+    """Are read as what they say, or refused in words; no server makes a client decode without end."""
+    monkeypatch.setattr(content_encoding, "MAX_BYTES", 50_000)
+    monkeypatch.setattr(content_encoding._inflated, "__defaults__", (50_000,))
+    record = uvloop.run(loaded(answer, False))
+    if reason is None:
+        assert (record.failures, record.outcomes[Outcome.COMPLETED]) == ({}, 20)
+    else:
+        ((said, count),) = record.failures.items()
+        assert (said[: len(reason)], count) == (reason, 20)
+
+
+def test_what_is_decoded_is_not_the_servers_time(monkeypatch):
+    """A request ends when its answer is here, however long it takes to read."""
+    times = []
+
+    def slow(body, encoding):
+        times.append(time.monotonic_ns())
+        return BODY
+
+    monkeypatch.setattr(http1, "decoded", slow)
+    target = http1.HttpTarget(HttpSpec(parse_address("http+json://host/"), Access(), JsonAnswers(("text",)), 1))
+    target.answered(7, (200, b"x", None, {b"content-encoding": b"gzip"}))
+    replies = target.drain()
+    assert replies.outcomes.tolist() == [Outcome.COMPLETED]
+    assert replies.done_ns[0] <= times[0]
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        (
+            b"307 Moved\r\nLocation: http://other:1/b/",
+            "307: it redirects to http://other:1/b/: use that for the target",
+        ),
+        (
+            b"308 Moved\r\nlocation: /b?token=s3cret-value&n=1",
+            "308: it redirects to http://127.0.0.1:PORT/b?token=…&n=1",
+        ),
+        (b"301 Moved\r\nLocation: ../b", "301: it redirects to http://127.0.0.1:PORT/b: use that for the target"),
+        (b"302 Found\r\nLocation: http://u:s3cret-value@h/", "302: it redirects to http://…@h/: use that"),
+        (b"302 Found\r\nLocation: http://[", "302: it redirects to http://[: use that"),
+        (b"302 Found", "302: Found"),
+        (b"304 Not Modified\r\nLocation: /b", "304: it redirects to"),
+        (b"429 No\r\nRetry-After: 120", "429: Too Many Requests (Retry-After: 120)"),
+        (b"503 No\r\nRetry-After: Sun, 29 Nov 2026 10:00:00 GMT", "503: Service Unavailable (Retry-After: Sun, 29 Nov"),
+        (b"103 Early\r\nLocation: /c\r\n\r\nHTTP/1.1 302 Found", "302: Found"),
+    ],
+)
+def test_failures_whose_heads_say_more(head, reason):
+    """Where to, and when again; a browser would go there, which would be measured as one request."""
+    answer = b"HTTP/1.1 " + head + b"\r\nContent-Length: 0\r\n\r\n"
+    record = uvloop.run(loaded(answer.replace(b"/c\r\nContent-Length: 0", b"/c"), False))
+    ((said, count),) = record.failures.items()
+    assert re.sub(r"127\.0\.0\.1:[0-9]+", "127.0.0.1:PORT", said).startswith(reason)
+    assert count == 20
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+    ],
+)
+def test_answers_to_head_have_no_body(answer):
+    """Whatever length they say; the connection goes on."""
+
+    async def connection(_, reader, writer):
+        while True:
+            await heard(reader)
+            writer.write(answer)
+
+    record, made = uvloop.run(behind(connection, judge=AnyAnswers(), head=True))
+    assert (record.failures, record.outcomes[Outcome.COMPLETED], made) == ({}, 20, 2)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"200 OK\r\nContent-Length: 3\r\n\r\nabc", b"204 No Content\r\n\r\n", b"206 Part\r\nContent-Length: 0\r\n\r\n"],
+)
+def test_any_answer_of_success_counts(head):
+    """Whatever it carries, and in whatever encoding."""
+
+    async def connection(_, reader, writer):
+        while True:
+            await heard(reader)
+            writer.write(b"HTTP/1.1 " + head.replace(b"\r\n", b"\r\nContent-Encoding: br\r\n", 1))
+
+    record, _ = uvloop.run(behind(connection, judge=AnyAnswers()))
+    assert (record.failures, record.outcomes[Outcome.COMPLETED]) == ({}, 20)

@@ -54,3 +54,24 @@ def test_a_server_without_the_model():
     """Is refused, by what it said."""
     with pytest.raises(TargetError, match="ModelMetadata"):
         asyncio.run(described(ServerMetadata=ABOUT["ServerMetadata"]))
+
+
+async def described_over_http(answer, path="m"):
+    """Ask a server that answers everything with these bytes."""
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with asyncio.timeout(20), await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        return await describe(parse_address(f"oip+http://127.0.0.1:{port}/{path}"), Access())
+
+
+@pytest.mark.parametrize("status", [b"301 Moved", b"307 Temporary Redirect"])
+def test_a_server_that_is_elsewhere(status):
+    """Requests would not go there, whatever questions do."""
+    answer = b"HTTP/1.1 %s\r\nLocation: https://other/v2\r\nContent-Length: 0\r\n\r\n" % status
+    with pytest.raises(TargetError, match=r"/v2 redirects to https://other/v2: use that for target"):
+        asyncio.run(described_over_http(answer))
