@@ -97,7 +97,7 @@ class Counters:
         requests: valid requests read.
         replies: answers sent, defaults included.
         defaults: default outputs sent.
-        orphaned: queries dropped because their client is gone.
+        orphaned: queries dropped because their client is gone, or does not read.
         requeued: queries given another replica after theirs died, failed on them, or hung.
         paused_ns: time that reading requests was suspended at the bound of queued bytes.
         dropped: messages that were not valid, by kind.

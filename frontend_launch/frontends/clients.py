@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections import OrderedDict
@@ -14,14 +15,30 @@ from frontend_launch import wire
 from frontend_launch.clock import clock_id
 from frontend_launch.frontends.batching import Query
 from frontend_launch.frontends.reader import Frames, Sender
+from frontend_launch.frontends.seldom import Seldom
 from frontend_launch.sampling import Sampler
 from model_containers.data_types import Buffer
+
+log = logging.getLogger(__name__)
 
 IDS = 1 << 31
 """Client ids are 0 to 2^31 - 1."""
 
 MAX_CLIENTS = 65_536
-"""Client ids remembered; beyond it the one that was silent for longest is forgotten."""
+"""Client ids remembered that have asked something, and as many that have not; beyond it the one that was silent for
+longest is forgotten, of those of the same kind."""
+
+MAX_IDS_OF_CONNECTION = 16
+"""Client ids of one connection; beyond it its oldest is forgotten."""
+
+MAX_UNREAD, MIN_UNREAD = 131_072, 16_384
+"""Answers that may wait for a client that does not read, small ones and large ones."""
+
+MAX_UNREAD_BYTES = 2 << 30
+"""Of answers that are so large that this is less than `MAX_UNREAD`, down to `MIN_UNREAD`."""
+
+_ANSWER_BYTES = 512
+"""What ZeroMQ needs for an answer, beside its output."""
 
 
 class BatchTimes(NamedTuple):
@@ -51,20 +68,28 @@ class ClientTable:
     """The clients of one response socket.
 
     Args:
-        socket: a ROUTER that refuses to send to peers that are not there.
-        gone: called with the id of a client that turned out to be gone, which is forgotten by then.
+        socket: a ROUTER that refuses to send to peers that are not there; not bound yet.
+        gone: called with the id of a client that turned out to be gone, or does not read, which is forgotten by then.
         ids: to hand out, each once; None for random ones.
     """
 
     def __init__(
         self, socket: zmq.Socket[bytes], gone: Callable[[int], None], ids: Iterator[int] | None = None
     ) -> None:
-        self._sender, self._gone = Sender(socket), gone
-        self._identities: OrderedDict[int, bytes] = OrderedDict()
+        self._socket, self._sender, self._gone = socket, Sender(socket), gone
+        self._warn = Seldom(log)
+        self._identities: dict[int, bytes] = {}
+        self._new: OrderedDict[int, None] = OrderedDict()
+        """Those that have asked nothing yet, the oldest first."""
+        self._asking: OrderedDict[int, None] = OrderedDict()
+        """All others, the one that was silent for longest first."""
+        self._ids_of: dict[bytes, list[int]] = {}
         self._announced: dict[int, bool] = {}
         """Clients that read times, and whether their clock is this process's."""
         self._clock, self._sampler = clock_id(), Sampler()
         self._ids = ids or random_ids()
+        self._bound_for_bytes = -1
+        self._bound_unread()
 
     def register(self, frames: Frames) -> None:
         """Register a client: answer its handshake with a new client id.
@@ -73,15 +98,37 @@ class ClientTable:
             WireError: it is none.
         """
         identity, *message = frames
+        identity = bytes(identity)
         clock = wire.decode_handshake(message)
         client_id = next(self._ids)
-        self._identities[client_id] = bytes(identity)
+        self._identities[client_id] = identity
+        self._new[client_id] = None
         if clock is not None:
             self._announced[client_id] = bool(clock) and clock == self._clock
-        if len(self._identities) > MAX_CLIENTS:
-            self._announced.pop(self._identities.popitem(last=False)[0], None)
-        if not self._sender.burst([self._identities[client_id], *wire.encode_handshake_reply(client_id)], 3):
+        ids = self._ids_of.setdefault(identity, [])
+        ids.append(client_id)
+        if len(ids) > MAX_IDS_OF_CONNECTION:
+            self._forget(ids[0])
+        if len(self._new) > MAX_CLIENTS:
+            self._forget(next(iter(self._new)))
+        if not self._sender.burst([identity, *wire.encode_handshake_reply(client_id)], 3):
             self._lose(client_id)
+
+    def _forget(self, client_id: int) -> None:
+        identity = self._identities.pop(client_id)
+        self._new.pop(client_id, None)
+        self._asking.pop(client_id, None)
+        self._announced.pop(client_id, None)
+        ids = self._ids_of[identity]
+        ids.remove(client_id)
+        if not ids:
+            del self._ids_of[identity]
+
+    def _bound_unread(self) -> None:
+        """Bound what ZeroMQ keeps for a client that does not read, by the largest output so far."""
+        self._bound_for_bytes = self._sender.largest
+        answers = MAX_UNREAD_BYTES // (_ANSWER_BYTES + self._bound_for_bytes)
+        self._socket.setsockopt(zmq.SNDHWM, max(MIN_UNREAD, min(MAX_UNREAD, answers)))
 
     def announced(self, client_id: int) -> bool:
         """Whether a client is one of this project, which reads more than the messages of 2017."""
@@ -89,9 +136,18 @@ class ClientTable:
 
     def touch(self, client_id: int) -> bool:
         """Note a request of this client; False when the id is unknown."""
+        if client_id not in self._asking:
+            return self._first_request(client_id)
+        self._asking.move_to_end(client_id)
+        return True
+
+    def _first_request(self, client_id: int) -> bool:
         if client_id not in self._identities:
             return False
-        self._identities.move_to_end(client_id)
+        del self._new[client_id]
+        self._asking[client_id] = None
+        if len(self._asking) > MAX_CLIENTS:
+            self._forget(next(iter(self._asking)))
         return True
 
     def reads_failures(self, client_id: int) -> bool:
@@ -124,9 +180,13 @@ class ClientTable:
             answered += sent
             if sent == len(queries):
                 break
+            if self._sender.unread:
+                self._warn("client %d does not read its answers: it gets no more", queries[sent].client_id)
             self._lose(queries[sent].client_id)
             queries, outputs = queries[sent:], outputs[sent:]
             timed = {place - sent: its for place, its in timed.items() if place >= sent}
+        if self._sender.largest > self._bound_for_bytes:
+            self._bound_unread()
         return answered
 
     def _timed(self, queries: Sequence[Query], times: BatchTimes | None) -> dict[int, wire.RequestTimes]:
@@ -165,6 +225,5 @@ class ClientTable:
         )
 
     def _lose(self, client_id: int) -> None:
-        self._announced.pop(client_id, None)
-        del self._identities[client_id]
+        self._forget(client_id)
         self._gone(client_id)

@@ -35,6 +35,7 @@ from frontend_launch.frontends.reader import Frames, RequestReceiver, SocketRead
 from frontend_launch.frontends.replica import Batch
 from frontend_launch.frontends.replica_link import ReplicaLink
 from frontend_launch.frontends.replicas import Shard
+from frontend_launch.frontends.seldom import Seldom
 from frontend_launch.frontends.state import Store
 from frontend_launch.ports import Ports, unusable
 from frontend_launch.records import ReplicaRecord
@@ -97,6 +98,7 @@ class QueryFrontend:
         self._paused_ns, self._paused_since_ns = 0, 0
         self._dropped: Tally[str] = Tally()
         self._default_reasons: Tally[str] = Tally()
+        self._warn_of_gone = Seldom(log)
         self._tasks: set[asyncio.Task[None]] = set()
         self._context = zmq.Context()
         self._credentials = credentials
@@ -129,9 +131,7 @@ class QueryFrontend:
         )
         self._pipelines = self._link.pipelines
         for socket in (self._response_socket, self._replica_socket):
-            # A mark at which ROUTER drops would lose answers; outstanding requests bound what waits here.
-            socket.setsockopt(zmq.SNDHWM, 0)
-            socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+            socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # without it what cannot be sent would be lost without a word
         for socket in (self._request_socket, self._response_socket, self._replica_socket):
             secure_server(socket, self._credentials)
             socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT_MS)
@@ -286,7 +286,7 @@ class QueryFrontend:
             for pipeline in self._pipelines.values()
         )
         self._orphaned += dropped
-        log.warning("client %d is gone: dropped its %d queued queries", client_id, dropped)
+        self._warn_of_gone("client %d is gone or does not read: dropped its %d queued queries", client_id, dropped)
         self._resume_if_room(now_ns)
         self._memory.update()
 

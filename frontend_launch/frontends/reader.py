@@ -126,7 +126,7 @@ _REQUEST_FRAMES = 1 + wire.REQUEST_FRAMES
 # Plain numbers: the library's enumerations cost more than the calls that take them.
 _NOW = int(zmq.NOBLOCK)
 _NOW_AND_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
-_RCVMORE = int(zmq.RCVMORE)
+_RCVMORE, _EVENTS = int(zmq.RCVMORE), int(zmq.EVENTS)
 
 
 class PartsLeft(Exception):  # noqa: N818 - no error: the reader asks again
@@ -245,14 +245,20 @@ class Sender:
     """Sends whole messages without waiting.
 
     Args:
-        socket: a ROUTER.
+        socket: a ROUTER that refuses to send to peers that are not there.
+
+    Attributes:
+        largest: bytes of the largest last frame of all bursts.
+        unread: the peer that ended the last burst is there, and has too many messages that it does not read.
     """
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
-        self._send_frame = _compiled(socket).send
+        compiled = _compiled(socket)
+        self._send_frame, self._get = compiled.send, compiled.get
+        self.largest, self.unread = 0, False
 
     def burst(self, frames: Sequence[Buffer], length: int, longer: Sequence[int] = ()) -> int:
-        """Send messages of `length` frames each, back to back, until one is for a peer that is not there.
+        """Send messages of `length` frames each, back to back, until one is for a peer that is gone or does not read.
 
         Args:
             frames: of all messages in a row, each beginning with the routing identity.
@@ -267,6 +273,8 @@ class Sender:
         """
         count = (len(frames) - len(longer)) // length
         largest = max(map(len, frames if longer else frames[length - 1 :: length]), default=0)
+        if largest > self.largest:
+            self.largest = largest
         flags = [*[_NOW_AND_MORE] * (length - 1), _NOW] * count
         copied = [*[True] * (length - 1), largest < _COPY_SENT_BELOW_BYTES] * count
         for before, place in enumerate(longer):
@@ -277,11 +285,37 @@ class Sender:
         try:
             _run(map(self._send_frame, left, flags, copied))
         except zmq.ZMQError as error:
-            if error.errno != errno.EHOSTUNREACH:
-                raise
             # Which peer a message is for is said by its first frame, so that one and nothing else was refused.
-            return flags[: len(frames) - length_hint(left) - 1].count(_NOW)
+            end = self._send_rest(error, frames, flags, copied, len(frames) - length_hint(left) - 1)
+            return flags[:end].count(_NOW)
         return count
+
+    def _send_rest(
+        self, error: zmq.ZMQError, frames: Sequence[Buffer], flags: list[int], copied: list[bool], place: int
+    ) -> int:
+        """Go on where a message was refused, if its peer has read in the meantime; returns how many frames were sent.
+
+        Args:
+            error: why it was refused.
+            frames: of the burst.
+            flags: of each frame.
+            copied: for each frame.
+            place: of the first frame that was refused.
+        """
+        looked_at = -1
+        while error.errno in (errno.EAGAIN, errno.EHOSTUNREACH):
+            self.unread = error.errno == errno.EAGAIN
+            if not self.unread or place == looked_at:
+                return place
+            self._get(_EVENTS)  # makes ZeroMQ look at what peers have read
+            looked_at, left = place, iter(frames[place:])
+            try:
+                _run(map(self._send_frame, left, flags[place:], copied[place:]))
+            except zmq.ZMQError as again:
+                error, place = again, len(frames) - length_hint(left) - 1
+            else:
+                return len(frames)
+        raise error
 
     def __call__(self, frames: Sequence[Buffer]) -> None:
         """Send one message.

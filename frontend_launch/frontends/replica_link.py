@@ -50,6 +50,9 @@ HEARTBEAT_TIMEOUT_MS = 60_000
 """ZMTP's own heartbeats to replicas, whose I/O thread answers them even while the model computes: the connection of
 one that hangs or whose machine is gone breaks. Long, because a starved machine is slow and not dead."""
 
+MAX_UNREAD = 131_072
+"""Messages that may wait for a replica that does not read; a batch beyond them says that it is gone."""
+
 PROBE_DELAYS_S = (0.0, 0.05, 0.5)
 """When to look for replicas that are gone after a connection broke: the event may come before its effect."""
 
@@ -99,6 +102,7 @@ class ReplicaLink:
         self._socket, self._send_batch = socket, Sender(socket)
         socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_EVERY_MS)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        socket.setsockopt(zmq.SNDHWM, MAX_UNREAD)
         self._directory, self._registry, self._internal = directory, registry, internal
         self._answer, self._answer_default, self._registered = answer, answer_default, registered
         self._drop, self._settled = drop, settled
@@ -273,15 +277,21 @@ class ReplicaLink:
             self._replicas.sent(replica, batch, now_ns)
             pipeline.sent(batch.queries, maximum, now_ns)
 
-    def _send_to_replica(self, identity: bytes, frames: list[Buffer]) -> bool:
-        """Send; False when the replica is gone, and then it is taken out."""
+    def _send_to_replica(self, identity: bytes, frames: list[Buffer], probe: bool = False) -> bool:
+        """Send; False when the replica is gone or does not read, and then it is taken out.
+
+        Args:
+            identity: of its connection.
+            frames: of the message.
+            probe: one that it need not read: it may be busy.
+        """
         try:
             self._send_batch([identity, *frames])
         except zmq.ZMQError as error:
-            if error.errno != errno.EHOSTUNREACH:
+            if error.errno not in (errno.EHOSTUNREACH, errno.EAGAIN):
                 raise
             replica = self._replicas.get(identity)
-            if replica is not None:
+            if replica is not None and not (probe and error.errno == errno.EAGAIN):
                 self._lose(replica)
             return False
         return True
@@ -300,7 +310,7 @@ class ReplicaLink:
         """Find replicas whose connection is gone: sending to one fails, and a keep-alive is harmless to the others."""
         for replica in self._replicas:
             if replica.alive:
-                self._send_to_replica(replica.identity, encode_heartbeat_reply(HeartbeatKind.KEEP_ALIVE))
+                self._send_to_replica(replica.identity, encode_heartbeat_reply(HeartbeatKind.KEEP_ALIVE), probe=True)
         self._answers.check_again()
         self._settled()
 

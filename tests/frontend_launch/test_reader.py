@@ -169,7 +169,8 @@ def test_no_request_is_lost_among_messages_that_are_none(messages):
 def test_of_a_message_with_many_parts_the_first_are_handed_out(kind, parts):
     """The others are thrown away a few at a time, and the message behind them comes out whole."""
     with pair() as (reading, writing):
-        receive, turns, received = kind(reading), 0, []
+        receive, turns = kind(reading), 0
+        received: list[list[bytes]] = []
         writing.send_multipart([b"x"] * parts)
         writing.send_multipart(request(1, b"1234"))
         while not received or received[-1] != request(1, b"1234"):

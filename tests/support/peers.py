@@ -179,8 +179,9 @@ class Client:
         stack: contextlib.ExitStack,
         handshake: tuple[bytes, bytes] = wire.HANDSHAKE,
         credentials: Credentials | None = None,
+        **options: int | bytes,
     ) -> None:
-        self.receiving = stack.enter_context(dealer(frontend.ports.response, credentials))
+        self.receiving = stack.enter_context(dealer(frontend.ports.response, credentials, **options))
         self.sending = stack.enter_context(dealer(frontend.ports.request, credentials))
         self.receiving.send_multipart(handshake)
         self.client_id = wire.decode_handshake_reply(self.receiving.recv_multipart())
