@@ -310,9 +310,7 @@ def test_results_that_can_be_saved_nowhere(results, tmp_path, monkeypatch):
     """The error says what was tried."""
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file" / "none"))
-    with pytest.raises(
-        NotSavedError, match=r"below \(Not a directory\), nor to .* \(Not a directory\)"
-    ):
+    with pytest.raises(NotSavedError, match=r"below \(Not a directory\), nor to .* \(Not a directory\)"):
         save(results, tmp_path / "file" / "below")
 
 
