@@ -85,7 +85,8 @@ class MeasuredPart:
         sent: requests sent in it.
         completed: answers that arrived in it.
         steady_window_s: its beginning and end, seconds after the warm-up, where it was limited to the time in which the
-            run was steady; None where it was not.
+            run was steady; None where it was not. The server's own numbers, in `frontend_counters`, `stages`,
+            `server_statistics` and `server_metrics`, and `request_stages` are of all the time since the warm-up.
     """
 
     duration_s: float

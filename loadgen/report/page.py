@@ -18,7 +18,7 @@ from frontend_launch.histogram import LatencyHistogram
 from loadgen.errors import ConfigError
 from loadgen.report.curves import flat, pareto_front, scaling
 from loadgen.report.reading import Collection
-from loadgen.report.tables import left_out_text, remarks, steady_text
+from loadgen.report.tables import left_out_text, remarks, steady_text, whole_text
 from loadgen.report.timeline import Curves, budget, hardware, requests_timed, stages, throughput_and_p99
 from loadgen.results.cells import Cell, Run, Spread
 from loadgen.results.document import strict
@@ -159,6 +159,7 @@ def _run(title: str, run: Run, latency: LatencyHistogram, environments: dict[str
         "spectrum": _spectrum(latency, _lost(run)),
         "timed": requests_timed(results),
         "stages": [asdict(stage) for stage in stages(results)],
+        "whole": whole_text(summary.measured.steady_window_s),
         "budget": [asdict(stage) for stage in budget(results)],
         "placement": [
             {name: getattr(row, name) for name in ("node", "role", "cores", "gpu", "shared")}

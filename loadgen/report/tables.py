@@ -244,6 +244,11 @@ def steady_text(window_s: tuple[float, float] | None) -> str:
     return "" if window_s is None else f", steady from {window_s[0]:.1f} to {window_s[1]:.1f} s after the warm-up"
 
 
+def whole_text(window_s: tuple[float, float] | None) -> str:
+    """That figures are not limited to the time in which the run was steady; nothing where there is no such time."""
+    return "" if window_s is None else f", of all {window_s[1]:.1f} s after the warm-up"
+
+
 def _ends(summary: Summary) -> dict[str, float | None]:
     """Between which values latencies are known to be; None where that is not known."""
     ends: dict[str, float | None] = {}

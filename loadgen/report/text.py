@@ -19,7 +19,7 @@ from loadgen.hardware.summary import CoreUse, GpuUse, ProcessUse
 from loadgen.judging.ceiling import rate_text
 from loadgen.load.summary import Summary
 from loadgen.plan import Plan, model_defaults
-from loadgen.report.tables import steady_text
+from loadgen.report.tables import steady_text, whole_text
 from loadgen.report.timeline import REQUEST_STAGES, SERVER_STAGES
 from loadgen.results.document import Results
 from loadgen.results.sections import PlacementRow, RequestStage, Threshold, Transport
@@ -223,7 +223,7 @@ def results_text(results: Results) -> str:
         *_hardware(results),
         *_window(results),
         *_transport(results),
-        f"saturated   {results.verdict.text}",
+        f"saturated   {results.verdict.text}{_of_servers(results)}",
         *(f"condition   {row.condition}: {_decided(row, results)}, {row.found}" for row in results.thresholds or ()),
         *_certificate(results),
         *(f"note        {note}" for note in results.notes),
@@ -311,8 +311,16 @@ def _server(results: Results) -> list[str]:
     ]
     batch = "" if counted.mean_batch is None else f", batches {counted.mean_batch:.3g} on average"
     seen = "" if counted.client_replies is None else f"; the client saw {counted.client_replies}"
-    lines = [f"server      {counted.succeeded} answered, {counted.failed} failed{batch}{seen}"]
+    whole = whole_text(results.summary.measured.steady_window_s)
+    lines = [f"server      {counted.succeeded} answered, {counted.failed} failed{batch}{seen}{whole}"]
     return [*lines, f"  mean ms   {'  '.join(means)}"] if means else lines
+
+
+def _of_servers(results: Results) -> str:
+    """That what the server counted for the verdict is not limited to a steady time."""
+    counted = results.frontend_counters is not None or results.server_statistics is not None
+    whole = whole_text(results.summary.measured.steady_window_s)
+    return f"; the server's counts are{whole.removeprefix(',')}" if counted and whole else ""
 
 
 def _window(results: Results) -> list[str]:
@@ -363,7 +371,9 @@ def _request_stages(results: Results) -> list[str]:
             times = (_milliseconds(value) for value in (stage.mean_ms, stage.p50_ms, stage.p99_ms))
             rows.append((title, *times, f"{stage.share:.1%}"))
     lines = table(rows).splitlines()
-    return [f"stages      {timed.timed:,} of {timed.requests:,} requests timed", *(f"  {line}" for line in lines)]
+    whole = whole_text(results.summary.measured.steady_window_s)
+    head = f"stages      {timed.timed:,} of {timed.requests:,} requests timed{whole}"
+    return [head, *(f"  {line}" for line in lines)]
 
 
 def _answers(results: Results) -> list[str]:

@@ -128,7 +128,7 @@ function stagesCard(run, kind) {
   return plainCard(
     kind,
     "Where the time went",
-    run.timed ? "Stages of timed requests." : "A mean request; RPC and compute are means over batches.",
+    run.timed ? `Stages of timed requests${run.whole}.` : `A mean request; RPC and compute are means over batches${run.whole}.`,
     parts.length > 0 && h("div", { class: "budget", role: "img", "aria-label": texts.join(", ") }, parts),
     parts.length > 0 && h("ul", { class: "legend" }, texts.map((text, index) => h("li", {}, swatch(index), text))),
     table(["stage", "mean ms", "p50 ms", "p99 ms"], rows),

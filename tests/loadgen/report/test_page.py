@@ -57,4 +57,5 @@ def test_what_is_uncertain_or_limited_is_said():
     assert data["cells"][0]["uncertain"] == ["p99"]
     assert data["remarks"] == ["r1-c1-b2: too few requests for a p99; fewer than 5 are slower"]
     assert data["runs"][0]["steady"] == ", steady from 10.0 to 13.0 s after the warm-up"
+    assert data["runs"][0]["whole"] == ", of all 13.0 s after the warm-up"
     assert {"p99", "mean"} <= {*data["runs"][0]["uncertain"]}

@@ -14,7 +14,7 @@ from loadgen.judging.ceiling import ClientCeiling
 from loadgen.judging.validity import Check
 from loadgen.report.text import models_text, placement_text, results_text, sweep_text
 from loadgen.results.files import read
-from loadgen.results.sections import ComparedAnswers, RequestStage, RequestStages, Threshold
+from loadgen.results.sections import ComparedAnswers, RequestStage, RequestStages, ServerStatistics, Threshold
 from model_containers import catalog
 
 RESULTS = read(Path(__file__).parents[2] / "golden" / "results-v1.json")
@@ -297,4 +297,23 @@ def test_what_was_watched():
 def test_a_measured_part_that_was_steady_is_said_with_its_time():
     """Whatever is printed is of that time only."""
     summary = replace(RESULTS.summary, measured=replace(RESULTS.summary.measured, steady_window_s=(10.0, 25.04)))
-    assert "s, steady from 10.0 to 25.0 s after the warm-up\n" in results_text(replace(RESULTS, summary=summary))
+    text = results_text(replace(RESULTS, summary=summary))
+    assert "s, steady from 10.0 to 25.0 s after the warm-up\n" in text
+
+
+def test_what_a_steady_time_does_not_limit_is_said_where_it_is_shown():
+    """Servers are read when the warm-up ends and when the run does; stages are of the same time."""
+    measured = replace(RESULTS.summary.measured, steady_window_s=(10.0, 25.04))
+    stages = RequestStages(timed=9, requests=90, server=RequestStage(9, 1.0, 1.0, 2.0, 1.0))
+    made = replace(
+        RESULTS,
+        summary=replace(RESULTS.summary, measured=measured),
+        request_stages=stages,
+        server_statistics=ServerStatistics(90, 0, 90, 90, None, None, client_replies=90),
+    )
+    lines = results_text(made).splitlines()
+    assert "stages      9 of 90 requests timed, of all 25.0 s after the warm-up" in lines
+    assert "server      90 answered, 0 failed; the client saw 90, of all 25.0 s after the warm-up" in lines
+    (verdict,) = (line for line in lines if line.startswith("saturated"))
+    assert verdict.endswith("; the server's counts are of all 25.0 s after the warm-up")
+    assert "of all" not in results_text(replace(made, summary=RESULTS.summary))
