@@ -6,8 +6,8 @@ commas all must hold.
 ========================================== =============================================== ===================
 metric                                     meaning                                         units
 ========================================== =============================================== ===================
-p50, p90, p95, p99, p99.9, mean, max       latency of the measured part                    us, ms, s
-throughput                                 completed requests a second                     req/s, or none
+p50, p90, p95, p99, p99.9, mean, max       latency of the measured part                    us, ms, s, m, h
+throughput                                 completed requests a second                     req/s, /m, /h, or none
 failed, timed_out, defaulted, abandoned    requests of the whole run that ended so         %  (of all sent), or
                                                                                            none (their number)
 resent                                     requests of the whole run that were sent once   %  (of all sent), or
@@ -31,6 +31,7 @@ from loadgen.errors import ConfigError
 from loadgen.load.summary import Share, Summary, slow_name
 from loadgen.load.tally import OUTCOMES as OUTCOMES_COUNTED
 from loadgen.load.target import Outcome
+from loadgen.parsing import NUMBER
 
 LATENCIES: Final = ("p50", "p90", "p95", "p99", "p99.9", "mean", "max")
 OUTCOMES: Final = ("failed", "timed_out", "defaulted", "abandoned")
@@ -38,22 +39,32 @@ GOODPUT: Final = "goodput"
 METRICS: Final = (*LATENCIES, "throughput", *OUTCOMES, "resent", "achieved", "failed_batches", GOODPUT)
 
 _NS_PER_MS: Final = 1e6
-_MS_PER_UNIT: Final[Mapping[str, float]] = {"us": 0.001, "µs": 0.001, "ms": 1.0, "s": 1000.0}
+_S_PER_UNIT: Final = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_MS_PER_UNIT: Final[Mapping[str, float]] = {
+    **{"us": 0.001, "µs": 0.001, "ms": 1.0},
+    **{unit: 1000 * seconds for unit, seconds in _S_PER_UNIT.items()},
+}
+_UNITS_PER_RPS: Final[Mapping[str, float]] = {
+    **{"": 1.0, "rps": 1.0, "qps": 1.0},
+    **{f"{of}/{unit}": seconds for of in ("req", "requests", "") for unit, seconds in _S_PER_UNIT.items()},
+}
 _UNITS: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(LATENCIES, tuple(_MS_PER_UNIT)),
-    "throughput": ("req/s", ""),
+    "throughput": tuple(_UNITS_PER_RPS),
     **dict.fromkeys((*OUTCOMES, "resent"), ("%", "")),
     "achieved": ("%",),
     "failed_batches": ("",),
     GOODPUT: ("%",),
 }
-_NUMBER = r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"
+_NUMBER = rf"{NUMBER}(?:e[+-]?[0-9]{{1,3}})?"
 _CONDITION = re.compile(
     rf"(?P<metric>[a-z][a-z0-9_.]*)\s*(?P<within>\([^)]*\))?\s*"
     rf"(?P<operator><=|>=|<|>)\s*(?P<number>{_NUMBER})\s*(?P<unit>[a-zµ/%]*)",
     re.IGNORECASE,
 )
 _WITHIN = re.compile(rf"\(\s*latency\s*(<=|<)\s*({_NUMBER})\s*([a-zµ]+)\s*\)", re.IGNORECASE)
+_FEW_UNITS: Final = {"throughput": ("req/s", "req/m", "req/h", "")}
+"""Those that are named, of metrics that have many."""
 _EXAMPLE = "write such as p99<250ms or failed<0.1%"
 
 
@@ -150,6 +161,8 @@ def parse(text: str) -> list[Condition]:
     Raises:
         ConfigError: there is none, or one of them makes no sense.
     """
+    if re.search("[0-9],[0-9]", text):
+        raise ConfigError(f"{text!r} has a comma in a number: write 0.5 for a half, and 1000 for a thousand")
     return [_condition(part.strip()) for part in text.split(",")]
 
 
@@ -157,7 +170,7 @@ def _condition(text: str) -> Condition:
     match = _CONDITION.fullmatch(text)
     if match is None:
         raise ConfigError(f"{text!r} is no condition: {_EXAMPLE}, joined by commas")
-    metric, operator, number, unit = match["metric"].lower(), match["operator"], match["number"], match["unit"].lower()
+    metric, operator, number, unit = match["metric"].lower(), match["operator"], match["number"], _unit(match["unit"])
     if metric not in _UNITS:
         raise ConfigError(f"{text!r}: there is no metric {metric}, only {', '.join(METRICS)}")
     if (match["within"] is not None) != (metric == GOODPUT):
@@ -165,7 +178,7 @@ def _condition(text: str) -> Condition:
             f"{text!r}: {'only goodput' if match['within'] else metric} has a latency: {_example(GOODPUT)}"
         )
     if unit not in _UNITS[metric]:
-        units = " or ".join(name or "no unit" for name in _UNITS[metric])
+        units = " or ".join(name or "no unit" for name in (_FEW_UNITS.get(metric) or _UNITS[metric]))
         raise ConfigError(f"{text!r}: {metric} is measured in {units}, so {_example(metric)}")
     value = float(number)
     if not math.isfinite(value):
@@ -174,18 +187,23 @@ def _condition(text: str) -> Condition:
     if metric in LATENCIES:
         return Condition(metric, operator, value * _MS_PER_UNIT[unit], "ms", written)
     if metric == "throughput":
-        return Condition(metric, operator, value, "req/s", written)
+        return Condition(metric, operator, value / _UNITS_PER_RPS[unit], "req/s", written)
     within_ns = _within_ns(text, match["within"]) if metric == GOODPUT else None
     share = round(value / 100, 15)  # 99.9 / 100 is not quite 0.999
     return Condition(metric, operator, share if unit == "%" else value, unit, written, within_ns)
 
 
+def _unit(written: str) -> str:
+    """A unit as the tables have it: the Greek letter is as good as the sign for a millionth."""
+    return written.lower().replace("\N{GREEK SMALL LETTER MU}", "\N{MICRO SIGN}")
+
+
 def _within_ns(text: str, within: str) -> int:
     """A request is good when it takes less than this."""
     match = _WITHIN.fullmatch(within)
-    if match is None or match[3].lower() not in _MS_PER_UNIT:
+    if match is None or _unit(match[3]) not in _MS_PER_UNIT:
         raise ConfigError(f"{text!r}: {within} is no bound of a latency: {_example(GOODPUT)}")
-    bound_ns = float(match[2]) * _MS_PER_UNIT[match[3].lower()] * _NS_PER_MS
+    bound_ns = float(match[2]) * _MS_PER_UNIT[_unit(match[3])] * _NS_PER_MS
     if not math.isfinite(bound_ns):
         raise ConfigError(f"{text!r}: {match[2]} is too large")
     return round(bound_ns) + (match[1] == "<=")
