@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import zip_longest
@@ -244,6 +244,7 @@ class Record:
         requests: a log of each client, where rows are kept.
         ended: why the run ended.
         failures: requests that failed, by the reason that the server gave.
+        groups: of reasons that are one text what other texts have in common with it.
         stages: where the time of some of the requests of `latency` went.
         upper_bounds: good answers that were read later than they arrived, since the client did not run: their latency
             is an upper bound.
@@ -281,6 +282,7 @@ class Record:
     requests: list[RequestsLog] = field(default_factory=list)
     ended: Ending = Ending.DURATION
     failures: Counter[str] = field(default_factory=Counter)
+    groups: dict[str, str] = field(default_factory=dict)
     stages: StageTimings = field(default_factory=StageTimings)
     upper_bounds: int = 0
     pauses: list[tuple[int, int]] = field(default_factory=list)
@@ -308,6 +310,20 @@ class Record:
             self.silences.append((from_ns, until_ns))
             if len(self.silences) > MAX_SILENCES:
                 self.silences.remove(min(self.silences, key=_length_ns))
+
+    def failed(self, failures: Iterable[str] | Mapping[str, int], groups: Mapping[str, str]) -> None:
+        """Count failures; several texts of one group are counted under the group.
+
+        Args:
+            failures: reasons, or how often each came.
+            groups: see `groups`.
+        """
+        self.failures.update(failures)
+        self.groups.update(groups)
+        texts = Counter(group for reason, group in self.groups.items() if reason in self.failures)
+        for reason, group in self.groups.items():
+            if reason in self.failures and reason != group and (texts[group] > 1 or group in self.failures):
+                self.failures[group] += self.failures.pop(reason)
 
     def merge(self, other: Record) -> None:
         """Add the record of another client that ran at the same time."""
@@ -339,7 +355,7 @@ class Record:
         if self.parts is not None and other.parts is not None:
             self.parts.add(other.parts)
         self.requests += other.requests
-        self.failures += other.failures
+        self.failed(other.failures, other.groups)
         self.stages.add(other.stages)
         self.upper_bounds += other.upper_bounds
         self.pauses = union([*self.pauses, *other.pauses])

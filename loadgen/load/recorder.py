@@ -167,10 +167,7 @@ class Recorder:
         if replies.reasons:
             failed = np.flatnonzero(outcomes == Outcome.FAILED).tolist()
             why = zip(failed, replies.reasons, strict=True)
-            self.record.failures.update(reason for place, reason in why if known[place])
-            for reason, group in replies.renamed.items():
-                if count := self.record.failures.pop(reason, 0):
-                    self.record.failures[group] += count
+            self.record.failed((reason for place, reason in why if known[place]), replies.groups)
         if self.measuring:
             self.record.replies += len(ids)
         if np.count_nonzero(known) < len(known):

@@ -57,7 +57,7 @@ class Replies(NamedTuple):
         outputs: the answers' bytes; empty where the target was told not to keep them.
         reasons: of those that failed why, in order; empty where the server gives none. Few are distinct.
         timed: of some of them, where the time went; ascending. Empty where the server does not say.
-        renamed: reasons, of these or of earlier replies, that are now counted under another one.
+        groups: of new reasons that are one text: what they are counted under once another text of the group comes.
     """
 
     ids: np.ndarray
@@ -66,7 +66,7 @@ class Replies(NamedTuple):
     outputs: Sequence[Buffer]
     reasons: Sequence[str] = ()
     timed: Sequence[TimedReply] = ()
-    renamed: Mapping[str, str] = {}
+    groups: Mapping[str, str] = {}
 
 
 NO_REPLIES = Replies(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8), ())

@@ -87,9 +87,9 @@ class Mailbox:
             np.frombuffer(bytes(self._outcomes), dtype=np.uint8),
             (),
             tuple(self._reasons),
-            renamed=self._groups.renamed,
+            groups=self._groups.groups,
         )
-        self._groups.renamed = {}
+        self._groups.groups = {}
         self._ids.clear()
         self._done_ns.clear()
         self._outcomes.clear()

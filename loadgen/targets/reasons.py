@@ -34,6 +34,7 @@ class Reasons:
     """The reasons of one target's failures.
 
     A reason stays as it is until another text of its group comes; from then on the group has the text that both share.
+    Whoever counts the reasons counts the first one with them, see `loadgen.load.record.Record.failed`.
     """
 
     def __init__(self) -> None:
@@ -41,8 +42,8 @@ class Reasons:
         """By group the only text that it had so far; empty where there were several."""
         self._groups: dict[str, str] = {}
         self._others: set[str] = set()
-        self.renamed: dict[str, str] = {}
-        """Reasons that were given out and have become part of a group; whoever has counted them empties it."""
+        self.groups: dict[str, str] = {}
+        """The groups of reasons that are one text, since they were last read; whoever reads them empties it."""
 
     def of(self, text: str, request: Buffer) -> str:
         """The reason to count a failure under.
@@ -61,12 +62,12 @@ class Reasons:
             return self._new(group, text)
         if only and only != text:
             self._only[group] = ""
-            self.renamed[only] = group
         return text if only == text else group
 
     def _new(self, group: str, text: str) -> str:
         if len(self._only) < MOST_REASONS:
             self._only[group] = text
+            self.groups[text] = group
             return text
         status = _STATUS.match(text)
         other = f"{status[0]}{OTHER_TEXTS}" if status else OTHER_REASONS

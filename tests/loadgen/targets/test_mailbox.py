@@ -28,13 +28,18 @@ def test_each_reason_is_logged_once_and_counted_with_the_others_beyond_a_number(
 
 def counted(texts, requests):
     """What a recorder makes of the failures of requests; the first is read before the others come."""
+    return recorded(texts, requests).failures
+
+
+def recorded(texts, requests):
+    """The record of such failures."""
     mailbox, recorder = Mailbox(), Recorder()
     for number, (text, request) in enumerate(zip(texts, requests, strict=True)):
         mailbox.failed(number, text, memoryview(request))
         if number in (0, 7):
             read(mailbox, recorder)
     read(mailbox, recorder)
-    return recorder.record.failures
+    return recorder.record
 
 
 def read(mailbox, recorder):
@@ -66,6 +71,17 @@ def test_reasons_that_differ_in_what_is_echoed_are_one(said, reason):
     """In the request's own words, or numbers; all failures are counted under it, those that were read before too."""
     texts = [said.format(text, number) for number, text in enumerate(INPUTS)]
     assert counted(texts, REQUESTS) == {reason.format(): 40}
+
+
+@pytest.mark.parametrize("clients", [2, 27, 40])
+def test_reasons_are_one_whichever_client_counted_them(clients):
+    """One client that saw a single text of a group, and one that saw several, count the same reason."""
+    texts = [f"422: cannot parse '{text}' as a number" for text in INPUTS] + ["400: text has 3 dimensions, not 2"] * 40
+    requests = REQUESTS * 2
+    whole = recorded(texts[::clients], requests[::clients])
+    for client in range(1, clients):
+        whole.merge(recorded(texts[client::clients], requests[client::clients]))
+    assert whole.failures == {"422: cannot parse '…' as a number": 40, "400: text has 3 dimensions, not 2": 40}
 
 
 def test_reasons_that_are_one_text_stay_as_they_are():
