@@ -157,6 +157,7 @@ class Evidence:
         client_gaps: of the client that lost most time; None without a gap.
         replica_use: each replica, those that are gone too.
         lost: requests by how they were lost: `timed_out`, `failed`, `defaulted`.
+        resent: requests that were sent once more, which the server may have counted twice.
         answers: answers in the measured part, as `client`, `frontend`, `replicas` and `server` counted them.
         failed_batches: batches that had to be computed again; None where the server does not say.
         first_third_rps: answers a second in the first third; None where it is not known, or the schedule varies.
@@ -195,6 +196,7 @@ class Evidence:
     client_gaps: ClientGaps | None = None
     replica_use: list[ReplicaUse] = field(default_factory=list)
     lost: dict[str, Count] = field(default_factory=dict)
+    resent: Count = 0
     answers: dict[str, Count] = field(default_factory=dict)
     failed_batches: Count | None = None
     first_third_rps: float | None = None
@@ -378,6 +380,7 @@ def of_client(record: Record, max_batch: int, window: int) -> Evidence:
         latency_p99_ms=None if p99_ns is None else p99_ns / 1e6,
         client_gaps=_gaps(worst, covered_ns) if worst.gaps else None,
         lost={outcome.name.lower(): count for outcome in _LOST if (count := record.outcomes[outcome])},
+        resent=record.resent,
         answers={"client": record.replies},
         first_third_rps=_rate(record, 0.0, 1 / 3),
         last_third_rps=_rate(record, 2 / 3, 1.0),

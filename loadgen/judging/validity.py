@@ -272,8 +272,9 @@ def _counts(evidence: Evidence) -> Check:
     # Of replicas that are seen, no more than their batches are answered at once.
     at_once = evidence.in_flight_mean if evidence.replicas is None else evidence.max_batch * evidence.replicas
     edges = max(EDGES_SHARE * seen, EDGES_S * (evidence.throughput_rps or 0.0), at_once, EDGES)
-    # The server may have answered what timed out; what failed may have been refused or lost on the way.
-    too_many = max(others.values()) > seen + evidence.lost.get("timed_out", 0) + edges
+    # The server may have answered what timed out or was sent once more; what failed may have been refused or lost.
+    twice = evidence.lost.get("timed_out", 0) + evidence.resent
+    too_many = max(others.values()) > seen + twice + edges
     too_few = min(others.values()) < seen - evidence.lost.get("failed", 0) - evidence.lost.get("defaulted", 0) - edges
     remedy = "load the server from here only" if too_many else "load one server, and nothing that answers in its place"
     return _check("counts agree", measured, limit, too_many or too_few, remedy)

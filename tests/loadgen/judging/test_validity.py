@@ -125,6 +125,13 @@ def test_what_is_only_noted(changes, note):
     assert [line.partition(":")[0] for line in notes(evidence, checks)] == [note]
 
 
+@pytest.mark.parametrize(("counted", "verdict"), [(2501, "passed"), (2701, "failed")])
+def test_a_server_may_count_what_was_sent_once_more_twice(counted, verdict):
+    """Whether it had looked at a request before it closed the connection is not known."""
+    evidence = replace(CLEAN, answers={"client": 2000, "server": counted}, resent=500)
+    assert {check.name: check.verdict for check in certificate(evidence)}["counts agree"] == verdict
+
+
 def test_a_replica_that_died_explains_less_throughput():
     """The run stays valid, and both are noted."""
     evidence = replace(CLEAN, replica_use=replica(alive=False), last_third_rps=200.0)
