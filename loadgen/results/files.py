@@ -165,13 +165,18 @@ def read(path: Path) -> Results:
         ConfigError: it cannot be read, is no results file, or is of a later version.
     """
     try:
-        document = parse(read_text(path, MAX_BYTES))  # files of version 1 may hold NaN, for what is null now
+        text = read_text(path, MAX_BYTES)
+        document = parse(text)  # files of version 1 may hold NaN, for what is null now
         if is_of_2017(document):
             return read_2017(document, path.name, datetime.fromtimestamp(path.stat().st_mtime))
         version = msgspec.convert(document, _Versioned).schema_version
         if version <= SCHEMA_VERSION:
             _check_numbers(document)
-            results = msgspec.convert({**document, "path": None}, Results)
+            try:
+                results = msgspec.convert({**document, "path": None}, Results)
+            except msgspec.ValidationError:
+                _check_numbers(json.loads(text))  # which knows what has been read as null
+                raise
             LatencyHistogram.decode(results.histograms.latency)
             return results
     except UnreadableError as error:

@@ -148,6 +148,17 @@ def test_numbers_that_are_too_large_are_read_as_unknown(tmp_path):
     assert read(path).verdict.evidence.mean_batch is None
 
 
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity", "1e300"])
+def test_a_number_that_no_measurement_comes_to_is_named(tmp_path, number):
+    """Where there has to be one, and not as the null that it is read as."""
+    path = tmp_path / "odd.json"
+    text = VERSION_2.read_text()
+    before = json.loads(text)["summary"]["throughput_rps"]
+    path.write_text(text.replace(f'"throughput_rps": {before}', f'"throughput_rps": {number}', 1))
+    with pytest.raises(ConfigError, match=r": summary\.throughput_rps is a number that no measurement comes to$"):
+        read(path)
+
+
 def written(document, directory):
     """A file with this document."""
     path = directory / "odd.json"
