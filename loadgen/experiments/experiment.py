@@ -35,6 +35,7 @@ from loadgen.load import open_files, requests_log
 from loadgen.load.answers import AnswerCheck, answer_check
 from loadgen.load.clients import clients
 from loadgen.load.ending import Ending
+from loadgen.load.inputs import InputSource
 from loadgen.load.job import Job
 from loadgen.load.last_part import last_part
 from loadgen.load.record import Record
@@ -216,7 +217,7 @@ async def _measure(
         results = with_ceiling(results, ceiling)
     output = plan.config.output
     if output.requests_log is not None:
-        results.notes.extend(_save_requests(output.requests_log, record, len(plan.inputs.make())))
+        results.notes.extend(_save_requests(output.requests_log, record, plan.inputs))
     try:
         path = files.save(results, output.results_dir)
     except NotSavedError as error:  # there is the summary
@@ -240,9 +241,10 @@ async def _finished(work: Coroutine[Any, Any, None], stop: asyncio.Event, grace_
         await asyncio.gather(task, stopped, return_exceptions=True)
 
 
-def _save_requests(path: Path, record: Record, inputs: int) -> list[str]:
+def _save_requests(path: Path, record: Record, source: InputSource) -> list[str]:
     """Write a row per request; what cannot be written is a note, for the results are worth no less."""
     try:
+        inputs = len(source.make())  # of files, which may be gone by now
         requests_log.save(path, [rows.table(inputs, client) for client, rows in enumerate(record.requests)])
     except ConfigError as error:
         log.warning("%s", error)

@@ -5,14 +5,30 @@ from typing import Any
 
 import pytest
 
-from loadgen.errors import TargetError
+from loadgen.errors import ConfigError, TargetError
 from loadgen.experiments import experiment
+from loadgen.load.inputs import InputSource
+from loadgen.load.record import Record
 
 NOTHING: Any = None
 
 
 SAVING_TURNS = 20
 """Turns of the loop between the end of load and the end of the measurement."""
+
+
+class Removed(InputSource):
+    """Inputs whose file is not there any more."""
+
+    text, payload_bytes = "inputs", 1
+
+    def make(self):
+        raise ConfigError("x.npy is not there")
+
+
+def test_inputs_that_are_gone_after_a_run_cost_its_log_of_requests_only(tmp_path):
+    """The results are worth no less."""
+    assert experiment._save_requests(tmp_path / "rows.csv", Record(), Removed()) == ["x.npy is not there"]
 
 
 def measured(monkeypatch, ends, load_begins=True, times=1, apart=1):
