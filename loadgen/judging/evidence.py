@@ -15,6 +15,7 @@ from frontend_launch.stages import Stages
 from loadgen.constraints import Count, Positive
 from loadgen.hardware.summary import Hardware
 from loadgen.load.record import ClientUse, Record
+from loadgen.load.summary import summarise
 from loadgen.load.target import Outcome
 from model_containers.units import NS_PER_S
 
@@ -152,7 +153,8 @@ class Evidence:
         sent: requests sent in all; None where that is not known.
         gap_ms: mean time between two model calls of a replica; None where they do not report their time.
         duration_s: length of the measured part; None where it is not known.
-        latency_p99_ms: 99th percentile that is reported; None without one.
+        latency_p99_ms: 99th percentile that is reported; where it falls among lost requests, what it is at least. None
+            without either.
         roles: the roles of the plan on their cores; none where nothing was watched.
         client_gaps: of the client that lost most time; None without a gap.
         replica_use: each replica, those that are gone too.
@@ -355,16 +357,16 @@ def _mean(histogram: Mapping[str, str]) -> float | None:
         return None
 
 
-def of_client(record: Record, max_batch: int, window: int) -> Evidence:
+def of_client(record: Record, max_batch: int, window: int, timeout_s: float | None = None) -> Evidence:
     """What the client knows of a run.
 
     Args:
         record: of all clients together.
         max_batch: the largest batch a replica is given, in queries.
         window: most requests in flight, of all clients together.
+        timeout_s: patience for one reply; None where it is not known.
     """
     measured_ns = max(1, record.measured_ns)
-    p99_ns = record.latency.percentile_ns(99, record.lost)
     in_flight_ns = sum(client.in_flight_ns for client in record.clients)
     covered_ns = in_flight_ns // record.latency.total if record.latency.total else 0
     worst = max(record.clients, key=lambda client: client.uncovered_ns(covered_ns))
@@ -377,7 +379,7 @@ def of_client(record: Record, max_batch: int, window: int) -> Evidence:
         sent=record.sent,
         throughput_rps=record.latency.total / measured_ns * NS_PER_S,
         duration_s=record.measured_ns / NS_PER_S,
-        latency_p99_ms=None if p99_ns is None else p99_ns / 1e6,
+        latency_p99_ms=summarise(record, timeout_s).least_ms("p99"),
         client_gaps=_gaps(worst, covered_ns) if worst.gaps else None,
         lost={outcome.name.lower(): count for outcome in _LOST if (count := record.outcomes[outcome])},
         resent=record.resent,

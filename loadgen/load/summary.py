@@ -204,6 +204,15 @@ class Summary:
             return bounds[0], math.inf if bounds[1] is None else bounds[1]
         return (0.0, math.inf) if name in self.few else (value, value)
 
+    def least_ms(self, name: str) -> float | None:
+        """A latency; of one that falls among lost requests, what it is at least.
+
+        Args:
+            name: of `latency_ms`.
+        """
+        value = self.latency_ms.get(name)
+        return (self.latency_above_ms or {}).get(name) if value is None else value
+
     @property
     def marked(self) -> tuple[str, ...]:
         """Percentiles of which the client's own lag is a large share: the same percentile of the lag, over it."""

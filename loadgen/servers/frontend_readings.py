@@ -100,7 +100,7 @@ class FrontendReadings(Readings):
 
     @override
     def evidence(self, record: Record, plan: Plan) -> Evidence:
-        client = of_client(record, plan.config.serve.batch_size, plan.window)
+        client = of_client(record, plan.config.serve.batch_size, plan.window, plan.load.timeout_s)
         if not self._counters and len(self._metrics) == 1:
             return of_metrics(client, self._metrics[0], self._application)
         return of_frontends(client, self._counters, self._stages or {}, self._application)

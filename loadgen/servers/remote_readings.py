@@ -151,7 +151,7 @@ class RemoteReadings(Readings):
     def evidence(self, record: Record, plan: Plan) -> Evidence:
         self._check_addresses(record)
         rows = plan.config.serve.batch_size
-        evidence = replace(of_client(record, rows, plan.window), rows=rows)
+        evidence = replace(of_client(record, rows, plan.window, plan.load.timeout_s), rows=rows)
         if self._model is None or self.statistics is None or self.statistics.executions == 0:
             return evidence
         return of_statistics(evidence, self.statistics, self._model, max(1, self._elapsed_ns))

@@ -433,6 +433,14 @@ def test_what_a_closed_loop_gets_no_answer_to_is_slower_than_any_answer(clock, t
     assert of_client(record, 1, 100).latency_p99_ms == summary.latency_ms["p99"]
 
 
+@pytest.mark.parametrize(("timeout_s", "least_ms"), [(0.4, 400.0), (None, None)])
+def test_a_client_is_compared_with_what_a_p99_among_lost_requests_is_at_least(clock, timeout_s, least_ms):
+    """A lag of some milliseconds is no reason where requests wait for much longer in vain."""
+    record = ran(ClockedSpec(clock, swallow_every=20), window=100, duration_s=3.0, timeout_s=timeout_s, drain_s=1.0)
+    assert summarise(record, timeout_s).latency_ms["p99"] is None
+    assert of_client(record, 1, 100, timeout_s).latency_p99_ms == (least_ms or record.latency.max_ns / 1e6)
+
+
 def test_too_much_in_flight_ends_the_run():
     """Rather than thinning the load."""
     record = ran(FakeSpec(mute=True), arrivals=Renewal(1000.0, 5.0, 0.0, 0), window=50)
