@@ -113,14 +113,17 @@ def of_environment() -> Credentials | None:
 def secure_server(socket: zmq.Socket[Any], credentials: Credentials | None) -> None:
     """Let a socket that binds speak with holders of its public key only; before it binds.
 
+    Either way it speaks version 3 of ZeroMQ's protocol only, as each peer since 2013 does. Version 1.0 has no greeting
+    and reads messages in anything, also in the HTTP that a web page has a browser send.
+
     Args:
         socket: to secure.
-        credentials: with the secret of the server; None to leave the socket open.
+        credentials: with the secret of the server; None to serve all.
     """
+    socket.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN)  # which the earlier versions cannot name
     if credentials is not None:
         socket.setsockopt(zmq.CURVE_SERVER, 1)
         socket.setsockopt(zmq.CURVE_SECRETKEY, credentials.server_secret.encode())
-        socket.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
 
 
 def secure_client(socket: zmq.Socket[Any], credentials: Credentials | None) -> None:

@@ -7,15 +7,18 @@ import json
 import browser
 import pytest
 from aiohttp import web
+from http_as_zmtp import frames, path_and_filling
 from peers import FrontendThread
 
 from frontend_launch.frontends.http import listening
 from frontend_launch.frontends.management import make_app
 from frontend_launch.records import Application, ModelVersion
 from model_containers.data_types import DataType
+from model_containers.wire import Metadata, encode_metadata
 
 EVIL = "evil.example"
 OWN = ("127.0.0.1", "localhost")
+BODY_BYTES = 500
 TEXT = {"Content-Type": "text/plain"}
 JSON = {"Content-Type": "application/json"}
 PLANT = json.dumps({"name": "planted", "input_type": "floats", "default_output": "x", "latency_slo_micros": 1})
@@ -90,6 +93,36 @@ def test_a_page_of_another_site_changes_nothing(frontends, host):
 
     asyncio.run(act())
     assert configuration(frontend) == UNCHANGED
+
+
+def test_a_page_of_another_site_registers_no_replica(frontends):
+    """With HTTP in which the oldest version of ZeroMQ's protocol reads messages; its own server tells the headers."""
+    frontend, _, _ = frontends
+    port = frontend.ports.replica
+    # What follows is the beginning of a long frame.
+    planted = frames(encode_metadata(Metadata("planted", "1", DataType.FLOATS))) + b"\xff" + bytes(7) + b"\xff"
+    heads: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def keep(reader, writer):
+        heads.put_nowait(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    def send(port, path, body):
+        body = f"new Uint8Array({list(body)})"
+        url = json.dumps(f"http://127.0.0.1:{port}{path}")
+        return f"fetch({url}, {{method: 'POST', mode: 'no-cors', body: {body}}}).then(_ => '', error => error.name)"
+
+    async def act():
+        async with asyncio.timeout(browser.TIMEOUT_S), page() as tab:
+            async with await asyncio.start_server(keep, "127.0.0.1", 0) as keeper:
+                own = keeper.sockets[0].getsockname()[1]
+                await tab.evaluate(send(own, "/known", bytes(BODY_BYTES)))
+            known = (await heads.get()).replace(b":%d\r" % own, b":%d\r" % port)
+            path, filling = path_and_filling(lambda path: known.replace(b"/known ", f"{path} ".encode()))
+            return await tab.evaluate(send(port, path, (filling + planted).ljust(BODY_BYTES)))
+
+    assert asyncio.run(act()) == "TypeError"
+    assert frontend.call(frontend.store.replicas()) == ()
 
 
 def test_a_page_of_another_site_reads_no_metrics(frontends):

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import http.client
 import json
+import socket
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from http_as_zmtp import frames, path_and_filling
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
@@ -21,6 +23,9 @@ from frontend_launch.frontends.http import own_names
 from frontend_launch.frontends.management import make_app
 from frontend_launch.frontends.state import MemoryStore
 from frontend_launch.frontends.web_pages import refusal
+from model_containers.credentials import Credentials, make
+from model_containers.data_types import DataType
+from model_containers.wire import Metadata, encode_heartbeat, encode_metadata
 
 HERE = "127.0.0.1:1338"
 CHROMIUM = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/138.0.0.0"
@@ -161,3 +166,26 @@ def get(port: int, path: str, host: str) -> int:
     with contextlib.closing(connection):
         connection.request("GET", path, headers={"Host": host})
         return connection.getresponse().status
+
+
+@pytest.mark.parametrize("credentials", [None, make()], ids=["served to all", "with credentials"])
+@pytest.mark.parametrize("port", ["request", "response", "replica"])
+def test_http_is_no_message_of_zeromq(port: str, credentials: Credentials | None) -> None:
+    """A page can send HTTP to these ports too, and the oldest version of ZeroMQ's protocol reads messages in it."""
+
+    def head(path: str) -> bytes:
+        return f"POST {path} HTTP/1.1\r\nHost: {HERE}\r\nOrigin: http://evil.example\r\n\r\n".encode()
+
+    path, filling = path_and_filling(head)
+    planted = frames(encode_heartbeat()) + frames(encode_metadata(Metadata("planted", "1", DataType.FLOATS)))
+    frontend = FrontendThread(credentials=credentials)
+    with (
+        contextlib.closing(frontend),
+        socket.create_connection(("127.0.0.1", getattr(frontend.ports, port)), timeout=10) as page,
+    ):
+        page.sendall(head(path) + filling + planted)
+        with contextlib.suppress(ConnectionResetError):  # it leaves what it does not read
+            while page.recv(4096):
+                pass  # until the frontend closes the connection
+        assert frontend.call(frontend.store.replicas()) == ()
+        assert frontend.counters().dropped == {}
