@@ -291,6 +291,7 @@ def _placement_rows(plan: Plan, server: ServerFacts, senders: Senders) -> list[P
             gpu=row.gpu,
             shared=row.shared,
             numa_nodes=list(row.numa_nodes),
+            shares_physical=row.shares_physical,
         )
         for row in rows
     ]

@@ -256,7 +256,7 @@ def _save_requests(path: Path, record: Record, source: InputSource) -> list[str]
 def log_plan(plan: Plan) -> None:
     """Log what is going to happen where."""
     for row in plan.placement.assignments:
-        log.info("%s: cores %s%s", row.role, core_ranges(row.cores), " (shared)" if row.shared else "")
+        log.info("%s: cores %s%s", row.role, core_ranges(row.cores), f" ({row.sharing})" if row.sharing else "")
     for note in plan.notes:
         log.info("%s", note)
     log.info("%s, %d bytes each", plan.load.text, plan.inputs.payload_bytes)

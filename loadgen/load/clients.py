@@ -105,7 +105,7 @@ async def clients(count: int, assignment: Assignment) -> AsyncIterator[Senders]:
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadgen-")))
         processes = _ClientProcesses(directory)
-        for number, cores in enumerate(share_out(assignment.cores, count)):
+        for number, cores in enumerate(share_out(assignment.cores, count, assignment.siblings)):
             await processes.start(replace(assignment, role=f"client-{number}", cores=cores, shared=True))
             stack.push_async_callback(processes.processes[-1].stop)
         yield processes

@@ -162,7 +162,7 @@ def _run(title: str, run: Run, latency: LatencyHistogram, environments: dict[str
         "whole": whole_text(summary.measured.steady_window_s),
         "budget": [asdict(stage) for stage in budget(results)],
         "placement": [
-            {name: getattr(row, name) for name in ("node", "role", "cores", "gpu", "shared")}
+            {name: getattr(row, name) for name in ("node", "role", "cores", "gpu", "shared", "shares_physical")}
             for row in results.placement
         ],
         "coreShares": {} if watched is None else {core: _digits(row.mean) for core, row in watched.cores.items()},

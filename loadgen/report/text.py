@@ -101,7 +101,8 @@ def placement_text(placement: Placement) -> str:
     rows = [("node", "role", "cores", "gpu", "shared")]
     for a in placement.assignments:
         gpu = "-" if a.gpu is None else str(a.gpu)
-        rows.append((a.node, a.role, core_ranges(a.cores), gpu, "yes" if a.shared else "-"))
+        shared = "yes" if a.shared else "physical core" if a.shares_physical else "-"
+        rows.append((a.node, a.role, core_ranges(a.cores), gpu, shared))
     return table(rows)
 
 

@@ -46,6 +46,7 @@ class PlacementRow:
         gpu: the number of its GPU; None without one.
         shared: another process of the plan has one of its cores.
         numa_nodes: memory nodes of its cores; empty where they are unknown.
+        shares_physical: another process of the plan has a thread of one of its physical cores.
     """
 
     node: str
@@ -55,6 +56,7 @@ class PlacementRow:
     gpu: Count | None
     shared: bool
     numa_nodes: list[Count] = field(default_factory=list)
+    shares_physical: bool = False
 
 
 @dataclass(frozen=True, slots=True)

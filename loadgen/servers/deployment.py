@@ -55,7 +55,7 @@ async def up(config: ExperimentConfig) -> AsyncIterator[Deployment]:
     rows = tuple(row for row in plan.placement.assignments if row.role != "client")
     plan = replace(plan, placement=Placement(rows))
     for row in rows:
-        log.info("%s: cores %s%s", row.role, core_ranges(row.cores), " (shared)" if row.shared else "")
+        log.info("%s: cores %s%s", row.role, core_ranges(row.cores), f" ({row.sharing})" if row.sharing else "")
     for note in plan.notes:
         log.info("%s", note)
     async with deployment_of(plan) as deployment:

@@ -384,8 +384,8 @@ def test_cores_named_for_the_infrastructure():
         pytest.param(
             DUAL,
             PlacementRequest(4, 2, (20, 21, 22, 23), (0, 1), (24, 25, 26, 27), CONTAINERS),
-            ["18,19@0", "15,31@1", "20,21", "22,23"],
-            id="second example, beside the physical cores of the CPU replicas",
+            ["3,19@0", "15,31@1", "20,21", "22,23"],
+            id="second example, on no physical core of a CPU replica, nor beside the query frontend",
         ),
         pytest.param(
             DUAL,
@@ -401,11 +401,71 @@ def test_physical_cores_and_numa_nodes(topology, request_, replicas):
     assert [cores[f"replica-{i}"] for i in range(request_.replicas)] == replicas
 
 
+HUGE = describe("cpus=0-127,gpus=0-7,smt=2,numa=4")
+"""Four nodes of 16 physical cores with two threads and two GPUs each: 0-15,64-79, and so on."""
+
+
+@pytest.mark.parametrize(
+    ("topology", "request_", "others"),
+    [
+        pytest.param(
+            describe("cpus=0-15,smt=2,numa=1"),
+            PlacementRequest(2, 2),
+            {"client": "4,5,12,13", "frontends": "0-3"},
+            id="the client takes both threads of free cores, not those beside the frontends",
+        ),
+        pytest.param(
+            HUGE,
+            PlacementRequest(10, gpus=tuple(range(8)), infrastructure=with_frontends(FRONTENDS, 2), clients=2),
+            {"client": "52-55", "frontends-0": "48,49", "frontends-1": "50,51"},
+            id="frontends on the node of most of their replicas, and the client beside them",
+        ),
+        pytest.param(
+            HUGE,
+            PlacementRequest(2, gpus=(0, 7), infrastructure=with_frontends(FRONTENDS, 2)),
+            {"client": "2-5", "frontends-0": "0,1", "frontends-1": "48,49"},
+            id="each frontend on the node of its replica",
+        ),
+        pytest.param(
+            describe("cpus=0-31,numa=2"),
+            PlacementRequest(16),
+            {"client": "4-7", "frontends": "0-3"},
+            id="no core left on the node of the replicas",
+        ),
+        pytest.param(
+            describe("cpus=0-15,smt=2"),
+            PlacementRequest(2, 2, (6, 14, 7, 15), infrastructure=CONTAINERS),
+            {"client": "4,5,12,13", "redis": "0", "management": "1", "query": "2,3,10,11"},
+            id="the layout of containers",
+        ),
+        pytest.param(
+            describe("cpus=0-3,smt=2"), PlacementRequest(), {"client": "2+", "frontends": "0+"}, id="one core for both"
+        ),
+        pytest.param(
+            describe("cpus=0-3,smt=2"),
+            PlacementRequest(infrastructure=CONTAINERS),
+            {"client": "2+", "redis": "0*", "management": "0*", "query": "0*"},
+            id="one thread for the containers",
+        ),
+        pytest.param(SMT, PlacementRequest(4), {"client": "1+", "frontends": "0+"}, id="only threads beside replicas"),
+    ],
+)
+def test_physical_cores_of_client_and_infrastructure(topology, request_, others):
+    """They share one only when there is no other, which the plan marks (``+``), on the node of their replicas."""
+    placement = plan(topology, request_)
+    marked = {
+        a.role: core_ranges(a.cores) + ("*" if a.shared else "+" if a.shares_physical else "")
+        for a in placement.assignments
+        if not a.role.startswith("replica")
+    }
+    assert marked == others
+
+
 def test_memory_follows_cores():
     """Each process is told the nodes of its cores, and none where they are unknown."""
     request = PlacementRequest(1, 2, (6, 7), infrastructure=CONTAINERS)
     nodes = {a.role: a.numa_nodes for a in plan(DUAL, request).assignments}
-    assert nodes == {"client": (0, 1), "redis": (0,), "management": (1,), "query": (0, 1), "replica-0": (0,)}
+    assert nodes == {"client": (1,), "redis": (0,), "management": (1,), "query": (0, 1), "replica-0": (0,)}
     assert {a.numa_nodes for a in plan(BIG, request).assignments} == {()}
 
 
@@ -591,7 +651,8 @@ def test_more_client_processes_want_more_cores():
         pytest.param(2, FRONTENDS, 2, ["0,1*", "0*", "1*", "0*", "1*"], id="no spare core"),
         pytest.param(3, FRONTENDS, 2, ["0*", "0*", "0*", "1", "2"], id="one spare core for all"),
         pytest.param(5, FRONTENDS, 2, ["2", "0", "1", "3", "4"], id="one each"),
-        pytest.param(6, FRONTENDS, 3, ["2,3", "0*", "1", "0*", "4", "5"], id="three share two"),
+        pytest.param(5, FRONTENDS, 3, ["2", "0*", "1", "0*", "3", "4"], id="three share two"),
+        pytest.param(6, FRONTENDS, 3, ["3", "0", "1", "2", "4", "5"], id="three with one each, before a second client"),
         pytest.param(16, FRONTENDS, 2, ["4-7", "0,1", "2,3", "14", "15"], id="two each"),
         pytest.param(16, FRONTENDS, 3, ["6-9", "0,1", "2,3", "4,5", "14", "15"], id="three with two each"),
         pytest.param(
@@ -628,3 +689,12 @@ def test_cores_named_for_several_frontends():
 def test_cores_are_dealt_out(cores, count, shares):
     """None is idle, and none is shared unless there are too few."""
     assert share_out(cores, count) == shares
+
+
+def test_threads_of_one_physical_core_are_dealt_to_one_process():
+    """Where that can be."""
+    assert share_out((4, 5, 12, 13), 2, [(4, 12), (5, 13)]) == [(4, 12), (5, 13)]
+    assert plan(SMT, PlacementRequest(2, 2))["client"].siblings == ((1, 5),)
+    named = {"frontends": (0, 1, 4, 5)}
+    request = PlacementRequest(2, infrastructure=with_frontends(FRONTENDS, 2), infrastructure_cpus=named)
+    assert [a.cores for a in plan(SMT, request).of("frontends")] == [(0, 4), (1, 5)]

@@ -82,6 +82,8 @@ def test_a_plan_keeps_its_promises(problem):
     for a in placement.assignments:
         others = {core for b in placement.assignments if b is not a for core in b.cores}
         assert a.shared == bool(others & set(a.cores))
+        threads = {thread for core in a.cores for thread in topology.physical(core)}
+        assert a.shares_physical == bool(others & threads), "sharing of physical cores is marked"
     if request.client_cpus:
         assert set(placement["client"].cores) == set(request.client_cpus)
     for role, cores in request.infrastructure_cpus.items():
@@ -127,6 +129,59 @@ def test_replicas_share_no_physical_core_where_there_are_enough(physical, thread
     placement = plan(topology, PlacementRequest(replicas, each, named))
     threads_of = [{t for core in a.cores for t in topology.physical(core)} for a in placement.replicas]
     assert sum(map(len, threads_of)) == len(set().union(*threads_of))
+
+
+@st.composite
+def whole_machines(draw: st.DrawFn) -> Topology:
+    """Machines in words, with up to 64 cores, as `--topology` takes them."""
+    threads, nodes = draw(st.sampled_from([1, 2, 4])), draw(st.sampled_from([1, 2, 4]))
+    cores = threads * nodes * draw(st.integers(1, 16 // nodes))
+    gpus = draw(st.integers(0, 8))
+    return describe(f"cpus=0-{cores - 1},gpus={f'0-{gpus - 1}' if gpus else 'none'},smt={threads},numa={nodes}")
+
+
+@st.composite
+def unnamed_requests(draw: st.DrawFn) -> PlacementRequest:
+    """Requests that name no cores."""
+    frontends = draw(st.integers(1, 3))
+    return PlacementRequest(
+        replicas=draw(st.integers(frontends, 10)),
+        cpus_per_replica=draw(st.integers(1, 5)),
+        infrastructure=with_frontends(draw(st.sampled_from([FRONTENDS, CONTAINERS])), frontends),
+        clients=draw(st.integers(1, 6)),
+    )
+
+
+@given(whole_machines(), unnamed_requests(), st.integers(0, 8))
+def test_nobody_shares_a_physical_core_where_there_are_enough(topology, request, gpus):
+    """With a physical core for each process, and whole ones for each replica."""
+    request = replace(request, gpus=topology.gpus[:gpus])
+    threads = max(map(len, topology.siblings), default=1)
+    processes = 1 + sum(service.processes for service in request.infrastructure)
+    if request.replicas * -(-request.cpus_per_replica // threads) + processes > len(topology.cores) // threads:
+        return
+    placement = plan(topology, request)
+    assert not [a.role for a in placement.assignments if a.shares_physical]
+
+
+@given(whole_machines(), unnamed_requests(), st.integers(0, 8))
+def test_a_frontend_is_on_the_node_of_its_replicas_where_it_can(topology, request, gpus):
+    """Two cores on one of these nodes, on no physical core of another process, would do."""
+    request = replace(
+        request,
+        gpus=topology.gpus[:gpus],
+        infrastructure=with_frontends(FRONTENDS, request.infrastructure[-1].processes),
+    )
+    try:
+        placement = plan(topology, request)
+    except PlacementError:
+        return
+    frontends = placement.of("frontends")
+    used = {t for a in placement.assignments for core in a.cores for t in topology.physical(core)}
+    for number, frontend in enumerate(frontends):
+        fed = {node for a in placement.replicas[number :: len(frontends)] for node in a.numa_nodes}
+        free = [core for node in topology.numa_nodes if node.number in fed for core in node.cores if core not in used]
+        assert set(frontend.numa_nodes) <= fed or len(free) < 2
 
 
 @given(st.data())

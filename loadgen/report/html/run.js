@@ -157,7 +157,8 @@ function placementCard(run, kind) {
   const used = run.processes;
   const watched = Object.keys(used).length > 0;
   const rows = run.placement.map((row, index) => {
-    const cells = [ranges(row.cores) || "–", known(row.gpu) ? String(row.gpu) : "–", row.shared ? "yes" : "–"];
+    const shared = row.shared ? "yes" : row.shares_physical ? "physical core" : "–";
+    const cells = [ranges(row.cores) || "–", known(row.gpu) ? String(row.gpu) : "–", shared];
     const own = used[row.role];
     if (watched) cells.push(own ? percent(own.cpu) : "–", own ? bytes(own.bytes) : "–");
     return h("tr", {}, h("td", {}, swatch(index), ` ${row.role}`), cells.map((text) => h("td", {}, text)));

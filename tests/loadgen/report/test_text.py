@@ -206,14 +206,14 @@ def test_placement():
         (
             Assignment("node-a", "client", (0,), None, shared=True),
             Assignment("node-a", "frontends", (0, 1, 2, 5), None, shared=True),
-            Assignment("node-a", "replica-0", (6, 7), 1, shared=False),
+            Assignment("node-a", "replica-0", (6, 7), 1, shared=False, shares_physical=True),
         )
     )
     assert placement_text(placement).splitlines() == [
         "node    role       cores  gpu  shared",
         "node-a  client     0      -    yes",
         "node-a  frontends  0-2,5  -    yes",
-        "node-a  replica-0  6,7    1    -",
+        "node-a  replica-0  6,7    1    physical core",
     ]
 
 

@@ -64,7 +64,7 @@ def test_a_stored_file_of_version_1_has_the_defaults_of_what_came_later():
     defaults = msgspec.to_builtins(Evidence(max_batch=1, client_cpu_share=0.0, window=1, in_flight_mean=0.0))
     stored["verdict"]["evidence"] = defaults | stored["verdict"]["evidence"]
     for row in stored["placement"]:
-        row["numa_nodes"] = []
+        row |= {"numa_nodes": [], "shares_physical": False}
     stored["node_configs"][0]["runtime"] = "process"
     for row in (stored["frontend_counters"][part] for part in ("models", "replicas")):
         row.update({key: counters | {"failed_batches": 0} for key, counters in row.items()})
