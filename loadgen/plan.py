@@ -402,7 +402,24 @@ def _placement_request(
         infrastructure_cpus=serve.infrastructure_cpus,
         allow_overlap=serve.allow_overlap,
     )
-    return request, defaults.notes
+    added = request.gpus[:replicas] if serve.gpus is None else ()
+    if not added:
+        return request, defaults.notes
+    gpus, uses, them = ("GPU", "is", "it") if len(added) == 1 else ("GPUs", "are", "them")
+    option = "--gpus none (--model_gpus none)"
+    note = f"{gpus} {core_ranges(added)}, {model.name}'s default, {uses} used; {option} leaves {them} out"
+    return request, (note, *defaults.notes)
+
+
+def default_cpus_per_replica(config: ExperimentConfig, context: PlanContext, replicas: int) -> int:
+    """The cores of each of so many replicas where the user does not say."""
+    serve = config.serve
+    if not isinstance(serve, Deploy):
+        return 1
+    topology = context.topology.reaching(_named_cores(config))
+    return model_defaults(
+        context.model, topology, replicas, serve.cpus, serve.cpus_per_replica, serve.gpus
+    ).cpus_per_replica
 
 
 def _named_cores(config: ExperimentConfig) -> set[int]:

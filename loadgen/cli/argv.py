@@ -28,7 +28,9 @@ _OF_SWEEP = {
     **dict.fromkeys(("--cpus-per-replica", "--cpus_per_replica_nums", "-p"), "cpus_per_replica"),
     "--in-flight": "in_flight",
 }
-"""The same of `sweep` alone."""
+"""The same of `sweep`; verbs of one size read such a list to refuse it as a whole."""
+
+_SIZED = ("sweep", "saturate", "rate", "capacity", "up")
 
 _VALUE = re.compile(r"[^-,].*", re.DOTALL)
 """A word that is an option's value, for better or worse: ``none``, or something for the parser to refuse."""
@@ -36,7 +38,7 @@ _VALUE = re.compile(r"[^-,].*", re.DOTALL)
 
 def list_options(argv: Sequence[str]) -> Mapping[str, str]:
     """Each spelling of a list option to the option's name, for the verb that the words begin with."""
-    return _OF_ALL | _OF_SWEEP if argv[:1] == ["sweep"] else _OF_ALL
+    return _OF_ALL | _OF_SWEEP if argv[:1] and argv[0] in _SIZED else _OF_ALL
 
 
 def normalise_argv(argv: Sequence[str], list_options: Mapping[str, str]) -> list[str]:

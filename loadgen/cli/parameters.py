@@ -11,6 +11,7 @@ A verb names its groups and gets their options beside its own::
 from __future__ import annotations
 
 import inspect
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
@@ -180,19 +181,51 @@ def model(
 
 def size(
     batch_size: Annotated[
-        int | None,
-        typer.Option("--batch-size", "-b", help="Largest batch a replica is given.  [default: 2, with --target 1]"),
+        str | None,
+        typer.Option(
+            "--batch-size",
+            "--batch_sizes",
+            "-b",
+            metavar="N",
+            help="Largest batch a replica is given.  [default: 2, with --target 1]",
+        ),
     ] = None,
     replicas: Annotated[
-        int | None, typer.Option("--replicas", "-r", help="Replicas to start.  [default: one per GPU named, else 1]")
+        str | None,
+        typer.Option(
+            "--replicas",
+            "--num_replicas",
+            "-r",
+            metavar="N",
+            help="Replicas to start.  [default: one per GPU named, else 1]",
+        ),
     ] = None,
     cpus_per_replica: Annotated[
-        int | None, typer.Option("--cpus-per-replica", "-p", help="Cores of each replica.  [default: the model's]")
+        str | None,
+        typer.Option(
+            "--cpus-per-replica",
+            "--cpus_per_replica_nums",
+            "-p",
+            metavar="N",
+            help="Cores of each replica.  [default: the model's]",
+        ),
     ] = None,
 ) -> Settings:
     """How large a deployment."""
-    sizes = {"replicas": replicas, "cpus_per_replica": cpus_per_replica}
-    return sizes if batch_size is None else {"batch_size": batch_size, **sizes}
+    sizes = {
+        "replicas": console.optional("--replicas", _one_number, replicas),
+        "cpus_per_replica": console.optional("--cpus-per-replica", _one_number, cpus_per_replica),
+    }
+    batches = console.optional("--batch-size", _one_number, batch_size)
+    return sizes if batches is None else {"batch_size": batches, **sizes}
+
+
+def _one_number(text: str) -> int:
+    if re.fullmatch("-?[0-9]{1,18}", text):
+        return int(text)
+    if len(numbers := parse_int_list(text)) > 1:
+        raise ConfigError(f"{text} are several; use loadgen sweep, which measures each, or name one")
+    return numbers[0]
 
 
 def placement(
@@ -348,7 +381,14 @@ def client(
         str | None, typer.Option(metavar="CORES", help="Cores for the client.  [default: planned]")
     ] = None,
     clients: Annotated[
-        int, typer.Option("--clients", "-n", metavar="N", help="Client processes, each with its share of the work.")
+        int,
+        typer.Option(
+            "--clients",
+            "--num_clients",
+            "-n",
+            metavar="N",
+            help="Client processes, each with its share of the work.",
+        ),
     ] = 1,
     fail_if: Annotated[
         list[str] | None,

@@ -31,7 +31,14 @@ def saturate(
     settings: parameters.Settings,
     context: typer.Context,
     duration: Annotated[
-        str, typer.Option("--duration", "-d", metavar="TIME", help="Length of the measured part: 120, 2m or 1m30s.")
+        str,
+        typer.Option(
+            "--duration",
+            "--duration_seconds",
+            "-d",
+            metavar="TIME",
+            help="Length of the measured part: 120, 2m or 1m30s.",
+        ),
     ] = "120s",
     warmup: Annotated[
         str | None,

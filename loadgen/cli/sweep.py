@@ -14,7 +14,7 @@ from loadgen.cli import console, exit_codes, parameters
 from loadgen.cli.target import target
 from loadgen.config import Saturate
 from loadgen.errors import ConfigError
-from loadgen.experiments.sweep import Sweep, SweepConfig, prepare_sweep, run_sweep
+from loadgen.experiments.sweep import Sweep, SweepConfig, SweepPlan, prepare_sweep, run_sweep
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_int_list, parse_rates
 from loadgen.report.text import sweep_plan_text, sweep_text
 
@@ -111,6 +111,10 @@ def sweep(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the newest sweep of these very options.")
     ] = False,
+    skip_impossible: Annotated[
+        bool,
+        typer.Option("--skip-impossible", help="Leave out combinations that cannot be placed, measure the others."),
+    ] = False,
     file: Annotated[
         Path | None,
         typer.Option(
@@ -145,21 +149,29 @@ def sweep(
             anchor_every=anchor_every,
         )
     if dry_run:
-        _show_plan(config)
+        _show_plan(config, skip_impossible)
     else:
-        _run(config, resume)
+        _run(config, resume, skip_impossible)
 
 
-def _show_plan(config: SweepConfig) -> None:
-    plan, _ = console.run(prepare_sweep(config))
+def _show_plan(config: SweepConfig, skip_impossible: bool) -> None:
+    plan, _ = console.run(prepare_sweep(config, skip_impossible=skip_impossible))
     typer.echo(sweep_plan_text(plan))
+    _show_skipped(plan)
 
 
-def _run(config: SweepConfig, resume: bool) -> None:
+def _show_skipped(plan: SweepPlan) -> None:
+    if plan.refusal is not None:
+        typer.echo(console.worded(plan.refusal))
+
+
+def _run(config: SweepConfig, resume: bool, skip_impossible: bool) -> None:
     console.set_up_logging()
 
     async def act() -> Sweep:
-        return await run_sweep(await prepare_sweep(config), resume=resume)
+        plan = await prepare_sweep(config, skip_impossible=skip_impossible)
+        _show_skipped(plan)
+        return await run_sweep(plan, resume=resume)
 
     done, _ = console.run(act(), console.NOTHING_MEASURED)
     with console.kept("the sweep is in", done.directory):

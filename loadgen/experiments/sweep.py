@@ -15,7 +15,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal
 from loadgen.load.ending import Ending
-from loadgen.plan import Plan, PlanContext, plan_on, survey
+from loadgen.plan import Plan, PlanContext, default_cpus_per_replica, plan_on, survey
 from loadgen.results.cells import Drift, Measured, drift
 from loadgen.results.document import Results
 from loadgen.results.environment import command
@@ -130,12 +130,13 @@ class CellsError(Worded, PlacementError):
     Args:
         refused: the reason for each.
         cells: how many there are, with those that can be placed.
+        remedy: say how to measure the others.
     """
 
     several_lines = True
 
-    def __init__(self, refused: Mapping[GridCell, Exception], cells: int) -> None:
-        self.refused, self.cells = refused, cells
+    def __init__(self, refused: Mapping[GridCell, Exception], cells: int, *, remedy: bool = True) -> None:
+        self.refused, self.cells, self.remedy = refused, cells, remedy
         super().__init__(refused, cells)
 
     @override
@@ -147,6 +148,8 @@ class CellsError(Worded, PlacementError):
             reason = error.worded(name) if isinstance(error, Worded) else str(error)
             reasons.setdefault(reason, {})[cell.name if cell.size == NOWHERE else cell.size.name] = None
         lines = [f"  {', '.join(names)}: {reason}" for reason, names in reasons.items()]
+        if self.remedy and len(self.refused) < self.cells:
+            lines.append(f"measure the others with {name('prepare_sweep.skip_impossible')}")
         return "\n".join([f"{len(self.refused)} of {self.cells} combinations cannot be placed:", *lines])
 
 
@@ -158,11 +161,18 @@ class SweepPlan:
         config: the configuration.
         plans: of each cell.
         order: what is measured, in this order.
+        skipped: what cannot be placed, and why.
     """
 
     config: SweepConfig
     plans: Mapping[GridCell, Plan]
     order: tuple[Measurement, ...]
+    skipped: Mapping[GridCell, Exception] = field(default_factory=dict)
+
+    @property
+    def refusal(self) -> CellsError | None:
+        """Says what is left out, and why; None where nothing is."""
+        return CellsError(self.skipped, len(self.skipped) + len(self.plans), remedy=False) if self.skipped else None
 
     @property
     def expected_s(self) -> float:
@@ -194,8 +204,12 @@ class Sweep:
         )
 
 
-async def prepare_sweep(config: SweepConfig) -> SweepPlan:
+async def prepare_sweep(config: SweepConfig, *, skip_impossible: bool = False) -> SweepPlan:
     """Work out a sweep without starting anything.
+
+    Args:
+        config: of the sweep.
+        skip_impossible: leave out the combinations that cannot be placed, unless none can.
 
     Raises:
         ConfigError: it contradicts itself or the model.
@@ -204,8 +218,13 @@ async def prepare_sweep(config: SweepConfig) -> SweepPlan:
     """
     context = await survey(_with_batches(config.base, min(config.batches)))
     grid = with_loads(_grid(config, context), config.in_flight, config.rates_rps)
-    plans = _plans(config, context, grid)
-    return SweepPlan(config, plans, schedule(grid, config.repeat, config.base.seed, config.anchor_every))
+    plans, refused = _plans(config, context, grid)
+    if not plans and len(set(map(str, refused.values()))) == 1:
+        raise next(iter(refused.values()))  # no matter which combination
+    if refused and not (plans and skip_impossible):
+        raise CellsError(refused, len(grid))
+    order = schedule(tuple(plans), config.repeat, config.base.seed, config.anchor_every)
+    return SweepPlan(config, plans, order, refused)
 
 
 def _grid(config: SweepConfig, context: PlanContext) -> tuple[GridCell, ...]:
@@ -217,19 +236,15 @@ def _grid(config: SweepConfig, context: PlanContext) -> tuple[GridCell, ...]:
         return cells(config.replicas, config.cpus_per_replica, config.batches)
     grid: list[GridCell] = []
     for count in config.replicas or (max(1, len(serve.gpus or ())),):
-        one = replace(config.base, serve=replace(serve, replicas=count, batch_size=min(config.batches)))
-        single = plan_on(one, context)
-        each = config.cpus_per_replica or (single.cpus_per_replica,)
+        each = config.cpus_per_replica or (default_cpus_per_replica(config.base, context, count),)
         grid += cells((count,), each, config.batches)
     return tuple(grid)
 
 
-def _plans(config: SweepConfig, context: PlanContext, grid: Sequence[GridCell]) -> dict[GridCell, Plan]:
-    """A plan for each cell.
-
-    Raises:
-        CellsError: there are cells without.
-    """
+def _plans(
+    config: SweepConfig, context: PlanContext, grid: Sequence[GridCell]
+) -> tuple[dict[GridCell, Plan], dict[GridCell, Exception]]:
+    """A plan for each cell, or the reason why there is none."""
     plans: dict[GridCell, Plan] = {}
     refused: dict[GridCell, Exception] = {}
     for cell in grid:
@@ -237,9 +252,7 @@ def _plans(config: SweepConfig, context: PlanContext, grid: Sequence[GridCell]) 
             plans[cell] = plan_on(_cell_config(config, cell), context)
         except (ConfigError, PlacementError) as error:
             refused[cell] = error
-    if refused:
-        raise CellsError(refused, len(grid))
-    return plans
+    return plans, refused
 
 
 def _cell_config(config: SweepConfig, cell: GridCell) -> ExperimentConfig:

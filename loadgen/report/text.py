@@ -121,7 +121,9 @@ def sweep_plan_text(plan: SweepPlan) -> str:
     extra = f", {repeats} of them again" if repeats else ""
     expected = datetime.timedelta(seconds=round(plan.expected_s))
     measurements = plural(len(plan.order), "measurement")
-    return f"{table(rows)}\n{plural(len(plan.plans), 'iteration')}\n{measurements}{extra}: about {expected}"
+    notes = dict.fromkeys(note for planned in plan.plans.values() for note in planned.notes)
+    total = [plural(len(plan.plans), "iteration"), f"{measurements}{extra}: about {expected}"]
+    return "\n".join([table(rows), *notes, *total])
 
 
 def sweep_text(sweep: Sweep) -> str:

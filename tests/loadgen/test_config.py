@@ -247,6 +247,37 @@ def test_the_batches_of_a_sweep(serve, given, expected):
     assert [cell.batch_size for cell in plan.plans] == expected
 
 
+def test_combinations_that_cannot_be_placed():
+    """All are named; the others are measured on request, and none at all is the reason of one."""
+    base = ExperimentConfig(Deploy("noop", topology=describe("cpus=0-3")))
+    config = SweepConfig(base, replicas=(1, 9, 4), cpus_per_replica=(1, 2))
+    with pytest.raises(PlacementError, match=r"^3 of 6 combinations") as refused:
+        asyncio.run(prepare_sweep(config))
+    assert str(refused.value).endswith("\nmeasure the others with skip_impossible")
+    plan = asyncio.run(prepare_sweep(config, skip_impossible=True))
+    assert [cell.size.name for cell in plan.plans] == ["r1-c1", "r1-c2", "r4-c1"]
+    assert {measurement.cell for measurement in plan.order} == set(plan.plans)
+    listed = f"{refused.value}".rpartition("\n")[0]
+    assert str(plan.refusal) == listed
+    with pytest.raises(PlacementError, match=r"^9 replicas of 1 core need 9 cores"):
+        asyncio.run(prepare_sweep(SweepConfig(base, replicas=(9,)), skip_impossible=True))
+    assert asyncio.run(prepare_sweep(SweepConfig(base))).refusal is None
+
+
+@pytest.mark.parametrize(
+    ("gpus", "replicas", "note"),
+    [
+        (None, 1, "GPU 0, inception's default, is used; --gpus none (--model_gpus none) leaves it out"),
+        ((), 1, None),
+        ((0,), 1, None),
+    ],
+)
+def test_a_gpu_that_nobody_named(gpus, replicas, note):
+    """Is said, and how to leave it out."""
+    notes = planned(deploy={"gpus": gpus, "replicas": replicas}).notes
+    assert [line for line in notes if line.startswith("GPU")] == ([note] if note else [])
+
+
 @pytest.mark.parametrize(
     ("make", "text"),
     [

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from loadgen import ExperimentConfig
 from loadgen.cli import exit_codes, measuring, parameters, sweep
+from loadgen.cli.argv import list_options, normalise_argv
 from loadgen.cli.verbs import app
 
 VERBS = {
@@ -26,7 +27,7 @@ def configured(monkeypatch):
     """Runs a verb up to its configuration: what it said of errors, and the configuration, None where it refused."""
     found: list[ExperimentConfig] = []
     monkeypatch.setattr(measuring, "show_plan", lambda config, *_: found.append(config))
-    monkeypatch.setattr(sweep, "_show_plan", lambda config: found.append(config.base))
+    monkeypatch.setattr(sweep, "_show_plan", lambda config, _: found.append(config.base))
 
     def run(verb, *words):
         found.clear()
@@ -147,3 +148,38 @@ def test_what_is_defined_twice_is_refused(groups, of, twice):
 def test_the_context_is_no_option():
     """Any number of groups look at it."""
     assert "context" in inspect.signature(parameters.with_options(first, second)(verb)).parameters
+
+
+@pytest.mark.parametrize(
+    ("words", "of_saturate"),
+    [
+        ("--model_name noop -d 3", {}),
+        ("-m noop --duration_seconds 3 --num_replicas 2 --batch_sizes 4", {"replicas": 2, "batch_size": 4}),
+        ("-m noop -d 3 --cpus_per_replica_nums 2 --model_cpus 0,1", {"cpus_per_replica": 2, "cpus": (0, 1)}),
+        ("-m noop -d 3 --model_gpus none --num_clients 2", {"gpus": ()}),
+    ],
+)
+def test_options_of_the_2017_driver(configured, words, of_saturate):
+    """Are those of `saturate` and `sweep`."""
+    for verb in ("saturate", "sweep"):
+        config = configured(verb, *words.split()).config
+        assert config.load.duration_s == 3.0
+        assert config.client.processes == (2 if "--num_clients" in words else 1)
+        for name, value in of_saturate.items() if verb == "saturate" else ():
+            assert getattr(config.serve, name) == value
+
+
+@pytest.mark.parametrize("verb", ["saturate", "rate", "capacity"])
+@pytest.mark.parametrize("words", ["-r 1 2", "--num_replicas 1,2", "-b 1 2", "-p 1-2", "-r 1 -r 2"])
+def test_several_sizes_are_for_a_sweep(configured, verb, words):
+    """What else measures one size says so."""
+    typed = normalise_argv([verb, *words.split()], list_options([verb]))
+    said = configured(verb, *typed[1:]).error
+    assert said.endswith("are several; use loadgen sweep, which measures each, or name one\n")
+    assert said.startswith("loadgen: --")
+
+
+@pytest.mark.parametrize("text", ["x", "2.5", ""])
+def test_a_size_that_is_no_number(configured, text):
+    """Names the option."""
+    assert configured("saturate", f"-r{text}" if text else "--replicas=").error.startswith("loadgen: --replicas: '")

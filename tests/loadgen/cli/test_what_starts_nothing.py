@@ -255,6 +255,8 @@ def test_the_commands_of_the_original_driver(arguments, iterations):
     done = asked([LOADGEN, "sweep", *arguments.split(), *dry])
     assert done.returncode == 0, done.stderr
     assert f"\n{iterations}\n" in done.stdout
+    added = "GPU 0, vgg's default, is used; --gpus none (--model_gpus none) leaves it out\n"
+    assert (added in done.stdout) is ("gpu" not in arguments and "-g" not in arguments)
 
 
 def test_what_cannot_be_placed_is_refused_at_once():
@@ -316,7 +318,11 @@ def test_a_sweep_names_options_too():
     sizes = ["--frontends", "2", "-r", "1", "2", "-p", "1"]
     done = asked([LOADGEN, "sweep", "-m", "noop", *sizes, "--topology", "cpus=0-31", "--dry-run"])
     reason = "--frontends 2: each needs a replica, and --replicas is 1: change one of them"
-    assert (done.returncode, done.stderr) == (3, f"loadgen: 1 of 2 combinations cannot be placed:\n  r1-c1: {reason}\n")
+    refusal = f"1 of 2 combinations cannot be placed:\n  r1-c1: {reason}\n"
+    skip = "measure the others with --skip-impossible\n"
+    assert (done.returncode, done.stderr) == (3, f"loadgen: {refusal}{skip}")
+    done = asked([LOADGEN, "sweep", "-m", "noop", *sizes, "--topology", "cpus=0-31", "--dry-run", "--skip-impossible"])
+    assert (done.returncode, done.stdout.endswith(refusal)) == (0, True)
 
 
 @pytest.mark.parametrize(

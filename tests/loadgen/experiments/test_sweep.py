@@ -133,8 +133,8 @@ def test_drift_is_between_valid_runs(tmp_path):
 def test_the_command_says_which_are_invalid_and_what_that_leaves_undecided(tmp_path, monkeypatch, allowed, code):
     """A line each; the conditions are named."""
 
-    async def prepare(_):
-        return None
+    async def prepare(_, *, skip_impossible):
+        return SimpleNamespace(refusal=None)
 
     async def run(_, *, resume):
         return Sweep(tmp_path, (entry(invalid="because"), entry("anchor", invalid=INVALID.reason)))
@@ -153,8 +153,8 @@ def test_the_command_says_which_are_invalid_and_what_that_leaves_undecided(tmp_p
 def test_the_command_says_which_conditions_are_undecided(tmp_path, monkeypatch):
     """With what is known."""
 
-    async def prepare(_):
-        return None
+    async def prepare(_, *, skip_impossible):
+        return SimpleNamespace(refusal=None)
 
     async def run(_, *, resume):
         return Sweep(tmp_path, (entry(), entry(undecided=["p99>1s: p99 is 900 ms, of too few requests"])))
