@@ -23,11 +23,23 @@ def checked(answers: Any, spec: TensorSpec, count: int) -> np.ndarray:
     """
     if spec.data_type is DataType.STRINGS:
         return _texts(answers, count)
-    array = np.ascontiguousarray(answers)
+    array = as_array(answers)
     shape = array.shape[1:] if spec.shape is None else spec.shape
     if array.shape != (count, *shape) or array.dtype != spec.dtype:
         said = f"{spec.dtype} {(count, *(spec.shape or ()))}"
         raise ValueError(f"it answers with {array.dtype} {array.shape}, not {said}")
+    return array
+
+
+def as_array(answers: Any) -> np.ndarray:
+    """What `predict` returned as an array: that of an array or of a list, or of what numpy takes for one.
+
+    Raises:
+        ValueError: it is none.
+    """
+    array = np.ascontiguousarray(answers)
+    if array.dtype == object:
+        raise ValueError(f"it answers with {type(answers).__name__}, not with an array of numbers")
     return array
 
 

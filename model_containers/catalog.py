@@ -186,14 +186,23 @@ def _onnx_file(name: str) -> str | None:
     """The file, and after a # the output, of ``onnx:FILE`` or of a name that ends as ONNX files do; else None."""
     if name.startswith("onnx:"):
         return name.removeprefix("onnx:")
-    return name if ":" not in name.partition("#")[0] and name.partition("#")[0].endswith(".onnx") else None
+    file = name.partition("#")[0]
+    onnx = file.lower().endswith(".onnx") and (":" not in file or Path(file).expanduser().is_file())
+    return name if onnx else None
 
 
 def _remedy(name: str) -> str:
     """What to name in place of a model that there is not."""
-    file = Path(name if name.endswith(".py") else f"{name}.py")
+    path, file = Path(name).expanduser(), Path(name if name.endswith(".py") else f"{name}.py").expanduser()
     if file.is_file():
         return f"name what makes the model in {file}, such as {name}:Model"
+    module, _, attribute = name.rpartition(".")
+    if module and Path(f"{module.removesuffix('.py').replace('.', '/')}.py").is_file():
+        return f"did you mean {module}:{attribute}?"
+    if path.with_name(f"{path.name}.onnx").is_file():
+        return f"did you mean onnx:{name}.onnx?"
+    if path.is_file():
+        return f"the file {name} is neither ONNX nor Python: export it to ONNX, or load it in a model of your own"
     close = get_close_matches(name, NAMES, n=1)
     said = f"did you mean {close[0]}? " if close else ""
     return f"{said}choose one of {', '.join(NAMES)}; package.module:factory; or onnx:FILE"

@@ -37,7 +37,8 @@ class TensorSpec:
 
     def __post_init__(self) -> None:
         with suppress(TypeError, ValueError):  # what is no dtype is refused where its owner is known
-            object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
+            known = np.dtype(self.dtype or "none")  # numpy would take None for float64
+            object.__setattr__(self, "dtype", "str" if known.kind == "U" else known.name)
         with suppress(TypeError):
             whole = None if self.shape is None else tuple(map(operator.index, self.shape))
             object.__setattr__(self, "shape", () if self.dtype == "str" else whole)

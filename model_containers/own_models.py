@@ -159,7 +159,7 @@ def check_type(name: str, takes: Collection[str], options: LoadOptions) -> None:
 def _check_spec(what: str, spec: TensorSpec, allowed: Collection[DataType]) -> None:
     """Refuse a shape that is none, and a dtype that the wire does not carry."""
     try:
-        fits = spec.data_type in allowed
+        fits = spec.dtype is not None and spec.data_type in allowed
     except (TypeError, WireError):
         fits = False
     if not fits:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model_containers.answers import checked
+from model_containers.answers import as_array, checked
 from model_containers.data_types import TEXT_LETTERS, DataType
 from model_containers.errors import ModelError
 from model_containers.model import Description, Model
@@ -40,7 +40,8 @@ def verify(model: Model, description: Description, seed: int) -> list[ModelCheck
         if model.output.data_type is DataType.STRINGS:
             whole, again = (checked(answers, model.output, len(inputs)) for answers in (outputs[max(batches)], again))
             return _verify_texts(whole, again, reference(model, inputs))
-        single = np.concatenate([model.predict(inputs[index : index + 1]) for index in range(len(inputs))])
+        outputs, again = {count: as_array(answers) for count, answers in outputs.items()}, as_array(again)
+        single = np.concatenate([as_array(model.predict(inputs[at : at + 1])) for at in range(len(inputs))])
     except (Exception, SystemExit) as error:  # a model may raise anything
         return [ModelCheck("answers", False, str(error) if isinstance(error, ModelError) else repr(error))]
     whole = outputs[max(batches)]

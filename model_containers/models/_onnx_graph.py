@@ -162,6 +162,8 @@ def _shapes(path: str, carried: Sequence[Tensor], options: LoadOptions) -> list[
             raise ModelError(f"--input-shape: {problem}, whose shapes are those of the file: leave it out")
         return [tensor.shape or () for tensor in carried]
     (tensor,) = carried
+    if 0 in tensor.dims:
+        raise ModelError(f"{path} takes inputs of {list(tensor.dims)}, which have no elements: export it with others")
     if tensor.dtype == "str":
         return [(1,) * (len(tensor.dims) - 1)]
     wanted, declared = options.input_shape, tensor.dims[1:]

@@ -27,6 +27,9 @@ _HALF_TOLERANCE = 4 * float(np.finfo(np.float16).eps)
 _LOCATION = re.compile(rb"\x0a\x08location\x12([\x80-\xff]?[\x00-\x7f])", re.DOTALL)
 """The entry of protocol buffers that names the file of a tensor's data, up to the length of the name."""
 
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+"""Begins the messages of ONNX Runtime."""
+
 
 class OnnxModel:
     """One session.
@@ -196,11 +199,12 @@ def _session(path: str, options: LoadOptions) -> Any:
         raise ModelError(f"there is no file {path}: name an ONNX file, onnx:FILE")
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads, settings.inter_op_num_threads = options.threads, 1
-    settings.log_severity_level = 3
+    settings.log_severity_level = 4  # what fails is raised as well
     if options.gpu and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         raise ModelError("ONNX Runtime finds no GPU: leave the GPU out (--gpus none) or pip install onnxruntime-gpu")
     providers = ["CUDAExecutionProvider"] * options.gpu + ["CPUExecutionProvider"]
     try:
         return onnxruntime.InferenceSession(path, settings, providers=providers)
     except Exception as error:  # ONNX Runtime raises its own, undocumented types
-        raise ModelError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from None
+        reason = _CODE.sub("", str(error).splitlines()[0])
+        raise ModelError(f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}: {reason}") from None

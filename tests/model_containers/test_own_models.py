@@ -116,6 +116,13 @@ def test_the_guide_s_pytorch_model_describes_itself(guide):
         ("mine:Tuples", {}, "TensorSpec"),
         ("mine:Doubles", {}, "output has the dtype 'float64': choose one of float32, int32, int8, str, uint8"),
         ("mine:NoDtype", {}, "input has the dtype 'floaty': choose one of float32, float64, int32, int8, str, uint8"),
+        ("mine:AnyDtype", {}, "input has the dtype None: choose one of"),
+        ("mine.Good", {}, "did you mean mine:Good?"),
+        ("sub/made.py.Good", {}, "did you mean sub/made.py:Good?"),
+        ("forest", {}, "did you mean onnx:forest.onnx?"),
+        ("forest.pkl", {}, "the file forest.pkl is neither ONNX nor Python: export it to ONNX, or load it in a model"),
+        ("v:2.onnx", {}, "v:2.onnx cannot be loaded"),
+        ("FOREST.ONNX", {}, "there is no file FOREST.ONNX"),
         ("mine:Empty", {}, "input has the shape (0,): write a tuple of whole numbers above 0"),
         ("mine:Good", {"input_type": DataType.BYTES}, "takes inputs of floats, not bytes"),
         ("mine:Good", {"input_shape": (4,)}, "takes 3"),
@@ -128,6 +135,9 @@ def test_what_does_not_fit_is_one_line(in_directory, name, options, text):
     (in_directory / "exits.py").write_text("raise SystemExit(3)\n")
     (in_directory / "sub").mkdir()
     (in_directory / "sub" / "json.py").write_text("")
+    (in_directory / "sub" / "made.py").write_text("")
+    for file in ("forest.onnx", "forest.pkl", "v:2.onnx"):
+        (in_directory / file).write_text("no model")
     (in_directory / "mine.py").write_text(
         "from model_containers.model import TensorSpec\n"
         "def fails(): raise RuntimeError('no')\n"
@@ -142,6 +152,7 @@ def test_what_does_not_fit_is_one_line(in_directory, name, options, text):
         "    def predict(self, batch): return batch\n"
         "class Doubles(Good): output = TensorSpec((1,), 'float64')\n"
         "class NoDtype(Good): input = TensorSpec((1,), 'floaty')\n"
+        "class AnyDtype(Good): input = TensorSpec((1,), None)\n"
         "class Odd(Good): answer = 'class'\n"
         "class Empty(Good): input = TensorSpec((0,), 'float32')\n"
     )
@@ -185,6 +196,33 @@ def test_a_model_that_cannot_load_is_one_line(in_directory, error):
     assert catalog.load("mine:Light").name == "light"
     with pytest.raises(ModelError, match=re.escape(f"mine:Heavy: load failed: {error}")):
         catalog.load("mine:Heavy")
+
+
+def test_what_is_no_array_is_a_finding(in_directory):
+    """Lists of numbers are one, of the dtype that numpy gives them; whatever else is named."""
+    (in_directory / "lists.py").write_text(
+        "import numpy as np\n"
+        "from model_containers.model import TensorSpec\n"
+        "class Rows:\n"
+        "    name, input, output = 'rows', TensorSpec((3,), 'float32'), TensorSpec((3,), 'float32')\n"
+        "    def predict(self, batch): return list(batch)\n"
+        "class Floats(Rows):\n"
+        "    def predict(self, batch): return batch.tolist()\n"
+        "class Nothing(Rows):\n"
+        "    def predict(self, batch): pass\n"
+    )
+    bad = {}
+    for name in ("Rows", "Floats", "Nothing"):
+        checks = verify(catalog.load(f"lists:{name}"), catalog.describe(f"lists:{name}"), seed=0)
+        bad[name] = [(check.name, check.detail) for check in checks if not check.ok]
+    answer = "ValueError('it answers with NoneType, not with an array of numbers')"
+    assert bad == {"Rows": [], "Floats": [("dtype", "float64")], "Nothing": [("answers", answer)]}
+
+
+@pytest.mark.parametrize("dtype", ["U10", np.str_, str, np.dtype("U")])
+def test_texts_of_numpy_s_dtype_are_texts(dtype):
+    """Of whatever length."""
+    assert TensorSpec((), dtype) == TensorSpec((), "str")
 
 
 def text_model(tmp_path):

@@ -169,6 +169,11 @@ def flat(path: Path) -> None:
     write(path, [("x", FLOAT, [5])], [("y", FLOAT, [5])], [helper.make_node("Relu", ["x"], ["y"])], {})
 
 
+def nothing(path: Path) -> None:
+    """Inputs without elements."""
+    write(path, [("x", FLOAT, ["n", 0])], [("y", FLOAT, ["n", 0])], [helper.make_node("Relu", ["x"], ["y"])], {})
+
+
 def sklearn(
     make: Callable[[np.ndarray, np.ndarray], Any], dtype: Any = np.float32, **options: Any
 ) -> Callable[[Path], None]:
