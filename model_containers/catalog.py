@@ -7,6 +7,7 @@ A name is one of the catalogue, ``package.module:factory`` or ``file.py:factory`
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
@@ -187,19 +188,19 @@ def _onnx_file(name: str) -> str | None:
     if name.startswith("onnx:"):
         return name.removeprefix("onnx:")
     file = name.partition("#")[0]
-    onnx = file.lower().endswith(".onnx") and (":" not in file or Path(file).expanduser().is_file())
+    onnx = file.lower().endswith(".onnx") and (":" not in file or Path(os.path.expanduser(file)).is_file())
     return name if onnx else None
 
 
 def _remedy(name: str) -> str:
     """What to name in place of a model that there is not."""
-    path, file = Path(name).expanduser(), Path(name if name.endswith(".py") else f"{name}.py").expanduser()
+    path, file = (Path(os.path.expanduser(text)) for text in (name, name if name.endswith(".py") else f"{name}.py"))
     if file.is_file():
         return f"name what makes the model in {file}, such as {name}:Model"
     module, _, attribute = name.rpartition(".")
     if module and Path(f"{module.removesuffix('.py').replace('.', '/')}.py").is_file():
         return f"did you mean {module}:{attribute}?"
-    if path.with_name(f"{path.name}.onnx").is_file():
+    if Path(f"{path}.onnx").is_file():
         return f"did you mean onnx:{name}.onnx?"
     if path.is_file():
         return f"the file {name} is neither ONNX nor Python: export it to ONNX, or load it in a model of your own"

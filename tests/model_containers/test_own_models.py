@@ -117,6 +117,8 @@ def test_the_guide_s_pytorch_model_describes_itself(guide):
         ("mine:Doubles", {}, "output has the dtype 'float64': choose one of float32, int32, int8, str, uint8"),
         ("mine:NoDtype", {}, "input has the dtype 'floaty': choose one of float32, float64, int32, int8, str, uint8"),
         ("mine:AnyDtype", {}, "input has the dtype None: choose one of"),
+        ("", {}, "there is no model '': choose one of"),
+        ("~nobody/forest", {}, "there is no model '~nobody/forest': choose one of"),
         ("mine.Good", {}, "did you mean mine:Good?"),
         ("sub/made.py.Good", {}, "did you mean sub/made.py:Good?"),
         ("forest", {}, "did you mean onnx:forest.onnx?"),
