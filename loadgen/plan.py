@@ -328,6 +328,7 @@ def _inputs(config: ExperimentConfig, model: Description) -> InputSource:
             inputs.count,
             image_options=inputs.image_options,
             allow_nan=inputs.allow_nan,
+            names=model.input_names,
         ).checked()
     if spec.shape is None:
         if isinstance(config.serve, Frontend) and not config.serve.model:

@@ -150,6 +150,7 @@ class Description:
         gpus: default GPUs.
         gpu_capable: it has GPU code.
         max_batch: the largest batch that it takes; None for any.
+        input_names: what its inputs are called in files of them, in the order of a query; empty where they have none.
         note: what was chosen for it that its user may want otherwise, a line; empty where nothing was.
     """
 
@@ -168,6 +169,7 @@ class Description:
     gpus: tuple[int, ...] = ()
     gpu_capable: bool = False
     max_batch: int | None = None
+    input_names: tuple[str, ...] = ()
     note: str = ""
 
     def to_row(self) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class FileInputs(InputSource):
         payload_bytes: likewise.
         image_options: what is done with images.
         allow_nan: floats may be no numbers.
+        names: what the model calls its inputs; several are one number each, which are one input here.
     """
 
     path: Path
@@ -62,6 +63,7 @@ class FileInputs(InputSource):
     payload_bytes: int = 0
     image_options: ImageOptions = ImageOptions()  # noqa: RUF009 - frozen
     allow_nan: bool = False
+    names: tuple[str, ...] = ()
 
     def checked(self) -> FileInputs:
         """The same after a check of the files, which holds from then on, even if they change.
@@ -114,15 +116,47 @@ class FileInputs(InputSource):
                 raise ConfigError(f"{file} holds numbers where strings are sent: leave {{Deploy.input_type}} out")
             raise ConfigError(f"{file} is a text, and this model takes none")
         if suffix in array_files.SUFFIXES:
-            found = inputs_of_arrays(file, array_names(file), self.spec.dtype, self._shapes, allow_nan=self.allow_nan)
+            found = self._of_arrays(file)
         elif suffix == records.LINES and self.spec.dtype != "str":
             raise ConfigError(f"{file} is a text, and this model takes none")
         else:
-            allow_nan = self.allow_nan
-            found = (inputs_of_entry(one, self.spec.dtype, self._shapes, allow_nan=allow_nan) for one in entries(file))
+            found = map(self._of_entry, entries(file))
         if self.spec.dtype == "str":
             found = (_string(array.item(), file) for array in found)
         yield from found
+
+    def _of_arrays(self, file: Path) -> Iterator[np.ndarray]:
+        """The inputs in all arrays of a file, or in those alone that have the names of the model's inputs."""
+        names, dtype = array_names(file), self.spec.dtype
+        if not self._columns or not set(self.names) <= set(names):
+            if len(self.names) == 1 and self.names[0] in names:
+                names = list(self.names)
+            try:
+                yield from inputs_of_arrays(file, names, dtype, self._shapes, allow_nan=self.allow_nan)
+            except ConfigError as error:
+                called = f", named {self.names[0]!r}" if len(self.names) == 1 else ""
+                raise ConfigError(
+                    f"{error}, or save the inputs alone{called}" if len(names) > 1 else str(error)
+                ) from None
+            return
+        one, allow_nan = ((1,),), self.allow_nan
+        columns = [list(inputs_of_arrays(file, [name], dtype, one, allow_nan=allow_nan)) for name in self.names]
+        if len({*map(len, columns)}) > 1:
+            raise ConfigError(f"{file} holds arrays of different lengths ({', '.join(self.names)}): save equal ones")
+        for row in zip(*columns, strict=True):
+            yield np.concatenate(row)
+
+    def _of_entry(self, entry: Entry) -> np.ndarray:
+        value = entry.value
+        if self._columns and isinstance(value, dict) and set(self.names) <= value.keys():
+            entry = replace(entry, value=[value[name] for name in self.names])
+        name = self.names[0] if len(self.names) == 1 else ""
+        return inputs_of_entry(entry, self.spec.dtype, self._shapes, name=name, allow_nan=self.allow_nan)
+
+    @property
+    def _columns(self) -> bool:
+        """Whether an input here is one number for each of several that the model has names for."""
+        return len(self.names) > 1 and self.spec.shape == (len(self.names),)
 
     def _image(self, file: Path) -> np.ndarray:
         if self.spec.dtype == "str":
@@ -318,19 +352,20 @@ def _split(array: np.ndarray, dtype: str, shapes: Shapes, source: str) -> Iterat
         yield from (array[at, ...] for at in range(len(array)))
 
 
-def inputs_of_entry(entry: Entry, dtype: str, shapes: Shapes, *, allow_nan: bool = False) -> np.ndarray:
+def inputs_of_entry(entry: Entry, dtype: str, shapes: Shapes, *, name: str = "", allow_nan: bool = False) -> np.ndarray:
     """The input in an entry of a file.
 
     Args:
         entry: as the file has it.
         dtype: the model's; for ``str`` the input is an array of bytes objects.
         shapes: that the model takes, -1 for a dimension that may vary; none for any.
+        name: of the input; empty where it has none.
         allow_nan: floats may be no numbers.
 
     Raises:
         ConfigError: the model does not take that.
     """
-    return input_of(member(entry, "", dtype), dtype, shapes, entry.source, allow_nan=allow_nan)
+    return input_of(member(entry, name, dtype), dtype, shapes, entry.source, allow_nan=allow_nan)
 
 
 def member(entry: Entry, name: str, dtype: str, others: Collection[str] = ()) -> object:

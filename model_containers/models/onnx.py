@@ -128,6 +128,7 @@ def _describe(path: str, graph: Graph, session: Any, options: LoadOptions, *, na
         weights=weights_text(path),
         gpu_capable=True,
         max_batch=graph.rows,
+        input_names=tuple(tensor.name for tensor, _ in graph.inputs),
         note="" if named else note(path, output, tensors_of(session.get_outputs())),
     )
 

@@ -255,6 +255,7 @@ def test_a_small_vocabulary_is_warmed_up_with_what_it_has(tmp_path):
 def test_columns_lie_in_the_order_of_the_file(tmp_path):
     """One after the other."""
     exports.columns(tmp_path / "m.onnx")
+    assert catalog.describe(f"onnx:{tmp_path}/m.onnx").input_names == ("age", "fare")
     batch = np.array([[1, 0], [0, 1]], np.float32)
     answers = catalog.load(f"onnx:{tmp_path}/m.onnx").predict(batch)
     assert np.allclose(answers, exports.drawn(2, 1))

@@ -29,6 +29,33 @@ def decoded(payload):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(bytes(payload), validate=True))))
 
 
+def test_the_array_with_the_name_of_the_input_is_it(tmp_path):
+    """Labels and the like may lie beside it, also in JSON."""
+    np.savez(tmp_path / "a.npz", y=np.arange(2), x=np.arange(8.0).reshape(2, 4), z=np.zeros((2, 4)))
+    (tmp_path / "b.json").write_text('[{"y": 1, "x": [1, 2, 3, 4]}]')
+    pool = FileInputs(tmp_path, VECTOR, None, None, names=("x",)).make()
+    assert [array.tolist() for array in pool.arrays] == [[0, 1, 2, 3], [4, 5, 6, 7], [1, 2, 3, 4]]
+    with pytest.raises(ConfigError, match=r"y holds inputs of 2, .*, or save the inputs alone, named 'w'"):
+        FileInputs(tmp_path, VECTOR, None, None, names=("w",)).make()
+    with pytest.raises(ConfigError, match="has nothing named 'w', which the model takes: it has y, x"):
+        FileInputs(tmp_path / "b.json", VECTOR, None, None, names=("w",)).make()
+
+
+def test_columns_are_found_by_their_names(tmp_path):
+    """In the order of the model, whatever theirs is; NaN only where it is allowed."""
+    names, spec = ("age", "fare"), TensorSpec((2,), "float32")
+    (tmp_path / "a.csv").write_text("fare,name,age\n10,x,1\n20,y,2\n")
+    np.savez(tmp_path / "b.npz", fare=[30.0, np.nan], age=[[3], [4]], other=np.zeros(9))
+    pool = FileInputs(tmp_path, spec, None, None, names=names, allow_nan=True).make()
+    expected = np.array([[1, 10], [2, 20], [3, 30], [4, np.nan]])
+    assert np.array_equal(np.stack(pool.arrays), expected, equal_nan=True)
+    with pytest.raises(ConfigError, match="allow NaN"):
+        FileInputs(tmp_path, spec, None, None, names=names).make()
+    np.savez(tmp_path / "b.npz", fare=[30.0, 40.0], age=[3])
+    with pytest.raises(ConfigError, match=r"b\.npz holds arrays of different lengths \(age, fare\)"):
+        FileInputs(tmp_path, spec, None, None, names=names).make()
+
+
 def test_arrays_from_files(tmp_path):
     """One input or many, npy or npz, cast where nothing is lost but precision."""
     np.save(tmp_path / "a.npy", np.arange(4.0))
