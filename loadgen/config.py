@@ -200,6 +200,9 @@ class External:
         method: str | None = None,
         content_type: str | None = None,
         form: tuple[str, ...] = (),
+        datatypes: Mapping[str, str] | None = None,
+        parameters: Mapping[str, bool | int | float | str] | None = None,
+        trust_answers: bool = False,
     ) -> Self:
         """The model at an address such as ``oip+grpc://host:8001/model``.
 
@@ -216,6 +219,9 @@ class External:
             method: None for POST with something to send, and GET without.
             content_type: of the body; None to see it by the body.
             form: the fields of a form in place of a body.
+            datatypes: None for those that the server says.
+            parameters: of each request of the Open Inference Protocol.
+            trust_answers: any answer is good that is none of an error.
 
         Raises:
             ConfigError: it is no such address, or a value makes no sense.
@@ -232,6 +238,9 @@ class External:
             method=method,
             content_type=content_type,
             form=form,
+            datatypes=datatypes or {},
+            parameters=parameters or {},
+            trust_answers=trust_answers,
         )
         return cls(options, batch_size)
 

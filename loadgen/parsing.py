@@ -140,21 +140,6 @@ def parse_shape(text: str) -> tuple[int, ...]:
     return shape
 
 
-def parse_shapes(text: str) -> dict[str, tuple[int, ...]]:
-    """Shapes by name, such as ``A:4x4,B:2``; a shape alone has the empty name.
-
-    Raises:
-        ConfigError: see `parse_shape`; or a name comes twice.
-    """
-    shapes: dict[str, tuple[int, ...]] = {}
-    for part in text.split(","):
-        name, _, shape = part.rpartition(":")
-        if name.strip() in shapes:
-            raise ConfigError(f"{text!r} has {name.strip() or 'a shape without a name'} twice")
-        shapes[name.strip()] = parse_shape(shape)
-    return shapes
-
-
 def parse_rates(text: str) -> tuple[float, ...]:
     """Rates such as ``100,200.5`` or ``6/m,12/m``.
 

@@ -143,6 +143,8 @@ _OPTIONS = {
     "Renewal.rate_rps": "--rate",
     "SweepConfig.cv": "--arrivals",
     "SweepConfig.rates_rps": "--rates",
+    "TargetOptions.datatypes": "--input-shape",
+    "TargetOptions.parameters": "--parameter",
     "TargetOptions.shapes": "--input-shape",
 }
 """Options that are not called as the fields that they become."""

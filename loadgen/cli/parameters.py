@@ -157,7 +157,9 @@ def model(
     input_shape: Annotated[
         str | None,
         typer.Option(
-            metavar="SHAPE", help="Shape of one input, where a model takes several: 299x299x3; with --target NAME:4x4,…"
+            metavar="SHAPE",
+            help="Shape of one input, where a model takes several: 299x299x3; with --target NAME:4x4,…, or "
+            "NAME:FP32:4x4,… in place of what the server says",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the inputs and of seeded weights.")] = 0,

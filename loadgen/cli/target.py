@@ -13,9 +13,9 @@ from loadgen import files
 from loadgen.cli import console, parameters
 from loadgen.config import Deploy, External, Frontend, Served
 from loadgen.errors import ConfigError
-from loadgen.parsing import parse_shapes
 from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
+from loadgen.targets.oip.written import parse_inputs, parse_parameters
 from loadgen.targets.remote import TargetOptions
 
 _MEANT: dict[str, tuple[type[Served], ...]] = {
@@ -39,7 +39,7 @@ _MEANT: dict[str, tuple[type[Served], ...]] = {
     **dict.fromkeys(
         (
             *("connections", "shared_memory", "header", "token_file", "tls_ca", "tls_cert", "tls_key"),
-            *("body", "answer", "metrics_url", "method", "content_type", "form"),
+            *("body", "answer", "metrics_url", "method", "content_type", "form", "parameter", "trust_answers"),
         ),
         (External,),
     ),
@@ -134,6 +134,13 @@ def target(
     answer: Annotated[
         str | None, typer.Option(metavar="PATH", help="With http: what JSON answers have to have: choices[0].text.")
     ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="With oip: a parameter of each request, such as priority=1."),
+    ] = None,
+    trust_answers: Annotated[
+        bool, typer.Option("--trust-answers", help="With --target: count any answer that is no error, unread.")
+    ] = False,
     metrics_url: Annotated[
         str | None,
         typer.Option(metavar="URL", help="With --target: its Prometheus metrics.  [default: the usual]"),
@@ -155,10 +162,11 @@ def target(
         headers.append(("authorization", f"Bearer {_token(token_file)}"))
     if content_type is not None and any(name == "content-type" for name, _ in headers):
         raise ConfigError("--header Content-Type and --content-type say the same: give one of them")
+    shapes, datatypes = console.optional("--input-shape", parse_inputs, context.params.get("input_shape")) or ({}, {})
     options = TargetOptions(
         address=address,
         access=Access(tuple(headers), tls_ca, tls_cert, tls_key),
-        shapes=console.optional("--input-shape", parse_shapes, context.params.get("input_shape")) or {},
+        shapes=shapes,
         connections=connections,
         shared_memory=shared_memory,
         body=body,
@@ -167,6 +175,9 @@ def target(
         method=None if method is None else method.upper(),
         content_type=content_type,
         form=tuple(form or ()),
+        datatypes=datatypes,
+        parameters=parse_parameters(parameter or ()),
+        trust_answers=trust_answers,
     )
     return {"target": options}
 

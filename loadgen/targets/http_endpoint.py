@@ -56,8 +56,11 @@ class HttpEndpoint(Remote):
         if any(options.shapes):
             problem = f"{{value}}: inputs of {scheme}:// have no names"
             raise FieldError("TargetOptions.shapes", next(iter(options.shapes)), problem)
-        path = steps(options.answer or "")
-        answers = JsonAnswers(path) if strict or options.answer is not None else AnyAnswers()
+        if options.parameters:
+            name = next(iter(options.parameters))
+            raise FieldError("TargetOptions.parameters", name, f"means nothing with {scheme}://", "leave it out")
+        looked_at = (strict or options.answer is not None) and not options.trust_answers
+        answers = JsonAnswers(steps(options.answer or "")) if looked_at else AnyAnswers()
         return cls(options, body_of(options), answers)
 
     @property

@@ -39,6 +39,10 @@ class TargetOptions:
         method: over any HTTP: of requests; None for POST with something to send, and GET without.
         content_type: over any HTTP: of the body; None to see it by the body.
         form: over any HTTP: the fields of a form in place of a body, ``NAME=VALUE`` or ``NAME=@FILE``.
+        datatypes: of the Open Inference Protocol: of all inputs, each of which has a shape then, in place of what the
+            server says; empty for that.
+        parameters: of the Open Inference Protocol: of each request.
+        trust_answers: any answer is good that is none of an error.
     """
 
     address: Address
@@ -52,11 +56,14 @@ class TargetOptions:
     method: str | None = None
     content_type: str | None = None
     form: tuple[str, ...] = ()
+    datatypes: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    trust_answers: bool = False
 
     def __post_init__(self) -> None:
         instance(self, "address", of=(Address,))
         instance(self, "access", of=(Access,))
-        instance(self, "shapes", of=(Mapping,))
+        instance(self, "shapes", "datatypes", "parameters", of=(Mapping,))
         instance(self, "body", "answer", "metrics_url", "method", "content_type", of=(str,))
         instance(self, "form", of=(str,), each=True)
         whole(self, "connections")
@@ -74,6 +81,16 @@ class TargetOptions:
         if self.content_type is not None and not _CONTENT_TYPE.fullmatch(self.content_type):
             problem = "is no content type"
             raise FieldError("TargetOptions.content_type", self.content_type, problem, "write it such as text/csv")
+
+        if self.datatypes and (self.datatypes.keys() != self.shapes.keys() or "" in self.shapes):
+            problem = "{TargetOptions.shapes}: some inputs have a datatype, and some have none or no name"
+            raise ConfigError(f"{problem}: write NAME:DATATYPE:SHAPE for each input, or leave all datatypes out")
+        if self.trust_answers and self.answer is not None:
+            raise ConfigError(
+                "{TargetOptions.trust_answers} and {TargetOptions.answer} exclude each other: leave one out"
+            )
+        if not all(isinstance(value, bool | int | float | str) for value in self.parameters.values()):
+            raise ConfigError("{TargetOptions.parameters} are not all numbers, truth values and texts: use those")
 
     def most_in_flight(self, clients: int) -> int | None:
         """Requests that connections can carry at once, of so many client processes; None for any number."""

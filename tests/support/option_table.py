@@ -56,7 +56,10 @@ BESIDE: dict[str, tuple[str, ...]] = {
 ENDPOINTS = ("body", "method", "content_type", "form")
 """Options of requests to any server that speaks HTTP."""
 
-TARGETS = ("connections", "header", "token_file", "tls_ca", "tls_cert", "tls_key", "answer", "metrics_url", *ENDPOINTS)
+TARGETS = (
+    *("connections", "header", "token_file", "tls_ca", "tls_cert", "tls_key", "answer", "metrics_url", "parameter"),
+    *ENDPOINTS,
+)
 """Options that want an external server."""
 
 FEW = ("", "-1", "1e309", "x" * 5000, "line\nline", "٣")

@@ -13,13 +13,21 @@ from typing import Any, Protocol
 import aiohttp
 from typing_extensions import override
 
-from loadgen.errors import TargetError
+from loadgen.errors import ConfigError, TargetError
 from loadgen.targets.access import Access, grpc_library
 from loadgen.targets.address import Address
 from loadgen.targets.client_limits import unreachable
 from loadgen.targets.http_failures import place
 from loadgen.targets.http_request import error_text
-from loadgen.targets.oip.metadata import ModelMetadata, ServerMetadata, model_config, model_metadata, server_metadata
+from loadgen.targets.oip.metadata import (
+    ModelMetadata,
+    ServerMetadata,
+    model_config,
+    model_metadata,
+    server_metadata,
+    unsupported,
+)
+from loadgen.targets.oip.tensors import Tensor
 
 TIMEOUT_S = 10.0
 """Patience for one answer."""
@@ -86,25 +94,37 @@ def admin_at(address: Address, access: Access) -> OipAdmin:
     return _GrpcAdmin(address, access) if address.protocol.name == "grpc" else _HttpAdmin(address, access)
 
 
-async def describe(address: Address, access: Access) -> tuple[ServerMetadata, ModelMetadata]:
+async def describe(
+    address: Address, access: Access, inputs: tuple[Tensor, ...] = (), *, trusted: bool = False
+) -> tuple[ServerMetadata, ModelMetadata]:
     """What there is at an address.
 
     Args:
         address: of the server and of the model.
         access: certificates and headers for it.
+        inputs: what the model takes, in place of what the server says, which need not say anything then.
+        trusted: see `model_metadata`.
 
     Raises:
         TargetError: it cannot be reached, or has no such model.
-        ConfigError: see `admin_at`.
+        ConfigError: see `admin_at`; or the model takes what cannot be sent.
     """
     server = admin_at(address, access)
     try:
-        about = server_metadata(await server.server_metadata())
-        model = model_metadata(await server.model_metadata())
         try:
-            max_batch, instances = model_config(await server.config())
+            about = server_metadata(await server.server_metadata())
+            model = model_metadata(await server.model_metadata(), inputs, trusted=trusted)
+        except NotOfferedError:
+            if not inputs:
+                raise
+            return ServerMetadata("server", "", ()), ModelMetadata(address.model, "", inputs, ())
+        try:
+            config = await server.config()
+            max_batch, instances = model_config(config)
         except TargetError:  # an extension: a server without it is loaded all the same
             return about, model
+        if (reason := unsupported(config)) is not None:
+            raise ConfigError(f"{address.text}: {model.name} {reason}; name another model")
         return about, replace(model, max_batch=max_batch, instances=instances)
     except TargetError as error:
         raise type(error)(access.concealed(f"{address.text}: {error}")) from None

@@ -7,7 +7,7 @@ behind the JSON over HTTP; the system shared memory extension for tensors that a
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,17 @@ class Shared:
 Content = bytes | Shared
 
 
-def grpc_request(model: str, version: str, tensors: Sequence[Tensor], contents: Sequence[Content]) -> bytes:
+Parameters = Mapping[str, bool | int | float | str]
+"""Of a request, by name; what they mean is the server's."""
+
+
+def grpc_request(
+    model: str,
+    version: str,
+    tensors: Sequence[Tensor],
+    contents: Sequence[Content],
+    parameters: Parameters | None = None,
+) -> bytes:
     """A ``ModelInferRequest`` as a call carries it, see `prefixed`.
 
     Args:
@@ -56,19 +66,36 @@ def grpc_request(model: str, version: str, tensors: Sequence[Tensor], contents: 
         version: empty for the server's choice.
         tensors: the inputs, with their shapes.
         contents: one for each tensor: its bytes, or where they are in shared memory.
+        parameters: of the request; None for none.
     """
     request = pb.ModelInferRequest(model_name=model, model_version=version, id=REQUEST_ID)
+    for key, value in (parameters or {}).items():
+        _set(request.parameters[key], value)
     for tensor, content in zip(tensors, contents, strict=True):
         row = request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
         if isinstance(content, Shared):
             for key, value in content.parameters.items():
-                if isinstance(value, str):
-                    row.parameters[key].string_param = value
-                else:
-                    row.parameters[key].int64_param = value
+                _set(row.parameters[key], value)
         else:
             request.raw_input_contents.append(content)
     return prefixed(request.SerializeToString())
+
+
+def _set(parameter: pb.InferParameter, value: bool | float | str) -> None:
+    """Write a value into the field of its type."""
+    if isinstance(value, bool):
+        parameter.bool_param = value
+    elif isinstance(value, str):
+        parameter.string_param = value
+    elif not isinstance(value, int):
+        parameter.double_param = value
+    elif value <= _MOST_INT64:
+        parameter.int64_param = value
+    else:
+        parameter.uint64_param = value
+
+
+_MOST_INT64 = (1 << 63) - 1
 
 
 def prefixed(message: bytes) -> bytes:
@@ -77,15 +104,21 @@ def prefixed(message: bytes) -> bytes:
 
 
 def http_request(
-    tensors: Sequence[Tensor], contents: Sequence[Content], outputs: Sequence[Tensor], *, binary: bool
+    tensors: Sequence[Tensor],
+    contents: Sequence[Content],
+    outputs: Sequence[Tensor],
+    *,
+    binary: bool,
+    parameters: Parameters | None = None,
 ) -> tuple[bytes, int | None]:
     """The body of a ``POST …/infer``, and the length of its JSON where binary tensors follow.
 
     Args:
         tensors: the inputs, with their shapes.
         contents: one for each tensor: its bytes, or where they are in shared memory.
-        outputs: what the answer is to carry.
+        outputs: what the answer is to carry; none for all there are.
         binary: tensors are bytes behind the JSON, in requests and answers; otherwise JSON has them.
+        parameters: of the request; None for none.
 
     Raises:
         ConfigError: a datatype cannot be written as JSON.
@@ -103,7 +136,10 @@ def http_request(
             row["data"] = as_json(tensor, content)
         rows.append(row)
     document: dict[str, Any] = {"id": REQUEST_ID, "inputs": rows}
-    if binary:
+    given = dict(parameters or {}) | ({"binary_data_output": True} if binary and not outputs else {})
+    if given:
+        document["parameters"] = given
+    if binary and outputs:
         document["outputs"] = [{"name": tensor.name, "parameters": {"binary_data": True}} for tensor in outputs]
     head = json.dumps(document, separators=(",", ":")).encode()
     return b"".join([head, *behind]), len(head) if binary else None

@@ -69,8 +69,15 @@ def server_metadata(document: Mapping[str, Any]) -> ServerMetadata:
     return ServerMetadata(name, version, tuple(map(str, extensions)))
 
 
-def model_metadata(document: Mapping[str, Any]) -> ModelMetadata:
+def model_metadata(
+    document: Mapping[str, Any], inputs: tuple[Tensor, ...] = (), *, trusted: bool = False
+) -> ModelMetadata:
     """Read the JSON of ``/v2/models/MODEL``; numbers may be strings, as protocol buffers write them in JSON.
+
+    Args:
+        document: the JSON.
+        inputs: in place of those that it names; none for those.
+        trusted: answers are not looked at, so that it does not matter which outputs it names.
 
     Raises:
         TargetError: it is none.
@@ -78,7 +85,8 @@ def model_metadata(document: Mapping[str, Any]) -> ModelMetadata:
     """
     try:
         name, platform = str(document["name"]), str(document.get("platform") or "")
-        inputs, outputs = _tensors(document.get("inputs")), _tensors(document.get("outputs"))
+        inputs = inputs or _tensors(document.get("inputs"))
+        outputs = () if trusted else _tensors(document.get("outputs"))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise TargetError("what it says of the model is no model metadata of the Open Inference Protocol") from None
     for tensor in (*inputs, *outputs):
@@ -90,6 +98,20 @@ def _tensors(rows: Sequence[Mapping[str, Any]] | None) -> tuple[Tensor, ...]:
     return tuple(
         Tensor(str(row["name"]), str(row["datatype"]), tuple(map(int, row.get("shape") or ()))) for row in rows or ()
     )
+
+
+def unsupported(document: Mapping[str, Any]) -> str | None:
+    """Why a model cannot be loaded, by the JSON of ``/v2/models/MODEL/config``; None where nothing speaks against it.
+
+    Args:
+        document: the JSON.
+    """
+    policy = document.get("model_transaction_policy")
+    if isinstance(policy, Mapping) and policy.get("decoupled") is True:
+        return "is decoupled (model_transaction_policy): a request may have any number of answers, here it has one"
+    if document.get("sequence_batching") is not None:
+        return "takes sequences (sequence_batching): its requests belong together, here each stands by itself"
+    return None
 
 
 def model_config(document: Mapping[str, Any]) -> tuple[int, int]:

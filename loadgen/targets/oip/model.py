@@ -12,11 +12,12 @@ from loadgen.load.drawing import check_ranges
 from loadgen.load.inputs import DRAWN_INPUTS
 from loadgen.load.target import TargetSpec
 from loadgen.targets.http1 import HttpSpec, TensorAnswers
+from loadgen.targets.http_answers import AnyAnswers
 from loadgen.targets.oip.admin import admin_at, describe
 from loadgen.targets.oip.grpc_target import OipGrpcSpec
 from loadgen.targets.oip.metadata import ModelMetadata, ServerMetadata
 from loadgen.targets.oip.requests import Contents, FileContents, RequestInputs, SeededContents, seeded_count
-from loadgen.targets.oip.tensors import BYTES, DTYPES, Tensor, number_dtype, resolve, with_rows
+from loadgen.targets.oip.tensors import BYTES, DTYPES, Tensor, check_datatype, number_dtype, resolve, with_rows
 from loadgen.targets.remote import Remote, RequestOptions, TargetOptions
 from model_containers.model import Description, TensorSpec
 
@@ -50,7 +51,15 @@ class OipModel(Remote):
                 problem = "means something with http:// and http+json:// only"
                 shown = value if isinstance(value, str) else ", ".join(value)
                 raise FieldError(f"TargetOptions.{name}", shown, problem, "leave it out")
-        server, model = await describe(options.address, options.access)
+        inputs = tuple(
+            Tensor(name, datatype, (-1, *options.shapes[name])) for name, datatype in options.datatypes.items()
+        )
+        for tensor in inputs:
+            check_datatype(tensor)
+        server, model = await describe(options.address, options.access, inputs, trusted=options.trust_answers)
+        if model.max_batch == 0:  # without a batch before their own dimensions
+            inputs = tuple(replace(tensor, shape=tensor.shape[1:]) for tensor in inputs)
+            model = replace(model, inputs=inputs or model.inputs)
         if options.shared_memory and "system_shared_memory" not in server.extensions:
             raise TargetError(
                 f"{{TargetOptions.shared_memory}}: {server.name} does not have the extension: leave it out"
@@ -79,7 +88,7 @@ class OipModel(Remote):
         contents = self.contents(request_options)
         address, access = self.options.address, self.options.access
         outputs = self._outputs(request_options.batch_size)
-        return RequestInputs(contents, address, access, outputs, self._binary, region)
+        return RequestInputs(contents, address, access, outputs, self._binary, region, self.options.parameters)
 
     @property
     def _binary(self) -> bool:
@@ -126,7 +135,8 @@ class OipModel(Remote):
         """Refuse options that the model does not take."""
         model, shapes = self.model, self.options.shapes
         if not model.inputs:
-            raise ConfigError(f"{self.options.address.text}: the server does not say what {model.name} takes")
+            problem = f"{self.options.address.text}: the server does not say what {model.name} takes"
+            raise ConfigError(f"{problem}: say it for each input, as {{TargetOptions.shapes}} NAME:FP32:4")
         if not model.batched and batch_size > 1:
             raise FieldError(
                 "External.batch_size", batch_size, f"{{value}}: {model.name} takes no batches", "leave it out"
@@ -159,8 +169,9 @@ class OipModel(Remote):
     def spec(self, batch_size: int, connections: int, timeout_s: float | None) -> TargetSpec:
         address, access, outputs = self.options.address, self.options.access, self._outputs(batch_size)
         if address.protocol.name == "grpc":
-            return OipGrpcSpec(address, access, outputs, connections, timeout_s)
-        return HttpSpec(address, access, TensorAnswers(outputs), connections, timeout_s)
+            return OipGrpcSpec(address, access, outputs, connections, timeout_s, self.options.trust_answers)
+        answers = AnyAnswers() if self.options.trust_answers else TensorAnswers(outputs)
+        return HttpSpec(address, access, answers, connections, timeout_s)
 
     @override
     async def check_available(self) -> None:

@@ -23,7 +23,7 @@ from loadgen.load.records import Entry, entries
 from loadgen.targets.access import Access
 from loadgen.targets.address import Address
 from loadgen.targets.http_request import post
-from loadgen.targets.oip.messages import HEADER_LENGTH, Content, Shared, grpc_request, http_request
+from loadgen.targets.oip.messages import HEADER_LENGTH, Content, Parameters, Shared, grpc_request, http_request
 from loadgen.targets.oip.tensors import (
     BYTES,
     DTYPES,
@@ -335,6 +335,7 @@ class RequestInputs(InputSource):
         outputs: what answers are to carry.
         binary: over HTTP, tensors are bytes behind the JSON; otherwise JSON has them.
         region: where all contents lie one after the other, in shared memory; None where requests carry them.
+        parameters: of each request.
     """
 
     contents: Contents
@@ -343,6 +344,7 @@ class RequestInputs(InputSource):
     outputs: tuple[Tensor, ...]
     binary: bool
     region: str | None = None
+    parameters: Parameters = field(default_factory=dict)
 
     @property
     @override
@@ -371,8 +373,8 @@ class RequestInputs(InputSource):
 
     def _message(self, tensors: Sequence[Tensor], contents: Sequence[Content]) -> bytes:
         if self.address.protocol.name == "grpc":
-            return grpc_request(self.address.model, self.address.version, tensors, contents)
-        body, json_bytes = http_request(tensors, contents, self.outputs, binary=self.binary)
+            return grpc_request(self.address.model, self.address.version, tensors, contents, self.parameters)
+        body, json_bytes = http_request(tensors, contents, self.outputs, binary=self.binary, parameters=self.parameters)
         headers = {HEADER_LENGTH: str(json_bytes)} if json_bytes is not None else {}
         kind = "application/octet-stream" if json_bytes is not None else "application/json"
         return post(self.address, f"{self.address.model_path}/infer", self.access, kind, headers, body)

@@ -6,18 +6,19 @@ import grpc
 import grpc.aio
 import pytest
 
-from loadgen.errors import TargetError
+from loadgen.errors import ConfigError, TargetError
 from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
 from loadgen.targets.oip import inference_pb2 as pb
 from loadgen.targets.oip.admin import describe
+from loadgen.targets.oip.tensors import Tensor
 
 METADATA = pb.ModelMetadataResponse(name="m", platform="test")
 METADATA.inputs.add(name="IN", datatype="FP32", shape=[-1, 4])
 METADATA.outputs.add(name="OUT", datatype="FP32", shape=[-1, 2])
 
 
-async def described(**answers):
+async def described(inputs=(), **answers):
     """Ask a server that answers these methods, and no others."""
 
     def handler(answer):
@@ -34,7 +35,7 @@ async def described(**answers):
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        return await describe(parse_address(f"oip+grpc://127.0.0.1:{port}/m"), Access())
+        return await describe(parse_address(f"oip+grpc://127.0.0.1:{port}/m"), Access(), inputs)
     finally:
         await server.stop(None)
 
@@ -75,3 +76,22 @@ def test_a_server_that_is_elsewhere(status):
     answer = b"HTTP/1.1 %s\r\nLocation: https://other/v2\r\nContent-Length: 0\r\n\r\n" % status
     with pytest.raises(TargetError, match=r"/v2 redirects to https://other/v2: use that for target"):
         asyncio.run(described_over_http(answer))
+
+
+DECOUPLED = pb.ModelConfigResponse(config={"name": "m", "model_transaction_policy": {"decoupled": True}})
+SEQUENCES = pb.ModelConfigResponse(config={"name": "m", "sequence_batching": {}})
+
+
+@pytest.mark.parametrize(("config", "reason"), [(DECOUPLED, "m is decoupled"), (SEQUENCES, "m takes sequences")])
+def test_models_that_cannot_be_loaded(config, reason):
+    """Are refused before any load."""
+    with pytest.raises(ConfigError, match=f"/m: {reason} .*; name another model"):
+        asyncio.run(described(**ABOUT, ModelConfig=config))
+
+
+def test_inputs_that_are_written_by_hand():
+    """The server need not say anything of itself or the model then."""
+    inputs = (Tensor("A", "FP32", (-1, 4)),)
+    for answers in ({}, {"ServerMetadata": ABOUT["ServerMetadata"]}, ABOUT):
+        _, model = asyncio.run(described(inputs=inputs, **answers))
+        assert model.inputs == inputs

@@ -196,3 +196,28 @@ def test_answers_in_json():
 def test_what_servers_say_in_errors(body, text):
     """In one line."""
     assert error_text(503, body) == f"503: {text}"
+
+
+def test_parameters_of_a_request():
+    """Over gRPC each in the field of its type."""
+    given: dict[str, bool | float | str] = {"priority": 1, "large": 1 << 63, "share": 0.5, "on": True, "name": "x"}
+    request = pb.ModelInferRequest.FromString(grpc_request("m", "", (A,), CONTENT[:1], given)[5:])
+    kinds = {key: str(one.WhichOneof("parameter_choice")) for key, one in request.parameters.items()}
+    found = {key: (kind, getattr(request.parameters[key], kind)) for key, kind in kinds.items()}
+    assert found == {
+        "priority": ("int64_param", 1),
+        "large": ("uint64_param", 1 << 63),
+        "share": ("double_param", 0.5),
+        "on": ("bool_param", True),
+        "name": ("string_param", "x"),
+    }
+    body, length = http_request((A,), CONTENT[:1], (OUT,), binary=True, parameters=given)
+    assert json.loads(body[:length])["parameters"] == given
+
+
+def test_all_outputs_are_asked_for_where_none_are_known():
+    """As bytes, where the server has those."""
+    body, length = http_request((A,), CONTENT[:1], (), binary=True)
+    document = json.loads(body[:length])
+    assert ("outputs" in document, document["parameters"]) == (False, {"binary_data_output": True})
+    assert "parameters" not in json.loads(http_request((A,), CONTENT[:1], (), binary=False)[0])

@@ -3,7 +3,7 @@
 import pytest
 
 from loadgen.errors import ConfigError, TargetError
-from loadgen.targets.oip.metadata import model_config, model_metadata, server_metadata
+from loadgen.targets.oip.metadata import model_config, model_metadata, server_metadata, unsupported
 from loadgen.targets.oip.statistics import Sum, read
 from loadgen.targets.oip.tensors import Tensor
 
@@ -132,3 +132,30 @@ def test_counts_that_are_none(count):
     document["model_stats"][0]["inference_stats"]["success"]["ns"] = count
     with pytest.raises(TargetError, match="cannot be understood"):
         read(document, "m")
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({}, None),
+        ({"model_transaction_policy": {"decoupled": False}}, None),
+        ({"model_transaction_policy": None, "sequence_batching": None}, None),
+        ({"model_transaction_policy": {"decoupled": True}}, "is decoupled"),
+        ({"sequence_batching": {}}, "takes sequences"),
+        ({"sequence_batching": {"direct": {}}}, "takes sequences"),
+    ],
+)
+def test_models_that_cannot_be_loaded(config, reason):
+    """By their configuration, before any load."""
+    assert (unsupported(config) or "None").startswith(str(reason))
+
+
+def test_inputs_and_outputs_that_do_not_matter():
+    """Those of the server, where the user writes inputs by hand or trusts answers."""
+    broken = {"name": "m", "inputs": [{"name": "A"}], "outputs": [{"datatype": "FP8"}]}
+    mine = (Tensor("B", "INT8", (-1, 2)),)
+    model = model_metadata(broken, mine, trusted=True)
+    assert (model.inputs, model.outputs) == (mine, ())
+    for more in ({"inputs": mine}, {"trusted": True}):
+        with pytest.raises(TargetError, match="no model metadata"):
+            model_metadata(broken, **more)
