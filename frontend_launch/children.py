@@ -68,12 +68,17 @@ class Process:
     async def keep_log(self) -> None:
         """It is where it shall be: the process writes it there."""
 
+    def resume(self) -> None:
+        """Have it go on where a signal stopped it."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGCONT)
+
     async def stop(self) -> None:
         """End it: SIGTERM, and SIGKILL for one that does not listen."""
         try:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
-                self._process.send_signal(signal.SIGCONT)  # a stopped process takes a signal when it goes on
+            self.resume()  # a stopped process takes a signal when it goes on
             try:
                 await asyncio.wait_for(asyncio.shield(self.exited), STOP_TIMEOUT_S)
             except TimeoutError:

@@ -20,6 +20,7 @@ from frontend_launch.launch.launcher import MODEL_VERSION, DeploymentConfig, End
 from frontend_launch.launch.placement import Assignment, difference
 from frontend_launch.launch.restarts import Restarts
 from frontend_launch.metrics_client import MetricsClient
+from frontend_launch.stopped import PATIENCE_S, StoppedProcesses
 from frontend_launch.tasks import gather_all, to_completion
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,8 @@ class Deployment:
         parts: what runs, by role.
         failed: set when the deployment can serve no more: a frontend ended, or the last replica.
         failure: why.
-        losses: replicas that ended while others go on, and those that were replaced, a line each.
+        losses: replicas that ended while others go on, those that were replaced, and parts that were stopped, a line
+            each.
         log_directory: the logs of all parts; gone with the deployment.
 
     Raises:
@@ -67,6 +69,7 @@ class Deployment:
         self.failure: LaunchError | None = None
         self._config, self._launcher = config, launcher
         self._losses: list[str] = []
+        self._stopped = StoppedProcesses(self._pids, self._stays_stopped)
         self._restarts = Restarts() if config.restart_replicas else None
         self._replacing: set[str] = set()
         """Roles whose replica is being replaced."""
@@ -76,8 +79,9 @@ class Deployment:
 
     @property
     def losses(self) -> list[str]:
-        """Replicas that ended while others go on, and those that were replaced, a line each."""
-        return [*self._losses, *([] if self._restarts is None else self._restarts.remarks())]
+        """Replicas that ended while others go on, those that were replaced, and what was stopped, a line each."""
+        replaced = [] if self._restarts is None else self._restarts.remarks()
+        return [*self._losses, *replaced, *self._stopped.notes]
 
     @property
     def log_directory(self) -> Path:
@@ -101,6 +105,7 @@ class Deployment:
         stack = self._stack
         await stack.enter_async_context(self._launcher)
         stack.push_async_callback(self._stop)
+        self._in_background(self._stopped.watch(), "looking for processes that are stopped")
         self.endpoints = await self._launcher.start_frontends(self._watch)
         addresses = {f"http://{endpoint.host}:{endpoint.ports.admin}": endpoint.token for endpoint in self.endpoints}
         self._admins = [
@@ -274,7 +279,10 @@ class Deployment:
         """Replace replicas whose batch is past its deadline, as their frontends say."""
         async with contextlib.AsyncExitStack() as stack:
             addresses = [f"http://{endpoint.host}:{endpoint.ports.metrics}" for endpoint in self.endpoints]
-            frontends = [await stack.enter_async_context(MetricsClient(address)) for address in addresses]
+            frontends = [
+                await stack.enter_async_context(MetricsClient(address, endpoint.token))
+                for address, endpoint in zip(addresses, self.endpoints, strict=True)
+            ]
             while True:
                 await asyncio.sleep(LOOK_EVERY_S)
                 try:
@@ -322,6 +330,15 @@ class Deployment:
             return False
         finally:
             self._replacing.discard(role)
+
+    def _pids(self) -> dict[str, int]:
+        return {role: part.pid for role, part in self.parts.items()}
+
+    def _stays_stopped(self, role: str) -> None:
+        """A part is stopped for so long that nobody continues it; without a frontend nothing can be measured."""
+        if self._up and role.partition("-")[0] in CARRIERS:
+            text = f"{role} is stopped by a signal or a debugger for {PATIENCE_S:g} s"
+            self._in_background(self._fail(text, self.parts[role]), f"failing because of {role}")
 
     async def _fail(self, text: str, part: Running) -> None:
         if self.failure is not None:

@@ -94,7 +94,7 @@ def ended_because(ended: Ending, plan: Plan, server: ServerFacts, record: Record
             most = f"{plan.window} requests are in flight, the most that --max-in-flight allows"
             return f"{most}: {_who_is_behind(record)}"
         case Ending.CLIENT_LOST:
-            return "a client process ended early or fell silent: the others stopped, and what they measured is kept"
+            return "a client process ended early, was stopped or fell silent: what the clients measured is kept"
         case Ending.SERVER_LOST:
             return lost
         case Ending.INTERRUPTED | Ending.STOPPED:

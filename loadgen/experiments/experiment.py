@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 
 LAST_READINGS_S = 2.0
-"""Patience for the server's own numbers when the run was cancelled."""
+"""Patience for the server's own numbers when the run was cancelled, or a frontend is lost."""
 
 
 class ExperimentInterrupted(Interrupted):
@@ -177,6 +177,7 @@ async def _measure(
     async with (
         server.readings() as readings,
         _halt_event(stop, facts.deployment) as halt,
+        _halt_event(stop, facts.deployment) as over,
         server.load(plan, check is not None) as workload,
         clients(plan.config.client.processes, plan.placement["client"]) as senders,
         watching({**pids(facts), **senders.pids}, beside, facts.metrics_addresses, facts.token) as watch,
@@ -185,7 +186,7 @@ async def _measure(
         ceiling = await measure_ceiling(plan, workload, check, surroundings) if measures_ceiling else None
 
         async def on_phase(phase: Phase) -> None:
-            if not await _finished(readings.on_phase(phase), stop, LAST_READINGS_S):
+            if not await _finished(readings.on_phase(phase), over, LAST_READINGS_S):
                 text = f"the server's own numbers are left out: no answer within {LAST_READINGS_S:.0f} s"
                 log.warning("%s", text)
                 readings.notes.append(text)

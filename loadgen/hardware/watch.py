@@ -14,6 +14,7 @@ from pathlib import Path
 from frontend_launch.children import Command, Process, start
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment
+from frontend_launch.stopped import StoppedProcesses
 from loadgen.hardware.readings import SAMPLER, TOKEN, Reading
 
 log = logging.getLogger(__name__)
@@ -38,12 +39,21 @@ class Watch:
     ) -> None:
         self.assignment = assignment
         self._path, self._process, self._reason = path, process, reason
+        self._stopped = StoppedProcesses(lambda: {} if process is None else {SAMPLER: process.pid})
+        self._late = False
 
     async def started(self) -> None:
         """Wait for the first reading, so that the sampler's own start is over before load begins."""
         assert self._process is not None
-        with contextlib.suppress(TimeoutError):
+        try:
             await asyncio.wait_for(self._process.stdout.readline(), START_TIMEOUT_S)
+        except TimeoutError:
+            self._late = True
+            log.warning("the sampler has no reading after %g s: the run begins without", START_TIMEOUT_S)
+
+    async def look_for_stops(self) -> None:
+        """Say when a signal stops the sampler, until cancelled."""
+        await self._stopped.watch()
 
     async def stop(self) -> None:
         """End the sampler."""
@@ -67,11 +77,13 @@ class Watch:
         """A line where the hardware is not watched, or not any more."""
         if self._process is None:
             return [f"the hardware was not watched: {self._reason}"]
+        late = [f"the sampler had no reading within {START_TIMEOUT_S:g} s of its start"] if self._late else []
+        known = [*late, *self._stopped.notes]
         if not self.died:
-            return []
+            return known
         said = await self._process.log_tail(lines=1)
         text = f"the sampler ended with exit code {self._process.exited.result()}{said and ': '}{said}"
-        return [f"the hardware was not watched to the end: {text}"]
+        return [*known, f"the hardware was not watched to the end: {text}"]
 
 
 @contextlib.asynccontextmanager
@@ -98,6 +110,8 @@ async def watching(
             yield Watch(assignment, reason=str(error))
             return
         stack.push_async_callback(watch.stop)
+        looking = asyncio.create_task(watch.look_for_stops(), name="looking whether the sampler is stopped")
+        stack.callback(looking.cancel)
         await watch.started()
         yield watch
 

@@ -2,7 +2,8 @@
 
 This process leads: it sends each client process its job and the moment at which all begin, over a Unix socket, see
 `loadgen.load.client_messages`. A client sends each logging interval, its warnings, and its record in the end. A
-process that exits, or stays silent longer than the protocol allows, counts as lost. No message is about one request.
+process that exits, or stays silent longer than the protocol allows, counts as lost. One that a signal stopped is
+continued after some seconds, so that it hands in what it measured, and the run ends. No message is about one request.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Protocol, assert_never
 from frontend_launch.children import Command, Process, start
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment, share_out
+from frontend_launch.stopped import PATIENCE_S, StoppedProcesses, is_stopped
 from frontend_launch.tasks import gather_all
 from loadgen.errors import TargetError
 from loadgen.load import runner
@@ -187,9 +189,11 @@ class _ClientLink:
         """Disconnect after this time, unless called again before then; None for never."""
         if self._patience is not None:
             self._patience.cancel()
-        # `close` would wait until it has read all messages, which a stopped process never does.
-        abort = self._writer.transport.abort
-        self._patience = None if within_s is None else Alarm(within_s, abort)
+        self._patience = None if within_s is None else Alarm(within_s, self.abort)
+
+    def abort(self) -> None:
+        """Disconnect; `close` would wait until it has read all messages, which a stopped process never does."""
+        self._writer.transport.abort()
 
     async def receive(self) -> FromRunning:
         """The next message that is not for the log.
@@ -239,8 +243,10 @@ async def _connected(path: Path, process: Process) -> AsyncIterator[_ClientLink]
 async def _lost(process: Process) -> LaunchError:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(asyncio.shield(process.exited), 1.0)
-    done = process.exited.done()
-    what = f"ended early, with exit code {process.exited.result()}" if done else "does not answer any more"
+    if process.exited.done():
+        what = f"ended early, with exit code {process.exited.result()}"
+    else:
+        what = "is stopped by a signal or a debugger" if is_stopped(process.pid) else "does not answer any more"
     return LaunchError(f"{process.role} {what}", await process.log_tail())
 
 
@@ -257,12 +263,22 @@ class _SharedRun:
         self._measuring = set(clients)
         self._measured = asyncio.Event()
         self._silence_s = 0.0
+        self._stopped = StoppedProcesses(self._pids, self._end_stopped)
+        self._began = self._continued = False
 
     async def run(self, jobs: Sequence[Job], stop: asyncio.Event) -> Record:
         """Have each client do its share; returns the record of all."""
+        watching = asyncio.create_task(self._stopped.watch(), name="looking for clients that are stopped")
+        try:
+            return await self._run(jobs, stop)
+        finally:
+            watching.cancel()
+
+    async def _run(self, jobs: Sequence[Job], stop: asyncio.Event) -> Record:
         for client, job in zip(self._clients, jobs, strict=True):
             client.send(Begin(job))
         await self._ready()
+        self._began = True
         if not jobs[0].warmup_s:
             await self._hooks.tell(Phase.MEASURED_BEGINS)
         begin = self._hooks.begin
@@ -314,6 +330,21 @@ class _SharedRun:
             client.send(message)
         for client in self._measuring:
             client.expect(END_TIMEOUT_S)
+
+    def _pids(self) -> dict[str, int]:
+        return {client.process.role: client.process.pid for client in self._clients}
+
+    def _end_stopped(self, role: str) -> None:
+        """End the run, and have a client that is stopped hand in what it measured."""
+        client = next(client for client in self._clients if client.process.role == role)
+        if not self._began:
+            client.abort()  # which `_ready` says
+            return
+        log.error("%s is stopped for %g s: the run ends, and it is continued for what it measured", role, PATIENCE_S)
+        self._continued = True
+        client.process.resume()
+        self._end(Stop())
+        client.expect(PATIENCE_S)
 
     async def _phases(self, begins_ns: int, job: Job) -> None:
         measured_from_ns = begins_ns + round(job.warmup_s * NS_PER_S)
@@ -373,8 +404,8 @@ class _SharedRun:
         whole = known[0]
         for record in known[1:]:
             whole.merge(record)
-        whole.notes += self._hooks.notes
-        if len(known) < len(records):
+        whole.notes += [*self._hooks.notes, *self._stopped.notes]
+        if self._continued or len(known) < len(records):
             whole.ended = Ending.CLIENT_LOST
         return whole
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import signal
 import subprocess
 from pathlib import Path
 
+import uvloop
 from program import DEADLINE_S, noop, started, until
 
+from frontend_launch import stopped
+from frontend_launch.ports import Ports
+from loadgen.config import Client, Deploy, ExperimentConfig, Output, Saturate
+from loadgen.experiments.experiment import run_experiment
 from loadgen.results import files
 
 
@@ -23,6 +30,45 @@ def process_of(command: subprocess.Popen[str], role: str) -> int | None:
             except OSError:
                 continue
     return None
+
+
+def children() -> set[int]:
+    """The processes that this one started."""
+    return set(map(int, Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()))
+
+
+def test_frontends_that_stay_stopped_end_the_run(tmp_path, monkeypatch, caplog):
+    """They are named at once, and what was measured is kept."""
+    monkeypatch.setattr(stopped, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(stopped, "PATIENCE_S", 0.5)
+    known = children()
+    found: list[int] = []
+
+    class Stop(logging.Handler):
+        """Once something was measured."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            if "thruput" in record.getMessage() and not found:
+                for pid in children() - known:
+                    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+                    if "frontend_launch" in words and "serve" in words:
+                        found.append(pid)
+                        os.kill(pid, signal.SIGSTOP)
+
+    ports, output = Ports(0, 0, 0, 0, 0), Output(tmp_path, log_every_s=0.2)
+    config = ExperimentConfig(Deploy("noop", ports=ports), Saturate(600.0), output=output, client=Client(ceiling=False))
+    handler = Stop()
+    logging.getLogger("loadgen").addHandler(handler)
+    caplog.set_level(logging.INFO, "loadgen")
+    try:
+        results = uvloop.run(asyncio.wait_for(run_experiment(config), DEADLINE_S))
+    finally:
+        logging.getLogger("loadgen").removeHandler(handler)
+    (frontends,) = found
+    assert f"frontends is stopped by a signal or a debugger: continue it with kill -CONT {frontends}" in caplog.messages
+    assert (results.ended, results.summary.completed > 0) == ("server_lost", True)
+    assert results.error == "frontends is stopped by a signal or a debugger for 10 s"
+    assert any(note.startswith("frontends was stopped by a signal or a debugger 1 time") for note in results.notes)
 
 
 def test_a_replica_that_dies_is_replaced_and_nothing_is_lost(tmp_path):

@@ -509,6 +509,36 @@ def test_a_sampler_that_dies_is_a_note():
     )
 
 
+def test_a_sampler_that_is_stopped_is_a_note(monkeypatch, caplog):
+    """And is named at once."""
+    monkeypatch.setattr("frontend_launch.stopped.LOOK_EVERY_S", 0.02)
+
+    async def scenario():
+        async with watching({"client": os.getpid()}, HERE) as watch:
+            assert watch._process is not None
+            os.kill(watch._process.pid, signal.SIGSTOP)
+            async with asyncio.timeout(30):
+                while not (notes := await watch.notes()):  # noqa: ASYNC110 - another process's state
+                    await asyncio.sleep(0.02)
+            return notes
+
+    (note,) = uvloop.run(scenario())
+    assert note.startswith("sampler was stopped by a signal or a debugger 1 time")
+    assert caplog.messages[0].startswith("sampler is stopped by a signal or a debugger: continue it with kill -CONT ")
+
+
+def test_a_sampler_without_a_reading_is_a_note(monkeypatch, caplog):
+    """The run does not wait for it for long."""
+    monkeypatch.setattr("loadgen.hardware.watch.START_TIMEOUT_S", 0.0)
+
+    async def scenario():
+        async with watching({"client": os.getpid()}, HERE) as watch:
+            return await watch.notes()
+
+    assert uvloop.run(scenario()) == ["the sampler had no reading within 0 s of its start"]
+    assert caplog.messages == ["the sampler has no reading after 0 s: the run begins without"]
+
+
 def test_a_sampler_that_fails_at_once_is_a_note():
     """It does not hold up the run."""
 

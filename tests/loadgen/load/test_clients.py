@@ -13,6 +13,7 @@ import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frontend_launch import stopped
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment
 from loadgen.errors import TargetError
@@ -143,7 +144,7 @@ def test_a_client_that_falls_silent_is_lost(monkeypatch, caplog, length):
     record = uvloop.run(scenario())
     assert (record.ended, len(record.clients)) == ("client_lost", 1)
     assert record.measured_ns > 0
-    assert "client-1 does not answer any more" in [row.getMessage() for row in caplog.records]
+    assert "client-1 is stopped by a signal or a debugger" in [row.getMessage() for row in caplog.records]
 
 
 def test_a_client_that_falls_silent_does_not_outlast_the_users_patience(monkeypatch):
@@ -164,6 +165,52 @@ def test_a_client_that_falls_silent_does_not_outlast_the_users_patience(monkeypa
 
     record = uvloop.run(scenario())
     assert (record.ended, len(record.clients), record.measured_ns) == ("client_lost", 1, 0)
+
+
+@pytest.mark.parametrize("warmup_s", [0.0, 600.0], ids=["measuring", "warming up"])
+def test_a_client_that_stays_stopped_hands_in_its_record(monkeypatch, caplog, warmup_s):
+    """It is continued for that; the run ends, since the load was not what was asked for."""
+    monkeypatch.setattr(stopped, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(stopped, "PATIENCE_S", 0.2)
+
+    async def scenario():
+        begun = asyncio.Event()
+        async with asyncio.timeout(DEADLINE_S), refusing(begun.set) as server, clients(2, HERE) as senders:
+
+            async def stop():
+                await begun.wait()
+                os.kill(senders.pids["client-1"], signal.SIGSTOP)
+
+            whole = job(**server, duration_s=600.0, warmup_s=warmup_s, log_every_s=0.1)
+            return (await asyncio.gather(senders.run(whole, asyncio.Event(), Hooks()), stop()))[0]
+
+    record = uvloop.run(scenario())
+    assert (record.ended, len(record.clients)) == ("client_lost", 2)
+    assert (record.measured_ns > 0) == (not warmup_s)
+    assert record.sent == sum(record.outcomes.values()) > 0
+    assert any(note.startswith("client-1 was stopped by a signal or a debugger 1 time") for note in record.notes)
+    assert any(text.startswith("client-1 is stopped for ") for text in caplog.messages)
+
+
+def test_a_client_that_is_stopped_before_it_is_ready_is_an_error(monkeypatch):
+    """Nothing was sent; the error names it."""
+    monkeypatch.setattr(stopped, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(stopped, "PATIENCE_S", 0.2)
+
+    async def scenario():
+        async with asyncio.timeout(DEADLINE_S), refusing() as server, clients(2, HERE) as senders:
+            # It listens, and reads nothing.
+            await until_listening(senders)
+            os.kill(senders.pids["client-1"], signal.SIGSTOP)
+            await senders.run(job(**server), asyncio.Event(), Hooks())
+
+    with pytest.raises(LaunchError, match=r"^client-1 is stopped by a signal or a debugger$"):
+        uvloop.run(scenario())
+
+
+async def until_listening(senders):
+    while len(list(senders._directory.glob("*.socket"))) < len(senders.pids):  # noqa: ASYNC110 - another process's state
+        await asyncio.sleep(0.01)
 
 
 def test_a_client_that_falls_silent_with_its_record_is_lost(monkeypatch):
