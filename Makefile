@@ -27,7 +27,9 @@ APPEND := $(if $(filter append,$(COVERAGE)),LOADGEN_QUICK_ARE_COVERED=1 )
 
 BASE ?= HEAD~1
 
-.PHONY: help install saturate test test-quick evidence check audit format docs schema proto bench bench-compare bench-c clean
+SOAK ?= 1800
+
+.PHONY: help install saturate test test-quick evidence soak check audit format docs schema proto bench bench-compare bench-c clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -81,6 +83,9 @@ test-quick: $(ALL) ## run the tests that need no server, container, browser or f
 evidence: $(ALL) ## run what takes long and shows a promise; its tables are kept in docs/evidence
 	$(BIN)/python -m pytest -m evidence
 	$(BIN)/python -m pytest -m 'hypothesis and $(QUICK)' --hypothesis-profile=evidence
+
+soak: $(ALL) ## kill or stop a replica every 20 s for SOAK seconds (1800) at full speed; kept in docs/evidence
+	LOADGEN_SOAK_S=$(SOAK) $(BIN)/python -m pytest tests/evidence/test_soak.py
 
 check: $(ALL) ## lint, formatting, types, import contracts, licences
 	$(BIN)/ruff check .

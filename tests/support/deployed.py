@@ -107,6 +107,20 @@ class Running:
         pids = [word.removeprefix("--watch=").split("=") for word in _words(sampler) if word.startswith("--watch=")]
         return {role: int(pid) for role, pid in pids} | {"sampler": sampler}
 
+    @property
+    def pid(self) -> int:
+        """The command itself."""
+        return self._process.pid
+
+    def pid_of(self, role: str) -> int | None:
+        """The process that has a role now, which may be another than at the beginning; None between two."""
+        variable = f"LOADGEN_ROLE={role}".encode()
+        for child in _children(self._process.pid):
+            with contextlib.suppress(OSError):
+                if variable in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
+                    return child
+        return None
+
     def measuring(self) -> None:
         """Wait for the first half second of the measured part."""
         assert self._measuring.wait(program.DEADLINE_S)

@@ -9,10 +9,17 @@ from pathlib import Path
 DIRECTORY = Path(__file__).parents[2] / "docs" / "evidence"
 
 
-def keep(name: str, title: str, text: str) -> None:
-    """Write a page, which says when and on what its figures were taken."""
+def keep(name: str, title: str, text: str, made_by: str = "make evidence") -> None:
+    """Write a page, which says when and on what its figures were taken.
+
+    Args:
+        name: of the file.
+        title: of the page.
+        text: below it.
+        made_by: the command.
+    """
     DIRECTORY.mkdir(exist_ok=True)
-    where = f"{date.today().isoformat()}, {os.cpu_count()} cores, Python {platform.python_version()}, `make evidence`"
+    where = f"{date.today().isoformat()}, {os.cpu_count()} cores, Python {platform.python_version()}, `{made_by}`"
     (DIRECTORY / f"{name}.md").write_text(f"# {title}\n\n{where}\n\n{text.strip()}\n")
 
 
