@@ -6,13 +6,12 @@ import asyncio
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from frontend_launch import scratch
 from frontend_launch.errors import DescribeError
 from frontend_launch.tasks import create_process, kill, to_completion
 from model_containers.errors import ModelError
@@ -90,8 +89,8 @@ async def reference(
     Raises:
         DescribeError: it cannot be loaded, or not in time.
     """
-    with tempfile.TemporaryDirectory(prefix="loadgen-") as directory:
-        path = Path(directory) / "inputs.npy"
+    with scratch.directory() as directory:
+        path = directory / "inputs.npy"
         np.save(path, inputs, allow_pickle=False)
         row = await _ask("reference", timeout_s, model, "--input", str(path), *options, environment=environment)
     outputs = row["outputs"]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import zmq
 from typing_extensions import override
 
+from frontend_launch import scratch
 from frontend_launch.affinity import affinity
 from frontend_launch.children import Command, start
 from frontend_launch.errors import LaunchError, UnavailableError
@@ -48,19 +49,20 @@ class ProcessLauncher(Launcher):
 
     def __init__(self, config: DeploymentConfig) -> None:
         self._config, self.stays = config, False
-        self._directory = tempfile.TemporaryDirectory(prefix="loadgen-")
-        self.log_directory = Path(self._directory.name, "logs")
+        self._stack = contextlib.ExitStack()
+        self._directory = self._stack.enter_context(scratch.directory())
+        self.log_directory = self._directory / "logs"
         self.log_directory.mkdir()
         self.credentials_file: Path | None = None
 
     @override
     async def __aenter__(self) -> ProcessLauncher:
-        self.credentials_file = keep_credentials(self._config, Path(self._directory.name))
+        self.credentials_file = keep_credentials(self._config, self._directory)
         return self
 
     @override
     async def __aexit__(self, *error: object) -> None:
-        self._directory.cleanup()
+        self._stack.close()
 
     @override
     async def start_frontends(self, started: Callable[[Running], None]) -> list[Endpoint]:
@@ -93,7 +95,7 @@ class ProcessLauncher(Launcher):
 
     def _sockets(self, role: str) -> Path | None:
         """A directory for a frontend's Unix sockets, where they pay and the system takes so long a path."""
-        directory = Path(self._directory.name, f"{role}.sockets")
+        directory = self._directory / f"{role}.sockets"
         longest = max(len(os.fsencode(address)) for address in ipc_addresses(directory)) - len("ipc://")
         if self._config.payload_bytes < LOCAL_FROM_BYTES or longest > zmq.IPC_PATH_MAX_LEN:
             return None

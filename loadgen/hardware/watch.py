@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import json
 import logging
-import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from frontend_launch import scratch
 from frontend_launch.children import Command, Process, start
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment
@@ -103,7 +103,7 @@ async def watching(
     options += [f"--frontend={frontend}" for frontend in frontends]
     async with contextlib.AsyncExitStack() as stack:
         try:
-            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadgen-")))
+            directory = stack.enter_context(scratch.directory())
             watch = await _start(options, assignment, directory, token)
         except (LaunchError, OSError) as error:
             log.warning("the hardware is not watched: %s", error)

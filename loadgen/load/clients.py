@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import logging
 import math
-import tempfile
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, assert_never
 
+from frontend_launch import scratch
 from frontend_launch.children import Command, Process, start
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment, share_out
@@ -105,7 +105,7 @@ async def clients(count: int, assignment: Assignment) -> AsyncIterator[Senders]:
         yield _ThisProcess()
         return
     async with contextlib.AsyncExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadgen-")))
+        directory = stack.enter_context(scratch.directory())
         processes = _ClientProcesses(directory)
         for number, cores in enumerate(share_out(assignment.cores, count, assignment.siblings)):
             await processes.start(replace(assignment, role=f"client-{number}", cores=cores, shared=True))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from frontend_launch import scratch
 from frontend_launch.children import Command, start
 from frontend_launch.errors import LaunchError
 from loadgen.load.inputs import InputSource
@@ -100,12 +99,12 @@ async def null_server(answer: NullAnswer, cores: tuple[int, ...]) -> AsyncIterat
     Raises:
         LaunchError: it cannot be started.
     """
-    with tempfile.TemporaryDirectory(prefix="loadgen-") as name:
-        path = Path(name) / "answer"
+    with scratch.directory() as directory:
+        path = directory / "answer"
         path.write_bytes(answer.answer)
         arguments = ["-m", "loadgen.servers.null_server", answer.protocol, str(path), str(answer.output_type)]
         wanted = {VARIABLE: "" if answer.credentials is None else answer.credentials.to_json()}
-        process = await start(Command("null-server", arguments, cores, wanted), Path(name), read_stdout=True)
+        process = await start(Command("null-server", arguments, cores, wanted), directory, read_stdout=True)
         try:
             line = await process.stdout.readline()
             if not line:
