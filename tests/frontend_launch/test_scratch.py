@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -89,7 +90,7 @@ def test_a_file_system_without_locks(temporary, monkeypatch):
     def refused(*_):
         raise OSError("no locks available")
 
-    monkeypatch.setattr(scratch.fcntl, "flock", refused)
+    monkeypatch.setattr(fcntl, "flock", refused)
     with scratch.directory() as made:
         scratch.remove_abandoned()
         assert made.exists()
