@@ -27,11 +27,11 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from frontend_launch.integers import plural
 from loadgen.judging.slo import Condition, evaluate
-from loadgen.judging.verdict import CARRIED_SHARE
+from loadgen.judging.verdict import CARRIED_SHARE, carried
 
 if TYPE_CHECKING:
     from loadgen.results.cells import Cell, Configuration, Load, Run
@@ -243,8 +243,8 @@ class _Case:
 
     def _broken(self, run: Run) -> str | None:
         """Why an open loop does not carry its rate within the objective; None where it does, or that is not known."""
-        if _throughput(run) < CARRIED_SHARE * (run.results.summary.offered_rps or 0.0):
-            return f"only {_number(_throughput(run))} requests/s were answered"
+        if (few := _too_few(run)) is not None and few.sure:
+            return few.text
         return self._violated(run)
 
     def _violated(self, run: Run) -> str | None:
@@ -253,7 +253,9 @@ class _Case:
         return next((finding.text for finding in findings if finding.decided and not finding.holds), None)
 
     def _unknown(self, run: Run) -> str | None:
-        """The first condition of which it is not known whether it holds."""
+        """The rate, or the first condition, of which it is not known whether it was carried or holds."""
+        if (few := _too_few(run)) is not None and not few.sure:
+            return few.text
         findings = [evaluate(condition, run.results.summary) for condition in self.objective]
         return next((finding.text for finding in findings if not finding.decided), None)
 
@@ -319,6 +321,33 @@ def _throughput(run: Run) -> float:
 
 def _failed_batches(run: Run) -> int:
     return run.results.summary.failed_batches or 0
+
+
+class _TooFew(NamedTuple):
+    """That an open loop was answered at less than its rate.
+
+    Attributes:
+        text: for a reader.
+        sure: the interval of its throughput says so too, where it is known.
+    """
+
+    text: str
+    sure: bool
+
+
+def _too_few(run: Run) -> _TooFew | None:
+    """None of a run that was answered at its rate, or that has none."""
+    summary = run.results.summary
+    offered_rps, interval_rps = summary.offered_rps or 0.0, summary.throughput_interval_rps
+    if carried(_throughput(run), offered_rps, summary.measured.duration_s):
+        return None
+    text = f"only {_number(_throughput(run))} requests/s were answered"
+    if interval_rps is None:
+        return _TooFew(text, True)
+    low, high = interval_rps
+    return _TooFew(
+        f"{text} (between {_number(low)} and {_number(high)} with 95 % confidence)", high < CARRIED_SHARE * offered_rps
+    )
 
 
 def _open_loop(run: Run) -> str:

@@ -30,7 +30,7 @@ from loadgen.constraints import MAX_DURATION_S
 from loadgen.errors import FieldError
 from loadgen.judging.slo import GOODPUT, OUTCOMES, Condition, evaluate
 from loadgen.judging.validity import invalid
-from loadgen.judging.verdict import CARRIED_SHARE
+from loadgen.judging.verdict import CARRIED_SHARE, carried
 from loadgen.load.ending import Ending
 from loadgen.load.summary import Summary
 from loadgen.results.document import Results
@@ -232,7 +232,7 @@ class Capacity:
         """What is known, in words."""
         failed = "" if self.failed_rps is None else f"{self.failed_rps:.4g}"
         if self.rate_rps is None:
-            return f"no rate passed, {failed} requests/s did not" if failed else "no rate passed"
+            return f"{failed} requests/s did not pass, and no lower rate did" if failed else "no rate passed"
         return f"{self.rate_rps:.4g} requests/s passed" + (f", {failed} did not" if failed else "")
 
     @property
@@ -376,7 +376,7 @@ class Searcher:
             if len(self._probes) >= self._limits.probes:
                 raise _SearchEnded(f"{plural(self._limits.probes, 'probe was', 'probes were')} not enough")
             if confirms and self._confirming >= MOST_CONFIRMING:
-                raise _SearchEnded(f"{MOST_CONFIRMING} probes of {self._limits.confirm_s:g} s did not decide")
+                raise _SearchEnded(f"{MOST_CONFIRMING} probes of {self._limits.confirm_s:g} s were not enough")
             self._confirming += confirms
             probe = yield ProbeRequest(step, rate_rps, length_s, wait_s)
             self._probes.append(probe)
@@ -451,13 +451,11 @@ def _judged(
     broken = [finding for finding in findings if not finding.holds]
     if broken:
         return "undecided" if confirms and not any(finding.sure for finding in broken) else "fail", text
-    least_rps = (
-        CARRIED_SHARE * (summary.offered_rps or 0.0) * _whole(results) * (1 - _judged_share(conditions, summary))
-    )
-    if summary.throughput_rps < least_rps:
+    wanted_rps = (summary.offered_rps or 0.0) * _whole(results) * (1 - _judged_share(conditions, summary))
+    if not carried(summary.throughput_rps, wanted_rps, summary.measured.duration_s):
         _, most_rps = summary.throughput_interval_rps or (0.0, math.inf)
         few = f"{summary.throughput_rps:.4g} of {summary.offered_rps:.4g} requests/s were answered"
-        return "undecided" if confirms and most_rps >= least_rps else "fail", few
+        return "undecided" if confirms and most_rps >= CARRIED_SHARE * wanted_rps else "fail", few
     if growing(in_flight):
         return "unstable", f"{text}, but the backlog grew"
     if confirms and not all(finding.sure for finding in findings):

@@ -39,6 +39,9 @@ WAITING_SHARE, COMPUTING_SHARE = 0.5, 0.75
 CARRIED_SHARE = 0.99
 """From this share of the offered rate on, it counts as carried."""
 
+UNDER_WAY = 3.0
+"""So few requests more that are under way at the end than at the beginning are no sign: of rare ones that is chance."""
+
 FEW_WINDOWS = 3
 """With less than so many windows of requests in all, most of a run is its beginning and its end."""
 
@@ -111,11 +114,23 @@ def _seen(evidence: Evidence) -> _Judgement:
     return _closed_loop(evidence)
 
 
+def carried(throughput_rps: float, offered_rps: float, duration_s: float) -> bool:
+    """Whether an offered rate was answered within a time, but for a few requests.
+
+    Args:
+        throughput_rps: answers a second in that time.
+        offered_rps: requests a second that were planned for it.
+        duration_s: its length; 0 where it is not known.
+    """
+    missing = (offered_rps - throughput_rps) * duration_s
+    return throughput_rps >= CARRIED_SHARE * offered_rps or 0 < round(missing, 6) <= UNDER_WAY
+
+
 def _carried(evidence: Evidence) -> bool:
     """Whether a schedule was answered, within the measured part but for what was in flight at its end."""
     if not evidence.offered_rps or (evidence.answered_share or 0.0) < CARRIED_SHARE:
         return False
-    return (evidence.throughput_rps or 0.0) >= CARRIED_SHARE * evidence.offered_rps
+    return carried(evidence.throughput_rps or 0.0, evidence.offered_rps, evidence.duration_s or 0.0)
 
 
 def _load(evidence: Evidence) -> _Judgement:

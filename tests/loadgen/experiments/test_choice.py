@@ -34,11 +34,13 @@ def run(
     steady=True,
     failed_batches=None,
     valid=True,
+    interval=None,
 ):
     """A run with just what counts; 1000 answers."""
     summary = replace(
         MEASURED.summary,
         throughput_rps=rps,
+        throughput_interval_rps=interval,
         offered_rps=offered,
         measured=MeasuredPart(10.0, 1000, 1000),
         latency_ms={**MEASURED.summary.latency_ms, "p99": p99},
@@ -79,6 +81,8 @@ def answer(*runs, rate=100.0, slo=SLO):
         pytest.param([run(rps=150, p99=300, offered=150)], Shown.NOTHING, id="too slow at more says nothing"),
         pytest.param([run(rps=90, p99=9, offered=100)], Shown.NOT, id="open loop that did not keep up"),
         pytest.param([run(rps=99, p99=9, offered=100)], Shown.OPEN_LOOP, id="a request under way at the end"),
+        pytest.param([run(rps=97, p99=9, offered=100, interval=(94, 100))], Shown.UNDECIDED, id="too few by chance"),
+        pytest.param([run(rps=97, p99=9, offered=100, interval=(96, 98))], Shown.NOT, id="too few for sure"),
         pytest.param([run(rps=150, p99=9, offered=150, steady=False)], Shown.NOTHING, id="a rate that varied"),
         pytest.param([run(rps=90, p99=900, offered=100, valid=False)], Shown.INVALID, id="an invalid run"),
         pytest.param([run(rps=120, p99=9, offered=120, valid=False)], Shown.INVALID, id="an invalid run that is good"),
