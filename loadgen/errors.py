@@ -22,23 +22,45 @@ _FIELD = re.compile(r"\{([A-Za-z]\w*\.[a-z]\w*)\}")
 
 
 def one_line(text: str) -> str:
-    """A text in one line: control characters as Python writes them, and very long words without their middle."""
+    """A text in one line: control characters as Python writes them, and very long words without their middle.
+
+    What follows the beginning of a key or a certificate that was given in place of its file is left out.
+    """
+    text = _PRIVATE_KEY.sub("-----BEGIN …", text)
     plain = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
     return _LONG_WORD.sub(lambda word: f"{word[0][: MOST_LETTERS // 2]}…{word[0][-MOST_LETTERS // 4 :]}", plain)
 
 
-_USER = re.compile(r"(?<=://)(?:[^/?#\s]*|(?![^/?#\s]*:[0-9]+/)[^?#\s]*)@")
+_USER = re.compile(r"^[^/?#@\s:]+:[^/?#@\s]*@|(?<=://)(?:[^/?#\s]*|(?![^/?#\s]*:[0-9]+/)[^?#\s]*)@")
 _PARAMETER = re.compile(r"(?<=[?&;#])([^=&;#\s]+)=([^&;#\s]*)")
 _SECRET_NAME = re.compile(r"auth|code|cred|jwt|key|pass|pwd|secret|session|sig|token|user", re.IGNORECASE)
+_BARE = re.compile(r"(?<=[?&])(?=[^=&;#\s]*[0-9]|[^=&;#\s]{25})[^=&;#\s]+(?=[&;#\s]|$)")
+_MEMBER = re.compile(r'("(?:[^"\\]|\\.)*"\s*:\s*)"((?:[^"\\]|\\.)*)"')
+_SECRET_MEMBER = re.compile(
+    r"api.?key|authori|bearer|credential|jwt|passw|passphrase|pwd|secret|(?:^|[_.-])(?:auth|key|pass|sig|token)$",
+    re.IGNORECASE,
+)
+_PRIVATE_KEY = re.compile(r"-----BEGIN .*", re.DOTALL)
 _PLAIN_VALUE = re.compile(r"[0-9][0-9.:-]{0,15}|true|false|")
 
 
 def without_secrets(url: str) -> str:
     """A URL, or a text with some, without what may be secret: users, and values of queries.
 
-    Of a query numbers, dates and truths stay, unless their name says that they are secret.
+    Of a query numbers, dates and truths stay, unless their name says that they are secret, and short words.
     """
-    return _PARAMETER.sub(_parameter, _USER.sub("…@", url))
+    return _BARE.sub("…", _PARAMETER.sub(_parameter, _USER.sub("…@", url)))
+
+
+def without_secret_members(text: str) -> str:
+    """JSON without the texts of members whose name says that they are secret, but for marks such as ``$input``."""
+    return _MEMBER.sub(_member, text)
+
+
+def _member(found: re.Match[str]) -> str:
+    before, value = found.groups()
+    plain = value.startswith("$") or not _SECRET_MEMBER.search(before[1:].rpartition('"')[0])
+    return found[0] if plain else f'{before}"…"'
 
 
 def _parameter(found: re.Match[str]) -> str:

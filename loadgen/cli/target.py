@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -234,6 +235,8 @@ def _token(path: Path) -> str:
     try:
         token = files.read_text(path, files.MAX_SETTING_BYTES).strip()
     except files.UnreadableError as error:
+        if not os.path.exists(path):  # it may be the token itself
+            raise ConfigError(f"--token-file: {error}: name the file that holds the token") from None
         raise ConfigError(f"--token-file {path} cannot be read: {error}") from None
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ConfigError(f"--token-file {path} holds no token: one line of ASCII without spaces is expected")

@@ -27,7 +27,15 @@ from frontend_launch.integers import plural
 from frontend_launch.tasks import to_completion
 from loadgen.checks import finite, instance, whole
 from loadgen.config import MAX_BATCH, MAX_IN_FLIGHT, Deploy, ExperimentConfig, OpenLoop, scheduled
-from loadgen.errors import ConfigError, FieldError, Interrupted, TargetError, Worded, without_secrets
+from loadgen.errors import (
+    ConfigError,
+    FieldError,
+    Interrupted,
+    TargetError,
+    Worded,
+    without_secret_members,
+    without_secrets,
+)
 from loadgen.experiments import ledger as ledgers
 from loadgen.experiments.experiment import log_plan, measure, reference_answers
 from loadgen.experiments.grid import NOWHERE, GridCell, Measurement, Size, by_size, cells, schedule, with_loads
@@ -112,11 +120,13 @@ class SweepConfig:
         # Where they are kept, and what becomes of invalid ones, is no part of what is measured.
         del settings["base"]["output"]["results_dir"], settings["base"]["allow_invalid"]
         target = settings["base"]["serve"].get("target")
-        if target is not None:  # headers may be secrets, and so may what stands in a URL
+        if target is not None:  # headers may be secrets, and so may what stands in a URL or a body
             target["access"]["headers"] = _digest(json.dumps(target["access"]["headers"]))
             for holder, name in ((target["address"], "path"), (target, "metrics_url")):
                 if (url := holder[name]) and without_secrets(url) != url:
                     holder[name] = _digest(url)
+            if (body := target["body"]) is not None and without_secret_members(body) != body:
+                target["body"] = _digest(body)
         return settings
 
 

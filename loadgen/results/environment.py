@@ -14,7 +14,7 @@ from pathlib import Path
 
 from frontend_launch.integers import core_ranges
 from loadgen.constraints import Count
-from loadgen.errors import without_secrets
+from loadgen.errors import without_secret_members, without_secrets
 
 PACKAGES = (
     "loadgen",
@@ -95,7 +95,7 @@ def command() -> list[str]:
             words[at] = f"{flag}={_name_of(value)}"
         elif flag in SECRET_OPTIONS and at + 1 < len(words):
             words[at + 1] = _name_of(words[at + 1])
-    return [without_secrets(word) if "://" in word else word for word in words]
+    return [without_secret_members(without_secrets(word) if "://" in word else word) for word in words]
 
 
 def _name_of(header: str) -> str:

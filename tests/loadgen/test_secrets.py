@@ -9,7 +9,7 @@ import pytest
 from program import LOADGEN, asked
 
 from loadgen import Access, ConfigError, Deploy, ExperimentConfig, External, SweepConfig
-from loadgen.errors import without_secrets
+from loadgen.errors import without_secret_members, without_secrets
 from loadgen.results import environment
 from loadgen.targets.access import LEAST_SECRET
 from loadgen.targets.address import parse_address
@@ -30,6 +30,12 @@ URL = f"http+json://h:1/p?v=2&token={SECRET}"
         ("http://h/p?token=12345", "http://h/p?token=…"),
         (f"http://h/p?x={SECRET}", "http://h/p?x=…"),
         (f"http://h/p#access_token={SECRET}", "http://h/p#access_token=…"),
+        (f"u:{SECRET}@h:1/m", "…@h:1/m"),
+        ("h:1/m", "h:1/m"),
+        ("photo@2.png", "photo@2.png"),
+        (f"http://h/p?{SECRET}1", "http://h/p?…"),
+        (f"http://h/p?v=1&{SECRET * 5}#x", "http://h/p?v=1&…#x"),
+        ("http://h/p?verbose&v=1", "http://h/p?verbose&v=1"),
         (f"http://u:{SECRET}@h and http://h?k={SECRET}", "http://…@h and http://h?k=…"),
     ],
 )
@@ -62,6 +68,44 @@ def test_an_address_as_it_is_shown():
     assert (address.text, address.path) == ("http+json://h:1/p?v=2&token=…", f"/p?v=2&token={SECRET}")
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f'{{"api_key": "{SECRET}", "n": 1}}', '{"api_key": "…", "n": 1}'),
+        (
+            f'{{"p":"$input","auth":{{"Authorization":"Bearer {SECRET}"}}}}',
+            '{"p":"$input","auth":{"Authorization":"…"}}',
+        ),
+        (f'{{"client-secret" : "a\\"{SECRET}", "x": "y"}}', '{"client-secret" : "…", "x": "y"}'),
+        ('{"key": "$input", "signature_name": "a", "max_tokens": "b", "keys": "c", "role": "user"}', None),
+        (f"{{'{SECRET}", None),
+    ],
+)
+def test_members_of_json(text, shown):
+    """Those that are called as secrets are."""
+    assert without_secret_members(text) == (shown or text)
+
+
+def test_a_token_or_a_key_in_place_of_its_file(tmp_path, monkeypatch):
+    """The shell has put what the file holds onto the command line."""
+    monkeypatch.chdir(tmp_path)
+    words = [
+        LOADGEN,
+        "saturate",
+        "--target",
+        "https+json://h:1/p",
+        "--body",
+        '"$input"',
+        "--results-dir",
+        str(tmp_path),
+    ]
+    key = f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----"
+    for options in (["--token-file", SECRET], ["--tls-ca", key], ["--tls-key", key, "--tls-cert", key]):
+        done = asked([*words, *options])
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert SECRET not in done.stderr
+
+
 def test_a_command_in_results(monkeypatch):
     """However options are written."""
     header = f"Authorization: Bearer {SECRET}"
@@ -75,10 +119,18 @@ def test_a_command_in_results(monkeypatch):
         URL,
         "--body",
         '{"a": "b?c=d"}',
+        f'--body={{"api_key": "{SECRET}"}}',
     ]
     monkeypatch.setattr(sys, "argv", [LOADGEN, *words, "--header"])
     hidden = ["--header", "Authorization: …", "--header=Authorization: …", "--header", "@file:1"]
-    others = ["--target", "http+json://h:1/p?v=2&token=…", "--body", '{"a": "b?c=d"}', "--header"]
+    others = [
+        "--target",
+        "http+json://h:1/p?v=2&token=…",
+        "--body",
+        '{"a": "b?c=d"}',
+        '--body={"api_key": "…"}',
+        "--header",
+    ]
     assert environment.command() == [LOADGEN, *hidden, *others]
 
 
@@ -174,13 +226,14 @@ def test_python_users_see_no_headers_either():
 def test_the_settings_of_a_sweep():
     """They tell two sweeps apart, and do not hold what does so."""
 
-    def settings(url, metrics_url):
-        serve = External.at(url, access=ACCESS, metrics_url=metrics_url)
+    def settings(url, metrics_url, key=SECRET):
+        serve = External.at(url, access=ACCESS, metrics_url=metrics_url, body=f'{{"p": "$input", "key": "{key}"}}')
         return json.dumps(SweepConfig(ExperimentConfig(serve)).settings)
 
     found = settings(URL, f"http://u:{SECRET}@h/metrics")
     assert SECRET not in found
     assert settings(URL, f"http://u:{SECRET}@h/metrics") == found
     assert settings(URL, f"http://u:{SECRET}x@h/metrics") != found
+    assert settings(URL, f"http://u:{SECRET}@h/metrics", "other") != found
     assert settings(f"{URL}x", f"http://u:{SECRET}@h/metrics") != found
     assert "target" not in SweepConfig(replace(ExperimentConfig(Deploy("noop")))).settings["base"]["serve"]
