@@ -34,6 +34,19 @@ MAX_REQUESTS = 36_000_000
 MAX_TRACE_S = 366 * 86_400.0
 """The longest trace; a longer one is most likely in another unit."""
 
+FAR_FUTURE_S = 1e11
+"""The year 5138, in seconds since 1970; a time beyond it is most likely in another unit."""
+
+_TIMES = re.compile(r"time|arriv|(?:^|_)(?:ts|t|start|sent|planned|offset|date)(?:$|[_ (\[])")
+_ROWS = re.compile(r"|#|n|no|nr|row|idx|(?:.*[_ ])?id|(?:.*[_ ])?index|unnamed.*")
+"""A column that counts the rows or names them."""
+
+_UNIT = re.compile(r"(?:^|[_ (\[])(ms|milli\w*|us|µs|micro\w*|ns|nano\w*|min|minutes?|h|hours?)[)\]]?$")
+_SCALES = {
+    **{"ms": "0.001", "milli": "0.001", "us": "1e-6", "µs": "1e-6", "micro": "1e-6", "ns": "1e-9", "nano": "1e-9"},
+    **{"min": "60", "h": "3600"},
+}
+
 _NUMBER = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 _RATE = r"((?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:/[A-Za-z]+)?)"
 
@@ -255,7 +268,7 @@ class Trace(Arrivals):
 
     @override
     def times_ns(self, warmup_s: float) -> np.ndarray:
-        times_s = _read_times(self.path)
+        times_s = _read_times(self.path, self.time_scale)
         measured = _rounded((times_s - times_s[0]) * self.time_scale)
         return np.concatenate([_warmup(self.mean_rps, warmup_s), measured])
 
@@ -390,7 +403,7 @@ def _trace(details: str, time_scale: float) -> Trace:
     if not details:
         raise ConfigError("a trace is in a file: write trace:FILE")
     path = Path(details)
-    times_s = _read_times(path)
+    times_s = _read_times(path, time_scale)
     spread_s = (float(times_s[-1]) - float(times_s[0])) * time_scale
     if not spread_s > 0:
         raise ConfigError(f"{path} names {len(times_s)} times that do not differ: two that do make a trace")
@@ -418,8 +431,12 @@ KINDS = {
 """The kinds of schedules by their names."""
 
 
-def _read_times(path: Path) -> np.ndarray:
+def _read_times(path: Path, time_scale: float) -> np.ndarray:
     """The times of a trace, float64 seconds, ascending; a first line without a digit in its first field is a heading.
+
+    Args:
+        path: of the file.
+        time_scale: of another unit, where it is not 1.
 
     Raises:
         ConfigError: it cannot be read, or names something else.
@@ -431,10 +448,11 @@ def _read_times(path: Path) -> np.ndarray:
     try:
         rows = csv.reader(io.StringIO(files.read_text(path), newline=""))
         for row in rows:
-            if not row or not row[0].strip():
+            if not any(field.strip() for field in row):
                 continue
             where = f"{path}, line {rows.line_num}"
-            if not times_s and not columns and not re.search(r"\d", row[0]):
+            if not times_s and not columns and not re.search(r"\d", row[0]) and row[0].strip().lower() != "nan":
+                _check_heading([field.strip().lower() for field in row], time_scale, where)
                 columns = len(row)
                 continue
             time_s = _time_s(row, columns, where)
@@ -447,7 +465,30 @@ def _read_times(path: Path) -> np.ndarray:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     if not times_s:
         raise ConfigError(f"{path} names no time")
+    if time_scale == 1 and times_s[0] >= FAR_FUTURE_S:
+        problem = f"{path} begins at {times_s[0]:.13g}, which is a date of the far future in seconds"
+        raise ConfigError(f"{problem}: of milliseconds say {{Trace.time_scale}} 0.001, of nanoseconds 1e-9")
     return np.array(times_s)
+
+
+def _check_heading(names: Sequence[str], time_scale: float, where: str) -> None:
+    """Refuse a heading whose first column is not of times in seconds.
+
+    Args:
+        names: of its columns, in lower case.
+        time_scale: of another unit, where it is not 1.
+        where: file and line, for refusals.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    timed = [name for name in names if _TIMES.search(name)]
+    if len(names) > 1 and names[0] not in timed and (timed or _ROWS.fullmatch(names[0])):
+        found = f", and {timed[0]!r} later" if timed else ""
+        raise ConfigError(f"{where} has {names[0]!r} first{found}: put the column of times first")
+    if time_scale == 1 and (unit := _UNIT.search(names[0])) is not None:
+        scale = next(scale for start, scale in _SCALES.items() if unit[1].startswith(start))
+        raise ConfigError(f"{where} names {names[0]!r}, and times are in seconds: say {{Trace.time_scale}} {scale}")
 
 
 def _time_s(row: Sequence[str], columns: int, where: str) -> float:

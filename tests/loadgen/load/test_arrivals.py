@@ -141,8 +141,20 @@ def test_a_trace_is_replayed(tmp_path):
         "\n\ntime\n0\n1.5\n2",
         "0,200,5\n15e-1,200,5\n2.,503,5\n",
         '"time"\n"0"\n" 1.5"\n+2\n',
+        "seconds,id\n0,7\n1.5,8\n2,9\n",
+        "start_time,end_time\n0,7\n1.5,8\n2,9\n",
     ],
-    ids=["plain", "BOM", "CRLF", "all of it", "empty lines", "three columns", "quotes"],
+    ids=[
+        "plain",
+        "BOM",
+        "CRLF",
+        "all of it",
+        "empty lines",
+        "three columns",
+        "quotes",
+        "a name without time",
+        "two times",
+    ],
 )
 def test_a_trace_as_tools_write_it(tmp_path, content):
     """No request is lost, and none is added."""
@@ -150,6 +162,15 @@ def test_a_trace_as_tools_write_it(tmp_path, content):
     path.write_bytes(content.encode())
     times_ns = parse_arrivals(f"trace:{path}", None, None, 0).times_ns(0.0)
     assert times_ns.tolist() == [0, 3 * NS_PER_S // 2, 2 * NS_PER_S]
+
+
+@pytest.mark.parametrize("content", ["time_ms\n5\n105\n", "1700000000000\n1700000000100\n"])
+def test_a_trace_in_another_unit(tmp_path, content):
+    """The scale makes it seconds."""
+    path = tmp_path / "trace.csv"
+    path.write_text(content)
+    times_ns = parse_arrivals(f"trace:{path}", None, None, 0, time_scale=0.001).times_ns(0.0)
+    assert times_ns.tolist() == [0, NS_PER_S // 10]
 
 
 def test_a_trace_that_can_be_read_once_only():
@@ -183,6 +204,16 @@ def test_a_trace_that_can_be_read_once_only():
         ("0\n1e-300\n", "names 2 times within 1e-300 s"),
         ("0\n\xe9\n", "line 2 is not UTF-8: save it as UTF-8"),
         ("time\n\n", "names no time"),
+        ("0,a\n,b\n2,c\n", "line 2: '' is no time"),
+        ("nan\n1\n2\n", "line 1: 'nan' is no time"),
+        (",timestamp\n0,0.5\n1,0.7\n", "line 1 has '' first, and 'timestamp' later: put the column of times first"),
+        ("id,arrival\n1,0.5\n2,0.7\n", "line 1 has 'id' first, and 'arrival' later"),
+        ("id,input,planned_ns\n0,1,5\n1,1,6\n", "line 1 has 'id' first, and 'planned_ns' later"),
+        ("Request Index,size\n0,1\n1,1\n", "line 1 has 'request index' first: put"),
+        ("ContextTokens,TIMESTAMP\n10,1\n20,2\n", "has 'contexttokens' first, and 'timestamp' later"),
+        ("time_ms\n0\n100\n", "names 'time_ms', and times are in seconds: say time_scale 0.001"),
+        ("Offset (us),a\n0,1\n100,1\n", "and times are in seconds: say time_scale 1e-6"),
+        ("1700000000000\n1700000000100\n", "begins at 1700000000000, which is a date of the far future in seconds"),
     ],
 )
 def test_a_trace_that_makes_no_sense(tmp_path, content, complaint):
