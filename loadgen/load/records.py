@@ -13,8 +13,13 @@ from pathlib import Path
 from loadgen import files
 from loadgen.errors import ConfigError
 
-_NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9][0-9]{0,300})(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.IGNORECASE)
-"""A number in a CSV; one with leading zeros is a text, such as a postal code."""
+_NUMBER = re.compile(
+    r"(?!\+[0-9]{7,}$)[+-]?(?:(?:0|[1-9][0-9]{0,300})(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.IGNORECASE
+)
+"""A number in a CSV; one with leading zeros is a text, such as a postal code, as is a number of a telephone."""
+
+_INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
+"""A number, in a column with others."""
 
 _QUOTED_LATE = re.compile(r'\s+".*"\s*', re.DOTALL)
 """A field whose quotes count as text, since a space stands before them."""
@@ -162,7 +167,8 @@ def _typed(column: Sequence[str]) -> Sequence[object]:
     filled = [field for field in fields if field]
     if not filled:
         return column if any(column) else [None] * len(column)
-    if all(map(_NUMBER.fullmatch, filled)):
+    finite = [field for field in filled if not _INFINITE.fullmatch(field)]
+    if finite and all(map(_NUMBER.fullmatch, finite)):
         return [_number(field) if field else None for field in fields]
     if all(field.lower() in _TRUTH for field in filled):
         return [_TRUTH.get(field.lower()) for field in fields]

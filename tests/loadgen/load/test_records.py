@@ -1,5 +1,7 @@
 """Entries of text files as people export them."""
 
+import math
+
 import pytest
 
 from loadgen.errors import ConfigError
@@ -44,6 +46,8 @@ ROWS = {"line 2": {"a": 1.5, "t": "x"}, "line 3": {"a": 2, "t": "y, z"}}
         ("x.csv", "1.0e+00\n-.5\n+2.\n", {"line 1": 1.0, "line 2": -0.5, "line 3": 2.0}),
         ("x.csv", 'prompt\n"one, ""two"""\n"a\nb"\n42\n', {"line 2": 'one, "two"', "line 4": "a\nb", "line 5": "42"}),
         ("x.csv", "code\n01234\n56789\n", {"line 2": "01234", "line 3": "56789"}),
+        ("x.csv", "phone\n+4912345678\n", {"line 2": "+4912345678"}),
+        ("x.csv", "a,b\n1,inf\n-inf,x\n", {"line 2": {"a": 1, "b": "inf"}, "line 3": {"a": -math.inf, "b": "x"}}),
         ("x.csv", "a,b\nTrue,1\nFalse,\n", {"line 2": {"a": True, "b": 1}, "line 3": {"a": False, "b": None}}),
         ("x.csv", "a,b\n1,x\nNA,NA\n\\N,\n", {f"line {n}": {"a": a, "b": b} for n, a, b in NAMES}),
         ("x.csv", "a,b\n1,\n2,\n", {"line 2": {"a": 1, "b": None}, "line 3": {"a": 2, "b": None}}),
