@@ -9,7 +9,7 @@ import jsonschema
 import numpy as np
 import pytest
 import trustme
-from inference_servers import kserve, mlserver, triton
+from inference_servers import kserve, mlserver, triton, uvicorn
 from ingress import ingress
 from program import DEADLINE_S, asked, invalid, ran, searched, started, target, undisturbed
 from tls_proxy import tls_proxy
@@ -282,6 +282,17 @@ def test_a_server_that_answers_with_errors(server, tmp_path, protocol):
     ((reason, count),) = results_files.read(path).failures.items()
     assert "it always fails" in reason
     assert count == 40
+
+
+@pytest.mark.parametrize("rate", ["0.8", "1"])
+def test_connections_that_uvicorn_closes_as_idle(tmp_path, rate):
+    """After a second: before a request is sent, or just when one is on its way."""
+    with uvicorn(tmp_path) as running:
+        words = target(tmp_path, "rate", f"http+json://{running.http}/p", "--body", '{"p": "$input"}')
+        results = results_of(ran([*words, "--rate", rate, "-d", "5s", "--warmup", "0", "--answer", "answer"]))
+    summary = results.summary
+    assert (summary.sent, summary.completed) == (5 * float(rate),) * 2
+    assert results.failures == {}
 
 
 @BOTH

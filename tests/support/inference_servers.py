@@ -191,6 +191,20 @@ def kserve(tmp_path: Path, *, cores: Collection[int] = ()) -> Iterator[Running]:
         yield running
 
 
+@contextlib.contextmanager
+def uvicorn(tmp_path: Path) -> Iterator[Running]:
+    """Uvicorn as KServe has it, with an application that answers JSON; ends with the context.
+
+    Args:
+        tmp_path: where its log goes.
+    """
+    venv, ports = environment("kserve"), _free_ports(1)
+    command = [str(venv / "bin" / "python"), str(SERVERS / "uvicorn" / "idle.py"), str(*ports)]
+    running = Running(_launcher(()) + command, _variables(venv), tmp_path / "uvicorn.log", ports * 3)
+    with running.serving():
+        yield running
+
+
 class Running:
     """A server in a process group of its own.
 
