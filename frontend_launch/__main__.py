@@ -149,12 +149,13 @@ def _make_credentials(directory: Path) -> None:
 def _credentials(arguments: argparse.Namespace) -> credentials.Credentials | None:
     """Those of the flag, else of the environment, if any; says where other machines get in without."""
     path: Path | None = arguments.credentials
+    source = credentials.VARIABLE if path is None else f"--credentials {path}"
     try:
         found = credentials.of_environment() if path is None else credentials.read(path)
     except ValueError as error:
-        sys.exit(f"{credentials.VARIABLE if path is None else f'--credentials {path}'} {error}")
+        sys.exit(f"{source} {error}")
     if found is not None and not found.server_secret:
-        sys.exit(f"--credentials {path}: these are a client's; give {FRONTENDS_FILE}")
+        sys.exit(f"{source}: these are a client's; give those of {FRONTENDS_FILE}")
     if found is None and not arguments.insecure and not is_loopback(arguments.host):
         log.warning(
             "--host %s: other machines reach these ports, which serve everybody; add --credentials FILE, or --insecure",

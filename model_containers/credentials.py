@@ -16,6 +16,9 @@ VARIABLE = "LOADGEN_CREDENTIALS"
 
 ZAP_DOMAIN = b"loadgen"
 
+_MAX_BYTES = 1 << 16
+"""Of a file: a multiple of what any of them takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -74,13 +77,26 @@ def parse(text: str) -> Credentials:
     try:
         row = json.loads(text)
         found = Credentials(**{one.name: row[one.name] for one in fields(Credentials) if one.name in row})
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise ValueError("is not JSON with the members of credentials; make them anew") from None
-    keys = (found.server_public, found.client_public, found.client_secret, *filter(None, [found.server_secret]))
-    whole = isinstance(found.token, str) and found.token.isascii() and found.token.isalnum()
-    if not whole or not all(isinstance(key, str) and len(key) == 40 and key.isascii() for key in keys):
+    server, client = found.server_secret, found.client_secret
+    keys = [found.server_public, found.client_public, client, *([server] if server else [])]
+    texts = all(isinstance(value, str) and value.isascii() for value in (found.token, *keys))
+    # Any key is the secret half of some pair.
+    made = {key: _public(key) for key in keys} if texts else {}
+    if not texts or not found.token.isalnum() or None in made.values():
         raise ValueError("has a token or a key that is none; make them anew")
+    if made[client] != found.client_public or (server and made[server] != found.server_public):
+        raise ValueError("has halves of different keys; make them anew")
     return found
+
+
+def _public(secret: str) -> str | None:
+    """The public half of a key; None where it is no key."""
+    try:
+        return zmq.curve_public(secret.encode()).decode()
+    except (ValueError, zmq.ZMQError):
+        return None
 
 
 def read(path: Path) -> Credentials:
@@ -90,14 +106,16 @@ def read(path: Path) -> Credentials:
         ValueError: the file cannot be read, others can read it, or it has none.
     """
     try:
-        mode = path.stat().st_mode
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or "it is no text"
-        raise ValueError(f"cannot be read: {reason}") from None
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # a pipe may have no writer
+            mode = os.fstat(file.fileno()).st_mode
+            content = file.read(_MAX_BYTES) if stat.S_ISREG(mode) else None
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    if content is None:
+        raise ValueError(f"is no file: save them in one, or give what it holds as {VARIABLE}")
     if stat.S_IMODE(mode) & 0o077:
         raise ValueError("can be read by others: chmod 600 it")
-    return parse(text)
+    return parse(content.decode(errors="replace"))
 
 
 def of_environment() -> Credentials | None:

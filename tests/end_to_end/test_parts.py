@@ -129,4 +129,4 @@ def test_the_wrong_file(tmp_path):
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr == f"--credentials {path}: these are a client's; give frontends.json\n"
+    assert done.stderr == f"--credentials {path}: these are a client's; give those of frontends.json\n"

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,11 @@ def test_no_two_are_alike_and_none_is_shown():
     assert not [value for value in values.values() if value in repr(one)]
 
 
+def made_with(**members):
+    """As JSON, with members of another kind."""
+    return json.dumps(json.loads(credentials.make().to_json()) | members)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -39,14 +45,25 @@ def test_no_two_are_alike_and_none_is_shown():
             credentials.make().to_json().replace('"client_public": "', '"client_public": "secret'),
             "has a token or a key",
         ),
+        ("[" * 100_000, "is not JSON with the members of credentials"),
+        ("\udcff", "is not JSON with the members of credentials"),
+        (made_with(server_secret="#" * 40), "has a token or a key that is none"),
+        (made_with(server_public=5), "has a token or a key that is none"),
+        (made_with(client_secret=""), "has a token or a key that is none"),
+        (made_with(token=""), "has a token or a key that is none"),
+        (made_with(client_public=credentials.make().client_public), "has halves of different keys"),
+        (made_with(server_public=credentials.make().server_public), "has halves of different keys"),
     ],
-    ids=["nothing", "a list", "members missing", "a token", "a key"],
+    ids=[
+        *("nothing", "a list", "members missing", "a token", "a key", "deep", "no text", "no digits of a key"),
+        *("a number", "an empty key", "an empty token", "a client's halves", "a server's halves"),
+    ],
 )
 def test_what_is_none(tmp_path, text, said):
     """Is refused, with what to do, and nothing of it is repeated."""
     path = tmp_path / "file"
     path.touch(mode=0o600)
-    path.write_text(text)
+    path.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(ValueError, match=said) as error:
         credentials.read(path)
     assert "secret" not in str(error.value)
@@ -59,6 +76,15 @@ def test_a_file_that_others_can_read(tmp_path):
     os.chmod(path, 0o640)
     with pytest.raises(ValueError, match="can be read by others: chmod 600 it"):
         credentials.read(path)
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "pipe", "."])
+def test_what_is_no_file(tmp_path, monkeypatch, path):
+    """Has no end, no writer or no content."""
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe", 0o600)
+    with pytest.raises(ValueError, match=r"is no file: save them in one|Is a directory"):
+        credentials.read(Path(path))
 
 
 def test_a_replica_reads_them(tmp_path):
