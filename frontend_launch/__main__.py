@@ -60,7 +60,9 @@ def main() -> None:
         return
     lifeline.hold()
     printable.protect()
-    logging.basicConfig(format="%(asctime)s %(levelname)-8s %(message)s", level=logging.INFO)
+    handler = logging.StreamHandler()
+    handler.setFormatter(printable.RecordFormatter("%(asctime)s %(levelname)-8s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
     arguments.credentials = _credentials(arguments)
     _raise_descriptor_limit()
     import uvloop  # noqa: PLC0415 - a wrong flag is told without it

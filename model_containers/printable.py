@@ -15,9 +15,9 @@ from typing import Any, TextIO, cast
 
 _OBEYED = (
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)"
-    r"|[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
+    r"|[\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
-"""Control characters but for tabs and ends of lines; those that reorder a line."""
+"""Control characters but for tabs and ends of lines; those that reorder a line, and those of no width."""
 
 _CONTROL = re.compile(_OBEYED + r"|[\ud800-\udfff]")
 """These; and halves of surrogate pairs, such as in names of files, which no encoding can print."""
@@ -38,6 +38,19 @@ def _escape(match: re.Match[str]) -> str:
     if match[0] == "\x7f":
         return "\\u007f"  # the one of these that JSON holds as it is: the text stays JSON
     return match[0].encode("unicode_escape").decode()
+
+
+def printable_line(text: str) -> str:
+    r"""The same of text that has to stay within a line: ends of lines are escapes too."""
+    return printable(text).replace("\r", "\\r").replace("\n", "\\n")
+
+
+class RecordFormatter(logging.Formatter):
+    """Formats records for logs whose records begin with their time: no other line begins at the margin."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record, with its further lines indented: foreign text has no line that looks like a record."""
+        return super().format(record).replace("\n", "\n    ")
 
 
 class PrintableFormatter(logging.Formatter):

@@ -29,6 +29,7 @@ from loadgen.errors import (
     one_line,
 )
 from loadgen.load import open_files
+from model_containers.printable import RecordFormatter
 
 T = TypeVar("T")
 
@@ -46,7 +47,9 @@ DATE_FORMAT = "%y-%m-%d:%H:%M:%S"
 def set_up_logging() -> None:
     """Log to standard output, a line each in the seed's form; one that cannot be written is not worth a traceback."""
     logging.raiseExceptions = False
-    logging.basicConfig(format=LINE_FORMAT, datefmt=DATE_FORMAT, level=logging.INFO, stream=sys.stdout, force=True)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(RecordFormatter(LINE_FORMAT, DATE_FORMAT))
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
 
 
 def run(work: Coroutine[Any, Any, T], interrupted: str = "interrupted") -> tuple[T, signal.Signals | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,15 +15,16 @@ from loadgen.load.summary import FEW, Summary
 from loadgen.report.curves import flat
 from loadgen.results.cells import Cell, Configuration, Run, Spread, apart
 from loadgen.results.document import strict
-from model_containers.printable import printable
+from model_containers.printable import printable_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from loadgen.report.reading import Collection
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""How a formula begins, in the forms that spreadsheets read as well."""
+_FORMULA = re.compile(r"(^|[;\t])(?=[ \t]*[=+\-@＝＋－＠]|\t|\\r|\\n)")
+"""Where a formula begins, in the forms that spreadsheets read as well: at the start of a cell, and after a mark that
+ends cells where a comma is part of numbers. Ends of lines are escapes by then."""
 
 PERCENTILES = ("p50", "p95", "p99", "p99.9")
 
@@ -85,17 +87,17 @@ def terminal_table(collection: Collection) -> RenderableType:
     for column in columns:
         table.add_column(column.heading, justify="right" if column.number else "left", no_wrap=column.number)
     for cell in collection.cells:
-        table.add_row(printable(cell.name), *(printable(column.text(cell)) for column in columns))
+        table.add_row(printable_line(cell.name), *(printable_line(column.text(cell)) for column in columns))
     for missing in collection.missing:
         empty = [""] * (len(columns) - 2)
-        table.add_row(printable(missing.cell), *empty, "not measured", "-", style="red")
+        table.add_row(printable_line(missing.cell), *empty, "not measured", "-", style="red")
     lines = _reasons(collection)
     lines += remarks(collection.cells)
     lines += [left_out_text(cell) for cell in collection.cells if cell.left_out]
     lines += flat(collection.cells)
     if any(cell.uncertain(metric) for cell in collection.cells for metric in ("p50", "p99")):
         lines.append("~ too few independent answers for an interval")
-    return Group(table, *(Text(printable(line)) for line in lines))
+    return Group(table, *(Text(printable_line(line)) for line in lines))
 
 
 def latency_text(cell: Cell, metric: str) -> str:
@@ -167,7 +169,7 @@ def _cell(value: object) -> object:
     """A value for a spreadsheet, which runs text that begins so as a formula unless an apostrophe is before it."""
     if not isinstance(value, str):
         return value
-    return f"'{printable(value)}" if value.startswith(_FORMULA) else printable(value)
+    return _FORMULA.sub(r"\1'", printable_line(value))
 
 
 def json_text(collection: Collection) -> str:

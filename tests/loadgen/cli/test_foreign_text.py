@@ -66,12 +66,31 @@ def test_a_table_with_colours_of_its_own(tmp_path, monkeypatch):
     assert "\x1b[1m" in done.stdout
 
 
-@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r", "＝"])
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@", " =", "\t", "\r", "\n", "＝"])
 def test_a_formula_in_a_spreadsheet(tmp_path, begin):
     """Text that would be run has an apostrophe before it; numbers stay numbers."""
     cell = begin + "cmd|' /C calc'!A0"
     path = save(replace(results(seconds=3), error=cell, started_at=cell), tmp_path)
     done = CliRunner().invoke(app, ["report", str(path), "--csv", "-"])
     (row,) = csv.DictReader(io.StringIO(done.stdout))
-    assert {row["error"], row["started_at"]} == {"'" + cell.replace("\r", "\\r")}
+    assert {row["error"], row["started_at"]} == {"'" + cell.replace("\r", "\\r").replace("\n", "\\n")}
     assert float(row["throughput_rps"]) > 0
+
+
+@pytest.mark.parametrize(("delimiter", "mark"), [(";", ";"), ("\t", "\t"), (";", "\n"), (",", "\r\n")])
+def test_a_formula_in_a_spreadsheet_with_other_marks(tmp_path, delimiter, mark):
+    """Where commas are part of numbers a semicolon or a tab ends a cell, also within quotes."""
+    path = save(replace(results(seconds=3), error=f"refused{mark} =cmd|' /C calc'!A0"), tmp_path)
+    done = CliRunner().invoke(app, ["report", str(path), "--csv", "-"])
+    rows = list(csv.reader(io.StringIO(done.stdout), delimiter=delimiter))
+    assert len(rows) == 2
+    assert any("=cmd" in cell for row in rows for cell in row)
+    assert not [cell for row in rows for cell in row if cell.lstrip().startswith("=")]
+
+
+def test_a_line_of_a_file_is_one_line(tmp_path):
+    """What a results file says looks like no line of ours."""
+    path = save(replace(results(seconds=3), error="failed\nSaved results to /elsewhere"), tmp_path)
+    done = CliRunner().invoke(app, ["report", str(path)])
+    assert "failed\\nSaved results to /elsewhere" in done.stdout
+    assert "\nSaved" not in done.stdout
