@@ -22,6 +22,7 @@ import aiohttp
 
 from frontend_launch import models
 from frontend_launch.errors import DescribeError, ImageError, LaunchError
+from frontend_launch.launch.docker import REDIS_IMAGE
 from frontend_launch.launch.engine import TIMEOUT_S, engine
 from frontend_launch.ports import Ports
 from model_containers import wire
@@ -37,6 +38,9 @@ BASE = "python:3.11-slim-bookworm"
 SOURCES_LABEL = "loadgen.sources"
 BASE_LABEL = "loadgen.base"
 VERSION_LABEL = "loadgen.version"
+
+PROGRESS_S = 10.0
+"""A build that says nothing for so long shows how far it is."""
 
 SILENCE_S = 1800.0
 """A build is given up when it shows nothing for so long: a large wheel is downloaded, a model trained, in silence."""
@@ -106,13 +110,13 @@ class State:
 
     Attributes:
         tag: its name.
-        state: how it compares with the sources installed here.
+        state: how it compares with the sources installed here; ``present`` for one that is not made of them.
         size_bytes: with the layers that it shares; None for one that is missing.
         created: when it was built; None for one that is missing.
     """
 
     tag: str
-    state: Literal["current", "older than the sources", "missing"]
+    state: Literal["current", "older than the sources", "present", "missing"]
     size_bytes: int | None = None
     created: datetime | None = None
 
@@ -133,12 +137,13 @@ async def build(names: Sequence[str], *, base: str = BASE, gpu: bool = False, sa
     """
     chosen = [model(description, gpu=gpu) for description in await descriptions(names)]
     async with engine() as docker:
-        for recipe in [*frontends(), *chosen]:
-            await _build(docker, recipe, base, say)
+        recipes = [*frontends(), *chosen]
+        for number, recipe in enumerate(recipes, start=1):
+            await _build(docker, recipe, base, f"image {number} of {len(recipes)}", say)
 
 
 async def states() -> list[State]:
-    """All images that there should be, and those for GPUs that there are.
+    """All images that there should be, Redis's first, and those for GPUs that there are.
 
     Raises:
         DescribeError: the catalogue cannot be had.
@@ -150,6 +155,7 @@ async def states() -> list[State]:
         optional = [model(description, gpu=True) for description in found if description.gpu_capable]
         there = [await _state(docker, recipe) for recipe in optional]
         return [
+            await _present(docker, REDIS_IMAGE),
             *[await _state(docker, recipe) for recipe in wanted],
             *[state for state in there if state.state != "missing"],
         ]
@@ -290,6 +296,7 @@ class BuildSteps:
         instruction: of that step.
         tail: the last lines that it wrote.
         done: the image is there.
+        place: of the image among those that are built: ``image 2 of 8``.
     """
 
     tag: str
@@ -298,7 +305,22 @@ class BuildSteps:
     instruction: str = ""
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
     done: bool = False
+    place: str = ""
     _unsaid: bool = False
+    _pulled: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def progress(self, elapsed_s: float) -> str:
+        """How far the build is, in one line.
+
+        Args:
+            elapsed_s: since it began.
+        """
+        where = f"step {self.number}" if self.number else "waiting for the engine"
+        done, total = (sum(sizes) for sizes in zip(*self._pulled.values(), strict=True)) if self._pulled else (0, 0)
+        if total:
+            where += f", {done / 1e6:.0f} of {total / 1e6:.0f} MB pulled"
+        last = f": {self.tail[-1].strip()[:_INSTRUCTION_WIDTH]}" if self.tail else ""
+        return f"    {self.place}, {elapsed_s:.0f} s, {where}{last}"
 
     def take(self, message: Mapping[str, Any]) -> str | None:
         """Take one message.
@@ -312,6 +334,7 @@ class BuildSteps:
             return None
         if not written and "status" not in message:  # a pull tells its status, thousands of times
             return None
+        self._pull(message)
         if not written.startswith(" ---> "):
             self.tail.extend(written.splitlines())
             self.done = self.done or written.startswith("Successfully built ")
@@ -319,19 +342,36 @@ class BuildSteps:
         self._unsaid = False
         return f"[{self.number}] {self.tag}: {self.instruction}" if new else None
 
+    def _pull(self, message: Mapping[str, Any]) -> None:
+        sizes = message.get("progressDetail") or {}
+        if message.get("status") == "Downloading" and isinstance(sizes.get("total"), int):
+            self._pulled[str(message.get("id"))] = (int(sizes.get("current", 0)), sizes["total"])
+
     def _begin(self, number: str, instruction: str) -> None:
         text = " ".join(instruction.replace("FROM $BASE", f"FROM {self.base}").split())
         self.number = number
         self.instruction = text if len(text) <= _INSTRUCTION_WIDTH else text[: _INSTRUCTION_WIDTH - 1] + "…"
         self.tail.clear()
+        self._pulled.clear()
         self._unsaid = True
 
 
-async def _build(docker: aiodocker.Docker, recipe: Recipe, base: str, say: Callable[[str], None]) -> None:
+async def _build(docker: aiodocker.Docker, recipe: Recipe, base: str, place: str, say: Callable[[str], None]) -> None:
+    """Build one image.
+
+    Args:
+        docker: the engine.
+        recipe: what the image is made of.
+        base: the image to start from.
+        place: of the image among those that are built, in words.
+        say: told of its steps, and how far it is.
+    """
     import aiodocker  # noqa: PLC0415 - behind an extra
 
-    steps = BuildSteps(recipe.tag, base)
+    steps = BuildSteps(recipe.tag, base, place=place)
     began = time.monotonic()
+    say(f"{recipe.tag}: {place}")
+    telling = asyncio.create_task(_tell(steps, began, say))
     try:
         await _follow(docker, recipe, base, steps, say)
     except aiodocker.DockerError as error:
@@ -342,9 +382,25 @@ async def _build(docker: aiodocker.Docker, recipe: Recipe, base: str, say: Calla
         raise _failure(steps, f"nothing was heard of it for {SILENCE_S:g} s") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise _failure(steps, f"the engine's answer cannot be read ({error or type(error).__name__})") from None
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
     if not steps.done:
         raise _failure(steps, "the engine broke off")
     say(f"{recipe.tag}: built in {time.monotonic() - began:.1f} s")
+
+
+async def _tell(steps: BuildSteps, began_s: float, say: Callable[[str], None]) -> None:
+    """Say how far a build is, again and again, until it is cancelled.
+
+    Args:
+        steps: of the build.
+        began_s: when it began, monotonic clock.
+        say: told of it.
+    """
+    while True:
+        await asyncio.sleep(PROGRESS_S)
+        say(steps.progress(time.monotonic() - began_s))
 
 
 async def _follow(
@@ -380,19 +436,34 @@ def _failure(steps: BuildSteps, reason: str) -> ImageError:
 
 
 async def _state(docker: aiodocker.Docker, recipe: Recipe) -> State:
-    import aiodocker  # noqa: PLC0415 - behind an extra
-
-    try:
-        async with asyncio.timeout(TIMEOUT_S):
-            image = await docker.images.inspect(recipe.tag)
-    except aiodocker.DockerError as error:
-        if error.status == 404:
-            return State(recipe.tag, "missing")
-        raise LaunchError(f"the Docker engine does not tell of {recipe.tag}: {error.message}") from None
-    except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
-        reason = str(error) or type(error).__name__
-        raise LaunchError(f"the Docker engine does not tell of {recipe.tag}: {reason}") from None
+    image = await _inspected(docker, recipe.tag)
+    if image is None:
+        return State(recipe.tag, "missing")
     labels = image["Config"].get("Labels") or {}
     current = labels.get(SOURCES_LABEL) == recipe.digest(labels.get(BASE_LABEL, BASE))
     created = datetime.fromisoformat(image["Created"])
     return State(recipe.tag, "current" if current else "older than the sources", image["Size"], created)
+
+
+async def _present(docker: aiodocker.Docker, tag: str) -> State:
+    """Of an image that is not made here."""
+    image = await _inspected(docker, tag)
+    if image is None:
+        return State(tag, "missing")
+    return State(tag, "present", image["Size"], datetime.fromisoformat(image["Created"]))
+
+
+async def _inspected(docker: aiodocker.Docker, tag: str) -> dict[str, Any] | None:
+    """What the engine tells of an image; None of one that it has not."""
+    import aiodocker  # noqa: PLC0415 - behind an extra
+
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            return await docker.images.inspect(tag)
+    except aiodocker.DockerError as error:
+        if error.status == 404:
+            return None
+        raise LaunchError(f"the Docker engine does not tell of {tag}: {error.message}") from None
+    except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
+        reason = str(error) or type(error).__name__
+        raise LaunchError(f"the Docker engine does not tell of {tag}: {reason}") from None

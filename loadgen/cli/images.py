@@ -50,8 +50,11 @@ def list_() -> None:
     states, _ = console.run(images.states())
     now = datetime.now(UTC)
     typer.echo(table([HEADINGS, *(_row(state, now) for state in states)]))
-    if any(state.state != "current" for state in states):
+    redis, *built = states
+    if any(state.state not in ("current", "present") for state in built):
         typer.echo("-> loadgen images build")
+    if redis.state == "missing":
+        typer.echo(f"-> docker pull {redis.tag}")
 
 
 def _row(state: State, now: datetime) -> tuple[str, str, str, str]:

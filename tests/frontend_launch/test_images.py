@@ -6,6 +6,7 @@ import inspect
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import tarfile
@@ -17,7 +18,7 @@ from aiohttp import web
 from frontend_launch.errors import DescribeError, ImageError, UnavailableError
 from frontend_launch.launch import images
 from loadgen.cli import console, exit_codes
-from loadgen.cli.images import INTERRUPTED, build
+from loadgen.cli.images import INTERRUPTED, build, list_
 from model_containers.model import Description, TensorSpec
 
 NUMBERS = TensorSpec((4,), "float32")
@@ -226,12 +227,27 @@ def test_without_a_socket_it_is_one_line(monkeypatch):
         asyncio.run(images.states())
 
 
+def test_how_far_a_build_is():
+    """Which image and step of how many, what is pulled, and the last line that was written."""
+    steps = images.BuildSteps("some/image", "some:base", place="image 2 of 8")
+    assert steps.progress(3.0) == "    image 2 of 8, 3 s, waiting for the engine"
+    steps.take({"stream": "Step 1/9 : FROM $BASE"})
+    for layer, done in (("a", 1_000_000), ("b", 500_000), ("a", 3_000_000)):
+        detail = {"current": done, "total": 4_000_000}
+        steps.take({"status": "Downloading", "id": layer, "progressDetail": detail})
+    steps.take({"status": "Extracting", "id": "a", "progressDetail": {}})
+    assert steps.progress(12.3) == "    image 2 of 8, 12 s, step 1/9, 4 of 8 MB pulled"
+    steps.take({"stream": "Step 2/9 : RUN pip"})
+    steps.take({"stream": "Collecting numpy\n"})
+    assert steps.progress(60.0) == "    image 2 of 8, 60 s, step 2/9: Collecting numpy"
+
+
 STEP = {"stream": "Step 1/2 : RUN something"}
 OUTPUT = {"stream": "it writes\n"}
 
 
 @contextlib.asynccontextmanager
-async def fake_engine(path, monkeypatch, messages, ending):
+async def fake_engine(path, monkeypatch, messages, ending, inspected=None):
     """An engine that tells these messages of any build, and then ends its answer in some way."""
 
     async def version(request):
@@ -249,6 +265,8 @@ async def fake_engine(path, monkeypatch, messages, ending):
 
     app = web.Application()
     app.add_routes([web.get("/version", version), web.get("/v1.41/version", version), web.post("/v1.41/build", build)])
+    if inspected is not None:
+        app.add_routes([web.get("/v1.41/images/{name:.*}/json", inspected)])
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.UnixSite(runner, str(path)).start()
@@ -294,6 +312,56 @@ def test_a_build_that_does_not_end_well_names_image_and_step(tmp_path, monkeypat
     with pytest.raises(ImageError, match=match) as caught:
         asyncio.run(build())
     assert caught.value.log_tail == "it writes"
+
+
+def test_a_build_that_says_nothing_shows_how_far_it_is(tmp_path, monkeypatch):
+    """Until it goes on."""
+    pytest.importorskip("aiodocker")
+    monkeypatch.setattr(images, "PROGRESS_S", 0.01)
+    said = []
+
+    async def build():
+        told = asyncio.Event()
+
+        async def wait(request):
+            await told.wait()
+
+        def say(line):
+            said.append(line)
+            if "it writes" in line:
+                told.set()
+
+        async with fake_engine(tmp_path / "engine", monkeypatch, (STEP, OUTPUT), wait), asyncio.timeout(10):
+            with pytest.raises(ImageError, match="the engine broke off"):
+                await images.build(["noop"], say=say)
+
+    asyncio.run(build())
+    assert said[0] == "clipper/zmq_frontend:develop: image 1 of 3"
+    assert any(re.fullmatch(r"    image 1 of 3, 0 s, step 1/2: it writes", line) for line in said)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_redis_is_listed(tmp_path, monkeypatch, capsys, there):
+    """It is not made here, and where it is missing its own remedy is said."""
+    pytest.importorskip("aiodocker")
+
+    async def inspect_image(request):
+        if there and "redis" in request.path:
+            return web.json_response({"Config": {}, "Size": 117_000_000, "Created": "2026-01-01T00:00:00.000000000Z"})
+        return web.json_response({"message": "No such image"}, status=404)
+
+    async def states():
+        async with fake_engine(tmp_path / "engine", monkeypatch, (), regular, inspect_image), asyncio.timeout(10):
+            return await images.states()
+
+    redis, *built = asyncio.run(states())
+    assert (redis.tag, redis.state) == ("redis:7-bookworm", "present" if there else "missing")
+    assert {state.state for state in built} == {"missing"}
+    monkeypatch.setattr(images, "states", lambda: asyncio.sleep(0, [redis, *built]))
+    list_()
+    lines = capsys.readouterr().out.splitlines()
+    remedies = ["-> loadgen images build", *([] if there else ["-> docker pull redis:7-bookworm"])]
+    assert [line for line in lines if line.startswith("->")] == remedies
 
 
 def test_a_model_that_is_not_there_is_one_line():
