@@ -166,6 +166,9 @@ def results_of(
     verdict = _verdict(server, record, evidence, checks)
     if watched is not None and (verdict.saturated, verdict.limit) == ("yes", "replicas"):
         watched = replace(watched, findings=idle_cores(watched, assignments))
+    if watched is not None and watched.energy is not None and server.deployment is not None:
+        gpus = [row.gpu for row in plan.placement.replicas if row.gpu is not None]
+        watched = replace(watched, energy=watched.energy.shared_by(gpus, summary.throughput_rps))
     return Results(
         command=command(),
         started_at=started_at,

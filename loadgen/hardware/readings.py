@@ -47,6 +47,7 @@ class GpuReading(NamedTuple):
         processes: compute processes on it.
         sm_clock_mhz: the clock of its multiprocessors.
         sm_clock_limit_mhz: the highest that this clock can have.
+        energy_mj: since its driver was loaded.
     """
 
     utilisation: float | None = None
@@ -54,6 +55,7 @@ class GpuReading(NamedTuple):
     processes: int | None = None
     sm_clock_mhz: int | None = None
     sm_clock_limit_mhz: int | None = None
+    energy_mj: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Reading:
         gpus: of each GPU, by number.
         queues: of each model, as the frontend tells.
         wait_ns: time that threads of each role waited on a run queue; without roles of which the kernel does not tell.
+        energy_uj: of each processor package and its memory, microjoules and where they start again from 0.
     """
 
     at_ns: int
@@ -79,6 +82,7 @@ class Reading:
     gpus: Mapping[int, GpuReading] = field(default_factory=dict)
     queues: Mapping[str, Queue] = field(default_factory=dict)
     wait_ns: Mapping[str, int] = field(default_factory=dict)
+    energy_uj: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def to_row(self) -> dict[str, Any]:
         """As JSON takes it."""
@@ -100,6 +104,7 @@ class Reading:
             gpus={int(gpu): GpuReading(*values) for gpu, values in row["gpus"].items()},
             queues={key: Queue(**values) for key, values in row["queues"].items()},
             wait_ns=dict(row.get("wait_ns", {})),
+            energy_uj={name: (int(pair[0]), int(pair[1])) for name, pair in row.get("energy_uj", {}).items()},
         )
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from frontend_launch import cgroups
 from frontend_launch.counters import Counters
 from frontend_launch.errors import AdminError
+from loadgen.hardware.energy import powercap_counters
 from loadgen.hardware.readings import (
     SAMPLER,
     TOKEN,
@@ -94,7 +95,23 @@ def read(watched: Mapping[str, int], tally: Tally, waits: Tally, gpus: Any = Non
         rss_bytes={role: sum(map(_rss_bytes, pids)) for role, pids in members.items()},
         gpus={} if gpus is None else read_gpus(gpus),
         wait_ns=_add_waits(members, waits),
+        energy_uj=read_energy(),
     )
+
+
+def read_energy(root: Path = Path("/")) -> dict[str, tuple[int, int]]:
+    """The counters of energy that the kernel has and lets this user read, see `powercap_counters`.
+
+    Args:
+        root: where ``/`` is; another directory in tests.
+    """
+    zones: dict[str, dict[str, str]] = {}
+    for zone in (root / "sys/class/powercap").glob("intel-rapl:*"):
+        texts = zones.setdefault(zone.name, {})
+        for file in ("name", "energy_uj", "max_energy_range_uj"):
+            with contextlib.suppress(OSError, ValueError):
+                texts[file] = (zone / file).read_text()
+    return powercap_counters(zones)
 
 
 def read_queues(frontends: Iterable[str]) -> dict[str, Queue]:
@@ -231,6 +248,7 @@ def read_gpus(pynvml: Any) -> dict[int, GpuReading]:
                 asked(lambda gpu=gpu: len(pynvml.nvmlDeviceGetComputeRunningProcesses(gpu))),  # type: ignore[misc]
                 asked(lambda gpu=gpu: int(pynvml.nvmlDeviceGetClockInfo(gpu, pynvml.NVML_CLOCK_SM))),  # type: ignore[misc]
                 asked(lambda gpu=gpu: int(pynvml.nvmlDeviceGetMaxClockInfo(gpu, pynvml.NVML_CLOCK_SM))),  # type: ignore[misc]
+                asked(lambda gpu=gpu: int(pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu))),  # type: ignore[misc]
             )
     return found
 

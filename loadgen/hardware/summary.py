@@ -15,6 +15,7 @@ from msgspec import Meta
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.placement import Assignment
 from loadgen.constraints import Count
+from loadgen.hardware.energy import Energy, EnergyTally
 from loadgen.hardware.readings import MAX_SAMPLES, MAX_VALUES, GpuReading, Queue, Reading
 from model_containers.units import NS_PER_S
 
@@ -156,6 +157,7 @@ class Hardware:
         samples: what happened between readings, thinned where there are many.
         findings: what a reader should look at, in sentences.
         islands: of each group of cores that roles share, the CPU of these roles and of others.
+        energy: of processors and GPUs; None where nothing tells.
     """
 
     readings: Annotated[int, Meta(ge=2)]
@@ -166,6 +168,7 @@ class Hardware:
     samples: list[HardwareSample]
     findings: list[str]
     islands: list[Island] = field(default_factory=list)
+    energy: Energy | None = None
 
     @property
     def watched_s(self) -> float:
@@ -325,11 +328,12 @@ def summarise(
     first = last = next(within, None)
     if first is None or last is None:
         return None
-    decimated, peaks, count = Decimated(_most_samples(first)), _Peaks(), 1
+    decimated, peaks, count, energy = Decimated(_most_samples(first)), _Peaks(), 1, EnergyTally()
     decimated.add(first)
     peaks.at(first)
     for reading in within:
         peaks.between(between(last, reading, began_ns))
+        energy.between(last, reading)
         peaks.at(reading)
         decimated.add(reading)
         last, count = reading, count + 1
@@ -357,6 +361,7 @@ def summarise(
         samples=[_stored(between(a, b, began_ns), b) for a, b in pairwise(decimated.kept)],
         findings=[],
         islands=islands,
+        energy=energy.energy,
     )
 
 

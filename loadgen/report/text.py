@@ -14,6 +14,7 @@ from loadgen.experiments.capacity import CapacityConfig, FoundCapacity
 from loadgen.experiments.grid import NOWHERE
 from loadgen.experiments.search import MAX_STRETCH, MOST_CONFIRMING
 from loadgen.experiments.sweep import Sweep, SweepPlan
+from loadgen.hardware.energy import energy_text
 from loadgen.hardware.readings import SAMPLER
 from loadgen.hardware.summary import CoreUse, GpuUse, ProcessUse
 from loadgen.judging.ceiling import rate_text
@@ -394,6 +395,7 @@ def _hardware(results: Results) -> list[str]:
         "cores": _cores(results.hardware.cores, results.placement),
         "processes": _processes(results.hardware.processes),
         "gpus": _gpus(results.hardware.gpus),
+        "energy": [text] if (text := energy_text(results.hardware.energy)) else [],
     }
     return [f"{name:<12}{'  '.join(texts)}" for name, texts in found.items() if texts]
 

@@ -417,11 +417,16 @@ class Gpus:
         assert clock == self.NVML_CLOCK_SM
         return 1980
 
+    def nvmlDeviceGetTotalEnergyConsumption(self, gpu):
+        if gpu == 1:
+            raise LookupError("Not Supported")
+        return 123_456
+
 
 def test_gpus_tell_what_they_can():
     """What one of them does not answer takes nothing away from the others."""
     assert read_gpus(Gpus()) == {
-        0: GpuReading(0.75, 1 << 30, 1, 1980, 1980),
+        0: GpuReading(0.75, 1 << 30, 1, 1980, 1980, 123_456),
         1: GpuReading(None, 1 << 30, 1, 345, 1980),
     }
 

@@ -9,6 +9,7 @@ from frontend_launch.launch.placement import Assignment, Placement
 from frontend_launch.launch.topology import describe
 from loadgen.experiments.ledger import Entry
 from loadgen.experiments.sweep import Sweep
+from loadgen.hardware.energy import Energy
 from loadgen.hardware.summary import CoreUse, GpuUse, Hardware, ProcessUse
 from loadgen.judging.ceiling import ClientCeiling
 from loadgen.judging.validity import Check
@@ -288,6 +289,10 @@ def test_what_was_watched():
         "gpus        0: 76% (at most 100%), 3 GiB, 1 process  1: - (at most -), -, - processes",
     ]
     assert "gpus" not in results_text(replace(RESULTS, placement=placement, hardware=replace(hardware, gpus={})))
+    energy = Energy(10.0, {"package-0": 400.0}, {}).shared_by((), 100.0)
+    assert "energy      0.4 J per request: CPU 40 W" in results_text(
+        replace(RESULTS, hardware=replace(hardware, energy=energy))
+    )
     one = {"replica-0": process(1.0, 1 << 20)}
     assert "processes   replica-0 100% 1 MiB" in results_text(
         replace(RESULTS, hardware=replace(hardware, processes=one))
