@@ -29,7 +29,7 @@ BASE ?= HEAD~1
 
 SOAK ?= 1800
 
-.PHONY: help install saturate test test-quick evidence soak check audit format docs schema proto bench bench-compare bench-c clean
+.PHONY: help install saturate test test-quick evidence soak gpu-check gpu-wheels check audit format docs schema proto bench bench-compare bench-c clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -80,6 +80,12 @@ test: $(ALL) ## run all tests; COVERAGE=1 measures which branches they take, COV
 test-quick: $(ALL) ## run the tests that need no server, container, browser or framework, within a minute
 	$(PYTEST) -m '$(QUICK)' $(if $(COVERAGE),--cov --cov-report=term-missing:skip-covered)
 
+gpu-check: ## check placement, GPUs, their figures and energy where there is a GPU: PYTHON names a Python with PyTorch
+	@$(PYTHON) tests/support/gpu_check.py
+
+gpu-wheels: $(RUN) ## fetch what gpu-check takes along to a machine without a network, for Python 3.12, into wheels/
+	$(BIN)/python tests/support/gpu_check.py --fetch 3.12
+
 evidence: $(ALL) ## run what takes long and shows a promise; its tables are kept in docs/evidence
 	$(BIN)/python -m pytest -m evidence
 	$(BIN)/python -m pytest -m 'hypothesis and $(QUICK)' --hypothesis-profile=evidence
@@ -123,5 +129,5 @@ bench-compare: $(ALL) ## what HEAD costs of the revision BASE (HEAD~1), interlea
 	$(BIN)/python benchmarks/compare.py $(BASE) $(ARGS)
 
 clean: ## remove .venv, caches and builds; results stay
-	rm -rf .venv build dist *.egg-info .*_cache .benchmarks .hypothesis
+	rm -rf .venv .gpu-check build dist *.egg-info .*_cache .benchmarks .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
