@@ -98,6 +98,7 @@ class FrontendServer(Server):
                 default_output=self.default_output,
                 keep_outputs=keep_outputs,
                 credentials=endpoint.credentials,
+                own_replicas=self.deployment is not None,
             )
             for endpoint in self.endpoints
         ]

@@ -107,6 +107,7 @@ class ClipperSpec(TargetSpec):
         default_output: the bytes of the application's default output.
         keep_outputs: hand the answers' bytes on; without, they are forgotten as soon as they have been judged.
         credentials: that the frontend wants; None for none.
+        own_replicas: its replicas are known to be of this project, whose outputs of no numbers say that the model failed.
     """
 
     request_address: str
@@ -117,6 +118,7 @@ class ClipperSpec(TargetSpec):
     default_output: bytes
     keep_outputs: bool = True
     credentials: Credentials | None = None
+    own_replicas: bool = True
 
     @override
     def make(self) -> ClipperTarget:
@@ -331,7 +333,10 @@ class ClipperTarget(Target):
         if kind is None:
             return f"an answer of the type {bytes(output_type).hex(' ')}, which is none"
         if not len(output) and expected in (None, kind):
-            return "the model failed on the input: the log of its replica says why"
+            if self._spec.own_replicas:
+                return "the model failed on the input: the log of its replica says why"
+            expects = _elements(kind, self._spec.output_bytes)
+            return f"no {kind.canonical} came, as from a replica whose model failed, {expects} expected"
         if kind is DataType.STRINGS:
             came = f"the text {bytes(output[:_QUOTED]).decode(errors='replace')!r}"
         else:

@@ -209,6 +209,14 @@ def test_a_failed_request_says_what_came_and_what_was_expected(expected, size, g
     assert reasons == ([] if reason is None else [reason] * 2)
 
 
+def test_an_answer_of_no_numbers_by_replicas_that_are_not_known():
+    """It need not be a model that failed, and nobody has a log of it."""
+    target = ClipperSpec("tcp://h:1", "tcp://h:2", "app", None, None, b"TIMEOUT", own_replicas=False).make()
+    reason = target._reason(int(DataType.INTS).to_bytes(4, "little"), b"")
+    uvloop.run(target.close())
+    assert reason == "no integers came, as from a replica whose model failed, integers expected"
+
+
 def test_a_default_output_is_none_of_any_answers():
     """Also where any answer will do."""
     target = ClipperSpec("tcp://h:1", "tcp://h:2", "app", None, None, b"TIMEOUT").make()
