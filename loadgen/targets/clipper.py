@@ -107,7 +107,7 @@ class ClipperSpec(TargetSpec):
         default_output: the bytes of the application's default output.
         keep_outputs: hand the answers' bytes on; without, they are forgotten as soon as they have been judged.
         credentials: that the frontend wants; None for none.
-        own_replicas: its replicas are known to be of this project, whose outputs of no numbers say that the model failed.
+        own_replicas: its replicas are of this project, whose outputs of no numbers say that the model failed.
     """
 
     request_address: str
