@@ -5,6 +5,7 @@ LoadgenError
  |   +- FieldError   the same of a field of a configuration
  |   +- NotSavedError   what was measured cannot be saved where it was to be
  +- TargetError   the server cannot be reached or does not answer as the protocol says
+ |   +- UnreachableError   no connection can be made, or nothing comes over it
  |   +- ClientLimitError   it cannot be reached because of a limit of the client itself
  +- Interrupted   the user ended it before there was anything to measure
 """
@@ -149,6 +150,10 @@ class NotSavedError(ConfigError):
 
 class TargetError(LoadgenError):
     """The server cannot be reached or does not answer as the protocol says."""
+
+
+class UnreachableError(TargetError):
+    """No connection to the server can be made, or nothing comes over it."""
 
 
 class ClientLimitError(TargetError):

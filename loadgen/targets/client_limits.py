@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from loadgen.errors import ClientLimitError, TargetError
+from loadgen.errors import ClientLimitError, TargetError, UnreachableError
 
 LIMITS: Final[Mapping[int, str]] = {
     errno.ENFILE: "this machine may not open more files: raise fs.file-max, or use fewer connections",
@@ -39,4 +39,4 @@ def unreachable(text: str, cause: BaseException | str) -> TargetError:
         cause: the error behind it, or its text.
     """
     limit = limit_in(cause) if isinstance(cause, str) else client_limit(cause)
-    return TargetError(text) if limit is None else ClientLimitError(limit)
+    return UnreachableError(text) if limit is None else ClientLimitError(limit)

@@ -19,7 +19,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from loadgen.errors import ConfigError
+from loadgen.errors import ConfigError, TargetError
 from loadgen.load.inputs import Pool
 from loadgen.load.patience import Expiry
 from loadgen.load.target import Delivers, Delivery, Replies, Target, TargetSpec
@@ -41,6 +41,7 @@ from loadgen.targets.http_failures import failure_text
 from loadgen.targets.mailbox import Mailbox
 from loadgen.targets.oip.answers import AnswerJudge
 from loadgen.targets.oip.tensors import Tensor
+from loadgen.targets.port_probe import explained
 
 BEYOND_TIMEOUT_S = 1.0
 """From a request's timeout to the earliest end of its connection."""
@@ -129,7 +130,10 @@ class HttpTarget(Target, Delivers):
         self.errors: tuple[type[Exception], ...] = (httptools.HttpParserError, httptools.HttpParserUpgrade)
         self._messages = pool.payloads()
         self._tls = self._spec.access.ssl_context() if self._spec.address.tls else None
-        await self._dialer.first()
+        try:
+            await self._dialer.first()
+        except TargetError as error:
+            raise await explained(error, self._spec.address) from None
         if self._spec.timeout_s is not None:
             self._expiry = Expiry(self._spec.timeout_s + BEYOND_TIMEOUT_S, EXPIRE_EVERY_S, self._expire)
 

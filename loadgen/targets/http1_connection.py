@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 from typing_extensions import override
 
 from loadgen.targets.oip.messages import HEADER_LENGTH
+from loadgen.targets.port_probe import foreign
 
 if TYPE_CHECKING:
     from loadgen.targets.http1 import HttpTarget
@@ -79,7 +80,7 @@ class Http1Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except self._owner.errors as error:
-            self._reason = f"the answer is no HTTP: {error}"
+            self._reason = foreign(data) or f"the answer is no HTTP: {error}"
             self._transport.abort()
         if self._answers:
             self._settle()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
@@ -23,6 +24,8 @@ from loadgen.targets.remote import Remote, RequestOptions, TargetOptions
 from model_containers.model import Description, TensorSpec
 
 CALL_TIMEOUT_S = 5.0
+_INFER = re.compile(r"/v2/models/.+/infer/?(?:\?|$)")
+
 AGENT = {"accept": "*/*", "user-agent": "loadgen"}
 """Headers without which some servers refuse a request; the user's own replace them."""
 
@@ -93,6 +96,10 @@ class HttpEndpoint(Remote):
             raise FieldError("External.batch_size", request_options.batch_size, problem)
         if not body.marked and not in_path:
             self._refuse_inputs(request_options)
+        if isinstance(body, NoBody) and options.method is None and _INFER.search(options.address.path):
+            problem = "takes tensors, and there is nothing to send"
+            remedy = f"write oip+{options.address.text}, which finds out what, or name {{TargetOptions.body}}"
+            raise FieldError("External.target", options.address.text, problem, remedy)
         return EndpointInputs(options, body, method_of(options, body), request_options, in_path)
 
     def _refuse_inputs(self, request_options: RequestOptions) -> None:

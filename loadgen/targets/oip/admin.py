@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import aiohttp
 from typing_extensions import override
 
-from loadgen.errors import ConfigError, TargetError
+from loadgen.errors import ConfigError, TargetError, UnreachableError
 from loadgen.targets.access import Access, grpc_library
 from loadgen.targets.address import Address
 from loadgen.targets.client_limits import unreachable
@@ -28,6 +28,7 @@ from loadgen.targets.oip.metadata import (
     unsupported,
 )
 from loadgen.targets.oip.tensors import Tensor
+from loadgen.targets.port_probe import explained
 
 TIMEOUT_S = 10.0
 """Patience for one answer."""
@@ -127,9 +128,20 @@ async def describe(
             raise ConfigError(f"{address.text}: {model.name} {reason}; name another model")
         return about, replace(model, max_batch=max_batch, instances=instances)
     except TargetError as error:
-        raise type(error)(access.concealed(f"{address.text}: {error}")) from None
+        known = type(error)(access.concealed(f"{address.text}: {error}"))
+        if isinstance(error, UnreachableError):
+            raise await explained(known, address) from None
+        raise type(error)(f"{known}{_other_name(address)}") from None
     finally:
         await server.close()
+
+
+def _other_name(address: Address) -> str:
+    """What to do where the version may be the rest of a name with a slash."""
+    if not address.version or address.version.isdigit():
+        return ""
+    model, version = address.model, address.version
+    return f"; if the name of the model is {model}/{version}, write {model}%2F{version}"
 
 
 class _HttpAdmin(OipAdmin):
@@ -184,7 +196,7 @@ class _HttpAdmin(OipAdmin):
                 content = await response.read()
                 status, location = response.status, response.headers.get("location")
         except TimeoutError:
-            raise TargetError(f"no answer within {TIMEOUT_S:.0f} s: is a server running there?") from None
+            raise UnreachableError(f"no answer within {TIMEOUT_S:.0f} s: is a server running there?") from None
         except (aiohttp.ClientError, OSError) as error:
             raise unreachable(
                 f"it cannot be reached: {_reason(error)}", getattr(error, "os_error", None) or error
@@ -263,7 +275,7 @@ class _GrpcAdmin(OipAdmin):
                     getattr(self._pb, f"{method}Request")(**fields), metadata=self._metadata, timeout=TIMEOUT_S
                 )
         except TimeoutError:
-            raise TargetError(f"no answer within {TIMEOUT_S:.0f} s: is a server running there?") from None
+            raise UnreachableError(f"no answer within {TIMEOUT_S:.0f} s: is a server running there?") from None
         except self._grpc.aio.AioRpcError as error:
             raise self._refusal(method, error) from None
         document: Mapping[str, Any] = MessageToDict(

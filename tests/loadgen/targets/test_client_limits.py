@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from loadgen.cli import exit_codes
-from loadgen.errors import ClientLimitError, TargetError
+from loadgen.errors import ClientLimitError, UnreachableError
 from loadgen.targets.client_limits import LIMITS, client_limit, unreachable
 from loadgen.targets.dialer import Dialer
 
@@ -32,7 +32,7 @@ def test_a_limit_is_known_by_its_number_and_by_its_text(number):
 def test_any_other_error_is_the_servers(cause):
     """As it was worded."""
     found = unreachable("the server is gone", cause)
-    assert (type(found), str(found)) == (TargetError, "the server is gone")
+    assert (type(found), str(found)) == (UnreachableError, "the server is gone")
     assert exit_codes.of_error(found) == exit_codes.TARGET
 
 

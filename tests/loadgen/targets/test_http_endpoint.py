@@ -191,6 +191,7 @@ def test_options_that_make_no_sense(options, match):
         ({"body": "x"}, {"inputs": 3}, r'count 3 has no place: body has no "\$input"'),
         ({}, {"inputs": 3}, r'count 3 has no place: the request has no "\$input"'),
         ({"body": "{}", "shapes": {"": (2,)}}, {}, "shapes 2 has no place"),
+        ({"url": "http://host/v2/models/m/infer"}, {}, r"write oip\+http://host/v2/models/m/infer, .*, or name body"),
         ({"body": "$input"}, {"batch_size": 2}, r'batch_size 2 wants "\$inputs" in body'),
     ],
 )
