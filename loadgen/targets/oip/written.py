@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 
-from loadgen.errors import ConfigError
+from loadgen.errors import ConfigError, FieldError
 from loadgen.parsing import parse_shape
 from loadgen.targets.oip.tensors import BYTES, DTYPES
 
@@ -17,6 +17,7 @@ _DATATYPES = {
 }
 """The protocol's names, and numpy's."""
 
+_FIELD = "TargetOptions.parameters"
 SET_BY_US = ("binary_data_output",)
 
 
@@ -61,13 +62,13 @@ def parse_parameters(options: Sequence[str]) -> dict[str, bool | int | float | s
         name, equals, text = option.partition("=")
         name = name.strip()
         if not equals or not name:
-            raise ConfigError(f"--parameter {option}: this is no parameter: write NAME=VALUE, such as priority=1")
+            raise FieldError(_FIELD, option, "is no parameter", "write NAME=VALUE, such as priority=1")
         if name in parameters:
-            raise ConfigError(f"--parameter {name} is given twice: give it once")
+            raise FieldError(_FIELD, name, "is given twice", "give it once")
         if not (name + text).isprintable():
-            raise ConfigError(f"--parameter {option}: it is not printable: write it so")
+            raise FieldError(_FIELD, option, "is not printable", "write it so")
         if name in SET_BY_US:
-            raise ConfigError(f"--parameter {name} is set by loadgen: leave it out")
+            raise FieldError(_FIELD, name, "is set by loadgen", "leave it out")
         parameters[name] = _value(option, text)
     return parameters
 
@@ -78,7 +79,7 @@ def _value(option: str, text: str) -> bool | int | float | str:
     except (ValueError, RecursionError):
         return text
     if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
-        raise ConfigError(f"--parameter {option}: no integer of 64 bits is so large: write it as a text, in quotes")
+        raise FieldError(_FIELD, option, "is beyond 64 bits", "write it as a text, in quotes")
     if isinstance(value, float) and not math.isfinite(value):
         return text
     return value if isinstance(value, bool | int | float | str) else text
