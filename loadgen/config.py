@@ -203,6 +203,8 @@ class External:
         datatypes: Mapping[str, str] | None = None,
         parameters: Mapping[str, bool | int | float | str] | None = None,
         trust_answers: bool = False,
+        unix_socket: Path | None = None,
+        tls_server_name: str | None = None,
     ) -> Self:
         """The model at an address such as ``oip+grpc://host:8001/model``.
 
@@ -222,12 +224,14 @@ class External:
             datatypes: None for those that the server says.
             parameters: of each request of the Open Inference Protocol.
             trust_answers: any answer is good that is none of an error.
+            unix_socket: that is connected to in place of host and port.
+            tls_server_name: by which the server's certificate is checked in place of the host.
 
         Raises:
             ConfigError: it is no such address, or a value makes no sense.
         """
         options = TargetOptions(
-            parse_address(url),
+            parse_address(url, unix_socket, tls_server_name),
             access=access or Access(),
             shapes=shapes or {},
             connections=connections,

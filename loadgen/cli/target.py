@@ -41,6 +41,7 @@ _MEANT: dict[str, tuple[type[Served], ...]] = {
         (
             *("connections", "shared_memory", "header", "token_file", "tls_ca", "tls_cert", "tls_key"),
             *("body", "answer", "metrics_url", "method", "content_type", "form", "parameter", "trust_answers"),
+            *("unix_socket", "tls_server_name"),
         ),
         (External,),
     ),
@@ -116,6 +117,13 @@ def target(
     ] = None,
     tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="With TLS: our certificate, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="With TLS: its private key, PEM.")] = None,
+    tls_server_name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="With TLS: the name in the server's certificate.  [default: the host]"),
+    ] = None,
+    unix_socket: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="With --target: connect to this socket, not to host and port.")
+    ] = None,
     body: Annotated[
         str | None,
         typer.Option(metavar="BODY|@FILE", help='With http: what requests carry; "$input" stands for the input.'),
@@ -152,7 +160,7 @@ def target(
     _refuse_strays(context, External if target is not None else Frontend if connect is not None else Deploy)
     if target is None:
         return {}
-    address = parse_address(target)
+    address = parse_address(target, unix_socket, tls_server_name)
     headers = list(_headers(header or ()))
     for name, times in Counter(name for name, _ in headers).items():
         if times > 1:

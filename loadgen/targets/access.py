@@ -91,15 +91,18 @@ class Access:
             ConfigError: a file cannot be read, or gRPC is not installed.
         """
         grpc = grpc_library()
-        told = None if address.authority == address.endpoint else address.authority
+        told = None if address.authority == address.endpoint and not address.socket else address.authority
         host = dict(self.headers).get("host", told)
         options = [*GRPC_OPTIONS, *([("grpc.default_authority", host)] if host else [])]
+        place = f"unix:{address.socket}" if address.socket else address.endpoint
         if not address.tls:
-            return grpc.aio.insecure_channel(address.endpoint, options=options)
+            return grpc.aio.insecure_channel(place, options=options)
+        if address.tls_name or address.socket:
+            options.append(("grpc.ssl_target_name_override", address.server_name))
         self.ssl_context()  # says what is wrong with the files, which gRPC does not
         files = (self.ca, self.key, self.certificate)
         contents = [None if file is None else file.read_bytes() for file in files]
-        return grpc.aio.secure_channel(address.endpoint, grpc.ssl_channel_credentials(*contents), options=options)
+        return grpc.aio.secure_channel(place, grpc.ssl_channel_credentials(*contents), options=options)
 
 
 def _is_header(given: object) -> bool:

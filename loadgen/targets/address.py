@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from loadgen.errors import ConfigError, FieldError, without_secrets
@@ -48,6 +51,11 @@ SCHEMES = {
 _UNQUOTED = "/%:@!$&'()*+,;=~?"
 """What stays as it is in a path and a query, beside letters, digits and ``-._``."""
 
+MAX_SOCKET_BYTES = 107
+"""Of the path of a Unix socket on Linux."""
+
+_UNIX_SCHEME, _UNIX_EXAMPLE = "http+unix://", "http+unix://%2Frun%2Fserver.sock/PATH"
+
 _EXAMPLES = "oip+grpc://127.0.0.1:8001/MODEL, oip+http://127.0.0.1:8000/MODEL or http://127.0.0.1:8000/PATH"
 
 
@@ -65,6 +73,8 @@ class Address:
         version: of the model; empty for the server's choice.
         path: as it is sent: of any HTTP all of it, with its query; of ``http`` what comes before ``/v2``.
         usual_port: the port is that of the scheme, and was left out.
+        socket: the path of a Unix socket that is connected to in place of host and port; empty for none.
+        tls_name: by which the server's certificate is checked in place of the host; empty for that.
     """
 
     text: str
@@ -76,6 +86,18 @@ class Address:
     version: str = ""
     path: str = ""
     usual_port: bool = False
+    socket: str = ""
+    tls_name: str = ""
+
+    @property
+    def shown(self) -> str:
+        """For errors: as it was written, with the place that is connected to."""
+        return f"{self.text} at {self.socket}" if self.socket else self.text
+
+    @property
+    def server_name(self) -> str:
+        """By which the server's certificate is checked."""
+        return self.tls_name or self.host
 
     @property
     def endpoint(self) -> str:
@@ -105,14 +127,62 @@ class Address:
         return f"{self.server_path}/models/{quote(self.model, '')}{version}"
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str, unix_socket: Path | None = None, tls_server_name: str | None = None) -> Address:
     """Read an address such as ``oip+grpc://host:8001/model/version``.
 
     Over HTTP it may also be as requests have it, ``…/prefix/v2/models/model/versions/version/infer``, whatever comes
-    before ``/v2``: that is how some ingresses route.
+    before ``/v2``: that is how some ingresses route. ``http+unix://%2Fpath%2Fsocket/path`` names a Unix socket.
+
+    Args:
+        text: the address.
+        unix_socket: that is connected to in place of host and port; None for none.
+        tls_server_name: by which the server's certificate is checked in place of the host; None for that.
 
     Raises:
         ConfigError: it is none.
+    """
+    if text.lower().startswith(_UNIX_SCHEME):
+        place, slash, path = text[len(_UNIX_SCHEME) :].partition("/")
+        if not place or unix_socket is not None:
+            problem = "names a socket, as {External.unix_socket} does" if place else "names no socket"
+            raise FieldError("External.target", without_secrets(text), problem, f"write it as {_UNIX_EXAMPLE}")
+        return parse_address(f"http://localhost{slash}{path}", Path(unquote(place)), tls_server_name)
+    address = _parsed(text, needs_port=unix_socket is None)
+    if unix_socket is not None:
+        if not 1 <= len(os.fsencode(unix_socket)) <= MAX_SOCKET_BYTES or "\0" in str(unix_socket):
+            problem = f"is no path of a socket, which has {MAX_SOCKET_BYTES} bytes at most"
+            raise FieldError("External.unix_socket", unix_socket, problem, "name a shorter one")
+        address = replace(address, socket=str(unix_socket))
+    if tls_server_name is None:
+        return address
+    if not address.tls:
+        problem, remedy = "is for TLS", f"leave it out, or use {secure(address.text)}"
+        raise FieldError("External.tls_server_name", tls_server_name, problem, remedy)
+    try:
+        name = _host(tls_server_name)
+    except UnicodeError:
+        name = ""
+    if not re.fullmatch(r"[\w.:-]+", name, re.ASCII):
+        raise FieldError("External.tls_server_name", tls_server_name, "is no name of a server", "write a host name")
+    return replace(address, tls_name=name)
+
+
+def secure(target: str) -> str:
+    """The same address through TLS.
+
+    Args:
+        target: an address without.
+    """
+    scheme, rest = target.split("://", 1)
+    return f"{'https+json' if scheme == 'http+json' else scheme + 's'}://{rest}"
+
+
+def _parsed(text: str, *, needs_port: bool) -> Address:
+    """The same, of host and port.
+
+    Args:
+        text: the address.
+        needs_port: one that has no usual port has to name one.
     """
     shown = without_secrets(text)
     try:
@@ -127,8 +197,8 @@ def parse_address(text: str) -> Address:
         )
     protocol, tls = SCHEMES[parts.scheme]
     usual = port is None and protocol.ports is not None
-    if protocol.ports is not None and port is None:
-        port = protocol.ports[tls]
+    if port is None and (protocol.ports is not None or not needs_port):
+        port = (protocol.ports or (80, 443))[tls]
     if not parts.hostname or not port:
         needed = "a host is" if port and protocol.ports is not None else "host and port are"
         raise FieldError("External.target", shown, f"{{value}}: {needed} needed, such as {_EXAMPLES}")

@@ -32,6 +32,24 @@ ONE_MACHINE = "localhost"
 _P = TypeVar("_P", bound=asyncio.BaseProtocol)
 
 
+async def open_stream(
+    server: Address, tls: ssl.SSLContext | None = None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to a server, for a question.
+
+    Args:
+        server: host and port, or a Unix socket.
+        tls: None without.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    name = None if tls is None else server.server_name
+    if server.socket:
+        return await asyncio.open_unix_connection(server.socket, ssl=tls, server_hostname=name)
+    return await asyncio.open_connection(server.host, server.port, ssl=tls, server_hostname=name)
+
+
 async def resolve(host: str, port: int) -> Sequence[str]:
     """The addresses of a host, as the system orders them; a number is its own address.
 
@@ -105,13 +123,16 @@ class Addresses:
             raise
 
     async def _connect(self, address: str, make: Callable[[str], _P], tls: ssl.SSLContext | None) -> _P:
-        _, connection = await asyncio.get_running_loop().create_connection(
-            lambda: make(address),
-            address,
-            self._server.port,
-            ssl=tls,
-            server_hostname=None if tls is None else self._server.host,
-        )
+        loop, server = asyncio.get_running_loop(), self._server
+        name = None if tls is None else server.server_name
+        if server.socket:
+            _, connection = await loop.create_unix_connection(
+                lambda: make(address), server.socket, ssl=tls, server_hostname=name
+            )
+        else:
+            _, connection = await loop.create_connection(
+                lambda: make(address), address, server.port, ssl=tls, server_hostname=name
+            )
         self._passed_over_until_ns.pop(address, None)
         return connection
 
@@ -120,7 +141,8 @@ class Addresses:
         now_ns = time.monotonic_ns()
         usable = [address for address in self._now if self._passed_over_until_ns.get(address, 0) <= now_ns]
         if not usable:
-            usable = [*await resolve(self._server.host, self._server.port)]
+            server = self._server
+            usable = [server.socket] if server.socket else [*await resolve(server.host, server.port)]
             self.several = self.several or (not self.known and len(usable) > 1)
             self._now = tuple(usable)
             self.known += [address for address in usable if address not in self.known]

@@ -111,7 +111,7 @@ class HttpTarget(Target, Delivers):
         self._idle: list[Http1Connection] = []
         self._open: set[Http1Connection] = set()
         self._addresses, self.requests = Addresses(spec.address), Counter[str]()
-        self._dialer = Dialer(spec.address.text, self._connect, self._wanted)
+        self._dialer = Dialer(spec.address.shown, self._connect, self._wanted)
         self._expiry: Expiry | None = None
 
     @override

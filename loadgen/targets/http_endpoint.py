@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from loadgen.errors import ConfigError, FieldError
 from loadgen.load.inputs import DRAWN_INPUTS, InputSource, Pool, request_pool
+from loadgen.targets.addresses import open_stream
 from loadgen.targets.bodies import INPUT, INPUT_IN_TEXT, INPUTS, Body, Item, NoBody, WholeBody, with_input
 from loadgen.targets.body_options import body_of, method_of
 from loadgen.targets.client_limits import unreachable
@@ -124,11 +125,11 @@ class HttpEndpoint(Remote):
         """Connects only, since any request would cost the server work."""
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
-                _, writer = await asyncio.open_connection(self.options.address.host, self.options.address.port)
+                _, writer = await open_stream(self.options.address)
             writer.close()
         except OSError as error:
             reason = error.strerror or "no answer"
-            raise unreachable(f"{self.options.address.text} cannot be reached: {reason}", error) from None
+            raise unreachable(f"{self.options.address.shown} cannot be reached: {reason}", error) from None
 
 
 @dataclass(frozen=True, slots=True)

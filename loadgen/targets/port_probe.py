@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from loadgen.errors import TargetError, UnreachableError
 from loadgen.targets.address import Address
+from loadgen.targets.addresses import open_stream
 
 PATIENCE_S = 2.0
 """Patience for each look."""
@@ -112,7 +113,7 @@ async def _speaks_tls(address: Address) -> bool:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is sent but that it is spoken
     with contextlib.suppress(OSError):
         async with asyncio.timeout(PATIENCE_S):
-            _, writer = await asyncio.open_connection(address.host, address.port, ssl=context)
+            _, writer = await open_stream(address, context)
         writer.transport.abort()
         return True
     return False
@@ -122,7 +123,7 @@ async def _answer(address: Address, said: bytes) -> bytes:
     """The first bytes that a server answers; none if it does not."""
     with contextlib.suppress(OSError, asyncio.IncompleteReadError):
         async with asyncio.timeout(PATIENCE_S):
-            reader, writer = await asyncio.open_connection(address.host, address.port)
+            reader, writer = await open_stream(address)
             try:
                 writer.write(said)
                 return await reader.readexactly(9)

@@ -16,7 +16,7 @@ from loadgen.load.image_layout import ImageOptions
 from loadgen.load.inputs import InputSource
 from loadgen.load.target import TargetSpec
 from loadgen.targets.access import Access
-from loadgen.targets.address import Address
+from loadgen.targets.address import Address, secure
 from model_containers.model import Description
 
 MOST_CONNECTIONS = 1000
@@ -70,7 +70,7 @@ class TargetOptions:
         tls = [f"{{Access.{name}}}" for name in ("ca", "certificate", "key") if getattr(self.access, name) is not None]
         if tls and not self.address.tls:
             s, them = ("s", "it") if len(tls) == 1 else ("", "them")
-            remedy = f"leave {them} out, or use {_secure(self.address.text)}"
+            remedy = f"leave {them} out, or use {secure(self.address.text)}"
             raise ConfigError(f"{' and '.join(tls)} need{s} TLS: {remedy}")
         if self.metrics_url is not None and not _is_url(self.metrics_url):
             remedy = "write it as http://HOST:PORT/metrics"
@@ -97,12 +97,6 @@ class TargetOptions:
         if self.address.protocol.multiplexed:
             return None
         return (self.connections or MOST_CONNECTIONS) * clients
-
-
-def _secure(target: str) -> str:
-    """The same address through TLS."""
-    scheme, rest = target.split("://", 1)
-    return f"{'https+json' if scheme == 'http+json' else scheme + 's'}://{rest}"
 
 
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,30}")

@@ -128,7 +128,7 @@ async def describe(
             raise ConfigError(f"{address.text}: {model.name} {reason}; name another model")
         return about, replace(model, max_batch=max_batch, instances=instances)
     except TargetError as error:
-        known = type(error)(access.concealed(f"{address.text}: {error}"))
+        known = type(error)(access.concealed(f"{address.shown}: {error}"))
         if isinstance(error, UnreachableError):
             raise await explained(known, address) from None
         raise type(error)(f"{known}{_other_name(address)}") from None
@@ -150,11 +150,12 @@ class _HttpAdmin(OipAdmin):
     def __init__(self, address: Address, access: Access) -> None:
         self._address = address
         context = access.ssl_context() if address.tls else True
+        connector = aiohttp.UnixConnector(address.socket) if address.socket else aiohttp.TCPConnector(ssl=context)
         self._session = aiohttp.ClientSession(
             address.base_url,
             headers={"host": address.authority, **dict(access.headers)},
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
-            connector=aiohttp.TCPConnector(ssl=context),
+            connector=connector,
         )
         self._server, self._model = address.server_path, address.model_path
 
@@ -192,7 +193,9 @@ class _HttpAdmin(OipAdmin):
 
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         try:
-            async with self._session.request(method, path, json=body, allow_redirects=False) as response:
+            async with self._session.request(
+                method, path, json=body, allow_redirects=False, server_hostname=self._address.tls_name or None
+            ) as response:
                 content = await response.read()
                 status, location = response.status, response.headers.get("location")
         except TimeoutError:

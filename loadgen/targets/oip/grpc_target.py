@@ -79,7 +79,7 @@ class OipGrpcTarget(Target, Delivers):
         self._turn = 0
         self._addresses, self._calls = Addresses(spec.address), Counter[str]()
         """How many calls were made to each address over connections that are gone."""
-        self._dialer = Dialer(spec.address.text, self._connect, self._wanted)
+        self._dialer = Dialer(spec.address.shown, self._connect, self._wanted)
         self._expiry: Expiry | None = None
         self._closed = False
 
