@@ -62,7 +62,7 @@ class AdminClient:
             name: of an application that is not there yet.
             input_type: of its queries.
             default_output: answered when there is no answer of a model.
-            latency_slo_micros: objective in microseconds; the frontend keeps it and does not act on it.
+            latency_slo_micros: objective in microseconds, see `Application`.
         """
         await self._act(rest.AddApplication(name, input_type, default_output, latency_slo_micros))
 

@@ -15,7 +15,7 @@ class Application:
         name: any text.
         input_type: of its queries.
         default_output: the answer when there is no prediction.
-        latency_slo_micros: orders the queue, earliest deadline first, and has no other effect.
+        latency_slo_micros: how long a query waits for a replica where its model has none any more.
     """
 
     name: str

@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 from model_containers.data_types import Buffer
 
+QUERY_BYTES = 256
+"""What a query needs beside its payload."""
+
 
 class Query(NamedTuple):
     """One input that waits for its answer; a named tuple because one is made for every request.
@@ -118,6 +121,29 @@ class BatchQueue:
         self.queued_bytes = sum(len(query.payload) for query in (*self._queries, *self.failed))
         self._drained(now_ns)
         return dropped
+
+    def take_stale(self, maximum: int, stale: Callable[[Query], bool], bound: int, now_ns: int) -> tuple[Query, ...]:
+        """Hand out the first queries, at most `maximum`, as long as they are stale or too many wait.
+
+        Args:
+            maximum: queries, so that the caller can do something else in between.
+            stale: of a query that has waited for too long.
+            bound: bytes that may wait, see `held_bytes`.
+            now_ns: monotonic clock.
+        """
+        taken: list[Query] = []
+        for waiting in (self.failed, self._queries):
+            while waiting and len(taken) < maximum and (self.held_bytes > bound or stale(waiting[0])):
+                query = waiting.popleft()
+                self.queued_bytes -= len(query.payload)
+                taken.append(query)
+        self._drained(now_ns)
+        return tuple(taken)
+
+    @property
+    def held_bytes(self) -> int:
+        """What the queue holds, queries without a payload included."""
+        return self.queued_bytes + QUERY_BYTES * len(self)
 
     def empty_ns(self, now_ns: int) -> int:
         """How long the queue has been empty, in all, until now."""

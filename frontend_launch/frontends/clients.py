@@ -31,14 +31,9 @@ longest is forgotten, of those of the same kind."""
 MAX_IDS_OF_CONNECTION = 16
 """Client ids of one connection; beyond it its oldest is forgotten."""
 
-MAX_UNREAD, MIN_UNREAD = 131_072, 16_384
-"""Answers that may wait for a client that does not read, small ones and large ones."""
-
-MAX_UNREAD_BYTES = 2 << 30
-"""Of answers that are so large that this is less than `MAX_UNREAD`, down to `MIN_UNREAD`."""
-
-_ANSWER_BYTES = 512
-"""What ZeroMQ needs for an answer, beside its output."""
+MAX_UNREAD = 131_072
+"""Answers that may wait for a client that does not read. Their size has no bound: ZeroMQ crashes at times where this
+changes while connections end."""
 
 
 class BatchTimes(NamedTuple):
@@ -76,7 +71,7 @@ class ClientTable:
     def __init__(
         self, socket: zmq.Socket[bytes], gone: Callable[[int], None], ids: Iterator[int] | None = None
     ) -> None:
-        self._socket, self._sender, self._gone = socket, Sender(socket), gone
+        self._sender, self._gone = Sender(socket), gone
         self._warn = Seldom(log)
         self._identities: dict[int, bytes] = {}
         self._new: OrderedDict[int, None] = OrderedDict()
@@ -88,8 +83,7 @@ class ClientTable:
         """Clients that read times, and whether their clock is this process's."""
         self._clock, self._sampler = clock_id(), Sampler()
         self._ids = ids or random_ids()
-        self._bound_for_bytes = -1
-        self._bound_unread()
+        socket.setsockopt(zmq.SNDHWM, MAX_UNREAD)
 
     def register(self, frames: Frames) -> None:
         """Register a client: answer its handshake with a new client id.
@@ -123,12 +117,6 @@ class ClientTable:
         ids.remove(client_id)
         if not ids:
             del self._ids_of[identity]
-
-    def _bound_unread(self) -> None:
-        """Bound what ZeroMQ keeps for a client that does not read, by the largest output so far."""
-        self._bound_for_bytes = self._sender.largest
-        answers = MAX_UNREAD_BYTES // (_ANSWER_BYTES + self._bound_for_bytes)
-        self._socket.setsockopt(zmq.SNDHWM, max(MIN_UNREAD, min(MAX_UNREAD, answers)))
 
     def announced(self, client_id: int) -> bool:
         """Whether a client is one of this project, which reads more than the messages of 2017."""
@@ -185,8 +173,6 @@ class ClientTable:
             self._lose(queries[sent].client_id)
             queries, outputs = queries[sent:], outputs[sent:]
             timed = {place - sent: its for place, its in timed.items() if place >= sent}
-        if self._sender.largest > self._bound_for_bytes:
-            self._bound_unread()
         return answered
 
     def _timed(self, queries: Sequence[Query], times: BatchTimes | None) -> dict[int, wire.RequestTimes]:

@@ -33,12 +33,14 @@ class ApplicationEntry:
         name: on the wire.
         default_output: the bytes to answer with when there is no prediction.
         metrics: its own.
+        objective_ns: after so long a query of a model without replicas gets the default output.
         models: names of the models it asks.
     """
 
     name: str
     default_output: bytes
     metrics: ApplicationMetrics
+    objective_ns: int
     models: tuple[str, ...] = ()
 
 
@@ -115,7 +117,8 @@ class Directory:
         known = self.applications.get(name)
         metrics = known.metrics if known else ApplicationMetrics(self._registry, name, time.monotonic_ns())
         models = known.models if known else ()
-        self.applications[name] = ApplicationEntry(name, stored.default_output.encode(), metrics, models)
+        default_output, objective_ns = stored.default_output.encode(), stored.latency_slo_micros * 1000
+        self.applications[name] = ApplicationEntry(name, default_output, metrics, objective_ns, models)
         await self._store.add_selection_state(stored)
 
     async def _read_links(self, name: str) -> None:

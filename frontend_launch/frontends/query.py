@@ -24,16 +24,17 @@ from frontend_launch.contexts import end_context
 from frontend_launch.counters import Counters
 from frontend_launch.errors import LaunchError, StoreError
 from frontend_launch.frontends.admission import Admission
-from frontend_launch.frontends.batching import Query
+from frontend_launch.frontends.batching import QUERY_BYTES, Query
 from frontend_launch.frontends.clients import BatchTimes, ClientTable
 from frontend_launch.frontends.directory import Directory
 from frontend_launch.frontends.memory import MemoryReturn
 from frontend_launch.frontends.metric_definitions import InternalMetrics
 from frontend_launch.frontends.metrics import Registry
+from frontend_launch.frontends.pipeline import ModelPipeline
 from frontend_launch.frontends.prometheus import exposition
 from frontend_launch.frontends.reader import Frames, RequestReceiver, SocketReader
-from frontend_launch.frontends.replica import Batch
-from frontend_launch.frontends.replica_link import ReplicaLink
+from frontend_launch.frontends.replica import Batch, ModelKey
+from frontend_launch.frontends.replica_link import MAX_NAME_CHARACTERS, ReplicaLink
 from frontend_launch.frontends.replicas import Shard
 from frontend_launch.frontends.seldom import Seldom
 from frontend_launch.frontends.state import Store
@@ -49,6 +50,9 @@ log = logging.getLogger(__name__)
 
 MAX_WAITING_MESSAGES = 256
 """Requests that ZeroMQ reads ahead of the frontend, per client."""
+
+UNSERVED_SHARE = 8
+"""Queries of a model whose last replica has left may take one part in so many of the queued bytes."""
 
 MAX_HANDSHAKE_BYTES = 65_536
 """The same of what clients send for an id."""
@@ -67,8 +71,8 @@ class QueryFrontend:
         store: the configuration; watched for changes.
         host: address to bind.
         ports: ports to bind; `self.ports` says which were taken.
-        max_queued_bytes: payload bytes that may wait; at the bound requests are no longer read, so that
-            clients slow down and nothing is lost.
+        max_queued_bytes: that may wait, see `BatchQueue.held_bytes`; at the bound requests are no longer read, so that
+            clients slow down and nothing is lost. A model without replicas may have `UNSERVED_SHARE` of it.
         ipc_directory: have sockets for clients and replicas there too, see `frontend_launch.wire.ipc_addresses`.
         shard: which of several query frontends this is.
         credentials: clients and replicas that have them are served and no others, encrypted; None to serve all.
@@ -89,7 +93,7 @@ class QueryFrontend:
         credentials: Credentials | None = None,
         max_message_bytes: int = wire.MAX_MESSAGE_BYTES,
     ) -> None:
-        self._store, self._max_queued_bytes = store, max_queued_bytes
+        self._store, self._max_queued_bytes, self._room_bytes = store, max_queued_bytes, 0
         self._registry = Registry()
         self._internal = InternalMetrics(self._registry, time.monotonic_ns())
         self._directory = Directory(store, self._registry)
@@ -123,13 +127,14 @@ class QueryFrontend:
             self._directory,
             self._registry,
             self._internal,
+            self._max_queued_bytes // UNSERVED_SHARE,
             answer=self._answer,
             answer_default=self._answer_default,
             registered=self._on_registered,
             drop=self._drop,
             settled=self._after_answers,
         )
-        self._pipelines = self._link.pipelines
+        self._served = self._link.served
         for socket in (self._response_socket, self._replica_socket):
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # without it what cannot be sent would be lost without a word
         for socket in (self._request_socket, self._response_socket, self._replica_socket):
@@ -231,25 +236,42 @@ class QueryFrontend:
     def _accept(self, request: wire.PredictRequest, now_ns: int) -> None:
         application = self._directory.applications.get(request.application)
         if application is None:
-            raise WireError("unknown_application", f"a request for the unknown application {request.application!r}")
+            name = request.application[:MAX_NAME_CHARACTERS]
+            raise WireError("unknown_application", f"a request for the unknown application {name!r}")
         if not self._clients.touch(request.client_id):
             raise WireError("unknown_client", f"a request of client {request.client_id}, which has no handshake")
         query = Query(request.client_id, request.request_id, application.name, request.payload, now_ns)
         model = self._directory.model_of(application)
-        pipeline = self._pipelines.get(model) if model is not None else None
-        if pipeline is None:  # no model, or none that ever had a replica
-            self._requests += 1
-            if model is not None:  # the original counts before it looks for the model's queue
-                self._internal.scheduled(1)
-            self._answer_default((query,), "no_replica", now_ns)
-            return
+        pipeline = self._served.get(model) if model is not None else None
+        if pipeline is None:
+            pipeline = self._unserved(model, query, now_ns)
+            if pipeline is None:
+                return
         if request.input_type is not pipeline.input_type:
             self._internal.scheduled(1)  # the original finds out after that
             given, taken = request.input_type.canonical, pipeline.input_type.canonical
             raise WireError("input_type", f"a request with {given} for {pipeline.key[0]}, which takes {taken}")
         self._requests += 1
         pipeline.push(query, now_ns)
-        if self._queued_bytes() >= self._max_queued_bytes:
+        self._room_bytes -= QUERY_BYTES + len(request.payload)
+        if self._room_bytes <= 0:
+            self._look_for_room(now_ns)
+
+    def _unserved(self, model: ModelKey | None, query: Query, now_ns: int) -> ModelPipeline | None:
+        """Where a query for a model without replicas waits for one; None where it does not, and was answered."""
+        pipeline = self._link.pipelines.get(model) if model is not None else None
+        if pipeline is not None and pipeline.queue.held_bytes < self._max_queued_bytes // UNSERVED_SHARE:
+            return pipeline
+        self._requests += 1
+        if model is not None:  # the original counts before it looks for the model's queue
+            self._internal.scheduled(1)
+        self._answer_default((query,), "no_replica", now_ns)
+        return None
+
+    def _look_for_room(self, now_ns: int) -> None:
+        """Stop reading where there is none. Until so many bytes have come nobody has to look: replicas make more."""
+        self._room_bytes = self._max_queued_bytes - self._held_bytes()
+        if self._room_bytes <= 0:
             self._paused_since_ns = now_ns
             self._incoming.pause()
 
@@ -272,7 +294,7 @@ class QueryFrontend:
             self._answer_default((query,), "invalid_request", now_ns)
 
     def _after_requests(self) -> None:
-        for pipeline in self._pipelines.values():
+        for pipeline in self._served.values():
             pipeline.count()
             self._link.dispatch(pipeline)
         self._link.check_again()
@@ -283,7 +305,7 @@ class QueryFrontend:
         now_ns = time.monotonic_ns()
         dropped = sum(
             pipeline.queue.drop(lambda query: query.client_id == client_id, now_ns)
-            for pipeline in self._pipelines.values()
+            for pipeline in self._link.pipelines.values()
         )
         self._orphaned += dropped
         self._warn_of_gone("client %d is gone or does not read: dropped its %d queued queries", client_id, dropped)
@@ -291,13 +313,16 @@ class QueryFrontend:
         self._memory.update()
 
     def _resume_if_room(self, now_ns: int) -> None:
-        if self._incoming.paused and self._queued_bytes() < self._max_queued_bytes:
+        if self._incoming.paused and self._held_bytes() < self._max_queued_bytes:
             self._paused_ns += now_ns - self._paused_since_ns
             self._incoming.resume()
 
+    def _held_bytes(self) -> int:
+        return sum(pipeline.queue.held_bytes for pipeline in self._link.pipelines.values())
+
     def _queued_bytes(self) -> int:
         queued_bytes = 0
-        for pipeline in self._pipelines.values():  # for each request: a generator would cost twice as much
+        for pipeline in self._link.pipelines.values():  # after each answer: a generator would cost twice as much
             queued_bytes += pipeline.queue.queued_bytes
         return queued_bytes
 

@@ -248,14 +248,13 @@ class Sender:
         socket: a ROUTER that refuses to send to peers that are not there.
 
     Attributes:
-        largest: bytes of the largest last frame of all bursts.
         unread: the peer that ended the last burst is there, and has too many messages that it does not read.
     """
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         compiled = _compiled(socket)
         self._send_frame, self._get = compiled.send, compiled.get
-        self.largest, self.unread = 0, False
+        self.unread = False
 
     def burst(self, frames: Sequence[Buffer], length: int, longer: Sequence[int] = ()) -> int:
         """Send messages of `length` frames each, back to back, until one is for a peer that is gone or does not read.
@@ -273,8 +272,6 @@ class Sender:
         """
         count = (len(frames) - len(longer)) // length
         largest = max(map(len, frames if longer else frames[length - 1 :: length]), default=0)
-        if largest > self.largest:
-            self.largest = largest
         flags = [*[_NOW_AND_MORE] * (length - 1), _NOW] * count
         copied = [*[True] * (length - 1), largest < _COPY_SENT_BELOW_BYTES] * count
         for before, place in enumerate(longer):

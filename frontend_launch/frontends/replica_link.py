@@ -20,6 +20,7 @@ from frontend_launch.frontends.pipeline import ModelPipeline
 from frontend_launch.frontends.reader import Frames, Sender, SocketReader
 from frontend_launch.frontends.replica import Batch, ModelKey, Replica
 from frontend_launch.frontends.replicas import ReplicaTable, Shard
+from frontend_launch.frontends.seldom import Seldom
 from frontend_launch.frontends.settling import settle
 from frontend_launch.records import ReplicaRecord
 from frontend_launch.stages import Stages
@@ -39,6 +40,9 @@ from model_containers.wire import (
 
 log = logging.getLogger(__name__)
 
+MAX_NAME_CHARACTERS = 1000
+"""Of a model, its version, and a replica's role."""
+
 MAX_GONE_REPLICAS = 256
 """Replicas whose sums are kept after they are gone; beyond it the oldest are forgotten."""
 
@@ -50,6 +54,9 @@ HEARTBEAT_TIMEOUT_MS = 60_000
 """ZMTP's own heartbeats to replicas, whose I/O thread answers them even while the model computes: the connection of
 one that hangs or whose machine is gone breaks. Long, because a starved machine is slow and not dead."""
 
+LINES_A_MINUTE = 100
+"""Of the log, about replicas that come and go."""
+
 MAX_UNREAD = 131_072
 """Messages that may wait for a replica that does not read; a batch beyond them says that it is gone."""
 
@@ -59,6 +66,9 @@ PROBE_DELAYS_S = (0.0, 0.05, 0.5)
 
 SWEEP_S = 0.5
 """Between two looks for batches past their deadlines."""
+
+EXPIRED_AT_ONCE = 500
+"""Queries that get the default output before other work has its turn."""
 
 MAX_MOVES = 2
 """Times that a query moves because its replica hangs; one that holds up a third gets the default output."""
@@ -73,6 +83,7 @@ class ReplicaLink:
         directory: says how large a batch may be.
         registry: where models get their metrics.
         internal: the metrics of the whole frontend.
+        unserved_bytes: may wait for a model without replicas, see `BatchQueue.held_bytes`.
         answer: called with a batch, a replica's answer to it, since when it was the replica's batch under way, and the
             time.
         answer_default: called with queries that get no prediction, a short reason, and the time.
@@ -82,6 +93,7 @@ class ReplicaLink:
 
     Attributes:
         pipelines: by model version, of those that have, or had, a replica.
+        served: those of them that have one.
         requeued: queries that were queued a second time.
     """
 
@@ -92,6 +104,7 @@ class ReplicaLink:
         directory: Directory,
         registry: Registry,
         internal: InternalMetrics,
+        unserved_bytes: int,
         *,
         answer: Callable[[Batch, BatchResponse, int, int], None],
         answer_default: Callable[[Iterable[Query], str, int], None],
@@ -105,13 +118,16 @@ class ReplicaLink:
         socket.setsockopt(zmq.SNDHWM, MAX_UNREAD)
         self._directory, self._registry, self._internal = directory, registry, internal
         self._answer, self._answer_default, self._registered = answer, answer_default, registered
-        self._drop, self._settled = drop, settled
+        self._drop, self._settled, self._unserved_bytes = drop, settled, unserved_bytes
         self.pipelines: dict[ModelKey, ModelPipeline] = {}
+        self.served: dict[ModelKey, ModelPipeline] = {}
         self.requeued = 0
         self._replicas = ReplicaTable(shard)
         self._gone_replicas: dict[str, ReplicaCounters] = {}
         self._next_message = self._next_connection = 0
+        self._say = Seldom(log, LINES_A_MINUTE)
         self._probes: list[asyncio.TimerHandle] = []
+        self._expiry: asyncio.Handle | None = None
         self._swept_ns = self._resumed_ns = 0
 
     def open(self) -> None:
@@ -125,6 +141,8 @@ class ReplicaLink:
         self._answers.close()
         self._breaks.close()
         self._sweeps.cancel()
+        if self._expiry is not None:
+            self._expiry.cancel()
         self._cancel_probes()
         self._socket.disable_monitor()
 
@@ -188,6 +206,8 @@ class ReplicaLink:
 
     def _register(self, identity: bytes, metadata: Metadata, now_ns: int) -> None:
         key = (metadata.model_name, metadata.model_version)
+        if (length := max(map(len, (*key, metadata.role)))) > MAX_NAME_CHARACTERS:
+            raise WireError("text", f"a name of {length} characters where {MAX_NAME_CHARACTERS} are the most")
         pipeline = self.pipelines.get(key)
         if pipeline is None:
             self._evict_pipeline()
@@ -197,11 +217,12 @@ class ReplicaLink:
         elif pipeline.input_type is not metadata.input_type:
             given, taken = metadata.input_type.canonical, pipeline.input_type.canonical
             raise WireError("input_type", f"a replica of {key[0]}:{key[1]} takes {given}, the others {taken}")
+        self.served[key] = pipeline
         replica = self._replicas.register(identity, key, metadata.input_type, metadata.role)
         record = ReplicaRecord(*key, replica.replica_id, self._next_connection, metadata.input_type)
         self._next_connection += 1
         self._registered(record)
-        log.info("replica %s registered", replica.label)
+        self._say("replica %s registered", replica.label, level=logging.INFO)
         self.dispatch(pipeline)
 
     def _evict_pipeline(self) -> None:
@@ -321,13 +342,16 @@ class ReplicaLink:
         self._gone_replicas[replica.name] = replica.counters(now_ns)
         if len(self._gone_replicas) > MAX_GONE_REPLICAS:
             del self._gone_replicas[next(iter(self._gone_replicas))]
-        log.warning(
+        self._say(
             "replica %s is gone, with %d queries in flight",
             replica.label,
             sum(len(batch.queries) for batch in batches),
         )
         queries = [query for batch in batches for query in batch.queries]
         self._retry(replica, queries, "replicas_lost", now_ns)
+        if not self._replicas.serving(replica.model):
+            self.served.pop(replica.model, None)
+            self._schedule_expiry()
         self._tell()
 
     def _retry(self, replica: Replica, queries: Iterable[Query], reason: str, now_ns: int) -> None:
@@ -347,10 +371,37 @@ class ReplicaLink:
         self._answer_default((query for query in lost if query.requeued), reason, now_ns)
         self.dispatch(pipeline)
 
+    # Models without replicas ---------------------------------------------------------------------------
+
+    def _schedule_expiry(self) -> None:
+        if self._expiry is None:
+            self._expiry = asyncio.get_running_loop().call_soon(self._expire)
+
+    def _expire(self) -> None:
+        """Answer what has waited for too long, or is too much, where the last replica has left: a few at a time."""
+        self._expiry, some = None, False
+        now_ns = time.monotonic_ns()
+        for key, pipeline in self.pipelines.items():
+            if key in self.served:
+                continue
+            pipeline.count()
+            expired = pipeline.queue.take_stale(
+                EXPIRED_AT_ONCE, lambda query: self._expired(query, now_ns), self._unserved_bytes, now_ns
+            )
+            self._answer_default(expired, "no_replica", now_ns)
+            some |= bool(expired)
+        if some:
+            self._schedule_expiry()
+            self._answers.check_again()
+            self._settled()
+
+    def _expired(self, query: Query, now_ns: int) -> bool:
+        return now_ns - query.arrived_ns > self._directory.applications[query.application].objective_ns
+
     # Hung replicas -------------------------------------------------------------------------------------
 
     def _sweep(self) -> None:
-        """Look for batches past their deadlines, and for replicas whose pause is over."""
+        """Look for batches past their deadlines, replicas whose pause is over, and models that have no replica left."""
         now_ns = time.monotonic_ns()
         if now_ns - self._swept_ns > 2 * SWEEP_S * NS_PER_S:
             self._resumed_ns = now_ns  # this process did not run: answers may wait to be read
@@ -361,6 +412,7 @@ class ReplicaLink:
         overdue = self._replicas.overdue(now_ns, self._resumed_ns)
         for replica in overdue:
             self._on_overdue(replica, now_ns)
+        self._schedule_expiry()
         self._tell()
         if overdue:
             self._answers.check_again()

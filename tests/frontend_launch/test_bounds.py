@@ -1,5 +1,6 @@
 """What one peer may take of a query frontend, with a client and a replica beside that behave well and lose nothing."""
 
+import asyncio
 import contextlib
 import resource
 import socket
@@ -11,7 +12,7 @@ from peers import Client, FrontendThread, Replica, dealer
 from frontend_launch import __main__, wire
 from frontend_launch.frontends import clients, query, replica_link
 from model_containers.data_types import DataType
-from model_containers.wire import HeartbeatKind, HeartbeatReply, encode_heartbeat
+from model_containers.wire import HeartbeatKind, HeartbeatReply, Metadata, encode_heartbeat, encode_metadata
 
 TIMEOUT_S = 10
 
@@ -110,6 +111,116 @@ def test_a_message_of_very_many_parts_holds_nobody_up(stack, name):
     assert sum(frontend.counters().dropped.values()) == 1
 
 
+def leave(frontend, replica, name):
+    """End a replica, and wait until the frontend knows."""
+    replica.socket.close()
+    frontend.until(lambda: (name, "1") not in frontend.frontend._served)
+
+
+def asked(client, replica, name, queries):
+    """Have a replica hold one of so many queries, while the others wait in the queue."""
+    for number in range(queries):
+        client.send(number, application=name)
+    return replica.receive_batch()
+
+
+def test_where_the_last_replica_has_left_queries_get_the_default_output(stack):
+    """After the objective of the application, also those that come later; a replica that comes back gets the next."""
+    frontend = started(stack)
+    beside = Beside(frontend, stack)
+    frontend.register("left", objective_s=0.01, batch_size=1)
+    client, replica = Client(frontend, stack), Replica(frontend, stack, "left")
+    asked(client, replica, "left", 4)
+    with beside.waiting():
+        leave(frontend, replica, "left")
+        for number in range(4, 8):
+            client.send(number, application="left")
+        answers = [client.receive() for _ in range(8)]
+    assert sorted(answer.request_id for answer in answers) == list(range(8))
+    assert {answer.output for answer in answers} == {b"TIMEOUT"}
+    assert frontend.counters().default_reasons == {"no_replica": 8}
+    back = Replica(frontend, stack, "left")
+    client.send(8, application="left")
+    back.answer(back.receive_batch())
+    assert client.receive().request_id == 8
+    assert frontend.counters().unanswered == 0
+
+
+def test_queries_wait_for_a_replica_up_to_the_objective(stack):
+    """One that comes before it is over serves them."""
+    frontend = started(stack)
+    frontend.register("left", objective_s=600, batch_size=8)
+    client, replica = Client(frontend, stack), Replica(frontend, stack, "left")
+    asked(client, replica, "left", 4)
+    leave(frontend, replica, "left")
+    frontend.call(turn(frontend.frontend._link._sweep))
+    back = Replica(frontend, stack, "left")
+    back.answer(back.receive_batch())
+    assert sorted(client.receive().request_id for _ in range(4)) == [0, 1, 2, 3]
+    assert frontend.counters().defaults == 0
+
+
+async def turn(act):
+    """Do something on the loop, and what it has scheduled."""
+    act()
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_a_model_without_replicas_has_a_part_of_the_queue(stack):
+    """What comes beyond it gets the default output at once; the others are read and served."""
+    frontend = started(stack, max_queued_bytes=1000 * (256 + 4))
+    beside = Beside(frontend, stack)
+    frontend.register("left", objective_s=600, batch_size=1)
+    client, replica = Client(frontend, stack), Replica(frontend, stack, "left")
+    asked(client, replica, "left", 1)
+    leave(frontend, replica, "left")
+    for number in range(1, 3000):
+        client.send(number, application="left")
+        if number % 500 == 0:
+            beside.ask()
+    kept = 1000 // query.UNSERVED_SHARE
+    answers = {client.receive().request_id for _ in range(3000 - kept)}
+    assert answers == set(range(kept, 3000))
+    beside.ask()
+    counters = frontend.counters()
+    assert (counters.models["left:1"].queue_length, counters.paused_ns) == (kept, 0)
+
+
+def test_a_full_queue_whose_last_replica_leaves_stops_nobody(stack):
+    """The oldest queries beyond the model's part get the default output, a few at a time."""
+    frontend = started(stack, max_queued_bytes=4000 * (256 + 4))
+    beside = Beside(frontend, stack)
+    frontend.register("left", objective_s=600, batch_size=1)
+    client, replica = Client(frontend, stack), Replica(frontend, stack, "left")
+    asked(client, replica, "left", 4500)
+    frontend.until(lambda: frontend.frontend._incoming.paused)
+    beside.client.send(77, application="beside")
+    leave(frontend, replica, "left")
+    kept = 4000 // query.UNSERVED_SHARE
+    assert {client.receive().request_id for _ in range(4500 - kept)} >= set(range(1, 3500))
+    beside.replica.answer(beside.replica.receive_batch())
+    assert beside.client.receive().request_id == 77
+    beside.ask()
+    assert frontend.counters().models["left:1"].queue_length == kept
+
+
+def test_names_have_a_bound(stack, caplog):
+    """What a peer calls itself, or asks for, does not fill the log, the metrics or the memory."""
+    frontend = started(stack)
+    beside = Beside(frontend, stack)
+    peer = stack.enter_context(dealer(frontend.ports.replica))
+    peer.send_multipart(encode_metadata(Metadata("x" * 1001, "1", DataType.FLOATS)))
+    own = Client(frontend, stack, wire.encode_announcement(b""))
+    own.send(1, application="y" * 100_000)
+    assert len(own.receiving.recv_multipart()[3]) < 2000
+    frontend.until(lambda: len(frontend.frontend._dropped) == 2)
+    assert frontend.counters().dropped == {"text": 1, "unknown_application": 1}
+    assert max(len(record.getMessage()) for record in caplog.records) < 2000
+    assert list(frontend.counters().models) == ["beside:1"]
+    beside.ask()
+
+
 def table_of(frontend):
     return frontend.frontend._clients
 
@@ -174,7 +285,6 @@ def test_of_clients_that_ask_the_one_that_was_silent_for_longest_is_forgotten(st
 def test_a_client_that_does_not_read_is_dropped_at_a_bound(stack, monkeypatch, caplog):
     """Its answers do not grow without end, and its queries are not served any more."""
     monkeypatch.setattr(clients, "MAX_UNREAD", 32)
-    monkeypatch.setattr(clients, "MIN_UNREAD", 32)
     frontend = started(stack)
     beside = Beside(frontend, stack)
     frontend.register("texts", DataType.STRINGS, batch_size=10)
@@ -193,20 +303,6 @@ def test_a_client_that_does_not_read_is_dropped_at_a_bound(stack, monkeypatch, c
     frontend.until(lambda: frontend.frontend._dropped)
     assert frontend.counters().dropped == {"unknown_client": 1}
     beside.ask()
-
-
-@pytest.mark.parametrize(
-    ("output_bytes", "answers"),
-    [(0, 131_072), (4096, 131_072), (1 << 16, 32_513), (1 << 20, 16_384), (1 << 28, 16_384)],
-)
-def test_fewer_large_answers_than_small_ones_wait_for_a_client(output_bytes, answers):
-    """The bound follows the largest output; ZeroMQ takes it for connections that stand."""
-    with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
-        table = clients.ClientTable(router, lambda _: None)
-        assert router.getsockopt(zmq.SNDHWM) == 131_072
-        table._sender.largest = output_bytes
-        table.answer([], DataType.FLOATS, [])
-        assert router.getsockopt(zmq.SNDHWM) == answers
 
 
 def with_full_pipes(frontend, act):

@@ -185,8 +185,18 @@ def test_an_error_of_our_own_keeps_its_traceback(frontend, port, monkeypatch, ca
 def test_a_line_comes_once_a_minute_with_what_there_was_in_between(caplog):
     """The first at once."""
     now = [0.0]
-    warn = Seldom(logging.getLogger("seldom"), lambda: now[0])
+    warn = Seldom(logging.getLogger("seldom"), clock=lambda: now[0])
     for now[0] in (0.0, 1.0, EVERY_S - 1, EVERY_S, 2 * EVERY_S):
         warn("odd %s", "thing")
     more = " (and 2 more since the last such line)"
     assert [record.getMessage() for record in caplog.records] == ["odd thing", "odd thing" + more, "odd thing"]
+
+
+def test_lines_beyond_a_number_are_counted(caplog):
+    """Until the minute is over."""
+    now = [0.0]
+    warn = Seldom(logging.getLogger("seldom"), 2, lambda: now[0])
+    for now[0] in (0.0, 1.0, 2.0, 3.0, EVERY_S, EVERY_S):
+        warn("%.0f", now[0])
+    more = " (and 2 more since the last such line)"
+    assert [record.getMessage() for record in caplog.records] == ["0", "1", "60" + more, "60"]

@@ -110,11 +110,12 @@ class FrontendThread:
         input_type: DataType = DataType.FLOATS,
         batch_size: int = 2,
         default_output: str = "TIMEOUT",
+        objective_s: float = 60.0,
     ) -> None:
         """An application linked to a model of the same name."""
 
         async def write() -> None:
-            await self.store.add_application(Application(name, input_type, default_output, 500_000))
+            await self.store.add_application(Application(name, input_type, default_output, round(objective_s * 1e6)))
             await self.store.add_model(ModelVersion(name, "1", input_type, (), "x", "x", batch_size))
             await self.store.set_current_version(name, "1")
             await self.store.link_model(name, name)
