@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from frontend_launch import stages
 from frontend_launch.errors import LaunchError
 from frontend_launch.frontends.connections import Complaints, Connections
+from frontend_launch.frontends.slices import in_slices
 from frontend_launch.frontends.web_pages import refusal
 from frontend_launch.ports import unusable
 
@@ -81,19 +81,22 @@ def metrics_app(frontend: QueryFrontend, names: Collection[str] = (), token: str
     application = guarded(names, token)
     application.add_routes(
         [
-            _page("/metrics", "application/json", lambda: json.dumps(frontend.report(), indent=4)),
-            _page("/metrics/loadgen", "application/json", lambda: frontend.counters().to_json()),
-            _page("/metrics/loadgen/stages", "application/json", lambda: stages.to_json(frontend.stages())),
+            _page("/metrics", "application/json", frontend.report_text),
+            _page("/metrics/loadgen", "application/json", lambda: (frontend.counters().to_json(),)),
+            _page("/metrics/loadgen/stages", "application/json", lambda: (stages.to_json(frontend.stages()),)),
             _page("/metrics/prometheus", CONTENT_TYPE_PLAIN_0_0_4, frontend.prometheus),
         ]
     )
     return application
 
 
-def _page(path: str, content_type: str, make: Callable[[], str | bytes]) -> web.RouteDef:
+def _page(path: str, content_type: str, make: Callable[[], Iterable[str | bytes]]) -> web.RouteDef:
+    turn = asyncio.Lock()
+
     async def get(_: web.Request) -> web.Response:
-        content = make()
-        body = content.encode() if isinstance(content, str) else content
+        async with turn:  # however many ask, the loop makes one at a time
+            parts = await in_slices(make())
+        body = b"".join(part.encode() if isinstance(part, str) else part for part in parts)
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     return web.get(path, get)

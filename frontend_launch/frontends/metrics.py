@@ -6,9 +6,10 @@ without members are absent. Pure: told the time, never reads it; the sampling of
 
 from __future__ import annotations
 
+import json
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -106,7 +107,7 @@ class Meter:
         return {"unit": "events per second", "rate": double_text(rate), **rates}
 
     def _tick(self, now_ns: int) -> None:
-        ticks = (now_ns - self._ticked_ns) // TICK_NS
+        ticks = max(0, now_ns - self._ticked_ns) // TICK_NS  # a reader may tell the time when it began to read
         for _ in range(min(ticks, 10_000)):  # by then every average has decayed to nothing
             instant = self._uncounted / 5
             self._uncounted = 0
@@ -196,6 +197,24 @@ class Registry:
     def items(self) -> Iterable[tuple[str, Metric]]:
         """Names and metrics, in the order of their creation."""
         return self._metrics.items()
+
+    def text(self, now_ns: int) -> Iterator[str]:
+        """The JSON text of the report, indented by four, in parts: what is added meanwhile is not in it."""
+        metrics, opened = tuple(self._metrics.items()), False
+        yield "{"
+        for category, kind in self._CATEGORIES:
+            head = f'{"," if opened else ""}\n    "{category}": [\n        '
+            members = False
+            for name, metric in metrics:
+                if isinstance(metric, kind):
+                    row = json.dumps({name: metric.fields(now_ns)}, indent=4).replace("\n", "\n        ")
+                    yield (",\n        " if members else head) + row
+                    members = opened = True
+                else:
+                    yield ""
+            if members:
+                yield "\n    ]"
+        yield "\n}" if opened else "}"
 
     def report(self, now_ns: int) -> dict[str, list[dict[str, dict[str, str]]]]:
         """The document that ``GET /metrics`` answers."""

@@ -29,8 +29,12 @@ BOUNDS_S = tuple(m * 10.0**e for e in range(-5, 2) for m in (1, 2.5, 5))
 _MOMENTARY = frozenset({"max_batch", "queue_length", "alive", "overdue", "aside"})
 
 
-def exposition(registry: Registry, counters: Counters, stages: Mapping[str, Stages], now_ns: int) -> bytes:
-    """All metrics, as Prometheus reads them.
+SAMPLES_AT_ONCE = 50
+"""Of a part of the text."""
+
+
+def exposition(registry: Registry, counters: Counters, stages: Mapping[str, Stages], now_ns: int) -> Iterator[bytes]:
+    """All metrics, as Prometheus reads them, in parts: some work for each, and empty ones too.
 
     Args:
         registry: metrics in the original's shape.
@@ -39,8 +43,9 @@ def exposition(registry: Registry, counters: Counters, stages: Mapping[str, Stag
         now_ns: monotonic clock.
     """
     families = _Families()
-    for name, metric in registry.items():
+    for name, metric in tuple(registry.items()):
         _add_original(families, name, metric, now_ns)
+        yield b""
     _add_counters(families, counters)
     for key, row in stages.items():
         scope = {"scope": "replica" if key.count(":") > 1 else "model", "of": key}
@@ -53,23 +58,37 @@ def exposition(registry: Registry, counters: Counters, stages: Mapping[str, Stag
             below = np.cumsum([row.batch_sizes[size] for size in sizes])
             queries = sum(size * count for size, count in row.batch_sizes.items())
             _add_histogram(families, "batch_queries", scope, zip(sizes, below, strict=True), int(below[-1]), queries)
+        yield b""
+    for family in families:
+        for start in range(0, len(family.samples), SAMPLES_AT_ONCE):
+            part = Metric(family.name, family.documentation, family.type)
+            part.samples = family.samples[start : start + SAMPLES_AT_ONCE]
+            yield _text(part, start == 0)
+
+
+def _text(family: Metric, begins: bool) -> bytes:
+    """The text of samples; the two lines that say what they are come before the first."""
     collectors = CollectorRegistry()
-    collectors.register(families)
-    return generate_latest(collectors)
+    collectors.register(_Families([family]))
+    text = generate_latest(collectors)
+    return text if begins else text.split(b"\n", 2)[2]
 
 
 class _Families:
     """Metrics by name, each with the samples of all its labels: what the library calls a collector."""
 
-    def __init__(self) -> None:
-        self._families: dict[str, Metric] = {}
+    def __init__(self, families: Iterable[Metric] = ()) -> None:
+        self._families = {family.name: family for family in families}
 
     def add(self, name: str, kind: str, suffix: str, labels: Mapping[str, str], value: float) -> None:
         family = self._families.setdefault(name, Metric(PREFIX + name, name.replace("_", " "), kind))
         family.add_sample(PREFIX + name + suffix, dict(labels), value)
 
+    def __iter__(self) -> Iterator[Metric]:
+        return iter(self._families.values())
+
     def collect(self) -> Iterator[Metric]:
-        yield from self._families.values()
+        yield from self
 
 
 def _add_original(families: _Families, name: str, metric: Any, now_ns: int) -> None:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import Counter as Tally
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -60,6 +60,9 @@ MAX_HANDSHAKE_BYTES = 65_536
 HANDSHAKE_TIMEOUT_MS = 10_000
 """How long ZeroMQ waits for the greeting of a peer that has connected."""
 
+MAX_UNWRITTEN = 1024
+"""Replicas that wait for a store that does not answer."""
+
 STORE_RETRY_S = 1.0
 """Between two attempts to write to a store that does not answer."""
 
@@ -102,7 +105,7 @@ class QueryFrontend:
         self._paused_ns, self._paused_since_ns = 0, 0
         self._dropped: Tally[str] = Tally()
         self._default_reasons: Tally[str] = Tally()
-        self._warn_of_gone = Seldom(log)
+        self._warn_of_gone, self._warn_of_unwritten = Seldom(log), Seldom(log)
         self._tasks: set[asyncio.Task[None]] = set()
         self._context = zmq.Context()
         self._credentials = credentials
@@ -187,8 +190,12 @@ class QueryFrontend:
         """The metrics in the shape of the original."""
         return self._registry.report(time.monotonic_ns())
 
-    def prometheus(self) -> bytes:
-        """All of them in the text format of Prometheus."""
+    def report_text(self) -> Iterator[str]:
+        """The same as text, in parts."""
+        return self._registry.text(time.monotonic_ns())
+
+    def prometheus(self) -> Iterator[bytes]:
+        """All of them in the text format of Prometheus, in parts."""
         return exposition(self._registry, self.counters(), self.stages(), time.monotonic_ns())
 
     def counters(self) -> Counters:
@@ -370,6 +377,9 @@ class QueryFrontend:
     # Replicas ------------------------------------------------------------------------------------------
 
     def _on_registered(self, record: ReplicaRecord) -> None:
+        if len(self._tasks) >= MAX_UNWRITTEN:
+            self._warn_of_unwritten("%d replicas wait to be written down: a further one is not", MAX_UNWRITTEN)
+            return
         task = asyncio.get_running_loop().create_task(self._keep(record))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -380,7 +390,7 @@ class QueryFrontend:
             try:
                 await self._store.add_replica(record)
             except StoreError as error:
-                log.warning("%s", error)
+                self._warn_of_unwritten("%s", error)
                 await asyncio.sleep(STORE_RETRY_S)
             else:
                 return

@@ -33,6 +33,7 @@ from frontend_launch.frontends.state import (
     ReplicaAdded,
     Store,
     VersionChanged,
+    remember,
 )
 from frontend_launch.records import Application, ModelVersion, ReplicaRecord
 from model_containers.data_types import DataType
@@ -266,7 +267,7 @@ class RedisStore(Store):
     @override
     async def add_replica(self, replica: ReplicaRecord) -> None:
         identity = (replica.model_name, replica.model_version, replica.replica_id)
-        self._own_replicas[identity] = replica
+        remember(self._own_replicas, identity, replica)
         row = {
             "model_id": f"{replica.model_name}:{replica.model_version}",
             "model_name": replica.model_name,

@@ -234,6 +234,7 @@ class ReplicaLink:
         )
         if (key := next(idle, None)) is not None:
             del self.pipelines[key]
+            self._replicas.forget(key)
             self._registry.remove(model_prefix(*key))
 
     def _on_answer(self, replica: Replica, answer: BatchResponse | WireError, now_ns: int) -> None:

@@ -73,6 +73,12 @@ class ReplicaTable:
         self._serving[model] += 1
         return replica
 
+    def forget(self, model: ModelKey) -> None:
+        """Forget a model that has no replicas; the ids of those that come begin anew."""
+        for known in (self._idle, self._busy, self._serving, self._aside, self._patience, self._output_types):
+            known.pop(model, None)
+        self._registrations.pop(model, None)
+
     def serving(self, model: ModelKey) -> int:
         """How many replicas a model has."""
         return self._serving[model]

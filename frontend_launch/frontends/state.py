@@ -1,7 +1,8 @@
 """The configuration store of both frontends: its interface, its events, and the one in memory.
 
-Everything is a coroutine, so that a store behind a socket fits the same protocol. Nothing is ever removed, as
-in the original: a store grows with what is registered, and with nothing else.
+Everything is a coroutine, so that a store behind a socket fits the same protocol. Applications and models are never
+removed, as in the original: a store grows with what is registered, and with nothing else. The one in memory refuses
+more than some number of them, and forgets the oldest replicas.
 """
 
 from __future__ import annotations
@@ -14,7 +15,17 @@ from weakref import WeakSet
 
 from typing_extensions import override
 
+from frontend_launch.errors import StoreError
 from frontend_launch.records import Application, ModelVersion, ReplicaRecord
+
+MAX_APPLICATIONS = MAX_MODELS = 32_768
+"""That a store in memory takes; of models each version counts."""
+
+MAX_TEXT = 64 << 20
+"""Characters of all their names and texts."""
+
+MAX_REPLICAS = 16_384
+"""Registrations that a process remembers; beyond it the oldest is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +204,23 @@ class Changes:
         return event
 
 
+ReplicaKey = tuple[str, str, int]
+"""Model name, version, and replica id."""
+
+
+def remember(replicas: dict[ReplicaKey, ReplicaRecord], key: ReplicaKey, replica: ReplicaRecord) -> None:
+    """Add a replica to those that are known; of very many the oldest is forgotten.
+
+    Args:
+        replicas: that are known.
+        key: of the replica.
+        replica: which.
+    """
+    replicas[key] = replica
+    if len(replicas) > MAX_REPLICAS:
+        del replicas[next(iter(replicas))]
+
+
 class MemoryStore(Store):
     """The store of frontends that share one process and one loop; its operations never suspend."""
 
@@ -201,7 +229,8 @@ class MemoryStore(Store):
         self._links: dict[str, set[str]] = {}
         self._models: dict[tuple[str, str], ModelVersion] = {}
         self._current: dict[str, str] = {}
-        self._replicas: dict[tuple[str, str, int], ReplicaRecord] = {}
+        self._replicas: dict[ReplicaKey, ReplicaRecord] = {}
+        self._text = 0
         # Weak, so that a watcher which is gone needs no farewell.
         self._watchers: WeakSet[Changes] = WeakSet()
 
@@ -215,8 +244,22 @@ class MemoryStore(Store):
         for changes in self._watchers:
             changes.put(event)
 
+    def _make_room(self, what: str, known: int, most: int, *texts: str) -> None:
+        """Account for an entry that is new.
+
+        Raises:
+            StoreError: there are too many.
+        """
+        length = sum(map(len, texts))
+        if known >= most or self._text + length > MAX_TEXT:
+            raise StoreError(f"no room for more {what}: {known} are here, with {self._text} characters of text in all")
+        self._text += length
+
     @override
     async def add_application(self, application: Application) -> None:
+        if application.name not in self._applications:
+            texts = application.name, application.default_output
+            self._make_room("applications", len(self._applications), MAX_APPLICATIONS, *texts)
         self._applications[application.name] = application
         self._notify(ApplicationAdded(application.name))
 
@@ -250,6 +293,9 @@ class MemoryStore(Store):
 
     @override
     async def add_model(self, model: ModelVersion) -> None:
+        if (model.name, model.version) not in self._models:
+            texts = model.name, model.version, model.container_name, model.model_data_path, *model.labels
+            self._make_room("models", len(self._models), MAX_MODELS, *texts)
         self._models[model.name, model.version] = model
         self._notify(ModelChanged(model.name, model.version))
 
@@ -273,7 +319,7 @@ class MemoryStore(Store):
     @override
     async def add_replica(self, replica: ReplicaRecord) -> None:
         key = (replica.model_name, replica.model_version, replica.replica_id)
-        self._replicas[key] = replica
+        remember(self._replicas, key, replica)
         self._notify(ReplicaAdded(*key))
 
     @override

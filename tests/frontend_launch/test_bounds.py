@@ -2,15 +2,21 @@
 
 import asyncio
 import contextlib
+import json
 import resource
 import socket
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import zmq
 from peers import Client, FrontendThread, Replica, dealer
 
 from frontend_launch import __main__, wire
-from frontend_launch.frontends import clients, query, replica_link
+from frontend_launch.errors import StoreError
+from frontend_launch.frontends import clients, query, replica_link, slices, state
+from frontend_launch.frontends.metric_definitions import ApplicationMetrics
+from frontend_launch.records import Application, ModelVersion
 from model_containers.data_types import DataType
 from model_containers.wire import HeartbeatKind, HeartbeatReply, Metadata, encode_heartbeat, encode_metadata
 
@@ -219,6 +225,102 @@ def test_names_have_a_bound(stack, caplog):
     assert max(len(record.getMessage()) for record in caplog.records) < 2000
     assert list(frontend.counters().models) == ["beside:1"]
     beside.ask()
+
+
+def test_the_metrics_of_many_applications_stop_nobody(stack, monkeypatch):
+    """Queries are served while their text is made, however many ask for it."""
+    frontend = started(stack)
+    beside = Beside(frontend, stack)
+    for number in range(40):
+        ApplicationMetrics(frontend.frontend._registry, f"many-{number}", 0)
+    served_by = []
+    text = frontend.frontend._registry.text
+
+    def noted(now_ns):
+        for part in text(now_ns):
+            served_by.append(frontend.frontend._replies)
+            yield part
+
+    monkeypatch.setattr(slices, "SLICE_S", 0.0)
+    monkeypatch.setattr(frontend.frontend._registry, "text", noted)
+    port = stack.enter_context(frontend.metrics())
+    with ThreadPoolExecutor(3) as pool:
+        url = f"http://127.0.0.1:{port}/metrics"
+        bodies = [pool.submit(urllib.request.urlopen, url, timeout=TIMEOUT_S) for _ in range(3)]
+        while not all(body.done() for body in bodies):
+            beside.ask()
+        for body in bodies:
+            with body.result() as answer:
+                json.load(answer)
+    assert len(set(served_by)) > 3
+
+
+def test_replicas_that_come_and_go_leave_little_behind(stack, monkeypatch):
+    """Of their models, of themselves, and of their records."""
+    for name in ("MAX_PIPELINES", "MAX_GONE_REPLICAS", "LINES_A_MINUTE"):
+        monkeypatch.setattr(replica_link, name, 3)
+    monkeypatch.setattr(state, "MAX_REPLICAS", 5)
+    frontend = started(stack)
+    beside = Beside(frontend, stack)
+    for number in range(12):
+        with contextlib.ExitStack() as life:
+            Replica(frontend, life, f"model-{number % 6}")
+        frontend.until(lambda: len(frontend.frontend._served) == 1)
+        beside.ask()
+    table = frontend.frontend._link._replicas
+    per_model = (table._idle, table._busy, table._serving, table._aside, table._patience, table._output_types)
+    assert {len(known) for known in per_model} == {3}
+    assert len(table._registrations) == len(frontend.counters().models) == 3
+    assert len(frontend.counters().replicas) == 4
+    assert len(frontend.call(frontend.store.replicas())) == 5
+
+
+def test_replicas_do_not_wait_without_end_for_a_store_that_does_not_answer(stack, monkeypatch):
+    """They serve all the same."""
+    monkeypatch.setattr(query, "MAX_UNWRITTEN", 2)
+    frontend = started(stack)
+    frontend.register("beside")
+
+    async def fail(_):
+        raise StoreError("no")
+
+    monkeypatch.setattr(frontend.store, "add_replica", fail)
+    replicas = [Replica(frontend, stack, "beside") for _ in range(5)]
+    assert len(frontend.frontend._tasks) == 2
+    client = Client(frontend, stack)
+    for number, replica in enumerate(replicas):
+        client.send(number, application="beside")
+        replica.answer(replica.receive_batch())
+        client.receive()
+
+
+def test_a_store_in_memory_refuses_what_is_too_much(monkeypatch):
+    """What is known may change, and is served."""
+    monkeypatch.setattr(state, "MAX_APPLICATIONS", 2)
+    monkeypatch.setattr(state, "MAX_MODELS", 2)
+
+    async def fill(store, length=0):
+        for number in range(3):
+            await store.add_application(Application(f"{number}", DataType.INTS, "x" * length, 1))
+
+    async def fill_models(store):
+        for number in range(3):
+            await store.add_model(ModelVersion("m", f"{number}", DataType.INTS, ("",), "x", "x", 1))
+
+    async def main():
+        store = state.MemoryStore()
+        for what, act in (("applications", fill), ("models", fill_models)):
+            with pytest.raises(StoreError, match=f"no room for more {what}: 2 are here"):
+                await act(store)
+        await store.add_application(Application("1", DataType.INTS, "y", 1))
+        await store.add_model(ModelVersion("m", "1", DataType.INTS, ("",), "x", "x", 9))
+        assert [model.batch_size for model in await store.models()] == [1, 9]
+        assert len(await store.applications()) == 2
+        monkeypatch.setattr(state, "MAX_TEXT", 1000)
+        with pytest.raises(StoreError, match="no room for more applications: 1 are here, with 601 characters"):
+            await fill(state.MemoryStore(), 600)
+
+    asyncio.run(main())
 
 
 def table_of(frontend):

@@ -1,11 +1,16 @@
 """The shape and the arithmetic of the original's metrics."""
 
+import json
 import math
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
+from frontend_launch.counters import Counters, ModelCounters, ReplicaCounters
+from frontend_launch.frontends import prometheus
 from frontend_launch.frontends.metric_definitions import ApplicationMetrics, InternalMetrics, ModelMetrics
 from frontend_launch.frontends.metrics import Counter, Histogram, Meter, RatioCounter, Registry
+from frontend_launch.frontends.prometheus import exposition
 from model_containers.units import NS_PER_S
 
 
@@ -140,3 +145,57 @@ def test_a_reservoir_is_bounded_and_samples_everything():
     fields = histogram.fields(0)
     assert fields["size"] == "256"
     assert 30_000 < float(fields["mean"]) < 70_000
+
+
+def registry_of(applications):
+    registry = Registry()
+    InternalMetrics(registry, 0)
+    ModelMetrics(registry, 'a "quoted"\nname', "1", 0).answered(2, 8_000_000, NS_PER_S)
+    for number in range(applications):
+        metrics = ApplicationMetrics(registry, f"app-{number}", 0)
+        metrics.answered([0, number], default=bool(number % 2), now_ns=NS_PER_S + number)
+    return registry
+
+
+@pytest.mark.parametrize("registry", [Registry(), registry_of(0), registry_of(120)], ids=["none", "few", "many"])
+def test_the_text_in_parts_is_that_of_the_report(registry):
+    """To the last space."""
+    assert "".join(registry.text(7 * NS_PER_S)) == json.dumps(registry.report(7 * NS_PER_S), indent=4)
+
+
+def test_what_is_added_while_the_text_is_made_is_not_in_it():
+    """And a value that is newer than the text does no harm."""
+    registry = registry_of(3)
+    meter = registry.add("app:late:meter", Meter(0))
+    text = json.dumps(registry.report(NS_PER_S), indent=4)
+    parts = registry.text(NS_PER_S)
+    begun = next(parts)
+    registry.add("app:later:counter", Counter())
+    meter.fields(20 * NS_PER_S)
+    rest = "".join(parts)
+    assert set(json.loads(begun + rest)) == set(json.loads(text))
+    assert "later" not in rest
+    meter.mark(1, 20 * NS_PER_S)
+    assert meter._ticked_ns == 20 * NS_PER_S
+
+
+def test_the_parts_for_prometheus_are_the_whole(monkeypatch):
+    """However many samples a family has, it has one head."""
+    counters = Counters(1, dropped={"text": 1}, models={"m:1": ModelCounters()}, replicas={"m:1:0": ReplicaCounters()})
+    registry, families = registry_of(120), []
+
+    def note(family, begins):
+        if begins:
+            families.append(family)
+        else:
+            families[-1].samples += family.samples
+        return text(family, begins)
+
+    text = prometheus._text
+    monkeypatch.setattr(prometheus, "_text", note)
+    parts = list(exposition(registry, counters, {}, 7 * NS_PER_S))
+    monkeypatch.undo()
+    collectors = CollectorRegistry()
+    collectors.register(prometheus._Families(families))
+    assert b"".join(parts) == generate_latest(collectors)
+    assert max(map(len, parts)) < 12_000

@@ -544,8 +544,8 @@ def test_prometheus_reads_the_metrics(frontend, stack):
     replica.answer(replica.receive_batch(), ReplyTimes(1000, 2000, 3_000_000, True))
     client.receive()
     text = b'loadgen_num_predictions_total{of="app",scope="app"} 1.0'
-    frontend.until(lambda: text in frontend.frontend.prometheus())  # a reply leaves before it is counted
-    families = text_string_to_metric_families(frontend.frontend.prometheus().decode())
+    frontend.until(lambda: text in b"".join(frontend.frontend.prometheus()))  # a reply leaves before it is counted
+    families = text_string_to_metric_families(b"".join(frontend.frontend.prometheus()).decode())
     samples = {(row.name, *sorted(row.labels.values())): row.value for family in families for row in family.samples}
     assert samples["loadgen_num_predictions_total", "app:1", "model"] == 1
     assert samples["loadgen_batch_size_queries", "0.99", "app:1", "model"] == 1
