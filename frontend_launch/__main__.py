@@ -71,6 +71,8 @@ def main() -> None:
         uvloop.run(_serve(arguments))
     except FrontendLaunchError as error:
         sys.exit(str(error))
+    except asyncio.CancelledError:  # a signal came before it served
+        return
 
 
 def _raise_descriptor_limit() -> None:
@@ -180,10 +182,17 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
-    stop = asyncio.Event()
+    stop, starting = asyncio.Event(), asyncio.current_task()
+
+    def end() -> None:
+        if starting is not None:
+            starting.cancel()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, end)
     async with _frontends(arguments) as bound:
+        starting = None
         ports = {name: getattr(bound, name) for name in _PORTS[arguments.verb]}
         print(json.dumps(ports), flush=True)  # noqa: T201
         await stop.wait()

@@ -29,10 +29,14 @@ async def redis(host: str, port: int, password: str | None = None) -> AsyncItera
         host: of Redis.
         port: of Redis.
         password: of Redis; None for none.
+
+    Raises:
+        StoreError: Redis does not answer.
     """
     from frontend_launch.frontends.redis_store import open_store  # noqa: PLC0415 - behind an extra
 
     async with open_store(host, port, password) as store:
+        await store.reach()
         yield store
 
 

@@ -1,8 +1,8 @@
 """The configuration store in Redis, for frontends that are several processes or containers.
 
 Databases, keys, hash fields and notifications are those of the original (the table at `Store`), so that one of its
-components can take part. While Redis cannot be reached its readers keep what they know; when it is back, whoever
-watches is told of everything that is there, and the replicas that this process registered are written again.
+components can take part. While Redis cannot be reached its readers keep what they know; when it is back, what it lost
+of what this process wrote or read is written again, and whoever watches is told of everything that is there.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 import json
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 from weakref import WeakSet
@@ -20,7 +21,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff, NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, AuthorizationError, RedisError
 from typing_extensions import override
 
 from frontend_launch.errors import StoreError
@@ -85,6 +86,35 @@ class RedisStore(Store):
         self._listener: asyncio.Task[None] | None = None
         self._subscribed = asyncio.Event()
         self._own_replicas: dict[tuple[str, str, int], ReplicaRecord] = {}
+        self._known: dict[tuple[int, str], Mapping[str, str] | str | frozenset[str]] = {}
+        """Hashes, strings and sets that are not replicas, by database and key."""
+
+    async def reach(self) -> None:
+        """Wait until Redis answers, which may be started at the same time.
+
+        Raises:
+            StoreError: it does not, or not to this process.
+        """
+        give_up_s, told = time.monotonic() + FIRST_TIMEOUT_S, False
+        while True:
+            try:
+                async with asyncio.timeout(TIMEOUT_S):
+                    answer: Any = self._listening.ping()
+                    await answer
+                return
+            except (AuthenticationError, AuthorizationError) as error:
+                raise StoreError(f"Redis at {self._address} refuses this process: {error}; name its password") from None
+            except (RedisError, OSError) as error:
+                reason = str(error) or type(error).__name__
+            if time.monotonic() > give_up_s:
+                problem = f"Redis at {self._address} cannot be reached within {FIRST_TIMEOUT_S:.0f} s ({reason})"
+                raise StoreError(f"{problem}: start it, or name another one")
+            if not told:
+                log.warning(
+                    "Redis at %s does not answer (%s): trying for %.0f s", self._address, reason, FIRST_TIMEOUT_S
+                )
+                told = True
+            await asyncio.sleep(FIRST_DELAY_S)
 
     async def close(self) -> None:
         """Let go of all connections."""
@@ -157,6 +187,9 @@ class RedisStore(Store):
                 changes.put(event)
 
     async def _catch_up(self) -> None:
+        for (database, key), value in tuple(self._known.items()):
+            if not await self._do(self._clients[database].exists(key)):
+                await self._write(database, key, value)
         for replica in tuple(self._own_replicas.values()):
             await self.add_replica(replica)
         for database in _EVENTS:
@@ -173,7 +206,7 @@ class RedisStore(Store):
             "default_output": application.default_output,
             "latency_slo_micros": str(application.latency_slo_micros),
         }
-        await self._write_hash(APPLICATIONS, application.name, row)
+        await self._write(APPLICATIONS, application.name, row)
 
     @override
     async def application(self, name: str) -> Application | None:
@@ -193,21 +226,28 @@ class RedisStore(Store):
 
     @override
     async def link_model(self, application: str, model: str) -> None:
+        linked = self._known.get((LINKS, application), frozenset())
+        assert isinstance(linked, frozenset)
         await self._do(self._clients[LINKS].sadd(application, model))
+        self._known[LINKS, application] = linked | {model}
 
     @override
     async def linked_models(self, application: str) -> tuple[str, ...]:
-        return tuple(sorted(await self._do(self._clients[LINKS].smembers(application))))
+        linked: set[str] = await self._do(self._clients[LINKS].smembers(application))
+        if linked:
+            self._known[LINKS, application] = frozenset(linked)
+        return tuple(sorted(linked))
 
     @override
     async def add_selection_state(self, application: Application) -> None:
         state = json.dumps({"y_hat": application.default_output}, separators=(",", ":"))
-        await self._do(self._clients[STATES].set(f"{application.name}:0:0", state))
+        await self._write(STATES, f"{application.name}:0:0", state)
 
     @override
     async def selection_state(self, application: str) -> str:
         state = await self._do(self._clients[STATES].get(f"{application}:0:0"))
         if state is not None:
+            self._known[STATES, f"{application}:0:0"] = str(state)
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 return str(json.loads(state)["y_hat"])
         known = await self.application(application)
@@ -227,7 +267,7 @@ class RedisStore(Store):
             "model_data_path": model.model_data_path,
             "batch_size": str(model.batch_size),
         }
-        await self._write_hash(MODELS, f"{model.name}:{model.version}", row)
+        await self._write(MODELS, f"{model.name}:{model.version}", row)
 
     @override
     async def model(self, name: str, version: str) -> ModelVersion | None:
@@ -255,12 +295,15 @@ class RedisStore(Store):
 
     @override
     async def set_current_version(self, model: str, version: str) -> None:
-        await self._do(self._clients[METADATA].set(CURRENT + model, version))
+        await self._write(METADATA, CURRENT + model, version)
 
     @override
     async def current_version(self, model: str) -> str | None:
         version = await self._do(self._clients[METADATA].get(CURRENT + model))
-        return None if version is None else str(version)
+        if version is None:
+            return None
+        self._known[METADATA, CURRENT + model] = str(version)
+        return str(version)
 
     # Replicas ------------------------------------------------------------------------------------------
 
@@ -268,7 +311,7 @@ class RedisStore(Store):
     async def add_replica(self, replica: ReplicaRecord) -> None:
         identity = (replica.model_name, replica.model_version, replica.replica_id)
         remember(self._own_replicas, identity, replica)
-        row = {
+        row: dict[Any, Any] = {
             "model_id": f"{replica.model_name}:{replica.model_version}",
             "model_name": replica.model_name,
             "model_version": replica.model_version,
@@ -277,7 +320,7 @@ class RedisStore(Store):
             "batch_size": "1",  # as the original, which keeps the real one with the model
             "input_type": replica.input_type.canonical,
         }
-        await self._write_hash(REPLICAS, ",".join(map(str, identity)), row)
+        await self._do(self._clients[REPLICAS].hset(",".join(map(str, identity)), mapping=row))
 
     @override
     async def replica(self, model_name: str, model_version: str, replica_id: int) -> ReplicaRecord | None:
@@ -304,12 +347,23 @@ class RedisStore(Store):
 
     # Redis ---------------------------------------------------------------------------------------------
 
-    async def _write_hash(self, database: int, key: str, row: dict[Any, Any]) -> None:
-        """In one command, which is one event."""
-        await self._do(self._clients[database].hset(key, mapping=row))
+    async def _write(self, database: int, key: str, value: Mapping[str, str] | str | frozenset[str]) -> None:
+        """Write a hash, a string, or members of a set in one command, which is one event; and know them from now on."""
+        client = self._clients[database]
+        match value:
+            case str():
+                await self._do(client.set(key, value))
+            case frozenset():
+                await self._do(client.sadd(key, *sorted(value)))
+            case _:
+                row: dict[Any, Any] = dict(value)
+                await self._do(client.hset(key, mapping=row))
+        self._known[database, key] = value
 
     async def _hash(self, database: int, key: str) -> dict[str, str] | None:
         row: dict[str, str] = await self._do(self._clients[database].hgetall(key))
+        if row and database != REPLICAS:
+            self._known[database, key] = row
         return row or None
 
     async def _keys(self, database: int) -> list[str]:

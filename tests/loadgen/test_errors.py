@@ -34,7 +34,7 @@ ALLOWED = {
     "judging/verdict.py": (LINES, {"--clients", "--max-in-flight"}),
     "plan.py": (
         f"{LINES}; {ANOTHER}",
-        {"--connections", "--weights", "--seed", "--input-shape", "--input-type", "--xla"},
+        {"--connections", "--gpus", "--model", "--weights", "--seed", "--input-shape", "--input-type", "--xla"},
     ),
     "report/text.py": (LINES, {"--probes"}),
     "results/cells.py": (LINES, {"--repeat"}),
