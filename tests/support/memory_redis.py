@@ -144,7 +144,7 @@ def _encoded(reply: Reply) -> bytes:
         case dict():
             return b"%%%d\r\n%s" % (len(reply), b"".join(map(_encoded, chain.from_iterable(reply.items()))))
         case _:
-            kind = {set: b"~", list: b"*", tuple: b">"}[type(reply)]
+            kind = b"~" if isinstance(reply, set) else b">" if isinstance(reply, tuple) else b"*"
             return b"%s%d\r\n%s" % (kind, len(reply), b"".join(map(_encoded, reply)))
 
 
