@@ -67,7 +67,7 @@ def changed(member, value):
     ("member", "value", "reason"),
     [
         ("summary.throughput_rps", 1e308, "summary.throughput_rps is a number that no measurement comes to"),
-        ("summary.throughput_rps", 1e400, "Expected `float`, got `null` - at `$.summary.throughput_rps`"),
+        ("summary.throughput_rps", 1e400, "summary.throughput_rps is a number that no measurement comes to"),
         ("window.requests", 10**400, "window.requests is a number that no measurement comes to"),
         ("histograms.latency", "HISTF", "a histogram is damaged"),
         ("histograms.latency", "é", "a histogram is damaged"),
