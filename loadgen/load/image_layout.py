@@ -56,6 +56,12 @@ def is_image(shape: Sequence[int], options: ImageOptions) -> bool:
     return _form(shape, options) is not None
 
 
+def has_channels(shape: Sequence[int], options: ImageOptions) -> bool:
+    """Whether an input of this shape has as many channels as images have, 1 or 3, where its layout has them."""
+    form = _form(shape, options)
+    return form is not None and form.channels in _CHANNELS
+
+
 def _form(shape: Sequence[int], options: ImageOptions) -> _Form | None:
     if len(shape) == 2:
         return _Form(shape[0], shape[1], 1, None)

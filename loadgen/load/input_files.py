@@ -15,7 +15,7 @@ from loadgen import files
 from loadgen.errors import ConfigError
 from loadgen.load import array_files, images, records
 from loadgen.load.array_files import array_names, read_array
-from loadgen.load.image_layout import ImageOptions, is_image, laid_out, resized
+from loadgen.load.image_layout import ImageOptions, has_channels, is_image, laid_out, resized
 from loadgen.load.images import base64_of, jpeg, read_pixels
 from loadgen.load.inputs import MAX_POOL_BYTES, InputSource, Pool, enough_of
 from loadgen.load.records import Entry, entries
@@ -286,6 +286,9 @@ def image_input(file: Path, dtype: str, shapes: Shapes, options: ImageOptions) -
         found, taken = _text_of(pixels.shape), " or ".join(map(_text_of, shapes))
         turned = any(sorted(pixels.shape) == sorted(shape) for shape in shapes)
         remedy = "transpose it before" if turned else "resize it before, or with {Inputs.resize} bilinear"
+        if not any(has_channels(shape, options) for shape in shapes):
+            by_hand = "save its pixels as npy, since images have 1 or 3 channels"
+            remedy = by_hand if options.layout is None else "leave {Inputs.layout} out"
         raise ConfigError(f"{file} is an image of {found}, the model takes {taken}: {remedy}")
     return fitted(pixels, dtype, shapes, str(file))
 

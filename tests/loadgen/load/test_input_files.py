@@ -41,6 +41,22 @@ def test_the_array_with_the_name_of_the_input_is_it(tmp_path):
         FileInputs(tmp_path / "b.json", VECTOR, None, None, names=("w",)).make()
 
 
+@pytest.mark.parametrize(
+    ("shape", "options", "remedy"),
+    [
+        ((5, 7, 4), ImageOptions(), "save its pixels as npy, since images have 1 or 3 channels"),
+        ((3, 9, 9), ImageOptions("NHWC", "box"), "leave layout out"),
+        ((3, 9, 9), ImageOptions(), "resize it before, or with resize bilinear"),
+        ((3, 7, 5), ImageOptions(), "transpose it before"),
+    ],
+)
+def test_an_image_that_does_not_fit_says_what_helps(tmp_path, shape, options, remedy):
+    """Resizing gives no channels."""
+    Image.fromarray(noise()).save(tmp_path / "a.png")
+    with pytest.raises(ConfigError, match=rf"a\.png is an image of .*: {remedy}$"):
+        FileInputs(tmp_path, TensorSpec(shape, "float32"), None, None, image_options=options).make()
+
+
 def test_columns_are_found_by_their_names(tmp_path):
     """In the order of the model, whatever theirs is; NaN only where it is allowed."""
     names, spec = ("age", "fare"), TensorSpec((2,), "float32")
