@@ -56,8 +56,8 @@ def cable() -> Iterator[Cable]:
             _ip("-n", name, "addr", "add", f"{address}/30", "dev", end)
             _ip("-n", name, "link", "set", "lo", "up")
             _ip("-n", name, "link", "set", end, "up")
-        inside = [["ip", "netns", "exec", name] for name in names]
-        yield Cable(*inside, ["-n", names[1], "link", "set", ends[1]])
+        server, client = (["ip", "netns", "exec", name] for name in names)
+        yield Cable(server, client, ["-n", names[1], "link", "set", ends[1]])
 
 
 def _ip(*words: str) -> None:
