@@ -31,6 +31,7 @@ from loadgen.experiments.search import (
     bound_s,
     cannot_pass,
     effort,
+    hopeless_after,
     judge,
     samples,
 )
@@ -192,7 +193,7 @@ class Backlog(Watcher):
     """Watches a probe, and cuts it short when its backlog is beyond hope.
 
     Args:
-        rate_rps: of the probe.
+        ask: the probe.
         conditions: that have to hold.
         drains: what is outstanding is waited for: it would be in the way of the next probe at a server that works on
             for a client that is gone.
@@ -200,8 +201,9 @@ class Backlog(Watcher):
 
     ended = Ending.CUT_SHORT
 
-    def __init__(self, rate_rps: float, conditions: Sequence[Condition], drains: bool) -> None:
-        self._rate_rps, self._bound_s, self.drains = rate_rps, bound_s(conditions), drains
+    def __init__(self, ask: ProbeRequest, conditions: Sequence[Condition], drains: bool) -> None:
+        self._rate_rps, self._bound_s, self.drains = ask.rate_rps, bound_s(conditions), drains
+        self._lasting = hopeless_after(conditions, ask)
         self.in_flight: list[float] = []
 
     @override
@@ -209,7 +211,7 @@ class Backlog(Watcher):
         # The last one may be a fragment; and before the first answers requests are under way, which is no backlog.
         if interval.duration_s >= INTERVAL_S / 2 and (self.in_flight or interval.completed):
             self.in_flight.append(interval.in_flight)
-        return cannot_pass(self.in_flight, self._rate_rps, self._bound_s)
+        return cannot_pass(self.in_flight, self._rate_rps, self._bound_s, self._lasting)
 
 
 class _Prober:
@@ -272,7 +274,7 @@ class _Prober:
         rows = requests_log.numbered(output.requests_log, f"{self._made}")
         plan = self._plan.with_load(scheduled(config.base.load, arrivals))
         drains = self._server.facts.deployment is None
-        backlog = Backlog(ask.rate_rps, config.conditions, drains)
+        backlog = Backlog(ask, config.conditions, drains)
         watcher: Watcher = backlog
         if not ask.confirms:  # what was measured decides; a long probe is to have its interval
             broken, bounds_ns = [each.opposite for each in config.conditions], slow_bounds_ns(config.conditions) or ()

@@ -68,7 +68,14 @@ GROWN_REQUESTS = 3.0
 GROWING = 5
 BACKLOG_FACTOR = 4.0
 """A probe is cut short when its backlog is worth so many times the bound of a p99, or so many seconds without one, and
-has grown since then for so many intervals. A lower percentile allows longer queues, as `_tail` says."""
+has grown since then for so many intervals. A lower percentile allows longer queues, as `_tail` says; long probes wait
+for longer, as `hopeless_after` says."""
+
+MEAN_SHARE = 0.1
+"""The share of a probe in which such a backlog, which is worth 18 times the bound of a mean, breaks it."""
+
+UNBOUND_SHARE = 0.5
+"""The share of a long probe in which it shows that a rate is not carried, where no condition is about latencies."""
 
 SERVERS_OWN = ("answers", "throughput unchanged", "replicas answer", "failed batches")
 """Checks of the certificate that a server fails, not the client or the machine."""
@@ -490,19 +497,36 @@ def growing(in_flight: Sequence[float]) -> bool:
     return second > GROWTH * first and second - first > GROWN_REQUESTS
 
 
-def cannot_pass(in_flight: Sequence[float], rate_rps: float, bound_s: float | None) -> bool:
+def hopeless_after(conditions: Sequence[Condition], ask: ProbeRequest) -> int:
+    """For how many seconds a backlog has to be far more than is allowed, so that the probe cannot pass any more.
+
+    Of a long probe, for so long that those who wait meanwhile are as many as may be slow: a server that stands still
+    for ten seconds of three hundred may hold a p50. Short ones decide nothing, and are to be short.
+
+    Args:
+        conditions: that have to hold.
+        ask: the probe.
+    """
+    if not ask.confirms:
+        return GROWING
+    shares = [one.slow_share or MEAN_SHARE * (one.metric == "mean") for one in conditions if _tail(one) is not None]
+    return max(GROWING, math.ceil(min(shares, default=UNBOUND_SHARE) * ask.duration_s))
+
+
+def cannot_pass(in_flight: Sequence[float], rate_rps: float, bound_s: float | None, lasting: int = GROWING) -> bool:
     """Whether a probe that is under way cannot pass any more: its backlog is far more than is allowed, and grows.
 
     Args:
         in_flight: mean requests in flight of the intervals so far.
         rate_rps: requests a second that are sent; not answers, of which there are none while the first are under way.
         bound_s: the largest 99th percentile that the conditions allow; None where they allow any.
+        lasting: for so many intervals it has been far more than that, `GROWING` at least.
     """
-    latest = in_flight[-GROWING:]
+    latest = in_flight[-lasting:]
     allowed_s = BACKLOG_FACTOR * (1.0 if bound_s is None else bound_s)
-    if len(latest) < GROWING or min(latest) <= max(GROWN_REQUESTS, rate_rps * allowed_s):
+    if len(latest) < lasting or min(latest) <= max(GROWN_REQUESTS, rate_rps * allowed_s):
         return False  # a server that stands still for a moment may catch up
-    return all(before < after for before, after in itertools.pairwise(latest))
+    return all(before < after for before, after in itertools.pairwise(latest[-GROWING:]))
 
 
 def bound_s(conditions: Sequence[Condition]) -> float | None:

@@ -16,6 +16,7 @@ from loadgen.experiments.search import (
     ProbeRequest,
     bound_s,
     cannot_pass,
+    hopeless_after,
     judge,
     samples,
     search,
@@ -170,9 +171,9 @@ def probe(ask: ProbeRequest, conditions: Sequence[Condition], seed: int, serve: 
     done, refused = serve(arrived + begun_s, rng)
     done = done - begun_s
     in_flight = _in_flight(arrived, done, ask.duration_s)
-    cut = next(
-        (n for n in range(1, len(in_flight) + 1) if cannot_pass(in_flight[:n], ask.rate_rps, bound_s(conditions))), None
-    )
+    bound, lasting = bound_s(conditions), hopeless_after(conditions, ask)
+    lengths = range(1, len(in_flight) + 1)
+    cut = next((n for n in lengths if cannot_pass(in_flight[:n], ask.rate_rps, bound, lasting)), None)
     measured = times_ns >= 0
     record = _record(arrived[measured], done[measured], refused[measured], ask.duration_s, conditions)
     record.sent, record.outcomes[Outcome.COMPLETED] = len(times_ns), int(np.count_nonzero(~refused))

@@ -20,6 +20,7 @@ from loadgen.experiments.search import (
     cannot_pass,
     effort,
     growing,
+    hopeless_after,
     judge,
     samples,
     search,
@@ -318,9 +319,33 @@ def test_what_a_backlog_may_be_worth(objective, worth_s):
     assert found_s == (None if worth_s is None else pytest.approx(worth_s, rel=0.01))
 
 
+@pytest.mark.parametrize(
+    ("objective", "seconds"),
+    [
+        ("p99<100ms", 5),
+        ("p99.9<100ms", 5),
+        ("p50<10ms", 150),
+        ("mean<10ms", 30),
+        ("max<1s", 5),
+        ("goodput(latency<100ms)>90%", 30),
+        ("failed<1%", 150),
+        ("p99<1s,p50<1ms", 5),
+    ],
+)
+def test_a_server_that_stands_still_for_a_moment_has_not_failed_a_long_probe(objective, seconds):
+    """A stop of ten seconds of three hundred breaks a p99, and no p50."""
+    conditions = slo.parse(objective)
+    assert hopeless_after(conditions, ProbeRequest("narrow", 100.0, 300.0)) == 5
+    assert hopeless_after(conditions, ProbeRequest("confirm", 100.0, 300.0)) == seconds
+    backlog = Backlog(ProbeRequest("confirm", 100.0, 300.0), conditions, drains=False)
+    stop = [backlog.should_end(Interval(n, 1.0, 100, None, None, 1.0, None)) for n in range(1, 6)]
+    stop += [backlog.should_end(Interval(n, 1.0, 0, None, None, 100.0 * (n - 5), None)) for n in range(6, 16)]
+    assert any(stop) is (seconds == 5)
+
+
 def test_requests_under_way_before_the_first_answers_are_no_backlog():
     """A server that takes five seconds for each has five seconds' worth of them, and no more."""
-    backlog = Backlog(10.0, slo.parse("failed<0.1%"), drains=False)
+    backlog = Backlog(ProbeRequest("narrow", 10.0, 30.0), slo.parse("failed<0.1%"), drains=False)
     for second in range(1, 13):
         completed = 0 if second <= 5 else 10
         interval = Interval(float(second), 1.0, completed, None, None, min(second, 5) * 10.0, None)
