@@ -8,12 +8,16 @@ loadgen send none of these marks and reach the frontends by an address.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 MAX_QUOTED_CHARACTERS = 200
 """How much of a header a refusal repeats, as escaped text."""
+
+_HOST = re.compile(r"(\[(?P<ipv6>[^\[\]]+)\]|(?P<name>[^:\[\]]+))(:[0-9]*)?")
+"""An address or a name, and perhaps a port."""
 
 _OWN_SITE = ("none", "same-origin")
 """Of ``Sec-Fetch-Site``: a person typed the address, or a page of the same server asks."""
@@ -60,15 +64,11 @@ def _origins(host: str) -> tuple[str, str]:
 
 
 def _known(host: str, names: Collection[str]) -> bool:
-    name = _name(host)
+    match = _HOST.fullmatch(host.lower())
+    if match is None:
+        return False
+    name = match["name"] or match["ipv6"]
     return name == "localhost" or name in names or _is_address(name)
-
-
-def _name(host: str) -> str:
-    """The host without its port and without the brackets of IPv6, in lower case."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower()
 
 
 def _is_address(name: str) -> bool:

@@ -103,6 +103,10 @@ def test_a_read(headers: dict[str, str], status: int) -> None:
             (host, 403)
             for host in ("localhost@evil.example", "evil.example.", "[evil.example]:1338", "", "box.lan.evil.example")
         ),
+        *(
+            (host, 403)
+            for host in ("127.0.0.1:80@evil.example", "127.0.0.1:evil", "[::1]evil.example", "[::1", "::1", "[box]:1:2")
+        ),
     ],
 )
 def test_the_host(host: str, status: int) -> None:
