@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         ("management", "serve the management frontend"),
     ):
         verb = verbs.add_parser(name, help=help_text)
-        verb.add_argument("--host", default="127.0.0.1")
+        verb.add_argument("--host", type=_host, default="127.0.0.1", help="IPv4 address to bind, or a name")
         verb.add_argument(
             "--credentials",
             type=Path,
@@ -172,6 +172,12 @@ def _bytes(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or not 0 < int(text[:20]) < 1 << 63:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number of bytes from 1 to 2^63 - 1")
     return int(text)
+
+
+def _host(text: str) -> str:
+    if ":" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is IPv6, which is not supported; give an IPv4 address")
+    return text
 
 
 def _shard(text: str) -> tuple[int, int]:

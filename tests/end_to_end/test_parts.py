@@ -130,3 +130,13 @@ def test_the_wrong_file(tmp_path):
     )
     assert done.returncode == 1
     assert done.stderr == f"--credentials {path}: these are a client's; give those of frontends.json\n"
+
+
+@pytest.mark.parametrize("host", ["::", "[::1]"])
+def test_an_address_that_frontends_do_not_bind(host):
+    """One line says so, before anything is bound."""
+    done = subprocess.run(
+        [*FRONTENDS, "serve", *PORTS, "--host", host], capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"--host: {host!r} is IPv6, which is not supported; give an IPv4 address\n")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
-import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -161,19 +160,3 @@ def test_http_wants_the_token(frontend: FrontendThread, headers: dict[str, str],
     finally:
         connection.close()
         frontend.call(server.__aexit__(None, None, None))
-
-
-@pytest.mark.parametrize(
-    "sent", [b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"\xff\r\n\r\n"]
-)
-def test_bytes_that_are_no_http_fill_no_log(
-    frontend: FrontendThread, caplog: pytest.LogCaptureFixture, sent: bytes
-) -> None:
-    """They are answered before the token is looked at, so that anybody could send them without end."""
-    with (
-        frontend.metrics() as port,
-        contextlib.closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as stranger,
-    ):
-        stranger.sendall(sent)
-        assert stranger.recv(4096).startswith(b"HTTP/1.0 400 Bad Request")
-    assert caplog.messages == []
