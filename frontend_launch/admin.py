@@ -15,6 +15,8 @@ from model_containers.data_types import DataType
 TIMEOUT_S = 10.0
 NO_CONTAINER = "NO_CONTAINER"
 """The container name of a model without an image."""
+MAX_ANSWER_BYTES = 64 << 20
+"""Of a frontend; the port may be another server's, whose answers have no end."""
 
 MAX_QUOTED_CHARACTERS = 500
 """How much of a server's text an error repeats."""
@@ -168,7 +170,7 @@ class AdminClient:
         url = self._base_url + body.path
         try:
             async with self._session.post(url, data=rest.encode(body).encode()) as response:
-                answer = await response.read()
+                answer = await whole(response, url)
         except UnicodeEncodeError as error:
             raise AdminError(f"{url} cannot be told {error.object!a}: it is not UTF-8") from None
         except TimeoutError:
@@ -184,6 +186,24 @@ class AdminClient:
 def bearing(token: str) -> dict[str, str]:
     """The headers of a request that bears a token; none where it is empty."""
     return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+async def whole(response: aiohttp.ClientResponse, url: str) -> bytes:
+    """The body of a response.
+
+    Args:
+        response: whose.
+        url: that was asked, for the error.
+
+    Raises:
+        AdminError: it is longer than any of a frontend.
+    """
+    body = bytearray()
+    async for part in response.content.iter_any():
+        body += part
+        if len(body) > MAX_ANSWER_BYTES:
+            raise AdminError(f"{url} answers with more than {MAX_ANSWER_BYTES >> 20} MiB; check the port")
+    return bytes(body)
 
 
 def quote(answer: bytes) -> str:

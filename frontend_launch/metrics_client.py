@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 
 from frontend_launch import stages
-from frontend_launch.admin import bearing, quote
+from frontend_launch.admin import bearing, quote, whole
 from frontend_launch.counters import Counters
 from frontend_launch.errors import AdminError
 from frontend_launch.stages import Stages
@@ -79,7 +79,7 @@ class MetricsClient:
         text = await self._get("/metrics")
         try:
             document: dict[str, Any] = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise AdminError(f"{self._base_url}/metrics does not answer with JSON: {error}") from None
         return document
 
@@ -87,7 +87,7 @@ class MetricsClient:
         url = self._base_url + path
         try:
             async with self._session.get(url) as response:
-                body = await response.read()
+                body = await whole(response, url)
         except aiohttp.ServerDisconnectedError:
             raise _ClosedError(url) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

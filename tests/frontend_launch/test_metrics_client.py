@@ -6,6 +6,7 @@ import contextlib
 import pytest
 import uvloop
 
+from frontend_launch import admin
 from frontend_launch.errors import AdminError
 from frontend_launch.metrics_client import MetricsClient
 
@@ -39,6 +40,34 @@ def test_a_frontend_without_our_counters_is_named_as_one(known, text):
     async def read():
         async with closing(known) as url, MetricsClient(url) as client:
             await client.counters()
+
+    with pytest.raises(AdminError, match=text):
+        uvloop.run(read())
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"[" * 100_000, "/metrics does not answer with JSON"),
+        (b" " * 1001, "/metrics answers with more than 0 MiB; check the port"),
+    ],
+    ids=["deep", "long"],
+)
+def test_another_server_s_answer(monkeypatch, body, text):
+    """Is one line: what it sends may be nested without measure, or have no end."""
+    if b"[" not in body:
+        monkeypatch.setattr(admin, "MAX_ANSWER_BYTES", 1000)
+
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body)
+        await writer.drain()
+        writer.close()
+
+    async def read():
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        async with server, MetricsClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
+            await client.metrics()
 
     with pytest.raises(AdminError, match=text):
         uvloop.run(read())
