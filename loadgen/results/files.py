@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import secrets
 import tempfile
 import time
 from collections.abc import Mapping
@@ -118,9 +119,10 @@ def save(results: Results, directory: Path) -> Path:
 
 def _save(text: str, directory: Path, stem: str) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
-    draft = directory / f".{stem}.{os.getpid()}.tmp"
+    # The directory may be everybody's, with links of names that somebody else guessed.
+    draft = directory / f".{stem}.{secrets.token_hex(8)}.tmp"
     try:
-        with draft.open("w") as file:
+        with draft.open("x") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -335,6 +335,17 @@ def test_what_was_measured_is_saved_elsewhere_where_its_directory_is_gone(result
     assert f"they are in {path}" in caplog.text
 
 
+def test_a_link_in_a_directory_of_everybody_s_is_not_followed(results, tmp_path, monkeypatch):
+    """Somebody else guessed the second and the process."""
+    monkeypatch.setattr(time, "strftime", lambda _: "results-171001_001313")
+    other, directory = tmp_path / "other", tmp_path / "everybody"
+    other.write_text("kept")
+    directory.mkdir()
+    (directory / f".results-171001_001313.{os.getpid()}.tmp").symlink_to(other)
+    assert read(save(results, directory)).summary == results.summary
+    assert other.read_text() == "kept"
+
+
 def test_a_path_is_no_part_of_the_document(results):
     """It says where the document is."""
     assert "path" not in replace(results, path=Path("/x")).document()
