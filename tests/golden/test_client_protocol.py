@@ -103,7 +103,7 @@ async def client_of(client_id, application, pool):
             request, response = (
                 f"tcp://127.0.0.1:{socket.bind_to_random_port('tcp://127.0.0.1')}" for socket in (ours, theirs)
             )
-            target = ClipperSpec(request, response, application, DataType.FLOATS, None, b"TIMEOUT").make()
+            target = ClipperSpec(request, response, application, None, None, b"TIMEOUT").make()
             opening = asyncio.create_task(target.open(pool))
             try:
                 identity, *handshake = await theirs.recv_multipart()
@@ -150,6 +150,15 @@ RESPONSES = [
         [["", "01 00 00 00", "04 00 00 00", "54 49 4d 45 4f 55 54"]],
         Outcome.DEFAULTED,
         id="the default output of the original's driver is a string without a NUL",
+    ),
+    pytest.param(
+        (DataType.STRINGS, [258, 6], ["né".encode(), b""]),
+        [
+            ["", "02 01 00 00", "04 00 00 00", "6e c3 a9"],
+            ["", "06 00 00 00", "04 00 00 00", ""],
+        ],
+        Outcome.COMPLETED,
+        id="a text in UTF-8, and an empty one",
     ),
 ]
 
