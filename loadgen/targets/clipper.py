@@ -133,6 +133,8 @@ class ClipperTarget(Target):
         self._spec = spec
         self._output_type = None if spec.output_type is None else _code(spec.output_type)
         self._known_reasons = LoggedReasons()
+        self._text_that_came: str | None = None
+        """The first text where numbers were expected: each may be another, and the reason is one."""
         self._sent = 0
         self._context = zmq.asyncio.Context()
         self._receiving, self._sending = self._context.socket(zmq.DEALER), self._context.socket(zmq.DEALER)
@@ -338,7 +340,8 @@ class ClipperTarget(Target):
             expects = _elements(kind, self._spec.output_bytes)
             return f"no {kind.canonical} came, as from a replica whose model failed, {expects} expected"
         if kind is DataType.STRINGS:
-            came = f"the text {bytes(output[:_QUOTED]).decode(errors='replace')!r}"
+            self._text_that_came = self._text_that_came or repr(bytes(output[:_QUOTED]).decode(errors="replace"))
+            came = f"a text such as {self._text_that_came}"
         else:
             came = _elements(kind, len(output))
         return f"{came} came, {_elements(expected or kind, self._spec.output_bytes)} expected"

@@ -189,7 +189,7 @@ def test_the_default_output_is_no_answer_of_a_model_of_texts():
         (DataType.FLOATS, 4, DataType.FLOATS, bytes(8), "2 floats came, 1 float expected"),
         (DataType.FLOATS, None, DataType.INTS, bytes(4), "1 integer came, floats expected"),
         (DataType.FLOATS, None, DataType.FLOATS, bytes(3), "3 bytes of floats came, floats expected"),
-        (DataType.FLOATS, 4, DataType.STRINGS, b"sorry", "the text 'sorry' came, 1 float expected"),
+        (DataType.FLOATS, 4, DataType.STRINGS, b"sorry", "a text such as 'sorry' came, 1 float expected"),
         (DataType.STRINGS, None, DataType.BYTES, b"a", "1 byte came, text expected"),
         (DataType.FLOATS, 4, DataType.FLOATS, b"", "the model failed on the input: the log of its replica says why"),
         (None, None, DataType.FLOATS, bytes(8), None),
@@ -207,6 +207,15 @@ def test_a_failed_request_says_what_came_and_what_was_expected(expected, size, g
     uvloop.run(target.close())
     assert set(outcomes) == {Outcome.COMPLETED if reason is None else Outcome.FAILED}
     assert reasons == ([] if reason is None else [reason] * 2)
+
+
+def test_texts_where_numbers_were_expected_are_one_reason():
+    """Each may be another."""
+    target = ClipperSpec("tcp://h:1", "tcp://h:2", "app", DataType.FLOATS, 4, b"TIMEOUT").make()
+    text = int(DataType.STRINGS).to_bytes(4, "little")
+    reasons = {target._reason(text, output) for output in (b"", b"0.851", b"0.308")}
+    uvloop.run(target.close())
+    assert reasons == {"a text such as '' came, 1 float expected"}
 
 
 def test_an_answer_of_no_numbers_by_replicas_that_are_not_known():
@@ -285,7 +294,7 @@ def reply(request_id, output=b"abcd", output_type=2):
     [
         (reply(1, b"abcd", 1), 4, "1 integer came, 1 float expected"),
         (reply(1, b"abcd", 77), 4, "an answer of the type 4d 00 00 00, which is none"),
-        (reply(1, b"other", 4), 4, "the text 'other' came, 1 float expected"),
+        (reply(1, b"other", 4), 4, "a text such as 'other' came, 1 float expected"),
         (reply(1, b""), None, "the model failed on the input: the log of its replica says why"),
         (reply(1, b"abc"), None, "3 bytes of floats came, floats expected"),
         ([b"", b"x"], 4, "a message that is no answer"),
