@@ -49,7 +49,9 @@ def spec_at(spec: TargetSpec, port: int) -> TargetSpec:
         port: of the null server, on this machine.
     """
     assert isinstance(spec, OipGrpcSpec | HttpSpec)
-    return replace(spec, address=replace(spec.address, text="the null server", host="127.0.0.1", port=port, socket=""))
+    return replace(
+        spec, address=replace(spec.address, text="the null server", host="127.0.0.1", port=port, unix_socket="")
+    )
 
 
 def _http(body: bytes, headers: Mapping[str, int]) -> bytes:

@@ -97,7 +97,7 @@ class RemoteServer(Server):
             return most
         address = self.remote.options.address
         try:
-            addresses = 1 if address.socket else len(await resolve(address.host, address.port))
+            addresses = 1 if address.unix_socket else len(await resolve(address.host, address.port))
         except OSError:  # which connecting will say
             addresses = 1
         return max(addresses, await self._enough_connections(plan, inputs))

@@ -137,7 +137,7 @@ class RemoteReadings(Readings):
         options = self._remote.options
         if options.metrics_url is not None or self._model is None:
             return options.metrics_url
-        place = None if options.address.socket else USUAL_METRICS.get(self._model.server.name)
+        place = None if options.address.unix_socket else USUAL_METRICS.get(self._model.server.name)
         host = f"[{options.address.host}]" if ":" in options.address.host else options.address.host
         return None if place is None else f"http://{host}{place}"
 

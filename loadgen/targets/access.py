@@ -91,13 +91,13 @@ class Access:
             ConfigError: a file cannot be read, or gRPC is not installed.
         """
         grpc = grpc_library()
-        told = None if address.authority == address.endpoint and not address.socket else address.authority
+        told = None if address.authority == address.endpoint and not address.unix_socket else address.authority
         host = dict(self.headers).get("host", told)
         options = [*GRPC_OPTIONS, *([("grpc.default_authority", host)] if host else [])]
-        place = f"unix:{address.socket}" if address.socket else address.endpoint
+        place = f"unix:{address.unix_socket}" if address.unix_socket else address.endpoint
         if not address.tls:
             return grpc.aio.insecure_channel(place, options=options)
-        if address.tls_name or address.socket:
+        if address.tls_server_name or address.unix_socket:
             options.append(("grpc.ssl_target_name_override", address.server_name))
         self.ssl_context()  # says what is wrong with the files, which gRPC does not
         files = (self.ca, self.key, self.certificate)

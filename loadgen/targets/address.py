@@ -73,8 +73,8 @@ class Address:
         version: of the model; empty for the server's choice.
         path: as it is sent: of any HTTP all of it, with its query; of ``http`` what comes before ``/v2``.
         usual_port: the port is that of the scheme, and was left out.
-        socket: the path of a Unix socket that is connected to in place of host and port; empty for none.
-        tls_name: by which the server's certificate is checked in place of the host; empty for that.
+        unix_socket: the path of a Unix socket that is connected to in place of host and port; empty for none.
+        tls_server_name: by which the server's certificate is checked in place of the host; empty for that.
     """
 
     text: str
@@ -86,18 +86,18 @@ class Address:
     version: str = ""
     path: str = ""
     usual_port: bool = False
-    socket: str = ""
-    tls_name: str = ""
+    unix_socket: str = ""
+    tls_server_name: str = ""
 
     @property
     def shown(self) -> str:
         """For errors: as it was written, with the place that is connected to."""
-        return f"{self.text} at {self.socket}" if self.socket else self.text
+        return f"{self.text} at {self.unix_socket}" if self.unix_socket else self.text
 
     @property
     def server_name(self) -> str:
         """By which the server's certificate is checked."""
-        return self.tls_name or self.host
+        return self.tls_server_name or self.host
 
     @property
     def endpoint(self) -> str:
@@ -144,27 +144,27 @@ def parse_address(text: str, unix_socket: Path | None = None, tls_server_name: s
     if text.lower().startswith(_UNIX_SCHEME):
         place, slash, path = text[len(_UNIX_SCHEME) :].partition("/")
         if not place or unix_socket is not None:
-            problem = "names a socket, as {External.unix_socket} does" if place else "names no socket"
+            problem = "names a socket, as {Address.unix_socket} does" if place else "names no socket"
             raise FieldError("External.target", without_secrets(text), problem, f"write it as {_UNIX_EXAMPLE}")
         return parse_address(f"http://localhost{slash}{path}", Path(unquote(place)), tls_server_name)
     address = _parsed(text, needs_port=unix_socket is None)
     if unix_socket is not None:
         if not 1 <= len(os.fsencode(unix_socket)) <= MAX_SOCKET_BYTES or "\0" in str(unix_socket):
             problem = f"is no path of a socket, which has {MAX_SOCKET_BYTES} bytes at most"
-            raise FieldError("External.unix_socket", unix_socket, problem, "name a shorter one")
-        address = replace(address, socket=str(unix_socket))
+            raise FieldError("Address.unix_socket", unix_socket, problem, "name a shorter one")
+        address = replace(address, unix_socket=str(unix_socket))
     if tls_server_name is None:
         return address
     if not address.tls:
         problem, remedy = "is for TLS", f"leave it out, or use {secure(address.text)}"
-        raise FieldError("External.tls_server_name", tls_server_name, problem, remedy)
+        raise FieldError("Address.tls_server_name", tls_server_name, problem, remedy)
     try:
         name = _host(tls_server_name)
     except UnicodeError:
         name = ""
     if not re.fullmatch(r"[\w.:-]+", name, re.ASCII):
-        raise FieldError("External.tls_server_name", tls_server_name, "is no name of a server", "write a host name")
-    return replace(address, tls_name=name)
+        raise FieldError("Address.tls_server_name", tls_server_name, "is no name of a server", "write a host name")
+    return replace(address, tls_server_name=name)
 
 
 def secure(target: str) -> str:

@@ -45,8 +45,8 @@ async def open_stream(
         OSError: it cannot be made.
     """
     name = None if tls is None else server.server_name
-    if server.socket:
-        return await asyncio.open_unix_connection(server.socket, ssl=tls, server_hostname=name)
+    if server.unix_socket:
+        return await asyncio.open_unix_connection(server.unix_socket, ssl=tls, server_hostname=name)
     return await asyncio.open_connection(server.host, server.port, ssl=tls, server_hostname=name)
 
 
@@ -125,9 +125,9 @@ class Addresses:
     async def _connect(self, address: str, make: Callable[[str], _P], tls: ssl.SSLContext | None) -> _P:
         loop, server = asyncio.get_running_loop(), self._server
         name = None if tls is None else server.server_name
-        if server.socket:
+        if server.unix_socket:
             _, connection = await loop.create_unix_connection(
-                lambda: make(address), server.socket, ssl=tls, server_hostname=name
+                lambda: make(address), server.unix_socket, ssl=tls, server_hostname=name
             )
         else:
             _, connection = await loop.create_connection(
@@ -142,7 +142,7 @@ class Addresses:
         usable = [address for address in self._now if self._passed_over_until_ns.get(address, 0) <= now_ns]
         if not usable:
             server = self._server
-            usable = [server.socket] if server.socket else [*await resolve(server.host, server.port)]
+            usable = [server.unix_socket] if server.unix_socket else [*await resolve(server.host, server.port)]
             self.several = self.several or (not self.known and len(usable) > 1)
             self._now = tuple(usable)
             self.known += [address for address in usable if address not in self.known]

@@ -16,6 +16,7 @@ from loadgen.errors import ConfigError, FieldError, TargetError
 from loadgen.experiments.sweep import run_sweep
 from loadgen.load.arrivals import Renewal, Trace
 from loadgen.targets.access import Access
+from loadgen.targets.address import Address
 from loadgen.targets.remote import TargetOptions
 
 PACKAGE = Path(loadgen.__file__).parent
@@ -78,7 +79,7 @@ def test_no_raise_names_an_option():
 
 
 FIELDS = sorted(set().union(*(found for _, found in named(FIELD))))
-KNOWN = {kind.__name__: kind for kind in (Access, Ports, Renewal, TargetOptions, Trace)}
+KNOWN = {kind.__name__: kind for kind in (Access, Address, Ports, Renewal, TargetOptions, Trace)}
 
 
 @pytest.mark.parametrize("field", FIELDS)

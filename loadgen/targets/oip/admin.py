@@ -150,7 +150,9 @@ class _HttpAdmin(OipAdmin):
     def __init__(self, address: Address, access: Access) -> None:
         self._address = address
         context = access.ssl_context() if address.tls else True
-        connector = aiohttp.UnixConnector(address.socket) if address.socket else aiohttp.TCPConnector(ssl=context)
+        connector = (
+            aiohttp.UnixConnector(address.unix_socket) if address.unix_socket else aiohttp.TCPConnector(ssl=context)
+        )
         self._session = aiohttp.ClientSession(
             address.base_url,
             headers={"host": address.authority, **dict(access.headers)},
@@ -194,7 +196,7 @@ class _HttpAdmin(OipAdmin):
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         try:
             async with self._session.request(
-                method, path, json=body, allow_redirects=False, server_hostname=self._address.tls_name or None
+                method, path, json=body, allow_redirects=False, server_hostname=self._address.tls_server_name or None
             ) as response:
                 content = await response.read()
                 status, location = response.status, response.headers.get("location")
