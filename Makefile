@@ -29,7 +29,7 @@ BASE ?= HEAD~1
 
 SOAK ?= 1800
 
-.PHONY: help install saturate test test-quick evidence soak gpu-check gpu-wheels check audit format docs schema proto bench bench-compare bench-c clean
+.PHONY: help install saturate test test-quick evidence soak fuzz gpu-check gpu-wheels check audit format docs schema proto bench bench-compare bench-c clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -92,6 +92,9 @@ evidence: $(ALL) ## run what takes long and shows a promise; its tables are kept
 
 soak: $(ALL) ## kill or stop a replica every 20 s for SOAK seconds (1800) at full speed; kept in docs/evidence
 	LOADGEN_SOAK_S=$(SOAK) $(BIN)/python -m pytest tests/evidence/test_soak.py
+
+fuzz: $(ALL) ## send a million messages with something wrong to each socket of a frontend; LOADGEN_FUZZ says how many
+	$(BIN)/python -m pytest -s tests/evidence/test_fuzz.py
 
 check: $(ALL) ## lint, formatting, types, import contracts, licences
 	$(BIN)/ruff check .
