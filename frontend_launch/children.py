@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
+import resource
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -105,7 +107,10 @@ async def start(command: Command, log_directory: Path, *, read_stdout: bool = Fa
         LaunchError: the system refuses to start it.
     """
     log_path, error_path = (log_directory / f"{command.role}.{suffix}" for suffix in ("log", "err"))
-    watched, held = os.pipe()
+    try:
+        watched, held = os.pipe()
+    except OSError as error:
+        raise LaunchError(_refused(command.role, error)) from None
     environment = {**os.environ, **(command.environment or {}), lifeline.VARIABLE: str(watched)}
     cores = ",".join(map(str, command.cores))
     shim = [sys.executable, "-I", "-S", str(_PIN_AND_EXEC), cores, str(os.getpid()), "--"]
@@ -127,11 +132,19 @@ async def start(command: Command, log_directory: Path, *, read_stdout: bool = Fa
     except BaseException as error:  # cancelled too
         os.close(held)
         if isinstance(error, OSError):
-            raise LaunchError(f"{command.role} cannot be started: {error}") from None
+            raise LaunchError(_refused(command.role, error)) from None
         raise
     finally:
         os.close(watched)
     return Process(command.role, process, (log_path, error_path), held)
+
+
+def _refused(role: str, error: OSError) -> str:
+    """What the system said, and what to do about a limit."""
+    if error.errno == errno.EMFILE:
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return f"{role} cannot be started: {limit} open files are too few; raise the limit (ulimit -n)"
+    return f"{role} cannot be started: {error}"
 
 
 def _tail(path: Path, lines: int) -> str:

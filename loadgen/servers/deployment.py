@@ -7,22 +7,49 @@ import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from frontend_launch.integers import core_ranges
+from frontend_launch.errors import PlacementError
+from frontend_launch.integers import core_ranges, plural
 from frontend_launch.launch.deployment import Deployment
 from frontend_launch.launch.launcher import DeploymentConfig
 from frontend_launch.launch.placement import Placement
 from frontend_launch.launch.runtimes import RUNTIMES
 from loadgen.config import Deploy, ExperimentConfig
+from loadgen.load import open_files
 from loadgen.plan import Plan, prepare, replica_options
 from model_containers import credentials
 
 log = logging.getLogger(__name__)
 
 
+OWN_FILES, FILES_OF_REPLICA, FILES_OF_CLIENT = 48, 2, 3
+"""Open files of a deployment's frontends and of the client, whichever has more, and those of each part."""
+
+
+def check_open_files(replicas: int, clients: int) -> None:
+    """Refuse a deployment that needs more open files than a process may have, before anything is started.
+
+    Args:
+        replicas: how many.
+        clients: how many processes send.
+
+    Raises:
+        PlacementError: it does.
+    """
+    needed, limit = OWN_FILES + FILES_OF_REPLICA * replicas + FILES_OF_CLIENT * clients, open_files.raise_limit()
+    if needed > limit:
+        parts = f"{plural(replicas, 'replica')} and {plural(clients, 'client')}"
+        raise PlacementError(f"{parts} need {needed} open files, {limit} are allowed: raise the limit (ulimit -n)")
+
+
 def deployment_of(plan: Plan) -> Deployment:
-    """The deployment that a plan of a `Deploy` describes, not yet up."""
+    """The deployment that a plan of a `Deploy` describes, not yet up.
+
+    Raises:
+        PlacementError: it needs more open files than a process may have.
+    """
     config, serve = plan.config, plan.config.serve
     assert isinstance(serve, Deploy)
+    check_open_files(len(plan.placement.replicas), config.client.processes)
     wanted = DeploymentConfig(
         model=plan.model,
         model_name=serve.model,

@@ -1,6 +1,7 @@
 """Child processes: pinned from the start, with a log, and ended whatever they do."""
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -29,6 +30,20 @@ def test_a_process_runs_on_its_cores_and_ends_when_told(tmp_path):
         return process.exited.result()
 
     assert uvloop.run(scenario()) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("where", ["os.pipe", "frontend_launch.children.create_process", "pathlib.Path.open"])
+def test_a_limit_of_open_files_is_one_line(tmp_path, monkeypatch, where):
+    """Wherever it is met; what was opened until then is closed."""
+
+    def refuse(*_arguments, **_named):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    before = set(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(where, refuse)
+    with pytest.raises(LaunchError, match=r"^p cannot be started: [0-9]+ open files are too few; raise the limit"):
+        uvloop.run(start(Command("p", ["-c", WAIT]), tmp_path))
+    assert set(os.listdir("/proc/self/fd")) == before
 
 
 def test_one_that_does_not_listen_is_killed(tmp_path, monkeypatch):
