@@ -269,9 +269,9 @@ def evaluate(condition: Condition, summary: Summary) -> Finding:
 
 
 def crossed(condition: Condition, summary: Summary) -> tuple[bool | None, str]:
-    """Whether a condition that must not come true did; what was not measured counts as true.
+    """Whether a condition that must not come true did; among lost requests, each one on a latency did.
 
-    Undecided where what is known of the metric lies on both sides of the bound.
+    Undecided where nothing is known of the metric, or what is known lies on both sides of the bound.
 
     Args:
         condition: what must not come true.
@@ -282,7 +282,9 @@ def crossed(condition: Condition, summary: Summary) -> tuple[bool | None, str]:
     """
     value, known = _measured(condition, summary), _known(condition, summary)
     text = f"{condition.name} is {_found(condition, summary, value)}"
-    if value is None or known is None:
+    if known is None:
+        return None, text
+    if value is None:
         return True, text
     truth, other = known.truths
     return (truth, text) if truth == other else (None, f"{text}, {known.text}")

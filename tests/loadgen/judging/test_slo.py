@@ -182,7 +182,7 @@ def test_requests_that_were_sent_once_more_cross_a_condition():
     [
         (3, (True, "failed_batches is 3")),
         (0, (False, "failed_batches is 0")),
-        (None, (True, "failed_batches is unknown")),
+        (None, (None, "failed_batches is unknown")),
     ],
 )
 def test_batches_that_failed_cross_a_condition(failed, found):
