@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -98,14 +99,22 @@ def check(path: Path) -> None:
     """Refuse a file that could not be written, before anything is measured for it.
 
     Raises:
-        ConfigError: its name does not end in .npz or .csv, or its directory cannot be written.
+        ConfigError: its name does not end in .npz or .csv, or it or its directory cannot be written.
     """
     if path.suffix not in SUFFIXES:
         raise FieldError("Output.requests_log", path, f"does not end in {' or '.join(SUFFIXES)}")
-    if not os.access(path.parent, os.W_OK):
+    if not os.path.isdir(path.parent) or not os.access(path.parent, os.W_OK):
         raise FieldError(
             "Output.requests_log", path, f"{{value}}: {path.parent} is no directory that can be written to"
         )
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise FieldError("Output.requests_log", path, f"cannot be written: {error.strerror}") from None
+    if not stat.S_ISREG(mode) or not os.access(path, os.W_OK):
+        raise FieldError("Output.requests_log", path, "is there, and is no file that can be written to")
 
 
 def save(path: Path, tables: list[dict[str, np.ndarray]]) -> None:
