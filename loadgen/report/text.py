@@ -25,6 +25,7 @@ from loadgen.report.timeline import REQUEST_STAGES, SERVER_STAGES
 from loadgen.results.document import Results
 from loadgen.results.sections import PlacementRow, RequestStage, Threshold, Transport
 from model_containers.model import Description, TensorSpec
+from model_containers.printable import printable_line
 
 LEAST_FLOOR_SHARE = 0.01
 """In a closed loop a floor that is less of the p50 is not shown."""
@@ -232,7 +233,7 @@ def results_text(results: Results) -> str:
         *_certificate(results),
         *(f"note        {note}" for note in results.notes),
     ]
-    return "\n".join(lines)
+    return "\n".join(map(printable_line, lines))
 
 
 def _latency(name: str, summary: Summary) -> str:

@@ -46,6 +46,12 @@ def test_what_is_out_of_the_ordinary_is_said():
     assert text.endswith("note        metrics could not be read")
 
 
+def test_foreign_text_stays_within_its_line():
+    """A note repeats what a server said."""
+    said = "refused\nSaved results to /elsewhere"
+    assert results_text(replace(RESULTS, notes=[said])).endswith("note        refused\\nSaved results to /elsewhere")
+
+
 def test_a_condition_on_an_invalid_run():
     """Its line says why it is undecided."""
     row = Threshold("p99>1s", "p99 is 2000 ms", None)
