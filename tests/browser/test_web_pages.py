@@ -34,6 +34,9 @@ frame.name = 'frame';
 document.body.append(frame, form);
 new Promise(done => { frame.onload = () => done(true); form.submit(); })
 """
+WEB_SOCKET = """
+new Promise(done => { const socket = new WebSocket(%s); socket.onopen = socket.onerror = event => done(event.type); })
+"""
 
 
 @pytest.fixture
@@ -80,7 +83,7 @@ def fetch(url, **options):
 
 @pytest.mark.parametrize("host", OWN)
 def test_a_page_of_another_site_changes_nothing(frontends, host):
-    """Not with what a browser sends unasked, not with JSON, not with a form."""
+    """Not with what a browser sends unasked, not with JSON, not with a form, not with a WebSocket."""
     frontend, _, admin = frontends
     add, resize = (f"http://{host}:{admin}/admin/{route}" for route in ("add_app", "set_batch_size"))
 
@@ -89,6 +92,7 @@ def test_a_page_of_another_site_changes_nothing(frontends, host):
             for url, body in ((add, PLANT), (resize, BATCH_SIZE)):
                 await tab.evaluate(fetch(url, method="POST", body=body, mode="no-cors", headers=TEXT))
                 assert await tab.evaluate(fetch(url, method="POST", body=body, headers=JSON)) == "TypeError"
+                assert await tab.evaluate(WEB_SOCKET % json.dumps(url.replace("http", "ws", 1))) == "error"
             await tab.evaluate(FORM % (json.dumps(add), json.dumps(PLANT[:-1] + ', "more": "')))
 
     asyncio.run(act())
