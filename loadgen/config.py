@@ -205,6 +205,7 @@ class External:
         trust_answers: bool = False,
         unix_socket: Path | None = None,
         tls_server_name: str | None = None,
+        wait_ready_s: float | None = None,
     ) -> Self:
         """The model at an address such as ``oip+grpc://host:8001/model``.
 
@@ -226,6 +227,7 @@ class External:
             trust_answers: any answer is good that is none of an error.
             unix_socket: that is connected to in place of host and port.
             tls_server_name: by which the server's certificate is checked in place of the host.
+            wait_ready_s: patience for the server and the model to be ready; None for none.
 
         Raises:
             ConfigError: it is no such address, or a value makes no sense.
@@ -245,6 +247,7 @@ class External:
             datatypes=datatypes or {},
             parameters=parameters or {},
             trust_answers=trust_answers,
+            wait_ready_s=wait_ready_s,
         )
         return cls(options, batch_size)
 

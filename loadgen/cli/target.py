@@ -14,6 +14,7 @@ from loadgen import files
 from loadgen.cli import console, parameters
 from loadgen.config import Deploy, External, Frontend, Served
 from loadgen.errors import ConfigError
+from loadgen.parsing import parse_duration
 from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
 from loadgen.targets.oip.written import parse_inputs, parse_parameters
@@ -41,7 +42,7 @@ _MEANT: dict[str, tuple[type[Served], ...]] = {
         (
             *("connections", "shared_memory", "header", "token_file", "tls_ca", "tls_cert", "tls_key"),
             *("body", "answer", "metrics_url", "method", "content_type", "form", "parameter", "trust_answers"),
-            *("unix_socket", "tls_server_name"),
+            *("unix_socket", "tls_server_name", "wait_ready"),
         ),
         (External,),
     ),
@@ -124,6 +125,10 @@ def target(
     unix_socket: Annotated[
         Path | None, typer.Option(metavar="PATH", help="With --target: connect to this socket, not to host and port.")
     ] = None,
+    wait_ready: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="With --target: patience for it to be up and ready.  [default: none]"),
+    ] = None,
     body: Annotated[
         str | None,
         typer.Option(metavar="BODY|@FILE", help='With http: what requests carry; "$input" stands for the input.'),
@@ -187,6 +192,7 @@ def target(
         datatypes=datatypes,
         parameters=parse_parameters(parameter or ()),
         trust_answers=trust_answers,
+        wait_ready_s=console.optional("--wait-ready", parse_duration, wait_ready),
     )
     return {"target": options}
 

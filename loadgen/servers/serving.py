@@ -30,8 +30,10 @@ async def serving(plan: Plan) -> AsyncIterator[Server]:
             yield await connect(frontend, plan.model)
         case External():
             from loadgen.servers.remote import RemoteServer  # noqa: PLC0415 - most runs do without
+            from loadgen.servers.remote_answer import wait_for_answer  # noqa: PLC0415
 
             assert plan.remote is not None
+            await wait_for_answer(plan, plan.remote)
             yield RemoteServer(plan.remote)
         case Deploy():
             async with deployment_of(plan) as deployment:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 
 from loadgen.errors import ConfigError
+from loadgen.targets.readiness import until_ready
 from loadgen.targets.remote import Remote, TargetOptions
 
 
@@ -19,4 +20,12 @@ async def discover_remote(options: TargetOptions) -> Remote:
         remote_class: type[Remote] = pkgutil.resolve_name(options.address.protocol.remote_class)
     except ImportError as error:
         raise ConfigError(f"{{External.target}} needs {error.name}: pip install 'loadgen[oip]'") from None
-    return await remote_class.at(options)
+    if options.wait_ready_s is None:
+        return await remote_class.at(options)
+
+    async def found() -> Remote:
+        remote = await remote_class.at(options)
+        await remote.check_ready()
+        return remote
+
+    return await until_ready(found, options.address, options.wait_ready_s)

@@ -121,6 +121,10 @@ class HttpEndpoint(Remote):
         return HttpSpec(options.address, options.access, self.answers, connections, timeout_s, head)
 
     @override
+    async def check_ready(self) -> None:
+        """Only a request shows it, see `loadgen.servers.remote_answer`."""
+
+    @override
     async def check_available(self) -> None:
         """Connects only, since any request would cost the server work."""
         try:

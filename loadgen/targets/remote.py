@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Protocol, Self
 from urllib.parse import urlsplit
 
-from loadgen.checks import instance, whole
+from loadgen.checks import finite, instance, whole
+from loadgen.constraints import MAX_DURATION_S
 from loadgen.errors import ConfigError, FieldError, without_secrets
 from loadgen.load.drawing import Range
 from loadgen.load.image_layout import ImageOptions
@@ -43,6 +44,7 @@ class TargetOptions:
             server says; empty for that.
         parameters: of the Open Inference Protocol: of each request.
         trust_answers: any answer is good that is none of an error.
+        wait_ready_s: patience for the server and the model to be ready; None for none.
     """
 
     address: Address
@@ -59,6 +61,7 @@ class TargetOptions:
     datatypes: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     trust_answers: bool = False
+    wait_ready_s: float | None = None
 
     def __post_init__(self) -> None:
         instance(self, "address", of=(Address,))
@@ -67,6 +70,7 @@ class TargetOptions:
         instance(self, "body", "answer", "metrics_url", "method", "content_type", of=(str,))
         instance(self, "form", of=(str,), each=True)
         whole(self, "connections")
+        finite(self, "wait_ready_s", most=MAX_DURATION_S)
         tls = [f"{{Access.{name}}}" for name in ("ca", "certificate", "key") if getattr(self.access, name) is not None]
         if tls and not self.address.tls:
             s, them = ("s", "it") if len(tls) == 1 else ("", "them")
@@ -185,6 +189,14 @@ class Remote(Protocol):
             batch_size: rows of a request.
             connections: at most, of one client.
             timeout_s: patience for one reply; None for any.
+        """
+        ...
+
+    async def check_ready(self) -> None:
+        """See whether the server says that the model takes requests; only `wait_ready_s` asks for it.
+
+        Raises:
+            TargetError: it does not take any yet.
         """
         ...
 

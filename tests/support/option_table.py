@@ -58,7 +58,7 @@ ENDPOINTS = ("body", "method", "content_type", "form")
 
 TARGETS = (
     *("connections", "header", "token_file", "tls_ca", "tls_cert", "tls_key", "answer", "metrics_url", "parameter"),
-    *("unix_socket", "tls_server_name"),
+    *("unix_socket", "tls_server_name", "wait_ready"),
     *ENDPOINTS,
 )
 """Options that want an external server."""

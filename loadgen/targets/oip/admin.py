@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import aiohttp
 from typing_extensions import override
 
-from loadgen.errors import ConfigError, TargetError, UnreachableError
+from loadgen.errors import ConfigError, FieldError, TargetError, UnreachableError
 from loadgen.targets.access import Access, grpc_library
 from loadgen.targets.address import Address
 from loadgen.targets.client_limits import unreachable
@@ -53,6 +53,10 @@ class OipAdmin(Protocol):
 
     async def model_metadata(self) -> Mapping[str, Any]:
         """Model metadata."""
+        ...
+
+    async def model_ready(self) -> bool:
+        """Whether the model is ready."""
         ...
 
     async def config(self) -> Mapping[str, Any]:
@@ -150,9 +154,11 @@ class _HttpAdmin(OipAdmin):
     def __init__(self, address: Address, access: Access) -> None:
         self._address = address
         context = access.ssl_context() if address.tls else True
-        connector = (
-            aiohttp.UnixConnector(address.unix_socket) if address.unix_socket else aiohttp.TCPConnector(ssl=context)
-        )
+        path = address.unix_socket
+        if path and address.tls:
+            problem, remedy = "cannot be asked through TLS over HTTP", "use oip+grpcs://, or oip+http://"
+            raise FieldError("Address.unix_socket", path, problem, remedy)
+        connector = aiohttp.UnixConnector(path) if path else aiohttp.TCPConnector(ssl=context)
         self._session = aiohttp.ClientSession(
             address.base_url,
             headers={"host": address.authority, **dict(access.headers)},
@@ -171,6 +177,10 @@ class _HttpAdmin(OipAdmin):
             return await self._ask("GET", self._model)
         except NotOfferedError as error:
             raise TargetError(f"no model {self._address.model!r}: {error}") from None
+
+    @override
+    async def model_ready(self) -> bool:
+        return (await self._ask("GET", f"{self._model}/ready")).get("ready", True) is True
 
     @override
     async def config(self) -> Mapping[str, Any]:
@@ -241,6 +251,10 @@ class _GrpcAdmin(OipAdmin):
     @override
     async def model_metadata(self) -> Mapping[str, Any]:
         return await self._ask("ModelMetadata", self._model)
+
+    @override
+    async def model_ready(self) -> bool:
+        return (await self._ask("ModelReady", self._model)).get("ready") is True
 
     @override
     async def config(self) -> Mapping[str, Any]:

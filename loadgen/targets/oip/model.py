@@ -13,7 +13,7 @@ from loadgen.load.inputs import DRAWN_INPUTS
 from loadgen.load.target import TargetSpec
 from loadgen.targets.http1 import HttpSpec, TensorAnswers
 from loadgen.targets.http_answers import AnyAnswers
-from loadgen.targets.oip.admin import admin_at, describe
+from loadgen.targets.oip.admin import NotOfferedError, admin_at, describe
 from loadgen.targets.oip.grpc_target import OipGrpcSpec
 from loadgen.targets.oip.metadata import ModelMetadata, ServerMetadata
 from loadgen.targets.oip.requests import Contents, FileContents, RequestInputs, SeededContents, seeded_count
@@ -172,6 +172,18 @@ class OipModel(Remote):
             return OipGrpcSpec(address, access, outputs, connections, timeout_s, self.options.trust_answers)
         answers = AnyAnswers() if self.options.trust_answers else TensorAnswers(outputs)
         return HttpSpec(address, access, answers, connections, timeout_s)
+
+    @override
+    async def check_ready(self) -> None:
+        server = admin_at(self.options.address, self.options.access)
+        try:
+            ready = await server.model_ready()
+        except NotOfferedError:  # it has told of the model, which is all that can be known
+            return
+        finally:
+            await server.close()
+        if not ready:
+            raise TargetError(f"{self.options.address.shown}: {self.model.name} is not ready")
 
     @override
     async def check_available(self) -> None:

@@ -1,0 +1,61 @@
+"""Waits for the first answer of a server that cannot be asked whether it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from itertools import count
+
+from loadgen.errors import TargetError
+from loadgen.load.inputs import Pool
+from loadgen.plan import Plan
+from loadgen.targets.http_endpoint import HttpEndpoint
+from loadgen.targets.readiness import until_ready
+from loadgen.targets.remote import Remote
+
+ANSWER_TIMEOUT_S = 10.0
+"""Patience for one answer."""
+
+_LATER = re.compile(r"(?:404|408|425|429|5[0-9]{2}): ")
+"""Answers of a server, or of a proxy before it, that may be others when it is ready."""
+
+
+async def wait_for_answer(plan: Plan, remote: Remote) -> None:
+    """Send the first request until it is answered with something that waiting does not change.
+
+    Args:
+        plan: of the run.
+        remote: what it loads; one that says itself whether it is ready has been asked.
+
+    Raises:
+        TargetError: it was not, in the time that the user has given it.
+    """
+    options = remote.options
+    if options.wait_ready_s is None or not isinstance(remote, HttpEndpoint):
+        return
+    made = plan.inputs.make()
+    pool = Pool(made.arrays[:1], made.data_type)
+    target, opened, ids = remote.spec(plan.config.serve.batch_size, 1, ANSWER_TIMEOUT_S).make(), False, count()
+
+    async def look() -> None:
+        nonlocal opened
+        if not opened:
+            await target.open(pool)
+            opened = True
+        answered = asyncio.Event()
+        target.send(next(ids), 1, time.monotonic_ns())
+        target.notify(answered.set)
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await answered.wait()
+        except TimeoutError:
+            raise TargetError(f"{options.address.shown}: no answer within {ANSWER_TIMEOUT_S:g} s") from None
+        for reason in target.drain().reasons:
+            if _LATER.match(reason) or not reason[:3].isdigit():
+                raise TargetError(f"{options.address.shown}: {reason}")
+
+    try:
+        await until_ready(look, options.address, options.wait_ready_s)
+    finally:
+        await target.close()
