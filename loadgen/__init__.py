@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from loadgen.experiments.capacity import CapacityConfig, FoundCapacity, find_capacity
     from loadgen.experiments.experiment import ExperimentInterrupted, run_experiment
     from loadgen.experiments.ledger import Entry as SweepEntry
-    from loadgen.experiments.search import Capacity, Limits, Probe
+    from loadgen.experiments.probes import Probe
+    from loadgen.experiments.search import Capacity, Limits
     from loadgen.experiments.sweep import Sweep, SweepConfig, SweepPlan, prepare_sweep, run_sweep
     from loadgen.judging.slo import Condition
     from loadgen.judging.slo import parse as parse_slo
@@ -110,7 +111,7 @@ _SOURCES = {
     "Output": "loadgen.config:Output",
     "Patience": "loadgen.config:Patience",
     "Ports": "frontend_launch.ports:Ports",
-    "Probe": "loadgen.experiments.search:Probe",
+    "Probe": "loadgen.experiments.probes:Probe",
     "Results": "loadgen.results.document:Results",
     "Saturate": "loadgen.config:Saturate",
     "Sweep": "loadgen.experiments.sweep:Sweep",

@@ -19,22 +19,8 @@ from loadgen.checks import finite, instance
 from loadgen.config import WARMUP_S, ExperimentConfig, Saturate, scheduled
 from loadgen.errors import ConfigError, FieldError, Interrupted
 from loadgen.experiments.experiment import answer_time, log_plan, measure, reference_answers
-from loadgen.experiments.search import (
-    HIGHEST_RPS,
-    LOWEST_RPS,
-    Capacity,
-    Effort,
-    Limits,
-    Probe,
-    ProbeRequest,
-    Searcher,
-    bound_s,
-    cannot_pass,
-    effort,
-    hopeless_after,
-    judge,
-    samples,
-)
+from loadgen.experiments.probes import Probe, ProbeRequest, bound_s, cannot_pass, hopeless_after, judge, samples
+from loadgen.experiments.search import HIGHEST_RPS, LOWEST_RPS, Capacity, Effort, Limits, Searcher, effort
 from loadgen.judging.early_stop import Decided, FirstOf, Watcher
 from loadgen.judging.slo import Condition, slow_bounds_ns
 from loadgen.load import requests_log

@@ -9,18 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sample_results import GOLDEN
 
-from loadgen.experiments.search import (
-    Capacity,
-    Limits,
-    Probe,
-    ProbeRequest,
-    bound_s,
-    cannot_pass,
-    hopeless_after,
-    judge,
-    samples,
-    search,
-)
+from loadgen.experiments.probes import Probe, ProbeRequest, bound_s, cannot_pass, hopeless_after, judge, samples
+from loadgen.experiments.search import Capacity, Limits, search
 from loadgen.judging import slo
 from loadgen.judging.intervals import with_intervals
 from loadgen.judging.slo import Condition

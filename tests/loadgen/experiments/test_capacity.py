@@ -12,7 +12,8 @@ import pytest
 from loadgen.config import Deploy, ExperimentConfig, Output, Saturate
 from loadgen.experiments import capacity
 from loadgen.experiments.capacity import CapacityConfig, _Prober
-from loadgen.experiments.search import Limits, Outcome, Probe, ProbeRequest
+from loadgen.experiments.probes import Outcome, Probe, ProbeRequest
+from loadgen.experiments.search import Limits
 from loadgen.judging import slo
 from loadgen.results.files import SEARCH
 

@@ -11,20 +11,17 @@ from sample_results import GOLDEN, INVALID
 from simulated_search import Server, covers, found, mm1, mm1_rate, pausing
 
 from loadgen.experiments.capacity import Backlog, FoundCapacity, probe_text
-from loadgen.experiments.search import (
-    Capacity,
-    Limits,
+from loadgen.experiments.probes import (
     Probe,
     ProbeRequest,
     bound_s,
     cannot_pass,
-    effort,
     growing,
     hopeless_after,
     judge,
     samples,
-    search,
 )
+from loadgen.experiments.search import Capacity, Limits, effort, search
 from loadgen.judging import slo
 from loadgen.judging.evidence import Evidence
 from loadgen.judging.validity import CHECKS
