@@ -63,7 +63,7 @@ def remarks(record: Record) -> list[str]:
     if again := record.resent:
         lines.append(
             f"{again:,} request{' was' if again == 1 else 's were'} sent once more: the server had closed "
-            f"{'its' if again == 1 else 'their'} connection without looking at {'it' if again == 1 else 'them'}"
+            f"{'its' if again == 1 else 'their'} connection before any of the answer came"
         )
     if record.unexpected:
         answers = plural(record.unexpected, "message")

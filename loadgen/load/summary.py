@@ -135,8 +135,8 @@ class Summary:
             without a good answer within a bound of a condition, by `slow_name`. None where no condition needs them.
         bounds_ms: of those of `latency_ms` whose interval is not known, what they are at least, and at most, where
             `docs/reports.md` says that this is known; None in files that have no bounds.
-        resent: requests sent once more on another connection, since the server had closed theirs without looking at
-            them; their latencies count from the first time. 0 in files from before they were counted.
+        resent: requests sent once more on another connection, since the server had closed theirs before any of the
+            answer came; their latencies count from the first time. 0 in files from before they were counted.
     """
 
     sent: Count

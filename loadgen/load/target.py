@@ -76,8 +76,8 @@ class Delivery(NamedTuple):
     """How requests reached the server, beside what became of them.
 
     Attributes:
-        resent: how often a request was sent once more, since the server had closed its connection without looking at
-            it.
+        resent: how often a request was sent once more, since the server had closed its connection before any of
+            the answer came.
         addresses: requests by the address that they were sent to, where the server's name has several.
         notes: what the reader should know of the connections.
     """

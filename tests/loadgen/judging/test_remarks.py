@@ -109,8 +109,13 @@ def test_a_run_that_was_not_steady():
     ("resent", "said"),
     [
         (0, []),
-        (1, ["1 request was sent once more: the server had closed its connection without looking at it"]),
-        (1234, ["1,234 requests were sent once more: the server had closed their connection without looking at them"]),
+        (1, ["1 request was sent once more: the server had closed its connection before any of the answer came"]),
+        (
+            1234,
+            [
+                "1,234 requests were sent once more: the server had closed their connection before any of the answer came"
+            ],
+        ),
     ],
 )
 def test_requests_that_were_sent_once_more(resent, said):
