@@ -169,7 +169,7 @@ class AdminClient:
     async def _post(self, body: rest.Body) -> bytes:
         url = self._base_url + body.path
         try:
-            async with self._session.post(url, data=rest.encode(body).encode()) as response:
+            async with self._session.post(url, data=rest.encode(body).encode(), allow_redirects=False) as response:
                 answer = await whole(response, url)
         except UnicodeEncodeError as error:
             raise AdminError(f"{url} cannot be told {error.object!a}: it is not UTF-8") from None

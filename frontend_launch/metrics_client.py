@@ -86,7 +86,7 @@ class MetricsClient:
     async def _get(self, path: str) -> bytes:
         url = self._base_url + path
         try:
-            async with self._session.get(url) as response:
+            async with self._session.get(url, allow_redirects=False) as response:
                 body = await whole(response, url)
         except aiohttp.ServerDisconnectedError:
             raise _ClosedError(url) from None

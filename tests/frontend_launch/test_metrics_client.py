@@ -45,6 +45,29 @@ def test_a_frontend_without_our_counters_is_named_as_one(known, text):
         uvloop.run(read())
 
 
+def test_a_redirection_is_not_followed():
+    """No frontend sends one; what it leads to may be reached by this machine only."""
+    asked = []
+
+    async def answer(reader, writer):
+        asked.append((await reader.readuntil(b"\r\n\r\n")).split()[1])
+        writer.write(b"HTTP/1.1 307 Away\r\nLocation: /elsewhere\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def read():
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            async with MetricsClient(url) as client, admin.AdminClient(url) as administrator:
+                with pytest.raises(AdminError, match="status 307"):
+                    await client.metrics()
+                with pytest.raises(AdminError, match="status 307"):
+                    await administrator.applications()
+
+    uvloop.run(read())
+    assert asked == [b"/metrics", b"/admin/get_all_applications"]
+
+
 @pytest.mark.parametrize(
     ("body", "text"),
     [
