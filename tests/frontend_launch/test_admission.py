@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -160,3 +161,21 @@ def test_http_wants_the_token(frontend: FrontendThread, headers: dict[str, str],
     finally:
         connection.close()
         frontend.call(server.__aexit__(None, None, None))
+
+
+def test_a_peer_of_2017_shakes_hands() -> None:
+    """Its libzmq speaks version 3.0 of the protocol, without security; byte for byte."""
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+    ready = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER\x08Identity\x00\x00\x00\x00"
+    handshake = b"\x01\x00" + b"\x00\x00"  # two empty frames
+    frontend = FrontendThread()
+    address = "127.0.0.1", frontend.ports.response
+    with contextlib.closing(frontend), socket.create_connection(address, timeout=10) as peer:
+        stream = peer.makefile("rb")
+        peer.sendall(greeting)
+        assert stream.read(64)[10] == 3
+        peer.sendall(bytes([4, len(ready)]) + ready + handshake)
+        _, length = stream.read(2)
+        assert b"ROUTER" in stream.read(length)
+        assert stream.read(4) == b"\x01\x00\x00\x04"  # an empty frame, and the client id
+        assert len(stream.read(4)) == 4
