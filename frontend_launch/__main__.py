@@ -104,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         verb.add_argument(
             "--allow-host",
+            type=_name,
             action="append",
             default=[],
             metavar="NAME",
@@ -177,6 +178,12 @@ def _bytes(text: str) -> int:
 def _host(text: str) -> str:
     if ":" in text:
         raise argparse.ArgumentTypeError(f"{text!r} is IPv6, which is not supported; give an IPv4 address")
+    return text
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch("[^:/]+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name alone; leave out scheme, port and path")
     return text
 
 

@@ -132,11 +132,18 @@ def test_the_wrong_file(tmp_path):
     assert done.stderr == f"--credentials {path}: these are a client's; give those of frontends.json\n"
 
 
-@pytest.mark.parametrize("host", ["::", "[::1]"])
-def test_an_address_that_frontends_do_not_bind(host):
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--host", "::", "is IPv6, which is not supported; give an IPv4 address"),
+        ("--host", "[::1]", "is IPv6, which is not supported; give an IPv4 address"),
+        ("--allow-host", "gpu-box:1337", "is not a name alone; leave out scheme, port and path"),
+    ],
+)
+def test_a_host_that_frontends_cannot_use(option, value, said):
     """One line says so, before anything is bound."""
     done = subprocess.run(
-        [*FRONTENDS, "serve", *PORTS, "--host", host], capture_output=True, text=True, timeout=DEADLINE_S, check=False
+        [*FRONTENDS, "serve", *PORTS, option, value], capture_output=True, text=True, timeout=DEADLINE_S, check=False
     )
     assert done.returncode == 2
-    assert done.stderr.endswith(f"--host: {host!r} is IPv6, which is not supported; give an IPv4 address\n")
+    assert done.stderr.endswith(f"{option}: {value!r} {said}\n")
