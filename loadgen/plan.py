@@ -438,7 +438,7 @@ def _where_it_was_put(request: PlacementRequest, affinity: tuple[int, ...]) -> t
     """
     taken = {*(request.cpus or ()), *request.named_for_others}
     cores = tuple(core for core in affinity if core not in taken) or affinity
-    note = f"the client stays on cores {core_ranges(cores)}, where loadgen was started (taskset, numactl)"
+    note = f"the client keeps cores {core_ranges(cores)}, where loadgen was started (taskset, numactl)"
     return replace(request, client_cpus=cores, client_named_by="the affinity of loadgen"), note
 
 

@@ -282,7 +282,9 @@ def _client_and_infrastructure(
     services, named = _chosen(request), request.infrastructure_cpus
     client_wants = 0 if request.client_cpus else max(CLIENT_CORES, request.clients)
     units = cores.spare(request)
-    short = len(gpu_replicas) < request.gpu_replicas  # what is left is for those, even threads
+    # GPU replicas that found too little get what is left here, unless cores that were named for replicas are enough.
+    unneeded = _without(request.cpus or (), cores.of_replicas)
+    short = (request.gpu_replicas - len(gpu_replicas)) * request.cpus_per_replica > len(unneeded)
     for_services, for_client = _split(services, client_wants, units, short)
 
     instead = request.client_cpus or tuple(chain(*named.values())) or tuple(sorted(cores.of_replicas))
@@ -333,7 +335,7 @@ def _split(services: Sequence[Service], client_wants: int, units: Sequence[Unit]
     # An even split, the odd one to the services, and what the client has no use for; but each process gets one.
     processes = min(sum(service.processes for service in services), count - (client_wants > 0))
     for_services = min(wanted, max((count + 1) // 2, count - client_needs)) if services else 0
-    for_services = max(for_services, 0 if short else processes)
+    for_services = max(for_services, processes)
     for_client = min(client_needs, count - for_services)
     # What is left makes one thread of each physical core enough.
     more = min(count - for_services - for_client, sum(service.most_cores for service in services) - for_services)
@@ -366,12 +368,9 @@ def _feeds(
         gpu_replicas: the cores of those with one; the others will be near theirs.
     """
     near = [cores.topology.near(gpu)[:1] for gpu in request.gpus[len(gpu_replicas) : request.gpu_replicas]]
-    nodes = [cores.node(taken) for taken in (*gpu_replicas, *near, *cpu_replicas)]
+    nodes = [cores.topology.memory_of(taken) for taken in (*gpu_replicas, *near, *cpu_replicas)]
     count = request.infrastructure[-1].processes if request.infrastructure else 1
-    return [
-        [node for node, _ in Counter(node for node in nodes[number::count] if node is not None).most_common()]
-        for number in range(count)
-    ]
+    return [[node for node, _ in Counter(chain(*nodes[number::count])).most_common()] for number in range(count)]
 
 
 def _frontends(request: PlacementRequest) -> tuple[str, ...]:
@@ -547,6 +546,9 @@ class _Cores:
         beside_avoided = {self.physical[core] for core in avoided}
         mine: list[int] = []
         unshared = {core for core in pool if core not in others and core not in avoided}
+        shared = beside | beside_avoided
+        apart = (core for core in unshared if self.physical[core] not in shared)
+        fits = Counter(self._nodes.get(core) for core in apart)
 
         def rank(core: int) -> tuple[object, ...]:
             physical = self.physical[core]
@@ -564,7 +566,7 @@ class _Cores:
                 physical in beside_avoided,
                 not any(thread in mine for thread in physical),
                 *(core in cores for cores in dislikes),
-                bool(mine) and self._nodes.get(core) != self._nodes.get(mine[0]),
+                self._nodes.get(core) != self._nodes.get(mine[0]) if mine else fits[self._nodes.get(core)] < count,
                 waste,
             )
 

@@ -373,6 +373,12 @@ def test_cores_named_for_the_infrastructure():
         pytest.param(SMT, PlacementRequest(2, 2, (1, 2, 4, 5)), ["1,5", "2,4"], id="the rest makes the second"),
         pytest.param(SMT, PlacementRequest(2, 3), ["1,4,5", "3,6,7"], id="three cores take two physical ones"),
         pytest.param(
+            describe("cpus=0-47,smt=4,numa=4"),
+            PlacementRequest(2, 5),
+            ["8,20,32,43,44", "11,23,35,46,47"],
+            id="a replica that one node cannot hold any more goes to the next one",
+        ),
+        pytest.param(
             DUAL, PlacementRequest(2, 2, (0, 8, 1, 9)), ["0,1", "8,9"], id="a replica's cores are on one NUMA node"
         ),
         pytest.param(

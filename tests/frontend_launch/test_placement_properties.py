@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 
 import pytest
@@ -13,6 +14,7 @@ from frontend_launch.errors import PlacementError
 from frontend_launch.launch.placement import (
     CONTAINERS,
     FRONTENDS,
+    Placement,
     PlacementRequest,
     core_ranges,
     plan,
@@ -27,9 +29,22 @@ def topologies(draw: st.DrawFn) -> Topology:
     if draw(st.booleans()):
         threads, nodes = draw(st.sampled_from([1, 2])), draw(st.sampled_from([1, 2]))
         cores = threads * nodes * draw(st.integers(1, 4))
-        return describe(f"cpus=0-{cores - 1},gpus=0-{draw(st.integers(0, 2))},smt={threads},numa={nodes}")
+        whole = describe(f"cpus=0-{cores - 1},gpus=0-{draw(st.integers(0, 2))},smt={threads},numa={nodes}")
+        return draw(st.just(whole) | st.sets(st.sampled_from(whole.cores), min_size=1).map(partial(_within, whole)))
     chosen = draw(st.sets(st.integers(0, 20), min_size=1, max_size=12))
     return Topology(tuple(sorted(chosen)), tuple(range(draw(st.integers(0, 3)))), "here", described=False)
+
+
+def _within(whole: Topology, usable: set[int]) -> Topology:
+    """A machine of which a process may use some cores only, also single threads of physical cores."""
+    siblings = (tuple(core for core in group if core in usable) for group in whole.siblings)
+    nodes = (replace(node, cores=tuple(core for core in node.cores if core in usable)) for node in whole.numa_nodes)
+    return replace(
+        whole,
+        cores=tuple(sorted(usable)),
+        siblings=tuple(group for group in siblings if len(group) > 1),
+        numa_nodes=tuple(node for node in nodes if node.cores),
+    )
 
 
 @st.composite
@@ -96,6 +111,22 @@ def test_a_plan_keeps_its_promises(problem):
         assert len(replica_cores) == len(set(replica_cores))
         if len(topology.cores) > len(replica_cores):
             assert not any(a.shared for a in replicas if a.gpu is None), "there was a core for the others"
+        assert not (_sharing(placement, request) and _unused(topology, placement, request)), "there was another core"
+
+
+def _sharing(placement: Placement, request: PlacementRequest) -> list[str]:
+    """Those on a physical core of others whose cores the planner chose."""
+    named = {"client"} if request.client_cpus else set()
+    named |= {a.role for role in request.infrastructure_cpus for a in placement.of(role)}
+    named |= {a.role for a in placement.replicas if request.cpus and a.gpu is None}
+    return [a.role for a in placement.assignments if a.shares_physical and a.role not in named]
+
+
+def _unused(topology: Topology, placement: Placement, request: PlacementRequest) -> list[int]:
+    """The cores whose physical core nobody has and nobody named."""
+    taken = {core for a in placement.assignments for core in a.cores}
+    taken |= {*request.named_for_others, *(request.cpus or ())}
+    return [core for core in topology.cores if taken.isdisjoint(topology.physical(core))]
 
 
 @example((describe("cpus=0-1"), PlacementRequest(cpus_per_replica=2, infrastructure=with_frontends(FRONTENDS, 2))))

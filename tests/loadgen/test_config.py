@@ -439,7 +439,7 @@ def test_a_client_that_was_put_somewhere(affinity, deploy, client, expected):
     config = ExperimentConfig(Deploy("noop", topology=machine, **deploy), client=Client(cpus=client))
     plan = asyncio.run(prepare(config))
     assert [core_ranges(a.cores) + "*" * a.shared for a in plan.placement.assignments] == expected
-    stays = f"the client stays on cores {expected[0].strip('*')}, where loadgen was started (taskset, numactl)"
+    stays = f"the client keeps cores {expected[0].strip('*')}, where loadgen was started (taskset, numactl)"
     assert (stays in plan.notes) is (client is None and deploy != {})
 
 
