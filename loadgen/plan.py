@@ -186,7 +186,11 @@ async def survey(config: ExperimentConfig) -> PlanContext:
 async def _described(serve: CataloguedModel, config: ExperimentConfig) -> tuple[Description, tuple[int, ...] | None]:
     """What a model says of itself, and the shape that an input has by its file, where the model leaves it open."""
     try:
-        return await describe(serve.model, replica_options(serve, config.seed)), None
+        model = await describe(serve.model, replica_options(serve, config.seed))
+        shape = _only_shape(model, config)
+        if shape is None:
+            return model, None
+        return await describe(serve.model, replica_options(replace(serve, input_shape=shape), config.seed)), shape
     except DescribeError:
         if serve.input_shape is not None or config.inputs.path is None:
             raise
@@ -196,6 +200,22 @@ async def _described(serve: CataloguedModel, config: ExperimentConfig) -> tuple[
                     serve.model, replica_options(replace(serve, input_shape=shape), config.seed)
                 ), shape
         raise
+
+
+def _only_shape(model: Description, config: ExperimentConfig) -> tuple[int, ...] | None:
+    """The shape that all inputs from files have, for a model whose file leaves their length open; None where several.
+
+    Raises:
+        ConfigError: they have more dimensions than one, or cannot be read.
+    """
+    if model.input.shape is not None or not model.input_names or config.inputs.path is None:
+        return None
+    shapes = {array.shape for array in _inputs(config, model).make().arrays}
+    deep = next((shape for shape in shapes if len(shape) > 1), None)
+    if deep is not None:
+        text = "x".join(map(str, deep))
+        raise ConfigError(f"{config.inputs.path} holds inputs of {text}, the model takes one dimension: flatten them")
+    return shapes.pop() if len(shapes) == 1 else None
 
 
 def plan_on(config: ExperimentConfig, context: PlanContext) -> Plan:
@@ -335,6 +355,11 @@ def _inputs(config: ExperimentConfig, model: Description) -> InputSource:
             raise ConfigError(
                 f"{{Frontend.application}} {model.name}: the shape of its inputs is not known; "
                 "say it with {Frontend.input_shape}, or take them from files with {Inputs.path}"
+            )
+        if model.input_names:  # of a file; a model without takes what it gets
+            raise ConfigError(
+                f"{model.name} takes inputs of any length: "
+                "say one with {Deploy.input_shape}, or take them from files with {Inputs.path}"
             )
         spec = replace(spec, shape=(1,))
     if config.inputs.dtype is not None:

@@ -75,13 +75,13 @@ class Graph:
     """What is sent of a file's inputs and outputs.
 
     Attributes:
-        inputs: that a query carries, each with the shape of one query.
+        inputs: that a query carries, each with the shape of one query; None for one of any length.
         derived: that follow from the first of them.
         output: that answers.
         rows: the fixed batch size; None for any.
     """
 
-    inputs: tuple[tuple[Tensor, tuple[int, ...]], ...]
+    inputs: tuple[tuple[Tensor, tuple[int, ...] | None], ...]
     derived: tuple[Tensor, ...]
     output: Tensor
     rows: int | None
@@ -149,8 +149,8 @@ def graph_of(path: str, output: str | None, session: Any, options: LoadOptions) 
     )
 
 
-def _shapes(path: str, carried: Sequence[Tensor], options: LoadOptions) -> list[tuple[int, ...]]:
-    """The shape of one query's part of each input."""
+def _shapes(path: str, carried: Sequence[Tensor], options: LoadOptions) -> list[tuple[int, ...] | None]:
+    """The shape of one query's part of each input; None for an input of any length."""
     if len(carried) > 1:
         what = ", ".join(f"{tensor.name}: {tensor.type} {list(tensor.dims)}" for tensor in carried)
         problem = f"{path} has {len(carried)} inputs ({what})"
@@ -168,7 +168,7 @@ def _shapes(path: str, carried: Sequence[Tensor], options: LoadOptions) -> list[
         return [(1,) * (len(tensor.dims) - 1)]
     wanted, declared = options.input_shape, tensor.dims[1:]
     if wanted is None:
-        if tensor.shape is None:
+        if tensor.shape is None and len(declared) != 1:
             size = f"inputs of {list(declared)}" if tensor.dims else "inputs of a size that the file leaves open"
             raise ModelError(f"{path} takes {size}: say which with --input-shape")
         return [tensor.shape]

@@ -57,8 +57,8 @@ class OnnxModel:
             batch = np.concatenate([batch, np.repeat(batch[-1:], graph.rows - count, axis=0)])
         feeds, start, flat = {}, 0, batch.reshape(len(batch), -1)
         for tensor, shape in graph.inputs:
-            size = int(np.prod(shape))
-            part = flat[:, start : start + size].reshape(len(batch), *shape)
+            size = flat.shape[1] if shape is None else int(np.prod(shape))
+            part = flat if shape is None else flat[:, start : start + size].reshape(len(batch), *shape)
             feeds[tensor.name] = _decoded(part) if tensor.dtype == "str" else _cast(part, tensor.dtype, tensor.name)
             start += size
         for tensor in graph.derived:
@@ -110,8 +110,8 @@ def _split(file: str) -> tuple[str, str | None]:
 def _describe(path: str, graph: Graph, session: Any, options: LoadOptions, *, named: bool) -> Description:
     output, (first, shape) = graph.output, graph.inputs[0]
     if len(graph.inputs) > 1:
-        shape = (sum(int(np.prod(part)) for _, part in graph.inputs),)
-    given = TensorSpec(shape or (1,), first.wire_dtype)
+        shape = (sum(int(np.prod(part or ())) for _, part in graph.inputs),)
+    given = TensorSpec((1,) if shape == () else shape, first.wire_dtype)
     if options.input_type not in (None, given.data_type):
         raise ModelError(f"{path} takes {given.data_type.canonical}: leave --input-type out")
     dtype = "float32" if output.wire_dtype == "float64" else output.wire_dtype

@@ -403,6 +403,35 @@ def test_a_shape_that_the_file_has_need_not_be_said(tmp_path, monkeypatch):
             asyncio.run(prepare(replace(config, inputs=inputs)))
 
 
+def test_inputs_of_any_length_come_from_a_file(tmp_path, monkeypatch):
+    """Of one length, that is the model's; of several, each is sent as it is. Drawn ones want a length."""
+
+    async def described(name, options):
+        shape = (int(options[-1]),) if "--input-shape" in options else None
+        spec, names = TensorSpec(shape, "float32"), ("x",)
+        return Description(
+            name="m", framework="onnx:m.onnx", input=spec, output=spec, takes=("floats",), input_names=names
+        )
+
+    monkeypatch.setattr("loadgen.plan.describe", described)
+    config = ExperimentConfig(Deploy("m.onnx", topology=MACHINE))
+
+    def lengths(inputs):
+        plan = asyncio.run(prepare(replace(config, inputs=inputs)))
+        assert isinstance(plan.config.serve, Deploy)
+        return plan.config.serve.input_shape, [len(array) for array in plan.inputs.make().arrays]
+
+    np.save(tmp_path / "x.npy", np.zeros((2, 3), np.float32))
+    np.savez(tmp_path / "y.npz", a=np.zeros(4), b=np.zeros(5))
+    (tmp_path / "z.json").write_text("[[[1, 2], [3, 4]]]")
+    assert lengths(Inputs(tmp_path / "x.npy")) == ((3,), [3, 3])
+    assert lengths(Inputs(tmp_path / "y.npz")) == (None, [4, 5])
+    with pytest.raises(ConfigError, match=r"z\.json holds inputs of 2x2, the model takes one dimension: flatten them"):
+        lengths(Inputs(tmp_path / "z.json"))
+    with pytest.raises(ConfigError, match="m takes inputs of any length: say one with"):
+        lengths(Inputs())
+
+
 def test_what_a_model_says_of_itself():
     """A fixed batch size bounds the plan's, and its note is one of the plan's."""
     spec = TensorSpec((4,), "float32")

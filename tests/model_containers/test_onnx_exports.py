@@ -198,7 +198,12 @@ def test_an_export_is_served(tmp_path, write, given, answer, more):
     ("write", "output", "text"),
     [
         pytest.param(exports.no_shapes, "", "leaves open: say which with --input-shape", id="no shape"),
-        pytest.param(exports.transformer, "", r"\['sequence_length'\]: say which with", id="free size"),
+        pytest.param(
+            partial(exports.convolution, height="height"),
+            "",
+            r"\[3, 'height', 'width'\]: say which with",
+            id="free size",
+        ),
         pytest.param(exports.argmax, "#nothing", "no output 'nothing': choose one of class", id="output"),
         pytest.param(exports.detector, "#images", "images cannot be sent: it is a seq", id="sequence"),
         pytest.param(exports.bfloat, "", r"x cannot be sent: it is a tensor\(bfloat16\)", id="bfloat16"),
@@ -239,6 +244,19 @@ def test_what_derives_from_ids(tmp_path):
     exports.write(tmp_path / "m.onnx", inputs, [("y", exports.INT64, ["n", 12])], nodes, {})
     answers = catalog.load(f"onnx:{tmp_path}/m.onnx").predict(np.array([[7, 8, 9], [4, 5, 6]], np.int32))
     assert answers.tolist() == [[7, 8, 9, 1, 1, 1, 0, 0, 0, 0, 1, 2], [4, 5, 6, 1, 1, 1, 0, 0, 0, 0, 1, 2]]
+
+
+def test_inputs_of_any_length_are_answered(tmp_path):
+    """Where only the length is free, each as it is; what derives from it has its shape."""
+    exports.transformer(tmp_path / "m.onnx")
+    name = f"onnx:{tmp_path}/m.onnx#pooler_output"
+    description, model = catalog.describe(name), catalog.load(name)
+    assert (description.input.shape, description.input_names) == (None, ("input_ids",))
+    assert [check for check in verify(model, description, seed=0) if not check.ok] == []
+    ids = exports.drawn(128, 4)
+    for length in (1, 5):
+        answer = model.predict(np.arange(length, dtype=np.int32)[np.newaxis])
+        assert np.allclose(answer, ids[:length].mean(axis=0), atol=1e-5)
 
 
 def test_a_small_vocabulary_is_warmed_up_with_what_it_has(tmp_path):
