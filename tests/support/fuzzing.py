@@ -111,7 +111,7 @@ class Fuzz:
             case 7:
                 new = [draw.choice(_OTHERS)]
             case 8 if not draw.randrange(500):
-                new = [frame] * 200 if draw.randrange(4) else [bytes(1 << 20)]
+                new = [frame] * 200 if draw.randrange(4) else [bytes(1 << 15)]
             case _:
                 new = [draw.choice(_INTEGERS)]
         frames[at : at + 1] = new
@@ -240,7 +240,7 @@ class Peer:
         """Wait until the frontend has read all of it: what is valid and comes behind it is answered."""
         if self._name != "request":
             self.send(wire.HANDSHAKE if self._name == "response" else [bytes(frame) for frame in encode_heartbeat()])
-            while self._due:
+            while self._due > 0:  # less where the frontend looked whether replicas are there
                 self._read()
             return
         frames = wire.encode_request_burst(0, [LAST_ID], APPLICATION, DataType.INTS, [bytes(4)])
