@@ -132,3 +132,44 @@ def test_workers_see_the_groups_of_tests(request):
     """Tests that share an engine or a server would get in each other's way in two workers."""
     several = "PYTEST_XDIST_WORKER" in os.environ
     assert request.node.nodeid.endswith("@one") is several, "use `make test`, or --dist loadgroup"
+
+
+WALL_CLOCK = {
+    "frontend_launch/launch/runs.py",  # how long a container has been up, by the engine's clock
+    "loadgen/cli/images.py",  # how old an image is
+    "loadgen/experiments/capacity.py",
+    "loadgen/experiments/ceiling_cache.py",  # how old an entry is, across restarts of the machine
+    "loadgen/experiments/experiment.py",
+    "loadgen/experiments/ledger.py",
+    "loadgen/experiments/sweep.py",
+    "loadgen/results/files.py",
+}
+"""The modules that read it: for names of files and for dates, where nothing is said about it."""
+
+
+def reads_wall_clock(tree: ast.AST) -> bool:
+    """Whether a module reads the clock that a person or a time server may step."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(
+                value=ast.Name(id="time"), attr="time" | "time_ns" | "localtime" | "gmtime" | "strftime"
+            ):
+                return True
+            case ast.Attribute(attr="now" | "utcnow" | "today", value=ast.Name(id="datetime" | "date")):
+                return True
+            case ast.Attribute(attr="now" | "utcnow" | "today", value=ast.Attribute(attr="datetime" | "date")):
+                return True
+            case ast.ImportFrom(module="time", names=names) if {"time", "time_ns"} & {each.name for each in names}:
+                return True
+    return False
+
+
+def test_durations_are_not_taken_from_the_wall_clock():
+    """It may be stepped in the middle of a run."""
+    found = {
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if reads_wall_clock(ast.parse(path.read_text()))
+    }
+    assert found == WALL_CLOCK
