@@ -22,7 +22,7 @@ async def served(host: str, ports: Ports) -> None:
     """Bind all ports of frontends, and let them go."""
     async with contextlib.AsyncExitStack() as stack:
         store = assembly.memory()
-        bound = await stack.enter_async_context(assembly.query(store, host, ports, 1 << 20, None, (0, 1)))
+        bound = await stack.enter_async_context(assembly.query(store, host, ports, 1 << 20, 1 << 20, None, (0, 1)))
         await stack.enter_async_context(assembly.management(store, host, bound))
 
 
