@@ -29,6 +29,9 @@ SCRIPTS = ("draw.js", "cells.js", "run.js")
 DIGITS = 4
 """Significant digits of what is drawn."""
 
+_UNSEEN = re.compile(r"(\\\\)|\\u(?:00ad|061c|180e|200[b-f]|202[89a-e]|206[0-9a-f]|feff|fff[9ab])")
+"""In JSON, the characters that reorder a line or have no width, and backslashes, which may be before what looks so."""
+
 
 def page(collection: Collection) -> str:
     """The page, as HTML.
@@ -44,6 +47,7 @@ def page(collection: Collection) -> str:
     files = resources.files(__package__) / "html"
     # In JSON, < can only be within a string, where it could end the script element.
     data = json.dumps(strict(page_data(collection)), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    data = _UNSEEN.sub(lambda match: match[0] if match[1] else f"\\{match[0]}", data)
     parts = {
         "style": files.joinpath("page.css").read_text("utf-8"),
         "data": data,

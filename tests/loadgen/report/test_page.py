@@ -59,3 +59,10 @@ def test_what_is_uncertain_or_limited_is_said():
     assert data["runs"][0]["steady"] == ", steady from 10.0 to 13.0 s after the warm-up"
     assert data["runs"][0]["whole"] == ", of all 13.0 s after the warm-up"
     assert {"p99", "mean"} <= {*data["runs"][0]["uncertain"]}
+
+
+def test_characters_that_hide_what_a_name_is_are_shown():
+    """As escapes; text that looks like one stays."""
+    made = replace(results(seconds=3), notes=["a\u202egpj.exe", "no\u200bop", "\\u202e", "µ\n"])
+    (data,) = re.findall(r'id="data">(.*?)</script>', page(collection([made])))
+    assert json.loads(data)["runs"][0]["notes"] == [r"a\u202egpj.exe", r"no\u200bop", r"\u202e", "µ\n"]
