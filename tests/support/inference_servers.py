@@ -25,6 +25,7 @@ from typing import NoReturn
 import pytest
 
 SERVERS = Path(__file__).parents[1] / "servers"
+KSERVE_MODEL = SERVERS / "kserve" / "double.py"
 REQUIRED = "LOADGEN_REQUIRE_SERVERS"
 BUILD_TIMEOUT_S = 900.0
 READY_TIMEOUT_S = 60.0
@@ -184,7 +185,7 @@ def kserve(tmp_path: Path, *, cores: Collection[int] = ()) -> Iterator[Running]:
     """
     venv, ports = environment("kserve"), _free_ports(2)
     grpc, http_ = ports
-    command = [str(venv / "bin" / "python"), str(SERVERS / "kserve" / "double.py")]
+    command = [str(venv / "bin" / "python"), str(KSERVE_MODEL)]
     command += [f"--http_port={http_}", f"--grpc_port={grpc}"]
     running = Running(_launcher(cores) + command, _variables(venv), tmp_path / "kserve.log", [*ports, http_])
     with running.serving():
@@ -201,6 +202,20 @@ def uvicorn(tmp_path: Path) -> Iterator[Running]:
     venv, ports = environment("kserve"), _free_ports(1)
     command = [str(venv / "bin" / "python"), str(SERVERS / "uvicorn" / "idle.py"), str(*ports)]
     running = Running(_launcher(()) + command, _variables(venv), tmp_path / "uvicorn.log", ports * 3)
+    with running.serving():
+        yield running
+
+
+@contextlib.contextmanager
+def fastapi(tmp_path: Path) -> Iterator[Running]:
+    """A server that has nothing of inference protocols, when it is ready; its socket is ``app.sock``.
+
+    Args:
+        tmp_path: where its log and its socket go.
+    """
+    venv, (port,) = environment("kserve"), _free_ports(1)  # which has all that it needs
+    command = [str(venv / "bin" / "python"), str(SERVERS / "http" / "app.py"), str(port), str(tmp_path / "app.sock")]
+    running = Running(_launcher(()) + command, _variables(venv), tmp_path / "fastapi.log", [port] * 3)
     with running.serving():
         yield running
 

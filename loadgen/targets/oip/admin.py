@@ -176,7 +176,12 @@ class _HttpAdmin(OipAdmin):
         try:
             return await self._ask("GET", self._model)
         except NotOfferedError as error:
-            raise TargetError(f"no model {self._address.model!r}: {error}") from None
+            slash = (
+                "; many servers take no slash in a name over HTTP: use oip+grpc://"
+                if "/" in self._address.model
+                else ""
+            )
+            raise TargetError(f"no model {self._address.model!r}: {error}{slash}") from None
 
     @override
     async def model_ready(self) -> bool:
