@@ -31,7 +31,7 @@ from loadgen.load.record import Interval
 from loadgen.plan import Plan, prepare
 from loadgen.results.document import Results, strict
 from loadgen.results.environment import command
-from loadgen.results.files import SEARCH, new_directory
+from loadgen.results.files import SEARCH, make_directory, new_directory
 from loadgen.servers.server import Server
 from loadgen.servers.serving import serving
 
@@ -162,6 +162,7 @@ async def find_capacity(config: CapacityConfig) -> FoundCapacity:
 
 
 def _directory(results_dir: Path) -> Path:
+    make_directory(results_dir)
     try:
         return new_directory(results_dir, f"capacity-{datetime.datetime.now():%y%m%d_%H%M%S}")
     except OSError as error:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import datetime
 import logging
+import tempfile
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import replace
@@ -243,13 +244,23 @@ async def _finished(work: Coroutine[Any, Any, None], stop: asyncio.Event, grace_
 
 
 def _save_requests(path: Path, record: Record, source: InputSource) -> list[str]:
-    """Write a row per request; what cannot be written is a note, for the results are worth no less."""
+    """Write a row per request; where that cannot be, elsewhere, which is a note: the results are worth no less."""
     try:
         inputs = len(source.make())  # of files, which may be gone by now
-        requests_log.save(path, [rows.table(inputs, client) for client, rows in enumerate(record.requests)])
     except ConfigError as error:
         log.warning("%s", error)
         return [str(error)]
+    tables = [rows.table(inputs, client) for client, rows in enumerate(record.requests)]
+    try:
+        requests_log.save(path, tables)
+    except ConfigError as error:
+        text = str(error)
+        with contextlib.suppress(ConfigError, OSError):
+            other = Path(tempfile.mkdtemp(prefix="requests-")) / path.name
+            requests_log.save(other, tables)
+            text = f"{error}; the rows are in {other}"
+        log.warning("%s", text)
+        return [text]
     left_out = sum(rows.left_out for rows in record.requests)
     return [f"--requests-log: {left_out} requests beyond {requests_log.MAX_ROWS} are left out"] if left_out else []
 

@@ -22,7 +22,7 @@ import msgspec
 from loadgen.errors import ConfigError, NotSavedError
 from loadgen.experiments.grid import GridCell, Measurement, Size
 from loadgen.files import UnreadableError, read_bytes, read_text
-from loadgen.results.files import MAX_BYTES, new_directory
+from loadgen.results.files import MAX_BYTES, make_directory, new_directory
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +128,7 @@ def begin(results_dir: Path, header: Mapping[str, Any]) -> Iterator[Ledger]:
     """
     stem = time.strftime("sweep-%y%m%d_%H%M%S")
     text = json.dumps({"schema_version": SCHEMA_VERSION, **header}, indent=4)
+    make_directory(results_dir)
     try:
         directory = new_directory(results_dir, stem)
         draft = directory / f".{HEADER}"

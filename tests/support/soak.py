@@ -60,6 +60,7 @@ def soak(directory: Path, duration_s: float, every_s: float) -> Soaked:
     """
     words = ["saturate", *deployed.model("noop"), "-b", "64", "-d", f"{duration_s}s", "--drain", "30s"]
     words += ["--replicas", str(REPLICAS), "--cpus-per-replica", "1", "--allow-overlap", "--restart-replicas"]
+    words += ["--max-in-flight", "2000"]
     faults, held = _faults(), {role: list[Held]() for role in LASTING}
     made: list[tuple[signal.Signals, str]] = []
     with deployed.running(directory, *words, "--allow-invalid") as command:

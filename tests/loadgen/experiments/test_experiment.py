@@ -1,14 +1,20 @@
-"""What becomes of an experiment that is cancelled."""
+"""What becomes of an experiment that is cancelled, or whose files cannot be written."""
 
 import asyncio
+import errno
+import os
+import tempfile
 from typing import Any
 
+import numpy as np
 import pytest
 
 from loadgen.errors import ConfigError, TargetError
-from loadgen.experiments import experiment
-from loadgen.load.inputs import InputSource
+from loadgen.experiments import capacity, experiment, ledger
+from loadgen.load.inputs import InputSource, MadeInputs, Pool
 from loadgen.load.record import Record
+from loadgen.load.requests_log import RequestsLog
+from model_containers.data_types import DataType
 
 NOTHING: Any = None
 
@@ -105,3 +111,32 @@ def test_an_error_comes_first_too(monkeypatch, times, apart):
 def test_before_load_begins_nothing_comes_of_it(monkeypatch, times, apart):
     """It is cancelled at once, and takes everything down."""
     assert measured(monkeypatch, lambda: "results", load_begins=False, times=times, apart=apart) == []
+
+
+def test_rows_of_requests_are_written_elsewhere_where_their_directory_is_gone(tmp_path, monkeypatch):
+    """The note says where."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    record = Record(requests=[RequestsLog()])
+    inputs = MadeInputs(Removed(), Pool([np.zeros(1, np.uint8)], DataType.BYTES))
+    (note,) = experiment._save_requests(tmp_path / "gone" / "rows.npz", record, inputs)
+    (found,) = tmp_path.glob("requests-*/rows.npz")
+    assert note.startswith("requests_log ")
+    assert note.endswith(f"cannot be written: No such file or directory; the rows are in {found}")
+    assert np.load(found)["planned_ns"].tolist() == []
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    (note,) = experiment._save_requests(tmp_path / "gone" / "rows.csv", record, inputs)
+    assert note.endswith("cannot be written: No such file or directory")
+
+
+def test_a_disk_that_is_full_is_found_before_a_sweep_or_a_search(tmp_path, monkeypatch):
+    """Nothing is measured in vain, and no directory is left."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ConfigError, match="No space left on device"), ledger.begin(tmp_path, {}):
+        pass
+    with pytest.raises(ConfigError, match="No space left on device"):
+        capacity._directory(tmp_path)
+    assert not list(tmp_path.iterdir())
