@@ -135,8 +135,8 @@ def warmup(record: Record, warmup_s: float) -> list[str]:
     enough_s = math.ceil(warmup_s + record.skipped_ns / NS_PER_S + slow.length_s)
     return [
         f"the first {slow.length_s:.2g} s of the measured part were slower than all that followed: their mean latency "
-        f"is {slow.times:.3g} times that of the rest, and the p99 with them is {slow.p99_times:.3g} times that "
-        f"without; --warmup {enough_s}s leaves them out"
+        f"is {slow.times:.3g} times that of the rest, and the {slow.tail} with them is {slow.tail_times:.3g} times "
+        f"that without; --warmup {enough_s}s leaves them out"
     ]
 
 

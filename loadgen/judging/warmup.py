@@ -6,7 +6,7 @@ group of the reference. Were all groups alike, that would be rare: of independen
 first exceeds twice the largest of n others once in n²/2 runs. Groups that resemble their neighbours are fewer than they
 seem, so where those of the reference do, nothing is said.
 
-A slow start that moves neither throughput, nor mean, nor p99 by much is not worth a word.
+A slow start that moves neither mean, nor p99, nor p99.9 by much is not worth a word.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from frontend_launch.histogram import rank
 from loadgen.load.record import Record
+from loadgen.load.summary import is_few
 from loadgen.load.time_batches import COARSE_NS
 from model_containers.units import NS_PER_S
 
@@ -29,8 +30,8 @@ TIMES = 2.0
 LEAST_SHARE = 0.05
 """What lies closer to the median than this share of it counts as at it."""
 
-MEAN_SHARE, P99_SHARE = 0.02, 0.1
-"""From these changes on of mean and p99 a slow start is worth a word."""
+MEAN_SHARE, TAIL_SHARE = 0.02, 0.1
+"""From these changes on of the mean, and of p99 or p99.9, a slow start is worth a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,14 @@ class SlowStart:
     Attributes:
         length_s: how long, since the measured part began.
         times: mean latency in it ÷ that after it.
-        p99_times: p99 of the measured part ÷ that after it.
+        tail: the percentile that it moves: p99.9 where p99 stays nearly the same.
+        tail_times: this percentile of the measured part ÷ that after it.
     """
 
     length_s: float
     times: float
-    p99_times: float
+    tail: str
+    tail_times: float
 
 
 def slow_start(record: Record) -> SlowStart | None:
@@ -68,10 +71,16 @@ def slow_start(record: Record) -> SlowStart | None:
         return None
     mean_ns = sums_ns[end:].sum() / totals[end:].sum()
     times = float(sums_ns[:end].sum() / totals[:end].sum() / mean_ns)
-    p99_times = _p99_ns(counts.sum(axis=0)) / _p99_ns(counts[end:].sum(axis=0))
-    if sums_ns.sum() / totals.sum() < (1 + MEAN_SHARE) * mean_ns and p99_times < 1 + P99_SHARE:
+    tails = {
+        f"p{percentile:g}": _tail_ns(counts, percentile) / _tail_ns(counts[end:], percentile)
+        for percentile in (99.0, 99.9)
+        if percentile == 99.0 or not is_few(percentile, int(totals[end:].sum()))
+    }
+    tail = next((name for name, moved in tails.items() if moved >= 1 + TAIL_SHARE), None)
+    if sums_ns.sum() / totals.sum() < (1 + MEAN_SHARE) * mean_ns and tail is None:
         return None
-    return SlowStart(end * record.batches.length_ns / NS_PER_S, times, p99_times)
+    tail = tail or "p99"
+    return SlowStart(end * record.batches.length_ns / NS_PER_S, times, tail, tails[tail])
 
 
 def _levels(totals: np.ndarray, sums: np.ndarray) -> np.ndarray:
@@ -100,7 +109,7 @@ def _slow_groups(levels: np.ndarray) -> int:
     return slow
 
 
-def _p99_ns(counts: np.ndarray) -> float:
-    """To the width of a coarse bucket."""
-    rising = np.cumsum(counts)
-    return float(max(1, COARSE_NS[int(np.searchsorted(rising, rank(99, int(rising[-1]))))]))
+def _tail_ns(counts: np.ndarray, percentile: float) -> float:
+    """A percentile of some groups, to the width of a coarse bucket."""
+    rising = np.cumsum(counts.sum(axis=0))
+    return float(max(1, COARSE_NS[int(np.searchsorted(rising, rank(percentile, int(rising[-1]))))]))
