@@ -117,10 +117,12 @@ class SweepConfig:
     def settings(self) -> dict[str, Any]:
         """What makes two sweeps the same, as JSON can say it."""
         settings: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
-        # Where they are kept, and what becomes of invalid ones, is no part of what is measured.
+        # Where they are kept, what becomes of invalid ones and how long a server is waited for is no part of what is
+        # measured.
         del settings["base"]["output"]["results_dir"], settings["base"]["allow_invalid"]
         target = settings["base"]["serve"].get("target")
         if target is not None:  # headers may be secrets, and so may what stands in a URL or a body
+            del target["wait_ready_s"]
             target["access"]["headers"] = _digest(json.dumps(target["access"]["headers"]))
             for holder, name in ((target["address"], "path"), (target, "metrics_url")):
                 if (url := holder[name]) and without_secrets(url) != url:

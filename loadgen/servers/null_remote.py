@@ -37,7 +37,7 @@ def answer_of(spec: TargetSpec, inputs: InputSource) -> NullAnswer | None:
         case HttpSpec(address, answers=JsonAnswers(path)) if not address.tls:
             return NullAnswer("http1", _http(json.dumps(_with(path)).encode(), {}))
         case HttpSpec(address, answers=AnyAnswers()) if not address.tls:
-            return NullAnswer("http1", _http(b"{}", {}))
+            return NullAnswer("http1", _http(b"", {}))
     return None
 
 

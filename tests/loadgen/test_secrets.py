@@ -223,6 +223,14 @@ def test_python_users_see_no_headers_either():
     assert SECRET not in str(caught.value)
 
 
+def test_patience_is_no_setting_of_a_sweep():
+    """A sweep that goes on may wait for its server otherwise."""
+    settings = [
+        SweepConfig(ExperimentConfig(External.at("http://h/x", wait_ready_s=each))).settings for each in (None, 5.0)
+    ]
+    assert settings[0] == settings[1]
+
+
 def test_the_settings_of_a_sweep():
     """They tell two sweeps apart, and do not hold what does so."""
 

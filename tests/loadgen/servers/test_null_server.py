@@ -19,7 +19,7 @@ from loadgen.targets.address import parse_address
 from loadgen.targets.balanced import BalancedSpec
 from loadgen.targets.clipper import ClipperSpec
 from loadgen.targets.http1 import HttpSpec, TensorAnswers
-from loadgen.targets.http_answers import JsonAnswers
+from loadgen.targets.http_answers import AnyAnswers, JsonAnswers
 from loadgen.targets.oip.grpc_target import OipGrpcSpec
 from loadgen.targets.oip.requests import RequestInputs, SeededContents
 from loadgen.targets.oip.tensors import Tensor
@@ -71,7 +71,13 @@ CASES = {
         HttpSpec(parse_address("http+json://127.0.0.1:1/x"), Access(), JsonAnswers(("choices", 2, "text")), 2),
         Json(TensorSpec((1,), "float32"), None, 1, 0),
     ),
+    "any http": lambda: (any_http(head=False), Json(TensorSpec((1,), "float32"), None, 1, 0)),
+    "head": lambda: (any_http(head=True), Json(TensorSpec((1,), "float32"), None, 1, 0)),
 }
+
+
+def any_http(*, head):
+    return HttpSpec(parse_address("http://127.0.0.1/x"), Access(), AnyAnswers(), 2, head=head)
 
 
 def job(spec: TargetSpec, inputs, requests: int = 300) -> Job:
