@@ -208,7 +208,7 @@ def _parsed(text: str, *, needs_port: bool) -> Address:
         raise FieldError("External.target", shown, f"{{value}}: {parts.hostname} is no name of a host") from None
     if parts.username is not None:
         problem = "{External.target}: credentials do not belong into an address"
-        raise ConfigError(f"{problem}: use {{Access.headers}} for {parts.hostname}")
+        raise ConfigError(f"{problem}: use {{Access.headers}} for {parts.hostname}, or a header Authorization")
     steps = [step for step in parts.path.split("/") if step]
     if not protocol.names_model:
         path = quote(parts.path or "/", _UNQUOTED) + (f"?{quote(parts.query, _UNQUOTED)}" if parts.query else "")
