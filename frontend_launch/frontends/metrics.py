@@ -115,6 +115,8 @@ class Meter:
                 instant if rate < 0 else rate + alpha * (instant - rate)
                 for rate, alpha in zip(self._rates, self._ALPHAS, strict=True)
             ]
+            if not any(self._rates):
+                break  # nothing more changes
         self._ticked_ns += ticks * TICK_NS
 
 

@@ -29,7 +29,7 @@ BOUNDS_S = tuple(m * 10.0**e for e in range(-5, 2) for m in (1, 2.5, 5))
 _MOMENTARY = frozenset({"max_batch", "queue_length", "alive", "overdue", "aside"})
 
 
-SAMPLES_AT_ONCE = 50
+SAMPLES_AT_ONCE, METRICS_AT_ONCE = 50, 12
 """Of a part of the text."""
 
 
@@ -42,10 +42,8 @@ def exposition(registry: Registry, counters: Counters, stages: Mapping[str, Stag
         stages: by model, or by model and replica.
         now_ns: monotonic clock.
     """
+    yield from _originals(dict(registry.items()), now_ns)
     families = _Families()
-    for name, metric in tuple(registry.items()):
-        _add_original(families, name, metric, now_ns)
-        yield b""
     _add_counters(families, counters)
     for key, row in stages.items():
         scope = {"scope": "replica" if key.count(":") > 1 else "model", "of": key}
@@ -64,6 +62,21 @@ def exposition(registry: Registry, counters: Counters, stages: Mapping[str, Stag
             part = Metric(family.name, family.documentation, family.type)
             part.samples = family.samples[start : start + SAMPLES_AT_ONCE]
             yield _text(part, start == 0)
+
+
+def _originals(metrics: Mapping[str, Any], now_ns: int) -> Iterator[bytes]:
+    """The text of the original's metrics, of which few samples are in memory at once."""
+    members: dict[tuple[str, type], list[str]] = {}
+    for name, metric in metrics.items():
+        members.setdefault((name.rpartition(":")[2], type(metric)), []).append(name)
+        yield b""
+    for names in members.values():
+        for start in range(0, len(names), METRICS_AT_ONCE):
+            families = _Families()
+            for name in names[start : start + METRICS_AT_ONCE]:
+                _add_original(families, name, metrics[name], now_ns)
+            (family,) = families
+            yield _text(family, start == 0)
 
 
 def _text(family: Metric, begins: bool) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from collections.abc import Iterable
 from typing import TypeVar
@@ -15,15 +14,9 @@ SLICE_S = 0.0005
 async def in_slices(parts: Iterable[T]) -> list[T]:
     """Take everything from an iterator that works for each part, and give others their turn in between."""
     taken, due_s = [], time.monotonic() + SLICE_S
-    collects = gc.isenabled()
-    gc.disable()  # the parts are many objects that live for a while, and a full collection stops the loop
-    try:
-        for part in parts:
-            taken.append(part)
-            if time.monotonic() >= due_s:
-                await asyncio.sleep(0)
-                due_s = time.monotonic() + SLICE_S
-    finally:
-        if collects:
-            gc.enable()
+    for part in parts:
+        taken.append(part)
+        if time.monotonic() >= due_s:
+            await asyncio.sleep(0)
+            due_s = time.monotonic() + SLICE_S
     return taken

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from frontend_launch.counters import Counters, ModelCounters, ReplicaCounters
-from frontend_launch.frontends import prometheus
+from frontend_launch.frontends import metrics, prometheus
 from frontend_launch.frontends.metric_definitions import ApplicationMetrics, InternalMetrics, ModelMetrics
 from frontend_launch.frontends.metrics import Counter, Histogram, Meter, RatioCounter, Registry
 from frontend_launch.frontends.prometheus import exposition
@@ -84,6 +84,25 @@ def test_a_young_meter_says_minus_one_and_an_idle_one_decays():
     assert 0 < float(meter.fields(600 * NS_PER_S)["rate_1min"]) < 1e-3
 
 
+def test_a_meter_that_was_never_marked_has_no_ticks_to_make_up_for(monkeypatch):
+    """However long ago it was made; it says the same as one that was read all the time."""
+    read, idle = Meter(0), Meter(0)
+    for tick in range(1, 1001):
+        expected = read.fields(tick * 5 * NS_PER_S)
+    steps = []
+
+    def counted(*given, strict):
+        steps.append(given)
+        return zip(*given, strict=strict)
+
+    monkeypatch.setattr(metrics, "zip", counted, raising=False)
+    assert idle.fields(1000 * 5 * NS_PER_S) == expected
+    assert len(steps) == 2, "one for the tick, one for the text"
+    idle.mark(10, 5001 * NS_PER_S)
+    read.mark(10, 5001 * NS_PER_S)
+    assert idle.fields(5011 * NS_PER_S) == read.fields(5011 * NS_PER_S)
+
+
 def test_a_ratio_without_events_is_not_a_number():
     """Then it is one."""
     ratio = RatioCounter()
@@ -152,8 +171,8 @@ def registry_of(applications):
     InternalMetrics(registry, 0)
     ModelMetrics(registry, 'a "quoted"\nname', "1", 0).answered(2, 8_000_000, NS_PER_S)
     for number in range(applications):
-        metrics = ApplicationMetrics(registry, f"app-{number}", 0)
-        metrics.answered([0, number], default=bool(number % 2), now_ns=NS_PER_S + number)
+        application = ApplicationMetrics(registry, f"app-{number}", 0)
+        application.answered([0, number], default=bool(number % 2), now_ns=NS_PER_S + number)
     return registry
 
 

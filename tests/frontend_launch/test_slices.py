@@ -1,9 +1,6 @@
 """Long work of a loop, a little at a time."""
 
 import asyncio
-import gc
-
-import pytest
 
 from frontend_launch.frontends import slices
 
@@ -26,20 +23,3 @@ def test_others_have_their_turn_between_two_slices(monkeypatch):
 
     assert asyncio.run(main()) == list(range(100))
     assert len(turns) >= 99
-
-
-def test_no_collection_comes_in_between():
-    """The collector is back afterwards, also where making a part failed."""
-    seen = []
-
-    def parts(fail):
-        seen.append(gc.isenabled())
-        yield 1
-        if fail:
-            raise ZeroDivisionError
-
-    assert asyncio.run(slices.in_slices(parts(False))) == [1]
-    with pytest.raises(ZeroDivisionError):
-        asyncio.run(slices.in_slices(parts(True)))
-    assert seen == [False, False]
-    assert gc.isenabled()

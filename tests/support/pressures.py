@@ -67,12 +67,12 @@ def many_parts(ports: Ports) -> None:
 
 
 def unread(ports: Ports) -> None:
-    """A client that sends 450 000 requests and reads no answer."""
+    """A client that sends 450 000 requests of a model without replicas, and reads no answer."""
     with dealer(ports["response"], RCVHWM=1, RCVBUF=4096) as responses, dealer(ports["request"]) as requests:
         responses.send_multipart(wire.HANDSHAKE)
         client_id = wire.decode_handshake_reply(responses.recv_multipart())
         for number in range(450_000):
-            frames = wire.encode_request_burst(client_id, [number], "noop", DataType.FLOATS, [bytes(16)])
+            frames = wire.encode_request_burst(client_id, [number], "odd", DataType.FLOATS, [bytes(16)])
             requests.send_multipart(frames)
 
 
