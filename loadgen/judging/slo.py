@@ -269,9 +269,10 @@ def evaluate(condition: Condition, summary: Summary) -> Finding:
 
 
 def crossed(condition: Condition, summary: Summary) -> tuple[bool | None, str]:
-    """Whether a condition that must not come true did; among lost requests, each one on a latency did.
+    """Whether a condition that must not come true did.
 
-    Undecided where nothing is known of the metric, or what is known lies on both sides of the bound.
+    Undecided where nothing is known of the metric, or what is known lies on both sides of the bound: a percentile among
+    lost requests is at least so much, which decides one direction only.
 
     Args:
         condition: what must not come true.
@@ -284,10 +285,10 @@ def crossed(condition: Condition, summary: Summary) -> tuple[bool | None, str]:
     text = f"{condition.name} is {_found(condition, summary, value)}"
     if known is None:
         return None, text
-    if value is None:
-        return True, text
     truth, other = known.truths
-    return (truth, text) if truth == other else (None, f"{text}, {known.text}")
+    if truth == other:
+        return truth, text
+    return None, f"{text}, {known.text}" if known.text else text
 
 
 class _Known(NamedTuple):
@@ -308,16 +309,20 @@ def _known(condition: Condition, summary: Summary) -> _Known | None:
     """None where nothing is known of the metric.
 
     How many requests are slow says more of a bound than the interval of a percentile, which needs many slower ones.
+    Where it decides nothing of a percentile among lost requests, what that is at least may.
     """
     share, value = _share(condition, summary), _measured(condition, summary)
-    if share is not None and share.interval is not None and condition.metric != "max":
-        return _of_share(condition, share.interval)
     above = summary.latency_above_ms or {}
+    of_share = None
+    if share is not None and share.interval is not None and condition.metric != "max":
+        of_share = _of_share(condition, share.interval)
+        if value is not None or condition.metric not in above or of_share.truths[0] == of_share.truths[1]:
+            return of_share
     if condition.metric in LATENCIES:
         if value is None and condition.metric not in above:
             return None
         low, high = summary.within_ms(condition.metric)
-        sure = low != high or condition.metric == "max"
+        sure = of_share is None and (low != high or condition.metric == "max")
         return _Known((condition.allows(low), condition.allows(high)), _words(condition, summary, low, high), sure)
     if condition.metric == "throughput" and summary.throughput_interval_rps is not None:
         low, high = summary.throughput_interval_rps

@@ -339,6 +339,51 @@ def test_a_percentile_among_lost_requests_has_a_bound_that_may_decide(text, hold
     assert ("above 500 ms" in finding.text) == ("p99.9" not in text)
 
 
+@pytest.mark.parametrize(
+    ("text", "crossed"),
+    [
+        ("p99>100ms", True),
+        ("p99>=500ms", True),
+        ("p99>500ms", None),
+        ("p99>1s", None),
+        ("p99<100ms", False),
+        ("p99<500ms", False),
+        ("p99<=500ms", None),
+        ("p99<1s", None),
+        ("p99.9<1s", None),
+        ("mean<100ms", False),
+        ("max<1s", None),
+        ("max<500ms", False),
+    ],
+)
+def test_a_condition_on_a_percentile_among_lost_requests(text, crossed):
+    """It is at least 500 ms: that may decide that it is more, and that it is not less."""
+    above_ms = {"p99": 500.0, "max": 500.0, "mean": 400.0}
+    summary = replace(
+        SUMMARY, latency_ms=dict.fromkeys(("p99", "p99.9", "max", "mean")), latency_above_ms=above_ms, lost=8
+    )
+    found, said = slo.crossed(slo.parse(text)[0], summary)
+    assert found is crossed
+    assert said.endswith(("is above 500 ms", "is above 400 ms", "is unknown"))
+
+
+@pytest.mark.parametrize(
+    ("text", "interval", "crossed", "sure"),
+    [
+        ("p99>100ms", (0.009, 0.03), True, False),
+        ("p99<100ms", (0.009, 0.03), False, False),
+        ("p99<1s", (0.009, 0.03), None, False),
+        ("p99>1s", (0.02, 0.03), True, True),
+        ("p99<1s", (0.02, 0.03), False, True),
+    ],
+)
+def test_the_share_of_slow_requests_decides_where_the_bound_does_not(text, interval, crossed, sure):
+    """Lost requests are slower than any bound; whether their share is sure, its interval says alone."""
+    condition, summary = counted(text, 20, interval, latency_ms={"p99": None}, latency_above_ms={"p99": 500.0})
+    assert slo.crossed(condition, summary)[0] is crossed
+    assert slo.evaluate(condition, summary).sure is sure
+
+
 def test_a_percentile_of_a_few_requests_is_undecided_in_files_without_bounds():
     """Of five requests, whatever their p99.9."""
     summary = replace(SUMMARY, measured=MeasuredPart(9.0, 5, 5), lost=0, latency_ms={"p99.9": 12.0, "p50": 4.0})
