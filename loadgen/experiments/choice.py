@@ -11,8 +11,8 @@ What a run shows of a rate R:
   have more than that window outstanding. Of requests that arrive at R whatever is outstanding, it shows nothing, for
   neither is it a bound on their queue, nor do they wait as long as in a window of thousands.
 
-A percentile that is not known well enough to lie on one side of its bound (`loadgen.judging.slo`) shows nothing either:
-the configuration is undecided.
+A metric that was not measured, or is not known well enough to lie on one side of its bound (`loadgen.judging.slo`),
+shows nothing either: the configuration is undecided.
 
 An invalid run shows nothing. Where it would decide, were it valid, the configuration was not measured validly.
 

@@ -141,9 +141,9 @@ class Finding:
     Attributes:
         condition: the bound.
         value: what was measured, in the bound's unit; None where nothing was.
-        holds: whether it keeps the bound; what was not measured keeps none, unless what it is at least decides.
+        holds: whether it keeps the bound; what was not measured is not shown to, unless what it is at least decides.
         text: for a reader, such as ``p99 231 ms, wanted <250ms``.
-        decided: nothing was measured, or what is known of it is all on one side of the bound.
+        decided: what is known of it is all on one side of the bound; nothing is known of what was not measured.
         sure: so says its 95 % interval, or a bound of it, or it is a fact such as a count; not its value alone.
     """
 
@@ -251,7 +251,7 @@ def comes_true(condition: Condition, ended: Sequence[int], bounds_ns: Sequence[i
 
 
 def evaluate(condition: Condition, summary: Summary) -> Finding:
-    """Does a condition hold? What was not measured, such as a percentile without answers, holds neither way.
+    """Does a condition hold? What was not measured, such as a percentile without answers, is undecided.
 
     Args:
         condition: what has to hold.
@@ -265,7 +265,7 @@ def evaluate(condition: Condition, summary: Summary) -> Finding:
     if value is not None and not agree and known is not None:
         text = f"{text} ({known.text})"
     sure = known is not None and known.sure and {*known.truths} == {holds}
-    return Finding(condition, value, holds, text, value is None or agree, sure)
+    return Finding(condition, value, holds, text, agree, sure)
 
 
 def crossed(condition: Condition, summary: Summary) -> tuple[bool | None, str]:

@@ -115,7 +115,7 @@ def answer(*runs, rate=100.0, slo=SLO):
             id="neither the valid run nor the invalid one decides",
         ),
         pytest.param([run(rps=120, p99=9, valid=False, failed_batches=1)], Shown.BARRED, id="batches failed too"),
-        pytest.param([run(rps=100, p99=None, offered=100)], Shown.NOT, id="no answer, no percentile"),
+        pytest.param([run(rps=100, p99=None, offered=100)], Shown.UNDECIDED, id="no answer, no percentile"),
         pytest.param(
             [run(rps=100, p99=200, offered=100), run(rps=100, p99=300, offered=100)], Shown.NOT, id="one repeat failed"
         ),
@@ -294,6 +294,21 @@ def test_what_is_not_known_well_enough_is_undecided(offered):
     )
     slow = with_answers(600, made, intervals_ms={}, bounds_ms={"p99": (260.0, 999.0)})
     assert not answer(slow).undecided
+
+
+@pytest.mark.parametrize(
+    "objective", ["failed_batches<1", "goodput(latency<100ms)>99%", "p99<250ms,goodput(latency<100ms)<50%"]
+)
+@pytest.mark.parametrize("offered", [100, None], ids=["open loop", "window"])
+def test_an_objective_on_what_a_run_did_not_measure_is_undecided(objective, offered):
+    """It neither holds nor rules the configuration out; what else is measured may."""
+    made = run(rps=100, p99=9, offered=offered)
+    choice = answer(made, slo=parse(objective))
+    (candidate,) = choice.candidates
+    assert (choice.best, choice.undecided, candidate.shown) == (None, True, Shown.UNDECIDED)
+    assert " unknown, wanted " in candidate.text
+    slow = answer(run(rps=100, p99=300, offered=100), slo=parse(f"{objective},p99<200ms"))
+    assert not slow.undecided
 
 
 def test_repeats_of_a_sweep_show_the_figure_of_the_report():

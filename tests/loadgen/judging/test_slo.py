@@ -138,13 +138,13 @@ def test_what_holds(text, holds, said):
 
 
 @pytest.mark.parametrize("text", ["p99<250ms", "p99>1us", "p90<1s", "failed<0.1%", "failed>=0%", "achieved>=0%"])
-def test_what_was_not_measured_holds_neither_way(text):
+def test_what_was_not_measured_is_undecided(text):
     """Nothing was sent, so there is neither a latency nor a share."""
     nothing = replace(
         SUMMARY, sent=0, failed=0, measured=MeasuredPart(9.0, 0, 0), latency_ms=dict.fromkeys(GOLDEN.latency_ms)
     )
     finding = slo.evaluate(slo.parse(text)[0], nothing)
-    assert (finding.holds, finding.value) == (False, None)
+    assert (finding.holds, finding.value, finding.decided, finding.sure) == (False, None, False, False)
     assert " unknown, " in finding.text
 
 
@@ -326,13 +326,13 @@ def test_a_condition_on_what_is_not_known_is_undecided(text, crossed, said):
     [
         ("p99<100ms", False, True),
         ("p99>100ms", True, True),
-        ("p99<1s", False, True),
-        ("p99>1s", False, True),
-        ("p99.9<1s", False, True),
+        ("p99<1s", False, False),
+        ("p99>1s", False, False),
+        ("p99.9<1s", False, False),
     ],
 )
 def test_a_percentile_among_lost_requests_has_a_bound_that_may_decide(text, holds, decided):
-    """At least 500 ms is more than 100 ms; where the bound does not say so, no condition holds."""
+    """At least 500 ms is more than 100 ms; where the bound does not say so, nothing is decided."""
     summary = replace(SUMMARY, latency_ms={"p99": None, "p99.9": None}, latency_above_ms={"p99": 500.0})
     finding = slo.evaluate(slo.parse(text)[0], summary)
     assert (finding.holds, finding.decided) == (holds, decided)
