@@ -224,7 +224,8 @@ class _Prober:
     async def search(self) -> Capacity:
         """Probe until there is an answer."""
         config = self._config
-        self._searcher = Searcher(config.start_rps or await self._first_rps(), config.sized, config.highest_rps)
+        start_rps = config.start_rps or await self._first_rps()
+        self._searcher = Searcher(start_rps, config.sized, config.highest_rps, config.conditions)
         steps = self._searcher.steps()
         ask = next(steps)
         while True:

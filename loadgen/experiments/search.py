@@ -17,7 +17,7 @@ most.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from frontend_launch.integers import plural
@@ -25,6 +25,7 @@ from loadgen.checks import finite, whole
 from loadgen.constraints import MAX_DURATION_S
 from loadgen.errors import FieldError
 from loadgen.experiments.probes import Outcome, Probe, ProbeRequest, Step
+from loadgen.judging.slo import Condition
 
 NARROW = 2.0
 """Short probes end where the bracket is no wider than so many tolerances."""
@@ -129,11 +130,12 @@ class Capacity:
             that did not. None where none did.
         failed_rps: the lowest rate above it that did not pass; None where none was found.
         confirmed: a long probe passed at the rate, and one at `failed_rps` did not: with 95 % confidence each,
-            capacity is between the two.
+            capacity is between the two, unless conditions have no interval.
         ended: why the search ended.
         probes: all of them, in order.
         undecided: the search ended because probes were invalid, or long ones did not decide.
         confirm_s: length of the probes that decide.
+        without_interval: conditions of which a probe shows a fact, such as ``max<1s``: another probe may show another.
     """
 
     rate_rps: float | None
@@ -143,11 +145,12 @@ class Capacity:
     probes: tuple[Probe, ...]
     undecided: bool = False
     confirm_s: float = 0.0
+    without_interval: tuple[str, ...] = ()
 
     @property
     def interval_rps(self) -> tuple[float, float] | None:
-        """Where capacity is, with 95 % confidence at each end; None where that is not confirmed."""
-        if not self.confirmed or self.rate_rps is None or self.failed_rps is None:
+        """Where capacity is, with 95 % confidence at each end; None where that is not confirmed, or not known."""
+        if not self.confirmed or self.without_interval or self.rate_rps is None or self.failed_rps is None:
             return None
         return self.rate_rps, self.failed_rps
 
@@ -179,10 +182,18 @@ class Searcher:
         start_rps: the first rate to probe.
         limits: when to stop.
         highest_rps: the highest rate to probe.
+        conditions: that have to hold, as far as the answer is to say which of them have no interval.
     """
 
-    def __init__(self, start_rps: float, limits: Limits, highest_rps: float = HIGHEST_RPS) -> None:
+    def __init__(
+        self,
+        start_rps: float,
+        limits: Limits,
+        highest_rps: float = HIGHEST_RPS,
+        conditions: Sequence[Condition] = (),
+    ) -> None:
         self._start_rps, self._limits, self._highest_rps = start_rps, limits, highest_rps
+        self._without_interval = tuple(str(one) for one in conditions if one.is_fact)
         self._probes: list[Probe] = []
         self._judged: list[Probe] = []  # those that count: the last of several
         self._low: float | None = None
@@ -216,7 +227,16 @@ class Searcher:
                 rate_rps = max((one for one in passed if one < least), default=None)
             failed_rps = min((one for one in failed if one > (rate_rps or 0.0)), default=None)
         undecided = self._undecided and not confirmed
-        return Capacity(rate_rps, failed_rps, confirmed, ended, tuple(self._probes), undecided, self._limits.confirm_s)
+        return Capacity(
+            rate_rps,
+            failed_rps,
+            confirmed,
+            ended,
+            tuple(self._probes),
+            undecided,
+            self._limits.confirm_s,
+            self._without_interval,
+        )
 
     def _search(self) -> Generator[ProbeRequest, Probe, str]:
         yield from self._bracket()

@@ -115,6 +115,11 @@ class Condition:
         return (1000 - round(10 * float(self.metric[1:]))) / 1000
 
     @property
+    def is_fact(self) -> bool:
+        """Whether its metric is a fact of each run, without an interval: the slowest answer, or a number."""
+        return self.metric in _FACTS and self.unit != "%"
+
+    @property
     def opposite(self) -> Condition:
         """The condition that is true where this one is not."""
         operator = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}[self.operator]
@@ -329,7 +334,7 @@ def _known(condition: Condition, summary: Summary) -> _Known | None:
         return _Known((condition.allows(low), condition.allows(high)), _words(condition, summary, low, high), True)
     if value is None:
         return None
-    return _Known((condition.allows(value),) * 2, "", condition.metric in _FACTS and condition.unit != "%")
+    return _Known((condition.allows(value),) * 2, "", condition.is_fact)
 
 
 def _of_share(condition: Condition, interval: tuple[float, float]) -> _Known:

@@ -156,7 +156,10 @@ def capacity_text(found: FoundCapacity) -> str:
     lines = [table(rows)]
     if capacity.confirmed and capacity.failed_rps is not None:
         ends = f"{capacity.rate_rps:.4g} to {capacity.failed_rps:.4g}"
-        lines.append(f"capacity    {capacity.rate_rps:.4g} requests/s ({ends} with 95 % confidence)")
+        known = " with 95 % confidence"
+        if unsure := capacity.without_interval:
+            known = f", as measured: {', '.join(unsure)} {'has' if len(unsure) == 1 else 'have'} no interval"
+        lines.append(f"capacity    {capacity.rate_rps:.4g} requests/s ({ends}{known})")
         lines.append(
             f"confirmed   by runs of {capacity.confirm_s:g} s: "
             f"the objective held at {capacity.rate_rps:.4g} requests/s, and did not at {capacity.failed_rps:.4g}"

@@ -1,5 +1,6 @@
 """The search for the highest rate, against servers of which it is known."""
 
+import contextlib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from loadgen.experiments.probes import (
     judge,
     samples,
 )
-from loadgen.experiments.search import Capacity, Limits, effort, search
+from loadgen.experiments.search import Capacity, Limits, Searcher, effort, search
 from loadgen.judging import slo
 from loadgen.judging.evidence import Evidence
 from loadgen.judging.validity import CHECKS
@@ -443,6 +444,31 @@ def test_what_an_overloaded_server_does_is_no_fault_of_the_probe(name, ended):
     assert judge(ask, own, conditions, ()).outcome == "fail"
     other = judge(ask, replace(own, certificate=[*own.certificate, INVALID]), conditions, ())
     assert (other.outcome, other.text, other.invalid) == ("invalid", f"{INVALID.reason}; end it", None)
+
+
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [
+        ("p99<100ms,failed<1%,goodput(latency<1s)>9%,throughput>9", None),
+        ("max<1s", "max<1s has no interval"),
+        ("p99<100ms,max<1s,failed<1", "max<1s, failed<1 have no interval"),
+        ("failed_batches<1,resent<=3,resent<1%", "failed_batches<1, resent<=3 have no interval"),
+    ],
+)
+def test_a_capacity_claims_no_confidence_where_a_condition_has_no_interval(objective, said):
+    """Of its ends, which are those of single probes, it is said what was measured."""
+    searcher = Searcher(100.0, Limits(tolerance=0.1), conditions=slo.parse(objective))
+    steps = searcher.steps()
+    ask = next(steps)
+    with contextlib.suppress(StopIteration):
+        while True:
+            outcome = "pass" if ask.rate_rps < 150 else "fail"
+            ask = steps.send(Probe(ask.step, ask.rate_rps, ask.duration_s, outcome, ""))
+    capacity = searcher.so_far("confirmed")
+    assert capacity.confirmed
+    (line,) = [one for one in capacity_text(FoundCapacity(capacity, 9.0, Path())).splitlines() if "capacity " in one]
+    assert ("confidence" in line, capacity.interval_rps is None) == (said is None, said is not None)
+    assert line.endswith(" with 95 % confidence)" if said is None else f", as measured: {said})")
 
 
 def test_an_invalid_probe_that_is_allowed_is_judged_and_marked():
