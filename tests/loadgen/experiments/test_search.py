@@ -462,8 +462,8 @@ def test_a_capacity_claims_no_confidence_where_a_condition_has_no_interval(objec
     ask = next(steps)
     with contextlib.suppress(StopIteration):
         while True:
-            outcome = "pass" if ask.rate_rps < 150 else "fail"
-            ask = steps.send(Probe(ask.step, ask.rate_rps, ask.duration_s, outcome, ""))
+            passed = ask.rate_rps < 150
+            ask = steps.send(Probe(ask.step, ask.rate_rps, ask.duration_s, "pass" if passed else "fail", ""))
     capacity = searcher.so_far("confirmed")
     assert capacity.confirmed
     (line,) = [one for one in capacity_text(FoundCapacity(capacity, 9.0, Path())).splitlines() if "capacity " in one]
