@@ -5,6 +5,7 @@ They live below ``LOADGEN_CACHE``, else below the user's cache directory (``XDG_
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -17,6 +18,9 @@ from model_containers.errors import ModelError
 
 _DIGEST = "sha256"
 """The file beside the artefact that holds its digest, in hexadecimal."""
+
+_UNFINISHED = ".unfinished-"
+"""Begins the name of a directory in which an artefact is made; its key and a random part follow."""
 
 
 def root() -> Path:
@@ -42,9 +46,10 @@ def get(key: str, file_name: str, make: Callable[[Path], None]) -> Path:
     try:
         if not directory.exists():
             directory.parent.mkdir(parents=True, exist_ok=True)
-            with directory.with_suffix(".lock").open("w") as lock:
+            with _lock(directory).open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it when its holder dies
                 if not directory.exists():
+                    _remove_abandoned(directory)
                     _make(directory, file_name, make)
         path = directory / file_name
         wanted = (directory / _DIGEST).read_text().strip()
@@ -85,8 +90,27 @@ def digest_of_all(first: Path, others: Iterable[Path]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def _lock(directory: Path) -> Path:
+    """The file that is locked by the process that makes an artefact."""
+    return directory.with_suffix(".lock")
+
+
+def _remove_abandoned(directory: Path) -> None:
+    """Remove what processes left behind that were killed while they made an artefact: no process holds its lock.
+
+    Args:
+        directory: of the artefact whose lock this process holds.
+    """
+    for path in directory.parent.glob(f"{_UNFINISHED}*.*"):
+        lock = _lock(directory.parent / path.name.removeprefix(_UNFINISHED).rpartition(".")[0])
+        with contextlib.suppress(OSError), lock.open("r+") as file:  # in use, or another user's
+            if lock != _lock(directory):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def _make(directory: Path, file_name: str, make: Callable[[Path], None]) -> None:
-    unfinished = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".unfinished-"))
+    unfinished = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f"{_UNFINISHED}{directory.name}."))
     try:
         path = unfinished / file_name
         make(path)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -72,6 +73,61 @@ def test_what_fails_halfway_leaves_nothing(cache):
         artefacts.get("key", "model.txt", fail)
     assert [entry.name for entry in (cache / "artefacts").iterdir()] == ["key.lock"]
     assert artefacts.get("key", "model.txt", writes("whole")).read_text() == "whole"
+
+
+def unfinished(cache):
+    return sorted(path.name for path in (cache / "artefacts").glob(".unfinished-*"))
+
+
+def killed(cache, key):
+    """A process that is killed while it makes an artefact."""
+    script = f"""
+import os, signal
+from model_containers import artefacts
+def make(path):
+    path.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+artefacts.get({key!r}, "model.txt", make)
+"""
+    environment = {**os.environ, "LOADGEN_CACHE": str(cache)}
+    run = subprocess.run([sys.executable, "-c", script], timeout=60, check=False, env=environment)
+    assert run.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("key", ["key-1.5", "key-1.6", "other"])
+def test_what_a_killed_process_left_is_removed_by_the_next_one(cache, key):
+    """Whatever that one makes."""
+    killed(cache, key)
+    assert len(unfinished(cache)) == 1
+    assert artefacts.get("key-1.5", "model.txt", writes("whole")).read_text() == "whole"
+    assert unfinished(cache) == []
+
+
+def test_what_is_being_made_stays(cache):
+    """By another one, of another artefact."""
+
+    def make(path):
+        path.write_text("trees")
+        artefacts.get("other", "model.txt", writes("whole"))
+
+    assert artefacts.get("key", "model.txt", make).read_text() == "trees"
+
+
+def test_other_things_beside_artefacts_stay(cache):
+    """Those of nobody's key, files, and links."""
+    elsewhere = cache / "elsewhere"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "precious").touch()
+    beside = cache / "artefacts"
+    beside.mkdir()
+    (beside / "gone.lock").touch()
+    (beside / ".unfinished-abcdefgh").mkdir()
+    (beside / ".unfinished-gone.file").touch()
+    (beside / ".unfinished-gone.link").symlink_to(elsewhere)
+    before = unfinished(cache)
+    artefacts.get("key", "model.txt", writes("trees"))
+    assert unfinished(cache) == before
+    assert (elsewhere / "precious").exists()
 
 
 def test_a_place_that_cannot_be_written_is_one_line(monkeypatch, tmp_path):
