@@ -93,7 +93,9 @@ def _run(config: CapacityConfig) -> None:
             console.fail(f"no capacity was confirmed: {found.capacity.ended}")
         if found.not_saved is None:
             typer.echo(f"Saved the search to {found.directory}")
-        else:
-            console.fail(found.not_saved)
+        not_saved = [*found.rows_not_saved, *([] if found.not_saved is None else [found.not_saved])]
+        for text in not_saved:
+            console.fail(text)
+        if not_saved:
             raise typer.Exit(exit_codes.NOT_SAVED)
     raise typer.Exit(exit_codes.of_capacity(found.capacity))

@@ -16,7 +16,8 @@ code meaning
 9    the run is invalid: a check of its certificate failed (``--allow-invalid`` takes it as it is)
 10   undecided: what was measured does not say, such as a condition on an invalid run that was allowed, or one on a
      percentile of which too little is known (``saturate``, ``rate``, ``sweep``, ``best``)
-11   results could not be saved where asked: they are in another place, which is named, or only in the summary
+11   results or the rows of ``--requests-log`` could not be saved where asked: they are in another place, which is
+     named, or there is the summary only
 129  ended with SIGHUP, as by a terminal that is closed; under ``nohup`` it is ignored
 130  interrupted with Ctrl-C
 131  ended with SIGQUIT
@@ -113,8 +114,9 @@ def of_sweep(sweep: Sweep, config: ExperimentConfig) -> int:
         config: of each measurement: what becomes of invalid ones, and the conditions.
     """
     entries = sweep.entries
-    if any(entry.results is not None and Path(entry.results).is_absolute() for entry in entries):
-        return NOT_SAVED  # they are elsewhere
+    elsewhere = any(entry.results is not None and Path(entry.results).is_absolute() for entry in entries)
+    if elsewhere or any(entry.rows_not_saved is not None for entry in entries):
+        return NOT_SAVED
     invalid = any(entry.invalid is not None for entry in entries)
     if any(entry.error is not None for entry in entries):
         return RUN

@@ -41,9 +41,13 @@ def measure(config: ExperimentConfig) -> NoReturn:
     with console.kept("the results are in", results.path):
         _show(results)
     wanted = config.output.results_dir
-    if results.path is None or results.path.parent != wanted.absolute():
+    saved = results.path is not None and results.path.parent == wanted.absolute()
+    if not saved:
         elsewhere = "the summary is all there is" if results.path is None else f"they are in {results.path}"
         console.fail(f"the results could not be saved to {wanted}: {elsewhere}")
+    if results.rows_not_saved is not None:
+        console.fail(results.rows_not_saved)
+    if not saved or results.rows_not_saved is not None:
         raise typer.Exit(exit_codes.NOT_SAVED)
     raise typer.Exit(
         exit_codes.of_signal(received) if received else exit_codes.of_results(results, config.allow_invalid)

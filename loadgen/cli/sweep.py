@@ -196,4 +196,6 @@ def _show(done: Sweep, config: SweepConfig) -> None:
             console.fail(f"{entry.cell}: --fail-if {text}")
         for text in entry.undecided:
             console.fail(f"{entry.cell}: --fail-if is undecided: {text}")
+        if entry.rows_not_saved is not None:
+            console.fail(f"{entry.cell}: {entry.rows_not_saved}")
     typer.echo(f"Saved the sweep to {done.directory}")

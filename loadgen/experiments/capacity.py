@@ -113,12 +113,14 @@ class FoundCapacity:
         seconds: how long it took.
         directory: of its results.
         not_saved: why its answer could not be saved there; None where it is.
+        rows_not_saved: of each probe whose rows are not where they were to be, why, and where they are.
     """
 
     capacity: Capacity
     seconds: float
     directory: Path
     not_saved: str | None = None
+    rows_not_saved: tuple[str, ...] = ()
 
 
 async def find_capacity(config: CapacityConfig) -> FoundCapacity:
@@ -142,13 +144,14 @@ async def find_capacity(config: CapacityConfig) -> FoundCapacity:
     log_plan(plan)
     kept = f"before there was an answer; the probes are in {directory}"
     prober: _Prober | None = None
-    not_saved: str | None = None
+    not_saved, rows_not_saved = None, list[str]()
     try:
         check = await reference_answers(plan)
         began_s = time.monotonic()
         with pinned(plan.placement["client"].cores):
             async with serving(plan) as server:
                 prober = _Prober(config, plan, server, check)
+                rows_not_saved = prober.rows_not_saved
                 try:
                     capacity = await prober.search()
                     kept, not_saved = f"after the search; its answer is in {directory}", prober.not_saved
@@ -158,7 +161,7 @@ async def find_capacity(config: CapacityConfig) -> FoundCapacity:
     except asyncio.CancelledError:
         so_far = "" if prober is None else f"; {prober.so_far.bracket}"
         raise Interrupted(f"interrupted {kept}{so_far}") from None
-    return FoundCapacity(capacity, time.monotonic() - began_s, directory, not_saved)
+    return FoundCapacity(capacity, time.monotonic() - began_s, directory, not_saved, tuple(rows_not_saved))
 
 
 def _directory(results_dir: Path) -> Path:
@@ -206,6 +209,7 @@ class _Prober:
 
     Attributes:
         not_saved: why what is known could not be written down the last time; None where it was.
+        rows_not_saved: as in `FoundCapacity`.
     """
 
     def __init__(self, config: CapacityConfig, plan: Plan, server: Server, check: AnswerCheck | None) -> None:
@@ -214,6 +218,7 @@ class _Prober:
         self._made = 0
         self._idle_s: float | None = None
         self.not_saved: str | None = None
+        self.rows_not_saved: list[str] = []
 
     @property
     def so_far(self) -> Capacity:
@@ -274,6 +279,8 @@ class _Prober:
         results = await measure(plan, self._server, self._check, watcher, self._config.conditions)
         if results.ended == Ending.INTERRUPTED:  # a rate that was cut short says nothing
             raise asyncio.CancelledError
+        if results.rows_not_saved is not None:
+            self.rows_not_saved.append(results.rows_not_saved)
         return results
 
     async def _settle(self) -> str | None:

@@ -219,7 +219,12 @@ async def _measure(
         results = with_ceiling(results, ceiling)
     output = plan.config.output
     if output.requests_log is not None:
-        results.notes.extend(_save_requests(output.requests_log, record, plan.inputs))
+        try:
+            results.notes.extend(_save_requests(output.requests_log, record, plan.inputs))
+        except NotSavedError as error:
+            log.error("%s", error)
+            results.notes.append(str(error))
+            results = replace(results, rows_not_saved=str(error))
     try:
         path = files.save(results, output.results_dir)
     except NotSavedError as error:  # there is the summary
@@ -244,23 +249,25 @@ async def _finished(work: Coroutine[Any, Any, None], stop: asyncio.Event, grace_
 
 
 def _save_requests(path: Path, record: Record, source: InputSource) -> list[str]:
-    """Write a row per request; where that cannot be, elsewhere, which is a note: the results are worth no less."""
+    """Write a row per request, and note how many are left out.
+
+    Raises:
+        NotSavedError: it cannot be written there; it is elsewhere where that is possible.
+    """
     try:
-        inputs = len(source.make())  # of files, which may be gone by now
-    except ConfigError as error:
-        log.warning("%s", error)
-        return [str(error)]
+        inputs = len(source.make())
+    except ConfigError as error:  # its files are gone
+        raise NotSavedError(f"--requests-log {path} is not written: {error}") from None
     tables = [rows.table(inputs, client) for client, rows in enumerate(record.requests)]
     try:
         requests_log.save(path, tables)
     except ConfigError as error:
-        text = str(error)
+        text = error.worded(lambda _: "--requests-log")
         with contextlib.suppress(ConfigError, OSError):
             other = Path(tempfile.mkdtemp(prefix="requests-")) / path.name
             requests_log.save(other, tables)
-            text = f"{error}; the rows are in {other}"
-        log.warning("%s", text)
-        return [text]
+            text = f"{text}; the rows are in {other}"
+        raise NotSavedError(text) from None
     left_out = sum(rows.left_out for rows in record.requests)
     return [f"--requests-log: {left_out} requests beyond {requests_log.MAX_ROWS} are left out"] if left_out else []
 

@@ -54,6 +54,7 @@ class Entry:
         invalid: why the run is invalid; None for a valid one, and in ledgers from before it was recorded.
         undecided: conditions of ``--fail-if`` that are undecided, each with what was found; none of an invalid run.
         p99_uncertain: the p99 has no interval, since there were too few independent answers.
+        rows_not_saved: why the rows of requests are not where they were to be, and where they are; None without reason.
     """
 
     cell: str
@@ -74,6 +75,7 @@ class Entry:
     invalid: str | None = None
     undecided: list[str] = field(default_factory=list)
     p99_uncertain: bool = False
+    rows_not_saved: str | None = None
 
     @property
     def measurement(self) -> Measurement:

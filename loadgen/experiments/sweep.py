@@ -420,6 +420,7 @@ class _SweepRun:
             invalid=None if results is None or results.invalid is None else results.invalid.reason,
             undecided=[] if results is None or results.invalid is not None else _thresholds(results, None),
             p99_uncertain=results is not None and "p99" in results.summary.uncertain,
+            rows_not_saved=None if results is None else results.rows_not_saved,
         )
         self._ledger.add(entry)
         self._done += 1

@@ -49,6 +49,9 @@ from loadgen.results.sections import (
 )
 
 SCHEMA_VERSION = 2
+NOT_WRITTEN = ("path", "rows_not_saved")
+"""Members of `Results` that are not part of the document."""
+
 SCHEMA_PATH = Path(__file__).with_name("results.schema.json")
 
 
@@ -90,6 +93,7 @@ class Results:
         client_ceiling: what the client can do by itself; None where that was not measured.
         notes: what the reader should know, such as metrics that could not be read.
         path: where the document was saved, None where it could not be; not part of it.
+        rows_not_saved: why the rows of requests are not where they were to be, and where they are; not part of it.
     """
 
     command: list[str]
@@ -126,6 +130,7 @@ class Results:
     certificate: list[Check] = field(default_factory=list)
     client_ceiling: ClientCeiling | None = None
     path: Path | None = None
+    rows_not_saved: str | None = None
 
     @property
     def invalid(self) -> Check | None:
@@ -140,7 +145,7 @@ class Results:
 
     def document(self) -> dict[str, Any]:
         """The JSON document; a number that is NaN or infinite, which JSON does not have, is None."""
-        members = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "path"}
+        members = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in NOT_WRITTEN}
         whole = msgspec.to_builtins({"schema_version": SCHEMA_VERSION, **members}, enc_hook=_plain)
         document: dict[str, Any] = strict(whole)
         return document

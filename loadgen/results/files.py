@@ -19,7 +19,7 @@ import msgspec
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.errors import ConfigError, NotSavedError
 from loadgen.files import UnreadableError, read_text
-from loadgen.results.document import SCHEMA_VERSION, Results, parse
+from loadgen.results.document import NOT_WRITTEN, SCHEMA_VERSION, Results, parse
 from loadgen.results.files_2017 import is_of_2017, read_2017
 
 log = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ def read(path: Path) -> Results:
         if version <= SCHEMA_VERSION:
             _check_numbers(document)
             try:
-                results = msgspec.convert({**document, "path": None}, Results)
+                results = msgspec.convert({**document, **dict.fromkeys(NOT_WRITTEN)}, Results)
             except msgspec.ValidationError:
                 _check_numbers(json.loads(text))  # which knows what has been read as null
                 raise

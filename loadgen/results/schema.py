@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from loadgen.results.document import SCHEMA_PATH, SCHEMA_VERSION, Results
+from loadgen.results.document import NOT_WRITTEN, SCHEMA_PATH, SCHEMA_VERSION, Results
 
 _UNITS = "Units end names: _s seconds, _ms milliseconds, _ns nanoseconds, _rps requests a second."
 
@@ -22,7 +22,8 @@ def schema() -> dict[str, Any]:
     _, components = msgspec.json.schema_components([Results], schema_hook=lambda _: {"type": "string"})
     definitions = {name: _strict(components[name], kind) for name, kind in sorted(classes.items())}
     document = definitions.pop("Results")
-    del document["properties"]["path"]
+    for name in NOT_WRITTEN:
+        del document["properties"][name]
     members = {"schema_version": {"const": SCHEMA_VERSION}, **document["properties"]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

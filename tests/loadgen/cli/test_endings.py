@@ -39,6 +39,39 @@ def test_results_that_are_not_where_they_were_to_be(monkeypatch, tmp_path, elsew
     assert f"loadgen: the results could not be saved to {directory}: {where}\n" in done.stderr
 
 
+ROWS = "--requests-log rows.npz cannot be written: No space left on device; the rows are in /tmp/requests-x/rows.npz"
+
+
+def test_rows_of_requests_that_are_not_where_they_were_to_be(monkeypatch, tmp_path):
+    """The results are, and the code says the same."""
+    directory = tmp_path / "wanted"
+    results = replace(RESULTS, path=directory / "results.json", rows_not_saved=ROWS)
+
+    async def run_experiment(_):
+        return results
+
+    monkeypatch.setattr(measuring, "run_experiment", run_experiment)
+    monkeypatch.setattr(console, "set_up_logging", lambda: None)
+    done = asked([LOADGEN, "saturate", "-m", "noop", "-d", "1", "--results-dir", str(directory)])
+    assert (done.returncode, done.stderr.count(f"loadgen: {ROWS}\n")) == (11, 1)
+    assert "could not be saved" not in done.stderr
+    assert f"Saved results to {results.path}" in done.stdout
+
+
+def test_a_search_whose_rows_cannot_be_written(monkeypatch, tmp_path):
+    """The search is where it was to be."""
+
+    async def find_capacity(_):
+        return FoundCapacity(Capacity(1.0, 2.0, True, "confirmed", ()), 1.0, tmp_path, None, (ROWS,))
+
+    monkeypatch.setattr(capacity_verb, "find_capacity", find_capacity)
+    monkeypatch.setattr(console, "set_up_logging", lambda: None)
+    done = asked([LOADGEN, "capacity", "-m", "noop", "--slo", "p99<1s"])
+    assert done.returncode == 11
+    assert f"loadgen: {ROWS}\n" in done.stderr
+    assert f"Saved the search to {tmp_path}" in done.stdout
+
+
 def test_a_search_whose_answer_cannot_be_written(monkeypatch, tmp_path):
     """The answer is printed."""
     answer = Capacity(None, None, False, "enough probes were made", (), confirm_s=1.0)

@@ -108,6 +108,7 @@ UNSURE = replace(ENTRY, undecided=["p99>1ms: p99 is 1.1 ms"])
         ([ENTRY, UNSURE], False, "p99>1ms", 10),
         ([CROSSED, UNSURE], False, "p99>1ms", 8),
         ([CROSSED, replace(ENTRY, results="/elsewhere/x.json")], False, "p99>1ms", 11),
+        ([CROSSED, replace(ENTRY, rows_not_saved="they are in /elsewhere/rows.npz")], False, "p99>1ms", 11),
     ],
 )
 def test_sweeps(entries, allowed, conditions, code):

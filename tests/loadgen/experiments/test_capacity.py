@@ -118,6 +118,19 @@ def test_an_invalid_probe_waits_before_it_is_made_again(monkeypatch, clock, tmp_
     assert (tmp_path / SEARCH).exists()
 
 
+def test_rows_of_probes_that_are_not_where_they_were_to_be_are_remembered(monkeypatch, tmp_path):
+    """All of them, for the end of the search."""
+    probing, rows = prober(tmp_path), [None, "1 is in /tmp", None, "2 is in /tmp"]
+
+    async def measure(*_):
+        return SimpleNamespace(ended="schedule", rows_not_saved=rows.pop(0))
+
+    monkeypatch.setattr(capacity, "measure", measure)
+    for _ in range(4):
+        asyncio.run(probing._measured(NOTHING, None))
+    assert probing.rows_not_saved == ["1 is in /tmp", "2 is in /tmp"]
+
+
 def test_effort_counts_the_run_that_finds_the_first_rate(tmp_path):
     """Where no rate is named."""
     base = ExperimentConfig(Deploy("noop"), Saturate(), output=Output(tmp_path))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadgen.errors import ConfigError, TargetError
+from loadgen.errors import ConfigError, NotSavedError, TargetError
 from loadgen.experiments import capacity, experiment, ledger
 from loadgen.load.inputs import InputSource, MadeInputs, Pool
 from loadgen.load.record import Record
@@ -34,7 +34,8 @@ class Removed(InputSource):
 
 def test_inputs_that_are_gone_after_a_run_cost_its_log_of_requests_only(tmp_path):
     """The results are worth no less."""
-    assert experiment._save_requests(tmp_path / "rows.csv", Record(), Removed()) == ["x.npy is not there"]
+    with pytest.raises(NotSavedError, match=r"^--requests-log .*rows\.csv is not written: x\.npy is not there$"):
+        experiment._save_requests(tmp_path / "rows.csv", Record(), Removed())
 
 
 def measured(monkeypatch, ends, load_begins=True, times=1, apart=1):
@@ -114,18 +115,20 @@ def test_before_load_begins_nothing_comes_of_it(monkeypatch, times, apart):
 
 
 def test_rows_of_requests_are_written_elsewhere_where_their_directory_is_gone(tmp_path, monkeypatch):
-    """The note says where."""
+    """It is said where."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     record = Record(requests=[RequestsLog()])
     inputs = MadeInputs(Removed(), Pool([np.zeros(1, np.uint8)], DataType.BYTES))
-    (note,) = experiment._save_requests(tmp_path / "gone" / "rows.npz", record, inputs)
+    gone = tmp_path / "gone"
+    with pytest.raises(NotSavedError) as raised:
+        experiment._save_requests(gone / "rows.npz", record, inputs)
     (found,) = tmp_path.glob("requests-*/rows.npz")
-    assert note.startswith("requests_log ")
-    assert note.endswith(f"cannot be written: No such file or directory; the rows are in {found}")
+    refused = "cannot be written: No such file or directory"
+    assert str(raised.value) == f"--requests-log {gone}/rows.npz {refused}; the rows are in {found}"
     assert np.load(found)["planned_ns"].tolist() == []
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    (note,) = experiment._save_requests(tmp_path / "gone" / "rows.csv", record, inputs)
-    assert note.endswith("cannot be written: No such file or directory")
+    monkeypatch.setattr(tempfile, "tempdir", str(gone))
+    with pytest.raises(NotSavedError, match=f"{refused}$"):
+        experiment._save_requests(gone / "rows.csv", record, inputs)
 
 
 def test_a_disk_that_is_full_is_found_before_a_sweep_or_a_search(tmp_path, monkeypatch):

@@ -33,14 +33,14 @@ def swept(tmp_path, monkeypatch):
     """Sweep over two batch sizes, of which the runs have these certificates; what is asked for has names."""
     names = []
 
-    def sweep(certificates, *, error=None, resume=False, unstarted=None, **changes):
+    def sweep(certificates, *, error=None, resume=False, unstarted=None, rows=None, **changes):
         left = list(certificates)
 
         async def measure(plan, *_):
             names.append(None if plan.config.output.requests_log is None else plan.config.output.requests_log.name)
             certificate = left.pop(0)
             made = results(seconds=3, throughput_rps=100.0, certificate=certificate, error=error)
-            return replace(made, path=save(made, plan.config.output.results_dir))
+            return replace(made, path=save(made, plan.config.output.results_dir), rows_not_saved=rows)
 
         @contextlib.asynccontextmanager
         async def serving(_):
@@ -99,6 +99,14 @@ def test_invalid_runs_that_are_allowed_are_marked_only(swept):
     assert len(names) == 3
     done, _ = swept([VALID, BAD, BAD], error="stalled")
     assert reasons(done) == [None, INVALID.reason, INVALID.reason]
+
+
+def test_rows_that_are_not_where_they_were_to_be_are_kept_in_the_ledger(swept):
+    """A sweep that goes on knows of them; each is said."""
+    done, _ = swept([VALID, VALID, VALID], rows="they are in /tmp/rows.npz")
+    again, _ = swept([], resume=True)
+    assert [entry.rows_not_saved for entry in again.entries] == ["they are in /tmp/rows.npz"] * 3
+    assert again == done
 
 
 def test_what_keeps_all_cells_from_starting_ends_the_sweep(swept, tmp_path):
