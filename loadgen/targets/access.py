@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import ssl
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
+from loadgen import files
 from loadgen.checks import instance
 from loadgen.errors import ConfigError, FieldError, without_secrets
 from loadgen.targets.address import Address
@@ -72,17 +74,24 @@ class Access:
         Raises:
             ConfigError: a file cannot be read or does not hold what it should.
         """
+        for name in ("ca", "certificate", "key"):
+            _check_file(name, getattr(self, name))
         try:
             context = ssl.create_default_context(cafile=self.ca)
         except (OSError, ssl.SSLError) as error:
             raise FieldError("Access.ca", self.ca, f"cannot be used: {error.strerror or error}") from None
         if self.certificate is not None:
             try:
-                context.load_cert_chain(self.certificate, self.key)
+                context.load_cert_chain(self.certificate, self.key, self._password)
             except (OSError, ssl.SSLError) as error:
                 problem = f"with {{Access.key}} {self.key} cannot be used: {error.strerror or error}"
                 raise FieldError("Access.certificate", self.certificate, problem) from None
         return context
+
+    def _password(self) -> Never:
+        """What OpenSSL would ask the terminal for."""
+        problem, remedy = "is encrypted", "save it without a password, as openssl pkey does"
+        raise FieldError("Access.key", self.key, problem, remedy)
 
     def channel(self, address: Address) -> Any:
         """A `grpc.aio.Channel` to ask the server by, not yet connected.
@@ -100,9 +109,31 @@ class Access:
         if address.tls_server_name or address.unix_socket:
             options.append(("grpc.ssl_target_name_override", address.server_name))
         self.ssl_context()  # says what is wrong with the files, which gRPC does not
-        files = (self.ca, self.key, self.certificate)
-        contents = [None if file is None else file.read_bytes() for file in files]
+        contents = [None if file is None else file.read_bytes() for file in (self.ca, self.key, self.certificate)]
         return grpc.aio.secure_channel(place, grpc.ssl_channel_credentials(*contents), options=options)
+
+
+def _check_file(name: str, path: Path | None) -> None:
+    """Refuse what OpenSSL would read without end, or wait for.
+
+    Args:
+        name: of the field.
+        path: of the file, if there is one; one that cannot be read is left to OpenSSL.
+
+    Raises:
+        FieldError: it is no file on disk, or too large.
+    """
+    try:
+        found = None if path is None else path.stat()
+    except (OSError, ValueError):
+        return
+    if found is None:
+        return
+    if not stat.S_ISREG(found.st_mode):
+        raise FieldError(f"Access.{name}", path, "is no file on disk, and it is read several times", "save it first")
+    if found.st_size > files.MAX_SETTING_BYTES:
+        problem = f"has more than {files.MAX_SETTING_BYTES >> 20} MiB"
+        raise FieldError(f"Access.{name}", path, problem, "name a file of PEM")
 
 
 def _is_header(given: object) -> bool:
