@@ -37,12 +37,14 @@ class Entry:
         source: file and line, for refusals.
         texts: the same as the file writes it, where that is text for each value; None otherwise.
         names: of the members of the file's first object, in its order.
+        line: the whole entry as the file writes it, where it has a line of its own in JSON.
     """
 
     value: object
     source: str
     texts: object = None
     names: tuple[str, ...] = ()
+    line: str | None = None
 
 
 def entries(file: Path) -> Iterator[Entry]:
@@ -74,7 +76,7 @@ def _json_lines(file: Path) -> Iterator[Entry]:
     for number, line in enumerate(files.read_text(file).split("\n"), start=1):
         if line.strip():
             source = f"{file}, line {number}"
-            yield Entry(_json(line, source, "write a value a line"), source)
+            yield Entry(_json(line, source, "write a value a line"), source, line=line.strip())
 
 
 def _json_list(file: Path) -> Iterator[Entry]:

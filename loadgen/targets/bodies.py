@@ -38,12 +38,14 @@ class Item:
         name: of that file.
         content_type: what a body that is this input alone is.
         row: of a table, its fields as the file writes them.
+        written: how it stands inside a text; None for JSON as it is usually written.
     """
 
     value: Any
     name: str = ""
     content_type: str = TEXT
     row: Sequence[str] | None = None
+    written: str | None = None
 
     def text(self, content_type: str) -> bytes:
         """It inside a text, or as the whole of a body.
@@ -55,9 +57,13 @@ class Item:
             return self.value
         if essence(content_type) == CSV:
             return _csv_line(self.value if self.row is None else self.row).encode()
+        return self.in_text().encode()
+
+    def in_text(self) -> str:
+        """It inside a text: a text as it is, anything else as its file writes it, or as JSON."""
         if isinstance(self.value, str):
-            return self.value.encode()
-        return json.dumps(self.value, ensure_ascii=False, allow_nan=False).encode()
+            return self.value
+        return json.dumps(self.value, ensure_ascii=False, allow_nan=False) if self.written is None else self.written
 
     def alone(self, content_type: str) -> bytes:
         """It as the whole of a body.
@@ -143,7 +149,7 @@ class JsonBody(Body):
 
     @override
     def made(self, items: Sequence[Item]) -> tuple[str | None, bytes]:
-        document = _filled(self.template, [item.value for item in items])
+        document = _filled(self.template, items)
         refuse_streams(document)
         return self.content_type, json.dumps(document, allow_nan=False).encode()
 
@@ -343,24 +349,19 @@ def texts_of(node: Any, depth: int = 0) -> Iterator[str]:
             yield from texts_of(value, depth + 1)
 
 
-def _filled(node: Any, inputs: Sequence[Any]) -> Any:
+def _filled(node: Any, inputs: Sequence[Item]) -> Any:
     """A template with inputs in place of the marks."""
     if isinstance(node, dict):
         return {key: _filled(value, inputs) for key, value in node.items()}
     if isinstance(node, list):
         return [_filled(value, inputs) for value in node]
     if node == INPUT and inputs:
-        return inputs[0]
+        return inputs[0].value
     if node == INPUTS:
-        return inputs
+        return [item.value for item in inputs]
     if isinstance(node, str) and inputs:
-        return INPUT_IN_TEXT.sub(lambda _: _in_text(inputs[0]), node)
+        return INPUT_IN_TEXT.sub(lambda _: inputs[0].in_text(), node)
     return node
-
-
-def _in_text(value: Any) -> str:
-    """An input inside a text: a text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _csv_line(value: Any) -> str:

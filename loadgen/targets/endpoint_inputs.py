@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 import mimetypes
+import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -25,6 +27,7 @@ from loadgen.targets.remote import RequestOptions
 from model_containers.data_types import TEXT_LETTERS
 
 _ROWS = ".csv"
+_JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?", re.IGNORECASE)
 
 
 def endpoint_items(options: RequestOptions, shape: tuple[int, ...] | None, *, values: bool) -> Iterator[Item]:
@@ -73,7 +76,8 @@ def _contents(path: Path) -> Iterator[Item]:
             continue
         content_type = {records.LINES: TEXT, _ROWS: CSV}.get(suffix, JSON)
         for entry in entries(file):
-            yield Item(_opened(entry.value), "", content_type, _row(entry))
+            value = _opened(entry.value)
+            yield Item(value, "", content_type, _row(entry), _written(entry, value))
 
 
 def _row(entry: Entry) -> list[str] | None:
@@ -82,6 +86,42 @@ def _row(entry: Entry) -> list[str] | None:
     if isinstance(texts, dict):
         return [str(text) for text in texts.values()]
     return None if texts is None else [str(text) for text in texts] if isinstance(texts, list) else [str(texts)]
+
+
+def _written(entry: Entry, value: Any) -> str | None:
+    """How an input stands inside a text: with its numbers as the file writes them, where that is known.
+
+    Args:
+        entry: as the file has it.
+        value: the input, which may be a part of it.
+    """
+    texts = entry.texts
+    if isinstance(texts, str):
+        return texts
+    try:
+        if isinstance(texts, dict) and isinstance(value, dict) and value.keys() == texts.keys():
+            members = (f"{_json(name)}: {_member(text, value[name])}" for name, text in texts.items())
+            return f"{{{', '.join(members)}}}"
+        if isinstance(texts, list) and isinstance(value, list):
+            return f"[{', '.join(map(_member, texts, value))}]"
+    except ValueError:  # a number is infinite
+        return None
+    return entry.line if value is entry.value else None
+
+
+def _member(text: str, value: Any) -> str:
+    """A field of a row inside a text: a number as the file writes it, if JSON has it so.
+
+    Args:
+        text: of the field.
+        value: of the field.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return text.strip() if number and _JSON_NUMBER.fullmatch(text.strip()) else _json(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def _values(path: Path, shape: tuple[int, ...] | None) -> Iterator[Item]:
@@ -106,7 +146,7 @@ def _values(path: Path, shape: tuple[int, ...] | None) -> Iterator[Item]:
                 value = _texts(entry.value, entry.source) if isinstance(entry.value, bytes) else _opened(entry.value)
                 if shape is not None:
                     _check_shape(value, shape, entry.source)
-                yield Item(value)
+                yield Item(value, written=_written(entry, value))
 
 
 def _texts(value: Any, source: str) -> Any:

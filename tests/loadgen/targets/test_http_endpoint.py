@@ -3,6 +3,8 @@
 import asyncio
 import email
 import email.policy
+import json
+from urllib.parse import quote
 
 import pytest
 
@@ -111,7 +113,8 @@ def test_each_input_is_a_body(tmp_path, name, content, content_type, bodies):
         ({"body": "a,b\n$input", "content_type": "text/csv"}, 1, b"a,b\n1.50,x"),
         ({"body": "a,b\n$inputs\n", "content_type": "text/csv"}, 2, b"a,b\n1.50,x\n2,y\n"),
         ({"body": '{"rows": "$inputs"}'}, 2, b'{"rows": [{"a": 1.5, "b": "x"}, {"a": 2, "b": "y"}]}'),
-        ({"body": "$input $inputless"}, 1, b'{"a": 1.5, "b": "x"} $inputless'),
+        ({"body": "$input $inputless"}, 1, b'{"a": 1.50, "b": "x"} $inputless'),
+        ({"body": '{"ask": "Row: $input"}'}, 1, b'{"ask": "Row: {\\"a\\": 1.50, \\"b\\": \\"x\\"}"}'),
     ],
 )
 def test_rows_in_templates(tmp_path, options, batch_size, body):
@@ -119,6 +122,47 @@ def test_rows_in_templates(tmp_path, options, batch_size, body):
     (tmp_path / "x.csv").write_text("a,b\n1.50,x\n2,y\n")
     found = [content for _, _, content in sent(endpoint(**options), tmp_path / "x.csv", batch_size=batch_size)]
     assert found[0] == body
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text", "value"),
+    [
+        ("x.csv", "price\n1.50\n", "1.50", 1.5),
+        ("x.csv", "price\n.5\n", ".5", 0.5),
+        ("x.csv", "price\n1e3\n", "1e3", 1000.0),
+        ("x.csv", "price\n0.10000000000000000000001\n", "0.10000000000000000000001", 0.1),
+        ("x.csv", "sold\nTrue\n", "True", True),
+        ("x.csv", "price\nNA\n1\n", "NA", None),
+        ("x.csv", "code\n007\n", "007", "007"),
+        ("x.csv", "1.50,+2.0\n", "[1.50, 2.0]", [1.5, 2.0]),
+        ("x.jsonl", "1.50\n", "1.50", 1.5),
+        ("x.jsonl", '{"a":  1.50}\n', '{"a":  1.50}', {"a": 1.5}),
+        ("x.jsonl", '"b\\u00e9"\n', "bé", "bé"),
+        ("x.jsonl", '{"payload": [1.50]}\n', "1.5", 1.5),
+        ("x.json", '[1.50, "b"]', "1.5", 1.5),
+    ],
+)
+def test_inside_a_text_an_input_is_as_its_file_writes_it(tmp_path, name, content, text, value):
+    """By itself it is the value; the text is known of CSV and of lines of JSON."""
+    (tmp_path / name).write_text(content)
+    body = '{"ask": "Price: $input", "price": "$input"}'
+    _, _, found = next(sent(endpoint(body=body), tmp_path / name))
+    assert json.loads(found) == {"ask": f"Price: {text}", "price": value}
+    _, _, found = next(sent(endpoint(body="Price: $input"), tmp_path / name))
+    assert found.decode() == f"Price: {text}"
+    _, _, found = next(sent(endpoint(form=("price=$input",)), tmp_path / name))
+    assert f"\r\n\r\n{text}\r\n".encode() in found
+    first, _, _ = next(sent(endpoint("http://host/q/$input"), tmp_path / name))
+    assert first == f"GET /q/{quote(text, safe='')}"
+
+
+def test_a_number_that_json_lacks_is_sent_in_a_table_alone(tmp_path):
+    """Inside a text it would stand as JSON."""
+    (tmp_path / "x.csv").write_text("a,b\ninf,x\n1,y\n")
+    bodies = [body for _, _, body in sent(endpoint(body="$input", content_type="text/csv"), tmp_path / "x.csv")]
+    assert bodies == [b"inf,x", b"1,y"]
+    with pytest.raises(ConfigError, match="JSON has no number so large"):
+        list(sent(endpoint(body="Row: $input"), tmp_path / "x.csv"))
 
 
 def test_an_input_in_the_url(tmp_path):
