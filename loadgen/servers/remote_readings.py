@@ -99,11 +99,16 @@ class RemoteReadings(Readings):
         if self._metrics_before is None or self._metrics_after is None:
             return None
         try:
-            first, last = samples(self._metrics_before), samples(self._metrics_after)
+            (first, lost), (last, malformed) = samples(self._metrics_before), samples(self._metrics_after)
         except ValueError as error:
             self._note(f"the server's metrics cannot be read: {error}")
             return None
-        return {name: [_finite(first.get(name, 0.0)), _finite(value)] for name, value in sorted(last.items())}
+        if example := (malformed or lost)[:1]:
+            count = max(len(lost), len(malformed))
+            lines = f"{count} malformed lines, which are" if count > 1 else "a malformed line, which is"
+            self._note(f"the server's metrics have {lines} left out: {example[0].strip()[:80]!r}{', …' * (count > 1)}")
+        absent = math.nan if lost else 0.0  # it may have stood in a malformed line
+        return {name: [_finite(first.get(name, absent)), _finite(value)] for name, value in sorted(last.items())}
 
     async def _statistics(self) -> Statistics | None:
         if self._server is None or self._model is None:
@@ -237,11 +242,36 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def samples(text: str) -> dict[str, float]:
-    """The samples of a Prometheus exposition, by name and labels; names of counters end in ``_total``.
+def samples(text: str) -> tuple[dict[str, float], list[str]]:
+    """The samples of a Prometheus exposition by name and labels, and its malformed lines.
+
+    Names of counters end in ``_total``.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it has no sample, but malformed lines.
+    """
+    try:
+        return _parsed(text), []
+    except ValueError as error:
+        problem = error
+    good, malformed = list[str](), list[str]()
+    for line in text.split("\n"):
+        try:
+            _parsed(line)
+            good.append(line)
+        except ValueError:
+            malformed.append(line)
+    found = _parsed("\n".join(good))
+    if not found:
+        raise problem
+    return found, malformed
+
+
+def _parsed(text: str) -> dict[str, float]:
+    """The samples of a Prometheus exposition, see `samples`.
+
+    Raises:
+        ValueError: it has a malformed line.
     """
     from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415 - where there is one
 

@@ -149,6 +149,22 @@ def test_a_first_reading_that_did_not_end_in_time():
     assert (metrics, notes) == (None, ["the server's metrics are left out: they could be read once only"])
 
 
+@pytest.mark.parametrize("bad", ["oops", 'b_total{c="d', "b_total one", "# TYPE b_total", "# TYPE b_total huge", "=\0"])
+def test_a_malformed_line_of_the_metrics_is_left_out_alone(bad):
+    """The others are kept, with the names that their types give them."""
+    page = "# HELP a so\n# TYPE a counter\na %d\n{}\nz 2\n"
+    metrics, notes = uvloop.run(read(page.format(bad) % 1, page.format(bad) % 3))
+    assert metrics == {"a_total": [1.0, 3.0], "z": [2.0, 2.0]}
+    assert notes == [f"the server's metrics have a malformed line, which is left out: {bad!r}"]
+
+
+def test_malformed_lines_are_counted():
+    """One is shown; what the first page may have lost is unknown, not 0."""
+    metrics, notes = uvloop.run(read("a 1\nb one\nc\n", "a 3\nb 1\nc 2\n"))
+    assert metrics == {"a": [1.0, 3.0], "b": [None, 1.0], "c": [None, 2.0]}
+    assert notes == ["the server's metrics have 2 malformed lines, which are left out: 'b one', …"]
+
+
 @pytest.mark.parametrize("page", ["<html>", 'x{"q", =""} 1', 'x{a="b"} ', "# TYPE"])
 def test_metrics_that_are_none(page):
     """Whatever the page is."""
