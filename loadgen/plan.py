@@ -240,7 +240,7 @@ def plan_on(config: ExperimentConfig, context: PlanContext) -> Plan:
     load, limits = _load_plan(config, inputs, request.replicas, context.remote)
     placement = plan(topology, request)
     overlaps = tuple(f"allowed overlap: {line}" for line in placement.overlaps)
-    chosen = (context.model.note,) if context.model.note else ()
+    chosen = filter(None, (context.model.note, inputs.note))
     notes = (*chosen, *notes, *limits, *overlaps)
     used = {core for row in placement.assignments for core in row.cores}
     spare = tuple(core for core in topology.cores if core not in used)

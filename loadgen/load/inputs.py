@@ -104,6 +104,11 @@ class InputSource(Protocol):
         ...
 
     @property
+    def note(self) -> str:
+        """What of them the reader should know; empty for nothing."""
+        return ""
+
+    @property
     def payload_bytes(self) -> int:
         """Bytes of the largest input."""
         ...
@@ -133,6 +138,11 @@ class MadeInputs(InputSource):
     @override
     def text(self) -> str:
         return self.source.text
+
+    @property
+    @override
+    def note(self) -> str:
+        return self.source.note
 
     @property
     @override

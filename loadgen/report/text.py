@@ -83,18 +83,21 @@ def capacity_plan_text(plan: Plan, config: CapacityConfig) -> str:
 
 def _plan_text(plan: Plan, load: str, until: str) -> str:
     config, inputs = plan.config, plan.inputs
+    notes = "".join(f"\n{note}" for note in plan.notes)
     if config.client.processes > 1:
         load += f", from {config.client.processes} client processes"
     match config.serve:
         case External(target):
             what = f"{target.address.text} ({plan.model.framework})"
-            return f"{what}, {plural(config.serve.batch_size, 'row')} a request, for {until}\n{inputs.text}, {load}"
+            return (
+                f"{what}, {plural(config.serve.batch_size, 'row')} a request, for {until}\n{inputs.text}, {load}{notes}"
+            )
         case CataloguedModel():
             replicas = plural(len(plan.placement.replicas), "replica")
             return (
                 f"{plan.model.name} ({plan.model.framework}, weights {plan.model.weights}), "
                 f"{replicas}, batches up to {config.serve.batch_size}, for {until}\n"
-                f"{inputs.text}, {load}" + "".join(f"\n{note}" for note in plan.notes)
+                f"{inputs.text}, {load}{notes}"
             )
 
 

@@ -32,7 +32,7 @@ from loadgen.experiments.search import Limits
 from loadgen.experiments.sweep import SweepConfig, prepare_sweep
 from loadgen.judging.slo import parse
 from loadgen.load.arrivals import Ramp, Renewal
-from loadgen.load.inputs import SeededInputs
+from loadgen.load.inputs import MadeInputs, SeededInputs
 from loadgen.plan import PlanContext, default_window, plan_on, prepare
 from loadgen.report.text import plan_text
 from loadgen.targets.access import Access
@@ -448,6 +448,22 @@ def test_what_a_model_says_of_itself():
     assert "answers with y" in plan_on(ExperimentConfig(Deploy("m.onnx", batch_size=2)), context).notes
     with pytest.raises(FieldError, match="3: m takes batches of at most 2"):
         plan_on(ExperimentConfig(Deploy("m.onnx", batch_size=3)), context)
+
+
+def test_what_inputs_say_of_themselves():
+    """Is one of the plan's notes, also where they are made before."""
+
+    class Noted(SeededInputs):
+        note = "optional inputs: B is left out"
+
+    spec = TensorSpec((4,), "float32")
+    model = Description(name="m", framework="none", input=spec, output=spec, takes=("floats",))
+    noted = Noted(spec, None, 4, 0)
+    context = PlanContext(model, MadeInputs(noted, noted.make()), MACHINE)
+    assert Noted.note in plan_on(ExperimentConfig(Deploy("m")), context).notes
+    assert (
+        "" not in plan_on(ExperimentConfig(Deploy("m")), replace(context, inputs=SeededInputs(spec, None, 4, 0))).notes
+    )
 
 
 @pytest.mark.parametrize(

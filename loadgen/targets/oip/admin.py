@@ -24,6 +24,7 @@ from loadgen.targets.oip.metadata import (
     ServerMetadata,
     model_config,
     model_metadata,
+    optional_inputs,
     server_metadata,
     unsupported,
 )
@@ -130,7 +131,8 @@ async def describe(
             return about, model
         if (reason := unsupported(config)) is not None:
             raise ConfigError(f"{address.text}: {model.name} {reason}; name another model")
-        return about, replace(model, max_batch=max_batch, instances=instances)
+        optional = optional_inputs(config)
+        return about, replace(model, max_batch=max_batch, instances=instances, optional=optional)
     except TargetError as error:
         known = type(error)(access.concealed(f"{address.shown}: {error}"))
         if isinstance(error, UnreachableError):

@@ -40,6 +40,7 @@ class ModelMetadata:
         outputs: all that an answer carries.
         max_batch: rows that the server puts into one batch at most; 0 where it makes none; None where it does not say.
         instances: how many there are of it; None where the server does not say.
+        optional: names of inputs that a request may leave out.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ModelMetadata:
     outputs: tuple[Tensor, ...]
     max_batch: int | None = None
     instances: int | None = None
+    optional: tuple[str, ...] = ()
 
     @property
     def batched(self) -> bool:
@@ -112,6 +114,17 @@ def unsupported(document: Mapping[str, Any]) -> str | None:
     if document.get("sequence_batching") is not None:
         return "takes sequences (sequence_batching): its requests belong together, here each stands by itself"
     return None
+
+
+def optional_inputs(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of inputs that a request may leave out, by the same JSON; none where it does not say so.
+
+    Args:
+        document: the JSON.
+    """
+    rows = document.get("input")
+    named = [row for row in rows if isinstance(row, Mapping) and "name" in row] if isinstance(rows, list) else []
+    return tuple(str(row["name"]) for row in named if row.get("optional") is True)
 
 
 def model_config(document: Mapping[str, Any]) -> tuple[int, int]:

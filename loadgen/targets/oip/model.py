@@ -107,13 +107,15 @@ class OipModel(Remote):
         only = self.options.shapes.get("")
         given = [self.options.shapes.get(tensor.name, only) for tensor in model.inputs]
         if request_options.input is None:
-            tensors = tuple(resolve(tensor, rows, shape) for tensor, shape in zip(model.inputs, given, strict=True))
+            sent = self._drawn(request_options)
+            shaped = zip(model.inputs, given, strict=True)
+            tensors = tuple(resolve(tensor, rows, shape) for tensor, shape in shaped if tensor in sent)
             count = seeded_count(tensors, request_options.inputs or DRAWN_INPUTS)
             if request_options.dtype is not None:
                 problem = "means nothing for a model that says what it takes"
                 raise FieldError("Inputs.dtype", request_options.dtype, problem, "leave it out")
             check_ranges(request_options.ranges, {tensor.name: number_dtype(tensor.datatype) for tensor in tensors})
-            return SeededContents(tensors, count, request_options.seed, request_options.ranges)
+            return SeededContents(tensors, count, request_options.seed, request_options.ranges, model.optional)
         for tensor, shape in zip(model.inputs, given, strict=True):
             if shape is not None:
                 resolve(tensor, rows, shape)
@@ -129,7 +131,21 @@ class OipModel(Remote):
             as_json=as_json,
             image_options=request_options.image_options,
             allow_nan=request_options.allow_nan,
+            optional=model.optional,
         )
+
+    def _drawn(self, request_options: RequestOptions) -> tuple[Tensor, ...]:
+        """The inputs of drawn requests: optional ones that the user names; all of known shape where none is shaped."""
+        model, shapes = self.model, self.options.shapes
+        named = {*shapes, *request_options.ranges}
+        sent = tuple(
+            tensor
+            for tensor in model.inputs
+            if tensor.name in named
+            or tensor.name not in model.optional
+            or (not shapes and min(tensor.shape[model.batched :], default=1) >= 0)
+        )
+        return sent or model.inputs
 
     def _check(self, batch_size: int) -> None:
         """Refuse options that the model does not take."""

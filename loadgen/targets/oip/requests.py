@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -50,6 +50,15 @@ class Contents(Protocol):
         """What they are, in a few words."""
         ...
 
+    @property
+    def note(self) -> str:
+        """Which optional tensors requests do not carry; empty for none.
+
+        Raises:
+            ConfigError: see `each`.
+        """
+        ...
+
     def each(self) -> Iterator[tuple[Filled, ...]]:
         """The tensors of one request after the other.
 
@@ -68,17 +77,24 @@ class SeededContents(Contents):
         count: how many requests.
         seed: of the generator.
         ranges: of numbers, by the tensor's name; the empty name stands for the only one.
+        optional: names of the model's tensors that a request may leave out.
     """
 
     tensors: tuple[Tensor, ...]
     count: int
     seed: int
     ranges: Mapping[str, Range] = field(default_factory=dict)
+    optional: tuple[str, ...] = ()
 
     @property
     @override
     def text(self) -> str:
         return f"{self.count} seeded inputs {', '.join(tensor.text for tensor in self.tensors)}"
+
+    @property
+    @override
+    def note(self) -> str:
+        return _left_out(self.optional, [{tensor.name for tensor in self.tensors}])
 
     @override
     def each(self) -> Iterator[tuple[Filled, ...]]:
@@ -96,7 +112,8 @@ class FileContents(Contents):
 
     For one input tensor: npy, npz, images, and for BYTES any other file as one string. For several: an npz whose arrays
     have the tensors' names, each ``(n, *shape)``. For any number: an entry a request, of text files, JSON (also as
-    Triton's perf_analyzer reads it), JSON Lines and CSV, whose members or columns have the tensors' names.
+    Triton's perf_analyzer reads it), JSON Lines and CSV, whose members or columns have the tensors' names. An optional
+    one that a file or an entry does not have is left out.
 
     Attributes:
         path: the file or directory.
@@ -107,6 +124,7 @@ class FileContents(Contents):
         as_json: requests have strings as JSON, so that they have to be UTF-8.
         image_options: what is done with images.
         allow_nan: floats may be no numbers.
+        optional: names of tensors that a request may leave out.
     """
 
     path: Path
@@ -117,18 +135,26 @@ class FileContents(Contents):
     as_json: bool = False
     image_options: ImageOptions = ImageOptions()  # noqa: RUF009 - frozen
     allow_nan: bool = False
+    optional: tuple[str, ...] = ()
 
     @property
     @override
     def text(self) -> str:
         return f"inputs from {self.path}"
 
+    @property
+    @override
+    def note(self) -> str:
+        if not self.optional:
+            return ""  # without reading the files once more
+        return _left_out(self.optional, [{tensor.name for tensor, _ in filled} for filled in self.each()])
+
     @override
     def each(self) -> Iterator[tuple[Filled, ...]]:
-        inputs = list[tuple[_Part, ...]]()
+        inputs = list[_Row]()
         total_bytes = 0
         for parts in islice(self._inputs(), self.most):
-            total_bytes += sum(len(part.content) for part in parts)
+            total_bytes += sum(len(part.content) for part in parts if part is not None)
             if total_bytes > MAX_POOL_BYTES and inputs:
                 problem = f"holds more than {MAX_POOL_BYTES >> 30} GiB of inputs"
                 raise FieldError("Inputs.path", self.path, problem, f"take {len(inputs)} with {{Inputs.count}}")
@@ -140,13 +166,18 @@ class FileContents(Contents):
         rows = self.tensors[0].shape[0] if self.batched else 1
         for first in range(0, count, rows):
             batch = [inputs[index % count] for index in range(first, first + rows)]
-            yield tuple(
-                self._filled(tensor, column)
-                for tensor, column in zip(self.tensors, zip(*batch, strict=True), strict=True)
-            )
+            filled = [self._filled(place, batch) for place in range(len(self.tensors))]
+            yield tuple(each for each in filled if each is not None)
 
-    def _filled(self, tensor: Tensor, parts: Sequence[_Part]) -> Filled:
-        """One tensor with the parts of all rows."""
+    def _filled(self, place: int, batch: Sequence[_Row]) -> Filled | None:
+        """One tensor with the parts of all rows; None where they leave it out."""
+        tensor, parts = self.tensors[place], [part for row in batch if (part := row[place]) is not None]
+        if not parts:
+            return None
+        if len(parts) < len(batch):
+            without = next(part.source for row in batch if row[place] is None for part in row if part is not None)
+            problem = f"{{value}}: {parts[0].source} has {tensor.name}, and {without} has not"
+            raise FieldError("Inputs.path", self.path, problem, "leave {External.batch_size} out")
         shape = parts[0].shape
         for part in parts:
             if part.shape != shape:
@@ -155,7 +186,7 @@ class FileContents(Contents):
         whole = (len(parts), *shape) if self.batched else shape
         return Tensor(tensor.name, tensor.datatype, whole), b"".join(part.content for part in parts)
 
-    def _inputs(self) -> Iterator[tuple[_Part, ...]]:
+    def _inputs(self) -> Iterator[_Row]:
         slots = [
             _Slot(tensor, own, own if given is None else given, self)
             for tensor, given in zip(self.tensors, self.shapes or (None,) * len(self.tensors), strict=True)
@@ -166,19 +197,35 @@ class FileContents(Contents):
             suffix = file.suffix.lower()
             if suffix in records.SUFFIXES:
                 for entry in entries(file):
-                    yield tuple(slot.of_entry(entry, [name for name in names if name != slot.name]) for slot in slots)
+                    given = self._given(slots, {slot.name for slot in slots if slot.is_in(entry)})
+                    yield tuple(
+                        slot.of_entry(entry, [name for name in names if name != slot.name]) if slot in given else None
+                        for slot in slots
+                    )
             elif suffix in array_files.SUFFIXES and len(slots) == 1:
                 yield from ((part,) for part in slots[0].of_arrays(file, alone=True))
             elif suffix in array_files.SUFFIXES:
-                columns = [list(islice(slot.of_arrays(file, alone=False), self.most)) for slot in slots]
-                sizes = sorted({len(column) for column in columns})
+                given = self._given(slots, array_names(file))
+                read = {slot.name: list(islice(slot.of_arrays(file, alone=False), self.most)) for slot in given}
+                sizes = sorted({len(column) for column in read.values()})
                 if len(sizes) > 1:
                     raise ConfigError(
                         f"{file} holds {' and '.join(map(str, sizes))} inputs: as many of each are needed"
                     )
-                yield from zip(*columns, strict=True)
+                none = [None] * sizes[0]
+                yield from zip(*(read.get(slot.name, none) for slot in slots), strict=True)
             else:
                 yield (slots[0].of_file(file),)
+
+    def _given(self, slots: Sequence[_Slot], names: Collection[str]) -> Sequence[_Slot]:
+        """The tensors that an input is to have: all but optional ones that it lacks, unless it would have none.
+
+        Args:
+            slots: of all tensors.
+            names: of those that the input has.
+        """
+        given = [slot for slot in slots if slot.name in names or slot.name not in self.optional]
+        return given or slots
 
     @property
     def _suffixes(self) -> tuple[str, ...]:
@@ -203,6 +250,10 @@ class _Part:
     shape: tuple[int, ...]
     content: bytes
     source: str
+
+
+_Row = tuple[_Part | None, ...]
+"""One input: a part of each tensor, None for an optional one that it leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +293,11 @@ class _Slot:
         arrays = inputs_of_arrays(file, names, self.dtype, (self.usual,), allow_nan=self.files.allow_nan)
         for number, array in enumerate(arrays, start=1):
             yield self._part(array, f"{file}, input {number}")
+
+    def is_in(self, entry: Entry) -> bool:
+        """Whether an entry has something for the tensor; one that is no object is refused later."""
+        given = entry.texts if self.dtype == "str" and entry.texts is not None else entry.value
+        return not isinstance(given, dict) or given.get(self.name) is not None
 
     def of_entry(self, entry: Entry, others: Sequence[str]) -> _Part:
         """The input in an entry of a file.
@@ -310,6 +366,22 @@ class _Slot:
 _OF_PERF_ANALYZER = {"content", "shape", "b64"}
 
 
+def _left_out(optional: Sequence[str], requests: Sequence[Collection[str]]) -> str:
+    """Which optional tensors are missing in requests, in words.
+
+    Args:
+        optional: their names.
+        requests: the names of what each carries.
+    """
+    sent = {name: sum(name in request for request in requests) for name in optional}
+    said = [
+        f"{name} is left out" if not count else f"{name} is in {count} of {len(requests)} requests"
+        for name, count in sent.items()
+        if count < len(requests)
+    ]
+    return f"optional inputs: {', '.join(said)}" if said else ""
+
+
 def seeded_count(tensors: Sequence[Tensor], wanted: int) -> int:
     """So many distinct requests, or as many as fit in 1 GiB.
 
@@ -350,6 +422,11 @@ class RequestInputs(InputSource):
     @override
     def text(self) -> str:
         return self.contents.text
+
+    @property
+    @override
+    def note(self) -> str:
+        return self.contents.note
 
     @property
     @override

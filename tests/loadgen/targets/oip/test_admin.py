@@ -89,6 +89,14 @@ def test_models_that_cannot_be_loaded(config, reason):
         asyncio.run(described(**ABOUT, ModelConfig=config))
 
 
+def test_inputs_that_a_request_may_leave_out():
+    """The configuration tells them, also where the inputs are written by hand."""
+    config = pb.ModelConfigResponse(config={"name": "m", "input": [{"name": "IN"}, {"name": "B", "optional": True}]})
+    for inputs in ((), (Tensor("A", "FP32", (-1, 4)),)):
+        _, model = asyncio.run(described(inputs=inputs, **ABOUT, ModelConfig=config))
+        assert model.optional == ("B",)
+
+
 def test_inputs_that_are_written_by_hand():
     """The server need not say anything of itself or the model then."""
     inputs = (Tensor("A", "FP32", (-1, 4)),)

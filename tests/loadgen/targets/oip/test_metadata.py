@@ -3,7 +3,7 @@
 import pytest
 
 from loadgen.errors import ConfigError, TargetError
-from loadgen.targets.oip.metadata import model_config, model_metadata, server_metadata, unsupported
+from loadgen.targets.oip.metadata import model_config, model_metadata, optional_inputs, server_metadata, unsupported
 from loadgen.targets.oip.statistics import Sum, read
 from loadgen.targets.oip.tensors import Tensor
 
@@ -47,6 +47,13 @@ def test_what_is_no_metadata():
 def test_batches_and_instances(config, expected):
     """A group has its instances on each of its GPUs."""
     assert model_config(config) == expected
+
+
+def test_inputs_that_a_request_may_leave_out():
+    """By Triton's configuration, over HTTP and gRPC alike; what is no list of inputs says nothing."""
+    rows = [{"name": "A", "optional": False}, {"name": "B", "optional": True}, {"name": "C"}, {"optional": True}, 1]
+    assert optional_inputs({"input": rows}) == ("B",)
+    assert [optional_inputs(one) for one in ({}, {"input": None}, {"input": {"B": True}}, {"input": "B"})] == [()] * 4
 
 
 @pytest.mark.parametrize(

@@ -270,6 +270,66 @@ def test_several_inputs_from_arrays_of_numbers_and_texts(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.jsonl", '{"A": [1, 2]}\n{"A": [3, 4]}\n'),
+        ("x.json", '{"data": [{"A": [1, 2]}, {"A": {"content": [3, 4], "shape": [2]}, "T": null}]}'),
+        ("x.npz", None),
+    ],
+)
+def test_an_optional_input_that_a_file_lacks_is_left_out(tmp_path, name, content):
+    """And said; what is not optional is wanted."""
+    if content is None:
+        np.savez(tmp_path / name, A=np.array([[1, 2], [3, 4]], np.float32))
+        content = (tmp_path / name).read_bytes()
+    assert filled(tmp_path, name, content, *PAIR, optional=("T",)) == [[((1, 2), [1, 2])], [((1, 2), [3, 4])]]
+    contents = FileContents(tmp_path / name, PAIR, True, None, optional=("T",))
+    assert contents.note == "optional inputs: T is left out"
+    assert RequestInputs(contents, ADDRESS, Access(), (), True).note == contents.note
+    for optional in ((), ("A",)):
+        with pytest.raises(ConfigError, match="'T', which the model takes"):
+            filled(tmp_path, name, content, *PAIR, optional=optional)
+
+
+def test_an_optional_input_that_some_entries_have(tmp_path):
+    """The rows of one request have it or have it not; requests of one row are told apart."""
+    content = '{"A": [1, 2], "T": "one"}\n{"A": [3, 4]}\n{"A": [5, 6]}\n'
+    found = filled(tmp_path, "x.jsonl", content, *PAIR, optional=("T",))
+    assert [len(each) for each in found] == [2, 1, 1]
+    contents = FileContents(tmp_path / "x.jsonl", PAIR, True, None, optional=("T", "other"))
+    assert contents.note == "optional inputs: T is in 1 of 3 requests, other is left out"
+    rows = tuple(Tensor(tensor.name, tensor.datatype, (2, *tensor.shape[1:])) for tensor in PAIR)
+    with pytest.raises(ConfigError, match=r"line 1 has T, and .*line 2 has not: leave batch_size out"):
+        list(FileContents(tmp_path / "x.jsonl", rows, True, None, optional=("T",)).each())
+    (tmp_path / "x.jsonl").write_text('{"A": [1, 2]}\n{"A": [3, 4]}\n{"A": [5, 6], "T": "one"}\n')
+    with pytest.raises(ConfigError, match=r"line 3 has T, and .*line 1 has not"):
+        list(FileContents(tmp_path / "x.jsonl", rows, True, None, optional=("T",)).each())
+
+
+def test_an_optional_column_may_be_empty(tmp_path):
+    """Of numbers; an empty text is a text."""
+    tensors = (Tensor("A", "FP32", (1, 1)), Tensor("B", "FP32", (1, 1)), TEXT)
+    found = filled(tmp_path, "x.csv", "A,B,T\n1,,\n2,3,x\n", *tensors, optional=("B", "T"))
+    assert found == [[((1, 1), [1]), ((1, 1), [b""])], [((1, 1), [2]), ((1, 1), [3]), ((1, 1), [b"x"])]]
+
+
+def test_where_all_inputs_are_optional_one_is_wanted(tmp_path):
+    """A request without any is none."""
+    with pytest.raises(ConfigError, match="nothing named 'A', which the model takes: it has C"):
+        filled(tmp_path, "x.jsonl", '{"C": 1}', *PAIR, optional=("A", "T"))
+    assert filled(tmp_path, "x.jsonl", '{"T": "x"}', *PAIR, optional=("A", "T")) == [[((1, 1), [b"x"])]]
+
+
+def test_only_what_is_optional_is_noted(tmp_path):
+    """And nothing where requests carry all, as those of a single input do."""
+    np.save(tmp_path / "x.npy", np.ones((2, 3), np.float32))
+    assert FileContents(tmp_path / "x.npy", (ROWS,), True, None, optional=("A",)).note == ""
+    assert FileContents(tmp_path / "gone.npy", (ROWS,), True, None).note == ""
+    assert SeededContents((ROWS,), 1, 0, optional=("A",)).note == ""
+    assert SeededContents((ROWS,), 1, 0, optional=("A", "B")).note == "optional inputs: B is left out"
+
+
+@pytest.mark.parametrize(
     ("tensors", "name", "content", "reason"),
     [
         (PAIR, "x.jsonl", '{"A": [1, 2]}\n', "line 1 has nothing named 'T', which the model takes: it has A"),
