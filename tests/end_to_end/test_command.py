@@ -50,7 +50,8 @@ def those_that_run(module, pids):
 
 def started(tmp_path, *arguments):
     """The command, once its first line of measurements is out; and its children."""
-    process = program.started(command(tmp_path, "--log-every", "0.2s", *arguments), start_new_session=True)
+    call = ["env", "--default-signal=HUP", *command(tmp_path, "--log-every", "0.2s", *arguments)]  # also under nohup
+    process = program.started(call, start_new_session=True)
     return process, children_of(process.pid)
 
 
