@@ -429,6 +429,9 @@ def input_of(value: object, dtype: str, shapes: Shapes, source: str, *, allow_na
         raise ConfigError(f"{source} holds no array: its lists differ in length, or are too deep") from None
     if dtype != "str" and array.dtype.kind in "fO" and np.dtype(dtype).kind in "iu":
         array = _integers(value, array)
+    floats = dtype != "str" and array.dtype.kind == np.dtype(dtype).kind == "f"
+    if floats and (np.abs(array) >= _exact_up_to(dtype)).any():
+        _refuse_rounded(np.array(value, dtype=object), dtype, source)  # some may be integers
     if shapes and array.ndim <= 1 and -1 not in shapes[0] and array.size == np.prod(shapes[0], dtype=np.int64):
         array = array.reshape(shapes[0])  # in row-major order, as servers take them too
     elif shapes and not array.ndim:
@@ -506,7 +509,32 @@ def fitted(array: np.ndarray, dtype: str, shapes: Shapes, source: str, *, allow_
     if wanted.kind == "f" and not (np.isfinite(fits) | (allow_nan & np.isnan(fits))).all():
         remedy = "remove them" if not np.isnan(fits).any() else "remove them, or allow NaN with {Inputs.allow_nan}"
         raise ConfigError(f"{source} holds numbers that are not finite in {wanted}: {remedy}")
+    if array.dtype.kind in "iu" and wanted.kind == "f":
+        _refuse_rounded(array, dtype, source)
     return fits
+
+
+def _exact_up_to(dtype: str) -> int:
+    """The largest integer of a float type such that it has all smaller ones."""
+    return 2 << int(np.finfo(dtype).nmant)
+
+
+def _refuse_rounded(array: np.ndarray, dtype: str, source: str) -> None:
+    """Refuse integers that are others in a float type; floats are rounded.
+
+    Args:
+        array: of integers, or of objects of which some are.
+        dtype: the float type, in which all are finite.
+        source: where it was found.
+
+    Raises:
+        ConfigError: it has one.
+    """
+    most = _exact_up_to(dtype)
+    for one in array[(array > most) | (array < -most)].tolist():
+        if type(one) is int and (found := int(np.dtype(dtype).type(one))) != one:
+            problem = f"{source} holds {one}, which {dtype} rounds to {found}"
+            raise ConfigError(f"{problem}: scale it before, or write it as a float")
 
 
 def _text_of(shape: Sequence[int]) -> str:

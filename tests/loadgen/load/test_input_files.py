@@ -17,6 +17,7 @@ from model_containers.model import TensorSpec
 
 PIXELS = (5, 7, 3)
 IMAGE = TensorSpec(PIXELS, "float32")
+VECTOR_2 = TensorSpec((2,), "float32")
 VECTOR = TensorSpec((4,), "float32")
 TEXT = TensorSpec((), "str")
 
@@ -201,6 +202,9 @@ def test_what_is_not_there_is_refused(tmp_path):
         (np.full(4, 300, np.uint16), "uint8", "holds 300 to 300, beyond uint8"),
         (np.full(4, 1 << 40), "int32", "beyond int32"),
         (np.full(4, 1e300), "float32", "not finite in float32"),
+        (np.full(4, -(1 << 24) - 1), "float32", "holds -16777217, which float32 rounds to -16777216: scale it before"),
+        (np.array([0, 0, 0, 2049], np.uint16), "float16", "holds 2049, which float16 rounds to 2048"),
+        (np.full(4, (1 << 53) + 1), "float64", "holds 9007199254740993, which float64 rounds to 9007199254740992"),
         (np.array([0, 1, np.nan, 0], np.float32), "float32", "not finite"),
     ],
 )
@@ -397,6 +401,40 @@ def test_one_element_a_row(tmp_path):
     np.save(tmp_path / "x.npy", np.arange(3.0))
     pool = FileInputs(tmp_path / "x.npy", TensorSpec((1,), "float32"), None, None).make()
     assert [array.tolist() for array in pool.arrays] == [[0], [1], [2]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", "[16777217, 1]"),
+        ("a.jsonl", "[16777217, 0.5]"),
+        ("a.json", "[[0.5, 16777217]]"),
+        ("a.csv", "a,b\n1,0.5\n16777217,2\n"),
+        ("a.csv", "16777217,2\n"),
+    ],
+)
+def test_integers_that_a_float_rounds_are_refused(tmp_path, name, content):
+    """As those that an integer type lacks."""
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ConfigError, match=r"holds 16777217, which float32 rounds to 16777216: .* write it as a float"):
+        FileInputs(tmp_path / name, VECTOR_2, None, None).make()
+
+
+def test_a_large_integer_among_floats(tmp_path):
+    """Also where all of them are 64 bits wide."""
+    (tmp_path / "a.jsonl").write_text("[9007199254740993, 0.5]\n")
+    with pytest.raises(ConfigError, match="holds 9007199254740993, which float64 rounds to 9007199254740992"):
+        FileInputs(tmp_path / "a.jsonl", TensorSpec((2,), "float64"), None, None).make()
+
+
+def test_integers_that_a_float_has_and_floats_are_sent(tmp_path):
+    """Floats are rounded, as their type is."""
+    (tmp_path / "a.jsonl").write_text("[16777218, -33554432]\n[16777217.0, 0.1]\n[4294967296, 1e30]\n")
+    pool = FileInputs(tmp_path / "a.jsonl", VECTOR_2, None, None).make()
+    found = [np.frombuffer(payload, "<f4").tolist() for payload in pool.payloads()]
+    assert found[0] == [16777218, -33554432]
+    assert found[1][0] == 16777216
+    assert found[2][0] == 1 << 32
 
 
 def test_integers_of_another_type_that_fit(tmp_path):
