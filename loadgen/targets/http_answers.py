@@ -57,7 +57,8 @@ class JsonAnswers(JudgeSpec, Judge):
     """What answers should be; judges them too.
 
     Attributes:
-        path: the steps to what an answer has to have; without any it has to be JSON.
+        path: the steps to what an answer has to have; without any it has to be JSON, or JSON with NaN and infinity,
+            as TensorFlow Serving and Python's own encoder write it.
     """
 
     path: tuple[str | int, ...]

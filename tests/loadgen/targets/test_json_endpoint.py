@@ -11,6 +11,8 @@ from loadgen.targets.address import parse_address
 from loadgen.targets.http_answers import JsonAnswers
 from loadgen.targets.http_endpoint import HttpEndpoint
 from loadgen.targets.http_request import json_values
+from loadgen.targets.oip.answers import AnswerJudge
+from loadgen.targets.oip.tensors import Tensor
 from loadgen.targets.remote import RequestOptions, TargetOptions
 
 ADDRESS = parse_address("http+json://host:8000/v1/completions")
@@ -254,6 +256,14 @@ def test_what_an_answer_has_to_have(path, answer, wrong):
     """Anything but null will do."""
     judge = endpoint(answer=path).answers.make()
     assert judge.http(json.dumps(answer).encode(), None) == wrong
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_numbers_beside_json_are_numbers(number):
+    """TensorFlow Serving, and Python's json, write them for a model that has them; so the server did answer."""
+    assert JsonAnswers(("ok",)).http(b'{"ok": %s}' % number.encode(), None) is None
+    row = b'{"name": "y", "datatype": "FP32", "shape": [2], "data": [1.5, %s]}' % number.encode()
+    assert AnswerJudge([Tensor("y", "FP32", (2,))]).http(b'{"outputs": [%s]}' % row, None) is None
 
 
 def test_an_answer_that_is_no_json():
