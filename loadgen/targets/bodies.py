@@ -19,6 +19,8 @@ from loadgen.errors import ConfigError
 INPUT, INPUTS = "$input", "$inputs"
 """What in a template stands for one input, also inside a text, and for as many as the batch size says."""
 
+_YES = ("true", "1", "yes", "on", "t", "y")
+
 MAX_DEPTH = 100
 """Of a template."""
 
@@ -223,6 +225,7 @@ class WholeBody(Body):
     @override
     def made(self, items: Sequence[Item]) -> tuple[str | None, bytes]:
         content_type = self.content_type or items[0].content_type
+        refuse_streams(items[0].value, "{Inputs.path} has an entry that")
         return content_type, items[0].alone(content_type)
 
 
@@ -316,18 +319,25 @@ def with_input(path: str, item: Item) -> str:
     return INPUT_IN_TEXT.sub(lambda _: quote(item.text(TEXT), safe=""), path)
 
 
-def refuse_streams(document: Any) -> None:
-    """Refuse a request for an answer in parts.
+def refuse_streams(document: Any, what: str = "{TargetOptions.body}") -> None:
+    """Refuse a request for an answer in parts, as OpenAI, Ollama, Triton and servers like them take it.
+
+    Args:
+        document: the request.
+        what: it is, for the refusal.
 
     Raises:
         ConfigError: it is one.
     """
     if isinstance(document, dict):
-        for asked in (document, document.get("parameters")):
-            if isinstance(asked, dict) and asked.get("stream") is True:
-                raise ConfigError(
-                    '{TargetOptions.body} asks for a stream, and answers have to be whole: set "stream" to false'
-                )
+        for asked in (document, document.get("parameters"), document.get("options")):
+            if isinstance(asked, dict) and _means_yes(asked.get("stream")):
+                raise ConfigError(f'{what} asks for a stream, and answers have to be whole: set "stream" to false')
+
+
+def _means_yes(value: Any) -> bool:
+    """Whether a server may read a value as true, as those with pydantic do."""
+    return value.strip().lower() in _YES if isinstance(value, str) else value == 1
 
 
 def texts_of(node: Any, depth: int = 0) -> Iterator[str]:

@@ -22,6 +22,7 @@ from loadgen.targets.bodies import (
     Part,
     TextBody,
     is_json,
+    refuse_streams,
 )
 from loadgen.targets.remote import TargetOptions
 
@@ -132,6 +133,7 @@ def _part(text: str) -> Part:
         remedy = f"write NAME=VALUE, NAME=@FILE, or NAME=@{INPUT} for the file of {{Inputs.path}}"
         raise FieldError("TargetOptions.form", text, "is no field", remedy)
     if not value.startswith("@"):
+        refuse_streams({name: value}, "{TargetOptions.form}")
         return Part(name, value.encode("utf-8", "surrogateescape"))
     place, _, content_type = value[1:].partition(";type=")
     if place == INPUT:

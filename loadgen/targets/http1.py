@@ -30,13 +30,14 @@ from loadgen.targets.content_encoding import decoded
 from loadgen.targets.dialer import Dialer
 from loadgen.targets.http1_connection import (
     ENCODING,
+    STREAM,
     Answer,
     CountedConnection,
     CountedHeadConnection,
     HeadConnection,
     Http1Connection,
 )
-from loadgen.targets.http_answers import AnyAnswers, JudgeSpec
+from loadgen.targets.http_answers import AnyAnswers, JudgeSpec, stream_text, stream_type
 from loadgen.targets.http_failures import failure_text
 from loadgen.targets.mailbox import Mailbox
 from loadgen.targets.oip.answers import AnswerJudge
@@ -75,6 +76,7 @@ class HttpSpec(TargetSpec):
         connections: at most.
         timeout_s: patience for one reply; None for any. A connection that took longer is closed a second or two later.
         head: requests are of HEAD, whose answers have no body.
+        trusted: answers in parts count too.
     """
 
     address: Address
@@ -83,6 +85,7 @@ class HttpSpec(TargetSpec):
     connections: int
     timeout_s: float | None = None
     head: bool = False
+    trusted: bool = False
 
     @override
     def make(self) -> HttpTarget:
@@ -220,14 +223,16 @@ class HttpTarget(Target, Delivers):
             self._mailbox.completed(request_id, done_ns)
         else:
             request = self._messages[request_id % len(self._messages)]
-            said = status == 200 or (wrong and ENCODING in noted)
+            said = status == 200 or (wrong and (ENCODING in noted or STREAM in noted))
             reason = wrong if said else failure_text(status, body, noted, self._spec.address)
             self._mailbox.failed(request_id, reason, request, done_ns)
 
     def _decoded(self, wrong: str | None, answer: Answer) -> tuple[str | None, bytes]:
         """What is wrong with an answer, and its body without the encoding that it came in, where either is read."""
         _, body, _, noted = answer
-        encoding = noted.get(ENCODING)
+        encoding, kind = noted.get(ENCODING), stream_type(noted.get(STREAM, b""))
+        if wrong is None and kind is not None and not (self._spec.trusted or self._spec.head):
+            return stream_text(kind), body
         if encoding is None or (wrong is None and isinstance(self._judge, AnyAnswers)):
             return wrong, body
         try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from typing_extensions import override
 
+from loadgen.targets.http_answers import stream_type
 from loadgen.targets.oip.messages import HEADER_LENGTH
 from loadgen.targets.port_probe import foreign
 
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
     from loadgen.targets.http1 import HttpTarget
 
 ENCODING, LOCATION, RETRY_AFTER = b"content-encoding", b"location", b"retry-after"
+STREAM = b"content-type"
+"""Noted of an answer in parts."""
 
-_ENDS, _JSON_BYTES, _NOTED = range(3)
+_ENDS, _JSON_BYTES, _NOTED, _TYPE = range(4)
 _MEANT = {
     b"content-length": _ENDS,
     b"transfer-encoding": _ENDS,
     HEADER_LENGTH.encode(): _JSON_BYTES,
+    STREAM: _TYPE,
     **dict.fromkeys((ENCODING, LOCATION, RETRY_AFTER), _NOTED),
 }
 """What headers tell; most answers have one of these."""
@@ -119,7 +123,7 @@ class Http1Connection(asyncio.Protocol):
             self._until_closed = False
         elif meant == _JSON_BYTES:
             self._json_bytes = int(value) if value.isdigit() else None
-        else:
+        elif meant == _NOTED or stream_type(value) is not None:
             self._noted = {**self._noted, name: value}
 
     def on_body(self, body: bytes) -> None:

@@ -11,6 +11,14 @@ from typing_extensions import override
 
 from loadgen.errors import FieldError
 
+_STREAMS = (
+    b"text/event-stream",
+    *(b"application/" + name for name in (b"x-ndjson", b"ndjson", b"jsonl", b"jsonlines", b"x-jsonlines")),
+    *(b"application/" + name for name in (b"json-seq", b"stream+json", b"vnd.amazon.eventstream")),
+)
+"""Content types of answers in parts."""
+
+_EVENT = re.compile(rb"\s*(?:data|event):")
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
 
@@ -72,13 +80,43 @@ class JsonAnswers(JudgeSpec, Judge):
         try:
             found = json.loads(answer)
         except (ValueError, RecursionError):
-            return "the answer is no JSON"
+            kind = _stream_in(answer)
+            return "the answer is no JSON" if kind is None else stream_text(kind)
         for step in self.path:
             try:
                 found = found[step]
             except (KeyError, IndexError, TypeError):
                 return f"the answer has no {_written(self.path)}"
         return None if found is not None else f"the answer's {_written(self.path)} is null"
+
+
+def stream_type(content_type: bytes) -> str | None:
+    """The content type of an answer in parts; None of any other."""
+    found = content_type.partition(b";")[0].strip().lower()
+    return found.decode() if found in _STREAMS else None
+
+
+def stream_text(kind: str) -> str:
+    """What is wrong with an answer in parts.
+
+    Args:
+        kind: of the stream.
+    """
+    return f'the answer is a stream ({kind}), and answers have to be whole: set "stream" to false'
+
+
+def _stream_in(answer: bytes) -> str | None:
+    """Which stream it is that is no JSON; None if it is none."""
+    if _EVENT.match(answer):
+        return "text/event-stream"
+    first, _, others = answer.strip().partition(b"\n")
+    second, _, _ = others.strip().partition(b"\n")
+    try:
+        json.loads(first)
+        json.loads(second)
+    except (ValueError, RecursionError):
+        return None
+    return "newline-delimited JSON"
 
 
 def steps(path: str) -> tuple[str | int, ...]:

@@ -118,7 +118,8 @@ class HttpEndpoint(Remote):
     def spec(self, batch_size: int, connections: int, timeout_s: float | None) -> HttpSpec:
         options = self.options
         head = options.method == "HEAD"
-        return HttpSpec(options.address, options.access, self.answers, connections, timeout_s, head)
+        trusted = options.trust_answers
+        return HttpSpec(options.address, options.access, self.answers, connections, timeout_s, head, trusted)
 
     @override
     async def check_ready(self) -> None:

@@ -187,7 +187,7 @@ class OipModel(Remote):
         if address.protocol.name == "grpc":
             return OipGrpcSpec(address, access, outputs, connections, timeout_s, self.options.trust_answers)
         answers = AnyAnswers() if self.options.trust_answers else TensorAnswers(outputs)
-        return HttpSpec(address, access, answers, connections, timeout_s)
+        return HttpSpec(address, access, answers, connections, timeout_s, trusted=self.options.trust_answers)
 
     @override
     async def check_ready(self) -> None:

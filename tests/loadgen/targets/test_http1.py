@@ -177,6 +177,7 @@ async def behind(
     body=b"{}",
     judge=TEXT,
     head=False,
+    trusted=False,
 ):
     """A run against a server that does with the nth connection what is asked, and how many there were."""
     made = 0
@@ -193,7 +194,7 @@ async def behind(
 
     async with asyncio.timeout(20), await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         address = parse_address(f"http+json://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
-        spec = HttpSpec(address, Access(), judge, connections, timeout_s, head)
+        spec = HttpSpec(address, Access(), judge, connections, timeout_s, head, trusted)
         job = Job(spec, Inputs(address, body), window, None, requests, 0.0, timeout_s, 5.0, None, 1.0, 2.0)
         return await run(job, hooks=Hooks(on_interval=lambda _: None)), made
 
@@ -201,6 +202,43 @@ async def behind(
 async def heard(reader):
     """A whole request."""
     await reader.readuntil(b"\r\n\r\n{}")
+
+
+def typed(content_type):
+    """A server whose answers say that."""
+
+    async def connection(_, reader, writer):
+        while True:
+            await heard(reader)
+            writer.write(SIZED.replace(b"Content-Length", b"Content-Type: %s\r\nContent-Length" % content_type))
+
+    return connection
+
+
+@pytest.mark.parametrize("judge", [TEXT, AnyAnswers()])
+@pytest.mark.parametrize("content_type", [b"text/event-stream; charset=utf-8", b"application/x-NDJSON"])
+def test_an_answer_in_parts_is_a_failure(judge, content_type):
+    """Its time is not that of a whole one; who counts it says so."""
+    record, _ = uvloop.run(behind(typed(content_type), judge=judge))
+    kind = content_type.decode().lower().partition(";")[0]
+    reason = f'the answer is a stream ({kind}), and answers have to be whole: set "stream" to false'
+    assert record.failures == {reason: 20}
+    record, _ = uvloop.run(behind(typed(content_type), judge=AnyAnswers(), trusted=True))
+    assert record.outcomes[Outcome.COMPLETED] == 20
+
+
+def test_another_type_is_no_stream():
+    """Whatever it is; nor is the answer to HEAD, which is whole."""
+    record, _ = uvloop.run(behind(typed(b"text/plain")))
+    assert record.outcomes[Outcome.COMPLETED] == 20
+
+    async def connection(_, reader, writer):
+        while True:
+            await heard(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+
+    record, _ = uvloop.run(behind(connection, judge=AnyAnswers(), head=True))
+    assert record.outcomes[Outcome.COMPLETED] == 20
 
 
 @pytest.mark.parametrize("answers", [1, 3])

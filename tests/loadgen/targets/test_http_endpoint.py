@@ -165,6 +165,16 @@ def test_a_number_that_json_lacks_is_sent_in_a_table_alone(tmp_path):
         list(sent(endpoint(body="Row: $input"), tmp_path / "x.csv"))
 
 
+def test_streams_are_refused_without_a_body_too(tmp_path):
+    """Where an entry is the body, and in a form, as OpenAI's transcriptions take it."""
+    (tmp_path / "x.jsonl").write_text('{"p": 1, "stream": true}\n')
+    with pytest.raises(ConfigError, match="path has an entry that asks for a stream, and answers have to be whole"):
+        list(sent(endpoint(), tmp_path / "x.jsonl"))
+    with pytest.raises(ConfigError, match=r'form asks for a stream, .*: set "stream" to false'):
+        endpoint(form=("file=$input", "stream=true"))
+    assert list(sent(endpoint(form=("a=$input", "stream=false"))))
+
+
 def test_an_input_in_the_url(tmp_path):
     """Percent-encoded, so that requests differ."""
     (tmp_path / "x.txt").write_text("a b&c=ö/\nplain\n")

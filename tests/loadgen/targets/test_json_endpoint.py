@@ -228,7 +228,11 @@ def test_a_template_from_a_file(tmp_path):
 
 @pytest.mark.parametrize(
     "body",
-    ['{"p": "$input", "stream": true}', '{"text_input": "$input", "parameters": {"stream": true}}'],
+    [
+        *('{"p": "$input", "stream": true}', '{"text_input": "$input", "parameters": {"stream": true}}'),
+        *('{"p": "$input", "options": {"stream": true}}', '{"p": "$input", "stream": "true"}'),
+        '{"p": "$input", "parameters": {"stream": "True"}}',
+    ],
 )
 def test_streams_are_refused(tmp_path, body):
     """In the template, and where an entry of a file is a whole request."""
@@ -238,7 +242,27 @@ def test_streams_are_refused(tmp_path, body):
     (tmp_path / "x.jsonl").write_text(body + "\n")
     with pytest.raises(ConfigError, match=refusal):
         bodies(endpoint('"$input"'), RequestOptions(1, tmp_path / "x.jsonl", None, 0))
-    assert bodies(endpoint(body.replace("true", "false")), RequestOptions(1, None, 1, 0))
+    assert bodies(endpoint(body.replace("true", "false").replace("True", "False")), RequestOptions(1, None, 1, 0))
+
+
+@pytest.mark.parametrize("value", ["true", "1", '"1"', '"on"', '"YES"'])
+def test_what_servers_read_as_a_yes_is_one(value):
+    """Those with pydantic take numbers and words too."""
+    with pytest.raises(ConfigError, match="asks for a stream"):
+        endpoint('{"p": "$input", "stream": ' + value + "}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *('{"p": "$input", "stream": null}', '{"p": "$input", "stream": "river"}', '{"p": "$input", "stream": 2}'),
+        *('{"p": "$input", "stream": {"a": true}}', '{"p": "$input", "streams": true}', '[{"stream": true}, "$input"]'),
+        *('{"p": "$input", "stream_options": {"include_usage": true}}', '{"p": {"stream": true}, "q": "$input"}'),
+    ],
+)
+def test_what_is_no_request_for_a_stream_is_sent(body):
+    """Such as a model's own input of that name."""
+    assert bodies(endpoint(body), RequestOptions(1, None, 1, 0))
 
 
 @pytest.mark.parametrize(
@@ -268,7 +292,23 @@ def test_numbers_beside_json_are_numbers(number):
 
 def test_an_answer_that_is_no_json():
     """Is said to be none."""
-    assert JsonAnswers(()).http(b"<html>", None) == "the answer is no JSON"
+    for answer in (b"<html>", b"", b"data", b'{"a": 1}\n<', b"{}{}", b"[" * 5000):
+        assert JsonAnswers(()).http(answer, None) == "the answer is no JSON"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (b'data: {"a": 1}\n\ndata: [DONE]\n\n', "text/event-stream"),
+        (b"\nevent: token\ndata: x\n\n", "text/event-stream"),
+        (b'{"a": 1}\n{"a": 2}\n', "newline-delimited JSON"),
+        (b'{"a": 1}\r\n\r\n{"a": 2}', "newline-delimited JSON"),
+    ],
+)
+def test_an_answer_in_parts(answer, kind):
+    """Is one, whatever its type says."""
+    reason = f'the answer is a stream ({kind}), and answers have to be whole: set "stream" to false'
+    assert JsonAnswers(("a",)).http(answer, None) == reason
 
 
 @pytest.mark.parametrize(
