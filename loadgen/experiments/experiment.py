@@ -257,7 +257,8 @@ def _save_requests(path: Path, record: Record, source: InputSource) -> list[str]
     try:
         inputs = len(source.make())
     except ConfigError as error:  # its files are gone
-        raise NotSavedError(f"--requests-log {path} is not written: {error}") from None
+        text = f"--requests-log {path} is not written: {error}"  # a note in the results, as below
+        raise NotSavedError(text) from None
     tables = [rows.table(inputs, client) for client, rows in enumerate(record.requests)]
     try:
         requests_log.save(path, tables)
