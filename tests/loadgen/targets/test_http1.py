@@ -227,10 +227,15 @@ def test_an_answer_in_parts_is_a_failure(judge, content_type):
     assert record.outcomes[Outcome.COMPLETED] == 20
 
 
-def test_another_type_is_no_stream():
-    """Whatever it is; nor is the answer to HEAD, which is whole."""
-    record, _ = uvloop.run(behind(typed(b"text/plain")))
+@pytest.mark.parametrize("content_type", [b"text/plain", b"application/jsonlines"])
+def test_another_type_is_no_stream(content_type):
+    """Whatever it is: JSON Lines may be a whole batch."""
+    record, _ = uvloop.run(behind(typed(content_type)))
     assert record.outcomes[Outcome.COMPLETED] == 20
+
+
+def test_an_answer_to_head_is_whole():
+    """It has the type of what is not sent."""
 
     async def connection(_, reader, writer):
         while True:
@@ -275,7 +280,7 @@ def test_what_is_sent_once_more_counts_from_when_it_was_due():
 
     record, made = uvloop.run(behind(connection, connections=1, window=1, requests=3))
     assert (record.resent, made, record.outcomes[Outcome.COMPLETED]) == (1, 2, 3)
-    assert record.latency.max_ns >= waited_s * 1e9
+    assert record.latency.max_ns >= 0.9 * waited_s * 1e9  # a timer of the loop may be a little early
 
 
 async def garbage(reader, writer):
