@@ -17,6 +17,7 @@ from frontend_launch.errors import StoreError
 from frontend_launch.frontends import clients, query, replica_link, slices, state
 from frontend_launch.frontends.metric_definitions import ApplicationMetrics
 from frontend_launch.records import Application, ModelVersion
+from model_containers import credentials
 from model_containers.data_types import DataType
 from model_containers.wire import HeartbeatKind, HeartbeatReply, Metadata, encode_heartbeat, encode_metadata
 
@@ -72,6 +73,20 @@ def test_a_part_that_is_too_large_ends_its_connection(stack, name):
         peer.disable_monitor()
     beside.ask()
     assert frontend.counters().dropped == {}
+
+
+@pytest.mark.parametrize("name", ["request", "response", "replica"])
+def test_a_peer_without_a_key_is_bound_before_it_shakes_hands(stack, name):
+    """At once, and not only when it took too long to greet (10 s): nobody knows yet whose message it is."""
+    frontend = started(stack, max_message_bytes=4096, credentials=credentials.make())
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"CURVE".ljust(20, b"\0") + bytes(32)
+    address = "127.0.0.1", getattr(frontend.ports, name)
+    with contextlib.closing(socket.create_connection(address, timeout=5)) as peer:
+        peer.sendall(greeting)
+        assert len(peer.recv(len(greeting), socket.MSG_WAITALL)) == len(greeting)
+        peer.sendall(b"\x06" + (1 << 30).to_bytes(8, "big"))  # the head of a command of 1 GiB
+        with contextlib.suppress(ConnectionResetError):
+            assert peer.recv(1) == b""
 
 
 def test_a_part_of_the_largest_size_is_read(stack):
