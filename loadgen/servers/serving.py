@@ -30,7 +30,7 @@ async def serving(plan: Plan) -> AsyncIterator[Server]:
             yield await connect(frontend, plan.model)
         case External():
             from loadgen.servers.remote import RemoteServer  # noqa: PLC0415 - most runs do without
-            from loadgen.servers.remote_answer import wait_for_answer  # noqa: PLC0415
+            from loadgen.servers.remote_answer import wait_for_answer  # noqa: PLC0415 - likewise
 
             assert plan.remote is not None
             await wait_for_answer(plan, plan.remote)
