@@ -168,6 +168,7 @@ class _Runner:
                 target.notify(self._sleeper.wake)
                 await self._sleeper.sleep_until(turn.wake_ns)
                 yielded_ns = time.monotonic_ns()
+                replies = target.drain()
             elif now_ns - yielded_ns > YIELD_EVERY_NS:
                 await asyncio.sleep(0)
                 yielded_ns = now_ns
