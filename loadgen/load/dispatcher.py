@@ -15,6 +15,7 @@ from loadgen.load.in_flight import InFlight, Settled
 from loadgen.load.job import Job
 from loadgen.load.pace import NEVER_NS, Pace, Schedule, Window
 from loadgen.load.parts import PlannedParts
+from loadgen.load.reading_pace import LEAST_IN_FLIGHT, ReadingPace
 from loadgen.load.record import Interval, Record
 from loadgen.load.recorder import Recorder, ScheduleRecorder
 from loadgen.load.requests_log import RequestsLog
@@ -57,6 +58,7 @@ class Turn(NamedTuple):
         send: how many; `Dispatcher.sent` is called when the target has taken them.
         interval: the logging interval that ends with this turn.
         wake_ns: when the next turn is due where no reply comes before; not after now for at once.
+        read_ns: replies are not read before; a time that has passed for at once.
     """
 
     measured: bool
@@ -65,6 +67,7 @@ class Turn(NamedTuple):
     send: int
     interval: Interval | None
     wake_ns: int
+    read_ns: int = 0
 
 
 class _CatchUp(NamedTuple):
@@ -116,6 +119,8 @@ class Dispatcher:
         self._running = RunningTime()
         self._catch_up: _CatchUp | None = None
         self._unread = 0
+        together = job.arrivals is None and job.window >= LEAST_IN_FLIGHT
+        self._reading, self._read_ns = (ReadingPace() if together else None), 0
         self._waits, self._missed_ns = job.drain_s > 0, 0
         self._ended: Ending | None = None
 
@@ -173,7 +178,8 @@ class Dispatcher:
         deadline_ns = self._deadline_ns if self._catch_up is None else max(self._deadline_ns, self._catch_up.until_ns)
         wake_ns = min(now_ns + MAX_WAIT_NS, deadline_ns, self._pace.next_ns(sent + due))
         self._due_ns = max(now_ns, wake_ns)
-        return Turn(measured, None, sent, due, interval, wake_ns)
+        read_ns = self._read_ns if self._in_flight.outstanding + due >= LEAST_IN_FLIGHT else 0
+        return Turn(measured, None, sent, due, interval, wake_ns, read_ns)
 
     def sent(self, count: int, now_ns: int) -> None:
         """The requests of the last turn were sent.
@@ -260,6 +266,12 @@ class Dispatcher:
         outstanding = self._in_flight.outstanding
         settled = self._in_flight.settle(replies.ids)
         self._recorder.replied(replies, settled)
+        if self._reading is not None and outstanding >= LEAST_IN_FLIGHT:
+            middle = len(replies.ids) // 2
+            if settled.known[middle]:
+                latency_ns = int(replies.done_ns[middle] - settled.sent_ns[middle])
+                read_ns = self._reading.next_ns(now_ns, latency_ns)
+                self._read_ns = now_ns if replies.more else read_ns
         if self._catch_up is not None:
             self._recorder.read_late(replies.ids[_read_late(replies, settled, self._catch_up)])
         if self._check is not None:
@@ -326,6 +338,8 @@ class Dispatcher:
         self._recorder.begin_measured(pace.measured_from_ns, pace.ends_ns)
         self._count_gap()
         self._next_cut(pace.measured_from_ns)
+        if self._reading is not None:
+            self._reading.begin_measured()
 
     def _cut(self, now_ns: int) -> Interval | None:
         interval = self._recorder.cut(min(now_ns, self._pace.ends_ns))
@@ -349,6 +363,8 @@ class Dispatcher:
         recorder.planned(pace.between(pace.measured_from_ns, ends_ns))
         last = recorder.cut(ends_ns)
         recorder.end_measured(ends_ns)
+        if self._reading is not None:
+            self.record.reading_ns = self._reading.longest_ns
         return last
 
 

@@ -248,6 +248,8 @@ class Record:
         stages: where the time of some of the requests of `latency` went.
         upper_bounds: good answers that were read later than they arrived, since the client did not run: their latency
             is an upper bound.
+        reading_ns: the longest time between two readings of replies in the measured part, where several are read
+            together: so much too long a latency may be; 0 where each was read as it came.
         pauses: when a client did not run for long, monotonic clock: from when it was due to, until it did;
             of several clients, when one or more did not.
         unanswered: requests of a closed loop that ended in the measured part without a good answer, or were outstanding
@@ -285,6 +287,7 @@ class Record:
     groups: dict[str, str] = field(default_factory=dict)
     stages: StageTimings = field(default_factory=StageTimings)
     upper_bounds: int = 0
+    reading_ns: int = 0
     pauses: list[tuple[int, int]] = field(default_factory=list)
     unanswered: int = 0
     timed_out: int = 0
@@ -358,6 +361,7 @@ class Record:
         self.failed(other.failures, other.groups)
         self.stages.add(other.stages)
         self.upper_bounds += other.upper_bounds
+        self.reading_ns = max(self.reading_ns, other.reading_ns)
         self.pauses = union([*self.pauses, *other.pauses])
         self.unanswered += other.unanswered
         self.timed_out += other.timed_out

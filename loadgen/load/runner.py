@@ -163,6 +163,9 @@ class _Runner:
             if turn.interval is not None:
                 self._mark()
                 self._hooks.report(turn.interval)
+            if turn.read_ns > now_ns:
+                await self._sleeper.sleep_until(min(turn.read_ns, turn.wake_ns))
+                yielded_ns = time.monotonic_ns()
             replies = target.drain()
             if turn.wake_ns > now_ns and not len(replies.ids):
                 target.notify(self._sleeper.wake)

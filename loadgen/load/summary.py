@@ -125,6 +125,8 @@ class Summary:
         lag_ms: how much later than planned requests were sent.
         upper_bounds: completed requests whose latency is an upper bound, since the client did not run when their
             answers arrived.
+        reading_ms: the longest time between two readings of replies, where a closed loop read several together: so much
+            too long a latency may be; 0 where each was read as it came.
         failed_batches: batches of the measured part that failed; None where the server does not say.
         lost: requests of the measured part that were not answered as they should be, with a default output too; None in
             earlier files. Without a schedule: that ended in it so, or waited in vain for twice the slowest answer.
@@ -157,6 +159,7 @@ class Summary:
     service_ms: LatenciesMs | None = None
     lag_ms: LatenciesMs | None = None
     upper_bounds: Count = 0
+    reading_ms: float = 0.0
     failed_batches: Count | None = None
     lost: Count | None = None
     intervals_ms: IntervalsMs | None = None
@@ -251,6 +254,7 @@ def summarise(record: Record, timeout_s: float | None = None) -> Summary:
         latency_ms=latencies_ms(record.latency, record.lost),
         latency_above_ms=_lower_bounds_ms(record, timeout_s),
         upper_bounds=record.upper_bounds,
+        reading_ms=record.reading_ns / _NS_PER_MS,
         lost=record.lost,
         resent=record.resent,
     )

@@ -58,6 +58,7 @@ class Replies(NamedTuple):
         reasons: of those that failed why, in order; empty where the server gives none. Few are distinct.
         timed: of some of them, where the time went; ascending. Empty where the server does not say.
         groups: of new reasons that are one text: what they are counted under once another text of the group comes.
+        more: others may be there already.
     """
 
     ids: np.ndarray
@@ -67,6 +68,7 @@ class Replies(NamedTuple):
     reasons: Sequence[str] = ()
     timed: Sequence[TimedReply] = ()
     groups: Mapping[str, str] = {}
+    more: bool = False
 
 
 NO_REPLIES = Replies(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8), ())

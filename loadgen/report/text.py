@@ -340,7 +340,8 @@ def _window(results: Results) -> list[str]:
     if results.summary.planned is not None:
         return []
     turned_over = f", turned over in {window.requests / throughput_rps:.3g} s" if throughput_rps else ""
-    return [f"in flight   {window.requests} at most ({_bytes(window.bytes)}){turned_over}"]
+    together = f", replies read every {reading_ms:.3g} ms" if (reading_ms := results.summary.reading_ms) else ""
+    return [f"in flight   {window.requests} at most ({_bytes(window.bytes)}){turned_over}{together}"]
 
 
 def _transport(results: Results) -> list[str]:

@@ -84,6 +84,8 @@ class BalancedTarget(Target):
             [output for replies in found for output in replies.outputs],
             [reason for replies in found for reason in replies.reasons],
             timed,
+            {new: group for replies in found for new, group in replies.groups.items()},
+            any(replies.more for replies in found),
         )
 
     @override

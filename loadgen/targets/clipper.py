@@ -250,7 +250,7 @@ class ClipperTarget(Target):
         ids, outcomes, outputs, reasons = bytearray(), bytearray(), list[Buffer](), list[str]()
         counts, times_ns = list[int](), list[int]()
         timed = list[TimedReply]()
-        emptied = False
+        emptied = more = False
         for most in _LARGE_READS if self._large else _READS:
             if emptied:
                 self._empty_ns = times_ns[-1]
@@ -275,6 +275,8 @@ class ClipperTarget(Target):
             if self._spec.keep_outputs:
                 outputs += burst.outputs
             self._large = len(burst.outputs[-1]) >= _LARGE_OUTPUT_BYTES
+        else:
+            more = not emptied
         if not counts:
             return NO_REPLIES
         return Replies(
@@ -284,6 +286,7 @@ class ClipperTarget(Target):
             outputs,
             reasons,
             timed,
+            more=more,
         )
 
     def _read(self, most: int) -> tuple[list[Buffer], bool]:

@@ -16,6 +16,7 @@ from loadgen.load.dispatcher import BURST, LEAD_NS, MAX_WAIT_NS, Turn, prepare
 from loadgen.load.ending import Ending
 from loadgen.load.inputs import SeededInputs
 from loadgen.load.job import Job
+from loadgen.load.reading_pace import LEAST_IN_FLIGHT
 from loadgen.load.record import Record
 from loadgen.load.running_time import LATE_NS
 from loadgen.load.target import Outcome, Replies
@@ -80,7 +81,7 @@ class Seen:
         return self.record.requests[0].table(inputs=3)
 
 
-def driven(job, fates=(Fate(),), pauses=(0,), stop_ns=None, told=Ending.STOPPED, frozen_ns=(0, 0)):
+def driven(job, fates=(Fate(),), pauses=(0,), stop_ns=None, told=Ending.STOPPED, frozen_ns=(0, 0), more=False):
     """A run from its start to its end, by a shell that has pauses of its own, and does not run for a time."""
     now_ns, order = START_NS, itertools.count()
     answers: list[tuple[int, int, int, Outcome]] = []
@@ -93,7 +94,7 @@ def driven(job, fates=(Fate(),), pauses=(0,), stop_ns=None, told=Ending.STOPPED,
             ready.append(heapq.heappop(answers))
         if stop_ns is not None and now_ns >= START_NS + stop_ns:
             core.stop(told)
-        turn = core.turn(now_ns, replies(ready))
+        turn = core.turn(now_ns, replies(ready)._replace(more=more))
         for done_ns, _, number, outcome in ready:
             seen.replied.setdefault(number, (done_ns, outcome))
         seen.turns.append((now_ns, turn))
@@ -109,7 +110,8 @@ def driven(job, fates=(Fate(),), pauses=(0,), stop_ns=None, told=Ending.STOPPED,
             core.sent(turn.send, now_ns)
         seen.most = max(seen.most, core.outstanding)
         next_ns = answers[0][0] if answers else turn.wake_ns
-        now_ns = thawed(max(now_ns + LOOK_NS, min(turn.wake_ns, next_ns)), frozen_ns)
+        next_ns = min(turn.wake_ns, max(turn.read_ns, next_ns))
+        now_ns = thawed(max(now_ns + LOOK_NS, next_ns), frozen_ns)
 
 
 def thawed(now_ns, frozen_ns):
@@ -149,6 +151,35 @@ def test_a_closed_loop_sends_so_many_and_never_more_than_its_window(fates, pause
         assert seen.record.outcomes[Outcome.ABANDONED] == 0
     else:
         assert seen.record.ended is Ending.STALLED
+
+
+TOGETHER = [Fate((delay_ms * MS,)) for delay_ms in (20, 21, 23, 30)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "together"),
+    [
+        ({"window": LEAST_IN_FLIGHT}, True),
+        ({"window": LEAST_IN_FLIGHT - 1}, False),
+        ({"window": 1000, "requests": LEAST_IN_FLIGHT - 1, "duration_s": None}, False),
+        ({"window": 10_000, "arrivals": Renewal(5000.0, 0.2, 1.0, 1)}, False),
+    ],
+    ids=["large window", "small window", "few in flight", "open loop"],
+)
+def test_a_large_window_has_its_replies_read_together(changes, together):
+    """Within a hundredth of the median latency, which is said; in any other run each is read as it comes."""
+    seen = driven(job(**{"duration_s": 0.2, **changes}), TOGETHER)
+    waits_ns = [turn.read_ns - at_ns for at_ns, turn in seen.turns if turn.read_ns > at_ns]
+    assert bool(waits_ns) == together
+    assert adds_up(seen)
+    if together:
+        assert not any(
+            turn.read_ns > at_ns
+            for at_ns, turn in driven(job(**{"duration_s": 0.2, **changes}), TOGETHER, more=True).turns
+        )
+        assert 0.2 * MS < max(waits_ns) <= seen.record.reading_ns <= 0.31 * MS
+    else:
+        assert seen.record.reading_ns == 0
 
 
 @settings(max_examples=30)  # each has some thousand turns

@@ -58,7 +58,7 @@ def test_a_stored_file_of_version_1_has_the_defaults_of_what_came_later():
     stored["schema_version"] = 2
     summary = ("planned", "offered_rps", "latency_above_ms", "service_ms", "lag_ms", "failed_batches", "lost")
     intervals = ("intervals_ms", "throughput_interval_rps", "shares", "bounds_ms")
-    stored["summary"] |= dict.fromkeys((*summary, *intervals)) | {"upper_bounds": 0, "resent": 0}
+    stored["summary"] |= dict.fromkeys((*summary, *intervals)) | {"upper_bounds": 0, "resent": 0, "reading_ms": 0.0}
     stored["summary"]["measured"]["steady_window_s"] = None
     stored["histograms"] |= {"service": None, "lag": None}
     defaults = msgspec.to_builtins(Evidence(max_batch=1, client_cpu_share=0.0, window=1, in_flight_mean=0.0))

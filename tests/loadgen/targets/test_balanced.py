@@ -41,7 +41,7 @@ class Server:
         reasons = [f"of {request}" for request in ids]
         # The last of each drain is timed, and its queue says whose it was.
         timed = [TimedReply(count - 1, 0, 0, ids[-1], 0, 0)]
-        return Replies(np.array(ids), np.full(count, 7), outcomes, outputs, reasons, timed)
+        return Replies(np.array(ids), np.full(count, 7), outcomes, outputs, reasons, timed, more=len(ids) > 5)
 
     def notify(self, wake):
         self.wake = wake
@@ -83,6 +83,7 @@ def test_every_request_goes_to_one_server_and_its_answer_comes_back_once(steps):
         assert [b"%d" % request for request in replies.ids.tolist()] == list(replies.outputs)
         assert [f"of {request}" for request in replies.ids.tolist()] == list(replies.reasons)
         assert [replies.ids[each.place] for each in replies.timed] == [each.queue_ns for each in replies.timed]
+        assert replies.more == (len(replies.ids) > 5)  # only one of them has answered
         seen += replies.ids.tolist()
     for server in servers:
         server.answer(len(server.waiting))

@@ -276,6 +276,8 @@ def drained(messages, count, **fields):
                     outcomes += replies.outcomes.tolist()
                     outputs += map(bytes, replies.outputs)
                     done_ns += replies.done_ns.tolist()
+                    assert not replies.more or len(replies.ids) >= min(sum(clipper._READS), len(clipper._LARGE_READS))
+            assert not replies.more
             assert done_ns == sorted(done_ns)
             return ids, outcomes, outputs
         finally:
@@ -390,6 +392,13 @@ def test_a_client_goes_on_with_a_frontend_that_was_restarted():
         assert frontends[0].counters().requests == 10
     finally:
         frontends[0].close()
+
+
+def test_a_drain_that_is_full_says_so(monkeypatch):
+    """And the one that finds the last reply does not."""
+    monkeypatch.setattr(clipper, "_READS", (1, 2))
+    ids, _, _ = drained([*map(reply, range(64))], 64)
+    assert ids == list(range(64))
 
 
 def test_whatever_number_a_socket_has_it_is_heard(frontend, monkeypatch):
