@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -36,6 +37,10 @@ MAX_UNREAD = 131_072
 changes while connections end."""
 
 
+_FRAMES = 1 + wire.RESPONSE_FRAMES
+"""Of an answer, with the routing identity."""
+
+
 class BatchTimes(NamedTuple):
     """What answers to a batch may say of where its time went.
 
@@ -46,6 +51,20 @@ class BatchTimes(NamedTuple):
 
     under_way_ns: int
     model_ns: int | None
+
+
+class _Held(NamedTuple):
+    """Answers that are ready to be sent.
+
+    Attributes:
+        queries: who asked.
+        frames: of all answers in a row.
+        longer: places of the answers that have one frame more, ascending.
+    """
+
+    queries: list[Query]
+    frames: list[Buffer]
+    longer: list[int]
 
 
 def random_ids() -> Iterator[int]:
@@ -83,6 +102,7 @@ class ClientTable:
         """Clients that read times, and whether their clock is this process's."""
         self._clock, self._sampler = clock_id(), Sampler()
         self._ids = ids or random_ids()
+        self._held = _Held([], [], [])
         socket.setsockopt(zmq.SNDHWM, MAX_UNREAD)
 
     def register(self, frames: Frames) -> None:
@@ -157,22 +177,52 @@ class ClientTable:
             outputs: one for each query, raw.
             times: of their batch; None for queries that were in none.
         """
-        answered = 0
+        self.hold(queries, output_type, outputs, times)
+        return self.send_held()
+
+    @property
+    def held(self) -> int:
+        """Answers that are held."""
+        return len(self._held.queries)
+
+    def hold(
+        self,
+        queries: Sequence[Query],
+        output_type: int,
+        outputs: Sequence[Buffer],
+        times: BatchTimes | None = None,
+    ) -> int:
+        """The same, to be sent with the next `send_held`; returns how many are held, the others' clients being gone."""
         timed = self._timed(queries, times)
+        known = [place for place, query in enumerate(queries) if query.client_id in self._identities]
+        if len(known) < len(queries):
+            queries, outputs = [queries[place] for place in known], [outputs[place] for place in known]
+            timed = {new: timed[old] for new, old in enumerate(known) if old in timed}
+        identities = [self._identities[query.client_id] for query in queries]
+        request_ids = [query.request_id for query in queries]
+        held = self._held
+        held.longer.extend(len(held.queries) + place for place in timed)
+        held.frames.extend(wire.encode_response_burst(identities, request_ids, output_type, outputs, timed))
+        held.queries.extend(queries)
+        return len(queries)
+
+    def send_held(self) -> int:
+        """Send the answers that are held; returns how many could be sent, the others' clients being gone."""
+        (queries, frames, longer), self._held = self._held, _Held([], [], [])
+        answered = 0
         while queries:
-            known = [place for place, query in enumerate(queries) if query.client_id in self._identities]
-            if len(known) < len(queries):
-                queries, outputs = [queries[place] for place in known], [outputs[place] for place in known]
-                timed = {new: timed[old] for new, old in enumerate(known) if old in timed}
-            sent = self._send(queries, output_type, outputs, timed)
+            sent = self._sender.burst(frames, _FRAMES, longer)
             answered += sent
             if sent == len(queries):
                 break
+            client_id = queries[sent].client_id
             if self._sender.unread:
-                self._warn("client %d does not read its answers: it gets no more", queries[sent].client_id)
-            self._lose(queries[sent].client_id)
-            queries, outputs = queries[sent:], outputs[sent:]
-            timed = {place - sent: its for place, its in timed.items() if place >= sent}
+                self._warn("client %d does not read its answers: it gets no more", client_id)
+            self._lose(client_id)
+            while sent < len(queries) and queries[sent].client_id not in self._identities:
+                sent += 1
+            frames = frames[_FRAMES * sent + bisect_left(longer, sent) :]
+            queries, longer = queries[sent:], [place - sent for place in longer if place >= sent]
         return answered
 
     def _timed(self, queries: Sequence[Query], times: BatchTimes | None) -> dict[int, wire.RequestTimes]:
@@ -186,21 +236,6 @@ class ClientTable:
             if queries[place].client_id in self._announced
         }
 
-    def _send(
-        self,
-        queries: Sequence[Query],
-        output_type: int,
-        outputs: Sequence[Buffer],
-        timed: dict[int, wire.RequestTimes],
-    ) -> int:
-        """Send as many as can be sent until one is for a client that is gone."""
-        if not queries:
-            return 0
-        identities = [self._identities[query.client_id] for query in queries]
-        request_ids = [query.request_id for query in queries]
-        frames = wire.encode_response_burst(identities, request_ids, output_type, outputs, timed)
-        return self._sender.burst(frames, 1 + wire.RESPONSE_FRAMES, [*timed])
-
     def _times(self, query: Query, batch: BatchTimes, now_ns: int) -> wire.RequestTimes:
         model_ns = 0 if batch.model_ns is None else batch.model_ns
         return wire.RequestTimes(
@@ -211,5 +246,6 @@ class ClientTable:
         )
 
     def _lose(self, client_id: int) -> None:
-        self._forget(client_id)
-        self._gone(client_id)
+        if client_id in self._identities:
+            self._forget(client_id)
+            self._gone(client_id)

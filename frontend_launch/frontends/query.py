@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -30,6 +30,7 @@ from frontend_launch.frontends.directory import Directory
 from frontend_launch.frontends.memory import MemoryReturn
 from frontend_launch.frontends.metric_definitions import InternalMetrics
 from frontend_launch.frontends.metrics import Registry
+from frontend_launch.frontends.outbox import Outbox
 from frontend_launch.frontends.pipeline import ModelPipeline
 from frontend_launch.frontends.prometheus import exposition
 from frontend_launch.frontends.reader import Frames, RequestReceiver, SocketReader
@@ -42,7 +43,7 @@ from frontend_launch.ports import Ports, unusable
 from frontend_launch.records import ReplicaRecord
 from frontend_launch.stages import Stages
 from model_containers.credentials import Credentials, secure_server
-from model_containers.data_types import Buffer, DataType
+from model_containers.data_types import DataType
 from model_containers.errors import WireError
 from model_containers.wire import BatchResponse
 
@@ -101,7 +102,7 @@ class QueryFrontend:
         self._internal = InternalMetrics(self._registry, time.monotonic_ns())
         self._directory = Directory(store, self._registry)
         self._started_ns = time.monotonic_ns()
-        self._requests = self._replies = self._defaults = self._refused = self._orphaned = 0
+        self._requests = self._defaults = self._refused = self._dropped_queries = 0
         self._paused_ns, self._paused_since_ns = 0, 0
         self._dropped: Tally[str] = Tally()
         self._default_reasons: Tally[str] = Tally()
@@ -123,6 +124,7 @@ class QueryFrontend:
         self._request_socket.setsockopt(zmq.RCVHWM, MAX_WAITING_MESSAGES)
         self._response_socket = self._context.socket(zmq.ROUTER)
         self._clients = ClientTable(self._response_socket, self._on_client_gone)
+        self._outbox = Outbox(self._clients)
         self._replica_socket = self._context.socket(zmq.ROUTER)
         self._link = ReplicaLink(
             self._replica_socket,
@@ -175,6 +177,7 @@ class QueryFrontend:
     async def __aexit__(self, *_: object) -> None:
         for reader in (self._handshakes, self._incoming, self._link):
             reader.close()
+        self._outbox.close()
         if self._admission is not None:
             self._admission.close()
         self._memory.close()
@@ -206,9 +209,9 @@ class QueryFrontend:
             now_ns=now_ns,
             process_cpu_ns=time.process_time_ns(),
             requests=self._requests,
-            replies=self._replies,
+            replies=self._outbox.replies,
             defaults=self._defaults,
-            orphaned=self._orphaned,
+            orphaned=self._outbox.orphaned + self._dropped_queries,
             requeued=self._link.requeued,
             paused_ns=paused_ns,
             dropped=dict(self._dropped),
@@ -295,7 +298,7 @@ class QueryFrontend:
         if self._clients.announced(query.client_id):
             self._requests += 1
             self._refused += 1
-            self._send_outputs((query,), wire.REFUSED, (str(error).encode(),))
+            self._outbox.send((query,), wire.REFUSED, (str(error).encode(),))
         elif query.application in self._directory.applications:
             self._requests += 1
             self._answer_default((query,), "invalid_request", now_ns)
@@ -314,7 +317,7 @@ class QueryFrontend:
             pipeline.queue.drop(lambda query: query.client_id == client_id, now_ns)
             for pipeline in self._link.pipelines.values()
         )
-        self._orphaned += dropped
+        self._dropped_queries += dropped
         self._warn_of_gone("client %d is gone or does not read: dropped its %d queued queries", client_id, dropped)
         self._resume_if_room(now_ns)
         self._memory.update()
@@ -349,7 +352,8 @@ class QueryFrontend:
             self._answer_default((queries[place] for place in sorted(failed)), "model_failed", now_ns)
             kept = [place for place in range(len(queries)) if place not in failed]
             queries, outputs = tuple(queries[place] for place in kept), tuple(outputs[place] for place in kept)
-        self._send_outputs(queries, response.output_type, outputs, spent)
+        if queries:
+            self._outbox.send_batch(queries, response.output_type, outputs, spent, now_ns)
         for name in {query.application for query in queries}:
             times = [query.arrived_ns for query in queries if query.application == name]
             self._directory.applications[name].metrics.answered(times, default=False, now_ns=now_ns)
@@ -360,19 +364,8 @@ class QueryFrontend:
             application = self._directory.applications[query.application]
             self._defaults += 1
             self._default_reasons[reason] += 1
-            self._send_outputs((query,), DataType.STRINGS, (application.default_output,))
+            self._outbox.send((query,), DataType.STRINGS, (application.default_output,))
             application.metrics.answered([query.arrived_ns], default=True, now_ns=now_ns)
-
-    def _send_outputs(
-        self,
-        queries: Sequence[Query],
-        output_type: int,
-        outputs: Sequence[Buffer],
-        times: BatchTimes | None = None,
-    ) -> None:
-        sent = self._clients.answer(queries, output_type, outputs, times)
-        self._replies += sent
-        self._orphaned += len(queries) - sent
 
     # Replicas ------------------------------------------------------------------------------------------
 
@@ -396,7 +389,9 @@ class QueryFrontend:
                 return
 
     def _after_answers(self) -> None:
-        self._resume_if_room(time.monotonic_ns())
+        now_ns = time.monotonic_ns()
+        self._outbox.flush_if_due(now_ns)
+        self._resume_if_room(now_ns)
         self._memory.update()
         self._handshakes.check_again()
 

@@ -253,7 +253,7 @@ def test_the_metrics_of_many_applications_stop_nobody(stack, monkeypatch):
 
     def noted(now_ns):
         for part in text(now_ns):
-            served_by.append(frontend.frontend._replies)
+            served_by.append(frontend.frontend._outbox.replies)
             yield part
 
     monkeypatch.setattr(slices, "SLICE_S", 0.0)

@@ -431,7 +431,7 @@ def test_no_reply_is_lost_to_a_client_that_does_not_read(frontend, stack):
         batch = replica.receive_batch()
         replica.answer(batch)
         done += batch.count
-    frontend.until(lambda: frontend.frontend._replies == total)
+    frontend.until(lambda: frontend.frontend._outbox.replies == total)
     assert sorted(client.receive().request_id for _ in range(total)) == list(range(total))
 
 

@@ -1,0 +1,101 @@
+"""Answers on their way to clients: those of several batches are sent together where that adds next to nothing.
+
+Each sending wakes a thread of ZeroMQ, here and in the client, and then the client. Where queries wait long for small,
+quick batches, these threads take the core from the frontend for each batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from frontend_launch.frontends.batching import Query
+from frontend_launch.frontends.clients import BatchTimes, ClientTable
+from model_containers.data_types import Buffer
+from model_containers.units import NS_PER_S
+
+LONGEST_NS = 1_000_000
+"""Answers are held for so long at most, and then until the loop has its next turn."""
+
+LATENCY_SHARE = 100
+"""And for at most the time since their queries came, divided by this."""
+
+MOST_ANSWERS = 256
+"""That are held; with more nothing is gained."""
+
+MOST_BYTES = 4096
+"""Of one answer that is held; a larger one costs more than what is saved."""
+
+
+class Outbox:
+    """Sends what clients get.
+
+    Args:
+        clients: of one response socket.
+
+    Attributes:
+        replies: answers that were sent.
+        orphaned: answers that were not, since their clients are gone.
+    """
+
+    def __init__(self, clients: ClientTable) -> None:
+        self._clients = clients
+        self.replies = self.orphaned = 0
+        self._last_ns = self._until_ns = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def send(self, queries: Sequence[Query], output_type: int, outputs: Sequence[Buffer]) -> None:
+        """Send outputs now, and those that are held before them.
+
+        Args:
+            queries: who asked.
+            output_type: of all outputs.
+            outputs: one for each query, raw.
+        """
+        self.orphaned += len(queries) - self._clients.hold(queries, output_type, outputs)
+        self.flush()
+
+    def send_batch(
+        self, queries: Sequence[Query], output_type: int, outputs: Sequence[Buffer], times: BatchTimes, now_ns: int
+    ) -> None:
+        """Send the outputs of a batch, now or in a moment.
+
+        Args:
+            queries: who asked, the last to come at the end; one at least.
+            output_type: of all outputs.
+            outputs: one for each query, raw.
+            times: of the batch.
+            now_ns: monotonic clock.
+        """
+        gap_ns, self._last_ns = now_ns - self._last_ns, now_ns
+        hold_ns = min(LONGEST_NS, (now_ns - queries[-1].arrived_ns) // LATENCY_SHARE)
+        until_ns = now_ns + hold_ns
+        self._until_ns = min(self._until_ns, until_ns) if self._clients.held else until_ns
+        self.orphaned += len(queries) - self._clients.hold(queries, output_type, outputs, times)
+        # With no other batch to come in this time there is nothing to send it with.
+        if 2 * gap_ns >= hold_ns or self._clients.held >= MOST_ANSWERS or len(outputs[0]) > MOST_BYTES:
+            self.flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LONGEST_NS / NS_PER_S, self._on_timer)
+
+    def flush_if_due(self, now_ns: int) -> None:
+        """Send what was held for long enough; to be called after each burst of batches."""
+        if self._clients.held and now_ns >= self._until_ns:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send all that is held."""
+        held = self._clients.held
+        sent = self._clients.send_held()
+        self.replies += sent
+        self.orphaned += held - sent
+
+    def close(self) -> None:
+        """Send all that is held, and set no timer any more."""
+        self.flush()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.flush()
