@@ -43,9 +43,10 @@ class Outbox:
         self.replies = self.orphaned = 0
         self._last_ns = self._until_ns = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._soon: asyncio.Handle | None = None
 
     def send(self, queries: Sequence[Query], output_type: int, outputs: Sequence[Buffer]) -> None:
-        """Send outputs now, and those that are held before them.
+        """Send outputs when this turn of the loop is over: all of one turn together.
 
         Args:
             queries: who asked.
@@ -53,7 +54,8 @@ class Outbox:
             outputs: one for each query, raw.
         """
         self.orphaned += len(queries) - self._clients.hold(queries, output_type, outputs)
-        self.flush()
+        if self._soon is None:
+            self._soon = asyncio.get_running_loop().call_soon(self._on_next_turn)
 
     def send_batch(
         self, queries: Sequence[Query], output_type: int, outputs: Sequence[Buffer], times: BatchTimes, now_ns: int
@@ -95,6 +97,12 @@ class Outbox:
         self.flush()
         if self._timer is not None:
             self._timer.cancel()
+        if self._soon is not None:
+            self._soon.cancel()
+
+    def _on_next_turn(self) -> None:
+        self._soon = None
+        self.flush()
 
     def _on_timer(self) -> None:
         self._timer = None

@@ -106,6 +106,7 @@ class QueryFrontend:
         self._paused_ns, self._paused_since_ns = 0, 0
         self._dropped: Tally[str] = Tally()
         self._default_reasons: Tally[str] = Tally()
+        self._unserved_queries: list[Query] = []
         self._warn_of_gone, self._warn_of_unwritten = Seldom(log), Seldom(log)
         self._tasks: set[asyncio.Task[None]] = set()
         self._context = zmq.Context()
@@ -268,14 +269,14 @@ class QueryFrontend:
             self._look_for_room(now_ns)
 
     def _unserved(self, model: ModelKey | None, query: Query, now_ns: int) -> ModelPipeline | None:
-        """Where a query for a model without replicas waits for one; None where it does not, and was answered."""
+        """Where a query for a model without replicas waits for one; None where it is answered after the burst."""
         pipeline = self._link.pipelines.get(model) if model is not None else None
         if pipeline is not None and pipeline.queue.held_bytes < self._max_queued_bytes // UNSERVED_SHARE:
             return pipeline
         self._requests += 1
         if model is not None:  # the original counts before it looks for the model's queue
             self._internal.scheduled(1)
-        self._answer_default((query,), "no_replica", now_ns)
+        self._unserved_queries.append(query)
         return None
 
     def _look_for_room(self, now_ns: int) -> None:
@@ -304,6 +305,9 @@ class QueryFrontend:
             self._answer_default((query,), "invalid_request", now_ns)
 
     def _after_requests(self) -> None:
+        if self._unserved_queries:
+            queries, self._unserved_queries = self._unserved_queries, []
+            self._answer_default(queries, "no_replica", time.monotonic_ns())
         for pipeline in self._served.values():
             pipeline.count()
             self._link.dispatch(pipeline)
@@ -360,12 +364,15 @@ class QueryFrontend:
 
     def _answer_default(self, queries: Iterable[Query], reason: str, now_ns: int) -> None:
         """Answer with what the application registered for when there is no prediction."""
+        by_application: dict[str, list[Query]] = {}
         for query in queries:
-            application = self._directory.applications[query.application]
-            self._defaults += 1
-            self._default_reasons[reason] += 1
-            self._outbox.send((query,), DataType.STRINGS, (application.default_output,))
-            application.metrics.answered([query.arrived_ns], default=True, now_ns=now_ns)
+            by_application.setdefault(query.application, []).append(query)
+        for name, asked in by_application.items():
+            application = self._directory.applications[name]
+            self._defaults += len(asked)
+            self._default_reasons[reason] += len(asked)
+            self._outbox.send(asked, DataType.STRINGS, [application.default_output] * len(asked))
+            application.metrics.answered([query.arrived_ns for query in asked], default=True, now_ns=now_ns)
 
     # Replicas ------------------------------------------------------------------------------------------
 

@@ -67,8 +67,8 @@ PROBE_DELAYS_S = (0.0, 0.05, 0.5)
 SWEEP_S = 0.5
 """Between two looks for batches past their deadlines."""
 
-EXPIRED_AT_ONCE = 500
-"""Queries that get the default output before other work has its turn."""
+EXPIRED_AT_ONCE = 200
+"""Queries that get the default output before other work has its turn, of all models together."""
 
 MAX_MOVES = 2
 """Times that a query moves because its replica hangs; one that holds up a third gets the default output."""
@@ -380,18 +380,20 @@ class ReplicaLink:
 
     def _expire(self) -> None:
         """Answer what has waited for too long, or is too much, where the last replica has left: a few at a time."""
-        self._expiry, some = None, False
+        self._expiry, left = None, EXPIRED_AT_ONCE
         now_ns = time.monotonic_ns()
         for key, pipeline in self.pipelines.items():
             if key in self.served:
                 continue
             pipeline.count()
             expired = pipeline.queue.take_stale(
-                EXPIRED_AT_ONCE, lambda query: self._expired(query, now_ns), self._unserved_bytes, now_ns
+                left, lambda query: self._expired(query, now_ns), self._unserved_bytes, now_ns
             )
             self._answer_default(expired, "no_replica", now_ns)
-            some |= bool(expired)
-        if some:
+            left -= len(expired)
+            if not left:
+                break
+        if left < EXPIRED_AT_ONCE:
             self._schedule_expiry()
             self._answers.check_again()
             self._settled()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import resource
 import socket
@@ -225,6 +226,58 @@ def test_a_full_queue_whose_last_replica_leaves_stops_nobody(stack):
     assert beside.client.receive().request_id == 77
     beside.ask()
     assert frontend.counters().models["left:1"].queue_length == kept
+
+
+def test_what_nobody_serves_is_answered_a_few_at_a_time(stack, monkeypatch):
+    """So many of all models in one turn of the loop, and those in one go."""
+    monkeypatch.setattr(replica_link, "EXPIRED_AT_ONCE", 3)
+    frontend = started(stack)
+    client = Client(frontend, stack)
+    for name in ("left", "gone"):
+        frontend.register(name, objective_s=600, batch_size=1)
+        replica = Replica(frontend, stack, name)
+        asked(client, replica, name, 5)
+        leave(frontend, replica, name)
+    waiting = frontend.counters().models
+    assert sum(model.queue_length for model in waiting.values()) == 10
+    for entry in frontend.frontend._directory.applications.values():
+        entry.objective_ns = 0
+    done, expire = [0], frontend.frontend._link._expire
+
+    def noted():
+        expire()
+        done.append(frontend.frontend._defaults)
+
+    frontend.frontend._link._expire = noted
+    assert len({client.receive().request_id for _ in range(10)}) == 5
+    assert {after - before for before, after in itertools.pairwise(done)} <= {0, 1, 2, 3}
+
+
+def test_requests_of_a_burst_that_nobody_serves_are_answered_together(stack):
+    """Sending each alone would take several times as long, and hold up the others."""
+    frontend = started(stack)
+    frontend.register("odd")
+    own = Client(frontend, stack, wire.encode_announcement(b""))
+    requests = [
+        [b"", *wire.encode_request_burst(own.client_id, [number], name, DataType.FLOATS, [bytes(4)])]
+        for number, name in enumerate(("odd", "unknown") * 20)
+    ]
+    sent, burst = [], table_of(frontend)._sender.burst
+
+    def noted(*args):
+        sent.append(args)
+        return burst(*args)
+
+    async def ask():
+        table_of(frontend)._sender.burst = noted
+        for request in requests:
+            frontend.frontend._on_request(request)
+        frontend.frontend._after_requests()
+
+    frontend.call(ask())
+    answers = [own.receiving.recv_multipart()[wire.RESPONSE_ID] for _ in range(40)]
+    assert {int.from_bytes(answer, "little") for answer in answers} == set(range(40))
+    assert len(sent) == 1
 
 
 def test_names_have_a_bound(stack, caplog):

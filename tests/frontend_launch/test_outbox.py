@@ -50,6 +50,9 @@ class Sending:
         queries = [Query(client, number, "app", b"", now_ns - age_ns) for number in ids]
         self.outbox.send_batch(queries, DataType.BYTES, [bytes(size_bytes)] * len(ids), BatchTimes(0, None), now_ns)
 
+    def default(self, number):
+        self.outbox.send([Query(0, number, "app", b"", 0)], DataType.BYTES, [b""])
+
     @property
     def sent(self):
         return self.clients.sent
@@ -76,10 +79,25 @@ def test_quick_batches_whose_queries_waited_long_are_sent_together():
             sending.batch(now_ns, 500 * MS, number)
             sending.outbox.flush_if_due(now_ns)
         assert sending.sent == [[0], [1, 2, 3, 4, 5, 6]]
-        sending.outbox.send([Query(0, 99, "app", b"", 0)], DataType.BYTES, [b""])
-        assert sending.sent[-1] == [7, 8, 9, 10, 11, 99]
+        sending.default(99)
 
-    assert in_loop(body).outbox.replies == 13
+    sending = in_loop(body)
+    assert sending.sent[-1] == [7, 8, 9, 10, 11, 99]
+    assert sending.outbox.replies == 13
+
+
+def test_outputs_of_one_turn_are_sent_together_when_it_is_over():
+    """With what is held."""
+
+    async def main():
+        sending = Sending()
+        for turn in ((1, 2, 3), (4, 5)):
+            for number in turn:
+                sending.default(number)
+            await asyncio.sleep(0)
+        assert sending.sent == [[1, 2, 3], [4, 5]]
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(
