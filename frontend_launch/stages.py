@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from frontend_launch.errors import AdminError
@@ -81,13 +81,17 @@ class Stages:
         return stages
 
 
-def to_json(stages: Mapping[str, Stages]) -> str:
-    """All of a frontend, by ``name:version`` and ``name:version:replica id``."""
-    return json.dumps({key: row.to_row() for key, row in stages.items()})
+def json_parts(stages: Iterable[tuple[str, Stages]]) -> Iterator[bytes]:
+    """JSON of all of a frontend in parts, by ``name:version`` and ``name:version:replica id``."""
+    before = "{"
+    for key, row in stages:
+        yield f"{before}{json.dumps(key)}: {json.dumps(row.to_row())}".encode()
+        before = ", "
+    yield b"{}" if before == "{" else b"}"
 
 
 def from_json(text: str | bytes) -> dict[str, Stages]:
-    """Read what `to_json` wrote.
+    """Read what `json_parts` wrote.
 
     Raises:
         AdminError: the text is no such reading.

@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from frontend_launch import stages
 from frontend_launch.errors import LaunchError
 from frontend_launch.frontends.connections import Complaints, Connections
-from frontend_launch.frontends.slices import in_slices
+from frontend_launch.frontends.slices import joined_in_slices
 from frontend_launch.frontends.web_pages import refusal
 from frontend_launch.ports import unusable
 
@@ -78,26 +78,32 @@ def metrics_app(frontend: QueryFrontend, names: Collection[str] = (), token: str
         names: from `own_names`.
         token: that requests have to bear; empty for none.
     """
-    application = guarded(names, token)
+    application, turn = guarded(names, token), asyncio.Lock()
     application.add_routes(
         [
-            _page("/metrics", "application/json", frontend.report_text),
-            _page("/metrics/loadgen", "application/json", lambda: (frontend.counters().to_json(),)),
-            _page("/metrics/loadgen/stages", "application/json", lambda: (stages.to_json(frontend.stages()),)),
-            _page("/metrics/prometheus", CONTENT_TYPE_PLAIN_0_0_4, frontend.prometheus),
+            _page("/metrics", "application/json", frontend.report_text, turn),
+            _page("/metrics/loadgen", "application/json", lambda: (frontend.counters().to_json(),), turn),
+            _page("/metrics/loadgen/stages", "application/json", lambda: stages.json_parts(frontend.stages()), turn),
+            _page("/metrics/prometheus", CONTENT_TYPE_PLAIN_0_0_4, frontend.prometheus, turn),
         ]
     )
     return application
 
 
-def _page(path: str, content_type: str, make: Callable[[], Iterable[str | bytes]]) -> web.RouteDef:
-    turn = asyncio.Lock()
-
-    async def get(_: web.Request) -> web.Response:
+def _page(path: str, content_type: str, make: Callable[[], Iterable[bytes]], turn: asyncio.Lock) -> web.RouteDef:
+    async def get(request: web.Request) -> web.StreamResponse:
         async with turn:  # however many ask, the loop makes one at a time
-            parts = await in_slices(make())
-        body = b"".join(part.encode() if isinstance(part, str) else part for part in parts)
-        return web.Response(body=body, headers={"Content-Type": content_type})
+            blocks = await joined_in_slices(make())
+        headers = {"Content-Type": content_type}
+        if len(blocks) == 1:
+            return web.Response(body=blocks[0], headers=headers)
+        response = web.StreamResponse(headers={**headers, "Content-Length": str(sum(map(len, blocks)))})
+        await response.prepare(request)
+        for block in blocks:
+            await response.write(block)
+            await asyncio.sleep(0)  # the peer may read as fast as this writes
+        await response.write_eof()
+        return response
 
     return web.get(path, get)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from frontend_launch.frontends.metrics import Counter, Histogram, Meter, RatioCounter, Registry
+from frontend_launch.frontends.metrics import Counter, Histogram, M, Meter, RatioCounter, Registry
 
 
 class InternalMetrics:
@@ -66,16 +66,6 @@ class ApplicationMetrics:
         self._defaults.add(len(arrived_ns) if default else 0, len(arrived_ns))
 
 
-def model_prefix(name: str, version: str) -> str:
-    """How the names of a model version's metrics begin.
-
-    Args:
-        name: of the model.
-        version: of the model.
-    """
-    return f"model:{name}:{version}:"
-
-
 class ModelMetrics:
     """Metrics of one model version; made when its first replica registers.
 
@@ -87,12 +77,21 @@ class ModelMetrics:
     """
 
     def __init__(self, registry: Registry, name: str, version: str, now_ns: int) -> None:
-        prefix = model_prefix(name, version)
-        self._latency = registry.add(prefix + "prediction_latency", Histogram("microseconds", 4096))
-        self._throughput = registry.add(prefix + "prediction_throughput", Meter(now_ns))
-        self._predictions = registry.add(prefix + "num_predictions", Counter())
-        self._cache_hits = registry.add(prefix + "cache_hit_ratio", RatioCounter())
-        self._batch_size = registry.add(prefix + "batch_size", Histogram("queries", 4096))
+        self._names: list[str] = []
+        self._registry, self._prefix = registry, f"model:{name}:{version}:"
+        self._latency = self._add("prediction_latency", Histogram("microseconds", 4096))
+        self._throughput = self._add("prediction_throughput", Meter(now_ns))
+        self._predictions = self._add("num_predictions", Counter())
+        self._cache_hits = self._add("cache_hit_ratio", RatioCounter())
+        self._batch_size = self._add("batch_size", Histogram("queries", 4096))
+
+    def _add(self, name: str, metric: M) -> M:
+        self._names.append(self._prefix + name)
+        return self._registry.add(self._names[-1], metric)
+
+    def remove(self) -> None:
+        """Have the registry forget them."""
+        self._registry.remove(self._names)
 
     def queued(self, queries: int) -> None:
         """So many queries were queued; there is no cache, so they never hit."""

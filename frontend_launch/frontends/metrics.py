@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -137,7 +137,9 @@ class Histogram:
         self.unit, self._capacity = unit, capacity
         self.seen = 0
         self._values: list[int] = []
-        self._random = random.Random(seed).random
+        self._seed = seed
+        self._random: Callable[[], float] | None = None
+        """Made when it is needed: most of very many applications never fill their reservoir, and it takes 2.5 KB."""
 
     def record(self, values: Iterable[int]) -> None:
         """Add values, each of which is kept with the same chance."""
@@ -147,6 +149,8 @@ class Histogram:
             if len(reservoir) < capacity:
                 reservoir.append(value)
             else:
+                if draw is None:
+                    draw = self._random = random.Random(self._seed).random
                 slot = int(draw() * self.seen)
                 if slot < capacity:
                     reservoir[slot] = value
@@ -168,6 +172,15 @@ class Histogram:
         }
 
 
+def _row(name: str, fields: Mapping[str, str]) -> str:
+    """What the standard library writes of one metric, indented by four, in a tenth of the time."""
+    lines = ",\n".join(f"                {_quoted(field)}: {_quoted(value)}" for field, value in fields.items())
+    return f"{{\n            {_quoted(name)}: {{\n{lines}\n            }}\n        }}"
+
+
+_quoted = json.encoder.encode_basestring_ascii
+
+
 class Registry:
     """All metrics of a frontend, reported by category in the order of their creation."""
 
@@ -180,6 +193,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._metrics: dict[str, Metric] = {}
+        self._of_kind: dict[type, dict[str, Metric]] = {kind: {} for _, kind in self._CATEGORIES}
 
     def add(self, name: str, metric: M) -> M:
         """Register a metric under its full name.
@@ -188,35 +202,38 @@ class Registry:
             name: full, as the original's documents have it.
             metric: returned as it is.
         """
-        self._metrics[name] = metric
+        self._metrics[name] = self._of_kind[type(metric)][name] = metric
         return metric
 
-    def remove(self, prefix: str) -> None:
-        """Forget the metrics whose names begin so."""
-        for name in [name for name in self._metrics if name.startswith(prefix)]:
-            del self._metrics[name]
+    def remove(self, names: Iterable[str]) -> None:
+        """Forget these metrics."""
+        for name in names:
+            del self._of_kind[type(self._metrics.pop(name))][name]
 
-    def items(self) -> Iterable[tuple[str, Metric]]:
-        """Names and metrics, in the order of their creation."""
-        return self._metrics.items()
+    def names(self) -> list[str]:
+        """All of them, in the order of their creation."""
+        return list(self._metrics)
 
-    def text(self, now_ns: int) -> Iterator[str]:
+    def get(self, name: str) -> Metric | None:
+        """A metric, unless it was removed."""
+        return self._metrics.get(name)
+
+    def text(self, now_ns: int) -> Iterator[bytes]:
         """The JSON text of the report, indented by four, in parts: what is added meanwhile is not in it."""
-        metrics, opened = tuple(self._metrics.items()), False
-        yield "{"
+        names = {kind: list(metrics) for kind, metrics in self._of_kind.items()}
+        opened = False
+        yield b"{"
         for category, kind in self._CATEGORIES:
             head = f'{"," if opened else ""}\n    "{category}": [\n        '
             members = False
-            for name, metric in metrics:
-                if isinstance(metric, kind):
-                    row = json.dumps({name: metric.fields(now_ns)}, indent=4).replace("\n", "\n        ")
-                    yield (",\n        " if members else head) + row
+            for name in names.pop(kind):
+                if (metric := self._metrics.get(name)) is not None:
+                    before = ",\n        " if members else head
+                    yield (before + _row(name, metric.fields(now_ns))).encode()
                     members = opened = True
-                else:
-                    yield ""
             if members:
-                yield "\n    ]"
-        yield "\n}" if opened else "}"
+                yield b"\n    ]"
+        yield b"\n}" if opened else b"}"
 
     def report(self, now_ns: int) -> dict[str, list[dict[str, dict[str, str]]]]:
         """The document that ``GET /metrics`` answers."""

@@ -37,6 +37,10 @@ class ModelPipeline:
         """Of replicas that are gone; and of all, how long queries waited."""
         self._batches = self._full_batches = self._batch_size_sum = self._failed_batches = self._uncounted = 0
 
+    def forget(self) -> None:
+        """Remove its metrics."""
+        self._metrics.remove()
+
     def push(self, query: Query, now_ns: int) -> None:
         """Queue a query; the metrics have it after `count`.
 

@@ -8,7 +8,7 @@ histograms here too; the original's samples are summaries.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,9 @@ SAMPLES_AT_ONCE, METRICS_AT_ONCE = 50, 12
 """Of a part of the text."""
 
 
-def exposition(registry: Registry, counters: Counters, stages: Mapping[str, Stages], now_ns: int) -> Iterator[bytes]:
+def exposition(
+    registry: Registry, counters: Counters, stages: Iterable[tuple[str, Stages]], now_ns: int
+) -> Iterator[bytes]:
     """All metrics, as Prometheus reads them, in parts: some work for each, and empty ones too.
 
     Args:
@@ -42,10 +44,10 @@ def exposition(registry: Registry, counters: Counters, stages: Mapping[str, Stag
         stages: by model, or by model and replica.
         now_ns: monotonic clock.
     """
-    yield from _originals(dict(registry.items()), now_ns)
+    yield from _originals(registry, now_ns)
     families = _Families()
-    _add_counters(families, counters)
-    for key, row in stages.items():
+    yield from _add_counters(families, counters)
+    for key, row in stages:
         scope = {"scope": "replica" if key.count(":") > 1 else "model", "of": key}
         for name in ("queue_wait", "rpc", "compute"):
             histogram = getattr(row, name)
@@ -64,19 +66,22 @@ def exposition(registry: Registry, counters: Counters, stages: Mapping[str, Stag
             yield _text(part, start == 0)
 
 
-def _originals(metrics: Mapping[str, Any], now_ns: int) -> Iterator[bytes]:
+def _originals(registry: Registry, now_ns: int) -> Iterator[bytes]:
     """The text of the original's metrics, of which few samples are in memory at once."""
     members: dict[tuple[str, type], list[str]] = {}
-    for name, metric in metrics.items():
-        members.setdefault((name.rpartition(":")[2], type(metric)), []).append(name)
+    for name in registry.names():
+        members.setdefault((name.rpartition(":")[2], type(registry.get(name))), []).append(name)
         yield b""
     for names in members.values():
+        begun = False
         for start in range(0, len(names), METRICS_AT_ONCE):
             families = _Families()
             for name in names[start : start + METRICS_AT_ONCE]:
-                _add_original(families, name, metrics[name], now_ns)
-            (family,) = families
-            yield _text(family, start == 0)
+                if (metric := registry.get(name)) is not None:
+                    _add_original(families, name, metric, now_ns)
+            for family in families:
+                yield _text(family, not begun)
+                begun = True
 
 
 def _text(family: Metric, begins: bool) -> bytes:
@@ -124,16 +129,19 @@ def _add_original(families: _Families, name: str, metric: Any, now_ns: int) -> N
             families.add(f"{what}_{metric.unit}", "summary", "_count", labels, metric.seen)
 
 
-def _add_counters(families: _Families, counters: Counters) -> None:
-    row = {name: value for name, value in asdict(counters).items() if isinstance(value, int) and name != "now_ns"}
+def _add_counters(families: _Families, counters: Counters) -> Iterator[bytes]:
+    values = {item.name: getattr(counters, item.name) for item in fields(counters)}
+    row = {name: value for name, value in values.items() if isinstance(value, int) and name != "now_ns"}
     _add_row(families, "frontend", {}, row)
     for kind, count in counters.dropped.items():
         families.add("frontend_dropped", "counter", "_total", {"kind": kind}, count)
     for key, model in counters.models.items():
         _add_row(families, "model", {"of": key}, asdict(model))
+        yield b""
     for key, replica in counters.replicas.items():
         row = {name: value for name, value in asdict(replica).items() if isinstance(value, int)}
         _add_row(families, "replica", {"of": key}, row)
+        yield b""
 
 
 def _add_row(families: _Families, scope: str, labels: Mapping[str, str], row: Mapping[str, int]) -> None:

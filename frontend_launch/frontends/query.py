@@ -194,7 +194,7 @@ class QueryFrontend:
         """The metrics in the shape of the original."""
         return self._registry.report(time.monotonic_ns())
 
-    def report_text(self) -> Iterator[str]:
+    def report_text(self) -> Iterator[bytes]:
         """The same as text, in parts."""
         return self._registry.text(time.monotonic_ns())
 
@@ -223,8 +223,8 @@ class QueryFrontend:
             replicas=self._link.replica_counters(now_ns),
         )
 
-    def stages(self) -> dict[str, Stages]:
-        """Where the time went, by model and by replica."""
+    def stages(self) -> Iterator[tuple[str, Stages]]:
+        """Where the time went, by model and by replica, one after the other."""
         return self._link.stages()
 
     # Clients -------------------------------------------------------------------------------------------

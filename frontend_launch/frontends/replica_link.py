@@ -6,7 +6,7 @@ import asyncio
 import errno
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import zmq
 
@@ -14,7 +14,7 @@ from frontend_launch.counters import ModelCounters, ReplicaCounters
 from frontend_launch.frontends.batching import Query
 from frontend_launch.frontends.directory import Directory
 from frontend_launch.frontends.health import Aside
-from frontend_launch.frontends.metric_definitions import InternalMetrics, model_prefix
+from frontend_launch.frontends.metric_definitions import InternalMetrics
 from frontend_launch.frontends.metrics import Registry
 from frontend_launch.frontends.pipeline import ModelPipeline
 from frontend_launch.frontends.reader import Frames, Sender, SocketReader
@@ -163,14 +163,16 @@ class ReplicaLink:
         """The sums by replica until now, first of those that are gone."""
         return {**self._gone_replicas, **{replica.name: replica.counters(now_ns) for replica in self._replicas}}
 
-    def stages(self) -> dict[str, Stages]:
-        """Where the time went, by model and by replica."""
-        replicas = list(self._replicas)
-        models = {
-            ":".join(key): pipeline.stages(replica for replica in replicas if replica.model == key)
-            for key, pipeline in self.pipelines.items()
-        }
-        return {**models, **{replica.name: replica.stages for replica in replicas}}
+    def stages(self) -> Iterator[tuple[str, Stages]]:
+        """Where the time went, by model and by replica, one after the other: each of a model is a sum."""
+        models, replicas = list(self.pipelines.items()), list(self._replicas)
+        of_model: dict[ModelKey, list[Replica]] = {}
+        for replica in replicas:
+            of_model.setdefault(replica.model, []).append(replica)
+        for key, pipeline in models:
+            yield ":".join(key), pipeline.stages(of_model.get(key, ()))
+        for replica in replicas:
+            yield replica.name, replica.stages
 
     # What replicas say ---------------------------------------------------------------------------------
 
@@ -233,9 +235,8 @@ class ReplicaLink:
             key for key, pipeline in self.pipelines.items() if not self._replicas.serving(key) and not pipeline.queue
         )
         if (key := next(idle, None)) is not None:
-            del self.pipelines[key]
+            self.pipelines.pop(key).forget()
             self._replicas.forget(key)
-            self._registry.remove(model_prefix(*key))
 
     def _on_answer(self, replica: Replica, answer: BatchResponse | WireError, now_ns: int) -> None:
         settled = settle(self._replicas, replica, answer, now_ns)

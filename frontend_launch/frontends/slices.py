@@ -5,18 +5,37 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
-from typing import TypeVar
 
-T = TypeVar("T")
-SLICE_S = 0.0005
+SLICE_S = 0.00025
 
 
-async def in_slices(parts: Iterable[T]) -> list[T]:
-    """Take everything from an iterator that works for each part, and give others their turn in between."""
-    taken, due_s = [], time.monotonic() + SLICE_S
+class Slices:
+    """Tells when others are to have their turn."""
+
+    def __init__(self) -> None:
+        self._due_s = time.monotonic() + SLICE_S
+
+    async def between(self) -> bool:
+        """Give others their turn where it is time to; to be called after each piece of work, of some microseconds.
+
+        Returns:
+            Whether they had it.
+        """
+        if time.monotonic() < self._due_s:
+            return False
+        await asyncio.sleep(0)
+        self._due_s = time.monotonic() + SLICE_S
+        return True
+
+
+async def joined_in_slices(parts: Iterable[bytes]) -> list[bytes]:
+    """The text of an iterator that works for each part, as blocks, each of which took a slice."""
+    blocks: list[bytes] = []
+    taken: list[bytes] = []
+    slices = Slices()
     for part in parts:
         taken.append(part)
-        if time.monotonic() >= due_s:
-            await asyncio.sleep(0)
-            due_s = time.monotonic() + SLICE_S
-    return taken
+        if await slices.between():
+            blocks.append(b"".join(taken))
+            taken.clear()
+    return [*blocks, b"".join(taken)]

@@ -179,7 +179,7 @@ def registry_of(applications):
 @pytest.mark.parametrize("registry", [Registry(), registry_of(0), registry_of(120)], ids=["none", "few", "many"])
 def test_the_text_in_parts_is_that_of_the_report(registry):
     """To the last space."""
-    assert "".join(registry.text(7 * NS_PER_S)) == json.dumps(registry.report(7 * NS_PER_S), indent=4)
+    assert b"".join(registry.text(7 * NS_PER_S)).decode() == json.dumps(registry.report(7 * NS_PER_S), indent=4)
 
 
 def test_what_is_added_while_the_text_is_made_is_not_in_it():
@@ -191,11 +191,27 @@ def test_what_is_added_while_the_text_is_made_is_not_in_it():
     begun = next(parts)
     registry.add("app:later:counter", Counter())
     meter.fields(20 * NS_PER_S)
-    rest = "".join(parts)
+    rest = b"".join(parts)
     assert set(json.loads(begun + rest)) == set(json.loads(text))
-    assert "later" not in rest
+    assert b"later" not in rest
     meter.mark(1, 20 * NS_PER_S)
     assert meter._ticked_ns == 20 * NS_PER_S
+
+
+@pytest.mark.parametrize(
+    "text_of", [Registry.text, lambda registry, now_ns: exposition(registry, Counters(1), (), now_ns)]
+)
+def test_what_is_removed_while_the_text_is_made_does_no_harm(text_of):
+    """It is left out; all others are there."""
+    registry = registry_of(1)
+    gone = ModelMetrics(registry, "gone", "1", 0)
+    parts = text_of(registry, NS_PER_S)
+    begun = next(parts)
+    gone.remove()
+    text = begun + b"".join(parts)
+    assert b"gone" not in text
+    assert b"app-0" in text
+    assert not any("gone" in name for name in registry.names())
 
 
 def test_the_parts_for_prometheus_are_the_whole(monkeypatch):
@@ -212,7 +228,7 @@ def test_the_parts_for_prometheus_are_the_whole(monkeypatch):
 
     text = prometheus._text
     monkeypatch.setattr(prometheus, "_text", note)
-    parts = list(exposition(registry, counters, {}, 7 * NS_PER_S))
+    parts = list(exposition(registry, counters, (), 7 * NS_PER_S))
     monkeypatch.undo()
     collectors = CollectorRegistry()
     collectors.register(prometheus._Families(families))

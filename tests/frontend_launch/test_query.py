@@ -528,7 +528,7 @@ def test_stages_add_up_over_replicas_that_come_and_go(frontend, stack):
     client.send(2)
     second.answer(second.receive_batch())
     client.receive()
-    stages = frontend.frontend.stages()
+    stages = dict(frontend.frontend.stages())
     assert set(stages) == {"app:1", "app:1:1"}
     whole, present = stages["app:1"], stages["app:1:1"]
     assert (whole.queue_wait.total, whole.rpc.total, whole.compute.total, whole.batch_sizes) == (2, 2, 1, {1: 2})

@@ -45,7 +45,7 @@ def test_what_came_after_an_earlier_reading(before, after):
 def test_a_reading_survives_json(batches):
     """Bucket for bucket."""
     given_ = stages_of(batches)
-    (read,) = stages.from_json(stages.to_json({"noop:1:0": given_})).values()
+    (read,) = stages.from_json(b"".join(stages.json_parts([("noop:1:0", given_)]))).values()
     assert seen(read) == seen(given_)
 
 
