@@ -37,7 +37,7 @@ class SocketReader:
         socket: stays the caller's to close.
         handle: gets the frames of one message.
         drained: called after each burst, even one without messages; None for nothing to do.
-        receive: reads one message, or raises `zmq.Again` or `PartsLeft`; None for a `Receiver`.
+        receive: reads one message; None for a `Receiver`.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class SocketReader:
         socket: zmq.Socket[bytes],
         handle: Callable[[Frames], None],
         drained: Callable[[], None] | None = None,
-        receive: Callable[[], Frames] | None = None,
+        receive: Receiver | None = None,
     ) -> None:
-        self._socket, self._handle, self._drained = socket, handle, drained
+        self._handle, self._drained = handle, drained
         self._receive = receive or Receiver(socket)
         self._loop = asyncio.get_running_loop()
         self._fd: int = socket.FD
@@ -76,7 +76,7 @@ class SocketReader:
 
     def check_again(self) -> None:
         """After a send on this socket: read what the send may have hidden."""
-        if not self._scheduled and int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        if not self._scheduled and not self._receive.emptied():
             self._schedule()
 
     def close(self) -> None:
@@ -95,8 +95,10 @@ class SocketReader:
             return
         emptied = False
         try:
-            for _ in range(BURST):
-                if self._paused:
+            for count in range(BURST):
+                # What comes one by one is asked for: that costs less than the exception which ends a longer burst.
+                emptied = count == 1 and self._receive.emptied()
+                if emptied or self._paused:
                     break
                 try:
                     frames = self._receive()
@@ -126,7 +128,7 @@ _REQUEST_FRAMES = 1 + wire.REQUEST_FRAMES
 # Plain numbers: the library's enumerations cost more than the calls that take them.
 _NOW = int(zmq.NOBLOCK)
 _NOW_AND_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
-_RCVMORE, _EVENTS = int(zmq.RCVMORE), int(zmq.EVENTS)
+_RCVMORE, _EVENTS, _POLLIN = int(zmq.RCVMORE), int(zmq.EVENTS), int(zmq.POLLIN)
 
 
 class PartsLeft(Exception):  # noqa: N818 - no error: the reader asks again
@@ -163,6 +165,10 @@ class Receiver:
                 break
             frames.append(self._receive_frame(_NOW))
         return frames
+
+    def emptied(self) -> bool:
+        """Whether nothing is there; the descriptor fires for what comes later."""
+        return not self._get(_EVENTS) & _POLLIN
 
     def _throw_away(self) -> None:
         """Read on in a message that was cut, up to its end."""
@@ -217,6 +223,11 @@ class RequestReceiver(Receiver):
             return self._split(frames)
         self._copied = _COPIED if len(frames[-1]) < _COPY_BELOW_BYTES else _REFERRED
         return frames
+
+    @override
+    def emptied(self) -> bool:
+        """Whether nothing is there; the descriptor fires for what comes later."""
+        return self._next is None and super().emptied()
 
     def _split(self, frames: Frames) -> Frames:
         """Read the rest of the last message; what comes before a request is handed out first."""
