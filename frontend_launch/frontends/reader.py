@@ -158,12 +158,14 @@ class Receiver:
         """
         if self._cut:
             self._throw_away()
-        frames: Frames = [self._receive_frame(_NOW)]
-        while self._get(_RCVMORE):
+        frame = self._receive_frame(_NOW, False)
+        frames: Frames = [frame.bytes]
+        while frame.more:
             if len(frames) == MAX_PARTS:
                 self._cut = True
                 break
-            frames.append(self._receive_frame(_NOW))
+            frame = self._receive_frame(_NOW, False)
+            frames.append(frame.bytes)
         return frames
 
     def emptied(self) -> bool:
