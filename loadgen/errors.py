@@ -89,6 +89,11 @@ class Worded(Exception):  # noqa: N818 - it is a part of errors, not one by itse
         """
         return with_names(super().__str__(), name)
 
+    @property
+    def unworded(self) -> str:
+        """The message with its fields as they are written, to be a part of another one."""
+        return self.worded("{{{}}}".format)
+
     def __str__(self) -> str:
         return self.worded(field_name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from collections.abc import Collection, Iterator, Sequence
@@ -74,7 +75,9 @@ class FileInputs(InputSource):
         payloads = self.make().payloads()
         enough_of(self.most, len(payloads), self.path)
         largest = max(1, *map(len, payloads))
-        return replace(self, text=f"{len(payloads)} inputs from {self.path}", payload_bytes=largest)
+        return replace(
+            self, text=f"{len(payloads)} input{'s' * (len(payloads) != 1)} from {self.path}", payload_bytes=largest
+        )
 
     @override
     def make(self) -> Pool:
@@ -134,10 +137,10 @@ class FileInputs(InputSource):
             try:
                 yield from inputs_of_arrays(file, names, dtype, self._shapes, allow_nan=self.allow_nan)
             except ConfigError as error:
+                if len(names) == 1:
+                    raise
                 called = f", named {self.names[0]!r}" if len(self.names) == 1 else ""
-                raise ConfigError(
-                    f"{error}, or save the inputs alone{called}" if len(names) > 1 else str(error)
-                ) from None
+                raise ConfigError(f"{error.unworded}, or save the inputs alone{called}") from None
             return
         one, allow_nan = ((1,),), self.allow_nan
         columns = [list(inputs_of_arrays(file, [name], dtype, one, allow_nan=allow_nan)) for name in self.names]
@@ -313,17 +316,16 @@ def inputs_of_arrays(
     """
     dimensions = None
     for name in names:
-        array = read_array(file, name)
+        whole = read_array(file, name)
         source = f"{file}, {name}" if name else str(file)
-        if array.dtype == object and dtype != "str":
-            array = _plain(array, source)
-        if not shapes and dimensions not in (None, array.ndim):
-            raise ConfigError(f"{file} holds arrays of other dimensions ({', '.join(names)}): save the inputs only")
-        dimensions = array.ndim
-        taken = dtype or _own_dtype(array, source)
-        check_kind(array, taken, source)
-        for one in _split(array, taken, shapes, source):
-            yield fitted(one, taken, shapes, source, allow_nan=allow_nan)
+        for array in _plain(whole, source) if whole.dtype == object and dtype != "str" else [whole]:
+            if not shapes and dimensions not in (None, array.ndim):
+                raise ConfigError(f"{file} holds arrays of other dimensions ({', '.join(names)}): save the inputs only")
+            dimensions = array.ndim
+            taken = dtype or _own_dtype(array, source)
+            check_kind(array, taken, source)
+            for one in _split(array, taken, shapes, source):
+                yield fitted(one, taken, shapes, source, allow_nan=allow_nan)
 
 
 def _own_dtype(array: np.ndarray, source: str) -> str:
@@ -334,12 +336,16 @@ def _own_dtype(array: np.ndarray, source: str) -> str:
     return "float64" if array.dtype.itemsize > np.dtype(np.float64).itemsize else array.dtype.name
 
 
-def _plain(array: np.ndarray, source: str) -> np.ndarray:
-    """Elements that were saved as objects, with a type of their own."""
+def _plain(array: np.ndarray, source: str) -> list[np.ndarray]:
+    """Elements that were saved as objects, with a type of their own; those of different shapes each by itself."""
     try:
-        return np.array(array.tolist())
+        return [np.array(array.tolist())]
     except ValueError:
-        raise ConfigError(f"{source} holds arrays of different shapes: save each by itself, in an npz") from None
+        pass
+    try:
+        return [np.array(one) for one in array.flat]
+    except ValueError:
+        raise ConfigError(f"{source} holds lists of different lengths in one input: save arrays") from None
 
 
 def _split(array: np.ndarray, dtype: str, shapes: Shapes, source: str) -> Iterator[np.ndarray]:
@@ -368,10 +374,11 @@ def inputs_of_entry(entry: Entry, dtype: str, shapes: Shapes, *, name: str = "",
     Raises:
         ConfigError: the model does not take that.
     """
-    return input_of(member(entry, name, dtype), dtype, shapes, entry.source, allow_nan=allow_nan)
+    value = member(entry, name, dtype, allow_nan=allow_nan)
+    return input_of(value, dtype, shapes, entry.source, allow_nan=allow_nan)
 
 
-def member(entry: Entry, name: str, dtype: str, others: Collection[str] = ()) -> object:
+def member(entry: Entry, name: str, dtype: str, others: Collection[str] = (), *, allow_nan: bool = False) -> object:
     """What an entry has for one input of a model.
 
     Args:
@@ -379,6 +386,7 @@ def member(entry: Entry, name: str, dtype: str, others: Collection[str] = ()) ->
         name: of the input.
         dtype: the model's.
         others: the names of the model's other inputs.
+        allow_nan: a missing number is NaN.
 
     Raises:
         ConfigError: it has nothing for this input, or several things that may be meant.
@@ -396,7 +404,8 @@ def member(entry: Entry, name: str, dtype: str, others: Collection[str] = ()) ->
         return next(iter(value.values()))
     if not value:
         raise ConfigError(f"{entry.source} holds an object without members")
-    if not others and dtype != "str" and all(isinstance(one, int | float) for one in value.values()):
+    number = int | float | None if allow_nan else int | float
+    if not others and dtype != "str" and all(isinstance(one, number) for one in value.values()):
         if value.keys() != set(entry.names):
             problem = f"{entry.source} has {', '.join(map(str, value))}, the first entry {', '.join(entry.names)}"
             raise ConfigError(f"{problem}: give all entries the same members")
@@ -421,6 +430,8 @@ def input_of(value: object, dtype: str, shapes: Shapes, source: str, *, allow_na
     Raises:
         ConfigError: the model does not take that.
     """
+    if allow_nan and dtype != "str" and np.dtype(dtype).kind == "f":
+        value = _with_nan(value)
     try:
         array = np.array(value, dtype=object if dtype == "str" else None)
         if array.ndim > MOST_DIMENSIONS:
@@ -437,6 +448,13 @@ def input_of(value: object, dtype: str, shapes: Shapes, source: str, *, allow_na
     elif shapes and not array.ndim:
         array = array.reshape((1,) * len(shapes[0]))
     return fitted(array, dtype, shapes, source, allow_nan=allow_nan)
+
+
+def _with_nan(value: object) -> object:
+    """A value with NaN for what is missing."""
+    if isinstance(value, list):
+        return list(map(_with_nan, value))
+    return math.nan if value is None else value
 
 
 def _integers(value: object, array: np.ndarray) -> np.ndarray:

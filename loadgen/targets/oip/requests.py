@@ -308,7 +308,7 @@ class _Slot:
         """
         value = entry.value
         if others or not isinstance(value, dict) or self.name in value or not value.keys() <= _OF_PERF_ANALYZER:
-            value = member(entry, self.name, self.dtype, others)
+            value = member(entry, self.name, self.dtype, others, allow_nan=self.files.allow_nan)
         shape = self.usual
         if isinstance(value, dict):
             shape, value = self._opened(value, entry.source)

@@ -4,11 +4,13 @@ import base64
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from loadgen.cli.console import worded
 from loadgen.errors import ConfigError
 from loadgen.load.image_layout import ImageOptions
 from loadgen.load.input_files import FileInputs, content_of, files_in, inputs_of_entry, shapes_in
@@ -573,6 +575,49 @@ def test_nan_is_allowed_on_demand(tmp_path):
     np.save(tmp_path / "a.npy", np.array([1, np.inf, 3, 4], np.float32))
     with pytest.raises(ConfigError, match="not finite in float32: remove them"):
         FileInputs(tmp_path, VECTOR, None, None, allow_nan=True).make()
+
+
+@pytest.mark.parametrize("names", [{"x"}, {"x", "y"}])
+def test_a_refusal_names_options_as_they_are_typed(tmp_path, names):
+    """Also where more is said of a file with other arrays."""
+    arrays: Any = dict.fromkeys(names, np.full((1, 4), np.nan, np.float32))
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(ConfigError, match="not finite") as refused:
+        FileInputs(tmp_path, VECTOR, None, None).make()
+    assert "or allow NaN with --allow-nan" in worded(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "a,b,c,d\n1,,NaN,4\n1,2,3,4"),
+        ("b.ndjson", "[1, null, null, 4]"),
+        ("d.json", '[{"a": 1, "b": null, "c": null, "d": 4}]'),
+    ],
+)
+def test_missing_values_are_nan_on_demand(tmp_path, name, content):
+    """As pandas reads them; whole numbers have none."""
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ConfigError, match=r"has no value|holds object"):
+        FileInputs(tmp_path, VECTOR, None, 1).make()
+    (array,) = FileInputs(tmp_path, VECTOR, None, 1, allow_nan=True).make().arrays
+    assert np.isnan(array).tolist() == [False, True, True, False]
+    with pytest.raises(ConfigError, match="the model takes int32"):
+        FileInputs(tmp_path, TensorSpec((4,), "int32"), None, 1, allow_nan=True).make()
+
+
+@pytest.mark.parametrize("save", [np.save, lambda path, array: np.savez(path.with_suffix(".npz"), x=array)])
+def test_inputs_of_different_lengths_in_one_array(tmp_path, save):
+    """As datasets of texts have their tokens."""
+    rows = np.empty(3, object)
+    rows[:] = [np.arange(2), [7, 8, 9], np.arange(1)]
+    save(tmp_path / "a.npy", rows)
+    pool = FileInputs(tmp_path, TensorSpec((-1,), "int32"), None, None).make()
+    assert [array.tolist() for array in pool.arrays] == [[0, 1], [7, 8, 9], [0]]
+    rows[1] = [[1, 2], [3]]
+    save(tmp_path / "a.npy", rows)
+    with pytest.raises(ConfigError, match="holds lists of different lengths in one input"):
+        FileInputs(tmp_path, TensorSpec((-1,), "int32"), None, None).make()
 
 
 def test_the_shapes_that_an_input_may_have(tmp_path):
