@@ -1,9 +1,9 @@
 """Checks answers under load against those of single calls of the model. Pure.
 
-Pure. Numbers agree when they differ by no more than a tolerance, which is relative to the largest number among the
+Numbers agree when they differ by no more than a tolerance, which is relative to the largest number among the
 expected answers. A check is worth something only if a wrong answer looks wrong: the answers to any two inputs must
-differ by a hundred times as much, and class labels must be of two classes at least. Texts agree when they are the same;
-there must be two at least.
+differ by a hundred times as much. Class labels, whole numbers and texts agree when they are the same; there must be two
+different ones at least.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ _STRIDE = 40503
 
 DISTINCT = 100
 """Answers to different inputs differ by at least so many tolerances."""
+
+_ALL_ALIKE = (
+    "{Deploy.verify}: all inputs have the same answer, so wrong ones look right: take others ({Inputs.path}, "
+    "{Inputs.ranges}) or more ({Inputs.count})"
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +76,7 @@ def answer_check(every: int, answers: np.ndarray, dtype: str, relative_tolerance
         answers: float64 ``(inputs, *shape)``; texts as ``(inputs,)`` of `bytes`.
         dtype: numpy dtype of an answer; ``str`` for texts.
         relative_tolerance: of the model, see `model_containers.model.Description.tolerance`.
-        labels: the answers are class labels, which may be alike.
+        labels: the answers are class labels, which may be alike, as whole numbers may.
 
     Raises:
         ConfigError: the answers are so much alike that a wrong one would not be noticed.
@@ -80,9 +85,7 @@ def answer_check(every: int, answers: np.ndarray, dtype: str, relative_tolerance
         raise ConfigError("{Deploy.verify}: with one input every answer looks right: take more {Inputs.count}")
     if dtype == "str":
         if len(set(answers.tolist())) < 2:
-            raise ConfigError(
-                "{Deploy.verify}: all inputs have the same answer, so wrong ones look right: take more {Inputs.count}"
-            )
+            raise ConfigError(_ALL_ALIKE)
         return AnswerCheck(every, answers, dtype, 0.0)
     expected = answers.reshape(len(answers), -1).astype(np.float64)
     if not np.isfinite(expected).all():
@@ -90,11 +93,9 @@ def answer_check(every: int, answers: np.ndarray, dtype: str, relative_tolerance
             "{Deploy.verify}: the model's own answers are not all finite, so nothing can be compared with them"
         )
     tolerance = relative_tolerance * float(np.abs(expected).max(initial=0.0))
-    if labels:
+    if labels or np.dtype(dtype).kind in "iu":
         if len(np.unique(expected, axis=0)) < 2:
-            raise ConfigError(
-                "{Deploy.verify}: all inputs are of one class, so wrong answers look right: take more {Inputs.count}"
-            )
+            raise ConfigError(_ALL_ALIKE)
     else:
         _refuse_alike(expected, tolerance)
     return AnswerCheck(every, expected, dtype, tolerance)

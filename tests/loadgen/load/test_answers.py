@@ -41,7 +41,7 @@ def test_every_so_many_th(every):
 @pytest.mark.parametrize(
     ("answers", "tolerance", "labels", "text"),
     [
-        pytest.param([[1.0], [1.0], [1.0]], 0.0, True, "one class", id="labels of one class"),
+        pytest.param([[1.0], [1.0], [1.0]], 0.0, True, "all inputs have the same answer", id="labels of one class"),
         pytest.param([[1.0], [2.0], [1.0]], 0.0, False, "inputs 0 and 2", id="two exact answers alike"),
         pytest.param([[1.0]], 0.0, False, "with one input", id="one input"),
         pytest.param([[1.0], [float("nan")]], 0.0, False, "not all finite", id="no number"),
@@ -57,6 +57,17 @@ def test_a_check_that_would_notice_nothing_is_refused(answers, tolerance, labels
 def test_labels_may_be_alike():
     """As long as there are two."""
     assert answer_check(1, np.array([[1.0], [2.0], [1.0]]), "float32", 0.0, labels=True).agrees(0, b"\0\0\x80?")
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int8", "uint8"])
+def test_whole_numbers_may_be_alike(dtype):
+    """Several labels for each input, or a mask."""
+    several = np.array([[1, 0], [0, 1], [1, 0]])
+    check = answer_check(1, several, dtype, 0.0, labels=False)
+    assert check.agrees(2, several[0].astype(dtype).tobytes())
+    assert not check.agrees(2, several[1].astype(dtype).tobytes())
+    with pytest.raises(ConfigError, match="all inputs have the same answer"):
+        answer_check(1, several[::2], dtype, 0.0, labels=False)
 
 
 @given(st.lists(st.lists(st.floats(-1e3, 1e3, width=32), min_size=2, max_size=2), min_size=2, max_size=6))
