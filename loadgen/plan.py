@@ -364,8 +364,9 @@ def _inputs(config: ExperimentConfig, model: Description) -> InputSource:
         spec = replace(spec, shape=(1,))
     if config.inputs.dtype is not None:
         raise FieldError("Inputs.dtype", config.inputs.dtype, _KNOWN_DTYPE, "leave it out, or use {Deploy.input_type}")
-    check_ranges(config.inputs.ranges, {"": spec.dtype})
-    bounds = config.inputs.ranges.get("")
+    name = model.input_names[0] if len(model.input_names) == 1 else ""
+    check_ranges(config.inputs.ranges, {name: spec.dtype})
+    bounds = config.inputs.ranges.get(name, config.inputs.ranges.get(""))
     return SeededInputs(spec, model.pixels, config.inputs.count or DRAWN_INPUTS, config.seed, bounds)
 
 

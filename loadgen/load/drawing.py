@@ -48,7 +48,7 @@ def _number(text: str) -> float:
         number = float(text)
         if not math.isfinite(number):
             raise ValueError(text) from None
-        return number
+        return int(number) if number.is_integer() else number
 
 
 def check_ranges(ranges: Mapping[str, Range], dtypes: Mapping[str, str]) -> None:
@@ -65,9 +65,7 @@ def check_ranges(ranges: Mapping[str, Range], dtypes: Mapping[str, str]) -> None
         value = f"{name}:{bounds[0]}:{bounds[1]}" if name else f"{bounds[0]}:{bounds[1]}"
         if name not in dtypes and (name or len(dtypes) != 1):
             if dtypes.keys() == {""}:
-                raise FieldError(
-                    "Inputs.ranges", value, "{value}: the model has one input, without a name", "write LOW:HIGH"
-                )
+                raise FieldError("Inputs.ranges", value, "{value}: inputs have no names here", "write LOW:HIGH")
             problem = f"has no input {name!r}" if name else "has several inputs"
             raise FieldError(
                 "Inputs.ranges", value, f"{{value}}: the model {problem}", f"name one of {', '.join(dtypes)}"

@@ -381,6 +381,25 @@ def test_inputs_are_drawn_in_a_range():
         asyncio.run(prepare(replace(config, inputs=Inputs(dtype="int64"))))
 
 
+def test_the_range_of_an_input_by_its_name(monkeypatch):
+    """As of a model on an external server."""
+    spec = TensorSpec((4,), "float32")
+    described = Description(
+        name="m", framework="onnx:m.onnx", input=spec, output=spec, takes=("floats",), input_names=("x",)
+    )
+
+    async def described_once(name, options):
+        return described
+
+    monkeypatch.setattr("loadgen.plan.describe", described_once)
+    for name in ("x", ""):
+        config = ExperimentConfig(Deploy("m.onnx", topology=MACHINE), inputs=Inputs(ranges={name: (-3, -2)}))
+        drawn = np.stack(asyncio.run(prepare(config)).inputs.make().arrays)
+        assert -3 <= drawn.min() <= drawn.max() < -2
+    with pytest.raises(FieldError, match="y:-3:-2: the model has no input 'y': name one of x"):
+        asyncio.run(prepare(replace(config, inputs=Inputs(ranges={"y": (-3, -2)}))))
+
+
 def test_a_shape_that_the_file_has_need_not_be_said(tmp_path, monkeypatch):
     """Where the model leaves it open; the replica hears of it."""
     asked = []

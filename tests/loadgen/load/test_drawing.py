@@ -10,6 +10,7 @@ from loadgen.load.drawing import check_ranges, numbers, parse_ranges
 @pytest.mark.parametrize(
     ("text", "ranges"),
     [
+        ("0:1e4", {"": (0, 10_000)}),
         ("0:30522", {"": (0, 30522)}),
         ("-1:1.5", {"": (-1, 1.5)}),
         ("ids:0:30522, mask:0:2", {"ids": (0, 30522), "mask": (0, 2)}),
@@ -47,7 +48,7 @@ def test_no_ranges(text, problem):
     [
         ({"c": (0, 1)}, {"a": "int32", "b": "int32"}, "c:0:1: the model has no input 'c': name one of a, b"),
         ({"": (0, 1)}, {"a": "int32", "b": "int32"}, "0:1: the model has several inputs: name one of a, b"),
-        ({"a": (0, 1)}, {"": "int32"}, "a:0:1: the model has one input, without a name: write LOW:HIGH"),
+        ({"a": (0, 1)}, {"": "int32"}, "a:0:1: inputs have no names here: write LOW:HIGH"),
         ({"": (0, 1)}, {"a": "str"}, "the input is text"),
         ({"": (0, 300)}, {"a": "uint8"}, "uint8 has 0 to 255"),
         ({"": (-1, 3)}, {"a": "bool"}, "bool has 0 to 1"),
