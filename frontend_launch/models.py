@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +17,9 @@ from frontend_launch.errors import DescribeError
 from frontend_launch.tasks import create_process, kill, to_completion
 from model_containers.errors import ModelError
 from model_containers.model import Description
+
+_WARNING = re.compile(r"(?:.+:\d+: )?\w*Warning: ")
+"""A warning of Python's, which it may print behind the error when it ends."""
 
 DESCRIBE_TIMEOUT_S = 60.0
 """A model of one's own may import its framework before it can say what it is."""
@@ -121,6 +125,11 @@ async def _ask(verb: str, timeout_s: float, *arguments: str, environment: Mappin
     try:
         return json.loads(out)
     except ValueError:
-        said = err.decode(errors="replace").strip().splitlines()[-1:]
         silent = f"{arguments[0] if arguments else verb} ended with exit code {process.returncode} and said nothing"
-        raise DescribeError(said[0] if said else silent) from None
+        raise DescribeError(reason(err) or silent) from None
+
+
+def reason(err: bytes) -> str:
+    """The last line of standard error that is no warning; empty where there is none."""
+    lines = err.decode(errors="replace").strip().splitlines()
+    return next((line for line in reversed(lines) if not _WARNING.match(line)), "")

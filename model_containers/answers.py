@@ -27,7 +27,8 @@ def checked(answers: Any, spec: TensorSpec, count: int) -> np.ndarray:
     shape = array.shape[1:] if spec.shape is None else spec.shape
     if array.shape != (count, *shape) or array.dtype != spec.dtype:
         said = f"{spec.dtype} {(count, *(spec.shape or ()))}"
-        raise ValueError(f"it answers with {array.dtype} {array.shape}, not {said}")
+        cast = f"; cast it with astype({spec.dtype!r})" if array.shape == (count, *shape) else ""
+        raise ValueError(f"it answers with {array.dtype} {array.shape}, not {said}{cast}")
     return array
 
 

@@ -187,7 +187,7 @@ def _onnx_file(name: str) -> str | None:
     """The file, and after a # the output, of ``onnx:FILE`` or of a name that ends as ONNX files do; else None."""
     if name.startswith("onnx:"):
         return name.removeprefix("onnx:")
-    file = name.partition("#")[0]
+    file = name if Path(os.path.expanduser(name)).is_file() else name.rpartition("#")[0] or name
     onnx = file.lower().endswith(".onnx") and (":" not in file or Path(os.path.expanduser(file)).is_file())
     return name if onnx else None
 

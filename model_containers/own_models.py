@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Collection
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
@@ -37,7 +38,9 @@ def make(name: str) -> Any:
         where = f"{module.__name__} is a module of Python or of a package ({other})"
         raise ModelError(f"{name}: {where}, not {file}: rename that file")
     if factory is None:
-        raise ModelError(f"{name}: {module_name} has no {factory_name!r}")
+        close = get_close_matches(factory_name.lower(), names := {one.lower(): one for one in vars(module)}, n=1)
+        said = f"; did you mean {module_name}:{names[close[0]]}?" if close else ""
+        raise ModelError(f"{name}: {module_name} has no {factory_name!r}{said}")
     if hasattr(factory, "predict") and not isinstance(factory, type):
         return factory
     if not callable(factory):

@@ -106,7 +106,8 @@ def _why_not(tensor: Tensor) -> str:
     if tensor.type.startswith("seq(map("):
         return "it is a list of dictionaries; export it with options={'zipmap': False}"
     if tensor.type == "tensor(string)":
-        return f"it has {list(tensor.dims[1:])} texts for each query, and one can be sent"
+        texts = list(tensor.dims[1:])
+        return f"it has {texts} texts for each query, and one can be sent; export it with one, or with numbers"
     return f"it is a {tensor.type}; {', '.join(_CARRIERS)} can"
 
 

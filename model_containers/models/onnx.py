@@ -27,6 +27,9 @@ _HALF_TOLERANCE = 4 * float(np.finfo(np.float16).eps)
 _LOCATION = re.compile(rb"\x0a\x08location\x12([\x80-\xff]?[\x00-\x7f])", re.DOTALL)
 """The entry of protocol buffers that names the file of a tensor's data, up to the length of the name."""
 
+_LFS = b"version https://git-lfs.github.com/spec/"
+"""Begins the text that stands for a file in a checkout without Git LFS."""
+
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 """Begins the messages of ONNX Runtime."""
 
@@ -191,13 +194,22 @@ def _external_files(path: Path) -> set[Path]:
     return files
 
 
+def _is_pointer(path: str) -> bool:
+    with open(path, "rb") as stream:
+        return stream.read(len(_LFS)) == _LFS
+
+
 def _session(path: str, options: LoadOptions) -> Any:
     try:
         import onnxruntime  # noqa: PLC0415 - the one file that uses it
     except ImportError as error:
         raise ModelError(f"ONNX Runtime is not installed ({error}): pip install 'loadgen[onnx]'") from None
     if not Path(path).is_file():
-        raise ModelError(f"there is no file {path}: name an ONNX file, onnx:FILE")
+        other = f"{path}.onnx"
+        raise ModelError(
+            f"there is no file {path}: "
+            + (f"did you mean onnx:{other}?" if Path(other).is_file() else "name an ONNX file, onnx:FILE")
+        )
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads, settings.inter_op_num_threads = options.threads, 1
     settings.log_severity_level = 4  # what fails is raised as well
@@ -207,5 +219,7 @@ def _session(path: str, options: LoadOptions) -> Any:
     try:
         return onnxruntime.InferenceSession(path, settings, providers=providers)
     except Exception as error:  # ONNX Runtime raises its own, undocumented types
+        if _is_pointer(path):
+            raise ModelError(f"{path} is a pointer of Git LFS, not the file: fetch it (git lfs pull)") from None
         reason = _CODE.sub("", str(error).splitlines()[0])
         raise ModelError(f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}: {reason}") from None

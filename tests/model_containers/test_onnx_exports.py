@@ -220,6 +220,12 @@ def test_an_export_is_served(tmp_path, write, given, answer, more):
             "some of free size: export it with fixed sizes",
             id="decoder",
         ),
+        pytest.param(
+            exports.texts,
+            "",
+            r"x cannot be sent: it has \[2\] texts .*; export it with one, or with numbers",
+            id="texts",
+        ),
         pytest.param(exports.nothing, "", r"\['n', 0\], which have no elements", id="no elements"),
         pytest.param(
             lambda path: path.write_bytes(b"no model"), "", r"by ONNX Runtime \S+: Load model from", id="damaged"

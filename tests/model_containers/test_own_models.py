@@ -101,6 +101,7 @@ def test_the_guide_s_pytorch_model_describes_itself(guide):
     [
         ("nowhere:make", {}, "No module named 'nowhere': install it, or run where nowhere is"),
         ("mine:nothing", {}, "mine has no 'nothing'"),
+        ("mine.py:good", {}, "mine.py has no 'good'; did you mean mine.py:Good?"),
         ("mine:fails", {}, "the factory failed: RuntimeError('no')"),
         ("mine:leaves", {}, "the factory failed: SystemExit('bye')"),
         ("mine:number", {}, "number, of the type int, is no model: name one, or what makes one"),
@@ -125,6 +126,11 @@ def test_the_guide_s_pytorch_model_describes_itself(guide):
         ("forest.pkl", {}, "the file forest.pkl is neither ONNX nor Python: export it to ONNX, or load it in a model"),
         ("v:2.onnx", {}, "v:2.onnx cannot be loaded"),
         ("FOREST.ONNX", {}, "there is no file FOREST.ONNX"),
+        ("onnx:forest", {}, "there is no file forest: did you mean onnx:forest.onnx?"),
+        ("a#2.onnx", {}, "a#2.onnx cannot be loaded"),
+        ("onnx:a#2.onnx", {}, "a#2.onnx cannot be loaded"),
+        ("a#2.onnx#y", {}, "a#2.onnx cannot be loaded"),
+        ("pointer.onnx", {}, "pointer.onnx is a pointer of Git LFS, not the file: fetch it (git lfs pull)"),
         ("mine:Empty", {}, "input has the shape (0,): write a tuple of whole numbers above 0"),
         ("mine:Good", {"input_type": DataType.BYTES}, "takes inputs of floats, not bytes"),
         ("mine:Good", {"input_shape": (4,)}, "takes 3"),
@@ -138,8 +144,9 @@ def test_what_does_not_fit_is_one_line(in_directory, name, options, text):
     (in_directory / "sub").mkdir()
     (in_directory / "sub" / "json.py").write_text("")
     (in_directory / "sub" / "made.py").write_text("")
-    for file in ("forest.onnx", "forest.pkl", "v:2.onnx"):
+    for file in ("forest.onnx", "forest.pkl", "v:2.onnx", "a#2.onnx"):
         (in_directory / file).write_text("no model")
+    (in_directory / "pointer.onnx").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n")
     (in_directory / "mine.py").write_text(
         "from model_containers.model import TensorSpec\n"
         "def fails(): raise RuntimeError('no')\n"

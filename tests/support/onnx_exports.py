@@ -169,6 +169,12 @@ def flat(path: Path) -> None:
     write(path, [("x", FLOAT, [5])], [("y", FLOAT, [5])], [helper.make_node("Relu", ["x"], ["y"])], {})
 
 
+def texts(path: Path) -> None:
+    """Several columns of texts in one input."""
+    nodes = [helper.make_node("Identity", ["x"], ["y"])]
+    write(path, [("x", TensorProto.STRING, ["n", 2])], [("y", TensorProto.STRING, ["n", 2])], nodes, {})
+
+
 def nothing(path: Path) -> None:
     """Inputs without elements."""
     write(path, [("x", FLOAT, ["n", 0])], [("y", FLOAT, ["n", 0])], [helper.make_node("Relu", ["x"], ["y"])], {})
