@@ -195,6 +195,8 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
+    from frontend_launch.frontends import garbage  # noqa: PLC0415 - a wrong flag is told without it
+
     stop, starting = asyncio.Event(), asyncio.current_task()
 
     def end() -> None:
@@ -206,6 +208,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(number, end)
     async with _frontends(arguments) as bound:
         starting = None
+        garbage.full_ones_when_told()
         ports = {name: getattr(bound, name) for name in _PORTS[arguments.verb]}
         print(json.dumps(ports), flush=True)  # noqa: T201
         await stop.wait()

@@ -13,6 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 from typing_extensions import override
 
+from frontend_launch.frontends import garbage
 from frontend_launch.frontends.seldom import Seldom
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Connections:
         """Those that have no request under way, the one that has waited for longest first."""
         self._busy: OrderedDict[asyncio.BaseTransport, _Connection] = OrderedDict()
         self._warn = Seldom(log)
+        self._closed = 0
 
     def serve(self, make: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
         """How to make the protocol of a new connection, with which it is one of these.
@@ -86,6 +88,9 @@ class Connections:
         """Forget a connection."""
         self._waiting.pop(transport, None)
         self._busy.pop(transport, None)
+        self._closed += 1
+        if self._closed % garbage.AFTER_CONNECTIONS == 0:
+            garbage.collect()
 
 
 class _Connection(asyncio.Protocol):

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from frontend_launch.errors import StoreError
+from frontend_launch.frontends import garbage
 from frontend_launch.frontends.metric_definitions import ApplicationMetrics
 from frontend_launch.frontends.metrics import Registry
 from frontend_launch.frontends.replica import ModelKey
@@ -115,6 +116,8 @@ class Directory:
         if stored is None:
             return
         known = self.applications.get(name)
+        if not known and len(self.applications) % garbage.AFTER_APPLICATIONS == garbage.AFTER_APPLICATIONS - 1:
+            garbage.keep()
         metrics = known.metrics if known else ApplicationMetrics(self._registry, name, time.monotonic_ns())
         models = known.models if known else ()
         default_output, objective_ns = stored.default_output.encode(), stored.latency_slo_micros * 1000

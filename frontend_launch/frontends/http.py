@@ -99,8 +99,9 @@ def _page(path: str, content_type: str, make: Callable[[], Iterable[bytes]], tur
             return web.Response(body=blocks[0], headers=headers)
         response = web.StreamResponse(headers={**headers, "Content-Length": str(sum(map(len, blocks)))})
         await response.prepare(request)
-        for block in blocks:
-            await response.write(block)
+        blocks.reverse()
+        while blocks:
+            await response.write(blocks.pop())  # also freed one by one
             await asyncio.sleep(0)  # the peer may read as fast as this writes
         await response.write_eof()
         return response

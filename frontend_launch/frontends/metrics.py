@@ -10,6 +10,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -111,7 +112,7 @@ class Meter:
         for _ in range(min(ticks, 10_000)):  # by then every average has decayed to nothing
             instant = self._uncounted / 5
             self._uncounted = 0
-            self._rates = [
+            self._rates[:] = [  # in place: new lists of very many meters would be young garbage's to look at
                 instant if rate < 0 else rate + alpha * (instant - rate)
                 for rate, alpha in zip(self._rates, self._ALPHAS, strict=True)
             ]
@@ -181,6 +182,25 @@ def _row(name: str, fields: Mapping[str, str]) -> str:
 _quoted = json.encoder.encode_basestring_ascii
 
 
+class _Rows:
+    """Names and metrics in the order of their creation; others may be added while they are read.
+
+    They are read where they are: a copy of very many would be looked at by the next collections of young garbage.
+    """
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._metrics: list[Metric] = []
+
+    def add(self, name: str, metric: Metric) -> None:
+        self._names.append(name)
+        self._metrics.append(metric)
+
+    def reader(self) -> Iterator[tuple[str, Metric]]:
+        """Gives those that are there now."""
+        return islice(zip(self._names, self._metrics, strict=False), len(self._names))
+
+
 class Registry:
     """All metrics of a frontend, reported by category in the order of their creation."""
 
@@ -193,7 +213,19 @@ class Registry:
 
     def __init__(self) -> None:
         self._metrics: dict[str, Metric] = {}
-        self._of_kind: dict[type, dict[str, Metric]] = {kind: {} for _, kind in self._CATEGORIES}
+        self._file(())
+
+    def _file(self, metrics: Iterable[tuple[str, Metric]]) -> None:
+        """Make the rows of these anew."""
+        self._removed = 0
+        self._of_kind = {kind: _Rows() for _, kind in self._CATEGORIES}
+        self._alike: dict[tuple[str, type], _Rows] = {}
+        for name, metric in metrics:
+            self._add_row(name, metric)
+
+    def _add_row(self, name: str, metric: Metric) -> None:
+        self._of_kind[type(metric)].add(name, metric)
+        self._alike.setdefault((name.rpartition(":")[2], type(metric)), _Rows()).add(name, metric)
 
     def add(self, name: str, metric: M) -> M:
         """Register a metric under its full name.
@@ -202,36 +234,38 @@ class Registry:
             name: full, as the original's documents have it.
             metric: returned as it is.
         """
-        self._metrics[name] = self._of_kind[type(metric)][name] = metric
+        self._metrics[name] = metric
+        self._add_row(name, metric)
         return metric
 
     def remove(self, names: Iterable[str]) -> None:
         """Forget these metrics."""
         for name in names:
-            del self._of_kind[type(self._metrics.pop(name))][name]
+            del self._metrics[name]
+            self._removed += 1
+        if self._removed > len(self._metrics):
+            self._file(self._metrics.items())
 
-    def names(self) -> list[str]:
-        """All of them, in the order of their creation."""
-        return list(self._metrics)
+    def _present(self, rows: _Rows) -> Iterator[tuple[str, Metric]]:
+        reader = rows.reader()
+        return ((name, metric) for name, metric in reader if self._metrics.get(name) is metric)
 
-    def get(self, name: str) -> Metric | None:
-        """A metric, unless it was removed."""
-        return self._metrics.get(name)
+    def alike(self) -> list[Iterator[tuple[str, Metric]]]:
+        """Names and metrics of those that are there now, by the last part of their names, and kind."""
+        return [self._present(rows) for rows in self._alike.values()]
 
     def text(self, now_ns: int) -> Iterator[bytes]:
         """The JSON text of the report, indented by four, in parts: what is added meanwhile is not in it."""
-        names = {kind: list(metrics) for kind, metrics in self._of_kind.items()}
+        members = [(category, self._present(self._of_kind[kind])) for category, kind in self._CATEGORIES]
         opened = False
         yield b"{"
-        for category, kind in self._CATEGORIES:
-            head = f'{"," if opened else ""}\n    "{category}": [\n        '
-            members = False
-            for name in names.pop(kind):
-                if (metric := self._metrics.get(name)) is not None:
-                    before = ",\n        " if members else head
-                    yield (before + _row(name, metric.fields(now_ns))).encode()
-                    members = opened = True
-            if members:
+        for category, metrics in members:
+            before = f'{"," if opened else ""}\n    "{category}": [\n        '
+            begun = False
+            for name, metric in metrics:
+                yield (before + _row(name, metric.fields(now_ns))).encode()
+                before, begun, opened = ",\n        ", True, True
+            if begun:
                 yield b"\n    ]"
         yield b"\n}" if opened else b"}"
 

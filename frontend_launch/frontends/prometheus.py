@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -68,20 +69,15 @@ def exposition(
 
 def _originals(registry: Registry, now_ns: int) -> Iterator[bytes]:
     """The text of the original's metrics, of which few samples are in memory at once."""
-    members: dict[tuple[str, type], list[str]] = {}
-    for name in registry.names():
-        members.setdefault((name.rpartition(":")[2], type(registry.get(name))), []).append(name)
-        yield b""
-    for names in members.values():
+    for metrics in registry.alike():
         begun = False
-        for start in range(0, len(names), METRICS_AT_ONCE):
+        while some := tuple(islice(metrics, METRICS_AT_ONCE)):
             families = _Families()
-            for name in names[start : start + METRICS_AT_ONCE]:
-                if (metric := registry.get(name)) is not None:
-                    _add_original(families, name, metric, now_ns)
-            for family in families:
-                yield _text(family, not begun)
-                begun = True
+            for name, metric in some:
+                _add_original(families, name, metric, now_ns)
+            (family,) = families
+            yield _text(family, not begun)
+            begun = True
 
 
 def _text(family: Metric, begins: bool) -> bytes:

@@ -211,7 +211,14 @@ def test_what_is_removed_while_the_text_is_made_does_no_harm(text_of):
     text = begun + b"".join(parts)
     assert b"gone" not in text
     assert b"app-0" in text
-    assert not any("gone" in name for name in registry.names())
+    again = ModelMetrics(registry, "gone", "1", 0)
+    for _ in range(9):
+        again.remove()
+        again = ModelMetrics(registry, "gone", "1", 0)
+    fresh = registry_of(1)
+    ModelMetrics(fresh, "gone", "1", 0)
+    assert b"".join(text_of(registry, NS_PER_S)) == b"".join(text_of(fresh, NS_PER_S))
+    assert registry._removed <= len(registry._metrics)
 
 
 def test_the_parts_for_prometheus_are_the_whole(monkeypatch):
