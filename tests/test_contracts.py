@@ -141,6 +141,7 @@ WALL_CLOCK = {
     "loadgen/experiments/ceiling_cache.py",  # how old an entry is, across restarts of the machine
     "loadgen/experiments/experiment.py",
     "loadgen/experiments/ledger.py",
+    "loadgen/experiments/size.py",
     "loadgen/experiments/sweep.py",
     "loadgen/results/files.py",
 }

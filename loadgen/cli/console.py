@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import typer
 import uvloop
@@ -44,10 +44,14 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 DATE_FORMAT = "%y-%m-%d:%H:%M:%S"
 
 
-def set_up_logging() -> None:
-    """Log to standard output, a line each in the seed's form; one that cannot be written is not worth a traceback."""
+def set_up_logging(stream: TextIO | None = None) -> None:
+    """Log a line each in the seed's form; one that cannot be written is not worth a traceback.
+
+    Args:
+        stream: where to; None for standard output.
+    """
     logging.raiseExceptions = False
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(RecordFormatter(LINE_FORMAT, DATE_FORMAT))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
 
@@ -144,6 +148,7 @@ _OPTIONS = {
     "Inputs.path": "--input",
     "Inputs.ranges": "--input-range",
     "Renewal.rate_rps": "--rate",
+    "SizeConfig.conditions": "--slo",
     "SweepConfig.cv": "--arrivals",
     "SweepConfig.rates_rps": "--rates",
     "TargetOptions.datatypes": "--input-shape",

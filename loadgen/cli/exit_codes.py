@@ -11,11 +11,11 @@ code meaning
 5    the server to connect to cannot be reached or does not answer
 6    the run could not go on: nothing completed in the measured part, or frontends or replicas were lost
 7    wrong answers (``--verify``)
-8    a condition of ``--fail-if`` came true, no configuration was shown to do what was asked (``best``), or no rate was
-     (``capacity``)
+8    a condition of ``--fail-if`` came true, no configuration was shown to do what was asked (``best``, ``size``), or no
+     rate was (``capacity``)
 9    the run is invalid: a check of its certificate failed (``--allow-invalid`` takes it as it is)
 10   undecided: what was measured does not say, such as a condition on an invalid run that was allowed, or one on a
-     percentile of which too little is known (``saturate``, ``rate``, ``sweep``, ``best``)
+     percentile of which too little is known (``saturate``, ``rate``, ``sweep``, ``best``, ``size``)
 11   results or the rows of ``--requests-log`` could not be saved where asked: they are in another place, which is
      named, or there is the summary only
 129  ended with SIGHUP, as by a terminal that is closed; under ``nohup`` it is ignored
@@ -42,6 +42,7 @@ from loadgen.load.ending import Ending
 if TYPE_CHECKING:
     from loadgen.config import ExperimentConfig
     from loadgen.experiments.search import Capacity
+    from loadgen.experiments.size_answer import Answer
     from loadgen.experiments.sweep import Sweep
     from loadgen.results.document import Results
 
@@ -131,6 +132,11 @@ def of_sweep(sweep: Sweep, config: ExperimentConfig) -> int:
 def of_capacity(capacity: Capacity) -> int:
     """The code for a search that came to its end, wherever its results are."""
     return OK if capacity.confirmed else UNDECIDED if capacity.undecided else THRESHOLD
+
+
+def of_size(answer: Answer) -> int:
+    """The code for a search of the cheapest configuration that came to its end."""
+    return OK if answer.best is not None else UNDECIDED if answer.undecided else THRESHOLD
 
 
 def of_signal(number: signal.Signals) -> int:

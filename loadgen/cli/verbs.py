@@ -19,6 +19,7 @@ from loadgen.errors import one_line
 from model_containers import printable
 
 VERBS = {
+    "size": ("size:size", "Find the cheapest configuration that carries a rate within an objective."),
     "saturate": ("saturate:saturate", "Load a deployment as much as it takes, and say what limits it."),
     "rate": ("rate:rate", "Offer load at a rate, and say what its users would feel."),
     "sweep": (

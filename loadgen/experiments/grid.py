@@ -17,15 +17,22 @@ class Size(NamedTuple):
     Attributes:
         replicas: how many.
         cpus_per_replica: cores of each.
+        gpus: how many of them have one, where that is part of the size.
     """
 
     replicas: int
     cpus_per_replica: int
+    gpus: int = 0
 
     @property
     def name(self) -> str:
-        """Such as ``r2-c1``."""
-        return f"r{self.replicas}-c{self.cpus_per_replica}"
+        """Such as ``r2-c1``, with ``g2`` where GPUs are part of it."""
+        return f"r{self.replicas}-c{self.cpus_per_replica}" + (f"-g{self.gpus}" if self.gpus else "")
+
+    @property
+    def cores(self) -> int:
+        """Of all replicas."""
+        return self.replicas * self.cpus_per_replica
 
 
 NOWHERE = Size(0, 0)

@@ -55,6 +55,9 @@ class Entry:
         undecided: conditions of ``--fail-if`` that are undecided, each with what was found; none of an invalid run.
         p99_uncertain: the p99 has no interval, since there were too few independent answers.
         rows_not_saved: why the rows of requests are not where they were to be, and where they are; None without reason.
+        gpus: replicas that have one, where that is part of the cell.
+        outcome: what an open loop of `loadgen size` came to; empty elsewhere.
+        found: why, in words.
     """
 
     cell: str
@@ -76,11 +79,14 @@ class Entry:
     undecided: list[str] = field(default_factory=list)
     p99_uncertain: bool = False
     rows_not_saved: str | None = None
+    gpus: int = 0
+    outcome: str = ""
+    found: str = ""
 
     @property
     def measurement(self) -> Measurement:
         """What was measured."""
-        size = Size(self.replicas, self.cpus_per_replica)
+        size = Size(self.replicas, self.cpus_per_replica, self.gpus)
         cell = GridCell(size, self.batch_size, self.in_flight, self.rate_rps)
         return Measurement(cell, self.repeat, "anchor" if self.kind == "anchor" else "cell")
 
@@ -118,17 +124,18 @@ class Ledger:
 
 
 @contextlib.contextmanager
-def begin(results_dir: Path, header: Mapping[str, Any]) -> Iterator[Ledger]:
+def begin(results_dir: Path, header: Mapping[str, Any], kind: str = "sweep") -> Iterator[Ledger]:
     """A new sweep, in a directory of its own.
 
     Args:
         results_dir: where to make the directory, ``sweep-%y%m%d_%H%M%S``.
         header: what is to be measured.
+        kind: the first word of the directory's name.
 
     Raises:
         ConfigError: the directory cannot be written.
     """
-    stem = time.strftime("sweep-%y%m%d_%H%M%S")
+    stem = time.strftime(f"{kind}-%y%m%d_%H%M%S")
     text = json.dumps({"schema_version": SCHEMA_VERSION, **header}, indent=4)
     make_directory(results_dir)
     try:
@@ -146,25 +153,26 @@ def begin(results_dir: Path, header: Mapping[str, Any]) -> Iterator[Ledger]:
 
 
 @contextlib.contextmanager
-def resume(results_dir: Path, header: Mapping[str, Any]) -> Iterator[Ledger]:
+def resume(results_dir: Path, header: Mapping[str, Any], kind: str = "sweep") -> Iterator[Ledger]:
     """The newest sweep with the header's settings; where there is none, a new one: the last may have been killed first.
 
     Args:
         results_dir: where sweeps are.
         header: of the sweep to go on with; its ``settings`` must be equal to those of the header found.
+        kind: the first word of the directory's name.
 
     Raises:
         ConfigError: another process works on it, or a new one cannot be kept.
     """
     settings = json.loads(json.dumps(header["settings"]))
-    for path in sorted(results_dir.glob(f"sweep-*/{HEADER}"), key=lambda path: path.stat().st_mtime, reverse=True):
+    for path in sorted(results_dir.glob(f"{kind}-*/{HEADER}"), key=lambda path: path.stat().st_mtime, reverse=True):
         with contextlib.suppress(ConfigError):
             if read_header(path.parent).get("settings") == settings:
                 opened = _held(path.parent)
                 break
     else:
-        log.warning("--resume: %s has no sweep with these settings; this is a new one", results_dir)
-        opened = begin(results_dir, header)
+        log.warning("--resume: %s has no %s with these settings; this is a new one", results_dir, kind)
+        opened = begin(results_dir, header, kind)
     with opened as ledger:
         yield ledger
 

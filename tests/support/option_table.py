@@ -37,6 +37,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "rate": (*MODEL, "--dry-run", "--rate", "5"),
     "sweep": (*MODEL, "--dry-run"),
     "capacity": (*MODEL, "--dry-run", "--slo", "p99<1s"),
+    "size": (*MODEL, "--dry-run", "--rate", "5", "--slo", "p50<1s"),
     "up": MODEL,
     "report": (FILE,),
     "best": (FILE, "--rate", "5", "--slo", "p99<1s"),

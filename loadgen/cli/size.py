@@ -1,0 +1,192 @@
+"""``loadgen size``: the cheapest configuration that carries a rate within an objective."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loadgen.cli import console, exit_codes, measuring, parameters
+from loadgen.cli.target import target
+from loadgen.config import Deploy, ExperimentConfig, Saturate
+from loadgen.errors import ConfigError
+from loadgen.experiments.capacity import CapacityConfig, find_capacity
+from loadgen.experiments.search import Capacity, Limits
+from loadgen.experiments.size import SizeConfig, Sized, find_size, peak_rps, prepare_size
+from loadgen.judging.slo import Condition, parse
+from loadgen.load.arrivals import Trace, parse_arrivals
+from loadgen.parsing import parse_duration, parse_int_list, parse_rate
+from loadgen.report.size_text import size_json, size_plan_text, size_text
+from loadgen.report.text import capacity_plan_text, capacity_text
+
+STANDARD_OUTPUT = "-"
+
+
+@parameters.with_options(
+    parameters.model,
+    parameters.placement,
+    parameters.inputs,
+    parameters.patience,
+    parameters.client,
+    parameters.validity,
+    parameters.connection,
+    target,
+    parameters.ports,
+    parameters.planning,
+)
+def size(
+    settings: parameters.Settings,
+    slo: Annotated[
+        list[str],
+        typer.Option(metavar="CONDITIONS", help="What has to hold: 'p99<1s,goodput(latency<100ms)>99%'; repeatable."),
+    ],
+    rate: Annotated[str | None, typer.Option(metavar="RATE", help="Requests a second: 100; or 6/m, 360/h.")] = None,
+    trace: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Times of requests, in seconds, whose peak of 10 s is the rate.")
+    ] = None,
+    within: Annotated[str, typer.Option(metavar="TIME", help="Most time that the search takes.")] = "10m",
+    batch_sizes: Annotated[
+        str | None,
+        typer.Option(
+            "--batch-sizes",
+            "--batch-size",
+            "-b",
+            metavar="SIZES",
+            help="Largest batches to choose from.  [default: 1 2 4 8 16 32]",
+        ),
+    ] = None,
+    replicas: Annotated[
+        str | None,
+        typer.Option("--replicas", "-r", metavar="COUNTS", help="Replicas to choose from.  [default: all that fit]"),
+    ] = None,
+    cpus_per_replica: Annotated[
+        str | None,
+        typer.Option(
+            "--cpus-per-replica",
+            "-p",
+            metavar="COUNTS",
+            help="Cores of each replica to choose from.  [default: 1 2 4 8 …]",
+        ),
+    ] = None,
+    core_cost: Annotated[float, typer.Option(metavar="COST", help="Of a core for an hour, in any currency.")] = 0.0,
+    gpu_cost: Annotated[float, typer.Option(metavar="COST", help="Of a GPU for an hour.")] = 0.0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the newest search of this model and objective.")
+    ] = False,
+    json: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the answer as JSON.")] = None,
+    runtime: Annotated[str, typer.Option(help="Run as processes, or as containers: process, docker.")] = "process",
+) -> None:
+    """Find the cheapest configuration that carries a rate within an objective."""
+    dry_run = settings.pop("dry_run")
+    with console.one_line_errors(typed={"SizeConfig.within_s": within}):
+        if settings["fail_if"]:
+            raise ConfigError(f"--fail-if {settings['fail_if'][0]}: a search wants what has to hold: use --slo")
+        if (rate is None) == (trace is None):
+            given = "are two rates: leave one out" if rate is not None else "are both missing: name one"
+            raise ConfigError(f"--rate and --trace {given}")
+        conditions = tuple(condition for text in slo for condition in console.parsed("--slo", parse, text))
+        within_s = console.parsed("--within", parse_duration, within)
+        rate_rps = console.optional("--rate", parse_rate, rate)
+        recorded = None if trace is None else console.parsed("--trace", _recorded, trace)
+        base = parameters.configured(settings | {"runtime": runtime}, Saturate(max_in_flight=settings["max_in_flight"]))
+        if not isinstance(base.serve, Deploy):
+            assert rate_rps is not None or recorded is not None
+            wanted_rps = rate_rps or peak_rps(recorded)  # type: ignore[arg-type]
+            raise typer.Exit(_carries(_of_server(base, conditions, wanted_rps, within_s), wanted_rps, dry_run))
+        config = SizeConfig(
+            base=base,
+            conditions=conditions,
+            rate_rps=rate_rps,
+            trace=recorded,
+            within_s=within_s,
+            replicas=console.optional("--replicas", parse_int_list, replicas) or (),
+            cpus_per_replica=console.optional("--cpus-per-replica", parse_int_list, cpus_per_replica) or (),
+            batch_sizes=console.optional("--batch-sizes", parse_int_list, batch_sizes) or (),
+            core_cost=core_cost,
+            gpu_cost=gpu_cost,
+        )
+    if dry_run:
+        plan, _ = console.run(prepare_size(config))
+        typer.echo(size_plan_text(plan))
+    else:
+        _run(config, resume, json)
+
+
+def _of_server(
+    base: ExperimentConfig, conditions: tuple[Condition, ...], rate_rps: float, within_s: float
+) -> CapacityConfig:
+    """A search of the capacity of a server that runs already, which takes about so long.
+
+    Args:
+        base: of the probes.
+        conditions: that have to hold.
+        rate_rps: the first rate.
+        within_s: time for the search.
+    """
+    limits = Limits(tolerance=0.05, duration_s=within_s / 40, confirm_s=within_s / 10, probes=14)
+    return CapacityConfig(base, conditions, start_rps=rate_rps, limits=limits)
+
+
+def _carries(config: CapacityConfig, rate_rps: float, dry_run: bool) -> int:
+    """Say whether a server that runs already carries a rate, and what else; returns the exit code.
+
+    Args:
+        config: of the search of its capacity.
+        rate_rps: the rate.
+        dry_run: say what would be done.
+    """
+    if dry_run:
+        measuring.show_plan(config.base, lambda plan: capacity_plan_text(plan, config))
+        return exit_codes.OK
+    console.set_up_logging()
+    found, _ = console.run(find_capacity(config), console.NOTHING_MEASURED)
+    with console.kept("the search is in", found.directory):
+        carried = carries(found.capacity, rate_rps)
+        state = {True: "yes", False: "no", None: "undecided"}[carried]
+        typer.echo(f"carries     {rate_rps:.4g} requests/s with {','.join(map(str, config.conditions))}: {state}")
+        typer.echo(capacity_text(found))
+        typer.echo(f"Saved the search to {found.directory}")
+    return {True: exit_codes.OK, False: exit_codes.THRESHOLD, None: exit_codes.UNDECIDED}[carried]
+
+
+def carries(capacity: Capacity, rate_rps: float) -> bool | None:
+    """Whether probes that decide show that a rate holds, or that it does not; None where they show neither.
+
+    Args:
+        capacity: what was found.
+        rate_rps: the rate.
+    """
+    decided = [probe for probe in capacity.probes if probe.step in ("confirm", "above")]
+    if any(probe.outcome == "fail" and probe.rate_rps <= rate_rps for probe in decided):
+        return False
+    return True if any(probe.outcome == "pass" and probe.rate_rps >= rate_rps for probe in decided) else None
+
+
+def _recorded(path: str) -> Trace:
+    trace = parse_arrivals(f"trace:{path}", None, None, 0)
+    assert isinstance(trace, Trace)
+    return trace
+
+
+def _run(config: SizeConfig, resume: bool, json: str | None) -> None:
+    console.set_up_logging(sys.stderr if json == STANDARD_OUTPUT else None)
+
+    async def act() -> Sized:
+        return await find_size(await prepare_size(config), resume=resume)
+
+    sized, _ = console.run(act(), console.NOTHING_MEASURED)
+    with console.kept("the search is in", sized.directory):
+        if json == STANDARD_OUTPUT:
+            typer.echo(size_json(sized), nl=False)
+        else:
+            typer.echo(size_text(sized))
+            typer.echo(f"Saved the search to {sized.directory}")
+    if json not in (None, STANDARD_OUTPUT):
+        with console.one_line_errors():
+            try:
+                Path(str(json)).write_text(size_json(sized))
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"--json {json} cannot be written: {error}") from None
+    raise typer.Exit(exit_codes.of_size(sized.answer))

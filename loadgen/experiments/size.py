@@ -1,0 +1,491 @@
+"""Runs the search of the cheapest configuration: brings up what it asks for, measures, and keeps each run at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from frontend_launch.affinity import pinned
+from frontend_launch.errors import FrontendLaunchError, PlacementError, UnavailableError
+from frontend_launch.launch.topology import Topology
+from frontend_launch.tasks import to_completion
+from loadgen.checks import finite, instance, whole
+from loadgen.config import MAX_BATCH, Deploy, ExperimentConfig, OpenLoop, Saturate
+from loadgen.errors import ConfigError, FieldError, Interrupted, TargetError
+from loadgen.experiments import ledger as ledgers
+from loadgen.experiments.capacity import INTERVAL_S, Backlog
+from loadgen.experiments.experiment import log_plan, measure, reference_answers
+from loadgen.experiments.grid import GridCell, Size
+from loadgen.experiments.ledger import Entry, Ledger
+from loadgen.experiments.probes import ProbeRequest, judge
+from loadgen.experiments.size_answer import Answer, Ask, Question, Told
+from loadgen.experiments.sizing import STARTING_S, Sizer, busiest_rps
+from loadgen.judging.slo import Condition
+from loadgen.load.answers import AnswerCheck
+from loadgen.load.arrivals import Renewal, Trace
+from loadgen.load.ending import Ending
+from loadgen.plan import Plan, PlanContext, plan_on, survey
+from loadgen.results.document import Results
+from loadgen.results.environment import command
+from loadgen.results.files import read
+from loadgen.servers.server import Server
+from loadgen.servers.serving import serving
+
+log = logging.getLogger(__name__)
+
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+"""To choose from, unless the user says."""
+
+PEAK_S = 10.0
+"""The peak of a trace is the highest rate of so many seconds."""
+
+PARTS = 12
+"""So many parts of a trace have a number of replicas of their own."""
+
+KIND = "size"
+WARMUP_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SizeConfig:
+    """What `size` shall do.
+
+    Attributes:
+        base: all settings but those that the search varies.
+        conditions: that have to hold.
+        rate_rps: requests a second to carry; None for the peak of the trace.
+        trace: whose peak is to be carried.
+        within_s: time for the search.
+        replicas: to choose from; empty for all that the machine has room for.
+        cpus_per_replica: to choose from; empty for 1, 2, 4 and so on.
+        batch_sizes: to choose from.
+        core_cost: of a core for an hour; 0 where no cost is known.
+        gpu_cost: likewise of a GPU.
+    """
+
+    base: ExperimentConfig
+    conditions: tuple[Condition, ...]
+    rate_rps: float | None = None
+    trace: Trace | None = None
+    within_s: float = 600.0
+    replicas: tuple[int, ...] = ()
+    cpus_per_replica: tuple[int, ...] = ()
+    batch_sizes: tuple[int, ...] = ()
+    core_cost: float = 0.0
+    gpu_cost: float = 0.0
+
+    def __post_init__(self) -> None:
+        instance(self, "base", of=(ExperimentConfig,))
+        instance(self, "conditions", of=(Condition,), each=True)
+        instance(self, "trace", of=(Trace,))
+        if not self.conditions:
+            raise FieldError("SizeConfig.conditions", "()", "is empty", "name one at least")
+        if not isinstance(self.base.serve, Deploy):
+            raise ConfigError("a server that runs already has its size: use find_capacity")
+        whole(self, "replicas", "cpus_per_replica", each=True)
+        whole(self, "batch_sizes", most=MAX_BATCH, each=True)
+        finite(self, "rate_rps")
+        finite(self, "within_s")
+        finite(self, "core_cost", "gpu_cost", zero=True)
+        if (self.rate_rps is None) == (self.trace is None):
+            raise ConfigError("give one of {SizeConfig.rate_rps} and {SizeConfig.trace}")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What two searches share whose runs are the same, as JSON can say it: not the rate, nor the time."""
+        settings: dict[str, Any] = json.loads(json.dumps(asdict(self.base), default=str))
+        del settings["output"]["results_dir"], settings["load"], settings["allow_invalid"]
+        return {"base": settings, "slo": [str(condition) for condition in self.conditions]}
+
+
+@dataclass(frozen=True, slots=True)
+class SizePlan:
+    """What a search comes to on a machine.
+
+    Attributes:
+        config: of the search.
+        question: that it answers.
+        context: the model and the machine.
+        gpus: those that replicas may have, in this order.
+        notes: of the plans of all sizes.
+    """
+
+    config: SizeConfig
+    question: Question
+    context: PlanContext
+    gpus: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+    def plan(self, cell: GridCell) -> Plan:
+        """The plan of a cell, without a load."""
+        return plan_on(_cell_config(self.config.base, cell, self.gpus), self.context)
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """What a search left behind.
+
+    Attributes:
+        answer: what was found.
+        plan: of the search.
+        directory: of its results.
+        seconds: how long it took.
+        shares: the replicas of the answer share cores with client or frontends.
+        taken: invalid runs that were taken as they are.
+    """
+
+    answer: Answer
+    plan: SizePlan
+    directory: Path
+    seconds: float
+    shares: bool = False
+    taken: int = 0
+
+
+def _cell_config(base: ExperimentConfig, cell: GridCell, gpus: tuple[int, ...]) -> ExperimentConfig:
+    size = cell.size
+    assert isinstance(base.serve, Deploy)
+    cores = None if size.gpus else size.cpus_per_replica
+    own = gpus[: size.gpus]
+    serve = replace(base.serve, replicas=size.replicas, cpus_per_replica=cores, gpus=own, batch_size=cell.batch_size)
+    return replace(base, serve=serve)
+
+
+async def prepare_size(config: SizeConfig) -> SizePlan:
+    """Work out a search without starting anything.
+
+    Raises:
+        ConfigError: it contradicts itself or the model, or has too little time.
+        PlacementError: the machine has no room for any size.
+        DescribeError: there is no such model.
+    """
+    base = replace(config.base, serve=replace(config.base.serve, batch_size=1))
+    context = await survey(base)
+    rate_rps = config.rate_rps
+    if rate_rps is None:
+        assert config.trace is not None
+        rate_rps = peak_rps(config.trace)
+    most = context.model.max_batch
+    batch_sizes = config.batch_sizes or tuple(size for size in BATCH_SIZES if most is None or size <= most)
+    gpus = _gpus(base, context)
+    sizes, notes = _sizes(config, context, base, gpus)
+    question = Question(
+        rate_rps, sizes, batch_sizes, config.conditions, config.within_s, config.core_cost, config.gpu_cost
+    )
+    least_s = question.run_s + question.least_s(rate_rps) + STARTING_S
+    if least_s > config.within_s:
+        objective = ",".join(map(str, config.conditions))
+        wanted = f"{question.least_s(rate_rps):.0f} s of {rate_rps:g} requests/s tell {objective}"
+        problem = f"is too short: {wanted}, and a run before that takes {question.run_s:.0f} s"
+        raise FieldError("SizeConfig.within_s", config.within_s, problem, f"use {2 * least_s:.0f}s or more")
+    return SizePlan(config, question, context, gpus, notes)
+
+
+def _gpus(base: ExperimentConfig, context: PlanContext) -> tuple[int, ...]:
+    """GPUs that replicas may have: those that were named, else the model's default that are here."""
+    assert isinstance(base.serve, Deploy)
+    if base.serve.gpus is not None:
+        return base.serve.gpus
+    return tuple(gpu for gpu in context.model.gpus if gpu in context.topology.gpus)
+
+
+def _sizes(
+    config: SizeConfig, context: PlanContext, base: ExperimentConfig, gpus: tuple[int, ...]
+) -> tuple[tuple[Size, ...], tuple[str, ...]]:
+    """The sizes that the machine has room for, and notes of their plans."""
+    cores = len(context.topology.cores)
+    each = config.cpus_per_replica or tuple(1 << power for power in range(cores.bit_length()) if 1 << power <= cores)
+    kinds = [(count, False) for count in dict.fromkeys(each)] if not base.serve.gpus else []  # type: ignore[union-attr]
+    sizes: list[Size] = []
+    notes: dict[str, None] = {}
+    refused: Exception | None = None
+    for cpus, gpu in (*kinds, *([(0, True)] if gpus else [])):
+        for count in dict.fromkeys(config.replicas) or range(1, (len(gpus) if gpu else cores // cpus) + 1):
+            if gpu and count > len(gpus):
+                continue
+            size = Size(count, cpus, count if gpu else 0)
+            try:
+                plan = plan_on(_cell_config(base, GridCell(size, 1), gpus), context)
+            except (ConfigError, PlacementError) as error:
+                refused = error
+                continue
+            notes |= dict.fromkeys(plan.notes)
+            sizes.append(_with_cores(size, plan) if gpu else size)
+    if not sizes:
+        assert refused is not None
+        raise refused
+    return tuple(sizes), tuple(notes)
+
+
+def _with_cores(size: Size, plan: Plan) -> Size:
+    """A size with the cores that each of its replicas has by its plan."""
+    return size._replace(cpus_per_replica=max(len(row.cores) for row in plan.placement.replicas))
+
+
+def _times_s(trace: Trace) -> list[float]:
+    times: list[float] = (trace.times_ns(0.0) / 1e9).tolist()
+    return times
+
+
+def peak_rps(trace: Trace) -> float:
+    """The highest rate of `PEAK_S` of a trace."""
+    return busiest_rps(_times_s(trace), min(PEAK_S, trace.duration_s))
+
+
+def course(trace: Trace) -> list[tuple[float, float]]:
+    """The peaks of a trace, part by part: when each begins, in seconds, and its highest rate of some seconds."""
+    times_s, length_s = _times_s(trace), trace.duration_s / PARTS
+    parts: list[list[float]] = [[] for _ in range(PARTS)]
+    for time_s in times_s:
+        parts[min(PARTS - 1, int(time_s / length_s))].append(time_s)
+    return [(number * length_s, busiest_rps(part, min(PEAK_S, length_s))) for number, part in enumerate(parts)]
+
+
+async def find_size(plan: SizePlan, *, resume: bool = False) -> Sized:
+    """Search, and keep each run as soon as it is finished.
+
+    Cancel its task to end it early; the run under way is lost, all others are kept.
+
+    Args:
+        plan: of the search.
+        resume: go on with the newest search of the same model and objective; its runs are not made again.
+
+    Raises:
+        ConfigError: the results cannot be saved.
+        UnavailableError: nothing can be started, whatever the size.
+        Interrupted: it was cancelled.
+    """
+    config = plan.config
+    match config.base.serve:
+        case Deploy(topology=Topology(described=True)):
+            raise ConfigError("nothing can run on a described {Deploy.topology}: leave it out")
+    header = {
+        "command": command(),
+        "started_at": _now(),
+        "model": config.base.serve.model,
+        "cells": len(plan.question.sizes) * len(plan.question.batch_sizes),
+        "rate_rps": plan.question.rate_rps,
+        "settings": config.settings,
+    }
+    results_dir = config.base.output.results_dir
+    opened = (ledgers.resume if resume else ledgers.begin)(results_dir, header, KIND)
+    with opened as ledger:
+        log.info("kept in %s", ledger.directory)
+        search = _Search(plan, ledger)
+        try:
+            answer = await search.answer()
+        except asyncio.CancelledError:
+            remedy = "start it again with {run_sweep.resume} to go on"
+            raise Interrupted(f"interrupted before there was an answer; {remedy}") from None
+        shares = False
+        if answer.best is not None:
+            shares = any(row.shared for row in plan.plan(answer.best).placement.replicas)
+        return Sized(answer, plan, ledger.directory, search.seconds, shares, search.taken)
+
+
+class _Search:
+    """A search on this machine.
+
+    Attributes:
+        taken: as in `Sized`.
+    """
+
+    def __init__(self, plan: SizePlan, ledger: Ledger) -> None:
+        self._plan, self._ledger = plan, ledger
+        self._known: Mapping[tuple[GridCell, int], Entry] = {
+            (entry.measurement.cell, entry.repeat): entry for entry in ledger.entries
+        }
+        self._check: AnswerCheck | None = None
+        self._began_s = time.monotonic()
+        self._size: Size | None = None
+        self._stack = contextlib.AsyncExitStack()
+        self._server: Server | None = None
+        self._number = len(ledger.entries)
+        self.taken = 0
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._began_s
+
+    async def answer(self) -> Answer:
+        """Do what the search asks for until it has its answer."""
+        base = self._plan.question
+        self._check = await reference_answers(self._plan.plan(GridCell(base.sizes[0], base.batch_sizes[0])))
+        steps = Sizer(base).steps()
+        ask = next(steps)
+        try:
+            while True:
+                told = await self._told(ask)
+                log.info("%s", run_text(ask, told))
+                try:
+                    ask = steps.send(told)
+                except StopIteration as end:
+                    answer: Answer = end.value
+                    return answer
+        finally:
+            await to_completion(self._take_down())
+
+    async def _told(self, ask: Ask) -> Told:
+        entry = self._known.get((ask.cell, ask.repeat))
+        if entry is not None and (told := self._kept(entry)) is not None:
+            return told
+        if ask.wait_s:
+            log.info("the run is made again in %g s", ask.wait_s)
+            await asyncio.sleep(ask.wait_s)
+        try:
+            await self._bring_up(ask.cell)
+            assert self._server is not None
+            return await self._measured(ask, self._server)
+        except UnavailableError:
+            raise  # every other size would fail for the same reason
+        except (FrontendLaunchError, TargetError) as error:
+            log.error("%s: %s", ask.cell.name, error)
+            self._keep(ask, None, Told(self.seconds, failed=str(error)))
+            await self._take_down()
+            return Told(self.seconds, failed=str(error))
+
+    def _kept(self, entry: Entry) -> Told | None:
+        """What the ledger has of a run; None where its file cannot be read."""
+        if entry.results is None:
+            return None
+        try:
+            results = read(self._ledger.directory / entry.results)
+        except ConfigError:
+            return None
+        told = self._told_of(results, entry.error, entry.results)
+        return replace(told, outcome=entry.outcome or None, text=entry.found) if entry.rate_rps else told  # type: ignore[arg-type]
+
+    async def _bring_up(self, cell: GridCell) -> None:
+        """Have a deployment of the cell's size, with its batch size."""
+        if self._server is None or self._size != cell.size:
+            await self._take_down()
+            largest = max(self._plan.question.batch_sizes)
+            plan = self._cell_plan(GridCell(cell.size, largest))
+            log_plan(plan)
+            self._size = cell.size
+            self._stack.enter_context(pinned(plan.placement["client"].cores))
+            self._server = await self._stack.enter_async_context(self._served(plan, cell))
+        deployment = self._server.facts.deployment
+        if deployment is not None:
+            await deployment.set_batch_size(cell.batch_size)
+
+    @contextlib.asynccontextmanager
+    async def _served(self, plan: Plan, cell: GridCell) -> AsyncIterator[Server]:
+        async with serving(plan) as server:
+            try:
+                yield server
+            finally:
+                logs = self._ledger.directory / f"{cell.name}-{len(self._ledger.entries)}.logs"
+                await to_completion(server.keep_logs(logs))
+
+    async def _take_down(self) -> None:
+        self._server, self._size = None, None
+        stack, self._stack = self._stack, contextlib.AsyncExitStack()
+        await stack.aclose()
+
+    def _cell_plan(self, cell: GridCell) -> Plan:
+        plan = self._plan.plan(replace(cell, rate_rps=0.0))
+        output = plan.config.output
+        return plan.with_output(replace(output, results_dir=self._ledger.directory, log_every_s=INTERVAL_S))
+
+    async def _measured(self, ask: Ask, server: Server) -> Told:
+        base, conditions = self._plan.config.base, self._plan.config.conditions
+        plan = self._cell_plan(ask.cell)
+        rate_rps, in_flight = ask.cell.rate_rps, base.load.max_in_flight
+        if not rate_rps:
+            load: Saturate | OpenLoop = Saturate(ask.duration_s, max_in_flight=in_flight, warmup_s=WARMUP_S)
+            results = await measure(plan.with_load(load), server, self._check, None, conditions)
+            self._refuse_interrupted(results)
+            told = self._told_of(results, results.error, "" if results.path is None else results.path.name)
+        else:
+            self._number += 1
+            request = ProbeRequest("confirm", rate_rps, ask.duration_s)
+            load = OpenLoop(Renewal(rate_rps, ask.duration_s, 1.0, base.seed + self._number), in_flight, WARMUP_S)
+            backlog = Backlog(request, conditions, drains=False)
+            results = await measure(plan.with_load(load), server, self._check, backlog, conditions)
+            self._refuse_interrupted(results)
+            probe = judge(request, results, conditions, backlog.in_flight, base.allow_invalid)
+            told = self._told_of(results, None, probe.results)
+            outcome = "undecided" if probe.outcome == "invalid" else probe.outcome
+            invalid = probe.text if probe.outcome == "invalid" else None
+            told = replace(told, outcome=outcome, text=probe.text, invalid=invalid)
+            if probe.outcome == "lost":
+                told = replace(told, failed=probe.text)
+        self._keep(ask, results, told)
+        if results.ended == Ending.SERVER_LOST:
+            await self._take_down()
+        return told
+
+    def _refuse_interrupted(self, results: Results) -> None:
+        if results.ended == Ending.INTERRUPTED:
+            raise asyncio.CancelledError
+
+    def _told_of(self, results: Results, error: str | None, name: str) -> Told:
+        summary, invalid = results.summary, results.invalid
+        if invalid is not None and self._plan.config.base.allow_invalid:
+            self.taken += 1
+            invalid = None
+        reason = (
+            None if invalid is None else f"{invalid.reason}; {invalid.remedy}" if invalid.remedy else invalid.reason
+        )
+        return Told(
+            self.seconds,
+            summary.throughput_rps,
+            summary.throughput_interval_rps,
+            results.verdict.limit,
+            results.verdict.text,
+            invalid=reason,
+            failed=error,
+            results=name,
+        )
+
+    def _keep(self, ask: Ask, results: Results | None, told: Told) -> None:
+        cell = ask.cell
+        self._ledger.add(
+            Entry(
+                cell=cell.name,
+                replicas=cell.size.replicas,
+                cpus_per_replica=cell.size.cpus_per_replica,
+                batch_size=cell.batch_size,
+                repeat=ask.repeat,
+                kind="cell",
+                results=None if results is None or results.path is None else results.path.name,
+                error=told.failed,
+                throughput_rps=told.throughput_rps,
+                p99_ms=None if results is None else results.summary.latency_ms["p99"],
+                saturated=None if results is None else results.verdict.saturated,
+                finished_at=_now(),
+                rate_rps=cell.rate_rps,
+                invalid=told.invalid,
+                p99_uncertain=results is not None and "p99" in results.summary.uncertain,
+                gpus=cell.size.gpus,
+                outcome=told.outcome or "",
+                found=told.text,
+            )
+        )
+
+
+def run_text(ask: Ask, told: Told) -> str:
+    """A run in one line."""
+    if told.failed is not None and told.outcome is None:
+        return f"{ask.cell.name}: {told.failed}"
+    invalid = "" if told.invalid is None else f"invalid: {told.invalid}"
+    if told.outcome is not None:
+        found = invalid or f"{told.outcome}, {told.text}"
+        return f"{ask.cell.name}: {ask.cell.rate_rps:.4g} requests/s for {ask.duration_s:.0f} s: {found}"
+    return f"{ask.cell.name}: {told.throughput_rps or 0.0:.4g} requests/s when saturated for {ask.duration_s:.0f} s" + (
+        f", {invalid}" if invalid else f", limit {told.limit}"
+    )
+
+
+def _now() -> str:
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")

@@ -1,0 +1,261 @@
+"""What the search of the cheapest configuration is asked, what it asks for and is told, and its answer. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from loadgen.checks import finite
+from loadgen.experiments.grid import GridCell, Size
+from loadgen.experiments.probes import Outcome, samples
+from loadgen.experiments.scaling import Estimate
+from loadgen.judging.slo import Condition
+
+LEAST_RUN_S, LEAST_CONFIRM_S = 3.0, 10.0
+"""No saturating run is shorter, and no open loop."""
+
+State = Literal["holds", "fails", "ruled out", "undecided", "not started", "not tried", "dearer"]
+"""Of a size or a cell; `docs/size.md` has what each means."""
+
+OPEN_STATES = ("undecided", "not started", "not tried")
+"""Of these nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked.
+
+    Attributes:
+        rate_rps: requests a second to carry.
+        sizes: of deployments that the machine has room for.
+        batch_sizes: to choose from.
+        conditions: that have to hold.
+        within_s: time for the search.
+        core_cost: of a core for an hour, in any currency; 0 where no cost is known.
+        gpu_cost: likewise of a GPU.
+    """
+
+    rate_rps: float
+    sizes: tuple[Size, ...]
+    batch_sizes: tuple[int, ...]
+    conditions: tuple[Condition, ...] = ()
+    within_s: float = 600.0
+    core_cost: float = 0.0
+    gpu_cost: float = 0.0
+
+    def __post_init__(self) -> None:
+        finite(self, "rate_rps", "within_s")
+        finite(self, "core_cost", "gpu_cost", zero=True)
+
+    @property
+    def run_s(self) -> float:
+        """Measured part of a saturating run."""
+        return min(10.0, max(LEAST_RUN_S, round(self.within_s / 60)))
+
+    @property
+    def confirm_s(self) -> float:
+        """Measured part of the open loop that decides: a sixth of the time, but all requests that it wants."""
+        return max(min(120.0, round(self.within_s / 6)), self.least_s(self.rate_rps))
+
+    def least_s(self, rate_rps: float) -> float:
+        """The least time in which the conditions have as many requests as they want."""
+        return max(LEAST_CONFIRM_S, math.ceil(samples(self.conditions) / rate_rps))
+
+    @property
+    def priced(self) -> bool:
+        """Whether costs are known."""
+        return bool(self.core_cost or self.gpu_cost)
+
+    def hourly(self, size: Size) -> float:
+        """What a size costs an hour."""
+        return size.cores * self.core_cost + size.gpus * self.gpu_cost
+
+    def rank(self, size: Size) -> tuple[float, int, int]:
+        """Less is cheaper: by cost where it is known, else by GPUs, then by cores."""
+        return self.hourly(size) if self.priced else 0.0, size.gpus, size.cores
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The run that the search wants next.
+
+    Attributes:
+        cell: with a rate for an open loop, without one for a saturating run.
+        duration_s: of its measured part.
+        repeat: how often the cell was asked for before.
+        wait_s: time to wait before, since the last one was invalid.
+    """
+
+    cell: GridCell
+    duration_s: float
+    repeat: int
+    wait_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a run came to.
+
+    Attributes:
+        elapsed_s: time since the search began, at its end.
+        throughput_rps: answers a second; None where it has no results.
+        interval_rps: its 95 % interval; None where not known.
+        limit: by its verdict.
+        limit_text: the verdict in words.
+        invalid: why nothing may rest on it; None for a valid run.
+        failed: why it did not end as asked; None where it did.
+        outcome: of an open loop; None of a saturating run.
+        text: what was found of the objective.
+        results: name of its results file; empty without.
+    """
+
+    elapsed_s: float
+    throughput_rps: float | None = None
+    interval_rps: tuple[float, float] | None = None
+    limit: str = "unknown"
+    limit_text: str = ""
+    invalid: str | None = None
+    failed: str | None = None
+    outcome: Outcome | None = None
+    text: str = ""
+    results: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that was made."""
+
+    ask: Ask
+    told: Told
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is known of a size.
+
+    Attributes:
+        size: which.
+        state: what is known.
+        text: why, in words.
+    """
+
+    size: Size
+    state: State
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """How many replicas a rate takes, by the law.
+
+    Attributes:
+        rate_rps: requests a second.
+        replicas: how many; None where the law has no such number.
+        low: at least.
+        high: at most; None where not known.
+    """
+
+    rate_rps: float
+    replicas: int | None
+    low: int
+    high: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """What more replicas than the machine has room for would do.
+
+    Attributes:
+        cell: the configuration whose replicas are meant, as large as the machine has room for.
+        share: of its most throughput at which the objective was shown to hold; None where that was not shown.
+        fleet: for the rate.
+        measured: numbers of replicas of which the law knows.
+    """
+
+    cell: GridCell
+    share: float | None
+    fleet: Fleet
+    measured: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was found.
+
+    Attributes:
+        question: what was asked.
+        best: the cheapest configuration that was shown to carry the rate; None where none was.
+        shown: the open loop that shows it.
+        capacity: its throughput when saturated; None where that is not known.
+        capacity_runs: valid runs that the capacity rests on.
+        at_least: it may do more: the replicas were not the limit.
+        limit: what limits it first.
+        findings: of each size, the cheapest first.
+        runs: all that were made.
+        ended: why the search ended.
+        beyond: what a larger machine would take; None where this one does.
+    """
+
+    question: Question
+    best: GridCell | None
+    shown: Run | None
+    capacity: Estimate | None
+    capacity_runs: int
+    at_least: bool
+    limit: str
+    findings: tuple[Finding, ...]
+    runs: tuple[Run, ...]
+    ended: str
+    beyond: Beyond | None = None
+
+    @property
+    def cheaper(self) -> tuple[Finding, ...]:
+        """Sizes that cost less than the best one; all of them where there is none."""
+        if self.best is None:
+            return self.findings
+        rank = self.question.rank
+        return tuple(found for found in self.findings if rank(found.size) < rank(self.best.size))
+
+    @property
+    def unknown(self) -> tuple[Finding, ...]:
+        """Those of them of which nothing is known."""
+        return tuple(found for found in self.cheaper if found.state in OPEN_STATES)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether nothing was shown to do, though something may."""
+        return self.best is None and bool(self.unknown)
+
+    @property
+    def measured(self) -> frozenset[GridCell]:
+        """The cells of the grid that were measured."""
+        return frozenset(replace(run.ask.cell, rate_rps=0.0) for run in self.runs)
+
+    @property
+    def cells(self) -> int:
+        """How many the grid has."""
+        return len(self.question.sizes) * len(self.question.batch_sizes)
+
+    @property
+    def headroom(self) -> float | None:
+        """The capacity over the rate; None where not known."""
+        return None if self.capacity is None else self.capacity.value / self.question.rate_rps
+
+    @property
+    def per_million(self) -> float | None:
+        """What a million requests at the rate cost; None where no cost is known."""
+        if self.best is None or not self.question.priced:
+            return None
+        return self.question.hourly(self.best.size) / (3600 * self.question.rate_rps) * 1e6
+
+    @property
+    def skipped(self) -> Mapping[State, int]:
+        """How many cells were not measured, by the state of their size."""
+        counts: dict[State, int] = {}
+        measured = self.measured
+        for found in self.findings:
+            cells = {GridCell(found.size, batch_size) for batch_size in self.question.batch_sizes}
+            counts[found.state] = counts.get(found.state, 0) + len(cells - measured)
+        return {state: count for state, count in counts.items() if count}

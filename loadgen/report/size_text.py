@@ -1,0 +1,268 @@
+"""Formats the search of the cheapest configuration: its plan, its answer first, and how it was found."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from frontend_launch.integers import plural
+from loadgen.experiments.grid import GridCell
+from loadgen.experiments.scaling import Estimate
+from loadgen.experiments.size import PEAK_S, Sized, SizePlan, course
+from loadgen.experiments.size_answer import Answer, Finding, Fleet, Run
+from loadgen.experiments.sizing import DRIFT, OVERHEAD_S, STARTING_S, Sizer
+from loadgen.report.text import table
+from loadgen.results.document import strict
+
+MOST_NAMED = 3
+"""Sizes that are cheaper and were not shown to do that are named."""
+
+_SKIPPED = {
+    "dearer": "cost as much as the answer or more",
+    "ruled out": "predicted to do less than is asked",
+    "fails": "of sizes that failed, at other batches",
+    "holds": "of the answer's size, at other batches",
+    "undecided": "of sizes that are undecided, at other batches",
+    "not started": "of sizes that could not be started",
+    "not tried": "not reached in the time",
+}
+
+
+def size_plan_text(plan: SizePlan) -> str:
+    """What a search chooses from, and how long it takes."""
+    question = plan.question
+    cells = len(question.sizes) * len(question.batch_sizes)
+    first = _time(STARTING_S + 3 * (question.run_s + OVERHEAD_S) + question.confirm_s)
+    rows = [("size", "replicas", "cores each", "cores", "gpus")]
+    rows += [
+        (size.name, str(size.replicas), str(size.cpus_per_replica), str(size.cores), str(size.gpus))
+        for size in sorted(question.sizes, key=question.rank)
+    ]
+    batches = " ".join(map(str, question.batch_sizes))
+    return "\n".join(
+        [
+            f"search for the cheapest configuration that carries {_asked(plan)}",
+            table(rows),
+            f"batches     {batches}: {plural(cells, 'cell')}, of which few are measured, the cheapest sizes first",
+            f"runs        {question.run_s:.0f} s each at full speed, {question.confirm_s:.0f} s each that decides",
+            f"time        about {first} where the cheapest size does, at most {_time(question.within_s)} (--within)",
+            *plan.notes,
+        ]
+    )
+
+
+def size_text(sized: Sized) -> str:
+    """What a search found, in one screen: the answer, what is not known, and how it was found."""
+    answer = sized.answer
+    lines = [*_answer(sized), *_cheaper(answer), *_unknown(sized), *_beyond(sized), *_course(sized)]
+    return "\n".join([*lines, *_found(sized)])
+
+
+def size_json(sized: Sized) -> str:
+    """The same for machines."""
+    answer = sized.answer
+    question = answer.question
+    document = {
+        "schema_version": 1,
+        "rate_rps": question.rate_rps,
+        "slo": [str(condition) for condition in question.conditions],
+        "within_s": question.within_s,
+        "model": sized.plan.config.base.serve.model,
+        "state": "found" if answer.best is not None else "undecided" if answer.undecided else "none",
+        "best": None if answer.best is None else _cell(answer.best),
+        "capacity_rps": _estimate(answer.capacity),
+        "capacity_at_least": answer.at_least,
+        "capacity_runs": answer.capacity_runs,
+        "headroom": answer.headroom,
+        "limit": answer.limit,
+        "cost_per_hour": question.hourly(answer.best.size) if answer.best and question.priced else None,
+        "cost_per_million_requests": answer.per_million,
+        "shown_by": None if answer.shown is None else _run(answer.shown),
+        "sizes": [
+            {**found.size._asdict(), "name": found.size.name, "state": found.state, "text": found.text}
+            for found in answer.findings
+        ],
+        "beyond": None if answer.beyond is None else {**asdict(answer.beyond), "extrapolated": True},
+        "course": [{"at_s": at_s, **asdict(fleet), "extrapolated": True} for at_s, fleet in _fleets(sized)],
+        "cells": answer.cells,
+        "cells_measured": len(answer.measured),
+        "runs": [_run(run) for run in answer.runs],
+        "ended": answer.ended,
+        "seconds": sized.seconds,
+        "directory": str(sized.directory),
+    }
+    return json.dumps(strict(document), indent=2, allow_nan=False) + "\n"
+
+
+def _cell(cell: GridCell) -> Mapping[str, Any]:
+    size = cell.size
+    return {**size._asdict(), "cores": size.cores, "batch_size": cell.batch_size, "name": cell.name}
+
+
+def _run(run: Run) -> Mapping[str, Any]:
+    return {"cell": _cell(run.ask.cell), **asdict(run.told), "duration_s": run.ask.duration_s}
+
+
+def _estimate(estimate: Estimate | None) -> Mapping[str, float] | None:
+    return None if estimate is None else asdict(estimate)
+
+
+def _asked(plan: SizePlan) -> str:
+    question = plan.question
+    objective = ",".join(map(str, question.conditions))
+    peak = f", the peak of {PEAK_S:g} s of the trace," if plan.config.trace is not None else ""
+    return f"{_number(question.rate_rps)} requests/s{peak} with {objective}"
+
+
+def _answer(sized: Sized) -> list[str]:
+    answer = sized.answer
+    question, best = answer.question, answer.best
+    if best is None:
+        state = "undecided" if answer.undecided else "none"
+        why = "was shown to carry" if answer.undecided else "of this machine carries"
+        return [f"size        {state}: no configuration {why} {_asked(sized.plan)}"]
+    lines = [f"size        {_described(best)}", f"carries     {_asked(sized.plan)}"]
+    if answer.shown is not None:
+        ask = answer.shown.ask
+        lines.append(f"shown by    Poisson arrivals for {ask.duration_s:.0f} s: {answer.shown.told.text}")
+    if answer.capacity is None:
+        lines.append("capacity    not known: no valid saturating run")
+    else:
+        ends = f"{_number(answer.capacity.low)} to {_number(answer.capacity.high)}"
+        how = "95 % confidence" if answer.capacity_runs > 1 else f"one run, trusted to {DRIFT:.0%}"
+        least = "at least " * answer.at_least
+        lines.append(
+            f"capacity    {least}{_number(answer.capacity.value)} requests/s ({ends}, {how}) at full speed; "
+            f"head-room {answer.headroom or 0.0:.3g} times the rate"
+        )
+    lines.append(f"limit       {answer.limit}")
+    if question.priced:
+        per_million = f"{answer.per_million or 0.0:.4g} per million requests at {_number(question.rate_rps)} requests/s"
+        lines.append(f"cost        {question.hourly(best.size):.4g} an hour, {per_million}")
+    return lines
+
+
+def _described(cell: GridCell) -> str:
+    size = cell.size
+    gpus = f", {plural(size.gpus, 'GPU')}" if size.gpus else ""
+    return (
+        f"{cell.name}: {plural(size.replicas, 'replica')} x {plural(size.cpus_per_replica, 'core')}, "
+        f"batches up to {cell.batch_size} ({plural(size.cores, 'core')}{gpus})"
+    )
+
+
+def _cheaper(answer: Answer) -> list[str]:
+    """The sizes that cost less, the dearest of them first: why not these."""
+    known = [found for found in reversed(answer.cheaper) if found not in answer.unknown]
+    if answer.best is not None and not answer.cheaper:
+        return ["cheaper     none: no size has fewer cores or GPUs"]
+    word = "cheaper" if answer.best is not None else "not"
+    lines = [f"{word:<12}{_reason(found)}" for found in known[:MOST_NAMED]]
+    rest = len(known) - MOST_NAMED
+    return [*lines, f"            and {plural(rest, 'smaller size')} neither"] if rest > 0 else lines
+
+
+def _reason(found: Finding) -> str:
+    named = found.text.startswith(found.size.name)
+    return found.text if named else f"{found.size.name}: {found.text}"
+
+
+def _unknown(sized: Sized) -> list[str]:
+    answer = sized.answer
+    lines = [f"{_reason(found)} ({found.state})" for found in answer.unknown[:MOST_NAMED]]
+    if len(answer.unknown) > MOST_NAMED:
+        lines.append(f"{plural(len(answer.unknown) - MOST_NAMED, 'more size')} that may do")
+    if answer.best is not None and answer.shown is not None:
+        lines.append(f"what happens after more than {answer.shown.ask.duration_s:.0f} s, or with burstier arrivals")
+    if sized.shares:
+        lines.append("how much more replicas do that do not share cores with client or frontends, as these do")
+    if sized.taken:
+        lines.append(
+            f"{plural(sized.taken, 'run')} of these {'is' if sized.taken == 1 else 'are'} invalid (--allow-invalid)"
+        )
+    if answer.ended == "the time is over":
+        lines.append(f"more: {_time(answer.question.within_s)} were over; go on with --resume and a longer --within")
+    shown = [f"{'not known' if not number else '':<12}{line}" for number, line in enumerate(lines)]
+    invalid = [run.told.invalid for run in answer.runs if run.told.invalid is not None]
+    if invalid:
+        shown.append(f"invalid     {len(invalid)} of {plural(len(answer.runs), 'run')}; the last: {invalid[-1]}")
+    return shown
+
+
+def _beyond(sized: Sized) -> list[str]:
+    beyond = sized.answer.beyond
+    if beyond is None:
+        return []
+    fleet, cell = beyond.fleet, beyond.cell
+    each = f"replicas of {plural(cell.size.cpus_per_replica, 'core')}{' and a GPU' * bool(cell.size.gpus)}"
+    counts = ", ".join(map(str, beyond.measured))
+    if beyond.share is None:
+        used = "their latency is not known: the objective held at no share of their throughput that was tried"
+    else:
+        used = f"each used to {beyond.share:.0%}, where {cell.name} held the objective"
+    return [
+        f"larger      {_count(fleet)} {each} with batches up to {cell.batch_size}; extrapolated, not measured",
+        f"            by the law of {counts} replicas; {used}",
+    ]
+
+
+def _count(fleet: Fleet) -> str:
+    low, high = fleet.low, fleet.high
+    if high is None:
+        return f"{low} or more"
+    most = str(fleet.replicas) if fleet.replicas is not None else "unknown"
+    return most if low == high else f"{most} ({low} to {high} with 95 % confidence)"
+
+
+def _fleets(sized: Sized) -> list[tuple[float, Fleet]]:
+    """How many replicas of the answer each part of a trace takes, at its share of their throughput."""
+    trace, answer = sized.plan.config.trace, sized.answer
+    if trace is None:
+        return []
+    sizer = Sizer.of(answer)
+    if answer.best is not None and answer.capacity is not None:
+        cell, share = answer.best, min(1.0, answer.question.rate_rps / answer.capacity.value)
+    elif answer.beyond is not None:
+        cell, share = answer.beyond.cell, answer.beyond.share or 1.0
+    else:
+        return []
+    return [(at_s, sizer.fleet(cell, rate_rps, share)) for at_s, rate_rps in course(trace) if rate_rps]
+
+
+def _course(sized: Sized) -> list[str]:
+    fleets = _fleets(sized)
+    if not fleets:
+        return []
+    rows = [("  from", "requests/s", "replicas")]
+    rows += [(f"  {_time(at_s)}", _number(fleet.rate_rps), _count(fleet)) for at_s, fleet in fleets]
+    return [
+        "over time   by the law, at the same use of each replica; extrapolated, not measured",
+        *table(rows).splitlines(),
+    ]
+
+
+def _found(sized: Sized) -> list[str]:
+    answer = sized.answer
+    rows: list[Sequence[str]] = [("  cell", "run", "s", "requests/s", "found")]
+    for run in answer.runs:
+        told, rate_rps = run.told, run.ask.cell.rate_rps
+        found = told.failed or (told.invalid and f"invalid: {told.invalid.partition(';')[0]}")
+        found = found or (f"{told.outcome}: {told.text}" if told.outcome else f"limit: {told.limit}")
+        answered = "-" if told.throughput_rps is None else _number(told.throughput_rps)
+        cell = GridCell(run.ask.cell.size, run.ask.cell.batch_size).name
+        kind = f"at {_number(rate_rps)}" if rate_rps else "full speed"
+        rows.append((f"  {cell}", kind, f"{run.ask.duration_s:.0f}", answered, found))
+    measured = f"{len(answer.measured)} of {plural(answer.cells, 'cell')} measured in {_time(sized.seconds)}"
+    left_out = [f"  {plural(count, 'cell')} left out: {_SKIPPED[state]}" for state, count in answer.skipped.items()]
+    return [f"found by    {measured}", *table(rows).splitlines(), *left_out]
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if value < 1000 else f"{value:,.0f}"
+
+
+def _time(seconds: float) -> str:
+    return str(datetime.timedelta(seconds=round(seconds)))
