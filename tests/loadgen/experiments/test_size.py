@@ -114,7 +114,7 @@ async def _nothing(*_):
 
 
 def found(asked, resume=False) -> Sized:
-    async def act():
+    async def act() -> Sized:
         return await find_size(await prepare_size(asked), resume=resume)
 
     return asyncio.run(act())
@@ -177,7 +177,7 @@ def hurried(monkeypatch):
     async def sleep(_):
         """No time passes."""
 
-    monkeypatch.setattr(sizes.asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
 
 
 def test_invalid_runs_are_told_and_decide_nothing(monkeypatch, tmp_path, hurried):
