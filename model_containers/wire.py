@@ -1,6 +1,6 @@
 """The bytes between a frontend and a replica: the 2017 container protocol, version 1, port 7000.
 
-Pure functions between ZeroMQ frames and frozen dataclasses. Every message is one multipart message that
+Pure functions between ZeroMQ frames and values. Every message is one multipart message that
 begins with an empty delimiter frame and a 4-byte message type; the frames below are counted without the
 routing identity, which belongs to the ROUTER socket. All integers are little-endian.
 
@@ -22,10 +22,12 @@ role in the deployment.
 from __future__ import annotations
 
 import enum
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 from model_containers.data_types import OUTPUT_TYPES, Buffer, DataType, data_type
 from model_containers.errors import WireError
@@ -54,6 +56,8 @@ class HeartbeatKind(enum.IntEnum):
 
 PREDICT = 0
 """The only request type in use; 1, feedback, was never finished in the original."""
+
+_CONTENT, _PREDICT = _U32.pack(MessageType.CONTENT), _U32.pack(PREDICT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +90,9 @@ class Metadata:
     role: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BatchRequest:
-    """A batch for one replica; `of` makes one from its inputs.
+    """A batch for one replica; `of` makes one from its inputs. Not frozen, since one is made for every batch.
 
     Attributes:
         message_id: echoed by the response.
@@ -117,7 +121,8 @@ class BatchRequest:
             splits = tuple(range(1, len(inputs)))
             content = b"".join(part for text in inputs for part in (text, b"\0"))
         else:
-            splits = tuple(accumulate(len(part) // input_type.element_bytes for part in inputs[:-1]))
+            size = input_type.element_bytes
+            splits = tuple(accumulate([len(part) // size for part in inputs[:-1]]))
             content = b"".join(inputs)
         return cls(message_id, input_type, len(inputs), splits, content)
 
@@ -130,8 +135,7 @@ class BatchRequest:
         return tuple(view[low:high] for low, high in pairwise([0, *(s * size for s in self.splits), len(view)]))
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyTimes:
+class ReplyTimes(NamedTuple):
     """Where a replica's time went for one batch, nanoseconds of the replica's own clock.
 
     Format: one frame of u64, ``[recv][parse][handle]`` or ``[recv][parse][handle][failed]``. It travels only from a
@@ -153,8 +157,7 @@ class ReplyTimes:
     failed: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BatchResponse:
+class BatchResponse(NamedTuple):
     """A replica's answer: output i belongs to input i of the batch."""
 
     message_id: int
@@ -206,9 +209,9 @@ def encode_batch_request(request: BatchRequest) -> list[Buffer]:
     header = struct.pack(f"<{request.count + 1}I", request.input_type, request.count, *request.splits)
     return [
         b"",
-        _I32.pack(MessageType.CONTENT),
+        _CONTENT,
         _I32.pack(request.message_id),
-        _U32.pack(PREDICT),
+        _PREDICT,
         _I64.pack(len(header)),
         header,
         _I64.pack(len(request.content)),
@@ -226,7 +229,7 @@ def encode_batch_response(response: BatchResponse) -> list[Buffer]:
     content = b"".join([sizes, *outputs])
     frames: list[Buffer] = [
         b"",
-        _U32.pack(MessageType.CONTENT),
+        _CONTENT,
         _I32.pack(response.message_id),
         _U32.pack(response.output_type),
         _U32.pack(len(content)),
@@ -249,6 +252,8 @@ def decode_from_replica(frames: Sequence[Buffer]) -> FromReplica:
         WireError: anything that the protocol does not admit.
     """
     message_type = _message_type(frames)
+    if message_type == MessageType.CONTENT:
+        return _decode_batch_response(frames)
     if message_type == MessageType.HEARTBEAT:
         _expect_count(frames, 2)
         return Heartbeat()
@@ -258,8 +263,6 @@ def decode_from_replica(frames: Sequence[Buffer]) -> FromReplica:
             _expect_count(frames, 5)
         name, version = _text(frames[2], "model name"), _text(frames[3], "model version")
         return Metadata(name, version, _decimal_type(frames[4]), role)
-    if message_type == MessageType.CONTENT:
-        return _decode_batch_response(frames)
     raise WireError("message_type", f"unknown message type {message_type} from a replica")
 
 
@@ -270,14 +273,14 @@ def decode_from_frontend(frames: Sequence[Buffer]) -> FromFrontend:
         WireError: anything that the protocol does not admit.
     """
     message_type = _message_type(frames)
+    if message_type == MessageType.CONTENT:
+        return _decode_batch_request(frames)
     if message_type == MessageType.HEARTBEAT:
         _expect_count(frames, 3)
         kind = unpack_i32(frames[2], "heartbeat kind")
         if kind not in (HeartbeatKind.KEEP_ALIVE, HeartbeatKind.REQUEST_METADATA):
             raise WireError("heartbeat_kind", f"unknown heartbeat kind {kind}")
         return HeartbeatReply(HeartbeatKind(kind))
-    if message_type == MessageType.CONTENT:
-        return _decode_batch_request(frames)
     raise WireError("message_type", f"unknown message type {message_type} from a frontend")
 
 
@@ -306,7 +309,8 @@ def _decode_batch_request(frames: Sequence[Buffer]) -> BatchRequest:
 
 def _check_splits(content: Buffer, kind: DataType, splits: list[int]) -> None:
     elements, rest = divmod(len(content), kind.element_bytes)
-    if rest or any(low > high for low, high in pairwise([0, *splits, elements])):
+    bounds = [0, *splits, elements]
+    if rest or bounds != sorted(bounds):
         raise WireError("header", "the batch's splits do not fit its content")
 
 
@@ -338,13 +342,10 @@ def _split_outputs(content: memoryview, output_type: DataType) -> tuple[Buffer, 
     if start > len(content):
         raise WireError("content_size", f"{count} outputs announced in {len(content)} bytes")
     sizes = struct.unpack_from(f"<{count}I", content, 4)
-    if start + sum(sizes) != len(content) or any(size % output_type.element_bytes for size in sizes):
+    if start + sum(sizes) != len(content) or math.gcd(*sizes) % output_type.element_bytes:
         raise WireError("content_size", "the outputs' sizes do not add up to the content")
-    outputs = []
-    for size in sizes:
-        outputs.append(content[start : start + size])
-        start += size
-    return tuple(outputs)
+    ends = accumulate(sizes, initial=start)
+    return tuple([content[low:high] for low, high in pairwise(ends)])
 
 
 def _reply_times(frame: Buffer) -> ReplyTimes:

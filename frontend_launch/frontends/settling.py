@@ -6,7 +6,6 @@ longer with it is in what `settle` returns.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from frontend_launch.frontends.batching import Query
@@ -65,7 +64,7 @@ def settle(table: ReplicaTable, replica: Replica, answer: BatchResponse | WireEr
     latency_ns = now_ns - replica.began_ns
     if answer.times is not None:
         error = _disbelief(answer.times, now_ns - batch.sent_ns)
-        answer = answer if error is None else replace(answer, times=None)
+        answer = answer if error is None else answer._replace(times=None)
     if batch.queries[0].failed_on is not None:
         _resolve(table, replica, batch, answer, now_ns)
     if _computed_nothing(answer) and table.working(replica.model) > 1:
@@ -104,7 +103,7 @@ def _second_failures(batch: Batch, answer: BatchResponse) -> tuple[Batch, BatchR
     if not places:
         return None, None
     queries, outputs = zip(*((batch.queries[place], answer.outputs[place]) for place in places), strict=True)
-    return batch._replace(queries=queries), replace(answer, outputs=outputs)
+    return batch._replace(queries=queries), answer._replace(outputs=outputs)
 
 
 def _disbelief(times: ReplyTimes, elapsed_ns: int) -> WireError | None:
