@@ -41,9 +41,9 @@ class Stages:
             rpc_ns: since the batch was sent, or since the answer to the one before it.
             compute_ns: in the model call; None where the replica did not say.
         """
-        self.rpc.record_one(rpc_ns)
+        self.rpc.record_few((rpc_ns,))
         if compute_ns is not None:
-            self.compute.record_one(compute_ns)
+            self.compute.record_few((compute_ns,))
         self.batch_sizes[queries] += 1
 
     def add(self, other: Stages) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from frontend_launch.counters import ModelCounters
 from frontend_launch.frontends.batching import BatchQueue, Query
 from frontend_launch.frontends.metric_definitions import InternalMetrics, ModelMetrics
@@ -69,7 +67,7 @@ class ModelPipeline:
         self._full_batches += len(queries) == maximum
         self._batch_size_sum += len(queries)
         self._internal.sent(now_ns - queries[0].arrived_ns)
-        self._stages.queue_wait.record(np.array([now_ns - query.arrived_ns for query in queries]))
+        self._stages.queue_wait.record_few([now_ns - query.arrived_ns for query in queries])
 
     def answered(self, replica: Replica, batch: Batch, response: BatchResponse, latency_ns: int, now_ns: int) -> None:
         """A replica answered a batch.

@@ -28,6 +28,30 @@ def test_bulk_recording_fills_the_librarys_buckets(samples):
     assert np.array_equal(bulk(samples).counts, np.frombuffer(library.counts, dtype=np.uint64))
 
 
+@given(st.lists(values, min_size=1, max_size=4), st.booleans())
+def test_a_few_at_a_time_are_the_same_values(parts, array_first):
+    """However many come each time, and whichever way."""
+    histogram, samples = LatencyHistogram(), [sample for part in parts for sample in part]
+    for place, part in enumerate(parts):
+        if place % 2 == array_first:
+            histogram.record_few(part)
+        else:
+            histogram.record(np.array(part, dtype=np.int64))
+    whole = bulk(samples)
+    assert histogram.total == len(samples)
+    assert np.array_equal(histogram.counts, whole.counts)
+    assert (histogram.sum_ns, histogram.min_ns, histogram.max_ns) == (whole.sum_ns, whole.min_ns, whole.max_ns)
+
+
+def test_a_few_at_a_time_are_counted_before_they_are_many():
+    """What waits does not grow with what was recorded."""
+    histogram = LatencyHistogram()
+    for _ in range(10_000):
+        histogram.record_few((5_000, 6_000))
+    assert len(histogram._few) < 5_000
+    assert (histogram.total, histogram.sum_ns) == (20_000, 110_000_000)
+
+
 percentiles = st.integers(1, 1000).map(lambda tenths: tenths / 10)
 
 
