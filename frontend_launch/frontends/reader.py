@@ -52,7 +52,7 @@ class SocketReader:
         self._loop = asyncio.get_running_loop()
         self._fd: int = socket.FD
         self._scheduled = self._paused = self._closed = False
-        self._loop.add_reader(self._fd, self._schedule)
+        self._loop.add_reader(self._fd, self._on_ready)
         self._schedule()
 
     @property
@@ -71,7 +71,7 @@ class SocketReader:
         """Read on."""
         if self._paused:
             self._paused = False
-            self._loop.add_reader(self._fd, self._schedule)
+            self._loop.add_reader(self._fd, self._on_ready)
             self._schedule()
 
     def check_again(self) -> None:
@@ -83,6 +83,10 @@ class SocketReader:
         """Stop reading; the socket stays open."""
         self._closed = True
         self._loop.remove_reader(self._fd)
+
+    def _on_ready(self) -> None:
+        if not self._scheduled:
+            self._burst()
 
     def _schedule(self) -> None:
         if not self._scheduled:
