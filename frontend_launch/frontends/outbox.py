@@ -7,7 +7,7 @@ quick batches, these threads take the core from the frontend for each batch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from frontend_launch.frontends.batching import Query
 from frontend_launch.frontends.clients import BatchTimes, ClientTable
@@ -32,14 +32,15 @@ class Outbox:
 
     Args:
         clients: of one response socket.
+        sent: called where nobody else knows that something was sent, which may hide what has come on that socket.
 
     Attributes:
         replies: answers that were sent.
         orphaned: answers that were not, since their clients are gone.
     """
 
-    def __init__(self, clients: ClientTable) -> None:
-        self._clients = clients
+    def __init__(self, clients: ClientTable, sent: Callable[[], None]) -> None:
+        self._clients, self._sent = clients, sent
         self.replies = self.orphaned = 0
         self._last_ns = self._until_ns = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -107,3 +108,4 @@ class Outbox:
     def _on_timer(self) -> None:
         self._timer = None
         self.flush()
+        self._sent()

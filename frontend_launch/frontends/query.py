@@ -125,7 +125,7 @@ class QueryFrontend:
         self._request_socket.setsockopt(zmq.RCVHWM, MAX_WAITING_MESSAGES)
         self._response_socket = self._context.socket(zmq.ROUTER)
         self._clients = ClientTable(self._response_socket, self._on_client_gone)
-        self._outbox = Outbox(self._clients)
+        self._outbox = Outbox(self._clients, self._after_sending)
         self._replica_socket = self._context.socket(zmq.ROUTER)
         self._link = ReplicaLink(
             self._replica_socket,
@@ -312,6 +312,9 @@ class QueryFrontend:
             pipeline.count()
             self._link.dispatch(pipeline)
         self._link.check_again()
+        self._after_sending()
+
+    def _after_sending(self) -> None:
         self._handshakes.check_again()
 
     def _on_client_gone(self, client_id: int) -> None:
@@ -400,7 +403,7 @@ class QueryFrontend:
         self._outbox.flush_if_due(now_ns)
         self._resume_if_room(now_ns)
         self._memory.update()
-        self._handshakes.check_again()
+        self._after_sending()
 
     # Odds and ends -------------------------------------------------------------------------------------
 
