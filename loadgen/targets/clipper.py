@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -57,6 +58,9 @@ _LONGEST_REASON = 200
 _BURST = 64
 """Requests whose frames lie ready in a row; a call may send more."""
 
+_FEW = 16
+"""Fewer values are cheaper handled one by one than with numpy."""
+
 _ID_MASK = 0x7FFFFFFF
 """Request ids are i32 on the wire; beyond two thousand million they start again from 0."""
 
@@ -82,6 +86,19 @@ _TYPES = {_code(data_type): data_type for data_type in DataType}
 _TEXT = _code(DataType.STRINGS)
 _QUOTED = 40
 """Bytes of an unexpected text that a reason quotes."""
+
+
+def _wire_ids(first_id: int, count: int) -> list[bytes]:
+    """The ids of requests as the wire has them.
+
+    Args:
+        first_id: of the first.
+        count: how many.
+    """
+    if count < _FEW:
+        return [(number & _ID_MASK).to_bytes(4, "little") for number in range(first_id, first_id + count)]
+    ids: list[bytes] = (np.arange(first_id, first_id + count) & _ID_MASK).astype("<i4").view("V4").tolist()
+    return ids
 
 
 def _elements(data_type: DataType, size: int | None) -> str:
@@ -154,6 +171,9 @@ class ClipperTarget(Target):
         self._large = self._shaking = False
         self._wake: Callable[[], None] | None = None
         self._watched: int | None = None
+        self._descriptor = select.poll()
+        self._quiet = False
+        """The socket was found empty, and its descriptor tells when that changes."""
         self._empty_ns = 0
         """When the receiving socket was last known to be empty; or, after a sleep, when a reply ended that."""
 
@@ -191,6 +211,7 @@ class ClipperTarget(Target):
         self._on_break()  # the descriptor tells of a change only after a look has found none
         # From here on we look after the socket's descriptor ourselves: a future per sleep costs more than a call.
         self._watched = int(self._in.FD)
+        self._descriptor.register(self._watched, select.POLLIN)
         asyncio.get_running_loop().add_reader(self._watched, self._on_change)
 
     def _on_break(self) -> None:
@@ -233,7 +254,7 @@ class ClipperTarget(Target):
     @override
     def send(self, first_id: int, count: int, now_ns: int) -> None:
         """Hand requests to ZeroMQ, whose queue is bounded by what the caller keeps in flight."""
-        ids = (np.arange(first_id, first_id + count) & _ID_MASK).astype("<i4").view("V4").tolist()
+        ids = _wire_ids(first_id, count)
         sent = 0
         while sent < count:
             first = (first_id + sent) % self._pool_size
@@ -250,20 +271,23 @@ class ClipperTarget(Target):
         ids, outcomes, outputs, reasons = bytearray(), bytearray(), list[Buffer](), list[str]()
         counts, times_ns = list[int](), list[int]()
         timed = list[TimedReply]()
-        emptied = more = False
+        if self._quiet and not self._descriptor.poll(0):
+            self._empty_ns = time.monotonic_ns()
+            return NO_REPLIES
+        self._quiet = False
         for most in _LARGE_READS if self._large else _READS:
-            if emptied:
-                self._empty_ns = times_ns[-1]
-                break
-            if not self._readable():
+            # The first reading need not ask: there is a reply, but for the rare change that is none.
+            if counts and not self._readable():
                 self._empty_ns = time.monotonic_ns()
                 break
-            frames, emptied = self._read(most)
+            frames, self._quiet = self._read(most)
             if self._shaking:
                 frames = self._take_client_id(frames)
-                if not frames:
-                    emptied = False
-                    continue
+            if not frames:
+                if self._quiet:
+                    self._empty_ns = time.monotonic_ns()
+                    break
+                continue
             times_ns.append(time.monotonic_ns())
             burst = wire.decode_response_burst(frames)
             if burst.times:
@@ -275,8 +299,9 @@ class ClipperTarget(Target):
             if self._spec.keep_outputs:
                 outputs += burst.outputs
             self._large = len(burst.outputs[-1]) >= _LARGE_OUTPUT_BYTES
-        else:
-            more = not emptied
+            if self._quiet:
+                self._empty_ns = times_ns[-1]
+                break
         if not counts:
             return NO_REPLIES
         return Replies(
@@ -286,7 +311,7 @@ class ClipperTarget(Target):
             outputs,
             reasons,
             timed,
-            more=more,
+            more=not self._quiet,
         )
 
     def _read(self, most: int) -> tuple[list[Buffer], bool]:
@@ -299,7 +324,7 @@ class ClipperTarget(Target):
             emptied = False
         except zmq.Again:
             emptied = True
-        while self._get(_RCVMORE):  # a message of another length has shifted the others
+        while not emptied and self._get(_RCVMORE):  # a message of another length has shifted the others
             frames.append(self._receive_frame(_NOW, True))
         if self._large:
             frames = [frame.buffer if isinstance(frame, zmq.Frame) else frame for frame in frames]
@@ -361,21 +386,24 @@ class ClipperTarget(Target):
     @override
     def notify(self, wake: Callable[[], None]) -> None:
         """Call `wake` when a reply is there."""
-        if self._readable():
-            wake()
-        else:
+        if self._quiet or not self._readable():
             self._wake = wake
+        else:
+            wake()
 
     def _on_change(self) -> None:
-        """Something about the socket has changed, which need not be a reply; looking at it quiets the descriptor."""
-        if self._readable() and self._wake is not None:
-            self._empty_ns = time.monotonic_ns()
+        """Something about the socket has changed, which need not be a reply."""
+        if self._wake is None:
+            self._readable()  # until a look the descriptor tells again and again
+        else:
+            self._quiet, self._empty_ns = False, time.monotonic_ns()
             wake, self._wake = self._wake, None
             wake()
 
     def _readable(self) -> bool:
         """Whether a reply is there; ZeroMQ's descriptor only tells of a change after such a look has found none."""
-        return bool(self._get(_EVENTS) & _POLLIN)
+        self._quiet = not self._get(_EVENTS) & _POLLIN
+        return not self._quiet
 
     @override
     async def close(self) -> None:

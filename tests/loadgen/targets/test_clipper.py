@@ -427,3 +427,72 @@ def test_whatever_number_a_socket_has_it_is_heard(frontend, monkeypatch):
     monkeypatch.setattr(clipper, "HANDSHAKE_TIMEOUT_S", 3.0)
     first, second = uvloop.run(scenario())
     assert first == second, "otherwise this shows nothing"
+
+
+@pytest.mark.parametrize("first_id", [0, 5, clipper._ID_MASK - 3])
+def test_ids_are_the_same_on_the_wire_however_many_are_sent_together(first_id):
+    """One by one, and with numpy; beyond the highest they begin again."""
+    together = clipper._wire_ids(first_id, 40)
+    assert together == [each for number in range(40) for each in clipper._wire_ids(first_id + number, 1)]
+    assert int.from_bytes(together[3], "little") == (first_id + 3) & clipper._ID_MASK
+
+
+def answered_one_by_one(frontend, requests, look):
+    """Send requests, each when the one before it is answered; `look` awaits a reply; how often the socket was asked."""
+    frontend.register()
+
+    async def main():
+        target = spec_of(frontend.ports).make()
+        asked = []
+        get = target._get
+
+        def counted(option):
+            if option == clipper._EVENTS:
+                asked.append(option)
+            return get(option)
+
+        try:
+            await target.open(SeededInputs(TensorSpec((1,), "float32"), None, 3, 0).make())
+            assert not len(target.drain().ids)
+            target._get = counted
+            async with asyncio.timeout(10):
+                for number in range(requests):
+                    target.send(number, 1, 0)
+                    replies = target.drain()
+                    while not len(replies.ids):
+                        await look(target)
+                        replies = target.drain()
+                    assert replies.ids.tolist() == [number]
+        finally:
+            await target.close()
+        return len(asked)
+
+    with serving(frontend):
+        return uvloop.run(main())
+
+
+async def until_told(target):
+    arrived = asyncio.Event()
+    target.notify(arrived.set)
+    await arrived.wait()
+
+
+async def without_the_loop(target):
+    """As a run does that is always late: it never awaits."""
+
+
+async def after_a_look(target):
+    """Which takes what the descriptor would have told."""
+    await until_told(target)
+    assert target._readable() or not target._quiet
+
+
+def test_the_socket_is_asked_once_for_each_reply(frontend):
+    """Whether there is another; the rest its descriptor tells."""
+    assert answered_one_by_one(frontend, 30, until_told) == 30
+
+
+@pytest.mark.parametrize("look", [without_the_loop, after_a_look])
+def test_no_reply_is_overlooked(frontend, look):
+    """Though the loop did not tell, or somebody else looked first."""
+    assert answered_one_by_one(frontend, 30, look) >= 30
