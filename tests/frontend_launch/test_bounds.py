@@ -310,7 +310,7 @@ def test_the_metrics_of_many_applications_stop_nobody(stack, monkeypatch):
         yield from text(now_ns)
         while len(set(served_by)) <= 3 and time.monotonic() < give_up_s:  # a text has no end until some were served
             served_by.append(frontend.frontend._outbox.replies)
-            yield ""
+            yield b""
 
     monkeypatch.setattr(slices, "SLICE_S", 0.0)
     monkeypatch.setattr(frontend.frontend._registry, "text", noted)
