@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -28,6 +28,7 @@ from aiohttp import web
 from frontend_launch import rest
 from frontend_launch.errors import FrontendLaunchError, RestError, StoreError
 from frontend_launch.frontends.http import MAX_BODY_BYTES, guarded
+from frontend_launch.frontends.slices import Slices
 from frontend_launch.frontends.state import Store
 from frontend_launch.records import Application, ModelVersion
 
@@ -40,6 +41,7 @@ MAX_ERROR_CHARACTERS = 2000
 """Errors name values that come from a body; one that is longer is cut."""
 
 B = TypeVar("B", bound=rest.Body)
+R = TypeVar("R", Application, ModelVersion)
 
 
 def make_app(store: Store, names: Collection[str] = (), token: str = "") -> web.Application:
@@ -180,7 +182,7 @@ async def _get_all_applications(store: Store, body: rest.GetAllApplications) -> 
     applications = await store.applications()
     if not body.verbose:
         return rest.encode([application.name for application in applications])
-    return rest.encode([await _application_reply(store, application) for application in applications])
+    return await _encoded(applications, lambda application: _application_reply(store, application))
 
 
 async def _get_application(store: Store, body: rest.GetApplication) -> str:
@@ -197,7 +199,7 @@ async def _get_all_models(store: Store, body: rest.GetAllModels) -> str:
     models = await store.models()
     if not body.verbose:
         return rest.encode([f"{model.name}:{model.version}" for model in models])
-    return rest.encode([await _model_reply(store, model) for model in models])
+    return await _encoded(models, lambda model: _model_reply(store, model))
 
 
 async def _get_model(store: Store, body: rest.GetModel) -> str:
@@ -221,6 +223,20 @@ async def _get_state(store: Store, body: rest.GetState) -> str:
     if body.uid != 0:
         log.info("the state of user %d is asked for; there is only that of user 0", body.uid)
     return await store.selection_state(body.app_name)
+
+
+async def _encoded(records: Iterable[R], reply: Callable[[R], Awaitable[object]]) -> str:
+    """JSON of a list of replies, of which there may be very many.
+
+    Args:
+        records: of the store.
+        reply: what is said of one.
+    """
+    slices, texts = Slices(), []
+    for record in records:
+        texts.append(rest.encode(await reply(record)))
+        await slices.between()
+    return f"[{','.join(texts)}]"
 
 
 async def _application_reply(store: Store, application: Application) -> rest.ApplicationReply:
@@ -264,7 +280,9 @@ def _check_batch_size(batch_size: int) -> None:
 
 async def _check_links(store: Store, model: ModelVersion) -> None:
     """Refuse a version of a model whose applications send it something else."""
+    slices = Slices()
     for application in await store.applications():
+        await slices.between()
         if model.name in await store.linked_models(application.name):
             _check_input_type(application, model)
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any
 
 import aiohttp
@@ -15,7 +15,8 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend_launch.frontends import management
+from frontend_launch import rest
+from frontend_launch.frontends import management, slices
 from frontend_launch.frontends.http import MAX_BODY_BYTES
 from frontend_launch.frontends.state import MemoryStore
 from frontend_launch.records import Application, ReplicaRecord
@@ -455,3 +456,26 @@ def test_any_body_is_answered() -> None:
             assert status == 200 or (text and text.isprintable())
 
         check()
+
+
+def test_very_many_applications_hold_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others have their turn while these are looked through, and while they are told."""
+    monkeypatch.setattr(slices, "SLICE_S", 0.0)
+    store = MemoryStore()
+    for number in range(30):
+        asyncio.run(store.add_application(Application(f"{number:02}", DataType.FLOATS, "", 1)))
+
+    def turns_of(act: Coroutine[Any, Any, str]) -> tuple[int, str]:
+        turns = 0
+        while True:
+            try:
+                act.send(None)
+            except StopIteration as end:
+                return turns, end.value
+            turns += 1
+
+    model = rest.AddModel("vgg", "1", (), DataType.FLOATS, "image", "", 2)
+    assert turns_of(management._add_model(store, model)) == (30, rest.SUCCESS)
+    turns, text = turns_of(management._get_all_applications(store, rest.GetAllApplications(verbose=True)))
+    assert turns == 30
+    assert [row["name"] for row in json.loads(text)] == [f"{number:02}" for number in range(30)]
