@@ -55,8 +55,11 @@ MAX_WAITING_MESSAGES = 256
 UNSERVED_SHARE = 8
 """Queries of a model whose last replica has left may take one part in so many of the queued bytes."""
 
+HANDSHAKES_AT_ONCE = 16
+"""Read before requests and answers have their turn: they cost as much as these, and come seldom."""
+
 MAX_HANDSHAKE_BYTES = 65_536
-"""The same of what clients send for an id."""
+"""Of a part of what clients send for an id."""
 
 HANDSHAKE_TIMEOUT_MS = 10_000
 """How long ZeroMQ waits for the greeting of a peer that has connected."""
@@ -167,7 +170,7 @@ class QueryFrontend:
         await self._directory.start()
         if self._admission is not None:
             self._admission.open()
-        self._handshakes = SocketReader(self._response_socket, self._on_handshake)
+        self._handshakes = SocketReader(self._response_socket, self._on_handshake, burst=HANDSHAKES_AT_ONCE)
         self._incoming = SocketReader(
             self._request_socket, self._on_request, self._after_requests, RequestReceiver(self._request_socket)
         )

@@ -38,6 +38,7 @@ class SocketReader:
         handle: gets the frames of one message.
         drained: called after each burst, even one without messages; None for nothing to do.
         receive: reads one message; None for a `Receiver`.
+        burst: messages read before other work of the loop gets its turn.
     """
 
     def __init__(
@@ -46,8 +47,9 @@ class SocketReader:
         handle: Callable[[Frames], None],
         drained: Callable[[], None] | None = None,
         receive: Receiver | None = None,
+        burst: int = BURST,
     ) -> None:
-        self._handle, self._drained = handle, drained
+        self._handle, self._drained, self._most = handle, drained, burst
         self._receive = receive or Receiver(socket)
         self._loop = asyncio.get_running_loop()
         self._fd: int = socket.FD
@@ -99,7 +101,7 @@ class SocketReader:
             return
         emptied = False
         try:
-            for count in range(BURST):
+            for count in range(self._most):
                 # What comes one by one is asked for: that costs less than the exception which ends a longer burst.
                 emptied = count == 1 and self._receive.emptied()
                 if emptied or self._paused:

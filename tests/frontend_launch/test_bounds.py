@@ -417,6 +417,35 @@ def test_handshakes_of_one_connection_evict_its_own_ids_only(stack, monkeypatch)
     assert silent.receive().request_id == 1
 
 
+def test_handshakes_are_answered_a_few_at_a_time(stack):
+    """However many wait, requests and answers have their turn in between."""
+    frontend = started(stack)
+    turns, handshake = [0], frontend.frontend._on_handshake
+
+    async def begin():
+        reader = frontend.frontend._handshakes
+        burst = reader._burst
+
+        def noted(frames):
+            turns[-1] += 1
+            handshake(frames)
+
+        def turn():
+            turns.append(0)
+            burst()
+
+        reader._handle, reader._burst = noted, turn
+
+    frontend.call(begin())
+    peer = stack.enter_context(dealer(frontend.ports.response))
+    for _ in range(200):
+        peer.send_multipart(wire.HANDSHAKE)
+    for _ in range(200):
+        peer.recv_multipart()
+    assert sum(turns) == 200
+    assert max(turns) <= query.HANDSHAKES_AT_ONCE
+
+
 def test_connections_that_ask_nothing_evict_each_other_only(stack, monkeypatch):
     """However many come; all that is kept of them is bounded."""
     monkeypatch.setattr(clients, "MAX_CLIENTS", 20)

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import turns
 import zmq
 
 from frontend_launch import wire
@@ -20,19 +22,28 @@ from frontend_launch.admin import AdminClient
 from frontend_launch.counters import Counters
 from model_containers.data_types import DataType
 
+TURNS = Path(turns.__file__)
 WINDOW = 8
 QUIET_S = 3.0
 PATIENCE_MS = 60_000
 
 
 class Served:
-    """Frontends and a replica as processes of their own."""
+    """Frontends and a replica as processes of their own.
 
-    def __init__(self, stack: contextlib.ExitStack, directory: Path) -> None:
-        self._log = directory / "frontends.log"
+    Args:
+        stack: ends them.
+        directory: of their logs.
+        turns: gets how long the turns of the frontends' loop were, see `turns`; None for frontends as they are.
+    """
+
+    def __init__(self, stack: contextlib.ExitStack, directory: Path, turns: Path | None = None) -> None:
+        directory.mkdir(exist_ok=True)
+        self._log, self._turns = directory / "frontends.log", turns
+        program = ["-m", "frontend_launch"] if turns is None else [str(TURNS), str(turns)]
         names = ("request", "response", "replica", "metrics", "admin")
         flags = [word for name in names for word in (f"--{name}-port", "0")]
-        self.process = self._start(stack, ["-m", "frontend_launch", "serve", *flags], subprocess.PIPE, self._log)
+        self.process = self._start(stack, [*program, "serve", *flags], subprocess.PIPE, self._log)
         assert self.process.stdout is not None
         self.ports: dict[str, int] = json.loads(self.process.stdout.readline())
         asyncio.run(self._register())
@@ -72,6 +83,18 @@ class Served:
 
     def log(self) -> str:
         return self._log.read_text()
+
+    def begin_turns(self) -> None:
+        """Forget the turns until now."""
+        self.process.send_signal(signal.SIGUSR1)
+
+    def end_turns(self) -> dict[str, float]:
+        """End the frontends; gives the longest turns in ms of CPU time, by what they did, the longest first."""
+        assert self._turns is not None
+        self.process.terminate()
+        self.process.wait(PATIENCE_MS / 1000)
+        longest: dict[str, float] = json.loads(self._turns.read_text())
+        return longest
 
 
 class Beside:
