@@ -103,8 +103,8 @@ class Counters:
         models: by ``name:version``.
         replicas: by ``name:version:replica id``.
         default_reasons: default outputs sent, by why there was no prediction: `invalid_request`; `no_replica`;
-            `replicas_lost`, the second that had it; `replicas_hung`, the third; or the kind of the second answer, which
-            was none.
+            `overloaded`, the queue of the model was full, with other models beside; `replicas_lost`, the second that
+            had it; `replicas_hung`, the third; or the kind of the second answer, which was none.
         refused: requests that were not valid and were answered with the reason.
         started_ns: when the frontend started, by its monotonic clock: another one is another process.
     """

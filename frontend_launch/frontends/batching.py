@@ -6,10 +6,12 @@ Pure: told the time, never reads it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import NamedTuple, TypeVar
 
 from model_containers.data_types import Buffer
+
+K = TypeVar("K", bound=Hashable)
 
 QUERY_BYTES = 256
 """What a query needs beside its payload."""
@@ -157,3 +159,34 @@ class BatchQueue:
     def _drained(self, now_ns: int) -> None:
         if not self._queries and not self.failed and self._empty_since_ns is None:
             self._empty_since_ns = now_ns
+
+
+class Room(NamedTuple):
+    """What the queues of all models may still take.
+
+    Attributes:
+        full: models whose queries are not queued, so that there is room for those of the others.
+        free_bytes: may come before this is to be looked at again; without any, nothing more is to be read.
+    """
+
+    full: frozenset[Hashable]
+    free_bytes: int
+
+
+def room(held_bytes: Mapping[K, int], most: int) -> Room:
+    """Share out the bytes that may wait.
+
+    One model alone may have all. Where there are others, each has its part of the second half of them, once the first
+    half is taken: so no model, overloaded as it may be, keeps the queries of the others from being read.
+
+    Args:
+        held_bytes: of the queue of each model that is served or has queries, see `BatchQueue.held_bytes`.
+        most: may wait in all.
+    """
+    held, half = sum(held_bytes.values()), most // 2
+    if len(held_bytes) < 2 or held < half:
+        return Room(frozenset(), (most if len(held_bytes) < 2 else half) - held)
+    part = half // len(held_bytes)
+    full = frozenset(model for model, of_model in held_bytes.items() if of_model >= part)
+    left = (part - of_model for model, of_model in held_bytes.items() if model not in full)
+    return Room(full, min([most - held, *left]))

@@ -12,7 +12,8 @@ import asyncio
 import logging
 import time
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -24,7 +25,7 @@ from frontend_launch.contexts import end_context
 from frontend_launch.counters import Counters
 from frontend_launch.errors import LaunchError, StoreError
 from frontend_launch.frontends.admission import Admission
-from frontend_launch.frontends.batching import QUERY_BYTES, Query
+from frontend_launch.frontends.batching import QUERY_BYTES, Query, room
 from frontend_launch.frontends.clients import BatchTimes, ClientTable
 from frontend_launch.frontends.directory import Directory
 from frontend_launch.frontends.memory import MemoryReturn
@@ -78,8 +79,9 @@ class QueryFrontend:
         store: the configuration; watched for changes.
         host: address to bind.
         ports: ports to bind; `self.ports` says which were taken.
-        max_queued_bytes: that may wait, see `BatchQueue.held_bytes`; at the bound requests are no longer read, so that
-            clients slow down and nothing is lost. A model without replicas may have `UNSERVED_SHARE` of it.
+        max_queued_bytes: that may wait, see `BatchQueue.held_bytes`. At the bound the requests of one model are no
+            longer read, so that clients slow down and nothing is lost; of several models see `batching.room`. A model
+            without replicas may have `UNSERVED_SHARE` of it.
         ipc_directory: have sockets for clients and replicas there too, see `frontend_launch.wire.ipc_addresses`.
         shard: which of several query frontends this is.
         credentials: clients and replicas that have them are served and no others, encrypted; None to serve all.
@@ -109,7 +111,9 @@ class QueryFrontend:
         self._paused_ns, self._paused_since_ns = 0, 0
         self._dropped: Tally[str] = Tally()
         self._default_reasons: Tally[str] = Tally()
-        self._unserved_queries: list[Query] = []
+        self._full: frozenset[Hashable] = frozenset()
+        self._declined: defaultdict[str, list[Query]] = defaultdict(list)
+        """Queries that are not queued, by reason; they are answered after the burst."""
         self._warn_of_gone, self._warn_of_unwritten = Seldom(log), Seldom(log)
         self._tasks: set[asyncio.Task[None]] = set()
         self._context = zmq.Context()
@@ -266,6 +270,10 @@ class QueryFrontend:
             given, taken = request.input_type.canonical, pipeline.input_type.canonical
             raise WireError("input_type", f"a request with {given} for {pipeline.key[0]}, which takes {taken}")
         self._requests += 1
+        if self._full and pipeline.key in self._full:
+            self._internal.scheduled(1)
+            self._declined["overloaded"].append(query)
+            return
         pipeline.push(query, now_ns)
         self._room_bytes -= QUERY_BYTES + len(request.payload)
         if self._room_bytes <= 0:
@@ -279,13 +287,19 @@ class QueryFrontend:
         self._requests += 1
         if model is not None:  # the original counts before it looks for the model's queue
             self._internal.scheduled(1)
-        self._unserved_queries.append(query)
+        self._declined["no_replica"].append(query)
         return None
 
     def _look_for_room(self, now_ns: int) -> None:
         """Stop reading where there is none. Until so many bytes have come nobody has to look: replicas make more."""
-        self._room_bytes = self._max_queued_bytes - self._held_bytes()
-        if self._room_bytes <= 0:
+        served = self._link.served
+        held = {
+            key: pipeline.queue.held_bytes
+            for key, pipeline in self._link.pipelines.items()
+            if pipeline.queue or key in served
+        }
+        self._full, self._room_bytes = room(held, self._max_queued_bytes)
+        if self._room_bytes <= 0 and not self._incoming.paused:
             self._paused_since_ns = now_ns
             self._incoming.pause()
 
@@ -308,9 +322,8 @@ class QueryFrontend:
             self._answer_default((query,), "invalid_request", now_ns)
 
     def _after_requests(self) -> None:
-        if self._unserved_queries:
-            queries, self._unserved_queries = self._unserved_queries, []
-            self._answer_default(queries, "no_replica", time.monotonic_ns())
+        if self._declined:
+            self._decline()
         for pipeline in self._served.values():
             pipeline.count()
             self._link.dispatch(pipeline)
@@ -319,6 +332,12 @@ class QueryFrontend:
 
     def _after_sending(self) -> None:
         self._handshakes.check_again()
+
+    def _decline(self) -> None:
+        now_ns = time.monotonic_ns()
+        for reason, queries in self._declined.items():
+            self._answer_default(queries, reason, now_ns)
+        self._declined.clear()
 
     def _on_client_gone(self, client_id: int) -> None:
         """Forget its queued queries."""
@@ -333,6 +352,8 @@ class QueryFrontend:
         self._memory.update()
 
     def _resume_if_room(self, now_ns: int) -> None:
+        if self._full:
+            self._look_for_room(now_ns)
         if self._incoming.paused and self._held_bytes() < self._max_queued_bytes:
             self._paused_ns += now_ns - self._paused_since_ns
             self._incoming.resume()

@@ -193,6 +193,7 @@ def failed_count(counters: Counters | None) -> int | None:
 _REASONS = {
     "invalid_request": "the request was not valid",
     "no_replica": "the model had no replica",
+    "overloaded": "the model's queue was full, and the frontend serves other models too",
     "model_failed": "the model failed on it: the log of its replica says why",
     "replicas_lost": "the second replica that had the request ended",
     "replicas_hung": "three replicas did not answer the request in time",

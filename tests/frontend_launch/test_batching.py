@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend_launch.frontends.batching import BatchQueue, Query
+from frontend_launch.frontends.batching import BatchQueue, Query, room
 
 
 def query(number, client=0, size=4):
@@ -76,3 +76,33 @@ def test_empty_time_runs_only_while_nothing_waits():
     queue.take(1, 180)
     assert queue.take(1, 185) == ()
     assert queue.empty_ns(190) == 30
+
+
+@given(st.dictionaries(st.integers(0, 5), st.integers(0, 2000), max_size=6), st.integers(100, 1000))
+def test_only_one_model_that_is_alone_has_all_the_room(held, most):
+    """Where there are others each has its part left, however much one of them holds."""
+    full, free_bytes = room(held, most)
+    if len(held) < 2:
+        assert (full, free_bytes) == (frozenset(), most - sum(held.values()))
+        return
+    part = most // 2 // len(held)
+    assert full == {model for model, of_model in held.items() if of_model >= part and sum(held.values()) >= most // 2}
+    for model, of_model in held.items():
+        assert model in full or free_bytes <= most - sum(held.values())
+        assert model in full or of_model + free_bytes <= most // 2
+
+
+def test_however_models_are_asked_the_queues_stay_within_the_bound():
+    """And each model, with the others overloaded, has queries queued."""
+    held, most = dict.fromkeys(range(5), 0), 1000
+    full, free_bytes = room(held, most)
+    for turn in range(5000):
+        model = 0 if turn < 3000 else turn % 5
+        if model not in full:
+            held[model] += 1
+            free_bytes -= 1
+        if free_bytes <= 0:
+            full, free_bytes = room(held, most)
+            assert free_bytes > 0 or len(full) == 5
+    assert sum(held.values()) <= most
+    assert held == {0: 500, 1: 100, 2: 100, 3: 100, 4: 100}

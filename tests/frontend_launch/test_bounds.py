@@ -213,18 +213,14 @@ def test_a_model_without_replicas_has_a_part_of_the_queue(stack):
 def test_a_full_queue_whose_last_replica_leaves_stops_nobody(stack):
     """The oldest queries beyond the model's part get the default output, a few at a time."""
     frontend = started(stack, max_queued_bytes=4000 * (256 + 4))
-    beside = Beside(frontend, stack)
     frontend.register("left", objective_s=600, batch_size=1)
     client, replica = Client(frontend, stack), Replica(frontend, stack, "left")
     asked(client, replica, "left", 4500)
     frontend.until(lambda: frontend.frontend._incoming.paused)
-    beside.client.send(77, application="beside")
     leave(frontend, replica, "left")
     kept = 4000 // query.UNSERVED_SHARE
     assert {client.receive().request_id for _ in range(4500 - kept)} >= set(range(1, 3500))
-    beside.replica.answer(beside.replica.receive_batch())
-    assert beside.client.receive().request_id == 77
-    beside.ask()
+    Beside(frontend, stack).ask()
     assert frontend.counters().models["left:1"].queue_length == kept
 
 
@@ -278,6 +274,30 @@ def test_requests_of_a_burst_that_nobody_serves_are_answered_together(stack):
     answers = [own.receiving.recv_multipart()[wire.RESPONSE_ID] for _ in range(40)]
     assert {int.from_bytes(answer, "little") for answer in answers} == set(range(40))
     assert len(sent) == 1
+
+
+def test_an_overloaded_model_leaves_room_for_the_others(stack):
+    """Beyond its part its queries get the default output; what was queued is served, and nothing stops being read."""
+    frontend = started(stack, max_queued_bytes=1000 * (256 + 4))
+    beside = Beside(frontend, stack)
+    frontend.register("busy", batch_size=1000)
+    client, replica = Client(frontend, stack), Replica(frontend, stack, "busy")
+    first = asked(client, replica, "busy", 1)
+    for number in range(1, 2001):
+        client.send(number, application="busy")
+        if number % 500 == 0:
+            beside.ask()
+    declined = {client.receive().request_id for _ in range(2000 - 500)}
+    assert declined == set(range(501, 2001))
+    beside.ask()
+    counters = frontend.counters()
+    assert (counters.default_reasons, counters.paused_ns) == ({"overloaded": 1500}, 0)
+    replica.answer(first)
+    replica.answer(replica.receive_batch())
+    assert {client.receive().request_id for _ in range(501)} == set(range(501))
+    client.send(2001, application="busy")
+    replica.answer(replica.receive_batch())
+    assert client.receive().request_id == 2001
 
 
 def test_names_have_a_bound(stack, caplog):
