@@ -137,6 +137,20 @@ class Plan:
         planned, _ = _load_plan(config, self.inputs, len(self.placement.replicas), self.remote)
         return replace(self, config=config, load=planned)
 
+    def with_seed(self, seed: int) -> Plan:
+        """The same deployment, weights included, with arrivals and inputs drawn from another seed."""
+        config, inputs = self.config, self.inputs
+        if self.remote is not None:
+            inputs = self.remote.inputs(replace(request_options(config), seed=seed))
+        elif isinstance(inputs, SeededInputs):
+            inputs = replace(inputs, seed=seed)
+        match config.load:
+            case OpenLoop(Renewal() as arrivals):
+                load: Load = replace(config.load, arrivals=replace(arrivals, seed=seed))
+            case load:
+                pass
+        return replace(self, inputs=inputs).with_load(load)
+
     def with_output(self, output: Output) -> Plan:
         """The same run with its results elsewhere."""
         return replace(self, config=replace(self.config, output=output))

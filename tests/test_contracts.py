@@ -138,6 +138,7 @@ WALL_CLOCK = {
     "frontend_launch/launch/runs.py",  # how long a container has been up, by the engine's clock
     "loadgen/cli/images.py",  # how old an image is
     "loadgen/experiments/capacity.py",
+    "loadgen/experiments/compare.py",
     "loadgen/experiments/ceiling_cache.py",  # how old an entry is, across restarts of the machine
     "loadgen/experiments/experiment.py",
     "loadgen/experiments/ledger.py",

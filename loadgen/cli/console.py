@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -139,6 +140,8 @@ _OPTIONS = {
     "CapacityConfig.cv": "--arrivals",
     "CapacityConfig.start_rps": "--start",
     "Client.cpus": "--client-cpus",
+    "CompareConfig.a": "--run",
+    "CompareConfig.b": "--run",
     "Client.processes": "--clients",
     "Frontend.application": "--app",
     "Frontend.host": "--connect",
@@ -169,9 +172,26 @@ def worded(error: Exception) -> str:
     return error.worded(_option) if isinstance(error, Worded) else str(error)
 
 
+_about: ContextVar[str] = ContextVar("about", default="")
+
+
+@contextlib.contextmanager
+def about(what: str) -> Iterator[None]:
+    """Begin what `fail` says with what it is about.
+
+    Args:
+        what: such as ``--run FILE``.
+    """
+    before = _about.set(f"{what}: ")
+    try:
+        yield
+    finally:
+        _about.reset(before)
+
+
 def fail(*lines: str) -> None:
     """Say what went wrong, in one line, or in several on purpose."""
-    typer.echo("\n".join(map(one_line, (f"loadgen: {lines[0]}", *lines[1:]))), err=True)
+    typer.echo("\n".join(map(one_line, (f"loadgen: {_about.get()}{lines[0]}", *lines[1:]))), err=True)
 
 
 @contextlib.contextmanager

@@ -11,11 +11,12 @@ code meaning
 5    the server to connect to cannot be reached or does not answer
 6    the run could not go on: nothing completed in the measured part, or frontends or replicas were lost
 7    wrong answers (``--verify``)
-8    a condition of ``--fail-if`` came true, no configuration was shown to do what was asked (``best``, ``size``), or no
-     rate was (``capacity``)
+8    a condition of ``--fail-if`` came true, no configuration was shown to do what was asked (``best``, ``size``), no
+     rate was (``capacity``), or one configuration was shown to be worse (``compare``)
 9    the run is invalid: a check of its certificate failed (``--allow-invalid`` takes it as it is)
 10   undecided: what was measured does not say, such as a condition on an invalid run that was allowed, or one on a
-     percentile of which too little is known (``saturate``, ``rate``, ``sweep``, ``best``, ``size``)
+     percentile of which too little is known (``saturate``, ``rate``, ``sweep``, ``best``, ``size``), or too few rounds
+     (``compare``)
 11   results or the rows of ``--requests-log`` could not be saved where asked: they are in another place, which is
      named, or there is the summary only
 129  ended with SIGHUP, as by a terminal that is closed; under ``nohup`` it is ignored
@@ -37,10 +38,12 @@ from typing import TYPE_CHECKING
 
 from frontend_launch.errors import AdminError, DescribeError, FrontendLaunchError, PlacementError, RequestError
 from loadgen.errors import ClientLimitError, ConfigError, LoadgenError, NotSavedError, TargetError
+from loadgen.judging.comparison import Outcome
 from loadgen.load.ending import Ending
 
 if TYPE_CHECKING:
     from loadgen.config import ExperimentConfig
+    from loadgen.experiments.compare import Compared
     from loadgen.experiments.search import Capacity
     from loadgen.experiments.size_answer import Answer
     from loadgen.experiments.sweep import Sweep
@@ -81,6 +84,8 @@ _BY_ENDING: Mapping[str, int] = {
     Ending.INTERRUPTED: 128 + signal.SIGINT,
 }
 """Of runs that did not end as asked."""
+
+_BY_OUTCOME = {Outcome.NOT_WORSE: OK, Outcome.WORSE: THRESHOLD, Outcome.UNDECIDED: UNDECIDED}
 
 
 def of_error(error: Exception) -> int:
@@ -137,6 +142,13 @@ def of_capacity(capacity: Capacity) -> int:
 def of_size(answer: Answer) -> int:
     """The code for a search of the cheapest configuration that came to its end."""
     return OK if answer.best is not None else UNDECIDED if answer.undecided else THRESHOLD
+
+
+def of_compared(compared: Compared) -> int:
+    """The code for a comparison that came to its end."""
+    if not compared.rounds:
+        return INVALID
+    return OK if compared.comparison is None else _BY_OUTCOME[compared.comparison.outcome]
 
 
 def of_signal(number: signal.Signals) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
@@ -13,6 +14,24 @@ from loadgen.experiments.experiment import ExperimentInterrupted, run_experiment
 from loadgen.plan import Plan, prepare
 from loadgen.report.text import placement_text, plan_text, results_text
 from loadgen.results.document import Results
+
+
+def one_experiment(described: Callable[..., ExperimentConfig]) -> Callable[..., None]:
+    """A verb that measures what its options describe, or shows the plan of it.
+
+    Args:
+        described: makes the configuration of its options, ``--dry-run`` among them.
+    """
+
+    @functools.wraps(described)
+    def verb(**given: Any) -> None:
+        config = described(**given)
+        if given["dry_run"]:
+            show_plan(config)
+        else:
+            measure(config)
+
+    return verb
 
 
 def show_plan(config: ExperimentConfig, described: Callable[[Plan], str] = plan_text) -> None:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.models import ParameterInfo
@@ -42,20 +42,22 @@ from loadgen.load.drawing import parse_ranges
 from loadgen.load.image_layout import METHODS
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_gpus, parse_int_list, parse_shape
 
+T = TypeVar("T")
+
 Settings = dict[str, Any]
 """Fields of a configuration, and of what is served, by name."""
 
 Group = Callable[..., Settings]
 
 
-def with_options(*groups: Group) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_options(*groups: Group) -> Callable[[Callable[..., T]], Callable[..., T]]:
     """Give a verb the options of groups; it receives what they return, as one dictionary, before its own options.
 
     Raises:
         ValueError: a group is named twice, or an option is defined twice.
     """
 
-    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
+    def decorate(verb: Callable[..., T]) -> Callable[..., T]:
         own = _parameters(verb)
         own.pop("settings")
         shared = [_parameters(group) for group in groups]
@@ -64,12 +66,12 @@ def with_options(*groups: Group) -> Callable[[Callable[..., None]], Callable[...
         if twice := [spelling for spelling, times in defined.items() if times > 1]:
             raise ValueError(f"{verb.__name__} and its groups define {', '.join(twice)} more than once")
 
-        def command(**given: Any) -> None:
+        def command(**given: Any) -> T:
             settings: Settings = {}
             with console.one_line_errors():
                 for group, members in zip(groups, shared, strict=True):
                     settings |= group(**{name: given[name] for name in members})
-            verb(settings, **{name: given[name] for name in own})
+            return verb(settings, **{name: given[name] for name in own})
 
         command.__name__, command.__doc__ = verb.__name__, verb.__doc__
         # The parser of the command line looks at these two.

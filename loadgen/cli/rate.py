@@ -8,7 +8,7 @@ import typer
 
 from loadgen.cli import console, measuring, parameters
 from loadgen.cli.target import target
-from loadgen.config import OpenLoop
+from loadgen.config import ExperimentConfig, OpenLoop
 from loadgen.load.arrivals import parse_arrivals
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_rate
 
@@ -27,7 +27,7 @@ from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_rate
     parameters.ports,
     parameters.planning,
 )
-def rate(
+def described(
     settings: parameters.Settings,
     rate: Annotated[
         str | None, typer.Option("--rate", metavar="RATE", help="Requests a second: 100; or 6/m, 360/h.")
@@ -46,17 +46,16 @@ def rate(
     time_scale: Annotated[float, typer.Option(help="Of a trace: its time runs so many times as long.")] = 1.0,
     warmup: Annotated[str, typer.Option(metavar="TIME", help="Time before it, at its first rate.")] = "1s",
     runtime: Annotated[str, typer.Option(help="Run as processes, or as containers: process, docker.")] = "process",
-) -> None:
+) -> ExperimentConfig:
     """Offer load at a rate, and say what its users would feel."""
-    dry_run = settings.pop("dry_run")
     with console.one_line_errors():
         duration_s = console.optional("--duration", parse_duration, duration)
         rate_rps = console.optional("--rate", parse_rate, rate)
         schedule = parse_arrivals(arrivals, rate_rps, duration_s, settings["seed"], time_scale)
         warmup_s = console.parsed("--warmup", parse_duration_or_zero, warmup)
         load = OpenLoop(schedule, settings["max_in_flight"], warmup_s)
-        config = parameters.configured(settings | {"runtime": runtime}, load)
-    if dry_run:
-        measuring.show_plan(config)
-    else:
-        measuring.measure(config)
+        return parameters.configured(settings | {"runtime": runtime}, load)
+    raise AssertionError("unreachable")
+
+
+rate = measuring.one_experiment(described)

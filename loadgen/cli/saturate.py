@@ -8,7 +8,7 @@ import typer
 
 from loadgen.cli import console, measuring, parameters
 from loadgen.cli.target import target
-from loadgen.config import Saturate
+from loadgen.config import ExperimentConfig, Saturate
 from loadgen.errors import ConfigError
 from loadgen.parsing import parse_duration, parse_duration_or_zero
 
@@ -27,7 +27,7 @@ from loadgen.parsing import parse_duration, parse_duration_or_zero
     parameters.ports,
     parameters.planning,
 )
-def saturate(
+def described(
     settings: parameters.Settings,
     context: typer.Context,
     duration: Annotated[
@@ -46,9 +46,8 @@ def saturate(
     ] = None,
     requests: Annotated[int | None, typer.Option(help="Send so many requests instead of stopping by time.")] = None,
     runtime: Annotated[str, typer.Option(help="Run as processes, or as containers: process, docker.")] = "process",
-) -> None:
+) -> ExperimentConfig:
     """Load a deployment as much as it takes, and say what limits it."""
-    dry_run = settings.pop("dry_run")
     with console.one_line_errors():
         if requests is not None and parameters.was_given(context, "duration"):
             raise ConfigError("--requests stops by count and --duration by time: leave one of them out")
@@ -59,8 +58,8 @@ def saturate(
             max_in_flight=settings["max_in_flight"],
             warmup_s=console.optional("--warmup", parse_duration_or_zero, warmup),
         )
-        config = parameters.configured(settings | {"runtime": runtime}, load)
-    if dry_run:
-        measuring.show_plan(config)
-    else:
-        measuring.measure(config)
+        return parameters.configured(settings | {"runtime": runtime}, load)
+    raise AssertionError("unreachable")
+
+
+saturate = measuring.one_experiment(described)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from frontend_launch.integers import plural
-from loadgen import files
-from loadgen.cli import console, exit_codes, parameters
+from loadgen.cli import console, exit_codes, option_files, parameters
 from loadgen.cli.target import target
 from loadgen.config import Saturate
 from loadgen.errors import ConfigError
@@ -24,23 +22,10 @@ def _described(context: typer.Context, path: Path | None) -> Path | None:
     if path is None:
         return None
     with console.one_line_errors():
-        try:
-            table = tomllib.loads(files.read_text(path, files.MAX_SETTING_BYTES))
-        except (files.UnreadableError, ValueError) as error:
-            raise ConfigError(f"--file {path} cannot be read: {error}") from None
-        except RecursionError:
-            raise ConfigError(f"--file {path} cannot be read: it is nested too deep") from None
-        context.default_map = dict(_default(path, context.command, *item) for item in table.items())
+        context.default_map = option_files.defaults(
+            f"--file {path}", option_files.read("--file", path), context.command
+        )
     return path
-
-
-def _default(path: Path, command: Any, key: str, value: Any) -> tuple[str, Any]:
-    flag = "--" + key.replace("_", "-")
-    for parameter in command.params:
-        if flag in parameter.opts and parameter.name is not None and flag != "--file":
-            text = ",".join(map(str, value)) if isinstance(value, list) and not parameter.multiple else value
-            return parameter.name, text
-    raise ConfigError(f"--file {path} has the key {key!r}, which is no option of sweep: see `loadgen sweep --help`")
 
 
 @parameters.with_options(

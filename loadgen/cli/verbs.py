@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
@@ -30,6 +31,10 @@ VERBS = {
     "report": (
         "report:report",
         "Show what was measured: a table, and whatever files are asked for; - is standard output.",
+    ),
+    "compare": (
+        "compare:compare",
+        "Compare two results, or measure two configurations in turns and say whether one is worse.",
     ),
     "best": ("best:best", "Name the cheapest configuration that was shown to carry a rate within an objective."),
     "up": ("deployments:up", "Bring up a deployment that stays, for `loadgen saturate --connect`."),
@@ -80,8 +85,18 @@ def verb(name: str) -> Any:
     found = getattr(import_module(f"loadgen.cli.{module}"), attribute)
     if isinstance(found, typer.Typer):
         return typer.main.get_command(found)
+    return command(name, found)
+
+
+def command(name: str, function: Callable[..., Any]) -> Any:
+    """A command with the options of a function.
+
+    Args:
+        name: one of `VERBS`, whose line of help it has: `python -OO` takes docstrings away.
+        function: what it does.
+    """
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command(name, help=VERBS[name][1])(found)  # `python -OO` takes docstrings away
+    alone.command(name, help=VERBS[name][1])(function)
     return typer.main.get_command(alone)
 
 

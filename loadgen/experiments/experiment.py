@@ -90,8 +90,13 @@ async def run_experiment(config: ExperimentConfig) -> Results:
         case Deploy(topology=Topology(described=True)):
             raise ConfigError("nothing can run on a described {Deploy.topology}: leave it out")
     plan = await prepare(config)
-    files.make_directory(config.output.results_dir)
     log_plan(plan)
+    return await run_plan(plan)
+
+
+async def run_plan(plan: Plan) -> Results:
+    """Do what a plan says, as `run_experiment` does."""
+    files.make_directory(plan.config.output.results_dir)
     check = await reference_answers(plan)
     results: Results | None = None
     try:

@@ -92,7 +92,7 @@ def _cell(cell: Cell, runs: list[dict[str, Any]], environments: dict[str, int]) 
         latency = LatencyHistogram.decode(run.results.histograms.latency)
         if any(run is counted for counted in cell.counted):
             latencies.add(latency)
-            lost += _lost(run)
+            lost += run.lost
         runs.append(_run(_title(run, number, own), run, latency, environments))
     c = cell.configuration
     return {
@@ -160,7 +160,7 @@ def _run(title: str, run: Run, latency: LatencyHistogram, environments: dict[str
         "verdict": {"saturated": results.verdict.saturated, "text": results.verdict.text},
         "notes": results.notes,
         "curves": {name: _curves(group) for name, group in curves.items()},
-        "spectrum": _spectrum(latency, _lost(run)),
+        "spectrum": _spectrum(latency, run.lost),
         "timed": requests_timed(results),
         "stages": [asdict(stage) for stage in stages(results)],
         "whole": whole_text(summary.measured.steady_window_s),
@@ -181,14 +181,6 @@ def _run(title: str, run: Run, latency: LatencyHistogram, environments: dict[str
 
 def _curves(curves: Curves) -> dict[str, Any]:
     return {"at": _rounded(curves.at_s), "lines": {name: _rounded(values) for name, values in curves.lines.items()}}
-
-
-def _lost(run: Run) -> int:
-    """Requests that were not answered as they should be: slower than any answer."""
-    summary = run.results.summary
-    if summary.lost is not None:
-        return summary.lost
-    return 0 if summary.planned is None else max(0, summary.planned - summary.measured.completed)
 
 
 def _spectrum(latency: LatencyHistogram, lost: int) -> dict[str, Any] | None:

@@ -109,6 +109,14 @@ class Run:
         return self.path if self.sweep is None else self.sweep
 
     @property
+    def lost(self) -> int:
+        """Requests of the measured part that were not answered as they should be: slower than any answer."""
+        summary = self.results.summary
+        if summary.lost is not None:
+            return summary.lost
+        return 0 if summary.planned is None else max(0, summary.planned - summary.measured.completed)
+
+    @property
     def invalid(self) -> str | None:
         """Why nothing may rest on the run; None for a valid one.
 

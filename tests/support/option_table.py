@@ -40,6 +40,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "size": (*MODEL, "--dry-run", "--rate", "5", "--slo", "p50<1s"),
     "up": MODEL,
     "report": (FILE,),
+    "compare": (FILE, FILE),
     "best": (FILE, "--rate", "5", "--slo", "p99<1s"),
     "models verify": ("noop",),
     "images build": ("noop",),

@@ -1,0 +1,213 @@
+"""``loadgen compare``: two results described, or two configurations measured in turns and judged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from frontend_launch.integers import plural
+from loadgen.cli import console, exit_codes, option_files, parameters, rate, saturate
+from loadgen.cli.verbs import command
+from loadgen.config import ExperimentConfig
+from loadgen.errors import ConfigError
+from loadgen.experiments.compare import CompareConfig, Compared, prepare_comparison, run_comparison
+from loadgen.parsing import parse_int_list, parse_share
+from loadgen.report import comparison
+from loadgen.report.reading import collect
+from loadgen.results.cells import Run, run_of
+from loadgen.results.document import Results
+from loadgen.results.files import read
+
+_VERBS = {"saturate": saturate.described, "rate": rate.described}
+
+_MEASURING = ("rounds", "margin", "metrics", "baseline", "allow_unpaired", "results_dir", "junit", "dry_run")
+"""Parameters that mean nothing of two results."""
+
+_OWN = ("dry-run", "topology", "results-dir", "requests-log", "fail-if", "abort-on-fail")
+"""Options that mean nothing of one side."""
+
+
+def compare(
+    context: typer.Context,
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="[A.json B.json]", help="Two results to describe.")
+    ] = None,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--run",
+            metavar="FILE",
+            help="A configuration to measure, twice: A, then B. Options of saturate, or of rate, in a TOML file.",
+        ),
+    ] = None,
+    rounds: Annotated[
+        str, typer.Option(metavar="auto|N", help="Rounds to measure; auto is the fewest that can show anything.")
+    ] = "auto",
+    margin: Annotated[str, typer.Option(metavar="SHARE", help="B may be worse by so much.")] = "5%",
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="throughput, mean, p50, … to judge.  [default: throughput, of a rate with p50, p95 and p99]",
+        ),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|DIR", help="Results of another time in place of A; they are described, and decide nothing."
+        ),
+    ] = None,
+    allow_unpaired: Annotated[
+        bool, typer.Option("--allow-unpaired", help="Judge by a baseline all the same, within its own spread.")
+    ] = False,
+    results_dir: Annotated[Path, typer.Option(metavar="DIR", help="Directory for the results.")] = Path("results"),
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit's XML.")] = None,
+    markdown: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the tables as Markdown.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, start nothing.")] = False,
+) -> None:
+    """Compare two results, or measure two configurations in turns and say whether one is worse."""
+    with console.one_line_errors(typed={"CompareConfig.margin": margin, "CompareConfig.rounds": rounds}):
+        if not runs:
+            for name in _MEASURING:
+                if parameters.was_given(context, name):
+                    flag = "--" + name.replace("_", "-")
+                    raise ConfigError(f"{flag} needs --run: name the configurations to measure, or leave it out")
+            _describe(paths or [], markdown)
+            return
+        if paths:
+            raise ConfigError(f"{paths[0]} is measured already, and --run measures: give one or the other")
+        wanted = 1 if baseline is not None else 2
+        if len(runs) != wanted:
+            needed = "--run once" if baseline is not None else "--run twice, for A and for B; or once, with --baseline"
+            raise ConfigError(f"--run is given {plural(len(runs), 'time')}: give {needed}")
+        if allow_unpaired and baseline is None:
+            raise ConfigError("--allow-unpaired needs --baseline: leave it out")
+        sides = [_configuration(path) for path in runs]
+        config = CompareConfig(
+            b=sides[-1],
+            a=None if baseline is not None else sides[0],
+            baseline=() if baseline is None else _baseline(baseline),
+            margin=console.parsed("--margin", parse_share, margin),
+            rounds=None if rounds == "auto" else console.parsed("--rounds", _count, rounds),
+            metrics=() if metrics is None else tuple(name.strip() for name in metrics.split(",")),
+            allow_unpaired=allow_unpaired,
+            results_dir=results_dir,
+        )
+        if junit is not None and not config.gates:
+            raise ConfigError(f"--junit {junit}: a description has no verdicts: leave it out")
+    if dry_run:
+        plan, _ = console.run(prepare_comparison(config))
+        typer.echo(comparison.compare_plan_text(plan))
+        return
+    _measure(config, junit, markdown)
+
+
+def _count(text: str) -> int:
+    numbers = parse_int_list(text)
+    if len(numbers) != 1:
+        raise ConfigError(f"{text} are several: give one number, or auto")
+    return numbers[0]
+
+
+def _configuration(path: Path) -> ExperimentConfig:
+    """The experiment that a file describes with the options of ``saturate``, or of ``rate`` where it has a rate."""
+    source = f"--run {path}"
+    table = option_files.read("--run", path)
+    for key in table:
+        if key.replace("_", "-") in _OWN:
+            raise ConfigError(f"{source} has the key {key!r}, which means nothing for one side: leave it out")
+    name = "rate" if table.keys() & {"rate", "arrivals"} else "saturate"
+    verb = command(name, _VERBS[name])
+    defaults = option_files.defaults(source, table, verb)
+    with console.about(source):
+        try:
+            with verb.make_context(name, [], default_map=defaults) as context:
+                config = verb.invoke(context)
+        except typer.TyperException as error:
+            raise ConfigError(f"{source}: {error.format_message().rstrip('.')}") from None
+    assert isinstance(config, ExperimentConfig)
+    return config
+
+
+def _baseline(path: Path) -> tuple[Results, ...]:
+    """The valid runs of a file or a directory, which are of one configuration."""
+    collection = collect([path])
+    runs = [run for cell in collection.cells for run in cell.runs]
+    if collection.unreadable:
+        raise ConfigError("; ".join(collection.unreadable))
+    if len({(run.configuration, run.load) for run in runs}) > 1:
+        raise ConfigError(f"--baseline {path} holds runs of several configurations: name a file of one")
+    valid = [run for run in runs if run.invalid is None and run.results.error is None]
+    if not valid:
+        raise ConfigError(f"--baseline {path} holds no valid run that ended as asked: name another")
+    return tuple(replace(run.results, path=run.path) for run in valid)
+
+
+def _describe(paths: list[Path], markdown: str | None) -> None:
+    if len(paths) != 2:
+        raise ConfigError(f"{len(paths)} results are named: name two, A.json B.json; or measure, with --run twice")
+    a, b = (_run(path) for path in paths)
+    found = comparison.described(a, b)
+    _write(markdown=(markdown, found.markdown))
+    if markdown != "-":
+        typer.echo(f"A           {a.path}\nB           {b.path}\n\n{found.text}\n{found.summary}")
+
+
+def _run(path: Path) -> Run:
+    if path.is_dir():
+        raise ConfigError(f"{path} is a directory: name a results file")
+    return run_of(read(path), path)
+
+
+def _measure(config: CompareConfig, junit: Path | None, markdown: str | None) -> None:
+    console.set_up_logging()
+
+    async def act() -> Compared:
+        plan = await prepare_comparison(config)
+        typer.echo(comparison.compare_plan_text(plan))
+        return await run_comparison(plan)
+
+    compared, received = console.run(act(), console.NOTHING_MEASURED)
+    with console.kept("the comparison is in", compared.directory), console.one_line_errors():
+        if compared.comparison is None:
+            _show_baseline(compared, markdown)
+        else:
+            typer.echo(comparison.compared_text(compared))
+            _write(
+                junit=(junit, comparison.junit(compared)), markdown=(markdown, comparison.compared_markdown(compared))
+            )
+        typer.echo(f"Saved the comparison to {compared.directory}")
+    raise typer.Exit(exit_codes.of_signal(received) if received else exit_codes.of_compared(compared))
+
+
+def _show_baseline(compared: Compared, markdown: str | None) -> None:
+    """Describe what was measured beside its baseline, and warn."""
+    for line in compared.left_out:
+        typer.echo(f"left out    {line}")
+    for a, b in compared.rounds[:1]:
+        found = comparison.described(*(run_of(results, results.saved_at) for results in (a, b)))
+        typer.echo(f"{found.text}\n{found.summary}")
+        console.fail("a baseline of another time decides nothing: measure both sides with --run, or --allow-unpaired")
+        _write(markdown=(markdown, found.markdown))
+
+
+def _write(**outputs: tuple[Path | str | None, str]) -> None:
+    """Write texts to where options name, a point for standard output.
+
+    Args:
+        outputs: the place and the text, by the option's name.
+    """
+    for option, (path, text) in outputs.items():
+        if path is None:
+            continue
+        if str(path) == "-":
+            typer.echo(text, nl=False)
+            continue
+        try:
+            Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
+        except (OSError, ValueError) as error:  # a null character is no OSError
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"--{option} {path} cannot be written: {reason}") from None

@@ -1,0 +1,370 @@
+"""Runs a comparison: rounds that measure A and B next to each other, and what they show.
+
+The order is A B, B A, A B, so that what changes with time weighs as much on both. Arrivals and inputs of a round are
+drawn from one seed for A and B, each round from another. Each run brings up its own deployment and is saved before the
+next one begins. An invalid run is made once more; where that is invalid too, its round is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from frontend_launch.errors import FrontendLaunchError, UnavailableError
+from frontend_launch.integers import plural
+from loadgen.checks import finite, instance, whole
+from loadgen.config import MAX_SEED, Deploy, ExperimentConfig, OpenLoop
+from loadgen.errors import ConfigError, FieldError, NotSavedError, TargetError
+from loadgen.experiments.experiment import ExperimentInterrupted, run_plan
+from loadgen.experiments.sweep import OVERHEAD_S, START_S
+from loadgen.judging import comparison
+from loadgen.judging.comparison import LEAST_BASELINE, MAX_ROUNDS, METRICS, Comparison
+from loadgen.plan import Plan, prepare
+from loadgen.results import files
+from loadgen.results.document import Results
+from loadgen.results.environment import command
+
+log = logging.getLogger(__name__)
+
+HEADER = "compare.json"
+LEDGER = "rounds.jsonl"
+FOUND = "comparison.json"
+SCHEMA_VERSION = 1
+
+Side = Literal["A", "B"]
+
+
+@dataclass(frozen=True, slots=True)
+class CompareConfig:
+    """What `compare` shall do.
+
+    Attributes:
+        b: what is compared.
+        a: with what; None where results of another time take its place.
+        baseline: these results.
+        margin: what is tolerated: B may be worse by this share.
+        rounds: how many; None for as many as can show anything, or one where nothing is to be shown.
+        metrics: of `METRICS`; empty for those that the load gives a meaning.
+        allow_unpaired: judge by results of another time.
+        results_dir: where the directory of the comparison is made.
+    """
+
+    b: ExperimentConfig
+    a: ExperimentConfig | None = None
+    baseline: tuple[Results, ...] = ()
+    margin: float = 0.05
+    rounds: int | None = None
+    metrics: tuple[str, ...] = ()
+    allow_unpaired: bool = False
+    results_dir: Path = Path("results")
+
+    def __post_init__(self) -> None:
+        instance(self, "b", of=(ExperimentConfig,))
+        instance(self, "a", of=(ExperimentConfig, type(None)))
+        instance(self, "results_dir", of=(Path,))
+        finite(self, "margin", most=1.0)
+        whole(self, "rounds", most=MAX_ROUNDS)
+        for name in self.metrics:
+            if name not in METRICS:
+                raise FieldError("CompareConfig.metrics", name, "is none", f"use {', '.join(METRICS)}")
+        if (self.a is None) == (not self.baseline):
+            raise ConfigError("a comparison wants {CompareConfig.a} or {CompareConfig.baseline}: give one of them")
+        if self.a is not None:
+            self._check_alike(self.a)
+        if self.b.seed + MAX_ROUNDS > MAX_SEED:
+            problem = f"leaves no seeds for {MAX_ROUNDS} rounds"
+            raise FieldError("ExperimentConfig.seed", self.b.seed, problem, f"use at most {MAX_SEED - MAX_ROUNDS}")
+        if self.allow_unpaired and len(self.baseline) < LEAST_BASELINE:
+            found = plural(len(self.baseline), "valid run")
+            raise ConfigError(
+                f"{{CompareConfig.baseline}} has {found}, and a spread wants {LEAST_BASELINE}: "
+                "name a directory with more, or leave {CompareConfig.allow_unpaired} out"
+            )
+
+    def _check_alike(self, a: ExperimentConfig) -> None:
+        """Refuse sides that have no arrivals in common."""
+        if a.seed != self.b.seed:
+            raise ConfigError(
+                f"{{CompareConfig.b}}: the seeds {a.seed} and {self.b.seed} differ, and both sides have the same "
+                "arrivals and inputs: give both the same seed"
+            )
+        if replace(a.load, max_in_flight=None) != replace(self.b.load, max_in_flight=None):
+            raise ConfigError(
+                "{CompareConfig.b}: the loads differ, and both sides have the same arrivals: "
+                "give both the same rate, arrivals, duration and warmup"
+            )
+
+    @property
+    def gates(self) -> bool:
+        """Whether the comparison decides anything."""
+        return self.a is not None or self.allow_unpaired
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The metrics to compare, as far as runs tell of them."""
+        usual = comparison.OPEN_LOOP if isinstance(self.b.load, OpenLoop) else comparison.SATURATING
+        return tuple(dict.fromkeys(self.metrics)) or usual
+
+
+@dataclass(frozen=True, slots=True)
+class ComparePlan:
+    """What a comparison comes to.
+
+    Attributes:
+        config: of it.
+        sides: plan of each side that is measured.
+        metrics: that are compared.
+        rounds: how many.
+        notes: on metrics that are not gated.
+    """
+
+    config: CompareConfig
+    sides: Mapping[Side, Plan]
+    metrics: tuple[str, ...]
+    rounds: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def expected_s(self) -> float:
+        """About how long it takes."""
+        return self.rounds * sum(
+            plan.load.expected_s + OVERHEAD_S + START_S * isinstance(plan.config.serve, Deploy)
+            for plan in self.sides.values()
+        )
+
+    @property
+    def scatter(self) -> float:
+        """See `largest_scatter`."""
+        return comparison.largest_scatter(self.rounds, len(self.metrics), self.config.margin)
+
+    def order(self, number: int) -> tuple[Side, ...]:
+        """The sides in the order of a round, A B B A over two of them.
+
+        Args:
+            number: of the round, from 0.
+        """
+        sides = tuple(self.sides)
+        return sides[::-1] if number % 2 else sides
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One run of a comparison, a line of its ledger.
+
+    Attributes:
+        round: its number, from 0.
+        side: ``A`` or ``B``.
+        seed: of arrivals and inputs.
+        results: the file, below the directory of the comparison; None without one.
+        left_out: why the run does not count; None where it does.
+    """
+
+    round: int
+    side: Side
+    seed: int
+    results: str | None
+    left_out: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What a comparison left behind.
+
+    Attributes:
+        plan: what it was to do.
+        directory: of its results.
+        comparison: what the rounds show; None where nothing was to be shown.
+        rounds: the results of both sides of each whole round; of a baseline, its first run is A.
+        left_out: a line for each round that does not count.
+        interrupted: it was cancelled.
+    """
+
+    plan: ComparePlan
+    directory: Path
+    comparison: Comparison | None
+    rounds: tuple[tuple[Results, Results], ...]
+    left_out: tuple[str, ...] = ()
+    interrupted: bool = False
+
+
+async def prepare_comparison(config: CompareConfig) -> ComparePlan:
+    """Work out a comparison without starting anything.
+
+    Raises:
+        ConfigError: it contradicts itself, or no metric can be compared.
+        PlacementError: the machine does not have what a side asks for.
+        DescribeError: there is no such model.
+        TargetError: an external server cannot be reached.
+    """
+    sides: dict[Side, Plan] = {} if config.a is None else {"A": await prepare(config.a)}
+    sides["B"] = await prepare(config.b)
+    wanted, load = config.wanted, config.b.load
+    notes: tuple[str, ...] = ()
+    metrics = wanted
+    if isinstance(load, OpenLoop):
+        requests = load.arrivals.mean_rps * load.arrivals.duration_s
+        metrics = comparison.gated(wanted, requests)
+        notes = tuple(comparison.floor_text(name, requests) for name in wanted if name not in metrics)
+    if not metrics or (notes and config.metrics):
+        raise FieldError("CompareConfig.metrics", ",".join(wanted), "{value}: " + "; ".join(notes), "measure longer")
+    least = comparison.least_rounds(len(metrics)) if config.gates else 1
+    rounds = config.rounds or least + least % 2 * config.gates  # in an even number, each side is first as often
+    if rounds < least:
+        problem = f"cannot show anything of {plural(len(metrics), 'metric')}"
+        raise FieldError("CompareConfig.rounds", rounds, problem, f"use {least} or more, or fewer metrics")
+    return ComparePlan(config, sides, metrics, rounds, notes)
+
+
+async def run_comparison(plan: ComparePlan) -> Compared:
+    """Measure all rounds. Cancel its task to end it early; what was measured is kept and returned.
+
+    Args:
+        plan: what to measure.
+
+    Raises:
+        ConfigError: the results cannot be saved.
+        FrontendLaunchError: a side cannot be started.
+        TargetError: an external server does not answer.
+    """
+    return await _Rounds(plan).run()
+
+
+class _Rounds:
+    """The rounds of a comparison."""
+
+    def __init__(self, plan: ComparePlan) -> None:
+        self._plan, results_dir = plan, plan.config.results_dir
+        files.make_directory(results_dir)
+        try:
+            self._directory = files.new_directory(results_dir, time.strftime("compare-%y%m%d_%H%M%S"))
+        except OSError as error:
+            text = f"a comparison cannot be kept in {results_dir} ({error.strerror}): choose another"
+            raise ConfigError(text) from None
+        self._whole: list[tuple[Results, Results]] = []
+        self._left_out: list[str] = []
+
+    async def run(self) -> Compared:
+        plan = self._plan
+        header = {
+            "schema_version": SCHEMA_VERSION,
+            "command": command(),
+            "started_at": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+            "rounds": plan.rounds,
+            "metrics": plan.metrics,
+            "margin": plan.config.margin,
+            "baseline": [str(results.path) for results in plan.config.baseline],
+        }
+        self._write(HEADER, json.dumps(header, indent=4) + "\n")
+        log.info("%s to measure, kept in %s", plural(plan.rounds, "round"), self._directory)
+        interrupted = False
+        try:
+            for number in range(plan.rounds):
+                await self._round(number)
+        except (asyncio.CancelledError, ExperimentInterrupted):
+            interrupted = True
+        found = self._compared()
+        if found is not None:
+            self._write(FOUND, json.dumps({"outcome": found.outcome, **asdict(found)}, indent=4) + "\n")
+        return Compared(plan, self._directory, found, tuple(self._whole), tuple(self._left_out), interrupted)
+
+    async def _round(self, number: int) -> None:
+        """Measure the sides of a round; after one that does not count the other is not measured."""
+        measured: dict[Side, Results] = {}
+        for side in self._plan.order(number):
+            results = await self._counted(number, side)
+            if results is None:
+                return
+            measured[side] = results
+        baseline = self._plan.config.baseline
+        self._whole.append((measured["A"] if "A" in measured else baseline[0], measured["B"]))
+
+    async def _counted(self, number: int, side: Side) -> Results | None:
+        """The results of a run that counts, at the second attempt perhaps; None without."""
+        seed = self._plan.config.b.seed + number
+        reason = ""
+        for attempt in range(2):
+            try:
+                results = await self._run(side, seed)
+            except UnavailableError:
+                raise
+            except ExperimentInterrupted as error:
+                self._keep(Made(number, side, seed, self._place(error.results.path), "interrupted"))
+                raise
+            except (FrontendLaunchError, TargetError) as error:
+                if not self._whole:
+                    raise  # every other round would fail for the same reason
+                reason, path = str(error), None
+            else:
+                reason, path = _unusable(results, self._plan.sides[side].config.allow_invalid) or "", results.path
+                if not reason:
+                    self._keep(Made(number, side, seed, self._place(path)))
+                    rate_rps, rounds = results.summary.throughput_rps, self._plan.rounds
+                    log.info("round %d of %d, %s: %.2f requests/s", number + 1, rounds, side, rate_rps)
+                    return results
+            self._keep(Made(number, side, seed, self._place(path), reason))
+            if not attempt:
+                log.warning("round %d, %s: measured again: %s", number + 1, side, reason)
+        self._left_out.append(f"round {number + 1} is left out: {side}: {reason}")
+        log.warning("%s", self._left_out[-1])
+        return None
+
+    async def _run(self, side: Side, seed: int) -> Results:
+        plan = self._plan.sides[side].with_seed(seed)
+        output = replace(plan.config.output, results_dir=self._directory / side.lower())
+        return await run_plan(plan.with_output(output))
+
+    def _place(self, path: Path | None) -> str | None:
+        """The name of a file in the directory; the whole path of one that had to be saved elsewhere."""
+        if path is None:
+            return None
+        return str(path.relative_to(self._directory) if path.is_relative_to(self._directory) else path)
+
+    def _compared(self) -> Comparison | None:
+        config, metrics = self._plan.config, self._plan.metrics
+        if not config.gates:
+            return None
+        if config.a is None:
+            before, after = ([results.summary for results in side] for side in (config.baseline, self._seconds))
+            return comparison.unpaired(before, after, metrics, config.margin)
+        pairs = [(first.summary, second.summary) for first, second in self._whole]
+        return comparison.paired(pairs, metrics, config.margin)
+
+    @property
+    def _seconds(self) -> list[Results]:
+        return [second for _, second in self._whole]
+
+    def _keep(self, made: Made) -> None:
+        self._write(LEDGER, json.dumps(asdict(made)) + "\n")
+
+    def _write(self, name: str, text: str) -> None:
+        """Append to a file; the text is on disk when this returns."""
+        try:
+            with (self._directory / name).open("a") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            remedy = "free some space and compare again"
+            raise NotSavedError(f"{self._directory / name} cannot be written ({error.strerror}): {remedy}") from None
+
+
+def _unusable(results: Results, allow_invalid: bool) -> str | None:
+    """Why a run does not count; None where it does.
+
+    Args:
+        results: of the run.
+        allow_invalid: an invalid run counts.
+    """
+    if results.error is not None:
+        return results.error
+    if results.invalid is not None and not allow_invalid:
+        return results.invalid.reason
+    return None if results.summary.throughput_rps else "nothing completed in the measured part"

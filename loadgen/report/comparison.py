@@ -1,0 +1,368 @@
+"""Formats comparisons: two results described, and rounds judged; for a terminal, as Markdown and as JUnit's XML."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import statistics
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from frontend_launch.histogram import LatencyHistogram
+from frontend_launch.integers import plural
+from loadgen.experiments.compare import Compared, ComparePlan
+from loadgen.judging.comparison import METRICS, THROUGHPUT, Comparison, Effect, Outcome
+from loadgen.load.summary import Summary
+from loadgen.report.text import plan_text, table
+from loadgen.results.cells import Run
+from loadgen.results.environment import Environment
+from model_containers.printable import printable_line
+
+SPECTRUM = (25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99)
+"""Percentiles that are shown side by side, as far as there are requests beyond them."""
+
+WIDTH = 32
+"""Characters of the spectrum."""
+
+Rows = Sequence[Sequence[str]]
+
+# Two results, described ------------------------------------------------------------------------------------
+
+
+class Difference(NamedTuple):
+    """Something that two runs do not share.
+
+    Attributes:
+        what: it is.
+        a: of A.
+        b: of B.
+    """
+
+    what: str
+    a: str
+    b: str
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """How two results compare, without a judgement.
+
+    Attributes:
+        figures: a table of figures, their ratio and the spectrum of latencies, with a line of headings.
+        differences: in configuration, load, machine, software and validity.
+        summary: what they differ by, and why nothing follows from that.
+    """
+
+    figures: Rows
+    differences: tuple[Difference, ...]
+    summary: str
+
+    @property
+    def text(self) -> str:
+        """For a terminal."""
+        rows = (
+            [("differs", "A", "B"), *self.differences] if self.differences else [("differs", "nothing that is known")]
+        )
+        return "\n".join(map(printable_line, [*table(rows).splitlines(), "", *table(self.figures).splitlines(), ""]))
+
+    @property
+    def markdown(self) -> str:
+        """For a page of a change."""
+        figures = [row[:-1] for row in self.figures]
+        differences = [("differs", "A", "B"), *self.differences] if self.differences else []
+        return "\n\n".join(filter(None, (markdown_table(figures), markdown_table(differences), self.summary))) + "\n"
+
+
+def described(a: Run, b: Run) -> Description:
+    """Describe what two runs differ by.
+
+    Args:
+        a: the first.
+        b: the other one.
+    """
+    found = tuple(differences(a, b))
+    return Description(
+        _figures(a, b), found, f"{_differs_by(a, b)}; not comparable because {'; '.join(_reasons(a, b))}"
+    )
+
+
+def differences(a: Run, b: Run) -> Iterator[Difference]:
+    """What two runs do not share, as far as their files tell."""
+    for (what, first), second in zip(_properties(a).items(), _properties(b).values(), strict=True):
+        if first != second:
+            yield Difference(what, first or "unknown", second or "unknown")
+    environments = a.results.environment, b.results.environment
+    for kind in ("packages", "variables", "frequency_governors"):
+        one, other = (getattr(environment, kind) for environment in environments)
+        if kind == "packages" and not (one and other):
+            continue  # of 2017
+        for name in sorted(one.keys() | other.keys()):
+            if one.get(name) != other.get(name):
+                yield Difference(name, one.get(name, "-"), other.get(name, "-"))
+
+
+def _properties(run: Run) -> dict[str, str]:
+    """What describes a run, by what it is called; empty where its file does not tell."""
+    c, load, results = run.configuration, run.load, run.results
+    environment, summary = results.environment, results.summary
+    known = {
+        "model": c.model,
+        "weights": c.weights,
+        "inputs": c.inputs,
+        "target": None if results.inputs is None else results.inputs.target,
+        "replicas": c.replicas,
+        "cores per replica": c.cpus_per_replica,
+        "cores of replicas": c.cores,
+        "GPUs": c.gpus,
+        "batch size": c.batch_size,
+        "frontends": c.frontends,
+        "clients": c.clients,
+        "load": load.arrivals or "saturating",
+        "in flight": load.window,
+        "measured": f"{summary.measured.duration_s:.0f} s",
+        "machine": c.machine,
+        "memory": _memory(environment),
+        "platform": environment.platform,
+        "python": environment.python,
+        "commit": environment.git_commit,
+        "validity": _validity(run),
+        "ended": results.error or "as asked",
+    }
+    return {name: "" if value is None else str(value) for name, value in known.items()}
+
+
+def _validity(run: Run) -> str:
+    if run.invalid is not None:
+        return f"invalid: {run.invalid}"
+    return "valid" if run.results.certificate else "not checked"
+
+
+def _reasons(a: Run, b: Run) -> Iterator[str]:
+    """Why nothing follows from what two runs differ by."""
+    yield f"they were measured {_apart(a, b)}, and not in turns"
+    if (a.load.arrivals, a.load.window) != (b.load.arrivals, b.load.window):
+        yield "their loads differ"
+    if _machine(a.results.environment) is None or _machine(b.results.environment) is None:
+        yield "a machine is unknown"
+    elif _machine(a.results.environment) != _machine(b.results.environment):
+        yield "their machines differ"
+    for name, run in (("A", a), ("B", b)):
+        if run.results.error is not None:
+            yield f"{name} did not end as asked: {run.results.error}"
+        elif run.invalid is not None:
+            yield f"{name} is invalid: {run.invalid}"
+        elif not run.results.certificate:
+            yield f"nothing says whether {name} is valid"
+
+
+def _machine(environment: Environment) -> tuple[str, int, str] | None:
+    return (environment.cpu_model, environment.cores, _memory(environment)) if environment.cores else None
+
+
+def _memory(environment: Environment) -> str:
+    return f"{environment.memory_bytes / 2**30:.1f} GiB" if environment.memory_bytes else ""
+
+
+def _apart(a: Run, b: Run) -> str:
+    """How long two runs lie apart, in the largest unit of which there is one."""
+    times = [datetime.datetime.fromisoformat(run.results.started_at) for run in (a, b)]
+    first, second = (time if time.tzinfo else time.astimezone() for time in times)
+    seconds = abs((second - first).total_seconds())
+    units = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+    length, unit = next((unit for unit in units if seconds >= unit[0]), (1, "second"))
+    return f"{plural(int(seconds // length), unit)} apart"
+
+
+def _differs_by(a: Run, b: Run) -> str:
+    found = []
+    for name in METRICS:
+        first, second = _figure(a.results.summary, name), _figure(b.results.summary, name)
+        if first and second and name in (THROUGHPUT, "p50", "p99"):
+            found.append(f"{second / first - 1:+.1%} in {name}")
+    return f"B differs by {', '.join(found)}" if found else "no figure is known of both"
+
+
+def _figure(summary: Summary, name: str) -> float | None:
+    return summary.throughput_rps if name == THROUGHPUT else summary.latency_ms.get(name)
+
+
+def _figures(a: Run, b: Run) -> Rows:
+    """Throughput, mean and the spectrum of both, with intervals where they are known."""
+    rows: list[Sequence[str]] = [("", "A", "B", "B / A", "")]
+    firsts, seconds = a.results.summary, b.results.summary
+    pairs = (firsts.throughput_interval_rps, seconds.throughput_interval_rps)
+    rows.append(_row("requests/s", (firsts.throughput_rps, seconds.throughput_rps), pairs))
+    lines = {"mean": (firsts.latency_ms.get("mean"), seconds.latency_ms.get("mean"))}
+    lines |= {f"p{each:g}": (_percentile(a, each), _percentile(b, each)) for each in SPECTRUM}
+    known = {name: pair for name, pair in lines.items() if pair != (None, None)}
+    scale = [value for pair in known.values() for value in pair if value]
+    for name, pair in known.items():
+        ends = tuple((summary.intervals_ms or {}).get(name) for summary in (firsts, seconds))
+        rows.append(_row(f"{name} ms", pair, (ends[0], ends[1]), _marks(pair, scale)))
+    return rows
+
+
+Ends = tuple[float, float] | None
+Pair = tuple[float | None, float | None]
+
+
+def _row(name: str, pair: Pair, ends: tuple[Ends, Ends], marks: str = "") -> tuple[str, ...]:
+    (first, second), (low, high) = pair, ends
+    ratio = f"{second / first:.3f}" if first and second else "-"
+    if ratio != "-" and low and high and min(*low, *high) > 0:
+        ratio += f" ({high[0] / low[1]:.3f} to {high[1] / low[0]:.3f})"
+    return name, _value(first, low), _value(second, high), ratio, marks
+
+
+def _value(value: float | None, ends: Ends = None) -> str:
+    if value is None:
+        return "-"
+    between = "" if ends is None else f" ({_number(ends[0])} to {_number(ends[1])})"
+    return _number(value) + between
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def _percentile(run: Run, percentile: float) -> float | None:
+    """Of all requests, in ms; None where fewer than one is slower, or it falls among those without an answer."""
+    latency = LatencyHistogram.decode(run.results.histograms.latency)
+    requests = latency.total + run.lost
+    if not latency.total or requests * (1 - percentile / 100) < 1:
+        return None
+    value_ns = latency.percentile_ns(percentile, run.lost)
+    return None if value_ns is None else value_ns / 1e6
+
+
+def _marks(pair: Pair, scale: Sequence[float]) -> str:
+    """Where both lie between the least and the most of all, on a logarithmic axis; ``*`` where that is one place."""
+    least, most = math.log(min(scale)), math.log(max(scale))
+    line = [" "] * WIDTH
+    for mark, value in zip("AB", pair, strict=True):
+        if value:
+            at = round((math.log(value) - least) / (most - least) * (WIDTH - 1)) if most > least else 0
+            line[at] = mark if line[at] == " " else "*"
+    return "".join(line).rstrip()
+
+
+# Rounds, judged --------------------------------------------------------------------------------------------
+
+
+def compare_plan_text(plan: ComparePlan) -> str:
+    """What will be measured, and what that can show."""
+    config, metrics = plan.config, ", ".join(plan.metrics)
+    lines = [f"{side:<12}{line}" for side, each in plan.sides.items() for line in plan_text(each).splitlines()]
+    order = ", ".join(" ".join(plan.order(number)) for number in range(min(2, plan.rounds)))
+    time = datetime.timedelta(seconds=round(plan.expected_s))
+    lines.append(f"rounds      {plan.rounds}, in the order {order}{', …' * (plan.rounds > 2)}; about {time}")
+    lines.append(f"metrics     {metrics}{'; ' * bool(plan.notes)}{'; '.join(plan.notes)}")
+    if config.gates:
+        lines.append(f"margin      B may be worse by {_share(config.margin)}")
+        lines.append(
+            f"power       {_share(config.margin)} worse is found in 90% of comparisons "
+            f"where ratios of rounds scatter by {_share(plan.scatter)} at most"
+        )
+    return "\n".join(map(printable_line, lines))
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.3g}%"
+
+
+def comparison_rows(compared: Compared, found: Comparison) -> Rows:
+    """A line for each metric, after one of headings."""
+    rows: list[Sequence[str]] = [("metric", "A", "B", "B / A", "95 % interval", "")]
+    for effect in found.effects:
+        sides = [_median(compared, effect.metric, side) for side in (0, 1)]
+        if effect.ratio is None:
+            rows.append((_named(effect.metric), *sides, "-", "-", _verdict(effect)))
+            continue
+        ends = "-" if effect.interval is None else " to ".join(f"{end - 1:+.1%}" for end in effect.interval)
+        rows.append((_named(effect.metric), *sides, f"{effect.ratio - 1:+.1%}", ends, _verdict(effect)))
+    return rows
+
+
+def _named(metric: str) -> str:
+    return "requests/s" if metric == THROUGHPUT else f"{metric} ms"
+
+
+def _median(compared: Compared, metric: str, side: int) -> str:
+    known = [value for pair in compared.rounds if (value := _figure(pair[side].summary, metric)) is not None]
+    return _number(statistics.median(known)) if known else "-"
+
+
+def _verdict(effect: Effect) -> str:
+    if effect.outcome is None:
+        return effect.text
+    if effect.text:
+        return f"{effect.outcome}: {effect.text}"
+    if effect.outcome is Outcome.UNDECIDED:
+        return f"undecided, margin {effect.margin - 1:+.1%}"
+    if effect.outcome is Outcome.NOT_WORSE:
+        return f"not worse, margin {effect.margin - 1:+.1%}"
+    return "worse"
+
+
+def outcome_text(compared: Compared, found: Comparison) -> str:
+    """What was decided, in a sentence."""
+    rounds, margin = plural(found.rounds, "round"), _share(found.margin)
+    if found.outcome is Outcome.NOT_WORSE:
+        return f"not worse: B is not worse than A by {margin} or more, in {rounds}"
+    named = ", ".join(effect.metric for effect in found.effects if effect.outcome is found.outcome)
+    if found.outcome is Outcome.WORSE:
+        return f"worse: B is worse than A in {named}, and not shown to be within {margin}, in {rounds}"
+    if found.more is None:
+        return f"undecided: {named or 'no metric'} in {rounds}; measure longer runs, or allow a larger margin"
+    more = plural(found.more, "more round", "more rounds")
+    return f"undecided: {named} in {rounds}; about {more} would decide: --rounds {found.rounds + found.more}"
+
+
+def compared_text(compared: Compared) -> str:
+    """What a comparison found, in a few lines."""
+    found = compared.comparison
+    assert found is not None
+    lines = table(comparison_rows(compared, found)).splitlines()
+    lines += [f"left out    {line}" for line in compared.left_out]
+    return "\n".join(map(printable_line, [*lines, f"outcome     {outcome_text(compared, found)}"]))
+
+
+def compared_markdown(compared: Compared) -> str:
+    """The same for a page of a change."""
+    found = compared.comparison
+    assert found is not None
+    lines = [f"**{outcome_text(compared, found)}**", markdown_table(comparison_rows(compared, found))]
+    return "\n\n".join([*lines, *(f"* {printable_line(line)}" for line in compared.left_out)]) + "\n"
+
+
+def junit(compared: Compared) -> str:
+    """A test case per metric: what is worse is a failure, what is undecided an error, what is not gated is skipped."""
+    found = compared.comparison
+    assert found is not None
+    kinds: Mapping[Outcome | None, str] = {Outcome.WORSE: "failure", Outcome.UNDECIDED: "error", None: "skipped"}
+    outcomes = [effect.outcome for effect in found.effects]
+    counts = {
+        "tests": len(outcomes),
+        "failures": outcomes.count(Outcome.WORSE),
+        "errors": outcomes.count(Outcome.UNDECIDED),
+        "skipped": outcomes.count(None),
+    }
+    attributes = {"name": "loadgen compare", **{name: str(count) for name, count in counts.items()}}
+    suite = ET.Element("testsuite", attributes)
+    for effect, row in zip(found.effects, list(comparison_rows(compared, found))[1:], strict=True):
+        case = ET.SubElement(suite, "testcase", classname="loadgen.compare", name=effect.metric)
+        text = printable_line(f"A {row[1]}, B {row[2]}, B / A {row[3]} ({row[4]}): {row[5]}")
+        if effect.outcome in kinds:
+            ET.SubElement(case, kinds[effect.outcome], message=text)
+        else:
+            ET.SubElement(case, "system-out").text = text
+    ET.indent(suite)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
+
+
+def markdown_table(rows: Rows) -> str:
+    """A table of Markdown, whose first row is its head; empty without rows."""
+    lines = ["| " + " | ".join(printable_line(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) if lines else ""

@@ -1,0 +1,146 @@
+"""``loadgen compare``: which configurations files come to, and how it ends."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from option_table import asked_without_starting
+from program import LOADGEN, asked
+from sample_results import INVALID, results
+
+from loadgen.cli import console
+from loadgen.experiments import compare
+from loadgen.results.files import save
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+V1, V2 = (str(GOLDEN / f"results-v{version}.json") for version in (1, 2))
+
+
+@pytest.fixture
+def compared(monkeypatch, tmp_path):
+    """Runs `compare` on files a.toml and b.toml, whose runs measure these throughputs."""
+    asked_without_starting(monkeypatch, tmp_path)
+    monkeypatch.setattr(console, "set_up_logging", lambda: None)
+    configs = []
+
+    def act(*words, a="model='noop'\nduration='1s'", b="model='noop'\nduration='1s'", rates=(100.0, 100.0), **members):
+        async def run_plan(plan):
+            configs.append(plan.config)
+            side = plan.config.output.results_dir.name
+            made = results(seconds=3, throughput_rps=rates[side == "b"], **{"certificate": [], **members})
+            return replace(made, path=save(made, plan.config.output.results_dir))
+
+        monkeypatch.setattr(compare, "run_plan", run_plan)
+        Path("a.toml").write_text(a)
+        Path("b.toml").write_text(b)
+        done = asked([LOADGEN, "compare", *words])
+        return done, configs
+
+    return act
+
+
+BOTH = ("--run", "a.toml", "--run", "b.toml")
+
+
+@pytest.mark.parametrize(
+    ("rates", "certificate", "code"), [((100.0, 101.0), [], 0), ((100.0, 80.0), [], 8), ((100.0, 80.0), [INVALID], 9)]
+)
+def test_codes(compared, rates, certificate, code):
+    """Not worse, worse, nothing to judge by."""
+    done, _ = compared(*BOTH, rates=rates, certificate=certificate)
+    assert (done.returncode, done.stderr) == (code, "")
+    assert "5% worse is found in 90% of comparisons where ratios of rounds scatter by 2.31% at most" in done.stdout
+    assert "Saved the comparison to" in done.stdout
+
+
+def test_files_for_machines(compared):
+    """They are written where options name, and refused in one line where that cannot be."""
+    done, _ = compared(*BOTH, "--junit", "j.xml", "--markdown", "-", rates=(100.0, 80.0))
+    assert done.returncode == 8
+    assert "| requests/s | 100 | 80 | -20.0% |" in done.stdout
+    assert 'failures="1"' in Path("j.xml").read_text()
+    done, _ = compared(*BOTH, "--junit", "/nowhere/j.xml")
+    assert done.returncode == 2
+    assert done.stderr == "loadgen: --junit /nowhere/j.xml cannot be written: No such file or directory\n"
+
+
+def test_options_of_a_side(compared):
+    """They are those of saturate, with the same defaults; a rate makes them those of rate."""
+    done, configs = compared(*BOTH, b="model='noop'\nduration='1s'\nbatch-size=8\nmax_in_flight=64")
+    assert done.returncode == 0
+    assert [config.serve.batch_size for config in configs[:2]] == [2, 8]
+    assert [config.load.max_in_flight for config in configs[:2]] == [None, 64]
+    rate = "model='noop'\nduration='20s'\nrate=100\narrivals='poisson'"
+    done, _ = compared(*BOTH, "--dry-run", a=rate, b=rate)
+    assert done.returncode == 0
+    assert "metrics     throughput, p50, p95, p99\n" in done.stdout
+    assert "rounds      8, in the order A B, B A, …; about" in done.stdout
+
+
+def test_a_baseline_is_described(compared):
+    """With a warning, and a code that says nothing of it."""
+    done, _ = compared("--baseline", V2, "--run", "b.toml", "--markdown", "m.md")
+    assert done.returncode == 0
+    assert "not comparable because" in done.stdout
+    assert done.stderr == (
+        "loadgen: a baseline of another time decides nothing: measure both sides with --run, or --allow-unpaired\n"
+    )
+    assert "requests/s" in Path("m.md").read_text()
+
+
+def test_a_baseline_of_several_runs_decides(compared):
+    """The directory of a side of an earlier comparison is one."""
+    done, _ = compared(*BOTH)
+    (side,) = Path("results").glob("compare-*/a")
+    done, _ = compared("--baseline", str(side), "--run", "b.toml", "--allow-unpaired", rates=(100.0, 50.0))
+    assert (done.returncode, done.stderr) == (8, "")
+
+
+def test_two_results(compared):
+    """They are described, whatever their versions."""
+    done, _ = compared(V1, V2)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "B differs by -23.6% in throughput" in done.stdout
+    done, _ = compared(V1, V2, "--markdown", "-")
+    assert done.stdout.startswith("|  | A | B | B / A |\n|---|---|---|---|\n| requests/s | 4948 | 3778 | 0.764 |")
+
+
+PLAIN = "model='noop'"
+
+
+@pytest.mark.parametrize(
+    ("words", "files", "text"),
+    [
+        ((), {}, "0 results are named: name two, A.json B.json; or measure, with --run twice"),
+        ((V1,), {}, "1 results are named"),
+        ((V1, "."), {}, ". is a directory: name a results file"),
+        ((V1, V2, "--rounds", "8"), {}, "--rounds needs --run"),
+        ((V1, *BOTH), {}, f"{V1} is measured already, and --run measures: give one or the other"),
+        (("--run", "a.toml"), {}, "--run is given 1 time: give --run twice, for A and for B; or once, with --baseline"),
+        ((*BOTH, "--baseline", V1), {}, "--run is given 2 times: give --run once"),
+        ((*BOTH, "--allow-unpaired"), {}, "--allow-unpaired needs --baseline: leave it out"),
+        ((*BOTH, "--margin", "x"), {}, "--margin: 'x' is no share"),
+        ((*BOTH, "--margin", "0%"), {}, "--margin 0% is not positive"),
+        ((*BOTH, "--rounds", "6,8"), {}, "--rounds: 6,8 are several: give one number, or auto"),
+        ((*BOTH, "--rounds", "30"), {}, "--rounds 30"),
+        ((*BOTH, "--metrics", "p98"), {}, "--metrics p98 is none: use throughput, mean, p50"),
+        (("--run", "a.toml", "--run", "c.toml"), {}, "--run c.toml cannot be read: No such file or directory"),
+        (BOTH, {"a": "model="}, "--run a.toml cannot be read: Invalid value"),
+        (BOTH, {"b": "modle='noop'"}, "--run b.toml has the key 'modle', which is no option of saturate"),
+        (BOTH, {"b": "rate=5\nreqests=2"}, "--run b.toml has the key 'reqests', which is no option of rate"),
+        (BOTH, {"b": f"{PLAIN}\nresults-dir='x'"}, "--run b.toml has the key 'results-dir', which means nothing"),
+        (BOTH, {"b": "batch-size=8"}, "--run b.toml: --model is missing"),
+        (BOTH, {"b": f"{PLAIN}\nreplicas='x'"}, "--run b.toml: --replicas"),
+        (BOTH, {"b": f"{PLAIN}\nseed='x'"}, "--run b.toml: Invalid value for"),
+        (BOTH, {"a": PLAIN, "b": f"{PLAIN}\nseed=1"}, "--run: the seeds 0 and 1 differ"),
+        (BOTH, {"a": PLAIN, "b": f"{PLAIN}\nduration='3s'"}, "--run: the loads differ"),
+        (("--baseline", V1, *BOTH[:2], "--allow-unpaired"), {}, "--baseline has 1 valid run, and a spread wants 3"),
+        (("--baseline", V1, *BOTH[:2], "--junit", "j"), {}, "--junit j: a description has no verdicts: leave it out"),
+    ],
+)
+def test_what_makes_no_sense(compared, words, files, text):
+    """One line that names it and the remedy, and code 2."""
+    done, configs = compared(*words, **files)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"loadgen: {text}")
+    assert (done.stderr.count("\n"), configs) == (1, [])

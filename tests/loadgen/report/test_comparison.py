@@ -1,0 +1,161 @@
+"""What is said of two results, and of rounds."""
+
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sample_results import GOLDEN, INVALID, results
+
+from loadgen.config import Deploy, ExperimentConfig
+from loadgen.experiments.compare import CompareConfig, Compared, ComparePlan
+from loadgen.judging.comparison import OPEN_LOOP, paired
+from loadgen.judging.validity import Check
+from loadgen.report.comparison import compared_markdown, compared_text, described, differences, junit
+from loadgen.results.cells import run_of
+from loadgen.results.files import read
+
+PASSED = Check("outside load", "nobody", "nobody", "passed", "")
+START = "2026-11-29T10:00:00+00:00"
+
+
+def run(name="a", started_at=START, **changes):
+    return run_of(results(started_at=started_at, **{"certificate": [PASSED], **changes}), Path(f"{name}.json"))
+
+
+def test_the_same_run_differs_by_nothing():
+    """And nothing follows from that either."""
+    found = described(run(), run("b"))
+    assert found.differences == ()
+    assert found.text.startswith("differs  nothing that is known\n")
+    assert found.summary == (
+        "B differs by +0.0% in throughput, +0.0% in p50, +0.0% in p99; "
+        "not comparable because they were measured 0 seconds apart, and not in turns"
+    )
+
+
+def test_what_differs():
+    """Configuration, machine, software and validity, each once, and why nothing follows."""
+    environment = replace(GOLDEN.environment, cores=8, packages={"numpy": "1"}, variables={"OMP_NUM_THREADS": "4"})
+    a = run(batch=2)
+    b = run("b", "2026-11-27T10:00:00+00:00", batch=8, environment=environment, certificate=[INVALID])
+    found = {row.what: (row.a, row.b) for row in differences(a, b)}
+    assert found["batch size"] == ("2", "8")
+    assert found["validity"] == ("valid", f"invalid: {INVALID.reason}")
+    assert found["OMP_NUM_THREADS"][1] == "4"
+    assert found["numpy"][1] == "1"
+    assert "model" not in found
+    summary = described(a, b).summary
+    assert "measured 2 days apart, and not in turns; their machines differ; B is invalid: outside load" in summary
+
+
+@pytest.mark.parametrize("word", ["slower", "faster", "worse", "better", "regress"])
+def test_a_description_never_judges(word):
+    """Whatever the figures."""
+    found = described(run(), run("b", throughput_rps=10.0, latency_ms=500.0))
+    assert word not in found.text + found.summary + found.markdown
+
+
+def test_spectra_lie_side_by_side():
+    """As far as requests tell, on one axis; a ratio has ends where both figures have intervals."""
+    a, b = run(latency_ms=10.0), run("b", latency_ms=20.0)
+    summaries = [
+        replace(each.results.summary, throughput_interval_rps=(rate * 0.9, rate * 1.1))
+        for each in (a, b)
+        if (rate := each.results.summary.throughput_rps)
+    ]
+    a, b = (
+        run_of(replace(each.results, summary=summary), each.path)
+        for each, summary in zip((a, b), summaries, strict=True)
+    )
+    rows = {row[0]: row for row in described(a, b).figures}
+    assert rows["requests/s"][3] == "1.000 (0.818 to 1.222)"
+    assert rows["p50 ms"][3] == "2.000"
+    assert rows["p50 ms"][4].index("A") < rows["p50 ms"][4].index("B")
+    assert "p99 ms" in rows
+    assert "p99.99 ms" not in rows  # of some thousand requests
+
+
+def test_a_percentile_among_lost_requests_is_no_figure():
+    """It is later than any answer."""
+    a, b = run(), run("b")
+    lost = replace(b.results.summary, lost=b.results.summary.completed)
+    rows = {row[0]: row for row in described(a, run_of(replace(b.results, summary=lost), b.path)).figures}
+    assert rows["p75 ms"][2:] == ("-", "-", rows["p75 ms"][4])
+
+
+def test_a_file_of_2017_is_described_as_far_as_it_tells(tmp_path):
+    """Its throughput and mean; its machine is unknown."""
+    path = tmp_path / "results-171201_101010.json"
+    path.write_text(
+        '{"node_configs": [{"name": "noop", "input_type": "floats", "model_image": "x", "allocated_cpus": [1], '
+        '"cpus_per_replica": 1, "slo": 500000, "num_replicas": 1, "gpus": [], "batch_size": 2}], '
+        '"client_metrics": {"thrus": [100.0, 50.0], "p99_lats": [1.0, 1.0], "mean_lats": [0.5, 0.5]}}'
+    )
+    old = run_of(read(path), path)
+    found = described(old, run())
+    rows = {row[0]: row for row in found.figures}
+    assert rows["requests/s"][1] == "66.67"
+    assert rows["mean ms"][1] == "500"
+    assert rows["p50 ms"][1] == "-"
+    assert "a machine is unknown" in found.summary
+    assert "nothing says whether A is valid" in found.summary
+
+
+def compared(*pairs, margin=0.05, left_out=()):
+    """Rounds in which throughput and latencies of B have these ratios."""
+
+    def one(ratio, few=False):
+        summary = GOLDEN.summary
+        measured = replace(summary.measured, completed=400 if few else 100_000)
+        figures = dict.fromkeys(("p50", "p95", "p99"), 10.0 * ratio)
+        return replace(
+            GOLDEN, summary=replace(summary, throughput_rps=100.0, latency_ms=figures, measured=measured, lost=0)
+        )
+
+    rounds = tuple((one(1.0, few), one(ratio, few)) for ratio, few in pairs)
+    config = CompareConfig(ExperimentConfig(Deploy("noop")), ExperimentConfig(Deploy("noop")), margin=margin)
+    plan = ComparePlan(config, {}, OPEN_LOOP, len(rounds))
+    found = paired([(a.summary, b.summary) for a, b in rounds], OPEN_LOOP, margin)
+    return Compared(plan, Path("/kept"), found, rounds, tuple(left_out))
+
+
+def test_worse():
+    """It says in what, and by how much."""
+    done = compared(*[(1.2, False), (1.3, False)] * 4)
+    text = compared_text(done)
+    assert "p50 ms      10   12.5  +24.9%  +20.0% to +30.0%  worse" in text
+    assert "outcome     worse: B is worse than A in p50, p95, p99, and not shown to be within 5%, in 8 rounds" in text
+
+
+def test_not_worse():
+    """And within what."""
+    text = compared_text(compared(*[(1.01, False), (1.02, False)] * 4))
+    assert "not worse, margin +5.0%" in text
+    assert "outcome     not worse: B is not worse than A by 5% or more, in 8 rounds" in text
+
+
+def test_undecided():
+    """It says how many more rounds would tell, where that is known; what is left out and what is not gated too."""
+    done = compared(*[(0.98, False), (1.055, False)] * 4, left_out=["round 3 is left out: A: it is gone"])
+    text = compared_text(done)
+    assert "left out    round 3 is left out: A: it is gone" in text
+    assert f"about {done.comparison.more} more rounds would decide: --rounds {8 + done.comparison.more}" in text
+    assert "measure longer runs, or allow a larger margin" in compared_text(compared(*[(0.5, False), (2.0, False)] * 4))
+    few = compared_text(compared(*[(1.0, True)] * 8))
+    assert "  p99 is not gated: a run has 400 requests" in few
+    assert "outcome     undecided" in compared_text(compared())
+
+
+def test_for_machines():
+    """JUnit has a case for each metric, Markdown a table."""
+    done = compared(*[(1.2, True), (1.3, True)] * 4, left_out=["a | b"])
+    suite = ET.fromstring(junit(done))
+    assert {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")} == {
+        **{"tests": "4", "failures": "2", "errors": "0", "skipped": "1"}
+    }
+    assert [[child.tag for child in case] for case in suite] == [["system-out"], ["failure"], ["failure"], ["skipped"]]
+    page = compared_markdown(done)
+    assert page.startswith("**worse: B is worse than A in p50, p95")
+    assert "| p50 ms | 10 | 12.5 | +24.9% | +20.0% to +30.0% | worse |" in page
+    assert page.endswith("\n\n* a | b\n")
