@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +19,7 @@ from loadgen.experiments.choice import Candidate, Choice, Shown, choose
 from loadgen.judging.slo import parse
 from loadgen.parsing import parse_rate
 from loadgen.report.reading import collect
+from loadgen.results.cells import Cell
 
 MOST_NAMED = 3
 """Configurations about which nothing is known that are named."""
@@ -38,6 +41,8 @@ def best(
         collection = collect(paths)
         choice = choose(collection.cells, rate_rps, objective)
     typer.echo(choice_text(choice, f"{rate_rps:g} requests/s with {','.join(map(str, objective))}"))
+    if choice.best is None and (command := size_command(collection.cells, rate, slo)) is not None:
+        typer.echo(f"find out    {command}")
     for line in (*collection.left_out, *collection.unreadable):
         console.fail(line)
     if collection.unreadable:
@@ -78,6 +83,28 @@ def choice_text(choice: Choice, question: str) -> str:
         if choice.best is None:
             lines += [f"            {candidate.name}: {candidate.text}" for candidate in ruled_out[-MOST_NAMED:]]
     return "\n".join(lines)
+
+
+_MODEL_FLAGS = ("-m", "--model", "--model_name")
+
+
+def size_command(cells: Iterable[Cell], rate: str, slo: str) -> str | None:
+    """The command that finds out what was not measured; None where nothing that was measured can be started.
+
+    Args:
+        cells: what was measured.
+        rate: as typed.
+        slo: as typed.
+    """
+    for cell in cells:
+        if cell.configuration.cpus_per_replica is None:
+            continue
+        words = cell.runs[0].results.command
+        named = [after for flag, after in pairwise(words) if flag in _MODEL_FLAGS]
+        named += [word.partition("=")[2] for word in words if word.startswith("--model=")]
+        model = named[0] if named else cell.configuration.model
+        return shlex.join(["loadgen", "size", "-m", model, "--rate", rate, "--slo", slo])
+    return None
 
 
 _MISSING = {

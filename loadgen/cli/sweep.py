@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from frontend_launch.integers import plural
 from loadgen.cli import console, exit_codes, option_files, parameters
 from loadgen.cli.target import target
-from loadgen.config import Saturate
+from loadgen.config import Deploy, Saturate
 from loadgen.errors import ConfigError
 from loadgen.experiments.sweep import Sweep, SweepConfig, SweepPlan, prepare_sweep, run_sweep
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_int_list, parse_rates
@@ -183,4 +184,22 @@ def _show(done: Sweep, config: SweepConfig) -> None:
             console.fail(f"{entry.cell}: --fail-if is undecided: {text}")
         if entry.rows_not_saved is not None:
             console.fail(f"{entry.cell}: {entry.rows_not_saved}")
+    if (command := size_command(done, config)) is not None:
+        typer.echo(f"The cheapest size for a rate: {command}")
     typer.echo(f"Saved the sweep to {done.directory}")
+
+
+def size_command(done: Sweep, config: SweepConfig) -> str | None:
+    """The command that answers what a sweep over rates left open; None where it left nothing open.
+
+    Args:
+        done: the sweep.
+        config: of it.
+    """
+    entries = [entry for entry in done.entries if entry.rate_rps]
+    left_open = [entry for entry in entries if entry.invalid or entry.undecided or entry.error]
+    if not left_open or not isinstance(config.base.serve, Deploy):
+        return None
+    objective = ",".join(str(condition.opposite) for condition in config.base.fail_if) or "p99<100ms"
+    rate = f"{left_open[0].rate_rps:g}"
+    return shlex.join(["loadgen", "size", "-m", config.base.serve.model, "--rate", rate, "--slo", objective])

@@ -482,7 +482,9 @@ def run_text(ask: Ask, told: Told) -> str:
     if told.outcome is not None:
         found = invalid or f"{told.outcome}, {told.text}"
         return f"{ask.cell.name}: {ask.cell.rate_rps:.4g} requests/s for {ask.duration_s:.0f} s: {found}"
-    return f"{ask.cell.name}: {told.throughput_rps or 0.0:.4g} requests/s when saturated for {ask.duration_s:.0f} s" + (
+    rate_rps = told.throughput_rps or 0.0
+    rate = f"{rate_rps:.4g}" if rate_rps < 1000 else f"{rate_rps:,.0f}"
+    return f"{ask.cell.name}: {rate} requests/s when saturated for {ask.duration_s:.0f} s" + (
         f", {invalid}" if invalid else f", limit {told.limit}"
     )
 

@@ -64,8 +64,8 @@ BACK_OFF_S = 5.0
 """An open loop that is invalid is made so often at most; before that the search waits for so long, then twice as long.
 A saturating run is made once more, unless the one before it was invalid too."""
 
-STRETCH = 2.0
-"""An open loop that decided nothing is made again for so many times as long."""
+STRETCH = 1.5
+"""An open loop that decided nothing is made again for so many times as long at least."""
 
 SLOWER = 1.25
 """A cell is ruled out where a queue of the fastest batches is so many times as slow as the objective allows."""
@@ -121,6 +121,7 @@ class Sizer:
         self._batches = tuple(sorted(question.batch_sizes))
         self._preferred: tuple[int, ...] = ()
         self._curved: dict[_Kind, Size] = {}
+        self._passed_over: list[Size] = []
         self._best: GridCell | None = None
         self._shown: Run | None = None
         self._beyond: Beyond | None = None
@@ -199,6 +200,7 @@ class Sizer:
             yield from self._try_equal(list(group))
             if self._best is not None:
                 break
+        yield from self._try_passed_over()
         yield from self._look_again()
         if self._best is not None:
             yield from self._make_sure()
@@ -211,12 +213,32 @@ class Sizer:
             size = max(pending, key=lambda size: (self._most(size), -size.replicas))
             if self._late and not self._comfortable(size):
                 sizes.remove(size)
+                self._passed_over.append(size)
             elif _kind(size) in self._curved:
                 yield from self._try(size)
             else:
                 yield from self._measure_curve(_kind(size))
             if self._best is not None:
                 return
+
+    def _try_passed_over(self) -> _Part:
+        """Sizes that were passed over for a likelier one, while time allows: the cheapest first, until one holds."""
+        rank, best = self._question.rank, self._best
+        needed_s = self._question.run_s + self._question.confirm_s + self._reserve_s
+        for size in self._passed_over:
+            cheaper = best is None or rank(size) < rank(best.size)
+            if not cheaper or _kind(size) not in self._curved or self._ruled_out(size):
+                continue
+            if not self._fits(GridCell(size, self._batches[-1]), needed_s):
+                return
+            yield from self._try(size)
+            if self._best is not best:
+                return
+
+    @property
+    def _reserve_s(self) -> float:
+        """What making sure of an answer takes."""
+        return REPEATS * self._question.run_s + 2 * self._starting_s
 
     @property
     def _late(self) -> bool:
@@ -300,7 +322,7 @@ class Sizer:
 
     def _look_again(self) -> _Part:
         """What was undecided and is cheaper than what holds, for longer, while time is left: the likeliest first."""
-        rank, reserve_s = self._question.rank, REPEATS * self._question.run_s + 2 * self._starting_s
+        rank, reserve_s = self._question.rank, self._reserve_s
         while True:
             best = None if self._best is None else rank(self._best.size)
             left = [found for found in self._findings.values() if best is None or rank(found.size) < best]
@@ -309,9 +331,11 @@ class Sizer:
                 return
             cell = min(cells, key=self._likely)
             made_s = max(run.ask.duration_s for run in self._runs if run.ask.cell == cell)
-            if not self._fits(cell, STRETCH * made_s, reserve_s):
+            left_s = self._question.within_s - self._elapsed_s - reserve_s - self._needed(cell, 0.0, 0.0)
+            if left_s < STRETCH * made_s:
                 return
-            told = yield from self._valid(cell, STRETCH * made_s)
+            # One long run says more than several; two cells are likely the most that are left.
+            told = yield from self._valid(cell, math.floor(left_s if left_s < 2 * STRETCH * made_s else left_s / 2))
             name = replace(cell, rate_rps=0.0).name
             if (outcome := _outcome(told)) == "pass":
                 self._holds(replace(cell, rate_rps=0.0), told.text)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_results import GOLDEN, INVALID, results
 
-from loadgen.cli.best import choice_text
+from loadgen.cli.best import choice_text, size_command
 from loadgen.experiments.choice import Shown, choose
 from loadgen.judging.slo import parse
 from loadgen.load.summary import MeasuredPart
@@ -352,3 +352,20 @@ def test_the_best_was_measured_at_the_rate_or_above(runs, rate):
             if max(r.load.rate_rps or 0, r.results.summary.throughput_rps) >= rate
         ]
         assert any((math.inf if p99 is None else p99) < 250 for p99 in p99s)
+
+
+@pytest.mark.parametrize(
+    ("words", "model"),
+    [
+        (["loadgen", "sweep", "-m", "onnx:a b.onnx"], "'onnx:a b.onnx'"),
+        (["loadgen", "sweep", "--model=mine:Model"], "mine:Model"),
+        (["notebook"], MEASURED.model.name),
+    ],
+)
+def test_the_command_that_finds_out(words, model):
+    """Names the model as it was named; of an external server there is none."""
+    one = replace(run(rps=10, p99=9).results, command=words)
+    cells = cells_of([run_of(one, Path("x.json"))])
+    assert size_command(cells, "100", "p99<1s") == f"loadgen size -m {model} --rate 100 --slo 'p99<1s'"
+    alien = replace(one, node_configs=[], placement=[])
+    assert size_command(cells_of([run_of(alien, Path("x.json"))]), "100", "p99<1s") is None

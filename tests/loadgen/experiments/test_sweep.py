@@ -11,11 +11,13 @@ from typer.testing import CliRunner
 
 from frontend_launch.errors import LaunchError, UnavailableError
 from loadgen.cli import exit_codes
+from loadgen.cli.sweep import size_command
 from loadgen.cli.verbs import app
 from loadgen.config import Deploy, ExperimentConfig, Output, Saturate
 from loadgen.experiments import sweep as sweeps
 from loadgen.experiments.ledger import Entry, read_entries
 from loadgen.experiments.sweep import Sweep, SweepConfig, prepare_sweep, run_sweep
+from loadgen.judging.slo import parse as parse_slo
 from loadgen.judging.validity import Check
 from loadgen.results.cells import Drift
 from loadgen.results.files import save
@@ -173,3 +175,19 @@ def test_the_command_says_which_conditions_are_undecided(tmp_path, monkeypatch):
     assert done.exit_code == exit_codes.UNDECIDED
     said = "loadgen: r1-c1-b1: --fail-if is undecided: p99>1s: p99 is 900 ms, of too few requests"
     assert done.stderr.splitlines() == [said]
+
+
+@pytest.mark.parametrize(
+    ("changes", "command"),
+    [
+        ({"undecided": ["p99>1s: so"]}, "loadgen size -m noop --rate 50 --slo 'p99<=1s'"),
+        ({"invalid": "because"}, "loadgen size -m noop --rate 50 --slo 'p99<=1s'"),
+        ({}, None),
+    ],
+)
+def test_a_sweep_over_rates_that_leaves_one_open_says_what_answers_it(tmp_path, changes, command):
+    """With the objective that its conditions stand for."""
+    base = ExperimentConfig(Deploy("noop"), Saturate(1.0), fail_if=tuple(parse_slo("p99>1s")))
+    done = Sweep(tmp_path, (entry(), entry(rate_rps=50.0, **changes)))
+    assert size_command(done, SweepConfig(base, rates_rps=(50.0,))) == command
+    assert size_command(Sweep(tmp_path, (entry(**changes),)), SweepConfig(base)) is None
