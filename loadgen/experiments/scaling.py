@@ -74,15 +74,21 @@ class Estimate:
         return Estimate(self.value * factor, self.low * factor, self.high * factor)
 
 
+CLOSE = 0.05
+"""A measurement that is no further from the line is taken to lie on it: of few batches, the count is that rough."""
+
+
 @dataclass(frozen=True, slots=True)
 class BatchCurve:
     """The throughput of one replica by batch size.
 
     Attributes:
         measured: requests a second, by the batch sizes that were measured, one at least.
+        batches: of which each measurement is made, its weight; those that are missing have the weight 1.
     """
 
     measured: Mapping[int, Estimate]
+    batches: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def coefficients_s(self) -> tuple[float, float]:
@@ -91,27 +97,29 @@ class BatchCurve:
         times = sizes / np.array([self.measured[int(size)].value for size in sizes])
         if len(sizes) == 1:
             return 0.0, float(times[0] / sizes[0])
-        weighed = np.stack([1 / times, sizes / times], axis=1)
-        alpha, beta = np.linalg.lstsq(weighed, np.ones(len(sizes)), rcond=None)[0]
+        weights = np.array([self.batches.get(int(size), 1.0) for size in sizes])
+        terms = np.stack([weights / times, weights * sizes / times], axis=1)
+        alpha, beta = np.linalg.lstsq(terms, weights, rcond=None)[0]
         if alpha < 0:
-            return 0.0, float(weighed[:, 1].sum() / (weighed[:, 1] ** 2).sum())
+            return 0.0, float(terms[:, 1] @ weights / (terms[:, 1] @ terms[:, 1]))
         if beta < 0:
-            return float(weighed[:, 0].sum() / (weighed[:, 0] ** 2).sum()), 0.0
+            return float(terms[:, 0] @ weights / (terms[:, 0] @ terms[:, 0])), 0.0
         return float(alpha), float(beta)
 
     def at(self, batch_size: int) -> Estimate:
-        """Requests a second: as measured, or by the line, as exact as the least exact point and the line's worst miss.
+        """Requests a second: by the line, as exact as the least exact point and the line's worst miss, or as measured.
 
         Args:
             batch_size: largest batch.
         """
-        if batch_size in self.measured:
-            return self.measured[batch_size]
         alpha, beta = self.coefficients_s
 
         def on_line(size: int) -> float:
             return size / (alpha + beta * size)
 
+        if (known := self.measured.get(batch_size)) is not None:
+            close = abs(np.log(on_line(batch_size) / known.value)) <= CLOSE
+            return known.scaled(on_line(batch_size) / known.value) if close else known
         points = self.measured.items()
         missed = max(abs(np.log(on_line(size) / point.value)) for size, point in points)
         width = float(max(point.width for _, point in points) + np.expm1(missed))

@@ -74,7 +74,7 @@ COMFORTABLE = 0.7
 """A queue that is predicted to be so many times as slow as is allowed is likely to hold."""
 
 CHOICES = 2
-"""Most batch sizes of one size of deployment that are tried."""
+"""Most batch sizes of one size of deployment that are tried, each chosen by all that is known then."""
 
 REPEATS = 3
 """The answer is saturated so often, the first time before it is confirmed."""
@@ -273,18 +273,22 @@ class Sizer:
         if base in self._findings:  # it could not be started: the next larger one tells the curve
             del self._curved[kind]
             return
-        self._preferred = tuple(dict.fromkeys((*self._knees(kind), self._batches[-1])))
+        knees = self._knees(kind)
+        small = knees[0] if knees[0] != self._batches[-1] else self._batches[len(self._batches) // 2]
+        self._preferred = (small, self._batches[-1])
 
     def _try(self, size: Size) -> _Part:
         """Whether a size carries the rate, at the batch sizes whose queues are the shortest."""
         rate_rps = self._question.rate_rps
         texts: list[str] = []
+        tried: list[int] = []
         state: State = "ruled out"
-        for batch_size in self._choice(size):
-            cell = GridCell(size, batch_size)
-            if texts and self._predicted(cell).value < rate_rps:  # nor is the batch before it enough
+        while len(tried) < CHOICES and (left := [each for each in self._choice(size) if each not in tried]):
+            cell = GridCell(size, left[0])  # by all that is known now
+            if tried and self._predicted(cell).value < rate_rps:
                 texts.append(self._too_little(cell))
-                continue
+                break
+            tried.append(cell.batch_size)
             if cell not in self._measured():
                 yield from self._saturate(cell)
                 if size in self._findings:
@@ -301,6 +305,9 @@ class Sizer:
                 state = "undecided"
                 break
             state = "fails"
+        if not tried:
+            self._ruled_out(size)
+            return
         self._findings[size] = Finding(size, state, "; ".join(dict.fromkeys(texts)))
 
     def _holds(self, cell: GridCell, text: str) -> None:
@@ -407,9 +414,9 @@ class Sizer:
         told = yield ask
         beyond_s = told.elapsed_s - self._elapsed_s - wait_s - duration_s
         if beyond_s > 0 and cell.size == self._size:
-            self._overhead_s = beyond_s
+            self._overhead_s = beyond_s if self._overhead_s == OVERHEAD_S else max(self._overhead_s, beyond_s)
         elif beyond_s > 0:
-            self._starting_s = beyond_s
+            self._starting_s = beyond_s if self._starting_s == STARTING_S else max(self._starting_s, beyond_s)
         self._elapsed_s, self._size = told.elapsed_s, cell.size if told.failed is None else None
         self._runs.append(Run(ask, told))
         return told
@@ -494,7 +501,9 @@ class Sizer:
     def _curve(self, kind: _Kind) -> BatchCurve:
         base = self._curved[kind]
         estimates = {size: self._estimate(GridCell(base, size)) for size in self._batches}
-        return BatchCurve({size: one for size, one in estimates.items() if one is not None})
+        known = {size: one for size, one in estimates.items() if one is not None}
+        batches = {size: one.value / size * self._question.run_s for size, one in known.items()}
+        return BatchCurve(known, batches)
 
     def _law(self, kind: _Kind) -> Law:
         """The law of a kind's replicas, of all of its cells that were measured."""
@@ -558,7 +567,7 @@ class Sizer:
         cells = [GridCell(size, each) for each in self._batches if self._hopeless(GridCell(size, each)) is None]
         if any(map(_bounds_latency, self._question.conditions)) and self._curve(_kind(size)).measured:
             shortest = sorted(cells, key=lambda cell: (self._likely(cell), -self._predicted(cell).value))
-            return tuple(cell.batch_size for cell in shortest[:CHOICES])
+            return tuple(cell.batch_size for cell in shortest)
         return tuple(each for each in self._knees(_kind(size)) if GridCell(size, each) in cells)
 
     def _slowness(self, cell: GridCell, throughput_rps: float) -> tuple[float, str]:

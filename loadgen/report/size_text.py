@@ -159,7 +159,7 @@ def _cheaper(answer: Answer) -> list[str]:
     known = [found for found in reversed(answer.cheaper) if found not in answer.unknown]
     if answer.best is not None and not answer.cheaper:
         return ["cheaper     none: no size has fewer cores or GPUs"]
-    word = "cheaper" if answer.best is not None else "not"
+    word = "cheaper" if answer.best is not None else "tried"
     lines = [f"{word:<12}{_reason(found)}" for found in known[:MOST_NAMED]]
     rest = len(known) - MOST_NAMED
     return [*lines, f"            and {plural(rest, 'smaller size')} neither"] if rest > 0 else lines
@@ -179,16 +179,16 @@ def _unknown(sized: Sized) -> list[str]:
         lines.append(f"what happens after more than {answer.shown.ask.duration_s:.0f} s, or with burstier arrivals")
     if sized.shares:
         lines.append("how much more replicas do that do not share cores with client or frontends, as these do")
-    if sized.taken:
-        lines.append(
-            f"{plural(sized.taken, 'run')} of these {'is' if sized.taken == 1 else 'are'} invalid (--allow-invalid)"
-        )
     if answer.ended == "the time is over":
         lines.append(f"more: {_time(answer.question.within_s)} were over; go on with --resume and a longer --within")
     shown = [f"{'not known' if not number else '':<12}{line}" for number, line in enumerate(lines)]
     invalid = [run.told.invalid for run in answer.runs if run.told.invalid is not None]
     if invalid:
         shown.append(f"invalid     {len(invalid)} of {plural(len(answer.runs), 'run')}; the last: {invalid[-1]}")
+    if sized.taken:
+        shown.append(
+            f"invalid     {sized.taken} of {plural(len(answer.runs), 'run')}, taken as they are (--allow-invalid)"
+        )
     return shown
 
 

@@ -20,10 +20,15 @@ def test_a_line_through_batch_times_tells_sizes_between(sizes):
     assert predicted.width == pytest.approx(0.01, rel=1e-3)
 
 
-def test_a_size_that_was_measured_is_as_measured():
-    """Whatever the line says."""
-    measured = Estimate(50.0, 45.0, 55.0)
-    assert BatchCurve({1: Estimate.around(100, 0.1), 8: measured}).at(8) is measured
+def test_a_size_that_was_measured_is_as_measured_unless_it_is_close_to_the_line():
+    """Of which a count of few batches is a rough measure."""
+    far = Estimate(50.0, 45.0, 55.0)
+    assert BatchCurve({1: Estimate.around(100, 0.1), 8: far}).at(8) is far
+    points = dict(curve(0.01, 0.002, (1, 8, 32)).measured)
+    points[32] = Estimate.around(1.03 * points[32].value, 0.1)
+    weighed = BatchCurve(points, {1: 800, 8: 380, 32: 13})
+    assert weighed.at(32).value == pytest.approx(32 / 0.074, rel=0.005)
+    assert weighed.at(16).value == pytest.approx(16 / 0.042, rel=0.005)
 
 
 def test_one_size_tells_nothing_of_what_batches_save():

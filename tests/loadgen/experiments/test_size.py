@@ -191,7 +191,7 @@ def test_invalid_runs_are_told_and_decide_nothing(monkeypatch, tmp_path, hurried
     asked = config(tmp_path, cpus_per_replica=(1,), replicas=(1,))
     sized = found(replace(asked, base=replace(asked.base, allow_invalid=True)))
     assert exit_codes.of_size(sized.answer) == 0
-    assert "runs of these are invalid (--allow-invalid)" in size_text(sized)
+    assert "runs, taken as they are (--allow-invalid)" in size_text(sized)
 
 
 def test_more_than_the_machine_carries(monkeypatch, tmp_path):
