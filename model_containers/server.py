@@ -50,6 +50,28 @@ def serve(model: Model, settings: Settings, stop: zmq.Socket[bytes] | None = Non
         replica.close()
 
 
+def _received(socket: zmq.Socket[bytes]) -> list[Buffer]:
+    """The frames of a message that is there; asking the socket for more after each would cost more than the frame."""
+    frame = socket.recv(copy=False)
+    frames: list[Buffer] = [frame.buffer]
+    while frame.more:
+        frame = socket.recv(copy=False)
+        frames.append(frame.buffer)
+    return frames
+
+
+_MORE = int(zmq.SNDMORE)
+"""A plain number: the library's enumerations cost more than the calls that take them."""
+
+
+def _send(socket: zmq.Socket[bytes], frames: list[Buffer]) -> None:
+    """Send a message by the socket's compiled method, without what pyzmq puts around it in Python."""
+    send = super(zmq.Socket, socket).send
+    for frame in frames[:-1]:
+        send(frame, _MORE, False)
+    send(frames[-1], 0, False)
+
+
 class _Terminated(BaseException):
     """SIGTERM came; what a model catches, and the SystemExit that it raises, are its own."""
 
@@ -121,7 +143,7 @@ class _ReplicaRuntime:
 
     def _receive(self, socket: zmq.Socket[bytes], session: Session, address: str) -> None:
         began_ns = time.monotonic_ns()
-        frames: list[Buffer] = [frame.buffer for frame in socket.recv_multipart(copy=False)]
+        frames = _received(socket)
         received_ns = time.monotonic_ns()
         try:
             action = session.received(frames, received_ns)
@@ -154,7 +176,7 @@ class _ReplicaRuntime:
             outputs,
             times if self._settings.reply_times else None,
         )
-        socket.send_multipart(encode_batch_response(response), copy=False)
+        _send(socket, encode_batch_response(response))
 
     def _outputs(self, request: BatchRequest) -> tuple[Buffer, ...]:
         """One output per input; inputs that the model cannot take get an empty one, the others their answer."""
