@@ -21,7 +21,7 @@ def checked(answers: Any, spec: TensorSpec, count: int) -> np.ndarray:
     Raises:
         ValueError: they are of another number, shape or dtype.
     """
-    if spec.data_type is DataType.STRINGS:
+    if spec.dtype == DataType.STRINGS.dtype:
         return _texts(answers, count)
     array = as_array(answers)
     shape = array.shape[1:] if spec.shape is None else spec.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Mapping
 from contextlib import suppress
@@ -63,7 +64,7 @@ class TensorSpec:
         return next((shape for shape in (self.shape, *self.other_shapes) if self._bytes_of(shape) == size_bytes), None)
 
     def _bytes_of(self, shape: tuple[int, ...]) -> int:
-        return int(np.prod(shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+        return math.prod(shape) * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True, slots=True)
