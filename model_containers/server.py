@@ -180,16 +180,16 @@ class _ReplicaRuntime:
 
     def _outputs(self, request: BatchRequest) -> tuple[Buffer, ...]:
         """One output per input; inputs that the model cannot take get an empty one, the others their answer."""
-        inputs = request.inputs
         if self._metadata.input_type is DataType.STRINGS:
             batch = np.empty(request.count, dtype=object)
-            batch[:] = [bytes(part) for part in inputs]
+            batch[:] = [bytes(part) for part in request.inputs]
             return self._predict(batch)
-        shape = self._model.input.shape_of(len(inputs[0]))
-        if shape is not None and all(len(part) == len(inputs[0]) for part in inputs):
+        size = request.input_bytes
+        shape = None if size is None else self._model.input.shape_of(size)
+        if shape is not None:
             # Inputs of one size lie back to back: a view on what was received is the batch.
             return self._predict(self._array(request.content, (request.count, *shape)))
-        return tuple(self._predict_one(part) for part in inputs)
+        return tuple(self._predict_one(part) for part in request.inputs)
 
     def _predict_one(self, part: Buffer) -> Buffer:
         """The output for one input among others of different sizes."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from model_containers.data_types import Buffer
 from model_containers.errors import WireError
@@ -30,15 +31,13 @@ GIVE_UP_NS = 30 * NS_PER_S
 """Silence after which a frontend that has answered before counts as gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Send these frames."""
 
     frames: list[Buffer]
 
 
-@dataclass(frozen=True, slots=True)
-class Compute:
+class Compute(NamedTuple):
     """Compute this batch and send the answer."""
 
     request: BatchRequest

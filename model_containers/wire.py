@@ -26,7 +26,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, repeat
 from typing import NamedTuple
 
 from model_containers.data_types import OUTPUT_TYPES, Buffer, DataType, data_type
@@ -125,6 +125,15 @@ class BatchRequest:
             splits = tuple(accumulate([len(part) // size for part in inputs[:-1]]))
             content = b"".join(inputs)
         return cls(message_id, input_type, len(inputs), splits, content)
+
+    @property
+    def input_bytes(self) -> int | None:
+        """The size of each input, where all have the same; no strings."""
+        element_bytes = self.input_type.element_bytes
+        elements, rest = divmod(len(self.content) // element_bytes, self.count)
+        if rest or self.splits != tuple(accumulate(repeat(elements, self.count - 1))):
+            return None
+        return elements * element_bytes
 
     @property
     def inputs(self) -> tuple[Buffer, ...]:

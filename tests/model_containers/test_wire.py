@@ -193,6 +193,14 @@ def test_round_trip_of_inputs(data, input_type):
     assert list(map(bytes, request.inputs)) == inputs
 
 
+@given(st.data(), st.sampled_from([kind for kind in DataType if kind is not DataType.STRINGS]))
+def test_inputs_of_one_size_are_known_without_a_look_at_each(data, input_type):
+    """Of others it is known that they differ."""
+    inputs = data.draw(st.lists(elements(input_type, 3), min_size=1, max_size=4))
+    sizes = {*map(len, inputs)}
+    assert BatchRequest.of(1, input_type, inputs).input_bytes == (sizes.pop() if len(sizes) == 1 else None)
+
+
 @given(FRAMES)
 def test_garbage(frames):
     """Any frames are a message or a WireError, never another exception."""
