@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from frontend_launch.histogram import LatencyHistogram
 from frontend_launch.sampling import Sampler
-from loadgen.load.in_flight import Lost, Settled
+from loadgen.load.in_flight import Lost, Settled, SettledOne, settled_of
 from loadgen.load.parts import PlannedParts
 from loadgen.load.record import LEAST_PAUSE_NS, MAX_INTERVALS, MAX_PAUSES, Interval, Mark, Offered, Record
 from loadgen.load.requests_log import RequestsLog
@@ -35,6 +35,10 @@ OVERDUE = 2
 A little more than that is no sign: where latencies rise, the oldest request in flight is always the slowest.
 """
 
+_MOST_WAITING, MOST_WAITING_NS = 64, 100_000_000
+"""Replies that come one by one are recorded this many together, and those of this time at most: a call of numpy costs
+the same for one as for a hundred."""
+
 _LOST = (Outcome.DEFAULTED, Outcome.FAILED, Outcome.TIMED_OUT)
 _OUTCOMES = tuple(Outcome)
 """By their codes, without the cost of asking the enumeration for each reading."""
@@ -57,6 +61,8 @@ class Recorder:
         self._tally = tally
         self._cut_ended = np.zeros(0 if tally is None else len(tally.totals), dtype=np.int64)
         self.measuring = False
+        self._waiting: list[tuple[int, int, SettledOne]] = []
+        """Ids of good answers, when they came, and what `InFlight.settle_one` said."""
         self._log = log
         if log is not None:
             self.record.requests.append(log)
@@ -76,6 +82,7 @@ class Recorder:
             now_ns: its beginning, monotonic clock.
             until_ns: its end, monotonic clock; None for none, as in a run that ends by count.
         """
+        self.record_waiting()
         self.measuring = True
         self._started_ns = self._cut_ns = self._heard_ns = self.record.measured_from_ns = now_ns
         self._until_ns = HIGHEST_TIME_NS if until_ns is None else until_ns
@@ -86,6 +93,7 @@ class Recorder:
 
     def end_measured(self, now_ns: int) -> None:
         """The measured part is over."""
+        self.record_waiting()
         self._heard(now_ns, now_ns)
         self.measuring = False
         self.record.measured_ns = now_ns - self._started_ns
@@ -110,6 +118,7 @@ class Recorder:
             lost: which.
             now_ns: monotonic clock.
         """
+        self.record_waiting()
         self.record.outcomes[outcome] += len(lost.ids)
         count = self._lost(lost, now_ns)
         if self._tally is not None:
@@ -140,6 +149,7 @@ class Recorder:
         """
         if until_ns - from_ns < LEAST_PAUSE_NS:
             return
+        self.record_waiting()
         self._heard(from_ns, until_ns)  # what came meanwhile is not known
         if len(self.record.pauses) < MAX_PAUSES:
             self.record.pauses.append((from_ns, until_ns))
@@ -155,6 +165,31 @@ class Recorder:
         self.record.compared += 1
         self.record.mismatched += not agrees
 
+    def replied_one(self, request_id: int, done_ns: int, settled: SettledOne) -> None:
+        """Record a good answer, sooner or later: what else is recorded finds it recorded.
+
+        Args:
+            request_id: that was answered.
+            done_ns: when, monotonic clock.
+            settled: what `InFlight.settle_one` said of it.
+        """
+        waiting = self._waiting
+        if waiting and (len(waiting) == _MOST_WAITING or done_ns - waiting[0][1] > MOST_WAITING_NS):
+            self._record_replies()
+        waiting.append((request_id, done_ns, settled))
+
+    def record_waiting(self) -> None:
+        """Record what waits to be recorded together."""
+        self._record_replies()
+
+    def _record_replies(self) -> None:
+        if self._waiting:
+            ids, done_ns, settled = zip(*self._waiting, strict=True)
+            self._waiting.clear()
+            outcomes = np.zeros(len(ids), dtype=np.uint8)
+            replies = Replies(np.array(ids, dtype=np.int64), np.array(done_ns, dtype=np.int64), outcomes, ())
+            self._replied(replies, settled_of(settled))
+
     def replied(self, replies: Replies, settled: Settled) -> None:
         """Record replies to requests that were outstanding.
 
@@ -162,6 +197,10 @@ class Recorder:
             replies: in the order of arrival.
             settled: what `InFlight.settle` said of them, one for each reply.
         """
+        self._record_replies()
+        self._replied(replies, settled)
+
+    def _replied(self, replies: Replies, settled: Settled) -> None:
         ids, done_ns, outcomes = replies.ids, replies.done_ns, replies.outcomes
         known, planned_ns, sent_ns, _ = settled
         if replies.reasons:
@@ -202,6 +241,7 @@ class Recorder:
 
     def finish(self) -> None:
         """No more replies come: the last timed request stands for those after it too."""
+        self.record_waiting()
         self.record.stages.stand_for(self._untimed)
         self._untimed = 0
 
@@ -219,7 +259,7 @@ class Recorder:
             self._interval.record(latency_ns)
             self.record.batches.record(latency_ns, done_ns, self._started_ns)
             if self._tally is not None:
-                self._tally.completed(latency_ns, int(done_ns[0]) - self._begun_ns)
+                self._tally.completed_at(latency_ns, done_ns - self._begun_ns)
         return len(done_ns)
 
     @property
@@ -290,6 +330,7 @@ class Recorder:
         """Close the present interval and begin the next; None when it would have no length."""
         if not self.measuring or now_ns <= self._cut_ns:
             return None
+        self.record_waiting()
         histogram, self._interval = self._interval, LatencyHistogram()
         in_flight_ns = self.record.clients[0].in_flight_ns
         lost = self._ended_without_answer
@@ -337,7 +378,10 @@ class ScheduleRecorder(Recorder):
         self.record.parts = self._parts = parts
         self._from_ns, self._to_ns = from_ns, until_ns
         self.record.offered = self._offered = Offered()
-        self._times: list[tuple[np.ndarray, int]] = []
+        self._sends: list[tuple[np.ndarray, int]] = []
+        """The latest calls of `sent`, which are counted together."""
+        self._bursts = 0
+        self._times: list[tuple[np.ndarray, np.ndarray]] = []
         """When the first requests of the measured part were planned, and sent."""
 
     @override
@@ -351,7 +395,7 @@ class ScheduleRecorder(Recorder):
         self._to_ns = min(self._to_ns, now_ns)
         if sum(len(planned_ns) for planned_ns, _ in self._times) > 1:
             planned = np.diff(np.concatenate([planned_ns for planned_ns, _ in self._times]))
-            real = np.diff(np.concatenate([np.full(len(planned_ns), sent_ns) for planned_ns, sent_ns in self._times]))
+            real = np.diff(np.concatenate([sent_ns for _, sent_ns in self._times]))
             mean_ns = float(planned.mean())
             if mean_ns >= SHORTEST * TIMER_NS:
                 self._offered.gap_distance = distance(planned, real, max(TIMER_NS, SAME_SHARE * mean_ns))
@@ -360,13 +404,30 @@ class ScheduleRecorder(Recorder):
     def sent(self, count: int, now_ns: int, planned_ns: np.ndarray | None = None) -> None:
         assert planned_ns is not None
         self.record.sent += count
-        counted = planned_ns if planned_ns[0] >= self._from_ns else planned_ns[planned_ns >= self._from_ns]
-        self.record.measured_sent += len(counted)
-        self._offered.lag.record(now_ns - counted)
-        if self._parts is not None and len(counted):
-            self._parts.sent(counted - self._from_ns, now_ns - counted)
-        if len(self._times) < MAX_TIMES:
-            self._times.append((counted, now_ns))
+        self._sends.append((planned_ns, now_ns))
+        if len(self._sends) == _MOST_WAITING:
+            self._count_sends()
+
+    @override
+    def record_waiting(self) -> None:
+        self._count_sends()
+        super().record_waiting()
+
+    def _count_sends(self) -> None:
+        if not self._sends:
+            return
+        planned_ns = np.concatenate([planned_ns for planned_ns, _ in self._sends])
+        sent_ns = np.repeat([sent_ns for _, sent_ns in self._sends], [len(planned_ns) for planned_ns, _ in self._sends])
+        inside = planned_ns >= self._from_ns
+        planned_ns, sent_ns = planned_ns[inside], sent_ns[inside]
+        self.record.measured_sent += len(planned_ns)
+        self._offered.lag.record(sent_ns - planned_ns)
+        if self._parts is not None and len(planned_ns):
+            self._parts.sent(planned_ns - self._from_ns, sent_ns - planned_ns)
+        if self._bursts < MAX_TIMES:
+            self._times.append((planned_ns, sent_ns))
+        self._bursts += len(self._sends)
+        self._sends.clear()
 
     @override
     def _measure(self, planned_ns: np.ndarray, sent_ns: np.ndarray, done_ns: np.ndarray) -> int:
@@ -389,7 +450,7 @@ class ScheduleRecorder(Recorder):
             if self._parts is not None:
                 self._parts.answered(planned_ns - self._from_ns, latency_ns, service_ns)
             if self._tally is not None:
-                self._tally.completed(latency_ns, int(done_ns[0]) - self._from_ns)
+                self._tally.completed_at(latency_ns, done_ns - self._from_ns)
         self._offered.service.record(service_ns)
         return answered
 

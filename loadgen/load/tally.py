@@ -49,6 +49,21 @@ class Tally:
         slow = [int(np.count_nonzero(latency_ns >= level_ns)) for level_ns in self._levels_ns]
         self._add(np.array([len(latency_ns), *([0] * (OUTCOMES - 1)), *slow]), at_ns)
 
+    def completed_at(self, latency_ns: np.ndarray, at_ns: np.ndarray) -> None:
+        """Count answers that came one by one.
+
+        Args:
+            latency_ns: int64.
+            at_ns: int64 of one length, ascending: when, since the measured part began.
+        """
+        first = 0
+        while first < len(at_ns):
+            came_ns = int(at_ns[first])
+            end_ns = (max(0, came_ns) // self.length_ns + 1) * self.length_ns
+            end = len(at_ns) if at_ns[-1] < end_ns else int(np.searchsorted(at_ns, end_ns))
+            self.completed(latency_ns[first:end], came_ns)
+            first = end
+
     def lost(self, outcome: int, count: int, at_ns: int) -> None:
         """Count requests that ended otherwise.
 

@@ -394,3 +394,62 @@ def test_outstanding_requests_are_waited_for_after_the_run():
     assert core.drain(until_ns, replies([]), until_ns)[0]
     record = core.finish()
     assert (record.left_behind, record.outcomes[Outcome.COMPLETED], record.outcomes[Outcome.ABANDONED]) == (2, 1, 2)
+
+
+def told_by(record):
+    """All that a record says, in values that compare; where time went is told by a sample, which may be another."""
+    offered, parts = record.offered, record.parts
+    return {
+        "counts": (record.sent, record.outcomes, record.late, record.unexpected, record.replies, record.measured_sent),
+        "lost": (record.unanswered, record.timed_out, record.left_behind, record.upper_bounds, record.failures),
+        "times": (record.measured_from_ns, record.measured_ns, record.pauses, record.silences, record.ended),
+        "latency": histogram_of(record.latency),
+        "batches": tuple(map(np.ndarray.tolist, record.batches.within(0, 2**62))),
+        "intervals": record.intervals,
+        "clients": record.clients,
+        "rows": {name: column.tolist() for name, column in record.requests[0].table(inputs=3).items()},
+        "timed": record.stages.requests,
+        "offered": offered
+        and [offered.planned, offered.answered, offered.arrived, offered.unsent, offered.gap_distance],
+        "of the plan": offered and [histogram_of(each) for each in (offered.lag, offered.service)],
+        "parts": parts and [histogram_of(each.since(0)) for each in (parts.latency, parts.service, parts.lag)],
+        "parts that timed out": parts and parts.timed_out,
+        "tally": (record.tally.totals.tolist(), record.tally.within(0, 2**62).tolist()),
+    }
+
+
+def histogram_of(histogram):
+    packed = histogram.packed()
+    return (packed.places.tolist(), packed.counts.tolist(), packed.sum_ns, packed.min_ns, packed.max_ns)
+
+
+@given(
+    fates=FATES,
+    pauses=PAUSES,
+    window=st.integers(1, 12),
+    warmup_ms=st.sampled_from([0, 10]),
+    open_loop=st.booleans(),
+    frozen_ms=st.sampled_from([(0, 0), (30, 50)]),
+)
+@settings(max_examples=10)
+def test_replies_that_come_one_by_one_are_recorded_as_those_that_come_together(
+    fates, pauses, window, warmup_ms, open_loop, frozen_ms
+):
+    """To the nanosecond, in closed loops and open ones, with requests that are lost and a client that is stopped."""
+    wanted = job(
+        window=1000 if open_loop else window,
+        duration_s=0.06,
+        warmup_s=warmup_ms / 1000,
+        timeout_s=0.02,
+        log_every_s=0.03,
+        tally_ns=(MS, 20 * MS),
+        until_steady=True,
+        arrivals=Renewal(300.0 * window, 0.06, cv=1.0, seed=window) if open_loop else None,
+    )
+    frozen_ns = (frozen_ms[0] * MS, frozen_ms[1] * MS)
+    told = []
+    for few in (dispatcher._FEW, 0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(dispatcher, "_FEW", few)
+            told.append(told_by(driven(wanted, fates, pauses, frozen_ns=frozen_ns).record))
+    assert told[0] == told[1]

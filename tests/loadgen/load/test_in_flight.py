@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from loadgen.load.in_flight import InFlight
+from loadgen.load.in_flight import InFlight, settled_of
 
 
 def ids(*values):
@@ -78,7 +78,7 @@ class AgainstAModel(RuleBasedStateMachine):
         self.table, self.outstanding, self.now = InFlight(8, planned=True), {}, 0
         self.late = self.unexpected = 0
 
-    @rule(count=st.integers(1, 300))
+    @rule(count=st.integers(1, 300) | st.just(1))
     def send(self, count):
         """Send some, each a little later than planned."""
         self.now += 1
@@ -92,7 +92,10 @@ class AgainstAModel(RuleBasedStateMachine):
         replied = data.draw(st.lists(st.integers(-1, highest), max_size=40))
         if self.outstanding:
             replied += data.draw(st.lists(st.sampled_from(sorted(self.outstanding)), max_size=40))
-        settled = self.table.settle(ids(*replied))
+        one_by_one = data.draw(st.booleans())
+        settled = (
+            settled_of(list(map(self.table.settle_one, replied))) if one_by_one else self.table.settle(ids(*replied))
+        )
         columns = (column.tolist() for column in settled)
         for reply, known, planned_ns, sent_ns, taking_ns in zip(replied, *columns, strict=True):
             expected = self.outstanding.pop(reply, None)

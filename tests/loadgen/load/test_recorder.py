@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend_launch.histogram import LatencyHistogram
+from loadgen.load import recorder as recorder_module
 from loadgen.load.ending import Ending
 from loadgen.load.in_flight import Lost, Settled
 from loadgen.load.record import MAX_SILENCES, ClientUse, Interval, Offered, Record
@@ -396,7 +397,8 @@ def test_the_times_of_a_long_run_are_bounded():
     recorder = ScheduleRecorder(0, 10**12)
     for burst in range(2 * MAX_TIMES):
         recorder.sent(1, burst, np.array([burst]))
-    assert len(recorder._times) == MAX_TIMES
+    kept = sum(len(planned) for planned, _ in recorder._times)
+    assert MAX_TIMES <= kept < MAX_TIMES + recorder_module._MOST_WAITING
 
 
 @given(st.lists(st.integers(1, 10**9), max_size=40), st.integers(0, 10**9))
