@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     )
     from loadgen.errors import ConfigError, FieldError, Interrupted, LoadgenError, TargetError
     from loadgen.experiments.capacity import CapacityConfig, FoundCapacity, find_capacity
+    from loadgen.experiments.compare import CompareConfig, Compared, ComparePlan, prepare_comparison, run_comparison
     from loadgen.experiments.experiment import ExperimentInterrupted, run_experiment
     from loadgen.experiments.ledger import Entry as SweepEntry
     from loadgen.experiments.probes import Probe
     from loadgen.experiments.search import Capacity, Limits
+    from loadgen.experiments.size import SizeConfig, Sized, SizePlan, find_size, prepare_size
     from loadgen.experiments.sweep import Sweep, SweepConfig, SweepPlan, prepare_sweep, run_sweep
     from loadgen.judging.slo import Condition
     from loadgen.judging.slo import parse as parse_slo
@@ -49,6 +51,9 @@ __all__ = [
     "Capacity",
     "CapacityConfig",
     "Client",
+    "CompareConfig",
+    "ComparePlan",
+    "Compared",
     "Condition",
     "ConfigError",
     "Deploy",
@@ -70,6 +75,9 @@ __all__ = [
     "Probe",
     "Results",
     "Saturate",
+    "SizeConfig",
+    "SizePlan",
+    "Sized",
     "Sweep",
     "SweepConfig",
     "SweepEntry",
@@ -79,10 +87,14 @@ __all__ = [
     "Topology",
     "__version__",
     "find_capacity",
+    "find_size",
     "parse_arrivals",
     "parse_slo",
+    "prepare_comparison",
+    "prepare_size",
     "prepare_sweep",
     "read_results",
+    "run_comparison",
     "run_experiment",
     "run_sweep",
 ]
@@ -93,6 +105,9 @@ _SOURCES = {
     "Capacity": "loadgen.experiments.search:Capacity",
     "CapacityConfig": "loadgen.experiments.capacity:CapacityConfig",
     "Client": "loadgen.config:Client",
+    "CompareConfig": "loadgen.experiments.compare:CompareConfig",
+    "ComparePlan": "loadgen.experiments.compare:ComparePlan",
+    "Compared": "loadgen.experiments.compare:Compared",
     "Condition": "loadgen.judging.slo:Condition",
     "ConfigError": "loadgen.errors:ConfigError",
     "Deploy": "loadgen.config:Deploy",
@@ -114,6 +129,9 @@ _SOURCES = {
     "Probe": "loadgen.experiments.probes:Probe",
     "Results": "loadgen.results.document:Results",
     "Saturate": "loadgen.config:Saturate",
+    "SizeConfig": "loadgen.experiments.size:SizeConfig",
+    "SizePlan": "loadgen.experiments.size:SizePlan",
+    "Sized": "loadgen.experiments.size:Sized",
     "Sweep": "loadgen.experiments.sweep:Sweep",
     "SweepConfig": "loadgen.experiments.sweep:SweepConfig",
     "SweepEntry": "loadgen.experiments.ledger:Entry",
@@ -122,10 +140,14 @@ _SOURCES = {
     "TargetOptions": "loadgen.targets.remote:TargetOptions",
     "Topology": "frontend_launch.launch.topology:Topology",
     "find_capacity": "loadgen.experiments.capacity:find_capacity",
+    "find_size": "loadgen.experiments.size:find_size",
     "parse_arrivals": "loadgen.load.arrivals:parse_arrivals",
     "parse_slo": "loadgen.judging.slo:parse",
+    "prepare_comparison": "loadgen.experiments.compare:prepare_comparison",
+    "prepare_size": "loadgen.experiments.size:prepare_size",
     "prepare_sweep": "loadgen.experiments.sweep:prepare_sweep",
     "read_results": "loadgen.results.files:read",
+    "run_comparison": "loadgen.experiments.compare:run_comparison",
     "run_experiment": "loadgen.experiments.experiment:run_experiment",
     "run_sweep": "loadgen.experiments.sweep:run_sweep",
 }

@@ -37,6 +37,8 @@ ALLOWED = {
         f"{LINES}; {ANOTHER}",
         {"--connections", "--gpus", "--model", "--weights", "--seed", "--input-shape", "--input-type", "--xla"},
     ),
+    "report/comparison.py": (LINES, {"--rounds"}),
+    "report/size_text.py": (LINES, {"--allow-invalid", "--within", "--resume"}),
     "report/text.py": (LINES, {"--probes"}),
     "results/cells.py": (LINES, {"--repeat"}),
     "results/environment.py": (ANOTHER, {"--header", "--porcelain", "--untracked-files"}),
