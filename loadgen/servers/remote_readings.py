@@ -29,6 +29,9 @@ METRICS_TIMEOUT_S = 5.0
 WHOLE_SHARE = 0.9
 """Statistics with a smaller share of the client's answers are not those of all addresses."""
 
+MOST_METRICS_BYTES = 1 << 24
+"""Of a page of metrics; a larger one is left out."""
+
 MOST_METRICS = 5000
 """Samples of a server's metrics that are kept."""
 
@@ -131,7 +134,12 @@ class RemoteReadings(Readings):
             async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
                 if response.status != 200:
                     raise ValueError(f"answered with {response.status}")
-                return await response.text()
+                page = bytearray()
+                async for part in response.content.iter_any():
+                    page += part
+                    if len(page) > MOST_METRICS_BYTES:
+                        raise ValueError(f"more than {MOST_METRICS_BYTES >> 20} MiB")
+                return page.decode(errors="replace")
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
             if self._remote.options.metrics_url is not None:
                 reason = str(error).replace(url, without_secrets(url)) or type(error).__name__

@@ -18,6 +18,7 @@ from loadgen.errors import ClientLimitError, ConfigError
 from loadgen.load import open_files
 from loadgen.load.record import Record
 from loadgen.load.runner import Phase
+from loadgen.servers import remote_readings
 from loadgen.servers.remote import SHARED_MEMORY, RemoteServer, shared
 from loadgen.servers.remote_readings import RemoteReadings, samples
 from loadgen.targets.address import parse_address
@@ -100,9 +101,10 @@ def test_where_no_connection_fits_only_more_open_files_help(monkeypatch, asked, 
 
 async def read(*answers, phases=tuple(Phase)):
     """The readings of a server whose metrics are answered so, one after the other; None is an error."""
-    waiting = list(answers)
+    waiting, handlers = list(answers), set[asyncio.Task[None]]()
 
     async def serve(reader, writer):
+        handlers.add(cast(asyncio.Task[None], asyncio.current_task()))
         if await reader.readline():
             text = waiting.pop(0)
             status, body = (503, b"") if text is None else (200, text.encode())
@@ -110,6 +112,7 @@ async def read(*answers, phases=tuple(Phase)):
                 b"HTTP/1.1 %d x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body
             )
         writer.close()
+        await writer.wait_closed()
 
     async with asyncio.timeout(20), await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         at = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -119,6 +122,7 @@ async def read(*answers, phases=tuple(Phase)):
         async with RemoteReadings(await HttpEndpoint.at(options)) as readings:
             for phase in phases:
                 await readings.on_phase(phase)
+            await asyncio.gather(*handlers, return_exceptions=True)
             return readings.measurements.server_metrics, readings.notes
 
 
@@ -222,6 +226,14 @@ def test_a_server_that_the_client_cannot_ask_is_not_gone(monkeypatch):
     readings = uvloop.run(main())
     assert readings.lost is None
     assert readings.notes == ["whether the server was still there at the end is not known: no more files"]
+
+
+def test_a_page_of_metrics_without_an_end(monkeypatch):
+    """Is left out, with a note."""
+    monkeypatch.setattr(remote_readings, "MOST_METRICS_BYTES", 1000)
+    metrics, notes = asyncio.run(read("x 1\n" * 300, "x 1\n"))
+    assert metrics is None
+    assert any("cannot be read: more than" in note for note in notes)
 
 
 @given(st.text('x{"q", =}1\\#\n_'), st.text('x{"q", =}1\\#\n_'))
