@@ -6,6 +6,7 @@ LoadgenError
  |   +- NotSavedError   what was measured cannot be saved where it was to be
  +- TargetError   the server cannot be reached or does not answer as the protocol says
  |   +- UnreachableError   no connection can be made, or nothing comes over it
+ |   +- MisfitError   it answers, and waiting does not change what is wrong
  |   +- ClientLimitError   it cannot be reached because of a limit of the client itself
  +- Interrupted   the user ended it before there was anything to measure
 """
@@ -159,6 +160,10 @@ class TargetError(LoadgenError):
 
 class UnreachableError(TargetError):
     """No connection to the server can be made, or nothing comes over it."""
+
+
+class MisfitError(TargetError):
+    """The server answers with what will be wrong later too, such as that it is elsewhere."""
 
 
 class ClientLimitError(TargetError):

@@ -7,7 +7,7 @@ import contextlib
 import ssl
 from dataclasses import dataclass
 
-from loadgen.errors import TargetError, UnreachableError
+from loadgen.errors import MisfitError, TargetError, UnreachableError
 from loadgen.targets.address import Address
 from loadgen.targets.addresses import open_stream
 
@@ -65,7 +65,7 @@ async def explained(error: TargetError, address: Address) -> TargetError:
     other = bool(found.spoken) and wanted not in found.spoken
     said = [] if found.tls == address.tls else ["TLS" if found.tls else "no TLS"]
     said += [f"{next(iter(found.spoken))}, and not {wanted.partition(',')[0]}"] if other else []
-    return TargetError(
+    return MisfitError(
         f"{address.text}: the server speaks {' and '.join(said)}: {_remedy(address, found, other=other)}"
     )
 

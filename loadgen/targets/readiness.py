@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from loadgen.errors import ClientLimitError, TargetError
+from loadgen.errors import ClientLimitError, MisfitError, TargetError
 from loadgen.targets.address import Address
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ async def until_ready(look: Callable[[], Awaitable[_T]], address: Address, withi
         within_s: patience, seconds.
 
     Raises:
-        TargetError: the last one, after that time.
+        TargetError: the last one, after that time, or the first that waiting does not change.
     """
     deadline, last = time.monotonic() + within_s, f"{address.shown}: no answer"
     said = False
@@ -36,14 +36,14 @@ async def until_ready(look: Callable[[], Awaitable[_T]], address: Address, withi
         try:
             async with asyncio.timeout(left_s):
                 found = await look()
-        except ClientLimitError:
+        except (ClientLimitError, MisfitError):
             raise
         except TimeoutError:
             break
         except TargetError as error:
-            last = str(error)
+            last = error.unworded
             if not said:
-                log.info("waiting up to %g s for the server to be ready: %s", within_s, last)
+                log.info("waiting up to %g s for the server to be ready: %s", within_s, error)
                 said = True
             await asyncio.sleep(min(PAUSE_S, max(0.0, deadline - time.monotonic())))
         else:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import aiohttp
 from typing_extensions import override
 
-from loadgen.errors import ConfigError, FieldError, TargetError, UnreachableError
+from loadgen.errors import ConfigError, FieldError, MisfitError, TargetError, UnreachableError
 from loadgen.targets.access import Access, grpc_library
 from loadgen.targets.address import Address
 from loadgen.targets.client_limits import unreachable
@@ -134,10 +134,10 @@ async def describe(
         optional = optional_inputs(config)
         return about, replace(model, max_batch=max_batch, instances=instances, optional=optional)
     except TargetError as error:
-        known = type(error)(access.concealed(f"{address.shown}: {error}"))
+        known = type(error)(access.concealed(f"{address.shown}: {error.unworded}"))
         if isinstance(error, UnreachableError):
             raise await explained(known, address) from None
-        raise type(error)(f"{known}{_other_name(address)}") from None
+        raise type(error)(f"{known.unworded}{_other_name(address)}") from None
     finally:
         await server.close()
 
@@ -171,7 +171,11 @@ class _HttpAdmin(OipAdmin):
 
     @override
     async def server_metadata(self) -> Mapping[str, Any]:
-        return await self._ask("GET", self._server)
+        try:
+            return await self._ask("GET", self._server)
+        except NotOfferedError as error:
+            other = f"any other HTTP server is loaded with http{'s' * self._address.tls}://"
+            raise NotOfferedError(f"{error.unworded}; {other}") from None
 
     @override
     async def model_metadata(self) -> Mapping[str, Any]:
@@ -183,7 +187,7 @@ class _HttpAdmin(OipAdmin):
                 if "/" in self._address.model
                 else ""
             )
-            raise TargetError(f"no model {self._address.model!r}: {error}{slash}") from None
+            raise TargetError(f"no model {self._address.model!r}: {error.unworded}{slash}") from None
 
     @override
     async def model_ready(self) -> bool:
@@ -225,11 +229,12 @@ class _HttpAdmin(OipAdmin):
             ) from None
         if 300 <= status < 400 and location is not None:
             found = place(location.encode(), self._address)
-            raise TargetError(f"{path} redirects to {found}: use that for {{External.target}}")
+            raise MisfitError(f"{path} redirects to {found}: use that for {{External.target}}")
         if status in (404, 405, 501):
             raise NotOfferedError(f"{path} is answered with {error_text(status, content)}")
         if status >= 400:
-            raise TargetError(f"{path} is answered with {error_text(status, content)}")
+            refused = MisfitError if status in (401, 403) else TargetError
+            raise refused(f"{path} is answered with {error_text(status, content)}")
         try:
             document = json.loads(content or b"{}")
         except (ValueError, RecursionError):
@@ -315,7 +320,9 @@ class _GrpcAdmin(OipAdmin):
             return unreachable(f"it cannot be reached: {details}", details)
         if code is self._grpc.StatusCode.UNIMPLEMENTED:
             return NotOfferedError(f"{method} is not offered: {details}")
-        return TargetError(f"{method} is answered with {code.name}: {details}")
+        codes = self._grpc.StatusCode
+        refused = MisfitError if code in (codes.UNAUTHENTICATED, codes.PERMISSION_DENIED) else TargetError
+        return refused(f"{method} is answered with {code.name}: {details}")
 
 
 def _before_tls(cause: BaseException) -> bool:

@@ -7,7 +7,7 @@ from typing import Self
 
 from typing_extensions import override
 
-from loadgen.errors import ConfigError, FieldError, TargetError
+from loadgen.errors import ConfigError, FieldError, MisfitError, TargetError
 from loadgen.load.drawing import check_ranges
 from loadgen.load.inputs import DRAWN_INPUTS
 from loadgen.load.target import TargetSpec
@@ -61,7 +61,7 @@ class OipModel(Remote):
             inputs = tuple(replace(tensor, shape=tensor.shape[1:]) for tensor in inputs)
             model = replace(model, inputs=inputs or model.inputs)
         if options.shared_memory and "system_shared_memory" not in server.extensions:
-            raise TargetError(
+            raise MisfitError(
                 f"{{TargetOptions.shared_memory}}: {server.name} does not have the extension: leave it out"
             )
         return cls(options, server, model)

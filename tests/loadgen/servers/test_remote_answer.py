@@ -20,7 +20,7 @@ def _quickly(monkeypatch):
     monkeypatch.setattr(dialer, "FIRST_PAUSE_S", 0.001)
 
 
-async def waited(*statuses, within_s: float | None = 15.0):
+async def waited(*statuses, within_s: float | None = 15.0, **options: Any):
     """How many requests a server gets that answers with these, the last one again and again; None closes."""
     left, asked, handlers = list(statuses), 0, set[asyncio.Task[None]]()
 
@@ -33,14 +33,17 @@ async def waited(*statuses, within_s: float | None = 15.0):
                 status = left.pop(0) if len(left) > 1 else left[0]
                 if status is None:
                     break
-                writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
+                head = b"HTTP/1.1 %d X\r\nContent-Type: text/event-stream\r\nContent-Length: 0\r\n\r\n"
+                writer.write(head % status)
         except (asyncio.IncompleteReadError, OSError):
             pass
         writer.close()
 
     async with asyncio.timeout(30), await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         address = parse_address(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x")
-        remote = await HttpEndpoint.at(TargetOptions(address, body="$", method="POST", wait_ready_s=within_s))
+        remote = await HttpEndpoint.at(
+            TargetOptions(address, body="$", method="POST", wait_ready_s=within_s, **options)
+        )
         inputs = remote.inputs(RequestOptions(1, None, None, 0))
         plan = SimpleNamespace(inputs=inputs, config=SimpleNamespace(serve=SimpleNamespace(batch_size=1)))
         try:
@@ -57,6 +60,12 @@ async def waited(*statuses, within_s: float | None = 15.0):
 def test_until_an_answer_that_waiting_does_not_change(statuses, requests):
     """A request that is wrong is so later too: the run will say it."""
     assert asyncio.run(waited(*statuses)) == requests
+
+
+@pytest.mark.parametrize("options", [{}, {"answer": "y"}])
+def test_an_answer_that_does_not_count_is_one(options):
+    """A stream, or no JSON: the run tells of it at once."""
+    assert asyncio.run(waited(503, 200, 500, **options)) == 2
 
 
 def test_nothing_is_sent_unasked():

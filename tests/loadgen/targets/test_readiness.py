@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from loadgen.errors import ClientLimitError, TargetError
+from loadgen.cli.console import worded
+from loadgen.errors import ClientLimitError, MisfitError, TargetError
 from loadgen.targets import readiness
 from loadgen.targets.address import parse_address
 from loadgen.targets.discover import discover_remote
@@ -55,10 +56,18 @@ def test_a_server_that_does_not_answer():
         asyncio.run(until_ready(lambda: asyncio.sleep(60), ADDRESS, 0.02))
 
 
-def test_a_limit_of_the_client_is_no_matter_of_time():
+@pytest.mark.parametrize("error", [ClientLimitError, MisfitError])
+def test_what_is_no_matter_of_time(error):
     """It ends the waiting."""
-    with pytest.raises(ClientLimitError):
-        asyncio.run(until_ready(looks(ClientLimitError("files")), ADDRESS, 60.0))
+    with pytest.raises(error, match=r"^x$"):
+        asyncio.run(until_ready(looks(error("x")), ADDRESS, 60.0))
+
+
+def test_what_is_waited_for_names_options_as_they_are_typed():
+    """Also behind the time."""
+    with pytest.raises(TargetError) as refused:
+        asyncio.run(until_ready(looks(TargetError("without {External.target}")), ADDRESS, 0.01))
+    assert worded(refused.value) == "without --target; it was not ready within --wait-ready 0.01 s"
 
 
 @pytest.mark.parametrize("not_ready", [b"400 Bad Request", b"503 Service Unavailable"])

@@ -6,11 +6,12 @@ import grpc
 import grpc.aio
 import pytest
 
-from loadgen.errors import ConfigError, TargetError
+from loadgen.cli.console import worded
+from loadgen.errors import ConfigError, MisfitError, TargetError
 from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
 from loadgen.targets.oip import inference_pb2 as pb
-from loadgen.targets.oip.admin import describe
+from loadgen.targets.oip.admin import NotOfferedError, describe
 from loadgen.targets.oip.tensors import Tensor
 
 METADATA = pb.ModelMetadataResponse(name="m", platform="test")
@@ -74,7 +75,23 @@ async def described_over_http(answer, path="m"):
 def test_a_server_that_is_elsewhere(status):
     """Requests would not go there, whatever questions do."""
     answer = b"HTTP/1.1 %s\r\nLocation: https://other/v2\r\nContent-Length: 0\r\n\r\n" % status
-    with pytest.raises(TargetError, match=r"/v2 redirects to https://other/v2: use that for target"):
+    with pytest.raises(MisfitError, match=r"/v2 redirects to https://other/v2: use that for target") as refused:
+        asyncio.run(described_over_http(answer))
+    assert worded(refused.value).endswith("use that for --target")
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "text"),
+    [
+        (b"401 Unauthorized", MisfitError, "/v2 is answered with 401: Unauthorized"),
+        (b"403 Forbidden", MisfitError, "/v2 is answered with 403: Forbidden"),
+        (b"404 Not Found", NotOfferedError, "404: Not Found; any other HTTP server is loaded with http://"),
+    ],
+)
+def test_a_server_that_does_not_tell(status, error, text):
+    """Waiting gives no rights; a server that still starts may not know its own paths yet."""
+    answer = b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % status
+    with pytest.raises(error, match=text):
         asyncio.run(described_over_http(answer))
 
 
