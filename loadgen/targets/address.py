@@ -192,6 +192,8 @@ def _parsed(text: str, *, needs_port: bool) -> Address:
         problem = f"is not an address: write it such as {_EXAMPLES}"
         raise FieldError("External.target", shown, problem) from None
     if parts.scheme not in SCHEMES:
+        if "://" not in text:
+            raise FieldError("External.target", shown, f"{{value}} has no scheme: write http://{shown}, or {_EXAMPLES}")
         raise FieldError(
             "External.target", shown, f"{{value}}: the scheme is none of {', '.join(SCHEMES)}; such as {_EXAMPLES}"
         )

@@ -223,8 +223,10 @@ class HttpTarget(Target, Delivers):
             self._mailbox.completed(request_id, done_ns)
         else:
             request = self._messages[request_id % len(self._messages)]
-            said = status == 200 or (wrong and (ENCODING in noted or STREAM in noted))
-            reason = wrong if said else failure_text(status, body, noted, self._spec.address)
+            reason = wrong
+            if status != 200 and not (wrong and (ENCODING in noted or STREAM in noted)):
+                text = failure_text(status, body, noted, self._spec.address)
+                reason = f"{text}; {wrong}" if wrong else text
             self._mailbox.failed(request_id, reason, request, done_ns)
 
     def _decoded(self, wrong: str | None, answer: Answer) -> tuple[str | None, bytes]:

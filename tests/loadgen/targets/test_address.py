@@ -50,7 +50,8 @@ def test_addresses(text, expected):
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("host:8001/m", "scheme is none of"),
+        ("host:8001/m", "host:8001/m has no scheme: write http://host:8001/m, or oip"),
+        ("127.0.0.1", "has no scheme: write http://127.0.0.1, or"),
         ("ftp://host:8000/m", "scheme is none of"),
         ("http://:80/m", "a host is needed"),
         ("http://me:secret@host/m", "use headers for host"),

@@ -525,6 +525,7 @@ def test_what_is_decoded_is_not_the_servers_time(monkeypatch):
         (b"304 Not Modified\r\nLocation: /b", "304: it redirects to"),
         (b"429 No\r\nRetry-After: 120", "429: Too Many Requests (Retry-After: 120)"),
         (b"503 No\r\nRetry-After: Sun, 29 Nov 2026 10:00:00 GMT", "503: Service Unavailable (Retry-After: Sun, 29 Nov"),
+        (b"201 Made", "201: Created; the answer is no JSON"),
         (b"103 Early\r\nLocation: /c\r\n\r\nHTTP/1.1 302 Found", "302: Found"),
     ],
 )
