@@ -105,6 +105,8 @@ class _ReplicaRuntime:
     def close(self) -> None:
         """Write what is left of the log, and leave."""
         self._batches.flush()
+        for kind, count in self._faults.items():
+            self._log.warning("faults of the kind %s: %d in all", kind, count)
         self._context.destroy(linger=0)
         logging.shutdown()
 

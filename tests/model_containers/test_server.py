@@ -173,6 +173,14 @@ def test_an_input_of_the_wrong_size_fails_alone(tmp_path):
     assert values_of(response) == [[2.0], [], [6.0]]
 
 
+def test_faults_are_counted(tmp_path):
+    """A frontend of 2017 passes the empty output on, and its client cannot tell; the log says how many there were."""
+    with replica(Doubling((2,)), tmp_path) as (router, identity):
+        for _ in range(3):
+            ask(router, identity, [[1, 0], [2, 0, 0]])
+    assert (tmp_path / "replica.log").read_text().splitlines()[-1].endswith("faults of the kind input_size: 3 in all")
+
+
 @pytest.mark.parametrize(("model", "why"), [(Doubling, "RuntimeError('thirteen')"), (Leaving, "SystemExit('enough')")])
 def test_a_model_that_raises_does_not_end_the_replica(tmp_path, model, why):
     """The bad input's output is empty, the others are answered, and the log says why once."""
