@@ -75,6 +75,9 @@ class Deployment:
         """Roles whose replica is being replaced."""
         self._stack = contextlib.AsyncExitStack()
         self._up = self._stopping = False
+        self._starting: asyncio.Task[object] | None = None
+        self._stuck = ""
+        """Why the start was ended."""
         self._watching: set[asyncio.Task[None]] = set()
 
     @property
@@ -94,10 +97,15 @@ class Deployment:
         return self._launcher.credentials_file
 
     async def __aenter__(self) -> Deployment:
+        starting = self._starting = asyncio.current_task()
+        assert starting is not None
         try:
             await self._bring_up()
-        except BaseException:  # cancelled too
+        except BaseException as error:  # cancelled too
+            tails = await self._log_tails() if self._stuck else ""
             await to_completion(self._stack.aclose())
+            if self._stuck and isinstance(error, asyncio.CancelledError) and starting.uncancel() == 0:
+                raise LaunchError(self._stuck, tails) from None
             raise
         return self
 
@@ -335,9 +343,15 @@ class Deployment:
         return {role: part.pid for role, part in self.parts.items()}
 
     def _stays_stopped(self, role: str) -> None:
-        """A part is stopped for so long that nobody continues it; without a frontend nothing can be measured."""
-        if self._up and role.partition("-")[0] in CARRIERS:
-            text = f"{role} is stopped by a signal or a debugger for {PATIENCE_S:g} s"
+        """A part is stopped for so long that nobody continues it; without a frontend nothing can be measured.
+
+        Nor can anything be before all parts are ready.
+        """
+        text = f"{role} is stopped by a signal or a debugger for {PATIENCE_S:g} s"
+        if not self._up and not self._stopping and not self._stuck and self._starting is not None:
+            self._stuck = text
+            self._starting.cancel()
+        elif self._up and role.partition("-")[0] in CARRIERS:
             self._in_background(self._fail(text, self.parts[role]), f"failing because of {role}")
 
     async def _fail(self, text: str, part: Running) -> None:

@@ -16,10 +16,11 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from frontend_launch import models
 from frontend_launch.affinity import pinned
+from frontend_launch.errors import LaunchError
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.deployment import Deployment
 from frontend_launch.launch.launcher import model_environment
@@ -50,6 +51,8 @@ from loadgen.servers.serving import serving
 from model_containers.units import NS_PER_S
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 LAST_READINGS_S = 2.0
@@ -189,7 +192,9 @@ async def _measure(
         watching({**pids(facts), **senders.pids}, beside, facts.metrics_addresses, facts.token) as watch,
     ):
         measures_ceiling = plan.config.client.ceiling
-        ceiling = await measure_ceiling(plan, workload, check, surroundings) if measures_ceiling else None
+        ceiling = None
+        if measures_ceiling:
+            ceiling = await _unless_failed(measure_ceiling(plan, workload, check, surroundings), facts.deployment)
 
         async def on_phase(phase: Phase) -> None:
             if not await _finished(readings.on_phase(phase), over, LAST_READINGS_S):
@@ -211,7 +216,8 @@ async def _measure(
             drains, most = facts.deployment is None, plan.load.most_requests
             watchers.append(Decided(plan.config.fail_if, job.tally_ns or (), most, drains))
         watched = Watched(FirstOf(*watchers) if watchers else None, hooks.stop_sending, halt)
-        record = await senders.run(job, halt, replace(hooks, on_interval=watched))
+        sending = senders.run(job, halt, replace(hooks, on_interval=watched))
+        record = await _unless_failed(sending, facts.deployment, load_began)
         if record.ended is not Ending.STOPPED or not stop.is_set():
             record.ended = watched.ended or record.ended
         if until_steady is not None and record.ended is Ending.STEADY:
@@ -236,6 +242,33 @@ async def _measure(
         log.error("%s", error)
         return results
     return replace(results, path=path)
+
+
+async def _unless_failed(
+    work: Coroutine[Any, Any, T], deployment: Deployment | None, load_began: asyncio.Event | None = None
+) -> T:
+    """Do something; where the deployment fails before the load began that is the reason, and not what came of it.
+
+    Args:
+        work: to be cancelled then.
+        deployment: that serves; None for none of ours.
+        load_began: set when there is something to keep; None where nothing is.
+
+    Raises:
+        LaunchError: the deployment failed.
+    """
+    if deployment is None:
+        return await work
+    task, failed = asyncio.create_task(work), asyncio.create_task(deployment.failed.wait())
+    try:
+        await asyncio.wait({task, failed}, return_when=asyncio.FIRST_COMPLETED)
+        if deployment.failure is not None and (load_began is None or not load_began.is_set()):
+            raise LaunchError(str(deployment.failure))  # the log has the rest already
+        return await task
+    finally:
+        for each in (task, failed):
+            each.cancel()
+        await asyncio.gather(task, failed, return_exceptions=True)
 
 
 async def _finished(work: Coroutine[Any, Any, None], stop: asyncio.Event, grace_s: float) -> bool:

@@ -232,3 +232,29 @@ def test_a_deployment_that_is_stopped_replaces_nothing_more():
         assert all(part.stopped for part in launcher.started)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("role", ["frontends", "replica-1"])
+def test_a_part_that_stays_stopped_ends_the_start(role):
+    """Nothing can be measured before all are ready, and nothing is left; the reason is not how long that may take."""
+
+    async def main() -> None:
+        deployment, launcher = deployed(2)
+        frontends: list[Part] = []
+
+        async def never_ready() -> None:
+            await Deployed._bring_up(deployment)
+            deployment._up = False
+            frontends.append(deployment.parts["frontends"])  # type: ignore[arg-type]
+            asyncio.get_running_loop().call_soon(deployment._stays_stopped, role)
+            await asyncio.get_running_loop().create_future()
+
+        deployment._bring_up = never_ready  # type: ignore[method-assign]
+        with pytest.raises(LaunchError, match=f"^{role} is stopped by a signal or a debugger for 10 s"):
+            await deployment.__aenter__()
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        assert [part.stopped for part in (*frontends, *launcher.started)] == [1, 1, 1]
+
+    asyncio.run(main())

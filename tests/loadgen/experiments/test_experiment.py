@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from frontend_launch.errors import LaunchError
 from loadgen.errors import ConfigError, NotSavedError, TargetError
 from loadgen.experiments import capacity, experiment, ledger
 from loadgen.load.inputs import InputSource, MadeInputs, Pool
@@ -143,3 +144,57 @@ def test_a_disk_that_is_full_is_found_before_a_sweep_or_a_search(tmp_path, monke
     with pytest.raises(ConfigError, match="No space left on device"):
         capacity._directory(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+class Failing:
+    """A deployment that fails."""
+
+    def __init__(self):
+        self.failed, self.failure = asyncio.Event(), None
+
+    def fail(self):
+        self.failure = LaunchError("frontends ended with exit code -9")
+        self.failed.set()
+
+
+@pytest.mark.parametrize("ends", ["never", "with an error of its own"])
+def test_a_deployment_that_fails_before_the_load_is_the_reason(ends):
+    """Not that nobody answers the clients; what they do is cancelled."""
+
+    async def main():
+        deployment: Any = Failing()
+        cancelled = []
+
+        async def connect():
+            deployment.fail()
+            if ends != "never":
+                raise TargetError("no handshake within 10 s")
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                cancelled.append(True)
+
+        with pytest.raises(LaunchError, match=r"^frontends ended with exit code -9$"):
+            await experiment._unless_failed(connect(), deployment, asyncio.Event())
+        assert cancelled == [True] * (ends == "never")
+
+    asyncio.run(main())
+
+
+def test_a_deployment_that_fails_under_load_ends_it_as_a_run_ends():
+    """With what was measured."""
+
+    async def main():
+        deployment: Any = Failing()
+        began = asyncio.Event()
+        began.set()
+
+        async def load():
+            deployment.fail()
+            await asyncio.sleep(0)
+            return "record"
+
+        assert await experiment._unless_failed(load(), deployment, began) == "record"
+        assert await experiment._unless_failed(load(), None) == "record"
+
+    asyncio.run(main())
