@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_OUTPUT = "TIMEOUT"
 LATENCY_SLO_MICROS = 500_000
-"""What the original's driver registers; the objective orders the queue and has no other effect."""
+"""What the original's driver registers: after so long without a replica queries get the default output."""
 
 CARRIERS = ("frontends", "query")
 """Services that every query goes through."""
@@ -191,7 +191,8 @@ class Deployment:
         """Through REST, in every runtime: the application, the model with its batch size, their link."""
         model, config = self._config.model, self._config
         input_type = model.input.data_type
-        await admin.register_application(model.name, input_type, DEFAULT_OUTPUT, LATENCY_SLO_MICROS)
+        slo = LATENCY_SLO_MICROS if self._restarts is None else round(config.ready_timeout_s * 1e6)  # one comes back
+        await admin.register_application(model.name, input_type, DEFAULT_OUTPUT, slo)
         await admin.register_model(model.name, MODEL_VERSION, input_type, batch_size=config.max_batch)
         await admin.link_model(model.name, model.name)
 

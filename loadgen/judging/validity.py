@@ -353,7 +353,13 @@ def _stragglers(evidence: Evidence) -> list[str]:
     cores = {role.role: _cores(role) for role in evidence.roles}
     lines = []
     for replica in timed:
-        peers = [peer.compute_ms for peer in timed if peer is not replica and peer.compute_ms is not None]
+        peers = [
+            peer.compute_ms
+            for peer in timed
+            if peer is not replica
+            and peer.compute_ms is not None
+            and (not peer.role or peer.role != replica.role)  # else one took the other's place
+        ]
         if not peers or replica.compute_ms is None:
             continue
         usual_ms = statistics.median(peers)

@@ -144,6 +144,27 @@ def no_delays(monkeypatch):
     monkeypatch.setattr("frontend_launch.launch.restarts.FIRST_DELAY_S", 0.0)
 
 
+@pytest.mark.parametrize(("restart", "slo_micros"), [(False, 500_000), (True, 180_000_000)])
+def test_queries_wait_for_a_replacement_for_as_long_as_one_may_take(restart, slo_micros):
+    """Without one they get the default output soon."""
+
+    class Admin:
+        async def register_application(self, name, input_type, default_output, latency_slo_micros):
+            slos.append(latency_slo_micros)
+
+        async def register_model(self, *_, **__): ...
+
+        async def link_model(self, *_): ...
+
+    async def main() -> None:
+        deployment, _ = deployed(1, restart=restart)
+        await deployment._register(Admin())  # type: ignore[arg-type]
+
+    slos: list[int] = []
+    asyncio.run(main())
+    assert slos == [slo_micros]
+
+
 @pytest.mark.usefixtures("no_delays")
 def test_a_replica_that_dies_is_replaced():
     """Also the last one, and the deployment goes on; its remains are cleared away once."""

@@ -160,6 +160,15 @@ def test_a_replica_that_hangs_beside_one_that_was_set_aside():
     assert failed.reason == "replicas answer: longest batch 4 s, of m:1:0"
 
 
+@pytest.mark.parametrize(("roles", "said"), [(("replica-0", "replica-1"), 1), (("replica-0", "replica-0"), 0)])
+def test_one_that_took_the_place_of_another_is_no_peer_of_it(roles, said):
+    """They never served at the same time."""
+    uses = [replace(use, role=role) for use, role in zip(replica(compute_ms=12.1), roles, strict=True)]
+    evidence = replace(CLEAN, replica_use=uses)
+    lines = notes(evidence, certificate(evidence))
+    assert sum(line.startswith("straggler") for line in lines) == said
+
+
 def test_failed_batches_name_their_replicas():
     """Where there are several."""
     uses = replica(failed_batches=3, failing_times=1, aside_s=1.0)
