@@ -83,6 +83,12 @@ class Effect:
     margin: float = 1.0
     more: int | None = None
 
+    @property
+    def beyond(self) -> bool:
+        """Whether it was shown that B is worse by more than the margin."""
+        low, high = self.interval or (self.margin, self.margin)
+        return high < self.margin < 1 or low > self.margin > 1
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:

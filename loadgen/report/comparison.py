@@ -299,21 +299,22 @@ def _verdict(effect: Effect) -> str:
         return effect.text
     if effect.text:
         return f"{effect.outcome}: {effect.text}"
-    if effect.outcome is Outcome.UNDECIDED:
-        return f"undecided, margin {effect.margin - 1:+.1%}"
-    if effect.outcome is Outcome.NOT_WORSE:
-        return f"not worse, margin {effect.margin - 1:+.1%}"
-    return "worse"
+    margin = f"the margin of {effect.margin - 1:+.1%}"
+    if effect.outcome is Outcome.WORSE:
+        return f"worse, beyond {margin}" if effect.beyond else f"worse, perhaps within {margin}"
+    return f"{effect.outcome}, within {margin}" if effect.outcome is Outcome.NOT_WORSE else f"undecided, {margin}"
 
 
 def outcome_text(compared: Compared, found: Comparison) -> str:
     """What was decided, in a sentence."""
     rounds, margin = plural(found.rounds, "round"), _share(found.margin)
+    if not found.rounds:
+        return "undecided: no round was measured"
     if found.outcome is Outcome.NOT_WORSE:
         return f"not worse: B is not worse than A by {margin} or more, in {rounds}"
     named = ", ".join(effect.metric for effect in found.effects if effect.outcome is found.outcome)
     if found.outcome is Outcome.WORSE:
-        return f"worse: B is worse than A in {named}, and not shown to be within {margin}, in {rounds}"
+        return f"worse: B is worse than A in {named}, in {rounds}"
     if found.more is None:
         return f"undecided: {named or 'no metric'} in {rounds}; measure longer runs, or allow a larger margin"
     more = plural(found.more, "more round", "more rounds")
@@ -326,6 +327,8 @@ def compared_text(compared: Compared) -> str:
     assert found is not None
     lines = table(comparison_rows(compared, found)).splitlines()
     lines += [f"left out    {line}" for line in compared.left_out]
+    if compared.interrupted:
+        lines.append(f"interrupted {found.rounds} of {plural(compared.plan.rounds, 'round')} measured")
     return "\n".join(map(printable_line, [*lines, f"outcome     {outcome_text(compared, found)}"]))
 
 

@@ -124,14 +124,15 @@ def test_worse():
     """It says in what, and by how much."""
     done = compared(*[(1.2, False), (1.3, False)] * 4)
     text = compared_text(done)
-    assert "p50 ms      10   12.5  +24.9%  +20.0% to +30.0%  worse" in text
-    assert "outcome     worse: B is worse than A in p50, p95, p99, and not shown to be within 5%, in 8 rounds" in text
+    assert "p50 ms      10   12.5  +24.9%  +20.0% to +30.0%  worse, beyond the margin of +5.0%" in text
+    assert "outcome     worse: B is worse than A in p50, p95, p99, in 8 rounds" in text
+    assert "worse, perhaps within the margin of +5.0%" in compared_text(compared(*[(1.04, False), (1.07, False)] * 4))
 
 
 def test_not_worse():
     """And within what."""
     text = compared_text(compared(*[(1.01, False), (1.02, False)] * 4))
-    assert "not worse, margin +5.0%" in text
+    assert "not worse, within the margin of +5.0%" in text
     assert "outcome     not worse: B is not worse than A by 5% or more, in 8 rounds" in text
 
 
@@ -144,7 +145,8 @@ def test_undecided():
     assert "measure longer runs, or allow a larger margin" in compared_text(compared(*[(0.5, False), (2.0, False)] * 4))
     few = compared_text(compared(*[(1.0, True)] * 8))
     assert "  p99 is not gated: a run has 400 requests" in few
-    assert "outcome     undecided" in compared_text(compared())
+    early = compared_text(replace(compared(), interrupted=True))
+    assert early.endswith("interrupted 0 of 0 rounds measured\noutcome     undecided: no round was measured")
 
 
 def test_for_machines():
@@ -157,5 +159,5 @@ def test_for_machines():
     assert [[child.tag for child in case] for case in suite] == [["system-out"], ["failure"], ["failure"], ["skipped"]]
     page = compared_markdown(done)
     assert page.startswith("**worse: B is worse than A in p50, p95")
-    assert "| p50 ms | 10 | 12.5 | +24.9% | +20.0% to +30.0% | worse |" in page
+    assert "| p50 ms | 10 | 12.5 | +24.9% | +20.0% to +30.0% | worse, beyond the margin of +5.0% |" in page
     assert page.endswith("\n\n* a | b\n")
