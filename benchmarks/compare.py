@@ -1,9 +1,10 @@
 """Two revisions, each with its own benchmarks, in interleaved rounds; prints what the second costs of the first.
 
-    .venv/bin/python benchmarks/compare.py BASE [--head HEAD] [--rounds 3] [-k test_client]
+    .venv/bin/python benchmarks/compare.py BASE [--head HEAD] [--rounds 12] [-k test_client]
 
-Medians over the rounds of each benchmark's least time, and of the CPU time a request where the benchmark gives it.
-Benchmarks that only one of the two has are left out. Work that is not committed is not measured.
+Of each benchmark's least time, and of the CPU time a request where the benchmark gives it: medians over the rounds, and
+the ratio with its 95 % interval, as `loadgen compare` makes it. Rounds end once all intervals are within 5 % of their
+ratios. Benchmarks that only one of the two has are left out. Work that is not committed is not measured.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -20,7 +22,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from loadgen.judging.comparison import MAX_ROUNDS, interval, least_rounds
+
 ROOT = Path(__file__).parents[1]
+WITHIN = 0.05
+"""How far from a ratio the ends of its interval may be, as a share."""
+
 Times = dict[str, list[float]]
 """What was measured of each benchmark, once a round."""
 
@@ -30,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("base", metavar="BASE", help="a git revision")
     parser.add_argument("--head", default="HEAD", help="the other one")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=12, choices=range(1, MAX_ROUNDS + 1), help="at most")
     parser.add_argument("-k", dest="only", default="", help="as pytest's own")
     arguments = parser.parse_args()
     times: tuple[Times, Times] = defaultdict(list), defaultdict(list)
@@ -39,11 +46,30 @@ def main() -> None:
         checked_out(arguments.base, Path(name, "base")) as base,
         checked_out(arguments.head, Path(name, "head")) as head,
     ):
-        for _ in range(arguments.rounds):
-            for tree, into in zip((base, head), times, strict=True):
+        sides = list(zip((base, head), times, strict=True))
+        for number in range(arguments.rounds):
+            for tree, into in sides[:: -1 if number % 2 else 1]:
                 for label, value in measured(tree, arguments.only):
                     into[label].append(value)
+            if number + 1 >= least_rounds(1) and all(narrow(*effects(*times, label)) for label in both(*times)):
+                break
     report(*times)
+
+
+def both(base: Times, head: Times) -> list[str]:
+    """What both of them measured."""
+    return sorted(base.keys() & head.keys())
+
+
+def effects(base: Times, head: Times, label: str) -> list[float]:
+    """The logarithm of head ÷ base in each round."""
+    return [math.log(ours / theirs) for ours, theirs in zip(head[label], base[label], strict=True)]
+
+
+def narrow(*logarithms: float) -> bool:
+    """Whether the interval of the ratio is known well enough."""
+    ends = interval(logarithms)
+    return ends is not None and ends[1] - ends[0] <= 2 * math.log1p(WITHIN)
 
 
 @contextlib.contextmanager
@@ -75,13 +101,15 @@ def measured(tree: Path, only: str) -> list[tuple[str, float]]:
 
 
 def report(base: Times, head: Times) -> None:
-    """What the head costs of the base; the rounds' least and most."""
-    print("     base us      head us  head / base (least ... most)")
-    for label in sorted(base.keys() & head.keys()):
-        ratios = [ours / theirs for ours, theirs in zip(head[label], base[label], strict=True)]
+    """What the head costs of the base, with the interval where there are rounds enough for one."""
+    print("     base us      head us  head / base (95 % interval)")
+    for label in both(base, head):
+        logarithms = effects(base, head, label)
+        ends = interval(logarithms)
+        between = "" if ends is None else f" ({math.exp(ends[0]):.2f} ... {math.exp(ends[1]):.2f})"
         print(
             f"{statistics.median(base[label]) * 1e6:12.2f} {statistics.median(head[label]) * 1e6:12.2f}"
-            f"  {statistics.median(ratios):11.2f} ({min(ratios):.2f} ... {max(ratios):.2f})  {label}"
+            f"  {math.exp(statistics.fmean(logarithms)):11.2f}{between}  {label}"
         )
 
 
