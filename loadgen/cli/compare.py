@@ -13,6 +13,7 @@ from loadgen.cli import console, exit_codes, option_files, parameters, rate, sat
 from loadgen.cli.verbs import command
 from loadgen.config import ExperimentConfig
 from loadgen.errors import ConfigError
+from loadgen.experiments.compare import LEDGER as RUNS
 from loadgen.experiments.compare import CompareConfig, Compared, prepare_comparison, run_comparison
 from loadgen.parsing import parse_int_list, parse_share
 from loadgen.report import comparison
@@ -63,7 +64,7 @@ def compare(
     allow_unpaired: Annotated[
         bool, typer.Option("--allow-unpaired", help="Judge by a baseline all the same, within its own spread.")
     ] = False,
-    results_dir: Annotated[Path, typer.Option(metavar="DIR", help="Directory for the results.")] = Path("results"),
+    results_dir: Annotated[str, typer.Option(metavar="DIR", help="Directory for the results.")] = "results",
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit's XML.")] = None,
     markdown: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the tables as Markdown.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, start nothing.")] = False,
@@ -94,7 +95,7 @@ def compare(
             rounds=None if rounds == "auto" else console.parsed("--rounds", _count, rounds),
             metrics=() if metrics is None else tuple(name.strip() for name in metrics.split(",")),
             allow_unpaired=allow_unpaired,
-            results_dir=results_dir,
+            results_dir=parameters.directory(results_dir),
         )
         if junit is not None and not config.gates:
             raise ConfigError(f"--junit {junit}: a description has no verdicts: leave it out")
@@ -179,6 +180,8 @@ def _measure(config: CompareConfig, junit: Path | None, markdown: str | None) ->
             _write(
                 junit=(junit, comparison.junit(compared)), markdown=(markdown, comparison.compared_markdown(compared))
             )
+        if compared.elsewhere:
+            console.fail(f"results could not be saved to {compared.directory}: {RUNS} in it says where they are")
         typer.echo(f"Saved the comparison to {compared.directory}")
     raise typer.Exit(exit_codes.of_signal(received) if received else exit_codes.of_compared(compared))
 

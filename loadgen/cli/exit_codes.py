@@ -146,6 +146,8 @@ def of_size(answer: Answer) -> int:
 
 def of_compared(compared: Compared) -> int:
     """The code for a comparison that came to its end."""
+    if compared.elsewhere:
+        return NOT_SAVED
     if not compared.rounds:
         return INVALID
     return OK if compared.comparison is None else _BY_OUTCOME[compared.comparison.outcome]

@@ -411,13 +411,14 @@ def client(
             condition for text in fail_if or () for condition in console.parsed("--fail-if", parse_conditions, text)
         ),
         "output": Output(
-            _directory(results_dir), requests_log, console.parsed("--log-every", parse_duration, log_every)
+            directory(results_dir), requests_log, console.parsed("--log-every", parse_duration, log_every)
         ),
         "client": Client(clients, console.optional("--client-cpus", parse_int_list, client_cpus), not no_ceiling),
     }
 
 
-def _directory(text: str) -> Path:
+def directory(text: str) -> Path:
+    """The directory that ``--results-dir`` names."""
     if not text.strip() or "\0" in text:  # the working directory is a point
         raise ConfigError(f"--results-dir {text!r} is not a directory: name one, such as results or .")
     return Path(text)

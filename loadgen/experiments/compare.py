@@ -185,6 +185,7 @@ class Compared:
         rounds: the results of both sides of each whole round; of a baseline, its first run is A.
         left_out: a line for each round that does not count.
         interrupted: it was cancelled.
+        elsewhere: results of a run could not be saved in the directory.
     """
 
     plan: ComparePlan
@@ -193,6 +194,7 @@ class Compared:
     rounds: tuple[tuple[Results, Results], ...]
     left_out: tuple[str, ...] = ()
     interrupted: bool = False
+    elsewhere: bool = False
 
 
 async def prepare_comparison(config: CompareConfig) -> ComparePlan:
@@ -250,6 +252,7 @@ class _Rounds:
             raise ConfigError(text) from None
         self._whole: list[tuple[Results, Results]] = []
         self._left_out: list[str] = []
+        self._elsewhere = False
 
     async def run(self) -> Compared:
         plan = self._plan
@@ -273,7 +276,8 @@ class _Rounds:
         found = self._compared()
         if found is not None:
             self._write(FOUND, json.dumps({"outcome": found.outcome, **asdict(found)}, indent=4) + "\n")
-        return Compared(plan, self._directory, found, tuple(self._whole), tuple(self._left_out), interrupted)
+        whole, left_out = tuple(self._whole), tuple(self._left_out)
+        return Compared(plan, self._directory, found, whole, left_out, interrupted, self._elsewhere)
 
     async def _round(self, number: int) -> None:
         """Measure the sides of a round; after one that does not count the other is not measured."""
@@ -319,7 +323,9 @@ class _Rounds:
     async def _run(self, side: Side, seed: int) -> Results:
         plan = self._plan.sides[side].with_seed(seed)
         output = replace(plan.config.output, results_dir=self._directory / side.lower())
-        return await run_plan(plan.with_output(output))
+        results = await run_plan(plan.with_output(output))
+        self._elsewhere |= results.path is None or not results.path.is_relative_to(self._directory)
+        return results
 
     def _place(self, path: Path | None) -> str | None:
         """The name of a file in the directory; the whole path of one that had to be saved elsewhere."""
@@ -365,6 +371,8 @@ def _unusable(results: Results, allow_invalid: bool) -> str | None:
     """
     if results.error is not None:
         return results.error
+    if results.answers is not None and results.answers.mismatched:
+        return plural(results.answers.mismatched, "wrong answer")
     if results.invalid is not None and not allow_invalid:
         return results.invalid.reason
     return None if results.summary.throughput_rps else "nothing completed in the measured part"

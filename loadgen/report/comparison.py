@@ -141,7 +141,7 @@ def _validity(run: Run) -> str:
 
 def _reasons(a: Run, b: Run) -> Iterator[str]:
     """Why nothing follows from what two runs differ by."""
-    yield f"they were measured {_apart(a, b)}, and not in turns"
+    yield f"they are one run each, measured {_apart(a, b)}, which does not tell a difference from chance"
     if (a.load.arrivals, a.load.window) != (b.load.arrivals, b.load.window):
         yield "their loads differ"
     if _machine(a.results.environment) is None or _machine(b.results.environment) is None:

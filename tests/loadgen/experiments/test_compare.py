@@ -9,6 +9,7 @@ from sample_results import GOLDEN, INVALID, results
 
 from frontend_launch.errors import LaunchError
 from loadgen import plan as plans
+from loadgen.cli import exit_codes
 from loadgen.config import Deploy, ExperimentConfig, Inputs, OpenLoop, Saturate
 from loadgen.errors import ConfigError
 from loadgen.experiments import compare
@@ -18,6 +19,7 @@ from loadgen.judging.comparison import Outcome
 from loadgen.load.arrivals import Renewal, parse_arrivals
 from loadgen.load.inputs import SeededInputs
 from loadgen.results.files import save
+from loadgen.results.sections import ComparedAnswers
 from model_containers import catalog, settings
 
 A = ExperimentConfig(Deploy("noop", batch_size=2), Saturate(1.0), seed=3)
@@ -88,12 +90,21 @@ def test_an_invalid_run_is_made_once_more(compared):
     assert done.comparison.outcome is Outcome.NOT_WORSE
 
 
-@pytest.mark.parametrize("members", [{"certificate": [INVALID]}, {"error": "it is gone"}])
-def test_a_round_without_valid_runs_is_left_out(compared, members):
+WRONG = ComparedAnswers(1, 0.0, 9, mismatched=2)
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"certificate": [INVALID]}, INVALID.reason),
+        ({"error": "it is gone"}, "it is gone"),
+        ({"answers": WRONG}, "2 wrong answers"),
+    ],
+)
+def test_a_round_without_valid_runs_is_left_out(compared, members, reason):
     """It is said, and the other side of it is not measured."""
     done, ran = compared(lambda _, number: run(**members) if number in (2, 3) else run())
     assert "".join(side for side, _, _ in ran) == "ABBBABBAABBA"
-    reason = "it is gone" if "error" in members else INVALID.reason
     assert done.left_out == (f"round 2 is left out: B: {reason}",)
     assert len(done.rounds) == 5
     assert done.comparison.outcome is Outcome.UNDECIDED
@@ -137,6 +148,17 @@ def test_a_cancellation_keeps_what_was_measured(compared, late):
     assert done.interrupted
     assert (len(done.rounds), done.comparison.rounds) == (2, 2)
     assert [line["left_out"] for line in lines(done)] == [None] * 5 + ["interrupted"] * late
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_results_that_are_not_where_they_were_to_be(compared, tmp_path, monkeypatch, elsewhere):
+    """They count, the ledger says where they are, and so does the exit code."""
+    other = tmp_path / "other.json" if elsewhere else None
+    monkeypatch.setitem(globals(), "save", lambda *_: other)
+    done, _ = compared(lambda _, __: run())
+    assert (done.elsewhere, done.comparison.outcome) == (True, Outcome.NOT_WORSE)
+    assert lines(done)[0]["results"] == (str(other) if elsewhere else None)
+    assert exit_codes.of_compared(done) == exit_codes.NOT_SAVED
 
 
 def test_a_baseline_decides_nothing(compared):

@@ -30,7 +30,8 @@ def test_the_same_run_differs_by_nothing():
     assert found.text.startswith("differs  nothing that is known\n")
     assert found.summary == (
         "B differs by +0.0% in throughput, +0.0% in p50, +0.0% in p99; "
-        "not comparable because they were measured 0 seconds apart, and not in turns"
+        "not comparable because they are one run each, measured 0 seconds apart, "
+        "which does not tell a difference from chance"
     )
 
 
@@ -46,7 +47,8 @@ def test_what_differs():
     assert found["numpy"][1] == "1"
     assert "model" not in found
     summary = described(a, b).summary
-    assert "measured 2 days apart, and not in turns; their machines differ; B is invalid: outside load" in summary
+    assert "measured 2 days apart, which does not tell a difference from chance; their machines differ; " in summary
+    assert summary.endswith("; B is invalid: outside load: somebody used core 3")
 
 
 @pytest.mark.parametrize("word", ["slower", "faster", "worse", "better", "regress"])
