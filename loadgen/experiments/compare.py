@@ -42,7 +42,7 @@ SCHEMA_VERSION = 1
 Side = Literal["A", "B"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompareConfig:
     """What `compare` shall do.
 
@@ -293,7 +293,8 @@ class _Rounds:
     async def _counted(self, number: int, side: Side) -> Results | None:
         """The results of a run that counts, at the second attempt perhaps; None without."""
         seed = self._plan.config.b.seed + number
-        reason = ""
+        reason, name = "", f"round {number + 1} of {self._plan.rounds}, {side}"
+        log.info("%s", name)
         for attempt in range(2):
             try:
                 results = await self._run(side, seed)
@@ -310,12 +311,11 @@ class _Rounds:
                 reason, path = _unusable(results, self._plan.sides[side].config.allow_invalid) or "", results.path
                 if not reason:
                     self._keep(Made(number, side, seed, self._place(path)))
-                    rate_rps, rounds = results.summary.throughput_rps, self._plan.rounds
-                    log.info("round %d of %d, %s: %.2f requests/s", number + 1, rounds, side, rate_rps)
+                    log.info("%s: %.2f requests/s", name, results.summary.throughput_rps)
                     return results
             self._keep(Made(number, side, seed, self._place(path), reason))
             if not attempt:
-                log.warning("round %d, %s: measured again: %s", number + 1, side, reason)
+                log.warning("%s: measured again: %s", name, reason)
         self._left_out.append(f"round {number + 1} is left out: {side}: {reason}")
         log.warning("%s", self._left_out[-1])
         return None

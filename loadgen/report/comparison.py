@@ -254,7 +254,11 @@ def _marks(pair: Pair, scale: Sequence[float]) -> str:
 def compare_plan_text(plan: ComparePlan) -> str:
     """What will be measured, and what that can show."""
     config, metrics = plan.config, ", ".join(plan.metrics)
-    lines = [f"{side:<12}{line}" for side, each in plan.sides.items() for line in plan_text(each).splitlines()]
+    lines = [
+        f"{'' if number else side:<12}{line}"
+        for side, each in plan.sides.items()
+        for number, line in enumerate(plan_text(each).splitlines())
+    ]
     order = ", ".join(" ".join(plan.order(number)) for number in range(min(2, plan.rounds)))
     time = datetime.timedelta(seconds=round(plan.expected_s))
     lines.append(f"rounds      {plan.rounds}, in the order {order}{', …' * (plan.rounds > 2)}; about {time}")

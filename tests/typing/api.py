@@ -9,6 +9,8 @@ from loadgen import (
     Access,
     Arrivals,
     CapacityConfig,
+    CompareConfig,
+    Compared,
     Condition,
     Deploy,
     ExperimentConfig,
@@ -29,8 +31,10 @@ from loadgen import (
     find_capacity,
     parse_arrivals,
     parse_slo,
+    prepare_comparison,
     prepare_sweep,
     read_results,
+    run_comparison,
     run_experiment,
     run_sweep,
 )
@@ -53,6 +57,11 @@ async def capacity(model: str) -> tuple[float | None, tuple[Probe, ...]]:
     config = CapacityConfig(ExperimentConfig(Deploy(model)), conditions, limits=Limits(tolerance=0.05))
     found: FoundCapacity = await find_capacity(config)
     return found.capacity.rate_rps, found.capacity.probes
+
+
+async def worse(before: ExperimentConfig, after: ExperimentConfig) -> bool:
+    compared: Compared = await run_comparison(await prepare_comparison(CompareConfig(a=before, b=after, margin=0.1)))
+    return compared.comparison is not None and compared.comparison.outcome == "worse"
 
 
 async def sweep(url: str) -> tuple[SweepEntry, ...]:

@@ -53,7 +53,7 @@ def compared(tmp_path, monkeypatch):
 
         async def whole():
             first = None if "baseline" in changes else A
-            config = CompareConfig(B, first, results_dir=tmp_path / "results", **changes)
+            config = CompareConfig(b=B, a=first, results_dir=tmp_path / "results", **changes)
             return await run_comparison(await prepare_comparison(config))
 
         return asyncio.run(whole()), ran
@@ -185,7 +185,7 @@ def rate(rate_rps=100.0, duration_s=10.0, seed=3):
 def test_the_plan_of_an_open_loop():
     """Four metrics want eight rounds; a percentile that runs cannot tell is left out."""
     long, short = (
-        asyncio.run(prepare_comparison(CompareConfig(replace(B, load=load), replace(A, load=load))))
+        asyncio.run(prepare_comparison(CompareConfig(b=replace(B, load=load), a=replace(A, load=load))))
         for load in (rate(duration_s=10.0), rate(duration_s=4.0))
     )
     assert (long.metrics, long.rounds, long.notes) == (("throughput", "p50", "p95", "p99"), 8, ())
@@ -235,4 +235,4 @@ def test_what_makes_no_sense(changes, text):
 
 def test_windows_may_differ():
     """They belong to what is compared."""
-    CompareConfig(replace(B, load=Saturate(1.0, max_in_flight=8), inputs=Inputs(count=4)), A)
+    CompareConfig(b=replace(B, load=Saturate(1.0, max_in_flight=8), inputs=Inputs(count=4)), a=A)

@@ -116,7 +116,8 @@ def compared(*pairs, margin=0.05, left_out=()):
         )
 
     rounds = tuple((one(1.0, few), one(ratio, few)) for ratio, few in pairs)
-    config = CompareConfig(ExperimentConfig(Deploy("noop")), ExperimentConfig(Deploy("noop")), margin=margin)
+    side = ExperimentConfig(Deploy("noop"))
+    config = CompareConfig(a=side, b=side, margin=margin)
     plan = ComparePlan(config, {}, OPEN_LOOP, len(rounds))
     found = paired([(a.summary, b.summary) for a, b in rounds], OPEN_LOOP, margin)
     return Compared(plan, Path("/kept"), found, rounds, tuple(left_out))
