@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from sample_results import GOLDEN
 
-from loadgen.judging.comparison import OPEN_LOOP, Outcome, least_rounds, paired
+from loadgen.judging.comparison import OPEN_LOOP, THROUGHPUT, Outcome, least_rounds, paired
 
 COMPARISONS = 200
+FEWER = 50
+"""Of long runs."""
+
 REQUESTS = 5_000
 """Of a run."""
 
@@ -44,7 +47,7 @@ def served(arrived: np.ndarray, service: np.ndarray) -> np.ndarray:
     return waited[:, WARM:]
 
 
-def figures(utilisation: float, slower: float, kind: str, rng: np.random.Generator):
+def figures(utilisation: float, slower: float, kind: str, rng: np.random.Generator, requests: int = REQUESTS):
     """The rounds of a comparison, as summaries.
 
     Args:
@@ -52,8 +55,9 @@ def figures(utilisation: float, slower: float, kind: str, rng: np.random.Generat
         slower: service time of B ÷ of A.
         kind: of `KINDS`.
         rng: of all that is drawn.
+        requests: of a run.
     """
-    shape = (ROUNDS, REQUESTS + WARM)
+    shape = (ROUNDS, requests + WARM)
     first = np.arange(ROUNDS) % 2  # AB BA AB BA
     speeds = speeds_of(kind, rng)
     latencies, rates = [], []
@@ -67,7 +71,7 @@ def figures(utilisation: float, slower: float, kind: str, rng: np.random.Generat
         arrived = np.cumsum(gaps, axis=1)
         waited = served(arrived, inputs * noise * factor * speed)
         latencies.append(np.quantile(waited, (0.5, 0.95, 0.99), axis=1))
-        rates.append(REQUESTS / (arrived[:, -1] + waited[:, -1] - arrived[:, WARM]))
+        rates.append(requests / (arrived[:, -1] + waited[:, -1] - arrived[:, WARM]))
     return [
         tuple(summary(latencies[side][:, number], rates[side][number]) for side in (0, 1)) for number in range(ROUNDS)
     ]
@@ -125,5 +129,22 @@ def test_comparisons():
         + "\n".join(f"- {kind}: {meaning}" for kind, meaning in KINDS.items())
         + "\n\n"
     )
-    evidence.keep("comparisons", "How often a comparison is right", text + "\n".join([*head, *rows]))
+    evidence.keep("comparisons", "How often a comparison is right", text + "\n".join([*head, *rows, "", *lengths()]))
     assert wrong == []
+
+
+def lengths():
+    """How often equal servers end as not worse, by the length of runs and by what is judged."""
+    chosen = (OPEN_LOOP, (THROUGHPUT, "p50", "p95"), ("p50",))
+    yield f"Of {FEWER} comparisons of equal servers each, in {ROUNDS} rounds: share that ends as *not worse*.\n"
+    yield f"| requests a run | utilisation | {' | '.join(', '.join(metrics) for metrics in chosen)} |"
+    yield "|---|---|" + "---|" * len(chosen)
+    for requests in (REQUESTS, 10 * REQUESTS):
+        for utilisation in UTILISATIONS:
+            rng = np.random.default_rng([int(100 * utilisation), requests])
+            made = [figures(utilisation, 1.0, "plain", rng, requests) for _ in range(FEWER)]
+            shares = (
+                sum(paired(rounds, metrics, MARGIN).outcome is Outcome.NOT_WORSE for rounds in made) / FEWER
+                for metrics in chosen
+            )
+            yield f"| {requests:,} | {utilisation:g} | {' | '.join(f'{share:.0%}' for share in shares)} |"
