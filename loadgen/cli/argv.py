@@ -28,9 +28,9 @@ _OF_SWEEP = {
     **dict.fromkeys(("--cpus-per-replica", "--cpus_per_replica_nums", "-p"), "cpus_per_replica"),
     "--in-flight": "in_flight",
 }
-"""The same of `sweep`; verbs of one size read such a list to refuse it as a whole."""
+"""The same of `sweep` and `size`; verbs of one size read such a list to refuse it as a whole."""
 
-_SIZED = ("sweep", "saturate", "rate", "capacity", "up")
+_SIZED = ("size", "sweep", "saturate", "rate", "capacity", "up")
 
 _VALUE = re.compile(r"[^-,].*", re.DOTALL)
 """A word that is an option's value, for better or worse: ``none``, or something for the parser to refuse."""

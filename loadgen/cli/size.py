@@ -80,7 +80,7 @@ def size(
 ) -> None:
     """Find the cheapest configuration that carries a rate within an objective."""
     dry_run = settings.pop("dry_run")
-    with console.one_line_errors(typed={"SizeConfig.within_s": within}):
+    with console.one_line_errors():
         if settings["fail_if"]:
             raise ConfigError(f"--fail-if {settings['fail_if'][0]}: a search wants what has to hold: use --slo")
         if (rate is None) == (trace is None):

@@ -185,7 +185,7 @@ async def prepare_size(config: SizeConfig) -> SizePlan:
         objective = ",".join(map(str, config.conditions))
         wanted = f"{question.least_s(rate_rps):.0f} s of {rate_rps:g} requests/s tell {objective}"
         problem = f"is too short: {wanted}, and a run before that takes {question.run_s:.0f} s"
-        raise FieldError("SizeConfig.within_s", config.within_s, problem, f"use {2 * least_s:.0f}s or more")
+        raise FieldError("SizeConfig.within_s", f"{config.within_s:g}s", problem, f"use {2 * least_s:.0f}s or more")
     return SizePlan(config, question, context, gpus, notes)
 
 

@@ -153,13 +153,13 @@ class Fleet:
     Attributes:
         rate_rps: requests a second.
         replicas: how many; None where the law has no such number.
-        low: at least.
+        low: at least; None where no number is enough: what they share is the limit.
         high: at most; None where not known.
     """
 
     rate_rps: float
     replicas: int | None
-    low: int
+    low: int | None
     high: int | None
 
 
@@ -168,14 +168,16 @@ class Beyond:
     """What more replicas than the machine has room for would do.
 
     Attributes:
-        cell: the configuration whose replicas are meant, as large as the machine has room for.
+        cell: the configuration that is meant, as large as the machine has room for.
         share: of its most throughput at which the objective was shown to hold; None where that was not shown.
-        fleet: for the rate.
+        deployments: such deployments side by side that carry the rate, each at this share, or at its most throughput.
+        fleet: replicas of one deployment that do.
         measured: numbers of replicas of which the law knows.
     """
 
     cell: GridCell
     share: float | None
+    deployments: int
     fleet: Fleet
     measured: tuple[int, ...]
 

@@ -76,13 +76,16 @@ COMFORTABLE = 0.7
 CHOICES = 2
 """Most batch sizes of one size of deployment that are tried, each chosen by all that is known then."""
 
-REPEATS = 3
+REPEATS = 4
 """The answer is saturated so often, the first time before it is confirmed."""
+
+LEAST_WIDTH = 0.02
+"""No interval of a capacity reaches less far: so few runs may agree by chance."""
 
 STARTING_S, OVERHEAD_S = 10.0, 4.0
 """What a run takes beyond its own time, with a new deployment and without; guesses until there is experience."""
 
-SHARES = (0.8, 0.6)
+SHARES = (0.8, 0.6, 0.4)
 """Where nothing carries the rate: at so much of the most throughput the objective is tried."""
 
 _COUNTS = tuple(dict.fromkeys(round(max(count, 1.02**count)) for count in range(1, 450)))
@@ -190,7 +193,7 @@ class Sizer:
                     enough.setdefault(name, count)
             if "high" in enough:
                 break
-        return Fleet(rate_rps, enough.get("value"), enough.get("low", _COUNTS[-1]), enough.get("high"))
+        return Fleet(rate_rps, enough.get("value"), enough.get("low"), enough.get("high"))
 
     # The search --------------------------------------------------------------------------------------------
 
@@ -341,8 +344,8 @@ class Sizer:
             left_s = self._question.within_s - self._elapsed_s - reserve_s - self._needed(cell, 0.0, 0.0)
             if left_s < STRETCH * made_s:
                 return
-            # One long run says more than several; two cells are likely the most that are left.
-            told = yield from self._valid(cell, math.floor(left_s if left_s < 2 * STRETCH * made_s else left_s / 2))
+            # One long run says more than several.
+            told = yield from self._valid(cell, math.floor(max(STRETCH * made_s, left_s / len(cells))))
             name = replace(cell, rate_rps=0.0).name
             if (outcome := _outcome(told)) == "pass":
                 self._holds(replace(cell, rate_rps=0.0), told.text)
@@ -389,21 +392,32 @@ class Sizer:
 
         kind = max(known, key=per_cost)
         largest = max((size for size in self._question.sizes if _kind(size) == kind), key=lambda size: size.replicas)
-        cell = GridCell(largest, self._knees(kind)[0])
+        cell, share = GridCell(largest, self._knees(kind)[0]), None
         if cell not in self._measured() and self._fits(cell, self._question.run_s):
             yield from self._saturate(cell)
-        share = None
-        for wanted in SHARES:
-            rate_rps = float(f"{wanted * self._predicted(cell).value:.3g}")
-            if not self._fits(replace(cell, rate_rps=rate_rps), self._question.confirm_s):
+        for likely, wanted in self._quick(largest):
+            if not self._fits(likely, self._question.run_s + self._question.confirm_s):
                 break
-            outcome, _ = yield from self._confirm(cell, rate_rps)
+            if likely not in self._measured():
+                yield from self._saturate(likely)
+            outcome, _ = yield from self._confirm(likely, float(f"{wanted * self._predicted(likely).value:.3g}"))
             if outcome == "pass":
-                share = wanted
+                cell, share = likely, wanted
                 break
+        each_rps = (share or 1.0) * self._predicted(cell).value
         fleet = self.fleet(cell, self._question.rate_rps, share or 1.0)
         counts = {run.ask.cell.size.replicas for run in self._runs if _kind(run.ask.cell.size) == kind}
-        self._beyond = Beyond(cell, share, fleet, tuple(sorted(counts)))
+        deployments = math.ceil(self._question.rate_rps / each_rps)
+        self._beyond = Beyond(cell, share, deployments, fleet, tuple(sorted(counts)))
+
+    def _quick(self, size: Size) -> list[tuple[GridCell, float]]:
+        """Cells of a size, each with a share of its throughput at which its queue is short enough: the most first."""
+        found: list[tuple[float, GridCell, float]] = []
+        for cell in (GridCell(size, each) for each in self._batches):
+            rate_rps = self._predicted(cell).value
+            quick = (share for share in SHARES if self._slowness(cell, rate_rps, share * rate_rps)[0] <= 1)
+            found += [(share * rate_rps, cell, share) for share in quick]
+        return [(cell, share) for _, cell, share in sorted(found, reverse=True)[:TRIES]]
 
     # Runs --------------------------------------------------------------------------------------------------
 
@@ -496,7 +510,7 @@ class Sizer:
         own = max(
             (told.interval_rps[1] / (told.throughput_rps or 1.0) - 1 for told in known if told.interval_rps), default=0
         )
-        return Estimate.around(one.value, max(math.expm1(quantile * deviation), own / math.sqrt(runs)))
+        return Estimate.around(one.value, max(math.expm1(quantile * deviation), own / math.sqrt(runs), LEAST_WIDTH))
 
     def _curve(self, kind: _Kind) -> BatchCurve:
         base = self._curved[kind]
@@ -570,20 +584,22 @@ class Sizer:
             return tuple(cell.batch_size for cell in shortest)
         return tuple(each for each in self._knees(_kind(size)) if GridCell(size, each) in cells)
 
-    def _slowness(self, cell: GridCell, throughput_rps: float) -> tuple[float, str]:
+    def _slowness(self, cell: GridCell, throughput_rps: float, rate_rps: float = 0.0) -> tuple[float, str]:
         """How many times as slow as is allowed a queue of a cell is, and what of it.
 
         Args:
             cell: which.
             throughput_rps: that it does when saturated.
+            rate_rps: of its requests; 0 for the rate that is asked for.
         """
-        if throughput_rps <= self._question.rate_rps:
+        rate_rps = rate_rps or self._question.rate_rps
+        if throughput_rps <= rate_rps:
             return math.inf, "its queue grows without end"
         alpha, beta = self._curve(_kind(cell.size)).coefficients_s
         # Relative to the line: batches are as quick as the throughput says.
         factor = cell.size.replicas * cell.batch_size / (alpha + beta * cell.batch_size) / throughput_rps
         batch_s = (float(f"{alpha * factor:.3g}"), float(f"{beta * factor:.3g}"))
-        latencies_ms = 1000 * latencies_s(batch_s, cell.size.replicas, cell.batch_size, self._question.rate_rps)
+        latencies_ms = 1000 * latencies_s(batch_s, cell.size.replicas, cell.batch_size, rate_rps)
         found = [_slower(one, latencies_ms) for one in self._question.conditions if _bounds_latency(one)]
         return max(found, default=(0.0, ""))
 

@@ -196,21 +196,26 @@ def _beyond(sized: Sized) -> list[str]:
     beyond = sized.answer.beyond
     if beyond is None:
         return []
-    fleet, cell = beyond.fleet, beyond.cell
-    each = f"replicas of {plural(cell.size.cpus_per_replica, 'core')}{' and a GPU' * bool(cell.size.gpus)}"
-    counts = ", ".join(map(str, beyond.measured))
+    cell, counts = beyond.cell, ", ".join(map(str, beyond.measured))
     if beyond.share is None:
         used = "their latency is not known: the objective held at no share of their throughput that was tried"
     else:
-        used = f"each used to {beyond.share:.0%}, where {cell.name} held the objective"
+        used = f"each at {beyond.share:.0%} of its throughput, where it held the objective"
+    number = "at least " * (beyond.share is None) + plural(beyond.deployments, "deployment")
+    if beyond.fleet.low is None:
+        one = "more replicas of one deployment do not carry it: what they share is the limit"
+    else:
+        one = f"or one deployment of {_count(beyond.fleet)} replicas"
     return [
-        f"larger      {_count(fleet)} {each} with batches up to {cell.batch_size}; extrapolated, not measured",
-        f"            by the law of {counts} replicas; {used}",
+        f"larger      {number} as {cell.name} side by side, {used}",
+        f"            {one}; extrapolated by the law of {counts} replicas, not measured",
     ]
 
 
 def _count(fleet: Fleet) -> str:
     low, high = fleet.low, fleet.high
+    if low is None:
+        return "no number"
     if high is None:
         return f"{low} or more"
     most = str(fleet.replicas) if fleet.replicas is not None else "unknown"

@@ -130,6 +130,23 @@ class World:
                     break
         return found
 
+    def closeness(self) -> float:
+        """The p99 of the cheapest size that holds over its bound; 1 where none does."""
+        bound_s = slo.parse(self.objective)[0].value / 1000
+        cells = [GridCell(size, each) for size in self.holding()[:1] for each in self.question.batch_sizes]
+        return min((self.p99_s(cell) for cell in cells if self.holds(cell)), default=bound_s) / bound_s
+
+    def compared(self, answer: Answer) -> str:
+        """How an answer compares with the truth: cheapest, next, dearer, none, or wrong."""
+        holding, rank = self.holding(), self.question.rank
+        if answer.best is None:
+            return "none" if answer.undecided or not holding else "wrong"
+        if not holding or rank(answer.best.size) < rank(holding[0]):
+            return "wrong"
+        costs = sorted({rank(size) for size in holding})
+        place = [*costs, None].index(rank(answer.best.size)) if rank(answer.best.size) in costs else 2
+        return ("cheapest", "next", "dearer")[min(place, 2)]
+
 
 def _served(world: World, cell: GridCell, factor: float, arrived: np.ndarray, rng: np.random.Generator) -> Answers:
     """Replicas that are free take what waits, up to the batch size."""
@@ -157,17 +174,18 @@ class Simulation:
 
     Args:
         world: where.
-        seed: of the runs.
+        question: what is asked; None for what the world asks.
     """
 
-    def __init__(self, world: World, seed: int = 0) -> None:
-        self._world, self._draw = world, random.Random(f"{world.seed} {seed}")
+    def __init__(self, world: World, question: Question | None = None) -> None:
+        self._world, self._draw = world, random.Random(world.seed)
+        self._question = question or world.question
         self._conditions = slo.parse(world.objective)
         self._now_s, self._size = 0.0, Size(0, 0)
 
     def answer(self) -> Answer:
         """What the search finds."""
-        steps = Sizer(self._world.question).steps()
+        steps = Sizer(self._question).steps()
         ask = next(steps)
         while True:
             try:

@@ -201,7 +201,7 @@ def test_more_than_the_machine_carries(monkeypatch, tmp_path):
     assert exit_codes.of_size(sized.answer) == 8
     text = size_text(sized)
     assert text.startswith("size        none: no configuration of this machine carries 900 requests/s with p99<100ms")
-    assert "extrapolated, not measured" in text
+    assert "extrapolated by the law of" in text
 
 
 def test_costs_and_json(monkeypatch, tmp_path):
@@ -264,8 +264,8 @@ def test_gpus_are_sizes_too(monkeypatch, tmp_path):
     ("changes", "text"),
     [
         ({"rate_rps": None}, "rate_rps and trace"),
-        ({"rate_rps": 0.5}, "within_s 600 is too short: 1320 s of 0.5 requests/s tell p99<100ms"),
-        ({"within_s": 5.0}, "within_s 5 is too short"),
+        ({"rate_rps": 0.5}, "within_s 600s is too short: 1320 s of 0.5 requests/s tell p99<100ms"),
+        ({"within_s": 5.0}, "within_s 5s is too short"),
         ({"core_cost": -1.0}, "core_cost -1 is negative"),
         ({"serve": External.at("oip+http://h:1/m")}, "has its size"),
     ],

@@ -1,0 +1,149 @@
+"""The command `loadgen size`: what it refuses, what it writes, and how it ends."""
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from program import LOADGEN, asked
+
+from loadgen.cli import console, exit_codes
+from loadgen.cli import size as size_verb
+from loadgen.cli.size import carries
+from loadgen.experiments.capacity import FoundCapacity
+from loadgen.experiments.grid import Size
+from loadgen.experiments.probes import Outcome, Probe, Step
+from loadgen.experiments.search import Capacity
+from loadgen.experiments.size import Sized
+from loadgen.experiments.size_answer import Ask, Question, Told
+from loadgen.experiments.sizing import Sizer
+from loadgen.judging.slo import parse
+
+ASKED = [LOADGEN, "size", "-m", "noop", "--slo", "p99<1s"]
+QUESTION = Question(50.0, (Size(1, 1), Size(2, 1)), (1, 2), tuple(parse("p99<1s")))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "--rate and --trace are both missing: name one"),
+        (["--rate", "5", "--trace", "x"], "--rate and --trace are two rates: leave one out"),
+        (["--rate", "abc"], "--rate: 'abc' is not a rate"),
+        (["--rate", "0"], "--rate 0 is not positive"),
+        (["--trace", "/nowhere"], "--trace: /nowhere"),
+        (["--rate", "5", "--within", "20s"], "--within 20s is too short: 132 s of 5 requests/s tell p99<1s"),
+        (["--rate", "5", "--core-cost", "-1"], "--core-cost -1 is negative"),
+        (["--rate", "5", "--fail-if", "p99>1s"], "--fail-if p99>1s: a search wants what has to hold: use --slo"),
+        (["--rate", "50", "-b", "0"], "--batch-sizes 0 is not positive"),
+        (["--rate", "50", "-r", "999"], "999"),
+        (["--rate", "50", "--topology", "cpus=0-3"], "add --dry-run"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(tmp_path, arguments, text):
+    """With the value, and nothing is started."""
+    done = asked([*ASKED, "--results-dir", str(tmp_path), *arguments])
+    assert done.returncode in (exit_codes.CONFIG, exit_codes.PLACEMENT)
+    assert text in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_dry_run_says_what_there_is_to_choose_from(tmp_path):
+    """And how long it takes."""
+    done = asked([*ASKED, "--rate", "50", "--dry-run", "--topology", "cpus=0-7", "-p", "1", "2", "-b", "1", "8"])
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert lines[0] == "search for the cheapest configuration that carries 50 requests/s with p99<1s"
+    assert any(line.startswith("r2-c2") for line in lines)
+    assert not any(line.startswith("r1-c4") for line in lines)
+
+
+def sized(tmp_path, outcome: Outcome = "pass", rate_rps: float = 100.0) -> Sized:
+    """A search that was answered by a formula."""
+    steps, number = Sizer(QUESTION).steps(), 0
+    ask: Ask = next(steps)
+    while True:
+        number += 1
+        open_loop = outcome if ask.cell.rate_rps else None
+        told = Told(14.0 * number, rate_rps, (rate_rps, rate_rps), "replicas", outcome=open_loop, text="p99 1 ms")
+        try:
+            ask = steps.send(told)
+        except StopIteration as end:
+            serve = SimpleNamespace(model="noop")
+            plan: Any = SimpleNamespace(config=SimpleNamespace(trace=None, base=SimpleNamespace(serve=serve)))
+            plan.question = QUESTION
+            return Sized(end.value, plan, tmp_path, 14.0 * number)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "rate_rps", "code", "state"),
+    [
+        ("pass", 100.0, 0, "found"),
+        ("fail", 100.0, 8, "none"),
+        ("pass", 1.0, 8, "none"),
+        ("undecided", 100.0, 10, "undecided"),
+    ],
+)
+def test_the_answer_is_printed_or_written(monkeypatch, tmp_path, outcome, rate_rps, code, state):
+    """As text, and as JSON to a file or to standard output, with the code of the answer."""
+
+    async def find_size(*_, **__):
+        return sized(tmp_path, outcome, rate_rps)
+
+    async def prepare_size(_):
+        """Nothing is looked at."""
+
+    monkeypatch.setattr(size_verb, "prepare_size", prepare_size)
+    monkeypatch.setattr(size_verb, "find_size", find_size)
+    monkeypatch.setattr(console, "set_up_logging", lambda _: None)
+    path = tmp_path / "answer.json"
+    done = asked([*ASKED, "--rate", "50", "--json", str(path)])
+    assert (done.returncode, done.stderr) == (code, "")
+    assert done.stdout.startswith("size        ")
+    assert f"Saved the search to {tmp_path}\n" in done.stdout
+    assert json.loads(path.read_text())["state"] == state
+    done = asked([*ASKED, "--rate", "50", "--json", "-"])
+    assert (json.loads(done.stdout)["state"], done.returncode) == (state, code)
+    done = asked([*ASKED, "--rate", "50", "--json", "/nowhere/at/all"])
+    assert (done.returncode, "--json /nowhere/at/all cannot be written" in done.stderr) == (2, True)
+
+
+def probe(step: Step, rate_rps: float, outcome: Outcome) -> Probe:
+    return Probe(step, rate_rps, 60.0, outcome, "so")
+
+
+@pytest.mark.parametrize(
+    ("probes", "carried"),
+    [
+        ([("bracket", 200.0, "pass"), ("narrow", 150.0, "fail")], None),
+        ([("confirm", 90.0, "pass")], None),
+        ([("confirm", 100.0, "pass")], True),
+        ([("above", 120.0, "pass")], True),
+        ([("above", 90.0, "fail")], False),
+        ([("above", 120.0, "fail"), ("confirm", 100.0, "undecided")], None),
+    ],
+)
+def test_only_probes_that_decide_show_what_a_server_carries(probes, carried):
+    """One that passes at the rate or above, or one that fails at it or below."""
+    capacity = Capacity(None, None, False, "so", tuple(probe(*each) for each in probes))
+    assert carries(capacity, 100.0) is carried
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "state"), [("pass", 0, "yes"), ("fail", 8, "no"), ("undecided", 10, "undecided")]
+)
+def test_a_server_that_runs_already(monkeypatch, tmp_path, outcome, code, state):
+    """Is searched from the rate on; the first line says whether it carries it."""
+    asked_for = []
+
+    async def find_capacity(config):
+        asked_for.append(config)
+        capacity = Capacity(None, None, False, "so", (probe("confirm", 50.0, outcome),))
+        return FoundCapacity(capacity, 1.0, tmp_path)
+
+    monkeypatch.setattr(size_verb, "find_capacity", find_capacity)
+    monkeypatch.setattr(console, "set_up_logging", lambda: None)
+    done = asked([LOADGEN, "size", "--target", "oip+http://h:1/m", "--slo", "p99<1s", "--rate", "50"])
+    assert (done.returncode, done.stderr) == (code, "")
+    assert done.stdout.startswith(f"carries     50 requests/s with p99<1s: {state}\n")
+    (config,) = asked_for
+    assert (config.start_rps, config.limits.confirm_s, config.limits.duration_s) == (50.0, 60.0, 15.0)
