@@ -9,6 +9,7 @@ of the sleeps end a little too early: their callers, who look at the clock again
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import time
@@ -49,6 +50,7 @@ class Sleeper:
         self._woken = False
         self._handle: asyncio.TimerHandle | None = None
         self._times = _Times()
+        self._moment = ctypes.byref(self._times)
         self._armed_ns = self._wake_ns = self._early_ns = 0
         self._timer = _timer()
 
@@ -109,18 +111,22 @@ class Sleeper:
             return
         self._armed_ns = wake_ns
         self._times.value_s, self._times.value_ns = divmod(wake_ns, NS_PER_S)
-        _libc.timerfd_settime(self._timer, _ABSOLUTE, ctypes.byref(self._times), None)
+        _libc.timerfd_settime(self._timer, _ABSOLUTE, self._moment, None)
 
     def _on_timer(self) -> None:
-        assert self._timer is not None
-        try:
-            os.read(self._timer, 8)
-        except BlockingIOError:  # armed anew since it fired
-            return
-        if self._waiter is not None and time.monotonic_ns() < self._wake_ns:
+        if self._waiter is None or self._waiter.done():
+            self._quiet_timer()
+        elif time.monotonic_ns() < self._wake_ns:
             self._arm(self._wake_ns)
         else:
+            # The next sleep arms the timer anew, which quiets it too, mostly before the loop would call again.
             self._end(by_timer=True)
+
+    def _quiet_timer(self) -> None:
+        """Until then it calls again and again; where it was armed anew since it fired there is nothing to read."""
+        assert self._timer is not None
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._timer, 8)
 
 
 def _timer() -> int | None:

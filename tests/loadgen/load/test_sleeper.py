@@ -1,6 +1,7 @@
 """A sleeper wakes at the time it was told, or when it is woken."""
 
 import asyncio
+import os
 import time
 from types import SimpleNamespace
 
@@ -148,5 +149,30 @@ def test_a_sleep_that_was_woken_leaves_the_next_its_own_deadline(timer, first_ms
         deadline_ns = time.monotonic_ns() + then_ms * MS
         await sleeper.sleep_until(deadline_ns)
         assert time.monotonic_ns() >= deadline_ns - EARLY_NS[timer]
+
+    slept(scenario)
+
+
+@pytest.mark.parametrize("timer", ["timerfd"], indirect=True)
+def test_a_timer_that_is_armed_anew_is_not_read(monkeypatch):
+    """Arming quiets it. Where nobody sleeps it is read, or it would call again and again."""
+    reads = []
+
+    def read(descriptor, size):
+        reads.append(size)
+        return os.read(descriptor, size)
+
+    monkeypatch.setattr(pacing, "os", SimpleNamespace(read=read, close=os.close))
+
+    async def scenario(sleeper):
+        for _ in range(5):
+            await sleeper.sleep_until(time.monotonic_ns() + MS)
+        assert not reads
+        async with asyncio.timeout(10):
+            while not reads:
+                await asyncio.sleep(0.001)
+        for _ in range(3):
+            await asyncio.sleep(0.001)
+        assert len(reads) == 1
 
     slept(scenario)
