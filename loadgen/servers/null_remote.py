@@ -13,8 +13,9 @@ from loadgen.servers.null_process import NullAnswer
 from loadgen.targets.http1 import HttpSpec, TensorAnswers
 from loadgen.targets.http_answers import AnyAnswers, JsonAnswers
 from loadgen.targets.oip.grpc_target import OipGrpcSpec
-from loadgen.targets.oip.messages import HEADER_LENGTH, grpc_answer, http_answer, prefixed
+from loadgen.targets.oip.messages import grpc_answer, http_answer, prefixed
 from loadgen.targets.oip.requests import RequestInputs
+from loadgen.targets.oip.tensors import HEADER_LENGTH
 
 MOST_ITEMS = 1000
 """The longest list that an answer in JSON is given, so that it has the element that a path names."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from typing_extensions import override
 
 from loadgen.targets.http_answers import stream_type
-from loadgen.targets.oip.messages import HEADER_LENGTH
+from loadgen.targets.oip.tensors import HEADER_LENGTH
 from loadgen.targets.port_probe import foreign
 
 if TYPE_CHECKING:

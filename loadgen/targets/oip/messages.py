@@ -17,9 +17,6 @@ from loadgen.targets.oip.tensors import Tensor, as_json, least, zeros
 REQUEST_ID = "loadgen"
 """The same for all: an answer belongs to a request by its stream or connection, so no byte of one ever changes."""
 
-HEADER_LENGTH = "inference-header-content-length"
-"""The HTTP header that says where JSON ends and binary tensors begin."""
-
 
 @dataclass(frozen=True, slots=True)
 class Shared:

@@ -23,10 +23,11 @@ from loadgen.load.records import Entry, entries
 from loadgen.targets.access import Access
 from loadgen.targets.address import Address
 from loadgen.targets.http_request import post
-from loadgen.targets.oip.messages import HEADER_LENGTH, Content, Parameters, Shared, grpc_request, http_request
+from loadgen.targets.oip.messages import Content, Parameters, Shared, grpc_request, http_request
 from loadgen.targets.oip.tensors import (
     BYTES,
     DTYPES,
+    HEADER_LENGTH,
     Tensor,
     decode_numbers,
     decode_strings,

@@ -38,6 +38,9 @@ DTYPES = {
 
 BYTES = "BYTES"
 
+HEADER_LENGTH = "inference-header-content-length"
+"""The HTTP header that says where JSON ends and binary tensors begin."""
+
 _LENGTH = struct.Struct("<I")
 
 

@@ -5,6 +5,8 @@ import contextlib
 import logging
 import os
 import signal
+import subprocess
+import sys
 import weakref
 
 import numpy as np
@@ -317,3 +319,17 @@ def test_intervals_are_merged_in_order_and_not_kept():
     uvloop.run(scenario())
     assert merged == [(float(number), 4.0) for number in range(40)]
     assert max(kept) <= 4
+
+
+def test_a_client_process_imports_what_its_target_needs():
+    """And no library of another protocol or of the leader, each of which is some megabytes of every client."""
+    code = (
+        "import importlib, sys, loadgen.load.client_process\n"
+        "for name in sys.argv[1].split():\n"
+        "    importlib.import_module(f'loadgen.targets.{name}')\n"
+        "    print(name, *(set(sys.modules) & set(sys.argv[2:])))"
+    )
+    others = ["aiohttp", "grpc", "google.protobuf", "hpack", "httptools", "PIL", "pydantic", "typer", "redis"]
+    command = [sys.executable, "-c", code, "clipper balanced http_endpoint oip.grpc_target", *others]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert run.stdout.splitlines() == ["clipper", "balanced", "http_endpoint", "oip.grpc_target google.protobuf"]
