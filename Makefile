@@ -29,7 +29,7 @@ BASE ?= HEAD~1
 
 SOAK ?= 1800
 
-.PHONY: help install saturate test test-quick evidence soak fuzz gpu-check gpu-wheels check audit format docs schema proto bench bench-compare bench-c clean
+.PHONY: help install saturate test test-quick evidence soak fuzz gpu-check gpu-wheels check audit format docs schema proto bench bench-compare bench-gate bench-c clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -121,7 +121,7 @@ proto: $(ALL) ## make the modules of the protocol's messages anew, after a chang
 	$(PYTHON) -m venv .venv/proto && .venv/proto/bin/python -m pip install -qq grpcio-tools==1.75.1
 	.venv/proto/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. loadgen/targets/oip/inference.proto
 
-bench: $(ALL) ## run the benchmarks; their JSON is kept in .benchmarks
+bench: $(ALL) ## run the benchmarks; their JSON and a line of history.jsonl are kept in .benchmarks
 	$(BIN)/python -m pytest benchmarks --benchmark-autosave
 
 bench-c: $(ALL) ## client and chain against a client in C
@@ -130,6 +130,9 @@ bench-c: $(ALL) ## client and chain against a client in C
 
 bench-compare: $(ALL) ## what HEAD costs of the revision BASE (HEAD~1), interleaved; further options in ARGS
 	$(BIN)/python benchmarks/compare.py $(BASE) $(ARGS)
+
+bench-gate: $(ALL) ## fail where HEAD costs more than the last release, or than RELEASE; further options in ARGS
+	$(BIN)/python benchmarks/gate.py $(RELEASE) $(ARGS)
 
 clean: ## remove .venv, caches and builds; results stay
 	rm -rf .venv .gpu-check build dist *.egg-info .*_cache .benchmarks .hypothesis

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import re
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +31,9 @@ def pytest_benchmark_group_stats(config: pytest.Config, benchmarks: list[dict[st
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """One table for each file, or for each value of the first parameter where there are two."""
+    """One table for each file, or for each value of the first parameter where there are two; with autosave a history."""
+    if config.getoption("benchmark_autosave") and BENCHMARKS in config.stash:
+        remember(config.rootpath / ".benchmarks" / "history.jsonl", config.stash[BENCHMARKS])
     tables: defaultdict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     for benchmark in config.stash.get(BENCHMARKS, []):
         title, label = place(benchmark)
@@ -37,6 +43,28 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line("")
         for line in table(title, rows):
             terminalreporter.write_line(line)
+
+
+def remember(path: Path, benchmarks: list[dict[str, Any]]) -> None:
+    """Add a line to the history: when, of which revision, and the figures of each benchmark.
+
+    Args:
+        path: of JSON lines.
+        benchmarks: as the plugin has them.
+    """
+    revision = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    figures = {each["fullname"]: {"least_us": each["min"] * 1e6, **each["extra_info"]} for each in benchmarks}
+    line = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "revision": subprocess.run(revision, capture_output=True, text=True, check=False).stdout.strip(),
+        "python": platform.python_version(),
+        "machine": platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "figures": figures,
+    }
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 def place(benchmark: dict[str, Any]) -> tuple[str, str]:

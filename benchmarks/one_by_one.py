@@ -207,7 +207,15 @@ def counter() -> str:
     return ""
 
 
-def spent(loop: str, server: str, addresses: dict[str, str | int], *, long: bool, program: str = "") -> Spent:
+def spent(
+    loop: str,
+    server: str,
+    addresses: dict[str, str | int],
+    *,
+    long: bool,
+    program: str = "",
+    environment: dict[str, str] | None = None,
+) -> Spent:
     """Run a client process.
 
     Args:
@@ -216,16 +224,19 @@ def spent(loop: str, server: str, addresses: dict[str, str | int], *, long: bool
         addresses: where it is.
         long: three times as many requests.
         program: that counts system calls; empty to count none.
+        environment: of the client; None for this process's.
     """
     client = [sys.executable, __file__, "--client", loop, server, "long" if long else "short", json.dumps(addresses)]
     with tempfile.NamedTemporaryFile("r") as counts:
         command = [*counting(program, counts.name), *client]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300, env=environment)
         requests, cpu_us = json.loads(done.stdout.splitlines()[-1])
         return Spent(requests, cpu_us, counted(program, counts.read()))
 
 
-def calls_a_request(loop: str, server: str, addresses: dict[str, str | int], program: str) -> dict[str, float]:
+def calls_a_request(
+    loop: str, server: str, addresses: dict[str, str | int], program: str, environment: dict[str, str] | None = None
+) -> dict[str, float]:
     """System calls a request by name, and `TOTAL`.
 
     Args:
@@ -233,8 +244,11 @@ def calls_a_request(loop: str, server: str, addresses: dict[str, str | int], pro
         server: of `SERVERS`.
         addresses: where it is.
         program: that counts them.
+        environment: of the client; None for this process's.
     """
-    short, long = (spent(loop, server, addresses, long=long, program=program) for long in (False, True))
+    short, long = (
+        spent(loop, server, addresses, long=long, program=program, environment=environment) for long in (False, True)
+    )
     more = long.requests - short.requests
     return {name: (count - short.calls.get(name, 0)) / more for name, count in long.calls.items()}
 
