@@ -31,7 +31,7 @@ def pytest_benchmark_group_stats(config: pytest.Config, benchmarks: list[dict[st
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """One table for each file, or for each value of the first parameter where there are two; a history of saved runs."""
+    """A table for each file, or for each value of the first parameter where there are two; a line for the history."""
     if config.getoption("benchmark_autosave") and BENCHMARKS in config.stash:
         remember(config.rootpath / ".benchmarks" / "history.jsonl", config.stash[BENCHMARKS])
     tables: defaultdict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
