@@ -132,15 +132,8 @@ class FileInputs(InputSource):
         """The inputs in all arrays of a file, or in those alone that have the names of the model's inputs."""
         names, dtype = array_names(file), self.spec.dtype
         if not self._columns or not set(self.names) <= set(names):
-            if len(self.names) == 1 and self.names[0] in names:
-                names = list(self.names)
-            try:
-                yield from inputs_of_arrays(file, names, dtype, self._shapes, allow_nan=self.allow_nan)
-            except ConfigError as error:
-                if len(names) == 1:
-                    raise
-                called = f", named {self.names[0]!r}" if len(self.names) == 1 else ""
-                raise ConfigError(f"{error.unworded}, or save the inputs alone{called}") from None
+            name = self.names[0] if len(self.names) == 1 else ""
+            yield from inputs_of_file(file, name, dtype, self._shapes, allow_nan=self.allow_nan)
             return
         one, allow_nan = ((1,),), self.allow_nan
         columns = [list(inputs_of_arrays(file, [name], dtype, one, allow_nan=allow_nan)) for name in self.names]
@@ -297,6 +290,33 @@ def image_input(file: Path, dtype: str, shapes: Shapes, options: ImageOptions) -
 
 
 # One input ---------------------------------------------------------------------------------------------------
+
+
+def inputs_of_file(
+    file: Path, name: str, dtype: str, shapes: Shapes, *, allow_nan: bool = False
+) -> Iterator[np.ndarray]:
+    """The inputs in the array of a file that has the input's name, or in all arrays where none has.
+
+    Args:
+        file: npy or npz.
+        name: of the only input; empty where it has none.
+        dtype: see `inputs_of_arrays`.
+        shapes: likewise.
+        allow_nan: likewise.
+
+    Raises:
+        ConfigError: likewise.
+    """
+    names = array_names(file)
+    if name in names:
+        names = [name]
+    try:
+        yield from inputs_of_arrays(file, names, dtype, shapes, allow_nan=allow_nan)
+    except ConfigError as error:
+        if len(names) == 1:
+            raise
+        called = f", named {name!r}" if name else ""
+        raise ConfigError(f"{error.unworded}, or save the inputs alone{called}") from None
 
 
 def inputs_of_arrays(

@@ -17,7 +17,7 @@ from loadgen.load import array_files, images, records
 from loadgen.load.array_files import array_names
 from loadgen.load.drawing import Range
 from loadgen.load.image_layout import ImageOptions, is_image
-from loadgen.load.input_files import content_of, files_in, image_input, input_of, inputs_of_arrays, is_of, member
+from loadgen.load.input_files import content_of, files_in, image_input, input_of, inputs_of_file, is_of, member
 from loadgen.load.inputs import MAX_POOL_BYTES, InputSource, Pool, enough_of, request_pool
 from loadgen.load.records import Entry, entries
 from loadgen.targets.access import Access
@@ -285,13 +285,10 @@ class _Slot:
 
     def of_arrays(self, file: Path, *, alone: bool) -> Iterator[_Part]:
         """The inputs in arrays of a file: the array of this name, or all where the tensor is the only one."""
-        names = array_names(file)
-        if self.name in names:
-            names = [self.name]
-        elif not alone:
+        if not alone and self.name not in (names := array_names(file)):
             problem = f"has no array {self.name!r}, which the model takes"
             raise FieldError("Inputs.path", file, problem, f"it has {', '.join(names)}")
-        arrays = inputs_of_arrays(file, names, self.dtype, (self.usual,), allow_nan=self.files.allow_nan)
+        arrays = inputs_of_file(file, self.name, self.dtype, (self.usual,), allow_nan=self.files.allow_nan)
         for number, array in enumerate(arrays, start=1):
             yield self._part(array, f"{file}, input {number}")
 

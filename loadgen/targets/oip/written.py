@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 
 from loadgen.errors import ConfigError, FieldError
@@ -16,6 +17,9 @@ _DATATYPES = {
     **{datatype: datatype for datatype in DTYPES},
 }
 """The protocol's names, and numpy's."""
+
+_LIKE_A_DATATYPE = re.compile(r"(?:bf|fp|float|u?int|half|double|str)[a-z]*[0-9]*", re.IGNORECASE)
+"""What may be meant as one; names of TensorFlow have a colon and a number."""
 
 _FIELD = "TargetOptions.parameters"
 SET_BY_US = ("binary_data_output",)
@@ -36,6 +40,8 @@ def parse_inputs(text: str) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]
         name, _, middle = before.rpartition(":")
         datatype = _DATATYPES.get(middle.strip().upper()) if name.strip() else None
         shape: tuple[int, ...] = ()
+        if datatype is None and name.strip() and _LIKE_A_DATATYPE.fullmatch(middle.strip()):
+            raise ConfigError(f"{part!r}: {middle.strip()} is no datatype: write one of {', '.join((*DTYPES, BYTES))}")
         if datatype is not None:
             shape = parse_shape(last) if last.strip() else ()
         elif before.strip() and (datatype := _DATATYPES.get(last.strip().upper())) is not None:

@@ -60,6 +60,16 @@ def test_several_inputs_come_from_one_file_by_their_names(tmp_path):
         contents_of(file, (ROWS, other))
 
 
+def test_labels_beside_the_only_input(tmp_path):
+    """Its name finds the input; where no array has it, the refusal says the name."""
+    file = tmp_path / "x.npz"
+    np.savez(file, A=np.ones((4, 3), np.float32), y=np.arange(4))
+    assert len(contents_of(file)) == 2
+    np.savez(file, a=np.ones((4, 3), np.float32), y=np.arange(4))
+    with pytest.raises(ConfigError, match=r"y holds inputs of 4, .*, or save the inputs alone, named 'A'"):
+        contents_of(file)
+
+
 def damaged(path):
     """An npz whose compressed array has other bytes than were written."""
     np.savez_compressed(path, A=np.arange(3000, dtype=np.float32).reshape(1000, 3))

@@ -33,6 +33,13 @@ def test_inputs_that_are_none(text):
         parse_inputs(text)
 
 
+def test_a_datatype_that_is_none():
+    """Is not taken for a part of the name."""
+    for text in ("A:FP99:4", "A:float:4", "A:int:4", "a:4,b:0:uint128:4"):
+        with pytest.raises(ConfigError, match="is no datatype: write one of BOOL, UINT8"):
+            parse_inputs(text)
+
+
 def test_parameters():
     """Of the types that JSON and the protocol both have."""
     found = parse_parameters(
