@@ -53,13 +53,16 @@ class BatchQueue:
 
     def __init__(self, now_ns: int) -> None:
         self._queries: deque[Query] = deque()
+        self._looked_at: deque[Query] = deque()
+        """Those before all others, while a search for unwanted ones is under way."""
+        self._to_look_at = 0
         self.failed: deque[Query] = deque()
         self._empty_ns = 0
         self._empty_since_ns: int | None = now_ns
         self.queued_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._queries) + len(self.failed)
+        return len(self._looked_at) + len(self._queries) + len(self.failed)
 
     def push(self, query: Query, now_ns: int) -> None:
         """Queue a query behind the others.
@@ -80,7 +83,10 @@ class BatchQueue:
             now_ns: monotonic clock.
         """
         returned = tuple(queries)
-        self._queries.extendleft(query for query in reversed(returned) if query.failed_on is None)
+        first, before = self._looked_at or self._queries, len(self._queries)
+        first.extendleft(query for query in reversed(returned) if query.failed_on is None)
+        if self._to_look_at:
+            self._to_look_at += len(self._queries) - before
         self.failed.extendleft(query for query in reversed(returned) if query.failed_on is not None)
         self.queued_bytes += sum(len(query.payload) for query in returned)
         if returned:
@@ -96,7 +102,10 @@ class BatchQueue:
         """
         popleft = self._queries.popleft
         failed = self._take_failed(maximum, replica) if self.failed else ()
-        batch = tuple(popleft() for _ in range(min(maximum - len(failed), len(self._queries))))
+        if self._looked_at or self._to_look_at:
+            popleft = self._pop_in_search
+        waiting = len(self._looked_at) + len(self._queries)
+        batch = tuple(popleft() for _ in range(min(maximum - len(failed), waiting)))
         if failed:
             batch = failed + batch
         self.queued_bytes -= sum(len(query.payload) for query in batch)
@@ -109,20 +118,46 @@ class BatchQueue:
         self.failed = deque(query for query in self.failed if id(query) not in taken)
         return tuple(wanted)
 
-    def drop(self, unwanted: Callable[[Query], bool], now_ns: int) -> int:
-        """Forget the queries that nobody waits for any more; returns how many.
+    def _pop_in_search(self) -> Query:
+        if self._looked_at:
+            return self._looked_at.popleft()
+        self._to_look_at = max(0, self._to_look_at - 1)
+        return self._queries.popleft()
+
+    def begin_search(self) -> None:
+        """Have `drop_some` look at all queries that wait now."""
+        if self._looked_at:
+            self._looked_at.extend(self._queries)
+            self._queries, self._looked_at = self._looked_at, deque()
+        self._to_look_at = len(self._queries)
+
+    def drop_some(self, unwanted: Callable[[Query], bool], maximum: int, now_ns: int) -> tuple[int, int]:
+        """Go on with a search for queries that nobody waits for any more, and forget these.
 
         Args:
             unwanted: true for a query that is to go; asked once for each.
+            maximum: queries to look at, so that the caller can do something else in between.
             now_ns: monotonic clock.
+
+        Returns:
+            How many were looked at, and how many of them forgotten; the search is over when none was looked at.
         """
-        before = len(self)
-        self._queries = deque(query for query in self._queries if not unwanted(query))
-        self.failed = deque(query for query in self.failed if not unwanted(query))
-        dropped = before - len(self)
-        self.queued_bytes = sum(len(query.payload) for query in (*self._queries, *self.failed))
+        looked_at, dropped = min(maximum, self._to_look_at), 0
+        failed = [query for query in self.failed if unwanted(query)]
+        if failed:
+            dropped = len(failed)
+            self.failed = deque(query for query in self.failed if not unwanted(query))
+            self.queued_bytes -= sum(len(query.payload) for query in failed)
+        for _ in range(looked_at):
+            query = self._queries.popleft()
+            if unwanted(query):
+                self.queued_bytes -= len(query.payload)
+                dropped += 1
+            else:
+                self._looked_at.append(query)
+        self._to_look_at -= looked_at
         self._drained(now_ns)
-        return dropped
+        return looked_at, dropped
 
     def take_stale(self, maximum: int, stale: Callable[[Query], bool], bound: int, now_ns: int) -> tuple[Query, ...]:
         """Hand out the first queries, at most `maximum`, as long as they are stale or too many wait.
@@ -134,11 +169,12 @@ class BatchQueue:
             now_ns: monotonic clock.
         """
         taken: list[Query] = []
-        for waiting in (self.failed, self._queries):
+        for waiting in (self.failed, self._looked_at, self._queries):
             while waiting and len(taken) < maximum and (self.held_bytes > bound or stale(waiting[0])):
                 query = waiting.popleft()
                 self.queued_bytes -= len(query.payload)
                 taken.append(query)
+                self._to_look_at = min(self._to_look_at, len(self._queries))
         self._drained(now_ns)
         return tuple(taken)
 
@@ -157,7 +193,7 @@ class BatchQueue:
             self._empty_since_ns = None
 
     def _drained(self, now_ns: int) -> None:
-        if not self._queries and not self.failed and self._empty_since_ns is None:
+        if not self._queries and not self._looked_at and not self.failed and self._empty_since_ns is None:
             self._empty_since_ns = now_ns
 
 

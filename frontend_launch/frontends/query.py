@@ -40,6 +40,7 @@ from frontend_launch.frontends.replica_link import MAX_NAME_CHARACTERS, ReplicaL
 from frontend_launch.frontends.replicas import Shard
 from frontend_launch.frontends.seldom import Seldom
 from frontend_launch.frontends.state import Store
+from frontend_launch.integers import plural
 from frontend_launch.ports import Ports, unusable
 from frontend_launch.records import ReplicaRecord
 from frontend_launch.stages import Stages
@@ -67,6 +68,9 @@ HANDSHAKE_TIMEOUT_MS = 10_000
 
 MAX_UNWRITTEN = 1024
 """Replicas that wait for a store that does not answer."""
+
+LOOKED_AT_ONCE = 2000
+"""Queries that are searched for those of clients that are gone, before other work has its turn."""
 
 STORE_RETRY_S = 1.0
 """Between two attempts to write to a store that does not answer."""
@@ -114,6 +118,10 @@ class QueryFrontend:
         self._full: frozenset[Hashable] = frozenset()
         self._declined: defaultdict[str, list[Query]] = defaultdict(list)
         """Queries that are not queued, by reason; they are answered after the burst."""
+        self._gone: set[int] = set()
+        self._looked_for: set[int] = set()
+        self._found = 0
+        self._search: asyncio.Handle | None = None
         self._warn_of_gone, self._warn_of_unwritten = Seldom(log), Seldom(log)
         self._tasks: set[asyncio.Task[None]] = set()
         self._context = zmq.Context()
@@ -189,6 +197,8 @@ class QueryFrontend:
         if self._admission is not None:
             self._admission.close()
         self._memory.close()
+        if self._search is not None:
+            self._search.cancel()
         await self._directory.stop()
         for task in self._tasks:
             task.cancel()
@@ -340,14 +350,33 @@ class QueryFrontend:
         self._declined.clear()
 
     def _on_client_gone(self, client_id: int) -> None:
-        """Forget its queued queries."""
-        now_ns = time.monotonic_ns()
-        dropped = sum(
-            pipeline.queue.drop(lambda query: query.client_id == client_id, now_ns)
-            for pipeline in self._link.pipelines.values()
-        )
-        self._dropped_queries += dropped
-        self._warn_of_gone("client %d is gone or does not read: dropped its %d queued queries", client_id, dropped)
+        """Forget its queued queries: in a moment, with those of others that are found to be gone until then."""
+        self._gone.add(client_id)
+        if self._search is None:
+            self._search = asyncio.get_running_loop().call_soon(self._begin_search)
+
+    def _begin_search(self) -> None:
+        self._looked_for, self._gone, self._found = self._gone, set(), 0
+        for pipeline in self._link.pipelines.values():
+            pipeline.queue.begin_search()
+        self._search_some()
+
+    def _search_some(self) -> None:
+        """Look for queries of clients that are gone, a few at a time: there may be millions."""
+        now_ns, left, looked_for = time.monotonic_ns(), LOOKED_AT_ONCE, self._looked_for
+        for pipeline in self._link.pipelines.values():
+            looked_at, found = pipeline.queue.drop_some(lambda query: query.client_id in looked_for, left, now_ns)
+            left -= looked_at
+            self._found += found
+            self._dropped_queries += found
+        self._search = None
+        if left < LOOKED_AT_ONCE:
+            self._search = asyncio.get_running_loop().call_soon(self._search_some)
+        else:
+            text = "%s gone or not reading: dropped %d queued queries"
+            self._warn_of_gone(text, plural(len(looked_for), "client"), self._found)
+            if self._gone:
+                self._search = asyncio.get_running_loop().call_soon(self._begin_search)
         self._resume_if_room(now_ns)
         self._memory.update()
 

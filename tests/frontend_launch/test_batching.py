@@ -10,6 +10,13 @@ def query(number, client=0, size=4):
     return Query(client, number, "app", bytes(size), 0)
 
 
+def dropped(queue, client):
+    queue.begin_search()
+    looked_at, found = queue.drop_some(lambda waiting: waiting.client_id == client, 1000, 0)
+    assert looked_at <= 1000
+    return found
+
+
 def numbers(queries):
     return [query.request_id for query in queries]
 
@@ -42,9 +49,53 @@ def test_dropping_a_clients_queries_leaves_the_others_in_order():
     queue = BatchQueue(0)
     for number in range(6):
         queue.push(query(number, client=number % 2), 0)
-    assert queue.drop(lambda waiting: waiting.client_id == 0, 0) == 3
+    assert dropped(queue, 0) == 3
     assert queue.queued_bytes == 12
     assert numbers(queue.take(10, 0)) == [1, 3, 5]
+
+
+@given(st.lists(st.tuples(st.sampled_from(("push", "take", "return", "begin", "look", "stale")), st.integers(0, 3))))
+def test_while_queries_are_searched_the_others_stay_in_order(steps):
+    """Whatever happens meanwhile: what waited all the time and is unwanted is gone when the search is over."""
+    queue, pushed = BatchQueue(0), 0
+    last: tuple[Query, ...] = ()
+    waiting: list[Query] = []
+    searched: set[int] = set()
+    for step, number in steps:
+        match step:
+            case "push":
+                waiting.append(query(pushed, client=number % 2))
+                queue.push(waiting[-1], 0)
+                pushed += 1
+            case "take":
+                last = queue.take(number, 0)
+                assert list(last) == [*waiting[: len(last)]]
+                assert len(last) == min(number, len(waiting))
+                del waiting[: len(last)]
+                searched -= set(numbers(last))
+            case "stale":
+                last = queue.take_stale(number, lambda _: True, 1 << 30, 0)
+                assert list(last) == waiting[:number]
+                del waiting[:number]
+                searched -= set(numbers(last))
+            case "return":
+                queue.push_front(last, 0)
+                waiting[:0], last = last, ()
+            case "begin":
+                queue.begin_search()
+                searched = set(numbers(waiting))
+            case "look":
+                before = set(numbers(waiting))
+                looked_at, found = queue.drop_some(lambda waiting: waiting.client_id == 1, number, 0)
+                assert found <= looked_at <= number
+                kept = set(numbers([*queue._looked_at, *queue._queries]))
+                waiting = [each for each in waiting if each.request_id in kept]
+                assert len(before) - len(waiting) == found
+                if number and not looked_at:
+                    assert not [each for each in waiting if each.client_id == 1 and each.request_id in searched]
+                    searched = set()
+        assert (len(queue), queue.queued_bytes) == (len(waiting), 4 * len(waiting))
+    assert numbers(queue.take(1000, 0)) == numbers(waiting)
 
 
 def test_what_a_replica_failed_on_goes_to_another_first():
@@ -61,7 +112,7 @@ def test_what_a_replica_failed_on_goes_to_another_first():
     assert (len(queue), queue.queued_bytes) == (0, 0)
     queue.push_front([query(9, client=1)._replace(failed_on=4)], 0)
     assert queue.take(2, 0, replica=4) == ()
-    assert queue.drop(lambda waiting: waiting.client_id == 1, 0) == 1
+    assert dropped(queue, 1) == 1
 
 
 def test_empty_time_runs_only_while_nothing_waits():
