@@ -275,7 +275,7 @@ def unpaired(
     """
     allowed = {}
     for name in metrics:
-        known = [math.log(value) for one in baseline if (value := _figure(one, name))]
+        known = [math.log(value) for one in baseline if (value := figure(one, name))]
         spread = max(known) - min(known) if known else 0.0
         allowed[name] = (max(spread, math.log1p(margin)),) * 2
     return _compared([baseline] * len(again), again, margin, allowed)
@@ -314,7 +314,7 @@ def _untold(name: str, before: Sequence[Sequence[Summary]], after: Sequence[Summ
     if any(name in run.few for run in each):
         requests = min(run.measured.completed + (run.lost or 0) for run in each)
         return Effect(name, None, text=floor_text(name, requests))
-    unknown = sum(not _figure(run, name) for run in each)
+    unknown = sum(not figure(run, name) for run in each)
     if not unknown:
         return None
     text = f"{unknown} of {plural(len(each), 'run')} did not answer the requests that decide it"
@@ -323,8 +323,8 @@ def _untold(name: str, before: Sequence[Sequence[Summary]], after: Sequence[Summ
 
 def _effects(name: str, before: Sequence[Sequence[Summary]], after: Sequence[Summary]) -> np.ndarray:
     """The effect of each round on a metric that all runs tell."""
-    firsts = [np.mean([math.log(_figure(run, name) or 1.0) for run in group]) for group in before]
-    seconds = [math.log(_figure(run, name) or 1.0) for run in after]
+    firsts = [np.mean([math.log(figure(run, name) or 1.0) for run in group]) for group in before]
+    seconds = [math.log(figure(run, name) or 1.0) for run in after]
     return _direction(name) * (np.array(seconds) - np.array(firsts))
 
 
@@ -358,9 +358,15 @@ def _judged(name: str, effects: np.ndarray, allowed: tuple[float, float], p: flo
     )
 
 
-def _figure(summary: Summary, name: str) -> float | None:
-    """A figure of a run; None where it does not tell."""
-    return (summary.throughput_rps if name == THROUGHPUT else summary.latency_ms.get(name)) or None
+def figure(summary: Summary, name: str) -> float | None:
+    """A figure of a run; None where it does not tell, which no figure of 0 does.
+
+    Args:
+        summary: of the run.
+        name: one of `METRICS`.
+    """
+    value = summary.throughput_rps if name == THROUGHPUT else summary.latency_ms.get(name)
+    return value if value is not None and value > 0 else None
 
 
 def _direction(name: str) -> int:

@@ -13,8 +13,7 @@ from typing import NamedTuple
 from frontend_launch.histogram import LatencyHistogram
 from frontend_launch.integers import plural
 from loadgen.experiments.compare import Compared, ComparePlan
-from loadgen.judging.comparison import METRICS, THROUGHPUT, Comparison, Effect, Outcome
-from loadgen.load.summary import Summary
+from loadgen.judging.comparison import METRICS, THROUGHPUT, Comparison, Effect, Outcome, figure
 from loadgen.report.text import plan_text, table
 from loadgen.results.cells import Run
 from loadgen.results.environment import Environment
@@ -141,7 +140,7 @@ def _validity(run: Run) -> str:
 
 def _reasons(a: Run, b: Run) -> Iterator[str]:
     """Why nothing follows from what two runs differ by."""
-    yield f"they are one run each, measured {_apart(a, b)}, which does not tell a difference from chance"
+    yield f"they are one run each, {_apart(a, b)}, which does not tell a difference from chance"
     if (a.load.arrivals, a.load.window) != (b.load.arrivals, b.load.window):
         yield "their loads differ"
     if _machine(a.results.environment) is None or _machine(b.results.environment) is None:
@@ -167,25 +166,24 @@ def _memory(environment: Environment) -> str:
 
 def _apart(a: Run, b: Run) -> str:
     """How long two runs lie apart, in the largest unit of which there is one."""
-    times = [datetime.datetime.fromisoformat(run.results.started_at) for run in (a, b)]
+    try:
+        times = [datetime.datetime.fromisoformat(run.results.started_at) for run in (a, b)]
+    except ValueError:  # of a damaged file
+        return "measured at times that are not known"
     first, second = (time if time.tzinfo else time.astimezone() for time in times)
     seconds = abs((second - first).total_seconds())
     units = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
     length, unit = next((unit for unit in units if seconds >= unit[0]), (1, "second"))
-    return f"{plural(int(seconds // length), unit)} apart"
+    return f"measured {plural(int(seconds // length), unit)} apart"
 
 
 def _differs_by(a: Run, b: Run) -> str:
     found = []
     for name in METRICS:
-        first, second = _figure(a.results.summary, name), _figure(b.results.summary, name)
+        first, second = figure(a.results.summary, name), figure(b.results.summary, name)
         if first and second and name in (THROUGHPUT, "p50", "p99"):
             found.append(f"{second / first - 1:+.1%} in {name}")
     return f"B differs by {', '.join(found)}" if found else "no figure is known of both"
-
-
-def _figure(summary: Summary, name: str) -> float | None:
-    return summary.throughput_rps if name == THROUGHPUT else summary.latency_ms.get(name)
 
 
 def _figures(a: Run, b: Run) -> Rows:
@@ -193,8 +191,8 @@ def _figures(a: Run, b: Run) -> Rows:
     rows: list[Sequence[str]] = [("", "A", "B", "B / A", "")]
     firsts, seconds = a.results.summary, b.results.summary
     pairs = (firsts.throughput_interval_rps, seconds.throughput_interval_rps)
-    rows.append(_row("requests/s", (firsts.throughput_rps, seconds.throughput_rps), pairs))
-    lines = {"mean": (firsts.latency_ms.get("mean"), seconds.latency_ms.get("mean"))}
+    rows.append(_row("requests/s", (figure(firsts, THROUGHPUT), figure(seconds, THROUGHPUT)), pairs))
+    lines = {"mean": (figure(firsts, "mean"), figure(seconds, "mean"))}
     lines |= {f"p{each:g}": (_percentile(a, each), _percentile(b, each)) for each in SPECTRUM}
     known = {name: pair for name, pair in lines.items() if pair != (None, None)}
     scale = [value for pair in known.values() for value in pair if value]
@@ -234,7 +232,7 @@ def _percentile(run: Run, percentile: float) -> float | None:
     if not latency.total or requests * (1 - percentile / 100) < 1:
         return None
     value_ns = latency.percentile_ns(percentile, run.lost)
-    return None if value_ns is None else value_ns / 1e6
+    return value_ns / 1e6 if value_ns else None
 
 
 def _marks(pair: Pair, scale: Sequence[float]) -> str:
@@ -294,7 +292,7 @@ def _named(metric: str) -> str:
 
 
 def _median(compared: Compared, metric: str, side: int) -> str:
-    known = [value for pair in compared.rounds if (value := _figure(pair[side].summary, metric)) is not None]
+    known = [value for pair in compared.rounds if (value := figure(pair[side].summary, metric)) is not None]
     return _number(statistics.median(known)) if known else "-"
 
 

@@ -17,7 +17,7 @@ CODES = (exit_codes.OK, exit_codes.CONFIG, exit_codes.THRESHOLD, exit_codes.UNDE
 
 @pytest.mark.timeout(3600)
 def test_one_line_each(tmp_path, monkeypatch):
-    """In the table, the page, CSV, JSON and `best`."""
+    """In the table, the page, CSV, JSON, `best` and `compare`."""
     monkeypatch.setattr("plotly.offline.get_plotlyjs", lambda: "")
     documents, generator = [json.loads(path.read_text()) for path in GOLDEN], random.Random(0)
     path, good = tmp_path / "results-1.json", tmp_path / "results-2.json"
@@ -30,6 +30,7 @@ def test_one_line_each(tmp_path, monkeypatch):
             ["report", str(path)],
             ["report", str(path), str(good), "--html", page, "--csv", table, "--json", cells],
             ["best", str(path), "--rate", "5", "--slo", "p99<10s"],
+            ["compare", str(path), str(good)],
         ):
             try:
                 done = asked([LOADGEN, *words])

@@ -86,6 +86,15 @@ def test_a_percentile_among_lost_requests_is_no_figure():
     assert rows["p75 ms"][2:] == ("-", "-", rows["p75 ms"][4])
 
 
+def test_what_no_run_measures_is_no_figure():
+    """A damaged file may hold it, or a time that is none."""
+    a = run(started_at="some day")
+    summary = replace(a.results.summary, throughput_rps=-1.0, latency_ms={"mean": -1.0, "p50": 0.0})
+    found = described(run_of(replace(a.results, summary=summary), a.path), run())
+    assert "requests/s  -" in found.text
+    assert "they are one run each, measured at times that are not known, which does not" in found.summary
+
+
 def test_a_file_of_2017_is_described_as_far_as_it_tells(tmp_path):
     """Its throughput and mean; its machine is unknown."""
     path = tmp_path / "results-171201_101010.json"

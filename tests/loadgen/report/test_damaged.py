@@ -29,6 +29,7 @@ def complaint(tmp_path, monkeypatch):
     ways = (
         ["report", str(path), str(good), "--html", out[0], "--csv", out[1], "--json", out[2]],
         ["best", str(path), "--rate", "5", "--slo", "p99<10s"],
+        ["compare", str(path), str(good)],
     )
 
     def check(text, number):
