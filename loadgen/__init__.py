@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from loadgen.experiments.probes import Probe
     from loadgen.experiments.search import Capacity, Limits
     from loadgen.experiments.size import SizeConfig, Sized, SizePlan, find_size, prepare_size
+    from loadgen.experiments.size_answer import Answer as SizeAnswer
     from loadgen.experiments.sweep import Sweep, SweepConfig, SweepPlan, prepare_sweep, run_sweep
     from loadgen.judging.slo import Condition
     from loadgen.judging.slo import parse as parse_slo
@@ -75,6 +76,7 @@ __all__ = [
     "Probe",
     "Results",
     "Saturate",
+    "SizeAnswer",
     "SizeConfig",
     "SizePlan",
     "Sized",
@@ -129,6 +131,7 @@ _SOURCES = {
     "Probe": "loadgen.experiments.probes:Probe",
     "Results": "loadgen.results.document:Results",
     "Saturate": "loadgen.config:Saturate",
+    "SizeAnswer": "loadgen.experiments.size_answer:Answer",
     "SizeConfig": "loadgen.experiments.size:SizeConfig",
     "SizePlan": "loadgen.experiments.size:SizePlan",
     "Sized": "loadgen.experiments.size:Sized",

@@ -49,6 +49,7 @@ def test_the_public_interface():
         "Probe",
         "Results",
         "Saturate",
+        "SizeAnswer",
         "SizeConfig",
         "SizePlan",
         "Sized",

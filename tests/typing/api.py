@@ -22,6 +22,10 @@ from loadgen import (
     Probe,
     Results,
     Saturate,
+    SizeAnswer,
+    SizeConfig,
+    Sized,
+    SizePlan,
     Sweep,
     SweepConfig,
     SweepEntry,
@@ -29,9 +33,11 @@ from loadgen import (
     TargetOptions,
     Topology,
     find_capacity,
+    find_size,
     parse_arrivals,
     parse_slo,
     prepare_comparison,
+    prepare_size,
     prepare_sweep,
     read_results,
     run_comparison,
@@ -62,6 +68,14 @@ async def capacity(model: str) -> tuple[float | None, tuple[Probe, ...]]:
 async def worse(before: ExperimentConfig, after: ExperimentConfig) -> bool:
     compared: Compared = await run_comparison(await prepare_comparison(CompareConfig(a=before, b=after, margin=0.1)))
     return compared.comparison is not None and compared.comparison.outcome == "worse"
+
+
+async def size(model: str) -> float | None:
+    config = SizeConfig(ExperimentConfig(Deploy(model)), tuple(parse_slo("p99<250ms")), rate_rps=100.0, core_cost=0.04)
+    plan: SizePlan = await prepare_size(config)
+    sized: Sized = await find_size(plan)
+    answer: SizeAnswer = sized.answer
+    return answer.per_million
 
 
 async def sweep(url: str) -> tuple[SweepEntry, ...]:
