@@ -43,14 +43,17 @@ _READS = (1, 15, *[32] * 15)
 """Replies read between two looks at the clock, up to the caller's turn. A reply is taken to have arrived when the
 reading that it was part of was over: with one it is exact, and with 32 it is late by what 31 others took to read."""
 
+_MEDIUM_READS = (1, 7, *[8] * 31)
+"""The same for outputs of some kilobytes, each of which takes three times as long to read."""
+
 _LARGE_READS = (1,) * 16
 """The same for large outputs, which ZeroMQ wants its memory back of."""
 
 _COPY_BELOW_BYTES = 2048
 """Payloads up to this size are cheaper copied than referred to."""
 
-_LARGE_OUTPUT_BYTES = 8192
-"""Outputs from this size on are cheaper referred to than copied."""
+_MEDIUM_OUTPUT_BYTES, _LARGE_OUTPUT_BYTES = 2048, 32_768
+"""Outputs that are more than small, and those that are cheaper referred to than copied; at 16 KB a copy is."""
 
 _LONGEST_REASON = 200
 """Characters of a frontend's reason that are told."""
@@ -168,7 +171,9 @@ class ClipperTarget(Target):
         self._send_frame: Callable[..., Any] = super(zmq.Socket, self._out).send
         self._receive_frame: Callable[..., Any] = super(zmq.Socket, self._in).recv
         self._get: Callable[[int], Any] = super(zmq.Socket, self._in).get
-        self._large = self._shaking = False
+        self._shaking = False
+        self._last_bytes = 0
+        """Size of the latest output; the next ones are taken to be as large."""
         self._wake: Callable[[], None] | None = None
         self._watched: int | None = None
         self._descriptor = select.poll()
@@ -275,7 +280,7 @@ class ClipperTarget(Target):
             self._empty_ns = time.monotonic_ns()
             return NO_REPLIES
         self._quiet = False
-        for most in _LARGE_READS if self._large else _READS:
+        for most in self._reads:
             # The first reading need not ask: there is a reply, but for the rare change that is none.
             if counts and not self._readable():
                 self._empty_ns = time.monotonic_ns()
@@ -298,7 +303,7 @@ class ClipperTarget(Target):
             outcomes += self._outcomes(burst, reasons)
             if self._spec.keep_outputs:
                 outputs += burst.outputs
-            self._large = len(burst.outputs[-1]) >= _LARGE_OUTPUT_BYTES
+            self._last_bytes = len(burst.outputs[-1])
             if self._quiet:
                 self._empty_ns = times_ns[-1]
                 break
@@ -314,10 +319,18 @@ class ClipperTarget(Target):
             more=not self._quiet,
         )
 
+    @property
+    def _reads(self) -> tuple[int, ...]:
+        """Replies read between two looks at the clock."""
+        if self._last_bytes < _MEDIUM_OUTPUT_BYTES:
+            return _READS
+        return _MEDIUM_READS if self._last_bytes < _LARGE_OUTPUT_BYTES else _LARGE_READS
+
     def _read(self, most: int) -> tuple[list[Buffer], bool]:
         """The frames of the next messages, and whether there are no more; of so many as have a reply's length."""
         frames: list[Any] = []
-        copied = _REFERRED if self._large else _COPIED
+        large = self._last_bytes >= _LARGE_OUTPUT_BYTES
+        copied = _REFERRED if large else _COPIED
         try:
             # What was received before the socket was found empty stays in the list.
             frames.extend(map(self._receive_frame, repeat(_NOW), copied * most))
@@ -326,7 +339,7 @@ class ClipperTarget(Target):
             emptied = True
         while not emptied and self._get(_RCVMORE):  # a message of another length has shifted the others
             frames.append(self._receive_frame(_NOW, True))
-        if self._large:
+        if large:
             frames = [frame.buffer if isinstance(frame, zmq.Frame) else frame for frame in frames]
         return frames, emptied
 

@@ -336,7 +336,7 @@ def test_messages_that_are_no_replies_shift_no_others():
 
 
 @pytest.mark.parametrize("keep", [True, False])
-@pytest.mark.parametrize("size", [4, clipper._LARGE_OUTPUT_BYTES])
+@pytest.mark.parametrize("size", [4, clipper._MEDIUM_OUTPUT_BYTES, clipper._LARGE_OUTPUT_BYTES])
 def test_outputs_are_kept_where_they_are_wanted(size, keep):
     """Small ones, which are copied, and large ones, which are not; they are judged in any case."""
     sent = [bytes([number]) * size for number in range(60)]
