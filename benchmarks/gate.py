@@ -76,6 +76,12 @@ async def worse(loop: str, server: str, trees: tuple[Path, Path], rounds: int, p
     """
     failed, label = False, f"{loop} {server}"
     async with serving(job_of(loop, server, long=False)) as addresses:
+        spent(loop, server, addresses, long=False, environment=of(trees[1]))
+        try:
+            spent(loop, server, addresses, long=False, environment=of(trees[0]))
+        except subprocess.CalledProcessError as error:
+            print(f"{label}: left out, since the base cannot run it: {error.stderr.splitlines()[-1]}")
+            return False
         if program:
             calls = [calls_a_request(loop, server, addresses, program, of(tree))[TOTAL] for tree in trees]
             failed = calls[1] > MOST * calls[0] + CALLS

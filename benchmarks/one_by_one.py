@@ -24,6 +24,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import uvloop
 from open_loops import NullSpec
@@ -34,14 +35,7 @@ from loadgen.load.job import Job
 from loadgen.load.runner import run
 from loadgen.load.target import TargetSpec
 from loadgen.servers.null_process import null_answer, null_server
-from loadgen.targets.access import Access
-from loadgen.targets.address import parse_address
 from loadgen.targets.clipper import ClipperSpec
-from loadgen.targets.http1 import HttpSpec
-from loadgen.targets.http_answers import AnyAnswers
-from loadgen.targets.http_request import post
-from loadgen.targets.oip.grpc_target import OipGrpcSpec
-from loadgen.targets.oip.messages import prefixed
 from model_containers.data_types import DataType
 from model_containers.model import TensorSpec
 
@@ -58,8 +52,6 @@ SECONDS = {False: 1.0, True: 3.0}
 TOTAL = "total"
 _STRACE = re.compile(r"^ *[\d.]+ +[\d.]+ +\d+ +(\d+) +(?:\d+ +)?(\w+)$", re.MULTILINE)
 _PERF = re.compile(r"^(\d+),,\w+:sys_enter(?:_(\w+))?,", re.MULTILINE)
-_HTTP = parse_address("http://127.0.0.1:1/null")
-_GRPC = parse_address("oip+grpc://127.0.0.1:1/null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +111,36 @@ def job_of(loop: str, server: str, *, long: bool) -> Job:
             target: TargetSpec = ClipperSpec("tcp://", "tcp://", "echo", DataType.FLOATS, INPUT_BYTES, b"", False)
             return replace(job, target=target)
         case "http":
-            request = post(_HTTP, "/null", Access(), "application/octet-stream", {}, bytes(INPUT_BYTES))
-            return replace(
-                job, target=HttpSpec(_HTTP, Access(), AnyAnswers(), connections=64), inputs=WholeRequests(request)
-            )
+            target, request = over_http()
+            return replace(job, target=target, inputs=WholeRequests(request))
         case "grpc":
-            message = prefixed(bytes(INPUT_BYTES))
-            target = OipGrpcSpec(_GRPC, Access(), outputs=(), trusted=True)
-            return replace(job, target=target, inputs=WholeRequests(message))
+            target, request = over_grpc()
+            return replace(job, target=target, inputs=WholeRequests(request))
     return job
+
+
+def over_http() -> tuple[TargetSpec, bytes]:
+    """A server that is still to be found, and a request; imported here, since an older revision may lack it."""
+    from loadgen.targets.access import Access
+    from loadgen.targets.address import parse_address
+    from loadgen.targets.http1 import HttpSpec
+    from loadgen.targets.http_answers import AnyAnswers
+    from loadgen.targets.http_request import post
+
+    address = parse_address("http://127.0.0.1:1/null")
+    request = post(address, "/null", Access(), "application/octet-stream", {}, bytes(INPUT_BYTES))
+    return HttpSpec(address, Access(), AnyAnswers(), connections=64), request
+
+
+def over_grpc() -> tuple[TargetSpec, bytes]:
+    """Likewise."""
+    from loadgen.targets.access import Access
+    from loadgen.targets.address import parse_address
+    from loadgen.targets.oip.grpc_target import OipGrpcSpec
+    from loadgen.targets.oip.messages import prefixed
+
+    address = parse_address("oip+grpc://127.0.0.1:1/null")
+    return OipGrpcSpec(address, Access(), outputs=(), trusted=True), prefixed(bytes(INPUT_BYTES))
 
 
 @asynccontextmanager
@@ -141,15 +154,15 @@ async def serving(job: Job) -> AsyncIterator[dict[str, str | int]]:
         yield dict(server.addresses)
 
 
-def at(target: TargetSpec, addresses: dict[str, str | int]) -> TargetSpec:
+def at(target: Any, addresses: dict[str, str | int]) -> TargetSpec:
     """The target at a null server."""
-    match target:
-        case ClipperSpec():
-            request, response = str(addresses["request"]), str(addresses["response"])
-            return replace(target, request_address=request, response_address=response)
-        case HttpSpec() | OipGrpcSpec():
-            return replace(target, address=replace(target.address, port=int(addresses["port"])))
-    return target
+    found: TargetSpec = target
+    if isinstance(target, ClipperSpec):
+        request, response = str(addresses["request"]), str(addresses["response"])
+        found = replace(target, request_address=request, response_address=response)
+    elif addresses:
+        found = replace(target, address=replace(target.address, port=int(addresses["port"])))
+    return found
 
 
 def client(loop: str, server: str, long: str, addresses: str) -> None:
