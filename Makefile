@@ -20,10 +20,9 @@ $(PIP_INSTALL) --only-binary :all: --editable '.[$(1)]' >.venv/$(1).log 2>&1 || 
 endef
 
 QUICK := not (browser or docker or end_to_end or evidence or models or servers)
+SERIAL := tests/end_to_end tests/servers
 WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup --durations 25 --durations-min 1
-# With COVERAGE=append the quick tests are not measured once more, and run at their own speed.
-APPEND := $(if $(filter append,$(COVERAGE)),LOADGEN_QUICK_ARE_COVERED=1 )
 
 BASE ?= HEAD~1
 
@@ -73,9 +72,9 @@ $(ALL): pyproject.toml constraints.txt | .venv/bin/pip
 saturate: $(RUN) ## saturate Inception V3 for DURATION seconds (120), with further options in ARGS
 	$(BIN)/loadgen saturate --model inception --batch-size 2 --duration $(DURATION) --allow-invalid $(ARGS)
 
-test: $(ALL) ## run all tests; COVERAGE=1 measures which branches they take, COVERAGE=append adds to those of test-quick
-	$(APPEND)$(PYTEST) -m 'not (evidence or serial)' $(if $(COVERAGE),--cov --cov-report=) $(if $(APPEND),--cov-append)
-	$(BIN)/python -m pytest -m serial $(if $(COVERAGE),--cov --cov-append --cov-report=term-missing:skip-covered)
+test: $(ALL) ## run all tests; COVERAGE=1 shows which branches they take
+	$(PYTEST) -m 'not (evidence or serial)' $(if $(COVERAGE),--cov --cov-report=)
+	$(BIN)/python -m pytest -m serial $(SERIAL) $(if $(COVERAGE),--cov --cov-append --cov-report=term-missing:skip-covered)
 
 test-quick: $(ALL) ## run the tests that need no server, container, browser or framework, within a minute
 	$(PYTEST) -m '$(QUICK)' $(if $(COVERAGE),--cov --cov-report=term-missing:skip-covered)

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
 
 HERE = Path(__file__).parent
 FOLDERS = ("browser", "docker", "end_to_end", "evidence", "models", "servers")
@@ -16,8 +16,8 @@ FOLDERS = ("browser", "docker", "end_to_end", "evidence", "models", "servers")
 TOGETHER = ("docker", "servers", "models", "browser")
 """Marks whose tests share something: with several workers one runs all of them, and the longest begin first."""
 
-QUICK_ARE_COVERED = "LOADGEN_QUICK_ARE_COVERED"
-"""Set where the coverage of the quick tests is known from a run before: they run at their own speed."""
+SERIAL_FOLDERS = ("end_to_end", "servers")
+"""Where `make test` looks for serial tests."""
 
 DOCKER_SOCKET = "/var/run/docker.sock"
 PROBE_TIMEOUT_S = 5.0
@@ -28,7 +28,6 @@ pytest.register_assert_rewrite(*(path.stem for path in (HERE / "support").glob("
 
 # An example takes longer on a busy machine; that is no fault of the code.
 settings.register_profile("loadgen", deadline=None)
-settings.register_profile("few", deadline=None, max_examples=5)  # for a second run of the same tests
 settings.register_profile("evidence", deadline=None, max_examples=2000)
 settings.load_profile("loadgen")
 
@@ -43,8 +42,9 @@ def pytest_collection_modifyitems(items):
         folder = item.path.relative_to(HERE).parts[0]
         if folder in FOLDERS:
             item.add_marker(folder)
-        elif QUICK_ARE_COVERED in os.environ:
+        if is_hypothesis_test(item.obj):  # many examples take the branches of one: they run at their own speed
             item.add_marker("no_cover")
+        assert folder in SERIAL_FOLDERS or item.get_closest_marker("serial") is None, item.nodeid
         if (group := _group(item)) is not None:
             item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: (*TOGETHER, None).index(_group(item)))

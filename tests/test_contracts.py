@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import importlib
 import inspect
 import os
@@ -29,6 +30,13 @@ MODULES = sorted(
 )
 
 
+@functools.cache
+def trees() -> dict[str, ast.Module]:
+    """All modules by their paths."""
+    paths = (path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")))
+    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in paths}
+
+
 def cores():
     """The modules that the contract in pyproject.toml lists."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
@@ -53,8 +61,7 @@ def impurities(tree):
 @pytest.mark.parametrize("name", cores())
 def test_a_core_is_pure(name):
     """It never awaits, reads a clock, logs, or opens a file or a socket."""
-    tree = ast.parse((ROOT / name.replace(".", "/")).with_suffix(".py").read_text())
-    assert list(impurities(tree)) == []
+    assert list(impurities(trees()[f"{name.replace('.', '/')}.py"])) == []
 
 
 @pytest.mark.parametrize(
@@ -75,11 +82,10 @@ def test_what_is_not_pure_is_seen(text):
 
 def test_a_module_that_says_it_is_pure_is_a_core():
     """So that the list stays whole."""
-    paths = (path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
     said = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for path in paths
-        if re.search(r"\b[Pp]ure\b", ast.get_docstring(ast.parse(path.read_text())) or "")
+        path.removesuffix(".py").replace("/", ".")
+        for path, tree in trees().items()
+        if re.search(r"\b[Pp]ure\b", ast.get_docstring(tree) or "")
     }
     assert said <= set(cores())
 
@@ -168,10 +174,57 @@ def reads_wall_clock(tree: ast.AST) -> bool:
 
 def test_durations_are_not_taken_from_the_wall_clock():
     """It may be stepped in the middle of a run."""
-    found = {
-        str(path.relative_to(ROOT))
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("*.py")
-        if reads_wall_clock(ast.parse(path.read_text()))
-    }
-    assert found == WALL_CLOCK
+    assert {path for path, tree in trees().items() if reads_wall_clock(tree)} == WALL_CLOCK
+
+
+def only_reads(node: ast.expr) -> bool:
+    """Whether an expression does nothing but compare what names hold."""
+    match node:
+        case ast.Name() | ast.Constant():
+            return True
+        case ast.Attribute(value=value):
+            return only_reads(value)
+        case ast.Compare(left=left, comparators=others):
+            return all(map(only_reads, (left, *others)))
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):  # of types
+            return only_reads(left) and only_reads(right)
+        case ast.Call(func=ast.Name(id="isinstance" | "is_dataclass"), args=arguments, keywords=[]):
+            return all(map(only_reads, arguments))
+    return False
+
+
+def depends_on_assertions(tree: ast.AST) -> bool:
+    """Whether a module does something else where assertions are not evaluated."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Assert(test=test) if not only_reads(test):
+                return True
+            case ast.Name(id="__debug__") | ast.Attribute(attr="optimize"):
+                return True
+            case ast.ExceptHandler(type=kind) if kind is not None and "AssertionError" in ast.unparse(kind):
+                return True
+    return False
+
+
+def test_without_assertions_modules_do_the_same():
+    """Under `python -O` none is evaluated."""
+    found = {path for path, tree in trees().items() if depends_on_assertions(tree)}
+    assert found == {"frontend_launch/launch/engine.py"}, "which catches an assertion of the Docker client"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "assert f()",
+        "assert (x := 1)",
+        "assert queue.pop() is not None",
+        "assert isinstance(next(rows), int)",
+        "assert rows[0]",
+        "if __debug__: f()",
+        "sys.flags.optimize",
+        "try: f()\nexcept (AssertionError, OSError): pass",
+    ],
+)
+def test_what_depends_on_assertions_is_seen(text):
+    """Each kind of it."""
+    assert depends_on_assertions(ast.parse(text))
