@@ -1,15 +1,15 @@
 """Answers under load are compared with the right ones: a frontend that mixes up two of them is found out."""
 
 import pytest
-from swapping import HONEST_FRONTENDS, check_that_swaps_are_found, verified
+from swapping import HONEST_FRONTENDS, NETWORKS, check_that_swaps_are_found, verified
 
 from model_containers import catalog
 
 
 @pytest.mark.models
-@pytest.mark.parametrize("name", [name for name in catalog.NAMES if name != "vgg"])
+@pytest.mark.parametrize("name", [name for name in catalog.NAMES if name not in NETWORKS])
 def test_two_swapped_answers_are_found(name, tmp_path):
-    """For every model but vgg, which takes half a minute to load twice and is part of `make evidence`."""
+    """For every model but the networks, which take half a minute to load twice and are part of `make evidence`."""
     check_that_swaps_are_found(name, tmp_path)
 
 

@@ -34,6 +34,7 @@ replica_link.decode_from_replica = swap_once
 main()
 """
 HONEST_FRONTENDS = "from frontend_launch.__main__ import main; main()"
+NETWORKS = ("vgg", "inception")
 PORT_NAMES = ("request", "response", "replica", "metrics", "admin")
 
 
