@@ -3,10 +3,11 @@
     .venv/bin/python benchmarks/gate.py [BASE] [--rounds 6]
 
 BASE is a git revision, the last tag where it is left out. Of each of the five figures of `FIGURES` (`one_by_one.py`)
-system calls are counted once: they are the same in each run, so 5 % more fail. Of the CPU time the ratio of each round
-is taken, with either revision first in turns: of six rounds the least and the most are the ends of an interval that
-holds the median ratio with a probability of 97 %. The gate fails where all of it is above 1.05. ``--rounds 0`` counts
-system calls alone. HEAD's benchmarks are run on both revisions; work that is not committed is not measured.
+system calls are counted once. At window 1 they are the same in each run, so 5 % more fail; in an open loop they are
+only told, since a client that others hold up sleeps less often. Of the CPU time the ratio of each round is taken, with
+either revision first in turns: of six rounds the least and the most are the ends of an interval that holds the median
+ratio with a probability of 97 %. The gate fails where all of it is above 1.05. ``--rounds 0`` counts calls alone.
+HEAD's benchmarks are run on both revisions; work that is not committed is not measured.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ async def worse(loop: str, server: str, trees: tuple[Path, Path], rounds: int, p
             return False
         if program:
             calls = [calls_a_request(loop, server, addresses, program, of(tree))[TOTAL] for tree in trees]
-            failed = calls[1] > MOST * calls[0] + CALLS
+            failed = loop == "window-1" and calls[1] > MOST * calls[0] + CALLS
             row(f"{label}, calls", calls[0], calls[1], f"{calls[1] / max(calls[0], CALLS):.2f}", failed)
         cpu_us: tuple[list[float], list[float]] = ([], [])
         for number in range(rounds):
