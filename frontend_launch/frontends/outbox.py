@@ -104,6 +104,7 @@ class Outbox:
     def _on_next_turn(self) -> None:
         self._soon = None
         self.flush()
+        self._sent()
 
     def _on_timer(self) -> None:
         self._timer = None
