@@ -351,7 +351,7 @@ def test_the_metrics_of_many_applications_stop_nobody(stack, monkeypatch):
     """Queries are served while their text is made, however many ask for it."""
     frontend = started(stack)
     beside = Beside(frontend, stack)
-    for number in range(40):
+    for number in range(400):
         ApplicationMetrics(frontend.frontend._registry, f"many-{number}", 0)
     served_by: list[int] = []
     text = frontend.frontend._registry.text
