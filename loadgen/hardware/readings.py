@@ -17,9 +17,6 @@ MAX_SAMPLES = 3600
 MAX_VALUES = 100_000
 """Most samples that are kept, and most values in all of them."""
 
-TICKS_PER_S = 100
-"""Most kernels look at what a core does at 100 to 1000 ticks a second: its times are estimates by so many samples."""
-
 
 @dataclass(frozen=True, slots=True)
 class Queue:

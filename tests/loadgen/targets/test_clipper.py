@@ -277,7 +277,7 @@ def drained(messages, count, **fields):
                     outputs += map(bytes, replies.outputs)
                     done_ns += replies.done_ns.tolist()
                     assert not replies.more or len(replies.ids) >= min(sum(clipper._READS), len(clipper._LARGE_READS))
-            assert not replies.more
+            assert not target.drain().more
             assert done_ns == sorted(done_ns)
             return ids, outcomes, outputs
         finally:
