@@ -33,7 +33,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frontend_launch.errors import AdminError, DescribeError, FrontendLaunchError, PlacementError, RequestError
@@ -120,8 +119,7 @@ def of_sweep(sweep: Sweep, config: ExperimentConfig) -> int:
         config: of each measurement: what becomes of invalid ones, and the conditions.
     """
     entries = sweep.entries
-    elsewhere = any(entry.results is not None and Path(entry.results).is_absolute() for entry in entries)
-    if elsewhere or any(entry.rows_not_saved is not None for entry in entries):
+    if any(entry.elsewhere or entry.rows_not_saved is not None for entry in entries):
         return NOT_SAVED
     invalid = any(entry.invalid is not None for entry in entries)
     if any(entry.error is not None for entry in entries):

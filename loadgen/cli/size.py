@@ -189,4 +189,6 @@ def _run(config: SizeConfig, resume: bool, json: str | None) -> None:
                 Path(str(json)).write_text(size_json(sized))
             except (OSError, ValueError) as error:
                 raise ConfigError(f"--json {json} cannot be written: {error}") from None
-    raise typer.Exit(exit_codes.of_size(sized.answer))
+    for text in sized.not_saved:
+        console.fail(text)
+    raise typer.Exit(exit_codes.NOT_SAVED if sized.not_saved else exit_codes.of_size(sized.answer))

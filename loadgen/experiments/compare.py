@@ -8,7 +8,6 @@ next one begins. An invalid run is made once more; where that is invalid too, it
 from __future__ import annotations
 
 import asyncio
-import datetime
 import json
 import logging
 import os
@@ -24,6 +23,7 @@ from loadgen.checks import finite, instance, whole
 from loadgen.config import MAX_SEED, Deploy, ExperimentConfig, OpenLoop
 from loadgen.errors import ConfigError, FieldError, NotSavedError, TargetError
 from loadgen.experiments.experiment import ExperimentInterrupted, run_plan
+from loadgen.experiments.ledger import now, place
 from loadgen.experiments.sweep import OVERHEAD_S, START_S
 from loadgen.judging import comparison
 from loadgen.judging.comparison import LEAST_BASELINE, MAX_ROUNDS, METRICS, Comparison
@@ -259,7 +259,7 @@ class _Rounds:
         header = {
             "schema_version": SCHEMA_VERSION,
             "command": command(),
-            "started_at": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+            "started_at": now(),
             "rounds": plan.rounds,
             "metrics": plan.metrics,
             "margin": plan.config.margin,
@@ -301,7 +301,7 @@ class _Rounds:
             except UnavailableError:
                 raise
             except ExperimentInterrupted as error:
-                self._keep(Made(number, side, seed, self._place(error.results.path), "interrupted"))
+                self._keep(Made(number, side, seed, place(error.results.path, self._directory), "interrupted"))
                 raise
             except (FrontendLaunchError, TargetError) as error:
                 if not self._whole:
@@ -310,10 +310,10 @@ class _Rounds:
             else:
                 reason, path = _unusable(results, self._plan.sides[side].config.allow_invalid) or "", results.path
                 if not reason:
-                    self._keep(Made(number, side, seed, self._place(path)))
+                    self._keep(Made(number, side, seed, place(path, self._directory)))
                     log.info("%s: %.2f requests/s", name, results.summary.throughput_rps)
                     return results
-            self._keep(Made(number, side, seed, self._place(path), reason))
+            self._keep(Made(number, side, seed, place(path, self._directory), reason))
             if not attempt:
                 log.warning("%s: measured again: %s", name, reason)
         self._left_out.append(f"round {number + 1} is left out: {side}: {reason}")
@@ -326,12 +326,6 @@ class _Rounds:
         results = await run_plan(plan.with_output(output))
         self._elsewhere |= results.path is None or not results.path.is_relative_to(self._directory)
         return results
-
-    def _place(self, path: Path | None) -> str | None:
-        """The name of a file in the directory; the whole path of one that had to be saved elsewhere."""
-        if path is None:
-            return None
-        return str(path.relative_to(self._directory) if path.is_relative_to(self._directory) else path)
 
     def _compared(self) -> Comparison | None:
         config, metrics = self._plan.config, self._plan.metrics

@@ -7,6 +7,7 @@ at any moment has lost nothing but the measurement that was under way.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import fcntl
 import json
 import logging
@@ -84,6 +85,11 @@ class Entry:
     found: str = ""
 
     @property
+    def elsewhere(self) -> bool:
+        """Its results had to be saved outside the directory."""
+        return self.results is not None and Path(self.results).is_absolute()
+
+    @property
     def measurement(self) -> Measurement:
         """What was measured."""
         size = Size(self.replicas, self.cpus_per_replica, self.gpus)
@@ -106,6 +112,15 @@ class Ledger:
     def __init__(self, directory: Path, file: TextIO) -> None:
         self.directory, self._file = directory, file
         self.entries: list[Entry] = list(read_entries(directory))
+
+    @property
+    def not_saved(self) -> Iterator[str]:
+        """Of each run whose results or rows are not where they were to be, why, or where they are."""
+        for entry in self.entries:
+            if entry.elsewhere:
+                yield f"{entry.cell}: its results are in {entry.results}"
+            if entry.rows_not_saved is not None:
+                yield f"{entry.cell}: {entry.rows_not_saved}"
 
     def add(self, entry: Entry) -> None:
         """Append an entry; it is on disk when this returns.
@@ -225,3 +240,21 @@ def _held(directory: Path) -> Iterator[Ledger]:
         if not (text := file.read()).endswith("\n") and text:
             file.write("\n")  # what was cut off becomes a line of its own, which readers pass over
         yield Ledger(directory, file)
+
+
+def place(path: Path | None, directory: Path) -> str | None:
+    """What the ledger calls a file: its name below the directory, the whole path of one that had to be saved elsewhere.
+
+    Args:
+        path: of the file; None without one.
+        directory: of the ledger.
+    """
+    if path is None:
+        return None
+    whole = directory.absolute()
+    return str(path.relative_to(whole) if path.is_relative_to(whole) else path)
+
+
+def now() -> str:
+    """The wall-clock time, ISO 8601 with offset."""
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import json
 import logging
 import time
@@ -29,6 +28,7 @@ from loadgen.experiments.probes import ProbeRequest, judge
 from loadgen.experiments.size_answer import Answer, Ask, Question, Told
 from loadgen.experiments.sizing import STARTING_S, Sizer, busiest_rps
 from loadgen.judging.slo import Condition
+from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal, Trace
 from loadgen.load.ending import Ending
@@ -140,6 +140,7 @@ class Sized:
         seconds: how long it took.
         shares: the replicas of the answer share cores with client or frontends.
         taken: invalid runs that were taken as they are.
+        not_saved: of each run whose results or rows are not where they were to be, why, and where they are.
     """
 
     answer: Answer
@@ -148,6 +149,7 @@ class Sized:
     seconds: float
     shares: bool = False
     taken: int = 0
+    not_saved: tuple[str, ...] = ()
 
 
 def _cell_config(base: ExperimentConfig, cell: GridCell, gpus: tuple[int, ...]) -> ExperimentConfig:
@@ -269,7 +271,7 @@ async def find_size(plan: SizePlan, *, resume: bool = False) -> Sized:
             raise ConfigError("nothing can run on a described {Deploy.topology}: leave it out")
     header = {
         "command": command(),
-        "started_at": _now(),
+        "started_at": ledgers.now(),
         "model": config.base.serve.model,
         "cells": len(plan.question.sizes) * len(plan.question.batch_sizes),
         "rate_rps": plan.question.rate_rps,
@@ -288,7 +290,7 @@ async def find_size(plan: SizePlan, *, resume: bool = False) -> Sized:
         shares = False
         if answer.best is not None:
             shares = any(row.shared for row in plan.plan(answer.best).placement.replicas)
-        return Sized(answer, plan, ledger.directory, search.seconds, shares, search.taken)
+        return Sized(answer, plan, ledger.directory, search.seconds, shares, search.taken, tuple(ledger.not_saved))
 
 
 class _Search:
@@ -400,6 +402,9 @@ class _Search:
     async def _measured(self, ask: Ask, server: Server) -> Told:
         base, conditions = self._plan.config.base, self._plan.config.conditions
         plan = self._cell_plan(ask.cell)
+        output = plan.config.output
+        rows = requests_log.numbered(output.requests_log, f"{ask.cell.name}-{ask.repeat}")
+        plan = plan.with_output(replace(output, requests_log=rows))
         rate_rps, in_flight = ask.cell.rate_rps, base.load.max_in_flight
         if not rate_rps:
             load: Saturate | OpenLoop = Saturate(ask.duration_s, max_in_flight=in_flight, warmup_s=WARMUP_S)
@@ -450,6 +455,7 @@ class _Search:
 
     def _keep(self, ask: Ask, results: Results | None, told: Told) -> None:
         cell = ask.cell
+        unsaved = "its results could not be saved" if results is not None and results.path is None else None
         self._ledger.add(
             Entry(
                 cell=cell.name,
@@ -458,15 +464,16 @@ class _Search:
                 batch_size=cell.batch_size,
                 repeat=ask.repeat,
                 kind="cell",
-                results=None if results is None or results.path is None else results.path.name,
-                error=told.failed,
+                results=None if results is None else ledgers.place(results.path, self._ledger.directory),
+                error=told.failed or unsaved,
                 throughput_rps=told.throughput_rps,
                 p99_ms=None if results is None else results.summary.latency_ms["p99"],
                 saturated=None if results is None else results.verdict.saturated,
-                finished_at=_now(),
+                finished_at=ledgers.now(),
                 rate_rps=cell.rate_rps,
                 invalid=told.invalid,
                 p99_uncertain=results is not None and "p99" in results.summary.uncertain,
+                rows_not_saved=None if results is None else results.rows_not_saved,
                 gpus=cell.size.gpus,
                 outcome=told.outcome or "",
                 found=told.text,
@@ -487,7 +494,3 @@ def run_text(ask: Ask, told: Told) -> str:
     return f"{ask.cell.name}: {rate} requests/s when saturated for {ask.duration_s:.0f} s" + (
         f", {invalid}" if invalid else f", limit {told.limit}"
     )
-
-
-def _now() -> str:
-    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")

@@ -300,7 +300,7 @@ async def run_sweep(plan: SweepPlan, *, resume: bool = False) -> Sweep:
     config = plan.config
     header = {
         "command": command(),
-        "started_at": _now(),
+        "started_at": ledgers.now(),
         "model": config.base.serve.model,
         "cells": len(plan.plans),
         "repeat": config.repeat,
@@ -408,12 +408,12 @@ class _SweepRun:
             batch_size=cell.batch_size,
             repeat=measurement.repeat,
             kind=measurement.kind,
-            results=None if results is None or results.path is None else _place(results.path, self._ledger.directory),
+            results=None if results is None else ledgers.place(results.path, self._ledger.directory),
             error=error,
             throughput_rps=None if results is None else results.summary.throughput_rps,
             p99_ms=None if results is None else results.summary.latency_ms["p99"],
             saturated=None if results is None else results.verdict.saturated,
-            finished_at=_now(),
+            finished_at=ledgers.now(),
             in_flight=cell.in_flight,
             rate_rps=cell.rate_rps,
             crossed=[] if results is None else _thresholds(results, True),
@@ -432,11 +432,6 @@ class _SweepRun:
         )
 
 
-def _place(path: Path, directory: Path) -> str:
-    """The name of a file in a directory; the whole path of one that had to be saved elsewhere."""
-    return path.name if path.parent == directory.absolute() else str(path)
-
-
 def _thresholds(results: Results, crossed: bool | None) -> list[str]:
     """Conditions that came true, or that are undecided, each with what was found."""
     return [f"{one.condition}: {one.found}" for one in results.thresholds or () if one.crossed is crossed]
@@ -453,7 +448,3 @@ def _outcome(entry: Entry) -> str:
 
 def _time(seconds: float) -> str:
     return str(datetime.timedelta(seconds=round(seconds)))
-
-
-def _now() -> str:
-    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")

@@ -1,6 +1,7 @@
 """The command `loadgen size`: what it refuses, what it writes, and how it ends."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -105,6 +106,22 @@ def test_the_answer_is_printed_or_written(monkeypatch, tmp_path, outcome, rate_r
     assert (json.loads(done.stdout)["state"], done.returncode) == (state, code)
     done = asked([*ASKED, "--rate", "50", "--json", "/nowhere/at/all"])
     assert (done.returncode, "--json /nowhere/at/all cannot be written" in done.stderr) == (2, True)
+
+
+def test_what_could_not_be_saved_is_said(monkeypatch, tmp_path):
+    """With a code of its own: the answer is there, and the files are elsewhere."""
+
+    async def find_size(*_, **__):
+        return replace(sized(tmp_path), not_saved=("r1-c1-b1: its results are in /tmp/x.json",))
+
+    async def prepare_size(_):
+        """Nothing is looked at."""
+
+    monkeypatch.setattr(size_verb, "prepare_size", prepare_size)
+    monkeypatch.setattr(size_verb, "find_size", find_size)
+    monkeypatch.setattr(console, "set_up_logging", lambda _: None)
+    done = asked([*ASKED, "--rate", "50"])
+    assert (done.returncode, done.stderr) == (11, "loadgen: r1-c1-b1: its results are in /tmp/x.json\n")
 
 
 def probe(step: Step, rate_rps: float, outcome: Outcome) -> Probe:

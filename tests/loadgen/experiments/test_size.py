@@ -69,12 +69,16 @@ class Machine:
         self.made: list[tuple[str, float]] = []
         self.started: list[str] = []
         self.interrupted_at = 0
+        self.rows: list[str | None] = []
+        self.rows_not_saved: str | None = None
         monkeypatch.setattr(sizes, "measure", self.measure)
         monkeypatch.setattr(sizes, "serving", self.serving)
         monkeypatch.setattr(sizes, "pinned", lambda _: contextlib.nullcontext())
 
     async def measure(self, plan, *_):
         serve, load = plan.config.serve, plan.load
+        rows = plan.config.output.requests_log
+        self.rows.append(None if rows is None else rows.name)
         rate_rps = self.each_rps * serve.replicas * serve.cpus_per_replica
         loop = isinstance(plan.config.load, OpenLoop)
         self.made.append(
@@ -92,7 +96,7 @@ class Machine:
         made = replace(made, certificate=list(self.certificate))
         if len(self.made) == self.interrupted_at:
             made = replace(made, ended="interrupted")
-        return replace(made, path=save(made, plan.config.output.results_dir))
+        return replace(made, path=save(made, plan.config.output.results_dir), rows_not_saved=self.rows_not_saved)
 
     @contextlib.asynccontextmanager
     async def serving(self, plan):
@@ -156,6 +160,18 @@ def test_a_search_goes_on_where_it_was_ended(monkeypatch, tmp_path):
     assert sized.answer.best is not None
     assert ("r1-c1-b1", 0.0) not in machine.made[made : made + 1]
     assert len(list((tmp_path / "results").glob("size-*"))) == 1
+
+
+def test_each_run_has_its_own_rows(monkeypatch, tmp_path):
+    """No run writes over those of another; where they could not be saved is said."""
+    machine = Machine(monkeypatch)
+    machine.rows_not_saved = "the rows are in /tmp/rows.npz"
+    asked = config(tmp_path, 150.0)
+    output = replace(asked.base.output, requests_log=tmp_path / "rows.npz")
+    sized = found(replace(asked, base=replace(asked.base, output=output)))
+    assert len(set(machine.rows)) == len(machine.rows) > 3
+    assert machine.rows[0] == "rows-r1-c1-b1-0.npz"
+    assert sized.not_saved[0] == "r1-c1-b1: the rows are in /tmp/rows.npz"
 
 
 def test_what_cannot_be_started_is_passed_over(monkeypatch, tmp_path):
