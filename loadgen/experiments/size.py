@@ -14,6 +14,7 @@ from typing import Any
 
 from frontend_launch.affinity import pinned
 from frontend_launch.errors import FrontendLaunchError, PlacementError, UnavailableError
+from frontend_launch.integers import plural
 from frontend_launch.launch.topology import Topology
 from frontend_launch.tasks import to_completion
 from loadgen.checks import finite, instance, whole
@@ -103,6 +104,7 @@ class SizeConfig:
         """What two searches share whose runs are the same, as JSON can say it: not the rate, nor the time."""
         settings: dict[str, Any] = json.loads(json.dumps(asdict(self.base), default=str))
         del settings["output"]["results_dir"], settings["load"], settings["allow_invalid"]
+        settings["max_in_flight"] = self.base.load.max_in_flight
         return {"base": settings, "slo": [str(condition) for condition in self.conditions]}
 
 
@@ -180,7 +182,13 @@ async def prepare_size(config: SizeConfig) -> SizePlan:
     gpus = _gpus(base, context)
     sizes, notes = _sizes(config, context, base, gpus)
     question = Question(
-        rate_rps, sizes, batch_sizes, config.conditions, config.within_s, config.core_cost, config.gpu_cost
+        rate_rps,
+        sizes,
+        tuple(sorted(set(batch_sizes))),
+        config.conditions,
+        config.within_s,
+        config.core_cost,
+        config.gpu_cost,
     )
     least_s = question.run_s + question.least_s(rate_rps) + STARTING_S
     if least_s > config.within_s:
@@ -210,20 +218,28 @@ def _sizes(
     notes: dict[str, None] = {}
     refused: Exception | None = None
     for cpus, gpu in (*kinds, *([(0, True)] if gpus else [])):
-        for count in dict.fromkeys(config.replicas) or range(1, (len(gpus) if gpu else cores // cpus) + 1):
+        most = len(gpus) if gpu else max(1, cores // cpus)
+        for count in dict.fromkeys(config.replicas) or range(1, most + 1):
             if gpu and count > len(gpus):
+                problem = f"{count} replicas need {count} GPUs, and replicas may use {len(gpus)}"
+                refused = refused or PlacementError(f"{problem}: use fewer replicas")
                 continue
             size = Size(count, cpus, count if gpu else 0)
             try:
                 plan = plan_on(_cell_config(base, GridCell(size, 1), gpus), context)
             except (ConfigError, PlacementError) as error:
-                refused = error
+                refused = refused or error  # of the fewest cores
                 continue
             notes |= dict.fromkeys(plan.notes)
             sizes.append(_with_cores(size, plan) if gpu else size)
     if not sizes:
         assert refused is not None
         raise refused
+    fit, wide = {size.replicas for size in sizes}, {size.cpus_per_replica for size in sizes}
+    without = [plural(count, "replica") for count in dict.fromkeys(config.replicas) if count not in fit]
+    without += [f"{plural(count, 'core')} for each replica" for count, _ in kinds if count not in wide]
+    if without:
+        notes[f"left out, for want of room on this machine: {', '.join(without)}"] = None
     return tuple(sizes), tuple(notes)
 
 
@@ -364,7 +380,10 @@ class _Search:
         except ConfigError:
             return None
         told = self._told_of(results, entry.error, entry.results)
-        return replace(told, outcome=entry.outcome or None, text=entry.found) if entry.rate_rps else told  # type: ignore[arg-type]
+        told = replace(told, measured_s=results.summary.measured.duration_s)
+        if not entry.rate_rps:
+            return told
+        return replace(told, outcome=entry.outcome or None, text=entry.found, invalid=entry.invalid)  # type: ignore[arg-type]
 
     async def _bring_up(self, cell: GridCell) -> None:
         """Have a deployment of the cell's size, with its batch size."""

@@ -16,6 +16,9 @@ from loadgen.judging.slo import Condition
 LEAST_RUN_S, LEAST_CONFIRM_S = 3.0, 10.0
 """No saturating run is shorter, and no open loop."""
 
+_LONGEST_S = 1e9
+"""No open loop is longer: of so low a rate nothing can be shown."""
+
 State = Literal["holds", "fails", "ruled out", "undecided", "not started", "not tried", "dearer"]
 """Of a size or a cell; `docs/size.md` has what each means."""
 
@@ -61,7 +64,7 @@ class Question:
 
     def least_s(self, rate_rps: float) -> float:
         """The least time in which the conditions have as many requests as they want."""
-        return max(LEAST_CONFIRM_S, math.ceil(samples(self.conditions) / rate_rps))
+        return max(LEAST_CONFIRM_S, math.ceil(min(samples(self.conditions) / rate_rps, _LONGEST_S)))
 
     @property
     def priced(self) -> bool:
@@ -109,6 +112,7 @@ class Told:
         outcome: of an open loop; None of a saturating run.
         text: what was found of the objective.
         results: name of its results file; empty without.
+        measured_s: length of its measured part, where that is not what was asked: of a run that an earlier search made.
     """
 
     elapsed_s: float
@@ -121,6 +125,7 @@ class Told:
     outcome: Outcome | None = None
     text: str = ""
     results: str = ""
+    measured_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

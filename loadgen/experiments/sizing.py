@@ -432,7 +432,7 @@ class Sizer:
         elif beyond_s > 0:
             self._starting_s = beyond_s if self._starting_s == STARTING_S else max(self._starting_s, beyond_s)
         self._elapsed_s, self._size = told.elapsed_s, cell.size if told.failed is None else None
-        self._runs.append(Run(ask, told))
+        self._runs.append(Run(ask if told.measured_s is None else replace(ask, duration_s=told.measured_s), told))
         return told
 
     def _needed(self, cell: GridCell, duration_s: float, wait_s: float) -> float:

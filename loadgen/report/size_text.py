@@ -103,7 +103,9 @@ def _cell(cell: GridCell) -> Mapping[str, Any]:
 
 
 def _run(run: Run) -> Mapping[str, Any]:
-    return {"cell": _cell(run.ask.cell), **asdict(run.told), "duration_s": run.ask.duration_s}
+    told = asdict(run.told)
+    del told["measured_s"]
+    return {"cell": _cell(run.ask.cell), **told, "duration_s": run.ask.duration_s}
 
 
 def _estimate(estimate: Estimate | None) -> Mapping[str, float] | None:

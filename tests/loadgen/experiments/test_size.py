@@ -174,6 +174,23 @@ def test_each_run_has_its_own_rows(monkeypatch, tmp_path):
     assert sized.not_saved[0] == "r1-c1-b1: the rows are in /tmp/rows.npz"
 
 
+def test_a_kept_run_is_told_with_its_own_length(monkeypatch, tmp_path):
+    """It may have been made for another time; and what was no fault of the client then is none now."""
+    machine = Machine(monkeypatch, certificate=[replace(INVALID, name="failed batches")])
+    asked = config(tmp_path, 150.0, cpus_per_replica=(2,), replicas=(1,))
+    first = found(asked)
+    assert first.answer.shown is not None
+    made = len(machine.made)
+    second = found(replace(asked, within_s=1200.0), resume=True)
+    assert len(machine.made) == made
+    assert second.answer.shown is not None
+    assert second.answer.shown.ask.duration_s == 20
+    assert "shown by    Poisson arrivals for 20 s" in size_text(second)
+    wider = replace(asked.base, load=replace(asked.base.load, max_in_flight=77))
+    found(replace(asked, base=wider), resume=True)
+    assert len(machine.made) > made
+
+
 def test_what_cannot_be_started_is_passed_over(monkeypatch, tmp_path):
     """And said; what no size can do ends the search."""
     Machine(monkeypatch, broken={"r1-c1": LaunchError("no memory")})
@@ -272,6 +289,8 @@ def test_gpus_are_sizes_too(monkeypatch, tmp_path):
         prepare_size(config(tmp_path, serve=Deploy("noop", topology=machine, gpus=(1,))))
     ).question.sizes
     assert [(size.replicas, size.gpus) for size in named] == [(1, 1)]
+    with pytest.raises(PlacementError, match="5 replicas need 5 GPUs, and replicas may use 1: use fewer replicas"):
+        asyncio.run(prepare_size(config(tmp_path, serve=Deploy("noop", topology=machine, gpus=(1,)), replicas=(5,))))
     none = asyncio.run(prepare_size(config(tmp_path, serve=Deploy("noop", topology=machine, gpus=())))).question.sizes
     assert not any(size.gpus for size in none)
 
@@ -280,6 +299,7 @@ def test_gpus_are_sizes_too(monkeypatch, tmp_path):
     ("changes", "text"),
     [
         ({"rate_rps": None}, "rate_rps and trace"),
+        ({"rate_rps": 1e-310}, "within_s 600s is too short: 1000000000 s of 1e-310 requests/s"),
         ({"rate_rps": 0.5}, "within_s 600s is too short: 1320 s of 0.5 requests/s tell p99<100ms"),
         ({"within_s": 5.0}, "within_s 5s is too short"),
         ({"core_cost": -1.0}, "core_cost -1 is negative"),
@@ -293,10 +313,21 @@ def test_questions_that_make_no_sense(tmp_path, changes, text):
     assert text in str(error.value)
 
 
-def test_a_machine_without_room(tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [({"replicas": (99,)}, "99 replicas of 1 core need 99 cores"), ({"cpus_per_replica": (99,)}, "99 cores")],
+)
+def test_a_machine_without_room(tmp_path, changes, text):
     """Says why, as a single run would."""
-    with pytest.raises((PlacementError, ConfigError)):
-        asyncio.run(prepare_size(config(tmp_path, replicas=(99,))))
+    with pytest.raises((PlacementError, ConfigError), match=text):
+        asyncio.run(prepare_size(config(tmp_path, **changes)))
+
+
+def test_what_has_no_room_beside_what_has(tmp_path):
+    """Is named: it was asked for."""
+    plan = asyncio.run(prepare_size(config(tmp_path, replicas=(1, 99), cpus_per_replica=(1, 50), batch_sizes=(8, 4))))
+    assert plan.notes[-1] == "left out, for want of room on this machine: 99 replicas, 50 cores for each replica"
+    assert plan.question.batch_sizes == (4, 8)
 
 
 def test_nothing_runs_on_a_described_machine(tmp_path):
