@@ -99,6 +99,8 @@ def compare(
         )
         if junit is not None and not config.gates:
             raise ConfigError(f"--junit {junit}: a description has no verdicts: leave it out")
+        console.writable("--junit", junit)
+        console.writable("--markdown", markdown)
     if dry_run:
         plan, _ = console.run(prepare_comparison(config))
         typer.echo(comparison.compare_plan_text(plan))
@@ -149,11 +151,13 @@ def _baseline(path: Path) -> tuple[Results, ...]:
 
 def _describe(paths: list[Path], markdown: str | None) -> None:
     if len(paths) != 2:
-        raise ConfigError(f"{len(paths)} results are named: name two, A.json B.json; or measure, with --run twice")
+        raise ConfigError(
+            f"{plural(len(paths), 'results file')} given: name two, A.json B.json; or measure, with --run twice"
+        )
     a, b = (_run(path) for path in paths)
     found = comparison.described(a, b)
-    _write(markdown=(markdown, found.markdown))
-    if markdown != "-":
+    console.write("--markdown", markdown, found.markdown)
+    if markdown != console.STANDARD_OUTPUT:
         typer.echo(f"A           {a.path}\nB           {b.path}\n\n{found.text}\n{found.summary}")
 
 
@@ -177,9 +181,8 @@ def _measure(config: CompareConfig, junit: Path | None, markdown: str | None) ->
             _show_baseline(compared, markdown)
         else:
             typer.echo(comparison.compared_text(compared))
-            _write(
-                junit=(junit, comparison.junit(compared)), markdown=(markdown, comparison.compared_markdown(compared))
-            )
+            console.write("--junit", junit, comparison.junit(compared))
+            console.write("--markdown", markdown, comparison.compared_markdown(compared))
         if compared.elsewhere:
             console.fail(f"results could not be saved to {compared.directory}: {RUNS} in it says where they are")
         typer.echo(f"Saved the comparison to {compared.directory}")
@@ -194,23 +197,4 @@ def _show_baseline(compared: Compared, markdown: str | None) -> None:
         found = comparison.described(*(run_of(results, results.saved_at) for results in (a, b)))
         typer.echo(f"{found.text}\n{found.summary}")
         console.fail("a baseline of another time decides nothing: measure both sides with --run, or --allow-unpaired")
-        _write(markdown=(markdown, found.markdown))
-
-
-def _write(**outputs: tuple[Path | str | None, str]) -> None:
-    """Write texts to where options name, a point for standard output.
-
-    Args:
-        outputs: the place and the text, by the option's name.
-    """
-    for option, (path, text) in outputs.items():
-        if path is None:
-            continue
-        if str(path) == "-":
-            typer.echo(text, nl=False)
-            continue
-        try:
-            Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
-        except (OSError, ValueError) as error:  # a null character is no OSError
-            reason = getattr(error, "strerror", None) or error
-            raise ConfigError(f"--{option} {path} cannot be written: {reason}") from None
+        console.write("--markdown", markdown, found.markdown)

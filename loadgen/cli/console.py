@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -129,6 +130,58 @@ def one_line_errors(
         text = worded(error)
         fail(*(text.splitlines() if isinstance(error, Worded) and error.several_lines else [text]))
         raise typer.Exit(exit_codes.of_signal(received[0]) if received else exit_codes.of_error(error)) from None
+
+
+STANDARD_OUTPUT = "-"
+
+
+def writable(option: str, path: Path | str | None) -> None:
+    """Refuse a file that could not be written, before anything is measured for it.
+
+    Args:
+        option: its name.
+        path: as typed; a dash is standard output, None is nothing.
+
+    Raises:
+        ConfigError: it names a directory, or lies in none that can be written to.
+    """
+    if path is None or str(path) == STANDARD_OUTPUT:
+        return
+    try:
+        if Path(path).is_dir():
+            number = errno.EISDIR
+        elif not Path(path).parent.is_dir():
+            number = errno.ENOENT
+        elif not os.access(path if Path(path).exists() else Path(path).parent, os.W_OK):
+            number = errno.EACCES
+        else:
+            return
+    except ValueError:  # a null character
+        return  # writing says so
+    raise ConfigError(f"{option} {path} cannot be written: {os.strerror(number)}")
+
+
+def write(option: str, path: Path | str | None, text: str) -> None:
+    """Write a text to where an option says.
+
+    Args:
+        option: its name.
+        path: as typed; a dash is standard output, None is nothing.
+        text: whole.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    if path is None:
+        return
+    if str(path) == STANDARD_OUTPUT:
+        typer.echo(text, nl=False)
+        return
+    try:
+        Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
+    except (OSError, ValueError) as error:  # a null character is no OSError
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{option} {path} cannot be written: {reason}") from None
 
 
 _OPTIONS = {

@@ -17,8 +17,6 @@ from loadgen.report.reading import Collection, collect
 from loadgen.report.tables import terminal_table
 from model_containers.printable import unprotected
 
-STANDARD_OUTPUT = "-"
-
 
 def report(
     paths: Annotated[
@@ -30,34 +28,23 @@ def report(
 ) -> None:
     """Show what was measured: a table, and whatever files are asked for; - is standard output."""
     with console.one_line_errors():
-        if csv == json == STANDARD_OUTPUT:
+        if csv == json == console.STANDARD_OUTPUT:
             raise ConfigError("--csv - and --json - both ask for standard output: write one of them to a file")
 
         collection = collect(paths)
         if html is not None:
             from loadgen.report.page import page  # noqa: PLC0415 - it takes longer to import than a table to print
 
-            _write("--html", html, page(collection))
+            console.write("--html", html, page(collection))
         if csv is not None:
-            _write("--csv", csv, tables.csv_text(collection))
+            console.write("--csv", csv, tables.csv_text(collection))
         if json is not None:
-            _write("--json", json, tables.json_text(collection))
-    if STANDARD_OUTPUT not in (csv, json):
+            console.write("--json", json, tables.json_text(collection))
+    if console.STANDARD_OUTPUT not in (csv, json):
         _show(collection)
     for line in (*collection.left_out, *collection.unreadable):
         console.fail(line)
     raise typer.Exit(exit_codes.CONFIG if collection.unreadable else exit_codes.OK)
-
-
-def _write(option: str, path: Path | str, text: str) -> None:
-    if str(path) == STANDARD_OUTPUT:
-        typer.echo(text, nl=False)
-        return
-    try:
-        Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
-    except (OSError, ValueError) as error:  # a null character is no OSError
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{option} {path} cannot be written: {reason}") from None
 
 
 class _Terminal(Console):

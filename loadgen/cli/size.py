@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,10 +17,8 @@ from loadgen.experiments.size import SizeConfig, Sized, find_size, peak_rps, pre
 from loadgen.judging.slo import Condition, parse
 from loadgen.load.arrivals import Trace, parse_arrivals
 from loadgen.parsing import parse_duration, parse_int_list, parse_rate
-from loadgen.report.size_text import size_json, size_plan_text, size_text
+from loadgen.report.size_text import carries_json, size_json, size_plan_text, size_text
 from loadgen.report.text import capacity_plan_text, capacity_text
-
-STANDARD_OUTPUT = "-"
 
 
 @parameters.with_options(
@@ -90,11 +87,15 @@ def size(
         within_s = console.parsed("--within", parse_duration, within)
         rate_rps = console.optional("--rate", parse_rate, rate)
         recorded = None if trace is None else console.parsed("--trace", _recorded, trace)
+        console.writable("--json", json)
         base = parameters.configured(settings | {"runtime": runtime}, Saturate(max_in_flight=settings["max_in_flight"]))
         if not isinstance(base.serve, Deploy):
             assert rate_rps is not None or recorded is not None
             wanted_rps = rate_rps or peak_rps(recorded)  # type: ignore[arg-type]
-            raise typer.Exit(_carries(_of_server(base, conditions, wanted_rps, within_s), wanted_rps, dry_run))
+            chosen = {"batch-sizes": batch_sizes, "core-cost": core_cost, "gpu-cost": gpu_cost, "resume": resume}
+            if stray := next((name for name, value in chosen.items() if value), None):
+                raise ConfigError(f"--{stray} belongs to a deployment, and this server runs already: leave it out")
+            raise typer.Exit(_carries(_of_server(base, conditions, wanted_rps, within_s), wanted_rps, dry_run, json))
         config = SizeConfig(
             base=base,
             conditions=conditions,
@@ -129,25 +130,33 @@ def _of_server(
     return CapacityConfig(base, conditions, start_rps=rate_rps, limits=limits)
 
 
-def _carries(config: CapacityConfig, rate_rps: float, dry_run: bool) -> int:
+def _carries(config: CapacityConfig, rate_rps: float, dry_run: bool, json: str | None) -> int:
     """Say whether a server that runs already carries a rate, and what else; returns the exit code.
 
     Args:
         config: of the search of its capacity.
         rate_rps: the rate.
         dry_run: say what would be done.
+        json: where the answer goes for machines.
     """
     if dry_run:
         measuring.show_plan(config.base, lambda plan: capacity_plan_text(plan, config))
         return exit_codes.OK
-    console.set_up_logging()
+    console.set_up_logging(sys.stderr if json == console.STANDARD_OUTPUT else None)
     found, _ = console.run(find_capacity(config), console.NOTHING_MEASURED)
-    with console.kept("the search is in", found.directory):
-        carried = carries(found.capacity, rate_rps)
-        state = {True: "yes", False: "no", None: "undecided"}[carried]
-        typer.echo(f"carries     {rate_rps:.4g} requests/s with {','.join(map(str, config.conditions))}: {state}")
-        typer.echo(capacity_text(found))
-        typer.echo(f"Saved the search to {found.directory}")
+    carried = carries(found.capacity, rate_rps)
+    with console.kept("the search is in", found.directory), console.one_line_errors():
+        if json != console.STANDARD_OUTPUT:
+            state = {True: "yes", False: "no", None: "undecided"}[carried]
+            typer.echo(f"carries     {rate_rps:.4g} requests/s with {','.join(map(str, config.conditions))}: {state}")
+            typer.echo(capacity_text(found))
+            typer.echo(f"Saved the search to {found.directory}")
+        console.write("--json", json, carries_json(found, config, rate_rps, carried))
+    not_saved = [*found.rows_not_saved, *([] if found.not_saved is None else [found.not_saved])]
+    for text in not_saved:
+        console.fail(text)
+    if not_saved:
+        return exit_codes.NOT_SAVED
     return {True: exit_codes.OK, False: exit_codes.THRESHOLD, None: exit_codes.UNDECIDED}[carried]
 
 
@@ -171,24 +180,17 @@ def _recorded(path: str) -> Trace:
 
 
 def _run(config: SizeConfig, resume: bool, json: str | None) -> None:
-    console.set_up_logging(sys.stderr if json == STANDARD_OUTPUT else None)
+    console.set_up_logging(sys.stderr if json == console.STANDARD_OUTPUT else None)
 
     async def act() -> Sized:
         return await find_size(await prepare_size(config), resume=resume)
 
     sized, _ = console.run(act(), console.NOTHING_MEASURED)
-    with console.kept("the search is in", sized.directory):
-        if json == STANDARD_OUTPUT:
-            typer.echo(size_json(sized), nl=False)
-        else:
+    with console.kept("the search is in", sized.directory), console.one_line_errors():
+        if json != console.STANDARD_OUTPUT:
             typer.echo(size_text(sized))
             typer.echo(f"Saved the search to {sized.directory}")
-    if json not in (None, STANDARD_OUTPUT):
-        with console.one_line_errors():
-            try:
-                Path(str(json)).write_text(size_json(sized))
-            except (OSError, ValueError) as error:
-                raise ConfigError(f"--json {json} cannot be written: {error}") from None
+        console.write("--json", json, size_json(sized))
     for text in sized.not_saved:
         console.fail(text)
     raise typer.Exit(exit_codes.NOT_SAVED if sized.not_saved else exit_codes.of_size(sized.answer))

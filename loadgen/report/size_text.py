@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from frontend_launch.integers import plural
+from loadgen.experiments.capacity import CapacityConfig, FoundCapacity
 from loadgen.experiments.grid import GridCell
 from loadgen.experiments.scaling import Estimate
 from loadgen.experiments.size import PEAK_S, Sized, SizePlan, course
@@ -93,6 +94,28 @@ def size_json(sized: Sized) -> str:
         "ended": answer.ended,
         "seconds": sized.seconds,
         "directory": str(sized.directory),
+    }
+    return json.dumps(strict(document), indent=2, allow_nan=False) + "\n"
+
+
+def carries_json(found: FoundCapacity, config: CapacityConfig, rate_rps: float, carried: bool | None) -> str:
+    """Whether a server that runs already carries a rate, for machines.
+
+    Args:
+        found: by the search of its capacity.
+        config: of that search.
+        rate_rps: the rate.
+        carried: what the probes show; None where they show neither.
+    """
+    document = {
+        "schema_version": 1,
+        "rate_rps": rate_rps,
+        "slo": [str(condition) for condition in config.conditions],
+        "state": {True: "carried", False: "not carried", None: "undecided"}[carried],
+        "capacity": asdict(found.capacity),
+        "interval_rps": found.capacity.interval_rps,
+        "seconds": found.seconds,
+        "directory": str(found.directory),
     }
     return json.dumps(strict(document), indent=2, allow_nan=False) + "\n"
 

@@ -55,12 +55,13 @@ def test_codes(compared, rates, certificate, code):
 
 def test_files_for_machines(compared):
     """They are written where options name, and refused in one line where that cannot be."""
-    done, _ = compared(*BOTH, "--junit", "j.xml", "--markdown", "-", rates=(100.0, 80.0))
+    done, configs = compared(*BOTH, "--junit", "j.xml", "--markdown", "-", rates=(100.0, 80.0))
     assert done.returncode == 8
     assert "| requests/s | 100 | 80 | -20.0% |" in done.stdout
     assert 'failures="1"' in Path("j.xml").read_text()
+    made = len(configs)
     done, _ = compared(*BOTH, "--junit", "/nowhere/j.xml")
-    assert done.returncode == 2
+    assert (done.returncode, len(configs)) == (2, made)  # nothing is measured for what cannot be written
     assert done.stderr == "loadgen: --junit /nowhere/j.xml cannot be written: No such file or directory\n"
 
 
@@ -111,8 +112,8 @@ PLAIN = "model='noop'"
 @pytest.mark.parametrize(
     ("words", "files", "text"),
     [
-        ((), {}, "0 results are named: name two, A.json B.json; or measure, with --run twice"),
-        ((V1,), {}, "1 results are named"),
+        ((), {}, "0 results files given: name two, A.json B.json; or measure, with --run twice"),
+        ((V1,), {}, "1 results file given"),
         ((V1, "."), {}, ". is a directory: name a results file"),
         ((V1, V2, "--rounds", "8"), {}, "--rounds needs --run"),
         ((V1, *BOTH), {}, f"{V1} is measured already, and --run measures: give one or the other"),

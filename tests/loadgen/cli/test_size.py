@@ -38,6 +38,8 @@ QUESTION = Question(50.0, (Size(1, 1), Size(2, 1)), (1, 2), tuple(parse("p99<1s"
         (["--rate", "50", "-b", "0"], "--batch-sizes 0 is not positive"),
         (["--rate", "50", "-r", "999"], "999"),
         (["--rate", "50", "--topology", "cpus=0-3"], "add --dry-run"),
+        (["--rate", "50", "--json", "/nowhere/at/all"], "--json /nowhere/at/all cannot be written: No such file"),
+        (["--rate", "50", "--json", "/"], "--json / cannot be written: Is a directory"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(tmp_path, arguments, text):
@@ -104,8 +106,6 @@ def test_the_answer_is_printed_or_written(monkeypatch, tmp_path, outcome, rate_r
     assert json.loads(path.read_text())["state"] == state
     done = asked([*ASKED, "--rate", "50", "--json", "-"])
     assert (json.loads(done.stdout)["state"], done.returncode) == (state, code)
-    done = asked([*ASKED, "--rate", "50", "--json", "/nowhere/at/all"])
-    assert (done.returncode, "--json /nowhere/at/all cannot be written" in done.stderr) == (2, True)
 
 
 def test_what_could_not_be_saved_is_said(monkeypatch, tmp_path):
@@ -158,9 +158,36 @@ def test_a_server_that_runs_already(monkeypatch, tmp_path, outcome, code, state)
         return FoundCapacity(capacity, 1.0, tmp_path)
 
     monkeypatch.setattr(size_verb, "find_capacity", find_capacity)
-    monkeypatch.setattr(console, "set_up_logging", lambda: None)
+    monkeypatch.setattr(console, "set_up_logging", lambda _: None)
     done = asked([LOADGEN, "size", "--target", "oip+http://h:1/m", "--slo", "p99<1s", "--rate", "50"])
     assert (done.returncode, done.stderr) == (code, "")
     assert done.stdout.startswith(f"carries     50 requests/s with p99<1s: {state}\n")
     (config,) = asked_for
     assert (config.start_rps, config.limits.confirm_s, config.limits.duration_s) == (50.0, 60.0, 15.0)
+    words = [LOADGEN, "size", "--target", "oip+http://h:1/m", "--slo", "p99<1s", "--rate", "50"]
+    done = asked([*words, "--json", "-"])
+    document = json.loads(done.stdout)
+    assert document["state"] == {"yes": "carried", "no": "not carried"}.get(state, state)
+    assert document["capacity"]["probes"][0]["outcome"] == outcome
+    assert done.returncode == code
+
+
+@pytest.mark.parametrize("words", [["-b", "8"], ["--core-cost", "0.1"], ["--gpu-cost", "1"], ["--resume"]])
+def test_a_server_that_runs_already_has_no_size_to_choose(words):
+    """What chooses one is refused, not ignored."""
+    done = asked([LOADGEN, "size", "--target", "oip+http://h:1/m", "--slo", "p99<1s", "--rate", "50", *words])
+    assert done.returncode == 2
+    assert "belongs to a deployment, and this server runs already: leave it out" in done.stderr
+
+
+def test_rows_of_a_server_that_could_not_be_saved(monkeypatch, tmp_path):
+    """Are named, with a code of its own."""
+
+    async def find_capacity(_):
+        capacity = Capacity(None, None, False, "so", (probe("confirm", 50.0, "pass"),))
+        return FoundCapacity(capacity, 1.0, tmp_path, None, ("the rows are in /tmp/x.npz",))
+
+    monkeypatch.setattr(size_verb, "find_capacity", find_capacity)
+    monkeypatch.setattr(console, "set_up_logging", lambda _: None)
+    done = asked([LOADGEN, "size", "--target", "oip+http://h:1/m", "--slo", "p99<1s", "--rate", "50"])
+    assert (done.returncode, done.stderr) == (11, "loadgen: the rows are in /tmp/x.npz\n")
