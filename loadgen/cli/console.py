@@ -115,6 +115,8 @@ def one_line_errors(
 ) -> Iterator[None]:
     """Turn errors raised on purpose into one line on standard error and their exit code.
 
+    Their notes, such as of which part of the work they are, come first.
+
     Args:
         received: the signals that came, the first of which has a code of its own.
         typed: what was typed for fields of a configuration, where that is not what their values look like.
@@ -127,7 +129,7 @@ def one_line_errors(
         tail = error.log_tail if isinstance(error, LaunchError) else ""
         if tail:
             typer.echo(tail, err=True)
-        text = worded(error)
+        text = ": ".join([*getattr(error, "__notes__", ()), worded(error)])
         fail(*(text.splitlines() if isinstance(error, Worded) and error.several_lines else [text]))
         raise typer.Exit(exit_codes.of_signal(received[0]) if received else exit_codes.of_error(error)) from None
 

@@ -8,11 +8,12 @@ next one begins. An invalid run is made once more; where that is invalid too, it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -21,7 +22,7 @@ from frontend_launch.errors import FrontendLaunchError, UnavailableError
 from frontend_launch.integers import plural
 from loadgen.checks import finite, instance, whole
 from loadgen.config import MAX_SEED, Deploy, ExperimentConfig, OpenLoop
-from loadgen.errors import ConfigError, FieldError, NotSavedError, TargetError
+from loadgen.errors import ConfigError, FieldError, LoadgenError, NotSavedError, TargetError
 from loadgen.experiments.experiment import ExperimentInterrupted, run_plan
 from loadgen.experiments.ledger import now, place
 from loadgen.experiments.sweep import OVERHEAD_S, START_S
@@ -206,8 +207,12 @@ async def prepare_comparison(config: CompareConfig) -> ComparePlan:
         DescribeError: there is no such model.
         TargetError: an external server cannot be reached.
     """
-    sides: dict[Side, Plan] = {} if config.a is None else {"A": await prepare(config.a)}
-    sides["B"] = await prepare(config.b)
+    sides: dict[Side, Plan] = {}
+    both: tuple[tuple[Side, ExperimentConfig | None], ...] = (("A", config.a), ("B", config.b))
+    for side, each in both:
+        if each is not None:
+            with _named(side):
+                sides[side] = await prepare(each)
     wanted, load = config.wanted, config.b.load
     notes: tuple[str, ...] = ()
     metrics = wanted
@@ -223,6 +228,20 @@ async def prepare_comparison(config: CompareConfig) -> ComparePlan:
         problem = f"cannot show anything of {plural(len(metrics), 'metric')}"
         raise FieldError("CompareConfig.rounds", rounds, problem, f"use {least} or more, or fewer metrics")
     return ComparePlan(config, sides, metrics, rounds, notes)
+
+
+@contextlib.contextmanager
+def _named(side: Side) -> Iterator[None]:
+    """Have errors say of which side they are, by a note.
+
+    Args:
+        side: that is planned or measured.
+    """
+    try:
+        yield
+    except (FrontendLaunchError, LoadgenError) as error:
+        error.add_note(side)
+        raise
 
 
 async def run_comparison(plan: ComparePlan) -> Compared:
@@ -323,7 +342,8 @@ class _Rounds:
     async def _run(self, side: Side, seed: int) -> Results:
         plan = self._plan.sides[side].with_seed(seed)
         output = replace(plan.config.output, results_dir=self._directory / side.lower())
-        results = await run_plan(plan.with_output(output))
+        with _named(side):
+            results = await run_plan(plan.with_output(output))
         self._elsewhere |= results.path is None or not results.path.is_relative_to(self._directory)
         return results
 

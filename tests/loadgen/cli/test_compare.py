@@ -145,3 +145,20 @@ def test_what_makes_no_sense(compared, words, files, text):
     assert done.returncode == 2
     assert done.stderr.startswith(f"loadgen: {text}")
     assert (done.stderr.count("\n"), configs) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("files", "text"),
+    [
+        ({"b": f"{PLAIN}\nreplicas=999"}, "B: 999 replicas of 1 core need 999 cores"),
+        ({"a": f"{PLAIN}\nreplicas=999"}, "A: 999 replicas of 1 core need 999 cores"),
+        ({"b": "model='nope'"}, "B: there is no model 'nope'"),
+        ({"b": f"{PLAIN}\ngpus='7'"}, "B: --gpus 7"),
+    ],
+)
+def test_a_side_that_cannot_be_planned(compared, files, text):
+    """Is named, for both are planned alike."""
+    done, configs = compared(*BOTH, **{"a": PLAIN, "b": PLAIN, **files})
+    assert done.returncode in (2, 3)
+    assert done.stderr.startswith(f"loadgen: {text}")
+    assert (done.stderr.count("\n"), configs) == (1, [])

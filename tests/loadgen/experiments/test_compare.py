@@ -118,8 +118,9 @@ def test_a_side_that_cannot_be_started(compared):
             raise LaunchError("no replica")
         return run()
 
-    with pytest.raises(LaunchError):
+    with pytest.raises(LaunchError) as error:
         compared(measured)
+    assert error.value.__notes__ == ["B"]
 
 
 def test_a_side_that_cannot_be_started_any_more(compared):
