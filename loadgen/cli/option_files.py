@@ -47,6 +47,8 @@ def _default(source: str, command: Any, key: str, value: Any) -> tuple[str, Any]
     flag = "--" + key.replace("_", "-")
     for parameter in command.params:
         if flag in parameter.opts and parameter.name is not None and flag != "--file":
+            if any(isinstance(each, Mapping) for each in (value if isinstance(value, list) else [value])):
+                raise ConfigError(f"{source} has a table for the key {key!r}: write its value, as of {flag}")
             text = ",".join(map(str, value)) if isinstance(value, list) and not parameter.multiple else value
             return parameter.name, text
     name = command.name

@@ -75,7 +75,7 @@ class CompareConfig:
         whole(self, "rounds", most=MAX_ROUNDS)
         for name in self.metrics:
             if name not in METRICS:
-                raise FieldError("CompareConfig.metrics", name, "is none", f"use {', '.join(METRICS)}")
+                raise FieldError("CompareConfig.metrics", name, "is unknown", f"use {', '.join(METRICS)}")
         if (self.a is None) == (not self.baseline):
             raise ConfigError("a comparison wants {CompareConfig.a} or {CompareConfig.baseline}: give one of them")
         if self.a is not None:

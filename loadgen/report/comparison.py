@@ -82,9 +82,17 @@ def described(a: Run, b: Run) -> Description:
         b: the other one.
     """
     found = tuple(differences(a, b))
+    if _same(a, b):
+        return Description(_figures(a, b), found, "A and B are the same run")
     return Description(
         _figures(a, b), found, f"{_differs_by(a, b)}; not comparable because {'; '.join(_reasons(a, b))}"
     )
+
+
+def _same(a: Run, b: Run) -> bool:
+    """Whether two files hold one run: two runs do not begin at the same time and measure the same."""
+    first, second = a.results, b.results
+    return (first.started_at, first.summary, first.histograms) == (second.started_at, second.summary, second.histograms)
 
 
 def differences(a: Run, b: Run) -> Iterator[Difference]:
@@ -309,11 +317,13 @@ def _verdict(effect: Effect) -> str:
 
 def outcome_text(compared: Compared, found: Comparison) -> str:
     """What was decided, in a sentence."""
-    rounds, margin = plural(found.rounds, "round"), _share(found.margin)
+    rounds = plural(found.rounds, "round")
     if not found.rounds:
         return "undecided: no round was measured"
     if found.outcome is Outcome.NOT_WORSE:
-        return f"not worse: B is not worse than A by {margin} or more, in {rounds}"
+        # The spread of a baseline may tolerate more than the margin that was asked for.
+        margin = max(math.expm1(abs(math.log(effect.margin))) for effect in found.effects)
+        return f"not worse: B is not worse than A by {_share(margin)} or more, in {rounds}"
     named = ", ".join(effect.metric for effect in found.effects if effect.outcome is found.outcome)
     if found.outcome is Outcome.WORSE:
         return f"worse: B is worse than A in {named}, in {rounds}"

@@ -9,9 +9,16 @@ from sample_results import GOLDEN, INVALID, results
 
 from loadgen.config import Deploy, ExperimentConfig
 from loadgen.experiments.compare import CompareConfig, Compared, ComparePlan
-from loadgen.judging.comparison import OPEN_LOOP, paired
+from loadgen.judging.comparison import OPEN_LOOP, paired, unpaired
 from loadgen.judging.validity import Check
-from loadgen.report.comparison import compared_markdown, compared_text, described, differences, junit
+from loadgen.report.comparison import (
+    compared_markdown,
+    compared_text,
+    described,
+    differences,
+    junit,
+    outcome_text,
+)
 from loadgen.results.cells import run_of
 from loadgen.results.files import read
 
@@ -28,9 +35,10 @@ def test_the_same_run_differs_by_nothing():
     found = described(run(), run("b"))
     assert found.differences == ()
     assert found.text.startswith("differs  nothing that is known\n")
-    assert found.summary == (
+    assert found.summary == "A and B are the same run"
+    assert described(run(), run("b", "2026-11-29T10:00:01+00:00")).summary == (
         "B differs by +0.0% in throughput, +0.0% in p50, +0.0% in p99; "
-        "not comparable because they are one run each, measured 0 seconds apart, "
+        "not comparable because they are one run each, measured 1 second apart, "
         "which does not tell a difference from chance"
     )
 
@@ -146,6 +154,15 @@ def test_not_worse():
     text = compared_text(compared(*[(1.01, False), (1.02, False)] * 4))
     assert "not worse, within the margin of +5.0%" in text
     assert "outcome     not worse: B is not worse than A by 5% or more, in 8 rounds" in text
+
+
+def test_not_worse_than_a_baseline_that_scatters():
+    """By what its spread allows, which is more than the margin that was asked for."""
+    done = compared(*[(1.0, False)] * 6)
+    summary = done.rounds[0][0].summary
+    baseline = [replace(summary, latency_ms={"p50": value}) for value in (10.0, 11.0, 12.0)]
+    found = unpaired(baseline, [replace(summary, latency_ms={"p50": 11.5})] * 6, ["p50"], 0.05)
+    assert outcome_text(done, found) == "not worse: B is not worse than A by 20% or more, in 6 rounds"
 
 
 def test_undecided():
