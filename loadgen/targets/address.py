@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -194,9 +195,9 @@ def _parsed(text: str, *, needs_port: bool) -> Address:
     if parts.scheme not in SCHEMES:
         if "://" not in text:
             raise FieldError("External.target", shown, f"{{value}} has no scheme: write http://{shown}, or {_EXAMPLES}")
-        raise FieldError(
-            "External.target", shown, f"{{value}}: the scheme is none of {', '.join(SCHEMES)}; such as {_EXAMPLES}"
-        )
+        close = get_close_matches(parts.scheme, SCHEMES, n=1)
+        remedy = f"did you mean {close[0]}://{shown.partition('://')[2]}?" if close else f"such as {_EXAMPLES}"
+        raise FieldError("External.target", shown, f"{{value}}: the scheme is none of {', '.join(SCHEMES)}; {remedy}")
     protocol, tls = SCHEMES[parts.scheme]
     usual = port is None and protocol.ports is not None
     if port is None and (protocol.ports is not None or not needs_port):
