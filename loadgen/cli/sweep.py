@@ -20,8 +20,8 @@ from loadgen.report.text import sweep_plan_text, sweep_text
 
 def _described(context: typer.Context, path: Path | None) -> Path | None:
     """Take what a file says for the defaults of all other options."""
-    if path is None:
-        return None
+    if path is None or context.resilient_parsing:
+        return path
     with console.one_line_errors():
         context.default_map = option_files.defaults(
             f"--file {path}", option_files.read("--file", path), context.command

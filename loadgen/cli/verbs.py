@@ -48,6 +48,7 @@ VERBS = {
     "doctor": ("doctor:doctor", "Say what works here, and what to do about the rest."),
     "models": ("models:app", "List the models, or check them."),
     "images": ("images:app", "Build container images, or list them."),
+    "help": ("help:help_", "Show the help of a command."),
 }
 """Each verb with the module and the name in it that it is made of, and its line of help.
 
@@ -104,14 +105,14 @@ app = typer.Typer(
     cls=Verbs,
     help="Size an ML serving deployment by experiment.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(context: typer.Context, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
         from importlib.metadata import version  # noqa: PLC0415 - it is slow
 
         typer.echo(f"loadgen {version('loadgen')}")
