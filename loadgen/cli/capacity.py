@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from loadgen.cli import console, exit_codes, measuring, parameters
+from loadgen.cli import console, exit_codes, help_format, measuring, parameters
 from loadgen.cli.target import target
 from loadgen.config import Saturate
 from loadgen.errors import ConfigError
@@ -47,14 +47,28 @@ def capacity(
         str,
         typer.Option(metavar="TIME", help="Measured part of a probe that decides."),
     ] = "5m",
-    warmup: Annotated[str, typer.Option(metavar="TIME", help="Time before it, at its rate.")] = "1s",
-    arrivals: Annotated[str, typer.Option(metavar="SCHEDULE", help="poisson, constant, or gamma:cv=2.")] = "poisson",
+    warmup: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME", help="Time before the measured part, at its rate.", rich_help_panel=help_format.LOAD
+        ),
+    ] = "1s",
+    arrivals: Annotated[
+        str,
+        typer.Option(metavar="SCHEDULE", help="poisson, constant, or gamma:cv=2.", rich_help_panel=help_format.LOAD),
+    ] = "poisson",
     start: Annotated[
         str | None,
-        typer.Option(metavar="RATE", help="First rate to probe.  [default: from a short run at full speed]"),
+        typer.Option(
+            metavar="RATE",
+            help="First rate to probe.  [default: from a short run at full speed]",
+            rich_help_panel=help_format.LOAD,
+        ),
     ] = None,
-    probes: Annotated[int, typer.Option(help="Most probes, repeated ones included.")] = 60,
-    runtime: Annotated[str, typer.Option(help="Run as processes, or as containers: process, docker.")] = "process",
+    probes: Annotated[
+        int, typer.Option(metavar="N", help="Most probes, repeated ones included.", rich_help_panel=help_format.LOAD)
+    ] = 60,
+    runtime: parameters.Runtime = "process",
 ) -> None:
     """Find the highest rate that holds an objective."""
     dry_run = settings.pop("dry_run")

@@ -17,10 +17,11 @@ from frontend_launch.launch import runs
 from frontend_launch.launch.engine import engine
 from frontend_launch.launch.launcher import CREDENTIALS_FILE
 from frontend_launch.launch.runs import ContainerInfo, uptime_s
+from frontend_launch.launch.runtimes import RUNTIMES
 from frontend_launch.metrics_client import MetricsClient
 from frontend_launch.ports import Ports, is_loopback
 from loadgen.checks import is_host
-from loadgen.cli import console, parameters
+from loadgen.cli import console, help_format, parameters
 from loadgen.config import MAX_PORT, Deploy, ExperimentConfig, Saturate
 from loadgen.errors import ConfigError
 from loadgen.report.text import table
@@ -39,7 +40,12 @@ HEADINGS = ("run", "role", "container", "image", "cores", "gpu", "state", "up")
 def up(
     settings: parameters.Settings,
     runtime: Annotated[
-        str, typer.Option(help="docker: containers that stay; process: processes, until Ctrl-C.")
+        str,
+        typer.Option(
+            help="docker: containers that stay; process: processes, until Ctrl-C.",
+            rich_help_panel=help_format.PLACEMENT,
+            **help_format.one_of(RUNTIMES),
+        ),
     ] = "docker",
 ) -> None:
     """Bring up a deployment that stays, for `loadgen saturate --connect`."""
@@ -125,7 +131,7 @@ def _row(found: ContainerInfo) -> tuple[str, ...]:
 def logs(
     run: Run = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
-    role: Annotated[str, typer.Option(help="Of this role only, such as query or replica-0.")] = "",
+    role: Annotated[str, typer.Option(metavar="ROLE", help="Of this role only, such as query or replica-0.")] = "",
 ) -> None:
     """Print the logs of a run's containers, each line with its role."""
 
@@ -152,8 +158,12 @@ def metrics(
     context: typer.Context,
     run: Run = "",
     ours: Annotated[bool, typer.Option("--counters", help="Our own counters instead, which only ever grow.")] = False,
-    host: Annotated[str, typer.Option(help="Ask a frontend of this host instead of a run of this machine.")] = "",
-    port: Annotated[int, typer.Option("--metrics-port", help="With --host: its port for metrics.")] = 1337,
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="Ask a frontend of this host instead of a run of this machine.")
+    ] = "",
+    port: Annotated[
+        int, typer.Option("--metrics-port", metavar="PORT", help="With --host: its port for metrics.")
+    ] = 1337,
     file: Annotated[
         Path | None, typer.Option("--credentials", metavar="FILE", help="With --host: credentials that it wants.")
     ] = None,

@@ -11,11 +11,16 @@ import typer
 from frontend_launch.launch import images
 from frontend_launch.launch.images import State
 from loadgen.cli import console
+from loadgen.cli.help_format import Command, Group
 from loadgen.errors import ConfigError
 from loadgen.report.text import table
 
 app = typer.Typer(
-    help="Build container images, or list them.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+    cls=Group,
+    help="Build container images, or list them.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 INTERRUPTED = "interrupted before all images were built: those that were stay"
@@ -23,7 +28,9 @@ _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,500}")
 HEADINGS = ("image", "size", "age", "state")
 
 
-@app.command(help="Build the images of models, and always those of the frontends, from what is installed here.")
+@app.command(
+    cls=Command, help="Build the images of models, and always those of the frontends, from what is installed here."
+)
 def build(
     names: Annotated[
         list[str] | None,
@@ -43,6 +50,7 @@ def build(
 
 @app.command(
     name="list",
+    cls=Command,
     help="List the images that there should be, and say which are missing or older than what is installed here.",
 )
 def list_() -> None:

@@ -11,12 +11,17 @@ from frontend_launch import models as known
 from frontend_launch.errors import DescribeError
 from frontend_launch.launch.topology import discover
 from loadgen.cli import console
+from loadgen.cli.help_format import Command, Group
 from loadgen.parsing import parse_duration, parse_shape
 from loadgen.report.text import models_text
 from model_containers.model import Description
 
 app = typer.Typer(
-    help="List the models, or check them.", invoke_without_command=True, add_completion=False, rich_markup_mode=None
+    cls=Group,
+    help="List the models, or check them.",
+    invoke_without_command=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 
@@ -33,7 +38,9 @@ def models(context: typer.Context) -> None:
     typer.echo(models_text(descriptions, discover()))
 
 
-@app.command(help="Load models, run batches of 1, 2 and 8, and check that the answers are what they should be.")
+@app.command(
+    cls=Command, help="Load models, run batches of 1, 2 and 8, and check that the answers are what they should be."
+)
 def verify(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Models.  [default: all]")] = None,
     timeout: Annotated[str, typer.Option(metavar="TIME", help="Patience for one model.")] = "5m",

@@ -21,9 +21,11 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.models import ParameterInfo
 
+from frontend_launch.launch.runtimes import RUNTIMES
 from frontend_launch.launch.topology import describe
 from frontend_launch.ports import Ports
-from loadgen.cli import console
+from loadgen.cli import console, help_format
+from loadgen.cli.help_format import one_of
 from loadgen.config import (
     Client,
     Deploy,
@@ -39,8 +41,9 @@ from loadgen.errors import ConfigError
 from loadgen.judging.slo import parse as parse_conditions
 from loadgen.load.arrivals import KINDS, Renewal, kind_of, parse_arrivals
 from loadgen.load.drawing import parse_ranges
-from loadgen.load.image_layout import METHODS
+from loadgen.load.image_layout import LAYOUTS, METHODS
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_gpus, parse_int_list, parse_shape
+from model_containers.data_types import DataType
 
 T = TypeVar("T")
 
@@ -48,6 +51,28 @@ Settings = dict[str, Any]
 """Fields of a configuration, and of what is served, by name."""
 
 Group = Callable[..., Settings]
+
+Runtime = Annotated[
+    str,
+    typer.Option(help="Run as processes, or as containers.", rich_help_panel=help_format.PLACEMENT, **one_of(RUNTIMES)),
+]
+
+_PANELS: dict[Group, str] = {}
+"""The panel of help that a group's options are in, unless they name one of their own."""
+
+
+def panel(title: str) -> Callable[[Group], Group]:
+    """Put the options of a group into a panel of help.
+
+    Args:
+        title: of the panel.
+    """
+
+    def decorate(group: Group) -> Group:
+        _PANELS[group] = title
+        return group
+
+    return decorate
 
 
 def with_options(*groups: Group) -> Callable[[Callable[..., T]], Callable[..., T]]:
@@ -61,6 +86,8 @@ def with_options(*groups: Group) -> Callable[[Callable[..., T]], Callable[..., T
         own = _parameters(verb)
         own.pop("settings")
         shared = [_parameters(group) for group in groups]
+        for group, members in zip(groups, shared, strict=True):
+            _put_into_panel(members, _PANELS.get(group))
         everything = {name: parameter for members in (own, *shared) for name, parameter in members.items()}
         defined = Counter(spelling for members in (own, *shared) for spelling in _spellings(members))
         if twice := [spelling for spelling, times in defined.items() if times > 1]:
@@ -87,14 +114,24 @@ def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {name: parameter.replace(kind=parameter.KEYWORD_ONLY) for name, parameter in parameters.items()}
 
 
+def _put_into_panel(parameters: Mapping[str, inspect.Parameter], title: str | None) -> None:
+    for _, option in _options(parameters):
+        option.rich_help_panel = option.rich_help_panel or title
+
+
 def _spellings(parameters: Mapping[str, inspect.Parameter]) -> Iterator[str]:
     """What the options among parameters are called: their names and their flags; the context belongs to all."""
+    for name, option in _options(parameters):
+        # In an annotation, where it has no other use, the first flag lies in the place of the default.
+        flags = [str(flag) for flag in (option.default, *(option.param_decls or ())) if flag not in (None, ...)]
+        yield from (name, *(flags or ["--" + name.replace("_", "-")]))
+
+
+def _options(parameters: Mapping[str, inspect.Parameter]) -> Iterator[tuple[str, ParameterInfo]]:
     for name, parameter in parameters.items():
         option = next(iter(getattr(parameter.annotation, "__metadata__", ())), None)
         if isinstance(option, ParameterInfo):
-            # In an annotation, where it has no other use, the first flag lies in the place of the default.
-            flags = [str(flag) for flag in (option.default, *(option.param_decls or ())) if flag not in (None, ...)]
-            yield from (name, *(flags or ["--" + name.replace("_", "-")]))
+            yield name, option
 
 
 def configured(settings: Settings, load: Load) -> ExperimentConfig:
@@ -137,6 +174,7 @@ def arrivals_cv(text: str) -> float:
 # What to bring up ------------------------------------------------------------------------------------------
 
 
+@panel(help_format.MODEL)
 def model(
     context: typer.Context,
     model: Annotated[
@@ -145,15 +183,20 @@ def model(
             "--model",
             "--model_name",
             "-m",
-            help="A name that `loadgen models` lists, package.module:factory, or onnx:FILE.",
+            metavar="NAME",
+            help="A name that `loadgen models` lists, package.module:factory, or onnx:FILE.  [required to deploy]",
+            rich_help_panel=help_format.COMMON,
         ),
     ] = None,
-    weights: Annotated[str, typer.Option(help="seeded, imagenet, or a file.")] = "seeded",
+    weights: Annotated[
+        str, typer.Option(metavar="seeded|imagenet|FILE", help="Weights of vgg or inception.")
+    ] = "seeded",
     xla: Annotated[bool, typer.Option("--xla", help="Compile vgg or inception with XLA.")] = False,
     input_type: Annotated[
         str | None,
         typer.Option(
-            metavar="TYPE", help="floats, bytes (pixels), or strings (base64 of JPEG).  [default: the model's]"
+            help="Elements of inputs; bytes are pixels, strings are base64 of JPEG.  [default: the model's]",
+            **one_of(each.canonical for each in DataType),
         ),
     ] = None,
     input_shape: Annotated[
@@ -164,7 +207,7 @@ def model(
             "NAME:FP32:4x4,… in place of what the server says",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the inputs and of seeded weights.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the inputs and of seeded weights.")] = 0,
 ) -> Settings:
     """Which model."""
     elsewhere = context.params.get("target") is not None
@@ -183,6 +226,7 @@ def model(
     }
 
 
+@panel(help_format.COMMON)
 def size(
     batch_size: Annotated[
         str | None,
@@ -232,11 +276,17 @@ def _one_number(text: str) -> int:
     return numbers[0]
 
 
+@panel(help_format.PLACEMENT)
 def placement(
     cpus: Annotated[
         str | None,
         typer.Option(
-            "--cpus", "--model_cpus", "-c", metavar="CORES", help="Cores for replicas: 0 1, or 0,1, or 20-27."
+            "--cpus",
+            "--model_cpus",
+            "-c",
+            metavar="CORES",
+            help="Cores for replicas: 0 1, or 0,1, or 20-27.",
+            rich_help_panel=help_format.COMMON,
         ),
     ] = None,
     gpus: Annotated[
@@ -247,6 +297,7 @@ def placement(
             "-g",
             metavar="GPUS",
             help="GPUs, one per replica while they last; none forces the CPU.  [default: the model's that exist]",
+            rich_help_panel=help_format.COMMON,
         ),
     ] = None,
     frontends: Annotated[
@@ -271,7 +322,7 @@ def placement(
     ] = None,
     allow_overlap: Annotated[bool, typer.Option("--allow-overlap", help="Let cores that were named collide.")] = False,
     image: Annotated[
-        str, typer.Option(help="With --runtime docker: image of the replicas.  [default: the model's]")
+        str, typer.Option(metavar="IMAGE", help="With --runtime docker: image of the replicas.  [default: the model's]")
     ] = "",
     restart_replicas: Annotated[
         bool, typer.Option("--restart-replicas", help="Replace a replica that dies or hangs, on its cores.")
@@ -303,14 +354,20 @@ def placement(
     }
 
 
+@panel(help_format.PORTS)
 def ports(
-    request_port: Annotated[int, typer.Option(help="Frontend's port for requests; 0 takes any free one.")] = 4456,
-    response_port: Annotated[int, typer.Option(help="Frontend's port for responses.")] = 4455,
-    replica_port: Annotated[int, typer.Option(help="Frontend's port for replicas.")] = 7000,
-    metrics_port: Annotated[int, typer.Option(help="Frontend's port for metrics.")] = 1337,
-    admin_port: Annotated[int, typer.Option(help="Management frontend's port.")] = 1338,
+    request_port: Annotated[
+        int, typer.Option(metavar="PORT", help="Frontend's port for requests; 0 takes any free one.")
+    ] = 4456,
+    response_port: Annotated[int, typer.Option(metavar="PORT", help="Frontend's port for responses.")] = 4455,
+    replica_port: Annotated[int, typer.Option(metavar="PORT", help="Frontend's port for replicas.")] = 7000,
+    metrics_port: Annotated[int, typer.Option(metavar="PORT", help="Frontend's port for metrics.")] = 1337,
+    admin_port: Annotated[int, typer.Option(metavar="PORT", help="Management frontend's port.")] = 1338,
     redis_port: Annotated[
-        int | None, typer.Option(help="With --runtime docker: publish Redis on this port.  [default: not published]")
+        int | None,
+        typer.Option(
+            metavar="PORT", help="With --runtime docker: publish Redis on this port.  [default: not published]"
+        ),
     ] = None,
     local_token: Annotated[
         bool, typer.Option("--local-token", help="Serve no other user of this machine: credentials on loopback too.")
@@ -321,6 +378,7 @@ def ports(
     return {"ports": ports, "local_token": local_token}
 
 
+@panel(help_format.PORTS)
 def publishing(
     publish_address: Annotated[
         str,
@@ -342,6 +400,7 @@ def publishing(
 # What to load it with --------------------------------------------------------------------------------------
 
 
+@panel(help_format.INPUTS)
 def inputs(
     input_: Annotated[
         Path | None,
@@ -349,7 +408,9 @@ def inputs(
             "--input", metavar="FILE|DIR", help="Inputs: arrays, images, txt, json, jsonl, csv.  [default: drawn]"
         ),
     ] = None,
-    inputs: Annotated[int | None, typer.Option(help="Distinct inputs to send.  [default: 32, or all files]")] = None,
+    inputs: Annotated[
+        int | None, typer.Option(metavar="N", help="Distinct inputs to send.  [default: 32, or all files]")
+    ] = None,
     input_range: Annotated[
         str | None,
         typer.Option(metavar="LOW:HIGH", help="Draw numbers from LOW to below HIGH; of several inputs NAME:LOW:HIGH,…"),
@@ -360,11 +421,11 @@ def inputs(
     ] = None,
     input_layout: Annotated[
         str | None,
-        typer.Option(metavar="NCHW|NHWC", help="Where the model has an image's channels.  [default: by its shape]"),
+        typer.Option(help="Where the model has an image's channels.  [default: by its shape]", **one_of(LAYOUTS)),
     ] = None,
     resize: Annotated[
         str | None,
-        typer.Option(metavar="METHOD", help=f"Resize images to the model's size: {', '.join(METHODS)}."),
+        typer.Option(help="Resize images to the model's size.", **one_of(METHODS)),
     ] = None,
     allow_nan: Annotated[bool, typer.Option("--allow-nan", help="Let floats of files be NaN.")] = False,
     verify: Annotated[
@@ -378,9 +439,15 @@ def inputs(
     return {"inputs": sent, "verify": verify}
 
 
+@panel(help_format.CLIENT)
 def client(
-    log_every: Annotated[str, typer.Option(metavar="TIME", help="Time between two lines of the log.")] = "3s",
-    results_dir: Annotated[str, typer.Option(metavar="DIR", help="Directory for the results.")] = "results",
+    log_every: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="Time between two lines of the log.", rich_help_panel=help_format.RESULTS),
+    ] = "3s",
+    results_dir: Annotated[
+        str, typer.Option(metavar="DIR", help="Directory for the results.", rich_help_panel=help_format.RESULTS)
+    ] = "results",
     client_cpus: Annotated[
         str | None, typer.Option(metavar="CORES", help="Cores for the client.  [default: planned]")
     ] = None,
@@ -396,10 +463,17 @@ def client(
     ] = 1,
     fail_if: Annotated[
         list[str] | None,
-        typer.Option(metavar="CONDITION", help="Exit with code 8 if it comes true: 'p99>300ms', 'failed>0'."),
+        typer.Option(
+            metavar="CONDITION",
+            help="Exit with code 8 if it comes true: 'p99>300ms', 'failed>0'.",
+            rich_help_panel=help_format.VALIDITY,
+        ),
     ] = None,
     requests_log: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a row for each request, npz or csv.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write a row for each request, npz or csv.", rich_help_panel=help_format.RESULTS
+        ),
     ] = None,
     no_ceiling: Annotated[
         bool, typer.Option("--no-ceiling", help="Do not measure what the client can do by itself, which takes 2 s.")
@@ -424,6 +498,7 @@ def directory(text: str) -> Path:
     return Path(text)
 
 
+@panel(help_format.VALIDITY)
 def ending(
     until_steady: Annotated[
         bool,
@@ -438,6 +513,7 @@ def ending(
     return {"until_steady": until_steady, "abort_on_fail": abort_on_fail}
 
 
+@panel(help_format.VALIDITY)
 def validity(
     allow_invalid: Annotated[
         bool, typer.Option("--allow-invalid", help="Take a run that is invalid as it is, and go on.")
@@ -447,10 +523,13 @@ def validity(
     return {"allow_invalid": allow_invalid}
 
 
+@panel(help_format.LOAD)
 def window(
     max_in_flight: Annotated[
         int | None,
-        typer.Option(help="Most requests in flight.  [default: 10000, with --target 64; no more than 1 GiB]"),
+        typer.Option(
+            metavar="N", help="Most requests in flight.  [default: 10000, with --target 64; no more than 1 GiB]"
+        ),
     ] = None,
     timeout: Annotated[
         str | None, typer.Option(metavar="TIME", help="Patience for one reply.  [default: without end]")
@@ -470,10 +549,14 @@ def window(
     return _patience(max_in_flight, timeout, stall, drain)
 
 
+@panel(help_format.LOAD)
 def patience(
     max_in_flight: Annotated[
         int | None,
-        typer.Option(help="Requests in flight at which the run is given up.  [default: 1000000, with --target 20000]"),
+        typer.Option(
+            metavar="N",
+            help="Requests in flight at which the run is given up.  [default: 1000000, with --target 20000]",
+        ),
     ] = None,
     timeout: Annotated[str, typer.Option(metavar="TIME", help="Patience for a reply, from its planned time.")] = "60s",
     stall: Annotated[
@@ -501,6 +584,7 @@ def _patience(max_in_flight: int | None, timeout: str | None, stall: str, drain:
 # Something that runs already -------------------------------------------------------------------------------
 
 
+@panel(help_format.CONNECTION)
 def connection(
     connect: Annotated[
         str | None, typer.Option(metavar="HOST", help="Load a frontend that already runs there; start nothing.")
@@ -508,7 +592,8 @@ def connection(
     app: Annotated[
         str | None,
         typer.Option(
-            help="With --connect: the application to ask, of any model without -m.  [default: the model's name]"
+            metavar="NAME",
+            help="With --connect: the application to ask, of any model without -m.  [default: the model's name]",
         ),
     ] = None,
     credentials: Annotated[
@@ -519,10 +604,15 @@ def connection(
     return {} if connect is None else {"host": connect, "application": app, "credentials": credentials}
 
 
+@panel(help_format.COMMON)
 def planning(
     topology: Annotated[
         str | None,
-        typer.Option(metavar="MACHINE", help="Another machine to plan for: cpus=0-31,gpus=0-1,smt=2,numa=2."),
+        typer.Option(
+            metavar="MACHINE",
+            help="With --dry-run: another machine to plan for: cpus=0-31,gpus=0-1,smt=2,numa=2.",
+            rich_help_panel=help_format.PLACEMENT,
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print plan and placement, start nothing.")] = False,
 ) -> Settings:

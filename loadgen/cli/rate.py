@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from loadgen.cli import console, measuring, parameters
+from loadgen.cli import console, help_format, measuring, parameters
 from loadgen.cli.target import target
 from loadgen.config import ExperimentConfig, OpenLoop
 from loadgen.load.arrivals import parse_arrivals
@@ -30,7 +30,12 @@ from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_rate
 def described(
     settings: parameters.Settings,
     rate: Annotated[
-        str | None, typer.Option("--rate", metavar="RATE", help="Requests a second: 100; or 6/m, 360/h.")
+        str | None,
+        typer.Option(
+            "--rate",
+            metavar="RATE",
+            help="Requests a second: 100; or 6/m, 360/h.  [required unless --arrivals has rates]",
+        ),
     ] = None,
     arrivals: Annotated[
         str,
@@ -43,9 +48,19 @@ def described(
         str | None,
         typer.Option("--duration", "-d", metavar="TIME", help="Length of the measured part.  [default: 120s]"),
     ] = None,
-    time_scale: Annotated[float, typer.Option(help="Of a trace: its time runs so many times as long.")] = 1.0,
-    warmup: Annotated[str, typer.Option(metavar="TIME", help="Time before it, at its first rate.")] = "1s",
-    runtime: Annotated[str, typer.Option(help="Run as processes, or as containers: process, docker.")] = "process",
+    time_scale: Annotated[
+        float,
+        typer.Option(
+            metavar="FACTOR", help="Stretch the timestamps of a trace by this factor.", rich_help_panel=help_format.LOAD
+        ),
+    ] = 1.0,
+    warmup: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME", help="Time before the measured part, at its first rate.", rich_help_panel=help_format.LOAD
+        ),
+    ] = "1s",
+    runtime: parameters.Runtime = "process",
 ) -> ExperimentConfig:
     """Offer load at a rate, and say what its users would feel."""
     with console.one_line_errors():

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from loadgen.cli import console, measuring, parameters
+from loadgen.cli import console, help_format, measuring, parameters
 from loadgen.cli.target import target
 from loadgen.config import ExperimentConfig, Saturate
 from loadgen.errors import ConfigError
@@ -42,10 +42,19 @@ def described(
     ] = "120s",
     warmup: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Time before the measured part.  [default: 1s; 0 with --requests]"),
+        typer.Option(
+            metavar="TIME",
+            help="Time before the measured part.  [default: 1s; 0 with --requests]",
+            rich_help_panel=help_format.LOAD,
+        ),
     ] = None,
-    requests: Annotated[int | None, typer.Option(help="Send so many requests instead of stopping by time.")] = None,
-    runtime: Annotated[str, typer.Option(help="Run as processes, or as containers: process, docker.")] = "process",
+    requests: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Send so many requests instead of stopping by time.", rich_help_panel=help_format.LOAD
+        ),
+    ] = None,
+    runtime: parameters.Runtime = "process",
 ) -> ExperimentConfig:
     """Load a deployment as much as it takes, and say what limits it."""
     with console.one_line_errors():

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from loadgen.cli import console, exit_codes, measuring, parameters
+from loadgen.cli import console, exit_codes, help_format, measuring, parameters
 from loadgen.cli.target import target
 from loadgen.config import Deploy, ExperimentConfig, Saturate
 from loadgen.errors import ConfigError
@@ -39,7 +39,10 @@ def size(
         list[str],
         typer.Option(metavar="CONDITIONS", help="What has to hold: 'p99<1s,goodput(latency<100ms)>99%'; repeatable."),
     ],
-    rate: Annotated[str | None, typer.Option(metavar="RATE", help="Requests a second: 100; or 6/m, 360/h.")] = None,
+    rate: Annotated[
+        str | None,
+        typer.Option(metavar="RATE", help="Requests a second: 100; or 6/m, 360/h.  [required unless --trace]"),
+    ] = None,
     trace: Annotated[
         str | None, typer.Option(metavar="FILE", help="Times of requests, in seconds, whose peak of 10 s is the rate.")
     ] = None,
@@ -72,8 +75,11 @@ def size(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the newest search of this model and objective.")
     ] = False,
-    json: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the answer as JSON.")] = None,
-    runtime: Annotated[str, typer.Option(help="Run as processes, or as containers: process, docker.")] = "process",
+    json: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|-", help="Write the answer as JSON.", rich_help_panel=help_format.RESULTS),
+    ] = None,
+    runtime: parameters.Runtime = "process",
 ) -> None:
     """Find the cheapest configuration that carries a rate within an objective."""
     dry_run = settings.pop("dry_run")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from frontend_launch.integers import plural
-from loadgen.cli import console, exit_codes, option_files, parameters
+from loadgen.cli import console, exit_codes, help_format, option_files, parameters
 from loadgen.cli.target import target
 from loadgen.config import Deploy, Saturate
 from loadgen.errors import ConfigError
@@ -89,10 +89,20 @@ def sweep(
         str,
         typer.Option("--duration", "--duration_seconds", "-d", metavar="TIME", help="Measured part of each cell."),
     ] = "120s",
-    warmup: Annotated[str, typer.Option(metavar="TIME", help="Time before it.")] = "500ms",
-    repeat: Annotated[int, typer.Option(help="Measure each cell so often, in an order that is drawn.")] = 1,
+    warmup: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME", help="Time before the measured part of each cell.", rich_help_panel=help_format.LOAD
+        ),
+    ] = "500ms",
+    repeat: Annotated[int, typer.Option(metavar="N", help="Measurements per cell; the order is randomised.")] = 1,
     anchor_every: Annotated[
-        int | None, typer.Option(help="Measure the first cell again after so many.  [default: at the end]")
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Measure the first cell again after N cells.  [default: at the end]",
+            rich_help_panel=help_format.LOAD,
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the newest sweep of these very options.")
@@ -110,7 +120,7 @@ def sweep(
             help="Options from a TOML file, by their long names; those on the command line come before it.",
         ),
     ] = None,
-    runtime: Annotated[str, typer.Option(help="Run as processes, or as containers: process, docker.")] = "process",
+    runtime: parameters.Runtime = "process",
 ) -> None:
     """Measure every combination of replicas, cores per replica, batch sizes, requests in flight and rates."""
     dry_run = settings.pop("dry_run")

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from loadgen import files
-from loadgen.cli import console, parameters
+from loadgen.cli import console, help_format, parameters
 from loadgen.config import Deploy, External, Frontend, Served
 from loadgen.errors import ConfigError
 from loadgen.parsing import parse_duration
@@ -86,6 +86,7 @@ def _refusal(names: list[str], meant: tuple[type[Served], ...], served: type[Ser
     return f"{flags} need{s} --connect: leave {them} out, or add --connect HOST"
 
 
+@parameters.panel(help_format.TARGET)
 def target(
     context: typer.Context,
     target: Annotated[
@@ -94,6 +95,7 @@ def target(
             metavar="URL",
             help="Load a model on another server; start nothing: oip+grpc://HOST:PORT/MODEL[/VERSION], oip+http://…, "
             "http://HOST:PORT/PATH, http+json://…; oip+grpcs, oip+https, https and https+json through TLS.",
+            rich_help_panel=help_format.COMMON,
         ),
     ] = None,
     connections: Annotated[

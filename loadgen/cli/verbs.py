@@ -7,15 +7,16 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
 from loadgen.cli import exit_codes
 from loadgen.cli.argv import list_options, normalise_argv
+from loadgen.cli.help_format import Command, Group
 from loadgen.errors import one_line
 from model_containers import printable
 
@@ -56,12 +57,25 @@ The module is imported when its verb is called, so that the list of all verbs is
 """
 
 
-class Verbs(TyperGroup):
+PANELS = {
+    "Measure": ("size", "saturate", "rate", "sweep", "capacity"),
+    "Look at results": ("report", "compare", "best"),
+    "Deployments": ("up", "down", "ps", "logs", "metrics"),
+    "This installation": ("doctor", "models", "images", "help"),
+}
+"""The verbs in help, by the titles of their panels."""
+
+
+class Verbs(Group):
     """The verbs, by their lines of help until one is called."""
 
     def __init__(self, **attributes: Any) -> None:
         lines = {name: TyperCommand(name, help=line) for name, (_, line) in VERBS.items()}
         super().__init__(**{**attributes, "commands": lines})
+
+    def panels(self) -> Mapping[str, Iterable[str]]:
+        """The verbs, by what they are for."""
+        return PANELS
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The verb that the words ask for, with the rest of them."""
@@ -97,7 +111,7 @@ def command(name: str, function: Callable[..., Any]) -> Any:
         function: what it does.
     """
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command(name, help=VERBS[name][1])(function)
+    alone.command(name, cls=Command, help=VERBS[name][1])(function)
     return typer.main.get_command(alone)
 
 
@@ -105,7 +119,7 @@ app = typer.Typer(
     cls=Verbs,
     help="Size an ML serving deployment by experiment.",
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

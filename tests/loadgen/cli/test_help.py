@@ -1,10 +1,21 @@
 """How the program says what it can do: help, and completion of what is typed."""
 
+import shlex
+
 import pytest
+import typer
+from option_table import commands
 from program import LOADGEN, asked
 from typer import completion
 
-from loadgen.cli.verbs import VERBS
+from loadgen.cli import help_format, measuring, sweep, verbs
+from loadgen.cli import size as sizing
+from loadgen.cli.argv import list_options, normalise_argv
+from loadgen.cli.examples import EXAMPLES
+from loadgen.cli.verbs import PANELS, VERBS
+
+COMMANDS = {"": None, **dict(commands())}
+MEASURING = ("size", "saturate", "rate", "sweep", "capacity")
 
 
 @pytest.mark.parametrize("words", [[], ["saturate"], ["models"], ["models", "verify"]], ids=str)
@@ -61,6 +72,10 @@ def completed(monkeypatch):
         ("loadgen sweep --file /nowhere/at/all --dry", ["--dry-run"]),
         ("loadgen --version sa", ["saturate"]),
         ("loadgen nonsense --x", []),
+        ("loadgen saturate --runtime d", ["docker"]),
+        ("loadgen up --runtime ", ["process", "docker"]),
+        ("loadgen rate --resize bi", ["bilinear", "bicubic"]),
+        ("loadgen size --input-layout NH", ["NHWC"]),
     ],
 )
 def test_completion(completed, line, offered):
@@ -76,3 +91,103 @@ def test_the_script_of_a_shell(shell, monkeypatch):
     said = asked([LOADGEN, "--show-completion"])
     assert (said.returncode, said.stderr) == (0, "")
     assert f"_LOADGEN_COMPLETE=complete_{shell}" in said.stdout
+
+
+def test_each_verb_is_in_one_panel():
+    """In the order of the table."""
+    assert [name for names in PANELS.values() for name in names] == list(VERBS)
+
+
+def panels(words):
+    """The lines of help by the headings that they are below."""
+    found: dict[str, list[str]] = {}
+    for line in asked([LOADGEN, *words, "-h"]).stdout.splitlines():
+        if line.endswith(":") and not line.startswith(" "):
+            lines = found[line[:-1]] = []
+        elif line and found:
+            lines.append(line)
+    return found
+
+
+@pytest.mark.parametrize("verb", [*MEASURING, "up"])
+def test_options_are_in_panels_the_common_ones_first(verb):
+    """What a user needs comes before what few need."""
+    found = panels([verb])
+    titles = list(found)
+    assert titles[-1] == "Examples"
+    assert titles[:-1] == [title for title in help_format.PANELS if title in titles]
+    assert titles[0] == help_format.COMMON
+    assert "-m, --model, --model_name NAME" in found[help_format.COMMON][0]
+    assert any("--runtime process|docker" in line for line in found[help_format.PLACEMENT])
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["saturate"], "--model_name"),
+        (["rate"], "--rate"),
+        (["size"], "--rate"),
+        (["size"], "--slo"),
+        (["capacity"], "--slo"),
+        (["best"], "--slo"),
+        (["report"], "PATH..."),
+    ],
+    ids=" ".join,
+)
+def test_what_is_required_says_so(words, option):
+    """Also where something else may stand in its place."""
+    lines = [line for panel in panels(words).values() for line in panel]
+    start = next(place for place, line in enumerate(lines) if option in line)
+    assert "[required" in " ".join(lines[start : start + 3])
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_help_fits_the_terminal(monkeypatch, columns):
+    """But for examples, which can be copied."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for name in VERBS:
+        lines = [line for title, panel in panels([name]).items() if title != "Examples" for line in panel]
+        assert max(map(len, lines)) <= columns
+
+
+def test_each_command_has_two_examples():
+    """Of itself."""
+    assert set(EXAMPLES) == set(COMMANDS)
+    for name, examples in EXAMPLES.items():
+        assert len(set(examples)) == 2
+        for line in examples:
+            assert line.startswith(f"loadgen {name}".rstrip())
+            assert len(line) <= 110
+        assert panels(name.split())["Examples"] == [f"  {line}" for line in examples]
+
+
+def words_of(example):
+    """What the parser gets."""
+    words = shlex.split(example.split(" | ")[0])[1:]
+    return normalise_argv(words, list_options(words))
+
+
+@pytest.mark.parametrize("example", [line for examples in EXAMPLES.values() for line in examples])
+def test_examples_can_be_parsed(example):
+    """With the types of their values."""
+    words = words_of(example)
+    name = max((name for name in COMMANDS if words[: len(name.split())] == name.split()), key=len)
+    with typer.Context(verbs.verb("doctor"), info_name="loadgen") as root:
+        COMMANDS[name].make_context(name, words[len(name.split()) :], parent=root)
+
+
+@pytest.mark.parametrize(
+    "example", [line for name, examples in EXAMPLES.items() if name in MEASURING for line in examples]
+)
+def test_examples_are_configurations(example, monkeypatch, tmp_path):
+    """Which could be planned where their model or server is."""
+
+    def planned(*_):
+        raise typer.Exit(77)
+
+    for module, name in ((measuring, "show_plan"), (sweep, "_show_plan"), (sizing, "prepare_size")):
+        monkeypatch.setattr(module, name, planned)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "arrivals.txt").write_text("0\n1\n2\n")
+    said = asked([LOADGEN, *words_of(example), "--dry-run"])
+    assert (said.returncode, said.stderr) == (77, "")
