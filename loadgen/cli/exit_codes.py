@@ -37,7 +37,6 @@ from typing import TYPE_CHECKING
 
 from frontend_launch.errors import AdminError, DescribeError, FrontendLaunchError, PlacementError, RequestError
 from loadgen.errors import ClientLimitError, ConfigError, LoadgenError, NotSavedError, TargetError
-from loadgen.judging.comparison import Outcome
 from loadgen.load.ending import Ending
 
 if TYPE_CHECKING:
@@ -83,8 +82,6 @@ _BY_ENDING: Mapping[str, int] = {
     Ending.INTERRUPTED: 128 + signal.SIGINT,
 }
 """Of runs that did not end as asked."""
-
-_BY_OUTCOME = {Outcome.NOT_WORSE: OK, Outcome.WORSE: THRESHOLD, Outcome.UNDECIDED: UNDECIDED}
 
 
 def of_error(error: Exception) -> int:
@@ -148,7 +145,10 @@ def of_compared(compared: Compared) -> int:
         return NOT_SAVED
     if not compared.rounds:
         return INVALID
-    return OK if compared.comparison is None else _BY_OUTCOME[compared.comparison.outcome]
+    from loadgen.judging.comparison import Outcome  # noqa: PLC0415 - it loads numpy, and help loads this module
+
+    by_outcome = {Outcome.NOT_WORSE: OK, Outcome.WORSE: THRESHOLD, Outcome.UNDECIDED: UNDECIDED}
+    return OK if compared.comparison is None else by_outcome[compared.comparison.outcome]
 
 
 def of_signal(number: signal.Signals) -> int:

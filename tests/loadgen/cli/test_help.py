@@ -1,6 +1,8 @@
 """How the program says what it can do: help, and completion of what is typed."""
 
 import shlex
+import subprocess
+import sys
 
 import pytest
 import typer
@@ -91,6 +93,15 @@ def test_the_script_of_a_shell(shell, monkeypatch):
     said = asked([LOADGEN, "--show-completion"])
     assert (said.returncode, said.stderr) == (0, "")
     assert f"_LOADGEN_COMPLETE=complete_{shell}" in said.stdout
+
+
+def test_help_is_instant():
+    """The list of all verbs loads none of the libraries that take longer than itself."""
+    program = "import atexit, sys; atexit.register(lambda: print(*sys.modules)); from loadgen.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program, "-h"], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert "loadgen.cli.verbs" in loaded
+    assert not {"numpy", "zmq", "uvloop", "aiohttp", "rich"} & set(loaded)
 
 
 def test_each_verb_is_in_one_panel():
