@@ -197,6 +197,7 @@ class Answer:
         shown: the open loop that shows it.
         capacity: its throughput when saturated; None where that is not known.
         capacity_runs: valid runs that the capacity rests on.
+        repeated: its interval is by the spread of repeated runs; else it is what a short run is trusted to.
         at_least: it may do more: the replicas were not the limit.
         limit: what limits it first.
         findings: of each size, the cheapest first.
@@ -210,6 +211,7 @@ class Answer:
     shown: Run | None
     capacity: Estimate | None
     capacity_runs: int
+    repeated: bool
     at_least: bool
     limit: str
     findings: tuple[Finding, ...]

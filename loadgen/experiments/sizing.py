@@ -156,7 +156,7 @@ class Sizer:
             ended: why the search ended, or that it did not.
         """
         best = self._best
-        capacity = None if best is None else self._capacity(best)
+        capacity, repeated = (None, False) if best is None else self._capacity(best)
         limits = [] if best is None else [run.told for run in self._saturated(best)]
         return Answer(
             self._question,
@@ -164,8 +164,11 @@ class Sizer:
             self._shown,
             capacity,
             len(limits),
+            repeated,
             any(told.limit not in _SERVER for told in limits),
-            limits[-1].limit_text if limits else "not known: no valid saturating run",
+            f"{limits[-1].limit}; saturated {limits[-1].limit_text}"
+            if limits
+            else "not known: no valid saturating run",
             tuple(self._finding(size) for size in sorted(self._question.sizes, key=self._question.rank)),
             tuple(self._runs),
             ended,
@@ -490,11 +493,11 @@ class Sizer:
         cell = run.ask.cell
         return max(width, cell.size.replicas * cell.batch_size / (rate_rps * run.ask.duration_s))
 
-    def _capacity(self, cell: GridCell) -> Estimate | None:
-        """The throughput of a cell, with the spread of all runs that were repeated."""
+    def _capacity(self, cell: GridCell) -> tuple[Estimate | None, bool]:
+        """The throughput of a cell, and whether its interval is by the spread of all runs that were repeated."""
         one = self._estimate(cell)
         if one is None or not self._saturated(cell):
-            return None
+            return None, False
         squares, degrees = 0.0, 0
         for each in self._measured():
             logs = [math.log(run.told.throughput_rps or 1.0) for run in self._saturated(each)]
@@ -503,14 +506,15 @@ class Sizer:
                 degrees += len(logs) - 1
         runs = len(self._saturated(cell))
         if degrees < 2 or runs < 2:
-            return one
+            return one, False
         deviation = math.sqrt(squares / degrees / runs)
         quantile = _STUDENT_2 if degrees == 2 else student_quantile(0.975, degrees)
         known = [run.told for run in self._saturated(cell) if run.told.interval_rps is not None]
         own = max(
             (told.interval_rps[1] / (told.throughput_rps or 1.0) - 1 for told in known if told.interval_rps), default=0
         )
-        return Estimate.around(one.value, max(math.expm1(quantile * deviation), own / math.sqrt(runs), LEAST_WIDTH))
+        width = max(math.expm1(quantile * deviation), own / math.sqrt(runs), LEAST_WIDTH)
+        return Estimate.around(one.value, width), True
 
     def _curve(self, kind: _Kind) -> BatchCurve:
         base = self._curved[kind]

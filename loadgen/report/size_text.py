@@ -14,7 +14,7 @@ from loadgen.experiments.grid import GridCell
 from loadgen.experiments.scaling import Estimate
 from loadgen.experiments.size import PEAK_S, Sized, SizePlan, course
 from loadgen.experiments.size_answer import Answer, Finding, Fleet, Run
-from loadgen.experiments.sizing import DRIFT, OVERHEAD_S, STARTING_S, Sizer
+from loadgen.experiments.sizing import OVERHEAD_S, STARTING_S, Sizer
 from loadgen.report.text import table
 from loadgen.results.document import strict
 
@@ -23,7 +23,7 @@ MOST_NAMED = 3
 
 _SKIPPED = {
     "dearer": "cost as much as the answer or more",
-    "ruled out": "predicted to do less than is asked",
+    "ruled out": "predicted to do less than is asked, or too slowly",
     "fails": "of sizes that failed, at other batches",
     "holds": "of the answer's size, at other batches",
     "undecided": "of sizes that are undecided, at other batches",
@@ -77,6 +77,7 @@ def size_json(sized: Sized) -> str:
         "capacity_rps": _estimate(answer.capacity),
         "capacity_at_least": answer.at_least,
         "capacity_runs": answer.capacity_runs,
+        "capacity_repeated": answer.repeated,
         "headroom": answer.headroom,
         "limit": answer.limit,
         "cost_per_hour": question.hourly(answer.best.size) if answer.best and question.priced else None,
@@ -157,7 +158,8 @@ def _answer(sized: Sized) -> list[str]:
         lines.append("capacity    not known: no valid saturating run")
     else:
         ends = f"{_number(answer.capacity.low)} to {_number(answer.capacity.high)}"
-        how = "95 % confidence" if answer.capacity_runs > 1 else f"one run, trusted to {DRIFT:.0%}"
+        runs = plural(answer.capacity_runs, "run")
+        how = "95 % confidence" if answer.repeated else f"{runs}, trusted to {answer.capacity.width:.0%}"
         least = "at least " * answer.at_least
         lines.append(
             f"capacity    {least}{_number(answer.capacity.value)} requests/s ({ends}, {how}) at full speed; "
@@ -183,7 +185,8 @@ def _cheaper(answer: Answer) -> list[str]:
     """The sizes that cost less, the dearest of them first: why not these."""
     known = [found for found in reversed(answer.cheaper) if found not in answer.unknown]
     if answer.best is not None and not answer.cheaper:
-        return ["cheaper     none: no size has fewer cores or GPUs"]
+        less = "costs less" if answer.question.priced else "has fewer cores or GPUs"
+        return [f"cheaper     none: no size {less}"]
     word = "cheaper" if answer.best is not None else "tried"
     lines = [f"{word:<12}{_reason(found)}" for found in known[:MOST_NAMED]]
     rest = len(known) - MOST_NAMED

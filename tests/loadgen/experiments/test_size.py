@@ -141,6 +141,8 @@ def test_the_cheapest_size_is_brought_up_measured_and_confirmed(monkeypatch, tmp
     assert "cells left out: cost as much as the answer or more" in text
     assert exit_codes.of_size(sized.answer) == 0
     assert len(text.splitlines()) < 40
+    few = replace(sized, answer=replace(sized.answer, repeated=False, capacity_runs=2))
+    assert ", 2 runs, trusted to " in size_text(few)
 
 
 def test_a_search_goes_on_where_it_was_ended(monkeypatch, tmp_path):

@@ -117,6 +117,16 @@ def test_a_search_without_time_says_what_was_not_tried():
     assert "not tried" in states(answer).values()
 
 
+@pytest.mark.parametrize(("within_s", "runs", "repeated"), [(36.0, 1, False), (42.0, 2, False), (63.0, 4, True)])
+def test_few_runs_have_no_interval_of_their_spread(within_s, runs, repeated):
+    """They are trusted to a tenth, and the answer says so."""
+    answer = Machine().answer(question(100.0, "p50<100ms", within_s=within_s))
+    assert answer.capacity is not None
+    assert (answer.capacity_runs, answer.repeated) == (runs, repeated)
+    assert (answer.capacity.width >= 0.099) is not repeated
+    assert answer.limit == "replicas; saturated the replicas are the limit"
+
+
 def test_half_of_the_time_without_an_answer_wants_a_likely_one():
     """So that there is one, and what is cheaper is said not to have been tried."""
     machine = Machine(always={"outcome": "undecided"})
