@@ -148,8 +148,6 @@ WALL_CLOCK = {
     "loadgen/experiments/ceiling_cache.py",  # how old an entry is, across restarts of the machine
     "loadgen/experiments/experiment.py",
     "loadgen/experiments/ledger.py",
-    "loadgen/experiments/size.py",
-    "loadgen/experiments/sweep.py",
     "loadgen/results/files.py",
 }
 """The modules that read it: for names of files and for dates, where nothing is said about it."""

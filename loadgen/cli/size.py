@@ -96,8 +96,8 @@ def size(
         console.writable("--json", json)
         base = parameters.configured(settings | {"runtime": runtime}, Saturate(max_in_flight=settings["max_in_flight"]))
         if not isinstance(base.serve, Deploy):
-            assert rate_rps is not None or recorded is not None
-            wanted_rps = rate_rps or peak_rps(recorded)  # type: ignore[arg-type]
+            wanted_rps = rate_rps if recorded is None else peak_rps(recorded)
+            assert wanted_rps is not None
             chosen = {"batch-sizes": batch_sizes, "core-cost": core_cost, "gpu-cost": gpu_cost, "resume": resume}
             if stray := next((name for name, value in chosen.items() if value), None):
                 raise ConfigError(f"--{stray} belongs to a deployment, and this server runs already: leave it out")
