@@ -14,7 +14,8 @@ from loadgen.experiments.grid import GridCell
 from loadgen.experiments.scaling import Estimate
 from loadgen.experiments.size import PEAK_S, Sized, SizePlan, course
 from loadgen.experiments.size_answer import Answer, Finding, Fleet, Run
-from loadgen.experiments.sizing import OVERHEAD_S, STARTING_S, Sizer
+from loadgen.experiments.size_knowledge import Knowledge
+from loadgen.experiments.sizing import OVERHEAD_S, STARTING_S
 from loadgen.report.text import table
 from loadgen.results.document import strict
 
@@ -255,14 +256,14 @@ def _fleets(sized: Sized) -> list[tuple[float, Fleet]]:
     trace, answer = sized.plan.config.trace, sized.answer
     if trace is None:
         return []
-    sizer = Sizer.of(answer)
+    known = Knowledge.of(answer)
     if answer.best is not None and answer.capacity is not None:
         cell, share = answer.best, min(1.0, answer.question.rate_rps / answer.capacity.value)
     elif answer.beyond is not None:
         cell, share = answer.beyond.cell, answer.beyond.share or 1.0
     else:
         return []
-    return [(at_s, sizer.fleet(cell, rate_rps, share)) for at_s, rate_rps in course(trace) if rate_rps]
+    return [(at_s, known.fleet(cell, rate_rps, share)) for at_s, rate_rps in course(trace) if rate_rps]
 
 
 def _course(sized: Sized) -> list[str]:

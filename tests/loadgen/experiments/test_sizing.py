@@ -9,6 +9,7 @@ from simulated_deployments import Simulation, World
 from loadgen.experiments.grid import GridCell, Size
 from loadgen.experiments.probes import Outcome
 from loadgen.experiments.size_answer import Question, Told
+from loadgen.experiments.size_knowledge import Knowledge
 from loadgen.experiments.sizing import Sizer, busiest_rps
 from loadgen.judging import slo
 
@@ -192,9 +193,9 @@ def test_what_no_size_carries_is_extrapolated():
 def test_numbers_of_replicas_have_intervals():
     """They hold the truth, and grow with the rate; of an answer they can be asked again."""
     answer = Machine().answer(question(rate_rps=2500.0))
-    sizer = Sizer.of(answer)
+    fleets = Knowledge.of(answer)
     cell = answer.best
-    known = [sizer.fleet(cell, rate_rps) for rate_rps in (100.0, 1000.0, 2000.0)]
+    known = [fleets.fleet(cell, rate_rps) for rate_rps in (100.0, 1000.0, 2000.0)]
     lows = [fleet.low or 0 for fleet in known]
     assert lows == sorted(lows)
     for fleet in known:
