@@ -34,6 +34,11 @@ FIRST = ("model", "target", "rate", "slo")
 class Command(TyperCommand):
     """A command that shows its help so."""
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The words of the line of usage; those for arguments say themselves what may be left out, and repeated."""
+        arguments = [each.metavar or "" for each in self.get_params(ctx) if each.param_type_name == "argument"]
+        return [self.options_metavar or "", *arguments]
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the panels."""
         _write_panels(self, ctx, formatter)
@@ -96,9 +101,22 @@ def _panels(parameters: Iterable[Any], ctx: Any) -> Iterator[tuple[str, list[tup
     several = sum(map(bool, panels.values())) - bool(panels["Arguments"]) > 1
     for title, members in panels.items():
         members.sort(key=lambda each: FIRST.index(each.name) if each.name in FIRST else len(FIRST))
-        rows = [row for each in members if (row := each.get_help_record(ctx)) is not None]
+        rows = [row for each in members if (row := _row(each, ctx)) is not None]
         if rows:
             yield title if several or title != COMMON else "Options", rows
+
+
+def _row(parameter: Any, ctx: Any) -> tuple[str, str] | None:
+    """What to write, and what it means; None of a parameter that is hidden.
+
+    Args:
+        parameter: an option or an argument.
+        ctx: of its command.
+    """
+    row: tuple[str, str] | None = parameter.get_help_record(ctx)
+    if row is None or parameter.param_type_name != "argument":
+        return row
+    return parameter.metavar, row[1]  # Typer adds the type, as Python has it
 
 
 def _write_examples(ctx: Any, formatter: Any) -> None:

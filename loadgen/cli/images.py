@@ -34,7 +34,7 @@ HEADINGS = ("image", "size", "age", "state")
 def build(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Models of the catalogue.  [default: all]"),
+        typer.Argument(metavar="[NAME]...", help="Models of the catalogue.  [default: all]"),
     ] = None,
     base: Annotated[
         str, typer.Option(metavar="IMAGE", help="What images start from: one with Python, pip and apt.")

@@ -44,7 +44,7 @@ def size(
         typer.Option(metavar="RATE", help="Requests a second: 100; or 6/m, 360/h.  [required unless --trace]"),
     ] = None,
     trace: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Times of requests, in seconds, whose peak of 10 s is the rate.")
+        str | None, typer.Option(metavar="FILE", help="Times of requests, in seconds; their busiest 10 s are the rate.")
     ] = None,
     within: Annotated[str, typer.Option(metavar="TIME", help="Most time that the search takes.")] = "10m",
     batch_sizes: Annotated[
@@ -70,8 +70,10 @@ def size(
             help="Cores of each replica to choose from.  [default: 1 2 4 8 …]",
         ),
     ] = None,
-    core_cost: Annotated[float, typer.Option(metavar="COST", help="Of a core for an hour, in any currency.")] = 0.0,
-    gpu_cost: Annotated[float, typer.Option(metavar="COST", help="Of a GPU for an hour.")] = 0.0,
+    core_cost: Annotated[
+        float, typer.Option(metavar="COST", help="Cost of a core for an hour, in any currency.")
+    ] = 0.0,
+    gpu_cost: Annotated[float, typer.Option(metavar="COST", help="Cost of a GPU for an hour.")] = 0.0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the newest search of this model and objective.")
     ] = False,

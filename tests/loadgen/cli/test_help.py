@@ -1,5 +1,6 @@
 """How the program says what it can do: help, and completion of what is typed."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -150,6 +151,32 @@ def test_what_is_required_says_so(words, option):
     lines = [line for panel in panels(words).values() for line in panel]
     start = next(place for place, line in enumerate(lines) if option in line)
     assert "[required" in " ".join(lines[start : start + 3])
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments"),
+    [
+        (["report"], "PATH..."),
+        (["best"], "PATH..."),
+        (["compare"], "[A.json B.json]"),
+        (["logs"], "[RUN]"),
+        (["models", "verify"], "[NAME]..."),
+        (["images", "build"], "[NAME]..."),
+        (["help"], "[COMMAND]..."),
+    ],
+    ids=str,
+)
+def test_arguments_are_written_as_they_are_meant(words, arguments):
+    """Without brackets around brackets, and without the types of Python."""
+    said = asked([LOADGEN, *words, "-h"]).stdout
+    assert said.startswith(f"Usage: loadgen {' '.join(words)} [OPTIONS] {arguments}\n")
+    assert f"\nArguments:\n  {arguments}  " in said
+
+
+def test_options_have_no_types_of_python():
+    """But words for what to write."""
+    found = {name: asked([LOADGEN, *name.split(), "-h"]).stdout for name in COMMANDS}
+    assert {name: re.findall(r"<\w+.*", text) for name, text in found.items() if re.search(r"<\w+[\[>]", text)} == {}
 
 
 @pytest.mark.parametrize("columns", [80, 120])
