@@ -49,6 +49,9 @@ SCHEMES = {
 }
 """The protocol of each scheme, and whether it goes through TLS."""
 
+_WITHOUT_SLASHES = re.compile(rf"({'|'.join(map(re.escape, SCHEMES))})(:/|//|:(?=\D))(?=[^/])", re.IGNORECASE)
+"""A scheme without all of ``://`` behind it; a host may be called as a scheme is, before a port."""
+
 _UNQUOTED = "/%:@!$&'()*+,;=~?"
 """What stays as it is in a path and a query, beside letters, digits and ``-._``."""
 
@@ -185,6 +188,11 @@ def _parsed(text: str, *, needs_port: bool) -> Address:
         text: the address.
         needs_port: one that has no usual port has to name one.
     """
+    if misspelt := _WITHOUT_SLASHES.match(text):
+        scheme, behind = misspelt.groups()
+        meant = without_secrets(f"{scheme}://{text[misspelt.end() :]}")
+        typed = meant.replace("://", behind, 1)
+        raise FieldError("External.target", typed, "is not an address", f"did you mean {meant}?")
     shown = without_secrets(text)
     try:
         parts = urlsplit(text)
