@@ -202,7 +202,7 @@ def test_what_cannot_be_planned(changes, error, text):
             lambda: External.at("oip+grpc://h:1/m", metrics_url="nonsense"),
             "metrics_url nonsense is not a URL: write it as http://HOST:PORT/metrics",
         ),
-        (lambda: External.at("nonsense"), "target nonsense: the scheme is none of"),
+        (lambda: External.at("nonsense"), "target nonsense has no scheme: write http://nonsense, or oip"),
         (lambda: ExperimentConfig(Deploy("noop"), seed=-1), "seed -1 is negative"),
         (lambda: SweepConfig(BASE, batch_sizes=(2, 0)), "batch_sizes 0 is not positive"),
         (lambda: SweepConfig(BASE, batch_sizes=(1 << 20,)), "batch_sizes 1048576 is too large: at most 65536"),
