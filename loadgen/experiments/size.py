@@ -181,6 +181,9 @@ async def prepare_size(config: SizeConfig) -> SizePlan:
     batch_sizes = config.batch_sizes or tuple(size for size in BATCH_SIZES if most is None or size <= most)
     gpus = _gpus(base, context)
     sizes, notes = _sizes(config, context, base, gpus)
+    if config.core_cost and not config.gpu_cost and any(size.gpus for size in sizes):
+        remedy = "name what one costs an hour, or leave them out with {Deploy.gpus} none"
+        raise FieldError("SizeConfig.gpu_cost", "0", "makes GPUs free beside cores that cost", remedy)
     question = Question(
         rate_rps,
         sizes,

@@ -291,6 +291,8 @@ def test_gpus_are_sizes_too(monkeypatch, tmp_path):
         prepare_size(config(tmp_path, serve=Deploy("noop", topology=machine, gpus=(1,))))
     ).question.sizes
     assert [(size.replicas, size.gpus) for size in named] == [(1, 1)]
+    with pytest.raises(ConfigError, match="gpu_cost 0 makes GPUs free beside cores that cost: name what one costs"):
+        asyncio.run(prepare_size(config(tmp_path, serve=Deploy("noop", topology=machine), core_cost=0.1)))
     with pytest.raises(PlacementError, match="5 replicas need 5 GPUs, and replicas may use 1: use fewer replicas"):
         asyncio.run(prepare_size(config(tmp_path, serve=Deploy("noop", topology=machine, gpus=(1,)), replicas=(5,))))
     none = asyncio.run(prepare_size(config(tmp_path, serve=Deploy("noop", topology=machine, gpus=())))).question.sizes
