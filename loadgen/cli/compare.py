@@ -41,13 +41,13 @@ def compare(
         typer.Option(
             "--run",
             metavar="FILE",
-            help="A configuration to measure, twice: A, then B. Options of saturate, or of rate, in a TOML file.",
+            help="A TOML file with options of saturate, or of rate. Give it twice: for A, then for B.",
         ),
     ] = None,
     rounds: Annotated[
         str, typer.Option(metavar="auto|N", help="Rounds to measure; auto is the fewest that can show anything.")
     ] = "auto",
-    margin: Annotated[str, typer.Option(metavar="SHARE", help="B may be worse by so much.")] = "5%",
+    margin: Annotated[str, typer.Option(metavar="SHARE", help="B may be worse by less than this share.")] = "5%",
     metrics: Annotated[
         str | None,
         typer.Option(
@@ -58,11 +58,11 @@ def compare(
     baseline: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE|DIR", help="Results of another time in place of A; they are described, and decide nothing."
+            metavar="FILE|DIR", help="Results of another time in place of A. B is measured and described beside them."
         ),
     ] = None,
     allow_unpaired: Annotated[
-        bool, typer.Option("--allow-unpaired", help="Judge by a baseline all the same, within its own spread.")
+        bool, typer.Option("--allow-unpaired", help="Judge B by a baseline, beyond the spread of its runs.")
     ] = False,
     results_dir: Annotated[str, typer.Option(metavar="DIR", help="Directory for the results.")] = "results",
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit's XML.")] = None,

@@ -117,7 +117,7 @@ class CompareConfig:
 
 @dataclass(frozen=True, slots=True)
 class ComparePlan:
-    """What a comparison comes to.
+    """A comparison, worked out for this machine.
 
     Attributes:
         config: of it.

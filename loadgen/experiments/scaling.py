@@ -70,7 +70,7 @@ class Estimate:
         return Estimate(self.value * other.value, self.low * other.low, self.high * other.high)
 
     def scaled(self, factor: float) -> Estimate:
-        """So many times as much."""
+        """The figure and its ends, multiplied."""
         return Estimate(self.value * factor, self.low * factor, self.high * factor)
 
 
@@ -137,7 +137,7 @@ class Law:
     measured: Mapping[float, Estimate] = field(default_factory=dict)
 
     def at(self, count: float) -> Estimate:
-        """The efficiency of so many replicas, relative to the fewest.
+        """The efficiency of a number of replicas, relative to the fewest.
 
         Args:
             count: how many, 1 or more.

@@ -46,10 +46,10 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 """To choose from, unless the user says."""
 
 PEAK_S = 10.0
-"""The peak of a trace is the highest rate of so many seconds."""
+"""The peak of a trace is the highest rate of any window of this length."""
 
 PARTS = 12
-"""So many parts of a trace have a number of replicas of their own."""
+"""Parts of a trace, each with its own number of replicas."""
 
 KIND = "size"
 WARMUP_S = 1.0
@@ -110,7 +110,7 @@ class SizeConfig:
 
 @dataclass(frozen=True, slots=True)
 class SizePlan:
-    """What a search comes to on a machine.
+    """A search, worked out for a machine.
 
     Attributes:
         config: of the search.

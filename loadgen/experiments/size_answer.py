@@ -99,7 +99,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a run came to.
+    """The outcome of a run.
 
     Attributes:
         elapsed_s: time since the search began, at its end.
@@ -157,8 +157,8 @@ class Fleet:
 
     Attributes:
         rate_rps: requests a second.
-        replicas: how many; None where the law has no such number.
-        low: at least; None where no number is enough: what they share is the limit.
+        replicas: how many; None where no number that is looked at is enough.
+        low: at least; None where no number that is looked at is enough.
         high: at most; None where not known.
     """
 

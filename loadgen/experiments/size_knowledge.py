@@ -27,13 +27,15 @@ KNEE_SHARE = 0.95
 """The smallest batch with so much of the most throughput is tried first: a smaller one is quicker."""
 
 SLOWER = 1.25
-"""A cell is ruled out where a queue of the fastest batches is so many times as slow as the objective allows."""
+"""A cell is ruled out where a queue of the fastest batches is slower than the objective allows by this factor."""
 
 LEAST_WIDTH = 0.02
 """No interval of a capacity reaches less far: so few runs may agree by chance."""
 
 _COUNTS = tuple(dict.fromkeys(round(max(count, 1.02**count)) for count in range(1, 450)))
-"""Numbers of replicas of which one is asked whether so many do: all up to some hundred, then every fiftieth."""
+"""Numbers of replicas to look at: each up to some hundred, then in steps of 2 %."""
+
+MOST_REPLICAS = _COUNTS[-1]
 
 SERVER = ("replicas", "frontend")
 """Limits that belong to the deployment: it does no more."""

@@ -2,9 +2,9 @@
 
 Sizes of deployments are taken by what they cost, the cheapest first. A size is tried only where it may do:
 
-1. **Curve.** One replica of so many cores, saturated for a short time at two or three batch sizes, tells the throughput
-   at the others (`loadgen.experiments.scaling`).
-2. **Scaling.** So many replicas do at most so many times as much. Each size that is saturated tells more of the law;
+1. **Curve.** One replica, saturated for a short time at two or three batch sizes, tells the throughput at the others
+   (`loadgen.experiments.scaling`).
+2. **Scaling.** *n* replicas do at most *n* times as much. Each size that is saturated tells more of the law;
    what is predicted to do less than the rate, with its interval, is ruled out.
 3. **Saturate.** What may do is saturated: its throughput says whether it does, and what its limit is.
 4. **Confirm.** An open loop at the rate decides by its 95 % interval whether the objective holds
@@ -48,27 +48,27 @@ MIN_BATCHES = 10
 
 TRIES = 3
 BACK_OFF_S = 5.0
-"""An open loop that is invalid is made so often at most; before that the search waits for so long, then twice as long.
+"""Most runs of an open loop that is invalid, and the wait before the second; the next wait is twice as long.
 A saturating run is made once more, unless the one before it was invalid too."""
 
 STRETCH = 1.5
-"""An open loop that decided nothing is made again for so many times as long at least."""
+"""An open loop that decided nothing is made longer by this factor at least."""
 
 
 COMFORTABLE = 0.7
-"""A queue that is predicted to be so many times as slow as is allowed is likely to hold."""
+"""A queue whose predicted latency is at most this share of the bound is likely to hold."""
 
 CHOICES = 2
 """Most batch sizes of one size of deployment that are tried, each chosen by all that is known then."""
 
 REPEATS = 4
-"""The answer is saturated so often, the first time before it is confirmed."""
+"""Saturating runs of the answer, the first one before it is confirmed."""
 
 STARTING_S, OVERHEAD_S = 10.0, 4.0
 """What a run takes beyond its own time, with a new deployment and without; guesses until there is experience."""
 
 SHARES = (0.8, 0.6, 0.4)
-"""Where nothing carries the rate: at so much of the most throughput the objective is tried."""
+"""Where nothing carries the rate: the shares of the throughput at which the objective is tried."""
 
 Steps = Generator[Ask, Told, Answer]
 _Part = Generator[Ask, Told, None]
@@ -428,7 +428,7 @@ class Sizer:
 
 
 def _said(told: Told) -> str:
-    """What an open loop came to, in words."""
+    """The outcome of an open loop, in words."""
     if told.failed is not None:
         return told.failed
     return told.text if told.invalid is None else f"invalid: {told.invalid.partition(';')[0]}"

@@ -228,7 +228,7 @@ def _more_rounds(effects: np.ndarray, allowed: tuple[float, float], risk: float)
 
 
 def gated(metrics: Sequence[str], requests: float) -> tuple[str, ...]:
-    """The metrics that runs of so many requests tell something of.
+    """The metrics that runs with this number of requests tell something of.
 
     Args:
         metrics: that are asked for.

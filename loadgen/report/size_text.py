@@ -14,7 +14,7 @@ from loadgen.experiments.grid import GridCell
 from loadgen.experiments.scaling import Estimate
 from loadgen.experiments.size import PEAK_S, Sized, SizePlan, course
 from loadgen.experiments.size_answer import Answer, Finding, Fleet, Run
-from loadgen.experiments.size_knowledge import Knowledge
+from loadgen.experiments.size_knowledge import MOST_REPLICAS, Knowledge
 from loadgen.experiments.sizing import OVERHEAD_S, STARTING_S
 from loadgen.report.text import table
 from loadgen.results.document import strict
@@ -191,7 +191,7 @@ def _cheaper(answer: Answer) -> list[str]:
     word = "cheaper" if answer.best is not None else "tried"
     lines = [f"{word:<12}{_reason(found)}" for found in known[:MOST_NAMED]]
     rest = len(known) - MOST_NAMED
-    return [*lines, f"            and {plural(rest, 'smaller size')} neither"] if rest > 0 else lines
+    return [*lines, f"            and {plural(rest, 'more size')}"] if rest > 0 else lines
 
 
 def _reason(found: Finding) -> str:
@@ -232,7 +232,7 @@ def _beyond(sized: Sized) -> list[str]:
         used = f"each at {beyond.share:.0%} of its throughput, where it held the objective"
     number = "at least " * (beyond.share is None) + plural(beyond.deployments, "deployment")
     if beyond.fleet.low is None:
-        one = "more replicas of one deployment do not carry it: what they share is the limit"
+        one = f"no number of replicas of one deployment, up to {MOST_REPLICAS:,}, carries it"
     else:
         one = f"or one deployment of {_count(beyond.fleet)} replicas"
     return [
@@ -244,7 +244,7 @@ def _beyond(sized: Sized) -> list[str]:
 def _count(fleet: Fleet) -> str:
     low, high = fleet.low, fleet.high
     if low is None:
-        return "no number"
+        return f"none up to {MOST_REPLICAS:,}"
     if high is None:
         return f"{low} or more"
     most = str(fleet.replicas) if fleet.replicas is not None else "unknown"

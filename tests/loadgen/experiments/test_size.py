@@ -239,6 +239,14 @@ def test_more_than_the_machine_carries(monkeypatch, tmp_path):
     assert "extrapolated by the law of" in text
 
 
+def test_more_replicas_than_are_looked_at(monkeypatch, tmp_path):
+    """No cause is named: the law may allow still more."""
+    Machine(monkeypatch)
+    text = size_text(found(config(tmp_path, 1e9)))
+    assert "no number of replicas of one deployment, up to 7,269, carries it; extrapolated" in text
+    assert "what they share" not in text
+
+
 def test_costs_and_json(monkeypatch, tmp_path):
     """What machines read says the same."""
     Machine(monkeypatch)
