@@ -13,7 +13,8 @@ from loadgen.config import Deploy, ExperimentConfig, Saturate
 from loadgen.errors import ConfigError
 from loadgen.experiments.capacity import CapacityConfig, find_capacity
 from loadgen.experiments.search import Capacity, Limits
-from loadgen.experiments.size import SizeConfig, Sized, find_size, peak_rps, prepare_size
+from loadgen.experiments.size import SizeConfig, Sized, find_size, prepare_size
+from loadgen.experiments.trace_peaks import peak_rps
 from loadgen.judging.slo import Condition, parse
 from loadgen.load.arrivals import Trace, parse_arrivals
 from loadgen.parsing import parse_duration, parse_int_list, parse_rate

@@ -27,7 +27,8 @@ from loadgen.experiments.grid import GridCell, Size
 from loadgen.experiments.ledger import Entry, Ledger
 from loadgen.experiments.probes import ProbeRequest, judge
 from loadgen.experiments.size_answer import Answer, Ask, Question, Told
-from loadgen.experiments.sizing import STARTING_S, Sizer, busiest_rps
+from loadgen.experiments.sizing import STARTING_S, Sizer
+from loadgen.experiments.trace_peaks import peak_rps
 from loadgen.judging.slo import Condition
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck
@@ -44,12 +45,6 @@ log = logging.getLogger(__name__)
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 """To choose from, unless the user says."""
-
-PEAK_S = 10.0
-"""The peak of a trace is the highest rate of any window of this length."""
-
-PARTS = 12
-"""Parts of a trace, each with its own number of replicas."""
 
 KIND = "size"
 WARMUP_S = 1.0
@@ -249,25 +244,6 @@ def _sizes(
 def _with_cores(size: Size, plan: Plan) -> Size:
     """A size with the cores that each of its replicas has by its plan."""
     return size._replace(cpus_per_replica=max(len(row.cores) for row in plan.placement.replicas))
-
-
-def _times_s(trace: Trace) -> list[float]:
-    times: list[float] = (trace.times_ns(0.0) / 1e9).tolist()
-    return times
-
-
-def peak_rps(trace: Trace) -> float:
-    """The highest rate of `PEAK_S` of a trace."""
-    return busiest_rps(_times_s(trace), min(PEAK_S, trace.duration_s))
-
-
-def course(trace: Trace) -> list[tuple[float, float]]:
-    """The peaks of a trace, part by part: when each begins, in seconds, and its highest rate of some seconds."""
-    times_s, length_s = _times_s(trace), trace.duration_s / PARTS
-    parts: list[list[float]] = [[] for _ in range(PARTS)]
-    for time_s in times_s:
-        parts[min(PARTS - 1, int(time_s / length_s))].append(time_s)
-    return [(number * length_s, busiest_rps(part, min(PEAK_S, length_s))) for number, part in enumerate(parts)]
 
 
 async def find_size(plan: SizePlan, *, resume: bool = False) -> Sized:

@@ -439,18 +439,3 @@ def _outcome(told: Told) -> Outcome:
     if told.invalid is not None or told.outcome is None:
         return "undecided"
     return told.outcome if told.outcome in ("pass", "fail") else "undecided"
-
-
-def busiest_rps(times_s: Sequence[float], window_s: float) -> float:
-    """The highest rate of any window of a trace.
-
-    Args:
-        times_s: of its requests, ascending.
-        window_s: length of the window.
-    """
-    most, first = 0, 0
-    for last, time_s in enumerate(times_s):
-        while times_s[first] <= time_s - window_s:
-            first += 1
-        most = max(most, last - first + 1)
-    return most / window_s

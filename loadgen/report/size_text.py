@@ -12,10 +12,11 @@ from frontend_launch.integers import plural
 from loadgen.experiments.capacity import CapacityConfig, FoundCapacity
 from loadgen.experiments.grid import GridCell
 from loadgen.experiments.scaling import Estimate
-from loadgen.experiments.size import PEAK_S, Sized, SizePlan, course
+from loadgen.experiments.size import Sized, SizePlan
 from loadgen.experiments.size_answer import Answer, Finding, Fleet, Run
 from loadgen.experiments.size_knowledge import MOST_REPLICAS, Knowledge
 from loadgen.experiments.sizing import OVERHEAD_S, STARTING_S
+from loadgen.experiments.trace_peaks import PEAK_S, course
 from loadgen.report.text import table
 from loadgen.results.document import strict
 

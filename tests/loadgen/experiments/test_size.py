@@ -19,8 +19,9 @@ from loadgen.config import Deploy, ExperimentConfig, External, OpenLoop, Output
 from loadgen.errors import ConfigError, Interrupted
 from loadgen.experiments import size as sizes
 from loadgen.experiments.ledger import read_entries
-from loadgen.experiments.size import SizeConfig, Sized, course, find_size, peak_rps, prepare_size
+from loadgen.experiments.size import SizeConfig, Sized, find_size, prepare_size
 from loadgen.experiments.size_answer import Told
+from loadgen.experiments.trace_peaks import course, peak_rps
 from loadgen.judging import slo
 from loadgen.load.arrivals import Trace, parse_arrivals
 from loadgen.report.size_text import size_json, size_plan_text, size_text

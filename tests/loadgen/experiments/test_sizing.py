@@ -10,7 +10,8 @@ from loadgen.experiments.grid import GridCell, Size
 from loadgen.experiments.probes import Outcome
 from loadgen.experiments.size_answer import Question, Told
 from loadgen.experiments.size_knowledge import Knowledge
-from loadgen.experiments.sizing import Sizer, busiest_rps
+from loadgen.experiments.sizing import Sizer
+from loadgen.experiments.trace_peaks import busiest_rps
 from loadgen.judging import slo
 
 SIZES = tuple(Size(count, cores) for cores in (1, 2, 4, 8) for count in range(1, 8 // cores + 1))
