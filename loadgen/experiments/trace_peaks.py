@@ -13,9 +13,14 @@ PARTS = 12
 """Parts of a trace, each with its own number of replicas."""
 
 
+def window_s(trace: Trace) -> float:
+    """The length of the window whose rate is the peak: `PEAK_S`, or all of a shorter trace."""
+    return min(PEAK_S, trace.duration_s)
+
+
 def peak_rps(trace: Trace) -> float:
     """The highest rate of `PEAK_S` of a trace."""
-    return busiest_rps(_times_s(trace), min(PEAK_S, trace.duration_s))
+    return busiest_rps(_times_s(trace), window_s(trace))
 
 
 def course(trace: Trace) -> list[tuple[float, float]]:

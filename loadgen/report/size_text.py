@@ -16,7 +16,7 @@ from loadgen.experiments.size import Sized, SizePlan
 from loadgen.experiments.size_answer import Answer, Finding, Fleet, Run
 from loadgen.experiments.size_knowledge import MOST_REPLICAS, Knowledge
 from loadgen.experiments.sizing import OVERHEAD_S, STARTING_S
-from loadgen.experiments.trace_peaks import PEAK_S, course
+from loadgen.experiments.trace_peaks import course, window_s
 from loadgen.report.text import table
 from loadgen.results.document import strict
 
@@ -141,7 +141,8 @@ def _estimate(estimate: Estimate | None) -> Mapping[str, float] | None:
 def _asked(plan: SizePlan) -> str:
     question = plan.question
     objective = ",".join(map(str, question.conditions))
-    peak = f", the peak of {PEAK_S:g} s of the trace," if plan.config.trace is not None else ""
+    trace = plan.config.trace
+    peak = "" if trace is None else f", the peak of {window_s(trace):.3g} s of the trace,"
     return f"{_number(question.rate_rps)} requests/s{peak} with {objective}"
 
 

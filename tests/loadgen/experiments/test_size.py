@@ -275,6 +275,14 @@ def test_a_trace_is_sized_for_its_peak_and_over_time(monkeypatch, tmp_path):
     assert (course_rows[0]["replicas"], course_rows[6]["replicas"]) == (1, 2)
 
 
+def test_the_peak_of_a_short_trace(tmp_path):
+    """Is that of all of it, and is called so."""
+    trace = traced(tmp_path, [each / 50 for each in range(101)])
+    text = size_plan_text(asyncio.run(prepare_size(config(tmp_path, None, trace=trace))))
+    assert f"the peak of {trace.duration_s:.3g} s of the trace" in text
+    assert trace.duration_s < 3
+
+
 def test_the_plan_says_what_there_is_to_choose_from(tmp_path):
     """For another machine too."""
     plan = asyncio.run(prepare_size(config(tmp_path)))
