@@ -10,10 +10,11 @@ import typer
 from loadgen.cli import console, exit_codes, help_format, measuring, parameters
 from loadgen.cli.target import target
 from loadgen.config import Deploy, ExperimentConfig, Saturate
-from loadgen.errors import ConfigError
+from loadgen.errors import ConfigError, FieldError
 from loadgen.experiments.capacity import CapacityConfig, find_capacity
 from loadgen.experiments.search import Capacity, Limits
 from loadgen.experiments.size import SizeConfig, Sized, find_size, prepare_size
+from loadgen.experiments.size_answer import LEAST_CONFIRM_S, LEAST_RUN_S
 from loadgen.experiments.trace_peaks import peak_rps
 from loadgen.judging.slo import Condition, parse
 from loadgen.load.arrivals import Trace, parse_arrivals
@@ -47,7 +48,12 @@ def size(
     trace: Annotated[
         str | None, typer.Option(metavar="FILE", help="Times of requests, in seconds; their busiest 10 s are the rate.")
     ] = None,
-    within: Annotated[str, typer.Option(metavar="TIME", help="Most time that the search takes.")] = "10m",
+    within: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME", help="Most time that the search takes; with --target, the time that its probes are for."
+        ),
+    ] = "10m",
     batch_sizes: Annotated[
         str | None,
         typer.Option(
@@ -127,7 +133,7 @@ def size(
 def _of_server(
     base: ExperimentConfig, conditions: tuple[Condition, ...], rate_rps: float, within_s: float
 ) -> CapacityConfig:
-    """A search of the capacity of a server that runs already, which takes about so long.
+    """A search of the capacity of a server that runs already, whose probes have lengths for a time.
 
     Args:
         base: of the probes.
@@ -135,7 +141,11 @@ def _of_server(
         rate_rps: the first rate.
         within_s: time for the search.
     """
-    limits = Limits(tolerance=0.05, duration_s=within_s / 40, confirm_s=within_s / 10, probes=14)
+    short_s, confirm_s = max(LEAST_RUN_S, within_s / 40), max(LEAST_CONFIRM_S, within_s / 10)
+    if within_s < short_s + confirm_s:
+        problem = f"is too short: a short probe and one that decides take {short_s + confirm_s:.0f} s"
+        raise FieldError("SizeConfig.within_s", f"{within_s:g}s", problem, "use 10m")
+    limits = Limits(tolerance=0.05, duration_s=short_s, confirm_s=confirm_s, probes=14)
     return CapacityConfig(base, conditions, start_rps=rate_rps, limits=limits)
 
 

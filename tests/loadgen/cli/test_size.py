@@ -181,6 +181,14 @@ def test_a_server_that_runs_already_has_no_size_to_choose(words):
     assert "belongs to a deployment, and this server runs already: leave it out" in done.stderr
 
 
+def test_a_server_that_runs_already_wants_time_too():
+    """A probe of a few tenths of a second decides nothing."""
+    words = [LOADGEN, "size", "--target", "oip+http://h:1/m", "--slo", "p99<1s", "--rate", "50", "--within", "5s"]
+    done = asked(words)
+    assert done.returncode == 2
+    assert done.stderr == ("loadgen: --within 5s is too short: a short probe and one that decides take 13 s: use 10m\n")
+
+
 def test_rows_of_a_server_that_could_not_be_saved(monkeypatch, tmp_path):
     """Are named, with a code of its own."""
 
