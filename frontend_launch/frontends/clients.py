@@ -162,24 +162,6 @@ class ClientTable:
         """Whether no numbers tell this client that the model failed: those of 2017 take them for an answer."""
         return client_id in self._announced
 
-    def answer(
-        self,
-        queries: Sequence[Query],
-        output_type: int,
-        outputs: Sequence[Buffer],
-        times: BatchTimes | None = None,
-    ) -> int:
-        """Send each query its output; returns how many could be sent, the others' clients being gone.
-
-        Args:
-            queries: who asked.
-            output_type: of all outputs.
-            outputs: one for each query, raw.
-            times: of their batch; None for queries that were in none.
-        """
-        self.hold(queries, output_type, outputs, times)
-        return self.send_held()
-
     @property
     def held(self) -> int:
         """Answers that are held."""
@@ -192,7 +174,14 @@ class ClientTable:
         outputs: Sequence[Buffer],
         times: BatchTimes | None = None,
     ) -> int:
-        """The same, to be sent with the next `send_held`; returns how many are held, the others' clients being gone."""
+        """Hold the output of each query for the next `send_held`; returns how many, the others' clients being gone.
+
+        Args:
+            queries: who asked.
+            output_type: of all outputs.
+            outputs: one for each query, raw.
+            times: of their batch; None for queries that were in none.
+        """
         timed = self._timed(queries, times)
         known = [place for place, query in enumerate(queries) if query.client_id in self._identities]
         if len(known) < len(queries):

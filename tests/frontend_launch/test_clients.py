@@ -67,7 +67,8 @@ def test_whoever_is_there_gets_every_answer(asked, announced):
         party.part(1, 3)
         queries = [Query(client, number, "app", b"", 0) for number, (client, _) in enumerate(asked)]
         outputs = [output for _, output in asked]
-        sent = party.clients.answer(queries, DataType.BYTES, outputs, BatchTimes(0, None))
+        party.clients.hold(queries, DataType.BYTES, outputs, BatchTimes(0, None))
+        sent = party.clients.send_held()
         for client in (0, 2):
             expected = [
                 [b"", number.to_bytes(4, "little"), bytes(4), output]

@@ -200,9 +200,11 @@ def test_handshake_and_response(answers, tables, second, times, _, monkeypatch):
         clients.register([*ours.recv_multipart()])
         assert hexes(theirs.recv_multipart()) == ["", "00 00 00 00"]
         queries = [Query(0, request_id, "app", b"", 1000) for request_id in request_ids]
-        assert clients.answer(queries, output_type, outputs) == len(queries)
+        clients.hold(queries, output_type, outputs)
+        assert clients.send_held() == len(queries)
         assert [hexes(theirs.recv_multipart()) for _ in tables] == tables
-        assert clients.answer(queries, output_type, outputs, BatchTimes(1500, 300)) == len(queries)
+        clients.hold(queries, output_type, outputs, BatchTimes(1500, 300))
+        assert clients.send_held() == len(queries)
         assert [hexes(theirs.recv_multipart()) for _ in tables] == [
             table if times is None else [*table, times] for table in tables
         ]

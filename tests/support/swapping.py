@@ -15,7 +15,6 @@ from model_containers import catalog
 from model_containers.model import Description
 
 SWAPPING_FRONTENDS = """
-import dataclasses, sys
 from frontend_launch.__main__ import main
 from frontend_launch.frontends import replica_link
 from model_containers.wire import BatchResponse
@@ -27,7 +26,7 @@ def swap_once(frames):
     message = decode(frames)
     if isinstance(message, BatchResponse) and not swapped and len({bytes(output) for output in message.outputs}) == 2:
         swapped = True
-        return dataclasses.replace(message, outputs=message.outputs[::-1])
+        return message._replace(outputs=message.outputs[::-1])
     return message
 
 replica_link.decode_from_replica = swap_once
