@@ -43,7 +43,7 @@ def test_a_limit_of_open_files_is_one_line(tmp_path, monkeypatch, where):
     monkeypatch.setattr(where, refuse)
     with pytest.raises(LaunchError, match=r"^p cannot be started: [0-9]+ open files are too few; raise the limit"):
         uvloop.run(start(Command("p", ["-c", WAIT]), tmp_path))
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before  # files of another test may be closed meanwhile
 
 
 def test_one_that_does_not_listen_is_killed(tmp_path, monkeypatch):
