@@ -12,8 +12,8 @@ from served import WINDOW, Beside, Served
 MORE_BYTES, MORE_DESCRIPTORS = 1 << 30, 300
 LONGEST_TURN_MS = 10.0
 MOST_TO_CONTROL, MOST_OF_APPLICATIONS = 2.0, 5.0
-"""Of the p99, on a quiet machine: what exceeds the control, which shares the cores in the same way, is the frontend's own
-doing. With metrics of 20 000 applications that is more: 3.2 times the control."""
+"""Of the p99, on a quiet machine: what exceeds the control, which shares the cores in the same way, is the frontend's
+own doing. With metrics of 20 000 applications that is more: 3.2 times the control."""
 
 ROWS: dict[int, str] = {}
 HEAD = (
