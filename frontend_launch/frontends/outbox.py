@@ -15,7 +15,8 @@ from model_containers.data_types import Buffer
 from model_containers.units import NS_PER_S
 
 LONGEST_NS = 1_000_000
-"""Answers are held for so long at most, and then until the loop has its next turn."""
+"""Answers are held for so long at most, until the next burst of batches ends; where none comes, until a timer fires,
+which the loop rounds up to whole milliseconds: two at most."""
 
 LATENCY_SHARE = 100
 """And for at most the time since their queries came, divided by this."""
