@@ -211,7 +211,8 @@ def _sizes(
     """The sizes that the machine has room for, and notes of their plans."""
     cores = len(context.topology.cores)
     each = config.cpus_per_replica or tuple(1 << power for power in range(cores.bit_length()) if 1 << power <= cores)
-    kinds = [(count, False) for count in dict.fromkeys(each)] if not base.serve.gpus else []  # type: ignore[union-attr]
+    assert isinstance(base.serve, Deploy)
+    kinds = [] if base.serve.gpus else [(count, False) for count in dict.fromkeys(each)]
     sizes: list[Size] = []
     notes: dict[str, None] = {}
     refused: Exception | None = None

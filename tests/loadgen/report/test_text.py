@@ -29,6 +29,13 @@ def test_results_in_five_lines():
     assert lines[3].startswith("in flight   10000 at most (39.06 KiB), turned over in ")
 
 
+def test_replies_that_were_read_together_are_said():
+    """And nothing where each was read as it came."""
+    text = results_text(replace(RESULTS, summary=replace(RESULTS.summary, reading_ms=0.25)))
+    assert " s, replies read every 0.25 ms\n" in text
+    assert "replies read" not in results_text(RESULTS)
+
+
 def test_the_shares_of_several_addresses_are_said():
     """Also of one that was sent nothing."""
     text = results_text(replace(RESULTS, connections=8, addresses={"10.0.0.1": 30, "10.0.0.2": 10, "10.0.0.3": 0}))
