@@ -38,6 +38,7 @@ class Connections:
         self._waiting: OrderedDict[asyncio.BaseTransport, _Connection] = OrderedDict()
         """Those that have no request under way, the one that has waited for longest first."""
         self._busy: OrderedDict[asyncio.BaseTransport, _Connection] = OrderedDict()
+        self._turn = asyncio.Lock()
         self._warn = Seldom(log)
         self._closed = 0
 
@@ -56,6 +57,8 @@ class Connections:
         async def follow(
             request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
         ) -> web.StreamResponse:
+            async with self._turn:  # however many requests come together, a turn of the loop begins one of them
+                await asyncio.sleep(0)
             transport = request.transport
             connection = None if transport is None else self._waiting.pop(transport, None)
             if transport is None or connection is None:  # it is gone

@@ -200,3 +200,28 @@ def test_lines_beyond_a_number_are_counted(caplog):
         warn("%.0f", now[0])
     more = " (and 2 more since the last such line)"
     assert [record.getMessage() for record in caplog.records] == ["0", "1", "60" + more, "60"]
+
+
+def test_requests_that_arrive_together_begin_one_per_turn():
+    """A burst of them does not hold the loop up: what is ready runs between two of them."""
+    begun = []
+
+    async def begin(_: web.Request) -> web.Response:
+        begun.append("request")
+        asyncio.get_running_loop().call_soon(begun.append, "turn")
+        return web.Response()
+
+    async def burst() -> None:
+        application = web.Application()
+        application.add_routes([web.get("/", begin)])
+        async with contextlib.AsyncExitStack() as stack:
+            port = await stack.enter_async_context(listening(application, "127.0.0.1", 0, "--port"))
+            peers = [await asyncio.open_connection("127.0.0.1", port) for _ in range(10)]
+            for _, writer in peers:
+                stack.callback(writer.close)
+                writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            for reader, _ in peers:
+                await asyncio.wait_for(reader.readline(), TIMEOUT_S)
+
+    asyncio.run(burst())
+    assert begun == ["request", "turn"] * 10
