@@ -283,10 +283,10 @@ def _share(share: float) -> str:
 
 
 def comparison_rows(compared: Compared, found: Comparison) -> Rows:
-    """A line for each metric, after one of headings."""
+    """A line for each metric, after one of headings; A and B are geometric means of the rounds."""
     rows: list[Sequence[str]] = [("metric", "A", "B", "B / A", "95 % interval", "")]
     for effect in found.effects:
-        sides = [_median(compared, effect.metric, side) for side in (0, 1)]
+        sides = [_mean(compared, effect.metric, side) for side in (0, 1)]
         if effect.ratio is None:
             rows.append((_named(effect.metric), *sides, "-", "-", _verdict(effect)))
             continue
@@ -299,9 +299,12 @@ def _named(metric: str) -> str:
     return "requests/s" if metric == THROUGHPUT else f"{metric} ms"
 
 
-def _median(compared: Compared, metric: str, side: int) -> str:
+def _mean(compared: Compared, metric: str, side: int) -> str:
+    """Geometric, as that of the ratios, so that the columns agree with B / A."""
     known = [value for pair in compared.rounds if (value := figure(pair[side].summary, metric)) is not None]
-    return _number(statistics.median(known)) if known else "-"
+    if not known:
+        return "-"
+    return _number(statistics.geometric_mean(known) if all(known) else 0.0)
 
 
 def _verdict(effect: Effect) -> str:

@@ -144,7 +144,7 @@ def test_worse():
     """It says in what, and by how much."""
     done = compared(*[(1.2, False), (1.3, False)] * 4)
     text = compared_text(done)
-    assert "p50 ms      10   12.5  +24.9%  +20.0% to +30.0%  worse, beyond the margin of +5.0%" in text
+    assert "p50 ms      10   12.49  +24.9%  +20.0% to +30.0%  worse, beyond the margin of +5.0%" in text
     assert "outcome     worse: B is worse than A in p50, p95, p99, in 8 rounds" in text
     assert "worse, perhaps within the margin of +5.0%" in compared_text(compared(*[(1.04, False), (1.07, False)] * 4))
 
@@ -188,5 +188,5 @@ def test_for_machines():
     assert [[child.tag for child in case] for case in suite] == [["system-out"], ["failure"], ["failure"], ["skipped"]]
     page = compared_markdown(done)
     assert page.startswith("**worse: B is worse than A in p50, p95")
-    assert "| p50 ms | 10 | 12.5 | +24.9% | +20.0% to +30.0% | worse, beyond the margin of +5.0% |" in page
+    assert "| p50 ms | 10 | 12.49 | +24.9% | +20.0% to +30.0% | worse, beyond the margin of +5.0% |" in page
     assert page.endswith("\n\n* a | b\n")
