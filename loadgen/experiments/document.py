@@ -141,7 +141,8 @@ def results_of(
         started_at: wall-clock time, ISO 8601 with offset.
         surroundings: the machine and the software.
     """
-    model = plan.model
+    model, serve = plan.model, plan.config.serve
+    xla = isinstance(serve, Deploy) and serve.xla
     ended, lost = _ending(server, record, readings.lost)
     payload_bytes = plan.inputs.payload_bytes
     seen = readings.evidence(record, plan)  # before the measurements, which it may find to be of another load
@@ -174,7 +175,7 @@ def results_of(
         started_at=started_at,
         ended=ended,
         error=ended_because(ended, plan, server, record, lost) or remarks.error(record),
-        model=ServedModel(model.name, model.framework, model.weights),
+        model=ServedModel(model.name, model.framework, model.weights, xla),
         environment=surroundings,
         placement=_placement_rows(plan, server, senders),
         inputs=_inputs(plan),

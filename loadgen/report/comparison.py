@@ -117,8 +117,9 @@ def _properties(run: Run) -> dict[str, str]:
     known = {
         "model": c.model,
         "weights": c.weights,
+        "XLA": "yes" if c.xla else "no",
         "inputs": c.inputs,
-        "target": None if results.inputs is None else results.inputs.target,
+        "target": c.target,
         "replicas": c.replicas,
         "cores per replica": c.cpus_per_replica,
         "cores of replicas": c.cores,

@@ -94,8 +94,9 @@ def _plan_text(plan: Plan, load: str, until: str) -> str:
             )
         case CataloguedModel():
             replicas = plural(len(plan.placement.replicas), "replica")
+            weights = f"weights {plan.model.weights}{', XLA' * config.serve.xla}"
             return (
-                f"{plan.model.name} ({plan.model.framework}, weights {plan.model.weights}), "
+                f"{plan.model.name} ({plan.model.framework}, {weights}), "
                 f"{replicas}, batches up to {config.serve.batch_size}, for {until}\n"
                 f"{inputs.text}, {load}{notes}"
             )

@@ -36,6 +36,8 @@ class Configuration:
         batch_size: largest batch a replica may be given.
         frontends: query frontends; None where they are not ours.
         clients: processes that sent.
+        xla: the model was compiled with XLA.
+        target: address of the model on an external server.
     """
 
     model: str
@@ -49,6 +51,8 @@ class Configuration:
     batch_size: int | None
     frontends: int | None = None
     clients: int = 1
+    xla: bool = False
+    target: str | None = None
 
     @property
     def name(self) -> str:
@@ -354,6 +358,8 @@ def _configuration(results: Results) -> Configuration:
         gpus=None,
         batch_size=_served_batch(results),
         clients=results.verdict.evidence.clients,
+        xla=results.model.xla,
+        target=None if results.inputs is None else results.inputs.target,
     )
     if node is None or not node.allocated_cpus:  # an external server; what it is known to have is there already
         return external
@@ -439,8 +445,10 @@ def _order(configuration: Configuration, load: Load) -> tuple[Any, ...]:
         *(-1 if size is None else size for size in sizes),
         load.arrivals or "",
         c.weights,
+        c.xla,
         c.inputs or "",
         c.machine,
+        c.target or "",
     )
 
 
@@ -472,6 +480,8 @@ def _time(run: Run) -> str:
 _QUALIFIERS: tuple[Callable[[Configuration, Load], str], ...] = (
     lambda c, load: load.arrivals or ("unknown window" if load.window is None else f"window {load.window}"),
     lambda c, load: c.weights,
+    lambda c, load: "XLA" if c.xla else "no XLA",
+    lambda c, load: c.target or "no target",
     lambda c, load: c.inputs or "unknown inputs",
     lambda c, load: c.machine,
     lambda c, load: f"on {c.cores} cores",

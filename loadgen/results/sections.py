@@ -27,11 +27,13 @@ class ServedModel:
         name: in the catalogue, or on the server.
         framework: that computes it, or the server's name.
         weights: which weights.
+        xla: the model was compiled with XLA.
     """
 
     name: str
     framework: str
     weights: str
+    xla: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -515,11 +515,12 @@ def test_cores_named_for_replicas_where_the_client_was_put():
         asyncio.run(prepare(config))
 
 
-def test_a_plan_as_text():
+@pytest.mark.parametrize(("xla", "weights"), [(False, "seeded:0"), (True, "seeded:0, XLA")])
+def test_a_plan_as_text(xla, weights):
     """What will run, for how long, with how much in flight."""
-    text = plan_text(planned(load=Saturate(30.0), deploy={"gpus": (0, 1)}))
+    text = plan_text(planned(load=Saturate(30.0), deploy={"gpus": (0, 1), "xla": xla}))
     assert text == (
-        "inception (tensorflow, weights seeded:0), 2 replicas, batches up to 2, for 30 s\n"
+        f"inception (tensorflow, weights {weights}), 2 replicas, batches up to 2, for 30 s\n"
         "32 seeded inputs 299x299x3 float32, at most 1000 in flight (1023 MiB)"
     )
 

@@ -208,7 +208,7 @@ function tile(run, label, owners, share) {
 function environment(run) {
   const row = data.environments[run.environment];
   const pairs = {
-    model: `${run.model.name}, ${run.model.framework}, weights ${run.model.weights}`,
+    model: `${run.model.name}, ${run.model.framework}, weights ${run.model.weights}${run.model.xla ? ", XLA" : ""}`,
     inputs: run.inputs,
     started: run.startedAt,
     ended: run.ended,

@@ -232,6 +232,14 @@ def test_flat_throughput_of_an_external_server(runs, windows):
             cell_run(model=replace(PLAIN.model, name="vgg")), ["noop r1-c1-b2", "vgg r1-c1-b2"], id="another model"
         ),
         pytest.param(
+            cell_run(model=replace(PLAIN.model, xla=True)), ["r1-c1-b2 no XLA", "r1-c1-b2 XLA"], id="compiled or not"
+        ),
+        pytest.param(
+            cell_run(inputs=replace(PLAIN.inputs, target="http://127.0.0.1:1/predict")),
+            ["r1-c1-b2 no target", "r1-c1-b2 http://127.0.0.1:1/predict"],
+            id="another server",
+        ),
+        pytest.param(
             cell_run(window=replace(PLAIN.window, requests=9)),
             ["r1-c1-b2 window 9", "r1-c1-b2 window 200"],
             id="another window",

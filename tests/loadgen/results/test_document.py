@@ -74,6 +74,7 @@ def test_a_stored_file_of_version_1_has_the_defaults_of_what_came_later():
         replica |= {"hung_times": 0, "failing_times": 0, "aside_ns": 0, "late_batches": 0, "role": ""}
     stored["frontend_counters"] |= {"default_reasons": {}, "refused": 0, "started_ns": 0}
     stored["environment"]["frequency_governors"] = {}
+    stored["model"]["xla"] = False
     later = ("inputs", "arrivals", "answers", "hardware", "thresholds", "stages", "request_stages", "server_statistics")
     assert read(VERSION_1).document() == {
         **stored,
