@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -57,16 +58,19 @@ def loadgen(tmp_path_factory):
     for name in FILES:
         shutil.copy(CHECKOUT / name, source / name)
     environment = scratch / "environment"
-    pip = (environment / "bin" / "python", "-m", "pip", "--disable-pip-version-check")
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
     for step in (
-        (sys.executable, "-m", "venv", environment),
+        (sys.executable, "-m", "venv", "--without-pip", environment),
         (*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", scratch, source),
     ):
         done = command(*step)
         assert done.returncode == 0, done.stderr
     (wheel,) = scratch.glob("*.whl")
-    done = command(*pip, "install", "--quiet", "-c", CHECKOUT / "constraints.txt", f"{wheel}[docker]")
+    done = command(*pip, "--python", environment, "install", "--quiet", "--no-deps", wheel)
     assert done.returncode == 0, done.stderr
+    (packages,) = environment.glob("lib/*/site-packages")
+    # Dependencies are those of the tests; a path that is named so brings no checkout with it.
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     empty = scratch / "empty"
     empty.mkdir()
     return lambda *arguments: command(environment / "bin" / "loadgen", *arguments, cwd=empty)
