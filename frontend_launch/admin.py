@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from types import TracebackType
 from typing import TypeVar
 
-import aiohttp
-
-from frontend_launch import rest
+from frontend_launch import http_client, rest
 from frontend_launch.errors import AdminError, RestError
 from model_containers.data_types import DataType
 
@@ -40,20 +39,12 @@ class AdminClient:
         self._base_url, self._timeout_s, self._token = base_url.rstrip("/"), timeout_s, token
 
     async def __aenter__(self) -> AdminClient:
-        # One connection per request: a server may close one that is kept (the original after 5 s) just when it is
-        # used again, and a POST that met that is not sent again. Nor does the original's newline after each
-        # response ever stand before the next.
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(force_close=True),
-            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
-            headers=bearing(self._token),
-        )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._session.close()
+        pass
 
     async def register_application(
         self, name: str, input_type: DataType, default_output: str, latency_slo_micros: int
@@ -167,20 +158,25 @@ class AdminClient:
             raise AdminError(f"{self._base_url}{body.path} answers {quote(answer)!r}: {error}") from None
 
     async def _post(self, body: rest.Body) -> bytes:
+        # One connection per request: a server may close one that is kept (the original after 5 s) just when it is
+        # used again, and a POST that met that is not sent again. Nor does the original's newline after each
+        # response ever stand before the next.
         url = self._base_url + body.path
         try:
-            async with self._session.post(url, data=rest.encode(body).encode(), allow_redirects=False) as response:
-                answer = await whole(response, url)
+            content = rest.encode(body).encode()
         except UnicodeEncodeError as error:
             raise AdminError(f"{url} cannot be told {error.object!a}: it is not UTF-8") from None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await ask(url, self._token, content)
         except TimeoutError:
             raise AdminError(f"{url} did not answer within {self._timeout_s:g} s; check --admin-port") from None
-        except (aiohttp.ClientError, OSError) as error:
+        except (OSError, ValueError) as error:
             text = " ".join(str(error).split()) or type(error).__name__
             raise AdminError(f"{url} cannot be asked: {text}; check --admin-port") from None
-        if response.status != 200:
-            raise AdminError(f"{url} refuses: {quote(answer)} (status {response.status})")
-        return answer
+        if answer.status != 200:
+            raise AdminError(f"{url} refuses: {quote(answer.body)} (status {answer.status})")
+        return answer.body
 
 
 def bearing(token: str) -> dict[str, str]:
@@ -188,22 +184,21 @@ def bearing(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-async def whole(response: aiohttp.ClientResponse, url: str) -> bytes:
-    """The body of a response.
+async def ask(url: str, token: str, body: bytes | None = None) -> http_client.Answer:
+    """Ask a frontend; see `http_client.ask`.
 
     Args:
-        response: whose.
-        url: that was asked, for the error.
+        url: of the frontend, with the path.
+        token: that the frontend wants; empty for none.
+        body: of a POST; None for a GET.
 
     Raises:
-        AdminError: it is longer than any of a frontend.
+        AdminError: the answer is longer than any of a frontend.
     """
-    body = bytearray()
-    async for part in response.content.iter_any():
-        body += part
-        if len(body) > MAX_ANSWER_BYTES:
-            raise AdminError(f"{url} answers with more than {MAX_ANSWER_BYTES >> 20} MiB; check the port")
-    return bytes(body)
+    try:
+        return await http_client.ask(url, bearing(token), body, most_bytes=MAX_ANSWER_BYTES)
+    except http_client.TooLongError:
+        raise AdminError(f"{url} answers with more than {MAX_ANSWER_BYTES >> 20} MiB; check the port") from None
 
 
 def quote(answer: bytes) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from types import TracebackType
 from typing import Any
 
-import aiohttp
-
 from frontend_launch import stages
-from frontend_launch.admin import bearing, quote, whole
+from frontend_launch.admin import ask, quote
 from frontend_launch.counters import Counters
 from frontend_launch.errors import AdminError
+from frontend_launch.http_client import ClosedError
 from frontend_launch.stages import Stages
 
 TIMEOUT_S = 5.0
@@ -37,15 +37,12 @@ class MetricsClient:
         self._base_url, self._token = base_url, token
 
     async def __aenter__(self) -> MetricsClient:
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=TIMEOUT_S), headers=bearing(self._token)
-        )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._session.close()
+        pass
 
     async def counters(self) -> Counters:
         """Our own monotone counters.
@@ -86,13 +83,13 @@ class MetricsClient:
     async def _get(self, path: str) -> bytes:
         url = self._base_url + path
         try:
-            async with self._session.get(url, allow_redirects=False) as response:
-                body = await whole(response, url)
-        except aiohttp.ServerDisconnectedError:
+            async with asyncio.timeout(TIMEOUT_S):
+                answer = await ask(url, self._token)
+        except ClosedError:
             raise _ClosedError(url) from None
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (OSError, ValueError) as error:
             why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
             raise AdminError(f"{url} cannot be read: {why}; check --metrics-port") from None
-        if response.status != 200:
-            raise AdminError(f"{url} refuses: {quote(body)} (status {response.status})")
-        return body
+        if answer.status != 200:
+            raise AdminError(f"{url} refuses: {quote(answer.body)} (status {answer.status})")
+        return answer.body

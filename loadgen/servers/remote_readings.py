@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import time
 from dataclasses import replace
 from typing import Any
 
-import aiohttp
 from typing_extensions import override
 
+from frontend_launch import http_client
 from loadgen.errors import ClientLimitError, TargetError, without_secrets
 from loadgen.judging.evidence import Evidence, of_client
 from loadgen.load.record import Record
@@ -130,21 +131,18 @@ class RemoteReadings(Readings):
         if url is None:
             return None
         try:
-            timeout = aiohttp.ClientTimeout(total=METRICS_TIMEOUT_S)
-            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
-                if response.status != 200:
-                    raise ValueError(f"answered with {response.status}")
-                page = bytearray()
-                async for part in response.content.iter_any():
-                    page += part
-                    if len(page) > MOST_METRICS_BYTES:
-                        raise ValueError(f"more than {MOST_METRICS_BYTES >> 20} MiB")
-                return page.decode(errors="replace")
-        except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
-            if self._remote.options.metrics_url is not None:
-                reason = str(error).replace(url, without_secrets(url)) or type(error).__name__
-                self._note(f"--metrics-url {without_secrets(url)} cannot be read: {reason}")
-            return None
+            async with asyncio.timeout(METRICS_TIMEOUT_S):
+                answer = await http_client.get(url, {}, MOST_METRICS_BYTES)
+            if answer.status != 200:
+                raise ValueError(f"answered with {answer.status}")
+            return answer.body.decode(errors="replace")
+        except http_client.TooLongError:
+            reason = f"more than {MOST_METRICS_BYTES >> 20} MiB"
+        except (OSError, ValueError) as error:
+            reason = str(error).replace(url, without_secrets(url)) or type(error).__name__
+        if self._remote.options.metrics_url is not None:
+            self._note(f"--metrics-url {without_secrets(url)} cannot be read: {reason}")
+        return None
 
     def _metrics_url(self) -> str | None:
         options = self._remote.options

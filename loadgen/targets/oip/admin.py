@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
-import aiohttp
 from typing_extensions import override
 
 from loadgen.errors import ConfigError, FieldError, MisfitError, TargetError, UnreachableError
@@ -154,7 +153,9 @@ class _HttpAdmin(OipAdmin):
     """A server that is asked over HTTP."""
 
     def __init__(self, address: Address, access: Access) -> None:
-        self._address = address
+        import aiohttp  # noqa: PLC0415 - 11 MB that gRPC does not need
+
+        self._address, self._errors = address, (aiohttp.ClientError, OSError)
         context = access.ssl_context() if address.tls else True
         path = address.unix_socket
         if path and address.tls:
@@ -223,7 +224,7 @@ class _HttpAdmin(OipAdmin):
                 status, location = response.status, response.headers.get("location")
         except TimeoutError:
             raise UnreachableError(f"no answer within {TIMEOUT_S:.0f} s: is a server running there?") from None
-        except (aiohttp.ClientError, OSError) as error:
+        except self._errors as error:
             raise unreachable(
                 f"it cannot be reached: {_reason(error)}", getattr(error, "os_error", None) or error
             ) from None
@@ -332,6 +333,8 @@ def _before_tls(cause: BaseException) -> bool:
 
 def _reason(error: Exception) -> str:
     """The cause of a connection's error, which the library wraps with what the user knows already; in one line."""
+    import aiohttp  # noqa: PLC0415 - as above
+
     if isinstance(error, aiohttp.ClientResponseError):
         return "what answers there does not speak HTTP"
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientConnectionResetError):
