@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import jsonschema
@@ -266,6 +268,51 @@ def test_help_imports_nothing_heavy():
     heavy = ["numpy", "zmq", "uvloop", "aiohttp", "tensorflow", "hdrh"]
     run = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, timeout=30, check=True)
     assert run.stdout.strip() == ""
+
+
+AT_THE_END = """
+import atexit, sys
+atexit.register(lambda: print("imported", *sys.modules))
+from loadgen.cli import main
+main()
+"""
+LARGER = {
+    *("aiohttp", "aiodocker", "google.protobuf", "grpc", "hpack", "httptools", "PIL", "plotly"),
+    *("prometheus_client", "redis", "rich", "sklearn", "tensorflow"),
+}
+
+
+def imported(words):
+    """What of the larger libraries a command has imported when it ends."""
+    command = [sys.executable, "-c", AT_THE_END, *words[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=True)
+    return LARGER & set(done.stdout.splitlines()[-1].split())
+
+
+def test_a_run_imports_what_it_needs(tmp_path):
+    """Each of these libraries is some megabytes of the process, and a part of its start."""
+    assert imported(command(tmp_path, "--duration", "0.2", "--warmup", "0")) == set()
+
+
+def test_a_run_at_an_http_server_imports_what_it_needs(tmp_path):
+    """Its parser of HTTP, and protocol buffers, which stand in a module of the Open Inference Protocol."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        words = program.target(tmp_path, "rate", url, "--rate", "50", "--duration", "0.2", "--warmup", "0")
+        assert imported(words) <= {"google.protobuf", "httptools"}
+        server.shutdown()
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Answers each GET with nothing."""
+
+    def do_GET(self):
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Say nothing."""
 
 
 def test_doctor_says_what_works_here():
