@@ -8,7 +8,8 @@ BIN := .venv/bin
 RUN := .venv/.saturate
 ALL := .venv/.installed
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
-EXTRAS := tensorflow lightgbm sklearn onnx docker redis oip gpu report peers
+EVERY := tensorflow lightgbm sklearn onnx docker redis oip gpu report peers docs
+EXTRAS ?=
 comma := ,
 space := $() $()
 
@@ -28,12 +29,21 @@ BASE ?= HEAD~1
 
 SOAK ?= 1800
 
-.PHONY: help install saturate test test-quick evidence soak fuzz gpu-check gpu-wheels check audit format docs schema proto bench bench-compare bench-gate bench-c clean
+# A list with commas or spaces, as pip has it.
+list = $(subst $(space),$(comma),$(strip $(subst $(comma),$(space),$(1))))
+
+.PHONY: help install some saturate test test-quick evidence soak fuzz gpu-check gpu-wheels check audit format docs tables pictures schema proto bench bench-compare bench-gate bench-c clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
 
-install: $(ALL) ## make .venv with every extra that has a wheel here
+install: $(if $(strip $(EXTRAS)),some,$(ALL)) ## make .venv with every extra that has a wheel here; EXTRAS=onnx,oip: with these only
+
+# Without the tools for development, which are half of everything.
+some: pyproject.toml constraints.txt | .venv/bin/pip
+	@echo "installing loadgen with $(call list,$(EXTRAS))"
+	@$(PIP_INSTALL) --editable '.[$(call list,$(EXTRAS))]'
+	@echo "next: source .venv/bin/activate"
 
 .venv/bin/pip:
 	@command -v $(PYTHON) >/dev/null || \
@@ -55,7 +65,7 @@ $(RUN): pyproject.toml constraints.txt | .venv/bin/pip
 # All at once takes a quarter of the time; extra by extra is for a machine that lacks a wheel.
 $(ALL): pyproject.toml constraints.txt | .venv/bin/pip
 	@echo "installing loadgen, its tools and its extras"
-	@$(PIP_INSTALL) --only-binary :all: --editable '.[dev,$(subst $(space),$(comma),$(EXTRAS))]' >.venv/all.log 2>&1 || { \
+	@$(PIP_INSTALL) --only-binary :all: --editable '.[dev,$(call list,$(EVERY))]' >.venv/all.log 2>&1 || { \
 	$(PIP_INSTALL) --editable '.[dev]' || exit 1; \
 	$(call extra,tensorflow,vgg and inception will not load); \
 	$(call extra,lightgbm,lgbm will not load); \
@@ -66,7 +76,8 @@ $(ALL): pyproject.toml constraints.txt | .venv/bin/pip
 	$(call extra,oip,servers of the Open Inference Protocol cannot be loaded); \
 	$(call extra,gpu,GPUs are not watched); \
 	$(call extra,report,reports have no plots); \
-	$(call extra,peers,benchmarks have no other load generators beside ours); }
+	$(call extra,peers,benchmarks have no other load generators beside ours); \
+	$(call extra,docs,make docs cannot build the site); }
 	@touch $(RUN) $@
 
 saturate: $(RUN) ## saturate Inception V3 for DURATION seconds (120), with further options in ARGS
@@ -109,9 +120,13 @@ format: $(ALL) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(ALL) ## write the tables of modules and of licences anew, from docstrings and from what is installed
+docs: tables ## write the generated pages anew and build the site in build/docs: strict, links checked, no network
+	$(BIN)/python tests/support/docs_site.py
+
+tables: $(ALL) ## write the generated pages anew: modules, licences, options, exit codes, results, Python API
 	$(BIN)/python tests/support/module_tables.py
 	$(BIN)/python tests/support/licences.py --write
+	$(BIN)/python tests/support/reference_pages.py
 
 schema: $(ALL) ## write the schema of the results document anew, after a change of its classes
 	$(BIN)/python -m loadgen.results.schema
