@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import shutil
+import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import typer
 
 from loadgen.cli import console, exit_codes
+from loadgen.cli.next_step import next_step
 from loadgen.config import ExperimentConfig
 from loadgen.experiments.experiment import ExperimentInterrupted, run_experiment
 from loadgen.plan import Plan, prepare
@@ -85,5 +88,15 @@ def _show(results: Results) -> None:
             console.fail(f"--fail-if {threshold.condition} is undecided: {threshold.found}")
     if results.invalid is not None and results.error is None:
         console.fail(f"the run is invalid: {results.invalid.reason}; {results.invalid.remedy}")
+    if (line := next_step(results, _program())) is not None:
+        typer.echo(line)
     if results.path is not None:
         typer.echo(f"Saved results to {results.path}")
+
+
+def _program() -> str:
+    """What to type to run this program again."""
+    path = sys.argv[0]
+    if path.endswith("__main__.py"):
+        return "python -m loadgen"
+    return "loadgen" if shutil.which("loadgen") == path else path
