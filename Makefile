@@ -128,6 +128,9 @@ tables: $(ALL) ## write the generated pages anew: modules, licences, options, ex
 	$(BIN)/python tests/support/licences.py --write
 	$(BIN)/python tests/support/reference_pages.py
 
+pictures: $(ALL) ## draw docs/pictures anew; those of the page need chromium
+	$(BIN)/python tests/support/pictures.py --page
+
 schema: $(ALL) ## write the schema of the results document anew, after a change of its classes
 	$(BIN)/python -m loadgen.results.schema
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pictures
 import pytest
 import reference_pages
 from program import asked
@@ -48,6 +49,12 @@ def test_links_lead_somewhere(page):
 def test_the_reference_is_up_to_date(name):
     """It says what the program says of itself."""
     assert reference_pages.path(name).read_text() == reference_pages.page(name), "run make tables"
+
+
+@pytest.mark.parametrize("name", pictures.DRAWINGS)
+def test_drawings_are_up_to_date(name):
+    """Their script draws what is kept."""
+    assert (pictures.DIRECTORY / name).read_text() == pictures.DRAWINGS[name](), "run make pictures"
 
 
 def test_each_page_is_on_the_site():
