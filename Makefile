@@ -8,7 +8,7 @@ BIN := .venv/bin
 RUN := .venv/.saturate
 ALL := .venv/.installed
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
-EVERY := tensorflow lightgbm sklearn onnx docker redis oip gpu report peers docs
+EVERY := tensorflow lightgbm sklearn onnx docker redis oip gpu peers docs
 EXTRAS ?=
 comma := ,
 space := $() $()
@@ -75,7 +75,6 @@ $(ALL): pyproject.toml constraints.txt | .venv/bin/pip
 	$(call extra,redis,frontends cannot share their configuration through Redis); \
 	$(call extra,oip,servers of the Open Inference Protocol cannot be loaded); \
 	$(call extra,gpu,GPUs are not watched); \
-	$(call extra,report,reports have no plots); \
 	$(call extra,peers,benchmarks have no other load generators beside ours); \
 	$(call extra,docs,make docs cannot build the site); }
 	@touch $(RUN) $@

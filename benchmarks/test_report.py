@@ -34,7 +34,6 @@ def test_reading(benchmark: BenchmarkFixture, directory: Path) -> None:
 @pytest.mark.parametrize("make", [terminal_table, csv_text, page], ids=["table", "csv", "page"])
 def test_writing(benchmark: BenchmarkFixture, directory: Path, make: Callable[[Collection], object]) -> None:
     """From cells to what is looked at; the page's bytes are in the extra info."""
-    pytest.importorskip("plotly")
     collection = collect([directory])
     made = benchmark(make, collection)
     benchmark.extra_info["bytes"] = len(made) if isinstance(made, str) else None

@@ -1,4 +1,4 @@
-"""Writes the report as one HTML file: the data as JSON, the script that draws it, and plotly's JavaScript.
+"""Writes the report as one HTML file: the data as JSON, the script that draws it, and a bundle of plotly's JavaScript.
 
 The page asks no network for anything, and its policy forbids it to. What belongs to a run is drawn when it is looked
 at, so that hundreds of cells cost no more than their data.
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from frontend_launch.histogram import LatencyHistogram
-from loadgen.errors import ConfigError
 from loadgen.report.curves import flat, pareto_front, scaling
 from loadgen.report.reading import Collection
 from loadgen.report.tables import left_out_text, remarks, steady_text, whole_text
@@ -26,6 +25,9 @@ from loadgen.results.document import strict
 SCRIPTS = ("draw.js", "cells.js", "run.js")
 """One script in this order."""
 
+PLOTLY = "plotly-basic.min.js"
+"""Plotly's bundle of scatter, bar and pie; `plotly.sha256` has its checksum."""
+
 DIGITS = 4
 """Significant digits of what is drawn."""
 
@@ -34,16 +36,7 @@ _UNSEEN = re.compile(r"(\\\\)|\\u(?:00ad|061c|180e|200[b-f]|202[89a-e]|206[0-9a-
 
 
 def page(collection: Collection) -> str:
-    """The page, as HTML.
-
-    Raises:
-        ConfigError: plotly is not installed.
-    """
-    try:
-        from plotly.offline import get_plotlyjs  # noqa: PLC0415 - behind an extra
-    except ImportError:
-        raise ConfigError("the page needs plotly: pip install 'loadgen[report]'") from None
-
+    """The page, as HTML."""
     files = resources.files(__package__) / "html"
     # In JSON, < can only be within a string, where it could end the script element.
     data = json.dumps(strict(page_data(collection)), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
@@ -51,7 +44,7 @@ def page(collection: Collection) -> str:
     parts = {
         "style": files.joinpath("page.css").read_text("utf-8"),
         "data": data,
-        "plotly": get_plotlyjs(),
+        "plotly": files.joinpath(PLOTLY).read_text("utf-8"),
         "script": "".join(files.joinpath(name).read_text("utf-8") for name in SCRIPTS),
     }
     template = files.joinpath("page.html").read_text("utf-8")

@@ -13,8 +13,6 @@ from loadgen.report.page import page
 from loadgen.report.reading import Missing
 from loadgen.results.sections import ServedModel
 
-pytest.importorskip("plotly", reason="needs the extra report")
-
 DESKTOP, NARROW = (1280, 900), (390, 800)
 SHOWN = """[...document.querySelectorAll('.plot')].map(plot => ({
     title: plot.parentElement.querySelector('h3').textContent,

@@ -16,9 +16,8 @@ CODES = (exit_codes.OK, exit_codes.CONFIG, exit_codes.THRESHOLD, exit_codes.UNDE
 
 
 @pytest.mark.timeout(3600)
-def test_one_line_each(tmp_path, monkeypatch):
+def test_one_line_each(tmp_path):
     """In the table, the page, CSV, JSON, `best` and `compare`."""
-    monkeypatch.setattr("plotly.offline.get_plotlyjs", lambda: "")
     documents, generator = [json.loads(path.read_text()) for path in GOLDEN], random.Random(0)
     path, good = tmp_path / "results-1.json", tmp_path / "results-2.json"
     good.write_text(GOLDEN[1].read_text())

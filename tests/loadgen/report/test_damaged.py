@@ -20,9 +20,8 @@ CODES = (exit_codes.OK, exit_codes.CONFIG, exit_codes.THRESHOLD, exit_codes.UNDE
 
 
 @pytest.fixture
-def complaint(tmp_path, monkeypatch):
+def complaint(tmp_path):
     """Reads a file in each way, beside a good one; says how that went wrong, or None."""
-    monkeypatch.setattr("plotly.offline.get_plotlyjs", lambda: "")
     path, good = tmp_path / "results-1.json", tmp_path / "results-2.json"
     good.write_text(GOLDEN[1].read_text())
     out = [str(tmp_path / f"report.{kind}") for kind in ("html", "csv", "json")]

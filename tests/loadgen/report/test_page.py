@@ -1,19 +1,19 @@
 """The page as text: how large it is, and what it names."""
 
+import hashlib
 import json
 import re
 from dataclasses import replace
+from importlib.resources import files
 
-import pytest
 from sample_pages import collection, large, small
 from sample_results import INVALID, results
 
-from loadgen.report.page import page, page_data
+from loadgen.report.page import PLOTLY, SCRIPTS, page, page_data
 
-pytest.importorskip("plotly", reason="needs the extra report")
-
-PLOTLY_BYTES = 5_500_000
-"""No more than that are plotly's own."""
+HTML = files("loadgen.report") / "html"
+PAGE_BYTES = 1_500_000
+"""No page of a single run is larger."""
 
 CELL_BYTES = 40_000
 """Most that a cell adds, however long it ran."""
@@ -22,17 +22,26 @@ CELL_BYTES = 40_000
 def test_200_cells_stay_small():
     """However long they ran, and with plotly in it once."""
     text = page(large())
-    assert len(text) < PLOTLY_BYTES + 200 * CELL_BYTES
-    assert text.count("plotly.js v") == 1
+    assert len(text) < PAGE_BYTES + 200 * CELL_BYTES
+    assert len(page(collection([results(8, 8, 512, described=True, seconds=36_000, throughput_rps=50.0)]))) < PAGE_BYTES
+    assert text.count("plotly.js (basic - minified) v") == 1
     long = page_data(collection([results(8, 8, 512, described=True, seconds=36_000, throughput_rps=50.0)]))
     assert len(json.dumps(long)) < CELL_BYTES
 
 
+def test_the_bundle_of_plotly_is_the_recorded_one():
+    """With its licence; it has the chart type that the page draws."""
+    for line in HTML.joinpath("plotly.sha256").read_text().splitlines():
+        digest, name = line.split()
+        assert hashlib.sha256(HTML.joinpath(name).read_bytes()).hexdigest() == digest
+    assert HTML.joinpath("plotly-LICENSE").read_text().startswith("MIT License")
+    scripts = "".join(HTML.joinpath(name).read_text() for name in SCRIPTS)
+    assert set(re.findall(r'type: "(scatter|bar|pie|heatmap|box|violin)"', scripts)) <= {"scatter", "bar", "pie"}
+
+
 def test_the_page_asks_no_network_for_anything():
     """Its own parts name no address, and its policy allows none."""
-    from plotly.offline import get_plotlyjs
-
-    own = page(small()).replace(get_plotlyjs(), "")
+    own = page(small()).replace(HTML.joinpath(PLOTLY).read_text("utf-8"), "")
     assert "default-src 'none'" in own
     assert set(re.findall(r"https?://[^\"' )]+", own)) <= {"http://www.w3.org/2000/svg"}
 

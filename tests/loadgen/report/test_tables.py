@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,7 +172,6 @@ def runner():
 
 def test_the_command_writes_what_is_asked_for(tmp_path, runner):
     """The table unless standard output is taken."""
-    pytest.importorskip("plotly")
     path = save(results(seconds=3), tmp_path)
     html, table = tmp_path / "report.html", tmp_path / "report.csv"
     done = runner.invoke(app, ["report", str(path), "--html", str(html), "--csv", str(table)])
@@ -207,16 +205,6 @@ def test_bad_input_is_one_line_and_code_2(tmp_path, runner, arguments, said, res
     assert line.startswith("loadgen: ")
     assert said in line
     assert ("r1-c1-b2" in done.stdout) == rest
-
-
-def test_without_plotly_the_page_is_refused_in_one_line(tmp_path, runner, monkeypatch):
-    """With what to install; all else works."""
-    monkeypatch.setitem(sys.modules, "plotly.offline", None)
-    path = save(results(seconds=3), tmp_path)
-    done = runner.invoke(app, ["report", str(path), "--html", str(tmp_path / "report.html")])
-    assert done.exit_code == 2
-    assert done.stderr == "loadgen: the page needs plotly: pip install 'loadgen[report]'\n"
-    assert runner.invoke(app, ["report", str(path)]).exit_code == 0
 
 
 @pytest.mark.parametrize(
