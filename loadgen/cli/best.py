@@ -27,7 +27,7 @@ MOST_NAMED = 3
 
 def best(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Results files, directories of them, directories of sweeps.")
+        list[Path], typer.Argument(metavar="PATH...", help="Results files, and directories with results.")
     ],
     rate: Annotated[str, typer.Option(metavar="RATE", help="Requests a second to carry: 100; or 6/m, 360/h.")],
     slo: Annotated[str, typer.Option(metavar="CONDITIONS", help="What must hold, such as p99<250ms,failed<0.1%.")],

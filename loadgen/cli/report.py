@@ -20,7 +20,7 @@ from model_containers.printable import unprotected
 
 def report(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Results files, directories of them, directories of sweeps.")
+        list[Path], typer.Argument(metavar="PATH...", help="Results files, and directories with results.")
     ],
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with plots, in one file.")] = None,
     csv: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write a line per run.")] = None,

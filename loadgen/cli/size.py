@@ -19,6 +19,7 @@ from loadgen.experiments.trace_peaks import peak_rps
 from loadgen.judging.slo import Condition, parse
 from loadgen.load.arrivals import Trace, parse_arrivals
 from loadgen.parsing import parse_duration, parse_int_list, parse_rate
+from loadgen.report.found import SIZE
 from loadgen.report.size_text import carries_json, size_json, size_plan_text, size_text
 from loadgen.report.text import capacity_plan_text, capacity_text
 
@@ -209,7 +210,20 @@ def _run(config: SizeConfig, resume: bool, json: str | None) -> None:
         if json != console.STANDARD_OUTPUT:
             typer.echo(size_text(sized))
             typer.echo(f"Saved the search to {sized.directory}")
+        not_saved = [*sized.not_saved, *_keep(sized)]
         console.write("--json", json, size_json(sized))
-    for text in sized.not_saved:
+    for text in not_saved:
         console.fail(text)
-    raise typer.Exit(exit_codes.NOT_SAVED if sized.not_saved else exit_codes.of_size(sized.answer))
+    raise typer.Exit(exit_codes.NOT_SAVED if not_saved else exit_codes.of_size(sized.answer))
+
+
+def _keep(sized: Sized) -> list[str]:
+    """Write the answer beside its runs, for `loadgen report`; why that is impossible, if it is."""
+    path = sized.directory / SIZE
+    draft = path.with_suffix(".new")
+    try:
+        draft.write_text(size_json(sized), encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        return [f"{path} cannot be written ({error.strerror})"]
+    return []

@@ -1,18 +1,35 @@
-"""Reads results files and sweep directories into runs, with a line for each file that it cannot read."""
+"""Reads results files and directories of them into runs and answers, with a line for each that it cannot read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from frontend_launch.integers import plural
 from loadgen.errors import ConfigError
 from loadgen.experiments import ledger
+from loadgen.report.found import (
+    FoundCapacity,
+    FoundComparison,
+    FoundSize,
+    is_capacity,
+    is_comparison,
+    read_capacity,
+    read_comparison,
+    read_size,
+)
 from loadgen.results.cells import Cell, Run, cells_of, run_of
-from loadgen.results.files import SEARCH, read
+from loadgen.results.files import read
 
 RESULTS = "results-*.json"
+
+MAX_DEPTH = 4
+"""Directories deeper than so many levels below a named one are not read."""
+
+MOST_NAMED = 3
+"""Skipped directories that are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,40 +53,169 @@ class Collection:
         cells: runs by configuration and load, smallest configurations first.
         missing: what sweeps could not measure.
         unreadable: one line for each file or directory that could not be read.
-        left_out: one line for each directory that has others with results in it, which were not named.
+        left_out: one line for each directory in which something was skipped.
+        sizes: answers of searches of the cheapest configuration, the oldest first.
+        capacities: answers of searches for capacity, likewise.
+        comparisons: what comparisons show, likewise.
     """
 
     cells: tuple[Cell, ...]
     missing: tuple[Missing, ...]
     unreadable: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    sizes: tuple[FoundSize, ...] = ()
+    capacities: tuple[FoundCapacity, ...] = ()
+    comparisons: tuple[FoundComparison, ...] = ()
+
+    @property
+    def own_cells(self) -> tuple[Cell, ...]:
+        """Cells of runs alone and of sweeps: probes and rounds of comparisons have tables of their own."""
+        directories = [*(one.directory for one in self.capacities), *(one.directory for one in self.comparisons)]
+        inside = {directory.resolve() for directory in directories}
+        return tuple(cell for cell in self.cells if inside.isdisjoint(cell.runs[0].path.resolve().parents))
 
 
 def collect(paths: Sequence[Path]) -> Collection:
-    """Read results files, directories of them, and directories of sweeps; a file that is named twice counts once.
+    """Read results files, and directories with all that is inside; a file that is named twice counts once.
 
     Raises:
         ConfigError: there is nothing to report: no file could be read, and no sweep says why.
     """
-    runs: dict[Path, Run] = {}
-    missing: list[Missing] = []
-    unreadable: list[str] = []
-    named = {path.resolve() for path in paths}
-    left_out = dict.fromkeys(line for path in paths if (line := _left_out(path, named)) is not None)
+    reader = _Reader()
     for path in paths:
         try:
-            for found in _within(path):
-                try:
-                    _add(found, runs, missing)
-                except ConfigError as error:
-                    unreadable.append(str(error))
+            reader.named(path)
         except ConfigError as error:
-            unreadable.append(str(error))
+            reader.unreadable.append(str(error))
         except OSError as error:
-            unreadable.append(f"{path} cannot be read: {error.strerror or error}")
-    if not runs and not missing:
-        raise ConfigError("; ".join(unreadable) or "name results files, or directories of them")
-    return Collection(cells_of(runs.values()), tuple(missing), tuple(unreadable), tuple(left_out))
+            reader.unreadable.append(f"{path} cannot be read: {error.strerror or error}")
+    found = reader.found
+    if not found.cells and not found.missing:
+        raise ConfigError("; ".join(found.unreadable) or "name results files, or directories of them")
+    return found
+
+
+class _Reader:
+    """Reads what paths name.
+
+    Attributes:
+        unreadable: as in `Collection`.
+    """
+
+    def __init__(self) -> None:
+        self._runs: dict[Path, Run] = {}
+        self._missing: dict[Path, list[Missing]] = {}
+        self._sizes: dict[Path, FoundSize] = {}
+        self._capacities: dict[Path, FoundCapacity] = {}
+        self._comparisons: dict[Path, FoundComparison] = {}
+        self._skipped: list[str] = []
+        self._left_out: dict[str, None] = {}
+        self.unreadable: list[str] = []
+
+    @property
+    def found(self) -> Collection:
+        """What was read so far."""
+        return Collection(
+            cells_of(self._runs.values()),
+            tuple(row for rows in self._missing.values() for row in rows),
+            tuple(dict.fromkeys(self.unreadable)),
+            tuple(self._left_out),
+            _by_name(self._sizes),
+            _by_name(self._capacities),
+            _by_name(self._comparisons),
+        )
+
+    def named(self, path: Path) -> None:
+        """Read what a user named.
+
+        Raises:
+            ConfigError: there is nothing in it.
+        """
+        if not path.is_dir():
+            self._add(_Named(path))
+            return
+        if _is_logs(path):
+            return
+        self._skipped = []
+        if not self._directory(path, 0):
+            inside = f": {_some(self._skipped)}" if self._skipped else ""
+            raise ConfigError(f"{path} has no results files ({RESULTS}){inside}: name another")
+        if self._skipped:
+            self._left_out[f"{path}: skipped {_some(self._skipped)}"] = None
+
+    def _directory(self, path: Path, depth: int) -> bool:
+        """Read a directory; whether there was something in it.
+
+        Args:
+            path: of it.
+            depth: how far below the named one it is.
+        """
+        if _is_sweep(path):
+            return self._sweep(path, depth)
+        files = sorted(path.glob(RESULTS))
+        try:
+            if is_comparison(path):
+                self._comparisons[path.resolve()] = read_comparison(path)
+            elif is_capacity(path):
+                self._capacities[path.resolve()] = read_capacity(path)
+            else:
+                others = sorted({*path.glob("*.json")} - {*files})
+                self._skipped += [f"{file} (its name is not {RESULTS})" for file in others]
+        except ConfigError as error:
+            self.unreadable.append(str(error))
+        for file in files:
+            self._tried(_Named(file))
+        directories = [each for each in sorted(path.iterdir()) if each.is_dir() and not _is_logs(each)]
+        inside = [self._inside(each, depth + 1) for each in directories]
+        return bool(files) or any(inside)
+
+    def _inside(self, path: Path, depth: int) -> bool:
+        """Read a directory that was not named itself: what is wrong with it is said, and the rest is read."""
+        if path.name.startswith(".") or path.is_symlink():
+            return False
+        if depth > MAX_DEPTH:
+            self._skipped.append(f"{path} (more than {plural(MAX_DEPTH, 'level')} below)")
+            return False
+        try:
+            return self._directory(path, depth)
+        except ConfigError as error:
+            self.unreadable.append(str(error))
+        except OSError as error:
+            self.unreadable.append(f"{path} cannot be read: {error.strerror or error}")
+        return True
+
+    def _sweep(self, path: Path, depth: int) -> bool:
+        """Read what the ledger names; other files belong to measurements that were cut off and made again."""
+        header = ledger.read_header(path)
+        entries = list(ledger.read_entries(path))
+        if not entries and depth:
+            self._skipped.append(f"{path} (a sweep without a finished measurement)")
+            return False
+        if not entries:
+            remedy = "wait for it, or run its command again with {run_sweep.resume}"
+            raise ConfigError(f"{path} holds a sweep without a finished measurement: {remedy}")
+        sweep = path.resolve()
+        self._missing[sweep] = [
+            Missing(entry.cell, entry.error or "no results") for entry in entries if not entry.results
+        ]
+        if (size := read_size(path, header)) is not None:
+            self._sizes[sweep] = size
+        for entry in entries:
+            if entry.results is not None:
+                self._tried(_Named(path / entry.results, entry.repeat, entry.kind == "anchor", sweep))
+        return True
+
+    def _tried(self, found: _Named) -> None:
+        try:
+            self._add(found)
+        except ConfigError as error:
+            self.unreadable.append(str(error))
+
+    def _add(self, found: _Named) -> None:
+        path = found.path.resolve()
+        # What a ledger says of a file counts more than the file alone, whichever was named first.
+        if path not in self._runs or found.sweep is not None:
+            self._runs[path] = run_of(read(found.path), found.path, found.repeat, found.anchor, found.sweep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,54 +228,18 @@ class _Named:
     sweep: Path | None = None
 
 
-def _add(found: _Named | Missing, runs: dict[Path, Run], missing: list[Missing]) -> None:
-    if isinstance(found, Missing):
-        missing.append(found)
-        return
-    path = found.path.resolve()
-    # What a ledger says of a file counts more than the file alone, whichever was named first.
-    if path not in runs or found.sweep is not None:
-        runs[path] = run_of(read(found.path), found.path, found.repeat, found.anchor, found.sweep)
+T = TypeVar("T")
 
 
-def _within(path: Path) -> Iterable[_Named | Missing]:
-    if not path.is_dir():
-        return [_Named(path)]
-    if _is_logs(path):
-        return []
-    if _is_sweep(path):
-        return _of_sweep(path)
-    files = sorted(path.glob(RESULTS))
-    if not files:
-        found = _inside(path)
-        what = "sweep" if found and _is_sweep(found[-1]) else "directory"
-        remedy = f"name a {what} in it, such as {found[-1]}" if found else "name another"
-        raise ConfigError(f"{path} has no results files ({RESULTS}): {remedy}")
-    return [_Named(file) for file in files]
+def _by_name(found: Mapping[Path, T]) -> tuple[T, ...]:
+    """Names of directories hold their time."""
+    return tuple(found[path] for path in sorted(found, key=lambda path: path.name.partition("-")[2]))
 
 
-def _left_out(path: Path, named: Set[Path]) -> str | None:
-    """That a directory of results has others in it, which are not reported with it; None where it has none."""
-    if not path.is_dir() or _is_sweep(path) or not any(path.glob(RESULTS)):
-        return None
-    inside = [directory for directory in _inside(path) if directory.resolve() not in named]
-    if not inside:
-        return None
-    sweeps = sum(map(_is_sweep, inside))
-    searches = sum((directory / SEARCH).exists() for directory in inside)
-    kinds = ((sweeps, "sweep", "sweeps"), (searches, "search", "searches"))
-    others = (len(inside) - sweeps - searches, "directory of results", "directories of results")
-    what = [plural(count, one, several) for count, one, several in (*kinds, others) if count]
-    return f"{path}: {' and '.join(what)} in it left out: name what you want, such as {inside[-1]}"
-
-
-def _inside(path: Path) -> list[Path]:
-    """Directories with results in a directory."""
-    try:
-        directories = [each for each in sorted(path.iterdir()) if each.is_dir() and not _is_logs(each)]
-    except OSError:  # which reading it will say
-        return []
-    return [each for each in directories if _is_sweep(each) or any(each.glob(RESULTS))]
+def _some(texts: Sequence[str]) -> str:
+    """The first few."""
+    rest = len(texts) - MOST_NAMED
+    return ", ".join(texts[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _is_sweep(directory: Path) -> bool:
@@ -139,18 +249,3 @@ def _is_sweep(directory: Path) -> bool:
 def _is_logs(path: Path) -> bool:
     """Whether a directory lies beside results, and so is what a pattern such as results/* names."""
     return path.suffix == ".logs" or path.name == "logs"
-
-
-def _of_sweep(directory: Path) -> Iterator[_Named | Missing]:
-    """What the ledger names; a file that it does not name belongs to a measurement that was cut off and made again."""
-    ledger.read_header(directory)
-    entries = list(ledger.read_entries(directory))
-    if not entries:
-        remedy = "wait for it, or run its command again with {run_sweep.resume}"
-        raise ConfigError(f"{directory} holds a sweep without a finished measurement: {remedy}")
-    for entry in entries:
-        if entry.results is not None:
-            sweep = directory.resolve()
-            yield _Named(directory / entry.results, entry.repeat, entry.kind == "anchor", sweep)
-        else:
-            yield Missing(entry.cell, entry.error or "no results")

@@ -19,6 +19,7 @@ from loadgen.experiments.size import Sized
 from loadgen.experiments.size_answer import Ask, Question, Told
 from loadgen.experiments.sizing import Sizer
 from loadgen.judging.slo import parse
+from loadgen.report.found import read_size
 
 ASKED = [LOADGEN, "size", "-m", "noop", "--slo", "p99<1s"]
 QUESTION = Question(50.0, (Size(1, 1), Size(2, 1)), (1, 2), tuple(parse("p99<1s")))
@@ -107,6 +108,10 @@ def test_the_answer_is_printed_or_written(monkeypatch, tmp_path, outcome, rate_r
     assert json.loads(path.read_text())["state"] == state
     done = asked([*ASKED, "--rate", "50", "--json", "-"])
     assert (json.loads(done.stdout)["state"], done.returncode) == (state, code)
+    kept = read_size(tmp_path, {"command": ["loadgen", "size"]})
+    assert kept is not None
+    assert (kept.state, kept.directory, kept.command) == (state, tmp_path, ("loadgen", "size"))
+    assert (kept.best is not None) == (kept.shown_by is not None) == (state == "found")
 
 
 def test_what_could_not_be_saved_is_said(monkeypatch, tmp_path):
@@ -123,6 +128,24 @@ def test_what_could_not_be_saved_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(console, "set_up_logging", lambda _: None)
     done = asked([*ASKED, "--rate", "50"])
     assert (done.returncode, done.stderr) == (11, "loadgen: r1-c1-b1: its results are in /tmp/x.json\n")
+
+
+def test_an_answer_that_could_not_be_kept_is_said(monkeypatch, tmp_path):
+    """After the answer."""
+
+    async def find_size(*_, **__):
+        return sized(tmp_path / "gone")
+
+    async def prepare_size(_):
+        """Nothing is looked at."""
+
+    monkeypatch.setattr(size_verb, "prepare_size", prepare_size)
+    monkeypatch.setattr(size_verb, "find_size", find_size)
+    monkeypatch.setattr(console, "set_up_logging", lambda _: None)
+    done = asked([*ASKED, "--rate", "50"])
+    said = f"loadgen: {tmp_path}/gone/size.json cannot be written (No such file or directory)\n"
+    assert (done.returncode, done.stderr) == (11, said)
+    assert done.stdout.startswith("size        ")
 
 
 def probe(step: Step, rate_rps: float, outcome: Outcome) -> Probe:

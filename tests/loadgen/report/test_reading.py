@@ -59,40 +59,102 @@ def test_what_cannot_be_read_is_a_line_each_and_the_rest_is_there(tmp_path):
     paths = [tmp_path / "torn.json", tmp_path / "none.json", tmp_path / "empty", good, sweep, tmp_path]
     collection = collect(paths)
     assert len(collection.cells) == 1
-    named = [tmp_path / "torn.json", tmp_path / "none.json", tmp_path / "empty", sweep / "gone.json", tmp_path]
+    named = [tmp_path / "torn.json", tmp_path / "none.json", tmp_path / "empty", sweep / "gone.json"]
     for path, line in zip(named, collection.unreadable, strict=True):
         assert line.startswith(f"{path} ")
         assert "\n" not in line
-    assert f"name a sweep in it, such as {sweep}" in collection.unreadable[-1]
 
 
-def test_what_a_directory_of_results_has_inside_is_said(tmp_path):
-    """Sweeps, searches and other directories of results, unless they are named too; neither logs nor anything else."""
+CAPACITY = {
+    "model": "noop",
+    "slo": ["p99<50ms"],
+    "capacity": {
+        "rate_rps": 100.0,
+        "failed_rps": 110.0,
+        "confirmed": True,
+        "ended": "found",
+        "probes": [{"step": "confirm", "rate_rps": 100.0, "duration_s": 30.0, "outcome": "pass", "text": "p99 40 ms"}],
+    },
+}
+COMPARED = {
+    "outcome": "not worse",
+    "effects": [{"metric": "throughput", "outcome": "not worse", "ratio": 1.0, "interval": [0.99, 1.01]}],
+    "rounds": 1,
+    "margin": 0.05,
+}
+
+
+def make_capacity(directory, text=None):
+    save(GOLDEN, directory)
+    (directory / "capacity.json").write_text(text or json.dumps(CAPACITY))
+    return directory
+
+
+def make_comparison(directory):
+    names = [save(GOLDEN, directory / side).relative_to(directory) for side in ("a", "b")]
+    rounds = [
+        {"round": 0, "side": side, "seed": 0, "results": str(name)} for side, name in zip("AB", names, strict=True)
+    ]
+    rounds.append({"round": 1, "side": "A", "seed": 1, "results": None, "left_out": "no replica"})
+    (directory / "rounds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rounds))
+    (directory / "compare.json").write_text("{}")
+    (directory / "comparison.json").write_text(json.dumps(COMPARED))
+    return directory
+
+
+def test_a_directory_is_read_with_all_that_is_inside(tmp_path):
+    """Sweeps, searches with their answers, comparisons and plain directories; neither logs nor hidden directories."""
     save(GOLDEN, tmp_path)
-    for empty in ("other", "results-1.logs"):
+    for empty in ("other", "results-1.logs", ".hidden"):
         (tmp_path / empty).mkdir()
-    assert collect([tmp_path]).left_out == ()
-    first = make_sweep(tmp_path / "sweep-1", [entry("r1-c1-b2", save(GOLDEN, tmp_path / "sweep-1").name)])
-    second = make_sweep(tmp_path / "sweep-2", [entry("r1-c1-b2", save(GOLDEN, tmp_path / "sweep-2").name)])
-    search = tmp_path / "capacity-1"
-    save(GOLDEN, search)
-    (search / "capacity.json").write_text("{}")
-    assert collect([tmp_path]).left_out == (
-        f"{tmp_path}: 2 sweeps and 1 search in it left out: name what you want, such as {second}",
-    )
-    assert collect([tmp_path, search, first]).left_out == (
-        f"{tmp_path}: 1 sweep in it left out: name what you want, such as {second}",
-    )
-    assert collect([tmp_path, *tmp_path.iterdir()]).left_out == ()
-    save(GOLDEN, tmp_path / "ours")
-    assert "and 1 directory of results in it" in collect([tmp_path]).left_out[0]
-    assert collect([second, search]).left_out == ()
+    sweep = make_sweep(tmp_path / "sweep-1", [entry("r1-c1-b2", save(GOLDEN, tmp_path / "sweep-1").name)])
+    size = make_sweep(tmp_path / "size-1", [entry("r1-c1-b2", save(GOLDEN, tmp_path / "size-1").name)])
+    answer = {"rate_rps": 5.0, "slo": ["p99<50ms"], "model": "noop", "state": "none", "best": None, "ended": "searched"}
+    (size / "size.json").write_text(json.dumps(answer))
+    capacity, compared = make_capacity(tmp_path / "capacity-1"), make_comparison(tmp_path / "compare-1")
+    save(GOLDEN, tmp_path / "monday" / "morning")
+    save(GOLDEN, tmp_path / ".hidden")
+    found = collect([tmp_path])
+    assert (len(found.cells), found.unreadable, found.left_out) == (7, (), ())
+    assert {cell.sweep for cell in found.cells} == {None, sweep.resolve(), size.resolve()}
+    assert len(found.own_cells) == 4  # neither the probe nor the rounds
+    assert [(one.directory, one.objective, one.capacity.interval_rps) for one in found.capacities] == [
+        (capacity, "p99<50ms", (100.0, 110.0))
+    ]
+    assert [(one.directory, one.state, one.objective) for one in found.sizes] == [(size, "none", "p99<50ms")]
+    (rounds,) = found.comparisons
+    assert (rounds.directory, rounds.left_out) == (compared, ("round 2, A: no replica",))
+    assert [tuple(name[:2] for name in pair if name) for pair in rounds.rounds] == [("a/", "b/")]
+    assert len(collect([tmp_path, *tmp_path.glob("[!.]*")]).cells) == len(found.cells)
 
 
-def test_a_directory_of_searches_only_names_one(tmp_path):
-    """As one of sweeps only does."""
-    save(GOLDEN, tmp_path / "capacity-1")
-    with pytest.raises(ConfigError, match=f"name a directory in it, such as {tmp_path / 'capacity-1'}"):
+def test_what_is_skipped_inside_a_directory_is_said(tmp_path):
+    """Files of other names, sweeps that only began, and what is too deep; links are not followed."""
+    save(GOLDEN, tmp_path)
+    (tmp_path / "before.json").write_text("{}")
+    make_sweep(tmp_path / "sweep-1", [])
+    save(GOLDEN, tmp_path / "1" / "2" / "3" / "4" / "5")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (line,) = collect([tmp_path]).left_out
+    assert line == (
+        f"{tmp_path}: skipped {tmp_path}/before.json (its name is not results-*.json), "
+        f"{tmp_path}/1/2/3/4/5 (more than 4 levels below), {tmp_path}/sweep-1 (a sweep without a finished measurement)"
+    )
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"model": 1}', json.dumps(CAPACITY).replace('"pass"', "{}")])
+def test_an_answer_that_cannot_be_read_leaves_its_runs(tmp_path, text):
+    """And is a line."""
+    found = collect([make_capacity(tmp_path, text)])
+    assert (len(found.own_cells), found.capacities) == (1, ())
+    (line,) = found.unreadable
+    assert line.startswith(f"{tmp_path / 'capacity.json'} cannot be read: ")
+
+
+def test_a_directory_without_results_says_what_is_in_it(tmp_path):
+    """Where that may be what was meant."""
+    (tmp_path / "before.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"no results files \(results-\*.json\): .*before.json \(its name is not"):
         collect([tmp_path])
 
 
