@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from frontend_launch.integers import plural
-from loadgen.cli import console, exit_codes, option_files, parameters, rate, saturate
+from loadgen.cli import console, exit_codes, option_sources, parameters, rate, saturate
 from loadgen.cli.verbs import command
 from loadgen.config import ExperimentConfig
 from loadgen.errors import ConfigError
@@ -118,13 +119,13 @@ def _count(text: str) -> int:
 def _configuration(path: Path) -> ExperimentConfig:
     """The experiment that a file describes with the options of ``saturate``, or of ``rate`` where it has a rate."""
     source = f"--run {path}"
-    table = option_files.read("--run", path)
+    table = option_sources.read("--run", path)
     for key in table:
         if key.replace("_", "-") in _OWN:
             raise ConfigError(f"{source} has the key {key!r}, which means nothing for one side: leave it out")
     name = "rate" if table.keys() & {"rate", "arrivals"} else "saturate"
-    verb = command(name, _VERBS[name])
-    defaults = option_files.defaults(source, table, verb)
+    verb = command(name, _VERBS[name], TyperCommand)  # neither --config nor the environment is of one side
+    defaults = option_sources.defaults(source, table, verb)
     with console.about(source):
         try:
             with verb.make_context(name, [], default_map=defaults) as context:

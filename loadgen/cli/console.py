@@ -19,7 +19,7 @@ import typer
 import uvloop
 
 from frontend_launch.errors import FrontendLaunchError, LaunchError
-from loadgen.cli import exit_codes
+from loadgen.cli import exit_codes, option_sources
 from loadgen.errors import (
     ClientLimitError,
     ConfigError,
@@ -34,6 +34,8 @@ from loadgen.load import open_files
 from model_containers.printable import RecordFormatter
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 LINE_FORMAT = "%(asctime)s %(levelname)-8s [%(filename)s:%(lineno)d] %(message)s"
 NOTHING_MEASURED = "interrupted before there was anything to measure"
@@ -56,6 +58,8 @@ def set_up_logging(stream: TextIO | None = None) -> None:
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(RecordFormatter(LINE_FORMAT, DATE_FORMAT))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    for line in option_sources.used():
+        log.info(line)
 
 
 def run(work: Coroutine[Any, Any, T], interrupted: str = "interrupted") -> tuple[T, signal.Signals | None]:
@@ -130,7 +134,8 @@ def one_line_errors(
         if tail:
             typer.echo(tail, err=True)
         text = ": ".join([*getattr(error, "__notes__", ()), worded(error)])
-        fail(*(text.splitlines() if isinstance(error, Worded) and error.several_lines else [text]))
+        several = isinstance(error, Worded) and error.several_lines
+        fail(*(text.splitlines() if several else [option_sources.traced(text)]))
         raise typer.Exit(exit_codes.of_signal(received[0]) if received else exit_codes.of_error(error)) from None
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from loadgen.cli import option_sources
 from loadgen.cli.examples import EXAMPLES
 
 COMMON = "Common options"
@@ -32,7 +33,15 @@ FIRST = ("model", "target", "rate", "slo")
 
 
 class Command(TyperCommand):
-    """A command that shows its help so."""
+    """A command that shows its help so, with options from a file and the environment too."""
+
+    def __init__(self, *arguments: Any, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        option_sources.add(self)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        return option_sources.invoked(ctx, lambda: TyperCommand.invoke(self, ctx))
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The words of the line of usage; those for arguments say themselves what may be left out, and repeated."""

@@ -111,7 +111,11 @@ def size(
             chosen = {"batch-sizes": batch_sizes, "core-cost": core_cost, "gpu-cost": gpu_cost, "resume": resume}
             if stray := next((name for name, value in chosen.items() if value), None):
                 raise ConfigError(f"--{stray} belongs to a deployment, and this server runs already: leave it out")
-            raise typer.Exit(_carries(_of_server(base, conditions, wanted_rps, within_s), wanted_rps, dry_run, json))
+            search = _of_server(base, conditions, wanted_rps, within_s)
+            if dry_run:
+                measuring.show_plan(base, lambda plan: capacity_plan_text(plan, search))
+                return
+            raise typer.Exit(_carries(search, wanted_rps, json))
         config = SizeConfig(
             base=base,
             conditions=conditions,
@@ -150,18 +154,14 @@ def _of_server(
     return CapacityConfig(base, conditions, start_rps=rate_rps, limits=limits)
 
 
-def _carries(config: CapacityConfig, rate_rps: float, dry_run: bool, json: str | None) -> int:
+def _carries(config: CapacityConfig, rate_rps: float, json: str | None) -> int:
     """Say whether a server that runs already carries a rate, and what else; returns the exit code.
 
     Args:
         config: of the search of its capacity.
         rate_rps: the rate.
-        dry_run: say what would be done.
         json: where the answer goes for machines.
     """
-    if dry_run:
-        measuring.show_plan(config.base, lambda plan: capacity_plan_text(plan, config))
-        return exit_codes.OK
     console.set_up_logging(sys.stderr if json == console.STANDARD_OUTPUT else None)
     found, _ = console.run(find_capacity(config), console.NOTHING_MEASURED)
     carried = carries(found.capacity, rate_rps)

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from frontend_launch.integers import plural
-from loadgen.cli import console, exit_codes, help_format, option_files, parameters
+from loadgen.cli import console, exit_codes, help_format, parameters
 from loadgen.cli.target import target
 from loadgen.config import Deploy, Saturate
 from loadgen.errors import ConfigError
 from loadgen.experiments.sweep import Sweep, SweepConfig, SweepPlan, prepare_sweep, run_sweep
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_int_list, parse_rates
 from loadgen.report.text import sweep_plan_text, sweep_text
-
-
-def _described(context: typer.Context, path: Path | None) -> Path | None:
-    """Take what a file says for the defaults of all other options."""
-    if path is None or context.resilient_parsing:
-        return path
-    with console.one_line_errors():
-        context.default_map = option_files.defaults(
-            f"--file {path}", option_files.read("--file", path), context.command
-        )
-    return path
 
 
 @parameters.with_options(
@@ -111,15 +99,6 @@ def sweep(
         bool,
         typer.Option("--skip-impossible", help="Leave out combinations that cannot be placed, measure the others."),
     ] = False,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            is_eager=True,
-            callback=_described,
-            help="Options from a TOML file, by their long names; those on the command line come before it.",
-        ),
-    ] = None,
     runtime: parameters.Runtime = "process",
 ) -> None:
     """Measure every combination of replicas, cores per replica, batch sizes, requests in flight and rates."""

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperCommand
 
-from loadgen.cli import exit_codes
+from loadgen.cli import exit_codes, option_sources
 from loadgen.cli.argv import list_options, normalise_argv
 from loadgen.cli.help_format import Command, Group
 from loadgen.errors import one_line
@@ -103,15 +103,16 @@ def verb(name: str) -> Any:
     return command(name, found)
 
 
-def command(name: str, function: Callable[..., Any]) -> Any:
+def command(name: str, function: Callable[..., Any], kind: type[TyperCommand] = Command) -> Any:
     """A command with the options of a function.
 
     Args:
         name: one of `VERBS`, whose line of help it has: `python -OO` takes docstrings away.
         function: what it does.
+        kind: of command.
     """
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command(name, cls=Command, help=VERBS[name][1])(function)
+    alone.command(name, cls=kind, help=VERBS[name][1])(function)
     return typer.main.get_command(alone)
 
 
@@ -184,6 +185,9 @@ def _refuse(error: typer.TyperException, argv: list[str]) -> NoReturn:
         details = getattr(error.__cause__, "errors", list)
         values = [detail["input"] for detail in details()]
         given = f"{', '.join(map(repr, values))} is given, " if values else ""
+        if context is not None and (option := getattr(error, "param", None)) is not None:
+            where = option_sources.where_from(context, option)
+            given += f"from {where}, " if where else ""
         _said(f"{text[:1].lower()}{text[1:]}: {given}see `{path} --help`", exit_codes.CONFIG)
     sys.exit(exit_codes.CONFIG)
 

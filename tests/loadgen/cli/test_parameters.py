@@ -80,11 +80,12 @@ def test_files_that_are_no_toml(configured, tmp_path, content, reason):
     """In one line, with the file."""
     path = tmp_path / "sweep.toml"
     path.write_bytes(content)
-    assert configured("sweep", "--file", str(path)).error.startswith(f"loadgen: --file {path} cannot be read: {reason}")
+    error = configured("sweep", "--file", str(path)).error
+    assert error.startswith(f"loadgen: --config {path} cannot be read: {reason}")
     path.write_text("\ufeffwarmup = 3")
     assert configured("sweep", "--file", str(path)).config.load.warmup_s == 3
     assert configured("sweep", "--file", "/dev/full").error == (
-        "loadgen: --file /dev/full cannot be read: it has more than 16 MiB\n"
+        "loadgen: --config /dev/full cannot be read: it has more than 16 MiB\n"
     )
 
 

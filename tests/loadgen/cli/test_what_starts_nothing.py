@@ -287,7 +287,7 @@ def test_a_file_describes_a_sweep(tmp_path):
     done = asked(plan)
     assert (done.returncode, done.stderr) == (
         2,
-        f"loadgen: --file {file} has the key 'replica', which is no option of sweep: see `loadgen sweep --help`\n",
+        f"loadgen: --config {file} has the key 'replica', which is no option of sweep: did you mean 'replicas'?\n",
     )
 
 

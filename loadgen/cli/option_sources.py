@@ -1,0 +1,241 @@
+"""Options from a TOML file and from the environment, by their long names.
+
+The command line comes before the environment, the environment before a file, and a file before the default.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from loadgen import files
+from loadgen.errors import ConfigError
+
+T = TypeVar("T")
+
+PREFIX = "LOADGEN_"
+"""Of environment variables: ``LOADGEN_DURATION`` is ``--duration``."""
+
+CONFIG = "--config"
+_NEAR = 0.85
+"""Similarity from which on the name of a variable counts as a misspelt one."""
+
+_PATH = "loadgen.config"
+"""What the parser's context calls the file."""
+
+_used: ContextVar[Mapping[str, str] | None] = ContextVar("used", default=None)
+"""Options that are not from the command line, and where each is from."""
+
+
+def add(command: Any) -> None:
+    """Let the options of a command come from a file and from the environment.
+
+    Args:
+        command: of the parser; one without options stays as it is.
+    """
+    options = [each for each in command.params if each.param_type_name == "option"]
+    if not options:
+        return
+    (config,) = typer.main.get_command(_HOLDER).params
+    if command.name == "sweep":
+        config.opts.append("--file")
+    command.params.append(config)
+    for option in (config, *options):
+        option.envvar = [PREFIX + name.upper().replace("-", "_") for name in _names(option)]
+        option.show_envvar = False  # help would say it of each option
+        option.envvar_list_splitter = "\n"  # a header has spaces
+
+
+def _names(option: Any) -> list[str]:
+    """The long names of an option, without those of 2017."""
+    return [flag[2:] for flag in option.opts if flag.startswith("--") and "_" not in flag]
+
+
+def _take_file(context: typer.Context, path: Path | None) -> Path | None:
+    """Take what a file says for the defaults of all other options."""
+    from loadgen.cli import console  # noqa: PLC0415 - help does without it
+
+    if path is not None and not context.resilient_parsing:
+        with console.one_line_errors():
+            context.meta[_PATH] = str(path)
+            context.default_map = defaults(f"{CONFIG} {path}", read(CONFIG, path), context.command)
+    return path
+
+
+_HOLDER = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@_HOLDER.command()
+def _config(
+    path: Annotated[
+        Path | None,
+        typer.Option(
+            CONFIG,
+            metavar="FILE",
+            is_eager=True,
+            callback=_take_file,
+            expose_value=False,
+            help="Options from a TOML file, by their long names. Command line and environment (LOADGEN_…) precede it.",
+        ),
+    ] = None,
+) -> None:
+    """Hold the option."""
+
+
+def read(option: str, path: Path) -> dict[str, Any]:
+    """What a file says.
+
+    Args:
+        option: that names the file, for errors.
+        path: of the file.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    import tomllib  # noqa: PLC0415 - most commands read no file
+
+    try:
+        return tomllib.loads(files.read_text(path, files.MAX_SETTING_BYTES))
+    except (files.UnreadableError, ValueError) as error:
+        raise ConfigError(f"{option} {path} cannot be read: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{option} {path} cannot be read: it is nested too deep") from None
+
+
+def defaults(source: str, table: Mapping[str, Any], command: Any) -> dict[str, Any]:
+    """What a file says, as the defaults of a command's parameters.
+
+    Args:
+        source: the option and the file, for errors.
+        table: of the file.
+        command: whose options it has.
+
+    Raises:
+        ConfigError: it has a key that is no option.
+    """
+    return dict(_default(source, command, key, value) for key, value in table.items())
+
+
+def _default(source: str, command: Any, key: str, value: Any) -> tuple[str, Any]:
+    name, known = key.replace("_", "-"), dict(_known(command))
+    if (option := known.get(name)) is None:
+        remedy = _meant(name, known) or f"see `loadgen {command.name} --help`"
+        raise ConfigError(f"{source} has the key {key!r}, which is no option of {command.name}: {remedy}")
+    values = value if isinstance(value, list) else [value]
+    if any(isinstance(each, Mapping) for each in values):
+        raise ConfigError(f"{source} has a table for the key {key!r}: write its value, as of --{name}")
+    if option.multiple:
+        return option.name, values
+    return option.name, ",".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _known(command: Any) -> Iterator[tuple[str, Any]]:
+    """The options that a file may have, by each of their long names."""
+    for option in command.params:
+        if option.param_type_name == "option" and CONFIG not in option.opts:
+            yield from ((flag[2:].replace("_", "-"), option) for flag in option.opts if flag.startswith("--"))
+
+
+def _meant(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The question for the name that is nearest; empty where none is near."""
+    near = get_close_matches(name, list(known), 1, cutoff)
+    return f"did you mean {near[0]!r}?" if near else ""
+
+
+def check_environment(context: Any) -> None:
+    """Refuse variables that are misspelt; other programs may have their own with this prefix.
+
+    Args:
+        context: of a command.
+
+    Raises:
+        ConfigError: a variable's name is nearly that of an option of the command, and that of no other command.
+    """
+    own = {variable for option in context.command.params for variable in getattr(option, "envvar", None) or ()}
+    for variable in sorted(os.environ):
+        if not variable.startswith(PREFIX) or variable in own:
+            continue
+        known = [each.removeprefix(PREFIX) for each in own]
+        near = get_close_matches(variable.removeprefix(PREFIX), known, 1, _NEAR)
+        if near and variable not in _of_all_commands():
+            raise ConfigError(f"{variable}: no option has this name; did you mean {PREFIX}{near[0]}?")
+
+
+def _of_all_commands() -> set[str]:
+    from loadgen.cli.verbs import VERBS, verb  # noqa: PLC0415 - it imports all verbs
+
+    verbs = [verb(name) for name in VERBS]
+    commands = [each for found in verbs for each in (found, *getattr(found, "commands", {}).values())]
+    options = [option for command in commands for option in command.params]
+    return {variable for option in options for variable in getattr(option, "envvar", None) or ()}
+
+
+def invoked(context: Any, act: Callable[[], T]) -> T:
+    """Run a command; what it says of options has where they are from, and so does its plan.
+
+    Args:
+        context: of the command, with its options read.
+        act: runs it.
+    """
+    from loadgen.cli import console  # noqa: PLC0415 - help does without it
+
+    with console.one_line_errors():
+        check_environment(context)
+    before = _used.set(dict(_found(context)))
+    try:
+        done = act()
+        if context.params.get("dry_run"):
+            typer.echo("\n".join(used()), nl=bool(used()))
+    finally:
+        _used.reset(before)
+    return done
+
+
+def _found(context: Any) -> Iterator[tuple[str, str]]:
+    for option in context.command.params:
+        if option.param_type_name == "option" and (where := where_from(context, option)):
+            yield f"--{_names(option)[0]}", where
+
+
+def where_from(context: Any, option: Any) -> str:
+    """The variable or the file that an option is from; empty for all else.
+
+    Args:
+        context: of the command.
+        option: of the parser.
+    """
+    source = context.get_parameter_source(option.name)
+    if source is not None and source.name == "ENVIRONMENT":
+        names: list[str] = option.envvar
+        return next(name for name in names if os.environ.get(name))
+    if source is not None and source.name == "DEFAULT_MAP":
+        path: str = context.meta.get(_PATH, "")
+        return path
+    return ""
+
+
+def used() -> list[str]:
+    """Where options are from that are not from the command line, a line for each place."""
+    places: dict[str, list[str]] = {}
+    for flag, place in (_used.get() or {}).items():
+        places.setdefault(place, []).append(flag)
+    return [f"{', '.join(flags)}: from {place}" for place, flags in places.items()]
+
+
+def traced(text: str) -> str:
+    """A message with where the options that it names are from, other than the command line.
+
+    Args:
+        text: of the message.
+    """
+    named = [
+        f"{flag} is from {where}" for flag, where in (_used.get() or {}).items() if re.search(rf"{flag}(?![\w-])", text)
+    ]
+    return f"{text} ({', '.join(named)})" if named else text
