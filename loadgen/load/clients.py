@@ -14,7 +14,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, assert_never
@@ -170,14 +170,60 @@ class _ClientProcesses:
                 await stack.enter_async_context(_connected(self._directory / f"{row.role}.socket", process))
                 for row, process in zip(self.assignments, self.processes, strict=True)
             ]
-            return await _SharedRun(clients, hooks).run(split(job, len(clients)), stop)
+            watched = {row.role: process.pid for row, process in zip(self.assignments, self.processes, strict=True)}
+            shared = SharedRun(clients, hooks, watched)
+            return await shared.merged(await shared.run(split(job, len(clients)), stop))
 
 
-class _ClientLink:
-    """One client process, as the leader sees it."""
+class Link(Protocol):
+    """A client process as its leader sees it, on this machine or another.
+
+    Attributes:
+        role: its name.
+    """
+
+    role: str
+
+    def send(self, message: Begin | ToRunning) -> None:
+        """Send a message; times in it are of the leader's clock. A client that is gone gets none."""
+        ...
+
+    def expect(self, within_s: float | None) -> None:
+        """Disconnect after this time, unless called again before then; None for never."""
+        ...
+
+    def abort(self) -> None:
+        """Disconnect at once."""
+        ...
+
+    def resume(self) -> None:
+        """Continue the process where a signal stopped it."""
+        ...
+
+    async def receive(self) -> FromRunning:
+        """The next message that is not for the log; times in it are of the leader's clock.
+
+        Raises:
+            TargetError: the client could not reach the server.
+            EOFError: it is gone, or was silent for too long.
+        """
+        ...
+
+    async def failed(self, what: str) -> LaunchError:
+        """An error that says what is wrong with it, with the end of its log."""
+        ...
+
+    async def lost(self) -> LaunchError:
+        """An error that says how it was lost."""
+        ...
+
+
+class _ClientLink(Link):
+    """One client process of this machine."""
 
     def __init__(self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.process, self._reader, self._writer = process, reader, writer
+        self.role = process.role
+        self._process, self._reader, self._writer = process, reader, writer
         self._patience: Alarm | None = None
 
     def send(self, message: Begin | ToRunning) -> None:
@@ -206,12 +252,21 @@ class _ClientLink:
             message: FromClient = await read(self._reader)
             match message:
                 case Logged(record):
-                    record.msg = f"{self.process.role}: {record.msg}"
+                    record.msg = f"{self.role}: {record.msg}"
                     logging.getLogger(record.name).handle(record)
                 case Failed(error):
                     raise error
                 case _:
                     return message
+
+    def resume(self) -> None:
+        self._process.resume()
+
+    async def failed(self, what: str) -> LaunchError:
+        return LaunchError(f"{self.role} {what}", await self._process.log_tail())
+
+    async def lost(self) -> LaunchError:
+        return await _lost(self._process)
 
 
 @contextlib.asynccontextmanager
@@ -250,31 +305,48 @@ async def _lost(process: Process) -> LaunchError:
     return LaunchError(f"{process.role} {what}", await process.log_tail())
 
 
-async def _unexpected(process: Process, message: FromRunning, when: str) -> LaunchError:
-    return LaunchError(f"{process.role} sent a {type(message).__name__} {when}", await process.log_tail())
+async def _unexpected(client: Link, message: FromRunning, when: str) -> LaunchError:
+    return await client.failed(f"sent a {type(message).__name__} {when}")
 
 
-class _SharedRun:
-    """One job that all clients share: they begin together, and their records become one."""
+class SharedRun:
+    """One job that all clients share: they begin together, and their records become one.
 
-    def __init__(self, clients: Sequence[_ClientLink], hooks: Hooks) -> None:
-        self._clients, self._hooks = clients, hooks
+    Args:
+        clients: at least one.
+        hooks: run in this process.
+        watched: processes of this machine, by role, of which the run finds those that a signal stops.
+        starts: when all begin, as of which moment; None for the usual lead.
+    """
+
+    def __init__(
+        self,
+        clients: Sequence[Link],
+        hooks: Hooks,
+        watched: Mapping[str, int],
+        starts: Callable[[int], int] = lambda now_ns: now_ns + LEAD_NS,
+    ) -> None:
+        self._clients, self._hooks, self._starts = clients, hooks, starts
         self._intervals: list[deque[Interval]] = [deque() for _ in clients]
         self._measuring = set(clients)
         self._measured = asyncio.Event()
         self._silence_s = 0.0
-        self._stopped = StoppedProcesses(self._pids, self._end_stopped)
+        self._stopped = StoppedProcesses(lambda: watched, self.end_stopped)
         self._began = self._continued = False
 
-    async def run(self, jobs: Sequence[Job], stop: asyncio.Event) -> Record:
-        """Have each client do its share; returns the record of all."""
+    async def run(self, jobs: Sequence[Job], stop: asyncio.Event) -> list[Record | None]:
+        """Have each client do its share.
+
+        Returns:
+            The record of each; None for one that is lost.
+        """
         watching = asyncio.create_task(self._stopped.watch(), name="looking for clients that are stopped")
         try:
             return await self._run(jobs, stop)
         finally:
             watching.cancel()
 
-    async def _run(self, jobs: Sequence[Job], stop: asyncio.Event) -> Record:
+    async def _run(self, jobs: Sequence[Job], stop: asyncio.Event) -> list[Record | None]:
         for client, job in zip(self._clients, jobs, strict=True):
             client.send(Begin(job))
         await self._ready()
@@ -282,7 +354,7 @@ class _SharedRun:
         if not jobs[0].warmup_s:
             await self._hooks.tell(Phase.MEASURED_BEGINS)
         begin = self._hooks.begin
-        begins_ns = (time.monotonic_ns() if begin is None else await begin()) + LEAD_NS
+        begins_ns = self._starts(time.monotonic_ns() if begin is None else await begin())
         self._silence_s = _longest_silence_s(jobs[0])
         for client in self._clients:
             client.send(Start(begins_ns))
@@ -298,7 +370,7 @@ class _SharedRun:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return await self._merged(records)
+        return records
 
     async def _ready(self) -> None:
         """All have reached the server.
@@ -312,12 +384,11 @@ class _SharedRun:
                 async with patience(START_TIMEOUT_S):
                     message = await client.receive()
             except EOFError:
-                raise await _lost(client.process) from None
+                raise await client.lost() from None
             except TimeoutError:
-                text = f"{client.process.role} did not reach the server within {START_TIMEOUT_S:g} s"
-                raise LaunchError(text, await client.process.log_tail()) from None
+                raise await client.failed(f"did not reach the server within {START_TIMEOUT_S:g} s") from None
             if not isinstance(message, Ready):
-                raise await _unexpected(client.process, message, "before it was ready")
+                raise await _unexpected(client, message, "before it was ready")
 
     async def _pass_on(self, event: asyncio.Event, message: Stop | StopSending) -> None:
         await event.wait()
@@ -331,18 +402,15 @@ class _SharedRun:
         for client in self._measuring:
             client.expect(END_TIMEOUT_S)
 
-    def _pids(self) -> dict[str, int]:
-        return {client.process.role: client.process.pid for client in self._clients}
-
-    def _end_stopped(self, role: str) -> None:
+    def end_stopped(self, role: str) -> None:
         """End the run, and have a client that is stopped hand in what it measured."""
-        client = next(client for client in self._clients if client.process.role == role)
+        client = next(client for client in self._clients if client.role == role)
         if not self._began:
             client.abort()  # which `_ready` says
             return
         log.error("%s is stopped for %g s: the run ends, and it is continued for what it measured", role, PATIENCE_S)
         self._continued = True
-        client.process.resume()
+        client.resume()
         self._end(Stop())
         client.expect(PATIENCE_S)
 
@@ -377,16 +445,16 @@ class _SharedRun:
                     case Finished(record):
                         return record
                     case Ready():
-                        raise await _unexpected(client.process, message, "while it ran")
+                        raise await _unexpected(client, message, "while it ran")
                     case _:
                         assert_never(message)
         except (EOFError, TargetError) as error:
-            log.error("%s", error if isinstance(error, TargetError) else await _lost(client.process))
+            log.error("%s", error if isinstance(error, TargetError) else await client.lost())
             self._done(client)
             self._end(Stop())
             return None
 
-    def _done(self, client: _ClientLink) -> None:
+    def _done(self, client: Link) -> None:
         """It has no measured part any more."""
         self._measuring.discard(client)
         if not self._measuring:
@@ -397,10 +465,18 @@ class _SharedRun:
         if all(self._intervals):
             self._hooks.report(Interval.merged([of_one.popleft() for of_one in self._intervals]))
 
-    async def _merged(self, records: Sequence[Record | None]) -> Record:
+    async def merged(self, records: Sequence[Record | None]) -> Record:
+        """The record of all; those of single clients are used up.
+
+        Args:
+            records: that `run` returned.
+
+        Raises:
+            LaunchError: all clients are lost.
+        """
         known = [record for record in records if record is not None]
         if not known:
-            raise await _lost(self._clients[0].process)
+            raise await self._clients[0].lost()
         whole = known[0]
         for record in known[1:]:
             whole.merge(record)

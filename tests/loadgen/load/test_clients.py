@@ -261,9 +261,10 @@ def test_a_client_that_does_not_begin_with_its_being_ready_is_an_error():
 
     async def scenario():
         client = Scripted([])
-        client.process = Early()  # type: ignore[assignment]  # a double
+        client.role = Early.role
+        client._process = Early()  # type: ignore[assignment]  # a double
         client.receive = lambda: asyncio.sleep(0, Finished(Record()))  # type: ignore[method-assign]  # a double
-        await module._SharedRun([client], Hooks()).run([job()], asyncio.Event())
+        await module.SharedRun([client], Hooks(), {}).run([job()], asyncio.Event())
 
     with pytest.raises(LaunchError, match=r"^client-1 sent a Finished before it was ready$") as caught:
         uvloop.run(scenario())
@@ -312,7 +313,7 @@ def test_intervals_are_merged_in_order_and_not_kept():
         kept.append(sum(each() is not None for each in alive))
 
     async def scenario():
-        run = module._SharedRun([Scripted(intervals(50)), Scripted(intervals(40))], Hooks(on_interval=report))
+        run = module.SharedRun([Scripted(intervals(50)), Scripted(intervals(40))], Hooks(on_interval=report), {})
         async with asyncio.timeout(DEADLINE_S):
             await run.run([job()] * 2, asyncio.Event())
 
