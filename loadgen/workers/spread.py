@@ -1,0 +1,57 @@
+"""Deals client processes to the nodes of a cluster. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine of a cluster.
+
+    Attributes:
+        node_id: as the cluster names it.
+        name: of the host.
+        address: of the host.
+        cpus: cores that the cluster hands out there.
+    """
+
+    node_id: str
+    name: str
+    address: str
+    cpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A node with the clients of a worker.
+
+    Attributes:
+        node: where the worker runs.
+        clients: numbers of its client processes.
+    """
+
+    node: Node
+    clients: tuple[int, ...]
+
+    @property
+    def cpus(self) -> int:
+        """Cores to reserve: one for each client and one for the worker, as far as the node has them."""
+        return min(len(self.clients) + 1, self.node.cpus)
+
+
+def spread(nodes: Sequence[Node], clients: int, replicas: Collection[str] = ()) -> list[Seat]:
+    """Deal clients to nodes in turn: first nodes without replicas, of these first those with most cores.
+
+    Args:
+        nodes: of the cluster; those without cores get nothing.
+        clients: client processes in all.
+        replicas: addresses of nodes that have replicas.
+
+    Returns:
+        The nodes that have a client; none where no node has a core.
+    """
+    usable = [node for node in nodes if node.cpus > 0]
+    ranked = sorted(usable, key=lambda node: (node.address in replicas, -node.cpus, node.name, node.node_id))
+    return [Seat(node, tuple(range(place, clients, len(ranked)))) for place, node in enumerate(ranked[:clients])]
