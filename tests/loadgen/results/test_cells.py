@@ -10,7 +10,7 @@ from sample_results import GOLDEN, INVALID, results
 
 from loadgen.report.curves import flat, pareto_front, scaling
 from loadgen.results.cells import Drift, Measured, Spread, apart, cells_of, drift, run_of
-from loadgen.results.sections import PlannedArrivals
+from loadgen.results.sections import PlannedArrivals, SentInputs
 
 PLAIN = results(seconds=3)
 SWEEP = Path("sweep")
@@ -235,7 +235,7 @@ def test_flat_throughput_of_an_external_server(runs, windows):
             cell_run(model=replace(PLAIN.model, xla=True)), ["r1-c1-b2 no XLA", "r1-c1-b2 XLA"], id="compiled or not"
         ),
         pytest.param(
-            cell_run(inputs=replace(PLAIN.inputs, target="http://127.0.0.1:1/predict")),
+            cell_run(inputs=SentInputs("32 seeded inputs", "floats", target="http://127.0.0.1:1/predict")),
             ["r1-c1-b2 no target", "r1-c1-b2 http://127.0.0.1:1/predict"],
             id="another server",
         ),
