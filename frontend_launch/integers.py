@@ -1,9 +1,11 @@
-"""Reads and writes lists of integers such as ``0-2,5``, and counts such as ``2 cores``."""
+"""Reads and writes lists of integers such as ``0-2,5``."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+
+from frontend_launch.quantities import plural as plural
 
 MAX_RANGE_MEMBERS = 65_536
 """Most integers that one list may stand for; a typing error must not fill the memory."""
@@ -40,14 +42,3 @@ def core_ranges(cores: Iterable[int]) -> str:
         else:
             runs.append([core])
     return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs) or "-"
-
-
-def plural(count: int, noun: str, nouns: str = "") -> str:
-    """A count with its noun.
-
-    Args:
-        count: of things.
-        noun: for one.
-        nouns: for other counts, where an s at the end is wrong.
-    """
-    return f"{count} {noun if count == 1 else nouns or f'{noun}s'}"

@@ -11,6 +11,7 @@ from dataclasses import fields
 from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
+from frontend_launch.quantities import exact
 from loadgen.errors import FieldError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def finite(
         if number < 0 or not (number or zero):
             raise FieldError(field, number, "is negative" if zero else "is not positive")
         if most is not None and float(number) > most:
-            raise FieldError(field, number, "is too large", f"at most {most:g}")
+            raise FieldError(field, number, "is too large", f"at most {exact(most)}")
 
 
 def words(value: DataclassInstance, *names: str) -> None:

@@ -17,6 +17,7 @@ from typing import Self
 from frontend_launch.launch.runtimes import RUNTIMES
 from frontend_launch.launch.topology import Topology
 from frontend_launch.ports import Ports, is_loopback
+from frontend_launch.quantities import exact, number
 from loadgen.checks import finite, host, instance, whole, words
 from loadgen.constraints import MAX_DURATION_S
 from loadgen.errors import ConfigError, FieldError
@@ -288,7 +289,7 @@ class Saturate:
         whole(self, "requests")
         whole(self, "max_in_flight", most=MAX_IN_FLIGHT)
         if self.duration_s is not None and self.requests is not None:
-            problem = f"stops by count and {{Saturate.duration_s}} {self.duration_s:g} by time"
+            problem = f"stops by count and {{Saturate.duration_s}} {exact(self.duration_s)} by time"
             raise FieldError("Saturate.requests", self.requests, problem, "leave one of them out")
 
     @property
@@ -317,9 +318,10 @@ class OpenLoop:
         finite(self, "warmup_s", zero=True, most=MAX_DURATION_S)
         measured, warmup = self.arrivals.mean_rps * self.expected_s, self.arrivals.initial_rps * self.warmup_s
         if measured + warmup > MAX_REQUESTS:
-            problem = f"{{value}} and {self.arrivals.text} for {self.expected_s:g} s: {measured + warmup:.3g} requests"
+            requests = number(measured + warmup, 3)
+            problem = f"{{value}} and {self.arrivals.text} for {exact(self.expected_s)} s: {requests} requests"
             remedy = "shorten the run" if measured > MAX_REQUESTS else "shorten it"
-            raise FieldError("OpenLoop.warmup_s", self.warmup_s, f"{problem} exceed {MAX_REQUESTS}", remedy)
+            raise FieldError("OpenLoop.warmup_s", self.warmup_s, f"{problem} exceed {MAX_REQUESTS:,}", remedy)
 
     @property
     def expected_s(self) -> float:
@@ -511,13 +513,13 @@ def _is_ipv4(text: object) -> bool:
 
 def _check_ports(ports: Ports, ours: bool) -> None:
     """Refuse numbers that are no ports; 0, which is any free one, only means something where we bind them."""
-    numbers = {name: number for name, number in asdict(ports).items() if (name, number) != ("redis", None)}
-    for name, number in numbers.items():
-        if not (isinstance(number, int) and (0 if ours else 1) <= number <= MAX_PORT) and (
+    named = {name: port for name, port in asdict(ports).items() if (name, port) != ("redis", None)}
+    for name, port in named.items():
+        if not (isinstance(port, int) and (0 if ours else 1) <= port <= MAX_PORT) and (
             ours or name not in ("replica", "redis")
         ):
-            raise FieldError(f"Ports.{name}", number, "is no port", f"{'0, or ' if ours else ''}1 to {MAX_PORT}")
-    for first, second in combinations(numbers, 2):
-        if ours and numbers[first] and numbers[first] == numbers[second]:
+            raise FieldError(f"Ports.{name}", port, "is no port", f"{'0, or ' if ours else ''}1 to {MAX_PORT}")
+    for first, second in combinations(named, 2):
+        if ours and named[first] and named[first] == named[second]:
             problem = f"and {{Ports.{second}}} are both {{value}}"
-            raise FieldError(f"Ports.{first}", numbers[first], problem, "choose different ones")
+            raise FieldError(f"Ports.{first}", named[first], problem, "choose different ones")

@@ -16,6 +16,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from frontend_launch.quantities import exact
+
 MOST_LETTERS = 400
 """A word of more letters is shown in part."""
 
@@ -143,7 +145,7 @@ class FieldError(ConfigError):
 
     def worded(self, name: Callable[[str], str]) -> str:
         """The message, of the value, the problem and the remedy."""
-        value = f"{self.value:g}" if isinstance(self.value, float) else one_line(str(self.value)) or "''"
+        value = f"{exact(self.value)}" if isinstance(self.value, float) else one_line(str(self.value)) or "''"
         before, found, after = self.problem.partition("{value}")
         problem = f"{before}{value}{after}" if found else f"{value} {self.problem}"
         remedy = f": {self.remedy}" if self.remedy else ""

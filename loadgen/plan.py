@@ -7,11 +7,12 @@ import math
 from dataclasses import dataclass, replace
 
 from frontend_launch.errors import DescribeError
-from frontend_launch.integers import core_ranges, plural
+from frontend_launch.integers import core_ranges
 from frontend_launch.launch.placement import Placement, PlacementRequest, plan, with_frontends
 from frontend_launch.launch.runtimes import RUNTIMES
 from frontend_launch.launch.topology import Topology, discover
 from frontend_launch.models import describe
+from frontend_launch.quantities import exact, plural
 from loadgen.config import (
     WARMUP_S,
     CataloguedModel,
@@ -288,8 +289,8 @@ def _load_plan(
     match load:
         case OpenLoop(arrivals):
             planned = LoadPlan(
-                text=f"{arrivals.text} for {arrivals.duration_s:g} s",
-                until=f"{arrivals.duration_s:g} s",
+                text=f"{arrivals.text} for {exact(arrivals.duration_s)} s",
+                until=f"{exact(arrivals.duration_s)} s",
                 window=load.max_in_flight or max(outstanding, clients),
                 warmup_s=load.warmup_s,
                 timeout_s=_or_default(patience.timeout_s, TIMEOUT_S),
@@ -310,7 +311,7 @@ def _load_plan(
             warmup_s = _or_default(load.warmup_s, WARMUP_S if requests is None else 0.0)
             planned = LoadPlan(
                 text=f"at most {plural(window, 'request')} in flight",
-                until=f"{duration_s:g} s" if requests is None else plural(requests, "request"),
+                until=f"{exact(load.expected_s)} s" if requests is None else plural(requests, "request"),
                 window=window,
                 warmup_s=warmup_s,
                 timeout_s=patience.timeout_s,

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from frontend_launch.integers import plural
+from frontend_launch.quantities import number, plural
 from loadgen.cli import console, exit_codes
 from loadgen.errors import ConfigError
 from loadgen.experiments.choice import Candidate, Choice, Shown, choose
@@ -40,7 +40,7 @@ def best(
         objective = console.parsed("--slo", parse, slo)
         collection = collect(paths)
         choice = choose(collection.cells, rate_rps, objective)
-    typer.echo(choice_text(choice, f"{rate_rps:g} requests/s with {','.join(map(str, objective))}"))
+    typer.echo(choice_text(choice, f"{number(rate_rps)} requests/s with {','.join(map(str, objective))}"))
     if choice.best is None and (command := size_command(collection.cells, rate, slo)) is not None:
         typer.echo(f"find out    {command}")
     for line in (*collection.left_out, *collection.unreadable):
@@ -146,7 +146,7 @@ def _description(candidate: Candidate) -> str:
 def _explanation(candidate: Candidate) -> list[str]:
 
     mark = "~" if candidate.p99_uncertain else ""
-    p99 = "" if candidate.p99_ms is None else f"; p99 {mark}{candidate.p99_ms:.4g} ms"
+    p99 = "" if candidate.p99_ms is None else f"; p99 {mark}{number(candidate.p99_ms)} ms"
     lines = [
         f"  shown by  {candidate.text}{p99}",
         f"  limit     {candidate.limit or 'not measured: no saturating run'}",

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from frontend_launch.quantities import exact, number
 from loadgen.cli import console, exit_codes, help_format, measuring, parameters
 from loadgen.cli.target import target
 from loadgen.config import Deploy, ExperimentConfig, Saturate
@@ -149,7 +150,7 @@ def _of_server(
     short_s, confirm_s = max(LEAST_RUN_S, within_s / 40), max(LEAST_CONFIRM_S, within_s / 10)
     if within_s < short_s + confirm_s:
         problem = f"is too short: a short probe and one that decides take {short_s + confirm_s:.0f} s"
-        raise FieldError("SizeConfig.within_s", f"{within_s:g}s", problem, "use 10m")
+        raise FieldError("SizeConfig.within_s", f"{exact(within_s)}s", problem, "use 10m")
     limits = Limits(tolerance=0.05, duration_s=short_s, confirm_s=confirm_s, probes=14)
     return CapacityConfig(base, conditions, start_rps=rate_rps, limits=limits)
 
@@ -168,7 +169,9 @@ def _carries(config: CapacityConfig, rate_rps: float, json: str | None) -> int:
     with console.kept("the search is in", found.directory), console.one_line_errors():
         if json != console.STANDARD_OUTPUT:
             state = {True: "yes", False: "no", None: "undecided"}[carried]
-            typer.echo(f"carries     {rate_rps:.4g} requests/s with {','.join(map(str, config.conditions))}: {state}")
+            typer.echo(
+                f"carries     {number(rate_rps)} requests/s with {','.join(map(str, config.conditions))}: {state}"
+            )
             typer.echo(capacity_text(found))
             typer.echo(f"Saved the search to {found.directory}")
         console.write("--json", json, carries_json(found, config, rate_rps, carried))

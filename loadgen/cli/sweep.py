@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from frontend_launch.integers import plural
+from frontend_launch.quantities import exact, plural
 from loadgen.cli import console, exit_codes, help_format, parameters
 from loadgen.cli.target import target
 from loadgen.config import Deploy, Saturate
@@ -190,5 +190,5 @@ def size_command(done: Sweep, config: SweepConfig) -> str | None:
     if not left_open or not isinstance(config.base.serve, Deploy):
         return None
     objective = ",".join(str(condition.opposite) for condition in config.base.fail_if) or "p99<100ms"
-    rate = f"{left_open[0].rate_rps:g}"
+    rate = exact(left_open[0].rate_rps)
     return shlex.join(["loadgen", "size", "-m", config.base.serve.model, "--rate", rate, "--slo", objective])

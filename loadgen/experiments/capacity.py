@@ -14,6 +14,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from frontend_launch.affinity import pinned
+from frontend_launch.quantities import exact, number
 from frontend_launch.tasks import to_completion
 from loadgen.checks import finite, instance
 from loadgen.config import WARMUP_S, ExperimentConfig, Saturate, scheduled
@@ -82,7 +83,7 @@ class CapacityConfig:
         finite(self, "start_rps")
         start_rps, highest_rps = self.start_rps, self.highest_rps
         if start_rps is not None and not LOWEST_RPS <= start_rps <= highest_rps:
-            remedy = f"use {LOWEST_RPS:g} to {highest_rps:g}"
+            remedy = f"use {exact(LOWEST_RPS)} to {exact(highest_rps)}"
             raise FieldError("CapacityConfig.start_rps", start_rps, "is out of bounds", remedy)
 
     @property
@@ -175,7 +176,7 @@ def _directory(results_dir: Path) -> Path:
 def probe_text(probe: Probe) -> str:
     """A probe in one line."""
     invalid = "" if probe.invalid is None else f" (invalid: {probe.invalid})"
-    what = f"{probe.rate_rps:.4g} requests/s for {probe.duration_s:.0f} s"
+    what = f"{number(probe.rate_rps)} requests/s for {probe.duration_s:.0f} s"
     return f"{probe.step}: {what}: {probe.outcome}, {probe.text}{invalid}"
 
 
@@ -298,8 +299,8 @@ class _Prober:
             if took_s is not None and took_s <= max(IDLE_S, IDLE_FACTOR * idle_s):
                 return None
             if time.monotonic() > until_s:
-                took = "is not answered" if took_s is None else f"takes {took_s:.3g} s"
-                return f"the server is not idle: a single request {took}, at the beginning {idle_s:.3g} s"
+                took = "is not answered" if took_s is None else f"takes {number(took_s, 3)} s"
+                return f"the server is not idle: a single request {took}, at the beginning {number(idle_s, 3)} s"
             await asyncio.sleep(SETTLE_EVERY_S)
 
     def _keep(self, capacity: Capacity) -> None:

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from frontend_launch.integers import plural
+from frontend_launch.quantities import number, plural
 from loadgen.judging.slo import Condition, evaluate
 from loadgen.judging.verdict import CARRIED_SHARE, carried
 
@@ -208,7 +208,7 @@ class _Case:
     def _of_window(self, runs: Sequence[Run]) -> Candidate:
         """What saturating runs with one window show."""
         least = min(runs, key=_throughput)
-        rate, limit = f"{_number(_throughput(least))} requests/s when saturated", least.results.verdict.limit
+        rate, limit = f"{number(_throughput(least))} requests/s when saturated", least.results.verdict.limit
         if _throughput(least) < self.rate_rps:
             if limit in ("replicas", "frontend"):
                 return self._candidate(Shown.NOT, f"only {rate}")
@@ -221,7 +221,7 @@ class _Case:
             if (unsure := next(filter(None, map(self._unknown, runs)), None)) is not None:
                 return self._candidate(Shown.UNDECIDED, f"{text}: {unsure}")
             return self._candidate(Shown.WINDOW, text, runs)
-        unknown = f"with a full window: {violated}; at {self.rate_rps:g} requests/s: not measured"
+        unknown = f"with a full window: {violated}; at {number(self.rate_rps)} requests/s: not measured"
         return self._candidate(Shown.THROUGHPUT, f"{rate}; {unknown}")
 
     def _candidate(self, shown: Shown, text: str, runs: Sequence[Run] = ()) -> Candidate:
@@ -297,7 +297,7 @@ def _limit(runs: Iterable[Run]) -> str | None:
     verdict = run.results.verdict
     busy = verdict.evidence.busy_share
     replicas = "" if busy is None else f" (replicas busy {busy:.0%})"
-    return f"{verdict.limit}{replicas}, at {_number(_throughput(run))} requests/s when saturated"
+    return f"{verdict.limit}{replicas}, at {number(_throughput(run))} requests/s when saturated"
 
 
 def _name(configuration: Configuration, cells: Sequence[Cell]) -> str:
@@ -341,18 +341,14 @@ def _too_few(run: Run) -> _TooFew | None:
     offered_rps, interval_rps = summary.offered_rps or 0.0, summary.throughput_interval_rps
     if carried(_throughput(run), offered_rps, summary.measured.duration_s):
         return None
-    text = f"only {_number(_throughput(run))} requests/s were answered"
+    text = f"only {number(_throughput(run))} requests/s were answered"
     if interval_rps is None:
         return _TooFew(text, True)
     low, high = interval_rps
     return _TooFew(
-        f"{text} (between {_number(low)} and {_number(high)} with 95 % confidence)", high < CARRIED_SHARE * offered_rps
+        f"{text} (between {number(low)} and {number(high)} with 95 % confidence)", high < CARRIED_SHARE * offered_rps
     )
 
 
 def _open_loop(run: Run) -> str:
-    return f"open loop at {_number(_offered(run))} requests/s"
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}" if value < 1000 else f"{value:.0f}"
+    return f"open loop at {number(_offered(run))} requests/s"

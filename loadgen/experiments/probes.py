@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from frontend_launch.quantities import number
 from loadgen.judging.slo import GOODPUT, OUTCOMES, Condition, evaluate
 from loadgen.judging.validity import invalid
 from loadgen.judging.verdict import CARRIED_SHARE, carried
@@ -149,7 +150,7 @@ def _judged(
     wanted_rps = (summary.offered_rps or 0.0) * _whole(results) * (1 - _judged_share(conditions, summary))
     if not carried(summary.throughput_rps, wanted_rps, summary.measured.duration_s):
         _, most_rps = summary.throughput_interval_rps or (0.0, math.inf)
-        few = f"{summary.throughput_rps:.4g} of {summary.offered_rps:.4g} requests/s were answered"
+        few = f"{number(summary.throughput_rps)} of {number(summary.offered_rps)} requests/s were answered"
         return "undecided" if confirms and most_rps >= CARRIED_SHARE * wanted_rps else "fail", few
     if growing(in_flight):
         return "unstable", f"{text}, but the backlog grew"

@@ -20,7 +20,7 @@ import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from frontend_launch.integers import plural
+from frontend_launch.quantities import number, plural
 from loadgen.checks import finite, whole
 from loadgen.constraints import MAX_DURATION_S
 from loadgen.errors import FieldError
@@ -157,10 +157,10 @@ class Capacity:
     @property
     def bracket(self) -> str:
         """What is known, in words."""
-        failed = "" if self.failed_rps is None else f"{self.failed_rps:.4g}"
+        failed = "" if self.failed_rps is None else number(self.failed_rps)
         if self.rate_rps is None:
             return f"{failed} requests/s did not pass, and no lower rate did" if failed else "no rate passed"
-        return f"{self.rate_rps:.4g} requests/s passed" + (f", {failed} did not" if failed else "")
+        return f"{number(self.rate_rps)} requests/s passed" + (f", {failed} did not" if failed else "")
 
     @property
     def invalid(self) -> tuple[Probe, ...]:
@@ -313,7 +313,7 @@ class Searcher:
 
     def _probed(self, step: Step, rate_rps: float) -> Generator[ProbeRequest, Probe, Outcome]:
         if not LOWEST_RPS <= rate_rps <= self._highest_rps:
-            raise _SearchEnded(f"no bracket between {LOWEST_RPS:g} and {self._highest_rps:g} requests/s")
+            raise _SearchEnded(f"no bracket between {number(LOWEST_RPS)} and {number(self._highest_rps)} requests/s")
         confirms = step in ("confirm", "above")
         length_s, wait_s = self._limits.length_s(rate_rps, confirms), 0.0
         for repeat in range(REPEATS + 1):
@@ -325,14 +325,14 @@ class Searcher:
             probe = yield ProbeRequest(step, rate_rps, length_s, wait_s)
             self._probes.append(probe)
             if probe.outcome == "lost":
-                raise _SearchEnded(f"{rate_rps:.4g} requests/s: {probe.text}")
+                raise _SearchEnded(f"{number(rate_rps)} requests/s: {probe.text}")
             allowed = probe.invalid is not None and probe.outcome != "pass" and repeat == 0
             if probe.outcome != "invalid" and not allowed:
                 self._judged.append(probe)
                 return probe.outcome
             wait_s = BACK_OFF_S * 2**repeat
         self._undecided = True
-        raise _SearchEnded(f"{rate_rps:.4g} requests/s: invalid {REPEATS + 1} times: {probe.text}")
+        raise _SearchEnded(f"{number(rate_rps)} requests/s: invalid {REPEATS + 1} times: {probe.text}")
 
 
 def search(start_rps: float, limits: Limits) -> Search:

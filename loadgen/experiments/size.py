@@ -14,8 +14,8 @@ from typing import Any
 
 from frontend_launch.affinity import pinned
 from frontend_launch.errors import FrontendLaunchError, PlacementError, UnavailableError
-from frontend_launch.integers import plural
 from frontend_launch.launch.topology import Topology
+from frontend_launch.quantities import exact, number, plural
 from frontend_launch.tasks import to_completion
 from loadgen.checks import finite, instance, whole
 from loadgen.config import MAX_BATCH, Deploy, ExperimentConfig, OpenLoop, Saturate
@@ -191,9 +191,11 @@ async def prepare_size(config: SizeConfig) -> SizePlan:
     least_s = question.run_s + question.least_s(rate_rps) + STARTING_S
     if least_s > config.within_s:
         objective = ",".join(map(str, config.conditions))
-        wanted = f"{question.least_s(rate_rps):.0f} s of {rate_rps:g} requests/s tell {objective}"
+        wanted = f"{number(question.least_s(rate_rps))} s of {number(rate_rps)} requests/s tell {objective}"
         problem = f"is too short: {wanted}, and a run before that takes {question.run_s:.0f} s"
-        raise FieldError("SizeConfig.within_s", f"{config.within_s:g}s", problem, f"use {2 * least_s:.0f}s or more")
+        raise FieldError(
+            "SizeConfig.within_s", f"{exact(config.within_s)}s", problem, f"use {2 * least_s:.0f}s or more"
+        )
     return SizePlan(config, question, context, gpus, notes)
 
 
@@ -487,9 +489,8 @@ def run_text(ask: Ask, told: Told) -> str:
     invalid = "" if told.invalid is None else f"invalid: {told.invalid}"
     if told.outcome is not None:
         found = invalid or f"{told.outcome}, {told.text}"
-        return f"{ask.cell.name}: {ask.cell.rate_rps:.4g} requests/s for {ask.duration_s:.0f} s: {found}"
+        return f"{ask.cell.name}: {number(ask.cell.rate_rps)} requests/s for {ask.duration_s:.0f} s: {found}"
     rate_rps = told.throughput_rps or 0.0
-    rate = f"{rate_rps:.4g}" if rate_rps < 1000 else f"{rate_rps:,.0f}"
-    return f"{ask.cell.name}: {rate} requests/s when saturated for {ask.duration_s:.0f} s" + (
+    return f"{ask.cell.name}: {number(rate_rps)} requests/s when saturated for {ask.duration_s:.0f} s" + (
         f", {invalid}" if invalid else f", limit {told.limit}"
     )

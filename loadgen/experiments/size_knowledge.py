@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from frontend_launch.quantities import number
 from loadgen.experiments.grid import GridCell, Size
 from loadgen.experiments.scaling import BatchCurve, Estimate, Law, latencies_s
 from loadgen.experiments.size_answer import Answer, Fleet, Question, Run, Told
@@ -238,9 +239,9 @@ class Knowledge:
         """That a cell does less than the rate."""
         predicted = self.predicted(cell)
         if self.estimate(cell) is not None:
-            return f"{cell.name}: only {predicted.value:.4g} requests/s when saturated"
-        most = f", {predicted.high:.4g} at most" if math.isfinite(predicted.high) else ""
-        return f"{cell.name}: {predicted.value:.4g} requests/s predicted{most}"
+            return f"{cell.name}: only {number(predicted.value)} requests/s when saturated"
+        most = f", {number(predicted.high)} at most" if math.isfinite(predicted.high) else ""
+        return f"{cell.name}: {number(predicted.value)} requests/s predicted{most}"
 
     def likely(self, cell: GridCell) -> float:
         """Less is likelier to hold: the queue that is predicted to be the shortest, of the runs so far."""
@@ -298,9 +299,9 @@ def _slower(condition: Condition, latencies_ms: np.ndarray) -> tuple[float, str]
     """
     if condition.metric == GOODPUT:
         good = np.searchsorted(latencies_ms, (condition.within_ns or 0) / 1e6) / len(latencies_ms)
-        return float((1 - good) / condition.slow_share), f"{condition.name} {100 * good:.3g} %"
+        return float((1 - good) / condition.slow_share), f"{condition.name} {number(100 * good, 3)} %"
     if condition.metric == "mean":
         value = float(latencies_ms.mean())
     else:
         value = float(np.quantile(latencies_ms, float(condition.metric[1:]) / 100))
-    return value / condition.value, f"{condition.metric} {value:.4g} ms"
+    return value / condition.value, f"{condition.metric} {number(value)} ms"

@@ -28,6 +28,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
+from frontend_launch.quantities import number
 from loadgen.experiments.grid import GridCell, Size
 from loadgen.experiments.probes import Outcome
 from loadgen.experiments.size_answer import (
@@ -381,9 +382,9 @@ class Sizer:
         disturbed = bool(self._known.runs) and self._known.runs[-1].told.invalid is not None
         tries = TRIES if cell.rate_rps else 1 if disturbed else 2
         wait_s = 0.0
-        for number in range(tries):
+        for attempt in range(tries):
             told = yield from self._ask(cell, duration_s, wait_s)
-            wait_s = BACK_OFF_S * 2**number
+            wait_s = BACK_OFF_S * 2**attempt
             if told.invalid is None or told.failed is not None or not self._fits(cell, duration_s, wait_s):
                 break
         return told
@@ -398,7 +399,7 @@ class Sizer:
     def _ruled_out(self, size: Size) -> bool:
         if kind_of(size) not in self._known.curved:
             most = self._known.linear(size)
-            text = f"at most {most:.4g} requests/s, if more cores for each replica do as much more"
+            text = f"at most {number(most)} requests/s, if more cores for each replica do as much more"
             if most >= self._question.rate_rps:
                 return False
         elif self._known.choice(size):

@@ -8,7 +8,6 @@ that is invalid too.
 from __future__ import annotations
 
 import asyncio
-import datetime
 import hashlib
 import json
 import logging
@@ -23,7 +22,7 @@ from typing_extensions import override
 
 from frontend_launch.affinity import pinned
 from frontend_launch.errors import FrontendLaunchError, PlacementError, UnavailableError
-from frontend_launch.integers import plural
+from frontend_launch.quantities import duration, number, plural
 from frontend_launch.tasks import to_completion
 from loadgen.checks import finite, instance, whole
 from loadgen.config import MAX_BATCH, MAX_IN_FLIGHT, Deploy, ExperimentConfig, OpenLoop, scheduled
@@ -98,7 +97,7 @@ class SweepConfig:
         axes = (self.replicas, self.cpus_per_replica, self.batch_sizes, (*self.in_flight, *self.rates_rps))
         cells = math.prod(max(1, len(set(axis))) for axis in axes)
         if cells * self.repeat > MAX_MEASUREMENTS:
-            problem = f"{{value}} and {plural(cells, 'cell')} are more than {MAX_MEASUREMENTS} measurements"
+            problem = f"{{value}} and {plural(cells, 'cell')} are more than {MAX_MEASUREMENTS:,} measurements"
             raise FieldError("SweepConfig.repeat", self.repeat, problem, "measure fewer")
         for rate_rps in dict.fromkeys(self.rates_rps):
             self.load_at(rate_rps)
@@ -426,10 +425,8 @@ class _SweepRun:
         self._done += 1
         left = len(self._todo) - self._done
         each_s = (time.monotonic() - self._began_s) / self._done
-        number = len(self._ledger.entries)
-        log.info(
-            "%d of %d, %s: %s; %s left", number, len(self._plan.order), cell.name, _outcome(entry), _time(left * each_s)
-        )
+        of = f"{len(self._ledger.entries)} of {len(self._plan.order)}"
+        log.info("%s, %s: %s; %s left", of, cell.name, _outcome(entry), duration(left * each_s))
 
 
 def _thresholds(results: Results, crossed: bool | None) -> list[str]:
@@ -440,11 +437,7 @@ def _thresholds(results: Results, crossed: bool | None) -> list[str]:
 def _outcome(entry: Entry) -> str:
     if entry.throughput_rps is None:
         return f"failed, {entry.error}"
-    p99 = "-" if entry.p99_ms is None else f"{'~' if entry.p99_uncertain else ''}{entry.p99_ms:.4g}"
+    p99 = f"{'~' if entry.p99_uncertain else ''}{number(entry.p99_ms)}"
     failed = "" if entry.error is None else f", {entry.error}"
     verdict = f"saturated {entry.saturated}" if entry.invalid is None else f"invalid: {entry.invalid}"
-    return f"{entry.throughput_rps:.2f} requests/s, p99 {p99} ms, {verdict}{failed}"
-
-
-def _time(seconds: float) -> str:
-    return str(datetime.timedelta(seconds=round(seconds)))
+    return f"{number(entry.throughput_rps)} requests/s, p99 {p99} ms, {verdict}{failed}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from frontend_launch.quantities import number
 from loadgen.hardware.readings import Reading
 from model_containers.units import NS_PER_S
 
@@ -65,13 +66,13 @@ class EnergyTally:
                 continue
             grown = after[0] - before[0]
             self._cpu_uj[name] = self._cpu_uj.get(name, 0) + (grown if grown >= 0 else grown + after[1])
-        for number in first.gpus.keys() | second.gpus.keys():
-            told = [reading.gpus[number].energy_mj for reading in (first, second) if number in reading.gpus]
+        for gpu in first.gpus.keys() | second.gpus.keys():
+            told = [reading.gpus[gpu].energy_mj for reading in (first, second) if gpu in reading.gpus]
             match told:
                 case [int(earlier), int(later)] if later >= earlier:
-                    self._gpu_mj[number] = self._gpu_mj.get(number, 0) + later - earlier
+                    self._gpu_mj[gpu] = self._gpu_mj.get(gpu, 0) + later - earlier
                 case _:
-                    self._gone.add(number)
+                    self._gone.add(gpu)
 
     @property
     def energy(self) -> Energy | None:
@@ -111,5 +112,5 @@ def energy_text(energy: Energy | None) -> str:
     watts = {"CPU": sum(energy.cpu_j.values())} if energy.cpu_j else {}
     counted = energy.gpus if energy.per_request_j is not None else tuple(energy.gpus_j)
     watts |= {f"GPU {gpu}": energy.gpus_j[gpu] for gpu in counted}
-    parts = ", ".join(f"{name} {joules / energy.seconds:.3g} W" for name, joules in watts.items())
-    return parts if energy.per_request_j is None else f"{energy.per_request_j:.3g} J per request: {parts}"
+    parts = ", ".join(f"{name} {number(joules / energy.seconds, 3)} W" for name, joules in watts.items())
+    return parts if energy.per_request_j is None else f"{number(energy.per_request_j, 3)} J per request: {parts}"

@@ -15,6 +15,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from frontend_launch.quantities import number
 from loadgen.constraints import Count
 
 BUSY_SHARE = 0.9
@@ -173,13 +174,13 @@ def warnings(ceiling: ClientCeiling) -> list[str]:
         if ceiling.at_least:
             lines.append(
                 f"this run did {ceiling.used_share:.0%} of what the client did against a null server "
-                f"({rate_text(ceiling.ceiling_rps)} requests/s), where the client was not the limit: whether it limits "
+                f"({number(ceiling.ceiling_rps, 3)} requests/s), where the client was not the limit: whether it limits "
                 "this run is not known"
             )
         else:
             lines.append(
                 f"this run used {ceiling.used_share:.0%} of what the client can do "
-                f"({rate_text(ceiling.ceiling_rps)} requests/s): the client may be the limit; try more client processes"
+                f"({number(ceiling.ceiling_rps, 3)} requests/s): the client may be the limit; try more client processes"
             )
     if ceiling.floor_disturbed:
         return lines
@@ -199,9 +200,3 @@ def warnings(ceiling: ClientCeiling) -> list[str]:
             f"{ceiling.floor_load} it was more than in this run, so other load disturbed it"
         )
     return lines
-
-
-def rate_text(rate_rps: float) -> str:
-    """A rate for a reader: three significant digits, with separators."""
-    rounded = float(f"{rate_rps:.3g}")
-    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"

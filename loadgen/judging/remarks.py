@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from frontend_launch.counters import Counters
-from frontend_launch.integers import plural
+from frontend_launch.quantities import number, plural
 from loadgen.judging.warmup import slow_start
 from loadgen.load.ending import Ending
 from loadgen.load.record import Record
@@ -85,10 +85,11 @@ def _silence(record: Record) -> list[str]:
     from_ns, until_ns = max(record.silences, key=lambda silence: silence[1] - silence[0])
     if until_ns - from_ns <= UNTOLD_TIMES * longest_ns:
         return []
+    none_s, measured_s = ((until_ns - from_ns) / NS_PER_S, record.measured_ns / NS_PER_S)
+    begins_s = (from_ns - record.measured_from_ns) / NS_PER_S
     return [
-        f"nothing completed for {(until_ns - from_ns) / NS_PER_S:.3g} of {record.measured_ns / NS_PER_S:.3g} s, from "
-        f"{(from_ns - record.measured_from_ns) / NS_PER_S:.3g} s after the measured part began: no latency tells of "
-        "requests that are still waiting"
+        f"nothing completed for {number(none_s, 3)} of {number(measured_s, 3)} s, from {number(begins_s, 3)} s after "
+        "the measured part began: latencies leave out the requests that are still waiting"
     ]
 
 
@@ -105,7 +106,7 @@ def short(record: Record, window: int) -> list[str]:
         return []
     turned_over_s = window / answers * record.measured_ns / NS_PER_S
     return [
-        f"the run was shorter than the {turned_over_s:.3g} s in which its window of {window:,} turns over: its "
+        f"the run was shorter than the {number(turned_over_s, 3)} s in which its window of {window:,} turns over: its "
         "latencies grow with its length; use a longer --duration or a smaller --max-in-flight"
     ]
 
@@ -134,9 +135,9 @@ def warmup(record: Record, warmup_s: float) -> list[str]:
         return []
     enough_s = math.ceil(warmup_s + record.skipped_ns / NS_PER_S + slow.length_s)
     return [
-        f"the first {slow.length_s:.2g} s of the measured part were slower than all that followed: their mean latency "
-        f"is {slow.times:.3g} times that of the rest, and the {slow.tail} with them is {slow.tail_times:.3g} times "
-        f"that without; --warmup {enough_s}s leaves them out"
+        f"the first {number(slow.length_s, 2)} s of the measured part were slower than all that followed: their mean "
+        f"latency is {number(slow.times, 3)} times that of the rest, and the {slow.tail} with them is "
+        f"{number(slow.tail_times, 3)} times that without; --warmup {enough_s}s leaves them out"
     ]
 
 
@@ -157,13 +158,13 @@ def _pauses(record: Record) -> list[str]:
         return []
     from_ns, until_ns = max(record.pauses, key=lambda pause: pause[1] - pause[0])
     began_s = (from_ns - record.measured_from_ns) / NS_PER_S
-    when = f"{abs(began_s):.3g} s {'after' if began_s >= 0 else 'before'} the measured part began"
+    when = f"{number(abs(began_s), 3)} s {'after' if began_s >= 0 else 'before'} the measured part began"
     if not record.measured_from_ns:
         when = "before a measured part began"
-    text = f"the client did not run for {(until_ns - from_ns) / NS_PER_S:.3g} s, from {when}"
+    text = f"the client did not run for {number((until_ns - from_ns) / NS_PER_S, 3)} s, from {when}"
     if (times := len(record.pauses)) > 1:
         whole_s = sum(until_ns - from_ns for from_ns, until_ns in record.pauses) / NS_PER_S
-        text += f", the longest of {times} pauses of {whole_s:.3g} s in all"
+        text += f", the longest of {times} pauses of {number(whole_s, 3)} s in all"
     if answers := record.upper_bounds:
         text += f"; it read {answers} answer{'' if answers == 1 else 's'} late, whose latency is an upper bound"
     return [text]

@@ -27,6 +27,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+from frontend_launch.quantities import number
 from loadgen.errors import ConfigError
 from loadgen.load.summary import Share, Summary, slow_name
 from loadgen.load.tally import OUTCOMES as OUTCOMES_COUNTED
@@ -344,11 +345,13 @@ def _of_share(condition: Condition, interval: tuple[float, float]) -> _Known:
         truths = [(end <= condition.slow_share) == (condition.operator in ("<", "<=")) for end in interval]
         bound = condition.text[len(condition.name) :].lstrip("<>=")
         return _Known(
-            (truths[0], truths[1]), f"{100 * low:.3g} to {100 * high:.3g} % exceed {bound}, with 95 % confidence", True
+            (truths[0], truths[1]),
+            f"{number(100 * low, 3)} to {number(100 * high, 3)} % exceed {bound}, with 95 % confidence",
+            True,
         )
     if condition.metric == GOODPUT:
         low, high = 1 - high, 1 - low
-    text = f"between {100 * low:.4g} and {100 * high:.4g} % with 95 % confidence"
+    text = f"between {number(100 * low)} and {number(100 * high)} % with 95 % confidence"
     return _Known((condition.allows(low), condition.allows(high)), text, True)
 
 
@@ -357,16 +360,16 @@ def _words(condition: Condition, summary: Summary, low: float, high: float) -> s
     if condition.metric in (summary.latency_above_ms or {}):
         return ""
     if not math.isfinite(high):
-        return "of too few requests" + (f": it is at least {low:.4g}" if low else "")
+        return "of too few requests" + (f": it is at least {number(low)}" if low else "")
     if condition.metric in (summary.bounds_ms or {}):
-        return f"of too few independent answers: it is roughly between {low:.4g} and {high:.4g}"
-    return f"between {low:.4g} and {high:.4g} with 95 % confidence"
+        return f"of too few independent answers: it is roughly between {number(low)} and {number(high)}"
+    return f"between {number(low)} and {number(high)} with 95 % confidence"
 
 
 def _found(condition: Condition, summary: Summary, value: float | None) -> str:
     """What was measured, for a reader."""
     if condition.metric in LATENCIES and condition.metric in (above := summary.latency_above_ms or {}):
-        return f"above {above[condition.metric]:.4g} ms"
+        return f"above {number(above[condition.metric])} ms"
     return "unknown" if value is None else _shown(condition, value)
 
 
@@ -400,10 +403,12 @@ _FACTS: Final = ("max", *OUTCOMES, "resent", "failed_batches")
 
 
 def _shown(condition: Condition, value: float) -> str:
-    """A value in so many digits, four at least, that the reader too sees on which side of the bound it is."""
+    """A value with four digits, or with more where four would show it on the other side of the bound."""
+    if isinstance(value, int):
+        return f"{value:,} {condition.unit}".rstrip()
     scale = 100.0 if condition.unit == "%" else 1.0
     for digits in (4, 6, 9, 17):
-        text = f"{value * scale:.{digits}g}" if value * scale < 1000 else f"{value * scale:.{digits - 4}f}"
-        if condition.allows(float(text) / scale) == condition.allows(value):
+        text = number(value * scale, digits)
+        if condition.allows(float(text.replace(",", "")) / scale) == condition.allows(value):
             break
     return f"{text} {condition.unit}".rstrip()

@@ -15,6 +15,7 @@ from typing import Annotated, Literal, get_args
 from msgspec import Meta
 
 from frontend_launch.integers import core_ranges
+from frontend_launch.quantities import number, plural
 from loadgen.judging.evidence import Evidence, RoleUse
 
 CheckVerdict = Literal["passed", "noted", "failed", "unknown"]
@@ -124,14 +125,14 @@ def _client(evidence: Evidence) -> Check:
         if lag_ms is None:
             return Check("client on time", "nothing was sent", limit, "unknown")
         share = "" if not p99_ms else f", {lag_ms / p99_ms:.0%} of the latency p99"
-        measured = f"schedule lag p99 {_number(lag_ms)} ms{share}{_when(evidence)}"
+        measured = f"schedule lag p99 {number(lag_ms, 3)} ms{share}{_when(evidence)}"
         late = lag_ms >= max(LATE_MS, LATE_SHARE * (p99_ms or 0.0))
         return _check("client on time", measured + _kept(evidence), limit, late, remedy)
     limit = f"less than {STALLED_SHARE:.0%} of the time lost"
     gaps, duration_s = evidence.client_gaps, evidence.duration_s
     if gaps is None or not duration_s:
         return Check("client on time", "no gap above 10 ms", limit, "passed")
-    measured = f"{gaps.lost_s / duration_s:.1%} of the time lost in {_count(gaps.count, 'gap')}{_when(evidence)}"
+    measured = f"{gaps.lost_s / duration_s:.1%} of the time lost in {plural(gaps.count, 'gap')}{_when(evidence)}"
     late = gaps.lost_s >= STALLED_SHARE * duration_s
     return _check("client on time", measured + _kept(evidence), limit, late, remedy)
 
@@ -152,7 +153,9 @@ def behind(evidence: Evidence) -> str:
 def _when(evidence: Evidence) -> str:
     gaps = evidence.client_gaps
     return (
-        "" if gaps is None else f"; the longest gap {gaps.longest_s:.3g} s, {gaps.longest_at_s:.3g} s after the start"
+        ""
+        if gaps is None
+        else f"; the longest gap {number(gaps.longest_s, 3)} s, {number(gaps.longest_at_s, 3)} s after the start"
     )
 
 
@@ -175,13 +178,13 @@ def _hung(evidence: Evidence) -> Check:
     if not known:
         return Check("replicas answer", "the time of batches is not known", limit, "unknown")
     bound_s = max(HUNG_S, HUNG_TIMES * statistics.median(known))
-    measured = f"longest batch {longest.longest_batch_s:.3g} s, of {longest.label}"
+    measured = f"longest batch {number(longest.longest_batch_s, 3)} s, of {longest.label}"
     hung = longest.longest_batch_s >= bound_s
     if hung and _stood_still(evidence, longest.longest_batch_s):
         return Check("replicas answer", f"{measured}, while others did not run either", limit, "unknown")
     remedy = "see the log of the replica that registered as {}; leave it out or restart it"
     if aside and not hung:
-        measured = f"{measured}; set aside: {', '.join(f'{one.label} for {one.aside_s:.3g} s' for one in aside)}"
+        measured = f"{measured}; set aside: {', '.join(f'{one.label} for {number(one.aside_s, 3)} s' for one in aside)}"
         return Check("replicas answer", measured, limit, "noted", remedy.format(aside[0].label))
     return _check("replicas answer", measured, limit, hung, remedy.format(longest.label))
 
@@ -299,13 +302,13 @@ def _unchanged(evidence: Evidence) -> Check:
     if first is None or last is None or not duration_s:
         text = "less than three intervals of the log, or a schedule that varies"
         return Check("throughput unchanged", text, limit, "unknown")
-    measured = f"first third {first:.4g} requests/s, last {last:.4g}"
+    measured = f"first third {number(first)} requests/s, last {number(last)}"
     # Answers come in batches, so their number varies like that of batches.
     chance = CHANGED_SIGMAS * math.sqrt(3 * evidence.max_batch * (first + last) / duration_s)
     changed = abs(last - first) > max(CHANGED_SHARE * max(first, last), chance)
     gaps = evidence.client_gaps
     if changed and gaps is not None and gaps.longest_s >= PAUSE_S:
-        text = f"{measured}, but the client did not run for {gaps.longest_s:.3g} s, and read answers late"
+        text = f"{measured}, but the client did not run for {number(gaps.longest_s, 3)} s, and read answers late"
         return Check("throughput unchanged", text, limit, "unknown")
     if changed and any(not replica.alive for replica in evidence.replica_use):
         return Check("throughput unchanged", f"{measured}: a replica is gone", limit, "noted", "see its log")
@@ -366,22 +369,13 @@ def _stragglers(evidence: Evidence) -> list[str]:
         if replica.compute_ms > STRAGGLER * usual_ms:
             where = cores.get(replica.role or f"replica-{replica.name.rpartition(':')[2]}")
             on = "" if where is None else f" (on {where})"
-            lines.append(
-                f"straggler: {replica.name}{on} takes {replica.compute_ms:.3g} ms a batch, its peers {usual_ms:.3g} ms"
-            )
+            own, usual = number(replica.compute_ms, 3), number(usual_ms, 3)
+            lines.append(f"straggler: {replica.name}{on} takes {own} ms a batch, its peers {usual} ms")
     return lines
 
 
 def _check(name: str, measured: str, limit: str, failed: bool, remedy: str) -> Check:
     return Check(name, measured, limit, "failed", remedy) if failed else Check(name, measured, limit, "passed")
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 CHECKS: tuple[Callable[[Evidence], Check], ...] = (

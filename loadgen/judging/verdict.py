@@ -15,6 +15,7 @@ from typing import Annotated, Literal, get_args
 
 from msgspec import Meta
 
+from frontend_launch.quantities import number
 from loadgen.judging.evidence import Evidence, RoleUse
 from loadgen.judging.validity import CLIENT_BUSY, Check, invalid
 
@@ -181,7 +182,7 @@ def _replicas(evidence: Evidence) -> _Judgement:
 
 def _not_carried(evidence: Evidence) -> _Judgement:
     """A schedule that was not carried by replicas that were not always busy with full batches."""
-    answered = f"{_offered(evidence)}, {evidence.throughput_rps or 0.0:.4g} answered; {_state(evidence)}"
+    answered = f"{_offered(evidence)}, {number(evidence.throughput_rps or 0.0)} answered; {_state(evidence)}"
     if (evidence.in_flight_share or 0.0) >= NEAR_SHARE:
         return _Judgement("near", "replicas", f"{answered}, the replicas are at their limit")
     text = f"{answered}; replicas had time to spare and the client sent on time: requests were held up elsewhere"
@@ -219,7 +220,7 @@ def _unseen(evidence: Evidence) -> _Judgement:
     if _carried(evidence):
         return _Judgement("undecided", "load", f"{_offered(evidence)}, as many answered; {statistics}")
     if evidence.offered_rps is not None:
-        text = f"{_offered(evidence)}, {evidence.throughput_rps or 0.0:.4g} answered; the client sent on time"
+        text = f"{_offered(evidence)}, {number(evidence.throughput_rps or 0.0)} answered; the client sent on time"
         return _Judgement("undecided", "unknown", f"{text}: the limit is the server or the way to it; {statistics}")
     if (few := _few_requests(evidence)) is not None:
         return few
@@ -235,9 +236,9 @@ def _unseen(evidence: Evidence) -> _Judgement:
 
 def _statistics(evidence: Evidence) -> str:
     """What an external server says of itself, which is no proof."""
-    mean = "" if evidence.mean_batch is None else f", batches of {evidence.mean_batch:.3g}"
+    mean = "" if evidence.mean_batch is None else f", batches of {number(evidence.mean_batch, 3)}"
     if evidence.batch_ms is not None:
-        return f"the frontend's metrics have {evidence.batch_ms:.3g} ms a batch{mean}"
+        return f"the frontend's metrics have {number(evidence.batch_ms, 3)} ms a batch{mean}"
     if evidence.busy_share is None:
         return "the replicas are not seen from here"
     mean += f" (at most {evidence.max_batch})"
@@ -254,7 +255,7 @@ def _few_requests(evidence: Evidence) -> _Judgement | None:
 
 
 def _client(evidence: Evidence) -> _Judgement:
-    in_flight = f"the client kept {evidence.in_flight_mean:.4g} of {evidence.window} requests in flight"
+    in_flight = f"the client kept {number(evidence.in_flight_mean)} of {evidence.window} requests in flight"
     state: Saturated = "undecided" if evidence.replicas is None else "no"
     return _Judgement(state, "client", f"{in_flight}; {_more_clients(evidence)}")
 
@@ -293,14 +294,14 @@ def _part(role: RoleUse) -> Limit:
 
 
 def _offered(evidence: Evidence) -> str:
-    return f"{evidence.offered_rps:.4g} requests/s offered"
+    return f"{number(evidence.offered_rps)} requests/s offered"
 
 
 def _state(evidence: Evidence) -> str:
     """How busy the replicas were, and with what."""
     busy = f"replicas had a batch in flight {_percent(evidence.in_flight_share)} of the time"
     fill = f"{_percent(evidence.full_batch_share)} of batches full"
-    mean = "" if evidence.mean_batch is None else f" (mean {evidence.mean_batch:.3g} of {evidence.max_batch})"
+    mean = "" if evidence.mean_batch is None else f" (mean {number(evidence.mean_batch, 3)} of {evidence.max_batch})"
     return f"{busy}, {fill}{mean}{_cycle(evidence)}"
 
 
@@ -308,7 +309,7 @@ def _cycle(evidence: Evidence) -> str:
     if evidence.busy_share is None or evidence.gap_ms is None or not evidence.batches or not evidence.duration_s:
         return ""
     compute_ms = 1000 * evidence.busy_share * (evidence.replicas or 0) * evidence.duration_s / evidence.batches
-    return f", {compute_ms:.3g} ms in the model per batch, {evidence.gap_ms:.2g} ms between"
+    return f", {number(compute_ms, 3)} ms in the model per batch, {number(evidence.gap_ms, 2)} ms between"
 
 
 def _percent(share: float | None) -> str:

@@ -22,6 +22,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from typing_extensions import override
 
+from frontend_launch.quantities import exact, number
 from loadgen import files
 from loadgen.checks import finite, whole
 from loadgen.errors import ConfigError, FieldError
@@ -106,8 +107,8 @@ class Renewal(Arrivals):
     @property
     @override
     def text(self) -> str:
-        kind = {0.0: "constant", 1.0: "poisson"}.get(self.cv, f"gamma (cv {self.cv:g})")
-        return f"{kind} {self.rate_rps:g} requests/s"
+        kind = {0.0: "constant", 1.0: "poisson"}.get(self.cv, f"gamma (cv {exact(self.cv)})")
+        return f"{kind} {exact(self.rate_rps)} requests/s"
 
     @property
     @override
@@ -162,7 +163,7 @@ class Ramp(Arrivals):
     @property
     @override
     def text(self) -> str:
-        return f"ramp {self.from_rps:g} to {self.to_rps:g} requests/s"
+        return f"ramp {exact(self.from_rps)} to {exact(self.to_rps)} requests/s"
 
     @property
     @override
@@ -197,7 +198,9 @@ class Steps(Arrivals):
     @property
     @override
     def text(self) -> str:
-        return "steps " + ", ".join(f"{rate_rps:g} requests/s for {each_s:g} s" for rate_rps, each_s in self.steps)
+        return "steps " + ", ".join(
+            f"{exact(rate_rps)} requests/s for {exact(each_s)} s" for rate_rps, each_s in self.steps
+        )
 
     @property
     @override
@@ -252,7 +255,7 @@ class Trace(Arrivals):
     @override
     def text(self) -> str:
         return f"trace {self.path}, {self.count} requests" + (
-            "" if self.time_scale == 1 else f", time x {self.time_scale:g}"
+            "" if self.time_scale == 1 else f", time x {exact(self.time_scale)}"
         )
 
     @property
@@ -341,15 +344,17 @@ def parse_arrivals(
         *examples, last = (each.example for each in KINDS.values())
         raise ConfigError(f"{text!r} is no schedule: write {', '.join(examples)} or {last}")
     if kind.has_rates and rate_rps is not None:
-        raise ConfigError(f"{text!r} has rates of its own: leave {{Renewal.rate_rps}} {rate_rps:g} out")
+        raise ConfigError(f"{text!r} has rates of its own: leave {{Renewal.rate_rps}} {exact(rate_rps)} out")
     if kind.has_duration and duration_s is not None:
-        raise ConfigError(f"{text!r} has a duration of its own: leave {{Renewal.duration_s}} {duration_s:g} out")
+        raise ConfigError(f"{text!r} has a duration of its own: leave {{Renewal.duration_s}} {exact(duration_s)} out")
     if not kind.recorded and time_scale != 1:
         raise FieldError("Trace.time_scale", time_scale, f"is for a trace, not for {text!r}", "leave it out")
     seconds = 120.0 if duration_s is None else duration_s
     arrivals = kind.read(_Options(text, name, text.partition(":")[2], rate_rps, seconds, seed, time_scale))
     if (count := arrivals.mean_rps * arrivals.duration_s) > MAX_REQUESTS:
-        raise ConfigError(f"{arrivals.text}: {count:.3g} requests are more than {MAX_REQUESTS}: take less time")
+        raise ConfigError(
+            f"{arrivals.text}: {number(count, 3)} requests are more than {MAX_REQUESTS:,}: take less time"
+        )
     return arrivals
 
 
@@ -408,10 +413,10 @@ def _trace(details: str, time_scale: float) -> Trace:
     if not spread_s > 0:
         raise ConfigError(f"{path} names {len(times_s)} times that do not differ: two that do make a trace")
     if spread_s > MAX_TRACE_S:
-        problem = f"{path} lasts {spread_s:.3g} s, more than a year"
+        problem = f"{path} lasts {number(spread_s, 3)} s, more than a year"
         raise ConfigError(f"{problem}: write its times in seconds, or shorten it with {{Trace.time_scale}}")
     if len(times_s) - 1 > MAX_REQUESTS * spread_s:
-        problem = f"{path} names {len(times_s)} times within {spread_s:.3g} s"
+        problem = f"{path} names {len(times_s):,} times within {number(spread_s, 3)} s"
         raise ConfigError(f"{problem}: write its times in seconds, or stretch it with {{Trace.time_scale}}")
     return Trace(path, time_scale, spread_s * len(times_s) / (len(times_s) - 1), len(times_s))
 
@@ -466,7 +471,7 @@ def _read_times(path: Path, time_scale: float) -> np.ndarray:
     if not times_s:
         raise ConfigError(f"{path} names no time")
     if time_scale == 1 and times_s[0] >= FAR_FUTURE_S:
-        problem = f"{path} begins at {times_s[0]:.13g}, which is a date of the far future in seconds"
+        problem = f"{path} begins at {exact(times_s[0])}, which is a date of the far future in seconds"
         raise ConfigError(f"{problem}: of milliseconds say {{Trace.time_scale}} 0.001, of nanoseconds 1e-9")
     return np.array(times_s)
 

@@ -39,10 +39,16 @@ def log_line(interval: Interval) -> None:
     """Log an interval as the original did; lost requests count as slower than its p99, and not in its mean."""
     if interval.completed:
         lost = f", lost: {interval.lost}" if interval.lost else ""
-        p99_s = "among lost requests" if interval.p99_s is None else interval.p99_s
-        log.info("p99: %s, mean: %s, thruput: %s%s", p99_s, interval.mean_s, interval.throughput_rps, lost)
+        p99_s = "among lost requests" if interval.p99_s is None else _six_digits(interval.p99_s)
+        mean_s, throughput_rps = _six_digits(interval.mean_s), _six_digits(interval.throughput_rps)
+        log.info("p99: %s, mean: %s, thruput: %s%s", p99_s, mean_s, throughput_rps, lost)
     else:
         log.info("nothing completed in %.1f s, %.0f requests in flight", interval.duration_s, interval.in_flight)
+
+
+def _six_digits(value: float | None) -> float | None:
+    """A value that prints with at most six significant digits, without separators, as programs read this line."""
+    return None if value is None else float(f"{value:.6g}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from frontend_launch.histogram import LatencyHistogram
-from frontend_launch.integers import plural
+from frontend_launch.quantities import number, plural
 from loadgen.experiments.compare import Compared, ComparePlan
 from loadgen.judging.comparison import METRICS, THROUGHPUT, Comparison, Effect, Outcome, figure
 from loadgen.report.text import plan_text, table
@@ -226,12 +226,8 @@ def _row(name: str, pair: Pair, ends: tuple[Ends, Ends], marks: str = "") -> tup
 def _value(value: float | None, ends: Ends = None) -> str:
     if value is None:
         return "-"
-    between = "" if ends is None else f" ({_number(ends[0])} to {_number(ends[1])})"
-    return _number(value) + between
-
-
-def _number(value: float) -> str:
-    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
+    between = "" if ends is None else f" ({number(ends[0])} to {number(ends[1])})"
+    return number(value) + between
 
 
 def _percentile(run: Run, percentile: float) -> float | None:
@@ -305,7 +301,7 @@ def _mean(compared: Compared, metric: str, side: int) -> str:
     known = [value for pair in compared.rounds if (value := figure(pair[side].summary, metric)) is not None]
     if not known:
         return "-"
-    return _number(statistics.geometric_mean(known) if all(known) else 0.0)
+    return number(statistics.geometric_mean(known) if all(known) else 0.0)
 
 
 def _verdict(effect: Effect) -> str:

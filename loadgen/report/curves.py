@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from frontend_launch.quantities import number
 from loadgen.judging.verdict import WINDOW_FULL_SHARE
 from loadgen.results.cells import Cell, Configuration, Run
 
@@ -72,7 +73,7 @@ def flat(cells: Sequence[Cell]) -> list[str]:
     pairs = [next(_flat_pairs(sorted(group, key=_window)), None) for group in groups.values()]
     return [
         f"{small.name}: throughput flat while the window doubled ({small.load.window} to {large.load.window} requests "
-        f"in flight: {small.throughput_rps.median:.4g} and {large.throughput_rps.median:.4g} requests/s): "
+        f"in flight: {number(small.throughput_rps.median)} and {number(large.throughput_rps.median)} requests/s): "
         "the limit is the server or the way to it"
         for small, large in filter(None, pairs)
     ]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from frontend_launch.integers import plural
+from frontend_launch.quantities import duration, number, plural
 from loadgen.experiments.capacity import CapacityConfig, FoundCapacity
 from loadgen.experiments.grid import GridCell
 from loadgen.experiments.scaling import Estimate
@@ -38,7 +37,7 @@ def size_plan_text(plan: SizePlan) -> str:
     """What a search chooses from, and how long it takes."""
     question = plan.question
     cells = len(question.sizes) * len(question.batch_sizes)
-    first = _time(STARTING_S + 3 * (question.run_s + OVERHEAD_S) + question.confirm_s)
+    first = duration(STARTING_S + 3 * (question.run_s + OVERHEAD_S) + question.confirm_s)
     rows = [("size", "replicas", "cores each", "cores", "gpus")]
     rows += [
         (size.name, str(size.replicas), str(size.cpus_per_replica), str(size.cores), str(size.gpus))
@@ -51,7 +50,7 @@ def size_plan_text(plan: SizePlan) -> str:
             table(rows),
             f"batches     {batches}: {plural(cells, 'cell')}, of which few are measured, the cheapest sizes first",
             f"runs        {question.run_s:.0f} s each at full speed, {question.confirm_s:.0f} s each that decides",
-            f"time        about {first} where the cheapest size does, at most {_time(question.within_s)} (--within)",
+            f"time        about {first} where the cheapest size does, at most {duration(question.within_s)} (--within)",
             *plan.notes,
         ]
     )
@@ -142,8 +141,8 @@ def _asked(plan: SizePlan) -> str:
     question = plan.question
     objective = ",".join(map(str, question.conditions))
     trace = plan.config.trace
-    peak = "" if trace is None else f", the peak of {window_s(trace):.3g} s of the trace,"
-    return f"{_number(question.rate_rps)} requests/s{peak} with {objective}"
+    peak = "" if trace is None else f", the peak of {number(window_s(trace), 3)} s of the trace,"
+    return f"{number(question.rate_rps)} requests/s{peak} with {objective}"
 
 
 def _answer(sized: Sized) -> list[str]:
@@ -160,18 +159,20 @@ def _answer(sized: Sized) -> list[str]:
     if answer.capacity is None:
         lines.append("capacity    not known: no valid saturating run")
     else:
-        ends = f"{_number(answer.capacity.low)} to {_number(answer.capacity.high)}"
+        ends = f"{number(answer.capacity.low)} to {number(answer.capacity.high)}"
         runs = plural(answer.capacity_runs, "run")
         how = "95 % confidence" if answer.repeated else f"{runs}, trusted to {answer.capacity.width:.0%}"
         least = "at least " * answer.at_least
         lines.append(
-            f"capacity    {least}{_number(answer.capacity.value)} requests/s ({ends}, {how}) at full speed; "
-            f"head-room {answer.headroom or 0.0:.3g} times the rate"
+            f"capacity    {least}{number(answer.capacity.value)} requests/s ({ends}, {how}) at full speed; "
+            f"head-room {number(answer.headroom or 0.0, 3)} times the rate"
         )
     lines.append(f"limit       {answer.limit}")
     if question.priced:
-        per_million = f"{answer.per_million or 0.0:.4g} per million requests at {_number(question.rate_rps)} requests/s"
-        lines.append(f"cost        {question.hourly(best.size):.4g} an hour, {per_million}")
+        per_million = (
+            f"{number(answer.per_million or 0.0)} per million requests at {number(question.rate_rps)} requests/s"
+        )
+        lines.append(f"cost        {number(question.hourly(best.size))} an hour, {per_million}")
     return lines
 
 
@@ -211,8 +212,8 @@ def _unknown(sized: Sized) -> list[str]:
     if sized.shares:
         lines.append("how much more replicas do that do not share cores with client or frontends, as these do")
     if answer.ended == "the time is over":
-        lines.append(f"more: {_time(answer.question.within_s)} were over; go on with --resume and a longer --within")
-    shown = [f"{'not known' if not number else '':<12}{line}" for number, line in enumerate(lines)]
+        lines.append(f"more: {duration(answer.question.within_s)} were over; go on with --resume and a longer --within")
+    shown = [f"{'not known' if not place else '':<12}{line}" for place, line in enumerate(lines)]
     invalid = [run.told.invalid for run in answer.runs if run.told.invalid is not None]
     if invalid:
         shown.append(f"invalid     {len(invalid)} of {plural(len(answer.runs), 'run')}; the last: {invalid[-1]}")
@@ -273,7 +274,7 @@ def _course(sized: Sized) -> list[str]:
     if not fleets:
         return []
     rows = [("  from", "requests/s", "replicas")]
-    rows += [(f"  {_time(at_s)}", _number(fleet.rate_rps), _count(fleet)) for at_s, fleet in fleets]
+    rows += [(f"  {duration(at_s)}", number(fleet.rate_rps), _count(fleet)) for at_s, fleet in fleets]
     return [
         "over time   by the law, at the same use of each replica; extrapolated, not measured",
         *table(rows).splitlines(),
@@ -287,18 +288,10 @@ def _found(sized: Sized) -> list[str]:
         told, rate_rps = run.told, run.ask.cell.rate_rps
         found = told.failed or (told.invalid and f"invalid: {told.invalid.partition(';')[0]}")
         found = found or (f"{told.outcome}: {told.text}" if told.outcome else f"limit: {told.limit}")
-        answered = "-" if told.throughput_rps is None else _number(told.throughput_rps)
+        answered = number(told.throughput_rps)
         cell = GridCell(run.ask.cell.size, run.ask.cell.batch_size).name
-        kind = f"at {_number(rate_rps)}" if rate_rps else "full speed"
+        kind = f"at {number(rate_rps)}" if rate_rps else "full speed"
         rows.append((f"  {cell}", kind, f"{run.ask.duration_s:.0f}", answered, found))
-    measured = f"{len(answer.measured)} of {plural(answer.cells, 'cell')} measured in {_time(sized.seconds)}"
+    measured = f"{len(answer.measured)} of {plural(answer.cells, 'cell')} measured in {duration(sized.seconds)}"
     left_out = [f"  {plural(count, 'cell')} left out: {_SKIPPED[state]}" for state, count in answer.skipped.items()]
     return [f"found by    {measured}", *table(rows).splitlines(), *left_out]
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}" if value < 1000 else f"{value:,.0f}"
-
-
-def _time(seconds: float) -> str:
-    return str(datetime.timedelta(seconds=round(seconds)))

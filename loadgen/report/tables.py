@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from frontend_launch.integers import plural
+from frontend_launch.quantities import number, plural
 from loadgen.load.summary import FEW, Summary
 from loadgen.report.curves import flat
 from loadgen.results.cells import Cell, Configuration, Run, Spread, apart
@@ -58,8 +58,8 @@ COLUMNS = (
     Column("cores", lambda cell: _count(cell.configuration.cores)),
     Column("gpus", lambda cell: _count(cell.configuration.gpus)),
     Column("batch", lambda cell: _count(cell.configuration.batch_size)),
-    Column("offered/s", lambda cell: _number(_median(cell.offered_rps)), wanted=_open_loop),
-    Column("requests/s", lambda cell: _number(cell.throughput_rps.median)),
+    Column("offered/s", lambda cell: number(_median(cell.offered_rps)), wanted=_open_loop),
+    Column("requests/s", lambda cell: number(cell.throughput_rps.median)),
     Column("±", lambda cell: half_width(cell.throughput_rps), wanted=_repeated),
     Column("p50 ms", lambda cell: latency_text(cell, "p50")),
     Column("p99 ms", lambda cell: latency_text(cell, "p99")),
@@ -108,7 +108,7 @@ def latency_text(cell: Cell, metric: str) -> str:
         metric: such as ``p99``.
     """
     median = _median(cell.latency_ms(metric))
-    return "-" if median is None else f"{'~' if cell.uncertain(metric) else ''}{_number(median)}"
+    return "-" if median is None else f"{'~' if cell.uncertain(metric) else ''}{number(median)}"
 
 
 def remarks(cells: Sequence[Cell]) -> list[str]:
@@ -272,10 +272,6 @@ def _median(spread: Spread | None) -> float | None:
 
 def _count(value: int | None) -> str:
     return "-" if value is None else str(value)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def half_width(spread: Spread | None) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 import math
 from collections.abc import Mapping, Sequence
 
-from frontend_launch.integers import core_ranges, plural
+from frontend_launch.integers import core_ranges
 from frontend_launch.launch.placement import Placement
 from frontend_launch.launch.topology import Topology
+from frontend_launch.quantities import byte_size, duration, number, plural
 from loadgen.config import CataloguedModel, External, OpenLoop, Saturate
 from loadgen.experiments.capacity import CapacityConfig, FoundCapacity
 from loadgen.experiments.grid import NOWHERE
@@ -17,7 +17,6 @@ from loadgen.experiments.sweep import Sweep, SweepPlan
 from loadgen.hardware.energy import energy_text
 from loadgen.hardware.readings import SAMPLER
 from loadgen.hardware.summary import CoreUse, GpuUse, ProcessUse
-from loadgen.judging.ceiling import rate_text
 from loadgen.load.summary import Summary
 from loadgen.plan import Plan, model_defaults
 from loadgen.report.tables import steady_text, whole_text
@@ -51,7 +50,7 @@ def plan_text(plan: Plan) -> str:
         case OpenLoop(arrivals):
             load = arrivals.text
         case Saturate():
-            load = f"at most {plan.window} in flight ({_bytes(plan.window * plan.inputs.payload_bytes)})"
+            load = f"at most {plan.window:,} in flight ({byte_size(plan.window * plan.inputs.payload_bytes)})"
     return _plan_text(plan, load, plan.load.until)
 
 
@@ -65,7 +64,7 @@ def capacity_plan_text(plan: Plan, config: CapacityConfig) -> str:
     limits, effort = config.sized, config.effort
     arrivals = {0.0: "constant arrivals", 1.0: "Poisson arrivals"}.get(config.cv, f"arrivals of cv {config.cv:g}")
     each = f"{limits.duration_s:g} s a probe, {limits.confirm_s:g} s each that decides"
-    least, most = (datetime.timedelta(seconds=math.ceil(seconds)) for seconds in effort.measured_s)
+    least, most = (duration(math.ceil(seconds)) for seconds in effort.measured_s)
     fewest, largest = effort.probes
     deciding = min(MOST_CONFIRMING, largest)
     lines = [
@@ -73,8 +72,8 @@ def capacity_plan_text(plan: Plan, config: CapacityConfig) -> str:
         f"search for the highest rate with {', '.join(map(str, config.conditions))}",
         f"probes  {fewest} at least, {largest} at most, {deciding} of them that decide",
         f"time    {least} at least, {most} at most, and some seconds for each probe until the server is idle",
-        f"        below {effort.stretched_below_rps:.3g} requests/s a probe is longer, up to {MAX_STRETCH:g} times, "
-        f"to have {plural(limits.samples, 'request')}",
+        f"        below {number(effort.stretched_below_rps, 3)} requests/s a probe is longer, "
+        f"up to {MAX_STRETCH:g} times, to have {plural(limits.samples, 'request')}",
     ]
     if largest < fewest:
         lines.append(f"--probes {largest}: fewer than confirm an answer; use {fewest} or more")
@@ -125,7 +124,7 @@ def sweep_plan_text(plan: SweepPlan) -> str:
         rows.append((cell.name, *sizes, str(cell.batch_size), cores, gpus, client))
     repeats = len(plan.order) - len(plan.plans)
     extra = f", {repeats} of them again" if repeats else ""
-    expected = datetime.timedelta(seconds=round(plan.expected_s))
+    expected = duration(plan.expected_s)
     measurements = plural(len(plan.order), "measurement")
     notes = dict.fromkeys(note for planned in plan.plans.values() for note in planned.notes)
     total = [plural(len(plan.plans), "iteration"), f"{measurements}{extra}: about {expected}"]
@@ -136,11 +135,11 @@ def sweep_text(sweep: Sweep) -> str:
     """What a sweep measured: a table, one line per measurement, and how far the machine drifted."""
     rows = [("cell", "requests/s", "p99 ms", "saturated", "")]
     for entry in sweep.entries:
-        throughput = "-" if entry.throughput_rps is None else f"{entry.throughput_rps:.2f}"
+        throughput = number(entry.throughput_rps)
         remarks = ["anchor"] if entry.kind == "anchor" else []
         remarks += [remark for remark in (entry.error or entry.invalid,) if remark is not None]
         saturated = entry.saturated if entry.invalid is None else "invalid"
-        p99 = f"{'~' if entry.p99_uncertain else ''}{_milliseconds(entry.p99_ms)}"
+        p99 = f"{'~' if entry.p99_uncertain else ''}{number(entry.p99_ms)}"
         rows.append((entry.cell, throughput, p99, saturated or "-", ", ".join(remarks)))
     lines = [table(rows)]
     if any(entry.p99_uncertain for entry in sweep.entries):
@@ -156,17 +155,17 @@ def capacity_text(found: FoundCapacity) -> str:
     rows = [("probe", "requests/s", "s", "outcome", "")]
     for probe in capacity.probes:
         text = probe.text if probe.invalid is None else f"{probe.text} (invalid: {probe.invalid})"
-        rows.append((probe.step, f"{probe.rate_rps:.4g}", f"{probe.duration_s:.0f}", probe.outcome, text))
+        rows.append((probe.step, number(probe.rate_rps), f"{probe.duration_s:.0f}", probe.outcome, text))
     lines = [table(rows)]
     if capacity.confirmed and capacity.failed_rps is not None:
-        ends = f"{capacity.rate_rps:.4g} to {capacity.failed_rps:.4g}"
+        held, failed = number(capacity.rate_rps), number(capacity.failed_rps)
         known = " with 95 % confidence"
         if unsure := capacity.without_interval:
             known = f", as measured: {', '.join(unsure)} {'has' if len(unsure) == 1 else 'have'} no interval"
-        lines.append(f"capacity    {capacity.rate_rps:.4g} requests/s ({ends}{known})")
+        lines.append(f"capacity    {held} requests/s ({held} to {failed}{known})")
         lines.append(
             f"confirmed   by runs of {capacity.confirm_s:g} s: "
-            f"the objective held at {capacity.rate_rps:.4g} requests/s, and did not at {capacity.failed_rps:.4g}"
+            f"the objective held at {held} requests/s, and did not at {failed}"
         )
     else:
         state = "undecided" if capacity.undecided else "not confirmed"
@@ -174,7 +173,7 @@ def capacity_text(found: FoundCapacity) -> str:
     probes = plural(len(capacity.probes), "probe")
     if capacity.invalid:
         lines.append(f"invalid     {len(capacity.invalid)} of {probes}; the answer rests on them")
-    lines.append(f"search      {probes} in {datetime.timedelta(seconds=round(found.seconds))}")
+    lines.append(f"search      {probes} in {duration(found.seconds)}")
     return "\n".join(lines)
 
 
@@ -220,16 +219,16 @@ def results_text(results: Results) -> str:
     """What came out, in a few lines."""
     summary = results.summary
     latency = "  ".join(f"{name} {_latency(name, summary)}" for name in summary.latency_ms)
-    counts = ", ".join(f"{count} {words}" for name, words in _COUNTS.items() if (count := getattr(summary, name)))
-    extras = "".join(f"; {words} {count}" for name, words in _EXTRAS.items() if (count := getattr(summary, name)))
+    counts = ", ".join(f"{count:,} {words}" for name, words in _COUNTS.items() if (count := getattr(summary, name)))
+    extras = "".join(f"; {words} {count:,}" for name, words in _EXTRAS.items() if (count := getattr(summary, name)))
     lines = [
-        f"throughput  {summary.throughput_rps:.2f}{_interval(summary.throughput_interval_rps)} requests/s"
+        f"throughput  {number(summary.throughput_rps)}{_interval(summary.throughput_interval_rps)} requests/s"
         f" over {summary.measured.duration_s:.1f} s{steady_text(summary.measured.steady_window_s)}",
         f"latency ms  {latency}",
         *_client(results),
         *_open_loop(results),
         *_request_stages(results),
-        f"requests    {summary.sent} sent: {counts or 'none answered'}{extras}",
+        f"requests    {summary.sent:,} sent: {counts or 'none answered'}{extras}",
         *_answers(results),
         *_server(results),
         *_hardware(results),
@@ -246,11 +245,11 @@ def results_text(results: Results) -> str:
 def _latency(name: str, summary: Summary) -> str:
     """A latency with its interval, or with what it is at least; with the marks of what notes say."""
     if (above_ms := (summary.latency_above_ms or {}).get(name)) is not None:
-        return f"above {_milliseconds(above_ms)}"
-    value, mark = _milliseconds(summary.latency_ms[name]), "*" if name in summary.marked else ""
+        return f"above {number(above_ms)}"
+    value, mark = number(summary.latency_ms[name]), "*" if name in summary.marked else ""
     bounds = (summary.bounds_ms or {}).get(name)
     if name in summary.few and bounds is not None:
-        least = _milliseconds(bounds[0])
+        least = number(bounds[0])
         return f"at least {value}{mark}" if least == value else f"~{value}{mark} (at least {least})"
     uncertain = "~" if name in summary.uncertain else ""
     return f"{uncertain}{value}{mark}{_interval((summary.intervals_ms or {}).get(name))}"
@@ -267,7 +266,7 @@ def _interval(interval: tuple[float, float] | None) -> str:
     """The ends in parentheses; nothing where they look the same."""
     if interval is None:
         return ""
-    low, high = (_milliseconds(end) for end in interval)
+    low, high = (number(end) for end in interval)
     return f" ({low} to {high})" if low != high else ""
 
 
@@ -295,12 +294,12 @@ def _client(results: Results) -> list[str]:
     if ceiling.used_share is not None:
         share = f"{ceiling.used_share:.0%}" if ceiling.used_share >= 0.01 else "less than 1%"
         used = f"; this run used {'up to ' if least and ceiling.used_share >= 0.01 else ''}{share}"
-    lines = [f"client      {least}{rate_text(ceiling.ceiling_rps)} requests/s by itself, against a null server{used}"]
+    lines = [f"client      {least}{number(ceiling.ceiling_rps, 3)} requests/s by itself, against a null server{used}"]
     latency_ms, at_most = results.summary.latency_ms, ceiling.floor_disturbed
     if results.summary.planned is None and (ceiling.floor_share.get("p50") or 0.0) < LEAST_FLOOR_SHARE:
         return lines  # one request in flight tells nothing of so many
     own = [
-        f"{name} {_milliseconds(floor_ms)} of {_milliseconds(whole_ms)} ms"
+        f"{name} {number(floor_ms)} of {number(whole_ms)} ms"
         for name, floor_ms in ceiling.floor_ms.items()
         if floor_ms is not None and (whole_ms := latency_ms.get(name)) is not None and floor_ms <= whole_ms
     ]
@@ -316,15 +315,15 @@ def _server(results: Results) -> list[str]:
     if counted is None:
         return []
     means = [
-        f"{name.removeprefix('compute_')} {_milliseconds(stage.time_ms['mean'])}"
+        f"{name.removeprefix('compute_')} {number(stage.time_ms['mean'])}"
         for times in (results.stages or {}).values()
         for name in SERVER_STAGES
         if (stage := getattr(times, name)) is not None
     ]
-    batch = "" if counted.mean_batch is None else f", batches {counted.mean_batch:.3g} on average"
-    seen = "" if counted.client_replies is None else f"; the client saw {counted.client_replies}"
+    batch = "" if counted.mean_batch is None else f", batches {number(counted.mean_batch, 3)} on average"
+    seen = "" if counted.client_replies is None else f"; the client saw {counted.client_replies:,}"
     whole = whole_text(results.summary.measured.steady_window_s)
-    lines = [f"server      {counted.succeeded} answered, {counted.failed} failed{batch}{seen}{whole}"]
+    lines = [f"server      {counted.succeeded:,} answered, {counted.failed:,} failed{batch}{seen}{whole}"]
     return [*lines, f"  mean ms   {'  '.join(means)}"] if means else lines
 
 
@@ -340,9 +339,9 @@ def _window(results: Results) -> list[str]:
     window, throughput_rps = results.window, results.summary.throughput_rps
     if results.summary.planned is not None:
         return []
-    turned_over = f", turned over in {window.requests / throughput_rps:.3g} s" if throughput_rps else ""
-    together = f", replies read every {reading_ms:.3g} ms" if (reading_ms := results.summary.reading_ms) else ""
-    return [f"in flight   {window.requests} at most ({_bytes(window.bytes)}){turned_over}{together}"]
+    turned_over = f", turned over in {number(window.requests / throughput_rps, 3)} s" if throughput_rps else ""
+    together = f", replies read every {number(reading_ms, 3)} ms" if (reading_ms := results.summary.reading_ms) else ""
+    return [f"in flight   {window.requests:,} at most ({byte_size(window.bytes)}){turned_over}{together}"]
 
 
 def _transport(results: Results) -> list[str]:
@@ -363,12 +362,11 @@ def _open_loop(results: Results) -> list[str]:
     measured = summary.measured
     if summary.planned is None or not measured.duration_s:
         return []
-    lines = [
-        f"offered     {summary.offered_rps:.2f} requests/s: {measured.sent} of {summary.planned} planned were sent"
-    ]
+    sent = f"{measured.sent:,} of {summary.planned:,} planned were sent"
+    lines = [f"offered     {number(summary.offered_rps)} requests/s: {sent}"]
     for name, latencies in (("service ms", summary.service_ms), ("lag ms", summary.lag_ms)):
         shown = {name: value for name, value in (latencies or {}).items() if name in ("p50", "p99", "max")}
-        lines.append(f"{name:<12}" + "  ".join(f"{key} {_milliseconds(value)}" for key, value in shown.items()))
+        lines.append(f"{name:<12}" + "  ".join(f"{key} {number(value)}" for key, value in shown.items()))
     return lines
 
 
@@ -381,7 +379,7 @@ def _request_stages(results: Results) -> list[str]:
     for name, title in REQUEST_STAGES.items():
         stage: RequestStage | None = getattr(timed, name)
         if stage is not None:
-            times = (_milliseconds(value) for value in (stage.mean_ms, stage.p50_ms, stage.p99_ms))
+            times = (number(value) for value in (stage.mean_ms, stage.p50_ms, stage.p99_ms))
             rows.append((title, *times, f"{stage.share:.1%}"))
     lines = table(rows).splitlines()
     whole = whole_text(results.summary.measured.steady_window_s)
@@ -393,7 +391,7 @@ def _answers(results: Results) -> list[str]:
     answers = results.answers
     if answers is None:
         return []
-    return [f"answers     {answers.compared} compared, {answers.mismatched} wrong"]
+    return [f"answers     {answers.compared:,} compared, {answers.mismatched:,} wrong"]
 
 
 def _hardware(results: Results) -> list[str]:
@@ -427,14 +425,16 @@ def _processes(processes: Mapping[str, ProcessUse]) -> list[str]:
     """CPU share (1 is one core) and memory; replicas, which are alike, as the least and the most."""
     replicas = [row for role, row in processes.items() if role.startswith("replica")]
     texts = [
-        f"{role} {row.cpu_mean:.0%} {_bytes(row.rss_max_bytes)}"
+        f"{role} {row.cpu_mean:.0%} {byte_size(row.rss_max_bytes)}"
         for role, row in processes.items()
         if role != SAMPLER and (len(replicas) == 1 or row not in replicas)
     ]
     if len(replicas) > 1:
         shares = [row.cpu_mean for row in replicas]
         memory = max(row.rss_max_bytes for row in replicas)
-        texts.append(f"{len(replicas)} replicas {min(shares):.0%} to {max(shares):.0%} {_bytes(memory)} each at most")
+        texts.append(
+            f"{len(replicas)} replicas {min(shares):.0%} to {max(shares):.0%} {byte_size(memory)} each at most"
+        )
     return texts
 
 
@@ -442,7 +442,7 @@ def _gpus(gpus: Mapping[str, GpuUse]) -> list[str]:
     """Utilisation, memory and processes, a dash for what a GPU does not tell."""
     return [
         f"{gpu}: {_share(row.utilisation_mean)} (at most {_share(row.utilisation_max)}), "
-        f"{'-' if row.memory_max_bytes is None else _bytes(row.memory_max_bytes)}, "
+        f"{'-' if row.memory_max_bytes is None else byte_size(row.memory_max_bytes)}, "
         f"{'- processes' if row.processes_max is None else plural(row.processes_max, 'process', 'processes')}"
         for gpu, row in gpus.items()
     ]
@@ -450,16 +450,3 @@ def _gpus(gpus: Mapping[str, GpuUse]) -> list[str]:
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.0%}"
-
-
-def _milliseconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}" if value < 1000 else f"{value:.0f}"
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.4g} {unit}"
-        size /= 1024
-    return f"{size:.4g} GiB"

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from frontend_launch.quantities import number
+
 if TYPE_CHECKING:
     from loadgen.results.document import Results
     from loadgen.results.environment import Environment
@@ -179,7 +181,7 @@ class Drift:
         """For a reader."""
         parts = [] if self.invalid is None else [self.invalid]
         if self.throughput is not None:
-            first, last = ("unknown" if ms is None else f"{ms:.4g} ms" for ms in (self.first_p99_ms, self.p99_ms))
+            first, last = ("unknown" if ms is None else f"{number(ms)} ms" for ms in (self.first_p99_ms, self.p99_ms))
             parts.insert(0, f"{self.throughput:+.1%} requests/s, p99 {last} instead of {first}")
         return "; ".join(parts)
 

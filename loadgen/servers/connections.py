@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from frontend_launch.quantities import number
+
 TRIALS = (1, 2, 4, 8)
 ROUNDS = 3
 
@@ -41,7 +43,7 @@ async def choose_connections(
     else:
         if in_flight == window:
             return await _compared(rate_rps, window)
-    return 1, f"it carries {one_rps:.4g} requests/s with {in_flight} in flight, and is not the limit"
+    return 1, f"it carries {number(one_rps)} requests/s with {in_flight} in flight, and is not the limit"
 
 
 async def _compared(rate_rps: Callable[[int, int], Awaitable[float]], window: int) -> tuple[int, str]:
@@ -52,4 +54,4 @@ async def _compared(rate_rps: Callable[[int, int], Awaitable[float]], window: in
         rates[count].append(await rate_rps(count, window))
     middle = {count: sorted(each)[ROUNDS // 2] for count, each in rates.items()}
     found = next(count for count, rps in middle.items() if rps >= NEARLY_BEST * max(middle.values()))
-    return found, f"found by trying ({', '.join(f'{count}: {rps:.4g}/s' for count, rps in middle.items())})"
+    return found, f"found by trying ({', '.join(f'{count}: {number(rps)}/s' for count, rps in middle.items())})"

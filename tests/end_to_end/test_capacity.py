@@ -27,7 +27,7 @@ def test_a_search_with_few_probes(tmp_path):
     assert not document["capacity"]["confirmed"]
     assert document["slo"] == ["p99<10s", "failed<0.1%"]
     assert (directory / "logs" / "replica-0.log").exists()
-    assert "capacity    not confirmed; 1400 requests/s passed" in done.stdout
+    assert "capacity    not confirmed; 1,400 requests/s passed" in done.stdout
 
 
 def test_a_hopeless_probe_is_cut_short(tmp_path):

@@ -99,7 +99,7 @@ def test_thresholds(tmp_path):
 
     for done in undisturbed(tmp_path, attempt, reasons):
         assert done.returncode == 8, done.stderr
-        cells = re.findall(r"^loadgen: (\S+): --fail-if p99>0\.001ms: p99 is [0-9.]+ ms$", done.stderr, re.MULTILINE)
+        cells = re.findall(r"^loadgen: (\S+): --fail-if p99>0\.001ms: p99 is [0-9.,]+ ms$", done.stderr, re.MULTILINE)
         assert cells == ["r1-c1-b1", "r1-c1-b2", "r1-c1-b1"]
         assert len(done.stderr.splitlines()) == 3
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend_launch.integers import MAX_RANGE_MEMBERS, core_ranges, expand_ranges, plural
+from frontend_launch.integers import MAX_RANGE_MEMBERS, core_ranges, expand_ranges
 
 
 @pytest.mark.parametrize(
@@ -32,10 +32,3 @@ def test_the_longest_list_is_still_read():
     assert len(expand_ranges([f"1-{MAX_RANGE_MEMBERS}"])) == MAX_RANGE_MEMBERS
     with pytest.raises(ValueError, match="name fewer"):
         expand_ranges([f"1-{MAX_RANGE_MEMBERS}", "0"])
-
-
-@pytest.mark.parametrize(("count", "said"), [(0, "0 cores"), (1, "1 core"), (2, "2 cores")])
-def test_a_count_with_its_noun(count, said):
-    """One is singular, nothing is not."""
-    assert plural(count, "core") == said
-    assert plural(count, "process", "processes") == said.replace("core", "process").replace("processs", "processes")

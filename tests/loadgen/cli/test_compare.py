@@ -103,7 +103,7 @@ def test_two_results(compared):
     assert (done.returncode, done.stderr) == (0, "")
     assert "B differs by -23.6% in throughput" in done.stdout
     done, _ = compared(V1, V2, "--markdown", "-")
-    assert done.stdout.startswith("|  | A | B | B / A |\n|---|---|---|---|\n| requests/s | 4948 | 3778 | 0.764 |")
+    assert done.stdout.startswith("|  | A | B | B / A |\n|---|---|---|---|\n| requests/s | 4,948 | 3,778 | 0.764 |")
 
 
 PLAIN = "model='noop'"

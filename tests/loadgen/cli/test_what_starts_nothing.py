@@ -56,7 +56,7 @@ def test_the_readmes_command_plans_two_gpus():
         pytest.param(["--cpus", "0", "4096"], 3, "4096", id="a core that is not there"),
         pytest.param(["--model", "inception", "--gpus", "7"], 3, "7", id="a GPU that is not there"),
         pytest.param(["--gpus", "0"], 2, "no GPU code", id="a GPU for a model without GPU code"),
-        pytest.param(["--replicas", "5000"], 3, "5000 replicas", id="more replicas than cores"),
+        pytest.param(["--replicas", "5000"], 3, "5,000 replicas", id="more replicas than cores"),
         pytest.param(["--topology", "cpus=0-3"], 2, "--dry-run", id="running on a described machine"),
         pytest.param(["--app", "x"], 2, "--connect", id="an application without a connection"),
         pytest.param(["--connect", "127.0.0.1", "--replicas", "2"], 2, "--replicas", id="replicas with a connection"),
@@ -181,7 +181,8 @@ def test_a_host_without_an_address_is_said_at_once():
         (["--rate", "0/m"], "--rate 0 is not positive"),
         (
             ["--rate", "1e6", "--warmup", "100h", "--duration", "1s"],
-            "--warmup 360000 and constant 1e+06 requests/s for 1 s: 3.6e+11 requests exceed 36000000: shorten it",
+            "--warmup 360000 and constant 1000000 requests/s for 1 s: "
+            "360,000,000,000 requests exceed 36,000,000: shorten it",
         ),
         (["--rate", "1", "--duration", "9" * 30], "is too long: use at most 87600h"),
         (["--rate", "5", "--requests-log", "x.parquet"], "--requests-log x.parquet does not end in .npz or .csv"),
@@ -211,7 +212,7 @@ def test_rates_that_make_no_sense(tmp_path, arguments, complaint):
             "--arrivals ramp:1..2: its rate is varied already: use poisson, constant or gamma:cv=2",
         ),
         (("--slo", "p99<1s", "--start", "-5"), "--start -5 is not positive"),
-        (("--slo", "p99<1s", "--start", "1e7"), "--start 1e+07 is out of bounds: use 0.01 to 119601"),
+        (("--slo", "p99<1s", "--start", "1e7"), "--start 10000000 is out of bounds: use 0.01 to 119601"),
         (("--slo", "p99<1s", "--probes", "0"), "--probes 0 is not positive"),
         (("--slo", "p99<1s", "--probes", "0", "--dry-run"), "--probes 0 is not positive"),
     ],
@@ -330,15 +331,16 @@ def test_a_sweep_names_options_too():
     [
         (
             ("--repeat", "2147483648"),
-            "--repeat 2147483648 and 1 cell are more than 20000 measurements: measure fewer",
+            "--repeat 2147483648 and 1 cell are more than 20,000 measurements: measure fewer",
         ),
         (
             ("-b", "1-60000", "-r", "1-60000", "-p", "1-60000"),
-            "--repeat 1 and 216000000000000 cells are more than 20000 measurements: measure fewer",
+            "--repeat 1 and 216,000,000,000,000 cells are more than 20,000 measurements: measure fewer",
         ),
         (
             ("--rates", "10,1e6", "--warmup", "1h", "--duration", "1s"),
-            "--warmup 3600 and constant 1e+06 requests/s for 1 s: 3.6e+09 requests exceed 36000000: shorten it",
+            "--warmup 3600 and constant 1000000 requests/s for 1 s: "
+            "3,600,000,000 requests exceed 36,000,000: shorten it",
         ),
         (("--in-flight", "100000000"), "--in-flight 100000000 is too large: at most 10000000"),
     ],

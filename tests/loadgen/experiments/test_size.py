@@ -320,8 +320,8 @@ def test_gpus_are_sizes_too(monkeypatch, tmp_path):
     ("changes", "text"),
     [
         ({"rate_rps": None}, "rate_rps and trace"),
-        ({"rate_rps": 1e-310}, "within_s 600s is too short: 1000000000 s of 1e-310 requests/s"),
-        ({"rate_rps": 0.5}, "within_s 600s is too short: 1320 s of 0.5 requests/s tell p99<100ms"),
+        ({"rate_rps": 1e-310}, "within_s 600s is too short: 1,000,000,000 s of 1e-310 requests/s"),
+        ({"rate_rps": 0.5}, "within_s 600s is too short: 1,320 s of 0.5 requests/s tell p99<100ms"),
         ({"within_s": 5.0}, "within_s 5s is too short"),
         ({"core_cost": -1.0}, "core_cost -1 is negative"),
         ({"serve": External.at("oip+http://h:1/m")}, "has its size"),

@@ -13,7 +13,6 @@ from loadgen.judging.ceiling import (
     Trial,
     floor_rate_rps,
     of_run,
-    rate_text,
     refuted,
     warnings,
 )
@@ -135,11 +134,3 @@ def test_a_floor_is_measured_near_the_rate_of_the_run(rate_rps, ceiling_rps):
 def test_close_rates_share_a_trial():
     """So that a search for capacity does not measure a floor for each of its probes."""
     assert len({floor_rate_rps(rate_rps, 40_000.0) for rate_rps in range(1_000, 10_000, 10)}) == 11
-
-
-@pytest.mark.parametrize(
-    ("rate_rps", "text"), [(41_234.0, "41,200"), (1_234_567.0, "1,230,000"), (99.96, "100"), (12.345, "12.3")]
-)
-def test_rates_for_people(rate_rps, text):
-    """Three significant digits."""
-    assert rate_text(rate_rps) == text

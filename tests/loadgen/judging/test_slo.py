@@ -116,7 +116,7 @@ def test_what_makes_no_sense_is_one_line(text, said):
         ("p50<41ms", True, "p50 40 ms, wanted <41ms"),
         ("p99<250ms", False, "p99 250 ms, wanted <250ms"),
         ("p99<=250ms", True, "p99 250 ms, wanted <=250ms"),
-        ("max<1.5s", False, "max 1500 ms, wanted <1.5s"),
+        ("max<1.5s", False, "max 1,500 ms, wanted <1.5s"),
         ("p90>100ms", False, "p90 90 ms, wanted >100ms"),
         ("throughput>=99req/s", True, "throughput 99 req/s, wanted >=99req/s"),
         ("throughput>99", False, "throughput 99 req/s, wanted >99"),
@@ -150,7 +150,7 @@ def test_what_was_not_measured_is_undecided(text):
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(249.9999, "249.9999 ms"), (12345.6, "12346 ms"), (0.000123456, "0.0001235 ms"), (250.0, "250 ms")],
+    [(249.9999, "249.9999 ms"), (12345.6, "12,350 ms"), (0.000123456, "0.0001235 ms"), (250.0, "250 ms")],
 )
 def test_digits_show_on_which_side_a_value_is(value, said):
     """Four of them, or as many as it takes."""

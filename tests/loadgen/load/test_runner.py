@@ -292,6 +292,17 @@ def test_the_line_of_an_interval_says_what_was_lost(caplog):
     ]
 
 
+def test_the_line_of_an_interval_has_six_digits(caplog):
+    """Without separators: programs read it."""
+    caplog.set_level(logging.INFO)
+    runner.log_line(Interval(1.0, 3.0, 60_274, 0.012345678901, 0.0123456489, 1.0, None))
+    runner.log_line(Interval(1.0, 1.0, 1_234_567, 12.3456789, 7.1, 1.0, None))
+    assert [record.getMessage() for record in caplog.records] == [
+        "p99: 0.0123457, mean: 0.0123456, thruput: 20091.3",
+        "p99: 12.3457, mean: 7.1, thruput: 1234570.0",
+    ]
+
+
 def test_job_and_record_can_be_pickled():
     """So that another process can run the one and send the other back."""
     again = pickle.loads(pickle.dumps(job(FakeSpec(), requests=10)))

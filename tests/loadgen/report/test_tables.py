@@ -77,7 +77,7 @@ def test_drift_is_below_the_table():
     """Where an anchor was measured again, with its p99."""
     anchor = run_of(RUNS[1], Path("a.json"), anchor=True, sweep=SWEEP)
     cells = cells_of([run_of(RUNS[0], Path("0.json"), sweep=SWEEP), anchor])
-    first, last = (f"{run.summary.latency_ms['p99']:.4g} ms" for run in RUNS[:2])
+    first, last = (f"{run.summary.latency_ms['p99']:,.0f} ms" for run in RUNS[:2])
     said = f"r1-c1-b2 measured again: +20.0% requests/s, p99 {last} instead of {first}"
     assert " ".join(shown(Collection(cells, (), ()))[-1]) == said
 

@@ -25,8 +25,8 @@ def test_results_in_five_lines():
     """Throughput, latency, counts, window and verdict."""
     lines = results_text(RESULTS).splitlines()
     assert [line.split()[0] for line in lines] == ["throughput", "latency", "requests", "in", "saturated"]
-    assert f"{RESULTS.summary.sent} sent: {RESULTS.summary.completed} completed, " in lines[2]
-    assert lines[3].startswith("in flight   10000 at most (39.06 KiB), turned over in ")
+    assert f"{RESULTS.summary.sent:,} sent: {RESULTS.summary.completed:,} completed, " in lines[2]
+    assert lines[3].startswith("in flight   10,000 at most (39.06 KiB), turned over in ")
 
 
 def test_replies_that_were_read_together_are_said():
@@ -87,7 +87,7 @@ def test_intervals_stand_beside_their_values():
         throughput_interval_rps=(9.5, 10.5),
     )
     lines = results_text(replace(RESULTS, summary=summary)).splitlines()
-    assert lines[0].startswith("throughput  10.00 (9.5 to 10.5) requests/s over ")
+    assert lines[0].startswith("throughput  10 (9.5 to 10.5) requests/s over ")
     assert lines[1] == "latency ms  mean ~100  min 90  p50 99  p99 231 (210 to 255)  p99.9 -  max 260"
     assert "~" not in results_text(RESULTS)
 
@@ -193,10 +193,10 @@ def test_a_sweep_marks_invalid_runs():
     ]
     rows = [" ".join(row.split()) for row in sweep_text(Sweep(Path(), tuple(entries))).splitlines()]
     assert rows[1:] == [
-        "b1 9.00 1 yes",
-        "b1 9.00 1 invalid a replica hung",
-        "b1 9.00 1 invalid stalled",
-        "b1 9.00 1 invalid anchor, a replica hung",
+        "b1 9 1 yes",
+        "b1 9 1 invalid a replica hung",
+        "b1 9 1 invalid stalled",
+        "b1 9 1 invalid anchor, a replica hung",
         "drift: the first cell again, the last anchor is invalid: a replica hung",
     ]
 
@@ -207,8 +207,8 @@ def test_a_sweep_says_that_a_p99_is_uncertain_and_what_an_anchor_shows():
     sweep = Sweep(Path(), (whole, replace(whole, kind="anchor", p99_ms=247.9, p99_uncertain=False)))
     rows = [" ".join(row.split()) for row in sweep_text(sweep).splitlines()]
     assert rows[1:] == [
-        "b1 9.00 ~3.2 yes",
-        "b1 9.00 247.9 yes anchor",
+        "b1 9 ~3.2 yes",
+        "b1 9 247.9 yes anchor",
         "~ too few independent answers for an interval",
         "drift: the first cell again, +0.0% requests/s, p99 247.9 ms instead of 3.2 ms",
     ]
@@ -261,7 +261,7 @@ def test_where_the_time_of_requests_went():
         "stages      3 of 1,200 requests timed",
         "                mean ms  p50 ms  p99 ms  share",
         "  schedule lag  0        0       0       0.0%",
-        "  RPC           0.5124   0.25    1500    5.1%",
+        "  RPC           0.5124   0.25    1,500   5.1%",
     ]
 
 
