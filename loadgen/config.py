@@ -56,7 +56,7 @@ class CataloguedModel:
         xla: compile the model with XLA.
         input_type: what inputs are made of, as the wire names it; None for the model's usual type.
         input_shape: of one input, for a model that takes several.
-        verify: compare every so many-th answer with the right one; None to believe them.
+        verify: compare one answer in this many with the right one; None to compare none.
         ports: ports of the frontends.
         ready_timeout_s: patience for the model to load and warm up.
     """
@@ -136,7 +136,7 @@ class Deploy(CataloguedModel):
             problem, remedy = "is no IPv4 address", "use one of this machine's, such as 0.0.0.0 for all"
             raise FieldError("Deploy.publish_address", self.publish_address, problem, remedy)
         if self.runtime not in RUNTIMES:
-            raise FieldError("Deploy.runtime", self.runtime, "is none", f"choose {' or '.join(RUNTIMES)}")
+            raise FieldError("Deploy.runtime", self.runtime, "is no runtime", f"choose {' or '.join(RUNTIMES)}")
         if self.image and self.runtime != "docker":
             raise FieldError("Deploy.image", self.image, "means nothing without {Deploy.runtime} docker")
 
@@ -225,7 +225,7 @@ class External:
             form: the fields of a form in place of a body.
             datatypes: None for those that the server says.
             parameters: of each request of the Open Inference Protocol.
-            trust_answers: any answer is good that is none of an error.
+            trust_answers: any answer that is not an error is good.
             unix_socket: that is connected to in place of host and port.
             tls_server_name: by which the server's certificate is checked in place of the host.
             wait_ready_s: patience for the server and the model to be ready; None for none.
@@ -269,7 +269,7 @@ class Saturate:
 
     Attributes:
         duration_s: length of the measured part; None means 120 s, or no end by time where `requests` is given.
-        requests: stop after so many requests instead.
+        requests: stop after this number of requests instead.
         max_in_flight: the window; None means the smaller of 10 000 and 1 GiB of payloads, at least 4 full batches a
             replica; for an external server 64 or more.
         warmup_s: time before the measured part; None means 1 s, or none when stopping by count.
@@ -373,13 +373,13 @@ class Inputs:
         for name, choices in (("layout", LAYOUTS), ("resize", METHODS)):
             value = getattr(self, name)
             if value is not None and value not in choices:
-                raise FieldError(f"Inputs.{name}", value, "is none", f"choose {' or '.join(choices)}")
+                raise FieldError(f"Inputs.{name}", value, f"is no {name}", f"choose {' or '.join(choices)}")
             if value is not None and self.path is None:
                 raise FieldError(f"Inputs.{name}", value, "is for images of {Inputs.path}", "name them")
         if self.allow_nan and self.path is None:
             raise ConfigError("{Inputs.allow_nan} is for numbers of {Inputs.path}: name it")
         if self.dtype is not None and self.dtype not in DTYPES:
-            raise FieldError("Inputs.dtype", self.dtype, "is none", f"choose {', '.join(DTYPES)}")
+            raise FieldError("Inputs.dtype", self.dtype, "is no dtype", f"choose {', '.join(DTYPES)}")
         instance(self, "ranges", of=(Mapping,))
         whole(self, "count")
         if self.ranges and self.path is not None:

@@ -58,7 +58,7 @@ def read_bytes(path: Path, most_bytes: int = MAX_BYTES) -> bytes:
 
 
 def _parts(descriptor: int, most_bytes: int) -> Iterator[bytes]:
-    """What can be read, up to a bound; a pipe or a terminal that is silent for too long is given up."""
+    """What can be read, up to a bound; a pipe or a terminal that stays silent for `PATIENCE_S` is an error."""
     ready = select.poll()
     ready.register(descriptor, select.POLLIN)
     while most_bytes:

@@ -144,6 +144,6 @@ def parse_rates(text: str) -> tuple[float, ...]:
     """Rates such as ``100,200.5`` or ``6/m,12/m``.
 
     Raises:
-        ConfigError: one of them is none.
+        ConfigError: one of them is not a rate.
     """
     return tuple(parse_rate(part) for part in text.split(","))

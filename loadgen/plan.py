@@ -37,16 +37,16 @@ from model_containers.model import Description
 
 MAX_WINDOW = 10_000
 MAX_OUTSTANDING = 1_000_000
-"""With a schedule: requests in flight at which a run is given up, about 1 GB of what ZeroMQ keeps for each."""
+"""With a schedule: requests in flight at which a run ends; ZeroMQ holds about 1 GB for them."""
 
 MAX_REMOTE_OUTSTANDING = 20_000
-"""The same where each request is a stream or waits for a connection, about 20 KB of what those keep."""
+"""The same where each request is a stream or waits for a connection, which holds about 20 KB a request."""
 
 REMOTE_WINDOW = 64
 """Requests in flight at an external server, or four times what it says that it computes at once."""
 
 WINDOW_BYTES = 1 << 30
-"""By default so many requests may be in flight, and so many bytes of them."""
+"""Most bytes of the payloads in flight by default."""
 
 
 _KNOWN_DTYPE = "means nothing for a model that says what it takes"
@@ -454,7 +454,7 @@ def _placement_request(
 
 
 def default_cpus_per_replica(config: ExperimentConfig, context: PlanContext, replicas: int) -> int:
-    """The cores of each of so many replicas where the user does not say."""
+    """The cores of each replica where the user does not say."""
     serve = config.serve
     if not isinstance(serve, Deploy):
         return 1

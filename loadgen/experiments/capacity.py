@@ -48,8 +48,8 @@ INTERVAL_S = 1.0
 """How often a probe's backlog is looked at."""
 
 IDLE_FACTOR, IDLE_S = 2.0, 0.01
-"""An external server is idle when a single request takes no more than so many times as long as at the beginning, or
-than so long."""
+"""An external server is idle when a single request takes at most this factor of its time at the beginning, or at most
+this time."""
 
 SETTLE_S, SETTLE_EVERY_S = 60.0, 0.2
 """Patience for a server that is not idle, and the time between two single requests."""

@@ -77,7 +77,7 @@ class MeasuredCeiling:
 
 @dataclass(frozen=True, slots=True)
 class _Closed:
-    """So many requests in flight."""
+    """A closed loop: this number of requests in flight."""
 
     window: int
 

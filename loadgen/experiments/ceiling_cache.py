@@ -119,7 +119,7 @@ class TrialCache:
         return self.directory / f"{digest[:32]}.json"
 
     def _forget_oldest(self) -> None:
-        """Keep no more than so many files; what a run that was killed left behind is one of them."""
+        """Delete the oldest files above the bound, those that a killed run left behind among them."""
         written: dict[Path, float] = {}
         for path in self.directory.iterdir():
             with contextlib.suppress(FileNotFoundError):  # another run has just removed or renamed it

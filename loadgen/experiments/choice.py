@@ -65,7 +65,7 @@ class Candidate:
         configuration: what it is.
         shown: what was shown.
         text: how, in one line.
-        p99_ms: of the cell that shows it, as a report has it; of several the largest. None where there is none.
+        p99_ms: of the cell that shows it, as in a report; the largest of several; None where no cell has one.
         p99_uncertain: it has no interval.
         limit: what limits it, in words; None where no saturating run says so.
         caution: why to be careful, such as too few samples for a percentile; None without reason.

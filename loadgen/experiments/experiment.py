@@ -247,11 +247,11 @@ async def _measure(
 async def _unless_failed(
     work: Coroutine[Any, Any, T], deployment: Deployment | None, load_began: asyncio.Event | None = None
 ) -> T:
-    """Do something; where the deployment fails before the load began that is the reason, and not what came of it.
+    """Do the work; a deployment that fails before the load begins is reported as the cause, not its consequences.
 
     Args:
         work: to be cancelled then.
-        deployment: that serves; None for none of ours.
+        deployment: that serves; None where loadgen did not start one.
         load_began: set when there is something to keep; None where nothing is.
 
     Raises:
@@ -272,7 +272,7 @@ async def _unless_failed(
 
 
 async def _finished(work: Coroutine[Any, Any, None], stop: asyncio.Event, grace_s: float) -> bool:
-    """Whether work finishes; from when `stop` is set, it has so many seconds left."""
+    """Whether the work finishes; once `stop` is set, it has `grace_s` left."""
     task, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)

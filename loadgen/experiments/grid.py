@@ -93,7 +93,7 @@ def cells(replicas: Sequence[int], cpus_per_replica: Sequence[int], batch_sizes:
 
 
 def with_loads(grid: Iterable[GridCell], in_flight: Sequence[int], rates_rps: Sequence[float]) -> tuple[GridCell, ...]:
-    """Each cell under each load: so many requests in flight, or such a rate; with neither, that of a single run.
+    """Each cell under each load: a number of requests in flight, or a rate; with neither, the load of a single run.
 
     Args:
         grid: the cells without a load.

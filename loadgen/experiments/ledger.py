@@ -169,7 +169,7 @@ def begin(results_dir: Path, header: Mapping[str, Any], kind: str = "sweep") -> 
 
 @contextlib.contextmanager
 def resume(results_dir: Path, header: Mapping[str, Any], kind: str = "sweep") -> Iterator[Ledger]:
-    """The newest sweep with the header's settings; where there is none, a new one: the last may have been killed first.
+    """The newest sweep with the header's settings; a new one if none was written before the last process was killed.
 
     Args:
         results_dir: where sweeps are.
@@ -209,7 +209,7 @@ def read_header(directory: Path) -> dict[str, Any]:
 
 
 def read_entries(directory: Path) -> Iterator[Entry]:
-    """What a sweep has finished; a line that is cut off, because its writer was killed, is none.
+    """The finished measurements of a sweep; a last line that a killed writer cut off is skipped.
 
     Members that this version does not know are ignored.
 

@@ -1,4 +1,4 @@
-"""What a probe of a search is, and what it comes to. Pure.
+"""A probe of a search: its request, its outcome, and when it is cut short. Pure.
 
 A probe *passes* when all conditions hold, the rate was carried and the backlog did not grow; it is *unstable* when the
 backlog grew, whatever the latencies were in so short a time. It is *invalid* when the client or the machine failed a
@@ -30,17 +30,17 @@ SAMPLES = 6.6
 confidence wants of independent requests."""
 
 GROWTH = 1.5
-"""A backlog that is so many times as large in the second half as in the first has grown: one that grows evenly is 3
-times as large, one that grows like the square root of time, as at exactly full utilisation, 1.83 times."""
+"""A backlog has grown when its second half is this many times its first. Even growth gives 3; growth with the square
+root of time, as at exactly full utilisation, gives 1.83."""
 
 GROWN_REQUESTS = 3.0
-"""And by so many requests at least, which leaves out those backlogs that are hardly any."""
+"""The second half must also exceed the first by this many requests, so that small backlogs do not count."""
 
 GROWING = 5
 BACKLOG_FACTOR = 4.0
-"""A probe is cut short when its backlog is worth so many times the bound of a p99, or so many seconds without one, and
-has grown since then for so many intervals. A lower percentile allows longer queues, as `_tail` says; long probes wait
-for longer, as `hopeless_after` says."""
+"""A probe is cut short when its backlog lasts `BACKLOG_FACTOR` times the bound of a p99, or that many seconds without
+a bound, and has grown for `GROWING` intervals since. A lower percentile allows longer queues, see `_tail`; long probes
+wait longer, see `hopeless_after`."""
 
 MEAN_SHARE = 0.1
 """The share of a probe in which such a backlog, which is worth 18 times the bound of a mean, breaks it."""
@@ -209,7 +209,7 @@ def cannot_pass(in_flight: Sequence[float], rate_rps: float, bound_s: float | No
         in_flight: mean requests in flight of the intervals so far.
         rate_rps: requests a second that are sent; not answers, of which there are none while the first are under way.
         bound_s: the largest 99th percentile that the conditions allow; None where they allow any.
-        lasting: for so many intervals it has been far more than that, `GROWING` at least.
+        lasting: intervals in which the backlog has been above that bound; `GROWING` at least.
     """
     latest = in_flight[-lasting:]
     allowed_s = BACKLOG_FACTOR * (1.0 if bound_s is None else bound_s)

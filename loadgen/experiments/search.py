@@ -28,20 +28,21 @@ from loadgen.experiments.probes import Outcome, Probe, ProbeRequest, Step
 from loadgen.judging.slo import Condition
 
 NARROW = 2.0
-"""Short probes end where the bracket is no wider than so many tolerances."""
+"""Short probes end when the bracket is at most this many tolerances wide."""
 
 WIDE = 4.0
-"""Long probes end where the answer is no wider than so many tolerances."""
+"""Long probes end when the answer is at most this many tolerances wide."""
 
 MOST_CONFIRMING = 16
 """Most long probes, repeated ones included."""
 
 MAX_STRETCH = 4.0
-"""A probe is stretched by no more than this for the requests that it wants at least."""
+"""A probe is stretched at most by this factor to reach its least number of requests."""
 
 REPEATS = 4
 BACK_OFF_S = 5.0
-"""An invalid probe is made again so often at most; before that the search waits for so long, then twice as long."""
+"""An invalid probe is repeated at most `REPEATS` times. The search waits `BACK_OFF_S` before the first repeat, and
+doubles the wait each time."""
 
 LOWEST_RPS = 0.01
 HIGHEST_RPS = 1e6

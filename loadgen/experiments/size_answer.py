@@ -221,7 +221,7 @@ class Answer:
 
     @property
     def cheaper(self) -> tuple[Finding, ...]:
-        """Sizes that cost less than the best one; all of them where there is none."""
+        """Sizes that cost less than the best one; all sizes where no best one is known."""
         if self.best is None:
             return self.findings
         rank = self.question.rank

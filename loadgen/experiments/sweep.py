@@ -69,7 +69,7 @@ class SweepConfig:
         replicas: to combine; empty for the one that a single run would have.
         cpus_per_replica: to combine; empty for the one that a single run would have.
         batch_sizes: to combine; empty for the one that a single run would have.
-        in_flight: loads to combine with them, each so many requests in flight.
+        in_flight: loads to combine with them, each a number of requests in flight.
         rates_rps: more of them, each a rate; with neither there is one load, that of a single run.
         cv: coefficient of variation of the time between requests, where there are rates.
         repeat: how often each cell is measured.
@@ -255,7 +255,7 @@ def _grid(config: SweepConfig, context: PlanContext) -> tuple[GridCell, ...]:
 def _plans(
     config: SweepConfig, context: PlanContext, grid: Sequence[GridCell]
 ) -> tuple[dict[GridCell, Plan], dict[GridCell, Exception]]:
-    """A plan for each cell, or the reason why there is none."""
+    """A plan for each cell, or the reason why it cannot be planned."""
     plans: dict[GridCell, Plan] = {}
     refused: dict[GridCell, Exception] = {}
     for cell in grid:

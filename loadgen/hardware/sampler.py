@@ -39,7 +39,7 @@ from model_containers import lifeline
 from model_containers.units import NS_PER_S
 
 READINGS_BEFORE_SLOWING = 3600
-"""After so many readings, the time between two of them doubles: what is written stays small however long the run."""
+"""After this number of readings the time between two of them doubles, so that the file of a long run stays small."""
 
 FRONTEND_TIMEOUT_S = 0.5
 """Patience with the frontend: one that answers later is too busy to be asked."""

@@ -7,7 +7,7 @@ is the round, never the request.
 If A and B are equal, the effect of a round is as likely ``x`` as ``-x``. So the test of "equal" compares the mean
 effect with those of all ``2**n`` changes of signs (Fisher 1935, The Design of Experiments), which assumes nothing else
 of the noise. The effects that this test does not refute are an interval, whose ends are order statistics of the means
-of all subsets of rounds (Hartigan 1969, JASA 64, 1303). It is exact, and there is none of few rounds.
+of all subsets of rounds (Hartigan 1969, JASA 64, 1303). It is exact; few rounds have no interval.
 
 B is *not worse* where the interval ends below the margin, which is what `compare` tolerates. B is *worse* where it
 begins above zero, with Holm's correction (1979, Scandinavian Journal of Statistics 6, 65) for the number of metrics,

@@ -62,7 +62,7 @@ Interval = tuple[float, float]
 """Lower and upper end."""
 
 Bounds = tuple[float, float | None]
-"""Lower and upper bound; None where there is none."""
+"""Lower and upper bound; None for no upper bound."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from loadgen.load.target import Outcome
 from model_containers.units import NS_PER_S
 
 UNTOLD_TIMES = 1.1
-"""A silence of so many times the longest latency had requests in it that have no latency."""
+"""A silence longer than this many times the longest latency hides requests that have no latency."""
 
 MOST_REASONS = 5
-"""Reasons of failures that are told one by one."""
+"""Reasons of failures that are listed one by one."""
 
 
 def error(record: Record) -> str | None:

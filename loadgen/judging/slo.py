@@ -165,7 +165,7 @@ def parse(text: str) -> list[Condition]:
     """Read conditions, joined by commas.
 
     Raises:
-        ConfigError: there is none, or one of them makes no sense.
+        ConfigError: the text has no condition, or one of them makes no sense.
     """
     if re.search("[0-9],[0-9]", text):
         raise ConfigError(f"{text!r} has a comma in a number: write 0.5 for a half, and 1000 for a thousand")

@@ -36,11 +36,11 @@ class SteadyParameters:
     """What counts as steady.
 
     Attributes:
-        min_intervals: fewest intervals of a window, at least 10; before a run has that many it is not steady.
+        min_intervals: fewest intervals of a window, at least 10; a shorter run is not steady.
         throughput_margin: largest change of the throughput over the window, as a share of its mean.
         p99_margin: the same of the p99, which is noisier.
         alpha: chance that one look calls a change steady that is exactly at the margin.
-        looks: after so many intervals in a row the answer must have been yes.
+        looks: intervals in a row at which the answer must be yes.
     """
 
     min_intervals: int = 30

@@ -45,8 +45,8 @@ NOTED_SHARE = 0.05
 """From these shares of time on, processes outside the plan decided the result, or have to be mentioned."""
 
 EDGES_SHARE, EDGES_S, EDGES = 0.05, 0.5, 10
-"""A server is read a moment before the measured part begins and after it ends: it counts so many answers more, as a
-share of all, in seconds of answers, and in answers."""
+"""A server is read shortly before the measured part begins and after it ends, so it counts more answers: at most this
+share of all, this many seconds of answers, and this many answers."""
 
 GAP_DISTANCE = 0.1
 """From this distance between two distributions on, a schedule was not sent as planned."""
@@ -63,7 +63,7 @@ WATCHED_SHARE = 0.5
 
 LOST_SHARE = 0.01
 IDLE_SHARE = 0.9
-"""From this share of lost requests on, they need a reason; below this share of busy time, overload is none."""
+"""From this share of lost requests on, they need a reason; below this share of busy time, it is not overload."""
 
 STRAGGLER = 1.2
 """From this ratio to the median of its peers on, the compute time of a replica is mentioned."""

@@ -41,10 +41,10 @@ CARRIED_SHARE = 0.99
 """From this share of the offered rate on, it counts as carried."""
 
 UNDER_WAY = 3.0
-"""So few requests more that are under way at the end than at the beginning are no sign: of rare ones that is chance."""
+"""At most this many more requests under way at the end than at the beginning are chance, not a backlog."""
 
 FEW_WINDOWS = 3
-"""With less than so many windows of requests in all, most of a run is its beginning and its end."""
+"""A run of fewer windows of requests than this is mostly its beginning and its end."""
 
 MIN_BATCHES = 3
 """Batches each replica must have answered before its shares mean anything."""

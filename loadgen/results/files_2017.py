@@ -151,7 +151,7 @@ def _checked(series: ClientMetrics) -> list[float]:
     """How long each window took, seconds.
 
     Raises:
-        ValueError: the series are of different lengths, or a value is none that was measured.
+        ValueError: the series are of different lengths, or a value cannot have been measured.
     """
     counts = {len(series.thrus), len(series.p99_lats), len(series.mean_lats)}
     if len(counts) > 1 or max(counts) > _MOST_WINDOWS:

@@ -28,7 +28,7 @@ async def choose_connections(
     as much more as there could be in flight would be hard for it.
 
     Args:
-        rate_rps: tries so many connections with so many requests in flight.
+        rate_rps: the rate of a trial with a number of connections and of requests in flight.
         window: most requests in flight.
         payload_bytes: of a request.
     """

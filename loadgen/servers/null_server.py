@@ -186,7 +186,7 @@ _PREFACE_BYTES = 24
 _FRAME_BYTES = 16_384
 _WINDOW, _LARGEST_WINDOW = 65_535, 2**31 - 1
 _ALLOW_AFTER = 1 << 30
-"""After so many bytes the client may send more; it never waits for that."""
+"""Bytes after which the client may send more; it never waits for that."""
 
 # Blocks of headers (RFC 7541). The first ones put their fields into the client's table, as servers do.
 _FIRST_HEAD = b"\x88\x5f\x10application/grpc"

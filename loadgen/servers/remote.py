@@ -67,7 +67,7 @@ class RemoteServer(Server):
         """How many connections each client may have: those that were asked for, or enough of them.
 
         Raises:
-            ClientLimitError: a client cannot have so many files open.
+            ClientLimitError: a client cannot open that many files.
         """
         fit = open_files.raise_limit() - open_files.MARGIN
         asked = self.remote.options.connections

@@ -342,7 +342,7 @@ def _reason(error: Exception) -> str:
     cause: BaseException = getattr(error, "os_error", None) or error
     if isinstance(error, aiohttp.ClientConnectorSSLError | aiohttp.ClientConnectorError) and _before_tls(cause):
         return "it closed the connection instead of speaking TLS"
-    if isinstance(cause, ssl.SSLError):  # its number is none of the system's
+    if isinstance(cause, ssl.SSLError):  # its number is not the system's
         return " ".join(str(cause).split())[:200]
     number = getattr(cause, "errno", None)
     text = os.strerror(number) if number and number > 0 else getattr(cause, "strerror", None) or str(cause)

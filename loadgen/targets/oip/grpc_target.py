@@ -179,7 +179,7 @@ class OipGrpcTarget(Target, Delivers):
 
         Args:
             connection: whose calls they were.
-            answers: request, its message or None, and why there is none.
+            answers: request, its message or None, and why it has no message.
         """
         if not connection.answered:
             connection.answered = True

@@ -63,7 +63,7 @@ def server_metadata(document: Mapping[str, Any]) -> ServerMetadata:
     """Read the JSON of ``/v2``.
 
     Raises:
-        TargetError: it is none.
+        TargetError: it is not server metadata.
     """
     name, version, extensions = document.get("name"), document.get("version", ""), document.get("extensions") or []
     if not isinstance(name, str) or not isinstance(version, str) or not isinstance(extensions, list):
@@ -82,7 +82,7 @@ def model_metadata(
         trusted: answers are not looked at, so that it does not matter which outputs it names.
 
     Raises:
-        TargetError: it is none.
+        TargetError: it is not model metadata.
         ConfigError: a tensor is of no datatype of the protocol.
     """
     try:
@@ -131,7 +131,7 @@ def model_config(document: Mapping[str, Any]) -> tuple[int, int]:
     """The largest batch and the instances of the JSON of ``/v2/models/MODEL/config``.
 
     Raises:
-        TargetError: it is none.
+        TargetError: it is not a model configuration.
     """
     try:
         groups = document.get("instance_group") or []

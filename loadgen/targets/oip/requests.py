@@ -120,7 +120,7 @@ class FileContents(Contents):
         path: the file or directory.
         tensors: of one request, -1 for a dimension that may vary.
         batched: the first dimension of each tensor is the batch.
-        most: take so many inputs at most; None for all.
+        most: inputs to take at most; None for all.
         shapes: without the batch, of inputs that bring none of their own, for each tensor; None for the tensor's.
         as_json: requests have strings as JSON, so that they have to be UTF-8.
         image_options: what is done with images.
@@ -318,7 +318,7 @@ class _Slot:
         if self.tensor.datatype == BYTES:
             return self._part(input_of(content_of(file), "str", (self.usual,), str(file)), str(file))
         if not is_image(self.own, self.files.image_options):
-            raise ConfigError(f"{file} is an image, and {self.tensor.text} is none")
+            raise ConfigError(f"{file} is an image, and {self.tensor.text} does not take images")
         return self._part(image_input(file, self.dtype, (self.usual,), self.files.image_options), str(file))
 
     def _opened(self, value: dict[str, object], source: str) -> tuple[tuple[int, ...], object]:
@@ -381,7 +381,7 @@ def _left_out(optional: Sequence[str], requests: Sequence[Collection[str]]) -> s
 
 
 def seeded_count(tensors: Sequence[Tensor], wanted: int) -> int:
-    """So many distinct requests, or as many as fit in 1 GiB.
+    """How many distinct requests are made: the wanted number, or as many as fit in 1 GiB.
 
     Args:
         tensors: of one request.

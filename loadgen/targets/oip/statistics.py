@@ -93,7 +93,7 @@ def read(document: Mapping[str, Any], model: str) -> Statistics:
         model: name of the model whose counts are wanted.
 
     Raises:
-        TargetError: it is none.
+        TargetError: it is not statistics of the protocol.
     """
     try:
         each = [_read(row) for row in document["model_stats"] if row["name"] == model]
@@ -131,7 +131,7 @@ def _count(value: Any) -> int:
     """A count, which may be written as a text.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a count.
         OverflowError: it is too large for a float.
     """
     if not 0 <= float(value) < 2**64:  # nor is NaN

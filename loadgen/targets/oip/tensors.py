@@ -73,10 +73,10 @@ def check_datatype(tensor: Tensor) -> None:
     """Refuse a datatype that the protocol does not have.
 
     Raises:
-        ConfigError: it is one.
+        ConfigError: the protocol does not have it.
     """
     if tensor.datatype != BYTES and tensor.datatype not in DTYPES:
-        raise ConfigError(f"{tensor.name} is of {tensor.datatype}, which is none of {', '.join([*DTYPES, BYTES])}")
+        raise ConfigError(f"{tensor.name} is of {tensor.datatype}, which is not one of {', '.join([*DTYPES, BYTES])}")
 
 
 def resolve(tensor: Tensor, rows: int | None, given: tuple[int, ...] | None) -> Tensor:
@@ -105,7 +105,7 @@ def resolve(tensor: Tensor, rows: int | None, given: tuple[int, ...] | None) -> 
 
 
 def with_rows(tensor: Tensor, rows: int) -> Tensor:
-    """A tensor whose first dimension is the batch, with so many rows."""
+    """A tensor whose first dimension is the batch, with this number of rows."""
     return Tensor(tensor.name, tensor.datatype, (rows, *tensor.shape[1:]))
 
 

@@ -304,7 +304,7 @@ def test_a_file_describes_a_sweep(tmp_path):
         (("--requests", "0"), "--requests 0 is not positive"),
         (("--max-in-flight", "0"), "--max-in-flight 0 is not positive"),
         (("--batch-size", "1048576"), "--batch-size 1048576 is too large: at most 65536"),
-        (("--runtime", "podman"), "--runtime podman is none: choose process or docker"),
+        (("--runtime", "podman"), "--runtime podman is no runtime: choose process or docker"),
         (("--image", "x"), "--image x means nothing without --runtime docker"),
     ],
 )
@@ -367,7 +367,7 @@ def test_sweeps_that_would_never_end(arguments, text):
             ("saturate", *MODEL, "--connect", "http://h"),
             "--connect http://h is not a host: write its name or number, without a port or a path",
         ),
-        (("saturate", *MODEL, "--runtime", "a\nb"), r"--runtime a\nb is none: choose process or docker"),
+        (("saturate", *MODEL, "--runtime", "a\nb"), r"--runtime a\nb is no runtime: choose process or docker"),
         (
             ("saturate", *MODEL, "--image", "a\nb"),
             r"--image a\nb has characters that cannot be printed: leave them out",

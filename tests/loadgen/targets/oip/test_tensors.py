@@ -98,7 +98,7 @@ def test_shapes_that_no_request_can_have(shape, rows, given_shape, match):
 def test_datatypes_are_those_of_the_protocol():
     """Nothing else is sent."""
     check_datatype(Tensor("x", "INT8", ()))
-    with pytest.raises(ConfigError, match="x is of FP8, which is none of BOOL"):
+    with pytest.raises(ConfigError, match="x is of FP8, which is not one of BOOL"):
         check_datatype(Tensor("x", "FP8", ()))
 
 
