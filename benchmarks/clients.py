@@ -89,7 +89,7 @@ class Stopwatch:
         self._done_before = 0
 
     def over(self, done: int) -> bool:
-        """Whether the run is over, after so many replies in all."""
+        """Whether the run is over, given the number of replies."""
         now = time.monotonic()
         if self._cpu is None and now >= self._begins:
             self._begins, self._cpu, self._done_before = now, time.process_time(), done

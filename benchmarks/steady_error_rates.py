@@ -1,9 +1,9 @@
 """How often `loadgen.judging.steady` errs: simulated runs, looked at after every interval until they are called steady.
 
 Two errors are counted, per run and not per look: a run that is called steady while what it measures, without the noise,
-still changes over the window by its margin or more; and a run that is steady and not called so within so many
-intervals. Noise is multiplicative and lognormal, its logarithm an autoregressive process of order 1; throughput and p99
-have noise of their own. Nothing is timed.
+still changes over the window by its margin or more; and a run that is steady and not called so within a number
+of intervals. Noise is multiplicative and lognormal, its logarithm an autoregressive process of order 1; throughput and
+p99 have noise of their own. Nothing is timed.
 
     .venv/bin/python benchmarks/steady_error_rates.py [--runs 250] [--intervals 240] [--seed 1]
 """
@@ -51,7 +51,7 @@ def main() -> None:
     random = np.random.default_rng(arguments.seed)
     time = np.arange(1, arguments.intervals + 1) - 0.5
 
-    print("Steady runs: share called steady within so many intervals, and the median of those that were\n")
+    print("Steady runs: share called steady within this number of intervals, and the median of those that were\n")
     print("| noise of throughput/p99 | " + " | ".join(f"{within}" for within in WITHIN) + " | median |")
     print("|---" * (len(WITHIN) + 2) + "|")
     for noise in NOISES:

@@ -1,4 +1,4 @@
-"""Client, frontend and a do-nothing replica, each a process: so many requests through all of them.
+"""Client, frontend and a do-nothing replica, each a process: a number of requests through all of them.
 
 `frontend_us` and `client_us` in the extra info are CPU time per request; beside a client in C: `chain_vs_c.py`.
 """

@@ -33,7 +33,7 @@ def requests_of(payload: str, window: int) -> int:
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("payload", SHAPES)
 def test_client(benchmark: BenchmarkFixture, null_server: dict[str, str], payload: str, window: int) -> None:
-    """One run of so many requests."""
+    """One run of this number of requests."""
     inputs = SeededInputs(TensorSpec(SHAPES[payload], "float32"), None, 4, 0)
     if window * inputs.payload_bytes > MOST_BYTES:
         pytest.skip(f"{window} requests of {inputs.payload_bytes} bytes are more than 1 GiB in flight")

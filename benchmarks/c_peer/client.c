@@ -48,7 +48,7 @@ static void request(void *socket, int client, int id, void *payload, int bytes) 
     else zmq_send_const(socket, payload, bytes, 0);
 }
 
-/* One reply of four frames, read whole; 0 when there is none. */
+/* One reply of four frames, read whole; 0 when none is waiting. */
 static int reply(void *socket) {
     char frame[64];
     zmq_msg_t output;

@@ -46,7 +46,7 @@ static void handshake(void *responses) {
     clients++;
 }
 
-/* The seven frames of a request, behind its sender's identity; 0 when there is none. */
+/* The seven frames of a request, behind its sender's identity; 0 when none is waiting. */
 static int echo(void *requests, void *responses) {
     zmq_msg_t payload;
     char ignored[256], id[4], type[4];

@@ -43,7 +43,7 @@ def docker(*arguments):
 
 
 def ours():
-    """Containers and networks of ours that there are."""
+    """Containers and networks that loadgen made."""
     label = ["--filter", f"label={RUN_LABEL}"]
     return docker("ps", "--all", "--quiet", *label) + docker("network", "ls", "--quiet", *label)
 
@@ -187,7 +187,7 @@ def test_redis_is_for_its_frontends(tmp_path):
 
 
 def test_a_deployment_that_other_machines_reach(tmp_path):
-    """On the address that was named; who has the credentials is served, and nobody else."""
+    """On the address that was named; only clients with the credentials are served."""
     brought = ran("up", *DOCKER, "--publish-address", "127.0.0.2", "--local-token")
     assert brought.returncode == 0, brought.stderr
     command = shlex.split(brought.stdout.splitlines()[-1])

@@ -112,7 +112,7 @@ def test_builds_from_a_wheel_far_from_any_checkout(loadgen, noop):
 
 
 def test_an_image_can_be_out_of_date_or_not_there(noop, monkeypatch):
-    """Another requirement makes it older than the sources; a name that nobody has built is missing."""
+    """Another requirement makes it older than the sources; a name that was never built is missing."""
     monkeypatch.setattr(images, "requirements", lambda names, extra: ["numpy>=2"])
     monkeypatch.setattr(images, "_FRONTENDS", (("loadgen-test/nobody:built", "query", (1,)),))
     states = {state.tag: state for state in asyncio.run(images.states())}
@@ -225,7 +225,7 @@ def test_a_requirement_that_cannot_be_had_shows_what_pip_says(monkeypatch):
 
 @pytest.fixture
 def endless_base():
-    """An image; whoever builds from it runs a step that does not end."""
+    """An image; a build from it runs a step that does not end."""
     tag = "loadgen-test/endless"
     dockerfile = f"FROM {images.BASE}\nONBUILD RUN echo begun && sleep 1000\n".encode()
     archive = io.BytesIO()

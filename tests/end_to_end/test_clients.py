@@ -63,7 +63,7 @@ def test_histograms_of_several_clients_are_one(tmp_path):
     ("kill", "code", "ended"), [(False, 130, "interrupted"), (True, 6, "client_lost")], ids=["Ctrl-C", "one is killed"]
 )
 def test_what_was_measured_is_kept(tmp_path, kill, code, ended):
-    """Of all clients, or of those that are left; and nobody stays."""
+    """Of all clients, or of those that are left; and no process stays."""
     process = started(noop(tmp_path, "saturate", "-n", "2", "-d", "60s", "--log-every", "300ms"))
     children = children_of(process)
     senders = [pid for pid, line in children.items() if "loadgen.load.client_process" in line]

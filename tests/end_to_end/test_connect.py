@@ -122,7 +122,7 @@ def test_a_slow_model_behind_a_deep_window_is_saturated(frontends, tmp_path):
 
 @pytest.mark.serial
 def test_a_window_smaller_than_the_batch_is_the_loads_limit(frontends, tmp_path):
-    """Nobody can fill a batch of four with two requests."""
+    """Two requests in flight cannot fill a batch of four."""
     with slow_model(frontends, 2, 4, 0.0) as name:
         results = measured(frontends, tmp_path, name, max_in_flight=2)
     assert (results.verdict.saturated, results.verdict.limit) == ("no", "load")

@@ -55,7 +55,7 @@ def test_ports_that_other_machines_reach_are_warned_of(words, warned):
 
 
 def test_a_deployment_with_credentials(tmp_path):
-    """Made by a verb; a replica and a client that have them take part, and nobody else."""
+    """Made by a verb; only a replica and a client that have them take part."""
     directory = tmp_path / "keys"
     subprocess.run([*FRONTENDS, "credentials", str(directory)], check=True, timeout=DEADLINE_S)
     client = credentials.read(directory / "clients.json")

@@ -23,7 +23,7 @@ def results_of(output):
 
 
 def test_what_was_planned_is_offered_and_answered(tmp_path):
-    """Exactly so many requests; every latency has its histogram; the document keeps its schema."""
+    """Exactly the planned number of requests; every latency has its histogram; the document keeps its schema."""
     log = tmp_path / "requests.csv"
     done = ran(noop(tmp_path, "rate", "--rate", "200", "-d", "2s", "--log-every", "500ms", "--requests-log", str(log)))
     assert done.returncode == 0, done.stderr

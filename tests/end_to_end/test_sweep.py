@@ -144,7 +144,7 @@ def test_a_sweep_survives_being_killed_anywhere(tmp_path):
         try:
             process.wait(moments.uniform(0.3, 3.0))
         except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGSTOP)  # so that nobody is born between the census and the kill
+            os.kill(process.pid, signal.SIGSTOP)  # so that no process starts between the census and the kill
             family = family_of(process.pid)
             os.kill(process.pid, signal.SIGKILL)
         else:

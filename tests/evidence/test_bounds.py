@@ -34,7 +34,7 @@ def test_bounds_hold():
     head = [f"| queue | requests | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
     text = (
         f"Of {RUNS} runs each, of those without an interval: share whose truth is at least the lower bound, and share\n"
-        "whose truth is at most the upper bound; a dash where there is none.\n\n"
+        "whose truth is at most the upper bound; a dash marks none.\n\n"
     )
     evidence.keep("bounds", "How often the bounds of what has no interval hold", text + "\n".join([*head, *rows]))
     for name in names:

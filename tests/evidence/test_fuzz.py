@@ -61,4 +61,4 @@ def test_fuzz(tmp_path):
     if MESSAGES >= 1_000_000:
         evidence.keep("fuzz", "What messages with something wrong do to a frontend", text)
     else:
-        print(f"\n{text}")  # noqa: T201 - whoever runs less asked for it
+        print(f"\n{text}")  # noqa: T201 - a shorter run was asked for by name

@@ -16,10 +16,10 @@ from loadgen.judging.verdict import judge
 
 RUNS = 1000
 SEED = 1_000_000
-"""The first of a range that nobody looked at while the rule was made."""
+"""The first of a range that was not looked at while the rule was made."""
 
 REQUESTS, LONGEST_S = 12_000, 120.0
-"""A measured part has so many requests at capacity, or lasts as long as one of the command by default."""
+"""A measured part has this number of requests at capacity, or lasts as long as one of the command by default."""
 
 LOADS = (0.5, 0.8, 0.9, 0.95, 1.0, 1.05, 1.2)
 """Offered rates ÷ the capacity."""

@@ -205,10 +205,10 @@ def test_silence() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "no such host"])
 def test_nobody_there(host: str) -> None:
-    """A port where nobody listens, and an address that is none, are errors that name the URL."""
+    """A port without a listener, and an address that is not one, are errors that name the URL."""
 
     async def scenario() -> None:
-        with socket.socket() as taken:  # bound, but nobody listens
+        with socket.socket() as taken:  # bound, but not listening
             taken.bind(("127.0.0.1", 0))
             url = f"http://{host}:{taken.getsockname()[1]}"
             async with AdminClient(url) as admin:

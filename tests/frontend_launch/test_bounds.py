@@ -80,7 +80,7 @@ def test_a_part_that_is_too_large_ends_its_connection(stack, name):
 
 @pytest.mark.parametrize("name", ["request", "response", "replica"])
 def test_a_peer_without_a_key_is_bound_before_it_shakes_hands(stack, name):
-    """At once, and not only when it took too long to greet (10 s): nobody knows yet whose message it is."""
+    """At once, and not only when it took too long to greet (10 s): it is not known yet whose message it is."""
     frontend = started(stack, max_message_bytes=4096, credentials=credentials.make())
     greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"CURVE".ljust(20, b"\0") + bytes(32)
     address = "127.0.0.1", getattr(frontend.ports, name)
@@ -124,7 +124,7 @@ def test_a_peer_that_connects_and_says_nothing_is_let_go(stack, monkeypatch, nam
 
 @pytest.mark.parametrize("name", ["request", "response", "replica"])
 def test_a_message_of_very_many_parts_holds_nobody_up(stack, name):
-    """It is one message that is none."""
+    """The request is one message, and malformed."""
     frontend = started(stack)
     beside = Beside(frontend, stack)
     peer = stack.enter_context(dealer(getattr(frontend.ports, name)))
@@ -142,7 +142,7 @@ def leave(frontend, replica, name):
 
 
 def asked(client, replica, name, queries):
-    """Have a replica hold one of so many queries, while the others wait in the queue."""
+    """Have a replica hold one of this number of queries, while the others wait in the queue."""
     for number in range(queries):
         client.send(number, application=name)
     return replica.receive_batch()
@@ -226,7 +226,7 @@ def test_a_full_queue_whose_last_replica_leaves_stops_nobody(stack):
 
 
 def test_what_nobody_serves_is_answered_a_few_at_a_time(stack, monkeypatch):
-    """So many of all models in one turn of the loop, and those in one go."""
+    """At most `EXPIRED_AT_ONCE` of all models in one turn of the loop, and those in one go."""
     monkeypatch.setattr(replica_link, "EXPIRED_AT_ONCE", 3)
     frontend = started(stack)
     client = Client(frontend, stack)
@@ -451,7 +451,7 @@ def table_of(frontend):
 
 
 def test_handshakes_of_one_connection_evict_its_own_ids_only(stack, monkeypatch):
-    """Whoever waits for an answer gets it, and one that has asked nothing yet is remembered."""
+    """A client that waits for an answer gets it, and one that has asked nothing yet is remembered."""
     monkeypatch.setattr(clients, "MAX_CLIENTS", 100)
     frontend = started(stack)
     beside, silent = Beside(frontend, stack), Client(frontend, stack)

@@ -46,7 +46,7 @@ class Party:
         give_up_s = time.monotonic() + PATIENCE_MS / 1000
         for number in gone:
             self.peers[number].close(linger=0)
-            with contextlib.suppress(zmq.ZMQError):  # nobody is there to get it
+            with contextlib.suppress(zmq.ZMQError):  # no peer is there to get it
                 while time.monotonic() < give_up_s:
                     self.router.send_multipart([self.identities[number], b"", b"\xff\xff\xff\xff"])
         assert time.monotonic() < give_up_s
@@ -61,7 +61,7 @@ class Party:
     st.booleans(),
 )
 def test_whoever_is_there_gets_every_answer(asked, announced):
-    """In order, whatever else is in the batch; whoever is gone is told of once."""
+    """In order, whatever else is in the batch; a client that is gone is reported once."""
     with zmq.Context() as context:
         party = Party(context, timed=(0, 1) if announced else ())
         party.part(1, 3)

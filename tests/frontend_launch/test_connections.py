@@ -100,7 +100,7 @@ def test_an_answer_that_nobody_reads_ends_with_its_time(frontend, port, monkeypa
 
 
 def test_beyond_the_limit_the_connection_that_waits_for_longest_goes(frontend, port, monkeypatch, caplog):
-    """Whoever asks is served, on an old connection and on new ones; the log has one line."""
+    """Each request is served, on an old connection and on new ones; the log has one line."""
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 8)
     with contextlib.ExitStack() as stack:
         old = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)

@@ -54,7 +54,7 @@ def write(path, text=""):
 
 @pytest.fixture
 def packages(tmp_path, monkeypatch):
-    """Two small packages in place of ours, with what lies about in directories."""
+    """Two small packages in place of the project's, with what lies about in directories."""
     for name, dockerfile in (("model_containers", "Dockerfile.model"), ("frontend_launch", "Dockerfile.frontend")):
         write(tmp_path / name / "__init__.py")
         write(tmp_path / name / "deep" / "module.py", "one")

@@ -76,7 +76,7 @@ def test_moving_averages_follow_the_ticks():
 
 
 def test_a_young_meter_says_minus_one_and_an_idle_one_decays():
-    """Ticks that nobody saw are made up for when it is read."""
+    """Ticks that were missed are made up for when it is read."""
     meter = Meter(0)
     meter.mark(10, 1)
     assert meter.fields(4 * NS_PER_S)["rate_1min"] == "-1"

@@ -75,7 +75,7 @@ def in_loop(body):
 
 
 def test_quick_batches_whose_queries_waited_long_are_sent_together():
-    """The first one alone: nobody knows yet how soon the next one comes."""
+    """The first one alone: it is not known yet how soon the next one comes."""
 
     def body(sending):
         for number in range(12):

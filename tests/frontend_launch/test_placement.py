@@ -28,7 +28,7 @@ SMT = describe("cpus=0-7,smt=2")
 
 
 def machine(cores: int, gpus: int = 0) -> Topology:
-    """A machine with so many cores and GPUs."""
+    """A machine with this number of cores and GPUs."""
     return Topology(tuple(range(cores)), tuple(range(gpus)), "here", described=False)
 
 
@@ -202,7 +202,7 @@ def test_gpu_plan(cores, request_, expected):
     ],
 )
 def test_large_machine(request_, replicas):
-    """Classic settings for a machine of 32 cores and 2 GPUs fit, and nobody shares."""
+    """Classic settings for a machine of 32 cores and 2 GPUs fit, without shared cores."""
     cores = summary(plan(BIG, request_))
     assert [cores[f"replica-{i}"] for i in range(4)] == replicas
     assert cores["frontends"] == "0-3"
@@ -257,13 +257,13 @@ LAYOUT = {"redis": "0", "management": "8", "query": "1-5,9-13"}
     ],
 )
 def test_the_examples_of_the_original(request_, expected):
-    """What the original's documentation runs on 32 cores and 2 GPUs is accepted, and nobody shares."""
+    """What the original's documentation runs on 32 cores and 2 GPUs is accepted, without shared cores."""
     assert summary(plan(BIG, request_)) == expected
 
 
 @pytest.mark.parametrize("core", [0, *range(1, 6), 8, *range(9, 14)])
 def test_the_layout_gives_way_to_what_the_user_named(core):
-    """A core of the layout that is named for replicas is theirs; nobody shares."""
+    """A core of the layout that is named for replicas is theirs alone."""
     placement = plan(BIG, PlacementRequest(cpus=(core,), infrastructure=CONTAINERS))
     assert placement["replica-0"].cores == (core,)
     assert not any(a.shared for a in placement.assignments)

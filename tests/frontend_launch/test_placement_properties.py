@@ -123,7 +123,7 @@ def _sharing(placement: Placement, request: PlacementRequest) -> list[str]:
 
 
 def _unused(topology: Topology, placement: Placement, request: PlacementRequest) -> list[int]:
-    """The cores whose physical core nobody has and nobody named."""
+    """The cores whose physical core is neither assigned nor named."""
     taken = {core for a in placement.assignments for core in a.cores}
     taken |= {*request.named_for_others, *(request.cpus or ())}
     return [core for core in topology.cores if taken.isdisjoint(topology.physical(core))]

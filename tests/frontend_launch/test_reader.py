@@ -28,7 +28,7 @@ def pair():
 
 async def until(condition):
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - nobody tells
+        while not condition():  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0)
 
 
@@ -62,7 +62,7 @@ def test_all_messages_are_read_in_order_whatever_a_handler_does():
 
 
 def test_a_pause_costs_nothing_while_messages_keep_coming(monkeypatch):
-    """The descriptor, which nobody quiets, is not looked at."""
+    """The descriptor, which is never quieted, is not looked at."""
     turns, burst = [], SocketReader._burst
 
     def counted(reader):

@@ -1,4 +1,4 @@
-"""Containers of others and of ours, as the engine shows them."""
+"""Containers of loadgen and of others, as the engine shows them."""
 
 import asyncio
 import copy

@@ -216,7 +216,7 @@ def test_linking_again_is_no_change(open_store: OpenStore) -> None:
 
 
 def test_cancelled_waits_lose_nothing() -> None:
-    """A wait that is given up leaves the next change to the next wait."""
+    """A cancelled wait leaves the next change to the next wait."""
 
     async def scenario() -> None:
         changes = Changes()
@@ -247,7 +247,7 @@ def test_what_waits_is_bounded() -> None:
 
 
 def test_subscriptions_end_by_themselves() -> None:
-    """A store does not keep the changes that nobody holds any more."""
+    """A store does not keep the changes that no reader holds any more."""
 
     async def scenario() -> None:
         store = MemoryStore()

@@ -28,7 +28,7 @@ def process():
 
 
 def test_a_stopped_process_is_found(process):
-    """Until it goes on; one that is gone is none."""
+    """Until it goes on; one that is gone is not stopped."""
     assert not is_stopped(process.pid)
     os.kill(process.pid, signal.SIGSTOP)
     until(lambda: is_stopped(process.pid))

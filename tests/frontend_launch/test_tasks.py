@@ -18,7 +18,7 @@ def children():
 
 
 async def cancelled_after(work, turns, times=1, apart=1):
-    """Do something, and cancel it after so many turns of the loop, so many times."""
+    """Do something, and cancel it after a number of turns of the loop, a number of times."""
     task = asyncio.ensure_future(work)
     for wait in (turns, *[apart] * (times - 1)):
         for _ in range(wait):

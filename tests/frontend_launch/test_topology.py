@@ -246,7 +246,7 @@ def test_discover_puts_affinity_quota_and_gpus_together(tmp_path, monkeypatch):
     ],
 )
 def test_what_is_beyond_the_affinity(tmp_path, affinity, quota, cores, beyond):
-    """Is there for whom the user names cores, and for nobody else."""
+    """Is used only by the roles for which the user names cores."""
     siblings = {
         f"sys/devices/system/cpu/cpu{n}/topology/thread_siblings_list": f"{n % 2},{n % 2 + 2}" for n in range(4)
     }

@@ -190,7 +190,7 @@ RESPONSES_BACK_TO_BACK = [b"", b"\1\0\0\0", b"\2\0\0\0", b"", b"", b"\2\0\0\0", 
 
 @pytest.mark.parametrize("at", [0, 4, 8])
 def test_the_answer_to_a_second_handshake_is_found_among_responses(at):
-    """Wherever it is; an empty output before it, or one of four bytes, is none."""
+    """Wherever it is; an empty output before it, or one of four bytes, is not a handshake reply."""
     frames = [*RESPONSES_BACK_TO_BACK[:at], *wire.encode_handshake_reply(77), *RESPONSES_BACK_TO_BACK[at:]]
     assert wire.take_handshake_reply(frames) == (77, RESPONSES_BACK_TO_BACK)
     assert wire.take_handshake_reply(RESPONSES_BACK_TO_BACK) == (None, RESPONSES_BACK_TO_BACK)

@@ -151,7 +151,7 @@ def test_rate_refuses(text):
 
 
 def test_rates():
-    """Each has its unit, and the one that is none is named."""
+    """Each has its unit, and the one that is not a rate is named."""
     assert parse_rates("100,6/m") == pytest.approx((100.0, 0.1))
     with pytest.raises(ConfigError, match=r"^'x' is not a rate"):
         parse_rates("100,x")

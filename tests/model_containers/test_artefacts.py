@@ -29,7 +29,7 @@ def writes(text):
 
 
 def test_it_is_made_once():
-    """Whoever asks next gets the same file."""
+    """The next request gets the same file."""
     made = []
 
     def make(path):
@@ -114,7 +114,7 @@ def test_what_is_being_made_stays(cache):
 
 
 def test_other_things_beside_artefacts_stay(cache):
-    """Those of nobody's key, files, and links."""
+    """Those of an unknown key, files, and links."""
     elsewhere = cache / "elsewhere"
     elsewhere.mkdir(parents=True)
     (elsewhere / "precious").touch()

@@ -85,7 +85,7 @@ def test_verify_noop():
 
 
 def test_verify_finds_a_model_that_is_not_what_it_says():
-    """A check that cannot fail is none."""
+    """A check that cannot fail is worthless."""
     model = catalog.load("noop", LoadOptions(input_shape=(4,)))
 
     class Odd:

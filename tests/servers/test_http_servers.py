@@ -75,7 +75,7 @@ def test_fastapi_that_loads_and_redirects(app, tmp_path):
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_kserve_without_inputs(tmp_path, monkeypatch, protocol):
-    """Its default, which is none."""
+    """Its default, where the model names no inputs."""
     source = (Path(__file__).parent / "kserve" / "double.py").read_text()
     (tmp_path / "kserve").mkdir()
     (tmp_path / "kserve" / "double.py").write_text(source.replace("def get_", "def own_"))

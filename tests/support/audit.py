@@ -43,7 +43,7 @@ def known(pins: list[tuple[str, str]], database: str) -> list[str]:
 
 
 def main() -> None:
-    """Name what is known; exit code 1 where there is something, 3 where nobody could be asked."""
+    """Name what is known; exit code 1 where there is something, 3 where the database cannot be reached."""
     database = os.environ.get("LOADGEN_ADVISORIES", DATABASE)
     pins = pinned(CONSTRAINTS.read_text())
     try:

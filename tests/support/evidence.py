@@ -37,4 +37,4 @@ def keep_whole(name: str, title: str, head: str, rows: Mapping[int, str], count:
     if len(rows) == count:
         keep(name, title, text)
     else:
-        print(f"\n{text}")  # noqa: T201 - whoever runs some of the tests asked for them
+        print(f"\n{text}")  # noqa: T201 - a run of some of the tests asked for them

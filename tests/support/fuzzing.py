@@ -36,7 +36,7 @@ CLIENT_ID, MESSAGE_ID = b"CLNT", b"MSID"
 LAST_ID = 2**31 - 1
 TIMEOUT_MS = 60_000
 MESSAGES_OF_CONNECTION = 5000
-"""After so many messages a peer connects anew."""
+"""Messages after which a peer connects anew."""
 
 _INTEGERS = [struct.pack("<I", n) for n in (0, 1, 2, 4, 5, 9, 2**16, 2**31 - 1, 2**31, 2**32 - 1)]
 _TIMES = [None, ReplyTimes(1, 2, 3), ReplyTimes(2**63, 0, 2**64 - 1), ReplyTimes(0, 0, 0, True)]
@@ -267,7 +267,7 @@ def outcome(name: str, frames: Sequence[bytes]) -> str:
 
 
 def storm(name: str, ports: Mapping[str, int], seed: int, count: int) -> None:
-    """Send so many messages to one socket, over one connection after the other; or to the HTTP servers.
+    """Send a number of messages to one socket, over one connection after the other; or to the HTTP servers.
 
     Args:
         name: of the socket; else ``http``.

@@ -45,7 +45,7 @@ def environment(name: str) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     made = cache / f"{name}-{digest}"
     with (cache / f"{made.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # whoever holds it is bound by BUILD_TIMEOUT_S, and lets go when it dies
+        fcntl.flock(lock, fcntl.LOCK_EX)  # its holder is bound by BUILD_TIMEOUT_S, and lets go when it dies
         if not made.exists():
             _make(made, pins)
     if name == "triton":

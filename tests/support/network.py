@@ -29,7 +29,7 @@ class Cable:
     _end: list[str]
 
     def cut(self) -> None:
-        """Nothing gets through any more, and nobody is told."""
+        """Nothing gets through any more, and neither end is told."""
         _ip(*self._end, "down")
 
     def mend(self) -> None:

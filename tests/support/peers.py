@@ -129,7 +129,7 @@ class FrontendThread:
 
         async def turn() -> None:
             async with asyncio.timeout(10):
-                while not condition():  # noqa: ASYNC110 - another loop's state, which tells nobody
+                while not condition():  # noqa: ASYNC110 - another loop's state, which has no event
                     await asyncio.sleep(0)
 
         self.call(turn())

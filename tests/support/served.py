@@ -98,7 +98,7 @@ class Served:
 
 
 class Beside:
-    """A client that behaves well: so many requests are in flight, and each is answered once, by the model."""
+    """A client that behaves well: a number of requests are in flight, and each is answered once, by the model."""
 
     def __init__(self, stack: contextlib.ExitStack, ports: dict[str, int]) -> None:
         context = zmq.Context()
@@ -124,7 +124,7 @@ class Beside:
         return time.monotonic_ns() - self._waiting.pop(number)
 
     def alone(self) -> np.ndarray:
-        """The latencies in ms of some seconds in which nobody else does anything."""
+        """The latencies in ms of some seconds in which no other client sends."""
         end_s = time.monotonic() + QUIET_S
         return self.run(lambda: time.monotonic() < end_s)
 

@@ -97,7 +97,7 @@ class World:
         return cell.size.replicas * cell.batch_size / self.batch_s(cell, cell.batch_size)
 
     def serve(self, cell: GridCell, factor: float) -> "functools.partial[Answers]":
-        """What a cell does with arrivals, so many times as slow as usual.
+        """What a cell does with arrivals, slower than usual by a factor.
 
         Args:
             cell: which.

@@ -27,7 +27,7 @@ class Queue:
     Attributes:
         name: for a table.
         rate: requests per service time.
-        latencies: answers when, and after how long, in service times, of so many requests.
+        latencies: answers when, and after how long, in service times, of a number of requests.
         truth: in service times, by the names of percentiles and ``mean``.
     """
 
@@ -37,7 +37,7 @@ class Queue:
     truth: Mapping[str, float]
 
     def run(self, requests: int, rng: np.random.Generator) -> Record:
-        """The record of a run in which so many requests arrive on average."""
+        """The record of a run in which this number of requests arrive on average."""
         length = requests / self.rate
         done, latency = self.latencies(int(requests + 6 * requests**0.5) + 10, rng)
         arrived = done - latency

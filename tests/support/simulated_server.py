@@ -72,7 +72,7 @@ def open_loop(server: SimulatedServer, load: float, duration_s: float, draw: ran
 
 
 def closed_loop(server: SimulatedServer, window: int, duration_s: float, draw: random.Random) -> Evidence:
-    """So many requests always in flight; each answer is followed by the next request at once.
+    """A constant number of requests in flight; each answer is followed by the next request at once.
 
     Args:
         server: who answers.

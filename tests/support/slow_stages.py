@@ -176,7 +176,7 @@ class SlowStages:
         self.delays, self._ports = delays, (request_port, response_port)
 
     def run(self, requests: int, rate_rps: float | None) -> Record:
-        """Send so many requests, at a constant rate or one after the other.
+        """Send a number of requests, at a constant rate or one after the other.
 
         Args:
             requests: how many.

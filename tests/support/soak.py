@@ -20,7 +20,7 @@ LASTING = ("client", "frontends", "sampler")
 
 LOOK_S = 1.0
 END_S = 2.0
-"""Before the end of the measured part nobody looks any more: results are made there, which takes memory once."""
+"""Memory is not looked at so close to the end of the measured part: making results takes memory once."""
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 

@@ -89,7 +89,7 @@ def test_a_formula_in_a_spreadsheet_with_other_marks(tmp_path, delimiter, mark):
 
 
 def test_a_line_of_a_file_is_one_line(tmp_path):
-    """What a results file says looks like no line of ours."""
+    """What a results file says does not look like a line of loadgen."""
     path = save(replace(results(seconds=3), error="failed\nSaved results to /elsewhere"), tmp_path)
     done = CliRunner().invoke(app, ["report", str(path)])
     assert "failed\\nSaved results to /elsewhere" in done.stdout

@@ -34,7 +34,7 @@ def words():
 
 
 def test_the_token_of_a_file(words, tmp_path):
-    """Goes along; without a file there is none."""
+    """Goes along; without a file no token is sent."""
     made, path = credentials.make(), tmp_path / "credentials.json"
     made.for_clients().write(path)
     assert f"Bearer {made.token}" in CliRunner().invoke(app, [*words, "--credentials", str(path)]).stdout

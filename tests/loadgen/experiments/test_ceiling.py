@@ -223,7 +223,7 @@ SECOND = Use(1000, 300, 600, 400, 0, 0, 400)
     ],
 )
 def test_load_from_outside(use, clients, cores, beside, found):
-    """What threads of loadgen do to each other is none."""
+    """Threads of loadgen do not count as outside load to each other."""
     assert outside(NO_USE, use, clients, cores, beside) == pytest.approx(found)
 
 
@@ -413,7 +413,7 @@ def test_the_cache_has_a_bound(cache, monkeypatch):
 
 
 def test_runs_at_once_do_not_break_it(cache):
-    """Each reads a whole trial, whoever wrote it, or none."""
+    """Each reads a whole trial, of any writer, or none."""
     trials = [replace(TRIAL, answers=number) for number in range(4)]
 
     def write(trial):

@@ -363,7 +363,7 @@ def test_the_best_was_measured_at_the_rate_or_above(runs, rate):
     ],
 )
 def test_the_command_that_finds_out(words, model):
-    """Names the model as it was named; of an external server there is none."""
+    """Names the model as it was named; an external server has no such command."""
     one = replace(run(rps=10, p99=9).results, command=words)
     cells = cells_of([run_of(one, Path("x.json"))])
     assert size_command(cells, "100", "p99<1s") == f"loadgen size -m {model} --rate 100 --slo 'p99<1s'"

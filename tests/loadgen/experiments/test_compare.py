@@ -138,7 +138,7 @@ def test_a_side_that_cannot_be_started_any_more(compared):
 
 @pytest.mark.parametrize("late", [True, False])
 def test_a_cancellation_keeps_what_was_measured(compared, late):
-    """The whole rounds are judged, and the last run is none of them."""
+    """The whole rounds are judged, and the last run belongs to none."""
 
     def measured(_, number):
         if number == 5:

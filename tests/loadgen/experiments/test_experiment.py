@@ -159,7 +159,7 @@ class Failing:
 
 @pytest.mark.parametrize("ends", ["never", "with an error of its own"])
 def test_a_deployment_that_fails_before_the_load_is_the_reason(ends):
-    """Not that nobody answers the clients; what they do is cancelled."""
+    """Not that clients get no answers; what they do is cancelled."""
 
     async def main():
         deployment: Any = Failing()

@@ -27,7 +27,7 @@ def test_every_combination_once(replicas, cpus, batch_sizes):
 
 @given(axes, axes, axes, st.integers(1, 3), st.integers(0, 5), st.none() | st.integers(1, 5))
 def test_a_schedule_measures_each_cell_in_each_round(replicas, cpus, batch_sizes, repeat, seed, anchor_every):
-    """No measurement occurs twice, cells of one size stay together, the anchor comes last and every so often."""
+    """No measurement occurs twice, cells of one size stay together, the anchor comes at intervals and last."""
     grid = cells(replicas, cpus, batch_sizes)
     order = schedule(grid, repeat, seed, anchor_every)
     assert len(set(order)) == len(order)

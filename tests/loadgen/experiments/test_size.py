@@ -59,7 +59,7 @@ def described_once(monkeypatch):
 
 
 class Machine:
-    """In place of deployments: each replica does so many requests a second, and an open loop is as fast as it is asked.
+    """In place of deployments: each replica does a number of requests a second; an open loop does its rate.
 
     Args:
         monkeypatch: of the test.
@@ -178,7 +178,7 @@ def test_each_run_has_its_own_rows(monkeypatch, tmp_path):
 
 
 def test_a_kept_run_is_told_with_its_own_length(monkeypatch, tmp_path):
-    """It may have been made for another time; and what was no fault of the client then is none now."""
+    """It may have been made for another time; and what was not the client's fault then is not now."""
     machine = Machine(monkeypatch, certificate=[replace(INVALID, name="failed batches")])
     asked = config(tmp_path, 150.0, cpus_per_replica=(2,), replicas=(1,))
     first = found(asked)

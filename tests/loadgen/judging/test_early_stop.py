@@ -27,7 +27,7 @@ def interval(duration_s=1.0, rate_rps=100.0, p99_s=0.02):
 
 
 class After:
-    """Ends a run after so many intervals."""
+    """Ends a run after a number of intervals."""
 
     ended: Ending = Ending.CUT_SHORT
 

@@ -37,7 +37,7 @@ def latencies(count, each_ns=NS_PER_S // 100):
 
 
 def record_of(*completed, **fields):
-    """Intervals of a second each with so many answers."""
+    """Intervals of a second each with these numbers of answers."""
     fields.setdefault("latency", latencies(sum(completed)))
     return Record(
         outcomes=dict.fromkeys(Outcome, 0) | {Outcome.COMPLETED: sum(completed)},
@@ -122,7 +122,7 @@ def test_requests_that_were_sent_once_more(resent, said):
 
 
 def test_reasons_of_failures_come_with_the_most_frequent_first():
-    """So many of them, the others together."""
+    """At most `MOST_REASONS` one by one, the others together."""
     failures = Counter({f"reason {number}": number for number in range(1, MOST_REASONS + 3)})
     found = remarks(record_of(100, failures=failures))
     assert found[0] == f"{MOST_REASONS + 2} requests failed: reason {MOST_REASONS + 2}"
@@ -201,7 +201,7 @@ def test_wrong_answers_are_an_error():
 
 
 def test_percentiles_that_are_the_client_s_are_marked():
-    """Where its lag is a tenth of them; in a closed loop there is none."""
+    """Where its lag is a tenth of them; a closed loop has no lag."""
     summary = replace(
         summarise(record_of(100)),
         latency_ms={"min": 1.0, "p50": 10.0, "p99": 20.0, "p99.9": None},

@@ -1,4 +1,4 @@
-"""A slow start is noted, with the warm-up that leaves it out; noise is none."""
+"""A slow start is noted, with the warm-up that leaves it out; noise is not noted."""
 
 import numpy as np
 import pytest

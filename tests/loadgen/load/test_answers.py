@@ -32,7 +32,7 @@ def test_an_answer_agrees_or_not(request_id, answer, agrees):
 
 @pytest.mark.parametrize("every", [1, 2, 3, 10, 31, 32, 33, 64, 1000])
 def test_every_so_many_th(every):
-    """One of each group of so many, and in time every input of a pool of 32."""
+    """One of each group of `every`, and in time every input of a pool of 32."""
     mask = answer_check(every, FEATURES, "float32", 0.001, labels=False).selects(np.arange(2000 * every))
     assert mask.reshape(-1, every).sum(axis=1).tolist() == [1] * 2000
     assert set(np.flatnonzero(mask) % 32) == set(range(32))

@@ -174,7 +174,7 @@ def test_a_trace_in_another_unit(tmp_path, content):
 
 
 def test_a_trace_that_can_be_read_once_only():
-    """Is none: it is read for the plan and for the run."""
+    """Is no trace: it is read for the plan and for the run."""
     for path in ("/dev/zero", "/"):
         with pytest.raises(ConfigError, match=f"{path} is no file on disk, and a trace is read several times"):
             parse_arrivals(f"trace:{path}", None, None, 0)

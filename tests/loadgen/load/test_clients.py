@@ -216,7 +216,7 @@ async def until_listening(senders):
 
 
 def test_a_client_that_falls_silent_with_its_record_is_lost(monkeypatch):
-    """It had measured, but nobody knows what."""
+    """It had measured, but its results are unknown."""
     monkeypatch.setattr(module, "END_TIMEOUT_S", PATIENCE_S)
 
     async def scenario():

@@ -338,7 +338,7 @@ def test_a_client_that_does_not_run_has_a_gap(fates, loop, from_ns, for_ns):
     "loop", [{"duration_s": 1.0}, {"arrivals": Renewal(1000.0, 1.0, 0.0, 0), "window": 10**6}], ids=["closed", "open"]
 )
 def test_gaps_add_up(loop):
-    """A pause of a tenth of a millisecond is none; the longest is told apart, and when it was."""
+    """A pause of a tenth of a millisecond does not count; the longest is told apart, and when it was."""
     pauses = [MS // 10] * 100
     pauses[40], pauses[70] = 60 * MS, 300 * MS
     record = driven(job(**loop), (Fate((4 * MS,)),), pauses).record
@@ -362,7 +362,7 @@ def test_the_gaps_of_several_clients_stay_apart():
 
 @given(st.integers(0, 10 * MS), st.integers(1, 19 * MS), st.integers(0, 9 * MS), st.sampled_from(["turn", "drain"]))
 def test_an_answer_within_the_timeout_is_completed_however_late_it_is_looked_at(looked_ns, done_ns, late_ns, where):
-    """It lies in the target from when it came; one that did not come is given up on when the target was seen empty."""
+    """It lies in the target from when it came; one that did not come times out when the target was seen empty."""
     core = prepare(job(requests=10, window=2, timeout_s=0.02, drain_s=1.0, log_every_s=10.0))(START_NS)
     core.turn(START_NS, replies([]))
     core.sent(2, START_NS)

@@ -110,7 +110,7 @@ def adds_up(record):
 
 
 def test_requests_are_sent_and_counted_to_the_last():
-    """Stopping by count sends exactly so many, with consecutive ids, and waits for all answers."""
+    """Stopping by count sends exactly that number, with consecutive ids, and waits for all answers."""
     record = ran(FakeSpec(), requests=1234)
     assert (record.sent, record.outcomes[Outcome.COMPLETED], record.ended) == (1234, 1234, "requests")
     ids = [number for first, count in FakeSpec.last.sent for number in range(first, first + count)]
@@ -153,7 +153,7 @@ def test_no_answer_for_the_stall_time_ends_the_run():
 
 
 def test_requests_that_time_out_are_no_answers():
-    """A server that never answers has stalled, however often the window is given up and filled again."""
+    """A server that never answers has stalled, however often the requests of the window time out and are replaced."""
     record = ran(FakeSpec(answers=10), duration_s=60.0, stall_s=0.2, timeout_s=0.02)
     assert record.ended == "stalled"
     assert record.outcomes[Outcome.TIMED_OUT] > INPUTS.count
@@ -410,7 +410,7 @@ def test_a_pause_of_the_server_is_in_the_latencies_of_all_who_came_in_it(clock):
 
 
 def test_what_is_never_answered_is_slower_than_any_answer(clock):
-    """2 % swallowed: p95 is a number, p99 is none, but has a bound, and a threshold on it is crossed."""
+    """2 % swallowed: p95 is a number, p99 is not, but has a bound, and a threshold on it is crossed."""
     record = offered(ClockedSpec(clock, swallow_every=50), 400, 1.0)
     summary = summarise(record, 0.4)
     assert (record.outcomes[Outcome.TIMED_OUT], record.outcomes[Outcome.COMPLETED]) == (8, 392)
@@ -462,7 +462,7 @@ def test_too_much_in_flight_ends_the_run():
 
 
 def test_a_schedule_that_is_stopped_counts_what_was_planned_until_then(clock):
-    """Nobody failed to answer what was never sent."""
+    """What was never sent does not count as unanswered."""
 
     async def stopped():
         stop = asyncio.Event()

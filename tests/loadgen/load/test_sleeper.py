@@ -155,7 +155,7 @@ def test_a_sleep_that_was_woken_leaves_the_next_its_own_deadline(timer, first_ms
 
 @pytest.mark.parametrize("timer", ["timerfd"], indirect=True)
 def test_a_timer_that_is_armed_anew_is_not_read(monkeypatch):
-    """Arming quiets it. Where nobody sleeps it is read, or it would call again and again."""
+    """Arming quiets it. Where no task sleeps it is read, or it would call again and again."""
     reads, was_read = [], asyncio.Event()
 
     def read(descriptor, size):

@@ -95,7 +95,7 @@ def test_a_percentile_among_lost_requests_is_no_figure():
 
 
 def test_what_no_run_measures_is_no_figure():
-    """A damaged file may hold it, or a time that is none."""
+    """A damaged file may hold it, or a time that cannot be read."""
     a = run(started_at="some day")
     summary = replace(a.results.summary, throughput_rps=-1.0, latency_ms={"mean": -1.0, "p50": 0.0})
     found = described(run_of(replace(a.results, summary=summary), a.path), run())

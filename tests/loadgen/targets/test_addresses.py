@@ -166,7 +166,7 @@ class Made(asyncio.Protocol):
 
 
 async def connected(spread, count):
-    """To which addresses so many connections go, one after the other; None where none takes one."""
+    """To which addresses a number of connections go, one after the other; None where none takes one."""
     made = list[str | None]()
     for _ in range(count):
         try:

@@ -52,7 +52,7 @@ class Server:
 
 @given(OUTSTANDING, st.integers(0, 3000), st.integers(0, 5))
 def test_servers_are_filled_up_to_one_level(outstanding, count, turn):
-    """Nobody who gets some ends above another by more than one, and nobody who gets none is below."""
+    """A place that gets some ends at most one above any other; one that gets none is not below these."""
     shares = level(outstanding, count, turn)
     after = [before + share for before, share in zip(outstanding, shares, strict=True)]
     assert sum(shares) == count

@@ -199,7 +199,7 @@ def test_the_default_output_is_no_answer_of_a_model_of_texts():
     ],
 )
 def test_a_failed_request_says_what_came_and_what_was_expected(expected, size, given, output, reason):
-    """Where any answer will do, only what is none has failed."""
+    """Where any answer will do, only what is not an answer has failed."""
     target = ClipperSpec("tcp://h:1", "tcp://h:2", "app", expected, size, b"TIMEOUT").make()
     reasons: list[str] = []
     burst = ResponseBurst(b"", [int(given).to_bytes(4, "little")] * 2, [output] * 2, {})
@@ -219,7 +219,7 @@ def test_texts_where_numbers_were_expected_are_one_reason():
 
 
 def test_an_answer_of_no_numbers_by_replicas_that_are_not_known():
-    """It need not be a model that failed, and nobody has a log of it."""
+    """It need not be a model that failed, and loadgen has no log of it."""
     target = ClipperSpec("tcp://h:1", "tcp://h:2", "app", None, None, b"TIMEOUT", own_replicas=False).make()
     reason = target._reason(int(DataType.INTS).to_bytes(4, "little"), b"")
     uvloop.run(target.close())
@@ -235,7 +235,7 @@ def test_a_default_output_is_none_of_any_answers():
 
 @contextlib.contextmanager
 def scripted(messages):
-    """A server that hands out client id 7 and then sends these messages, to whoever shook hands."""
+    """A server that hands out client id 7 and then sends these messages to each client that shook hands."""
     with zmq.Context() as context, context.socket(zmq.ROUTER) as responses:
         responses.setsockopt(zmq.LINGER, 0)
         responses.setsockopt(zmq.RCVTIMEO, 10_000)

@@ -476,7 +476,7 @@ def test_windows_as_large_as_can_be_are_filled_up_again():
 
 
 def test_an_answer_begins_with_a_status_of_http():
-    """One for the time being is none."""
+    """A temporary answer does not count."""
     connection, peer = connected()
     stream = called(connection, peer)
     peer.h2.send_headers(stream, [(":status", "103")])
@@ -510,7 +510,7 @@ def test_headers_that_are_remembered_have_a_bound():
 
 @contextlib.contextmanager
 def steps_at_most(most):
-    """The core may run so many of its lines."""
+    """The core may run this number of its lines."""
     left = most
 
     def step(frame, _event, _argument):

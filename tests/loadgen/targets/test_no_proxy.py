@@ -26,7 +26,7 @@ METRICS = "# TYPE a gauge\na 1\n"
 
 @pytest.fixture
 def proxies(monkeypatch):
-    """A port that each variable names, in both spellings, and that nobody is to connect to."""
+    """A port that each variable names, in both spellings, and to which no client may connect."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         for name in VARIABLES:
             for spelled in (name, name.upper()):

@@ -16,7 +16,7 @@ looks = 0
 
 @app.get("/v2/health/ready")
 async def ready():
-    """For whoever started it."""
+    """For the process that started it."""
     return {}
 
 

@@ -98,13 +98,13 @@ def test_a_server_that_takes_little_at_a_time(settings, size):
 
 @pytest.fixture
 def no_pause_ends(monkeypatch):
-    """Whoever pauses before an attempt to connect never gets to it."""
+    """A pause before an attempt to connect would never end."""
     monkeypatch.setattr("loadgen.targets.dialer.FIRST_PAUSE_S", 3600.0)
 
 
 @pytest.mark.usefixtures("no_pause_ends")
 def test_a_server_that_leaves_now_and_then():
-    """As proxies do after so many calls: those that it has not looked at are made again elsewhere, and none fails."""
+    """As proxies do after a number of calls: calls that it has not read are made again elsewhere; none fails."""
 
     def answer(peer, stream):
         peer.answer(stream, ANSWER)

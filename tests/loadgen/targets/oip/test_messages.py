@@ -114,7 +114,7 @@ def test_what_is_no_message(answer):
 
 @pytest.mark.parametrize("size", ["8", -1, 2.5, True])
 def test_a_size_that_is_none(size):
-    """The answer is none either."""
+    """The answer is not valid either."""
     row = {"name": "OUT", "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": size}}
     head = json.dumps({"outputs": [row]}).encode()
     assert AnswerJudge([OUT]).http(head + bytes(8), len(head)) == "the answer is no inference response"

@@ -53,7 +53,7 @@ def test_what_is_not_optional_wants_its_shape():
 
 
 def test_where_all_inputs_are_optional_all_are_sent():
-    """A request without any is none."""
+    """A request without any input is refused."""
     inputs = INPUTS[:1]
     assert contents(inputs=inputs, optional=("A",)).note == ""
     with pytest.raises(ConfigError, match="C has the shape -1"):

@@ -324,7 +324,7 @@ def test_an_optional_column_may_be_empty(tmp_path):
 
 
 def test_where_all_inputs_are_optional_one_is_wanted(tmp_path):
-    """A request without any is none."""
+    """A request without any input is refused."""
     with pytest.raises(ConfigError, match="nothing named 'A', which the model takes: it has C"):
         filled(tmp_path, "x.jsonl", '{"C": 1}', *PAIR, optional=("A", "T"))
     assert filled(tmp_path, "x.jsonl", '{"T": "x"}', *PAIR, optional=("A", "T")) == [[((1, 1), [b"x"])]]
