@@ -105,12 +105,13 @@ soak: $(ALL) ## kill or stop a replica every 20 s for SOAK seconds (1800) at ful
 fuzz: $(ALL) ## send a million messages with something wrong to each socket of a frontend; LOADGEN_FUZZ says how many
 	$(BIN)/python -m pytest -s tests/evidence/test_fuzz.py
 
-check: $(ALL) ## lint, formatting, types, import contracts, licences
+check: $(ALL) ## lint, formatting, types, import contracts, licences, words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tests/support/licences.py
+	$(BIN)/python tests/support/words.py
 
 audit: $(ALL) ## ask an advisory database about the pinned versions; LOADGEN_ADVISORIES names another one
 	$(BIN)/python tests/support/audit.py
