@@ -11,7 +11,7 @@ import pictures
 import pytest
 import reference_pages
 from program import asked
-from tutorials import TUTORIALS, commands, write_files
+from tutorials import TUTORIALS, commands, words, write_files
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")})
@@ -72,10 +72,10 @@ def test_each_page_is_on_the_site():
 @pytest.mark.parametrize(("page", "line"), [(page, line) for page in TUTORIALS for line in commands(page)])
 def test_tutorials_have_commands_that_exist(page, line):
     """Each option is one that its command has; tests/end_to_end and tests/servers run the lines."""
-    verb, *words = shlex.split(line)[1:]
+    verb, *rest = shlex.split(line)[1:]
     known = set(re.findall(r"`(?:-\w, )?(--[\w-]+)|, (--[\w-]+)|(?:^\| `)(-\w)\b", options_of(verb), re.MULTILINE))
     names = {name for names in known for name in names if name}
-    assert {word.partition("=")[0] for word in words if word.startswith("--")} <= names
+    assert {word.partition("=")[0] for word in rest if word.startswith("--")} <= names
 
 
 def options_of(verb):
@@ -89,7 +89,7 @@ def test_the_dry_run_of_the_tutorial(tmp_path, monkeypatch):
     page = next(page for page in TUTORIALS if page.stem == "your-model")
     write_files(page, tmp_path)
     (line,) = (line for line in commands(page) if "--dry-run" in line)
-    done = asked(shlex.split(line))
+    done = asked(words(line, deploys=True))
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("search for the cheapest configuration that carries 200 requests/s with p99<100ms")
 

@@ -220,6 +220,21 @@ def fastapi(tmp_path: Path) -> Iterator[Running]:
         yield running
 
 
+@contextlib.contextmanager
+def application(directory: Path) -> Iterator[Running]:
+    """The FastAPI application ``app`` of ``app.py`` in a directory, when it is ready.
+
+    Args:
+        directory: where its log goes too.
+    """
+    venv, (port,) = environment("kserve"), _free_ports(1)
+    command = [str(venv / "bin" / "python"), "-m", "uvicorn", "app:app", "--port", str(port), "--log-level", "warning"]
+    log = directory / "application.log"
+    running = Running(_launcher(()) + command, _variables(venv), log, [port] * 3, ready="/openapi.json")
+    with running.serving():
+        yield running
+
+
 class Running:
     """A server in a process group of its own.
 
@@ -228,8 +243,15 @@ class Running:
         log: the file of what it wrote, of all its lives.
     """
 
-    def __init__(self, command: Sequence[str], variables: dict[str, str], log: Path, ports: Sequence[int]) -> None:
-        self._command, self._variables = command, variables
+    def __init__(
+        self,
+        command: Sequence[str],
+        variables: dict[str, str],
+        log: Path,
+        ports: Sequence[int],
+        ready: str = "/v2/health/ready",
+    ) -> None:
+        self._command, self._variables, self._ready = command, variables, ready
         self._process: subprocess.Popen[bytes] | None = None
         self.log = log
         self.grpc, self.http, self.metrics = (f"127.0.0.1:{port}" for port in ports)
@@ -283,7 +305,7 @@ class Running:
     def _is_ready(self) -> bool:
         connection = http.client.HTTPConnection(self.http, timeout=1)
         try:
-            connection.request("GET", "/v2/health/ready")
+            connection.request("GET", self._ready)
             ready = connection.getresponse().status == http.HTTPStatus.OK
         except (OSError, http.client.HTTPException):
             return False

@@ -1,8 +1,11 @@
 """The tutorials as programs: the files that they have you write, and the lines that they have you type."""
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
+
+from program import ANY_PORTS, LOADGEN
 
 TUTORIALS = sorted((Path(__file__).parents[2] / "docs" / "tutorial").glob("[!i]*.md"))
 
@@ -26,3 +29,20 @@ def write_files(page: Path, directory: Path) -> None:
     for _, text in _BLOCK.findall(page.read_text()):
         if match := re.match(r"# ([\w.]+)\n", text):
             (directory / match[1]).write_text(text)
+
+
+def words(line: str, *, deploys: bool) -> list[str]:
+    """A line as a test runs it: for a second, on free ports, valid or not, since other tests load the machine.
+
+    A search takes minutes: it is planned only.
+
+    Args:
+        line: of a tutorial.
+        deploys: it starts a deployment, so that it has ports.
+    """
+    verb, *rest = shlex.split(re.sub(r"(?<= -d )\d+s|(?<=--duration_seconds )\d+$", "1", line))[1:]
+    if verb == "size" and "--dry-run" not in rest:
+        rest.append("--dry-run")
+    if verb in ("saturate", "rate") and "--dry-run" not in rest:
+        rest += ["--allow-invalid", "--no-ceiling", *(ANY_PORTS if deploys else ())]
+    return [LOADGEN, verb, *rest]
