@@ -6,14 +6,18 @@ from typing import Annotated
 
 import typer
 
-from loadgen.cli import console, exit_codes, help_format, measuring, parameters
+from loadgen.cli import console, exit_codes, help_format, measuring, outputs, parameters
+from loadgen.cli.outputs import Documents, Outputs, writing
 from loadgen.cli.target import target
 from loadgen.config import Saturate
 from loadgen.errors import ConfigError
-from loadgen.experiments.capacity import CapacityConfig, find_capacity
+from loadgen.experiments.capacity import CapacityConfig, FoundCapacity, find_capacity
 from loadgen.experiments.search import Limits
 from loadgen.judging.slo import parse
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_rate, parse_share
+from loadgen.report import junit
+from loadgen.report.reading import collect
+from loadgen.report.size_text import capacity_json
 from loadgen.report.text import capacity_plan_text, capacity_text
 
 
@@ -28,6 +32,7 @@ from loadgen.report.text import capacity_plan_text, capacity_text
     parameters.connection,
     target,
     parameters.ports,
+    writing,
     parameters.planning,
 )
 def capacity(
@@ -71,7 +76,7 @@ def capacity(
     runtime: parameters.Runtime = "process",
 ) -> None:
     """Find the highest rate that holds an objective."""
-    dry_run = settings.pop("dry_run")
+    dry_run, wanted = settings.pop("dry_run"), settings.pop("outputs")
     with console.one_line_errors(typed={"Limits.tolerance": tolerance}):
         if settings["fail_if"]:
             raise ConfigError(f"--fail-if {settings['fail_if'][0]}: a search wants what has to hold: use --slo")
@@ -95,21 +100,36 @@ def capacity(
     if dry_run:
         measuring.show_plan(base, lambda plan: capacity_plan_text(plan, config))
     else:
-        _run(config)
+        _run(config, wanted)
 
 
-def _run(config: CapacityConfig) -> None:
-    console.set_up_logging()
+def _run(config: CapacityConfig, wanted: Outputs) -> None:
+    wanted.set_up_logging()
     found, _ = console.run(find_capacity(config), console.NOTHING_MEASURED)
     with console.kept("the search is in", found.directory):
-        typer.echo(capacity_text(found))
+        wanted.say(capacity_text(found))
         if not found.capacity.confirmed:
             console.fail(f"no capacity was confirmed: {found.capacity.ended}")
         if found.not_saved is None:
-            typer.echo(f"Saved the search to {found.directory}")
+            wanted.say(f"Saved the search to {found.directory}")
+        wanted.keep(_documents(found, config))
         not_saved = [*found.rows_not_saved, *([] if found.not_saved is None else [found.not_saved])]
         for text in not_saved:
             console.fail(text)
         if not_saved:
             raise typer.Exit(exit_codes.NOT_SAVED)
     raise typer.Exit(exit_codes.of_capacity(found.capacity))
+
+
+def _documents(found: FoundCapacity, config: CapacityConfig) -> Documents:
+    """What can be written: the answer, and tables and page of its probes."""
+    objective = ",".join(map(str, config.conditions))
+    capacity = found.capacity
+    outcome = True if capacity.confirmed else None if capacity.undecided else False
+    text = f"{capacity.rate_rps:.4g} requests/s" if capacity.confirmed else capacity.ended
+    case = junit.Case("loadgen.capacity", f"capacity with {objective}", junit.decided(outcome), text)
+    return {
+        **outputs.of_runs(lambda: collect([found.directory]), "loadgen capacity"),
+        "json": lambda: capacity_json(found, config),
+        "xml": lambda: junit.suite("loadgen capacity", [case]),
+    }

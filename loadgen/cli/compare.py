@@ -10,7 +10,8 @@ import typer
 from typer.core import TyperCommand
 
 from frontend_launch.integers import plural
-from loadgen.cli import console, exit_codes, option_sources, parameters, rate, saturate
+from loadgen.cli import console, exit_codes, option_sources, outputs, parameters, rate, saturate
+from loadgen.cli.outputs import Outputs, by_ending, of
 from loadgen.cli.verbs import command
 from loadgen.config import ExperimentConfig
 from loadgen.errors import ConfigError
@@ -25,10 +26,10 @@ from loadgen.results.files import read
 
 _VERBS = {"saturate": saturate.described, "rate": rate.described}
 
-_MEASURING = ("rounds", "margin", "metrics", "baseline", "allow_unpaired", "results_dir", "junit", "dry_run")
+_MEASURING = ("rounds", "margin", "metrics", "baseline", "allow_unpaired", "results_dir", "junit", "quiet", "dry_run")
 """Parameters that mean nothing of two results."""
 
-_OWN = ("dry-run", "topology", "results-dir", "requests-log", "fail-if", "abort-on-fail")
+_OWN = ("dry-run", "topology", "results-dir", "requests-log", "fail-if", "abort-on-fail", "json", "output", "quiet")
 """Options that mean nothing of one side."""
 
 
@@ -68,6 +69,17 @@ def compare(
     results_dir: Annotated[str, typer.Option(metavar="DIR", help="Directory for the results.")] = "results",
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit's XML.")] = None,
     markdown: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the tables as Markdown.")] = None,
+    json: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the answer as JSON.")] = None,
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the answer to a file that ends in .json, .csv, .md, .html, or .xml (JUnit); repeatable.",
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, start nothing.")] = False,
 ) -> None:
     """Compare two results, or measure two configurations in turns and say whether one is worse."""
@@ -77,12 +89,13 @@ def compare(
                 if parameters.was_given(context, name):
                     flag = "--" + name.replace("_", "-")
                     raise ConfigError(f"{flag} needs --run: name the configurations to measure, or leave it out")
-            _describe(paths or [], markdown)
+            named = (*of("--markdown", markdown, "md"), *of("--json", json, "json"), *by_ending(output or ()))
+            _describe(paths or [], Outputs(named))
             return
         if paths:
             raise ConfigError(f"{paths[0]} is measured already, and --run measures: give one or the other")
-        wanted = 1 if baseline is not None else 2
-        if len(runs) != wanted:
+        sides_wanted = 1 if baseline is not None else 2
+        if len(runs) != sides_wanted:
             needed = "--run once" if baseline is not None else "--run twice, for A and for B; or once, with --baseline"
             raise ConfigError(f"--run is given {plural(len(runs), 'time')}: give {needed}")
         if allow_unpaired and baseline is None:
@@ -98,15 +111,21 @@ def compare(
             allow_unpaired=allow_unpaired,
             results_dir=parameters.directory(results_dir),
         )
-        if junit is not None and not config.gates:
-            raise ConfigError(f"--junit {junit}: a description has no verdicts: leave it out")
-        console.writable("--junit", junit)
-        console.writable("--markdown", markdown)
+        named = (*of("--junit", junit, "xml"), *of("--markdown", markdown, "md"), *of("--json", json, "json"))
+        wanted = Outputs((*named, *by_ending(output or ())), quiet)
+        if not config.gates:
+            _refuse_verdicts(wanted)
     if dry_run:
         plan, _ = console.run(prepare_comparison(config))
         typer.echo(comparison.compare_plan_text(plan))
         return
-    _measure(config, junit, markdown)
+    _measure(config, wanted)
+
+
+def _refuse_verdicts(wanted: Outputs) -> None:
+    for file in wanted.files:
+        if file.format == "xml":
+            raise ConfigError(f"{file.option} {file.path}: a description has no verdicts: leave it out")
 
 
 def _count(text: str) -> int:
@@ -150,16 +169,16 @@ def _baseline(path: Path) -> tuple[Results, ...]:
     return tuple(replace(run.results, path=run.path) for run in valid)
 
 
-def _describe(paths: list[Path], markdown: str | None) -> None:
+def _describe(paths: list[Path], wanted: Outputs) -> None:
     if len(paths) != 2:
         raise ConfigError(
             f"{plural(len(paths), 'results file')} given: name two, A.json B.json; or measure, with --run twice"
         )
+    _refuse_verdicts(wanted)
     a, b = (_run(path) for path in paths)
     found = comparison.described(a, b)
-    console.write("--markdown", markdown, found.markdown)
-    if markdown != console.STANDARD_OUTPUT:
-        typer.echo(f"A           {a.path}\nB           {b.path}\n\n{found.text}\n{found.summary}")
+    wanted.write({**outputs.of_runs(lambda: collect(paths), "loadgen compare"), "md": lambda: found.markdown})
+    wanted.say(f"A           {a.path}\nB           {b.path}\n\n{found.text}\n{found.summary}")
 
 
 def _run(path: Path) -> Run:
@@ -168,34 +187,45 @@ def _run(path: Path) -> Run:
     return run_of(read(path), path)
 
 
-def _measure(config: CompareConfig, junit: Path | None, markdown: str | None) -> None:
-    console.set_up_logging()
+def _measure(config: CompareConfig, wanted: Outputs) -> None:
+    wanted.set_up_logging()
 
     async def act() -> Compared:
         plan = await prepare_comparison(config)
-        typer.echo(comparison.compare_plan_text(plan))
+        wanted.say(comparison.compare_plan_text(plan))
         return await run_comparison(plan)
 
     compared, received = console.run(act(), console.NOTHING_MEASURED)
-    with console.kept("the comparison is in", compared.directory), console.one_line_errors():
-        if compared.comparison is None:
-            _show_baseline(compared, markdown)
-        else:
-            typer.echo(comparison.compared_text(compared))
-            console.write("--junit", junit, comparison.junit(compared))
-            console.write("--markdown", markdown, comparison.compared_markdown(compared))
+    with console.kept("the comparison is in", compared.directory):
+        markdown = _show_baseline(compared, wanted) if compared.comparison is None else _show(compared, wanted)
         if compared.elsewhere:
             console.fail(f"results could not be saved to {compared.directory}: {RUNS} in it says where they are")
-        typer.echo(f"Saved the comparison to {compared.directory}")
+        wanted.say(f"Saved the comparison to {compared.directory}")
+        measured = [results.path for pair in compared.rounds for results in pair if results.path is not None]
+        wanted.keep(
+            {
+                **outputs.of_runs(lambda: collect(measured), "loadgen compare"),
+                "json": lambda: comparison.compared_json(compared),
+                "md": lambda: markdown,
+                "xml": lambda: comparison.junit(compared),
+            }
+        )
     raise typer.Exit(exit_codes.of_signal(received) if received else exit_codes.of_compared(compared))
 
 
-def _show_baseline(compared: Compared, markdown: str | None) -> None:
-    """Describe what was measured beside its baseline, and warn."""
+def _show(compared: Compared, wanted: Outputs) -> str:
+    """Print the verdicts; returns them as Markdown."""
+    wanted.say(comparison.compared_text(compared))
+    return comparison.compared_markdown(compared)
+
+
+def _show_baseline(compared: Compared, wanted: Outputs) -> str:
+    """Describe what was measured beside its baseline, and warn; returns the description as Markdown."""
     for line in compared.left_out:
-        typer.echo(f"left out    {line}")
+        wanted.say(f"left out    {line}")
     for a, b in compared.rounds[:1]:
         found = comparison.described(*(run_of(results, results.saved_at) for results in (a, b)))
-        typer.echo(f"{found.text}\n{found.summary}")
+        wanted.say(f"{found.text}\n{found.summary}")
         console.fail("a baseline of another time decides nothing: measure both sides with --run, or --allow-unpaired")
-        console.write("--markdown", markdown, found.markdown)
+        return found.markdown
+    return ""

@@ -18,7 +18,7 @@ code meaning
      percentile of which too little is known (``saturate``, ``rate``, ``sweep``, ``best``, ``size``), or too few rounds
      (``compare``)
 11   results or the rows of ``--requests-log`` could not be saved where asked: they are in another place, which is
-     named, or there is the summary only
+     named, or there is the summary only; or a file of ``--output`` or ``--json`` could not be written
 129  ended with SIGHUP, as by a terminal that is closed; under ``nohup`` it is ignored
 130  interrupted with Ctrl-C
 131  ended with SIGQUIT

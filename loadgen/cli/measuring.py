@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 
 import typer
 
-from loadgen.cli import console, exit_codes
+from loadgen.cli import console, exit_codes, outputs
 from loadgen.cli.next_step import next_step
+from loadgen.cli.outputs import Outputs
 from loadgen.config import ExperimentConfig
 from loadgen.experiments.experiment import ExperimentInterrupted, run_experiment
 from loadgen.plan import Plan, prepare
@@ -32,7 +33,8 @@ def one_experiment(described: Callable[..., ExperimentConfig]) -> Callable[..., 
         if given["dry_run"]:
             show_plan(config)
         else:
-            measure(config)
+            wanted = outputs.writing(given["json"], given["output"], given["quiet"])
+            measure(config, wanted["outputs"])
 
     return verb
 
@@ -49,9 +51,14 @@ def show_plan(config: ExperimentConfig, described: Callable[[Plan], str] = plan_
     typer.echo(placement_text(plan.placement))
 
 
-def measure(config: ExperimentConfig) -> NoReturn:
-    """Run an experiment, say what came out, and exit with its code."""
-    console.set_up_logging()
+def measure(config: ExperimentConfig, wanted: Outputs) -> NoReturn:
+    """Run an experiment, say what came out, and exit with its code.
+
+    Args:
+        config: of the experiment.
+        wanted: what is written and printed.
+    """
+    wanted.set_up_logging()
 
     async def act() -> Results:
         try:
@@ -61,12 +68,13 @@ def measure(config: ExperimentConfig) -> NoReturn:
 
     results, received = console.run(act(), console.NOTHING_MEASURED)
     with console.kept("the results are in", results.path):
-        _show(results)
-    wanted = config.output.results_dir
-    saved = results.path is not None and results.path.parent == wanted.absolute()
+        _show(results, wanted)
+        wanted.keep(outputs.of_results(results, "loadgen", config.allow_invalid))
+    directory = config.output.results_dir
+    saved = results.path is not None and results.path.parent == directory.absolute()
     if not saved:
         elsewhere = "the summary is all there is" if results.path is None else f"they are in {results.path}"
-        console.fail(f"the results could not be saved to {wanted}: {elsewhere}")
+        console.fail(f"the results could not be saved to {directory}: {elsewhere}")
     if results.rows_not_saved is not None:
         console.fail(results.rows_not_saved)
     if not saved or results.rows_not_saved is not None:
@@ -76,9 +84,9 @@ def measure(config: ExperimentConfig) -> NoReturn:
     )
 
 
-def _show(results: Results) -> None:
+def _show(results: Results, wanted: Outputs) -> None:
     """Print what came out, and what is wrong with it."""
-    typer.echo(results_text(results))
+    wanted.say(results_text(results))
     if results.error is not None:
         console.fail(results.error)
     for threshold in results.thresholds or ():
@@ -89,9 +97,9 @@ def _show(results: Results) -> None:
     if results.invalid is not None and results.error is None:
         console.fail(f"the run is invalid: {results.invalid.reason}; {results.invalid.remedy}")
     if (line := next_step(results, _program())) is not None:
-        typer.echo(line)
+        wanted.say(line)
     if results.path is not None:
-        typer.echo(f"Saved results to {results.path}")
+        wanted.say(f"Saved results to {results.path}")
 
 
 def _program() -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from loadgen.cli import console, help_format, measuring, parameters
+from loadgen.cli.outputs import writing
 from loadgen.cli.target import target
 from loadgen.config import ExperimentConfig, OpenLoop
 from loadgen.load.arrivals import parse_arrivals
@@ -25,6 +26,7 @@ from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_rate
     parameters.connection,
     target,
     parameters.ports,
+    writing,
     parameters.planning,
 )
 def described(

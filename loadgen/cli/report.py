@@ -10,9 +10,8 @@ import typer
 from rich.console import Console
 from typing_extensions import override
 
-from loadgen.cli import console, exit_codes
-from loadgen.errors import ConfigError
-from loadgen.report import tables
+from loadgen.cli import console, exit_codes, outputs
+from loadgen.cli.outputs import by_ending, of
 from loadgen.report.reading import Collection, collect
 from loadgen.report.tables import terminal_table
 from model_containers.printable import unprotected
@@ -25,22 +24,23 @@ def report(
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with plots, in one file.")] = None,
     csv: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write a line per run.")] = None,
     json: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write cells and runs as JSON.")] = None,
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write a file that ends in .json, .csv, .md, .html, or .xml (JUnit); repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Show what was measured: a table, and whatever files are asked for; - is standard output."""
     with console.one_line_errors():
-        if csv == json == console.STANDARD_OUTPUT:
-            raise ConfigError("--csv - and --json - both ask for standard output: write one of them to a file")
-
+        named = (*of("--html", html, "html"), *of("--csv", csv, "csv"), *of("--json", json, "json"))
+        wanted = outputs.Outputs((*named, *by_ending(output or ())))
         collection = collect(paths)
-        if html is not None:
-            from loadgen.report.page import page  # noqa: PLC0415 - it takes longer to import than a table to print
-
-            console.write("--html", html, page(collection))
-        if csv is not None:
-            console.write("--csv", csv, tables.csv_text(collection))
-        if json is not None:
-            console.write("--json", json, tables.json_text(collection))
-    if console.STANDARD_OUTPUT not in (csv, json):
+        wanted.write(outputs.of_runs(lambda: collection, "loadgen report"))
+    if not wanted.to_standard_output:
         _show(collection)
     for line in (*collection.left_out, *collection.unreadable):
         console.fail(line)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from frontend_launch.quantities import exact, number
-from loadgen.cli import console, exit_codes, help_format, measuring, parameters
+from loadgen.cli import console, exit_codes, measuring, outputs, parameters
+from loadgen.cli.outputs import Documents, Outputs, writing
 from loadgen.cli.target import target
 from loadgen.config import Deploy, ExperimentConfig, Saturate
 from loadgen.errors import ConfigError, FieldError
@@ -20,7 +22,9 @@ from loadgen.experiments.trace_peaks import peak_rps
 from loadgen.judging.slo import Condition, parse
 from loadgen.load.arrivals import Trace, parse_arrivals
 from loadgen.parsing import parse_duration, parse_int_list, parse_rate
+from loadgen.report import junit
 from loadgen.report.found import SIZE
+from loadgen.report.reading import collect
 from loadgen.report.size_text import carries_json, size_json, size_plan_text, size_text
 from loadgen.report.text import capacity_plan_text, capacity_text
 
@@ -35,6 +39,7 @@ from loadgen.report.text import capacity_plan_text, capacity_text
     parameters.connection,
     target,
     parameters.ports,
+    writing,
     parameters.planning,
 )
 def size(
@@ -86,14 +91,10 @@ def size(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the newest search of this model and objective.")
     ] = False,
-    json: Annotated[
-        str | None,
-        typer.Option(metavar="FILE|-", help="Write the answer as JSON.", rich_help_panel=help_format.RESULTS),
-    ] = None,
     runtime: parameters.Runtime = "process",
 ) -> None:
     """Find the cheapest configuration that carries a rate within an objective."""
-    dry_run = settings.pop("dry_run")
+    dry_run, wanted = settings.pop("dry_run"), settings.pop("outputs")
     with console.one_line_errors():
         if settings["fail_if"]:
             raise ConfigError(f"--fail-if {settings['fail_if'][0]}: a search wants what has to hold: use --slo")
@@ -104,7 +105,6 @@ def size(
         within_s = console.parsed("--within", parse_duration, within)
         rate_rps = console.optional("--rate", parse_rate, rate)
         recorded = None if trace is None else console.parsed("--trace", _recorded, trace)
-        console.writable("--json", json)
         base = parameters.configured(settings | {"runtime": runtime}, Saturate(max_in_flight=settings["max_in_flight"]))
         if not isinstance(base.serve, Deploy):
             wanted_rps = rate_rps if recorded is None else peak_rps(recorded)
@@ -116,7 +116,7 @@ def size(
             if dry_run:
                 measuring.show_plan(base, lambda plan: capacity_plan_text(plan, search))
                 return
-            raise typer.Exit(_carries(search, wanted_rps, json))
+            raise typer.Exit(_carries(search, wanted_rps, wanted))
         config = SizeConfig(
             base=base,
             conditions=conditions,
@@ -133,7 +133,7 @@ def size(
         plan, _ = console.run(prepare_size(config))
         typer.echo(size_plan_text(plan))
     else:
-        _run(config, resume, json)
+        _run(config, resume, wanted)
 
 
 def _of_server(
@@ -155,26 +155,25 @@ def _of_server(
     return CapacityConfig(base, conditions, start_rps=rate_rps, limits=limits)
 
 
-def _carries(config: CapacityConfig, rate_rps: float, json: str | None) -> int:
+def _carries(config: CapacityConfig, rate_rps: float, wanted: Outputs) -> int:
     """Say whether a server that runs already carries a rate, and what else; returns the exit code.
 
     Args:
         config: of the search of its capacity.
         rate_rps: the rate.
-        json: where the answer goes for machines.
+        wanted: what is written and printed.
     """
-    console.set_up_logging(sys.stderr if json == console.STANDARD_OUTPUT else None)
+    wanted.set_up_logging()
     found, _ = console.run(find_capacity(config), console.NOTHING_MEASURED)
     carried = carries(found.capacity, rate_rps)
-    with console.kept("the search is in", found.directory), console.one_line_errors():
-        if json != console.STANDARD_OUTPUT:
-            state = {True: "yes", False: "no", None: "undecided"}[carried]
-            typer.echo(
-                f"carries     {number(rate_rps)} requests/s with {','.join(map(str, config.conditions))}: {state}"
-            )
-            typer.echo(capacity_text(found))
-            typer.echo(f"Saved the search to {found.directory}")
-        console.write("--json", json, carries_json(found, config, rate_rps, carried))
+    with console.kept("the search is in", found.directory):
+        state = {True: "yes", False: "no", None: "undecided"}[carried]
+        question = f"{number(rate_rps)} requests/s with {','.join(map(str, config.conditions))}"
+        wanted.say(f"carries     {question}: {state}")
+        wanted.say(capacity_text(found))
+        wanted.say(f"Saved the search to {found.directory}")
+        case = junit.Case("loadgen.size", f"carries {question}", junit.decided(carried), found.capacity.bracket)
+        wanted.keep(_documents(found.directory, case, lambda: carries_json(found, config, rate_rps, carried)))
     not_saved = [*found.rows_not_saved, *([] if found.not_saved is None else [found.not_saved])]
     for text in not_saved:
         console.fail(text)
@@ -202,19 +201,23 @@ def _recorded(path: str) -> Trace:
     return trace
 
 
-def _run(config: SizeConfig, resume: bool, json: str | None) -> None:
-    console.set_up_logging(sys.stderr if json == console.STANDARD_OUTPUT else None)
+def _run(config: SizeConfig, resume: bool, wanted: Outputs) -> None:
+    wanted.set_up_logging()
 
     async def act() -> Sized:
         return await find_size(await prepare_size(config), resume=resume)
 
     sized, _ = console.run(act(), console.NOTHING_MEASURED)
-    with console.kept("the search is in", sized.directory), console.one_line_errors():
-        if json != console.STANDARD_OUTPUT:
-            typer.echo(size_text(sized))
-            typer.echo(f"Saved the search to {sized.directory}")
+    with console.kept("the search is in", sized.directory):
+        wanted.say(size_text(sized))
+        wanted.say(f"Saved the search to {sized.directory}")
+        answer, asked = sized.answer, sized.answer.question
+        outcome = True if answer.best is not None else None if answer.undecided else False
+        question = f"{number(asked.rate_rps)} requests/s with {','.join(map(str, asked.conditions))}"
+        text = answer.ended if answer.best is None else answer.best.name
+        case = junit.Case("loadgen.size", f"carries {question}", junit.decided(outcome), text)
         not_saved = [*sized.not_saved, *_keep(sized)]
-        console.write("--json", json, size_json(sized))
+        wanted.keep(_documents(sized.directory, case, lambda: size_json(sized)))
     for text in not_saved:
         console.fail(text)
     raise typer.Exit(exit_codes.NOT_SAVED if not_saved else exit_codes.of_size(sized.answer))
@@ -230,3 +233,18 @@ def _keep(sized: Sized) -> list[str]:
     except OSError as error:
         return [f"{path} cannot be written ({error.strerror})"]
     return []
+
+
+def _documents(directory: Path, case: junit.Case, answer: Callable[[], str]) -> Documents:
+    """What can be written: the answer, and tables and page of the runs.
+
+    Args:
+        directory: of the runs.
+        case: whether the rate is carried.
+        answer: makes the JSON.
+    """
+    return {
+        **outputs.of_runs(lambda: collect([directory]), "loadgen size"),
+        "json": answer,
+        "xml": lambda: junit.suite("loadgen size", [case]),
+    }

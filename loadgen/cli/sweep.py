@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from frontend_launch.quantities import exact, plural
-from loadgen.cli import console, exit_codes, help_format, parameters
+from loadgen.cli import console, exit_codes, help_format, outputs, parameters
+from loadgen.cli.outputs import Outputs, writing
 from loadgen.cli.target import target
 from loadgen.config import Deploy, Saturate
 from loadgen.errors import ConfigError
 from loadgen.experiments.sweep import Sweep, SweepConfig, SweepPlan, prepare_sweep, run_sweep
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_int_list, parse_rates
+from loadgen.report.reading import collect
 from loadgen.report.text import sweep_plan_text, sweep_text
 
 
@@ -27,6 +29,7 @@ from loadgen.report.text import sweep_plan_text, sweep_text
     parameters.ending,
     target,
     parameters.ports,
+    writing,
     parameters.planning,
 )
 def sweep(
@@ -102,7 +105,7 @@ def sweep(
     runtime: parameters.Runtime = "process",
 ) -> None:
     """Measure every combination of replicas, cores per replica, batch sizes, requests in flight and rates."""
-    dry_run = settings.pop("dry_run")
+    dry_run, wanted = settings.pop("dry_run"), settings.pop("outputs")
     with console.one_line_errors():
         if rates is None and parameters.was_given(context, "arrivals"):
             raise ConfigError(f"--arrivals {arrivals} needs --rates: leave it out, or add --rates 100,200")
@@ -126,37 +129,39 @@ def sweep(
     if dry_run:
         _show_plan(config, skip_impossible)
     else:
-        _run(config, resume, skip_impossible)
+        _run(config, resume, skip_impossible, wanted)
 
 
 def _show_plan(config: SweepConfig, skip_impossible: bool) -> None:
     plan, _ = console.run(prepare_sweep(config, skip_impossible=skip_impossible))
     typer.echo(sweep_plan_text(plan))
-    _show_skipped(plan)
+    _show_skipped(plan, Outputs())
 
 
-def _show_skipped(plan: SweepPlan) -> None:
+def _show_skipped(plan: SweepPlan, wanted: Outputs) -> None:
     if plan.refusal is not None:
-        typer.echo(console.worded(plan.refusal))
+        wanted.say(console.worded(plan.refusal))
 
 
-def _run(config: SweepConfig, resume: bool, skip_impossible: bool) -> None:
-    console.set_up_logging()
+def _run(config: SweepConfig, resume: bool, skip_impossible: bool, wanted: Outputs) -> None:
+    wanted.set_up_logging()
 
     async def act() -> Sweep:
         plan = await prepare_sweep(config, skip_impossible=skip_impossible)
-        _show_skipped(plan)
+        _show_skipped(plan, wanted)
         return await run_sweep(plan, resume=resume)
 
     done, _ = console.run(act(), console.NOTHING_MEASURED)
     with console.kept("the sweep is in", done.directory):
-        _show(done, config)
+        _show(done, config, wanted)
+        allow_invalid = config.base.allow_invalid
+        wanted.keep(outputs.of_runs(lambda: collect([done.directory]), "loadgen sweep", allow_invalid))
     raise typer.Exit(exit_codes.of_sweep(done, config.base))
 
 
-def _show(done: Sweep, config: SweepConfig) -> None:
+def _show(done: Sweep, config: SweepConfig, wanted: Outputs) -> None:
     """Print what was measured, and what is wrong with it."""
-    typer.echo(sweep_text(done))
+    wanted.say(sweep_text(done))
     failed = [entry for entry in done.entries if entry.error is not None]
     if failed:
         console.fail(
@@ -174,8 +179,8 @@ def _show(done: Sweep, config: SweepConfig) -> None:
         if entry.rows_not_saved is not None:
             console.fail(f"{entry.cell}: {entry.rows_not_saved}")
     if (command := size_command(done, config)) is not None:
-        typer.echo(f"The cheapest size for a rate: {command}")
-    typer.echo(f"Saved the sweep to {done.directory}")
+        wanted.say(f"The cheapest size for a rate: {command}")
+    wanted.say(f"Saved the sweep to {done.directory}")
 
 
 def size_command(done: Sweep, config: SweepConfig) -> str | None:

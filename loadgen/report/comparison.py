@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import datetime
+import json
 import math
 import statistics
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from frontend_launch.histogram import LatencyHistogram
 from frontend_launch.quantities import number, plural
 from loadgen.experiments.compare import Compared, ComparePlan
 from loadgen.judging.comparison import METRICS, THROUGHPUT, Comparison, Effect, Outcome, figure
+from loadgen.report import junit as junit_xml
+from loadgen.report.tables import markdown_table
 from loadgen.report.text import plan_text, table
 from loadgen.results.cells import Run
+from loadgen.results.document import strict
 from loadgen.results.environment import Environment
 from model_containers.printable import printable_line
 
@@ -356,28 +359,34 @@ def junit(compared: Compared) -> str:
     """A test case per metric: what is worse is a failure, what is undecided an error, what is not gated is skipped."""
     found = compared.comparison
     assert found is not None
-    kinds: Mapping[Outcome | None, str] = {Outcome.WORSE: "failure", Outcome.UNDECIDED: "error", None: "skipped"}
-    outcomes = [effect.outcome for effect in found.effects]
-    counts = {
-        "tests": len(outcomes),
-        "failures": outcomes.count(Outcome.WORSE),
-        "errors": outcomes.count(Outcome.UNDECIDED),
-        "skipped": outcomes.count(None),
+    kinds: Mapping[Outcome | None, junit_xml.Kind] = {
+        Outcome.WORSE: "failure",
+        Outcome.UNDECIDED: "error",
+        None: "skipped",
     }
-    attributes = {"name": "loadgen compare", **{name: str(count) for name, count in counts.items()}}
-    suite = ET.Element("testsuite", attributes)
-    for effect, row in zip(found.effects, list(comparison_rows(compared, found))[1:], strict=True):
-        case = ET.SubElement(suite, "testcase", classname="loadgen.compare", name=effect.metric)
-        text = printable_line(f"A {row[1]}, B {row[2]}, B / A {row[3]} ({row[4]}): {row[5]}")
-        if effect.outcome in kinds:
-            ET.SubElement(case, kinds[effect.outcome], message=text)
-        else:
-            ET.SubElement(case, "system-out").text = text
-    ET.indent(suite)
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
+    cases = [
+        junit_xml.Case(
+            "loadgen.compare",
+            effect.metric,
+            kinds.get(effect.outcome, "passed"),
+            f"A {row[1]}, B {row[2]}, B / A {row[3]} ({row[4]}): {row[5]}",
+        )
+        for effect, row in zip(found.effects, list(comparison_rows(compared, found))[1:], strict=True)
+    ]
+    return junit_xml.suite("loadgen compare", cases)
 
 
-def markdown_table(rows: Rows) -> str:
-    """A table of Markdown, whose first row is its head; empty without rows."""
-    lines = ["| " + " | ".join(printable_line(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) if lines else ""
+def compared_json(compared: Compared) -> str:
+    """The verdicts for machines."""
+    found = compared.comparison
+    effects = [] if found is None else [asdict(effect) for effect in found.effects]
+    document = {
+        "schema_version": 1,
+        "outcome": None if found is None else found.outcome,
+        "effects": effects,
+        "rounds": [[str(results.path) for results in pair] for pair in compared.rounds],
+        "left_out": compared.left_out,
+        "interrupted": compared.interrupted,
+        "directory": str(compared.directory),
+    }
+    return json.dumps(strict(document), indent=2, allow_nan=False) + "\n"

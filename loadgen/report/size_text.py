@@ -109,11 +109,28 @@ def carries_json(found: FoundCapacity, config: CapacityConfig, rate_rps: float, 
         rate_rps: the rate.
         carried: what the probes show; None where they show neither.
     """
+    state = {True: "carried", False: "not carried", None: "undecided"}[carried]
+    return _capacity(found, config, rate_rps=rate_rps, state=state)
+
+
+def capacity_json(found: FoundCapacity, config: CapacityConfig) -> str:
+    """What a search for the capacity found, for machines.
+
+    Args:
+        found: by the search.
+        config: of it.
+    """
+    capacity = found.capacity
+    return _capacity(
+        found, config, state="found" if capacity.confirmed else "undecided" if capacity.undecided else "none"
+    )
+
+
+def _capacity(found: FoundCapacity, config: CapacityConfig, **members: object) -> str:
     document = {
         "schema_version": 1,
-        "rate_rps": rate_rps,
+        **members,
         "slo": [str(condition) for condition in config.conditions],
-        "state": {True: "carried", False: "not carried", None: "undecided"}[carried],
         "capacity": asdict(found.capacity),
         "interval_rps": found.capacity.interval_rps,
         "seconds": found.seconds,

@@ -1,4 +1,4 @@
-"""Formats cells as a table for a terminal, and runs as CSV and JSON."""
+"""Formats cells as a table for a terminal and as Markdown, and runs as CSV and JSON."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def terminal_table(collection: Collection) -> RenderableType:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("cell", no_wrap=True)
-    columns = [column for column in COLUMNS if column.wanted(collection)]
+    columns = _columns(collection)
     for column in columns:
         table.add_column(column.heading, justify="right" if column.number else "left", no_wrap=column.number)
     for cell in collection.cells:
@@ -91,13 +91,38 @@ def terminal_table(collection: Collection) -> RenderableType:
     for missing in collection.missing:
         empty = [""] * (len(columns) - 2)
         table.add_row(printable_line(missing.cell), *empty, "not measured", "-", style="red")
+    return Group(table, *(Text(printable_line(line)) for line in _below(collection)))
+
+
+def _columns(collection: Collection) -> list[Column]:
+    return [column for column in COLUMNS if column.wanted(collection)]
+
+
+def _below(collection: Collection) -> list[str]:
+    """What takes a sentence."""
     lines = _reasons(collection)
     lines += remarks(collection.cells)
     lines += [left_out_text(cell) for cell in collection.cells if cell.left_out]
     lines += flat(collection.cells)
     if any(cell.uncertain(metric) for cell in collection.cells for metric in ("p50", "p99")):
         lines.append("~ too few independent answers for an interval")
-    return Group(table, *(Text(printable_line(line)) for line in lines))
+    return lines
+
+
+def markdown_text(collection: Collection) -> str:
+    """The table for a terminal and the sentences below it, as Markdown."""
+    columns = _columns(collection)
+    rows = [["cell", *(column.heading for column in columns)]]
+    rows += [[cell.name, *(column.text(cell) for column in columns)] for cell in collection.cells]
+    rows += [[missing.cell, *[""] * (len(columns) - 2), "not measured", "-"] for missing in collection.missing]
+    lines = [f"* {printable_line(line)}" for line in _below(collection)]
+    return "\n".join([markdown_table(rows), *([""] if lines else []), *lines]) + "\n"
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """A table of Markdown, whose first row is its head; empty without rows."""
+    lines = ["| " + " | ".join(printable_line(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) if lines else ""
 
 
 def latency_text(cell: Cell, metric: str) -> str:

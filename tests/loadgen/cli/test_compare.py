@@ -1,5 +1,6 @@
 """``loadgen compare``: which configurations files come to, and how it ends."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ V1, V2 = (str(GOLDEN / f"results-v{version}.json") for version in (1, 2))
 def compared(monkeypatch, tmp_path):
     """Runs `compare` on files a.toml and b.toml, whose runs measure these throughputs."""
     asked_without_starting(monkeypatch, tmp_path)
-    monkeypatch.setattr(console, "set_up_logging", lambda: None)
+    monkeypatch.setattr(console, "set_up_logging", lambda *_: None)
     configs = []
 
     def act(*words, a="model='noop'\nduration='1s'", b="model='noop'\nduration='1s'", rates=(100.0, 100.0), **members):
@@ -59,6 +60,11 @@ def test_files_for_machines(compared):
     assert done.returncode == 8
     assert "| requests/s | 100 | 80 | -20.0% |" in done.stdout
     assert 'failures="1"' in Path("j.xml").read_text()
+    words = [word for form in ("json", "csv", "md", "html", "xml") for word in ("-o", f"made.{form}")]
+    assert compared(*BOTH, *words, "--quiet", rates=(100.0, 80.0))[0].stdout == ""
+    assert json.loads(Path("made.json").read_text())["outcome"] == "worse"
+    assert Path("made.xml").read_text() == Path("j.xml").read_text()
+    assert Path("made.csv").read_text().count("\n") > 2
     made = len(configs)
     done, _ = compared(*BOTH, "--junit", "/nowhere/j.xml")
     assert (done.returncode, len(configs)) == (2, made)  # nothing is measured for what cannot be written

@@ -98,7 +98,7 @@ def test_the_answer_is_printed_or_written(monkeypatch, tmp_path, outcome, rate_r
 
     monkeypatch.setattr(size_verb, "prepare_size", prepare_size)
     monkeypatch.setattr(size_verb, "find_size", find_size)
-    monkeypatch.setattr(console, "set_up_logging", lambda _: None)
+    monkeypatch.setattr(console, "set_up_logging", lambda *_: None)
     path = tmp_path / "answer.json"
     done = asked([*ASKED, "--rate", "50", "--json", str(path)])
     assert (done.returncode, done.stderr) == (code, "")
@@ -125,7 +125,7 @@ def test_what_could_not_be_saved_is_said(monkeypatch, tmp_path):
 
     monkeypatch.setattr(size_verb, "prepare_size", prepare_size)
     monkeypatch.setattr(size_verb, "find_size", find_size)
-    monkeypatch.setattr(console, "set_up_logging", lambda _: None)
+    monkeypatch.setattr(console, "set_up_logging", lambda *_: None)
     done = asked([*ASKED, "--rate", "50"])
     assert (done.returncode, done.stderr) == (11, "loadgen: r1-c1-b1: its results are in /tmp/x.json\n")
 
@@ -141,7 +141,7 @@ def test_an_answer_that_could_not_be_kept_is_said(monkeypatch, tmp_path):
 
     monkeypatch.setattr(size_verb, "prepare_size", prepare_size)
     monkeypatch.setattr(size_verb, "find_size", find_size)
-    monkeypatch.setattr(console, "set_up_logging", lambda _: None)
+    monkeypatch.setattr(console, "set_up_logging", lambda *_: None)
     done = asked([*ASKED, "--rate", "50"])
     said = f"loadgen: {tmp_path}/gone/size.json cannot be written (No such file or directory)\n"
     assert (done.returncode, done.stderr) == (11, said)
@@ -182,7 +182,7 @@ def test_a_server_that_runs_already(monkeypatch, tmp_path, outcome, code, state)
         return FoundCapacity(capacity, 1.0, tmp_path)
 
     monkeypatch.setattr(size_verb, "find_capacity", find_capacity)
-    monkeypatch.setattr(console, "set_up_logging", lambda _: None)
+    monkeypatch.setattr(console, "set_up_logging", lambda *_: None)
     done = asked([LOADGEN, "size", "--target", "oip+http://h:1/m", "--slo", "p99<1s", "--rate", "50"])
     assert (done.returncode, done.stderr) == (code, "")
     assert done.stdout.startswith(f"carries     50 requests/s with p99<1s: {state}\n")
@@ -220,6 +220,6 @@ def test_rows_of_a_server_that_could_not_be_saved(monkeypatch, tmp_path):
         return FoundCapacity(capacity, 1.0, tmp_path, None, ("the rows are in /tmp/x.npz",))
 
     monkeypatch.setattr(size_verb, "find_capacity", find_capacity)
-    monkeypatch.setattr(console, "set_up_logging", lambda _: None)
+    monkeypatch.setattr(console, "set_up_logging", lambda *_: None)
     done = asked([LOADGEN, "size", "--target", "oip+http://h:1/m", "--slo", "p99<1s", "--rate", "50"])
     assert (done.returncode, done.stderr) == (11, "loadgen: the rows are in /tmp/x.npz\n")
