@@ -27,6 +27,12 @@ class Ports:
     admin: int = 1338
     redis: int | None = None
 
+    @property
+    def text(self) -> str:
+        """The ports of frontends in words, in the order of their fields."""
+        names = ("request", "response", "replica", "metrics", "admin")
+        return ", ".join(f"{name} {getattr(self, name) or 'any free one'}" for name in names)
+
 
 def unusable(host: str, port: int, option: str, error: OSError) -> str:
     """Why a port cannot be bound, and what to do.

@@ -100,6 +100,8 @@ class Deploy(CataloguedModel):
         publish_address: of this machine, IPv4, on which the frontends' ports are bound or published.
         local_token: have credentials on loopback too, so that other users of this machine are not served.
         insecure: have none beyond loopback, for peers of 2017.
+        named_ports: names of the ports that have to be free; the others of the usual numbers give way together to free
+            ports where one of them is in use.
     """
 
     replicas: int | None = None
@@ -116,6 +118,7 @@ class Deploy(CataloguedModel):
     publish_address: str = "127.0.0.1"
     local_token: bool = False
     insecure: bool = False
+    named_ports: tuple[str, ...] = ()
 
     @property
     def wants_credentials(self) -> bool:

@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Coroutine
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from frontend_launch.launch.launcher import MODEL_VERSION, DeploymentConfig, End
 from frontend_launch.launch.placement import Assignment, difference
 from frontend_launch.launch.restarts import Restarts
 from frontend_launch.metrics_client import MetricsClient
+from frontend_launch.ports import Ports
 from frontend_launch.stopped import PATIENCE_S, StoppedProcesses
 from frontend_launch.tasks import gather_all, to_completion
 
@@ -115,6 +117,9 @@ class Deployment:
         stack.push_async_callback(self._stop)
         self._in_background(self._stopped.watch(), "looking for processes that are stopped")
         self.endpoints = await self._launcher.start_frontends(self._watch)
+        for endpoint in self.endpoints:
+            if replace(endpoint.ports, redis=None) != Ports():
+                log.info("ports on %s: %s", endpoint.host, endpoint.ports.text)
         addresses = {f"http://{endpoint.host}:{endpoint.ports.admin}": endpoint.token for endpoint in self.endpoints}
         self._admins = [
             await stack.enter_async_context(AdminClient(address, token=token)) for address, token in addresses.items()

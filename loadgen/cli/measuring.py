@@ -10,10 +10,11 @@ from typing import Any, NoReturn
 
 import typer
 
+from frontend_launch.launch.port_choice import chosen
 from loadgen.cli import console, exit_codes, outputs
 from loadgen.cli.next_step import next_step
 from loadgen.cli.outputs import Outputs
-from loadgen.config import ExperimentConfig
+from loadgen.config import Deploy, ExperimentConfig
 from loadgen.experiments.experiment import ExperimentInterrupted, run_experiment
 from loadgen.plan import Plan, prepare
 from loadgen.report.text import placement_text, plan_text, results_text
@@ -49,6 +50,15 @@ def show_plan(config: ExperimentConfig, described: Callable[[Plan], str] = plan_
     plan, _ = console.run(prepare(config))
     typer.echo(described(plan))
     typer.echo(placement_text(plan.placement))
+    show_ports(config)
+
+
+def show_ports(config: ExperimentConfig) -> None:
+    """Print which ports a deployment on this machine takes."""
+    serve = config.serve
+    if isinstance(serve, Deploy) and serve.topology is None:
+        ports, note = chosen(serve.ports, serve.named_ports, serve.publish_address)
+        typer.echo(f"ports  {note or ports.text}")
 
 
 def measure(config: ExperimentConfig, wanted: Outputs) -> NoReturn:

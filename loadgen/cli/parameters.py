@@ -21,6 +21,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.models import ParameterInfo
 
+from frontend_launch.launch.port_choice import MOVABLE
 from frontend_launch.launch.runtimes import RUNTIMES
 from frontend_launch.launch.topology import describe
 from frontend_launch.ports import Ports
@@ -356,8 +357,14 @@ def placement(
 
 @panel(help_format.PORTS)
 def ports(
+    context: typer.Context,
     request_port: Annotated[
-        int, typer.Option(metavar="PORT", help="Frontend's port for requests; 0 takes any free one.")
+        int,
+        typer.Option(
+            metavar="PORT",
+            help="Frontend's port for requests; 0 takes any free one. Default ports give way to free ones together "
+            "where one is in use.",
+        ),
     ] = 4456,
     response_port: Annotated[int, typer.Option(metavar="PORT", help="Frontend's port for responses.")] = 4455,
     replica_port: Annotated[int, typer.Option(metavar="PORT", help="Frontend's port for replicas.")] = 7000,
@@ -375,7 +382,8 @@ def ports(
 ) -> Settings:
     """The ports of the frontends, and who is served."""
     ports = Ports(request_port, response_port, replica_port, metrics_port, admin_port, redis_port)
-    return {"ports": ports, "local_token": local_token}
+    named = tuple(name for name in MOVABLE if was_given(context, f"{name}_port"))
+    return {"ports": ports, "named_ports": named, "local_token": local_token}
 
 
 @panel(help_format.PORTS)

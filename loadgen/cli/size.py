@@ -132,6 +132,7 @@ def size(
     if dry_run:
         plan, _ = console.run(prepare_size(config))
         typer.echo(size_plan_text(plan))
+        measuring.show_ports(config.base)
     else:
         _run(config, resume, wanted)
 

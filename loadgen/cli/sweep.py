@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from frontend_launch.quantities import exact, plural
-from loadgen.cli import console, exit_codes, help_format, outputs, parameters
+from loadgen.cli import console, exit_codes, help_format, measuring, outputs, parameters
 from loadgen.cli.outputs import Outputs, writing
 from loadgen.cli.target import target
 from loadgen.config import Deploy, Saturate
@@ -135,6 +135,7 @@ def sweep(
 def _show_plan(config: SweepConfig, skip_impossible: bool) -> None:
     plan, _ = console.run(prepare_sweep(config, skip_impossible=skip_impossible))
     typer.echo(sweep_plan_text(plan))
+    measuring.show_ports(config.base)
     _show_skipped(plan, Outputs())
 
 

@@ -12,6 +12,7 @@ from frontend_launch.integers import core_ranges, plural
 from frontend_launch.launch.deployment import Deployment
 from frontend_launch.launch.launcher import DeploymentConfig
 from frontend_launch.launch.placement import Placement
+from frontend_launch.launch.port_choice import chosen
 from frontend_launch.launch.runtimes import RUNTIMES
 from loadgen.config import Deploy, ExperimentConfig
 from loadgen.load import open_files
@@ -50,12 +51,15 @@ def deployment_of(plan: Plan) -> Deployment:
     config, serve = plan.config, plan.config.serve
     assert isinstance(serve, Deploy)
     check_open_files(len(plan.placement.replicas), config.client.processes)
+    ports, note = chosen(serve.ports, serve.named_ports, serve.publish_address)
+    if note:
+        log.info("%s", note)
     wanted = DeploymentConfig(
         model=plan.model,
         model_name=serve.model,
         placement=plan.placement,
         max_batch=config.serve.batch_size,
-        ports=serve.ports,
+        ports=ports,
         replica_options=tuple(replica_options(serve, config.seed)),
         ready_timeout_s=serve.ready_timeout_s,
         image=serve.image,

@@ -5,6 +5,8 @@ import re
 import pytest
 from program import LOADGEN, asked, noop
 
+from loadgen.cli import measuring
+
 SEED_EXAMPLES = [
     "--duration_seconds 120 --model_name vgg --num_replicas 1 2 3 4 --batch_sizes 1 2 4 8 16 32 "
     "--model_cpus 20 21 22 23 24 25 26 27 --cpus_per_replica_nums 1,2",
@@ -396,3 +398,20 @@ def test_models_that_do_not_exist(arguments, monkeypatch):
     done = asked([LOADGEN, *arguments])
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "'abc'" in done.stderr
+
+
+def test_a_plan_names_the_ports(monkeypatch):
+    """Those that were named, and why the others give way."""
+    plan = [LOADGEN, "saturate", "-m", "noop", "--dry-run"]
+    asked_for = []
+
+    def chosen(ports, named, address):
+        asked_for.append((ports.metrics, named, address))
+        return ports, "" if named else "port 4456 on 127.0.0.1 in use: the frontends take 5 free ports"
+
+    monkeypatch.setattr(measuring, "chosen", chosen)
+    line = "\nports  port 4456 on 127.0.0.1 in use: the frontends take 5 free ports\n"
+    assert asked(plan).stdout.endswith(line)
+    line = "\nports  request 4456, response 4455, replica 7000, metrics 1337, admin 1338\n"
+    assert asked([*plan, "--metrics-port", "1337"]).stdout.endswith(line)
+    assert asked_for == [(1337, (), "127.0.0.1"), (1337, ("metrics",), "127.0.0.1")]

@@ -1,0 +1,42 @@
+"""Chooses the ports of a deployment: the usual ones where all are free, else free ones."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Collection
+from dataclasses import replace
+
+from frontend_launch.integers import plural
+from frontend_launch.ports import Ports
+
+MOVABLE = ("request", "response", "replica", "metrics", "admin")
+
+
+def chosen(ports: Ports, named: Collection[str], address: str) -> tuple[Ports, str]:
+    """The ports to bind, and a line that says why they are not the usual ones; empty where they are.
+
+    Args:
+        ports: that are wanted; those of the usual numbers give way together where one of them is in use.
+        named: ports that do not give way, beside those of other numbers.
+        address: to bind on.
+    """
+    usual = Ports()
+    movable = [name for name in MOVABLE if name not in named and getattr(ports, name) == getattr(usual, name)]
+    taken = [str(getattr(ports, name)) for name in movable if _in_use(address, getattr(ports, name))]
+    if not taken:
+        return ports, ""
+    which = f"{'port' if len(taken) == 1 else 'ports'} {', '.join(taken)}"
+    moved = replace(ports, **dict.fromkeys(movable, 0))
+    return moved, f"{which} on {address} in use: the frontends take {plural(len(movable), 'free port')}"
+
+
+def _in_use(address: str, port: int) -> bool:
+    """Whether binding a port finds it in use; what else is wrong with it, binding it says later."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the frontends have it
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
