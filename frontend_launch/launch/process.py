@@ -16,6 +16,7 @@ from frontend_launch import scratch
 from frontend_launch.affinity import affinity
 from frontend_launch.children import Command, start
 from frontend_launch.errors import LaunchError, UnavailableError
+from frontend_launch.integers import core_ranges
 from frontend_launch.launch.launcher import (
     DeploymentConfig,
     Endpoint,
@@ -30,6 +31,7 @@ from frontend_launch.launch.launcher import (
     shard_flags,
 )
 from frontend_launch.launch.placement import Assignment
+from frontend_launch.launch.process_runs import Kept
 from frontend_launch.ports import Ports
 from frontend_launch.tasks import gather_all
 from frontend_launch.wire import ipc_addresses
@@ -53,6 +55,7 @@ class ProcessLauncher(Launcher):
         self._directory = self._stack.enter_context(scratch.directory())
         self.log_directory = self._directory / "logs"
         self.log_directory.mkdir()
+        self._kept = Kept(self._directory)
         self.credentials_file: Path | None = None
 
     @override
@@ -89,9 +92,20 @@ class ProcessLauncher(Launcher):
             raise LaunchError(text, await process.log_tail()) from None
         except ValueError:  # they ended without a line of JSON; the last of their log is one clear line
             raise UnavailableError(await process.log_tail(lines=1) or f"{assignment.role} ended at once") from None
-        return Endpoint(
-            self._config.host, Ports(**bound), sockets, sockets is not None, clients_credentials(self._config)
-        )
+        taken = Ports(**bound)
+        self._keep(assignment, process, taken.text)
+        return Endpoint(self._config.host, taken, sockets, sockets is not None, clients_credentials(self._config))
+
+    def _keep(self, assignment: Assignment, process: Running, ports: str = "") -> None:
+        """Have `loadgen ps` list a process.
+
+        Args:
+            assignment: of the process.
+            process: that runs.
+            ports: that it listens on.
+        """
+        cores = core_ranges(assignment.cores)
+        self._kept.add(assignment.role, process.pid, self._config.model_name, cores, assignment.gpu, ports)
 
     def _sockets(self, role: str) -> Path | None:
         """A directory for a frontend's Unix sockets, where they pay and the system takes so long a path."""
@@ -115,7 +129,9 @@ class ProcessLauncher(Launcher):
         }
         if endpoint.local_replicas and endpoint.directory is not None:
             environment["LOADGEN_FRONTEND"] = ipc_addresses(endpoint.directory).replica
-        return await start(Command(assignment.role, arguments, assignment.cores, environment), self.log_directory)
+        process = await start(Command(assignment.role, arguments, assignment.cores, environment), self.log_directory)
+        self._keep(assignment, process)
+        return process
 
     @override
     async def cores_of(self, running: Running) -> tuple[int, ...]:

@@ -7,13 +7,16 @@ import contextlib
 import json
 import logging
 import shlex
+import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from frontend_launch.launch import runs
+from frontend_launch.errors import UnavailableError
+from frontend_launch.launch import process_runs, runs
 from frontend_launch.launch.engine import engine
 from frontend_launch.launch.launcher import CREDENTIALS_FILE
 from frontend_launch.launch.runs import ContainerInfo, uptime_s
@@ -31,7 +34,10 @@ from model_containers import credentials
 log = logging.getLogger(__name__)
 
 Run = Annotated[str, typer.Argument(metavar="[RUN]", help="A run, as `loadgen ps` shows it.  [default: the only one]")]
-HEADINGS = ("run", "role", "container", "image", "cores", "gpu", "state", "up")
+HEADINGS = ("run", "role", "container or pid", "image or model", "cores", "gpu", "state", "up", "ports")
+
+NAMES = {number: name for name, number in asdict(Ports()).items() if number is not None}
+"""What the ports inside a container are called."""
 
 
 @parameters.with_options(
@@ -78,7 +84,9 @@ async def _up(config: ExperimentConfig) -> None:
         else:
             typer.echo("serving until Ctrl-C")
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.Event().wait()
+                await deployment.failed.wait()
+                assert deployment.failure is not None
+                raise deployment.failure
 
 
 def _port_flags(ports: Ports) -> str:
@@ -111,21 +119,45 @@ def down(
 
 
 def ps() -> None:
-    """List the containers of all runs."""
+    """List the containers and processes of all deployments."""
 
     async def act() -> list[ContainerInfo]:
         async with engine() as docker:
             return await runs.containers(docker)
 
-    found, _ = console.run(act())
+    async def act_beside() -> list[ContainerInfo]:
+        try:
+            return await act()
+        except UnavailableError as error:
+            console.fail(f"containers are not listed: {error}")
+            return []
 
-    typer.echo(table([HEADINGS, *map(_row, found)]))
+    processes = process_runs.listed()
+    found, _ = console.run(act_beside() if processes else act())
+    rows = [*map(_row, found), *(_process_row(pid, part) for pid, part in processes)]
+    typer.echo(table([HEADINGS, *rows]))
 
 
 def _row(found: ContainerInfo) -> tuple[str, ...]:
-    up_s = uptime_s(found)
-    up = "-" if up_s is None else f"{up_s:.0f} s" if up_s < 600 else f"{up_s / 60:.0f} min"
-    return (found.run, found.role, found.name, found.image, found.cores or "-", found.gpu or "-", found.state, up)
+    ports = ", ".join(f"{NAMES[inside]} {outside}" for inside, outside in found.ports.items() if inside in NAMES)
+    what = (found.run, found.role, found.name, found.image, found.cores or "-", found.gpu or "-", found.state)
+    return (*what, _time(uptime_s(found)), ports or "-")
+
+
+def _process_row(pid: int, part: process_runs.Part) -> tuple[str, ...]:
+    """A row of a process.
+
+    Args:
+        pid: of the program that started it, which ends it with Ctrl-C or SIGTERM.
+        part: the process.
+    """
+    state = "running" if part.running else "gone"
+    what = (f"pid-{pid}", part.role, str(part.pid), part.model, part.cores or "-", part.gpu or "-", state)
+    return (*what, _time(time.monotonic() - part.started_s), part.ports or "-")
+
+
+def _time(up_s: float | None) -> str:
+    return "-" if up_s is None else f"{up_s:.0f} s" if up_s < 600 else f"{up_s / 60:.0f} min"
 
 
 def logs(
