@@ -43,7 +43,7 @@ VERBS = {
         "deployments:down",
         "Take down containers, network and directory of a run; nothing that loadgen did not label is touched.",
     ),
-    "ps": ("deployments:ps", "List the containers of all runs."),
+    "ps": ("deployments:ps", "List the containers and processes of all deployments."),
     "logs": ("deployments:logs", "Print the logs of a run's containers, each line with its role."),
     "metrics": ("deployments:metrics", "Print the metrics of a query frontend as JSON."),
     "doctor": ("doctor:doctor", "Say what works here, and what to do about the rest."),
@@ -147,6 +147,8 @@ def _root(
 def run(argv: list[str]) -> NoReturn:
     """Do what the words after the program's name say, and exit with its code."""
     printable.protect()
+    if argv[:1] in (["--show-completion"], ["--install-completion"]):
+        _need_shell(argv[0])
     try:
         code = app(args=normalise_argv(argv, list_options(argv)), prog_name="loadgen", standalone_mode=False)
         sys.stdout.flush()
@@ -159,6 +161,19 @@ def run(argv: list[str]) -> NoReturn:
     except MemoryError:
         sys.exit(_said("there is not enough memory: free some, or ask for less", exit_codes.PLACEMENT))
     sys.exit(code)
+
+
+def _need_shell(option: str) -> None:
+    """End the program where the shell that started it is not known, which typer says without a remedy.
+
+    Args:
+        option: that wants it.
+    """
+    from typer import completion  # noqa: PLC0415 - most commands do without it
+
+    if completion._get_shell_name() is None:  # type: ignore[attr-defined] - what typer itself asks
+        remedy = "print the script of one with _LOADGEN_COMPLETE=source_bash loadgen (or source_zsh, source_fish)"
+        sys.exit(_said(f"{option}: no shell is detected; {remedy}", exit_codes.CONFIG))
 
 
 _EXTRA = "Got unexpected extra argument"

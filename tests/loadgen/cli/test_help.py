@@ -96,6 +96,18 @@ def test_the_script_of_a_shell(shell, monkeypatch):
     assert f"_LOADGEN_COMPLETE=complete_{shell}" in said.stdout
 
 
+@pytest.mark.parametrize("option", ["--show-completion", "--install-completion"])
+def test_a_shell_that_is_not_detected(option, monkeypatch):
+    """Such as none, in a container: one line says how to print the script all the same."""
+    monkeypatch.setattr(completion, "_get_shell_name", lambda: None)
+    remedy = "print the script of one with _LOADGEN_COMPLETE=source_bash loadgen (or source_zsh, source_fish)"
+    said = asked([LOADGEN, option])
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr == f"loadgen: {option}: no shell is detected; {remedy}\n"
+    monkeypatch.setenv("_LOADGEN_COMPLETE", "source_bash")
+    assert "_LOADGEN_COMPLETE=complete_bash" in asked([LOADGEN]).stdout
+
+
 def test_help_is_instant():
     """The list of all verbs loads none of the libraries that take longer than itself."""
     program = "import atexit, sys; atexit.register(lambda: print(*sys.modules)); from loadgen.cli import main; main()"
