@@ -171,7 +171,7 @@ def _need_shell(option: str) -> None:
     """
     from typer import completion  # noqa: PLC0415 - most commands do without it
 
-    if completion._get_shell_name() is None:  # type: ignore[attr-defined] - what typer itself asks
+    if completion._get_shell_name() is None:  # type: ignore[attr-defined]  # typer asks it too
         remedy = "print the script of one with _LOADGEN_COMPLETE=source_bash loadgen (or source_zsh, source_fish)"
         sys.exit(_said(f"{option}: no shell is detected; {remedy}", exit_codes.CONFIG))
 
