@@ -33,6 +33,7 @@ from loadgen.load.inputs import DRAWN_INPUTS, InputSource, SeededInputs
 from loadgen.targets.application import describe_application
 from loadgen.targets.discover import discover_remote
 from loadgen.targets.remote import MOST_CONNECTIONS, Remote, RequestOptions
+from model_containers import extras
 from model_containers.model import Description
 
 MAX_WINDOW = 10_000
@@ -194,8 +195,17 @@ async def survey(config: ExperimentConfig) -> PlanContext:
             return PlanContext(model, _inputs(config, model), discover())
         case CataloguedModel() as serve:
             model, shape = await _described(serve, config)
+            _check_framework(serve, model)
             topology = serve.topology if isinstance(serve, Deploy) else None
             return PlanContext(model, _inputs(config, model), topology or discover(), input_shape=shape)
+
+
+def _check_framework(serve: CataloguedModel, model: Description) -> None:
+    """Refuse a model whose framework the replicas, processes of this installation, would not find."""
+    here = isinstance(serve, Deploy) and serve.runtime == "process" and serve.topology is None
+    if here and (missing := extras.missing(model.framework)):
+        what = f"{model.name} needs {' and '.join(missing)}, not installed here"
+        raise DescribeError(f"{what}: {extras.remedy(model.framework)}")
 
 
 async def _described(serve: CataloguedModel, config: ExperimentConfig) -> tuple[Description, tuple[int, ...] | None]:

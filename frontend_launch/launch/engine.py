@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import TYPE_CHECKING, TypeVar
 
 from frontend_launch.errors import LaunchError, UnavailableError
+from model_containers.extras import remedy
 
 if TYPE_CHECKING:
     import aiodocker
@@ -43,7 +44,7 @@ async def engine() -> AsyncIterator[aiodocker.Docker]:
         import aiodocker  # noqa: PLC0415 - behind an extra
         import aiohttp  # noqa: PLC0415 - what it is made with
     except ImportError:
-        raise UnavailableError("aiodocker is not installed: pip install 'loadgen[docker]'") from None
+        raise UnavailableError(f"aiodocker is not installed: {remedy('docker')}") from None
     async with contextlib.AsyncExitStack() as stack:
         try:
             async with asyncio.timeout(TIMEOUT_S):

@@ -26,6 +26,7 @@ from frontend_launch.launch.docker import REDIS_IMAGE
 from frontend_launch.launch.engine import TIMEOUT_S, engine
 from frontend_launch.ports import Ports
 from model_containers import wire
+from model_containers.extras import remedy
 from model_containers.model import Description
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ def _declared() -> Sequence[Requirement]:
     try:
         from packaging.requirements import Requirement  # noqa: PLC0415 - behind an extra
     except ImportError:
-        raise LaunchError("packaging is not installed: pip install 'loadgen[docker]'") from None
+        raise LaunchError(f"packaging is not installed: {remedy('docker')}") from None
     return [Requirement(line) for line in importlib.metadata.requires("loadgen") or ()]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes.util
-import importlib.util
 import os
 import resource
 from dataclasses import dataclass
@@ -16,6 +15,21 @@ from frontend_launch.integers import core_ranges
 from frontend_launch.launch.engine import engine_version
 from frontend_launch.launch.topology import discover
 from loadgen.results.environment import cpu_model, versions
+from model_containers import extras
+
+WITHOUT = {
+    "tensorflow": "vgg and inception cannot be served",
+    "lightgbm": "lgbm cannot be served",
+    "sklearn": "kernel-svm, kpca-svm and elastic-net cannot be served",
+    "onnx": "ONNX files cannot be served",
+    "oip": "--target cannot be used",
+    "docker": "--runtime docker cannot be used",
+    "redis": "frontends cannot share their configuration through Redis",
+    "gpu": "GPUs are not watched",
+    "report": "reports have no page",
+    "peers": "benchmarks have no other load generator to compare with",
+}
+"""What does not work without an extra."""
 
 MIN_CORES = 2
 MIN_OPEN_FILES = 1024
@@ -39,8 +53,9 @@ class Fitness:
 
 
 def examine() -> list[Fitness]:
-    """Look at cores, limits, libraries, the Docker engine and GPUs."""
-    return [_cores(), _memory(), _open_files(), _packages(), _models(), _libgomp(), _targets(), _docker(), _gpus()]
+    """Look at cores, limits, extras, libraries, the Docker engine and GPUs."""
+    of_extras = [_extra(name, without) for name, without in WITHOUT.items()]
+    return [_cores(), _memory(), _open_files(), _packages(), *of_extras, _libgomp(), _docker(), _gpus()]
 
 
 def _cores() -> Fitness:
@@ -69,10 +84,12 @@ def _packages() -> Fitness:
     return Fitness("packages", True, ", ".join(f"{name} {version}" for name, version in versions().items()))
 
 
-def _models() -> Fitness:
-    ok = importlib.util.find_spec("tensorflow") is not None
-    remedy = "pip install 'loadgen[models]'; until then only noop can be served"
-    return Fitness("tensorflow", ok, "installed" if ok else "not installed", "" if ok else remedy)
+def _extra(name: str, without: str) -> Fitness:
+    missing = extras.missing(name)
+    if not missing:
+        return Fitness(f"extra {name}", True, ", ".join(extras.MODULES[name]))
+    found = f"not installed: {', '.join(missing)}"
+    return Fitness(f"extra {name}", False, found, f"without it {without}: {extras.remedy(name)}")
 
 
 def _libgomp() -> Fitness:
@@ -80,20 +97,6 @@ def _libgomp() -> Fitness:
     return Fitness(
         "libgomp", library is not None, library or "not found", "" if library else "apt-get install libgomp1"
     )
-
-
-def _targets() -> Fitness:
-    missing = [name for name in ("grpc", "google.protobuf", "httptools") if not _importable(name)]
-    remedy = "pip install 'loadgen[oip]'; until then --target cannot be used"
-    found = f"not installed: {', '.join(missing)}" if missing else "gRPC and HTTP"
-    return Fitness("targets", not missing, found, remedy if missing else "")
-
-
-def _importable(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # not even the package that it is part of
-        return False
 
 
 def _docker() -> Fitness:

@@ -13,6 +13,7 @@ from loadgen import files
 from loadgen.checks import instance
 from loadgen.errors import ConfigError, FieldError, without_secrets
 from loadgen.targets.address import Address
+from model_containers.extras import remedy
 
 GRPC_OPTIONS = (
     ("grpc.enable_http_proxy", 0),
@@ -154,5 +155,5 @@ def grpc_library() -> Any:
         import grpc  # noqa: PLC0415 - behind an extra
         import grpc.aio  # noqa: PLC0415
     except ImportError:
-        raise ConfigError("gRPC is not installed: pip install 'loadgen[oip]'") from None
+        raise ConfigError(f"gRPC is not installed: {remedy('oip')}") from None
     return grpc

@@ -7,6 +7,7 @@ import pkgutil
 from loadgen.errors import ConfigError
 from loadgen.targets.readiness import until_ready
 from loadgen.targets.remote import Remote, TargetOptions
+from model_containers.extras import remedy
 
 
 async def discover_remote(options: TargetOptions) -> Remote:
@@ -19,7 +20,7 @@ async def discover_remote(options: TargetOptions) -> Remote:
     try:
         remote_class: type[Remote] = pkgutil.resolve_name(options.address.protocol.remote_class)
     except ImportError as error:
-        raise ConfigError(f"{{External.target}} needs {error.name}: pip install 'loadgen[oip]'") from None
+        raise ConfigError(f"{{External.target}} needs {error.name}: {remedy('oip')}") from None
     if options.wait_ready_s is None:
         return await remote_class.at(options)
 

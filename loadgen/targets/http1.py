@@ -42,6 +42,7 @@ from loadgen.targets.http_failures import failure_text
 from loadgen.targets.mailbox import Mailbox
 from loadgen.targets.oip.tensors import Tensor
 from loadgen.targets.port_probe import explained
+from model_containers.extras import remedy
 
 if TYPE_CHECKING:
     from loadgen.targets.oip.answers import AnswerJudge
@@ -132,7 +133,7 @@ class HttpTarget(Target, Delivers):
         try:
             import httptools  # noqa: PLC0415 - behind an extra
         except ImportError:
-            raise ConfigError("httptools is not installed: pip install 'loadgen[oip]'") from None
+            raise ConfigError(f"httptools is not installed: {remedy('oip')}") from None
         self._parser: Callable[[Any], Any] = httptools.HttpResponseParser
         self.errors: tuple[type[Exception], ...] = (httptools.HttpParserError, httptools.HttpParserUpgrade)
         self._messages = pool.payloads()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from model_containers.errors import ModelError
+from model_containers.extras import remedy
 from model_containers.model import Description, LoadOptions
 
 
@@ -132,16 +133,14 @@ def _frameworks(options: LoadOptions) -> tuple[Any, Any]:
         import keras  # noqa: PLC0415 - the one file that uses it
         import tensorflow  # noqa: PLC0415
     except ImportError as error:
-        raise ModelError(f"TensorFlow is not installed ({error}): pip install 'loadgen[models]'") from None
+        raise ModelError(f"TensorFlow is not installed ({error}): {remedy('tensorflow')}") from None
     tensorflow.config.threading.set_intra_op_parallelism_threads(options.threads)
     tensorflow.config.threading.set_inter_op_parallelism_threads(1)
     gpus = tensorflow.config.list_physical_devices("GPU")
     if not options.gpu:
         tensorflow.config.set_visible_devices([], "GPU")
     elif not gpus:
-        raise ModelError(
-            "TensorFlow finds no GPU: leave the GPU out (--gpus none) or pip install 'loadgen[models-gpu]'"
-        )
+        raise ModelError(f"TensorFlow finds no GPU: leave the GPU out (--gpus none) or {remedy('tensorflow-gpu')}")
     else:
         _limit_memory(tensorflow, gpus[0], options.gpu_memory_fraction)
     return tensorflow, keras

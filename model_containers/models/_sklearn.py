@@ -10,6 +10,7 @@ import numpy as np
 
 from model_containers import train
 from model_containers.errors import ModelError
+from model_containers.extras import remedy
 from model_containers.model import Description, LoadOptions
 
 FILE = "model.skops"
@@ -72,5 +73,5 @@ def _libraries() -> tuple[Any, Any, Any]:
         import skops.io  # noqa: PLC0415
         import threadpoolctl  # noqa: PLC0415
     except ImportError as error:
-        raise ModelError(f"scikit-learn is not installed ({error}): pip install 'loadgen[models]'") from None
+        raise ModelError(f"scikit-learn is not installed ({error}): {remedy('sklearn')}") from None
     return sklearn, skops.io, threadpoolctl

@@ -13,6 +13,7 @@ import numpy as np
 
 from model_containers import train
 from model_containers.errors import ModelError
+from model_containers.extras import remedy
 from model_containers.model import Description, LoadOptions
 
 FILE = "model.txt"
@@ -96,6 +97,6 @@ def _library() -> Any:
         import lightgbm  # noqa: PLC0415 - the one file that uses it
     except (ImportError, OSError) as error:  # OSError: libgomp is missing
         raise ModelError(
-            f"LightGBM cannot be loaded ({error}): pip install 'loadgen[models]'; it needs libgomp1 of the system"
+            f"LightGBM cannot be loaded ({error}): {remedy('lightgbm')}; it needs libgomp1 of the system"
         ) from None
     return lightgbm

@@ -18,6 +18,7 @@ import numpy as np
 from model_containers.artefacts import digest_of_all
 from model_containers.data_types import DataType
 from model_containers.errors import ModelError
+from model_containers.extras import remedy
 from model_containers.model import TOLERANCE, Description, LoadOptions, TensorSpec
 from model_containers.models._onnx_graph import TOKENS, Graph, Tensor, graph_of, note, tensors_of
 
@@ -203,7 +204,7 @@ def _session(path: str, options: LoadOptions) -> Any:
     try:
         import onnxruntime  # noqa: PLC0415 - the one file that uses it
     except ImportError as error:
-        raise ModelError(f"ONNX Runtime is not installed ({error}): pip install 'loadgen[onnx]'") from None
+        raise ModelError(f"ONNX Runtime is not installed ({error}): {remedy('onnx')}") from None
     if not Path(path).is_file():
         other = f"{path}.onnx"
         raise ModelError(

@@ -27,6 +27,7 @@ from loadgen.targets.dialer import Dialer
 from loadgen.targets.mailbox import Mailbox
 from loadgen.targets.oip.answers import AnswerJudge
 from loadgen.targets.oip.tensors import Tensor
+from model_containers.extras import remedy
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 BEYOND_TIMEOUT_S = 1.0
@@ -94,7 +95,7 @@ class OipGrpcTarget(Target, Delivers):
         try:
             import hpack  # noqa: F401, PLC0415 - behind an extra
         except ImportError:
-            raise ConfigError("hpack is not installed: pip install 'loadgen[oip]'") from None
+            raise ConfigError(f"hpack is not installed: {remedy('oip')}") from None
         address, access = self._spec.address, self._spec.access
         self._tls: ssl.SSLContext | None = None
         if address.tls:
