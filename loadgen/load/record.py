@@ -45,6 +45,8 @@ class Interval:
         histogram: their latencies, encoded; None without answers.
         ended: of requests of the measured part that ended in it, counts as `Tally.totals`; empty without a tally.
         lost: requests that ended in it without an answer as it should be.
+        sent: requests that were sent in it.
+        gaps_s: time in it that the client did not run when it was due to; of several clients the most.
     """
 
     end_s: float
@@ -56,6 +58,8 @@ class Interval:
     histogram: str | None
     lost: int = 0
     ended: tuple[int, ...] = ()
+    sent: int = 0
+    gaps_s: float = 0.0
 
     @classmethod
     def of(
@@ -66,6 +70,8 @@ class Interval:
         in_flight: float,
         lost: int = 0,
         ended: tuple[int, ...] = (),
+        sent: int = 0,
+        gaps_s: float = 0.0,
     ) -> Interval:
         """An interval with these latencies.
 
@@ -76,6 +82,8 @@ class Interval:
             in_flight: mean number of requests.
             lost: requests that ended in it without an answer as it should be.
             ended: counts of its tally.
+            sent: requests that were sent in it.
+            gaps_s: time that the client did not run when it was due to.
         """
         p99_ns, mean_ns = histogram.percentile_ns(99, lost), histogram.mean_ns
         return cls(
@@ -88,6 +96,8 @@ class Interval:
             histogram=histogram.encode() if histogram.total else None,
             ended=ended,
             lost=lost,
+            sent=sent,
+            gaps_s=gaps_s,
         )
 
     @classmethod
@@ -104,6 +114,8 @@ class Interval:
             sum(interval.in_flight for interval in intervals),
             sum(interval.lost for interval in intervals),
             tuple(sum(counts) for counts in zip(*(interval.ended for interval in intervals), strict=True)),
+            sum(interval.sent for interval in intervals),
+            max(interval.gaps_s for interval in intervals),
         )
 
     @property

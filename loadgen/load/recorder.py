@@ -71,7 +71,7 @@ class Recorder:
         self._told, self._untimed = False, 0
         """Whether the server times requests, and answers that were measured since the last timed one."""
         self._started_ns = self._until_ns = self._cut_ns = self._cut_in_flight_ns = 0
-        self._cut_lost = 0
+        self._cut_lost = self._cut_sent = self._cut_gaps_ns = 0
         self._heard_ns = 0
         """When the last answer came."""
 
@@ -332,8 +332,8 @@ class Recorder:
             return None
         self.record_waiting()
         histogram, self._interval = self._interval, LatencyHistogram()
-        in_flight_ns = self.record.clients[0].in_flight_ns
-        lost = self._ended_without_answer
+        in_flight_ns, gaps_ns = self.record.clients[0].in_flight_ns, self.record.clients[0].gaps_ns
+        lost, sent = self._ended_without_answer, self.record.measured_sent
         interval = Interval.of(
             histogram,
             end_s=(now_ns - self._started_ns) / NS_PER_S,
@@ -341,8 +341,11 @@ class Recorder:
             in_flight=(in_flight_ns - self._cut_in_flight_ns) / (now_ns - self._cut_ns),
             ended=self._ended_since_cut(),
             lost=lost - self._cut_lost,
+            sent=sent - self._cut_sent,
+            gaps_s=(gaps_ns - self._cut_gaps_ns) / NS_PER_S,
         )
         self._cut_ns, self._cut_in_flight_ns, self._cut_lost = now_ns, in_flight_ns, lost
+        self._cut_sent, self._cut_gaps_ns = sent, gaps_ns
         self._closed(histogram)
         if len(self.record.intervals) < MAX_INTERVALS:
             self.record.intervals.append(interval)

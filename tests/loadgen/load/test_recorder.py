@@ -230,6 +230,22 @@ def test_intervals_add_up_to_the_whole():
     assert sum(interval.completed for interval in recorder.record.intervals) == recorder.record.latency.total == 9
 
 
+def test_an_interval_has_what_was_sent_and_when_the_client_did_not_run():
+    """Of this interval alone; of two clients the sum, and the longer gaps."""
+    recorder = Recorder()
+    recorder.begin_measured(0, until_ns=None)
+    recorder.sent(3, 10)
+    recorder.record.clients[0].add_gap(20, 20_000_000)
+    first = recorder.cut(100)
+    recorder.sent(5, 110)
+    second = recorder.cut(200)
+    assert first is not None
+    assert second is not None
+    assert (first.sent, first.gaps_s, second.sent, second.gaps_s) == (3, 0.02, 5, 0.0)
+    both = Interval.merged([first, second])
+    assert (both.sent, both.gaps_s) == (8, 0.02)
+
+
 def test_records_of_two_clients_merge():
     """Counts add, the longer measured part counts."""
     one = Record(sent=3, measured_ns=10, left_behind=1, resent=2)
