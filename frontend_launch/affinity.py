@@ -53,17 +53,26 @@ def pinned(cores: tuple[int, ...]) -> Iterator[None]:
     """
     before = os.sched_getaffinity(0)
     try:
-        _pin(cores)
+        pin(os.getpid(), cores)
     except OSError as error:
         raise LaunchError(f"this process cannot run on cores {core_ranges(cores)}: {error.strerror}") from None
     try:
         yield
     finally:
-        _pin(before)
+        pin(os.getpid(), before)
 
 
-def _pin(cores: Iterable[int]) -> None:
-    for thread in _threads(os.getpid()):
+def pin(pid: int, cores: Iterable[int]) -> None:
+    """Run all threads of a process on these cores and no others; one that is gone runs nowhere.
+
+    Args:
+        pid: of the process.
+        cores: for it.
+
+    Raises:
+        OSError: the kernel does not allow it.
+    """
+    for thread in _threads(pid):
         with contextlib.suppress(ProcessLookupError):
             os.sched_setaffinity(thread, cores)
 

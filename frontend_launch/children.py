@@ -91,7 +91,9 @@ class Process:
             os.close(self._held)
 
 
-async def start(command: Command, log_directory: Path, *, read_stdout: bool = False) -> Process:
+async def start(
+    command: Command, log_directory: Path, *, read_stdout: bool = False, pass_fds: tuple[int, ...] = ()
+) -> Process:
     """Start a process that is pinned from its first instruction and dies with this one.
 
     Two things end it when this process is gone, even by SIGKILL: the kernel's parent-death signal, and the
@@ -102,6 +104,7 @@ async def start(command: Command, log_directory: Path, *, read_stdout: bool = Fa
         log_directory: ``ROLE.err`` there takes standard error, and standard output unless that is read; a
             process that keeps a log of its own is expected to write it to ``ROLE.log``.
         read_stdout: hand its standard output to the caller as `Process.stdout`.
+        pass_fds: descriptors that it inherits, with their numbers.
 
     Raises:
         LaunchError: the system refuses to start it.
@@ -122,7 +125,7 @@ async def start(command: Command, log_directory: Path, *, read_stdout: bool = Fa
                 "-P",  # files of the working directory are no modules
                 *command.arguments,
                 env=environment,
-                pass_fds=(watched,),
+                pass_fds=(watched, *pass_fds),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE if read_stdout else errors,
                 stderr=errors,

@@ -22,6 +22,7 @@ from loadgen.checks import finite, host, instance, whole, words
 from loadgen.constraints import MAX_DURATION_S
 from loadgen.errors import ConfigError, FieldError
 from loadgen.judging.slo import Condition
+from loadgen.live.options import Live
 from loadgen.load import requests_log
 from loadgen.load.arrivals import MAX_REQUESTS, Arrivals
 from loadgen.load.drawing import DTYPES, Range
@@ -469,6 +470,7 @@ class ExperimentConfig:
         fail_if: conditions that are not to come true.
         abort_on_fail: end the run once one of them is true at its end, whatever follows.
         allow_invalid: a run that is invalid is taken as it is.
+        live: what is shown while it is under way.
     """
 
     serve: Served
@@ -482,8 +484,10 @@ class ExperimentConfig:
     fail_if: tuple[Condition, ...] = ()
     allow_invalid: bool = False
     abort_on_fail: bool = False
+    live: Live = field(default_factory=Live)
 
     def __post_init__(self) -> None:
+        instance(self, "live", of=(Live,))
         instance(self, "serve", of=(Deploy, Frontend, External))
         instance(self, "load", of=(Saturate, OpenLoop))
         instance(self, "inputs", of=(Inputs,))

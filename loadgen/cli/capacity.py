@@ -33,6 +33,7 @@ from loadgen.report.text import capacity_plan_text, capacity_text
     target,
     parameters.ports,
     writing,
+    parameters.live,
     parameters.planning,
 )
 def capacity(
@@ -76,7 +77,7 @@ def capacity(
     runtime: parameters.Runtime = "process",
 ) -> None:
     """Find the highest rate that holds an objective."""
-    dry_run, wanted = settings.pop("dry_run"), settings.pop("outputs")
+    dry_run, wanted = settings.pop("dry_run"), settings["outputs"]
     with console.one_line_errors(typed={"Limits.tolerance": tolerance}):
         if settings["fail_if"]:
             raise ConfigError(f"--fail-if {settings['fail_if'][0]}: a search wants what has to hold: use --slo")

@@ -26,7 +26,10 @@ from loadgen.results.files import read
 
 _VERBS = {"saturate": saturate.described, "rate": rate.described}
 
-_MEASURING = ("rounds", "margin", "metrics", "baseline", "allow_unpaired", "results_dir", "junit", "quiet", "dry_run")
+_MEASURING = (
+    *("rounds", "margin", "metrics", "baseline", "allow_unpaired", "results_dir", "junit", "quiet", "dry_run"),
+    "no_live",
+)
 """Parameters that mean nothing of two results."""
 
 _OWN = ("dry-run", "topology", "results-dir", "requests-log", "fail-if", "abort-on-fail", "json", "output", "quiet")
@@ -80,6 +83,7 @@ def compare(
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    no_live: Annotated[bool, typer.Option("--no-live", help="On a terminal: show no live view.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, start nothing.")] = False,
 ) -> None:
     """Compare two results, or measure two configurations in turns and say whether one is worse."""
@@ -100,7 +104,11 @@ def compare(
             raise ConfigError(f"--run is given {plural(len(runs), 'time')}: give {needed}")
         if allow_unpaired and baseline is None:
             raise ConfigError("--allow-unpaired needs --baseline: leave it out")
+        named = (*of("--junit", junit, "xml"), *of("--markdown", markdown, "md"), *of("--json", json, "json"))
+        wanted = Outputs((*named, *by_ending(output or ())), quiet)
         sides = [_configuration(path) for path in runs]
+        if no_live or wanted.silent:
+            sides = [replace(side, live=replace(side.live, terminal=False)) for side in sides]
         config = CompareConfig(
             b=sides[-1],
             a=None if baseline is not None else sides[0],
@@ -111,8 +119,6 @@ def compare(
             allow_unpaired=allow_unpaired,
             results_dir=parameters.directory(results_dir),
         )
-        named = (*of("--junit", junit, "xml"), *of("--markdown", markdown, "md"), *of("--json", json, "json"))
-        wanted = Outputs((*named, *by_ending(output or ())), quiet)
         if not config.gates:
             _refuse_verdicts(wanted)
     if dry_run:

@@ -62,6 +62,13 @@ def set_up_logging(stream: TextIO | None = None) -> None:
         log.info(line)
 
 
+def shows_live() -> bool:
+    """Whether standard output is a terminal that a live view can be drawn on."""
+    with contextlib.suppress(ValueError):  # it is closed
+        return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    return False
+
+
 def run(work: Coroutine[Any, Any, T], interrupted: str = "interrupted") -> tuple[T, signal.Signals | None]:
     """Run a coroutine on uvloop; a signal of `ENDING` cancels it, a second one ends the program at once.
 

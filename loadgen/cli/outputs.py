@@ -75,9 +75,14 @@ class Outputs:
         """A file is standard output, where then nothing else is printed."""
         return any(file.path == console.STANDARD_OUTPUT for file in self.files)
 
+    @property
+    def silent(self) -> bool:
+        """Standard output gets no text for people."""
+        return self.quiet or self.to_standard_output
+
     def set_up_logging(self) -> None:
         """Log to standard output, to standard error where a file is written there, or warnings only."""
-        if self.to_standard_output or self.quiet:
+        if self.silent:
             console.set_up_logging(sys.stderr)
         else:
             console.set_up_logging()
@@ -86,7 +91,7 @@ class Outputs:
 
     def say(self, text: str) -> None:
         """Print a text for people."""
-        if not (self.quiet or self.to_standard_output):
+        if not self.silent:
             typer.echo(text)
 
     def write(self, documents: Documents) -> None:

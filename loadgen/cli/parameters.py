@@ -14,7 +14,7 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -40,6 +40,7 @@ from loadgen.config import (
 )
 from loadgen.errors import ConfigError
 from loadgen.judging.slo import parse as parse_conditions
+from loadgen.live.options import Live
 from loadgen.load.arrivals import KINDS, Renewal, kind_of, parse_arrivals
 from loadgen.load.drawing import parse_ranges
 from loadgen.load.image_layout import LAYOUTS, METHODS
@@ -143,6 +144,8 @@ def configured(settings: Settings, load: Load) -> ExperimentConfig:
         load: what the verb makes of its own options.
     """
     kind = External if "target" in settings else Frontend if "host" in settings else Deploy
+    if "outputs" in settings and settings["outputs"].silent:
+        settings = settings | {"live": replace(settings["live"], terminal=False)}
     serve = kind(**_fields(kind, settings))
     return ExperimentConfig(serve=serve, load=load, **_fields(ExperimentConfig, settings))
 
@@ -610,6 +613,17 @@ def connection(
 ) -> Settings:
     """A frontend that runs already, in place of a deployment."""
     return {} if connect is None else {"host": connect, "application": app, "credentials": credentials}
+
+
+@panel(help_format.RESULTS)
+def live(
+    no_live: Annotated[
+        bool,
+        typer.Option("--no-live", help="On a terminal: log a line per interval, in place of the live view."),
+    ] = False,
+) -> Settings:
+    """What is shown while it is under way."""
+    return {"live": Live(terminal=not no_live and console.shows_live())}
 
 
 @panel(help_format.COMMON)

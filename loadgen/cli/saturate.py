@@ -27,6 +27,7 @@ from loadgen.parsing import parse_duration, parse_duration_or_zero
     target,
     parameters.ports,
     writing,
+    parameters.live,
     parameters.planning,
 )
 def described(

@@ -40,6 +40,7 @@ from loadgen.report.text import capacity_plan_text, capacity_text
     target,
     parameters.ports,
     writing,
+    parameters.live,
     parameters.planning,
 )
 def size(
@@ -94,7 +95,7 @@ def size(
     runtime: parameters.Runtime = "process",
 ) -> None:
     """Find the cheapest configuration that carries a rate within an objective."""
-    dry_run, wanted = settings.pop("dry_run"), settings.pop("outputs")
+    dry_run, wanted = settings.pop("dry_run"), settings["outputs"]
     with console.one_line_errors():
         if settings["fail_if"]:
             raise ConfigError(f"--fail-if {settings['fail_if'][0]}: a search wants what has to hold: use --slo")

@@ -30,6 +30,7 @@ from loadgen.report.text import sweep_plan_text, sweep_text
     target,
     parameters.ports,
     writing,
+    parameters.live,
     parameters.planning,
 )
 def sweep(
@@ -105,7 +106,7 @@ def sweep(
     runtime: parameters.Runtime = "process",
 ) -> None:
     """Measure every combination of replicas, cores per replica, batch sizes, requests in flight and rates."""
-    dry_run, wanted = settings.pop("dry_run"), settings.pop("outputs")
+    dry_run, wanted = settings.pop("dry_run"), settings["outputs"]
     with console.one_line_errors():
         if rates is None and parameters.was_given(context, "arrivals"):
             raise ConfigError(f"--arrivals {arrivals} needs --rates: leave it out, or add --rates 100,200")

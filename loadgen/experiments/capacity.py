@@ -19,11 +19,12 @@ from frontend_launch.tasks import to_completion
 from loadgen.checks import finite, instance
 from loadgen.config import WARMUP_S, ExperimentConfig, Saturate, scheduled
 from loadgen.errors import ConfigError, FieldError, Interrupted
-from loadgen.experiments.experiment import answer_time, log_plan, measure, reference_answers
+from loadgen.experiments.experiment import answer_time, awaited, live_view, log_plan, measure, reference_answers
 from loadgen.experiments.probes import Probe, ProbeRequest, bound_s, cannot_pass, hopeless_after, judge, samples
 from loadgen.experiments.search import HIGHEST_RPS, LOWEST_RPS, Capacity, Effort, Limits, Searcher, effort
 from loadgen.judging.early_stop import Decided, FirstOf, Watcher
 from loadgen.judging.slo import Condition, slow_bounds_ns
+from loadgen.live.view import NO_VIEW, View
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import MAX_REQUESTS, Renewal
@@ -140,6 +141,11 @@ async def find_capacity(config: CapacityConfig) -> FoundCapacity:
         CancelledError: it was cancelled before.
     """
     plan = await prepare(config.base)
+    async with live_view(plan, "capacity", several=True) as view:
+        return await _find_capacity(config, plan, view)
+
+
+async def _find_capacity(config: CapacityConfig, plan: Plan, view: View) -> FoundCapacity:
     directory = _directory(config.base.output.results_dir)
     plan = plan.with_output(replace(plan.config.output, results_dir=directory, log_every_s=INTERVAL_S))
     log_plan(plan)
@@ -149,9 +155,10 @@ async def find_capacity(config: CapacityConfig) -> FoundCapacity:
     try:
         check = await reference_answers(plan)
         began_s = time.monotonic()
+        view.waits(awaited(plan))
         with pinned(plan.placement["client"].cores):
             async with serving(plan) as server:
-                prober = _Prober(config, plan, server, check)
+                prober = _Prober(config, plan, server, check, view)
                 rows_not_saved = prober.rows_not_saved
                 try:
                     capacity = await prober.search()
@@ -213,8 +220,11 @@ class _Prober:
         rows_not_saved: as in `FoundCapacity`.
     """
 
-    def __init__(self, config: CapacityConfig, plan: Plan, server: Server, check: AnswerCheck | None) -> None:
+    def __init__(
+        self, config: CapacityConfig, plan: Plan, server: Server, check: AnswerCheck | None, view: View = NO_VIEW
+    ) -> None:
         self._config, self._plan, self._server, self._check = config, plan, server, check
+        self._view, self._began_s = view, time.monotonic()
         self._searcher: Searcher | None = None
         self._made = 0
         self._idle_s: float | None = None
@@ -253,12 +263,17 @@ class _Prober:
         plan, config = self._plan, self._plan.config
         window = 4 * config.serve.batch_size * max(1, len(plan.placement.replicas)) * config.client.processes
         short = plan.with_load(Saturate(FIRST_S, max_in_flight=window))
+        self._view.progress("probes", 0, None, "first, at full speed", None)
         await self._settle()
         results = await self._measured(short.with_output(replace(config.output, requests_log=None)), None)
         return FIRST_SHARE * max(results.summary.throughput_rps, 1 / FIRST_S)
 
     async def _probe(self, ask: ProbeRequest) -> Probe:
-        config = self._config
+        config, effort = self._config, self._config.effort
+        left_s = effort.measured_s[1] - (time.monotonic() - self._began_s)
+        known = left_s > 0 and ask.rate_rps >= effort.stretched_below_rps
+        now = f"{ask.step} {ask.rate_rps:.4g} requests/s"
+        self._view.progress("probes", self._made, None, now, left_s if known else None, at_most=True)
         self._made += 1
         if (busy := await self._settle()) is not None:
             return Probe(ask.step, ask.rate_rps, ask.duration_s, "invalid", busy)
@@ -277,7 +292,7 @@ class _Prober:
         return judge(ask, results, config.conditions, backlog.in_flight, config.base.allow_invalid)
 
     async def _measured(self, plan: Plan, watcher: Watcher | None) -> Results:
-        results = await measure(plan, self._server, self._check, watcher, self._config.conditions)
+        results = await measure(plan, self._server, self._check, watcher, self._config.conditions, self._view)
         if results.ended == Ending.INTERRUPTED:  # a rate that was cut short says nothing
             raise asyncio.CancelledError
         if results.rows_not_saved is not None:

@@ -23,11 +23,12 @@ from frontend_launch.integers import plural
 from loadgen.checks import finite, instance, whole
 from loadgen.config import MAX_SEED, Deploy, ExperimentConfig, OpenLoop
 from loadgen.errors import ConfigError, FieldError, LoadgenError, NotSavedError, TargetError
-from loadgen.experiments.experiment import ExperimentInterrupted, run_plan
+from loadgen.experiments.experiment import ExperimentInterrupted, live_view, run_plan
 from loadgen.experiments.ledger import now, place
 from loadgen.experiments.sweep import OVERHEAD_S, START_S
 from loadgen.judging import comparison
 from loadgen.judging.comparison import LEAST_BASELINE, MAX_ROUNDS, METRICS, Comparison
+from loadgen.live.view import View
 from loadgen.plan import Plan, prepare
 from loadgen.results import files
 from loadgen.results.document import Results
@@ -255,14 +256,15 @@ async def run_comparison(plan: ComparePlan) -> Compared:
         FrontendLaunchError: a side cannot be started.
         TargetError: an external server does not answer.
     """
-    return await _Rounds(plan).run()
+    async with live_view(plan.sides["B"], "compare", several=True) as view:
+        return await _Rounds(plan, view).run()
 
 
 class _Rounds:
     """The rounds of a comparison."""
 
-    def __init__(self, plan: ComparePlan) -> None:
-        self._plan, results_dir = plan, plan.config.results_dir
+    def __init__(self, plan: ComparePlan, view: View) -> None:
+        self._plan, self._view, results_dir = plan, view, plan.config.results_dir
         files.make_directory(results_dir)
         try:
             self._directory = files.new_directory(results_dir, time.strftime("compare-%y%m%d_%H%M%S"))
@@ -314,6 +316,7 @@ class _Rounds:
         seed = self._plan.config.b.seed + number
         reason, name = "", f"round {number + 1} of {self._plan.rounds}, {side}"
         log.info("%s", name)
+        self._view.progress("rounds", number, self._plan.rounds, side, None)
         for attempt in range(2):
             try:
                 results = await self._run(side, seed)
@@ -343,7 +346,7 @@ class _Rounds:
         plan = self._plan.sides[side].with_seed(seed)
         output = replace(plan.config.output, results_dir=self._directory / side.lower())
         with _named(side):
-            results = await run_plan(plan.with_output(output))
+            results = await run_plan(plan.with_output(output), self._view)
         self._elsewhere |= results.path is None or not results.path.is_relative_to(self._directory)
         return results
 

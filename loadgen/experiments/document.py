@@ -155,7 +155,7 @@ def results_of(
         watch.readings(),
         record.measured_from_ns,
         record.measured_from_ns + record.measured_ns,
-        [*assignments, watch.assignment],
+        [*assignments, *watch.assignments],
     )
     evidence = replace(
         on_machine(seen, watched, assignments, watch.died),

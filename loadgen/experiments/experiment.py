@@ -14,6 +14,7 @@ import logging
 import tempfile
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,21 +22,24 @@ from typing import Any, TypeVar
 from frontend_launch import models
 from frontend_launch.affinity import pinned
 from frontend_launch.errors import LaunchError
-from frontend_launch.integers import core_ranges
+from frontend_launch.integers import core_ranges, plural
 from frontend_launch.launch.deployment import Deployment
 from frontend_launch.launch.launcher import model_environment
+from frontend_launch.launch.placement import Assignment
 from frontend_launch.launch.topology import Topology
 from frontend_launch.tasks import cancel_again, to_completion, until_done
 from loadgen.config import CataloguedModel, Deploy, ExperimentConfig, Saturate
 from loadgen.errors import ConfigError, Interrupted, NotSavedError
 from loadgen.experiments.ceiling import measure_ceiling, with_ceiling
 from loadgen.experiments.document import pids, results_of
-from loadgen.hardware.watch import watching
+from loadgen.hardware.watch import Watch, watching
 from loadgen.judging.early_stop import Decided, FirstOf, UntilSteady, Watched, Watcher
 from loadgen.judging.slo import Condition, slow_bounds_ns
+from loadgen.live.messages import RunPlanned
+from loadgen.live.view import NO_VIEW, View, showing
 from loadgen.load import open_files, requests_log
 from loadgen.load.answers import AnswerCheck, answer_check
-from loadgen.load.clients import clients
+from loadgen.load.clients import Senders, clients
 from loadgen.load.ending import Ending
 from loadgen.load.inputs import InputSource
 from loadgen.load.job import Job
@@ -93,19 +97,54 @@ async def run_experiment(config: ExperimentConfig) -> Results:
         case Deploy(topology=Topology(described=True)):
             raise ConfigError("nothing can run on a described {Deploy.topology}: leave it out")
     plan = await prepare(config)
-    log_plan(plan)
-    return await run_plan(plan)
+    async with live_view(plan) as view:
+        log_plan(plan)
+        return await run_plan(plan, view)
 
 
-async def run_plan(plan: Plan) -> Results:
-    """Do what a plan says, as `run_experiment` does."""
+def live_view(plan: Plan, command: str = "", *, several: bool = False) -> AbstractAsyncContextManager[View]:
+    """The live outputs that the configuration of a plan wants, while the context lasts.
+
+    Args:
+        plan: of the first run.
+        command: what is measured, where that is more than a run.
+        several: it has several runs.
+    """
+    config = plan.config
+    name = command or ("saturate" if isinstance(config.load, Saturate) else "rate")
+    return showing(config.live, beside_frontends(plan), name, {}, several=several)
+
+
+def beside_frontends(plan: Plan) -> Assignment:
+    """Whose cores the processes use that look on: the first frontend's, or the client's where none is started."""
+    return plan.placement.assignments[1 if isinstance(plan.config.serve, Deploy) else 0]
+
+
+def awaited(plan: Plan) -> str:
+    """What load waits for, in words."""
+    match plan.config.serve:
+        case Deploy():
+            return f"{plural(len(plan.placement.replicas), 'replica')} to load and warm up"
+        case _:
+            return "the server"
+
+
+async def run_plan(plan: Plan, view: View = NO_VIEW) -> Results:
+    """Do what a plan says, as `run_experiment` does.
+
+    Args:
+        plan: what to do.
+        view: is told how it goes.
+    """
     files.make_directory(plan.config.output.results_dir)
+    view.waits("the right answers")
     check = await reference_answers(plan)
     results: Results | None = None
     try:
+        view.waits(awaited(plan))
         with pinned(plan.placement["client"].cores):
             async with serving(plan) as server:
-                results = await measure(plan, server, check)
+                results = await measure(plan, server, check, view=view)
                 if results.path is not None:
                     await to_completion(server.keep_logs(files.logs_beside(results.path)))
     except asyncio.CancelledError:
@@ -121,6 +160,7 @@ async def measure(
     check: AnswerCheck | None,
     watcher: Watcher | None = None,
     objective: Sequence[Condition] = (),
+    view: View = NO_VIEW,
 ) -> Results:
     """Load a server that is up as a plan says, from this process, which is where it shall be; judge and save.
 
@@ -133,12 +173,13 @@ async def measure(
         check: the right answers, if any are to be compared.
         watcher: may end the run early too; None for none but what the plan wants.
         objective: conditions that the results will be judged by, beside those of the plan.
+        view: is told how it goes.
 
     Raises:
         TargetError: the server does not answer.
     """
     load_began, stop = asyncio.Event(), asyncio.Event()
-    measuring = asyncio.create_task(_measure(plan, server, check, watcher, objective, load_began, stop))
+    measuring = asyncio.create_task(_measure(plan, server, check, watcher, objective, view, load_began, stop))
 
     def end() -> None:
         if not load_began.is_set():
@@ -174,6 +215,7 @@ async def _measure(
     check: AnswerCheck | None,
     watcher: Watcher | None,
     objective: Sequence[Condition],
+    view: View,
     load_began: asyncio.Event,
     stop: asyncio.Event,
 ) -> Results:
@@ -182,18 +224,21 @@ async def _measure(
     started_at = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     surroundings = environment()
     facts = server.facts
-    beside = plan.placement.assignments[0 if facts.deployment is None else 1]
+    beside = beside_frontends(plan)
+    await view.place(beside)
     async with (
         server.readings() as readings,
         _halt_event(stop, facts.deployment) as halt,
         _halt_event(stop, facts.deployment) as over,
         server.load(plan, check is not None) as workload,
         clients(plan.config.client.processes, plan.placement["client"]) as senders,
-        watching({**pids(facts), **senders.pids}, beside, facts.metrics_addresses, facts.token) as watch,
+        watching({**pids(facts), **senders.pids}, beside, facts.metrics_addresses, facts.token, view.pids) as watch,
     ):
+        view.run_planned(_announced(plan, objective, senders, watch))
         measures_ceiling = plan.config.client.ceiling
         ceiling = None
         if measures_ceiling:
+            view.waits("what the client can do by itself")
             ceiling = await _unless_failed(measure_ceiling(plan, workload, check, surroundings), facts.deployment)
 
         async def on_phase(phase: Phase) -> None:
@@ -204,7 +249,9 @@ async def _measure(
 
         async def begin() -> int:
             load_began.set()
-            return time.monotonic_ns()
+            begins_ns = time.monotonic_ns()
+            view.load_begins(begins_ns)
+            return begins_ns
 
         hooks = Hooks(on_phase, begin=begin)
         job = replace(_job(plan, workload, check), tally_ns=slow_bounds_ns((*plan.config.fail_if, *objective)))
@@ -216,8 +263,9 @@ async def _measure(
             drains, most = facts.deployment is None, plan.load.most_requests
             watchers.append(Decided(plan.config.fail_if, job.tally_ns or (), most, drains))
         watched = Watched(FirstOf(*watchers) if watchers else None, hooks.stop_sending, halt)
-        sending = senders.run(job, halt, replace(hooks, on_interval=watched))
+        sending = senders.run(job, halt, replace(hooks, on_interval=view.passing(watched)))
         record = await _unless_failed(sending, facts.deployment, load_began)
+        view.run_ends()
         if record.ended is not Ending.STOPPED or not stop.is_set():
             record.ended = watched.ended or record.ended
         if until_steady is not None and record.ended is Ending.STEADY:
@@ -225,7 +273,7 @@ async def _measure(
         results = results_of(
             plan, facts, workload.connections, senders, record, check, readings, watch, started_at, surroundings
         )
-        results.notes.extend(await watch.notes())
+        results.notes.extend([*await watch.notes(), *view.notes()])
     if ceiling is not None:
         results = with_ceiling(results, ceiling)
     output = plan.config.output
@@ -242,6 +290,22 @@ async def _measure(
         log.error("%s", error)
         return results
     return replace(results, path=path)
+
+
+def _announced(plan: Plan, objective: Sequence[Condition], senders: Senders, watch: Watch) -> RunPlanned:
+    """What a live view is told of a run."""
+    load = plan.load
+    return RunPlanned(
+        title=plan.model.name,
+        load=load.text,
+        warmup_s=load.warmup_s,
+        measured_s=load.duration_s if load.arrivals is None else load.arrivals.duration_s,
+        requests=load.requests,
+        open_loop=load.arrivals is not None,
+        conditions=(*objective, *(condition.opposite for condition in plan.config.fail_if)),
+        assignments=(*plan.placement.assignments, *senders.assignments, *watch.assignments),
+        readings="" if watch.path is None else str(watch.path),
+    )
 
 
 async def _unless_failed(

@@ -22,7 +22,7 @@ from loadgen.config import MAX_BATCH, Deploy, ExperimentConfig, OpenLoop, Satura
 from loadgen.errors import ConfigError, FieldError, Interrupted, TargetError
 from loadgen.experiments import ledger as ledgers
 from loadgen.experiments.capacity import INTERVAL_S, Backlog
-from loadgen.experiments.experiment import log_plan, measure, reference_answers
+from loadgen.experiments.experiment import awaited, live_view, log_plan, measure, reference_answers
 from loadgen.experiments.grid import GridCell, Size
 from loadgen.experiments.ledger import Entry, Ledger
 from loadgen.experiments.probes import ProbeRequest, judge
@@ -30,6 +30,7 @@ from loadgen.experiments.size_answer import Answer, Ask, Question, Told
 from loadgen.experiments.sizing import STARTING_S, Sizer
 from loadgen.experiments.trace_peaks import peak_rps
 from loadgen.judging.slo import Condition
+from loadgen.live.view import View
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal, Trace
@@ -98,7 +99,7 @@ class SizeConfig:
     def settings(self) -> dict[str, Any]:
         """What two searches share whose runs are the same, as JSON can say it: not the rate, nor the time."""
         settings: dict[str, Any] = json.loads(json.dumps(asdict(self.base), default=str))
-        del settings["output"]["results_dir"], settings["load"], settings["allow_invalid"]
+        del settings["output"]["results_dir"], settings["load"], settings["allow_invalid"], settings["live"]
         settings["max_in_flight"] = self.base.load.max_in_flight
         return {"base": settings, "slo": [str(condition) for condition in self.conditions]}
 
@@ -275,11 +276,18 @@ async def find_size(plan: SizePlan, *, resume: bool = False) -> Sized:
         "rate_rps": plan.question.rate_rps,
         "settings": config.settings,
     }
-    results_dir = config.base.output.results_dir
+    question = plan.question
+    first = plan.plan(GridCell(question.sizes[0], question.batch_sizes[0]))
+    async with live_view(first, "size", several=True) as view:
+        return await _find_size(plan, header, resume, view)
+
+
+async def _find_size(plan: SizePlan, header: dict[str, Any], resume: bool, view: View) -> Sized:
+    results_dir = plan.config.base.output.results_dir
     opened = (ledgers.resume if resume else ledgers.begin)(results_dir, header, KIND)
     with opened as ledger:
         log.info("kept in %s", ledger.directory)
-        search = _Search(plan, ledger)
+        search = _Search(plan, ledger, view)
         try:
             answer = await search.answer()
         except asyncio.CancelledError:
@@ -298,8 +306,8 @@ class _Search:
         taken: as in `Sized`.
     """
 
-    def __init__(self, plan: SizePlan, ledger: Ledger) -> None:
-        self._plan, self._ledger = plan, ledger
+    def __init__(self, plan: SizePlan, ledger: Ledger, view: View) -> None:
+        self._plan, self._ledger, self._view = plan, ledger, view
         self._known: Mapping[tuple[GridCell, int], Entry] = {
             (entry.measurement.cell, entry.repeat): entry for entry in ledger.entries
         }
@@ -338,6 +346,8 @@ class _Search:
         entry = self._known.get((ask.cell, ask.repeat))
         if entry is not None and (told := self._kept(entry)) is not None:
             return told
+        left_s = self._plan.question.within_s - self.seconds
+        self._view.progress("runs", len(self._ledger.entries), None, ask.cell.name, left_s, at_most=True)
         if ask.wait_s:
             log.info("the run is made again in %g s", ask.wait_s)
             await asyncio.sleep(ask.wait_s)
@@ -375,6 +385,7 @@ class _Search:
             plan = self._cell_plan(GridCell(cell.size, largest))
             log_plan(plan)
             self._size = cell.size
+            self._view.waits(awaited(plan))
             self._stack.enter_context(pinned(plan.placement["client"].cores))
             self._server = await self._stack.enter_async_context(self._served(plan, cell))
         deployment = self._server.facts.deployment
@@ -409,7 +420,7 @@ class _Search:
         rate_rps, in_flight = ask.cell.rate_rps, base.load.max_in_flight
         if not rate_rps:
             load: Saturate | OpenLoop = Saturate(ask.duration_s, max_in_flight=in_flight, warmup_s=WARMUP_S)
-            results = await measure(plan.with_load(load), server, self._check, None, conditions)
+            results = await measure(plan.with_load(load), server, self._check, None, conditions, self._view)
             self._refuse_interrupted(results)
             told = self._told_of(results, results.error, "" if results.path is None else results.path.name)
         else:
@@ -417,7 +428,7 @@ class _Search:
             request = ProbeRequest("confirm", rate_rps, ask.duration_s)
             load = OpenLoop(Renewal(rate_rps, ask.duration_s, 1.0, base.seed + self._number), in_flight, WARMUP_S)
             backlog = Backlog(request, conditions, drains=False)
-            results = await measure(plan.with_load(load), server, self._check, backlog, conditions)
+            results = await measure(plan.with_load(load), server, self._check, backlog, conditions, self._view)
             self._refuse_interrupted(results)
             probe = judge(request, results, conditions, backlog.in_flight, base.allow_invalid)
             told = self._told_of(results, None, probe.results)

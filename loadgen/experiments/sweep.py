@@ -36,9 +36,10 @@ from loadgen.errors import (
     without_secrets,
 )
 from loadgen.experiments import ledger as ledgers
-from loadgen.experiments.experiment import log_plan, measure, reference_answers
+from loadgen.experiments.experiment import awaited, live_view, log_plan, measure, reference_answers
 from loadgen.experiments.grid import NOWHERE, GridCell, Measurement, Size, by_size, cells, schedule, with_loads
 from loadgen.experiments.ledger import Entry, Ledger
+from loadgen.live.view import View
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal
@@ -116,9 +117,9 @@ class SweepConfig:
     def settings(self) -> dict[str, Any]:
         """What makes two sweeps the same, as JSON can say it."""
         settings: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
-        # Where they are kept, what becomes of invalid ones and how long a server is waited for is no part of what is
-        # measured.
-        del settings["base"]["output"]["results_dir"], settings["base"]["allow_invalid"]
+        # Where they are kept, what becomes of invalid ones, what is shown meanwhile and how long a server is waited for
+        # is no part of what is measured.
+        del settings["base"]["output"]["results_dir"], settings["base"]["allow_invalid"], settings["base"]["live"]
         target = settings["base"]["serve"].get("target")
         if target is not None:  # headers may be secrets, and so may what stands in a URL or a body
             del target["wait_ready_s"]
@@ -307,24 +308,25 @@ async def run_sweep(plan: SweepPlan, *, resume: bool = False) -> Sweep:
     }
     results_dir = config.base.output.results_dir
     opened = ledgers.resume(results_dir, header) if resume else ledgers.begin(results_dir, header)
-    with opened as ledger:
-        done = {entry.measurement for entry in ledger.entries}
-        todo = [measurement for measurement in plan.order if measurement not in done]
-        log.info("%d of %d measurements to make, kept in %s", len(todo), len(plan.order), ledger.directory)
-        try:
-            await _SweepRun(plan, ledger, todo).run()
-        except asyncio.CancelledError:
-            raise Interrupted(
-                "interrupted before the sweep was finished; start it again with {run_sweep.resume} to go on"
-            ) from None
-        return Sweep(ledger.directory, tuple(ledger.entries))
+    async with live_view(next(iter(plan.plans.values())), "sweep", several=True) as view:
+        with opened as ledger:
+            done = {entry.measurement for entry in ledger.entries}
+            todo = [measurement for measurement in plan.order if measurement not in done]
+            log.info("%d of %d measurements to make, kept in %s", len(todo), len(plan.order), ledger.directory)
+            try:
+                await _SweepRun(plan, ledger, todo, view).run()
+            except asyncio.CancelledError:
+                raise Interrupted(
+                    "interrupted before the sweep was finished; start it again with {run_sweep.resume} to go on"
+                ) from None
+            return Sweep(ledger.directory, tuple(ledger.entries))
 
 
 class _SweepRun:
     """The measurements of a sweep that are still to be made."""
 
-    def __init__(self, plan: SweepPlan, ledger: Ledger, todo: Sequence[Measurement]) -> None:
-        self._plan, self._ledger = plan, ledger
+    def __init__(self, plan: SweepPlan, ledger: Ledger, todo: Sequence[Measurement], view: View) -> None:
+        self._plan, self._ledger, self._view = plan, ledger, view
         self._todo = list(todo)
         self._check: AnswerCheck | None = None
         self._began_s = time.monotonic()
@@ -345,6 +347,8 @@ class _SweepRun:
         largest = max((cell for cell in self._plan.plans if cell.size == size), key=lambda cell: cell.batch_size)
         plan = self._cell_plan(largest)
         log_plan(plan)
+        self._progress(group[0])
+        self._view.waits(awaited(plan))
         finished = 0
         try:
             with pinned(plan.placement["client"].cores):
@@ -379,6 +383,7 @@ class _SweepRun:
 
     async def _run_of(self, server: Server, measurement: Measurement, suffix: str = "") -> Results:
         cell = measurement.cell
+        self._progress(measurement)
         deployment = server.facts.deployment
         if deployment is not None:
             await deployment.set_batch_size(cell.batch_size)
@@ -387,7 +392,7 @@ class _SweepRun:
         name = f"{cell.name}-{measurement.repeat}-{measurement.kind}{suffix}"
         rows = requests_log.numbered(output.requests_log, name)
         plan = plan.with_output(replace(output, requests_log=rows))
-        results = await measure(plan, server, self._check)
+        results = await measure(plan, server, self._check, view=self._view)
         if results.ended == Ending.INTERRUPTED:
             raise asyncio.CancelledError
         return results
@@ -423,10 +428,19 @@ class _SweepRun:
         )
         self._ledger.add(entry)
         self._done += 1
-        left = len(self._todo) - self._done
-        each_s = (time.monotonic() - self._began_s) / self._done
         of = f"{len(self._ledger.entries)} of {len(self._plan.order)}"
-        log.info("%s, %s: %s; %s left", of, cell.name, _outcome(entry), duration(left * each_s))
+        log.info("%s, %s: %s; %s left", of, cell.name, _outcome(entry), duration(self._left_s))
+
+    @property
+    def _left_s(self) -> float:
+        """Time left, by that of the measurements made, or by the plan before the first."""
+        if not self._done:
+            return sum(self._plan.plans[each.cell].load.expected_s + OVERHEAD_S for each in self._todo)
+        return (len(self._todo) - self._done) * (time.monotonic() - self._began_s) / self._done
+
+    def _progress(self, measurement: Measurement) -> None:
+        done, total = len(self._ledger.entries), len(self._plan.order)
+        self._view.progress("cells", done, total, measurement.cell.name, self._left_s)
 
 
 def _thresholds(results: Results, crossed: bool | None) -> list[str]:

@@ -28,17 +28,21 @@ class Watch:
     """What is being watched.
 
     Args:
-        assignment: where the sampler runs.
-        path: of the readings.
+        assignments: where the sampler runs, and what runs beside it.
+        path: of the readings; None without the sampler.
         process: the sampler; None where it could not be started.
         reason: why it could not.
     """
 
     def __init__(
-        self, assignment: Assignment, path: Path | None = None, process: Process | None = None, reason: str = ""
+        self,
+        assignments: tuple[Assignment, ...],
+        path: Path | None = None,
+        process: Process | None = None,
+        reason: str = "",
     ) -> None:
-        self.assignment = assignment
-        self._path, self._process, self._reason = path, process, reason
+        self.assignments, self.path = assignments, path
+        self._process, self._reason = process, reason
         self._stopped = StoppedProcesses(lambda: {} if process is None else {SAMPLER: process.pid})
         self._late = False
 
@@ -62,9 +66,9 @@ class Watch:
 
     def readings(self) -> Iterator[Reading]:
         """All readings until now, one at a time; it ends at a line that is half written."""
-        if self._path is None:
+        if self.path is None:
             return
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError), self._path.open() as lines:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError), self.path.open() as lines:
             for line in lines:
                 yield Reading.from_row(json.loads(line))
 
@@ -88,7 +92,11 @@ class Watch:
 
 @contextlib.asynccontextmanager
 async def watching(
-    pids: Mapping[str, int], beside: Assignment, frontends: Iterable[str] = (), token: str = ""
+    pids: Mapping[str, int],
+    beside: Assignment,
+    frontends: Iterable[str] = (),
+    token: str = "",
+    others: Mapping[str, int] | None = None,
 ) -> AsyncIterator[Watch]:
     """Watch processes while the context lasts; a run goes on without, if that cannot be.
 
@@ -97,17 +105,19 @@ async def watching(
         beside: whose cores the sampler uses too.
         frontends: ``host:port`` of the query frontends' metrics, where their queues are watched too.
         token: that these want; empty for none.
+        others: processes that use the same cores as the sampler, by role.
     """
-    assignment = replace(beside, role=SAMPLER, shared=True)
-    options = [f"--watch={role}={pid}" for role, pid in pids.items()]
+    others = others or {}
+    assignments = tuple(replace(beside, role=role, shared=True) for role in (SAMPLER, *others))
+    options = [f"--watch={role}={pid}" for role, pid in {**pids, **others}.items()]
     options += [f"--frontend={frontend}" for frontend in frontends]
     async with contextlib.AsyncExitStack() as stack:
         try:
             directory = stack.enter_context(scratch.directory())
-            watch = await _start(options, assignment, directory, token)
+            watch = await _start(options, assignments, directory, token)
         except (LaunchError, OSError) as error:
             log.warning("the hardware is not watched: %s", error)
-            yield Watch(assignment, reason=str(error))
+            yield Watch(assignments, reason=str(error))
             return
         stack.push_async_callback(watch.stop)
         looking = asyncio.create_task(watch.look_for_stops(), name="looking whether the sampler is stopped")
@@ -116,8 +126,8 @@ async def watching(
         yield watch
 
 
-async def _start(options: list[str], assignment: Assignment, directory: Path, token: str) -> Watch:
+async def _start(options: list[str], assignments: tuple[Assignment, ...], directory: Path, token: str) -> Watch:
     path = directory / "readings"
     arguments = ["-m", "loadgen.hardware.sampler", "--out", str(path), "--every", str(EVERY_S), *options]
-    process = await start(Command(SAMPLER, arguments, assignment.cores, {TOKEN: token}), directory, read_stdout=True)
-    return Watch(assignment, path, process)
+    command = Command(SAMPLER, arguments, assignments[0].cores, {TOKEN: token})
+    return Watch(assignments, path, await start(command, directory, read_stdout=True))

@@ -51,6 +51,11 @@ def _six_digits(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.6g}")
 
 
+def is_interval_line(record: logging.LogRecord) -> bool:
+    """Whether `log_line` logged a record."""
+    return record.name == __name__ and record.funcName == log_line.__name__
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """What others do while a run is under way. What `on_phase` and `on_interval` raise does not end it.

@@ -25,7 +25,7 @@ def compared(monkeypatch, tmp_path):
     configs = []
 
     def act(*words, a="model='noop'\nduration='1s'", b="model='noop'\nduration='1s'", rates=(100.0, 100.0), **members):
-        async def run_plan(plan):
+        async def run_plan(plan, view):
             configs.append(plan.config)
             side = plan.config.output.results_dir.name
             made = results(seconds=3, throughput_rps=rates[side == "b"], **{"certificate": [], **members})

@@ -43,7 +43,7 @@ def compared(tmp_path, monkeypatch):
     ran = []
 
     def act(measured, **changes):
-        async def run_plan(plan):
+        async def run_plan(plan, view):
             side = plan.config.output.results_dir.name
             ran.append((side.upper(), plan.inputs.seed, plan.config.seed))
             made = measured(side, len(ran) - 1)

@@ -57,7 +57,7 @@ def measured(monkeypatch, ends, load_begins=True, times=1, apart=1):
             for _ in range(apart):
                 await asyncio.sleep(0)
 
-    async def fake(plan, server, check, watcher, objective, load_began, stop):
+    async def fake(plan, server, check, watcher, objective, view, load_began, stop):
         if load_begins:
             load_began.set()
         tasks.append(asyncio.ensure_future(cancels()))

@@ -1,0 +1,1 @@
+"""What a measurement shows while it is under way: a view for terminals, metrics for Prometheus, and a page."""
