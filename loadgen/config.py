@@ -21,8 +21,8 @@ from frontend_launch.quantities import exact, number
 from loadgen.checks import finite, host, instance, whole, words
 from loadgen.constraints import MAX_DURATION_S
 from loadgen.errors import ConfigError, FieldError
+from loadgen.feed.options import Live
 from loadgen.judging.slo import Condition
-from loadgen.live.options import Live
 from loadgen.load import requests_log
 from loadgen.load.arrivals import MAX_REQUESTS, Arrivals
 from loadgen.load.drawing import DTYPES, Range

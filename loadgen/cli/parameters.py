@@ -39,8 +39,8 @@ from loadgen.config import (
     Patience,
 )
 from loadgen.errors import ConfigError
+from loadgen.feed.options import Live, parse_endpoint
 from loadgen.judging.slo import parse as parse_conditions
-from loadgen.live.options import Live
 from loadgen.load.arrivals import KINDS, Renewal, kind_of, parse_arrivals
 from loadgen.load.drawing import parse_ranges
 from loadgen.load.image_layout import LAYOUTS, METHODS
@@ -621,9 +621,16 @@ def live(
         bool,
         typer.Option("--no-live", help="On a terminal: log a line per interval, in place of the live view."),
     ] = False,
+    prometheus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:]PORT", help="Serve the client's metrics to Prometheus meanwhile.  [default host: 127.0.0.1]"
+        ),
+    ] = None,
 ) -> Settings:
     """What is shown while it is under way."""
-    return {"live": Live(terminal=not no_live and console.shows_live())}
+    terminal = not no_live and console.shows_live()
+    return {"live": Live(terminal, console.optional("--prometheus", parse_endpoint, prometheus))}
 
 
 @panel(help_format.COMMON)

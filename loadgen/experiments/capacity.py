@@ -22,9 +22,9 @@ from loadgen.errors import ConfigError, FieldError, Interrupted
 from loadgen.experiments.experiment import answer_time, awaited, live_view, log_plan, measure, reference_answers
 from loadgen.experiments.probes import Probe, ProbeRequest, bound_s, cannot_pass, hopeless_after, judge, samples
 from loadgen.experiments.search import HIGHEST_RPS, LOWEST_RPS, Capacity, Effort, Limits, Searcher, effort
+from loadgen.feed.view import NO_VIEW, View
 from loadgen.judging.early_stop import Decided, FirstOf, Watcher
 from loadgen.judging.slo import Condition, slow_bounds_ns
-from loadgen.live.view import NO_VIEW, View
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import MAX_REQUESTS, Renewal

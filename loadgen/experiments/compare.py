@@ -26,9 +26,9 @@ from loadgen.errors import ConfigError, FieldError, LoadgenError, NotSavedError,
 from loadgen.experiments.experiment import ExperimentInterrupted, live_view, run_plan
 from loadgen.experiments.ledger import now, place
 from loadgen.experiments.sweep import OVERHEAD_S, START_S
+from loadgen.feed.view import View
 from loadgen.judging import comparison
 from loadgen.judging.comparison import LEAST_BASELINE, MAX_ROUNDS, METRICS, Comparison
-from loadgen.live.view import View
 from loadgen.plan import Plan, prepare
 from loadgen.results import files
 from loadgen.results.document import Results

@@ -32,11 +32,11 @@ from loadgen.config import CataloguedModel, Deploy, ExperimentConfig, Saturate
 from loadgen.errors import ConfigError, Interrupted, NotSavedError
 from loadgen.experiments.ceiling import measure_ceiling, with_ceiling
 from loadgen.experiments.document import pids, results_of
+from loadgen.feed.messages import RunPlanned
+from loadgen.feed.view import NO_VIEW, View, showing
 from loadgen.hardware.watch import Watch, watching
 from loadgen.judging.early_stop import Decided, FirstOf, UntilSteady, Watched, Watcher
 from loadgen.judging.slo import Condition, slow_bounds_ns
-from loadgen.live.messages import RunPlanned
-from loadgen.live.view import NO_VIEW, View, showing
 from loadgen.load import open_files, requests_log
 from loadgen.load.answers import AnswerCheck, answer_check
 from loadgen.load.clients import Senders, clients

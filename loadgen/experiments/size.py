@@ -29,8 +29,8 @@ from loadgen.experiments.probes import ProbeRequest, judge
 from loadgen.experiments.size_answer import Answer, Ask, Question, Told
 from loadgen.experiments.sizing import STARTING_S, Sizer
 from loadgen.experiments.trace_peaks import peak_rps
+from loadgen.feed.view import View
 from loadgen.judging.slo import Condition
-from loadgen.live.view import View
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal, Trace

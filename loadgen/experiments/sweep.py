@@ -39,7 +39,7 @@ from loadgen.experiments import ledger as ledgers
 from loadgen.experiments.experiment import awaited, live_view, log_plan, measure, reference_answers
 from loadgen.experiments.grid import NOWHERE, GridCell, Measurement, Size, by_size, cells, schedule, with_loads
 from loadgen.experiments.ledger import Entry, Ledger
-from loadgen.live.view import View
+from loadgen.feed.view import View
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal

@@ -1,1 +1,1 @@
-"""What a measurement shows while it is under way: a view for terminals, metrics for Prometheus, and a page."""
+"""The live process: what a measurement shows while it is under way, on a terminal, to Prometheus and on a page."""

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import msgspec
 
+from loadgen.feed.channel import Receiver
+from loadgen.feed.messages import RunPlanned
 from loadgen.hardware.readings import Reading
-from loadgen.live.channel import Receiver
-from loadgen.live.messages import RunPlanned
 from loadgen.live.served import Served
 from loadgen.live.terminal import Terminal
 from model_containers import lifeline, printable
@@ -37,17 +37,16 @@ def main() -> None:
     parser.add_argument("--channel", type=int, required=True, metavar="FD")
     parser.add_argument("--terminal", type=int, metavar="FD")
     parser.add_argument("--prometheus", type=int, metavar="FD", help="a socket that listens")
-    parser.add_argument("--web", type=int, metavar="FD", help="likewise")
     arguments = parser.parse_args()
     lifeline.hold()
     printable.protect()
     os.nice(NICE)
-    receiver = Receiver(socket.socket(fileno=arguments.channel))
     terminal = None if arguments.terminal is None else Terminal(arguments.terminal, os.getppid())
     served = Served()
-    served.listen(arguments.prometheus, arguments.web)
+    served.listen(arguments.prometheus)
     print(flush=True)  # noqa: T201 - this is what its parent waits for
-    follow(receiver, served, terminal)
+    with socket.socket(fileno=arguments.channel) as connection:
+        follow(Receiver(connection), served, terminal)
 
 
 def follow(receiver: Receiver, served: Served, terminal: Terminal | None) -> None:

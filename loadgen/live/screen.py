@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from frontend_launch.integers import core_ranges
-from loadgen.live.messages import Progress
+from loadgen.feed.messages import Progress
 from loadgen.live.state import Run, State
 from model_containers.units import NS_PER_S
 
@@ -196,7 +196,7 @@ def _checks(run: Run) -> Text:
         if text:
             text.append("\n")
         text.append("fails: " if check.fails else "near: ", style="bold red" if check.fails else "yellow")
-        text.append(f"{check.name} {check.text}")
+        text.append(check.reason)
     return text
 
 

@@ -9,12 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, assert_never
 
 from frontend_launch.histogram import LatencyHistogram
-from loadgen.hardware.readings import Reading
-from loadgen.hardware.summary import Sample, between, summarise
-from loadgen.judging import validity
-from loadgen.judging.evidence import Evidence, on_machine
-from loadgen.judging.slo import GOODPUT, LATENCIES, OUTCOMES, Condition
-from loadgen.live.messages import (
+from loadgen.feed.messages import (
     Begin,
     Closed,
     IntervalDone,
@@ -26,6 +21,11 @@ from loadgen.live.messages import (
     RunPlanned,
     Waits,
 )
+from loadgen.hardware.readings import Reading
+from loadgen.hardware.summary import Sample, between, summarise
+from loadgen.judging import validity
+from loadgen.judging.evidence import Evidence, on_machine
+from loadgen.judging.slo import GOODPUT, LATENCIES, OUTCOMES, Condition
 from loadgen.load.record import Interval
 from loadgen.load.tally import OUTCOMES as OUTCOMES_COUNTED
 from loadgen.load.target import Outcome
@@ -64,12 +64,12 @@ class CheckState(NamedTuple):
 
     Attributes:
         name: of the check or condition.
-        text: what was found.
+        reason: what was found, in one line.
         fails: it does not hold now; else it is near its limit.
     """
 
     name: str
-    text: str
+    reason: str
     fails: bool
 
 
@@ -201,14 +201,15 @@ class Run:
         share = self.gaps_s / self.measured_s if self.measured_s else 0.0
         if share < NEAR * validity.STALLED_SHARE:
             return []
-        return [CheckState("client on time", f"it did not run when it was due to for {share:.1%} of the time", False)]
+        reason = f"client on time: it did not run when it was due to for {share:.1%} of the time"
+        return [CheckState("client on time", reason, False)]
 
     def _judge_machine(self, first: Reading, last: Reading) -> None:
         hardware = summarise((first, last), first.at_ns, last.at_ns, self.planned.assignments)
         nothing = Evidence(max_batch=1, client_cpu_share=0.0, window=1, in_flight_mean=0.0)
         checks = validity.certificate(on_machine(nothing, hardware, self.planned.assignments))
         self._machine = [
-            CheckState(check.name, check.measured, check.verdict == "failed")
+            CheckState(check.name, check.reason, check.verdict == "failed")
             for check in checks
             if check.name in _MACHINE_CHECKS and check.verdict in ("failed", "noted")
         ]
@@ -226,7 +227,8 @@ def _condition(condition: Condition, run: Run) -> CheckState | None:
         return None
     scale = 100.0 if condition.unit == "%" else 1.0
     shown = "above all answers" if math.isinf(value) else f"{value * scale:.4g} {condition.unit}".rstrip()
-    return CheckState(condition.name, f"{shown}, wanted {condition.text[len(condition.name) :]}", fails)
+    reason = f"{condition.name} {shown}, wanted {condition.text[len(condition.name) :]}"
+    return CheckState(condition.name, reason, fails)
 
 
 def _value(condition: Condition, run: Run) -> float | None:

@@ -10,12 +10,14 @@ import numpy as np
 
 from frontend_launch.histogram import LatencyHistogram
 from frontend_launch.launch.placement import Assignment
+from loadgen.feed.messages import Begin, IntervalDone, LoadBegins, Progress, RunEnds, RunPlanned, Waits
 from loadgen.hardware.readings import Queue, Reading
 from loadgen.judging.slo import parse
-from loadgen.live.messages import Begin, IntervalDone, LoadBegins, Progress, RunEnds, RunPlanned, Waits
 from loadgen.live.state import State
 from loadgen.live.terminal import rendered
 from loadgen.load.record import Interval
+from loadgen.load.tally import OUTCOMES
+from loadgen.load.target import Outcome
 from model_containers.units import NS_PER_S
 
 SNAPSHOTS = Path(__file__).parents[1] / "golden" / "live-screens.txt"
@@ -117,9 +119,10 @@ def failing() -> State:
     state = starting()
     state.take(planned(conditions=tuple(parse("p99<=42ms,p50<=15ms,throughput>=2000,failed<=0.1%"))))
     state.take(LoadBegins(BEGAN_NS - NS_PER_S))
+    ended = [0] * OUTCOMES
+    ended[Outcome.COMPLETED], ended[Outcome.FAILED] = 5990, 10
     for number in range(1, 11):
-        ended = (5990, 10, *([0] * 6))
-        state.take(IntervalDone(interval(number, lost=10, ended=ended, gaps_s=0.09)))
+        state.take(IntervalDone(interval(number, lost=10, ended=tuple(ended), gaps_s=0.09)))
     assert state.run is not None
     for second in (28, 29, 30):
         state.run.read(reading(second, own=0.4, outside=0.5))

@@ -4,7 +4,7 @@ import live_screens
 import pytest
 from live_screens import BEGAN_NS, SCREENS, SNAPSHOTS, WIDTHS, snapshots
 
-from loadgen.live.messages import Begin, IntervalDone, LoadBegins
+from loadgen.feed.messages import Begin, IntervalDone, LoadBegins
 from loadgen.live.screen import number
 from loadgen.live.state import State
 from loadgen.live.terminal import rendered

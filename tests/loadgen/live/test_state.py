@@ -5,8 +5,8 @@ import math
 import pytest
 from live_screens import BEGAN_NS, interval, planned, reading
 
+from loadgen.feed.messages import Begin, Closed, IntervalDone, LoadBegins, LogLine, RunEnds, Waits
 from loadgen.judging.slo import parse
-from loadgen.live.messages import Begin, Closed, IntervalDone, LoadBegins, LogLine, RunEnds, Waits
 from loadgen.live.state import MOST_POINTS, CheckState, State
 from loadgen.load.tally import OUTCOMES
 from loadgen.load.target import Outcome
@@ -97,7 +97,7 @@ def test_conditions_are_judged_as_things_stand(condition, expected):
 def test_a_percentile_among_lost_requests_is_above_all_answers():
     """It fails any bound."""
     state = running(interval(1, completed=90, lost=10), conditions="p99<=1h")
-    assert state.run.checks == [CheckState("p99", "above all answers, wanted <=1h", True)]
+    assert state.run.checks == [CheckState("p99", "p99 above all answers, wanted <=1h", True)]
     assert state.run.counts.percentile_ms(99) is None
     assert math.isclose(state.run.counts.percentile_ms(50), 20.8, rel_tol=0.05)
 

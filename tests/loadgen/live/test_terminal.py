@@ -12,9 +12,9 @@ import live_screens
 import pytest
 from live_screens import BEGAN_NS
 
+from loadgen.feed.channel import Receiver, pair
+from loadgen.feed.messages import Begin, Closed, LogLine, RunPlanned, Waits
 from loadgen.live import terminal as module
-from loadgen.live.channel import Receiver, pair
-from loadgen.live.messages import Begin, Closed, LogLine, RunPlanned, Waits
 from loadgen.live.process import Readings, follow
 from loadgen.live.served import Served
 from loadgen.live.state import State

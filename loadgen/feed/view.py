@@ -27,8 +27,8 @@ from frontend_launch.integers import plural
 from frontend_launch.launch.placement import Assignment
 from frontend_launch.tasks import to_completion
 from loadgen.errors import FieldError
-from loadgen.live.channel import Sender, pair
-from loadgen.live.messages import (
+from loadgen.feed.channel import Sender, pair
+from loadgen.feed.messages import (
     Begin,
     Closed,
     IntervalDone,
@@ -40,7 +40,7 @@ from loadgen.live.messages import (
     RunPlanned,
     Waits,
 )
-from loadgen.live.options import Endpoint, Live
+from loadgen.feed.options import Endpoint, Live
 from loadgen.load.record import Interval
 from loadgen.load.runner import is_interval_line
 

@@ -3,8 +3,8 @@
 import live_screens
 import pytest
 
-from loadgen.live.channel import Receiver, pair
-from loadgen.live.messages import Closed, IntervalDone, LogLine
+from loadgen.feed.channel import Receiver, pair
+from loadgen.feed.messages import Closed, IntervalDone, LogLine
 
 
 @pytest.fixture

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from loadgen.errors import FieldError
+from loadgen.errors import ConfigError, FieldError
 
 LOOPBACK = "127.0.0.1"
 MAX_PORT = 65_535
@@ -24,6 +25,18 @@ class Endpoint(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """Read ``PORT`` or ``HOST:PORT``; a port alone is one of loopback.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    host, separator, port = text.rpartition(":")
+    if not re.fullmatch("[0-9]{1,5}", port) or int(port) > MAX_PORT or bool(host) != bool(separator):
+        raise ConfigError(f"{text!r} is no port: write 9464, or HOST:9464; 0 takes any free port")
+    return Endpoint(host or LOOPBACK, int(port))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ import pytest
 
 from frontend_launch.launch.placement import Assignment
 from loadgen.errors import FieldError
-from loadgen.live import view as module
-from loadgen.live.channel import Receiver, pair
-from loadgen.live.messages import Begin, Closed, IntervalDone, LoadBegins, LogLine, Progress, RunEnds, Waits
-from loadgen.live.options import Endpoint, Live
-from loadgen.live.view import NO_VIEW, View, showing
+from loadgen.feed import view as module
+from loadgen.feed.channel import Receiver, pair
+from loadgen.feed.messages import Begin, Closed, IntervalDone, LoadBegins, LogLine, Progress, RunEnds, Waits
+from loadgen.feed.options import Endpoint, Live
+from loadgen.feed.view import NO_VIEW, View, showing
 from loadgen.load import runner
 from loadgen.load.record import Interval
 

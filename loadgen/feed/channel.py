@@ -7,7 +7,7 @@ import pickle
 import socket
 import struct
 
-from loadgen.live.messages import Message
+from loadgen.feed.messages import Message
 
 _COUNT = struct.Struct("<Q")
 _MOST_BYTES = 1 << 20
