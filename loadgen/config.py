@@ -27,6 +27,7 @@ from loadgen.load import requests_log
 from loadgen.load.arrivals import MAX_REQUESTS, Arrivals
 from loadgen.load.drawing import DTYPES, Range
 from loadgen.load.image_layout import LAYOUTS, METHODS, ImageOptions
+from loadgen.parsing import check_tag
 from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
 from loadgen.targets.remote import TargetOptions
@@ -471,6 +472,7 @@ class ExperimentConfig:
         abort_on_fail: end the run once one of them is true at its end, whatever follows.
         allow_invalid: a run that is invalid is taken as it is.
         live: what is shown while it is under way.
+        tags: names and values that results, reports and metrics carry.
     """
 
     serve: Served
@@ -485,8 +487,12 @@ class ExperimentConfig:
     allow_invalid: bool = False
     abort_on_fail: bool = False
     live: Live = field(default_factory=Live)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        instance(self, "tags", of=(Mapping,))
+        for name, value in self.tags.items():
+            check_tag(name, value)
         instance(self, "live", of=(Live,))
         instance(self, "serve", of=(Deploy, Frontend, External))
         instance(self, "load", of=(Saturate, OpenLoop))

@@ -17,6 +17,14 @@ from loadgen.errors import ConfigError
 MAX_SHAPE_ELEMENTS = 1_000_000_000
 """Most elements of one input."""
 
+MAX_TAG_VALUE = 200
+"""Characters of a tag's value."""
+
+RESERVED_TAGS = ("command", "core", "le", "load", "model", "quantile", "queue", "role")
+"""Names that are labels of metrics already."""
+
+_TAG_NAME = re.compile("(?!__)[A-Za-z_][A-Za-z0-9_]{0,62}")
+
 NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 """A number of a duration or a rate, as part of a regular expression."""
 
@@ -31,6 +39,37 @@ _SHAPE = re.compile(r"[0-9]{1,10}(x[0-9]{1,10})*", re.IGNORECASE)
 _MEMBER = "[0-9]+(?:-[0-9]+)?"
 INTEGERS = re.compile(f"{_MEMBER}(?:,+{_MEMBER})*,*")
 """A word that belongs to an integer list; a negative number is an option to any command line parser."""
+
+
+def check_tag(name: str, value: str) -> None:
+    """Refuse a tag that could not be a label of a metric, or would not fit into a line.
+
+    Args:
+        name: of the tag.
+        value: of the tag.
+
+    Raises:
+        ConfigError: it is such a tag.
+    """
+    if not _TAG_NAME.fullmatch(name):
+        raise ConfigError(f"{name!r} is no name of a tag: use letters, digits and _, and begin with a letter")
+    if name in RESERVED_TAGS:
+        raise ConfigError(f"{name!r} is a label of loadgen's metrics already: choose another name")
+    if len(value) > MAX_TAG_VALUE or not value.isprintable():
+        raise ConfigError(f"the value of {name} is no short text: use at most {MAX_TAG_VALUE} printable characters")
+
+
+def parse_tag(text: str) -> tuple[str, str]:
+    """Read a tag, such as ``commit=4f2a9c1``: its name and its value.
+
+    Raises:
+        ConfigError: it makes no sense.
+    """
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise ConfigError(f"{text!r} has no value: write NAME=VALUE, such as commit=4f2a9c1")
+    check_tag(name, value)
+    return name, value
 
 
 def parse_int_list(text: str | Iterable[str]) -> tuple[int, ...]:

@@ -62,10 +62,14 @@ def set_up_logging(stream: TextIO | None = None) -> None:
         log.info(line)
 
 
-def shows_live() -> bool:
-    """Whether standard output is a terminal that a live view can be drawn on."""
+def shows_live(stream: TextIO | None = None) -> bool:
+    """Whether a stream is a terminal that a live view can be drawn on.
+
+    Args:
+        stream: None for standard output.
+    """
     with contextlib.suppress(ValueError):  # it is closed
-        return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        return (stream or sys.stdout).isatty() and os.environ.get("TERM", "dumb") != "dumb"
     return False
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -44,7 +44,14 @@ from loadgen.judging.slo import parse as parse_conditions
 from loadgen.load.arrivals import KINDS, Renewal, kind_of, parse_arrivals
 from loadgen.load.drawing import parse_ranges
 from loadgen.load.image_layout import LAYOUTS, METHODS
-from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_gpus, parse_int_list, parse_shape
+from loadgen.parsing import (
+    parse_duration,
+    parse_duration_or_zero,
+    parse_gpus,
+    parse_int_list,
+    parse_shape,
+    parse_tag,
+)
 from model_containers.data_types import DataType
 
 T = TypeVar("T")
@@ -627,10 +634,29 @@ def live(
             metavar="[HOST:]PORT", help="Serve the client's metrics to Prometheus meanwhile.  [default host: 127.0.0.1]"
         ),
     ] = None,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="A tag that results, reports and metrics carry; may be given several times."
+        ),
+    ] = None,
 ) -> Settings:
     """What is shown while it is under way."""
     terminal = not no_live and console.shows_live()
-    return {"live": Live(terminal, console.optional("--prometheus", parse_endpoint, prometheus))}
+    return {
+        "live": Live(terminal, console.optional("--prometheus", parse_endpoint, prometheus)),
+        "tags": _tags(tag or ()),
+    }
+
+
+def _tags(texts: Iterable[str]) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    for text in texts:
+        name, value = console.parsed("--tag", parse_tag, text)
+        if name in tags:
+            raise ConfigError(f"--tag {text}: {name} is given already; leave one of them out")
+        tags[name] = value
+    return tags
 
 
 @panel(help_format.COMMON)

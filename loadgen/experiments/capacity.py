@@ -324,6 +324,7 @@ class _Prober:
         document = {
             "command": command(),
             "model": self._plan.model.name,
+            "tags": dict(self._config.base.tags),
             "slo": [str(condition) for condition in self._config.conditions],
             "tolerance": self._config.limits.tolerance,
             "capacity": asdict(capacity),

@@ -180,6 +180,7 @@ def results_of(
         placement=_placement_rows(plan, server, senders),
         inputs=_inputs(plan),
         arrivals=_arrivals(plan.config),
+        tags=dict(plan.config.tags),
         answers=None if check is None else _answers(check, record),
         window=InFlightWindow(plan.window, payload_bytes, plan.window * payload_bytes),
         summary=summary,

@@ -112,7 +112,7 @@ def live_view(plan: Plan, command: str = "", *, several: bool = False) -> Abstra
     """
     config = plan.config
     name = command or ("saturate" if isinstance(config.load, Saturate) else "rate")
-    return showing(config.live, beside_frontends(plan), name, {}, several=several)
+    return showing(config.live, beside_frontends(plan), name, config.tags, several=several)
 
 
 def beside_frontends(plan: Plan) -> Assignment:

@@ -99,7 +99,8 @@ class SizeConfig:
     def settings(self) -> dict[str, Any]:
         """What two searches share whose runs are the same, as JSON can say it: not the rate, nor the time."""
         settings: dict[str, Any] = json.loads(json.dumps(asdict(self.base), default=str))
-        del settings["output"]["results_dir"], settings["load"], settings["allow_invalid"], settings["live"]
+        del settings["output"]["results_dir"], settings["load"], settings["allow_invalid"]
+        del settings["live"], settings["tags"]
         settings["max_in_flight"] = self.base.load.max_in_flight
         return {"base": settings, "slo": [str(condition) for condition in self.conditions]}
 
@@ -272,6 +273,7 @@ async def find_size(plan: SizePlan, *, resume: bool = False) -> Sized:
         "command": command(),
         "started_at": ledgers.now(),
         "model": config.base.serve.model,
+        "tags": dict(config.base.tags),
         "cells": len(plan.question.sizes) * len(plan.question.batch_sizes),
         "rate_rps": plan.question.rate_rps,
         "settings": config.settings,

@@ -117,9 +117,10 @@ class SweepConfig:
     def settings(self) -> dict[str, Any]:
         """What makes two sweeps the same, as JSON can say it."""
         settings: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
-        # Where they are kept, what becomes of invalid ones, what is shown meanwhile and how long a server is waited for
-        # is no part of what is measured.
-        del settings["base"]["output"]["results_dir"], settings["base"]["allow_invalid"], settings["base"]["live"]
+        # Where they are kept, what becomes of invalid ones, what is shown meanwhile, tags, and how long a server is
+        # waited for are no part of what is measured.
+        del settings["base"]["output"]["results_dir"], settings["base"]["allow_invalid"]
+        del settings["base"]["live"], settings["base"]["tags"]
         target = settings["base"]["serve"].get("target")
         if target is not None:  # headers may be secrets, and so may what stands in a URL or a body
             del target["wait_ready_s"]
@@ -302,6 +303,7 @@ async def run_sweep(plan: SweepPlan, *, resume: bool = False) -> Sweep:
         "command": command(),
         "started_at": ledgers.now(),
         "model": config.base.serve.model,
+        "tags": dict(config.base.tags),
         "cells": len(plan.plans),
         "repeat": config.repeat,
         "settings": config.settings,

@@ -348,9 +348,9 @@ def _listening(name: str, endpoint: Endpoint) -> Iterator[socket.socket]:
         FieldError: that cannot be.
     """
     try:
-        listener = socket.create_server(endpoint, backlog=16)
+        listener = socket.create_server(tuple(endpoint), backlog=16)
     except OSError as error:
-        problem = f"cannot be listened on ({error.strerror or error})"
+        problem = f"cannot be listened on ({os.strerror(error.errno or 0)})"
         raise FieldError(f"Live.{name}", str(endpoint), problem, "choose another port, or 0 for any free one") from None
     with listener:
         yield listener

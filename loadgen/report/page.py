@@ -17,7 +17,7 @@ import numpy as np
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.report.curves import flat, pareto_front, scaling
 from loadgen.report.reading import Collection
-from loadgen.report.tables import left_out_text, remarks, steady_text, whole_text
+from loadgen.report.tables import left_out_text, remarks, steady_text, tags_text, whole_text
 from loadgen.report.timeline import Curves, budget, hardware, requests_timed, stages, throughput_and_p99
 from loadgen.results.cells import Cell, Run, Spread
 from loadgen.results.document import strict
@@ -151,7 +151,7 @@ def _run(title: str, run: Run, latency: LatencyHistogram, environments: dict[str
             )
         },
         "verdict": {"saturated": results.verdict.saturated, "text": results.verdict.text},
-        "notes": results.notes,
+        "notes": [*([f"tags: {tags_text(results.tags)}"] if results.tags else []), *results.notes],
         "curves": {name: _curves(group) for name, group in curves.items()},
         "spectrum": _spectrum(latency, run.lost),
         "timed": requests_timed(results),

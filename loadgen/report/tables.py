@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -263,7 +263,13 @@ def run_row(cell: Cell, run: Run) -> dict[str, Any]:
         "ended": results.ended,
         "error": results.error,
         "file": str(run.path),
+        "tags": tags_text(results.tags),
     }
+
+
+def tags_text(tags: Mapping[str, str]) -> str:
+    """Tags in one line."""
+    return ", ".join(f"{name}={value}" for name, value in tags.items())
 
 
 def steady_text(window_s: tuple[float, float] | None) -> str:

@@ -19,7 +19,7 @@ from loadgen.hardware.readings import SAMPLER
 from loadgen.hardware.summary import CoreUse, GpuUse, ProcessUse
 from loadgen.load.summary import Summary
 from loadgen.plan import Plan, model_defaults
-from loadgen.report.tables import steady_text, whole_text
+from loadgen.report.tables import steady_text, tags_text, whole_text
 from loadgen.report.timeline import REQUEST_STAGES, SERVER_STAGES
 from loadgen.results.document import Results
 from loadgen.results.sections import PlacementRow, RequestStage, Threshold, Transport
@@ -237,6 +237,7 @@ def results_text(results: Results) -> str:
         f"saturated   {results.verdict.text}{_of_servers(results)}",
         *(f"condition   {row.condition}: {_decided(row, results)}, {row.found}" for row in results.thresholds or ()),
         *_certificate(results),
+        *([f"tags        {tags_text(results.tags)}"] if results.tags else []),
         *(f"note        {note}" for note in results.notes),
     ]
     return "\n".join(map(printable_line, lines))

@@ -91,6 +91,7 @@ class Results:
         addresses: requests sent to each address of an external server; none where its name has one, or over ZeroMQ.
         certificate: the checks that decide whether the run is valid; none in files from before it was recorded.
         client_ceiling: what the client can do by itself; None where that was not measured.
+        tags: names and values that the user gave; none in files from before they were recorded.
         notes: what the reader should know, such as metrics that could not be read.
         path: where the document was saved, None where it could not be; not part of it.
         rows_not_saved: why the rows of requests are not where they were to be, and where they are; not part of it.
@@ -129,6 +130,7 @@ class Results:
     addresses: Mapping[str, Count] = field(default_factory=dict)
     certificate: list[Check] = field(default_factory=list)
     client_ceiling: ClientCeiling | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
     path: Path | None = None
     rows_not_saved: str | None = None
 

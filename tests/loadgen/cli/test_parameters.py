@@ -1,6 +1,8 @@
 """What verbs make of their options: durations of zero, and groups of options."""
 
+import functools
 import inspect
+import io
 from types import SimpleNamespace
 from typing import Annotated
 
@@ -9,9 +11,10 @@ import typer
 from typer.testing import CliRunner
 
 from loadgen import ExperimentConfig
-from loadgen.cli import exit_codes, measuring, parameters, sweep
+from loadgen.cli import console, exit_codes, measuring, parameters, sweep
 from loadgen.cli.argv import list_options, normalise_argv
 from loadgen.cli.verbs import app
+from loadgen.feed.options import Endpoint, Live
 
 VERBS = {
     "saturate": [],
@@ -184,3 +187,51 @@ def test_several_sizes_are_for_a_sweep(configured, verb, words):
 def test_a_size_that_is_no_number(configured, text):
     """Names the option."""
     assert configured("saturate", f"-r{text}" if text else "--replicas=").error.startswith("loadgen: --replicas: '")
+
+
+@pytest.mark.parametrize("verb", ["saturate", "rate", "sweep"])
+def test_tags_and_live_outputs_become_fields(configured, verb):
+    """Several tags, in their order; without a terminal there is no view."""
+    config = configured(verb, "--tag", "commit=4f2a9c1", "--tag", "note=a=b, c", "--prometheus", "9464").config
+    assert list(config.tags.items()) == [("commit", "4f2a9c1"), ("note", "a=b, c")]
+    assert config.live == Live(False, Endpoint("127.0.0.1", 9464))
+    assert configured(verb).config.live == Live()
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["--tag", "a"], "--tag: 'a' has no value: write NAME=VALUE, such as commit=4f2a9c1"),
+        (["--tag", "a=1", "--tag", "a=2"], "--tag a=2: a is given already; leave one of them out"),
+        (["--tag", "le=1"], "--tag: 'le' is a label of loadgen's metrics already: choose another name"),
+        (["--tag", "a-b=1"], "--tag: 'a-b' is no name of a tag: use letters, digits and _, and begin with a letter"),
+        (["--tag", "__a=1"], "--tag: '__a' is no name of a tag: use letters, digits and _, and begin with a letter"),
+        (["--tag", "a=x\ny"], "--tag: the value of a is no short text: use at most 200 printable characters"),
+        (
+            ["--prometheus", "99999"],
+            "--prometheus: '99999' is no port: write 9464, or HOST:9464; 0 takes any free port",
+        ),
+        (["--prometheus", ":80"], "--prometheus: ':80' is no port: write 9464, or HOST:9464; 0 takes any free port"),
+    ],
+)
+def test_tags_and_ports_that_make_no_sense_are_refused(configured, words, error):
+    """In one line that says what to write."""
+    assert configured("rate", *words).error == f"loadgen: {error}\n"
+
+
+@pytest.mark.parametrize(
+    ("tty", "term", "words", "shown"),
+    [
+        (True, "xterm", [], True),
+        (True, "xterm", ["--no-live"], False),
+        (True, "dumb", [], False),
+        (False, "xterm", [], False),
+    ],
+)
+def test_a_live_view_needs_a_terminal(configured, monkeypatch, tty, term, words, shown):
+    """One that can be drawn on, and somebody who wants it."""
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: tty)
+    monkeypatch.setattr(console, "shows_live", functools.partial(console.shows_live, stream))
+    monkeypatch.setenv("TERM", term)
+    assert configured("saturate", *words).config.live.terminal is shown

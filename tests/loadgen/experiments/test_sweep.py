@@ -38,7 +38,7 @@ def swept(tmp_path, monkeypatch):
     def sweep(certificates, *, error=None, resume=False, unstarted=None, rows=None, **changes):
         left = list(certificates)
 
-        async def measure(plan, *_):
+        async def measure(plan, *_, **__):
             names.append(None if plan.config.output.requests_log is None else plan.config.output.requests_log.name)
             certificate = left.pop(0)
             made = results(seconds=3, throughput_rps=100.0, certificate=certificate, error=error)

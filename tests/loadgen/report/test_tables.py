@@ -155,6 +155,14 @@ def test_csv_has_a_line_for_each_run():
     assert csv_text(collection([], [Missing("x", "y")])) == ""
 
 
+def test_exports_have_the_tags_of_each_run():
+    """CSV and JSON."""
+    what = collection([replace(RUNS[0], tags={"commit": "4f2a9c1", "host": "lab-3"}), RUNS[1]])
+    assert [row["tags"] for row in csv.DictReader(io.StringIO(csv_text(what)))] == ["commit=4f2a9c1, host=lab-3", ""]
+    (cell,) = json.loads(json_text(what))["cells"]
+    assert [run["tags"] for run in cell["runs"]] == ["commit=4f2a9c1, host=lab-3", ""]
+
+
 def test_json_has_cells_with_their_runs():
     """And what was not measured."""
     document = json.loads(json_text(collection(missing=[Missing("x", "y")])))

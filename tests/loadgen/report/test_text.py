@@ -36,6 +36,13 @@ def test_replies_that_were_read_together_are_said():
     assert "replies read" not in results_text(RESULTS)
 
 
+def test_tags_are_said():
+    """In one line; nothing without any."""
+    tagged = replace(RESULTS, tags={"commit": "4f2a9c1", "host": "lab-3"})
+    assert "\ntags        commit=4f2a9c1, host=lab-3" in results_text(tagged)
+    assert "tags" not in results_text(RESULTS)
+
+
 def test_the_shares_of_several_addresses_are_said():
     """Also of one that was sent nothing."""
     text = results_text(replace(RESULTS, connections=8, addresses={"10.0.0.1": 30, "10.0.0.2": 10, "10.0.0.3": 0}))

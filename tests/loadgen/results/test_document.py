@@ -82,6 +82,7 @@ def test_a_stored_file_of_version_1_has_the_defaults_of_what_came_later():
         "failures": {},
         "addresses": {},
         "certificate": [],
+        "tags": {},
     }
 
 
