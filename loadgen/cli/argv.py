@@ -52,6 +52,7 @@ def normalise_argv(argv: Sequence[str], list_options: Mapping[str, str]) -> list
         argv: the words after the program's name.
         list_options: each spelling of a list option to the option's name, such as ``{"--gpus": "gpus", "-g": "gpus"}``.
     """
+    argv = _with_values(argv)
     words: list[str] = []
     value_at: dict[str, int] = {}
     at = 0
@@ -75,6 +76,20 @@ def normalise_argv(argv: Sequence[str], list_options: Mapping[str, str]) -> list
             words += [flag, _joined(values)]
             value_at[name] = len(words) - 1
     return [*words, *argv[at:]]
+
+
+_WITHOUT_VALUE = {"--web": "0"}
+"""Options whose value may be left out, and what that means."""
+
+
+def _with_values(argv: Sequence[str]) -> list[str]:
+    """The words, with the value of each option that has none and may do without."""
+    words = list(argv)
+    until = words.index("--") if "--" in words else len(words)
+    for at in reversed(range(until)):
+        if words[at] in _WITHOUT_VALUE and (at + 1 == until or words[at + 1].startswith("-")):
+            words[at] += f"={_WITHOUT_VALUE[words[at]]}"
+    return words
 
 
 def _split_option(word: str, list_options: Mapping[str, str]) -> tuple[str | None, list[str]]:

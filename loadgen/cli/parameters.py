@@ -39,7 +39,7 @@ from loadgen.config import (
     Patience,
 )
 from loadgen.errors import ConfigError
-from loadgen.feed.options import Live, parse_endpoint
+from loadgen.feed.options import LOOPBACK, Endpoint, Live, parse_endpoint
 from loadgen.judging.slo import parse as parse_conditions
 from loadgen.load.arrivals import KINDS, Renewal, kind_of, parse_arrivals
 from loadgen.load.drawing import parse_ranges
@@ -634,6 +634,12 @@ def live(
             metavar="[HOST:]PORT", help="Serve the client's metrics to Prometheus meanwhile.  [default host: 127.0.0.1]"
         ),
     ] = None,
+    web: Annotated[
+        int | None,
+        typer.Option(
+            metavar="[PORT]", help="Serve a page for this machine's browsers meanwhile.  [default: any free port]"
+        ),
+    ] = None,
     tag: Annotated[
         list[str] | None,
         typer.Option(
@@ -644,7 +650,11 @@ def live(
     """What is shown while it is under way."""
     terminal = not no_live and console.shows_live()
     return {
-        "live": Live(terminal, console.optional("--prometheus", parse_endpoint, prometheus)),
+        "live": Live(
+            terminal,
+            console.optional("--prometheus", parse_endpoint, prometheus),
+            None if web is None else Endpoint(LOOPBACK, web),
+        ),
         "tags": _tags(tag or ()),
     }
 

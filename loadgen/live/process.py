@@ -37,13 +37,14 @@ def main() -> None:
     parser.add_argument("--channel", type=int, required=True, metavar="FD")
     parser.add_argument("--terminal", type=int, metavar="FD")
     parser.add_argument("--prometheus", type=int, metavar="FD", help="a socket that listens")
+    parser.add_argument("--web", type=int, metavar="FD", help="likewise")
     arguments = parser.parse_args()
     lifeline.hold()
     printable.protect()
     os.nice(NICE)
     terminal = None if arguments.terminal is None else Terminal(arguments.terminal, os.getppid())
     served = Served()
-    served.listen(arguments.prometheus)
+    served.listen(arguments.prometheus, arguments.web)
     print(flush=True)  # noqa: T201 - this is what its parent waits for
     with socket.socket(fileno=arguments.channel) as connection:
         follow(Receiver(connection), served, terminal)

@@ -170,9 +170,10 @@ def _in_flight(run: Run) -> Text:
     return Text("   ".join(parts))
 
 
-def _cores(run: Run) -> str:
-    """The cores of the plan, with who has them; the others together."""
-    assert run.sample is not None
+def core_groups(run: Run) -> list[tuple[str, str, float]]:
+    """Cores that the same roles of the plan have: their numbers, the roles, and how busy they were; nothing before."""
+    if run.sample is None:
+        return []
     busy, roles = run.sample.busy, dict[int, list[str]]()
     for row in run.planned.assignments:
         if not row.role.startswith("client-"):
@@ -181,11 +182,14 @@ def _cores(run: Run) -> str:
     groups = dict[tuple[str, ...], list[int]]()
     for core in sorted(busy):
         groups.setdefault(tuple(roles.get(core, ())), []).append(core)
-    parts = []
-    for names, cores in groups.items():
-        share = sum(busy[core] for core in cores) / len(cores)
-        parts.append(f"{core_ranges(cores)}: {share:.0%} ({', '.join(names) or 'others'})")
-    return "  ".join(parts)
+    return [
+        (core_ranges(cores), ", ".join(names), sum(busy[core] for core in cores) / len(cores))
+        for names, cores in groups.items()
+    ]
+
+
+def _cores(run: Run) -> str:
+    return "  ".join(f"{cores}: {share:.0%} ({roles or 'others'})" for cores, roles, share in core_groups(run))
 
 
 def _checks(run: Run) -> Text:

@@ -201,6 +201,7 @@ def test_tags_and_live_outputs_become_fields(configured, verb):
 @pytest.mark.parametrize(
     ("words", "error"),
     [
+        (["--web", "70000"], "--web 70000 is no port: use 0 to 65535"),
         (["--tag", "a"], "--tag: 'a' has no value: write NAME=VALUE, such as commit=4f2a9c1"),
         (["--tag", "a=1", "--tag", "a=2"], "--tag a=2: a is given already; leave one of them out"),
         (["--tag", "le=1"], "--tag: 'le' is a label of loadgen's metrics already: choose another name"),
@@ -217,6 +218,16 @@ def test_tags_and_live_outputs_become_fields(configured, verb):
 def test_tags_and_ports_that_make_no_sense_are_refused(configured, words, error):
     """In one line that says what to write."""
     assert configured("rate", *words).error == f"loadgen: {error}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "port"),
+    [(["--web"], 0), (["--web", "--seed", "1"], 0), (["--web", "8080"], 8080), (["--web=8080"], 8080), ([], None)],
+)
+def test_a_page_may_have_any_free_port(configured, words, port):
+    """Where none is named."""
+    web = configured("saturate", *normalise_argv(words, list_options(["saturate"]))).config.live.web
+    assert web == (None if port is None else Endpoint("127.0.0.1", port))
 
 
 @pytest.mark.parametrize(
