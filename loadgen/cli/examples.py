@@ -28,8 +28,8 @@ EXAMPLES = {
         "loadgen capacity --target oip+http://127.0.0.1:8000/resnet --slo 'p99<1s' --start 50 --confirm-for 1m",
     ),
     "report": (
-        "loadgen report results",
-        "loadgen report results --html report.html --csv runs.csv",
+        "loadgen report results --html report.html",
+        "loadgen report results --rate 100 --slo 'p99<250ms'",
     ),
     "compare": (
         "loadgen compare results/before.json results/after.json",

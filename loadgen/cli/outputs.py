@@ -18,6 +18,7 @@ import typer
 from loadgen.cli import console, help_format, parameters
 from loadgen.errors import ConfigError, NotSavedError
 from loadgen.report import junit, tables
+from loadgen.report.answers import Asked, answers
 from loadgen.report.reading import Collection
 from loadgen.results.cells import cells_of, run_of
 from loadgen.results.document import Results
@@ -172,23 +173,26 @@ def by_ending(paths: Sequence[str]) -> tuple[File, ...]:
     return tuple(files)
 
 
-def of_runs(found: Callable[[], Collection], name: str, allow_invalid: bool = False) -> Documents:
+def of_runs(
+    found: Callable[[], Collection], name: str, allow_invalid: bool = False, asked: Asked | None = None
+) -> Documents:
     """What can be written of runs.
 
     Args:
         found: reads the runs; called where a file is wanted.
         name: of the suite of tests.
         allow_invalid: checks that failed are skipped.
+        asked: the question that page and JSON answer first; None for what the runs answer.
     """
     collection = functools.cache(found)
 
     def page() -> str:
         from loadgen.report.page import page  # noqa: PLC0415 - it takes longer to import than a table to print
 
-        return page(collection())
+        return page(collection(), answers(collection(), asked))
 
     return {
-        "json": lambda: tables.json_text(collection()),
+        "json": lambda: tables.json_text(collection(), answers(collection(), asked)),
         "csv": lambda: tables.csv_text(collection()),
         "md": lambda: tables.markdown_text(collection()),
         "html": page,

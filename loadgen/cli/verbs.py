@@ -31,7 +31,7 @@ VERBS = {
     "capacity": ("capacity:capacity", "Find the highest rate that holds an objective."),
     "report": (
         "report:report",
-        "Show what was measured: a table, and whatever files are asked for; - is standard output.",
+        "Show what was measured: what to deploy, a table, and the files that you ask for; - is standard output.",
     ),
     "compare": (
         "compare:compare",

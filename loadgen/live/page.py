@@ -14,10 +14,8 @@ from typing import Any
 
 from loadgen import report
 
-SCRIPT, STYLE = "draw.js", "page.css"
+SCRIPT, STYLE, PLOTLY = "draw.js", "page.css", "plotly-basic.min.js"
 """Files of the report that the page shares."""
-
-PLOTLY = "plotly-basic.min.js"
 
 
 def page(first: Mapping[str, Any]) -> str:
@@ -37,16 +35,6 @@ def _parts() -> Mapping[str, str]:
     return {
         "template": own.joinpath("live.html").read_text("utf-8"),
         "style": shared.joinpath(STYLE).read_text("utf-8") + own.joinpath("live.css").read_text("utf-8"),
-        "plotly": _plotly(),
+        "plotly": shared.joinpath(PLOTLY).read_text("utf-8"),
         "script": shared.joinpath(SCRIPT).read_text("utf-8") + own.joinpath("live.js").read_text("utf-8"),
     }
-
-
-def _plotly() -> str:
-    vendored = resources.files(report) / "html" / PLOTLY
-    if vendored.is_file():
-        return vendored.read_text("utf-8")
-    from plotly.offline import get_plotlyjs  # noqa: PLC0415 - behind an extra
-
-    script: str = get_plotlyjs()
-    return script

@@ -18,7 +18,7 @@ from loadgen.report import junit as junit_xml
 from loadgen.report.tables import markdown_table
 from loadgen.report.text import plan_text, table
 from loadgen.results.cells import Run
-from loadgen.results.document import strict
+from loadgen.results.document import Results, strict
 from loadgen.results.environment import Environment
 from model_containers.printable import printable_line
 
@@ -282,11 +282,19 @@ def _share(share: float) -> str:
     return f"{100 * share:.3g}%"
 
 
-def comparison_rows(compared: Compared, found: Comparison) -> Rows:
-    """A line for each metric, after one of headings; A and B are geometric means of the rounds."""
+Rounds = Sequence[tuple[Results | None, Results]]
+
+
+def comparison_rows(rounds: Rounds, found: Comparison) -> Rows:
+    """A line for each metric, after one of headings; A and B are geometric means of the rounds.
+
+    Args:
+        rounds: the results of both sides; None for a side that is not known.
+        found: what they show.
+    """
     rows: list[Sequence[str]] = [("metric", "A", "B", "B / A", "95 % interval", "")]
     for effect in found.effects:
-        sides = [_mean(compared, effect.metric, side) for side in (0, 1)]
+        sides = [_mean(rounds, effect.metric, side) for side in (0, 1)]
         if effect.ratio is None:
             rows.append((_named(effect.metric), *sides, "-", "-", _verdict(effect)))
             continue
@@ -299,9 +307,10 @@ def _named(metric: str) -> str:
     return "requests/s" if metric == THROUGHPUT else f"{metric} ms"
 
 
-def _mean(compared: Compared, metric: str, side: int) -> str:
+def _mean(rounds: Rounds, metric: str, side: int) -> str:
     """Geometric, as that of the ratios, so that the columns agree with B / A."""
-    known = [value for pair in compared.rounds if (value := figure(pair[side].summary, metric)) is not None]
+    measured = [results for pair in rounds if (results := pair[side]) is not None]
+    known = [value for results in measured if (value := figure(results.summary, metric)) is not None]
     if not known:
         return "-"
     return number(statistics.geometric_mean(known) if all(known) else 0.0)
@@ -318,7 +327,7 @@ def _verdict(effect: Effect) -> str:
     return f"{effect.outcome}, within {margin}" if effect.outcome is Outcome.NOT_WORSE else f"undecided, {margin}"
 
 
-def outcome_text(compared: Compared, found: Comparison) -> str:
+def outcome_text(found: Comparison) -> str:
     """What was decided, in a sentence."""
     rounds = plural(found.rounds, "round")
     if not found.rounds:
@@ -340,18 +349,18 @@ def compared_text(compared: Compared) -> str:
     """What a comparison found, in a few lines."""
     found = compared.comparison
     assert found is not None
-    lines = table(comparison_rows(compared, found)).splitlines()
+    lines = table(comparison_rows(compared.rounds, found)).splitlines()
     lines += [f"left out    {line}" for line in compared.left_out]
     if compared.interrupted:
         lines.append(f"interrupted {found.rounds} of {plural(compared.plan.rounds, 'round')} measured")
-    return "\n".join(map(printable_line, [*lines, f"outcome     {outcome_text(compared, found)}"]))
+    return "\n".join(map(printable_line, [*lines, f"outcome     {outcome_text(found)}"]))
 
 
 def compared_markdown(compared: Compared) -> str:
     """The same for a page of a change."""
     found = compared.comparison
     assert found is not None
-    lines = [f"**{outcome_text(compared, found)}**", markdown_table(comparison_rows(compared, found))]
+    lines = [f"**{outcome_text(found)}**", markdown_table(comparison_rows(compared.rounds, found))]
     return "\n\n".join([*lines, *(f"* {printable_line(line)}" for line in compared.left_out)]) + "\n"
 
 
@@ -371,7 +380,7 @@ def junit(compared: Compared) -> str:
             kinds.get(effect.outcome, "passed"),
             f"A {row[1]}, B {row[2]}, B / A {row[3]} ({row[4]}): {row[5]}",
         )
-        for effect, row in zip(found.effects, list(comparison_rows(compared, found))[1:], strict=True)
+        for effect, row in zip(found.effects, list(comparison_rows(compared.rounds, found))[1:], strict=True)
     ]
     return junit_xml.suite("loadgen compare", cases)
 

@@ -111,6 +111,7 @@ class FoundSize:
     state: str
     best: SizedCell | None
     ended: str
+    within_s: float | None = None
     capacity_rps: SizedCapacity | None = None
     capacity_at_least: bool = False
     headroom: float | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import resources
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from frontend_launch.histogram import LatencyHistogram
+from loadgen.report.answers import Answer
 from loadgen.report.curves import flat, pareto_front, scaling
 from loadgen.report.reading import Collection
 from loadgen.report.tables import left_out_text, remarks, steady_text, tags_text, whole_text
@@ -35,11 +37,18 @@ _UNSEEN = re.compile(r"(\\\\)|\\u(?:00ad|061c|180e|200[b-f]|202[89a-e]|206[0-9a-
 """In JSON, the characters that reorder a line or have no width, and backslashes, which may be before what looks so."""
 
 
-def page(collection: Collection) -> str:
-    """The page, as HTML."""
+def page(collection: Collection, answers: Sequence[Answer] = ()) -> str:
+    """The page, as HTML.
+
+    Args:
+        collection: what was measured.
+        answers: what to deploy.
+    """
     files = resources.files(__package__) / "html"
     # In JSON, < can only be within a string, where it could end the script element.
-    data = json.dumps(strict(page_data(collection)), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    data = json.dumps(strict(page_data(collection, answers)), allow_nan=False, separators=(",", ":")).replace(
+        "<", "\\u003c"
+    )
     data = _UNSEEN.sub(lambda match: match[0] if match[1] else f"\\{match[0]}", data)
     parts = {
         "style": files.joinpath("page.css").read_text("utf-8"),
@@ -51,7 +60,7 @@ def page(collection: Collection) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
 
 
-def page_data(collection: Collection) -> dict[str, Any]:
+def page_data(collection: Collection, answers: Sequence[Answer] = ()) -> dict[str, Any]:
     """What the page's script draws, as JSON takes it; numbers to `DIGITS` digits."""
     valid = [cell for cell in collection.cells if cell.invalid is None]
     by_model: dict[str, list[Cell]] = {}

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from frontend_launch.quantities import number, plural
+from loadgen.judging.verdict import carried
 from loadgen.load.summary import FEW, Summary
 from loadgen.report.curves import flat
 from loadgen.results.cells import Cell, Configuration, Run, Spread, apart
@@ -18,8 +19,10 @@ from loadgen.results.document import strict
 from model_containers.printable import printable_line
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import JustifyMethod, RenderableType
+    from rich.table import Table
 
+    from loadgen.report.answers import Answer
     from loadgen.report.reading import Collection
 
 _FORMULA = re.compile(r"(^|[;\t])(?=[ \t]*[=+\-@＝＋－＠]|\t|\\r|\\n)")
@@ -38,60 +41,92 @@ class Column:
         text: of a cell.
         number: right-justified, never broken.
         wanted: whether a collection has a use for it.
+        leave: the highest is left out first where a terminal is too narrow; 0 never.
     """
 
     heading: str
     text: Callable[[Cell], str]
     number: bool = True
     wanted: Callable[[Collection], bool] = lambda _: True
+    leave: int = 0
 
 
 def _open_loop(collection: Collection) -> bool:
-    return any(cell.load.arrivals is not None for cell in collection.cells)
+    return any(cell.load.arrivals is not None for cell in collection.own_cells)
 
 
 def _repeated(collection: Collection) -> bool:
-    return any(len(cell.counted) > 1 for cell in collection.cells)
+    return any(len(cell.counted) > 1 for cell in collection.own_cells)
 
 
 COLUMNS = (
-    Column("cores", lambda cell: _count(cell.configuration.cores)),
-    Column("gpus", lambda cell: _count(cell.configuration.gpus)),
-    Column("batch", lambda cell: _count(cell.configuration.batch_size)),
-    Column("offered/s", lambda cell: number(_median(cell.offered_rps)), wanted=_open_loop),
+    Column("cores", lambda cell: _count(cell.configuration.cores), leave=2),
+    Column("gpus", lambda cell: _count(cell.configuration.gpus), leave=8),
+    Column("batch", lambda cell: _count(cell.configuration.batch_size), leave=7),
+    Column("offered/s", lambda cell: number(_median(cell.offered_rps)), wanted=_open_loop, leave=1),
     Column("requests/s", lambda cell: number(cell.throughput_rps.median)),
-    Column("±", lambda cell: half_width(cell.throughput_rps), wanted=_repeated),
-    Column("p50 ms", lambda cell: latency_text(cell, "p50")),
+    Column("±", lambda cell: half_width(cell.throughput_rps), wanted=_repeated, leave=5),
+    Column("p50 ms", lambda cell: latency_text(cell, "p50"), leave=3),
     Column("p99 ms", lambda cell: latency_text(cell, "p99")),
-    Column("±", lambda cell: half_width(cell.latency_ms("p99")), wanted=_repeated),
-    Column("busy", lambda cell: "-" if cell.busy_share is None else f"{cell.busy_share.median:.0%}"),
+    Column("p99 ±", lambda cell: half_width(cell.latency_ms("p99")), wanted=_repeated, leave=6),
+    Column("busy", lambda cell: "-" if cell.busy_share is None else f"{cell.busy_share.median:.0%}", leave=4),
     Column("saturated", lambda cell: _state(cell) or cell.verdicts("saturated"), number=False),
     Column("limit", lambda cell: "-" if _reason(cell) else cell.verdicts("limit"), number=False),
 )
-"""What stands beside the name of a cell."""
+"""What stands beside the name of a cell; the name has cores, GPUs and batch too."""
+
+_QUEUE = ("yes", "near")
+"""Verdicts of runs whose latency is the queue's."""
+
+MARKS = {
+    "queue": ("q", "q a saturated run: this latency is its queue's, not what users wait at a lower rate"),
+    "window": ("w", "w a closed loop: this latency is that of its requests in flight, not of a rate"),
+    "rate": ("", ""),
+}
+"""By what a latency is of: its mark, and what that means."""
 
 
-def terminal_table(collection: Collection) -> RenderableType:
+def latency_kind(cell: Cell) -> str:
+    """What the latencies of a cell are of: ``queue``, ``window`` or ``rate``, as `MARKS` has them."""
+    if cell.load.arrivals is None:
+        saturated = any(run.results.verdict.saturated in _QUEUE for run in cell.counted)
+        return "queue" if saturated else "window"
+    return "rate" if all(map(_carried, cell.counted)) else "queue"
+
+
+def _carried(run: Run) -> bool:
+    """Whether the rate of an open loop was answered, so that no queue grew."""
+    summary = run.results.summary
+    return carried(summary.throughput_rps, summary.offered_rps or 0.0, summary.measured.duration_s)
+
+
+def terminal_table(collection: Collection, width: int | None = None) -> RenderableType:
     """A line per cell: medians of its runs, and how far these are apart where there are several.
 
     What takes a sentence stands below, where it makes no column wide.
+
+    Args:
+        collection: what was measured.
+        width: of the terminal; columns that do not fit are left out, and named below. None for any.
     """
-    from rich import box  # noqa: PLC0415 - the one table that needs it
-    from rich.console import Group  # noqa: PLC0415 - likewise
-    from rich.table import Table  # noqa: PLC0415
+    from rich.console import Console, Group  # noqa: PLC0415 - the one table that needs it
     from rich.text import Text  # noqa: PLC0415 - likewise
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("cell", no_wrap=True)
     columns = _columns(collection)
-    for column in columns:
-        table.add_column(column.heading, justify="right" if column.number else "left", no_wrap=column.number)
-    for cell in collection.cells:
-        table.add_row(printable_line(cell.name), *(printable_line(column.text(cell)) for column in columns))
-    for missing in collection.missing:
-        empty = [""] * (len(columns) - 2)
-        table.add_row(printable_line(missing.cell), *empty, "not measured", "-", style="red")
-    return Group(table, *(Text(printable_line(line)) for line in _below(collection)))
+    table, hidden = _table(collection, columns), []
+    wide = Console(width=10_000)
+    while width is not None and wide.measure(table).maximum > width:
+        column = max(columns, key=lambda column: column.leave)
+        if not column.leave:
+            break
+        columns.remove(column)
+        hidden.append(column)
+        table = _table(collection, columns)
+    lines = _below(collection)
+    if hidden:
+        names = ", ".join(column.heading for column in COLUMNS if column in hidden)
+        lines.append(f"{width} columns have no room for: {names}; --csv - has them")
+    return Group(table, *(Text(printable_line(line)) for line in lines))
 
 
 def _columns(collection: Collection) -> list[Column]:
@@ -100,12 +135,14 @@ def _columns(collection: Collection) -> list[Column]:
 
 def _below(collection: Collection) -> list[str]:
     """What takes a sentence."""
+    cells = collection.own_cells
     lines = _reasons(collection)
-    lines += remarks(collection.cells)
-    lines += [left_out_text(cell) for cell in collection.cells if cell.left_out]
-    lines += flat(collection.cells)
-    if any(cell.uncertain(metric) for cell in collection.cells for metric in ("p50", "p99")):
+    lines += remarks(cells)
+    lines += [left_out_text(cell) for cell in cells if cell.left_out]
+    lines += flat(cells)
+    if any(cell.uncertain(metric) for cell in cells for metric in ("p50", "p99")):
         lines.append("~ too few independent answers for an interval")
+    lines += dict.fromkeys(text for cell in cells if (text := MARKS[latency_kind(cell)][1]))
     return lines
 
 
@@ -113,7 +150,7 @@ def markdown_text(collection: Collection) -> str:
     """The table for a terminal and the sentences below it, as Markdown."""
     columns = _columns(collection)
     rows = [["cell", *(column.heading for column in columns)]]
-    rows += [[cell.name, *(column.text(cell) for column in columns)] for cell in collection.cells]
+    rows += [[cell.name, *(column.text(cell) for column in columns)] for cell in collection.own_cells]
     rows += [[missing.cell, *[""] * (len(columns) - 2), "not measured", "-"] for missing in collection.missing]
     lines = [f"* {printable_line(line)}" for line in _below(collection)]
     return "\n".join([markdown_table(rows), *([""] if lines else []), *lines]) + "\n"
@@ -125,6 +162,28 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) if lines else ""
 
 
+def _table(collection: Collection, columns: Sequence[Column]) -> Table:
+    from rich import box  # noqa: PLC0415 - the one table that needs it
+    from rich.table import Table  # noqa: PLC0415 - likewise
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("cell", overflow="fold")
+    rows = [[printable_line(column.text(cell)) for column in columns] for cell in collection.own_cells]
+    for place, column in enumerate(columns):
+        widest = max((len(row[place]) for row in rows), default=0)
+        justify: JustifyMethod = "right" if column.number else "left"
+        # A word may be broken no further, so that only names are folded.
+        least = max(map(len, " ".join([column.heading, *(row[place] for row in rows)]).split()))
+        least = widest if column.number else least
+        table.add_column(column.heading, justify=justify, no_wrap=column.number, min_width=least)
+    for cell, row in zip(collection.own_cells, rows, strict=True):
+        table.add_row(printable_line(cell.name), *row)
+    for missing in collection.missing:
+        empty = [""] * (len(columns) - 2)
+        table.add_row(printable_line(missing.cell), *empty, "not measured", "-", style="red")
+    return table
+
+
 def latency_text(cell: Cell, metric: str) -> str:
     """A median latency as a table shows it, marked where it is uncertain.
 
@@ -133,7 +192,8 @@ def latency_text(cell: Cell, metric: str) -> str:
         metric: such as ``p99``.
     """
     median = _median(cell.latency_ms(metric))
-    return "-" if median is None else f"{'~' if cell.uncertain(metric) else ''}{number(median)}"
+    mark = MARKS[latency_kind(cell)][0]
+    return "-" if median is None else f"{'~' if cell.uncertain(metric) else ''}{number(median)}{mark}"
 
 
 def remarks(cells: Sequence[Cell]) -> list[str]:
@@ -151,7 +211,7 @@ def remarks(cells: Sequence[Cell]) -> list[str]:
 def _reasons(collection: Collection) -> list[str]:
     """Why cells failed, are invalid or were not measured: a line for each reason, with its cells."""
     names: dict[str, dict[str, None]] = {}
-    for cell in collection.cells:
+    for cell in collection.own_cells:
         if reason := _reason(cell):
             names.setdefault(f"{_state(cell)}: {reason}", {})[cell.name] = None
     for missing in collection.missing:
@@ -197,8 +257,13 @@ def _cell(value: object) -> object:
     return _FORMULA.sub(r"\1'", printable_line(value))
 
 
-def json_text(collection: Collection) -> str:
-    """Cells with their spreads and their runs, and what was not measured."""
+def json_text(collection: Collection, answers: Sequence[Answer] = ()) -> str:
+    """What to deploy, cells with their spreads and their runs, and what was not measured.
+
+    Args:
+        collection: what was measured.
+        answers: what to deploy.
+    """
     cells = [
         {
             "cell": cell.name,
@@ -212,13 +277,14 @@ def json_text(collection: Collection) -> str:
             "uncertain": [metric for metric in ("mean", *PERCENTILES) if cell.uncertain(metric)],
             "drift": None if cell.drift is None else asdict(cell.drift),
             "invalid": cell.invalid,
+            "latency_of": latency_kind(cell),
             "runs": [run_row(cell, run) for run in (*cell.runs, *cell.anchors)],
         }
         for cell in collection.cells
     ]
     missing = [asdict(row) for row in collection.missing]
     said = {"unreadable": collection.unreadable, "left_out": collection.left_out}
-    document = strict({"cells": cells, "missing": missing, **said})
+    document = strict({"answers": [asdict(answer) for answer in answers], "cells": cells, "missing": missing, **said})
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 

@@ -12,7 +12,7 @@ from frontend_launch.quantities import byte_size, duration, number, plural
 from loadgen.config import CataloguedModel, External, OpenLoop, Saturate
 from loadgen.experiments.capacity import CapacityConfig, FoundCapacity
 from loadgen.experiments.grid import NOWHERE
-from loadgen.experiments.search import MAX_STRETCH, MOST_CONFIRMING
+from loadgen.experiments.search import MAX_STRETCH, MOST_CONFIRMING, Capacity
 from loadgen.experiments.sweep import Sweep, SweepPlan
 from loadgen.hardware.energy import energy_text
 from loadgen.hardware.readings import SAMPLER
@@ -151,12 +151,18 @@ def sweep_text(sweep: Sweep) -> str:
 
 def capacity_text(found: FoundCapacity) -> str:
     """What a search found: all of its probes, the answer with its interval, and what it took."""
-    capacity = found.capacity
+    probes = plural(len(found.capacity.probes), "probe")
+    search = f"search      {probes} in {duration(found.seconds)}"
+    return "\n".join([*capacity_lines(found.capacity), search])
+
+
+def capacity_lines(capacity: Capacity) -> list[str]:
+    """The probes of a search, and its answer with its interval."""
     rows = [("probe", "requests/s", "s", "outcome", "")]
     for probe in capacity.probes:
         text = probe.text if probe.invalid is None else f"{probe.text} (invalid: {probe.invalid})"
         rows.append((probe.step, number(probe.rate_rps), f"{probe.duration_s:.0f}", probe.outcome, text))
-    lines = [table(rows)]
+    lines = table(rows).splitlines()
     if capacity.confirmed and capacity.failed_rps is not None:
         held, failed = number(capacity.rate_rps), number(capacity.failed_rps)
         known = " with 95 % confidence"
@@ -170,11 +176,10 @@ def capacity_text(found: FoundCapacity) -> str:
     else:
         state = "undecided" if capacity.undecided else "not confirmed"
         lines.append(f"capacity    {state}; {capacity.bracket}")
-    probes = plural(len(capacity.probes), "probe")
     if capacity.invalid:
+        probes = plural(len(capacity.probes), "probe")
         lines.append(f"invalid     {len(capacity.invalid)} of {probes}; the answer rests on them")
-    lines.append(f"search      {probes} in {duration(found.seconds)}")
-    return "\n".join(lines)
+    return lines
 
 
 def models_text(models: Sequence[Description], topology: Topology) -> str:

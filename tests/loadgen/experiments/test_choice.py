@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_results import GOLDEN, INVALID, results
 
-from loadgen.cli.best import choice_text, size_command
+from loadgen.cli.best import choice_text
 from loadgen.experiments.choice import Shown, choose
 from loadgen.judging.slo import parse
 from loadgen.load.summary import MeasuredPart
+from loadgen.report.answers import size_command
 from loadgen.results.cells import Spread, cells_of, run_of
 from loadgen.results.sections import PlannedArrivals
 

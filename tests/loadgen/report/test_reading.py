@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 import pytest
 from sample_results import GOLDEN
+from sample_searches import CAPACITY, make_capacity, make_comparison
 
 from loadgen.errors import ConfigError
 from loadgen.experiments.ledger import Entry
@@ -63,43 +64,6 @@ def test_what_cannot_be_read_is_a_line_each_and_the_rest_is_there(tmp_path):
     for path, line in zip(named, collection.unreadable, strict=True):
         assert line.startswith(f"{path} ")
         assert "\n" not in line
-
-
-CAPACITY = {
-    "model": "noop",
-    "slo": ["p99<50ms"],
-    "capacity": {
-        "rate_rps": 100.0,
-        "failed_rps": 110.0,
-        "confirmed": True,
-        "ended": "found",
-        "probes": [{"step": "confirm", "rate_rps": 100.0, "duration_s": 30.0, "outcome": "pass", "text": "p99 40 ms"}],
-    },
-}
-COMPARED = {
-    "outcome": "not worse",
-    "effects": [{"metric": "throughput", "outcome": "not worse", "ratio": 1.0, "interval": [0.99, 1.01]}],
-    "rounds": 1,
-    "margin": 0.05,
-}
-
-
-def make_capacity(directory, text=None):
-    save(GOLDEN, directory)
-    (directory / "capacity.json").write_text(text or json.dumps(CAPACITY))
-    return directory
-
-
-def make_comparison(directory):
-    names = [save(GOLDEN, directory / side).relative_to(directory) for side in ("a", "b")]
-    rounds = [
-        {"round": 0, "side": side, "seed": 0, "results": str(name)} for side, name in zip("AB", names, strict=True)
-    ]
-    rounds.append({"round": 1, "side": "A", "seed": 1, "results": None, "left_out": "no replica"})
-    (directory / "rounds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rounds))
-    (directory / "compare.json").write_text("{}")
-    (directory / "comparison.json").write_text(json.dumps(COMPARED))
-    return directory
 
 
 def test_a_directory_is_read_with_all_that_is_inside(tmp_path):

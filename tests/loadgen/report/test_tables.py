@@ -11,14 +11,16 @@ from rich.console import Console
 from sample_results import GOLDEN, INVALID, results
 from typer.testing import CliRunner
 
+from frontend_launch.quantities import number
 from loadgen.cli.verbs import app
 from loadgen.load.summary import MeasuredPart
 from loadgen.report.reading import Collection, Missing
-from loadgen.report.tables import csv_text, json_text, terminal_table
+from loadgen.report.tables import MARKS, csv_text, json_text, latency_kind, terminal_table
 from loadgen.results.cells import cells_of, run_of
 from loadgen.results.files import save
 
 SWEEP = Path("sweep")
+QUEUE = "q a saturated run: this latency is its queue's, not what users wait at a lower rate"
 RUNS = [
     results(1, seconds=6, throughput_rps=100.0),
     results(1, seconds=6, throughput_rps=120.0, seed=1),
@@ -42,7 +44,7 @@ def test_a_line_for_each_cell():
     """With the spread of repeats, and why a run or a cell failed."""
     nowhere = [Missing("r9-c1-b2", "no room [for] it"), Missing("r8-c1-b2", "no room [for] it")]
     head, _, first, second, missing, _, *below = shown(collection(missing=nowhere))
-    assert head[:11] == ["cell", "cores", "gpus", "batch", "requests/s", "±", "p50", "ms", "p99", "ms", "±"]
+    assert head[:11] == ["cell", "cores", "gpus", "batch", "requests/s", "±", "p50", "ms", "p99", "ms", "p99"]
     assert first[:6] == ["r1-c1-b2", "1", "0", "2", "110", "9.1%"]
     low, high = sorted(run.summary.latency_ms["p99"] or 0.0 for run in RUNS[:2])
     assert first[8] == f"{(high - low) / (high + low):.1%}"
@@ -53,6 +55,7 @@ def test_a_line_for_each_cell():
     assert [" ".join(line) for line in below] == [
         "r2-c1-g1-b2: failed: [bold]stalled[/bold]",
         "r9-c1-b2, r8-c1-b2: not measured: no room [for] it",
+        QUEUE,
     ]
 
 
@@ -64,7 +67,52 @@ def test_no_reason_makes_the_table_wide():
     Console(width=1000, file=written, markup=False, highlight=False).print(terminal_table(what))
     head, _, *rows = written.getvalue().splitlines()
     assert max(map(len, [head, *rows[:2]])) < 100
-    assert [line.count("a reason") for line in rows] == [0, 0, 30, 30]
+    assert [line.count("a reason") for line in rows] == [0, 0, 30, 30, 0]
+
+
+def at_a_rate(offered_rps, throughput_rps):
+    made = results(seconds=10, throughput_rps=throughput_rps)
+    return replace(made, summary=replace(made.summary, offered_rps=offered_rps, planned=int(10 * offered_rps)))
+
+
+@pytest.mark.parametrize(
+    ("run", "kind"),
+    [
+        (results(seconds=3), "queue"),
+        (replace(results(seconds=3), verdict=replace(GOLDEN.verdict, saturated="near")), "queue"),
+        (replace(results(seconds=3), verdict=replace(GOLDEN.verdict, saturated="no")), "window"),
+        (replace(results(seconds=3), verdict=replace(GOLDEN.verdict, saturated="undecided")), "window"),
+        (at_a_rate(100.0, 100.0), "rate"),
+        (at_a_rate(100.0, 60.0), "queue"),
+    ],
+    ids=["saturated", "near", "client's limit", "unseen replicas", "carried", "not carried"],
+)
+def test_what_a_latency_is_of_is_marked(run, kind):
+    """Only that of a rate that was carried is what users wait."""
+    what = collection([run])
+    assert latency_kind(what.cells[0]) == kind
+    mark, text = MARKS[kind]
+    _, _, row, *below = map(" ".join, shown(what))
+    assert f"{number(what.cells[0].latency_ms('p99').median)}{mark} " in f"{row} "
+    assert (text in below) == bool(mark)
+
+
+@pytest.mark.parametrize("width", [60, 72, 80, 100, 120, 200])
+def test_a_narrow_terminal_keeps_the_limit(width):
+    """It leaves out what a name has already, and says which columns."""
+    named = [replace(run, model=replace(run.model, name="a-model-of-some-name")) for run in RUNS]
+    what = collection([*RUNS, *named])
+    written = io.StringIO()
+    Console(width=width, file=written, markup=False, highlight=False).print(terminal_table(what, width))
+    lines = written.getvalue().splitlines()
+    head = lines[0].split()
+    assert max(map(len, lines)) <= width
+    assert head[-2:] == ["saturated", "limit"]
+    assert {"requests/s", "p99"} < {*head}
+    assert sum("replicas" in line for line in lines) >= 2
+    hidden = " ".join(lines).partition("columns have no room for: ")[2]
+    assert ("gpus" in head) != ("gpus" in hidden)
+    assert ("p50" in head) != ("p50" in hidden)
 
 
 def test_without_repeats_there_is_no_spread():
@@ -79,7 +127,7 @@ def test_drift_is_below_the_table():
     cells = cells_of([run_of(RUNS[0], Path("0.json"), sweep=SWEEP), anchor])
     first, last = (f"{run.summary.latency_ms['p99']:,.0f} ms" for run in RUNS[:2])
     said = f"r1-c1-b2 measured again: +20.0% requests/s, p99 {last} instead of {first}"
-    assert " ".join(shown(Collection(cells, (), ()))[-1]) == said
+    assert " ".join(shown(Collection(cells, (), ()))[-2]) == said
 
 
 def test_percentiles_of_few_requests_are_marked_and_said():
@@ -98,10 +146,11 @@ def test_percentiles_of_few_requests_are_marked_and_said():
     )
     what = collection([few])
     _, _, row, *below = map(" ".join, shown(what))
-    assert " 2 ~4 " in row
+    assert " 2q ~4q " in row
     assert below == [
         "r1-c1-b2: too few requests for a p99; fewer than 5 are slower",
         "~ too few independent answers for an interval",
+        QUEUE,
     ]
     (line,) = csv.DictReader(io.StringIO(csv_text(what)))
     ends = {name: (line[f"{name}_low_ms"], line[f"{name}_high_ms"]) for name in ("mean", "p50", "p95", "p99", "p99.9")}
@@ -120,7 +169,7 @@ def test_runs_that_are_no_repeats_have_a_row_each():
     """With the time in the name, and a line that says so."""
     times = ("2026-11-23T10:00:00+00:00", "2026-11-24T10:00:00+00:00")
     runs = [run_of(replace(run, started_at=at), Path(f"{at}.json")) for run, at in zip(RUNS, times, strict=False)]
-    _, _, first, second, below = map(" ".join, shown(Collection(cells_of(runs), (), ())))
+    _, _, first, second, below, _ = map(" ".join, shown(Collection(cells_of(runs), (), ())))
     assert first.startswith("r1-c1-b2 2026-11-23 10:00:00 1 0 2 100 ")
     assert second.startswith("r1-c1-b2 2026-11-24 10:00:00 1 0 2 120 ")
     assert below.endswith(": measured at 2 times, and so kept apart; repeats are those of one sweep (--repeat)")
@@ -136,6 +185,7 @@ def test_invalid_runs_are_marked():
     assert below == [
         "r2-c1-g1-b2: invalid: outside load: somebody used core 3",
         "r1-c1-b2: 1 of 2 runs invalid and left out: outside load: somebody used core 3",
+        QUEUE,
     ]
     rows = list(csv.DictReader(io.StringIO(csv_text(what))))
     assert [row["invalid"] for row in rows] == [INVALID.reason, "", INVALID.reason]

@@ -1,0 +1,70 @@
+"""Composes what `report` prints: what to deploy, searches and comparisons, and the table of cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from loadgen.report.answers import Answer
+from loadgen.report.comparison import comparison_rows, outcome_text
+from loadgen.report.found import FoundCapacity, FoundComparison
+from loadgen.report.reading import Collection
+from loadgen.report.tables import terminal_table
+from loadgen.report.text import capacity_lines, table
+from loadgen.results.document import Results
+from model_containers.printable import printable_line
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def report_text(collection: Collection, answers: Sequence[Answer], width: int) -> RenderableType:
+    """What a terminal shows of a collection.
+
+    Args:
+        collection: what was measured.
+        answers: what to deploy.
+        width: of the terminal, in columns.
+    """
+    from rich.console import Group  # noqa: PLC0415 - takes longer to import than a file to read
+    from rich.text import Text  # noqa: PLC0415 - likewise
+
+    blocks = [[line for answer in answers for line in answer.lines]]
+    blocks += [_capacity(found) for found in collection.capacities]
+    blocks += [_comparison(found, collection) for found in collection.comparisons]
+    parts: list[RenderableType] = []
+    for block in blocks:
+        parts += [*(Text(printable_line(line)) for line in block), Text("")]
+    if collection.own_cells or collection.missing:
+        return Group(*parts, terminal_table(collection, width))
+    return Group(*parts[:-1])
+
+
+def _capacity(found: FoundCapacity) -> list[str]:
+    asked = f"objective   {found.objective}, for {found.model}"
+    return [f"search      {found.directory}", asked, *capacity_lines(found.capacity)]
+
+
+def _comparison(found: FoundComparison, collection: Collection) -> list[str]:
+    return [
+        f"comparison  {found.directory}",
+        *table(comparison_rows(rounds(found, collection), found.comparison)).splitlines(),
+        *(f"left out    {line}" for line in found.left_out),
+        f"outcome     {outcome_text(found.comparison)}",
+    ]
+
+
+def rounds(found: FoundComparison, collection: Collection) -> list[tuple[Results | None, Results]]:
+    """The results of both sides of each round of a comparison, as far as they could be read.
+
+    Args:
+        found: the comparison.
+        collection: that it was read with.
+    """
+    runs = {run.path.resolve(): run.results for cell in collection.cells for run in (*cell.runs, *cell.anchors)}
+    pairs = []
+    for names in found.rounds:
+        a, b = (None if name is None else runs.get((found.directory / name).resolve()) for name in names)
+        if b is not None:
+            pairs.append((a, b))
+    return pairs

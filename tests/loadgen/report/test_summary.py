@@ -1,0 +1,49 @@
+"""What `report` prints of searches and comparisons."""
+
+import io
+
+from rich.console import Console
+from sample_searches import make_capacity, make_comparison
+
+from loadgen.report.answers import answers
+from loadgen.report.reading import collect
+from loadgen.report.summary import report_text
+
+
+def shown(*paths):
+    what = collect(paths)
+    written = io.StringIO()
+    Console(width=200, file=written, markup=False, highlight=False).print(report_text(what, answers(what), 200))
+    return [" ".join(line.split()) for line in written.getvalue().splitlines()]
+
+
+def test_a_search_for_capacity_is_shown(tmp_path):
+    """With its objective, its probes, its rate and interval; the probes are no cells of the table."""
+    directory = make_capacity(tmp_path / "capacity-1")
+    assert shown(directory) == [
+        "deploy r1-c1-b2 of noop, for up to 100 requests/s with p99<50ms",
+        "cores 1 core, 0 GPUs",
+        "head-room none at 100 requests/s, the highest rate that holds",
+        "interval 100 to 110 requests/s, with 95 % confidence",
+        "evidence Runs of 30 s: the objective held at 100 requests/s and did not at 110",
+        f"source {directory}",
+        "",
+        f"search {directory}",
+        "objective p99<50ms, for noop",
+        "probe requests/s s outcome",
+        "confirm 100 30 pass p99 40 ms",
+        "capacity 100 requests/s (100 to 110 with 95 % confidence)",
+        "confirmed by runs of 30 s: the objective held at 100 requests/s, and did not at 110",
+    ]
+
+
+def test_a_comparison_is_shown(tmp_path):
+    """With what its rounds show, and what was left out."""
+    lines = shown(make_comparison(tmp_path / "compare-1"))
+    assert lines[3:] == [
+        f"comparison {tmp_path / 'compare-1'}",
+        "metric A B B / A 95 % interval",
+        "requests/s 4,948 4,948 +0.0% -1.0% to +1.0% not worse, within the margin of -4.8%",
+        "left out round 2, A: no replica",
+        "outcome not worse: B is not worse than A by 5% or more, in 1 round",
+    ]
