@@ -169,6 +169,15 @@ def _of_capacity(found: FoundCapacity, collection: Collection) -> Answer:
     return Answer(True, text, (*facts, source))
 
 
+def answer_text(found: FoundCapacity) -> str:
+    """The rate with its interval and evidence, in a sentence; or that it is not known."""
+    capacity = found.capacity
+    if not capacity.confirmed or capacity.rate_rps is None:
+        state = "Undecided" if capacity.undecided else "Not confirmed"
+        return f"{state}; {capacity.bracket}."
+    return f"{_number(capacity.rate_rps)} requests/s ({interval_text(found)}). {evidence_text(found)}."
+
+
 def interval_text(found: FoundCapacity) -> str:
     """Between which rates capacity is, and how sure that is."""
     capacity = found.capacity

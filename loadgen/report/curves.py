@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,19 +14,66 @@ FLAT_SHARE = 0.05
 """Within this share, a throughput counts as the same."""
 
 
-def pareto_front(cells: Sequence[Cell]) -> list[Cell]:
-    """Cells such that no other has both more throughput and a lower p99; by rising throughput.
+def pareto_front(cells: Sequence[Cell], cost: Callable[[Cell], float | None]) -> list[Cell]:
+    """Cells such that no other has both more throughput and a lower cost; by rising throughput.
 
-    Cells of different models are compared with each other: give those of one model. Those without a p99 take no part.
+    Cells of different models are compared with each other: give those of one model.
+
+    Args:
+        cells: of one model.
+        cost: of a cell, such as its cores; None where not known: such cells take no part.
     """
-    known = [(cell.throughput_rps.median, p99.median, cell) for cell in cells if (p99 := cell.latency_ms("p99"))]
+    known = [(cell.throughput_rps.median, own, cell) for cell in cells if (own := cost(cell)) is not None]
     front: list[Cell] = []
-    lowest_ms = float("inf")
-    for _, p99_ms, cell in sorted(known, key=lambda row: (-row[0], row[1])):
-        if p99_ms < lowest_ms:
-            lowest_ms = p99_ms
+    lowest = float("inf")
+    for _, own, cell in sorted(known, key=lambda row: (-row[0], row[1])):
+        if own < lowest:
+            lowest = own
             front.append(cell)
     return front[::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The cells of a model that no other beats.
+
+    Attributes:
+        cost: what throughput is set against: ``cores``, ``gpus`` or ``p99``.
+        cells: by rising throughput.
+    """
+
+    cost: str
+    cells: tuple[Cell, ...]
+
+
+def fronts(cells: Sequence[Cell], at_a_rate: Callable[[Cell], bool]) -> list[Front]:
+    """Of each model, saturating cells by cores or GPUs, and open loops by their p99; fronts of one cell too.
+
+    Args:
+        cells: valid ones.
+        at_a_rate: whether the latency of a cell is that of users at a rate, and not a queue's.
+    """
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        own = "gpus" if cell.configuration.gpus else "cores"
+        cost = "p99" if at_a_rate(cell) else own if cell.load.arrivals is None else None
+        if cost is not None:
+            groups.setdefault((cell.configuration.model, cost), []).append(cell)
+    found = (Front(cost, tuple(pareto_front(group, COSTS[cost]))) for (_, cost), group in groups.items())
+    return [front for front in found if front.cells]
+
+
+def _p99_ms(cell: Cell) -> float | None:
+    p99 = cell.latency_ms("p99")
+    return None if p99 is None else p99.median
+
+
+COSTS: Mapping[str, Callable[[Cell], float | None]] = {
+    "cores": lambda cell: cell.configuration.cores,
+    "gpus": lambda cell: cell.configuration.gpus,
+    "p99": _p99_ms,
+}
+"""What a front sets throughput against."""
 
 
 @dataclass(frozen=True, slots=True)

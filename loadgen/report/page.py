@@ -11,17 +11,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from frontend_launch.histogram import LatencyHistogram
-from loadgen.report.answers import Answer
-from loadgen.report.curves import flat, pareto_front, scaling
+from loadgen.report.answers import Answer, answer_text
+from loadgen.report.comparison import comparison_rows, described, outcome_text
+from loadgen.report.curves import flat, fronts, scaling
+from loadgen.report.found import FoundCapacity, FoundComparison
 from loadgen.report.reading import Collection
-from loadgen.report.tables import left_out_text, remarks, steady_text, tags_text, whole_text
+from loadgen.report.summary import rounds
+from loadgen.report.tables import MARKS, latency_kind, left_out_text, remarks, steady_text, tags_text, whole_text
 from loadgen.report.timeline import Curves, budget, hardware, requests_timed, stages, throughput_and_p99
-from loadgen.results.cells import Cell, Run, Spread
+from loadgen.results.cells import Cell, Run, Spread, run_of
 from loadgen.results.document import strict
 
 SCRIPTS = ("draw.js", "cells.js", "run.js")
@@ -62,26 +66,96 @@ def page(collection: Collection, answers: Sequence[Answer] = ()) -> str:
 
 def page_data(collection: Collection, answers: Sequence[Answer] = ()) -> dict[str, Any]:
     """What the page's script draws, as JSON takes it; numbers to `DIGITS` digits."""
-    valid = [cell for cell in collection.cells if cell.invalid is None]
-    by_model: dict[str, list[Cell]] = {}
-    for cell in valid:
-        by_model.setdefault(cell.configuration.model, []).append(cell)
+    own = {id(cell) for cell in collection.own_cells}
+    valid = [cell for cell in collection.own_cells if cell.invalid is None]
     numbers = {id(cell): number for number, cell in enumerate(collection.cells)}
     environments: dict[str, int] = {}
     runs: list[dict[str, Any]] = []
-    cells = [_cell(cell, runs, environments) for cell in collection.cells]
+    cells = [{**_cell(cell, runs, environments), "own": id(cell) in own} for cell in collection.cells]
     return {
+        "answers": [asdict(answer) for answer in answers],
         "cells": cells,
-        "fronts": [[numbers[id(cell)] for cell in pareto_front(group)] for group in by_model.values()],
+        "fronts": [
+            {"cost": front.cost, "cells": [numbers[id(cell)] for cell in front.cells]}
+            for front in fronts(valid, lambda cell: latency_kind(cell.counted) == "rate")
+        ],
         "scaling": [
             {"cells": [numbers[id(cell)] for cell in row.cells], "efficiency": _rounded(row.efficiency)}
             for row in scaling(valid)
         ],
         "runs": runs,
-        "remarks": [*remarks(collection.cells), *flat(collection.cells)],
+        "searches": [_search(found, collection) for found in collection.capacities],
+        "comparisons": [_comparison(found, collection) for found in collection.comparisons],
+        "pair": _pair(collection),
+        "remarks": [*remarks(collection.own_cells), *flat(collection.own_cells)],
+        "marks": [MARKS[kind] for kind in ("queue", "window")],
         "environments": [json.loads(text) for text in environments],
         "missing": [asdict(row) for row in collection.missing],
         "unreadable": [*collection.unreadable, *collection.left_out],
+    }
+
+
+def _search(found: FoundCapacity, collection: Collection) -> dict[str, Any]:
+    """A search for capacity, with the run of each probe by the number of its cell."""
+    files = {
+        run.path.name: number
+        for number, cell in enumerate(collection.cells)
+        for run in cell.runs
+        if run.path.resolve().parent == found.directory.resolve()
+    }
+    capacity = found.capacity
+    return {
+        "directory": str(found.directory),
+        "model": found.model,
+        "objective": found.objective,
+        "answer": answer_text(found),
+        "interval": None if capacity.interval_rps is None else _rounded(capacity.interval_rps),
+        "probes": [
+            {
+                "step": probe.step,
+                "rate": _digits(probe.rate_rps),
+                "seconds": _digits(probe.duration_s),
+                "outcome": probe.outcome,
+                "text": probe.text if probe.invalid is None else f"{probe.text} (invalid: {probe.invalid})",
+                "cell": files.get(probe.results),
+            }
+            for probe in capacity.probes
+        ],
+    }
+
+
+def _comparison(found: FoundComparison, collection: Collection) -> dict[str, Any]:
+    """A comparison, with the latencies of all rounds of each side."""
+    pairs = rounds(found, collection)
+    spectra = []
+    for side, name in enumerate("AB"):
+        runs = [run_of(results, Path()) for pair in pairs if (results := pair[side]) is not None]
+        latencies = LatencyHistogram()
+        for run in runs:
+            latencies.add(LatencyHistogram.decode(run.results.histograms.latency))
+        spectrum = _spectrum(latencies, sum(run.lost for run in runs))
+        if spectrum is not None:
+            spectra.append({"name": name, "latencyOf": latency_kind(runs), "spectrum": spectrum})
+    return {
+        "directory": str(found.directory),
+        "outcome": outcome_text(found.comparison),
+        "rows": comparison_rows(pairs, found.comparison),
+        "leftOut": found.left_out,
+        "spectra": spectra,
+    }
+
+
+def _pair(collection: Collection) -> dict[str, Any] | None:
+    """What two results differ by, where there are two."""
+    runs = [run for cell in collection.cells for run in (*cell.runs, *cell.anchors)]
+    if len(runs) != 2:
+        return None
+    found = described(*runs)
+    return {
+        "figures": [row[:-1] for row in found.figures],
+        "differences": found.differences,
+        "summary": found.summary,
+        "names": [str(run.path) for run in runs],
     }
 
 
@@ -99,6 +173,7 @@ def _cell(cell: Cell, runs: list[dict[str, Any]], environments: dict[str, int]) 
     c = cell.configuration
     return {
         "name": cell.name,
+        "latencyOf": latency_kind(cell.counted),
         "kind": cell.name.replace(c.name, "").strip(),
         "model": c.model,
         "replicas": c.replicas,
@@ -136,6 +211,7 @@ def _run(title: str, run: Run, latency: LatencyHistogram, environments: dict[str
     environment = json.dumps(asdict(results.environment), sort_keys=True)
     return {
         "title": title,
+        "latencyOf": latency_kind([run]),
         "file": run.path.name,
         "command": results.command,
         "startedAt": results.started_at,

@@ -86,12 +86,11 @@ MARKS = {
 """By what a latency is of: its mark, and what that means."""
 
 
-def latency_kind(cell: Cell) -> str:
-    """What the latencies of a cell are of: ``queue``, ``window`` or ``rate``, as `MARKS` has them."""
-    if cell.load.arrivals is None:
-        saturated = any(run.results.verdict.saturated in _QUEUE for run in cell.counted)
-        return "queue" if saturated else "window"
-    return "rate" if all(map(_carried, cell.counted)) else "queue"
+def latency_kind(runs: Sequence[Run]) -> str:
+    """What the latencies of some runs of one load are of: ``queue``, ``window`` or ``rate``, as `MARKS` has them."""
+    if runs[0].load.arrivals is None:
+        return "queue" if any(run.results.verdict.saturated in _QUEUE for run in runs) else "window"
+    return "rate" if all(map(_carried, runs)) else "queue"
 
 
 def _carried(run: Run) -> bool:
@@ -142,7 +141,7 @@ def _below(collection: Collection) -> list[str]:
     lines += flat(cells)
     if any(cell.uncertain(metric) for cell in cells for metric in ("p50", "p99")):
         lines.append("~ too few independent answers for an interval")
-    lines += dict.fromkeys(text for cell in cells if (text := MARKS[latency_kind(cell)][1]))
+    lines += dict.fromkeys(text for cell in cells if (text := MARKS[latency_kind(cell.counted)][1]))
     return lines
 
 
@@ -192,7 +191,7 @@ def latency_text(cell: Cell, metric: str) -> str:
         metric: such as ``p99``.
     """
     median = _median(cell.latency_ms(metric))
-    mark = MARKS[latency_kind(cell)][0]
+    mark = MARKS[latency_kind(cell.counted)][0]
     return "-" if median is None else f"{'~' if cell.uncertain(metric) else ''}{number(median)}{mark}"
 
 
@@ -277,7 +276,7 @@ def json_text(collection: Collection, answers: Sequence[Answer] = ()) -> str:
             "uncertain": [metric for metric in ("mean", *PERCENTILES) if cell.uncertain(metric)],
             "drift": None if cell.drift is None else asdict(cell.drift),
             "invalid": cell.invalid,
-            "latency_of": latency_kind(cell),
+            "latency_of": latency_kind(cell.counted),
             "runs": [run_row(cell, run) for run in (*cell.runs, *cell.anchors)],
         }
         for cell in collection.cells

@@ -18,6 +18,7 @@ from loadgen.results.sections import (
     Histograms,
     InFlightWindow,
     PlacementRow,
+    PlannedArrivals,
     SentInputs,
     StageTime,
     StageTimes,
@@ -115,6 +116,13 @@ def results(
             **members,
         }
     )
+
+
+def at_a_rate(rate_rps: float) -> Results:
+    """An open loop that was carried, of 10 ms."""
+    made = results(seconds=60, throughput_rps=rate_rps, latency_ms=10.0)
+    summary = replace(made.summary, offered_rps=rate_rps, planned=int(60 * rate_rps), intervals_ms={"p99": (9.0, 30.0)})
+    return replace(made, summary=summary, arrivals=PlannedArrivals(f"poisson {rate_rps:g} requests/s", rate_rps))
 
 
 def _ms(time_ns: float | None) -> float:

@@ -8,6 +8,14 @@ from sample_results import GOLDEN
 
 from loadgen.results.files import save
 
+PROBE = {
+    "step": "confirm",
+    "rate_rps": 100.0,
+    "duration_s": 30.0,
+    "outcome": "pass",
+    "text": "p99 40 ms",
+    "results": "results-1.json",
+}
 CAPACITY: dict[str, Any] = {
     "model": "noop",
     "slo": ["p99<50ms"],
@@ -17,7 +25,16 @@ CAPACITY: dict[str, Any] = {
         "confirmed": True,
         "ended": "found",
         "confirm_s": 30.0,
-        "probes": [{"step": "confirm", "rate_rps": 100.0, "duration_s": 30.0, "outcome": "pass", "text": "p99 40 ms"}],
+        "probes": [PROBE],
+            {
+                "step": "confirm",
+                "rate_rps": 100.0,
+                "duration_s": 30.0,
+                "outcome": "pass",
+                "text": "p99 40 ms",
+                "results": "results-1.json",
+            }
+        ],
     },
 }
 COMPARED = {
@@ -32,8 +49,8 @@ COMPARED = {
 
 def make_capacity(directory: Path, text: str | None = None) -> Path:
     """The directory of a search for capacity with a probe."""
-    save(GOLDEN, directory)
-    (directory / "capacity.json").write_text(text or json.dumps(CAPACITY))
+    name = save(GOLDEN, directory).name
+    (directory / "capacity.json").write_text(text or json.dumps(CAPACITY).replace("results-1.json", name))
     return directory
 
 

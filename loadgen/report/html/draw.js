@@ -3,10 +3,21 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const dark = matchMedia("(prefers-color-scheme: dark)");
+const paper = matchMedia("print");
 
-const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
-const STROKES = ["", "6 4", "2 3", "6 3 2 3", "10 4", "10 3 2 3"]; // the same, as SVG has them
-const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "x"];
+const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "12px 3px 2px 3px 2px 3px", "2px 7px"];
+const STROKES = ["", "6 4", "2 3", "6 3 2 3", "10 4", "10 3 2 3", "12 3 2 3 2 3", "2 7"]; // the same, as SVG has them
+const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down", "hourglass"];
+const SHAPES = [
+  "M-3.5 0a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0-7 0z",
+  "M-3-3h6v6h-6z",
+  "M0-4.5L4.5 0 0 4.5-4.5 0z",
+  "M0-4L4 3h-8z",
+  "M-1.3-4h2.6v2.7H4v2.6H1.3V4h-2.6V1.3H-4v-2.6h2.7z",
+  "M-4-2.4L-2.4-4 0-1.6 2.4-4 4-2.4 1.6 0 4 2.4 2.4 4 0 1.6-2.4 4-4 2.4-1.6 0z",
+  "M0 4L4-3h-8z",
+  "M-4-4h8L-4 4h8z",
+]; // the same, as paths
 const COLOURS = 8; // that the style sheet has
 const FEW = 8; // cores that nobody uses are drawn only when there are so few of them
 
@@ -24,10 +35,16 @@ function h(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** Each cell knows its title, which a narrow page shows before it. */
 function table(titles, rows) {
   const heads = titles.map((title) => h("th", { scope: "col" }, title));
+  for (const row of rows) [...row.cells].forEach((cell, index) => (cell.dataset.title = titles[index]));
   return h("div", { class: "inner" }, h("table", {}, h("thead", {}, h("tr", {}, heads)), h("tbody", {}, rows)));
 }
+
+/** The same from texts, the titles first. */
+const textTable = ([titles, ...rows]) =>
+  table(titles, rows.map((texts) => h("tr", {}, texts.map((text) => h("td", {}, text)))));
 
 // Numbers --------------------------------------------------------------------------------------------------
 
@@ -66,9 +83,12 @@ function ranges(values) {
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+const printing = () => document.documentElement.classList.contains("printing");
+
 /** The first colours are made for both schemes; further ones are spread over the circle. */
 function colour(index) {
-  return index < COLOURS ? css(`--c${index}`) : `hsl(${(index * 137.5) % 360} 55% ${dark.matches ? 68 : 42}%)`;
+  const light = dark.matches && !printing() ? 68 : 42;
+  return index < COLOURS ? css(`--c${index}`) : `hsl(${(index * 137.5) % 360} 55% ${light}%)`;
 }
 
 /** The same for elements, which follow the scheme by themselves. */
@@ -125,7 +145,7 @@ function layout(xaxis, yaxis, more = {}) {
   };
 }
 
-/** A line whose colour and dash have a meaning each. */
+/** A line whose colour and dash have a meaning each; its marker is told apart as its colour is. */
 function line(name, x, y, colourIndex, dashIndex = 0, more = {}) {
   return {
     type: "scatter",
@@ -134,7 +154,7 @@ function line(name, x, y, colourIndex, dashIndex = 0, more = {}) {
     x,
     y,
     line: { color: colour(colourIndex), width: 2, dash: DASHES[dashIndex % DASHES.length] },
-    marker: { size: 6, color: colour(colourIndex), symbol: SYMBOLS[dashIndex % SYMBOLS.length] },
+    marker: { size: 6, color: colour(colourIndex), symbol: SYMBOLS[colourIndex % SYMBOLS.length] },
     ...more,
   };
 }
@@ -144,10 +164,23 @@ const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
 
 function draw(element) {
   const { traces, layout } = plots.get(element)();
-  return Plotly.react(element, traces, layout, { responsive: true, displayModeBar: false });
+  // Paper tells nobody of its width in time.
+  const size = printing() ? { width: element.clientWidth, height: element.clientHeight, autosize: false } : { autosize: true };
+  return Plotly.react(element, traces, { ...layout, ...size }, { responsive: true, displayModeBar: false });
 }
 
 dark.addEventListener("change", () => [...plots.keys()].forEach(draw));
+
+/** Paper has its own width, and is light: plots are drawn anew for it, before it is laid out. */
+function toPaper(begins) {
+  if (printing() === begins) return;
+  document.documentElement.classList.toggle("printing", begins);
+  [...plots.keys()].forEach(draw);
+}
+
+addEventListener("beforeprint", () => toPaper(true));
+addEventListener("afterprint", () => toPaper(false));
+paper.addEventListener("change", () => toPaper(paper.matches));
 
 /** A card with a plot in it; `make` is called again when the colour scheme changes. */
 function card(title, text, make, { kind = "", legend = null, onClick = null } = {}) {
@@ -170,21 +203,32 @@ function forget(element) {
   }
 }
 
-/** Explains each colour and each dash once, instead of every combination; nothing where there is one line only. */
-function legend(colours, dashes = []) {
-  const items = colours.map((name, index) => h("li", {}, sample(paint(index), 0), name));
-  if (dashes.length > 1) items.push(...dashes.map((name, index) => h("li", {}, sample("var(--quiet)", index), name)));
+/**
+ * Explains each colour with its marker and each dash once, instead of every combination; nothing where there is one
+ * line only. Without dashes, a colour is told apart by a dash too.
+ */
+function legend(colours, dashes = null) {
+  const items = colours.map((name, index) => h("li", {}, sample(paint(index), dashes ? 0 : index, index), name));
+  const quiet = "var(--quiet)";
+  if (dashes && dashes.length > 1) items.push(...dashes.map((name, index) => h("li", {}, sample(quiet, index), name)));
   return items.length > 1 ? h("ul", { class: "legend" }, items) : null;
 }
 
-function sample(stroke, dash) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  const mark = document.createElementNS(svg.namespaceURI, "line");
-  const set = (element, values) => Object.entries(values).forEach((pair) => element.setAttribute(...pair));
-  set(svg, { width: 24, height: 10, "aria-hidden": "true" });
-  set(mark, { x1: 1, x2: 23, y1: 5, y2: 5, "stroke-width": 2.2, "stroke-dasharray": STROKES[dash % STROKES.length] });
+function sample(stroke, dash, symbol = null) {
+  const element = (name, values) => {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+    Object.entries(values).forEach((pair) => made.setAttribute(...pair));
+    return made;
+  };
+  const svg = element("svg", { width: 34, height: 10, "aria-hidden": "true" });
+  const dashes = STROKES[dash % STROKES.length];
+  const mark = element("line", { x1: 1, x2: 33, y1: 5, y2: 5, "stroke-width": 2.2, "stroke-dasharray": dashes });
   mark.style.stroke = stroke;
   svg.append(mark);
+  if (symbol === null) return svg;
+  const shape = element("path", { d: SHAPES[symbol % SHAPES.length], transform: "translate(17 5)" });
+  shape.style.fill = stroke;
+  svg.append(shape);
   return svg;
 }
 
@@ -195,9 +239,9 @@ const PERCENTILES = ["0", "50", "90", "99", "99.9", "99.99", "99.999", "99.9999"
 function spectrumCard(title, text, lines, kind) {
   const make = () => {
     const traces = lines.map(({ name, spectrum }, index) =>
-      line(name, spectrum.oneIn, spectrum.ms, index, 0, {
+      line(name, spectrum.oneIn, spectrum.ms, index, index, {
         mode: "lines",
-        customdata: spectrum.oneIn.map((oneIn) => `${number(100 - 100 / oneIn)} %`),
+        customdata: spectrum.oneIn.map((oneIn) => `p${Number((100 - 100 / oneIn).toPrecision(7))}`),
         hovertemplate: `<b>${escaped(name)}</b><br>%{customdata}: %{y:,.4~r} ms<extra></extra>`,
       }),
     );

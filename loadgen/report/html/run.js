@@ -54,15 +54,16 @@ function runSection() {
 function runContent(run) {
   const curves = (name, title, text, unit, format) =>
     run.curves[name] && curvesCard(title, text, run.curves[name], unit, format);
+  const of = { queue: "of the queue of a saturated run, ", window: "of a full window, ", rate: "" }[run.latencyOf];
   const thirds = [
     curves("throughput", "Throughput", "by logging interval", "requests/s", ","),
-    curves("p99", "p99 latency", "by logging interval", "ms", ","),
+    curves("p99", "p99 latency", `${of}by logging interval`, "ms", ","),
     curves("fill", "Batch fill", "mean batch ÷ largest batch", "share", ".0%"),
     curves("queue", "Queue length", "queries waiting in the frontend", "queries", ","),
     curves("cpu", "CPU", "of each process; 100 % is one core", "share of a core", ".0%"),
     curves("gpu", "GPU", "utilisation", "share", ".0%"),
     run.spectrum &&
-      spectrumCard("Latency spectrum", "of the measured part", [{ name: "this run", spectrum: run.spectrum }], "third"),
+      spectrumCard("Latency spectrum", `${of}of the measured part`, [{ name: "this run", spectrum: run.spectrum }], "third"),
   ].filter(Boolean);
   // What comes after them fills the row that they leave open.
   const open = ["", "two-thirds", "third"][thirds.length % 3];
@@ -72,6 +73,13 @@ function runContent(run) {
   if (run.certificate.length) rest.push(certificateCard(run));
   return h("div", { class: "content" }, verdict(run), h("div", { class: "grid" }, thirds, rest), environment(run));
 }
+
+/** What latencies are of: those of a queue are no users' at a lower rate. */
+const LATENCY = {
+  queue: "latency of the queue of a saturated run",
+  window: "latency of a full window of requests",
+  rate: "latency",
+};
 
 function verdict(run) {
   const ended = Object.entries(run.counts).filter(([name, count]) => count && name !== "sent");
@@ -87,7 +95,8 @@ function verdict(run) {
     run.error && h("p", {}, h("b", {}, "Did not end as asked: "), run.error),
     run.invalid && h("p", {}, h("b", {}, "Invalid: "), run.invalid),
     h("p", {}, h("b", {}, "Saturated: "), run.verdict.text),
-    quiet(`${number(run.throughput)} requests/s over ${number(run.seconds)} s${run.steady} · latency ms: ${latency.join(" · ")}`),
+    quiet(`${number(run.throughput)} requests/s over ${number(run.seconds)} s${run.steady}`),
+    quiet(`${LATENCY[run.latencyOf]}, ms: ${latency.join(" · ")}`),
     quiet(`${grouped(run.counts.sent)} sent: ${counts || "none answered"} · ${load}`),
     run.notes.length > 0 && h("ul", {}, run.notes.map((note) => h("li", {}, note))),
   );
@@ -95,11 +104,12 @@ function verdict(run) {
 
 function curvesCard(title, text, { at, lines }, unit, format) {
   const names = Object.keys(lines);
+  const shown = format === "," ? `%{y:,.4~r} ${unit}` : `%{y:.1%}${unit === "share" ? "" : " of a core"}`;
   const make = () => {
     const traces = names.map((name, index) =>
-      line(name, at, lines[name], index, 0, {
+      line(name, at, lines[name], index, index, {
         mode: at.length > 40 ? "lines" : "lines+markers",
-        hovertemplate: `<b>${escaped(name)}</b><br>%{x} s: %{y:${format === "," ? ",.4~r" : ".1%"}}<extra></extra>`,
+        hovertemplate: `<b>${escaped(name)}</b><br>at %{x} s: ${shown}<extra></extra>`,
       }),
     );
     const y = axis(unit, { rangemode: "tozero", tickformat: format, nticks: 5 });
@@ -232,6 +242,9 @@ function environment(run) {
 }
 
 head();
-if (data.cells.length) overview();
-if (data.cells.length || data.missing.length) cellsTable();
+pair();
+searches();
+comparisons();
+if (ownCells.length) overview();
+if (ownCells.length || data.missing.length) cellsTable();
 if (order.length) runSection();

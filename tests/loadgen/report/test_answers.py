@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from sample_pages import collection
-from sample_results import GOLDEN, INVALID, results
+from sample_results import GOLDEN, INVALID, at_a_rate, results
 from typer.testing import CliRunner
 
 from loadgen.cli.verbs import app
@@ -16,7 +16,7 @@ from loadgen.report.answers import Asked, answers
 from loadgen.report.found import FoundCapacity, FoundSize, SizedCapacity, SizedCell, SizedShown
 from loadgen.results.cells import cells_of, run_of
 from loadgen.results.files import save
-from loadgen.results.sections import PlannedArrivals, SentInputs
+from loadgen.results.sections import SentInputs
 
 PROBES = (Probe("confirm", 100.0, 30.0, "pass", "p99 40 ms"), Probe("confirm", 110.0, 30.0, "fail", "p99 60 ms"))
 CAPACITY = FoundCapacity(
@@ -128,12 +128,6 @@ def test_a_search_for_capacity_without_an_answer(members, state, command):
     (answer,) = answers(searched([found]))
     assert f"the capacity of noop with p99<50ms,failed<1% is {state}" in answer.text
     assert (answer.known, answer.command) == (False, command)
-
-
-def at_a_rate(rate_rps, **members):
-    made = results(seconds=60, throughput_rps=rate_rps, latency_ms=10.0, **members)
-    summary = replace(made.summary, offered_rps=rate_rps, planned=int(60 * rate_rps), intervals_ms={"p99": (9.0, 30.0)})
-    return replace(made, summary=summary, arrivals=PlannedArrivals(f"poisson {rate_rps:g} requests/s", rate_rps))
 
 
 def asked(rate, slo="p99<100ms"):

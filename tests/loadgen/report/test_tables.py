@@ -90,7 +90,7 @@ def at_a_rate(offered_rps, throughput_rps):
 def test_what_a_latency_is_of_is_marked(run, kind):
     """Only that of a rate that was carried is what users wait."""
     what = collection([run])
-    assert latency_kind(what.cells[0]) == kind
+    assert latency_kind(what.cells[0].counted) == kind
     mark, text = MARKS[kind]
     _, _, row, *below = map(" ".join, shown(what))
     assert f"{number(what.cells[0].latency_ms('p99').median)}{mark} " in f"{row} "
