@@ -26,15 +26,6 @@ CAPACITY: dict[str, Any] = {
         "ended": "found",
         "confirm_s": 30.0,
         "probes": [PROBE],
-            {
-                "step": "confirm",
-                "rate_rps": 100.0,
-                "duration_s": 30.0,
-                "outcome": "pass",
-                "text": "p99 40 ms",
-                "results": "results-1.json",
-            }
-        ],
     },
 }
 COMPARED = {
