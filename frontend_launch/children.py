@@ -75,12 +75,16 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGCONT)
 
+    def terminate(self) -> None:
+        """Ask it to end, without waiting for that."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        self.resume()  # a stopped process takes a signal when it goes on
+
     async def stop(self) -> None:
         """End it: SIGTERM, and SIGKILL for one that does not listen."""
         try:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
-            self.resume()  # a stopped process takes a signal when it goes on
+            self.terminate()
             try:
                 await asyncio.wait_for(asyncio.shield(self.exited), STOP_TIMEOUT_S)
             except TimeoutError:

@@ -8,6 +8,7 @@ What is served is one of `Deploy`, `Frontend` and `External`; the load is one of
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
@@ -37,6 +38,8 @@ MAX_PORT = 65_535
 MAX_CLIENTS = 256
 MAX_SEED = (1 << 32) - 1
 """The largest that all frameworks take."""
+
+_WORKERS = re.compile(r"ray|ray:local|ray://[^/\s]+:[0-9]+")
 
 MAX_IN_FLIGHT = 10_000_000
 """Some 2 GB of what the client keeps of each request."""
@@ -401,13 +404,25 @@ class Client:
         processes: client processes; with 1 it is this one that sends.
         cpus: cores for them; None leaves the choice to the planner.
         ceiling: measure what they can do by themselves, against a null server, before the run.
+        workers: the cluster on whose nodes they run: ``ray``, ``ray://HOST:PORT`` or ``ray:local``; None for this
+            machine.
     """
 
     processes: int = 1
     cpus: tuple[int, ...] | None = None
     ceiling: bool = True
+    workers: str | None = None
+
+    @property
+    def here(self) -> int:
+        """Client processes on this machine; with workers elsewhere one, which leads."""
+        return self.processes if self.workers is None else 1
 
     def __post_init__(self) -> None:
+        words(self, "workers")
+        if self.workers is not None and not _WORKERS.fullmatch(self.workers):
+            problem, remedy = "names no cluster", "use ray, ray://HOST:PORT or ray:local"
+            raise FieldError("Client.workers", self.workers, problem, remedy)
         whole(self, "processes")
         whole(self, "cpus", least=0, each=True)
         if self.processes > MAX_CLIENTS:

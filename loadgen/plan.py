@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import math
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from frontend_launch.quantities import exact, plural
 from loadgen.config import (
     WARMUP_S,
     CataloguedModel,
+    Client,
     Deploy,
     ExperimentConfig,
     External,
@@ -185,6 +187,7 @@ async def survey(config: ExperimentConfig) -> PlanContext:
         DescribeError: there is no such model.
         TargetError: the external server cannot be reached, or has no such model.
     """
+    _check_extra(config.client)
     match config.serve:
         case External(target):
             remote = await discover_remote(target)
@@ -351,6 +354,17 @@ def _windows(
     return usual, MAX_REMOTE_OUTSTANDING, remote.options.most_in_flight(config.client.processes)
 
 
+def _check_extra(client: Client) -> None:
+    """Refuse workers on a cluster whose library is not installed, before anything is started.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    name = (client.workers or "").partition(":")[0]
+    if name and importlib.util.find_spec(name) is None:
+        raise ConfigError(f"{{Client.workers}} {client.workers} needs {name}: pip install 'loadgen[{name}]'")
+
+
 async def prepare(config: ExperimentConfig) -> Plan:
     """Work out a configuration without starting anything.
 
@@ -428,7 +442,7 @@ def _placement_request(
     """What to ask of the planner: what the user said, else the model's defaults as far as the machine has them."""
     serve, client = config.serve, config.client
     if not isinstance(serve, Deploy):
-        return PlacementRequest(replicas=0, client_cpus=client.cpus, infrastructure=(), clients=client.processes), ()
+        return PlacementRequest(replicas=0, client_cpus=client.cpus, infrastructure=(), clients=client.here), ()
     if serve.gpus and not model.gpu_capable:
         problem = f"{{value}}: {model.name} has no GPU code"
         raise FieldError("Deploy.gpus", core_ranges(serve.gpus), problem, "leave it out")
@@ -449,7 +463,7 @@ def _placement_request(
         cpus=serve.cpus or (None if others_named else defaults.cpus),
         gpus=defaults.gpus,
         client_cpus=client.cpus,
-        clients=client.processes,
+        clients=client.here,
         infrastructure=with_frontends(RUNTIMES[serve.runtime].infrastructure, serve.frontends),
         infrastructure_cpus=serve.infrastructure_cpus,
         allow_overlap=serve.allow_overlap,

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import functools
 import importlib
+import importlib.util
 import inspect
 import os
 import pkgutil
@@ -27,6 +28,7 @@ MODULES = sorted(
     for package in (frontend_launch, loadgen)
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
     if not module.name.endswith(("__main__", "_pb2", "pin_and_exec"))
+    and (module.name != "loadgen.workers.ray_cluster" or importlib.util.find_spec("ray") is not None)
 )
 
 

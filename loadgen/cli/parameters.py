@@ -496,6 +496,10 @@ def client(
     no_ceiling: Annotated[
         bool, typer.Option("--no-ceiling", help="Do not measure what the client can do by itself, which takes 2 s.")
     ] = False,
+    workers: Annotated[
+        str | None,
+        typer.Option(metavar="CLUSTER", help="Run the clients on a cluster: ray, ray://HOST:PORT or ray:local."),
+    ] = None,
 ) -> Settings:
     """The client."""
     return {
@@ -505,7 +509,9 @@ def client(
         "output": Output(
             directory(results_dir), requests_log, console.parsed("--log-every", parse_duration, log_every)
         ),
-        "client": Client(clients, console.optional("--client-cpus", parse_int_list, client_cpus), not no_ceiling),
+        "client": Client(
+            clients, console.optional("--client-cpus", parse_int_list, client_cpus), not no_ceiling, workers
+        ),
     }
 
 

@@ -63,7 +63,14 @@ BUSY_CLIENT = 0.9
 """A client that uses so much of a core may be what is behind, however well it keeps its schedule."""
 
 
-def ended_because(ended: Ending, plan: Plan, server: ServerFacts, record: Record, lost: str | None) -> str | None:
+def ended_because(
+    ended: Ending,
+    plan: Plan,
+    server: ServerFacts,
+    record: Record,
+    lost: str | None,
+    workers: Sequence[str] | None = None,
+) -> str | None:
     """One line that says how a run ended that did not end as asked.
 
     Args:
@@ -72,6 +79,7 @@ def ended_because(ended: Ending, plan: Plan, server: ServerFacts, record: Record
         server: what was loaded.
         record: of the run.
         lost: how the server was lost; None if it was not.
+        workers: the faults of workers on other machines; None without workers.
     """
     match ended:
         case (
@@ -93,6 +101,8 @@ def ended_because(ended: Ending, plan: Plan, server: ServerFacts, record: Record
                 return f"{MAX_UNANSWERED:,} requests timed out and have no answer yet: {_who_is_behind(record)}"
             most = f"{plan.window} requests are in flight, the most that --max-in-flight allows"
             return f"{most}: {_who_is_behind(record)}"
+        case Ending.CLIENT_LOST if workers:
+            return f"{workers[0]}; what the clients measured is kept"
         case Ending.CLIENT_LOST:
             return "a client process ended early, was stopped or fell silent: what the clients measured is kept"
         case Ending.SERVER_LOST:
@@ -160,6 +170,7 @@ def results_of(
     evidence = replace(
         on_machine(seen, watched, assignments, watch.died),
         misplaced=_misplaced(plan, server),
+        workers=None if senders.workers is None else senders.workers.faults,
     )
     if varies(plan.config.load):
         evidence = replace(evidence, first_third_rps=None, last_third_rps=None)
@@ -174,7 +185,7 @@ def results_of(
         command=command(),
         started_at=started_at,
         ended=ended,
-        error=ended_because(ended, plan, server, record, lost) or remarks.error(record),
+        error=ended_because(ended, plan, server, record, lost, evidence.workers) or remarks.error(record),
         model=ServedModel(model.name, model.framework, model.weights, xla),
         environment=surroundings,
         placement=_placement_rows(plan, server, senders),
@@ -187,6 +198,7 @@ def results_of(
         thresholds=_thresholds(plan.config, summary, validity.invalid(checks) is None),
         verdict=verdict,
         certificate=checks if record.measured_ns else [],
+        workers=senders.workers,
         hardware=watched,
         histograms=results_file.histograms(record),
         node_configs=_node_configs(plan, server, evidence, measurements),
@@ -286,19 +298,19 @@ def _misplaced(plan: Plan, server: ServerFacts) -> list[str]:
 
 def _placement_rows(plan: Plan, server: ServerFacts, senders: Senders) -> list[PlacementRow]:
     pid_of = {**pids(server), **senders.pids}
-    rows = (*plan.placement.assignments, *senders.assignments)
+    rows = [(row, pid_of[row.role]) for row in (*plan.placement.assignments, *senders.assignments)]
     return [
         PlacementRow(
             node=row.node,
             role=row.role,
-            pid=pid_of[row.role],
+            pid=pid,
             cores=list(row.cores),
             gpu=row.gpu,
             shared=row.shared,
             numa_nodes=list(row.numa_nodes),
             shares_physical=row.shares_physical,
         )
-        for row in rows
+        for row, pid in (*rows, *senders.elsewhere)
     ]
 
 

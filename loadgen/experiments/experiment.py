@@ -39,7 +39,7 @@ from loadgen.judging.early_stop import Decided, FirstOf, UntilSteady, Watched, W
 from loadgen.judging.slo import Condition, slow_bounds_ns
 from loadgen.load import open_files, requests_log
 from loadgen.load.answers import AnswerCheck, answer_check
-from loadgen.load.clients import Senders, clients
+from loadgen.load.clients import Senders
 from loadgen.load.ending import Ending
 from loadgen.load.inputs import InputSource
 from loadgen.load.job import Job
@@ -52,6 +52,7 @@ from loadgen.results.document import Results
 from loadgen.results.environment import environment
 from loadgen.servers.server import Server, Workload
 from loadgen.servers.serving import serving
+from loadgen.workers.clusters import senders
 from model_containers.units import NS_PER_S
 
 log = logging.getLogger(__name__)
@@ -231,11 +232,11 @@ async def _measure(
         _halt_event(stop, facts.deployment) as halt,
         _halt_event(stop, facts.deployment) as over,
         server.load(plan, check is not None) as workload,
-        clients(plan.config.client.processes, plan.placement["client"]) as senders,
-        watching({**pids(facts), **senders.pids}, beside, facts.metrics_addresses, facts.token, view.pids) as watch,
+        senders(plan.config.client, plan.placement["client"], facts.deployment is not None) as clients,
+        watching({**pids(facts), **clients.pids}, beside, facts.metrics_addresses, facts.token, view.pids) as watch,
     ):
-        view.run_planned(_announced(plan, objective, senders, watch))
-        measures_ceiling = plan.config.client.ceiling
+        view.run_planned(_announced(plan, objective, clients, watch))
+        measures_ceiling = plan.config.client.ceiling and plan.config.client.workers is None
         ceiling = None
         if measures_ceiling:
             view.waits("what the client can do by itself")
@@ -263,7 +264,7 @@ async def _measure(
             drains, most = facts.deployment is None, plan.load.most_requests
             watchers.append(Decided(plan.config.fail_if, job.tally_ns or (), most, drains))
         watched = Watched(FirstOf(*watchers) if watchers else None, hooks.stop_sending, halt)
-        sending = senders.run(job, halt, replace(hooks, on_interval=view.passing(watched)))
+        sending = clients.run(job, halt, replace(hooks, on_interval=view.passing(watched)))
         record = await _unless_failed(sending, facts.deployment, load_began)
         view.run_ends()
         if record.ended is not Ending.STOPPED or not stop.is_set():
@@ -271,7 +272,7 @@ async def _measure(
         if until_steady is not None and record.ended is Ending.STEADY:
             record = last_part(record, until_steady.first)
         results = results_of(
-            plan, facts, workload.connections, senders, record, check, readings, watch, started_at, surroundings
+            plan, facts, workload.connections, clients, record, check, readings, watch, started_at, surroundings
         )
         results.notes.extend([*await watch.notes(), *view.notes()])
     if ceiling is not None:
@@ -292,7 +293,7 @@ async def _measure(
     return replace(results, path=path)
 
 
-def _announced(plan: Plan, objective: Sequence[Condition], senders: Senders, watch: Watch) -> RunPlanned:
+def _announced(plan: Plan, objective: Sequence[Condition], clients: Senders, watch: Watch) -> RunPlanned:
     """What a live view is told of a run."""
     load = plan.load
     return RunPlanned(
@@ -303,7 +304,7 @@ def _announced(plan: Plan, objective: Sequence[Condition], senders: Senders, wat
         requests=load.requests,
         open_loop=load.arrivals is not None,
         conditions=(*objective, *(condition.opposite for condition in plan.config.fail_if)),
-        assignments=(*plan.placement.assignments, *senders.assignments, *watch.assignments),
+        assignments=(*plan.placement.assignments, *clients.assignments, *watch.assignments),
         readings="" if watch.path is None else str(watch.path),
     )
 

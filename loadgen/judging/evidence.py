@@ -169,6 +169,7 @@ class Evidence:
         misplaced: roles that did not run on the cores of the plan, a line each; None where that was not seen.
         watched_share: share of the time that the machine was watched; None where it was not.
         unsent: requests that a schedule had due when the run ended, and the client had not sent.
+        workers: why workers on other machines make the run invalid, a line each; None without workers.
     """
 
     max_batch: Count
@@ -209,6 +210,7 @@ class Evidence:
     instances: Positive | None = None
     batch_ms: float | None = None
     unsent: Count = 0
+    workers: list[str] | None = None
 
     @property
     def unsent_share(self) -> float:

@@ -30,6 +30,9 @@ LATE_MS = 10.0
 LATE_SHARE = 0.25
 """From this schedule lag on, in milliseconds and as a share of the reported percentile, a schedule was not kept."""
 
+LATE_START_MS = 50.0
+"""A worker that begins this much later than agreed did not send with the others."""
+
 UNSENT_SHARE = 0.1
 """From this share of requests on that were due at the end and not sent, the client was behind its schedule."""
 
@@ -94,8 +97,14 @@ class Check:
 
 
 def certificate(evidence: Evidence) -> list[Check]:
-    """All checks, in their order."""
-    return [check(evidence) for check in CHECKS]
+    """All checks, in their order; that of workers only where there are some."""
+    workers = [] if evidence.workers is None else [_workers(evidence.workers)]
+    return [*workers, *(check(evidence) for check in CHECKS)]
+
+
+def of_worker(evidence: Evidence) -> list[Check]:
+    """The checks of one client of a worker, which say whether it sent as it should."""
+    return [check(evidence) for check in (_client, _as_planned)]
 
 
 def invalid(checks: Sequence[Check]) -> Check | None:
@@ -112,6 +121,13 @@ def notes(evidence: Evidence, checks: Sequence[Check]) -> list[str]:
 
 
 # The checks --------------------------------------------------------------------------------------------------
+
+
+def _workers(faults: Sequence[str]) -> Check:
+    """Whether all workers on other machines began together, sent as they should, and lived to the end."""
+    limit = f"all began within {LATE_START_MS:g} ms, sent on time, and lived to the end"
+    measured = "; ".join(faults) or "no fault"
+    return _check("workers", measured, limit, bool(faults), "repair or leave out the node of the worker")
 
 
 def _client(evidence: Evidence) -> Check:

@@ -99,8 +99,13 @@ def write(writer: asyncio.StreamWriter, message: Begin | ToRunning | FromClient)
         writer: to the other side.
         message: what to send.
     """
-    data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    data = encode(message)
     writer.write(_LENGTH.pack(len(data)) + data)
+
+
+def encode(message: Begin | ToRunning | FromClient) -> bytes:
+    """The bytes of a message."""
+    return pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
 
 
 async def read(reader: asyncio.StreamReader) -> Any:
@@ -109,8 +114,22 @@ async def read(reader: asyncio.StreamReader) -> Any:
     Raises:
         EOFError: there is none any more.
     """
+    return decode(await read_frame(reader))
+
+
+async def read_frame(reader: asyncio.StreamReader) -> bytes:
+    """The bytes of the next message, to be handed on.
+
+    Raises:
+        EOFError: there is none any more.
+    """
     try:
         (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-        return pickle.loads(await reader.readexactly(length))  # noqa: S301 - of a process that we started
+        return await reader.readexactly(length)
     except (asyncio.IncompleteReadError, ConnectionError):
         raise EOFError from None
+
+
+def decode(frame: bytes) -> Any:
+    """The message of its bytes, which come from a client process of this run."""
+    return pickle.loads(frame)  # noqa: S301 - of a process that we started

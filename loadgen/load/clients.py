@@ -50,6 +50,7 @@ from loadgen.load.job import Job
 from loadgen.load.patience import Alarm, patience
 from loadgen.load.record import Interval, Record
 from loadgen.load.runner import Hooks, Phase
+from loadgen.load.worker_use import WorkersUse
 from model_containers.units import NS_PER_S
 
 log = logging.getLogger(__name__)
@@ -68,11 +69,18 @@ class Senders(Protocol):
     """The processes that send the requests of a run.
 
     Attributes:
-        assignments: where the client processes run; empty where this process is the only one.
+        assignments: where the client processes of this machine run; empty where this process is the only one.
         pids: theirs, by role.
+        workers: what the workers of the last run did; None where all clients are on this machine.
     """
 
     assignments: tuple[Assignment, ...]
+    workers: WorkersUse | None
+
+    @property
+    def elsewhere(self) -> tuple[tuple[Assignment, int], ...]:
+        """Processes on other machines, each with its process id there."""
+        return ()
 
     @property
     def pids(self) -> Mapping[str, int]:
@@ -136,18 +144,21 @@ def split(job: Job, count: int) -> list[Job]:
     ]
 
 
-class _ThisProcess:
+class _ThisProcess(Senders):
     """The usual case."""
 
     assignments: tuple[Assignment, ...] = ()
+    workers = None
     pids: Mapping[str, int] = {}
 
     async def run(self, job: Job, stop: asyncio.Event, hooks: Hooks) -> Record:
         return await runner.run(job, stop, hooks)
 
 
-class _ClientProcesses:
+class _ClientProcesses(Senders):
     """Client processes, which wait for their job."""
+
+    workers = None
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -159,15 +170,13 @@ class _ClientProcesses:
         return {row.role: process.pid for row, process in zip(self.assignments, self.processes, strict=True)}
 
     async def start(self, assignment: Assignment) -> None:
-        path = self._directory / f"{assignment.role}.socket"
-        arguments = ["-m", "loadgen.load.client_process", str(path)]
-        self.processes.append(await start(Command(assignment.role, arguments, assignment.cores), self._directory))
+        self.processes.append(await start_client(assignment, self._directory))
         self.assignments += (assignment,)
 
     async def run(self, job: Job, stop: asyncio.Event, hooks: Hooks) -> Record:
         async with contextlib.AsyncExitStack() as stack:
             clients = [
-                await stack.enter_async_context(_connected(self._directory / f"{row.role}.socket", process))
+                await stack.enter_async_context(_connected(self._directory, process))
                 for row, process in zip(self.assignments, self.processes, strict=True)
             ]
             watched = {row.role: process.pid for row, process in zip(self.assignments, self.processes, strict=True)}
@@ -266,27 +275,52 @@ class _ClientLink(Link):
         return LaunchError(f"{self.role} {what}", await self._process.log_tail())
 
     async def lost(self) -> LaunchError:
-        return await _lost(self._process)
+        return await lost(self._process)
 
 
-@contextlib.asynccontextmanager
-async def _connected(path: Path, process: Process) -> AsyncIterator[_ClientLink]:
-    """A connection to a client process, which listens as soon as it has started."""
+async def start_client(assignment: Assignment, directory: Path) -> Process:
+    """Start a client process, which listens on a socket in a directory.
+
+    Args:
+        assignment: its role and its cores.
+        directory: of its socket and its log.
+
+    Raises:
+        LaunchError: it cannot be started.
+    """
+    arguments = ["-m", "loadgen.load.client_process", str(directory / f"{assignment.role}.socket")]
+    return await start(Command(assignment.role, arguments, assignment.cores), directory)
+
+
+async def reach_client(directory: Path, process: Process) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to a client process, which listens as soon as it has started.
+
+    Args:
+        directory: of its socket.
+        process: that was started there.
+
+    Raises:
+        LaunchError: it is gone, or takes too long.
+    """
+    path = directory / f"{process.role}.socket"
     try:
         async with patience(START_TIMEOUT_S):
             while True:
                 try:
-                    reader, writer = await asyncio.open_unix_connection(path)
+                    return await asyncio.open_unix_connection(path)
                 except OSError:
                     if process.exited.done():
-                        raise await _lost(process) from None
+                        raise await lost(process) from None
                     await asyncio.sleep(0.01)
-                else:
-                    break
     except TimeoutError:
         raise LaunchError(
             f"{process.role} did not start within {START_TIMEOUT_S:g} s", await process.log_tail()
         ) from None
+
+
+@contextlib.asynccontextmanager
+async def _connected(directory: Path, process: Process) -> AsyncIterator[_ClientLink]:
+    reader, writer = await reach_client(directory, process)
     client = _ClientLink(process, reader, writer)
     try:
         yield client
@@ -295,7 +329,8 @@ async def _connected(path: Path, process: Process) -> AsyncIterator[_ClientLink]
         writer.close()  # a client that has not ended stops
 
 
-async def _lost(process: Process) -> LaunchError:
+async def lost(process: Process) -> LaunchError:
+    """An error that says how a client process was lost."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(asyncio.shield(process.exited), 1.0)
     if process.exited.done():

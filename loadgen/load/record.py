@@ -386,6 +386,21 @@ class Record:
         for from_ns, until_ns in common:
             self.silent(from_ns, until_ns)
 
+    def shift(self, by_ns: int) -> None:
+        """Move moments to another clock; latencies and other durations stay as they are.
+
+        Args:
+            by_ns: the other clock minus the clock of this record.
+        """
+        if self.measured_from_ns:
+            self.measured_from_ns += by_ns
+        self.pauses, self.silences = (
+            [(from_ns + by_ns, until_ns + by_ns) for from_ns, until_ns in intervals]
+            for intervals in (self.pauses, self.silences)
+        )
+        for log in self.requests:
+            log.shift(by_ns)
+
 
 def _length_ns(interval: tuple[int, int]) -> int:
     return interval[1] - interval[0]

@@ -175,7 +175,7 @@ def answer_text(found: FoundCapacity) -> str:
     if not capacity.confirmed or capacity.rate_rps is None:
         state = "Undecided" if capacity.undecided else "Not confirmed"
         return f"{state}; {capacity.bracket}."
-    return f"{_number(capacity.rate_rps)} requests/s ({interval_text(found)}). {evidence_text(found)}."
+    return f"{number(capacity.rate_rps)} requests/s ({interval_text(found)}). {evidence_text(found)}."
 
 
 def interval_text(found: FoundCapacity) -> str:

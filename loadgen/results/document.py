@@ -26,6 +26,7 @@ from loadgen.judging.verdict import Verdict
 from loadgen.load.ending import Ending
 from loadgen.load.record import Record
 from loadgen.load.summary import Summary, latencies_ms
+from loadgen.load.worker_use import WorkersUse
 from loadgen.results.environment import Environment
 from loadgen.results.sections import (
     ClientMetrics,
@@ -92,6 +93,7 @@ class Results:
         certificate: the checks that decide whether the run is valid; none in files from before it was recorded.
         client_ceiling: what the client can do by itself; None where that was not measured.
         tags: names and values that the user gave; none in files from before they were recorded.
+        workers: what the workers on other machines did; None where all clients were on this one.
         notes: what the reader should know, such as metrics that could not be read.
         path: where the document was saved, None where it could not be; not part of it.
         rows_not_saved: why the rows of requests are not where they were to be, and where they are; not part of it.
@@ -131,6 +133,7 @@ class Results:
     certificate: list[Check] = field(default_factory=list)
     client_ceiling: ClientCeiling | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    workers: WorkersUse | None = None
     path: Path | None = None
     rows_not_saved: str | None = None
 

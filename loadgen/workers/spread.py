@@ -47,11 +47,11 @@ def spread(nodes: Sequence[Node], clients: int, replicas: Collection[str] = ()) 
     Args:
         nodes: of the cluster; those without cores get nothing.
         clients: client processes in all.
-        replicas: addresses of nodes that have replicas.
+        replicas: names of hosts that have replicas.
 
     Returns:
         The nodes that have a client; none where no node has a core.
     """
     usable = [node for node in nodes if node.cpus > 0]
-    ranked = sorted(usable, key=lambda node: (node.address in replicas, -node.cpus, node.name, node.node_id))
+    ranked = sorted(usable, key=lambda node: (node.name in replicas, -node.cpus, node.name, node.node_id))
     return [Seat(node, tuple(range(place, clients, len(ranked)))) for place, node in enumerate(ranked[:clients])]

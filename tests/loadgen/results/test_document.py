@@ -78,7 +78,7 @@ def test_a_stored_file_of_version_1_has_the_defaults_of_what_came_later():
     later = ("inputs", "arrivals", "answers", "hardware", "thresholds", "stages", "request_stages", "server_statistics")
     assert read(VERSION_1).document() == {
         **stored,
-        **dict.fromkeys((*later, "server_metrics", "transport", "connections", "client_ceiling")),
+        **dict.fromkeys((*later, "server_metrics", "transport", "connections", "client_ceiling", "workers")),
         "failures": {},
         "addresses": {},
         "certificate": [],

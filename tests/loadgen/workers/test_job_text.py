@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cluster_of_tests import CLIPPER, SEEDED, job
 
 import loadgen
 from loadgen.errors import ConfigError
@@ -16,15 +17,13 @@ from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Arrivals, Ramp, Renewal, Steps, Trace
 from loadgen.load.image_layout import ImageOptions
 from loadgen.load.input_files import FileInputs
-from loadgen.load.inputs import InputSource, MadeInputs, Pool, SeededInputs
-from loadgen.load.job import Job
+from loadgen.load.inputs import InputSource, MadeInputs, Pool
 from loadgen.load.target import TargetSpec
 from loadgen.targets import specs
 from loadgen.targets.access import Access
 from loadgen.targets.address import parse_address
 from loadgen.targets.balanced import BalancedSpec
 from loadgen.targets.bodies import Body, FormBody, JsonBody, NoBody, Part, TextBody, WholeBody
-from loadgen.targets.clipper import ClipperSpec
 from loadgen.targets.http1 import HttpSpec, TensorAnswers
 from loadgen.targets.http_answers import AnyAnswers, JsonAnswers, JudgeSpec
 from loadgen.targets.http_endpoint import EndpointInputs
@@ -33,27 +32,16 @@ from loadgen.targets.oip.requests import Contents, FileContents, RequestInputs, 
 from loadgen.targets.oip.tensors import Tensor
 from loadgen.targets.remote import RequestOptions, TargetOptions
 from loadgen.workers.job_text import decode, encode
-from model_containers.credentials import Credentials
 from model_containers.data_types import DataType
 from model_containers.model import TensorSpec
 
 KEPT_HERE = {MadeInputs}
 """Made for the trials against the null server of this machine."""
 
-CLIPPER = ClipperSpec(
-    "tcp://10.0.0.1:4456",
-    "tcp://10.0.0.1:4455",
-    "noop",
-    DataType.FLOATS,
-    4,
-    b"\0default",
-    credentials=Credentials("t", "a", "b", "c"),
-)
 GRPC = parse_address("oip+grpc://host:8001/model")
 HTTP = parse_address("https://host/path?x=1")
 ACCESS = Access((("authorization", "Bearer t"),), Path("/ca.pem"))
 TENSOR = Tensor("x", "FP32", (1, -1))
-SEEDED = SeededInputs(TensorSpec((3,), "float32"), None, 4, 0, (0.0, float("inf")))
 OPTIONS = TargetOptions(HTTP, access=ACCESS, shapes={"": (2, 3)}, form=("a=b",))
 REQUEST = RequestOptions(1, Path("in"), None, 7, {"x": (0, 9)}, None, ImageOptions("NCHW", "bilinear"))
 
@@ -88,24 +76,6 @@ CHECKS = [
     AnswerCheck(10, np.arange(6.0).reshape(2, 3), "float32", 0.5),
     AnswerCheck(1, np.array([b"cat", b"horse"]), "str", 0.0),
 ]
-
-
-def job(**changes):
-    usual = {
-        "target": CLIPPER,
-        "inputs": SEEDED,
-        "window": 10,
-        "duration_s": 1.0,
-        "requests": None,
-        "warmup_s": 0.0,
-        "timeout_s": None,
-        "stall_s": 1.0,
-        "first_answer_s": None,
-        "log_every_s": 1.0,
-        "drain_s": 0.0,
-        "tally_ns": (1, 2),
-    }
-    return Job(**{**usual, **changes})
 
 
 @pytest.mark.parametrize(

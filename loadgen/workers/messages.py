@@ -1,0 +1,119 @@
+"""What the leader of a run and a worker on another machine say to each other: values, and frames of clients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol, TypeAlias
+
+from frontend_launch.launch.placement import Assignment
+
+What: TypeAlias = Literal["begin", "start", "continue", "stop-sending", "stop", "resume", "abort"]
+
+
+class Order(NamedTuple):
+    """For one client of a worker.
+
+    Attributes:
+        client: its number in the run.
+        what: to be done; `begin` has the text of a job, `start` a moment of the worker's clock.
+        text: of `begin`.
+        at_ns: of `start`.
+    """
+
+    client: int
+    what: What
+    text: str = ""
+    at_ns: int = 0
+
+
+class News(NamedTuple):
+    """Of one client of a worker.
+
+    Attributes:
+        client: its number in the run.
+        what: a `frame` is a message of the client; `late` says how much later than agreed it got the start;
+            `stopped` that a signal holds it; `lost` that it sends no more.
+        frame: of `frame`.
+        late_ns: of `late`.
+        text: of `lost`, how.
+        log_tail: of `lost`, the end of its log.
+    """
+
+    client: int
+    what: Literal["frame", "late", "stopped", "lost"]
+    frame: bytes = b""
+    late_ns: int = 0
+    text: str = ""
+    log_tail: str = ""
+
+
+class Identity(NamedTuple):
+    """What a worker runs on.
+
+    Attributes:
+        host: the machine's name.
+        version: of loadgen.
+        network: boot of the kernel, and network namespace: loopback addresses mean the same within one only.
+    """
+
+    host: str
+    version: str
+    network: str
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The processes of a worker.
+
+    Attributes:
+        assignments: where they run, the clients in order and then the worker itself.
+        pids: of each.
+    """
+
+    assignments: tuple[Assignment, ...]
+    pids: tuple[int, ...]
+
+
+class Worker(Protocol):
+    """Supervises client processes on a node; each call may fail with `WorkerLostError`."""
+
+    async def identity(self) -> Identity:
+        """What it runs on."""
+        ...
+
+    async def clock(self) -> int:
+        """Its monotonic clock, nanoseconds."""
+        ...
+
+    async def start(self, name: str, clients: tuple[int, ...], cpus: int) -> Started:
+        """Plan cores, and start client processes on them.
+
+        Args:
+            name: of the worker in the run.
+            clients: numbers of its clients.
+            cpus: cores that the cluster reserved for it.
+
+        Raises:
+            LaunchError: a process cannot be started.
+        """
+        ...
+
+    async def tell(self, orders: list[Order]) -> None:
+        """Pass orders on, in order."""
+        ...
+
+    async def news(self, wait_s: float) -> list[News]:
+        """What there is, in order; none after a time without any.
+
+        Args:
+            wait_s: that time.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End all client processes."""
+        ...
+
+
+class WorkerLostError(Exception):
+    """A worker cannot be reached any more; its text says why, in one line."""

@@ -1,0 +1,189 @@
+"""Workers on the nodes of a Ray cluster, each an actor that supervises client processes: the one module with Ray in it.
+
+Ray places the actors and reserves cores for them; it sends no request, and restarts nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from typing_extensions import override
+
+from frontend_launch.errors import LaunchError
+from frontend_launch.tasks import to_completion
+from loadgen.errors import one_line
+from loadgen.workers.messages import Identity, News, Order, Started, Worker, WorkerLostError
+from loadgen.workers.spread import Node, Seat, spread
+from loadgen.workers.supervisor import Supervisor
+
+CONNECT_TIMEOUT_S = 60.0
+"""Patience for the cluster to answer, or for one on this machine to start."""
+
+LOCAL_STORE_BYTES = 100 << 20
+"""Of the object store of a cluster on this machine: what workers say is small."""
+
+T = TypeVar("T")
+
+
+class RayWorker(Worker):
+    """A worker that is an actor.
+
+    Args:
+        actor: the handle of a `Supervisor`.
+    """
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    @override
+    async def identity(self) -> Identity:
+        found: Identity = await _answer(self._actor.identity.remote)
+        return found
+
+    @override
+    async def clock(self) -> int:
+        read_ns: int = await _answer(self._actor.clock.remote)
+        return read_ns
+
+    @override
+    async def start(self, name: str, clients: tuple[int, ...], cpus: int) -> Started:
+        started: Started = await _answer(self._actor.start.remote, name, clients, cpus)
+        return started
+
+    @override
+    async def tell(self, orders: list[Order]) -> None:
+        await _answer(self._actor.tell.remote, orders)
+
+    @override
+    async def news(self, wait_s: float) -> list[News]:
+        found: list[News] = await _answer(self._actor.news.remote, wait_s)
+        return found
+
+    @override
+    async def close(self) -> None:
+        await _answer(self._actor.close.remote)
+
+
+async def _answer(call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    """What an actor answers.
+
+    Raises:
+        WorkerLostError: it is gone.
+        Exception: that it raised.
+    """
+    try:
+        return await call(*arguments)
+    except RayTaskError as error:
+        raise error.cause from None
+    except RayError as error:
+        raise WorkerLostError(_reason(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    """The line that says most: of an error in the process of an actor the last one, of a lost actor the first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    raised = [line for line in lines if "Error: " in line and not line.startswith("ray::")]
+    return one_line((raised[-1:] or lines[:1] or [type(error).__name__])[0])
+
+
+@contextlib.asynccontextmanager
+async def workers(cluster: str, clients: int, host: str | None) -> AsyncIterator[list[tuple[Seat, Worker]]]:
+    """Actors on the nodes of a cluster, while the context lasts.
+
+    Args:
+        cluster: ``ray``, ``ray://HOST:PORT`` or ``ray:local``.
+        clients: client processes in all.
+        host: name of the machine that has the replicas; None where it has none.
+
+    Raises:
+        LaunchError: the cluster does not answer, or has no node with a core.
+    """
+    async with _connected(cluster):
+        seats = spread(_nodes(), clients, () if host is None else (host,))
+        if not seats:
+            raise LaunchError(f"--workers {cluster}: no node of the cluster has a core; start nodes with cores")
+        actors: list[Any] = []
+        try:
+            for seat in seats:
+                where = NodeAffinitySchedulingStrategy(seat.node.node_id, soft=False)
+                options = {"num_cpus": seat.cpus, "max_restarts": 0, "scheduling_strategy": where}
+                actors.append(ray.remote(Supervisor).options(**options).remote())
+            yield [(seat, RayWorker(actor)) for seat, actor in zip(seats, actors, strict=True)]
+        finally:
+            for actor in actors:
+                with contextlib.suppress(RayError):
+                    ray.kill(actor)
+
+
+def _nodes() -> list[Node]:
+    return [
+        Node(row["NodeID"], row["NodeManagerHostname"], row["NodeManagerAddress"], int(row["Resources"].get("CPU", 0)))
+        for row in ray.nodes()
+        if row["Alive"]
+    ]
+
+
+@contextlib.asynccontextmanager
+async def _connected(cluster: str) -> AsyncIterator[None]:
+    """A connection to a cluster; one that is there already is used, and stays.
+
+    Raises:
+        LaunchError: it does not answer.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+    if cluster == "ray:local":
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        options |= {"address": "local", "include_dashboard": False, "object_store_memory": LOCAL_STORE_BYTES}
+    else:
+        options["address"] = "auto" if cluster == "ray" else cluster
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await _in_thread(lambda: ray.init(**options))
+    except TimeoutError:
+        raise LaunchError(f"--workers {cluster}: no answer within {CONNECT_TIMEOUT_S:g} s; check the address") from None
+    except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
+        remedy = "run `ray start` on this machine first, or use ray:local" if cluster == "ray" else "check the address"
+        raise LaunchError(f"--workers {cluster}: {_reason(error)}; {remedy}") from None
+    try:
+        yield
+    finally:
+        await to_completion(_in_thread(ray.shutdown))
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Do something that blocks, in a thread that an exit of this program does not wait for."""
+    loop, done = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        result: T | None = None
+        failure: BaseException | None = None
+        try:
+            result = work()
+        except BaseException as error:
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=run, name="ray", daemon=True).start()
+    return await done  # type: ignore[no-any-return]  # of `settle`

@@ -1,0 +1,203 @@
+"""Supervises the client processes of a worker: starts them on planned cores, passes orders on and collects news.
+
+It runs inside a process of the cluster, and sends no request: its clients are the processes that send on one machine.
+A leader that asks for no news during `LEASE_S` is gone: the clients end, and the supervisor with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import assert_never
+
+from typing_extensions import override
+
+from frontend_launch import scratch
+from frontend_launch.affinity import pinned
+from frontend_launch.children import Process
+from frontend_launch.errors import LaunchError
+from frontend_launch.launch.placement import Assignment, plan, share_out
+from frontend_launch.launch.placement_request import PlacementRequest
+from frontend_launch.launch.topology import Topology, discover
+from frontend_launch.stopped import StoppedProcesses
+from frontend_launch.tasks import gather_all
+from loadgen.errors import ConfigError, TargetError
+from loadgen.load.client_messages import Begin, Continue, Failed, Start, Stop, StopSending, encode, read_frame, write
+from loadgen.load.clients import lost, reach_client, start_client
+from loadgen.load.patience import Alarm
+from loadgen.workers import job_text
+from loadgen.workers.messages import Identity, News, Order, Started, Worker
+
+LEASE_S = 10.0
+"""Patience for the leader to ask for news."""
+
+
+def identity() -> Identity:
+    """Of this process."""
+    known, network = "", ""
+    with contextlib.suppress(PackageNotFoundError):  # its sources are on the module path
+        known = version("loadgen")
+    with contextlib.suppress(OSError):
+        network = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/net')}"
+    return Identity(os.uname().nodename, known, network)
+
+
+class Supervisor(Worker):
+    """A worker, on the machine where it runs.
+
+    Args:
+        abandoned: called when the leader is gone and the clients have ended.
+    """
+
+    def __init__(self, abandoned: Callable[[], object] = lambda: os._exit(1)) -> None:
+        self._abandoned = abandoned
+        self._stack = contextlib.AsyncExitStack()
+        self._processes: dict[int, Process] = {}
+        self._writers: dict[int, asyncio.StreamWriter] = {}
+        self._news: asyncio.Queue[News] = asyncio.Queue()
+        self._lease: Alarm | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @override
+    async def identity(self) -> Identity:
+        return identity()
+
+    @override
+    async def clock(self) -> int:
+        return time.monotonic_ns()
+
+    @override
+    async def start(self, name: str, clients: tuple[int, ...], cpus: int) -> Started:
+        own, *rows = cores_of(discover(), name, clients, cpus)
+        directory = self._stack.enter_context(scratch.directory())
+        with contextlib.suppress(LaunchError):
+            self._stack.enter_context(pinned(own.cores))
+        for number, row in zip(clients, rows, strict=True):
+            process = await start_client(row, directory)
+            self._processes[number] = process
+            self._stack.push_async_callback(process.stop)
+        streams = await gather_all(*(reach_client(directory, process) for process in self._processes.values()))
+        self._renew()
+        self._run(StoppedProcesses(self._pids, self._on_stopped).watch())
+        for number, (reader, writer) in zip(clients, streams, strict=True):
+            self._writers[number] = writer
+            self._stack.callback(writer.close)
+            self._run(self._collect(number, reader))
+        pids = [process.pid for process in self._processes.values()]
+        return Started((*rows, own), (*pids, os.getpid()))
+
+    @override
+    async def tell(self, orders: list[Order]) -> None:
+        for order in orders:
+            self._pass_on(order)
+
+    @override
+    async def news(self, wait_s: float) -> list[News]:
+        self._renew()
+        found: list[News] = []
+        with contextlib.suppress(TimeoutError):
+            found.append(await asyncio.wait_for(self._news.get(), wait_s))
+        while not self._news.empty():
+            found.append(self._news.get_nowait())
+        return found
+
+    @override
+    async def close(self) -> None:
+        if self._lease is not None:
+            self._lease.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for process in self._processes.values():  # all at once, before each is waited for
+            process.terminate()
+        await self._stack.aclose()
+
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    def _pids(self) -> dict[str, int]:
+        return {str(number): process.pid for number, process in self._processes.items()}
+
+    def _on_stopped(self, number: str) -> None:
+        self._news.put_nowait(News(int(number), "stopped"))
+
+    def _pass_on(self, order: Order) -> None:
+        writer = self._writers[order.client]
+        match order.what:
+            case "resume":
+                self._processes[order.client].resume()
+            case "abort":
+                writer.transport.abort()
+            case _ if writer.is_closing():
+                pass
+            case "begin":
+                try:
+                    write(writer, Begin(job_text.decode(order.text)))
+                except ConfigError as error:
+                    frame = encode(Failed(TargetError(str(error))))
+                    self._news.put_nowait(News(order.client, "frame", frame))
+            case "start":
+                write(writer, Start(order.at_ns))
+                late_ns = max(0, time.monotonic_ns() - order.at_ns)
+                self._news.put_nowait(News(order.client, "late", late_ns=late_ns))
+            case "continue":
+                write(writer, Continue())
+            case "stop-sending":
+                write(writer, StopSending())
+            case "stop":
+                write(writer, Stop())
+            case _:
+                assert_never(order.what)
+
+    async def _collect(self, number: int, reader: asyncio.StreamReader) -> None:
+        """Hand on the messages of a client until it sends no more."""
+        with contextlib.suppress(EOFError):
+            while True:
+                self._news.put_nowait(News(number, "frame", await read_frame(reader)))
+        error = await lost(self._processes[number])
+        self._news.put_nowait(News(number, "lost", text=str(error), log_tail=error.log_tail))
+
+    def _renew(self) -> None:
+        if self._lease is not None:
+            self._lease.cancel()
+        self._lease = Alarm(LEASE_S, self._end)
+
+    def _end(self) -> None:
+        """The leader is gone: end everything."""
+        self._ending = asyncio.create_task(self.close(), name="the leader is gone")
+        self._ending.add_done_callback(lambda _: self._abandoned())
+
+
+def cores_of(topology: Topology, name: str, clients: tuple[int, ...], cpus: int) -> list[Assignment]:
+    """Where a worker and its clients run on a machine.
+
+    The cluster's own processes and the worker keep the first core; clients take the next ones, as far as the cluster
+    reserved them. On a machine with one core all share it.
+
+    Args:
+        topology: the machine.
+        name: of the worker.
+        clients: numbers of its clients.
+        cpus: cores that the cluster reserved.
+
+    Returns:
+        The worker's assignment, then one for each client.
+    """
+    first = topology.physical(topology.cores[0])
+    others = tuple(core for core in topology.cores if core not in first)[: max(1, cpus - 1)] or first
+    request = PlacementRequest(replicas=0, infrastructure=(), client_cpus=others, clients=len(clients))
+    (planned,) = plan(topology, request).assignments
+    own = Assignment(topology.node, name, first, None, shared=others == first, numa_nodes=topology.memory_of(first))
+    shares = share_out(planned.cores, len(clients), planned.siblings)
+    shared = others == first or len(planned.cores) < len(clients)
+    rows = [
+        replace(planned, role=f"client-{number}", cores=cores, shared=shared, numa_nodes=topology.memory_of(cores))
+        for number, cores in zip(clients, shares, strict=True)
+    ]
+    return [own, *rows]

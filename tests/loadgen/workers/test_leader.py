@@ -1,0 +1,245 @@
+"""Clients of several workers lead by one: shares, clocks, and what becomes of workers that are lost."""
+
+import asyncio
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import uvloop
+from cluster_of_tests import abandoned, answering, seats
+
+from frontend_launch.errors import LaunchError
+from loadgen.errors import TargetError
+from loadgen.load.arrivals import Renewal
+from loadgen.load.ending import Ending
+from loadgen.load.runner import Hooks
+from loadgen.load.target import Outcome
+from loadgen.workers import leader, supervisor
+from loadgen.workers.leader import leading
+from loadgen.workers.messages import WorkerLostError
+from loadgen.workers.supervisor import Supervisor
+
+DEADLINE_S = 60.0
+AHEAD_NS = 7_000_000_000_000
+
+
+class Ahead(Supervisor):
+    """A worker whose clock is ahead, as far as its leader can see."""
+
+    async def clock(self):
+        return await super().clock() + AHEAD_NS
+
+    async def tell(self, orders):
+        await super().tell([each._replace(at_ns=each.at_ns - AHEAD_NS) if each.at_ns else each for each in orders])
+
+
+@pytest.mark.parametrize(("clients", "workers"), [(1, 1), (2, 2), (3, 2)])
+def test_workers_share_a_job(clients, workers):
+    """Counts agree with those of the server, and each worker has a row."""
+
+    async def scenario():
+        async with (
+            asyncio.timeout(DEADLINE_S),
+            answering() as (server, job),
+            leading("x", seats(clients, workers)) as led,
+        ):
+            record = await led.run(job, asyncio.Event(), Hooks())
+            return server.requests, record, led.workers, led.elsewhere
+
+    requests, record, used, elsewhere = uvloop.run(scenario())
+    assert (record.ended, record.sent, record.outcomes[Outcome.COMPLETED]) == (Ending.REQUESTS, 300, 300)
+    assert requests == record.sent == sum(row.sent for row in used.workers)
+    assert record.latency.total == sum(row.completed for row in used.workers)
+    assert [row.name for row in used.workers] == [f"worker-{number}" for number in range(workers)]
+    assert sorted(role for row in used.workers for role in row.clients) == [f"client-{n}" for n in range(clients)]
+    assert used.start_skew_ms is not None
+    roles = {f"client-{number}" for number in range(clients)} | {row.name for row in used.workers}
+    assert {row.role for row, _ in elsewhere} == roles
+
+
+def test_a_clock_that_is_ahead_moves_no_latency():
+    """A start is agreed by the worker's clock, and what it tells is moved back."""
+
+    async def scenario():
+        workers = [Supervisor(abandoned), Ahead(abandoned)]
+        async with asyncio.timeout(DEADLINE_S), answering() as (_, job), leading("x", seats(2, workers)) as led:
+            job = replace(job, requests=None, arrivals=Renewal(200.0, 0.5, 1.0, 1), timeout_s=5.0, window=1000)
+            return await led.run(job, asyncio.Event(), Hooks()), led.workers
+
+    record, used = uvloop.run(scenario())
+    offsets = [row.clock_offset_ns for row in used.workers]
+    assert abs(offsets[0]) <= used.workers[0].clock_error_ms * 1e6
+    assert abs(offsets[1] - AHEAD_NS) <= used.workers[1].clock_error_ms * 1e6
+    assert record.offered is not None
+    assert record.offered.planned == record.offered.answered
+    assert record.latency.max_ns < AHEAD_NS / 100
+    assert used.start_skew_error_ms == pytest.approx(sum(row.clock_error_ms for row in used.workers))
+
+
+def killed(signal_number):
+    """A hook that signals a client process of the second worker, once, when it has measured something."""
+
+    def hooks(led):
+        signalled: list[int] = []
+
+        def halt(_):
+            if not signalled:
+                signalled.append(signal_number)
+                os.kill({row.role: pid for row, pid in led.elsewhere}["client-1"], signal_number)
+
+        return Hooks(on_interval=halt)
+
+    return hooks
+
+
+def test_a_client_that_dies_is_named_with_its_worker(caplog):
+    """What the others measured is kept."""
+
+    async def scenario():
+        async with asyncio.timeout(DEADLINE_S), answering() as (_, job), leading("x", seats(2, 2)) as led:
+            job = replace(job, requests=10**9)
+            return await led.run(job, asyncio.Event(), killed(signal.SIGKILL)(led)), led.workers
+
+    record, used = uvloop.run(scenario())
+    assert (record.ended, len(record.clients)) == (Ending.CLIENT_LOST, 1)
+    assert record.measured_ns > 0
+    assert "worker-1 on node-1: client-1 ended early, with exit code -9" in used.faults
+    assert used.start_skew_ms is not None
+    assert any("client-1 ended early" in row.getMessage() for row in caplog.records)
+
+
+def test_a_client_that_is_stopped_is_continued_for_its_record(monkeypatch):
+    """As one of this machine is; the run is not as asked."""
+    monkeypatch.setattr("frontend_launch.stopped.LOOK_EVERY_S", 0.05)
+
+    async def scenario():
+        async with asyncio.timeout(DEADLINE_S), answering() as (_, job), leading("x", seats(2, 2)) as led:
+            job = replace(job, requests=10**9)
+            return await led.run(job, asyncio.Event(), killed(signal.SIGSTOP)(led))
+
+    monkeypatch.setattr("frontend_launch.stopped.PATIENCE_S", 0.3)
+    record = uvloop.run(scenario())
+    assert (record.ended, len(record.clients)) == (Ending.CLIENT_LOST, 2)
+
+
+class Failing(Supervisor):
+    """A worker that fails at a call, or does not answer it."""
+
+    def __init__(self, call, error):
+        super().__init__(abandoned)
+        self.failing, self._error, self._call = False, error, call
+
+    async def identity(self):
+        return await self._or_fail("identity", super().identity())
+
+    async def clock(self):
+        return await self._or_fail("clock", super().clock())
+
+    async def start(self, *arguments):
+        return await self._or_fail("start", super().start(*arguments))
+
+    async def news(self, wait_s):
+        if self.failing:
+            return await self._or_fail("news", super().news(wait_s))
+        return await super().news(wait_s)
+
+    async def _or_fail(self, call, work):
+        if call != self._call:
+            return await work
+        work.close()
+        if self._error is None:
+            await asyncio.sleep(DEADLINE_S)
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [WorkerLostError("its node died"), None], ids=["dies", "is silent"])
+def test_a_worker_that_is_lost_in_mid_run_is_named(monkeypatch, error):
+    """And the run ends with what the other measured."""
+    monkeypatch.setattr(leader, "SILENCE_S", 0.5)
+    monkeypatch.setattr(leader, "ASK_S", 0.05)
+    failing = Failing("news", error)
+
+    def begin_to_fail(_):
+        failing.failing = True
+
+    async def scenario():
+        workers = [Supervisor(abandoned), failing]
+        async with asyncio.timeout(DEADLINE_S), answering() as (_, job), leading("x", seats(2, workers)) as led:
+            job = replace(job, requests=10**9)
+            return await led.run(job, asyncio.Event(), Hooks(on_interval=begin_to_fail)), led.workers
+
+    record, used = uvloop.run(scenario())
+    assert (record.ended, len(record.clients)) == (Ending.CLIENT_LOST, 1)
+    how = "does not answer for 0.5 s" if error is None else "was lost: its node died"
+    assert f"worker-1 on node-1: worker-1 {how}" in used.faults
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        ("identity", None, r"worker-1 on node-1 \(10.0.0.1\) did not start within 0.5 s: has the cluster 2 free cores"),
+        ("start", WorkerLostError("gone"), r"worker-1 on node-1 \(10.0.0.1\) did not start: gone"),
+        ("clock", WorkerLostError("gone"), r"worker-1 on node-1 \(10.0.0.1\) was lost: gone"),
+        ("clock", None, r"worker-1 on node-1 \(10.0.0.1\) does not answer for 0.5 s"),
+    ],
+)
+def test_a_worker_that_does_not_begin_is_one_line(monkeypatch, call, error, text):
+    """With its name and node."""
+    monkeypatch.setattr(leader, "SILENCE_S", 0.5)
+    monkeypatch.setattr(leader, "START_TIMEOUT_S", 0.5 if call == "identity" else 60.0)
+
+    async def scenario():
+        workers = [Failing("", None), Failing(call, error)] if call != "identity" else [Failing(call, error)] * 2
+        async with asyncio.timeout(DEADLINE_S), answering() as (_, job), leading("x", seats(2, workers)[-1:]) as led:
+            await led.run(job, asyncio.Event(), Hooks())
+
+    text = text.replace("worker-1", "worker-0")
+    with pytest.raises(LaunchError, match=text):
+        uvloop.run(scenario())
+
+
+def test_a_server_that_is_not_there_is_one_error_with_the_worker():
+    """Which reached it from its own machine."""
+
+    async def scenario():
+        async with asyncio.timeout(DEADLINE_S), leading("x", seats(2, 2)) as led:
+            async with answering() as (_, job):
+                pass
+            await led.run(job, asyncio.Event(), Hooks())
+
+    with pytest.raises(TargetError, match=r"client-[01] of worker-[01] on node-[01] \(10.0.0.[01]\): .*"):
+        uvloop.run(scenario())
+
+
+def test_a_run_that_is_stopped_leaves_no_process():
+    """At once, with what was measured."""
+
+    async def scenario():
+        stop = asyncio.Event()
+        async with asyncio.timeout(DEADLINE_S), answering() as (_, job), leading("x", seats(2, 2)) as led:
+            record = await led.run(replace(job, requests=10**9), stop, Hooks(on_interval=lambda _: stop.set()))
+            pids = [pid for row, pid in led.elsewhere if row.role.startswith("client")]
+        return record, pids
+
+    record, pids = uvloop.run(scenario())
+    assert record.ended is Ending.STOPPED
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_worker_whose_leader_is_gone_ends_its_clients(monkeypatch):
+    """Once nobody has asked for news for the time of its lease."""
+    monkeypatch.setattr(supervisor, "LEASE_S", 0.2)
+
+    async def scenario():
+        ended = asyncio.Event()
+        worker = Supervisor(ended.set)
+        started = await worker.start("worker-0", (0,), 2)
+        async with asyncio.timeout(DEADLINE_S):
+            await ended.wait()
+        return started.pids[0]
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(uvloop.run(scenario()), 0)
