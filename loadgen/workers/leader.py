@@ -63,6 +63,9 @@ ASK_S = 1.0
 CLOSE_TIMEOUT_S = 1.0
 """Patience for a worker to end its clients; the end of its own process ends them anyway."""
 
+KILL_TIMEOUT_S = 10.0
+"""Patience for the cluster to end the process of a worker that does not do so."""
+
 EXCHANGES = 20
 """Readings of a worker's clock, of which the one with the least round trip counts."""
 
@@ -107,7 +110,7 @@ class Connection:
             try:
                 read_ns = await self.call(self._worker.clock())
             except WorkerLostError as error:
-                raise LaunchError(f"{self.label} {error}") from None
+                raise LaunchError(f"{self.label}: {error}") from None
             exchanges.append(Exchange(sent_ns, read_ns, time.monotonic_ns()))
         self.exchanges = exchanges
 
@@ -121,9 +124,9 @@ class Connection:
             async with patience(SILENCE_S):
                 return await work
         except TimeoutError:
-            raise WorkerLostError(f"does not answer for {SILENCE_S:g} s") from None
+            raise WorkerLostError(f"no answer for {SILENCE_S:g} s") from None
         except WorkerLostError as error:
-            raise WorkerLostError(f"was lost: {error}") from None
+            raise WorkerLostError(f"lost: {error}") from None
 
     def order(self, order: Order) -> None:
         """Have the worker pass something on."""
@@ -135,7 +138,7 @@ class Connection:
             await gather_all(self._send(), self._listen())
         except WorkerLostError as error:
             for link in self.links.values():
-                link.end(f"{self.name} {error}")
+                link.end(str(error))
 
     async def _send(self) -> None:
         while True:
@@ -329,6 +332,7 @@ async def leading(cluster: str, seats: Sequence[tuple[Seat, Worker]]) -> AsyncIt
         LaunchError: one does not start, or has another version of this program.
     """
     named = [(f"worker-{number}", *each) for number, each in enumerate(seats)]
+    connections: list[Connection] = []
     try:
         connections = await gather_all(*(_started(*each) for each in named))
         serving = [asyncio.create_task(each.serve(), name=each.name) for each in connections]
@@ -339,7 +343,8 @@ async def leading(cluster: str, seats: Sequence[tuple[Seat, Worker]]) -> AsyncIt
                 task.cancel()
             await asyncio.gather(*serving, return_exceptions=True)
     finally:
-        await asyncio.gather(*(_closed(worker) for _, worker in seats), return_exceptions=True)
+        started = {each.seat: each.started for each in connections}
+        await asyncio.gather(*(_closed(worker, started.get(seat)) for seat, worker in seats), return_exceptions=True)
 
 
 async def _started(name: str, seat: Seat, worker: Worker) -> Connection:
@@ -358,7 +363,13 @@ async def _started(name: str, seat: Seat, worker: Worker) -> Connection:
         raise LaunchError(f"{label} did not start: {error}") from None
 
 
-async def _closed(worker: Worker) -> None:
-    with contextlib.suppress(WorkerLostError, TimeoutError):
+async def _closed(worker: Worker, started: Started | None) -> None:
+    """End a worker's clients; one that does not do so is ended itself."""
+    try:
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await worker.close()
+    except (WorkerLostError, TimeoutError):
+        if started is not None:
+            with contextlib.suppress(WorkerLostError, TimeoutError):
+                async with asyncio.timeout(KILL_TIMEOUT_S):
+                    await worker.kill(started.pids[-1], started.began_at)

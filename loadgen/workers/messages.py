@@ -68,10 +68,12 @@ class Started:
     Attributes:
         assignments: where they run, the clients in order and then the worker itself.
         pids: of each.
+        began_at: when the worker's process began, see `loadgen.workers.supervisor.began`.
     """
 
     assignments: tuple[Assignment, ...]
     pids: tuple[int, ...]
+    began_at: int
 
 
 class Worker(Protocol):
@@ -112,6 +114,15 @@ class Worker(Protocol):
 
     async def close(self) -> None:
         """End all client processes."""
+        ...
+
+    async def kill(self, pid: int, began_at: int) -> None:
+        """End the process of a worker that does not answer, and its clients with it.
+
+        Args:
+            pid: its process.
+            began_at: as `Started` has it.
+        """
         ...
 
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from typing_extensions import override
 
@@ -23,7 +23,7 @@ from frontend_launch.tasks import to_completion
 from loadgen.errors import one_line
 from loadgen.workers.messages import Identity, News, Order, Started, Worker, WorkerLostError
 from loadgen.workers.spread import Node, Seat, spread
-from loadgen.workers.supervisor import Supervisor
+from loadgen.workers.supervisor import Supervisor, end_process
 
 CONNECT_TIMEOUT_S = 60.0
 """Patience for the cluster to answer, or for one on this machine to start."""
@@ -39,10 +39,11 @@ class RayWorker(Worker):
 
     Args:
         actor: the handle of a `Supervisor`.
+        where: its node.
     """
 
-    def __init__(self, actor: Any) -> None:
-        self._actor = actor
+    def __init__(self, actor: Any, where: NodeAffinitySchedulingStrategy) -> None:
+        self._actor, self._where = actor, where
 
     @override
     async def identity(self) -> Identity:
@@ -72,6 +73,11 @@ class RayWorker(Worker):
     async def close(self) -> None:
         await _answer(self._actor.close.remote)
 
+    @override
+    async def kill(self, pid: int, began_at: int) -> None:
+        ending = ray.remote(end_process).options(num_cpus=0, max_retries=0, scheduling_strategy=self._where)
+        await _answer(ending.remote, pid, began_at)
+
 
 async def _answer(call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
     """What an actor answers.
@@ -90,9 +96,11 @@ async def _answer(call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
 
 def _reason(error: Exception) -> str:
     """The line that says most: of an error in the process of an actor the last one, of a lost actor the first."""
+    if isinstance(error, ActorUnavailableError):
+        return "its process, or its node, cannot be reached"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     raised = [line for line in lines if "Error: " in line and not line.startswith("ray::")]
-    return one_line((raised[-1:] or lines[:1] or [type(error).__name__])[0])
+    return one_line((raised[-1:] or lines[:1] or [type(error).__name__])[0].rstrip("."))
 
 
 @contextlib.asynccontextmanager
@@ -111,13 +119,14 @@ async def workers(cluster: str, clients: int, host: str | None) -> AsyncIterator
         seats = spread(_nodes(), clients, () if host is None else (host,))
         if not seats:
             raise LaunchError(f"--workers {cluster}: no node of the cluster has a core; start nodes with cores")
-        actors: list[Any] = []
+        actors, found = list[Any](), list[tuple[Seat, Worker]]()
         try:
             for seat in seats:
                 where = NodeAffinitySchedulingStrategy(seat.node.node_id, soft=False)
                 options = {"num_cpus": seat.cpus, "max_restarts": 0, "scheduling_strategy": where}
                 actors.append(ray.remote(Supervisor).options(**options).remote())
-            yield [(seat, RayWorker(actor)) for seat, actor in zip(seats, actors, strict=True)]
+                found.append((seat, RayWorker(actors[-1], where)))
+            yield found
         finally:
             for actor in actors:
                 with contextlib.suppress(RayError):

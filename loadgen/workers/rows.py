@@ -114,7 +114,7 @@ def _worker_use(run: WorkerRun) -> WorkerUse:
         clock_offset_ns=run.offset.offset_ns,
         clock_error_ms=run.offset.error_ns / 1e6,
         start_late_ms=max(late) / 1e6 if late else None,
-        faults=[fault for client in run.clients for fault in _faults(client)],
+        faults=list(dict.fromkeys(fault for client in run.clients for fault in _faults(client))),
     )
 
 

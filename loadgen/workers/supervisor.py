@@ -1,7 +1,8 @@
 """Supervises the client processes of a worker: starts them on planned cores, passes orders on and collects news.
 
 It runs inside a process of the cluster, and sends no request: its clients are the processes that send on one machine.
-A leader that asks for no news during `LEASE_S` is gone: the clients end, and the supervisor with them.
+A leader that asks for no news during `LEASE_S` is gone, and so is the node's manager when this process has another
+parent: the clients end, and the supervisor with them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -37,6 +39,9 @@ from loadgen.workers.messages import Identity, News, Order, Started, Worker
 LEASE_S = 10.0
 """Patience for the leader to ask for news."""
 
+PARENT_EVERY_S = 0.5
+"""Between two looks at the parent of this process."""
+
 
 def identity() -> Identity:
     """Of this process."""
@@ -62,6 +67,7 @@ class Supervisor(Worker):
         self._writers: dict[int, asyncio.StreamWriter] = {}
         self._news: asyncio.Queue[News] = asyncio.Queue()
         self._lease: Alarm | None = None
+        self._parent = os.getppid()
         self._tasks: list[asyncio.Task[None]] = []
 
     @override
@@ -84,13 +90,14 @@ class Supervisor(Worker):
             self._stack.push_async_callback(process.stop)
         streams = await gather_all(*(reach_client(directory, process) for process in self._processes.values()))
         self._renew()
+        self._run(self._watch_parent())
         self._run(StoppedProcesses(self._pids, self._on_stopped).watch())
         for number, (reader, writer) in zip(clients, streams, strict=True):
             self._writers[number] = writer
             self._stack.callback(writer.close)
             self._run(self._collect(number, reader))
         pids = [process.pid for process in self._processes.values()]
-        return Started((*rows, own), (*pids, os.getpid()))
+        return Started((*rows, own), (*pids, os.getpid()), began(os.getpid()))
 
     @override
     async def tell(self, orders: list[Order]) -> None:
@@ -117,6 +124,10 @@ class Supervisor(Worker):
         for process in self._processes.values():  # all at once, before each is waited for
             process.terminate()
         await self._stack.aclose()
+
+    @override
+    async def kill(self, pid: int, began_at: int) -> None:
+        end_process(pid, began_at)
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
@@ -168,10 +179,36 @@ class Supervisor(Worker):
             self._lease.cancel()
         self._lease = Alarm(LEASE_S, self._end)
 
+    async def _watch_parent(self) -> None:
+        while True:
+            await asyncio.sleep(PARENT_EVERY_S)
+            if os.getppid() != self._parent:
+                self._end()
+
     def _end(self) -> None:
-        """The leader is gone: end everything."""
-        self._ending = asyncio.create_task(self.close(), name="the leader is gone")
+        """End everything: the leader, or the node's manager, is gone."""
+        self._ending = asyncio.create_task(self.close(), name="ending")
         self._ending.add_done_callback(lambda _: self._abandoned())
+
+
+def began(pid: int) -> int:
+    """When a process began, by which it differs from a later one of this number; 0 where it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+    except (OSError, IndexError):
+        return 0
+
+
+def end_process(pid: int, began_at: int) -> None:
+    """End a worker that does not answer, and with it its clients, which die with their parent.
+
+    Args:
+        pid: of the worker.
+        began_at: as `began` said.
+    """
+    if began_at and began(pid) == began_at:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def cores_of(topology: Topology, name: str, clients: tuple[int, ...], cpus: int) -> list[Assignment]:

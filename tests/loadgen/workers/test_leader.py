@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -129,6 +130,15 @@ class Failing(Supervisor):
     def __init__(self, call, error):
         super().__init__(abandoned)
         self.failing, self._error, self._call = False, error, call
+        self.killed: list[tuple[int, int]] = []
+
+    async def close(self):
+        if self._call == "close":
+            await super().close()
+        await self._or_fail("close", super().close())
+
+    async def kill(self, pid, began_at):
+        self.killed.append((pid, began_at))
 
     async def identity(self):
         return await self._or_fail("identity", super().identity())
@@ -171,8 +181,8 @@ def test_a_worker_that_is_lost_in_mid_run_is_named(monkeypatch, error):
 
     record, used = uvloop.run(scenario())
     assert (record.ended, len(record.clients)) == (Ending.CLIENT_LOST, 1)
-    how = "does not answer for 0.5 s" if error is None else "was lost: its node died"
-    assert f"worker-1 on node-1: worker-1 {how}" in used.faults
+    how = "no answer for 0.5 s" if error is None else "lost: its node died"
+    assert f"worker-1 on node-1: {how}" in used.faults
 
 
 @pytest.mark.parametrize(
@@ -180,8 +190,8 @@ def test_a_worker_that_is_lost_in_mid_run_is_named(monkeypatch, error):
     [
         ("identity", None, r"worker-1 on node-1 \(10.0.0.1\) did not start within 0.5 s: has the cluster 2 free cores"),
         ("start", WorkerLostError("gone"), r"worker-1 on node-1 \(10.0.0.1\) did not start: gone"),
-        ("clock", WorkerLostError("gone"), r"worker-1 on node-1 \(10.0.0.1\) was lost: gone"),
-        ("clock", None, r"worker-1 on node-1 \(10.0.0.1\) does not answer for 0.5 s"),
+        ("clock", WorkerLostError("gone"), r"worker-1 on node-1 \(10.0.0.1\): lost: gone"),
+        ("clock", None, r"worker-1 on node-1 \(10.0.0.1\): no answer for 0.5 s"),
     ],
 )
 def test_a_worker_that_does_not_begin_is_one_line(monkeypatch, call, error, text):
@@ -197,6 +207,48 @@ def test_a_worker_that_does_not_begin_is_one_line(monkeypatch, call, error, text
     text = text.replace("worker-1", "worker-0")
     with pytest.raises(LaunchError, match=text):
         uvloop.run(scenario())
+
+
+@pytest.mark.parametrize("error", [WorkerLostError("gone"), None], ids=["dies", "is silent"])
+def test_a_worker_that_does_not_close_is_ended(monkeypatch, error):
+    """By its process, and so are its clients."""
+    monkeypatch.setattr(leader, "CLOSE_TIMEOUT_S", 0.1)
+    failing = Failing("close", error)
+
+    async def scenario():
+        async with asyncio.timeout(DEADLINE_S), leading("x", seats(1, [failing])):
+            pass
+
+    uvloop.run(scenario())
+    assert failing.killed == [(os.getpid(), supervisor.began(os.getpid()))]
+
+
+def test_only_the_process_that_was_meant_is_ended():
+    """Not a later one of its number."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        began = supervisor.began(process.pid)
+        supervisor.end_process(process.pid, began + 1)
+        assert process.poll() is None
+        supervisor.end_process(process.pid, began)
+        assert process.wait(DEADLINE_S) == -signal.SIGKILL
+    supervisor.end_process(process.pid, supervisor.began(process.pid))
+
+
+def test_a_worker_whose_node_is_gone_ends(monkeypatch):
+    """Its parent is another one then."""
+    monkeypatch.setattr(supervisor, "PARENT_EVERY_S", 0.05)
+
+    async def scenario():
+        ended = asyncio.Event()
+        worker = Supervisor(ended.set)
+        worker._parent = 1 if os.getppid() != 1 else 2
+        started = await worker.start("worker-0", (0,), 2)
+        async with asyncio.timeout(DEADLINE_S):
+            await ended.wait()
+        return started.pids[0]
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(uvloop.run(scenario()), 0)
 
 
 def test_a_server_that_is_not_there_is_one_error_with_the_worker():
