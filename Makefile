@@ -20,7 +20,7 @@ $(PIP_INSTALL) --only-binary :all: --editable '.[$(1)]' >.venv/$(1).log 2>&1 || 
 	echo "left out: the extra $(1) cannot be installed here, so $(2) (reason: .venv/$(1).log)"
 endef
 
-QUICK := not (browser or docker or end_to_end or evidence or models or servers)
+QUICK := not (browser or docker or end_to_end or evidence or models or ray or servers)
 SERIAL := tests/end_to_end tests/servers
 WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup --durations 25 --durations-min 1

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import is_hypothesis_test, settings
 
 HERE = Path(__file__).parent
-FOLDERS = ("browser", "docker", "end_to_end", "evidence", "models", "servers")
+FOLDERS = ("browser", "docker", "end_to_end", "evidence", "models", "ray", "servers")
 """A folder of this name marks its tests with its name; `make test-quick` runs the tests without such a mark."""
 
-TOGETHER = ("docker", "servers", "models", "browser")
+TOGETHER = ("docker", "servers", "models", "ray", "browser")
 """Marks whose tests share something: with several workers one runs all of them, and the longest begin first."""
 
 SERIAL_FOLDERS = ("end_to_end", "servers")
@@ -86,5 +86,7 @@ def pytest_runtest_setup(item):
         if os.environ.get(REQUIRE_DOCKER) == "1":
             pytest.fail(f"{reason} ({REQUIRE_DOCKER}=1)", pytrace=False)
         pytest.skip(reason)
+    if item.get_closest_marker("ray") and importlib.util.find_spec("ray") is None:
+        pytest.skip("ray is not installed: pip install 'loadgen[ray]'")
     if item.get_closest_marker("models") and (reason := models_are_missing()):
         pytest.skip(reason)

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 from loadgen.load.inputs import SeededInputs
@@ -81,6 +82,45 @@ class Answering:
                 self.requests += 1
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]")
         writer.close()
+
+
+class CountingServer:
+    """The same in a thread, for runs in processes of their own.
+
+    Attributes:
+        url: where it is.
+    """
+
+    def __init__(self, url: str, answering: Answering) -> None:
+        self.url, self._answering = url, answering
+
+    @property
+    def requests(self) -> int:
+        return self._answering.requests
+
+
+@contextlib.contextmanager
+def counting_server(host: str) -> Iterator[CountingServer]:
+    """A server that counts, while the context lasts.
+
+    Args:
+        host: the address that it listens on.
+    """
+    loop, server = asyncio.new_event_loop(), Answering()
+    listening = loop.run_until_complete(asyncio.start_server(server.answer, host, 0))
+    thread = threading.Thread(target=loop.run_forever, name="server")
+    thread.start()
+    try:
+        yield CountingServer(f"http://{host}:{listening.sockets[0].getsockname()[1]}/", server)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        listening.close()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+            loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+        loop.close()
 
 
 @contextlib.asynccontextmanager
