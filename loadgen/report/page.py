@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from frontend_launch.histogram import LatencyHistogram
+from loadgen.load.worker_use import WorkersUse
 from loadgen.report.answers import Answer, answer_text
 from loadgen.report.comparison import comparison_rows, described, outcome_text
 from loadgen.report.curves import flat, fronts, scaling
@@ -219,6 +220,7 @@ def _run(title: str, run: Run, latency: LatencyHistogram, environments: dict[str
         "error": results.error,
         "invalid": run.invalid,
         "certificate": [asdict(check) for check in results.certificate],
+        "workers": None if results.workers is None else _workers(results.workers),
         "model": asdict(results.model),
         "inputs": None if results.inputs is None else results.inputs.source,
         "arrivals": run.load.arrivals,
@@ -254,6 +256,26 @@ def _run(title: str, run: Run, latency: LatencyHistogram, environments: dict[str
             role: {"cpu": _digits(row.cpu_mean), "bytes": row.rss_max_bytes} for role, row in watched.processes.items()
         },
         "environment": environments.setdefault(environment, len(environments)),
+    }
+
+
+def _workers(used: WorkersUse) -> dict[str, Any]:
+    return {
+        "cluster": used.cluster,
+        "skewMs": None if used.start_skew_ms is None else _digits(used.start_skew_ms),
+        "errorMs": None if used.start_skew_error_ms is None else _digits(used.start_skew_error_ms),
+        "rows": [
+            {
+                **{name: getattr(row, name) for name in ("name", "node", "address", "clients", "sent", "completed")},
+                "throughput": _digits(row.throughput_rps),
+                **{name: None if ms is None else _digits(ms) for name, ms in row.latency_ms.items()},
+                "cpu": _digits(row.cpu_share),
+                "lateMs": None if row.start_late_ms is None else _digits(row.start_late_ms),
+                "clockErrorMs": _digits(row.clock_error_ms),
+                "faults": row.faults,
+            }
+            for row in used.workers
+        ],
     }
 
 

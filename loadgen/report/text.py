@@ -239,6 +239,7 @@ def results_text(results: Results) -> str:
         *_hardware(results),
         *_window(results),
         *_transport(results),
+        *_workers(results),
         f"saturated   {results.verdict.text}{_of_servers(results)}",
         *(f"condition   {row.condition}: {_decided(row, results)}, {row.found}" for row in results.thresholds or ()),
         *_certificate(results),
@@ -362,6 +363,36 @@ def _transport(results: Results) -> list[str]:
     return [f"transport   {', '.join(ways)}"] if ways else []
 
 
+def _workers(results: Results) -> list[str]:
+    """What the workers on other machines did, a row each."""
+    used = results.workers
+    if used is None:
+        return []
+    rows: list[tuple[str, ...]] = [
+        ("  worker", "node", "clients", "sent", "requests/s", "p50 ms", "p99 ms", "CPU", "late ms", "clock ± ms")
+    ]
+    rows += [
+        (
+            f"  {row.name}",
+            f"{row.node} ({row.address})",
+            str(len(row.clients)),
+            f"{row.sent:,}",
+            rate_text(row.throughput_rps),
+            _milliseconds(row.latency_ms.get("p50")),
+            _milliseconds(row.latency_ms.get("p99")),
+            f"{row.cpu_share:.0%}",
+            _milliseconds(row.start_late_ms),
+            _milliseconds(row.clock_error_ms),
+        )
+        for row in used.workers
+    ]
+    skew = "not all began"
+    if used.start_skew_ms is not None and used.start_skew_error_ms is not None:
+        skew = f"start skew {_milliseconds(used.start_skew_ms)} ms (± {_milliseconds(used.start_skew_error_ms)} ms)"
+    head = f"workers     {len(used.workers)} on {used.cluster}, {skew}"
+    return [head, *table(rows).splitlines()]
+
+
 def _open_loop(results: Results) -> list[str]:
     """What was offered, and the two other latencies, where a schedule says when to send."""
     summary = results.summary
@@ -417,6 +448,8 @@ def _cores(shares: Mapping[str, CoreUse], placement: Sequence[PlacementRow]) -> 
     """How busy the cores of the plan were on the average; those of the same roles are taken together."""
     roles: dict[int, list[str]] = {}
     for row in placement:
+        if row.node != placement[0].node:  # the first is the client's; no other machine is watched
+            continue
         for core in row.cores:
             roles.setdefault(core, []).append(row.role)
     cores: dict[tuple[str, ...], list[int]] = {}

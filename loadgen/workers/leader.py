@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar, assert_never
 
 from typing_extensions import override
@@ -278,8 +279,11 @@ class WorkerClients(Senders):
     @property
     @override
     def elsewhere(self) -> tuple[tuple[Assignment, int], ...]:
-        started = [connection.started for connection in self._connections]
-        return tuple(row for each in started for row in zip(each.assignments, each.pids, strict=True))
+        return tuple(
+            (replace(row, node=f"{each.seat.node.name} ({each.seat.node.address})"), pid)
+            for each in self._connections
+            for row, pid in zip(each.started.assignments, each.started.pids, strict=True)
+        )
 
     @override
     async def run(self, job: Job, stop: asyncio.Event, hooks: Hooks) -> Record:

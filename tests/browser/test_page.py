@@ -10,6 +10,7 @@ from sample_results import INVALID, at_a_rate, results
 from sample_searches import make_capacity, make_comparison
 
 from loadgen.judging.validity import Check
+from loadgen.load.worker_use import WorkersUse, WorkerUse
 from loadgen.report.answers import answers
 from loadgen.report.page import page
 from loadgen.report.reading import Missing, collect
@@ -280,13 +281,20 @@ def test_what_files_say_is_text_and_never_html(tmp_path):
         model=ServedModel(evil, evil, evil),
         error=evil,
         certificate=[Check(evil, evil, evil, "failed", evil)],
+        workers=WorkersUse(
+            evil, 1.0, 2.0, [WorkerUse(evil, evil, evil, [evil], 1, 1, 0, 1.0, {}, 0.5, 7, 0.25, 1.0, [evil])]
+        ),
     )
 
     async def act(tab):
-        return await tab.evaluate("[document.title, document.querySelectorAll('#run img, #summary img').length]")
+        rows = "document.querySelectorAll('.workers td').length"
+        return await tab.evaluate(
+            f"[document.title, document.querySelectorAll('#run img, #summary img').length, {rows}]"
+        )
 
-    title, images = opened(tmp_path, collection([made]), act)
+    title, images, cells = opened(tmp_path, collection([made]), act)
     assert title == f"{evil} · loadgen report"
+    assert cells == 11
     assert images == 0
 
 

@@ -70,6 +70,7 @@ function runContent(run) {
   const rest = run.stages.length
     ? [stagesCard(run, open), placementCard(run, open ? "wide" : "")]
     : [placementCard(run, open || "wide")];
+  if (run.workers) rest.push(workersCard(run.workers));
   if (run.certificate.length) rest.push(certificateCard(run));
   return h("div", { class: "content" }, verdict(run), h("div", { class: "grid" }, thirds, rest), environment(run));
 }
@@ -156,13 +157,29 @@ function certificateCard(run) {
   return plainCard("wide certificate", "Certificate", text, table(heads, rows));
 }
 
+/** What the workers on other machines did. */
+function workersCard({ cluster, skewMs, errorMs, rows }) {
+  const lines = rows.map((row) => {
+    const place = `${row.node} (${row.address})`;
+    const figures = [row.throughput, row.p50, row.p99].map(number);
+    const ends = [row.lateMs, row.clockErrorMs].map(number);
+    const texts = [place, row.clients.join(", "), grouped(row.sent), ...figures, percent(row.cpu), ...ends];
+    const faults = row.faults.join("; ") || "–";
+    return h("tr", {}, h("td", {}, row.name), [...texts, faults].map((text) => h("td", {}, text)));
+  });
+  const heads = ["worker", "node", "clients", "sent", "requests/s", "p50 ms", "p99 ms", "CPU"];
+  const skew = known(skewMs) ? `They began within ${number(skewMs)} ms (± ${number(errorMs)} ms).` : "Not all began.";
+  const titles = [...heads, "late ms", "clock ± ms", "faults"];
+  return plainCard("wide workers", "Workers", `Client processes on ${cluster}. ${skew}`, table(titles, lines));
+}
+
 /** Cores as tiles: tinted by who runs there, filled as far as they were busy. */
 function placementCard(run, kind) {
   const nodes = unique(run.placement.map((row) => row.node));
   const usable = data.environments[run.environment].usable_cores; // of the client's node, which is the first
   const maps = nodes.map((node, index) => [
     nodes.length > 1 && h("p", {}, node),
-    coreMap(run, run.placement.filter((row) => row.node === node), index === 0 ? usable : []),
+    coreMap(run, run.placement.filter((row) => row.node === node), index === 0 ? usable : null),
   ]);
   const used = run.processes;
   const watched = Object.keys(used).length > 0;
@@ -178,9 +195,11 @@ function placementCard(run, kind) {
   return plainCard(kind, "Placement", text, maps, table(titles, rows));
 }
 
+/** Only the client's node is watched, and its usable cores are known; null for another one. */
 function coreMap(run, rows, usable) {
   const taken = unique(rows.flatMap((row) => row.cores));
-  const free = usable.filter((core) => !taken.includes(core));
+  const shares = usable === null ? {} : run.coreShares;
+  const free = (usable ?? []).filter((core) => !taken.includes(core));
   const cores = [...taken, ...(free.length > FEW ? [] : free)].sort((a, b) => a - b);
   const gpus = unique(rows.map((row) => row.gpu).filter(known)).sort((a, b) => a - b);
   const onCore = (core) => rows.filter((row) => row.cores.includes(core));
@@ -189,7 +208,7 @@ function coreMap(run, rows, usable) {
     h(
       "div",
       { class: "cores" },
-      cores.map((core) => tile(run, String(core), onCore(core), run.coreShares[core])),
+      cores.map((core) => tile(run, String(core), onCore(core), shares[core])),
       gpus.map((gpu) => tile(run, `GPU ${gpu}`, onGpu(gpu))),
     ),
     free.length > FEW && h("p", { class: "quiet" }, `Not used: cores ${ranges(free)}`),

@@ -9,6 +9,7 @@ from importlib.resources import files
 from sample_pages import collection, large, small
 from sample_results import INVALID, results
 
+from loadgen.load.worker_use import WorkersUse, WorkerUse
 from loadgen.report.page import PLOTLY, SCRIPTS, page, page_data
 
 HTML = files("loadgen.report") / "html"
@@ -55,6 +56,19 @@ def test_invalid_cells_are_on_no_curve():
     assert [row["cells"] for row in data["scaling"]] == [[0, 1]]
     assert data["runs"][2]["invalid"] == INVALID.reason
     assert data["runs"][2]["certificate"][0]["remedy"] == "end it"
+
+
+def test_workers_are_rows_of_their_run():
+    """With their faults; a run on one machine has none."""
+    row = WorkerUse(
+        "worker-0", "a", "10.0.0.1", ["client-0"], 12, 10, 0, 9.5, {"p50": 1.0}, 0.5, 7, 0.25, None, ["lost"]
+    )
+    made = [results(seconds=3), results(2, seconds=3, workers=WorkersUse("ray", None, None, [row]))]
+    one, other = page_data(collection(made))["runs"]
+    assert one["workers"] is None
+    assert other["workers"]["skewMs"] is None
+    assert other["workers"]["rows"][0]["p50"] == 1.0
+    assert other["workers"]["rows"][0]["faults"] == ["lost"]
 
 
 def test_what_is_uncertain_or_limited_is_said():

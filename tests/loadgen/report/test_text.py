@@ -13,6 +13,7 @@ from loadgen.hardware.energy import Energy
 from loadgen.hardware.summary import CoreUse, GpuUse, Hardware, ProcessUse
 from loadgen.judging.ceiling import ClientCeiling
 from loadgen.judging.validity import Check
+from loadgen.load.worker_use import WorkersUse, WorkerUse
 from loadgen.report.text import models_text, placement_text, results_text, sweep_text
 from loadgen.results.files import read
 from loadgen.results.sections import ComparedAnswers, RequestStage, RequestStages, ServerStatistics, Threshold
@@ -342,3 +343,21 @@ def test_what_a_steady_time_does_not_limit_is_said_where_it_is_shown():
     (verdict,) = (line for line in lines if line.startswith("saturated"))
     assert verdict.endswith("; the server's counts are of all 25.0 s after the warm-up")
     assert "of all" not in results_text(replace(made, summary=RESULTS.summary))
+
+
+def test_workers_have_a_row_each():
+    """With the start skew and its error; cores of other machines are not among the watched ones."""
+    row = WorkerUse(
+        "worker-0", "a", "10.0.0.1", ["client-0", "client-2"], 1234, 1000, 0, 99.5, {"p50": 1.0}, 0.5, 7, 0.25
+    )
+    other = replace(row, name="worker-1", node="b", clients=["client-1"], start_late_ms=3.0)
+    text = results_text(replace(RESULTS, workers=WorkersUse("ray", 3.0, 0.5, [replace(row, start_late_ms=0.0), other])))
+    (place,) = [number for number, line in enumerate(text.splitlines()) if line.startswith("workers")]
+    assert text.splitlines()[place : place + 4] == [
+        "workers     2 on ray, start skew 3 ms (± 0.5 ms)",
+        "  worker    node          clients  sent   requests/s  p50 ms  p99 ms  CPU  late ms  clock ± ms",
+        "  worker-0  a (10.0.0.1)  2        1,234  99.5        1       -       50%  0        0.25",
+        "  worker-1  b (10.0.0.1)  1        1,234  99.5        1       -       50%  3        0.25",
+    ]
+    text = results_text(replace(RESULTS, workers=WorkersUse("ray", None, None, [row])))
+    assert "workers     1 on ray, not all began" in text.splitlines()
