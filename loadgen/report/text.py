@@ -378,17 +378,17 @@ def _workers(results: Results) -> list[str]:
             str(len(row.clients)),
             f"{row.sent:,}",
             rate_text(row.throughput_rps),
-            _milliseconds(row.latency_ms.get("p50")),
-            _milliseconds(row.latency_ms.get("p99")),
+            number(row.latency_ms.get("p50")),
+            number(row.latency_ms.get("p99")),
             f"{row.cpu_share:.0%}",
-            _milliseconds(row.start_late_ms),
-            _milliseconds(row.clock_error_ms),
+            number(row.start_late_ms),
+            number(row.clock_error_ms),
         )
         for row in used.workers
     ]
     skew = "not all began"
     if used.start_skew_ms is not None and used.start_skew_error_ms is not None:
-        skew = f"start skew {_milliseconds(used.start_skew_ms)} ms (± {_milliseconds(used.start_skew_error_ms)} ms)"
+        skew = f"start skew {number(used.start_skew_ms)} ms (± {number(used.start_skew_error_ms)} ms)"
     head = f"workers     {len(used.workers)} on {used.cluster}, {skew}"
     return [head, *table(rows).splitlines()]
 
