@@ -45,19 +45,19 @@ WARMUP_S = 0.1
 STALL_S = 2.0
 DRAIN_S = 0.5
 LIMIT_S = 30.0
-"""Patience for all trials together, which usually take two seconds."""
+"""Timeout for all trials together, which usually take two seconds."""
 
 MAX_OUTSTANDING = 20_000
 """Requests in flight at which a trial at a rate ends."""
 
 WAKING_NS = 20_000
-"""So long, at most, an idle core takes to run a thread that wakes up."""
+"""The longest time that an idle core takes to run a thread that wakes up."""
 
 _TICK_NS = NS_PER_S // os.sysconf("SC_CLK_TCK")
 
 
 class _NotMeasuredError(Exception):
-    """A trial says nothing."""
+    """A trial without a usable result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ async def measure_ceiling(
     cache: TrialCache | None = None,
     trial_s: float = TRIAL_S,
 ) -> MeasuredCeiling | str:
-    """What the client of a plan can do, from trials that are not in the cache; otherwise why that is not known.
+    """The client's ceiling, from the cache or from trials; otherwise the reason why it is unknown.
 
     The server of the workload gets no request. This process is on the client's cores.
 
@@ -124,11 +124,11 @@ async def measure_ceiling(
 
 
 def with_ceiling(results: Results, measured: MeasuredCeiling | str) -> Results:
-    """Results with the client's ceiling, or a note where it is not known. Trials that the run refutes are not kept.
+    """Results with the client's ceiling, or a note where it is unknown. The cache drops trials that the run refutes.
 
     Args:
         results: of a run.
-        measured: what `measure_ceiling` found for it.
+        measured: the result of `measure_ceiling` for it.
     """
     if isinstance(measured, str):
         return replace(results, notes=[*results.notes, measured])
@@ -312,7 +312,7 @@ class Use:
 def idle_ns(text: str, cores: Collection[int], tick_ns: int) -> int:
     """``/proc/stat`` → nanoseconds in which no process used any of some cores: idle, iowait, irq and softirq.
 
-    Of these the kernel knows most exactly how long a core was idle.
+    The kernel counts the idle time of a core most exactly.
 
     Args:
         text: of the whole file.
@@ -325,7 +325,7 @@ def idle_ns(text: str, cores: Collection[int], tick_ns: int) -> int:
 
 
 def _schedstat(pid: int) -> tuple[int, int, int]:
-    """Of a process's main thread: nanoseconds on a core, nanoseconds waiting for one, and time slices."""
+    """A process's main thread: nanoseconds on a core, nanoseconds waiting for one, and time slices."""
     try:
         on_core_ns, waited_ns, slices = map(int, Path(f"/proc/{pid}/schedstat").read_text().split())
     except (OSError, ValueError):  # a kernel that does not count
@@ -334,9 +334,9 @@ def _schedstat(pid: int) -> tuple[int, int, int]:
 
 
 def outside(began: Use, ended: Use, clients: int, cores: int, beside: bool) -> tuple[float, float]:
-    """How long a client waited for a core, and what others used of its cores, as shares.
+    """The shares of time that a client waited for a core, and that others used its cores.
 
-    Threads of loadgen that share a core wait for each other, which is no other load: their time is taken off.
+    Threads of loadgen that share a core wait for each other; this time is subtracted, since it is not other load.
 
     Args:
         began: when the trial began.
@@ -358,7 +358,7 @@ def outside(began: Use, ended: Use, clients: int, cores: int, beside: bool) -> t
 
 
 def _trial(record: Record, cores: int, began: Use, ended: Use, beside: bool) -> Trial:
-    """What a trial's record says.
+    """The result of a trial, from its record.
 
     Args:
         record: of the clients.
@@ -368,7 +368,7 @@ def _trial(record: Record, cores: int, began: Use, ended: Use, beside: bool) -> 
         beside: the null server has cores of its own.
 
     Raises:
-        _NotMeasuredError: it says nothing.
+        _NotMeasuredError: the record has no usable result.
     """
     latency_ms = latencies_ms(record.latency)
     known = {name: value for name in PERCENTILES if (value := latency_ms[name]) is not None}

@@ -1,7 +1,7 @@
 """Keeps the trials of clients against null servers for an hour: a file each in the user's cache directory.
 
-A file is written whole or not at all, and has all that its trial depends on: one that is damaged, old, or of something
-else counts as missing. So runs at the same time need no lock.
+A file is written whole or not at all, and names all that its trial depends on. A file that is damaged, old, or of
+another situation counts as missing. So concurrent runs need no lock.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from loadgen.judging.ceiling import Trial
 log = logging.getLogger(__name__)
 
 MAX_AGE_S = 3600.0
-"""A machine changes: its clocks, its other load."""
+"""Age at which a trial expires, since clocks and other load of a machine change."""
 
 MAX_ENTRIES = 256
 
@@ -35,10 +35,10 @@ class Situation:
         machine: name, processor and kernel.
         software: version of each package, of Python and of the checkout.
         protocol: of the null server.
-        connections: of each client, at most; None where that is no choice.
+        connections: of each client, at most; None where the protocol fixes them.
         servers: query frontends that the client loads.
         payload_bytes: of a request.
-        inputs: what they are, in words.
+        inputs: in words.
         answer_bytes: of an answer.
         clients: client processes.
         client_cores: theirs.
@@ -99,7 +99,7 @@ class TrialCache:
         return entry.trial if fresh and entry.situation == situation else None
 
     def put(self, situation: Situation, trial: Trial) -> None:
-        """Keep a trial; a directory that cannot be written keeps none."""
+        """Keep a trial, unless the directory cannot be written."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self.directory, suffix=".new", delete=False) as file:
@@ -110,7 +110,7 @@ class TrialCache:
             log.debug("the client's ceiling is not kept in %s: %s", self.directory, error)
 
     def forget(self, situation: Situation) -> None:
-        """Have the next run measure a situation again."""
+        """Forget a trial, so that the next run measures it again."""
         with contextlib.suppress(OSError):
             self._path(situation).unlink(missing_ok=True)
 

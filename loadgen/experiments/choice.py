@@ -3,22 +3,22 @@
 What a run shows of a rate R:
 
 * An **open loop** at R or more that holds the objective, is carried, and ended as asked, shows that its configuration
-  carries R: less load is no harder. One at R or less that does not, shows that it does not carry R. One at a rate that
-  varies says nothing about R.
+  carries R: less load is no harder. One at R or less that does not hold it shows that the configuration does not carry
+  R. One at a rate that varies says nothing about R.
 * A **saturating** run shows a throughput T. Where T < R and replicas or frontend were the limit, the configuration does
-  not carry R; where client or load were, more was possible and nothing is known. Where T >= R, the throughput will do.
-  Its latency is that of a window that is always full: where it holds the objective, it does so for senders that never
-  have more than that window outstanding. Of requests that arrive at R whatever is outstanding, it shows nothing, for
-  neither is it a bound on their queue, nor do they wait as long as in a window of thousands.
+  not carry R; where client or load were, more was possible and nothing is known. Where T >= R, the throughput suffices.
+  Its latency is that of a window that is always full. Where it holds the objective, it does so for senders that never
+  have more than that window outstanding. It shows nothing about requests that arrive at rate R regardless of replies:
+  it does not bound their queue, and they do not wait as long as in a window of thousands.
 
 A metric that was not measured, or is not known well enough to lie on one side of its bound (`loadgen.judging.slo`),
 shows nothing either: the configuration is undecided.
 
-An invalid run shows nothing. Where it would decide, were it valid, the configuration was not measured validly.
+An invalid run shows nothing. Where a valid one would decide, the configuration was not measured validly.
 
-A configuration of which batches failed is barred: answers came from smaller ones, so its figures are not its own.
+A configuration with failed batches is barred: smaller batches gave the answers, so the figures are not its own.
 
-So open loops come first; a window is a weaker claim, and said to be one. Nothing is interpolated or extrapolated.
+So open loops come first; a window is a weaker claim, which the text says. Nothing is interpolated or extrapolated.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class Shown(IntEnum):
     OPEN_LOOP = 0
     WINDOW = 1
     UNDECIDED = 2
-    """What was measured is not known well enough for the objective."""
+    """The measurements are too uncertain for the objective."""
     THROUGHPUT = 3
     NOTHING = 4
     INVALID = 5
     """The runs that would decide are invalid."""
     NOT = 6
     BARRED = 7
-    """Batches failed: whatever the rate, it is not what answers should come from."""
+    """Batches failed, so the configuration is unusable at any rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Candidate:
 
     @property
     def cost(self) -> tuple[int, int] | None:
-        """GPUs and cores of the replicas, GPUs first, for one costs more than a core; None where they are not known."""
+        """GPUs and cores of the replicas, GPUs first, since a GPU costs more than a core; None where unknown."""
         cores, gpus = self.configuration.cores, self.configuration.gpus
         return None if cores is None or gpus is None else (gpus, cores)
 
@@ -94,7 +94,7 @@ class Choice:
     Attributes:
         best: the cheapest configuration that carries the rate within the objective; None where none was shown to.
         runner_up: the next one, on evidence of the same kind.
-        unknown: configurations that are cheaper than the best and may do, but were not measured so that one knows.
+        unknown: cheaper configurations that may carry the rate, but whose measurements do not decide.
             Those that were not measured validly are among the candidates only.
         candidates: all of them, as they were judged.
     """
@@ -106,7 +106,7 @@ class Choice:
 
     @property
     def undecided(self) -> bool:
-        """Whether nothing was shown to do, but runs that would decide are invalid, or not known well enough."""
+        """Whether no configuration was shown to carry the rate, and deciding runs are invalid or too uncertain."""
         states = (Shown.UNDECIDED, Shown.INVALID)
         return self.best is None and any(candidate.shown in states for candidate in self.candidates)
 
@@ -182,7 +182,7 @@ class _Case:
         return self._candidate(Shown.INVALID, text)
 
     def _found(self, runs: Sequence[Run]) -> Candidate:
-        """What some runs show: open loops first, for they are what was asked."""
+        """What some runs show: open loops first, since the question is about a rate."""
         open_loops = [run for run in runs if _offered(run)]
         failed = [run for run in open_loops if _offered(run) <= self.rate_rps and self._broken(run)]
         if failed:
@@ -225,7 +225,7 @@ class _Case:
         return self._candidate(Shown.THROUGHPUT, f"{rate}; {unknown}")
 
     def _candidate(self, shown: Shown, text: str, runs: Sequence[Run] = ()) -> Candidate:
-        """A candidate that some runs speak for."""
+        """A candidate that runs support."""
         own = [cell for cell in self.cells if any(run in runs for run in (*cell.runs, *cell.anchors))]
         spreads = [(cell.latency_ms("p99"), cell.uncertain("p99")) for cell in own]
         known = [(spread.median, uncertain) for spread, uncertain in spreads if spread is not None]
@@ -253,7 +253,7 @@ class _Case:
         return next((finding.text for finding in findings if finding.decided and not finding.holds), None)
 
     def _unknown(self, run: Run) -> str | None:
-        """The rate, or the first condition, of which it is not known whether it was carried or holds."""
+        """The rate or the first condition that is undecided."""
         if (few := _too_few(run)) is not None and not few.sure:
             return few.text
         findings = [evaluate(condition, run.results.summary) for condition in self.objective]
@@ -262,7 +262,7 @@ class _Case:
     def _caution(self, runs: Sequence[Run]) -> str | None:
         """Whether a percentile has no interval; in files without intervals, whether its answers are few.
 
-        Of independent answers, a percentile q wants z²·q/(1-q) for an error of 1-q at 99 % confidence.
+        A percentile q needs z²·q/(1-q) independent answers for an error of 1-q at 99 % confidence.
         """
         answers = min((run.results.summary.measured.completed for run in runs), default=0)
         for metric in (condition.metric for condition in self.objective):
@@ -289,7 +289,7 @@ def _by_load(runs: Iterable[Run]) -> list[list[Run]]:
 
 
 def _limit(runs: Iterable[Run]) -> str | None:
-    """The verdict of the saturating run that got furthest."""
+    """The verdict of the saturating run with the highest throughput."""
     saturating = [run for run in _saturating(runs) if run.invalid is None]
     if not saturating:
         return None
@@ -301,7 +301,7 @@ def _limit(runs: Iterable[Run]) -> str | None:
 
 
 def _name(configuration: Configuration, cells: Sequence[Cell]) -> str:
-    """The cells' name, without what tells their loads apart."""
+    """The cells' name, without their loads."""
     prefix = f"{configuration.model} " if cells[0].name.startswith(f"{configuration.model} ") else ""
     return prefix + configuration.name
 
@@ -324,7 +324,7 @@ def _failed_batches(run: Run) -> int:
 
 
 class _TooFew(NamedTuple):
-    """That an open loop was answered at less than its rate.
+    """An open loop that was answered at less than its rate.
 
     Attributes:
         text: for a reader.
@@ -336,7 +336,7 @@ class _TooFew(NamedTuple):
 
 
 def _too_few(run: Run) -> _TooFew | None:
-    """None of a run that was answered at its rate, or that has none."""
+    """The shortfall of an open loop; None for a run that was answered at its rate, or that has no rate."""
     summary = run.results.summary
     offered_rps, interval_rps = summary.offered_rps or 0.0, summary.throughput_interval_rps
     if carried(_throughput(run), offered_rps, summary.measured.duration_s):

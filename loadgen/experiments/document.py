@@ -60,7 +60,7 @@ def _ending(server: ServerFacts, record: Record, lost: str | None) -> tuple[Endi
 
 
 BUSY_CLIENT = 0.9
-"""A client that uses so much of a core may be what is behind, however well it keeps its schedule."""
+"""From this share of a core on, the client may be the cause, even if it keeps its schedule."""
 
 
 def ended_because(
@@ -114,7 +114,7 @@ def ended_because(
 
 
 def _who_is_behind(record: Record) -> str:
-    """The client, by its own figures; otherwise the server."""
+    """Names the cause: the client, if its own figures show it; otherwise the server."""
     evidence = of_client(record, 1, 1)
     remedy = "use a lower rate, or more client processes (--clients)"
     if evidence.unsent_share >= validity.UNSENT_SHARE:
@@ -137,17 +137,17 @@ def results_of(
     started_at: str,
     surroundings: Environment,
 ) -> Results:
-    """Everything that a run leaves behind, not yet saved.
+    """The results of a run, not yet saved.
 
     Args:
         plan: what was asked for.
         server: what was loaded.
-        connections: of each client, at most; None where that is no choice.
+        connections: of each client, at most; None where the protocol fixes them.
         senders: the clients that sent.
         record: of all of them together.
         check: what answers were compared with; None where none were.
-        readings: what the server said of itself.
-        watch: what the hardware did.
+        readings: of the server.
+        watch: of the hardware.
         started_at: wall-clock time, ISO 8601 with offset.
         surroundings: the machine and the software.
     """
@@ -236,7 +236,7 @@ def results_of(
 
 
 def varies(load: OpenLoop | Saturate) -> bool:
-    """Whether the load of the first third of a run may be another than that of its last, by the schedule itself."""
+    """Whether the schedule itself may load the first third of a run differently from the last."""
     match load:
         case OpenLoop(Renewal(cv=cv)):
             return cv > 1  # bursts
@@ -247,7 +247,7 @@ def varies(load: OpenLoop | Saturate) -> bool:
 
 
 def _measurements(record: Record, readings: Readings) -> Measurements:
-    """What the server measured, and beside its count of answers that of the client."""
+    """The server's statistics, with the client's count of answers beside the server's."""
     measurements = readings.measurements
     statistics = measurements.server_statistics
     if statistics is None:
@@ -290,7 +290,7 @@ def _thresholds(config: ExperimentConfig, summary: Summary, valid: bool) -> list
 
 
 def _misplaced(plan: Plan, server: ServerFacts) -> list[str]:
-    """Roles of the plan that may run on other cores than it says; none that are gone, which others find."""
+    """Roles that may run outside their planned cores; a role whose process is gone is left to other checks."""
     planned = {row.role for row in plan.placement.assignments}
     observed = {role: affinity(pid) for role, pid in pids(server).items() if role in planned}
     return difference(plan.placement, {role: cores for role, cores in observed.items() if cores})

@@ -12,7 +12,7 @@ Kind = Literal["cell", "anchor"]
 
 
 class Size(NamedTuple):
-    """A size of deployment; cells of one size can be measured without starting anything anew.
+    """A size of deployment; cells of one size share a deployment.
 
     Attributes:
         replicas: how many.
@@ -71,8 +71,8 @@ class Measurement:
 
     Attributes:
         cell: which.
-        repeat: how often it was measured before, as this kind.
-        kind: ``anchor`` for the cell that is measured again and again to expose drift.
+        repeat: earlier measurements of the cell of this kind.
+        kind: ``anchor`` for the cell that is measured repeatedly to expose drift.
     """
 
     cell: GridCell
@@ -107,8 +107,8 @@ def with_loads(grid: Iterable[GridCell], in_flight: Sequence[int], rates_rps: Se
 def schedule(grid: Sequence[GridCell], repeat: int, seed: int, anchor_every: int | None) -> tuple[Measurement, ...]:
     """The order of measuring.
 
-    Each round measures every cell once. With several rounds their order is drawn, so that what changes with time does
-    not look like an effect of the settings; cells of one size stay together, since changing it means starting anew.
+    Each round measures every cell once. With several rounds the order of cells is random, so that changes over time do
+    not look like effects of the settings. Cells of one size stay together, since another size needs another deployment.
     The first cell that is measured is the anchor: it is measured again after every `anchor_every` cells, and at
     the end.
 

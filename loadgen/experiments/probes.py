@@ -26,8 +26,8 @@ Outcome = Literal["pass", "fail", "unstable", "undecided", "invalid", "lost"]
 Step = Literal["bracket", "narrow", "confirm", "above"]
 
 SAMPLES = 6.6
-"""Requests that a probe has at least, times the share that may be slow: 660 for a 99th percentile, as many as 99 %
-confidence wants of independent requests."""
+"""Least requests of a probe, times the share that may be slow: 660 for a p99, which 99 % confidence needs if requests
+are independent."""
 
 GROWTH = 1.5
 """A backlog has grown when its second half is this many times its first. Even growth gives 3; growth with the square
@@ -43,10 +43,10 @@ a bound, and has grown for `GROWING` intervals since. A lower percentile allows 
 wait longer, see `hopeless_after`."""
 
 MEAN_SHARE = 0.1
-"""The share of a probe in which such a backlog, which is worth 18 times the bound of a mean, breaks it."""
+"""The share of a probe in which such a backlog, 18 times the bound of a mean, breaks that bound."""
 
 UNBOUND_SHARE = 0.5
-"""The share of a long probe in which it shows that a rate is not carried, where no condition is about latencies."""
+"""The share of a long probe in which such a backlog shows an overload, where no condition is about latencies."""
 
 SERVERS_OWN = ("answers", "throughput unchanged", "replicas answer", "failed batches")
 """Checks of the certificate that a server fails, not the client or the machine."""
@@ -76,7 +76,7 @@ class ProbeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a probe came to.
+    """The outcome of a probe.
 
     Attributes:
         step: what it was for.
@@ -85,7 +85,7 @@ class Probe:
         outcome: see the module.
         text: why, for a reader.
         results: name of its results file; empty without.
-        invalid: why it is invalid though it was judged on its figures, which was allowed; None for others.
+        invalid: why it is invalid, where it was judged on its figures all the same, as allowed; None for others.
     """
 
     step: Step
@@ -98,7 +98,7 @@ class Probe:
 
 
 def samples(conditions: Sequence[Condition]) -> int:
-    """Requests that a probe wants at least, to tell whether conditions hold."""
+    """The fewest requests of a probe that can show whether conditions hold."""
     shares = [one.slow_share for one in conditions if one.slow_share]
     shares += [one.value for one in conditions if one.metric in OUTCOMES and one.unit == "%" and one.value]
     return math.ceil(SAMPLES / min(shares, default=0.01) - 1e-9)
@@ -111,7 +111,7 @@ def judge(
     in_flight: Sequence[float],
     allow_invalid: bool = False,
 ) -> Probe:
-    """What a probe came to.
+    """Judge a probe.
 
     Args:
         ask: what was asked for.
@@ -167,7 +167,7 @@ def _judged_share(conditions: Sequence[Condition], summary: Summary) -> float:
 
 
 def _whole(results: Results) -> float:
-    """The share of requests that can have been answered within the measured part: those of its last moments cannot."""
+    """The share of requests that can be answered within the measured part, which excludes those of its last moments."""
     summary = results.summary
     p99_ms = summary.latency_ms["p99"] or 0.0
     return max(0.5, 1 - p99_ms / 1000 / max(1e-9, summary.measured.duration_s))
@@ -187,10 +187,10 @@ def growing(in_flight: Sequence[float]) -> bool:
 
 
 def hopeless_after(conditions: Sequence[Condition], ask: ProbeRequest) -> int:
-    """For how many seconds a backlog has to be far more than is allowed, so that the probe cannot pass any more.
+    """The seconds that a backlog must exceed its bound for the probe to be hopeless.
 
-    Of a long probe, for so long that those who wait meanwhile are as many as may be slow: a server that stands still
-    for ten seconds of three hundred may hold a p50. Short ones decide nothing, and are to be short.
+    In a long probe, the requests of that time make up the share that may be slow: a server that stops for ten seconds
+    of three hundred may hold a p50. Short probes decide nothing, and end as early as possible.
 
     Args:
         conditions: that have to hold.
@@ -203,11 +203,11 @@ def hopeless_after(conditions: Sequence[Condition], ask: ProbeRequest) -> int:
 
 
 def cannot_pass(in_flight: Sequence[float], rate_rps: float, bound_s: float | None, lasting: int = GROWING) -> bool:
-    """Whether a probe that is under way cannot pass any more: its backlog is far more than is allowed, and grows.
+    """Whether a probe under way can no longer pass: its backlog is far above the bound, and grows.
 
     Args:
         in_flight: mean requests in flight of the intervals so far.
-        rate_rps: requests a second that are sent; not answers, of which there are none while the first are under way.
+        rate_rps: requests a second that are sent, not answers: before the first answer their rate is 0.
         bound_s: the largest 99th percentile that the conditions allow; None where they allow any.
         lasting: intervals in which the backlog has been above that bound; `GROWING` at least.
     """
@@ -219,7 +219,7 @@ def cannot_pass(in_flight: Sequence[float], rate_rps: float, bound_s: float | No
 
 
 def bound_s(conditions: Sequence[Condition]) -> float | None:
-    """The largest p99 that conditions allow if latencies are exponential; None where they do not speak of latencies."""
+    """The largest p99 that conditions allow if latencies are exponential; None without a condition on latencies."""
     bounds = [bound for one in conditions if (bound := _tail(one)) is not None]
     return max(bounds, default=None)
 

@@ -1,12 +1,11 @@
 """How throughput grows with the batch size and with replicas, from few measurements; pure.
 
-A replica's batch takes alpha + beta * batch. So the throughput of one replica at a batch size that was not measured
-follows from those at two or three others.
+A batch takes a replica alpha + beta * batch. So two or three measured batch sizes give the throughput at others.
 
-Of several replicas each does less than one alone. The Universal Scalability Law (Gunther 1993) has for n replicas the
-efficiency 1 / (1 + sigma (n - 1) + kappa n (n - 1)): sigma is what they share, such as the frontend's core, and kappa
-what they lose by getting in each other's way. Few measurements do not tell both. So the law's answer is the range over
-all pairs that agree with what was measured, and without a measurement the range is everything up to 1.
+Each of several replicas does less than one alone. The Universal Scalability Law (Gunther 1993) has for n replicas the
+efficiency 1 / (1 + sigma (n - 1) + kappa n (n - 1)): sigma is the shared part, such as the
+frontend's core, and kappa the loss by interference. Few measurements do not determine both. So the law's answer is the
+range over all pairs that agree with the measurements; without one, it is everything up to 1.
 
 Batches that take equal times and requests that arrive at random make a queue whose latencies follow from a simulation.
 Real batches vary, and frontend and client take their time too: so real latencies are longer.
@@ -62,7 +61,7 @@ class Estimate:
 
     @property
     def width(self) -> float:
-        """How far the upper end is away, as a share of the value."""
+        """The distance of the upper end, as a share of the value."""
         return self.high / self.value - 1
 
     def times(self, other: Estimate) -> Estimate:
@@ -75,7 +74,7 @@ class Estimate:
 
 
 CLOSE = 0.05
-"""A measurement that is no further from the line is taken to lie on it: of few batches, the count is that rough."""
+"""A measurement within this distance counts as on the line, since counts of few batches are that coarse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ class BatchCurve:
 
     Attributes:
         measured: requests a second, by the batch sizes that were measured, one at least.
-        batches: of which each measurement is made, its weight; those that are missing have the weight 1.
+        batches: of each measurement, as its weight; missing ones have the weight 1.
     """
 
     measured: Mapping[int, Estimate]
@@ -107,7 +106,7 @@ class BatchCurve:
         return float(alpha), float(beta)
 
     def at(self, batch_size: int) -> Estimate:
-        """Requests a second: by the line, as exact as the least exact point and the line's worst miss, or as measured.
+        """Requests a second, as measured, or by the line, with the uncertainty of its worst point and miss.
 
         Args:
             batch_size: largest batch.
@@ -166,7 +165,7 @@ SIMULATED = 10_000
 
 @functools.lru_cache(maxsize=512)
 def latencies_s(batch_s: tuple[float, float], replicas: int, batch_size: int, rate_rps: float) -> np.ndarray:
-    """Latencies of requests at random times, where each free replica takes what waits; ascending.
+    """Latencies of requests at random times, ascending; each free replica takes the waiting requests.
 
     Args:
         batch_s: seconds of a batch, and of each request in it.

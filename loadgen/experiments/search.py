@@ -2,7 +2,7 @@
 
 1. **Bracket.** From a first rate on, double while probes pass, or halve while they do not.
 2. **Narrow.** Halve the bracket on a logarithmic scale until its ends are two tolerances apart. Until here short probes
-   decide by what they measured, which may be chance: they say only where to look.
+   decide by their figures, which may be chance: they only show where to look.
 3. **Confirm.** Long probes, on both sides of what was found, decide by the 95 % interval of what they measured. The
    first is a tolerance below; where it does not pass, the next is twice as far away, and so on. The same above, until
    one does not pass. Where both are far apart, the middle is probed too.
@@ -53,9 +53,9 @@ class Limits:
     """When to stop.
 
     Attributes:
-        tolerance: how exact the answer is to be; an interval of four times this is not narrowed.
+        tolerance: relative precision of the answer; an interval of four times this is not narrowed.
         duration_s: of a short probe.
-        probes: most of them, repeated and long ones included.
+        probes: their largest number, repeated and long ones included.
         confirm_s: of a probe that decides.
         samples: requests of each probe at least, up to `MAX_STRETCH` times its duration.
     """
@@ -86,7 +86,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """What a search takes.
+    """The effort of a search.
 
     Attributes:
         probes: fewest that confirm an answer, and most.
@@ -150,7 +150,7 @@ class Capacity:
 
     @property
     def interval_rps(self) -> tuple[float, float] | None:
-        """Where capacity is, with 95 % confidence at each end; None where that is not confirmed, or not known."""
+        """The interval of the capacity, with 95 % confidence at each end; None where unknown or not confirmed."""
         if not self.confirmed or self.without_interval or self.rate_rps is None or self.failed_rps is None:
             return None
         return self.rate_rps, self.failed_rps
@@ -183,7 +183,7 @@ class Searcher:
         start_rps: the first rate to probe.
         limits: when to stop.
         highest_rps: the highest rate to probe.
-        conditions: that have to hold, as far as the answer is to say which of them have no interval.
+        conditions: that have to hold; the answer names those without an interval.
     """
 
     def __init__(
@@ -289,7 +289,7 @@ class Searcher:
             step = min(2 * step, 1.0)
 
     def _closer(self) -> Generator[ProbeRequest, Probe, None]:
-        """Halve what lies between, as long as that is decided; what is confirmed stays so."""
+        """Halve the bracket while probes decide; confirmed ends stay."""
         assert self._held is not None
         assert self._failed is not None
         while self._failed / self._held > 1 + WIDE * self._limits.tolerance:
@@ -302,7 +302,7 @@ class Searcher:
                 return
 
     def _decided(self, step: Step, rate_rps: float) -> Generator[ProbeRequest, Probe, Outcome]:
-        """Make a long probe, and keep what it decides."""
+        """Make a long probe, and keep its decision."""
         outcome = yield from self._probed(step, rate_rps)
         if outcome == "pass":
             self._held = max(rate_rps, self._held or 0.0)

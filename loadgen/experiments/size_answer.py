@@ -1,4 +1,4 @@
-"""What the search of the cheapest configuration is asked, what it asks for and is told, and its answer. Pure."""
+"""The question of the search for the cheapest configuration, its runs, and its answer. Pure."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from loadgen.experiments.scaling import Estimate
 from loadgen.judging.slo import Condition
 
 LEAST_RUN_S, LEAST_CONFIRM_S = 3.0, 10.0
-"""No saturating run is shorter, and no open loop."""
+"""The shortest saturating run and open loop."""
 
 _LONGEST_S = 1e9
-"""No open loop is longer: of so low a rate nothing can be shown."""
+"""The longest open loop; lower rates cannot be shown."""
 
 State = Literal["holds", "fails", "ruled out", "undecided", "not started", "not tried", "dearer"]
-"""Of a size or a cell; `docs/size.md` has what each means."""
+"""The state of a size or a cell; `docs/size.md` explains each."""
 
 OPEN_STATES = ("undecided", "not started", "not tried")
-"""Of these nothing is known."""
+"""States of which nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,11 @@ class Question:
 
     @property
     def confirm_s(self) -> float:
-        """Measured part of the open loop that decides: a sixth of the time, but all requests that it wants."""
+        """Measured part of the open loop that decides: a sixth of the time, or longer for its least requests."""
         return max(min(120.0, round(self.within_s / 6)), self.least_s(self.rate_rps))
 
     def least_s(self, rate_rps: float) -> float:
-        """The least time in which the conditions have as many requests as they want."""
+        """The shortest time with the requests that the conditions need."""
         return max(LEAST_CONFIRM_S, math.ceil(min(samples(self.conditions) / rate_rps, _LONGEST_S)))
 
     @property
@@ -76,7 +76,7 @@ class Question:
         return size.cores * self.core_cost + size.gpus * self.gpu_cost
 
     def rank(self, size: Size) -> tuple[float, int, int]:
-        """Less is cheaper: by cost where it is known, else by GPUs, then by cores."""
+        """The key of a sort by cost: the cost where it is known, else GPUs, then cores."""
         return self.hourly(size) if self.priced else 0.0, size.gpus, size.cores
 
 
@@ -107,12 +107,12 @@ class Told:
         interval_rps: its 95 % interval; None where not known.
         limit: by its verdict.
         limit_text: the verdict in words.
-        invalid: why nothing may rest on it; None for a valid run.
+        invalid: why its figures do not count; None for a valid run.
         failed: why it did not end as asked; None where it did.
         outcome: of an open loop; None of a saturating run.
         text: what was found of the objective.
         results: name of its results file; empty without.
-        measured_s: length of its measured part, where that is not what was asked: of a run that an earlier search made.
+        measured_s: length of its measured part, where an earlier search made the run with another length.
     """
 
     elapsed_s: float
@@ -153,13 +153,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """How many replicas a rate takes, by the law.
+    """The number of replicas that a rate needs, by the law.
 
     Attributes:
         rate_rps: requests a second.
-        replicas: how many; None where no number that is looked at is enough.
-        low: at least; None where no number that is looked at is enough.
-        high: at most; None where not known.
+        replicas: the best estimate; None where the largest number is not enough.
+        low: at least; None where the largest number is not enough.
+        high: at most; None where unknown.
     """
 
     rate_rps: float
@@ -170,14 +170,14 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Beyond:
-    """What more replicas than the machine has room for would do.
+    """A prediction for more replicas than the machine has cores for.
 
     Attributes:
-        cell: the configuration that is meant, as large as the machine has room for.
-        share: of its most throughput at which the objective was shown to hold; None where that was not shown.
-        deployments: such deployments side by side that carry the rate, each at this share, or at its most throughput.
-        fleet: replicas of one deployment that do.
-        measured: numbers of replicas of which the law knows.
+        cell: the configuration, as large as the machine has cores for.
+        share: of its highest throughput at which the objective was shown to hold; None where that was not shown.
+        deployments: number of such deployments that carry the rate together, each at this share, or at full speed.
+        fleet: replicas of one deployment that carry it.
+        measured: numbers of replicas that were measured.
     """
 
     cell: GridCell
@@ -197,9 +197,9 @@ class Answer:
         shown: the open loop that shows it.
         capacity: its throughput when saturated; None where that is not known.
         capacity_runs: valid runs that the capacity rests on.
-        repeated: its interval is by the spread of repeated runs; else it is what a short run is trusted to.
-        at_least: it may do more: the replicas were not the limit.
-        limit: what limits it first.
+        repeated: its interval comes from the spread of repeated runs; else from the trust in a short run.
+        at_least: it may be higher: the replicas were not the limit.
+        limit: its first limit.
         findings: of each size, the cheapest first.
         runs: all that were made.
         ended: why the search ended.
@@ -229,12 +229,12 @@ class Answer:
 
     @property
     def unknown(self) -> tuple[Finding, ...]:
-        """Those of them of which nothing is known."""
+        """Those of the cheaper sizes of which nothing is known."""
         return tuple(found for found in self.cheaper if found.state in OPEN_STATES)
 
     @property
     def undecided(self) -> bool:
-        """Whether nothing was shown to do, though something may."""
+        """Whether no size was shown to carry the rate, although one may."""
         return self.best is None and bool(self.unknown)
 
     @property

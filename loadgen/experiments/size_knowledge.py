@@ -1,8 +1,8 @@
-"""What the runs of a search tell of all sizes, measured or not: throughput, scaling and queues. Pure.
+"""Knowledge of all sizes from the runs of a search: throughput, scaling and queues. Pure.
 
-A run at full speed is trusted to a tenth (`DRIFT`): that is how far the same run may be off some minutes later. Only
-repeated runs make an interval narrower. What was not measured is predicted by the curve over batch sizes and the law of
-replicas (`loadgen.experiments.scaling`), each with its interval.
+A run at full speed is trusted to a tenth (`DRIFT`), since the same run may differ by that some minutes later. Only
+repeated runs narrow an interval. Other sizes are predicted by the curve over batch sizes and the law of replicas
+(`loadgen.experiments.scaling`), each with its interval.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from loadgen.judging.slo import GOODPUT, LATENCIES, Condition
 from loadgen.judging.steady import student_quantile
 
 DRIFT = 0.1
-"""How far a single short run may be off, as a share."""
+"""The uncertainty of a single short run, as a share."""
 
 KNEE_SHARE = 0.95
-"""The smallest batch with so much of the most throughput is tried first: a smaller one is quicker."""
+"""The smallest batch with this share of the highest throughput is tried first, since a smaller one is quicker."""
 
 SLOWER = 1.25
 """A cell is ruled out where a queue of the fastest batches is slower than the objective allows by this factor."""
 
 LEAST_WIDTH = 0.02
-"""No interval of a capacity reaches less far: so few runs may agree by chance."""
+"""The least width of a capacity's interval, since few runs may agree by chance."""
 
 _COUNTS = tuple(dict.fromkeys(round(max(count, 1.02**count)) for count in range(1, 450)))
 """Numbers of replicas to look at: each up to some hundred, then in steps of 2 %."""
@@ -39,7 +39,7 @@ _COUNTS = tuple(dict.fromkeys(round(max(count, 1.02**count)) for count in range(
 MOST_REPLICAS = _COUNTS[-1]
 
 SERVER = ("replicas", "frontend")
-"""Limits that belong to the deployment: it does no more."""
+"""Limits of the deployment itself."""
 
 _STUDENT_2 = 4.303
 """The 97.5th percentile of Student's distribution with 2 degrees of freedom."""
@@ -62,7 +62,7 @@ class Knowledge:
     Attributes:
         runs: that were made.
         batches: sizes of batches that are looked at, ascending.
-        curved: of each kind the size whose runs tell the curve over batch sizes.
+        curved: of each kind, the size whose runs give the curve over batch sizes.
     """
 
     def __init__(self, question: Question, runs: Sequence[Run] = ()) -> None:
@@ -93,7 +93,7 @@ class Knowledge:
     def estimate(self, cell: GridCell) -> Estimate | None:
         """The throughput of a cell by its runs, each trusted to `DRIFT` or its own interval; None without one.
 
-        An invalid run is no evidence: its figure has no bounds. It is a hint, where there is nothing better.
+        The figure of an invalid run has no bounds; it is used only where no valid run exists.
         """
         runs = self.saturated(cell)
         if not runs:
@@ -111,7 +111,7 @@ class Knowledge:
         return max(width, cell.size.replicas * cell.batch_size / (rate_rps * run.ask.duration_s))
 
     def capacity(self, cell: GridCell) -> tuple[Estimate | None, bool]:
-        """The throughput of a cell, and whether its interval is by the spread of all runs that were repeated."""
+        """The throughput of a cell, and whether its interval comes from the spread of repeated runs."""
         one = self.estimate(cell)
         if one is None or not self.saturated(cell):
             return None, False
@@ -155,11 +155,11 @@ class Knowledge:
         return Law(points)
 
     def _limited(self, cell: GridCell) -> bool:
-        """Whether the deployment was the limit of all valid runs of a cell: only then it does no more."""
+        """Whether the deployment was the limit of all valid runs of a cell; otherwise it may do more."""
         return all(run.told.limit in SERVER for run in self.saturated(cell))
 
     def predicted(self, cell: GridCell) -> Estimate:
-        """What a cell does at full speed: measured, or by curve and law; without end where nothing is known."""
+        """The throughput of a cell at full speed: measured, or by curve and law; unbounded where nothing is known."""
         kind = kind_of(cell.size)
         known = self.estimate(cell)
         if known is not None:
@@ -174,14 +174,14 @@ class Knowledge:
         return one.times(self._law(kind).at(max(1.0, count))).scaled(count)
 
     def most(self, size: Size) -> float:
-        """The most that a size is predicted to do."""
+        """The highest predicted throughput of a size."""
         kind = kind_of(size)
         if kind not in self.curved:
             return self.linear(size)
         return max(self.predicted(GridCell(size, batch_size)).high for batch_size in self.batches)
 
     def linear(self, size: Size) -> float:
-        """The most that replicas of other cores do, if twice the cores do twice as much; without end without any."""
+        """The throughput in proportion to cores, from replicas with other core counts; unbounded without any."""
         most = math.inf
         for kind, base in self.curved.items():
             if not kind.gpu and not size.gpus and kind.cpus_per_replica < size.cpus_per_replica:
@@ -199,7 +199,7 @@ class Knowledge:
         return tuple(dict.fromkeys((knee, most)))
 
     def choice(self, size: Size) -> tuple[int, ...]:
-        """Batch sizes to try, those whose queues are the shortest first; none where all are hopeless."""
+        """Batch sizes to try, the shortest queue first; none where all are hopeless."""
         cells = [GridCell(size, each) for each in self.batches if self.hopeless(GridCell(size, each)) is None]
         if any(map(_bounds_latency, self._question.conditions)) and self.curve(kind_of(size)).measured:
             shortest = sorted(cells, key=lambda cell: (self.likely(cell), -self.predicted(cell).value))
@@ -207,12 +207,12 @@ class Knowledge:
         return tuple(each for each in self.knees(kind_of(size)) if GridCell(size, each) in cells)
 
     def slowness(self, cell: GridCell, throughput_rps: float, rate_rps: float = 0.0) -> tuple[float, str]:
-        """How many times as slow as is allowed a queue of a cell is, and what of it.
+        """The factor by which a cell's queue exceeds the objective, with the figure in words.
 
         Args:
             cell: which.
-            throughput_rps: that it does when saturated.
-            rate_rps: of its requests; 0 for the rate that is asked for.
+            throughput_rps: when saturated.
+            rate_rps: of its requests; 0 for the rate of the question.
         """
         rate_rps = rate_rps or self._question.rate_rps
         if throughput_rps <= rate_rps:
@@ -226,7 +226,7 @@ class Knowledge:
         return max(found, default=(0.0, ""))
 
     def hopeless(self, cell: GridCell) -> str | None:
-        """Why a cell cannot do, by what was measured; None where it may."""
+        """Why measurements rule a cell out; None where they do not."""
         predicted = self.predicted(cell)
         if predicted.high < self._question.rate_rps:
             return self.too_little(cell)
@@ -236,7 +236,7 @@ class Knowledge:
         return f"{cell.name}: {what} predicted at best" if slower > SLOWER else None
 
     def too_little(self, cell: GridCell) -> str:
-        """That a cell does less than the rate."""
+        """Why a cell does less than the rate, in words."""
         predicted = self.predicted(cell)
         if self.estimate(cell) is not None:
             return f"{cell.name}: only {number(predicted.value)} requests/s when saturated"
@@ -244,18 +244,18 @@ class Knowledge:
         return f"{cell.name}: {number(predicted.value)} requests/s predicted{most}"
 
     def likely(self, cell: GridCell) -> float:
-        """Less is likelier to hold: the queue that is predicted to be the shortest, of the runs so far."""
+        """The key of a sort by likelihood: the shortest predicted queue first."""
         plain = replace(cell, rate_rps=0.0)
         known = self.curve(kind_of(cell.size)).measured
         return self.slowness(plain, self.predicted(plain).value)[0] if known else math.inf
 
     def fleet(self, cell: GridCell, rate_rps: float, share: float = 1.0) -> Fleet:
-        """How many replicas a rate takes, by the law of those that were measured.
+        """The number of replicas that a rate needs, by the law of the measured ones.
 
         Args:
-            cell: says of which replicas.
+            cell: whose kind of replica.
             rate_rps: requests a second.
-            share: of their throughput that is to be used.
+            share: of their throughput that may be used.
         """
         kind = kind_of(cell.size)
         base = self.curved.get(kind)
@@ -291,7 +291,7 @@ def _bounds_latency(condition: Condition) -> bool:
 
 
 def _slower(condition: Condition, latencies_ms: np.ndarray) -> tuple[float, str]:
-    """How many times as slow as a condition allows latencies are, and what of them.
+    """The factor by which latencies exceed a condition's bound, with the figure in words.
 
     Args:
         condition: that bounds latencies.

@@ -1,12 +1,12 @@
 """Searches the cheapest configuration that carries a rate: asks for runs. Pure.
 
-Sizes of deployments are taken by what they cost, the cheapest first. A size is tried only where it may do:
+Sizes of deployments are tried by cost, the cheapest first. A size is measured only where it may carry the rate:
 
-1. **Curve.** One replica, saturated for a short time at two or three batch sizes, tells the throughput at the others
+1. **Curve.** One replica, saturated for a short time at two or three batch sizes, gives the throughput at the others
    (`loadgen.experiments.scaling`).
-2. **Scaling.** *n* replicas do at most *n* times as much. Each size that is saturated tells more of the law;
-   what is predicted to do less than the rate, with its interval, is ruled out.
-3. **Saturate.** What may do is saturated: its throughput says whether it does, and what its limit is.
+2. **Scaling.** *n* replicas do at most *n* times as much. Each saturated size narrows the law; a size whose predicted
+   interval lies below the rate is ruled out.
+3. **Saturate.** A size that may suffice is saturated; its throughput shows whether it does, and its limit.
 4. **Confirm.** An open loop at the rate decides by its 95 % interval whether the objective holds
    (`loadgen.experiments.probes`): a short one, which may say that it does not, then a long one. Where it does not, or
    that is undecided, the next size is taken.
@@ -45,28 +45,28 @@ from loadgen.experiments.size_answer import (
 from loadgen.experiments.size_knowledge import SERVER, Kind, Knowledge, counts_as, kind_of
 
 MIN_BATCHES = 10
-"""A batch size is left out where fewer batches fit into a short run."""
+"""A batch size is skipped where fewer batches fit into a short run."""
 
 TRIES = 3
 BACK_OFF_S = 5.0
 """Most runs of an open loop that is invalid, and the wait before the second; the next wait is twice as long.
-A saturating run is made once more, unless the one before it was invalid too."""
+An invalid saturating run is repeated once, unless the run before it was invalid too."""
 
 STRETCH = 1.5
-"""An open loop that decided nothing is made longer by this factor at least."""
+"""An undecided open loop is extended at least by this factor."""
 
 
 COMFORTABLE = 0.7
 """A queue whose predicted latency is at most this share of the bound is likely to hold."""
 
 CHOICES = 2
-"""Most batch sizes of one size of deployment that are tried, each chosen by all that is known then."""
+"""Most batch sizes that are tried of one size of deployment."""
 
 REPEATS = 4
-"""Saturating runs of the answer, the first one before it is confirmed."""
+"""Saturating runs of the answer; the first one comes before its confirmation."""
 
 STARTING_S, OVERHEAD_S = 10.0, 4.0
-"""What a run takes beyond its own time, with a new deployment and without; guesses until there is experience."""
+"""Time of a run beyond its own, with a new deployment and without; guesses until runs show it."""
 
 SHARES = (0.8, 0.6, 0.4)
 """Where nothing carries the rate: the shares of the throughput at which the objective is tried."""
@@ -76,7 +76,7 @@ _Part = Generator[Ask, Told, None]
 
 
 class _TimeIsUpError(Exception):
-    """No further run fits."""
+    """The time is too short for another run."""
 
 
 class Sizer:
@@ -100,7 +100,7 @@ class Sizer:
         self._beyond: Beyond | None = None
 
     def steps(self) -> Steps:
-        """The search as a generator: it yields what to run, is sent what came out, and returns what it found."""
+        """The search as a generator: it yields runs, is sent their outcomes, and returns the answer."""
         try:
             yield from self._search()
         except _TimeIsUpError:
@@ -149,7 +149,7 @@ class Sizer:
             yield from self._look_beyond()
 
     def _try_equal(self, sizes: list[Size]) -> _Part:
-        """Sizes of one cost, the one that may do the most first, until one holds."""
+        """Sizes of one cost, the highest predicted throughput first, until one holds."""
         while pending := [size for size in sizes if size not in self._findings and not self._ruled_out(size)]:
             size = max(pending, key=lambda size: (self._known.most(size), -size.replicas))
             if self._late and not self._comfortable(size):
@@ -163,7 +163,7 @@ class Sizer:
                 return
 
     def _try_passed_over(self) -> _Part:
-        """Sizes that were passed over for a likelier one, while time allows: the cheapest first, until one holds."""
+        """Sizes that were skipped for a likelier one, while time allows: the cheapest first, until one holds."""
         rank, best = self._question.rank, self._best
         needed_s = self._question.run_s + self._question.confirm_s + self._reserve_s
         for size in self._passed_over:
@@ -178,12 +178,12 @@ class Sizer:
 
     @property
     def _reserve_s(self) -> float:
-        """What making sure of an answer takes."""
+        """The time to confirm an answer."""
         return REPEATS * self._question.run_s + 2 * self._starting_s
 
     @property
     def _late(self) -> bool:
-        """Whether half of the time has brought no answer: then one that is likely is wanted first."""
+        """Whether half of the time has passed without an answer; then likely sizes come first."""
         return self._elapsed_s > self._question.within_s / 2
 
     def _comfortable(self, size: Size) -> bool:
@@ -271,7 +271,7 @@ class Sizer:
         return _outcome(told), _said(told)
 
     def _look_again(self) -> _Part:
-        """What was undecided and is cheaper than what holds, for longer, while time is left: the likeliest first."""
+        """Longer open loops of cheaper, undecided sizes while time is left: the likeliest first."""
         rank, reserve_s = self._question.rank, self._reserve_s
         while True:
             best = None if self._best is None else rank(self._best.size)
@@ -315,7 +315,7 @@ class Sizer:
             yield from self._ask(cell, self._question.run_s)
 
     def _look_beyond(self) -> _Part:
-        """Where no size does, how many replicas would, if replicas were as these."""
+        """Where no size carries the rate: the number of such replicas that would."""
         known = [kind for kind in self._known.curved if self._known.curve(kind).measured]
         if not known:
             return
@@ -347,7 +347,7 @@ class Sizer:
         self._beyond = Beyond(cell, share, deployments, fleet, tuple(sorted(counts)))
 
     def _quick(self, size: Size) -> list[tuple[GridCell, float]]:
-        """Cells of a size, each with a share of its throughput at which its queue is short enough: the most first."""
+        """Cells of a size, each with the share of throughput at which its queue is short enough; highest first."""
         found: list[tuple[float, GridCell, float]] = []
         for cell in (GridCell(size, each) for each in self._known.batches):
             rate_rps = self._known.predicted(cell).value
@@ -378,7 +378,7 @@ class Sizer:
         return self._elapsed_s + self._needed(cell, duration_s, more_s) <= self._question.within_s
 
     def _valid(self, cell: GridCell, duration_s: float) -> Generator[Ask, Told, Told]:
-        """A run, made again while it is invalid, some times at most."""
+        """A run; an invalid one is repeated, a limited number of times."""
         disturbed = bool(self._known.runs) and self._known.runs[-1].told.invalid is not None
         tries = TRIES if cell.rate_rps else 1 if disturbed else 2
         wait_s = 0.0
@@ -436,7 +436,7 @@ def _said(told: Told) -> str:
 
 
 def _outcome(told: Told) -> Outcome:
-    """Of an open loop; what is unstable, lost or invalid is not known."""
+    """Of an open loop; an unstable, lost or invalid one is unknown."""
     if told.invalid is not None or told.outcome is None:
         return "undecided"
     return told.outcome if told.outcome in ("pass", "fail") else "undecided"

@@ -1,8 +1,7 @@
 """Runs a sweep: measures every combination of settings and keeps each result at once.
 
-Replicas stay up while only the batch size changes. What a cell could not do is recorded, and the sweep goes on, unless
-nothing can be started whatever the cell, such as with a port in use. An invalid run is made once more, and marked where
-that is invalid too.
+Replicas stay up while only the batch size changes. The failure of a cell is recorded, and the sweep goes on, unless no
+cell can be started, as with a port in use. An invalid run is repeated once, and marked if the repeat is invalid too.
 """
 
 from __future__ import annotations
@@ -54,16 +53,16 @@ from loadgen.servers.serving import serving
 log = logging.getLogger(__name__)
 
 MAX_MEASUREMENTS = 20_000
-"""Of one sweep: hours of the shortest ones."""
+"""Most measurements of one sweep: the shortest take hours."""
 
 OVERHEAD_S = 1.0
 START_S = 5.0
-"""What a measurement takes beyond its own time, and bringing up a deployment; guesses, until there is experience."""
+"""Time of a measurement beyond its own, and to bring up a deployment; guesses until runs show it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SweepConfig:
-    """What `sweep` shall do.
+    """The configuration of a sweep.
 
     Attributes:
         base: all settings but those that the grid varies.
@@ -115,7 +114,7 @@ class SweepConfig:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What makes two sweeps the same, as JSON can say it."""
+        """The settings, as JSON, that make two sweeps the same."""
         settings: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
         # Where they are kept, what becomes of invalid ones, what is shown meanwhile, tags, and how long a server is
         # waited for are no part of what is measured.
@@ -138,12 +137,12 @@ def _digest(text: str) -> str:
 
 
 class CellsError(Worded, PlacementError):
-    """Combinations that cannot be placed; it names all of them.
+    """Combinations that cannot be placed, with their names.
 
     Args:
         refused: the reason for each.
         cells: how many there are, with those that can be placed.
-        remedy: say how to measure the others.
+        remedy: the message says how to measure the others.
     """
 
     several_lines = True
@@ -168,7 +167,7 @@ class CellsError(Worded, PlacementError):
 
 @dataclass(frozen=True, slots=True)
 class SweepPlan:
-    """What a sweep comes to on a machine.
+    """The plan of a sweep on a machine.
 
     Attributes:
         config: the configuration.
@@ -184,7 +183,7 @@ class SweepPlan:
 
     @property
     def refusal(self) -> CellsError | None:
-        """Says what is left out, and why; None where nothing is."""
+        """The combinations that are left out, with the reasons; None without any."""
         return CellsError(self.skipped, len(self.skipped) + len(self.plans), remedy=False) if self.skipped else None
 
     @property
@@ -196,11 +195,11 @@ class SweepPlan:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What a sweep left behind.
+    """The results of a sweep.
 
     Attributes:
         directory: of its results.
-        entries: what was finished, by this start and those before.
+        entries: finished measurements, of this start and of earlier ones.
     """
 
     directory: Path
@@ -208,7 +207,7 @@ class Sweep:
 
     @property
     def drift(self) -> Drift | None:
-        """How the first cell compares with itself later, see `loadgen.results.cells.drift`."""
+        """The drift of the first cell, see `loadgen.results.cells.drift`."""
         cell = next((entry.cell for entry in self.entries if entry.kind == "anchor"), None)
         return drift(
             Measured(entry.kind == "anchor", entry.throughput_rps or 0.0, entry.p99_ms, entry.error or entry.invalid)
@@ -285,7 +284,7 @@ def _with_batches(config: ExperimentConfig, batch_size: int) -> ExperimentConfig
 
 
 async def run_sweep(plan: SweepPlan, *, resume: bool = False) -> Sweep:
-    """Measure what is not measured yet, and keep each measurement as soon as it is finished.
+    """Make the missing measurements, and keep each as soon as it is finished.
 
     Cancel its task to end it early; the measurement under way is lost, all others are kept.
 
@@ -374,7 +373,7 @@ class _SweepRun:
         return finished
 
     async def _measure(self, server: Server, measurement: Measurement) -> Results:
-        """Measure, and once more where that is invalid."""
+        """Measure, and repeat an invalid measurement once."""
         results = await self._run_of(server, measurement)
         taken = results.error is not None or self._plan.config.base.allow_invalid
         if results.invalid is not None and not taken:

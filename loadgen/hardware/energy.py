@@ -16,11 +16,11 @@ class Energy:
 
     Attributes:
         seconds: from the first reading to the last.
-        cpu_j: joules of each processor package and its memory, by the kernel's names; empty where it does not tell.
-        gpus_j: joules of each GPU that tells, by number.
-        per_request_j: joules of processors, and of the GPUs of the plan, for each completed request; None where
-            nothing tells, or the server is not on this machine.
-        gpus: the GPUs in that.
+        cpu_j: joules of each processor package and its memory, by the kernel's names; empty without counters.
+        gpus_j: joules of each GPU with a counter, by number.
+        per_request_j: joules of processors, and of the GPUs of the plan, for each completed request; None
+            without counters, or where the server is not on this machine.
+        gpus: the GPUs that it includes.
     """
 
     seconds: float
@@ -44,9 +44,9 @@ class Energy:
 
 
 class EnergyTally:
-    """Adds up the energy between readings; a counter that is missing in one of two readings adds nothing.
+    """Adds up the energy between readings; a counter that is missing in either of two readings adds nothing.
 
-    A counter of a processor starts again from 0 several times an hour, which its range tells.
+    A processor's counter wraps around several times an hour, at the end of its range.
     """
 
     def __init__(self) -> None:
@@ -76,16 +76,17 @@ class EnergyTally:
 
     @property
     def energy(self) -> Energy | None:
-        """What was added up, of the counters that told all the time; None without any."""
+        """The sums of the counters that were present in all readings; None without any."""
         cpu_j = {name: uj / 1e6 for name, uj in sorted(self._cpu_uj.items()) if name not in self._gone}
         gpus_j = {str(number): mj / 1e3 for number, mj in sorted(self._gpu_mj.items()) if number not in self._gone}
         return Energy(self._ns / NS_PER_S, cpu_j, gpus_j) if (cpu_j or gpus_j) and self._ns else None
 
 
 def powercap_counters(zones: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[int, int]]:
-    """The counters of processor packages and of the memory beside them: microjoules, and where they start again.
+    """The counters of processor packages and their memory: microjoules, and the value at which they wrap around.
 
-    Those of a package's cores and graphics are in the package's, and the whole machine's would count all twice.
+    Counters of a package's cores and graphics are left out, since the package's includes them; so is the whole
+    machine's, which would count all twice.
 
     Args:
         zones: the texts of the files of each directory ``intel-rapl:N`` and ``intel-rapl:N:M``, by its name.
@@ -106,7 +107,7 @@ def powercap_counters(zones: Mapping[str, Mapping[str, str]]) -> dict[str, tuple
 
 
 def energy_text(energy: Energy | None) -> str:
-    """Joules for each request, and the watts that it is made of; empty where nothing tells."""
+    """Joules for each request, and the watts of each part; empty without counters."""
     if energy is None:
         return ""
     watts = {"CPU": sum(energy.cpu_j.values())} if energy.cpu_j else {}

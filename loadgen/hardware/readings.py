@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 TOKEN = "LOADGEN_TOKEN"  # noqa: S105 - the name of a variable
-"""The sampler's environment variable: what the frontends' metrics want; empty for nothing."""
+"""The sampler's environment variable for the token of the frontends' metrics; empty for none."""
 
 SAMPLER = "sampler"
 """The role of the process that takes the readings: it is watched like the others."""
 
 MAX_SAMPLES = 3600
 MAX_VALUES = 100_000
-"""Most samples that are kept, and most values in all of them."""
+"""Most samples that are kept, and most values in all samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Queue:
 
 
 class GpuReading(NamedTuple):
-    """What one GPU tells at one moment; None for what it does not.
+    """One GPU at one moment; None for a value that it does not report.
 
     Attributes:
         utilisation: 0 to 1.
@@ -106,10 +106,10 @@ class Reading:
 
 
 class Tally:
-    """CPU or waiting time of each role that only grows, though its processes and threads come and go.
+    """CPU or waiting time of each role, which only grows, although its processes and threads come and go.
 
-    What a process used after the last time it was seen is lost; what one used before it was first seen counts, except
-    the first time that its role is looked at.
+    Time that a process used after it was last seen is lost. Time that it used before it was first seen counts, except
+    at the first reading of its role.
     """
 
     def __init__(self) -> None:
@@ -136,7 +136,7 @@ class Tally:
 
 
 def next_due_s(due_s: float, every_s: float, now_s: float) -> float:
-    """When to read again: on the beat, and never within half of one, for short times make coarse shares.
+    """When to read again: at a multiple of the period, at least half a period later: short times make coarse shares.
 
     Args:
         due_s: when the last reading was due.

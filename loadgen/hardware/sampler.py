@@ -1,8 +1,8 @@
 """Reads the counters of kernel and frontends once a second: ``python -m loadgen.hardware.sampler``.
 
-In the client's process even a thread would hold up the loop that sends, for as long as it takes to read the files.
-Each reading is a line of JSON. After the first one it prints an empty line, which tells its parent that its
-start is over. It ends by SIGTERM, or with the process that started it.
+In the client's process even a thread would stop the loop that sends while it reads the files. Each reading is a line
+of JSON. After the first one it prints an empty line, which tells its parent that it has started. It ends by SIGTERM, or
+with the process that started it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ READINGS_BEFORE_SLOWING = 3600
 """After this number of readings the time between two of them doubles, so that the file of a long run stays small."""
 
 FRONTEND_TIMEOUT_S = 0.5
-"""Patience with the frontend: one that answers later is too busy to be asked."""
+"""Timeout for the frontend's answer; a frontend that is slower is too busy to be asked."""
 
 _TICK_NS = NS_PER_S // os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -115,7 +115,7 @@ def read_energy(root: Path = Path("/")) -> dict[str, tuple[int, int]]:
 
 
 def read_queues(frontends: Iterable[str]) -> dict[str, Queue]:
-    """The queues of all frontends, by model; without those of a frontend that does not answer as one in time."""
+    """The queues of all frontends, by model; a frontend that gives no valid answer in time is left out."""
     readings = [reading for frontend in frontends if (reading := _read_counters(frontend)) is not None]
     return {
         key: Queue(row.queue_length, row.batches, row.batch_size_sum, row.max_batch)
@@ -136,7 +136,7 @@ def _read_counters(frontend: str) -> Counters | None:
 
 
 def _present(role: str, pid: int) -> int:
-    """The process of a role: where it is gone, the one that the deployment started in its place, if it has."""
+    """The process of a role, or the one that the deployment started in its place."""
     if Path(f"/proc/{pid}").exists():
         return pid
     variable = f"LOADGEN_ROLE={role}".encode()
@@ -153,7 +153,7 @@ def _members(pid: int, watched: Collection[int]) -> list[int]:
 
 
 def _family(pid: int, watched: Collection[int]) -> list[int]:
-    """A process and its descendants, without those that are watched themselves, as all that the client starts are."""
+    """A process and its descendants, without those that are watched on their own, such as the client's children."""
     found, waiting = [], [pid]
     while waiting:
         found.append(waiting.pop())
@@ -164,7 +164,7 @@ def _family(pid: int, watched: Collection[int]) -> list[int]:
 
 
 def _cpu_ns(pids: list[int]) -> dict[tuple[int, int], int]:
-    """CPU time of processes by number and start, since numbers are used again."""
+    """CPU time of processes by number and start, since numbers are reused."""
     found = {}
     for pid in pids:
         with contextlib.suppress(OSError, ValueError, IndexError):  # it is gone
@@ -174,7 +174,7 @@ def _cpu_ns(pids: list[int]) -> dict[tuple[int, int], int]:
 
 
 def _add_waits(members: Mapping[str, list[int]], waits: Tally) -> dict[str, int]:
-    """Waiting time of each role until now; without those of whose threads the kernel never told."""
+    """Waiting time of each role until now, without roles whose threads the kernel does not count."""
     found = {}
     for role, pids in members.items():
         times_ns = _wait_ns(pids)
@@ -184,7 +184,7 @@ def _add_waits(members: Mapping[str, list[int]], waits: Tally) -> dict[str, int]
 
 
 def _wait_ns(pids: list[int]) -> dict[tuple[int, int], int]:
-    """Waiting time of threads by process and thread, of those of which the kernel tells."""
+    """Waiting time by process and thread, of threads that the kernel counts."""
     found = {}
     for pid in pids:
         with contextlib.suppress(OSError):  # it is gone
@@ -205,7 +205,7 @@ def _rss_bytes(pid: int) -> int:
 
 
 def _throttled(pid: int) -> tuple[int, int]:
-    """Of the quota of its own cgroup and of those around it: each of them holds it back."""
+    """Throttling by the quotas of its own cgroup and of the cgroups above it."""
     each = [parse_throttled(text) for text in cgroups.read_upwards(pid, "cpu", "cpu.stat")]
     return sum(periods for periods, _ in each), sum(ns for _, ns in each)
 
@@ -227,10 +227,10 @@ def _gpus() -> Iterator[Any]:
 
 
 def read_gpus(pynvml: Any) -> dict[int, GpuReading]:
-    """What each GPU tells, by its number.
+    """The readings of each GPU, by its number.
 
-    A value that a GPU does not tell (such as the utilisation of one that is partitioned) is None; one that cannot be
-    asked at all is left out.
+    A value that a GPU does not report, such as the utilisation of a partitioned one, is None. A GPU that cannot be
+    read is left out.
     """
 
     def asked(question: Callable[[], Any]) -> Any:

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
 START_TIMEOUT_S = 10.0
-"""Patience for the first reading; a driver of GPUs may take its time. Later, watching begins during the run."""
+"""Timeout for the first reading, since GPU drivers may start slowly; afterwards the run begins without it."""
 
 
 class Watch:
@@ -56,7 +56,7 @@ class Watch:
             log.warning("the sampler has no reading after %g s: the run begins without", START_TIMEOUT_S)
 
     async def look_for_stops(self) -> None:
-        """Say when a signal stops the sampler, until cancelled."""
+        """Log when a signal stops the sampler, until cancelled."""
         await self._stopped.watch()
 
     async def stop(self) -> None:
@@ -65,7 +65,7 @@ class Watch:
         await self._process.stop()
 
     def readings(self) -> Iterator[Reading]:
-        """All readings until now, one at a time; it ends at a line that is half written."""
+        """All readings until now, one at a time, up to a line that is not complete."""
         if self.path is None:
             return
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError), self.path.open() as lines:
@@ -74,11 +74,11 @@ class Watch:
 
     @property
     def died(self) -> bool:
-        """Whether the sampler ended although nothing ended it."""
+        """Whether the sampler ended by itself."""
         return self._process is not None and self._process.exited.done()
 
     async def notes(self) -> list[str]:
-        """A line where the hardware is not watched, or not any more."""
+        """A line where the hardware is not, or no longer, watched."""
         if self._process is None:
             return [f"the hardware was not watched: {self._reason}"]
         late = [f"the sampler had no reading within {START_TIMEOUT_S:g} s of its start"] if self._late else []
@@ -98,13 +98,13 @@ async def watching(
     token: str = "",
     others: Mapping[str, int] | None = None,
 ) -> AsyncIterator[Watch]:
-    """Watch processes while the context lasts; a run goes on without, if that cannot be.
+    """Watch processes while the context lasts; a run goes on when the sampler cannot.
 
     Args:
         pids: the processes, by role.
         beside: whose cores the sampler uses too.
         frontends: ``host:port`` of the query frontends' metrics, where their queues are watched too.
-        token: that these want; empty for none.
+        token: for these metrics; empty for none.
         others: processes that use the same cores as the sampler, by role.
     """
     others = others or {}

@@ -1,7 +1,7 @@
 """The client's own ceiling and floor, from trials against a null server, and their shares of a run. Pure.
 
-The ceiling is the most that the same client does with the same load: its rate in a closed loop at the window of the
-run, or, for an open loop, at the window that a closed loop would have.
+The ceiling is the highest rate of the same client with the same load, in a closed loop. Its window is that of the run;
+for an open loop, the window that a closed loop would have.
 
 The floor is the latency of the same client and its sockets with a server that answers at once: at the run's rate in an
 open loop, with one request in flight for each client in a closed one. In a closed loop at window `w` a run at `X`
@@ -19,34 +19,34 @@ from frontend_launch.quantities import number
 from loadgen.constraints import Count
 
 BUSY_SHARE = 0.9
-"""A client that uses so much of its cores is the limit of a trial; otherwise it can do more than it did."""
+"""From this share of its cores on, the client is the limit of a trial; below it, the client can do more."""
 
 DISTURBED_SHARE = 0.05
-"""A trial tells of other load where its client waited for a core, or others used its cores, for so much of the time."""
+"""From this share of time waited for a core, or of its cores used by others, other load disturbed a trial."""
 
 NEAR_CEILING = 0.8
 LARGE_FLOOR = 0.25
 """Shares from which on the reader is warned."""
 
 RUNGS = 10
-"""Rates of floors in a decade, so that close rates share a trial; none is more than 12 % off."""
+"""Rates of floors in a decade: close rates share a trial, whose rate is at most 12 % off."""
 
 LEAST_FLOOR_RPS = 100.0
 """Lower rates have too few requests in a trial for a p99."""
 
 FLOOR_BELOW = 0.9
-"""No floor is measured at more than this share of the ceiling, where requests would wait for the client."""
+"""A floor is measured up to this share of the ceiling; above it, requests would wait for the client."""
 
 PERCENTILES = ("p50", "p99")
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a short run against a null server measured.
+    """The result of a short run against a null server.
 
     Attributes:
         answers: answers in its measured part.
-        rate_rps: the same a second.
+        rate_rps: answers a second.
         latency_ms: p50 and p99, as those of a run.
         client_busy: CPU time of the clients as a share of their cores, or of one core each if they have more.
         server_busy: CPU time of the null server, in cores.
@@ -64,7 +64,7 @@ class Trial:
 
     @property
     def is_lower_bound(self) -> bool:
-        """The client was not the limit: the null server was, or other load on their cores."""
+        """Whether something else was the limit: the null server, or other load on their cores."""
         return self.client_busy < BUSY_SHARE
 
     @property
@@ -119,7 +119,7 @@ class ClientCeiling:
 
 
 def floor_rate_rps(rate_rps: float, ceiling_rps: float) -> float | None:
-    """The rate of the floor's trial for the rate of a run; None where the run's is too close to the ceiling.
+    """The rate of the floor's trial for a run; None where the run's rate is too close to the ceiling.
 
     Args:
         rate_rps: of the run, above 0.
@@ -168,7 +168,7 @@ def _share(own_ms: float | None, whole_ms: float | None) -> float | None:
 
 
 def warnings(ceiling: ClientCeiling) -> list[str]:
-    """A sentence where the client itself is much of what a run measured; none from a trial that was disturbed."""
+    """Notes on a run in which the client itself made a large part of the figures; disturbed trials give no note."""
     lines: list[str] = []
     if not ceiling.disturbed and ceiling.used_share is not None and ceiling.used_share >= NEAR_CEILING:
         if ceiling.at_least:

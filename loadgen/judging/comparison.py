@@ -30,14 +30,14 @@ from loadgen.judging.steady import student_quantile
 from loadgen.load.summary import PERCENTILES, Summary, is_few
 
 RISK = 0.05
-"""Of calling equal ones different, in whatever metric; half of it of calling what is worse by the margin not worse."""
+"""Risk of calling equal configurations different in any metric; half of it for calling a worse one not worse."""
 
 POWER = 0.9
 COARSE = 1.06
-"""What a test of signs wants beyond Student's, in a few rounds."""
+"""Factor that a test of signs needs beyond Student's, with few rounds."""
 
 MAX_ROUNDS = 20
-"""With more, the changes of signs are too many to look at."""
+"""Most rounds; with more, the changes of signs are too many to enumerate."""
 
 THROUGHPUT = "throughput"
 METRICS = (THROUGHPUT, "mean", *(f"p{percentile:g}" for percentile in PERCENTILES))
@@ -45,10 +45,10 @@ METRICS = (THROUGHPUT, "mean", *(f"p{percentile:g}" for percentile in PERCENTILE
 
 SATURATING = (THROUGHPUT,)
 OPEN_LOOP = (THROUGHPUT, "p50", "p95", "p99")
-"""What is compared unless metrics are named. In a saturating run latencies follow from the throughput."""
+"""Compared unless metrics are named. In a saturating run latencies follow from the throughput."""
 
 LEAST_BASELINE = 3
-"""Runs that tell of a spread."""
+"""Fewest runs that show a spread."""
 
 
 class Outcome(StrEnum):
@@ -133,11 +133,11 @@ def subset_means(effects: Sequence[float]) -> np.ndarray:
 
 
 def sign_flip_p(effects: Sequence[float], mean: float = 0.0) -> float:
-    """How likely effects as far from a mean are, in either direction, if the signs of the differences are chance.
+    """The probability of effects at least this far from a mean, in either direction, if signs are chance.
 
     Args:
         effects: one a round.
-        mean: that they are supposed to have.
+        mean: the hypothesis.
     """
     # Changing the signs of a subset leaves a mean as large if, and only if, the subset's own is at most `mean`.
     means = subset_means(effects)
@@ -160,7 +160,7 @@ def interval(effects: Sequence[float], risk: float = RISK) -> tuple[float, float
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values of several tests, corrected so that any of them is as rarely wrong as one alone."""
+    """The p-values of several tests, corrected so that the risk of one error among them is that of one test."""
     order = sorted(range(len(p_values)), key=lambda at: p_values[at])
     corrected, largest = [0.0] * len(p_values), 0.0
     for place, at in enumerate(order):
@@ -182,7 +182,7 @@ def least_rounds(metrics: int) -> int:
 
 
 def largest_scatter(rounds: int, metrics: int, margin: float) -> float:
-    """The scatter of a metric from round to round up to which `POWER` of comparisons find what is worse by the margin.
+    """The largest scatter between rounds at which a share `POWER` of comparisons finds a loss of the margin.
 
     Args:
         rounds: that are measured.
@@ -208,7 +208,7 @@ def _deviations(rounds: int, risk: float) -> float:
 
 
 def _more_rounds(effects: np.ndarray, allowed: tuple[float, float], risk: float) -> int | None:
-    """Rounds beyond those that were made, until the interval probably leaves one of the two ends out.
+    """Further rounds until the interval probably excludes one of the two bounds.
 
     Args:
         effects: one a round.
@@ -228,7 +228,7 @@ def _more_rounds(effects: np.ndarray, allowed: tuple[float, float], risk: float)
 
 
 def gated(metrics: Sequence[str], requests: float) -> tuple[str, ...]:
-    """The metrics that runs with this number of requests tell something of.
+    """The metrics that runs with this number of requests can show.
 
     Args:
         metrics: that are asked for.
@@ -262,10 +262,10 @@ def paired(rounds: Sequence[tuple[Summary, Summary]], metrics: Sequence[str], ma
 def unpaired(
     baseline: Sequence[Summary], again: Sequence[Summary], metrics: Sequence[str], margin: float
 ) -> Comparison:
-    """Compare runs with runs of another time; what these differ by among themselves is tolerated.
+    """Compare runs with earlier runs; differences among the earlier ones are tolerated.
 
-    Another time may be worse by itself, and nothing shows it. So B is worse only where it is so by more than the runs
-    of the baseline differ, and by more than the margin.
+    The machine may have been slower at another time, unseen. So B counts as worse only beyond the spread of the
+    baseline's runs and beyond the margin.
 
     Args:
         baseline: `LEAST_BASELINE` runs of A or more.
@@ -309,7 +309,7 @@ def _compared(
 
 
 def _untold(name: str, before: Sequence[Sequence[Summary]], after: Sequence[Summary]) -> Effect | None:
-    """What is said of a metric that a run does not tell; None where all do."""
+    """Why a metric cannot be compared, where a run does not have it; None where all runs have it."""
     each = list({id(run): run for run in (*itertools.chain(*before), *after)}.values())
     if any(name in run.few for run in each):
         requests = min(run.measured.completed + (run.lost or 0) for run in each)
@@ -322,7 +322,7 @@ def _untold(name: str, before: Sequence[Sequence[Summary]], after: Sequence[Summ
 
 
 def _effects(name: str, before: Sequence[Sequence[Summary]], after: Sequence[Summary]) -> np.ndarray:
-    """The effect of each round on a metric that all runs tell."""
+    """The effect of each round on a metric that all runs have."""
     firsts = [np.mean([math.log(figure(run, name) or 1.0) for run in group]) for group in before]
     seconds = [math.log(figure(run, name) or 1.0) for run in after]
     return _direction(name) * (np.array(seconds) - np.array(firsts))
@@ -359,7 +359,7 @@ def _judged(name: str, effects: np.ndarray, allowed: tuple[float, float], p: flo
 
 
 def figure(summary: Summary, name: str) -> float | None:
-    """A figure of a run; None where it does not tell, which no figure of 0 does.
+    """A figure of a run; None where it is unknown or 0.
 
     Args:
         summary: of the run.

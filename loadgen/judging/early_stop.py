@@ -19,15 +19,15 @@ from loadgen.load.runner import log_line
 log = logging.getLogger(__name__)
 
 FRAGMENT = 0.5
-"""An interval shorter than so much of the first is the rest of a run, and is not looked at."""
+"""An interval shorter than this share of the first is the remainder of a run, and is skipped."""
 
 
 class Watcher(Protocol):
     """Judges after each logging interval whether the run should end.
 
     Attributes:
-        ended: why the run ended then.
-        drains: outstanding requests are waited for then.
+        ended: the reason, once it says so.
+        drains: whether outstanding requests are then waited for.
     """
 
     ended: Ending
@@ -39,7 +39,7 @@ class Watcher(Protocol):
 
 
 class UntilSteady(Watcher):
-    """Ends a run when throughput and p99 were shown not to change any more.
+    """Ends a run once throughput and p99 are shown to be steady.
 
     Attributes:
         first: number of the interval since which they do not; 0 where that was not shown.
@@ -98,7 +98,7 @@ class Decided(Watcher):
 
 
 class FirstOf(Watcher):
-    """Ends a run when one of several watchers says so; all of them see every interval.
+    """Ends a run when one of several watchers says so; each of them sees every interval.
 
     Args:
         watchers: at least one.
@@ -125,7 +125,7 @@ class Watched:
         halt: set to end the run at once; others may set it too.
 
     Attributes:
-        ended: why it did so; None where it did not.
+        ended: why the run was ended; None where it was not.
     """
 
     def __init__(self, watcher: Watcher | None, stop_sending: asyncio.Event, halt: asyncio.Event) -> None:

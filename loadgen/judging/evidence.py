@@ -53,8 +53,8 @@ class RoleUse:
         """The share of time that processes outside the plan took from it.
 
         Waiting for another role of the plan is no disturbance, so the outside load bounds it. Where the kernel does not
-        tell how long a role waited, its CPU time bounds that: beside a fair scheduler's other load of a share s, a
-        process waits at most as long as it runs, and at most s / (1 - s) times as long.
+        tell how long a role waited, its CPU time bounds that: beside other load of a share s under a fair
+        scheduler, a process waits at most s / (1 - s) times as long as it runs, and at most as long as it runs.
         """
         waited = self.wait_share
         if waited is None:
@@ -72,7 +72,7 @@ class ClientGaps:
         total_s: all of them together.
         longest_s: the longest.
         longest_at_s: when it began, seconds into the measured part.
-        lost_s: of the gaps, what requests in flight did not cover: they keep a server busy for as long as they last.
+        lost_s: time in gaps during which the requests in flight did not keep the server busy.
     """
 
     count: Count
@@ -93,7 +93,7 @@ class ReplicaUse:
         compute_ms: mean time in the model for a full batch; for any batch where none was full; None where unknown.
         median_batch_s: median time of a batch, as the frontend saw it; None without any.
         longest_batch_s: the longest time of a batch, or of the one without an answer at the end.
-        failed_batches: batches on which its model failed, or whose answer was none.
+        failed_batches: batches on which its model failed, or whose answer was invalid.
         hung_times: times that it was set aside because it did not answer.
         failing_times: times that it was set aside because its batches failed.
         aside_s: how long it was set aside.
@@ -224,12 +224,12 @@ class Evidence:
 
     @property
     def planned(self) -> int:
-        """How many replicas there were to be: one that was replaced counts once."""
+        """The number of planned replicas; a replaced one counts once."""
         return len({replica.role or replica.name for replica in self.replica_use})
 
     @property
     def worked(self) -> int:
-        """How many of them lived to the end and got batches all the time."""
+        """The number of replicas that lived to the end and got batches all the time."""
         failed = {replica.role or replica.name for replica in self.replica_use if not replica.worked}
         return self.planned - len(failed)
 
@@ -251,7 +251,7 @@ ReportedMetrics = Mapping[str, list[Mapping[str, Mapping[str, str]]]]
 def of_frontends(
     client: Evidence, frontends: Sequence[Counters], stages: Mapping[str, Stages], application: str
 ) -> Evidence:
-    """What query frontends of this project add to what the client knows.
+    """Adds the counters of this project's query frontends to the client's evidence.
 
     Args:
         client: what the client knows.
@@ -296,7 +296,7 @@ def of_frontends(
 
 
 def _of_run(rows: Mapping[str, ReplicaCounters]) -> dict[str, ReplicaCounters]:
-    """The replicas that a run had: without those that were gone before it, unless their place in the plan is empty."""
+    """The replicas of a run; those that ended before it count only where their place in the plan stayed empty."""
     present = {row.role for row in rows.values() if row.alive}
     return {
         name: row
@@ -327,9 +327,9 @@ def _replica_use(name: str, row: ReplicaCounters, stages: Stages | None) -> Repl
 
 
 def of_metrics(client: Evidence, metrics: ReportedMetrics, application: str) -> Evidence:
-    """What the metrics of a frontend without counters, as that of 2017, add to what the client knows.
+    """Adds the metrics of a frontend without counters, such as that of 2017, to the client's evidence.
 
-    They are of its latest batches, not of the measured part.
+    They describe its latest batches, not the measured part.
 
     Args:
         client: what the client knows.
@@ -360,7 +360,7 @@ def _mean(histogram: Mapping[str, str]) -> float | None:
 
 
 def of_client(record: Record, max_batch: int, window: int, timeout_s: float | None = None) -> Evidence:
-    """What the client knows of a run.
+    """The client's own evidence on a run.
 
     Args:
         record: of all clients together.
@@ -430,7 +430,7 @@ def _gaps(client: ClientUse, covered_ns: int) -> ClientGaps:
 def on_machine(
     evidence: Evidence, hardware: Hardware | None, assignments: Iterable[Assignment], died: bool = False
 ) -> Evidence:
-    """What the machine did adds to what is known of client and server.
+    """Adds the readings of the machine to the evidence of client and server.
 
     Args:
         evidence: of client and server.

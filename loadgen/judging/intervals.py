@@ -50,11 +50,11 @@ CAUTION = 2.0
 CONFIDENCE = 0.95
 LEAST_POWER = 8
 MEAN_FEW = 100
-"""Of fewer answers, nothing is known of the mean but that it is at least the smallest."""
+"""Below this number of answers, the mean is only known to be at least the smallest latency."""
 
 MOST_TIMES = 4.0
 MAX_LOST = 0.1
-"""Largest share that unanswered requests may have in the slower ones: when they were lost is not known."""
+"""Largest share of unanswered requests among the slower ones, since the times of their loss are unknown."""
 
 _NS_PER_MS = 1e6
 
@@ -91,7 +91,7 @@ def intervals(record: Record) -> Intervals:
 
 
 def _bounds(record: Record, known: Mapping[str, Interval]) -> dict[str, Bounds]:
-    """Bounds of the mean and of percentiles, in ms, whose interval is not known; none of those among lost requests."""
+    """Bounds, in ms, of mean and percentiles without an interval; none for percentiles among lost requests."""
     latency, lost = record.latency, record.lost
     found: dict[str, Bounds] = {}
     for percentile in PERCENTILES:
@@ -158,7 +158,7 @@ class _Run:
         return width if width <= MAX_WIDTH else None
 
     def _slower(self, share: float) -> np.ndarray:
-        """Answers of each batch that are among the slowest; of the bucket at the boundary, the part that belongs."""
+        """Answers of each batch among the slowest, with the proportional part of the bucket at the boundary."""
         rising = np.cumsum(self.counts.sum(axis=0))
         wanted = share * rising[-1]
         bucket = int(np.searchsorted(rising, rising[-1] - wanted))
@@ -171,7 +171,7 @@ class _Run:
 
         Args:
             percentile: 0 to 100.
-            least: the caution is that for this width, if not for a larger one.
+            least: the least relative width for which the factor of caution is chosen.
         """
         width = self.width(percentile)
         if width is None:
@@ -244,7 +244,7 @@ def share_interval(some: np.ndarray, more: np.ndarray, totals: np.ndarray) -> In
     """The interval of a share of requests, from batches of one length.
 
     Requests that follow each other share their fate, so a share varies as that of fewer independent ones would: the
-    spread of the batches says of how many. Of these, Wilson's interval (1927, JASA 22, 209) holds for rare ones too,
+    spread of the batches gives their number. Of these, Wilson's interval (1927, JASA 22, 209) holds for rare ones too,
     and is not empty where none was seen. Since rare ones say little of their spread, that of a larger share counts too.
 
     Args:
@@ -282,8 +282,8 @@ def _dispersion(some: np.ndarray, totals: np.ndarray) -> float | None:
 def _throughput(totals: np.ndarray, record: Record) -> Interval | None:
     """The interval of the throughput, in answers a second.
 
-    Of a schedule the first batches lack answers to what was planned before them, and the last has those that came
-    later. So the batches at both ends are left out.
+    In an open loop the first batches lack the answers to earlier requests, and the last one has late answers. So the
+    batches at both ends are left out.
     """
     ends = -(-len(totals) // BATCHES)
     inner = totals[ends:-ends].astype(np.float64)
@@ -298,7 +298,7 @@ def _throughput(totals: np.ndarray, record: Record) -> Interval | None:
 
 
 def _spread(values: np.ndarray, sizes: np.ndarray) -> float | None:
-    """The variance of a sum over batches, around what the sizes of batches explain.
+    """The variance of a sum over batches that their sizes do not explain.
 
     Args:
         values: of each batch.

@@ -21,7 +21,7 @@ MOST_REASONS = 5
 
 
 def error(record: Record) -> str | None:
-    """Why answers are not worth their numbers, in one line; None where they are."""
+    """Why the figures of a run are worthless, in one line; None where they are not."""
     if record.mismatched:
         return f"{record.mismatched} of {record.compared} answers that were compared are wrong"
     if record.latency.total:
@@ -52,7 +52,7 @@ def uncertain(summary: Summary) -> list[str]:
 
 
 def remarks(record: Record) -> list[str]:
-    """A line for each thing that the numbers of a run do not tell, or not by themselves."""
+    """A line for each fact that the figures of a run do not show."""
     lines = []
     if not record.measured_ns and record.ended.as_asked:
         lines.append("nothing was measured, the run ended within --warmup: make it longer, or use less --warmup")
@@ -77,7 +77,7 @@ def remarks(record: Record) -> list[str]:
 
 
 def _silence(record: Record) -> list[str]:
-    """That nothing completed for long, where the latencies do not tell it."""
+    """A long time without completions that the latencies do not show."""
     longest_ns = record.latency.max_ns
     # A schedule's latencies count from the plan, so they do tell.
     if not record.silences or (record.offered is not None and longest_ns):
@@ -94,7 +94,7 @@ def _silence(record: Record) -> list[str]:
 
 
 def short(record: Record, window: int) -> list[str]:
-    """That a closed loop ended before its window turned over, so that no latency is that of a full window.
+    """A closed loop that ended before its window turned over, so that no latency is that of a full window.
 
     Args:
         record: of the run.
@@ -112,7 +112,7 @@ def short(record: Record, window: int) -> list[str]:
 
 
 def unsteady(record: Record, until_steady: bool) -> list[str]:
-    """That a run ended before it was steady.
+    """A run that ended before it was steady.
 
     Args:
         record: of the run.
@@ -124,7 +124,7 @@ def unsteady(record: Record, until_steady: bool) -> list[str]:
 
 
 def warmup(record: Record, warmup_s: float) -> list[str]:
-    """That the measured part began slower than all that followed, with the warm-up that leaves that out.
+    """A measured part that began slower than all that followed, with the warm-up that leaves the start out.
 
     Args:
         record: of the run.
@@ -142,7 +142,7 @@ def warmup(record: Record, warmup_s: float) -> list[str]:
 
 
 def steady(record: Record) -> list[str]:
-    """That a record is limited to the time in which the run was steady, and what is not."""
+    """A record that is limited to the steady time, with the figures that are not."""
     if not record.skipped_ns:
         return []
     from_s, until_s = record.skipped_ns / NS_PER_S, (record.skipped_ns + record.measured_ns) / NS_PER_S
@@ -153,7 +153,7 @@ def steady(record: Record) -> list[str]:
 
 
 def _pauses(record: Record) -> list[str]:
-    """That the client did not run for a while, and which latencies that makes uncertain."""
+    """A time in which the client did not run, with the latencies that it makes uncertain."""
     if not record.pauses:
         return []
     from_ns, until_ns = max(record.pauses, key=lambda pause: pause[1] - pause[0])

@@ -7,7 +7,7 @@ through it by least squares, lies within a margin of the series' mean. Noise mak
 Intervals resemble their neighbours, since queues remember, and a line through such values is less certain than the
 textbook says. With r the autocorrelation of the residuals at lag 1, n intervals are worth n (1 - r) / (1 + r)
 independent ones, and that number stands in for n in the standard error and in the degrees of freedom (Santer et al.
-2000, J. Geophys. Res. 105, 7337). Negative r is taken for 0, which makes the test stricter.
+2000, J. Geophys. Res. 105, 7337). A negative r counts as 0, which makes the test stricter.
 
 The window is the last half of the intervals so far. It forgets a start that was slow, and it grows, so that a long run
 can be steady in spite of more noise. Of a backlog that grows like the square root of time, as it does at exactly full
@@ -28,7 +28,7 @@ from statistics import NormalDist
 import numpy as np
 
 _MIN_DEGREES = 3.0
-"""So few are assumed of series that wander however little: below, the quantile is huge and its approximation poor."""
+"""Fewest degrees of freedom that are assumed: below, the quantile is huge and its approximation poor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ class Steadiness:
 
     Attributes:
         steady: whether throughput and p99 were both shown to change by less than their margins.
-        text: how much each changes over the window, or why nothing can be said.
-        window: how many intervals, the last ones, that was said of; 0 where nothing can be said.
+        text: the change of each over the window, or why it is unknown.
+        window: intervals at the end of the run that were judged; 0 where nothing can be said.
     """
 
     steady: bool
@@ -88,7 +88,7 @@ def steadiness(
 
 
 def _look(throughput_rps: Sequence[float], p99_ms: Sequence[float | None], parameters: SteadyParameters) -> Steadiness:
-    """The answer of one look, whatever earlier ones said."""
+    """The answer of one look alone."""
     count = len(throughput_rps)
     if count < parameters.min_intervals:
         return Steadiness(False, f"{count} intervals, of {parameters.min_intervals} at least", 0)
@@ -107,7 +107,7 @@ def _look(throughput_rps: Sequence[float], p99_ms: Sequence[float | None], param
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """What a series changes over its window, as a share of its mean: an estimate, and what it may be off by."""
+    """The change of a series over its window, as a share of its mean: an estimate and its uncertainty."""
 
     share: float
     uncertainty: float

@@ -24,7 +24,7 @@ CLIENT_BUSY = 0.5
 """From this share of a core on, more client processes may help."""
 
 STALLED_SHARE = 0.02
-"""From this share of lost time on, the client of a closed loop was not there."""
+"""From this share of lost time on, the client of a closed loop ran too little."""
 
 LATE_MS = 10.0
 LATE_SHARE = 0.25
@@ -34,11 +34,11 @@ LATE_START_MS = 50.0
 """A worker that begins this much later than agreed did not send with the others."""
 
 UNSENT_SHARE = 0.1
-"""From this share of requests on that were due at the end and not sent, the client was behind its schedule."""
+"""From this share of due but unsent requests at the end on, the client was behind its schedule."""
 
 HUNG_S = 1.0
 HUNG_TIMES = 20
-"""From this time of one batch on, in seconds and in times of the median batch, its replica hung."""
+"""From this time of one batch on, in seconds and as a multiple of the median batch, its replica hung."""
 
 HELD_BACK_SHARE = 0.05
 """From this share of time on, a CPU quota decided the result."""
@@ -56,17 +56,17 @@ GAP_DISTANCE = 0.1
 
 CHANGED_SHARE = 0.2
 CHANGED_SIGMAS = 4.0
-"""From this change of throughput on, as a share and in standard deviations of full batches, a run was two runs."""
+"""From this change of throughput on, as a share and in standard deviations of full batches, a run counts as changed."""
 
 PAUSE_S = 0.5
-"""From this gap of the client on, its intervals show when answers were read, not when they came."""
+"""From this pause of the client on, intervals show when answers were read, not when they arrived."""
 
 WATCHED_SHARE = 0.5
 """Below this share of the time, the machine was not watched."""
 
 LOST_SHARE = 0.01
 IDLE_SHARE = 0.9
-"""From this share of lost requests on, they need a reason; below this share of busy time, it is not overload."""
+"""From this share on, lost requests need a reason; below this share of busy time, it is not overload."""
 
 STRAGGLER = 1.2
 """From this ratio to the median of its peers on, the compute time of a replica is mentioned."""
@@ -80,7 +80,7 @@ class Check:
         name: what was checked.
         measured: what was found, in words.
         limit: what it has to keep, in words.
-        verdict: `passed`; `noted`: passed, but the reader should know; `failed`; `unknown`: nothing to check it on.
+        verdict: `passed`; `noted`: passed, but the reader should know; `failed`; `unknown`: the data for it is missing.
         remedy: what to do about a failure; None where it passed.
     """
 
@@ -113,7 +113,7 @@ def invalid(checks: Sequence[Check]) -> Check | None:
 
 
 def notes(evidence: Evidence, checks: Sequence[Check]) -> list[str]:
-    """What the reader of a valid run should know: checks that were noted, and replicas slower than their peers."""
+    """Notes on a valid run: checks that were noted, and replicas slower than their peers."""
     return [
         *(check.reason for check in checks if check.verdict == "noted"),
         *_stragglers(evidence),
@@ -176,7 +176,7 @@ def _when(evidence: Evidence) -> str:
 
 
 def _kept(evidence: Evidence) -> str:
-    """Whether the client was kept from its cores, which is why it was late."""
+    """Whether other load kept the client from its cores, which explains its lateness."""
     clients = [role.disturbed_share for role in evidence.roles if role.role.startswith("client")]
     share = max(clients, default=0.0)
     return f"; processes outside the plan kept it waiting {share:.0%} of the time" if share >= NOTED_SHARE else ""
@@ -281,7 +281,7 @@ def _answers(evidence: Evidence) -> Check:
 
 
 def _counts(evidence: Evidence) -> Check:
-    """Whether all count the same answers: else somebody else loads the server, or answers in its place."""
+    """Whether client and server count the same answers; else another client or another server takes part."""
     limit = f"within {EDGES_SHARE:.0%}, or what is answered in {EDGES_S:g} s"
     seen = evidence.answers.get("client")
     others = {who: count for who, count in evidence.answers.items() if who != "client"}

@@ -32,10 +32,10 @@ WINDOW_FULL_SHARE = 0.9
 """From this mean share of the window on, the client counts as having kept it full."""
 
 OWN_SHARE = 0.9
-"""From this share of CPU time of the plan's own roles on, their cores have no more to give."""
+"""From this share of CPU time of the plan's own roles on, their cores are exhausted."""
 
 WAITING_SHARE, COMPUTING_SHARE = 0.5, 0.75
-"""Below the first share of time in the model replicas mostly wait, from the second on they mostly compute."""
+"""Below the first share of time in the model, replicas mostly wait; from the second on, they mostly compute."""
 
 CARRIED_SHARE = 0.99
 """From this share of the offered rate on, it counts as carried."""
@@ -90,7 +90,7 @@ def judge(evidence: Evidence, checks: Sequence[Check]) -> Verdict:
 
 
 def _worked(evidence: Evidence) -> str:
-    """How many replicas worked, where not all did."""
+    """The number of replicas that worked, where not all did."""
     worked, planned = evidence.worked, evidence.planned
     return "" if worked == planned else f"{worked} of {planned} replicas worked throughout; "
 
@@ -116,7 +116,7 @@ def _seen(evidence: Evidence) -> _Judgement:
 
 
 def carried(throughput_rps: float, offered_rps: float, duration_s: float) -> bool:
-    """Whether an offered rate was answered within a time, but for a few requests.
+    """Whether an offered rate was answered within a time, except for a few requests.
 
     Args:
         throughput_rps: answers a second in that time.
@@ -128,7 +128,7 @@ def carried(throughput_rps: float, offered_rps: float, duration_s: float) -> boo
 
 
 def _carried(evidence: Evidence) -> bool:
-    """Whether a schedule was answered, within the measured part but for what was in flight at its end."""
+    """Whether a schedule was answered within the measured part, except for requests in flight at its end."""
     if not evidence.offered_rps or (evidence.answered_share or 0.0) < CARRIED_SHARE:
         return False
     return carried(evidence.throughput_rps or 0.0, evidence.offered_rps, evidence.duration_s or 0.0)
@@ -153,7 +153,7 @@ _FRONTENDS = ("frontend", "query")
 
 
 def _frontend(evidence: Evidence) -> _Judgement | None:
-    """The frontend, where its cores have no more to give and replicas mostly wait for it; None for the replicas."""
+    """The frontend, where its cores are exhausted and replicas mostly wait for it; None for the replicas."""
     role, computing = _busiest(evidence, _FRONTENDS), evidence.busy_share or 0.0
     if role is None:
         share = evidence.frontend_cpu_share or 0.0
@@ -235,7 +235,7 @@ def _unseen(evidence: Evidence) -> _Judgement:
 
 
 def _statistics(evidence: Evidence) -> str:
-    """What an external server says of itself, which is no proof."""
+    """The server's own figures, which prove nothing."""
     mean = "" if evidence.mean_batch is None else f", batches of {number(evidence.mean_batch, 3)}"
     if evidence.batch_ms is not None:
         return f"the frontend's metrics have {number(evidence.batch_ms, 3)} ms a batch{mean}"

@@ -6,7 +6,7 @@ group of the reference. Were all groups alike, that would be rare: of independen
 first exceeds twice the largest of n others once in n²/2 runs. Groups that resemble their neighbours are fewer than they
 seem, so where those of the reference do, nothing is said.
 
-A slow start that moves neither mean, nor p99, nor p99.9 by much is not worth a word.
+A slow start that moves neither mean, p99 nor p99.9 by much is not noted.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ LEAST_GROUPS = 20
 MAX_CORRELATION = 0.4
 TIMES = 2.0
 LEAST_SHARE = 0.05
-"""What lies closer to the median than this share of it counts as at it."""
+"""A mean closer to the median than this share of it counts as equal to it."""
 
 MEAN_SHARE, TAIL_SHARE = 0.02, 0.1
-"""From these changes on of the mean, and of p99 or p99.9, a slow start is worth a word."""
+"""From these changes of the mean, and of p99 or p99.9, on, a slow start is noted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class SlowStart:
 
 
 def slow_start(record: Record) -> SlowStart | None:
-    """How slow the measured part of a run began; None where that is not evident, or makes no difference.
+    """The slow start of a measured part; None where it is not evident, or makes no difference.
 
     Args:
         record: of all clients.
@@ -84,7 +84,7 @@ def slow_start(record: Record) -> SlowStart | None:
 
 
 def _levels(totals: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """The logarithm of the mean latency of each group; of one without answers that of the next which has some."""
+    """The logarithm of each group's mean latency; a group without answers has that of the next one with answers."""
     known = np.flatnonzero(totals)
     following = np.searchsorted(known, np.arange(len(totals)))
     places = known[np.minimum(following, len(known) - 1)]

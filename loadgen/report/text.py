@@ -377,7 +377,7 @@ def _workers(results: Results) -> list[str]:
             f"{row.node} ({row.address})",
             str(len(row.clients)),
             f"{row.sent:,}",
-            rate_text(row.throughput_rps),
+            number(row.throughput_rps),
             number(row.latency_ms.get("p50")),
             number(row.latency_ms.get("p99")),
             f"{row.cpu_share:.0%}",

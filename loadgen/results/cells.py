@@ -1,6 +1,6 @@
 """Groups runs by configuration and load into cells, so that results compare. Pure.
 
-Whatever a file does not tell, such as the cores behind an external server, is None here.
+Facts that a file does not hold, such as the cores behind an external server, are None.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Configuration:
         cores: distinct cores of all replicas.
         gpus: distinct GPUs of all replicas.
         batch_size: largest batch a replica may be given.
-        frontends: query frontends; None where they are not ours.
+        frontends: query frontends; None where loadgen did not start them.
         clients: processes that sent.
         xla: the model was compiled with XLA.
         target: address of the model on an external server.
@@ -68,7 +68,7 @@ class Configuration:
 
 
 def _above_one(count: int | None) -> int | None:
-    """The count where a name should have it: above one."""
+    """The count for a name; None for a count of one, which names leave out."""
     return count if count is not None and count > 1 else None
 
 
@@ -96,7 +96,7 @@ class Run:
         load: how.
         results: the document.
         path: where it was read from.
-        repeat: how often a sweep had measured the cell before; 0 outside sweeps.
+        repeat: earlier measurements of the cell in its sweep; 0 outside sweeps.
         anchor: a sweep measured the cell again to expose drift.
         sweep: the directory of the sweep that measured it; None outside sweeps.
     """
@@ -111,12 +111,12 @@ class Run:
 
     @property
     def series(self) -> Path:
-        """What has the repeats of this run: its sweep, or the run alone."""
+        """The series of its repeats: its sweep, or the run alone."""
         return self.path if self.sweep is None else self.sweep
 
     @property
     def lost(self) -> int:
-        """Requests of the measured part that were not answered as they should be: slower than any answer."""
+        """Requests of the measured part without a good answer; they count as slower than any answer."""
         summary = self.results.summary
         if summary.lost is not None:
             return summary.lost
@@ -124,7 +124,7 @@ class Run:
 
     @property
     def invalid(self) -> str | None:
-        """Why nothing may rest on the run; None for a valid one.
+        """Why the figures of the run do not count; None for a valid run.
 
         A file from before there was a certificate says in its verdict that its client did not keep the schedule.
         """
@@ -151,7 +151,7 @@ class Measured(NamedTuple):
         anchor: it is a run against drift.
         throughput_rps: answers a second.
         p99_ms: 99th percentile of the latency; None where not known.
-        invalid: why nothing may rest on it; None for a valid run that ended as asked.
+        invalid: why its figures do not count; None for a valid run that ended as asked.
     """
 
     anchor: bool
@@ -191,7 +191,7 @@ class Cell:
     """One configuration under one load, and what one sweep, or one run outside sweeps, measured of it.
 
     Attributes:
-        name: of the configuration, with what tells it apart from others of that name.
+        name: of the configuration, with the settings that distinguish it from others of that name.
         runs: all but anchors, in the order they were started.
         anchors: measured again to expose drift.
     """
@@ -217,21 +217,21 @@ class Cell:
 
     @property
     def counted(self) -> tuple[Run, ...]:
-        """Valid runs that ended as asked; without one those that ended as asked, without these valid ones, or all.
+        """The runs on which the figures rest.
 
-        They are all valid, or all invalid; nor are runs without a certificate, as earlier versions made them, among
-        others.
+        Valid runs that ended as asked; failing those, runs that ended as asked; failing those, valid runs; else all.
+        Valid and invalid runs are never mixed, nor are runs without a certificate, of earlier versions, with others.
         """
         return tuple(run for run in self.runs if _worth(run) == min(map(_worth, self.runs)))
 
     @property
     def invalid(self) -> str | None:
-        """Why the figures rest on an invalid run, there being no others; None where they do not."""
+        """Why the runs behind the figures are invalid, where no valid ones exist; None where they are valid."""
         return next((run.invalid for run in self.counted if run.invalid is not None), None)
 
     @property
     def left_out(self) -> tuple[Run, ...]:
-        """Invalid runs on which no figure rests, anchors too; none where there are no valid ones."""
+        """Invalid runs, anchors included, that the figures leave out; empty where no run is valid."""
         if self.invalid is not None:
             return ()
         return tuple(run for run in (*self.runs, *self.anchors) if run.invalid is not None)
@@ -271,12 +271,12 @@ class Cell:
         return self._spread(lambda results: results.verdict.evidence.mean_batch)
 
     def verdicts(self, member: str) -> str:
-        """What the verdicts say of ``saturated`` or ``limit``, each answer once."""
+        """The values of ``saturated`` or ``limit`` in the verdicts, each once."""
         return ", ".join(dict.fromkeys(getattr(run.results.verdict, member) for run in self.counted))
 
     @property
     def drift(self) -> Drift | None:
-        """What its anchors show; None without one."""
+        """The drift that its anchors show; None without one."""
         return drift(
             Measured(
                 run.anchor,
@@ -324,7 +324,7 @@ def drift(measured: Iterable[Measured]) -> Drift | None:
 
 
 def run_of(results: Results, path: Path, repeat: int = 0, anchor: bool = False, sweep: Path | None = None) -> Run:
-    """What a results file says about itself.
+    """A run from a results file.
 
     Args:
         results: as read.
@@ -408,9 +408,9 @@ def _served_batch(results: Results) -> int | None:
 
 
 def cells_of(runs: Iterable[Run]) -> tuple[Cell, ...]:
-    """Runs of one configuration and load in one sweep together, smallest configurations first.
+    """Cells: the runs of one configuration and load in one sweep; smallest configurations first.
 
-    Other runs of the same are cells of their own: they were made at another time, and need not be repeats.
+    A run of the same configuration outside the sweep is a cell of its own: it was made at another time.
     """
     groups: dict[tuple[Configuration, Load, Path], list[Run]] = {}
     for run in sorted(runs, key=lambda run: (run.results.started_at, run.repeat, run.path)):
@@ -455,7 +455,7 @@ def _order(configuration: Configuration, load: Load) -> tuple[Any, ...]:
 
 
 def _names(groups: Sequence[Sequence[Run]]) -> list[str]:
-    """Names of cells, each with its runs: what they share with all others is left out, so that they stay short."""
+    """Names of cells, each with its runs; settings that all cells share are left out, so that names stay short."""
     firsts = [group[0] for group in groups]
     several_models = len({run.configuration.model for run in firsts}) > 1
     plain = [f"{run.configuration.model} " * several_models + run.configuration.name for run in firsts]
@@ -467,7 +467,7 @@ def _names(groups: Sequence[Sequence[Run]]) -> list[str]:
 
 
 def _told_apart(names: Sequence[str], alike: Sequence[str], texts: Sequence[str]) -> list[str]:
-    """Names with a text where it is another than that of a cell alike."""
+    """Names with a text added where cells of the same name differ in it."""
     return [
         f"{name} {text}" if len({texts[n] for n, other in enumerate(alike) if other == one}) > 1 else name
         for name, one, text in zip(names, alike, texts, strict=True)
@@ -475,7 +475,7 @@ def _told_apart(names: Sequence[str], alike: Sequence[str], texts: Sequence[str]
 
 
 def _time(run: Run) -> str:
-    """When it was started, by the clock of its machine."""
+    """When it was started, by the clock of its machine, such as ``2026-11-29 10:00:00``."""
     return run.results.started_at[:19].replace("T", " ")
 
 

@@ -58,7 +58,7 @@ SCHEMA_PATH = Path(__file__).with_name("results.schema.json")
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Everything one experiment leaves behind.
+    """The results of one experiment.
 
     Attributes:
         command: the command line.
@@ -157,12 +157,12 @@ class Results:
 
 
 def parse(text: str) -> Any:
-    """Read JSON; NaN and Infinity, which Python writes and JSON does not have, are None, as what is too large."""
+    """Read JSON; NaN, Infinity and numbers too large for a float become None."""
     return json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
 
 
 def strict(document: Any) -> Any:
-    """The same document as JSON has it: a number that is NaN or infinite is None."""
+    """The document with None for each number that is NaN or infinite, which JSON does not have."""
     return parse(json.dumps(document))
 
 

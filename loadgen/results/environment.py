@@ -50,10 +50,10 @@ VARIABLES = frozenset(
         *("LOADGEN_THREADS", "LOADGEN_WEIGHTS", "LOADGEN_XLA"),
     )
 )
-"""Environment variables that change what is measured; others may be secrets, whatever their names begin with."""
+"""Environment variables that change what is measured; others are not recorded, since they may be secrets."""
 
 SECRET_OPTIONS = ("--header",)
-"""Options whose value is not for files that are kept and shown."""
+"""Options whose values are not recorded, since results are kept and shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Environment:
 
 
 def command() -> list[str]:
-    """The command line, without what may be a secret: of a header its name stays, or its file."""
+    """The command line without possible secrets: of a header only its name, or its file, is kept."""
     words = list(sys.argv)
     for at, word in enumerate(words):
         flag, equals, value = word.partition("=")

@@ -1,7 +1,7 @@
-"""Reads the results files of the 2017 driver as results of this project: what they do not hold is unknown.
+"""Reads results files of the 2017 driver as results of this project; missing members are unknown.
 
 Such a file has one entry per 50 answers: requests a second, mean latency and p99 of these 50. Throughput and mean of
-the whole run follow from them exactly; percentiles of the whole run do not, so there are none.
+the whole run follow exactly from these; its percentiles do not, and are left out.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def _checked(series: ClientMetrics) -> list[float]:
 
 
 def _started_at(name: str, modified: datetime, duration_s: float) -> str:
-    """When the first request was sent, as near as the time when the file was saved tells."""
+    """When the first request was sent, estimated from the time when the file was saved."""
     saved, found = modified, _TIME.match(name)
     with contextlib.suppress(ValueError):  # digits that are no time
         saved = datetime.strptime(found[1], "%y%m%d_%H%M%S") if found else saved

@@ -1,4 +1,4 @@
-"""Finds how many connections to a server suffice, by trials that its caller makes."""
+"""Finds the number of connections to a server that suffices, by trials that its caller makes."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ NEARLY_BEST = 0.9
 """The fewest connections that carry this share of the highest rate are chosen."""
 
 EASY_RPS, EASY_BYTES_PER_S = 1000.0, 50e6
-"""Up to so much, one connection is not what limits."""
+"""Up to this load, one connection is not the limit."""
 
 BACKLOG_S = 2.0
-"""No trial has more in flight than the server works off in so long: it is not what the run begins with."""
+"""A trial keeps no more in flight than the server answers in this time, so that no backlog is left for the run."""
 
 
 async def choose_connections(
     rate_rps: Callable[[int, int], Awaitable[float]], window: int, payload_bytes: int
 ) -> tuple[int, str]:
-    """The fewest connections that carry nearly as much as any number does, and how that was found, in words.
+    """The fewest connections that carry nearly the highest rate, and how that was found, in words.
 
-    One connection is tried with one request in flight, then with more, up to the window. It is enough when not even
-    as much more as there could be in flight would be hard for it.
+    One connection is tried with one request in flight, then with more, up to the window. It is enough when it could
+    easily carry its rate scaled up to the whole window.
 
     Args:
         rate_rps: the rate of a trial with a number of connections and of requests in flight.
@@ -47,7 +47,7 @@ async def choose_connections(
 
 
 async def _compared(rate_rps: Callable[[int, int], Awaitable[float]], window: int) -> tuple[int, str]:
-    """The same from short runs with some numbers of connections, spread over the time that all of them take."""
+    """The same from short runs with several numbers of connections, in turns."""
     counts = [count for count in TRIALS if count <= window]
     rates: dict[int, list[float]] = {count: [] for count in counts}
     for count in counts * ROUNDS:

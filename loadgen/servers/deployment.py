@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 OWN_FILES, FILES_OF_REPLICA, FILES_OF_CLIENT = 48, 2, 3
-"""Open files of a deployment's frontends and of the client, whichever has more, and those of each part."""
+"""Open files of the frontends or of the client (the larger number), and further ones per replica and per client."""
 
 
 def check_open_files(replicas: int, clients: int) -> None:
@@ -34,7 +34,7 @@ def check_open_files(replicas: int, clients: int) -> None:
         clients: how many processes send.
 
     Raises:
-        PlacementError: it does.
+        PlacementError: it needs more.
     """
     needed, limit = OWN_FILES + FILES_OF_REPLICA * replicas + FILES_OF_CLIENT * clients, open_files.raise_limit()
     if needed > limit:

@@ -48,8 +48,8 @@ class FrontendServer(Server):
         default_output: the bytes of the application's default output.
         deployment: None for an external frontend.
         proxied: requests go through the Docker engine's proxy process.
-        notes: what could not be found out.
-        node: what an external frontend says of the model; None for one of a deployment.
+        notes: facts that could not be read.
+        node: the model as an external frontend describes it; None for a frontend of a deployment.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -120,7 +120,7 @@ class FrontendServer(Server):
 
 
 async def connect(frontend: Frontend, model: Description) -> FrontendServer:
-    """Ask the management frontend for the application; where it cannot be asked, the run goes on without.
+    """Ask the management frontend for the application; the run goes on where it does not answer.
 
     Args:
         frontend: its host and ports, and the application, if one is named.
@@ -168,10 +168,10 @@ async def _described(admin: AdminClient, application: ApplicationReply, node: No
 
 
 async def _resolve(host: str) -> None:
-    """Say at once that a host has no address, not after the patience for its answer.
+    """Refuse a host without an address at once, not after a timeout.
 
     Raises:
-        TargetError: it has none.
+        TargetError: it has no address.
     """
     try:
         async with asyncio.timeout(RESOLVE_TIMEOUT_S):
@@ -182,7 +182,7 @@ async def _resolve(host: str) -> None:
 
 
 async def _neighbour(endpoint: Endpoint) -> tuple[Endpoint, bool]:
-    """How to reach a frontend best that may be a container on this machine: through its sockets, if it has any.
+    """The best way to reach a frontend, which may be a container on this machine: its Unix sockets, if any.
 
     Returns:
         The endpoint, and whether requests go through the proxy process that publishes a container's ports.

@@ -36,7 +36,7 @@ class FrontendReadings(Readings):
         application: the application that is asked.
         metrics_addresses: ``host:port`` of each frontend.
         deployment: whose frontends they are; None for external ones.
-        token: that their metrics want; empty for none.
+        token: for their metrics; empty for none.
     """
 
     def __init__(
@@ -120,5 +120,5 @@ async def _counted(client: MetricsClient) -> tuple[Counters, dict[str, Stages]]:
 
 
 def _one_after_the_other(metrics: list[dict[str, Any]]) -> dict[str, Any]:
-    """The original's metrics, each kind's rows frontend by frontend; those of one are as they are."""
+    """The metrics in the form of 2017, with the rows of all frontends; those of a single frontend unchanged."""
     return {kind: [row for one in metrics for row in one[kind]] for kind in metrics[0]}

@@ -1,4 +1,4 @@
-"""The null server in place of a server: what it answers, its process, and the same target there."""
+"""The null server in place of a server: its answers, its process, and the target that sends to it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from model_containers.data_types import DataType
 
 @dataclass(frozen=True, slots=True)
 class NullAnswer:
-    """What a null server has to be.
+    """The configuration of a null server.
 
     Attributes:
         protocol: what it speaks.
         answer: to each request.
         output_type: the answers' type on the wire of a query frontend.
-        credentials: it wants the client to have, where the server wants some: encryption is part of the client's work.
+        credentials: for clients, where the server requires some: encryption is part of the client's work.
     """
 
     protocol: NullProtocol
@@ -45,7 +45,7 @@ class NullServer:
     Attributes:
         pid: its process.
         addresses: where it listens, as it said.
-        credentials: that it wants; None for none.
+        credentials: for clients; None for none.
     """
 
     pid: int
@@ -93,7 +93,7 @@ async def null_server(answer: NullAnswer, cores: tuple[int, ...]) -> AsyncIterat
     """A null server on some cores, while the context lasts; it ends with this process too.
 
     Args:
-        answer: what it has to be.
+        answer: its configuration.
         cores: where it runs.
 
     Raises:

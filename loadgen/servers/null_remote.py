@@ -18,11 +18,11 @@ from loadgen.targets.oip.requests import RequestInputs
 from loadgen.targets.oip.tensors import HEADER_LENGTH
 
 MOST_ITEMS = 1000
-"""The longest list that an answer in JSON is given, so that it has the element that a path names."""
+"""The longest list in an answer in JSON, which must have the element that a path names."""
 
 
 def answer_of(spec: TargetSpec, inputs: InputSource) -> NullAnswer | None:
-    """What answers requests in place of a server; None for one behind TLS, which no null server speaks.
+    """The answers of a null server in place of a server; None for a server behind TLS, which null servers lack.
 
     Args:
         spec: how the server is reached.
@@ -61,7 +61,7 @@ def _http(body: bytes, headers: Mapping[str, int]) -> bytes:
 
 
 def _with(path: Sequence[str | int]) -> Any:
-    """The least JSON that has something where a path leads."""
+    """The smallest JSON with a value at a path."""
     if not path:
         return ""
     step, *rest = path

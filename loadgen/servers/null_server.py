@@ -2,8 +2,8 @@
 
     python -m loadgen.servers.null_server PROTOCOL ANSWER_FILE [OUTPUT_TYPE]
 
-It prints its addresses as a line of JSON. What a client measures against it is the client, and the sockets between two
-processes. It trusts its client: it reads no more of a request than an answer needs.
+It prints its addresses as a line of JSON. A measurement against it shows the client and the sockets between two
+processes. It trusts its client, and reads only what an answer needs of a request.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ANSWER_FRAMES = 1 + wire.RESPONSE_FRAMES
 """With the routing identity."""
 
 _run: Callable[[Iterable[object]], None] = deque[object](maxlen=0).extend
-"""Run an iterator to its end, for what its steps do."""
+"""Run an iterator to its end, for its side effects."""
 
 
 def main() -> None:
@@ -91,7 +91,7 @@ def _serve_clipper(response_address: str, request_address: str, output_type: Dat
 
 
 class _Echo:
-    """Answers bursts of requests; see `loadgen.targets.clipper`, whose way with sockets this is."""
+    """Answers bursts of requests; reads sockets as `loadgen.targets.clipper` does."""
 
     def __init__(
         self, requests: zmq.Socket[bytes], responses: zmq.Socket[bytes], output_type: DataType, output: bytes
@@ -143,7 +143,7 @@ async def _listen(protocol: Callable[[], asyncio.Protocol]) -> None:
 
 
 class _Connection(asyncio.Protocol):
-    """What both versions of HTTP share."""
+    """The common part of both versions of HTTP."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)

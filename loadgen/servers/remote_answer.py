@@ -17,21 +17,21 @@ from loadgen.targets.readiness import until_ready
 from loadgen.targets.remote import Remote
 
 ANSWER_TIMEOUT_S = 10.0
-"""Patience for one answer."""
+"""Timeout of one answer."""
 
 _LATER = re.compile(r"(?:404|408|425|429|5[0-9]{2}): ")
-"""Answers of a server, or of a proxy before it, that may be others when it is ready."""
+"""Status codes that a server, or a proxy before it, may send until it is ready."""
 
 
 async def wait_for_answer(plan: Plan, remote: Remote) -> None:
-    """Send the first request until it is answered with something that waiting does not change.
+    """Send the first request until its answer is final.
 
     Args:
         plan: of the run.
-        remote: what it loads; one that says itself whether it is ready has been asked.
+        remote: the server; one that reports its own readiness has been asked already.
 
     Raises:
-        TargetError: it was not, in the time that the user has given it.
+        TargetError: the answer was not final within the time that the user allows.
     """
     options = remote.options
     if options.wait_ready_s is None or not isinstance(remote, HttpEndpoint):

@@ -28,10 +28,10 @@ log = logging.getLogger(__name__)
 
 METRICS_TIMEOUT_S = 5.0
 WHOLE_SHARE = 0.9
-"""Statistics with a smaller share of the client's answers are not those of all addresses."""
+"""Statistics that cover a smaller share of the client's answers do not cover all addresses."""
 
 MOST_METRICS_BYTES = 1 << 24
-"""Of a page of metrics; a larger one is left out."""
+"""Largest page of metrics; a larger one is left out."""
 
 MOST_METRICS = 5000
 """Samples of a server's metrics that are kept."""
@@ -79,7 +79,7 @@ class RemoteReadings(Readings):
             await self._end()
 
     async def _end(self) -> None:
-        """The last readings, and whether the server is still there."""
+        """The last readings, and whether the server still answers."""
         after, self._elapsed_ns = await self._statistics(), time.monotonic_ns() - self._before_ns
         if after is not None:
             if self._before is None:
@@ -99,7 +99,7 @@ class RemoteReadings(Readings):
             self.lost = f"the server was gone at the end: {error}"
 
     def _metrics(self) -> dict[str, list[float | None]] | None:
-        """Read the metrics, which takes too long for a time at which requests are sent or answered."""
+        """Read the metrics; this takes too long while requests are in flight."""
         if self._metrics_before is None or self._metrics_after is None:
             return None
         try:
@@ -126,7 +126,7 @@ class RemoteReadings(Readings):
             return None
 
     async def _prometheus(self) -> str | None:
-        """The exposition as it is."""
+        """The unparsed exposition."""
         url = self._metrics_url()
         if url is None:
             return None
@@ -168,7 +168,7 @@ class RemoteReadings(Readings):
         return of_statistics(evidence, self.statistics, self._model, max(1, self._elapsed_ns))
 
     def _check_addresses(self, record: Record) -> None:
-        """Leave statistics out that are those of one address of several: they miss what others answered."""
+        """Leave out statistics of only one of several addresses: they miss the answers of the others."""
         used = sum(count > 0 for count in record.addresses.values())
         statistics = self.statistics
         if used < 2 or statistics is None:
@@ -192,12 +192,12 @@ class RemoteReadings(Readings):
 
 
 def of_statistics(evidence: Evidence, statistics: Statistics, model: OipModel, elapsed_ns: int) -> Evidence:
-    """What a server's statistics add to the evidence: how busy its instances were, and with which batches.
+    """Adds a server's statistics to the evidence: how busy its instances were, and the size of batches.
 
     Args:
-        evidence: what the client knows.
+        evidence: of the client.
         statistics: of the measured part only.
-        model: for its instances and largest batch; one where it does not say.
+        model: for its instances and largest batch; 1 where the server does not give them.
         elapsed_ns: between the two readings, at least 1.
     """
     instances = model.model.instances or 1
@@ -221,7 +221,7 @@ def of_statistics(evidence: Evidence, statistics: Statistics, model: OipModel, e
 
 
 def stage_times(statistics: Statistics) -> StageTimes:
-    """The server's stages, as the results have those of our own frontend; means are all that it tells."""
+    """The server's stages in the form of the project's frontend; a server reports means only."""
     return StageTimes(
         batch_sizes={str(size): value.count for size, value in sorted(statistics.batches.items())},
         **{

@@ -19,11 +19,11 @@ from loadgen.results.sections import Measurements, NodeConfig
 
 
 class Readings(Protocol):
-    """What a server itself tells of the measured part; what cannot be read is a note.
+    """A server's own readings of the measured part; a reading that fails becomes a note.
 
     Attributes:
         notes: what could not be read.
-        lost: one line where the server was not there any more at the end.
+        lost: one line where the server was gone at the end.
     """
 
     notes: list[str]
@@ -38,7 +38,7 @@ class Readings(Protocol):
         ...
 
     def evidence(self, record: Record, plan: Plan) -> Evidence:
-        """What a verdict can rest on.
+        """The evidence for a verdict.
 
         Args:
             record: of all clients together.
@@ -54,16 +54,16 @@ class Readings(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """What is known of a server that is up.
+    """A server that is up, as loadgen knows it.
 
     Attributes:
         deployment: the deployment that this program started; None for an external server.
-        notes: what the reader of results should know of it.
+        notes: for the reader of the results.
         metrics_addresses: ``host:port`` of each query frontend, where its queues can be watched.
         transport: how client and replicas reach the query frontend, as far as it is known: ``tcp`` or ``ipc``.
-        no_answer_hint: what to check when not even the first request is answered.
+        no_answer_hint: what to check when the first request gets no answer.
         proxied: requests go through the Docker engine's proxy process.
-        token: that the frontends' metrics want; empty for none.
+        token: for the frontends' metrics; empty for none.
         node: what a query frontend that ran already says of the model it serves; None for others.
     """
 
@@ -84,7 +84,7 @@ class Workload:
     Attributes:
         inputs: what to send.
         target: the server and how to speak to it.
-        connections: of each client, at most; None where that is no choice.
+        connections: of each client, at most; None where the protocol fixes them.
     """
 
     inputs: InputSource
@@ -103,11 +103,11 @@ class Server(Protocol):
         ...
 
     def load(self, plan: Plan, keep_outputs: bool) -> AbstractAsyncContextManager[Workload]:
-        """What to send and how, while the context lasts.
+        """The workload, while the context lasts.
 
         Args:
             plan: says what to send.
-            keep_outputs: the target hands answers' bytes on, so that they can be compared.
+            keep_outputs: the target returns the bytes of answers, so that they can be compared.
 
         Raises:
             TargetError: the server refuses.

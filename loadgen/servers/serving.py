@@ -1,4 +1,4 @@
-"""Brings up what a plan wants measured, or connects to it."""
+"""Brings up the server of a plan, or connects to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from loadgen.servers.server import Server
 
 @contextlib.asynccontextmanager
 async def serving(plan: Plan) -> AsyncIterator[Server]:
-    """What a plan wants measured: brought up on the way in and taken down on the way out, or found.
+    """The server of a plan, while the context lasts: a deployment, brought up and taken down, or an external server.
 
     Args:
         plan: what to measure.
