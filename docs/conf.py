@@ -9,6 +9,7 @@ project = _PROJECT["name"]
 release = version = _PROJECT["version"]
 author = "The loadgen authors"
 language = "en"
+smartquotes = False  # `--option` in running text
 
 extensions = ["myst_parser"]
 exclude_patterns = ["package.md"]  # what a package index shows
@@ -18,6 +19,7 @@ myst_heading_anchors = 4
 html_theme = "furo"
 html_title = f"{project} {release}"
 html_copy_source = False
+html_show_search_summary = False  # a page that is opened as a file cannot read others
 html_show_sphinx = False
 html_show_copyright = False
 html_theme_options = {"navigation_with_keys": True}

@@ -66,8 +66,8 @@ def options() -> str:
 def _command(path: str, command: Any) -> Iterator[str]:
     context = typer.Context(command, info_name=path, max_content_width=_COLUMNS)
     yield from ("", f"## {path}", "", cell(command.help or ""))
-    for line in examples.EXAMPLES.get(path.removeprefix("loadgen "), ()):
-        yield from ("", "```", line, "```")
+    if lines := examples.EXAMPLES.get(path.removeprefix("loadgen ")):
+        yield from ("", "```", *lines, "```")
     panels: dict[str, list[str]] = {title: [] for title in ("Arguments", *help_format.PANELS)}
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
