@@ -223,13 +223,19 @@ def _signature(name: str, value: Any) -> str | None:
         signature = inspect.signature(value)
     except (TypeError, ValueError):
         return None
-    parameters = [re.sub(r"<([\w.]+) object at 0x\w+>|<factory>", "...", str(each)) for each in _own(signature)]
+    parameters = [_parameter(each) for each in _own(signature)]
     returns = "" if inspect.isclass(value) else f" -> {_annotation(signature.return_annotation)}"
     prefix = "async " if inspect.iscoroutinefunction(value) else ""
     line = f"{prefix}{name}({', '.join(parameters)}){returns}"
     if len(line) <= 88:
         return line
     return "\n".join([f"{prefix}{name}(", *(f"    {each}," for each in parameters), f"){returns}"])
+
+
+def _parameter(parameter: inspect.Parameter) -> str:
+    """A parameter without what differs from one process or platform to the next."""
+    text = re.sub(r"<[\w.]+ object at 0x\w+>|<factory>", "...", str(parameter))
+    return text.replace("PosixPath(", "Path(")
 
 
 def _own(signature: inspect.Signature) -> Iterator[inspect.Parameter]:
