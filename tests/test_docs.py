@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import docs_site
 import pictures
 import pytest
 import reference_pages
@@ -55,6 +56,23 @@ def test_the_reference_is_up_to_date(name):
 def test_drawings_are_up_to_date(name):
     """Their script draws what is kept."""
     assert (pictures.DIRECTORY / name).read_text() == pictures.DRAWINGS[name](), "run make pictures"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("a.html", '<script src="https://host/x.js"></script>', ["https://host/x.js"]),
+        ("a.html", '<link rel="stylesheet" href="//host/x.css">', ["//host/x.css"]),
+        ("a.css", "@font-face { src: url(https://host/x.woff2) }", ["https://host/x.woff2"]),
+        ("a.html", '<a href="https://host/">a link</a> <img src="x.png"> <link href="x.css">', []),
+    ],
+)
+def test_a_site_that_loads_from_another_host(tmp_path, name, text, found):
+    """It would not work offline; a link may lead anywhere."""
+    (tmp_path / name).write_text(text)
+    assert list(docs_site.loaded(tmp_path)) == [
+        f"{name}: loads {address}; the site must work offline" for address in found
+    ]
 
 
 def test_each_page_is_on_the_site():

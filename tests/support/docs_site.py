@@ -5,8 +5,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sphinx.cmd.build import build_main
-
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "build" / "docs"
 
@@ -23,6 +21,8 @@ def loaded(site: Path) -> Iterator[str]:
 
 def main() -> None:
     """Build the site, and exit with what is wrong with it."""
+    from sphinx.cmd.build import build_main  # the extra docs
+
     arguments = ["-W", "--keep-going", "-q", "-b", "html", "-d", str(SITE.with_name("doctrees"))]
     if code := build_main([*arguments, str(ROOT / "docs"), str(SITE)]):
         sys.exit(code)
