@@ -63,16 +63,35 @@ def _module(name: str, module_name: str) -> tuple[ModuleType, Path]:
     if module_name.endswith(".py"):
         file = Path(os.path.expanduser(module_name))
         if not file.is_file():
-            raise ModelError(f"{name}: there is no file {file}")
+            attribute = name.partition(":")[2]
+            meant = near_file(file)
+            remedy = "name one that is there" if meant is None else f"did you mean {meant}:{attribute}?"
+            raise ModelError(f"{name}: there is no file {file}: {remedy}")
         called, directory = file.stem, str(file.parent.resolve())
     if directory not in sys.path:
         sys.path.append(directory)
     try:
         return importlib.import_module(called), file
     except ModuleNotFoundError as error:
-        raise ModelError(f"{name}: {error}: install it, or run where {called.partition('.')[0]} is") from None
+        raise ModelError(f"{name}: {error}: {_meant(name, file)}") from None
     except (Exception, SystemExit) as error:  # a module may raise anything when it is imported
         raise ModelError(f"{name}: {module_name} cannot be imported: {error!r}") from None
+
+
+def _meant(name: str, file: Path) -> str:
+    """What to name in place of a module that cannot be imported.
+
+    Args:
+        name: as it was named.
+        file: that the module could be in.
+    """
+    module, _, attribute = name.partition(":")
+    if attribute.endswith(".onnx"):
+        return f"did you mean onnx:{attribute}?"
+    meant = None if file.exists() else near_file(file)
+    if meant is not None:
+        return f"did you mean {meant}:{attribute}?"
+    return f"install it, or run where {module.partition('.')[0]} is"
 
 
 def _other(module: ModuleType, file: Path) -> str:
@@ -173,3 +192,17 @@ def _check_spec(what: str, spec: TensorSpec, allowed: Collection[DataType]) -> N
         raise ModelError(
             f"{what} has the shape {shape!r}: write a tuple of whole numbers above 0, such as (299, 299, 3)"
         )
+
+
+def near_file(path: Path) -> Path | None:
+    """The file of the same directory and ending with the nearest name to one that is not there; None without one.
+
+    Args:
+        path: of the file that is not there.
+    """
+    try:
+        names = [each.name for each in path.parent.iterdir() if each.suffix == path.suffix]
+    except OSError:
+        return None
+    close = get_close_matches(path.name, names, n=1)
+    return path.parent / close[0] if close else None

@@ -21,6 +21,7 @@ from model_containers.errors import ModelError
 from model_containers.extras import remedy
 from model_containers.model import TOLERANCE, Description, LoadOptions, TensorSpec
 from model_containers.models._onnx_graph import TOKENS, Graph, Tensor, graph_of, note, tensors_of
+from model_containers.own_models import near_file
 
 _HALF_TOLERANCE = 4 * float(np.finfo(np.float16).eps)
 """See `Description.tolerance`: of answers in float16."""
@@ -206,11 +207,10 @@ def _session(path: str, options: LoadOptions) -> Any:
     except ImportError as error:
         raise ModelError(f"ONNX Runtime is not installed ({error}): {remedy('onnx')}") from None
     if not Path(path).is_file():
-        other = f"{path}.onnx"
-        raise ModelError(
-            f"there is no file {path}: "
-            + (f"did you mean onnx:{other}?" if Path(other).is_file() else "name an ONNX file, onnx:FILE")
-        )
+        other = Path(f"{path}.onnx")
+        meant = other if other.is_file() else near_file(Path(path))
+        hint = "name an ONNX file, onnx:FILE" if meant is None else f"did you mean onnx:{meant}?"
+        raise ModelError(f"there is no file {path or repr(path)}: {hint}")
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads, settings.inter_op_num_threads = options.threads, 1
     settings.log_severity_level = 4  # what fails is raised as well
