@@ -95,6 +95,13 @@ class LoadPlan:
     arrivals: Arrivals | None = None
 
     @property
+    def expected_requests(self) -> int | None:
+        """About how many requests the run sends, its warm-up included; None where its answers say."""
+        if self.arrivals is None:
+            return self.requests
+        return round(self.arrivals.mean_rps * self.arrivals.duration_s + self.arrivals.initial_rps * self.warmup_s)
+
+    @property
     def most_requests(self) -> int | None:
         """Requests that the run has at most, but for chance that is negligible; None where only time ends it."""
         if self.arrivals is None:

@@ -17,7 +17,7 @@ from loadgen.cli.outputs import Outputs
 from loadgen.config import Deploy, ExperimentConfig
 from loadgen.experiments.experiment import ExperimentInterrupted, run_experiment
 from loadgen.plan import Plan, prepare
-from loadgen.report.text import placement_text, plan_text, results_text
+from loadgen.report.text import estimate_text, placement_text, plan_text, results_text
 from loadgen.results.document import Results
 
 
@@ -40,15 +40,15 @@ def one_experiment(described: Callable[..., ExperimentConfig]) -> Callable[..., 
     return verb
 
 
-def show_plan(config: ExperimentConfig, described: Callable[[Plan], str] = plan_text) -> None:
+def show_plan(config: ExperimentConfig, described: Callable[[Plan], str] | None = None) -> None:
     """Print what an experiment would run, and where.
 
     Args:
         config: of the experiment.
-        described: what would run, in words.
+        described: what would run and for how long, in words; None for one run.
     """
     plan, _ = console.run(prepare(config))
-    typer.echo(described(plan))
+    typer.echo(f"{plan_text(plan)}\n{estimate_text(plan)}" if described is None else described(plan))
     typer.echo(placement_text(plan.placement))
     show_ports(config)
 

@@ -16,7 +16,7 @@ from loadgen.experiments.compare import Compared, ComparePlan
 from loadgen.judging.comparison import METRICS, THROUGHPUT, Comparison, Effect, Outcome, figure
 from loadgen.report import junit as junit_xml
 from loadgen.report.tables import markdown_table
-from loadgen.report.text import plan_text, table
+from loadgen.report.text import plan_text, sent_text, table
 from loadgen.results.cells import Run
 from loadgen.results.document import Results, strict
 from loadgen.results.environment import Environment
@@ -268,6 +268,8 @@ def compare_plan_text(plan: ComparePlan) -> str:
     order = ", ".join(" ".join(plan.order(number)) for number in range(min(2, plan.rounds)))
     time = datetime.timedelta(seconds=round(plan.expected_s))
     lines.append(f"rounds      {plan.rounds}, in the order {order}{', …' * (plan.rounds > 2)}; about {time}")
+    if sent := sent_text([each for each in plan.sides.values() for _ in range(plan.rounds)]):
+        lines.append(f"sends       {sent}")
     lines.append(f"metrics     {metrics}{'; ' * bool(plan.notes)}{'; '.join(plan.notes)}")
     if config.gates:
         lines.append(f"margin      B may be worse by {_share(config.margin)}")

@@ -9,11 +9,11 @@ from frontend_launch.integers import core_ranges
 from frontend_launch.launch.placement import Placement
 from frontend_launch.launch.topology import Topology
 from frontend_launch.quantities import byte_size, duration, number, plural
-from loadgen.config import CataloguedModel, External, OpenLoop, Saturate
+from loadgen.config import CataloguedModel, Deploy, External, OpenLoop, Saturate
 from loadgen.experiments.capacity import CapacityConfig, FoundCapacity
 from loadgen.experiments.grid import NOWHERE
 from loadgen.experiments.search import MAX_STRETCH, MOST_CONFIRMING, Capacity
-from loadgen.experiments.sweep import Sweep, SweepPlan
+from loadgen.experiments.sweep import OVERHEAD_S, START_S, Sweep, SweepPlan
 from loadgen.hardware.energy import energy_text
 from loadgen.hardware.readings import SAMPLER
 from loadgen.hardware.summary import CoreUse, GpuUse, ProcessUse
@@ -25,6 +25,9 @@ from loadgen.results.document import Results
 from loadgen.results.sections import PlacementRow, RequestStage, Threshold, Transport
 from model_containers.model import Description, TensorSpec
 from model_containers.printable import printable_line
+
+TRIAL_S = 2.0
+"""About how long the client's own ceiling takes to measure."""
 
 LEAST_FLOOR_SHARE = 0.01
 """In a closed loop a floor that is less of the p50 is not shown."""
@@ -52,6 +55,35 @@ def plan_text(plan: Plan) -> str:
         case Saturate():
             load = f"at most {plan.window:,} in flight ({byte_size(plan.window * plan.inputs.payload_bytes)})"
     return _plan_text(plan, load, plan.load.until)
+
+
+def estimate_text(plan: Plan) -> str:
+    """About how long a run takes, and what it sends as far as that is known."""
+    config, load = plan.config, plan.load
+    around_s = OVERHEAD_S + START_S * isinstance(config.serve, Deploy) + TRIAL_S * config.client.ceiling
+    if load.requests is None:
+        time = duration(around_s + load.expected_s)
+        time_text = f"{'at most' if config.until_steady else 'about'} {time}"
+    else:
+        time_text = f"as long as {plural(load.requests, 'request')} take, and about {around_s:.0f} s to start and end"
+    sent = sent_text([plan])
+    return "\n".join([f"time   {time_text}", *([f"sends  {sent}"] if sent else [])])
+
+
+def sent_text(plans: Sequence[Plan]) -> str:
+    """What runs send, warm-ups included; empty where only their answers say.
+
+    Args:
+        plans: of the runs.
+    """
+    counts = [plan.load.expected_requests for plan in plans]
+    known = [count for count in counts if count is not None]
+    if not known or len(known) < len(counts):
+        return ""
+    size = sum(count * plan.inputs.payload_bytes for count, plan in zip(known, plans, strict=True))
+    scheduled = any(plan.load.arrivals is not None for plan in plans)
+    count = sum(known)
+    return f"{'about ' * scheduled}{plural(count, 'request')}, {byte_size(size)}"
 
 
 def capacity_plan_text(plan: Plan, config: CapacityConfig) -> str:
@@ -128,6 +160,8 @@ def sweep_plan_text(plan: SweepPlan) -> str:
     measurements = plural(len(plan.order), "measurement")
     notes = dict.fromkeys(note for planned in plan.plans.values() for note in planned.notes)
     total = [plural(len(plan.plans), "iteration"), f"{measurements}{extra}: about {expected}"]
+    if sent := sent_text([plan.plans[measurement.cell] for measurement in plan.order]):
+        total.append(f"sends {sent}")
     return "\n".join([table(rows), *notes, *total])
 
 

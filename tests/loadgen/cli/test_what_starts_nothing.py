@@ -415,3 +415,35 @@ def test_a_plan_names_the_ports(monkeypatch):
     line = "\nports  request 4456, response 4455, replica 7000, metrics 1337, admin 1338\n"
     assert asked([*plan, "--metrics-port", "1337"]).stdout.endswith(line)
     assert asked_for == [(1337, (), "127.0.0.1"), (1337, ("metrics",), "127.0.0.1")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lines"),
+    [
+        (["saturate", "-d", "120"], ["time   about 0:02:09"]),
+        (["saturate", "-d", "120", "--until-steady", "--no-ceiling"], ["time   at most 0:02:07"]),
+        (
+            ["saturate", "--requests", "5000"],
+            [
+                "time   as long as 5000 requests take, and about 8 s to start and end",
+                "sends  5,000 requests, 19.53 KiB",
+            ],
+        ),
+        (["rate", "--rate", "50"], ["time   about 0:02:09", "sends  about 6,050 requests, 23.63 KiB"]),
+        (
+            ["rate", "--arrivals", "ramp:10..50", "-d", "20", "--no-ceiling"],
+            ["time   about 0:00:27", "sends  about 610 requests, 2.383 KiB"],
+        ),
+        (
+            ["sweep", "--rates", "10,20", "-d", "5"],
+            ["3 measurements, 1 of them again: about 0:00:24", "sends about 220 requests, 880 B"],
+        ),
+        (["sweep", "-d", "5", "-b", "1"], ["1 measurement: about 0:00:12"]),
+    ],
+)
+def test_a_plan_says_how_long_it_takes(arguments, lines):
+    """And what it sends, where that does not depend on the answers."""
+    verb, *options = arguments
+    done = asked([LOADGEN, verb, "-m", "noop", "--dry-run", "--topology", "cpus=0-7", *options])
+    found = [line for line in done.stdout.splitlines() if line.startswith(("time ", "sends ")) or "measurement" in line]
+    assert found == lines
