@@ -20,7 +20,7 @@ def best(
         list[Path], typer.Argument(metavar="PATH...", help="Results files, and directories with results.")
     ],
     rate: Annotated[str, typer.Option(metavar="RATE", help="Requests a second to carry: 100; or 6/m, 360/h.")],
-    slo: Annotated[str, typer.Option(metavar="CONDITIONS", help="What must hold, such as p99<250ms,failed<0.1%.")],
+    slo: Annotated[str, typer.Option(metavar="CONDITIONS", help="Objective, such as p99<250ms,failed<0.1%.")],
 ) -> None:
     """Name the cheapest configuration that was shown to carry a rate within an objective."""
     with console.one_line_errors():

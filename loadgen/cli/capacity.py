@@ -40,11 +40,11 @@ def capacity(
     settings: parameters.Settings,
     slo: Annotated[
         list[str],
-        typer.Option(metavar="CONDITIONS", help="What has to hold: 'p99<1s,goodput(latency<100ms)>99%'; repeatable."),
+        typer.Option(metavar="CONDITIONS", help="Objective: 'p99<1s,goodput(latency<100ms)>99%'; repeatable."),
     ],
     tolerance: Annotated[
         str,
-        typer.Option(metavar="SHARE", help="How exact the answer is to be: a quarter of its interval."),
+        typer.Option(metavar="SHARE", help="Precision of the answer: a quarter of its interval."),
     ] = "2%",
     duration: Annotated[
         str, typer.Option("--duration", "-d", metavar="TIME", help="Measured part of a probe that looks for a rate.")
@@ -80,7 +80,7 @@ def capacity(
     dry_run, wanted = settings.pop("dry_run"), settings["outputs"]
     with console.one_line_errors(typed={"Limits.tolerance": tolerance}):
         if settings["fail_if"]:
-            raise ConfigError(f"--fail-if {settings['fail_if'][0]}: a search wants what has to hold: use --slo")
+            raise ConfigError(f"--fail-if {settings['fail_if'][0]}: a search needs an objective: use --slo")
         load = Saturate(
             max_in_flight=settings["max_in_flight"],
             warmup_s=console.parsed("--warmup", parse_duration_or_zero, warmup),

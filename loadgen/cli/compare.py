@@ -52,7 +52,7 @@ def compare(
     rounds: Annotated[
         str, typer.Option(metavar="auto|N", help="Rounds to measure; auto is the fewest that can show anything.")
     ] = "auto",
-    margin: Annotated[str, typer.Option(metavar="SHARE", help="B may be worse by less than this share.")] = "5%",
+    margin: Annotated[str, typer.Option(metavar="SHARE", help="How much worse B may be, as a share.")] = "5%",
     metrics: Annotated[
         str | None,
         typer.Option(
@@ -63,11 +63,11 @@ def compare(
     baseline: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE|DIR", help="Results of another time in place of A. B is measured and described beside them."
+            metavar="FILE|DIR", help="Earlier results in place of A. B is measured and described beside them."
         ),
     ] = None,
     allow_unpaired: Annotated[
-        bool, typer.Option("--allow-unpaired", help="Judge B by a baseline, beyond the spread of its runs.")
+        bool, typer.Option("--allow-unpaired", help="Judge B against the spread of the baseline's runs.")
     ] = False,
     results_dir: Annotated[str, typer.Option(metavar="DIR", help="Directory for the results.")] = "results",
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit's XML.")] = None,

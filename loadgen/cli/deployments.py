@@ -58,7 +58,7 @@ def up(
     with console.one_line_errors():
         config = parameters.configured(settings | {"runtime": runtime}, Saturate())
         if settings["restart_replicas"] and runtime == "docker":
-            raise ConfigError("--restart-replicas: nothing watches containers that stay; add --runtime process")
+            raise ConfigError("--restart-replicas: no process watches containers that stay; add --runtime process")
     console.set_up_logging()
     console.run(_up(config), console.NOTHING_MEASURED)
 
@@ -67,12 +67,12 @@ async def _up(config: ExperimentConfig) -> None:
     serve = config.serve
     assert isinstance(serve, Deploy)
     if serve.insecure and not is_loopback(serve.publish_address):
-        log.warning("--insecure: who reaches %s can load, change and join this deployment", serve.publish_address)
+        log.warning("--insecure: any peer that reaches %s can load, change and join it", serve.publish_address)
     async with servers.up(config) as deployment:
         shape = "" if serve.input_shape is None else f" --input-shape {'x'.join(map(str, serve.input_shape))}"
         file = deployment.credentials_file
         if file is not None:
-            log.info("clients and replicas need a copy of %s, also on other machines; nobody else is served", file)
+            log.info("clients and replicas need a copy of %s, also on other machines; other peers are not served", file)
         secret = "" if file is None else f" --credentials {shlex.quote(str(file))}"
         for endpoint in deployment.endpoints:
             typer.echo(
@@ -99,9 +99,9 @@ def _port_flags(ports: Ports) -> str:
 
 def down(
     run: Run = "",
-    all_: Annotated[bool, typer.Option("--all", help="All runs, and whatever is left of those that crashed.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="All runs, and leftovers of runs that crashed.")] = False,
 ) -> None:
-    """Take down containers, network and directory of a run; nothing that loadgen did not label is touched."""
+    """Take down containers, network and directory of a run; others stay untouched."""
 
     async def act() -> list[str]:
         async with engine() as docker:
@@ -162,8 +162,8 @@ def _time(up_s: float | None) -> str:
 
 def logs(
     run: Run = "",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
-    role: Annotated[str, typer.Option(metavar="ROLE", help="Of this role only, such as query or replica-0.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines as they come.")] = False,
+    role: Annotated[str, typer.Option(metavar="ROLE", help="Only this role, such as query or replica-0.")] = "",
 ) -> None:
     """Print the logs of a run's containers, each line with its role."""
 
@@ -189,15 +189,15 @@ async def _print(lines: AsyncIterator[tuple[str, str]], roles: dict[str, str]) -
 def metrics(
     context: typer.Context,
     run: Run = "",
-    ours: Annotated[bool, typer.Option("--counters", help="Our own counters instead, which only ever grow.")] = False,
+    ours: Annotated[bool, typer.Option("--counters", help="Print loadgen's own counters, which only grow.")] = False,
     host: Annotated[
-        str, typer.Option(metavar="HOST", help="Ask a frontend of this host instead of a run of this machine.")
+        str, typer.Option(metavar="HOST", help="Query a frontend of this host instead of a run of this machine.")
     ] = "",
     port: Annotated[
         int, typer.Option("--metrics-port", metavar="PORT", help="With --host: its port for metrics.")
     ] = 1337,
     file: Annotated[
-        Path | None, typer.Option("--credentials", metavar="FILE", help="With --host: credentials that it wants.")
+        Path | None, typer.Option("--credentials", metavar="FILE", help="With --host: credentials of its deployment.")
     ] = None,
 ) -> None:
     """Print the metrics of a query frontend as JSON."""

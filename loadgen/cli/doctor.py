@@ -113,7 +113,7 @@ def _gpus() -> Fitness:
 
 
 def doctor() -> None:
-    """Say what works here, and what to do about the rest."""
+    """Show what works on this machine, and the remedy for the rest."""
     checks = examine()
     width = max(len(check.name) for check in checks)
     for check in checks:

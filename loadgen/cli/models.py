@@ -38,17 +38,15 @@ def models(context: typer.Context) -> None:
     typer.echo(models_text(descriptions, discover()))
 
 
-@app.command(
-    cls=Command, help="Load models, run batches of 1, 2 and 8, and check that the answers are what they should be."
-)
+@app.command(cls=Command, help="Load models, run batches of 1, 2 and 8, and check their answers.")
 def verify(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Models.  [default: all]")] = None,
-    timeout: Annotated[str, typer.Option(metavar="TIME", help="Patience for one model.")] = "5m",
+    timeout: Annotated[str, typer.Option(metavar="TIME", help="Time limit for one model.")] = "5m",
     input_shape: Annotated[
-        str | None, typer.Option(metavar="SHAPE", help="Shape of one input, where models take several: 299x299x3.")
+        str | None, typer.Option(metavar="SHAPE", help="Shape of one input, for models that take several: 299x299x3.")
     ] = None,
 ) -> None:
-    """Load models, run batches of 1, 2 and 8, and check that the answers are what they should be."""
+    """Load models, run batches of 1, 2 and 8, and check their answers."""
     with console.one_line_errors():
         timeout_s = console.parsed("--timeout", parse_duration, timeout)
         shape = console.optional("--input-shape", parse_shape, input_shape)
@@ -71,5 +69,5 @@ def verify(
 
     good, _ = console.run(check(), "interrupted before all models were checked")
     if not good:
-        console.fail("a model is not what it says it is")
+        console.fail("a model does not match its description")
         raise typer.Exit(1)

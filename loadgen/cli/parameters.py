@@ -144,7 +144,7 @@ def _options(parameters: Mapping[str, inspect.Parameter]) -> Iterator[tuple[str,
 
 
 def configured(settings: Settings, load: Load) -> ExperimentConfig:
-    """The configuration that the options of groups come to.
+    """The configuration that the options of groups make.
 
     Args:
         settings: what the groups returned.
@@ -206,7 +206,7 @@ def model(
     input_type: Annotated[
         str | None,
         typer.Option(
-            help="Elements of inputs; bytes are pixels, strings are base64 of JPEG.  [default: the model's]",
+            help="Data type of inputs; bytes are pixels, strings are base64 of JPEG.  [default: the model's]",
             **one_of(each.canonical for each in DataType),
         ),
     ] = None,
@@ -246,7 +246,7 @@ def size(
             "--batch_sizes",
             "-b",
             metavar="N",
-            help="Largest batch a replica is given.  [default: 2, with --target 1]",
+            help="Largest batch of a replica.  [default: 2, with --target 1]",
         ),
     ] = None,
     replicas: Annotated[
@@ -307,7 +307,7 @@ def placement(
             "--model_gpus",
             "-g",
             metavar="GPUS",
-            help="GPUs, one per replica while they last; none forces the CPU.  [default: the model's that exist]",
+            help="GPUs, one per replica as far as they go; none forces the CPU.  [default: the model's that exist]",
             rich_help_panel=help_format.COMMON,
         ),
     ] = None,
@@ -331,7 +331,7 @@ def placement(
         str | None,
         typer.Option(metavar="CORES", help="With --runtime docker: cores of the query frontend.  [default: planned]"),
     ] = None,
-    allow_overlap: Annotated[bool, typer.Option("--allow-overlap", help="Let cores that were named collide.")] = False,
+    allow_overlap: Annotated[bool, typer.Option("--allow-overlap", help="Let named cores overlap.")] = False,
     image: Annotated[
         str, typer.Option(metavar="IMAGE", help="With --runtime docker: image of the replicas.  [default: the model's]")
     ] = "",
@@ -339,7 +339,7 @@ def placement(
         bool, typer.Option("--restart-replicas", help="Replace a replica that dies or hangs, on its cores.")
     ] = False,
     ready_timeout: Annotated[
-        str, typer.Option(metavar="TIME", help="Patience for replicas to load and warm up.")
+        str, typer.Option(metavar="TIME", help="Time limit for replicas to load and warm up.")
     ] = "3m",
 ) -> Settings:
     """Where it runs, and how it is brought up."""
@@ -387,7 +387,8 @@ def ports(
         ),
     ] = None,
     local_token: Annotated[
-        bool, typer.Option("--local-token", help="Serve no other user of this machine: credentials on loopback too.")
+        bool,
+        typer.Option("--local-token", help="Require credentials on loopback too."),
     ] = False,
 ) -> Settings:
     """The ports of the frontends, and who is served."""
@@ -404,11 +405,12 @@ def publishing(
             "--publish-address",
             "--host",
             metavar="ADDRESS",
-            help="Have other machines reach the frontends on this address; only peers with the credentials are served.",
+            help="Let other machines reach the frontends on this address; peers need the credentials.",
         ),
     ] = "127.0.0.1",
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="With --publish-address: serve everybody, such as peers of 2017.")
+        bool,
+        typer.Option("--insecure", help="With --publish-address: require no credentials, for peers of 2017."),
     ] = False,
 ) -> Settings:
     """Who reaches the frontends."""
@@ -431,23 +433,25 @@ def inputs(
     ] = None,
     input_range: Annotated[
         str | None,
-        typer.Option(metavar="LOW:HIGH", help="Draw numbers from LOW to below HIGH; of several inputs NAME:LOW:HIGH,…"),
+        typer.Option(
+            metavar="LOW:HIGH", help="Draw numbers from LOW to below HIGH; NAME:LOW:HIGH,… for several inputs."
+        ),
     ] = None,
     input_dtype: Annotated[
         str | None,
-        typer.Option(metavar="DTYPE", help="With http+json: draw such numbers, such as int64.  [default: float32]"),
+        typer.Option(metavar="DTYPE", help="With http+json: type of drawn numbers, such as int64.  [default: float32]"),
     ] = None,
     input_layout: Annotated[
         str | None,
-        typer.Option(help="Where the model has an image's channels.  [default: by its shape]", **one_of(LAYOUTS)),
+        typer.Option(help="Position of the channels of images.  [default: by the model's shape]", **one_of(LAYOUTS)),
     ] = None,
     resize: Annotated[
         str | None,
         typer.Option(help="Resize images to the model's size.", **one_of(METHODS)),
     ] = None,
-    allow_nan: Annotated[bool, typer.Option("--allow-nan", help="Let floats of files be NaN.")] = False,
+    allow_nan: Annotated[bool, typer.Option("--allow-nan", help="Accept NaN in files.")] = False,
     verify: Annotated[
-        int | None, typer.Option(metavar="N", help="Compare every Nth answer with the right one.")
+        int | None, typer.Option(metavar="N", help="Compare every Nth answer with the correct one.")
     ] = None,
 ) -> Settings:
     """What to send."""
@@ -494,7 +498,7 @@ def client(
         ),
     ] = None,
     no_ceiling: Annotated[
-        bool, typer.Option("--no-ceiling", help="Do not measure what the client can do by itself, which takes 2 s.")
+        bool, typer.Option("--no-ceiling", help="Skip the measurement of the client's own ceiling, which takes 2 s.")
     ] = False,
     workers: Annotated[
         str | None,
@@ -530,7 +534,7 @@ def ending(
     ] = False,
     abort_on_fail: Annotated[
         bool,
-        typer.Option("--abort-on-fail", help="End early, once a condition of --fail-if is true whatever follows."),
+        typer.Option("--abort-on-fail", help="End early once a condition of --fail-if is certain to come true."),
     ] = False,
 ) -> Settings:
     """When a run may end early."""
@@ -539,9 +543,7 @@ def ending(
 
 @panel(help_format.VALIDITY)
 def validity(
-    allow_invalid: Annotated[
-        bool, typer.Option("--allow-invalid", help="Take a run that is invalid as it is, and go on.")
-    ] = False,
+    allow_invalid: Annotated[bool, typer.Option("--allow-invalid", help="Accept invalid runs, and go on.")] = False,
 ) -> Settings:
     """What becomes of invalid runs."""
     return {"allow_invalid": allow_invalid}
@@ -555,17 +557,15 @@ def window(
             metavar="N", help="Most requests in flight.  [default: 10000, with --target 64; no more than 1 GiB]"
         ),
     ] = None,
-    timeout: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Patience for one reply.  [default: without end]")
-    ] = None,
+    timeout: Annotated[str | None, typer.Option(metavar="TIME", help="Timeout of a request.  [default: none]")] = None,
     stall: Annotated[
-        str, typer.Option(metavar="TIME", help="Time without any answer after which the run has failed.")
+        str, typer.Option(metavar="TIME", help="Time without an answer after which the run fails.")
     ] = "60s",
     drain: Annotated[
         str | None,
         typer.Option(
             metavar="TIME",
-            help="Patience for what is outstanding at the end.  [default: 5s with --connect and --target, else none]",
+            help="Wait for outstanding requests at the end.  [default: 5s with --connect and --target, else none]",
         ),
     ] = None,
 ) -> Settings:
@@ -579,15 +579,15 @@ def patience(
         int | None,
         typer.Option(
             metavar="N",
-            help="Requests in flight at which the run is given up.  [default: 1000000, with --target 20000]",
+            help="Requests in flight at which the run ends as failed.  [default: 1000000, with --target 20000]",
         ),
     ] = None,
-    timeout: Annotated[str, typer.Option(metavar="TIME", help="Patience for a reply, from its planned time.")] = "60s",
+    timeout: Annotated[str, typer.Option(metavar="TIME", help="Timeout of a request, from its planned time.")] = "60s",
     stall: Annotated[
-        str, typer.Option(metavar="TIME", help="Time without any answer after which the run has failed.")
+        str, typer.Option(metavar="TIME", help="Time without an answer after which the run fails.")
     ] = "60s",
     drain: Annotated[
-        str, typer.Option(metavar="TIME", help="Patience for what is outstanding after the last request.")
+        str, typer.Option(metavar="TIME", help="Wait for outstanding requests after the last one.")
     ] = "10s",
 ) -> Settings:
     """How long to wait, where a schedule says when to send."""
@@ -617,11 +617,11 @@ def connection(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="With --connect: the application to ask, of any model without -m.  [default: the model's name]",
+            help="With --connect: the application to query; without -m any answer counts.  [default: the model's name]",
         ),
     ] = None,
     credentials: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --connect: credentials that its deployment wants.")
+        Path | None, typer.Option(metavar="FILE", help="With --connect: credentials of its deployment.")
     ] = None,
 ) -> Settings:
     """A frontend that runs already, in place of a deployment."""
@@ -681,7 +681,7 @@ def planning(
         str | None,
         typer.Option(
             metavar="MACHINE",
-            help="With --dry-run: another machine to plan for: cpus=0-31,gpus=0-1,smt=2,numa=2.",
+            help="With --dry-run: plan for another machine: cpus=0-31,gpus=0-1,smt=2,numa=2.",
             rich_help_panel=help_format.PLACEMENT,
         ),
     ] = None,

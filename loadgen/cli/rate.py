@@ -1,4 +1,4 @@
-"""``loadgen rate``: load on a schedule, whatever the answers do."""
+"""``loadgen rate``: load on a schedule that does not wait for answers."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def described(
     ] = "1s",
     runtime: parameters.Runtime = "process",
 ) -> ExperimentConfig:
-    """Offer load at a rate, and say what its users would feel."""
+    """Offer load at a rate, and measure the latency of its users."""
     with console.one_line_errors():
         duration_s = console.optional("--duration", parse_duration, duration)
         rate_rps = console.optional("--rate", parse_rate, rate)

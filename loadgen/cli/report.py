@@ -33,8 +33,8 @@ def report(
     slo: Annotated[
         str | None, typer.Option(metavar="CONDITIONS", help="What must hold at the rate, such as p99<250ms.")
     ] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with plots, in one file.")] = None,
-    csv: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write a line per run.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with plots to one file.")] = None,
+    csv: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write CSV, a line per run.")] = None,
     json: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write cells and runs as JSON.")] = None,
     output: Annotated[
         list[str] | None,
@@ -46,7 +46,7 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Show what was measured: what to deploy, a table, and the files that you ask for; - is standard output."""
+    """Show what to deploy and a table of results, and write them to files; - is standard output."""
     with console.one_line_errors():
         named = (*of("--html", html, "html"), *of("--csv", csv, "csv"), *of("--json", json, "json"))
         wanted = outputs.Outputs((*named, *by_ending(output or ())))
@@ -61,7 +61,7 @@ def report(
 
 
 class _Terminal(Console):
-    """Says when whoever read its output is gone."""
+    """Says when the reader of its output is gone."""
 
     @override
     def on_broken_pipe(self) -> None:

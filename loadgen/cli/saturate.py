@@ -1,4 +1,4 @@
-"""``loadgen saturate``: as much load as the deployment takes."""
+"""``loadgen saturate``: a deployment under full load."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def described(
     requests: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help="Send so many requests instead of stopping by time.", rich_help_panel=help_format.LOAD
+            metavar="N", help="Stop after N requests instead of after a time.", rich_help_panel=help_format.LOAD
         ),
     ] = None,
     runtime: parameters.Runtime = "process",
 ) -> ExperimentConfig:
-    """Load a deployment as much as it takes, and say what limits it."""
+    """Load a deployment to saturation, and name its limit."""
     with console.one_line_errors():
         if requests is not None and parameters.was_given(context, "duration"):
             raise ConfigError("--requests stops by count and --duration by time: leave one of them out")

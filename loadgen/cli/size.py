@@ -47,20 +47,19 @@ def size(
     settings: parameters.Settings,
     slo: Annotated[
         list[str],
-        typer.Option(metavar="CONDITIONS", help="What has to hold: 'p99<1s,goodput(latency<100ms)>99%'; repeatable."),
+        typer.Option(metavar="CONDITIONS", help="Objective: 'p99<1s,goodput(latency<100ms)>99%'; repeatable."),
     ],
     rate: Annotated[
         str | None,
         typer.Option(metavar="RATE", help="Requests a second: 100; or 6/m, 360/h.  [required unless --trace]"),
     ] = None,
     trace: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Times of requests, in seconds; their busiest 10 s are the rate.")
+        str | None,
+        typer.Option(metavar="FILE", help="Arrival times in seconds; their busiest 10 s are the rate."),
     ] = None,
     within: Annotated[
         str,
-        typer.Option(
-            metavar="TIME", help="Most time that the search takes; with --target, the time that its probes are for."
-        ),
+        typer.Option(metavar="TIME", help="Time limit of the search; with --target, the time for its probes."),
     ] = "10m",
     batch_sizes: Annotated[
         str | None,
@@ -90,7 +89,7 @@ def size(
     ] = 0.0,
     gpu_cost: Annotated[float, typer.Option(metavar="COST", help="Cost of a GPU for an hour.")] = 0.0,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the newest search of this model and objective.")
+        bool, typer.Option("--resume", help="Continue the newest search of this model and objective.")
     ] = False,
     runtime: parameters.Runtime = "process",
 ) -> None:
@@ -98,7 +97,7 @@ def size(
     dry_run, wanted = settings.pop("dry_run"), settings["outputs"]
     with console.one_line_errors():
         if settings["fail_if"]:
-            raise ConfigError(f"--fail-if {settings['fail_if'][0]}: a search wants what has to hold: use --slo")
+            raise ConfigError(f"--fail-if {settings['fail_if'][0]}: a search needs an objective: use --slo")
         if (rate is None) == (trace is None):
             given = "are two rates: leave one out" if rate is not None else "are both missing: name one"
             raise ConfigError(f"--rate and --trace {given}")

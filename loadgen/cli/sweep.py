@@ -75,7 +75,7 @@ def sweep(
         str | None, typer.Option(metavar="RATES", help="Rates to combine, 100,200; see `loadgen rate`.")
     ] = None,
     arrivals: Annotated[
-        str, typer.Option(metavar="SCHEDULE", help="Of the rates: constant, poisson, or gamma:cv=2.")
+        str, typer.Option(metavar="SCHEDULE", help="Arrivals of the rates: constant, poisson, or gamma:cv=2.")
     ] = "constant",
     duration: Annotated[
         str,
@@ -96,12 +96,10 @@ def sweep(
             rich_help_panel=help_format.LOAD,
         ),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the newest sweep of these very options.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the newest sweep with the same options.")] = False,
     skip_impossible: Annotated[
         bool,
-        typer.Option("--skip-impossible", help="Leave out combinations that cannot be placed, measure the others."),
+        typer.Option("--skip-impossible", help="Skip combinations that this machine cannot place."),
     ] = False,
     runtime: parameters.Runtime = "process",
 ) -> None:

@@ -103,22 +103,22 @@ def target(
         typer.Option(metavar="N", help="With --target: connections of a client.  [default: enough]"),
     ] = None,
     shared_memory: Annotated[
-        bool, typer.Option("--shared-memory", help="With --target: inputs lie in memory that the server shares.")
+        bool, typer.Option("--shared-memory", help="With --target: pass inputs through memory shared with the server.")
     ] = False,
     header: Annotated[
         list[str] | None,
         typer.Option(
             metavar="'NAME: VALUE'|@FILE",
-            help="With --target: sent with each request. A file, with a header a line, keeps it off the process list.",
+            help="With --target: a header of each request; a file, one a line, keeps secrets off the process list.",
         ),
     ] = None,
     token_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --target: holds a bearer token.")
+        Path | None, typer.Option(metavar="FILE", help="With --target: file with a bearer token.")
     ] = None,
     tls_ca: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With TLS: authorities to trust, PEM.  [default: the system's]")
     ] = None,
-    tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="With TLS: our certificate, PEM.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="With TLS: client certificate, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="With TLS: its private key, PEM.")] = None,
     tls_server_name: Annotated[
         str | None,
@@ -129,17 +129,18 @@ def target(
     ] = None,
     wait_ready: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="With --target: patience for it to be up and ready.  [default: none]"),
+        typer.Option(metavar="TIME", help="With --target: time limit for the server to be ready.  [default: none]"),
     ] = None,
     body: Annotated[
         str | None,
-        typer.Option(metavar="BODY|@FILE", help='With http: what requests carry; "$input" stands for the input.'),
+        typer.Option(metavar="BODY|@FILE", help='With http: body of requests; "$input" stands for the input.'),
     ] = None,
     method: Annotated[
-        str | None, typer.Option(metavar="METHOD", help="With http: of requests.  [default: POST; GET without a body]")
+        str | None,
+        typer.Option(metavar="METHOD", help="With http: method.  [default: POST; GET without a body]"),
     ] = None,
     content_type: Annotated[
-        str | None, typer.Option(metavar="TYPE", help="With http: of the body.  [default: as the body looks]")
+        str | None, typer.Option(metavar="TYPE", help="With http: type of the body.  [default: guessed from the body]")
     ] = None,
     form: Annotated[
         list[str] | None,
@@ -148,18 +149,18 @@ def target(
         ),
     ] = None,
     answer: Annotated[
-        str | None, typer.Option(metavar="PATH", help="With http: what JSON answers have to have: choices[0].text.")
+        str | None, typer.Option(metavar="PATH", help="With http: path that JSON answers must have: choices[0].text.")
     ] = None,
     parameter: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="With oip: a parameter of each request, such as priority=1."),
     ] = None,
     trust_answers: Annotated[
-        bool, typer.Option("--trust-answers", help="With --target: count any answer that is no error, unread.")
+        bool, typer.Option("--trust-answers", help="With --target: count each answer that is not an error, unread.")
     ] = False,
     metrics_url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="With --target: its Prometheus metrics.  [default: the usual]"),
+        typer.Option(metavar="URL", help="With --target: URL of its Prometheus metrics.  [default: the usual one]"),
     ] = None,
 ) -> parameters.Settings:
     """A model on an external server."""

@@ -22,8 +22,8 @@ from model_containers import printable
 
 VERBS = {
     "size": ("size:size", "Find the cheapest configuration that carries a rate within an objective."),
-    "saturate": ("saturate:saturate", "Load a deployment as much as it takes, and say what limits it."),
-    "rate": ("rate:rate", "Offer load at a rate, and say what its users would feel."),
+    "saturate": ("saturate:saturate", "Load a deployment to saturation, and name its limit."),
+    "rate": ("rate:rate", "Offer load at a rate, and measure the latency of its users."),
     "sweep": (
         "sweep:sweep",
         "Measure every combination of replicas, cores per replica, batch sizes, requests in flight and rates.",
@@ -31,7 +31,7 @@ VERBS = {
     "capacity": ("capacity:capacity", "Find the highest rate that holds an objective."),
     "report": (
         "report:report",
-        "Show what was measured: what to deploy, a table, and the files that you ask for; - is standard output.",
+        "Show what to deploy and a table of results, and write them to files; - is standard output.",
     ),
     "compare": (
         "compare:compare",
@@ -41,12 +41,12 @@ VERBS = {
     "up": ("deployments:up", "Bring up a deployment that stays, for `loadgen saturate --connect`."),
     "down": (
         "deployments:down",
-        "Take down containers, network and directory of a run; nothing that loadgen did not label is touched.",
+        "Take down containers, network and directory of a run; others stay untouched.",
     ),
     "ps": ("deployments:ps", "List the containers and processes of all deployments."),
     "logs": ("deployments:logs", "Print the logs of a run's containers, each line with its role."),
     "metrics": ("deployments:metrics", "Print the metrics of a query frontend as JSON."),
-    "doctor": ("doctor:doctor", "Say what works here, and what to do about the rest."),
+    "doctor": ("doctor:doctor", "Show what works on this machine, and the remedy for the rest."),
     "models": ("models:app", "List the models, or check them."),
     "images": ("images:app", "Build container images, or list them."),
     "help": ("help:help_", "Show the help of a command."),
@@ -208,7 +208,7 @@ def _refuse(error: typer.TyperException, argv: list[str]) -> NoReturn:
 
 
 _OUTPUT = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""How writing to a stream fails: whoever read it is gone, or the disk is full."""
+"""How writing to a stream fails: its reader is gone, or the disk is full."""
 
 _LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 """How the machine says that it has no more files, memory or processes."""

@@ -35,7 +35,7 @@ QUESTION = Question(50.0, (Size(1, 1), Size(2, 1)), (1, 2), tuple(parse("p99<1s"
         (["--trace", "/nowhere"], "--trace: /nowhere"),
         (["--rate", "5", "--within", "20s"], "--within 20s is too short: 132 s of 5 requests/s tell p99<1s"),
         (["--rate", "5", "--core-cost", "-1"], "--core-cost -1 is negative"),
-        (["--rate", "5", "--fail-if", "p99>1s"], "--fail-if p99>1s: a search wants what has to hold: use --slo"),
+        (["--rate", "5", "--fail-if", "p99>1s"], "--fail-if p99>1s: a search needs an objective: use --slo"),
         (["--rate", "50", "-b", "0"], "--batch-sizes 0 is not positive"),
         (["--rate", "50", "-r", "999"], "999"),
         (["--rate", "50", "--topology", "cpus=0-3"], "add --dry-run"),
