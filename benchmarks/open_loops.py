@@ -28,6 +28,7 @@ from frontend_launch.histogram import LatencyHistogram
 from loadgen.load.arrivals import Renewal
 from loadgen.load.inputs import Pool, SeededInputs
 from loadgen.load.job import Job
+from loadgen.load.record import Record
 from loadgen.load.runner import run
 from loadgen.load.target import Outcome, Replies, TargetSpec
 from loadgen.targets.clipper import ClipperSpec
@@ -100,8 +101,20 @@ def loadgen(server: str, rate_rps: float, seconds: float, *ports: int) -> Measur
     if server == "echo":
         request, response = (f"tcp://127.0.0.1:{port}" for port in ports)
         spec = ClipperSpec(request, response, "echo", DataType.FLOATS, INPUT_BYTES, b"", keep_outputs=False)
-    arrivals = Renewal(rate_rps, seconds, cv=1.0, seed=SEED)
-    job = Job(
+    job = open_loop(spec, rate_rps, seconds)
+    return measured(job, uvloop.run(run(job)))
+
+
+def open_loop(spec: TargetSpec, rate_rps: float, seconds: float, log_every_s: float = 3.0) -> Job:
+    """Poisson arrivals of 8 KB.
+
+    Args:
+        spec: whom they are sent to.
+        rate_rps: requests a second.
+        seconds: of the schedule.
+        log_every_s: length of a logging interval.
+    """
+    return Job(
         target=spec,
         inputs=SeededInputs(TensorSpec((INPUT_BYTES // 4,), "float32"), None, 4, 0),
         window=1_000_000,
@@ -111,14 +124,23 @@ def loadgen(server: str, rate_rps: float, seconds: float, *ports: int) -> Measur
         timeout_s=60.0,
         stall_s=60.0,
         first_answer_s=None,
-        log_every_s=3.0,
+        log_every_s=log_every_s,
         drain_s=10.0,
-        arrivals=arrivals,
+        arrivals=Renewal(rate_rps, seconds, cv=1.0, seed=SEED),
     )
-    record = uvloop.run(run(job))
+
+
+def measured(job: Job, record: Record) -> Measured:
+    """What an open loop came to.
+
+    Args:
+        job: it.
+        record: of it.
+    """
+    assert job.arrivals is not None
     assert record.offered is not None
     return Measured(
-        planned=len(arrivals.times_ns(0.0)),
+        planned=len(job.arrivals.times_ns(0.0)),
         sent=record.sent,
         answered_share=record.offered.arrived / record.offered.planned,
         answer_us=_percentiles_us(record.latency),
