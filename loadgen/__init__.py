@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from loadgen.experiments.size import SizeConfig, Sized, SizePlan, find_size, prepare_size
     from loadgen.experiments.size_answer import Answer as SizeAnswer
     from loadgen.experiments.sweep import Sweep, SweepConfig, SweepPlan, prepare_sweep, run_sweep
+    from loadgen.feed.options import Endpoint, Live
     from loadgen.judging.slo import Condition
     from loadgen.judging.slo import parse as parse_slo
     from loadgen.load.arrivals import Arrivals, parse_arrivals
@@ -58,6 +59,7 @@ __all__ = [
     "Condition",
     "ConfigError",
     "Deploy",
+    "Endpoint",
     "ExperimentConfig",
     "ExperimentInterrupted",
     "External",
@@ -68,6 +70,7 @@ __all__ = [
     "Inputs",
     "Interrupted",
     "Limits",
+    "Live",
     "LoadgenError",
     "OpenLoop",
     "Output",
@@ -113,6 +116,7 @@ _SOURCES = {
     "Condition": "loadgen.judging.slo:Condition",
     "ConfigError": "loadgen.errors:ConfigError",
     "Deploy": "loadgen.config:Deploy",
+    "Endpoint": "loadgen.feed.options:Endpoint",
     "ExperimentConfig": "loadgen.config:ExperimentConfig",
     "ExperimentInterrupted": "loadgen.experiments.experiment:ExperimentInterrupted",
     "External": "loadgen.config:External",
@@ -123,6 +127,7 @@ _SOURCES = {
     "Inputs": "loadgen.config:Inputs",
     "Interrupted": "loadgen.errors:Interrupted",
     "Limits": "loadgen.experiments.search:Limits",
+    "Live": "loadgen.feed.options:Live",
     "LoadgenError": "loadgen.errors:LoadgenError",
     "OpenLoop": "loadgen.config:OpenLoop",
     "Output": "loadgen.config:Output",

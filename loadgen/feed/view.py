@@ -175,9 +175,9 @@ class View:
         if self._closing or self._process is None or self._sender is None:
             return
         self._sender.broken = True
-        if self.lines is not None:
-            self.lines.restore()
         code = self._process.exited.result()
+        if self.lines is not None:
+            self.lines.restore(erased=not code)
         log.warning("the live output ended with exit code %d; the measurement goes on without", code)
 
     async def close(self) -> None:
@@ -193,7 +193,7 @@ class View:
             await asyncio.wait_for(asyncio.shield(self._process.exited), CLOSE_TIMEOUT_S)
         await self._process.stop()
         if self.lines is not None:
-            self.lines.restore()
+            self.lines.restore(erased=not self._process.exited.result())
         self._sender.close()
 
 
@@ -246,8 +246,12 @@ class _Lines(logging.Handler):
             self._sent.popleft()
             self._acknowledged += 1
 
-    def restore(self) -> None:
-        """Give the terminal back to its handlers, and write what was not shown."""
+    def restore(self, *, erased: bool) -> None:
+        """Give the terminal back to its handlers, and write what was not shown.
+
+        Args:
+            erased: the view is not on the terminal any more; else writing begins below it.
+        """
         root = logging.getLogger()
         if self not in root.handlers:
             return
@@ -259,9 +263,9 @@ class _Lines(logging.Handler):
         earlier = self.intervals - len(intervals)
         if earlier and intervals:
             intervals.insert(0, f"{plural(earlier, 'earlier interval')}: see client_metrics in the results")
-        for text in [*self._sent, *self._kept, *intervals]:
-            with contextlib.suppress(OSError, ValueError):
-                self._formatting.stream.write(f"{text}\n")
+        texts = [*([] if erased else [""]), *self._sent, *self._kept, *intervals]
+        with contextlib.suppress(OSError, ValueError):
+            self._formatting.stream.write("".join(f"{text}\n" for text in texts))
         with contextlib.suppress(OSError, ValueError):
             self._formatting.flush()
 
@@ -292,9 +296,9 @@ async def showing(
             if endpoint is not None
         }
         descriptors = {name: listener.fileno() for name, listener in passed.items()}
-        if live.terminal:
-            descriptors["terminal"] = os.dup(sys.stdout.fileno())  # in the process, the number itself is another file
-            stack.callback(os.close, descriptors["terminal"])
+        if live.terminal and (terminal := _terminal()) is not None:
+            descriptors["terminal"] = terminal
+            stack.callback(os.close, terminal)
         sender, other = pair()
         try:
             with other:
@@ -314,7 +318,7 @@ async def showing(
             yield NO_VIEW
             return
         view = View(sender, process, several)
-        if live.terminal and (handlers := _terminal_handlers()):
+        if "terminal" in descriptors and (handlers := _terminal_handlers()):
             view.lines = _Lines(sender, handlers, several)
             view.lines.divert()
         view.tell(Begin(command, dict(tags)))
@@ -325,6 +329,15 @@ async def showing(
             yield view
         finally:
             await to_completion(view.close())
+
+
+def _terminal() -> int | None:
+    """A descriptor of the terminal that standard output is; None where it is none, as in a notebook."""
+    with contextlib.suppress(OSError, ValueError):
+        descriptor = sys.stdout.fileno()
+        # In the live process, the number itself is another file.
+        return os.dup(descriptor) if os.isatty(descriptor) else None
+    return None
 
 
 def _terminal_handlers() -> list[logging.StreamHandler[TextIO]]:

@@ -5,6 +5,7 @@ import contextlib
 import io
 import logging
 import os
+import pty
 import signal
 import socket
 import sys
@@ -169,6 +170,7 @@ def test_a_process_that_ends_is_said_once(terminal):
 
     notes, pids = asyncio.run(act())
     assert terminal.getvalue().splitlines() == [
+        "",  # below what is left of the view
         "not shown",
         "the live output ended with exit code -9; the measurement goes on without",
         "after",
@@ -271,6 +273,12 @@ def test_a_number_that_is_no_port_is_refused():
         Live(web=Endpoint("127.0.0.1", 70000))
 
 
+def test_without_a_terminal_there_is_no_view(monkeypatch):
+    """As in a notebook; the process is there for other outputs."""
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert module._terminal() is None
+
+
 def test_a_process_that_cannot_be_started_is_no_reason_to_fail(monkeypatch, terminal):
     """The measurement goes on without."""
 
@@ -287,9 +295,10 @@ def test_a_process_that_cannot_be_started_is_no_reason_to_fail(monkeypatch, term
     assert "there is no live output: no processes" in terminal.getvalue()
 
 
-def test_a_stopped_process_holds_nothing_up(terminal, monkeypatch, tmp_path):
+def test_a_stopped_process_holds_nothing_up(terminal, monkeypatch):
     """A real one: it is placed, stopped by a signal, and ended."""
-    output = (tmp_path / "output").open("w")
+    ours, other = pty.openpty()
+    output = os.fdopen(other, "w")
     monkeypatch.setattr(sys, "stdout", output)
     monkeypatch.setattr(module, "CLOSE_TIMEOUT_S", 0.05)
 
@@ -305,6 +314,7 @@ def test_a_stopped_process_holds_nothing_up(terminal, monkeypatch, tmp_path):
 
     with output:
         pid = asyncio.run(act())
+    os.close(ours)
     assert "line" in terminal.getvalue()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
