@@ -83,7 +83,7 @@ def report(rate_rps: float, rounds: Sequence[dict[str, dict[str, Any]]]) -> None
 
 
 def in_a_terminal(arm: str, rate_rps: float, seconds: float) -> dict[str, Any]:
-    """One open loop, in a process of its own whose terminal somebody reads.
+    """One open loop, in a process of its own, on a terminal that this process reads.
 
     Args:
         arm: which.

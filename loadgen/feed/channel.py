@@ -86,7 +86,7 @@ class Receiver:
         """The next message; waits for it.
 
         Raises:
-            EOFError: there is none any more.
+            EOFError: the other end is closed.
         """
         try:
             data = self._socket.recv(_MOST_BYTES)

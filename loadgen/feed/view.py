@@ -332,7 +332,7 @@ async def showing(
 
 
 def _terminal() -> int | None:
-    """A descriptor of the terminal that standard output is; None where it is none, as in a notebook."""
+    """A descriptor of standard output, if that is a terminal; None otherwise, as in a notebook."""
     with contextlib.suppress(OSError, ValueError):
         descriptor = sys.stdout.fileno()
         # In the live process, the number itself is another file.

@@ -38,7 +38,7 @@ class OnTerminal:
         while text not in self.written:
             try:
                 data = os.read(self._terminal, 65_536)
-            except OSError:  # Linux: nobody has its other end any more
+            except OSError:  # Linux: its other end is closed
                 break
             self.written += data.decode(errors="replace").replace("\r\n", "\n")
         return text in self.written

@@ -240,7 +240,7 @@ def test_a_page_may_have_any_free_port(configured, words, port):
     ],
 )
 def test_a_live_view_needs_a_terminal(configured, monkeypatch, tty, term, words, shown):
-    """One that can be drawn on, and somebody who wants it."""
+    """A terminal that can be drawn on, without `--no-live`."""
     stream = io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: tty)
     monkeypatch.setattr(console, "shows_live", functools.partial(console.shows_live, stream))

@@ -25,7 +25,7 @@ def test_messages_arrive_whole_and_in_order(channel):
 
 
 def test_what_does_not_fit_is_dropped_and_counted(channel):
-    """A receiver that does not read stops nobody, and takes a bounded number of messages."""
+    """A receiver that does not read never stops the sender, and takes a bounded number of messages."""
     sender, receiver, _ = channel
     accepted = 0
     while sender.offer(LogLine("x" * 10_000)):

@@ -73,7 +73,7 @@ def received(receiver):
 
 @contextlib.asynccontextmanager
 async def viewed(*, several=False, lines=False, starts=True):
-    """A view with a process that is none, and the receiver of its messages."""
+    """A view with a fake process, and the receiver of its messages."""
     sender, other = pair()
     other.setblocking(False)
     process = FakeProcess(starts)

@@ -174,7 +174,7 @@ def test_the_process_ends_with_the_measurement():
 
 
 def test_readings_are_read_as_they_come(tmp_path):
-    """Not a line that is half written, and nothing that is none."""
+    """Neither lines that are half written, nor lines that hold no reading."""
     import msgspec
 
     path = tmp_path / "readings"
