@@ -289,6 +289,16 @@ class ResponseBurst(NamedTuple):
     times: dict[int, RequestTimes]
 
 
+def decode_response(frames: Sequence[Buffer]) -> tuple[int, Buffer, Buffer] | None:
+    """The request id, output type and output of one response; None for anything but that, and for one with times."""
+    if len(frames) != RESPONSE_FRAMES:
+        return None
+    empty, request_id, output_type, output = frames
+    if len(empty) or len(request_id) != 4 or len(output_type) != 4:
+        return None
+    return int.from_bytes(request_id, "little", signed=True), output_type, output
+
+
 def decode_response_burst(frames: Sequence[Buffer]) -> ResponseBurst:
     """Read the frames of whole messages that arrived back to back, for readers that cannot afford a call a message.
 

@@ -21,7 +21,7 @@ from loadgen.load.recorder import Recorder, ScheduleRecorder
 from loadgen.load.requests_log import RequestsLog
 from loadgen.load.running_time import LATE_NS, RunningTime
 from loadgen.load.tally import Tally
-from loadgen.load.target import NO_REPLIES, Outcome, Replies
+from loadgen.load.target import NO_REPLIES, Outcome, Replies, Single
 from model_containers.units import NS_PER_S
 
 BURST = 64
@@ -35,6 +35,12 @@ A client that did not run is seen by the turn that it missed, so a gap is found 
 
 _FEW = 8
 """Fewer replies are cheaper settled one by one than with numpy."""
+
+NEAR_NS = 500_000
+"""With one request in flight, a reply that takes less than this is waited for without the event loop."""
+
+_FAR_REPLIES = 20
+"""After a reply that took longer, so many are waited for with the event loop."""
 
 LEAD_NS = 20_000_000
 """From the start of a run to the first planned request, so that what is done once is done."""
@@ -62,6 +68,7 @@ class Turn(NamedTuple):
         interval: the logging interval that ends with this turn.
         wake_ns: when the next turn is due where no reply comes before; not after now for at once.
         read_ns: replies are not read before; a time that has passed for at once.
+        near: one request is in flight, its reply is expected within `NEAR_NS`, and nothing else is due soon.
     """
 
     measured: bool
@@ -71,6 +78,7 @@ class Turn(NamedTuple):
     interval: Interval | None
     wake_ns: int
     read_ns: int = 0
+    near: bool = False
 
 
 class _CatchUp(NamedTuple):
@@ -117,7 +125,8 @@ class Dispatcher:
         self._cut_ns = NEVER_NS
         self._deadline_ns = pace.measured_from_ns
         self._now_ns = self._quiet_since_ns = self._idle_since_ns = self._due_ns = started_ns
-        self._latest, self._before_ns, self._seen_ns, self._resumed_ns = NO_REPLIES, started_ns, started_ns, started_ns
+        self._latest: Replies | Single = NO_REPLIES
+        self._before_ns = self._seen_ns = self._resumed_ns = started_ns
         self._gap_ns = (started_ns, started_ns)
         self._running = RunningTime()
         self._catch_up: _CatchUp | None = None
@@ -125,6 +134,7 @@ class Dispatcher:
         together = job.arrivals is None and job.window >= LEAST_IN_FLIGHT
         self._reading, self._read_ns = (ReadingPace() if together else None), 0
         self._singly = self._reading is None and self._check is None
+        self._closed, self._far = job.arrivals is None, _FAR_REPLIES
         self._waits, self._missed_ns = job.drain_s > 0, 0
         self._ended: Ending | None = None
 
@@ -141,14 +151,17 @@ class Dispatcher:
         """
         self._ended = ended
 
-    def turn(self, now_ns: int, replies: Replies) -> Turn:
+    def turn(self, now_ns: int, replies: Replies | Single) -> Turn:
         """Take in replies, and say what to do now.
 
         Args:
             now_ns: monotonic clock.
             replies: those that came since the last turn.
         """
-        self._receive(now_ns, replies)
+        if isinstance(replies, Single):
+            self._receive_single(now_ns, replies)
+        else:
+            self._receive(now_ns, replies)
         measured, interval = False, None
         if self._recorder.measuring:
             self._account(now_ns)
@@ -182,8 +195,10 @@ class Dispatcher:
         deadline_ns = self._deadline_ns if self._catch_up is None else max(self._deadline_ns, self._catch_up.until_ns)
         wake_ns = min(now_ns + MAX_WAIT_NS, deadline_ns, self._pace.next_ns(sent + due))
         self._due_ns = max(now_ns, wake_ns)
-        read_ns = self._read_ns if self._in_flight.outstanding + due >= LEAST_IN_FLIGHT else 0
-        return Turn(measured, None, sent, due, interval, wake_ns, read_ns)
+        outstanding = self._in_flight.outstanding + due
+        read_ns = self._read_ns if outstanding >= LEAST_IN_FLIGHT else 0
+        near = outstanding == 1 and self._closed and not self._far and wake_ns - now_ns > 4 * NEAR_NS
+        return Turn(measured, None, sent, due, interval, wake_ns, read_ns, near)
 
     def sent(self, count: int, now_ns: int) -> None:
         """The requests of the last turn were sent.
@@ -230,6 +245,18 @@ class Dispatcher:
         self._recorder.ended(Outcome.ABANDONED, self._in_flight.abandon(), self._seen_ns)
         self._recorder.finish()
         return self.record
+
+    def _receive_single(self, now_ns: int, reply: Single) -> None:
+        """Take in one reply as `_receive` does."""
+        if not self._singly or self._catch_up is not None or now_ns - self._due_ns > LATE_NS:
+            self._receive(now_ns, reply.together())
+            return
+        self._latest, self._before_ns, self._seen_ns = reply, self._seen_ns, now_ns
+        if self._settle_one(*reply):
+            self._awaits_first = False
+            self._quiet_since_ns = self._idle_since_ns = now_ns
+        elif reply.request_id >= 0:
+            self._quiet_since_ns = now_ns
 
     def _receive(self, now_ns: int, replies: Replies) -> int:
         """Take in replies, and know whether more may have arrived; returns the time in which the client did not run."""
@@ -283,8 +310,18 @@ class Dispatcher:
         if any(replies.outcomes.tolist()):  # the code of completed is 0
             return False
         for request_id, done_ns in zip(replies.ids.tolist(), replies.done_ns.tolist(), strict=True):
-            self._recorder.replied_one(request_id, done_ns, self._in_flight.settle_one(request_id))
+            self._settle_one(request_id, done_ns)
         return True
+
+    def _settle_one(self, request_id: int, done_ns: int) -> bool:
+        """Settle a good answer, which is recorded with others; whether its request was outstanding."""
+        settled = self._in_flight.settle_one(request_id)
+        self._recorder.replied_one(request_id, done_ns, settled)
+        if done_ns - settled[2] > NEAR_NS:
+            self._far = _FAR_REPLIES
+        elif self._far:
+            self._far -= 1
+        return settled[0]
 
     def _settle_together(self, now_ns: int, replies: Replies) -> None:
         outstanding = self._in_flight.outstanding
@@ -327,7 +364,11 @@ class Dispatcher:
     def _expire(self, now_ns: int) -> None:
         """Give up on requests whose time was over when all replies were known."""
         # All are up to the last reply, or, where there is none, up to the last turn.
-        read_ns = int(self._latest.done_ns[-1]) if len(self._latest.ids) else self._before_ns
+        latest, read_ns = self._latest, self._before_ns
+        if isinstance(latest, Single):
+            read_ns = latest.done_ns
+        elif len(latest.ids):
+            read_ns = int(latest.done_ns[-1])
         read_ns = max(read_ns, self._resumed_ns)
         expired = self._in_flight.expire(self._running.before_ns(read_ns, self._timeout_ns))
         self._recorder.ended(Outcome.TIMED_OUT, expired, now_ns)

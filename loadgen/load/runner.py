@@ -15,7 +15,7 @@ from loadgen.load.ending import Ending
 from loadgen.load.job import Job
 from loadgen.load.record import Interval, Record
 from loadgen.load.sleeper import Sleeper
-from loadgen.load.target import NO_REPLIES, Delivers, Target
+from loadgen.load.target import NO_REPLIES, Delivers, Replies, Single, Target, Waits
 from model_containers.units import NS_PER_S
 
 log = logging.getLogger(__name__)
@@ -156,7 +156,9 @@ class _Runner:
     async def _send_and_receive(self) -> None:
         """Do turn after turn until the run is over."""
         core, target = self._core, self._target
-        replies, yielded_ns = NO_REPLIES, time.monotonic_ns()
+        wait = target.wait if isinstance(target, Waits) else None
+        replies: Replies | Single = NO_REPLIES
+        yielded_ns = time.monotonic_ns()
         while True:
             if self._stop.is_set():
                 core.stop(Ending.STOPPED)
@@ -177,6 +179,13 @@ class _Runner:
             if turn.read_ns > now_ns:
                 await self._sleeper.sleep_until(min(turn.read_ns, turn.wake_ns))
                 yielded_ns = time.monotonic_ns()
+            if turn.near and wait is not None:
+                if now_ns - yielded_ns > YIELD_EVERY_NS:
+                    await asyncio.sleep(0)
+                    yielded_ns = now_ns
+                replies = wait()
+                if isinstance(replies, Single) or len(replies.ids):
+                    continue
             replies = target.drain()
             if turn.wake_ns > now_ns and not len(replies.ids):
                 target.notify(self._sleeper.wake)

@@ -74,6 +74,23 @@ class Replies(NamedTuple):
 NO_REPLIES = Replies(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint8), ())
 
 
+class Single(NamedTuple):
+    """One good answer, which nothing needs to be known of but when it came.
+
+    Attributes:
+        request_id: that was answered.
+        done_ns: when it was read, monotonic clock.
+    """
+
+    request_id: int
+    done_ns: int
+
+    def together(self) -> Replies:
+        """The same as replies."""
+        ids, done_ns = np.array([self.request_id]), np.array([self.done_ns])
+        return Replies(ids, done_ns, np.array([Outcome.COMPLETED], np.uint8), ())
+
+
 class Delivery(NamedTuple):
     """How requests reached the server, beside what became of them.
 
@@ -134,6 +151,18 @@ class Delivers(Protocol):
     @property
     def delivery(self) -> Delivery:
         """Of the requests so far."""
+        ...
+
+
+@runtime_checkable
+class Waits(Protocol):
+    """A target that can wait for a reply without the event loop."""
+
+    def wait(self) -> Replies | Single:
+        """Hand out replies as `drain` does; where there are none, wait a millisecond for the first.
+
+        A good answer is handed out by itself where no other reply is owed, and outputs are not kept.
+        """
         ...
 
 

@@ -7,13 +7,14 @@ may have hidden; the receiving socket is read until it is empty, then waited for
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import select
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from frontend_launch.integers import plural
 from loadgen.errors import TargetError
 from loadgen.load.inputs import Pool
 from loadgen.load.patience import patience
-from loadgen.load.target import NO_REPLIES, Outcome, Replies, Target, TargetSpec, TimedReply
+from loadgen.load.target import NO_REPLIES, Outcome, Replies, Single, Target, TargetSpec, TimedReply, Waits
 from loadgen.targets.client_limits import unreachable
 from loadgen.targets.mailbox import LoggedReasons
 from model_containers.credentials import Credentials, secure_client
@@ -55,6 +56,9 @@ _COPY_BELOW_BYTES = 2048
 _MEDIUM_OUTPUT_BYTES, _LARGE_OUTPUT_BYTES = 2048, 32_768
 """Outputs that are more than small, and those that are cheaper referred to than copied; at 16 KB a copy is."""
 
+_WAIT_MS = 1
+"""The longest wait for a reply without the event loop; ZeroMQ's timeouts are whole milliseconds."""
+
 _LONGEST_REASON = 200
 """Characters of a frontend's reason that are told."""
 
@@ -64,21 +68,34 @@ _BURST = 64
 _FEW = 16
 """Fewer values are cheaper handled one by one than with numpy."""
 
+_WIRE_ID = np.dtype("<i4")
 _ID_MASK = 0x7FFFFFFF
 """Request ids are i32 on the wire; beyond two thousand million they start again from 0."""
 
 # Plain numbers: the library's enumerations cost more than the calls that take them.
 _NOW = int(zmq.NOBLOCK)
 _NOW_AND_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
-_EVENTS, _RCVMORE, _POLLIN = int(zmq.EVENTS), int(zmq.RCVMORE), int(zmq.POLLIN)
+_EVENTS, _POLLIN = int(zmq.EVENTS), int(zmq.POLLIN)
 
 _REQUEST_FLAGS = (*[_NOW_AND_MORE] * (wire.REQUEST_FRAMES - 1), _NOW)
 _IDS = slice(wire.REQUEST_ID, None, wire.REQUEST_FRAMES)
 _COPIED = (True,) * wire.RESPONSE_FRAMES
 _REFERRED = (*_COPIED[:-1], False)
-
 _run: Callable[[Iterable[object]], None] = deque[object](maxlen=0).extend
 """Run an iterator to its end, for what its steps do."""
+
+
+@functools.cache
+def _copied(replies: int, *, large: bool) -> tuple[bool, ...]:
+    """Which frames of a reading are copied.
+
+    The last one is referred to: it says itself whether another follows, for a tenth of what the socket takes to say so.
+
+    Args:
+        replies: most replies of the reading.
+        large: outputs are referred to.
+    """
+    return (*(_REFERRED if large else _COPIED) * (replies - 1), *_REFERRED)
 
 
 def _code(data_type: DataType) -> bytes:
@@ -146,7 +163,7 @@ class ClipperSpec(TargetSpec):
         return ClipperTarget(self)
 
 
-class ClipperTarget(Target):
+class ClipperTarget(Target, Waits):
     """Sends to a frontend; see `ClipperSpec`."""
 
     def __init__(self, spec: ClipperSpec) -> None:
@@ -155,7 +172,7 @@ class ClipperTarget(Target):
         self._known_reasons = LoggedReasons()
         self._text_that_came: str | None = None
         """The first text where numbers were expected: each may be another, and the reason is one."""
-        self._sent = 0
+        self._sent = self._received = 0
         self._context = zmq.asyncio.Context()
         self._receiving, self._sending = self._context.socket(zmq.DEALER), self._context.socket(zmq.DEALER)
         for socket in (self._receiving, self._sending):
@@ -211,6 +228,7 @@ class ClipperTarget(Target):
                 f"{address} does not speak the client protocol: {error}; check the port {{Ports.response}}"
             ) from None
         self._frame(client_id, pool)
+        self._in.setsockopt(zmq.RCVTIMEO, _WAIT_MS)
         self._breaks = self._in.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         asyncio.get_running_loop().add_reader(self._breaks.FD, self._on_break)
         self._on_break()  # the descriptor tells of a change only after a look has found none
@@ -273,32 +291,56 @@ class ClipperTarget(Target):
     @override
     def drain(self) -> Replies:
         """Read the replies that are there, some hundreds at most."""
-        ids, outcomes, outputs, reasons = bytearray(), bytearray(), list[Buffer](), list[str]()
-        counts, times_ns = list[int](), list[int]()
-        timed = list[TimedReply]()
         if self._quiet and not self._descriptor.poll(0):
             self._empty_ns = time.monotonic_ns()
             return NO_REPLIES
-        self._quiet = False
-        for most in self._reads:
-            # The first reading need not ask: there is a reply, but for the rare change that is none.
-            if counts and not self._readable():
+        return self._replies()
+
+    @override
+    def wait(self) -> Replies | Single:
+        """Wait for a reply in a read that blocks: no look at the socket comes before it, nor after the last one."""
+        frames, self._quiet = self._read(1, wait=True)
+        if self._sent - self._received == 1 and not (self._spec.keep_outputs or self._shaking):
+            reply = wire.decode_response(frames)
+            if reply and reply[1] == self._output_type and len(reply[2]) == self._spec.output_bytes:
                 self._empty_ns = time.monotonic_ns()
-                break
-            frames, self._quiet = self._read(most)
+                self._received += 1
+                self._last_bytes = len(reply[2])
+                request_id = reply[0] if self._sent <= _ID_MASK else int(self._full_ids(np.array([reply[0]]))[0])
+                return Single(request_id, self._empty_ns)
+        return self._replies(frames) if frames else NO_REPLIES
+
+    def _replies(self, frames: list[Buffer] | None = None) -> Replies:
+        """Read replies.
+
+        Args:
+            frames: that were read already.
+        """
+        ids, outcomes, outputs, reasons = bytearray(), bytearray(), list[Buffer](), list[str]()
+        counts, times_ns = list[int](), list[int]()
+        timed = list[TimedReply]()
+        for most in self._reads:
+            if frames is None:
+                # The first reading need not ask: there is a reply, but for the rare change that is none.
+                if counts and not self._readable():
+                    self._empty_ns = time.monotonic_ns()
+                    break
+                frames, self._quiet = self._read(most)
             if self._shaking:
                 frames = self._take_client_id(frames)
             if not frames:
+                frames = None
                 if self._quiet:
                     self._empty_ns = time.monotonic_ns()
                     break
                 continue
             times_ns.append(time.monotonic_ns())
-            burst = wire.decode_response_burst(frames)
+            burst, frames = wire.decode_response_burst(frames), None
             if burst.times:
                 before = sum(counts)
                 timed += [TimedReply(before + place, self._empty_ns, *row) for place, row in burst.times.items()]
             counts.append(len(burst.outputs))
+            self._received += counts[-1]
             ids += burst.request_ids
             outcomes += self._outcomes(burst, reasons)
             if self._spec.keep_outputs:
@@ -310,9 +352,9 @@ class ClipperTarget(Target):
         if not counts:
             return NO_REPLIES
         return Replies(
-            self._full_ids(np.frombuffer(ids, dtype="<i4").astype(np.int64)),
-            np.repeat(np.array(times_ns), counts),
-            np.frombuffer(outcomes, dtype=np.uint8),
+            self._full_ids(np.frombuffer(ids, _WIRE_ID).astype(np.int64)),
+            np.array(times_ns) if len(times_ns) == len(outcomes) else np.repeat(times_ns, counts),
+            np.frombuffer(outcomes, np.uint8),
             outputs,
             reasons,
             timed,
@@ -326,21 +368,28 @@ class ClipperTarget(Target):
             return _READS
         return _MEDIUM_READS if self._last_bytes < _LARGE_OUTPUT_BYTES else _LARGE_READS
 
-    def _read(self, most: int) -> tuple[list[Buffer], bool]:
-        """The frames of the next messages, and whether there are no more; of so many as have a reply's length."""
+    def _read(self, most: int, *, wait: bool = False) -> tuple[list[Buffer], bool]:
+        """The frames of the next messages, and whether there are no more.
+
+        Args:
+            most: read as many frames as so many replies have.
+            wait: for the first.
+        """
         frames: list[Any] = []
+        flags = chain((0,), repeat(_NOW)) if wait else repeat(_NOW)
         large = self._last_bytes >= _LARGE_OUTPUT_BYTES
-        copied = _REFERRED if large else _COPIED
         try:
             # What was received before the socket was found empty stays in the list.
-            frames.extend(map(self._receive_frame, repeat(_NOW), copied * most))
-            emptied = False
+            frames.extend(map(self._receive_frame, flags, _copied(most, large=large)))
+            emptied, last = False, len(frames) - 1
         except zmq.Again:
-            emptied = True
-        while not emptied and self._get(_RCVMORE):  # a message of another length has shifted the others
-            frames.append(self._receive_frame(_NOW, True))
+            emptied, last = True, len(frames)
+        while not emptied and frames[-1].more:  # a message of another length has shifted the others
+            frames.append(self._receive_frame(_NOW, False))
         if large:
             frames = [frame.buffer if isinstance(frame, zmq.Frame) else frame for frame in frames]
+        else:
+            frames[last:] = [frame.bytes for frame in frames[last:]]
         return frames, emptied
 
     def _outcomes(self, burst: wire.ResponseBurst, reasons: list[str]) -> bytes:

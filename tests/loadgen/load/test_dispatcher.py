@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from loadgen.load import dispatcher
 from loadgen.load.arrivals import Renewal, Steps
-from loadgen.load.dispatcher import BURST, LEAD_NS, MAX_WAIT_NS, Turn, prepare
+from loadgen.load.dispatcher import _FAR_REPLIES, BURST, LEAD_NS, MAX_WAIT_NS, NEAR_NS, Turn, prepare
 from loadgen.load.ending import Ending
 from loadgen.load.inputs import SeededInputs
 from loadgen.load.job import Job
 from loadgen.load.reading_pace import LEAST_IN_FLIGHT
 from loadgen.load.record import Record
 from loadgen.load.running_time import LATE_NS
-from loadgen.load.target import Outcome, Replies
+from loadgen.load.target import Outcome, Replies, Single
 from model_containers.model import TensorSpec
 
 MS = 1_000_000
@@ -81,7 +81,9 @@ class Seen:
         return self.record.requests[0].table(inputs=3)
 
 
-def driven(job, fates=(Fate(),), pauses=(0,), stop_ns=None, told=Ending.STOPPED, frozen_ns=(0, 0), more=False):
+def driven(
+    job, fates=(Fate(),), pauses=(0,), stop_ns=None, told=Ending.STOPPED, frozen_ns=(0, 0), more=False, single=False
+):
     """A run from its start to its end, by a shell that has pauses of its own, and does not run for a time."""
     now_ns, order = START_NS, itertools.count()
     answers: list[tuple[int, int, int, Outcome]] = []
@@ -94,7 +96,10 @@ def driven(job, fates=(Fate(),), pauses=(0,), stop_ns=None, told=Ending.STOPPED,
             ready.append(heapq.heappop(answers))
         if stop_ns is not None and now_ns >= START_NS + stop_ns:
             core.stop(told)
-        turn = core.turn(now_ns, replies(ready)._replace(more=more))
+        if single and [outcome for *_, outcome in ready] == [Outcome.COMPLETED]:
+            turn = core.turn(now_ns, Single(ready[0][2], ready[0][0]))
+        else:
+            turn = core.turn(now_ns, replies(ready)._replace(more=more))
         for done_ns, _, number, outcome in ready:
             seen.replied.setdefault(number, (done_ns, outcome))
         seen.turns.append((now_ns, turn))
@@ -448,8 +453,39 @@ def test_replies_that_come_one_by_one_are_recorded_as_those_that_come_together(
     )
     frozen_ns = (frozen_ms[0] * MS, frozen_ms[1] * MS)
     told = []
-    for few in (dispatcher._FEW, 0):
+    for few, single in ((dispatcher._FEW, False), (dispatcher._FEW, True), (0, False)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(dispatcher, "_FEW", few)
-            told.append(told_by(driven(wanted, fates, pauses, frozen_ns=frozen_ns).record))
-    assert told[0] == told[1]
+            told.append(told_by(driven(wanted, fates, pauses, frozen_ns=frozen_ns, single=single).record))
+    assert told[0] == told[1] == told[2]
+
+
+SOON, SLOW = Fate((NEAR_NS // 2,)), Fate((2 * NEAR_NS,))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fates", "near"),
+    [
+        ({"window": 1}, [SOON], True),
+        ({"window": 1}, [SOON, *[SLOW] * 9], False),
+        ({"window": 2}, [SOON], False),
+        ({"window": 1}, [SLOW], False),
+        ({"window": 100, "arrivals": Renewal(500.0, 0.2, 1.0, 1)}, [SOON], False),
+    ],
+    ids=["one in flight", "mostly slow", "two in flight", "slow", "open loop"],
+)
+@pytest.mark.parametrize("single", [True, False])
+def test_a_reply_is_waited_for_without_the_loop_where_it_comes_soon(changes, fates, near, single):
+    """In a closed loop with one request in flight; never over a moment at which something is due."""
+    seen = driven(job(**{"duration_s": 0.2, **changes}), fates, single=single)
+    assert any(turn.near for _, turn in seen.turns) == near
+    assert all(turn.wake_ns - at_ns > 2 * MS for at_ns, turn in seen.turns if turn.near)
+    assert adds_up(seen)
+
+
+def test_a_slow_reply_has_the_next_ones_waited_for_with_the_loop():
+    """Others have their turns then."""
+    seen = driven(job(window=1, requests=200, log_every_s=10.0), [*[SOON] * 60, SLOW, *[SOON] * 139])
+    near = [turn.near for _, turn in seen.turns if turn.send]
+    assert near[:60] == [False] * _FAR_REPLIES + [True] * (60 - _FAR_REPLIES)
+    assert near[61 : 63 + _FAR_REPLIES] == [*[False] * _FAR_REPLIES, True, True]

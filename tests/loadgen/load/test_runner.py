@@ -25,7 +25,7 @@ from loadgen.load.job import Job
 from loadgen.load.record import Interval, Record
 from loadgen.load.runner import Hooks, Phase, run
 from loadgen.load.summary import PERCENTILES, summarise
-from loadgen.load.target import Outcome, Replies
+from loadgen.load.target import NO_REPLIES, Outcome, Replies, Single
 from model_containers.model import TensorSpec
 
 INPUTS = SeededInputs(TensorSpec((4,), "float32"), None, 3, 0)
@@ -84,6 +84,29 @@ class FakeTarget:
         self.closed = True
 
 
+@dataclass(frozen=True)
+class WaitingSpec(FakeSpec):
+    """One that is waited for without the loop, and answers every second time only then."""
+
+    waited: ClassVar["WaitingTarget"]
+    """As `last`."""
+
+    def make(self):
+        WaitingSpec.waited = WaitingTarget(self)
+        return WaitingSpec.waited
+
+
+class WaitingTarget(FakeTarget):
+    waits = 0
+
+    def wait(self):
+        self.waits += 1
+        if self.waits % 2:
+            return NO_REPLIES
+        (number,) = self.drain().ids.tolist()
+        return Single(number, self.now_ns + 5000)
+
+
 def job(spec, **changes):
     base = Job(
         target=spec,
@@ -123,6 +146,24 @@ def test_never_more_in_flight_than_the_window():
     """And the window is used."""
     ran(FakeSpec(per_drain=7), requests=1000, window=20)
     assert FakeSpec.last.most == 20
+
+
+def test_one_reply_is_waited_for_without_the_loop():
+    """Which has its turns meanwhile; where none comes in the time of a wait, the loop waits as ever."""
+    turns = []
+
+    async def scenario():
+        asyncio.get_running_loop().call_soon(again)
+        return await run(job(WaitingSpec(), window=1, requests=200))
+
+    def again():
+        turns.append(WaitingSpec.waited.done)
+        asyncio.get_running_loop().call_later(0.0001, again)
+
+    record = uvloop.run(scenario())
+    assert (record.sent, record.outcomes[Outcome.COMPLETED], record.latency.total) == (200, 200, 200)
+    assert WaitingSpec.waited.waits > 100
+    assert len(set(turns)) > 1
 
 
 def test_stopping_by_time_abandons_what_is_outstanding():

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from loadgen.errors import TargetError
 from loadgen.load.inputs import SeededInputs
 from loadgen.load.job import Job
 from loadgen.load.runner import run
-from loadgen.load.target import Outcome
+from loadgen.load.target import NO_REPLIES, Outcome, Single
 from loadgen.targets import clipper
 from loadgen.targets.clipper import ClipperSpec
 from model_containers.data_types import DataType
@@ -496,3 +497,64 @@ def test_the_socket_is_asked_once_for_each_reply(frontend):
 def test_no_reply_is_overlooked(frontend, look):
     """Though the loop did not tell, or somebody else looked first."""
     assert answered_one_by_one(frontend, 30, look) >= 30
+
+
+def waited(frontend, turns, requests=1, first_id=0, **changes):
+    """What comes of waiting in turns, in each of which so many requests are sent, until they are answered."""
+
+    async def main():
+        target = replace(spec_of(frontend.ports), **{"keep_outputs": False, **changes}).make()
+        came, owed, ends_s = [], 0, time.monotonic() + 10
+        try:
+            await target.open(SeededInputs(TensorSpec((1,), "float32"), None, 3, 0).make())
+            assert target.wait() is NO_REPLIES  # nothing was sent
+            target._received = first_id
+            for turn in range(turns):
+                target.send(first_id + turn * requests, requests, 0)
+                owed += requests
+                while owed:
+                    assert time.monotonic() < ends_s
+                    reply = target.wait()
+                    if isinstance(reply, Single) or len(reply.ids):
+                        came.append(reply)
+                        owed -= 1 if isinstance(reply, Single) else len(reply.ids)
+            assert not len(target.drain().ids)
+            return came
+        finally:
+            await target.close()
+
+    with serving(frontend):
+        return uvloop.run(main())
+
+
+@pytest.mark.parametrize("first_id", [0, (1 << 31) + 5], ids=["from the first", "ids that begin anew on the wire"])
+def test_a_reply_is_waited_for(frontend, first_id, monkeypatch):
+    """And handed out by itself, where no times come with it."""
+    monkeypatch.setattr(clipper.wire, "encode_announcement", lambda clock: clipper.wire.HANDSHAKE)
+    frontend.register()
+    before_ns = time.monotonic_ns()
+    came = waited(frontend, 5, first_id=first_id)
+    alone = [reply for reply in came if isinstance(reply, Single)]
+    assert [reply.request_id for reply in alone] == [first_id + number for number in range(5)]
+    assert alone == came
+    assert before_ns < alone[0].done_ns < time.monotonic_ns()
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome"),
+    [({"keep_outputs": True}, Outcome.COMPLETED), ({"output_bytes": 8}, Outcome.FAILED)],
+    ids=["kept", "another size"],
+)
+def test_a_reply_of_which_more_is_to_be_said(frontend, changes, outcome):
+    """Is handed out as any other."""
+    frontend.register()
+    came = waited(frontend, 3, **changes)
+    assert [reply.outcomes.tolist() for reply in came] == [[outcome]] * 3
+    assert sum(len(reply.outputs) for reply in came) == (3 if "keep_outputs" in changes else 0)
+
+
+def test_of_several_replies_all_are_handed_out(frontend):
+    """Together, but for the last one that is owed."""
+    frontend.register()
+    came = waited(frontend, 2, requests=3)
+    assert sum(1 if isinstance(reply, Single) else len(reply.ids) for reply in came) == 6
