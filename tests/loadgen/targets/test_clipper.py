@@ -13,6 +13,7 @@ import zmq
 import zmq.asyncio
 from peers import Client, FrontendThread, Replica
 
+from frontend_launch import wire
 from frontend_launch.wire import ResponseBurst, ipc_addresses
 from loadgen.errors import TargetError
 from loadgen.load.inputs import SeededInputs
@@ -530,7 +531,7 @@ def waited(frontend, turns, requests=1, first_id=0, **changes):
 @pytest.mark.parametrize("first_id", [0, (1 << 31) + 5], ids=["from the first", "ids that begin anew on the wire"])
 def test_a_reply_is_waited_for(frontend, first_id, monkeypatch):
     """And handed out by itself, where no times come with it."""
-    monkeypatch.setattr(clipper.wire, "encode_announcement", lambda clock: clipper.wire.HANDSHAKE)
+    monkeypatch.setattr(wire, "encode_announcement", lambda clock: wire.HANDSHAKE)
     frontend.register()
     before_ns = time.monotonic_ns()
     came = waited(frontend, 5, first_id=first_id)
