@@ -134,7 +134,7 @@ class Dispatcher:
         together = job.arrivals is None and job.window >= LEAST_IN_FLIGHT
         self._reading, self._read_ns = (ReadingPace() if together else None), 0
         self._singly = self._reading is None and self._check is None
-        self._closed, self._far = job.arrivals is None, _FAR_REPLIES
+        self._may_be_near, self._far = job.near and job.arrivals is None, _FAR_REPLIES
         self._waits, self._missed_ns = job.drain_s > 0, 0
         self._ended: Ending | None = None
 
@@ -197,7 +197,7 @@ class Dispatcher:
         self._due_ns = max(now_ns, wake_ns)
         outstanding = self._in_flight.outstanding + due
         read_ns = self._read_ns if outstanding >= LEAST_IN_FLIGHT else 0
-        near = outstanding == 1 and self._closed and not self._far and wake_ns - now_ns > 4 * NEAR_NS
+        near = outstanding == 1 and self._may_be_near and not self._far and wake_ns - now_ns > 4 * NEAR_NS
         return Turn(measured, None, sent, due, interval, wake_ns, read_ns, near)
 
     def sent(self, count: int, now_ns: int) -> None:

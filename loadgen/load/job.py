@@ -31,6 +31,7 @@ class Job:
         keep_requests: keep a row of each request.
         until_steady: what a schedule planned for each logging interval is kept apart, for `loadgen.load.last_part`.
         tally_ns: bounds of latencies by which ended requests are counted; None where no condition needs the counts.
+        near: the only reply that is owed is waited for without the event loop, where it comes soon.
         client: this client's number, from 0, ...
         clients: ... of this number: of N clients, each sends every Nth request of the schedule.
     """
@@ -51,5 +52,6 @@ class Job:
     keep_requests: bool = False
     until_steady: bool = False
     tally_ns: tuple[int, ...] | None = None
+    near: bool = True
     client: int = 0
     clients: int = 1

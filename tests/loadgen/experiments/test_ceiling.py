@@ -151,6 +151,16 @@ def test_a_window(cache, starts):
     assert children() == before
 
 
+def test_the_floor_is_measured_with_the_event_loop(cache):
+    """As a slow server's replies are waited for; the ceiling at that window is another trial."""
+    found = asyncio.run(measure_ceiling(planned(Saturate(max_in_flight=1)), workload(), None, MACHINE, cache, TRIAL_S))
+    assert isinstance(found, MeasuredCeiling)
+    assert [each.load for each in found.situations] == [
+        "1 request in flight",
+        "1 request in flight, with the event loop",
+    ]
+
+
 def test_a_rate(cache):
     """The floor has the rate's schedule; the ceiling is that of a closed loop."""
     found = measured(planned(OpenLoop(Renewal(200.0, 60.0, 1.0, 0))), cache)

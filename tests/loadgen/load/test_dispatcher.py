@@ -468,11 +468,12 @@ SOON, SLOW = Fate((NEAR_NS // 2,)), Fate((2 * NEAR_NS,))
     [
         ({"window": 1}, [SOON], True),
         ({"window": 1}, [SOON, *[SLOW] * 9], False),
+        ({"window": 1, "near": False}, [SOON], False),
         ({"window": 2}, [SOON], False),
         ({"window": 1}, [SLOW], False),
         ({"window": 100, "arrivals": Renewal(500.0, 0.2, 1.0, 1)}, [SOON], False),
     ],
-    ids=["one in flight", "mostly slow", "two in flight", "slow", "open loop"],
+    ids=["one in flight", "mostly slow", "not wanted", "two in flight", "slow", "open loop"],
 )
 @pytest.mark.parametrize("single", [True, False])
 def test_a_reply_is_waited_for_without_the_loop_where_it_comes_soon(changes, fates, near, single):
