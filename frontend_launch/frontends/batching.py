@@ -64,6 +64,12 @@ class BatchQueue:
     def __len__(self) -> int:
         return len(self._looked_at) + len(self._queries) + len(self.failed)
 
+    @property
+    def again(self) -> bool:
+        """Whether the next query was with a replica before."""
+        waiting = self._looked_at or self._queries
+        return bool(self.failed) or bool(waiting and (waiting[0].requeued or waiting[0].moves))
+
     def push(self, query: Query, now_ns: int) -> None:
         """Queue a query behind the others.
 

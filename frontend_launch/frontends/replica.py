@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,6 +15,21 @@ from model_containers.wire import ReplyTimes
 
 ModelKey = tuple[str, str]
 """Model name and version."""
+
+MOST_AHEAD = 8
+"""Batches sent ahead to a replica, at most."""
+
+AHEAD_NS = 2_000_000
+"""Of several batches sent ahead, the model calls take this long together, by the longest recent one."""
+
+AHEAD_BYTES = 65_536
+"""Behind a batch that is larger, one is sent ahead and no more."""
+
+PROVEN = 16
+"""A replica gets one batch more ahead for each of this many that it has answered."""
+
+FORGOTTEN = 64
+"""The longest recent model call falls by one part in this many with each batch."""
 
 
 class Batch(NamedTuple):
@@ -46,7 +61,8 @@ class Replica:
         input_type: the type it registered with.
         role: its role in the deployment that started it; empty for any other.
         alive: its connection stands.
-        outstanding: what is in flight on it: the batch under way, and perhaps the one sent ahead.
+        outstanding: what is in flight on it: the batch under way, and perhaps those sent ahead.
+        ahead: batches that may be sent ahead; none to a replica that reports no times.
         began_ns: when the batch under way became so: it was sent, or the one before it was answered.
         batches: answered batches.
         queries: answered queries.
@@ -60,6 +76,7 @@ class Replica:
         full_handle_ns: of these, time in the model call, as the replica says.
         stages: how long batches took, and how large they were.
         health: whether it gets batches.
+        filed: where the table has it among those that would take a batch; None where it is not among them.
     """
 
     identity: bytes
@@ -69,6 +86,7 @@ class Replica:
     role: str = ""
     alive: bool = True
     outstanding: deque[Batch] = field(default_factory=deque)
+    ahead: int = 0
     began_ns: int = 0
     batches: int = 0
     queries: int = 0
@@ -82,8 +100,10 @@ class Replica:
     full_handle_ns: int = 0
     stages: Stages = field(default_factory=Stages, repr=False)
     health: Health = field(default_factory=Health)
+    filed: OrderedDict[bytes, Replica] | None = field(default=None, repr=False, compare=False)
     _overhead_ns: int = field(default=0, repr=False)
     _usual_ns: int = field(default=0, repr=False)
+    _longest_ns: int = field(default=0, repr=False)
     _reported_ns: int = field(default=0, repr=False)
 
     @property
@@ -152,7 +172,17 @@ class Replica:
                 self.full_handle_ns += times.handle_ns
             self._overhead_ns = max(0, elapsed_ns - times.handle_ns)
             self._usual_ns = times.handle_ns
+            self._longest_ns = max(times.handle_ns, self._longest_ns - self._longest_ns // FORGOTTEN)
+            self.ahead = self._allowed_ahead(batch)
         return batch
+
+    def _allowed_ahead(self, answered: Batch) -> int:
+        """One batch, and more where they are small and quick: so a turn of the frontend serves several."""
+        queries = answered.queries
+        if len(queries) * len(queries[0].payload) > AHEAD_BYTES:
+            return 1
+        quick = AHEAD_NS // self._longest_ns if self._longest_ns else MOST_AHEAD
+        return max(1, min(quick, MOST_AHEAD, 1 + self.timed_batches // PROVEN))
 
     def failed(self, now_ns: int) -> Batch | None:
         """The answer to the batch under way cannot be read; returns that batch."""

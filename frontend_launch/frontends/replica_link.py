@@ -126,13 +126,15 @@ class ReplicaLink:
         self._gone_replicas: dict[str, ReplicaCounters] = {}
         self._next_message = self._next_connection = 0
         self._say = Seldom(log, LINES_A_MINUTE)
+        self._behind: list[ModelPipeline] = []
+        """Whose replicas answered in this burst and are still busy: they get their batches together."""
         self._probes: list[asyncio.TimerHandle] = []
         self._expiry: asyncio.Handle | None = None
         self._swept_ns = self._resumed_ns = 0
 
     def open(self) -> None:
         """Read from the running loop."""
-        self._answers = SocketReader(self._socket, self._on_replica, self._settled)
+        self._answers = SocketReader(self._socket, self._on_replica, self._after_burst)
         self._breaks = SocketReader(self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED), self._on_break)
         self._sweep()
 
@@ -200,6 +202,14 @@ class ReplicaLink:
             else:
                 self._on_answer(replica, error, now_ns)
 
+    def _after_burst(self) -> None:
+        if self._behind:
+            behind, self._behind = self._behind, []
+            for pipeline in behind:
+                self.dispatch(pipeline)
+            self._answers.check_again()
+        self._settled()
+
     def _on_idle(self, replica: Replica, now_ns: int) -> None:
         """A replica that hung sends a heartbeat, which it does only while it has nothing to do."""
         self._replicas.forgot(replica, now_ns)
@@ -246,7 +256,10 @@ class ReplicaLink:
                 pipeline.failed()
                 reason = "model_failed" if settled.error is None else settled.error.kind
                 self._retry(replica, settled.again, reason, now_ns)
-            self.dispatch(pipeline)  # the replica waits, the clients have waited already
+            if not replica.outstanding:
+                self.dispatch(pipeline)  # the replica waits, the clients have waited already
+            elif pipeline not in self._behind:
+                self._behind.append(pipeline)
             if settled.batch is not None and response is not None and not settled.again:
                 pipeline.answered(replica, settled.batch, response, settled.latency_ns, now_ns)
         finally:
@@ -278,7 +291,10 @@ class ReplicaLink:
         """Give every replica that wants one a batch, as long as queries wait."""
         queue, maximum = pipeline.queue, self._directory.max_batch(pipeline.key)
         without: set[bytes] = set()
-        while queue and (replica := self._replicas.next(pipeline.key, len(queue), maximum, without)) is not None:
+        while waiting := len(queue):
+            replica = self._replicas.next(pipeline.key, waiting, maximum, without, queue.again)
+            if replica is None:
+                break
             now_ns = time.monotonic_ns()
             others = queue.failed and self._replicas.working(pipeline.key) > 1
             queries = queue.take(maximum, now_ns, replica.replica_id if others else None)

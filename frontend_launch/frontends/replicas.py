@@ -1,8 +1,9 @@
 """The table of replicas: which are registered, which are idle, and what is in flight on each.
 
-Pure: told the time, never reads it. One batch is outstanding per replica; one more may be sent ahead to a replica
-that reports its times, which is one of this project's, so that it finds its next batch without waiting for this
-process. A replica leaves the table only when its connection is gone; one that hangs or fails is set aside, while
+Pure: told the time, never reads it. One batch is outstanding per replica. A replica that reports its times is one of
+this project's: one more batch may be sent ahead to it, so that it finds its next batch without waiting for this
+process. Several may be sent ahead where they are small and quick, so that one turn of this process serves several. A
+replica leaves the table only when its connection is gone; one that hangs or fails is set aside, while
 others serve, and is taken back.
 """
 
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 from frontend_launch.frontends.batching import Query
 from frontend_launch.frontends.health import Aside, OutputTypes, Patience
-from frontend_launch.frontends.replica import Batch, ModelKey, Replica
+from frontend_launch.frontends.replica import MOST_AHEAD, Batch, ModelKey, Replica
 from model_containers.data_types import DataType
 from model_containers.wire import ReplyTimes
 
@@ -35,9 +36,8 @@ class ReplicaTable:
     def __init__(self, shard: Shard = Shard()) -> None:  # noqa: B008 - it is immutable
         self._shard = shard
         self._by_identity: dict[bytes, Replica] = {}
-        self._idle: dict[ModelKey, OrderedDict[bytes, Replica]] = {}
-        self._busy: dict[ModelKey, OrderedDict[bytes, Replica]] = {}
-        """Those with one batch that would take another ahead, the one that has been busy for longest first."""
+        self._free: dict[ModelKey, list[OrderedDict[bytes, Replica]]] = {}
+        """Those that would take a batch, by their outstanding batches; the one that waited longest is first of each."""
         self._serving: Counter[ModelKey] = Counter()
         self._aside: dict[ModelKey, set[bytes]] = {}
         self._patience: dict[ModelKey, Patience] = {}
@@ -65,17 +65,17 @@ class ReplicaTable:
         self._registrations[model] = replica_id + self._shard.of
         replica = Replica(identity, model, replica_id, input_type, role)
         self._by_identity[identity] = replica
-        self._idle.setdefault(model, OrderedDict())[identity] = replica
-        self._busy.setdefault(model, OrderedDict())
+        self._free.setdefault(model, [OrderedDict() for _ in range(1 + MOST_AHEAD)])
         self._aside.setdefault(model, set())
         self._patience.setdefault(model, Patience())
         self._output_types.setdefault(model, OutputTypes())
         self._serving[model] += 1
+        self._file(replica)
         return replica
 
     def forget(self, model: ModelKey) -> None:
         """Forget a model that has no replicas; the ids of those that come begin anew."""
-        for known in (self._idle, self._busy, self._serving, self._aside, self._patience, self._output_types):
+        for known in (self._free, self._serving, self._aside, self._patience, self._output_types):
             known.pop(model, None)
         self._registrations.pop(model, None)
 
@@ -89,33 +89,39 @@ class ReplicaTable:
 
     def idle(self, model: ModelKey) -> Replica | None:
         """The replica of a model that has been idle for longest, if one is."""
-        waiting = self._idle.get(model)
-        return next(iter(waiting.values())) if waiting else None
+        free = self._free.get(model)
+        return next(iter(free[0].values()), None) if free else None
 
     def turned(self) -> list[Replica]:
         """The replicas that were set aside or taken back since the last call."""
         turned, self._turned = self._turned, []
         return turned
 
-    def next(self, model: ModelKey, queued: int, maximum: int, without: Collection[bytes] = ()) -> Replica | None:
+    def next(
+        self, model: ModelKey, queued: int, maximum: int, without: Collection[bytes] = (), again: bool = False
+    ) -> Replica | None:
         """The replica that the next batch of a model should go to now, if any should.
 
-        An idle one; else, when so much is queued that each replica is going to get a full batch in any case, one that
-        has only one batch, the one that has been busy for longest. With less queued a batch waits for whichever
-        replica is the first to be idle.
+        An idle one; else, when so much is queued that each replica is going to get a full batch in any case, the one
+        with the fewest batches; of several such the one that has waited longest. With less queued a batch waits for
+        the first replica to be idle.
 
         Args:
             model: name and version.
             queued: queries of the model that wait.
             maximum: largest batch, in queries.
             without: identities of replicas that shall not have it.
+            again: the first of them were with a replica before: of a batch that ends replicas few go with it.
         """
-        idle = self._idle.get(model)
-        if idle and (replica := _first(idle, without)) is not None:
-            return replica
+        free = self._free.get(model)
+        if not free:
+            return None
+        most = 0
         if queued >= maximum * self.working(model):
-            busy = self._busy.get(model)
-            return _first(busy, without) if busy else None
+            most = 1 if again else MOST_AHEAD
+        for replicas in free[: most + 1]:
+            if replicas and (replica := _first(replicas, without)) is not None:
+                return replica
         return None
 
     def sent(self, replica: Replica, batch: Batch, now_ns: int) -> None:
@@ -314,17 +320,14 @@ class ReplicaTable:
 
     def _file(self, replica: Replica) -> None:
         """Keep a replica where its state belongs."""
-        idle, busy = self._idle[replica.model], self._busy[replica.model]
-        # Taken out and put back behind the others: so the first of each is the one that was idle or busy for longest.
-        # Replicas that report their times are this project's: only they are known to take a batch ahead.
-        idle.pop(replica.identity, None)
-        busy.pop(replica.identity, None)
-        if not replica.alive or replica.health.aside is not None:
-            return
-        if not replica.outstanding:
-            idle[replica.identity] = replica
-        elif len(replica.outstanding) == 1 and replica.timed_batches:
-            busy[replica.identity] = replica
+        # Taken out and put back behind the others: so the first of each number is the one that has waited longest.
+        if replica.filed is not None:
+            del replica.filed[replica.identity]
+            replica.filed = None
+        number = len(replica.outstanding)
+        if number <= replica.ahead and replica.alive and replica.health.aside is None:
+            replica.filed = self._free[replica.model][number]
+            replica.filed[replica.identity] = replica
 
 
 def _first(replicas: OrderedDict[bytes, Replica], without: Collection[bytes]) -> Replica | None:

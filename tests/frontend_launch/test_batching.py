@@ -115,6 +115,23 @@ def test_what_a_replica_failed_on_goes_to_another_first():
     assert dropped(queue, 1) == 1
 
 
+def test_the_queue_says_whether_the_next_query_was_with_a_replica_before():
+    """Also while queries of clients that are gone are looked for."""
+    queue = BatchQueue(0)
+    seen = [queue.again]
+    first = Query(0, 1, "app", b"", 0)
+    queue.push(first._replace(request_id=2), 0)
+    seen.append(queue.again)
+    for returned in (first._replace(requeued=True), first._replace(moves=1), first._replace(failed_on=3)):
+        queue.push_front([returned], 0)
+        queue.begin_search()
+        queue.drop_some(lambda _: False, 1, 0)
+        seen.append(queue.again)
+        assert queue.take(1, 0) == (returned,)
+        seen.append(queue.again)
+    assert seen == [False, False, *(True, False) * 3]
+
+
 def test_empty_time_runs_only_while_nothing_waits():
     """From the start, and again from the moment the last query leaves."""
     queue = BatchQueue(100)

@@ -391,7 +391,7 @@ def test_replicas_that_come_and_go_leave_little_behind(stack, monkeypatch):
         frontend.until(lambda: len(frontend.frontend._served) == 1)
         beside.ask()
     table = frontend.frontend._link._replicas
-    per_model = (table._idle, table._busy, table._serving, table._aside, table._patience, table._output_types)
+    per_model = (table._free, table._serving, table._aside, table._patience, table._output_types)
     assert {len(known) for known in per_model} == {3}
     assert len(table._registrations) == len(frontend.counters().models) == 3
     assert len(frontend.counters().replicas) == 4

@@ -20,6 +20,7 @@ from frontend_launch import wire
 from frontend_launch.errors import LaunchError
 from frontend_launch.frontends import query, replica_link
 from frontend_launch.frontends.query import QueryFrontend
+from frontend_launch.frontends.replica import MOST_AHEAD, PROVEN
 from frontend_launch.frontends.replica_link import ReplicaLink
 from frontend_launch.frontends.state import MemoryStore
 from frontend_launch.ports import Ports
@@ -218,6 +219,28 @@ def test_a_malformed_handshake_hands_out_no_id(frontend, stack):
         frontend.until(lambda: frontend.frontend._dropped)
     assert Client(frontend, stack).client_id >= 0
     assert frontend.counters().dropped == {"handshake": 1}
+
+
+def test_a_quick_replica_has_several_batches_and_answers_them_together(frontend, stack):
+    """No message is overlooked: each query is answered once, in order."""
+    frontend.register(batch_size=1)
+    client, replica = Client(frontend, stack), Replica(frontend, stack)
+    number = 2 * PROVEN * MOST_AHEAD
+    for request_id in range(number):
+        client.send(request_id)
+    frontend.until(lambda: frontend.frontend._requests == number)
+    answered, most = 0, 0
+    while answered < number:
+        waiting = [replica.receive_batch()]
+        (counters,) = frontend.counters().models.values()
+        waiting += [replica.receive_batch() for _ in range(counters.batches - answered - 1)]
+        for batch in waiting:
+            replica.answer(batch, ReplyTimes(0, 0, 1000, False))
+        answered += len(waiting)
+        most = max(most, len(waiting))
+        frontend.until(lambda so_far=answered: frontend.frontend._outbox.replies == so_far)
+    assert most == 1 + MOST_AHEAD
+    assert [client.receive().request_id for _ in range(number)] == list(range(number))
 
 
 def test_a_stray_answer_changes_nothing_and_a_wrong_count_is_tried_again(frontend, stack):

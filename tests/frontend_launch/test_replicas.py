@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from frontend_launch.frontends.batching import Query
 from frontend_launch.frontends.health import Aside
-from frontend_launch.frontends.replica import Batch
+from frontend_launch.frontends.replica import AHEAD_BYTES, AHEAD_NS, MOST_AHEAD, PROVEN, Batch
 from frontend_launch.frontends.replicas import ReplicaTable, Shard
 from model_containers.data_types import DataType
 from model_containers.units import NS_PER_S
@@ -92,6 +92,83 @@ def test_one_batch_is_sent_ahead_when_every_replica_will_get_a_full_one():
     assert table.next(MODEL, queued=8, maximum=4) is first
     assert table.lost(second, 200) == (batch(2), batch(4)), "both come back, in order"
     assert table.next(MODEL, queued=4, maximum=4) is first, "one replica is left to feed"
+
+
+def filled(table, replica, first):
+    """Send batches as long as the table names the replica; returns how many are outstanding."""
+    while (named := table.next(MODEL, queued=1000, maximum=1)) is replica:
+        table.sent(named, batch(first + len(replica.outstanding)), 0)
+    return len(replica.outstanding)
+
+
+@pytest.mark.parametrize(
+    ("handle_ns", "payload", "most"),
+    [
+        pytest.param(0, b"1234", 1 + MOST_AHEAD, id="quick"),
+        pytest.param(AHEAD_NS // 3, b"1234", 1 + 3, id="three in the time"),
+        pytest.param(AHEAD_NS + 1, b"1234", 2, id="slow"),
+        pytest.param(0, bytes(AHEAD_BYTES + 1), 2, id="large"),
+    ],
+)
+def test_several_batches_are_sent_ahead_where_they_are_small_and_quick(handle_ns, payload, most):
+    """One more for each sixteen answers, and no more at the end than the replica computes in two milliseconds."""
+    table, (replica,) = timed_table_of(1)
+    seen = []
+    for number in range(PROVEN * MOST_AHEAD + 1):
+        table.sent(replica, Batch(number, (Query(0, number, "noop", payload, 0),)), 0)
+        table.answered(replica, ReplyTimes(0, 0, handle_ns), handle_ns)
+        seen.append(1 + replica.ahead)
+    assert seen[0] == 2
+    assert seen == sorted(seen)
+    assert set(seen) == set(range(2, most + 1))
+    assert filled(table, replica, 1000) == most
+
+
+def test_a_slow_batch_ends_the_sending_of_several_ahead():
+    """And they come back when it is forgotten."""
+    table, (replica,) = timed_table_of(1)
+
+    def answer(handle_ns):
+        table.sent(replica, batch(), 0)
+        table.answered(replica, ReplyTimes(0, 0, handle_ns), handle_ns)
+        return replica.ahead
+
+    assert [answer(1000) for _ in range(PROVEN * MOST_AHEAD)][-1] == MOST_AHEAD
+    assert answer(50_000_000) == 1
+    assert answer(1000) == 1
+    assert MOST_AHEAD in (answer(1000) for _ in range(1000))
+
+
+def test_the_replica_with_the_fewest_batches_is_next():
+    """Idle ones come first."""
+    table, replicas = timed_table_of(3)
+    for number in range(PROVEN * MOST_AHEAD):
+        for replica in replicas:
+            table.sent(replica, batch(number), 0)
+            table.answered(replica, ReplyTimes(0, 0, 1000), 1000)
+    order = []
+    while (replica := table.next(MODEL, queued=1000, maximum=1)) is not None:
+        order.append(replica.replica_id)
+        table.sent(replica, batch(len(order)), 0)
+    assert order == [0, 1, 2] * (1 + MOST_AHEAD)
+    for _ in range(2):
+        table.answered(replicas[1], ReplyTimes(0, 0, 1000), 2000)
+    table.answered(replicas[0], ReplyTimes(0, 0, 1000), 2000)
+    assert table.next(MODEL, queued=1000, maximum=1) is replicas[1]
+    assert table.next(MODEL, queued=2, maximum=1) is None, "the first one to be idle gets it"
+
+
+def test_what_was_with_a_replica_before_is_sent_one_ahead():
+    """If it ends the next replica too, few others go with it."""
+    table, (replica,) = timed_table_of(1)
+    for number in range(PROVEN * MOST_AHEAD):
+        table.sent(replica, batch(number), 0)
+        table.answered(replica, ReplyTimes(0, 0, 1000), 1000)
+    for number in range(2):
+        assert table.next(MODEL, queued=1000, maximum=1, again=True) is replica
+        table.sent(replica, batch(number), 0)
+    assert table.next(MODEL, queued=1000, maximum=1, again=True) is None
+    assert table.next(MODEL, queued=1000, maximum=1) is replica
 
 
 def test_a_replica_that_was_sent_a_batch_ahead_never_waits():
