@@ -183,14 +183,16 @@ class ClientTable:
             times: of their batch; None for queries that were in none.
         """
         timed = self._timed(queries, times)
-        known = [place for place, query in enumerate(queries) if query.client_id in self._identities]
-        if len(known) < len(queries):
+        identity_of = self._identities.get
+        identities = [found for query in queries if (found := identity_of(query.client_id)) is not None]
+        if len(identities) < len(queries):
+            known = [place for place, query in enumerate(queries) if query.client_id in self._identities]
             queries, outputs = [queries[place] for place in known], [outputs[place] for place in known]
             timed = {new: timed[old] for new, old in enumerate(known) if old in timed}
-        identities = [self._identities[query.client_id] for query in queries]
         request_ids = [query.request_id for query in queries]
         held = self._held
-        held.longer.extend(len(held.queries) + place for place in timed)
+        if timed:
+            held.longer.extend(len(held.queries) + place for place in timed)
         held.frames.extend(wire.encode_response_burst(identities, request_ids, output_type, outputs, timed))
         held.queries.extend(queries)
         return len(queries)

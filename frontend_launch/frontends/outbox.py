@@ -38,11 +38,13 @@ class Outbox:
     Attributes:
         replies: answers that were sent.
         orphaned: answers that were not, since their clients are gone.
+        unlooked: something was sent since the caller last looked for what sending may have hidden.
     """
 
     def __init__(self, clients: ClientTable, sent: Callable[[], None]) -> None:
         self._clients, self._sent = clients, sent
         self.replies = self.orphaned = 0
+        self.unlooked = False
         self._last_ns = self._until_ns = 0
         self._timer: asyncio.TimerHandle | None = None
         self._soon: asyncio.Handle | None = None
@@ -90,6 +92,7 @@ class Outbox:
     def flush(self) -> None:
         """Send all that is held."""
         held = self._clients.held
+        self.unlooked |= held > 0
         sent = self._clients.send_held()
         self.replies += sent
         self.orphaned += held - sent

@@ -341,7 +341,10 @@ class QueryFrontend:
         self._after_sending()
 
     def _after_sending(self) -> None:
-        self._handshakes.check_again()
+        """Read what sending answers may have hidden, if any were sent since the last time."""
+        if self._outbox.unlooked:
+            self._outbox.unlooked = False
+            self._handshakes.check_again()
 
     def _decline(self) -> None:
         now_ns = time.monotonic_ns()

@@ -128,6 +128,7 @@ class ReplicaLink:
         self._say = Seldom(log, LINES_A_MINUTE)
         self._behind: list[ModelPipeline] = []
         """Whose replicas answered in this burst and are still busy: they get their batches together."""
+        self._sent = False
         self._probes: list[asyncio.TimerHandle] = []
         self._expiry: asyncio.Handle | None = None
         self._swept_ns = self._resumed_ns = 0
@@ -149,8 +150,10 @@ class ReplicaLink:
         self._socket.disable_monitor()
 
     def check_again(self) -> None:
-        """After batches were sent: read what sending may have hidden."""
-        self._answers.check_again()
+        """Read what sending may have hidden, if anything was sent since the last time."""
+        if self._sent:
+            self._sent = False
+            self._answers.check_again()
 
     # Readings ------------------------------------------------------------------------------------------
 
@@ -203,11 +206,12 @@ class ReplicaLink:
                 self._on_answer(replica, error, now_ns)
 
     def _after_burst(self) -> None:
+        self._sent = False  # the reader has looked since
         if self._behind:
             behind, self._behind = self._behind, []
             for pipeline in behind:
                 self.dispatch(pipeline)
-            self._answers.check_again()
+            self.check_again()
         self._settled()
 
     def _on_idle(self, replica: Replica, now_ns: int) -> None:
@@ -324,6 +328,7 @@ class ReplicaLink:
             frames: of the message.
             probe: one that it need not read: it may be busy.
         """
+        self._sent = True
         try:
             self._send_batch([identity, *frames])
         except zmq.ZMQError as error:
@@ -350,7 +355,7 @@ class ReplicaLink:
         for replica in self._replicas:
             if replica.alive:
                 self._send_to_replica(replica.identity, encode_heartbeat_reply(HeartbeatKind.KEEP_ALIVE), probe=True)
-        self._answers.check_again()
+        self.check_again()
         self._settled()
 
     def _lose(self, replica: Replica) -> None:
@@ -412,7 +417,7 @@ class ReplicaLink:
                 break
         if left < EXPIRED_AT_ONCE:
             self._schedule_expiry()
-            self._answers.check_again()
+            self.check_again()
             self._settled()
 
     def _expired(self, query: Query, now_ns: int) -> bool:
@@ -435,7 +440,7 @@ class ReplicaLink:
         self._schedule_expiry()
         self._tell()
         if overdue:
-            self._answers.check_again()
+            self.check_again()
             self._settled()
 
     def _on_overdue(self, replica: Replica, now_ns: int) -> None:
