@@ -34,15 +34,15 @@ from model_containers import credentials, lifeline, printable
 log = logging.getLogger(__name__)
 
 FRONTENDS_FILE, CLIENTS_FILE = "frontends.json", "clients.json"
-"""What the verb credentials writes."""
+"""The files that the verb credentials writes."""
 
 MAX_QUEUED_BYTES = 2 << 30
 
 MAX_DESCRIPTORS = 1 << 20
-"""The limit of the process, where the system allows so many: each connection is one, and many shells allow 1024."""
+"""The limit of the process, where the system allows this many: each connection is one; many shells allow 1024."""
 
 REDIS_PASSWORD = "LOADGEN_REDIS_PASSWORD"  # noqa: S105 - the name of a variable
-"""The environment variable: whoever lists processes sees their flags."""
+"""The environment variable: a list of processes shows their flags."""
 
 _PORTS = {
     "serve": ("request", "response", "replica", "metrics", "admin"),
@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
             "--credentials",
             type=Path,
             metavar="FILE",
-            help="serve those that have the same, encrypted, and no others; the verb credentials makes them",
+            help="serve only peers that have the same credentials, encrypted; the verb credentials makes them",
         )
         verb.add_argument(
             "--insecure", action="store_true", help="do not warn where other machines reach this without credentials"
@@ -152,7 +152,7 @@ def _make_credentials(directory: Path) -> None:
 
 
 def _credentials(arguments: argparse.Namespace) -> credentials.Credentials | None:
-    """Those of the flag, else of the environment, if any; says where other machines get in without."""
+    """Those of the flag, else of the environment, if any; warns where other machines need none."""
     path: Path | None = arguments.credentials
     source = credentials.VARIABLE if path is None else f"--credentials {path}"
     try:
@@ -163,7 +163,7 @@ def _credentials(arguments: argparse.Namespace) -> credentials.Credentials | Non
         sys.exit(f"{source}: these are a client's; give those of {FRONTENDS_FILE}")
     if found is None and not arguments.insecure and not is_loopback(arguments.host):
         log.warning(
-            "--host %s: other machines reach these ports, which serve everybody; add --credentials FILE, or --insecure",
+            "--host %s: other machines reach these ports without credentials; add --credentials FILE, or --insecure",
             arguments.host,
         )
     return found
@@ -171,7 +171,7 @@ def _credentials(arguments: argparse.Namespace) -> credentials.Credentials | Non
 
 def _bytes(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or not 0 < int(text[:20]) < 1 << 63:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number of bytes from 1 to 2^63 - 1")
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number of bytes from 1 to 2^63 - 1")
     return int(text)
 
 

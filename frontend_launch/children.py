@@ -68,7 +68,7 @@ class Process:
         return "\n".join(tail for path in self._logs if (tail := _tail(path, lines)))
 
     async def keep_log(self) -> None:
-        """It is where it shall be: the process writes it there."""
+        """It stays where it is: the process writes it there."""
 
     def resume(self) -> None:
         """Have it go on where a signal stopped it."""

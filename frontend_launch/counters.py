@@ -51,7 +51,7 @@ class ReplicaCounters:
         compute_ns: of that, the model call, as the replica says.
         timed_batches: batches whose answer said so; a foreign replica says nothing.
         failed_batches: batches on which its model failed, as it says, so that it computed their inputs one by one; and
-            those whose answer could not be read, which are none of `batches`.
+            those whose answer could not be read, which `batches` leaves out.
         oldest_batch_ns: age of the batch under way at this moment, 0 without one; a reading, not a sum.
         full_batches: those of the timed batches that were of the maximum size.
         full_compute_ns: the model calls of these. Per batch it compares replicas at equal fill; without full batches
@@ -61,7 +61,7 @@ class ReplicaCounters:
         hung_times: times that it was set aside because it hung.
         failing_times: times that it was set aside because its batches failed.
         aside_ns: time that it was set aside.
-        late_batches: batches that it answered after they had gone to others, which are none of `batches`.
+        late_batches: batches that it answered after they had gone to others, which `batches` leaves out.
         role: its role in the deployment that started it, as it says; empty for any other.
     """
 
@@ -104,7 +104,7 @@ class Counters:
         replicas: by ``name:version:replica id``.
         default_reasons: default outputs sent, by why there was no prediction: `invalid_request`; `no_replica`;
             `overloaded`, the queue of the model was full, with other models beside; `replicas_lost`, the second that
-            had it; `replicas_hung`, the third; or the kind of the second answer, which was none.
+            had it; `replicas_hung`, the third; or the kind of fault of the second answer.
         refused: requests that were not valid and were answered with the reason.
         started_ns: when the frontend started, by its monotonic clock: another one is another process.
     """

@@ -65,8 +65,8 @@ class PackedHistogram(NamedTuple):
 class LatencyHistogram:
     """An HDR histogram of nanoseconds, 1 µs to 1 h at 3 significant digits, filled in bulk.
 
-    The bucket layout is HdrHistogram's: the index of a value is computed here for whole arrays at once
-    (the library's own call costs about a microsecond a value), everything that leaves is the library's format.
+    The bucket layout is HdrHistogram's: the index of a value is computed here for whole arrays at once,
+    since the library's own call costs about a microsecond a value. Everything that leaves is the library's format.
     Values are counted some thousands at a time, since computing the indices of one costs what a hundred do.
 
     Attributes:
@@ -196,7 +196,7 @@ class LatencyHistogram:
         self._total += values.size if weights is None else int(weights.sum())
 
     def count_at_most(self, value_ns: int) -> int:
-        """How many values are at most so many nanoseconds, to 3 digits."""
+        """How many values are at most `value_ns`, to 3 digits."""
         return int(self.counts[: int(_indices(np.array([value_ns]))[0]) + 1].sum())
 
     def percentile_ns(self, percentile: float, beyond: int = 0) -> int | None:

@@ -45,7 +45,7 @@ class MetricsClient:
         pass
 
     async def counters(self) -> Counters:
-        """Our own monotone counters.
+        """The monotone counters of loadgen.
 
         Raises:
             AdminError: the frontend cannot be reached, or has none, because it is not ours.

@@ -130,6 +130,6 @@ async def _ask(verb: str, timeout_s: float, *arguments: str, environment: Mappin
 
 
 def reason(err: bytes) -> str:
-    """The last line of standard error that is no warning; empty where there is none."""
+    """The last line of standard error that is not a warning; empty where all are."""
     lines = err.decode(errors="replace").strip().splitlines()
     return next((line for line in reversed(lines) if not _WARNING.match(line)), "")

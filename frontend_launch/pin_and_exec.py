@@ -2,7 +2,7 @@
 
 ``python -I -S pin_and_exec.py CORES PARENT -- COMMAND…``, run as a script, before anything else is loaded, so that the
 command's threads inherit the cores and there is no moment at which a killed parent leaves it behind. Standard library
-only; it imports nothing of ours.
+only; it imports nothing of this project.
 """
 
 import ctypes

@@ -9,7 +9,7 @@ MOST_PER_S = 50
 there are many of these, few may be timed."""
 
 _LOOK_NS = NS_PER_S // 5
-"""After so long, or twice as many requests as are wanted in it, the rate is looked at again."""
+"""After this time, or twice the requests that are wanted in it, the rate is looked at again."""
 
 _MOST_BETWEEN_LOOKS = 2 * MOST_PER_S * _LOOK_NS // NS_PER_S
 

@@ -27,7 +27,7 @@ def directory() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
         made = Path(name)
         with (made / f"{LOCK}.new").open("w") as lock:
-            with contextlib.suppress(OSError):  # a file system without locks: nobody else removes it
+            with contextlib.suppress(OSError):  # a file system without locks: no other process removes it
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 Path(lock.name).rename(made / LOCK)
             yield made

@@ -16,7 +16,7 @@ LOOK_EVERY_S = 1.0
 """Between two looks; a process that is stopped in two of them is named."""
 
 PATIENCE_S = 10.0
-"""A process that is stopped for so long is acted on."""
+"""A process that is stopped for this time is acted on."""
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class _History:
 
 
 class StoppedProcesses:
-    """The processes of some roles. Looks are counted, not time, so that a pause of the one who looks is none of theirs.
+    """The processes of some roles. Looks are counted, not time: a pause of the process that looks does not count.
 
     Args:
         pids: the processes of now, by role.

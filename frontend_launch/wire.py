@@ -17,9 +17,9 @@ response   4455 ← ``[empty][request id][output type][output]``, and perhaps ``
 The element count is of typed elements, not of bytes; a string counts its bytes. A response does not say
 whether it is the application's default output: that is a string equal to what the application registered.
 
-A client that announces itself in the second frame of its handshake, which a frontend of 2017 does not look at, gets
-some of its responses with one more frame, see `RequestTimes`, and refusals, see `REFUSED`. All others get the four
-frames of 2017.
+A client announces itself in the second frame of its handshake, which a frontend of 2017 does not look at. It gets some
+of its responses with one more frame, see `RequestTimes`, and refusals, see `REFUSED`. All others get the four frames
+of 2017.
 """
 
 from __future__ import annotations
@@ -311,8 +311,8 @@ def decode_response_burst(frames: Sequence[Buffer]) -> ResponseBurst:
     """Read the frames of whole messages that arrived back to back, for readers that cannot afford a call a message.
 
     Where all of them have the size that belongs to their place, which they mostly have, they are read in columns.
-    Otherwise a response begins wherever an empty frame, two of 4 bytes and one more follow each other, and each stretch
-    between two responses counts as one message that is none.
+    Otherwise a response begins wherever an empty frame, two of 4 bytes and one more follow each other. Each stretch
+    between two responses counts as one message that is not a response.
     """
     whole: Sequence[Buffer] = frames
     times: dict[int, RequestTimes] = {}

@@ -1,6 +1,6 @@
 """Runs a model as a process: ``python -m model_containers VERB MODEL``.
 
-All verbs but `serve` print JSON; nobody has to import a model to ask about it.
+All verbs but `serve` print JSON, so that a caller asks about a model without importing it.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def as_array(answers: Any) -> np.ndarray:
     """What `predict` returned as an array: that of an array or of a list, or of what numpy takes for one.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not an array of numbers.
     """
     array = np.ascontiguousarray(answers)
     if array.dtype == object:

@@ -22,7 +22,7 @@ _MAX_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the peers of a deployment know, and nobody else; keys as ZeroMQ writes them, in Z85.
+    """What only the peers of a deployment know; keys as ZeroMQ writes them, in Z85.
 
     Attributes:
         token: for ``Authorization: Bearer``.
@@ -85,7 +85,7 @@ def parse(text: str) -> Credentials:
     # Any key is the secret half of some pair.
     made = {key: _public(key) for key in keys} if texts else {}
     if not texts or not found.token.isalnum() or None in made.values():
-        raise ValueError("has a token or a key that is none; make them anew")
+        raise ValueError("has an invalid token or key; make them anew")
     if made[client] != found.client_public or (server and made[server] != found.server_public):
         raise ValueError("has halves of different keys; make them anew")
     return found

@@ -41,7 +41,7 @@ class DataType(enum.IntEnum):
         """Read a type's name in any spelling that the protocol admits (``floats``, ``float``, ``f``).
 
         Raises:
-            WireError: the name is none of them.
+            WireError: the name is not one of them.
         """
         try:
             return _BY_NAME[text.strip().lower()]
@@ -104,7 +104,7 @@ def data_type(code: int) -> DataType:
     """The data type behind a code.
 
     Raises:
-        WireError: the code is none of 0 to 4.
+        WireError: the code is not 0 to 4.
     """
     try:
         return _BY_CODE[code]

@@ -57,7 +57,7 @@ class TensorSpec:
         return self._bytes_of(self.shape)
 
     def shape_of(self, size_bytes: int) -> tuple[int, ...] | None:
-        """The shape of a numeric tensor of so many bytes; None when it has none that is taken."""
+        """The shape of a numeric tensor of `size_bytes`; None where the model takes none of this size."""
         if self.shape is None:
             elements, rest = divmod(size_bytes, np.dtype(self.dtype).itemsize)
             return (elements,) if elements and not rest else None
@@ -141,11 +141,11 @@ class Description:
         output: one query's output.
         takes: the types of input that it can be loaded for.
         answer: what its output means.
-        tolerance: an answer may differ from a single call's by so much, relative to the largest number among the
+        tolerance: an answer may differ from a single call's by this, relative to the largest number among the
             answers: libraries sum in another order in a batch. 0 where answers are exact.
         pixels: the shape of the image that an input is, whatever its type; None where inputs are no images.
         weights: the weights it is loaded with; ``none`` for a model without.
-        image: the tag of the container image that carries it; empty where there is none.
+        image: the tag of the container image that carries it; empty for a model without one.
         cpus: default cores of all replicas together; empty to leave them to the planner.
         cpus_per_replica: default cores of a replica.
         gpus: default GPUs.

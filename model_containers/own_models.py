@@ -172,14 +172,14 @@ def check_type(name: str, takes: Collection[str], options: LoadOptions) -> None:
         options: with the type that was asked for, if any.
 
     Raises:
-        ModelError: it is none of them.
+        ModelError: it is not one of them.
     """
     if options.input_type is not None and options.input_type.canonical not in takes:
         raise ModelError(f"{name} takes inputs of {' or '.join(takes)}, not {options.input_type.canonical}")
 
 
 def _check_spec(what: str, spec: TensorSpec, allowed: Collection[DataType]) -> None:
-    """Refuse a shape that is none, and a dtype that the wire does not carry."""
+    """Refuse an invalid shape, and a dtype that the wire does not carry."""
     try:
         fits = spec.dtype is not None and spec.data_type in allowed
     except (TypeError, WireError):

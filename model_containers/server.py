@@ -111,7 +111,7 @@ class _ReplicaRuntime:
         logging.shutdown()
 
     def serve_connection(self, stop: zmq.Socket[bytes] | None) -> bool:
-        """Serve one connection; True when there shall be another, because the frontend is gone."""
+        """Serve one connection; True to connect anew, because the frontend is gone."""
         address = self._settings.address
         with self._context.socket(zmq.DEALER) as socket:
             socket.setsockopt(zmq.LINGER, 0)

@@ -1,8 +1,8 @@
 """The replica's side of the protocol, without sockets or clocks: frames and times in, frames and work out.
 
 One `Session` lives as long as one connection. The replica introduces itself with a heartbeat and is asked for
-its metadata; from then on it gets batches. It sends heartbeats only while it has nothing to do, and gives the
-connection up when a frontend that has answered before stays silent for too long.
+its metadata; from then on it gets batches. It sends heartbeats only while it has nothing to do. It closes the
+connection when a frontend that has answered before stays silent for too long.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Query(NamedTuple):
         payload: the input's bytes.
         arrived_ns: when the frontend read it.
         requeued: it was in a batch whose replica died, or failed.
-        failed_on: the replica that failed on it; another one shall have it next.
+        failed_on: the replica that failed on it; the next batch with it goes to another one.
         suspect: its input may be the reason, which the next replica tells.
         moves: how often it was in a batch whose replica hung.
     """
@@ -104,7 +104,7 @@ class BatchQueue:
         Args:
             maximum: largest batch, in queries.
             now_ns: monotonic clock.
-            replica: whom it is for, who shall not have what it failed on; None where there is no other.
+            replica: that gets the batch, without what it failed on; None where there is no other.
         """
         popleft = self._queries.popleft
         failed = self._take_failed(maximum, replica) if self.failed else ()
@@ -138,7 +138,7 @@ class BatchQueue:
         self._to_look_at = len(self._queries)
 
     def drop_some(self, unwanted: Callable[[Query], bool], maximum: int, now_ns: int) -> tuple[int, int]:
-        """Go on with a search for queries that nobody waits for any more, and forget these.
+        """Go on with a search for queries whose clients are gone, and forget these.
 
         Args:
             unwanted: true for a query that is to go; asked once for each.

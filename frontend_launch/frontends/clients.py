@@ -109,7 +109,7 @@ class ClientTable:
         """Register a client: answer its handshake with a new client id.
 
         Raises:
-            WireError: it is none.
+            WireError: it is not a handshake.
         """
         identity, *message = frames
         identity = bytes(identity)
@@ -159,7 +159,7 @@ class ClientTable:
         return True
 
     def reads_failures(self, client_id: int) -> bool:
-        """Whether no numbers tell this client that the model failed: those of 2017 take them for an answer."""
+        """Whether an output of no numbers tells this client that the model failed; a client of 2017 reads an answer."""
         return client_id in self._announced
 
     @property

@@ -28,7 +28,7 @@ UNREAD_TIMEOUT_S = 60.0
 """How long an answer may wait for its reader."""
 
 PEERS_FAULTS = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
-"""What a request that is no HTTP raises, in its head or in its body."""
+"""What an invalid HTTP request raises, in its head or in its body."""
 
 
 class Connections:
@@ -149,7 +149,7 @@ class _Connection(asyncio.Protocol):
 def _restarted(
     timer: asyncio.TimerHandle | None, after_s: float | None, transport: asyncio.Transport
 ) -> asyncio.TimerHandle | None:
-    """A timer that ends a connection, in place of another; None where there shall be none."""
+    """A timer that ends a connection, in place of another; None for no timer."""
     if timer is not None:
         timer.cancel()
     return None if after_s is None else asyncio.get_running_loop().call_later(after_s, transport.abort)
@@ -159,7 +159,7 @@ class Complaints(logging.LoggerAdapter[logging.Logger]):
     """What the server says of requests: what peers did wrong is counted, and has a line now and then.
 
     Args:
-        malformed: called for each request that is no HTTP.
+        malformed: called for each invalid HTTP request.
     """
 
     def __init__(self, malformed: Callable[[], object]) -> None:
@@ -171,14 +171,14 @@ class Complaints(logging.LoggerAdapter[logging.Logger]):
         """Say what ended a request."""
         if isinstance(exc_info, PEERS_FAULTS):
             self._malformed()
-            self._warn("dropped what is no HTTP request: %.200s", _first_line(exc_info))
+            self._warn("dropped an invalid HTTP request: %.200s", _first_line(exc_info))
         else:
             error = exc_info if isinstance(exc_info, BaseException) else None
             self._warn_of_own(str(msg), *args, error=error)
 
     @override
     def debug(self, msg: object, *args: object, exc_info: Any = None, **_: Any) -> None:
-        """Of all that is told for debugging only a method that is none matters."""
+        """Of the debug messages, only one about an invalid method matters."""
         if isinstance(exc_info, PEERS_FAULTS):
             self.exception(msg, exc_info=exc_info)
 

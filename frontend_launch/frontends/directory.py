@@ -34,7 +34,7 @@ class ApplicationEntry:
         name: on the wire.
         default_output: the bytes to answer with when there is no prediction.
         metrics: its own.
-        objective_ns: after so long a query of a model without replicas gets the default output.
+        objective_ns: after this time a query of a model without replicas gets the default output.
         models: names of the models it asks.
     """
 
@@ -71,7 +71,7 @@ class Directory:
         return None
 
     def max_batch(self, model: ModelKey) -> int:
-        """The largest batch a replica is given; 1 for a model that nobody registered."""
+        """The largest batch a replica is given; 1 for a model that is not registered."""
         return self._batch_sizes.get(model, 1)
 
     async def start(self) -> None:

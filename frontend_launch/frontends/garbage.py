@@ -1,8 +1,8 @@
-"""When a frontend collects garbage: a full collection looks at everything there is, and holds the loop up for that.
+"""When a frontend collects garbage: a full collection looks at all objects, and holds up the loop meanwhile.
 
-With 20 000 applications, or a million queries in the queue, it takes a tenth of a second, and finds nothing: what they
-leave behind goes without it. HTTP requests that are none leave cycles, of some kilobytes each. So full collections come
-after so many connections, and applications, which stay for ever, are taken out of them.
+With 20 000 applications, or a million queries in the queue, it takes 0.1 s and finds nothing: their memory is freed
+without it. Invalid HTTP requests leave cycles of some kilobytes each. So a full collection comes after 4096 closed
+connections. Applications stay as long as the process, and are taken out of collections.
 """
 
 from __future__ import annotations

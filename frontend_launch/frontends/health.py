@@ -1,7 +1,7 @@
 """Whether a replica works: how long a batch may take, and for how long one that fails gets no more. Pure.
 
-A batch has a deadline from the times of its model's batches before it, since nothing else tells a replica that hangs
-from one that computes. The deadline is generous: a wrong guess costs work, and a late one costs seconds.
+A batch has a deadline from the times of earlier batches of its model: nothing else tells a replica that hangs from
+one that computes. The deadline is generous: a wrong guess costs work, and a late one costs seconds.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ UNKNOWN_NS = 60 * NS_PER_S
 """The deadline while no replica of the model has answered, which may load, compile and warm up."""
 
 TIMES = 10
-"""A deadline is so many times the longest recent batch of that size."""
+"""A deadline is this many times the longest recent batch of that size."""
 
 FORGOTTEN = 64
-"""The longest recent time falls by one part in so many with each batch of that size."""
+"""The longest recent time falls by one part in this many with each batch of that size."""
 
 FAILURES = 3
-"""After so many failed batches in a row a replica pauses."""
+"""After this many failed batches in a row a replica pauses."""
 
 FIRST_PAUSE_NS, LONGEST_PAUSE_NS = NS_PER_S, 60 * NS_PER_S
 """The first pause of a replica that fails; each one after that is twice as long, up to the longest."""
@@ -156,7 +156,7 @@ class Health:
 
     @property
     def fails(self) -> bool:
-        """Whether it failed so many times in a row that others should serve."""
+        """Whether enough batches failed in a row that others should serve."""
         return max(self.failures, self.doubts) >= FAILURES
 
     def set_aside(self, why: Aside, now_ns: int) -> None:

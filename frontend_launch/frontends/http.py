@@ -71,7 +71,7 @@ def _bears(authorization: str, token: str) -> bool:
 
 
 def metrics_app(frontend: QueryFrontend, names: Collection[str] = (), token: str = "") -> web.Application:
-    """``/metrics`` in the shape of the original; our own under ``/metrics/loadgen``, and all for Prometheus.
+    """``/metrics`` in the shape of the original; loadgen's own under ``/metrics/loadgen``, and all for Prometheus.
 
     Args:
         frontend: whose metrics.

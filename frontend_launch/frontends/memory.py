@@ -12,10 +12,10 @@ import ctypes
 from collections.abc import Callable
 
 LARGE_BYTES = 64 << 20
-"""From so much in the queue on there is something to give back."""
+"""A queue of this size leaves something to give back."""
 
 QUIET_S = 1.0
-"""After so long with an empty queue."""
+"""The time with an empty queue before memory is given back."""
 
 
 class MemoryReturn:
@@ -42,7 +42,7 @@ class MemoryReturn:
     def _trim_if_idle(self) -> None:
         self._waiting = None
         if self._queued_bytes():
-            return  # busy again: whoever looks next time it is empty
+            return  # busy again: `update` looks when it is empty the next time
         self._was_large = False
         self._trim()
 

@@ -19,11 +19,11 @@ class InternalMetrics:
         self._scheduled = registry.add("internal:aggregate_num_predictions", Counter())
 
     def scheduled(self, queries: int) -> None:
-        """So many queries were given to a model's queue."""
+        """Queries were given to a model's queue."""
         self._scheduled.add(queries)
 
     def sent(self, waited_ns: int) -> None:
-        """A batch was sent, whose oldest query had waited so long; the original has this histogram but never fed it."""
+        """A batch was sent whose oldest query waited this time; the original has this histogram but never fed it."""
         self._delay.record((waited_ns // 1000,))
 
     def answered(self, queries: int, now_ns: int) -> None:
@@ -94,7 +94,7 @@ class ModelMetrics:
         self._registry.remove(self._names)
 
     def queued(self, queries: int) -> None:
-        """So many queries were queued; there is no cache, so they never hit."""
+        """Queries were queued; there is no cache, so they never hit."""
         self._cache_hits.add(0, queries)
 
     def answered(self, queries: int, latency_ns: int, now_ns: int) -> None:

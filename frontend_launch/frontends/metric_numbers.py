@@ -12,7 +12,7 @@ import numpy as np
 
 DOUBLE_DIGITS = 17
 LONG_DOUBLE_DIGITS = 21
-"""``max_digits10`` of the two types: so many digits tell any two values apart."""
+"""``max_digits10`` of the two types: this many digits tell any two values apart."""
 
 
 def mean(ordered: np.ndarray) -> np.longdouble:

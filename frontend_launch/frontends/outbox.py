@@ -15,8 +15,8 @@ from model_containers.data_types import Buffer
 from model_containers.units import NS_PER_S
 
 LONGEST_NS = 1_000_000
-"""Answers are held for so long at most, until the next burst of batches ends; where none comes, until a timer fires,
-which the loop rounds up to whole milliseconds: two at most."""
+"""Answers are held for this time at most, until the next burst of batches ends. Where none comes, a timer fires, which
+the loop rounds up to whole milliseconds: two at most."""
 
 LATENCY_SHARE = 100
 """And for at most the time since their queries came, divided by this."""
@@ -33,7 +33,7 @@ class Outbox:
 
     Args:
         clients: of one response socket.
-        sent: called where nobody else knows that something was sent, which may hide what has come on that socket.
+        sent: called after answers were sent in a turn of their own: that may hide messages that came on the socket.
 
     Attributes:
         replies: answers that were sent.

@@ -55,7 +55,7 @@ MAX_WAITING_MESSAGES = 256
 """Requests that ZeroMQ reads ahead of the frontend, per client."""
 
 UNSERVED_SHARE = 8
-"""Queries of a model whose last replica has left may take one part in so many of the queued bytes."""
+"""Queries of a model whose last replica has left may take one part in this many of the queued bytes."""
 
 HANDSHAKES_AT_ONCE = 16
 """Read before requests and answers have their turn: they cost as much as these, and come seldom."""
@@ -220,7 +220,7 @@ class QueryFrontend:
         return exposition(self._registry, self.counters(), self.stages(), time.monotonic_ns())
 
     def counters(self) -> Counters:
-        """Our own monotone counters."""
+        """The monotone counters of this frontend."""
         now_ns = time.monotonic_ns()
         paused_ns = self._paused_ns + (now_ns - self._paused_since_ns if self._incoming.paused else 0)
         return Counters(
@@ -301,7 +301,7 @@ class QueryFrontend:
         return None
 
     def _look_for_room(self, now_ns: int) -> None:
-        """Stop reading where there is none. Until so many bytes have come nobody has to look: replicas make more."""
+        """Find how many bytes may come before the next look, and stop reading at the bound; replicas free more."""
         served = self._link.served
         held = {
             key: pipeline.queue.held_bytes
@@ -464,7 +464,7 @@ class QueryFrontend:
     # Odds and ends -------------------------------------------------------------------------------------
 
     def on_malformed_http(self) -> None:
-        """Count a request to the metrics that is no HTTP; the server says so."""
+        """Count an invalid HTTP request to the metrics, which the server reports."""
         self._dropped["http"] += 1
 
     def _drop(self, error: WireError) -> None:

@@ -28,10 +28,10 @@ Frames = list[bytes | memoryview]
 class SocketReader:
     """Calls `handle` for every message of a socket, then `drained` when a burst is over.
 
-    ZeroMQ's descriptor is edge-triggered: it fires once when something changes, and any call on the socket
-    can swallow that edge. So a burst that did not empty the socket comes back by itself, and whoever sends
-    on the same socket calls `check_again` afterwards. An exception of `handle` is the loop's to report; the messages
-    behind that one are read all the same.
+    ZeroMQ's descriptor is edge-triggered: it fires once when something changes, and any call on the socket can swallow
+    that edge. So a burst that did not empty the socket comes back by itself, and a caller that sends on the same socket
+    calls `check_again` afterwards. The loop reports an exception of `handle`; the messages behind that one are read all
+    the same.
 
     Args:
         socket: stays the caller's to close.
@@ -66,7 +66,7 @@ class SocketReader:
         """Leave messages where they are: the sockets fill and senders slow down."""
         if not self._paused:
             self._paused = True
-            # Nobody quiets the descriptor now, and the loop would find it ready at each turn.
+            # Nothing reads the descriptor now, so that the loop would find it ready at each turn.
             self._loop.remove_reader(self._fd)
 
     def resume(self) -> None:

@@ -1,8 +1,8 @@
 """The configuration store in Redis, for frontends that are several processes or containers.
 
 Databases, keys, hash fields and notifications are those of the original (the table at `Store`), so that one of its
-components can take part. While Redis cannot be reached its readers keep what they know; when it is back, what it lost
-of what this process wrote or read is written again, and whoever watches is told of everything that is there.
+components can take part. While Redis cannot be reached its readers keep what they know. When it is back, this process
+writes again what Redis lost of what it wrote or read, and tells its watchers of everything that is there.
 """
 
 from __future__ import annotations
@@ -422,7 +422,7 @@ def _client(
 
 
 def _event(database: int, key: str) -> Event | None:
-    """What the change of a key means; None for a key that is none of ours."""
+    """What the change of a key means; None for a key of another program."""
     if database == APPLICATIONS:
         return ApplicationAdded(key)
     if database == LINKS:

@@ -102,15 +102,14 @@ class ReplicaTable:
     ) -> Replica | None:
         """The replica that the next batch of a model should go to now, if any should.
 
-        An idle one; else, when so much is queued that each replica is going to get a full batch in any case, the one
-        with the fewest batches; of several such the one that has waited longest. With less queued a batch waits for
-        the first replica to be idle.
+        An idle one; else, when the queue holds a full batch for each replica, the one with the fewest batches; of
+        several such the one that has waited longest. With less queued a batch waits for the first replica to be idle.
 
         Args:
             model: name and version.
             queued: queries of the model that wait.
             maximum: largest batch, in queries.
-            without: identities of replicas that shall not have it.
+            without: identities of replicas that must not get it.
             again: the first of them were with a replica before: of a batch that ends replicas few go with it.
         """
         free = self._free.get(model)
@@ -159,7 +158,7 @@ class ReplicaTable:
         return batch
 
     def failed(self, replica: Replica, now_ns: int, blame: bool = True) -> Batch | None:
-        """The answer to the batch under way is none; the replica goes on as after any answer.
+        """The answer to the batch under way is invalid; the replica goes on as after any answer.
 
         Args:
             replica: which.

@@ -16,7 +16,7 @@ from model_containers.wire import BatchResponse, ReplyTimes
 
 CLOCK_ERROR = 100
 CLOCK_ERROR_NS = 10_000_000
-"""Clocks of two machines may differ by one part in so many, and by so much; times that are longer are wrong."""
+"""Clocks of two machines may differ by one part in this many, and by this time; times that are longer are wrong."""
 
 
 class Settled(NamedTuple):

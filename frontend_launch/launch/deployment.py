@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_OUTPUT = "TIMEOUT"
 LATENCY_SLO_MICROS = 500_000
-"""What the original's driver registers: after so long without a replica queries get the default output."""
+"""What the original's driver registers: after this time without a replica queries get the default output."""
 
 CARRIERS = ("frontends", "query")
 """Services that every query goes through."""
@@ -349,7 +349,7 @@ class Deployment:
         return {role: part.pid for role, part in self.parts.items()}
 
     def _stays_stopped(self, role: str) -> None:
-        """A part is stopped for so long that nobody continues it; without a frontend nothing can be measured.
+        """A part stays stopped: nothing continues it. Without a frontend nothing can be measured.
 
         Nor can anything be before all parts are ready.
         """

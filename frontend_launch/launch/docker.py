@@ -75,7 +75,7 @@ _REDIS = f"""exec redis-server - --port {_REDIS_PORT} --save "" --dir /tmp <<EOF
 requirepass $REDISCLI_AUTH
 EOF
 """
-"""Redis reads its password from standard input: whoever lists processes sees their arguments."""
+"""Redis reads its password from standard input: a list of processes shows their arguments."""
 
 _REDIS_READY = "Ready to accept connections"
 """What Redis logs; its port need not be published."""
@@ -93,8 +93,8 @@ T = TypeVar("T")
 class DockerLauncher(Launcher):
     """The `Launcher` of containers: Redis, both frontends, replicas.
 
-    Our own client talks to the query frontend through sockets in a directory that both see; published ports, which go
-    through a proxy process of the engine, are for everybody else and for the checks of readiness.
+    loadgen's client talks to the query frontend through sockets in a directory that both see; published ports, which go
+    through a proxy process of the engine, are for other clients and for the checks of readiness.
 
     Args:
         config: what to bring up.
@@ -250,10 +250,10 @@ class DockerLauncher(Launcher):
         )
 
     def _prepare(self, sockets: Path) -> str:
-        """Let a query frontend make sockets that we can connect to, and nobody else; returns who it has to be."""
+        """Let a query frontend make sockets that only this user can connect to; returns the user that must run it."""
         sockets.mkdir()
         self._directory.chmod(0o711)
-        if os.getuid() == 0:  # root may connect to anybody's
+        if os.getuid() == 0:  # root may connect to the sockets of any user
             os.chown(sockets, USER, USER)
             return f"{USER}:{USER}"
         return f"{os.getuid()}:{os.getgid()}"

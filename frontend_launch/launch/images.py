@@ -41,10 +41,10 @@ BASE_LABEL = "loadgen.base"
 VERSION_LABEL = "loadgen.version"
 
 PROGRESS_S = 10.0
-"""A build that says nothing for so long shows how far it is."""
+"""A build that says nothing for this time shows how far it is."""
 
 SILENCE_S = 1800.0
-"""A build is given up when it shows nothing for so long: a large wheel is downloaded, a model trained, in silence."""
+"""A build that shows nothing for this time is aborted. Downloads of wheels and trainings of models show nothing."""
 
 TAIL_LINES = 20
 """How much of a step's output is kept for the case that it fails."""

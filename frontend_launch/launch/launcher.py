@@ -22,7 +22,7 @@ CREDENTIALS_FILE = "credentials.json"
 """In the directory of a deployment that has credentials."""
 
 ENGINE_GONE = -1000
-"""In place of the exit code of a container whose engine went away, so that nobody can tell."""
+"""In place of the exit code of a container whose engine went away: the code is unknown."""
 
 
 def ending(code: int) -> str:
@@ -174,7 +174,7 @@ class Launcher(Protocol):
         """The cores that a part may use, as the kernel says; empty when it is gone.
 
         Raises:
-            LaunchError: somebody else who should know says something else.
+            LaunchError: another process that should know says something else.
         """
         ...
 

@@ -244,7 +244,7 @@ def _sharing_gpu_replicas(
     topology = cores.topology
     occupied = tuple(chain(*(taken for role, taken in others.items() if role != "client"), others["client"]))
     unclaimed = _without(topology.cores, (*taken, *occupied, *named))
-    # In order of preference: nobody's, named for replicas but not needed by them, shared with the others.
+    # In order of preference: unused, named for replicas but not needed by them, shared with the others.
     preferred = (*unclaimed[::-1], *_without(named, (*taken, *occupied)), *_without(occupied, taken))
     pool = tuple(dict.fromkeys(preferred))
     needed = len(gpus) * each
@@ -398,7 +398,7 @@ def _pick_for(
         service: with one process or several.
         pool: the physical cores to choose from, the best first.
         count: how many it gets, at least 1 and no more than there are.
-        nodes: the NUMA nodes of what each process feeds; empty for a service that feeds nobody.
+        nodes: the NUMA nodes of what each process feeds; empty for a service that feeds no process.
     """
     sizes = [len(share) for share in _shares(tuple(range(count)), service.processes)]
     if count < service.processes or not nodes:

@@ -147,7 +147,8 @@ def check(topology: Topology, request: PlacementRequest) -> tuple[str, ...]:
 def _check_list(option: str, noun: str, numbers: tuple[int, ...], existing: tuple[int, ...], note: str) -> None:
     unknown = set(numbers) - set(existing)
     if unknown:
-        remedy = f"choose from {core_ranges(existing)}{note}" if existing else f"there is none, use {option} none"
+        none = f"this machine has no {noun}s; use {option} none"
+        remedy = f"choose from {core_ranges(existing)}{note}" if existing else none
         raise PlacementError(f"{option} names {_named(noun, unknown)}, not usable here: {remedy}")
     repeated = [number for number, times in Counter(numbers).items() if times > 1]
     if repeated:

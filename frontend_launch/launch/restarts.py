@@ -12,7 +12,7 @@ LASTED_S = 10.0
 """A replacement that lasts less long has failed."""
 
 MOST_IN_A_ROW = 5
-"""After so many failed replacements in a row a replica is not replaced any more."""
+"""After this many failed replacements in a row a replica is not replaced any more."""
 
 FIRST_DELAY_S = 1.0
 """Before the replacement after a failed one; each delay after that is twice as long."""

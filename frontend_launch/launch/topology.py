@@ -7,7 +7,7 @@ what                                            where
 =============================================== ====================================================
 cores                                           the affinity mask of this process, and what it may be widened to
 CPU quota, cgroup v2 (``cpu.max``)              ``$MAX $PERIOD`` in µs, or ``max``
-CPU quota, cgroup v1 (``cpu.cfs_*_us``)         quota and period in µs; a quota of -1 is none
+CPU quota, cgroup v1 (``cpu.cfs_*_us``)         quota and period in µs; -1 for no quota
 GPUs                                            ``/proc/driver/nvidia/gpus/*``, else ``/dev/nvidia[0-9]*``
 threads of one physical core                    ``/sys/devices/system/cpu/cpu*/topology/thread_siblings_list``
 NUMA nodes of cores                             ``/sys/devices/system/node/node*/cpulist``

@@ -163,7 +163,7 @@ def test_what_is_no_http_is_counted_and_has_one_line(frontend, port, caplog):
         assert get(port) == 200
     assert frontend.counters().dropped == {"http": 20 * len(MALFORMED)}
     (record,) = caplog.records
-    assert record.getMessage().startswith("dropped what is no HTTP request: ")
+    assert record.getMessage().startswith("dropped an invalid HTTP request: ")
     assert not record.exc_info
     assert len(record.getMessage()) < 300
 

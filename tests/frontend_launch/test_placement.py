@@ -563,7 +563,7 @@ def test_memory_follows_cores():
         pytest.param(
             machine(8),
             PlacementRequest(gpus=(0, 1)),
-            "--gpus names GPUs 0,1, not usable here: there is none, use --gpus none",
+            "--gpus names GPUs 0,1, not usable here: this machine has no GPUs; use --gpus none",
             id="no GPU at all",
         ),
         pytest.param(
