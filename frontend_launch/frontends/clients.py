@@ -54,17 +54,19 @@ class BatchTimes(NamedTuple):
 
 
 class _Held(NamedTuple):
-    """Answers that are ready to be sent.
+    """Answers of one type that are ready to be sent.
 
     Attributes:
+        output_type: of all outputs.
         queries: who asked.
-        frames: of all answers in a row.
-        longer: places of the answers that have one frame more, ascending.
+        outputs: one for each query, raw.
+        times: of the answers that have one frame more, by their places, ascending.
     """
 
+    output_type: int
     queries: list[Query]
-    frames: list[Buffer]
-    longer: list[int]
+    outputs: list[Buffer]
+    times: dict[int, wire.RequestTimes]
 
 
 def random_ids() -> Iterator[int]:
@@ -85,6 +87,9 @@ class ClientTable:
         socket: a ROUTER that refuses to send to peers that are not there; not bound yet.
         gone: called with the id of a client that turned out to be gone, or does not read, which is forgotten by then.
         ids: to hand out, each once; None for random ones.
+
+    Attributes:
+        held: answers that are held.
     """
 
     def __init__(
@@ -102,7 +107,8 @@ class ClientTable:
         """Clients that read times, and whether their clock is this process's."""
         self._clock, self._sampler = clock_id(), Sampler()
         self._ids = ids or random_ids()
-        self._held = _Held([], [], [])
+        self._held: list[_Held] = []
+        self.held = 0
         socket.setsockopt(zmq.SNDHWM, MAX_UNREAD)
 
     def register(self, frames: Frames) -> None:
@@ -162,19 +168,14 @@ class ClientTable:
         """Whether an output of no numbers tells this client that the model failed; a client of 2017 reads an answer."""
         return client_id in self._announced
 
-    @property
-    def held(self) -> int:
-        """Answers that are held."""
-        return len(self._held.queries)
-
     def hold(
         self,
         queries: Sequence[Query],
         output_type: int,
         outputs: Sequence[Buffer],
         times: BatchTimes | None = None,
-    ) -> int:
-        """Hold the output of each query for the next `send_held`; returns how many, the others' clients being gone.
+    ) -> None:
+        """Hold the output of each query for the next `send_held`.
 
         Args:
             queries: who asked.
@@ -182,24 +183,23 @@ class ClientTable:
             outputs: one for each query, raw.
             times: of their batch; None for queries that were in none.
         """
-        timed = self._timed(queries, times)
-        identity_of = self._identities.get
-        identities = [found for query in queries if (found := identity_of(query.client_id)) is not None]
-        if len(identities) < len(queries):
-            known = [place for place, query in enumerate(queries) if query.client_id in self._identities]
-            queries, outputs = [queries[place] for place in known], [outputs[place] for place in known]
-            timed = {new: timed[old] for new, old in enumerate(known) if old in timed}
-        request_ids = [query.request_id for query in queries]
-        held = self._held
-        if timed:
-            held.longer.extend(len(held.queries) + place for place in timed)
-        held.frames.extend(wire.encode_response_burst(identities, request_ids, output_type, outputs, timed))
-        held.queries.extend(queries)
-        return len(queries)
+        if not self._held or self._held[-1].output_type != output_type:
+            self._held.append(_Held(output_type, [], [], {}))
+        last = self._held[-1]
+        for place, each in self._timed(queries, times).items():
+            last.times[len(last.queries) + place] = each
+        last.queries.extend(queries)
+        last.outputs.extend(outputs)
+        self.held += len(queries)
 
     def send_held(self) -> int:
         """Send the answers that are held; returns how many could be sent, the others' clients being gone."""
-        (queries, frames, longer), self._held = self._held, _Held([], [], [])
+        held, self._held, self.held = self._held, [], 0
+        queries: list[Query] = []
+        frames: list[Buffer] = []
+        longer: list[int] = []
+        for each in held:
+            self._encode(each, queries, frames, longer)
         answered = 0
         while queries:
             sent = self._sender.burst(frames, _FRAMES, longer)
@@ -215,6 +215,27 @@ class ClientTable:
             frames = frames[_FRAMES * sent + bisect_left(longer, sent) :]
             queries, longer = queries[sent:], [place - sent for place in longer if place >= sent]
         return answered
+
+    def _encode(self, held: _Held, into: list[Query], frames: list[Buffer], longer: list[int]) -> None:
+        """Append answers whose clients are there.
+
+        Args:
+            held: the answers.
+            into: gets who asked.
+            frames: gets the frames, in a row.
+            longer: gets the places of the answers that have one frame more.
+        """
+        output_type, queries, outputs, times = held
+        identity_of = self._identities.get
+        identities = [found for query in queries if (found := identity_of(query.client_id)) is not None]
+        if len(identities) < len(queries):
+            known = [place for place, query in enumerate(queries) if query.client_id in self._identities]
+            queries, outputs = [queries[place] for place in known], [outputs[place] for place in known]
+            times = {new: times[old] for new, old in enumerate(known) if old in times}
+        request_ids = [query.request_id for query in queries]
+        longer.extend(len(into) + place for place in times)
+        frames.extend(wire.encode_response_burst(identities, request_ids, output_type, outputs, times))
+        into.extend(queries)
 
     def _timed(self, queries: Sequence[Query], times: BatchTimes | None) -> dict[int, wire.RequestTimes]:
         """The times of those that the sampler picks, by their places; it sees each query once."""

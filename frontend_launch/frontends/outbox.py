@@ -57,14 +57,14 @@ class Outbox:
             output_type: of all outputs.
             outputs: one for each query, raw.
         """
-        self.orphaned += len(queries) - self._clients.hold(queries, output_type, outputs)
+        self._clients.hold(queries, output_type, outputs)
         if self._soon is None:
             self._soon = asyncio.get_running_loop().call_soon(self._on_next_turn)
 
     def send_batch(
         self, queries: Sequence[Query], output_type: int, outputs: Sequence[Buffer], times: BatchTimes, now_ns: int
     ) -> None:
-        """Send the outputs of a batch, now or in a moment.
+        """Send the outputs of a batch when this burst of batches is over, or in a moment.
 
         Args:
             queries: who asked, the last to come at the end; one at least.
@@ -75,13 +75,15 @@ class Outbox:
         """
         gap_ns, self._last_ns = now_ns - self._last_ns, now_ns
         hold_ns = min(LONGEST_NS, (now_ns - queries[-1].arrived_ns) // LATENCY_SHARE)
+        if 2 * gap_ns >= hold_ns:  # with no other batch to come in this time there is nothing to send it with
+            hold_ns = 0
         until_ns = now_ns + hold_ns
         self._until_ns = min(self._until_ns, until_ns) if self._clients.held else until_ns
-        self.orphaned += len(queries) - self._clients.hold(queries, output_type, outputs, times)
-        # With no other batch to come in this time there is nothing to send it with.
-        if 2 * gap_ns >= hold_ns or self._clients.held >= MOST_ANSWERS or len(outputs[0]) > MOST_BYTES:
+        self._clients.hold(queries, output_type, outputs, times)
+        late = now_ns - self._until_ns > LONGEST_NS  # a long burst
+        if late or self._clients.held >= MOST_ANSWERS or len(outputs[0]) > MOST_BYTES:
             self.flush()
-        elif self._timer is None:
+        elif hold_ns and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LONGEST_NS / NS_PER_S, self._on_timer)
 
     def flush_if_due(self, now_ns: int) -> None:

@@ -27,12 +27,10 @@ class Clients:
         return len(self.waiting)
 
     def hold(self, queries, output_type, outputs, times=None):
-        known = [query.request_id for query in queries if query.client_id != GONE]
-        self.waiting += known
-        return len(known)
+        self.waiting += [None if query.client_id == GONE else query.request_id for query in queries]
 
     def send_held(self):
-        sent, self.waiting = self.waiting, []
+        sent, self.waiting = [each for each in self.waiting if each is not None], []
         if self.sent:
             self.emptied.set()
         self.sent.append(sent)
@@ -113,10 +111,14 @@ def test_outputs_of_one_turn_are_sent_together_when_it_is_over():
         pytest.param(200_000, 500 * MS, 4, MOST_ANSWERS, id="many"),
     ],
 )
-def test_others_are_sent_at_once(gap_ns, age_ns, size_bytes, count):
+def test_others_are_sent_when_their_burst_is_over(gap_ns, age_ns, size_bytes, count):
+    """At the latest."""
+
     def body(sending):
         for place in range(5):
-            sending.batch(1000 * MS + place * gap_ns, age_ns, *range(count), size_bytes=size_bytes)
+            now_ns = 1000 * MS + place * gap_ns
+            sending.batch(now_ns, age_ns, *range(count), size_bytes=size_bytes)
+            sending.outbox.flush_if_due(now_ns)
         assert len(sending.sent) == 5
         assert sending.outbox._timer is None
 
@@ -151,6 +153,7 @@ def test_what_no_batch_sends_a_timer_does():
         sending = Sending()
         for number in range(2):
             sending.batch(1000 * MS + number, 500 * MS, number)
+            sending.outbox.flush_if_due(1000 * MS + number)
         assert sending.clients.held == 1
         async with asyncio.timeout(10):
             await sending.clients.emptied.wait()
@@ -160,6 +163,20 @@ def test_what_no_batch_sends_a_timer_does():
         assert sending.outbox._timer is None
 
     asyncio.run(main())
+
+
+def test_the_answers_of_one_burst_are_sent_together():
+    """Also where none may be held for longer, unless the burst is a long one."""
+
+    def body(sending):
+        for number in range(30):
+            sending.batch(1000 * MS + number * 50_000, 0, number)
+        sending.outbox.flush_if_due(1002 * MS)
+
+    sending = in_loop(body)
+    first, second = sending.sent[:2]
+    assert [*first, *second] == [*range(30)]
+    assert len(first) == 2 + LONGEST_NS // 50_000
 
 
 def test_answers_to_clients_that_are_gone_are_counted():
