@@ -39,7 +39,7 @@ def whole(value: DataclassInstance, *names: str, least: int = 1, most: int = MOS
         if isinstance(number, bool) or not isinstance(number, Integral):
             raise FieldError(field, number, "is not a whole number")
         if int(number) < least:
-            raise FieldError(field, number, "is not positive" if least else "is negative")
+            raise FieldError(field, number, "is not positive" if least else "must not be negative")
         if int(number) > most:
             raise FieldError(field, number, "is too large", f"at most {most}")
 
@@ -65,7 +65,7 @@ def finite(
         if not math.isfinite(number):
             raise FieldError(field, number, "is not finite")
         if number < 0 or not (number or zero):
-            raise FieldError(field, number, "is negative" if zero else "is not positive")
+            raise FieldError(field, number, "must not be negative" if zero else "is not positive")
         if most is not None and float(number) > most:
             raise FieldError(field, number, "is too large", f"at most {exact(most)}")
 

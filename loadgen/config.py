@@ -146,7 +146,7 @@ class Deploy(CataloguedModel):
         if self.runtime not in RUNTIMES:
             raise FieldError("Deploy.runtime", self.runtime, "is no runtime", f"choose {' or '.join(RUNTIMES)}")
         if self.image and self.runtime != "docker":
-            raise FieldError("Deploy.image", self.image, "means nothing without {Deploy.runtime} docker")
+            raise FieldError("Deploy.image", self.image, "needs {Deploy.runtime} docker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,9 +172,7 @@ class Frontend(CataloguedModel):
         if not self.model and not self.application:
             raise FieldError("Frontend.model", "''", "is missing", "name it, or what {Frontend.application} asks")
         if not self.model and self.verify is not None:
-            raise FieldError(
-                "Frontend.verify", self.verify, "has no right answers to compare with", "name {Frontend.model}"
-            )
+            raise FieldError("Frontend.verify", self.verify, "no reference answers are known", "name {Frontend.model}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,9 +381,9 @@ class Inputs:
             if value is not None and value not in choices:
                 raise FieldError(f"Inputs.{name}", value, f"is no {name}", f"choose {' or '.join(choices)}")
             if value is not None and self.path is None:
-                raise FieldError(f"Inputs.{name}", value, "is for images of {Inputs.path}", "name them")
+                raise FieldError(f"Inputs.{name}", value, "applies to images of {Inputs.path}", "name them")
         if self.allow_nan and self.path is None:
-            raise ConfigError("{Inputs.allow_nan} is for numbers of {Inputs.path}: name it")
+            raise ConfigError("{Inputs.allow_nan}: applies to numbers of {Inputs.path}; name it")
         if self.dtype is not None and self.dtype not in DTYPES:
             raise FieldError("Inputs.dtype", self.dtype, "is no dtype", f"choose {', '.join(DTYPES)}")
         instance(self, "ranges", of=(Mapping,))
@@ -426,7 +424,7 @@ class Client:
         whole(self, "processes")
         whole(self, "cpus", least=0, each=True)
         if self.processes > MAX_CLIENTS:
-            raise FieldError("Client.processes", self.processes, "are too many", f"use at most {MAX_CLIENTS}")
+            raise FieldError("Client.processes", self.processes, "too many", f"use at most {MAX_CLIENTS}")
 
 
 @dataclass(frozen=True, slots=True)

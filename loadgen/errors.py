@@ -135,7 +135,7 @@ class FieldError(ConfigError):
     Args:
         field: with its class, such as ``Saturate.duration_s``.
         value: of the field.
-        problem: what is wrong with it, behind the value or with it as ``{value}``; other fields as in `Worded`.
+        problem: what is wrong with the value, or a sentence with the value as ``{value}``; other fields as in `Worded`.
         remedy: what to do about it; other fields likewise.
     """
 
@@ -144,11 +144,11 @@ class FieldError(ConfigError):
         super().__init__(field, value, problem, remedy)
 
     def worded(self, name: Callable[[str], str]) -> str:
-        """The message, of the value, the problem and the remedy."""
-        value = f"{exact(self.value)}" if isinstance(self.value, float) else one_line(str(self.value)) or "''"
+        """The message: ``<field> <value>: <problem>; <remedy>``."""
+        value = exact(self.value) if isinstance(self.value, float) else one_line(str(self.value)) or "''"
         before, found, after = self.problem.partition("{value}")
-        problem = f"{before}{value}{after}" if found else f"{value} {self.problem}"
-        remedy = f": {self.remedy}" if self.remedy else ""
+        problem = f"{before}{value}{after}" if found else f"{value}: {self.problem.removeprefix('is ')}"
+        remedy = f"; {self.remedy}" if self.remedy else ""
         return f"{name(self.field)} {with_names(problem + remedy, name)}"
 
 

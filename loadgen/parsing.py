@@ -84,7 +84,7 @@ def parse_int_list(text: str | Iterable[str]) -> tuple[int, ...]:
     whole = text if isinstance(text, str) else ",".join(text)
     items = [item for item in re.split(r"[,\s]+", whole) if item]
     if not items:
-        raise ConfigError(f"{whole!r} names no number: write a list such as 0,1 or 20-27")
+        raise ConfigError(f"{whole!r}: names no number; write a list such as 0,1 or 20-27")
     try:
         return expand_ranges(items)
     except ValueError as error:
@@ -114,7 +114,7 @@ def parse_duration(text: str) -> float:
     """
     seconds = parse_duration_or_zero(text)
     if seconds == 0:
-        raise ConfigError(f"{text!r} is no time at all: write 120, 120s or 2m")
+        raise ConfigError(f"{text!r}: a duration above zero is needed; write 120, 120s or 2m")
     return seconds
 
 
@@ -131,9 +131,9 @@ def parse_duration_or_zero(text: str) -> float:
         parts = zip(match.groups()[::2], match.groups()[1::2], strict=True)
         seconds = math.fsum(float(number) * _SECONDS[unit.lower()] for number, unit in parts if unit is not None)
     else:
-        raise ConfigError(f"{text!r} is not a duration: write 120, 120s, 2m, 1m30s, 1.5h or 250ms")
+        raise ConfigError(f"{text!r}: not a duration; write 120, 120s, 2m, 1m30s, 1.5h or 250ms")
     if seconds > MAX_DURATION_S:
-        raise ConfigError(f"{text!r} is too long: use at most {MAX_DURATION_S / 3600:g}h")
+        raise ConfigError(f"{text!r}: too long; use at most {MAX_DURATION_S / 3600:g}h")
     return seconds
 
 
@@ -145,7 +145,7 @@ def parse_rate(text: str) -> float:
     """
     match = _RATE.fullmatch(text.strip())
     if match is None:
-        raise ConfigError(f"{text!r} is not a rate: write requests a second such as 100, or 6/m or 360/h")
+        raise ConfigError(f"{text!r}: not a rate; write requests a second such as 100, or 6/m or 360/h")
     return float(match[1]) / _SECONDS[(match[2] or "s").lower()]
 
 
@@ -159,7 +159,7 @@ def parse_share(text: str) -> float:
     try:
         share = float(number)
     except ValueError:
-        raise ConfigError(f"{text!r} is no share: write such as 2% or 0.02") from None
+        raise ConfigError(f"{text!r}: not a share; write such as 2% or 0.02") from None
     return share / 100 if percent else share
 
 
@@ -170,12 +170,12 @@ def parse_shape(text: str) -> tuple[int, ...]:
         ConfigError: it is something else, a dimension is 0, or there are more than `MAX_SHAPE_ELEMENTS` elements.
     """
     if _SHAPE.fullmatch(text.strip()) is None:
-        raise ConfigError(f"{text!r} is not a shape: write its dimensions such as 299x299x3")
+        raise ConfigError(f"{text!r}: not a shape; write its dimensions such as 299x299x3")
     shape = tuple(int(size) for size in text.strip().lower().split("x"))
     if 0 in shape:
-        raise ConfigError(f"{text!r} has no elements: each dimension is at least 1")
+        raise ConfigError(f"{text!r}: has no elements; each dimension is at least 1")
     if math.prod(shape) > MAX_SHAPE_ELEMENTS:
-        raise ConfigError(f"{text!r} has too many elements: use at most {MAX_SHAPE_ELEMENTS}")
+        raise ConfigError(f"{text!r}: has too many elements; use at most {MAX_SHAPE_ELEMENTS}")
     return shape
 
 

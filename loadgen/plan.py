@@ -249,7 +249,7 @@ def _only_shape(model: Description, config: ExperimentConfig) -> tuple[int, ...]
     deep = next((shape for shape in shapes if len(shape) > 1), None)
     if deep is not None:
         text = "x".join(map(str, deep))
-        raise ConfigError(f"{config.inputs.path} holds inputs of {text}, the model takes one dimension: flatten them")
+        raise ConfigError(f"{config.inputs.path} holds inputs of {text}, the model takes one dimension; flatten them")
     return shapes.pop() if len(shapes) == 1 else None
 
 

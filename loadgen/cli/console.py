@@ -304,4 +304,4 @@ def parsed(option: str, parse: Callable[[str], T], text: str) -> T:
     try:
         return parse(text)
     except ConfigError as error:
-        raise ConfigError(f"{option}: {worded(error)}") from None
+        raise ConfigError(f"{option} {worded(error)}") from None

@@ -40,10 +40,10 @@ from loadgen.servers.serving import serving
 log = logging.getLogger(__name__)
 
 FIRST_S = 5.0
-"""Length of the run that tells at which rate to begin."""
+"""Length of the run at full speed from which the first rate follows."""
 
 FIRST_SHARE = 0.5
-"""The search begins at so much of what the deployment does at full speed."""
+"""The search begins at this share of the throughput at full speed."""
 
 INTERVAL_S = 1.0
 """How often a probe's backlog is looked at."""
@@ -53,18 +53,18 @@ IDLE_FACTOR, IDLE_S = 2.0, 0.01
 this time."""
 
 SETTLE_S, SETTLE_EVERY_S = 60.0, 0.2
-"""Patience for a server that is not idle, and the time between two single requests."""
+"""Timeout for a server that is not idle, and the time between two single requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class CapacityConfig:
-    """What `capacity` shall do.
+    """The configuration of a search for capacity.
 
     Attributes:
         base: all settings but when to send and for how long.
         conditions: that have to hold.
         cv: of the times between two requests: 1 is Poisson, 0 constant.
-        start_rps: the first rate; None for half of what a short run at full speed comes to.
+        start_rps: the first rate; None for half of the throughput of a short run at full speed.
         limits: when to stop.
     """
 
@@ -96,7 +96,7 @@ class CapacityConfig:
 
     @property
     def sized(self) -> Limits:
-        """The limits, with as many requests for each probe as the conditions want."""
+        """The limits, with the number of requests that the conditions need of each probe."""
         return replace(self.limits, samples=samples(self.conditions))
 
     @property
@@ -108,14 +108,14 @@ class CapacityConfig:
 
 @dataclass(frozen=True, slots=True)
 class FoundCapacity:
-    """What a search left behind.
+    """The results of a search.
 
     Attributes:
         capacity: the answer, and all probes.
         seconds: how long it took.
         directory: of its results.
         not_saved: why its answer could not be saved there; None where it is.
-        rows_not_saved: of each probe whose rows are not where they were to be, why, and where they are.
+        rows_not_saved: for each probe whose rows could not be saved as asked: the reason, and where they are.
     """
 
     capacity: Capacity
@@ -177,7 +177,7 @@ def _directory(results_dir: Path) -> Path:
     try:
         return new_directory(results_dir, f"capacity-{datetime.datetime.now():%y%m%d_%H%M%S}")
     except OSError as error:
-        raise ConfigError(f"a search cannot be kept in {results_dir} ({error.strerror}): choose another") from None
+        raise ConfigError(f"a search cannot be kept in {results_dir} ({error.strerror}); choose another") from None
 
 
 def probe_text(probe: Probe) -> str:
@@ -188,13 +188,13 @@ def probe_text(probe: Probe) -> str:
 
 
 class Backlog(Watcher):
-    """Watches a probe, and cuts it short when its backlog is beyond hope.
+    """Watches a probe, and cuts it short when its backlog shows that it cannot pass.
 
     Args:
         ask: the probe.
         conditions: that have to hold.
-        drains: what is outstanding is waited for: it would be in the way of the next probe at a server that works on
-            for a client that is gone.
+        drains: outstanding requests are waited for: a server that goes on with requests of a client that is gone would
+            delay the next probe.
     """
 
     ended = Ending.CUT_SHORT
@@ -216,7 +216,7 @@ class _Prober:
     """A search on a server.
 
     Attributes:
-        not_saved: why what is known could not be written down the last time; None where it was.
+        not_saved: why the last write of the answer failed; None where it succeeded.
         rows_not_saved: as in `FoundCapacity`.
     """
 
@@ -259,7 +259,7 @@ class _Prober:
             self._keep(self.so_far)
 
     async def _first_rps(self) -> float:
-        """Half of what the deployment does at full speed, in a short run with few requests in flight."""
+        """Half of the throughput of a short run at full speed, with few requests in flight."""
         plan, config = self._plan, self._plan.config
         window = 4 * config.serve.batch_size * max(1, len(plan.placement.replicas)) * config.client.processes
         short = plan.with_load(Saturate(FIRST_S, max_in_flight=window))
@@ -300,7 +300,7 @@ class _Prober:
         return results
 
     async def _settle(self) -> str | None:
-        """Wait until what was sent before is answered; why the server is not idle, where that takes too long."""
+        """Wait until earlier requests are answered; returns why the server is not idle, where that takes too long."""
         deployment = self._server.facts.deployment
         if deployment is not None:
             await deployment.set_batch_size(self._plan.config.serve.batch_size)
@@ -319,7 +319,7 @@ class _Prober:
             await asyncio.sleep(SETTLE_EVERY_S)
 
     def _keep(self, capacity: Capacity) -> None:
-        """Write down what is known; a search goes on where that cannot be."""
+        """Write down what is known; a failure does not end the search."""
         directory = self._plan.config.output.results_dir
         document = {
             "command": command(),

@@ -1,8 +1,8 @@
 """Runs a comparison: rounds that measure A and B next to each other, and what they show.
 
-The order is A B, B A, A B, so that what changes with time weighs as much on both. Arrivals and inputs of a round are
+The order is A B, B A, A B, so that changes over time affect both sides alike. Arrivals and inputs of a round are
 drawn from one seed for A and B, each round from another. Each run brings up its own deployment and is saved before the
-next one begins. An invalid run is made once more; where that is invalid too, its round is left out.
+next one begins. An invalid run is repeated once; if the repeat is invalid too, the round is left out.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ Side = Literal["A", "B"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareConfig:
-    """What `compare` shall do.
+    """The configuration of a comparison.
 
     Attributes:
-        b: what is compared.
-        a: with what; None where results of another time take its place.
+        b: the side that is judged.
+        a: the side that it is compared with; None where earlier results take its place.
         baseline: these results.
-        margin: what is tolerated: B may be worse by this share.
-        rounds: how many; None for as many as can show anything, or one where nothing is to be shown.
-        metrics: of `METRICS`; empty for those that the load gives a meaning.
-        allow_unpaired: judge by results of another time.
+        margin: B may be worse by this share.
+        rounds: their number; None for the fewest that can show a difference, or for one where nothing is judged.
+        metrics: of `METRICS`; empty for those that are meaningful under the load.
+        allow_unpaired: judge by earlier results.
         results_dir: where the directory of the comparison is made.
     """
 
@@ -78,7 +78,7 @@ class CompareConfig:
             if name not in METRICS:
                 raise FieldError("CompareConfig.metrics", name, "is unknown", f"use {', '.join(METRICS)}")
         if (self.a is None) == (not self.baseline):
-            raise ConfigError("a comparison wants {CompareConfig.a} or {CompareConfig.baseline}: give one of them")
+            raise ConfigError("a comparison wants {CompareConfig.a} or {CompareConfig.baseline}; give one of them")
         if self.a is not None:
             self._check_alike(self.a)
         if self.b.seed + MAX_ROUNDS > MAX_SEED:
@@ -111,14 +111,14 @@ class CompareConfig:
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """The metrics to compare, as far as runs tell of them."""
+        """The metrics to compare, as far as runs have them."""
         usual = comparison.OPEN_LOOP if isinstance(self.b.load, OpenLoop) else comparison.SATURATING
         return tuple(dict.fromkeys(self.metrics)) or usual
 
 
 @dataclass(frozen=True, slots=True)
 class ComparePlan:
-    """A comparison, worked out for this machine.
+    """The plan of a comparison on this machine.
 
     Attributes:
         config: of it.
@@ -178,10 +178,10 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What a comparison left behind.
+    """The results of a comparison.
 
     Attributes:
-        plan: what it was to do.
+        plan: of the comparison.
         directory: of its results.
         comparison: what the rounds show; None where nothing was to be shown.
         rounds: the results of both sides of each whole round; of a baseline, its first run is A.
@@ -233,7 +233,7 @@ async def prepare_comparison(config: CompareConfig) -> ComparePlan:
 
 @contextlib.contextmanager
 def _named(side: Side) -> Iterator[None]:
-    """Have errors say of which side they are, by a note.
+    """Add a note to errors that names the side.
 
     Args:
         side: that is planned or measured.
@@ -301,7 +301,7 @@ class _Rounds:
         return Compared(plan, self._directory, found, whole, left_out, interrupted, self._elsewhere)
 
     async def _round(self, number: int) -> None:
-        """Measure the sides of a round; after one that does not count the other is not measured."""
+        """Measure the sides of a round; the second is skipped when the first does not count."""
         measured: dict[Side, Results] = {}
         for side in self._plan.order(number):
             results = await self._counted(number, side)
@@ -312,7 +312,7 @@ class _Rounds:
         self._whole.append((measured["A"] if "A" in measured else baseline[0], measured["B"]))
 
     async def _counted(self, number: int, side: Side) -> Results | None:
-        """The results of a run that counts, at the second attempt perhaps; None without."""
+        """The results of a run that counts, after one repeat if needed; None where neither counts."""
         seed = self._plan.config.b.seed + number
         reason, name = "", f"round {number + 1} of {self._plan.rounds}, {side}"
         log.info("%s", name)

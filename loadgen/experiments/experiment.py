@@ -61,14 +61,14 @@ T = TypeVar("T")
 
 
 LAST_READINGS_S = 2.0
-"""Patience for the server's own numbers when the run was cancelled, or a frontend is lost."""
+"""Timeout for the server's own figures after a cancellation, or after the loss of a frontend."""
 
 
 class ExperimentInterrupted(Interrupted):
     """The experiment was cancelled once load had begun.
 
     Attributes:
-        results: what was measured until then, which is saved.
+        results: of the measured time until then; they are saved.
     """
 
     def __init__(self, results: Results) -> None:
@@ -77,9 +77,9 @@ class ExperimentInterrupted(Interrupted):
 
 
 async def run_experiment(config: ExperimentConfig) -> Results:
-    """Bring up what the configuration says, load it, judge, save, take everything down.
+    """Bring up the configuration, load it, judge, save, and take everything down.
 
-    Cancel its task to end it early; more cancellations change nothing.
+    Cancel its task to end it early; further cancellations have no effect.
 
     Args:
         config: what to do.
@@ -96,7 +96,7 @@ async def run_experiment(config: ExperimentConfig) -> Results:
     """
     match config.serve:
         case Deploy(topology=Topology(described=True)):
-            raise ConfigError("nothing can run on a described {Deploy.topology}: leave it out")
+            raise ConfigError("nothing can run on a described {Deploy.topology}; leave it out")
     plan = await prepare(config)
     async with live_view(plan) as view:
         log_plan(plan)
@@ -131,7 +131,7 @@ def awaited(plan: Plan) -> str:
 
 
 async def run_plan(plan: Plan, view: View = NO_VIEW) -> Results:
-    """Do what a plan says, as `run_experiment` does.
+    """Carry out a plan, as `run_experiment` does.
 
     Args:
         plan: what to do.
@@ -163,16 +163,16 @@ async def measure(
     objective: Sequence[Condition] = (),
     view: View = NO_VIEW,
 ) -> Results:
-    """Load a server that is up as a plan says, from this process, which is where it shall be; judge and save.
+    """Load a server that is up as a plan says, from this process, which is on its cores; judge and save.
 
-    A cancellation before load begins is raised at once. One after it ends the run, and more of them change nothing:
-    the results are returned, or an error is raised, and the caller is cancelled where it waits next.
+    A cancellation before load begins is raised at once. A later one ends the run, and further ones have no effect: the
+    results are returned, or an error is raised, and the caller is cancelled at its next await.
 
     Args:
         plan: what to do.
-        server: to whom.
+        server: that is loaded.
         check: the right answers, if any are to be compared.
-        watcher: may end the run early too; None for none but what the plan wants.
+        watcher: may end the run early, beside the plan's own watchers; None for no other.
         objective: conditions that the results will be judged by, beside those of the plan.
         view: is told how it goes.
 
@@ -197,7 +197,7 @@ async def answer_time(plan: Plan, server: Server) -> float | None:
 
     Args:
         plan: says what to send, and how long to wait.
-        server: to whom.
+        server: that is loaded.
 
     Raises:
         TargetError: the server cannot be reached.
@@ -220,7 +220,7 @@ async def _measure(
     load_began: asyncio.Event,
     stop: asyncio.Event,
 ) -> Results:
-    """Measure; ends early when `stop` is set, which keeps what was measured."""
+    """Measure; `stop` ends the run early and keeps the measurements."""
     open_files.raise_limit()
     started_at = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     surroundings = environment()

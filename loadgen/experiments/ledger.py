@@ -1,7 +1,7 @@
 """The ledger of a sweep: a directory with a header and a line per measurement, on disk before the next one.
 
-The ledger is only ever appended to, and a line is synced before anything else happens, so that a sweep that is killed
-at any moment has lost nothing but the measurement that was under way.
+The ledger is only appended to, and each line is synced at once. So a sweep that is killed at any moment loses only the
+measurement under way.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ LEDGER = "ledger.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One measurement that was finished, well or badly.
+    """One finished measurement, successful or failed.
 
     Attributes:
         cell: its name.
         replicas: how many.
         cpus_per_replica: cores of each.
         batch_size: largest batch a replica is given.
-        repeat: how often the cell was measured before, as this kind.
+        repeat: earlier measurements of the cell of this kind.
         kind: ``cell``, or ``anchor``.
         results: name of its results file in the directory; None without.
         error: one line where it did not end as asked.
@@ -115,7 +115,7 @@ class Ledger:
 
     @property
     def not_saved(self) -> Iterator[str]:
-        """Of each run whose results or rows are not where they were to be, why, or where they are."""
+        """For each run whose results or rows could not be saved as asked: the reason, or where they are."""
         for entry in self.entries:
             if entry.elsewhere:
                 yield f"{entry.cell}: its results are in {entry.results}"
@@ -144,7 +144,7 @@ def begin(results_dir: Path, header: Mapping[str, Any], kind: str = "sweep") -> 
 
     Args:
         results_dir: where to make the directory, ``sweep-%y%m%d_%H%M%S``.
-        header: what is to be measured.
+        header: the settings of the sweep.
         kind: the first word of the directory's name.
 
     Raises:
@@ -162,7 +162,7 @@ def begin(results_dir: Path, header: Mapping[str, Any], kind: str = "sweep") -> 
             os.fsync(file.fileno())
         draft.rename(directory / HEADER)
     except OSError as error:
-        raise ConfigError(f"a sweep cannot be kept in {results_dir} ({error.strerror}): choose another") from None
+        raise ConfigError(f"a sweep cannot be kept in {results_dir} ({error.strerror}); choose another") from None
     with _held(directory) as ledger:
         yield ledger
 
@@ -177,7 +177,7 @@ def resume(results_dir: Path, header: Mapping[str, Any], kind: str = "sweep") ->
         kind: the first word of the directory's name.
 
     Raises:
-        ConfigError: another process works on it, or a new one cannot be kept.
+        ConfigError: another process writes to it, or a new one cannot be written.
     """
     settings = json.loads(json.dumps(header["settings"]))
     for path in sorted(results_dir.glob(f"{kind}-*/{HEADER}"), key=lambda path: path.stat().st_mtime, reverse=True):
@@ -204,7 +204,8 @@ def read_header(directory: Path) -> dict[str, Any]:
     except (UnreadableError, ValueError, KeyError, RecursionError) as error:
         raise ConfigError(f"{directory} is not the directory of a sweep: {error!r}") from None
     if version > SCHEMA_VERSION:
-        raise ConfigError(f"{directory} is of version {version}; this program reads up to {SCHEMA_VERSION}: update it")
+        problem = f"version {version} is above {SCHEMA_VERSION}, the last that this program reads"
+        raise ConfigError(f"{directory}: {problem}; update it")
     return header
 
 
@@ -235,7 +236,7 @@ def _held(directory: Path) -> Iterator[Ledger]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ConfigError(f"another process works on {directory}: wait for it, or end it") from None
+            raise ConfigError(f"{directory}: another process writes to it; wait for it, or end it") from None
         file.seek(0)
         if not (text := file.read()).endswith("\n") and text:
             file.write("\n")  # what was cut off becomes a line of its own, which readers pass over
@@ -243,7 +244,7 @@ def _held(directory: Path) -> Iterator[Ledger]:
 
 
 def place(path: Path | None, directory: Path) -> str | None:
-    """What the ledger calls a file: its name below the directory, the whole path of one that had to be saved elsewhere.
+    """A file's name in the ledger: below the directory, or the whole path where it had to be saved elsewhere.
 
     Args:
         path: of the file; None without one.

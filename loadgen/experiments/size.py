@@ -45,7 +45,7 @@ from loadgen.servers.serving import serving
 log = logging.getLogger(__name__)
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
-"""To choose from, unless the user says."""
+"""Choices by default."""
 
 KIND = "size"
 WARMUP_S = 1.0
@@ -53,7 +53,7 @@ WARMUP_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class SizeConfig:
-    """What `size` shall do.
+    """The configuration of a search for the cheapest size.
 
     Attributes:
         base: all settings but those that the search varies.
@@ -86,7 +86,7 @@ class SizeConfig:
         if not self.conditions:
             raise FieldError("SizeConfig.conditions", "()", "is empty", "name one at least")
         if not isinstance(self.base.serve, Deploy):
-            raise ConfigError("a server that runs already has its size: use find_capacity")
+            raise ConfigError("a server that runs already has its size; use find_capacity")
         whole(self, "replicas", "cpus_per_replica", each=True)
         whole(self, "batch_sizes", most=MAX_BATCH, each=True)
         finite(self, "rate_rps")
@@ -97,7 +97,7 @@ class SizeConfig:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What two searches share whose runs are the same, as JSON can say it: not the rate, nor the time."""
+        """The settings, as JSON, that two searches must share to use the same runs; neither the rate nor the time."""
         settings: dict[str, Any] = json.loads(json.dumps(asdict(self.base), default=str))
         del settings["output"]["results_dir"], settings["load"], settings["allow_invalid"]
         del settings["live"], settings["tags"]
@@ -107,7 +107,7 @@ class SizeConfig:
 
 @dataclass(frozen=True, slots=True)
 class SizePlan:
-    """A search, worked out for a machine.
+    """The plan of a search on a machine.
 
     Attributes:
         config: of the search.
@@ -130,7 +130,7 @@ class SizePlan:
 
 @dataclass(frozen=True, slots=True)
 class Sized:
-    """What a search left behind.
+    """The results of a search.
 
     Attributes:
         answer: what was found.
@@ -139,7 +139,7 @@ class Sized:
         seconds: how long it took.
         shares: the replicas of the answer share cores with client or frontends.
         taken: invalid runs that were taken as they are.
-        not_saved: of each run whose results or rows are not where they were to be, why, and where they are.
+        not_saved: for each run whose results or rows could not be saved as asked: the reason, and where they are.
     """
 
     answer: Answer
@@ -202,7 +202,7 @@ async def prepare_size(config: SizeConfig) -> SizePlan:
 
 
 def _gpus(base: ExperimentConfig, context: PlanContext) -> tuple[int, ...]:
-    """GPUs that replicas may have: those that were named, else the model's default that are here."""
+    """GPUs that replicas may have: the named ones, else those of the model's default that this machine has."""
     assert isinstance(base.serve, Deploy)
     if base.serve.gpus is not None:
         return base.serve.gpus
@@ -268,7 +268,7 @@ async def find_size(plan: SizePlan, *, resume: bool = False) -> Sized:
     config = plan.config
     match config.base.serve:
         case Deploy(topology=Topology(described=True)):
-            raise ConfigError("nothing can run on a described {Deploy.topology}: leave it out")
+            raise ConfigError("nothing can run on a described {Deploy.topology}; leave it out")
     header = {
         "command": command(),
         "started_at": ledgers.now(),

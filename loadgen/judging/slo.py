@@ -142,15 +142,15 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a condition came to.
+    """The result of a condition.
 
     Attributes:
         condition: the bound.
         value: what was measured, in the bound's unit; None where nothing was.
-        holds: whether it keeps the bound; what was not measured is not shown to, unless what it is at least decides.
+        holds: whether it keeps the bound; an unmeasured value does not, unless its lower bound decides.
         text: for a reader, such as ``p99 231 ms, wanted <250ms``.
-        decided: what is known of it is all on one side of the bound; nothing is known of what was not measured.
-        sure: so says its 95 % interval, or a bound of it, or it is a fact such as a count; not its value alone.
+        decided: all that is known of the value is on one side of the bound; nothing is known of an unmeasured one.
+        sure: an interval, a bound or a fact such as a count decides, not the value alone.
     """
 
     condition: Condition
@@ -168,14 +168,14 @@ def parse(text: str) -> list[Condition]:
         ConfigError: the text has no condition, or one of them makes no sense.
     """
     if re.search("[0-9],[0-9]", text):
-        raise ConfigError(f"{text!r} has a comma in a number: write 0.5 for a half, and 1000 for a thousand")
+        raise ConfigError(f"{text!r}: has a comma in a number; write 0.5 for a half, and 1000 for a thousand")
     return [_condition(part.strip()) for part in text.split(",")]
 
 
 def _condition(text: str) -> Condition:
     match = _CONDITION.fullmatch(text)
     if match is None:
-        raise ConfigError(f"{text!r} is no condition: {_EXAMPLE}, joined by commas")
+        raise ConfigError(f"{text!r}: no condition; {_EXAMPLE}, joined by commas")
     metric, operator, number, unit = match["metric"].lower(), match["operator"], match["number"], _unit(match["unit"])
     if metric not in _UNITS:
         raise ConfigError(f"{text!r}: there is no metric {metric}, only {', '.join(METRICS)}")
@@ -208,7 +208,7 @@ def _within_ns(text: str, within: str) -> int:
     """A request is good when it takes less than this."""
     match = _WITHIN.fullmatch(within)
     if match is None or _unit(match[3]) not in _MS_PER_UNIT:
-        raise ConfigError(f"{text!r}: {within} is no bound of a latency: {_example(GOODPUT)}")
+        raise ConfigError(f"{text!r}: {within} is no bound of a latency; {_example(GOODPUT)}")
     bound_ns = float(match[2]) * _MS_PER_UNIT[_unit(match[3])] * _NS_PER_MS
     if not math.isfinite(bound_ns):
         raise ConfigError(f"{text!r}: {match[2]} is too large")
@@ -231,7 +231,7 @@ def _example(metric: str) -> str:
 
 
 def comes_true(condition: Condition, ended: Sequence[int], bounds_ns: Sequence[int], most: int | None) -> bool:
-    """Whether a condition will be true at the end of a run, whatever follows.
+    """Whether a condition is sure to be true at the end of a run.
 
     Args:
         condition: one that more slow or lost requests cannot make false; others do not come true early.
@@ -277,8 +277,8 @@ def evaluate(condition: Condition, summary: Summary) -> Finding:
 def crossed(condition: Condition, summary: Summary) -> tuple[bool | None, str]:
     """Whether a condition that must not come true did.
 
-    Undecided where nothing is known of the metric, or what is known lies on both sides of the bound: a percentile among
-    lost requests is at least so much, which decides one direction only.
+    Undecided where the metric is unknown, or may lie on either side of the bound: a percentile among lost requests has
+    a lower bound only, which decides one direction.
 
     Args:
         condition: what must not come true.
@@ -301,9 +301,9 @@ class _Known(NamedTuple):
     """What is known of a metric.
 
     Attributes:
-        truths: whether the condition is true at both ends of what the metric may be.
-        text: these ends in words; empty where they are the same.
-        sure: they are those of an interval or a fact, not of a value of which it is not known how sure it is.
+        truths: whether the condition is true at the lowest and at the highest possible value.
+        text: these values in words; empty where they are the same.
+        sure: they come from an interval or a fact, not from a value of unknown precision.
     """
 
     truths: tuple[bool, bool]
@@ -314,8 +314,8 @@ class _Known(NamedTuple):
 def _known(condition: Condition, summary: Summary) -> _Known | None:
     """None where nothing is known of the metric.
 
-    How many requests are slow says more of a bound than the interval of a percentile, which needs many slower ones.
-    Where it decides nothing of a percentile among lost requests, what that is at least may.
+    The share of slow requests decides more often than the interval of a percentile, which needs many slower requests.
+    Where it does not decide on a percentile among lost requests, the lower bound of the percentile may.
     """
     share, value = _share(condition, summary), _measured(condition, summary)
     above = summary.latency_above_ms or {}

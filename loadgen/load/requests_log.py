@@ -120,7 +120,7 @@ def check(path: Path) -> None:
     except OSError as error:
         raise FieldError("Output.requests_log", path, f"cannot be written: {error.strerror}") from None
     if not stat.S_ISREG(mode) or not os.access(path, os.W_OK):
-        raise FieldError("Output.requests_log", path, "is there, and is no file that can be written to")
+        raise FieldError("Output.requests_log", path, "exists, and is not a file that can be written to")
 
 
 def save(path: Path, tables: list[dict[str, np.ndarray]]) -> None:

@@ -25,21 +25,21 @@ from loadgen.results.files_2017 import is_of_2017, read_2017
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 256 << 20
-"""Of a results file; those of a day have some 50 MB."""
+"""Largest results file; a run of a day writes about 50 MB."""
 
 
 MOST = 1 << 63
-"""No number of a results file comes near it: nanoseconds of 292 years."""
+"""Above any number of a results file: nanoseconds of 292 years."""
 
 _FREE = ("server_metrics", "clipper_metrics")
 
 
 SEARCH = "capacity.json"
-"""In the directory of a search for capacity, beside the results of its probes: what it found."""
+"""The answer of a search for capacity, in its directory, beside the results of its probes."""
 
 
 ROOM_BYTES = 1 << 20
-"""Of a directory for results before a run; most files are smaller."""
+"""Bytes that a directory must take before a run; most results files are smaller."""
 
 
 class _Versioned(msgspec.Struct):
@@ -47,17 +47,17 @@ class _Versioned(msgspec.Struct):
 
 
 def make_directory(directory: Path) -> None:
-    """Make the directory that results will be saved to, and try its room, before anything is measured for nothing.
+    """Make the directory for results and try whether a file fits, so that no measurement is lost.
 
     Raises:
-        ConfigError: it cannot be written, or has no room.
+        ConfigError: it cannot be written, or the file system is full.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory) as file:
             os.posix_fallocate(file.fileno(), 0, ROOM_BYTES)
     except OSError as error:
-        raise ConfigError(f"{_refused(directory, error)}: choose another {{Output.results_dir}}") from None
+        raise ConfigError(f"{_refused(directory, error)}; choose another {{Output.results_dir}}") from None
 
 
 def _refused(directory: Path, error: OSError) -> str:
@@ -65,7 +65,7 @@ def _refused(directory: Path, error: OSError) -> str:
 
 
 def new_directory(results_dir: Path, stem: str) -> Path:
-    """Make a directory for several results; a number is added to its name where that exists already.
+    """Make a directory for several results; a number is added to a name that exists.
 
     Args:
         results_dir: made too where it is missing.
@@ -89,15 +89,15 @@ def logs_beside(path: Path) -> Path:
 
 
 def save(results: Results, directory: Path) -> Path:
-    """Write a results file that never replaces another and is never seen half-written.
+    """Write a results file; it never replaces another, and no reader sees it half-written.
 
     Args:
         results: whole.
         directory: made where it is missing.
 
     Returns:
-        Its absolute path, ``results-%y%m%d_%H%M%S.json``, with a number added where that exists already. It is in the
-        directory for temporary files where this one cannot be written: what was measured is not lost.
+        Its absolute path, ``results-%y%m%d_%H%M%S.json``, with a number added to a name that exists. A file that cannot
+        be written there goes to the directory for temporary files, so that the measurement is not lost.
 
     Raises:
         NotSavedError: neither directory can be written.
@@ -144,7 +144,7 @@ def _publish(draft: Path, directory: Path, stem: str) -> Path:
 
 
 def _rename(draft: Path, path: Path) -> None:
-    """Give a file another name, unless that is taken.
+    """Rename a file, unless the new name is taken.
 
     Raises:
         FileExistsError: it is.
@@ -185,14 +185,16 @@ def read(path: Path) -> Results:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     except (ValueError, RecursionError) as error:  # neither UTF-8, JSON nor such a document
         raise ConfigError(f"{path} is not a results file: {error}") from None
-    raise ConfigError(f"{path} is of version {version}; this program reads up to {SCHEMA_VERSION}: update it")
+    raise ConfigError(
+        f"{path}: version {version} is above {SCHEMA_VERSION}, the last that this program reads; update it"
+    )
 
 
 def _check_numbers(document: Mapping[str, Any]) -> None:
-    """Refuse numbers that no measurement comes to; those of another server's metrics may be any.
+    """Refuse numbers that no measurement can have; metrics of an external server may have any.
 
     Raises:
-        ValueError: there is one; the text names it.
+        ValueError: it has such a number, which the text names.
     """
     waiting: list[tuple[str, Any]] = [item for item in document.items() if item[0] not in _FREE]
     while waiting:

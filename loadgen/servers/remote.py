@@ -41,7 +41,7 @@ class RemoteServer(Server):
 
     Attributes:
         remote: the model.
-        found: connections that were found to be enough, by requests in flight and bytes of each.
+        found: numbers of connections that sufficed, by requests in flight and bytes of each.
     """
 
     remote: Remote
@@ -64,7 +64,7 @@ class RemoteServer(Server):
             yield Workload(inputs, target, connections)
 
     async def _connections(self, plan: Plan, inputs: InputSource) -> int:
-        """How many connections each client may have: those that were asked for, or enough of them.
+        """The number of connections of each client: the configured number, or one that suffices.
 
         Raises:
             ClientLimitError: a client cannot open that many files.
@@ -85,11 +85,11 @@ class RemoteServer(Server):
         return fit
 
     async def _choose_connections(self, plan: Plan, inputs: InputSource) -> int:
-        """How many connections are enough; said in the log.
+        """The number of connections that suffices, which is logged.
 
-        Over HTTP/1.1 a connection carries one request, so there are as many as requests in flight. Over gRPC one
-        carries many, and whether as many as several do is tried, unless the user said how much to send or when; but
-        each address of the server's name has one at least.
+        Over HTTP/1.1 a connection carries one request, so each request in flight has one. Over gRPC a connection
+        carries many. Short trials compare one with several, except under a schedule or with a number of requests.
+        Each address of the server's name has at least one.
         """
         if not self.remote.options.address.protocol.multiplexed:
             most = plan.load.most_connections
@@ -150,7 +150,7 @@ class RemoteServer(Server):
 
     @override
     async def keep_logs(self, directory: Path) -> None:
-        """An external server keeps its logs itself."""
+        """Does nothing: an external server keeps its own logs."""
 
 
 @contextlib.contextmanager
@@ -159,10 +159,10 @@ def shared(name: str, contents: bytes) -> Iterator[None]:
 
     Args:
         name: without the leading slash; not in use yet.
-        contents: copied; none make a region of one byte.
+        contents: copied; empty contents make a region of one byte.
 
     Raises:
-        ConfigError: there is not so much.
+        ConfigError: the machine has too little shared memory.
     """
     size_bytes = max(1, len(contents))
     with contextlib.ExitStack() as stack:
@@ -175,13 +175,13 @@ def shared(name: str, contents: bytes) -> Iterator[None]:
         except OSError as error:
             problem = f"{size_bytes} bytes cannot be had in {SHARED_MEMORY} ({error.strerror})"
             remedy = "use less {Inputs.count} or {External.batch_size}, or leave it out"
-            raise ConfigError(f"{{TargetOptions.shared_memory}}: {problem}: {remedy}") from None
+            raise ConfigError(f"{{TargetOptions.shared_memory}}: {problem}; {remedy}") from None
         memoryview(memory.buf or b"")[: len(contents)] = contents
         yield
 
 
 async def _trial(spec: TargetSpec, inputs: InputSource, window: int) -> float:
-    """Requests that were answered in a second of a very short run."""
+    """Answers a second in a very short run."""
     job = Job(
         target=spec,
         inputs=inputs,

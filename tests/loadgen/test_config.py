@@ -129,7 +129,7 @@ def test_an_allowed_overlap_is_noted():
         ({"model": "resnet"}, DescribeError, "resnet"),
         ({"gpus": (5,)}, PlacementError, "5"),
         ({"model": "noop", "gpus": (0,)}, FieldError, "gpus 0: noop has no GPU code"),
-        ({"frontends": 2}, FieldError, "frontends 2: each needs a replica, and replicas is 1: change one of them"),
+        ({"frontends": 2}, FieldError, "frontends 2: each needs a replica, and replicas is 1; change one of them"),
         ({"input_shape": (2, 2)}, DescribeError, "--input-shape"),
         ({"model": "noop", "weights": "x.h5"}, DescribeError, "noop has no weights"),
     ],
@@ -143,85 +143,85 @@ def test_what_cannot_be_planned(changes, error, text):
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: Saturate(duration_s=-1.0), "duration_s -1 is not positive"),
-        (lambda: Saturate(duration_s=math.inf), "duration_s inf is not finite"),
-        (lambda: Saturate(requests=0), "requests 0 is not positive"),
-        (lambda: Saturate(warmup_s=math.nan), "warmup_s nan is not finite"),
-        (lambda: Saturate(warmup_s=-1.0), "warmup_s -1 is negative"),
+        (lambda: Saturate(duration_s=-1.0), "duration_s -1: not positive"),
+        (lambda: Saturate(duration_s=math.inf), "duration_s inf: not finite"),
+        (lambda: Saturate(requests=0), "requests 0: not positive"),
+        (lambda: Saturate(warmup_s=math.nan), "warmup_s nan: not finite"),
+        (lambda: Saturate(warmup_s=-1.0), "warmup_s -1: must not be negative"),
         (
             lambda: Saturate(duration_s=3.0, requests=5),
-            "requests 5 stops by count and duration_s 3 by time: leave one of them out",
+            "requests 5: stops by count and duration_s 3 by time; leave one of them out",
         ),
-        (lambda: OpenLoop(OPEN_LOOP.arrivals, max_in_flight=0), "max_in_flight 0 is not positive"),
-        (lambda: Saturate(duration_s=1e30), "duration_s 1e.30 is too large: at most 315360000"),
-        (lambda: Saturate(max_in_flight=10**12), "max_in_flight 1000000000000 is too large: at most 10000000"),
+        (lambda: OpenLoop(OPEN_LOOP.arrivals, max_in_flight=0), "max_in_flight 0: not positive"),
+        (lambda: Saturate(duration_s=1e30), "duration_s 1e.30: too large; at most 315360000"),
+        (lambda: Saturate(max_in_flight=10**12), "max_in_flight 1000000000000: too large; at most 10000000"),
         (
             lambda: OpenLoop(Renewal(1e6, 1.0, 0.0, 0), warmup_s=3.6e5),
             "warmup_s 360000 and constant 1000000 requests/s for 1 s: "
-            "360,000,000,000 requests exceed 36,000,000: shorten it",
+            "360,000,000,000 requests exceed 36,000,000; shorten it",
         ),
         (
             lambda: OpenLoop(Renewal(1e6, 3600.0, 1.0, 0)),
-            "warmup_s 1 and poisson .* exceed 36,000,000: shorten the",
+            "warmup_s 1 and poisson .* exceed 36,000,000; shorten the",
         ),
         (lambda: SweepConfig(BASE, repeat=10**5), "repeat 100000 and 1 cell are more than 20,000 measurements"),
-        (lambda: OpenLoop(Renewal(math.nan, 1.0, 0.0, 0)), "rate_rps nan is not finite"),
-        (lambda: OpenLoop(Renewal(1.0, -1.0, 0.0, 0)), "duration_s -1 is not positive"),
-        (lambda: OpenLoop(Renewal(1.0, 1.0, 0.0, -1)), "seed -1 is negative"),
-        (lambda: OpenLoop(Ramp(1.0, math.inf, 1.0)), "to_rps inf is not finite"),
-        (lambda: Patience(drain_s=-1.0), "drain_s -1 is negative"),
-        (lambda: Patience(timeout_s=math.inf), "timeout_s inf is not finite"),
-        (lambda: Output(log_every_s=math.nan), "log_every_s nan is not finite"),
-        (lambda: Client(0), "processes 0 is not positive"),
-        (lambda: Client(300), "processes 300 are too many: use at most 256"),
-        (lambda: Client(cpus=(-1,)), "cpus -1 is negative"),
-        (lambda: Inputs(count=0), "count 0 is not positive"),
-        (lambda: Inputs(Path("x"), layout="CHW"), "layout CHW is no layout: choose NCHW or NHWC"),
-        (lambda: Inputs(Path("x"), resize="best"), "resize best is no resize: choose nearest or box"),
-        (lambda: Inputs(resize="box"), "resize box is for images of path: name them"),
-        (lambda: Inputs(dtype="floaty"), "dtype floaty is no dtype: choose float32, float64, int8"),
-        (lambda: Deploy("noop", ready_timeout_s=0.0), "ready_timeout_s 0 is not positive"),
-        (lambda: Deploy("noop", replicas=0), "replicas 0 is not positive"),
-        (lambda: Deploy("noop", runtime="podman"), "runtime podman is no runtime: choose process or docker"),
-        (lambda: Deploy("noop", image="x"), "image x means nothing without runtime docker"),
-        (lambda: Deploy("noop", ports=Ports(request=99_999)), "request 99999 is no port: 0, or 1 to 65535"),
-        (lambda: Deploy("noop", ports=Ports(admin=-1)), "admin -1 is no port"),
+        (lambda: OpenLoop(Renewal(math.nan, 1.0, 0.0, 0)), "rate_rps nan: not finite"),
+        (lambda: OpenLoop(Renewal(1.0, -1.0, 0.0, 0)), "duration_s -1: not positive"),
+        (lambda: OpenLoop(Renewal(1.0, 1.0, 0.0, -1)), "seed -1: must not be negative"),
+        (lambda: OpenLoop(Ramp(1.0, math.inf, 1.0)), "to_rps inf: not finite"),
+        (lambda: Patience(drain_s=-1.0), "drain_s -1: must not be negative"),
+        (lambda: Patience(timeout_s=math.inf), "timeout_s inf: not finite"),
+        (lambda: Output(log_every_s=math.nan), "log_every_s nan: not finite"),
+        (lambda: Client(0), "processes 0: not positive"),
+        (lambda: Client(300), "processes 300: too many; use at most 256"),
+        (lambda: Client(cpus=(-1,)), "cpus -1: must not be negative"),
+        (lambda: Inputs(count=0), "count 0: not positive"),
+        (lambda: Inputs(Path("x"), layout="CHW"), "layout CHW: no layout; choose NCHW or NHWC"),
+        (lambda: Inputs(Path("x"), resize="best"), "resize best: no resize; choose nearest or box"),
+        (lambda: Inputs(resize="box"), "resize box: applies to images of path; name them"),
+        (lambda: Inputs(dtype="floaty"), "dtype floaty: no dtype; choose float32, float64, int8"),
+        (lambda: Deploy("noop", ready_timeout_s=0.0), "ready_timeout_s 0: not positive"),
+        (lambda: Deploy("noop", replicas=0), "replicas 0: not positive"),
+        (lambda: Deploy("noop", runtime="podman"), "runtime podman: no runtime; choose process or docker"),
+        (lambda: Deploy("noop", image="x"), "image x: needs runtime docker"),
+        (lambda: Deploy("noop", ports=Ports(request=99_999)), "request 99999: no port; 0, or 1 to 65535"),
+        (lambda: Deploy("noop", ports=Ports(admin=-1)), "admin -1: no port"),
         (
             lambda: Deploy("noop", ports=Ports(metrics=4000, admin=4000)),
-            "metrics and admin are both 4000: choose different ones",
+            "metrics and admin are both 4000; choose different ones",
         ),
-        (lambda: Frontend("noop", host="h", ports=Ports(request=0)), "request 0 is no port: 1 to 65535"),
-        (lambda: Frontend(host="h"), "model '' is missing: name it, or what application asks"),
+        (lambda: Frontend("noop", host="h", ports=Ports(request=0)), "request 0: no port; 1 to 65535"),
+        (lambda: Frontend(host="h"), "model '': missing; name it, or what application asks"),
         (
             lambda: Frontend(host="h", application="a", verify=1),
-            "verify 1 has no right answers to compare with: name model",
+            "verify 1: no reference answers are known; name model",
         ),
-        (lambda: Deploy("noop", batch_size=0), "batch_size 0 is not positive"),
-        (lambda: Deploy("noop", batch_size=1 << 20), "batch_size 1048576 is too large"),
-        (lambda: External.at("oip+grpc://h:1/m", batch_size=0), "batch_size 0 is not positive"),
+        (lambda: Deploy("noop", batch_size=0), "batch_size 0: not positive"),
+        (lambda: Deploy("noop", batch_size=1 << 20), "batch_size 1048576: too large"),
+        (lambda: External.at("oip+grpc://h:1/m", batch_size=0), "batch_size 0: not positive"),
         (
             lambda: External.at("oip+grpc://h:1/m", metrics_url="nonsense"),
-            "metrics_url nonsense is not a URL: write it as http://HOST:PORT/metrics",
+            "metrics_url nonsense: not a URL; write it as http://HOST:PORT/metrics",
         ),
         (lambda: External.at("nonsense"), "target nonsense has no scheme: write http://nonsense, or oip"),
-        (lambda: ExperimentConfig(Deploy("noop"), seed=-1), "seed -1 is negative"),
-        (lambda: SweepConfig(BASE, batch_sizes=(2, 0)), "batch_sizes 0 is not positive"),
-        (lambda: SweepConfig(BASE, batch_sizes=(1 << 20,)), "batch_sizes 1048576 is too large: at most 65536"),
-        (lambda: SweepConfig(BASE, rates_rps=(math.inf,)), "rates_rps inf is not finite"),
-        (lambda: SweepConfig(BASE, cv=math.nan), "cv nan is not finite"),
-        (lambda: SweepConfig(BASE, repeat=0), "repeat 0 is not positive"),
-        (lambda: SweepConfig(BASE, anchor_every=0), "anchor_every 0 is not positive"),
-        (lambda: CapacityConfig(BASE, ()), r"conditions \(\) is empty: name one at least"),
-        (lambda: CapacityConfig(BASE, SLO, cv=-1.0), "cv -1 is negative"),
-        (lambda: CapacityConfig(BASE, SLO, start_rps=math.nan), "start_rps nan is not finite"),
-        (lambda: CapacityConfig(BASE, SLO, start_rps=1e7), r"start_rps 10000000 is out of bounds: use 0.01 to 119601"),
-        (lambda: Limits(tolerance=0.0), "tolerance 0 is out of bounds: use 0.1% to 50%"),
-        (lambda: Limits(tolerance=math.nan), "tolerance nan is not finite"),
-        (lambda: Limits(duration_s=math.inf), "duration_s inf is not finite"),
-        (lambda: Limits(probes=0), "probes 0 is not positive"),
+        (lambda: ExperimentConfig(Deploy("noop"), seed=-1), "seed -1: must not be negative"),
+        (lambda: SweepConfig(BASE, batch_sizes=(2, 0)), "batch_sizes 0: not positive"),
+        (lambda: SweepConfig(BASE, batch_sizes=(1 << 20,)), "batch_sizes 1048576: too large; at most 65536"),
+        (lambda: SweepConfig(BASE, rates_rps=(math.inf,)), "rates_rps inf: not finite"),
+        (lambda: SweepConfig(BASE, cv=math.nan), "cv nan: not finite"),
+        (lambda: SweepConfig(BASE, repeat=0), "repeat 0: not positive"),
+        (lambda: SweepConfig(BASE, anchor_every=0), "anchor_every 0: not positive"),
+        (lambda: CapacityConfig(BASE, ()), r"conditions \(\): empty; name one at least"),
+        (lambda: CapacityConfig(BASE, SLO, cv=-1.0), "cv -1: must not be negative"),
+        (lambda: CapacityConfig(BASE, SLO, start_rps=math.nan), "start_rps nan: not finite"),
+        (lambda: CapacityConfig(BASE, SLO, start_rps=1e7), r"start_rps 10000000: out of bounds; use 0.01 to 119601"),
+        (lambda: Limits(tolerance=0.0), "tolerance 0: out of bounds; use 0.1% to 50%"),
+        (lambda: Limits(tolerance=math.nan), "tolerance nan: not finite"),
+        (lambda: Limits(duration_s=math.inf), "duration_s inf: not finite"),
+        (lambda: Limits(probes=0), "probes 0: not positive"),
         (
             lambda: ExperimentConfig(Deploy("noop"), Saturate(requests=4), client=Client(5)),
-            "processes 5 is more than requests 4: use at most 4",
+            "processes 5: more than requests 4; use at most 4",
         ),
     ],
 )
@@ -299,43 +299,43 @@ def test_values_that_contradict_each_other_cannot_be_written(make, text):
 @pytest.mark.parametrize(
     ("kind", "fields", "text"),
     [
-        (Saturate, {"duration_s": "5"}, "duration_s 5 is not a number"),
-        (Saturate, {"requests": 1.5}, "requests 1.5 is not a whole number"),
-        (Saturate, {"requests": (5,)}, r"requests \(5,\) is not a whole number"),
-        (Saturate, {"max_in_flight": math.nan}, "max_in_flight nan is not a whole number"),
-        (OpenLoop, {"arrivals": 100.0}, "arrivals 100.0 is of type float: use Arrivals"),
-        (Patience, {"stall_s": None}, "stall_s None is not a number"),
-        (Output, {"results_dir": "results"}, "results_dir 'results' is of type str: use Path"),
-        (Client, {"processes": True}, "processes True is not a whole number"),
-        (Client, {"cpus": [0]}, r"cpus \[0\] is of type list: use a tuple"),
-        (Inputs, {"path": "x"}, "path 'x' is of type str: use Path"),
-        (Deploy, {"model": None}, "model None is of type NoneType: use str"),
-        (Deploy, {"model": "noop", "gpus": "none"}, "gpus 'none' is of type str: use a tuple"),
-        (Deploy, {"model": "noop", "ports": 4456}, "ports 4456 is of type int: use Ports"),
-        (Deploy, {"model": "noop", "ports": Ports(request=0.5)}, "request 0.5 is no port"),  # type: ignore[arg-type]
-        (Deploy, {"model": "noop", "infrastructure_cpus": 0}, "infrastructure_cpus 0 is of type int: use Mapping"),
-        (Frontend, {"model": "noop", "host": None}, "host None is of type NoneType: use str"),
-        (External, {"target": "oip+grpc://h:1/m"}, "target 'oip.grpc://h:1/m' is of type str: use TargetOptions"),
-        (External.at, {"url": "oip+grpc://h:1/m", "connections": 1.5}, "connections 1.5 is not a whole number"),
-        (ExperimentConfig, {"serve": "noop"}, "serve 'noop' is of type str: use Deploy, Frontend or External"),
-        (ExperimentConfig, {"serve": None}, "serve None is of type NoneType"),
+        (Saturate, {"duration_s": "5"}, "duration_s 5: not a number"),
+        (Saturate, {"requests": 1.5}, "requests 1.5: not a whole number"),
+        (Saturate, {"requests": (5,)}, r"requests \(5,\): not a whole number"),
+        (Saturate, {"max_in_flight": math.nan}, "max_in_flight nan: not a whole number"),
+        (OpenLoop, {"arrivals": 100.0}, "arrivals 100.0: of type float; use Arrivals"),
+        (Patience, {"stall_s": None}, "stall_s None: not a number"),
+        (Output, {"results_dir": "results"}, "results_dir 'results': of type str; use Path"),
+        (Client, {"processes": True}, "processes True: not a whole number"),
+        (Client, {"cpus": [0]}, r"cpus \[0\]: of type list; use a tuple"),
+        (Inputs, {"path": "x"}, "path 'x': of type str; use Path"),
+        (Deploy, {"model": None}, "model None: of type NoneType; use str"),
+        (Deploy, {"model": "noop", "gpus": "none"}, "gpus 'none': of type str; use a tuple"),
+        (Deploy, {"model": "noop", "ports": 4456}, "ports 4456: of type int; use Ports"),
+        (Deploy, {"model": "noop", "ports": Ports(request=0.5)}, "request 0.5: no port"),  # type: ignore[arg-type]
+        (Deploy, {"model": "noop", "infrastructure_cpus": 0}, "infrastructure_cpus 0: of type int; use Mapping"),
+        (Frontend, {"model": "noop", "host": None}, "host None: of type NoneType; use str"),
+        (External, {"target": "oip+grpc://h:1/m"}, "target 'oip.grpc://h:1/m': of type str; use TargetOptions"),
+        (External.at, {"url": "oip+grpc://h:1/m", "connections": 1.5}, "connections 1.5: not a whole number"),
+        (ExperimentConfig, {"serve": "noop"}, "serve 'noop': of type str; use Deploy, Frontend or External"),
+        (ExperimentConfig, {"serve": None}, "serve None: of type NoneType"),
         (
             ExperimentConfig,
             {"serve": Deploy("noop"), "load": 5.0},
-            "load 5.0 is of type float: use Saturate or OpenLoop",
+            "load 5.0: of type float; use Saturate or OpenLoop",
         ),
-        (ExperimentConfig, {"serve": Deploy("noop"), "fail_if": ("p99>1s",)}, "fail_if 'p99>1s' is of type str"),
-        (SweepConfig, {"base": "noop"}, "base 'noop' is of type str: use ExperimentConfig"),
-        (SweepConfig, {"base": BASE, "replicas": 2}, "replicas 2 is of type int: use a tuple"),
-        (SweepConfig, {"base": BASE, "in_flight": (1.5,)}, "in_flight 1.5 is not a whole number"),
-        (CapacityConfig, {"base": "noop", "conditions": SLO}, "base 'noop' is of type str: use ExperimentConfig"),
+        (ExperimentConfig, {"serve": Deploy("noop"), "fail_if": ("p99>1s",)}, "fail_if 'p99>1s': of type str"),
+        (SweepConfig, {"base": "noop"}, "base 'noop': of type str; use ExperimentConfig"),
+        (SweepConfig, {"base": BASE, "replicas": 2}, "replicas 2: of type int; use a tuple"),
+        (SweepConfig, {"base": BASE, "in_flight": (1.5,)}, "in_flight 1.5: not a whole number"),
+        (CapacityConfig, {"base": "noop", "conditions": SLO}, "base 'noop': of type str; use ExperimentConfig"),
         (
             CapacityConfig,
             {"base": BASE, "conditions": ("p99<1s",)},
-            "conditions 'p99<1s' is of type str: use Condition",
+            "conditions 'p99<1s': of type str; use Condition",
         ),
-        (CapacityConfig, {"base": BASE, "conditions": SLO, "limits": 0.05}, "limits 0.05 is of type float: use Limits"),
-        (Limits, {"probes": 1.5}, "probes 1.5 is not a whole number"),
+        (CapacityConfig, {"base": BASE, "conditions": SLO, "limits": 0.05}, "limits 0.05: of type float; use Limits"),
+        (Limits, {"probes": 1.5}, "probes 1.5: not a whole number"),
     ],
 )
 def test_a_value_of_another_type_cannot_be_written(kind, fields, text):
@@ -349,7 +349,7 @@ def test_an_error_can_be_sent_to_another_process():
     """With all that it has."""
     error = FieldError("Saturate.duration_s", -1.0, "is not positive", "leave it out")
     assert vars(pickle.loads(pickle.dumps(error))) == vars(error)
-    assert str(error) == "duration_s -1 is not positive: leave it out"
+    assert str(error) == "duration_s -1: not positive; leave it out"
 
 
 @pytest.mark.parametrize(
@@ -376,9 +376,9 @@ def test_inputs_are_drawn_in_a_range():
     plan = asyncio.run(prepare(config))
     assert plan.inputs.text == "32 seeded inputs 4 int32 in 5:7"
     assert {number for array in plan.inputs.make().arrays for number in array.tolist()} == {5, 6}
-    with pytest.raises(FieldError, match=r"ranges 0\.5:1: the input is of int32: write whole numbers"):
+    with pytest.raises(FieldError, match=r"ranges 0\.5:1: the input is of int32; write whole numbers"):
         asyncio.run(prepare(replace(config, inputs=Inputs(ranges={"": (0.5, 1)}))))
-    with pytest.raises(FieldError, match="dtype int64 means nothing for a model that says what it takes"):
+    with pytest.raises(FieldError, match="dtype int64: means nothing for a model that says what it takes"):
         asyncio.run(prepare(replace(config, inputs=Inputs(dtype="int64"))))
 
 
@@ -397,7 +397,7 @@ def test_the_range_of_an_input_by_its_name(monkeypatch):
         config = ExperimentConfig(Deploy("m.onnx", topology=MACHINE), inputs=Inputs(ranges={name: (-3, -2)}))
         drawn = np.stack(asyncio.run(prepare(config)).inputs.make().arrays)
         assert -3 <= drawn.min() <= drawn.max() < -2
-    with pytest.raises(FieldError, match="y:-3:-2: the model has no input 'y': name one of x"):
+    with pytest.raises(FieldError, match="y:-3:-2: the model has no input 'y'; name one of x"):
         asyncio.run(prepare(replace(config, inputs=Inputs(ranges={"y": (-3, -2)}))))
 
 
@@ -446,7 +446,7 @@ def test_inputs_of_any_length_come_from_a_file(tmp_path, monkeypatch):
     (tmp_path / "z.json").write_text("[[[1, 2], [3, 4]]]")
     assert lengths(Inputs(tmp_path / "x.npy")) == ((3,), [3, 3])
     assert lengths(Inputs(tmp_path / "y.npz")) == (None, [4, 5])
-    with pytest.raises(ConfigError, match=r"z\.json holds inputs of 2x2, the model takes one dimension: flatten them"):
+    with pytest.raises(ConfigError, match=r"z\.json holds inputs of 2x2, the model takes one dimension; flatten them"):
         lengths(Inputs(tmp_path / "z.json"))
     with pytest.raises(ConfigError, match="m takes inputs of any length: say one with"):
         lengths(Inputs())
@@ -545,9 +545,9 @@ def test_who_is_served(exposed, wanted):
 @pytest.mark.parametrize(
     ("exposed", "said"),
     [
-        ({"publish_address": "gpu-box"}, "publish_address gpu-box is no IPv4 address: use one of this machine's"),
-        ({"publish_address": "::"}, "publish_address :: is no IPv4 address"),
-        ({"insecure": True, "local_token": True}, "insecure True contradicts local_token: leave one of them out"),
+        ({"publish_address": "gpu-box"}, "publish_address gpu-box: no IPv4 address; use one of this machine's"),
+        ({"publish_address": "::"}, "publish_address ::: no IPv4 address"),
+        ({"insecure": True, "local_token": True}, "insecure True: contradicts local_token; leave one of them out"),
     ],
 )
 def test_who_cannot_be_served(exposed, said):

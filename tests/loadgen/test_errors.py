@@ -113,8 +113,8 @@ def test_an_error_has_the_names_of_its_reader(kind):
 def test_a_remedy_has_them_too():
     """Of an error about one field."""
     error = FieldError("Deploy.verify", 3, "{value}: one input", "raise {Inputs.count}")
-    assert str(error) == "verify 3: one input: raise count"
-    assert console.worded(error) == "--verify 3: one input: raise --inputs"
+    assert str(error) == "verify 3: one input; raise count"
+    assert console.worded(error) == "--verify 3: one input; raise --inputs"
 
 
 def test_an_error_behind_an_option_has_them(capsys):
@@ -125,4 +125,4 @@ def test_an_error_behind_an_option_has_them(capsys):
 
     with pytest.raises(typer.Exit), console.one_line_errors():
         console.parsed("--some", parse, "x")
-    assert capsys.readouterr().err == "loadgen: --some: --inputs x is odd\n"
+    assert capsys.readouterr().err == "loadgen: --some --inputs x: odd\n"

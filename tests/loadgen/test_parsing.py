@@ -43,9 +43,9 @@ def test_int_list(text, numbers):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param("", "'' names no number: write a list such as 0,1 or 20-27", id="empty"),
-        pytest.param(" , ", "' , ' names no number: write a list such as 0,1 or 20-27", id="only separators"),
-        pytest.param((), "'' names no number: write a list such as 0,1 or 20-27", id="no texts"),
+        pytest.param("", "'': names no number; write a list such as 0,1 or 20-27", id="empty"),
+        pytest.param(" , ", "' , ': names no number; write a list such as 0,1 or 20-27", id="only separators"),
+        pytest.param((), "'': names no number; write a list such as 0,1 or 20-27", id="no texts"),
         pytest.param("a", "'a' is neither a whole number nor a range such as 20-27", id="a letter"),
         pytest.param("1,x", "'1,x': 'x' is neither a whole number nor a range such as 20-27", id="a letter inside"),
         pytest.param("-1", "'-1' is neither a whole number nor a range such as 20-27", id="negative"),
@@ -147,13 +147,13 @@ def test_rate_refuses(text):
     """What is no number with a unit is refused with its value."""
     with pytest.raises(ConfigError) as caught:
         parse_rate(text)
-    assert str(caught.value).startswith(f"{text!r} is not a rate: ")
+    assert str(caught.value).startswith(f"{text!r}: not a rate; ")
 
 
 def test_rates():
     """Each has its unit, and the one that is not a rate is named."""
     assert parse_rates("100,6/m") == pytest.approx((100.0, 0.1))
-    with pytest.raises(ConfigError, match=r"^'x' is not a rate"):
+    with pytest.raises(ConfigError, match=r"^'x': not a rate"):
         parse_rates("100,x")
 
 

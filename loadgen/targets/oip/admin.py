@@ -223,14 +223,14 @@ class _HttpAdmin(OipAdmin):
                 content = await response.read()
                 status, location = response.status, response.headers.get("location")
         except TimeoutError:
-            raise UnreachableError(f"no answer within {TIMEOUT_S:.0f} s: is a server running there?") from None
+            raise UnreachableError(f"no answer within {TIMEOUT_S:.0f} s; is a server running there?") from None
         except self._errors as error:
             raise unreachable(
                 f"it cannot be reached: {_reason(error)}", getattr(error, "os_error", None) or error
             ) from None
         if 300 <= status < 400 and location is not None:
             found = place(location.encode(), self._address)
-            raise MisfitError(f"{path} redirects to {found}: use that for {{External.target}}")
+            raise MisfitError(f"{path} redirects to {found}; use that for {{External.target}}")
         if status in (404, 405, 501):
             raise NotOfferedError(f"{path} is answered with {error_text(status, content)}")
         if status >= 400:
@@ -241,7 +241,7 @@ class _HttpAdmin(OipAdmin):
         except (ValueError, RecursionError):
             document = None
         if not isinstance(document, Mapping):
-            raise TargetError(f"{path} is not answered with JSON: is this a server of the Open Inference Protocol?")
+            raise TargetError(f"{path} is not answered with JSON; is this a server of the Open Inference Protocol?")
         return document
 
 
@@ -307,7 +307,7 @@ class _GrpcAdmin(OipAdmin):
                     getattr(self._pb, f"{method}Request")(**fields), metadata=self._metadata, timeout=TIMEOUT_S
                 )
         except TimeoutError:
-            raise UnreachableError(f"no answer within {TIMEOUT_S:.0f} s: is a server running there?") from None
+            raise UnreachableError(f"no answer within {TIMEOUT_S:.0f} s; is a server running there?") from None
         except self._grpc.aio.AioRpcError as error:
             raise self._refusal(method, error) from None
         document: Mapping[str, Any] = MessageToDict(

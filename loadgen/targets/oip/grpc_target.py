@@ -95,7 +95,7 @@ class OipGrpcTarget(Target, Delivers):
         try:
             import hpack  # noqa: F401, PLC0415 - behind an extra
         except ImportError:
-            raise ConfigError(f"hpack is not installed: {remedy('oip')}") from None
+            raise ConfigError(f"hpack is not installed; {remedy('oip')}") from None
         address, access = self._spec.address, self._spec.access
         self._tls: ssl.SSLContext | None = None
         if address.tls:

@@ -121,7 +121,7 @@ class OipModel(Remote):
                 resolve(tensor, rows, shape)
         as_json = self.options.address.protocol.name != "grpc" and not self._binary
         if as_json and request_options.allow_nan:
-            raise ConfigError("{Inputs.allow_nan}: this server takes JSON over HTTP, which has none: use oip+grpc://")
+            raise ConfigError("{Inputs.allow_nan}: this server takes JSON over HTTP, which has none; use oip+grpc://")
         return FileContents(
             path=request_options.input,
             tensors=tuple(tensor if rows is None else with_rows(tensor, rows) for tensor in model.inputs),
@@ -152,7 +152,7 @@ class OipModel(Remote):
         model, shapes = self.model, self.options.shapes
         if not model.inputs:
             problem = f"{self.options.address.text}: the server does not say what {model.name} takes"
-            raise ConfigError(f"{problem}: say it for each input, as {{TargetOptions.shapes}} NAME:FP32:4")
+            raise ConfigError(f"{problem}; say it for each input, as {{TargetOptions.shapes}} NAME:FP32:4")
         if not model.batched and batch_size > 1:
             raise FieldError(
                 "External.batch_size", batch_size, f"{{value}}: {model.name} takes no batches", "leave it out"
@@ -169,7 +169,7 @@ class OipModel(Remote):
         if "" in shapes and len(model.inputs) > 1:
             names = ",".join(f"{tensor.name}:…" for tensor in model.inputs)
             problem = f"{{TargetOptions.shapes}}: {model.name} has several inputs"
-            raise ConfigError(f"{problem}: say {{TargetOptions.shapes}} {names}")
+            raise ConfigError(f"{problem}; say {{TargetOptions.shapes}} {names}")
 
     def _outputs(self, batch_size: int) -> tuple[Tensor, ...]:
         """What answers are to carry: as many rows as the request."""

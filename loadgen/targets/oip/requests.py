@@ -325,7 +325,7 @@ class _Slot:
         """The shape and the content of an entry with more than a list, as Triton's perf_analyzer reads it."""
         sizes, content = value.get("shape", self.usual), value.get("content", value)
         if not isinstance(sizes, list | tuple) or not all(type(size) is int for size in sizes):
-            raise ConfigError(f"{source}: {self.name} has the shape {sizes}: write a list of whole numbers")
+            raise ConfigError(f"{source}: {self.name} has the shape {sizes}; write a list of whole numbers")
         shape = tuple(sizes)
         if not is_of(shape, self.own):
             own, written = "x".join(map(str, self.own)), "x".join(map(str, shape))
@@ -340,7 +340,7 @@ class _Slot:
         except KeyError:
             found = ", ".join(map(str, value)) or "nothing"
             remedy = "write a list, or 'content' with 'shape', or 'b64'"
-            raise ConfigError(f"{source}: {self.name} is an object with {found}: {remedy}") from None
+            raise ConfigError(f"{source}: {self.name} is an object with {found}; {remedy}") from None
         except (ValueError, TypeError) as error:
             raise ConfigError(f"{source}: {self.name} has b64 that is no {self.tensor.datatype}: {error}") from None
 
@@ -358,7 +358,7 @@ class _Slot:
             string.decode()
         except UnicodeDecodeError:
             problem = f"{source} is not UTF-8, and this server takes no binary tensors over HTTP, only JSON"
-            raise ConfigError(f"{problem}: save it as UTF-8, or use oip+grpc://") from None
+            raise ConfigError(f"{problem}; save it as UTF-8, or use oip+grpc://") from None
 
 
 _OF_PERF_ANALYZER = {"content", "shape", "b64"}

@@ -41,7 +41,7 @@ def parse_inputs(text: str) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]
         datatype = _DATATYPES.get(middle.strip().upper()) if name.strip() else None
         shape: tuple[int, ...] = ()
         if datatype is None and name.strip() and _LIKE_A_DATATYPE.fullmatch(middle.strip()):
-            raise ConfigError(f"{part!r}: {middle.strip()} is no datatype: write one of {', '.join((*DTYPES, BYTES))}")
+            raise ConfigError(f"{part!r}: {middle.strip()} is no datatype; write one of {', '.join((*DTYPES, BYTES))}")
         if datatype is not None:
             shape = parse_shape(last) if last.strip() else ()
         elif before.strip() and (datatype := _DATATYPES.get(last.strip().upper())) is not None:
@@ -50,7 +50,7 @@ def parse_inputs(text: str) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]
             name, shape = before, parse_shape(last)
         name = name.strip()
         if name in shapes:
-            raise ConfigError(f"{text!r} has {name or 'a shape without a name'} twice")
+            raise ConfigError(f"{text!r}: has {name or 'a shape without a name'} twice")
         shapes[name] = shape
         if datatype is not None:
             datatypes[name] = datatype

@@ -30,13 +30,13 @@ QUESTION = Question(50.0, (Size(1, 1), Size(2, 1)), (1, 2), tuple(parse("p99<1s"
     [
         ([], "--rate and --trace are both missing: name one"),
         (["--rate", "5", "--trace", "x"], "--rate and --trace are two rates: leave one out"),
-        (["--rate", "abc"], "--rate: 'abc' is not a rate"),
-        (["--rate", "0"], "--rate 0 is not positive"),
-        (["--trace", "/nowhere"], "--trace: /nowhere"),
-        (["--rate", "5", "--within", "20s"], "--within 20s is too short: 132 s of 5 requests/s tell p99<1s"),
-        (["--rate", "5", "--core-cost", "-1"], "--core-cost -1 is negative"),
+        (["--rate", "abc"], "--rate 'abc': not a rate"),
+        (["--rate", "0"], "--rate 0: not positive"),
+        (["--trace", "/nowhere"], "--trace /nowhere"),
+        (["--rate", "5", "--within", "20s"], "--within 20s: too short: 132 s of 5 requests/s tell p99<1s"),
+        (["--rate", "5", "--core-cost", "-1"], "--core-cost -1: must not be negative"),
         (["--rate", "5", "--fail-if", "p99>1s"], "--fail-if p99>1s: a search needs an objective: use --slo"),
-        (["--rate", "50", "-b", "0"], "--batch-sizes 0 is not positive"),
+        (["--rate", "50", "-b", "0"], "--batch-sizes 0: not positive"),
         (["--rate", "50", "-r", "999"], "999"),
         (["--rate", "50", "--topology", "cpus=0-3"], "add --dry-run"),
         (["--rate", "50", "--json", "/nowhere/at/all"], "--json /nowhere/at/all cannot be written: No such file"),
@@ -209,7 +209,7 @@ def test_a_server_that_runs_already_wants_time_too():
     words = [LOADGEN, "size", "--target", "oip+http://h:1/m", "--slo", "p99<1s", "--rate", "50", "--within", "5s"]
     done = asked(words)
     assert done.returncode == 2
-    assert done.stderr == ("loadgen: --within 5s is too short: a short probe and one that decides take 13 s: use 10m\n")
+    assert done.stderr == ("loadgen: --within 5s: too short: a short probe and one that decides take 13 s; use 10m\n")
 
 
 def test_rows_of_a_server_that_could_not_be_saved(monkeypatch, tmp_path):

@@ -53,8 +53,8 @@ def test_the_readmes_command_plans_two_gpus():
     ("arguments", "code", "text"),
     [
         pytest.param(["--model", "resnet"], 2, "no model 'resnet'", id="an unknown model"),
-        pytest.param(["--duration", "soon"], 2, "--duration: 'soon' is not a duration", id="no duration"),
-        pytest.param(["--batch-size", "0"], 2, "--batch-size 0 is not positive", id="an empty batch"),
+        pytest.param(["--duration", "soon"], 2, "--duration 'soon': not a duration", id="no duration"),
+        pytest.param(["--batch-size", "0"], 2, "--batch-size 0: not positive", id="an empty batch"),
         pytest.param(["--cpus", "0", "4096"], 3, "4096", id="a core that is not there"),
         pytest.param(["--model", "inception", "--gpus", "7"], 3, "7", id="a GPU that is not there"),
         pytest.param(["--gpus", "0"], 2, "no GPU code", id="a GPU for a model without GPU code"),
@@ -177,17 +177,17 @@ def test_a_host_without_an_address_is_said_at_once():
         ([], "'constant' wants a rate: add --rate"),
         (["--rate", "5", "--arrivals", "ramp:1..2"], "'ramp:1..2' has rates of its own: leave --rate 5 out"),
         (["--arrivals", "steps:1x1s", "-d", "5"], "leave --duration 5 out"),
-        (["--rate", "5", "--fail-if", "p98>1ms"], "--fail-if: 'p98>1ms': there is no metric p98"),
-        (["--rate", "abc"], "--rate: 'abc' is not a rate: write requests a second such as 100, or 6/m or 360/h"),
-        (["--rate", "nan"], "--rate: 'nan' is not a rate"),
-        (["--rate", "0/m"], "--rate 0 is not positive"),
+        (["--rate", "5", "--fail-if", "p98>1ms"], "--fail-if 'p98>1ms': there is no metric p98"),
+        (["--rate", "abc"], "--rate 'abc': not a rate; write requests a second such as 100, or 6/m or 360/h"),
+        (["--rate", "nan"], "--rate 'nan': not a rate"),
+        (["--rate", "0/m"], "--rate 0: not positive"),
         (
             ["--rate", "1e6", "--warmup", "100h", "--duration", "1s"],
             "--warmup 360000 and constant 1000000 requests/s for 1 s: "
-            "360,000,000,000 requests exceed 36,000,000: shorten it",
+            "360,000,000,000 requests exceed 36,000,000; shorten it",
         ),
-        (["--rate", "1", "--duration", "9" * 30], "is too long: use at most 87600h"),
-        (["--rate", "5", "--requests-log", "x.parquet"], "--requests-log x.parquet does not end in .npz or .csv"),
+        (["--rate", "1", "--duration", "9" * 30], "too long; use at most 87600h"),
+        (["--rate", "5", "--requests-log", "x.parquet"], "--requests-log x.parquet: does not end in .npz or .csv"),
     ],
 )
 def test_rates_that_make_no_sense(tmp_path, arguments, complaint):
@@ -203,20 +203,20 @@ def test_rates_that_make_no_sense(tmp_path, arguments, complaint):
     [
         (
             ("--slo", "quick"),
-            "--slo: 'quick' is no condition: write such as p99<250ms or failed<0.1%, joined by commas",
+            "--slo 'quick': no condition; write such as p99<250ms or failed<0.1%, joined by commas",
         ),
-        (("--slo", "p99<1s", "--tolerance", "0"), "--tolerance 0 is out of bounds: use 0.1% to 50%"),
-        (("--slo", "p99<1s", "--tolerance", "90%"), "--tolerance 90% is out of bounds: use 0.1% to 50%"),
-        (("--slo", "p99<1s", "--tolerance", "0.90"), "--tolerance 0.90 is out of bounds: use 0.1% to 50%"),
-        (("--slo", "p99<1s", "--tolerance", "few"), "--tolerance: 'few' is no share: write such as 2% or 0.02"),
+        (("--slo", "p99<1s", "--tolerance", "0"), "--tolerance 0: out of bounds; use 0.1% to 50%"),
+        (("--slo", "p99<1s", "--tolerance", "90%"), "--tolerance 90%: out of bounds; use 0.1% to 50%"),
+        (("--slo", "p99<1s", "--tolerance", "0.90"), "--tolerance 0.90: out of bounds; use 0.1% to 50%"),
+        (("--slo", "p99<1s", "--tolerance", "few"), "--tolerance 'few': not a share; write such as 2% or 0.02"),
         (
             ("--slo", "p99<1s", "--arrivals", "ramp:1..2"),
             "--arrivals ramp:1..2: its rate is varied already: use poisson, constant or gamma:cv=2",
         ),
-        (("--slo", "p99<1s", "--start", "-5"), "--start -5 is not positive"),
-        (("--slo", "p99<1s", "--start", "1e7"), "--start 10000000 is out of bounds: use 0.01 to 119601"),
-        (("--slo", "p99<1s", "--probes", "0"), "--probes 0 is not positive"),
-        (("--slo", "p99<1s", "--probes", "0", "--dry-run"), "--probes 0 is not positive"),
+        (("--slo", "p99<1s", "--start", "-5"), "--start -5: not positive"),
+        (("--slo", "p99<1s", "--start", "1e7"), "--start 10000000: out of bounds; use 0.01 to 119601"),
+        (("--slo", "p99<1s", "--probes", "0"), "--probes 0: not positive"),
+        (("--slo", "p99<1s", "--probes", "0", "--dry-run"), "--probes 0: not positive"),
     ],
 )
 def test_searches_that_make_no_sense(tmp_path, arguments, text):
@@ -228,9 +228,9 @@ def test_searches_that_make_no_sense(tmp_path, arguments, text):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("-n", "0"), "loadgen: --clients 0 is not positive\n"),
-        (("-n", "5", "--requests", "4"), "loadgen: --clients 5 is more than --requests 4: use at most 4\n"),
-        (("-n", "300"), "loadgen: --clients 300 are too many: use at most 256\n"),
+        (("-n", "0"), "loadgen: --clients 0: not positive\n"),
+        (("-n", "5", "--requests", "4"), "loadgen: --clients 5: more than --requests 4; use at most 4\n"),
+        (("-n", "300"), "loadgen: --clients 300: too many; use at most 256\n"),
     ],
 )
 def test_numbers_of_clients_that_make_no_sense(tmp_path, arguments, text):
@@ -243,7 +243,7 @@ def test_more_frontends_than_replicas(tmp_path):
     """Are refused before anything is started."""
     done = asked(noop(tmp_path, "saturate", "--frontends", "2", "-r", "1"))
     assert done.returncode == 2
-    assert "--frontends 2: each needs a replica, and --replicas is 1: change one of them" in done.stderr
+    assert "--frontends 2: each needs a replica, and --replicas is 1; change one of them" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
@@ -297,17 +297,17 @@ def test_a_file_describes_a_sweep(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("--request-port", "99999"), "--request-port 99999 is no port: 0, or 1 to 65535"),
+        (("--request-port", "99999"), "--request-port 99999: no port; 0, or 1 to 65535"),
         (
             ("--metrics-port", "4000", "--admin-port", "4000"),
-            "--metrics-port and --admin-port are both 4000: choose different ones",
+            "--metrics-port and --admin-port are both 4000; choose different ones",
         ),
-        (("--inputs", "0"), "--inputs 0 is not positive"),
-        (("--requests", "0"), "--requests 0 is not positive"),
-        (("--max-in-flight", "0"), "--max-in-flight 0 is not positive"),
-        (("--batch-size", "1048576"), "--batch-size 1048576 is too large: at most 65536"),
-        (("--runtime", "podman"), "--runtime podman is no runtime: choose process or docker"),
-        (("--image", "x"), "--image x means nothing without --runtime docker"),
+        (("--inputs", "0"), "--inputs 0: not positive"),
+        (("--requests", "0"), "--requests 0: not positive"),
+        (("--max-in-flight", "0"), "--max-in-flight 0: not positive"),
+        (("--batch-size", "1048576"), "--batch-size 1048576: too large; at most 65536"),
+        (("--runtime", "podman"), "--runtime podman: no runtime; choose process or docker"),
+        (("--image", "x"), "--image x: needs --runtime docker"),
     ],
 )
 def test_fields_have_the_names_of_options(tmp_path, arguments, text):
@@ -320,7 +320,7 @@ def test_a_sweep_names_options_too():
     """In each reason."""
     sizes = ["--frontends", "2", "-r", "1", "2", "-p", "1"]
     done = asked([LOADGEN, "sweep", "-m", "noop", *sizes, "--topology", "cpus=0-31", "--dry-run"])
-    reason = "--frontends 2: each needs a replica, and --replicas is 1: change one of them"
+    reason = "--frontends 2: each needs a replica, and --replicas is 1; change one of them"
     refusal = f"1 of 2 combinations cannot be placed:\n  r1-c1: {reason}\n"
     skip = "measure the others with --skip-impossible\n"
     assert (done.returncode, done.stderr) == (3, f"loadgen: {refusal}{skip}")
@@ -333,18 +333,18 @@ def test_a_sweep_names_options_too():
     [
         (
             ("--repeat", "2147483648"),
-            "--repeat 2147483648 and 1 cell are more than 20,000 measurements: measure fewer",
+            "--repeat 2147483648 and 1 cell are more than 20,000 measurements; measure fewer",
         ),
         (
             ("-b", "1-60000", "-r", "1-60000", "-p", "1-60000"),
-            "--repeat 1 and 216,000,000,000,000 cells are more than 20,000 measurements: measure fewer",
+            "--repeat 1 and 216,000,000,000,000 cells are more than 20,000 measurements; measure fewer",
         ),
         (
             ("--rates", "10,1e6", "--warmup", "1h", "--duration", "1s"),
             "--warmup 3600 and constant 1000000 requests/s for 1 s: "
-            "3,600,000,000 requests exceed 36,000,000: shorten it",
+            "3,600,000,000 requests exceed 36,000,000; shorten it",
         ),
-        (("--in-flight", "100000000"), "--in-flight 100000000 is too large: at most 10000000"),
+        (("--in-flight", "100000000"), "--in-flight 100000000: too large; at most 10000000"),
     ],
 )
 def test_sweeps_that_would_never_end(arguments, text):
@@ -356,26 +356,26 @@ def test_sweeps_that_would_never_end(arguments, text):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("saturate", *MODEL, "--connect", ""), "--connect '' is blank: name something, or leave it out"),
+        (("saturate", *MODEL, "--connect", ""), "--connect '': blank; name something, or leave it out"),
         (
             ("saturate", *MODEL, "--results-dir", ""),
             "--results-dir '' is not a directory: name one, such as results or .",
         ),
         (
             ("saturate", *MODEL, "--connect", "x" * 64),
-            f"--connect {'x' * 64} is not a host: write its name or number, without a port or a path",
+            f"--connect {'x' * 64}: not a host; write its name or number, without a port or a path",
         ),
         (
             ("saturate", *MODEL, "--connect", "http://h"),
-            "--connect http://h is not a host: write its name or number, without a port or a path",
+            "--connect http://h: not a host; write its name or number, without a port or a path",
         ),
-        (("saturate", *MODEL, "--runtime", "a\nb"), r"--runtime a\nb is no runtime: choose process or docker"),
+        (("saturate", *MODEL, "--runtime", "a\nb"), r"--runtime a\nb: no runtime; choose process or docker"),
         (
             ("saturate", *MODEL, "--image", "a\nb"),
-            r"--image a\nb has characters that cannot be printed: leave them out",
+            r"--image a\nb: has characters that cannot be printed; leave them out",
         ),
-        (("saturate", *MODEL, "--seed", "9" * 20), f"--seed {'9' * 20} is too large: at most 4294967295"),
-        (("saturate", *MODEL, "--requests", "9" * 20), f"--requests {'9' * 20} is too large: at most 1000000000000000"),
+        (("saturate", *MODEL, "--seed", "9" * 20), f"--seed {'9' * 20}: too large; at most 4294967295"),
+        (("saturate", *MODEL, "--requests", "9" * 20), f"--requests {'9' * 20}: too large; at most 1000000000000000"),
         (("metrics", "--host", ""), "--host is blank: name one"),
         (("metrics", "--host", "h", "--metrics-port", "-1"), "--metrics-port -1 is no port: 1 to 65535"),
         (("metrics", "--metrics-port", "5"), "--metrics-port needs --host: add it"),

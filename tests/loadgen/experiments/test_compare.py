@@ -217,8 +217,8 @@ def test_another_seed_changes_arrivals_and_inputs_only():
         ({"a": A, "margin": 0.0}, "margin 0"),
         ({"a": A, "margin": 1.5}, "margin 1.5"),
         ({"a": A, "rounds": 21}, "rounds 21"),
-        ({"a": A, "rounds": 5}, "rounds 5 cannot show anything of 1 metric: use 6 or more"),
-        ({"a": A, "metrics": ("p98",)}, "metrics p98 is unknown"),
+        ({"a": A, "rounds": 5}, "rounds 5: cannot show anything of 1 metric; use 6 or more"),
+        ({"a": A, "metrics": ("p98",)}, "metrics p98: unknown"),
         ({"a": None, "baseline": (GOLDEN,) * 2, "allow_unpaired": True}, "has 2 valid runs, and a spread wants 3"),
         ({"a": replace(A, seed=2**32 - 2), "b": replace(B, seed=2**32 - 2)}, "leaves no seeds"),
         (

@@ -125,7 +125,7 @@ def test_rows_of_requests_are_written_elsewhere_where_their_directory_is_gone(tm
         experiment._save_requests(gone / "rows.npz", record, inputs)
     (found,) = tmp_path.glob("requests-*/rows.npz")
     refused = "cannot be written: No such file or directory"
-    assert str(raised.value) == f"--requests-log {gone}/rows.npz {refused}; the rows are in {found}"
+    assert str(raised.value) == f"--requests-log {gone}/rows.npz: {refused}; the rows are in {found}"
     assert np.load(found)["planned_ns"].tolist() == []
     monkeypatch.setattr(tempfile, "tempdir", str(gone))
     with pytest.raises(NotSavedError, match=f"{refused}$"):

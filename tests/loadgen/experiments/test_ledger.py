@@ -84,7 +84,7 @@ def test_two_processes_never_write_to_one_ledger(tmp_path: Path):
     begun(tmp_path)
     with (
         ledgers.resume(tmp_path, {"settings": SETTINGS}),
-        pytest.raises(ConfigError, match="another process works on"),
+        pytest.raises(ConfigError, match="another process writes to it"),
         ledgers.resume(tmp_path, {"settings": SETTINGS}),
     ):
         pass
@@ -96,7 +96,7 @@ def test_two_processes_never_write_to_one_ledger(tmp_path: Path):
         ("{}", "not the directory of a sweep"),
         ("[", "not the directory"),
         ('{"schema_version": "1"}', "not the directory"),
-        ('{"schema_version": 99}', "is of version 99"),
+        ('{"schema_version": 99}', "version 99 is above 1"),
     ],
 )
 def test_a_header_that_cannot_be_read(tmp_path: Path, text: str, complaint: str):

@@ -308,7 +308,7 @@ def test_gpus_are_sizes_too(monkeypatch, tmp_path):
         prepare_size(config(tmp_path, serve=Deploy("noop", topology=machine, gpus=(1,))))
     ).question.sizes
     assert [(size.replicas, size.gpus) for size in named] == [(1, 1)]
-    with pytest.raises(ConfigError, match="gpu_cost 0 makes GPUs free beside cores that cost: name what one costs"):
+    with pytest.raises(ConfigError, match="gpu_cost 0: makes GPUs free beside cores that cost; name what one costs"):
         asyncio.run(prepare_size(config(tmp_path, serve=Deploy("noop", topology=machine), core_cost=0.1)))
     with pytest.raises(PlacementError, match="5 replicas need 5 GPUs, and replicas may use 1: use fewer replicas"):
         asyncio.run(prepare_size(config(tmp_path, serve=Deploy("noop", topology=machine, gpus=(1,)), replicas=(5,))))
@@ -320,10 +320,10 @@ def test_gpus_are_sizes_too(monkeypatch, tmp_path):
     ("changes", "text"),
     [
         ({"rate_rps": None}, "rate_rps and trace"),
-        ({"rate_rps": 1e-310}, "within_s 600s is too short: 1,000,000,000 s of 1e-310 requests/s"),
-        ({"rate_rps": 0.5}, "within_s 600s is too short: 1,320 s of 0.5 requests/s tell p99<100ms"),
-        ({"within_s": 5.0}, "within_s 5s is too short"),
-        ({"core_cost": -1.0}, "core_cost -1 is negative"),
+        ({"rate_rps": 1e-310}, "within_s 600s: too short: 1,000,000,000 s of 1e-310 requests/s"),
+        ({"rate_rps": 0.5}, "within_s 600s: too short: 1,320 s of 0.5 requests/s tell p99<100ms"),
+        ({"within_s": 5.0}, "within_s 5s: too short"),
+        ({"core_cost": -1.0}, "core_cost -1: must not be negative"),
         ({"serve": External.at("oip+http://h:1/m")}, "has its size"),
     ],
 )

@@ -229,7 +229,7 @@ def test_a_trace_that_makes_no_sense(tmp_path, content, complaint):
     ("text", "rate", "duration", "scale", "complaint"),
     [
         ("constant", None, None, 1, "wants a rate: add rate_rps"),
-        ("constant", 0, None, 1, "rate_rps 0 is not positive"),
+        ("constant", 0, None, 1, "rate_rps 0: not positive"),
         ("constant:3", 2, None, 1, "takes no '3'"),
         ("gamma", 2, None, 1, "write gamma:cv=2"),
         ("gamma:cv=0", 2, None, 1, "write gamma:cv=2"),
@@ -238,11 +238,11 @@ def test_a_trace_that_makes_no_sense(tmp_path, content, complaint):
         ("ramp:1..2", 5, None, 1, "leave rate_rps 5 out"),
         ("steps:1", None, None, 1, "'1' is no step"),
         ("steps:0x1s,0x2s", None, None, 1, "names pauses only: give one step a rate"),
-        ("steps:1xs", None, None, 1, "is not a duration"),
+        ("steps:1xs", None, None, 1, "not a duration"),
         ("steps:1x1s", None, 5, 1, "leave duration_s 5 out"),
         ("trace:", None, None, 1, "write trace:FILE"),
         ("trace:/nowhere", None, None, 1, "cannot be read: No such file"),
-        ("poisson", 5, None, 2, "time_scale 2 is for a trace"),
+        ("poisson", 5, None, 2, "time_scale 2: for a trace"),
         ("bursts", 5, None, 1, "is no schedule: write constant, poisson"),
         ("constant", 1e6, 3600, 1, f"more than {MAX_REQUESTS:,}"),
     ],
@@ -269,5 +269,5 @@ def test_rates_of_schedules_may_have_units(text, same):
 @pytest.mark.parametrize("text", ["ramp:6/x..5", "steps:6/dx30s"])
 def test_a_unit_that_is_none(text):
     """The rate is named."""
-    with pytest.raises(ConfigError, match=r"is not a rate: "):
+    with pytest.raises(ConfigError, match=r"not a rate; "):
         parse_arrivals(text, None, None, 0)

@@ -46,13 +46,13 @@ def test_no_ranges(text, problem):
 @pytest.mark.parametrize(
     ("ranges", "dtypes", "problem"),
     [
-        ({"c": (0, 1)}, {"a": "int32", "b": "int32"}, "c:0:1: the model has no input 'c': name one of a, b"),
-        ({"": (0, 1)}, {"a": "int32", "b": "int32"}, "0:1: the model has several inputs: name one of a, b"),
-        ({"a": (0, 1)}, {"": "int32"}, "a:0:1: inputs have no names here: write LOW:HIGH"),
+        ({"c": (0, 1)}, {"a": "int32", "b": "int32"}, "c:0:1: the model has no input 'c'; name one of a, b"),
+        ({"": (0, 1)}, {"a": "int32", "b": "int32"}, "0:1: the model has several inputs; name one of a, b"),
+        ({"a": (0, 1)}, {"": "int32"}, "a:0:1: inputs have no names here; write LOW:HIGH"),
         ({"": (0, 1)}, {"a": "str"}, "the input is text"),
         ({"": (0, 300)}, {"a": "uint8"}, "uint8 has 0 to 255"),
         ({"": (-1, 3)}, {"a": "bool"}, "bool has 0 to 1"),
-        ({"": (0.5, 3)}, {"a": "int64"}, "the input is of int64: write whole numbers"),
+        ({"": (0.5, 3)}, {"a": "int64"}, "the input is of int64; write whole numbers"),
         ({"": (0, 1e39)}, {"a": "float32"}, "float32 does not hold it"),
     ],
 )

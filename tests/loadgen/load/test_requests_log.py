@@ -23,9 +23,9 @@ def test_files_that_may_be_written(tmp_path):
         ("rows.txt", "does not end in .npz or .csv"),
         ("none/rows.csv", "none is no directory that can be written to"),
         ("file/rows.csv", "file is no directory that can be written to"),
-        ("directory.csv", "is there, and is no file that can be written to"),
-        ("pipe.csv", "is there, and is no file that can be written to"),
-        ("full.csv", "is there, and is no file that can be written to"),
+        ("directory.csv", "exists, and is not a file that can be written to"),
+        ("pipe.csv", "exists, and is not a file that can be written to"),
+        ("full.csv", "exists, and is not a file that can be written to"),
         ("x" * 300 + ".csv", "cannot be written: File name too long"),
     ],
 )

@@ -182,7 +182,7 @@ def changed(path, value):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        pytest.param(changed("schema_version", 3), "is of version 3", id="a later version"),
+        pytest.param(changed("schema_version", 3), "version 3 is above 2", id="a later version"),
         pytest.param(
             changed("schema_version", "2"), r"Expected `int`, got `str` - at `$.schema_version`", id="no version"
         ),
@@ -302,7 +302,7 @@ def test_a_file_system_without_links_does_too(results, tmp_path, monkeypatch):
 def test_a_directory_that_cannot_be_made_is_one_line(tmp_path):
     """It names the option, before anything is measured."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"\(Not a directory\): choose another results_dir"):
+    with pytest.raises(ConfigError, match=r"\(Not a directory\); choose another results_dir"):
         make_directory(tmp_path / "file" / "below")
 
 
@@ -314,7 +314,7 @@ def test_a_directory_without_room_is_one_line(tmp_path, monkeypatch):
 
     make_directory(tmp_path)
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(ConfigError, match=r"\(No space left on device\): choose another results_dir"):
+    with pytest.raises(ConfigError, match=r"\(No space left on device\); choose another results_dir"):
         make_directory(tmp_path)
     assert not list(tmp_path.iterdir())
 

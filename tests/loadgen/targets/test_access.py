@@ -18,7 +18,7 @@ def test_a_file_that_has_no_end(tmp_path, field, other, kind):
     """OpenSSL would read on, or wait for the writer of a pipe."""
     path, good = tmp_path / "x.pem", tmp_path / "good.pem"
     good.write_text("")
-    problem = "is no file on disk, and it is read several times: save it first"
+    problem = "no file on disk, and it is read several times; save it first"
     if kind == "pipe":
         os.mkfifo(path)
     elif kind == "device":
@@ -28,9 +28,9 @@ def test_a_file_that_has_no_end(tmp_path, field, other, kind):
     else:
         with path.open("wb") as file:
             file.truncate(MAX_SETTING_BYTES + 1)
-        problem = "has more than 16 MiB: name a file of PEM"
+        problem = "has more than 16 MiB; name a file of PEM"
     access = Access(**{field: path, **({} if other is None else {other: good})})
-    with pytest.raises(ConfigError, match=f"{path} {problem}"):
+    with pytest.raises(ConfigError, match=f"{path}: {problem}"):
         access.ssl_context()
 
 
@@ -40,7 +40,7 @@ def test_a_key_with_a_password_asks_for_none(tmp_path):
     make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=x"]
     subprocess.run([*make, "-passout", "pass:secret", "-keyout", key, "-out", certificate], check=True, timeout=60)
     access = Access(certificate=certificate, key=key)
-    problem = f"{key} is encrypted: save it without a password, as openssl pkey does"
+    problem = f"{key}: encrypted; save it without a password, as openssl pkey does"
     with pytest.raises(ConfigError, match=problem):
         access.ssl_context()
     with pytest.raises(ConfigError, match=problem):

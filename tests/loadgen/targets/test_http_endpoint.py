@@ -218,19 +218,19 @@ def test_forms(tmp_path):
     ("options", "match"),
     [
         ({"body": '{"a": $input}'}, "body is no JSON: .*; to send it as it is, say what it is with content_type"),
-        ({"body": "@/nowhere"}, "body @/nowhere cannot be read: No such file"),
+        ({"body": "@/nowhere"}, "body @/nowhere: cannot be read: No such file"),
         ({"body": "x", "form": ("a=b",)}, "form and body exclude each other"),
         ({"form": ("a=b",), "content_type": "a/b"}, "form and content_type exclude each other"),
-        ({"form": ("ab",)}, "form ab is no field: write NAME=VALUE"),
-        ({"form": ("a=@/nowhere",)}, "form a=@/nowhere cannot be read"),
-        ({"method": "G T"}, "method G T is no method"),
-        ({"method": "CONNECT"}, "method CONNECT is no method"),
-        ({"content_type": "csv"}, "content_type csv is no content type: write it such as text/csv"),
-        ({"content_type": "a/b\r\nx: y"}, "is no content type"),
+        ({"form": ("ab",)}, "form ab: no field; write NAME=VALUE"),
+        ({"form": ("a=@/nowhere",)}, "form a=@/nowhere: cannot be read"),
+        ({"method": "G T"}, "method G T: no method"),
+        ({"method": "CONNECT"}, "method CONNECT: no method"),
+        ({"content_type": "csv"}, "content_type csv: no content type; write it such as text/csv"),
+        ({"content_type": "a/b\r\nx: y"}, ": no content type"),
         ({"body": '{"stream": true}'}, "asks for a stream"),
         ({"shared_memory": True}, "shared_memory means nothing with http://"),
         ({"shapes": {"A": (1,)}}, "shapes A: inputs of http:// have no names"),
-        ({"url": "http+json://host/x", "body": '"$input"', "content_type": "text/csv"}, "is not JSON.*: use http://"),
+        ({"url": "http+json://host/x", "body": '"$input"', "content_type": "text/csv"}, "not JSON.*; use http://"),
     ],
 )
 def test_options_that_make_no_sense(options, match):
@@ -242,11 +242,11 @@ def test_options_that_make_no_sense(options, match):
 @pytest.mark.parametrize(
     ("options", "asked", "match"),
     [
-        ({"body": "x"}, {"inputs": 3}, r'count 3 has no place: body has no "\$input"'),
-        ({}, {"inputs": 3}, r'count 3 has no place: the request has no "\$input"'),
-        ({"body": "{}", "shapes": {"": (2,)}}, {}, "shapes 2 has no place"),
+        ({"body": "x"}, {"inputs": 3}, r'count 3: has no place: body has no "\$input"'),
+        ({}, {"inputs": 3}, r'count 3: has no place: the request has no "\$input"'),
+        ({"body": "{}", "shapes": {"": (2,)}}, {}, "shapes 2: has no place"),
         ({"url": "http://host/v2/models/m/infer"}, {}, r"write oip\+http://host/v2/models/m/infer, .*, or name body"),
-        ({"body": "$input"}, {"batch_size": 2}, r'batch_size 2 wants "\$inputs" in body'),
+        ({"body": "$input"}, {"batch_size": 2}, r'batch_size 2: wants "\$inputs" in body'),
     ],
 )
 def test_inputs_that_have_no_place(options, asked, match):

@@ -183,7 +183,7 @@ def test_the_shape_is_that_of_an_input(tmp_path):
         ("x.txt", b"one\ncaf\xe9\n", "x.txt, line 2 is not UTF-8, which JSON wants: save it as UTF-8"),
         ("x.json", b'["caf\xe9"]', "x.json cannot be read: line 1 is not UTF-8"),
         ("x.jsonl", b"[1e999]", "inputs from .*x.jsonl: JSON has no number so large"),
-        ("x.json", b"[]", "x.json holds no input"),
+        ("x.json", b"[]", "x.json: holds no input"),
         ("x.md", b"one", "x.md is no directory and does not end in"),
     ],
 )
@@ -319,12 +319,12 @@ def test_an_answer_in_parts(answer, kind):
         ({"body": '{"a": "$input", "b": NaN}'}, "body is no JSON: JSON has no NaN"),
         ({"body": "[" * 5000}, "body is no JSON: it is nested too deep"),
         ({"body": "[" * 200 + '"$input"' + "]" * 200}, "body is nested deeper than 100"),
-        ({"body": "@/dev/zero"}, "body @/dev/zero cannot be read: it has more than 16 MiB"),
+        ({"body": "@/dev/zero"}, "body @/dev/zero: cannot be read: it has more than 16 MiB"),
         ({"body": "@" + "x" * 5000}, "cannot be read: File name too long"),
         ({"body": '{"$input": 1}'}, 'neither "\\$input" nor'),
-        ({"body": "@/nowhere"}, "body @/nowhere cannot be read"),
+        ({"body": "@/nowhere"}, "body @/nowhere: cannot be read"),
         ({"body": '{"a": "input"}'}, 'neither "\\$input" nor'),
-        ({"answer": "a..b"}, "answer a..b is no path"),
+        ({"answer": "a..b"}, "answer a..b: no path"),
         ({"shared_memory": True}, "shared_memory means nothing"),
         ({"shapes": {"A": (1,)}}, "shapes A: inputs of"),
     ],
@@ -337,5 +337,5 @@ def test_options_that_make_no_sense(options, match):
 
 def test_a_batch_wants_a_place_for_it():
     """Else its rows would be lost."""
-    with pytest.raises(ConfigError, match='batch_size 2 wants "\\$inputs"'):
+    with pytest.raises(ConfigError, match='batch_size 2: wants "\\$inputs"'):
         endpoint().inputs(RequestOptions(2, None, None, 0))

@@ -253,7 +253,7 @@ def test_arrays_bring_their_shape(tmp_path):
 def test_rows_of_one_request_have_one_shape(tmp_path):
     """Otherwise they make no tensor."""
     (tmp_path / "x.jsonl").write_text("[1, 2]\n[3]\n")
-    with pytest.raises(ConfigError, match=r"x.jsonl, line 1 and .*x.jsonl, line 2 have other shapes of A: leave batch"):
+    with pytest.raises(ConfigError, match=r"x.jsonl, line 1 and .*x.jsonl, line 2 have other shapes of A; leave batch"):
         contents_of(tmp_path / "x.jsonl", (Tensor("A", "FP32", (2, -1)),))
 
 
@@ -309,7 +309,7 @@ def test_an_optional_input_that_some_entries_have(tmp_path):
     contents = FileContents(tmp_path / "x.jsonl", PAIR, True, None, optional=("T", "other"))
     assert contents.note == "optional inputs: T is in 1 of 3 requests, other is left out"
     rows = tuple(Tensor(tensor.name, tensor.datatype, (2, *tensor.shape[1:])) for tensor in PAIR)
-    with pytest.raises(ConfigError, match=r"line 1 has T, and .*line 2 has not: leave batch_size out"):
+    with pytest.raises(ConfigError, match=r"line 1 has T, and .*line 2 has not; leave batch_size out"):
         list(FileContents(tmp_path / "x.jsonl", rows, True, None, optional=("T",)).each())
     (tmp_path / "x.jsonl").write_text('{"A": [1, 2]}\n{"A": [3, 4]}\n{"A": [5, 6], "T": "one"}\n')
     with pytest.raises(ConfigError, match=r"line 3 has T, and .*line 1 has not"):
@@ -361,8 +361,8 @@ def test_only_what_is_optional_is_noted(tmp_path):
             "line 1: A holds inputs of 2, the model takes 3",
         ),
         ((OPEN,), "x.jsonl", '{"A": {"content": [1, 2], "shape": [1, 2]}}', "A has the shape 1x2, the model takes -1"),
-        ((OPEN,), "x.jsonl", '{"A": {"content": [1, 2], "shape": "2"}}', "A has the shape 2: write a list of whole"),
-        ((OPEN,), "x.jsonl", '{"A": {"contents": [1, 2]}}', "A is an object with contents: write a list, or 'content'"),
+        ((OPEN,), "x.jsonl", '{"A": {"content": [1, 2], "shape": "2"}}', "A has the shape 2; write a list of whole"),
+        ((OPEN,), "x.jsonl", '{"A": {"contents": [1, 2]}}', "A is an object with contents; write a list, or 'content'"),
         ((OPEN,), "x.jsonl", '{"A": {"b64": "####"}}', "A has b64 that is no FP32: Only base64"),
         ((OPEN,), "x.jsonl", '{"A": {"b64": "AAA="}}', "A has b64 that is no FP32: buffer size"),
         ((OPEN,), "x.jsonl", '{"A": {"b64": 7}}', "A has b64 that is no FP32: "),
@@ -388,7 +388,7 @@ def test_entries_that_a_model_cannot_take(tmp_path, tensors, name, content, reas
 def test_strings_that_json_cannot_carry(tmp_path, name, content, where):
     """They would arrive as others; over gRPC and as binary tensors they arrive as they are."""
     assert len(filled(tmp_path, name, content, TEXT)[-1]) == 1
-    remedy = r"and this server takes no binary tensors over HTTP, only JSON: save it as UTF-8, or use oip\+grpc://"
+    remedy = r"and this server takes no binary tensors over HTTP, only JSON; save it as UTF-8, or use oip\+grpc://"
     with pytest.raises(ConfigError, match=f"{where} is not UTF-8, {remedy}"):
         filled(tmp_path, name, content, TEXT, as_json=True)
     assert filled(tmp_path, "y.txt", "caf\u00e9", TEXT, as_json=True) == [[((1, 1), ["caf\u00e9".encode()])]]
@@ -398,7 +398,7 @@ def test_inputs_that_are_too_many_for_memory(tmp_path, monkeypatch):
     """Are refused, with how many there is room for."""
     monkeypatch.setattr("loadgen.targets.oip.requests.MAX_POOL_BYTES", 30)
     np.save(tmp_path / "x.npy", np.zeros((9, 3), np.float32))
-    with pytest.raises(ConfigError, match=r"x.npy holds more than 0 GiB of inputs: take 2 with count"):
+    with pytest.raises(ConfigError, match=r"x.npy: holds more than 0 GiB of inputs; take 2 with count"):
         contents_of(tmp_path / "x.npy", (Tensor("A", "FP32", (1, 3)),))
 
 

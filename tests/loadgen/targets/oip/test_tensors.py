@@ -84,8 +84,8 @@ def test_shapes_of_requests(shape, rows, given_shape, expected):
     ("shape", "rows", "given_shape", "match"),
     [
         ((-1, -1), 1, None, "x has the shape -1, -1 may vary: say it with shapes, such as 8"),
-        ((-1, 8), 1, (9,), "shapes 9 is not a shape of x, which has 8"),
-        ((-1, 8), 1, (8, 8), "shapes 8x8 is not a shape of x"),
+        ((-1, 8), 1, (9,), "shapes 9: not a shape of x, which has 8"),
+        ((-1, 8), 1, (8, 8), "shapes 8x8: not a shape of x"),
     ],
     ids=["unknown", "another", "too many"],
 )

@@ -36,7 +36,7 @@ def test_inputs_that_are_none(text):
 def test_a_datatype_that_is_none():
     """Is not taken for a part of the name."""
     for text in ("A:FP99:4", "A:float:4", "A:int:4", "a:4,b:0:uint128:4"):
-        with pytest.raises(ConfigError, match="is no datatype: write one of BOOL, UINT8"):
+        with pytest.raises(ConfigError, match="is no datatype; write one of BOOL, UINT8"):
             parse_inputs(text)
 
 
@@ -56,12 +56,12 @@ def test_parameters():
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        (["priority"], "priority is no parameter: write NAME=VALUE"),
-        (["=1"], "is no parameter"),
-        (["a=1", "a=2"], "a is given twice"),
-        ([f"a={1 << 64}"], "is beyond 64 bits"),
-        (["binary_data_output=true"], "is set by loadgen"),
-        (["a=\udcff"], "is not printable"),
+        (["priority"], "priority: no parameter; write NAME=VALUE"),
+        (["=1"], ": no parameter"),
+        (["a=1", "a=2"], "a: given twice"),
+        ([f"a={1 << 64}"], ": beyond 64 bits"),
+        (["binary_data_output=true"], ": set by loadgen"),
+        (["a=\udcff"], ": not printable"),
     ],
 )
 def test_parameters_that_are_none(options, match):
