@@ -6,7 +6,10 @@ noise makes of equal ones; with the view on a terminal, metrics and page, whose 
 all of them on the client's core, as on a machine of two cores. Logging intervals are a third of the usual, which
 makes more records and more lines.
 
-    .venv/bin/python benchmarks/live_lag.py [--rates 1000 10000] [--rounds 8] [--seconds 5]
+    .venv/bin/python benchmarks/live_lag.py [--rates 1000 10000] [--rounds 8] [--seconds 5] [--realtime]
+
+With `--realtime`, the client alone has a real-time priority, so that other programs of the machine do not delay it. It
+takes root, and leaves less of a core to these programs.
 """
 
 from __future__ import annotations
@@ -49,17 +52,21 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="+", default=[1000, 10_000], help="requests a second")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each schedule")
+    parser.add_argument("--realtime", action="store_true", help="give the client a real-time priority")
     parser.add_argument("--one", nargs=4, metavar=("ARM", "RATE", "SECONDS", "FILE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one is not None:
         arm, rate_rps, seconds, path = arguments.one
+        if arguments.realtime:
+            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
         one(arm, float(rate_rps), float(seconds), Path(path))
         return
     for rate_rps in arguments.rates:
         rounds: list[dict[str, dict[str, Any]]] = []
         for number in range(arguments.rounds):
             turn = number % len(ARMS)
-            rounds.append({arm: in_a_terminal(arm, rate_rps, arguments.seconds) for arm in ARMS[turn:] + ARMS[:turn]})
+            arms = ARMS[turn:] + ARMS[:turn]
+            rounds.append({arm: in_a_terminal(arm, rate_rps, arguments.seconds, arguments.realtime) for arm in arms})
         report(rate_rps, rounds)
 
 
@@ -82,13 +89,14 @@ def report(rate_rps: float, rounds: Sequence[dict[str, dict[str, Any]]]) -> None
         )
 
 
-def in_a_terminal(arm: str, rate_rps: float, seconds: float) -> dict[str, Any]:
+def in_a_terminal(arm: str, rate_rps: float, seconds: float, realtime: bool) -> dict[str, Any]:
     """One open loop, in a process of its own, on a terminal that this process reads.
 
     Args:
         arm: which.
         rate_rps: requests a second.
         seconds: of the schedule.
+        realtime: at such a priority.
     """
     ours, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, (40).to_bytes(2, "little") + (120).to_bytes(2, "little") + bytes(4))
@@ -97,6 +105,7 @@ def in_a_terminal(arm: str, rate_rps: float, seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "measured"
         command = [sys.executable, __file__, "--one", arm, str(rate_rps), str(seconds), str(path)]
+        command += ["--realtime"] if realtime else []
         subprocess.run(command, check=True, stdin=terminal, stdout=terminal, start_new_session=True, timeout=120)
         os.close(terminal)
         reader.join()

@@ -327,8 +327,8 @@ def run_row(cell: Cell, run: Run) -> dict[str, Any]:
         "invalid": run.invalid,
         "ended": results.ended,
         "error": results.error,
-        "file": str(run.path),
         "tags": tags_text(results.tags),
+        "file": str(run.path),
     }
 
 
