@@ -274,7 +274,7 @@ async def _measure(
         results = results_of(
             plan, facts, workload.connections, clients, record, check, readings, watch, started_at, surroundings
         )
-        results.notes.extend([*await watch.notes(), *view.notes()])
+        results.notes.extend([*await watch.notes(), *await view.notes()])
     if ceiling is not None:
         results = with_ceiling(results, ceiling)
     output = plan.config.output

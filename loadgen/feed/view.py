@@ -159,7 +159,7 @@ class View:
 
         return both
 
-    def notes(self) -> list[str]:
+    async def notes(self) -> list[str]:
         """A line where live outputs missed something."""
         if self._sender is None or self._process is None:
             return []
@@ -167,7 +167,8 @@ class View:
         if self._sender.dropped:
             notes.append(f"the live output was slow: {plural(self._sender.dropped, 'message')} dropped")
         if self._process.exited.done():
-            notes.append(f"the live process ended with exit code {self._process.exited.result()}")
+            said = await self._process.log_tail(lines=1)
+            notes.append(f"the live process ended with exit code {self._process.exited.result()}{said and ': '}{said}")
         return notes
 
     def _gone(self) -> None:

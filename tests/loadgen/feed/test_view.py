@@ -37,6 +37,9 @@ class FakeProcess:
             self.stdout.feed_data(b"\n")
         self.stopped = False
 
+    async def log_tail(self, lines):
+        return "" if not self.exited.result() else "KeyError: 'it'"
+
     async def stop(self):
         self.stopped = True
         if not self.exited.done():
@@ -100,11 +103,11 @@ def test_without_outputs_there_is_no_process():
             called: list[Interval] = []
             view.passing(called.append)(live_screens.interval(1))
             await view.place(HERE)
-            return view, called
+            return view, called, await view.notes()
 
-    view, called = asyncio.run(act())
+    view, called, notes = asyncio.run(act())
     assert view is NO_VIEW
-    assert (called, view.notes(), dict(view.pids)) == ([live_screens.interval(1)], [], {})
+    assert (called, notes, dict(view.pids)) == ([live_screens.interval(1)], [], {})
 
 
 def test_what_happens_is_told_in_order():
@@ -121,7 +124,7 @@ def test_what_happens_is_told_in_order():
             view.progress("cells", 1, None, "a", 2.0, at_most=True)
             assert order == [live_screens.interval(1)]
             await asyncio.sleep(0)
-            return received(receiver), view.notes()
+            return received(receiver), await view.notes()
 
     (waits, *others), notes = asyncio.run(act())
     assert isinstance(waits, Waits)
@@ -146,7 +149,7 @@ def test_a_slow_process_misses_messages_which_is_said_once(terminal):
             pass_on(live_screens.interval(2))
             received(receiver)
             pass_on(live_screens.interval(3))
-            return received(receiver), view.notes()
+            return received(receiver), await view.notes()
 
     (last,), notes = asyncio.run(act())
     assert (last.interval.end_s, last.dropped) == (9.0, 2)
@@ -166,7 +169,7 @@ def test_a_process_that_ends_is_said_once(terminal):
             await asyncio.sleep(0)
             logging.info("after")
             view.waits("nothing")
-            return view.notes(), dict(view.pids)
+            return await view.notes(), dict(view.pids)
 
     notes, pids = asyncio.run(act())
     assert terminal.getvalue().splitlines() == [
@@ -175,7 +178,7 @@ def test_a_process_that_ends_is_said_once(terminal):
         "the live output ended with exit code -9; the measurement goes on without",
         "after",
     ]
-    assert notes == ["the live process ended with exit code -9"]
+    assert notes == ["the live process ended with exit code -9: KeyError: 'it'"]
     assert pids == {}
 
 
@@ -249,7 +252,7 @@ def test_a_late_start_is_noted(monkeypatch):
     async def act():
         async with viewed(starts=False) as (view, _, _):
             await view.place(HERE)
-            return view.notes()
+            return await view.notes()
 
     assert asyncio.run(act()) == ["the live process did not start within 0.01 s"]
 
