@@ -44,7 +44,7 @@ def unusable(host: str, port: int, option: str, error: OSError) -> str:
         error: of the attempt.
     """
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{host} is no address of this machine: choose one that is, or 0.0.0.0 for all"
+        return f"{host} is not an address of this machine: choose one of its addresses, or 0.0.0.0 for all"
     return f"port {port} on {host} cannot be used ({error.strerror}): free it or choose another with {option}"
 
 

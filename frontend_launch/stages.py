@@ -94,7 +94,7 @@ def from_json(text: str | bytes) -> dict[str, Stages]:
     """Read what `json_parts` wrote.
 
     Raises:
-        AdminError: the text is no such reading.
+        AdminError: the text is not such a reading.
     """
     try:
         return {key: Stages.from_row(row) for key, row in json.loads(text).items()}

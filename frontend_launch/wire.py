@@ -179,7 +179,7 @@ def decode_request(frames: Sequence[Buffer]) -> PredictRequest:
 
 
 def decode_sender(frames: Sequence[Buffer]) -> tuple[int, int, str] | None:
-    """Client id, request id and application of a message that is no valid request; None where it does not say."""
+    """Client id, request id and application of an invalid request; None where it does not hold them."""
     if len(frames) != REQUEST_FRAMES or len(frames[1]) != _I32.size or len(frames[2]) != _I32.size:
         return None
     return unpack_i32(frames[1], "client id"), unpack_i32(frames[2], "request id"), str(frames[3], "utf-8", "replace")
@@ -285,8 +285,8 @@ class ResponseBurst(NamedTuple):
     """The columns of responses that arrived back to back; all of one length.
 
     Attributes:
-        request_ids: i32 each, little-endian, joined; -1 for what is no response.
-        output_types: i32 each, still as bytes; empty for what is no response.
+        request_ids: i32 each, little-endian, joined; -1 for an invalid response.
+        output_types: i32 each, still as bytes; empty for an invalid response.
         outputs: raw little-endian elements, or the bytes of a string.
         times: of the responses that have them, by their places among all.
     """
@@ -326,7 +326,7 @@ def decode_response_burst(frames: Sequence[Buffer]) -> ResponseBurst:
 
 
 def _without_times(frames: Sequence[Buffer]) -> tuple[Sequence[Buffer], dict[int, RequestTimes]]:
-    """Take out the frames of times, which shift what follows them; empty where the frames are no such responses."""
+    """Take out the frames of times, which shift those behind them; empty where other frames do not fit."""
     kept: list[Buffer] = []
     times: dict[int, RequestTimes] = {}
     at = 0

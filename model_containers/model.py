@@ -37,7 +37,7 @@ class TensorSpec:
     other_shapes: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
-        with suppress(TypeError, ValueError):  # what is no dtype is refused where its owner is known
+        with suppress(TypeError, ValueError):  # an invalid dtype is refused where its owner is known
             known = np.dtype(self.dtype or "none")  # numpy would take None for float64
             object.__setattr__(self, "dtype", "str" if known.kind == "U" else known.name)
         with suppress(TypeError):

@@ -1,4 +1,4 @@
-"""The queue of one model: it hands out what waits, up to the maximum, and never waits to fill a batch.
+"""The queue of one model: it hands out the queries that wait, up to the maximum, and never waits to fill a batch.
 
 Pure: told the time, never reads it.
 """
@@ -218,8 +218,8 @@ class Room(NamedTuple):
 def room(held_bytes: Mapping[K, int], most: int) -> Room:
     """Share out the bytes that may wait.
 
-    One model alone may have all. Where there are others, each has its part of the second half of them, once the first
-    half is taken: so no model, overloaded as it may be, keeps the queries of the others from being read.
+    One model alone may have all. Of several models each has its part of the second half, once the first half is taken.
+    So an overloaded model does not keep the frontend from reading the queries of the others.
 
     Args:
         held_bytes: of the queue of each model that is served or has queries, see `BatchQueue.held_bytes`.

@@ -36,7 +36,7 @@ class Connections:
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[asyncio.BaseTransport, _Connection] = OrderedDict()
-        """Those that have no request under way, the one that has waited for longest first."""
+        """Those without a request under way, the one that has waited longest first."""
         self._busy: OrderedDict[asyncio.BaseTransport, _Connection] = OrderedDict()
         self._turn = asyncio.Lock()
         self._warn = Seldom(log)
@@ -116,7 +116,7 @@ class _Connection(asyncio.Protocol):
         self._head = _restarted(self._head, HEAD_TIMEOUT_S if expected else None, self._transport)
 
     def end(self) -> None:
-        """Close the connection without a word."""
+        """Close the connection without an answer."""
         self._transport.abort()
 
     @override

@@ -120,7 +120,7 @@ async def listening(
         host: to bind on.
         port: to bind; 0 takes any free one.
         option: that chooses the port, for the error.
-        malformed: called for each request that is no HTTP.
+        malformed: called for each invalid HTTP request.
 
     Raises:
         LaunchError: the port is in use.

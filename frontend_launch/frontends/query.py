@@ -157,7 +157,7 @@ class QueryFrontend:
         )
         self._served = self._link.served
         for socket in (self._response_socket, self._replica_socket):
-            socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # without it what cannot be sent would be lost without a word
+            socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # without it ZeroMQ drops silently what it cannot send
         for socket in (self._request_socket, self._response_socket, self._replica_socket):
             secure_server(socket, self._credentials)
             socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT_MS)

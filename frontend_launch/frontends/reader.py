@@ -142,9 +142,9 @@ class PartsLeft(Exception):  # noqa: N818 - no error: the reader asks again
 
 
 class Receiver:
-    """Reads one whole message of a socket without waiting; of one with very many parts the first alone.
+    """Reads one whole message of a socket without waiting; of a very long one the first parts.
 
-    The others are thrown away a few at a time, since a peer may send millions of them.
+    The other parts are thrown away a few at a time, since a peer may send millions of them.
 
     Args:
         socket: of any kind.
@@ -191,9 +191,9 @@ class Receiver:
 class RequestReceiver(Receiver):
     """Reads requests without asking after each frame whether there is another, which costs more than the frame.
 
-    As many frames as a request has are read in one go. No request is lost that way: if one came, it ends with them. If
-    not, what was read begins with messages that are none, because they are shorter; then the rest of the last message
-    is read too, and if that is a request, it is the last of these frames. Large payloads are views on ZeroMQ's memory.
+    One call reads as many frames as a request has. No request is lost that way: a request ends with them. Otherwise the
+    frames begin with shorter messages, which are not requests. Then the rest of the last message is read too, and if
+    that is a request, its frames are the last ones. Large payloads are views on ZeroMQ's memory.
 
     Args:
         socket: a ROUTER.
@@ -206,7 +206,7 @@ class RequestReceiver(Receiver):
 
     @override
     def __call__(self) -> Frames:
-        """Read one request, or one or more messages that are none as one.
+        """Read one request, or one or more messages that are not requests as one.
 
         Raises:
             zmq.Again: nothing is there.

@@ -80,7 +80,7 @@ class RedisStore(Store):
             database: _client(host, port, password, database, Retry(ExponentialBackoff(cap=0.5, base=0.05), RETRIES))
             for database in (STATES, *_EVENTS)
         }
-        # Does not retry by itself: what happened while it was away would be missed without a word.
+        # Does not retry by itself: changes made while Redis was away would be missed silently.
         self._listening = _client(host, port, password, 0, Retry(NoBackoff(), 0), socket_timeout=None)
         self._watchers: WeakSet[Changes] = WeakSet()
         self._listener: asyncio.Task[None] | None = None

@@ -39,7 +39,7 @@ def test_a_port_in_use(name):
 
 def test_a_host_of_another_machine():
     """No port of it can be bound."""
-    with pytest.raises(LaunchError, match=r"^192\.0\.2\.1 is no address of this machine: choose one that is"):
+    with pytest.raises(LaunchError, match=r"^192\.0\.2\.1 is not an address of this machine: choose"):
         uvloop.run(served("192.0.2.1", FREE))
 
 
