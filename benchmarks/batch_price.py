@@ -1,8 +1,9 @@
 """What a batch costs the frontends and a replica: CPU time of the thread of Python and of ZeroMQ's threads.
 
 Both are processes of their own. This one is client and replica of the frontends, then the frontend of a do-nothing
-replica, and answers each batch when it has the next one: so each batch has a turn of its own, as at full speed. Wall
-time does not count, and of many slices the least one does, since noise only adds.
+replica. It answers each batch when it has the next one. Frontends that send one batch ahead then serve each batch in a
+turn of its own; frontends that send more ahead serve several in one, as at full speed. Wall time does not count, and of
+many slices the least one does, since noise only adds.
 
     .venv/bin/python benchmarks/batch_price.py [--trees . ../other] [--batch-sizes 1 4] [--rounds 5] [--batches 4000]
 """
@@ -80,7 +81,7 @@ def main() -> None:
 
 
 class Peers:
-    """A client and a replica of the frontends, which has a batch ahead.
+    """A client and a replica of the frontends, which has batches ahead.
 
     Args:
         requests: socket of the client.
