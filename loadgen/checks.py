@@ -1,4 +1,4 @@
-"""Checks of what is written into a configuration, each an error that names the field; pure.
+"""Checks the fields of configurations; each error names its field. Pure.
 
 A field whose default is None may be None.
 """
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 MOST = 10**15
-"""Of any whole number: counts of requests, seeds and the like fit into what holds them, and into JSON."""
+"""Largest whole number: counts of requests and seeds fit into their types, and into JSON."""
 
 
 def whole(value: DataclassInstance, *names: str, least: int = 1, most: int = MOST, each: bool = False) -> None:
-    """Refuse fields that are no whole numbers, or out of bounds.
+    """Refuse fields that are not whole numbers, or out of bounds.
 
     Args:
         value: a part of a configuration.
@@ -47,7 +47,7 @@ def whole(value: DataclassInstance, *names: str, least: int = 1, most: int = MOS
 def finite(
     value: DataclassInstance, *names: str, zero: bool = False, most: float | None = None, each: bool = False
 ) -> None:
-    """Refuse fields that are no finite numbers, not positive, or out of bounds.
+    """Refuse fields that are not finite numbers, not positive, or out of bounds.
 
     Args:
         value: a part of a configuration.
@@ -71,7 +71,7 @@ def finite(
 
 
 def words(value: DataclassInstance, *names: str) -> None:
-    """Refuse fields that are no text, are blank, or have control characters.
+    """Refuse fields that are not text, are blank, or have control characters.
 
     Args:
         value: a part of a configuration.
@@ -134,7 +134,7 @@ def instance(value: DataclassInstance, *names: str, of: tuple[type, ...], each: 
 
 
 def _given(value: DataclassInstance, names: tuple[str, ...], each: bool) -> Iterator[tuple[str, object]]:
-    """The values of fields with their names, without those that are left to their default."""
+    """The values of fields with their names, without fields that are None by default."""
     optional = {field.name for field in fields(value) if field.default is None}
     for name in names:
         given, field = getattr(value, name), f"{type(value).__name__}.{name}"

@@ -1,4 +1,4 @@
-"""What an experiment shall do: what is served, the load on it, and values for the rest; nothing is started.
+"""The configuration of an experiment: the server, its load, and further values; nothing is started.
 
 What is served is one of `Deploy`, `Frontend` and `External`; the load is one of `Saturate` and `OpenLoop`::
 
@@ -42,7 +42,7 @@ MAX_SEED = (1 << 32) - 1
 _WORKERS = re.compile(r"ray|ray:local|ray://[^/\s]+:[0-9]+")
 
 MAX_IN_FLIGHT = 10_000_000
-"""Some 2 GB of what the client keeps of each request."""
+"""Most requests of a run: the client keeps about 2 GB for them."""
 
 DURATION_S = 120.0
 WARMUP_S = 1.0
@@ -434,7 +434,7 @@ class Patience:
     Attributes:
         timeout_s: for one reply; None for any, or 60 s from the planned time in an open loop.
         stall_s: time without a completion after which the run has failed.
-        drain_s: after the run, for what is outstanding; 0 means not at all, None 10 s in an open loop, else 5 s for a
+        drain_s: after the run, for outstanding requests; 0 means not at all, None 10 s in an open loop, else 5 s for a
             server that runs already, and not at all for a deployment of the run.
     """
 
@@ -470,7 +470,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class ExperimentConfig:
-    """What an experiment shall do; the defaults are those of the command line.
+    """The configuration of an experiment; the defaults are those of the command line.
 
     Attributes:
         serve: what is served.
@@ -538,7 +538,7 @@ def _is_ipv4(text: object) -> bool:
 
 
 def _check_ports(ports: Ports, ours: bool) -> None:
-    """Refuse numbers that are no ports; 0, which is any free one, only means something where we bind them."""
+    """Refuse numbers that are not ports; 0, for any free port, applies only to ports that loadgen binds."""
     named = {name: port for name, port in asdict(ports).items() if (name, port) != ("redis", None)}
     for name, port in named.items():
         if not (isinstance(port, int) and (0 if ours else 1) <= port <= MAX_PORT) and (

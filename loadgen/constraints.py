@@ -1,4 +1,4 @@
-"""Bounds of numbers: those that reading a document and its schema check, and that of durations."""
+"""Bounds of numbers, for the reader of documents, for their schema, and for durations."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 
 MAX_DURATION_S = 10 * 365 * 86_400.0
-"""Ten years: longer than any experiment, and far from what clocks in nanoseconds cannot hold."""
+"""Ten years: longer than any experiment, and far below the range of clocks in nanoseconds."""

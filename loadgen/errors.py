@@ -19,7 +19,7 @@ from collections.abc import Callable
 from frontend_launch.quantities import exact
 
 MOST_LETTERS = 400
-"""A word of more letters is shown in part."""
+"""Longest word that is shown whole."""
 
 _LONG_WORD = re.compile(rf"\S{{{MOST_LETTERS + 1},}}")
 _FIELD = re.compile(r"\{([A-Za-z]\w*\.[a-z]\w*)\}")
@@ -28,7 +28,7 @@ _FIELD = re.compile(r"\{([A-Za-z]\w*\.[a-z]\w*)\}")
 def one_line(text: str) -> str:
     """A text in one line: control characters as Python writes them, and very long words without their middle.
 
-    What follows the beginning of a key or a certificate that was given in place of its file is left out.
+    The rest of a key or certificate that was given in place of its file is left out.
     """
     text = _PRIVATE_KEY.sub("-----BEGIN …", text)
     plain = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
@@ -49,15 +49,15 @@ _PLAIN_VALUE = re.compile(r"[0-9][0-9.:-]{0,15}|true|false|")
 
 
 def without_secrets(url: str) -> str:
-    """A URL, or a text with some, without what may be secret: users, and values of queries.
+    """A URL, or a text with URLs, without possible secrets: users, and values of queries.
 
-    Of a query numbers, dates and truths stay, unless their name says that they are secret, and short words.
+    Numbers, dates, booleans and short words of a query stay, unless their name says that they are secret.
     """
     return _BARE.sub("…", _PARAMETER.sub(_parameter, _USER.sub("…@", url)))
 
 
 def without_secret_members(text: str) -> str:
-    """JSON without the texts of members whose name says that they are secret, but for marks such as ``$input``."""
+    """JSON without the texts of members with secret names, except for marks such as ``$input``."""
     return _MEMBER.sub(_member, text)
 
 
@@ -79,7 +79,7 @@ class Worded(Exception):  # noqa: N818 - it is a part of errors, not one by itse
     The message has a field as ``{Saturate.duration_s}``.
 
     Attributes:
-        several_lines: the message has them on purpose.
+        several_lines: the message has several lines on purpose.
     """
 
     several_lines = False
@@ -94,7 +94,7 @@ class Worded(Exception):  # noqa: N818 - it is a part of errors, not one by itse
 
     @property
     def unworded(self) -> str:
-        """The message with its fields as they are written, to be a part of another one."""
+        """The message with unresolved field names, as a part of another message."""
         return self.worded("{{{}}}".format)
 
     def __str__(self) -> str:
@@ -123,14 +123,14 @@ class LoadgenError(Worded):
 class ConfigError(LoadgenError, ValueError):
     """An option or a setting that makes no sense.
 
-    A ValueError too, so that a command line parser that calls ours adds the option's name to the message.
+    A ValueError too, so that a command line parser that calls a parser of loadgen adds the option's name.
     """
 
 
 class FieldError(ConfigError):
     """A field of a configuration whose value makes no sense.
 
-    The command line says the same of the option that the field comes from.
+    The command line names the option in place of the field.
 
     Args:
         field: with its class, such as ``Saturate.duration_s``.
@@ -153,7 +153,7 @@ class FieldError(ConfigError):
 
 
 class NotSavedError(ConfigError):
-    """What was measured cannot be saved where it was to be."""
+    """The results cannot be saved where they should be."""
 
 
 class TargetError(LoadgenError):
@@ -165,7 +165,7 @@ class UnreachableError(TargetError):
 
 
 class MisfitError(TargetError):
-    """The server answers with what will be wrong later too, such as that it is elsewhere."""
+    """The server's answer will not change by waiting, such as a redirect."""
 
 
 class ClientLimitError(TargetError):
@@ -173,4 +173,4 @@ class ClientLimitError(TargetError):
 
 
 class Interrupted(LoadgenError):  # noqa: N818 - it names what the user did, not a fault
-    """The user ended it before there was anything to measure."""
+    """The user ended the run before anything was measured."""

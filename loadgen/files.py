@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Never
 
 MAX_BYTES = 1 << 30
-"""A larger file is refused, as is one without an end, such as ``/dev/zero``."""
+"""Largest file; a file without an end, such as ``/dev/zero``, is refused too."""
 
 MAX_SETTING_BYTES = 16 << 20
-"""The same of a file that holds an option's value."""
+"""Largest file that holds an option's value."""
 
 PATIENCE_S = 10.0
-"""For the next part of what comes through a pipe."""
+"""Timeout for the next part of a pipe's content."""
 
 _PART_BYTES = 1 << 20
 _OTHER_MARKS = (
@@ -28,11 +28,11 @@ _OTHER_MARKS = (
 
 
 class UnreadableError(Exception):
-    """Why a file cannot be read, and the remedy: what stands behind the file's name and "cannot be read"."""
+    """Why a file cannot be read, and the remedy: the text after the file's name and "cannot be read"."""
 
 
 def read_bytes(path: Path, most_bytes: int = MAX_BYTES) -> bytes:
-    """What a file holds.
+    """The content of a file.
 
     Args:
         path: of the file.
@@ -85,7 +85,7 @@ def read_text(path: Path, most_bytes: int = MAX_BYTES) -> str:
 
 
 def decoded(content: bytes) -> str:
-    """The text that these bytes are, without a byte order mark.
+    """Decode UTF-8, without a byte order mark.
 
     Raises:
         UnreadableError: they are not UTF-8.
@@ -112,10 +112,10 @@ def refuse_other_encodings(content: bytes) -> None:
 
 
 def parse_json(text: str) -> Any:
-    """What JSON says; NaN, Infinity and members of one name, which Python's parser admits, are none.
+    """Parse JSON; NaN, Infinity and repeated members, which Python's parser admits, are errors.
 
     Raises:
-        ValueError: it is no JSON, or too deep.
+        ValueError: it is not JSON, or nested too deeply.
     """
     try:
         return json.loads(text, parse_constant=_no_json, object_pairs_hook=_members)

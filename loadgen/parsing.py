@@ -73,7 +73,7 @@ def parse_tag(text: str) -> tuple[str, str]:
 
 
 def parse_int_list(text: str | Iterable[str]) -> tuple[int, ...]:
-    """Integers in the order written; duplicates stay, for their meaning is the option's.
+    """Integers in the order written; duplicates stay, since their meaning depends on the option.
 
     Args:
         text: members and ranges separated by commas or spaces, such as ``0 1``, ``0,1`` or ``20-27``; or several texts.
@@ -141,7 +141,7 @@ def parse_rate(text: str) -> float:
     """Requests a second: ``100``, ``100/s``, ``6/m``, ``6/min`` or ``360/h``.
 
     Raises:
-        ConfigError: it is something else; numbers that are no rate are for the field to refuse.
+        ConfigError: it is something else; the field refuses numbers that are not rates.
     """
     match = _RATE.fullmatch(text.strip())
     if match is None:

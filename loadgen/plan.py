@@ -55,7 +55,7 @@ WINDOW_BYTES = 1 << 30
 _KNOWN_DTYPE = "means nothing for a model that says what it takes"
 
 FIRST_ANSWER_S = 10.0
-"""Patience for the first answer of a server that runs already."""
+"""Timeout for the first answer of a server that runs already."""
 
 TIMEOUT_S = 60.0
 DRAIN_S = 5.0
@@ -64,7 +64,7 @@ SCHEDULE_DRAIN_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """What a load comes to: the values that a run needs, whatever kind of load it is.
+    """A resolved load: the values that a run needs, for any kind of load.
 
     Attributes:
         text: the load in a few words.
@@ -103,7 +103,7 @@ class LoadPlan:
 
     @property
     def most_requests(self) -> int | None:
-        """Requests that the run has at most, but for chance that is negligible; None where only time ends it."""
+        """Most requests of the run, with a negligible chance of more; None where only time ends it."""
         if self.arrivals is None:
             return self.requests
         expected = self.arrivals.mean_rps * self.arrivals.duration_s + self.arrivals.initial_rps * self.warmup_s
@@ -113,11 +113,11 @@ class LoadPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a configuration comes to on a machine.
+    """A configuration, resolved on a machine.
 
     Attributes:
         config: the configuration.
-        model: what its model says of itself.
+        model: the model's description.
         inputs: what will be sent.
         load: how it will be sent.
         placement: where everything runs.
@@ -172,7 +172,7 @@ class PlanContext:
     """What a plan depends on, the same for all sizes of a deployment.
 
     Attributes:
-        model: what the model says of itself.
+        model: the model's description.
         inputs: what will be sent.
         topology: the machine.
         remote: the model on an external server; then `inputs` are those of the batch size that was surveyed.
@@ -187,7 +187,7 @@ class PlanContext:
 
 
 async def survey(config: ExperimentConfig) -> PlanContext:
-    """Find out what a plan depends on.
+    """Gather what a plan depends on.
 
     Raises:
         ConfigError: the inputs are not what the model takes.
@@ -219,7 +219,7 @@ def _check_framework(serve: CataloguedModel, model: Description) -> None:
 
 
 async def _described(serve: CataloguedModel, config: ExperimentConfig) -> tuple[Description, tuple[int, ...] | None]:
-    """What a model says of itself, and the shape that an input has by its file, where the model leaves it open."""
+    """A model's description, with the shape of the input file where the model leaves the shape open."""
     try:
         model = await describe(serve.model, replica_options(serve, config.seed))
         shape = _only_shape(model, config)
@@ -300,7 +300,7 @@ def request_options(config: ExperimentConfig) -> RequestOptions:
 def _load_plan(
     config: ExperimentConfig, inputs: InputSource, replicas: int, remote: Remote | None
 ) -> tuple[LoadPlan, tuple[str, ...]]:
-    """What the load comes to, and a note where connections limit it."""
+    """The resolved load, and a note where connections limit it."""
     load, patience, clients = config.load, config.patience, config.client.processes
     usual, outstanding, most = _windows(config, inputs, replicas, remote)
     starts = isinstance(config.serve, Deploy)
@@ -427,7 +427,7 @@ def default_window(payload_bytes: int, places: int) -> int:
 
 
 def replica_options(serve: CataloguedModel, seed: int) -> list[str]:
-    """Flags of the replica runtime that a model comes to.
+    """Flags of the replica runtime for a model.
 
     Args:
         serve: the model.
@@ -446,7 +446,7 @@ def replica_options(serve: CataloguedModel, seed: int) -> list[str]:
 def _placement_request(
     config: ExperimentConfig, model: Description, topology: Topology
 ) -> tuple[PlacementRequest, tuple[str, ...]]:
-    """What to ask of the planner: what the user said, else the model's defaults as far as the machine has them."""
+    """The request to the planner: the user's values, else the model's defaults as far as the machine has them."""
     serve, client = config.serve, config.client
     if not isinstance(serve, Deploy):
         return PlacementRequest(replicas=0, client_cpus=client.cpus, infrastructure=(), clients=client.here), ()

@@ -31,20 +31,20 @@ from loadgen.targets.oip.tensors import Tensor
 from loadgen.targets.port_probe import explained
 
 TIMEOUT_S = 10.0
-"""Patience for one answer."""
+"""Timeout of one answer."""
 
 _SERVICE = "/inference.GRPCInferenceService/"
 
 
 class NotOfferedError(TargetError):
-    """The server does not have the extension that was asked."""
+    """The server does not have the requested extension."""
 
 
 class OipAdmin(Protocol):
-    """A server that can be asked; all answers as the protocol's JSON has them.
+    """The questions to a server; all answers in the form of the protocol's JSON.
 
-    Each method raises `TargetError` when the server cannot be reached or refuses, and `NotOfferedError` when it does
-    not know the question.
+    Each method raises `TargetError` when the server cannot be reached or refuses, and `NotOfferedError` when it lacks
+    the extension.
     """
 
     async def server_metadata(self) -> Mapping[str, Any]:
@@ -68,7 +68,7 @@ class OipAdmin(Protocol):
         ...
 
     async def register_shared_memory(self, region: str, key: str, size_bytes: int) -> None:
-        """Extension "system shared memory": make a region known to the server.
+        """Extension "system shared memory": register a region.
 
         Args:
             region: its name in later requests.
@@ -78,7 +78,7 @@ class OipAdmin(Protocol):
         ...
 
     async def unregister_shared_memory(self, region: str) -> None:
-        """The same: make it forgotten."""
+        """The same extension: unregister the region."""
         ...
 
     async def close(self) -> None:
@@ -102,7 +102,7 @@ def admin_at(address: Address, access: Access) -> OipAdmin:
 async def describe(
     address: Address, access: Access, inputs: tuple[Tensor, ...] = (), *, trusted: bool = False
 ) -> tuple[ServerMetadata, ModelMetadata]:
-    """What there is at an address.
+    """The server and the model at an address.
 
     Args:
         address: of the server and of the model.
@@ -142,7 +142,7 @@ async def describe(
 
 
 def _other_name(address: Address) -> str:
-    """What to do where the version may be the rest of a name with a slash."""
+    """The remedy where the version may be the rest of a name with a slash."""
     if not address.version or address.version.isdigit():
         return ""
     model, version = address.model, address.version
@@ -327,12 +327,12 @@ class _GrpcAdmin(OipAdmin):
 
 
 def _before_tls(cause: BaseException) -> bool:
-    """Whether a handshake was cut off, which leaves no number and no words."""
+    """Whether a handshake was cut off, which leaves neither an error number nor a text."""
     return isinstance(cause, ConnectionError) and not cause.errno
 
 
 def _reason(error: Exception) -> str:
-    """The cause of a connection's error, which the library wraps with what the user knows already; in one line."""
+    """The cause of a connection's error in one line, without the address that the library adds."""
     import aiohttp  # noqa: PLC0415 - as above
 
     if isinstance(error, aiohttp.ClientResponseError):

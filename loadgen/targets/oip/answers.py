@@ -14,7 +14,7 @@ _MOST_KNOWN = 16
 
 
 class AnswerJudge:
-    """Says what is wrong with answers, mostly alike: those that begin as one that was read are not read again.
+    """Finds faults in answers; an answer that begins like one that was read is not read again.
 
     Args:
         outputs: what an answer carries, -1 for a dimension that may vary.
@@ -101,7 +101,7 @@ class AnswerJudge:
 
 
 def _wrong_counts(tensors: Sequence[Tensor], rows: Sequence[Any]) -> str | None:
-    """The same of contents that are written out, in the field of their type, as ``InferOutputTensor`` has them."""
+    """The same for contents in the typed fields of ``InferOutputTensor``."""
     for tensor, row in zip(tensors, rows, strict=True):
         count = sum(len(values) for _, values in row.contents.ListFields())
         if count != tensor.elements:
@@ -113,8 +113,7 @@ def _tensor(row: Mapping[str, Any]) -> Tensor:
     """An output's name, datatype and shape.
 
     Raises:
-        ValueError: they are none.
-        KeyError, TypeError: likewise.
+        KeyError, TypeError, ValueError: the output does not have them.
     """
     name, datatype, shape = row["name"], row["datatype"], tuple(row["shape"])
     if not isinstance(name, str) or not isinstance(datatype, str) or any(type(size) is not int for size in shape):
@@ -123,10 +122,10 @@ def _tensor(row: Mapping[str, Any]) -> Tensor:
 
 
 def _binary_size(row: Mapping[str, Any]) -> int | None:
-    """How many bytes of a tensor lie behind the JSON; None where it has them.
+    """The size of a tensor behind the JSON; None for a tensor within it.
 
     Raises:
-        ValueError: it is no number of bytes.
+        ValueError: it is not a size in bytes.
     """
     size = (row.get("parameters") or {}).get("binary_data_size")
     if size is not None and (type(size) is not int or size < 0):

@@ -1,7 +1,7 @@
 """The gRPC target of the Open Inference Protocol: prepared messages over HTTP/2.
 
-gRPC's own library took three to six times the CPU time for a call, most of it in waking up threads of its own; see
-docs/performance.md. What it is used for is to ask the server about itself.
+gRPC's own library takes three to six times the CPU time for a call, mostly to wake up its own threads; see
+docs/performance.md. It is used only to ask for metadata.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class OipGrpcSpec(TargetSpec):
 
     Attributes:
         address: of the model.
-        access: what the server wants besides.
+        access: headers, tokens and certificates for the server.
         outputs: what a good answer carries.
         connections: over which calls are spread in turn.
         timeout_s: patience for one reply; None for any.
@@ -79,7 +79,7 @@ class OipGrpcTarget(Target, Delivers):
         self._leaving: set[_GrpcConnection] = set()
         self._turn = 0
         self._addresses, self._calls = Addresses(spec.address), Counter[str]()
-        """How many calls were made to each address over connections that are gone."""
+        """Calls to each address over connections that are gone."""
         self._dialer = Dialer(spec.address.shown, self._connect, self._wanted)
         self._expiry: Expiry | None = None
         self._closed = False
@@ -133,12 +133,12 @@ class OipGrpcTarget(Target, Delivers):
 
     @override
     def send(self, first_id: int, count: int, now_ns: int) -> None:
-        """Begin calls, over one connection after the other; those for which there is no room wait."""
+        """Begin calls, over the connections in turn; calls beyond their capacity wait."""
         self._waiting.extend((request_id, now_ns) for request_id in range(first_id, first_id + count))
         self._begin()
 
     def _begin(self) -> None:
-        """Begin calls for those that wait, as far as there is room."""
+        """Begin waiting calls, as far as connections have capacity."""
         waiting, messages = self._waiting, self._messages
         while self._again and (connection := self._next()) is not None:
             request_id, since_ns = self._again.popleft()
@@ -151,7 +151,7 @@ class OipGrpcTarget(Target, Delivers):
             connection.flush()
 
     def _next(self) -> _GrpcConnection | None:
-        """The next connection in turn that has room."""
+        """The next connection in turn with free capacity."""
         for _ in self._open:
             self._turn = (self._turn + 1) % len(self._open)
             if self._open[self._turn].core.room:
@@ -195,12 +195,12 @@ class OipGrpcTarget(Target, Delivers):
             self._begin()
 
     def again(self, requests: list[tuple[int, int]]) -> None:
-        """The server has not looked at these calls, which began at these times."""
+        """The server has not read these calls, which began at these times."""
         self._again.extend(requests)
         self._begin()
 
     def leaving(self, connection: _GrpcConnection) -> None:
-        """A connection takes no more calls, and another takes its place; those under way may still end."""
+        """A connection takes no more calls and is replaced; calls under way may still end."""
         if connection in self._open:
             self._open.remove(connection)
             self._leaving.add(connection)
@@ -209,7 +209,7 @@ class OipGrpcTarget(Target, Delivers):
             self._dialer.open_more()
 
     def lost(self, connection: _GrpcConnection, request_ids: list[int], reason: str) -> None:
-        """A connection is no more, nor the answers to these requests.
+        """A connection is gone; these requests get no answers.
 
         Args:
             connection: which.
@@ -247,7 +247,7 @@ class OipGrpcTarget(Target, Delivers):
 
     @override
     async def close(self) -> None:
-        """Disconnect; what is outstanding is left behind."""
+        """Disconnect; outstanding requests are abandoned."""
         self._closed = True
         if self._expiry is not None:
             self._expiry.close()
@@ -277,7 +277,7 @@ class _GrpcConnection(asyncio.Protocol):
         self.flush()
 
     def flush(self) -> None:
-        """Write what there is to write."""
+        """Write the pending bytes."""
         if self.core.outgoing:
             self._transport.writelines(self.core.outgoing)
             self.core.outgoing = []
@@ -313,7 +313,7 @@ class _GrpcConnection(asyncio.Protocol):
 
 
 def _trust(_answer: bytes) -> None:
-    """Find nothing wrong with any answer."""
+    """Accept any answer."""
 
 
 def _why_not(error: Exception | None) -> str:

@@ -34,7 +34,7 @@ class Shared:
 
     @property
     def parameters(self) -> dict[str, str | int]:
-        """As a tensor's parameters have it."""
+        """In the form of a tensor's parameters."""
         parameters: dict[str, str | int] = {
             "shared_memory_region": self.region,
             "shared_memory_byte_size": self.size_bytes,
@@ -46,7 +46,7 @@ Content = bytes | Shared
 
 
 Parameters = Mapping[str, bool | int | float | str]
-"""Of a request, by name; what they mean is the server's."""
+"""Parameters of a request, by name; the server defines their meaning."""
 
 
 def grpc_request(
@@ -96,7 +96,7 @@ _MOST_INT64 = (1 << 63) - 1
 
 
 def prefixed(message: bytes) -> bytes:
-    """A message as gRPC sends it: that it is not compressed, and its length in four bytes, before it."""
+    """A message as gRPC sends it: after a flag for no compression and its length in four bytes."""
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 

@@ -38,7 +38,7 @@ class ModelMetadata:
         platform: what runs it.
         inputs: all that a request carries.
         outputs: all that an answer carries.
-        max_batch: rows that the server puts into one batch at most; 0 where it makes none; None where it does not say.
+        max_batch: most rows in a batch of the server; 0 where it does not batch; None where unknown.
         instances: how many there are of it; None where the server does not say.
         optional: names of inputs that a request may leave out.
     """
@@ -103,7 +103,7 @@ def _tensors(rows: Sequence[Mapping[str, Any]] | None) -> tuple[Tensor, ...]:
 
 
 def unsupported(document: Mapping[str, Any]) -> str | None:
-    """Why a model cannot be loaded, by the JSON of ``/v2/models/MODEL/config``; None where nothing speaks against it.
+    """Why a model cannot be loaded, by the JSON of ``/v2/models/MODEL/config``; None where it can.
 
     Args:
         document: the JSON.
@@ -117,7 +117,7 @@ def unsupported(document: Mapping[str, Any]) -> str | None:
 
 
 def optional_inputs(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of inputs that a request may leave out, by the same JSON; none where it does not say so.
+    """The names of optional inputs, by the same JSON.
 
     Args:
         document: the JSON.

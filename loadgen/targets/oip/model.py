@@ -27,9 +27,9 @@ class OipModel(Remote):
     """A model, as its server describes it.
 
     Attributes:
-        options: where, and how to get in.
-        server: what the server says of itself.
-        model: what it says of the model.
+        options: address and access.
+        server: the server's metadata.
+        model: the model's metadata.
     """
 
     options: TargetOptions = field()  # `field()`, or the base's property would be its default
@@ -43,7 +43,7 @@ class OipModel(Remote):
 
         Raises:
             TargetError: it cannot be reached, has no such model, or cannot share memory where that is wanted.
-            ConfigError: an option means nothing here.
+            ConfigError: an option does not apply to this server.
         """
         for name in ("body", "answer", "method", "content_type", "form"):
             value = getattr(options, name)
@@ -96,10 +96,10 @@ class OipModel(Remote):
         return self.options.shared_memory or "binary_tensor_data" in self.server.extensions
 
     def contents(self, request_options: RequestOptions) -> Contents:
-        """What requests carry.
+        """The inputs of requests.
 
         Raises:
-            ConfigError: the model does not take that.
+            ConfigError: the model does not take them.
         """
         model, batch_size = self.model, request_options.batch_size
         self._check(batch_size)
@@ -172,7 +172,7 @@ class OipModel(Remote):
             raise ConfigError(f"{problem}; say {{TargetOptions.shapes}} {names}")
 
     def _outputs(self, batch_size: int) -> tuple[Tensor, ...]:
-        """What answers are to carry: as many rows as the request."""
+        """The outputs that answers must carry, with the rows of the request."""
         outputs = self.model.outputs
         if not self.model.batched:
             return outputs

@@ -42,18 +42,18 @@ Filled = tuple[Tensor, bytes]
 
 
 class Contents(Protocol):
-    """Where the contents of tensors come from: picklable, and the same each time."""
+    """The source of the contents of tensors: picklable, and the same each time."""
 
     __slots__ = ()
 
     @property
     def text(self) -> str:
-        """What they are, in a few words."""
+        """A short description."""
         ...
 
     @property
     def note(self) -> str:
-        """Which optional tensors requests do not carry; empty for none.
+        """The optional tensors that requests leave out, in words; empty for none.
 
         Raises:
             ConfigError: see `each`.
@@ -219,7 +219,7 @@ class FileContents(Contents):
                 yield (slots[0].of_file(file),)
 
     def _given(self, slots: Sequence[_Slot], names: Collection[str]) -> Sequence[_Slot]:
-        """The tensors that an input is to have: all but optional ones that it lacks, unless it would have none.
+        """The tensors of an input: all but missing optional ones; an input must have at least one.
 
         Args:
             slots: of all tensors.
@@ -259,13 +259,13 @@ _Row = tuple[_Part | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """A tensor that files are to fill, without the batch.
+    """A tensor that files fill, without the batch.
 
     Attributes:
         tensor: as the model has it.
         own: its shape, -1 for a dimension that may vary.
-        usual: the shape of an input that brings none.
-        files: what they are read for.
+        usual: the shape of an input without one of its own.
+        files: the contents to which it belongs.
     """
 
     tensor: Tensor
@@ -280,7 +280,7 @@ class _Slot:
 
     @property
     def dtype(self) -> str:
-        """What numpy has for the datatype; BF16 is cut from float32."""
+        """NumPy's dtype; BF16 is cut from float32."""
         return number_dtype(self.tensor.datatype)
 
     def of_arrays(self, file: Path, *, alone: bool) -> Iterator[_Part]:
@@ -293,7 +293,7 @@ class _Slot:
             yield self._part(array, f"{file}, input {number}")
 
     def is_in(self, entry: Entry) -> bool:
-        """Whether an entry has something for the tensor; one that is no object is refused later."""
+        """Whether an entry has a member for the tensor; an entry that is not an object is refused later."""
         given = entry.texts if self.dtype == "str" and entry.texts is not None else entry.value
         return not isinstance(given, dict) or given.get(self.name) is not None
 
@@ -429,7 +429,7 @@ class RequestInputs(InputSource):
     @property
     @override
     def payload_bytes(self) -> int:
-        """Bytes of one request with all that belongs to it."""
+        """Bytes of one request, headers included."""
         return max(map(len, self._messages(islice(self.contents.each(), 1))))
 
     @override

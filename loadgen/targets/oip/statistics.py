@@ -1,7 +1,7 @@
 """Reads a server's statistics: two readings give the counts of the measured part; pure.
 
-Source: Triton's extension "statistics". Times of single requests are sums over requests; those of batches are sums over
-executions, so they are what an instance was busy for.
+Source: Triton's extension "statistics". Times of single requests are sums over requests. Times of batches are sums over
+executions, and so the busy time of an instance.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ STAGES = ("queue", "compute_input", "compute_infer", "compute_output")
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """How often something happened, and for how long in all."""
+    """A count of events, and their total time."""
 
     count: int = 0
     ns: int = 0
@@ -68,7 +68,7 @@ class Statistics:
         )
 
     def follows(self, before: Statistics) -> bool:
-        """Whether this can be a later reading of the same counters, none of which ever falls."""
+        """Whether this can be a later reading of the same counters, which never fall."""
         added = self.since(before)
         sums = [added.succeeded, added.failed, *added.stages.values(), *added.batches.values()]
         numbers = [added.rows, added.executions, *(number for one in sums for number in (one.count, one.ns))]
@@ -76,12 +76,12 @@ class Statistics:
 
     @property
     def mean_batch(self) -> float | None:
-        """Rows of a batch; None without any."""
+        """Mean rows of a batch; None without batches."""
         return self.rows / self.executions if self.executions else None
 
     @property
     def busy_ns(self) -> int:
-        """The time that instances were computing, all of them together."""
+        """The busy time of all instances together."""
         return sum(value.ns for value in self.batches.values())
 
 

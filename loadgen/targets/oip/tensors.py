@@ -34,7 +34,7 @@ DTYPES = {
     "FP32": "float32",
     "FP64": "float64",
 }
-"""Numpy's name for each datatype of a fixed size; of BF16, which numpy does not have, for its bits."""
+"""NumPy's name for each datatype of a fixed size; for BF16, which NumPy lacks, the dtype of its bits."""
 
 BYTES = "BYTES"
 
@@ -60,7 +60,7 @@ class Tensor:
 
     @property
     def elements(self) -> int:
-        """How many there are, of a shape that is known."""
+        """Number of elements; the shape must be known."""
         return math.prod(self.shape)
 
     @property
@@ -114,7 +114,7 @@ def _eg(shape: Sequence[int]) -> str:
 
 
 def draw(generator: np.random.Generator, tensor: Tensor, bounds: Range | None = None) -> bytes:
-    """Content for a tensor: pixels of noise, 0 to 255, where it looks like images, otherwise in [0, 1) or [0, 128).
+    """Random content for a tensor: pixels, 0 to 255, for the shape of an image; else numbers in [0, 1) or [0, 128).
 
     Args:
         generator: advanced by what is drawn.
@@ -158,7 +158,7 @@ def zeros(tensor: Tensor) -> bytes:
 
 
 def encode_numbers(array: np.ndarray, datatype: str) -> bytes:
-    """An array's numbers in a datatype of fixed size; of BF16 the upper half of each float32, which rounds to zero.
+    """An array's numbers in a datatype of fixed size; BF16 is the upper half of each float32, rounded toward zero.
 
     Args:
         array: of any shape; in C order on the wire.
@@ -187,7 +187,7 @@ def decode_numbers(content: bytes, datatype: str) -> np.ndarray:
 
 
 def encode_strings(strings: Iterable[bytes]) -> bytes:
-    """Elements of BYTES."""
+    """Encode elements of BYTES."""
     return b"".join(_LENGTH.pack(len(string)) + string for string in strings)
 
 

@@ -19,7 +19,7 @@ _DATATYPES = {
 """The protocol's names, and numpy's."""
 
 _LIKE_A_DATATYPE = re.compile(r"(?:bf|fp|float|u?int|half|double|str)[a-z]*[0-9]*", re.IGNORECASE)
-"""What may be meant as one; names of TensorFlow have a colon and a number."""
+"""A word that may be meant as a datatype; names in TensorFlow have a colon and a number."""
 
 _FIELD = "TargetOptions.parameters"
 SET_BY_US = ("binary_data_output",)
@@ -58,7 +58,7 @@ def parse_inputs(text: str) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]
 
 
 def parse_parameters(options: Sequence[str]) -> dict[str, bool | int | float | str]:
-    """Parameters such as ``priority=1``: a number, ``true`` or ``false``, or a text, which quotes make of anything.
+    """Parameters such as ``priority=1``: a number, ``true`` or ``false``, or a text; quotes make any value a text.
 
     Raises:
         ConfigError: one has no name or value, comes twice, or is the protocol's own.
