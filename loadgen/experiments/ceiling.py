@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from frontend_launch.errors import FrontendLaunchError
+from frontend_launch.quantities import plural
 from loadgen.config import OpenLoop, Saturate
 from loadgen.errors import LoadgenError, TargetError
 from loadgen.experiments.ceiling_cache import Situation, TrialCache
@@ -84,7 +85,7 @@ class _Closed:
 
     @property
     def text(self) -> str:
-        return f"{self.window} request{'' if self.window == 1 else 's'} in flight"
+        return f"{plural(self.window, 'request')} in flight"
 
 
 async def measure_ceiling(

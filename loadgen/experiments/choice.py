@@ -272,7 +272,7 @@ class _Case:
                 quantile = float(metric[1:]) / 100
                 wanted = math.ceil(_SURE_Z2 * quantile / (1 - quantile))
                 if answers < wanted:
-                    return f"{answers} answers are few for a {metric}, which wants {wanted}, all of them independent"
+                    return f"{plural(answers, 'answer')}: few for a {metric}, which needs {wanted:,} independent ones"
         return None
 
 

@@ -99,7 +99,7 @@ def ended_because(
         case Ending.OVERRUN:
             if record.outcomes[Outcome.TIMED_OUT] - record.late > MAX_UNANSWERED:
                 return f"{MAX_UNANSWERED:,} requests timed out and have no answer yet: {_who_is_behind(record)}"
-            most = f"{plan.window} requests are in flight, the most that --max-in-flight allows"
+            most = f"{plan.window:,} requests are in flight, the most that --max-in-flight allows"
             return f"{most}: {_who_is_behind(record)}"
         case Ending.CLIENT_LOST if workers:
             return f"{workers[0]}; what the clients measured is kept"

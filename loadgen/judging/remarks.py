@@ -23,10 +23,10 @@ MOST_REASONS = 5
 def error(record: Record) -> str | None:
     """Why the figures of a run are worthless, in one line; None where they are not."""
     if record.mismatched:
-        return f"{record.mismatched} of {record.compared} answers that were compared are wrong"
+        return f"{record.mismatched:,} of {record.compared:,} answers that were compared are wrong"
     if record.latency.total:
         return None
-    ended = ", ".join(f"{count} {outcome.name.lower()}" for outcome, count in record.outcomes.items() if count)
+    ended = ", ".join(f"{count:,} {outcome.name.lower()}" for outcome, count in record.outcomes.items() if count)
     where = " in the measured part" if record.outcomes[Outcome.COMPLETED] else ""
     return f"no request completed{where}: {f'{ended} in the whole run' if where else ended or 'none was sent'}"
 
@@ -70,9 +70,9 @@ def remarks(record: Record) -> list[str]:
         lines.append(f"{answers} answered no request that was sent, and counted for nothing")
     if record.failures:
         common = record.failures.most_common()
-        lines += [f"{count} requests failed: {reason}" for reason, count in common[:MOST_REASONS]]
+        lines += [f"{plural(count, 'request')} failed: {reason}" for reason, count in common[:MOST_REASONS]]
         if rest := sum(count for _, count in common[MOST_REASONS:]):
-            lines.append(f"{rest} requests failed for other reasons, which the results have")
+            lines.append(f"{plural(rest, 'request')} failed for other reasons, which the results have")
     return lines
 
 
@@ -166,7 +166,7 @@ def _pauses(record: Record) -> list[str]:
         whole_s = sum(until_ns - from_ns for from_ns, until_ns in record.pauses) / NS_PER_S
         text += f", the longest of {times} pauses of {number(whole_s, 3)} s in all"
     if answers := record.upper_bounds:
-        text += f"; it read {answers} answer{'' if answers == 1 else 's'} late, whose latency is an upper bound"
+        text += f"; it read {plural(answers, 'answer')} late, whose latency is an upper bound"
     return [text]
 
 
@@ -180,9 +180,10 @@ def failed_batches(counters: Counters | None) -> list[str]:
     if not counters or not failed:
         return []
     batches = max(failed, sum(model.batches for model in counters.models.values()))
+    of = f"{failed:,} of {plural(batches, 'batch', 'batches')}"
     return [
-        f"{failed} of {batches} batches failed, in the model or with an answer that could not be read, and were tried "
-        "again input by input or on another replica: the logs of the replicas and of the frontends say why"
+        f"{of} failed, in the model or with an answer that could not be read, and were tried again input by input or "
+        "on another replica: the logs of the replicas and of the frontends say why"
     ]
 
 
@@ -221,5 +222,5 @@ def refused(counters: Counters | None) -> list[str]:
     Args:
         counters: of the frontends, over the measured part; None where they are not known.
     """
-    kinds = [f"{count} {kind}" for kind, count in ({} if counters is None else counters.dropped).items() if count]
+    kinds = [f"{count:,} {kind}" for kind, count in ({} if counters is None else counters.dropped).items() if count]
     return [f"the frontends refused messages, or parts of them: {', '.join(kinds)}"] if kinds else []

@@ -267,7 +267,7 @@ def _answers(evidence: Evidence) -> Check:
     limit = f"at most {LOST_SHARE:.0%} lost, but for timeouts of replicas that are busy {IDLE_SHARE:.0%} of the time"
     if not evidence.sent:
         return Check("answers", "nothing was sent", limit, "unknown")
-    where = ", ".join(f"{count} {how.replace('_', ' ')}" for how, count in evidence.lost.items() if count)
+    where = ", ".join(f"{count:,} {how.replace('_', ' ')}" for how, count in evidence.lost.items() if count)
     measured = f"{evidence.lost_share:.2%} lost: {where}" if where else "none lost"
     remedy = "find out where they were lost: see the notes and the logs"
     if evidence.lost_share <= LOST_SHARE:
@@ -287,7 +287,7 @@ def _counts(evidence: Evidence) -> Check:
     others = {who: count for who, count in evidence.answers.items() if who != "client"}
     if seen is None or not others:
         return Check("counts agree", "counted by the client only", limit, "unknown")
-    measured = ", ".join(f"{who} {count}" for who, count in evidence.answers.items())
+    measured = ", ".join(f"{who} {count:,}" for who, count in evidence.answers.items())
     # Of replicas that are seen, no more than their batches are answered at once.
     at_once = evidence.in_flight_mean if evidence.replicas is None else evidence.max_batch * evidence.replicas
     edges = max(EDGES_SHARE * seen, EDGES_S * (evidence.throughput_rps or 0.0), at_once, EDGES)
@@ -341,8 +341,8 @@ def _batches(evidence: Evidence) -> Check:
     remedy = "see the logs of the replicas for the reason"
     measured = "none"
     if evidence.failed_batches:
-        measured = f"{evidence.failed_batches} of {evidence.batches or 0} batches failed"
-        where = [f"{one.failed_batches} of {one.label}" for one in evidence.replica_use if one.failed_batches]
+        measured = f"{evidence.failed_batches:,} of {plural(evidence.batches or 0, 'batch', 'batches')} failed"
+        where = [f"{one.failed_batches:,} of {one.label}" for one in evidence.replica_use if one.failed_batches]
         measured += f" ({', '.join(where)})" if where and len(evidence.replica_use) > 1 else ""
     return _check("failed batches", measured, limit, evidence.failed_batches > 0, remedy)
 

@@ -15,7 +15,7 @@ from typing import Annotated, Literal, get_args
 
 from msgspec import Meta
 
-from frontend_launch.quantities import number
+from frontend_launch.quantities import number, plural
 from loadgen.judging.evidence import Evidence, RoleUse
 from loadgen.judging.validity import CLIENT_BUSY, Check, invalid
 
@@ -104,7 +104,7 @@ def _seen(evidence: Evidence) -> _Judgement:
     if batches < MIN_BATCHES * replicas:
         if carried:
             return _Judgement("no", "load", f"{_offered(evidence)}, as many answered")
-        text = f"{batches} batches on {replicas} replicas are too few; run for longer"
+        text = f"{plural(batches, 'batch', 'batches')} on {plural(replicas, 'replica')}: too few; run for longer"
         return _Judgement("undecided", "unknown", text)
     if carried:
         return _load(evidence)
@@ -192,9 +192,9 @@ def _not_carried(evidence: Evidence) -> _Judgement:
 def _closed_loop(evidence: Evidence) -> _Judgement:
     """Who kept the replicas waiting: follow the request from the client."""
     places = -(-evidence.max_batch // evidence.rows) * (evidence.replicas or 0)
-    window = f"{evidence.window} request{'' if evidence.window == 1 else 's'} in flight"
+    window = f"{plural(evidence.window, 'request')} in flight"
     if evidence.window < places:
-        text = f"{window} cannot fill {places} places in batches; raise --max-in-flight"
+        text = f"{window} cannot fill {plural(places, 'place')} in batches; raise --max-in-flight"
         return _Judgement("no", "load", f"{text} ({_state(evidence)})")
     islands = [role for part in (_FRONTENDS, ("client",)) if (role := _busiest(evidence, part)) is not None]
     full = max(islands, key=lambda role: role.own_share, default=None)
@@ -210,7 +210,7 @@ def _closed_loop(evidence: Evidence) -> _Judgement:
     if full is not None and full.own_share + full.disturbed_share >= OWN_SHARE:
         text = f"{_used_up(evidence, full)}, in part by processes outside the plan; {_state(evidence)}"
         return _Judgement("undecided", "unknown", text)
-    text = f"{window} do not cover the way there and back; raise --max-in-flight"
+    text = f"{window}: too few to cover the way there and back; raise --max-in-flight"
     return _Judgement("no", "load", f"{text} ({_state(evidence)})")
 
 
@@ -229,8 +229,8 @@ def _unseen(evidence: Evidence) -> _Judgement:
     role = _busiest(evidence, ("client",))
     if role is not None and role.own_share >= OWN_SHARE:
         return _Judgement("undecided", "client", f"{_used_up(evidence, role)}; {_more_clients(evidence)}")
-    text = f"the client kept {evidence.window} requests in flight; {statistics}"
-    more = f"if {2 * evidence.window} bring no more, the limit is the server or the way to it"
+    text = f"the client kept {plural(evidence.window, 'request')} in flight; {statistics}"
+    more = f"if {2 * evidence.window:,} bring no more, the limit is the server or the way to it"
     return _Judgement("undecided", "unknown", f"{text}; {more}")
 
 
@@ -250,12 +250,12 @@ def _few_requests(evidence: Evidence) -> _Judgement | None:
         return None
     if evidence.in_flight_mean >= WINDOW_FULL_SHARE * evidence.window:
         return None
-    text = f"{evidence.sent} requests are too few to keep {evidence.window} in flight; send more"
+    text = f"{plural(evidence.sent, 'request')}: too few to keep {evidence.window:,} in flight; send more"
     return _Judgement("undecided", "unknown", text)
 
 
 def _client(evidence: Evidence) -> _Judgement:
-    in_flight = f"the client kept {number(evidence.in_flight_mean)} of {evidence.window} requests in flight"
+    in_flight = f"the client kept {number(evidence.in_flight_mean)} of {plural(evidence.window, 'request')} in flight"
     state: Saturated = "undecided" if evidence.replicas is None else "no"
     return _Judgement(state, "client", f"{in_flight}; {_more_clients(evidence)}")
 

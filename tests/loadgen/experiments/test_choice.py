@@ -279,7 +279,7 @@ def test_what_is_not_known_well_enough_is_undecided(offered):
     """Neither shown nor ruled out: few answers, or bounds on both sides; bounds on one side decide, with a caution."""
     made = run(rps=100, p99=9, offered=offered)
     assert with_answers(600, made).results.summary.few == ("p99.9",)
-    caution = "600 answers are few for a p99, which wants 657, all of them independent"
+    caution = "600 answers: few for a p99, which needs 657 independent ones"
     assert answer(with_answers(600, made)).best.caution == caution
     few = answer(with_answers(400, made))
     assert (few.best, few.undecided, few.candidates[0].shown) == (None, True, Shown.UNDECIDED)

@@ -192,7 +192,7 @@ def test_a_measured_part_without_completed_requests_is_an_error():
     """Though the warm-up had some."""
     record = record_of(0, 0)
     record.outcomes |= {Outcome.COMPLETED: 100, Outcome.FAILED: 1264}
-    assert error(record) == "no request completed in the measured part: 100 completed, 1264 failed in the whole run"
+    assert error(record) == "no request completed in the measured part: 100 completed, 1,264 failed in the whole run"
 
 
 def test_wrong_answers_are_an_error():

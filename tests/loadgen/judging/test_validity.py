@@ -174,7 +174,7 @@ def test_failed_batches_name_their_replicas():
     uses = replica(failed_batches=3, failing_times=1, aside_s=1.0)
     failed = invalid(certificate(replace(CLEAN, replica_use=uses, failed_batches=3)))
     assert failed is not None
-    assert failed.measured == "3 of 1000 batches failed (3 of m:1:1)"
+    assert failed.measured == "3 of 1,000 batches failed (3 of m:1:1)"
 
 
 @pytest.mark.parametrize(
