@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from frontend_launch.errors import FrontendLaunchError, UnavailableError
-from frontend_launch.integers import plural
+from frontend_launch.quantities import plural
 from loadgen.checks import finite, instance, whole
 from loadgen.config import MAX_SEED, Deploy, ExperimentConfig, OpenLoop
 from loadgen.errors import ConfigError, FieldError, LoadgenError, NotSavedError, TargetError

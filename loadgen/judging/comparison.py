@@ -25,7 +25,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from frontend_launch.integers import plural
+from frontend_launch.quantities import plural
 from loadgen.judging.steady import student_quantile
 from loadgen.load.summary import PERCENTILES, Summary, is_few
 

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from frontend_launch.errors import PlacementError
-from frontend_launch.integers import core_ranges, plural
+from frontend_launch.integers import core_ranges
 from frontend_launch.launch.deployment import Deployment
 from frontend_launch.launch.launcher import DeploymentConfig
 from frontend_launch.launch.placement import Placement
 from frontend_launch.launch.port_choice import chosen
 from frontend_launch.launch.runtimes import RUNTIMES
+from frontend_launch.quantities import plural
 from loadgen.config import Deploy, ExperimentConfig
 from loadgen.load import open_files
 from loadgen.plan import Plan, prepare, replica_options
