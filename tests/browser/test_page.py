@@ -116,7 +116,9 @@ def test_paper_is_light_and_narrow(tmp_path):
         await tab.until(FITS)
         return before, on_paper, sticking_out, await tab.evaluate(f"[{widths}, {ink}]")
 
-    before, (right, ink_on_paper), sticking_out, after = opened(tmp_path, large(), act)
+    made = [results(1, 1, b, seconds=10, seed=s, model=m) for m in ("elastic-net", "x") for b in (1, 2) for s in (0, 1)]
+    what = collection([*made, at_a_rate(50.0)])  # with every column
+    before, (right, ink_on_paper), sticking_out, after = opened(tmp_path, what, act)
     assert sticking_out == []
     assert right <= 1000  # 45rem, in the middle of 1280 pixels
     assert ink_on_paper == "rgb(100, 107, 117)" != before[1]
