@@ -75,21 +75,24 @@ COLUMNS = (
 )
 """What stands beside the name of a cell; the name has cores, GPUs and batch too."""
 
-_QUEUE = ("yes", "near")
+QUEUED = ("yes", "near")
 """Verdicts of runs whose latency is the queue's."""
 
-MARKS = {
-    "queue": ("q", "q a saturated run: this latency is its queue's, not what users wait at a lower rate"),
-    "window": ("w", "w a closed loop: this latency is that of its requests in flight, not of a rate"),
-    "rate": ("", ""),
+LATENCY_OF = {
+    "queue": "a saturated run: this latency is its queue's, not what users wait at a lower rate",
+    "window": "a closed loop: this latency is that of its requests in flight, not of a rate",
+    "rate": "",
 }
+"""What a latency is of, where it is not that of users at a rate."""
+
+MARKS = {kind: (kind[0], f"{kind[0]} {text}") if text else ("", "") for kind, text in LATENCY_OF.items()}
 """By what a latency is of: its mark, and what that means."""
 
 
 def latency_kind(runs: Sequence[Run]) -> str:
     """What the latencies of some runs of one load are of: ``queue``, ``window`` or ``rate``, as `MARKS` has them."""
     if runs[0].load.arrivals is None:
-        return "queue" if any(run.results.verdict.saturated in _QUEUE for run in runs) else "window"
+        return "queue" if any(run.results.verdict.saturated in QUEUED for run in runs) else "window"
     return "rate" if all(map(_carried, runs)) else "queue"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.placement import Placement
@@ -12,6 +13,7 @@ from frontend_launch.quantities import byte_size, duration, number, plural
 from loadgen.config import CataloguedModel, Deploy, External, OpenLoop, Saturate
 from loadgen.experiments.capacity import CapacityConfig, FoundCapacity
 from loadgen.experiments.grid import NOWHERE
+from loadgen.experiments.ledger import Entry
 from loadgen.experiments.search import MAX_STRETCH, MOST_CONFIRMING, Capacity
 from loadgen.experiments.sweep import OVERHEAD_S, START_S, Sweep, SweepPlan
 from loadgen.hardware.energy import energy_text
@@ -19,8 +21,9 @@ from loadgen.hardware.readings import SAMPLER
 from loadgen.hardware.summary import CoreUse, GpuUse, ProcessUse
 from loadgen.load.summary import Summary
 from loadgen.plan import Plan, model_defaults
-from loadgen.report.tables import steady_text, tags_text, whole_text
+from loadgen.report.tables import LATENCY_OF, MARKS, QUEUED, latency_kind, steady_text, tags_text, whole_text
 from loadgen.report.timeline import REQUEST_STAGES, SERVER_STAGES
+from loadgen.results.cells import run_of
 from loadgen.results.document import Results
 from loadgen.results.sections import PlacementRow, RequestStage, Threshold, Transport
 from model_containers.model import Description, TensorSpec
@@ -173,14 +176,23 @@ def sweep_text(sweep: Sweep) -> str:
         remarks = ["anchor"] if entry.kind == "anchor" else []
         remarks += [remark for remark in (entry.error or entry.invalid,) if remark is not None]
         saturated = entry.saturated if entry.invalid is None else "invalid"
-        p99 = f"{'~' if entry.p99_uncertain else ''}{number(entry.p99_ms)}"
+        kind = _entry_kind(entry)
+        p99 = f"{'~' if entry.p99_uncertain else ''}{number(entry.p99_ms)}{MARKS[kind][0]}"
         rows.append((entry.cell, throughput, p99, saturated or "-", ", ".join(remarks)))
     lines = [table(rows)]
     if any(entry.p99_uncertain for entry in sweep.entries):
         lines.append("~ too few independent answers for an interval")
+    lines += dict.fromkeys(text for entry in sweep.entries if (text := MARKS[_entry_kind(entry)][1]))
     if sweep.drift is not None:
         lines.append(f"drift: the first cell again, {sweep.drift.text}")
     return "\n".join(lines)
+
+
+def _entry_kind(entry: Entry) -> str:
+    """What the latency of a measurement of a sweep is of; of open loops that of a rate."""
+    if entry.rate_rps or entry.p99_ms is None:
+        return "rate"
+    return "queue" if entry.saturated in QUEUED else "window"
 
 
 def capacity_text(found: FoundCapacity) -> str:
@@ -264,6 +276,7 @@ def results_text(results: Results) -> str:
         f"throughput  {number(summary.throughput_rps)}{_interval(summary.throughput_interval_rps)} requests/s"
         f" over {summary.measured.duration_s:.1f} s{steady_text(summary.measured.steady_window_s)}",
         f"latency ms  {latency}",
+        *_queued(results),
         *_client(results),
         *_open_loop(results),
         *_request_stages(results),
@@ -281,6 +294,12 @@ def results_text(results: Results) -> str:
         *(f"note        {note}" for note in results.notes),
     ]
     return "\n".join(map(printable_line, lines))
+
+
+def _queued(results: Results) -> list[str]:
+    """That latencies are those of a queue, where they are."""
+    kind = latency_kind([run_of(results, Path())])
+    return [f"{'':<12}{LATENCY_OF[kind]}"] if kind == "queue" else []
 
 
 def _latency(name: str, summary: Summary) -> str:
