@@ -22,6 +22,9 @@ from loadgen.results.files import MAX_BYTES, SEARCH
 SIZE = "size.json"
 """In the directory of a search of the cheapest configuration: its answer."""
 
+MOST_MARGIN = 1e3
+"""No comparison tolerates a larger ratio."""
+
 T = TypeVar("T")
 
 
@@ -186,10 +189,14 @@ def read_comparison(directory: Path) -> FoundComparison:
         ConfigError: it cannot be read.
     """
     found = _read(directory / FOUND, Comparison)
+    for effect in found.effects:
+        if not 1 / MOST_MARGIN <= effect.margin <= MOST_MARGIN:
+            problem = f"a margin of {effect.margin:g} of {effect.metric}"
+            raise ConfigError(f"{directory / FOUND} cannot be read: {problem}")
     path = directory / ROUNDS
     try:
         runs = [msgspec.json.decode(line, type=Made) for line in read_bytes(path, MAX_BYTES).splitlines()]
-    except (UnreadableError, ValueError, RecursionError) as error:
+    except (UnreadableError, ValueError, OverflowError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     sides: dict[int, dict[str, str]] = {}
     for run in runs:
@@ -211,5 +218,5 @@ def _read(path: Path, kind: type[T], members: Mapping[str, object] | None = None
     try:
         document: Mapping[str, Any] = msgspec.convert(parse(read_text(path, MAX_BYTES)), dict[str, Any])
         return msgspec.convert({**document, **(members or {})}, kind)
-    except (UnreadableError, ValueError, RecursionError) as error:
+    except (UnreadableError, ValueError, OverflowError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None

@@ -198,8 +198,11 @@ class _Reader:
         self._missing[sweep] = [
             Missing(entry.cell, entry.error or "no results") for entry in entries if not entry.results
         ]
-        if (size := read_size(path, header)) is not None:
-            self._sizes[sweep] = size
+        try:
+            if (size := read_size(path, header)) is not None:
+                self._sizes[sweep] = size
+        except ConfigError as error:
+            self.unreadable.append(str(error))
         for entry in entries:
             if entry.results is not None:
                 self._tried(_Named(path / entry.results, entry.repeat, entry.kind == "anchor", sweep))

@@ -115,6 +115,29 @@ def test_an_answer_that_cannot_be_read_leaves_its_runs(tmp_path, text):
     assert line.startswith(f"{tmp_path / 'capacity.json'} cannot be read: ")
 
 
+def test_an_answer_of_sizes_that_cannot_be_read_leaves_its_runs(tmp_path):
+    """And is a line."""
+    size = make_sweep(tmp_path / "size-1", [entry("r1-c1-b1", save(GOLDEN, tmp_path / "size-1").name)])
+    (size / "size.json").write_text("{}")
+    found = collect([size])
+    assert (len(found.cells), found.sizes) == (1, ())
+    (line,) = found.unreadable
+    assert line.startswith(f"{size / 'size.json'} cannot be read: ")
+
+
+@pytest.mark.parametrize("margin", [0, -1.0, 1e300])
+def test_a_comparison_with_a_margin_that_is_none(tmp_path, margin):
+    """A damaged file is a line."""
+    path = make_comparison(tmp_path) / "comparison.json"
+    document = json.loads(path.read_text())
+    document["effects"][0]["margin"] = margin
+    path.write_text(json.dumps(document))
+    found = collect([tmp_path])
+    assert (len(found.cells), found.comparisons) == (2, ())
+    (line,) = found.unreadable
+    assert line == f"{path} cannot be read: a margin of {margin:g} of throughput"
+
+
 def test_a_directory_without_results_says_what_is_in_it(tmp_path):
     """Where that may be what was meant."""
     (tmp_path / "before.json").write_text("{}")
