@@ -61,7 +61,7 @@ def report(
 
 
 class _Terminal(Console):
-    """Says when the reader of its output is gone."""
+    """Raises an error when the reader of its output has gone."""
 
     @override
     def on_broken_pipe(self) -> None:
@@ -69,7 +69,6 @@ class _Terminal(Console):
 
 
 def _show(collection: Collection, found: Sequence[Answer]) -> None:
-
     # It writes escape sequences of its own; the table's text is printable.
     terminal = _Terminal(file=unprotected(sys.stdout), highlight=False, markup=False)
     if not terminal.is_terminal:
@@ -85,7 +84,7 @@ def question(rate: str | None, slo: str | None) -> Asked | None:
         slo: as typed.
 
     Raises:
-        ConfigError: one is missing, or is none.
+        ConfigError: one is missing or malformed.
     """
     if rate is None and slo is None:
         return None

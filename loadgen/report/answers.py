@@ -29,7 +29,7 @@ _TARGET_FLAGS = (
     *("--token-file", "--tls-ca", "--tls-cert", "--tls-key", "--tls-server-name", "--metrics-url"),
     *("--input", "--input-shape", "--input-type", "--input-range", "--batch-size", "-b"),
 )
-"""Without these a server is asked something else."""
+"""Options that define what a server is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Answer:
     Attributes:
         known: whether there is something to deploy.
         text: in a line.
-        facts: what speaks for it, by name: head-room, cores, cost, evidence.
-        command: that finds out what is not known; None where there is none.
+        facts: head-room, cores, cost and evidence, by name.
+        command: finds out what is not known; None where no command does.
     """
 
     known: bool
@@ -117,7 +117,7 @@ def _of_size(found: FoundSize) -> Answer:
     best = found.best
     if best is None:
         if found.state != "undecided":
-            text = f"nothing that this machine has room for: no configuration of {found.model} carries {wanted}"
+            text = f"none on this machine: no configuration of {found.model} carries {wanted}"
             return Answer(False, text, (source,))
         command = None
         if found.command and found.within_s:
@@ -212,7 +212,7 @@ def _of_choice(choice: Choice, cells: Sequence[Cell], asked: Asked) -> Answer:
     facts: list[tuple[str, str]] = []
     if best is None:
         open_ones = choice.undecided or bool(choice.unknown)
-        state = "not known" if open_ones or not choice.candidates else "nothing that was measured"
+        state = "not known" if open_ones or not choice.candidates else "none"
         text = f"{state}: {unshown('', choice.candidates, f'shown to carry {asked.text}')}"
         facts += [("perhaps", f"{described(one)}: {one.text}") for one in choice.unknown[:MOST_NAMED]]
         facts += [("invalid", f"{one.name}: {one.text}") for one in choice.candidates if one.shown == Shown.INVALID]

@@ -108,9 +108,9 @@ def scaling(cells: Sequence[Cell]) -> list[Scaling]:
 
 
 def flat(cells: Sequence[Cell]) -> list[str]:
-    """A sentence for each external server of which twice the window brought no more throughput.
+    """A sentence for each external server whose throughput did not rise when the window doubled.
 
-    The replicas of such a server are not seen, so nothing tells its own limit from that of the way to it. The client is
+    The client does not see the replicas of such a server, so the limit may be the server or the network. The client is
     excluded: it kept both windows full, and its verdicts do not name it.
     """
     groups: dict[tuple[Configuration, Path | None], list[Cell]] = {}

@@ -26,7 +26,7 @@ from loadgen.results.files import read
 RESULTS = "results-*.json"
 
 MAX_DEPTH = 4
-"""Directories deeper than so many levels below a named one are not read."""
+"""Levels of directories below a named one that are read."""
 
 MOST_NAMED = 3
 """Skipped directories that are named."""

@@ -40,8 +40,8 @@ class Column:
         heading: above it.
         text: of a cell.
         number: right-justified, never broken.
-        wanted: whether a collection has a use for it.
-        leave: the highest is left out first where a terminal is too narrow; 0 never.
+        wanted: whether a collection needs it.
+        leave: on a narrow terminal, the column with the highest number is left out first; 0 stays.
     """
 
     heading: str
@@ -127,7 +127,7 @@ def terminal_table(collection: Collection, width: int | None = None) -> Renderab
     lines = _below(collection)
     if hidden:
         names = ", ".join(column.heading for column in COLUMNS if column in hidden)
-        lines.append(f"{width} columns have no room for: {names}; --csv - has them")
+        lines.append(f"not shown in {width} columns: {names}; --csv - has them")
     return Group(table, *(Text(printable_line(line)) for line in lines))
 
 

@@ -24,7 +24,7 @@ MAX_POINTS = 200
 """Most points of one curve: a plot is hardly wider, and a report of many runs stays small."""
 
 MAX_REPLICAS = 4
-"""Replicas beyond so many are shown by their mean."""
+"""More replicas than this are shown by their mean."""
 
 SAMPLER = "sampler"
 
@@ -113,7 +113,7 @@ def _grouped(processes: Mapping[str, Sequence[float | None]]) -> dict[str, Value
 
 
 def _downsampled(curves: Curves, how: Callable[[list[float]], float]) -> Curves:
-    """So many neighbours taken together that there are no more than `MAX_POINTS`."""
+    """Neighbours taken together, so that at most `MAX_POINTS` remain."""
     step = -(-len(curves.at_s) // MAX_POINTS)
     if step <= 1:
         return curves

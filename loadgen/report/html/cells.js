@@ -34,7 +34,8 @@ function head() {
   );
 }
 
-const sentence = ({ known, text }) => (known ? `Deploy ${text}` : `What to deploy is ${text}`);
+const sentence = ({ known, text }) =>
+  known ? `Deploy ${text}` : text.startsWith("not known") ? `What to deploy is ${text}` : `Deploy: ${text}`;
 
 /** What speaks for it, and the command that finds out what is not known. */
 function answer({ facts, command }) {
@@ -414,7 +415,7 @@ function probesTable({ probes }) {
     return h("tr", {}, texts.map((text) => h("td", {}, text)));
   });
   const titles = ["probe", "requests/s", "s", "outcome", "found"];
-  const text = "The long probes, which confirm or are above, decide; the others say where to look.";
+  const text = "Long probes (confirm, above) decide; short ones (bracket, narrow) say where to look.";
   return plainCard("wide certificate", "What each probe found", text, table(titles, rows));
 }
 

@@ -19,7 +19,7 @@ const SHAPES = [
   "M-4-4h8L-4 4h8z",
 ]; // the same, as paths
 const COLOURS = 8; // that the style sheet has
-const FEW = 8; // cores that nobody uses are drawn only when there are so few of them
+const FEW = 8; // more unused cores than this are listed, not drawn
 
 // Elements -------------------------------------------------------------------------------------------------
 
@@ -164,7 +164,7 @@ const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
 
 function draw(element) {
   const { traces, layout } = plots.get(element)();
-  // Paper tells nobody of its width in time.
+  // Plotly hears of the width of paper too late.
   const size = printing() ? { width: element.clientWidth, height: element.clientHeight, autosize: false } : { autosize: true };
   return Plotly.react(element, traces, { ...layout, ...size }, { responsive: true, displayModeBar: false });
 }
@@ -186,7 +186,7 @@ paper.addEventListener("change", () => toPaper(paper.matches));
 function card(title, text, make, { kind = "", legend = null, onClick = null } = {}) {
   const plot = h("div", { class: "plot", role: "img", "aria-label": `${title}: ${text}` });
   plots.set(plot, make);
-  // Plotly measures the element, so it has to be in the page.
+  // Plotly measures the element, so it must be in the page.
   queueMicrotask(() => {
     draw(plot);
     if (onClick) plot.on("plotly_click", (event) => onClick(event.points[0].customdata));
@@ -235,7 +235,7 @@ function sample(stroke, dash, symbol = null) {
 const TICKS = [1, 2, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7];
 const PERCENTILES = ["0", "50", "90", "99", "99.9", "99.99", "99.999", "99.9999", "99.99999"];
 
-/** Latency by percentile on a scale that gives each further nine the same room. */
+/** Latency by percentile on a scale that gives each further nine the same width. */
 function spectrumCard(title, text, lines, kind) {
   const make = () => {
     const traces = lines.map(({ name, spectrum }, index) =>

@@ -146,14 +146,14 @@ function stagesCard(run, kind) {
   );
 }
 
-/** What has to hold before anything is concluded from the run. */
+/** The checks that a run must pass before it shows anything. */
 function certificateCard(run) {
   const rows = run.certificate.map(({ name, verdict, measured, limit, remedy }) => {
     const texts = [verdict, measured, limit, remedy ?? "–"].map((text) => h("td", {}, text));
     return h("tr", { class: verdict }, h("td", {}, name), texts);
   });
   const heads = ["check", "verdict", "measured", "limit", "remedy"];
-  const text = "What has to hold before anything is concluded from the run.";
+  const text = "The checks that a run must pass before it shows anything.";
   return plainCard("wide certificate", "Certificate", text, table(heads, rows));
 }
 
@@ -173,7 +173,7 @@ function workersCard({ cluster, skewMs, errorMs, rows }) {
   return plainCard("wide workers", "Workers", `Client processes on ${cluster}. ${skew}`, table(titles, lines));
 }
 
-/** Cores as tiles: tinted by who runs there, filled as far as they were busy. */
+/** Cores as tiles: tinted by process, filled by the share of time that they were busy. */
 function placementCard(run, kind) {
   const nodes = unique(run.placement.map((row) => row.node));
   const usable = data.environments[run.environment].usable_cores; // of the client's node, which is the first
@@ -191,7 +191,7 @@ function placementCard(run, kind) {
     return h("tr", {}, h("td", {}, swatch(index), ` ${row.role}`), cells.map((text) => h("td", {}, text)));
   });
   const titles = ["process", "cores", "GPU", "shared", ...(watched ? ["CPU", "memory"] : [])];
-  const text = "Cores, by who runs there; the fill is how busy each was.";
+  const text = "Cores by process; the fill is the share of time that each was busy.";
   return plainCard(kind, "Placement", text, maps, table(titles, rows));
 }
 

@@ -77,7 +77,7 @@ def test_a_search_of_sizes():
             "not known: no configuration of noop was shown to carry 5 requests/s with p99<50ms; the time is over",
             "loadgen size -m noop --resume --within 180s",
         ),
-        ("none", "nothing that this machine has room for: no configuration of noop carries 5 requests/s", None),
+        ("none", "none on this machine: no configuration of noop carries 5 requests/s", None),
     ],
 )
 def test_a_search_of_sizes_without_an_answer(state, first, command):
@@ -155,7 +155,7 @@ def test_a_question_that_the_runs_do_not_answer():
         "find out    loadgen size -m noop --rate 400 --slo 'p99<100ms'",
     ]
     (slow,) = answers(collection([at_a_rate(50.0)]), asked("50", "p99<1ms"))
-    assert slow.text.startswith("nothing that was measured: 1 configuration measured, none shown to carry")
+    assert slow.text.startswith("none: 1 configuration measured, none shown to carry")
     (invalid,) = lines(collection([replace(at_a_rate(50.0), certificate=[INVALID])]), asked("50"))
     assert any(line.startswith("invalid     r1-c1-b2: not measured validly: ") for line in invalid)
 
