@@ -25,6 +25,7 @@ from loadgen.report.found import FoundCapacity, FoundComparison
 from loadgen.report.reading import Collection
 from loadgen.report.summary import rounds
 from loadgen.report.tables import MARKS, latency_kind, left_out_text, remarks, steady_text, tags_text, whole_text
+from loadgen.report.text import own_part
 from loadgen.report.timeline import Curves, budget, hardware, requests_timed, stages, throughput_and_p99
 from loadgen.results.cells import Cell, Run, Spread, run_of
 from loadgen.results.document import strict
@@ -239,6 +240,7 @@ def _run(title: str, run: Run, latency: LatencyHistogram, environments: dict[str
         },
         "verdict": {"saturated": results.verdict.saturated, "text": results.verdict.text},
         "notes": [*([f"tags: {tags_text(results.tags)}"] if results.tags else []), *results.notes],
+        "ownPart": own_part(results),
         "curves": {name: _curves(group) for name, group in curves.items()},
         "spectrum": _spectrum(latency, run.lost),
         "timed": requests_timed(results),

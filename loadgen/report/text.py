@@ -355,18 +355,25 @@ def _client(results: Results) -> list[str]:
         share = f"{ceiling.used_share:.0%}" if ceiling.used_share >= 0.01 else "less than 1%"
         used = f"; this run used {'up to ' if least and ceiling.used_share >= 0.01 else ''}{share}"
     lines = [f"client      {least}{number(ceiling.ceiling_rps, 3)} requests/s by itself, against a null server{used}"]
-    latency_ms, at_most = results.summary.latency_ms, ceiling.floor_disturbed
+    return [*lines, f"  own part  {own}"] if (own := own_part(results)) else lines
+
+
+def own_part(results: Results) -> str:
+    """The client's part of the latencies, as measured against a null server; empty where that is not known."""
+    ceiling, latency_ms = results.client_ceiling, results.summary.latency_ms
+    if ceiling is None:
+        return ""
     if results.summary.planned is None and (ceiling.floor_share.get("p50") or 0.0) < LEAST_FLOOR_SHARE:
-        return lines  # one request in flight tells nothing of so many
+        return ""  # one request in flight tells nothing of a large window
     own = [
         f"{name} {number(floor_ms)} of {number(whole_ms)} ms"
         for name, floor_ms in ceiling.floor_ms.items()
         if floor_ms is not None and (whole_ms := latency_ms.get(name)) is not None and floor_ms <= whole_ms
     ]
     if not own:
-        return lines
-    bound, why = ("at most ", "; other load disturbed this trial") if at_most else ("", "")
-    return [*lines, f"  own part  {bound}{', '.join(own)}, at {ceiling.floor_load}{why}"]
+        return ""
+    bound, why = ("at most ", "; other load disturbed this trial") if ceiling.floor_disturbed else ("", "")
+    return f"{bound}{', '.join(own)}, at {ceiling.floor_load}{why}"
 
 
 def _server(results: Results) -> list[str]:

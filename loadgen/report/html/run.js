@@ -99,6 +99,7 @@ function verdict(run) {
     quiet(`${number(run.throughput)} requests/s over ${number(run.seconds)} s${run.steady}`),
     quiet(`${LATENCY[run.latencyOf]}, ms: ${latency.join(" · ")}`),
     quiet(`${grouped(run.counts.sent)} sent: ${counts || "none answered"} · ${load}`),
+    run.ownPart && quiet(`client's own part of the latency: ${run.ownPart}`),
     run.notes.length > 0 && h("ul", {}, run.notes.map((note) => h("li", {}, note))),
   );
 }

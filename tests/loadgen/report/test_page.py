@@ -9,6 +9,7 @@ from importlib.resources import files
 from sample_pages import collection, large, small
 from sample_results import INVALID, results
 
+from loadgen.judging.ceiling import ClientCeiling
 from loadgen.load.worker_use import WorkersUse, WorkerUse
 from loadgen.report.page import PLOTLY, SCRIPTS, page, page_data
 
@@ -82,6 +83,16 @@ def test_what_is_uncertain_or_limited_is_said():
     assert data["runs"][0]["steady"] == ", steady from 10.0 to 13.0 s after the warm-up"
     assert data["runs"][0]["whole"] == ", of all 13.0 s after the warm-up"
     assert {"p99", "mean"} <= {*data["runs"][0]["uncertain"]}
+
+
+def test_the_client_s_own_part_stands_beside_the_latencies():
+    """As in the summary; nothing where it is not known."""
+    made = results(seconds=3)
+    floor_ms, share = {"p50": 0.001, "p99": None}, {"p50": 0.05, "p99": None}
+    ceiling = ClientCeiling(41_200.0, False, 0.1, 0.4, "1 request in flight", 900, floor_ms, share)
+    with_it, without = page_data(collection([replace(made, client_ceiling=ceiling), made]))["runs"]
+    assert re.fullmatch(r"p50 0\.001 of [\d.]+ ms, at 1 request in flight", with_it["ownPart"])
+    assert without["ownPart"] == ""
 
 
 def test_characters_that_hide_what_a_name_is_are_shown():
