@@ -19,7 +19,7 @@ _STRIDE = 40503
 """Knuth's multiplicative hash: 65536 times the golden ratio, an odd number."""
 
 DISTINCT = 100
-"""Answers to different inputs differ by at least so many tolerances."""
+"""Answers to different inputs differ by at least this number of tolerances."""
 
 _ALL_ALIKE = (
     "{Deploy.verify}: all inputs have the same answer, so wrong ones look right: take others ({Inputs.path}, "
@@ -32,7 +32,7 @@ class AnswerCheck:
     """What to compare with.
 
     Attributes:
-        every: compare every so many-th answer.
+        every: compare one answer in this number.
         expected: float64 ``(inputs, elements)``, the right answers, by input; texts as ``(inputs,)`` of `bytes`.
         dtype: numpy dtype of an answer's elements; ``str`` for texts.
         tolerance: largest difference of a right answer's elements, absolute.
@@ -44,7 +44,7 @@ class AnswerCheck:
     tolerance: float
 
     def selects(self, ids: np.ndarray) -> np.ndarray:
-        """Which of the requests are compared, as a mask: of every so many in a row one, in an irregular place.
+        """Which of the requests are compared, as a mask: one of every `every` in a row, in an irregular place.
 
         A regular place would meet the same inputs again and again, since these go round too.
         """
@@ -72,7 +72,7 @@ def answer_check(every: int, answers: np.ndarray, dtype: str, relative_tolerance
     """A check against known answers.
 
     Args:
-        every: compare every so many-th answer.
+        every: compare one answer in this number.
         answers: float64 ``(inputs, *shape)``; texts as ``(inputs,)`` of `bytes`.
         dtype: numpy dtype of an answer; ``str`` for texts.
         relative_tolerance: of the model, see `model_containers.model.Description.tolerance`.

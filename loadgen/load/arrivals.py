@@ -237,7 +237,7 @@ class Trace(Arrivals):
 
     Attributes:
         path: of the file: a time in seconds a line, or a CSV file with them in its first column; ascending.
-        time_scale: time runs so many times as long as in the file.
+        time_scale: stretch the timestamps of the file by this factor.
         duration_s: from the first to the last request, and the mean time between two beyond it.
         count: how many.
     """
@@ -336,7 +336,7 @@ def parse_arrivals(
         time_scale: of a trace.
 
     Raises:
-        ConfigError: it is none, or it and the rate or the duration contradict each other.
+        ConfigError: it is not a schedule, or contradicts the rate or the duration.
     """
     name = kind_of(text)
     kind = KINDS.get(name)

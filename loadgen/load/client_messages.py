@@ -112,7 +112,7 @@ async def read(reader: asyncio.StreamReader) -> Any:
     """The next message; which it can be follows from who sends.
 
     Raises:
-        EOFError: there is none any more.
+        EOFError: the connection has ended.
     """
     return decode(await read_frame(reader))
 

@@ -100,7 +100,7 @@ class Senders(Protocol):
 
 @contextlib.asynccontextmanager
 async def clients(count: int, assignment: Assignment) -> AsyncIterator[Senders]:
-    """So many clients, on the cores of an assignment, while the context lasts.
+    """Clients on the cores of an assignment, while the context lasts.
 
     Args:
         count: how many, at least 1; one is this process.
@@ -122,7 +122,7 @@ async def clients(count: int, assignment: Assignment) -> AsyncIterator[Senders]:
 
 
 def split(job: Job, count: int) -> list[Job]:
-    """The shares of a job: of the window, of the requests, and every so-many-th one of a schedule.
+    """The shares of a job: of the window, of the requests, and of the schedule, dealt out in turn.
 
     Args:
         job: of all clients together.

@@ -37,10 +37,10 @@ _FEW = 8
 """Fewer replies are cheaper settled one by one than with numpy."""
 
 NEAR_NS = 500_000
-"""With one request in flight, a reply that takes less than this is waited for without the event loop."""
+"""With one request in flight, the client waits without the event loop for replies that take less than this."""
 
 _FAR_REPLIES = 20
-"""After a reply that took longer, so many are waited for with the event loop."""
+"""After a reply that took longer, the client waits for this number of replies with the event loop."""
 
 LEAD_NS = 20_000_000
 """From the start of a run to the first planned request, so that what is done once is done."""
@@ -49,10 +49,10 @@ MAX_UNANSWERED = 1_000_000
 """Timed-out requests that may be unanswered before the run ends: a server that does not read leaves them in memory."""
 
 LONGEST_CATCH_UP_NS = 100_000_000
-"""So long after it did not run, at most, a client may still be without replies that arrived meanwhile."""
+"""The longest time in which a client that did not run reads the replies that arrived meanwhile."""
 
 MOST_CATCH_UPS = 4
-"""A client that is late so often in a row is slow, not stopped: deadlines are judged all the same."""
+"""A client that is late this often in a row is slow, not stopped: deadlines apply to it."""
 
 _EXPIRE_EVERY_NS = NS_PER_S // 100
 
@@ -238,7 +238,7 @@ class Dispatcher:
         return drained, self._due_ns
 
     def finish(self) -> Record:
-        """Give up on outstanding requests; returns the record of the run."""
+        """Abandon outstanding requests; returns the record of the run."""
         if self._waits:
             self.record.left_behind = self._in_flight.outstanding
         self.record.late, self.record.unexpected = self._in_flight.late, self._in_flight.unexpected
@@ -362,8 +362,8 @@ class Dispatcher:
             self.record.clients[0].add_gap(due_ns - from_ns, gap_ns)
 
     def _expire(self, now_ns: int) -> None:
-        """Give up on requests whose time was over when all replies were known."""
-        # All are up to the last reply, or, where there is none, up to the last turn.
+        """Time out requests whose time was over when all replies were known."""
+        # All replies are known up to the last one; without one, up to the last turn.
         latest, read_ns = self._latest, self._before_ns
         if isinstance(latest, Single):
             read_ns = latest.done_ns

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 _FREE = -(2**63)
-"""What no request and no reply is called."""
+"""An id of no request and no reply."""
 
 _HIGHEST_TIME_NS = 2**63 - 1
 
@@ -50,7 +50,7 @@ def settled_of(replies: Sequence[SettledOne]) -> Settled:
 
 
 class Lost(NamedTuple):
-    """Requests that were given up on; int64, all of one length.
+    """Requests that timed out or were abandoned; int64, all of one length.
 
     Attributes:
         ids: which.
@@ -119,7 +119,7 @@ class InFlight:
         self.outstanding += count
 
     def _occupy(self, slots: slice, now_ns: int, planned_ns: np.ndarray | None) -> None:
-        """Give slots to the next requests; whoever has one of them still becomes a straggler."""
+        """Give slots to the next requests; a request that still holds one becomes a straggler."""
         ids = self._ids[slots]
         taken = ids != _FREE
         if np.count_nonzero(taken):
@@ -166,7 +166,7 @@ class InFlight:
         return _UNKNOWN
 
     def expire(self, planned_before_ns: int) -> Lost:
-        """Give up on requests planned at or before a time."""
+        """Time out requests planned at or before a time."""
         # Ids are sent in the order of the plan, and stragglers are the oldest, in that order too. So the search ends at
         # the first request that is young enough, and costs what has ended since the last one, not what is in flight.
         gone = []

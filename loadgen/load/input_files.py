@@ -47,8 +47,8 @@ class FileInputs(InputSource):
     Attributes:
         path: the file or directory.
         spec: of one input.
-        pixels: the shape of the image that an input is; None where it is none.
-        most: take so many inputs at most; None for all.
+        pixels: the shape of an input that is an image; None for others.
+        most: the largest number of inputs; None for all.
         text: see `InputSource`; `looked_at` knows it.
         payload_bytes: likewise.
         image_options: what is done with images.
@@ -211,7 +211,7 @@ def files_in(path: Path, suffixes: Sequence[str], inside: Sequence[str] = ()) ->
         inside: those that are taken in a directory; none for the same.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no file was found.
     """
     try:
         if path.is_dir():

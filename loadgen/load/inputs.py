@@ -18,7 +18,7 @@ from model_containers.data_types import TEXT_LETTERS, DataType
 from model_containers.model import TensorSpec
 
 MAX_POOL_BYTES = 1 << 30
-"""Inputs from files are all held in memory; so many bytes of them at most."""
+"""The most bytes of inputs from files, which are all held in memory."""
 
 DRAWN_INPUTS = 32
 """How many inputs are drawn where the user does not say."""
@@ -160,7 +160,7 @@ class SeededInputs(InputSource):
 
     Attributes:
         spec: of one input, with a shape.
-        pixels: the shape of the image that an input is; None where it is none.
+        pixels: the shape of an input that is an image; None for others.
         count: how many distinct inputs.
         seed: of the generator.
         bounds: of the numbers; None for the usual ones.
@@ -209,5 +209,5 @@ class SeededInputs(InputSource):
 
     @property
     def _image(self) -> bool:
-        """Three dimensions are taken for an image's where the model does not say."""
+        """Three dimensions count as an image's where the model does not say."""
         return self.pixels is not None or len(self.spec.shape or ()) == 3

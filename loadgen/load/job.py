@@ -31,7 +31,7 @@ class Job:
         keep_requests: keep a row of each request.
         until_steady: what a schedule planned for each logging interval is kept apart, for `loadgen.load.last_part`.
         tally_ns: bounds of latencies by which ended requests are counted; None where no condition needs the counts.
-        near: the only reply that is owed is waited for without the event loop, where it comes soon.
+        near: with one request in flight, wait for quick replies without the event loop.
         client: this client's number, from 0, ...
         clients: ... of this number: of N clients, each sends every Nth request of the schedule.
     """

@@ -25,7 +25,7 @@ YIELD_EVERY_NS = 500_000
 
 
 class Phase(enum.Enum):
-    """Moments of a run at which others want to act; the value names them."""
+    """Moments of a run at which hooks act; the value names them."""
 
     MEASURED_BEGINS = "when the measured part began"
     MEASURED_ENDS = "when the measured part ended"
@@ -58,7 +58,7 @@ def is_interval_line(record: logging.LogRecord) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What others do while a run is under way. What `on_phase` and `on_interval` raise does not end it.
+    """Callbacks of a run. What `on_phase` and `on_interval` raise does not end it.
 
     Attributes:
         on_phase: awaited when the measured part begins, beside the run after a warm-up and before the first request
@@ -66,7 +66,7 @@ class Hooks:
         on_interval: called with each logging interval when it is over.
         begin: awaited when the server has been reached; says when the run begins, monotonic clock. None for at once.
         stop_sending: set it to end the run early; outstanding requests are still waited for.
-        notes: what the others failed at; the record has them too.
+        notes: which hooks failed; the record has them too.
     """
 
     on_phase: Callable[[Phase], Coroutine[Any, Any, None]] = _ignore
@@ -79,7 +79,7 @@ class Hooks:
         """Await `on_phase`; a failure becomes a note."""
         try:
             await self.on_phase(phase)
-        except Exception as error:  # a measurement is worth no less for whatever fails beside it
+        except Exception as error:  # a failed hook does not invalidate the measurement
             self._failed(f"a reading {phase.value}", error)
 
     def report(self, interval: Interval) -> None:
@@ -103,7 +103,7 @@ async def run(job: Job, stop: asyncio.Event | None = None, hooks: Hooks | None =
     Args:
         job: what to do.
         stop: set it to end the run early, for instance because the server is lost.
-        hooks: what others do meanwhile.
+        hooks: its callbacks.
 
     Raises:
         TargetError: the server cannot be reached.
@@ -217,10 +217,10 @@ class _Runner:
         return task
 
     async def _drain(self, told: asyncio.Task[None]) -> None:
-        """Receive while others act, and wait for outstanding requests, but not for long.
+        """Receive while the hooks act, and wait a limited time for outstanding requests.
 
         Args:
-            told: has ended when the others have acted.
+            told: has ended when the hooks have acted.
         """
         core, target = self._core, self._target
         told.add_done_callback(lambda _: self._sleeper.wake())

@@ -1,9 +1,9 @@
 """Sleeps until something happens or an exact moment comes, whichever is first.
 
 The event loop's own timers tick in milliseconds. A timerfd that is armed with an absolute time of the monotonic clock
-and watched by the loop wakes it within some tens of microseconds; where there is none (only Linux has it), the loop's
-timers must do. Since it takes those tens of microseconds to wake up, the timer is armed so much earlier that a quarter
-of the sleeps end a little too early: their callers, who look at the clock again, stay awake for the rest.
+and watched by the loop wakes it within some tens of microseconds; elsewhere than on Linux, the loop's timers must do.
+Waking up takes those tens of microseconds. So the timer is armed earlier, by a time with which a quarter of the sleeps
+end a little too early: their callers look at the clock again, and stay awake for the rest.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Times(ctypes.Structure):
 
 
 class Sleeper:
-    """One sleeper; `wake` may be called at any time from the loop, and is not lost when nobody sleeps.
+    """One sleeper; `wake` may be called at any time from the loop, and is not lost when no sleep is under way.
 
     Use as a context manager, within a running loop.
     """
@@ -88,7 +88,7 @@ class Sleeper:
                     self._handle.cancel()
                     self._handle = None
         else:
-            await asyncio.sleep(0)  # whatever calls us in a row, others get their turn
+            await asyncio.sleep(0)  # callers in a row must not starve other tasks
         self._woken = False
 
     def _learn(self, *, too_early: bool) -> None:

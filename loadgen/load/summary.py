@@ -67,7 +67,7 @@ FEW = 5
 
 
 def is_few(percentile: float, requests: int) -> bool:
-    """Whether so many requests are too few for a percentile, whatever their latencies.
+    """Whether this number of requests is too small for a percentile, whatever their latencies.
 
     Args:
         percentile: 0 to 100.

@@ -143,7 +143,7 @@ def parse_address(text: str, unix_socket: Path | None = None, tls_server_name: s
         tls_server_name: by which the server's certificate is checked in place of the host; None for that.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not an address.
     """
     if text.lower().startswith(_UNIX_SCHEME):
         place, slash, path = text[len(_UNIX_SCHEME) :].partition("/")

@@ -96,7 +96,7 @@ class BalancedTarget(Target):
             target.notify(self._on_reply)
 
     def _on_reply(self) -> None:
-        """The first to have a reply wakes; what the others say after that comes too late to be of use."""
+        """The first target with a reply wakes the caller; later calls have no effect."""
         if self._wake is not None:
             wake, self._wake = self._wake, None
             wake()
@@ -110,7 +110,7 @@ class BalancedTarget(Target):
 def level(outstanding: Sequence[int], count: int, turn: int = 0) -> list[int]:
     """How many of `count` requests to send to each server, so that all have as much to do as can be.
 
-    Those that have least are filled up to the one that has next to least, and so on; none is taken from anybody.
+    Those that have least are filled up to the one that has next to least, and so on; no server loses any.
 
     Args:
         outstanding: what each has to do.

@@ -122,7 +122,7 @@ def _wire_ids(first_id: int, count: int) -> list[bytes]:
 
 
 def _elements(data_type: DataType, size: int | None) -> str:
-    """So many bytes of a type, in words; any number of them for None."""
+    """A number of bytes of a type, in words; any number for None."""
     if data_type is DataType.STRINGS:
         return "text"
     if size is None:
@@ -238,7 +238,7 @@ class ClipperTarget(Target, Waits):
         asyncio.get_running_loop().add_reader(self._watched, self._on_change)
 
     def _on_break(self) -> None:
-        """The connection for answers broke: shake hands again with whoever takes the next one.
+        """The connection for answers broke: shake hands again over the next one.
 
         A frontend that was restarted knows no client; what was outstanding there is answered no more.
         """
@@ -321,7 +321,7 @@ class ClipperTarget(Target, Waits):
         timed = list[TimedReply]()
         for most in self._reads:
             if frames is None:
-                # The first reading need not ask: there is a reply, but for the rare change that is none.
+                # The first reading need not ask: a change of the socket is nearly always a reply.
                 if counts and not self._readable():
                     self._empty_ns = time.monotonic_ns()
                     break
@@ -372,7 +372,7 @@ class ClipperTarget(Target, Waits):
         """The frames of the next messages, and whether there are no more.
 
         Args:
-            most: read as many frames as so many replies have.
+            most: read as many frames as this number of replies has.
             wait: for the first.
         """
         frames: list[Any] = []
@@ -410,13 +410,13 @@ class ClipperTarget(Target, Waits):
         return Outcome.COMPLETED if expected and self._fits(output_type, len(output)) else Outcome.FAILED
 
     def _fits(self, output_type: Buffer, size: int) -> bool:
-        """Whether a good answer may have so many bytes: no numbers are how a frontend says that the model failed."""
+        """Whether a good answer may have this size: a frontend answers with no numbers where the model failed."""
         if self._spec.output_bytes is not None:
             return size == self._spec.output_bytes
         return output_type == _TEXT or (size > 0 and size % _TYPES[bytes(output_type)].element_bytes == 0)
 
     def _reason(self, output_type: Buffer, output: Buffer) -> str:
-        """Why an answer is none: what came, and what was expected."""
+        """Why an answer is invalid: what came, and what was expected."""
         kind, expected = _TYPES.get(bytes(output_type)), self._spec.output_type
         if len(output_type) != 4:
             return "a message that is no answer"

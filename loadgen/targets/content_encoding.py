@@ -19,7 +19,7 @@ def decoded(body: bytes, encoding: bytes) -> bytes:
         encoding: the value of ``Content-Encoding``.
 
     Raises:
-        ValueError: the encoding is none that is known, or the body does not have it; it says so for a reader.
+        ValueError: the encoding is unknown, or the body does not have it; the text is for users.
     """
     name = encoding.decode("latin-1").strip().lower()
     if name in ("", "identity") or not body:

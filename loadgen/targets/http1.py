@@ -153,7 +153,7 @@ class HttpTarget(Target, Delivers):
 
     @override
     def send(self, first_id: int, count: int, now_ns: int) -> None:
-        """Write requests to connections that have none; those for which there is none wait."""
+        """Write requests to idle connections; the others wait."""
         for request_id in range(first_id, first_id + count):
             if self._idle:
                 self._write(self._idle.pop(), request_id)

@@ -117,8 +117,8 @@ class Http2Connection:
     Attributes:
         outgoing: what is to be written next, in order; the writer empties it.
         ready: the server has said how it wants to be spoken to: calls may begin.
-        unseen: calls that the server says it has not looked at, keys and when they began; whoever makes them again
-            empties it.
+        unseen: calls that the server says it has not looked at, keys and when they began; the
+            caller that makes them again empties it.
         broken: why nothing more can be done with the connection; empty while it works.
     """
 

@@ -19,7 +19,7 @@ _STREAMS = (
     b"application/stream+json",
     b"application/vnd.amazon.eventstream",
 )
-"""Content types of answers in parts; JSON Lines is none of them, since batches are answered with it in one piece."""
+"""Content types of answers in parts; not JSON Lines, with which servers answer batches in one piece."""
 
 _EVENT = re.compile(rb"\s*(?:data|event):")
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
@@ -109,7 +109,7 @@ def stream_text(kind: str) -> str:
 
 
 def _stream_in(answer: bytes) -> str | None:
-    """Which stream it is that is no JSON; None if it is none."""
+    """Which stream other than JSON it is; None for no stream."""
     if _EVENT.match(answer):
         return "text/event-stream"
     first, _, others = answer.strip().partition(b"\n")

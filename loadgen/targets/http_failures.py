@@ -12,7 +12,7 @@ from loadgen.targets.http_request import error_text
 
 
 def failure_text(status: int, body: bytes, noted: Mapping[bytes, bytes], address: Address) -> str:
-    """An answer whose status is none of success, in one line.
+    """An answer with a status of failure, in one line.
 
     Args:
         status: of HTTP.

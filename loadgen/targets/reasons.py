@@ -43,7 +43,7 @@ class Reasons:
         self._groups: dict[str, str] = {}
         self._others: set[str] = set()
         self.groups: dict[str, str] = {}
-        """The groups of reasons that are one text, since they were last read; whoever reads them empties it."""
+        """The groups of reasons that are one text, since they were last read; the reader empties it."""
 
     def of(self, text: str, request: Buffer) -> str:
         """The reason to count a failure under.

@@ -43,7 +43,7 @@ class TargetOptions:
         datatypes: of the Open Inference Protocol: of all inputs, each of which has a shape then, in place of what the
             server says; empty for that.
         parameters: of the Open Inference Protocol: of each request.
-        trust_answers: any answer is good that is none of an error.
+        trust_answers: any answer without an error status is good.
         wait_ready_s: patience for the server and the model to be ready; None for none.
     """
 
@@ -97,7 +97,7 @@ class TargetOptions:
             raise ConfigError("{TargetOptions.parameters} are not all numbers, truth values and texts: use those")
 
     def most_in_flight(self, clients: int) -> int | None:
-        """Requests that connections can carry at once, of so many client processes; None for any number."""
+        """Requests that the connections of all client processes can carry at once; None for any number."""
         if self.address.protocol.multiplexed:
             return None
         return (self.connections or MOST_CONNECTIONS) * clients
