@@ -6,12 +6,13 @@ Ray places the actors and reserves cores for them; it sends no request, and rest
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
 
 import ray
 from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
@@ -28,10 +29,14 @@ from loadgen.workers.supervisor import Supervisor, end_process
 CONNECT_TIMEOUT_S = 60.0
 """Patience for the cluster to answer, or for one on this machine to start."""
 
+END_TIMEOUT_S = 20.0
+"""Patience for the end of a connection, and of a cluster on this machine."""
+
+GIVE_UP_TIMEOUT_S = 1.0
+"""Patience for a connection that is being made when the run is cancelled."""
+
 LOCAL_STORE_BYTES = 100 << 20
 """Of the object store of a cluster on this machine: what workers say is small."""
-
-T = TypeVar("T")
 
 
 class RayWorker(Worker):
@@ -100,7 +105,8 @@ def _reason(error: Exception) -> str:
         return "its process, or its node, cannot be reached"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     raised = [line for line in lines if "Error: " in line and not line.startswith("ray::")]
-    return one_line((raised[-1:] or lines[:1] or [type(error).__name__])[0].rstrip("."))
+    first = [lines[0].partition(". ")[0]] if lines else [type(error).__name__]
+    return one_line((raised[-1:] or first)[0].rstrip("."))
 
 
 @contextlib.asynccontextmanager
@@ -158,9 +164,9 @@ async def _connected(cluster: str) -> AsyncIterator[None]:
         options |= {"address": "local", "include_dashboard": False, "object_store_memory": LOCAL_STORE_BYTES}
     else:
         options["address"] = "auto" if cluster == "ray" else cluster
+    session = _Session(options)
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            await _in_thread(lambda: ray.init(**options))
+        await session.connected(CONNECT_TIMEOUT_S)
     except TimeoutError:
         raise LaunchError(f"--workers {cluster}: no answer within {CONNECT_TIMEOUT_S:g} s; check the address") from None
     except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
@@ -169,30 +175,74 @@ async def _connected(cluster: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await to_completion(_in_thread(ray.shutdown))
+        await to_completion(session.end(END_TIMEOUT_S))
 
 
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Do something that blocks, in a thread that an exit of this program does not wait for."""
-    loop, done = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
+class _Session:
+    """A connection to a cluster, in a thread of its own.
 
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is None:
-            done.set_result(result)
-        else:
-            done.set_exception(error)
+    Ray blocks while it connects, and a cluster on this machine ends with the thread that started it.
 
-    def run() -> None:
-        result: T | None = None
-        failure: BaseException | None = None
+    Args:
+        options: of `ray.init`.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options, self._loop = options, asyncio.get_running_loop()
+        self._connected: asyncio.Future[None] = self._loop.create_future()
+        self._ended, self._ending = asyncio.Event(), threading.Event()
+        # An exit of this program does not wait for it.
+        threading.Thread(target=self._run, name="ray", daemon=True).start()
+
+    async def connected(self, timeout_s: float) -> None:
+        """Wait for the connection; one that takes too long, or is not wanted any more, is given up.
+
+        Raises:
+            TimeoutError: it takes longer.
+            Exception: that Ray raised.
+        """
+        done = set[asyncio.Future[None]]()
         try:
-            result = work()
-        except BaseException as error:
-            failure = error
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(settle, result, failure)
+            done, _ = await asyncio.wait({self._connected}, timeout=timeout_s)
+        finally:
+            if not done:
+                await to_completion(self.end(GIVE_UP_TIMEOUT_S))
+        if not done:
+            raise TimeoutError
+        self._connected.result()
 
-    threading.Thread(target=run, name="ray", daemon=True).start()
-    return await done  # type: ignore[no-any-return]  # of `settle`
+    async def end(self, timeout_s: float) -> None:
+        """Disconnect.
+
+        Ray's own shutdown at the exit of this program would wait for ever for a connection that is half made: without
+        an end in time it is left out, and processes of a cluster on this machine end with this one.
+        """
+        self._ending.set()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._ended.wait()
+        except TimeoutError:
+            atexit.unregister(ray.shutdown)
+
+    def _run(self) -> None:
+        failure: Exception | None = None
+        try:
+            ray.init(**self._options)
+        except Exception as error:
+            failure = error
+        self._tell(lambda: self._settle(failure))
+        if failure is None:
+            self._ending.wait()
+            ray.shutdown()
+        self._tell(self._ended.set)
+
+    def _settle(self, failure: Exception | None) -> None:
+        if failure is None:
+            self._connected.set_result(None)
+        else:
+            self._connected.set_exception(failure)
+            self._connected.exception()  # there may be nothing that asks for it any more
+
+    def _tell(self, what: Callable[[], object]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(what)
