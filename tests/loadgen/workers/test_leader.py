@@ -1,9 +1,11 @@
 """Clients of several workers lead by one: shares, clocks, and what becomes of workers that are lost."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
+import time
 from dataclasses import replace
 
 import pytest
@@ -11,14 +13,17 @@ import uvloop
 from cluster_of_tests import abandoned, answering, seats
 
 from frontend_launch.errors import LaunchError
+from frontend_launch.launch.placement import Assignment
 from loadgen.errors import TargetError
 from loadgen.load.arrivals import Renewal
+from loadgen.load.client_messages import Finished, IntervalDone, Measured, Ready, encode
 from loadgen.load.ending import Ending
+from loadgen.load.record import Interval, Record
 from loadgen.load.runner import Hooks
 from loadgen.load.target import Outcome
 from loadgen.workers import leader, supervisor
 from loadgen.workers.leader import leading
-from loadgen.workers.messages import WorkerLostError
+from loadgen.workers.messages import News, Started, Worker, WorkerLostError
 from loadgen.workers.supervisor import Supervisor
 
 DEADLINE_S = 60.0
@@ -35,7 +40,7 @@ class Ahead(Supervisor):
         await super().tell([each._replace(at_ns=each.at_ns - AHEAD_NS) if each.at_ns else each for each in orders])
 
 
-@pytest.mark.parametrize(("clients", "workers"), [(1, 1), (2, 2), (3, 2)])
+@pytest.mark.parametrize(("clients", "workers"), [(1, 1), (3, 2)])
 def test_workers_share_a_job(clients, workers):
     """Counts agree with those of the server, and each worker has a row."""
 
@@ -124,17 +129,61 @@ def test_a_client_that_is_stopped_is_continued_for_its_record(monkeypatch):
     assert (record.ended, len(record.clients)) == (Ending.CLIENT_LOST, 2)
 
 
-class Failing(Supervisor):
+class Played(Worker):
+    """A worker without processes: its clients reach the server, measure an interval and end when they are told."""
+
+    def __init__(self):
+        self._news: asyncio.Queue[News] = asyncio.Queue()
+
+    async def identity(self):
+        return supervisor.identity()
+
+    async def clock(self):
+        return time.monotonic_ns()
+
+    async def start(self, name, clients, cpus):
+        rows = [Assignment("here", f"client-{number}", (0,), None, shared=True) for number in clients]
+        own = Assignment("here", name, (0,), None, shared=True)
+        return Started((*rows, own), (1,) * len(rows) + (os.getpid(),), supervisor.began(os.getpid()))
+
+    async def tell(self, orders):
+        for client, what, _, _ in orders:
+            for message in self._answers(what):
+                self._news.put_nowait(News(client, "frame", encode(message)))
+
+    def _answers(self, what):
+        match what:
+            case "begin":
+                return [Ready()]
+            case "start":
+                return [IntervalDone(Interval(0.1, 0.1, 0, None, None, 1.0, None))]
+            case "stop":
+                return [Measured()]
+            case "continue":
+                return [Finished(Record(measured_from_ns=1, measured_ns=1))]
+        return []
+
+    async def news(self, wait_s):
+        with contextlib.suppress(TimeoutError):
+            return [await asyncio.wait_for(self._news.get(), wait_s)]
+        return []
+
+    async def close(self):
+        pass
+
+    async def kill(self, pid, began_at):
+        pass
+
+
+class Failing(Played):
     """A worker that fails at a call, or does not answer it."""
 
     def __init__(self, call, error):
-        super().__init__(abandoned)
+        super().__init__()
         self.failing, self._error, self._call = False, error, call
         self.killed: list[tuple[int, int]] = []
 
     async def close(self):
-        if self._call == "close":
-            await super().close()
         await self._or_fail("close", super().close())
 
     async def kill(self, pid, began_at):
@@ -174,7 +223,7 @@ def test_a_worker_that_is_lost_in_mid_run_is_named(monkeypatch, error):
         failing.failing = True
 
     async def scenario():
-        workers = [Supervisor(abandoned), failing]
+        workers = [Played(), failing]
         async with asyncio.timeout(DEADLINE_S), answering() as (_, job), leading("x", seats(2, workers)) as led:
             job = replace(job, requests=10**9)
             return await led.run(job, asyncio.Event(), Hooks(on_interval=begin_to_fail)), led.workers
