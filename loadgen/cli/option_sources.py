@@ -24,7 +24,7 @@ PREFIX = "LOADGEN_"
 """Of environment variables: ``LOADGEN_DURATION`` is ``--duration``."""
 
 CONFIG = "--config"
-_NEAR = 0.85
+_NEAR = 0.8
 """Similarity from which on the name of a variable counts as a misspelt one."""
 
 _PATH = "loadgen.config"
@@ -162,19 +162,22 @@ def check_environment(context: Any) -> None:
     for variable in sorted(os.environ):
         if not variable.startswith(PREFIX) or variable in own:
             continue
-        known = [each.removeprefix(PREFIX) for each in own]
-        near = get_close_matches(variable.removeprefix(PREFIX), known, 1, _NEAR)
-        if near and variable not in _of_all_commands():
+        name, known = variable.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in own]
+        swapped = [each for each in known if sorted(each) == sorted(name)]
+        near = swapped or get_close_matches(name, known, 1, _NEAR)
+        if near and variable not in _of_others():
             raise ConfigError(f"{variable}: no option has this name; did you mean {PREFIX}{near[0]}?")
 
 
-def _of_all_commands() -> set[str]:
+def _of_others() -> frozenset[str]:
+    """The variables of all commands, and of replicas, which their images document."""
     from loadgen.cli.verbs import VERBS, verb  # noqa: PLC0415 - it imports all verbs
+    from loadgen.results.environment import VARIABLES  # noqa: PLC0415 - most commands do without it
 
     verbs = [verb(name) for name in VERBS]
     commands = [each for found in verbs for each in (found, *getattr(found, "commands", {}).values())]
     options = [option for command in commands for option in command.params]
-    return {variable for option in options for variable in getattr(option, "envvar", None) or ()}
+    return VARIABLES | {variable for option in options for variable in getattr(option, "envvar", None) or ()}
 
 
 def invoked(context: Any, act: Callable[[], T]) -> T:

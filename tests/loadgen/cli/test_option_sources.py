@@ -101,13 +101,16 @@ def test_errors_say_where_an_option_is_from(monkeypatch, file):
 
 def test_variables_that_are_misspelt(monkeypatch, planned):
     """Are refused; those of other verbs and of other programs are left alone."""
-    for name in ("LOADGEN_RATES", "LOADGEN_SERVICE_PORT", "LOADGEN_FUZZ", "LOADGEN_WITHIN"):
-        monkeypatch.setenv(name, "1")
+    names = ("RATES", "SERVICE_PORT", "SERVICE_HOST", "PORT", "PORT_80_TCP", "FUZZ", "WITHIN", "GPU", "HOME", "VERSION")
+    for name in names:
+        monkeypatch.setenv(f"LOADGEN_{name}", "1")
     assert asked(PLAN).returncode == 0
-    monkeypatch.setenv("LOADGEN_DURATOIN", "1s")
-    done = asked(PLAN)
-    complaint = "LOADGEN_DURATOIN: no option has this name; did you mean LOADGEN_DURATION?"
-    assert (done.returncode, done.stderr) == (2, f"loadgen: {complaint}\n")
+    for wrong, right in (("DURATOIN", "DURATION"), ("CPU", "CPUS"), ("SEDE", "SEED")):
+        monkeypatch.setenv(f"LOADGEN_{wrong}", "1s")
+        done = asked(PLAN)
+        complaint = f"LOADGEN_{wrong}: no option has this name; did you mean LOADGEN_{right}?"
+        assert (done.returncode, done.stderr) == (2, f"loadgen: {complaint}\n")
+        monkeypatch.delenv(f"LOADGEN_{wrong}")
 
 
 def test_the_sides_of_a_comparison_are_what_their_files_say(monkeypatch, tmp_path):
