@@ -15,6 +15,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Self
 
+from frontend_launch.launch.port_choice import MOVABLE
 from frontend_launch.launch.runtimes import RUNTIMES
 from frontend_launch.launch.topology import Topology
 from frontend_launch.ports import Ports, is_loopback
@@ -140,6 +141,8 @@ class Deploy(CataloguedModel):
             words(self, "image")
         if self.insecure and self.local_token:
             raise FieldError("Deploy.insecure", True, "contradicts {Deploy.local_token}", "leave one of them out")
+        if unknown := next((name for name in self.named_ports if name not in MOVABLE), None):
+            raise FieldError("Deploy.named_ports", unknown, "is unknown", f"choose from {', '.join(MOVABLE)}")
         if not _is_ipv4(self.publish_address):
             problem, remedy = "is no IPv4 address", "use one of this machine's, such as 0.0.0.0 for all"
             raise FieldError("Deploy.publish_address", self.publish_address, problem, remedy)

@@ -27,7 +27,7 @@ from loadgen.results.files import read
 _VERBS = {"saturate": saturate.described, "rate": rate.described}
 
 _MEASURING = (
-    *("rounds", "margin", "metrics", "baseline", "allow_unpaired", "results_dir", "junit", "quiet", "dry_run"),
+    *("rounds", "margin", "metrics", "baseline", "allow_unpaired", "results_dir", "junit", "dry_run"),
     "no_live",
 )
 """Parameters that mean nothing of two results."""
@@ -94,7 +94,7 @@ def compare(
                     flag = "--" + name.replace("_", "-")
                     raise ConfigError(f"{flag} needs --run: name the configurations to measure, or leave it out")
             named = (*of("--markdown", markdown, "md"), *of("--json", json, "json"), *by_ending(output or ()))
-            _describe(paths or [], Outputs(named))
+            _describe(paths or [], Outputs(named, quiet))
             return
         if paths:
             raise ConfigError(f"{paths[0]} is measured already, and --run measures: give one or the other")

@@ -48,16 +48,17 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 DATE_FORMAT = "%y-%m-%d:%H:%M:%S"
 
 
-def set_up_logging(stream: TextIO | None = None) -> None:
+def set_up_logging(stream: TextIO | None = None, level: int = logging.INFO) -> None:
     """Log a line each in the seed's form; one that cannot be written is not worth a traceback.
 
     Args:
         stream: where to; None for standard output.
+        level: of the least important lines.
     """
     logging.raiseExceptions = False
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(RecordFormatter(LINE_FORMAT, DATE_FORMAT))
-    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    logging.basicConfig(handlers=[handler], level=level, force=True)
     for line in option_sources.used():
         log.info(line)
 

@@ -83,12 +83,12 @@ class Outputs:
 
     def set_up_logging(self) -> None:
         """Log to standard output, to standard error where a file is written there, or warnings only."""
-        if self.silent:
+        if self.quiet:
+            console.set_up_logging(sys.stderr, logging.WARNING)
+        elif self.to_standard_output:
             console.set_up_logging(sys.stderr)
         else:
             console.set_up_logging()
-        if self.quiet:
-            logging.getLogger().setLevel(logging.WARNING)
 
     def say(self, text: str) -> None:
         """Print a text for people."""

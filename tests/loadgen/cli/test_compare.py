@@ -108,6 +108,11 @@ def test_two_results(compared):
     done, _ = compared(V1, V2)
     assert (done.returncode, done.stderr) == (0, "")
     assert "B differs by -23.6% in throughput" in done.stdout
+    done, _ = compared(V1, V2, "--quiet", "-o", "two.html", "-o", "two.json")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert len(json.loads(Path("two.json").read_text())["cells"]) == 2
+    done, _ = compared(V1, V2, "-o", "two.xml")
+    assert done.stderr == "loadgen: --output two.xml: a description has no verdicts: leave it out\n"
     done, _ = compared(V1, V2, "--markdown", "-")
     assert done.stdout.startswith("|  | A | B | B / A |\n|---|---|---|---|\n| requests/s | 4,948 | 3,778 | 0.764 |")
 

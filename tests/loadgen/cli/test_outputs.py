@@ -24,18 +24,23 @@ MEASURING = ("saturate", "rate", "sweep", "capacity", "size", "compare")
 
 
 @pytest.fixture
-def measured(monkeypatch, tmp_path):
+def logs():
+    """How logging was set up."""
+    return []
+
+
+@pytest.fixture
+def measured(monkeypatch, tmp_path, logs):
     """Runs `saturate`, which finds these results."""
     directory = tmp_path / "results"
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(logging.getLogger(), "level", logging.getLogger().level)
 
     def act(*words, **members):
         async def run_experiment(_):
             return replace(files.read(GOLDEN), **{"path": directory / "results.json", "thresholds": None, **members})
 
         monkeypatch.setattr(measuring, "run_experiment", run_experiment)
-        monkeypatch.setattr(console, "set_up_logging", lambda *_: None)
+        monkeypatch.setattr(console, "set_up_logging", lambda *how: logs.append(how))
         return asked([LOADGEN, "saturate", "-m", "noop", "-d", "1", "--results-dir", str(directory), *words])
 
     return act
@@ -72,10 +77,13 @@ def test_the_answer_on_standard_output_is_alone(measured):
     assert json.loads(done.stdout)["schema_version"] == 2
 
 
-def test_quiet(measured):
-    """Prints errors only."""
+def test_quiet(measured, logs):
+    """Prints errors only, and logs warnings."""
     assert measured("--quiet").stdout == ""
-    assert logging.getLogger().level == logging.WARNING
+    measured("--json", "-")
+    measured()
+    assert [how[1:] for how in logs] == [(logging.WARNING,), (), ()]
+    assert list(map(len, logs)) == [2, 1, 0]
 
 
 @pytest.mark.parametrize(
