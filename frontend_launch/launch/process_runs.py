@@ -79,7 +79,7 @@ def listed() -> list[tuple[int, Part]]:
     """The processes of all deployments of this user, each with the process that started it."""
     found = []
     for path in sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{FILE}")):
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # gone by now, or none of ours
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # gone by now, or no file of a deployment
             if path.parent.lstat().st_uid == os.geteuid() and _held(path.parent):
                 document: dict[str, Any] = json.loads(path.read_text())
                 found += [(int(document["pid"]), Part(**row)) for row in document["parts"]]
