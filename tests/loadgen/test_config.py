@@ -559,5 +559,5 @@ def test_who_cannot_be_served(exposed, said):
 @pytest.mark.parametrize("names", ["request", ("redis",), ("nothing",)])
 def test_named_ports_are_those_that_could_give_way(names):
     """The name of another is a mistake."""
-    with pytest.raises(ConfigError, match="unknown.* choose from request, response, replica, metrics, admin"):
+    with pytest.raises(ConfigError, match=r"unknown.* choose from request, response, replica, metrics, admin"):
         Deploy("noop", named_ports=names)
