@@ -369,7 +369,7 @@ def _check_extra(client: Client) -> None:
     """
     name = (client.workers or "").partition(":")[0]
     if name and importlib.util.find_spec(name) is None:
-        raise ConfigError(f"{{Client.workers}} {client.workers} needs {name}: pip install 'loadgen[{name}]'")
+        raise ConfigError(f"{{Client.workers}} {client.workers} needs {name}: {extras.remedy(name)}")
 
 
 async def prepare(config: ExperimentConfig) -> Plan:

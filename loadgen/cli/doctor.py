@@ -26,7 +26,7 @@ WITHOUT = {
     "docker": "--runtime docker cannot be used",
     "redis": "frontends cannot share their configuration through Redis",
     "gpu": "GPUs are not watched",
-    "report": "reports have no page",
+    "ray": "clients cannot run on a Ray cluster (--workers)",
     "peers": "benchmarks have no other load generator to compare with",
 }
 """What does not work without an extra."""

@@ -16,6 +16,7 @@ from loadgen.load.clients import Senders, clients
 from loadgen.workers.leader import leading
 from loadgen.workers.messages import Worker
 from loadgen.workers.spread import Seat
+from model_containers.extras import remedy
 
 Workers: TypeAlias = Callable[[str, int, str | None], AbstractAsyncContextManager[list[tuple[Seat, Worker]]]]
 """Starts workers, see `loadgen.workers.ray_cluster.workers`."""
@@ -34,7 +35,7 @@ def workers_of(cluster: str) -> Workers:
     try:
         found: Workers = pkgutil.resolve_name(CLUSTERS[name])
     except ImportError as error:
-        raise ConfigError(f"{{Client.workers}} {cluster} needs {error.name}: pip install 'loadgen[{name}]'") from None
+        raise ConfigError(f"{{Client.workers}} {cluster} needs {error.name}: {remedy(name)}") from None
     return found
 
 

@@ -8,7 +8,7 @@ import pytest
 from model_containers import catalog, extras
 
 ROOT = Path(__file__).parents[2]
-GROUPS = {"models", "models-gpu", "tensorflow-gpu", "dev"}
+GROUPS = {"models", "models-gpu", "tensorflow-gpu", "docs", "dev"}
 """Extras that are others together, of another build, or for developers."""
 
 

@@ -425,7 +425,7 @@ def test_a_plan_names_the_ports(monkeypatch):
         (
             ["saturate", "--requests", "5000"],
             [
-                "time   as long as 5000 requests take, and about 8 s to start and end",
+                "time   as long as 5,000 requests take, and about 8 s to start and end",
                 "sends  5,000 requests, 19.53 KiB",
             ],
         ),

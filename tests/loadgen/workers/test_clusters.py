@@ -1,6 +1,7 @@
 """The ways to start clients, and what workers elsewhere can reach."""
 
 import asyncio
+import re
 import sys
 from dataclasses import replace
 from types import ModuleType
@@ -26,6 +27,7 @@ from loadgen.workers.leader import leading
 from loadgen.workers.messages import Identity
 from loadgen.workers.reach import only_here
 from loadgen.workers.supervisor import cores_of
+from model_containers.extras import remedy
 
 HERE = Assignment("here", "client", (0,), None, shared=True)
 
@@ -47,14 +49,14 @@ def test_without_the_extra_one_line_names_it(monkeypatch):
     """Before anything is started."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     serve = External.at("oip+grpc://127.0.0.1:1/model")
-    with pytest.raises(ConfigError, match=r"workers ray needs ray: pip install 'loadgen\[ray\]'"):
+    with pytest.raises(ConfigError, match=re.escape(f"workers ray needs ray: {remedy('ray')}")):
         asyncio.run(survey(ExperimentConfig(serve, client=Client(2, workers="ray"))))
 
 
 def test_a_broken_installation_is_one_line(monkeypatch):
     """Which names what is missing."""
     monkeypatch.setitem(sys.modules, "loadgen.workers.ray_cluster", None)
-    with pytest.raises(ConfigError, match=r"workers ray:local needs .*: pip install 'loadgen\[ray\]'"):
+    with pytest.raises(ConfigError, match=rf"workers ray:local needs .*: {re.escape(remedy('ray'))}"):
         clusters.workers_of("ray:local")
 
 
