@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from model_containers import catalog
+from model_containers import catalog, extras
 from model_containers.errors import ModelError
 from model_containers.model import LoadOptions
 from model_containers.verify import verify
@@ -122,5 +123,5 @@ def test_reference_refuses_inputs_of_another_shape(tmp_path):
 def test_a_missing_framework_is_one_line(monkeypatch):
     """With what to install."""
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    with pytest.raises(ModelError, match=r"pip install 'loadgen\[models\]'"):
+    with pytest.raises(ModelError, match=re.escape(extras.remedy("tensorflow"))):
         catalog.load("inception")
