@@ -87,6 +87,6 @@ def pytest_runtest_setup(item):
             pytest.fail(f"{reason} ({REQUIRE_DOCKER}=1)", pytrace=False)
         pytest.skip(reason)
     if item.get_closest_marker("ray") and importlib.util.find_spec("ray") is None:
-        pytest.skip("ray is not installed: pip install 'loadgen[ray]'")
+        pytest.skip("ray is not installed: make install EXTRAS=ray")
     if item.get_closest_marker("models") and (reason := models_are_missing()):
         pytest.skip(reason)

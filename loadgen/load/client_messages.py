@@ -121,7 +121,7 @@ async def read_frame(reader: asyncio.StreamReader) -> bytes:
     """The bytes of the next message, to be handed on.
 
     Raises:
-        EOFError: there is none any more.
+        EOFError: no message is left.
     """
     try:
         (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))

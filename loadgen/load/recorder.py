@@ -89,7 +89,7 @@ class Recorder:
         self._cut_lost = self._ended_without_answer
 
     def planned(self, count: int) -> None:
-        """So many requests were planned for the measured part, if there is a plan."""
+        """The number of requests planned for the measured part; None without a plan."""
 
     def end_measured(self, now_ns: int) -> None:
         """The measured part is over."""

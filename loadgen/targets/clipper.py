@@ -423,7 +423,7 @@ class ClipperTarget(Target, Waits):
         if int.from_bytes(output_type, "little", signed=True) == wire.REFUSED:
             return f"the frontend refuses {str(output, 'utf-8', 'replace')[:_LONGEST_REASON]}"
         if kind is None:
-            return f"an answer of the type {bytes(output_type).hex(' ')}, which is none"
+            return f"an answer of the type {bytes(output_type).hex(' ')}, which does not exist"
         if not len(output) and expected in (None, kind):
             if self._spec.own_replicas:
                 return "the model failed on the input: the log of its replica says why"

@@ -34,7 +34,7 @@ class Reasons:
     """The reasons of one target's failures.
 
     A reason stays as it is until another text of its group comes; from then on the group has the text that both share.
-    Whoever counts the reasons counts the first one with them, see `loadgen.load.record.Record.failed`.
+    The counter of reasons counts the first one with them, see `loadgen.load.record.Record.failed`.
     """
 
     def __init__(self) -> None:

@@ -61,6 +61,6 @@ def type_of(name: str) -> Any:
     """The type of a name.
 
     Raises:
-        KeyError: there is none.
+        KeyError: the name is unknown.
     """
     return pkgutil.resolve_name(TYPES[name])

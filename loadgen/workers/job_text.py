@@ -35,7 +35,7 @@ def decode(text: str) -> Job:
     """The job of a text.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the text is no job.
     """
     try:
         job = _decoded(json.loads(text))

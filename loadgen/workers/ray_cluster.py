@@ -195,7 +195,7 @@ class _Session:
         threading.Thread(target=self._run, name="ray", daemon=True).start()
 
     async def connected(self, timeout_s: float) -> None:
-        """Wait for the connection; one that takes too long, or is not wanted any more, is given up.
+        """Wait for the connection; one that takes too long, or is not wanted any more, is abandoned.
 
         Raises:
             TimeoutError: it takes longer.

@@ -12,7 +12,7 @@ from loadgen.targets.clipper import ClipperSpec
 
 
 def only_here(target: TargetSpec) -> str | None:
-    """An address of a target that means something on this machine only; None where there is none."""
+    """An address of a target that means something on this machine only; None without one."""
     return next(_local(target), None)
 
 

@@ -110,7 +110,7 @@ def test_no_header_can_be_added_by_a_value():
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "127.0.0.1:1338", "http:///x", "http://127.0.0.1:x/"])
 def test_a_url_that_is_none(url):
-    """Is an error like an answer that is none."""
+    """Is an error, like bytes that are no answer."""
     with pytest.raises(ValueError, match=r"URL|Port"):
         uvloop.run(ask(url, {}, most_bytes=0))
 

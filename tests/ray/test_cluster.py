@@ -1,6 +1,6 @@
 """Load from the nodes of a real Ray cluster: three nodes on this machine, with tiny object stores.
 
-Without the extra these are skipped: pip install 'loadgen[ray]'. Cluster and runs take one to three minutes.
+Without the extra these are skipped: make install EXTRAS=ray. Cluster and runs take one to three minutes.
 """
 
 import json

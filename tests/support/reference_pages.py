@@ -214,7 +214,7 @@ def _public(name: str, value: Any) -> Iterator[str]:
 
 
 def _signature(name: str, value: Any) -> str | None:
-    """The call of a function or a class, a parameter a line where it is long; None of what nobody calls."""
+    """The call of a function or a class, a parameter a line where it is long; None of what is not called."""
     if inspect.isclass(value) and (issubclass(value, enum.Enum) or getattr(value, "_is_protocol", False)):
         return None
     if inspect.isclass(value) and not dataclasses.is_dataclass(value) and value.__init__ is object.__init__:

@@ -52,7 +52,7 @@ def test_addresses(text, expected):
     [
         ("host:8001/m", "host:8001/m has no scheme: write http://host:8001/m, or oip"),
         ("127.0.0.1", "has no scheme: write http://127.0.0.1, or"),
-        ("ftp://host:8000/m", "scheme is none of"),
+        ("ftp://host:8000/m", "scheme is not one of"),
         ("grpc://host:8001/m", r"https; did you mean oip\+grpc://host:8001/m\?$"),
         ("oip+htp://host/m", r"; did you mean oip\+http://host/m\?$"),
         ("http:/127.0.0.1:80/m", r": not an address; did you mean http://127.0.0.1:80/m\?$"),

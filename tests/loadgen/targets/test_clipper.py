@@ -197,7 +197,7 @@ def test_the_default_output_is_no_answer_of_a_model_of_texts():
         (None, None, DataType.FLOATS, bytes(8), None),
         (None, None, DataType.STRINGS, b"sorry", None),
         (None, None, DataType.INTS, b"", "the model failed on the input: the log of its replica says why"),
-        (None, None, 9, bytes(4), "an answer of the type 09 00 00 00, which is none"),
+        (None, None, 9, bytes(4), "an answer of the type 09 00 00 00, which does not exist"),
     ],
 )
 def test_a_failed_request_says_what_came_and_what_was_expected(expected, size, given, output, reason):
@@ -297,7 +297,7 @@ def reply(request_id, output=b"abcd", output_type=2):
     ("answer", "output_bytes", "reason"),
     [
         (reply(1, b"abcd", 1), 4, "1 integer came, 1 float expected"),
-        (reply(1, b"abcd", 77), 4, "an answer of the type 4d 00 00 00, which is none"),
+        (reply(1, b"abcd", 77), 4, "an answer of the type 4d 00 00 00, which does not exist"),
         (reply(1, b"other", 4), 4, "a text such as 'other' came, 1 float expected"),
         (reply(1, b""), None, "the model failed on the input: the log of its replica says why"),
         (reply(1, b"abc"), None, "3 bytes of floats came, floats expected"),
@@ -501,7 +501,7 @@ def test_no_reply_is_overlooked(frontend, look):
 
 
 def waited(frontend, turns, requests=1, first_id=0, **changes):
-    """What comes of waiting in turns, in each of which so many requests are sent, until they are answered."""
+    """What comes of waiting in turns, each of which sends this number of requests and waits for their answers."""
 
     async def main():
         target = replace(spec_of(frontend.ports), **{"keep_outputs": False, **changes}).make()
