@@ -142,7 +142,7 @@ class Deploy(CataloguedModel):
         if self.insecure and self.local_token:
             raise FieldError("Deploy.insecure", True, "contradicts {Deploy.local_token}", "leave one of them out")
         if unknown := next((name for name in self.named_ports if name not in MOVABLE), None):
-            raise FieldError("Deploy.named_ports", unknown, "is unknown", f"choose from {', '.join(MOVABLE)}")
+            raise ConfigError(f"named_ports {unknown}: unknown; choose from {', '.join(MOVABLE)}")
         if not _is_ipv4(self.publish_address):
             problem, remedy = "is no IPv4 address", "use one of this machine's, such as 0.0.0.0 for all"
             raise FieldError("Deploy.publish_address", self.publish_address, problem, remedy)

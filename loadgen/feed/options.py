@@ -35,7 +35,7 @@ def parse_endpoint(text: str) -> Endpoint:
     """
     host, separator, port = text.rpartition(":")
     if not re.fullmatch("[0-9]{1,5}", port) or int(port) > MAX_PORT or bool(host) != bool(separator):
-        raise ConfigError(f"{text!r} is no port: write 9464, or HOST:9464; 0 takes any free port")
+        raise ConfigError(f"{text!r}: no port; write 9464, or HOST:9464, or 0 for any free port")
     return Endpoint(host or LOOPBACK, int(port))
 
 

@@ -205,7 +205,9 @@ def _parsed(text: str, *, needs_port: bool) -> Address:
             raise FieldError("External.target", shown, f"{{value}} has no scheme: write http://{shown}, or {_EXAMPLES}")
         close = get_close_matches(parts.scheme, SCHEMES, n=1)
         remedy = f"did you mean {close[0]}://{shown.partition('://')[2]}?" if close else f"such as {_EXAMPLES}"
-        raise FieldError("External.target", shown, f"{{value}}: the scheme is not one of {', '.join(SCHEMES)}; {remedy}")
+        raise FieldError(
+            "External.target", shown, f"{{value}}: the scheme is not one of {', '.join(SCHEMES)}; {remedy}"
+        )
     protocol, tls = SCHEMES[parts.scheme]
     usual = port is None and protocol.ports is not None
     if port is None and (protocol.ports is not None or not needs_port):

@@ -124,7 +124,7 @@ async def workers(cluster: str, clients: int, host: str | None) -> AsyncIterator
     async with _connected(cluster):
         seats = spread(_nodes(), clients, () if host is None else (host,))
         if not seats:
-            raise LaunchError(f"--workers {cluster}: no node of the cluster has a core; start nodes with cores")
+            raise LaunchError(f"cluster {cluster}: no node of the cluster has a core; start nodes with cores")
         actors, found = list[Any](), list[tuple[Seat, Worker]]()
         try:
             for seat in seats:
@@ -168,10 +168,10 @@ async def _connected(cluster: str) -> AsyncIterator[None]:
     try:
         await session.connected(CONNECT_TIMEOUT_S)
     except TimeoutError:
-        raise LaunchError(f"--workers {cluster}: no answer within {CONNECT_TIMEOUT_S:g} s; check the address") from None
+        raise LaunchError(f"cluster {cluster}: no answer within {CONNECT_TIMEOUT_S:g} s; check the address") from None
     except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
         remedy = "run `ray start` on this machine first, or use ray:local" if cluster == "ray" else "check the address"
-        raise LaunchError(f"--workers {cluster}: {_reason(error)}; {remedy}") from None
+        raise LaunchError(f"cluster {cluster}: {_reason(error)}; {remedy}") from None
     try:
         yield
     finally:

@@ -23,8 +23,16 @@ PACKAGE = Path(loadgen.__file__).parent
 OPTION = re.compile(r"--[a-z][a-z-]*")
 FIELD = re.compile(r"\b[A-Z]\w+\.[a-z]\w+|run_sweep\.\w+")
 
-LINES = "a line in the results or the log of a run, for whoever started it"
+LINES = "a line in the results or the log of a run, for the user who started it"
 ANOTHER = "options of another program"
+REPEATED = {
+    *("--answer", "--batch-size", "--body", "--confirm-for", "--content-type", "--form", "--input", "--input-range"),
+    *("--input-shape", "--input-type", "--method", "--metrics-url", "--model", "--parameter", "--rate", "--resume"),
+    *("--slo", "--target", "--tls-ca", "--tls-cert", "--tls-key", "--tls-server-name", "--token-file"),
+    *("--unix-socket", "--within"),
+}
+"""What a command that a report suggests takes over from the one that made its results, or adds."""
+
 ALLOWED = {
     "experiments/document.py": (LINES, {"--clients", "--stall", "--max-in-flight"}),
     "experiments/experiment.py": (LINES, {"--requests-log"}),
@@ -37,7 +45,10 @@ ALLOWED = {
         f"{LINES}; {ANOTHER}",
         {"--connections", "--gpus", "--model", "--weights", "--seed", "--input-shape", "--input-type", "--xla"},
     ),
+    "live/process.py": (ANOTHER, {"--channel", "--prometheus", "--terminal", "--web"}),
+    "report/answers.py": (LINES, REPEATED),
     "report/comparison.py": (LINES, {"--rounds"}),
+    "report/tables.py": (LINES, {"--csv"}),
     "report/size_text.py": (LINES, {"--allow-invalid", "--within", "--resume"}),
     "report/text.py": (LINES, {"--probes"}),
     "results/cells.py": (LINES, {"--repeat"}),

@@ -201,18 +201,18 @@ def test_tags_and_live_outputs_become_fields(configured, verb):
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["--web", "70000"], "--web 70000 is no port: use 0 to 65535"),
-        (["--tag", "a"], "--tag: 'a' has no value: write NAME=VALUE, such as commit=4f2a9c1"),
+        (["--web", "70000"], "--web 70000: no port; use 0 to 65535"),
+        (["--tag", "a"], "--tag 'a': no value; write NAME=VALUE, such as commit=4f2a9c1"),
         (["--tag", "a=1", "--tag", "a=2"], "--tag a=2: a is given already; leave one of them out"),
-        (["--tag", "le=1"], "--tag: 'le' is a label of loadgen's metrics already: choose another name"),
-        (["--tag", "a-b=1"], "--tag: 'a-b' is no name of a tag: use letters, digits and _, and begin with a letter"),
-        (["--tag", "__a=1"], "--tag: '__a' is no name of a tag: use letters, digits and _, and begin with a letter"),
-        (["--tag", "a=x\ny"], "--tag: the value of a is no short text: use at most 200 printable characters"),
+        (["--tag", "le=1"], "--tag 'le': a label of loadgen's metrics already; choose another name"),
+        (["--tag", "a-b=1"], "--tag 'a-b': no name of a tag; use letters, digits and _, and begin with a letter"),
+        (["--tag", "__a=1"], "--tag '__a': no name of a tag; use letters, digits and _, and begin with a letter"),
+        (["--tag", "a=x\ny"], "--tag 'a': its value is no short text; use at most 200 printable characters"),
         (
             ["--prometheus", "99999"],
-            "--prometheus: '99999' is no port: write 9464, or HOST:9464; 0 takes any free port",
+            "--prometheus '99999': no port; write 9464, or HOST:9464, or 0 for any free port",
         ),
-        (["--prometheus", ":80"], "--prometheus: ':80' is no port: write 9464, or HOST:9464; 0 takes any free port"),
+        (["--prometheus", ":80"], "--prometheus ':80': no port; write 9464, or HOST:9464, or 0 for any free port"),
     ],
 )
 def test_tags_and_ports_that_make_no_sense_are_refused(configured, words, error):

@@ -266,13 +266,13 @@ def test_a_port_that_cannot_be_listened_on_is_refused():
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
-        with pytest.raises(FieldError, match=f"prometheus 127.0.0.1:{number} cannot be listened on"):
+        with pytest.raises(FieldError, match=f"prometheus 127.0.0.1:{number}: cannot be listened on"):
             asyncio.run(act(number))
 
 
 def test_a_number_that_is_no_port_is_refused():
     """By the option's name."""
-    with pytest.raises(FieldError, match="web 70000 is no port: use 0 to 65535"):
+    with pytest.raises(FieldError, match="web 70000: no port; use 0 to 65535"):
         Live(web=Endpoint("127.0.0.1", 70000))
 
 

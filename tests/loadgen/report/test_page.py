@@ -91,7 +91,7 @@ def test_the_client_s_own_part_stands_beside_the_latencies():
     floor_ms, share = {"p50": 0.001, "p99": None}, {"p50": 0.05, "p99": None}
     ceiling = ClientCeiling(41_200.0, False, 0.1, 0.4, "1 request in flight", 900, floor_ms, share)
     with_it, without = page_data(collection([replace(made, client_ceiling=ceiling), made]))["runs"]
-    assert re.fullmatch(r"p50 0\.001 of [\d.]+ ms, at 1 request in flight", with_it["ownPart"])
+    assert re.fullmatch(r"p50 0\.001 of [\d,.]+ ms, at 1 request in flight", with_it["ownPart"])
     assert without["ownPart"] == ""
 
 

@@ -215,7 +215,7 @@ def test_a_rate_of_a_sweep_has_no_mark():
     """Its latency is that of users."""
     rate = Entry("b1-q9", 1, 1, 1, 0, "cell", "x", None, 9.0, 1.0, "no", "2026-01-01T00:00:00+00:00", rate_rps=9.0)
     rows = [" ".join(row.split()) for row in sweep_text(Sweep(Path(), (rate,))).splitlines()]
-    assert rows[1:] == ["b1-q9 9.00 1 no"]
+    assert rows[1:] == ["b1-q9 9 1 no"]
 
 
 def test_the_latency_of_a_saturated_run_is_its_queues():
