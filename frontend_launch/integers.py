@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from frontend_launch.quantities import plural as plural
-
 MAX_RANGE_MEMBERS = 65_536
 """Most integers that one list may stand for; a typing error must not fill the memory."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from frontend_launch.integers import plural
+from frontend_launch.quantities import plural
 
 log = logging.getLogger(__name__)
 

@@ -40,8 +40,8 @@ from frontend_launch.frontends.replica_link import MAX_NAME_CHARACTERS, ReplicaL
 from frontend_launch.frontends.replicas import Shard
 from frontend_launch.frontends.seldom import Seldom
 from frontend_launch.frontends.state import Store
-from frontend_launch.integers import plural
 from frontend_launch.ports import Ports, unusable
+from frontend_launch.quantities import plural
 from frontend_launch.records import ReplicaRecord
 from frontend_launch.stages import Stages
 from model_containers.credentials import Credentials, secure_server

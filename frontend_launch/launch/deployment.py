@@ -16,12 +16,12 @@ from types import TracebackType
 from frontend_launch.admin import AdminClient
 from frontend_launch.affinity import affinity
 from frontend_launch.errors import AdminError, LaunchError
-from frontend_launch.integers import plural
 from frontend_launch.launch.launcher import MODEL_VERSION, DeploymentConfig, Endpoint, Launcher, Running, ending
 from frontend_launch.launch.placement import Assignment, difference
 from frontend_launch.launch.restarts import Restarts
 from frontend_launch.metrics_client import MetricsClient
 from frontend_launch.ports import Ports
+from frontend_launch.quantities import plural
 from frontend_launch.stopped import PATIENCE_S, StoppedProcesses
 from frontend_launch.tasks import gather_all, to_completion
 

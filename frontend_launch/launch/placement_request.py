@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, combinations
 
 from frontend_launch.errors import PlacementError, RequestError
-from frontend_launch.integers import core_ranges, plural
+from frontend_launch.integers import core_ranges
 from frontend_launch.launch.topology import Topology
+from frontend_launch.quantities import plural
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ import socket
 from collections.abc import Collection
 from dataclasses import replace
 
-from frontend_launch.integers import plural
 from frontend_launch.ports import Ports
+from frontend_launch.quantities import plural
 
 MOVABLE = ("request", "response", "replica", "metrics", "admin")
 

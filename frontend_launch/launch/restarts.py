@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from frontend_launch.counters import ReplicaCounters
-from frontend_launch.integers import plural
+from frontend_launch.quantities import plural
 
 LASTED_S = 10.0
 """A replacement that lasts less long has failed."""

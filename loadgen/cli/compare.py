@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand
 
-from frontend_launch.integers import plural
+from frontend_launch.quantities import plural
 from loadgen.cli import console, exit_codes, option_sources, outputs, parameters, rate, saturate
 from loadgen.cli.outputs import Outputs, by_ending, of
 from loadgen.cli.verbs import command

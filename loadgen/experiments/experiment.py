@@ -22,11 +22,12 @@ from typing import Any, TypeVar
 from frontend_launch import models
 from frontend_launch.affinity import pinned
 from frontend_launch.errors import LaunchError
-from frontend_launch.integers import core_ranges, plural
+from frontend_launch.integers import core_ranges
 from frontend_launch.launch.deployment import Deployment
 from frontend_launch.launch.launcher import model_environment
 from frontend_launch.launch.placement import Assignment
 from frontend_launch.launch.topology import Topology
+from frontend_launch.quantities import plural
 from frontend_launch.tasks import cancel_again, to_completion, until_done
 from loadgen.config import CataloguedModel, Deploy, ExperimentConfig, Saturate
 from loadgen.errors import ConfigError, Interrupted, NotSavedError

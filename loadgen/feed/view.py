@@ -23,8 +23,8 @@ from frontend_launch import scratch
 from frontend_launch.affinity import pin
 from frontend_launch.children import Command, Process, start
 from frontend_launch.errors import LaunchError
-from frontend_launch.integers import plural
 from frontend_launch.launch.placement import Assignment
+from frontend_launch.quantities import plural
 from frontend_launch.tasks import to_completion
 from loadgen.errors import FieldError
 from loadgen.feed.channel import Sender, pair

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from frontend_launch.integers import plural
+from frontend_launch.quantities import plural
 from loadgen.errors import ConfigError
 from loadgen.experiments import ledger
 from loadgen.report.found import (

@@ -25,7 +25,7 @@ from typing_extensions import override
 from frontend_launch import wire
 from frontend_launch.clock import clock_id
 from frontend_launch.contexts import end_context
-from frontend_launch.integers import plural
+from frontend_launch.quantities import plural
 from loadgen.errors import TargetError
 from loadgen.load.inputs import Pool
 from loadgen.load.patience import patience
