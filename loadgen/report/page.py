@@ -18,7 +18,7 @@ import numpy as np
 
 from frontend_launch.histogram import LatencyHistogram
 from loadgen.load.worker_use import WorkersUse
-from loadgen.report.answers import Answer, answer_text
+from loadgen.report.answers import Answer, answer_text, answers
 from loadgen.report.comparison import comparison_rows, described, outcome_text
 from loadgen.report.curves import flat, fronts, scaling
 from loadgen.report.found import FoundCapacity, FoundComparison
@@ -43,16 +43,17 @@ _UNSEEN = re.compile(r"(\\\\)|\\u(?:00ad|061c|180e|200[b-f]|202[89a-e]|206[0-9a-
 """In JSON, the characters that reorder a line or have no width, and backslashes, which may be before what looks so."""
 
 
-def page(collection: Collection, answers: Sequence[Answer] = ()) -> str:
+def page(collection: Collection, found: Sequence[Answer] | None = None) -> str:
     """The page, as HTML.
 
     Args:
         collection: what was measured.
-        answers: what to deploy.
+        found: what to deploy; None for what the collection says.
     """
+    found = answers(collection) if found is None else found
     files = resources.files(__package__) / "html"
     # In JSON, < can only be within a string, where it could end the script element.
-    data = json.dumps(strict(page_data(collection, answers)), allow_nan=False, separators=(",", ":")).replace(
+    data = json.dumps(strict(page_data(collection, found)), allow_nan=False, separators=(",", ":")).replace(
         "<", "\\u003c"
     )
     data = _UNSEEN.sub(lambda match: match[0] if match[1] else f"\\{match[0]}", data)
@@ -66,7 +67,7 @@ def page(collection: Collection, answers: Sequence[Answer] = ()) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
 
 
-def page_data(collection: Collection, answers: Sequence[Answer] = ()) -> dict[str, Any]:
+def page_data(collection: Collection, found: Sequence[Answer] = ()) -> dict[str, Any]:
     """What the page's script draws, as JSON takes it; numbers to `DIGITS` digits."""
     own = {id(cell) for cell in collection.own_cells}
     valid = [cell for cell in collection.own_cells if cell.invalid is None]
@@ -75,7 +76,7 @@ def page_data(collection: Collection, answers: Sequence[Answer] = ()) -> dict[st
     runs: list[dict[str, Any]] = []
     cells = [{**_cell(cell, runs, environments), "own": id(cell) in own} for cell in collection.cells]
     return {
-        "answers": [asdict(answer) for answer in answers],
+        "answers": [asdict(answer) for answer in found],
         "cells": cells,
         "fronts": [
             {"cost": front.cost, "cells": [numbers[id(cell)] for cell in front.cells]}
