@@ -19,6 +19,9 @@ _PART_BYTES = 64 << 10
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)(?: .*)?")
 _CHUNK = re.compile(rb"[0-9A-Fa-f]{1,16}(?=[ \t;\r])")
 _TOO_LONG = "the answer has more bytes than expected"
+MOST_INTERIM = 8
+"""Answers with a status below 200 that may come before the answer."""
+
 _REDIRECTIONS = (301, 302, 303, 307, 308)
 
 
@@ -130,7 +133,15 @@ async def _answer(reader: asyncio.StreamReader, most_bytes: int) -> Answer:
 
 
 async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
-    """The status and the headers, with names in lower case."""
+    """The status and the headers of the answer, with names in lower case; interim answers before it are left out."""
+    for _ in range(MOST_INTERIM):
+        status, headers = await _any_head(reader)
+        if status >= 200:
+            return status, headers
+    raise ValueError("the answer is not HTTP")
+
+
+async def _any_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
     try:
         line, *lines = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
     except asyncio.IncompleteReadError as error:

@@ -26,7 +26,7 @@ AHEAD_BYTES = 65_536
 """Behind a batch that is larger, one is sent ahead and no more."""
 
 PROVEN = 16
-"""A replica gets one batch more ahead for each of this many that it has answered."""
+"""A replica gets one batch more ahead for each of this many that it has answered since it last failed or hung."""
 
 FORGOTTEN = 64
 """The longest recent model call falls by one part in this many with each batch."""
@@ -48,6 +48,11 @@ class Batch(NamedTuple):
     full: bool = False
     sent_ns: int = 0
     moved: int = 0
+
+    @property
+    def size(self) -> int:
+        """Its queries, also where they have moved."""
+        return len(self.queries) or self.moved
 
 
 @dataclass(slots=True)
@@ -105,6 +110,7 @@ class Replica:
     _usual_ns: int = field(default=0, repr=False)
     _longest_ns: int = field(default=0, repr=False)
     _reported_ns: int = field(default=0, repr=False)
+    _proven: int = field(default=0, repr=False)
 
     @property
     def name(self) -> str:
@@ -164,6 +170,7 @@ class Replica:
         if times is not None:
             self.timed_batches += 1
             self.failed_batches += bool(times.failed)
+            self._proven = 0 if times.failed else self._proven + 1
             self.recv_ns += times.recv_ns
             self.parse_ns += times.parse_ns
             self.handle_ns += times.handle_ns
@@ -182,22 +189,26 @@ class Replica:
         if len(queries) * len(queries[0].payload) > AHEAD_BYTES:
             return 1
         quick = AHEAD_NS // self._longest_ns if self._longest_ns else MOST_AHEAD
-        return max(1, min(quick, MOST_AHEAD, 1 + self.timed_batches // PROVEN))
+        return max(1, min(quick, MOST_AHEAD, 1 + self._proven // PROVEN))
+
+    def _distrust(self) -> None:
+        """Few batches share the fate of one that fails or hangs."""
+        self._proven, self.ahead = 0, min(self.ahead, 1)
 
     def failed(self, now_ns: int) -> Batch | None:
         """The answer to the batch under way cannot be read; returns that batch."""
         if not self.outstanding:
             return None
         self.failed_batches += 1
+        self._distrust()
         return self._ended(now_ns)
 
     def hung(self, now_ns: int) -> tuple[Query, ...]:
         """It is set aside because it hangs; returns the queries of its batches, which are no longer its own."""
+        self._distrust()
         self.in_flight_ns = self.in_flight_until_ns(now_ns)
         queries = tuple(query for batch in self.outstanding for query in batch.queries)
-        self.outstanding = deque(
-            batch._replace(queries=(), moved=batch.moved or len(batch.queries)) for batch in self.outstanding
-        )
+        self.outstanding = deque(batch._replace(queries=(), moved=batch.size) for batch in self.outstanding)
         self.health.set_aside(Aside.HUNG, now_ns)
         self.health.overdue = True
         return queries

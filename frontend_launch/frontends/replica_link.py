@@ -439,9 +439,8 @@ class ReplicaLink:
             self._on_overdue(replica, now_ns)
         self._schedule_expiry()
         self._tell()
-        if overdue:
-            self.check_again()
-            self._settled()
+        self.check_again()
+        self._settled()
 
     def _on_overdue(self, replica: Replica, now_ns: int) -> None:
         silent_s = replica.under_way_ns(now_ns) / NS_PER_S

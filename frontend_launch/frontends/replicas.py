@@ -150,7 +150,7 @@ class ReplicaTable:
         first, elapsed_ns, health = replica.first, now_ns - replica.began_ns, replica.health
         batch = replica.answered(times, now_ns)
         if batch is not None:
-            self._patience[replica.model].answered(len(batch.queries) or batch.moved, elapsed_ns, first)
+            self._patience[replica.model].answered(batch.size, elapsed_ns, first)
             health.failures = health.doubts = health.pause_ns = 0
             if health.aside is not None:
                 self._take_back(replica, now_ns)
@@ -232,7 +232,7 @@ class ReplicaTable:
         return back
 
     def overdue(self, now_ns: int, since_ns: int) -> list[Replica]:
-        """The replicas whose batch under way is past its deadline.
+        """The replicas whose batch under way is past its deadline, so that a batch of theirs waits that has not moved.
 
         Args:
             now_ns: monotonic clock.
@@ -241,10 +241,9 @@ class ReplicaTable:
         return [
             replica
             for replica in self._by_identity.values()
-            if replica.outstanding
-            and not (batch := replica.outstanding[0]).moved
+            if any(not batch.moved for batch in replica.outstanding)
             and now_ns - max(replica.began_ns, since_ns)
-            > self._patience[replica.model].deadline_ns(len(batch.queries), replica.first)
+            > self._patience[replica.model].deadline_ns(replica.outstanding[0].size, replica.first)
         ]
 
     def replaceable(self, replica: Replica) -> bool:

@@ -50,7 +50,7 @@ def settle(table: ReplicaTable, replica: Replica, answer: BatchResponse | WireEr
         return _failed(table, replica, answer, now_ns)
     batch = replica.outstanding[0] if replica.outstanding else None
     if batch is None or batch.message_id != answer.message_id:
-        return Settled(error=WireError("stray_response", f"an answer to message {answer.message_id}, not in flight"))
+        return _out_of_turn(table, replica, answer.message_id, now_ns)
     if batch.moved:
         table.answered(replica, None, now_ns)
         return Settled()
@@ -75,6 +75,24 @@ def settle(table: ReplicaTable, replica: Replica, answer: BatchResponse | WireEr
             return Settled(failed, response, again, latency_ns, error)
     table.answered(replica, answer.times, now_ns)
     return Settled(batch, answer, latency_ns=latency_ns, error=error)
+
+
+def _out_of_turn(table: ReplicaTable, replica: Replica, message_id: int, now_ns: int) -> Settled:
+    """An answer to a batch that is not the first: replicas answer in order, so those before it never get theirs.
+
+    Args:
+        table: where the replica is.
+        replica: who answers.
+        message_id: of its answer.
+        now_ns: monotonic clock.
+    """
+    places = [place for place, each in enumerate(replica.outstanding) if each.message_id == message_id]
+    if not places:
+        return Settled(error=WireError("stray_response", f"an answer to message {message_id}, not in flight"))
+    skipped = [table.failed(replica, now_ns) for _ in range(places[0] + 1)]
+    again = tuple(query for batch in skipped if batch is not None for query in batch.queries)
+    text = f"an answer to message {message_id} before the answers to {places[0]} earlier ones"
+    return Settled(again=again, error=WireError("skipped_response", text))
 
 
 def _failed(table: ReplicaTable, replica: Replica, error: WireError, now_ns: int) -> Settled:

@@ -166,6 +166,8 @@ def writable(option: str, path: Path | str | None) -> None:
     """
     if path is None or str(path) == STANDARD_OUTPUT:
         return
+    if str(path).startswith("-"):
+        raise ConfigError(f"{option} {path}: looks like an option; name a file first, or write ./{path}")
     try:
         if Path(path).is_dir():
             number = errno.EISDIR

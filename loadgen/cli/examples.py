@@ -17,7 +17,7 @@ EXAMPLES = {
     ),
     "rate": (
         "loadgen rate -m noop --rate 500 --arrivals poisson -d 1m",
-        "loadgen rate --target http://127.0.0.1:8000/predict --body '{\"x\": $input}' --rate 100 --fail-if 'p99>50ms'",
+        "loadgen rate --target http://127.0.0.1:8000/x --body '{\"x\": \"$input\"}' --rate 100 --fail-if 'p99>50ms'",
     ),
     "sweep": (
         "loadgen sweep -m noop -r 1,2,4 -b 1,8 -d 30s",

@@ -82,7 +82,7 @@ def _config(
             is_eager=True,
             callback=_take_file,
             expose_value=False,
-            help="Options from a TOML file, by their long names. Command line and environment (LOADGEN_…) precede it.",
+            help="Options from a TOML file, by their long names. Command line and environment (LOADGEN_…) override it.",
         ),
     ] = None,
 ) -> None:

@@ -195,7 +195,7 @@ def model(
             "--model_name",
             "-m",
             metavar="NAME",
-            help="A name that `loadgen models` lists, package.module:factory, or onnx:FILE.  [required to deploy]",
+            help="A name of `loadgen models`, FILE.py:NAME, package.module:NAME, or onnx:FILE.  [required to deploy]",
             rich_help_panel=help_format.COMMON,
         ),
     ] = None,

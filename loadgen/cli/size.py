@@ -59,7 +59,10 @@ def size(
     ] = None,
     within: Annotated[
         str,
-        typer.Option(metavar="TIME", help="Time limit of the search; with --target, the time for its probes."),
+        typer.Option(
+            metavar="TIME",
+            help="Time limit of the search; with --target, it sets the length of probes.",
+        ),
     ] = "10m",
     batch_sizes: Annotated[
         str | None,

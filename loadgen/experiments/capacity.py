@@ -272,7 +272,7 @@ class _Prober:
         config, effort = self._config, self._config.effort
         left_s = effort.measured_s[1] - (time.monotonic() - self._began_s)
         known = left_s > 0 and ask.rate_rps >= effort.stretched_below_rps
-        now = f"{ask.step} {ask.rate_rps:.4g} requests/s"
+        now = f"{ask.step} {number(ask.rate_rps)} requests/s"
         self._view.progress("probes", self._made, None, now, left_s if known else None, at_most=True)
         self._made += 1
         if (busy := await self._settle()) is not None:

@@ -230,7 +230,11 @@ class _Lines(logging.Handler):
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        text = self._formatting.format(record)
+        try:
+            text = self._formatting.format(record)
+        except Exception:
+            self.handleError(record)
+            return
         if is_interval_line(record):
             self.intervals += 1
             self._intervals.append(text)
@@ -297,6 +301,7 @@ async def showing(
             if endpoint is not None
         }
         descriptors = {name: listener.fileno() for name, listener in passed.items()}
+        addresses = {name: Endpoint(*listener.getsockname()) for name, listener in passed.items()}
         if live.terminal and (terminal := _terminal()) is not None:
             descriptors["terminal"] = terminal
             stack.callback(os.close, terminal)
@@ -318,14 +323,15 @@ async def showing(
             log.warning("there is no live output: %s", error)
             yield NO_VIEW
             return
+        for listener in passed.values():
+            listener.close()  # when the process ends, its ports refuse
         view = View(sender, process, several)
         if "terminal" in descriptors and (handlers := _terminal_handlers()):
             view.lines = _Lines(sender, handlers, several)
             view.lines.divert()
         view.tell(Begin(command, dict(tags)))
-        for name, listener in passed.items():
-            path = "/metrics" if name == "prometheus" else "/"
-            log.info("%s: http://%s%s", name, Endpoint(*listener.getsockname()), path)
+        for name, address in addresses.items():
+            log.info("%s: http://%s%s", name, address, "/metrics" if name == "prometheus" else "/")
         try:
             yield view
         finally:

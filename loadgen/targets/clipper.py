@@ -308,7 +308,10 @@ class ClipperTarget(Target, Waits):
                 self._last_bytes = len(reply[2])
                 request_id = reply[0] if self._sent <= _ID_MASK else int(self._full_ids(np.array([reply[0]]))[0])
                 return Single(request_id, self._empty_ns)
-        return self._replies(frames) if frames else NO_REPLIES
+        if not frames:
+            return NO_REPLIES
+        self._empty_ns = time.monotonic_ns()
+        return self._replies(frames)
 
     def _replies(self, frames: list[Buffer] | None = None) -> Replies:
         """Read replies.

@@ -42,7 +42,7 @@ from loadgen.load.runner import Hooks
 from loadgen.load.worker_use import WorkersUse
 from loadgen.workers import job_text
 from loadgen.workers.clocks import ClockOffset, Exchange, agreed_start, estimate
-from loadgen.workers.messages import News, Order, Started, What, Worker, WorkerLostError
+from loadgen.workers.messages import START_TIMEOUT_S, News, Order, Started, What, Worker, WorkerLostError
 from loadgen.workers.reach import only_here
 from loadgen.workers.rows import ClientRun, WorkerRun, late_ns, workers_use
 from loadgen.workers.spread import Seat
@@ -51,9 +51,6 @@ from loadgen.workers.supervisor import identity
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-START_TIMEOUT_S = 60.0
-"""Patience for a worker's process and those of its clients to start."""
 
 SILENCE_S = 10.0
 """Patience for an answer of a worker."""
@@ -134,12 +131,14 @@ class Connection:
         self._orders.put_nowait(order)
 
     async def serve(self) -> None:
-        """Pass orders and news on until cancelled, or until the worker is lost."""
+        """Pass orders and news on until cancelled, or until the worker is lost or fails."""
         try:
             await gather_all(self._send(), self._listen())
-        except WorkerLostError as error:
+        except Exception as error:
             for link in self.links.values():
-                link.end(str(error))
+                link.end(str(error) or type(error).__name__)
+            if not isinstance(error, WorkerLostError):
+                raise
 
     async def _send(self) -> None:
         while True:

@@ -9,6 +9,9 @@ from frontend_launch.launch.placement import Assignment
 
 What: TypeAlias = Literal["begin", "start", "continue", "stop-sending", "stop", "resume", "abort"]
 
+START_TIMEOUT_S = 60.0
+"""Patience for a worker's process and those of its clients to start."""
+
 
 class Order(NamedTuple):
     """For one client of a worker.

@@ -95,7 +95,7 @@ async def _answer(call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
         return await call(*arguments)
     except RayTaskError as error:
         raise error.cause from None
-    except RayError as error:
+    except (RayError, ConnectionError) as error:
         raise WorkerLostError(_reason(error)) from None
 
 
@@ -135,7 +135,7 @@ async def workers(cluster: str, clients: int, host: str | None) -> AsyncIterator
             yield found
         finally:
             for actor in actors:
-                with contextlib.suppress(RayError):
+                with contextlib.suppress(RayError, ConnectionError):
                     ray.kill(actor)
 
 

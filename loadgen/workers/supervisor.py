@@ -34,7 +34,7 @@ from loadgen.load.client_messages import Begin, Continue, Failed, Start, Stop, S
 from loadgen.load.clients import lost, reach_client, start_client
 from loadgen.load.patience import Alarm
 from loadgen.workers import job_text
-from loadgen.workers.messages import Identity, News, Order, Started, Worker
+from loadgen.workers.messages import START_TIMEOUT_S, Identity, News, Order, Started, Worker
 
 LEASE_S = 10.0
 """Patience for the leader to ask for news."""
@@ -89,7 +89,7 @@ class Supervisor(Worker):
             self._processes[number] = process
             self._stack.push_async_callback(process.stop)
         streams = await gather_all(*(reach_client(directory, process) for process in self._processes.values()))
-        self._renew()
+        self._renew(START_TIMEOUT_S)  # those of other nodes may take longer, and news are asked for once all are there
         self._run(self._watch_parent())
         self._run(StoppedProcesses(self._pids, self._on_stopped).watch())
         for number, (reader, writer) in zip(clients, streams, strict=True):
@@ -174,10 +174,10 @@ class Supervisor(Worker):
         error = await lost(self._processes[number])
         self._news.put_nowait(News(number, "lost", text=str(error), log_tail=error.log_tail))
 
-    def _renew(self) -> None:
+    def _renew(self, more_s: float = 0.0) -> None:
         if self._lease is not None:
             self._lease.cancel()
-        self._lease = Alarm(LEASE_S, self._end)
+        self._lease = Alarm(LEASE_S + more_s, self._end)
 
     async def _watch_parent(self) -> None:
         while True:

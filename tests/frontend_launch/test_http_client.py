@@ -47,8 +47,9 @@ def got(answer, most_bytes=1000):
         (b"HTTP/1.1 404\r\ncontent-length:0\r\n\r\n", (404, b"", "")),
         (b"HTTP/1.1 204 None\r\nLocation: /x\r\n\r\n", (204, b"", "/x")),
         (CHUNKED + b"3\r\nabc\r\na;x=1\r\n0123456789\r\n0\r\n\r\n", (200, b"abc0123456789", "")),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", (200, b"{}", "")),
     ],
-    ids=["length", "to the end", "empty", "no body", "chunks"],
+    ids=["length", "to the end", "empty", "no body", "chunks", "interim"],
 )
 def test_an_answer(answer, expected):
     """Ends as its head says."""
@@ -60,6 +61,7 @@ def test_an_answer(answer, expected):
     [
         (b"", ClosedError, "without an answer"),
         (b"HTTP/1.1 200 OK\r\n", ValueError, "not HTTP"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 20, ValueError, "not HTTP"),
         (b"220 smtp.example\r\n\r\n", ValueError, "not HTTP"),
         (b"x" * (1 << 18), ValueError, "not HTTP"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", ValueError, "not HTTP"),

@@ -305,6 +305,36 @@ def test_a_replica_that_hangs_gives_its_batches_away_and_gets_none_until_it_answ
     assert table.lost(hung, 8000) == (Batch(2, (), moved=1),)
 
 
+def test_a_replica_that_came_back_and_hangs_again_keeps_no_batch():
+    """Also where batches that moved are before those that it got since."""
+    table, (hung, other) = timed_table_of(2)
+    table.sent(hung, batch(1), 0)
+    table.sent(hung, batch(2), 0)
+    table.hung(hung, 1)
+    table.answered(hung, ReplyTimes(0, 0, 0), 2)
+    table.sent(other, batch(3), 2)
+    assert table.next(MODEL, queued=2, maximum=1) is hung
+    table.sent(hung, batch(4), 2)
+    table.answered(other, ReplyTimes(0, 0, 0), 3)
+    assert table.overdue(60 * NS_PER_S, 0) == [hung]
+    assert table.hung(hung, 60 * NS_PER_S) == batch(4).queries
+    assert [each.moved for each in hung.outstanding] == [1, 1]
+    assert table.overdue(120 * NS_PER_S, 0) == []
+
+
+@pytest.mark.parametrize("ends", ["failed", "hung"])
+def test_few_batches_go_ahead_to_a_replica_that_failed_or_hung(ends):
+    """Until it has proven itself again."""
+    table, (replica, _) = timed_table_of(2)
+    for number in range(PROVEN * MOST_AHEAD):
+        table.sent(replica, batch(number), 0)
+        table.answered(replica, ReplyTimes(0, 0, 0), 0)
+    assert replica.ahead == MOST_AHEAD
+    table.sent(replica, batch(1000), 0)
+    getattr(table, ends)(replica, 0)
+    assert replica.ahead == 1
+
+
 def test_a_replica_that_fails_three_times_in_a_row_pauses_while_others_work():
     """The last one that works never does; where it is lost, those that pause come back at once."""
     table, (first, second) = table_of(2)

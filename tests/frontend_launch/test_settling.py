@@ -56,6 +56,16 @@ def test_an_answer_ends_its_batch():
     assert (settled.latency_ns, settled.error) == (40, None)
 
 
+def test_an_answer_before_those_to_earlier_batches_fails_all_until_its_own():
+    """Replicas answer in order, so the earlier ones never get theirs; later ones stay."""
+    table, replica = busy([batch(1), batch(2), batch(3)])
+    settled = settle(table, replica, response(2), 50)
+    assert settled.again == (*batch(1).queries, *batch(2).queries)
+    assert (settled.batch, settled.error.kind if settled.error else None) == (None, "skipped_response")
+    assert [each.message_id for each in replica.outstanding] == [3]
+    assert settle(table, replica, response(3), 60).batch == batch(3)
+
+
 @pytest.mark.parametrize("handle_ns", [112 * MS, 2**63 - 1, 2**63, 2**64 - 1])
 def test_times_that_cannot_be_are_left_out(handle_ns):
     """A batch that was away for 100 ms was not computed for longer; its outputs count."""

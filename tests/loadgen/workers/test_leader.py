@@ -333,6 +333,7 @@ def test_a_run_that_is_stopped_leaves_no_process():
 def test_a_worker_whose_leader_is_gone_ends_its_clients(monkeypatch):
     """Once no request for news has come for the time of its lease."""
     monkeypatch.setattr(supervisor, "LEASE_S", 0.2)
+    monkeypatch.setattr(supervisor, "START_TIMEOUT_S", 0.0)
 
     async def scenario():
         ended = asyncio.Event()
