@@ -83,7 +83,7 @@ def test_kserve_without_inputs(tmp_path, monkeypatch, protocol):
     with kserve(tmp_path) as running:
         url = f"oip+{protocol}://{running.grpc if protocol == 'grpc' else running.http}/double"
         refused = asked(target(tmp_path, "saturate", url))
-        assert "the server does not say what double takes: say it for each input, as --input-shape" in refused.stderr
+        assert "the server does not say what double takes; say it for each input, as --input-shape" in refused.stderr
         shape = ("--input-shape", "INPUT:FP32:8", "-b", "2")
         assert completed(ran(target(tmp_path, "saturate", url, *shape, *LOAD))) == 30
 
