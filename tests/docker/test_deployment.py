@@ -121,10 +121,11 @@ def test_a_deployment_that_stays(tmp_path):
     brought = ran("up", *DOCKER)
     assert brought.returncode == 0, brought.stderr
     command = brought.stdout.splitlines()[-1].split()
-    listed = ran("ps").stdout.splitlines()
-    assert [line.split()[1] for line in listed[1:]] == ["management", "query", "redis", "replica-0"]
-    assert all(" running " in line for line in listed[1:])
-    run_id = listed[1].split()[0]
+    # Other tests may have processes, whose rows begin with pid-.
+    listed = [line for line in ran("ps").stdout.splitlines()[1:] if not line.startswith("pid-")]
+    assert [line.split()[1] for line in listed] == ["management", "query", "redis", "replica-0"]
+    assert all(" running " in line for line in listed)
+    run_id = listed[0].split()[0]
     assert "replica noop:1:0 (replica-0) registered" in ran("logs", "--role", "query").stdout
     assert "model:noop:1" in ran("metrics", run_id).stdout
     assert json.loads(ran("metrics", "--counters").stdout)["models"]["noop:1"]["max_batch"] == 2
