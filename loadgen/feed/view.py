@@ -232,7 +232,7 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = self._formatting.format(record)
-        except Exception:
+        except Exception:  # whatever a record holds: as other handlers do, so that a measurement goes on
             self.handleError(record)
             return
         if is_interval_line(record):

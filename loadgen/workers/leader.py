@@ -134,7 +134,7 @@ class Connection:
         """Pass orders and news on until cancelled, or until the worker is lost or fails."""
         try:
             await gather_all(self._send(), self._listen())
-        except Exception as error:
+        except Exception as error:  # also one that is not foreseen must end the links, and is raised again
             for link in self.links.values():
                 link.end(str(error) or type(error).__name__)
             if not isinstance(error, WorkerLostError):
