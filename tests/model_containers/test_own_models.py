@@ -401,7 +401,7 @@ def test_an_onnx_file_of_a_fixed_batch_wants_that_batch(tmp_path):
     write_onnx(tmp_path / "fixed.onnx", batch=1)
     run = ran([LOADGEN, "saturate", "-m", "fixed.onnx", "-d", "1", "--dry-run"], tmp_path)
     assert run.returncode == 2
-    assert "--batch-size 2: fixed takes batches of at most 1: take --batch-size 1" in run.stderr
+    assert "--batch-size 2: fixed takes batches of at most 1; take --batch-size 1" in run.stderr
 
 
 @onnx
