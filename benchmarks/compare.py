@@ -22,6 +22,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from loadgen.judging.comparison import MAX_ROUNDS, interval, least_rounds
 
 ROOT = Path(__file__).parents[1]
@@ -87,8 +89,11 @@ def measured(tree: Path, only: str) -> list[tuple[str, float]]:
     """One round of a working tree's benchmarks."""
     path = tree.with_suffix(".json")
     command = [sys.executable, "-m", "pytest", "-q", "benchmarks", f"--benchmark-json={path}", "-k", only]
+    command += ["-W", "ignore::pytest_benchmark.logger.PytestBenchmarkWarning"]
     environment = {**os.environ, "PYTHONPATH": str(tree)}
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
+    if done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED:
+        sys.exit(f"-k {only}: selects no benchmark; list them with: pytest benchmarks --collect-only")
     if done.returncode:
         sys.exit(f"the benchmarks of {tree.name} failed:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
     values = []
