@@ -38,9 +38,15 @@ from frontend_launch.wire import ipc_addresses
 
 FRONTENDS_TIMEOUT_S = 30.0
 
-LOCAL_FROM_BYTES = 262_144
-"""Inputs from this size on go through Unix sockets, for which both sides need less time; smaller ones are faster over
-TCP, those of 64 KiB more than twice. Measured: ``docs/performance.md``."""
+SMALL_BATCH_BYTES = 131_072
+LARGE_INPUT_BYTES = 262_144
+"""Unix sockets cost both sides less where the largest batch is below the first, or an input reaches the second. Between
+them TCP is faster, for inputs of 64 KiB in large batches more than twice. Measured: ``docs/performance.md``."""
+
+
+def unix_sockets_pay(input_bytes: int, max_batch: int) -> bool:
+    """Whether Unix sockets are faster than TCP for inputs of this size in batches of up to `max_batch`."""
+    return input_bytes >= LARGE_INPUT_BYTES or input_bytes * max_batch < SMALL_BATCH_BYTES
 
 
 class ProcessLauncher(Launcher):
@@ -111,7 +117,8 @@ class ProcessLauncher(Launcher):
         """A directory for a frontend's Unix sockets, where they pay and the system takes so long a path."""
         directory = self._directory / f"{role}.sockets"
         longest = max(len(os.fsencode(address)) for address in ipc_addresses(directory)) - len("ipc://")
-        if self._config.payload_bytes < LOCAL_FROM_BYTES or longest > zmq.IPC_PATH_MAX_LEN:
+        pay = unix_sockets_pay(self._config.payload_bytes, self._config.max_batch)
+        if not pay or longest > zmq.IPC_PATH_MAX_LEN:
             return None
         directory.mkdir()
         return directory

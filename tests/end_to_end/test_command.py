@@ -121,8 +121,8 @@ def test_stopping_by_count_answers_everything(tmp_path):
     assert (summary["sent"], summary["completed"]) == (500, 500)
 
 
-@pytest.mark.parametrize(("side", "transport"), [(255, "tcp"), (256, "ipc")])
-def test_large_inputs_go_through_unix_sockets(tmp_path, side, transport):
+@pytest.mark.parametrize(("side", "transport"), [(8, "ipc"), (255, "tcp"), (256, "ipc")])
+def test_small_batches_and_large_inputs_go_through_unix_sockets(tmp_path, side, transport):
     """Of client and replicas alike; the results say so."""
     run = ran(tmp_path, "--requests", "50", "--input-shape", f"{side}x{side}", "--verify", "5")
     assert run.returncode == 0, run.stderr

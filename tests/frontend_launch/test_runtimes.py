@@ -5,6 +5,7 @@ import pkgutil
 import pytest
 
 from frontend_launch.launch.launcher import Launcher
+from frontend_launch.launch.process import unix_sockets_pay
 from frontend_launch.launch.runtimes import RUNTIMES
 
 
@@ -12,3 +13,21 @@ from frontend_launch.launch.runtimes import RUNTIMES
 def test_each_runtime_names_a_launcher(name):
     """A name that does not resolve would be found by the first user only."""
     assert Launcher in pkgutil.resolve_name(RUNTIMES[name].launcher_class).__mro__
+
+
+@pytest.mark.parametrize(
+    ("input_bytes", "max_batch", "pay"),
+    [
+        (8, 1, True),
+        (8192, 1, True),
+        (4096, 31, True),
+        (4096, 32, False),
+        (65_536, 32, False),
+        (262_143, 1, False),
+        (262_144, 1, True),
+        (1_072_812, 32, True),
+    ],
+)
+def test_where_processes_use_unix_sockets(input_bytes, max_batch, pay):
+    """Batches below 128 KiB, and inputs from 256 KiB."""
+    assert unix_sockets_pay(input_bytes, max_batch) == pay
