@@ -121,6 +121,8 @@ def compare(
         )
         if not config.gates:
             _refuse_verdicts(wanted)
+        if dry_run:
+            wanted.refuse_in_dry_run()
     if dry_run:
         plan, _ = console.run(prepare_comparison(config))
         typer.echo(comparison.compare_plan_text(plan))

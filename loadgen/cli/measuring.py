@@ -34,7 +34,7 @@ def one_experiment(described: Callable[..., ExperimentConfig]) -> Callable[..., 
         if given["dry_run"]:
             show_plan(config)
         else:
-            wanted = outputs.writing(given["json"], given["output"], given["quiet"])
+            wanted = outputs.writing(given["context"], given["json"], given["output"], given["quiet"])
             measure(config, wanted["outputs"])
 
     return verb

@@ -81,6 +81,17 @@ class Outputs:
         """Standard output gets no text for people."""
         return self.quiet or self.to_standard_output
 
+    def refuse_in_dry_run(self) -> None:
+        """Refuse files on standard output, where a dry run prints its plan.
+
+        Raises:
+            ConfigError: a file is standard output.
+        """
+        for file in self.files:
+            if file.path == console.STANDARD_OUTPUT:
+                remedy = f"leave out {file.option} or --dry-run"
+                raise ConfigError(f"{file.option} -: a dry run prints a plan and has no results; {remedy}")
+
     def set_up_logging(self) -> None:
         """Log to standard output, to standard error where a file is written there, or warnings only."""
         if self.quiet:
@@ -126,6 +137,7 @@ def _place(path: str) -> str:
 
 @parameters.panel(help_format.RESULTS)
 def writing(
+    context: typer.Context,
     json: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the answer as JSON.")] = None,
     output: Annotated[
         list[str] | None,
@@ -139,7 +151,10 @@ def writing(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> parameters.Settings:
     """What is written and printed."""
-    return {"outputs": Outputs((*of("--json", json, "json"), *by_ending(output or ())), quiet)}
+    wanted = Outputs((*of("--json", json, "json"), *by_ending(output or ())), quiet)
+    if context.params.get("dry_run"):
+        wanted.refuse_in_dry_run()
+    return {"outputs": wanted}
 
 
 def of(option: str, path: Path | str | None, form: str) -> tuple[File, ...]:

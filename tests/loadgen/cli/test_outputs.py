@@ -77,6 +77,33 @@ def test_the_answer_on_standard_output_is_alone(measured):
     assert json.loads(done.stdout)["schema_version"] == 2
 
 
+PLANNED = {
+    **{"saturate": ["-m", "noop"], "rate": ["-m", "noop", "--rate", "5"], "sweep": ["-m", "noop"]},
+    **{"capacity": ["-m", "noop", "--slo", "p99<1s"], "size": ["-m", "noop", "--rate", "5", "--slo", "p99<1s"]},
+    "compare": ["--run", "side.toml", "--run", "side.toml"],
+}
+
+
+@pytest.mark.parametrize("name", MEASURING)
+def test_a_dry_run_has_nothing_for_standard_output(name, tmp_path, monkeypatch):
+    """Where something that reads JSON would get the plan."""
+    monkeypatch.chdir(tmp_path)
+    Path("side.toml").write_text('model = "noop"')
+    named = ["--json", *(["--markdown"] if name == "compare" else [])]
+    for option in named:
+        done = asked([LOADGEN, name, *PLANNED[name], "--dry-run", option, "-"])
+        problem = f"{option} -: a dry run prints a plan and has no results; leave out {option} or --dry-run"
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", f"loadgen: {problem}\n")
+
+
+def test_a_dry_run_writes_no_file(tmp_path, monkeypatch):
+    """It plans the whole command, with its outputs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(measuring, "show_plan", lambda *_: None)
+    assert asked([LOADGEN, "saturate", "-m", "noop", "--dry-run", "-o", "run.json"]).returncode == 0
+    assert not list(tmp_path.iterdir())
+
+
 def test_quiet(measured, logs):
     """Prints errors only, and logs warnings."""
     assert measured("--quiet").stdout == ""
