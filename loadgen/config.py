@@ -24,7 +24,7 @@ from loadgen.checks import finite, host, instance, whole, words
 from loadgen.constraints import MAX_DURATION_S
 from loadgen.errors import ConfigError, FieldError
 from loadgen.feed.options import Live
-from loadgen.judging.slo import Condition
+from loadgen.judging.slo import Condition, check_direction
 from loadgen.load import requests_log
 from loadgen.load.arrivals import MAX_REQUESTS, Arrivals
 from loadgen.load.drawing import DTYPES, Range
@@ -517,6 +517,7 @@ class ExperimentConfig:
         instance(self, "patience", of=(Patience,))
         instance(self, "output", of=(Output,))
         instance(self, "fail_if", of=(Condition,), each=True)
+        check_direction("ExperimentConfig.fail_if", self.fail_if, objective=False)
         whole(self, "seed", least=0, most=MAX_SEED)
         if self.abort_on_fail and not self.fail_if:
             problem = "has no condition that could end the run"

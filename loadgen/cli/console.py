@@ -210,6 +210,7 @@ _OPTIONS = {
     "Access.certificate": "--tls-cert",
     "Access.headers": "--token-file",
     "Access.key": "--tls-key",
+    "Asked.objective": "--slo",
     "CapacityConfig.conditions": "--slo",
     "CapacityConfig.cv": "--arrivals",
     "CapacityConfig.start_rps": "--start",

@@ -24,7 +24,7 @@ from loadgen.experiments.probes import Probe, ProbeRequest, bound_s, cannot_pass
 from loadgen.experiments.search import HIGHEST_RPS, LOWEST_RPS, Capacity, Effort, Limits, Searcher, effort
 from loadgen.feed.view import NO_VIEW, View
 from loadgen.judging.early_stop import Decided, FirstOf, Watcher
-from loadgen.judging.slo import Condition, slow_bounds_ns
+from loadgen.judging.slo import Condition, check_direction, slow_bounds_ns
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import MAX_REQUESTS, Renewal
@@ -79,6 +79,7 @@ class CapacityConfig:
         instance(self, "conditions", of=(Condition,), each=True)
         if not self.conditions:
             raise FieldError("CapacityConfig.conditions", "()", "is empty", "name one at least")
+        check_direction("CapacityConfig.conditions", self.conditions, objective=True)
         instance(self, "limits", of=(Limits,))
         finite(self, "cv", zero=True)
         finite(self, "start_rps")

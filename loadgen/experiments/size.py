@@ -30,7 +30,7 @@ from loadgen.experiments.size_answer import Answer, Ask, Question, Told
 from loadgen.experiments.sizing import STARTING_S, Sizer
 from loadgen.experiments.trace_peaks import peak_rps
 from loadgen.feed.view import View
-from loadgen.judging.slo import Condition
+from loadgen.judging.slo import Condition, check_direction
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal, Trace
@@ -85,6 +85,7 @@ class SizeConfig:
         instance(self, "trace", of=(Trace,))
         if not self.conditions:
             raise FieldError("SizeConfig.conditions", "()", "is empty", "name one at least")
+        check_direction("SizeConfig.conditions", self.conditions, objective=True)
         if not isinstance(self.base.serve, Deploy):
             raise ConfigError("a server that runs already has its size; use find_capacity")
         whole(self, "replicas", "cpus_per_replica", each=True)

@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from frontend_launch.quantities import number
-from loadgen.errors import ConfigError
+from loadgen.errors import ConfigError, FieldError
 from loadgen.load.summary import Share, Summary, slow_name
 from loadgen.load.tally import OUTCOMES as OUTCOMES_COUNTED
 from loadgen.load.target import Outcome
@@ -38,6 +38,8 @@ LATENCIES: Final = ("p50", "p90", "p95", "p99", "p99.9", "mean", "max")
 OUTCOMES: Final = ("failed", "timed_out", "defaulted", "abandoned")
 GOODPUT: Final = "goodput"
 METRICS: Final = (*LATENCIES, "throughput", *OUTCOMES, "resent", "achieved", "failed_batches", GOODPUT)
+_BETTER_HIGH: Final = ("throughput", "achieved", GOODPUT)
+"""Metrics of which more is better; of the others it is less."""
 
 _NS_PER_MS: Final = 1e6
 _S_PER_UNIT: Final = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -127,6 +129,11 @@ class Condition:
         text = f"{self.name}{operator}{self.text[len(self.name) + len(self.operator) :]}"
         return replace(self, operator=operator, text=text)
 
+    @property
+    def is_objective(self) -> bool:
+        """Whether better servers keep the bound; otherwise they break it."""
+        return (self.metric in _BETTER_HIGH) == (self.operator in (">", ">="))
+
     def allows(self, measured: float) -> bool:
         """Whether a value, in the unit of `value`, keeps the bound."""
         match self.operator:
@@ -170,6 +177,27 @@ def parse(text: str) -> list[Condition]:
     if re.search("[0-9],[0-9]", text):
         raise ConfigError(f"{text!r}: has a comma in a number; write 0.5 for a half, and 1000 for a thousand")
     return [_condition(part.strip()) for part in text.split(",")]
+
+
+def check_direction(field: str, conditions: Iterable[Condition], *, objective: bool) -> None:
+    """Refuse conditions whose comparison is reversed.
+
+    Args:
+        field: of the conditions, for the error.
+        conditions: to check.
+        objective: they have to hold; otherwise they must not come true.
+
+    Raises:
+        FieldError: better servers break an objective, or make come true what must not.
+    """
+    for condition in conditions:
+        if condition.is_objective == objective:
+            continue
+        better = "higher" if condition.metric in _BETTER_HIGH else "lower"
+        effect = "so good servers miss this objective" if objective else "so good runs fail"
+        operator = condition.operator.translate(str.maketrans("<>", "><"))
+        remedy = f"write {condition.name}{operator}{condition.text[len(condition.name) + len(condition.operator) :]}"
+        raise FieldError(field, condition.text, f"a {better} {condition.metric} is better, {effect}", remedy)
 
 
 def _condition(text: str) -> Condition:

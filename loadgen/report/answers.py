@@ -12,7 +12,7 @@ from pathlib import Path
 from frontend_launch.quantities import number, plural
 from loadgen.experiments.choice import Candidate, Choice, Shown, choose
 from loadgen.experiments.size_knowledge import SERVER
-from loadgen.judging.slo import Condition
+from loadgen.judging.slo import Condition, check_direction
 from loadgen.report.found import FoundCapacity, FoundSize
 from loadgen.report.reading import Collection
 from loadgen.results.cells import Cell, Configuration
@@ -70,6 +70,9 @@ class Asked:
     rate_rps: float
     slo: str
     objective: tuple[Condition, ...]
+
+    def __post_init__(self) -> None:
+        check_direction("Asked.objective", self.objective, objective=True)
 
     @property
     def text(self) -> str:

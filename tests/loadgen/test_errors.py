@@ -15,6 +15,7 @@ from loadgen.cli import console, verbs
 from loadgen.errors import ConfigError, FieldError, TargetError
 from loadgen.experiments.sweep import run_sweep
 from loadgen.load.arrivals import Renewal, Trace
+from loadgen.report.answers import Asked
 from loadgen.targets.access import Access
 from loadgen.targets.address import Address
 from loadgen.targets.remote import TargetOptions
@@ -92,7 +93,7 @@ def test_no_raise_names_an_option():
 
 
 FIELDS = sorted(set().union(*(found for _, found in named(FIELD))))
-KNOWN = {kind.__name__: kind for kind in (Access, Address, Ports, Renewal, TargetOptions, Trace)}
+KNOWN = {kind.__name__: kind for kind in (Access, Address, Asked, Ports, Renewal, TargetOptions, Trace)}
 
 
 @pytest.mark.parametrize("field", FIELDS)

@@ -30,6 +30,7 @@ QUESTION = Question(50.0, (Size(1, 1), Size(2, 1)), (1, 2), tuple(parse("p99<1s"
     [
         ([], "--rate and --trace are both missing: name one"),
         (["--rate", "5", "--trace", "x"], "--rate and --trace are two rates: leave one out"),
+        (["--rate", "5", "--slo", "p99>1s"], "--slo p99>1s: a lower p99 is better"),
         (["--rate", "abc"], "--rate 'abc': not a rate"),
         (["--rate", "0"], "--rate 0: not positive"),
         (["--trace", "/nowhere"], "--trace /nowhere"),

@@ -186,6 +186,7 @@ def test_a_host_without_an_address_is_said_at_once():
         (["--rate", "5", "--arrivals", "ramp:1..2"], "'ramp:1..2' has rates of its own: leave --rate 5 out"),
         (["--arrivals", "steps:1x1s", "-d", "5"], "leave --duration 5 out"),
         (["--rate", "5", "--fail-if", "p98>1ms"], "--fail-if 'p98>1ms': there is no metric p98"),
+        (["--rate", "5", "--fail-if", "p99<1s"], "--fail-if p99<1s: a lower p99 is better, so good runs fail; write"),
         (["--rate", "abc"], "--rate 'abc': not a rate; write requests a second such as 100, or 6/m or 360/h"),
         (["--rate", "nan"], "--rate 'nan': not a rate"),
         (["--rate", "0/m"], "--rate 0: not positive"),
@@ -212,6 +213,11 @@ def test_rates_that_make_no_sense(tmp_path, arguments, complaint):
         (
             ("--slo", "quick"),
             "--slo 'quick': no condition; write such as p99<250ms or failed<0.1%, joined by commas",
+        ),
+        (
+            ("--slo", "p99<1s", "--slo", "throughput<9"),
+            "--slo throughput<9: a higher throughput is better, so good servers miss this objective; "
+            "write throughput>9",
         ),
         (("--slo", "p99<1s", "--tolerance", "0"), "--tolerance 0: out of bounds; use 0.1% to 50%"),
         (("--slo", "p99<1s", "--tolerance", "90%"), "--tolerance 90%: out of bounds; use 0.1% to 50%"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.errors import ConfigError
+from loadgen.errors import ConfigError, FieldError
 from loadgen.judging import slo
 from loadgen.load.summary import MeasuredPart, Share, slow_name
 from loadgen.results.files import read
@@ -108,6 +108,33 @@ def test_what_makes_no_sense_is_one_line(text, said):
     with pytest.raises(ConfigError, match=re.escape(said)) as refusal:
         slo.parse(text)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("p99>1s", "a lower p99 is better, so good servers miss this objective; write p99<1s"),
+        ("max>=1s", "a lower max is better, so good servers miss this objective; write max<=1s"),
+        ("failed > 0.1%", "a lower failed is better, so good servers miss this objective; write failed<0.1%"),
+        ("resent>0", "a lower resent is better, so good servers miss this objective; write resent<0"),
+        ("throughput<9/s", "a higher throughput is better, so good servers miss this objective; write throughput>9/s"),
+        (
+            "goodput(latency<1s)<=9%",
+            "a higher goodput is better, so good servers miss this objective; write goodput(latency<1s)>=9%",
+        ),
+    ],
+)
+def test_a_reversed_comparison_is_refused(text, problem):
+    """An objective that good servers miss, or a limit that good runs break."""
+    (condition,) = slo.parse(text)
+    slo.check_direction("X.limits", [condition], objective=False)
+    with pytest.raises(FieldError) as refusal:
+        slo.check_direction("X.conditions", [condition], objective=True)
+    assert str(refusal.value) == f"conditions {condition.text}: {problem}"
+    remedy = problem.rpartition("; write ")[2]
+    slo.check_direction("X.conditions", slo.parse(remedy), objective=True)
+    with pytest.raises(FieldError, match="is better, so good runs fail; write "):
+        slo.check_direction("X.limits", slo.parse(remedy), objective=False)
 
 
 @pytest.mark.parametrize(
