@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from difflib import get_close_matches
 from pathlib import Path
@@ -126,7 +126,7 @@ def defaults(source: str, table: Mapping[str, Any], command: Any) -> dict[str, A
 def _default(source: str, command: Any, key: str, value: Any) -> tuple[str, Any]:
     name, known = key.replace("_", "-"), dict(_known(command))
     if (option := known.get(name)) is None:
-        remedy = _meant(name, known) or f"see `loadgen {command.name} --help`"
+        remedy = _taken(name) or _meant(name, known) or f"see `loadgen {command.name} --help`"
         raise ConfigError(f"{source} has the key {key!r}, which is no option of {command.name}: {remedy}")
     values = value if isinstance(value, list) else [value]
     if any(isinstance(each, Mapping) for each in values):
@@ -136,11 +136,48 @@ def _default(source: str, command: Any, key: str, value: Any) -> tuple[str, Any]
     return option.name, ",".join(map(str, value)) if isinstance(value, list) else value
 
 
+def _taken(name: str) -> str:
+    others = takers(f"--{name}") if f"--{name}" != CONFIG else ()
+    return f"{listed(others)} take{'s' * (len(others) == 1)} it" if others else ""
+
+
 def _known(command: Any) -> Iterator[tuple[str, Any]]:
     """The options that a file may have, by each of their long names."""
     for option in command.params:
         if option.param_type_name == "option" and CONFIG not in option.opts:
             yield from ((flag[2:].replace("_", "-"), option) for flag in option.opts if flag.startswith("--"))
+
+
+def takers(flag: str) -> list[str]:
+    """The commands that take an option.
+
+    Args:
+        flag: with its dashes.
+    """
+    from loadgen.cli.verbs import commands  # noqa: PLC0415 - it imports all verbs
+
+    return [name for name, command in commands() if any(flag in option.opts for option in command.params)]
+
+
+def listed(words: Sequence[str], last: str = "and") -> str:
+    """Words in a sentence: ``a``, ``a and b``, ``a, b and c``.
+
+    Args:
+        words: one at least.
+        last: what stands before the last of several.
+    """
+    *others, final = words
+    return f"{', '.join(others)} {last} {final}" if others else final
+
+
+def flag(option: Any) -> str:
+    """What an option is called in messages.
+
+    Args:
+        option: of the parser.
+    """
+    names = _names(option)
+    return f"--{names[0]}" if names else str(option.opts[0])
 
 
 def _meant(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
@@ -171,12 +208,10 @@ def check_environment(context: Any) -> None:
 
 def _of_others() -> frozenset[str]:
     """The variables of all commands, and of replicas, which their images document."""
-    from loadgen.cli.verbs import VERBS, verb  # noqa: PLC0415 - it imports all verbs
+    from loadgen.cli.verbs import commands  # noqa: PLC0415 - it imports all verbs
     from loadgen.results.environment import VARIABLES  # noqa: PLC0415 - most commands do without it
 
-    verbs = [verb(name) for name in VERBS]
-    commands = [each for found in verbs for each in (found, *getattr(found, "commands", {}).values())]
-    options = [option for command in commands for option in command.params]
+    options = [option for _, command in commands() for option in command.params]
     return VARIABLES | {variable for option in options for variable in getattr(option, "envvar", None) or ()}
 
 
@@ -204,7 +239,7 @@ def invoked(context: Any, act: Callable[[], T]) -> T:
 def _found(context: Any) -> Iterator[tuple[str, str]]:
     for option in context.command.params:
         if option.param_type_name == "option" and (where := where_from(context, option)):
-            yield f"--{_names(option)[0]}", where
+            yield flag(option), where
 
 
 def where_from(context: Any, option: Any) -> str:

@@ -7,14 +7,14 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand
 
-from loadgen.cli import exit_codes, option_sources
+from loadgen.cli import exit_codes, usage
 from loadgen.cli.argv import list_options, normalise_argv
 from loadgen.cli.help_format import Command, Group
 from loadgen.errors import one_line
@@ -103,6 +103,15 @@ def verb(name: str) -> Any:
     return command(name, found)
 
 
+def commands() -> Iterator[tuple[str, Any]]:
+    """Each verb and its command, with those below it."""
+    for name in VERBS:
+        found = verb(name)
+        yield name, found
+        for below, nested in getattr(found, "commands", {}).items():
+            yield f"{name} {below}", nested
+
+
 def command(name: str, function: Callable[..., Any], kind: type[TyperCommand] = Command) -> Any:
     """A command with the options of a function.
 
@@ -176,9 +185,6 @@ def _need_shell(option: str) -> None:
         sys.exit(_said(f"{option}: no shell is detected; {remedy}", exit_codes.CONFIG))
 
 
-_EXTRA = "Got unexpected extra argument"
-
-
 def _refuse(error: typer.TyperException, argv: list[str]) -> NoReturn:
     """Say in one line what the parser does not like; or a verb's help, where the verb alone says nothing.
 
@@ -186,24 +192,10 @@ def _refuse(error: typer.TyperException, argv: list[str]) -> NoReturn:
         error: of the parser.
         argv: the words after the program's name.
     """
-    from loadgen.results.environment import SECRET_OPTIONS  # noqa: PLC0415 - it takes longer than most commands
-
-    text = error.format_message().rstrip(".")
-    if text.startswith(_EXTRA) and any(word.partition("=")[0] in SECRET_OPTIONS for word in argv):
-        text = f"{_EXTRA}s, which may be of a header: write --header 'NAME: VALUE' in quotes"
     if type(error).__name__ == "NoArgsIsHelpError":  # typer does not export it
-        typer.echo(text, err=True)
+        typer.echo(error.format_message().rstrip("."), err=True)
     else:
-        context = getattr(error, "ctx", None)
-        path = "loadgen" if context is None else context.command_path
-        # Behind a value of the wrong type is an error of what reads types, which knows the value.
-        details = getattr(error.__cause__, "errors", list)
-        values = [detail["input"] for detail in details()]
-        given = f"{', '.join(map(repr, values))} is given, " if values else ""
-        if context is not None and (option := getattr(error, "param", None)) is not None:
-            where = option_sources.where_from(context, option)
-            given += f"from {where}, " if where else ""
-        _said(f"{text[:1].lower()}{text[1:]}: {given}see `{path} --help`", exit_codes.CONFIG)
+        _said(usage.refusal(error, argv), exit_codes.CONFIG)
     sys.exit(exit_codes.CONFIG)
 
 

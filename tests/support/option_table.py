@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from frontend_launch import models
 from frontend_launch.errors import DescribeError
 from loadgen import plan
 from loadgen.cli import exit_codes, verbs
-from loadgen.cli.verbs import VERBS
+from loadgen.cli.verbs import commands
 from model_containers import catalog, settings
 from model_containers.errors import ModelContainersError
 from model_containers.model import Description
@@ -118,15 +118,6 @@ class Case:
             base = [word for word in base if parameter.name == "connect" or word not in MODEL]
         flag = max(parameter.opts, key=len)
         return [*self.verb.split(), *base, f"{flag}={value}"]
-
-
-def commands() -> Iterator[tuple[str, Any]]:
-    """Each verb and its command."""
-    for name in VERBS:
-        command = verbs.verb(name)
-        yield name, command
-        for below, nested in getattr(command, "commands", {}).items():
-            yield f"{name} {below}", nested
 
 
 def cases(*, once: bool) -> list[Case]:

@@ -7,7 +7,6 @@ import sys
 
 import pytest
 import typer
-from option_table import commands
 from program import LOADGEN, asked
 from typer import completion
 
@@ -15,7 +14,7 @@ from loadgen.cli import help_format, measuring, sweep, verbs
 from loadgen.cli import size as sizing
 from loadgen.cli.argv import list_options, normalise_argv
 from loadgen.cli.examples import EXAMPLES
-from loadgen.cli.verbs import PANELS, VERBS
+from loadgen.cli.verbs import PANELS, VERBS, commands
 
 COMMANDS = {"": None, **dict(commands())}
 MEASURING = ("size", "saturate", "rate", "sweep", "capacity")
@@ -35,8 +34,8 @@ def test_help_is_asked_for_in_three_ways(words):
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["sature"], "no such command 'sature'. Did you mean 'saturate', 'rate'?: see `loadgen --help`"),
-        (["models", "x"], "no such command 'x': see `loadgen models --help`"),
+        (["sature"], "sature: no such command; did you mean saturate or rate? see `loadgen --help`"),
+        (["models", "x"], "x: no such command; see `loadgen models --help`"),
         (["saturate", "x"], "saturate x: saturate has no commands; leave x out"),
     ],
 )

@@ -4,11 +4,11 @@ import json
 import logging
 
 import pytest
-from option_table import commands
 from program import LOADGEN, asked
 
 from loadgen.cli import measuring, verbs
 from loadgen.cli.option_sources import CONFIG
+from loadgen.cli.verbs import commands
 
 PLAN = [LOADGEN, "saturate", "-m", "noop", "--dry-run", "--topology", "cpus=0-7"]
 
@@ -74,6 +74,8 @@ def test_options_that_may_be_repeated(monkeypatch, planned, file):
     [
         ("duratoin = 3", "has the key 'duratoin', which is no option of saturate: did you mean 'duration'?"),
         ("zzz = 3", "has the key 'zzz', which is no option of saturate: see `loadgen saturate --help`"),
+        ("rate = 100", "has the key 'rate', which is no option of saturate: size, rate, report and best take it"),
+        ("within = 5", "has the key 'within', which is no option of saturate: size takes it"),
         ('config = "x"', "has the key 'config', which is no option of saturate: see `loadgen saturate --help`"),
         ("[model]", "has a table for the key 'model': write its value, as of --model"),
     ],
@@ -91,7 +93,7 @@ def test_errors_say_where_an_option_is_from(monkeypatch, file):
     assert asked(PLAN).stderr.endswith(" or 250ms (--duration is from LOADGEN_DURATION)\n")
     monkeypatch.setenv("LOADGEN_DURATION", "1s")
     monkeypatch.setenv("LOADGEN_SEED", "soon")
-    assert "'soon' is given, from LOADGEN_SEED, see `loadgen saturate --help`\n" in asked(PLAN).stderr
+    assert asked(PLAN).stderr.endswith("such as 5 (--seed is from LOADGEN_SEED)\n")
     monkeypatch.delenv("LOADGEN_SEED")
     given = file("requests = 5")
     assert asked([*PLAN, *given]).stderr.endswith(

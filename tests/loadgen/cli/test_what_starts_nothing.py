@@ -1,6 +1,5 @@
 """Commands that end before they start anything: help, plans, and what is refused."""
 
-import re
 from importlib.util import find_spec
 
 import pytest
@@ -15,23 +14,6 @@ SEED_EXAMPLES = [
     "--model_gpus 0,1 --model_cpus 20 21 22 23 --cpus_per_replica_nums 2",
     "-m vgg -d 30 -g 1 -c 20 21 22 23 24 25 26",
 ]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        (["rate", "-m", "noop", "--seed", "abc"], r".*'--seed'.*: 'abc' is given, see `loadgen rate --help`"),
-        (["saturate", "--nonsense"], r"no such option: --nonsense.*: see `loadgen saturate --help`"),
-        (["sature"], r"no such command 'sature'.*: see `loadgen --help`"),
-        (["models", "x"], r"no such command 'x'.*: see `loadgen models --help`"),
-    ],
-)
-def test_what_cannot_be_parsed_is_one_line(arguments, line):
-    """With the value and where to look."""
-    run = asked([LOADGEN, *arguments])
-    assert run.returncode == 2
-    assert re.fullmatch(f"loadgen: {line}\n", run.stderr)
-    assert run.stdout == ""
 
 
 def test_a_verb_that_says_nothing_alone():

@@ -1,0 +1,137 @@
+"""Words what the parser refuses as the verbs do: one line with the option, its value, the problem and the remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import typer
+
+from loadgen.cli import option_sources
+from loadgen.cli.option_sources import listed
+
+_PROBLEMS = {
+    "int_parsing": "not a whole number; write digits, such as 5",
+    "int_from_float": "not a whole number; write digits, such as 5",
+    "int_parsing_size": "too large; use a smaller number",
+    "float_parsing": "not a number; write such as 0.5",
+    "bool_parsing": "neither true nor false; use true or false",
+    "string_type": "not text; write it in quotes",
+}
+"""What is wrong with a value, by the name of what reads it, and the remedy."""
+
+_UNREADABLE = "not usable here; leave it out"
+_NO_COMMAND = re.compile(r"No such command '(.*?)'(?:\.|$)", re.DOTALL)
+_EXTRA = re.compile(r"Got unexpected extra argument.*? \((.*)\)", re.DOTALL)
+_NO_VALUE = re.compile(r"Option '(.*?)' requires an argument", re.DOTALL)
+_NEEDLESS_VALUE = re.compile(r"Option '(.*?)' does not take a value", re.DOTALL)
+_MOST_NAMED = 2
+"""Most commands or options that are named as what was meant."""
+
+
+def refusal(error: typer.TyperException, argv: Sequence[str]) -> str:
+    """What a user reads of an error of the parser.
+
+    Args:
+        error: of the parser.
+        argv: the words after the program's name.
+    """
+    context = getattr(error, "ctx", None)
+    path, command = _meant(argv) if context is None else (context.command_path, context.command)
+    see = f"see `{path} --help`"
+    text = error.format_message().rstrip(".")
+    kind = type(error).__name__  # typer does not export all of them
+    if kind == "NoSuchOption":
+        flag, near = getattr(error, "option_name", ""), getattr(error, "possibilities", None) or ()
+        return f"{flag}: no option of {path}; {_remedy(flag, near)}{see}"
+    if kind == "MissingParameter":
+        return f"{_name(getattr(error, 'param', None), text)}: missing; {see}"
+    if kind == "BadParameter":
+        return _bad_value(error, text) or f"{text[:1].lower()}{text[1:]}; {see}"
+    if found := _NO_COMMAND.match(text):
+        return _unknown_command(found[1], getattr(command, "commands", {}), see)
+    if found := _EXTRA.match(text):
+        return _extra(found[1], argv, command, see)
+    if found := _NO_VALUE.match(text):
+        return f"{found[1]}: its value is missing; {see}"
+    if found := _NEEDLESS_VALUE.match(text):
+        return f"{found[1]}: takes no value; write it alone, {see}"
+    return f"{text[:1].lower()}{text[1:]}; {see}"
+
+
+def _meant(argv: Sequence[str]) -> tuple[str, Any]:
+    """What is typed for the command that words ask for, and the command; None where they ask for none."""
+    from loadgen.cli.verbs import VERBS, verb  # noqa: PLC0415 - it imports this module
+
+    if not argv or argv[0] not in VERBS:
+        return "loadgen", None
+    path, command = f"loadgen {argv[0]}", verb(argv[0])
+    for word in argv[1:]:
+        if (nested := getattr(command, "commands", {}).get(word)) is not None:
+            return f"{path} {word}", nested
+    return path, command
+
+
+def _remedy(flag: str, near: Sequence[str]) -> str:
+    if others := option_sources.takers(flag):
+        return f"{listed(others)} take{'s' * (len(others) == 1)} it, "
+    return _question(near)
+
+
+def _unknown_command(word: str, commands: Iterable[str], see: str) -> str:
+    near = [name for name in commands if word and name.startswith(word)]
+    near = near or get_close_matches(word, list(commands), _MOST_NAMED)
+    return f"{word}: no such command; {_question(near)}{see}"
+
+
+def _question(near: Sequence[str]) -> str:
+    return f"did you mean {listed(near[:_MOST_NAMED], 'or')}? " if near else ""
+
+
+def _extra(words: str, argv: Sequence[str], command: Any, see: str) -> str:
+    """Words that are neither options nor values.
+
+    Args:
+        words: as the parser quotes them.
+        argv: the words after the program's name.
+        command: that was asked for.
+        see: where its help is.
+    """
+    from loadgen.results.environment import SECRET_OPTIONS  # noqa: PLC0415 - it takes longer than most commands
+
+    if any(word.partition("=")[0] in SECRET_OPTIONS for word in argv):
+        return f"unexpected words, which may be of a header; write --header 'NAME: VALUE' in quotes, {see}"
+    arguments = [each for each in command.params if each.param_type_name == "argument"]
+    if arguments:
+        return f"{words}: more than {command.name} takes; {see}"
+    named = any(each.name == "model" for each in command.params)
+    remedy = "name a model with -m, " if named and " " not in words else ""
+    return f"{words}: {command.name} takes only options; {remedy}{see}"
+
+
+def _name(parameter: Any, otherwise: str) -> str:
+    """What a parameter is called on the command line."""
+    if parameter is None:
+        return otherwise
+    if parameter.param_type_name == "argument":
+        return str(parameter.metavar or parameter.name)
+    return option_sources.flag(parameter)
+
+
+def _bad_value(error: typer.TyperException, text: str) -> str:
+    """Why a parameter cannot have its value; empty where the error is not of what reads types.
+
+    Args:
+        error: of the parser.
+        text: of the error.
+    """
+    parameter, context = getattr(error, "param", None), getattr(error, "ctx", None)
+    details: Sequence[Mapping[str, Any]] = getattr(error.__cause__, "errors", list)()
+    if parameter is None or not details:
+        return ""
+    name, detail = _name(parameter, text), details[0]
+    where = "" if context is None else option_sources.where_from(context, parameter)
+    problem = _PROBLEMS.get(detail["type"], _UNREADABLE)
+    return f"{name} {detail['input']!r}: {problem}{f' ({name} is from {where})' if where else ''}"

@@ -1,0 +1,83 @@
+"""What the parser refuses: one line with the value and the remedy, which names the help of the verb."""
+
+import pytest
+from program import LOADGEN, asked
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("saturate --zzz", "--zzz: no option of loadgen saturate; see `loadgen saturate --help`"),
+        (
+            "saturate --dryrun",
+            "--dryrun: no option of loadgen saturate; did you mean --dry-run or --drain? see `loadgen saturate --help`",
+        ),
+        (
+            "saturate --rate 5",
+            "--rate: no option of loadgen saturate; size, rate, report and best take it, see `loadgen saturate --help`",
+        ),
+        (
+            "saturate --within 5",
+            "--within: no option of loadgen saturate; size takes it, see `loadgen saturate --help`",
+        ),
+        (
+            "-m noop",
+            "-m: no option of loadgen; size, saturate, rate, sweep, capacity and up take it, see `loadgen --help`",
+        ),
+        ("models verify --x", "--x: no option of loadgen models verify; see `loadgen models verify --help`"),
+        ("saturate -m noop -d", "-d: its value is missing; see `loadgen saturate --help`"),
+        ("models verify --timeout", "--timeout: its value is missing; see `loadgen models verify --help`"),
+        (
+            "models --timeout 5",
+            "--timeout: no option of loadgen models; size, saturate, rate, sweep, capacity and models verify take it, see `loadgen models --help`",
+        ),
+        ("saturate --dry-run=5", "--dry-run: takes no value; write it alone, see `loadgen saturate --help`"),
+        ("capacity -m noop", "--slo: missing; see `loadgen capacity --help`"),
+        ("report", "PATH...: missing; see `loadgen report --help`"),
+        ("saturate noop", "noop: saturate takes only options; name a model with -m, see `loadgen saturate --help`"),
+        ("saturate a b", "a b: saturate takes only options; see `loadgen saturate --help`"),
+        ("doctor a", "a: doctor takes only options; see `loadgen doctor --help`"),
+        ("logs a b", "b: more than logs takes; see `loadgen logs --help`"),
+        ("sature", "sature: no such command; did you mean saturate or rate? see `loadgen --help`"),
+        ("sat", "sat: no such command; did you mean saturate? see `loadgen --help`"),
+        ("zzz", "zzz: no such command; see `loadgen --help`"),
+        ("models x", "x: no such command; see `loadgen models --help`"),
+        ("rate --seed abc", "--seed 'abc': not a whole number; write digits, such as 5"),
+        ("rate --seed=", "--seed '': not a whole number; write digits, such as 5"),
+        ("rate --web 0.5", "--web '0.5': not a whole number; write digits, such as 5"),
+        ("rate --time-scale x", "--time-scale 'x': not a number; write such as 0.5"),
+        ("size --core-cost x --slo p99<1s", "--core-cost 'x': not a number; write such as 0.5"),
+        ("rate --seed " + "9" * 5000, f"--seed '{'9' * 199}…{'9' * 98}': too large; use a smaller number"),
+    ],
+)
+def test_what_cannot_be_parsed_is_one_line(arguments, line):
+    """Without the names of the libraries that read it."""
+    done = asked([LOADGEN, *arguments.split()])
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"loadgen: {line}\n")
+
+
+@pytest.mark.parametrize("name", ["QUIET", "DRY_RUN", "NO_LIVE"])
+def test_a_switch_in_the_environment(monkeypatch, name):
+    """Is true or false."""
+    monkeypatch.setenv(f"LOADGEN_{name}", "maybe")
+    done = asked([LOADGEN, "saturate", "-m", "noop"])
+    option = f"--{name.lower().replace('_', '-')}"
+    problem = f"{option} 'maybe': neither true nor false; use true or false ({option} is from LOADGEN_{name})"
+    assert (done.returncode, done.stderr) == (2, f"loadgen: {problem}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("seed = 0.5", "--seed 0.5: not a whole number; write digits, such as 5"),
+        ("xla = 'no way'", "--xla 'no way': neither true nor false; use true or false"),
+        ("time-scale = [1, 2]", "--time-scale '1,2': not a number; write such as 0.5"),
+    ],
+)
+def test_a_value_of_another_type_in_a_file(tmp_path, text, problem):
+    """Says which file it is from."""
+    path = tmp_path / "options.toml"
+    path.write_text(text)
+    done = asked([LOADGEN, "rate", "--config", str(path)])
+    option = problem.partition(" ")[0]
+    assert (done.returncode, done.stderr) == (2, f"loadgen: {problem} ({option} is from {path})\n")
