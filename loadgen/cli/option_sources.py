@@ -27,11 +27,18 @@ CONFIG = "--config"
 _NEAR = 0.8
 """Similarity from which on the name of a variable counts as a misspelt one."""
 
+_ALIKE = 0.65
+"""Similarity from which on it may be one, or may be of another program."""
+
 _PATH = "loadgen.config"
 """What the parser's context calls the file."""
 
 _used: ContextVar[Mapping[str, str] | None] = ContextVar("used", default=None)
 """Options that are not from the command line, and where each is from."""
+
+
+_unused_lines: ContextVar[Sequence[str]] = ContextVar("unused_lines", default=())
+"""Lines on variables that are no options of the command."""
 
 
 def add(command: Any) -> None:
@@ -48,7 +55,8 @@ def add(command: Any) -> None:
         config.opts.append("--file")
     command.params.append(config)
     for option in (config, *options):
-        option.envvar = [PREFIX + name.upper().replace("-", "_") for name in _names(option)]
+        names = [name.removeprefix("--") for name in option.opts if name.startswith("--")]
+        option.envvar = list(dict.fromkeys(PREFIX + name.upper().replace("-", "_") for name in names))
         option.show_envvar = False  # help would say it of each option
         option.envvar_list_splitter = "\n"  # a header has spaces
 
@@ -186,33 +194,48 @@ def _meant(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     return f"did you mean {near[0]!r}?" if near else ""
 
 
-def check_environment(context: Any) -> None:
-    """Refuse variables that are misspelt; other programs may have their own with this prefix.
+def unused(context: Any) -> list[str]:
+    """Lines on variables that look like options and are none of the command; other programs may have such names too.
 
     Args:
-        context: of a command.
+        context: of the command.
 
     Raises:
         ConfigError: a variable's name is nearly that of an option of the command, and that of no other command.
     """
-    own = {variable for option in context.command.params for variable in getattr(option, "envvar", None) or ()}
-    for variable in sorted(os.environ):
-        if not variable.startswith(PREFIX) or variable in own:
-            continue
-        name, known = variable.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in own]
-        swapped = [each for each in known if sorted(each) == sorted(name)]
-        near = swapped or get_close_matches(name, known, 1, _NEAR)
-        if near and variable not in _of_others():
-            raise ConfigError(f"{variable}: no option has this name; did you mean {PREFIX}{near[0]}?")
+    own = {name for option in context.command.params for name in _variables(option)}
+    strangers = [name for name in sorted(os.environ) if name.startswith(PREFIX) and name not in own]
+    return [line for name in strangers if (line := _unused(name, own, context.command.name))]
 
 
-def _of_others() -> frozenset[str]:
-    """The variables of all commands, and of replicas, which their images document."""
+def _unused(variable: str, own: Iterable[str], command: str) -> str:
+    """A line on a variable; empty where it resembles no option.
+
+    Args:
+        variable: its name.
+        own: the variables of the command.
+        command: its name.
+    """
     from loadgen.cli.verbs import commands  # noqa: PLC0415 - it imports all verbs
     from loadgen.results.environment import VARIABLES  # noqa: PLC0415 - most commands do without it
 
-    options = [option for _, command in commands() for option in command.params]
-    return VARIABLES | {variable for option in options for variable in getattr(option, "envvar", None) or ()}
+    name, known = variable.removeprefix(PREFIX), sorted(each.removeprefix(PREFIX) for each in own)
+    swapped = [each for each in known if sorted(each) == sorted(name)]
+    near = swapped or get_close_matches(name, known, 1, _NEAR)
+    meant = near or get_close_matches(name, known, 1, _ALIKE)
+    question = f"; did you mean {PREFIX}{meant[0]}?" if meant else ""
+    if variable in VARIABLES:
+        return ""
+    if takers := [taker for taker, found in commands() if any(variable in _variables(each) for each in found.params)]:
+        return f"{variable}: no option of {command}, but of {listed(takers)}{question}"
+    if near:
+        raise ConfigError(f"{variable}: no option has this name{question}")
+    return f"{variable}: no option of {command}{question}" if meant else ""
+
+
+def _variables(option: Any) -> Sequence[str]:
+    """The variables that an option may come from."""
+    return getattr(option, "envvar", None) or ()
 
 
 def invoked(context: Any, act: Callable[[], T]) -> T:
@@ -225,14 +248,15 @@ def invoked(context: Any, act: Callable[[], T]) -> T:
     from loadgen.cli import console  # noqa: PLC0415 - help does without it
 
     with console.one_line_errors():
-        check_environment(context)
-    before = _used.set(dict(_found(context)))
+        notes = unused(context)
+    before, noted = _used.set(dict(_found(context))), _unused_lines.set(notes)
     try:
         done = act()
         if context.params.get("dry_run"):
             typer.echo("\n".join(used()), nl=bool(used()))
     finally:
         _used.reset(before)
+        _unused_lines.reset(noted)
     return done
 
 
@@ -260,11 +284,11 @@ def where_from(context: Any, option: Any) -> str:
 
 
 def used() -> list[str]:
-    """Where options are from that are not from the command line, a line for each place."""
+    """Where options are from that are not from the command line, a line for each place; then variables without use."""
     places: dict[str, list[str]] = {}
     for flag, place in (_used.get() or {}).items():
         places.setdefault(place, []).append(flag)
-    return [f"{', '.join(flags)}: from {place}" for place, flags in places.items()]
+    return [*(f"{', '.join(flags)}: from {place}" for place, flags in places.items()), *_unused_lines.get()]
 
 
 def traced(text: str) -> str:

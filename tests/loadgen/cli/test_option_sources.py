@@ -115,6 +115,40 @@ def test_variables_that_are_misspelt(monkeypatch, planned):
         monkeypatch.delenv(f"LOADGEN_{wrong}")
 
 
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        *(("BATCH_SIZES", "batch-size"), ("NUM_REPLICAS", "replicas"), ("CPUS_PER_REPLICA_NUMS", "cpus-per-replica")),
+        *(("MODEL_NAME", "model"), ("NUM_CLIENTS", "clients"), ("DURATION_SECONDS", "duration")),
+    ],
+)
+def test_a_variable_may_have_any_long_name_of_an_option(monkeypatch, name, option):
+    """As on the command line, and in a file; `LOADGEN_BATCH_SIZES` was ignored."""
+    monkeypatch.setattr(measuring, "show_plan", lambda *_: None)
+    monkeypatch.setenv(f"LOADGEN_{name}", "noop" if option == "model" else "2")
+    done = asked([LOADGEN, "saturate", *(() if option == "model" else ("-m", "noop")), "--dry-run"])
+    assert (done.stdout, done.stderr) == (f"--{option}: from LOADGEN_{name}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("RATES", "no option of saturate, but of sweep"),
+        ("IN_FLIGHT", "no option of saturate, but of sweep; did you mean LOADGEN_MAX_IN_FLIGHT?"),
+        ("RATE", "no option of saturate, but of size, rate, report and best"),
+        ("BATCH", "no option of saturate; did you mean LOADGEN_BATCH_SIZE?"),
+        ("SERVICE_HOST", None),
+        ("REQUIRE_DOCKER", None),
+        ("THREADS", None),
+    ],
+)
+def test_variables_that_are_no_options_of_the_verb(monkeypatch, planned, name, line):
+    """The plan says so of those of other verbs, and of those that resemble an option."""
+    monkeypatch.setenv(f"LOADGEN_{name}", "1")
+    done = asked(PLAN)
+    assert (done.stdout, done.stderr) == ("" if line is None else f"LOADGEN_{name}: {line}\n", "")
+
+
 def test_the_sides_of_a_comparison_are_what_their_files_say(monkeypatch, tmp_path):
     """No variable makes them alike."""
     from loadgen.cli.compare import _configuration

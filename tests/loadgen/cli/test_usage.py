@@ -29,7 +29,8 @@ from program import LOADGEN, asked
         ("models verify --timeout", "--timeout: its value is missing; see `loadgen models verify --help`"),
         (
             "models --timeout 5",
-            "--timeout: no option of loadgen models; size, saturate, rate, sweep, capacity and models verify take it, see `loadgen models --help`",
+            "--timeout: no option of loadgen models; size, saturate, rate, sweep, capacity and models verify take it, "
+            "see `loadgen models --help`",
         ),
         ("saturate --dry-run=5", "--dry-run: takes no value; write it alone, see `loadgen saturate --help`"),
         ("capacity -m noop", "--slo: missing; see `loadgen capacity --help`"),
