@@ -36,10 +36,6 @@ _DURATION = re.compile(
 _RATE = re.compile(rf"([+-]?{NUMBER}(?:e[+-]?[0-9]{{1,3}})?)(?:/(ms|s|min|m|h))?", re.IGNORECASE)
 _SHAPE = re.compile(r"[0-9]{1,10}(x[0-9]{1,10})*", re.IGNORECASE)
 
-_MEMBER = "[0-9]+(?:-[0-9]+)?"
-INTEGERS = re.compile(f"{_MEMBER}(?:,+{_MEMBER})*,*")
-"""A word that belongs to an integer list; a negative number is an option to any command line parser."""
-
 
 def check_tag(name: str, value: str) -> None:
     """Refuse a tag that could not be a label of a metric, or would not fit into a line.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from loadgen.parsing import INTEGERS
-
 _OF_ALL = {
     "--cpus": "cpus",
     "--model_cpus": "cpus",
@@ -44,9 +42,9 @@ def list_options(argv: Sequence[str]) -> Mapping[str, str]:
 def normalise_argv(argv: Sequence[str], list_options: Mapping[str, str]) -> list[str]:
     """Give each list option one comma-separated value, where it was first written.
 
-    An option's value is the word attached to it or next to it, and the words after that as long as they look like
-    integers: ``--gpus 0 1 -r 2 -g 3`` becomes ``--gpus 0,1,3 -r 2``. From ``--`` on, and from a list option without
-    a value on, words stay as they are: the first are no options, and the second is for the parser to refuse.
+    An option's value is the word attached to it or next to it, and the words up to the next option: verbs with lists
+    take no arguments. ``--gpus 0 1 -r 2 -g 3`` becomes ``--gpus 0,1,3 -r 2``. From ``--`` on, and from a list option
+    without a value on, words stay as they are: the first are no options, and the second is for the parser to refuse.
 
     Args:
         argv: the words after the program's name.
@@ -66,7 +64,7 @@ def normalise_argv(argv: Sequence[str], list_options: Mapping[str, str]) -> list
         if not values or _VALUE.fullmatch(values[0]) is None:
             break
         at += 1 if attached else 2
-        while at < len(argv) and INTEGERS.fullmatch(argv[at]):
+        while at < len(argv) and _VALUE.fullmatch(argv[at]):
             values.append(argv[at])
             at += 1
         name = list_options[flag]

@@ -10,7 +10,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from loadgen.cli import option_sources
+from loadgen.cli import option_sources, usage
 from loadgen.cli.examples import EXAMPLES
 
 COMMON = "Common options"
@@ -38,6 +38,17 @@ class Command(TyperCommand):
     def __init__(self, *arguments: Any, **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
         option_sources.add(self)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words; the names of files are looked at first, as text."""
+        from loadgen.cli import console  # noqa: PLC0415 - completion does without it
+
+        named, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        if not ctx.resilient_parsing:
+            with console.one_line_errors():
+                for parameter in self.get_params(ctx):
+                    usage.refuse_blank(parameter, named.get(parameter.name))
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""

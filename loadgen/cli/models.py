@@ -12,6 +12,8 @@ from frontend_launch.errors import DescribeError
 from frontend_launch.launch.topology import discover
 from loadgen.cli import console
 from loadgen.cli.help_format import Command, Group
+from loadgen.cli.parameters import A_MODEL
+from loadgen.errors import ConfigError, without_secrets
 from loadgen.parsing import parse_duration, parse_shape
 from loadgen.report.text import models_text
 from model_containers.model import Description
@@ -50,6 +52,8 @@ def verify(
     with console.one_line_errors():
         timeout_s = console.parsed("--timeout", parse_duration, timeout)
         shape = console.optional("--input-shape", parse_shape, input_shape)
+        if (url := next((name for name in names or () if "://" in name), None)) is not None:
+            raise ConfigError(f"{without_secrets(url)}: a URL; {A_MODEL}")
     options = () if shape is None else ("--input-shape", "x".join(map(str, shape)))
 
     async def check() -> bool:

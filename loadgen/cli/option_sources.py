@@ -132,10 +132,13 @@ def defaults(source: str, table: Mapping[str, Any], command: Any) -> dict[str, A
 
 
 def _default(source: str, command: Any, key: str, value: Any) -> tuple[str, Any]:
+    from loadgen.cli import usage  # noqa: PLC0415 - it imports this module
+
     name, known = key.replace("_", "-"), dict(_known(command))
     if (option := known.get(name)) is None:
         remedy = _taken(name) or _meant(name, known) or f"see `loadgen {command.name} --help`"
         raise ConfigError(f"{source} has the key {key!r}, which is no option of {command.name}: {remedy}")
+    usage.refuse_blank(option, value)
     values = value if isinstance(value, list) else [value]
     if any(isinstance(each, Mapping) for each in values):
         raise ConfigError(f"{source} has a table for the key {key!r}: write its value, as of --{name}")

@@ -38,7 +38,7 @@ from loadgen.config import (
     Output,
     Patience,
 )
-from loadgen.errors import ConfigError
+from loadgen.errors import ConfigError, without_secrets
 from loadgen.feed.options import LOOPBACK, Endpoint, Live, parse_endpoint
 from loadgen.judging.slo import parse as parse_conditions
 from loadgen.load.arrivals import KINDS, Renewal, kind_of, parse_arrivals
@@ -185,6 +185,10 @@ def arrivals_cv(text: str) -> float:
 # What to bring up ------------------------------------------------------------------------------------------
 
 
+A_MODEL = "name one that `loadgen models` lists"
+"""The remedy where no model is named."""
+
+
 @panel(help_format.MODEL)
 def model(
     context: typer.Context,
@@ -224,9 +228,12 @@ def model(
     elsewhere = context.params.get("target") is not None
     anything = context.params.get("connect") is not None and context.params.get("app") is not None
     if model is None and not elsewhere and not anything:
-        raise ConfigError("--model is missing: name one that `loadgen models` lists")
+        raise ConfigError(f"--model: missing; {A_MODEL}")
+    if model is not None and "://" in model:
+        remedy = f"use --target {without_secrets(model)}" if "target" in context.params else A_MODEL
+        raise ConfigError(f"--model {without_secrets(model)}: a URL; {remedy}")
     if model is not None and model.startswith("-"):
-        raise ConfigError(f"--model {model} is not a model: name one that `loadgen models` lists")
+        raise ConfigError(f"--model {model}: not a model; {A_MODEL}")
     return {
         "model": model or "",
         "weights": weights,
@@ -522,7 +529,7 @@ def client(
 def directory(text: str) -> Path:
     """The directory that ``--results-dir`` names."""
     if not text.strip() or "\0" in text:  # the working directory is a point
-        raise ConfigError(f"--results-dir {text!r} is not a directory: name one, such as results or .")
+        raise ConfigError(f"--results-dir {text!r}: not a directory; name one, such as results or .")
     return Path(text)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from loadgen.cli import option_sources
 from loadgen.cli.option_sources import listed
+from loadgen.errors import ConfigError
 
 _PROBLEMS = {
     "int_parsing": "not a whole number; write digits, such as 5",
@@ -59,6 +61,32 @@ def refusal(error: typer.TyperException, argv: Sequence[str]) -> str:
     if found := _NEEDLESS_VALUE.match(text):
         return f"{found[1]}: takes no value; write it alone, {see}"
     return f"{text[:1].lower()}{text[1:]}; {see}"
+
+
+def refuse_blank(parameter: Any, value: object) -> None:
+    """Refuse blank text where a file is to be named: it would be the working directory.
+
+    Args:
+        parameter: of a command.
+        value: as typed, or several such.
+
+    Raises:
+        ConfigError: a value is blank.
+    """
+    metavar, values = str(parameter.metavar), value if isinstance(value, (list, tuple)) else [value]
+    if parameter.type_descriptor.annotation not in (Path, list[Path]) and metavar not in _FILES:
+        return
+    if (blank := next((each for each in values if isinstance(each, str) and not each.strip()), None)) is not None:
+        remedy = _FILES.get(metavar, "name a file")
+        raise ConfigError(f"{_name(parameter, '')} {blank!r}: blank; {remedy}")
+
+
+_FILES = {
+    "DIR": "name a directory, such as results or .",
+    "FILE": "name a file",
+    "FILE|-": "name a file, or - for standard output",
+}
+"""What to write, by how help shows the value."""
 
 
 def _meant(argv: Sequence[str]) -> tuple[str, Any]:

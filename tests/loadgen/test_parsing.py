@@ -224,7 +224,7 @@ def test_bad_options_are_loadgen_errors_that_a_command_line_parser_understands()
         pytest.param("-c 0-3 8 10-11,13 -c 15", "-c 0-3,8,10-11,13,15", id="a larger mixture"),
         pytest.param("saturate --model vgg -g 0 1 -c 2 3", "saturate --model vgg -g 0,1 -c 2,3", id="two lists"),
         pytest.param("-g 0 1 -d 30 -g 2", "-g 0,1,2 -d 30", id="repeated around another option"),
-        pytest.param("--gpus 0 1 saturate 2", "--gpus 0,1 saturate 2", id="stops at a subcommand"),
+        pytest.param("--gpus 0 1 saturate 2", "--gpus 0,1,saturate,2", id="other words: refused by the parser"),
         pytest.param("--gpus 0 1 --dry-run 2", "--gpus 0,1 --dry-run 2", id="stops at an option"),
         pytest.param("--gpus 0 -1", "--gpus 0 -1", id="a negative number is no member"),
         pytest.param("--gpus 0 1 -- 2 -g 3 4", "--gpus 0,1 -- 2 -g 3 4", id="nothing after two dashes"),

@@ -142,7 +142,7 @@ PLAIN = "model='noop'"
         (BOTH, {"b": "rate=5\nreqests=2"}, "--run b.toml has the key 'reqests', which is no option of rate"),
         (BOTH, {"b": f"{PLAIN}\nresults-dir='x'"}, "--run b.toml has the key 'results-dir', which means nothing"),
         (BOTH, {"b": "[model]\nx=1"}, "--run b.toml has a table for the key 'model': write its value, as of --model"),
-        (BOTH, {"b": "batch-size=8"}, "--run b.toml: --model is missing"),
+        (BOTH, {"b": "batch-size=8"}, "--run b.toml: --model: missing"),
         (BOTH, {"b": f"{PLAIN}\nreplicas='x'"}, "--run b.toml: --replicas"),
         (BOTH, {"b": f"{PLAIN}\nseed='x'"}, "--run b.toml: Invalid value for"),
         (BOTH, {"a": PLAIN, "b": f"{PLAIN}\nseed=1"}, "--run: the seeds 0 and 1 differ"),

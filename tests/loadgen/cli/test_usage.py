@@ -57,6 +57,61 @@ def test_what_cannot_be_parsed_is_one_line(arguments, line):
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"loadgen: {line}\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ("sweep -b 1 2 x", "--batch-sizes '1,2,x': 'x' is neither a whole number nor a range"),
+        ("size -b 1 2 x", "--batch-sizes '1,2,x': 'x' is neither a whole number nor a range"),
+        ("sweep -b 1 x", "--batch-sizes '1,x': 'x' is neither a whole number nor a range"),
+        ("saturate -b 1 x", "--batch-size '1,x': 'x' is neither a whole number nor a range"),
+        ("saturate --cpus 0 x -d 1", "--cpus '0,x': 'x' is neither a whole number nor a range"),
+        ("saturate --gpus 0 x", "--gpus '0,x': 'x' is neither a whole number nor a range"),
+    ],
+)
+def test_a_list_with_a_word_that_is_no_number(arguments, problem):
+    """Is refused as a whole, with the option."""
+    needed = ["--rate", "5", "--slo", "p99<1s"] if arguments.startswith("size") else []
+    done = asked([LOADGEN, *arguments.split(), *needed, "-m", "noop", "--dry-run"])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"loadgen: {problem}")
+
+
+def test_a_url_is_no_model():
+    """Where models are checked there is no `--target` to use."""
+    for words in (["models", "verify", "noop", "http://h/x"], ["up", "-m", "http://h/x"]):
+        done = asked([LOADGEN, *words])
+        assert done.returncode == 2
+        assert done.stderr.endswith("http://h/x: a URL; name one that `loadgen models` lists\n")
+
+
+FILES = [
+    *(("saturate", option) for option in ("--json", "--output", "-o", "--results-dir", "--config", "--requests-log")),
+    *(("saturate", option) for option in ("--input", "--token-file", "--credentials", "--tls-ca", "--unix-socket")),
+    *(("report", option) for option in ("--html", "--csv", "--json")),
+    *(("compare", option) for option in ("--junit", "--markdown", "--run", "--baseline")),
+    *(("size", "--trace"), ("report", "--"), ("best", "--"), ("compare", "--")),
+]
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+@pytest.mark.parametrize(("verb", "option"), FILES)
+def test_a_blank_name_of_a_file(verb, option, blank):
+    """Was the working directory, or an odd sentence."""
+    done = asked([LOADGEN, verb, option, blank])
+    name = {"-o": "--output", "--": "[A.json B.json]" if verb == "compare" else "PATH..."}.get(option, option)
+    remedy = "a directory, such as results or ." if option == "--results-dir" else "a file"
+    remedy += ", or - for standard output" if option in ("--json", "--csv", "--markdown") else ""
+    assert (done.returncode, done.stderr) == (2, f"loadgen: {name} {blank!r}: blank; name {remedy}\n")
+
+
+def test_a_blank_name_of_a_file_in_a_file(tmp_path):
+    """Likewise."""
+    path = tmp_path / "options.toml"
+    path.write_text('output = ["a.json", ""]')
+    done = asked([LOADGEN, "rate", "--config", str(path)])
+    assert (done.returncode, done.stderr) == (2, "loadgen: --output '': blank; name a file\n")
+
+
 @pytest.mark.parametrize("name", ["QUIET", "DRY_RUN", "NO_LIVE"])
 def test_a_switch_in_the_environment(monkeypatch, name):
     """Is true or false."""

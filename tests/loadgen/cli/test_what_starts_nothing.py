@@ -139,7 +139,10 @@ TARGET = ["--target", "oip+grpc://h:1/m"]
             [*TARGET, "--tls-cert", "x", "--tls-key", "y"],
             "--tls-cert and --tls-key need TLS: leave them out, or use oip+grpcs://h:1/m",
         ),
-        (["-m", "--dry-run"], "--model --dry-run is not a model: name one that `loadgen models` lists"),
+        (["-m", "--dry-run"], "--model --dry-run: not a model; name one that `loadgen models` lists"),
+        ([], "--model: missing; name one that `loadgen models` lists"),
+        (["-m", "http://u:p@h/x?token=5"], "--model http://…@h/x?token=…: a URL; use --target http://…@h/x?token=…"),
+        (["-m", "oip+grpc://h:1/m"], "--model oip+grpc://h:1/m: a URL; use --target oip+grpc://h:1/m"),
     ],
 )
 def test_options_that_exclude_each_other(tmp_path, arguments, text):
@@ -355,7 +358,7 @@ def test_sweeps_that_would_never_end(arguments, text):
         (("saturate", *MODEL, "--connect", ""), "--connect '': blank; name something, or leave it out"),
         (
             ("saturate", *MODEL, "--results-dir", ""),
-            "--results-dir '' is not a directory: name one, such as results or .",
+            "--results-dir '': blank; name a directory, such as results or .",
         ),
         (
             ("saturate", *MODEL, "--connect", "x" * 64),
