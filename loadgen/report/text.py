@@ -151,7 +151,7 @@ def sweep_plan_text(plan: SweepPlan) -> str:
     rows = [("cell", "replicas", "cores each", "batch", "cores of the replicas", "gpus", "client")]
     for cell, planned in plan.plans.items():
         replicas = planned.placement.replicas
-        cores = " ".join(core_ranges(row.cores) for row in replicas if row.gpu is None) or "-"
+        cores = " ".join(core_ranges(row.cores) for row in replicas) or "-"
         gpus = core_ranges([row.gpu for row in replicas if row.gpu is not None]) or "-"
         client = core_ranges(planned.placement["client"].cores)
         size = cell.size

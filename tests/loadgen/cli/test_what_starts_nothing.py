@@ -261,6 +261,15 @@ def test_the_commands_of_the_original_driver(arguments, iterations):
     assert (added in done.stdout) is ("gpu" not in arguments and "-g" not in arguments)
 
 
+def test_the_plan_of_a_sweep_has_the_cores_of_all_replicas():
+    """Those on GPUs have some too."""
+    machine = ["--dry-run", "--topology", "cpus=0-31,gpus=0-1"]
+    done = asked([LOADGEN, "sweep", "-m", "inception", "-g", "0", "1", "-r", "1", "3", *machine])
+    rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.startswith("r")}
+    assert rows["r1-c1-b2"][1:] == ["1", "1", "2", "31", "0", "4-7"]
+    assert rows["r3-c1-b2"][1:] == ["3", "1", "2", "31", "30", "16", "0,1", "4-7"]
+
+
 def test_what_cannot_be_placed_is_refused_at_once():
     """All of it, before anything is started, and nothing of what can be."""
     done = asked([LOADGEN, "sweep", "-m", "noop", "-r", "1", "2", "4096", "-p", "1", "5000", "-b", "1", "2"])
