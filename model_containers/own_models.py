@@ -100,6 +100,13 @@ def _other(module: ModuleType, file: Path) -> str:
     return "" if not file.is_file() or (found is not None and file.samefile(found)) else found or "built in"
 
 
+_PROTOCOL = (
+    "give its class name = 'mine', input = TensorSpec((4,), 'float32'), output = TensorSpec((1,), 'float32') "
+    "and predict(self, batch), as docs/your-own-model.md shows"
+)
+"""What a model needs."""
+
+
 def describe(name: str, model: Any, options: LoadOptions) -> Description:
     """What a model of one's own says of itself.
 
@@ -113,7 +120,7 @@ def describe(name: str, model: Any, options: LoadOptions) -> Description:
     """
     missing = [part for part in ("name", "input", "output", "predict") if not hasattr(model, part)]
     if missing:
-        raise ModelError(f"{name} made something without {', '.join(missing)}: see the protocol Model")
+        raise ModelError(f"{name}: the object has no {', '.join(missing)}; {_PROTOCOL}")
     specs = (model.input, model.output)
     if not all(isinstance(spec, TensorSpec) for spec in specs):
         raise ModelError(f"{name}: input and output must be of the class TensorSpec of model_containers.model")
