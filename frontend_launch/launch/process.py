@@ -41,7 +41,7 @@ FRONTENDS_TIMEOUT_S = 30.0
 SMALL_BATCH_BYTES = 131_072
 LARGE_INPUT_BYTES = 262_144
 """Unix sockets cost both sides less where the largest batch is below the first, or an input reaches the second. Between
-them TCP is faster, for inputs of 64 KiB in large batches more than twice. Measured: ``docs/performance.md``."""
+them either may be faster, TCP by more than twice for a full stream of 64 KiB inputs: ``docs/performance.md``."""
 
 
 def unix_sockets_pay(input_bytes: int, max_batch: int) -> bool:

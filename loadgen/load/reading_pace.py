@@ -24,16 +24,16 @@ class ReadingPace:
     """Says when replies are read next; told one latency of each reading.
 
     Attributes:
-        longest_ns: the longest time between two readings that it asked for since `begin_measured`.
+        longest_ns: the longest time between two readings that it asked for in the measured part.
     """
 
     def __init__(self) -> None:
-        self.longest_ns = 0
+        self.longest_ns = self._interval_ns = 0
         self._median_ns = 0
 
     def begin_measured(self) -> None:
-        """The measured part begins."""
-        self.longest_ns = 0
+        """The measured part begins, within the interval that was asked for last."""
+        self.longest_ns = self._interval_ns
 
     def next_ns(self, now_ns: int, latency_ns: int) -> int:
         """When to read next.
@@ -45,6 +45,6 @@ class ReadingPace:
         median_ns = self._median_ns or latency_ns
         step_ns = max(1, median_ns // _STEP)
         self._median_ns = median_ns + step_ns if latency_ns > median_ns else max(1, median_ns - step_ns)
-        interval_ns = min(LONGEST_NS, self._median_ns // LATENCY_SHARE)
-        self.longest_ns = max(self.longest_ns, interval_ns)
-        return now_ns + interval_ns
+        self._interval_ns = min(LONGEST_NS, self._median_ns // LATENCY_SHARE)
+        self.longest_ns = max(self.longest_ns, self._interval_ns)
+        return now_ns + self._interval_ns

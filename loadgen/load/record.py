@@ -260,8 +260,8 @@ class Record:
         stages: where the time of some of the requests of `latency` went.
         upper_bounds: good answers that were read later than they arrived, since the client did not run: their latency
             is an upper bound.
-        reading_ns: the longest time between two readings of replies in the measured part, where several are read
-            together: so much too long a latency may be; 0 where each was read as it came.
+        reading_ns: the longest time asked for between two readings of replies in the measured part: so much too long a
+            latency may be, unless the client had to wait for its core; 0 where each was read as it came.
         pauses: when a client did not run for long, monotonic clock: from when it was due to, until it did;
             of several clients, when one or more did not.
         unanswered: requests of a closed loop that ended in the measured part without a good answer, or were outstanding

@@ -125,8 +125,8 @@ class Summary:
         lag_ms: how much later than planned requests were sent.
         upper_bounds: completed requests whose latency is an upper bound, since the client did not run when their
             answers arrived.
-        reading_ms: the longest time between two readings of replies, where a closed loop read several together: so much
-            too long a latency may be; 0 where each was read as it came.
+        reading_ms: the longest time between two readings of replies that a closed loop asked for: so much too long a
+            latency may be, unless the client had to wait for its core; 0 where each was read as it came.
         failed_batches: batches of the measured part that failed; None where the server does not say.
         lost: requests of the measured part that were not answered as they should be, with a default output too; None in
             earlier files. Without a schedule: that ended in it so, or waited in vain for twice the slowest answer.
