@@ -383,7 +383,7 @@ def log_plan(plan: Plan) -> None:
         log.info("%s: cores %s%s", row.role, core_ranges(row.cores), f" ({row.sharing})" if row.sharing else "")
     for note in plan.notes:
         log.info("%s", note)
-    log.info("%s, %d bytes each", plan.load.text, plan.inputs.payload_bytes)
+    log.info("%s, %s bytes each", plan.load.text, f"{plan.inputs.payload_bytes:,}")
 
 
 # The run ---------------------------------------------------------------------------------------------------
@@ -440,7 +440,7 @@ async def reference_answers(plan: Plan) -> AnswerCheck | None:
         answers = await models.reference(
             serve.model, inputs, replica_options(serve, plan.config.seed), environment, serve.ready_timeout_s
         )
-    log.info("%d right answers known: every %d. answer will be compared", len(answers), serve.verify)
+    log.info("%d right answers known: one answer in %d will be compared", len(answers), serve.verify)
     labels = model.answer == "label"
     return answer_check(serve.verify, answers, model.output.dtype, model.tolerance, labels)
 

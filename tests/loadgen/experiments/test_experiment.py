@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import tempfile
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,19 @@ def test_inputs_that_are_gone_after_a_run_cost_its_log_of_requests_only(tmp_path
     """The results are worth no less."""
     with pytest.raises(NotSavedError, match=r"^--requests-log .*rows\.csv is not written: x\.npy is not there$"):
         experiment._save_requests(tmp_path / "rows.csv", Record(), Removed())
+
+
+def test_the_log_says_how_large_requests_are_with_separators(caplog):
+    """As all other numbers for people."""
+    caplog.set_level("INFO")
+    plan: Any = SimpleNamespace(
+        placement=SimpleNamespace(assignments=()),
+        notes=(),
+        load=SimpleNamespace(text="at most 1,000 requests in flight"),
+        inputs=SimpleNamespace(payload_bytes=1_072_812),
+    )
+    experiment.log_plan(plan)
+    assert caplog.messages == ["at most 1,000 requests in flight, 1,072,812 bytes each"]
 
 
 def measured(monkeypatch, ends, load_begins=True, times=1, apart=1):
