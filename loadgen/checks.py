@@ -37,11 +37,12 @@ def whole(value: DataclassInstance, *names: str, least: int = 1, most: int = MOS
     """
     for field, number in _given(value, names, each):
         if isinstance(number, bool) or not isinstance(number, Integral):
-            raise FieldError(field, number, "is not a whole number")
+            raise FieldError(field, number, "is not a whole number", f"use {least} or more")
         if int(number) < least:
-            raise FieldError(field, number, "is not positive" if least else "must not be negative")
+            problem = "is not positive" if least else "must not be negative"
+            raise FieldError(field, number, problem, f"use {least} or more")
         if int(number) > most:
-            raise FieldError(field, number, "is too large", f"at most {most}")
+            raise FieldError(field, number, "is too large", f"use at most {most}")
 
 
 def finite(
@@ -59,15 +60,16 @@ def finite(
     Raises:
         FieldError: one is not.
     """
+    remedy = "use 0 or more" if zero else "use a number above 0"
     for field, number in _given(value, names, each):
         if isinstance(number, bool) or not isinstance(number, Real):
-            raise FieldError(field, number, "is not a number")
+            raise FieldError(field, number, "is not a number", remedy)
         if not math.isfinite(number):
-            raise FieldError(field, number, "is not finite")
+            raise FieldError(field, number, "is not finite", remedy)
         if number < 0 or not (number or zero):
-            raise FieldError(field, number, "must not be negative" if zero else "is not positive")
+            raise FieldError(field, number, "must not be negative" if zero else "is not positive", remedy)
         if most is not None and float(number) > most:
-            raise FieldError(field, number, "is too large", f"at most {exact(most)}")
+            raise FieldError(field, number, "is too large", f"use at most {exact(most)}")
 
 
 def words(value: DataclassInstance, *names: str) -> None:

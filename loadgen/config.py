@@ -548,7 +548,7 @@ def _check_ports(ports: Ports, ours: bool) -> None:
         if not (isinstance(port, int) and (0 if ours else 1) <= port <= MAX_PORT) and (
             ours or name not in ("replica", "redis")
         ):
-            raise FieldError(f"Ports.{name}", port, "is no port", f"{'0, or ' if ours else ''}1 to {MAX_PORT}")
+            raise FieldError(f"Ports.{name}", port, "is no port", f"use {'0, or ' if ours else ''}1 to {MAX_PORT}")
     for first, second in combinations(named, 2):
         if ours and named[first] and named[first] == named[second]:
             problem = f"and {{Ports.{second}}} are both {{value}}"

@@ -207,11 +207,11 @@ def metrics(
     with console.one_line_errors():
         if not host and (given := [name for name in ("host", "port") if parameters.was_given(context, name)]):
             blank = "host" in given
-            raise ConfigError("--host is blank: name one" if blank else "--metrics-port needs --host: add it")
+            raise ConfigError("--host '': blank; name one" if blank else "--metrics-port needs --host: add it")
         if host and not is_host(host):
-            raise ConfigError(f"--host {host} is not a host: write its name or number")
+            raise ConfigError(f"--host {host}: not a host; write its name or number")
         if not 0 < port <= MAX_PORT:
-            raise ConfigError(f"--metrics-port {port} is no port: 1 to {MAX_PORT}")
+            raise ConfigError(f"--metrics-port {port}: no port; use 1 to {MAX_PORT}")
 
     async def act() -> Any:
         at = f"http://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{port}"

@@ -113,7 +113,7 @@ def test_the_guide_s_pytorch_model_describes_itself(guide):
         ("inceptoin", {}, "did you mean inception?"),
         ("exits:make", {}, "exits cannot be imported: SystemExit(3)"),
         ("mine:Odd", {}, "answer is 'class': choose one of features, probabilities, label, number"),
-        ("mine:Half", {}, "mine:Half: the object has no output, predict; give its class name = 'mine', input = "),
+        ("mine:Half", {}, "mine:Half: the object has no output, predict; give its class name = "),
         ("mine:Tuples", {}, "TensorSpec"),
         ("mine:Doubles", {}, "output has the dtype 'float64': choose one of float32, int32, int8, str, uint8"),
         ("mine:NoDtype", {}, "input has the dtype 'floaty': choose one of float32, float64, int32, int8, str, uint8"),

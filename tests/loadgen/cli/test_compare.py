@@ -132,7 +132,7 @@ PLAIN = "model='noop'"
         ((*BOTH, "--baseline", V1), {}, "--run is given 2 times: give --run once"),
         ((*BOTH, "--allow-unpaired"), {}, "--allow-unpaired needs --baseline: leave it out"),
         ((*BOTH, "--margin", "x"), {}, "--margin 'x': not a share"),
-        ((*BOTH, "--margin", "0%"), {}, "--margin 0%: not positive"),
+        ((*BOTH, "--margin", "0%"), {}, "--margin 0%: not positive; use a number above 0"),
         ((*BOTH, "--rounds", "6,8"), {}, "--rounds 6,8 are several: give one number, or auto"),
         ((*BOTH, "--rounds", "30"), {}, "--rounds 30"),
         ((*BOTH, "--metrics", "p98"), {}, "--metrics p98: unknown; use throughput, mean, p50"),

@@ -37,7 +37,7 @@ def test_the_readmes_command_plans_two_gpus():
     [
         pytest.param(["--model", "resnet"], 2, "no model 'resnet'", id="an unknown model"),
         pytest.param(["--duration", "soon"], 2, "--duration 'soon': not a duration", id="no duration"),
-        pytest.param(["--batch-size", "0"], 2, "--batch-size 0: not positive", id="an empty batch"),
+        pytest.param(["--batch-size", "0"], 2, "--batch-size 0: not positive; use 1 or more", id="an empty batch"),
         pytest.param(["--cpus", "0", "4096"], 3, "4096", id="a core that is not there"),
         pytest.param(
             ["--model", "inception", "--gpus", "7"],
@@ -174,7 +174,7 @@ def test_a_host_without_an_address_is_said_at_once():
         (["--rate", "5", "--fail-if", "p99<1s"], "--fail-if p99<1s: a lower p99 is better, so good runs fail; write"),
         (["--rate", "abc"], "--rate 'abc': not a rate; write requests a second such as 100, or 6/m or 360/h"),
         (["--rate", "nan"], "--rate 'nan': not a rate"),
-        (["--rate", "0/m"], "--rate 0: not positive"),
+        (["--rate", "0/m"], "--rate 0: not positive; use a number above 0"),
         (
             ["--rate", "1e6", "--warmup", "100h", "--duration", "1s"],
             "--warmup 360000 and constant 1000000 requests/s for 1 s: "
@@ -212,10 +212,10 @@ def test_rates_that_make_no_sense(tmp_path, arguments, complaint):
             ("--slo", "p99<1s", "--arrivals", "ramp:1..2"),
             "--arrivals ramp:1..2: its rate is varied already: use poisson, constant or gamma:cv=2",
         ),
-        (("--slo", "p99<1s", "--start", "-5"), "--start -5: not positive"),
+        (("--slo", "p99<1s", "--start", "-5"), "--start -5: not positive; use a number above 0"),
         (("--slo", "p99<1s", "--start", "1e7"), "--start 10000000: out of bounds; use 0.01 to 119601"),
-        (("--slo", "p99<1s", "--probes", "0"), "--probes 0: not positive"),
-        (("--slo", "p99<1s", "--probes", "0", "--dry-run"), "--probes 0: not positive"),
+        (("--slo", "p99<1s", "--probes", "0"), "--probes 0: not positive; use 1 or more"),
+        (("--slo", "p99<1s", "--probes", "0", "--dry-run"), "--probes 0: not positive; use 1 or more"),
     ],
 )
 def test_searches_that_make_no_sense(tmp_path, arguments, text):
@@ -227,7 +227,7 @@ def test_searches_that_make_no_sense(tmp_path, arguments, text):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("-n", "0"), "loadgen: --clients 0: not positive\n"),
+        (("-n", "0"), "loadgen: --clients 0: not positive; use 1 or more\n"),
         (("-n", "5", "--requests", "4"), "loadgen: --clients 5: more than --requests 4; use at most 4\n"),
         (("-n", "300"), "loadgen: --clients 300: too many; use at most 256\n"),
     ],
@@ -305,15 +305,15 @@ def test_a_file_describes_a_sweep(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("--request-port", "99999"), "--request-port 99999: no port; 0, or 1 to 65535"),
+        (("--request-port", "99999"), "--request-port 99999: no port; use 0, or 1 to 65535"),
         (
             ("--metrics-port", "4000", "--admin-port", "4000"),
             "--metrics-port and --admin-port are both 4000; choose different ones",
         ),
-        (("--inputs", "0"), "--inputs 0: not positive"),
-        (("--requests", "0"), "--requests 0: not positive"),
-        (("--max-in-flight", "0"), "--max-in-flight 0: not positive"),
-        (("--batch-size", "1048576"), "--batch-size 1048576: too large; at most 65536"),
+        (("--inputs", "0"), "--inputs 0: not positive; use 1 or more"),
+        (("--requests", "0"), "--requests 0: not positive; use 1 or more"),
+        (("--max-in-flight", "0"), "--max-in-flight 0: not positive; use 1 or more"),
+        (("--batch-size", "1048576"), "--batch-size 1048576: too large; use at most 65536"),
         (("--runtime", "podman"), "--runtime podman: no runtime; choose process or docker"),
         (("--image", "x"), "--image x: needs --runtime docker"),
     ],
@@ -352,7 +352,7 @@ def test_a_sweep_names_options_too():
             "--warmup 3600 and constant 1000000 requests/s for 1 s: "
             "3,600,000,000 requests exceed 36,000,000; shorten it",
         ),
-        (("--in-flight", "100000000"), "--in-flight 100000000: too large; at most 10000000"),
+        (("--in-flight", "100000000"), "--in-flight 100000000: too large; use at most 10000000"),
     ],
 )
 def test_sweeps_that_would_never_end(arguments, text):
@@ -382,8 +382,11 @@ def test_sweeps_that_would_never_end(arguments, text):
             ("saturate", *MODEL, "--image", "a\nb"),
             r"--image a\nb: has characters that cannot be printed; leave them out",
         ),
-        (("saturate", *MODEL, "--seed", "9" * 20), f"--seed {'9' * 20}: too large; at most 4294967295"),
-        (("saturate", *MODEL, "--requests", "9" * 20), f"--requests {'9' * 20}: too large; at most 1000000000000000"),
+        (("saturate", *MODEL, "--seed", "9" * 20), f"--seed {'9' * 20}: too large; use at most 4294967295"),
+        (
+            ("saturate", *MODEL, "--requests", "9" * 20),
+            f"--requests {'9' * 20}: too large; use at most 1000000000000000",
+        ),
         (("metrics", "--host", ""), "--host is blank: name one"),
         (("metrics", "--host", "h", "--metrics-port", "-1"), "--metrics-port -1 is no port: 1 to 65535"),
         (("metrics", "--metrics-port", "5"), "--metrics-port needs --host: add it"),
