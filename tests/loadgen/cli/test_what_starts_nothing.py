@@ -387,8 +387,8 @@ def test_sweeps_that_would_never_end(arguments, text):
             ("saturate", *MODEL, "--requests", "9" * 20),
             f"--requests {'9' * 20}: too large; use at most 1000000000000000",
         ),
-        (("metrics", "--host", ""), "--host is blank: name one"),
-        (("metrics", "--host", "h", "--metrics-port", "-1"), "--metrics-port -1 is no port: 1 to 65535"),
+        (("metrics", "--host", ""), "--host '': blank; name one"),
+        (("metrics", "--host", "h", "--metrics-port", "-1"), "--metrics-port -1: no port; use 1 to 65535"),
         (("metrics", "--metrics-port", "5"), "--metrics-port needs --host: add it"),
         (
             ("images", "build", "--base", ""),
