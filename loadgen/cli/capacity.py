@@ -10,7 +10,6 @@ from loadgen.cli import console, exit_codes, help_format, measuring, outputs, pa
 from loadgen.cli.outputs import Documents, Outputs, writing
 from loadgen.cli.target import target
 from loadgen.config import Saturate
-from loadgen.errors import ConfigError
 from loadgen.experiments.capacity import CapacityConfig, FoundCapacity, find_capacity
 from loadgen.experiments.search import Limits
 from loadgen.judging.slo import parse
@@ -79,8 +78,6 @@ def capacity(
     """Find the highest rate that holds an objective."""
     dry_run, wanted = settings.pop("dry_run"), settings["outputs"]
     with console.one_line_errors(typed={"Limits.tolerance": tolerance}):
-        if settings["fail_if"]:
-            raise ConfigError(f"--fail-if {settings['fail_if'][0]}: a search needs an objective: use --slo")
         load = Saturate(
             max_in_flight=settings["max_in_flight"],
             warmup_s=console.parsed("--warmup", parse_duration_or_zero, warmup),

@@ -10,13 +10,14 @@ A verb names its groups and gets their options beside its own::
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 from typer.models import ParameterInfo
@@ -95,12 +96,15 @@ def with_options(*groups: Group) -> Callable[[Callable[..., T]], Callable[..., T
         own = _parameters(verb)
         own.pop("settings")
         shared = [_parameters(group) for group in groups]
-        for group, members in zip(groups, shared, strict=True):
-            _put_into_panel(members, _PANELS.get(group))
-        everything = {name: parameter for members in (own, *shared) for name, parameter in members.items()}
         defined = Counter(spelling for members in (own, *shared) for spelling in _spellings(members))
         if twice := [spelling for spelling, times in defined.items() if times > 1]:
             raise ValueError(f"{verb.__name__} and its groups define {', '.join(twice)} more than once")
+        panels = [None, *map(_PANELS.get, groups)]
+        everything = {
+            name: _shown(parameter, title, defined)
+            for title, members in zip(panels, (own, *shared), strict=True)
+            for name, parameter in members.items()
+        }
 
         def command(**given: Any) -> T:
             settings: Settings = {}
@@ -123,9 +127,36 @@ def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {name: parameter.replace(kind=parameter.KEYWORD_ONLY) for name, parameter in parameters.items()}
 
 
-def _put_into_panel(parameters: Mapping[str, inspect.Parameter], title: str | None) -> None:
-    for _, option in _options(parameters):
-        option.rich_help_panel = option.rich_help_panel or title
+def _shown(parameter: inspect.Parameter, title: str | None, defined: Container[str]) -> inspect.Parameter:
+    """A parameter as the help of one verb shows it; groups keep theirs.
+
+    Args:
+        parameter: of the verb or a group.
+        title: of its panel, unless it names one.
+        defined: the spellings of all options of the verb.
+    """
+    for _, option in _options({parameter.name: parameter}):
+        shown = copy.copy(option)
+        shown.rich_help_panel = option.rich_help_panel or title
+        shown.help = None if option.help is None else _fitting(option.help, defined)
+        return parameter.replace(annotation=Annotated[get_args(parameter.annotation)[0], shown])
+    return parameter
+
+
+_OF_TARGET = re.compile(r"[;,] with --target .*?(?=\.  \[|\.$|\])")
+"""A part of help on external servers: up to the end of its sentence, or of the default."""
+
+
+def _fitting(text: str, defined: Container[str]) -> str:
+    """Help without what it says of options that the verb does not have.
+
+    Args:
+        text: of a group.
+        defined: the spellings of all options of the verb.
+    """
+    if "--target" not in defined:
+        text = _OF_TARGET.sub("", text).replace("[required to deploy]", "[required]")
+    return text if "--connect" in defined else text.replace("--connect and --target", "--target")
 
 
 def _spellings(parameters: Mapping[str, inspect.Parameter]) -> Iterator[str]:
@@ -219,7 +250,7 @@ def model(
         typer.Option(
             metavar="SHAPE",
             help="Shape of one input, where a model takes several: 299x299x3; with --target NAME:4x4,…, or "
-            "NAME:FP32:4x4,… in place of what the server says",
+            "NAME:FP32:4x4,… in place of what the server says.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the inputs and of seeded weights.")] = 0,
@@ -253,7 +284,7 @@ def size(
             "--batch_sizes",
             "-b",
             metavar="N",
-            help="Largest batch of a replica.  [default: 2, with --target 1]",
+            help="Largest batch of a replica; with --target rows of a request.  [default: 2, with --target 1]",
         ),
     ] = None,
     replicas: Annotated[
@@ -490,14 +521,6 @@ def client(
             help="Client processes, each with its share of the work.",
         ),
     ] = 1,
-    fail_if: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CONDITION",
-            help="Exit with code 8 if it comes true: 'p99>300ms', 'failed>0'.",
-            rich_help_panel=help_format.VALIDITY,
-        ),
-    ] = None,
     requests_log: Annotated[
         Path | None,
         typer.Option(
@@ -514,9 +537,6 @@ def client(
 ) -> Settings:
     """The client."""
     return {
-        "fail_if": tuple(
-            condition for text in fail_if or () for condition in console.parsed("--fail-if", parse_conditions, text)
-        ),
         "output": Output(
             directory(results_dir), requests_log, console.parsed("--log-every", parse_duration, log_every)
         ),
@@ -535,6 +555,10 @@ def directory(text: str) -> Path:
 
 @panel(help_format.VALIDITY)
 def ending(
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CONDITION", help="Exit with code 8 if it comes true: 'p99>300ms', 'failed>0'."),
+    ] = None,
     until_steady: Annotated[
         bool,
         typer.Option("--until-steady", help="End once throughput and p99 are steady, and report the steady time only."),
@@ -544,8 +568,9 @@ def ending(
         typer.Option("--abort-on-fail", help="End early once a condition of --fail-if is certain to come true."),
     ] = False,
 ) -> Settings:
-    """When a run may end early."""
-    return {"until_steady": until_steady, "abort_on_fail": abort_on_fail}
+    """What makes a run fail, and when it may end early."""
+    conditions = [each for text in fail_if or () for each in console.parsed("--fail-if", parse_conditions, text)]
+    return {"fail_if": tuple(conditions), "until_steady": until_steady, "abort_on_fail": abort_on_fail}
 
 
 @panel(help_format.VALIDITY)

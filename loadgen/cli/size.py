@@ -99,8 +99,6 @@ def size(
     """Find the cheapest configuration that carries a rate within an objective."""
     dry_run, wanted = settings.pop("dry_run"), settings["outputs"]
     with console.one_line_errors():
-        if settings["fail_if"]:
-            raise ConfigError(f"--fail-if {settings['fail_if'][0]}: a search needs an objective: use --slo")
         if (rate is None) == (trace is None):
             given = "are two rates: leave one out" if rate is not None else "are both missing: name one"
             raise ConfigError(f"--rate and --trace {given}")

@@ -190,6 +190,31 @@ def test_options_have_no_types_of_python():
     assert {name: re.findall(r"<\w+.*", text) for name, text in found.items() if re.search(r"<\w+[\[>]", text)} == {}
 
 
+@pytest.mark.parametrize("name", COMMANDS.keys() - {""})
+def test_help_names_only_options_of_its_verb(name):
+    """`up` takes no `--target`, and `sweep` no `--connect`."""
+    parameters = COMMANDS[name].params
+    flags = {flag for each in parameters for flag in each.opts}
+    named = {flag for each in parameters for flag in re.findall(r"(?<![\w`-])--?[a-z][a-z-]*", each.help or "")}
+    assert named <= flags
+
+
+@pytest.mark.parametrize(
+    ("verb", "option", "text"),
+    [
+        ("up", "-b", "Largest batch of a replica.  [default: 2]"),
+        ("rate", "-b", "Largest batch of a replica; with --target rows of a request.  [default: 2, with --target 1]"),
+        ("up", "--input-shape", "Shape of one input, where a model takes several: 299x299x3."),
+        ("sweep", "--drain", "Wait for outstanding requests at the end.  [default: 5s with --target, else none]"),
+        ("saturate", "--drain", "[default: 5s with --connect and --target, else none]"),
+    ],
+)
+def test_help_fits_the_verb(verb, option, text):
+    """Of options that verbs share."""
+    (found,) = (each for each in COMMANDS[verb].params if option in each.opts)
+    assert found.help.endswith(text)
+
+
 @pytest.mark.parametrize("columns", [80, 120])
 def test_help_fits_the_terminal(monkeypatch, columns):
     """But for examples, which can be copied."""

@@ -36,7 +36,10 @@ QUESTION = Question(50.0, (Size(1, 1), Size(2, 1)), (1, 2), tuple(parse("p99<1s"
         (["--trace", "/nowhere"], "--trace /nowhere"),
         (["--rate", "5", "--within", "20s"], "--within 20s: too short: 132 s of 5 requests/s tell p99<1s"),
         (["--rate", "5", "--core-cost", "-1"], "--core-cost -1: must not be negative; use 0 or more"),
-        (["--rate", "5", "--fail-if", "p99>1s"], "--fail-if p99>1s: a search needs an objective: use --slo"),
+        (
+            ["--rate", "5", "--fail-if", "p99>1s"],
+            "--fail-if: no option of loadgen size; saturate, rate and sweep take it",
+        ),
         (["--rate", "50", "-b", "0"], "--batch-sizes 0: not positive; use 1 or more"),
         (["--rate", "50", "-r", "999"], "999"),
         (["--rate", "50", "--topology", "cpus=0-3"], "add --dry-run"),
