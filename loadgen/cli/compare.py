@@ -73,16 +73,8 @@ def compare(
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit's XML.")] = None,
     markdown: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the tables as Markdown.")] = None,
     json: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the answer as JSON.")] = None,
-    output: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Write the answer to a file that ends in .json, .csv, .md, .html, or .xml (JUnit); repeatable.",
-        ),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    output: outputs.ByEnding = None,
+    quiet: outputs.Quiet = False,
     no_live: Annotated[bool, typer.Option("--no-live", help="On a terminal: show no live view.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, start nothing.")] = False,
 ) -> None:

@@ -135,20 +135,24 @@ def _place(path: str) -> str:
     return path if path == console.STANDARD_OUTPUT else os.path.abspath(path)
 
 
+ByEnding = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write the answer to a file that ends in .json, .csv, .md, .html, or .xml (JUnit); repeatable.",
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+
+
 @parameters.panel(help_format.RESULTS)
 def writing(
     context: typer.Context,
     json: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the answer as JSON.")] = None,
-    output: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Write the answer to a file that ends in .json, .csv, .md, .html, or .xml (JUnit); repeatable.",
-        ),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    output: ByEnding = None,
+    quiet: Quiet = False,
 ) -> parameters.Settings:
     """What is written and printed."""
     wanted = Outputs((*of("--json", json, "json"), *by_ending(output or ())), quiet)

@@ -36,15 +36,7 @@ def report(
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with plots to one file.")] = None,
     csv: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write CSV, a line per run.")] = None,
     json: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write cells and runs as JSON.")] = None,
-    output: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Write a file that ends in .json, .csv, .md, .html, or .xml (JUnit); repeatable.",
-        ),
-    ] = None,
+    output: outputs.ByEnding = None,
 ) -> None:
     """Show what to deploy and a table of results, and write them to files; - is standard output."""
     with console.one_line_errors():
