@@ -190,7 +190,7 @@ def test_options_have_no_types_of_python():
     assert {name: re.findall(r"<\w+.*", text) for name, text in found.items() if re.search(r"<\w+[\[>]", text)} == {}
 
 
-@pytest.mark.parametrize("name", COMMANDS.keys() - {""})
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {""}))
 def test_help_names_only_options_of_its_verb(name):
     """`up` takes no `--target`, and `sweep` no `--connect`."""
     parameters = COMMANDS[name].params
