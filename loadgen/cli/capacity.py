@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from loadgen.cli import console, exit_codes, help_format, measuring, outputs, parameters
+from loadgen.cli.live_outputs import live
 from loadgen.cli.outputs import Documents, Outputs, writing
 from loadgen.cli.target import target
 from loadgen.config import Saturate
@@ -32,7 +33,7 @@ from loadgen.report.text import capacity_plan_text, capacity_text
     target,
     parameters.ports,
     writing,
-    parameters.live,
+    live,
     parameters.planning,
 )
 def capacity(

@@ -14,7 +14,7 @@ import copy
 import inspect
 import re
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -40,7 +40,6 @@ from loadgen.config import (
     Patience,
 )
 from loadgen.errors import ConfigError, without_secrets
-from loadgen.feed.options import LOOPBACK, Endpoint, Live, parse_endpoint
 from loadgen.judging.slo import parse as parse_conditions
 from loadgen.load.arrivals import KINDS, Renewal, kind_of, parse_arrivals
 from loadgen.load.drawing import parse_ranges
@@ -51,7 +50,6 @@ from loadgen.parsing import (
     parse_gpus,
     parse_int_list,
     parse_shape,
-    parse_tag,
 )
 from model_containers.data_types import DataType
 
@@ -658,53 +656,6 @@ def connection(
 ) -> Settings:
     """A frontend that runs already, in place of a deployment."""
     return {} if connect is None else {"host": connect, "application": app, "credentials": credentials}
-
-
-@panel(help_format.RESULTS)
-def live(
-    no_live: Annotated[
-        bool,
-        typer.Option("--no-live", help="On a terminal: log a line per interval, in place of the live view."),
-    ] = False,
-    prometheus: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[HOST:]PORT", help="Serve the client's metrics to Prometheus meanwhile.  [default host: 127.0.0.1]"
-        ),
-    ] = None,
-    web: Annotated[
-        int | None,
-        typer.Option(
-            metavar="[PORT]", help="Serve a page for this machine's browsers meanwhile.  [default: any free port]"
-        ),
-    ] = None,
-    tag: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE", help="A tag that results, reports and metrics carry; may be given several times."
-        ),
-    ] = None,
-) -> Settings:
-    """What is shown while it is under way."""
-    terminal = not no_live and console.shows_live()
-    return {
-        "live": Live(
-            terminal,
-            console.optional("--prometheus", parse_endpoint, prometheus),
-            None if web is None else Endpoint(LOOPBACK, web),
-        ),
-        "tags": _tags(tag or ()),
-    }
-
-
-def _tags(texts: Iterable[str]) -> dict[str, str]:
-    tags: dict[str, str] = {}
-    for text in texts:
-        name, value = console.parsed("--tag", parse_tag, text)
-        if name in tags:
-            raise ConfigError(f"--tag {text}: {name} is given already; leave one of them out")
-        tags[name] = value
-    return tags
 
 
 @panel(help_format.COMMON)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from loadgen.cli import console, help_format, measuring, parameters
+from loadgen.cli.live_outputs import live
 from loadgen.cli.outputs import writing
 from loadgen.cli.target import target
 from loadgen.config import ExperimentConfig, OpenLoop
@@ -27,7 +28,7 @@ from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_rate
     target,
     parameters.ports,
     writing,
-    parameters.live,
+    live,
     parameters.planning,
 )
 def described(

@@ -10,6 +10,7 @@ import typer
 
 from frontend_launch.quantities import exact, number
 from loadgen.cli import console, exit_codes, measuring, outputs, parameters
+from loadgen.cli.live_outputs import live
 from loadgen.cli.outputs import Documents, Outputs, writing
 from loadgen.cli.target import target
 from loadgen.config import Deploy, ExperimentConfig, Saturate
@@ -40,7 +41,7 @@ from loadgen.report.text import capacity_plan_text, capacity_text
     target,
     parameters.ports,
     writing,
-    parameters.live,
+    live,
     parameters.planning,
 )
 def size(
