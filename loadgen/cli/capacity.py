@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from loadgen.cli import console, exit_codes, help_format, measuring, outputs, parameters
+from loadgen.cli.frontends import connection, ports
 from loadgen.cli.live_outputs import live
 from loadgen.cli.outputs import Documents, Outputs, writing
 from loadgen.cli.target import target
@@ -29,9 +30,9 @@ from loadgen.report.text import capacity_plan_text, capacity_text
     parameters.patience,
     parameters.client,
     parameters.validity,
-    parameters.connection,
+    connection,
     target,
-    parameters.ports,
+    ports,
     writing,
     live,
     parameters.planning,

@@ -25,6 +25,7 @@ from frontend_launch.metrics_client import MetricsClient
 from frontend_launch.ports import Ports, is_loopback
 from loadgen.checks import is_host
 from loadgen.cli import console, help_format, parameters
+from loadgen.cli.frontends import ports, publishing
 from loadgen.config import MAX_PORT, Deploy, ExperimentConfig, Saturate
 from loadgen.errors import ConfigError
 from loadgen.report.text import table
@@ -40,9 +41,7 @@ NAMES = {number: name for name, number in asdict(Ports()).items() if number is n
 """What the ports inside a container are called."""
 
 
-@parameters.with_options(
-    parameters.model, parameters.size, parameters.placement, parameters.ports, parameters.publishing
-)
+@parameters.with_options(parameters.model, parameters.size, parameters.placement, ports, publishing)
 def up(
     settings: parameters.Settings,
     runtime: Annotated[

@@ -2,7 +2,7 @@
 
 A verb names its groups and gets their options beside its own::
 
-    @with_options(parameters.model, parameters.ports)
+    @with_options(parameters.model, parameters.size)
     def up(settings: Settings, runtime: Annotated[str, typer.Option()] = "docker") -> None: ...
 
 `settings` then holds what the groups returned, and `configured` makes an `ExperimentConfig` of them.
@@ -22,10 +22,8 @@ from typing import Annotated, Any, TypeVar, get_args
 import typer
 from typer.models import ParameterInfo
 
-from frontend_launch.launch.port_choice import MOVABLE
 from frontend_launch.launch.runtimes import RUNTIMES
 from frontend_launch.launch.topology import describe
-from frontend_launch.ports import Ports
 from loadgen.cli import console, help_format
 from loadgen.cli.help_format import one_of
 from loadgen.config import (
@@ -401,58 +399,6 @@ def placement(
     }
 
 
-@panel(help_format.PORTS)
-def ports(
-    context: typer.Context,
-    request_port: Annotated[
-        int,
-        typer.Option(
-            metavar="PORT",
-            help="Frontend's port for requests; 0 takes any free one. Default ports give way to free ones together "
-            "where one is in use.",
-        ),
-    ] = 4456,
-    response_port: Annotated[int, typer.Option(metavar="PORT", help="Frontend's port for responses.")] = 4455,
-    replica_port: Annotated[int, typer.Option(metavar="PORT", help="Frontend's port for replicas.")] = 7000,
-    metrics_port: Annotated[int, typer.Option(metavar="PORT", help="Frontend's port for metrics.")] = 1337,
-    admin_port: Annotated[int, typer.Option(metavar="PORT", help="Management frontend's port.")] = 1338,
-    redis_port: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PORT", help="With --runtime docker: publish Redis on this port.  [default: not published]"
-        ),
-    ] = None,
-    local_token: Annotated[
-        bool,
-        typer.Option("--local-token", help="Require credentials on loopback too."),
-    ] = False,
-) -> Settings:
-    """The ports of the frontends, and who is served."""
-    ports = Ports(request_port, response_port, replica_port, metrics_port, admin_port, redis_port)
-    named = tuple(name for name in MOVABLE if was_given(context, f"{name}_port"))
-    return {"ports": ports, "named_ports": named, "local_token": local_token}
-
-
-@panel(help_format.PORTS)
-def publishing(
-    publish_address: Annotated[
-        str,
-        typer.Option(
-            "--publish-address",
-            "--host",
-            metavar="ADDRESS",
-            help="Let other machines reach the frontends on this address; peers need the credentials.",
-        ),
-    ] = "127.0.0.1",
-    insecure: Annotated[
-        bool,
-        typer.Option("--insecure", help="With --publish-address: require no credentials, for peers of 2017."),
-    ] = False,
-) -> Settings:
-    """Who reaches the frontends."""
-    return {"publish_address": publish_address, "insecure": insecure}
-
-
 # What to load it with --------------------------------------------------------------------------------------
 
 
@@ -635,27 +581,7 @@ def _patience(max_in_flight: int | None, timeout: str | None, stall: str, drain:
     }
 
 
-# Something that runs already -------------------------------------------------------------------------------
-
-
-@panel(help_format.CONNECTION)
-def connection(
-    connect: Annotated[
-        str | None, typer.Option(metavar="HOST", help="Load a frontend that already runs there; start nothing.")
-    ] = None,
-    app: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="With --connect: the application to query; without -m any answer counts.  [default: the model's name]",
-        ),
-    ] = None,
-    credentials: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --connect: credentials of its deployment.")
-    ] = None,
-) -> Settings:
-    """A frontend that runs already, in place of a deployment."""
-    return {} if connect is None else {"host": connect, "application": app, "credentials": credentials}
+# What is done with it --------------------------------------------------------------------------------------
 
 
 @panel(help_format.COMMON)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from loadgen.cli import console, help_format, measuring, parameters
+from loadgen.cli.frontends import connection, ports
 from loadgen.cli.live_outputs import live
 from loadgen.cli.outputs import writing
 from loadgen.cli.target import target
@@ -24,9 +25,9 @@ from loadgen.parsing import parse_duration, parse_duration_or_zero
     parameters.client,
     parameters.validity,
     parameters.ending,
-    parameters.connection,
+    connection,
     target,
-    parameters.ports,
+    ports,
     writing,
     live,
     parameters.planning,

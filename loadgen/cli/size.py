@@ -10,6 +10,7 @@ import typer
 
 from frontend_launch.quantities import exact, number
 from loadgen.cli import console, exit_codes, measuring, outputs, parameters
+from loadgen.cli.frontends import connection, ports
 from loadgen.cli.live_outputs import live
 from loadgen.cli.outputs import Documents, Outputs, writing
 from loadgen.cli.target import target
@@ -37,9 +38,9 @@ from loadgen.report.text import capacity_plan_text, capacity_text
     parameters.patience,
     parameters.client,
     parameters.validity,
-    parameters.connection,
+    connection,
     target,
-    parameters.ports,
+    ports,
     writing,
     live,
     parameters.planning,

@@ -9,6 +9,7 @@ import typer
 
 from frontend_launch.quantities import exact, plural
 from loadgen.cli import console, exit_codes, help_format, measuring, outputs, parameters
+from loadgen.cli.frontends import ports
 from loadgen.cli.live_outputs import live
 from loadgen.cli.outputs import Outputs, writing
 from loadgen.cli.target import target
@@ -29,7 +30,7 @@ from loadgen.report.text import sweep_plan_text, sweep_text
     parameters.validity,
     parameters.ending,
     target,
-    parameters.ports,
+    ports,
     writing,
     live,
     parameters.planning,
