@@ -21,7 +21,7 @@ from typing import Literal
 from frontend_launch.errors import FrontendLaunchError, UnavailableError
 from frontend_launch.quantities import plural
 from loadgen.checks import finite, instance, whole
-from loadgen.config import MAX_SEED, Deploy, ExperimentConfig, OpenLoop
+from loadgen.config import MAX_SEED, Deploy, ExperimentConfig, Load, OpenLoop
 from loadgen.errors import ConfigError, FieldError, LoadgenError, NotSavedError, TargetError
 from loadgen.experiments.experiment import ExperimentInterrupted, live_view, run_plan
 from loadgen.experiments.ledger import now, place
@@ -90,6 +90,18 @@ class CompareConfig:
                 f"{{CompareConfig.baseline}} has {found}, and a spread wants {LEAST_BASELINE}: "
                 "name a directory with more, or leave {CompareConfig.allow_unpaired} out"
             )
+        if self.allow_unpaired and self.other_load is not None:
+            raise ConfigError(
+                f"{{CompareConfig.baseline}} was measured under another load ({self.other_load}): give B that load, "
+                "or leave {CompareConfig.allow_unpaired} out"
+            )
+
+    @property
+    def other_load(self) -> str | None:
+        """The load of a baseline whose load is not that of B; None where none is known to differ."""
+        own = _load_text(self.b.load)
+        loads = (_load(results) for results in self.baseline)
+        return next((load for load in loads if load is not None and load != own), None)
 
     def _check_alike(self, a: ExperimentConfig) -> None:
         """Refuse sides that have no arrivals in common."""
@@ -377,6 +389,17 @@ class _Rounds:
         except OSError as error:
             remedy = "free some space and compare again"
             raise NotSavedError(f"{self._directory / name} cannot be written ({error.strerror}): {remedy}") from None
+
+
+def _load_text(load: Load) -> str:
+    return f"open loop: {load.arrivals.text}" if isinstance(load, OpenLoop) else "saturating"
+
+
+def _load(results: Results) -> str | None:
+    """The load of a run, as `_load_text` has it; None where its file does not tell."""
+    if results.summary.offered_rps is None:
+        return "saturating"
+    return None if results.arrivals is None else f"open loop: {results.arrivals.text}"
 
 
 def _unusable(results: Results, allow_invalid: bool) -> str | None:

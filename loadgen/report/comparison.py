@@ -265,6 +265,8 @@ def compare_plan_text(plan: ComparePlan) -> str:
         for side, each in plan.sides.items()
         for number, line in enumerate(plan_text(each).splitlines())
     ]
+    if config.other_load is not None:
+        lines.append(f"baseline    of another load ({config.other_load}), so figures differ for that reason alone")
     order = ", ".join(" ".join(plan.order(number)) for number in range(min(2, plan.rounds)))
     time = datetime.timedelta(seconds=round(plan.expected_s))
     lines.append(f"rounds      {plan.rounds}, in the order {order}{', …' * (plan.rounds > 2)}; about {time}")

@@ -103,6 +103,21 @@ def test_a_baseline_of_several_runs_decides(compared):
     assert (done.returncode, done.stderr) == (8, "")
 
 
+def test_a_baseline_of_another_load(compared):
+    """It judges nothing, and the plan of a description says so."""
+    compared(*BOTH)
+    (side,) = Path("results").glob("compare-*/a")
+    rate, baseline = "model='noop'\nduration='20s'\nrate=100", ("--baseline", str(side), "--run", "b.toml")
+    done, _ = compared(*baseline, "--allow-unpaired", b=rate)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "loadgen: --baseline was measured under another load (saturating): give B that load, "
+        "or leave --allow-unpaired out\n",
+    )
+    done, _ = compared(*baseline, "--dry-run", b=rate)
+    assert "baseline    of another load (saturating)" in done.stdout
+
+
 def test_two_results(compared):
     """They are described, whatever their versions."""
     done, _ = compared(V1, V2)

@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from sample_results import GOLDEN, INVALID, results
+from sample_results import GOLDEN, INVALID, at_a_rate, results
 
 from frontend_launch.errors import LaunchError
 from loadgen import plan as plans
@@ -220,6 +220,18 @@ def test_another_seed_changes_arrivals_and_inputs_only():
         ({"a": A, "rounds": 5}, "rounds 5: cannot show anything of 1 metric; use 6 or more"),
         ({"a": A, "metrics": ("p98",)}, "metrics p98: unknown"),
         ({"a": None, "baseline": (GOLDEN,) * 2, "allow_unpaired": True}, "has 2 valid runs, and a spread wants 3"),
+        (
+            {"a": None, "b": replace(B, load=rate()), "baseline": (GOLDEN,) * 3, "allow_unpaired": True},
+            "baseline was measured under another load (saturating): give B that load, or leave allow_unpaired out",
+        ),
+        (
+            {"a": None, "baseline": (at_a_rate(5.0),) * 3, "allow_unpaired": True},
+            "another load (open loop: poisson 5 requests/s): give B that load",
+        ),
+        (
+            {"a": None, "b": replace(B, load=rate()), "baseline": (at_a_rate(5.0),) * 3, "allow_unpaired": True},
+            "another load (open loop: poisson 5 requests/s): give B that load",
+        ),
         ({"a": replace(A, seed=2**32 - 2), "b": replace(B, seed=2**32 - 2)}, "leaves no seeds"),
         (
             {"a": replace(A, load=rate(1.0)), "b": replace(B, load=rate(1.0)), "metrics": ("p99",)},
@@ -232,6 +244,14 @@ def test_what_makes_no_sense(changes, text):
     with pytest.raises(ConfigError) as caught:
         asyncio.run(prepare_comparison(CompareConfig(**{"b": B, **changes})))
     assert text in str(caught.value)
+
+
+def test_a_load_that_is_unknown_is_no_other_load():
+    """Files of earlier versions do not have the schedule."""
+    known = at_a_rate(100.0)
+    unknown = replace(known, arrivals=None)
+    for baseline in (known, unknown):
+        CompareConfig(b=replace(B, load=rate()), baseline=(baseline,) * 3, allow_unpaired=True)
 
 
 def test_windows_may_differ():
