@@ -12,14 +12,19 @@ of all subsets of rounds (Hartigan 1969, JASA 64, 1303). It is exact; few rounds
 B is *not worse* where the interval ends below the margin, which is what `compare` tolerates. B is *worse* where it
 begins above zero, with Holm's correction (1979, Scandinavian Journal of Statistics 6, 65) for the number of metrics,
 and does not end below the margin. Otherwise this metric is *undecided*.
+
+Against a baseline of another time nothing is paired. Times may differ by as much as the baseline's own runs do, so this
+spread widens both bounds: B is *worse* beyond the margin and the spread, *not worse* where the interval plus the spread
+ends below the margin.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import NormalDist
 
@@ -71,6 +76,8 @@ class Effect:
         p: how likely such an effect is if they are equal, corrected for the number of metrics; None where not tested.
         text: why it is undecided or not gated; empty otherwise.
         margin: the ratio, in the direction that is worse, which is tolerated.
+        spread: the largest of the baseline's runs ÷ the least; None where rounds are paired.
+        figures: geometric means of A and of B, None where unknown; None in files from before they were recorded.
         more: rounds that would probably decide; None where unknown or more than `MAX_ROUNDS` in all.
     """
 
@@ -82,6 +89,8 @@ class Effect:
     text: str = ""
     margin: float = 1.0
     more: int | None = None
+    spread: float | None = None
+    figures: tuple[float | None, float | None] | None = None
 
     @property
     def beyond(self) -> bool:
@@ -255,57 +264,99 @@ def paired(rounds: Sequence[tuple[Summary, Summary]], metrics: Sequence[str], ma
         metrics: of `METRICS`.
         margin: what is tolerated, a share.
     """
-    allowed = dict.fromkeys(metrics, (0.0, math.log1p(margin)))
-    return _compared([(first,) for first, _ in rounds], [second for _, second in rounds], margin, allowed)
+    spreads = dict.fromkeys(metrics)
+    return _compared([(first,) for first, _ in rounds], [second for _, second in rounds], margin, spreads)
 
 
 def unpaired(
     baseline: Sequence[Summary], again: Sequence[Summary], metrics: Sequence[str], margin: float
 ) -> Comparison:
-    """Compare runs with earlier runs; differences among the earlier ones are tolerated.
+    """Compare runs with earlier runs, whose spread stands for what times may differ by.
 
     The machine may have been slower at another time, unseen. So B counts as worse only beyond the spread of the
-    baseline's runs and beyond the margin.
+    baseline's runs and beyond the margin, and as not worse only where the spread more would still be within the margin.
 
     Args:
         baseline: `LEAST_BASELINE` runs of A or more.
         again: runs of B.
         metrics: of `METRICS`.
-        margin: what is tolerated at least, a share.
+        margin: what is tolerated, a share.
     """
-    allowed = {}
-    for name in metrics:
-        known = [math.log(value) for one in baseline if (value := figure(one, name))]
-        spread = max(known) - min(known) if known else 0.0
-        allowed[name] = (max(spread, math.log1p(margin)),) * 2
-    return _compared([baseline] * len(again), again, margin, allowed)
+    spreads = {name: spread(baseline, name) for name in metrics}
+    return _compared([baseline] * len(again), again, margin, spreads)
+
+
+def spread(baseline: Sequence[Summary], name: str) -> float:
+    """The largest figure ÷ the least.
+
+    Args:
+        baseline: runs of one configuration.
+        name: one of `METRICS`.
+    """
+    known = [value for one in baseline if (value := figure(one, name))]
+    return max(known) / min(known) if known else 1.0
+
+
+def is_wide(ratio: float | None, margin: float) -> bool:
+    """Whether a baseline's spread is as large as the margin, so that equal sides cannot be shown.
+
+    Args:
+        ratio: its largest figure ÷ the least; None where rounds are paired.
+        margin: what is tolerated, a share.
+    """
+    return ratio is not None and ratio >= 1 + margin
 
 
 def _compared(
     before: Sequence[Sequence[Summary]],
     after: Sequence[Summary],
     margin: float,
-    allowed: Mapping[str, tuple[float, float]],
+    spreads: Mapping[str, float | None],
 ) -> Comparison:
     """The decisions on all metrics.
 
     Args:
         before: of each round the runs that B is compared with.
         after: of each round B.
-        margin: for the result.
-        allowed: of each metric the effect above which B is worse, and that below which it is not.
+        margin: what is tolerated, a share.
+        spreads: of each metric, of the baseline's runs; None where rounds are paired.
     """
+    allowed = {name: _allowed(margin, ratio) for name, ratio in spreads.items()}
     untold = {name: effect for name in allowed if (effect := _untold(name, before, after)) is not None}
     effects = {name: _effects(name, before, after) for name in allowed if after and name not in untold}
     p_values = holm([sign_flip_p(values.tolist(), allowed[name][0]) for name, values in effects.items()])
     p_of = dict(zip(effects, p_values, strict=True))
-    rows = (
-        _judged(name, effects[name], allowed[name], p_of[name], len(effects))
+    earlier = list({id(run): run for run in itertools.chain(*before)}.values())
+    rows = [
+        _judged(name, effects[name], allowed[name], p_of[name], len(effects), margin)
         if name in effects
         else untold.get(name) or Effect(name, Outcome.UNDECIDED, text="no round was measured")
         for name in allowed
+    ]
+    told = (
+        replace(row, spread=spreads[row.metric], figures=(_mean(earlier, row.metric), _mean(after, row.metric)))
+        for row in rows
     )
-    return Comparison(tuple(rows), len(after), margin)
+    return Comparison(tuple(told), len(after), margin)
+
+
+def _allowed(margin: float, ratio: float | None) -> tuple[float, float]:
+    """The effect above which B is worse, and that below which it is not.
+
+    Args:
+        margin: what is tolerated, a share.
+        ratio: the spread of a baseline; None where rounds are paired.
+    """
+    tolerated = math.log1p(margin)
+    if ratio is None:
+        return 0.0, tolerated
+    return max(math.log(ratio), tolerated), tolerated - math.log(ratio)
+
+
+def _mean(runs: Sequence[Summary], name: str) -> float | None:
+    """Geometric, as that of the ratios; None where no run has the figure."""
+    known = [value for run in runs if (value := figure(run, name)) is not None]
+    return statistics.geometric_mean(known) if known else None
 
 
 def _untold(name: str, before: Sequence[Sequence[Summary]], after: Sequence[Summary]) -> Effect | None:
@@ -328,7 +379,9 @@ def _effects(name: str, before: Sequence[Sequence[Summary]], after: Sequence[Sum
     return _direction(name) * (np.array(seconds) - np.array(firsts))
 
 
-def _judged(name: str, effects: np.ndarray, allowed: tuple[float, float], p: float, metrics: int) -> Effect:
+def _judged(
+    name: str, effects: np.ndarray, allowed: tuple[float, float], p: float, metrics: int, margin: float
+) -> Effect:
     """The decision on one metric.
 
     Args:
@@ -337,6 +390,7 @@ def _judged(name: str, effects: np.ndarray, allowed: tuple[float, float], p: flo
         allowed: the effect above which B is worse, and that below which it is not.
         p: of the first of these, corrected.
         metrics: that are tested together.
+        margin: what is tolerated, a share.
     """
     mean, ends = float(effects.mean()), interval(effects.tolist())
     if ends is not None and ends[1] < allowed[1]:
@@ -353,7 +407,7 @@ def _judged(name: str, effects: np.ndarray, allowed: tuple[float, float], p: flo
         ratio=math.exp(direction * mean),
         interval=None if ends is None else (low, high),
         p=p,
-        margin=math.exp(direction * allowed[1]),
+        margin=(1 + margin) ** direction,
         more=_more_rounds(effects, allowed, RISK / metrics) if outcome is Outcome.UNDECIDED else None,
     )
 

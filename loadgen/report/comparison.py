@@ -13,7 +13,7 @@ from typing import NamedTuple
 from frontend_launch.histogram import LatencyHistogram
 from frontend_launch.quantities import number, plural
 from loadgen.experiments.compare import Compared, ComparePlan
-from loadgen.judging.comparison import METRICS, THROUGHPUT, Comparison, Effect, Outcome, figure
+from loadgen.judging.comparison import METRICS, THROUGHPUT, Comparison, Effect, Outcome, figure, is_wide, spread
 from loadgen.report import junit as junit_xml
 from loadgen.report.tables import markdown_table
 from loadgen.report.text import plan_text, sent_text, table
@@ -275,11 +275,30 @@ def compare_plan_text(plan: ComparePlan) -> str:
     lines.append(f"metrics     {metrics}{'; ' * bool(plan.notes)}{'; '.join(plan.notes)}")
     if config.gates:
         lines.append(f"margin      B may be worse by {_share(config.margin)}")
+    if config.allow_unpaired:
+        lines += _unpaired_lines(plan)
+    elif config.gates:
         lines.append(
             f"power       {_share(config.margin)} worse is found in 90% of comparisons "
             f"where ratios of rounds scatter by {_share(plan.scatter)} at most"
         )
     return "\n".join(map(printable_line, lines))
+
+
+def _unpaired_lines(plan: ComparePlan) -> list[str]:
+    """How B is judged by earlier runs."""
+    config = plan.config
+    summaries = [results.summary for results in config.baseline]
+    spreads = {name: spread(summaries, name) for name in plan.metrics}
+    differ = ", ".join(f"{name} by {_share(ratio - 1)}" for name, ratio in spreads.items())
+    lines = [
+        f"baseline    {plural(len(summaries), 'run')}, which differ in {differ}",
+        "not worse   if B's loss plus the difference of these runs is below the margin",
+        "worse       if B's loss is above the margin, and above the difference of these runs",
+    ]
+    if wide := [name for name, ratio in spreads.items() if is_wide(ratio, config.margin)]:
+        lines.append(f"undecided   if B equals A: the runs differ by the margin or more in {', '.join(wide)}")
+    return lines
 
 
 def _share(share: float) -> str:
@@ -298,7 +317,8 @@ def comparison_rows(rounds: Rounds, found: Comparison) -> Rows:
     """
     rows: list[Sequence[str]] = [("metric", "A", "B", "B / A", "95 % interval", "")]
     for effect in found.effects:
-        sides = [_mean(rounds, effect.metric, side) for side in (0, 1)]
+        figures = effect.figures or (_mean(rounds, effect.metric, 0), _mean(rounds, effect.metric, 1))
+        sides = [_value(figure) for figure in figures]
         if effect.ratio is None:
             rows.append((_named(effect.metric), *sides, "-", "-", _verdict(effect)))
             continue
@@ -311,13 +331,11 @@ def _named(metric: str) -> str:
     return "requests/s" if metric == THROUGHPUT else f"{metric} ms"
 
 
-def _mean(rounds: Rounds, metric: str, side: int) -> str:
-    """Geometric, as that of the ratios, so that the columns agree with B / A."""
+def _mean(rounds: Rounds, metric: str, side: int) -> float | None:
+    """Geometric, as that of the ratios, so that the columns agree with B / A; of files without these figures."""
     measured = [results for pair in rounds if (results := pair[side]) is not None]
     known = [value for results in measured if (value := figure(results.summary, metric)) is not None]
-    if not known:
-        return "-"
-    return number(statistics.geometric_mean(known) if all(known) else 0.0)
+    return statistics.geometric_mean(known) if known else None
 
 
 def _verdict(effect: Effect) -> str:
@@ -326,6 +344,8 @@ def _verdict(effect: Effect) -> str:
     if effect.text:
         return f"{effect.outcome}: {effect.text}"
     margin = f"the margin of {effect.margin - 1:+.1%}"
+    if effect.spread is not None:
+        margin += f"; the baseline's runs differ by {_share(effect.spread - 1)}"
     if effect.outcome is Outcome.WORSE:
         return f"worse, beyond {margin}" if effect.beyond else f"worse, perhaps within {margin}"
     return f"{effect.outcome}, within {margin}" if effect.outcome is Outcome.NOT_WORSE else f"undecided, {margin}"
@@ -337,12 +357,14 @@ def outcome_text(found: Comparison) -> str:
     if not found.rounds:
         return "undecided: no round was measured"
     if found.outcome is Outcome.NOT_WORSE:
-        # The spread of a baseline may tolerate more than the margin that was asked for.
-        margin = max(math.expm1(abs(math.log(effect.margin))) for effect in found.effects)
-        return f"not worse: B is not worse than A by {_share(margin)} or more, in {rounds}"
-    named = ", ".join(effect.metric for effect in found.effects if effect.outcome is found.outcome)
+        return f"not worse: B is not worse than A by {_share(found.margin)} or more, in {rounds}"
+    concerned = [effect for effect in found.effects if effect.outcome is found.outcome]
+    named = ", ".join(effect.metric for effect in concerned)
     if found.outcome is Outcome.WORSE:
         return f"worse: B is worse than A in {named}, in {rounds}"
+    if found.more is None and any(is_wide(effect.spread, found.margin) for effect in concerned):
+        wide = f"the baseline's runs differ by the margin of {_share(found.margin)} or more"
+        return f"undecided: {named} in {rounds}; {wide}: measure both sides with --run, or allow a larger margin"
     if found.more is None:
         return f"undecided: {named or 'no metric'} in {rounds}; measure longer runs, or allow a larger margin"
     more = plural(found.more, "more round", "more rounds")

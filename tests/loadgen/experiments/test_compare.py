@@ -176,6 +176,9 @@ def test_a_baseline_decides_within_its_spread(compared):
     assert len(ran) == 6
     assert done.comparison.outcome is Outcome.WORSE
     done, _ = compared(lambda _, number: run(98.0 + number % 2), baseline=baseline, allow_unpaired=True)
+    assert done.comparison.outcome is Outcome.UNDECIDED  # the runs differ by more than the margin
+    quiet = tuple(run(rate) for rate in (99.0, 100.0, 101.0))
+    done, _ = compared(lambda _, number: run(99.0 + number % 2), baseline=quiet, allow_unpaired=True)
     assert done.comparison.outcome is Outcome.NOT_WORSE
 
 

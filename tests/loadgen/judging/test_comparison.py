@@ -175,13 +175,48 @@ def test_ratios_are_of_the_figures():
 
 
 def test_another_time_tolerates_the_spread_of_the_baseline():
-    """B is worse only beyond both, and not worse only below."""
+    """B is worse only beyond it and the margin, and not worse only where the margin has room for the spread."""
     baseline = [run(p50=value) for value in (10.0, 11.0, 12.0)]
 
     def outcome(*values):
         return unpaired(baseline, [run(p50=value) for value in values], ["p50"], 0.05).outcome
 
-    assert outcome(*[11.5] * 6) is Outcome.NOT_WORSE
+    assert outcome(*[11.5] * 6) is Outcome.UNDECIDED  # it would have been 4 % worse, and the time 20 % better
+    assert outcome(*[9.0] * 6) is Outcome.NOT_WORSE
     assert outcome(*[16.0, 17.0] * 3) is Outcome.WORSE
     assert outcome(*[12.0, 16.0] * 3) is Outcome.UNDECIDED
     assert outcome(*[16.0] * 3) is Outcome.UNDECIDED
+
+
+@pytest.mark.parametrize("metric", ["p50", "throughput"])
+@pytest.mark.parametrize(
+    ("effect", "outcome"),
+    [
+        (0.0, Outcome.NOT_WORSE),
+        (0.025, Outcome.NOT_WORSE),
+        (0.035, Outcome.UNDECIDED),  # within the margin, but not with the spread
+        (0.045, Outcome.UNDECIDED),
+        (0.06, Outcome.WORSE),
+        (0.5, Outcome.WORSE),
+    ],
+)
+def test_a_baseline_with_a_spread_below_the_margin(metric, effect, outcome):
+    """What is not worse is within the margin even with the spread."""
+
+    def one(log):
+        return run(100.0 * math.exp(-log), p50=10.0 * math.exp(log))
+
+    baseline = [one(log) for log in (-0.01, 0.0, 0.01)]
+    found = unpaired(baseline, [one(effect)] * 6, [metric], 0.05)
+    assert found.outcome is outcome
+    assert found.effects[0].spread == pytest.approx(math.exp(0.02))
+    assert abs(math.log(found.effects[0].margin)) == pytest.approx(math.log1p(0.05))
+
+
+def test_figures_are_of_all_runs():
+    """So that they agree with the ratio: of a baseline too."""
+    (effect,) = unpaired([run(value) for value in (80.0, 100.0, 125.0)], [run(50.0)] * 6, ["throughput"], 0.05).effects
+    assert effect.figures == pytest.approx((100.0, 50.0))
+    assert effect.ratio == pytest.approx(0.5)
+    (effect,) = paired([(run(80.0), run(40.0)), (run(125.0), run(62.5))], ["throughput"], 0.05).effects
+    assert effect.figures == pytest.approx((100.0, 50.0))

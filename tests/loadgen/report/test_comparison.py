@@ -12,8 +12,10 @@ from loadgen.experiments.compare import CompareConfig, Compared, ComparePlan
 from loadgen.judging.comparison import OPEN_LOOP, paired, unpaired
 from loadgen.judging.validity import Check
 from loadgen.report.comparison import (
+    compare_plan_text,
     compared_markdown,
     compared_text,
+    comparison_rows,
     described,
     differences,
     junit,
@@ -156,13 +158,29 @@ def test_not_worse():
     assert "outcome     not worse: B is not worse than A by 5% or more, in 8 rounds" in text
 
 
-def test_not_worse_than_a_baseline_that_scatters():
-    """By what its spread allows, which is more than the margin that was asked for."""
+def test_a_baseline_that_scatters():
+    """A spread beyond the margin leaves equal sides undecided, which plan and outcome say."""
     done = compared(*[(1.0, False)] * 6)
     summary = done.rounds[0][0].summary
     baseline = [replace(summary, latency_ms={"p50": value}) for value in (10.0, 11.0, 12.0)]
     found = unpaired(baseline, [replace(summary, latency_ms={"p50": 11.5})] * 6, ["p50"], 0.05)
-    assert outcome_text(found) == "not worse: B is not worse than A by 20% or more, in 6 rounds"
+    assert outcome_text(found) == (
+        "undecided: p50 in 6 rounds; the baseline's runs differ by the margin of 5% or more: "
+        "measure both sides with --run, or allow a larger margin"
+    )
+    (row,) = list(comparison_rows((), found))[1:]
+    assert row[1:3] == ("10.97", "11.5")
+    assert row[-1] == "undecided, the margin of +5.0%; the baseline's runs differ by 20%"
+    earlier = tuple(replace(GOLDEN, summary=each) for each in baseline)
+    config = CompareConfig(b=ExperimentConfig(Deploy("noop")), baseline=earlier, allow_unpaired=True)
+    lines = compare_plan_text(ComparePlan(config, {}, ("p50", "throughput"), 6)).splitlines()
+    assert lines[2:] == [
+        "margin      B may be worse by 5%",
+        "baseline    3 runs, which differ in p50 by 20%, throughput by 0%",
+        "not worse   if B's loss plus the difference of these runs is below the margin",
+        "worse       if B's loss is above the margin, and above the difference of these runs",
+        "undecided   if B equals A: the runs differ by the margin or more in p50",
+    ]
 
 
 def test_undecided():
