@@ -202,7 +202,9 @@ def read_comparison(directory: Path) -> FoundComparison:
     for run in runs:
         if run.results is not None and run.left_out is None:
             sides.setdefault(run.round, {})[run.side] = run.results
-    rounds = tuple((pair.get("A"), pair["B"]) for _, pair in sorted(sides.items()) if "B" in pair)
+    has_a = any(run.side == "A" for run in runs)
+    whole = [pair for _, pair in sorted(sides.items()) if "B" in pair and ("A" in pair or not has_a)]
+    rounds = tuple((pair.get("A"), pair["B"]) for pair in whole)
     left_out = tuple(f"round {run.round + 1}, {run.side}: {run.left_out}" for run in runs if run.left_out is not None)
     return FoundComparison(directory, found, rounds, left_out)
 

@@ -125,6 +125,19 @@ def test_an_answer_of_sizes_that_cannot_be_read_leaves_its_runs(tmp_path):
     assert line.startswith(f"{size / 'size.json'} cannot be read: ")
 
 
+def test_half_a_round_is_no_round(tmp_path):
+    """What B measured counts only beside A, unless a baseline takes A's place."""
+    directory = make_comparison(tmp_path)
+    ledger = directory / "rounds.jsonl"
+    a, b, *_ = ledger.read_text().splitlines(keepends=True)
+    alone = b.replace('"round": 0', '"round": 1')
+    failed = json.dumps({"round": 1, "side": "A", "seed": 1, "results": "a/x.json", "left_out": "interrupted"})
+    for lines, rounds in (([a, b, alone], 1), ([a, b, alone, failed], 1), ([failed + "\n", alone], 0), ([b, alone], 2)):
+        ledger.write_text("".join(lines))
+        (found,) = collect([directory]).comparisons
+        assert len(found.rounds) == rounds
+
+
 @pytest.mark.parametrize("margin", [0, -1.0, 1e300])
 def test_a_comparison_with_a_margin_that_is_none(tmp_path, margin):
     """A damaged file is a line."""
