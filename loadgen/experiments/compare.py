@@ -117,6 +117,12 @@ class CompareConfig:
             )
 
     @property
+    def typical(self) -> Results:
+        """The run of the baseline with the median throughput, of two the lower."""
+        ordered = sorted(self.baseline, key=lambda results: results.summary.throughput_rps)
+        return ordered[(len(ordered) - 1) // 2]
+
+    @property
     def gates(self) -> bool:
         """Whether the comparison decides anything."""
         return self.a is not None or self.allow_unpaired
@@ -196,7 +202,7 @@ class Compared:
         plan: of the comparison.
         directory: of its results.
         comparison: what the rounds show; None where nothing was to be shown.
-        rounds: the results of both sides of each whole round; of a baseline, its first run is A.
+        rounds: the results of both sides of each whole round; of a baseline, its `CompareConfig.typical` run is A.
         left_out: a line for each round that does not count.
         interrupted: it was cancelled.
         elsewhere: results of a run could not be saved in the directory.
@@ -320,8 +326,7 @@ class _Rounds:
             if results is None:
                 return
             measured[side] = results
-        baseline = self._plan.config.baseline
-        self._whole.append((measured["A"] if "A" in measured else baseline[0], measured["B"]))
+        self._whole.append((measured["A"] if "A" in measured else self._plan.config.typical, measured["B"]))
 
     async def _counted(self, number: int, side: Side) -> Results | None:
         """The results of a run that counts, after one repeat if needed; None where neither counts."""

@@ -77,18 +77,19 @@ class Description:
         return "\n\n".join(filter(None, (markdown_table(figures), markdown_table(differences), self.summary))) + "\n"
 
 
-def described(a: Run, b: Run) -> Description:
+def described(a: Run, b: Run, baseline: Sequence[Results] = ()) -> Description:
     """Describe what two runs differ by.
 
     Args:
         a: the first.
         b: the other one.
+        baseline: the runs of which A is that of median throughput.
     """
     found = tuple(differences(a, b))
     if _same(a, b):
         return Description(_figures(a, b), found, "A and B are the same run")
     return Description(
-        _figures(a, b), found, f"{_differs_by(a, b)}; not comparable because {'; '.join(_reasons(a, b))}"
+        _figures(a, b), found, f"{_differs_by(a, b)}; not comparable because {'; '.join(_reasons(a, b, baseline))}"
     )
 
 
@@ -150,9 +151,19 @@ def _validity(run: Run) -> str:
     return "valid" if run.results.certificate else "not checked"
 
 
-def _reasons(a: Run, b: Run) -> Iterator[str]:
-    """Why nothing follows from what two runs differ by."""
-    yield f"they are one run each, {_apart(a, b)}, which does not tell a difference from chance"
+def _reasons(a: Run, b: Run, baseline: Sequence[Results]) -> Iterator[str]:
+    """Why nothing follows from what two runs differ by.
+
+    Args:
+        a: the first.
+        b: the other one.
+        baseline: as of `described`.
+    """
+    runs = "they are one run each"
+    if len(baseline) > 1:
+        ratio = spread([results.summary for results in baseline], THROUGHPUT)
+        runs = f"A is the median of {len(baseline)} runs that differ by {_share(ratio - 1)} in throughput, B is one run"
+    yield f"{runs}, {_apart(a, b)}, which does not tell a difference from chance"
     if (a.load.arrivals, a.load.window) != (b.load.arrivals, b.load.window):
         yield "their loads differ"
     if _machine(a.results.environment) is None or _machine(b.results.environment) is None:

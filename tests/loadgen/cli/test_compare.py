@@ -103,6 +103,15 @@ def test_a_baseline_of_several_runs_decides(compared):
     assert (done.returncode, done.stderr) == (8, "")
 
 
+def test_a_baseline_of_several_runs_is_described(compared):
+    """By the run of median throughput, with how far the runs lie apart."""
+    for rps, number in ((90.0, 1), (120.0, 2), (100.0, 3)):
+        save(results(seconds=3, throughput_rps=rps, started_at=f"2026-11-29T10:00:0{number}+00:00"), Path("earlier"))
+    done, _ = compared("--baseline", "earlier", "--run", "b.toml", rates=(0.0, 50.0))
+    assert "B differs by -50.0% in throughput" in done.stdout
+    assert "A is the median of 3 runs that differ by 33.3% in throughput, B is one run, measured" in done.stdout
+
+
 def test_a_baseline_of_another_load(compared):
     """It judges nothing, and the plan of a description says so."""
     compared(*BOTH)
