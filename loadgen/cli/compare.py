@@ -225,7 +225,7 @@ def _show_baseline(compared: Compared, wanted: Outputs) -> str:
         wanted.say(f"left out    {line}")
     for a, b in compared.rounds[:1]:
         sides = (run_of(results, results.saved_at) for results in (a, b))
-        found = comparison.described(*sides, compared.plan.config.baseline)
+        found = comparison.described(*sides, baseline=compared.plan.config.baseline)
         wanted.say(f"{found.text}\n{found.summary}")
         console.fail("a baseline of another time decides nothing: measure both sides with --run, or --allow-unpaired")
         return found.markdown

@@ -326,7 +326,7 @@ class _Rounds:
             if results is None:
                 return
             measured[side] = results
-        self._whole.append((measured["A"] if "A" in measured else self._plan.config.typical, measured["B"]))
+        self._whole.append((measured.get("A") or self._plan.config.typical, measured["B"]))
 
     async def _counted(self, number: int, side: Side) -> Results | None:
         """The results of a run that counts, after one repeat if needed; None where neither counts."""

@@ -77,7 +77,7 @@ class Description:
         return "\n\n".join(filter(None, (markdown_table(figures), markdown_table(differences), self.summary))) + "\n"
 
 
-def described(a: Run, b: Run, baseline: Sequence[Results] = ()) -> Description:
+def described(a: Run, b: Run, *, baseline: Sequence[Results] = ()) -> Description:
     """Describe what two runs differ by.
 
     Args:
