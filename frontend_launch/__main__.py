@@ -148,7 +148,7 @@ def _make_credentials(directory: Path) -> None:
         made.write(directory / FRONTENDS_FILE)
         made.for_clients().write(directory / CLIENTS_FILE)
     except OSError as error:
-        sys.exit(f"{error.filename} cannot be written: {error.strerror}; choose another directory")
+        sys.exit(f"{error.filename}: cannot be written: {error.strerror}; choose another directory")
 
 
 def _credentials(arguments: argparse.Namespace) -> credentials.Credentials | None:
@@ -158,7 +158,7 @@ def _credentials(arguments: argparse.Namespace) -> credentials.Credentials | Non
     try:
         found = credentials.of_environment() if path is None else credentials.read(path)
     except ValueError as error:
-        sys.exit(f"{source} {error}")
+        sys.exit(f"{source}: {error}")
     if found is not None and not found.server_secret:
         sys.exit(f"{source}: these are a client's; give those of {FRONTENDS_FILE}")
     if found is None and not arguments.insecure and not is_loopback(arguments.host):
@@ -171,26 +171,26 @@ def _credentials(arguments: argparse.Namespace) -> credentials.Credentials | Non
 
 def _bytes(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or not 0 < int(text[:20]) < 1 << 63:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number of bytes from 1 to 2^63 - 1")
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}: not a number of bytes; use 1 to 2^63 - 1")
     return int(text)
 
 
 def _host(text: str) -> str:
     if ":" in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is IPv6, which is not supported; give an IPv4 address")
+        raise argparse.ArgumentTypeError(f"{text!r}: IPv6 is not supported; give an IPv4 address")
     return text
 
 
 def _name(text: str) -> str:
     if not re.fullmatch("[^:/]+", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a name alone; leave out scheme, port and path")
+        raise argparse.ArgumentTypeError(f"{text!r}: not a name alone; leave out scheme, port and path")
     return text
 
 
 def _shard(text: str) -> tuple[int, int]:
     match = re.fullmatch("([0-9]{1,4})/([0-9]{1,4})", text)
     if match is None or int(match[1]) >= int(match[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I below N, such as 0/2")
+        raise argparse.ArgumentTypeError(f"{text!r}: not I/N with I below N; write such as 0/2")
     return int(match[1]), int(match[2])
 
 

@@ -148,14 +148,14 @@ class AdminClient:
     async def _act(self, body: rest.Body) -> None:
         answer = await self._post(body)
         if answer.strip() != rest.SUCCESS.encode():
-            raise AdminError(f"{self._base_url}{body.path} answers {quote(answer)!r}, not {rest.SUCCESS!r}")
+            raise AdminError(f"{self._base_url}{body.path}: answers {quote(answer)!r}, not {rest.SUCCESS!r}")
 
     async def _ask(self, body: rest.Body, read: Callable[[bytes], T]) -> T:
         answer = await self._post(body)
         try:
             return read(answer)
         except RestError as error:
-            raise AdminError(f"{self._base_url}{body.path} answers {quote(answer)!r}: {error}") from None
+            raise AdminError(f"{self._base_url}{body.path}: answers {quote(answer)!r}: {error}") from None
 
     async def _post(self, body: rest.Body) -> bytes:
         # One connection per request: a server may close one that is kept (the original after 5 s) just when it is
@@ -165,17 +165,17 @@ class AdminClient:
         try:
             content = rest.encode(body).encode()
         except UnicodeEncodeError as error:
-            raise AdminError(f"{url} cannot be told {error.object!a}: it is not UTF-8") from None
+            raise AdminError(f"{url}: cannot be told {error.object!a}, which is not UTF-8") from None
         try:
             async with asyncio.timeout(self._timeout_s):
                 answer = await ask(url, self._token, content)
         except TimeoutError:
-            raise AdminError(f"{url} did not answer within {self._timeout_s:g} s; check --admin-port") from None
+            raise AdminError(f"{url}: did not answer within {self._timeout_s:g} s; check --admin-port") from None
         except (OSError, ValueError) as error:
             text = " ".join(str(error).split()) or type(error).__name__
-            raise AdminError(f"{url} cannot be asked: {text}; check --admin-port") from None
+            raise AdminError(f"{url}: cannot be asked: {text}; check --admin-port") from None
         if answer.status != 200:
-            raise AdminError(f"{url} refuses: {quote(answer.body)} (status {answer.status})")
+            raise AdminError(f"{url}: refuses: {quote(answer.body)} (status {answer.status})")
         return answer.body
 
 
@@ -198,7 +198,7 @@ async def ask(url: str, token: str, body: bytes | None = None) -> http_client.An
     try:
         return await http_client.ask(url, bearing(token), body, most_bytes=MAX_ANSWER_BYTES)
     except http_client.TooLongError:
-        raise AdminError(f"{url} answers with more than {MAX_ANSWER_BYTES >> 20} MiB; check the port") from None
+        raise AdminError(f"{url}: answers with more than {MAX_ANSWER_BYTES >> 20} MiB; check the port") from None
 
 
 def quote(answer: bytes) -> str:

@@ -21,12 +21,12 @@ def expand_ranges(items: Iterable[str]) -> tuple[int, ...]:
     for item in items:
         match = _ITEM.fullmatch(item)
         if match is None:
-            raise ValueError(f"{item!r} is neither a whole number nor a range such as 20-27")
+            raise ValueError(f"{item!r}: neither a whole number nor a range; write such as 7 or 20-27")
         first, last = int(match["first"]), int(match["last"] or match["first"])
         if last < first:
-            raise ValueError(f"{item!r} runs backwards: write {last}-{first}")
+            raise ValueError(f"{item!r}: runs backwards; write {last}-{first}")
         if len(numbers) + last - first >= MAX_RANGE_MEMBERS:
-            raise ValueError(f"{item!r} makes the list longer than {MAX_RANGE_MEMBERS} numbers: name fewer")
+            raise ValueError(f"{item!r}: makes the list longer than {MAX_RANGE_MEMBERS} numbers; name fewer")
         numbers.extend(range(first, last + 1))
     return tuple(numbers)
 

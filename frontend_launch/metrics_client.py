@@ -21,7 +21,7 @@ class _ClosedError(AdminError):
     """The connection was closed without an answer, which is how a frontend of 2017 answers an unknown path."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(f"{url} cannot be read: the connection was closed without an answer; check --metrics-port")
+        super().__init__(f"{url}: cannot be read: the connection was closed without an answer; check --metrics-port")
         self.url = url
 
 
@@ -55,8 +55,8 @@ class MetricsClient:
         except _ClosedError as error:
             await self.metrics()
             raise AdminError(
-                f"{error.url} is not there, as on a frontend of 2017: what replicas did, and where the time went, is "
-                "known only as far as /metrics says"
+                f"{error.url}: does not exist, as on a frontend of 2017; replicas and stages are known only as far as "
+                "/metrics says"
             ) from None
 
     async def stages(self) -> dict[str, Stages]:
@@ -77,7 +77,7 @@ class MetricsClient:
         try:
             document: dict[str, Any] = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise AdminError(f"{self._base_url}/metrics does not answer with JSON: {error}") from None
+            raise AdminError(f"{self._base_url}/metrics: does not answer with JSON: {error}") from None
         return document
 
     async def _get(self, path: str) -> bytes:
@@ -89,7 +89,7 @@ class MetricsClient:
             raise _ClosedError(url) from None
         except (OSError, ValueError) as error:
             why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-            raise AdminError(f"{url} cannot be read: {why}; check --metrics-port") from None
+            raise AdminError(f"{url}: cannot be read: {why}; check --metrics-port") from None
         if answer.status != 200:
-            raise AdminError(f"{url} refuses: {quote(answer.body)} (status {answer.status})")
+            raise AdminError(f"{url}: refuses: {quote(answer.body)} (status {answer.status})")
         return answer.body

@@ -44,8 +44,8 @@ def unusable(host: str, port: int, option: str, error: OSError) -> str:
         error: of the attempt.
     """
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{host} is not an address of this machine: choose one of its addresses, or 0.0.0.0 for all"
-    return f"port {port} on {host} cannot be used ({error.strerror}): free it or choose another with {option}"
+        return f"{host}: not an address of this machine; choose one of its addresses, or 0.0.0.0 for all"
+    return f"port {port} on {host}: cannot be used ({error.strerror}); free it or choose another with {option}"
 
 
 def is_loopback(host: str) -> bool:

@@ -65,7 +65,7 @@ class StoppedProcesses:
             if history.looks == 2:
                 history.times += 1
                 history.all_looks += 1
-                log.warning("%s is stopped by a signal or a debugger: continue it with kill -CONT %d", role, pid)
+                log.warning("%s is stopped by a signal or a debugger; continue it with kill -CONT %d", role, pid)
             history.all_looks += history.looks > 1
             if history.looks == round(PATIENCE_S / LOOK_EVERY_S):
                 self._act(role)

@@ -149,7 +149,7 @@ class Deploy(CataloguedModel):
         if self.runtime not in RUNTIMES:
             raise FieldError("Deploy.runtime", self.runtime, "is no runtime", f"choose {' or '.join(RUNTIMES)}")
         if self.image and self.runtime != "docker":
-            raise FieldError("Deploy.image", self.image, "needs {Deploy.runtime} docker")
+            raise FieldError("Deploy.image", self.image, "needs {Deploy.runtime} docker", "add that, or leave it out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -392,9 +392,7 @@ class Inputs:
         instance(self, "ranges", of=(Mapping,))
         whole(self, "count")
         if self.ranges and self.path is not None:
-            raise ConfigError(
-                "{Inputs.ranges} is for numbers that are drawn, not those of {Inputs.path}: leave one out"
-            )
+            raise ConfigError("{Inputs.ranges}: applies to drawn numbers, not to those of {Inputs.path}; leave one out")
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ def decoded(content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise UnreadableError(f"line {line} is not UTF-8: save it as UTF-8") from None
+        raise UnreadableError(f"line {line} is not UTF-8; save it as UTF-8") from None
 
 
 def refuse_other_encodings(content: bytes) -> None:
@@ -106,9 +106,9 @@ def refuse_other_encodings(content: bytes) -> None:
     """
     for mark, name in _OTHER_MARKS:
         if content.startswith(mark):
-            raise UnreadableError(f"it is {name}: save it as UTF-8")
+            raise UnreadableError(f"it is {name}; save it as UTF-8")
     if b"\0" in content:
-        raise UnreadableError("it has NUL bytes, as UTF-16 and binary files have: save it as text in UTF-8")
+        raise UnreadableError("it has NUL bytes, as UTF-16 and binary files have; save it as text in UTF-8")
 
 
 def parse_json(text: str) -> Any:

@@ -99,7 +99,7 @@ def parse_gpus(text: str | Iterable[str]) -> tuple[int, ...]:
     try:
         return parse_int_list(whole)
     except ConfigError as error:
-        raise ConfigError(f"{error}; or none, alone, for no GPU") from None
+        raise ConfigError(f"{error}, or none, alone, for no GPU") from None
 
 
 def parse_duration(text: str) -> float:
@@ -169,7 +169,7 @@ def parse_shape(text: str) -> tuple[int, ...]:
         raise ConfigError(f"{text!r}: not a shape; write its dimensions such as 299x299x3")
     shape = tuple(int(size) for size in text.strip().lower().split("x"))
     if 0 in shape:
-        raise ConfigError(f"{text!r}: has no elements; each dimension is at least 1")
+        raise ConfigError(f"{text!r}: has no elements; use dimensions of at least 1")
     if math.prod(shape) > MAX_SHAPE_ELEMENTS:
         raise ConfigError(f"{text!r}: has too many elements; use at most {MAX_SHAPE_ELEMENTS}")
     return shape

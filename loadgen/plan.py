@@ -214,8 +214,8 @@ def _check_framework(serve: CataloguedModel, model: Description) -> None:
     """Refuse a model whose framework the replicas, processes of this installation, would not find."""
     here = isinstance(serve, Deploy) and serve.runtime == "process" and serve.topology is None
     if here and (missing := extras.missing(model.framework)):
-        what = f"{model.name} needs {' and '.join(missing)}, not installed here"
-        raise DescribeError(f"{what}: {extras.remedy(model.framework)}")
+        what = f"{model.name}: needs {' and '.join(missing)}, not installed here"
+        raise DescribeError(f"{what}; {extras.remedy(model.framework)}")
 
 
 async def _described(serve: CataloguedModel, config: ExperimentConfig) -> tuple[Description, tuple[int, ...] | None]:
@@ -249,7 +249,7 @@ def _only_shape(model: Description, config: ExperimentConfig) -> tuple[int, ...]
     deep = next((shape for shape in shapes if len(shape) > 1), None)
     if deep is not None:
         text = "x".join(map(str, deep))
-        raise ConfigError(f"{config.inputs.path} holds inputs of {text}, the model takes one dimension; flatten them")
+        raise ConfigError(f"{config.inputs.path}: holds inputs of {text}, the model takes one dimension; flatten them")
     return shapes.pop() if len(shapes) == 1 else None
 
 
@@ -369,7 +369,7 @@ def _check_extra(client: Client) -> None:
     """
     name = (client.workers or "").partition(":")[0]
     if name and importlib.util.find_spec(name) is None:
-        raise ConfigError(f"{{Client.workers}} {client.workers} needs {name}: {extras.remedy(name)}")
+        raise ConfigError(f"{{Client.workers}} {client.workers}: needs {name}; {extras.remedy(name)}")
 
 
 async def prepare(config: ExperimentConfig) -> Plan:
@@ -400,12 +400,12 @@ def _inputs(config: ExperimentConfig, model: Description) -> InputSource:
         if isinstance(config.serve, Frontend) and not config.serve.model:
             raise ConfigError(
                 f"{{Frontend.application}} {model.name}: the shape of its inputs is not known; "
-                "say it with {Frontend.input_shape}, or take them from files with {Inputs.path}"
+                "name it with {Frontend.input_shape}, or take them from files with {Inputs.path}"
             )
         if model.input_names:  # of a file; a model without takes what it gets
             raise ConfigError(
-                f"{model.name} takes inputs of any length: "
-                "say one with {Deploy.input_shape}, or take them from files with {Inputs.path}"
+                f"{model.name}: takes inputs of any length; "
+                "name one with {Deploy.input_shape}, or take them from files with {Inputs.path}"
             )
         spec = replace(spec, shape=(1,))
     if config.inputs.dtype is not None:

@@ -56,10 +56,10 @@ def get(key: str, file_name: str, make: Callable[[Path], None]) -> Path:
         found = digest(path)
     except OSError as error:
         raise ModelError(
-            f"{directory} cannot be kept ({error.strerror}): name another directory in LOADGEN_CACHE"
+            f"{directory}: cannot be kept ({error.strerror}); name another directory in LOADGEN_CACHE"
         ) from None
     if found != wanted:
-        raise ModelError(f"{path} is not what was written (its SHA-256 differs): remove {directory} to make it anew")
+        raise ModelError(f"{path}: not what was written (its SHA-256 differs); remove {directory} to make it anew")
     return path
 
 

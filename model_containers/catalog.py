@@ -131,12 +131,12 @@ def describe(name: str, options: LoadOptions = LoadOptions()) -> Description:  #
     if ":" in name:
         return own_models.describe(name, own_models.make(name), options)
     if name not in _CATALOG:
-        raise ModelError(f"there is no model {name!r}: {_remedy(name)}")
+        raise ModelError(f"model {name!r}: does not exist; {_remedy(name)}")
     description = _with_input(_CATALOG[name], options)
     if options.xla and description.framework != "tensorflow":
-        raise ModelError(f"{name} cannot be compiled with XLA: leave --xla out")
+        raise ModelError(f"--xla: {name} cannot be compiled with XLA; leave it out")
     if options.xla and options.input_type is DataType.STRINGS:
-        raise ModelError("XLA cannot compile the decoding of images: leave --xla or --input-type strings out")
+        raise ModelError("--xla: the decoding of images cannot be compiled; leave --xla or --input-type strings out")
     return replace(description, weights=_weights_text(description, options))
 
 
@@ -203,7 +203,7 @@ def _remedy(name: str) -> str:
     if Path(f"{path}.onnx").is_file():
         return f"did you mean onnx:{name}.onnx?"
     if path.is_file():
-        return f"the file {name} is neither ONNX nor Python: export it to ONNX, or load it in a model of your own"
+        return f"the file {name} is neither ONNX nor Python; export it to ONNX, or load it in a model of your own"
     close = get_close_matches(name, NAMES, n=1)
     said = f"did you mean {close[0]}? " if close else ""
     return f"{said}choose one of {', '.join(NAMES)}; package.module:factory; or onnx:FILE"
@@ -217,7 +217,7 @@ def _with_input(description: Description, options: LoadOptions) -> Description:
     shapes = () if spec.shape is None else (spec.shape, *spec.other_shapes)
     if wanted is not None and shapes and wanted not in shapes:
         texts = " or ".join("x".join(map(str, shape)) for shape in shapes)
-        raise ModelError(f"--input-shape {'x'.join(map(str, wanted))}: {description.name} takes {texts}")
+        raise ModelError(f"--input-shape {'x'.join(map(str, wanted))}: {description.name} takes {texts}; use that")
     shape = wanted or spec.shape
     pixels = (shape[0], shape[1], shape[2]) if description.pixels and shape else None
     if data_type is DataType.STRINGS:
@@ -230,17 +230,17 @@ def _weights_text(description: Description, options: LoadOptions) -> str:
     """Which weights exactly, for the results."""
     if description.framework == "none":
         if options.weights != "seeded":
-            raise ModelError(f"{description.name} has no weights: leave --weights out")
+            raise ModelError(f"--weights {options.weights}: {description.name} has no weights; leave it out")
         return "none"
     if options.weights == "seeded":
         return f"seeded:{options.seed}"
     if options.weights == "imagenet":
         if description.framework in _TRAINED:
-            raise ModelError(f"there are no ImageNet weights for {description.name}: use seeded or a file")
+            raise ModelError(f"--weights imagenet: {description.name} has none of ImageNet; use seeded or a file")
         return "imagenet"
     try:
         return f"file:{options.weights} sha256:{digest(Path(options.weights))}"
     except OSError as error:
         raise ModelError(
-            f"weights {options.weights} cannot be read ({error.strerror}): use seeded, imagenet or a file"
+            f"--weights {options.weights}: cannot be read ({error.strerror}); use seeded, imagenet or a file"
         ) from None

@@ -78,7 +78,7 @@ def parse(text: str) -> Credentials:
         row = json.loads(text)
         found = Credentials(**{one.name: row[one.name] for one in fields(Credentials) if one.name in row})
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise ValueError("is not JSON with the members of credentials; make them anew") from None
+        raise ValueError("not JSON with the members of credentials; make them anew") from None
     server, client = found.server_secret, found.client_secret
     keys = [found.server_public, found.client_public, client, *([server] if server else [])]
     texts = all(isinstance(value, str) and value.isascii() for value in (found.token, *keys))
@@ -112,9 +112,9 @@ def read(path: Path) -> Credentials:
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
     if content is None:
-        raise ValueError(f"is no file: save them in one, or give what it holds as {VARIABLE}")
+        raise ValueError(f"no file; save them in one, or give what it holds as {VARIABLE}")
     if stat.S_IMODE(mode) & 0o077:
-        raise ValueError("can be read by others: chmod 600 it")
+        raise ValueError("can be read by others; chmod 600 it")
     return parse(content.decode(errors="replace"))
 
 

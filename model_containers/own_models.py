@@ -30,13 +30,13 @@ def make(name: str) -> Any:
     """
     module_name, _, factory_name = name.partition(":")
     if not factory_name:
-        raise ModelError(f"{name}: name what makes the model after the colon, such as {module_name}:Model")
+        raise ModelError(f"{name}: nothing after the colon; name what makes the model, such as {module_name}:Model")
     module, file = _module(name, module_name)
     other = _other(module, file)
     factory = getattr(module, factory_name, None)
     if other and (factory is None or module_name.endswith(".py")):
         where = f"{module.__name__} is a module of Python or of a package ({other})"
-        raise ModelError(f"{name}: {where}, not {file}: rename that file")
+        raise ModelError(f"{name}: {where}, not {file}; rename that file")
     if factory is None:
         close = get_close_matches(factory_name.lower(), names := {one.lower(): one for one in vars(module)}, n=1)
         said = f"; did you mean {module_name}:{names[close[0]]}?" if close else ""
@@ -45,7 +45,7 @@ def make(name: str) -> Any:
         return factory
     if not callable(factory):
         kind = type(factory).__name__
-        raise ModelError(f"{name}: {factory_name}, of the type {kind}, is no model: name one, or what makes one")
+        raise ModelError(f"{name}: {factory_name}, of the type {kind}, is no model; name one, or what makes one")
     try:
         return factory()
     except (Exception, SystemExit) as error:  # a factory may raise anything
@@ -66,14 +66,14 @@ def _module(name: str, module_name: str) -> tuple[ModuleType, Path]:
             attribute = name.partition(":")[2]
             meant = near_file(file)
             remedy = "name one that is there" if meant is None else f"did you mean {meant}:{attribute}?"
-            raise ModelError(f"{name}: there is no file {file}: {remedy}")
+            raise ModelError(f"{name}: no such file as {file}; {remedy}")
         called, directory = file.stem, str(file.parent.resolve())
     if directory not in sys.path:
         sys.path.append(directory)
     try:
         return importlib.import_module(called), file
     except ModuleNotFoundError as error:
-        raise ModelError(f"{name}: {error}: {_meant(name, file)}") from None
+        raise ModelError(f"{name}: {error}; {_meant(name, file)}") from None
     except (Exception, SystemExit) as error:  # a module may raise anything when it is imported
         raise ModelError(f"{name}: {module_name} cannot be imported: {error!r}") from None
 
@@ -123,18 +123,19 @@ def describe(name: str, model: Any, options: LoadOptions) -> Description:
         raise ModelError(f"{name}: the object has no {', '.join(missing)}; {_PROTOCOL}")
     specs = (model.input, model.output)
     if not all(isinstance(spec, TensorSpec) for spec in specs):
-        raise ModelError(f"{name}: input and output must be of the class TensorSpec of model_containers.model")
+        raise ModelError(f"{name}: input or output is no TensorSpec; make both with model_containers.model.TensorSpec")
     for side, spec, allowed in (("input", model.input, frozenset(DataType)), ("output", model.output, OUTPUT_TYPES)):
-        _check_spec(f"{name}: {side}", spec, allowed)
+        _check_spec(name, side, spec, allowed)
     if not isinstance(model.name, str) or not model.name or set(model.name) & set(":,"):
-        raise ModelError(f"{name}: the name {model.name!r} must be a text without colons and commas")
+        raise ModelError(f"{name}: the name {model.name!r} is not allowed; use a text without colons and commas")
     answer: Answer = getattr(model, "answer", "features")
     if answer not in get_args(Answer):
-        raise ModelError(f"{name}: answer is {answer!r}: choose one of {', '.join(get_args(Answer))}")
+        raise ModelError(f"{name}: answer is {answer!r}; choose one of {', '.join(get_args(Answer))}")
     input_type = model.input.data_type.canonical
     check_type(model.name, (input_type,), options)
     if options.input_shape not in (None, model.input.shape) and model.input.shape is not None:
-        raise ModelError(f"--input-shape: {name} takes {'x'.join(map(str, model.input.shape))}")
+        shape = "x".join(map(str, options.input_shape or ()))
+        raise ModelError(f"--input-shape {shape}: {name} takes {'x'.join(map(str, model.input.shape))}; use that")
     exact = model.output.dtype == "str" or np.dtype(model.output.dtype).kind in "iu"
     return Description(
         name=model.name,
@@ -182,10 +183,12 @@ def check_type(name: str, takes: Collection[str], options: LoadOptions) -> None:
         ModelError: it is not one of them.
     """
     if options.input_type is not None and options.input_type.canonical not in takes:
-        raise ModelError(f"{name} takes inputs of {' or '.join(takes)}, not {options.input_type.canonical}")
+        raise ModelError(
+            f"--input-type {options.input_type.canonical}: {name} takes {' or '.join(takes)}; use that, or leave it out"
+        )
 
 
-def _check_spec(what: str, spec: TensorSpec, allowed: Collection[DataType]) -> None:
+def _check_spec(name: str, side: str, spec: TensorSpec, allowed: Collection[DataType]) -> None:
     """Refuse an invalid shape, and a dtype that the wire does not carry."""
     try:
         fits = spec.dtype is not None and spec.data_type in allowed
@@ -193,11 +196,11 @@ def _check_spec(what: str, spec: TensorSpec, allowed: Collection[DataType]) -> N
         fits = False
     if not fits:
         names = sorted(dtype for dtype, data_type in DTYPES.items() if data_type in allowed)
-        raise ModelError(f"{what} has the dtype {spec.dtype!r}: choose one of {', '.join(names)}")
+        raise ModelError(f"{name}: {side} has the dtype {spec.dtype!r}; choose one of {', '.join(names)}")
     shape = spec.shape
     if shape is not None and not (isinstance(shape, tuple) and all(isinstance(n, int) and n > 0 for n in shape)):
         raise ModelError(
-            f"{what} has the shape {shape!r}: write a tuple of whole numbers above 0, such as (299, 299, 3)"
+            f"{name}: {side} has the shape {shape!r}; write a tuple of whole numbers above 0, such as (299, 299, 3)"
         )
 
 

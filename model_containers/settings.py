@@ -115,7 +115,7 @@ def _credentials(path: str | None, text: str | None) -> Credentials | None:
             return credentials.read(Path(path))
         return credentials.parse(text) if text else None
     except ValueError as error:
-        raise SettingsError(f"{credentials.VARIABLE if path is None else f'--credentials {path}'} {error}") from None
+        raise SettingsError(f"{credentials.VARIABLE if path is None else f'--credentials {path}'}: {error}") from None
 
 
 def _between(low: int, high: int) -> Callable[[str], int]:

@@ -45,7 +45,7 @@ def artefact(description: Description, seed: int) -> Path:
     try:
         recipe = {"format": _FORMAT, "vectors": VECTORS[description.name], "library": f"{library} {version(library)}"}
     except PackageNotFoundError:
-        raise ModelError(f"{library} is not installed: {remedy(description.framework)}") from None
+        raise ModelError(f"{library} is not installed; {remedy(description.framework)}") from None
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
     module: Any = importlib.import_module(f"model_containers.models.{description.name.replace('-', '_')}")
 

@@ -99,15 +99,15 @@ def read_inputs(path: Path, model: Model) -> np.ndarray:
     try:
         inputs: np.ndarray = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} is not an npy file: {error}") from None
+        raise ModelError(f"{path}: not an npy file: {error}") from None
     spec = model.input
     if not inputs.ndim:
-        raise ModelError(f"{path} holds one number, not inputs of (n, *{spec.shape})")
+        raise ModelError(f"{path}: holds one number, not inputs of (n, *{spec.shape})")
     if spec.dtype == "str" and inputs.dtype.kind == "S" and inputs.ndim == 1:
         return inputs.astype(object)
     taken = spec.shape is None or (len(inputs) and inputs[0].shape in (spec.shape, *spec.other_shapes))
     if not len(inputs) or str(inputs.dtype) != spec.dtype or not taken:
-        raise ModelError(f"{path} holds {inputs.dtype} {inputs.shape}, not {spec.dtype} of (n, *{spec.shape})")
+        raise ModelError(f"{path}: holds {inputs.dtype} {inputs.shape}, not {spec.dtype} of (n, *{spec.shape})")
     return inputs
 
 

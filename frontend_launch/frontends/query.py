@@ -176,7 +176,7 @@ class QueryFrontend:
             try:
                 socket.bind(address)
             except zmq.ZMQError as error:
-                raise LaunchError(f"{address} cannot be used ({error}): choose another --ipc-directory") from None
+                raise LaunchError(f"{address}: cannot be used ({error}); choose another --ipc-directory") from None
 
     async def __aenter__(self) -> Self:
         await self._directory.start()

@@ -103,12 +103,14 @@ class RedisStore(Store):
                     await answer
                 return
             except (AuthenticationError, AuthorizationError) as error:
-                raise StoreError(f"Redis at {self._address} refuses this process: {error}; name its password") from None
+                raise StoreError(
+                    f"Redis at {self._address}: refuses this process: {error}; name its password"
+                ) from None
             except (RedisError, OSError) as error:
                 reason = str(error) or type(error).__name__
             if time.monotonic() > give_up_s:
-                problem = f"Redis at {self._address} cannot be reached within {FIRST_TIMEOUT_S:.0f} s ({reason})"
-                raise StoreError(f"{problem}: start it, or name another one")
+                problem = f"Redis at {self._address}: cannot be reached within {FIRST_TIMEOUT_S:.0f} s ({reason})"
+                raise StoreError(f"{problem}; start it, or name another one")
             if not told:
                 log.warning(
                     "Redis at %s does not answer (%s): trying for %.0f s", self._address, reason, FIRST_TIMEOUT_S
@@ -141,7 +143,7 @@ class RedisStore(Store):
         try:
             await asyncio.wait_for(self._subscribed.wait(), FIRST_TIMEOUT_S)
         except TimeoutError:
-            raise StoreError(f"Redis at {self._address} cannot be reached within {FIRST_TIMEOUT_S:.0f} s") from None
+            raise StoreError(f"Redis at {self._address}: cannot be reached within {FIRST_TIMEOUT_S:.0f} s") from None
         return changes
 
     async def _listen(self) -> None:

@@ -316,7 +316,9 @@ class DockerLauncher(Launcher):
             UnavailableError: one is.
         """
         if not self._config.image and not self._config.model.image:
-            raise UnavailableError(f"no image carries {self._config.model_name}: build one and name it with --image")
+            raise UnavailableError(
+                f"model {self._config.model_name}: no image carries it; build one and name it with --image"
+            )
         images = {self._image(assignment) for assignment in self._config.placement.replicas}
         for image in (REDIS_IMAGE, MANAGEMENT_IMAGE, QUERY_IMAGE, *sorted(images)):
             await call(f"image {image}", self._docker.images.inspect(image))

@@ -44,7 +44,7 @@ async def engine() -> AsyncIterator[aiodocker.Docker]:
         import aiodocker  # noqa: PLC0415 - behind an extra
         import aiohttp  # noqa: PLC0415 - what it is made with
     except ImportError:
-        raise UnavailableError(f"aiodocker is not installed: {remedy('docker')}") from None
+        raise UnavailableError(f"aiodocker is not installed; {remedy('docker')}") from None
     async with contextlib.AsyncExitStack() as stack:
         try:
             async with asyncio.timeout(TIMEOUT_S):
@@ -110,13 +110,13 @@ def refusal(what: str, message: str) -> str:
     text = " ".join(message.split())
     if "could not select device driver" in text:
         return (
-            f"{what}: the engine cannot hand out GPUs ({text}): install the NVIDIA container toolkit, "
+            f"{what}: the engine cannot hand out GPUs ({text}); install the NVIDIA container toolkit, "
             "or leave GPUs out with --gpus none"
         )
     if any(words in text for words in _NO_IMAGE):
         image = text.rpartition("o such image: ")[2].removesuffix(":latest")
-        remedy = f"docker pull {image}" if image.startswith("redis") else "loadgen images build"
-        return f"there is no image {image}: {remedy}"
+        remedy = f"run docker pull {image}" if image.startswith("redis") else "run loadgen images build"
+        return f"image {image}: does not exist; {remedy}"
     if any(words in text for words in _PORT_IN_USE):
-        return f"{what}: a port is in use ({text}): free it or choose another, such as --request-port 0"
+        return f"{what}: a port is in use ({text}); free it or choose another, such as --request-port 0"
     return f"{what}: the engine refuses: {text}"

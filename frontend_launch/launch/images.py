@@ -218,7 +218,7 @@ def _declared() -> Sequence[Requirement]:
     try:
         from packaging.requirements import Requirement  # noqa: PLC0415 - behind an extra
     except ImportError:
-        raise LaunchError(f"packaging is not installed: {remedy('docker')}") from None
+        raise LaunchError(f"packaging is not installed; {remedy('docker')}") from None
     return [Requirement(line) for line in importlib.metadata.requires("loadgen") or ()]
 
 
@@ -279,7 +279,7 @@ async def descriptions(names: Sequence[str] = ()) -> list[Description]:
     known = await models.catalogue()
     for name in names:
         if name not in known:
-            raise DescribeError(f"there is no image of a model {name!r}: choose some of {', '.join(known)}")
+            raise DescribeError(f"model {name!r}: has no image; choose some of {', '.join(known)}")
     return await asyncio.gather(*(models.describe(name) for name in known if not names or name in names))
 
 

@@ -118,9 +118,9 @@ def check(topology: Topology, request: PlacementRequest) -> tuple[str, ...]:
     """
     fewest = 1 if request.infrastructure else 0
     if request.replicas < fewest:
-        raise RequestError(f"--replicas {request.replicas} is too few: use at least {fewest}")
+        raise RequestError(f"--replicas {request.replicas}: too few; use at least {fewest}")
     if request.cpus_per_replica < 1:
-        raise RequestError(f"--cpus-per-replica {request.cpus_per_replica} is too few: use at least 1")
+        raise RequestError(f"--cpus-per-replica {request.cpus_per_replica}: too few; use at least 1")
     strangers = sorted(request.infrastructure_cpus.keys() - {service.role for service in request.infrastructure})
     if strangers:
         role, started = strangers[0], ", ".join(service.role for service in request.infrastructure)
@@ -131,7 +131,7 @@ def check(topology: Topology, request: PlacementRequest) -> tuple[str, ...]:
     note = f" ({topology.note})" if topology.note else ""
     for option, cores in named.items():
         if cores is not None and not cores:
-            raise RequestError(f"{option} names no core: name at least one or leave it out")
+            raise RequestError(f"{option}: names no core; name at least one, or leave it out")
         _check_list(option, "core", cores or (), topology.cores, note)
     _check_list("--gpus", "GPU", request.gpus, topology.gpus, "")
     overlaps = []
@@ -141,7 +141,7 @@ def check(topology: Topology, request: PlacementRequest) -> tuple[str, ...]:
         if both and one not in services:
             overlaps.append(f"{one} and {other} both name {_named('core', both)}")
     if overlaps and not request.allow_overlap:
-        raise RequestError(f"{'; '.join(overlaps)}: name different cores or add --allow-overlap")
+        raise RequestError(f"{'; '.join(overlaps)}; name different cores or add --allow-overlap")
     return tuple(overlaps)
 
 
@@ -150,10 +150,10 @@ def _check_list(option: str, noun: str, numbers: tuple[int, ...], existing: tupl
     if unknown:
         none = f"this machine has no {noun}s; use {option} none"
         remedy = f"choose from {core_ranges(existing)}{note}" if existing else none
-        raise PlacementError(f"{option} names {_named(noun, unknown)}, not usable here: {remedy}")
+        raise PlacementError(f"{option}: {_named(noun, unknown)} not usable here; {remedy}")
     repeated = [number for number, times in Counter(numbers).items() if times > 1]
     if repeated:
-        raise RequestError(f"{option} names {_named(noun, repeated)} more than once: name each once")
+        raise RequestError(f"{option}: names {_named(noun, repeated)} more than once; name each once")
 
 
 def cpu_shortage(topology: Topology, request: PlacementRequest, pool: tuple[int, ...]) -> PlacementError:
@@ -172,7 +172,7 @@ def cpu_shortage(topology: Topology, request: PlacementRequest, pool: tuple[int,
         have = f"{' and '.join(options)} leave{'' if len(options) > 1 else 's'} {_counted(pool)}"
         remedy = f"name fewer {' or '.join(options)}"
     else:
-        have, remedy = f"this machine offers {_counted(pool)}{f'; {topology.note}' if topology.note else ''}", ""
+        have, remedy = f"this machine offers {_counted(pool)}{f' ({topology.note})' if topology.note else ''}", ""
     kind = "CPU replica" if request.gpu_replicas else "replica"
     return _shortage(request, request.cpu_replicas, kind, pool, have, remedy)
 
@@ -201,7 +201,7 @@ def _shortage(
     *first, last = remedies
     advice = f"{', '.join(first)} or {last}" if first else last
     need = f"{plural(replicas, kind)} of {plural(each, 'core')} need{'s' if replicas == 1 else ''}"
-    return PlacementError(f"{need} {plural(replicas * each, 'core')} and {have}: {advice}")
+    return PlacementError(f"{need} {plural(replicas * each, 'core')} and {have}; {advice}")
 
 
 def _named(noun: str, numbers: Iterable[int]) -> str:

@@ -124,7 +124,7 @@ def machine_of(affinity: tuple[int, ...], within_reach: tuple[int, ...], root: P
         return _topology(affinity, root)
     here = _topology(affinity, root)
     outside = core_ranges(set(whole.cores) - set(affinity))
-    note = f"this process may not run on {outside} (taskset, numactl), its replicas may: name them with --cpus"
+    note = f"this process may not run on {outside} (taskset, numactl), its replicas may; name them with --cpus"
     return replace(here, note="; ".join(filter(None, (here.note, note))), beyond=whole)
 
 
@@ -152,14 +152,14 @@ def describe(text: str) -> Topology:
         name, equals, value = part.rpartition("=")
         if equals:
             if name not in ("cpus", "gpus", "smt", "numa") or name in fields:
-                raise RequestError(f"topology {text!r}: {name!r} is unknown or said twice: {_SYNTAX}")
+                raise RequestError(f"topology {text!r}: {name!r} is unknown or said twice; {_SYNTAX}")
             members = fields[name] = []
         if members is None:
-            raise RequestError(f"topology {text!r} does not begin with a name: {_SYNTAX}")
+            raise RequestError(f"topology {text!r}: does not begin with a name; {_SYNTAX}")
         members.append(value)
     cores = _described_numbers(text, fields.get("cpus", []))
     if not cores:
-        raise RequestError(f"topology {text!r} has no cores: {_SYNTAX}")
+        raise RequestError(f"topology {text!r}: has no cores; {_SYNTAX}")
     names = fields.get("gpus", [])
     gpus = () if names == ["none"] else _described_numbers(text, names)
     threads, nodes = (_described_count(text, name, fields) for name in ("smt", "numa"))
@@ -192,7 +192,7 @@ def _described_count(text: str, name: str, fields: Mapping[str, list[str]]) -> i
         case [count] if re.fullmatch("[1-9][0-9]{0,3}", count):
             return int(count)
         case counts:
-            raise RequestError(f"topology {text!r}: {name}={','.join(counts)} is no number from 1 on: {_SYNTAX}")
+            raise RequestError(f"topology {text!r}: {name}={','.join(counts)} is no number from 1 on; {_SYNTAX}")
 
 
 def _described_numbers(text: str, members: list[str]) -> tuple[int, ...]:
@@ -202,7 +202,7 @@ def _described_numbers(text: str, members: list[str]) -> tuple[int, ...]:
     except ValueError as error:
         raise RequestError(f"topology {text!r}: {error}") from None
     if len(numbers) > MAX_DESCRIBED:
-        raise RequestError(f"topology {text!r}: {len(numbers)} are too many: describe at most {MAX_DESCRIBED}")
+        raise RequestError(f"topology {text!r}: {len(numbers)} are too many; describe at most {MAX_DESCRIBED}")
     return numbers
 
 

@@ -227,7 +227,7 @@ def _token(path: str) -> str:
     try:
         return credentials.read(Path(path)).token
     except ValueError as error:
-        raise ConfigError(f"{path} {error}") from None
+        raise ConfigError(f"{path}: {error}") from None
 
 
 async def _metrics_address(run: str) -> tuple[str, Path | None]:

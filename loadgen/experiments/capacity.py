@@ -178,7 +178,7 @@ def _directory(results_dir: Path) -> Path:
     try:
         return new_directory(results_dir, f"capacity-{datetime.datetime.now():%y%m%d_%H%M%S}")
     except OSError as error:
-        raise ConfigError(f"a search cannot be kept in {results_dir} ({error.strerror}); choose another") from None
+        raise ConfigError(f"{results_dir}: a search cannot be kept there ({error.strerror}); choose another") from None
 
 
 def probe_text(probe: Probe) -> str:

@@ -78,7 +78,7 @@ class CompareConfig:
             if name not in METRICS:
                 raise FieldError("CompareConfig.metrics", name, "is unknown", f"use {', '.join(METRICS)}")
         if (self.a is None) == (not self.baseline):
-            raise ConfigError("a comparison wants {CompareConfig.a} or {CompareConfig.baseline}; give one of them")
+            raise ConfigError("{CompareConfig.a} or {CompareConfig.baseline}: exactly one is needed; give one")
         if self.a is not None:
             self._check_alike(self.a)
         if self.b.seed + MAX_ROUNDS > MAX_SEED:
@@ -87,7 +87,7 @@ class CompareConfig:
         if self.allow_unpaired and len(self.baseline) < LEAST_BASELINE:
             found = plural(len(self.baseline), "valid run")
             raise ConfigError(
-                f"{{CompareConfig.baseline}} has {found}, and a spread wants {LEAST_BASELINE}: "
+                f"{{CompareConfig.baseline}}: has {found}, and a spread needs {LEAST_BASELINE}; "
                 "name a directory with more, or leave {CompareConfig.allow_unpaired} out"
             )
         if self.allow_unpaired and self.other_load is not None:
@@ -107,12 +107,12 @@ class CompareConfig:
         """Refuse sides that have no arrivals in common."""
         if a.seed != self.b.seed:
             raise ConfigError(
-                f"{{CompareConfig.b}}: the seeds {a.seed} and {self.b.seed} differ, and both sides have the same "
-                "arrivals and inputs: give both the same seed"
+                f"{{CompareConfig.b}}: the seeds {a.seed} and {self.b.seed} differ, but both sides need the same "
+                "arrivals and inputs; give both the same seed"
             )
         if replace(a.load, max_in_flight=None) != replace(self.b.load, max_in_flight=None):
             raise ConfigError(
-                "{CompareConfig.b}: the loads differ, and both sides have the same arrivals: "
+                "{CompareConfig.b}: the loads differ, but both sides need the same arrivals; "
                 "give both the same rate, arrivals, duration and warmup"
             )
 
@@ -287,7 +287,7 @@ class _Rounds:
         try:
             self._directory = files.new_directory(results_dir, time.strftime("compare-%y%m%d_%H%M%S"))
         except OSError as error:
-            text = f"a comparison cannot be kept in {results_dir} ({error.strerror}): choose another"
+            text = f"{results_dir}: a comparison cannot be kept there ({error.strerror}); choose another"
             raise ConfigError(text) from None
         self._whole: list[tuple[Results, Results]] = []
         self._left_out: list[str] = []
@@ -393,7 +393,7 @@ class _Rounds:
                 os.fsync(file.fileno())
         except OSError as error:
             remedy = "free some space and compare again"
-            raise NotSavedError(f"{self._directory / name} cannot be written ({error.strerror}): {remedy}") from None
+            raise NotSavedError(f"{self._directory / name}: cannot be written ({error.strerror}); {remedy}") from None
 
 
 def _load_text(load: Load) -> str:

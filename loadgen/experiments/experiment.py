@@ -97,7 +97,7 @@ async def run_experiment(config: ExperimentConfig) -> Results:
     """
     match config.serve:
         case Deploy(topology=Topology(described=True)):
-            raise ConfigError("nothing can run on a described {Deploy.topology}; leave it out")
+            raise ConfigError("{Deploy.topology}: describes a machine, on which nothing can run; leave it out")
     plan = await prepare(config)
     async with live_view(plan) as view:
         log_plan(plan)

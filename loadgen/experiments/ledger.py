@@ -134,7 +134,7 @@ class Ledger:
             os.fsync(self._file.fileno())
         except OSError as error:
             remedy = "free some space and go on with {run_sweep.resume}"
-            raise NotSavedError(f"{self.directory / LEDGER} cannot be written ({error.strerror}): {remedy}") from None
+            raise NotSavedError(f"{self.directory / LEDGER}: cannot be written ({error.strerror}); {remedy}") from None
         self.entries.append(entry)
 
 
@@ -162,7 +162,7 @@ def begin(results_dir: Path, header: Mapping[str, Any], kind: str = "sweep") -> 
             os.fsync(file.fileno())
         draft.rename(directory / HEADER)
     except OSError as error:
-        raise ConfigError(f"a sweep cannot be kept in {results_dir} ({error.strerror}); choose another") from None
+        raise ConfigError(f"{results_dir}: a sweep cannot be kept there ({error.strerror}); choose another") from None
     with _held(directory) as ledger:
         yield ledger
 
@@ -202,7 +202,7 @@ def read_header(directory: Path) -> dict[str, Any]:
         header = msgspec.convert(json.loads(read_text(directory / HEADER, MAX_BYTES)), dict[str, Any])
         version = msgspec.convert(header["schema_version"], int)
     except (UnreadableError, ValueError, KeyError, RecursionError) as error:
-        raise ConfigError(f"{directory} is not the directory of a sweep: {error!r}") from None
+        raise ConfigError(f"{directory}: not the directory of a sweep: {error!r}") from None
     if version > SCHEMA_VERSION:
         problem = f"version {version} is above {SCHEMA_VERSION}, the last that this program reads"
         raise ConfigError(f"{directory}: {problem}; update it")
@@ -223,7 +223,7 @@ def read_entries(directory: Path) -> Iterator[Entry]:
     try:
         lines = read_bytes(path, MAX_BYTES).splitlines()
     except UnreadableError as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
     for line in lines:
         with contextlib.suppress(ValueError, RecursionError):
             yield msgspec.json.decode(line, type=Entry)

@@ -94,7 +94,7 @@ class SizeConfig:
         finite(self, "within_s")
         finite(self, "core_cost", "gpu_cost", zero=True)
         if (self.rate_rps is None) == (self.trace is None):
-            raise ConfigError("give one of {SizeConfig.rate_rps} and {SizeConfig.trace}")
+            raise ConfigError("{SizeConfig.rate_rps} or {SizeConfig.trace}: exactly one is needed; give one")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -226,7 +226,7 @@ def _sizes(
         for count in dict.fromkeys(config.replicas) or range(1, most + 1):
             if gpu and count > len(gpus):
                 problem = f"{count} replicas need {count} GPUs, and replicas may use {len(gpus)}"
-                refused = refused or PlacementError(f"{problem}: use fewer replicas")
+                refused = refused or PlacementError(f"{problem}; use fewer replicas")
                 continue
             size = Size(count, cpus, count if gpu else 0)
             try:
@@ -269,7 +269,7 @@ async def find_size(plan: SizePlan, *, resume: bool = False) -> Sized:
     config = plan.config
     match config.base.serve:
         case Deploy(topology=Topology(described=True)):
-            raise ConfigError("nothing can run on a described {Deploy.topology}; leave it out")
+            raise ConfigError("{Deploy.topology}: describes a machine, on which nothing can run; leave it out")
     header = {
         "command": command(),
         "started_at": ledgers.now(),

@@ -55,7 +55,7 @@ def remarks(record: Record) -> list[str]:
     """A line for each fact that the figures of a run do not show."""
     lines = []
     if not record.measured_ns and record.ended.as_asked:
-        lines.append("nothing was measured, the run ended within --warmup: make it longer, or use less --warmup")
+        lines.append("nothing was measured, the run ended within --warmup; make it longer, or use less --warmup")
     elif not record.measured_ns:
         lines.append("nothing was measured: the run ended before its measured part began")
     lines += _silence(record)
@@ -120,7 +120,7 @@ def unsteady(record: Record, until_steady: bool) -> list[str]:
     """
     if not until_steady or record.ended is Ending.STEADY or not record.measured_ns:
         return []
-    return ["the run was not shown to be steady before it ended (--until-steady): use a longer --duration"]
+    return ["the run was not shown to be steady before it ended (--until-steady); use a longer --duration"]
 
 
 def warmup(record: Record, warmup_s: float) -> list[str]:

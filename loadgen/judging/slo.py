@@ -206,14 +206,14 @@ def _condition(text: str) -> Condition:
         raise ConfigError(f"{text!r}: no condition; {_EXAMPLE}, joined by commas")
     metric, operator, number, unit = match["metric"].lower(), match["operator"], match["number"], _unit(match["unit"])
     if metric not in _UNITS:
-        raise ConfigError(f"{text!r}: there is no metric {metric}, only {', '.join(METRICS)}")
+        raise ConfigError(f"{text!r}: there is no metric {metric}; use one of {', '.join(METRICS)}")
     if (match["within"] is not None) != (metric == GOODPUT):
         raise ConfigError(
-            f"{text!r}: {'only goodput' if match['within'] else metric} has a latency: {_example(GOODPUT)}"
+            f"{text!r}: {'only goodput' if match['within'] else metric} has a latency; {_example(GOODPUT)}"
         )
     if unit not in _UNITS[metric]:
         units = " or ".join(name or "no unit" for name in (_FEW_UNITS.get(metric) or _UNITS[metric]))
-        raise ConfigError(f"{text!r}: {metric} is measured in {units}, so {_example(metric)}")
+        raise ConfigError(f"{text!r}: {metric} is measured in {units}; {_example(metric)}")
     value = float(number)
     if not math.isfinite(value):
         raise ConfigError(f"{text!r}: {number} is too large")

@@ -22,7 +22,7 @@ DISTINCT = 100
 """Answers to different inputs differ by at least this number of tolerances."""
 
 _ALL_ALIKE = (
-    "{Deploy.verify}: all inputs have the same answer, so wrong ones look right: take others ({Inputs.path}, "
+    "{Deploy.verify}: all inputs have the same answer, so wrong ones look right; take others ({Inputs.path}, "
     "{Inputs.ranges}) or more ({Inputs.count})"
 )
 
@@ -82,7 +82,7 @@ def answer_check(every: int, answers: np.ndarray, dtype: str, relative_tolerance
         ConfigError: the answers are so much alike that a wrong one would not be noticed.
     """
     if len(answers) < 2:
-        raise ConfigError("{Deploy.verify}: with one input every answer looks right: take more {Inputs.count}")
+        raise ConfigError("{Deploy.verify}: with one input every answer looks right; take more {Inputs.count}")
     if dtype == "str":
         if len(set(answers.tolist())) < 2:
             raise ConfigError(_ALL_ALIKE)
@@ -116,4 +116,4 @@ def _refuse_alike(expected: np.ndarray, tolerance: float) -> None:
             found = f"the answers to inputs {index} and {neighbours[least]} differ by {differences[least]:.2g}"
             problem = f"{found}, less than {DISTINCT} x the tolerance, {tolerance:.2g}"
             remedy = "take other inputs ({ExperimentConfig.seed}, {Inputs.path}) or fewer"
-            raise ConfigError(f"{{Deploy.verify}}: {problem}: {remedy}")
+            raise ConfigError(f"{{Deploy.verify}}: {problem}; {remedy}")

@@ -36,7 +36,7 @@ def array_names(file: Path) -> list[str]:
     """
     names = _reading(file, lambda: _names(file))
     if set(names) >= _SPARSE:
-        raise ConfigError(f"{file} holds a sparse matrix: save it with toarray()")
+        raise ConfigError(f"{file}: holds a sparse matrix; save it with toarray()")
     return names
 
 
@@ -59,14 +59,14 @@ def _reading(file: Path, read: Callable[[], T]) -> T:
     except ConfigError:
         raise
     except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from None
+        raise ConfigError(f"{file}: cannot be read: {error.strerror or error}") from None
     except _RefusedError:
-        problem = f"{file} holds Python objects, which are not read since they may run code"
-        raise ConfigError(f"{problem}: save numbers, or texts with astype(str)") from None
+        problem = f"{file}: holds Python objects, which are not read since they may run code"
+        raise ConfigError(f"{problem}; save numbers, or texts with astype(str)") from None
     except MemoryError:
-        raise ConfigError(f"{file} cannot be read: it does not fit in memory, or is damaged") from None
+        raise ConfigError(f"{file}: does not fit in memory, or is damaged") from None
     except Exception:  # a damaged file raises whatever its bytes lead to, such as TokenError
-        raise ConfigError(f"{file} cannot be read: it holds no arrays, or is damaged") from None
+        raise ConfigError(f"{file}: holds no arrays, or is damaged") from None
 
 
 def _names(file: Path) -> list[str]:
@@ -92,8 +92,8 @@ def _npy(file: Path) -> np.ndarray:
 def _member(file: Path, name: str) -> np.ndarray:
     with zipfile.ZipFile(file) as members:
         if members.getinfo(f"{name}.npy").file_size > MOST_UNPACKED_BYTES:
-            problem = f"{file}, {name} has more than {MOST_UNPACKED_BYTES >> 30} GiB unpacked"
-            raise ConfigError(f"{problem}: save it as npy, which is read in parts")
+            problem = f"{file}, {name}: has more than {MOST_UNPACKED_BYTES >> 30} GiB unpacked"
+            raise ConfigError(f"{problem}; save it as npy, which is read in parts")
         try:
             with members.open(f"{name}.npy") as stream:
                 array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)

@@ -342,18 +342,18 @@ def parse_arrivals(
     kind = KINDS.get(name)
     if kind is None:
         *examples, last = (each.example for each in KINDS.values())
-        raise ConfigError(f"{text!r} is no schedule: write {', '.join(examples)} or {last}")
+        raise ConfigError(f"{text!r}: no schedule; write {', '.join(examples)} or {last}")
     if kind.has_rates and rate_rps is not None:
-        raise ConfigError(f"{text!r} has rates of its own: leave {{Renewal.rate_rps}} {exact(rate_rps)} out")
+        raise ConfigError(f"{text!r}: has rates of its own; leave {{Renewal.rate_rps}} {exact(rate_rps)} out")
     if kind.has_duration and duration_s is not None:
-        raise ConfigError(f"{text!r} has a duration of its own: leave {{Renewal.duration_s}} {exact(duration_s)} out")
+        raise ConfigError(f"{text!r}: has a duration of its own; leave {{Renewal.duration_s}} {exact(duration_s)} out")
     if not kind.recorded and time_scale != 1:
         raise FieldError("Trace.time_scale", time_scale, f"is for a trace, not for {text!r}", "leave it out")
     seconds = 120.0 if duration_s is None else duration_s
     arrivals = kind.read(_Options(text, name, text.partition(":")[2], rate_rps, seconds, seed, time_scale))
     if (count := arrivals.mean_rps * arrivals.duration_s) > MAX_REQUESTS:
         raise ConfigError(
-            f"{arrivals.text}: {number(count, 3)} requests are more than {MAX_REQUESTS:,}: take less time"
+            f"{arrivals.text}: {number(count, 3)} requests are more than {MAX_REQUESTS:,}; take less time"
         )
     return arrivals
 
@@ -365,18 +365,18 @@ def _renewal(options: _Options) -> Renewal:
 
 def _rate(text: str, rate_rps: float | None) -> float:
     if rate_rps is None:
-        raise ConfigError(f"{text!r} wants a rate: add {{Renewal.rate_rps}}, in requests a second")
+        raise ConfigError(f"{text!r}: needs a rate; add {{Renewal.rate_rps}}, in requests a second")
     return rate_rps
 
 
 def _cv(text: str, kind: str, details: str) -> float:
     if kind != "gamma":
         if details:
-            raise ConfigError(f"{text!r}: {kind} takes no {details!r}: write {kind}")
+            raise ConfigError(f"{text!r}: {kind} takes no {details!r}; write {kind}")
         return 0.0 if kind == "constant" else 1.0
     match = re.fullmatch(rf"\s*cv\s*=\s*{_NUMBER}\s*", details)
     if match is None or not 0.01 <= float(match[1]) <= 100:
-        raise ConfigError(f"{text!r} names no coefficient of variation: write gamma:cv=2, from 0.01 to 100")
+        raise ConfigError(f"{text!r}: names no coefficient of variation; write gamma:cv=2, from 0.01 to 100")
     return float(match[1])
 
 
@@ -384,21 +384,21 @@ def _ramp(options: _Options) -> Ramp:
     match = re.fullmatch(rf"\s*{_RATE}\s*\.\.\s*{_RATE}\s*", options.details)
     from_rps, to_rps = (0.0, 0.0) if match is None else (parse_rate(match[1]), parse_rate(match[2]))
     if not from_rps + to_rps > 0:
-        raise ConfigError(f"{options.text!r} names no two rates: write ramp:50..500")
+        raise ConfigError(f"{options.text!r}: names no two rates; write ramp:50..500")
     return Ramp(from_rps, to_rps, options.duration_s)
 
 
 def _steps(options: _Options) -> Steps:
     steps = Steps(tuple(_step(options.text, part) for part in options.details.split(",")))
     if not steps.mean_rps:
-        raise ConfigError(f"{options.text!r} names pauses only: give one step a rate above 0")
+        raise ConfigError(f"{options.text!r}: names pauses only; give one step a rate above 0")
     return steps
 
 
 def _step(text: str, part: str) -> tuple[float, float]:
     match = re.fullmatch(rf"\s*{_RATE}\s*x\s*(\S+)\s*", part)
     if match is None:
-        raise ConfigError(f"{text!r}: {part!r} is no step: write a rate and a time, such as 50x30s")
+        raise ConfigError(f"{text!r}: {part!r} is no step; write a rate and a time, such as 50x30s")
     return parse_rate(match[1]), parse_duration(match[2])
 
 
@@ -406,18 +406,18 @@ def _trace(details: str, time_scale: float) -> Trace:
     if not 0 < time_scale < math.inf:
         raise FieldError("Trace.time_scale", time_scale, "is not positive")
     if not details:
-        raise ConfigError("a trace is in a file: write trace:FILE")
+        raise ConfigError("trace: names no file; write trace:FILE")
     path = Path(details)
     times_s = _read_times(path, time_scale)
     spread_s = (float(times_s[-1]) - float(times_s[0])) * time_scale
     if not spread_s > 0:
-        raise ConfigError(f"{path} names {len(times_s)} times that do not differ: two that do make a trace")
+        raise ConfigError(f"{path}: names {len(times_s)} times that do not differ; write two that do")
     if spread_s > MAX_TRACE_S:
-        problem = f"{path} lasts {number(spread_s, 3)} s, more than a year"
-        raise ConfigError(f"{problem}: write its times in seconds, or shorten it with {{Trace.time_scale}}")
+        problem = f"{path}: lasts {number(spread_s, 3)} s, more than a year"
+        raise ConfigError(f"{problem}; write its times in seconds, or shorten it with {{Trace.time_scale}}")
     if len(times_s) - 1 > MAX_REQUESTS * spread_s:
-        problem = f"{path} names {len(times_s):,} times within {number(spread_s, 3)} s"
-        raise ConfigError(f"{problem}: write its times in seconds, or stretch it with {{Trace.time_scale}}")
+        problem = f"{path}: names {len(times_s):,} times within {number(spread_s, 3)} s"
+        raise ConfigError(f"{problem}; write its times in seconds, or stretch it with {{Trace.time_scale}}")
     return Trace(path, time_scale, spread_s * len(times_s) / (len(times_s) - 1), len(times_s))
 
 
@@ -449,7 +449,7 @@ def _read_times(path: Path, time_scale: float) -> np.ndarray:
     times_s: list[float] = []
     columns = 0
     if os.path.exists(path) and not os.path.isfile(path):
-        raise ConfigError(f"{path} is no file on disk, and a trace is read several times: save it first")
+        raise ConfigError(f"{path}: no file on disk, and a trace is read several times; save it first")
     try:
         rows = csv.reader(io.StringIO(files.read_text(path), newline=""))
         for row in rows:
@@ -462,17 +462,17 @@ def _read_times(path: Path, time_scale: float) -> np.ndarray:
                 continue
             time_s = _time_s(row, columns, where)
             if times_s and time_s < times_s[-1]:
-                raise ConfigError(f"{where}: {row[0]!r} comes before the time above it: sort the file")
+                raise ConfigError(f"{where}: {row[0]!r} comes before the time above it; sort the file")
             times_s.append(time_s)
             if len(times_s) > MAX_REQUESTS:
-                raise ConfigError(f"{path} names more than {MAX_REQUESTS} times: cut it")
+                raise ConfigError(f"{path}: names more than {MAX_REQUESTS} times; cut it")
     except (files.UnreadableError, csv.Error) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
     if not times_s:
-        raise ConfigError(f"{path} names no time")
+        raise ConfigError(f"{path}: names no time; write one a line")
     if time_scale == 1 and times_s[0] >= FAR_FUTURE_S:
-        problem = f"{path} begins at {exact(times_s[0])}, which is a date of the far future in seconds"
-        raise ConfigError(f"{problem}: of milliseconds say {{Trace.time_scale}} 0.001, of nanoseconds 1e-9")
+        problem = f"{path}: begins at {exact(times_s[0])}, which is a date of the far future in seconds"
+        raise ConfigError(f"{problem}; use {{Trace.time_scale}} 0.001 for milliseconds, 1e-9 for nanoseconds")
     return np.array(times_s)
 
 
@@ -490,10 +490,10 @@ def _check_heading(names: Sequence[str], time_scale: float, where: str) -> None:
     timed = [name for name in names if _TIMES.search(name)]
     if len(names) > 1 and names[0] not in timed and (timed or _ROWS.fullmatch(names[0])):
         found = f", and {timed[0]!r} later" if timed else ""
-        raise ConfigError(f"{where} has {names[0]!r} first{found}: put the column of times first")
+        raise ConfigError(f"{where}: has {names[0]!r} first{found}; put the column of times first")
     if time_scale == 1 and (unit := _UNIT.search(names[0])) is not None:
         scale = next(scale for start, scale in _SCALES.items() if unit[1].startswith(start))
-        raise ConfigError(f"{where} names {names[0]!r}, and times are in seconds: say {{Trace.time_scale}} {scale}")
+        raise ConfigError(f"{where}: names {names[0]!r}, and times are in seconds; use {{Trace.time_scale}} {scale}")
 
 
 def _time_s(row: Sequence[str], columns: int, where: str) -> float:
@@ -509,14 +509,14 @@ def _time_s(row: Sequence[str], columns: int, where: str) -> float:
     """
     text = row[0].strip()
     if any(";" in field for field in row[:2]):
-        raise ConfigError(f"{where} has semicolons: separate columns by commas, and write decimals with a point")
+        raise ConfigError(f"{where}: has semicolons; separate columns by commas, and write decimals with a point")
     comma = text if len(row) == 1 else ",".join(row) if len(row) == 2 and columns < 2 else ""
     if match := re.fullmatch(r"\s*([+-]?[0-9]+),([0-9]+)\s*", comma):
         written = f"{match[1]}.{match[2]}"
         problem = f"{where}: {comma.strip()!r} may be {written} or two columns"
-        raise ConfigError(f"{problem}: write {written}, or name the columns in line 1")
+        raise ConfigError(f"{problem}; write {written}, or name the columns in line 1")
     if re.fullmatch(rf"[+-]?{_NUMBER}(?:e[+-]?[0-9]+)?", text, re.IGNORECASE) is None:
-        raise ConfigError(f"{where}: {row[0]!r} is no time in seconds: write a number such as 1.5")
+        raise ConfigError(f"{where}: {row[0]!r} is no time in seconds; write a number such as 1.5")
     return float(text)
 
 

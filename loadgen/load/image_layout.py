@@ -118,7 +118,7 @@ def resized(pixels: np.ndarray, height: int, width: int, method: str) -> np.ndar
 
 def _resized(pixels: np.ndarray, form: _Form, method: str, source: str) -> np.ndarray:
     if min(form.height, form.width) < 0:
-        raise ConfigError(f"{source}: the model takes images of any size: say one with {{Deploy.input_shape}}")
+        raise ConfigError(f"{source}: the model takes images of any size; name one with {{Deploy.input_shape}}")
     return resized(pixels, form.height, form.width, method)
 
 

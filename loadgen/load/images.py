@@ -39,15 +39,15 @@ def read_pixels(file: Path) -> np.ndarray:
                 image.load()
                 return _rgb(_upright(image), file)
     except UnidentifiedImageError:
-        raise ConfigError(f"{file} is not an image, or is damaged") from None
+        raise ConfigError(f"{file}: not an image, or damaged") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ConfigError(f"{file} is too large: {error}") from None
+        raise ConfigError(f"{file}: too large: {error}") from None
     except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from None
+        raise ConfigError(f"{file}: cannot be read: {error.strerror or error}") from None
     except ConfigError:
         raise
     except Exception as error:  # decoders raise whatever the bytes of a damaged file lead to
-        raise ConfigError(f"{file} cannot be read: it is damaged ({error})") from None
+        raise ConfigError(f"{file}: damaged ({error})") from None
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -74,7 +74,7 @@ def _rgb(image: Image.Image, file: Path) -> np.ndarray:
     if image.mode.startswith("I;16"):
         return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., np.newaxis], 3, axis=2)
     if image.mode in ("I", "F"):
-        raise ConfigError(f"{file} has 32 bits a pixel, and no range: save it with 8 or 16, or its numbers as npy")
+        raise ConfigError(f"{file}: has 32 bits a pixel, and no range; save it with 8 or 16, or its numbers as npy")
     image.info.pop("transparency", None)  # Pillow would warn that it goes
     return np.asarray(image.convert("RGB"))
 

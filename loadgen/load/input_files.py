@@ -89,14 +89,14 @@ class FileInputs(InputSource):
                 total_bytes += array.nbytes
                 if total_bytes > MAX_POOL_BYTES:
                     raise ConfigError(
-                        f"{self.path} holds more than {MAX_POOL_BYTES >> 30} GiB of inputs: take {len(arrays)} of them "
-                        f"with {{Inputs.count}} {len(arrays)}"
+                        f"{self.path}: holds more than {MAX_POOL_BYTES >> 30} GiB of inputs; "
+                        f"take {len(arrays)} of them with {{Inputs.count}} {len(arrays)}"
                     )
                 arrays.append(array)
                 if len(arrays) == self.most:
                     return Pool(arrays, self.spec.data_type)
         if not arrays:
-            raise ConfigError(f"{self.path} holds no input")
+            raise ConfigError(f"{self.path}: holds no input; save one at least")
         return Pool(arrays, self.spec.data_type)
 
     @property
@@ -116,12 +116,12 @@ class FileInputs(InputSource):
             return
         if self.pixels is not None and self.spec.dtype == "str":
             if suffix in array_files.SUFFIXES:
-                raise ConfigError(f"{file} holds numbers where strings are sent: leave {{Deploy.input_type}} out")
-            raise ConfigError(f"{file} is a text, and this model takes none")
+                raise ConfigError(f"{file}: holds numbers where strings are sent; leave {{Deploy.input_type}} out")
+            raise ConfigError(f"{file}: a text, and this model takes none; name images")
         if suffix in array_files.SUFFIXES:
             found = self._of_arrays(file)
         elif suffix == records.LINES and self.spec.dtype != "str":
-            raise ConfigError(f"{file} is a text, and this model takes none")
+            raise ConfigError(f"{file}: a text, and this model takes none; save numbers, as npy or csv")
         else:
             found = map(self._of_entry, entries(file))
         if self.spec.dtype == "str":
@@ -138,7 +138,7 @@ class FileInputs(InputSource):
         one, allow_nan = ((1,),), self.allow_nan
         columns = [list(inputs_of_arrays(file, [name], dtype, one, allow_nan=allow_nan)) for name in self.names]
         if len({*map(len, columns)}) > 1:
-            raise ConfigError(f"{file} holds arrays of different lengths ({', '.join(self.names)}): save equal ones")
+            raise ConfigError(f"{file}: holds arrays of different lengths ({', '.join(self.names)}); save equal ones")
         for row in zip(*columns, strict=True):
             yield np.concatenate(row)
 
@@ -162,7 +162,7 @@ class FileInputs(InputSource):
     def _encoded(self, file: Path) -> np.ndarray:
         """An image as a string: a JPEG file as it is, others as JPEG."""
         if self.pixels is None:
-            raise ConfigError(f"{file} is an image, and this model takes none")
+            raise ConfigError(f"{file}: an image, and this model takes none; name texts")
         content, method = content_of(file), self.image_options.resize
         if content.startswith(_JPEG_START) and method is None:
             return base64_of(content)
@@ -196,7 +196,7 @@ def shapes_in(path: Path) -> list[tuple[int, ...]]:
 def _string(text: bytes, file: Path) -> np.ndarray:
     """A text as the client protocol carries it."""
     if b"\0" in text:
-        raise ConfigError(f"{file} holds a text with a NUL, which ends a string on the wire: remove it")
+        raise ConfigError(f"{file}: holds a text with a NUL, which ends a string on the wire; remove it")
     return np.frombuffer(text, dtype=np.uint8)
 
 
@@ -218,16 +218,16 @@ def files_in(path: Path, suffixes: Sequence[str], inside: Sequence[str] = ()) ->
             taken = inside or suffixes
             found = [file for file in _walk(path, set()) if not taken or file.suffix.lower() in taken]
             if taken and not found:
-                raise ConfigError(f"{path} holds no file that ends in {', '.join(taken)}")
+                raise ConfigError(f"{path}: holds no file that ends in {', '.join(taken)}; name another directory")
             return found
         if not stat.S_ISREG(path.stat().st_mode):
-            raise ConfigError(f"{path} is no file on disk, and inputs are read several times: save them first")
+            raise ConfigError(f"{path}: no file on disk, and inputs are read several times; save them first")
     except FileNotFoundError:
-        raise ConfigError(f"{path} is not there: name a file or a directory of inputs") from None
+        raise ConfigError(f"{path}: not there; name a file or a directory of inputs") from None
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     if suffixes and path.suffix.lower() not in suffixes:
-        raise ConfigError(f"{path} is no directory and does not end in {', '.join(suffixes)}")
+        raise ConfigError(f"{path}: is no directory and does not end in {', '.join(suffixes)}; name such a file")
     return [path]
 
 
@@ -253,13 +253,13 @@ def content_of(file: Path) -> bytes:
     suffix = file.suffix.lower()
     if suffix in _TABLES or (suffix in _COMPRESSED and file.with_suffix("").suffix.lower() in (*SUFFIXES, *_TABLES)):
         remedy = "unpack it" if suffix in _COMPRESSED else "save it as csv or jsonl"
-        raise ConfigError(f"{file} holds many inputs in a form that is not read: {remedy}")
+        raise ConfigError(f"{file}: holds many inputs in a form that is not read; {remedy}")
     try:
         content = files.read_bytes(file)
     except files.UnreadableError as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from None
+        raise ConfigError(f"{file}: cannot be read: {error}") from None
     if not content:
-        raise ConfigError(f"{file} is empty: remove it")
+        raise ConfigError(f"{file}: empty; remove it")
     return content
 
 
@@ -276,7 +276,7 @@ def image_input(file: Path, dtype: str, shapes: Shapes, options: ImageOptions) -
         ConfigError: it cannot be read, or the model does not take it.
     """
     if shapes and not any(is_image(shape, options) for shape in shapes):
-        raise ConfigError(f"{file} is an image, and this model takes none")
+        raise ConfigError(f"{file}: an image, and this model takes none; save numbers, as npy or csv")
     pixels = laid_out(read_pixels(file), shapes, options, str(file))
     if shapes and not any(is_of(pixels.shape, shape) for shape in shapes):
         found, taken = _text_of(pixels.shape), " or ".join(map(_text_of, shapes))
@@ -285,7 +285,7 @@ def image_input(file: Path, dtype: str, shapes: Shapes, options: ImageOptions) -
         if not any(has_channels(shape, options) for shape in shapes):
             by_hand = "save its pixels as npy, since images have 1 or 3 channels"
             remedy = by_hand if options.layout is None else "leave {Inputs.layout} out"
-        raise ConfigError(f"{file} is an image of {found}, the model takes {taken}: {remedy}")
+        raise ConfigError(f"{file}: an image of {found}, the model takes {taken}; {remedy}")
     return fitted(pixels, dtype, shapes, str(file))
 
 
@@ -340,7 +340,9 @@ def inputs_of_arrays(
         source = f"{file}, {name}" if name else str(file)
         for array in _plain(whole, source) if whole.dtype == object and dtype != "str" else [whole]:
             if not shapes and dimensions not in (None, array.ndim):
-                raise ConfigError(f"{file} holds arrays of other dimensions ({', '.join(names)}): save the inputs only")
+                raise ConfigError(
+                    f"{file}: holds arrays of other dimensions ({', '.join(names)}); save the inputs only"
+                )
             dimensions = array.ndim
             taken = dtype or _own_dtype(array, source)
             check_kind(array, taken, source)
@@ -352,7 +354,7 @@ def _own_dtype(array: np.ndarray, source: str) -> str:
     if array.dtype.kind in "SU":
         return "str"
     if array.dtype.kind not in "biuf":
-        raise ConfigError(f"{source} holds {array.dtype}, which JSON does not have: convert it before")
+        raise ConfigError(f"{source}: holds {array.dtype}, which JSON does not have; convert it before")
     return "float64" if array.dtype.itemsize > np.dtype(np.float64).itemsize else array.dtype.name
 
 
@@ -365,13 +367,13 @@ def _plain(array: np.ndarray, source: str) -> list[np.ndarray]:
     try:
         return [np.array(one) for one in array.flat]
     except ValueError:
-        raise ConfigError(f"{source} holds lists of different lengths in one input: save arrays") from None
+        raise ConfigError(f"{source}: holds lists of different lengths in one input; save arrays") from None
 
 
 def _split(array: np.ndarray, dtype: str, shapes: Shapes, source: str) -> Iterator[np.ndarray]:
     """An array's inputs: itself, where it has the dimensions of one, otherwise its rows."""
     if not array.ndim and shapes[:1] != ((),):
-        raise ConfigError(f"{source} holds one number, not inputs: save an array")
+        raise ConfigError(f"{source}: holds one number, not inputs; save an array")
     dimensions = len(shapes[0]) if shapes else min(array.ndim, 0 if dtype == "str" else 1)
     if array.ndim == 1 and len(array) > 1 and shapes[:1] in [((1,),), *([((-1,),)] if dtype == "str" else [])]:
         array = array[:, np.newaxis]
@@ -415,7 +417,7 @@ def member(entry: Entry, name: str, dtype: str, others: Collection[str] = (), *,
     if not isinstance(value, dict):
         if others:
             names = ", ".join(sorted((name, *others)))
-            raise ConfigError(f"{entry.source} is no object: the model takes several inputs, so name them: {names}")
+            raise ConfigError(f"{entry.source}: no object; the model takes several inputs, so name them: {names}")
         return value
     if name in value:
         found: object = value[name]
@@ -423,18 +425,19 @@ def member(entry: Entry, name: str, dtype: str, others: Collection[str] = (), *,
     if not others and len(value) == 1:
         return next(iter(value.values()))
     if not value:
-        raise ConfigError(f"{entry.source} holds an object without members")
+        raise ConfigError(f"{entry.source}: holds an object without members; write its values")
     number = int | float | None if allow_nan else int | float
     if not others and dtype != "str" and all(isinstance(one, number) for one in value.values()):
         if value.keys() != set(entry.names):
-            problem = f"{entry.source} has {', '.join(map(str, value))}, the first entry {', '.join(entry.names)}"
-            raise ConfigError(f"{problem}: give all entries the same members")
+            problem = f"{entry.source}: has {', '.join(map(str, value))}, the first entry {', '.join(entry.names)}"
+            raise ConfigError(f"{problem}; give all entries the same members")
         return [value[name] for name in entry.names]
     missing = [str(key) for key, one in value.items() if one is None]
     if missing and dtype != "str" and not others:
-        raise ConfigError(f"{entry.source} has no value for {', '.join(missing)}: fill it in")
-    wanted = f"has nothing named {name!r}, which the model takes" if name else "has several values, the model takes one"
-    raise ConfigError(f"{entry.source} {wanted}: it has {', '.join(map(str, value))}")
+        raise ConfigError(f"{entry.source}: has no value for {', '.join(missing)}; fill it in")
+    found = f"has the members {', '.join(map(str, value))}"
+    problem = f"{found}, not {name!r}; name one so" if name else f"{found}, the model takes one; leave the others out"
+    raise ConfigError(f"{entry.source}: {problem}")
 
 
 def input_of(value: object, dtype: str, shapes: Shapes, source: str, *, allow_nan: bool = False) -> np.ndarray:
@@ -457,7 +460,7 @@ def input_of(value: object, dtype: str, shapes: Shapes, source: str, *, allow_na
         if array.ndim > MOST_DIMENSIONS:
             raise ValueError(array.ndim)
     except ValueError:
-        raise ConfigError(f"{source} holds no array: its lists differ in length, or are too deep") from None
+        raise ConfigError(f"{source}: its lists differ in length, or are too deep; save an array") from None
     if dtype != "str" and array.dtype.kind in "fO" and np.dtype(dtype).kind in "iu":
         array = _integers(value, array)
     floats = dtype != "str" and array.dtype.kind == np.dtype(dtype).kind == "f"
@@ -507,11 +510,11 @@ def check_kind(array: np.ndarray, dtype: str, source: str) -> None:
         else:
             fits, found = kind in "SU", str(array.dtype)
         if not fits:
-            raise ConfigError(f"{source} holds {found} where texts are sent: write texts")
+            raise ConfigError(f"{source}: holds {found} where texts are sent; write texts")
         return
     wanted = np.dtype(dtype)
     if not (kind in "iu" and wanted.kind in "iub") and not np.can_cast(array.dtype, wanted, "same_kind"):
-        raise ConfigError(f"{source} holds {array.dtype}, the model takes {wanted}: convert it before")
+        raise ConfigError(f"{source}: holds {array.dtype}, the model takes {wanted}; convert it before")
 
 
 def fitted(array: np.ndarray, dtype: str, shapes: Shapes, source: str, *, allow_nan: bool = False) -> np.ndarray:
@@ -532,21 +535,21 @@ def fitted(array: np.ndarray, dtype: str, shapes: Shapes, source: str, *, allow_
         taken = " or ".join(map(_text_of, shapes))
         turned = any(sorted(array.shape) == sorted(shape) for shape in shapes)
         remedy = "transpose them before" if turned else "resize them before"
-        raise ConfigError(f"{source} holds inputs of {_text_of(array.shape)}, the model takes {taken}: {remedy}")
+        raise ConfigError(f"{source}: holds inputs of {_text_of(array.shape)}, the model takes {taken}; {remedy}")
     if not array.size:
-        raise ConfigError(f"{source} holds an input without elements")
+        raise ConfigError(f"{source}: holds an input without elements; remove it")
     if dtype == "str":
         return _bytes(array, source)
     wanted = np.dtype(dtype).newbyteorder("<")
     if array.dtype.kind in "iu" and wanted.kind in "iub":
         least, most = (0, 1) if wanted.kind == "b" else (np.iinfo(wanted).min, np.iinfo(wanted).max)
         if array.min() < least or array.max() > most:
-            raise ConfigError(f"{source} holds {array.min()} to {array.max()}, beyond {wanted}: scale it before")
+            raise ConfigError(f"{source}: holds {array.min()} to {array.max()}, beyond {wanted}; scale it before")
     with np.errstate(over="ignore"):
         fits = np.array(array, dtype=wanted, order="C")
     if wanted.kind == "f" and not (np.isfinite(fits) | (allow_nan & np.isnan(fits))).all():
         remedy = "remove them" if not np.isnan(fits).any() else "remove them, or allow NaN with {Inputs.allow_nan}"
-        raise ConfigError(f"{source} holds numbers that are not finite in {wanted}: {remedy}")
+        raise ConfigError(f"{source}: holds numbers that are not finite in {wanted}; {remedy}")
     if array.dtype.kind in "iu" and wanted.kind == "f":
         _refuse_rounded(array, dtype, source)
     return fits
@@ -571,8 +574,8 @@ def _refuse_rounded(array: np.ndarray, dtype: str, source: str) -> None:
     most = _exact_up_to(dtype)
     for one in array[(array > most) | (array < -most)].tolist():
         if type(one) is int and (found := int(np.dtype(dtype).type(one))) != one:
-            problem = f"{source} holds {one}, which {dtype} rounds to {found}"
-            raise ConfigError(f"{problem}: scale it before, or write it as a float")
+            problem = f"{source}: holds {one}, which {dtype} rounds to {found}"
+            raise ConfigError(f"{problem}; scale it before, or write it as a float")
 
 
 def _text_of(shape: Sequence[int]) -> str:
@@ -590,5 +593,5 @@ def _bytes(array: np.ndarray, source: str) -> np.ndarray:
         for at, text in np.ndenumerate(array):
             texts[at] = text.encode() if isinstance(text, str) else bytes(text)
     except UnicodeEncodeError:
-        raise ConfigError(f"{source} holds half a surrogate pair, which is no text: write it as UTF-8") from None
+        raise ConfigError(f"{source}: holds half a surrogate pair, which is no text; write it as UTF-8") from None
     return texts

@@ -52,7 +52,7 @@ class Pool:
         if self.data_type is DataType.STRINGS:
             return np.array([array.tobytes() for array in self.arrays])
         if len({array.shape for array in self.arrays}) > 1:
-            raise ConfigError("{Deploy.verify} wants inputs of one shape: leave it out, or inputs of other shapes")
+            raise ConfigError("{Deploy.verify}: needs inputs of one shape; leave it out, or inputs of other shapes")
         return np.stack(self.arrays)
 
 
@@ -72,7 +72,7 @@ def request_pool(requests: Iterable[bytes], source: str) -> Pool:
         total_bytes += len(request)
         if total_bytes > MAX_POOL_BYTES and arrays:
             raise ConfigError(
-                f"{source} make more than {MAX_POOL_BYTES >> 30} GiB of requests: take fewer with {{Inputs.count}}"
+                f"{source}: more than {MAX_POOL_BYTES >> 30} GiB of requests; take fewer with {{Inputs.count}}"
             )
         arrays.append(np.frombuffer(request, np.uint8))
     return Pool(arrays, DataType.BYTES)
@@ -90,7 +90,7 @@ def enough_of(wanted: int | None, found: int, path: Path) -> None:
         ConfigError: they are.
     """
     if wanted is not None and found < wanted:
-        raise FieldError("Inputs.count", wanted, f"{{value}}: {path} holds {found}; ask for no more than that")
+        raise FieldError("Inputs.count", wanted, f"{{value}}: {path} holds {found}", "ask for no more than that")
 
 
 class InputSource(Protocol):

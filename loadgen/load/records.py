@@ -61,7 +61,7 @@ def entries(file: Path) -> Iterator[Entry]:
                 entry = replace(entry, names=names)
             yield entry
     except files.UnreadableError as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from None
+        raise ConfigError(f"{file}: cannot be read: {error}") from None
 
 
 def _lines(file: Path) -> Iterator[Entry]:
@@ -85,10 +85,10 @@ def _json_list(file: Path) -> Iterator[Entry]:
         document = document["data"]  # as Triton's perf_analyzer reads it
         match document:
             case [[{}, *_], *_]:
-                raise ConfigError(f"{file} holds sequences, which are not sent: write their steps in one list")
+                raise ConfigError(f"{file}: holds sequences, which are not sent; write their steps in one list")
     if not isinstance(document, list):
         remedy = "write [input, …], as pandas does with orient='records'"
-        raise ConfigError(f"{file} holds no list of inputs: {remedy}")
+        raise ConfigError(f"{file}: holds no list of inputs; {remedy}")
     for number, value in enumerate(document, start=1):
         yield Entry(value, f"{file}, entry {number}")
 
@@ -98,9 +98,9 @@ def _json(text: str, source: str, remedy: str) -> object:
         value: object = files.parse_json(text)
     except json.JSONDecodeError as error:
         at = f"line {error.lineno}, column {error.colno}" if "\n" in text.strip() else f"column {error.colno}"
-        raise ConfigError(f"{source} is no JSON: {error.msg} at {at}; {remedy}") from None
+        raise ConfigError(f"{source}: no JSON: {error.msg} at {at}; {remedy}") from None
     except ValueError as error:
-        raise ConfigError(f"{source} is no JSON: {error}") from None
+        raise ConfigError(f"{source}: no JSON: {error}") from None
     return value
 
 
@@ -111,16 +111,16 @@ def _csv_rows(file: Path) -> Iterator[Entry]:
     try:
         rows = [(reader.line_num, row) for row in reader if any(field.strip() for field in row)]
     except csv.Error as error:
-        raise ConfigError(f"{file}, line {reader.line_num} is no CSV: {error}") from None
+        raise ConfigError(f"{file}, line {reader.line_num}: no CSV: {error}") from None
     if not rows:
         return
     names = _heading(rows[0][1], f"{file}, line {rows[0][0]}")
     for number, row in rows:
         if len(row) != len(rows[0][1]):
-            problem = f"{file}, line {number} has {len(row)} fields, the first row {len(rows[0][1])}"
-            raise ConfigError(f"{problem}: quote texts that hold commas, and write decimals with a point")
+            problem = f"{file}, line {number}: has {len(row)} fields, the first row {len(rows[0][1])}"
+            raise ConfigError(f"{problem}; quote texts that hold commas, and write decimals with a point")
         if any(map(_QUOTED_LATE.fullmatch, row)):
-            raise ConfigError(f"{file}, line {number} has a space before a quote: remove it, or write JSON Lines")
+            raise ConfigError(f"{file}, line {number}: has a space before a quote; remove it, or write JSON Lines")
     body = rows[names is not None :]
     columns = {name: [row[at] for _, row in body] for at, name in enumerate(names or map(str, range(len(rows[0][1]))))}
     if names is not None and names[0] == "" and len(names) > 1:
@@ -150,16 +150,16 @@ def _heading(first: Sequence[str], source: str) -> list[str] | None:
     """
     names = [field.strip() for field in first]
     if any(sign in name for name in names for sign in ";\t"):
-        raise ConfigError(f"{source} has semicolons or tabs: separate columns by commas, decimals by points")
+        raise ConfigError(f"{source}: has semicolons or tabs; separate columns by commas, decimals by points")
     if all(map(_NUMBER.fullmatch, names)):
         if len(names) > 1 and names == [str(at) for at in range(len(names))]:
-            problem = f"{source} may be a heading or numbers"
-            raise ConfigError(f"{problem}: name the columns, or put a heading with names above it")
+            problem = f"{source}: may be a heading or numbers"
+            raise ConfigError(f"{problem}; name the columns, or put a heading with names above it")
         return None
     if _NUMBER.fullmatch(names[0]):
-        raise ConfigError(f"{source} is neither a heading nor a row of numbers: put a heading with names above it")
+        raise ConfigError(f"{source}: neither a heading nor a row of numbers; put a heading with names above it")
     if len(set(names)) < len(names) or "" in names[1:]:
-        raise ConfigError(f"{source} does not name all columns differently: name each, once")
+        raise ConfigError(f"{source}: does not name all columns differently; name each, once")
     return names
 
 

@@ -108,10 +108,13 @@ def check(path: Path) -> None:
         ConfigError: its name does not end in .npz or .csv, or it or its directory cannot be written.
     """
     if path.suffix not in SUFFIXES:
-        raise FieldError("Output.requests_log", path, f"does not end in {' or '.join(SUFFIXES)}")
+        raise FieldError("Output.requests_log", path, f"does not end in {' or '.join(SUFFIXES)}", "name such a file")
     if not os.path.isdir(path.parent) or not os.access(path.parent, os.W_OK):
         raise FieldError(
-            "Output.requests_log", path, f"{{value}}: {path.parent} is no directory that can be written to"
+            "Output.requests_log",
+            path,
+            f"{{value}}: {path.parent} is no directory that can be written to",
+            "name another",
         )
     try:
         mode = path.stat().st_mode
@@ -120,7 +123,9 @@ def check(path: Path) -> None:
     except OSError as error:
         raise FieldError("Output.requests_log", path, f"cannot be written: {error.strerror}") from None
     if not stat.S_ISREG(mode) or not os.access(path, os.W_OK):
-        raise FieldError("Output.requests_log", path, "exists, and is not a file that can be written to")
+        raise FieldError(
+            "Output.requests_log", path, "exists, and is not a file that can be written to", "name another"
+        )
 
 
 def save(path: Path, tables: list[dict[str, np.ndarray]]) -> None:

@@ -192,12 +192,12 @@ def read_comparison(directory: Path) -> FoundComparison:
     for effect in found.effects:
         if not 1 / MOST_MARGIN <= effect.margin <= MOST_MARGIN:
             problem = f"a margin of {effect.margin:g} of {effect.metric}"
-            raise ConfigError(f"{directory / FOUND} cannot be read: {problem}")
+            raise ConfigError(f"{directory / FOUND}: cannot be read: {problem}")
     path = directory / ROUNDS
     try:
         runs = [msgspec.json.decode(line, type=Made) for line in read_bytes(path, MAX_BYTES).splitlines()]
     except (UnreadableError, ValueError, OverflowError, RecursionError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
     sides: dict[int, dict[str, str]] = {}
     for run in runs:
         if run.results is not None and run.left_out is None:
@@ -221,4 +221,4 @@ def _read(path: Path, kind: type[T], members: Mapping[str, object] | None = None
         document: Mapping[str, Any] = msgspec.convert(parse(read_text(path, MAX_BYTES)), dict[str, Any])
         return msgspec.convert({**document, **(members or {})}, kind)
     except (UnreadableError, ValueError, OverflowError, RecursionError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+        raise ConfigError(f"{path}: cannot be read: {error}") from None

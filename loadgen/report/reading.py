@@ -88,7 +88,7 @@ def collect(paths: Sequence[Path]) -> Collection:
         except ConfigError as error:
             reader.unreadable.append(str(error))
         except OSError as error:
-            reader.unreadable.append(f"{path} cannot be read: {error.strerror or error}")
+            reader.unreadable.append(f"{path}: cannot be read: {error.strerror or error}")
     found = reader.found
     if not found.cells and not found.missing:
         raise ConfigError("; ".join(found.unreadable) or "name results files, or directories of them")
@@ -139,7 +139,7 @@ class _Reader:
         self._skipped = []
         if not self._directory(path, 0):
             inside = f": {_some(self._skipped)}" if self._skipped else ""
-            raise ConfigError(f"{path} has no results files ({RESULTS}){inside}: name another")
+            raise ConfigError(f"{path}: has no results files ({RESULTS}){inside}; name another")
         if self._skipped:
             self._left_out[f"{path}: skipped {_some(self._skipped)}"] = None
 
@@ -181,7 +181,7 @@ class _Reader:
         except ConfigError as error:
             self.unreadable.append(str(error))
         except OSError as error:
-            self.unreadable.append(f"{path} cannot be read: {error.strerror or error}")
+            self.unreadable.append(f"{path}: cannot be read: {error.strerror or error}")
         return True
 
     def _sweep(self, path: Path, depth: int) -> bool:
@@ -193,7 +193,7 @@ class _Reader:
             return False
         if not entries:
             remedy = "wait for it, or run its command again with {run_sweep.resume}"
-            raise ConfigError(f"{path} holds a sweep without a finished measurement: {remedy}")
+            raise ConfigError(f"{path}: holds a sweep without a finished measurement; {remedy}")
         sweep = path.resolve()
         self._missing[sweep] = [
             Missing(entry.cell, entry.error or "no results") for entry in entries if not entry.results

@@ -61,7 +61,7 @@ def make_directory(directory: Path) -> None:
 
 
 def _refused(directory: Path, error: OSError) -> str:
-    return f"results cannot be saved to {directory} ({error.strerror or type(error).__name__})"
+    return f"{directory}: results cannot be saved there ({error.strerror or type(error).__name__})"
 
 
 def new_directory(results_dir: Path, stem: str) -> Path:
@@ -182,9 +182,9 @@ def read(path: Path) -> Results:
             LatencyHistogram.decode(results.histograms.latency)
             return results
     except UnreadableError as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
     except (ValueError, RecursionError) as error:  # neither UTF-8, JSON nor such a document
-        raise ConfigError(f"{path} is not a results file: {error}") from None
+        raise ConfigError(f"{path}: not a results file: {error}") from None
     raise ConfigError(
         f"{path}: version {version} is above {SCHEMA_VERSION}, the last that this program reads; update it"
     )

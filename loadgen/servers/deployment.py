@@ -40,7 +40,7 @@ def check_open_files(replicas: int, clients: int) -> None:
     needed, limit = OWN_FILES + FILES_OF_REPLICA * replicas + FILES_OF_CLIENT * clients, open_files.raise_limit()
     if needed > limit:
         parts = f"{plural(replicas, 'replica')} and {plural(clients, 'client')}"
-        raise PlacementError(f"{parts} need {needed} open files, {limit} are allowed: raise the limit (ulimit -n)")
+        raise PlacementError(f"{parts} need {needed} open files, {limit} are allowed; raise the limit (ulimit -n)")
 
 
 def deployment_of(plan: Plan) -> Deployment:

@@ -146,7 +146,7 @@ async def connect(frontend: Frontend, model: Description) -> FrontendServer:
         return FrontendServer((endpoint,), name, DEFAULT_OUTPUT.encode(), proxied=proxied, notes=(note,), node=node)
     if application is None:
         raise ConfigError(
-            f"{frontend.host} has no application {name!r}: name one that it has with {{Frontend.application}}"
+            f"application {name!r}: {frontend.host} has none of that name; name one with {{Frontend.application}}"
         )
     return FrontendServer((endpoint,), name, application.default_output.encode(), proxied=proxied, node=node)
 

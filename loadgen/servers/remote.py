@@ -78,10 +78,10 @@ class RemoteServer(Server):
         remedy = "raise the limit (ulimit -Hn), or use more client processes"
         if fit < 1:
             reason = f"the limit of open files leaves a client no connection (it needs {open_files.MARGIN} for itself)"
-            raise ClientLimitError(f"{reason}: raise the limit (ulimit -Hn)")
+            raise ClientLimitError(f"{reason}; raise the limit (ulimit -Hn)")
         if asked is not None or plan.load.arrivals is None:
-            raise ClientLimitError(f"{text}: use {{TargetOptions.connections}} {fit}, {remedy}")
-        log.warning("%s, which it uses: %s", text, remedy)
+            raise ClientLimitError(f"{text}; use {{TargetOptions.connections}} {fit}, {remedy}")
+        log.warning("%s, which it uses; %s", text, remedy)
         return fit
 
     async def _choose_connections(self, plan: Plan, inputs: InputSource) -> int:

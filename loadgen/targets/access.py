@@ -45,10 +45,10 @@ class Access:
 
     def __post_init__(self) -> None:
         if not isinstance(self.headers, tuple) or not all(map(_is_header, self.headers)):
-            raise ConfigError("{Access.headers} are not pairs of texts: write them as ((NAME, VALUE),)")
+            raise ConfigError("{Access.headers}: not pairs of texts; write them as ((NAME, VALUE),)")
         instance(self, "ca", "certificate", "key", of=(Path,))
         if (self.certificate is None) != (self.key is None):
-            raise ConfigError("{Access.certificate} and {Access.key} belong together: give both")
+            raise ConfigError("{Access.certificate} and {Access.key}: belong together; give both")
 
     def concealed(self, text: str, path: str = "") -> str:
         """A text without what a server may quote of a request: values of headers, and of the path's query.
@@ -155,5 +155,5 @@ def grpc_library() -> Any:
         import grpc  # noqa: PLC0415 - behind an extra
         import grpc.aio  # noqa: PLC0415
     except ImportError:
-        raise ConfigError(f"gRPC is not installed: {remedy('oip')}") from None
+        raise ConfigError(f"gRPC is not installed; {remedy('oip')}") from None
     return grpc

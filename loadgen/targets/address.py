@@ -198,13 +198,14 @@ def _parsed(text: str, *, needs_port: bool) -> Address:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:  # its reason may quote what is secret
-        problem = f"is not an address: write it such as {_EXAMPLES}"
-        raise FieldError("External.target", shown, problem) from None
+        raise FieldError("External.target", shown, "is not an address", f"write such as {_EXAMPLES}") from None
     if parts.scheme not in SCHEMES:
         if "://" not in text:
-            raise FieldError("External.target", shown, f"{{value}} has no scheme: write http://{shown}, or {_EXAMPLES}")
+            raise FieldError(
+                "External.target", shown, f"{{value}}: has no scheme; write http://{shown}, or {_EXAMPLES}"
+            )
         close = get_close_matches(parts.scheme, SCHEMES, n=1)
-        remedy = f"did you mean {close[0]}://{shown.partition('://')[2]}?" if close else f"such as {_EXAMPLES}"
+        remedy = f"did you mean {close[0]}://{shown.partition('://')[2]}?" if close else f"write such as {_EXAMPLES}"
         raise FieldError(
             "External.target", shown, f"{{value}}: the scheme is not one of {', '.join(SCHEMES)}; {remedy}"
         )
@@ -214,14 +215,14 @@ def _parsed(text: str, *, needs_port: bool) -> Address:
         port = (protocol.ports or (80, 443))[tls]
     if not parts.hostname or not port:
         needed = "a host is" if port and protocol.ports is not None else "host and port are"
-        raise FieldError("External.target", shown, f"{{value}}: {needed} needed, such as {_EXAMPLES}")
+        raise FieldError("External.target", shown, f"{{value}}: {needed} needed; write such as {_EXAMPLES}")
     try:
         host = _host(parts.hostname)
     except UnicodeError:
         raise FieldError("External.target", shown, f"{{value}}: {parts.hostname} is no name of a host") from None
     if parts.username is not None:
         problem = "{External.target}: credentials do not belong into an address"
-        raise ConfigError(f"{problem}: use {{Access.headers}} for {parts.hostname}, or a header Authorization")
+        raise ConfigError(f"{problem}; use {{Access.headers}} for {parts.hostname}, or a header Authorization")
     steps = [step for step in parts.path.split("/") if step]
     if not protocol.names_model:
         path = quote(parts.path or "/", _UNQUOTED) + (f"?{quote(parts.query, _UNQUOTED)}" if parts.query else "")
@@ -229,8 +230,8 @@ def _parsed(text: str, *, needs_port: bool) -> Address:
         return Address(shown, protocol, tls, host, port, model, path=path, usual_port=usual)
     prefix, steps = _routed(steps) if protocol.name == "http" else ([], steps)
     if not 1 <= len(steps) <= 2 or parts.query:
-        problem = f"{{value}}: one model is needed, and its version at most, such as {_EXAMPLES}"
-        remedy = "write a slash in a name as %2F" if len(steps) > 2 else ""
+        problem = "{value}: one model is needed, and its version at most"
+        remedy = f"write such as {_EXAMPLES}{', with a slash in a name as %2F' if len(steps) > 2 else ''}"
         raise FieldError("External.target", shown, problem, remedy)
     model, version = (*map(unquote, steps), "")[:2]
     path = quote("".join(f"/{step}" for step in prefix), _UNQUOTED)

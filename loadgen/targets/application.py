@@ -69,7 +69,7 @@ async def _input_type(host: str, ports: Ports, name: str, token: str) -> DataTyp
         async with AdminClient(f"http://{host}:{ports.admin}", token=token) as admin:
             application = await admin.application(name)
     except AdminError as error:
-        raise ConfigError(f"{error}: say what {name!r} takes with {{Deploy.input_type}}") from None
+        raise ConfigError(f"{error}; name what {name!r} takes with {{Deploy.input_type}}") from None
     if application is None:
-        raise ConfigError(f"{host} has no application {name!r}: name one that it has with {{Frontend.application}}")
+        raise ConfigError(f"application {name!r}: {host} has none of that name; name one with {{Frontend.application}}")
     return application.input_type

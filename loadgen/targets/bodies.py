@@ -163,8 +163,8 @@ class JsonBody(Body):
         """
         refuse_streams(self.template)
         if any(text != INPUTS and _INPUTS_IN_TEXT.search(text) for text in texts_of(self.template)):
-            problem = f'{{TargetOptions.body}} has "{INPUTS}" inside a text, but it is a list'
-            raise ConfigError(f'{problem}: let it stand alone, or write "{INPUT}"')
+            problem = f'{{TargetOptions.body}}: has "{INPUTS}" inside a text, but it is a list'
+            raise ConfigError(f'{problem}; let it stand alone, or write "{INPUT}"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +332,7 @@ def refuse_streams(document: Any, what: str = "{TargetOptions.body}") -> None:
     if isinstance(document, dict):
         for asked in (document, document.get("parameters"), document.get("options")):
             if isinstance(asked, dict) and _means_yes(asked.get("stream")):
-                raise ConfigError(f'{what} asks for a stream, and answers have to be whole: set "stream" to false')
+                raise ConfigError(f'{what}: asks for a stream, and answers have to be whole; set "stream" to false')
 
 
 def _means_yes(value: Any) -> bool:
@@ -354,7 +354,7 @@ def texts_of(node: Any, depth: int = 0) -> Iterator[str]:
         yield node
     elif isinstance(node, dict | list):
         if depth == MAX_DEPTH:
-            raise ConfigError(f"{{TargetOptions.body}} is nested deeper than {MAX_DEPTH}: use a flatter one")
+            raise ConfigError(f"{{TargetOptions.body}}: nested deeper than {MAX_DEPTH}; use a flatter one")
         for value in node.values() if isinstance(node, dict) else node:
             yield from texts_of(value, depth + 1)
 

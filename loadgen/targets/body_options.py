@@ -53,14 +53,14 @@ def body_of(options: TargetOptions) -> Body | None:
     if options.form:
         if options.body is not None or options.content_type is not None:
             what = "body" if options.body is not None else "content_type"
-            raise ConfigError(f"{{TargetOptions.form}} and {{TargetOptions.{what}}} exclude each other: leave one out")
+            raise ConfigError(f"{{TargetOptions.form}} and {{TargetOptions.{what}}}: exclude each other; leave one out")
         return FormBody(tuple(map(_part, options.form)))
     if options.body is None:
         if not strict:
             return None
         if options.method in BARE:
             return NoBody()
-        raise ConfigError(f'{options.address.text} needs {{TargetOptions.body}}, such as \'{{"prompt": "{INPUT}"}}\'')
+        raise ConfigError(f'{{TargetOptions.body}}: missing; write such as \'{{"prompt": "{INPUT}"}}\'')
     content, kind = _content(options.body, strict)
     content_type = options.content_type or dict(options.access.headers).get("content-type") or kind
     if strict or is_json(content_type):
@@ -111,17 +111,17 @@ def _json_body(content: bytes, content_type: str, *, strict: bool) -> Body:
     try:
         template = files.parse_json(files.decoded(content))
     except files.UnreadableError as error:
-        raise ConfigError(f"{{TargetOptions.body}} cannot be read: {error}") from None
+        raise ConfigError(f"{{TargetOptions.body}}: cannot be read: {error}") from None
     except ValueError as error:
-        remedy = "" if strict else "; to send it as it is, say what it is with {TargetOptions.content_type}"
-        raise ConfigError(f"{{TargetOptions.body}} is no JSON: {error}{remedy}") from None
+        remedy = "" if strict else "; to send it as it is, name its type with {TargetOptions.content_type}"
+        raise ConfigError(f"{{TargetOptions.body}}: no JSON: {error}{remedy}") from None
     body = JsonBody(template, content_type)
     body.check()
     if body.marked:
         return body
     if strict:
         raise ConfigError(
-            f'{{TargetOptions.body}} has neither "{INPUT}" nor "{INPUTS}": put it where the input belongs'
+            f'{{TargetOptions.body}}: has neither "{INPUT}" nor "{INPUTS}"; put it where the input belongs'
         )
     return TextBody(content, content_type)
 

@@ -10,12 +10,12 @@ from typing import Final
 from loadgen.errors import ClientLimitError, TargetError, UnreachableError
 
 LIMITS: Final[Mapping[int, str]] = {
-    errno.ENFILE: "this machine may not open more files: raise fs.file-max, or use fewer connections",
-    errno.EMFILE: "this process may not open more files: raise the limit (ulimit -Hn), or use fewer connections",
-    errno.EADDRNOTAVAIL: "this machine has no free port or address for another connection: use fewer connections, or "
+    errno.ENFILE: "this machine may not open more files; raise fs.file-max, or use fewer connections",
+    errno.EMFILE: "this process may not open more files; raise the limit (ulimit -Hn), or use fewer connections",
+    errno.EADDRNOTAVAIL: "this machine has no free port or address for another connection; use fewer connections, or "
     "more ports (net.ipv4.ip_local_port_range)",
-    errno.ENOBUFS: "this machine has no buffers for another connection: use fewer connections",
-    errno.ENOMEM: "this machine has no memory for another connection: use fewer connections",
+    errno.ENOBUFS: "this machine has no buffers for another connection; use fewer connections",
+    errno.ENOMEM: "this machine has no memory for another connection; use fewer connections",
 }
 """What to say of errors that are the client's, by their number; the first text contains the second."""
 

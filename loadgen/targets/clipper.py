@@ -211,21 +211,21 @@ class ClipperTarget(Target, Waits):
             self._in.connect(address)
             self._out.connect(self._spec.request_address)
         except zmq.ZMQError as error:
-            raise unreachable(f"{address} is not an address that can be connected to: {error}", error) from None
+            raise unreachable(f"{address}: cannot be connected to: {error}", error) from None
         try:
             async with patience(HANDSHAKE_TIMEOUT_S):
                 await self._receiving.send_multipart(wire.encode_announcement(clock_id()))
                 answer = await self._receiving.recv_multipart()
         except TimeoutError:
             raise TargetError(
-                f"no handshake from {address} within {HANDSHAKE_TIMEOUT_S:.0f} s: is a query frontend running there? "
-                "Check the host and the port {Ports.response}, and {Frontend.credentials} where it wants some"
+                f"{address}: no handshake within {HANDSHAKE_TIMEOUT_S:.0f} s; check that a query frontend runs there, "
+                "the host, the port {Ports.response}, and {Frontend.credentials} where it requires some"
             ) from None
         try:
             client_id = wire.decode_handshake_reply(answer)
         except WireError as error:
             raise TargetError(
-                f"{address} does not speak the client protocol: {error}; check the port {{Ports.response}}"
+                f"{address}: does not speak the client protocol: {error}; check the port {{Ports.response}}"
             ) from None
         self._frame(client_id, pool)
         self._in.setsockopt(zmq.RCVTIMEO, _WAIT_MS)

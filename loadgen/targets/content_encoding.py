@@ -32,7 +32,7 @@ def decoded(body: bytes, encoding: bytes) -> bytes:
     except zlib.error:
         raise ValueError(f"the answer is no {name}, which its Content-Encoding says") from None
     remedy = "ask for gzip or none with the header Accept-Encoding"
-    raise ValueError(f"the answer has the Content-Encoding {name[:40]}, which is not decoded: {remedy}")
+    raise ValueError(f"the answer has the Content-Encoding {name[:40]}, which is not decoded; {remedy}")
 
 
 def _members(body: bytes) -> bytes:
@@ -50,7 +50,7 @@ def _inflated(body: bytes, bits: int, most_bytes: int = MAX_BYTES) -> tuple[byte
     inflater = zlib.decompressobj(bits)
     content = inflater.decompress(body, most_bytes + 1)
     if len(content) > most_bytes:
-        raise ValueError(f"the answer has more than {MAX_BYTES >> 20} MiB when it is decoded: ask for smaller ones")
+        raise ValueError(f"the answer has more than {MAX_BYTES >> 20} MiB when it is decoded; ask for smaller ones")
     if not inflater.eof:
         raise zlib.error
     return content, inflater.unused_data

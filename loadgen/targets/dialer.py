@@ -45,7 +45,7 @@ class Dialer:
             for _ in range(count):
                 await self._connect_in_time()
         except OSError as error:
-            raise unreachable(f"{self._name}: it cannot be reached: {_reason(error)}", error) from None
+            raise unreachable(f"{self._name}: cannot be reached: {_reason(error)}", error) from None
         self._dialing = True
         self.open_more()  # what was lost meanwhile
 

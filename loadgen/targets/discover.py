@@ -20,7 +20,7 @@ async def discover_remote(options: TargetOptions) -> Remote:
     try:
         remote_class: type[Remote] = pkgutil.resolve_name(options.address.protocol.remote_class)
     except ImportError as error:
-        raise ConfigError(f"{{External.target}} needs {error.name}: {remedy('oip')}") from None
+        raise ConfigError(f"{{External.target}}: needs {error.name}; {remedy('oip')}") from None
     if options.wait_ready_s is None:
         return await remote_class.at(options)
 

@@ -42,9 +42,9 @@ def endpoint_items(options: RequestOptions, shape: tuple[int, ...] | None, *, va
         ConfigError: a file cannot be read, or an option means nothing here.
     """
     if options.allow_nan:
-        raise ConfigError("{Inputs.allow_nan}: JSON has none: leave it out")
+        raise ConfigError("{Inputs.allow_nan}: JSON has none; leave it out")
     if options.image_options != ImageOptions():
-        raise ConfigError("{Inputs.resize} and {Inputs.layout}: images are sent as their files: leave them out")
+        raise ConfigError("{Inputs.resize} and {Inputs.layout}: images are sent as their files; leave them out")
     if options.input is None:
         yield from _drawn(options, shape)
         return
@@ -158,7 +158,7 @@ def _texts(value: Any, source: str) -> Any:
     try:
         return value.decode()
     except UnicodeDecodeError:
-        raise ConfigError(f"{source} is not UTF-8, which JSON wants: save it as UTF-8") from None
+        raise ConfigError(f"{source}: not UTF-8, which JSON wants; save it as UTF-8") from None
 
 
 def _check_shape(value: Any, shape: tuple[int, ...], source: str) -> None:
@@ -169,8 +169,8 @@ def _check_shape(value: Any, shape: tuple[int, ...], source: str) -> None:
         value = value[0] if value else None
     if tuple(found) != shape:
         written = "x".join(map(str, shape))
-        problem = f"{source} is no array of {{TargetOptions.shapes}} {written}"
-        raise ConfigError(f"{problem}: leave {{TargetOptions.shapes}} out")
+        problem = f"{source}: no array of {{TargetOptions.shapes}} {written}"
+        raise ConfigError(f"{problem}; leave {{TargetOptions.shapes}} out")
 
 
 def _opened(value: Any) -> Any:

@@ -133,7 +133,7 @@ class HttpTarget(Target, Delivers):
         try:
             import httptools  # noqa: PLC0415 - behind an extra
         except ImportError:
-            raise ConfigError(f"httptools is not installed: {remedy('oip')}") from None
+            raise ConfigError(f"httptools is not installed; {remedy('oip')}") from None
         self._parser: Callable[[Any], Any] = httptools.HttpResponseParser
         self.errors: tuple[type[Exception], ...] = (httptools.HttpParserError, httptools.HttpParserUpgrade)
         self._messages = pool.payloads()

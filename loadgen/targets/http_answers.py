@@ -105,7 +105,7 @@ def stream_text(kind: str) -> str:
     Args:
         kind: of the stream.
     """
-    return f'the answer is a stream ({kind}), and answers have to be whole: set "stream" to false'
+    return f'the answer is a stream ({kind}), and answers have to be whole; set "stream" to false'
 
 
 def _stream_in(answer: bytes) -> str | None:

@@ -56,10 +56,10 @@ class HttpEndpoint(Remote):
         strict = options.address.protocol.name == "json"
         scheme = options.address.text.partition(":")[0]
         if options.shared_memory:
-            raise ConfigError(f"{{TargetOptions.shared_memory}} means nothing with {scheme}://: leave it out")
+            raise ConfigError(f"{{TargetOptions.shared_memory}}: means nothing with {scheme}://; leave it out")
         if any(options.shapes):
             problem = f"{{value}}: inputs of {scheme}:// have no names"
-            raise FieldError("TargetOptions.shapes", next(iter(options.shapes)), problem)
+            raise FieldError("TargetOptions.shapes", next(iter(options.shapes)), problem, "leave it out")
         if options.parameters:
             name = next(iter(options.parameters))
             raise FieldError("TargetOptions.parameters", name, f"means nothing with {scheme}://", "leave it out")
@@ -134,7 +134,7 @@ class HttpEndpoint(Remote):
             writer.close()
         except OSError as error:
             reason = error.strerror or "no answer"
-            raise unreachable(f"{self.options.address.shown} cannot be reached: {reason}", error) from None
+            raise unreachable(f"{self.options.address.shown}: cannot be reached: {reason}", error) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ class EndpointInputs(InputSource):
         except ValueError as error:
             if isinstance(error, ConfigError):
                 raise
-            raise ConfigError(f"{self.text}: JSON has no number so large: write it as a text") from None
+            raise ConfigError(f"{self.text}: JSON has no number so large; write it as a text") from None
         address, path = self.options.address, self.options.address.path
         headers = dict(AGENT) if address.protocol.name == "any" else {}
         if content_type is not None:

@@ -22,7 +22,7 @@ def failure_text(status: int, body: bytes, noted: Mapping[bytes, bytes], address
     """
     location, retry_after = noted.get(LOCATION), noted.get(RETRY_AFTER)
     if 300 <= status < 400 and location is not None:
-        return f"{status}: it redirects to {place(location, address)}: use that for the target"
+        return f"{status}: it redirects to {place(location, address)}; use that for the target"
     text = error_text(status, body)
     return text if retry_after is None else f"{text} (Retry-After: {one_line(retry_after.decode('latin-1'))[:40]})"
 

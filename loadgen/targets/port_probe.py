@@ -43,9 +43,9 @@ def foreign(data: bytes) -> str | None:
         data: as they came.
     """
     if data[3:4] == bytes([_SETTINGS]) and data[5:9] == bytes(4):
-        return f"the server speaks {HTTP2}, and not {HTTP1}: use its port for HTTP"
+        return f"the server speaks {HTTP2}, and not {HTTP1}; use its port for HTTP"
     if data[:2] == _ALERT:
-        return "the server speaks TLS: use the scheme with TLS, such as https://"
+        return "the server speaks TLS; use the scheme with TLS, such as https://"
     return None
 
 
@@ -66,7 +66,7 @@ async def explained(error: TargetError, address: Address) -> TargetError:
     said = [] if found.tls == address.tls else ["TLS" if found.tls else "no TLS"]
     said += [f"{next(iter(found.spoken))}, and not {wanted.partition(',')[0]}"] if other else []
     return MisfitError(
-        f"{address.text}: the server speaks {' and '.join(said)}: {_remedy(address, found, other=other)}"
+        f"{address.text}: the server speaks {' and '.join(said)}; {_remedy(address, found, other=other)}"
     )
 
 

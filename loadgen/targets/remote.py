@@ -75,7 +75,7 @@ class TargetOptions:
         if tls and not self.address.tls:
             s, them = ("s", "it") if len(tls) == 1 else ("", "them")
             remedy = f"leave {them} out, or use {secure(self.address.text)}"
-            raise ConfigError(f"{' and '.join(tls)} need{s} TLS: {remedy}")
+            raise ConfigError(f"{' and '.join(tls)}: need{s} TLS; {remedy}")
         if self.metrics_url is not None and not _is_url(self.metrics_url):
             remedy = "write it as http://HOST:PORT/metrics"
             raise FieldError("TargetOptions.metrics_url", without_secrets(self.metrics_url), "is not a URL", remedy)
@@ -88,13 +88,13 @@ class TargetOptions:
 
         if self.datatypes and (self.datatypes.keys() != self.shapes.keys() or "" in self.shapes):
             problem = "{TargetOptions.shapes}: some inputs have a datatype, and some have none or no name"
-            raise ConfigError(f"{problem}: write NAME:DATATYPE:SHAPE for each input, or leave all datatypes out")
+            raise ConfigError(f"{problem}; write NAME:DATATYPE:SHAPE for each input, or leave all datatypes out")
         if self.trust_answers and self.answer is not None:
             raise ConfigError(
-                "{TargetOptions.trust_answers} and {TargetOptions.answer} exclude each other: leave one out"
+                "{TargetOptions.trust_answers} and {TargetOptions.answer}: exclude each other; leave one out"
             )
         if not all(isinstance(value, bool | int | float | str) for value in self.parameters.values()):
-            raise ConfigError("{TargetOptions.parameters} are not all numbers, truth values and texts: use those")
+            raise ConfigError("{TargetOptions.parameters}: not all numbers, truth values and texts; use those")
 
     def most_in_flight(self, clients: int) -> int | None:
         """Requests that the connections of all client processes can carry at once; None for any number."""

@@ -35,7 +35,7 @@ def workers_of(cluster: str) -> Workers:
     try:
         found: Workers = pkgutil.resolve_name(CLUSTERS[name])
     except ImportError as error:
-        raise ConfigError(f"{{Client.workers}} {cluster} needs {error.name}: {remedy(name)}") from None
+        raise ConfigError(f"{{Client.workers}} {cluster}: needs {error.name}; {remedy(name)}") from None
     return found
 
 

@@ -72,7 +72,7 @@ def _encoded(value: Any) -> Any:
             return {"array": base64.b64encode(_saved(value)).decode()}
     name = specs.name_of(type(value))
     if name is None:
-        raise ConfigError(f"a {type(value).__qualname__} cannot be sent to workers: leave {{Client.workers}} out")
+        raise ConfigError(f"{{Client.workers}}: a {type(value).__qualname__} cannot be sent to workers; leave it out")
     return {name: {field.name: _encoded(getattr(value, field.name)) for field in dataclasses.fields(value)}}
 
 

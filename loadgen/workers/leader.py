@@ -356,7 +356,9 @@ async def _started(name: str, seat: Seat, worker: Worker) -> Connection:
         async with patience(START_TIMEOUT_S):
             there = await worker.identity()
             if there.version != identity().version:
-                raise LaunchError(f"{label} has loadgen {there.version}, this machine {identity().version}: use one")
+                raise LaunchError(
+                    f"{label}: has loadgen {there.version}, this machine {identity().version}; use one version"
+                )
             started = await worker.start(name, seat.clients, seat.cpus)
             return Connection(name, seat, worker, there.network, started)
     except TimeoutError:

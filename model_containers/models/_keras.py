@@ -133,14 +133,14 @@ def _frameworks(options: LoadOptions) -> tuple[Any, Any]:
         import keras  # noqa: PLC0415 - the one file that uses it
         import tensorflow  # noqa: PLC0415
     except ImportError as error:
-        raise ModelError(f"TensorFlow is not installed ({error}): {remedy('tensorflow')}") from None
+        raise ModelError(f"TensorFlow is not installed ({error}); {remedy('tensorflow')}") from None
     tensorflow.config.threading.set_intra_op_parallelism_threads(options.threads)
     tensorflow.config.threading.set_inter_op_parallelism_threads(1)
     gpus = tensorflow.config.list_physical_devices("GPU")
     if not options.gpu:
         tensorflow.config.set_visible_devices([], "GPU")
     elif not gpus:
-        raise ModelError(f"TensorFlow finds no GPU: leave the GPU out (--gpus none) or {remedy('tensorflow-gpu')}")
+        raise ModelError(f"TensorFlow finds no GPU; leave the GPU out (--gpus none) or {remedy('tensorflow-gpu')}")
     else:
         _limit_memory(tensorflow, gpus[0], options.gpu_memory_fraction)
     return tensorflow, keras
@@ -173,7 +173,7 @@ def _with_weights(keras: Any, options: LoadOptions, build: Callable[[Any, str | 
             network.load_weights(options.weights)
     except Exception as error:  # Keras raises whatever the network or the file format raises
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"weights {options.weights} cannot be had ({reason}): use seeded or a file") from None
+        raise ModelError(f"--weights {options.weights}: cannot be loaded ({reason}); use seeded or a file") from None
     return network
 
 

@@ -140,7 +140,7 @@ def graph_of(path: str, output: str | None, session: Any, options: LoadOptions) 
     )
     carried = [tensor for tensor in inputs if tensor not in derived]
     if not carried:
-        raise ModelError(f"{path} has no input: export it with one")
+        raise ModelError(f"{path}: has no input; export it with one")
     shapes = _shapes(path, carried, options)
     return Graph(
         tuple(zip(carried, shapes, strict=True)),
@@ -154,30 +154,30 @@ def _shapes(path: str, carried: Sequence[Tensor], options: LoadOptions) -> list[
     """The shape of one query's part of each input; None for an input of any length."""
     if len(carried) > 1:
         what = ", ".join(f"{tensor.name}: {tensor.type} {list(tensor.dims)}" for tensor in carried)
-        problem = f"{path} has {len(carried)} inputs ({what})"
+        problem = f"{path}: has {len(carried)} inputs ({what})"
         if len({tensor.wire_dtype for tensor in carried}) > 1 or carried[0].dtype == "str":
-            raise ModelError(f"{problem}, and a query carries numbers of one type: export it with one input")
+            raise ModelError(f"{problem}, and a query carries numbers of one type; export it with one input")
         if any(tensor.shape is None for tensor in carried):
-            raise ModelError(f"{problem}, some of free size: export it with fixed sizes, or with one input")
+            raise ModelError(f"{problem}, some of free size; export it with fixed sizes, or with one input")
         if options.input_shape is not None:
-            raise ModelError(f"--input-shape: {problem}, whose shapes are those of the file: leave it out")
+            raise ModelError(f"{problem}, whose shapes are those of the file; leave --input-shape out")
         return [tensor.shape or () for tensor in carried]
     (tensor,) = carried
     if 0 in tensor.dims:
-        raise ModelError(f"{path} takes inputs of {list(tensor.dims)}, which have no elements: export it with others")
+        raise ModelError(f"{path}: takes inputs of {list(tensor.dims)}, which have no elements; export it with others")
     if tensor.dtype == "str":
         return [(1,) * (len(tensor.dims) - 1)]
     wanted, declared = options.input_shape, tensor.dims[1:]
     if wanted is None:
         if tensor.shape is None and len(declared) != 1:
             size = f"inputs of {list(declared)}" if tensor.dims else "inputs of a size that the file leaves open"
-            raise ModelError(f"{path} takes {size}: say which with --input-shape")
+            raise ModelError(f"{path}: takes {size}; name one with --input-shape")
         return [tensor.shape]
     fits = len(wanted) == len(declared) and all(
         size == asked for size, asked in zip(declared, wanted, strict=True) if isinstance(size, int)
     )
     if tensor.dims and not fits:
-        raise ModelError(f"--input-shape: {path} takes {list(declared)}")
+        raise ModelError(f"--input-shape {'x'.join(map(str, wanted))}: {path} takes {list(declared)}; use that")
     return [wanted]
 
 
@@ -189,7 +189,7 @@ def _output(path: str, named: str | None, outputs: Sequence[Tensor]) -> Tensor:
         found = next((tensor for tensor in outputs if tensor.name == named), None)
         if found is None:
             names = ", ".join(tensor.name for tensor in outputs)
-            raise ModelError(f"{path} has no output {named!r}: choose one of {names}")
+            raise ModelError(f"{path}: has no output {named!r}; choose one of {names}")
         chosen = found
     if not chosen.sendable:
         raise ModelError(f"{path}: the output {chosen.name} cannot be sent: {_why_not(chosen)}")
@@ -202,5 +202,5 @@ def _rows(path: str, inputs: Sequence[Tensor]) -> int | None:
     flat = next((tensor for tensor in inputs if len(tensor.dims) == 1 and tensor.dims[0] in rows - {1}), None)
     if len(rows) > 1 or flat is not None:
         name = (flat or inputs[0]).name
-        raise ModelError(f"{path}: the input {name} has no dimension for the batch: export it with a free first one")
+        raise ModelError(f"{path}: the input {name} has no dimension for the batch; export it with a free first one")
     return next((size for size in rows if isinstance(size, int)), None)

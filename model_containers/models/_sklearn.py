@@ -57,12 +57,12 @@ def load(description: Description, options: LoadOptions) -> Classifier:
         pipeline = skops_io.load(path)
     except Exception as error:  # a file may be broken in any way, or hold types that skops does not trust
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{path} cannot be loaded ({reason}): use seeded, or a file that skops wrote") from None
+        raise ModelError(f"{path}: cannot be loaded ({reason}); use seeded, or a file that skops wrote") from None
     wanted = description.input.shape
     if not isinstance(pipeline, sklearn.base.ClassifierMixin | sklearn.pipeline.Pipeline) or wanted != (
         getattr(pipeline, "n_features_in_", None),
     ):
-        raise ModelError(f"{path} holds no classifier of {wanted} features: use seeded, or another file")
+        raise ModelError(f"{path}: holds no classifier of {wanted} features; use seeded, or another file")
     return Classifier(description, pipeline)
 
 
@@ -73,5 +73,5 @@ def _libraries() -> tuple[Any, Any, Any]:
         import skops.io  # noqa: PLC0415
         import threadpoolctl  # noqa: PLC0415
     except ImportError as error:
-        raise ModelError(f"scikit-learn is not installed ({error}): {remedy('sklearn')}") from None
+        raise ModelError(f"scikit-learn is not installed ({error}); {remedy('sklearn')}") from None
     return sklearn, skops.io, threadpoolctl

@@ -84,11 +84,11 @@ def load(description: Description, options: LoadOptions) -> Trees:
     try:
         booster = lightgbm.Booster(model_file=path)
     except (lightgbm.basic.LightGBMError, OSError) as error:
-        raise ModelError(f"{path} cannot be loaded ({error}): use seeded, or LightGBM's text format") from None
+        raise ModelError(f"{path}: cannot be loaded ({error}); use seeded, or LightGBM's text format") from None
     assert description.input.shape is not None
     features, classes = booster.num_feature(), booster.num_model_per_iteration()
     if (features,) != description.input.shape or (classes,) != description.output.shape:
-        raise ModelError(f"{path} has {features} features and {classes} classes, not 2048 and 10: use another file")
+        raise ModelError(f"{path}: has {features} features and {classes} classes, not 2048 and 10; use another file")
     return Trees(description, booster, options.threads)
 
 
@@ -97,6 +97,6 @@ def _library() -> Any:
         import lightgbm  # noqa: PLC0415 - the one file that uses it
     except (ImportError, OSError) as error:  # OSError: libgomp is missing
         raise ModelError(
-            f"LightGBM cannot be loaded ({error}): {remedy('lightgbm')}; it needs libgomp1 of the system"
+            f"LightGBM cannot be loaded ({error}); {remedy('lightgbm')}; it needs libgomp1 of the system"
         ) from None
     return lightgbm

@@ -118,7 +118,7 @@ def _describe(path: str, graph: Graph, session: Any, options: LoadOptions, *, na
         shape = (sum(int(np.prod(part or ())) for _, part in graph.inputs),)
     given = TensorSpec((1,) if shape == () else shape, first.wire_dtype)
     if options.input_type not in (None, given.data_type):
-        raise ModelError(f"{path} takes {given.data_type.canonical}: leave --input-type out")
+        raise ModelError(f"{path}: takes inputs of {given.data_type.canonical}; leave --input-type out")
     dtype = "float32" if output.wire_dtype == "float64" else output.wire_dtype
     answer = TensorSpec(output.shape, dtype)
     exact = answer.data_type is DataType.STRINGS or np.dtype(dtype).kind in "iu"
@@ -205,22 +205,22 @@ def _session(path: str, options: LoadOptions) -> Any:
     try:
         import onnxruntime  # noqa: PLC0415 - the one file that uses it
     except ImportError as error:
-        raise ModelError(f"ONNX Runtime is not installed ({error}): {remedy('onnx')}") from None
+        raise ModelError(f"ONNX Runtime is not installed ({error}); {remedy('onnx')}") from None
     if not Path(path).is_file():
         other = Path(f"{path}.onnx")
         meant = other if other.is_file() else near_file(Path(path))
         hint = "name an ONNX file, onnx:FILE" if meant is None else f"did you mean onnx:{meant}?"
-        raise ModelError(f"there is no file {path or repr(path)}: {hint}")
+        raise ModelError(f"{path or repr(path)}: no such file; {hint}")
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads, settings.inter_op_num_threads = options.threads, 1
     settings.log_severity_level = 4  # what fails is raised as well
     if options.gpu and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        raise ModelError("ONNX Runtime finds no GPU: leave the GPU out (--gpus none) or pip install onnxruntime-gpu")
+        raise ModelError("ONNX Runtime finds no GPU; leave the GPU out (--gpus none) or pip install onnxruntime-gpu")
     providers = ["CUDAExecutionProvider"] * options.gpu + ["CPUExecutionProvider"]
     try:
         return onnxruntime.InferenceSession(path, settings, providers=providers)
     except Exception as error:  # ONNX Runtime raises its own, undocumented types
         if _is_pointer(path):
-            raise ModelError(f"{path} is a pointer of Git LFS, not the file: fetch it (git lfs pull)") from None
+            raise ModelError(f"{path}: a pointer of Git LFS, not the file; fetch it (git lfs pull)") from None
         reason = _CODE.sub("", str(error).splitlines()[0])
-        raise ModelError(f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}: {reason}") from None
+        raise ModelError(f"{path}: cannot be loaded by ONNX Runtime {onnxruntime.__version__}: {reason}") from None

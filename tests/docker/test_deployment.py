@@ -391,7 +391,7 @@ def test_a_missing_image_is_one_line(tmp_path):
     """Before anything is started, with the command that makes it."""
     run = ran("saturate", *MEASURED, "--image", "nobody/nothing", "--results-dir", str(tmp_path))
     assert run.returncode == 4
-    assert run.stderr == "loadgen: there is no image nobody/nothing: loadgen images build\n"
+    assert run.stderr == "loadgen: image nobody/nothing: does not exist; run loadgen images build\n"
 
 
 def test_a_port_in_use_is_one_line(tmp_path):

@@ -174,7 +174,7 @@ def test_without_redis_nothing_can_begin(monkeypatch):
 
     async def scenario():
         async with open_store("127.0.0.1", 1) as store:
-            with pytest.raises(StoreError, match=r"Redis at 127\.0\.0\.1:1 cannot be reached"):
+            with pytest.raises(StoreError, match=r"Redis at 127\.0\.0\.1:1: cannot be reached"):
                 await store.watch()
 
     asyncio.run(scenario())

@@ -65,7 +65,7 @@ def test_frontends_that_stay_stopped_end_the_run(tmp_path, monkeypatch, caplog):
     finally:
         logging.getLogger("loadgen").removeHandler(handler)
     (frontends,) = found
-    assert f"frontends is stopped by a signal or a debugger: continue it with kill -CONT {frontends}" in caplog.messages
+    assert f"frontends is stopped by a signal or a debugger; continue it with kill -CONT {frontends}" in caplog.messages
     assert (results.ended, results.summary.completed > 0) == ("server_lost", True)
     assert results.error == "frontends is stopped by a signal or a debugger for 10 s"
     assert any(note.startswith("frontends was stopped by a signal or a debugger 1 time") for note in results.notes)

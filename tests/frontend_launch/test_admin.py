@@ -132,7 +132,7 @@ def test_refusals() -> None:
             text = await refused(admin.link_model("nobody", "vgg"))
             assert text.startswith("http://127.0.0.1:")
             assert text.endswith(
-                "/admin/add_model_links refuses: application 'nobody' is unknown; register it first (status 400)"
+                "/admin/add_model_links: refuses: application 'nobody' is unknown; register it first (status 400)"
             )
             assert "is not UTF-8" in await refused(admin.application("\udcff"))
 
@@ -213,7 +213,7 @@ def test_nobody_there(host: str) -> None:
             url = f"http://{host}:{taken.getsockname()[1]}"
             async with AdminClient(url) as admin:
                 text = await refused(link(admin))
-        assert text.startswith(f"{url}/admin/add_model_links cannot be asked: ")
+        assert text.startswith(f"{url}/admin/add_model_links: cannot be asked: ")
         assert text.endswith("check --admin-port")
 
     asyncio.run(scenario())

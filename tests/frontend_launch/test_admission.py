@@ -124,7 +124,7 @@ def test_an_address_of_another_machine() -> None:
         async with listening(make_app(MemoryStore()), "203.0.113.1", 0, "--admin-port"):
             pass
 
-    said = "203.0.113.1 is not an address of this machine: choose one of its addresses, or 0.0.0.0 for all"
+    said = "203.0.113.1: not an address of this machine; choose one of its addresses, or 0.0.0.0 for all"
     with pytest.raises(LaunchError, match=said):
         QueryFrontend(MemoryStore(), "203.0.113.1", ANY, 1)
     with pytest.raises(LaunchError, match=said):

@@ -40,8 +40,8 @@ def test_a_gpu_is_a_device_request():
     ("message", "text"),
     [
         ('could not select device driver "nvidia" with capabilities: [[gpu]]', "install the NVIDIA container toolkit"),
-        ("No such image: model-comp/vgg-feats:latest", "there is no image model-comp/vgg-feats: loadgen images build"),
-        ("no such image: redis:7-bookworm", "there is no image redis:7-bookworm: docker pull redis:7-bookworm"),
+        ("No such image: model-comp/vgg-feats:latest", "vgg-feats: does not exist; run loadgen images build"),
+        ("no such image: redis:7-bookworm", "image redis:7-bookworm: does not exist; run docker pull redis:7-bookworm"),
         ("Bind for 127.0.0.1:1338 failed: port is already allocated", "a port is in use"),
         ("something\n new", "query: the engine refuses: something new"),
     ],

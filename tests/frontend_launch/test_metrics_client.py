@@ -30,8 +30,8 @@ async def closing(known):
 @pytest.mark.parametrize(
     ("known", "text"),
     [
-        ([b"/metrics"], "/metrics/loadgen is not there, as on a frontend of 2017"),
-        ([], "/metrics cannot be read: the connection was closed without an answer; check --metrics-port"),
+        ([b"/metrics"], "/metrics/loadgen: does not exist, as on a frontend of 2017"),
+        ([], "/metrics: cannot be read: the connection was closed without an answer; check --metrics-port"),
     ],
 )
 def test_a_frontend_without_our_counters_is_named_as_one(known, text):
@@ -71,8 +71,8 @@ def test_a_redirection_is_not_followed():
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        (b"[" * 100_000, "/metrics does not answer with JSON"),
-        (b" " * 1001, "/metrics answers with more than 0 MiB; check the port"),
+        (b"[" * 100_000, "/metrics: does not answer with JSON"),
+        (b" " * 1001, "/metrics: answers with more than 0 MiB; check the port"),
     ],
     ids=["deep", "long"],
 )

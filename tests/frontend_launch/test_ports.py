@@ -31,7 +31,7 @@ def test_a_port_in_use(name):
     """Whichever it is; the others are free again."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        text = rf"^port {port} on 127\.0\.0\.1 cannot be used \(.*\): free it or choose another with --{name}-port$"
+        text = rf"^port {port} on 127\.0\.0\.1: cannot be used \(.*\); free it or choose another with --{name}-port$"
         with pytest.raises(LaunchError, match=text):
             uvloop.run(served("127.0.0.1", replace(FREE, **{name: port})))
     uvloop.run(served("127.0.0.1", replace(FREE, **{name: port})))
@@ -39,7 +39,7 @@ def test_a_port_in_use(name):
 
 def test_a_host_of_another_machine():
     """No port of it can be bound."""
-    with pytest.raises(LaunchError, match=r"^192\.0\.2\.1 is not an address of this machine: choose"):
+    with pytest.raises(LaunchError, match=r"^192\.0\.2\.1: not an address of this machine; choose"):
         uvloop.run(served("192.0.2.1", FREE))
 
 
@@ -47,7 +47,7 @@ def test_what_is_said_and_what_is_loopback():
     """An error of another kind has its own words."""
     denied = OSError(errno.EACCES, "Permission denied")
     assert unusable("127.0.0.1", 80, "--admin-port", denied).startswith(
-        "port 80 on 127.0.0.1 cannot be used (Permission"
+        "port 80 on 127.0.0.1: cannot be used (Permission"
     )
     assert [is_loopback(host) for host in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "example.org")] == [
         True,

@@ -521,7 +521,7 @@ def test_a_port_in_use_is_one_clear_line():
     """With the option that chooses another."""
     with zmq.Context() as context, context.socket(zmq.ROUTER) as taken:
         port = taken.bind_to_random_port("tcp://127.0.0.1")
-        with pytest.raises(LaunchError, match=rf"port {port} on 127.0.0.1 .*--response-port"):
+        with pytest.raises(LaunchError, match=rf"port {port} on 127.0.0.1: .*--response-port"):
             QueryFrontend(MemoryStore(), "127.0.0.1", Ports(0, port, 0, 0, 0), 1)
 
 

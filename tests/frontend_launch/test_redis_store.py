@@ -135,7 +135,7 @@ def test_a_redis_that_is_not_there_is_named_at_once(monkeypatch, caplog):
             raise AssertionError("nothing is there")
 
     with pytest.raises(
-        StoreError, match=r"^Redis at 127\.0\.0\.1:1 cannot be reached within 0 s .*: start it, or name"
+        StoreError, match=r"^Redis at 127\.0\.0\.1:1: cannot be reached within 0 s .*; start it, or name"
     ):
         asyncio.run(scenario())
     (text,) = caplog.messages

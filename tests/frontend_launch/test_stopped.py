@@ -55,7 +55,7 @@ def test_it_is_named_in_the_second_look_and_acted_on_once(held, caplog):
     processes.look()
     assert (processes.notes, caplog.messages) == ([], [])
     processes.look()
-    assert caplog.messages == ["client-1 is stopped by a signal or a debugger: continue it with kill -CONT 2"]
+    assert caplog.messages == ["client-1 is stopped by a signal or a debugger; continue it with kill -CONT 2"]
     for _ in range(LOOKS - 3):
         processes.look()
     assert acted == []

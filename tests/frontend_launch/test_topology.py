@@ -258,7 +258,7 @@ def test_what_is_beyond_the_affinity(tmp_path, affinity, quota, cores, beyond):
     if beyond:
         assert topology.siblings == ()
         assert topology.reaching((0,)).siblings[0] == (0, 2)
-        assert topology.note.endswith("(taskset, numactl), its replicas may: name them with --cpus")
+        assert topology.note.endswith("(taskset, numactl), its replicas may; name them with --cpus")
 
 
 def test_discover_here():
@@ -313,14 +313,14 @@ def test_describe_threads_and_nodes(text, siblings, nodes):
         pytest.param("0-31", "does not begin with a name", id="bare list"),
         pytest.param("gpus=0", "has no cores", id="no cores"),
         pytest.param("cpus=,gpus=0", "has no cores", id="empty cores"),
-        pytest.param("cpus=0-65000", "65001 are too many: describe at most 2048", id="more cores than any machine has"),
+        pytest.param("cpus=0-65000", "65001 are too many; describe at most 2048", id="more cores than any machine has"),
         pytest.param("cpus=0-3,cpus=4", "'cpus' is unknown or said twice", id="twice"),
         pytest.param("cores=0-3", "'cores' is unknown or said twice", id="unknown name"),
-        pytest.param("cpus=a", "'a' is neither a whole number nor a range", id="letters"),
-        pytest.param("cpus=-1", "'-1' is neither a whole number nor a range", id="negative"),
-        pytest.param("cpus=7-0", "'7-0' runs backwards: write 0-7", id="backwards"),
+        pytest.param("cpus=a", "'a': neither a whole number nor a range", id="letters"),
+        pytest.param("cpus=-1", "'-1': neither a whole number nor a range", id="negative"),
+        pytest.param("cpus=7-0", "'7-0': runs backwards; write 0-7", id="backwards"),
         pytest.param("cpus=0-999999999", "longer than 65536", id="far too many"),
-        pytest.param("cpus=0,gpus=0,none", "'none' is neither", id="none among others"),
+        pytest.param("cpus=0,gpus=0,none", "'none': neither", id="none among others"),
         pytest.param("cpus=0-3,smt=0", "smt=0 is no number from 1 on", id="no threads"),
         pytest.param("cpus=0-3,numa=1,2", "numa=1,2 is no number from 1 on", id="two numbers of nodes"),
         pytest.param("cpus=0-3,smt=", "smt= is no number from 1 on", id="empty threads"),

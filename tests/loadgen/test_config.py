@@ -203,7 +203,7 @@ def test_what_cannot_be_planned(changes, error, text):
             lambda: External.at("oip+grpc://h:1/m", metrics_url="nonsense"),
             "metrics_url nonsense: not a URL; write it as http://HOST:PORT/metrics",
         ),
-        (lambda: External.at("nonsense"), "target nonsense has no scheme: write http://nonsense, or oip"),
+        (lambda: External.at("nonsense"), "target nonsense: has no scheme; write http://nonsense, or oip"),
         (lambda: ExperimentConfig(Deploy("noop"), seed=-1), "seed -1: must not be negative"),
         (lambda: SweepConfig(BASE, batch_sizes=(2, 0)), "batch_sizes 0: not positive"),
         (lambda: SweepConfig(BASE, batch_sizes=(1 << 20,)), "batch_sizes 1048576: too large; use at most 65536"),
@@ -282,10 +282,10 @@ def test_a_gpu_that_nobody_named(gpus, replicas, note):
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: Access(certificate=Path("x")), "certificate and key belong together: give both"),
+        (lambda: Access(certificate=Path("x")), "certificate and key: belong together; give both"),
         (
             lambda: External.at("http+json://h:1/m", access=Access(ca=Path("x"))),
-            "ca needs TLS: leave it out, or use https+json://h:1/m",
+            "ca: needs TLS; leave it out, or use https+json://h:1/m",
         ),
     ],
 )
@@ -446,9 +446,9 @@ def test_inputs_of_any_length_come_from_a_file(tmp_path, monkeypatch):
     (tmp_path / "z.json").write_text("[[[1, 2], [3, 4]]]")
     assert lengths(Inputs(tmp_path / "x.npy")) == ((3,), [3, 3])
     assert lengths(Inputs(tmp_path / "y.npz")) == (None, [4, 5])
-    with pytest.raises(ConfigError, match=r"z\.json holds inputs of 2x2, the model takes one dimension; flatten them"):
+    with pytest.raises(ConfigError, match=r"z\.json: holds inputs of 2x2, the model takes one dimension; flatten them"):
         lengths(Inputs(tmp_path / "z.json"))
-    with pytest.raises(ConfigError, match="m takes inputs of any length: say one with"):
+    with pytest.raises(ConfigError, match="m: takes inputs of any length; name one with"):
         lengths(Inputs())
 
 
@@ -512,7 +512,7 @@ def test_cores_named_for_replicas_where_the_client_was_put():
     """Are refused as those that are named for both."""
     machine = replace(describe("cpus=1"), beyond=describe("cpus=0-1"))
     config = ExperimentConfig(Deploy("noop", topology=machine, cpus=(1, 0)))
-    with pytest.raises(PlacementError, match=r"^--cpus and the affinity of loadgen both name core 1: name different"):
+    with pytest.raises(PlacementError, match=r"^--cpus and the affinity of loadgen both name core 1; name different"):
         asyncio.run(prepare(config))
 
 

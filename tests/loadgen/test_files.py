@@ -30,12 +30,12 @@ def test_what_is_no_file(path, reason):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("one\ntwo \u00e9\n".encode("latin-1"), "line 2 is not UTF-8: save it as UTF-8"),
-        ("one\r\n".encode("utf-16"), "it is UTF-16: save it as UTF-8"),
-        ("\ufeffone\r\n".encode("utf-16-be"), "it is UTF-16: save it as UTF-8"),
-        ("one".encode("utf-16-le"), "it has NUL bytes, as UTF-16 and binary files have: save it as text in UTF-8"),
-        ("one".encode("utf-32"), "it is UTF-32: save it as UTF-8"),
-        ("\ufeffone".encode("utf-32-be"), "it is UTF-32: save it as UTF-8"),
+        ("one\ntwo \u00e9\n".encode("latin-1"), "line 2 is not UTF-8; save it as UTF-8"),
+        ("one\r\n".encode("utf-16"), "it is UTF-16; save it as UTF-8"),
+        ("\ufeffone\r\n".encode("utf-16-be"), "it is UTF-16; save it as UTF-8"),
+        ("one".encode("utf-16-le"), "it has NUL bytes, as UTF-16 and binary files have; save it as text in UTF-8"),
+        ("one".encode("utf-32"), "it is UTF-32; save it as UTF-8"),
+        ("\ufeffone".encode("utf-32-be"), "it is UTF-32; save it as UTF-8"),
     ],
 )
 def test_text_in_another_encoding(content, reason):

@@ -46,14 +46,14 @@ def test_int_list(text, numbers):
         pytest.param("", "'': names no number; write a list such as 0,1 or 20-27", id="empty"),
         pytest.param(" , ", "' , ': names no number; write a list such as 0,1 or 20-27", id="only separators"),
         pytest.param((), "'': names no number; write a list such as 0,1 or 20-27", id="no texts"),
-        pytest.param("a", "'a' is neither a whole number nor a range such as 20-27", id="a letter"),
-        pytest.param("1,x", "'1,x': 'x' is neither a whole number nor a range such as 20-27", id="a letter inside"),
-        pytest.param("-1", "'-1' is neither a whole number nor a range such as 20-27", id="negative"),
-        pytest.param("1.5", "'1.5' is neither a whole number nor a range such as 20-27", id="a fraction"),
-        pytest.param("٣", "'٣' is neither a whole number nor a range such as 20-27", id="another script"),
-        pytest.param("7-4", "'7-4' runs backwards: write 4-7", id="backwards"),
+        pytest.param("a", "'a': neither a whole number nor a range; write such as 7 or 20-27", id="a letter"),
+        pytest.param("1,x", "'1,x': 'x': neither a whole number nor a range; write such as 7 or 20-27", id="inside"),
+        pytest.param("-1", "'-1': neither a whole number nor a range; write such as 7 or 20-27", id="negative"),
+        pytest.param("1.5", "'1.5': neither a whole number nor a range; write such as 7 or 20-27", id="a fraction"),
+        pytest.param("٣", "'٣': neither a whole number nor a range; write such as 7 or 20-27", id="another script"),
+        pytest.param("7-4", "'7-4': runs backwards; write 4-7", id="backwards"),
         pytest.param(
-            "0-99999999", "'0-99999999' makes the list longer than 65536 numbers: name fewer", id="far too many"
+            "0-99999999", "'0-99999999': makes the list longer than 65536 numbers; name fewer", id="far too many"
         ),
     ],
 )

@@ -58,7 +58,7 @@ def test_a_changed_file_is_refused():
     """With what to do about it."""
     path = artefacts.get("key", "model.txt", writes("trees"))
     path.write_text("other trees")
-    with pytest.raises(ModelError, match=r"model\.txt is not what was written .* remove .*key to make it anew"):
+    with pytest.raises(ModelError, match=r"model\.txt: not what was written .* remove .*key to make it anew"):
         artefacts.get("key", "model.txt", lambda path: None)
 
 
@@ -158,4 +158,4 @@ def test_a_tampered_classifier_is_not_loaded(cache):
     run = ran("verify")
     assert run.returncode == 1
     assert run.stderr.startswith(path)
-    assert "is not what was written" in run.stderr
+    assert "not what was written" in run.stderr

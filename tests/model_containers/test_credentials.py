@@ -37,16 +37,16 @@ def made_with(**members):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is not JSON with the members of credentials"),
-        ("[]", "is not JSON with the members of credentials"),
-        ('{"token": "secret"}', "is not JSON with the members of credentials"),
+        ("", "not JSON with the members of credentials"),
+        ("[]", "not JSON with the members of credentials"),
+        ('{"token": "secret"}', "not JSON with the members of credentials"),
         (credentials.make().to_json().replace('"token": "', '"token": "secret '), "has an invalid token or key"),
         (
             credentials.make().to_json().replace('"client_public": "', '"client_public": "secret'),
             "has an invalid token or key",
         ),
-        ("[" * 100_000, "is not JSON with the members of credentials"),
-        ("\udcff", "is not JSON with the members of credentials"),
+        ("[" * 100_000, "not JSON with the members of credentials"),
+        ("\udcff", "not JSON with the members of credentials"),
         (made_with(server_secret="#" * 40), "has an invalid token or key"),
         (made_with(server_public=5), "has an invalid token or key"),
         (made_with(client_secret=""), "has an invalid token or key"),
@@ -74,7 +74,7 @@ def test_a_file_that_others_can_read(tmp_path):
     path = tmp_path / "file"
     credentials.make().write(path)
     os.chmod(path, 0o640)
-    with pytest.raises(ValueError, match="can be read by others: chmod 600 it"):
+    with pytest.raises(ValueError, match="can be read by others; chmod 600 it"):
         credentials.read(path)
 
 
@@ -83,7 +83,7 @@ def test_what_is_no_file(tmp_path, monkeypatch, path):
     """Has no end, no writer or no content."""
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe", 0o600)
-    with pytest.raises(ValueError, match=r"is no file: save them in one|Is a directory"):
+    with pytest.raises(ValueError, match=r"no file; save them in one|Is a directory"):
         credentials.read(Path(path))
 
 
@@ -94,7 +94,7 @@ def test_a_replica_reads_them(tmp_path):
     assert settings.read({"credentials": str(path)}, {}).credentials == made
     assert settings.read({}, {credentials.VARIABLE: made.to_json()}).credentials == made
     assert settings.read({}, {}).credentials is None
-    with pytest.raises(SettingsError, match=f"^{credentials.VARIABLE} is not JSON"):
+    with pytest.raises(SettingsError, match=f"^{credentials.VARIABLE}: not JSON"):
         settings.read({}, {credentials.VARIABLE: "secret"})
-    with pytest.raises(SettingsError, match=r"^--credentials /nowhere cannot be read: No such file"):
+    with pytest.raises(SettingsError, match=r"^--credentials /nowhere: cannot be read: No such file"):
         settings.read({"credentials": "/nowhere"}, {})

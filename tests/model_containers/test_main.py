@@ -56,8 +56,8 @@ def test_describing_imports_no_framework():
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["describe", "resnet"], 1, "there is no model 'resnet': choose one of"),
-        (["serve", "inception", "--input-type", "doubles"], 1, "floats or bytes or strings, not doubles"),
+        (["describe", "resnet"], 1, "model 'resnet': does not exist; choose one of"),
+        (["serve", "inception", "--input-type", "doubles"], 1, "inception takes floats or bytes or strings; use that"),
         (["serve", "noop", "--port", "x"], 2, "--port=x"),
         (["describe", "inception", "--weights", "/no/such.h5"], 1, "/no/such.h5"),
         (["describe", "inception", "--input-shape", "2x2"], 1, "--input-shape"),

@@ -197,27 +197,27 @@ def test_an_export_is_served(tmp_path, write, given, answer, more):
 @pytest.mark.parametrize(
     ("write", "output", "text"),
     [
-        pytest.param(exports.no_shapes, "", "leaves open: say which with --input-shape", id="no shape"),
+        pytest.param(exports.no_shapes, "", "leaves open; name one with --input-shape", id="no shape"),
         pytest.param(
             partial(exports.convolution, height="height"),
             "",
-            r"\[3, 'height', 'width'\]: say which with",
+            r"\[3, 'height', 'width'\]; name one with",
             id="free size",
         ),
-        pytest.param(exports.argmax, "#nothing", "no output 'nothing': choose one of class", id="output"),
+        pytest.param(exports.argmax, "#nothing", "no output 'nothing'; choose one of class", id="output"),
         pytest.param(exports.detector, "#images", "images cannot be sent: it is a seq", id="sequence"),
         pytest.param(exports.bfloat, "", r"x cannot be sent: it is a tensor\(bfloat16\)", id="bfloat16"),
-        pytest.param(exports.flat, "", "no dimension for the batch: export it", id="no batch"),
+        pytest.param(exports.flat, "", "no dimension for the batch; export it", id="no batch"),
         pytest.param(
             partial(exports.columns, second=exports.INT64),
             "",
-            "a query carries numbers of one type: export it with one input",
+            "a query carries numbers of one type; export it with one input",
             id="columns of two types",
         ),
         pytest.param(
             partial(exports.transformer, names=("input_ids", "attention_mask", "decoder_input_ids")),
             "",
-            "some of free size: export it with fixed sizes",
+            "some of free size; export it with fixed sizes",
             id="decoder",
         ),
         pytest.param(

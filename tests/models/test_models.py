@@ -173,7 +173,7 @@ def test_a_classifier_of_other_features_is_refused(tmp_path):
 
 def test_only_networks_take_other_types():
     """And only they are compiled."""
-    with pytest.raises(ModelError, match="lgbm takes inputs of floats, not bytes"):
+    with pytest.raises(ModelError, match="--input-type bytes: lgbm takes floats"):
         catalog.describe("lgbm", LoadOptions(input_type=DataType.BYTES))
     with pytest.raises(ModelError, match="--xla"):
         catalog.describe("lgbm", LoadOptions(xla=True))

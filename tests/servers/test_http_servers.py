@@ -70,7 +70,7 @@ def test_fastapi_that_loads_and_redirects(app, tmp_path):
     ready = ("--wait-ready", "60s")
     assert completed(ran(target(tmp_path, "saturate", f"http://{app.http}/loading", *ready, *LOAD))) == 30
     done = ran(target(tmp_path, "saturate", f"http://{app.http}/predict", "--body", '{"x": []}', *LOAD))
-    assert f"307: it redirects to http://{app.http}/predict/: use that" in done.stdout
+    assert f"307: it redirects to http://{app.http}/predict/; use that" in done.stdout
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
@@ -83,7 +83,7 @@ def test_kserve_without_inputs(tmp_path, monkeypatch, protocol):
     with kserve(tmp_path) as running:
         url = f"oip+{protocol}://{running.grpc if protocol == 'grpc' else running.http}/double"
         refused = asked(target(tmp_path, "saturate", url))
-        assert "the server does not say what double takes; say it for each input, as --input-shape" in refused.stderr
+        assert "the server does not say what double takes; name it for each input, as --input-shape" in refused.stderr
         shape = ("--input-shape", "INPUT:FP32:8", "-b", "2")
         assert completed(ran(target(tmp_path, "saturate", url, *shape, *LOAD))) == 30
 
@@ -95,7 +95,7 @@ def test_mlserver_without_inputs_and_with_a_slash(bare, tmp_path):
     assert completed(ran(words)) == 30
     done = asked(target(tmp_path, "saturate", f"oip+http://{bare.http}/org%2Fbare", *shape))
     assert "no model 'org/bare'" in done.stderr
-    assert "many servers take no slash in a name over HTTP: use oip+grpc://" in done.stderr
+    assert "many servers take no slash in a name over HTTP; use oip+grpc://" in done.stderr
 
 
 @pytest.mark.parametrize(("protocol", "other"), [("grpc", "http"), ("http", "grpc")])

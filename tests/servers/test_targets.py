@@ -324,7 +324,7 @@ def test_a_server_that_is_gone(tmp_path, protocol):
         output, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == exit_codes.RUN, output + errors
     (line,) = errors.splitlines()
-    assert line.startswith("loadgen: the server was gone at the end: it cannot be reached: ")
+    assert line.startswith("loadgen: the server was gone at the end: cannot be reached: ")
     (path,) = (tmp_path / "results").glob("*.json")
     assert results_files.read(path).summary.completed > 0
 
@@ -332,12 +332,12 @@ def test_a_server_that_is_gone(tmp_path, protocol):
 @pytest.mark.parametrize(
     ("protocol", "model", "arguments", "said"),
     [
-        ("grpc", "nope", (), "nope: ModelMetadata is answered with NOT_FOUND"),
+        ("grpc", "nope", (), "nope: ModelMetadata: answered with NOT_FOUND"),
         ("http", "nope", (), "no model 'nope'"),
-        ("grpc", "noop", (), "INPUT has the shape -1, -1 may vary: say it with --input-shape"),
+        ("grpc", "noop", (), "INPUT: has the shape -1, -1 may vary; name it with --input-shape"),
         ("grpc", "slow", ("--input-shape", "9"), "--input-shape 9: not a shape of INPUT, which has 8"),
         ("grpc", "pair", ("--input-shape", "4"), "pair has several inputs; say --input-shape A:…,B:…"),
-        ("grpc", "pair", ("--input-shape", "C:4"), "--input-shape C: pair has no such input, it has A, B"),
+        ("grpc", "pair", ("--input-shape", "C:4"), "--input-shape C: pair has no such input; name one of A, B"),
         ("http", "slow", ("-b", "9"), "--batch-size 9: slow takes 8 at most"),
         ("grpc", "pair", ("-b", "2"), "--batch-size 2: pair takes no batches"),
         (
@@ -348,8 +348,8 @@ def test_a_server_that_is_gone(tmp_path, protocol):
         ),
         ("grpc", "slow", ("--model", "noop"), "--model and --target name two models: leave --model out"),
         ("grpc", "slow", ("--body", "{}"), "--body {}: means something with http:// and http+json:// only"),
-        ("grpcs", "slow", (), "the server speaks no TLS: use oip+grpc://"),
-        ("https", "slow", (), "the server speaks no TLS: use oip+http://"),
+        ("grpcs", "slow", (), "the server speaks no TLS; use oip+grpc://"),
+        ("https", "slow", (), "the server speaks no TLS; use oip+http://"),
         ("grpc", "decoupled", (), "decoupled is decoupled (model_transaction_policy): "),
         ("http", "decoupled", (), "decoupled is decoupled (model_transaction_policy): "),
         ("grpc", "sequence", (), "sequence takes sequences (sequence_batching): "),
@@ -359,7 +359,7 @@ def test_a_server_that_is_gone(tmp_path, protocol):
             "http",
             "slow",
             ("--tls-ca", "x.pem"),
-            "--tls-ca needs TLS: leave it out, or use oip+https",
+            "--tls-ca: needs TLS; leave it out, or use oip+https",
         ),
         ("http", "slow", ("--metrics-url", "nonsense"), "--metrics-url nonsense: not a URL"),
         ("grpc", "slow", ("--header", "x-a: ü"), "--header: the value of 'x-a' is not printable ASCII"),

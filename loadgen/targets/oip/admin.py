@@ -184,7 +184,7 @@ class _HttpAdmin(OipAdmin):
             return await self._ask("GET", self._model)
         except NotOfferedError as error:
             slash = (
-                "; many servers take no slash in a name over HTTP: use oip+grpc://"
+                "; many servers take no slash in a name over HTTP; use oip+grpc://"
                 if "/" in self._address.model
                 else ""
             )
@@ -226,22 +226,22 @@ class _HttpAdmin(OipAdmin):
             raise UnreachableError(f"no answer within {TIMEOUT_S:.0f} s; is a server running there?") from None
         except self._errors as error:
             raise unreachable(
-                f"it cannot be reached: {_reason(error)}", getattr(error, "os_error", None) or error
+                f"cannot be reached: {_reason(error)}", getattr(error, "os_error", None) or error
             ) from None
         if 300 <= status < 400 and location is not None:
             found = place(location.encode(), self._address)
-            raise MisfitError(f"{path} redirects to {found}; use that for {{External.target}}")
+            raise MisfitError(f"{path}: redirects to {found}; use that for {{External.target}}")
         if status in (404, 405, 501):
-            raise NotOfferedError(f"{path} is answered with {error_text(status, content)}")
+            raise NotOfferedError(f"{path}: answered with {error_text(status, content)}")
         if status >= 400:
             refused = MisfitError if status in (401, 403) else TargetError
-            raise refused(f"{path} is answered with {error_text(status, content)}")
+            raise refused(f"{path}: answered with {error_text(status, content)}")
         try:
             document = json.loads(content or b"{}")
         except (ValueError, RecursionError):
             document = None
         if not isinstance(document, Mapping):
-            raise TargetError(f"{path} is not answered with JSON; is this a server of the Open Inference Protocol?")
+            raise TargetError(f"{path}: not answered with JSON; is this a server of the Open Inference Protocol?")
         return document
 
 

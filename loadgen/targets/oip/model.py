@@ -62,7 +62,7 @@ class OipModel(Remote):
             model = replace(model, inputs=inputs or model.inputs)
         if options.shared_memory and "system_shared_memory" not in server.extensions:
             raise MisfitError(
-                f"{{TargetOptions.shared_memory}}: {server.name} does not have the extension: leave it out"
+                f"{{TargetOptions.shared_memory}}: {server.name} does not have the extension; leave it out"
             )
         return cls(options, server, model)
 
@@ -152,7 +152,7 @@ class OipModel(Remote):
         model, shapes = self.model, self.options.shapes
         if not model.inputs:
             problem = f"{self.options.address.text}: the server does not say what {model.name} takes"
-            raise ConfigError(f"{problem}; say it for each input, as {{TargetOptions.shapes}} NAME:FP32:4")
+            raise ConfigError(f"{problem}; name it for each input, as {{TargetOptions.shapes}} NAME:FP32:4")
         if not model.batched and batch_size > 1:
             raise FieldError(
                 "External.batch_size", batch_size, f"{{value}}: {model.name} takes no batches", "leave it out"
@@ -164,12 +164,12 @@ class OipModel(Remote):
         unknown = [name for name in shapes if name and name not in {tensor.name for tensor in model.inputs}]
         if unknown:
             names = ", ".join(tensor.name for tensor in model.inputs)
-            problem = f"{{value}}: {model.name} has no such input, it has {names}"
-            raise FieldError("TargetOptions.shapes", unknown[0], problem)
+            problem = f"{{value}}: {model.name} has no such input"
+            raise FieldError("TargetOptions.shapes", unknown[0], problem, f"name one of {names}")
         if "" in shapes and len(model.inputs) > 1:
             names = ",".join(f"{tensor.name}:…" for tensor in model.inputs)
             problem = f"{{TargetOptions.shapes}}: {model.name} has several inputs"
-            raise ConfigError(f"{problem}; say {{TargetOptions.shapes}} {names}")
+            raise ConfigError(f"{problem}; write {{TargetOptions.shapes}} {names}")
 
     def _outputs(self, batch_size: int) -> tuple[Tensor, ...]:
         """The outputs that answers must carry, with the rows of the request."""

@@ -210,9 +210,7 @@ class FileContents(Contents):
                 read = {slot.name: list(islice(slot.of_arrays(file, alone=False), self.most)) for slot in given}
                 sizes = sorted({len(column) for column in read.values()})
                 if len(sizes) > 1:
-                    raise ConfigError(
-                        f"{file} holds {' and '.join(map(str, sizes))} inputs: as many of each are needed"
-                    )
+                    raise ConfigError(f"{file}: holds {' and '.join(map(str, sizes))} inputs; save as many of each")
                 none = [None] * sizes[0]
                 yield from zip(*(read.get(slot.name, none) for slot in slots), strict=True)
             else:
@@ -287,7 +285,7 @@ class _Slot:
         """The inputs in arrays of a file: the array of this name, or all where the tensor is the only one."""
         if not alone and self.name not in (names := array_names(file)):
             problem = f"has no array {self.name!r}, which the model takes"
-            raise FieldError("Inputs.path", file, problem, f"it has {', '.join(names)}")
+            raise FieldError("Inputs.path", file, problem, f"add it beside {', '.join(names)}")
         arrays = inputs_of_file(file, self.name, self.dtype, (self.usual,), allow_nan=self.files.allow_nan)
         for number, array in enumerate(arrays, start=1):
             yield self._part(array, f"{file}, input {number}")
@@ -318,7 +316,7 @@ class _Slot:
         if self.tensor.datatype == BYTES:
             return self._part(input_of(content_of(file), "str", (self.usual,), str(file)), str(file))
         if not is_image(self.own, self.files.image_options):
-            raise ConfigError(f"{file} is an image, and {self.tensor.text} does not take images")
+            raise ConfigError(f"{file}: an image, and {self.tensor.text} does not take images; save its numbers as npy")
         return self._part(image_input(file, self.dtype, (self.usual,), self.files.image_options), str(file))
 
     def _opened(self, value: dict[str, object], source: str) -> tuple[tuple[int, ...], object]:
@@ -357,7 +355,7 @@ class _Slot:
         try:
             string.decode()
         except UnicodeDecodeError:
-            problem = f"{source} is not UTF-8, and this server takes no binary tensors over HTTP, only JSON"
+            problem = f"{source}: not UTF-8, and this server takes no binary tensors over HTTP, only JSON"
             raise ConfigError(f"{problem}; save it as UTF-8, or use oip+grpc://") from None
 
 

@@ -76,7 +76,9 @@ def check_datatype(tensor: Tensor) -> None:
         ConfigError: the protocol does not have it.
     """
     if tensor.datatype != BYTES and tensor.datatype not in DTYPES:
-        raise ConfigError(f"{tensor.name} is of {tensor.datatype}, which is not one of {', '.join([*DTYPES, BYTES])}")
+        raise ConfigError(
+            f"{tensor.name}: of {tensor.datatype}, which cannot be sent, only {', '.join([*DTYPES, BYTES])}"
+        )
 
 
 def resolve(tensor: Tensor, rows: int | None, given: tuple[int, ...] | None) -> Tensor:
@@ -95,7 +97,7 @@ def resolve(tensor: Tensor, rows: int | None, given: tuple[int, ...] | None) -> 
     text = "x".join(map(str, own))
     if any(size < 0 for size in shape):
         raise ConfigError(
-            f"{tensor.name} has the shape {text}, -1 may vary: say it with {{TargetOptions.shapes}}, such as {_eg(own)}"
+            f"{tensor.name}: has the shape {text}, -1 may vary; name it with {{TargetOptions.shapes}}, as {_eg(own)}"
         )
     if len(own) != len(shape) or any(size not in (-1, chosen) for size, chosen in zip(own, shape, strict=True)):
         written = "x".join(map(str, shape))
@@ -251,8 +253,8 @@ def as_json(tensor: Tensor, content: bytes) -> list[object]:
     """
     if tensor.datatype in ("FP16", "BF16"):
         raise ConfigError(
-            f"{tensor.name} is of {tensor.datatype}, which JSON does not have, and this server takes no binary tensors "
-            "over HTTP: use oip+grpc://"
+            f"{tensor.name}: of {tensor.datatype}, which JSON does not have, and this server takes no binary tensors "
+            "over HTTP; use oip+grpc://"
         )
     if tensor.datatype == BYTES:
         return [string.decode() for string in decode_strings(content)]

@@ -50,7 +50,7 @@ def parse_inputs(text: str) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]
             name, shape = before, parse_shape(last)
         name = name.strip()
         if name in shapes:
-            raise ConfigError(f"{text!r}: has {name or 'a shape without a name'} twice")
+            raise ConfigError(f"{text!r}: has {name or 'a shape without a name'} twice; name it once")
         shapes[name] = shape
         if datatype is not None:
             datatypes[name] = datatype

@@ -171,7 +171,7 @@ PLAIN = "model='noop'"
         (BOTH, {"b": f"{PLAIN}\nseed='x'"}, "--run b.toml: Invalid value for"),
         (BOTH, {"a": PLAIN, "b": f"{PLAIN}\nseed=1"}, "--run: the seeds 0 and 1 differ"),
         (BOTH, {"a": PLAIN, "b": f"{PLAIN}\nduration='3s'"}, "--run: the loads differ"),
-        (("--baseline", V1, *BOTH[:2], "--allow-unpaired"), {}, "--baseline has 1 valid run, and a spread wants 3"),
+        (("--baseline", V1, *BOTH[:2], "--allow-unpaired"), {}, "--baseline: has 1 valid run, and a spread needs 3"),
         (("--baseline", V1, *BOTH[:2], "--junit", "j"), {}, "--junit j: a description has no verdicts: leave it out"),
     ],
 )
@@ -188,7 +188,7 @@ def test_what_makes_no_sense(compared, words, files, text):
     [
         ({"b": f"{PLAIN}\nreplicas=999"}, "B: 999 replicas of 1 core need 999 cores"),
         ({"a": f"{PLAIN}\nreplicas=999"}, "A: 999 replicas of 1 core need 999 cores"),
-        ({"b": "model='nope'"}, "B: there is no model 'nope'"),
+        ({"b": "model='nope'"}, "B: model 'nope': does not exist"),
         ({"b": f"{PLAIN}\ngpus='7'"}, "B: --gpus 7"),
     ],
 )

@@ -48,4 +48,4 @@ def test_a_file_that_others_can_read(words, tmp_path):
     path.chmod(0o644)
     done = CliRunner().invoke(app, [*words, "--credentials", str(path)])
     assert done.exit_code == 2
-    assert done.stderr == f"loadgen: --credentials {path} can be read by others: chmod 600 it\n"
+    assert done.stderr == f"loadgen: --credentials {path}: can be read by others; chmod 600 it\n"

@@ -74,8 +74,8 @@ def test_zero_in_a_file(configured, tmp_path, zero):
     [
         (b"x = " + b"[" * 5000, "it is nested too deep"),
         (b"warmup = " + b"9" * 5000, "Exceeds the limit"),
-        ("warmup = 3 # \u00e9".encode("latin-1"), "line 1 is not UTF-8: save it as UTF-8"),
-        ("warmup = 3".encode("utf-16"), "it is UTF-16: save it as UTF-8"),
+        ("warmup = 3 # \u00e9".encode("latin-1"), "line 1 is not UTF-8; save it as UTF-8"),
+        ("warmup = 3".encode("utf-16"), "it is UTF-16; save it as UTF-8"),
     ],
     ids=["brackets", "digits", "Latin-1", "UTF-16"],
 )

@@ -35,7 +35,7 @@ def test_the_readmes_command_plans_two_gpus():
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        pytest.param(["--model", "resnet"], 2, "no model 'resnet'", id="an unknown model"),
+        pytest.param(["--model", "resnet"], 2, "model 'resnet': does not exist", id="an unknown model"),
         pytest.param(["--duration", "soon"], 2, "--duration 'soon': not a duration", id="no duration"),
         pytest.param(["--batch-size", "0"], 2, "--batch-size 0: not positive; use 1 or more", id="an empty batch"),
         pytest.param(["--cpus", "0", "4096"], 3, "4096", id="a core that is not there"),
@@ -79,7 +79,7 @@ def test_help_and_version_are_there():
     [
         (["--requests", "5", "--duration", "3"], "--requests stops by count and --duration by time"),
         (["--app", "x"], "--app needs --connect: leave it out, or add --connect HOST"),
-        (["--input", "/nowhere"], "/nowhere is not there"),
+        (["--input", "/nowhere"], "/nowhere: not there"),
         (["--cpus", "0,0"], "more than once"),
     ],
 )
@@ -134,10 +134,10 @@ TARGET = ["--target", "oip+grpc://h:1/m"]
             "--connections and --body need --target: leave them out, or add --target URL",
         ),
         ([*MODEL, "--app", "a"], "--app needs --connect: leave it out, or add --connect HOST"),
-        ([*TARGET, "--tls-ca", "x"], "--tls-ca needs TLS: leave it out, or use oip+grpcs://h:1/m"),
+        ([*TARGET, "--tls-ca", "x"], "--tls-ca: needs TLS; leave it out, or use oip+grpcs://h:1/m"),
         (
             [*TARGET, "--tls-cert", "x", "--tls-key", "y"],
-            "--tls-cert and --tls-key need TLS: leave them out, or use oip+grpcs://h:1/m",
+            "--tls-cert and --tls-key: need TLS; leave them out, or use oip+grpcs://h:1/m",
         ),
         (["-m", "--dry-run"], "--model --dry-run: not a model; name one that `loadgen models` lists"),
         ([], "--model: missing; name one that `loadgen models` lists"),
@@ -167,8 +167,8 @@ def test_a_host_without_an_address_is_said_at_once():
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "'constant' wants a rate: add --rate"),
-        (["--rate", "5", "--arrivals", "ramp:1..2"], "'ramp:1..2' has rates of its own: leave --rate 5 out"),
+        ([], "'constant': needs a rate; add --rate"),
+        (["--rate", "5", "--arrivals", "ramp:1..2"], "'ramp:1..2': has rates of its own; leave --rate 5 out"),
         (["--arrivals", "steps:1x1s", "-d", "5"], "leave --duration 5 out"),
         (["--rate", "5", "--fail-if", "p98>1ms"], "--fail-if 'p98>1ms': there is no metric p98"),
         (["--rate", "5", "--fail-if", "p99<1s"], "--fail-if p99<1s: a lower p99 is better, so good runs fail; write"),
@@ -315,7 +315,7 @@ def test_a_file_describes_a_sweep(tmp_path):
         (("--max-in-flight", "0"), "--max-in-flight 0: not positive; use 1 or more"),
         (("--batch-size", "1048576"), "--batch-size 1048576: too large; use at most 65536"),
         (("--runtime", "podman"), "--runtime podman: no runtime; choose process or docker"),
-        (("--image", "x"), "--image x: needs --runtime docker"),
+        (("--image", "x"), "--image x: needs --runtime docker; add that, or leave it out"),
     ],
 )
 def test_fields_have_the_names_of_options(tmp_path, arguments, text):

@@ -110,6 +110,6 @@ def test_a_ledger_on_a_disk_that_is_full(tmp_path):
     """One line, with what to do."""
     with open("/dev/full", "w") as file:
         ledger = ledgers.Ledger(tmp_path, file)
-        with pytest.raises(ConfigError, match=r"cannot be written \(No space left on device\): free some space"):
+        with pytest.raises(ConfigError, match=r"cannot be written \(No space left on device\); free some space"):
             ledger.add(ENTRY)
         os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())  # what is still buffered

@@ -310,7 +310,7 @@ def test_gpus_are_sizes_too(monkeypatch, tmp_path):
     assert [(size.replicas, size.gpus) for size in named] == [(1, 1)]
     with pytest.raises(ConfigError, match="gpu_cost 0: makes GPUs free beside cores that cost; name what one costs"):
         asyncio.run(prepare_size(config(tmp_path, serve=Deploy("noop", topology=machine), core_cost=0.1)))
-    with pytest.raises(PlacementError, match="5 replicas need 5 GPUs, and replicas may use 1: use fewer replicas"):
+    with pytest.raises(PlacementError, match="5 replicas need 5 GPUs, and replicas may use 1; use fewer replicas"):
         asyncio.run(prepare_size(config(tmp_path, serve=Deploy("noop", topology=machine, gpus=(1,)), replicas=(5,))))
     none = asyncio.run(prepare_size(config(tmp_path, serve=Deploy("noop", topology=machine, gpus=())))).question.sizes
     assert not any(size.gpus for size in none)
@@ -319,7 +319,7 @@ def test_gpus_are_sizes_too(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"rate_rps": None}, "rate_rps and trace"),
+        ({"rate_rps": None}, "rate_rps or trace"),
         ({"rate_rps": 1e-310}, "within_s 600s: too short: 1,000,000,000 s of 1e-310 requests/s"),
         ({"rate_rps": 0.5}, "within_s 600s: too short: 1,320 s of 0.5 requests/s tell p99<100ms"),
         ({"within_s": 5.0}, "within_s 5s: too short"),
@@ -353,7 +353,7 @@ def test_what_has_no_room_beside_what_has(tmp_path):
 
 def test_nothing_runs_on_a_described_machine(tmp_path):
     """It can only be planned for."""
-    with pytest.raises(ConfigError, match="described"):
+    with pytest.raises(ConfigError, match="describes a machine"):
         found(config(tmp_path, serve=Deploy("noop", topology=describe("cpus=0-3"))))
 
 

@@ -529,7 +529,7 @@ def test_a_sampler_that_is_stopped_is_a_note(monkeypatch, caplog):
 
     (note,) = uvloop.run(scenario())
     assert note.startswith("sampler was stopped by a signal or a debugger 1 time")
-    assert caplog.messages[0].startswith("sampler is stopped by a signal or a debugger: continue it with kill -CONT ")
+    assert caplog.messages[0].startswith("sampler is stopped by a signal or a debugger; continue it with kill -CONT ")
 
 
 def test_a_sampler_without_a_reading_is_a_note(monkeypatch, caplog):

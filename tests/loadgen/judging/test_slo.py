@@ -85,7 +85,7 @@ def test_conditions_are_joined_by_commas():
         pytest.param("p99=250ms", "no condition", id="an operator that is none"),
         pytest.param("p99<250ms,", "no condition", id="a comma too many"),
         pytest.param("p99<-1ms", "no condition", id="a negative bound"),
-        pytest.param("p98<250ms", "there is no metric p98, only p50, ", id="a metric that is none"),
+        pytest.param("p98<250ms", "there is no metric p98; use one of p50, ", id="a metric that is none"),
         pytest.param("p99<250", "write p99<250ms", id="a latency without a unit"),
         pytest.param("p99<250%", "measured in us or µs or ms or s or m or min or h", id="a latency as a share"),
         pytest.param("throughput>100MB/s", "measured in req/s or req/m or req/h or no unit", id="a rate of bytes"),

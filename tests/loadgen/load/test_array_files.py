@@ -54,7 +54,7 @@ def test_a_pickle_runs_no_code(tmp_path, suffix, capsys):
     path = tmp_path / f"a.{suffix}"
     (np.save if suffix == "npy" else np.savez)(path, np.array([Harmful()], object))
     (name,) = array_names(path)
-    with pytest.raises(ConfigError, match=r"may run code: save numbers, or texts with astype\(str\)"):
+    with pytest.raises(ConfigError, match=r"may run code; save numbers, or texts with astype\(str\)"):
         read_array(path, name)
     assert capsys.readouterr().out == ""
 
@@ -89,7 +89,7 @@ def test_damaged_files(tmp_path, content, suffix):
     """In whichever way, in one line with the file."""
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=rf"a.{suffix} cannot be read: it holds no arrays, or is damaged$"):
+    with pytest.raises(ConfigError, match=rf"a.{suffix}: holds no arrays, or is damaged$"):
         read_array(path, array_names(path)[0])
 
 
@@ -97,7 +97,7 @@ def test_a_header_in_an_npz_that_promises_too_much(tmp_path):
     """The array has no place, whether the file has it or not."""
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as members:
         members.writestr("x.npy", npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (50000000000000,), }"))
-    with pytest.raises(ConfigError, match=r"a\.npz cannot be read: it does not fit in memory, or is damaged$"):
+    with pytest.raises(ConfigError, match=r"a\.npz: does not fit in memory, or is damaged$"):
         read_array(tmp_path / "a.npz", "x")
 
 
@@ -109,7 +109,7 @@ def test_a_byte_that_changed_in_an_npz(tmp_path, at):
     content = bytearray(path.read_bytes())
     content[at : at + 8] = b"\xaa" * 8
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"a\.npz cannot be read"):
+    with pytest.raises(ConfigError, match=r"a\.npz: holds no arrays"):
         read_array(path, array_names(path)[0])
 
 
@@ -117,7 +117,7 @@ def test_an_array_that_is_too_large_for_memory(tmp_path, monkeypatch):
     """In an npz is refused before it is unpacked; of an npy only what is used is read."""
     monkeypatch.setattr("loadgen.load.array_files.MOST_UNPACKED_BYTES", 1000)
     np.savez_compressed(tmp_path / "a.npz", np.zeros(200))
-    with pytest.raises(ConfigError, match=r"a.npz, arr_0 has more than 0 GiB unpacked: save it as npy"):
+    with pytest.raises(ConfigError, match=r"a.npz, arr_0: has more than 0 GiB unpacked; save it as npy"):
         read_array(tmp_path / "a.npz", "arr_0")
     header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (10000000000, 4), }"
     (tmp_path / "a.npy").write_bytes(npy(header))
@@ -129,5 +129,5 @@ def test_a_sparse_matrix(tmp_path):
     """Whose parts would be taken for inputs."""
     path = tmp_path / "a.npz"
     np.savez(path, data=[1], indices=[0], indptr=[0, 1], shape=[1, 1], format=b"csr")
-    with pytest.raises(ConfigError, match=r"a sparse matrix: save it with toarray\(\)"):
+    with pytest.raises(ConfigError, match=r"a sparse matrix; save it with toarray\(\)"):
         array_names(path)

@@ -56,7 +56,7 @@ def test_an_image_of_the_right_size_is_not_resized():
 
 def test_resizing_wants_a_size():
     """Which a model of any has not."""
-    with pytest.raises(ConfigError, match="any size: say one with input_shape"):
+    with pytest.raises(ConfigError, match="any size; name one with input_shape"):
         laid_out(PIXELS, [(3, -1, -1)], ImageOptions(resize="box"), "x.png")
 
 

@@ -38,9 +38,9 @@ def test_the_array_with_the_name_of_the_input_is_it(tmp_path):
     (tmp_path / "b.json").write_text('[{"y": 1, "x": [1, 2, 3, 4]}]')
     pool = FileInputs(tmp_path, VECTOR, None, None, names=("x",)).make()
     assert [array.tolist() for array in pool.arrays] == [[0, 1, 2, 3], [4, 5, 6, 7], [1, 2, 3, 4]]
-    with pytest.raises(ConfigError, match=r"y holds inputs of 2, .*, or save the inputs alone, named 'w'"):
+    with pytest.raises(ConfigError, match=r"y: holds inputs of 2, .*, or save the inputs alone, named 'w'"):
         FileInputs(tmp_path, VECTOR, None, None, names=("w",)).make()
-    with pytest.raises(ConfigError, match="has nothing named 'w', which the model takes: it has y, x"):
+    with pytest.raises(ConfigError, match="has the members y, x, not 'w'; name one so"):
         FileInputs(tmp_path / "b.json", VECTOR, None, None, names=("w",)).make()
 
 
@@ -56,7 +56,7 @@ def test_the_array_with_the_name_of_the_input_is_it(tmp_path):
 def test_an_image_that_does_not_fit_says_what_helps(tmp_path, shape, options, remedy):
     """Resizing gives no channels."""
     Image.fromarray(noise()).save(tmp_path / "a.png")
-    with pytest.raises(ConfigError, match=rf"a\.png is an image of .*: {remedy}$"):
+    with pytest.raises(ConfigError, match=rf"a\.png: an image of .*; {remedy}$"):
         FileInputs(tmp_path, TensorSpec(shape, "float32"), None, None, image_options=options).make()
 
 
@@ -71,7 +71,7 @@ def test_columns_are_found_by_their_names(tmp_path):
     with pytest.raises(ConfigError, match="allow NaN"):
         FileInputs(tmp_path, spec, None, None, names=names).make()
     np.savez(tmp_path / "b.npz", fare=[30.0, 40.0], age=[3])
-    with pytest.raises(ConfigError, match=r"b\.npz holds arrays of different lengths \(age, fare\)"):
+    with pytest.raises(ConfigError, match=r"b\.npz: holds arrays of different lengths \(age, fare\)"):
         FileInputs(tmp_path, spec, None, None, names=names).make()
 
 
@@ -145,21 +145,21 @@ def write(path):
 @pytest.mark.parametrize(
     ("name", "spec", "pixels", "text"),
     [
-        ("a.npy", VECTOR, None, "a.npy holds inputs of 3, the model takes 4: resize them before"),
-        ("a.npy", TensorSpec((3,), "uint8"), None, "a.npy holds float32, the model takes uint8"),
-        ("a.npy", TEXT, PIXELS, "a.npy holds numbers where strings are sent"),
+        ("a.npy", VECTOR, None, "a.npy: holds inputs of 3, the model takes 4; resize them before"),
+        ("a.npy", TensorSpec((3,), "uint8"), None, "a.npy: holds float32, the model takes uint8"),
+        ("a.npy", TEXT, PIXELS, "a.npy: holds numbers where strings are sent"),
         (
             "a.png",
             TensorSpec((9, 9, 3), "uint8"),
             (9, 9, 3),
-            "the model takes 9x9x3: resize it before, or with resize b",
+            "the model takes 9x9x3; resize it before, or with resize b",
         ),
-        ("a.png", VECTOR, None, "a.png is an image, and this model takes none"),
-        ("a.txt", VECTOR, None, "a.txt is a text, and this model takes none"),
-        ("a.jpg", IMAGE, PIXELS, "a.jpg is not an image"),
-        ("a.jpg", TEXT, PIXELS, "a.jpg is not an image, or is damaged"),
-        ("a.npz", VECTOR, None, "a.npz cannot be read"),
-        ("a.bin", VECTOR, None, "a.bin is no directory and does not end in .npy"),
+        ("a.png", VECTOR, None, "a.png: an image, and this model takes none; save numbers, as npy or csv"),
+        ("a.txt", VECTOR, None, "a.txt: a text, and this model takes none; save numbers, as npy or csv"),
+        ("a.jpg", IMAGE, PIXELS, "a.jpg: not an image"),
+        ("a.jpg", TEXT, PIXELS, "a.jpg: not an image, or damaged"),
+        ("a.npz", VECTOR, None, "a.npz: holds no arrays, or is damaged"),
+        ("a.bin", VECTOR, None, "a.bin: is no directory and does not end in .npy"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path, name, spec, pixels, text):
@@ -189,7 +189,7 @@ def test_fewer_inputs_than_were_asked_for_are_refused(tmp_path):
 
 def test_what_is_not_there_is_refused(tmp_path):
     """A file, a directory without inputs, a file without lines."""
-    with pytest.raises(ConfigError, match=r"nowhere\.npy is not there"):
+    with pytest.raises(ConfigError, match=r"nowhere\.npy: not there"):
         FileInputs(tmp_path / "nowhere.npy", VECTOR, None, None).make()
     with pytest.raises(ConfigError, match="holds no file that ends in"):
         FileInputs(tmp_path, VECTOR, None, None).make()
@@ -204,7 +204,7 @@ def test_what_is_not_there_is_refused(tmp_path):
         (np.full(4, 300, np.uint16), "uint8", "holds 300 to 300, beyond uint8"),
         (np.full(4, 1 << 40), "int32", "beyond int32"),
         (np.full(4, 1e300), "float32", "not finite in float32"),
-        (np.full(4, -(1 << 24) - 1), "float32", "holds -16777217, which float32 rounds to -16777216: scale it before"),
+        (np.full(4, -(1 << 24) - 1), "float32", "holds -16777217, which float32 rounds to -16777216; scale it before"),
         (np.array([0, 0, 0, 2049], np.uint16), "float16", "holds 2049, which float16 rounds to 2048"),
         (np.full(4, (1 << 53) + 1), "float64", "holds 9007199254740993, which float64 rounds to 9007199254740992"),
         (np.array([0, 1, np.nan, 0], np.float32), "float32", "not finite"),
@@ -222,7 +222,7 @@ def test_broken_files_are_refused(tmp_path, content):
     """Empty, or cut off."""
     for name in ("a.npy", "a.npz"):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ConfigError, match=f"{name} cannot be read"):
+        with pytest.raises(ConfigError, match=f"{name}: holds no arrays"):
             FileInputs(tmp_path / name, VECTOR, None, None).make()
 
 
@@ -292,19 +292,19 @@ def test_numbers_of_each_type_and_shape(tmp_path, spec, content, expected):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("[[1, 2, 3]]", "x.json, entry 1 holds inputs of 3, the model takes 4: resize them before"),
-        ("[[1, 2], [[1, 2], [3]]]", "x.json, entry 1 holds inputs of 2"),
-        ("[[[1, 2], [3]]]", "x.json, entry 1 holds no array: its lists differ in length"),
-        ("[" + "[" * 300 + "1" + "]" * 300 + "]", "x.json, entry 1 holds no array: .*or are too deep"),
-        ('[["1", 2, 3, 4]]', "x.json, entry 1 holds <U21, the model takes float32"),
-        ("[[1, null, 3, 4]]", "x.json, entry 1 holds object, the model takes float32"),
-        ('[{"a": 1, "b": "x"}]', "x.json, entry 1 has several values, the model takes one: it has a, b"),
+        ("[[1, 2, 3]]", "x.json, entry 1: holds inputs of 3, the model takes 4; resize them before"),
+        ("[[1, 2], [[1, 2], [3]]]", "x.json, entry 1: holds inputs of 2"),
+        ("[[[1, 2], [3]]]", "x.json, entry 1: its lists differ in length"),
+        ("[" + "[" * 300 + "1" + "]" * 300 + "]", "x.json, entry 1: its lists differ in length, or are too deep"),
+        ('[["1", 2, 3, 4]]', "x.json, entry 1: holds <U21, the model takes float32"),
+        ("[[1, null, 3, 4]]", "x.json, entry 1: holds object, the model takes float32"),
+        ('[{"a": 1, "b": "x"}]', "x.json, entry 1: has the members a, b, the model takes one; leave the others out"),
         (
             '[{"a": 1, "b": 2, "c": 3, "d": 4}, {"a": 1, "b": 2, "c": 3, "e": 4}]',
-            "x.json, entry 2 has a, b, c, e, the first entry a, b, c, d: give all entries the same members",
+            "x.json, entry 2: has a, b, c, e, the first entry a, b, c, d; give all entries the same members",
         ),
-        ("[{}]", "x.json, entry 1 holds an object without members"),
-        ("[[1e999, 1, 1, 1]]", "x.json, entry 1 holds numbers that are not finite in float32"),
+        ("[{}]", "x.json, entry 1: holds an object without members; write its values"),
+        ("[[1e999, 1, 1, 1]]", "x.json, entry 1: holds numbers that are not finite in float32"),
     ],
 )
 def test_numbers_from_text_that_do_not_fit(tmp_path, content, reason):
@@ -353,7 +353,7 @@ def test_texts_from_arrays(tmp_path, array, save):
 def test_a_text_that_the_wire_would_split(tmp_path):
     """A NUL ends a string there, and frontends refuse one inside."""
     (tmp_path / "x.jsonl").write_text('"a\\u0000b"\n')
-    with pytest.raises(ConfigError, match=r"x\.jsonl holds a text with a NUL, which ends a string on the wire"):
+    with pytest.raises(ConfigError, match=r"x\.jsonl: holds a text with a NUL, which ends a string on the wire"):
         FileInputs(tmp_path / "x.jsonl", TEXT, None, None).make()
 
 
@@ -367,13 +367,13 @@ def test_an_empty_text_is_an_input(tmp_path):
 @pytest.mark.parametrize(
     ("array", "reason"),
     [
-        (np.array([1j, 2, 3, 4]), "x.npy holds complex128, the model takes float32"),
-        (np.array(["2024-01-01"] * 4, "M8[D]"), r"x.npy holds datetime64\[D\], the model takes"),
-        (np.array([(1, 2.0)], [("a", "i4"), ("b", "f4")]), "x.npy holds .*, the model takes float32"),
-        (np.array(["a"] * 4), "x.npy holds <U1, the model takes float32"),
-        (np.array([1, None, 3, 4], object), "x.npy holds object, the model takes float32"),
-        (np.zeros((2, 0)), "x.npy holds inputs of 0, the model takes 4"),
-        (np.zeros((0, 4)), "x.npy holds no input"),
+        (np.array([1j, 2, 3, 4]), "x.npy: holds complex128, the model takes float32"),
+        (np.array(["2024-01-01"] * 4, "M8[D]"), r"x.npy: holds datetime64\[D\], the model takes"),
+        (np.array([(1, 2.0)], [("a", "i4"), ("b", "f4")]), "x.npy: holds .*, the model takes float32"),
+        (np.array(["a"] * 4), "x.npy: holds <U1, the model takes float32"),
+        (np.array([1, None, 3, 4], object), "x.npy: holds object, the model takes float32"),
+        (np.zeros((2, 0)), "x.npy: holds inputs of 0, the model takes 4"),
+        (np.zeros((0, 4)), "x.npy: holds no input"),
     ],
 )
 def test_arrays_that_a_model_cannot_take(tmp_path, array, reason):
@@ -387,14 +387,14 @@ def test_arrays_of_any_shape_without_elements(tmp_path):
     """Would be requests of nothing."""
     for array in (np.zeros(0), np.zeros((2, 0))):
         np.save(tmp_path / "x.npy", array)
-        with pytest.raises(ConfigError, match=r"x\.npy holds an input without elements"):
+        with pytest.raises(ConfigError, match=r"x\.npy: holds an input without elements; remove it"):
             FileInputs(tmp_path / "x.npy", TensorSpec(None, "float32"), None, None).make()
 
 
 def test_inputs_and_labels_in_one_file(tmp_path):
     """Labels are no input of a model that takes any."""
     np.savez(tmp_path / "x.npz", X=np.zeros((3, 2)), y=np.arange(3))
-    with pytest.raises(ConfigError, match=r"x\.npz holds arrays of other dimensions \(X, y\): save the inputs only"):
+    with pytest.raises(ConfigError, match=r"x\.npz: holds arrays of other dimensions \(X, y\); save the inputs only"):
         FileInputs(tmp_path / "x.npz", TensorSpec(None, "float32"), None, None).make()
 
 
@@ -418,7 +418,7 @@ def test_one_element_a_row(tmp_path):
 def test_integers_that_a_float_rounds_are_refused(tmp_path, name, content):
     """As those that an integer type lacks."""
     (tmp_path / name).write_text(content)
-    with pytest.raises(ConfigError, match=r"holds 16777217, which float32 rounds to 16777216: .* write it as a float"):
+    with pytest.raises(ConfigError, match=r"holds 16777217, which float32 rounds to 16777216; .* write it as a float"):
         FileInputs(tmp_path / name, VECTOR_2, None, None).make()
 
 
@@ -480,7 +480,7 @@ def test_labels_beside_images(tmp_path):
 
 def test_names_that_are_too_long():
     """As anything else that is not there."""
-    with pytest.raises(ConfigError, match="x cannot be read: File name too long"):
+    with pytest.raises(ConfigError, match="x: cannot be read: File name too long"):
         FileInputs(Path("x" * 5000), VECTOR, None, None).make()
 
 
@@ -488,12 +488,12 @@ def test_what_can_be_read_once_only(tmp_path):
     """Is no input: files are read for the plan and for the run, and by each client."""
     os.mkfifo(tmp_path / "x.txt")
     for path in (tmp_path / "x.txt", Path("/dev/zero")):
-        with pytest.raises(ConfigError, match=f"{path} is no file on disk, and inputs are read several times"):
+        with pytest.raises(ConfigError, match=f"{path}: no file on disk, and inputs are read several times"):
             files_in(path, ())
     (tmp_path / "y.txt").write_text("y\n")
     assert len(FileInputs(tmp_path, TEXT, None, None).make()) == 1
     (tmp_path / "z.txt").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match=r"z\.txt cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"z\.txt: cannot be read: No such file"):
         FileInputs(tmp_path, TEXT, None, None).make()
 
 
@@ -507,16 +507,16 @@ def test_a_directory_named_as_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("x.jsonl.gz", "holds many inputs in a form that is not read: unpack it"),
-        ("x.tsv", "holds many inputs in a form that is not read: save it as csv or jsonl"),
-        ("x.parquet", "holds many inputs in a form that is not read: save it as csv or jsonl"),
-        ("x.bin", "is empty: remove it"),
+        ("x.jsonl.gz", "holds many inputs in a form that is not read; unpack it"),
+        ("x.tsv", "holds many inputs in a form that is not read; save it as csv or jsonl"),
+        ("x.parquet", "holds many inputs in a form that is not read; save it as csv or jsonl"),
+        ("x.bin", "empty; remove it"),
     ],
 )
 def test_whole_files_that_are_no_input(tmp_path, name, reason):
     """Although any file may be one string."""
     (tmp_path / name).write_bytes(b"" if name == "x.bin" else b"x")
-    with pytest.raises(ConfigError, match=f"{name} {reason}"):
+    with pytest.raises(ConfigError, match=f"{name}: {reason}"):
         content_of(tmp_path / name)
 
 
@@ -528,7 +528,7 @@ def test_images_that_lie_on_their_side(tmp_path):
     pool = FileInputs(tmp_path / "a.png", IMAGE, PIXELS, None).make()
     assert np.array_equal(pool.arrays[0], noise((7, 5, 3))[::-1].transpose(1, 0, 2))
     Image.fromarray(noise((7, 5, 3))).save(tmp_path / "a.png")
-    with pytest.raises(ConfigError, match="is an image of 7x5x3, the model takes 5x7x3: transpose it before"):
+    with pytest.raises(ConfigError, match=": an image of 7x5x3, the model takes 5x7x3; transpose it before"):
         FileInputs(tmp_path / "a.png", IMAGE, PIXELS, None).make()
 
 
@@ -568,12 +568,12 @@ def test_images_are_resized_on_demand(tmp_path, dtype):
 def test_nan_is_allowed_on_demand(tmp_path):
     """Not infinity."""
     np.save(tmp_path / "a.npy", np.array([1, np.nan, 3, 4], np.float32))
-    with pytest.raises(ConfigError, match="not finite in float32: remove them, or allow NaN with allow_nan"):
+    with pytest.raises(ConfigError, match="not finite in float32; remove them, or allow NaN with allow_nan"):
         FileInputs(tmp_path, VECTOR, None, None).make()
     (array,) = FileInputs(tmp_path, VECTOR, None, None, allow_nan=True).make().arrays
     assert np.isnan(array).tolist() == [False, True, False, False]
     np.save(tmp_path / "a.npy", np.array([1, np.inf, 3, 4], np.float32))
-    with pytest.raises(ConfigError, match="not finite in float32: remove them"):
+    with pytest.raises(ConfigError, match="not finite in float32; remove them"):
         FileInputs(tmp_path, VECTOR, None, None, allow_nan=True).make()
 
 

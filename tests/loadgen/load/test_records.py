@@ -65,7 +65,7 @@ def test_entries_are_what_the_file_says(tmp_path, name, content, expected):
     assert list(map(repr, found.values())) == list(map(repr, expected.values()))
 
 
-NO_LIST = r"x.json holds no list of inputs: write \[input, …\], as pandas does with orient='records'"
+NO_LIST = r"x.json: holds no list of inputs; write \[input, …\], as pandas does with orient='records'"
 
 
 @pytest.mark.parametrize(
@@ -80,46 +80,46 @@ NO_LIST = r"x.json holds no list of inputs: write \[input, …\], as pandas does
         (
             "x.json",
             '{"data":[[{"A":[1]}],[{"A":[2]}]]}',
-            "x.json holds sequences, which are not sent: write their steps",
+            "x.json: holds sequences, which are not sent; write their steps",
         ),
         (
             "x.json",
             '{"a":1}\n{"a":2}\n',
-            "x.json is no JSON: Extra data at line 2, column 1; a file with a value a line",
+            "x.json: no JSON: Extra data at line 2, column 1; a file with a value a line",
         ),
-        ("x.json", "", "x.json is no JSON: Expecting value at column 1"),
-        ("x.json", "[" * 100_000, "x.json is no JSON: it is nested too deep"),
+        ("x.json", "", "x.json: no JSON: Expecting value at column 1"),
+        ("x.json", "[" * 100_000, "x.json: no JSON: it is nested too deep"),
         (
             "x.jsonl",
             '{"a":1}\n{"a":\n',
-            "x.jsonl, line 2 is no JSON: Expecting value at column 6; write a value a line",
+            "x.jsonl, line 2: no JSON: Expecting value at column 6; write a value a line",
         ),
-        ("x.jsonl", '{\n"a":1\n}\n', "x.jsonl, line 1 is no JSON: .*write a value a line"),
-        ("x.jsonl", "[1, NaN]\n", "x.jsonl, line 1 is no JSON: JSON has no NaN"),
-        ("x.jsonl", '"one"\n"caf\u00e9"\n'.encode("latin-1"), "x.jsonl cannot be read: line 2 is not UTF-8: save it"),
-        ("x.json", '[{"a": 1, "a": 2}]', "x.json is no JSON: an object has 'a' twice"),
+        ("x.jsonl", '{\n"a":1\n}\n', "x.jsonl, line 1: no JSON: .*write a value a line"),
+        ("x.jsonl", "[1, NaN]\n", "x.jsonl, line 1: no JSON: JSON has no NaN"),
+        ("x.jsonl", '"one"\n"caf\u00e9"\n'.encode("latin-1"), "x.jsonl: cannot be read: line 2 is not UTF-8; save it"),
+        ("x.json", '[{"a": 1, "a": 2}]', "x.json: no JSON: an object has 'a' twice"),
         (
             "x.txt",
             "one\n".encode("utf-16-le"),
-            "x.txt cannot be read: it has NUL bytes, as UTF-16 and binary files have",
+            "x.txt: cannot be read: it has NUL bytes, as UTF-16 and binary files have",
         ),
-        ("x.txt", "one\n".encode("utf-16"), "x.txt cannot be read: it is UTF-16: save it as UTF-8"),
+        ("x.txt", "one\n".encode("utf-16"), "x.txt: cannot be read: it is UTF-16; save it as UTF-8"),
         (
             "x.csv",
             "a;b\n1,5;2\n",
-            "x.csv, line 1 has semicolons or tabs: separate columns by commas, decimals by points",
+            "x.csv, line 1: has semicolons or tabs; separate columns by commas, decimals by points",
         ),
-        ("x.csv", "1,5;2\n", "x.csv, line 1 has semicolons"),
-        ("x.csv", "a\tb\n1\t2\n", "x.csv, line 1 has semicolons or tabs"),
-        ("x.csv", "a,b\n0,5,1,5\n", "x.csv, line 2 has 4 fields, the first row 2: .*write decimals with a point"),
-        ("x.csv", "prompt\nHello, you\n", "x.csv, line 2 has 2 fields, the first row 1: quote texts that hold commas"),
-        ("x.csv", 'a, t\n1, "x"\n', "x.csv, line 2 has a space before a quote: remove it"),
-        ("x.csv", "0,1\n3,4\n", "x.csv, line 1 may be a heading or numbers: name the columns"),
-        ("x.csv", "1,hello\n2,you\n", "x.csv, line 1 is neither a heading nor a row of numbers"),
-        ("x.csv", "a,a\n1,2\n", "x.csv, line 1 does not name all columns differently"),
-        ("x.csv", "a,\n1,2\n", "x.csv, line 1 does not name all columns differently"),
-        ("x.csv", 'a,b\n1,"x\n', "x.csv, line 2 is no CSV: unexpected end of data"),
-        ("x.csv", "a\n\u00e9\n".encode("latin-1"), "x.csv cannot be read: line 2 is not UTF-8"),
+        ("x.csv", "1,5;2\n", "x.csv, line 1: has semicolons"),
+        ("x.csv", "a\tb\n1\t2\n", "x.csv, line 1: has semicolons or tabs"),
+        ("x.csv", "a,b\n0,5,1,5\n", "x.csv, line 2: has 4 fields, the first row 2; .*write decimals with a point"),
+        ("x.csv", "prompt\nHello, you\n", "x.csv, line 2: has 2 fields, the first row 1; quote texts that hold commas"),
+        ("x.csv", 'a, t\n1, "x"\n', "x.csv, line 2: has a space before a quote; remove it"),
+        ("x.csv", "0,1\n3,4\n", "x.csv, line 1: may be a heading or numbers; name the columns"),
+        ("x.csv", "1,hello\n2,you\n", "x.csv, line 1: neither a heading nor a row of numbers"),
+        ("x.csv", "a,a\n1,2\n", "x.csv, line 1: does not name all columns differently"),
+        ("x.csv", "a,\n1,2\n", "x.csv, line 1: does not name all columns differently"),
+        ("x.csv", 'a,b\n1,"x\n', "x.csv, line 2: no CSV: unexpected end of data"),
+        ("x.csv", "a\n\u00e9\n".encode("latin-1"), "x.csv: cannot be read: line 2 is not UTF-8"),
     ],
 )
 def test_files_that_may_mean_another_thing(tmp_path, name, content, reason):

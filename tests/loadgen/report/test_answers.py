@@ -167,7 +167,7 @@ def test_runs_alone_do_not_say_what_to_deploy():
     what = collection([at_a_rate(50.0), external])
     assert lines(what) == [
         [
-            "deploy      not known for noop: name a rate and an objective, --rate RATE --slo 'p99<250ms'",
+            "deploy      not known for noop; name a rate and an objective, --rate RATE --slo 'p99<250ms'",
             "find out    loadgen size -m noop --rate RATE --slo 'p99<250ms'",
         ],
         [

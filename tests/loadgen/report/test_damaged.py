@@ -80,7 +80,7 @@ def test_values_that_no_run_writes(tmp_path, member, value, reason):
     path.write_text(json.dumps(changed(member, value)).replace("Infinity", "1e400"))
     with pytest.raises(ConfigError) as caught:
         read(path)
-    assert str(caught.value).startswith(f"{path} is not a results file: {reason}")
+    assert str(caught.value).startswith(f"{path}: not a results file: {reason}")
 
 
 def test_figures_of_another_servers_metrics_may_be_any(tmp_path):
@@ -104,12 +104,12 @@ HEADER = json.dumps({"schema_version": 1, "settings": {}})
 @pytest.mark.parametrize(
     ("header", "ledger", "reason"),
     [
-        ("[]", "", "is not the directory of a sweep: "),
-        ("[" * 100_000, "", "is not the directory of a sweep: "),
-        ('{"schema_version": "1"}', "", "is not the directory of a sweep: "),
+        ("[]", "", "not the directory of a sweep: "),
+        ("[" * 100_000, "", "not the directory of a sweep: "),
+        ('{"schema_version": "1"}', "", "not the directory of a sweep: "),
         (HEADER, "\xff\n[1]\n" + "[" * 100_000, "holds a sweep without a finished measurement"),
-        (HEADER, None, "ledger.jsonl cannot be read: Is a directory"),
-        (None, "", "is not the directory of a sweep: "),
+        (HEADER, None, "ledger.jsonl: cannot be read: Is a directory"),
+        (None, "", "not the directory of a sweep: "),
     ],
 )
 def test_a_damaged_sweep(tmp_path, header, ledger, reason):
@@ -135,4 +135,4 @@ def test_what_is_no_file_of_results(tmp_path):
         for name in ("/dev/full", tmp_path / "large.json", tmp_path / "pipe"):
             done = asked([LOADGEN, "report", str(name)])
             assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-            assert f"{name} cannot be read: " in done.stderr
+            assert f"{name}: cannot be read: " in done.stderr

@@ -62,7 +62,7 @@ def test_what_cannot_be_read_is_a_line_each_and_the_rest_is_there(tmp_path):
     assert len(collection.cells) == 1
     named = [tmp_path / "torn.json", tmp_path / "none.json", tmp_path / "empty", sweep / "gone.json"]
     for path, line in zip(named, collection.unreadable, strict=True):
-        assert line.startswith(f"{path} ")
+        assert line.startswith(f"{path}: ")
         assert "\n" not in line
 
 
@@ -112,7 +112,7 @@ def test_an_answer_that_cannot_be_read_leaves_its_runs(tmp_path, text):
     found = collect([make_capacity(tmp_path, text)])
     assert (len(found.own_cells), found.capacities) == (1, ())
     (line,) = found.unreadable
-    assert line.startswith(f"{tmp_path / 'capacity.json'} cannot be read: ")
+    assert line.startswith(f"{tmp_path / 'capacity.json'}: cannot be read: ")
 
 
 def test_an_answer_of_sizes_that_cannot_be_read_leaves_its_runs(tmp_path):
@@ -122,7 +122,7 @@ def test_an_answer_of_sizes_that_cannot_be_read_leaves_its_runs(tmp_path):
     found = collect([size])
     assert (len(found.cells), found.sizes) == (1, ())
     (line,) = found.unreadable
-    assert line.startswith(f"{size / 'size.json'} cannot be read: ")
+    assert line.startswith(f"{size / 'size.json'}: cannot be read: ")
 
 
 def test_half_a_round_is_no_round(tmp_path):
@@ -148,7 +148,7 @@ def test_a_comparison_with_a_margin_that_is_none(tmp_path, margin):
     found = collect([tmp_path])
     assert (len(found.cells), found.comparisons) == (2, ())
     (line,) = found.unreadable
-    assert line == f"{path} cannot be read: a margin of {margin:g} of throughput"
+    assert line == f"{path}: cannot be read: a margin of {margin:g} of throughput"
 
 
 def test_a_directory_without_results_says_what_is_in_it(tmp_path):
@@ -172,7 +172,7 @@ def test_logs_beside_results_are_passed_over(tmp_path):
 
 def test_nothing_to_report_is_refused(tmp_path):
     """In one line."""
-    with pytest.raises(ConfigError, match=r"none\.json cannot be read"):
+    with pytest.raises(ConfigError, match=r"none\.json: cannot be read"):
         collect([tmp_path / "none.json"])
 
 
@@ -185,7 +185,7 @@ def test_a_sweep_without_a_measurement(tmp_path, ledger):
     with pytest.raises(ConfigError) as error:
         collect([sweep])
     remedy = "wait for it, or run its command again with resume"
-    assert str(error.value) == f"{sweep} holds a sweep without a finished measurement: {remedy}"
+    assert str(error.value) == f"{sweep}: holds a sweep without a finished measurement; {remedy}"
 
 
 def test_a_sweep_of_failures_is_reported(tmp_path):

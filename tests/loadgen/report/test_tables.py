@@ -244,15 +244,15 @@ def test_the_command_writes_what_is_asked_for(tmp_path, runner):
 @pytest.mark.parametrize(
     ("arguments", "said", "rest"),
     [
-        ("report {good} {torn}", "torn.json is not a results file", True),
-        ("report {torn}", "torn.json is not a results file", False),
+        ("report {good} {torn}", "torn.json: not a results file", True),
+        ("report {torn}", "torn.json: not a results file", False),
         ("report {good} --csv - --json -", "both ask for standard output", False),
         ("report {good} --csv {torn}/x", "cannot be written", False),
         ("best {good} --rate 0 --slo p99<1s", "--rate 0 is not a rate", False),
         ("best {good} --rate 1 --slo p99<1", "--slo 'p99<1'", False),
         ("best {good} --rate 1 --slo p99>1s", "--slo p99>1s: a lower p99 is better", False),
         ("report {good} --rate 1 --slo p99>1s", "--slo p99>1s: a lower p99 is better", False),
-        ("best {good} {torn} --rate 1 --slo p99<100s", "torn.json is not a results file", True),
+        ("best {good} {torn} --rate 1 --slo p99<100s", "torn.json: not a results file", True),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(tmp_path, runner, arguments, said, rest):

@@ -186,8 +186,8 @@ def changed(path, value):
         pytest.param(
             changed("schema_version", "2"), r"Expected `int`, got `str` - at `$.schema_version`", id="no version"
         ),
-        pytest.param(lambda d: {"schema_version": 2}, "is not a results file: Object missing", id="nothing in it"),
-        pytest.param(lambda d: [], "is not a results file: Expected `object`", id="something else"),
+        pytest.param(lambda d: {"schema_version": 2}, "not a results file: Object missing", id="nothing in it"),
+        pytest.param(lambda d: [], "not a results file: Expected `object`", id="something else"),
         pytest.param(changed("summary.sent", "many"), "Expected `int`, got `str` - at `$.summary.sent`", id="a text"),
         pytest.param(changed("summary.sent", -1), "Expected `int` >= 0 - at `$.summary.sent`", id="less than nothing"),
         pytest.param(changed("window.bytes", None), "got `null` - at `$.window.bytes`", id="null"),
@@ -215,7 +215,7 @@ def test_a_file_that_is_cut_off_or_no_json_is_one_line(tmp_path, content):
     """Likewise."""
     path = tmp_path / "cut.json"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"is not a results file|cannot be read: it is UTF-16"):
+    with pytest.raises(ConfigError, match=r"not a results file|cannot be read: it is UTF-16"):
         read(path)
 
 
@@ -323,7 +323,9 @@ def test_results_that_can_be_saved_nowhere(results, tmp_path, monkeypatch):
     """The error says what was tried."""
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file" / "none"))
-    with pytest.raises(NotSavedError, match=r"below \(Not a directory\), nor to .* \(Not a directory\)"):
+    with pytest.raises(
+        NotSavedError, match=r"below: results cannot be saved there \(Not a directory\), nor to .* \(Not a directory\)"
+    ):
         save(results, tmp_path / "file" / "below")
 
 

@@ -109,7 +109,7 @@ def test_a_file_without_answers(tmp_path):
 def test_what_is_none_is_one_line(tmp_path, members):
     """With the name of the file."""
     path = written(tmp_path, **members)
-    with pytest.raises(ConfigError, match=r"results-171001_001313\.json is not a results file: ") as error:
+    with pytest.raises(ConfigError, match=r"results-171001_001313\.json: not a results file: ") as error:
         read(path)
     assert "\n" not in str(error.value)
 

@@ -19,6 +19,6 @@ def test_a_limit_of_open_files(monkeypatch):
     monkeypatch.setattr(open_files, "raise_limit", lambda: 64)
     check_open_files(1, 1)
     with pytest.raises(
-        PlacementError, match=r"^10 replicas and 3 clients need 77 open files, 64 are allowed: raise the"
+        PlacementError, match=r"^10 replicas and 3 clients need 77 open files, 64 are allowed; raise the"
     ):
         check_open_files(10, 3)

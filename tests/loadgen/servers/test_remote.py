@@ -67,7 +67,7 @@ def test_what_goes_wrong_meanwhile_is_no_matter_of_shared_memory():
             None,
             37,
             None,
-            "a client wants 37 connections, and its limit of open files allows 36: use connections 36, ",
+            "a client wants 37 connections, and its limit of open files allows 36; use connections 36, ",
         ),
         (37, 1, "a schedule", "a client wants 37 connections, and its limit of open files allows 36"),
     ],
@@ -95,7 +95,7 @@ def test_where_no_connection_fits_only_more_open_files_help(monkeypatch, asked, 
     with pytest.raises(ClientLimitError) as raised:
         uvloop.run(server._connections(plan, cast(Any, None)))
     assert str(raised.value) == (
-        "the limit of open files leaves a client no connection (it needs 64 for itself): raise the limit (ulimit -Hn)"
+        "the limit of open files leaves a client no connection (it needs 64 for itself); raise the limit (ulimit -Hn)"
     )
 
 

@@ -50,8 +50,8 @@ def test_addresses(text, expected):
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("host:8001/m", "host:8001/m has no scheme: write http://host:8001/m, or oip"),
-        ("127.0.0.1", "has no scheme: write http://127.0.0.1, or"),
+        ("host:8001/m", "host:8001/m: has no scheme; write http://host:8001/m, or oip"),
+        ("127.0.0.1", "has no scheme; write http://127.0.0.1, or"),
         ("ftp://host:8000/m", "scheme is not one of"),
         ("grpc://host:8001/m", r"https; did you mean oip\+grpc://host:8001/m\?$"),
         ("oip+htp://host/m", r"; did you mean oip\+http://host/m\?$"),
@@ -63,7 +63,7 @@ def test_addresses(text, expected):
         ("http://:80/m", "a host is needed"),
         ("http://me:secret@host/m", "use headers for host"),
         ("http://host:0/m", "host and port are needed"),
-        ("oip+http://host/m/1/2", "one model is needed.*; write a slash in a name as %2F"),
+        ("oip+http://host/m/1/2", "one model is needed.*; write such as .*, with a slash in a name as %2F"),
         ("oip+grpc://host/m", "host and port are needed"),
         ("oip+grpc://:1/m", "host and port are needed"),
         ("oip+grpc://host:99999/m", "99999|range"),

@@ -120,7 +120,7 @@ def test_nobody_there_is_one_clear_line(monkeypatch):
             finally:
                 await target.close()
 
-        with pytest.raises(TargetError, match=rf"no handshake from tcp://127.0.0.1:{port} .*the port response"):
+        with pytest.raises(TargetError, match=rf"tcp://127.0.0.1:{port}: no handshake within .*the port response"):
             asyncio.run(attempt())
 
 

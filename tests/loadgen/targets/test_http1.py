@@ -221,7 +221,7 @@ def test_an_answer_in_parts_is_a_failure(judge, content_type):
     """Its time is not that of a whole one; who counts it says so."""
     record, _ = uvloop.run(behind(typed(content_type), judge=judge))
     kind = content_type.decode().lower().partition(";")[0]
-    reason = f'the answer is a stream ({kind}), and answers have to be whole: set "stream" to false'
+    reason = f'the answer is a stream ({kind}), and answers have to be whole; set "stream" to false'
     assert record.failures == {reason: 20}
     record, _ = uvloop.run(behind(typed(content_type), judge=AnyAnswers(), trusted=True))
     assert record.outcomes[Outcome.COMPLETED] == 20
@@ -467,7 +467,7 @@ BOMB = gzip.compress(b"x" * 100_000, mtime=0)
         (encoded(b"deflate", zlib.compress(BODY)), None),
         (encoded(b"deflate", RAW.compress(BODY) + RAW.flush()), None),
         (encoded(b"identity", BODY), None),
-        (encoded(b"br", BODY), "the answer has the Content-Encoding br, which is not decoded: ask for gzip or none"),
+        (encoded(b"br", BODY), "the answer has the Content-Encoding br, which is not decoded; ask for gzip or none"),
         (encoded(b"gzip, gzip", BODY), "the answer has the Content-Encoding gzip, gzip, which is not decoded"),
         (encoded(b"gzip", BODY), "the answer is no gzip, which its Content-Encoding says"),
         (encoded(b"gzip", gzip.compress(BODY, mtime=0)[:-1]), "the answer is no gzip, which its Content-Encoding says"),
@@ -512,15 +512,15 @@ def test_what_is_decoded_is_not_the_servers_time(monkeypatch):
     [
         (
             b"307 Moved\r\nLocation: http://other:1/b/",
-            "307: it redirects to http://other:1/b/: use that for the target",
+            "307: it redirects to http://other:1/b/; use that for the target",
         ),
         (
             b"308 Moved\r\nlocation: /b?token=s3cret-value&n=1",
             "308: it redirects to http://127.0.0.1:PORT/b?token=…&n=1",
         ),
-        (b"301 Moved\r\nLocation: ../b", "301: it redirects to http://127.0.0.1:PORT/b: use that for the target"),
-        (b"302 Found\r\nLocation: http://u:s3cret-value@h/", "302: it redirects to http://…@h/: use that"),
-        (b"302 Found\r\nLocation: http://[", "302: it redirects to http://[: use that"),
+        (b"301 Moved\r\nLocation: ../b", "301: it redirects to http://127.0.0.1:PORT/b; use that for the target"),
+        (b"302 Found\r\nLocation: http://u:s3cret-value@h/", "302: it redirects to http://…@h/; use that"),
+        (b"302 Found\r\nLocation: http://[", "302: it redirects to http://[; use that"),
         (b"302 Found", "302: Found"),
         (b"304 Not Modified\r\nLocation: /b", "304: it redirects to"),
         (b"429 No\r\nRetry-After: 120", "429: Too Many Requests (Retry-After: 120)"),

@@ -168,9 +168,9 @@ def test_a_number_that_json_lacks_is_sent_in_a_table_alone(tmp_path):
 def test_streams_are_refused_without_a_body_too(tmp_path):
     """Where an entry is the body, and in a form, as OpenAI's transcriptions take it."""
     (tmp_path / "x.jsonl").write_text('{"p": 1, "stream": true}\n')
-    with pytest.raises(ConfigError, match="path has an entry that asks for a stream, and answers have to be whole"):
+    with pytest.raises(ConfigError, match="path has an entry that: asks for a stream, and answers have to be whole"):
         list(sent(endpoint(), tmp_path / "x.jsonl"))
-    with pytest.raises(ConfigError, match=r'form asks for a stream, .*: set "stream" to false'):
+    with pytest.raises(ConfigError, match=r'form: asks for a stream, .*; set "stream" to false'):
         endpoint(form=("file=$input", "stream=true"))
     assert list(sent(endpoint(form=("a=$input", "stream=false"))))
 
@@ -217,10 +217,10 @@ def test_forms(tmp_path):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"body": '{"a": $input}'}, "body is no JSON: .*; to send it as it is, say what it is with content_type"),
+        ({"body": '{"a": $input}'}, "body: no JSON: .*; to send it as it is, name its type with content_type"),
         ({"body": "@/nowhere"}, "body @/nowhere: cannot be read: No such file"),
-        ({"body": "x", "form": ("a=b",)}, "form and body exclude each other"),
-        ({"form": ("a=b",), "content_type": "a/b"}, "form and content_type exclude each other"),
+        ({"body": "x", "form": ("a=b",)}, "form and body: exclude each other"),
+        ({"form": ("a=b",), "content_type": "a/b"}, "form and content_type: exclude each other"),
         ({"form": ("ab",)}, "form ab: no field; write NAME=VALUE"),
         ({"form": ("a=@/nowhere",)}, "form a=@/nowhere: cannot be read"),
         ({"method": "G T"}, "method G T: no method"),
@@ -228,7 +228,7 @@ def test_forms(tmp_path):
         ({"content_type": "csv"}, "content_type csv: no content type; write it such as text/csv"),
         ({"content_type": "a/b\r\nx: y"}, ": no content type"),
         ({"body": '{"stream": true}'}, "asks for a stream"),
-        ({"shared_memory": True}, "shared_memory means nothing with http://"),
+        ({"shared_memory": True}, "shared_memory: means nothing with http://"),
         ({"shapes": {"A": (1,)}}, "shapes A: inputs of http:// have no names"),
         ({"url": "http+json://host/x", "body": '"$input"', "content_type": "text/csv"}, "not JSON.*; use http://"),
     ],

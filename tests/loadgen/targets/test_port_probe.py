@@ -47,16 +47,16 @@ async def speaking(*spoken, tls=False):
 @pytest.mark.parametrize(
     ("url", "spoken", "tls", "said"),
     [
-        ("oip+http://{}/m", "2", False, "HTTP/2, as gRPC does, and not HTTP/1.1: use oip+grpc://{}/m"),
-        ("oip+grpc://{}/m", "1", False, "HTTP/1.1, and not HTTP/2: use oip+http://{}/m"),
-        ("http://{}/p", "2", False, "HTTP/2, as gRPC does, and not HTTP/1.1: use its port for HTTP"),
-        ("oip+https://{}/m", "1", False, "no TLS: use oip+http://{}/m"),
-        ("https://{}/p", "1", False, "no TLS: use http://{}/p"),
-        ("https+json://{}/p", "1", False, "no TLS: use http+json://{}/p"),
-        ("oip+grpcs://{}/m", "1", False, "no TLS and HTTP/1.1, and not HTTP/2: use oip+http://{}/m"),
-        ("oip+grpc://{}/m", "1", True, "TLS: use oip+grpcs://{}/m"),
-        ("http+json://{}/p", "1", True, "TLS: use https+json://{}/p"),
-        ("http://{}/p", "1", True, "TLS: use https://{}/p"),
+        ("oip+http://{}/m", "2", False, "HTTP/2, as gRPC does, and not HTTP/1.1; use oip+grpc://{}/m"),
+        ("oip+grpc://{}/m", "1", False, "HTTP/1.1, and not HTTP/2; use oip+http://{}/m"),
+        ("http://{}/p", "2", False, "HTTP/2, as gRPC does, and not HTTP/1.1; use its port for HTTP"),
+        ("oip+https://{}/m", "1", False, "no TLS; use oip+http://{}/m"),
+        ("https://{}/p", "1", False, "no TLS; use http://{}/p"),
+        ("https+json://{}/p", "1", False, "no TLS; use http+json://{}/p"),
+        ("oip+grpcs://{}/m", "1", False, "no TLS and HTTP/1.1, and not HTTP/2; use oip+http://{}/m"),
+        ("oip+grpc://{}/m", "1", True, "TLS; use oip+grpcs://{}/m"),
+        ("http+json://{}/p", "1", True, "TLS; use https+json://{}/p"),
+        ("http://{}/p", "1", True, "TLS; use https://{}/p"),
         ("http://{}/p", "1", False, None),
         ("oip+grpc://{}/m", "12", False, None),
         ("oip+http://{}/m", "", False, None),
@@ -91,7 +91,7 @@ def test_a_server_is_asked_over_the_other_protocol(scheme, spoken, use):
         async with speaking(*spoken) as port:
             await describe(parse_address(f"{scheme}://127.0.0.1:{port}/m"), Access())
 
-    with pytest.raises(TargetError, match=rf"and not HTTP/.*: use {use.replace('+', '.')}://127\.0\.0\.1:\d+/m"):
+    with pytest.raises(TargetError, match=rf"and not HTTP/.*; use {use.replace('+', '.')}://127\.0\.0\.1:\d+/m"):
         asyncio.run(check())
 
 
@@ -103,7 +103,7 @@ def test_a_target_that_speaks_no_tls():
             address = parse_address(f"https://127.0.0.1:{port}/p")
             await HttpSpec(address, Access(), AnyAnswers(), 1).make().open(Pool([], DataType.BYTES))
 
-    with pytest.raises(TargetError, match=r"speaks no TLS: use http://127\.0\.0\.1:\d+/p"):
+    with pytest.raises(TargetError, match=r"speaks no TLS; use http://127\.0\.0\.1:\d+/p"):
         uvloop.run(check())
 
 

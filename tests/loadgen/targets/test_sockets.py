@@ -60,7 +60,7 @@ def test_http_over_a_socket(tmp_path, form):
 
     assert uvloop.run(check()) == 10
     path.unlink(missing_ok=True)
-    with pytest.raises(TargetError, match=rf"http://{address.host}/x at {path} cannot be reached: No such file"):
+    with pytest.raises(TargetError, match=rf"http://{address.host}/x at {path}: cannot be reached: No such file"):
         asyncio.run(asyncio.wait_for(HttpEndpoint(TargetOptions(address), None, AnyAnswers()).check_available(), 10))
 
 

@@ -49,14 +49,14 @@ def test_without_the_extra_one_line_names_it(monkeypatch):
     """Before anything is started."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     serve = External.at("oip+grpc://127.0.0.1:1/model")
-    with pytest.raises(ConfigError, match=re.escape(f"workers ray needs ray: {remedy('ray')}")):
+    with pytest.raises(ConfigError, match=re.escape(f"workers ray: needs ray; {remedy('ray')}")):
         asyncio.run(survey(ExperimentConfig(serve, client=Client(2, workers="ray"))))
 
 
 def test_a_broken_installation_is_one_line(monkeypatch):
     """Which names what is missing."""
     monkeypatch.setitem(sys.modules, "loadgen.workers.ray_cluster", None)
-    with pytest.raises(ConfigError, match=rf"workers ray:local needs .*: {re.escape(remedy('ray'))}"):
+    with pytest.raises(ConfigError, match=rf"workers ray:local: needs .*; {re.escape(remedy('ray'))}"):
         clusters.workers_of("ray:local")
 
 

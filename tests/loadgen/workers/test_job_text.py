@@ -143,7 +143,7 @@ def test_registered_types_are_there():
 def test_what_is_not_registered_does_not_leave():
     """One line says what it is, and what to do."""
     made = MadeInputs(SEEDED, Pool([], DataType.FLOATS))
-    with pytest.raises(ConfigError, match="a MadeInputs cannot be sent to workers: leave workers out"):
+    with pytest.raises(ConfigError, match="workers: a MadeInputs cannot be sent to workers; leave it out"):
         encode(job(inputs=made))
 
 

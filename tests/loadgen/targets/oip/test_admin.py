@@ -75,7 +75,7 @@ async def described_over_http(answer, path="m"):
 def test_a_server_that_is_elsewhere(status):
     """Requests would not go there, whatever questions do."""
     answer = b"HTTP/1.1 %s\r\nLocation: https://other/v2\r\nContent-Length: 0\r\n\r\n" % status
-    with pytest.raises(MisfitError, match=r"/v2 redirects to https://other/v2; use that for target") as refused:
+    with pytest.raises(MisfitError, match=r"/v2: redirects to https://other/v2; use that for target") as refused:
         asyncio.run(described_over_http(answer))
     assert worded(refused.value).endswith("use that for --target")
 
@@ -83,8 +83,8 @@ def test_a_server_that_is_elsewhere(status):
 @pytest.mark.parametrize(
     ("status", "error", "text"),
     [
-        (b"401 Unauthorized", MisfitError, "/v2 is answered with 401: Unauthorized"),
-        (b"403 Forbidden", MisfitError, "/v2 is answered with 403: Forbidden"),
+        (b"401 Unauthorized", MisfitError, "/v2: answered with 401: Unauthorized"),
+        (b"403 Forbidden", MisfitError, "/v2: answered with 403: Forbidden"),
         (b"404 Not Found", NotOfferedError, "404: Not Found; any other HTTP server is loaded with http://"),
     ],
 )

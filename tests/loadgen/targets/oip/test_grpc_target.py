@@ -318,5 +318,5 @@ def test_what_is_no_server_of_the_kind_is_said_before_any_load(first, reason):
 
 def test_nobody_is_there():
     """It is said so."""
-    with pytest.raises(TargetError, match=r"it cannot be reached: .*refused"):
+    with pytest.raises(TargetError, match=r"cannot be reached: .*refused"):
         uvloop.run(loaded("127.0.0.1:1"))

@@ -31,7 +31,7 @@ def test_what_is_no_metadata():
         model_metadata({"name": "m", "inputs": [{"name": "A", "datatype": "FP32", "shape": [float("inf")]}]})
     with pytest.raises(TargetError, match="no server metadata"):
         server_metadata({"detail": "not found"})
-    with pytest.raises(ConfigError, match="A is of FP8"):
+    with pytest.raises(ConfigError, match="A: of FP8"):
         model_metadata({"name": "m", "inputs": [{"name": "A", "datatype": "FP8", "shape": []}]})
 
 

@@ -48,7 +48,7 @@ def test_which_optional_inputs_are_drawn(shapes, ranges, sent, note):
 def test_what_is_not_optional_wants_its_shape():
     """As does an optional input that a range names."""
     for optional, ranges in ((("B",), {}), (("B", "C"), {"C": (0, 1)})):
-        with pytest.raises(ConfigError, match="C has the shape -1, -1 may vary: say it"):
+        with pytest.raises(ConfigError, match="C: has the shape -1, -1 may vary; name it"):
             contents(optional=optional, ranges=ranges)
 
 
@@ -56,7 +56,7 @@ def test_where_all_inputs_are_optional_all_are_sent():
     """A request without any input is refused."""
     inputs = INPUTS[:1]
     assert contents(inputs=inputs, optional=("A",)).note == ""
-    with pytest.raises(ConfigError, match="C has the shape -1"):
+    with pytest.raises(ConfigError, match="C: has the shape -1"):
         contents(inputs=INPUTS[2:], optional=("C",))
 
 

@@ -83,7 +83,7 @@ def test_shapes_of_requests(shape, rows, given_shape, expected):
 @pytest.mark.parametrize(
     ("shape", "rows", "given_shape", "match"),
     [
-        ((-1, -1), 1, None, "x has the shape -1, -1 may vary: say it with shapes, such as 8"),
+        ((-1, -1), 1, None, "x: has the shape -1, -1 may vary; name it with shapes, as 8"),
         ((-1, 8), 1, (9,), "shapes 9: not a shape of x, which has 8"),
         ((-1, 8), 1, (8, 8), "shapes 8x8: not a shape of x"),
     ],
@@ -98,7 +98,7 @@ def test_shapes_that_no_request_can_have(shape, rows, given_shape, match):
 def test_datatypes_are_those_of_the_protocol():
     """Nothing else is sent."""
     check_datatype(Tensor("x", "INT8", ()))
-    with pytest.raises(ConfigError, match="x is of FP8, which is not one of BOOL"):
+    with pytest.raises(ConfigError, match="x: of FP8, which cannot be sent, only BOOL"):
         check_datatype(Tensor("x", "FP8", ()))
 
 
