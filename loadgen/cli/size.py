@@ -25,9 +25,8 @@ from loadgen.judging.slo import Condition, parse
 from loadgen.load.arrivals import Trace, parse_arrivals
 from loadgen.parsing import parse_duration, parse_int_list, parse_rate
 from loadgen.report import junit
-from loadgen.report.found import SIZE
 from loadgen.report.reading import collect
-from loadgen.report.size_text import carries_json, size_json, size_plan_text, size_text
+from loadgen.report.size_text import carries_json, size_plan_text, size_text
 from loadgen.report.text import capacity_plan_text, capacity_text
 
 
@@ -220,23 +219,10 @@ def _run(config: SizeConfig, resume: bool, wanted: Outputs) -> None:
         question = f"{number(asked.rate_rps)} requests/s with {','.join(map(str, asked.conditions))}"
         text = answer.ended if answer.best is None else answer.best.name
         case = junit.Case("loadgen.size", f"carries {question}", junit.decided(outcome), text)
-        not_saved = [*sized.not_saved, *_keep(sized)]
-        wanted.keep(_documents(sized.directory, case, lambda: size_json(sized)))
-    for text in not_saved:
+        wanted.keep(_documents(sized.directory, case, lambda: sized.json))
+    for text in sized.not_saved:
         console.fail(text)
-    raise typer.Exit(exit_codes.NOT_SAVED if not_saved else exit_codes.of_size(sized.answer))
-
-
-def _keep(sized: Sized) -> list[str]:
-    """Write the answer beside its runs, for `loadgen report`; why that is impossible, if it is."""
-    path = sized.directory / SIZE
-    draft = path.with_suffix(".new")
-    try:
-        draft.write_text(size_json(sized), encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        return [f"{path} cannot be written ({error.strerror})"]
-    return []
+    raise typer.Exit(exit_codes.NOT_SAVED if sized.not_saved else exit_codes.of_size(sized.answer))
 
 
 def _documents(directory: Path, case: junit.Case, answer: Callable[[], str]) -> Documents:

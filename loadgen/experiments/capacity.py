@@ -338,5 +338,5 @@ class _Prober:
             temporary.replace(path)
             self.not_saved = None
         except OSError as error:
-            self.not_saved = f"{path} cannot be written ({error.strerror})"
+            self.not_saved = f"{path}: cannot be written ({error.strerror})"
             log.error("%s", self.not_saved)

@@ -27,6 +27,7 @@ from loadgen.experiments.grid import GridCell, Size
 from loadgen.experiments.ledger import Entry, Ledger
 from loadgen.experiments.probes import ProbeRequest, judge
 from loadgen.experiments.size_answer import Answer, Ask, Question, Told
+from loadgen.experiments.size_document import size_document
 from loadgen.experiments.sizing import STARTING_S, Sizer
 from loadgen.experiments.trace_peaks import peak_rps
 from loadgen.feed.view import View
@@ -36,7 +37,7 @@ from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal, Trace
 from loadgen.load.ending import Ending
 from loadgen.plan import Plan, PlanContext, plan_on, survey
-from loadgen.results.document import Results
+from loadgen.results.document import Results, strict
 from loadgen.results.environment import command
 from loadgen.results.files import read
 from loadgen.servers.server import Server
@@ -48,6 +49,9 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 """Choices by default."""
 
 KIND = "size"
+SIZE = "size.json"
+"""In the directory of a search: its answer."""
+
 WARMUP_S = 1.0
 
 
@@ -140,7 +144,8 @@ class Sized:
         seconds: how long it took.
         shares: the replicas of the answer share cores with client or frontends.
         taken: invalid runs that were taken as they are.
-        not_saved: for each run whose results or rows could not be saved as asked: the reason, and where they are.
+        not_saved: for each run whose results or rows could not be saved as asked: the reason, and where they are; for
+            the answer likewise.
     """
 
     answer: Answer
@@ -150,6 +155,13 @@ class Sized:
     shares: bool = False
     taken: int = 0
     not_saved: tuple[str, ...] = ()
+
+    @property
+    def json(self) -> str:
+        """The answer for machines."""
+        base, trace = self.plan.config.base, self.plan.config.trace
+        document = size_document(self.answer, base.serve.model, trace, self.seconds, self.directory)
+        return json.dumps(strict(document), indent=2, allow_nan=False) + "\n"
 
 
 def _cell_config(base: ExperimentConfig, cell: GridCell, gpus: tuple[int, ...]) -> ExperimentConfig:
@@ -299,7 +311,20 @@ async def _find_size(plan: SizePlan, header: dict[str, Any], resume: bool, view:
         shares = False
         if answer.best is not None:
             shares = any(row.shared for row in plan.plan(answer.best).placement.replicas)
-        return Sized(answer, plan, ledger.directory, search.seconds, shares, search.taken, tuple(ledger.not_saved))
+        found = Sized(answer, plan, ledger.directory, search.seconds, shares, search.taken, tuple(ledger.not_saved))
+    return replace(found, not_saved=(*found.not_saved, *_keep(found)))
+
+
+def _keep(found: Sized) -> list[str]:
+    """Write the answer beside its runs, for `loadgen report`; why that is impossible, if it is."""
+    path = found.directory / SIZE
+    draft = path.with_suffix(".new")
+    try:
+        draft.write_text(found.json, encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        return [f"{path}: cannot be written ({error.strerror})"]
+    return []
 
 
 class _Search:

@@ -14,13 +14,11 @@ from loadgen.experiments.compare import FOUND, Made
 from loadgen.experiments.compare import HEADER as COMPARE
 from loadgen.experiments.compare import LEDGER as ROUNDS
 from loadgen.experiments.search import Capacity
+from loadgen.experiments.size import SIZE
 from loadgen.files import UnreadableError, read_bytes, read_text
 from loadgen.judging.comparison import Comparison
 from loadgen.results.document import parse
 from loadgen.results.files import MAX_BYTES, SEARCH
-
-SIZE = "size.json"
-"""In the directory of a search of the cheapest configuration: its answer."""
 
 MOST_MARGIN = 1e3
 """No comparison tolerates a larger ratio."""
@@ -105,7 +103,7 @@ class FoundSize:
         directory: of the search.
         command: that searched.
 
-    The other members are those that `loadgen.report.size_text.size_json` writes.
+    The other members are those that `loadgen.experiments.size_document.size_document` writes.
     """
 
     rate_rps: float

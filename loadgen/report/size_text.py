@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from frontend_launch.quantities import duration, number, plural
 from loadgen.experiments.capacity import CapacityConfig, FoundCapacity
 from loadgen.experiments.grid import GridCell
-from loadgen.experiments.scaling import Estimate
 from loadgen.experiments.size import Sized, SizePlan
-from loadgen.experiments.size_answer import Answer, Finding, Fleet, Run
-from loadgen.experiments.size_knowledge import MOST_REPLICAS, Knowledge
+from loadgen.experiments.size_answer import Answer, Finding, Fleet
+from loadgen.experiments.size_document import fleets as fleets_of
+from loadgen.experiments.size_knowledge import MOST_REPLICAS
 from loadgen.experiments.sizing import OVERHEAD_S, STARTING_S
-from loadgen.experiments.trace_peaks import course, window_s
+from loadgen.experiments.trace_peaks import window_s
 from loadgen.report.text import table
 from loadgen.results.document import strict
 
@@ -63,43 +62,6 @@ def size_text(sized: Sized) -> str:
     return "\n".join([*lines, *_found(sized)])
 
 
-def size_json(sized: Sized) -> str:
-    """The same for machines."""
-    answer = sized.answer
-    question = answer.question
-    document = {
-        "schema_version": 1,
-        "rate_rps": question.rate_rps,
-        "slo": [str(condition) for condition in question.conditions],
-        "within_s": question.within_s,
-        "model": sized.plan.config.base.serve.model,
-        "state": "found" if answer.best is not None else "undecided" if answer.undecided else "none",
-        "best": None if answer.best is None else _cell(answer.best),
-        "capacity_rps": _estimate(answer.capacity),
-        "capacity_at_least": answer.at_least,
-        "capacity_runs": answer.capacity_runs,
-        "capacity_repeated": answer.repeated,
-        "headroom": answer.headroom,
-        "limit": answer.limit,
-        "cost_per_hour": question.hourly(answer.best.size) if answer.best and question.priced else None,
-        "cost_per_million_requests": answer.per_million,
-        "shown_by": None if answer.shown is None else _run(answer.shown),
-        "sizes": [
-            {**found.size._asdict(), "name": found.size.name, "state": found.state, "text": found.text}
-            for found in answer.findings
-        ],
-        "beyond": None if answer.beyond is None else {**asdict(answer.beyond), "extrapolated": True},
-        "course": [{"at_s": at_s, **asdict(fleet), "extrapolated": True} for at_s, fleet in _fleets(sized)],
-        "cells": answer.cells,
-        "cells_measured": len(answer.measured),
-        "runs": [_run(run) for run in answer.runs],
-        "ended": answer.ended,
-        "seconds": sized.seconds,
-        "directory": str(sized.directory),
-    }
-    return json.dumps(strict(document), indent=2, allow_nan=False) + "\n"
-
-
 def carries_json(found: FoundCapacity, config: CapacityConfig, rate_rps: float, carried: bool | None) -> str:
     """Whether a server that runs already carries a rate, for machines.
 
@@ -137,21 +99,6 @@ def _capacity(found: FoundCapacity, config: CapacityConfig, **members: object) -
         "directory": str(found.directory),
     }
     return json.dumps(strict(document), indent=2, allow_nan=False) + "\n"
-
-
-def _cell(cell: GridCell) -> Mapping[str, Any]:
-    size = cell.size
-    return {**size._asdict(), "cores": size.cores, "batch_size": cell.batch_size, "name": cell.name}
-
-
-def _run(run: Run) -> Mapping[str, Any]:
-    told = asdict(run.told)
-    del told["measured_s"]
-    return {"cell": _cell(run.ask.cell), **told, "duration_s": run.ask.duration_s}
-
-
-def _estimate(estimate: Estimate | None) -> Mapping[str, float] | None:
-    return None if estimate is None else asdict(estimate)
 
 
 def _asked(plan: SizePlan) -> str:
@@ -271,23 +218,8 @@ def _count(fleet: Fleet) -> str:
     return most if low == high else f"{most} ({low} to {high} with 95 % confidence)"
 
 
-def _fleets(sized: Sized) -> list[tuple[float, Fleet]]:
-    """How many replicas of the answer each part of a trace takes, at its share of their throughput."""
-    trace, answer = sized.plan.config.trace, sized.answer
-    if trace is None:
-        return []
-    known = Knowledge.of(answer)
-    if answer.best is not None and answer.capacity is not None:
-        cell, share = answer.best, min(1.0, answer.question.rate_rps / answer.capacity.value)
-    elif answer.beyond is not None:
-        cell, share = answer.beyond.cell, answer.beyond.share or 1.0
-    else:
-        return []
-    return [(at_s, known.fleet(cell, rate_rps, share)) for at_s, rate_rps in course(trace) if rate_rps]
-
-
 def _course(sized: Sized) -> list[str]:
-    fleets = _fleets(sized)
+    fleets = fleets_of(sized.answer, sized.plan.config.trace)
     if not fleets:
         return []
     rows = [("  from", "requests/s", "replicas")]

@@ -77,14 +77,14 @@ def test_a_search_whose_answer_cannot_be_written(monkeypatch, tmp_path):
     answer = Capacity(None, None, False, "enough probes were made", (), confirm_s=1.0)
 
     async def find_capacity(_):
-        return FoundCapacity(answer, 1.0, tmp_path, "capacity.json cannot be written (No space left on device)")
+        return FoundCapacity(answer, 1.0, tmp_path, "capacity.json: cannot be written (No space left on device)")
 
     monkeypatch.setattr(capacity_verb, "find_capacity", find_capacity)
     monkeypatch.setattr(console, "set_up_logging", lambda: None)
     done = asked([LOADGEN, "capacity", "-m", "noop", "--slo", "p99<1s"])
     assert done.returncode == 11
     assert "enough probes were made" in done.stdout + done.stderr
-    assert "loadgen: capacity.json cannot be written (No space left on device)\n" in done.stderr
+    assert "loadgen: capacity.json: cannot be written (No space left on device)\n" in done.stderr
 
 
 async def _until_cancelled(number: signal.Signals) -> str:

@@ -24,7 +24,7 @@ from loadgen.experiments.size_answer import Told
 from loadgen.experiments.trace_peaks import course, peak_rps
 from loadgen.judging import slo
 from loadgen.load.arrivals import Trace, parse_arrivals
-from loadgen.report.size_text import size_json, size_plan_text, size_text
+from loadgen.report.size_text import size_plan_text, size_text
 from loadgen.results.files import save
 from model_containers.model import Description
 
@@ -136,6 +136,7 @@ def test_the_cheapest_size_is_brought_up_measured_and_confirmed(monkeypatch, tmp
     assert [(entry.cell.partition("-q")[0], entry.rate_rps) for entry in entries] == machine.made
     assert all((sized.directory / (entry.results or "")).exists() for entry in entries)
     assert sized.directory.name.startswith("size-")
+    assert (sized.directory / "size.json").read_text() == sized.json
     text = size_text(sized)
     assert text.startswith(f"size        {best.name}: ")
     assert "cheaper     r1-c1" in text
@@ -144,6 +145,15 @@ def test_the_cheapest_size_is_brought_up_measured_and_confirmed(monkeypatch, tmp
     assert len(text.splitlines()) < 40
     few = replace(sized, answer=replace(sized.answer, repeated=False, capacity_runs=2))
     assert ", 2 runs, trusted to " in size_text(few)
+
+
+def test_an_answer_that_cannot_be_kept_is_said(monkeypatch, tmp_path):
+    """The runs are there all the same."""
+    Machine(monkeypatch)
+    monkeypatch.setattr(sizes, "SIZE", "gone/size.json")
+    sized = found(config(tmp_path, 150.0))
+    assert sized.not_saved == (f"{sized.directory}/gone/size.json: cannot be written (No such file or directory)",)
+    assert [entry.results is None for entry in read_entries(sized.directory)].count(True) == 0
 
 
 def test_a_search_goes_on_where_it_was_ended(monkeypatch, tmp_path):
@@ -252,7 +262,7 @@ def test_costs_and_json(monkeypatch, tmp_path):
     """What machines read says the same."""
     Machine(monkeypatch)
     sized = found(config(tmp_path, 150.0, core_cost=0.05))
-    document = json.loads(size_json(sized))
+    document = json.loads(sized.json)
     assert (document["state"], document["best"]["cores"]) == ("found", 2)
     assert document["cost_per_million_requests"] == pytest.approx(0.1 / 3600 / 150 * 1e6)
     assert "cost        0.1 an hour, 0.1852 per million requests at 150 requests/s" in size_text(sized)
@@ -271,7 +281,7 @@ def test_a_trace_is_sized_for_its_peak_and_over_time(monkeypatch, tmp_path):
     text = size_text(sized)
     assert "the peak of 10 s of the trace" in text
     assert "over time   by the law" in text
-    course_rows = json.loads(size_json(sized))["course"]
+    course_rows = json.loads(sized.json)["course"]
     assert (course_rows[0]["replicas"], course_rows[6]["replicas"]) == (1, 2)
 
 
