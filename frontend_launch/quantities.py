@@ -53,6 +53,19 @@ def byte_size(count: float) -> str:
     return f"{number(count)} GiB"
 
 
-def duration(seconds: float) -> str:
+def seconds(value: float, digits: int = 3) -> str:
+    """A measured time in the unit that fits it: seconds, milliseconds or microseconds.
+
+    Args:
+        value: in seconds.
+        digits: significant ones.
+    """
+    for factor, unit in ((1, "s"), (1e3, "ms")):
+        if not value or abs(float(f"{value * factor:.{digits}g}")) >= 1:
+            return f"{number(value * factor, digits)} {unit}"
+    return f"{number(value * 1e6, digits)} \N{MICRO SIGN}s"
+
+
+def duration(whole_s: float) -> str:
     """A duration to the second, such as ``0:02:00``."""
-    return str(datetime.timedelta(seconds=round(seconds)))
+    return str(datetime.timedelta(seconds=round(whole_s)))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from frontend_launch.affinity import pinned
-from frontend_launch.quantities import exact, number
+from frontend_launch.quantities import exact, number, seconds
 from frontend_launch.tasks import to_completion
 from loadgen.checks import finite, instance
 from loadgen.config import WARMUP_S, ExperimentConfig, Saturate, scheduled
@@ -315,8 +315,8 @@ class _Prober:
             if took_s is not None and took_s <= max(IDLE_S, IDLE_FACTOR * idle_s):
                 return None
             if time.monotonic() > until_s:
-                took = "is not answered" if took_s is None else f"takes {number(took_s, 3)} s"
-                return f"the server is not idle: a single request {took}, at the beginning {number(idle_s, 3)} s"
+                took = "is not answered" if took_s is None else f"takes {seconds(took_s)}"
+                return f"the server is not idle: a single request {took}, at the beginning {seconds(idle_s)}"
             await asyncio.sleep(SETTLE_EVERY_S)
 
     def _keep(self, capacity: Capacity) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from frontend_launch.errors import FrontendLaunchError, UnavailableError
+from frontend_launch.quantities import number as in_figures
 from frontend_launch.quantities import plural
 from loadgen.checks import finite, instance, whole
 from loadgen.config import MAX_SEED, Deploy, ExperimentConfig, Load, OpenLoop
@@ -350,7 +351,7 @@ class _Rounds:
                 reason, path = _unusable(results, self._plan.sides[side].config.allow_invalid) or "", results.path
                 if not reason:
                     self._keep(Made(number, side, seed, place(path, self._directory)))
-                    log.info("%s: %.2f requests/s", name, results.summary.throughput_rps)
+                    log.info("%s: %s requests/s", name, in_figures(results.summary.throughput_rps))
                     return results
             self._keep(Made(number, side, seed, place(path, self._directory), reason))
             if not attempt:

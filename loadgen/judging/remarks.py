@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from frontend_launch.counters import Counters
-from frontend_launch.quantities import number, plural
+from frontend_launch.quantities import number, plural, seconds
 from loadgen.judging.warmup import slow_start
 from loadgen.load.ending import Ending
 from loadgen.load.record import Record
@@ -88,7 +88,7 @@ def _silence(record: Record) -> list[str]:
     none_s, measured_s = ((until_ns - from_ns) / NS_PER_S, record.measured_ns / NS_PER_S)
     begins_s = (from_ns - record.measured_from_ns) / NS_PER_S
     return [
-        f"nothing completed for {number(none_s, 3)} of {number(measured_s, 3)} s, from {number(begins_s, 3)} s after "
+        f"nothing completed for {seconds(none_s)} of {seconds(measured_s)}, from {seconds(begins_s)} after "
         "the measured part began: latencies leave out the requests that are still waiting"
     ]
 
@@ -106,7 +106,7 @@ def short(record: Record, window: int) -> list[str]:
         return []
     turned_over_s = window / answers * record.measured_ns / NS_PER_S
     return [
-        f"the run was shorter than the {number(turned_over_s, 3)} s in which its window of {window:,} turns over: its "
+        f"the run was shorter than the {seconds(turned_over_s)} in which its window of {window:,} turns over: its "
         "latencies grow with its length; use a longer --duration or a smaller --max-in-flight"
     ]
 
@@ -135,7 +135,7 @@ def warmup(record: Record, warmup_s: float) -> list[str]:
         return []
     enough_s = math.ceil(warmup_s + record.skipped_ns / NS_PER_S + slow.length_s)
     return [
-        f"the first {number(slow.length_s, 2)} s of the measured part were slower than all that followed: their mean "
+        f"the first {seconds(slow.length_s, 2)} of the measured part were slower than all that followed: their mean "
         f"latency is {number(slow.times, 3)} times that of the rest, and the {slow.tail} with them is "
         f"{number(slow.tail_times, 3)} times that without; --warmup {enough_s}s leaves them out"
     ]
@@ -158,13 +158,13 @@ def _pauses(record: Record) -> list[str]:
         return []
     from_ns, until_ns = max(record.pauses, key=lambda pause: pause[1] - pause[0])
     began_s = (from_ns - record.measured_from_ns) / NS_PER_S
-    when = f"{number(abs(began_s), 3)} s {'after' if began_s >= 0 else 'before'} the measured part began"
+    when = f"{seconds(abs(began_s))} {'after' if began_s >= 0 else 'before'} the measured part began"
     if not record.measured_from_ns:
         when = "before a measured part began"
-    text = f"the client did not run for {number((until_ns - from_ns) / NS_PER_S, 3)} s, from {when}"
+    text = f"the client did not run for {seconds((until_ns - from_ns) / NS_PER_S)}, from {when}"
     if (times := len(record.pauses)) > 1:
         whole_s = sum(until_ns - from_ns for from_ns, until_ns in record.pauses) / NS_PER_S
-        text += f", the longest of {times} pauses of {number(whole_s, 3)} s in all"
+        text += f", the longest of {times} pauses of {seconds(whole_s)} in all"
     if answers := record.upper_bounds:
         text += f"; it read {plural(answers, 'answer')} late, whose latency is an upper bound"
     return [text]

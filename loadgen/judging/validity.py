@@ -15,7 +15,7 @@ from typing import Annotated, Literal, get_args
 from msgspec import Meta
 
 from frontend_launch.integers import core_ranges
-from frontend_launch.quantities import number, plural
+from frontend_launch.quantities import number, plural, seconds
 from loadgen.judging.evidence import Evidence, RoleUse
 
 CheckVerdict = Literal["passed", "noted", "failed", "unknown"]
@@ -171,7 +171,7 @@ def _when(evidence: Evidence) -> str:
     return (
         ""
         if gaps is None
-        else f"; the longest gap {number(gaps.longest_s, 3)} s, {number(gaps.longest_at_s, 3)} s after the start"
+        else f"; the longest gap {seconds(gaps.longest_s)}, {seconds(gaps.longest_at_s)} after the start"
     )
 
 
@@ -194,13 +194,13 @@ def _hung(evidence: Evidence) -> Check:
     if not known:
         return Check("replicas answer", "the time of batches is not known", limit, "unknown")
     bound_s = max(HUNG_S, HUNG_TIMES * statistics.median(known))
-    measured = f"longest batch {number(longest.longest_batch_s, 3)} s, of {longest.label}"
+    measured = f"longest batch {seconds(longest.longest_batch_s)}, of {longest.label}"
     hung = longest.longest_batch_s >= bound_s
     if hung and _stood_still(evidence, longest.longest_batch_s):
         return Check("replicas answer", f"{measured}, while others did not run either", limit, "unknown")
     remedy = "see the log of the replica that registered as {}; leave it out or restart it"
     if aside and not hung:
-        measured = f"{measured}; set aside: {', '.join(f'{one.label} for {number(one.aside_s, 3)} s' for one in aside)}"
+        measured = f"{measured}; set aside: {', '.join(f'{one.label} for {seconds(one.aside_s)}' for one in aside)}"
         return Check("replicas answer", measured, limit, "noted", remedy.format(aside[0].label))
     return _check("replicas answer", measured, limit, hung, remedy.format(longest.label))
 
@@ -324,7 +324,7 @@ def _unchanged(evidence: Evidence) -> Check:
     changed = abs(last - first) > max(CHANGED_SHARE * max(first, last), chance)
     gaps = evidence.client_gaps
     if changed and gaps is not None and gaps.longest_s >= PAUSE_S:
-        text = f"{measured}, but the client did not run for {number(gaps.longest_s, 3)} s, and read answers late"
+        text = f"{measured}, but the client did not run for {seconds(gaps.longest_s)}, and read answers late"
         return Check("throughput unchanged", text, limit, "unknown")
     if changed and any(not replica.alive for replica in evidence.replica_use):
         return Check("throughput unchanged", f"{measured}: a replica is gone", limit, "noted", "see its log")

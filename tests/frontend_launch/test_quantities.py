@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend_launch.quantities import byte_size, duration, exact, number, plural
+from frontend_launch.quantities import byte_size, duration, exact, number, plural, seconds
 
 MEASURED = st.floats(-1e14, 1e14).filter(lambda value: value == 0 or abs(value) >= 1e-9)
 
@@ -102,7 +102,24 @@ def test_a_byte_size_is_below_the_next_unit(count):
     assert unit == "GiB" or float(value.replace(",", "")) < 1024
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00:00"), (119.6, "0:02:00"), (90_000, "1 day, 1:00:00")])
-def test_a_duration(seconds, text):
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0 s"),
+        (0.00727, "7.27 ms"),
+        (1.8e-05, "18 \N{MICRO SIGN}s"),
+        (0.9999, "1 s"),
+        (0.0009996, "1 ms"),
+        (-0.25, "-250 ms"),
+        (1234.5, "1,230 s"),
+    ],
+)
+def test_a_measured_time(value, text):
+    """In the unit that fits it."""
+    assert seconds(value) == text
+
+
+@pytest.mark.parametrize(("whole_s", "text"), [(0.4, "0:00:00"), (119.6, "0:02:00"), (90_000, "1 day, 1:00:00")])
+def test_a_duration(whole_s, text):
     """To the second."""
-    assert duration(seconds) == text
+    assert duration(whole_s) == text

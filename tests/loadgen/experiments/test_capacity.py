@@ -90,7 +90,7 @@ def test_a_server_that_stays_busy_makes_a_probe_invalid(monkeypatch, clock, tmp_
 
     probe = asyncio.run(act())
     assert probe.outcome == "invalid"
-    assert probe.text == f"the server is not idle: a single request {said}, at the beginning 0.1 s"
+    assert probe.text == f"the server is not idle: a single request {said}, at the beginning 100 ms"
     assert 60 <= clock[0] - before < 70
 
 

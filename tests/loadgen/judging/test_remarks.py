@@ -57,13 +57,13 @@ def test_of_a_usual_run_nothing_is_said():
 @pytest.mark.parametrize(
     ("completed", "fields", "said"),
     [
-        ((100, 0, 0, 50), {"silences": SILENCES}, ["nothing completed for 2.66 of 4 s, from 0.34 s after the "]),
+        ((100, 0, 0, 50), {"silences": SILENCES}, ["nothing completed for 2.66 s of 4 s, from 340 ms after the "]),
         ((100, 0, 0, 50), {"silences": SILENCES, "offered": Offered()}, []),  # their latencies count from the plan
-        ((0, 0), {"silences": [(0, 2 * NS_PER_S)]}, ["nothing completed for 2 of 2 s, from 0 s after the measured "]),
+        ((0, 0), {"silences": [(0, 2 * NS_PER_S)]}, ["nothing completed for 2 s of 2 s, from 0 s after the measured "]),
         (
             (0, 0),
             {"silences": [(0, 2 * NS_PER_S)], "offered": Offered()},
-            ["nothing completed for 2 of 2 s, from 0 s "],
+            ["nothing completed for 2 s of 2 s, from 0 s "],
         ),
         ((1, 1), {"silences": [(0, NS_PER_S)], "latency": latencies(2, NS_PER_S)}, []),  # they tell it
         ((), {"ended": Ending.REQUESTS}, ["nothing was measured, the run ended within --warmup"]),

@@ -147,7 +147,7 @@ def test_a_replica_that_was_set_aside_explains_less_throughput():
     checks = certificate(evidence)
     assert invalid(checks) is None
     assert notes(evidence, checks) == [
-        "replicas answer: longest batch 0.03 s, of m:1:0; set aside: m:1:1 for 2 s",
+        "replicas answer: longest batch 30 ms, of m:1:0; set aside: m:1:1 for 2 s",
         "throughput unchanged: first third 400 requests/s, last 200: a replica was set aside",
     ]
 
@@ -248,4 +248,4 @@ def test_the_first_failure_is_the_reason():
     failed = invalid(certificate(evidence))
     assert failed is not None
     assert failed.name == "client on time"
-    assert failed.measured == "4.0% of the time lost in 2 gaps; the longest gap 0.7 s, 3 s after the start"
+    assert failed.measured == "4.0% of the time lost in 2 gaps; the longest gap 700 ms, 3 s after the start"
