@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from loadgen.cli import console, exit_codes, help_format, measuring, outputs, parameters
+from loadgen.cli import console, exit_codes, groups, help_format, measuring, outputs, parameters
 from loadgen.cli.frontends import connection, ports
 from loadgen.cli.live_outputs import live
 from loadgen.cli.outputs import Documents, Outputs, writing
@@ -22,7 +22,7 @@ from loadgen.report.size_text import capacity_json
 from loadgen.report.text import capacity_plan_text, capacity_text
 
 
-@parameters.with_options(
+@groups.with_options(
     parameters.model,
     parameters.size,
     parameters.placement,
@@ -38,7 +38,7 @@ from loadgen.report.text import capacity_plan_text, capacity_text
     parameters.planning,
 )
 def capacity(
-    settings: parameters.Settings,
+    settings: groups.Settings,
     slo: Annotated[
         list[str],
         typer.Option(metavar="CONDITIONS", help="Objective: 'p99<1s,goodput(latency<100ms)>99%'; repeatable."),
@@ -84,7 +84,7 @@ def capacity(
             max_in_flight=settings["max_in_flight"],
             warmup_s=console.parsed("--warmup", parse_duration_or_zero, warmup),
         )
-        base = parameters.configured(settings | {"runtime": runtime}, load)
+        base = groups.configured(settings | {"runtime": runtime}, load)
         config = CapacityConfig(
             base=base,
             conditions=tuple(condition for text in slo for condition in console.parsed("--slo", parse, text)),

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from frontend_launch.quantities import plural
-from loadgen.cli import console, exit_codes, option_sources, outputs, parameters, rate, saturate
+from loadgen.cli import console, exit_codes, groups, option_sources, outputs, parameters, rate, saturate
 from loadgen.cli.outputs import Outputs, by_ending, of
 from loadgen.cli.verbs import command
 from loadgen.config import ExperimentConfig
@@ -82,7 +82,7 @@ def compare(
     with console.one_line_errors(typed={"CompareConfig.margin": margin, "CompareConfig.rounds": rounds}):
         if not runs:
             for name in _MEASURING:
-                if parameters.was_given(context, name):
+                if groups.was_given(context, name):
                     flag = "--" + name.replace("_", "-")
                     raise ConfigError(f"{flag} needs --run: name the configurations to measure, or leave it out")
             named = (*of("--markdown", markdown, "md"), *of("--json", json, "json"), *by_ending(output or ()))

@@ -24,7 +24,7 @@ from frontend_launch.launch.runtimes import RUNTIMES
 from frontend_launch.metrics_client import MetricsClient
 from frontend_launch.ports import Ports, is_loopback
 from loadgen.checks import is_host
-from loadgen.cli import console, help_format, parameters
+from loadgen.cli import console, groups, help_format, parameters
 from loadgen.cli.frontends import ports, publishing
 from loadgen.config import MAX_PORT, Deploy, ExperimentConfig, Saturate
 from loadgen.errors import ConfigError
@@ -41,9 +41,9 @@ NAMES = {number: name for name, number in asdict(Ports()).items() if number is n
 """What the ports inside a container are called."""
 
 
-@parameters.with_options(parameters.model, parameters.size, parameters.placement, ports, publishing)
+@groups.with_options(parameters.model, parameters.size, parameters.placement, ports, publishing)
 def up(
-    settings: parameters.Settings,
+    settings: groups.Settings,
     runtime: Annotated[
         str,
         typer.Option(
@@ -55,7 +55,7 @@ def up(
 ) -> None:
     """Bring up a deployment that stays, for `loadgen saturate --connect`."""
     with console.one_line_errors():
-        config = parameters.configured(settings | {"runtime": runtime}, Saturate())
+        config = groups.configured(settings | {"runtime": runtime}, Saturate())
         if settings["restart_replicas"] and runtime == "docker":
             raise ConfigError("--restart-replicas: no process watches containers that stay; add --runtime process")
     console.set_up_logging()
@@ -204,7 +204,7 @@ def metrics(
         with console.one_line_errors():
             raise ConfigError(f"--host {host} with the run {run}: leave one of them out")
     with console.one_line_errors():
-        if not host and (given := [name for name in ("host", "port") if parameters.was_given(context, name)]):
+        if not host and (given := [name for name in ("host", "port") if groups.was_given(context, name)]):
             blank = "host" in given
             raise ConfigError("--host '': blank; name one" if blank else "--metrics-port needs --host: add it")
         if host and not is_host(host):

@@ -9,10 +9,10 @@ import typer
 
 from frontend_launch.launch.port_choice import MOVABLE
 from frontend_launch.ports import Ports
-from loadgen.cli import help_format, parameters
+from loadgen.cli import groups, help_format
 
 
-@parameters.panel(help_format.PORTS)
+@groups.panel(help_format.PORTS)
 def ports(
     context: typer.Context,
     request_port: Annotated[
@@ -37,14 +37,14 @@ def ports(
         bool,
         typer.Option("--local-token", help="Require credentials on loopback too."),
     ] = False,
-) -> parameters.Settings:
+) -> groups.Settings:
     """The ports of the frontends, and who is served."""
     ports = Ports(request_port, response_port, replica_port, metrics_port, admin_port, redis_port)
-    named = tuple(name for name in MOVABLE if parameters.was_given(context, f"{name}_port"))
+    named = tuple(name for name in MOVABLE if groups.was_given(context, f"{name}_port"))
     return {"ports": ports, "named_ports": named, "local_token": local_token}
 
 
-@parameters.panel(help_format.PORTS)
+@groups.panel(help_format.PORTS)
 def publishing(
     publish_address: Annotated[
         str,
@@ -59,12 +59,12 @@ def publishing(
         bool,
         typer.Option("--insecure", help="With --publish-address: require no credentials, for peers of 2017."),
     ] = False,
-) -> parameters.Settings:
+) -> groups.Settings:
     """Who reaches the frontends."""
     return {"publish_address": publish_address, "insecure": insecure}
 
 
-@parameters.panel(help_format.CONNECTION)
+@groups.panel(help_format.CONNECTION)
 def connection(
     connect: Annotated[
         str | None, typer.Option(metavar="HOST", help="Load a frontend that already runs there; start nothing.")
@@ -79,6 +79,6 @@ def connection(
     credentials: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With --connect: credentials of its deployment.")
     ] = None,
-) -> parameters.Settings:
+) -> groups.Settings:
     """A frontend that runs already, in place of a deployment."""
     return {} if connect is None else {"host": connect, "application": app, "credentials": credentials}

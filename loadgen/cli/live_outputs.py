@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from loadgen.cli import console, help_format, parameters
+from loadgen.cli import console, groups, help_format
 from loadgen.errors import ConfigError
 from loadgen.feed.options import LOOPBACK, Endpoint, Live, parse_endpoint
 from loadgen.parsing import parse_tag
 
 
-@parameters.panel(help_format.RESULTS)
+@groups.panel(help_format.RESULTS)
 def live(
     no_live: Annotated[
         bool,
@@ -37,7 +37,7 @@ def live(
             metavar="NAME=VALUE", help="A tag that results, reports and metrics carry; may be given several times."
         ),
     ] = None,
-) -> parameters.Settings:
+) -> groups.Settings:
     """What is shown while it is under way."""
     terminal = not no_live and console.shows_live()
     return {

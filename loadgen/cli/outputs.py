@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from loadgen.cli import console, help_format, parameters
+from loadgen.cli import console, groups, help_format
 from loadgen.errors import ConfigError, NotSavedError
 from loadgen.report import junit, tables
 from loadgen.report.answers import Asked, answers
@@ -147,13 +147,13 @@ ByEnding = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
 
-@parameters.panel(help_format.RESULTS)
+@groups.panel(help_format.RESULTS)
 def writing(
     context: typer.Context,
     json: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the answer as JSON.")] = None,
     output: ByEnding = None,
     quiet: Quiet = False,
-) -> parameters.Settings:
+) -> groups.Settings:
     """What is written and printed."""
     wanted = Outputs((*of("--json", json, "json"), *by_ending(output or ())), quiet)
     if context.params.get("dry_run"):

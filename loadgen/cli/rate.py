@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from loadgen.cli import console, help_format, measuring, parameters
+from loadgen.cli import console, groups, help_format, measuring, parameters
 from loadgen.cli.frontends import connection, ports
 from loadgen.cli.live_outputs import live
 from loadgen.cli.outputs import writing
@@ -16,7 +16,7 @@ from loadgen.load.arrivals import parse_arrivals
 from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_rate
 
 
-@parameters.with_options(
+@groups.with_options(
     parameters.model,
     parameters.size,
     parameters.placement,
@@ -33,7 +33,7 @@ from loadgen.parsing import parse_duration, parse_duration_or_zero, parse_rate
     parameters.planning,
 )
 def described(
-    settings: parameters.Settings,
+    settings: groups.Settings,
     rate: Annotated[
         str | None,
         typer.Option(
@@ -74,7 +74,7 @@ def described(
         schedule = parse_arrivals(arrivals, rate_rps, duration_s, settings["seed"], time_scale)
         warmup_s = console.parsed("--warmup", parse_duration_or_zero, warmup)
         load = OpenLoop(schedule, settings["max_in_flight"], warmup_s)
-        return parameters.configured(settings | {"runtime": runtime}, load)
+        return groups.configured(settings | {"runtime": runtime}, load)
     raise AssertionError("unreachable")
 
 

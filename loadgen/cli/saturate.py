@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from loadgen.cli import console, help_format, measuring, parameters
+from loadgen.cli import console, groups, help_format, measuring, parameters
 from loadgen.cli.frontends import connection, ports
 from loadgen.cli.live_outputs import live
 from loadgen.cli.outputs import writing
@@ -16,7 +16,7 @@ from loadgen.errors import ConfigError
 from loadgen.parsing import parse_duration, parse_duration_or_zero
 
 
-@parameters.with_options(
+@groups.with_options(
     parameters.model,
     parameters.size,
     parameters.placement,
@@ -33,7 +33,7 @@ from loadgen.parsing import parse_duration, parse_duration_or_zero
     parameters.planning,
 )
 def described(
-    settings: parameters.Settings,
+    settings: groups.Settings,
     context: typer.Context,
     duration: Annotated[
         str,
@@ -63,7 +63,7 @@ def described(
 ) -> ExperimentConfig:
     """Load a deployment to saturation, and name its limit."""
     with console.one_line_errors():
-        if requests is not None and parameters.was_given(context, "duration"):
+        if requests is not None and groups.was_given(context, "duration"):
             raise ConfigError("--requests stops by count and --duration by time: leave one of them out")
 
         load = Saturate(
@@ -72,7 +72,7 @@ def described(
             max_in_flight=settings["max_in_flight"],
             warmup_s=console.optional("--warmup", parse_duration_or_zero, warmup),
         )
-        return parameters.configured(settings | {"runtime": runtime}, load)
+        return groups.configured(settings | {"runtime": runtime}, load)
     raise AssertionError("unreachable")
 
 

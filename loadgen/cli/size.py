@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from frontend_launch.quantities import exact, number
-from loadgen.cli import console, exit_codes, measuring, outputs, parameters
+from loadgen.cli import console, exit_codes, groups, measuring, outputs, parameters
 from loadgen.cli.frontends import connection, ports
 from loadgen.cli.live_outputs import live
 from loadgen.cli.outputs import Documents, Outputs, writing
@@ -30,7 +30,7 @@ from loadgen.report.size_text import carries_json, size_plan_text, size_text
 from loadgen.report.text import capacity_plan_text, capacity_text
 
 
-@parameters.with_options(
+@groups.with_options(
     parameters.model,
     parameters.placement,
     parameters.inputs,
@@ -45,7 +45,7 @@ from loadgen.report.text import capacity_plan_text, capacity_text
     parameters.planning,
 )
 def size(
-    settings: parameters.Settings,
+    settings: groups.Settings,
     slo: Annotated[
         list[str],
         typer.Option(metavar="CONDITIONS", help="Objective: 'p99<1s,goodput(latency<100ms)>99%'; repeatable."),
@@ -107,7 +107,7 @@ def size(
         within_s = console.parsed("--within", parse_duration, within)
         rate_rps = console.optional("--rate", parse_rate, rate)
         recorded = None if trace is None else console.parsed("--trace", _recorded, trace)
-        base = parameters.configured(settings | {"runtime": runtime}, Saturate(max_in_flight=settings["max_in_flight"]))
+        base = groups.configured(settings | {"runtime": runtime}, Saturate(max_in_flight=settings["max_in_flight"]))
         if not isinstance(base.serve, Deploy):
             wanted_rps = rate_rps if recorded is None else peak_rps(recorded)
             assert wanted_rps is not None

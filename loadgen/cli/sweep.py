@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from frontend_launch.quantities import exact, plural
-from loadgen.cli import console, exit_codes, help_format, measuring, outputs, parameters
+from loadgen.cli import console, exit_codes, groups, help_format, measuring, outputs, parameters
 from loadgen.cli.frontends import ports
 from loadgen.cli.live_outputs import live
 from loadgen.cli.outputs import Outputs, writing
@@ -21,7 +21,7 @@ from loadgen.report.reading import collect
 from loadgen.report.text import sweep_plan_text, sweep_text
 
 
-@parameters.with_options(
+@groups.with_options(
     parameters.model,
     parameters.placement,
     parameters.inputs,
@@ -36,7 +36,7 @@ from loadgen.report.text import sweep_plan_text, sweep_text
     parameters.planning,
 )
 def sweep(
-    settings: parameters.Settings,
+    settings: groups.Settings,
     context: typer.Context,
     batch_sizes: Annotated[
         str | None,
@@ -108,7 +108,7 @@ def sweep(
     """Measure every combination of replicas, cores per replica, batch sizes, requests in flight and rates."""
     dry_run, wanted = settings.pop("dry_run"), settings["outputs"]
     with console.one_line_errors():
-        if rates is None and parameters.was_given(context, "arrivals"):
+        if rates is None and groups.was_given(context, "arrivals"):
             raise ConfigError(f"--arrivals {arrivals} needs --rates: leave it out, or add --rates 100,200")
 
         load = Saturate(
@@ -117,7 +117,7 @@ def sweep(
             warmup_s=console.parsed("--warmup", parse_duration_or_zero, warmup),
         )
         config = SweepConfig(
-            base=parameters.configured(settings | {"runtime": runtime}, load),
+            base=groups.configured(settings | {"runtime": runtime}, load),
             replicas=console.optional("--replicas", parse_int_list, replicas) or (),
             cpus_per_replica=console.optional("--cpus-per-replica", parse_int_list, cpus_per_replica) or (),
             batch_sizes=console.optional("--batch-sizes", parse_int_list, batch_sizes) or (),

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from loadgen import files
-from loadgen.cli import console, help_format, parameters
+from loadgen.cli import console, groups, help_format
 from loadgen.config import Deploy, External, Frontend, Served
 from loadgen.errors import ConfigError
 from loadgen.parsing import parse_duration
@@ -56,7 +56,7 @@ def _refuse_strays(context: typer.Context, served: type[Served]) -> None:
     Raises:
         ConfigError: there are some; it names them.
     """
-    strays = [name for name, meant in _MEANT.items() if served not in meant and parameters.was_given(context, name)]
+    strays = [name for name, meant in _MEANT.items() if served not in meant and groups.was_given(context, name)]
     if strays:
         meant = _MEANT[strays[0]]
         raise ConfigError(_refusal([name for name in strays if _MEANT[name] == meant], meant, served))
@@ -86,7 +86,7 @@ def _refusal(names: list[str], meant: tuple[type[Served], ...], served: type[Ser
     return f"{flags} need{s} --connect: leave {them} out, or add --connect HOST"
 
 
-@parameters.panel(help_format.TARGET)
+@groups.panel(help_format.TARGET)
 def target(
     context: typer.Context,
     target: Annotated[
@@ -162,7 +162,7 @@ def target(
         str | None,
         typer.Option(metavar="URL", help="With --target: URL of its Prometheus metrics.  [default: the usual one]"),
     ] = None,
-) -> parameters.Settings:
+) -> groups.Settings:
     """A model on an external server."""
     connect = context.params.get("connect")
     _refuse_strays(context, External if target is not None else Frontend if connect is not None else Deploy)

@@ -11,8 +11,9 @@ import typer
 from typer.testing import CliRunner
 
 from loadgen import ExperimentConfig
-from loadgen.cli import console, exit_codes, measuring, parameters, sweep
+from loadgen.cli import console, exit_codes, measuring, sweep
 from loadgen.cli.argv import list_options, normalise_argv
+from loadgen.cli.groups import with_options
 from loadgen.cli.verbs import app
 from loadgen.feed.options import Endpoint, Live
 
@@ -146,12 +147,12 @@ def own(settings, seconds: Annotated[int, typer.Option("-d", "--size")] = 1):
 def test_what_is_defined_twice_is_refused(groups, of, twice):
     """The second would hide the first, or be evaluated twice."""
     with pytest.raises(ValueError, match=f"^{of.__name__} and its groups define {twice} more than once$"):
-        parameters.with_options(*groups)(of)
+        with_options(*groups)(of)
 
 
 def test_the_context_is_no_option():
     """Any number of groups look at it."""
-    assert "context" in inspect.signature(parameters.with_options(first, second)(verb)).parameters
+    assert "context" in inspect.signature(with_options(first, second)(verb)).parameters
 
 
 @pytest.mark.parametrize(
