@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 HEADER = "compare.json"
 LEDGER = "rounds.jsonl"
 FOUND = "comparison.json"
+HOPELESS_ROUNDS = 3
+"""After this many rounds of which none counts, a comparison ends."""
+
 SCHEMA_VERSION = 1
 
 Side = Literal["A", "B"]
@@ -311,6 +314,9 @@ class _Rounds:
         try:
             for number in range(plan.rounds):
                 await self._round(number)
+                if number + 1 == len(self._left_out) == HOPELESS_ROUNDS < plan.rounds:
+                    self._give_up(number + 2)
+                    break
         except (asyncio.CancelledError, ExperimentInterrupted):
             interrupted = True
         found = self._compared()
@@ -318,6 +324,14 @@ class _Rounds:
             self._write(FOUND, json.dumps({"outcome": found.outcome, **asdict(found)}, indent=4) + "\n")
         whole, left_out = tuple(self._whole), tuple(self._left_out)
         return Compared(plan, self._directory, found, whole, left_out, interrupted, self._elsewhere)
+
+    def _give_up(self, number: int) -> None:
+        """Say that the rounds from this one on are not measured."""
+        last = self._plan.rounds
+        which = f"round {last} is" if number == last else f"rounds {number} to {last} are"
+        why = "each round before was left out; remove its cause and compare again"
+        self._left_out.append(f"{which} not measured: {why}")
+        log.warning("%s", self._left_out[-1])
 
     async def _round(self, number: int) -> None:
         """Measure the sides of a round; the second is skipped when the first does not count."""

@@ -110,6 +110,22 @@ def test_a_round_without_valid_runs_is_left_out(compared, members, reason):
     assert done.comparison.outcome is Outcome.UNDECIDED
 
 
+@pytest.mark.parametrize("valid", [False, True])
+def test_a_comparison_whose_first_rounds_are_all_left_out_ends(compared, valid):
+    """The others would be left out for the same reason; one valid round among the first is reason to go on."""
+    done, ran = compared(lambda _, number: run() if valid and number < 2 else run(certificate=[INVALID]))
+    first = [
+        f"round {number} is left out: {side}: {INVALID.reason}" for number, side in zip((1, 2, 3), "ABA", strict=True)
+    ]
+    if valid:
+        assert (len(done.left_out), len(ran)) == (5, 12)
+        return
+    last = "rounds 4 to 6 are not measured: each round before was left out; remove its cause and compare again"
+    assert done.left_out == (*first, last)
+    assert [(side, seed) for side, seed, _ in ran] == [("A", 3), ("A", 3), ("B", 4), ("B", 4), ("A", 5), ("A", 5)]
+    assert exit_codes.of_compared(done) == exit_codes.INVALID
+
+
 def test_a_side_that_cannot_be_started(compared):
     """Nothing was measured, and every other round would fail likewise."""
 
