@@ -87,11 +87,6 @@ class ReplicaTable:
         """How many replicas of a model get batches."""
         return self._serving[model] - len(self._aside.get(model, ()))
 
-    def idle(self, model: ModelKey) -> Replica | None:
-        """The replica of a model that has been idle for longest, if one is."""
-        free = self._free.get(model)
-        return next(iter(free[0].values()), None) if free else None
-
     def turned(self) -> list[Replica]:
         """The replicas that were set aside or taken back since the last call."""
         turned, self._turned = self._turned, []

@@ -46,15 +46,15 @@ def test_ids_of_several_frontends_do_not_meet():
 def test_the_longest_idle_replica_is_next_and_a_busy_one_is_not_idle():
     """A replica that reports no times is never sent a second batch, however much waits."""
     table, (first, second) = table_of(2)
-    assert table.idle(MODEL) is first
+    assert table.next(MODEL, queued=0, maximum=1) is first
     table.sent(first, batch(), 10)
-    assert table.idle(MODEL) is second
+    assert table.next(MODEL, queued=0, maximum=1) is second
     table.sent(second, batch(), 20)
-    assert table.idle(MODEL) is None
+    assert table.next(MODEL, queued=0, maximum=1) is None
     assert table.next(MODEL, queued=1000, maximum=1) is None
     table.answered(second, None, 30)
     table.answered(first, None, 40)
-    assert table.idle(MODEL) is second
+    assert table.next(MODEL, queued=0, maximum=1) is second
 
 
 def test_a_lost_replica_gives_its_batch_back():
@@ -62,7 +62,7 @@ def test_a_lost_replica_gives_its_batch_back():
     table, (replica,) = table_of(1)
     table.sent(replica, batch(7), 10)
     assert table.lost(replica, 25) == (batch(7),)
-    assert (table.idle(MODEL), table.get(replica.identity), replica.alive) == (None, None, False)
+    assert (table.next(MODEL, queued=0, maximum=1), table.get(replica.identity), replica.alive) == (None, None, False)
     assert replica.in_flight_until_ns(1000) == 15
 
 
@@ -197,7 +197,7 @@ def test_an_answer_that_cannot_be_read_is_not_booked_as_one():
     assert (replica.batches, replica.queries, replica.failed_batches) == (1, 1, 1)
     assert (replica.in_flight_ns, replica.began_ns) == (100, 110)
     assert table.failed(replica, 150) == batch(2)
-    assert table.idle(MODEL) is replica
+    assert table.next(MODEL, queued=0, maximum=1) is replica
     assert table.failed(replica, 200) is None
     assert replica.counters(200).failed_batches == 2
 
@@ -275,7 +275,7 @@ def test_every_replica_is_handed_out_before_any_twice(count):
     """Work spreads."""
     table, replicas = table_of(count)
     seen = []
-    while (replica := table.idle(MODEL)) is not None:
+    while (replica := table.next(MODEL, queued=0, maximum=1)) is not None:
         table.sent(replica, batch(), 0)
         seen.append(replica)
     assert seen == replicas
@@ -344,10 +344,10 @@ def test_a_replica_that_fails_three_times_in_a_row_pauses_while_others_work():
                 table.sent(replica, batch(now), now)
                 table.failed(replica, now)
     assert (first.health.aside, second.health.aside) == (Aside.FAILING, None)
-    assert table.idle(MODEL) is second
+    assert table.next(MODEL, queued=0, maximum=1) is second
     assert table.recovered(NS_PER_S) == []
     table.lost(second, 10)
-    assert (first.health.aside, table.idle(MODEL)) == (None, first)
+    assert (first.health.aside, table.next(MODEL, queued=0, maximum=1)) == (None, first)
 
 
 def test_an_answer_ends_a_row_of_failures():
