@@ -40,7 +40,7 @@ MAX_CLIENTS = 256
 MAX_SEED = (1 << 32) - 1
 """The largest that all frameworks take."""
 
-_WORKERS = re.compile(r"ray|ray:local|ray://[^/\s]+:[0-9]+")
+_WORKERS = re.compile(r"ray|ray:local|ray://[^/\s]+:(?P<port>[0-9]+)")
 
 MAX_IN_FLIGHT = 10_000_000
 """Most requests of a run: the client keeps about 2 GB for them."""
@@ -419,9 +419,13 @@ class Client:
 
     def __post_init__(self) -> None:
         words(self, "workers")
-        if self.workers is not None and not _WORKERS.fullmatch(self.workers):
-            problem, remedy = "names no cluster", "use ray, ray://HOST:PORT or ray:local"
-            raise FieldError("Client.workers", self.workers, problem, remedy)
+        if self.workers is not None:
+            found = _WORKERS.fullmatch(self.workers)
+            if found is None:
+                problem, remedy = "names no cluster", "use ray, ray://HOST:PORT or ray:local"
+                raise FieldError("Client.workers", self.workers, problem, remedy)
+            if found["port"] is not None and not 0 < int(found["port"]) <= MAX_PORT:
+                raise FieldError("Client.workers", self.workers, "has no port", f"use 1 to {MAX_PORT}")
         whole(self, "processes")
         whole(self, "cpus", least=0, each=True)
         if self.processes > MAX_CLIENTS:

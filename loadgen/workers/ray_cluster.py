@@ -10,7 +10,9 @@ import atexit
 import contextlib
 import logging
 import os
+import signal
 import threading
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
@@ -22,6 +24,8 @@ from typing_extensions import override
 from frontend_launch.errors import LaunchError
 from frontend_launch.tasks import to_completion
 from loadgen.errors import one_line
+from loadgen.targets.access import grpc_library
+from loadgen.workers.cluster_address import CLIENT_SERVER, VARIABLE, ClusterAddress, check_listening, cluster_address
 from loadgen.workers.messages import Identity, News, Order, Started, Worker, WorkerLostError
 from loadgen.workers.spread import Node, Seat, spread
 from loadgen.workers.supervisor import Supervisor, end_process
@@ -91,8 +95,10 @@ async def _answer(call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
         WorkerLostError: it is gone.
         Exception: that it raised.
     """
+    answer = asyncio.ensure_future(call(*arguments))
+    answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # there may be nothing that waits
     try:
-        return await call(*arguments)
+        return await asyncio.shield(answer)  # Ray's client reports an error where an answer was cancelled
     except RayTaskError as error:
         raise error.cause from None
     except (RayError, ConnectionError) as error:
@@ -152,30 +158,52 @@ async def _connected(cluster: str) -> AsyncIterator[None]:
     """A connection to a cluster; one that is there already is used, and stays.
 
     Raises:
+        ConfigError: gRPC is not installed, which an address of Ray's client server needs.
         LaunchError: it does not answer.
     """
     if ray.is_initialized():
         yield
         return
+    address = cluster_address(cluster, os.environ.get(VARIABLE, ""))
+    await check_listening(address)
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+    if address.text.startswith(CLIENT_SERVER):
+        grpc_library()  # Ray's client needs it
+        warnings.filterwarnings("ignore", message="Ray Client connection timed out")  # the error says it
+    options: dict[str, Any] = {"address": address.text, "log_to_driver": False, "configure_logging": False}
     if cluster == "ray:local":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        options |= {"address": "local", "include_dashboard": False, "object_store_memory": LOCAL_STORE_BYTES}
-    else:
-        options["address"] = "auto" if cluster == "ray" else cluster
+        options |= {"include_dashboard": False, "object_store_memory": LOCAL_STORE_BYTES}
     session = _Session(options)
     try:
         await session.connected(CONNECT_TIMEOUT_S)
     except TimeoutError:
-        raise LaunchError(f"cluster {cluster}: no answer within {CONNECT_TIMEOUT_S:g} s; check the address") from None
+        raise LaunchError(f"{address.named}: no answer within {CONNECT_TIMEOUT_S:g} s; {_remedy(address)}") from None
     except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
-        remedy = "run `ray start` on this machine first, or use ray:local" if cluster == "ray" else "check the address"
-        raise LaunchError(f"cluster {cluster}: {_reason(error)}; {remedy}") from None
+        raise LaunchError(f"{address.named}: {_reason(error)}; {_remedy(address)}") from None
+    finally:
+        _keep_termination()
     try:
         yield
     finally:
         await to_completion(session.end(END_TIMEOUT_S))
+        _keep_termination()
+
+
+def _remedy(address: ClusterAddress) -> str:
+    """What to do when Ray finds no cluster at an address, or is not let in."""
+    if "RAY_AUTH_MODE" in os.environ:
+        return address.remedy
+    return f"{address.remedy}; a cluster with token authentication needs RAY_AUTH_MODE=token"
+
+
+def _keep_termination() -> None:
+    """Install this program's handler of SIGTERM again.
+
+    While Ray is connected its own one is there, and after that the default, which ends the process at once.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
 class _Session:

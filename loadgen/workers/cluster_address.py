@@ -1,0 +1,92 @@
+"""Where a cluster of ``--workers`` is, and whether anything listens there: Ray itself waits long for an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from typing import NamedTuple
+
+from frontend_launch.errors import LaunchError
+from loadgen.config import MAX_PORT
+from loadgen.load.patience import patience
+
+REACH_TIMEOUT_S = 10.0
+"""Patience for a connection to the cluster's port."""
+
+VARIABLE = "RAY_ADDRESS"
+"""Of the environment: the cluster of ``--workers ray``."""
+
+CLIENT_SERVER = "ray://"
+"""Begins an address of Ray's client server."""
+
+_PLACE = re.compile(r"(?:ray://)?(?P<host>[^/\s\[\]:]+|\[[^/\s\[\]]+\]):(?P<port>[0-9]{1,5})")
+
+
+class ClusterAddress(NamedTuple):
+    """Where a cluster is.
+
+    Attributes:
+        named: what named it, and its value.
+        text: as Ray takes it.
+        host: to connect to; empty where Ray finds the cluster itself.
+        port: the same.
+        remedy: what to do when nothing answers there.
+    """
+
+    named: str
+    text: str
+    host: str = ""
+    port: int = 0
+    remedy: str = ""
+
+
+def cluster_address(cluster: str, variable: str) -> ClusterAddress:
+    """Where a cluster is.
+
+    Args:
+        cluster: ``ray``, ``ray://HOST:PORT`` or ``ray:local``.
+        variable: value of `VARIABLE`; empty where it is not set.
+
+    Raises:
+        LaunchError: the variable names no cluster.
+    """
+    if cluster == "ray:local":
+        return ClusterAddress(f"cluster {cluster}", "local")
+    if cluster == "ray" and variable in ("", "auto"):
+        remedy = "run `ray start` on this machine first, or use ray:local"
+        return ClusterAddress(f"cluster {cluster}", "auto", remedy=remedy)
+    named, text = (VARIABLE, variable) if cluster == "ray" else ("cluster", cluster)
+    place = _PLACE.fullmatch(text)
+    if place is None or not 0 < int(place["port"]) <= MAX_PORT:
+        raise LaunchError(f"{named} {text}: names no cluster; use HOST:PORT or ray://HOST:PORT")
+    remedy = "check host and port; `ray start --head` listens on port 6379"
+    if text.startswith(CLIENT_SERVER):
+        remedy = "check host and port; Ray's client server, in `ray start --head`, listens on port 10001"
+    return ClusterAddress(f"{named} {text}", text, place["host"].strip("[]"), int(place["port"]), remedy)
+
+
+async def check_listening(address: ClusterAddress) -> None:
+    """Refuse an address where nothing listens.
+
+    Raises:
+        LaunchError: no connection can be made in time.
+    """
+    if not address.host:
+        return
+    try:
+        async with patience(REACH_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(address.host, address.port)
+    except TimeoutError:
+        raise LaunchError(f"{address.named}: no answer within {REACH_TIMEOUT_S:g} s; {address.remedy}") from None
+    except (OSError, UnicodeError) as error:
+        raise LaunchError(f"{address.named}: {_reason(error)}; {address.remedy}") from None
+    writer.transport.abort()
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    """An error of connecting, in a few words."""
+    number = getattr(error, "errno", None)
+    if number and number > 0:  # those of names are negative
+        return os.strerror(number)
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,91 @@
+"""Where a cluster is, and whether anything listens there."""
+
+import asyncio
+import socket
+
+import pytest
+
+from frontend_launch.errors import LaunchError
+from loadgen.config import Client
+from loadgen.errors import FieldError
+from loadgen.workers.cluster_address import check_listening, cluster_address
+
+
+@pytest.mark.parametrize(
+    ("cluster", "variable", "text", "place"),
+    [
+        ("ray", "", "auto", ("", 0)),
+        ("ray", "auto", "auto", ("", 0)),
+        ("ray", "head:6379", "head:6379", ("head", 6379)),
+        ("ray", "ray://10.0.0.1:10001", "ray://10.0.0.1:10001", ("10.0.0.1", 10001)),
+        ("ray:local", "head:6379", "local", ("", 0)),
+        ("ray://head:10001", "elsewhere:6379", "ray://head:10001", ("head", 10001)),
+        ("ray://[::1]:10001", "", "ray://[::1]:10001", ("::1", 10001)),
+    ],
+)
+def test_the_option_goes_before_the_variable(cluster, variable, text, place):
+    """And Ray finds a cluster of this machine itself."""
+    found = cluster_address(cluster, variable)
+    assert (found.text, (found.host, found.port)) == (text, place)
+
+
+@pytest.mark.parametrize(
+    "text", ["garbage", "local", "head", "head:", "head:0", "head:65536", "http://head:8265", "::1:1"]
+)
+def test_a_variable_that_names_no_cluster_is_refused(text):
+    """With its name, its value and the two forms."""
+    with pytest.raises(LaunchError) as refused:
+        cluster_address("ray", text)
+    assert str(refused.value) == f"RAY_ADDRESS {text}: names no cluster; use HOST:PORT or ray://HOST:PORT"
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999"])
+def test_an_option_without_a_port_is_refused(port):
+    """Before anything is started."""
+    with pytest.raises(FieldError, match="has no port; use 1 to 65535"):
+        Client(workers=f"ray://head:{port}")
+
+
+def test_an_address_where_something_listens_is_taken():
+    """What it speaks is for Ray to find out."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        asyncio.run(check_listening(cluster_address("ray", f"127.0.0.1:{server.getsockname()[1]}")))
+    asyncio.run(check_listening(cluster_address("ray", "")))
+
+
+@pytest.mark.parametrize(
+    ("way", "remedy"),
+    [
+        ("", "check host and port; `ray start --head` listens on port 6379"),
+        ("ray://", "check host and port; Ray's client server, in `ray start --head`, listens on port 10001"),
+    ],
+    ids=["cluster", "client server"],
+)
+def test_an_address_where_nothing_listens_is_refused(way, remedy):
+    """At once, with what named it."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # but does not listen
+        text = f"{way}127.0.0.1:{bound.getsockname()[1]}"
+        with pytest.raises(LaunchError) as refused:
+            asyncio.run(check_listening(cluster_address("ray", text)))
+    assert str(refused.value) == f"RAY_ADDRESS {text}: Connection refused; {remedy}"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (TimeoutError(), "no answer within 10 s"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "Name or service not known"),
+        (UnicodeError("label too long"), "label too long"),
+    ],
+    ids=["silent", "no name", "no host name"],
+)
+def test_the_reason_is_said(monkeypatch, error, reason):
+    """In a few words."""
+
+    async def connect(*address):
+        raise error
+
+    monkeypatch.setattr("asyncio.open_connection", connect)
+    with pytest.raises(LaunchError, match=f"^cluster ray://head:1: {reason}; check host and port"):
+        asyncio.run(check_listening(cluster_address("ray://head:1", "")))
