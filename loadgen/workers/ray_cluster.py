@@ -167,6 +167,8 @@ async def _connected(cluster: str) -> AsyncIterator[None]:
     address = cluster_address(cluster, os.environ.get(VARIABLE, ""))
     await check_listening(address)
     logging.getLogger("ray").setLevel(logging.CRITICAL)
+    # Standard output may be a document. What Ray says there of a lost worker comes as an error too.
+    setattr(ray._private.worker, "print_to_stdstream", lambda *_, **__: None)  # noqa: B010 - it is not public
     if address.text.startswith(CLIENT_SERVER):
         grpc_library()  # Ray's client needs it
         warnings.filterwarnings("ignore", message="Ray Client connection timed out")  # the error says it

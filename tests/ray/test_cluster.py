@@ -142,14 +142,18 @@ def running(nodes, tmp_path, *arguments, until="thruput"):
             run.exit_code()
 
 
+def parent(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def clients():
     """The client processes of workers, by their roles."""
     found = {}
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, IndexError):
             words = (path / "cmdline").read_text().split("\0")
-            parent = (path / "stat").read_text().rpartition(")")[2].split()[1]
-            if CLIENTS in words and Path(f"/proc/{parent}/cmdline").read_text().startswith("ray::"):
+            above = Path(f"/proc/{parent(int(path.name))}/cmdline")
+            if CLIENTS in words and above.read_text().startswith("ray::"):
                 found[Path(words[words.index(CLIENTS) + 1]).stem] = int(path.name)
     return found
 
@@ -265,6 +269,18 @@ def test_a_client_that_dies_makes_the_run_invalid_with_its_name(nodes, server, t
     assert "worker-1 on" in check["measured"]
     assert "client-1 ended early, with exit code -9" in check["measured"]
     assert found["summary"]["completed"] > 0
+
+
+def test_a_worker_that_dies_makes_the_run_invalid_with_its_name(nodes, server, tmp_path):
+    """Ray's words of it are not printed: standard output may be a document."""
+    with running(nodes, tmp_path, "saturate", "-d", "60s", "--target", server.url, "--clients", "2") as run:
+        pids = clients()
+        os.kill(parent(pids["client-1"]), signal.SIGKILL)
+        assert run.exit_code() == 6
+    assert gone(pids.values())
+    (check,) = [check for check in results(tmp_path)["certificate"] if check["name"] == "workers"]
+    assert (check["verdict"], check["measured"].startswith("worker-1 on")) == ("failed", True)
+    assert "(raylet)" not in run.log
 
 
 def test_a_node_that_dies_makes_the_run_invalid_with_its_name(nodes, server, tmp_path):
