@@ -30,11 +30,11 @@ class Cable:
 
     def cut(self) -> None:
         """Nothing gets through any more, and neither end is told."""
-        _ip(*self._end, "down")
+        ip(*self._end, "down")
 
     def mend(self) -> None:
         """All gets through again."""
-        _ip(*self._end, "up")
+        ip(*self._end, "up")
 
 
 @contextlib.contextmanager
@@ -47,18 +47,19 @@ def cable() -> Iterator[Cable]:
     with contextlib.ExitStack() as stack:
         try:
             for name in names:
-                _ip("netns", "add", name)
-                stack.callback(_ip, "netns", "del", name)
-            _ip("link", "add", ends[0], "netns", names[0], "type", "veth", "peer", "name", ends[1], "netns", names[1])
+                ip("netns", "add", name)
+                stack.callback(ip, "netns", "del", name)
+            ip("link", "add", ends[0], "netns", names[0], "type", "veth", "peer", "name", ends[1], "netns", names[1])
         except subprocess.CalledProcessError as error:
             pytest.skip(f"no network namespaces can be made: {error.stderr.strip()}")
         for name, end, address in zip(names, ends, (SERVER, CLIENT), strict=True):
-            _ip("-n", name, "addr", "add", f"{address}/30", "dev", end)
-            _ip("-n", name, "link", "set", "lo", "up")
-            _ip("-n", name, "link", "set", end, "up")
+            ip("-n", name, "addr", "add", f"{address}/30", "dev", end)
+            ip("-n", name, "link", "set", "lo", "up")
+            ip("-n", name, "link", "set", end, "up")
         server, client = (["ip", "netns", "exec", name] for name in names)
         yield Cable(server, client, ["-n", names[1], "link", "set", ends[1]])
 
 
-def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
+def ip(*words: str) -> str:
+    """What the program ``ip`` prints."""
+    return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout
