@@ -158,9 +158,9 @@ class AdminClient:
             raise AdminError(f"{self._base_url}{body.path}: answers {quote(answer)!r}: {error}") from None
 
     async def _post(self, body: rest.Body) -> bytes:
-        # One connection per request: a server may close one that is kept (the original after 5 s) just when it is
-        # used again, and a POST that met that is not sent again. Nor does the original's newline after each
-        # response ever stand before the next.
+        # One connection per request. A server may close a kept connection (the original after 5 s) just when it is
+        # used again; a POST that meets this cannot be sent again. With one connection each, the original's newline
+        # after a response never stands before the next.
         url = self._base_url + body.path
         try:
             content = rest.encode(body).encode()

@@ -1,8 +1,8 @@
 """A script that pins itself, ties its life to its parent's, then becomes a command.
 
-``python -I -S pin_and_exec.py CORES PARENT -- COMMAND…``, run as a script, before anything else is loaded, so that the
-command's threads inherit the cores and there is no moment at which a killed parent leaves it behind. Standard library
-only; it imports nothing of this project.
+``python -I -S pin_and_exec.py CORES PARENT -- COMMAND…`` runs before anything else is loaded. So the command's threads
+inherit the cores, and a killed parent leaves it behind at no moment. Standard library only; it imports nothing of this
+project.
 """
 
 import ctypes

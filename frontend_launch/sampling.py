@@ -40,8 +40,8 @@ class Sampler:
     def _look(self, now_ns: int) -> None:
         elapsed_ns = max(1, now_ns - self._since_ns)
         rate = self._seen * NS_PER_S // elapsed_ns
-        # Odd, so that in batches of a power of two each place has its turn. The two odd numbers around the stride that
-        # is wanted take turns, so that about as many are timed as are wanted, and batches of other sizes have it too.
+        # Odd, so that in batches of a power of two each place has its turn. The two odd numbers around the wanted
+        # stride take turns: about as many are timed as are wanted, and batches of other sizes have their turn too.
         stride = max(1, (rate // MOST_PER_S - 1) | 1)
         if self._since_ns:
             ahead = self._ahead + self._picked - MOST_PER_S * elapsed_ns / NS_PER_S

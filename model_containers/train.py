@@ -1,9 +1,9 @@
 """Trains the classifiers on seeded synthetic data and keeps their artefacts.
 
 The data sets and trained files of the original are lost; what is known is that its kernel models cost what some 2000
-training vectors cost, so that is how many there are here. Inputs are uniform in [0, 1), as the queries are, and an
-input's class is the one of ten random directions along which it lies farthest: classes are of like size, and queries
-fall into several of them.
+training vectors cost, so that is how many there are here. Inputs are uniform in [0, 1), as the queries are. An
+input's class is the one of ten random directions along which it lies farthest. So classes are of like size, and
+queries fall into several of them.
 """
 
 from __future__ import annotations

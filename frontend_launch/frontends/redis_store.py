@@ -2,7 +2,7 @@
 
 Databases, keys, hash fields and notifications are those of the original (the table at `Store`), so that one of its
 components can take part. While Redis cannot be reached its readers keep what they know. When it is back, this process
-writes again what Redis lost of what it wrote or read, and tells its watchers of everything that is there.
+writes again what Redis lost of its writes and reads. Then it tells its watchers of everything that is there.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The requests in flight and their send times: arrays indexed by request id, no entry per request.
 
 Pure: told the time, never reads it. Memory is bounded by the number in flight, not by the number sent: ids
-share a ring of slots, and the rare request that is still outstanding when its slot comes round again (an
-answer that never came, say) moves to a small dictionary.
+share a ring of slots. A request that is still outstanding when its slot comes round again, such as one whose answer
+never came, moves to a small dictionary.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class InFlight:
     def expire(self, planned_before_ns: int) -> Lost:
         """Time out requests planned at or before a time."""
         # Ids are sent in the order of the plan, and stragglers are the oldest, in that order too. So the search ends at
-        # the first request that is young enough, and costs what has ended since the last one, not what is in flight.
+        # the first request that is young enough, and costs by what ended since the last one, not by what is in flight.
         gone = []
         for request_id, times in self._stragglers.items():
             if times[0] > planned_before_ns:

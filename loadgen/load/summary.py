@@ -272,8 +272,8 @@ def summarise(record: Record, timeout_s: float | None = None) -> Summary:
 def _lower_bounds_ms(record: Record, timeout_s: float | None) -> dict[str, float]:
     """Milliseconds by name: what those latencies are at least that fall among lost requests.
 
-    Those that timed out waited for the timeout. Of failed and abandoned ones nothing is known but that they count as
-    slower than any answer, so they are the first of the lost ones.
+    Those that timed out waited for the timeout. Failed and abandoned ones count as slower than any answer;
+    nothing else is known of them, so they are the first of the lost ones.
     """
     latency, lost = record.latency, record.lost
     timed_out, timeout_ms = (0, 0.0) if timeout_s is None else (min(record.timed_out, lost), timeout_s * 1e3)

@@ -19,9 +19,9 @@ async def same_frontend(one: str, other: str) -> bool:
     """Whether two response addresses are those of one query frontend.
 
     A frontend's ids follow each other at one distance, which is odd: of this project a random one, of 2017 it is 1. So
-    the id that the other address hands out between two of the first one's lies midway between them, and one of another
-    frontend never does, unless other clients shake hands just then, and hardly then. They may also hide that two
-    addresses are of one frontend.
+    the id that the other address hands out between two of the first one's lies midway between them. An id of another
+    frontend does not; other clients that shake hands just then could make it, which is unlikely. They may also hide
+    that two addresses are of one frontend.
 
     Args:
         one: such as ``tcp://127.0.0.1:4455``.
