@@ -146,4 +146,4 @@ def test_a_host_that_frontends_cannot_use(option, value, said):
         [*FRONTENDS, "serve", *PORTS, option, value], capture_output=True, text=True, timeout=DEADLINE_S, check=False
     )
     assert done.returncode == 2
-    assert done.stderr.endswith(f"{option}: {value!r} {said}\n")
+    assert done.stderr.endswith(f"{option}: {value!r}: {said}\n")
