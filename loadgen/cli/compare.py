@@ -163,6 +163,9 @@ def _baseline(path: Path) -> tuple[Results, ...]:
         raise ConfigError("; ".join(collection.unreadable))
     if len({(run.configuration, run.load) for run in runs}) > 1:
         raise ConfigError(f"--baseline {path} holds runs of several configurations: name a file of one")
+    if len(transports := {run.transport for run in runs if run.transport is not None}) > 1:
+        found = "; ".join(sorted(transports))
+        raise ConfigError(f"--baseline {path} holds runs of several transports ({found}): name a file of one")
     valid = [run for run in runs if run.invalid is None and run.results.error is None]
     if not valid:
         raise ConfigError(f"--baseline {path} holds no valid run that ended as asked: name another")

@@ -8,6 +8,7 @@ import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from frontend_launch.histogram import LatencyHistogram
@@ -17,7 +18,7 @@ from loadgen.judging.comparison import METRICS, THROUGHPUT, Comparison, Effect, 
 from loadgen.report import junit as junit_xml
 from loadgen.report.tables import markdown_table
 from loadgen.report.text import plan_text, sent_text, table
-from loadgen.results.cells import Run
+from loadgen.results.cells import Run, run_of
 from loadgen.results.document import Results, strict
 from loadgen.results.environment import Environment
 from model_containers.printable import printable_line
@@ -27,6 +28,9 @@ SPECTRUM = (25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99)
 
 WIDTH = 32
 """Characters of the spectrum."""
+
+SETUP = ("machine", "memory", "transport")
+"""Differences that a comparison of rounds names too."""
 
 Rows = Sequence[Sequence[str]]
 
@@ -104,6 +108,8 @@ def differences(a: Run, b: Run) -> Iterator[Difference]:
     for (what, first), second in zip(_properties(a).items(), _properties(b).values(), strict=True):
         if first != second:
             yield Difference(what, first or "unknown", second or "unknown")
+    if a.transport and b.transport and a.transport != b.transport:
+        yield Difference("transport", a.transport, b.transport)
     environments = a.results.environment, b.results.environment
     for kind in ("packages", "variables", "frequency_governors"):
         one, other = (getattr(environment, kind) for environment in environments)
@@ -338,6 +344,15 @@ def comparison_rows(rounds: Rounds, found: Comparison) -> Rows:
     return rows
 
 
+def setup_lines(rounds: Rounds) -> list[str]:
+    """A line for each thing that the sides do not share though their configurations do not ask for it."""
+    for a, b in rounds:
+        if a is not None:
+            found = differences(*(run_of(results, results.path or Path()) for results in (a, b)))
+            return [f"differs     {row.what}: A {row.a}, B {row.b}" for row in found if row.what in SETUP]
+    return []
+
+
 def _named(metric: str) -> str:
     return "requests/s" if metric == THROUGHPUT else f"{metric} ms"
 
@@ -387,6 +402,7 @@ def compared_text(compared: Compared) -> str:
     found = compared.comparison
     assert found is not None
     lines = table(comparison_rows(compared.rounds, found)).splitlines()
+    lines += setup_lines(compared.rounds)
     lines += [f"left out    {line}" for line in compared.left_out]
     if compared.interrupted:
         lines.append(f"interrupted {found.rounds} of {plural(compared.plan.rounds, 'round')} measured")
@@ -398,7 +414,8 @@ def compared_markdown(compared: Compared) -> str:
     found = compared.comparison
     assert found is not None
     lines = [f"**{outcome_text(found)}**", markdown_table(comparison_rows(compared.rounds, found))]
-    return "\n\n".join([*lines, *(f"* {printable_line(line)}" for line in compared.left_out)]) + "\n"
+    listed = [*(line.split(maxsplit=1)[1] for line in setup_lines(compared.rounds)), *compared.left_out]
+    return "\n\n".join([*lines, *(f"* {printable_line(line)}" for line in listed)]) + "\n"
 
 
 def junit(compared: Compared) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from loadgen.report.answers import Answer
-from loadgen.report.comparison import comparison_rows, outcome_text
+from loadgen.report.comparison import comparison_rows, outcome_text, setup_lines
 from loadgen.report.found import FoundCapacity, FoundComparison
 from loadgen.report.reading import Collection
 from loadgen.report.tables import terminal_table
@@ -46,9 +46,11 @@ def _capacity(found: FoundCapacity) -> list[str]:
 
 
 def _comparison(found: FoundComparison, collection: Collection) -> list[str]:
+    pairs = rounds(found, collection)
     return [
         f"comparison  {found.directory}",
-        *table(comparison_rows(rounds(found, collection), found.comparison)).splitlines(),
+        *table(comparison_rows(pairs, found.comparison)).splitlines(),
+        *setup_lines(pairs),
         *(f"left out    {line}" for line in found.left_out),
         f"outcome     {outcome_text(found.comparison)}",
     ]

@@ -14,7 +14,7 @@ from frontend_launch.quantities import number, plural
 from loadgen.judging.verdict import carried
 from loadgen.load.summary import FEW, Summary
 from loadgen.report.curves import flat
-from loadgen.results.cells import Cell, Configuration, Run, Spread, apart
+from loadgen.results.cells import Cell, Configuration, Run, Spread, apart, transports
 from loadgen.results.document import strict
 from model_containers.printable import printable_line
 
@@ -199,9 +199,10 @@ def latency_text(cell: Cell, metric: str) -> str:
 
 
 def remarks(cells: Sequence[Cell]) -> list[str]:
-    """Sentences on cells: how their anchors compare, which are one configuration, and which have few requests."""
+    """Sentences on cells: how anchors compare, which are one configuration, what transports differ, few requests."""
     lines = [f"{cell.name} measured again: {cell.drift.text}" for cell in cells if cell.drift is not None]
     lines += apart(cells)
+    lines += transports(cells)
     for metric in ("p50", "p99"):
         if names := [cell.name for cell in cells if cell.few(metric)]:
             lines.append(f"{', '.join(names)}: too few requests for a {metric}; fewer than {FEW} are slower")

@@ -115,6 +115,13 @@ class Run:
         return self.path if self.sweep is None else self.sweep
 
     @property
+    def transport(self) -> str | None:
+        """How client and replicas reached the query frontend, such as ``client ipc, replicas tcp``; None if unknown."""
+        known = self.results.transport
+        ways = {} if known is None else {"client": known.client, "replicas": known.replicas}
+        return ", ".join(f"{who} {how}" for who, how in ways.items() if how is not None) or None
+
+    @property
     def lost(self) -> int:
         """Requests of the measured part without a good answer; they count as slower than any answer."""
         summary = self.results.summary
@@ -408,15 +415,35 @@ def _served_batch(results: Results) -> int | None:
 
 
 def cells_of(runs: Iterable[Run]) -> tuple[Cell, ...]:
-    """Cells: the runs of one configuration and load in one sweep; smallest configurations first.
+    """Cells: the runs of one configuration, load and transport in one sweep; smallest configurations first.
 
     A run of the same configuration outside the sweep is a cell of its own: it was made at another time.
     """
     groups: dict[tuple[Configuration, Load, Path], list[Run]] = {}
     for run in sorted(runs, key=lambda run: (run.results.started_at, run.repeat, run.path)):
         groups.setdefault((run.configuration, run.load, run.series), []).append(run)
-    ordered = sorted(groups.values(), key=lambda group: _order(group[0].configuration, group[0].load))
+    alike = [runs for group in groups.values() for runs in _by_transport(group)]
+    ordered = sorted(alike, key=lambda group: _order(group[0].configuration, group[0].load))
     return tuple(_cell(name, group) for group, name in zip(ordered, _names(ordered), strict=True))
+
+
+def _by_transport(runs: Sequence[Run]) -> Iterable[list[Run]]:
+    """Runs of each transport; those whose transport is unknown are with the first."""
+    first = next((run.transport for run in runs if run.transport is not None), None)
+    groups: dict[str | None, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.transport or first, []).append(run)
+    return groups.values()
+
+
+def transports(cells: Iterable[Cell]) -> list[str]:
+    """A sentence where cells are known to differ in transport, which their figures then differ by too."""
+    groups: dict[str, list[str]] = {}
+    for cell in cells:
+        for transport in dict.fromkeys(run.transport for run in cell.runs if run.transport is not None):
+            groups.setdefault(transport, []).append(cell.name)
+    each = "; ".join(f"{transport} in {', '.join(names)}" for transport, names in groups.items())
+    return [f"the transport differs: {each}"] if len(groups) > 1 else []
 
 
 def apart(cells: Iterable[Cell]) -> list[str]:
@@ -425,10 +452,10 @@ def apart(cells: Iterable[Cell]) -> list[str]:
     for cell in cells:
         groups.setdefault((cell.configuration, cell.load), []).append(cell)
     return [
-        f"{', '.join(cell.name for cell in group)}: measured at {len(group)} times, and so kept apart; repeats are "
+        f"{', '.join(cell.name for cell in group)}: measured at {times} times, and so kept apart; repeats are "
         "those of one sweep (--repeat)"
         for group in groups.values()
-        if len(group) > 1
+        if (times := len({cell.runs[0].series for cell in group})) > 1
     ]
 
 

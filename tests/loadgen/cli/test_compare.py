@@ -12,6 +12,7 @@ from sample_results import INVALID, results
 from loadgen.cli import console
 from loadgen.experiments import compare
 from loadgen.results.files import save
+from loadgen.results.sections import Transport
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 V1, V2 = (str(GOLDEN / f"results-v{version}.json") for version in (1, 2))
@@ -110,6 +111,18 @@ def test_a_baseline_of_several_runs_is_described(compared):
     done, _ = compared("--baseline", "earlier", "--run", "b.toml", rates=(0.0, 50.0))
     assert "B differs by -50.0% in throughput" in done.stdout
     assert "A is the median of 3 runs that differ by 33.3% in throughput, B is one run, measured" in done.stdout
+
+
+def test_a_baseline_of_several_transports(compared):
+    """Its runs are no repeats of one configuration."""
+    for way in ("ipc", "tcp"):
+        save(results(seconds=3, transport=Transport(way, way)), Path("earlier"))
+    done, _ = compared("--baseline", "earlier", "--run", "b.toml")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "loadgen: --baseline earlier holds runs of several transports "
+        "(client ipc, replicas ipc; client tcp, replicas tcp): name a file of one\n"
+    )
 
 
 def test_a_baseline_of_another_load(compared):

@@ -23,6 +23,7 @@ from loadgen.report.comparison import (
 )
 from loadgen.results.cells import run_of
 from loadgen.results.files import read
+from loadgen.results.sections import Transport
 
 PASSED = Check("outside load", "nobody", "nobody", "passed", "")
 START = "2026-11-29T10:00:00+00:00"
@@ -59,6 +60,23 @@ def test_what_differs():
     summary = described(a, b).summary
     assert "measured 2 days apart, which does not tell a difference from chance; their machines differ; " in summary
     assert summary.endswith("; B is invalid: outside load: somebody used core 3")
+
+
+def test_the_transport_is_a_difference():
+    """Where both are known; that of rounds and of a baseline, with its machine, is named beside the verdicts."""
+    ipc, tcp = Transport("ipc", "ipc"), Transport("tcp", "tcp")
+    (row,) = differences(run(transport=ipc), run("b", transport=tcp))
+    assert row == ("transport", "client ipc, replicas ipc", "client tcp, replicas tcp")
+    assert list(differences(run(transport=ipc), run("b"))) == []
+    done = compared(*[(1.0, False)] * 6)
+    pairs = tuple((replace(a, transport=ipc), replace(b, transport=tcp)) for a, b in done.rounds)
+    line = "transport: A client ipc, replicas ipc, B client tcp, replicas tcp"
+    assert f"\ndiffers     {line}\n" in compared_text(replace(done, rounds=pairs))
+    assert f"\n\n* {line}\n" in compared_markdown(replace(done, rounds=pairs))
+    assert "differs" not in compared_text(done)
+    other = replace(GOLDEN.environment, cores=8)
+    moved = tuple((a, replace(b, environment=other)) for a, b in done.rounds)
+    assert "\ndiffers     machine: A " in compared_text(replace(done, rounds=moved))
 
 
 @pytest.mark.parametrize("word", ["slower", "faster", "worse", "better", "regress"])

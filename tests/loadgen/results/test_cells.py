@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sample_results import GOLDEN, INVALID, results
 
 from loadgen.report.curves import COSTS, flat, pareto_front, scaling
-from loadgen.results.cells import Drift, Measured, Spread, apart, cells_of, drift, run_of
-from loadgen.results.sections import PlannedArrivals, SentInputs
+from loadgen.results.cells import Drift, Measured, Spread, apart, cells_of, drift, run_of, transports
+from loadgen.results.sections import PlannedArrivals, SentInputs, Transport
 
 PLAIN = results(seconds=3)
 SWEEP = Path("sweep")
@@ -165,6 +165,27 @@ def test_runs_at_different_times_are_no_repeats():
     assert apart(cells[:1]) == []
     one, other = (replace(cell_run(rps=rps), sweep=Path(f"sweep-{rps}")) for rps in (1, 2))
     assert len(cells_of([one, other, replace(other, repeat=1)])) == 2
+
+
+def test_transports_are_no_repeats():
+    """Of one cell, runs with another transport are another; an unknown one, of earlier files, is no difference."""
+    ipc, tcp, half = Transport("ipc", "ipc"), Transport("tcp", "tcp"), Transport("ipc", "tcp")
+    runs = [
+        cell_run(rps=rps, started=f"2026-11-23T10:00:0{rps}+00:00", transport=transport)
+        for rps, transport in enumerate((None, ipc, tcp, ipc, None))
+    ]
+    cells = cells_of(runs)
+    assert [[run.results.summary.throughput_rps for run in cell.runs] for cell in cells] == [[0, 1, 3, 4], [2]]
+    assert apart(cells) == []
+    names = [cell.name for cell in cells]
+    assert len(set(names)) == 2
+    assert transports(cells) == [
+        f"the transport differs: client ipc, replicas ipc in {names[0]}; client tcp, replicas tcp in {names[1]}"
+    ]
+    assert transports(cells_of([runs[0], cell_run(batch=4, transport=ipc)])) == []
+    assert transports(cells_of([cell_run(transport=half), cell_run(batch=4, transport=ipc)])) == [
+        "the transport differs: client ipc, replicas tcp in r1-c1-b2; client ipc, replicas ipc in r1-c1-b4"
+    ]
 
 
 def test_a_late_client_of_an_earlier_version_is_invalid():
