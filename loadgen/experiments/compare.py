@@ -307,8 +307,10 @@ class _Rounds:
             "metrics": plan.metrics,
             "margin": plan.config.margin,
             "baseline": [str(results.path) for results in plan.config.baseline],
+            "allow_unpaired": plan.config.allow_unpaired,
         }
         self._write(HEADER, json.dumps(header, indent=4) + "\n")
+        self._write(LEDGER, "")
         log.info("%s to measure, kept in %s", plural(plan.rounds, "round"), self._directory)
         interrupted = False
         try:

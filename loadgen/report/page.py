@@ -143,7 +143,7 @@ def _comparison(found: FoundComparison, collection: Collection) -> dict[str, Any
         "directory": str(found.directory),
         "outcome": outcome_text(found.comparison),
         "rows": comparison_rows(pairs, found.comparison),
-        "leftOut": found.left_out,
+        "leftOut": [*found.left_out, *([f"unfinished: {found.unfinished}"] if found.unfinished else [])],
         "spectra": spectra,
     }
 

@@ -19,6 +19,7 @@ from loadgen.report.found import (
     read_capacity,
     read_comparison,
     read_size,
+    unfinished_text,
 )
 from loadgen.results.cells import Cell, Run, cells_of, run_of
 from loadgen.results.files import read
@@ -155,7 +156,7 @@ class _Reader:
         files = sorted(path.glob(RESULTS))
         try:
             if is_comparison(path):
-                self._comparisons[path.resolve()] = read_comparison(path)
+                self._comparison(path)
             elif is_capacity(path):
                 self._capacities[path.resolve()] = read_capacity(path)
             else:
@@ -168,6 +169,12 @@ class _Reader:
         directories = [each for each in sorted(path.iterdir()) if each.is_dir() and not _is_logs(each)]
         inside = [self._inside(each, depth + 1) for each in directories]
         return bool(files) or any(inside)
+
+    def _comparison(self, path: Path) -> None:
+        if (found := read_comparison(path)) is not None:
+            self._comparisons[path.resolve()] = found
+        elif (missing := unfinished_text(path)) is not None:
+            self._skipped.append(f"{path} ({missing})")
 
     def _inside(self, path: Path, depth: int) -> bool:
         """Read a directory that was not named itself: what is wrong with it is said, and the rest is read."""

@@ -52,6 +52,7 @@ def _comparison(found: FoundComparison, collection: Collection) -> list[str]:
         *table(comparison_rows(pairs, found.comparison)).splitlines(),
         *setup_lines(pairs),
         *(f"left out    {line}" for line in found.left_out),
+        *([f"unfinished  {found.unfinished}"] if found.unfinished else []),
         f"outcome     {outcome_text(found.comparison)}",
     ]
 

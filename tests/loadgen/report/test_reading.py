@@ -138,6 +138,55 @@ def test_half_a_round_is_no_round(tmp_path):
         assert len(found.rounds) == rounds
 
 
+def killed(tmp_path, **header):
+    """The directory of a comparison that was killed in its second round."""
+    directory = make_comparison(tmp_path / "compare-1")
+    (directory / "comparison.json").unlink()
+    asked = {"rounds": 6, "metrics": ["throughput"], "margin": 0.05, "baseline": [], **header}
+    (directory / "compare.json").write_text(json.dumps(asked))
+    return directory
+
+
+def test_the_whole_rounds_of_a_killed_comparison_are_judged(tmp_path):
+    """As those of an interrupted one; how far it is, is said."""
+    directory = killed(tmp_path)
+    ledger = directory / "rounds.jsonl"
+    ledger.write_text(ledger.read_text() + '{"round": 1, "si')  # torn
+    found = collect([directory])
+    (one,) = found.comparisons
+    assert one.unfinished == "1 of 6 rounds measured: it was killed, or still runs"
+    assert (one.comparison.rounds, one.comparison.outcome) == (1, "undecided")
+    assert (found.left_out, found.unreadable, found.own_cells) == ((), (), ())
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ({}, "{0} (a comparison without a finished round)"),
+        ({"baseline": ["x.json"], "allow_unpaired": True}, "{0} (an unfinished comparison with a baseline)"),
+        ({"baseline": ["x.json"]}, None),
+    ],
+)
+def test_a_comparison_without_an_answer_leaves_its_runs(tmp_path, header, said):
+    """What it lacks is said; a description lacks nothing."""
+    directory = killed(tmp_path, **header)
+    ledger = directory / "rounds.jsonl"
+    lines = ledger.read_text().splitlines(keepends=True)
+    ledger.write_text("".join(line for line in lines if ('"B"' in line) == bool(header)))
+    found = collect([directory])
+    assert (len(found.own_cells), found.comparisons, found.unreadable) == (2, (), ())
+    assert found.left_out == (() if said is None else (f"{directory}: skipped {said.format(directory)}",))
+
+
+@pytest.mark.parametrize("header", [{"margin": 0}, {"margin": 1e9}, {"metrics": ["p12"]}, {"rounds": "six"}])
+def test_a_killed_comparison_that_is_damaged(tmp_path, header):
+    """Is a line, and its runs are read."""
+    found = collect([killed(tmp_path, **header)])
+    assert (len(found.own_cells), found.comparisons) == (2, ())
+    (line,) = found.unreadable
+    assert line.startswith(f"{tmp_path}/compare-1/compare.json cannot be read: ")
+
+
 @pytest.mark.parametrize("margin", [0, -1.0, 1e300])
 def test_a_comparison_with_a_margin_that_is_none(tmp_path, margin):
     """A damaged file is a line."""

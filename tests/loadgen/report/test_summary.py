@@ -47,3 +47,17 @@ def test_a_comparison_is_shown(tmp_path):
         "left out round 2, A: no replica",
         "outcome not worse: B is not worse than A by 5% or more, in 1 round",
     ]
+
+
+def test_a_killed_comparison_is_shown(tmp_path):
+    """As far as it came."""
+    directory = make_comparison(tmp_path / "compare-1")
+    (directory / "comparison.json").unlink()
+    (directory / "compare.json").write_text('{"rounds": 6, "metrics": ["throughput"], "margin": 0.05}')
+    assert shown(directory)[-5:] == [
+        "metric A B B / A 95 % interval",
+        "requests/s 4,948 4,948 +0.0% - undecided, the margin of -4.8%",
+        "left out round 2, A: no replica",
+        "unfinished 1 of 6 rounds measured: it was killed, or still runs",
+        "outcome undecided: throughput in 1 round; about 5 more rounds would decide: --rounds 6",
+    ]
