@@ -138,7 +138,7 @@ def _properties(run: Run) -> dict[str, str]:
         "frontends": c.frontends,
         "clients": c.clients,
         "load": load.arrivals or "saturating",
-        "in flight": load.window,
+        "in flight": load.window if load.arrivals is None else "as scheduled",
         "measured": f"{summary.measured.duration_s:.0f} s",
         "machine": c.machine,
         "memory": _memory(environment),

@@ -22,9 +22,7 @@ from loadgen.report.found import (
     unfinished_text,
 )
 from loadgen.results.cells import Cell, Run, cells_of, run_of
-from loadgen.results.files import read
-
-RESULTS = "results-*.json"
+from loadgen.results.files import RESULTS, read
 
 MAX_DEPTH = 4
 """Levels of directories below a named one that are read."""

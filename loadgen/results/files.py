@@ -34,12 +34,26 @@ MOST = 1 << 63
 _FREE = ("server_metrics", "clipper_metrics")
 
 
+RESULTS = "results-*.json"
+"""The names of results files."""
+
 SEARCH = "capacity.json"
 """The answer of a search for capacity, in its directory, beside the results of its probes."""
 
 
 ROOM_BYTES = 1 << 20
 """Bytes that a directory must take before a run; most results files are smaller."""
+
+
+_OTHERS = {
+    "the plan of a sweep": {"command", "cells", "settings"},
+    "the plan of a comparison": {"rounds", "metrics", "margin"},
+    "the outcome of a comparison": {"outcome", "effects"},
+    "the answer of a search": {"slo", "capacity"},
+    "the answer of a search for a size": {"slo", "state", "best"},
+    "a report": {"answers", "cells", "missing"},
+}
+"""Other documents that loadgen writes, and members that only these have."""
 
 
 class _Versioned(msgspec.Struct):
@@ -166,6 +180,7 @@ def read(path: Path) -> Results:
     Raises:
         ConfigError: it cannot be read, is no results file, or is of a later version.
     """
+    document: Any = None
     try:
         text = read_text(path, MAX_BYTES)
         document = parse(text)  # files of version 1 may hold NaN, for what is null now
@@ -184,10 +199,17 @@ def read(path: Path) -> Results:
     except UnreadableError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except (ValueError, RecursionError) as error:  # neither UTF-8, JSON nor such a document
-        raise ConfigError(f"{path}: not a results file: {error}") from None
+        raise ConfigError(f"{path}: not a results file: {_other(document) or error}") from None
     raise ConfigError(
         f"{path}: version {version} is above {SCHEMA_VERSION}, the last that this program reads; update it"
     )
+
+
+def _other(document: object) -> str | None:
+    """Which other document of loadgen it is, with a remedy; None for none that is known."""
+    members = set(document) if isinstance(document, dict) else set()
+    kind = next((kind for kind, own in _OTHERS.items() if own <= members), None)
+    return None if kind is None else f"it is {kind}; name a results file ({RESULTS}) of its runs"
 
 
 def _check_numbers(document: Mapping[str, Any]) -> None:

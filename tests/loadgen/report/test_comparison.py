@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sample_results import GOLDEN, INVALID, results
+from sample_results import GOLDEN, INVALID, at_a_rate, results
 
 from loadgen.config import Deploy, ExperimentConfig
 from loadgen.experiments.compare import CompareConfig, Compared, ComparePlan
@@ -60,6 +60,13 @@ def test_what_differs():
     summary = described(a, b).summary
     assert "measured 2 days apart, which does not tell a difference from chance; their machines differ; " in summary
     assert summary.endswith("; B is invalid: outside load: somebody used core 3")
+
+
+def test_a_saturating_run_and_a_rate_differ_by_their_load():
+    """A schedule has no window, which is not unknown."""
+    found = {row.what: row[1:] for row in differences(run(), run_of(at_a_rate(5.0), Path("b.json")))}
+    assert found["load"] == ("saturating", "poisson 5 requests/s")
+    assert found["in flight"] == ("200", "as scheduled")
 
 
 def test_the_transport_is_a_difference():

@@ -210,6 +210,27 @@ def test_what_cannot_be_read_is_one_line(tmp_path, change, text):
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("members", "kind"),
+    [
+        (("schema_version", "command", "model", "cells", "settings"), "the plan of a sweep"),
+        (("schema_version", "rounds", "metrics", "margin", "baseline"), "the plan of a comparison"),
+        (("outcome", "effects", "rounds", "margin"), "the outcome of a comparison"),
+        (("command", "model", "slo", "tolerance", "capacity"), "the answer of a search"),
+        (("schema_version", "slo", "model", "state", "best", "sizes"), "the answer of a search for a size"),
+        (("answers", "cells", "missing", "left_out"), "a report"),
+    ],
+)
+def test_another_document_is_named(tmp_path, members, kind):
+    """That loadgen writes too; what is wrong with its members would say nothing."""
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps(dict.fromkeys(members, 1)))
+    with pytest.raises(ConfigError) as refusal:
+        read(path)
+    remedy = "name a results file (results-*.json) of its runs"
+    assert str(refusal.value) == f"{path} is not a results file: it is {kind}; {remedy}"
+
+
 @pytest.mark.parametrize("content", [b"", b'{"schema_version": 2, "comm', b"\xff\xfe", b"[" * 100_000])
 def test_a_file_that_is_cut_off_or_no_json_is_one_line(tmp_path, content):
     """Likewise."""
