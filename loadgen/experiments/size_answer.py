@@ -22,6 +22,9 @@ _LONGEST_S = 1e9
 State = Literal["holds", "fails", "ruled out", "undecided", "not started", "not tried", "dearer"]
 """The state of a size or a cell; `docs/size.md` explains each."""
 
+TIME_IS_UP = "the next run did not fit into the time"
+"""Why a search ended."""
+
 OPEN_STATES = ("undecided", "not started", "not tried")
 """States of which nothing is known."""
 
@@ -126,6 +129,11 @@ class Told:
     text: str = ""
     results: str = ""
     measured_s: float | None = None
+
+    @property
+    def measured(self) -> bool:
+        """Whether there are results: the deployment could be started."""
+        return self.throughput_rps is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +247,8 @@ class Answer:
 
     @property
     def measured(self) -> frozenset[GridCell]:
-        """The cells of the grid that were measured."""
-        return frozenset(replace(run.ask.cell, rate_rps=0.0) for run in self.runs)
+        """The cells of the grid that were measured, validly or not."""
+        return frozenset(replace(run.ask.cell, rate_rps=0.0) for run in self.runs if run.told.measured)
 
     @property
     def cells(self) -> int:

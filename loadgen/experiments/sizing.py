@@ -33,6 +33,7 @@ from loadgen.experiments.grid import GridCell, Size
 from loadgen.experiments.probes import Outcome
 from loadgen.experiments.size_answer import (
     OPEN_STATES,
+    TIME_IS_UP,
     Answer,
     Ask,
     Beyond,
@@ -104,8 +105,12 @@ class Sizer:
         try:
             yield from self._search()
         except _TimeIsUpError:
-            return self.so_far("the time is over" if self._best is None else "found")
-        return self.so_far("nothing holds" if self._best is None else "found")
+            return self.so_far("found" if self._best is not None else TIME_IS_UP)
+        answer = self.so_far("nothing holds" if self._best is None else "found")
+        if not answer.undecided:
+            return answer
+        not_tried = any(found.state == "not tried" for found in answer.findings)
+        return replace(answer, ended=TIME_IS_UP if not_tried else "no run decides")
 
     def so_far(self, ended: str) -> Answer:
         """What is known.
@@ -391,7 +396,8 @@ class Sizer:
 
     def _saturate(self, cell: GridCell) -> _Part:
         told = yield from self._valid(cell, self._question.run_s)
-        if told.failed is not None and told.throughput_rps is None:
+        if not told.measured:
+            assert told.failed is not None
             self._findings[cell.size] = Finding(cell.size, "not started", told.failed)
 
     # Findings ----------------------------------------------------------------------------------------------
@@ -420,12 +426,16 @@ class Sizer:
         if best is not None and self._question.rank(size) >= self._question.rank(best.size):
             equal = self._question.rank(size) == self._question.rank(best.size)
             return Finding(size, "dearer", f"costs {'as much as' if equal else 'more than'} {best.name}, which holds")
-        if (loops := [run for run in self._known.runs if run.ask.cell.size == size and run.ask.cell.rate_rps]) != []:
-            told = loops[-1].told
-            return Finding(size, "undecided", _said(told))
+        runs = [run for run in self._known.runs if run.ask.cell.size == size]
+        if loops := [run for run in runs if run.ask.cell.rate_rps]:
+            return Finding(size, "undecided", _said(loops[-1].told))
         if self._ruled_out(size):
             return self._findings[size]
-        return Finding(size, "not tried", "no time was left")
+        if not runs:
+            return Finding(size, "not tried", "no time was left")
+        told = runs[-1].told
+        decides = "no time was left for the run at the rate that decides"
+        return Finding(size, "undecided", decides if counts_as(told) else _said(told))
 
 
 def _said(told: Told) -> str:

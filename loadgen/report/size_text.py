@@ -10,7 +10,7 @@ from frontend_launch.quantities import duration, number, plural
 from loadgen.experiments.capacity import CapacityConfig, FoundCapacity
 from loadgen.experiments.grid import GridCell
 from loadgen.experiments.size import Sized, SizePlan
-from loadgen.experiments.size_answer import Answer, Finding, Fleet
+from loadgen.experiments.size_answer import TIME_IS_UP, Answer, Finding, Fleet
 from loadgen.experiments.size_document import fleets as fleets_of
 from loadgen.experiments.size_knowledge import MOST_REPLICAS
 from loadgen.experiments.sizing import OVERHEAD_S, STARTING_S
@@ -175,8 +175,9 @@ def _unknown(sized: Sized) -> list[str]:
         lines.append(f"what happens after more than {answer.shown.ask.duration_s:.0f} s, or with burstier arrivals")
     if sized.shares:
         lines.append("how much more replicas do that do not share cores with client or frontends, as these do")
-    if answer.ended == "the time is over":
-        lines.append(f"more: {duration(answer.question.within_s)} were over; go on with --resume and a longer --within")
+    if answer.ended == TIME_IS_UP:
+        within = duration(answer.question.within_s)
+        lines.append(f"more: the next run did not fit into {within}; go on with --resume and a longer --within")
     shown = [f"{'not known' if not place else '':<12}{line}" for place, line in enumerate(lines)]
     invalid = [run.told.invalid for run in answer.runs if run.told.invalid is not None]
     if invalid:

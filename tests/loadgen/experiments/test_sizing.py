@@ -8,7 +8,7 @@ from simulated_deployments import Simulation, World
 
 from loadgen.experiments.grid import GridCell, Size
 from loadgen.experiments.probes import Outcome
-from loadgen.experiments.size_answer import Question, Told
+from loadgen.experiments.size_answer import TIME_IS_UP, Question, Told
 from loadgen.experiments.size_knowledge import Knowledge
 from loadgen.experiments.sizing import Sizer
 from loadgen.experiments.trace_peaks import busiest_rps
@@ -115,8 +115,29 @@ def test_the_time_is_kept(within_s, rate_rps):
 def test_a_search_without_time_says_what_was_not_tried():
     """And is undecided."""
     answer = Machine(held=0.3).answer(question(rate_rps=1000.0, within_s=90.0))
-    assert (answer.best, answer.undecided, answer.ended) == (None, True, "the time is over")
+    assert (answer.best, answer.undecided, answer.ended) == (None, True, TIME_IS_UP)
     assert "not tried" in states(answer).values()
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [({}, "no time was left for the run at the rate that decides"), ({"invalid": "outside load"}, "invalid: outside")],
+)
+def test_a_size_whose_deciding_run_has_no_time_was_tried(changes, why):
+    """It is undecided: runs at full speed were made of it."""
+    answer = Machine(always=changes, takes_s=9.0).answer(question(sizes=(Size(1, 1), Size(2, 1)), within_s=40.0))
+    first, second = answer.findings
+    assert {run.ask.cell.size for run in answer.runs} == {Size(1, 1)}
+    assert (first.state, first.text[: len(why)]) == ("undecided", why)
+    assert (second.state, answer.ended) == ("not tried", TIME_IS_UP)
+
+
+def test_cells_that_could_not_be_started_were_not_measured():
+    """Their runs have no results; and the time is not what was missing."""
+    answer = Machine(always={"failed": "no memory", "throughput_rps": None}).answer(question(sizes=SIZES[:3]))
+    assert (answer.measured, sum(answer.skipped.values())) == (frozenset(), answer.cells)
+    assert set(states(answer).values()) == {"not started"}
+    assert (answer.undecided, answer.ended) == (True, "no run decides")
 
 
 @pytest.mark.parametrize(("within_s", "runs", "repeated"), [(36.0, 1, False), (42.0, 2, False), (63.0, 4, True)])

@@ -228,7 +228,7 @@ def test_another_document_is_named(tmp_path, members, kind):
     with pytest.raises(ConfigError) as refusal:
         read(path)
     remedy = "name a results file (results-*.json) of its runs"
-    assert str(refusal.value) == f"{path} is not a results file: it is {kind}; {remedy}"
+    assert str(refusal.value) == f"{path}: not a results file: it is {kind}; {remedy}"
 
 
 @pytest.mark.parametrize("content", [b"", b'{"schema_version": 2, "comm', b"\xff\xfe", b"[" * 100_000])
