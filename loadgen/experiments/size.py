@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from frontend_launch.affinity import pinned
-from frontend_launch.errors import FrontendLaunchError, PlacementError, UnavailableError
+from frontend_launch.errors import FrontendLaunchError, LaunchError, PlacementError, UnavailableError
 from frontend_launch.launch.topology import Topology
 from frontend_launch.quantities import exact, number, plural
 from frontend_launch.tasks import to_completion
@@ -47,6 +47,9 @@ log = logging.getLogger(__name__)
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 """Choices by default."""
+
+MOST_REFUSED = 3
+"""The search ends where so many sizes, and no other, could not be started for one reason."""
 
 KIND = "size"
 SIZE = "size.json"
@@ -275,7 +278,8 @@ async def find_size(plan: SizePlan, *, resume: bool = False) -> Sized:
 
     Raises:
         ConfigError: the results cannot be saved.
-        UnavailableError: nothing can be started, whatever the size.
+        FrontendLaunchError: no size can be started.
+        TargetError: no size answers.
         Interrupted: it was cancelled.
     """
     config = plan.config
@@ -345,6 +349,8 @@ class _Search:
         self._stack = contextlib.AsyncExitStack()
         self._server: Server | None = None
         self._number = len(ledger.entries)
+        self._refused: dict[Size, FrontendLaunchError | TargetError] = {}
+        self._came_up = False
         self.taken = 0
 
     @property
@@ -362,9 +368,12 @@ class _Search:
             while True:
                 told = await self._told(ask)
                 log.info("%s", run_text(ask, told))
+                self._came_up |= told.measured
+                self._refuse_broken(MOST_REFUSED)
                 try:
                     ask = steps.send(told)
                 except StopIteration as end:
+                    self._refuse_broken(1)
                     answer: Answer = end.value
                     return answer
         finally:
@@ -386,10 +395,26 @@ class _Search:
         except UnavailableError:
             raise  # every other size would fail for the same reason
         except (FrontendLaunchError, TargetError) as error:
-            log.error("%s: %s", ask.cell.name, error)
-            self._keep(ask, None, Told(self.seconds, failed=str(error)))
+            told = Told(self.seconds, failed=_reason(error))
+            log.error("%s: %s", ask.cell.name, told.failed)
+            self._refused[ask.cell.size] = error
+            self._keep(ask, None, told)
             await self._take_down()
-            return Told(self.seconds, failed=str(error))
+            return replace(told, elapsed_s=self.seconds)
+
+    def _refuse_broken(self, sizes: int) -> None:
+        """Raise the reason why nothing can be started: where no size could, but so many that failed.
+
+        Args:
+            sizes: that failed at least; several must have one reason.
+        """
+        reasons = {_last_line(error) or str(error) for error in self._refused.values()}
+        if self._came_up or len(self._refused) < sizes or (sizes > 1 and len(reasons) > 1):
+            return
+        (first, error), *rest = self._refused.items()
+        others = f" and {plural(len(rest), 'more size')}" if rest else ""
+        error.add_note(f"{first.name}{others} could not be started")
+        raise error
 
     def _kept(self, entry: Entry) -> Told | None:
         """What the ledger has of a run; None where its file cannot be read."""
@@ -519,6 +544,17 @@ class _Search:
                 found=told.text,
             )
         )
+
+
+def _reason(error: Exception) -> str:
+    """Why a deployment could not be started, in one line, with the last line of its log."""
+    return ": ".join(filter(None, (str(error), _last_line(error))))
+
+
+def _last_line(error: Exception) -> str:
+    """Of the log of what could not be started; empty without one."""
+    lines = error.log_tail.split("\n") if isinstance(error, LaunchError) else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def run_text(ask: Ask, told: Told) -> str:

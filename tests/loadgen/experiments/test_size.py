@@ -211,9 +211,30 @@ def test_what_cannot_be_started_is_passed_over(monkeypatch, tmp_path):
     assert sized.answer.best is not None
     assert sized.answer.unknown[0].state == "not started"
     assert "r1-c1: no memory (not started)" in size_text(sized)
+    Machine(monkeypatch, broken={"r1-c1": LaunchError("replica-0 ended", "a log\n  ValueError: 1 core\n")})
+    assert "r1-c1: replica-0 ended: ValueError: 1 core (not started)" in size_text(found(config(tmp_path)))
     Machine(monkeypatch, broken={"r1-c1": UnavailableError("the port is in use")})
     with pytest.raises(UnavailableError):
         found(config(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("reason", "sizes"), [("ValueError('boom')", 3), ("{} has no room", 7)], ids=["one reason", "a reason for each"]
+)
+def test_a_model_that_never_starts_ends_the_search_with_its_reason(monkeypatch, tmp_path, reason, sizes):
+    """After a few sizes that fail alike; more time would not help. What was tried is kept."""
+    names = [f"r{count}-c{cores}" for count in range(1, 5) for cores in (1, 2, 4)]
+    broken: dict[str, Exception] = {
+        name: LaunchError(f"a replica of {name} ended", reason.format(name)) for name in names
+    }
+    machine = Machine(monkeypatch, broken=broken)
+    with pytest.raises(LaunchError, match="a replica of r1-c1 ended") as error:
+        found(config(tmp_path))
+    assert exit_codes.of_error(error.value) == exit_codes.LAUNCH
+    assert error.value.__notes__ == [f"r1-c1 and {sizes - 1} more sizes could not be started"]
+    assert len(machine.started) == len(set(machine.started)) == sizes
+    (directory,) = (tmp_path / "results").iterdir()
+    assert len(list(read_entries(directory))) == sizes
 
 
 @pytest.fixture
