@@ -106,9 +106,9 @@ class Choice:
 
     @property
     def undecided(self) -> bool:
-        """Whether no configuration was shown to carry the rate, and deciding runs are invalid or too uncertain."""
-        states = (Shown.UNDECIDED, Shown.INVALID)
-        return self.best is None and any(candidate.shown in states for candidate in self.candidates)
+        """Whether no configuration was shown to carry the rate, although one may, or none was measured."""
+        ruled_out = [candidate.shown in (Shown.NOT, Shown.BARRED) for candidate in self.candidates]
+        return self.best is None and (not ruled_out or not all(ruled_out))
 
 
 def choose(cells: Iterable[Cell], rate_rps: float, objective: Sequence[Condition]) -> Choice:

@@ -214,8 +214,7 @@ def _of_choice(choice: Choice, cells: Sequence[Cell], asked: Asked) -> Answer:
     best = choice.best
     facts: list[tuple[str, str]] = []
     if best is None:
-        open_ones = choice.undecided or bool(choice.unknown)
-        state = "not known" if open_ones or not choice.candidates else "none"
+        state = "not known" if choice.undecided else "none"
         text = f"{state}: {unshown('', choice.candidates, f'shown to carry {asked.text}')}"
         facts += [("perhaps", f"{described(one)}: {one.text}") for one in choice.unknown[:MOST_NAMED]]
         facts += [("invalid", f"{one.name}: {one.text}") for one in choice.candidates if one.shown == Shown.INVALID]

@@ -175,7 +175,17 @@ def test_invalid_runs_neither_recommend_nor_rule_out():
     assert (shown.best.name, shown.undecided) == ("r2-c1-b2", False)
     assert said in choice_text(shown, "…").splitlines()
     assert not answer(run(1, rps=10, p99=9)).undecided
-    assert not answer(run(1, rps=120, p99=300, valid=False), run(2, rps=10, p99=9)).undecided
+    assert answer(run(1, rps=120, p99=300, valid=False), run(2, rps=10, p99=9)).undecided
+
+
+def test_a_configuration_that_may_carry_the_rate_leaves_it_undecided():
+    """As a search of the cheapest configuration is; only where all are ruled out is there none."""
+    no, barred = run(1, rps=60, p99=9), run(1, rps=600, p99=9, failed_batches=1)
+    maybe = run(2, rps=60, p99=9, limit="client")
+    assert [answer(*runs).undecided for runs in [(no,), (barred,), (maybe,), (no, maybe), ()]] == [
+        *(False, False, True, True, True)
+    ]
+    assert choice_text(answer(no, maybe), "…").startswith("best        undecided: 2 configurations measured, ")
 
 
 def test_the_limit_is_that_of_a_valid_run():
@@ -217,7 +227,7 @@ def test_nothing_is_said_that_was_not_measured():
     choice = answer(run(1, rps=60, p99=9), run(2, rps=120, p99=900))
     text = choice_text(choice, "100 requests/s with p99<250ms")
     assert text.splitlines() == [
-        "best        none: 2 configurations measured, none shown to carry 100 requests/s with p99<250ms "
+        "best        undecided: 2 configurations measured, none shown to carry 100 requests/s with p99<250ms "
         "(1 ruled out, 1 without a latency at this rate)",
         "perhaps     r2-c1-b2 (2 cores, 0 GPUs): 120 requests/s when saturated; with a full window: "
         "p99 900 ms, wanted <250ms; at 100 requests/s: not measured",
