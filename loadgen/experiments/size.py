@@ -31,7 +31,7 @@ from loadgen.experiments.size_document import size_document
 from loadgen.experiments.sizing import STARTING_S, Sizer
 from loadgen.experiments.trace_peaks import peak_rps
 from loadgen.feed.view import View
-from loadgen.judging.slo import Condition, check_direction
+from loadgen.judging.slo import Condition, check_direction, check_rate
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal, Trace
@@ -102,6 +102,15 @@ class SizeConfig:
         finite(self, "core_cost", "gpu_cost", zero=True)
         if (self.rate_rps is None) == (self.trace is None):
             raise ConfigError("{SizeConfig.rate_rps} or {SizeConfig.trace}: exactly one is needed; give one")
+        check_rate("SizeConfig.conditions", self.conditions, self.wanted_rps)
+
+    @property
+    def wanted_rps(self) -> float:
+        """Requests a second to carry."""
+        if self.rate_rps is not None:
+            return self.rate_rps
+        assert self.trace is not None
+        return peak_rps(self.trace)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -186,10 +195,7 @@ async def prepare_size(config: SizeConfig) -> SizePlan:
     """
     base = replace(config.base, serve=replace(config.base.serve, batch_size=1))
     context = await survey(base)
-    rate_rps = config.rate_rps
-    if rate_rps is None:
-        assert config.trace is not None
-        rate_rps = peak_rps(config.trace)
+    rate_rps = config.wanted_rps
     most = context.model.max_batch
     batch_sizes = config.batch_sizes or tuple(size for size in BATCH_SIZES if most is None or size <= most)
     gpus = _gpus(base, context)

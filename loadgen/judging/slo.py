@@ -125,7 +125,10 @@ class Condition:
     @property
     def opposite(self) -> Condition:
         """The condition that is true where this one is not."""
-        operator = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}[self.operator]
+        return self.with_operator({"<": ">=", "<=": ">", ">": "<=", ">=": "<"}[self.operator])
+
+    def with_operator(self, operator: str) -> Condition:
+        """The condition with another operator."""
         text = f"{self.name}{operator}{self.text[len(self.name) + len(self.operator) :]}"
         return replace(self, operator=operator, text=text)
 
@@ -180,7 +183,7 @@ def parse(text: str) -> list[Condition]:
 
 
 def check_direction(field: str, conditions: Iterable[Condition], *, objective: bool) -> None:
-    """Refuse conditions whose comparison is reversed.
+    """Refuse conditions whose comparison is reversed, and those that are true in every run, or in none.
 
     Args:
         field: of the conditions, for the error.
@@ -188,16 +191,53 @@ def check_direction(field: str, conditions: Iterable[Condition], *, objective: b
         objective: they have to hold; otherwise they must not come true.
 
     Raises:
-        FieldError: better servers break an objective, or make come true what must not.
+        FieldError: better servers break an objective, or make come true what must not; or no run tells anything.
     """
     for condition in conditions:
         if condition.is_objective == objective:
+            if (true := _foregone(condition)) is not None:
+                problem = f"is true in {'every' if true else 'no'} run"
+                raise FieldError(field, condition.text, problem, _sensible(condition))
             continue
         better = "higher" if condition.metric in _BETTER_HIGH else "lower"
         effect = "so good servers miss this objective" if objective else "so good runs fail"
-        operator = condition.operator.translate(str.maketrans("<>", "><"))
-        remedy = f"write {condition.name}{operator}{condition.text[len(condition.name) + len(condition.operator) :]}"
+        mirrored = condition.with_operator(condition.operator.translate(str.maketrans("<>", "><")))
+        remedy = f"write {mirrored}" if _foregone(mirrored) is None else _sensible(mirrored)
         raise FieldError(field, condition.text, f"a {better} {condition.metric} is better, {effect}", remedy)
+
+
+def check_rate(field: str, conditions: Iterable[Condition], rate_rps: float) -> None:
+    """Refuse objectives that no server can be shown to hold at a rate.
+
+    Args:
+        field: of the conditions, for the error.
+        conditions: to check.
+        rate_rps: requests a second that are sent.
+
+    Raises:
+        FieldError: more answers are wanted than requests are sent.
+    """
+    for condition in conditions:
+        if condition.metric == "throughput" and condition.is_objective and condition.value >= rate_rps:
+            problem = f"cannot be shown: {number(rate_rps)} requests/s have at most as many answers"
+            raise FieldError(field, condition.text, problem, "write achieved>=99%")
+
+
+def _foregone(condition: Condition) -> bool | None:
+    """Whether a condition is true in every run or in none, whatever is measured; None where runs differ."""
+    least, most = 0.0, 1.0 if condition.unit == "%" else math.inf
+    if condition.metric in LATENCIES and condition.value == 0:
+        return condition.operator in (">", ">=")  # no answer takes no time
+    ends = (condition.allows(least), condition.allows(most))
+    return ends[0] if ends[0] == ends[1] else None
+
+
+def _sensible(condition: Condition) -> str:
+    """The remedy for a condition of which no run tells anything."""
+    other = condition.with_operator(condition.operator[0] + "=" * (len(condition.operator) == 1))
+    if _foregone(other) is None:
+        return f"write {other}"
+    return "use 0% to 100%" if condition.unit == "%" else "use a bound above 0"
 
 
 def _condition(text: str) -> Condition:
@@ -238,6 +278,8 @@ def _within_ns(text: str, within: str) -> int:
     if match is None or _unit(match[3]) not in _MS_PER_UNIT:
         raise ConfigError(f"{text!r}: {within} is no bound of a latency; {_example(GOODPUT)}")
     bound_ns = float(match[2]) * _MS_PER_UNIT[_unit(match[3])] * _NS_PER_MS
+    if bound_ns < 1:
+        raise ConfigError(f"{text!r}: no answer is so quick as {match[2]}{match[3]}; {_example(GOODPUT)}")
     if not math.isfinite(bound_ns):
         raise ConfigError(f"{text!r}: {match[2]} is too large")
     return round(bound_ns) + (match[1] == "<=")

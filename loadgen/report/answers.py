@@ -12,7 +12,7 @@ from pathlib import Path
 from frontend_launch.quantities import number, plural
 from loadgen.experiments.choice import Candidate, Choice, Shown, choose
 from loadgen.experiments.size_knowledge import SERVER
-from loadgen.judging.slo import Condition, check_direction
+from loadgen.judging.slo import Condition, check_direction, check_rate
 from loadgen.report.found import FoundCapacity, FoundSize
 from loadgen.report.reading import Collection
 from loadgen.results.cells import Cell, Configuration
@@ -73,6 +73,7 @@ class Asked:
 
     def __post_init__(self) -> None:
         check_direction("Asked.objective", self.objective, objective=True)
+        check_rate("Asked.objective", self.objective, self.rate_rps)
 
     @property
     def text(self) -> str:

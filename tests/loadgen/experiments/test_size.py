@@ -355,6 +355,11 @@ def test_gpus_are_sizes_too(monkeypatch, tmp_path):
         ({"rate_rps": 0.5}, "within_s 600s: too short: 1,320 s of 0.5 requests/s tell p99<100ms"),
         ({"within_s": 5.0}, "within_s 5s: too short"),
         ({"core_cost": -1.0}, "core_cost -1: must not be negative"),
+        (
+            {"objective": "throughput>50"},
+            "conditions throughput>50: cannot be shown: 50 requests/s have",
+        ),
+        ({"objective": "failed<0"}, "conditions failed<0: true in no run; write failed<=0"),
         ({"serve": External.at("oip+http://h:1/m")}, "has its size"),
     ],
 )

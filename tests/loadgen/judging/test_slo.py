@@ -95,6 +95,7 @@ def test_conditions_are_joined_by_commas():
         pytest.param("failed_batches<1%", "write failed_batches<1", id="a number of batches as a share"),
         pytest.param("achieved>0.99", "write achieved>=99%", id="a share without a unit"),
         pytest.param("throughput>1" + "0" * 400, "too large", id="infinite"),
+        pytest.param("goodput(latency<0ms)>99%", "no answer is so quick as 0ms", id="a goodput that nothing has"),
         pytest.param("goodput>99%", "write goodput(latency<100ms)>99%", id="a goodput without a latency"),
         pytest.param("p99(latency<1s)<1s", "only goodput has a latency", id="a percentile with one"),
         pytest.param("goodput(latency<100)>99%", "no bound of a latency", id="a latency without a unit in goodput"),
@@ -116,7 +117,7 @@ def test_what_makes_no_sense_is_one_line(text, said):
         ("p99>1s", "a lower p99 is better, so good servers miss this objective; write p99<1s"),
         ("max>=1s", "a lower max is better, so good servers miss this objective; write max<=1s"),
         ("failed > 0.1%", "a lower failed is better, so good servers miss this objective; write failed<0.1%"),
-        ("resent>0", "a lower resent is better, so good servers miss this objective; write resent<0"),
+        ("resent>0", "a lower resent is better, so good servers miss this objective; write resent<=0"),
         ("throughput<9/s", "a higher throughput is better, so good servers miss this objective; write throughput>9/s"),
         (
             "goodput(latency<1s)<=9%",
@@ -135,6 +136,40 @@ def test_a_reversed_comparison_is_refused(text, problem):
     slo.check_direction("X.conditions", slo.parse(remedy), objective=True)
     with pytest.raises(FieldError, match="is better, so good runs fail; write "):
         slo.check_direction("X.limits", slo.parse(remedy), objective=False)
+
+
+@pytest.mark.parametrize(
+    ("objective", "text", "problem"),
+    [
+        (True, "goodput(latency<1s)>150%", "true in no run; use 0% to 100%"),
+        (True, "goodput(latency<1s)>100%", "true in no run; write goodput(latency<1s)>=100%"),
+        (True, "goodput(latency<1s)>=0%", "true in every run; write goodput(latency<1s)>0%"),
+        (True, "failed<0", "true in no run; write failed<=0"),
+        (True, "failed<0%", "true in no run; write failed<=0%"),
+        (True, "timed_out<=100%", "true in every run; write timed_out<100%"),
+        (True, "p99<=0ms", "true in no run; use a bound above 0"),
+        (True, "throughput>=0", "true in every run; write throughput>0"),
+        (False, "failed>=0", "true in every run; write failed>0"),
+        (False, "failed>120%", "true in no run; use 0% to 100%"),
+        (False, "p99>0ms", "true in every run; use a bound above 0"),
+        (False, "achieved<0%", "true in no run; write achieved<=0%"),
+    ],
+)
+def test_a_condition_that_no_run_decides_is_refused(objective, text, problem):
+    """It is true whatever is measured, or never."""
+    with pytest.raises(FieldError) as refusal:
+        slo.check_direction("X.conditions", slo.parse(text), objective=objective)
+    assert str(refusal.value) == f"conditions {text}: {problem}"
+    if "write " in problem:
+        slo.check_direction("X.conditions", slo.parse(problem.rpartition("write ")[2]), objective=objective)
+
+
+def test_more_answers_than_requests_are_refused():
+    """Of an objective for a rate; as many can be shown of no server, since arrivals vary."""
+    slo.check_rate("X.conditions", slo.parse("throughput>199,p99<1s"), 200.0)
+    for text in ("throughput>200", "throughput>=12000/m"):
+        with pytest.raises(FieldError, match="200 requests/s have at most as many answers; write achieved>=99%"):
+            slo.check_rate("X.conditions", slo.parse(text), 200.0)
 
 
 @pytest.mark.parametrize(
