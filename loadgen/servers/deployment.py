@@ -7,13 +7,14 @@ import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from frontend_launch.errors import PlacementError
+from frontend_launch.errors import PlacementError, UnavailableError
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.deployment import Deployment
 from frontend_launch.launch.launcher import DeploymentConfig
 from frontend_launch.launch.placement import Placement
 from frontend_launch.launch.port_choice import chosen
 from frontend_launch.launch.runtimes import RUNTIMES
+from frontend_launch.ports import Ports
 from frontend_launch.quantities import plural
 from loadgen.config import Deploy, ExperimentConfig
 from loadgen.load import open_files
@@ -43,18 +44,41 @@ def check_open_files(replicas: int, clients: int) -> None:
         raise PlacementError(f"{parts} need {needed} open files, {limit} are allowed; raise the limit (ulimit -n)")
 
 
-def deployment_of(plan: Plan) -> Deployment:
-    """The deployment that a plan of a `Deploy` describes, not yet up.
+@contextlib.asynccontextmanager
+async def deployed(plan: Plan) -> AsyncIterator[Deployment]:
+    """The deployment that a plan of a `Deploy` describes, while the context lasts.
+
+    Where another process takes one of the usual ports between the check and the bind, it starts once more on free ones.
 
     Raises:
         PlacementError: it needs more open files than a process may have.
+        FrontendLaunchError: it cannot be started; nothing is left running.
     """
-    config, serve = plan.config, plan.config.serve
+    serve = plan.config.serve
     assert isinstance(serve, Deploy)
-    check_open_files(len(plan.placement.replicas), config.client.processes)
+    check_open_files(len(plan.placement.replicas), plan.config.client.processes)
+    async with contextlib.AsyncExitStack() as stack:
+        ports = _chosen(serve)
+        try:
+            deployment = await stack.enter_async_context(_deployment(plan, serve, ports))
+        except UnavailableError:
+            if (others := _chosen(serve)) == ports:
+                raise
+            deployment = await stack.enter_async_context(_deployment(plan, serve, others))
+        yield deployment
+
+
+def _chosen(serve: Deploy) -> Ports:
+    """The ports to bind now, logging why they are not the usual ones."""
     ports, note = chosen(serve.ports, serve.named_ports, serve.publish_address)
     if note:
         log.info("%s", note)
+    return ports
+
+
+def _deployment(plan: Plan, serve: Deploy, ports: Ports) -> Deployment:
+    """A deployment that is not yet up."""
+    config = plan.config
     wanted = DeploymentConfig(
         model=plan.model,
         model_name=serve.model,
@@ -90,5 +114,5 @@ async def up(config: ExperimentConfig) -> AsyncIterator[Deployment]:
         log.info("%s: cores %s%s", row.role, core_ranges(row.cores), f" ({row.sharing})" if row.sharing else "")
     for note in plan.notes:
         log.info("%s", note)
-    async with deployment_of(plan) as deployment:
+    async with deployed(plan) as deployment:
         yield deployment

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from frontend_launch.launch.deployment import DEFAULT_OUTPUT
 from loadgen.config import Deploy, External, Frontend
 from loadgen.plan import Plan
-from loadgen.servers.deployment import deployment_of
+from loadgen.servers.deployment import deployed
 from loadgen.servers.frontend import FrontendServer, connect
 from loadgen.servers.server import Server
 
@@ -36,5 +36,5 @@ async def serving(plan: Plan) -> AsyncIterator[Server]:
             await wait_for_answer(plan, plan.remote)
             yield RemoteServer(plan.remote)
         case Deploy():
-            async with deployment_of(plan) as deployment:
+            async with deployed(plan) as deployment:
                 yield FrontendServer(tuple(deployment.endpoints), plan.model.name, DEFAULT_OUTPUT.encode(), deployment)
