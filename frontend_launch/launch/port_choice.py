@@ -14,7 +14,7 @@ MOVABLE = ("request", "response", "replica", "metrics", "admin")
 
 
 def chosen(ports: Ports, named: Collection[str], address: str) -> tuple[Ports, str]:
-    """The ports to bind, and a line that says why they are not the usual ones; empty where they are.
+    """The ports to bind, and why they are not the usual ones, after "ports"; empty where they are.
 
     Args:
         ports: that are wanted; those of the usual numbers give way together where one of them is in use.
@@ -26,9 +26,8 @@ def chosen(ports: Ports, named: Collection[str], address: str) -> tuple[Ports, s
     taken = [str(getattr(ports, name)) for name in movable if _in_use(address, getattr(ports, name))]
     if not taken:
         return ports, ""
-    which = f"{'port' if len(taken) == 1 else 'ports'} {', '.join(taken)}"
     moved = replace(ports, **dict.fromkeys(movable, 0))
-    return moved, f"{which} on {address} in use: the frontends take {plural(len(movable), 'free port')}"
+    return moved, f"{', '.join(taken)} on {address} in use; the frontends take {plural(len(movable), 'free port')}"
 
 
 def _in_use(address: str, port: int) -> bool:

@@ -72,7 +72,7 @@ def _chosen(serve: Deploy) -> Ports:
     """The ports to bind now, logging why they are not the usual ones."""
     ports, note = chosen(serve.ports, serve.named_ports, serve.publish_address)
     if note:
-        log.info("%s", note)
+        log.info("ports: %s", note)
     return ports
 
 

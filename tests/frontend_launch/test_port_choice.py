@@ -34,7 +34,7 @@ def test_one_is_in_use(usual, name):
     with socket.create_server((HOST, getattr(usual, name))):
         ports, note = chosen(usual, (), HOST)
     assert ports == replace(usual, **dict.fromkeys(MOVABLE, 0))
-    assert note == f"port {getattr(usual, name)} on {HOST} in use: the frontends take 5 free ports"
+    assert note == f"{getattr(usual, name)} on {HOST} in use; the frontends take 5 free ports"
 
 
 def test_ports_that_were_named_stay(usual):

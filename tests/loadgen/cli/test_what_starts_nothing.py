@@ -418,10 +418,10 @@ def test_a_plan_names_the_ports(monkeypatch):
 
     def chosen(ports, named, address):
         asked_for.append((ports.metrics, named, address))
-        return ports, "" if named else "port 4456 on 127.0.0.1 in use: the frontends take 5 free ports"
+        return ports, "" if named else "4456 on 127.0.0.1 in use; the frontends take 5 free ports"
 
     monkeypatch.setattr(measuring, "chosen", chosen)
-    line = "\nports  port 4456 on 127.0.0.1 in use: the frontends take 5 free ports\n"
+    line = "\nports  4456 on 127.0.0.1 in use; the frontends take 5 free ports\n"
     assert asked(plan).stdout.endswith(line)
     line = "\nports  request 4456, response 4455, replica 7000, metrics 1337, admin 1338\n"
     assert asked([*plan, "--metrics-port", "1337"]).stdout.endswith(line)
