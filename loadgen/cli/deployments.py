@@ -121,19 +121,15 @@ def ps() -> None:
     """List the containers and processes of all deployments."""
 
     async def act() -> list[ContainerInfo]:
-        async with engine() as docker:
-            return await runs.containers(docker)
-
-    async def act_beside() -> list[ContainerInfo]:
         try:
-            return await act()
+            async with engine() as docker:
+                return await runs.containers(docker)
         except UnavailableError as error:
             console.fail(f"containers are not listed: {error}")
             return []
 
-    processes = process_runs.listed()
-    found, _ = console.run(act_beside() if processes else act())
-    rows = [*map(_row, found), *(_process_row(pid, part) for pid, part in processes)]
+    found, _ = console.run(act())
+    rows = [*map(_row, found), *(_process_row(pid, part) for pid, part in process_runs.listed())]
     typer.echo(table([HEADINGS, *rows]))
 
 
