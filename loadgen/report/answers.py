@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -125,8 +125,7 @@ def _of_size(found: FoundSize) -> Answer:
             return Answer(False, text, (source,))
         command = None
         if found.command and found.within_s:
-            words = [_program(found.command), *found.command[1:], "--resume", "--within", f"{3 * found.within_s:.0f}s"]
-            command = shlex.join(words)
+            command = _again(found.command, {"--resume": None, "--within": f"{3 * found.within_s:.0f}s"})
         text = f"not known: no configuration of {found.model} was shown to carry {wanted}; {found.ended}"
         return Answer(False, text, (source,), command)
     facts = [("cores", _cost(best.cores, best.gpus))]
@@ -158,8 +157,8 @@ def _of_capacity(found: FoundCapacity, collection: Collection) -> Answer:
         state = "undecided" if capacity.undecided else "not confirmed"
         command = None
         if found.command and (capacity.undecided or capacity.rate_rps is not None):
-            longer = ["--confirm-for", f"{2 * capacity.confirm_s:.0f}s"] if capacity.confirm_s else []
-            command = shlex.join([_program(found.command), *found.command[1:], *longer])
+            longer = {"--confirm-for": f"{2 * capacity.confirm_s:.0f}s"} if capacity.confirm_s else {}
+            command = _again(found.command, longer)
         text = f"not known: the capacity of {what} with {found.objective} is {state}; {capacity.bracket}"
         return Answer(False, text, (source,), command)
     rate = number(capacity.rate_rps)
@@ -272,13 +271,14 @@ def size_command(cells: Iterable[Cell], rate: str | None, slo: str) -> str | Non
     """
     for cell in cells:
         words = cell.runs[0].results.command
+        program = _program(words, "loadgen")
         if cell.configuration.cpus_per_replica is not None:
             model = next(_values(words, _MODEL_FLAGS), cell.configuration.model)
-            return shlex.join(["loadgen", "size", "-m", model, "--rate", rate or "RATE", "--slo", slo])
+            return shlex.join([*program, "size", "-m", model, "--rate", rate or "RATE", "--slo", slo])
         if any(_values(words, ("--target",))):
             own = [word for flag in _TARGET_FLAGS for value in _values(words, (flag,)) for word in (flag, value)]
             verb = ["capacity"] if rate is None else ["size", "--rate", rate]
-            return shlex.join(["loadgen", *verb, *own, "--slo", slo])
+            return shlex.join([*program, *verb, *own, "--slo", slo])
     return None
 
 
@@ -337,6 +337,30 @@ def _cost(cores: int, gpus: int) -> str:
     return f"{plural(cores, 'core')}, {plural(gpus, 'GPU')}"
 
 
-def _program(command: Sequence[str]) -> str:
-    """The first word of a command, as a user types it."""
-    return Path(command[0]).name
+def _again(command: Sequence[str], options: Mapping[str, str | None]) -> str:
+    """A command as a user types it again, with other values of some options.
+
+    Args:
+        command: as it was recorded.
+        options: by name; None for one without a value.
+    """
+    kept, words = list[str](), iter(command[1:])
+    for word in words:
+        name, sign, _ = word.partition("=")
+        if name not in options:
+            kept.append(word)
+        elif not sign and options[name] is not None:
+            next(words, None)
+    added = [word for name, value in options.items() for word in (name, value) if word is not None]
+    return shlex.join([*_program(command, Path(command[0]).name), *kept, *added])
+
+
+def _program(command: Sequence[str], otherwise: str) -> list[str]:
+    """What a user types before the verb, to run the program of a command again.
+
+    Args:
+        command: as it was recorded.
+        otherwise: where that does not name the module.
+    """
+    module = command and command[0].endswith("loadgen/__main__.py")
+    return ["python", "-m", "loadgen"] if module else [otherwise]

@@ -120,14 +120,34 @@ def test_a_search_for_capacity_of_an_external_server():
         ({}, "not confirmed; 100 requests/s passed, 110 did not", "loadgen capacity -m noop --confirm-for 60s"),
         ({"undecided": True}, "undecided; 100 requests/s passed", "loadgen capacity -m noop --confirm-for 60s"),
         ({"rate_rps": None}, "not confirmed; 110 requests/s did not pass, and no lower rate did", None),
+        (
+            {"ended": "under way"},
+            "unknown: the search has not ended; 100 requests/s passed",
+            "loadgen capacity -m noop",
+        ),
     ],
 )
 def test_a_search_for_capacity_without_an_answer(members, state, command):
-    """Where the objective held at no rate, no longer search tells more."""
+    """Where the objective held at no rate, no longer search tells more; one that has not ended is made again."""
     found = replace(CAPACITY, capacity=replace(CAPACITY.capacity, confirmed=False, **members))
     (answer,) = answers(searched([found]))
     assert f"the capacity of noop with p99<50ms,failed<1% is {state}" in answer.text
     assert (answer.known, answer.command) == (False, command)
+
+
+@pytest.mark.parametrize("given", [["--confirm-for", "30s"], ["--confirm-for=30s"]])
+def test_the_command_of_a_search_is_as_the_user_types_it_again(given):
+    """Started as a module, and with each option once."""
+    capacity = replace(CAPACITY.capacity, confirmed=False)
+    words = ("/x/loadgen/__main__.py", "capacity", *given, "-m", "noop")
+    (answer,) = answers(searched([replace(CAPACITY, capacity=capacity, command=words)]))
+    assert answer.command == "python -m loadgen capacity -m noop --confirm-for 60s"
+    words = ("/x/loadgen/__main__.py", "size", "--resume", "--within", "1m", "-m", "noop")
+    (answer,) = answers(searched(sizes=[replace(SIZE, best=None, state="undecided", command=words)]))
+    assert answer.command == "python -m loadgen size -m noop --resume --within 180s"
+    run = replace(at_a_rate(50.0), command=["/x/loadgen/__main__.py", "rate", "-m", "noop"])
+    (answer,) = answers(collection([run]))
+    assert answer.command == "python -m loadgen size -m noop --rate RATE --slo 'p99<250ms'"
 
 
 def asked(rate, slo="p99<100ms"):
