@@ -21,7 +21,7 @@ from loadgen.config import WARMUP_S, ExperimentConfig, Saturate, scheduled
 from loadgen.errors import ConfigError, FieldError, Interrupted
 from loadgen.experiments.experiment import answer_time, awaited, live_view, log_plan, measure, reference_answers
 from loadgen.experiments.probes import Probe, ProbeRequest, bound_s, cannot_pass, hopeless_after, judge, samples
-from loadgen.experiments.search import HIGHEST_RPS, LOWEST_RPS, Capacity, Effort, Limits, Searcher, effort
+from loadgen.experiments.search import HIGHEST_RPS, LOWEST_RPS, UNDER_WAY, Capacity, Effort, Limits, Searcher, effort
 from loadgen.feed.view import NO_VIEW, View
 from loadgen.judging.early_stop import Decided, FirstOf, Watcher
 from loadgen.judging.slo import Condition, check_direction, slow_bounds_ns
@@ -235,8 +235,8 @@ class _Prober:
     @property
     def so_far(self) -> Capacity:
         """What is known."""
-        nothing = Capacity(None, None, False, "under way", (), confirm_s=self._config.limits.confirm_s)
-        return nothing if self._searcher is None else self._searcher.so_far("under way")
+        nothing = Capacity(None, None, False, UNDER_WAY, (), confirm_s=self._config.limits.confirm_s)
+        return nothing if self._searcher is None else self._searcher.so_far(UNDER_WAY)
 
     async def search(self) -> Capacity:
         """Probe until there is an answer."""

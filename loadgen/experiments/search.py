@@ -122,6 +122,10 @@ def effort(limits: Limits, warmup_s: float = 0.0, first_s: float = 0.0) -> Effor
     )
 
 
+UNDER_WAY = "under way"
+"""In place of why a search ended, while it goes on, and in what is left of one that was interrupted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Capacity:
     """What was found.
@@ -154,6 +158,13 @@ class Capacity:
         if not self.confirmed or self.without_interval or self.rate_rps is None or self.failed_rps is None:
             return None
         return self.rate_rps, self.failed_rps
+
+    @property
+    def state(self) -> str:
+        """What is to be said of a capacity that is not confirmed."""
+        if self.ended == UNDER_WAY:
+            return "unknown: the search has not ended"
+        return "undecided" if self.undecided else "not confirmed"
 
     @property
     def bracket(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from frontend_launch.quantities import number, plural
 from loadgen.experiments.choice import Candidate, Choice, Shown, choose
+from loadgen.experiments.search import UNDER_WAY
 from loadgen.experiments.size_knowledge import SERVER
 from loadgen.judging.slo import Condition, check_direction, check_rate
 from loadgen.report.found import FoundCapacity, FoundSize
@@ -154,12 +155,12 @@ def _of_capacity(found: FoundCapacity, collection: Collection) -> Answer:
     cell = next((cell for cell in collection.cells if _within(cell, [found.directory])), None)
     what = found.model if cell is None else _server(cell)
     if not capacity.confirmed or capacity.rate_rps is None or capacity.failed_rps is None:
-        state = "undecided" if capacity.undecided else "not confirmed"
         command = None
-        if found.command and (capacity.undecided or capacity.rate_rps is not None):
-            longer = {"--confirm-for": f"{2 * capacity.confirm_s:.0f}s"} if capacity.confirm_s else {}
+        ended = capacity.ended != UNDER_WAY
+        if found.command and (not ended or capacity.undecided or capacity.rate_rps is not None):
+            longer = {"--confirm-for": f"{2 * capacity.confirm_s:.0f}s"} if ended and capacity.confirm_s else {}
             command = _again(found.command, longer)
-        text = f"not known: the capacity of {what} with {found.objective} is {state}; {capacity.bracket}"
+        text = f"not known: the capacity of {what} with {found.objective} is {capacity.state}; {capacity.bracket}"
         return Answer(False, text, (source,), command)
     rate = number(capacity.rate_rps)
     text = f"{what}, for up to {rate} requests/s with {found.objective}"
@@ -176,8 +177,7 @@ def answer_text(found: FoundCapacity) -> str:
     """The rate with its interval and evidence, in a sentence; or that it is not known."""
     capacity = found.capacity
     if not capacity.confirmed or capacity.rate_rps is None:
-        state = "Undecided" if capacity.undecided else "Not confirmed"
-        return f"{state}; {capacity.bracket}."
+        return f"{capacity.state.capitalize()}; {capacity.bracket}."
     return f"{number(capacity.rate_rps)} requests/s ({interval_text(found)}). {evidence_text(found)}."
 
 

@@ -220,8 +220,7 @@ def capacity_lines(capacity: Capacity) -> list[str]:
             f"the objective held at {held} requests/s, and did not at {failed}"
         )
     else:
-        state = "undecided" if capacity.undecided else "not confirmed"
-        lines.append(f"capacity    {state}; {capacity.bracket}")
+        lines.append(f"capacity    {capacity.state}; {capacity.bracket}")
     if capacity.invalid:
         probes = plural(len(capacity.probes), "probe")
         lines.append(f"invalid     {len(capacity.invalid)} of {probes}; the answer rests on them")

@@ -494,3 +494,6 @@ def test_an_invalid_probe_that_is_allowed_is_judged_and_marked():
     )
     nothing = replace(found, capacity=Capacity(None, None, False, "because", ()))
     assert "capacity    not confirmed; no rate passed" in capacity_text(nothing).splitlines()
+    going_on = replace(nothing, capacity=Capacity(100.0, None, False, "under way", ()))
+    said = "capacity    unknown: the search has not ended; 100 requests/s passed"
+    assert said in capacity_text(going_on).splitlines()
