@@ -325,7 +325,7 @@ def _load_plan(
             if most is not None and most < window:
                 window = most
                 notes = (
-                    f"{most} requests in flight at most: over HTTP a connection carries one at a time (--connections)",
+                    f"{most:,} requests in flight at most: over HTTP a connection carries one at a time (--connections)",
                 )
             duration_s = load.expected_s if requests is None else None
             warmup_s = _or_default(load.warmup_s, WARMUP_S if requests is None else 0.0)

@@ -42,10 +42,12 @@ class RemoteServer(Server):
     Attributes:
         remote: the model.
         found: numbers of connections that sufficed, by requests in flight and bytes of each.
+        told: lines that were logged.
     """
 
     remote: Remote
     found: dict[tuple[int, int], int] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
 
     @property
     @override
@@ -74,18 +76,29 @@ class RemoteServer(Server):
         wanted = asked or await self._choose_connections(plan, inputs)
         if wanted <= fit:
             return wanted
-        text = f"a client wants {wanted} connections, and its limit of open files allows {fit}"
+        text = f"a client wants {wanted:,} connections, and its limit of open files allows {fit:,}"
         remedy = "raise the limit (ulimit -Hn), or use more client processes"
         if fit < 1:
             reason = f"the limit of open files leaves a client no connection (it needs {open_files.MARGIN} for itself)"
             raise ClientLimitError(f"{reason}; raise the limit (ulimit -Hn)")
         if asked is not None or plan.load.arrivals is None:
             raise ClientLimitError(f"{text}; use {{TargetOptions.connections}} {fit}, {remedy}")
-        log.warning("%s, which it uses; %s", text, remedy)
+        self._tell(f"{text}, which it uses; {remedy}", logging.WARNING)
         return fit
 
+    def _tell(self, text: str, level: int = logging.INFO) -> None:
+        """Log a line once, however many runs it is of.
+
+        Args:
+            text: the line.
+            level: of the log.
+        """
+        if text not in self.told:
+            self.told.add(text)
+            log.log(level, "%s", text)
+
     async def _choose_connections(self, plan: Plan, inputs: InputSource) -> int:
-        """The number of connections that suffices, which is logged.
+        """The number of connections that suffices, which is logged unless one request is in flight.
 
         Over HTTP/1.1 a connection carries one request, so each request in flight has one. Over gRPC a connection
         carries many. Short trials compare one with several, except under a schedule or with a number of requests.
@@ -93,7 +106,8 @@ class RemoteServer(Server):
         """
         if not self.remote.options.address.protocol.multiplexed:
             most = plan.load.most_connections
-            log.info("connections: %d at most, one for each request in flight; --connections N says fewer", most)
+            if most > 1:
+                self._tell(f"connections: {most:,} at most, one for each request in flight; --connections N says fewer")
             return most
         address = self.remote.options.address
         try:
@@ -105,7 +119,7 @@ class RemoteServer(Server):
     async def _enough_connections(self, plan: Plan, inputs: InputSource) -> int:
         """The same over gRPC, whatever the number of addresses."""
         if plan.load.duration_s is None:
-            log.info("connections: 1, which carries many requests; --connections N says more")
+            self._tell("connections: 1, which carries many requests; --connections N says more")
             return 1
         window = min(plan.window, TRIAL_WINDOW)
         key = window, inputs.payload_bytes

@@ -85,6 +85,18 @@ def test_connections_that_open_files_do_not_allow(monkeypatch, asked, wanted, ar
             uvloop.run(server._connections(plan, cast(Any, None)))
 
 
+def test_the_number_of_connections_is_logged_once(caplog):
+    """However many probes a search makes; the single request that looks whether a server is idle needs no line."""
+    caplog.set_level("INFO")
+    options = TargetOptions(parse_address("http+json://localhost:1/"), body='"$input"')
+    server = RemoteServer(uvloop.run(HttpEndpoint.at(options)))
+    for most in (1, 1000, 1, 1000, 4):
+        plan = cast(Any, SimpleNamespace(load=SimpleNamespace(most_connections=most, arrivals=None)))
+        assert uvloop.run(server._choose_connections(plan, cast(Any, None))) == most
+    numbers = [line.removeprefix("connections: ").partition(" at most")[0] for line in caplog.messages]
+    assert numbers == ["1,000", "4"]
+
+
 @pytest.mark.parametrize(("asked", "arrivals"), [(None, None), (7, None), (None, "a schedule")])
 def test_where_no_connection_fits_only_more_open_files_help(monkeypatch, asked, arrivals):
     """No number of connections is one that the client could have."""
