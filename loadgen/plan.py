@@ -324,9 +324,8 @@ def _load_plan(
             window = load.max_in_flight or max(usual, clients)
             if most is not None and most < window:
                 window = most
-                notes = (
-                    f"{most:,} requests in flight at most: over HTTP a connection carries one at a time (--connections)",
-                )
+                why = "over HTTP a connection carries one at a time (--connections)"
+                notes = (f"{plural(most, 'request')} in flight at most: {why}",)
             duration_s = load.expected_s if requests is None else None
             warmup_s = _or_default(load.warmup_s, WARMUP_S if requests is None else 0.0)
             planned = LoadPlan(
