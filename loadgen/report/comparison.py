@@ -308,8 +308,9 @@ def _unpaired_lines(plan: ComparePlan) -> list[str]:
     summaries = [results.summary for results in config.baseline]
     spreads = {name: spread(summaries, name) for name in plan.metrics}
     differ = ", ".join(f"{name} by {_share(ratio - 1)}" for name, ratio in spreads.items())
+    length = number(statistics.median(summary.measured.duration_s for summary in summaries), 3)
     lines = [
-        f"baseline    {plural(len(summaries), 'run')}, which differ in {differ}",
+        f"baseline    {plural(len(summaries), 'run')} of {length} s, which differ in {differ}",
         "not worse   if B's loss plus the difference of these runs is below the margin",
         "worse       if B's loss is above the margin, and above the difference of these runs",
     ]

@@ -201,7 +201,7 @@ def test_a_baseline_that_scatters():
     lines = compare_plan_text(ComparePlan(config, {}, ("p50", "throughput"), 6)).splitlines()
     assert lines[2:] == [
         "margin      B may be worse by 5%",
-        "baseline    3 runs, which differ in p50 by 20%, throughput by 0%",
+        "baseline    3 runs of 2 s, which differ in p50 by 20%, throughput by 0%",
         "not worse   if B's loss plus the difference of these runs is below the margin",
         "worse       if B's loss is above the margin, and above the difference of these runs",
         "undecided   if B equals A: the runs differ by the margin or more in p50",
