@@ -391,7 +391,7 @@ def outcome_text(found: Comparison) -> str:
         return f"worse: B is worse than A in {named}, in {rounds}"
     if found.more is None and any(is_wide(effect.spread, found.margin) for effect in concerned):
         wide = f"the baseline's runs differ by the margin of {_share(found.margin)} or more"
-        return f"undecided: {named} in {rounds}; {wide}: measure both sides with --run, or allow a larger margin"
+        return f"undecided: {named} in {rounds}; {wide}: measure both sides in turns, or allow a larger margin"
     if found.more is None:
         return f"undecided: {named or 'no metric'} in {rounds}; measure longer runs, or allow a larger margin"
     more = plural(found.more, "more round", "more rounds")

@@ -191,7 +191,7 @@ def test_a_baseline_that_scatters():
     found = unpaired(baseline, [replace(summary, latency_ms={"p50": 11.5})] * 6, ["p50"], 0.05)
     assert outcome_text(found) == (
         "undecided: p50 in 6 rounds; the baseline's runs differ by the margin of 5% or more: "
-        "measure both sides with --run, or allow a larger margin"
+        "measure both sides in turns, or allow a larger margin"
     )
     (row,) = list(comparison_rows((), found))[1:]
     assert row[1:3] == ("10.97", "11.5")
