@@ -96,7 +96,7 @@ class CompareConfig:
             )
         if self.allow_unpaired and self.other_load is not None:
             raise ConfigError(
-                f"{{CompareConfig.baseline}} was measured under another load ({self.other_load}): give B that load, "
+                f"{{CompareConfig.baseline}}: measured under another load ({self.other_load}); give B that load, "
                 "or leave {CompareConfig.allow_unpaired} out"
             )
 

@@ -49,7 +49,7 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 """Choices by default."""
 
 MOST_REFUSED = 3
-"""The search ends where so many sizes, and no other, could not be started for one reason."""
+"""The search ends where this many sizes, and no other, could not be started for one reason."""
 
 KIND = "size"
 SIZE = "size.json"
@@ -409,7 +409,7 @@ class _Search:
             return replace(told, elapsed_s=self.seconds)
 
     def _refuse_broken(self, sizes: int) -> None:
-        """Raise the reason why nothing can be started: where no size could, but so many that failed.
+        """Raise the reason why nothing can be started: where none of these sizes could.
 
         Args:
             sizes: that failed at least; several must have one reason.

@@ -133,7 +133,7 @@ def test_a_baseline_of_another_load(compared):
     done, _ = compared(*baseline, "--allow-unpaired", b=rate)
     assert (done.returncode, done.stderr) == (
         2,
-        "loadgen: --baseline was measured under another load (saturating): give B that load, "
+        "loadgen: --baseline: measured under another load (saturating); give B that load, "
         "or leave --allow-unpaired out\n",
     )
     done, _ = compared(*baseline, "--dry-run", b=rate)

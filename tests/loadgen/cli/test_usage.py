@@ -60,12 +60,12 @@ def test_what_cannot_be_parsed_is_one_line(arguments, line):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ("sweep -b 1 2 x", "--batch-sizes '1,2,x': 'x' is neither a whole number nor a range"),
-        ("size -b 1 2 x", "--batch-sizes '1,2,x': 'x' is neither a whole number nor a range"),
-        ("sweep -b 1 x", "--batch-sizes '1,x': 'x' is neither a whole number nor a range"),
-        ("saturate -b 1 x", "--batch-size '1,x': 'x' is neither a whole number nor a range"),
-        ("saturate --cpus 0 x -d 1", "--cpus '0,x': 'x' is neither a whole number nor a range"),
-        ("saturate --gpus 0 x", "--gpus '0,x': 'x' is neither a whole number nor a range"),
+        ("sweep -b 1 2 x", "--batch-sizes '1,2,x': 'x': neither a whole number nor a range"),
+        ("size -b 1 2 x", "--batch-sizes '1,2,x': 'x': neither a whole number nor a range"),
+        ("sweep -b 1 x", "--batch-sizes '1,x': 'x': neither a whole number nor a range"),
+        ("saturate -b 1 x", "--batch-size '1,x': 'x': neither a whole number nor a range"),
+        ("saturate --cpus 0 x -d 1", "--cpus '0,x': 'x': neither a whole number nor a range"),
+        ("saturate --gpus 0 x", "--gpus '0,x': 'x': neither a whole number nor a range"),
     ],
 )
 def test_a_list_with_a_word_that_is_no_number(arguments, problem):

@@ -241,15 +241,15 @@ def test_another_seed_changes_arrivals_and_inputs_only():
         ({"a": None, "baseline": (GOLDEN,) * 2, "allow_unpaired": True}, "has 2 valid runs, and a spread needs 3"),
         (
             {"a": None, "b": replace(B, load=rate()), "baseline": (GOLDEN,) * 3, "allow_unpaired": True},
-            "baseline was measured under another load (saturating): give B that load, or leave allow_unpaired out",
+            "baseline: measured under another load (saturating); give B that load, or leave allow_unpaired out",
         ),
         (
             {"a": None, "baseline": (at_a_rate(5.0),) * 3, "allow_unpaired": True},
-            "another load (open loop: poisson 5 requests/s): give B that load",
+            "another load (open loop: poisson 5 requests/s); give B that load",
         ),
         (
             {"a": None, "b": replace(B, load=rate()), "baseline": (at_a_rate(5.0),) * 3, "allow_unpaired": True},
-            "another load (open loop: poisson 5 requests/s): give B that load",
+            "another load (open loop: poisson 5 requests/s); give B that load",
         ),
         ({"a": replace(A, seed=2**32 - 2), "b": replace(B, seed=2**32 - 2)}, "leaves no seeds"),
         (

@@ -184,7 +184,7 @@ def test_a_killed_comparison_that_is_damaged(tmp_path, header):
     found = collect([killed(tmp_path, **header)])
     assert (len(found.own_cells), found.comparisons) == (2, ())
     (line,) = found.unreadable
-    assert line.startswith(f"{tmp_path}/compare-1/compare.json cannot be read: ")
+    assert line.startswith(f"{tmp_path}/compare-1/compare.json: cannot be read: ")
 
 
 @pytest.mark.parametrize("margin", [0, -1.0, 1e300])
