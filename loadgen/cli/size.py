@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +18,8 @@ from loadgen.cli.target import target
 from loadgen.config import Deploy, ExperimentConfig, Saturate
 from loadgen.errors import ConfigError, FieldError
 from loadgen.experiments.capacity import CapacityConfig, find_capacity
-from loadgen.experiments.search import Capacity, Limits
+from loadgen.experiments.probes import samples
+from loadgen.experiments.search import MAX_STRETCH, NO_TIME, Capacity, Limits
 from loadgen.experiments.size import SizeConfig, Sized, find_size, prepare_size
 from loadgen.experiments.size_answer import LEAST_CONFIRM_S, LEAST_RUN_S
 from loadgen.experiments.trace_peaks import peak_rps
@@ -62,7 +64,7 @@ def size(
         str,
         typer.Option(
             metavar="TIME",
-            help="Time limit of the search; with --target, it sets the length of probes.",
+            help="Time limit of the search.",
         ),
     ] = "10m",
     batch_sizes: Annotated[
@@ -142,20 +144,27 @@ def size(
 def _of_server(
     base: ExperimentConfig, conditions: tuple[Condition, ...], rate_rps: float, within_s: float
 ) -> CapacityConfig:
-    """A search of the capacity of a server that runs already, whose probes have lengths for a time.
+    """A search that decides whether a server that runs already carries a rate, and then finds its capacity.
 
     Args:
         base: of the probes.
         conditions: that have to hold.
-        rate_rps: the first rate.
+        rate_rps: the rate.
         within_s: time for the search.
+
+    Raises:
+        FieldError: the time is too short for the probe that decides.
     """
-    short_s, confirm_s = max(LEAST_RUN_S, within_s / 40), max(LEAST_CONFIRM_S, within_s / 10)
-    if within_s < short_s + confirm_s:
-        problem = f"is too short: a short probe and one that decides take {short_s + confirm_s:.0f} s"
-        raise FieldError("SizeConfig.within_s", f"{exact(within_s)}s", problem, "use 10m")
-    limits = Limits(tolerance=0.05, duration_s=short_s, confirm_s=confirm_s, probes=14)
-    return CapacityConfig(base, conditions, start_rps=rate_rps, limits=limits)
+    needed_s = samples(conditions) / rate_rps
+    confirm_s = max(LEAST_CONFIRM_S, within_s / 10, needed_s / MAX_STRETCH)
+    limits = Limits(tolerance=0.05, duration_s=max(LEAST_RUN_S, within_s / 40), confirm_s=min(confirm_s, within_s))
+    config = CapacityConfig(base, conditions, start_rps=rate_rps, limits=limits, asked=True, within_s=within_s)
+    least_s = max(LEAST_CONFIRM_S, needed_s) + config.warmup_s
+    if least_s > within_s:
+        wanted = f"{number(least_s)} s of {number(rate_rps)} requests/s tell {','.join(map(str, conditions))}"
+        remedy = f"use {math.ceil(2 * least_s)}s or more"
+        raise FieldError("SizeConfig.within_s", f"{exact(within_s)}s", f"is too short: {wanted}", remedy)
+    return config
 
 
 def _carries(config: CapacityConfig, rate_rps: float, wanted: Outputs) -> int:
@@ -174,6 +183,8 @@ def _carries(config: CapacityConfig, rate_rps: float, wanted: Outputs) -> int:
         question = f"{number(rate_rps)} requests/s with {','.join(map(str, config.conditions))}"
         wanted.say(f"carries     {question}: {state}")
         wanted.say(capacity_text(found))
+        if found.capacity.ended == NO_TIME:
+            wanted.say("not known   its capacity: the next probe did not fit into --within; a longer one finds it")
         wanted.say(f"Saved the search to {found.directory}")
         case = junit.Case("loadgen.size", f"carries {question}", junit.decided(carried), found.capacity.bracket)
         wanted.keep(_documents(found.directory, case, lambda: carries_json(found, config, rate_rps, carried)))

@@ -21,10 +21,20 @@ from loadgen.config import WARMUP_S, ExperimentConfig, Saturate, scheduled
 from loadgen.errors import ConfigError, FieldError, Interrupted
 from loadgen.experiments.experiment import answer_time, awaited, live_view, log_plan, measure, reference_answers
 from loadgen.experiments.probes import Probe, ProbeRequest, bound_s, cannot_pass, hopeless_after, judge, samples
-from loadgen.experiments.search import HIGHEST_RPS, LOWEST_RPS, UNDER_WAY, Capacity, Effort, Limits, Searcher, effort
+from loadgen.experiments.search import (
+    HIGHEST_RPS,
+    LOWEST_RPS,
+    NO_TIME,
+    UNDER_WAY,
+    Capacity,
+    Effort,
+    Limits,
+    Searcher,
+    effort,
+)
 from loadgen.feed.view import NO_VIEW, View
 from loadgen.judging.early_stop import Decided, FirstOf, Watcher
-from loadgen.judging.slo import Condition, check_direction, slow_bounds_ns
+from loadgen.judging.slo import Condition, check_direction, check_rate, slow_bounds_ns
 from loadgen.load import requests_log
 from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import MAX_REQUESTS, Renewal
@@ -66,6 +76,8 @@ class CapacityConfig:
         cv: of the times between two requests: 1 is Poisson, 0 constant.
         start_rps: the first rate; None for half of the throughput of a short run at full speed.
         limits: when to stop.
+        asked: the first probe decides whether `start_rps` holds; the search goes on from there in small steps.
+        within_s: time for the search, whose first probe is made whatever its length; None for as long as it takes.
     """
 
     base: ExperimentConfig
@@ -73,6 +85,8 @@ class CapacityConfig:
     cv: float = 1.0
     start_rps: float | None = None
     limits: Limits = field(default_factory=Limits)
+    asked: bool = False
+    within_s: float | None = None
 
     def __post_init__(self) -> None:
         instance(self, "base", of=(ExperimentConfig,))
@@ -83,6 +97,13 @@ class CapacityConfig:
         instance(self, "limits", of=(Limits,))
         finite(self, "cv", zero=True)
         finite(self, "start_rps")
+        finite(self, "within_s")
+        if self.asked:
+            if self.start_rps is None:
+                raise FieldError(
+                    "CapacityConfig.asked", True, "has no rate", "name one with {CapacityConfig.start_rps}"
+                )
+            check_rate("CapacityConfig.conditions", self.conditions, self.start_rps)
         start_rps, highest_rps = self.start_rps, self.highest_rps
         if start_rps is not None and not LOWEST_RPS <= start_rps <= highest_rps:
             remedy = f"use {exact(LOWEST_RPS)} to {exact(highest_rps)}"
@@ -91,9 +112,13 @@ class CapacityConfig:
     @property
     def highest_rps(self) -> float:
         """The highest rate of a probe: the schedule of the longest one fits."""
-        warmup_s = WARMUP_S if self.base.load.warmup_s is None else self.base.load.warmup_s
         longest_s = max(self.limits.duration_s, self.limits.confirm_s)
-        return min(HIGHEST_RPS, MAX_REQUESTS // (warmup_s + longest_s))
+        return min(HIGHEST_RPS, MAX_REQUESTS // (self.warmup_s + longest_s))
+
+    @property
+    def warmup_s(self) -> float:
+        """Before each probe."""
+        return WARMUP_S if self.base.load.warmup_s is None else self.base.load.warmup_s
 
     @property
     def sized(self) -> Limits:
@@ -103,8 +128,7 @@ class CapacityConfig:
     @property
     def effort(self) -> Effort:
         """How many probes a search makes, and how long they take."""
-        warmup_s = WARMUP_S if self.base.load.warmup_s is None else self.base.load.warmup_s
-        return effort(self.sized, warmup_s, FIRST_S + warmup_s if self.start_rps is None else 0.0)
+        return effort(self.sized, self.warmup_s, FIRST_S + self.warmup_s if self.start_rps is None else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +266,7 @@ class _Prober:
         """Probe until there is an answer."""
         config = self._config
         start_rps = config.start_rps or await self._first_rps()
-        self._searcher = Searcher(start_rps, config.sized, config.highest_rps, config.conditions)
+        self._searcher = Searcher(start_rps, config.sized, config.highest_rps, config.conditions, asked=config.asked)
         steps = self._searcher.steps()
         ask = next(steps)
         while True:
@@ -257,7 +281,20 @@ class _Prober:
                 capacity: Capacity = end.value
                 self._keep(capacity)
                 return capacity
+            if config.asked and probe.step == "confirm" and probe.outcome == "pass" and ask.step == "bracket":
+                log.info("%s requests/s are carried; higher rates follow", number(probe.rate_rps))
+            if not self._fits(ask):
+                capacity = self._searcher.so_far(NO_TIME)
+                self._keep(capacity)
+                return capacity
             self._keep(self.so_far)
+
+    def _fits(self, ask: ProbeRequest) -> bool:
+        """Whether a probe ends within the time."""
+        if self._config.within_s is None:
+            return True
+        ends_s = time.monotonic() - self._began_s + ask.wait_s + self._config.warmup_s + ask.duration_s
+        return ends_s <= self._config.within_s
 
     async def _first_rps(self) -> float:
         """Half of the throughput of a short run at full speed, with few requests in flight."""
@@ -271,7 +308,7 @@ class _Prober:
 
     async def _probe(self, ask: ProbeRequest) -> Probe:
         config, effort = self._config, self._config.effort
-        left_s = effort.measured_s[1] - (time.monotonic() - self._began_s)
+        left_s = (config.within_s or effort.measured_s[1]) - (time.monotonic() - self._began_s)
         known = left_s > 0 and ask.rate_rps >= effort.stretched_below_rps
         now = f"{ask.step} {number(ask.rate_rps)} requests/s"
         self._view.progress("probes", self._made, None, now, left_s if known else None, at_most=True)

@@ -7,6 +7,9 @@
    first is a tolerance below; where it does not pass, the next is twice as far away, and so on. The same above, until
    one does not pass. Where both are far apart, the middle is probed too.
 
+A search that is asked about a rate decides that first, by a long probe. Where it passes, the bracket goes on upwards in
+small steps, which overload the server as little as a search can; where it does not, downwards.
+
 No probe of the first two steps is evidence: a search that probes until something passes selects the lucky probe. A long
 probe whose interval holds the bound decides nothing, and is not made again at its rate.
 
@@ -32,6 +35,12 @@ NARROW = 2.0
 
 WIDE = 4.0
 """Long probes end when the answer is at most this many tolerances wide."""
+
+STEP = 1.5
+"""Factor between rates above one that is asked about."""
+
+NO_TIME = "the next probe did not fit into the time"
+"""Why a search with a time ended."""
 
 MOST_CONFIRMING = 16
 """Most long probes, repeated ones included."""
@@ -195,6 +204,7 @@ class Searcher:
         limits: when to stop.
         highest_rps: the highest rate to probe.
         conditions: that have to hold; the answer names those without an interval.
+        asked: the first probe decides whether `start_rps` holds.
     """
 
     def __init__(
@@ -203,8 +213,10 @@ class Searcher:
         limits: Limits,
         highest_rps: float = HIGHEST_RPS,
         conditions: Sequence[Condition] = (),
+        *,
+        asked: bool = False,
     ) -> None:
-        self._start_rps, self._limits, self._highest_rps = start_rps, limits, highest_rps
+        self._start_rps, self._limits, self._highest_rps, self._asked = start_rps, limits, highest_rps, asked
         self._without_interval = tuple(str(one) for one in conditions if one.is_fact)
         self._probes: list[Probe] = []
         self._judged: list[Probe] = []  # those that count: the last of several
@@ -235,7 +247,7 @@ class Searcher:
         rate_rps, failed_rps = self._held, self._failed
         if not confirmed:
             least = min(failed, default=math.inf) if failed_rps is None else failed_rps
-            if rate_rps is None:
+            if rate_rps is None or (self._asked and rate_rps == self._start_rps):
                 rate_rps = max((one for one in passed if one < least), default=None)
             failed_rps = min((one for one in failed if one > (rate_rps or 0.0)), default=None)
         undecided = self._undecided and not confirmed
@@ -262,14 +274,20 @@ class Searcher:
         return "confirmed"
 
     def _bracket(self) -> Generator[ProbeRequest, Probe, None]:
-        rate_rps = self._start_rps
+        rate_rps, step = self._start_rps, STEP if self._asked else 2.0
+        if self._asked and (yield from self._decided("confirm", rate_rps)) == "pass":
+            self._low = rate_rps
+        elif self._asked:
+            self._high = rate_rps
         while self._low is None or self._high is None:
+            if self._low is not None:
+                rate_rps = self._low * step
+            elif self._high is not None:
+                rate_rps = self._high / 2
             if (yield from self._probed("bracket", rate_rps)) == "pass":
                 self._low = rate_rps
-                rate_rps *= 2
             else:
                 self._high = rate_rps
-                rate_rps /= 2
 
     def _narrow(self) -> Generator[ProbeRequest, Probe, None]:
         assert self._low is not None
@@ -284,18 +302,22 @@ class Searcher:
     def _below(self, rate_rps: float) -> Generator[ProbeRequest, Probe, None]:
         """Find a rate that holds, below one."""
         step = self._limits.tolerance
-        while self._held is None:
-            lower = rate_rps / (1 + step)
-            if (yield from self._decided("confirm", lower)) == "fail":
+        while (lower := rate_rps / (1 + step)) > (self._held or 0.0):
+            outcome = yield from self._decided("confirm", lower)
+            if outcome == "pass":
+                return
+            if outcome == "fail":
                 rate_rps = lower
             step = min(2 * step, 1.0)
 
     def _above(self, rate_rps: float) -> Generator[ProbeRequest, Probe, None]:
         """Find a rate that does not hold, above one."""
         step = self._limits.tolerance
-        while self._failed is None:
-            higher = rate_rps * (1 + step)
-            if (yield from self._decided("above", higher)) == "pass":
+        while (higher := rate_rps * (1 + step)) < (self._failed or math.inf):
+            outcome = yield from self._decided("above", higher)
+            if outcome == "fail":
+                return
+            if outcome == "pass":
                 rate_rps = higher
             step = min(2 * step, 1.0)
 

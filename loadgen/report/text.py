@@ -14,7 +14,7 @@ from loadgen.config import CataloguedModel, Deploy, External, OpenLoop, Saturate
 from loadgen.experiments.capacity import CapacityConfig, FoundCapacity
 from loadgen.experiments.grid import NOWHERE
 from loadgen.experiments.ledger import Entry
-from loadgen.experiments.search import MAX_STRETCH, MOST_CONFIRMING, Capacity
+from loadgen.experiments.search import MAX_STRETCH, MOST_CONFIRMING, STEP, Capacity
 from loadgen.experiments.sweep import OVERHEAD_S, START_S, Sweep, SweepPlan
 from loadgen.hardware.energy import energy_text
 from loadgen.hardware.readings import SAMPLER
@@ -102,6 +102,8 @@ def capacity_plan_text(plan: Plan, config: CapacityConfig) -> str:
     least, most = (duration(math.ceil(seconds)) for seconds in effort.measured_s)
     fewest, largest = effort.probes
     deciding = min(MOST_CONFIRMING, largest)
+    if config.asked and config.within_s is not None:
+        return "\n".join([_plan_text(plan, arrivals, each), *_asked_text(config, config.within_s)])
     lines = [
         _plan_text(plan, arrivals, each),
         f"search for the highest rate with {', '.join(map(str, config.conditions))}",
@@ -113,6 +115,23 @@ def capacity_plan_text(plan: Plan, config: CapacityConfig) -> str:
     if largest < fewest:
         lines.append(f"--probes {largest}: fewer than confirm an answer; use {fewest} or more")
     return "\n".join(lines)
+
+
+def _asked_text(config: CapacityConfig, within_s: float) -> list[str]:
+    """What a search does that is asked about a rate.
+
+    Args:
+        config: of the search.
+        within_s: its time.
+    """
+    rate, rate_rps = number(config.start_rps), config.start_rps or 0.0
+    first = duration(math.ceil(config.warmup_s + config.sized.length_s(rate_rps, confirms=True)))
+    return [
+        f"first   {rate} requests/s for {first}: do they hold {', '.join(map(str, config.conditions))}?",
+        f"then    if they do, the highest rate that does, in steps of {STEP:g} times: this overloads the server;",
+        f"        if not, lower rates. To send {rate} requests/s only, use `loadgen rate` with --fail-if",
+        f"time    {first} at least, {duration(math.ceil(within_s))} at most (--within)",
+    ]
 
 
 def _plan_text(plan: Plan, load: str, until: str) -> str:

@@ -14,7 +14,7 @@ from loadgen.cli.size import carries
 from loadgen.experiments.capacity import FoundCapacity
 from loadgen.experiments.grid import Size
 from loadgen.experiments.probes import Outcome, Probe, Step
-from loadgen.experiments.search import Capacity
+from loadgen.experiments.search import NO_TIME, Capacity
 from loadgen.experiments.size import Sized
 from loadgen.experiments.size_answer import Ask, Question, Told
 from loadgen.experiments.sizing import Sizer
@@ -167,7 +167,8 @@ def test_a_server_that_runs_already(monkeypatch, tmp_path, outcome, code, state)
 
     async def find_capacity(config):
         asked_for.append(config)
-        capacity = Capacity(None, None, False, "so", (probe("confirm", 50.0, outcome),))
+        ended = NO_TIME if outcome == "pass" else "so"
+        capacity = Capacity(None, None, False, ended, (probe("confirm", 50.0, outcome),))
         return FoundCapacity(capacity, 1.0, tmp_path)
 
     monkeypatch.setattr(size_verb, "find_capacity", find_capacity)
@@ -177,6 +178,8 @@ def test_a_server_that_runs_already(monkeypatch, tmp_path, outcome, code, state)
     assert done.stdout.startswith(f"carries     50 requests/s with p99<1s: {state}\n")
     (config,) = asked_for
     assert (config.start_rps, config.limits.confirm_s, config.limits.duration_s) == (50.0, 60.0, 15.0)
+    assert (config.asked, config.within_s) == (True, 600.0)
+    assert ("not known   its capacity: the next probe did not fit into --within" in done.stdout) is (outcome == "pass")
     words = [LOADGEN, "size", "--target", "oip+http://h:1/m", "--slo", "p99<1s", "--rate", "50"]
     done = asked([*words, "--json", "-"])
     document = json.loads(done.stdout)
@@ -193,12 +196,30 @@ def test_a_server_that_runs_already_has_no_size_to_choose(words):
     assert "belongs to a deployment, and this server runs already: leave it out" in done.stderr
 
 
-def test_a_server_that_runs_already_wants_time_too():
-    """A probe of a few tenths of a second decides nothing."""
-    words = [LOADGEN, "size", "--target", "oip+http://h:1/m", "--slo", "p99<1s", "--rate", "50", "--within", "5s"]
+@pytest.mark.parametrize(
+    ("rate", "within", "said"),
+    [
+        ("50", "5s", "--within 5s: too short: 14.2 s of 50 requests/s tell p99<1s; use 29s or more"),
+        ("1", "10m", "--within 600s: too short: 661 s of 1 requests/s tell p99<1s; use 1322s or more"),
+    ],
+)
+def test_a_server_that_runs_already_wants_time_too(rate, within, said):
+    """A probe of a few requests decides nothing."""
+    words = [LOADGEN, "size", "--target", "oip+http://h:1/m", "--slo", "p99<1s", "--rate", rate, "--within", within]
     done = asked(words)
     assert done.returncode == 2
-    assert done.stderr == ("loadgen: --within 5s: too short: a short probe and one that decides take 13 s; use 10m\n")
+    assert done.stderr == f"loadgen: {said}\n"
+
+
+def test_the_plan_for_a_server_that_runs_already_says_what_overloads_it():
+    """And how to send the rate only."""
+    words = [LOADGEN, "size", "--target", "http://h:1/m", "--slo", "p99<1s", "--rate", "2", "--dry-run"]
+    done = asked(words)
+    assert done.returncode == 0
+    assert "first   2 requests/s for 0:05:31: do they hold p99<1s?" in done.stdout
+    assert "in steps of 1.5 times: this overloads the server" in done.stdout
+    assert "To send 2 requests/s only, use `loadgen rate` with --fail-if" in done.stdout
+    assert "time    0:05:31 at least, 0:10:00 at most (--within)" in done.stdout
 
 
 def test_rows_of_a_server_that_could_not_be_saved(monkeypatch, tmp_path):

@@ -4,16 +4,18 @@ import asyncio
 import itertools
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from loadgen.config import Deploy, ExperimentConfig, Output, Saturate
+from loadgen.errors import ConfigError
 from loadgen.experiments import capacity
 from loadgen.experiments.capacity import CapacityConfig, _Prober
 from loadgen.experiments.probes import Outcome, Probe, ProbeRequest
-from loadgen.experiments.search import Limits
+from loadgen.experiments.search import NO_TIME, Limits
 from loadgen.judging import slo
 from loadgen.results.files import SEARCH
 
@@ -116,6 +118,35 @@ def test_an_invalid_probe_waits_before_it_is_made_again(monkeypatch, clock, tmp_
     ]
     assert (found.confirmed, found.bracket) == (False, "50 requests/s passed, 100 did not")
     assert (tmp_path / SEARCH).exists()
+
+
+def test_no_probe_begins_that_does_not_fit_into_the_time(monkeypatch, clock, tmp_path):
+    """The first one decides whether the rate holds; the answer is kept."""
+    probing = prober(tmp_path, start_rps=50.0)
+    limits = Limits(duration_s=10.0, confirm_s=60.0)
+    probing._config = replace(probing._config, asked=True, within_s=80.0, limits=limits)
+    made: list[float] = []
+
+    async def probe(ask):
+        made.append(ask.rate_rps)
+        clock[0] += 1.0 + ask.duration_s
+        return Probe(ask.step, ask.rate_rps, ask.duration_s, "pass", "because")
+
+    monkeypatch.setattr(probing, "_probe", probe)
+    probing._plan.config = ExperimentConfig(Deploy("noop"), output=Output(tmp_path))
+    found = asyncio.run(probing.search())
+    assert made == [50.0, 75.0]
+    assert (found.ended, found.bracket) == (NO_TIME, "75 requests/s passed")
+    assert NO_TIME in (tmp_path / SEARCH).read_text()
+
+
+def test_a_search_that_is_asked_about_a_rate_names_it(tmp_path):
+    """With an objective that can be shown at it."""
+    base = ExperimentConfig(Deploy("noop"), output=Output(tmp_path))
+    with pytest.raises(ConfigError, match="asked True: has no rate; name one with start_rps"):
+        CapacityConfig(base, tuple(slo.parse("p99<1s")), asked=True)
+    with pytest.raises(ConfigError, match="throughput>200: cannot be shown: 50 requests/s"):
+        CapacityConfig(base, tuple(slo.parse("throughput>200")), start_rps=50.0, asked=True)
 
 
 def test_rows_of_probes_that_are_not_where_they_were_to_be_are_remembered(monkeypatch, tmp_path):

@@ -81,6 +81,37 @@ def test_the_bracket_doubles_or_halves():
     assert capacity.rate_rps == pytest.approx(30, rel=0.05)
 
 
+def asked_about(rate_rps, outcomes, limits=None):
+    """A search that is asked about a rate."""
+    steps = Searcher(rate_rps, limits or Limits(), asked=True).steps()
+    ask, asked = next(steps), []
+    while True:
+        asked.append(ask)
+        try:
+            ask = steps.send(Probe(ask.step, ask.rate_rps, ask.duration_s, outcomes(ask), "because"))
+        except StopIteration as end:
+            return end.value, asked
+
+
+def test_a_rate_that_is_asked_about_is_decided_first():
+    """By a long probe; only where it passes are higher ones sent, in small steps."""
+    capacity, asked = asked_about(100.0, carries(900))
+    assert (asked[0].step, asked[0].rate_rps, asked[0].duration_s) == ("confirm", 100.0, Limits().confirm_s)
+    up = [ask.rate_rps for ask in asked if ask.step == "bracket"]
+    assert up == pytest.approx([100 * 1.5**each for each in range(1, 7)])
+    assert sum(ask.confirms for ask in asked) == 3
+    assert capacity.interval_rps == pytest.approx((900, 900), rel=0.05)
+
+
+@pytest.mark.parametrize("outcome", ["fail", "unstable", "undecided"])
+def test_a_rate_that_does_not_pass_is_not_exceeded(outcome):
+    """The search goes on below it."""
+    capacity, asked = asked_about(100.0, lambda ask: "pass" if ask.rate_rps < 30 else outcome)
+    assert [ask.rate_rps for ask in asked if ask.step == "bracket"] == [50, 25]
+    assert max(ask.rate_rps for ask in asked) == 100.0
+    assert capacity.rate_rps == pytest.approx(30, rel=0.05)
+
+
 def test_both_sides_are_confirmed_by_probes_of_their_own():
     """A tolerance to each side of what the short ones found; they are as long as was asked."""
     capacity, asked = scripted(carries(900), Limits(confirm_s=77.0))
