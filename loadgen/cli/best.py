@@ -11,7 +11,7 @@ from frontend_launch.quantities import number, plural
 from loadgen.cli import console, exit_codes
 from loadgen.cli.report import question
 from loadgen.experiments.choice import Candidate, Choice, Shown, choose
-from loadgen.report.answers import MOST_NAMED, described, size_command, unshown
+from loadgen.report.answers import MOST_NAMED, command_for, described, unshown
 from loadgen.report.reading import collect
 
 
@@ -29,7 +29,7 @@ def best(
         collection = collect(paths)
         choice = choose(collection.cells, asked.rate_rps, asked.objective)
     typer.echo(choice_text(choice, asked.text))
-    if choice.best is None and (command := size_command(collection.cells, rate, slo)) is not None:
+    if choice.best is None and (command := command_for(collection, asked)) is not None:
         typer.echo(f"find out    {command}")
     for line in (*collection.left_out, *collection.unreadable):
         console.fail(line)

@@ -49,7 +49,7 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 """Choices by default."""
 
 MOST_REFUSED = 3
-"""The search ends where this many sizes, and no other, could not be started for one reason."""
+"""The search ends once this number of sizes could not be started, for one reason, and no other size could."""
 
 KIND = "size"
 SIZE = "size.json"
@@ -409,10 +409,10 @@ class _Search:
             return replace(told, elapsed_s=self.seconds)
 
     def _refuse_broken(self, sizes: int) -> None:
-        """Raise the reason why nothing can be started: where none of these sizes could.
+        """Raise the reason why nothing can be started.
 
         Args:
-            sizes: that failed at least; several must have one reason.
+            sizes: the least number that failed, while none could be started; several must have one reason.
         """
         reasons = {_last_line(error) or str(error) for error in self._refused.values()}
         if self._came_up or len(self._refused) < sizes or (sizes > 1 and len(reasons) > 1):

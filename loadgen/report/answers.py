@@ -15,7 +15,7 @@ from loadgen.experiments.search import UNDER_WAY
 from loadgen.experiments.size_knowledge import SERVER
 from loadgen.judging.slo import Condition, check_direction, check_rate
 from loadgen.report.found import FoundCapacity, FoundSize
-from loadgen.report.reading import Collection
+from loadgen.report.reading import Collection, UnfinishedSize
 from loadgen.results.cells import Cell, Configuration
 
 MOST_NAMED = 3
@@ -83,29 +83,34 @@ class Asked:
 
 
 def answers(collection: Collection, asked: Asked | None = None) -> list[Answer]:
-    """What to deploy, of each model: by the question, else by its newest search; one answer at least.
+    """What to deploy, of each model: by the question, else by its newest search; one at least, but for comparisons.
 
     Args:
         collection: what was measured.
         asked: a rate and an objective; None where the user asked nothing.
     """
     if asked is not None:
-        return [_of_choice(choose(collection.cells, asked.rate_rps, asked.objective), collection.cells, asked)]
+        return [_of_choice(choose(collection.cells, asked.rate_rps, asked.objective), collection, asked)]
     # The newest is the last; a search of sizes says more than one for capacity.
     searches: dict[str, FoundCapacity | FoundSize] = {found.model: found for found in collection.capacities}
     searches |= {found.model: found for found in collection.sizes}
     found = [
         _of_size(one) if isinstance(one, FoundSize) else _of_capacity(one, collection) for one in searches.values()
     ]
+    for one in collection.unfinished:
+        if one.model not in searches and any(_within(cell, [one.directory]) for cell in collection.cells):
+            found.append(_of_unfinished(one))
     inside = [*(one.directory for one in collection.sizes), *(one.directory for one in collection.capacities)]
+    inside += [one.directory for one in collection.unfinished]
+    compared = [one.directory for one in collection.comparisons]  # which asked something else
     covered = {cell.configuration.model for cell in collection.cells if _within(cell, inside)}
     models: dict[str, list[Cell]] = {}
     for cell in collection.cells:
-        if cell.configuration.model not in covered:
+        if cell.configuration.model not in covered and not _within(cell, compared):
             models.setdefault(cell.configuration.model, []).append(cell)
     found += [_unknown(model, cells) for model, cells in list(models.items())[:MOST_NAMED]]
     found.sort(key=lambda answer: not answer.known)
-    return found or [Answer(False, "not known: nothing was measured")]
+    return found if found or compared else [Answer(False, "not known: nothing was measured")]
 
 
 def _within(cell: Cell, directories: Sequence[Path]) -> bool:
@@ -158,7 +163,8 @@ def _of_capacity(found: FoundCapacity, collection: Collection) -> Answer:
         command = None
         ended = capacity.ended != UNDER_WAY
         if found.command and (not ended or capacity.undecided or capacity.rate_rps is not None):
-            longer = {"--confirm-for": f"{2 * capacity.confirm_s:.0f}s"} if ended and capacity.confirm_s else {}
+            option, times = ("--within", 20) if "size" in found.command[1:2] else ("--confirm-for", 2)
+            longer = {option: f"{times * capacity.confirm_s:.0f}s"} if ended and capacity.confirm_s else {}
             command = _again(found.command, longer)
         text = f"not known: the capacity of {what} with {found.objective} is {capacity.state}; {capacity.bracket}"
         return Answer(False, text, (source,), command)
@@ -210,15 +216,15 @@ def _server(cell: Cell) -> str:
 # Questions -------------------------------------------------------------------------------------------------
 
 
-def _of_choice(choice: Choice, cells: Sequence[Cell], asked: Asked) -> Answer:
-    best = choice.best
+def _of_choice(choice: Choice, collection: Collection, asked: Asked) -> Answer:
+    best, cells = choice.best, collection.cells
     facts: list[tuple[str, str]] = []
     if best is None:
         state = "not known" if choice.undecided else "none"
         text = f"{state}: {unshown('', choice.candidates, f'shown to carry {asked.text}')}"
         facts += [("perhaps", f"{described(one)}: {one.text}") for one in choice.unknown[:MOST_NAMED]]
         facts += [("invalid", f"{one.name}: {one.text}") for one in choice.candidates if one.shown == Shown.INVALID]
-        return Answer(False, text, tuple(facts), size_command(cells, asked.rate, asked.slo))
+        return Answer(False, text, tuple(facts), command_for(collection, asked))
     facts.append(("cores", _configured(best.configuration)))
     facts.append(("head-room", _headroom(best, cells, asked.rate_rps)))
     p99 = "" if best.p99_ms is None else f"; p99 {'~' * best.p99_uncertain}{number(best.p99_ms)} ms"
@@ -259,6 +265,23 @@ def _unknown(model: str, cells: Sequence[Cell]) -> Answer:
     else:
         text = f"not known for {model}: runs at full speed have no latency at a rate"
     return Answer(False, text, (), size_command(cells, None, OBJECTIVE))
+
+
+def command_for(collection: Collection, asked: Asked) -> str | None:
+    """The command that answers a question: it goes on with the search that asked it, if there is one.
+
+    Args:
+        collection: what was measured.
+        asked: the question.
+    """
+    question = (asked.rate_rps, ",".join(map(str, asked.objective)))
+    for one in reversed(collection.unfinished):
+        if one.command and (one.rate_rps, one.objective) == question:
+            return _resumed(one.command)
+    for sized in reversed(collection.sizes):
+        if sized.command and sized.state == "undecided" and (sized.rate_rps, sized.objective) == question:
+            return _resumed(sized.command, 3 * sized.within_s if sized.within_s else None)
+    return size_command(collection.cells, asked.rate, asked.slo)
 
 
 def size_command(cells: Iterable[Cell], rate: str | None, slo: str) -> str | None:
@@ -335,6 +358,13 @@ def _configured(configuration: Configuration) -> str:
 
 def _cost(cores: int, gpus: int) -> str:
     return f"{plural(cores, 'core')}, {plural(gpus, 'GPU')}"
+
+
+def _of_unfinished(found: UnfinishedSize) -> Answer:
+    wanted = f"{number(found.rate_rps)} requests/s with {found.objective}"
+    text = f"not known for {found.model}: the search of a configuration for {wanted} has no answer yet"
+    command = _again(found.command, {"--resume": None}) if found.command else None
+    return Answer(False, text, (("source", str(found.directory)),), command)
 
 
 def _again(command: Sequence[str], options: Mapping[str, str | None]) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import msgspec
 
 from frontend_launch.quantities import plural
 from loadgen.errors import ConfigError
@@ -45,6 +47,25 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
+class UnfinishedSize:
+    """A search of the cheapest configuration without an answer: it was interrupted, or is under way.
+
+    Attributes:
+        directory: of the search.
+        model: that it measures.
+        rate_rps: requests a second to carry.
+        objective: all conditions.
+        command: that searches.
+    """
+
+    directory: Path
+    model: str
+    rate_rps: float
+    objective: str
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Collection:
     """What was found.
 
@@ -56,6 +77,7 @@ class Collection:
         sizes: answers of searches of the cheapest configuration, the oldest first.
         capacities: answers of searches for capacity, likewise.
         comparisons: what comparisons show, likewise.
+        unfinished: searches of the cheapest configuration without an answer, likewise.
     """
 
     cells: tuple[Cell, ...]
@@ -65,6 +87,7 @@ class Collection:
     sizes: tuple[FoundSize, ...] = ()
     capacities: tuple[FoundCapacity, ...] = ()
     comparisons: tuple[FoundComparison, ...] = ()
+    unfinished: tuple[UnfinishedSize, ...] = ()
 
     @property
     def own_cells(self) -> tuple[Cell, ...]:
@@ -107,6 +130,7 @@ class _Reader:
         self._sizes: dict[Path, FoundSize] = {}
         self._capacities: dict[Path, FoundCapacity] = {}
         self._comparisons: dict[Path, FoundComparison] = {}
+        self._unfinished: dict[Path, UnfinishedSize] = {}
         self._skipped: list[str] = []
         self._left_out: dict[str, None] = {}
         self.unreadable: list[str] = []
@@ -122,6 +146,7 @@ class _Reader:
             _by_name(self._sizes),
             _by_name(self._capacities),
             _by_name(self._comparisons),
+            _by_name(self._unfinished),
         )
 
     def named(self, path: Path) -> None:
@@ -206,6 +231,8 @@ class _Reader:
         try:
             if (size := read_size(path, header)) is not None:
                 self._sizes[sweep] = size
+            elif (unfinished := _unfinished(path, header)) is not None:
+                self._unfinished[sweep] = unfinished
         except ConfigError as error:
             self.unreadable.append(str(error))
         for entry in entries:
@@ -248,6 +275,25 @@ def _some(texts: Sequence[str]) -> str:
     """The first few."""
     rest = len(texts) - MOST_NAMED
     return ", ".join(texts[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _unfinished(path: Path, header: Mapping[str, Any]) -> UnfinishedSize | None:
+    """A search of the cheapest configuration without an answer; None of a sweep.
+
+    Args:
+        path: of its directory.
+        header: of its ledger.
+    """
+    settings = header.get("settings")
+    slo = settings.get("slo") if isinstance(settings, dict) else None
+    members = {"model": header.get("model"), "rate_rps": header.get("rate_rps"), "command": header.get("command")}
+    if not isinstance(slo, list):
+        return None
+    objective = ",".join(map(str, slo))
+    try:
+        return msgspec.convert({**members, "objective": objective, "directory": path}, UnfinishedSize)
+    except msgspec.ValidationError:
+        return None
 
 
 def _is_sweep(directory: Path) -> bool:

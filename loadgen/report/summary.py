@@ -33,7 +33,7 @@ def report_text(collection: Collection, answers: Sequence[Answer], width: int) -
     blocks += [_capacity(found) for found in collection.capacities]
     blocks += [_comparison(found, collection) for found in collection.comparisons]
     parts: list[RenderableType] = []
-    for block in blocks:
+    for block in filter(None, blocks):
         parts += [*(Text(printable_line(line)) for line in block), Text("")]
     if collection.own_cells or collection.missing:
         return Group(*parts, terminal_table(collection, width))

@@ -26,7 +26,7 @@ function head() {
   document.getElementById("summary").append(
     h("p", { class: "eyebrow" }, ["loadgen report", models].filter(Boolean).join(" · ")),
     h("h1", {}, first ? sentence(first) : models || "Nothing was measured"),
-    first && answer(first),
+    ...(first ? [answer(first)] : []),
     ...others.map((other) => h("section", { class: "answer" }, h("h2", {}, sentence(other)), answer(other))),
     h("p", { class: "quiet" }, [...machines, period].filter(Boolean).join(" · ")),
     ...(ownCells.length ? [h("dl", { class: "figures" }, figures())] : []),

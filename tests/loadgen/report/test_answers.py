@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from sample_pages import collection
@@ -14,6 +16,7 @@ from loadgen.experiments.search import Capacity
 from loadgen.judging.slo import parse
 from loadgen.report.answers import Asked, answers
 from loadgen.report.found import FoundCapacity, FoundSize, SizedCapacity, SizedCell, SizedShown
+from loadgen.report.reading import UnfinishedSize
 from loadgen.results.cells import cells_of, run_of
 from loadgen.results.files import save
 from loadgen.results.sections import SentInputs
@@ -85,6 +88,68 @@ def test_a_search_of_sizes_without_an_answer(state, first, command):
     (answer,) = answers(searched(sizes=[replace(SIZE, best=None, state=state, ended="the time is over")]))
     assert answer.text.startswith(first)
     assert (answer.known, answer.command) == (False, command)
+
+
+@pytest.mark.parametrize(
+    ("typed", "again"),
+    [
+        (("--within", "1m", "--resume"), ()),
+        (("--within=1m", "-r", "1"), ("-r", "1")),
+    ],
+)
+def test_a_command_that_goes_on_names_each_option_once(typed, again):
+    """The longer time stands in place of the one that was typed."""
+    found = replace(SIZE, best=None, state="undecided", command=(*SIZE.command, *typed))
+    (answer,) = answers(searched(sizes=[found]))
+    assert answer.command == " ".join(["loadgen size -m noop", *again, "--resume --within 180s"])
+
+
+UNFINISHED = UnfinishedSize(
+    Path("size-2"), "noop", 5.0, "p99<50ms", ("/bin/loadgen", "size", "-m", "noop", "--within", "1m")
+)
+
+
+def test_a_search_of_sizes_that_was_interrupted():
+    """It has a rate and an objective; the command goes on with it."""
+    what = replace(searched(runs=[(UNFINISHED, GOLDEN)]), unfinished=(UNFINISHED,))
+    assert lines(what) == [
+        [
+            "deploy      not known for noop: the search of a configuration for 5 requests/s with p99<50ms has no "
+            "answer yet",
+            "source      size-2",
+            "find out    loadgen size -m noop --within 1m --resume",
+        ]
+    ]
+    assert answers(replace(what, sizes=(SIZE,)))[0].known
+    (answer,) = answers(what, Asked("300/m", 5.0, "p99<50ms", tuple(parse("p99<50ms"))))
+    assert answer.command == "loadgen size -m noop --within 1m --resume"
+    (other,) = answers(what, Asked("6", 6.0, "p99<50ms", tuple(parse("p99<50ms"))))
+    assert other.command is not None
+    assert "--resume" not in other.command
+
+
+def test_an_undecided_search_is_gone_on_with_for_its_question():
+    """With more time."""
+    found = replace(SIZE, best=None, state="undecided")
+    (answer,) = answers(searched(sizes=[found]), Asked("5", 5.0, "p99<50ms", tuple(parse("p99<50ms"))))
+    assert answer.command == "loadgen size -m noop --resume --within 180s"
+
+
+def test_a_comparison_asks_nothing_about_deployments():
+    """Its runs have no answer; runs of the same model elsewhere do."""
+    compared: Any = SimpleNamespace(directory=Path("compare-1"))
+    what = replace(searched(runs=[(compared, GOLDEN)]), comparisons=(compared,))
+    assert answers(what) == []
+    both = replace(what, cells=(*what.cells, *collection([GOLDEN]).cells))
+    assert [answer.text.partition(":")[0] for answer in answers(both)] == ["not known for noop"]
+
+
+def test_the_capacity_of_a_server_whose_rate_was_asked_about():
+    """The command is that of `size`, with more time."""
+    command = ("/bin/loadgen", "size", "--target", "http://h:1/x", "--rate", "20", "--within", "5m")
+    found = replace(CAPACITY, capacity=replace(CAPACITY.capacity, confirmed=False), command=command)
+    (answer,) = answers(searched([found]))
+    assert answer.command == "loadgen size --target http://h:1/x --rate 20 --within 600s"
 
 
 def test_a_search_for_capacity():

@@ -9,7 +9,7 @@ from sample_searches import CAPACITY, make_capacity, make_comparison
 
 from loadgen.errors import ConfigError
 from loadgen.experiments.ledger import Entry
-from loadgen.report.reading import Missing, collect
+from loadgen.report.reading import Missing, UnfinishedSize, collect
 from loadgen.results.files import save
 
 
@@ -90,6 +90,18 @@ def test_a_directory_is_read_with_all_that_is_inside(tmp_path):
     assert (rounds.directory, rounds.left_out) == (compared, ("round 2, A: no replica",))
     assert [tuple(name[:2] for name in pair if name) for pair in rounds.rounds] == [("a/", "b/")]
     assert len(collect([tmp_path, *tmp_path.glob("[!.]*")]).cells) == len(found.cells)
+
+
+def test_a_search_of_sizes_without_an_answer_has_its_question(tmp_path):
+    """Which the header of its ledger holds; a damaged header has none."""
+    size = make_sweep(tmp_path / "size-1", [entry("r1-c1-b2", save(GOLDEN, tmp_path / "size-1").name)])
+    header = {"schema_version": 1, "settings": {"slo": ["p99<50ms", "failed<1%"]}, "model": "noop", "rate_rps": 5.0}
+    header["command"] = ["loadgen", "size"]
+    (size / "sweep.json").write_text(json.dumps(header))
+    objective = "p99<50ms,failed<1%"
+    assert collect([size]).unfinished == (UnfinishedSize(size, "noop", 5.0, objective, ("loadgen", "size")),)
+    (size / "sweep.json").write_text(json.dumps({**header, "rate_rps": "many"}))
+    assert collect([size]).unfinished == ()
 
 
 def test_what_is_skipped_inside_a_directory_is_said(tmp_path):

@@ -40,7 +40,7 @@ def test_a_search_for_capacity_is_shown(tmp_path):
 def test_a_comparison_is_shown(tmp_path):
     """With what its rounds show, and what was left out."""
     lines = shown(make_comparison(tmp_path / "compare-1"))
-    assert lines[3:] == [
+    assert lines == [
         f"comparison {tmp_path / 'compare-1'}",
         "metric A B B / A 95 % interval",
         "requests/s 4,948 4,948 +0.0% -1.0% to +1.0% not worse, within the margin of -4.8%",
