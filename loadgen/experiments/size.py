@@ -316,8 +316,9 @@ async def _find_size(plan: SizePlan, header: dict[str, Any], resume: bool, view:
         try:
             answer = await search.answer()
         except asyncio.CancelledError:
+            kept = f"its runs are in {ledger.directory}"
             remedy = "start it again with {run_sweep.resume} to go on"
-            raise Interrupted(f"interrupted before there was an answer; {remedy}") from None
+            raise Interrupted(f"interrupted before there was an answer; {kept}; {remedy}") from None
         shares = False
         if answer.best is not None:
             shares = any(row.shared for row in plan.plan(answer.best).placement.replicas)

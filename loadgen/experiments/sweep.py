@@ -317,9 +317,9 @@ async def run_sweep(plan: SweepPlan, *, resume: bool = False) -> Sweep:
             try:
                 await _SweepRun(plan, ledger, todo, view).run()
             except asyncio.CancelledError:
-                raise Interrupted(
-                    "interrupted before the sweep was finished; start it again with {run_sweep.resume} to go on"
-                ) from None
+                kept = f"its measurements are in {ledger.directory}"
+                remedy = "start it again with {run_sweep.resume} to go on"
+                raise Interrupted(f"interrupted before the sweep was finished; {kept}; {remedy}") from None
             return Sweep(ledger.directory, tuple(ledger.entries))
 
 
