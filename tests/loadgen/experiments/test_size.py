@@ -160,7 +160,7 @@ def test_a_search_goes_on_where_it_was_ended(monkeypatch, tmp_path):
     """What was measured is not measured again, not even for another rate."""
     machine = Machine(monkeypatch)
     machine.interrupted_at = 5
-    with pytest.raises(Interrupted, match="its runs are in .*/size-.*; start it again with resume to go on"):
+    with pytest.raises(Interrupted, match=r"its runs are in .*/size-.*; start it again with resume to go on"):
         found(config(tmp_path, 150.0))
     machine.interrupted_at = 0
     before = list(machine.made)
