@@ -33,6 +33,11 @@ def exact(value: float) -> str:
     return repr(float(value)).removesuffix(".0")
 
 
+def grouped(value: float) -> str:
+    """A value of an option in a sentence: all digits, with thousands separators."""
+    return f"{Decimal(exact(value)):,f}"
+
+
 def plural(count: int, noun: str, nouns: str = "") -> str:
     """A count with its noun.
 

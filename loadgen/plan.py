@@ -309,7 +309,7 @@ def _load_plan(
     match load:
         case OpenLoop(arrivals):
             planned = LoadPlan(
-                text=f"{arrivals.text} for {exact(arrivals.duration_s)} s",
+                text=f"{arrivals.shown} for {exact(arrivals.duration_s)} s",
                 until=f"{exact(arrivals.duration_s)} s",
                 window=load.max_in_flight or max(outstanding, clients),
                 warmup_s=load.warmup_s,

@@ -22,7 +22,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from typing_extensions import override
 
-from frontend_launch.quantities import exact, number
+from frontend_launch.quantities import exact, grouped, number, plural
 from loadgen import files
 from loadgen.checks import finite, whole
 from loadgen.errors import ConfigError, FieldError
@@ -60,8 +60,13 @@ class Arrivals(Protocol):
 
     @property
     def text(self) -> str:
-        """What it is, in a few words."""
+        """What it is, in a few words; the same schedule has the same in each results file."""
         ...
+
+    @property
+    def shown(self) -> str:
+        """The same for readers: with thousands separators."""
+        return self.text
 
     @property
     def duration_s(self) -> float:
@@ -107,8 +112,16 @@ class Renewal(Arrivals):
     @property
     @override
     def text(self) -> str:
+        return self._text(exact)
+
+    @property
+    @override
+    def shown(self) -> str:
+        return self._text(grouped)
+
+    def _text(self, rate: Callable[[float], str]) -> str:
         kind = {0.0: "constant", 1.0: "poisson"}.get(self.cv, f"gamma (cv {exact(self.cv)})")
-        return f"{kind} {exact(self.rate_rps)} requests/s"
+        return f"{kind} {rate(self.rate_rps)} requests/s"
 
     @property
     @override
@@ -163,7 +176,15 @@ class Ramp(Arrivals):
     @property
     @override
     def text(self) -> str:
-        return f"ramp {exact(self.from_rps)} to {exact(self.to_rps)} requests/s"
+        return self._text(exact)
+
+    @property
+    @override
+    def shown(self) -> str:
+        return self._text(grouped)
+
+    def _text(self, rate: Callable[[float], str]) -> str:
+        return f"ramp {rate(self.from_rps)} to {rate(self.to_rps)} requests/s"
 
     @property
     @override
@@ -198,8 +219,16 @@ class Steps(Arrivals):
     @property
     @override
     def text(self) -> str:
+        return self._text(exact)
+
+    @property
+    @override
+    def shown(self) -> str:
+        return self._text(grouped)
+
+    def _text(self, rate: Callable[[float], str]) -> str:
         return "steps " + ", ".join(
-            f"{exact(rate_rps)} requests/s for {exact(each_s)} s" for rate_rps, each_s in self.steps
+            f"{rate(rate_rps)} requests/s for {exact(each_s)} s" for rate_rps, each_s in self.steps
         )
 
     @property
@@ -254,9 +283,16 @@ class Trace(Arrivals):
     @property
     @override
     def text(self) -> str:
-        return f"trace {self.path}, {self.count} requests" + (
-            "" if self.time_scale == 1 else f", time x {exact(self.time_scale)}"
-        )
+        return self._text(f"{self.count} requests")
+
+    @property
+    @override
+    def shown(self) -> str:
+        return self._text(plural(self.count, "request"))
+
+    def _text(self, requests: str) -> str:
+        stretched = "" if self.time_scale == 1 else f", time x {exact(self.time_scale)}"
+        return f"trace {self.path}, {requests}{stretched}"
 
     @property
     @override
@@ -353,7 +389,7 @@ def parse_arrivals(
     arrivals = kind.read(_Options(text, name, text.partition(":")[2], rate_rps, seconds, seed, time_scale))
     if (count := arrivals.mean_rps * arrivals.duration_s) > MAX_REQUESTS:
         raise ConfigError(
-            f"{arrivals.text}: {number(count, 3)} requests are more than {MAX_REQUESTS:,}; take less time"
+            f"{arrivals.shown}: {number(count, 3)} requests are more than {MAX_REQUESTS:,}; take less time"
         )
     return arrivals
 

@@ -131,7 +131,7 @@ def _of_size(found: FoundSize) -> Answer:
             return Answer(False, text, (source,))
         command = None
         if found.command and found.within_s:
-            command = _again(found.command, {"--resume": None, "--within": f"{3 * found.within_s:.0f}s"})
+            command = _resumed(found)
         text = f"not known: no configuration of {found.model} was shown to carry {wanted}; {found.ended}"
         return Answer(False, text, (source,), command)
     facts = [("cores", _cost(best.cores, best.gpus))]
@@ -277,10 +277,10 @@ def command_for(collection: Collection, asked: Asked) -> str | None:
     question = (asked.rate_rps, ",".join(map(str, asked.objective)))
     for one in reversed(collection.unfinished):
         if one.command and (one.rate_rps, one.objective) == question:
-            return _resumed(one.command)
+            return _again(one.command, {"--resume": None})
     for sized in reversed(collection.sizes):
         if sized.command and sized.state == "undecided" and (sized.rate_rps, sized.objective) == question:
-            return _resumed(sized.command, 3 * sized.within_s if sized.within_s else None)
+            return _resumed(sized)
     return size_command(collection.cells, asked.rate, asked.slo)
 
 
@@ -365,6 +365,12 @@ def _of_unfinished(found: UnfinishedSize) -> Answer:
     text = f"not known for {found.model}: the search of a configuration for {wanted} has no answer yet"
     command = _again(found.command, {"--resume": None}) if found.command else None
     return Answer(False, text, (("source", str(found.directory)),), command)
+
+
+def _resumed(found: FoundSize) -> str:
+    """The command that goes on with a search of sizes, in a longer time."""
+    longer = {"--within": f"{3 * found.within_s:.0f}s"} if found.within_s else {}
+    return _again(found.command, {"--resume": None, **longer})
 
 
 def _again(command: Sequence[str], options: Mapping[str, str | None]) -> str:

@@ -54,7 +54,7 @@ def plan_text(plan: Plan) -> str:
     """What will run, in two lines."""
     match plan.config.load:
         case OpenLoop(arrivals):
-            load = arrivals.text
+            load = arrivals.shown
         case Saturate():
             load = f"at most {plan.window:,} in flight ({byte_size(plan.window * plan.inputs.payload_bytes)})"
     return _plan_text(plan, load, plan.load.until)

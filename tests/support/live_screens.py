@@ -76,7 +76,7 @@ def planned(**more: object) -> RunPlanned:
     """An open loop of two minutes."""
     known: dict[str, object] = {
         "title": "elastic-net",
-        "load": "poisson 2000 requests/s for 120 s",
+        "load": "poisson 2,000 requests/s for 120 s",
         "warmup_s": 1.0,
         "measured_s": 120.0,
         "open_loop": True,

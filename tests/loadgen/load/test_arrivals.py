@@ -1,5 +1,7 @@
 """Each schedule is of the distribution that its name says, and the same each time."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from loadgen.errors import ConfigError
-from loadgen.load.arrivals import MAX_REQUESTS, Renewal, parse_arrivals
+from loadgen.load.arrivals import MAX_REQUESTS, Ramp, Renewal, Steps, Trace, parse_arrivals
 from model_containers.units import NS_PER_S
 
 REJECTED_BELOW = 0.001
@@ -264,6 +266,22 @@ def test_schedules_that_make_no_sense(text, rate, duration, scale, complaint):
 def test_rates_of_schedules_may_have_units(text, same):
     """As those of `--rate`."""
     assert parse_arrivals(text, None, None, 0).text == same
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "shown"),
+    [
+        (Renewal(2000.5, 10.0, 1.0, 0), "poisson 2,000.5 requests/s"),
+        (Renewal(1e6, 10.0, 0.0, 0), "constant 1,000,000 requests/s"),
+        (Ramp(50.0, 5000.0, 10.0), "ramp 50 to 5,000 requests/s"),
+        (Steps(((1200.0, 60.0), (0.5, 5.0))), "steps 1,200 requests/s for 60 s, 0.5 requests/s for 5 s"),
+        (Trace(Path("20240101.csv"), 1.0, 10.0, 2345), "trace 20240101.csv, 2,345 requests"),
+    ],
+)
+def test_a_schedule_for_readers(arrivals, shown):
+    """Has thousands separators; its text in results files, by which runs are compared, stays."""
+    assert arrivals.shown == shown
+    assert arrivals.text.split(", ") == [part.replace(",", "") for part in shown.split(", ")]
 
 
 @pytest.mark.parametrize("text", ["ramp:6/x..5", "steps:6/dx30s"])
