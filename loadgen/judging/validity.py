@@ -72,6 +72,9 @@ STRAGGLER = 1.2
 """From this ratio to the median of its peers on, the compute time of a replica is mentioned."""
 
 
+_KEEP_APART = "if the server runs there, give the client other cores (--client-cpus)"
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One check of a run.
@@ -156,6 +159,8 @@ def _client(evidence: Evidence) -> Check:
 def _leave_cores(evidence: Evidence) -> str:
     """What to do about a client that was late; more processes help one that was busy."""
     alone = "leave the client's cores to it"
+    if _kept(evidence) and _measures_external(evidence):
+        alone = f"{alone}; {_KEEP_APART}"
     busy = evidence.client_cpu_share >= CLIENT_BUSY
     return f"{alone}, or spread the load over more client processes" if busy else alone
 
@@ -251,7 +256,14 @@ def _outside(evidence: Evidence) -> Check:
         return Check("outside load", f"none above {NOTED_SHARE:.0%}", limit, "passed")
     measured = f"{_outside_text(worst)} kept {worst.role} waiting {share:.0%} of the time"
     remedy = f"end what else runs on {_cores(worst)}, or place {worst.role} elsewhere"
+    if _measures_external(evidence):
+        remedy = f"end what else runs on {_cores(worst)}; {_KEEP_APART}"
     return Check("outside load", measured, limit, "failed" if share >= DISTURBED_SHARE else "noted", remedy)
+
+
+def _measures_external(evidence: Evidence) -> bool:
+    """Whether the server is none of the plan, so that it may be among the processes outside it."""
+    return all(role.role.startswith("client") for role in evidence.roles)
 
 
 def _outside_text(role: RoleUse) -> str:

@@ -241,6 +241,19 @@ def test_a_late_client_that_was_kept_from_its_cores():
     )
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_an_external_server_may_be_what_runs_beside_the_client(late):
+    """It is not to be ended then."""
+    (client,) = (one for one in ROLES if one.role == "client")
+    busy = [replace(client, wait_share=0.3, outside_share=0.4)]
+    evidence = replace(OPEN, lag_p99_ms=12.0) if late else CLEAN
+    failed = invalid(certificate(replace(evidence, roles=busy, replica_use=[], replicas=None)))
+    assert failed is not None
+    apart = "; if the server runs there, give the client other cores (--client-cpus)"
+    before = "leave the client's cores to it" if late else f"end what else runs on core {client.cores[0]}"
+    assert (failed.name, failed.remedy) == ("client on time" if late else "outside load", before + apart)
+
+
 def test_the_first_failure_is_the_reason():
     """In the order of the checks: a client that was not there makes everything else look wrong."""
     gaps = ClientGaps(2, 1.2, 0.7, 3.0, 0.2)
