@@ -252,6 +252,7 @@ class _Prober:
         self._view, self._began_s = view, time.monotonic()
         self._searcher: Searcher | None = None
         self._made = 0
+        self._overhead_s = 0.0  # of a probe at most, beside its own time
         self._idle_s: float | None = None
         self.not_saved: str | None = None
         self.rows_not_saved: list[str] = []
@@ -273,7 +274,10 @@ class _Prober:
             if ask.wait_s:
                 log.info("the probe is made again in %g s", ask.wait_s)
                 await asyncio.sleep(ask.wait_s)
+            began_s = time.monotonic()
             probe = await self._probe(ask)
+            took_s = time.monotonic() - began_s
+            self._overhead_s = max(self._overhead_s, took_s - config.warmup_s - ask.duration_s)
             log.info("%s", probe_text(probe))
             try:
                 ask = steps.send(probe)
@@ -293,8 +297,8 @@ class _Prober:
         """Whether a probe ends within the time."""
         if self._config.within_s is None:
             return True
-        ends_s = time.monotonic() - self._began_s + ask.wait_s + self._config.warmup_s + ask.duration_s
-        return ends_s <= self._config.within_s
+        needed_s = ask.wait_s + self._config.warmup_s + ask.duration_s + self._overhead_s
+        return time.monotonic() - self._began_s + needed_s <= self._config.within_s
 
     async def _first_rps(self) -> float:
         """Half of the throughput of a short run at full speed, with few requests in flight."""

@@ -120,16 +120,17 @@ def test_an_invalid_probe_waits_before_it_is_made_again(monkeypatch, clock, tmp_
     assert (tmp_path / SEARCH).exists()
 
 
-def test_no_probe_begins_that_does_not_fit_into_the_time(monkeypatch, clock, tmp_path):
+@pytest.mark.parametrize(("within_s", "overhead_s"), [(80.0, 0.0), (91.0, 4.0)])
+def test_no_probe_begins_that_does_not_fit_into_the_time(monkeypatch, clock, tmp_path, within_s, overhead_s):
     """The first one decides whether the rate holds; the answer is kept."""
     probing = prober(tmp_path, start_rps=50.0)
     limits = Limits(duration_s=10.0, confirm_s=60.0)
-    probing._config = replace(probing._config, asked=True, within_s=80.0, limits=limits)
+    probing._config = replace(probing._config, asked=True, within_s=within_s, limits=limits)
     made: list[float] = []
 
     async def probe(ask):
         made.append(ask.rate_rps)
-        clock[0] += 1.0 + ask.duration_s
+        clock[0] += 1.0 + ask.duration_s + overhead_s
         return Probe(ask.step, ask.rate_rps, ask.duration_s, "pass", "because")
 
     monkeypatch.setattr(probing, "_probe", probe)
