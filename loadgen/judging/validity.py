@@ -262,7 +262,7 @@ def _outside(evidence: Evidence) -> Check:
 
 
 def _measures_external(evidence: Evidence) -> bool:
-    """Whether the server is none of the plan, so that it may be among the processes outside it."""
+    """Whether the plan has the client only, so that the server may be among the processes outside it."""
     return all(role.role.startswith("client") for role in evidence.roles)
 
 
