@@ -328,7 +328,7 @@ class OpenLoop:
         measured, warmup = self.arrivals.mean_rps * self.expected_s, self.arrivals.initial_rps * self.warmup_s
         if measured + warmup > MAX_REQUESTS:
             requests = number(measured + warmup, 3)
-            problem = f"{{value}} and {self.arrivals.text} for {exact(self.expected_s)} s: {requests} requests"
+            problem = f"{{value}} and {self.arrivals.shown} for {exact(self.expected_s)} s: {requests} requests"
             remedy = "shorten the run" if measured > MAX_REQUESTS else "shorten it"
             raise FieldError("OpenLoop.warmup_s", self.warmup_s, f"{problem} exceed {MAX_REQUESTS:,}", remedy)
 

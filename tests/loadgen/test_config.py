@@ -157,7 +157,7 @@ def test_what_cannot_be_planned(changes, error, text):
         (lambda: Saturate(max_in_flight=10**12), "max_in_flight 1000000000000: too large; use at most 10000000"),
         (
             lambda: OpenLoop(Renewal(1e6, 1.0, 0.0, 0), warmup_s=3.6e5),
-            "warmup_s 360000 and constant 1000000 requests/s for 1 s: "
+            "warmup_s 360000 and constant 1,000,000 requests/s for 1 s: "
             "360,000,000,000 requests exceed 36,000,000; shorten it",
         ),
         (

@@ -177,7 +177,7 @@ def test_a_host_without_an_address_is_said_at_once():
         (["--rate", "0/m"], "--rate 0: not positive; use a number above 0"),
         (
             ["--rate", "1e6", "--warmup", "100h", "--duration", "1s"],
-            "--warmup 360000 and constant 1000000 requests/s for 1 s: "
+            "--warmup 360000 and constant 1,000,000 requests/s for 1 s: "
             "360,000,000,000 requests exceed 36,000,000; shorten it",
         ),
         (["--rate", "1", "--duration", "9" * 30], "too long; use at most 87600h"),
@@ -349,7 +349,7 @@ def test_a_sweep_names_options_too():
         ),
         (
             ("--rates", "10,1e6", "--warmup", "1h", "--duration", "1s"),
-            "--warmup 3600 and constant 1000000 requests/s for 1 s: "
+            "--warmup 3600 and constant 1,000,000 requests/s for 1 s: "
             "3,600,000,000 requests exceed 36,000,000; shorten it",
         ),
         (("--in-flight", "100000000"), "--in-flight 100000000: too large; use at most 10000000"),
