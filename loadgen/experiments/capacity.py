@@ -100,9 +100,7 @@ class CapacityConfig:
         finite(self, "within_s")
         if self.asked:
             if self.start_rps is None:
-                raise FieldError(
-                    "CapacityConfig.asked", True, "has no rate", "name one with {CapacityConfig.start_rps}"
-                )
+                raise FieldError("CapacityConfig.start_rps", None, "no rate is asked about", "name one")
             check_rate("CapacityConfig.conditions", self.conditions, self.start_rps)
         start_rps, highest_rps = self.start_rps, self.highest_rps
         if start_rps is not None and not LOWEST_RPS <= start_rps <= highest_rps:

@@ -41,6 +41,7 @@ ALLOWED = {
     "hardware/sampler.py": (ANOTHER, {"--out", "--every", "--watch", "--frontend"}),
     "hardware/watch.py": (ANOTHER, {"--out", "--every", "--watch", "--frontend"}),
     "judging/remarks.py": (LINES, {"--duration", "--max-in-flight", "--until-steady", "--warmup"}),
+    "judging/validity.py": (LINES, {"--client-cpus"}),
     "judging/verdict.py": (LINES, {"--clients", "--max-in-flight"}),
     "plan.py": (
         f"{LINES}; {ANOTHER}",
@@ -51,7 +52,7 @@ ALLOWED = {
     "report/comparison.py": (LINES, {"--rounds"}),
     "report/tables.py": (LINES, {"--csv"}),
     "report/size_text.py": (LINES, {"--allow-invalid", "--within", "--resume"}),
-    "report/text.py": (LINES, {"--probes"}),
+    "report/text.py": (LINES, {"--fail-if", "--probes", "--within"}),
     "results/cells.py": (LINES, {"--repeat"}),
     "results/environment.py": (ANOTHER, {"--header", "--porcelain", "--untracked-files"}),
     "servers/remote.py": (LINES, {"--connections"}),

@@ -144,7 +144,7 @@ def test_no_probe_begins_that_does_not_fit_into_the_time(monkeypatch, clock, tmp
 def test_a_search_that_is_asked_about_a_rate_names_it(tmp_path):
     """With an objective that can be shown at it."""
     base = ExperimentConfig(Deploy("noop"), output=Output(tmp_path))
-    with pytest.raises(ConfigError, match="asked True: has no rate; name one with start_rps"):
+    with pytest.raises(ConfigError, match="start_rps None: no rate is asked about; name one"):
         CapacityConfig(base, tuple(slo.parse("p99<1s")), asked=True)
     with pytest.raises(ConfigError, match="throughput>200: cannot be shown: 50 requests/s"):
         CapacityConfig(base, tuple(slo.parse("throughput>200")), start_rps=50.0, asked=True)
