@@ -51,6 +51,8 @@ class Process:
         held: descriptor of the pipe whose end ends the process; `stop` closes it.
     """
 
+    here = True
+
     def __init__(self, role: str, process: asyncio.subprocess.Process, logs: Sequence[Path], held: int) -> None:
         self.role = role
         self.pid = process.pid

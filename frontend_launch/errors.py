@@ -6,6 +6,7 @@ FrontendLaunchError
  +- LaunchError      a process that cannot be started or never becomes ready
  |   +- ImageError         a container image that cannot be built
  |   +- UnavailableError   what every deployment of these settings needs is not there
+ +- ActorLostError   an actor on a node of a cluster that cannot be reached any more
  +- AdminError       the management frontend cannot be reached or refuses
  +- DescribeError    a model that cannot be asked about itself
  +- StoreError       the configuration store does not answer
@@ -47,6 +48,10 @@ class ImageError(LaunchError):
 
 class UnavailableError(LaunchError):
     """What every deployment of these settings needs is not there: a port, an engine, an image."""
+
+
+class ActorLostError(FrontendLaunchError):
+    """An actor on a node of a cluster cannot be reached any more; its text says why, in one line."""
 
 
 class AdminError(FrontendLaunchError):

@@ -6,6 +6,8 @@ import errno
 import ipaddress
 from dataclasses import dataclass
 
+MAX_PORT = 65_535
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:

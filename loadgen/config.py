@@ -8,17 +8,17 @@ What is served is one of `Deploy`, `Frontend` and `External`; the load is one of
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Self
 
+from frontend_launch.integers import core_ranges
 from frontend_launch.launch.port_choice import MOVABLE
-from frontend_launch.launch.runtimes import RUNTIMES
+from frontend_launch.launch.runtimes import CLUSTER, RUNTIMES, known
 from frontend_launch.launch.topology import Topology
-from frontend_launch.ports import Ports, is_loopback
+from frontend_launch.ports import MAX_PORT, Ports, is_loopback
 from frontend_launch.quantities import exact, number
 from loadgen.checks import finite, host, instance, whole, words
 from loadgen.constraints import MAX_DURATION_S
@@ -35,12 +35,9 @@ from loadgen.targets.address import parse_address
 from loadgen.targets.remote import TargetOptions
 
 MAX_BATCH = 65_536
-MAX_PORT = 65_535
 MAX_CLIENTS = 256
 MAX_SEED = (1 << 32) - 1
 """The largest that all frameworks take."""
-
-_WORKERS = re.compile(r"ray|ray:local|ray://[^/\s]+:(?P<port>[0-9]+)")
 
 MAX_IN_FLIGHT = 10_000_000
 """Most requests of a run: the client keeps about 2 GB for them."""
@@ -100,7 +97,7 @@ class Deploy(CataloguedModel):
         infrastructure_cpus: cores for what is started beside the replicas, by role; the planner chooses the others.
         allow_overlap: whether cores that are named here may overlap; otherwise that is refused.
         topology: the machine; None means this one.
-        runtime: ``process``, or ``docker`` for containers.
+        runtime: ``process``, ``docker`` for containers, or a cluster: ``ray``, ``ray://HOST:PORT``, ``ray:local``.
         image: of the replicas' containers; empty for the model's.
         restart_replicas: replace a replica that died or hangs.
         publish_address: of this machine, IPv4, on which the frontends' ports are bound or published.
@@ -129,7 +126,13 @@ class Deploy(CataloguedModel):
     @property
     def wants_credentials(self) -> bool:
         """Whether the frontends serve only peers that have the credentials of the deployment."""
-        return self.local_token or not (self.insecure or is_loopback(self.publish_address))
+        local = is_loopback(self.publish_address) and not self.on_cluster
+        return self.local_token or not (self.insecure or local)
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether replicas and frontends run on the nodes of a cluster."""
+        return CLUSTER.fullmatch(self.runtime) is not None
 
     def __post_init__(self) -> None:
         CataloguedModel.__post_init__(self)
@@ -146,10 +149,33 @@ class Deploy(CataloguedModel):
         if not _is_ipv4(self.publish_address):
             problem, remedy = "is no IPv4 address", "use one of this machine's, such as 0.0.0.0 for all"
             raise FieldError("Deploy.publish_address", self.publish_address, problem, remedy)
-        if self.runtime not in RUNTIMES:
-            raise FieldError("Deploy.runtime", self.runtime, "is no runtime", f"choose {' or '.join(RUNTIMES)}")
+        if not known(self.runtime):
+            raise FieldError("Deploy.runtime", self.runtime, "is no runtime", f"choose {', '.join(RUNTIMES)}")
         if self.image and self.runtime != "docker":
             raise FieldError("Deploy.image", self.image, "needs {Deploy.runtime} docker", "add that, or leave it out")
+        if self.on_cluster:
+            _check_port("Deploy.runtime", self.runtime)
+            self._check_cluster()
+
+    def _check_cluster(self) -> None:
+        """Refuse what means one machine."""
+        one = {name: cores for name, cores in self.infrastructure_cpus.items() if cores}
+        if self.cpus is not None:
+            problem = f"names cores of one machine, and {{Deploy.runtime}} {self.runtime} plans each node"
+            raise FieldError("Deploy.cpus", core_ranges(self.cpus), problem, "use {Deploy.cpus_per_replica}")
+        if one:
+            role, cores = next(iter(one.items()))
+            raise ConfigError(
+                f"--{role}-cpus {core_ranges(cores)}: names cores of one machine, "
+                f"and {{Deploy.runtime}} {self.runtime} plans each node; leave it out"
+            )
+        if self.publish_address != "127.0.0.1":
+            problem = f"frontends of {{Deploy.runtime}} {self.runtime} listen on the address of their node"
+            raise FieldError("Deploy.publish_address", self.publish_address, f"{{value}}: {problem}", "leave it out")
+        if self.topology is not None:
+            raise ConfigError(
+                f"{{Deploy.topology}}: {{Deploy.runtime}} {self.runtime} asks the nodes of the cluster; leave one out"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -420,12 +446,10 @@ class Client:
     def __post_init__(self) -> None:
         words(self, "workers")
         if self.workers is not None:
-            found = _WORKERS.fullmatch(self.workers)
-            if found is None:
+            if not CLUSTER.fullmatch(self.workers):
                 problem, remedy = "names no cluster", "use ray, ray://HOST:PORT or ray:local"
                 raise FieldError("Client.workers", self.workers, problem, remedy)
-            if found["port"] is not None and not 0 < int(found["port"]) <= MAX_PORT:
-                raise FieldError("Client.workers", self.workers, "has no port", f"use 1 to {MAX_PORT}")
+            _check_port("Client.workers", self.workers)
         whole(self, "processes")
         whole(self, "cpus", least=0, each=True)
         if self.processes > MAX_CLIENTS:
@@ -541,6 +565,21 @@ def _is_ipv4(text: object) -> bool:
         return isinstance(text, str) and bool(ipaddress.IPv4Address(text))
     except ValueError:
         return False
+
+
+def _check_port(field: str, cluster: str) -> None:
+    """Refuse a cluster whose address has no port.
+
+    Args:
+        field: that names it, with its class.
+        cluster: its name.
+
+    Raises:
+        FieldError: it has none.
+    """
+    found = CLUSTER.fullmatch(cluster)
+    if found is not None and found["port"] is not None and not 0 < int(found["port"]) <= MAX_PORT:
+        raise FieldError(field, cluster, "has no port", f"use 1 to {MAX_PORT}")
 
 
 def _check_ports(ports: Ports, ours: bool) -> None:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import math
+import os
 from dataclasses import dataclass, replace
 
+from frontend_launch.cluster_address import VARIABLE, is_client_server
 from frontend_launch.errors import DescribeError
 from frontend_launch.integers import core_ranges
+from frontend_launch.launch.cluster import ClusterTopology, plan_over
 from frontend_launch.launch.placement import Placement, PlacementRequest, plan, with_frontends
-from frontend_launch.launch.runtimes import RUNTIMES
+from frontend_launch.launch.runtimes import runtime_of
 from frontend_launch.launch.topology import Topology, discover
 from frontend_launch.models import describe
 from frontend_launch.quantities import exact, plural
 from loadgen.config import (
     WARMUP_S,
     CataloguedModel,
-    Client,
     Deploy,
     ExperimentConfig,
     External,
@@ -32,6 +34,7 @@ from loadgen.load.arrivals import Arrivals, Renewal
 from loadgen.load.drawing import check_ranges
 from loadgen.load.input_files import FileInputs, shapes_in
 from loadgen.load.inputs import DRAWN_INPUTS, InputSource, SeededInputs
+from loadgen.targets.access import grpc_library
 from loadgen.targets.application import describe_application
 from loadgen.targets.discover import discover_remote
 from loadgen.targets.remote import MOST_CONNECTIONS, Remote, RequestOptions
@@ -177,6 +180,7 @@ class PlanContext:
         topology: the machine.
         remote: the model on an external server; then `inputs` are those of the batch size that was surveyed.
         input_shape: of one input, as its file has it, where model and user leave it open.
+        cluster: whose nodes have replicas and frontends; None where this machine has them.
     """
 
     model: Description
@@ -184,6 +188,12 @@ class PlanContext:
     topology: Topology
     remote: Remote | None = None
     input_shape: tuple[int, ...] | None = None
+    cluster: ClusterTopology | None = None
+
+    @property
+    def machines(self) -> tuple[Topology, ...]:
+        """Those that may have replicas."""
+        return (self.topology,) if self.cluster is None else self.cluster.nodes
 
 
 async def survey(config: ExperimentConfig) -> PlanContext:
@@ -194,7 +204,7 @@ async def survey(config: ExperimentConfig) -> PlanContext:
         DescribeError: there is no such model.
         TargetError: the external server cannot be reached, or has no such model.
     """
-    _check_extra(config.client)
+    _check_extras(config)
     match config.serve:
         case External(target):
             remote = await discover_remote(target)
@@ -206,8 +216,10 @@ async def survey(config: ExperimentConfig) -> PlanContext:
         case CataloguedModel() as serve:
             model, shape = await _described(serve, config)
             _check_framework(serve, model)
+            inputs = _inputs(config, model)
             topology = serve.topology if isinstance(serve, Deploy) else None
-            return PlanContext(model, _inputs(config, model), topology or discover(), input_shape=shape)
+            cluster = await runtime_of(serve.runtime).cluster(serve.runtime) if isinstance(serve, Deploy) else None
+            return PlanContext(model, inputs, topology or discover(), input_shape=shape, cluster=cluster)
 
 
 def _check_framework(serve: CataloguedModel, model: Description) -> None:
@@ -266,18 +278,21 @@ def plan_on(config: ExperimentConfig, context: PlanContext) -> Plan:
     """
     if context.input_shape is not None and isinstance(config.serve, CataloguedModel):
         config = replace(config, serve=replace(config.serve, input_shape=context.input_shape))
-    topology = context.topology.reaching(_named_cores(config))
-    request, notes = _placement_request(config, context.model, topology)
+    topology, cluster = context.topology.reaching(_named_cores(config)), context.cluster
+    request, notes = _placement_request(config, context.model, topology, cluster)
     if topology is not context.topology and config.client.cpus is None:
         request, note = _where_it_was_put(request, context.topology.cores)
         notes = (*notes, note)
     inputs = context.inputs if context.remote is None else context.remote.inputs(request_options(config))
     load, limits = _load_plan(config, inputs, request.replicas, context.remote)
-    placement = plan(topology, request)
+    if cluster is None:
+        placement = plan(topology, request)
+    else:
+        placement = plan_over(cluster.here(topology), cluster.nodes, request)
     overlaps = tuple(f"allowed overlap: {line}" for line in placement.overlaps)
     chosen = filter(None, (context.model.note, inputs.note))
     notes = (*chosen, *notes, *limits, *overlaps)
-    used = {core for row in placement.assignments for core in row.cores}
+    used = {core for row in placement.here for core in row.cores}
     spare = tuple(core for core in topology.cores if core not in used)
     return Plan(config, context.model, inputs, load, placement, request.cpus_per_replica, notes, context.remote, spare)
 
@@ -360,15 +375,24 @@ def _windows(
     return usual, MAX_REMOTE_OUTSTANDING, remote.options.most_in_flight(config.client.processes)
 
 
-def _check_extra(client: Client) -> None:
-    """Refuse workers on a cluster whose library is not installed, before anything is started.
+def _check_extras(config: ExperimentConfig) -> None:
+    """Refuse a cluster whose library is not installed, before anything is started.
 
     Raises:
         ConfigError: it is not.
     """
-    name = (client.workers or "").partition(":")[0]
-    if name and importlib.util.find_spec(name) is None:
-        raise ConfigError(f"{{Client.workers}} {client.workers}: needs {name}; {extras.remedy(name)}")
+    serve = config.serve
+    clusters = {"Client.workers": config.client.workers}
+    if isinstance(serve, Deploy) and serve.on_cluster:
+        clusters["Deploy.runtime"] = serve.runtime
+    for field, cluster in clusters.items():
+        if cluster is None:
+            continue
+        name = cluster.partition(":")[0]
+        if importlib.util.find_spec(name) is None:
+            raise ConfigError(f"{{{field}}} {cluster}: needs {name}; {extras.remedy(name)}")
+        if is_client_server(cluster, os.environ.get(VARIABLE, "")):
+            grpc_library()  # Ray's client needs it
 
 
 async def prepare(config: ExperimentConfig) -> Plan:
@@ -443,9 +467,16 @@ def replica_options(serve: CataloguedModel, seed: int) -> list[str]:
 
 
 def _placement_request(
-    config: ExperimentConfig, model: Description, topology: Topology
+    config: ExperimentConfig, model: Description, topology: Topology, cluster: ClusterTopology | None
 ) -> tuple[PlacementRequest, tuple[str, ...]]:
-    """The request to the planner: the user's values, else the model's defaults as far as the machine has them."""
+    """The request to the planner: the user's values, else the model's defaults as far as the machine has them.
+
+    Args:
+        config: what is asked for.
+        model: what is served.
+        topology: this machine.
+        cluster: whose nodes have the replicas; None where this machine has them.
+    """
     serve, client = config.serve, config.client
     if not isinstance(serve, Deploy):
         return PlacementRequest(replicas=0, client_cpus=client.cpus, infrastructure=(), clients=client.here), ()
@@ -461,7 +492,10 @@ def _placement_request(
     if serve.frontends > replicas:
         problem = f"{{value}}: each needs a replica, and {{Deploy.replicas}} is {replicas}"
         raise FieldError("Deploy.frontends", serve.frontends, problem, "change one of them")
-    defaults = model_defaults(model, topology, replicas, serve.cpus, serve.cpus_per_replica, serve.gpus)
+    if cluster is None:
+        defaults = model_defaults(model, topology, replicas, serve.cpus, serve.cpus_per_replica, serve.gpus)
+    else:
+        defaults = _defaults_on(cluster, model, replicas, serve)
     others_named = bool(client.cpus or serve.infrastructure_cpus)
     request = PlacementRequest(
         replicas=replicas,
@@ -470,7 +504,7 @@ def _placement_request(
         gpus=defaults.gpus,
         client_cpus=client.cpus,
         clients=client.here,
-        infrastructure=with_frontends(RUNTIMES[serve.runtime].infrastructure, serve.frontends),
+        infrastructure=with_frontends(runtime_of(serve.runtime).infrastructure, serve.frontends),
         infrastructure_cpus=serve.infrastructure_cpus,
         allow_overlap=serve.allow_overlap,
     )
@@ -488,10 +522,27 @@ def default_cpus_per_replica(config: ExperimentConfig, context: PlanContext, rep
     serve = config.serve
     if not isinstance(serve, Deploy):
         return 1
+    if context.cluster is not None:
+        return _defaults_on(context.cluster, context.model, replicas, serve).cpus_per_replica
     topology = context.topology.reaching(_named_cores(config))
     return model_defaults(
         context.model, topology, replicas, serve.cpus, serve.cpus_per_replica, serve.gpus
     ).cpus_per_replica
+
+
+def _defaults_on(cluster: ClusterTopology, model: Description, replicas: int, serve: Deploy) -> ModelDefaults:
+    """A model's defaults on the node with most cores, with its share of the replicas; cores are not named there.
+
+    Args:
+        cluster: whose nodes have the replicas.
+        model: the model.
+        replicas: how many are to run.
+        serve: what the user said.
+    """
+    gpus = tuple(sorted({gpu for node in cluster.nodes for gpu in node.gpus}))
+    largest = replace(max(cluster.nodes, key=lambda node: len(node.cores)), gpus=gpus)
+    share = -(-replicas // len(cluster.nodes))
+    return model_defaults(replace(model, cpus=()), largest, share, None, serve.cpus_per_replica, serve.gpus)
 
 
 def _named_cores(config: ExperimentConfig) -> set[int]:

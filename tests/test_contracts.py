@@ -23,12 +23,15 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("loadgen", "frontend_launch", "model_containers")
 IMPORTS = {"asyncio", "time", "logging", "zmq", "socket"}
 CALLS = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "print"}
+RAY = ("frontend_launch.launch.ray", "frontend_launch.ray_cluster", "loadgen.workers.ray_cluster")
+"""Behind an extra."""
+
 MODULES = sorted(
     module.name
     for package in (frontend_launch, loadgen)
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
     if not module.name.endswith(("__main__", "_pb2", "pin_and_exec"))
-    and (module.name != "loadgen.workers.ray_cluster" or importlib.util.find_spec("ray") is not None)
+    and (module.name not in RAY or importlib.util.find_spec("ray") is not None)
 )
 
 

@@ -136,6 +136,8 @@ class RunningContainer(Running):
         log_directory: where `keep_log` writes ``ROLE.log``.
     """
 
+    here = True
+
     def __init__(self, role: str, name: str, pid: int, container: DockerContainer, log_directory: Path) -> None:
         self.role, self.name, self.pid = role, name, pid
         self.exited: asyncio.Task[int] = asyncio.create_task(self._wait(), name=f"{role} exited")

@@ -346,7 +346,7 @@ class Deployment:
             self._replacing.discard(role)
 
     def _pids(self) -> dict[str, int]:
-        return {role: part.pid for role, part in self.parts.items()}
+        return {role: part.pid for role, part in self.parts.items() if part.here}
 
     def _stays_stopped(self, role: str) -> None:
         """A part stays stopped: nothing continues it. Without a frontend nothing can be measured.

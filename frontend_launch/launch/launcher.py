@@ -25,8 +25,14 @@ ENGINE_GONE = -1000
 """In place of the exit code of a container whose engine went away: the code is unknown."""
 
 
+ACTOR_GONE = -1001
+"""In place of the exit code of a process on a node of a cluster that cannot be reached any more."""
+
+
 def ending(code: int) -> str:
     """How a part ended, after its name."""
+    if code == ACTOR_GONE:
+        return "is lost: the actor that supervises it, or its node, cannot be reached"
     if code == ENGINE_GONE:
         return "cannot be watched any more, since the Docker engine went away"
     return f"ended with exit code {code}"
@@ -79,6 +85,7 @@ class DeploymentConfig:
         restart_replicas: replace a replica that died or hangs.
         address: of this machine, IPv4, on which the frontends' ports are bound or published.
         credentials: of those that the frontends serve; None to serve all.
+        cluster: on whose nodes everything runs, as ``--runtime`` names it; empty for this machine.
     """
 
     model: Description
@@ -93,6 +100,7 @@ class DeploymentConfig:
     restart_replicas: bool = False
     address: str = LOOPBACK
     credentials: Credentials | None = None
+    cluster: str = ""
 
     @property
     def host(self) -> str:
@@ -105,12 +113,14 @@ class Running(Protocol):
 
     Attributes:
         role: its role in the placement.
-        pid: of its first process, as this machine counts.
-        exited: a task that ends with its exit code, or with `ENGINE_GONE`.
+        pid: of its first process, as its machine counts.
+        here: it is on this machine.
+        exited: a task that ends with its exit code, or with `ENGINE_GONE` or `ACTOR_GONE`.
     """
 
     role: str
     pid: int
+    here: bool
     exited: asyncio.Task[int]
 
     async def log_tail(self, lines: int = 15) -> str:
@@ -197,6 +207,28 @@ def keep_credentials(config: DeploymentConfig, directory: Path) -> Path | None:
 def clients_credentials(config: DeploymentConfig) -> Credentials | None:
     """Those of clients and replicas; None where the deployment has none."""
     return None if config.credentials is None else config.credentials.for_clients()
+
+
+def frontend_arguments(config: DeploymentConfig, number: int, host: str) -> list[str]:
+    """The command line of a process of both frontends.
+
+    Args:
+        config: of the deployment.
+        number: of the process, from 0.
+        host: the address that it binds.
+    """
+    ports, count = ports_of(config, number), len(config.placement.of("frontends"))
+    arguments = ["-m", "frontend_launch", "serve", *shard_flags(number, count), "--host", host]
+    if config.credentials is None:
+        arguments.append("--insecure")  # who asked for that has been told
+    for name in ("request", "response", "replica", "metrics", "admin"):
+        arguments += [f"--{name}-port", str(getattr(ports, name))]
+    return arguments
+
+
+def replica_arguments(config: DeploymentConfig) -> list[str]:
+    """The command line of a replica that is a process."""
+    return ["-m", "model_containers", "serve", config.model_name, *config.replica_options]
 
 
 def frontend_environment(config: DeploymentConfig) -> dict[str, str]:

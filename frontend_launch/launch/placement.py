@@ -82,6 +82,11 @@ class Assignment:
     siblings: tuple[tuple[int, ...], ...] = ()
 
     @property
+    def text(self) -> str:
+        """Its role and cores, in words."""
+        return f"{self.role}: cores {core_ranges(self.cores)}{f' ({self.sharing})' if self.sharing else ''}"
+
+    @property
     def sharing(self) -> str:
         """What it shares with other processes, in words; empty for nothing."""
         return "shared" if self.shared else "physical core shared" if self.shares_physical else ""
@@ -108,6 +113,11 @@ class Placement:
     def of(self, service: str) -> tuple[Assignment, ...]:
         """The assignments of a service's processes, one or several, in order."""
         return tuple(row for row in self.assignments if row.role == service or row.role.startswith(f"{service}-"))
+
+    @property
+    def here(self) -> tuple[Assignment, ...]:
+        """The assignments on the machine of the first, which is the client's where there is one."""
+        return tuple(row for row in self.assignments if row.node == self.assignments[0].node)
 
     @property
     def replicas(self) -> tuple[Assignment, ...]:

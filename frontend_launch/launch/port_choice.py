@@ -21,13 +21,27 @@ def chosen(ports: Ports, named: Collection[str], address: str) -> tuple[Ports, s
         named: ports that do not give way, beside those of other numbers.
         address: to bind on.
     """
-    usual = Ports()
-    movable = [name for name in MOVABLE if name not in named and getattr(ports, name) == getattr(usual, name)]
+    movable = _movable(ports, named)
     taken = [str(getattr(ports, name)) for name in movable if _in_use(address, getattr(ports, name))]
     if not taken:
         return ports, ""
     moved = replace(ports, **dict.fromkeys(movable, 0))
     return moved, f"{', '.join(taken)} on {address} in use; the frontends take {plural(len(movable), 'free port')}"
+
+
+def free(ports: Ports, named: Collection[str]) -> Ports:
+    """Free ports in place of those of the usual numbers.
+
+    Args:
+        ports: that are wanted.
+        named: ports that do not give way.
+    """
+    return replace(ports, **dict.fromkeys(_movable(ports, named), 0))
+
+
+def _movable(ports: Ports, named: Collection[str]) -> list[str]:
+    usual = Ports()
+    return [name for name in MOVABLE if name not in named and getattr(ports, name) == getattr(usual, name)]
 
 
 def _in_use(address: str, port: int) -> bool:

@@ -23,12 +23,12 @@ from frontend_launch.launch.launcher import (
     Launcher,
     Running,
     clients_credentials,
+    frontend_arguments,
     frontend_environment,
     keep_credentials,
     model_environment,
-    ports_of,
+    replica_arguments,
     replica_environment,
-    shard_flags,
 )
 from frontend_launch.launch.placement import Assignment
 from frontend_launch.launch.process_runs import Kept
@@ -76,15 +76,11 @@ class ProcessLauncher(Launcher):
     @override
     async def start_frontends(self, started: Callable[[Running], None]) -> list[Endpoint]:
         count = len(self._config.placement.of("frontends"))
-        return await gather_all(*(self._start_frontends(number, count, started) for number in range(count)))
+        return await gather_all(*(self._start_frontends(number, started) for number in range(count)))
 
-    async def _start_frontends(self, number: int, count: int, started: Callable[[Running], None]) -> Endpoint:
-        ports, assignment = ports_of(self._config, number), self._config.placement.of("frontends")[number]
-        arguments = ["-m", "frontend_launch", "serve", *shard_flags(number, count), "--host", self._config.address]
-        if self._config.credentials is None:
-            arguments.append("--insecure")  # who asked for that has been told
-        for name in ("request", "response", "replica", "metrics", "admin"):
-            arguments += [f"--{name}-port", str(getattr(ports, name))]
+    async def _start_frontends(self, number: int, started: Callable[[Running], None]) -> Endpoint:
+        assignment = self._config.placement.of("frontends")[number]
+        arguments = frontend_arguments(self._config, number, self._config.address)
         sockets = self._sockets(assignment.role)
         if sockets is not None:
             arguments += ["--ipc-directory", str(sockets)]
@@ -126,7 +122,7 @@ class ProcessLauncher(Launcher):
     @override
     async def start_replica(self, assignment: Assignment, endpoint: Endpoint) -> Running:
         config = self._config
-        arguments = ["-m", "model_containers", "serve", config.model_name, *config.replica_options]
+        arguments = replica_arguments(config)
         environment = {
             **replica_environment(config, assignment),
             **model_environment(config.model, assignment),

@@ -30,6 +30,7 @@ class Part:
         gpu: its GPU; empty for none.
         ports: that it listens on, in words; empty for none.
         started_s: when, on the clock of this machine that all its processes share.
+        node: of a cluster; empty for this machine.
     """
 
     role: str
@@ -39,11 +40,12 @@ class Part:
     gpu: str
     ports: str
     started_s: float
+    node: str = ""
 
     @property
-    def running(self) -> bool:
-        """Whether the process is there."""
-        return Path(f"/proc/{self.pid}").exists()
+    def running(self) -> bool | None:
+        """Whether the process is there; None for one on another machine."""
+        return None if self.node else Path(f"/proc/{self.pid}").exists()
 
 
 class Kept:
@@ -57,7 +59,9 @@ class Kept:
         self._path = directory / FILE
         self._parts: dict[str, Part] = {}
 
-    def add(self, role: str, pid: int, model: str, cores: str, gpu: int | None, ports: str = "") -> None:
+    def add(
+        self, role: str, pid: int, model: str, cores: str, gpu: int | None, ports: str = "", node: str = ""
+    ) -> None:
         """Note a process, in place of an earlier one of its role; a full disk costs the note only.
 
         Args:
@@ -67,8 +71,10 @@ class Kept:
             cores: as ranges.
             gpu: its GPU; None for none.
             ports: that it listens on, in words.
+            node: of a cluster that it runs on; empty for this machine.
         """
-        self._parts[role] = Part(role, pid, model, cores, "" if gpu is None else str(gpu), ports, time.monotonic())
+        card = "" if gpu is None else str(gpu)
+        self._parts[role] = Part(role, pid, model, cores, card, ports, time.monotonic(), node)
         draft = self._path.with_suffix(".new")
         with contextlib.suppress(OSError):
             draft.write_text(json.dumps({"pid": os.getpid(), "parts": [asdict(part) for part in self._parts.values()]}))

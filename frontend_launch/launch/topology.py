@@ -206,6 +206,34 @@ def _described_numbers(text: str, members: list[str]) -> tuple[int, ...]:
     return numbers
 
 
+def first_cores(machine: Topology, cores: int, gpus: int) -> Topology:
+    """The part of a machine with its first cores and GPUs; what lies beyond its affinity is left out.
+
+    Args:
+        machine: all of it.
+        cores: most of them, at least 1.
+        gpus: most of them.
+    """
+    kept, cards = machine.cores[:cores], machine.gpus[:gpus]
+    siblings = (tuple(core for core in group if core in kept) for group in machine.siblings)
+    numa_nodes = (
+        NumaNode(
+            node.number,
+            tuple(core for core in node.cores if core in kept),
+            tuple(gpu for gpu in node.gpus if gpu in cards),
+        )
+        for node in machine.numa_nodes
+    )
+    return replace(
+        machine,
+        cores=kept,
+        gpus=cards,
+        siblings=tuple(group for group in siblings if len(group) > 1),
+        numa_nodes=tuple(node for node in numa_nodes if node.cores),
+        beyond=None,
+    )
+
+
 def limit_to_quota(cores: tuple[int, ...], quota: float | None) -> tuple[tuple[int, ...], str]:
     """The first whole cores that a quota pays for, at least one, and a note when that cut any.
 

@@ -22,11 +22,11 @@ from frontend_launch.launch.launcher import CREDENTIALS_FILE
 from frontend_launch.launch.runs import ContainerInfo, uptime_s
 from frontend_launch.launch.runtimes import RUNTIMES
 from frontend_launch.metrics_client import MetricsClient
-from frontend_launch.ports import Ports, is_loopback
+from frontend_launch.ports import MAX_PORT, Ports, is_loopback
 from loadgen.checks import is_host
 from loadgen.cli import console, groups, help_format, parameters
 from loadgen.cli.frontends import ports, publishing
-from loadgen.config import MAX_PORT, Deploy, ExperimentConfig, Saturate
+from loadgen.config import Deploy, ExperimentConfig, Saturate
 from loadgen.errors import ConfigError
 from loadgen.report.text import table
 from loadgen.servers import deployment as servers
@@ -47,7 +47,7 @@ def up(
     runtime: Annotated[
         str,
         typer.Option(
-            help="docker: containers that stay; process: processes, until Ctrl-C.",
+            help="docker: containers that stay; process, ray: processes, until Ctrl-C.",
             rich_help_panel=help_format.PLACEMENT,
             **help_format.one_of(RUNTIMES),
         ),
@@ -146,8 +146,9 @@ def _process_row(pid: int, part: process_runs.Part) -> tuple[str, ...]:
         pid: of the program that started it, which ends it with Ctrl-C or SIGTERM.
         part: the process.
     """
-    state = "running" if part.running else "gone"
-    what = (f"pid-{pid}", part.role, str(part.pid), part.model, part.cores or "-", part.gpu or "-", state)
+    state = {True: "running", False: "gone", None: "-"}[part.running]
+    where = f"{part.pid} on {part.node}" if part.node else str(part.pid)
+    what = (f"pid-{pid}", part.role, where, part.model, part.cores or "-", part.gpu or "-", state)
     return (*what, _time(time.monotonic() - part.started_s), part.ports or "-")
 
 

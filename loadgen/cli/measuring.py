@@ -56,7 +56,7 @@ def show_plan(config: ExperimentConfig, described: Callable[[Plan], str] | None 
 def show_ports(config: ExperimentConfig) -> None:
     """Print which ports a deployment on this machine takes."""
     serve = config.serve
-    if isinstance(serve, Deploy) and serve.topology is None:
+    if isinstance(serve, Deploy) and serve.topology is None and not serve.on_cluster:
         ports, note = chosen(serve.ports, serve.named_ports, serve.publish_address)
         typer.echo(f"ports  {note or ports.text}")
 

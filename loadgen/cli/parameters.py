@@ -35,7 +35,11 @@ from model_containers.data_types import DataType
 
 Runtime = Annotated[
     str,
-    typer.Option(help="Run as processes, or as containers.", rich_help_panel=help_format.PLACEMENT, **one_of(RUNTIMES)),
+    typer.Option(
+        help="Run as processes, as containers, or on the nodes of a cluster (also ray://HOST:PORT, ray:local).",
+        rich_help_panel=help_format.PLACEMENT,
+        **one_of(RUNTIMES),
+    ),
 ]
 
 

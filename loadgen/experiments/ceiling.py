@@ -402,9 +402,9 @@ def _cpu_ns(pid: int) -> int:
 def null_server_cores(plan: Plan) -> tuple[int, ...]:
     """Where a server would run, without the client's cores if there are others: frontends, replicas, spare cores."""
     client = plan.placement["client"].cores
-    rows = plan.placement.assignments
+    rows = plan.placement.here
     frontends = {core for row in rows if not row.role.startswith(("client", "replica")) for core in row.cores}
-    replicas = {core for row in plan.placement.replicas for core in row.cores}
+    replicas = {core for row in rows if row.role.startswith("replica") for core in row.cores}
     for cores in (frontends, replicas, {*plan.spare_cores}):
         if free := cores - {*client}:
             return tuple(sorted(free))

@@ -160,7 +160,7 @@ def results_of(
     failed_batches = remarks.failed_count(measurements.frontend_counters)
     summary = with_intervals(load_summary.summarise(record, plan.load.timeout_s), record)
     summary = replace(summary, failed_batches=failed_batches)
-    assignments = [*plan.placement.assignments, *senders.assignments]
+    assignments = [*plan.placement.here, *senders.assignments]
     watched = summarise(
         watch.readings(),
         record.measured_from_ns,
@@ -179,7 +179,7 @@ def results_of(
     if watched is not None and (verdict.saturated, verdict.limit) == ("yes", "replicas"):
         watched = replace(watched, findings=idle_cores(watched, assignments))
     if watched is not None and watched.energy is not None and server.deployment is not None:
-        gpus = [row.gpu for row in plan.placement.replicas if row.gpu is not None]
+        gpus = [row.gpu for row in plan.placement.here if row.gpu is not None]
         watched = replace(watched, energy=watched.energy.shared_by(gpus, summary.throughput_rps))
     return Results(
         command=command(),
@@ -297,7 +297,8 @@ def _misplaced(plan: Plan, server: ServerFacts) -> list[str]:
 
 
 def _placement_rows(plan: Plan, server: ServerFacts, senders: Senders) -> list[PlacementRow]:
-    pid_of = {**pids(server), **senders.pids}
+    parts = {} if server.deployment is None else server.deployment.parts
+    pid_of = {**pids(server), **{role: part.pid for role, part in parts.items()}, **senders.pids}
     rows = [(row, pid_of[row.role]) for row in (*plan.placement.assignments, *senders.assignments)]
     return [
         PlacementRow(
@@ -315,9 +316,9 @@ def _placement_rows(plan: Plan, server: ServerFacts, senders: Senders) -> list[P
 
 
 def pids(server: ServerFacts) -> dict[str, int]:
-    """The processes of the plan, by role."""
+    """The processes of the plan on this machine, by role."""
     parts = {} if server.deployment is None else server.deployment.parts
-    return {"client": os.getpid(), **{role: part.pid for role, part in parts.items()}}
+    return {"client": os.getpid(), **{role: part.pid for role, part in parts.items() if part.here}}
 
 
 def _answers(check: AnswerCheck, record: Record) -> ComparedAnswers:
@@ -358,5 +359,5 @@ def _node_config(plan: Plan) -> NodeConfig:
         num_replicas=len(replicas),
         gpus=[row.gpu for row in replicas if row.gpu is not None],
         batch_size=config.serve.batch_size,
-        runtime=config.serve.runtime,
+        runtime=config.serve.runtime.partition(":")[0],
     )

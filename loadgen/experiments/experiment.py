@@ -22,7 +22,6 @@ from typing import Any, TypeVar
 from frontend_launch import models
 from frontend_launch.affinity import pinned
 from frontend_launch.errors import LaunchError
-from frontend_launch.integers import core_ranges
 from frontend_launch.launch.deployment import Deployment
 from frontend_launch.launch.launcher import model_environment
 from frontend_launch.launch.placement import Assignment
@@ -118,8 +117,9 @@ def live_view(plan: Plan, command: str = "", *, several: bool = False) -> Abstra
 
 
 def beside_frontends(plan: Plan) -> Assignment:
-    """Whose cores the processes use that look on: the first frontend's, or the client's where none is started."""
-    return plan.placement.assignments[1 if isinstance(plan.config.serve, Deploy) else 0]
+    """Whose cores the processes use that look on: the first frontend's, or the client's where this machine has none."""
+    client, *others = plan.placement.here
+    return next((row for row in others if not row.role.startswith("replica")), client)
 
 
 def awaited(plan: Plan) -> str:
@@ -233,7 +233,7 @@ async def _measure(
         _halt_event(stop, facts.deployment) as halt,
         _halt_event(stop, facts.deployment) as over,
         server.load(plan, check is not None) as workload,
-        senders(plan.config.client, plan.placement["client"], facts.deployment is not None) as clients,
+        senders(plan.config.client, plan.placement["client"], plan.placement.assignments[1:]) as clients,
         watching({**pids(facts), **clients.pids}, beside, facts.metrics_addresses, facts.token, view.pids) as watch,
     ):
         view.run_planned(_announced(plan, objective, clients, watch))
@@ -305,7 +305,7 @@ def _announced(plan: Plan, objective: Sequence[Condition], clients: Senders, wat
         requests=load.requests,
         open_loop=load.arrivals is not None,
         conditions=(*objective, *(condition.opposite for condition in plan.config.fail_if)),
-        assignments=(*plan.placement.assignments, *clients.assignments, *watch.assignments),
+        assignments=(*plan.placement.here, *clients.assignments, *watch.assignments),
         readings="" if watch.path is None else str(watch.path),
     )
 
@@ -380,7 +380,7 @@ def _save_requests(path: Path, record: Record, source: InputSource) -> list[str]
 def log_plan(plan: Plan) -> None:
     """Log what is going to happen where."""
     for row in plan.placement.assignments:
-        log.info("%s: cores %s%s", row.role, core_ranges(row.cores), f" ({row.sharing})" if row.sharing else "")
+        log.info("%s%s", row.text, "" if row in plan.placement.here else f" of {row.node}")
     for note in plan.notes:
         log.info("%s", note)
     log.info("%s, %s bytes each", plan.load.text, f"{plan.inputs.payload_bytes:,}")
@@ -434,7 +434,8 @@ async def reference_answers(plan: Plan) -> AnswerCheck | None:
     if not isinstance(serve, CataloguedModel) or serve.verify is None:
         return None
     inputs = plan.inputs.make().stacked()
-    replica = next(iter(plan.placement.replicas), plan.placement["client"])
+    here = plan.placement.here
+    replica = next((row for row in plan.placement.replicas if row in here), plan.placement["client"])
     environment = model_environment(model, replica)
     with pinned(replica.cores):
         answers = await models.reference(

@@ -235,7 +235,7 @@ def _sizes(
     config: SizeConfig, context: PlanContext, base: ExperimentConfig, gpus: tuple[int, ...]
 ) -> tuple[tuple[Size, ...], tuple[str, ...]]:
     """The sizes that the machine has room for, and notes of their plans."""
-    cores = len(context.topology.cores)
+    cores = max(len(machine.cores) for machine in context.machines)
     each = config.cpus_per_replica or tuple(1 << power for power in range(cores.bit_length()) if 1 << power <= cores)
     assert isinstance(base.serve, Deploy)
     kinds = [] if base.serve.gpus else [(count, False) for count in dict.fromkeys(each)]
@@ -243,7 +243,8 @@ def _sizes(
     notes: dict[str, None] = {}
     refused: Exception | None = None
     for cpus, gpu in (*kinds, *([(0, True)] if gpus else [])):
-        most = len(gpus) if gpu else max(1, cores // cpus)
+        room = sum(len(machine.cores) // cpus for machine in context.machines) if cpus else 0
+        most = len(gpus) if gpu else max(1, room)
         for count in dict.fromkeys(config.replicas) or range(1, most + 1):
             if gpu and count > len(gpus):
                 problem = f"{count} replicas need {count} GPUs, and replicas may use {len(gpus)}"

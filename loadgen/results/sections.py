@@ -16,7 +16,7 @@ from loadgen.constraints import Count, Positive
 from loadgen.load.summary import LatenciesMs
 
 Way = Annotated[str, Meta(extra_json_schema={"enum": ["tcp", "ipc"]})]
-Runtime = Annotated[str, Meta(extra_json_schema={"enum": ["process", "docker"]})]
+Runtime = Annotated[str, Meta(extra_json_schema={"enum": ["process", "docker", "ray"]})]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,11 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from frontend_launch.errors import PlacementError, UnavailableError
-from frontend_launch.integers import core_ranges
 from frontend_launch.launch.deployment import Deployment
 from frontend_launch.launch.launcher import DeploymentConfig
 from frontend_launch.launch.placement import Placement
-from frontend_launch.launch.port_choice import chosen
-from frontend_launch.launch.runtimes import RUNTIMES
+from frontend_launch.launch.port_choice import chosen, free
+from frontend_launch.launch.runtimes import runtime_of
 from frontend_launch.ports import Ports
 from frontend_launch.quantities import plural
 from loadgen.config import Deploy, ExperimentConfig
@@ -70,6 +69,8 @@ async def deployed(plan: Plan) -> AsyncIterator[Deployment]:
 
 def _chosen(serve: Deploy) -> Ports:
     """The ports to bind now, logging why they are not the usual ones."""
+    if serve.on_cluster:  # whose nodes may have other frontends on the usual ports
+        return free(serve.ports, serve.named_ports)
     ports, note = chosen(serve.ports, serve.named_ports, serve.publish_address)
     if note:
         log.info("ports: %s", note)
@@ -92,8 +93,9 @@ def _deployment(plan: Plan, serve: Deploy, ports: Ports) -> Deployment:
         restart_replicas=serve.restart_replicas,
         address=serve.publish_address,
         credentials=credentials.make() if serve.wants_credentials else None,
+        cluster=serve.runtime if serve.on_cluster else "",
     )
-    return Deployment(wanted, RUNTIMES[serve.runtime].launcher(wanted))
+    return Deployment(wanted, runtime_of(serve.runtime).launcher(wanted))
 
 
 @contextlib.asynccontextmanager
@@ -111,7 +113,7 @@ async def up(config: ExperimentConfig) -> AsyncIterator[Deployment]:
     rows = tuple(row for row in plan.placement.assignments if row.role != "client")
     plan = replace(plan, placement=Placement(rows))
     for row in rows:
-        log.info("%s: cores %s%s", row.role, core_ranges(row.cores), f" ({row.sharing})" if row.sharing else "")
+        log.info("%s", row.text)
     for note in plan.notes:
         log.info("%s", note)
     async with deployed(plan) as deployment:

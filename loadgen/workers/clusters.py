@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pkgutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias
 
@@ -18,7 +17,9 @@ from loadgen.workers.messages import Worker
 from loadgen.workers.spread import Seat
 from model_containers.extras import remedy
 
-Workers: TypeAlias = Callable[[str, int, str | None], AbstractAsyncContextManager[list[tuple[Seat, Worker]]]]
+Workers: TypeAlias = Callable[
+    [str, int, Mapping[str, tuple[int, ...]]], AbstractAsyncContextManager[list[tuple[Seat, Worker]]]
+]
 """Starts workers, see `loadgen.workers.ray_cluster.workers`."""
 
 CLUSTERS = {"ray": "loadgen.workers.ray_cluster:workers"}
@@ -40,13 +41,13 @@ def workers_of(cluster: str) -> Workers:
 
 
 @contextlib.asynccontextmanager
-async def senders(client: Client, assignment: Assignment, serves: bool) -> AsyncIterator[Senders]:
+async def senders(client: Client, assignment: Assignment, served: Sequence[Assignment]) -> AsyncIterator[Senders]:
     """The clients of a run, while the context lasts.
 
     Args:
         client: who sends.
         assignment: the cores of the clients on this machine.
-        serves: replicas run on this machine.
+        served: where replicas and frontends of the run are; none where they are not of the run.
 
     Raises:
         ConfigError: the extra of a cluster is not installed.
@@ -56,9 +57,11 @@ async def senders(client: Client, assignment: Assignment, serves: bool) -> Async
         async with clients(client.processes, assignment) as local:
             yield local
         return
-    host = os.uname().nodename if serves else None
+    taken = dict[str, tuple[int, ...]]()
+    for row in served:
+        taken[row.node] = tuple(dict.fromkeys((*taken.get(row.node, ()), *row.cores)))
     async with (
-        workers_of(client.workers)(client.workers, client.processes, host) as seats,
+        workers_of(client.workers)(client.workers, client.processes, taken) as seats,
         leading(client.workers, seats) as elsewhere,
     ):
         yield elsewhere

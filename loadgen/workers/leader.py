@@ -359,7 +359,7 @@ async def _started(name: str, seat: Seat, worker: Worker) -> Connection:
                 raise LaunchError(
                     f"{label}: has loadgen {there.version}, this machine {identity().version}; use one version"
                 )
-            started = await worker.start(name, seat.clients, seat.cpus)
+            started = await worker.start(name, seat.clients, seat.cpus, seat.taken)
             return Connection(name, seat, worker, there.network, started)
     except TimeoutError:
         cores = f"has the cluster {seat.cpus} free cores there?"

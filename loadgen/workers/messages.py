@@ -90,13 +90,14 @@ class Worker(Protocol):
         """Its monotonic clock, nanoseconds."""
         ...
 
-    async def start(self, name: str, clients: tuple[int, ...], cpus: int) -> Started:
+    async def start(self, name: str, clients: tuple[int, ...], cpus: int, taken: tuple[int, ...] = ()) -> Started:
         """Plan cores, and start client processes on them.
 
         Args:
             name: of the worker in the run.
             clients: numbers of its clients.
             cpus: cores that the cluster reserved for it.
+            taken: cores that replicas and frontends have.
 
         Raises:
             LaunchError: a process cannot be started.

@@ -5,22 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A machine of a cluster.
-
-    Attributes:
-        node_id: as the cluster names it.
-        name: of the host.
-        address: of the host.
-        cpus: cores that the cluster hands out there.
-    """
-
-    node_id: str
-    name: str
-    address: str
-    cpus: int
+from frontend_launch.launch.cluster import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +15,12 @@ class Seat:
     Attributes:
         node: where the worker runs.
         clients: numbers of its client processes.
+        taken: cores that replicas and frontends of the run have there.
     """
 
     node: Node
     clients: tuple[int, ...]
+    taken: tuple[int, ...] = ()
 
     @property
     def cpus(self) -> int:
@@ -47,11 +34,15 @@ def spread(nodes: Sequence[Node], clients: int, replicas: Collection[str] = ()) 
     Args:
         nodes: of the cluster; those without cores get nothing.
         clients: client processes in all.
-        replicas: names of hosts that have replicas.
+        replicas: names of hosts, or ids of nodes, that have replicas.
 
     Returns:
         The nodes that have a client; none where no node has a core.
     """
     usable = [node for node in nodes if node.cpus > 0]
-    ranked = sorted(usable, key=lambda node: (node.name in replicas, -node.cpus, node.name, node.node_id))
+    ranked = sorted(usable, key=lambda node: (_among(node, replicas), -node.cpus, node.name, node.node_id))
     return [Seat(node, tuple(range(place, clients, len(ranked)))) for place, node in enumerate(ranked[:clients])]
+
+
+def _among(node: Node, replicas: Collection[str]) -> bool:
+    return node.name in replicas or node.node_id in replicas

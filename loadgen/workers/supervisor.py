@@ -79,8 +79,8 @@ class Supervisor(Worker):
         return time.monotonic_ns()
 
     @override
-    async def start(self, name: str, clients: tuple[int, ...], cpus: int) -> Started:
-        own, *rows = cores_of(discover(), name, clients, cpus)
+    async def start(self, name: str, clients: tuple[int, ...], cpus: int, taken: tuple[int, ...] = ()) -> Started:
+        own, *rows = cores_of(discover(), name, clients, cpus, taken)
         directory = self._stack.enter_context(scratch.directory())
         with contextlib.suppress(LaunchError):
             self._stack.enter_context(pinned(own.cores))
@@ -211,23 +211,29 @@ def end_process(pid: int, began_at: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def cores_of(topology: Topology, name: str, clients: tuple[int, ...], cpus: int) -> list[Assignment]:
+def cores_of(
+    topology: Topology, name: str, clients: tuple[int, ...], cpus: int, taken: tuple[int, ...] = ()
+) -> list[Assignment]:
     """Where a worker and its clients run on a machine.
 
     The cluster's own processes and the worker keep the first core; clients take the next ones, as far as the cluster
-    reserved them. On a machine with one core all share it.
+    reserved them, and those of replicas and frontends only where there are no others. On a machine with one core all
+    share it.
 
     Args:
         topology: the machine.
         name: of the worker.
         clients: numbers of its clients.
         cpus: cores that the cluster reserved.
+        taken: cores that replicas and frontends have.
 
     Returns:
         The worker's assignment, then one for each client.
     """
     first = topology.physical(topology.cores[0])
-    others = tuple(core for core in topology.cores if core not in first)[: max(1, cpus - 1)] or first
+    rest = [core for core in topology.cores if core not in first]
+    untaken = [core for core in rest if core not in taken]
+    others = tuple(untaken or rest)[: max(1, cpus - 1)] or first
     request = PlacementRequest(replicas=0, infrastructure=(), client_cpus=others, clients=len(clients))
     (planned,) = plan(topology, request).assignments
     own = Assignment(topology.node, name, first, None, shared=others == first, numa_nodes=topology.memory_of(first))

@@ -18,17 +18,19 @@ def alone(monkeypatch, tmp_path):
 
 
 def test_what_is_up_is_listed():
-    """With the process that started it, until it is taken down; a process that is gone is said to be."""
+    """With the process that started it, until it is taken down; whether one of another machine runs is not known."""
     with scratch.directory() as directory:
         kept = Kept(directory)
         kept.add("frontends", os.getpid(), "noop", "0", None, "request 4456")
         kept.add("replica-0", 1 << 30, "noop", "1-2", 0)
         kept.add("replica-0", (1 << 30) + 1, "noop", "1-2", 0)
+        kept.add("replica-1", os.getpid(), "noop", "3", None, node="other (10.0.0.2)")
         found = listed()
         rows = [(owner, part.role, part.cores, part.gpu, part.ports, part.running) for owner, part in found]
         assert rows == [
             (os.getpid(), "frontends", "0", "", "request 4456", True),
             (os.getpid(), "replica-0", "1-2", "0", "", False),
+            (os.getpid(), "replica-1", "3", "", "", None),
         ]
     assert listed() == []
 

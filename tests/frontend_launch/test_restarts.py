@@ -62,7 +62,7 @@ class Part:
     """A part that a test ends."""
 
     def __init__(self, role: str, pid: int) -> None:
-        self.role, self.pid, self.stopped = role, pid, 0
+        self.role, self.pid, self.here, self.stopped = role, pid, True, 0
         self.end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.exited = asyncio.create_task(self._wait())
 

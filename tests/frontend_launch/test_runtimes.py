@@ -6,12 +6,14 @@ import pytest
 
 from frontend_launch.launch.launcher import Launcher
 from frontend_launch.launch.process import unix_sockets_pay
-from frontend_launch.launch.runtimes import RUNTIMES
+from frontend_launch.launch.runtimes import RUNTIMES, known, runtime_of
 
 
 @pytest.mark.parametrize("name", RUNTIMES)
 def test_each_runtime_names_a_launcher(name):
     """A name that does not resolve would be found by the first user only."""
+    if name == "ray":
+        pytest.importorskip("ray")
     assert Launcher in pkgutil.resolve_name(RUNTIMES[name].launcher_class).__mro__
 
 
@@ -31,3 +33,23 @@ def test_each_runtime_names_a_launcher(name):
 def test_where_processes_use_unix_sockets(input_bytes, max_batch, pay):
     """Batches below 128 KiB, and inputs from 256 KiB."""
     assert unix_sockets_pay(input_bytes, max_batch) == pay
+
+
+@pytest.mark.parametrize(
+    ("name", "valid"),
+    [
+        ("process", True),
+        ("docker", True),
+        ("ray", True),
+        ("ray:local", True),
+        ("ray://10.0.0.1:10001", True),
+        ("ray:", False),
+        ("ray://10.0.0.1", False),
+        ("docker:local", False),
+        ("", False),
+    ],
+)
+def test_the_name_of_a_runtime_may_have_a_cluster(name, valid):
+    """A runtime of one machine has none."""
+    assert known(name) == valid
+    assert not valid or runtime_of(name) is RUNTIMES[name.partition(":")[0]]

@@ -12,6 +12,7 @@ import pytest
 
 from frontend_launch.errors import DescribeError, PlacementError
 from frontend_launch.integers import core_ranges
+from frontend_launch.launch.cluster import ClusterTopology
 from frontend_launch.launch.topology import describe
 from frontend_launch.ports import Ports
 from loadgen.config import (
@@ -33,7 +34,7 @@ from loadgen.experiments.sweep import SweepConfig, prepare_sweep
 from loadgen.judging.slo import parse
 from loadgen.load.arrivals import Ramp, Renewal
 from loadgen.load.inputs import MadeInputs, SeededInputs
-from loadgen.plan import PlanContext, default_window, plan_on, prepare
+from loadgen.plan import PlanContext, default_window, plan_on, prepare, survey
 from loadgen.report.text import plan_text
 from loadgen.targets.access import Access
 from model_containers.model import Description, TensorSpec
@@ -182,7 +183,7 @@ def test_what_cannot_be_planned(changes, error, text):
         (lambda: Inputs(dtype="floaty"), "dtype floaty: no dtype; choose float32, float64, int8"),
         (lambda: Deploy("noop", ready_timeout_s=0.0), "ready_timeout_s 0: not positive"),
         (lambda: Deploy("noop", replicas=0), "replicas 0: not positive; use 1 or more"),
-        (lambda: Deploy("noop", runtime="podman"), "runtime podman: no runtime; choose process or docker"),
+        (lambda: Deploy("noop", runtime="podman"), "runtime podman: no runtime; choose process, docker, ray"),
         (lambda: Deploy("noop", image="x"), "image x: needs runtime docker"),
         (lambda: Deploy("noop", ports=Ports(request=99_999)), "request 99999: no port; use 0, or 1 to 65535"),
         (lambda: Deploy("noop", ports=Ports(admin=-1)), "admin -1: no port"),
@@ -561,3 +562,48 @@ def test_named_ports_are_those_that_could_give_way(names):
     """The name of another is a mistake."""
     with pytest.raises(ConfigError, match=r"unknown.* choose from request, response, replica, metrics, admin"):
         Deploy("noop", named_ports=names)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (
+            {"cpus": (0, 1)},
+            "cpus 0,1: names cores of one machine, and runtime ray plans each node; use cpus_per_replica",
+        ),
+        ({"infrastructure_cpus": {"frontends": (0,)}}, "--frontends-cpus 0: names cores of one machine"),
+        (
+            {"publish_address": "0.0.0.0"},
+            "publish_address 0.0.0.0: frontends of runtime ray listen on the address of their",
+        ),
+        ({"topology": describe("cpus=0-3")}, "topology: runtime ray asks the nodes of the cluster; leave one out"),
+    ],
+)
+def test_what_means_one_machine_is_refused_on_a_cluster(changes, text):
+    """Each node is planned by itself."""
+    with pytest.raises(ConfigError) as error:
+        Deploy("noop", runtime="ray", **changes)
+    assert text in str(error.value)
+
+
+def test_frontends_on_a_cluster_want_credentials():
+    """Unless the user does without."""
+    assert Deploy("noop", runtime="ray").wants_credentials
+    assert not Deploy("noop", runtime="ray://10.0.0.1:10001", insecure=True).wants_credentials
+    assert not Deploy("noop").wants_credentials
+
+
+def test_a_plan_over_a_cluster():
+    """Replicas get as many cores as the largest node has for its share of them; cores here are not theirs."""
+    config = ExperimentConfig(Deploy("vgg", replicas=2, runtime="ray", gpus=()))
+    plain = asyncio.run(survey(ExperimentConfig(Deploy("vgg", gpus=(), topology=describe("cpus=0-1")))))
+    nodes = tuple(replace(describe("cpus=0-3"), node=name) for name in "ab")
+    plan = plan_on(config, replace(plain, cluster=ClusterTopology(nodes)))
+    assert [(row.node, row.role) for row in plan.placement.assignments] == [
+        ("described", "client"),
+        ("a", "frontends"),
+        ("a", "replica-0"),
+        ("b", "replica-1"),
+    ]
+    assert plan.placement.here == (plan.placement["client"],)
+    assert plan.cpus_per_replica == len(plan.placement["replica-0"].cores) > 1

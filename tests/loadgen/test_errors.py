@@ -57,7 +57,6 @@ ALLOWED = {
     "results/environment.py": (ANOTHER, {"--header", "--porcelain", "--untracked-files"}),
     "servers/remote.py": (LINES, {"--connections"}),
     "servers/remote_readings.py": (LINES, {"--metrics-url"}),
-    "workers/cluster_address.py": (ANOTHER, {"--head"}),
 }
 """The options that a module outside `loadgen.cli` names, with the reason; no error is among them."""
 

@@ -7,48 +7,19 @@ import json
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-import warnings
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from cluster_of_tests import counting_server
+from ray_nodes import Nodes, own_address
 
 CLIENTS = "loadgen.load.client_process"
-STORE_BYTES = 80 << 20
 STARTED_S, ENDED_S = 120.0, 60.0
-
-
-class Nodes:
-    """A cluster of three nodes."""
-
-    def __init__(self):
-        from ray.cluster_utils import Cluster
-
-        port = free_port()
-        head = {
-            "num_cpus": 3,
-            "object_store_memory": STORE_BYTES,
-            "include_dashboard": False,
-            "ray_client_server_port": port,
-        }
-        with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # Ray leaves its logs open
-            self._cluster = Cluster(initialize_head=True, head_node_args=head)
-        self._others = [self._cluster.add_node(num_cpus=3, object_store_memory=STORE_BYTES) for _ in range(2)]
-        self.address = self._cluster.address
-        self.client_server = f"ray://127.0.0.1:{port}"
-
-    def kill_raylet(self):
-        """Of the last node, which no later run has any more."""
-        os.kill(self._others.pop().all_processes["raylet"][0].process.pid, signal.SIGKILL)
-
-    def shutdown(self):
-        self._cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -63,21 +34,6 @@ def nodes():
 def server():
     with counting_server(own_address()) as found:
         yield found
-
-
-def free_port():
-    with socket.create_server(("", 0)) as probe:
-        return probe.getsockname()[1]
-
-
-def own_address():
-    """An address of this machine that is no loopback address, as other machines would use it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # nothing is sent
-            return probe.getsockname()[0]
-        except OSError:
-            return "127.0.0.1"
 
 
 def command(nodes, tmp_path, *arguments, workers="ray"):

@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
+from frontend_launch.launch.cluster import Node
 from loadgen.load.inputs import SeededInputs
 from loadgen.load.job import Job
 from loadgen.targets.access import Access
@@ -16,7 +17,7 @@ from loadgen.targets.http_answers import AnyAnswers
 from loadgen.targets.http_endpoint import HttpEndpoint
 from loadgen.targets.remote import RequestOptions, TargetOptions
 from loadgen.workers.messages import Worker
-from loadgen.workers.spread import Node, Seat, spread
+from loadgen.workers.spread import Seat, spread
 from loadgen.workers.supervisor import Supervisor
 from model_containers.credentials import Credentials
 from model_containers.data_types import DataType

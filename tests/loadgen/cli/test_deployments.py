@@ -25,12 +25,15 @@ def test_processes_are_listed_without_an_engine(monkeypatch, tmp_path):
     assert (done.returncode, done.stdout.split()[0], done.stdout.count("\n")) == (0, "run", 1)
     assert done.stderr.startswith("loadgen: containers are not listed: no Docker engine answers")
     with scratch.directory() as directory:
-        Kept(directory).add("frontends", os.getpid(), "noop", "0", None, "request 4456, response 4455")
+        kept = Kept(directory)
+        kept.add("frontends", os.getpid(), "noop", "0", None, "request 4456, response 4455")
+        kept.add("replica-0", 7, "noop", "1", None, node="other (10.0.0.2)")
         done = asked([LOADGEN, "ps"])
     assert done.returncode == 0
     row = done.stdout.splitlines()[1].split(maxsplit=8)
     assert row[:7] == [f"pid-{os.getpid()}", "frontends", str(os.getpid()), "noop", "0", "-", "running"]
     assert row[-1].endswith("request 4456, response 4455")
+    assert "7 on other (10.0.0.2)" in done.stdout.splitlines()[2]
     assert done.stderr.startswith("loadgen: containers are not listed: ")
 
 

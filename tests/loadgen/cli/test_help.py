@@ -75,7 +75,7 @@ def completed(monkeypatch):
         ("loadgen --version sa", ["saturate"]),
         ("loadgen nonsense --x", []),
         ("loadgen saturate --runtime d", ["docker"]),
-        ("loadgen up --runtime ", ["process", "docker"]),
+        ("loadgen up --runtime ", ["process", "docker", "ray"]),
         ("loadgen rate --resize bi", ["bilinear", "bicubic"]),
         ("loadgen size --input-layout NH", ["NHWC"]),
     ],

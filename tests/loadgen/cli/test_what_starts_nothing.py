@@ -314,7 +314,7 @@ def test_a_file_describes_a_sweep(tmp_path):
         (("--requests", "0"), "--requests 0: not positive; use 1 or more"),
         (("--max-in-flight", "0"), "--max-in-flight 0: not positive; use 1 or more"),
         (("--batch-size", "1048576"), "--batch-size 1048576: too large; use at most 65536"),
-        (("--runtime", "podman"), "--runtime podman: no runtime; choose process or docker"),
+        (("--runtime", "podman"), "--runtime podman: no runtime; choose process, docker, ray"),
         (("--image", "x"), "--image x: needs --runtime docker; add that, or leave it out"),
     ],
 )
@@ -377,7 +377,7 @@ def test_sweeps_that_would_never_end(arguments, text):
             ("saturate", *MODEL, "--connect", "http://h"),
             "--connect http://h: not a host; write its name or number, without a port or a path",
         ),
-        (("saturate", *MODEL, "--runtime", "a\nb"), r"--runtime a\nb: no runtime; choose process or docker"),
+        (("saturate", *MODEL, "--runtime", "a\nb"), r"--runtime a\nb: no runtime; choose process, docker, ray"),
         (
             ("saturate", *MODEL, "--image", "a\nb"),
             r"--image a\nb: has characters that cannot be printed; leave them out",

@@ -61,7 +61,8 @@ def test_a_broken_installation_is_one_line(monkeypatch):
 
 
 def test_senders_of_a_cluster_lead_its_workers(monkeypatch):
-    """With the host of the replicas, beside which no worker is wanted."""
+    """With the cores of replicas and frontends, beside which no worker is wanted."""
+    served = (replace(HERE, role="frontends", node="a"), replace(HERE, role="replica-0", node="a", cores=(7,)))
     asked = []
 
     class Started:
@@ -80,18 +81,18 @@ def test_senders_of_a_cluster_lead_its_workers(monkeypatch):
     monkeypatch.setitem(clusters.CLUSTERS, "ray", "fake:workers")
 
     async def scenario():
-        async with answering() as (_, job), clusters.senders(Client(2, workers="ray"), HERE, serves=False) as senders:
+        async with answering() as (_, job), clusters.senders(Client(2, workers="ray"), HERE, served) as senders:
             return (await senders.run(job, asyncio.Event(), Hooks())).sent
 
     assert uvloop.run(scenario()) == 300
-    assert asked == [("ray", 2, None)]
+    assert asked == [("ray", 2, {"a": (*HERE.cores, 7)})]
 
 
 def test_senders_of_this_machine_are_its_clients():
     """Without workers nothing is elsewhere."""
 
     async def scenario():
-        async with clusters.senders(Client(), HERE, serves=True) as senders:
+        async with clusters.senders(Client(), HERE, ()) as senders:
             return senders.workers, senders.elsewhere
 
     assert uvloop.run(scenario()) == (None, ())
@@ -132,6 +133,13 @@ def test_a_server_that_workers_elsewhere_cannot_reach_is_refused(monkeypatch):
         ConfigError, match=r"workers ray: worker-0 on node-0 \(10.0.0.0\) cannot reach http://127.0.0.1"
     ):
         uvloop.run(scenario())
+
+
+def test_clients_keep_off_the_cores_of_replicas():
+    """As long as there are others."""
+    machine = describe("cpus=0-3")
+    assert [row.cores for row in cores_of(machine, "worker-0", (0,), 2, (1, 3))] == [(0,), (2,)]
+    assert [row.cores for row in cores_of(machine, "worker-0", (0,), 2, (1, 2, 3))] == [(0,), (1,)]
 
 
 @pytest.mark.parametrize(

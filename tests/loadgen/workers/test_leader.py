@@ -141,7 +141,7 @@ class Played(Worker):
     async def clock(self):
         return time.monotonic_ns()
 
-    async def start(self, name, clients, cpus):
+    async def start(self, name, clients, cpus, taken=()):
         rows = [Assignment("here", f"client-{number}", (0,), None, shared=True) for number in clients]
         own = Assignment("here", name, (0,), None, shared=True)
         return Started((*rows, own), (1,) * len(rows) + (os.getpid(),), supervisor.began(os.getpid()))

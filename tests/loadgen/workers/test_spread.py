@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.workers.spread import Node, spread
+from frontend_launch.launch.cluster import Node
+from loadgen.workers.spread import spread
 
 
 def node(name, cpus=4):

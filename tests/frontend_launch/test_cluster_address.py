@@ -5,10 +5,10 @@ import socket
 
 import pytest
 
+from frontend_launch.cluster_address import check_listening, cluster_address, is_client_server
 from frontend_launch.errors import LaunchError
-from loadgen.config import Client
+from loadgen.config import Client, Deploy
 from loadgen.errors import FieldError
-from loadgen.workers.cluster_address import check_listening, cluster_address
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,23 @@ def test_an_option_without_a_port_is_refused(port):
     """Before anything is started."""
     with pytest.raises(FieldError, match="has no port; use 1 to 65535"):
         Client(workers=f"ray://head:{port}")
+    with pytest.raises(FieldError, match="has no port; use 1 to 65535"):
+        Deploy("noop", runtime=f"ray://head:{port}")
+
+
+@pytest.mark.parametrize(
+    ("cluster", "variable", "expected"),
+    [
+        ("ray", "", False),
+        ("ray", "head:6379", False),
+        ("ray", "ray://head:10001", True),
+        ("ray:local", "ray://head:10001", False),
+        ("ray://head:10001", "", True),
+    ],
+)
+def test_the_address_says_whether_a_client_server_is_between(cluster, variable, expected):
+    """That of the variable counts only where the option names none."""
+    assert is_client_server(cluster, variable) == expected
 
 
 def test_an_address_where_something_listens_is_taken():

@@ -1,4 +1,4 @@
-"""Where a cluster of ``--workers`` is, and whether anything listens there: Ray itself waits long for an answer."""
+"""Where a cluster of ``--workers`` or ``--runtime`` is, and whether it listens: Ray itself waits long for an answer."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import re
 from typing import NamedTuple
 
 from frontend_launch.errors import LaunchError
-from loadgen.config import MAX_PORT
-from loadgen.load.patience import patience
+from frontend_launch.ports import MAX_PORT
 
 REACH_TIMEOUT_S = 10.0
 """Patience for a connection to the cluster's port."""
 
 VARIABLE = "RAY_ADDRESS"
-"""Of the environment: the cluster of ``--workers ray``."""
+"""Of the environment: the cluster with the name ``ray``."""
 
 CLIENT_SERVER = "ray://"
 """Begins an address of Ray's client server."""
@@ -38,7 +37,7 @@ class ClusterAddress(NamedTuple):
     text: str
     host: str = ""
     port: int = 0
-    remedy: str = ""
+    remedy: str = "start it again"
 
 
 def cluster_address(cluster: str, variable: str) -> ClusterAddress:
@@ -66,6 +65,16 @@ def cluster_address(cluster: str, variable: str) -> ClusterAddress:
     return ClusterAddress(f"{named} {text}", text, place["host"].strip("[]"), int(place["port"]), remedy)
 
 
+def is_client_server(cluster: str, variable: str) -> bool:
+    """Whether a cluster is reached by Ray's client server, so that this process is on no node of it.
+
+    Args:
+        cluster: ``ray``, ``ray://HOST:PORT`` or ``ray:local``.
+        variable: value of `VARIABLE`; empty where it is not set.
+    """
+    return (variable if cluster == "ray" else cluster).startswith(CLIENT_SERVER)
+
+
 async def check_listening(address: ClusterAddress) -> None:
     """Refuse an address where nothing listens.
 
@@ -75,7 +84,7 @@ async def check_listening(address: ClusterAddress) -> None:
     if not address.host:
         return
     try:
-        async with patience(REACH_TIMEOUT_S):
+        async with asyncio.timeout(REACH_TIMEOUT_S):
             _, writer = await asyncio.open_connection(address.host, address.port)
     except TimeoutError:
         raise LaunchError(f"{address.named}: no answer within {REACH_TIMEOUT_S:g} s; {address.remedy}") from None

@@ -1,0 +1,323 @@
+"""Starts the parts of a deployment on the nodes of a Ray cluster.
+
+Each part is the process that runs on one machine too, pinned to its planned cores. An actor in a bundle of a placement
+group supervises it. Sockets between nodes are those of the deployment: TCP, with its credentials.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from typing_extensions import override
+
+from frontend_launch import ray_cluster, scratch
+from frontend_launch.children import Command
+from frontend_launch.errors import ActorLostError, LaunchError, PlacementError, UnavailableError
+from frontend_launch.integers import core_ranges
+from frontend_launch.launch.cluster import Bundle, ClusterTopology, Node, named, reservations
+from frontend_launch.launch.launcher import (
+    ACTOR_GONE,
+    DeploymentConfig,
+    Endpoint,
+    Launcher,
+    Running,
+    clients_credentials,
+    frontend_arguments,
+    frontend_environment,
+    keep_credentials,
+    model_environment,
+    replica_arguments,
+    replica_environment,
+)
+from frontend_launch.launch.placement import Assignment
+from frontend_launch.launch.process import FRONTENDS_TIMEOUT_S
+from frontend_launch.launch.process_runs import Kept
+from frontend_launch.launch.supervisor import NodeReport, ProcessSupervisor, node_report, own_version
+from frontend_launch.launch.topology import Topology
+from frontend_launch.ports import Ports
+from frontend_launch.tasks import gather_all
+
+log = logging.getLogger(__name__)
+
+SURVEY_TIMEOUT_S = 60.0
+"""Patience for the nodes to say what they have."""
+
+RESERVE_TIMEOUT_S = 30.0
+"""Patience for the cluster to reserve cores and GPUs."""
+
+START_TIMEOUT_S = 60.0
+"""Patience for an actor and its process to start."""
+
+ANSWER_TIMEOUT_S = 10.0
+"""Patience for any other answer of an actor."""
+
+STOP_TIMEOUT_S = 5.0
+"""Patience for an actor to end its process, before the actor is ended, which ends both."""
+
+ASK_EVERY_S = 2.0
+"""Between two questions whether a process runs."""
+
+
+async def survey(cluster: str) -> ClusterTopology:
+    """The nodes of a cluster that have cores.
+
+    Args:
+        cluster: ``ray``, ``ray://HOST:PORT`` or ``ray:local``.
+
+    Raises:
+        LaunchError: the cluster does not answer.
+        PlacementError: no node has a core.
+    """
+    async with ray_cluster.connected(cluster):
+        usable = _usable()
+        if not usable:
+            raise PlacementError(f"cluster {cluster}: no node of the cluster has a core; start nodes with cores")
+        found = await gather_all(*(_surveyed(label, node) for label, node in usable.items()))
+        own = ray_cluster.own_node(cluster)
+        return ClusterTopology(tuple(found), next((label for label in usable if usable[label].node_id == own), ""))
+
+
+def _usable() -> dict[str, Node]:
+    return {label: node for label, node in named(ray_cluster.nodes()).items() if node.cpus}
+
+
+async def _surveyed(label: str, node: Node) -> Topology:
+    try:
+        async with asyncio.timeout(SURVEY_TIMEOUT_S):
+            report: NodeReport = await ray_cluster.run_on(node.node_id, node_report, node.cpus, node.gpus)
+    except (ActorLostError, TimeoutError) as error:
+        reason = str(error) or f"no answer within {SURVEY_TIMEOUT_S:g} s"
+        raise LaunchError(f"node {label}: {reason}; check it with `ray status`") from None
+    except ImportError as error:
+        raise LaunchError(f"node {label}: {error}; install loadgen there too") from None
+    own = own_version()
+    if report.version != own:
+        raise LaunchError(
+            f"node {label}: has loadgen {report.version or 'from sources'}, this machine {own or 'from sources'}; "
+            "install one version on both"
+        )
+    return replace(report.topology, node=label)
+
+
+class ActorPart(Running):
+    """A process on a node, with the actor that supervises it.
+
+    Args:
+        role: its role in the placement.
+        pid: of the process, on its node.
+        here: the node is this machine.
+        actor: the handle of a `ProcessSupervisor`.
+        launcher: that started it.
+    """
+
+    def __init__(self, role: str, pid: int, here: bool, actor: Any, launcher: RayLauncher) -> None:
+        self.role, self.pid, self.here = role, pid, here
+        self._actor, self._launcher = actor, launcher
+        self.exited: asyncio.Task[int] = asyncio.create_task(self._until_exit(), name=f"{role} exited")
+
+    async def _until_exit(self) -> int:
+        while True:
+            try:
+                async with asyncio.timeout(ASK_EVERY_S + ANSWER_TIMEOUT_S):
+                    code: int | None = await ray_cluster.answer(self._actor.exit_code.remote, ASK_EVERY_S)
+            except (ActorLostError, TimeoutError) as error:
+                node, reason = self._launcher.node_of(self.role), str(error) or "it does not answer"
+                log.warning("%s on %s is lost: %s", self.role, node, reason)
+                ray_cluster.kill(self._actor)
+                return ACTOR_GONE
+            if code is not None:
+                return code
+
+    @override
+    async def log_tail(self, lines: int = 15) -> str:
+        with contextlib.suppress(ActorLostError, TimeoutError):
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                tail: str = await ray_cluster.answer(self._actor.log_tail.remote, lines)
+                return tail
+        return ""
+
+    @override
+    async def keep_log(self) -> None:
+        with contextlib.suppress(ActorLostError, TimeoutError, OSError):
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                logs: Mapping[str, bytes] = await ray_cluster.answer(self._actor.logs.remote)
+            for name, content in logs.items():
+                (self._launcher.log_directory / name).write_bytes(content)
+
+    @override
+    async def stop(self) -> None:
+        self.exited.cancel()
+        try:
+            with contextlib.suppress(ActorLostError, TimeoutError):
+                async with asyncio.timeout(STOP_TIMEOUT_S):
+                    await ray_cluster.answer(self._actor.close.remote)
+        finally:
+            ray_cluster.kill(self._actor)
+
+    async def first_line(self) -> bytes:
+        """The first line of its standard output; empty where it ended without one."""
+        line: bytes = await ray_cluster.answer(self._actor.first_line.remote)
+        return line
+
+    async def cores(self) -> tuple[int, ...]:
+        """Those that the kernel of its node lets it use."""
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            found: tuple[int, ...] = await ray_cluster.answer(self._actor.cores.remote)
+            return found
+
+
+class RayLauncher(Launcher):
+    """The `Launcher` of processes on the nodes of a cluster: both frontends in one, as on one machine.
+
+    Args:
+        config: what to bring up; the nodes of its placement have the names that `survey` gave them.
+    """
+
+    def __init__(self, config: DeploymentConfig) -> None:
+        self._config, self.stays = config, False
+        self._stack = contextlib.AsyncExitStack()
+        self._directory = self._stack.enter_context(scratch.directory())
+        self.log_directory = self._directory / "logs"
+        self.log_directory.mkdir()
+        self._kept = Kept(self._directory)
+        self.credentials_file = keep_credentials(config, self._directory)
+        self._nodes: dict[str, Node] = {}
+        self._own = ""
+        self._bundles: dict[str, tuple[int, Bundle]] = {}
+        """By role, with the place in the placement group."""
+        self._actors: dict[str, Any] = {}
+
+    @override
+    async def __aenter__(self) -> RayLauncher:
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(ray_cluster.connected(self._config.cluster))
+            stack.callback(self._end_actors)
+            self._nodes, self._own = _usable(), ray_cluster.own_node(self._config.cluster)
+            rows = [row for row in self._config.placement.assignments if row.role != "client"]
+            if gone := sorted({row.node for row in rows} - self._nodes.keys()):
+                raise LaunchError(f"node {gone[0]} has left the cluster; try again")
+            bundles = list[tuple[str, Bundle]]()
+            for role, bundle in reservations(rows).items():
+                self._bundles[role] = len(bundles), bundle
+                bundles.append((self._nodes[self.node_of(role)].node_id, bundle))
+            self._group = await stack.enter_async_context(ray_cluster.reserved(bundles, RESERVE_TIMEOUT_S))
+            self._stack.push_async_exit(stack.pop_all())
+        return self
+
+    @override
+    async def __aexit__(self, *error: object) -> None:
+        await self._stack.aclose()
+
+    def node_of(self, role: str) -> str:
+        """The name of the node of a part."""
+        return self._config.placement[role].node
+
+    @override
+    async def start_frontends(self, started: Callable[[Running], None]) -> list[Endpoint]:
+        rows = self._config.placement.of("frontends")
+        return await gather_all(*(self._start_frontends(number, row, started) for number, row in enumerate(rows)))
+
+    async def _start_frontends(self, number: int, row: Assignment, started: Callable[[Running], None]) -> Endpoint:
+        config, address = self._config, self._nodes[row.node].address
+        arguments = frontend_arguments(config, number, address)
+        part = await self._start(Command(row.role, arguments, row.cores, frontend_environment(config)), True)
+        started(part)
+        try:
+            async with asyncio.timeout(FRONTENDS_TIMEOUT_S):
+                bound = json.loads(await part.first_line())
+        except TimeoutError:
+            text = f"{row.role} on {row.node} said nothing within {FRONTENDS_TIMEOUT_S:.0f} s"
+            raise LaunchError(text, await part.log_tail()) from None
+        except ActorLostError as error:
+            raise LaunchError(f"{row.role} on {row.node} is lost: {error}") from None
+        except ValueError:  # they ended without a line of JSON; the last of their log is one clear line
+            said = await part.log_tail(lines=1) or f"{row.role} ended at once"
+            raise UnavailableError(f"{row.node}: {said}") from None
+        taken = Ports(**bound)
+        self._keep(row, part, f"{address}: {taken.text}")
+        return Endpoint(address, taken, credentials=clients_credentials(config))
+
+    @override
+    async def start_replica(self, assignment: Assignment, endpoint: Endpoint) -> Running:
+        config = self._config
+        environment = {
+            **replica_environment(config, assignment),
+            **model_environment(config.model, assignment),
+            "CLIPPER_IP": endpoint.host,
+            "CLIPPER_PORT": str(endpoint.ports.replica),
+        }
+        command = Command(assignment.role, replica_arguments(config), assignment.cores, environment)
+        part = await self._start(command, False)
+        self._keep(assignment, part)
+        return part
+
+    async def _start(self, command: Command, read_stdout: bool) -> ActorPart:
+        role, node = command.role, self.node_of(command.role)
+        actor = self._actor(role)
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await self._check_gpu(role, actor)
+                pid: int = await ray_cluster.answer(actor.start.remote, command, read_stdout)
+        except TimeoutError:
+            raise LaunchError(f"{role} on {node}: no actor within {START_TIMEOUT_S:g} s; see `ray status`") from None
+        except ActorLostError as error:
+            raise LaunchError(f"{role} on {node} cannot be started: {error}") from None
+        return ActorPart(role, pid, self._nodes[node].node_id == self._own, actor, self)
+
+    async def _check_gpu(self, role: str, actor: Any) -> None:
+        """Compare the GPU that the cluster reserved with those of the plan; replicas of a node may swap them.
+
+        Args:
+            role: of the part.
+            actor: its actor.
+
+        Raises:
+            LaunchError: the plan has not that one.
+        """
+        replicas, node = self._config.placement.replicas, self.node_of(role)
+        if self._config.placement[role].gpu is None:
+            return
+        planned = {str(row.gpu) for row in replicas if row.node == node and row.gpu is not None}
+        given = await ray_cluster.answer(actor.gpus.remote)
+        if given not in planned:
+            text = f"{role} on {node}: Ray reserved GPU {given}, the plan has {', '.join(sorted(planned))}"
+            raise LaunchError(f"{text}; end what has GPUs there, or name others with --gpus")
+
+    def _actor(self, role: str) -> Any:
+        """A new actor on the node of a part, in its bundle where it has one."""
+        if role in self._bundles:
+            handle = ray_cluster.actor_in(
+                self._group, self._bundles[role][0], ProcessSupervisor, self._bundles[role][1]
+            )
+        else:
+            handle = ray_cluster.actor(ProcessSupervisor, self._nodes[self.node_of(role)].node_id, 0)
+        self._actors[role] = handle
+        return handle
+
+    def _end_actors(self) -> None:
+        for actor in self._actors.values():
+            ray_cluster.kill(actor)
+
+    def _keep(self, row: Assignment, part: ActorPart, ports: str = "") -> None:
+        """Have `loadgen ps` list a process.
+
+        Args:
+            row: of the process.
+            part: that runs.
+            ports: that it listens on.
+        """
+        cores, node = core_ranges(row.cores), "" if part.here else row.node
+        self._kept.add(row.role, part.pid, self._config.model_name, cores, row.gpu, ports, node)
+
+    @override
+    async def cores_of(self, running: Running) -> tuple[int, ...]:
+        assert isinstance(running, ActorPart)
+        with contextlib.suppress(ActorLostError, TimeoutError):
+            return await running.cores()
+        return ()

@@ -1,0 +1,171 @@
+"""Supervises one process of a deployment on a node of a cluster: starts it, says how it is, hands its logs over.
+
+It runs inside a process of the cluster and serves no request: it starts the process that serves on one machine too.
+A launcher that does not ask during `LEASE_S` is gone, and so is the node's manager when this process has another
+parent: the process ends, and the supervisor with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+from frontend_launch import scratch
+from frontend_launch.affinity import affinity, pin
+from frontend_launch.children import Command, Process, start
+from frontend_launch.launch.topology import Topology, discover, first_cores
+
+LEASE_S = 10.0
+"""Patience for the launcher to ask."""
+
+PARENT_EVERY_S = 0.5
+"""Between two looks at the parent of this process."""
+
+LOG_BYTES = 16 << 20
+"""Of a log, the last bytes that are handed over."""
+
+
+class NodeReport(NamedTuple):
+    """A node, as a process on it finds it.
+
+    Attributes:
+        topology: its cores and GPUs, as many as the cluster hands out.
+        version: of loadgen; empty where its sources are on the module path.
+    """
+
+    topology: Topology
+    version: str
+
+
+def own_version() -> str:
+    """Of loadgen; empty where its sources are on the module path."""
+    with contextlib.suppress(PackageNotFoundError):
+        return version("loadgen")
+    return ""
+
+
+def node_report(cpus: int, gpus: int) -> NodeReport:
+    """The machine that this runs on.
+
+    Args:
+        cpus: that the cluster hands out.
+        gpus: that the cluster hands out.
+    """
+    return NodeReport(first_cores(discover(), cpus, gpus), own_version())
+
+
+class ProcessSupervisor:
+    """Supervises a process on the machine where it runs.
+
+    Args:
+        abandoned: called when the launcher is gone and the process has ended.
+    """
+
+    def __init__(self, abandoned: Callable[[], object] = lambda: os._exit(1)) -> None:
+        self._abandoned = abandoned
+        self._stack = contextlib.AsyncExitStack()
+        self._process: Process | None = None
+        self._directory = Path()
+        self._parent = os.getppid()
+        self._watching: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._lease: asyncio.TimerHandle | None = None
+
+    async def gpus(self) -> str:
+        """The GPUs that the cluster reserved, by their numbers."""
+        return os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+    async def start(self, command: Command, read_stdout: bool) -> int:
+        """Start the process; returns its id.
+
+        Args:
+            command: what to start; its own log, if it keeps one, is in the supervisor's directory.
+            read_stdout: keep its standard output for `first_line`.
+
+        Raises:
+            LaunchError: it cannot be started.
+        """
+        machine = discover()
+        with contextlib.suppress(OSError):
+            pin(os.getpid(), machine.physical(machine.cores[0]))
+        self._directory = self._stack.enter_context(scratch.directory())
+        environment = {**(command.environment or {}), "LOADGEN_LOG_FILE": str(self._directory / f"{command.role}.log")}
+        own = Command(command.role, command.arguments, command.cores, environment)
+        self._process = await start(own, self._directory, read_stdout=read_stdout)
+        self._stack.push_async_callback(self._process.stop)
+        self._watching = asyncio.create_task(self._watch_parent(), name="watching the parent")
+        self._renew()
+        return self._process.pid
+
+    async def first_line(self) -> bytes:
+        """The first line of its standard output; empty where it ended without one."""
+        return await self._started.stdout.readline()
+
+    async def exit_code(self, wait_s: float) -> int | None:
+        """Its exit code, as soon as it ends; None where it runs after a time.
+
+        There is no answer once the supervisor ends the process by itself: the launcher finds the supervisor gone.
+
+        Args:
+            wait_s: the time.
+        """
+        self._renew()
+        exited = self._started.exited
+        await asyncio.wait({exited}, timeout=wait_s)
+        if self._ending is not None:
+            await asyncio.Event().wait()
+        return exited.result() if exited.done() else None
+
+    async def log_tail(self, lines: int) -> str:
+        """The last lines of its logs."""
+        return await self._started.log_tail(lines)
+
+    async def logs(self) -> dict[str, bytes]:
+        """The ends of its logs, by the names of their files."""
+        return {path.name: _end(path) for path in sorted(self._directory.glob(f"{self._started.role}.*"))}
+
+    async def cores(self) -> tuple[int, ...]:
+        """Those that the kernel lets it use; empty when it is gone."""
+        return affinity(self._started.pid)
+
+    async def close(self) -> None:
+        """End the process."""
+        if self._lease is not None:
+            self._lease.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
+        await self._stack.aclose()
+
+    @property
+    def _started(self) -> Process:
+        assert self._process is not None
+        return self._process
+
+    def _renew(self) -> None:
+        if self._lease is not None:
+            self._lease.cancel()
+        self._lease = asyncio.get_running_loop().call_later(LEASE_S, self._end)
+
+    async def _watch_parent(self) -> None:
+        while True:
+            await asyncio.sleep(PARENT_EVERY_S)
+            if os.getppid() != self._parent:
+                self._end()
+
+    def _end(self) -> None:
+        """End everything: the launcher, or the node's manager, is gone."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self.close(), name="ending")
+            self._ending.add_done_callback(lambda _: self._abandoned())
+
+
+def _end(path: Path) -> bytes:
+    with path.open("rb") as log:
+        size = log.seek(0, os.SEEK_END)
+        log.seek(max(0, size - LOG_BYTES))
+        return log.read(LOG_BYTES)

@@ -1,0 +1,300 @@
+"""Nodes, actors, tasks and reservations of a Ray cluster: the one module with Ray in it.
+
+Ray places actors and reserves cores and GPUs for them; it sends no request, and restarts nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import logging
+import os
+import signal
+import threading
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+
+from frontend_launch.cluster_address import VARIABLE, ClusterAddress, check_listening, cluster_address, is_client_server
+from frontend_launch.errors import ActorLostError, LaunchError
+from frontend_launch.launch.cluster import Bundle, Node
+from frontend_launch.quantities import plural
+from frontend_launch.tasks import to_completion
+from model_containers.printable import printable
+
+CONNECT_TIMEOUT_S = 60.0
+"""Patience for the cluster to answer, or for one on this machine to start."""
+
+END_TIMEOUT_S = 20.0
+"""Patience for the end of a connection, and of a cluster on this machine."""
+
+GIVE_UP_TIMEOUT_S = 1.0
+"""Patience for a connection that is being made when the run is cancelled."""
+
+LOCAL_STORE_BYTES = 100 << 20
+"""Of the object store of a cluster on this machine: what workers say is small."""
+
+_NODE_LABEL = "ray.io/node-id"
+
+
+def nodes() -> list[Node]:
+    """The nodes that are alive, of the cluster that this process is connected to."""
+    return [
+        Node(
+            row["NodeID"],
+            row["NodeManagerHostname"],
+            row["NodeManagerAddress"],
+            int(row["Resources"].get("CPU", 0)),
+            int(row["Resources"].get("GPU", 0)),
+        )
+        for row in ray.nodes()
+        if row["Alive"]
+    ]
+
+
+def own_node(cluster: str) -> str:
+    """The id of the node that this process is on; empty where it is on none."""
+    by_client_server = is_client_server(cluster, os.environ.get(VARIABLE, ""))
+    return "" if by_client_server else str(ray.get_runtime_context().get_node_id())
+
+
+def actor(kind: type, node_id: str, cpus: float) -> Any:
+    """The handle of a new actor on a node.
+
+    Args:
+        kind: its class, which the nodes have too.
+        node_id: of the node.
+        cpus: cores to reserve.
+    """
+    where = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    return ray.remote(kind).options(num_cpus=cpus, max_restarts=0, scheduling_strategy=where).remote()
+
+
+def actor_in(group: PlacementGroup, place: int, kind: type, bundle: Bundle) -> Any:
+    """The handle of a new actor in a bundle of a placement group.
+
+    Args:
+        group: the placement group.
+        place: of the bundle.
+        kind: its class, which the nodes have too.
+        bundle: what it has.
+    """
+    where = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=place)
+    options = {"num_cpus": bundle.cpus, "num_gpus": bundle.gpus, "max_restarts": 0, "scheduling_strategy": where}
+    return ray.remote(kind).options(**options).remote()
+
+
+def kill(handle: Any) -> None:
+    """End an actor, and with it its processes; one that is gone stays so."""
+    with contextlib.suppress(RayError, ConnectionError):
+        ray.kill(handle)
+
+
+async def run_on(node_id: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns on a node.
+
+    Args:
+        node_id: of the node.
+        function: that the nodes have too.
+        *arguments: of it.
+
+    Raises:
+        ActorLostError: the node is gone.
+        Exception: that the function raised.
+    """
+    where = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    task = ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=where)
+    return await answer(task.remote, *arguments)
+
+
+@contextlib.asynccontextmanager
+async def reserved(bundles: Sequence[tuple[str, Bundle]], timeout_s: float) -> AsyncIterator[PlacementGroup]:
+    """A placement group, while the context lasts: all bundles or none.
+
+    Args:
+        bundles: each with the id of its node.
+        timeout_s: patience for the nodes to have them free.
+
+    Raises:
+        LaunchError: they have not.
+    """
+    group = placement_group(
+        [{name: n for name, n in (("CPU", one.cpus), ("GPU", one.gpus)) if n} for _, one in bundles],
+        strategy="PACK",
+        bundle_label_selector=[{_NODE_LABEL: node_id} for node_id, _ in bundles],
+    )
+    try:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await answer(group.ready)
+        except TimeoutError:
+            cpus, gpus = (sum(each) for each in zip(*(one for _, one in bundles), strict=True))
+            total = plural(cpus, "core") + (f" and {plural(gpus, 'GPU')}" if gpus else "")
+            text = f"the cluster has not reserved {total} within {timeout_s:g} s"
+            raise LaunchError(f"{text}; end what uses its nodes (`ray status`), or use fewer replicas") from None
+        except ActorLostError as error:
+            raise LaunchError(f"the cluster reserves no cores: {error}") from None
+        yield group
+    finally:
+        with contextlib.suppress(RayError, ConnectionError):
+            remove_placement_group(group)
+
+
+async def answer(call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    """What an actor or a task answers.
+
+    Args:
+        call: the remote method.
+        *arguments: of it.
+
+    Raises:
+        ActorLostError: it is gone.
+        Exception: that it raised.
+    """
+    future = asyncio.ensure_future(call(*arguments))
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())  # there may be nothing that waits
+    try:
+        return await asyncio.shield(future)  # Ray's client reports an error where an answer was cancelled
+    except RayTaskError as error:
+        raise error.cause from None
+    except (RayError, ConnectionError) as error:
+        raise ActorLostError(_reason(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    """The line that says most: of an error in the process of an actor the last one, of a lost actor the first."""
+    if isinstance(error, ActorUnavailableError):
+        return "its process, or its node, cannot be reached"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    raised = [line for line in lines if "Error: " in line and not line.startswith("ray::")]
+    first = [lines[0].partition(". ")[0]] if lines else [type(error).__name__]
+    return printable(" ".join((raised[-1:] or first)[0].rstrip(".").split()))
+
+
+@contextlib.asynccontextmanager
+async def connected(cluster: str) -> AsyncIterator[None]:
+    """A connection to a cluster; one that is there already is used, and stays.
+
+    Raises:
+        LaunchError: it does not answer.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    address = cluster_address(cluster, os.environ.get(VARIABLE, ""))
+    await check_listening(address)
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    # Standard output may be a document. What Ray says there of a lost worker comes as an error too.
+    setattr(ray._private.worker, "print_to_stdstream", lambda *_, **__: None)  # noqa: B010 - it is not public
+    if is_client_server(cluster, os.environ.get(VARIABLE, "")):
+        warnings.filterwarnings("ignore", message="Ray Client connection timed out")  # the error says it
+    options: dict[str, Any] = {"address": address.text, "log_to_driver": False, "configure_logging": False}
+    if cluster == "ray:local":
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        options |= {"include_dashboard": False, "object_store_memory": LOCAL_STORE_BYTES}
+    session = _Session(options)
+    try:
+        await session.connected(CONNECT_TIMEOUT_S)
+    except TimeoutError:
+        raise LaunchError(f"{address.named}: no answer within {CONNECT_TIMEOUT_S:g} s; {_remedy(address)}") from None
+    except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
+        raise LaunchError(f"{address.named}: {_reason(error)}; {_remedy(address)}") from None
+    finally:
+        _keep_termination()
+    try:
+        yield
+    finally:
+        await to_completion(session.end(END_TIMEOUT_S))
+        _keep_termination()
+
+
+def _remedy(address: ClusterAddress) -> str:
+    """What to do when Ray finds no cluster at an address, or is not let in."""
+    if "RAY_AUTH_MODE" in os.environ:
+        return address.remedy
+    return f"{address.remedy}; a cluster with token authentication needs RAY_AUTH_MODE=token"
+
+
+def _keep_termination() -> None:
+    """Install this program's handler of SIGTERM again.
+
+    While Ray is connected its own one is there, and after that the default, which ends the process at once.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+
+
+class _Session:
+    """A connection to a cluster, in a thread of its own.
+
+    Ray blocks while it connects, and a cluster on this machine ends with the thread that started it.
+
+    Args:
+        options: of `ray.init`.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options, self._loop = options, asyncio.get_running_loop()
+        self._connected: asyncio.Future[None] = self._loop.create_future()
+        self._ended, self._ending = asyncio.Event(), threading.Event()
+        # An exit of this program does not wait for it.
+        threading.Thread(target=self._run, name="ray", daemon=True).start()
+
+    async def connected(self, timeout_s: float) -> None:
+        """Wait for the connection; one that takes too long, or is not wanted any more, is abandoned.
+
+        Raises:
+            TimeoutError: it takes longer.
+            Exception: that Ray raised.
+        """
+        done = set[asyncio.Future[None]]()
+        try:
+            done, _ = await asyncio.wait({self._connected}, timeout=timeout_s)
+        finally:
+            if not done:
+                await to_completion(self.end(GIVE_UP_TIMEOUT_S))
+        if not done:
+            raise TimeoutError
+        self._connected.result()
+
+    async def end(self, timeout_s: float) -> None:
+        """Disconnect.
+
+        Ray's own shutdown at the exit of this program would wait for ever for a connection that is half made: without
+        an end in time it is left out, and processes of a cluster on this machine end with this one.
+        """
+        self._ending.set()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._ended.wait()
+        except TimeoutError:
+            atexit.unregister(ray.shutdown)
+
+    def _run(self) -> None:
+        failure: Exception | None = None
+        try:
+            ray.init(**self._options)
+        except Exception as error:
+            failure = error
+        self._tell(lambda: self._settle(failure))
+        if failure is None:
+            self._ending.wait()
+            ray.shutdown()
+        self._tell(self._ended.set)
+
+    def _settle(self, failure: Exception | None) -> None:
+        if failure is None:
+            self._connected.set_result(None)
+        else:
+            self._connected.set_exception(failure)
+            self._connected.exception()  # there may be nothing that asks for it any more
+
+    def _tell(self, what: Callable[[], object]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(what)
