@@ -219,7 +219,7 @@ def _unused(variable: str, own: Iterable[str], command: str) -> str:
         own: the variables of the command.
         command: its name.
     """
-    from loadgen.cli.verbs import commands  # noqa: PLC0415 - it imports all verbs
+    from loadgen.cli.verbs import PANELS, commands  # noqa: PLC0415 - it imports verbs
     from loadgen.results.environment import VARIABLES  # noqa: PLC0415 - most commands do without it
 
     name, known = variable.removeprefix(PREFIX), sorted(each.removeprefix(PREFIX) for each in own)
@@ -229,7 +229,8 @@ def _unused(variable: str, own: Iterable[str], command: str) -> str:
     question = f"; did you mean {PREFIX}{meant[0]}?" if meant else ""
     if variable in VARIABLES:
         return ""
-    if takers := [taker for taker, found in commands() if any(variable in _variables(each) for each in found.params)]:
+    measuring = commands(PANELS["Measure"])  # modules of the others import more libraries
+    if takers := [taker for taker, found in measuring if any(variable in _variables(each) for each in found.params)]:
         return f"{variable}: no option of {command}, but of {listed(takers)}{question}"
     if near:
         raise ConfigError(f"{variable}: no option has this name{question}")

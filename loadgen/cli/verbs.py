@@ -103,9 +103,13 @@ def verb(name: str) -> Any:
     return command(name, found)
 
 
-def commands() -> Iterator[tuple[str, Any]]:
-    """Each verb and its command, with those below it."""
-    for name in VERBS:
+def commands(names: Iterable[str] = VERBS) -> Iterator[tuple[str, Any]]:
+    """Each verb and its command, with those below it.
+
+    Args:
+        names: of the verbs.
+    """
+    for name in names:
         found = verb(name)
         yield name, found
         for below, nested in getattr(found, "commands", {}).items():

@@ -176,7 +176,7 @@ def test_defaults_are_no_completions(frontends, tmp_path):
 
 def test_an_application_that_is_not_there_is_one_line(frontends, tmp_path):
     """It names the option."""
-    with pytest.raises(ConfigError, match=r"no application 'missing'.*with application"):
+    with pytest.raises(ConfigError, match=r"application 'missing': 127.0.0.1 has none.*with application"):
         uvloop.run(run_experiment(config(frontends, tmp_path, "missing")))
 
 

@@ -135,7 +135,7 @@ def test_a_variable_may_have_any_long_name_of_an_option(monkeypatch, name, optio
     [
         ("RATES", "no option of saturate, but of sweep"),
         ("IN_FLIGHT", "no option of saturate, but of sweep; did you mean LOADGEN_MAX_IN_FLIGHT?"),
-        ("RATE", "no option of saturate, but of size, rate, report and best"),
+        ("RATE", "no option of saturate, but of size and rate"),
         ("BATCH", "no option of saturate; did you mean LOADGEN_BATCH_SIZE?"),
         ("SERVICE_HOST", None),
         ("REQUIRE_DOCKER", None),
