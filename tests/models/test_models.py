@@ -177,5 +177,5 @@ def test_only_networks_take_other_types():
         catalog.describe("lgbm", LoadOptions(input_type=DataType.BYTES))
     with pytest.raises(ModelError, match="--xla"):
         catalog.describe("lgbm", LoadOptions(xla=True))
-    with pytest.raises(ModelError, match="no ImageNet weights for lgbm"):
+    with pytest.raises(ModelError, match="--weights imagenet: lgbm has none of ImageNet; use seeded"):
         catalog.describe("lgbm", LoadOptions(weights="imagenet"))

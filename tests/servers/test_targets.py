@@ -332,11 +332,11 @@ def test_a_server_that_is_gone(tmp_path, protocol):
 @pytest.mark.parametrize(
     ("protocol", "model", "arguments", "said"),
     [
-        ("grpc", "nope", (), "nope: ModelMetadata: answered with NOT_FOUND"),
+        ("grpc", "nope", (), "nope: ModelMetadata is answered with NOT_FOUND"),
         ("http", "nope", (), "no model 'nope'"),
         ("grpc", "noop", (), "INPUT: has the shape -1, -1 may vary; name it with --input-shape"),
         ("grpc", "slow", ("--input-shape", "9"), "--input-shape 9: not a shape of INPUT, which has 8"),
-        ("grpc", "pair", ("--input-shape", "4"), "pair has several inputs; say --input-shape A:…,B:…"),
+        ("grpc", "pair", ("--input-shape", "4"), "--input-shape: pair has several inputs; write --input-shape A:…,B:…"),
         ("grpc", "pair", ("--input-shape", "C:4"), "--input-shape C: pair has no such input; name one of A, B"),
         ("http", "slow", ("-b", "9"), "--batch-size 9: slow takes 8 at most"),
         ("grpc", "pair", ("-b", "2"), "--batch-size 2: pair takes no batches"),

@@ -318,7 +318,7 @@ class _GrpcAdmin(OipAdmin):
     def _refusal(self, method: str, error: Any) -> TargetError:
         code, details = error.code(), " ".join((error.details() or "").split())[:300]
         if code is self._grpc.StatusCode.UNAVAILABLE:
-            return unreachable(f"it cannot be reached: {details}", details)
+            return unreachable(f"cannot be reached: {details}", details)
         if code is self._grpc.StatusCode.UNIMPLEMENTED:
             return NotOfferedError(f"{method} is not offered: {details}")
         codes = self._grpc.StatusCode
