@@ -280,7 +280,7 @@ class _Session:
         failure: Exception | None = None
         try:
             ray.init(**self._options)
-        except Exception as error:
+        except Exception as error:  # whatever Ray raises is for the task that waits
             failure = error
         self._tell(lambda: self._settle(failure))
         if failure is None:
