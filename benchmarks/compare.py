@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/compare.py BASE [--head HEAD] [--rounds 12] [-k test_client]
 
 Of each benchmark's least time, and of the CPU time a request where the benchmark gives it: medians over the rounds, and
-the ratio with its 95 % interval, as `loadgen compare` makes it. Rounds end once all intervals are within 5 % of their
+the ratio with its 95% interval, as `loadgen compare` makes it. Rounds end once all intervals are within 5% of their
 ratios. Benchmarks that only one of the two has are left out. Work that is not committed is not measured.
 """
 
@@ -107,7 +107,7 @@ def measured(tree: Path, only: str) -> list[tuple[str, float]]:
 
 def report(base: Times, head: Times) -> None:
     """What the head costs of the base, with the interval where there are rounds enough for one."""
-    print("     base us      head us  head / base (95 % interval)")
+    print("     base us      head us  head / base (95% interval)")
     for label in both(base, head):
         logarithms = effects(base, head, label)
         ends = interval(logarithms)

@@ -3,10 +3,10 @@
     .venv/bin/python benchmarks/gate.py [BASE] [--rounds 6]
 
 BASE is a git revision, the last tag where it is left out. Of each of the five figures of `FIGURES` (`one_by_one.py`)
-system calls are counted once. At window 1 they are the same in each run, so 5 % more fail; in an open loop they are
+system calls are counted once. At window 1 they are the same in each run, so 5% more fail; in an open loop they are
 only told, since a client that others hold up sleeps less often. Of the CPU time the ratio of each round is taken, with
 either revision first in turns: of six rounds the least and the most are the ends of an interval that holds the median
-ratio with a probability of 97 %. The gate fails where all of it is above 1.05. ``--rounds 0`` counts calls alone.
+ratio with a probability of 97%. The gate fails where all of it is above 1.05. ``--rounds 0`` counts calls alone.
 The benchmarks of the working tree are run on both revisions. It also fails where the base can run no figure at all.
 """
 

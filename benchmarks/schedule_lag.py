@@ -90,7 +90,7 @@ def report(measured: dict[Point, list[dict[str, Any]]]) -> None:
         print(
             f"| {point.rate_rps:,.0f} | {point.client}, {point.server} | {_medians(rounds, 'answer_us')}"
             f" | {_medians(rounds, 'lag_us')} | {statistics.median(row['cpu_us'] for row in rounds):.0f}"
-            f" | {sent} of {planned} | {100 * statistics.median(row['answered_share'] for row in rounds):.3f} % |"
+            f" | {sent} of {planned} | {100 * statistics.median(row['answered_share'] for row in rounds):.3f}% |"
         )
     for point, rounds in measured.items():
         peers = measured.get(Point("mlperf", "null", point.rate_rps))

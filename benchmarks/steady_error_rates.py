@@ -32,7 +32,7 @@ class Noise:
     correlation: float
 
     def __str__(self) -> str:
-        return f"{100 * self.throughput:g}/{100 * self.p99:g} % r {self.correlation:g}"
+        return f"{100 * self.throughput:g}/{100 * self.p99:g}% r {self.correlation:g}"
 
 
 NOISES = tuple(Noise(*scatter, r) for scatter in ((0.01, 0.05), (0.03, 0.15), (0.06, 0.3)) for r in (0.0, 0.5))
@@ -169,7 +169,7 @@ SIGNALS: dict[str, Callable[[np.ndarray], Signal]] = {
     "throughput, just at its margin whenever one looks": _throughput_at_margin,
     "p99, just at its margin whenever one looks": _p99_at_margin,
     "both, just at their margins": _both_at_margin,
-    "throughput falls evenly, 5 % in 30 intervals": _even,
+    "throughput falls evenly, 5% in 30 intervals": _even,
     "p99 grows like the square root of time: a backlog at full utilisation": _backlog,
     "p99 grows evenly for 100 intervals, then stays: a window that fills": _filling,
     "warm-up from half the throughput and twice the p99, time constant 10 intervals": _warm_up(10),
@@ -178,7 +178,7 @@ SIGNALS: dict[str, Callable[[np.ndarray], Signal]] = {
 
 
 def _percent(count: int, of: list[int | None]) -> str:
-    return f"{100 * count / len(of):.1f} %"
+    return f"{100 * count / len(of):.1f}%"
 
 
 def _median(ends: list[int | None]) -> str:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from loadgen.results.cells import Cell, Configuration, Load, Run
 
 _SURE_Z2 = 2.576**2
-"""Squared quantile of the normal distribution for 99 % confidence."""
+"""Squared quantile of the normal distribution for 99% confidence."""
 
 
 class Shown(IntEnum):
@@ -262,7 +262,7 @@ class _Case:
     def _caution(self, runs: Sequence[Run]) -> str | None:
         """Whether a percentile has no interval; in files without intervals, whether its answers are few.
 
-        A percentile q needs z²·q/(1-q) independent answers for an error of 1-q at 99 % confidence.
+        A percentile q needs z²·q/(1-q) independent answers for an error of 1-q at 99% confidence.
         """
         answers = min((run.results.summary.measured.completed for run in runs), default=0)
         for metric in (condition.metric for condition in self.objective):
@@ -346,7 +346,7 @@ def _too_few(run: Run) -> _TooFew | None:
         return _TooFew(text, True)
     low, high = interval_rps
     return _TooFew(
-        f"{text} (between {number(low)} and {number(high)} with 95 % confidence)", high < CARRIED_SHARE * offered_rps
+        f"{text} (between {number(low)} and {number(high)} with 95% confidence)", high < CARRIED_SHARE * offered_rps
     )
 
 

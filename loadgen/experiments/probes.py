@@ -26,7 +26,7 @@ Outcome = Literal["pass", "fail", "unstable", "undecided", "invalid", "lost"]
 Step = Literal["bracket", "narrow", "confirm", "above"]
 
 SAMPLES = 6.6
-"""Least requests of a probe, times the share that may be slow: 660 for a p99, which 99 % confidence needs if requests
+"""Least requests of a probe, times the share that may be slow: 660 for a p99, which 99% confidence needs if requests
 are independent."""
 
 GROWTH = 1.5

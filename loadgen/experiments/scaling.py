@@ -25,7 +25,7 @@ _CHI2 = 3.84
 """95th percentile of the chi-squared distribution with one degree of freedom."""
 
 _DEVIATIONS = 1.96
-"""Standard deviations in half of a 95 % interval."""
+"""Standard deviations in half of a 95% interval."""
 
 _SIGMA, _KAPPA = (
     axis.ravel()
@@ -37,7 +37,7 @@ _SIGMA, _KAPPA = (
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its 95 % interval.
+    """A figure with its 95% interval.
 
     Attributes:
         value: the figure.

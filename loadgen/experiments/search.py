@@ -3,7 +3,7 @@
 1. **Bracket.** From a first rate on, double while probes pass, or halve while they do not.
 2. **Narrow.** Halve the bracket on a logarithmic scale until its ends are two tolerances apart. Until here short probes
    decide by their figures, which may be chance: they only show where to look.
-3. **Confirm.** Long probes, on both sides of what was found, decide by the 95 % interval of what they measured. The
+3. **Confirm.** Long probes, on both sides of what was found, decide by the 95% interval of what they measured. The
    first is a tolerance below; where it does not pass, the next is twice as far away, and so on. The same above, until
    one does not pass. Where both are far apart, the middle is probed too.
 
@@ -143,7 +143,7 @@ class Capacity:
         rate_rps: the highest rate that is known to hold; where it is not confirmed, the highest that passed below all
             that did not. None where none did.
         failed_rps: the lowest rate above it that did not pass; None where none was found.
-        confirmed: a long probe passed at the rate, and one at `failed_rps` did not: with 95 % confidence each,
+        confirmed: a long probe passed at the rate, and one at `failed_rps` did not: with 95% confidence each,
             capacity is between the two, unless conditions have no interval.
         ended: why the search ended.
         probes: all of them, in order.
@@ -163,7 +163,7 @@ class Capacity:
 
     @property
     def interval_rps(self) -> tuple[float, float] | None:
-        """The interval of the capacity, with 95 % confidence at each end; None where unknown or not confirmed."""
+        """The interval of the capacity, with 95% confidence at each end; None where unknown or not confirmed."""
         if not self.confirmed or self.without_interval or self.rate_rps is None or self.failed_rps is None:
             return None
         return self.rate_rps, self.failed_rps

@@ -107,7 +107,7 @@ class Told:
     Attributes:
         elapsed_s: time since the search began, at its end.
         throughput_rps: answers a second; None where it has no results.
-        interval_rps: its 95 % interval; None where not known.
+        interval_rps: its 95% interval; None where not known.
         limit: by its verdict.
         limit_text: the verdict in words.
         invalid: why its figures do not count; None for a valid run.

@@ -34,7 +34,7 @@ LEAST_WIDTH = 0.02
 """The least width of a capacity's interval, since few runs may agree by chance."""
 
 _COUNTS = tuple(dict.fromkeys(round(max(count, 1.02**count)) for count in range(1, 450)))
-"""Numbers of replicas to look at: each up to some hundred, then in steps of 2 %."""
+"""Numbers of replicas to look at: each up to some hundred, then in steps of 2%."""
 
 MOST_REPLICAS = _COUNTS[-1]
 
@@ -299,7 +299,7 @@ def _slower(condition: Condition, latencies_ms: np.ndarray) -> tuple[float, str]
     """
     if condition.metric == GOODPUT:
         good = np.searchsorted(latencies_ms, (condition.within_ns or 0) / 1e6) / len(latencies_ms)
-        return float((1 - good) / condition.slow_share), f"{condition.name} {number(100 * good, 3)} %"
+        return float((1 - good) / condition.slow_share), f"{condition.name} {number(100 * good, 3)}%"
     if condition.metric == "mean":
         value = float(latencies_ms.mean())
     else:

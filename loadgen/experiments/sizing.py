@@ -7,7 +7,7 @@ Sizes of deployments are tried by cost, the cheapest first. A size is measured o
 2. **Scaling.** *n* replicas do at most *n* times as much. Each saturated size narrows the law; a size whose predicted
    interval lies below the rate is ruled out.
 3. **Saturate.** A size that may suffice is saturated; its throughput shows whether it does, and its limit.
-4. **Confirm.** An open loop at the rate decides by its 95 % interval whether the objective holds
+4. **Confirm.** An open loop at the rate decides by its 95% interval whether the objective holds
    (`loadgen.experiments.probes`): a short one, which may say that it does not, then a long one. Where it does not, or
    that is undecided, the next size is taken.
 

@@ -29,7 +29,7 @@ LARGE_FLOOR = 0.25
 """Shares from which on the reader is warned."""
 
 RUNGS = 10
-"""Rates of floors in a decade: close rates share a trial, whose rate is at most 12 % off."""
+"""Rates of floors in a decade: close rates share a trial, whose rate is at most 12% off."""
 
 LEAST_FLOOR_RPS = 100.0
 """Lower rates have too few requests in a trial for a p99."""

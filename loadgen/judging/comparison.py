@@ -72,7 +72,7 @@ class Effect:
         metric: of `METRICS`.
         outcome: what was shown; None where it is not gated.
         ratio: of B ÷ of A, the geometric mean of the rounds; None where a round does not tell.
-        interval: 95 % interval of the ratio; None where there are too few rounds for one.
+        interval: 95% interval of the ratio; None where there are too few rounds for one.
         p: how likely such an effect is if they are equal, corrected for the number of metrics; None where not tested.
         text: why it is undecided or not gated; empty otherwise.
         margin: the ratio, in the direction that is worse, which is tolerated.

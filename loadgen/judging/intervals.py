@@ -20,7 +20,7 @@ batches. So an interval is known only where all of this holds:
 Where it is not, a value is still no fact, and what is sure of it is a bound. A percentile p is at least the percentile
 whose share of faster answers is p to the power of `LEAST_POWER`, which is p92.3 of p99. It is at most `MOST_TIMES` its
 value, if `FEW` requests are slower; of fewer nothing is known. Of runs of simulated queues, from 100 requests on, some
-90 % or more keep each bound: `docs/evidence/bounds.md`. Bounds decide objectives that are far from the value.
+90% or more keep each bound: `docs/evidence/bounds.md`. Bounds decide objectives that are far from the value.
 
 Near that bound the variance is itself uncertain. So an interval is widened by `CAUTION` times its width, relative to
 the share, or by that of p90 (of the mean: p95) if that is larger. `docs/evidence/intervals.md` says how many intervals
@@ -67,7 +67,7 @@ Bounds = tuple[float, float | None]
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
-    """95 % intervals of a run; what is missing is not known.
+    """95% intervals of a run; what is missing is not known.
 
     Attributes:
         throughput_rps: answers a second.

@@ -416,12 +416,12 @@ def _of_share(condition: Condition, interval: tuple[float, float]) -> _Known:
         bound = condition.text[len(condition.name) :].lstrip("<>=")
         return _Known(
             (truths[0], truths[1]),
-            f"{number(100 * low, 3)} to {number(100 * high, 3)} % exceed {bound}, with 95 % confidence",
+            f"{number(100 * low, 3)} to {number(100 * high, 3)}% exceed {bound}, with 95% confidence",
             True,
         )
     if condition.metric == GOODPUT:
         low, high = 1 - high, 1 - low
-    text = f"between {number(100 * low)} and {number(100 * high)} % with 95 % confidence"
+    text = f"between {number(100 * low)} and {number(100 * high)}% with 95% confidence"
     return _Known((condition.allows(low), condition.allows(high)), text, True)
 
 
@@ -433,7 +433,7 @@ def _words(condition: Condition, summary: Summary, low: float, high: float) -> s
         return "of too few requests" + (f": it is at least {number(low)}" if low else "")
     if condition.metric in (summary.bounds_ms or {}):
         return f"of too few independent answers: it is roughly between {number(low)} and {number(high)}"
-    return f"between {number(low)} and {number(high)} with 95 % confidence"
+    return f"between {number(low)} and {number(high)} with 95% confidence"
 
 
 def _found(condition: Condition, summary: Summary, value: float | None) -> str:
@@ -475,10 +475,15 @@ _FACTS: Final = ("max", *OUTCOMES, "resent", "failed_batches")
 def _shown(condition: Condition, value: float) -> str:
     """A value with four digits, or with more where four would show it on the other side of the bound."""
     if isinstance(value, int):
-        return f"{value:,} {condition.unit}".rstrip()
+        return with_unit(f"{value:,}", condition.unit)
     scale = 100.0 if condition.unit == "%" else 1.0
     for digits in (4, 6, 9, 17):
         text = number(value * scale, digits)
         if condition.allows(float(text.replace(",", "")) / scale) == condition.allows(value):
             break
-    return f"{text} {condition.unit}".rstrip()
+    return with_unit(text, condition.unit)
+
+
+def with_unit(text: str, unit: str) -> str:
+    """A number as people read it: `0.1%`, `12 ms`, or the number alone."""
+    return text + unit if unit == "%" else f"{text} {unit}".rstrip()

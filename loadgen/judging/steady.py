@@ -100,7 +100,7 @@ def _look(throughput_rps: Sequence[float], p99_ms: Sequence[float | None], param
         ("throughput", _change(throughput_rps[-window:], parameters.alpha), parameters.throughput_margin),
         ("p99", _change(known_ms, parameters.alpha), parameters.p99_margin),
     )
-    said = ", ".join(f"{name} {change} (margin {100 * margin:g} %)" for name, change, margin in changes)
+    said = ", ".join(f"{name} {change} (margin {100 * margin:g}%)" for name, change, margin in changes)
     steady = all(change.within(margin) for _, change, margin in changes)
     return Steadiness(steady, f"over the last {window} intervals {said}", window)
 
@@ -113,7 +113,7 @@ class _Change:
     uncertainty: float
 
     def __str__(self) -> str:
-        return f"{100 * self.share:+.1f} ± {100 * self.uncertainty:.1f} %"
+        return f"{100 * self.share:+.1f} ± {100 * self.uncertainty:.1f}%"
 
     def within(self, margin: float) -> bool:
         """Whether both one-sided tests reject a change as large as the margin."""
@@ -147,7 +147,7 @@ def _independent_share(residuals: np.ndarray, squares: float, mean: float) -> fl
 
 
 def student_quantile(probability: float, degrees: float) -> float:
-    """A quantile of Student's distribution, within 1 % from 3 degrees of freedom on, up to a probability of 0.995.
+    """A quantile of Student's distribution, within 1% from 3 degrees of freedom on, up to a probability of 0.995.
 
     The expansion around the normal quantile in powers of 1 / degrees (Abramowitz & Stegun 1964, 26.7.5).
 

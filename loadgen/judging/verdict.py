@@ -313,4 +313,4 @@ def _cycle(evidence: Evidence) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "an unknown share" if share is None else f"{100 * share:.0f} %"
+    return "an unknown share" if share is None else f"{100 * share:.0f}%"

@@ -25,7 +25,7 @@ from loadgen.hardware.readings import Reading
 from loadgen.hardware.summary import Sample, between, summarise
 from loadgen.judging import validity
 from loadgen.judging.evidence import Evidence, on_machine
-from loadgen.judging.slo import GOODPUT, LATENCIES, OUTCOMES, Condition
+from loadgen.judging.slo import GOODPUT, LATENCIES, OUTCOMES, Condition, with_unit
 from loadgen.load.record import Interval
 from loadgen.load.tally import OUTCOMES as OUTCOMES_COUNTED
 from loadgen.load.target import Outcome
@@ -226,7 +226,7 @@ def _condition(condition: Condition, run: Run) -> CheckState | None:
     if not fails and not (near and condition.value):
         return None
     scale = 100.0 if condition.unit == "%" else 1.0
-    shown = "above all answers" if math.isinf(value) else f"{value * scale:.4g} {condition.unit}".rstrip()
+    shown = "above all answers" if math.isinf(value) else with_unit(f"{value * scale:.4g}", condition.unit)
     reason = f"{condition.name} {shown}, wanted {condition.text[len(condition.name) :]}"
     return CheckState(condition.name, reason, fails)
 

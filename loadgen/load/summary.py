@@ -44,7 +44,7 @@ class Share:
     Attributes:
         count: how many.
         requests: of how many.
-        interval: 95 % interval of the share; None where not known.
+        interval: 95% interval of the share; None where not known.
     """
 
     count: Count
@@ -130,9 +130,9 @@ class Summary:
         failed_batches: batches of the measured part that failed; None where the server does not say.
         lost: requests of the measured part that were not answered as they should be, with a default output too; None in
             earlier files. Without a schedule: that ended in it so, or waited in vain for twice the slowest answer.
-        intervals_ms: 95 % intervals of the mean and of percentiles of `latency_ms`, where they are known; None in files
+        intervals_ms: 95% intervals of the mean and of percentiles of `latency_ms`, where they are known; None in files
             that have no intervals.
-        throughput_interval_rps: 95 % interval of the throughput; None where not known.
+        throughput_interval_rps: 95% interval of the throughput; None where not known.
         shares: of the requests of the measured part, those that ended otherwise than completed, by outcome; and those
             without a good answer within a bound of a condition, by `slow_name`. None where no condition needs them.
         bounds_ms: of those of `latency_ms` whose interval is not known, what they are at least, and at most, where

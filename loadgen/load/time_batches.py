@@ -3,7 +3,7 @@
 Pure: told the time, never reads it. Picklable, and those of several clients merge.
 
 The number of batches is kept between 128 and 256: when one more is needed, neighbours are merged in pairs, so that
-batches become twice as long. A batch has coarse buckets, some 2 % wide: it says how counts vary over time, not which
+batches become twice as long. A batch has coarse buckets, some 2% wide: it says how counts vary over time, not which
 latency a percentile is.
 """
 

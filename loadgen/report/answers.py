@@ -190,7 +190,7 @@ def answer_text(found: FoundCapacity) -> str:
 def interval_text(found: FoundCapacity) -> str:
     """Between which rates capacity is, and how sure that is."""
     capacity = found.capacity
-    known = "with 95 % confidence"
+    known = "with 95% confidence"
     if unsure := capacity.without_interval:
         known = f"as measured: {', '.join(unsure)} {'has' if len(unsure) == 1 else 'have'} no interval"
     return f"{number(capacity.rate_rps or 0.0)} to {number(capacity.failed_rps or 0.0)} requests/s, {known}"

@@ -333,7 +333,7 @@ def comparison_rows(rounds: Rounds, found: Comparison) -> Rows:
         rounds: the results of both sides; None for a side that is not known.
         found: what they show.
     """
-    rows: list[Sequence[str]] = [("metric", "A", "B", "B / A", "95 % interval", "")]
+    rows: list[Sequence[str]] = [("metric", "A", "B", "B / A", "95% interval", "")]
     for effect in found.effects:
         figures = effect.figures or (_mean(rounds, effect.metric, 0), _mean(rounds, effect.metric, 1))
         sides = [_value(figure) for figure in figures]

@@ -125,7 +125,7 @@ def _answer(sized: Sized) -> list[str]:
     else:
         ends = f"{number(answer.capacity.low)} to {number(answer.capacity.high)}"
         runs = plural(answer.capacity_runs, "run")
-        how = "95 % confidence" if answer.repeated else f"{runs}, trusted to {answer.capacity.width:.0%}"
+        how = "95% confidence" if answer.repeated else f"{runs}, trusted to {answer.capacity.width:.0%}"
         least = "at least " * answer.at_least
         lines.append(
             f"capacity    {least}{number(answer.capacity.value)} requests/s ({ends}, {how}) at full speed; "
@@ -216,7 +216,7 @@ def _count(fleet: Fleet) -> str:
     if high is None:
         return f"{low} or more"
     most = str(fleet.replicas) if fleet.replicas is not None else "unknown"
-    return most if low == high else f"{most} ({low} to {high} with 95 % confidence)"
+    return most if low == high else f"{most} ({low} to {high} with 95% confidence)"
 
 
 def _course(sized: Sized) -> list[str]:

@@ -230,7 +230,7 @@ def capacity_lines(capacity: Capacity) -> list[str]:
     lines = table(rows).splitlines()
     if capacity.confirmed and capacity.failed_rps is not None:
         held, failed = number(capacity.rate_rps), number(capacity.failed_rps)
-        known = " with 95 % confidence"
+        known = " with 95% confidence"
         if unsure := capacity.without_interval:
             known = f", as measured: {', '.join(unsure)} {'has' if len(unsure) == 1 else 'have'} no interval"
         lines.append(f"capacity    {held} requests/s ({held} to {failed}{known})")

@@ -144,7 +144,7 @@ def test_a_search_for_capacity_and_a_comparison_are_shown(tmp_path):
 
     text, titles, lines, address = asyncio.run(look(path, act))
     assert "Deploy r1-c1-b2 of noop, for up to 100 requests/s with p99<50ms" in text
-    assert "100 requests/s (100 to 110 requests/s, with 95 % confidence)." in text
+    assert "100 requests/s (100 to 110 requests/s, with 95% confidence)." in text
     assert "not worse: B is not worse than A by 5% or more, in 1 round" in text
     assert titles[:2] == ["Probes", "Latency spectrum"]
     assert lines == [["A (window)", "solid"], ["B (window)", "dash"]]

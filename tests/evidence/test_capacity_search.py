@@ -9,7 +9,7 @@ from loadgen.experiments.search import Limits
 SEARCHES = 100
 WANTED = 90
 ROWS: dict[int, str] = {}
-HEAD = f"""Of {SEARCHES} searches each, with a tolerance of 2 %, probes of 30 s, long ones of 300 s, in virtual time:
+HEAD = f"""Of {SEARCHES} searches each, with a tolerance of 2%, probes of 30 s, long ones of 300 s, in virtual time:
 how many confirmed an interval, and how many intervals hold the capacity. The width is the upper end over the lower.
 Arrivals are Poisson. A server that never waits carries 500 requests/s, the batching one full batches of them.
 The capacity comes from a formula, or from a run of eight million requests.

@@ -29,10 +29,10 @@ LEAST_FOUND = 0.9
 MOST_FALSE = 0.05
 
 KINDS = {
-    "plain": "each answer takes what its input does, and 20 % of noise of its own",
-    "drift": "the machine becomes 0.5 % slower from run to run",
-    "correlated": "the speed of runs scatters by 1 %, and neighbours resemble each other by 0.7",
-    "unequal": "the speed of runs of B scatters by 1 %, that of A by 0.2 %",
+    "plain": "each answer takes what its input does, and 20% of noise of its own",
+    "drift": "the machine becomes 0.5% slower from run to run",
+    "correlated": "the speed of runs scatters by 1%, and neighbours resemble each other by 0.7",
+    "unequal": "the speed of runs of B scatters by 1%, that of A by 0.2%",
     "own arrivals": "A and B have arrivals and inputs of their own",
 }
 JUDGED = ("plain", "drift", "correlated", "unequal")
@@ -99,7 +99,7 @@ def summary(latencies, rate):
 
 @pytest.mark.timeout(3000)
 def test_comparisons():
-    """Equal servers are called different in few comparisons; 5 % of service time is found in most."""
+    """Equal servers are called different in few comparisons; 5% of service time is found in most."""
     rows, wrong = [], []
     for kind in KINDS:
         for utilisation in UTILISATIONS:
@@ -119,13 +119,13 @@ def test_comparisons():
             if kind in JUDGED:
                 wrong += [rows[-1]] * (equal[Outcome.WORSE] > MOST_FALSE or worse[Outcome.WORSE] < LEAST_FOUND)
     head = [
-        "| noise | utilisation | equal: worse | not worse | undecided | 5 % slower: worse | not worse |",
+        "| noise | utilisation | equal: worse | not worse | undecided | 5% slower: worse | not worse |",
         "|---|---|---|---|---|---|---|",
     ]
     text = (
         f"Of {COMPARISONS} comparisons each, of {ROUNDS} rounds: what was decided, with a margin of {MARGIN:.0%} "
         f"and the metrics {', '.join(OPEN_LOOP)}.\nA single server answers {REQUESTS:,} Poisson arrivals a run; "
-        "the service time depends on the input. A 5 % longer service time makes latencies longer by more than that.\n\n"
+        "the service time depends on the input. A 5% longer service time makes latencies longer by more than that.\n\n"
         + "\n".join(f"- {kind}: {meaning}" for kind, meaning in KINDS.items())
         + "\n\n"
     )

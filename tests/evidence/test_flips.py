@@ -128,7 +128,7 @@ CASES = [
     Case("client stopped 0.3 s, 100/s", ("client on time",), POISSON, fault=hold("client", 0.3)),
     Case("replica stopped 1.4 s", ("replicas answer",), fault=hold("replica-0", 1.4)),
     Case("one of three replicas killed", (), f"{WINDOW} {THREE}", serves("Even"), kill("replica-1")),
-    Case("CPU quota of 30 % on a replica that computes", ("CPU quota",), serve=serves("Spin5"), fault=quota),
+    Case("CPU quota of 30% on a replica that computes", ("CPU quota",), serve=serves("Spin5"), fault=quota),
     Case("busy loop beside a replica that computes", ("outside load",), serve=busy),
     Case(
         "replies that take longer than --timeout",

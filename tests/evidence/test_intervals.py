@@ -39,7 +39,7 @@ def test_intervals_cover():
     rows.append(f"| all | | {' | '.join(shares(total[name]) for name in names)} |")
     head = [f"| queue | requests | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
     text = (
-        f"Of {RUNS} runs each: share whose 95 % interval is known, and share of those intervals that hold the truth.\n"
+        f"Of {RUNS} runs each: share whose 95% interval is known, and share of those intervals that hold the truth.\n"
         "A batching server takes what waits, up to 8 requests, for 40 ms and 10 ms more per request.\n\n"
     )
     evidence.keep(

@@ -16,7 +16,7 @@ does within them; some are invalid.
 
 *Cheapest*: the answer costs as much as the cheapest configuration that holds. *Next*: as the next cheapest.
 *Dearer*: more. *None*: undecided. *Wrong*: cheaper than any that holds, so that its p99 is above the bound.
-*Close*: of those that are not the cheapest, how many have a cheapest whose p99 is above 85 % of its bound.
+*Close*: of those that are not the cheapest, how many have a cheapest whose p99 is above 85% of its bound.
 *Covered*: the interval of the capacity holds the truth. *Measured*: the largest share of the cells.
 
 | noise | invalid | within | cheapest | next | dearer | none | wrong | close | covered | measured | minutes, median |

@@ -16,7 +16,7 @@ NO_TRUTH = dict.fromkeys(("p50", "p90", "p95", "p99", "p99.9", "mean"), 1.0)
 
 @pytest.mark.timeout(1200)
 def test_slow_starts_are_noted_and_others_rarely():
-    """Of runs in the steady state at most 2 % have a note, all together."""
+    """Of runs in the steady state at most 2% have a note, all together."""
     makes = (mm1, lambda utilisation: batching(utilisation, NO_TRUTH))
     queues = [make(utilisation) for make in makes for utilisation in (0.5, 0.8, 0.9)]
     rows, wrong = [], 0

@@ -42,7 +42,7 @@ CONCLUSIONS: tuple[Conclusion, ...] = (
 
 HEAD = f"""\
 Shares of {RUNS} runs in virtual time, in percent. A seed draws each server: 1 to 4 replicas, batches of 1 to 32; a full
-batch takes 0.5 to 50 ms, with a jitter of up to 30 %. A run is as long as {REQUESTS} requests at capacity, at most
+batch takes 0.5 to 50 ms, with a jitter of up to 30%. A run is as long as {REQUESTS} requests at capacity, at most
 {LONGEST_S:g} s. Arrivals in an open loop are Poisson; its load is the offered rate ÷ the capacity. The load of a closed
 loop is the number of requests in flight ÷ the places in the batches of all replicas; answers take no time on their way.
 

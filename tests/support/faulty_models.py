@@ -60,7 +60,7 @@ class Even(Sleep5):
 
 
 class OneSlow(Sleep5):
-    """The first replica that loads it is 30 % slower than the others."""
+    """The first replica that loads it is 30% slower than the others."""
 
     name = "strag"
     batch_s = 0.009

@@ -108,7 +108,7 @@ $ loadgen size -m onnx:churn.onnx --rate 200 --slo 'p99<100ms' --core-cost 0.04
 size        r1-c1-b32: 1 replica x 1 core, batches up to 32 (1 core)
 carries     200 requests/s with p99<100ms
 shown by    Poisson arrivals for 100 s: p99 3.379 ms, wanted <100ms
-capacity    27,870 requests/s (27,320 to 28,430, 95 % confidence) at full speed;
+capacity    27,870 requests/s (27,320 to 28,430, 95% confidence) at full speed;
             head-room 139 times the rate
 cost        0.04 an hour, 0.05556 per million requests at 200 requests/s
 cheaper     none: no size costs less

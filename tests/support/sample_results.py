@@ -93,7 +93,7 @@ def results(
                 GOLDEN.verdict,
                 saturated="yes",
                 limit="replicas",
-                text=f"yes (replicas busy 99 %, batches {batch:.2f} of {batch}): the replicas are the limit",
+                text=f"yes (replicas busy 99%, batches {batch:.2f} of {batch}): the replicas are the limit",
                 evidence=replace(GOLDEN.verdict.evidence, max_batch=batch, replicas=replicas, busy_share=0.99),
             ),
             "histograms": Histograms(histogram.encode(), [interval.encode()] * count),

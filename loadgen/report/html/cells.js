@@ -454,7 +454,7 @@ function pair() {
       "div",
       { class: "grid" },
       spectra.length > 0 && spectrumCard("Latency spectrum of both", "Latency by percentile.", spectra, "wide"),
-      plainCard("", "Figures", "With 95 % intervals where they are known.", textTable(figures)),
+      plainCard("", "Figures", "With 95% intervals where they are known.", textTable(figures)),
       plainCard("certificate", "Differences", "In configuration, load, machine and software.", differing),
     ),
   );

@@ -54,7 +54,7 @@ const unique = (values) => [...new Set(values)];
 const words = (...parts) => parts.filter(Boolean).join(" ");
 const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 const grouped = (count) => Math.round(count).toLocaleString("en-US");
-const percent = (share, digits = 0) => (known(share) ? `${(100 * share).toFixed(digits)}\u00a0%` : "–");
+const percent = (share, digits = 0) => (known(share) ? `${(100 * share).toFixed(digits)}%` : "–");
 
 function number(value) {
   if (!known(value)) return "–";

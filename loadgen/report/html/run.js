@@ -60,7 +60,7 @@ function runContent(run) {
     curves("p99", "p99 latency", `${of}by logging interval`, "ms", ","),
     curves("fill", "Batch fill", "mean batch ÷ largest batch", "share", ".0%"),
     curves("queue", "Queue length", "queries waiting in the frontend", "queries", ","),
-    curves("cpu", "CPU", "of each process; 100 % is one core", "share of a core", ".0%"),
+    curves("cpu", "CPU", "of each process; 100% is one core", "share of a core", ".0%"),
     curves("gpu", "GPU", "utilisation", "share", ".0%"),
     run.spectrum &&
       spectrumCard("Latency spectrum", `${of}of the measured part`, [{ name: "this run", spectrum: run.spectrum }], "third"),

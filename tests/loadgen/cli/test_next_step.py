@@ -30,7 +30,7 @@ def after(*words, **changes):
     ],
 )
 def test_an_open_loop_of_the_same_deployment(words, kept):
-    """At 80 % of the throughput."""
+    """At 80% of the throughput."""
     line = after("saturate", *words)
     assert (
         line

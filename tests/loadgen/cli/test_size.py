@@ -110,7 +110,7 @@ def test_the_answer_is_printed_or_written(monkeypatch, tmp_path, outcome, rate_r
     assert (done.returncode, done.stderr) == (code, "")
     assert done.stdout.startswith("size        ")
     assert f"Saved the search to {tmp_path}\n" in done.stdout
-    assert ("95 % confidence)" in done.stdout) is (state == "found")
+    assert ("95% confidence)" in done.stdout) is (state == "found")
     assert json.loads(path.read_text())["state"] == state
     done = asked([*ASKED, "--rate", "50", "--json", "-"])
     assert (json.loads(done.stdout)["state"], done.returncode) == (state, code)

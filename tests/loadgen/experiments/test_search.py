@@ -500,7 +500,7 @@ def test_a_capacity_claims_no_confidence_where_a_condition_has_no_interval(objec
     assert capacity.confirmed
     (line,) = [one for one in capacity_text(FoundCapacity(capacity, 9.0, Path())).splitlines() if "capacity " in one]
     assert ("confidence" in line, capacity.interval_rps is None) == (said is None, said is not None)
-    assert line.endswith(" with 95 % confidence)" if said is None else f", as measured: {said})")
+    assert line.endswith(" with 95% confidence)" if said is None else f", as measured: {said})")
 
 
 def test_an_invalid_probe_that_is_allowed_is_judged_and_marked():
@@ -519,7 +519,7 @@ def test_an_invalid_probe_that_is_allowed_is_judged_and_marked():
     said = "capacity    undecided; 105 requests/s did not pass, and no lower rate did"
     assert said in capacity_text(undecided).splitlines()
     confirmed = capacity_text(replace(found, capacity=replace(found.capacity, confirm_s=300.0))).splitlines()
-    assert "capacity    100 requests/s (100 to 105 with 95 % confidence)" in confirmed
+    assert "capacity    100 requests/s (100 to 105 with 95% confidence)" in confirmed
     assert any(
         line.startswith("confirmed   by runs of 300 s: the objective held at 100 requests/s") for line in confirmed
     )

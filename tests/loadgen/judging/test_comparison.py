@@ -92,7 +92,7 @@ def test_least_rounds(metrics, fewest):
 
 @pytest.mark.parametrize(("count", "metrics"), [(6, 1), (8, 4), (10, 4), (14, 1)])
 def test_the_scatter_that_is_said_has_the_power(count, metrics):
-    """Of normal effects at the margin, at least 90 % are found at the level of Holm's first step."""
+    """Of normal effects at the margin, at least 90% are found at the level of Holm's first step."""
     margin, rng = 0.05, np.random.default_rng(1)
     scatter = largest_scatter(count, metrics, margin)
     draws = rng.normal(math.log1p(margin), scatter, (400, count))
@@ -181,7 +181,7 @@ def test_another_time_tolerates_the_spread_of_the_baseline():
     def outcome(*values):
         return unpaired(baseline, [run(p50=value) for value in values], ["p50"], 0.05).outcome
 
-    assert outcome(*[11.5] * 6) is Outcome.UNDECIDED  # it would have been 4 % worse, and the time 20 % better
+    assert outcome(*[11.5] * 6) is Outcome.UNDECIDED  # it would have been 4% worse, and the time 20% better
     assert outcome(*[9.0] * 6) is Outcome.NOT_WORSE
     assert outcome(*[16.0, 17.0] * 3) is Outcome.WORSE
     assert outcome(*[12.0, 16.0] * 3) is Outcome.UNDECIDED

@@ -149,7 +149,7 @@ def test_shares_cover_though_slow_requests_come_in_clusters(utilisation):
 
 
 def test_a_share_that_was_not_seen_has_an_upper_end():
-    """That of the textbook: 4.4 of the requests, with 95 % confidence from both sides."""
+    """That of the textbook: 4.4 of the requests, with 95% confidence from both sides."""
     nothing, totals = np.zeros(160), np.full(160, 100)
     none, every = (share_interval(some, some, totals) for some in (nothing, totals))
     assert none is not None

@@ -33,10 +33,10 @@ def walk(share, seed=0, count=100):
         pytest.param(walk(0.03), np.ones(100), False, id="noise that wanders: few values are independent"),
         pytest.param(noise(0.03), np.ones(100), True, id="as much that does not"),
         pytest.param(walk(0.002), np.ones(100), True, id="little that wanders"),
-        pytest.param(1 - 0.0012 * (TIME - 50), np.ones(100), False, id="throughput falls by 6 % over the window"),
-        pytest.param(1 - 0.0008 * (TIME - 50), np.ones(100), True, id="throughput falls by 4 %"),
-        pytest.param(np.ones(100), 1 + 0.006 * (TIME - 75), False, id="p99 grows by 30 %"),
-        pytest.param(np.ones(100), 1 + 0.004 * (TIME - 75), True, id="p99 grows by 20 %"),
+        pytest.param(1 - 0.0012 * (TIME - 50), np.ones(100), False, id="throughput falls by 6% over the window"),
+        pytest.param(1 - 0.0008 * (TIME - 50), np.ones(100), True, id="throughput falls by 4%"),
+        pytest.param(np.ones(100), 1 + 0.006 * (TIME - 75), False, id="p99 grows by 30%"),
+        pytest.param(np.ones(100), 1 + 0.004 * (TIME - 75), True, id="p99 grows by 20%"),
         pytest.param(np.ones(100), np.sqrt(TIME), False, id="a backlog at full utilisation"),
         pytest.param(np.minimum(TIME + 1, 40), np.minimum(TIME + 1, 40), True, id="a start that is over"),
         pytest.param(np.minimum(TIME + 1, 70), np.minimum(TIME + 1, 70), False, id="a start that was long"),
@@ -73,8 +73,8 @@ def test_looks_must_agree():
 def test_text_names_change_uncertainty_and_margin():
     """In percent of the mean over the window."""
     text = steadiness((1 - 0.0008 * (TIME - 74.5)).tolist(), noise(0.05).tolist()).text
-    assert text.startswith("over the last 50 intervals throughput -4.0 ± 0.0 % (margin 5 %), p99 ")
-    assert text.endswith("% (margin 25 %)")
+    assert text.startswith("over the last 50 intervals throughput -4.0 ± 0.0% (margin 5%), p99 ")
+    assert text.endswith("% (margin 25%)")
 
 
 def test_independent_noise_gives_the_textbooks_interval():
@@ -84,13 +84,13 @@ def test_independent_noise_gives_the_textbooks_interval():
     expected = stats.t.ppf(0.995, 48) * fit.stderr * 50 / values.mean()
     parameters = SteadyParameters(min_intervals=50, looks=1)
     text = steadiness(values.tolist(), [1.0] * 50, parameters).text
-    assert f"± {100 * expected:.1f} %" in text
+    assert f"± {100 * expected:.1f}%" in text
 
 
 @pytest.mark.parametrize("degrees", [3, 3.5, 5, 10, 48.2, 1000])
 @pytest.mark.parametrize("probability", [0.9, 0.95, 0.99, 0.995])
 def test_student_quantile(probability, degrees):
-    """As scipy has it, within 1 %."""
+    """As scipy has it, within 1%."""
     assert student_quantile(probability, degrees) == pytest.approx(stats.t.ppf(probability, degrees), rel=0.01)
 
 

@@ -63,8 +63,8 @@ def judged(evidence: Evidence) -> Verdict:
         pytest.param(SATURATED, {}, "yes", "replicas", id="full batches all the time"),
         pytest.param(SATURATED, {"busy_share": 0.4}, "yes", "replicas", id="the way to the replica is its time too"),
         pytest.param(SATURATED, {"busy_share": None, "gap_ms": None}, "yes", "replicas", id="replicas without times"),
-        pytest.param(SATURATED, {"in_flight_share": 0.95}, "yes", "replicas", id="95 % is all the time"),
-        pytest.param(SATURATED, {"full_batch_share": 0.9}, "yes", "replicas", id="90 % are full"),
+        pytest.param(SATURATED, {"in_flight_share": 0.95}, "yes", "replicas", id="95% is all the time"),
+        pytest.param(SATURATED, {"full_batch_share": 0.9}, "yes", "replicas", id="90% are full"),
         pytest.param(
             SATURATED,
             {"busy_share": 0.1, "roles": roles(0.4, 0.55, 0.2)},
@@ -93,7 +93,7 @@ def judged(evidence: Evidence) -> Verdict:
             "unknown",
             id="before replicas that compute half of the time",
         ),
-        pytest.param(SATURATED, {"roles": roles(0.4, 0.45)}, "yes", "replicas", id="85 % are not all of a core"),
+        pytest.param(SATURATED, {"roles": roles(0.4, 0.45)}, "yes", "replicas", id="85% are not all of a core"),
         pytest.param(
             SATURATED,
             {"busy_share": 0.1, "roles": shared(0.4, 0.36)},
@@ -214,7 +214,7 @@ def test_nothing_is_concluded_from_an_invalid_run():
 def test_the_text_has_the_figures():
     """A reader needs no table."""
     assert judged(SATURATED).text == (
-        "yes: replicas had a batch in flight 100 % of the time, 99 % of batches full (mean 1.99 of 2), "
+        "yes: replicas had a batch in flight 100% of the time, 99% of batches full (mean 1.99 of 2), "
         "11.2 ms in the model per batch, 1.2 ms between, the replicas are the limit"
     )
     text = judged(replace(SATURATED, busy_share=0.1, roles=roles(0.4, 0.55, 0.2))).text
@@ -231,7 +231,7 @@ def test_the_text_says_how_many_replicas_worked():
     for evidence in (hung, died, replace(SATURATED, replicas=3, replica_use=again)):
         verdict = judged(evidence)
         assert (verdict.saturated, verdict.limit) == ("yes", "replicas")
-        assert verdict.text.startswith("yes: 2 of 3 replicas worked throughout; replicas had a batch in flight 100 %")
+        assert verdict.text.startswith("yes: 2 of 3 replicas worked throughout; replicas had a batch in flight 100%")
 
 
 SIMULATED = 100

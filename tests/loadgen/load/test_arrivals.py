@@ -22,7 +22,7 @@ def gaps_s(arrivals, warmup_s=0.0):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_poisson_gaps_are_exponential(seed):
-    """Kolmogorov and Smirnov do not object, and would to a rate that is 5 % off."""
+    """Kolmogorov and Smirnov do not object, and would to a rate that is 5% off."""
     gaps = gaps_s(parse_arrivals("poisson", 200, 100, seed))
     assert stats.kstest(gaps, stats.expon(scale=1 / 200).cdf).pvalue > REJECTED_BELOW
     assert stats.kstest(gaps, stats.expon(scale=1 / 210).cdf).pvalue < REJECTED_BELOW

@@ -437,7 +437,7 @@ def test_a_schedule_sends_what_was_planned_and_no_more(clock):
 def test_a_pause_of_the_server_is_in_the_latencies_of_all_who_came_in_it(clock):
     """Of 200 a second for 20 s, 4000, those of a pause of 2 s, 400, wait for its end: 2000 ms, 1995 ms, … 5 ms.
 
-    The slowest 1 % are forty, 2000 ms to 1805 ms, so p99 is the next, 1800 ms; all of it up to 5 ms less, as the pause
+    The slowest 1% are forty, 2000 ms to 1805 ms, so p99 is the next, 1800 ms; all of it up to 5 ms less, as the pause
     begins between two requests. A client that waited for answers before it sent would have sent one request in the
     pause, and found a p99 of nothing at all.
     """
@@ -451,7 +451,7 @@ def test_a_pause_of_the_server_is_in_the_latencies_of_all_who_came_in_it(clock):
 
 
 def test_what_is_never_answered_is_slower_than_any_answer(clock):
-    """2 % swallowed: p95 is a number, p99 is not, but has a bound, and a threshold on it is crossed."""
+    """2% swallowed: p95 is a number, p99 is not, but has a bound, and a threshold on it is crossed."""
     record = offered(ClockedSpec(clock, swallow_every=50), 400, 1.0)
     summary = summarise(record, 0.4)
     assert (record.outcomes[Outcome.TIMED_OUT], record.outcomes[Outcome.COMPLETED]) == (8, 392)

@@ -160,7 +160,7 @@ def test_a_search_for_capacity():
             "deploy      r1-c1-b2 of noop, for up to 100 requests/s with p99<50ms,failed<1%",
             "cores       1 core, 0 GPUs",
             "head-room   none at 100 requests/s, the highest rate that holds",
-            "interval    100 to 110 requests/s, with 95 % confidence",
+            "interval    100 to 110 requests/s, with 95% confidence",
             "evidence    Runs of 30 s: the objective held at 100 requests/s and did not at 110",
             "source      capacity-1",
         ]

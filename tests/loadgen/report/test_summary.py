@@ -24,7 +24,7 @@ def test_a_search_for_capacity_is_shown(tmp_path):
         "deploy r1-c1-b2 of noop, for up to 100 requests/s with p99<50ms",
         "cores 1 core, 0 GPUs",
         "head-room none at 100 requests/s, the highest rate that holds",
-        "interval 100 to 110 requests/s, with 95 % confidence",
+        "interval 100 to 110 requests/s, with 95% confidence",
         "evidence Runs of 30 s: the objective held at 100 requests/s and did not at 110",
         f"source {directory}",
         "",
@@ -32,7 +32,7 @@ def test_a_search_for_capacity_is_shown(tmp_path):
         "objective p99<50ms, for noop",
         "probe requests/s s outcome",
         "confirm 100 30 pass p99 40 ms",
-        "capacity 100 requests/s (100 to 110 with 95 % confidence)",
+        "capacity 100 requests/s (100 to 110 with 95% confidence)",
         "confirmed by runs of 30 s: the objective held at 100 requests/s, and did not at 110",
     ]
 
@@ -42,7 +42,7 @@ def test_a_comparison_is_shown(tmp_path):
     lines = shown(make_comparison(tmp_path / "compare-1"))
     assert lines == [
         f"comparison {tmp_path / 'compare-1'}",
-        "metric A B B / A 95 % interval",
+        "metric A B B / A 95% interval",
         "requests/s 4,948 4,948 +0.0% -1.0% to +1.0% not worse, within the margin of -4.8%",
         "left out round 2, A: no replica",
         "outcome not worse: B is not worse than A by 5% or more, in 1 round",
@@ -55,7 +55,7 @@ def test_a_killed_comparison_is_shown(tmp_path):
     (directory / "comparison.json").unlink()
     (directory / "compare.json").write_text('{"rounds": 6, "metrics": ["throughput"], "margin": 0.05}')
     assert shown(directory)[-5:] == [
-        "metric A B B / A 95 % interval",
+        "metric A B B / A 95% interval",
         "requests/s 4,948 4,948 +0.0% - undecided, the margin of -4.8%",
         "left out round 2, A: no replica",
         "unfinished 1 of 6 rounds measured: it was killed, or still runs",
