@@ -22,13 +22,14 @@ CHECKED = (
     "docs/**/*.md",
     "frontend_launch/**/*.py",
     "loadgen/**/*.py",
+    "loadgen/**/html/*",
     "model_containers/**/*.py",
     "pyproject.toml",
     "tests/**/*.py",
 )
 """Files that are checked, as patterns."""
 
-SUFFIXES = {".c", ".md", ".py", ".sh", ".toml", ""}
+SUFFIXES = {".c", ".html", ".js", ".md", ".py", ".sh", ".toml", ""}
 
 REMEDIES = {
     "whoever": "name the person or the process",
@@ -45,6 +46,7 @@ REMEDIES = {
     "has to be for you to say": "write what the user must pass",
     "is given up": "write 'is aborted', 'is closed' or 'is abandoned'",
     "taken for lost": "write 'counts as lost'",
+    " %": "write '62%', without a space",
 }
 """Outgrown words, in lower case, each with what to write instead."""
 
@@ -57,8 +59,15 @@ MOST_WORDS = 25
 _GAP = r"""[\s"'#*]+(?:f["'])?"""
 """Between words: ends of lines, with marks of comments and of literals that are joined."""
 
+_SPACED_PERCENT = r"(?<=[\d}])(?:\s|\\u00a0)%(?![\w({])"
+"""After a number, or the end of a replacement field; neither a format nor a remainder."""
+
 _OUTGROWN = re.compile(
-    "|".join(rf"(?<![\w-]){_GAP.join(map(re.escape, word.split()))}\b" for word in REMEDIES), re.IGNORECASE
+    "|".join(
+        rf"(?<![\w-]){_GAP.join(map(re.escape, word.split()))}\b" if word != " %" else _SPACED_PERCENT
+        for word in REMEDIES
+    ),
+    re.IGNORECASE,
 )
 
 
@@ -88,7 +97,8 @@ def outgrown(path: str, text: str) -> Iterator[Finding]:
         for match in _OUTGROWN.finditer(passage):
             if not match[0].endswith(("None", "NoBody")):  # a constant and a class
                 word = " ".join(re.findall(r"\w+", re.sub(r"\bf(?=[\"'])", "", match[0]))).lower()
-                yield Finding(path, line + passage.count("\n", 0, match.start()), word)
+                found = " %" if match[0].endswith("%") else word
+                yield Finding(path, line + passage.count("\n", 0, match.start()), found)
 
 
 def long_sentences(path: str, text: str) -> Iterator[Finding]:
@@ -135,7 +145,7 @@ def files() -> Iterator[tuple[str, str]]:
     """What is checked: paths relative to the repository, with their texts."""
     found = {path for pattern in CHECKED for path in ROOT.glob(pattern)}
     for path in sorted(path for path in found if path.is_file() and path.suffix in SUFFIXES):
-        if "__pycache__" not in path.parts:
+        if "__pycache__" not in path.parts and not path.name.endswith(".min.js"):
             yield path.relative_to(ROOT).as_posix(), path.read_text()
 
 
