@@ -62,6 +62,9 @@ _GAP = r"""[\s"'#*]+(?:f["'])?"""
 _SPACED_PERCENT = r"(?<=[\d}])(?:\s|\\u00a0)%(?![\w({])"
 """After a number, or the end of a replacement field; neither a format nor a remainder."""
 
+_DRAWN = re.compile(r"^\s*(?:=+( =+)+$|\+- )", re.MULTILINE)
+"""A table or a tree, in a docstring."""
+
 _OUTGROWN = re.compile(
     "|".join(
         rf"(?<![\w-]){_GAP.join(map(re.escape, word.split()))}\b" if word != " %" else _SPACED_PERCENT
@@ -111,6 +114,8 @@ def long_sentences(path: str, text: str) -> Iterator[Finding]:
     passages = _python_passages(text) if path.endswith(".py") else _markdown_passages(text)
     for line, passage in passages:
         for paragraph in re.split(r"\n\s*\n|\n(?=\s*[-*] |\s*\w+: )", passage):
+            if _DRAWN.search(paragraph):
+                continue
             for sentence in re.split(r"(?<=[.!?:;])\s", " ".join(paragraph.split())):
                 if len(sentence.split()) > MOST_WORDS:
                     yield Finding(path, line, sentence)
