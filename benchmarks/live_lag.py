@@ -1,10 +1,14 @@
 """What live outputs cost an open loop: its schedule lag with and without them, in paired rounds.
 
-Four open loops with Poisson arrivals take turns in each round, in an order that rotates, all with the same schedule,
-against a target in the process that answers at once: without live outputs; without them once more, which shows what
-noise makes of equal ones; with the view on a terminal, metrics and page, whose process has a core of its own; and with
-all of them on the client's core, as on a machine of two cores. Logging intervals are a third of the usual, which
-makes more records and more lines.
+Four open loops take turns in each round, in an order that rotates. They share one schedule of Poisson arrivals, and a
+target in the process that answers at once:
+
+- without live outputs;
+- without them once more, which shows the noise between equal loops;
+- with the view on a terminal, metrics and page, whose process has a core of its own;
+- with all of them on the client's core, as on a machine of two cores.
+
+Logging intervals are a third of the usual, which makes more records and more lines.
 
     .venv/bin/python benchmarks/live_lag.py [--rates 1000 10000] [--rounds 8] [--seconds 5] [--realtime]
 

@@ -4,10 +4,10 @@
 
 ``window-1`` keeps one request in flight, ``open-1000`` sends 1000 requests/s with Poisson arrivals, both with inputs of
 8 KB. ``null`` answers within the process, in the call that hands it a request; the others are
-`loadgen.servers.null_server`, a process of its own. System calls are those of a long run less those of a short one,
-divided by the requests that the long one has more, so that what a run begins and ends with is not among them. They are
-counted by `perf stat` where it may (root, or kernel.perf_event_paranoid of -1), otherwise by `strace -f -c`. strace
-stops a process at each call, so a loop that keeps a rate falls behind and makes fewer, larger turns.
+`loadgen.servers.null_server`, a process of its own. System calls are those that a long run makes more than a short
+one, per request that it sends more: so a run's start and end do not count. `perf stat` counts them where it may (root,
+or kernel.perf_event_paranoid of -1), otherwise `strace -f -c`. strace stops a process at each call, so a loop that
+keeps a rate falls behind and makes fewer, larger turns.
 """
 
 from __future__ import annotations

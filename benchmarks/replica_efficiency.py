@@ -1,7 +1,7 @@
 """How much of a bare model's throughput a whole deployment keeps, and how busy its replica is.
 
-Interleaved rounds on one machine: a bare loop calls the project's own model object on the replica's core,
-then `saturate` runs with one replica on the same core and everything else on the others.
+Two measurements take turns on one machine. A bare loop calls the project's own model object on the replica's core.
+Then `saturate` runs with one replica on the same core and everything else on the others.
 
     .venv/bin/python benchmarks/replica_efficiency.py --model inception --rounds 3 --seconds 30
 """

@@ -1,12 +1,13 @@
 """How late an open loop is, and what it costs, beside MLPerf LoadGen's Server scenario; Poisson arrivals.
 
-Three open loops take turns in each round: this project's against a target that answers at once, MLPerf LoadGen's
-against one, and this project's with inputs of 8 KB against an echoing server in C, which has a core of its own. All
-clients have the other core, one after the other. Medians are of the rounds. What is compared is the time from the plan
-to the answer of the target that answers at once: that is what MLPerf LoadGen logs. In both it holds the time to hand
-one request over in Python, a few microseconds. Beside it stands this project's schedule lag: from the plan to when the
-target had taken the request, which for the server in C is ZeroMQ's queue. MLPerf LoadGen is left out where it is not
-installed (extra `peers`), the server in C where it cannot be built.
+Three open loops take turns in each round, on one core. loadgen and MLPerf LoadGen each load a target that answers at
+once. loadgen also loads an echoing server in C, with inputs of 8 KB; that server has the other core.
+
+The table compares what MLPerf LoadGen logs: the time from the plan to the answer of the target that answers at once.
+Figures are medians of the rounds. For both it includes a few microseconds to hand one request over in Python. Beside
+it stands loadgen's schedule lag: from the plan to the moment when the target, or ZeroMQ's queue before the server in C,
+has accepted the request. MLPerf LoadGen is left out where it is not installed (extra `peers`), the server in C where it
+cannot be built.
 
     .venv/bin/python benchmarks/schedule_lag.py [--rates 1000 5000 10000] [--rounds 5] [--seconds 2]
 """

@@ -1,8 +1,8 @@
 """What a replica spends outside its model: its loop around a model that computes for a known time.
 
-The replica is a process of its own on the last core and this process, its frontend, on the first; the next batch is
-sent ahead, as the query frontend does. `outside the model` in the extra info is the share of the time in which the
-replica was not in the model call, by its own clock; the target is below 0.01 for a call of 50 ms.
+The replica is a process of its own on the last core; this process is its frontend, on the first. The next batch is
+sent ahead, as the query frontend does. The extra info has `outside the model`: the share of the time, by the replica's
+clock, in which it was not in the model call. The target is below 0.01 for a call of 50 ms.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The bytes between a client and the query frontend: handshake, request, response.
 
-Pure functions between ZeroMQ frames and values. A client holds two DEALER sockets: one on the response
-port (4455), where it asks for its client id and then receives responses, one on the request port (4456),
-where it sends. Frames are counted without the routing identity, which belongs to the ROUTER sockets.
+Pure functions between ZeroMQ frames and values. A client holds two DEALER sockets. On the response port (4455) it
+asks for its client id and receives responses; on the request port (4456) it sends. Frames are counted without the
+routing identity, which belongs to the ROUTER sockets.
 All integers are little-endian.
 
 ========== ==== ==================================================================================

@@ -463,8 +463,8 @@ class Patience:
     Attributes:
         timeout_s: for one reply; None for any, or 60 s from the planned time in an open loop.
         stall_s: time without a completion after which the run has failed.
-        drain_s: after the run, for outstanding requests; 0 means not at all, None 10 s in an open loop, else 5 s for a
-            server that runs already, and not at all for a deployment of the run.
+        drain_s: after the run, for outstanding requests; 0 does not wait. None waits 10 s in an open loop. In a closed
+            loop it waits 5 s for a server that runs already, and not at all for a deployment of the run.
     """
 
     timeout_s: float | None = None

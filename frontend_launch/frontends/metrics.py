@@ -73,9 +73,9 @@ class RatioCounter:
 class Meter:
     """Events per second: over its whole life, and as moving averages over 1, 5 and 15 minutes.
 
-    A moving average is -1 until the first tick, then the rate of that tick, then
-    ``rate += alpha * (instant - rate)`` with ``alpha = 1 - exp(-(5 s / 60 s) / minutes)``. Ticks are made
-    up for when the meter is marked or read: the first takes all events since the last, the others none.
+    A moving average is -1 until the first tick, then the rate of that tick. Each further tick does
+    ``rate += alpha * (instant - rate)``, where ``alpha = 1 - exp(-(5 s / 60 s) / minutes)``. Marking or reading the
+    meter makes up for missed ticks: the first one takes all events since the last, the others none.
 
     Attributes:
         count: all events.

@@ -2,15 +2,15 @@
 
 ``docs/placement.md`` says the rules in words. In the order in which they are applied:
 
-1. A replica that gets no GPU of its own runs on ``cpus_per_replica`` cores that no other process gets, from the cores
-   that the user named, in that order; unnamed, from the highest numbers that the infrastructure's layout leaves.
-2. GPU replicas get cores of their own from what is left, on the GPU's NUMA node first, as long as client and
-   infrastructure keep one each.
+1. A replica without a GPU of its own has ``cpus_per_replica`` cores to itself: those that the user named, in that
+   order, otherwise the highest numbers that the infrastructure's layout leaves.
+2. GPU replicas have cores of their own among the rest, on the GPU's NUMA node first. Client and infrastructure keep
+   one core each.
 3. Client and infrastructure get the cores that the user named for them. Otherwise they split the spare physical cores
-   evenly, as far as each has a use for them, and each takes the cores of its layout first; with a single spare core
-   they share it, and with none they share the cores of others. Cores that were named for replicas count as spare only
-   when there are no others, even while no replica uses them. Frontends prefer the NUMA node of the replicas they feed.
-4. GPU replicas for which rule 2 left too little share the cores of client and infrastructure.
+   evenly, each as many as it can use, from its layout first. They share a single spare core; without one, they share
+   the cores of other processes. Cores that were named for replicas count as spare only when there are no others, even
+   while no replica uses them. Frontends prefer the NUMA node of the replicas they feed.
+4. GPU replicas for which rule 2 left too few cores share those of client and infrastructure.
 
 A physical core goes to one process with all of its threads where there are enough, and the plan says where it does not.
 Two replicas never share a core unless overlaps are allowed.

@@ -38,9 +38,9 @@ GROWN_REQUESTS = 3.0
 
 GROWING = 5
 BACKLOG_FACTOR = 4.0
-"""A probe is cut short when its backlog lasts `BACKLOG_FACTOR` times the bound of a p99, or that many seconds without
-a bound, and has grown for `GROWING` intervals since. A lower percentile allows longer queues, see `_tail`; long probes
-wait longer, see `hopeless_after`."""
+"""A probe is cut short when its backlog lasts `BACKLOG_FACTOR` times the bound of a p99, and has grown for `GROWING`
+intervals since. Without a bound, the backlog must last that many seconds. A lower percentile allows longer queues, see
+`_tail`; long probes wait longer, see `hopeless_after`."""
 
 MEAN_SHARE = 0.1
 """The share of a probe in which such a backlog, 18 times the bound of a mean, breaks that bound."""

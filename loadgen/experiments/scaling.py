@@ -2,10 +2,10 @@
 
 A batch takes a replica alpha + beta * batch. So two or three measured batch sizes give the throughput at others.
 
-Each of several replicas does less than one alone. The Universal Scalability Law (Gunther 1993) has for n replicas the
-efficiency 1 / (1 + sigma (n - 1) + kappa n (n - 1)): sigma is the shared part, such as the
-frontend's core, and kappa the loss by interference. Few measurements do not determine both. So the law's answer is the
-range over all pairs that agree with the measurements; without one, it is everything up to 1.
+Each of several replicas does less than one alone. The Universal Scalability Law (Gunther 1993) gives the efficiency of
+n replicas: ``1 / (1 + sigma (n - 1) + kappa n (n - 1))``. Here sigma is the shared part, such as the frontend's core,
+and kappa the loss by interference. Few measurements do not determine both. So the law's answer is the range over all
+pairs that agree with the measurements; without a measurement, it is everything up to 1.
 
 Batches that take equal times and requests that arrive at random make a queue whose latencies follow from a simulation.
 Real batches vary, and frontend and client take their time too: so real latencies are longer.

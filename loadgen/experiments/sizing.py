@@ -14,11 +14,11 @@ Sizes of deployments are tried by cost, the cheapest first. A size is measured o
 A queue of equal batches at the rate (`loadgen.experiments.scaling`) chooses the batch size. Where even its latencies
 are too long, with the fastest batches that the measurements allow, a cell is ruled out.
 
-The first size that holds is the answer, and all that cost as much or more are left out. What time is left goes into its
-interval, since runs far apart in time show what the machine does, and into longer open loops of cheaper sizes that were
-undecided.
+The first size that holds is the answer; sizes that cost as much or more are left out. The remaining time goes into
+longer open loops of cheaper undecided sizes, and into the interval of the answer: runs far apart in time show how much
+the machine varies.
 
-What the runs tell is in `loadgen.experiments.size_knowledge`.
+`loadgen.experiments.size_knowledge` holds what the runs have shown.
 """
 
 from __future__ import annotations

@@ -116,8 +116,8 @@ class SweepConfig:
     def settings(self) -> dict[str, Any]:
         """The settings, as JSON, that make two sweeps the same."""
         settings: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
-        # Where they are kept, what becomes of invalid ones, what is shown meanwhile, tags, and how long a server is
-        # waited for are no part of what is measured.
+        # These settings do not change what is measured: the place of the results, the treatment of invalid runs, live
+        # views, tags, and the time to wait for a server.
         del settings["base"]["output"]["results_dir"], settings["base"]["allow_invalid"]
         del settings["base"]["live"], settings["base"]["tags"]
         target = settings["base"]["serve"].get("target")

@@ -208,9 +208,9 @@ def wait_share(cpu: float, wait: float) -> float:
 
     ``wait / max(1, cpu + wait)``. ``cpu + wait`` is the mean number of threads that wanted to run, so idle threads do
     not count: one thread that waits half of the time has 0.5, as have eight threads on eight cores that each wait half
-    of the time. A role that seldom wants to run has little however long it waits then, since it is the share of the
-    period, not of the time in which it wanted to run. Threads of any process make one wait: those of the role itself,
-    of other roles, and of processes outside the plan.
+    of the time. It is a share of the period, not of the time in which the role wanted to run. So a role that seldom
+    wants to run has a small one. Threads of any process make one wait: those of the role itself, of other roles, and of
+    processes outside the plan.
 
     Args:
         cpu: CPU time of all its threads ÷ the length of the period.

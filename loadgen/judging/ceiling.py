@@ -4,9 +4,11 @@ The ceiling is the highest rate of the same client with the same load, in a clos
 for an open loop, the window that a closed loop would have.
 
 The floor is the latency of the same client and its sockets with a server that answers at once: at the run's rate in an
-open loop, with one request in flight for each client in a closed one. In a closed loop at window `w` a run at `X`
-requests a second has the mean latency `w / X`, and no server can bring it below `w / ceiling` (Little's law): the share
-of the ceiling is that share of the mean latency too. The floor is what remains of the client at little load.
+open loop, with one request in flight for each client in a closed one. The floor is what remains of the client at little
+load.
+
+By Little's law, a closed loop with window `w` at `X` requests a second has the mean latency `w / X`. No server can
+bring it below `w / ceiling`, so the share of the ceiling is also the client's share of the mean latency.
 """
 
 from __future__ import annotations

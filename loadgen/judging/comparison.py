@@ -5,17 +5,17 @@ logarithm of the ratio of a figure of both, positive where B is worse. Requests 
 is the round, never the request.
 
 If A and B are equal, the effect of a round is as likely ``x`` as ``-x``. So the test of "equal" compares the mean
-effect with those of all ``2**n`` changes of signs (Fisher 1935, The Design of Experiments), which assumes nothing else
-of the noise. The effects that this test does not refute are an interval, whose ends are order statistics of the means
-of all subsets of rounds (Hartigan 1969, JASA 64, 1303). It is exact; few rounds have no interval.
+effect with the means after all ``2**n`` changes of signs (Fisher 1935, The Design of Experiments). It assumes nothing
+else of the noise. The effects that this test does not refute form an interval. Its ends are order statistics of the
+means of all subsets of rounds (Hartigan 1969, JASA 64, 1303). It is exact; few rounds have no interval.
 
-B is *not worse* where the interval ends below the margin, which is what `compare` tolerates. B is *worse* where it
-begins above zero, with Holm's correction (1979, Scandinavian Journal of Statistics 6, 65) for the number of metrics,
-and does not end below the margin. Otherwise this metric is *undecided*.
+B is *not worse* where the interval ends below the margin, which is what `compare` tolerates. B is *worse* where the
+interval begins above zero and does not end below the margin. The first condition has Holm's correction (1979,
+Scandinavian Journal of Statistics 6, 65) for the number of metrics. Otherwise this metric is *undecided*.
 
-Against a baseline of another time nothing is paired. Times may differ by as much as the baseline's own runs do, so this
-spread widens both bounds: B is *worse* beyond the margin and the spread, *not worse* where the interval plus the spread
-ends below the margin.
+Runs at another time than their baseline are not paired. The machine may differ between the two times by as much as the
+baseline's own runs differ, so this spread widens both bounds. B is *worse* beyond the margin and the spread, and *not
+worse* where the interval plus the spread ends below the margin.
 """
 
 from __future__ import annotations
@@ -274,7 +274,8 @@ def unpaired(
     """Compare runs with earlier runs, whose spread stands for what times may differ by.
 
     The machine may have been slower at another time, unseen. So B counts as worse only beyond the spread of the
-    baseline's runs and beyond the margin, and as not worse only where the spread more would still be within the margin.
+    baseline's runs and beyond the margin. It counts as not worse only if it stays within the margin with the spread
+    added.
 
     Args:
         baseline: `LEAST_BASELINE` runs of A or more.

@@ -53,8 +53,8 @@ class RoleUse:
         """The share of time that processes outside the plan took from it.
 
         Waiting for another role of the plan is no disturbance, so the outside load bounds it. Where the kernel does not
-        tell how long a role waited, its CPU time bounds that: beside other load of a share s under a fair
-        scheduler, a process waits at most s / (1 - s) times as long as it runs, and at most as long as it runs.
+        report how long a role waited, its CPU time bounds that. Under a fair scheduler, a process never waits longer
+        than it runs; beside other load of a share s, it waits at most s / (1 - s) times as long.
         """
         waited = self.wait_share
         if waited is None:

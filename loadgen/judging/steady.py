@@ -1,21 +1,21 @@
 """Tests whether a run became steady: equivalence of the slopes of throughput and p99 over intervals; pure.
 
 A test that finds no trend proves nothing: noise hides trends. So the burden is turned round (two one-sided tests, TOST;
-Schuirmann 1987): a run is steady when the confidence interval of what each series changes over the window, a line
-through it by least squares, lies within a margin of the series' mean. Noise makes the interval wide, and the answer no.
+Schuirmann 1987). A line by least squares gives the change of each series over the window. A run is steady when the
+confidence interval of that change lies within a margin of the series' mean. Noise makes the interval wide, and the
+answer no.
 
 Intervals resemble their neighbours, since queues remember, and a line through such values is less certain than the
-textbook says. With r the autocorrelation of the residuals at lag 1, n intervals are worth n (1 - r) / (1 + r)
-independent ones, and that number stands in for n in the standard error and in the degrees of freedom (Santer et al.
-2000, J. Geophys. Res. 105, 7337). A negative r counts as 0, which makes the test stricter.
+textbook says. Let r be the autocorrelation of the residuals at lag 1. Then n intervals are worth n (1 - r) / (1 + r)
+independent ones. That number replaces n in the standard error and in the degrees of freedom (Santer and others 2000, J.
+Geophys. Res. 105, 7337). A negative r counts as 0, which makes the test stricter.
 
 The window is the last half of the intervals so far. It forgets a start that was slow, and it grows, so that a long run
-can be steady in spite of more noise. Of a backlog that grows like the square root of time, as it does at exactly full
-utilisation, the last half always grows by a third of its mean, whereas a window of fixed length would in the end call
-it steady.
+can be steady in spite of more noise. At exactly full utilisation a backlog grows like the square root of time. Its last
+half then always grows by a third of its mean; a window of fixed length would in the end call it steady.
 
-A run looks after each interval and so has many chances to err. So `SteadyParameters.alpha`, which is of one look, is
-small, and several looks in a row must agree, which keeps the chance over a whole run at some percent in the worst case:
+A run looks after each interval and so has many chances to err. So `SteadyParameters.alpha`, the risk of one look, is
+small, and several looks in a row must agree. This keeps the risk of a whole run at some percent in the worst case:
 `benchmarks/steady_error_rates.py` prints both kinds of error.
 """
 

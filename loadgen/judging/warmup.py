@@ -1,10 +1,10 @@
 """Whether a warm-up sufficed: whether a run began slower than all that followed; pure.
 
-The reference is the last half of the measured part, in groups of one length. A start was slow where the groups before
-the first one that lies within the range of the reference are on average twice as far from its median as the slowest
-group of the reference. Were all groups alike, that would be rare: of independent groups with exponential tails the
-first exceeds twice the largest of n others once in n²/2 runs. Groups that resemble their neighbours are fewer than they
-seem, so where those of the reference do, nothing is said.
+The reference is the last half of the measured part, in groups of one length. The start is all groups before the first
+one within the range of the reference. It was slow if, on average, it is twice as far from the reference's median as
+the slowest group of the reference. That is rare if all groups are alike: with independent groups and exponential tails,
+the first exceeds twice the largest of n others once in n²/2 runs. Groups that resemble their neighbours are worth fewer
+than they are. If those of the reference do, there is no note.
 
 A slow start that moves neither mean, p99 nor p99.9 by much is not noted.
 """

@@ -168,7 +168,8 @@ class InFlight:
     def expire(self, planned_before_ns: int) -> Lost:
         """Time out requests planned at or before a time."""
         # Ids are sent in the order of the plan, and stragglers are the oldest, in that order too. So the search ends at
-        # the first request that is young enough, and costs by what ended since the last one, not by what is in flight.
+        # the first request that is young enough. Its cost grows with the requests that ended since the last search, not
+        # with those in flight.
         gone = []
         for request_id, times in self._stragglers.items():
             if times[0] > planned_before_ns:

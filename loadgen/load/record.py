@@ -256,23 +256,23 @@ class Record:
         requests: a log of each client, where rows are kept.
         ended: why the run ended.
         failures: requests that failed, by the reason that the server gave.
-        groups: of reasons that are one text what other texts have in common with it.
+        groups: by reason, the text that it has in common with similar ones.
         stages: where the time of some of the requests of `latency` went.
         upper_bounds: good answers that were read later than they arrived, since the client did not run: their latency
             is an upper bound.
-        reading_ns: the longest time asked for between two readings of replies in the measured part: so much too long a
-            latency may be, unless the client had to wait for its core; 0 where each was read as it came.
+        reading_ns: the longest time asked for between two readings of replies in the measured part; 0 where each was
+            read as it came. A latency is too long by at most this, unless the client had to wait for its core.
         pauses: when a client did not run for long, monotonic clock: from when it was due to, until it did;
             of several clients, when one or more did not.
-        unanswered: requests of a closed loop that ended in the measured part without a good answer, or were outstanding
-            at its end and never got an answer, though they waited twice as long as the slowest answer took.
+        unanswered: requests of a closed loop that ended in the measured part without a good answer. Requests that were
+            outstanding at its end and never answered count too, if they waited twice as long as the slowest answer.
         timed_out: those of `lost` that are known to have waited for the whole timeout.
-        notes: what went wrong beside the run.
+        notes: problems that did not end the run.
         resent: how often a request was sent once more; see `Delivery`.
         addresses: requests by the address that they were sent to; likewise.
         silences: when nothing completed for long in the measured part while the client ran, ascending, monotonic
             clock; of several clients, when none of them got an answer.
-        tally: how the requests ended that `latency` and `lost` are of, by time; None where no condition needs it.
+        tally: outcomes over time of the requests in `latency` and `lost`; None where no condition needs them.
     """
 
     sent: int = 0

@@ -27,8 +27,8 @@ class Tally:
 
     Attributes:
         bounds_ns: as given.
-        totals: int64, a sum for each `Outcome`, then the slow ones of each bound, then those of half of each bound,
-            which say how slow ones come in clusters where there are few of them.
+        totals: int64, a sum for each `Outcome`, then the slow ones of each bound, then those of half of each bound.
+            Where slow ones are few, the last show how they cluster.
         length_ns: of each batch.
     """
 

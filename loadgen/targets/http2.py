@@ -5,8 +5,8 @@ https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md for what a call i
 HEADERS, DATA and HEADERS with the status back.
 
 All calls of a connection have the same headers, and so, mostly, have all answers. Once both sides have them in their
-tables a block of headers is a few bytes, each the number of an entry, and changes neither table: such blocks are
-written and read once.
+tables, a block of headers is a few bytes, each the number of an entry. It changes neither table, so loadgen writes and
+reads such a block once.
 """
 
 from __future__ import annotations

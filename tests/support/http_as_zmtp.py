@@ -1,8 +1,8 @@
 """HTTP requests that version 1.0 of ZeroMQ's protocol reads as messages: what a web page can send to a ZeroMQ port.
 
-That version has no greeting. Each frame is its length with one byte of flags, the flags, of which the lowest bit says
-that more follow, and the content. So each character of a request is a length, a flag or content, and the body, whose
-beginning ends the frame that is begun in the headers, holds whatever frames it likes.
+That version has no greeting. A frame is its length, counted with one byte of flags, then the flags and the content.
+The lowest bit of the flags says that more frames follow. So each character of a request is a length, a flag or content.
+The beginning of the body ends the frame that the headers began; the rest of the body holds any frames.
 """
 
 from __future__ import annotations

@@ -112,9 +112,9 @@ class FileContents(Contents):
     """From a file, or from all files of a directory; a request takes the next inputs, as many as it has rows.
 
     For one input tensor: npy, npz, images, and for BYTES any other file as one string. For several: an npz whose arrays
-    have the tensors' names, each ``(n, *shape)``. For any number: an entry a request, of text files, JSON (also as
-    Triton's perf_analyzer reads it), JSON Lines and CSV, whose members or columns have the tensors' names. An optional
-    one that a file or an entry does not have is left out.
+    have the tensors' names, each ``(n, *shape)``. For any number: an entry a request, of text files, JSON, JSON Lines
+    and CSV. Members or columns have the tensors' names, and JSON may have the form of Triton's perf_analyzer. An
+    optional tensor that a file or an entry lacks is left out.
 
     Attributes:
         path: the file or directory.
