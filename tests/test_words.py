@@ -57,6 +57,7 @@ SHORT = " ".join(["word"] * words.MOST_WORDS) + "."
         pytest.param("a.md", f"```\n{LONG}\n```\n| {LONG} |\n# {LONG}\n", [], id="neither code, tables nor headings"),
         pytest.param("a.py", f'"""{SHORT}\n\n{LONG}"""\nx = "{LONG}"\n', [1], id="docstrings"),
         pytest.param("a.py", f'"""=== ===\n{LONG}\n=== ===\n\nA\n +- {LONG}"""\n', [], id="neither tables nor trees"),
+        pytest.param("a.js", f'x = "{LONG}"\n', [], id="no other code"),
         pytest.param("a.py", f"# {LONG[:60]}\n# {LONG[60:]}\nx = 1\n", [1], id="comments"),
     ],
 )

@@ -105,14 +105,14 @@ def outgrown(path: str, text: str) -> Iterator[Finding]:
 
 
 def long_sentences(path: str, text: str) -> Iterator[Finding]:
-    """The sentences of a file that have too many words.
+    """The sentences of a Markdown or Python file that have too many words.
 
     Args:
         path: of the file.
         text: all of it.
     """
-    passages = _python_passages(text) if path.endswith(".py") else _markdown_passages(text)
-    for line, passage in passages:
+    passages = {".md": _markdown_passages, ".py": _python_passages}.get(Path(path).suffix)
+    for line, passage in passages(text) if passages else ():
         for paragraph in re.split(r"\n\s*\n|\n(?=\s*[-*] |\s*\w+: )", passage):
             if _DRAWN.search(paragraph):
                 continue
