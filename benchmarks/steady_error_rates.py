@@ -120,7 +120,7 @@ def change(values: np.ndarray, look: int) -> float:
 
 
 def at_margin(time: np.ndarray, margin: float) -> np.ndarray:
-    """A power of time: over the last half it changes by the same share whenever one looks, here just the margin."""
+    """A power of time: over the last half it changes by the same share at every look, here just the margin."""
     low, high = 0.0, 1.0
     for _ in range(40):
         power = (low + high) / 2
@@ -166,8 +166,8 @@ def _warm_up(length: float) -> Callable[[np.ndarray], Signal]:
 
 
 SIGNALS: dict[str, Callable[[np.ndarray], Signal]] = {
-    "throughput, just at its margin whenever one looks": _throughput_at_margin,
-    "p99, just at its margin whenever one looks": _p99_at_margin,
+    "throughput, just at its margin at every look": _throughput_at_margin,
+    "p99, just at its margin at every look": _p99_at_margin,
     "both, just at their margins": _both_at_margin,
     "throughput falls evenly, 5% in 30 intervals": _even,
     "p99 grows like the square root of time: a backlog at full utilisation": _backlog,

@@ -254,7 +254,7 @@ def servers() -> list[Server]:
         Server("the same", "p50<10ms", mm1, lambda: mm1_rate(0.01, 0.5)),
         Server("5% of requests 20 times as long", "p99<100ms", heavy, lambda: long_run_rate(heavy, 0.1, 0.01)),
         Server("batches up to 8", "p99<40ms", batching, lambda: long_run_rate(batching, 0.04, 0.01)),
-        Server("a third as fast when 40 come in 0.1 s", "p99<100ms", cliff, lambda: long_run_rate(cliff, 0.1, 0.01)),
-        Server("refuses with 20 in it", "failed<0.5%,p99<100ms", refusing, lambda: refusing_rate(0.005)),
+        Server("a third as fast at 40 requests in 0.1 s", "p99<100ms", cliff, lambda: long_run_rate(cliff, 0.1, 0.01)),
+        Server("refuses requests while it has 20", "failed<0.5%,p99<100ms", refusing, lambda: refusing_rate(0.005)),
         Server("stands still 2 s each minute", "p99<100ms", pausing),
     ]
