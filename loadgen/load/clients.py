@@ -23,6 +23,7 @@ from frontend_launch import scratch
 from frontend_launch.children import Command, Process, start
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment, share_out
+from frontend_launch.patience import Alarm, patience
 from frontend_launch.stopped import PATIENCE_S, StoppedProcesses, is_stopped
 from frontend_launch.tasks import gather_all
 from loadgen.errors import TargetError
@@ -47,7 +48,6 @@ from loadgen.load.client_messages import (
 )
 from loadgen.load.ending import Ending
 from loadgen.load.job import Job
-from loadgen.load.patience import Alarm, patience
 from loadgen.load.record import Interval, Record
 from loadgen.load.runner import Hooks, Phase
 from loadgen.load.worker_use import WorkersUse

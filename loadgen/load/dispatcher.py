@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from frontend_launch.running_time import LATE_NS, RunningTime
 from loadgen.load.ending import Ending
 from loadgen.load.in_flight import InFlight, Settled
 from loadgen.load.job import Job
@@ -19,7 +20,6 @@ from loadgen.load.reading_pace import LEAST_IN_FLIGHT, ReadingPace
 from loadgen.load.record import Interval, Record
 from loadgen.load.recorder import Recorder, ScheduleRecorder
 from loadgen.load.requests_log import RequestsLog
-from loadgen.load.running_time import LATE_NS, RunningTime
 from loadgen.load.tally import Tally
 from loadgen.load.target import NO_REPLIES, Outcome, Replies, Single
 from model_containers.units import NS_PER_S

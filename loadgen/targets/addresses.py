@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from loadgen.load.patience import patience
+from frontend_launch.patience import patience
 from loadgen.targets.address import Address
 from loadgen.targets.client_limits import client_limit
 from model_containers.units import NS_PER_S

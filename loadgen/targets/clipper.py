@@ -25,10 +25,10 @@ from typing_extensions import override
 from frontend_launch import wire
 from frontend_launch.clock import clock_id
 from frontend_launch.contexts import end_context
+from frontend_launch.patience import patience
 from frontend_launch.quantities import plural
 from loadgen.errors import TargetError
 from loadgen.load.inputs import Pool
-from loadgen.load.patience import patience
 from loadgen.load.target import NO_REPLIES, Outcome, Replies, Single, Target, TargetSpec, TimedReply, Waits
 from loadgen.targets.client_limits import unreachable
 from loadgen.targets.mailbox import LoggedReasons

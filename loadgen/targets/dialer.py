@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from loadgen.load.patience import patience
+from frontend_launch.patience import patience
 from loadgen.targets.client_limits import client_limit, unreachable
 
 log = logging.getLogger(__name__)

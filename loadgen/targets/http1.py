@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from frontend_launch.patience import Expiry
 from loadgen.errors import ConfigError, TargetError
 from loadgen.load.inputs import Pool
-from loadgen.load.patience import Expiry
 from loadgen.load.target import Delivers, Delivery, Replies, Target, TargetSpec
 from loadgen.targets.access import Access
 from loadgen.targets.address import Address

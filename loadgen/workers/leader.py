@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment
+from frontend_launch.patience import Alarm, patience
 from frontend_launch.tasks import gather_all
 from loadgen.errors import ConfigError
 from loadgen.load.client_messages import (
@@ -36,7 +37,6 @@ from loadgen.load.client_messages import (
 )
 from loadgen.load.clients import Link, Senders, SharedRun, split
 from loadgen.load.job import Job
-from loadgen.load.patience import Alarm, patience
 from loadgen.load.record import Record
 from loadgen.load.runner import Hooks
 from loadgen.load.worker_use import WorkersUse

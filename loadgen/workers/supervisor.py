@@ -27,12 +27,12 @@ from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment, plan, share_out
 from frontend_launch.launch.placement_request import PlacementRequest
 from frontend_launch.launch.topology import Topology, discover
+from frontend_launch.patience import Alarm
 from frontend_launch.stopped import StoppedProcesses
 from frontend_launch.tasks import gather_all
 from loadgen.errors import ConfigError, TargetError
 from loadgen.load.client_messages import Begin, Continue, Failed, Start, Stop, StopSending, encode, read_frame, write
 from loadgen.load.clients import lost, reach_client, start_client
-from loadgen.load.patience import Alarm
 from loadgen.workers import job_text
 from loadgen.workers.messages import START_TIMEOUT_S, Identity, News, Order, Started, Worker
 

@@ -15,9 +15,9 @@ from typing import cast
 
 from typing_extensions import override
 
+from frontend_launch.patience import Expiry
 from loadgen.errors import ConfigError
 from loadgen.load.inputs import Pool
-from loadgen.load.patience import Expiry
 from loadgen.load.target import Delivers, Delivery, Replies, Target, TargetSpec
 from loadgen.targets import http2
 from loadgen.targets.access import Access

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from frontend_launch.running_time import LATE_NS
 from loadgen.load import dispatcher
 from loadgen.load.arrivals import Renewal, Steps
 from loadgen.load.dispatcher import _FAR_REPLIES, BURST, LEAD_NS, MAX_WAIT_NS, NEAR_NS, Turn, prepare
@@ -18,7 +19,6 @@ from loadgen.load.inputs import SeededInputs
 from loadgen.load.job import Job
 from loadgen.load.reading_pace import LEAST_IN_FLIGHT
 from loadgen.load.record import Record
-from loadgen.load.running_time import LATE_NS
 from loadgen.load.target import Outcome, Replies, Single
 from model_containers.model import TensorSpec
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from frontend_launch.running_time import LATE_NS
 from loadgen.load.arrivals import Renewal
 from loadgen.load.dispatcher import LONGEST_CATCH_UP_NS, MAX_WAIT_NS, prepare
 from loadgen.load.ending import Ending
 from loadgen.load.inputs import SeededInputs
 from loadgen.load.job import Job
-from loadgen.load.running_time import LATE_NS
 from loadgen.load.target import NO_REPLIES, Outcome, Replies
 from model_containers.model import TensorSpec
 

@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 
-from loadgen.load.running_time import LATE_NS, RunningTime
+from frontend_launch.running_time import LATE_NS, RunningTime
 from model_containers.units import NS_PER_S
 
 TICK_NS = 100_000_000

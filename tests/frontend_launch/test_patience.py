@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.load import patience
-from loadgen.load.patience import TICK_NS, Alarm, Expiry
+from frontend_launch import patience
+from frontend_launch.patience import TICK_NS, Alarm, Expiry
 
 S = 10**9
 TICK_S = TICK_NS / S

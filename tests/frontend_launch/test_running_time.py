@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.load.running_time import RunningTime
+from frontend_launch.running_time import RunningTime
 
 STEPS = st.lists(st.tuples(st.integers(0, 5), st.integers(1, 5)), max_size=6)
 
