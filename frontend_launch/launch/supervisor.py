@@ -1,8 +1,6 @@
 """Supervises one process of a deployment on a node of a cluster: starts it, says how it is, hands its logs over.
 
 It runs inside a process of the cluster and serves no request: it starts the process that serves on one machine too.
-A launcher that does not ask during `LEASE_S` is gone, and so is the node's manager when this process has another
-parent: the process ends, and the supervisor with it.
 """
 
 from __future__ import annotations
@@ -10,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -19,12 +16,7 @@ from frontend_launch import scratch
 from frontend_launch.affinity import affinity, pin
 from frontend_launch.children import Command, Process, start
 from frontend_launch.launch.topology import Topology, discover, first_cores
-
-LEASE_S = 10.0
-"""Patience for the launcher to ask."""
-
-PARENT_EVERY_S = 0.5
-"""Between two looks at the parent of this process."""
+from frontend_launch.supervision import Supervision
 
 LOG_BYTES = 16 << 20
 """Of a log, the last bytes that are handed over."""
@@ -59,22 +51,11 @@ def node_report(cpus: int, gpus: int) -> NodeReport:
     return NodeReport(first_cores(discover(), cpus, gpus), own_version())
 
 
-class ProcessSupervisor:
-    """Supervises a process on the machine where it runs.
+class ProcessSupervisor(Supervision):
+    """Supervises a process on the machine where it runs."""
 
-    Args:
-        abandoned: called when the launcher is gone and the process has ended.
-    """
-
-    def __init__(self, abandoned: Callable[[], object] = lambda: os._exit(1)) -> None:
-        self._abandoned = abandoned
-        self._stack = contextlib.AsyncExitStack()
-        self._process: Process | None = None
-        self._directory = Path()
-        self._parent = os.getppid()
-        self._watching: asyncio.Task[None] | None = None
-        self._ending: asyncio.Task[None] | None = None
-        self._lease: asyncio.TimerHandle | None = None
+    _process: Process | None = None
+    _directory = Path()
 
     async def gpus(self) -> str:
         """The GPUs that the cluster reserved, by their numbers."""
@@ -98,8 +79,7 @@ class ProcessSupervisor:
         own = Command(command.role, command.arguments, command.cores, environment)
         self._process = await start(own, self._directory, read_stdout=read_stdout)
         self._stack.push_async_callback(self._process.stop)
-        self._watching = asyncio.create_task(self._watch_parent(), name="watching the parent")
-        self._renew()
+        self._begin()
         return self._process.pid
 
     async def first_line(self) -> bytes:
@@ -133,35 +113,10 @@ class ProcessSupervisor:
         """Those that the kernel lets it use; empty when it is gone."""
         return affinity(self._started.pid)
 
-    async def close(self) -> None:
-        """End the process."""
-        if self._lease is not None:
-            self._lease.cancel()
-        if self._watching is not None:
-            self._watching.cancel()
-        await self._stack.aclose()
-
     @property
     def _started(self) -> Process:
         assert self._process is not None
         return self._process
-
-    def _renew(self) -> None:
-        if self._lease is not None:
-            self._lease.cancel()
-        self._lease = asyncio.get_running_loop().call_later(LEASE_S, self._end)
-
-    async def _watch_parent(self) -> None:
-        while True:
-            await asyncio.sleep(PARENT_EVERY_S)
-            if os.getppid() != self._parent:
-                self._end()
-
-    def _end(self) -> None:
-        """End everything: the launcher, or the node's manager, is gone."""
-        if self._ending is None:
-            self._ending = asyncio.create_task(self.close(), name="ending")
-            self._ending.add_done_callback(lambda _: self._abandoned())
 
 
 def _end(path: Path) -> bytes:

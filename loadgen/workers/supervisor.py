@@ -1,8 +1,7 @@
 """Supervises the client processes of a worker: starts them on planned cores, passes orders on and collects news.
 
 It runs inside a process of the cluster, and sends no request: its clients are the processes that send on one machine.
-A leader that asks for no news during `LEASE_S` is gone, and so is the node's manager when this process has another
-parent: the clients end, and the supervisor with them.
+A leader asks for news all the time; one that does not is gone, see `frontend_launch.supervision`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,20 +26,14 @@ from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment, plan, share_out
 from frontend_launch.launch.placement_request import PlacementRequest
 from frontend_launch.launch.topology import Topology, discover
-from frontend_launch.patience import Alarm
 from frontend_launch.stopped import StoppedProcesses
+from frontend_launch.supervision import Supervision
 from frontend_launch.tasks import gather_all
 from loadgen.errors import ConfigError, TargetError
 from loadgen.load.client_messages import Begin, Continue, Failed, Start, Stop, StopSending, encode, read_frame, write
 from loadgen.load.clients import lost, reach_client, start_client
 from loadgen.workers import job_text
 from loadgen.workers.messages import START_TIMEOUT_S, Identity, News, Order, Started, Worker
-
-LEASE_S = 10.0
-"""Patience for the leader to ask for news."""
-
-PARENT_EVERY_S = 0.5
-"""Between two looks at the parent of this process."""
 
 
 def identity() -> Identity:
@@ -53,7 +46,7 @@ def identity() -> Identity:
     return Identity(os.uname().nodename, known, network)
 
 
-class Supervisor(Worker):
+class Supervisor(Supervision, Worker):
     """A worker, on the machine where it runs.
 
     Args:
@@ -61,14 +54,10 @@ class Supervisor(Worker):
     """
 
     def __init__(self, abandoned: Callable[[], object] = lambda: os._exit(1)) -> None:
-        self._abandoned = abandoned
-        self._stack = contextlib.AsyncExitStack()
+        super().__init__(abandoned)
         self._processes: dict[int, Process] = {}
         self._writers: dict[int, asyncio.StreamWriter] = {}
         self._news: asyncio.Queue[News] = asyncio.Queue()
-        self._lease: Alarm | None = None
-        self._parent = os.getppid()
-        self._tasks: list[asyncio.Task[None]] = []
 
     @override
     async def identity(self) -> Identity:
@@ -89,8 +78,7 @@ class Supervisor(Worker):
             self._processes[number] = process
             self._stack.push_async_callback(process.stop)
         streams = await gather_all(*(reach_client(directory, process) for process in self._processes.values()))
-        self._renew(START_TIMEOUT_S)  # those of other nodes may take longer, and news are asked for once all are there
-        self._run(self._watch_parent())
+        self._begin(START_TIMEOUT_S)  # those of other nodes may take longer, and news are asked for once all are there
         self._run(StoppedProcesses(self._pids, self._on_stopped).watch())
         for number, (reader, writer) in zip(clients, streams, strict=True):
             self._writers[number] = writer
@@ -116,21 +104,13 @@ class Supervisor(Worker):
 
     @override
     async def close(self) -> None:
-        if self._lease is not None:
-            self._lease.cancel()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         for process in self._processes.values():  # all at once, before each is waited for
             process.terminate()
-        await self._stack.aclose()
+        await super().close()
 
     @override
     async def kill(self, pid: int, began_at: int) -> None:
         end_process(pid, began_at)
-
-    def _run(self, work: Coroutine[None, None, None]) -> None:
-        self._tasks.append(asyncio.create_task(work))
 
     def _pids(self) -> dict[str, int]:
         return {str(number): process.pid for number, process in self._processes.items()}
@@ -173,22 +153,6 @@ class Supervisor(Worker):
                 self._news.put_nowait(News(number, "frame", await read_frame(reader)))
         error = await lost(self._processes[number])
         self._news.put_nowait(News(number, "lost", text=str(error), log_tail=error.log_tail))
-
-    def _renew(self, more_s: float = 0.0) -> None:
-        if self._lease is not None:
-            self._lease.cancel()
-        self._lease = Alarm(LEASE_S + more_s, self._end)
-
-    async def _watch_parent(self) -> None:
-        while True:
-            await asyncio.sleep(PARENT_EVERY_S)
-            if os.getppid() != self._parent:
-                self._end()
-
-    def _end(self) -> None:
-        """End everything: the leader, or the node's manager, is gone."""
-        self._ending = asyncio.create_task(self.close(), name="ending")
-        self._ending.add_done_callback(lambda _: self._abandoned())
 
 
 def began(pid: int) -> int:

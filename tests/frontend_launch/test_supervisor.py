@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from frontend_launch import supervision
 from frontend_launch.affinity import affinity, pin
 from frontend_launch.children import Command
 from frontend_launch.errors import LaunchError
@@ -70,7 +71,7 @@ def test_an_exit_code_is_told_as_soon_as_it_is_known():
 
 def test_without_a_launcher_the_process_ends(monkeypatch):
     """And the supervisor with it."""
-    monkeypatch.setattr(supervisor, "LEASE_S", 0.01)
+    monkeypatch.setattr(supervision, "LEASE_S", 0.01)
 
     async def act() -> None:
         ended = asyncio.Event()
@@ -83,7 +84,7 @@ def test_without_a_launcher_the_process_ends(monkeypatch):
 
 def test_without_its_node_the_process_ends(monkeypatch):
     """The manager of the node was the parent."""
-    monkeypatch.setattr(supervisor, "PARENT_EVERY_S", 0)
+    monkeypatch.setattr(supervision, "PARENT_EVERY_S", 0)
 
     async def act() -> None:
         ended = asyncio.Event()
@@ -96,7 +97,7 @@ def test_without_its_node_the_process_ends(monkeypatch):
 
 def test_an_end_without_a_launcher_is_no_exit_of_the_process(monkeypatch):
     """The launcher finds the supervisor gone: neither a pending question nor a new one has an answer."""
-    monkeypatch.setattr(supervisor, "PARENT_EVERY_S", 0)
+    monkeypatch.setattr(supervision, "PARENT_EVERY_S", 0)
 
     async def act() -> None:
         ended = asyncio.Event()

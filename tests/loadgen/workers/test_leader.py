@@ -12,6 +12,7 @@ import pytest
 import uvloop
 from cluster_of_tests import abandoned, answering, seats
 
+from frontend_launch import supervision
 from frontend_launch.errors import LaunchError
 from frontend_launch.launch.placement import Assignment
 from loadgen.errors import TargetError
@@ -285,7 +286,7 @@ def test_only_the_process_that_was_meant_is_ended():
 
 def test_a_worker_whose_node_is_gone_ends(monkeypatch):
     """Its parent is another one then."""
-    monkeypatch.setattr(supervisor, "PARENT_EVERY_S", 0.05)
+    monkeypatch.setattr(supervision, "PARENT_EVERY_S", 0.05)
 
     async def scenario():
         ended = asyncio.Event()
@@ -332,7 +333,7 @@ def test_a_run_that_is_stopped_leaves_no_process():
 
 def test_a_worker_whose_leader_is_gone_ends_its_clients(monkeypatch):
     """Once no request for news has come for the time of its lease."""
-    monkeypatch.setattr(supervisor, "LEASE_S", 0.2)
+    monkeypatch.setattr(supervision, "LEASE_S", 0.2)
     monkeypatch.setattr(supervisor, "START_TIMEOUT_S", 0.0)
 
     async def scenario():
