@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import math
-import os
 from dataclasses import dataclass, replace
 
-from frontend_launch.cluster_address import VARIABLE, is_client_server
 from frontend_launch.errors import DescribeError
 from frontend_launch.integers import core_ranges
 from frontend_launch.launch.cluster import ClusterTopology, plan_over
@@ -34,11 +31,10 @@ from loadgen.load.arrivals import Arrivals, Renewal
 from loadgen.load.drawing import check_ranges
 from loadgen.load.input_files import FileInputs, shapes_in
 from loadgen.load.inputs import DRAWN_INPUTS, InputSource, SeededInputs
-from loadgen.targets.access import grpc_library
+from loadgen.prerequisites import check_extras, check_framework
 from loadgen.targets.application import describe_application
 from loadgen.targets.discover import discover_remote
 from loadgen.targets.remote import MOST_CONNECTIONS, Remote, RequestOptions
-from model_containers import extras
 from model_containers.model import Description
 
 MAX_WINDOW = 10_000
@@ -204,7 +200,7 @@ async def survey(config: ExperimentConfig) -> PlanContext:
         DescribeError: there is no such model.
         TargetError: the external server cannot be reached, or has no such model.
     """
-    _check_extras(config)
+    check_extras(config)
     match config.serve:
         case External(target):
             remote = await discover_remote(target)
@@ -215,19 +211,11 @@ async def survey(config: ExperimentConfig) -> PlanContext:
             return PlanContext(model, _inputs(config, model), discover())
         case CataloguedModel() as serve:
             model, shape = await _described(serve, config)
-            _check_framework(serve, model)
+            check_framework(serve, model)
             inputs = _inputs(config, model)
             topology = serve.topology if isinstance(serve, Deploy) else None
             cluster = await runtime_of(serve.runtime).cluster(serve.runtime) if isinstance(serve, Deploy) else None
             return PlanContext(model, inputs, topology or discover(), input_shape=shape, cluster=cluster)
-
-
-def _check_framework(serve: CataloguedModel, model: Description) -> None:
-    """Refuse a model whose framework the replicas, processes of this installation, would not find."""
-    here = isinstance(serve, Deploy) and serve.runtime == "process" and serve.topology is None
-    if here and (missing := extras.missing(model.framework)):
-        what = f"{model.name}: needs {' and '.join(missing)}, not installed here"
-        raise DescribeError(f"{what}; {extras.remedy(model.framework)}")
 
 
 async def _described(serve: CataloguedModel, config: ExperimentConfig) -> tuple[Description, tuple[int, ...] | None]:
@@ -373,26 +361,6 @@ def _windows(
     most = min(MAX_REMOTE_OUTSTANDING, max(1, WINDOW_BYTES // inputs.payload_bytes))
     usual = min(most, max(REMOTE_WINDOW, 4 * places))
     return usual, MAX_REMOTE_OUTSTANDING, remote.options.most_in_flight(config.client.processes)
-
-
-def _check_extras(config: ExperimentConfig) -> None:
-    """Refuse a cluster whose library is not installed, before anything is started.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    serve = config.serve
-    clusters = {"Client.workers": config.client.workers}
-    if isinstance(serve, Deploy) and serve.on_cluster:
-        clusters["Deploy.runtime"] = serve.runtime
-    for field, cluster in clusters.items():
-        if cluster is None:
-            continue
-        name = cluster.partition(":")[0]
-        if importlib.util.find_spec(name) is None:
-            raise ConfigError(f"{{{field}}} {cluster}: needs {name}; {extras.remedy(name)}")
-        if is_client_server(cluster, os.environ.get(VARIABLE, "")):
-            grpc_library()  # Ray's client needs it
 
 
 async def prepare(config: ExperimentConfig) -> Plan:

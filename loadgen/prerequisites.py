@@ -1,0 +1,50 @@
+"""Refuses a configuration that needs what is not installed, before anything is started."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+from frontend_launch.cluster_address import VARIABLE, is_client_server
+from frontend_launch.errors import DescribeError
+from loadgen.config import CataloguedModel, Deploy, ExperimentConfig
+from loadgen.errors import ConfigError
+from loadgen.targets.access import grpc_library
+from model_containers import extras
+from model_containers.model import Description
+
+
+def check_extras(config: ExperimentConfig) -> None:
+    """Refuse a cluster whose library is not installed, before anything is started.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    serve = config.serve
+    clusters = {"Client.workers": config.client.workers}
+    if isinstance(serve, Deploy) and serve.on_cluster:
+        clusters["Deploy.runtime"] = serve.runtime
+    for field, cluster in clusters.items():
+        if cluster is None:
+            continue
+        name = cluster.partition(":")[0]
+        if importlib.util.find_spec(name) is None:
+            raise ConfigError(f"{{{field}}} {cluster}: needs {name}; {extras.remedy(name)}")
+        if is_client_server(cluster, os.environ.get(VARIABLE, "")):
+            grpc_library()  # Ray's client needs it
+
+
+def check_framework(serve: CataloguedModel, model: Description) -> None:
+    """Refuse a model whose framework the replicas, processes of this installation, would not find.
+
+    Args:
+        serve: what serves it.
+        model: the model.
+
+    Raises:
+        DescribeError: it is not installed.
+    """
+    here = isinstance(serve, Deploy) and serve.runtime == "process" and serve.topology is None
+    if here and (missing := extras.missing(model.framework)):
+        what = f"{model.name}: needs {' and '.join(missing)}, not installed here"
+        raise DescribeError(f"{what}; {extras.remedy(model.framework)}")
