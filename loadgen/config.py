@@ -531,6 +531,13 @@ class ExperimentConfig:
     live: Live = field(default_factory=Live)
     tags: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def cluster(self) -> str | None:
+        """The cluster on whose nodes replicas or clients run; None where all run on this machine."""
+        if isinstance(self.serve, Deploy) and self.serve.on_cluster:
+            return self.serve.runtime
+        return self.client.workers
+
     def __post_init__(self) -> None:
         instance(self, "tags", of=(Mapping,))
         for name, value in self.tags.items():
@@ -540,6 +547,9 @@ class ExperimentConfig:
         instance(self, "load", of=(Saturate, OpenLoop))
         instance(self, "inputs", of=(Inputs,))
         instance(self, "client", of=(Client,))
+        if self.client.workers not in (None, self.cluster):
+            problem = f"another cluster than {{Deploy.runtime}} {self.cluster}"
+            raise FieldError("Client.workers", self.client.workers, problem, "name the same one")
         instance(self, "patience", of=(Patience,))
         instance(self, "output", of=(Output,))
         instance(self, "fail_if", of=(Condition,), each=True)

@@ -1,12 +1,14 @@
-"""Refuses a configuration that needs what is not installed, before anything is started."""
+"""What a configuration needs before anything is started: what is installed, and a connection to its cluster."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from frontend_launch.cluster_address import VARIABLE, is_client_server
 from frontend_launch.errors import DescribeError
+from frontend_launch.launch.runtimes import runtime_of
 from loadgen.config import CataloguedModel, Deploy, ExperimentConfig
 from loadgen.errors import ConfigError
 from loadgen.targets.access import grpc_library
@@ -32,6 +34,19 @@ def check_extras(config: ExperimentConfig) -> None:
             raise ConfigError(f"{{{field}}} {cluster}: needs {name}; {extras.remedy(name)}")
         if is_client_server(cluster, os.environ.get(VARIABLE, "")):
             grpc_library()  # Ray's client needs it
+
+
+def connected(config: ExperimentConfig) -> AbstractAsyncContextManager[None]:
+    """The one connection to its cluster that all runs in the context use; of a configuration without a cluster none.
+
+    Raises:
+        ConfigError: the cluster's library is not installed.
+        LaunchError: the cluster does not answer.
+    """
+    if config.cluster is None:
+        return nullcontext()
+    check_extras(config)
+    return runtime_of(config.cluster).connected(config.cluster)
 
 
 def check_framework(serve: CataloguedModel, model: Description) -> None:

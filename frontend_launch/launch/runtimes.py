@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import pkgutil
 import re
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,11 +24,13 @@ class Runtime:
         infrastructure: what it starts beside replicas and client, for one query frontend.
         launcher_class: ``MODULE:CLASS``, imported when a deployment starts, since some are behind an extra.
         survey: ``MODULE:FUNCTION`` that finds the machines of a cluster; empty for a runtime of this machine.
+        connection: ``MODULE:FUNCTION`` that is connected to a cluster while a context lasts; empty likewise.
     """
 
     infrastructure: tuple[Service, ...]
     launcher_class: str
     survey: str = ""
+    connection: str = ""
 
     def launcher(self, config: DeploymentConfig) -> Launcher:
         """Make the launcher of one deployment."""
@@ -47,11 +51,30 @@ class Runtime:
         found: ClusterTopology = await pkgutil.resolve_name(self.survey)(name)
         return found
 
+    def connected(self, name: str) -> AbstractAsyncContextManager[None]:
+        """A connection to its cluster while the context lasts, which all that happens in it uses; of this machine none.
+
+        Args:
+            name: of the runtime, with the cluster.
+
+        Raises:
+            LaunchError: the cluster does not answer.
+        """
+        if not self.connection:
+            return contextlib.nullcontext()
+        connection: AbstractAsyncContextManager[None] = pkgutil.resolve_name(self.connection)(name)
+        return connection
+
 
 RUNTIMES = {
     "process": Runtime(FRONTENDS, "frontend_launch.launch.process:ProcessLauncher"),
     "docker": Runtime(CONTAINERS, "frontend_launch.launch.docker:DockerLauncher"),
-    "ray": Runtime(FRONTENDS, "frontend_launch.launch.ray:RayLauncher", "frontend_launch.launch.ray:survey"),
+    "ray": Runtime(
+        FRONTENDS,
+        "frontend_launch.launch.ray:RayLauncher",
+        "frontend_launch.launch.ray:survey",
+        "frontend_launch.ray_cluster:connected",
+    ),
 }
 
 CLUSTER = re.compile(r"ray|ray:local|ray://[^/\s]+:(?P<port>[0-9]+)")

@@ -41,6 +41,7 @@ from loadgen.load.arrivals import MAX_REQUESTS, Renewal
 from loadgen.load.ending import Ending
 from loadgen.load.record import Interval
 from loadgen.plan import Plan, prepare
+from loadgen.prerequisites import connected
 from loadgen.results.document import Results, strict
 from loadgen.results.environment import command
 from loadgen.results.files import SEARCH, make_directory, new_directory
@@ -163,9 +164,10 @@ async def find_capacity(config: CapacityConfig) -> FoundCapacity:
         Interrupted: it was cancelled once there was a directory for the probes.
         CancelledError: it was cancelled before.
     """
-    plan = await prepare(config.base)
-    async with live_view(plan, "capacity", several=True) as view:
-        return await _find_capacity(config, plan, view)
+    async with connected(config.base):
+        plan = await prepare(config.base)
+        async with live_view(plan, "capacity", several=True) as view:
+            return await _find_capacity(config, plan, view)
 
 
 async def _find_capacity(config: CapacityConfig, plan: Plan, view: View) -> FoundCapacity:

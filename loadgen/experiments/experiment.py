@@ -47,6 +47,7 @@ from loadgen.load.last_part import last_part
 from loadgen.load.record import Record
 from loadgen.load.runner import Hooks, Phase, run
 from loadgen.plan import Plan, prepare, replica_options
+from loadgen.prerequisites import connected
 from loadgen.results import files
 from loadgen.results.document import Results
 from loadgen.results.environment import environment
@@ -97,10 +98,11 @@ async def run_experiment(config: ExperimentConfig) -> Results:
     match config.serve:
         case Deploy(topology=Topology(described=True)):
             raise ConfigError("{Deploy.topology}: describes a machine, on which nothing can run; leave it out")
-    plan = await prepare(config)
-    async with live_view(plan) as view:
-        log_plan(plan)
-        return await run_plan(plan, view)
+    async with connected(config):
+        plan = await prepare(config)
+        async with live_view(plan) as view:
+            log_plan(plan)
+            return await run_plan(plan, view)
 
 
 def live_view(plan: Plan, command: str = "", *, several: bool = False) -> AbstractAsyncContextManager[View]:

@@ -37,6 +37,7 @@ from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal, Trace
 from loadgen.load.ending import Ending
 from loadgen.plan import Plan, PlanContext, plan_on, survey
+from loadgen.prerequisites import connected
 from loadgen.results.document import Results, strict
 from loadgen.results.environment import command
 from loadgen.results.files import read
@@ -304,7 +305,7 @@ async def find_size(plan: SizePlan, *, resume: bool = False) -> Sized:
     }
     question = plan.question
     first = plan.plan(GridCell(question.sizes[0], question.batch_sizes[0]))
-    async with live_view(first, "size", several=True) as view:
+    async with connected(config.base), live_view(first, "size", several=True) as view:
         return await _find_size(plan, header, resume, view)
 
 

@@ -44,6 +44,7 @@ from loadgen.load.answers import AnswerCheck
 from loadgen.load.arrivals import Renewal
 from loadgen.load.ending import Ending
 from loadgen.plan import Plan, PlanContext, default_cpus_per_replica, plan_on, survey
+from loadgen.prerequisites import connected
 from loadgen.results.cells import Drift, Measured, drift
 from loadgen.results.document import Results
 from loadgen.results.environment import command
@@ -309,7 +310,8 @@ async def run_sweep(plan: SweepPlan, *, resume: bool = False) -> Sweep:
     }
     results_dir = config.base.output.results_dir
     opened = ledgers.resume(results_dir, header) if resume else ledgers.begin(results_dir, header)
-    async with live_view(next(iter(plan.plans.values())), "sweep", several=True) as view:
+    first = next(iter(plan.plans.values()))
+    async with connected(config.base), live_view(first, "sweep", several=True) as view:
         with opened as ledger:
             done = {entry.measurement for entry in ledger.entries}
             todo = [measurement for measurement in plan.order if measurement not in done]

@@ -103,9 +103,12 @@ async def workers(
     async with ray_cluster.connected(cluster):
         nodes = named(ray_cluster.nodes())
         cores = {node.node_id: taken.get(label, taken.get(node.name, ())) for label, node in nodes.items()}
-        # What a plan over the cluster has there, it has reserved.
+        # What a plan over the cluster has there, it has reserved; where that is all, clients share it.
         left = [replace(node, cpus=node.cpus - len(taken.get(label, ()))) for label, node in nodes.items()]
-        seats = spread(left, clients, [node_id for node_id in cores if cores[node_id]])
+        with_replicas = [node_id for node_id in cores if cores[node_id]]
+        seats = spread(left, clients, with_replicas) or [
+            replace(seat, node=replace(seat.node, cpus=0)) for seat in spread([*nodes.values()], clients)
+        ]
         if not seats:
             raise LaunchError(f"cluster {cluster}: no node of the cluster has a core; start nodes with cores")
         actors, found = list[Any](), list[tuple[Seat, Worker]]()

@@ -586,6 +586,16 @@ def test_what_means_one_machine_is_refused_on_a_cluster(changes, text):
     assert text in str(error.value)
 
 
+def test_clients_and_replicas_have_one_cluster():
+    """Ray connects a program to one."""
+    serve = Deploy("noop", runtime="ray")
+    assert ExperimentConfig(serve, client=Client(workers="ray")).cluster == "ray"
+    assert ExperimentConfig(Deploy("noop"), client=Client(workers="ray:local")).cluster == "ray:local"
+    assert ExperimentConfig(Deploy("noop")).cluster is None
+    with pytest.raises(ConfigError, match="workers ray:local: another cluster than runtime ray; name the same one"):
+        ExperimentConfig(serve, client=Client(workers="ray:local"))
+
+
 def test_frontends_on_a_cluster_want_credentials():
     """Unless the user does without."""
     assert Deploy("noop", runtime="ray").wants_credentials

@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from ray_nodes import Nodes
+from ray_nodes import ENDED_S, Nodes, gone
 
-STARTED_S, ENDED_S = 120.0, 60.0
+STARTED_S = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -67,32 +67,6 @@ def running(nodes, tmp_path, *arguments):
             process.kill()
 
 
-def parts(nodes):
-    """The processes of the deployment on this cluster, by pid, with their parent and their command."""
-    raylets, found = nodes.raylets(), {}
-    for path in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError, IndexError):
-            words = (path / "cmdline").read_text().replace("\0", " ")
-            parent = _parent(int(path.name))
-            if " serve " in words and _parent(parent) in raylets:
-                found[int(path.name)] = parent, words
-    return found
-
-
-def _parent(pid):
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def gone(pids):
-    """Whether processes end within the time that nothing may stay."""
-    limit = time.monotonic() + ENDED_S
-    while any(Path(f"/proc/{pid}").exists() for pid in pids):
-        if time.monotonic() > limit:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 def test_replicas_on_other_nodes_count_as_the_client_does(nodes, tmp_path):
     """Client, frontends and replicas reconcile; each replica has a node, its logs come here."""
     run = ran(nodes, tmp_path, "--replicas", "3", "--frontends", "2", "--requests", "3000", "--verify", "1")
@@ -109,7 +83,7 @@ def test_replicas_on_other_nodes_count_as_the_client_does(nodes, tmp_path):
     (logs,) = tmp_path.glob("*.logs")
     assert {f"replica-{number}.log" for number in range(3)} <= {path.name for path in logs.iterdir()}
     assert found["node_configs"][0]["runtime"] == "ray"
-    assert not parts(nodes)
+    assert not nodes.parts()
 
 
 def test_a_dry_run_names_the_nodes(nodes, tmp_path):
@@ -132,7 +106,7 @@ def test_load_and_replicas_share_the_cluster(nodes, tmp_path):
 def test_an_interrupt_ends_all(nodes, tmp_path):
     """What was measured is kept, and nothing is left."""
     with running(nodes, tmp_path, "--replicas", "2") as process:
-        pids = parts(nodes)
+        pids = nodes.parts()
         process.send_signal(signal.SIGINT)
         assert process.wait(ENDED_S) == 130
     assert len(pids) == 3
@@ -143,7 +117,7 @@ def test_an_interrupt_ends_all(nodes, tmp_path):
 def test_a_coordinator_that_is_killed_leaves_nothing(nodes, tmp_path):
     """The cluster ends its actors, and their processes end with them."""
     with running(nodes, tmp_path, "--replicas", "2") as process:
-        pids = parts(nodes)
+        pids = nodes.parts()
         process.kill()
     assert len(pids) == 3
     assert gone(pids)
@@ -152,9 +126,9 @@ def test_a_coordinator_that_is_killed_leaves_nothing(nodes, tmp_path):
 def test_the_actor_of_a_replica_that_dies_is_named(nodes, tmp_path):
     """The replica ends with it, the other one goes on."""
     with running(nodes, tmp_path, "--replicas", "2") as process:
-        pids = parts(nodes)
-        (parent, *_) = [parent for parent, words in pids.values() if "model_containers" in words]
-        os.kill(parent, signal.SIGKILL)
+        pids = nodes.parts()
+        (replica, *_) = [part for part in pids.values() if "model_containers" in part.words]
+        os.kill(replica.actor, signal.SIGKILL)
         limit = time.monotonic() + ENDED_S
         while "1 replica goes on" not in (tmp_path / "log").read_text():
             assert time.monotonic() < limit
@@ -169,7 +143,7 @@ def test_the_actor_of_a_replica_that_dies_is_named(nodes, tmp_path):
 def test_a_node_that_dies_is_named(nodes, tmp_path):
     """The last of the tests: a node is gone."""
     with running(nodes, tmp_path, "--replicas", "3") as process:
-        pids = parts(nodes)
+        pids = nodes.parts()
         nodes.kill_raylet()
         limit = time.monotonic() + ENDED_S
         while process.poll() is None and "cannot be reached" not in (tmp_path / "log").read_text():

@@ -5,9 +5,31 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 import warnings
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
 
 STORE_BYTES = 80 << 20
+
+ENDED_S = 60.0
+"""Patience for processes to end; a run has ended by then."""
+
+
+class Part(NamedTuple):
+    """A process that an actor supervises.
+
+    Attributes:
+        words: its command.
+        actor: the process of the actor.
+        raylet: the process that manages the node.
+    """
+
+    words: str
+    actor: int
+    raylet: int
 
 
 class Nodes:
@@ -32,14 +54,62 @@ class Nodes:
     def raylets(self) -> set[int]:
         """The processes that manage the nodes."""
         nodes = (self._cluster.head_node, *self._others)
-        return {node.all_processes["raylet"][0].process.pid for node in nodes}
+        return {_raylet(node) for node in nodes}
 
-    def kill_raylet(self) -> None:
-        """Of the last node, which no later run has any more."""
-        os.kill(self._others.pop().all_processes["raylet"][0].process.pid, signal.SIGKILL)
+    def others(self) -> set[int]:
+        """The same but that of the first node, where runs are started."""
+        return {_raylet(node) for node in self._others}
+
+    def kill_raylet(self, pid: int = 0) -> None:
+        """Of one of the others, which no later run has any more.
+
+        Args:
+            pid: of its raylet; 0 for that of the last node.
+        """
+        pids = [_raylet(node) for node in self._others]
+        place = pids.index(pid) if pid else -1
+        del self._others[place]
+        os.kill(pids[place], signal.SIGKILL)
+
+    def connections(self) -> int:
+        """How often a program has connected to it."""
+        from ray._raylet import GcsClient  # behind an extra
+
+        return len(GcsClient(address=self.address).get_all_job_info())
+
+    def parts(self) -> dict[int, Part]:
+        """The processes of deployments and the clients on it, by their numbers."""
+        raylets, found = self.raylets(), {}
+        for path in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError, IndexError):
+                words = (path / "cmdline").read_text().replace("\0", " ")
+                above = parent(int(path.name))
+                raylet = parent(above)
+                if (" serve " in words or "client_process" in words) and raylet in raylets:
+                    found[int(path.name)] = Part(words, above, raylet)
+        return found
 
     def shutdown(self) -> None:
         self._cluster.shutdown()
+
+
+def _raylet(node: Any) -> int:
+    return int(node.all_processes["raylet"][0].process.pid)
+
+
+def parent(pid: int) -> int:
+    """The number of the process that started a process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def gone(pids: Iterable[int]) -> bool:
+    """Whether processes end within the time that nothing may stay."""
+    limit = time.monotonic() + ENDED_S
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _free_port() -> int:
