@@ -19,7 +19,7 @@ from frontend_launch.launch.port_choice import MOVABLE
 from frontend_launch.launch.runtimes import CLUSTER, RUNTIMES, known
 from frontend_launch.launch.topology import Topology
 from frontend_launch.ports import MAX_PORT, Ports, is_loopback
-from frontend_launch.quantities import exact, number
+from frontend_launch.quantities import exact, number, plural
 from loadgen.checks import finite, host, instance, whole, words
 from loadgen.constraints import MAX_DURATION_S
 from loadgen.errors import ConfigError, FieldError
@@ -96,7 +96,7 @@ class Deploy(CataloguedModel):
         frontends: query frontends, each with its share of the replicas and of the load.
         infrastructure_cpus: cores for what is started beside the replicas, by role; the planner chooses the others.
         allow_overlap: whether cores that are named here may overlap; otherwise that is refused.
-        topology: the machine; None means this one.
+        topology: the machine, or several: the nodes of a cluster, the first with the client; None means what there is.
         runtime: ``process``, ``docker`` for containers, or a cluster: ``ray``, ``ray://HOST:PORT``, ``ray:local``.
         image: of the replicas' containers; empty for the model's.
         restart_replicas: replace a replica that died or hangs.
@@ -114,7 +114,7 @@ class Deploy(CataloguedModel):
     frontends: int = 1
     infrastructure_cpus: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     allow_overlap: bool = False
-    topology: Topology | None = None
+    topology: Topology | tuple[Topology, ...] | None = None
     runtime: str = "process"
     image: str = ""
     restart_replicas: bool = False
@@ -130,6 +130,22 @@ class Deploy(CataloguedModel):
         return self.local_token or not (self.insecure or local)
 
     @property
+    def machines(self) -> tuple[Topology, ...]:
+        """Those of `topology`."""
+        match self.topology:
+            case None:
+                return ()
+            case Topology() as machine:
+                return (machine,)
+            case machines:
+                return machines
+
+    def check_not_described(self) -> None:
+        """Refuse a machine in words, on which nothing can run."""
+        if any(machine.described for machine in self.machines):
+            raise ConfigError("{Deploy.topology}: describes a machine, on which nothing can run; leave it out")
+
+    @property
     def on_cluster(self) -> bool:
         """Whether replicas and frontends run on the nodes of a cluster."""
         return CLUSTER.fullmatch(self.runtime) is not None
@@ -139,7 +155,7 @@ class Deploy(CataloguedModel):
         whole(self, "replicas", "cpus_per_replica", "frontends")
         whole(self, "cpus", "gpus", least=0, each=True)
         instance(self, "infrastructure_cpus", of=(Mapping,))
-        instance(self, "topology", of=(Topology,))
+        instance(self, "topology", of=(Topology, tuple))
         if self.image != "":
             words(self, "image")
         if self.insecure and self.local_token:
@@ -156,6 +172,9 @@ class Deploy(CataloguedModel):
         if self.on_cluster:
             _check_port("Deploy.runtime", self.runtime)
             self._check_cluster()
+        elif len(self.machines) > 1:
+            several, remedy = plural(len(self.machines), "machine"), "add {Deploy.runtime} ray, or describe one"
+            raise FieldError("Deploy.topology", several, "need a cluster", remedy)
 
     def _check_cluster(self) -> None:
         """Refuse what means one machine."""
@@ -172,10 +191,6 @@ class Deploy(CataloguedModel):
         if self.publish_address != "127.0.0.1":
             problem = f"frontends of {{Deploy.runtime}} {self.runtime} listen on the address of their node"
             raise FieldError("Deploy.publish_address", self.publish_address, f"{{value}}: {problem}", "leave it out")
-        if self.topology is not None:
-            raise ConfigError(
-                f"{{Deploy.topology}}: {{Deploy.runtime}} {self.runtime} asks the nodes of the cluster; leave one out"
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from frontend_launch.errors import DescribeError
 from frontend_launch.integers import core_ranges
-from frontend_launch.launch.cluster import ClusterTopology, plan_over
+from frontend_launch.launch.cluster import ClusterTopology, described, plan_over
 from frontend_launch.launch.placement import Placement, PlacementRequest, plan, with_frontends
 from frontend_launch.launch.runtimes import runtime_of
 from frontend_launch.launch.topology import Topology, discover
@@ -213,9 +213,23 @@ async def survey(config: ExperimentConfig) -> PlanContext:
             model, shape = await _described(serve, config)
             check_framework(serve, model)
             inputs = _inputs(config, model)
-            topology = serve.topology if isinstance(serve, Deploy) else None
-            cluster = await runtime_of(serve.runtime).cluster(serve.runtime) if isinstance(serve, Deploy) else None
-            return PlanContext(model, inputs, topology or discover(), input_shape=shape, cluster=cluster)
+            topology, cluster = await _machines(serve)
+            return PlanContext(model, inputs, topology, input_shape=shape, cluster=cluster)
+
+
+async def _machines(serve: CataloguedModel) -> tuple[Topology, ClusterTopology | None]:
+    """The client's machine, and the nodes of the cluster where replicas are on one: those in words, or what there is.
+
+    Raises:
+        LaunchError: the cluster does not answer.
+    """
+    if not isinstance(serve, Deploy):
+        return discover(), None
+    if not serve.on_cluster:
+        return next(iter(serve.machines), None) or discover(), None
+    if serve.machines:
+        return serve.machines[0], described(serve.machines)
+    return discover(), await runtime_of(serve.runtime).cluster(serve.runtime)
 
 
 async def _described(serve: CataloguedModel, config: ExperimentConfig) -> tuple[Description, tuple[int, ...] | None]:

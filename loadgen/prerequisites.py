@@ -24,7 +24,7 @@ def check_extras(config: ExperimentConfig) -> None:
     """
     serve = config.serve
     clusters = {"Client.workers": config.client.workers}
-    if isinstance(serve, Deploy) and serve.on_cluster:
+    if isinstance(serve, Deploy) and serve.on_cluster and not serve.machines:
         clusters["Deploy.runtime"] = serve.runtime
     for field, cluster in clusters.items():
         if cluster is None:

@@ -63,6 +63,11 @@ class ClusterTopology:
     nodes: tuple[Topology, ...]
     own: str = ""
 
+    def count_gpus(self, numbers: Iterable[int]) -> int:
+        """How many GPUs of its nodes have these numbers."""
+        wanted = frozenset(numbers)
+        return sum(len(wanted & set(node.gpus)) for node in self.nodes)
+
     def here(self, machine: Topology) -> Topology:
         """The machine of this process, by its name in the cluster.
 
@@ -70,6 +75,16 @@ class ClusterTopology:
             machine: as this process finds it.
         """
         return replace(machine, node=self.own or machine.node)
+
+
+def described(machines: Iterable[Topology]) -> ClusterTopology:
+    """A cluster in words, whose first node has this process.
+
+    Args:
+        machines: its nodes, one at least.
+    """
+    nodes = tuple(replace(machine, node=f"node-{number}") for number, machine in enumerate(machines))
+    return ClusterTopology(nodes, nodes[0].node)
 
 
 def named(nodes: Iterable[Node]) -> dict[str, Node]:

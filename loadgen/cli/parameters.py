@@ -431,19 +431,21 @@ def _patience(max_in_flight: int | None, timeout: str | None, stall: str, drain:
 @panel(help_format.COMMON)
 def planning(
     topology: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="MACHINE",
-            help="With --dry-run: plan for another machine: cpus=0-31,gpus=0-1,smt=2,numa=2.",
+            help="With --dry-run: plan for another machine: cpus=0-31,gpus=0-1,smt=2,numa=2; "
+            "repeatable, for the nodes of a cluster.",
             rich_help_panel=help_format.PLACEMENT,
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print plan and placement, start nothing.")] = False,
 ) -> Settings:
     """Only a plan, for this machine or another."""
-    if topology is None:
+    if not topology:
         return {"dry_run": dry_run}
     if not dry_run:
-        raise ConfigError(f"--topology {topology} describes another machine, on which nothing can run: add --dry-run")
-
-    return {"dry_run": dry_run, "topology": describe(topology)}
+        text = f"--topology {topology[0]} describes another machine, on which nothing can run: add --dry-run"
+        raise ConfigError(text)
+    machines = tuple(describe(text) for text in topology)
+    return {"dry_run": dry_run, "topology": machines[0] if len(machines) == 1 else machines}

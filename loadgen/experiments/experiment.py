@@ -25,7 +25,6 @@ from frontend_launch.errors import LaunchError
 from frontend_launch.launch.deployment import Deployment
 from frontend_launch.launch.launcher import model_environment
 from frontend_launch.launch.placement import Assignment
-from frontend_launch.launch.topology import Topology
 from frontend_launch.quantities import plural
 from frontend_launch.tasks import cancel_again, to_completion, until_done
 from loadgen.config import CataloguedModel, Deploy, ExperimentConfig, Saturate
@@ -95,9 +94,8 @@ async def run_experiment(config: ExperimentConfig) -> Results:
         ExperimentInterrupted: it was cancelled once load had begun; what was measured is saved.
         CancelledError: it was cancelled before.
     """
-    match config.serve:
-        case Deploy(topology=Topology(described=True)):
-            raise ConfigError("{Deploy.topology}: describes a machine, on which nothing can run; leave it out")
+    if isinstance(config.serve, Deploy):
+        config.serve.check_not_described()
     async with connected(config):
         plan = await prepare(config)
         async with live_view(plan) as view:

@@ -14,7 +14,6 @@ from typing import Any
 
 from frontend_launch.affinity import pinned
 from frontend_launch.errors import FrontendLaunchError, LaunchError, PlacementError, UnavailableError
-from frontend_launch.launch.topology import Topology
 from frontend_launch.quantities import exact, number, plural
 from frontend_launch.tasks import to_completion
 from loadgen.checks import finite, instance, whole
@@ -181,7 +180,7 @@ def _cell_config(base: ExperimentConfig, cell: GridCell, gpus: tuple[int, ...]) 
     size = cell.size
     assert isinstance(base.serve, Deploy)
     cores = None if size.gpus else size.cpus_per_replica
-    own = gpus[: size.gpus]
+    own = gpus if size.gpus and base.serve.on_cluster else gpus[: size.gpus]  # there of each node
     serve = replace(base.serve, replicas=size.replicas, cpus_per_replica=cores, gpus=own, batch_size=cell.batch_size)
     return replace(base, serve=serve)
 
@@ -229,7 +228,7 @@ def _gpus(base: ExperimentConfig, context: PlanContext) -> tuple[int, ...]:
     assert isinstance(base.serve, Deploy)
     if base.serve.gpus is not None:
         return base.serve.gpus
-    return tuple(gpu for gpu in context.model.gpus if gpu in context.topology.gpus)
+    return tuple(gpu for gpu in context.model.gpus if any(gpu in machine.gpus for machine in context.machines))
 
 
 def _sizes(
@@ -245,10 +244,11 @@ def _sizes(
     refused: Exception | None = None
     for cpus, gpu in (*kinds, *([(0, True)] if gpus else [])):
         room = sum(len(machine.cores) // cpus for machine in context.machines) if cpus else 0
-        most = len(gpus) if gpu else max(1, room)
+        on_gpus = len(gpus) if context.cluster is None else context.cluster.count_gpus(gpus)
+        most = on_gpus if gpu else max(1, room)
         for count in dict.fromkeys(config.replicas) or range(1, most + 1):
-            if gpu and count > len(gpus):
-                problem = f"{count} replicas need {count} GPUs, and replicas may use {len(gpus)}"
+            if gpu and count > on_gpus:
+                problem = f"{count} replicas need {count} GPUs, and replicas may use {on_gpus}"
                 refused = refused or PlacementError(f"{problem}; use fewer replicas")
                 continue
             size = Size(count, cpus, count if gpu else 0)
@@ -291,9 +291,8 @@ async def find_size(plan: SizePlan, *, resume: bool = False) -> Sized:
         Interrupted: it was cancelled.
     """
     config = plan.config
-    match config.base.serve:
-        case Deploy(topology=Topology(described=True)):
-            raise ConfigError("{Deploy.topology}: describes a machine, on which nothing can run; leave it out")
+    assert isinstance(config.base.serve, Deploy)
+    config.base.serve.check_not_described()
     header = {
         "command": command(),
         "started_at": ledgers.now(),

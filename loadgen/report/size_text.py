@@ -37,11 +37,13 @@ def size_plan_text(plan: SizePlan) -> str:
     question = plan.question
     cells = len(question.sizes) * len(question.batch_sizes)
     first = duration(STARTING_S + 3 * (question.run_s + OVERHEAD_S) + question.confirm_s)
-    rows = [("size", "replicas", "cores each", "cores", "gpus")]
-    rows += [
-        (size.name, str(size.replicas), str(size.cpus_per_replica), str(size.cores), str(size.gpus))
-        for size in sorted(question.sizes, key=question.rank)
-    ]
+    named = plan.context.cluster is not None
+    rows: list[tuple[str, ...]] = [("size", "replicas", "cores each", "cores", "gpus", *["nodes"] * named)]
+    for size in sorted(question.sizes, key=question.rank):
+        counts = [size.replicas, size.cpus_per_replica, size.cores, size.gpus]
+        if named:
+            counts.append(len({row.node for row in plan.plan(GridCell(size, 1)).placement.replicas}))
+        rows.append((size.name, *map(str, counts)))
     batches = " ".join(map(str, question.batch_sizes))
     return "\n".join(
         [

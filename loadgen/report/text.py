@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from frontend_launch.integers import core_ranges
-from frontend_launch.launch.placement import Placement
+from frontend_launch.launch.placement import Assignment, Placement
 from frontend_launch.launch.topology import Topology
 from frontend_launch.quantities import byte_size, duration, number, plural
 from loadgen.config import CataloguedModel, Deploy, External, OpenLoop, Saturate
@@ -166,16 +166,23 @@ def placement_text(placement: Placement) -> str:
 
 
 def sweep_plan_text(plan: SweepPlan) -> str:
-    """The grid with the cores and GPUs of each cell's replicas, and about how long it takes."""
-    rows = [("cell", "replicas", "cores each", "batch", "cores of the replicas", "gpus", "client")]
+    """The grid with the cores and GPUs of each cell's replicas, and about how long it takes.
+
+    On a cluster each node that has some is named, on a line of its own.
+    """
+    serve = plan.config.base.serve
+    named = isinstance(serve, Deploy) and serve.on_cluster
+    rows: list[tuple[str, ...]] = [
+        ("cell", "replicas", "cores each", "batch", *["node"] * named, "cores of the replicas", "gpus", "client")
+    ]
     for cell, planned in plan.plans.items():
-        replicas = planned.placement.replicas
-        cores = " ".join(core_ranges(row.cores) for row in replicas) or "-"
-        gpus = core_ranges([row.gpu for row in replicas if row.gpu is not None]) or "-"
         client = core_ranges(planned.placement["client"].cores)
         size = cell.size
         sizes = ("-", "-") if size == NOWHERE else (str(size.replicas), str(size.cpus_per_replica))
-        rows.append((cell.name, *sizes, str(cell.batch_size), cores, gpus, client))
+        head: tuple[str, ...] = (cell.name, *sizes, str(cell.batch_size))
+        for node, cores, gpus in _replicas_by_node(planned.placement):
+            rows.append((*head, *[node] * named, cores, gpus, client))
+            head, client = ("",) * len(head), ""
     repeats = len(plan.order) - len(plan.plans)
     extra = f", {repeats} of them again" if repeats else ""
     expected = duration(plan.expected_s)
@@ -185,6 +192,21 @@ def sweep_plan_text(plan: SweepPlan) -> str:
     if sent := sent_text([plan.plans[measurement.cell] for measurement in plan.order]):
         total.append(f"sends {sent}")
     return "\n".join([table(rows), *notes, *total])
+
+
+def _replicas_by_node(placement: Placement) -> list[tuple[str, str, str]]:
+    """Each node that has replicas, with their cores and GPUs; dashes where none has any."""
+    nodes: dict[str, list[Assignment]] = {}
+    for row in placement.replicas:
+        nodes.setdefault(row.node, []).append(row)
+    return [
+        (
+            node,
+            " ".join(core_ranges(row.cores) for row in rows),
+            core_ranges([row.gpu for row in rows if row.gpu is not None]) or "-",
+        )
+        for node, rows in nodes.items()
+    ] or [("-", "-", "-")]
 
 
 def sweep_text(sweep: Sweep) -> str:

@@ -29,6 +29,7 @@ from loadgen.config import (
 )
 from loadgen.errors import ConfigError, FieldError
 from loadgen.experiments.capacity import CapacityConfig
+from loadgen.experiments.experiment import run_experiment
 from loadgen.experiments.search import Limits
 from loadgen.experiments.sweep import SweepConfig, prepare_sweep
 from loadgen.judging.slo import parse
@@ -576,7 +577,6 @@ def test_named_ports_are_those_that_could_give_way(names):
             {"publish_address": "0.0.0.0"},
             "publish_address 0.0.0.0: frontends of runtime ray listen on the address of their",
         ),
-        ({"topology": describe("cpus=0-3")}, "topology: runtime ray asks the nodes of the cluster; leave one out"),
     ],
 )
 def test_what_means_one_machine_is_refused_on_a_cluster(changes, text):
@@ -584,6 +584,24 @@ def test_what_means_one_machine_is_refused_on_a_cluster(changes, text):
     with pytest.raises(ConfigError) as error:
         Deploy("noop", runtime="ray", **changes)
     assert text in str(error.value)
+
+
+def test_several_machines_are_those_of_a_cluster():
+    """Which are named by their place, the first with the client."""
+    nodes = (describe("cpus=0-3"), describe("cpus=0-7"))
+    with pytest.raises(ConfigError, match="topology 2 machines: need a cluster; add runtime ray, or describe one"):
+        Deploy("noop", topology=nodes)
+    config = ExperimentConfig(Deploy("noop", runtime="ray", replicas=2, topology=nodes))
+    plan = plan_on(config, asyncio.run(survey(config)))
+    rows = [(row.node, row.role) for row in plan.placement.assignments]
+    assert rows == [
+        ("node-0", "client"),
+        ("node-1", "frontends"),
+        ("node-1", "replica-0"),
+        ("node-0", "replica-1"),
+    ]
+    with pytest.raises(ConfigError, match="describes a machine, on which nothing can run"):
+        asyncio.run(run_experiment(config))
 
 
 def test_clients_and_replicas_have_one_cluster():

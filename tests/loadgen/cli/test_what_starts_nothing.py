@@ -50,6 +50,12 @@ def test_the_readmes_command_plans_two_gpus():
         pytest.param(["--gpus", "0"], 2, "no GPU code", id="a GPU for a model without GPU code"),
         pytest.param(["--replicas", "5000"], 3, "5,000 replicas", id="more replicas than cores"),
         pytest.param(["--topology", "cpus=0-3"], 2, "--dry-run", id="running on a described machine"),
+        pytest.param(
+            ["--dry-run", "--topology", "cpus=0-3", "--topology", "cpus=0-3"],
+            2,
+            "--topology 2 machines: need a cluster; add --runtime ray, or describe one",
+            id="several machines",
+        ),
         pytest.param(["--app", "x"], 2, "--connect", id="an application without a connection"),
         pytest.param(["--connect", "127.0.0.1", "--replicas", "2"], 2, "--replicas", id="replicas with a connection"),
         pytest.param(["--runtime", "podman"], 2, "podman", id="an unknown runtime"),
@@ -268,6 +274,51 @@ def test_the_plan_of_a_sweep_has_the_cores_of_all_replicas():
     rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.startswith("r")}
     assert rows["r1-c1-b2"][1:] == ["1", "1", "2", "31", "0", "4-7"]
     assert rows["r3-c1-b2"][1:] == ["3", "1", "2", "31", "30", "16", "0,1", "4-7"]
+
+
+NODES = [
+    *("--runtime", "ray", "--dry-run", "--topology", "cpus=0-3"),
+    *("--topology", "cpus=0-7,gpus=0-1", "--topology", "cpus=0-5,gpus=0"),
+]
+"""A cluster of three nodes."""
+
+
+def test_nodes_in_words_are_a_cluster():
+    """Which needs neither a cluster nor its library; the node comes first."""
+    done = asked([LOADGEN, "saturate", "-m", "inception", "--replicas", "4", "--frontends", "2", *NODES])
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("node-")]
+    assert [(row[0], row[1], row[3]) for row in rows] == [
+        ("node-0", "client", "-"),
+        ("node-1", "frontends-0", "-"),
+        ("node-2", "frontends-1", "-"),
+        ("node-1", "replica-0", "0"),
+        ("node-2", "replica-1", "0"),
+        ("node-1", "replica-2", "-"),
+        ("node-2", "replica-3", "-"),
+    ]
+
+
+def test_the_plan_of_a_sweep_over_nodes_has_a_line_for_each():
+    """What they have no room for is skipped as on one machine."""
+    done = asked([LOADGEN, "sweep", "-m", "noop", "-r", "1,2,99", "-p", "1", "-b", "2", *NODES, "--skip-impossible"])
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if "node-" in line]
+    assert rows == [
+        ["r1-c1-b2", "1", "1", "2", "node-1", "7", "-", "0-3"],
+        ["r2-c1-b2", "2", "1", "2", "node-1", "7", "-", "0-3"],
+        ["node-2", "5", "-"],
+    ]
+    assert "r99-c1: 99 replicas of 1 core: the 3 nodes of the cluster have room for 18" in done.stdout
+
+
+def test_the_sizes_of_a_cluster_have_their_nodes():
+    """GPUs of all nodes count, though their numbers are those of each."""
+    asked_for = ["--rate", "50", "--slo", "p99<1s", "--gpus", "0,1"]
+    done = asked([LOADGEN, "size", "-m", "inception", *asked_for, *NODES])
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("r") and "-g" in line]
+    assert [(row[0], row[-1]) for row in rows] == [("r1-c1-g1", "1"), ("r2-c1-g2", "2"), ("r3-c1-g3", "2")]
 
 
 def test_what_cannot_be_placed_is_refused_at_once():
