@@ -222,8 +222,8 @@ class _Reader:
             self._skipped.append(f"{path} (a sweep without a finished measurement)")
             return False
         if not entries:
-            remedy = "wait for it, or run its command again with {run_sweep.resume}"
-            raise ConfigError(f"{path}: holds a sweep without a finished measurement; {remedy}")
+            problem = "holds a sweep without a finished measurement"
+            raise ConfigError(f"{path}: {problem}; wait for it, or run its command again")
         sweep = path.resolve()
         self._missing[sweep] = [
             Missing(entry.cell, entry.error or "no results") for entry in entries if not entry.results

@@ -239,13 +239,13 @@ def test_nothing_to_report_is_refused(tmp_path):
 
 @pytest.mark.parametrize("ledger", [True, False])
 def test_a_sweep_without_a_measurement(tmp_path, ledger):
-    """It is said what is missing, and how to go on."""
+    """The error says what is missing, and how to go on; there is nothing to resume."""
     sweep = make_sweep(tmp_path, [])
     if not ledger:
         (sweep / "ledger.jsonl").unlink()
     with pytest.raises(ConfigError) as error:
         collect([sweep])
-    remedy = "wait for it, or run its command again with resume"
+    remedy = "wait for it, or run its command again"
     assert str(error.value) == f"{sweep}: holds a sweep without a finished measurement; {remedy}"
 
 
