@@ -119,8 +119,9 @@ def flat(cells: Sequence[Cell]) -> list[str]:
             groups.setdefault((cell.configuration, cell.sweep), []).append(cell)
     pairs = [next(_flat_pairs(sorted(group, key=_window)), None) for group in groups.values()]
     return [
-        f"{small.name}: throughput flat while the window doubled ({small.load.window} to {large.load.window} requests "
-        f"in flight: {number(small.throughput_rps.median)} and {number(large.throughput_rps.median)} requests/s): "
+        f"{small.name}: throughput flat while the window doubled "
+        f"({small.load.window:,} to {large.load.window:,} requests in flight: "
+        f"{number(small.throughput_rps.median)} and {number(large.throughput_rps.median)} requests/s): "
         "the limit is the server or the way to it"
         for small, large in filter(None, pairs)
     ]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from frontend_launch.quantities import number
+from frontend_launch.quantities import exact, grouped, number
 
 if TYPE_CHECKING:
     from loadgen.results.document import Results
@@ -506,8 +506,17 @@ def _time(run: Run) -> str:
     return run.results.started_at[:19].replace("T", " ")
 
 
+def _load_name(load: Load) -> str:
+    """Such as ``window 1,000`` or ``poisson 2,000 requests/s``: like the other figures beside a name."""
+    if load.arrivals is None:
+        return "unknown window" if load.window is None else f"window {load.window:,}"
+    if load.rate_rps is None:
+        return load.arrivals
+    return load.arrivals.replace(f" {exact(load.rate_rps)} ", f" {grouped(load.rate_rps)} ")
+
+
 _QUALIFIERS: tuple[Callable[[Configuration, Load], str], ...] = (
-    lambda c, load: load.arrivals or ("unknown window" if load.window is None else f"window {load.window}"),
+    lambda c, load: _load_name(load),
     lambda c, load: c.weights,
     lambda c, load: "XLA" if c.xla else "no XLA",
     lambda c, load: c.target or "no target",

@@ -31,6 +31,13 @@ def cell_run(replicas=1, cpus=1, batch=2, *, rps=100.0, p99=50.0, started="2026-
     return run_of(made, path, sweep=SWEEP)
 
 
+def scheduled(text, rate_rps):
+    """A run of an open loop."""
+    run = cell_run(arrivals=PlannedArrivals(text, rate_rps))
+    summary = replace(run.results.summary, offered_rps=100.0)
+    return run_of(replace(run.results, summary=summary), run.path, sweep=SWEEP)
+
+
 def test_repeats_are_one_cell_with_median_and_spread():
     """In whatever order they are given."""
     runs = [cell_run(rps=rps, p99=p99) for rps, p99 in ((110, 70), (100, 50), (130, 60))]
@@ -261,9 +268,19 @@ def test_flat_throughput_of_an_external_server(runs, windows):
             id="another server",
         ),
         pytest.param(
-            cell_run(window=replace(PLAIN.window, requests=9)),
-            ["r1-c1-b2 window 9", "r1-c1-b2 window 200"],
+            cell_run(window=replace(PLAIN.window, requests=2000)),
+            ["r1-c1-b2 window 200", "r1-c1-b2 window 2,000"],
             id="another window",
+        ),
+        pytest.param(
+            scheduled("poisson 2000 requests/s", 2000.0),
+            ["r1-c1-b2 window 200", "r1-c1-b2 poisson 2,000 requests/s"],
+            id="a rate",
+        ),
+        pytest.param(
+            scheduled("trace 2000.csv, 12000 requests", None),
+            ["r1-c1-b2 trace 2000.csv, 12000 requests", "r1-c1-b2 window 200"],
+            id="a trace",
         ),
         pytest.param(
             cell_run(inputs=None), ["r1-c1-b2 unknown inputs", "r1-c1-b2 32 seeded inputs"], id="inputs not recorded"
