@@ -22,7 +22,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from typing_extensions import override
 
-from frontend_launch.quantities import exact, grouped, number, plural
+from frontend_launch.quantities import exact, grouped, number
 from loadgen import files
 from loadgen.checks import finite, whole
 from loadgen.errors import ConfigError, FieldError
@@ -58,15 +58,23 @@ class Arrivals(Protocol):
 
     __slots__ = ()
 
+    def described(self, write: Callable[[float], str]) -> str:
+        """What it is, in a few words.
+
+        Args:
+            write: writes a rate or a count.
+        """
+        ...
+
     @property
     def text(self) -> str:
-        """What it is, in a few words; the same schedule has the same in each results file."""
-        ...
+        """What it is; the same schedule has the same text in each results file."""
+        return self.described(exact)
 
     @property
     def shown(self) -> str:
         """The same for readers: with thousands separators."""
-        return self.text
+        return self.described(grouped)
 
     @property
     def duration_s(self) -> float:
@@ -109,19 +117,10 @@ class Renewal(Arrivals):
         finite(self, "cv", zero=True)
         whole(self, "seed", least=0)
 
-    @property
     @override
-    def text(self) -> str:
-        return self._text(exact)
-
-    @property
-    @override
-    def shown(self) -> str:
-        return self._text(grouped)
-
-    def _text(self, rate: Callable[[float], str]) -> str:
+    def described(self, write: Callable[[float], str]) -> str:
         kind = {0.0: "constant", 1.0: "poisson"}.get(self.cv, f"gamma (cv {exact(self.cv)})")
-        return f"{kind} {rate(self.rate_rps)} requests/s"
+        return f"{kind} {write(self.rate_rps)} requests/s"
 
     @property
     @override
@@ -173,18 +172,9 @@ class Ramp(Arrivals):
         finite(self, "from_rps", "to_rps", zero=True)
         finite(self, "duration_s")
 
-    @property
     @override
-    def text(self) -> str:
-        return self._text(exact)
-
-    @property
-    @override
-    def shown(self) -> str:
-        return self._text(grouped)
-
-    def _text(self, rate: Callable[[float], str]) -> str:
-        return f"ramp {rate(self.from_rps)} to {rate(self.to_rps)} requests/s"
+    def described(self, write: Callable[[float], str]) -> str:
+        return f"ramp {write(self.from_rps)} to {write(self.to_rps)} requests/s"
 
     @property
     @override
@@ -216,19 +206,10 @@ class Steps(Arrivals):
 
     steps: tuple[tuple[float, float], ...]
 
-    @property
     @override
-    def text(self) -> str:
-        return self._text(exact)
-
-    @property
-    @override
-    def shown(self) -> str:
-        return self._text(grouped)
-
-    def _text(self, rate: Callable[[float], str]) -> str:
+    def described(self, write: Callable[[float], str]) -> str:
         return "steps " + ", ".join(
-            f"{rate(rate_rps)} requests/s for {exact(each_s)} s" for rate_rps, each_s in self.steps
+            f"{write(rate_rps)} requests/s for {exact(each_s)} s" for rate_rps, each_s in self.steps
         )
 
     @property
@@ -280,19 +261,10 @@ class Trace(Arrivals):
         finite(self, "time_scale", "duration_s")
         whole(self, "count")
 
-    @property
     @override
-    def text(self) -> str:
-        return self._text(f"{self.count} requests")
-
-    @property
-    @override
-    def shown(self) -> str:
-        return self._text(plural(self.count, "request"))
-
-    def _text(self, requests: str) -> str:
+    def described(self, write: Callable[[float], str]) -> str:
         stretched = "" if self.time_scale == 1 else f", time x {exact(self.time_scale)}"
-        return f"trace {self.path}, {requests}{stretched}"
+        return f"trace {self.path}, {write(self.count)} request{'s' * (self.count != 1)}{stretched}"
 
     @property
     @override
