@@ -84,7 +84,7 @@ def read(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Set
         reply_times=value(None, "LOADGEN_REPLY_TIMES", _truth, False),
         reply_failures=value(None, "LOADGEN_REPLY_FAILURES", _truth, False),
         log_file=value("log-file", "LOADGEN_LOG_FILE", Path, None),
-        frontend=value(None, "LOADGEN_FRONTEND", str, ""),
+        frontend=value(None, "LOADGEN_FRONTEND_ADDRESS", str, ""),
         role=value(None, "LOADGEN_ROLE", str, ""),
         credentials=_credentials(flags.get("credentials"), environment.get(credentials.VARIABLE)),
         load=LoadOptions(

@@ -131,7 +131,7 @@ class ProcessLauncher(Launcher):
             "LOADGEN_LOG_FILE": str(self.log_directory / f"{assignment.role}.log"),
         }
         if endpoint.local_replicas and endpoint.directory is not None:
-            environment["LOADGEN_FRONTEND"] = ipc_addresses(endpoint.directory).replica
+            environment["LOADGEN_FRONTEND_ADDRESS"] = ipc_addresses(endpoint.directory).replica
         process = await start(Command(assignment.role, arguments, assignment.cores, environment), self.log_directory)
         self._keep(assignment, process)
         return process

@@ -23,6 +23,14 @@ T = TypeVar("T")
 PREFIX = "LOADGEN_"
 """Of environment variables: ``LOADGEN_DURATION`` is ``--duration``."""
 
+_INTERNAL = frozenset(
+    (
+        *("LOADGEN_FRONTEND_ADDRESS", "LOADGEN_FRONTEND_KIND", "LOADGEN_LOG_FILE", "LOADGEN_PARENT_FD"),
+        *("LOADGEN_REDIS_PASSWORD", "LOADGEN_REPLY_FAILURES", "LOADGEN_REPLY_TIMES", "LOADGEN_ROLE"),
+    )
+)
+"""Variables that loadgen sets for the processes that it starts; none is a misspelt option."""
+
 CONFIG = "--config"
 _NEAR = 0.8
 """Similarity from which on the name of a variable counts as a misspelt one."""
@@ -227,7 +235,7 @@ def _unused(variable: str, own: Iterable[str], command: str) -> str:
     near = swapped or get_close_matches(name, known, 1, _NEAR)
     meant = near or get_close_matches(name, known, 1, _ALIKE)
     question = f"; did you mean {PREFIX}{meant[0]}?" if meant else ""
-    if variable in VARIABLES:
+    if variable in VARIABLES or variable in _INTERNAL:
         return ""
     measuring = commands(PANELS["Measure"])  # modules of the others import more libraries
     if takers := [taker for taker, found in measuring if any(variable in _variables(each) for each in found.params)]:

@@ -154,8 +154,8 @@ def test_a_frontend_image_holds_the_frontends_for_either_port(noop):
     assert sorted(query["ExposedPorts"]) == ["1337/tcp", "4455/tcp", "4456/tcp", "7000/tcp"]
     assert sorted(management["ExposedPorts"]) == ["1338/tcp"]
     assert [config["User"] for config in (query, management)] == ["65532:65532"] * 2
-    assert "LOADGEN_FRONTEND=query" in query["Env"]
-    assert "LOADGEN_FRONTEND=management" in management["Env"]
+    assert "LOADGEN_FRONTEND_KIND=query" in query["Env"]
+    assert "LOADGEN_FRONTEND_KIND=management" in management["Env"]
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ ENVIRONMENT = {
     "LOADGEN_GPU": "1",
     "LOADGEN_INPUT_SHAPE": "4x5",
     "LOADGEN_LOG_FILE": "/tmp/x.log",
-    "LOADGEN_FRONTEND": "ipc:///run/x/replica",
+    "LOADGEN_FRONTEND_ADDRESS": "ipc:///run/x/replica",
 }
 
 

@@ -107,12 +107,21 @@ def test_variables_that_are_misspelt(monkeypatch, planned):
     for name in names:
         monkeypatch.setenv(f"LOADGEN_{name}", "1")
     assert asked(PLAN).returncode == 0
-    for wrong, right in (("DURATOIN", "DURATION"), ("CPU", "CPUS"), ("SEDE", "SEED")):
+    for wrong, right in (("DURATOIN", "DURATION"), ("CPU", "CPUS"), ("SEDE", "SEED"), ("FRONTEND", "FRONTENDS")):
         monkeypatch.setenv(f"LOADGEN_{wrong}", "1s")
         done = asked(PLAN)
         complaint = f"LOADGEN_{wrong}: no option has this name; did you mean LOADGEN_{right}?"
         assert (done.returncode, done.stderr) == (2, f"loadgen: {complaint}\n")
         monkeypatch.delenv(f"LOADGEN_{wrong}")
+
+
+def test_variables_of_other_processes(monkeypatch, planned):
+    """Of replicas and frontends, as in a shell inside their container: nothing is said."""
+    for name in ("FRONTEND_ADDRESS", "FRONTEND_KIND", "LOG_FILE", "PARENT_FD", "REDIS_PASSWORD", "ROLE"):
+        monkeypatch.setenv(f"LOADGEN_{name}", "1")
+    done = asked(PLAN)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "LOADGEN_" not in done.stdout
 
 
 @pytest.mark.parametrize(
