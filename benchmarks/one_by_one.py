@@ -24,11 +24,13 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import uvloop
 from open_loops import NullSpec
 
+import loadgen
 from loadgen.load.arrivals import Renewal
 from loadgen.load.inputs import InputSource, Pool, SeededInputs, request_pool
 from loadgen.load.job import Job
@@ -48,6 +50,8 @@ CALLS = ("poll", "getpid", "epoll_wait", "epoll_pwait", "timerfd_settime", "read
 
 SECONDS = {False: 1.0, True: 3.0}
 """Of the short run and the long one at 1000 requests/s."""
+
+PACKAGES = ("loadgen", "frontend_launch", "model_containers")
 
 TOTAL = "total"
 _STRACE = re.compile(r"^ *[\d.]+ +[\d.]+ +\d+ +(\d+) +(?:\d+ +)?(\w+)$", re.MULTILINE)
@@ -170,7 +174,21 @@ def client(loop: str, server: str, long: str, addresses: str) -> None:
     job = job_of(loop, server, long=long == "long")
     record = uvloop.run(run(replace(job, target=at(job.target, json.loads(addresses)))))
     assert record.latency.total == record.sent == record.measured_sent
+    of_one_tree()
     print(json.dumps([record.sent, record.clients[0].cpu_ns / 1000]), flush=True)
+
+
+def of_one_tree() -> None:
+    """Refuse modules of another tree than the package's: an editable installation provides what a tree lacks.
+
+    Raises:
+        ImportError: there is one.
+    """
+    tree = Path(loadgen.__file__).parents[1]
+    for name, module in sys.modules.items():
+        file = getattr(module, "__file__", None)
+        if file and name.partition(".")[0] in PACKAGES and not Path(file).is_relative_to(tree):
+            raise ImportError(f"{name} is not in {tree}")
 
 
 def counting(program: str, counts: str) -> list[str]:
