@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import pickle
 import re
 from pathlib import Path
@@ -66,17 +67,26 @@ def modules():
 
 
 def texts(tree):
-    """The strings of a module that are no docstrings."""
-    alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone:
+    """The strings of a node that are no docstrings."""
+    alone = set()
+    for node in ast.walk(tree):  # a statement comes before its parts
+        if isinstance(node, ast.Expr):
+            alone.add(id(node.value))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone:
             yield node.value
+
+
+@functools.cache
+def read(path):
+    """A module, and its strings that are no docstrings."""
+    tree = ast.parse(path.read_text())
+    return tree, tuple(texts(tree))
 
 
 def named(pattern):
     """What the strings of modules outside the command line name."""
     for path in modules():
-        found = {name for text in texts(ast.parse(path.read_text())) for name in pattern.findall(text)}
+        found = {name for text in read(path)[1] for name in pattern.findall(text)}
         if found:
             yield path.relative_to(PACKAGE).as_posix(), found
 
@@ -89,7 +99,7 @@ def test_no_error_outside_the_command_line_names_an_option():
 def test_no_raise_names_an_option():
     """Not even in a module that may name some."""
     for path in modules():
-        raised = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Raise)]
+        raised = [node for node in ast.walk(read(path)[0]) if isinstance(node, ast.Raise)]
         assert [text for node in raised for text in texts(node) if OPTION.search(text)] == [], path
 
 
