@@ -292,6 +292,8 @@ def plan_on(config: ExperimentConfig, context: PlanContext) -> Plan:
     else:
         placement = plan_over(cluster.here(topology), cluster.nodes, request)
     overlaps = tuple(f"allowed overlap: {line}" for line in placement.overlaps)
+    if config.client.workers is not None:
+        placement = placement.coordinated()
     chosen = filter(None, (context.model.note, inputs.note))
     notes = (*chosen, *notes, *limits, *overlaps)
     used = {core for row in placement.here for core in row.cores}

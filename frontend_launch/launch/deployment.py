@@ -17,7 +17,7 @@ from frontend_launch.admin import AdminClient
 from frontend_launch.affinity import affinity
 from frontend_launch.errors import AdminError, LaunchError
 from frontend_launch.launch.launcher import MODEL_VERSION, DeploymentConfig, Endpoint, Launcher, Running, ending
-from frontend_launch.launch.placement import Assignment, difference
+from frontend_launch.launch.placement import OWN_ROLES, Assignment, difference
 from frontend_launch.launch.restarts import Restarts
 from frontend_launch.metrics_client import MetricsClient
 from frontend_launch.ports import Ports
@@ -253,8 +253,8 @@ class Deployment:
             LaunchError: they differ.
         """
         observed = {role: await self._launcher.cores_of(part) for role, part in self.parts.items()}
-        if any(row.role == "client" for row in self._config.placement.assignments):
-            observed["client"] = affinity(os.getpid())
+        if (own := self._config.placement.own).role in OWN_ROLES:
+            observed[own.role] = affinity(os.getpid())
         differences = difference(self._config.placement, observed)
         if differences:
             raise LaunchError("the kernel does not run the plan: " + "; ".join(differences))

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from typing import TypeVar
 
@@ -92,6 +92,13 @@ class Assignment:
         return "shared" if self.shared else "physical core shared" if self.shares_physical else ""
 
 
+COORDINATOR = "coordinator"
+"""The role of this process where all clients are workers' on other machines."""
+
+OWN_ROLES = ("client", COORDINATOR)
+"""Roles of this process."""
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
     """A plan.
@@ -115,8 +122,22 @@ class Placement:
         return tuple(row for row in self.assignments if row.role == service or row.role.startswith(f"{service}-"))
 
     @property
+    def own(self) -> Assignment:
+        """The assignment of this process: the client, or the coordinator of clients elsewhere."""
+        return self.assignments[0]
+
+    @property
+    def started(self) -> tuple[Assignment, ...]:
+        """The assignments of what a launcher starts, in order."""
+        return tuple(row for row in self.assignments if row.role not in OWN_ROLES)
+
+    def coordinated(self) -> Placement:
+        """The same with this process as the coordinator of clients elsewhere, which sends nothing."""
+        return replace(self, assignments=(replace(self.own, role=COORDINATOR), *self.assignments[1:]))
+
+    @property
     def here(self) -> tuple[Assignment, ...]:
-        """The assignments on the machine of the first, which is the client's where there is one."""
+        """The assignments on the machine of the first, which is that of this process where it has one."""
         return tuple(row for row in self.assignments if row.node == self.assignments[0].node)
 
     @property

@@ -199,7 +199,7 @@ class RayLauncher(Launcher):
             await stack.enter_async_context(ray_cluster.connected(self._config.cluster))
             stack.callback(self._end_actors)
             self._nodes, self._own = _usable(), ray_cluster.own_node(self._config.cluster)
-            rows = [row for row in self._config.placement.assignments if row.role != "client"]
+            rows = self._config.placement.started
             if gone := sorted({row.node for row in rows} - self._nodes.keys()):
                 raise LaunchError(f"node {gone[0]} has left the cluster; try again")
             bundles = list[tuple[str, Bundle]]()

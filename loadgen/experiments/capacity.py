@@ -181,7 +181,7 @@ async def _find_capacity(config: CapacityConfig, plan: Plan, view: View) -> Foun
         check = await reference_answers(plan)
         began_s = time.monotonic()
         view.waits(awaited(plan))
-        with pinned(plan.placement["client"].cores):
+        with pinned(plan.placement.own.cores):
             async with serving(plan) as server:
                 prober = _Prober(config, plan, server, check, view)
                 rows_not_saved = prober.rows_not_saved

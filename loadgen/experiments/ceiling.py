@@ -206,7 +206,7 @@ class _Trials:
         server = await self._started()
         job = self._job(server, load)
         config, uses = self._plan.config, list[Use]()
-        assignment = self._plan.placement["client"]
+        assignment = self._plan.placement.own
         async with clients(config.client.processes, assignment) as senders:
             pids = list(senders.pids.values()) or [os.getpid()]
 
@@ -261,7 +261,7 @@ class _Trials:
             inputs=self._workload.inputs.text,
             answer_bytes=len(self._answer.answer),
             clients=config.client.processes,
-            client_cores=self._plan.placement["client"].cores,
+            client_cores=self._plan.placement.own.cores,
             server_cores=null_server_cores(self._plan),
             verify=None if self._check is None else self._check.every,
             keep_requests=config.output.requests_log is not None,
@@ -401,7 +401,7 @@ def _cpu_ns(pid: int) -> int:
 
 def null_server_cores(plan: Plan) -> tuple[int, ...]:
     """Where a server would run, without the client's cores if there are others: frontends, replicas, spare cores."""
-    client = plan.placement["client"].cores
+    client = plan.placement.own.cores
     rows = plan.placement.here
     frontends = {core for row in rows if not row.role.startswith(("client", "replica")) for core in row.cores}
     replicas = {core for row in rows if row.role.startswith("replica") for core in row.cores}

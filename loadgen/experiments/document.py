@@ -292,13 +292,13 @@ def _thresholds(config: ExperimentConfig, summary: Summary, valid: bool) -> list
 def _misplaced(plan: Plan, server: ServerFacts) -> list[str]:
     """Roles that may run outside their planned cores; a role whose process is gone is left to other checks."""
     planned = {row.role for row in plan.placement.assignments}
-    observed = {role: affinity(pid) for role, pid in pids(server).items() if role in planned}
+    observed = {role: affinity(pid) for role, pid in pids(plan, server).items() if role in planned}
     return difference(plan.placement, {role: cores for role, cores in observed.items() if cores})
 
 
 def _placement_rows(plan: Plan, server: ServerFacts, senders: Senders) -> list[PlacementRow]:
     parts = {} if server.deployment is None else server.deployment.parts
-    pid_of = {**pids(server), **{role: part.pid for role, part in parts.items()}, **senders.pids}
+    pid_of = {**pids(plan, server), **{role: part.pid for role, part in parts.items()}, **senders.pids}
     rows = [(row, pid_of[row.role]) for row in (*plan.placement.assignments, *senders.assignments)]
     return [
         PlacementRow(
@@ -315,10 +315,10 @@ def _placement_rows(plan: Plan, server: ServerFacts, senders: Senders) -> list[P
     ]
 
 
-def pids(server: ServerFacts) -> dict[str, int]:
+def pids(plan: Plan, server: ServerFacts) -> dict[str, int]:
     """The processes of the plan on this machine, by role."""
     parts = {} if server.deployment is None else server.deployment.parts
-    return {"client": os.getpid(), **{role: part.pid for role, part in parts.items() if part.here}}
+    return {plan.placement.own.role: os.getpid(), **{role: part.pid for role, part in parts.items() if part.here}}
 
 
 def _answers(check: AnswerCheck, record: Record) -> ComparedAnswers:

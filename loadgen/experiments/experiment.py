@@ -144,7 +144,7 @@ async def run_plan(plan: Plan, view: View = NO_VIEW) -> Results:
     results: Results | None = None
     try:
         view.waits(awaited(plan))
-        with pinned(plan.placement["client"].cores):
+        with pinned(plan.placement.own.cores):
             async with serving(plan) as server:
                 results = await measure(plan, server, check, view=view)
                 if results.path is not None:
@@ -233,8 +233,10 @@ async def _measure(
         _halt_event(stop, facts.deployment) as halt,
         _halt_event(stop, facts.deployment) as over,
         server.load(plan, check is not None) as workload,
-        senders(plan.config.client, plan.placement["client"], plan.placement.assignments[1:]) as clients,
-        watching({**pids(facts), **clients.pids}, beside, facts.metrics_addresses, facts.token, view.pids) as watch,
+        senders(plan.config.client, plan.placement.own, plan.placement.started) as clients,
+        watching(
+            {**pids(plan, facts), **clients.pids}, beside, facts.metrics_addresses, facts.token, view.pids
+        ) as watch,
     ):
         view.run_planned(_announced(plan, objective, clients, watch))
         measures_ceiling = plan.config.client.ceiling and plan.config.client.workers is None
@@ -435,7 +437,7 @@ async def reference_answers(plan: Plan) -> AnswerCheck | None:
         return None
     inputs = plan.inputs.make().stacked()
     here = plan.placement.here
-    replica = next((row for row in plan.placement.replicas if row in here), plan.placement["client"])
+    replica = next((row for row in plan.placement.replicas if row in here), plan.placement.own)
     environment = model_environment(model, replica)
     with pinned(replica.cores):
         answers = await models.reference(

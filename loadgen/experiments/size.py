@@ -447,7 +447,7 @@ class _Search:
             log_plan(plan)
             self._size = cell.size
             self._view.waits(awaited(plan))
-            self._stack.enter_context(pinned(plan.placement["client"].cores))
+            self._stack.enter_context(pinned(plan.placement.own.cores))
             self._server = await self._stack.enter_async_context(self._served(plan, cell))
         deployment = self._server.facts.deployment
         if deployment is not None:

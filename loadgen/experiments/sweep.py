@@ -354,7 +354,7 @@ class _SweepRun:
         self._view.waits(awaited(plan))
         finished = 0
         try:
-            with pinned(plan.placement["client"].cores):
+            with pinned(plan.placement.own.cores):
                 async with serving(plan) as server:
                     for measurement in group:
                         results = await self._measure(server, measurement)

@@ -263,7 +263,7 @@ def _outside(evidence: Evidence) -> Check:
 
 def _measures_external(evidence: Evidence) -> bool:
     """Whether the plan has the client only, so that the server may be among the processes outside it."""
-    return all(role.role.startswith("client") for role in evidence.roles)
+    return all(role.role.startswith(("client", "coordinator")) for role in evidence.roles)
 
 
 def _outside_text(role: RoleUse) -> str:

@@ -172,11 +172,12 @@ def sweep_plan_text(plan: SweepPlan) -> str:
     """
     serve = plan.config.base.serve
     named = isinstance(serve, Deploy) and serve.on_cluster
+    own = next(iter(plan.plans.values())).placement.own.role
     rows: list[tuple[str, ...]] = [
-        ("cell", "replicas", "cores each", "batch", *["node"] * named, "cores of the replicas", "gpus", "client")
+        ("cell", "replicas", "cores each", "batch", *["node"] * named, "cores of the replicas", "gpus", own)
     ]
     for cell, planned in plan.plans.items():
-        client = core_ranges(planned.placement["client"].cores)
+        client = core_ranges(planned.placement.own.cores)
         size = cell.size
         sizes = ("-", "-") if size == NOWHERE else (str(size.replicas), str(size.cpus_per_replica))
         head: tuple[str, ...] = (cell.name, *sizes, str(cell.batch_size))

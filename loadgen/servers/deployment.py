@@ -110,7 +110,7 @@ async def up(config: ExperimentConfig) -> AsyncIterator[Deployment]:
         FrontendLaunchError: it cannot be started; nothing is left running.
     """
     plan = await prepare(config)
-    rows = tuple(row for row in plan.placement.assignments if row.role != "client")
+    rows = plan.placement.started
     plan = replace(plan, placement=Placement(rows))
     for row in rows:
         log.info("%s", row.text)

@@ -634,4 +634,7 @@ def test_a_plan_over_a_cluster():
         ("b", "replica-1"),
     ]
     assert plan.placement.here == (plan.placement["client"],)
+    led = plan_on(replace(config, client=Client(2, workers="ray")), replace(plain, cluster=ClusterTopology(nodes)))
+    assert led.placement.own == replace(plan.placement.own, role="coordinator")
+    assert led.placement.started == plan.placement.started == plan.placement.assignments[1:]
     assert plan.cpus_per_replica == len(plan.placement["replica-0"].cores) > 1

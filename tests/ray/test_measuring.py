@@ -90,6 +90,7 @@ def test_a_rate_is_counted_alike_by_all(nodes, tmp_path, workers):
     assert found["summary"]["completed"] == 200
     assert reconciles(found), found["frontend_counters"]
     assert len(homes(found)) == 3
+    assert found["placement"][0]["role"] == ("coordinator" if workers else "client")
     assert not nodes.parts()
 
 

@@ -254,6 +254,17 @@ def test_an_external_server_may_be_what_runs_beside_the_client(late):
     assert (failed.name, failed.remedy) == ("client on time" if late else "outside load", before + apart)
 
 
+def test_a_coordinator_that_waits_made_no_client_late():
+    """It sends nothing; its cores are named all the same."""
+    (client,) = (one for one in ROLES if one.role == "client")
+    busy = [replace(client, role="coordinator", wait_share=0.3, outside_share=0.4)]
+    evidence = replace(OPEN, lag_p99_ms=12.0, roles=busy, replica_use=[], replicas=None)
+    found = {check.name: check for check in certificate(evidence)}
+    assert "kept it waiting" not in found["client on time"].measured
+    assert "kept coordinator waiting 30%" in found["outside load"].measured
+    assert "if the server runs there, give the client other cores" in (found["outside load"].remedy or "")
+
+
 def test_the_first_failure_is_the_reason():
     """In the order of the checks: a client that was not there makes everything else look wrong."""
     gaps = ClientGaps(2, 1.2, 0.7, 3.0, 0.2)
