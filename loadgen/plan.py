@@ -187,6 +187,11 @@ class PlanContext:
     cluster: ClusterTopology | None = None
 
     @property
+    def where(self) -> str:
+        """What has room for replicas, in words."""
+        return "this machine" if self.cluster is None else "the cluster"
+
+    @property
     def machines(self) -> tuple[Topology, ...]:
         """Those that may have replicas."""
         return (self.topology,) if self.cluster is None else self.cluster.nodes

@@ -101,7 +101,7 @@ def sweep(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the newest sweep with the same options.")] = False,
     skip_impossible: Annotated[
         bool,
-        typer.Option("--skip-impossible", help="Skip combinations that this machine cannot place."),
+        typer.Option("--skip-impossible", help="Skip combinations that cannot be placed."),
     ] = False,
     runtime: parameters.Runtime = "process",
 ) -> None:

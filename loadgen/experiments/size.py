@@ -224,7 +224,7 @@ async def prepare_size(config: SizeConfig) -> SizePlan:
 
 
 def _gpus(base: ExperimentConfig, context: PlanContext) -> tuple[int, ...]:
-    """GPUs that replicas may have: the named ones, else those of the model's default that this machine has."""
+    """GPUs that replicas may have: the named ones, else those of the model's default that its machines have."""
     assert isinstance(base.serve, Deploy)
     if base.serve.gpus is not None:
         return base.serve.gpus
@@ -266,7 +266,7 @@ def _sizes(
     without = [plural(count, "replica") for count in dict.fromkeys(config.replicas) if count not in fit]
     without += [f"{plural(count, 'core')} for each replica" for count, _ in kinds if count not in wide]
     if without:
-        notes[f"left out, for want of room on this machine: {', '.join(without)}"] = None
+        notes[f"left out, for want of room on {context.where}: {', '.join(without)}"] = None
     return tuple(sizes), tuple(notes)
 
 
@@ -340,7 +340,7 @@ def _keep(found: Sized) -> list[str]:
 
 
 class _Search:
-    """A search on this machine.
+    """A search on this machine or a cluster.
 
     Attributes:
         taken: as in `Sized`.

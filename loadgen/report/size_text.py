@@ -116,7 +116,7 @@ def _answer(sized: Sized) -> list[str]:
     question, best = answer.question, answer.best
     if best is None:
         state = "undecided" if answer.undecided else "none"
-        why = "was shown to carry" if answer.undecided else "of this machine carries"
+        why = "was shown to carry" if answer.undecided else f"of {sized.plan.context.where} carries"
         return [f"size        {state}: no configuration {why} {_asked(sized.plan)}"]
     lines = [f"size        {_described(best)}", f"carries     {_asked(sized.plan)}"]
     if answer.shown is not None:

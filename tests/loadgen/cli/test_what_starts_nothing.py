@@ -314,11 +314,12 @@ def test_the_plan_of_a_sweep_over_nodes_has_a_line_for_each():
 
 def test_the_sizes_of_a_cluster_have_their_nodes():
     """GPUs of all nodes count, though their numbers are those of each."""
-    asked_for = ["--rate", "50", "--slo", "p99<1s", "--gpus", "0,1"]
+    asked_for = ["--rate", "50", "--slo", "p99<1s", "--gpus", "0,1", "-r", "1,2,3,9"]
     done = asked([LOADGEN, "size", "-m", "inception", *asked_for, *NODES])
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith("r") and "-g" in line]
     assert [(row[0], row[-1]) for row in rows] == [("r1-c1-g1", "1"), ("r2-c1-g2", "2"), ("r3-c1-g3", "2")]
+    assert "left out, for want of room on the cluster: 9 replicas" in done.stdout
 
 
 def test_what_cannot_be_placed_is_refused_at_once():
