@@ -31,6 +31,7 @@ from loadgen.load.arrivals import Arrivals, Renewal
 from loadgen.load.drawing import check_ranges
 from loadgen.load.input_files import FileInputs, shapes_in
 from loadgen.load.inputs import DRAWN_INPUTS, InputSource, SeededInputs
+from loadgen.model_defaults import defaults_on, model_defaults
 from loadgen.prerequisites import check_extras, check_framework
 from loadgen.targets.application import describe_application
 from loadgen.targets.discover import discover_remote
@@ -484,7 +485,7 @@ def _placement_request(
     if cluster is None:
         defaults = model_defaults(model, topology, replicas, serve.cpus, serve.cpus_per_replica, serve.gpus)
     else:
-        defaults = _defaults_on(cluster, model, replicas, serve)
+        defaults = defaults_on(cluster, model, replicas, serve)
     others_named = bool(client.cpus or serve.infrastructure_cpus)
     request = PlacementRequest(
         replicas=replicas,
@@ -512,26 +513,11 @@ def default_cpus_per_replica(config: ExperimentConfig, context: PlanContext, rep
     if not isinstance(serve, Deploy):
         return 1
     if context.cluster is not None:
-        return _defaults_on(context.cluster, context.model, replicas, serve).cpus_per_replica
+        return defaults_on(context.cluster, context.model, replicas, serve).cpus_per_replica
     topology = context.topology.reaching(_named_cores(config))
     return model_defaults(
         context.model, topology, replicas, serve.cpus, serve.cpus_per_replica, serve.gpus
     ).cpus_per_replica
-
-
-def _defaults_on(cluster: ClusterTopology, model: Description, replicas: int, serve: Deploy) -> ModelDefaults:
-    """A model's defaults on the node with most cores, with its share of the replicas; cores are not named there.
-
-    Args:
-        cluster: whose nodes have the replicas.
-        model: the model.
-        replicas: how many are to run.
-        serve: what the user said.
-    """
-    gpus = tuple(sorted({gpu for node in cluster.nodes for gpu in node.gpus}))
-    largest = replace(max(cluster.nodes, key=lambda node: len(node.cores)), gpus=gpus)
-    share = -(-replicas // len(cluster.nodes))
-    return model_defaults(replace(model, cpus=()), largest, share, None, serve.cpus_per_replica, serve.gpus)
 
 
 def _named_cores(config: ExperimentConfig) -> set[int]:
@@ -551,61 +537,3 @@ def _where_it_was_put(request: PlacementRequest, affinity: tuple[int, ...]) -> t
     cores = tuple(core for core in affinity if core not in taken) or affinity
     note = f"the client keeps cores {core_ranges(cores)}, where loadgen was started (taskset, numactl)"
     return replace(request, client_cpus=cores, client_named_by="the affinity of loadgen"), note
-
-
-@dataclass(frozen=True, slots=True)
-class ModelDefaults:
-    """Where a model's replicas run on a machine when the user does not say.
-
-    Attributes:
-        cpus: the cores of all replicas; None leaves them to the planner.
-        cpus_per_replica: of each.
-        gpus: the model's that exist.
-        notes: a line for each of the model's own defaults that the machine does not have.
-    """
-
-    cpus: tuple[int, ...] | None
-    cpus_per_replica: int
-    gpus: tuple[int, ...]
-    notes: tuple[str, ...]
-
-
-def model_defaults(
-    model: Description,
-    topology: Topology,
-    replicas: int = 1,
-    cpus: tuple[int, ...] | None = None,
-    cpus_per_replica: int | None = None,
-    gpus: tuple[int, ...] | None = None,
-) -> ModelDefaults:
-    """A model's defaults, as far as a machine has room for them.
-
-    Args:
-        model: the model.
-        topology: the machine.
-        replicas: how many are to run.
-        cpus: the cores of those that get no GPU, if the user said.
-        cpus_per_replica: the cores of each, if the user said.
-        gpus: if the user said.
-    """
-    notes = []
-    if gpus is None:
-        gpus = tuple(gpu for gpu in model.gpus if gpu in topology.gpus)
-        if gpus != model.gpus:
-            notes.append(f"{model.name}'s default GPU {core_ranges(model.gpus)}: not here")
-    on_cpus = replicas - min(replicas, len(gpus))
-    # Client and frontends want one core at least, unless the user says what the replicas take.
-    room = (len(topology.cores) - (cpus is None)) // replicas
-    if cpus is not None and on_cpus:
-        room = min(len(cpus) // on_cpus, room)
-    each = cpus_per_replica or max(1, min(model.cpus_per_replica, room))
-    if each < model.cpus_per_replica and cpus_per_replica is None:
-        notes.insert(0, f"{model.name}'s default {model.cpus_per_replica} cores per replica: there is room for {each}")
-    if cpus is None and model.cpus:
-        if set(model.cpus) <= set(topology.cores) and on_cpus * each <= len(model.cpus):
-            cpus = model.cpus
-        else:
-            notes.append(
-                f"{model.name}'s default cores {core_ranges(model.cpus)}: not here, or too few; others are planned"
-            )
-    return ModelDefaults(cpus, each, gpus, tuple(notes))

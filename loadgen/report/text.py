@@ -20,7 +20,8 @@ from loadgen.hardware.energy import energy_text
 from loadgen.hardware.readings import SAMPLER
 from loadgen.hardware.summary import CoreUse, GpuUse, ProcessUse
 from loadgen.load.summary import Summary
-from loadgen.plan import Plan, model_defaults
+from loadgen.model_defaults import model_defaults
+from loadgen.plan import Plan
 from loadgen.report.tables import LATENCY_OF, MARKS, QUEUED, latency_kind, steady_text, tags_text, whole_text
 from loadgen.report.timeline import REQUEST_STAGES, SERVER_STAGES
 from loadgen.results.cells import run_of
