@@ -103,8 +103,8 @@ class Deploy(CataloguedModel):
         publish_address: of this machine, IPv4, on which the frontends' ports are bound or published.
         local_token: have credentials on loopback too, so that other users of this machine are not served.
         insecure: have none beyond loopback, for peers of 2017.
-        named_ports: names of the ports that have to be free; the others of the usual numbers give way together to free
-            ports where one of them is in use.
+        named_ports: names of the ports that must be free. If one of the other ports is in use, all others are replaced
+            by free ports.
     """
 
     replicas: int | None = None
@@ -524,11 +524,11 @@ class ExperimentConfig:
         patience: how long to wait.
         output: what is written.
         seed: of inputs and weights.
-        until_steady: end the run before its time when throughput and p99 do not change any more.
-        fail_if: conditions that are not to come true.
-        abort_on_fail: end the run once one of them is true at its end, whatever follows.
-        allow_invalid: a run that is invalid is taken as it is.
-        live: what is shown while it is under way.
+        until_steady: end the run early once throughput and p99 are shown not to change.
+        fail_if: conditions that must stay false.
+        abort_on_fail: end the run as soon as a condition is certain to be true at its end.
+        allow_invalid: accept an invalid run.
+        live: what is shown during the run.
         tags: names and values that results, reports and metrics carry.
     """
 

@@ -17,14 +17,14 @@ batches. So an interval is known only where all of this holds:
 * the share of slower answers is known to within `MAX_WIDTH` of itself: some 50 independent answers are slower;
 * the same holds for p90, whatever the percentile, and for p95 if it is the mean.
 
-Where it is not, a value is still no fact, and what is sure of it is a bound. A percentile p is at least the percentile
-whose share of faster answers is p to the power of `LEAST_POWER`, which is p92.3 of p99. It is at most `MOST_TIMES` its
-value, if `FEW` requests are slower; of fewer nothing is known. Of runs of simulated queues, from 100 requests on, some
-90% or more keep each bound: `docs/evidence/bounds.md`. Bounds decide objectives that are far from the value.
+A value without an interval has bounds. A percentile p is at least the percentile whose share of faster answers is p to
+the power of `LEAST_POWER`: for p99 that is p92.3. It is at most `MOST_TIMES` its value, if `FEW` requests are slower;
+with fewer there is no upper bound. In runs of simulated queues with 100 requests or more, each bound holds in some 90%
+of the runs or more: `docs/evidence/bounds.md`. Bounds decide objectives that are far from the value.
 
-Near that bound the variance is itself uncertain. So an interval is widened by `CAUTION` times its width, relative to
+Near `MAX_WIDTH` the variance is itself uncertain. So an interval is widened by `CAUTION` times its width, relative to
 the share, or by that of p90 (of the mean: p95) if that is larger. `docs/evidence/intervals.md` says how many intervals
-of simulated queues are known, and how many of these cover.
+of simulated queues are known, and how many of these hold the true value.
 """
 
 from __future__ import annotations
@@ -243,9 +243,10 @@ def _shares(record: Record) -> dict[str, Share] | None:
 def share_interval(some: np.ndarray, more: np.ndarray, totals: np.ndarray) -> Interval | None:
     """The interval of a share of requests, from batches of one length.
 
-    Requests that follow each other share their fate, so a share varies as that of fewer independent ones would: the
-    spread of the batches gives their number. Of these, Wilson's interval (1927, JASA 22, 209) holds for rare ones too,
-    and is not empty where none was seen. Since rare ones say little of their spread, that of a larger share counts too.
+    Requests that follow each other share their fate, so a share varies like that of fewer independent requests. The
+    spread of the batches gives their number. For these, Wilson's interval (1927, JASA 22, 209) holds for rare requests
+    too, and is not empty where none was seen. Rare requests say little of their spread, so the spread of a larger share
+    counts as well.
 
     Args:
         some: those that count, ``(batches,)``.

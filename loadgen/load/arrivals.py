@@ -1,10 +1,10 @@
 """When to send: the planned time of every request of an open loop, computed before the run.
 
-Times are int64 nanoseconds from the beginning of the measured part, ascending; those of the warm-up, which is sent at
-the rate that the schedule begins with, are negative. `constant`, `ramp` and `steps` are as regular as their rate
-allows: request k is due where the rate, integrated from the beginning, passes k. `poisson` has independent exponential
-times between requests, and `gamma` has independent ones of a chosen coefficient of variation: 1 is Poisson's, more is
-burstier. A trace is what somebody recorded; it alone reads a file.
+Times are int64 nanoseconds from the beginning of the measured part, ascending. The warm-up has negative times, at the
+rate that the schedule begins with. `constant`, `ramp` and `steps` are as regular as their rate allows: request k is due
+where the rate, integrated from the beginning, passes k. `poisson` has independent exponential times between requests.
+`gamma` has independent times with a chosen coefficient of variation: 1 is Poisson's, more is burstier. A trace is a
+recording; it alone reads a file.
 """
 
 from __future__ import annotations
@@ -142,12 +142,12 @@ class Renewal(Arrivals):
         expected = length_s * self.rate_rps
         # A gamma distribution of shape 1/cv² has this coefficient of variation; shape 1 is the exponential one.
         shape, scale_s = 1 / self.cv**2, self.cv**2 / self.rate_rps
-        # The beginning falls into a gap, and into a long one the likelier: that gap has the density of all, weighted
-        # with its length, which is a gamma distribution of one shape more. Of it, an even share is left. So the number
-        # of requests has the mean of the rate in any part of the schedule.
+        # The beginning falls into a gap, more likely into a long one. So this gap has the density of all gaps weighted
+        # by length: a gamma distribution whose shape is larger by one. A uniform share of it is left. So on average any
+        # part of the schedule has the requests of its rate.
         times_s = np.array([generator.random() * generator.gamma(shape + 1, scale_s)])
-        # Their number in a time has this mean, and about `cv` times its root for deviation. Six deviations more make
-        # a second draw rare.
+        # The number of requests in this time has the mean `expected` and a deviation of about `cv` times its root. Six
+        # deviations more make a second draw rare.
         while times_s[-1] < length_s:
             count = int(expected + 6 * self.cv * math.sqrt(expected)) + 16
             times_s = np.concatenate([times_s, times_s[-1] + np.cumsum(generator.gamma(shape, scale_s, count))])
@@ -529,9 +529,9 @@ def _time_s(row: Sequence[str], columns: int, where: str) -> float:
 
 
 def _whole(passed: float) -> int:
-    """How many requests are due until the integrated rate has passed a number, which is rounded like any float.
+    """How many requests are due until the integrated rate has passed a number.
 
-    What ought to be whole may come out a little more, which would add a request at the very end.
+    Rounding may make a whole number a little larger, which would add a request at the very end.
     """
     return math.ceil(passed - 1e-9 - 1e-12 * passed)
 

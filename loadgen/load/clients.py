@@ -2,8 +2,8 @@
 
 This process leads: it sends each client process its job and the moment at which all begin, over a Unix socket, see
 `loadgen.load.client_messages`. A client sends each logging interval, its warnings, and its record in the end. A
-process that exits, or stays silent longer than the protocol allows, counts as lost. One that a signal stopped is
-continued after some seconds, so that it hands in what it measured, and the run ends. No message is about one request.
+process that exits, or stays silent longer than the protocol allows, counts as lost. A process that a signal stopped is
+continued after some seconds, to hand in its measurements, and the run ends. No message is about a single request.
 """
 
 from __future__ import annotations

@@ -177,7 +177,7 @@ class FileInputs(InputSource):
 
 
 def shapes_in(path: Path) -> list[tuple[int, ...]]:
-    """The shapes that an input of the first file may be of, the likeliest first; none where it cannot be told."""
+    """The shapes that an input of the first file may have, the likeliest first; none where they are unknown."""
     try:
         file = files_in(path, SUFFIXES)[0]
         suffix = file.suffix.lower()
@@ -556,12 +556,12 @@ def fitted(array: np.ndarray, dtype: str, shapes: Shapes, source: str, *, allow_
 
 
 def _exact_up_to(dtype: str) -> int:
-    """The largest integer of a float type such that it has all smaller ones."""
+    """The largest integer up to which a float type has every integer."""
     return 2 << int(np.finfo(dtype).nmant)
 
 
 def _refuse_rounded(array: np.ndarray, dtype: str, source: str) -> None:
-    """Refuse integers that are others in a float type; floats are rounded.
+    """Refuse integers that a float type would round; floats are rounded.
 
     Args:
         array: of integers, or of objects of which some are.

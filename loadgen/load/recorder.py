@@ -32,12 +32,12 @@ that share a core wait for each other. Mean gaps below twice a timer's lateness 
 OVERDUE = 2
 """A request outstanding at the end of a closed loop is lost if it waited longer than the slowest answer by this factor.
 
-A little more than that is no sign: where latencies rise, the oldest request in flight is always the slowest.
+A little longer proves nothing: where latencies rise, the oldest request in flight is always the slowest.
 """
 
 _MOST_WAITING, MOST_WAITING_NS = 64, 100_000_000
-"""Replies that come one by one are recorded this many together, and those of this time at most: a call of numpy costs
-the same for one as for a hundred."""
+"""Replies that come one by one are recorded together, at most this many and those of at most this time: a call of numpy
+costs the same for one as for a hundred."""
 
 _LOST = (Outcome.DEFAULTED, Outcome.FAILED, Outcome.TIMED_OUT)
 _OUTCOMES = tuple(Outcome)
@@ -358,8 +358,8 @@ class Recorder:
 class ScheduleRecorder(Recorder):
     """Fills the record of a run whose schedule says when to send.
 
-    Latencies count from the planned time and are those of all requests that were planned for the measured part,
-    whenever they were answered; so it is what was planned, not what happened to be answered, that is measured.
+    Latencies count from the planned time. They are those of all requests that were planned for the measured part,
+    whenever they were answered: so slow answers are not left out.
 
     Args:
         from_ns: when the measured part begins, by the plan.
@@ -489,7 +489,7 @@ class ScheduleRecorder(Recorder):
 
     @override
     def _closed(self, histogram: LatencyHistogram) -> None:
-        """An interval is only for its line; what is measured is recorded as it comes."""
+        """An interval is for its line only; the measured part is recorded as answers come."""
 
 
 def distance(planned: np.ndarray, real: np.ndarray, resolution: float) -> float:

@@ -63,7 +63,7 @@ BoundsMs = Annotated[
 """Lower and upper bound in milliseconds, None for none, by the names of `METRICS`."""
 
 FEW = 5
-"""Where fewer requests are slower than a percentile, nothing is known of it but that it is no less than some value."""
+"""Where fewer requests are slower than a percentile, only a lower bound of it is known."""
 
 
 def is_few(percentile: float, requests: int) -> bool:
@@ -101,7 +101,7 @@ class Summary:
 
     Where a schedule says when to send, `latency_ms` counts from the planned time, over all requests that were planned
     for the measured part. The `lost` requests count as slower than any answer. A percentile that falls among them is
-    None, and `latency_above_ms` says what it is at least. `planned` requests are `offered_rps` a second; these two,
+    None, and `latency_above_ms` has its lower bound. `planned` requests are `offered_rps` a second; these two,
     `service_ms` and `lag_ms` are None where a window says when to send.
 
     Attributes:
@@ -125,18 +125,18 @@ class Summary:
         lag_ms: how much later than planned requests were sent.
         upper_bounds: completed requests whose latency is an upper bound, since the client did not run when their
             answers arrived.
-        reading_ms: the longest time between two readings of replies that a closed loop asked for: so much too long a
-            latency may be, unless the client had to wait for its core; 0 where each was read as it came.
+        reading_ms: the longest time between two readings of replies that a closed loop asked for; 0 where each was read
+            as it came. A latency is too long by at most this, unless the client had to wait for its core.
         failed_batches: batches of the measured part that failed; None where the server does not say.
-        lost: requests of the measured part that were not answered as they should be, with a default output too; None in
-            earlier files. Without a schedule: that ended in it so, or waited in vain for twice the slowest answer.
+        lost: requests of the measured part without a good answer, those with a default output included; None in earlier
+            files. Without a schedule, those that ended in it, or waited in vain for twice the slowest answer.
         intervals_ms: 95% intervals of the mean and of percentiles of `latency_ms`, where they are known; None in files
             that have no intervals.
         throughput_interval_rps: 95% interval of the throughput; None where not known.
-        shares: of the requests of the measured part, those that ended otherwise than completed, by outcome; and those
-            without a good answer within a bound of a condition, by `slow_name`. None where no condition needs them.
-        bounds_ms: of those of `latency_ms` whose interval is not known, what they are at least, and at most, where
-            `docs/reports.md` says that this is known; None in files that have no bounds.
+        shares: shares of the requests of the measured part: of each outcome other than completed, and by `slow_name`
+            those without a good answer within a bound of a condition. None where no condition needs them.
+        bounds_ms: lower and upper bound of each value of `latency_ms` without an interval, where they are known, see
+            `docs/reports.md`; None in files that have no bounds.
         resent: requests sent once more on another connection, since the server had closed theirs before any of the
             answer came; their latencies count from the first time. 0 in files from before they were counted.
     """
@@ -193,7 +193,7 @@ class Summary:
     def within_ms(self, name: str) -> tuple[float, float]:
         """What is known of a latency: its ends, equal where the value is sure or nothing else is known of it.
 
-        Of one that falls among lost requests the lower end is what it is at least.
+        For one that falls among lost requests, the lower end is its lower bound.
 
         Args:
             name: of `latency_ms` or of `latency_above_ms`.
@@ -208,7 +208,7 @@ class Summary:
         return (0.0, math.inf) if name in self.few else (value, value)
 
     def least_ms(self, name: str) -> float | None:
-        """A latency; of one that falls among lost requests, what it is at least.
+        """A latency; for one that falls among lost requests, its lower bound.
 
         Args:
             name: of `latency_ms`.
@@ -270,7 +270,7 @@ def summarise(record: Record, timeout_s: float | None = None) -> Summary:
 
 
 def _lower_bounds_ms(record: Record, timeout_s: float | None) -> dict[str, float]:
-    """Milliseconds by name: what those latencies are at least that fall among lost requests.
+    """Milliseconds by name: lower bounds of the latencies that fall among lost requests.
 
     Those that timed out waited for the timeout. Failed and abandoned ones count as slower than any answer;
     nothing else is known of them, so they are the first of the lost ones.
